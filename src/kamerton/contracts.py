@@ -1,0 +1,197 @@
+"""What a plug-in must offer. One page; every file in a plug-in folder is tested against it unlisted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+
+from kamerton.records import Encoded, Example, Finding, Message, Place, Prediction
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+
+ModelKind = Literal["encoder", "decoder", "seq2seq"]
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What a model folder says of itself, read without loading any weights or running any code."""
+
+    name: str
+    folder: str
+    kind: ModelKind
+    family: str
+    """`model_type` of its configuration: bert, llama, t5."""
+    parameters: int
+    """All weights, counted from the headers of the weight files; tied ones once."""
+    layers: int
+    hidden: int
+    vocabulary: int
+    context: int
+    """The longest sequence in tokens."""
+    fingerprint: str
+    """sha256 over the configuration, the tokenizer and the weight files."""
+
+
+@dataclass(frozen=True)
+class Advice:
+    """A default value with its reason and source."""
+
+    value: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Role:
+    """A column that a task needs, and the names it goes by in the wild (lower case)."""
+
+    name: str
+    spellings: tuple[str, ...]
+    meaning: str
+    required: bool = True
+
+
+class Engine(Protocol):
+    """A model with its tokenizer, ready to be read from: the only thing through which models are asked."""
+
+    tokenizer: Tokenizer
+    facts: ModelFacts
+    max_tokens: int
+    """Longest sequence to use, in tokens: the model's own context or what the recipe says."""
+    max_new_tokens: int
+    """Longest answer to generate, in tokens."""
+
+    def read(self, items: Sequence[Encoded]) -> list[np.ndarray]:
+        """Return the logits at each item's reads: arrays `[reads, classes]`, float32."""
+
+    def losses(self, items: Sequence[Encoded]) -> np.ndarray:
+        """Return each item's negative log-likelihood of its targets, summed over its reads: `[items]`, nats."""
+
+    def generate(self, prompts: Sequence[Encoded]) -> list[str]:
+        """Continue each prompt greedily until the end token or `max_new_tokens`; return the new text."""
+
+    def embed(self, items: Sequence[Encoded]) -> np.ndarray:
+        """Return the mean of the last hidden states of each item, unit length: `[items, hidden]`."""
+
+
+class Form(Protocol):
+    """How a task's examples look to one kind of model: what goes in, what is supervised, what comes out."""
+
+    @property
+    def model_class(self) -> str:
+        """The transformers auto class that is tuned and saved: `AutoModelForSequenceClassification`."""
+
+    @property
+    def untuned_class(self) -> str:
+        """The auto class that the untuned contenders use."""
+
+    @property
+    def config(self) -> Mapping[str, object]:
+        """What the tuned model's configuration must carry: `num_labels`, `id2label`, `label2id`."""
+
+    @property
+    def target_names(self) -> Sequence[str]:
+        """The name of each target where targets are classes; empty where they are tokens."""
+
+    def watched(self, examples: Sequence[Example]) -> Sequence[Example]:
+        """Choose the validation rows to answer at every validation. If not all, the loss selects."""
+
+    def answer_tokens(self, tokenizer: Tokenizer) -> int:
+        """Say how many tokens to allow a generated answer, from the training ones; 0 if none is generated."""
+
+    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+        """Turn examples into tokens and supervised positions, each cut to `max_tokens` (and the cut counted)."""
+
+    def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
+        """Answer the examples with the tuned model (`engine` holds `model_class`)."""
+
+    def predict_untuned(
+        self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
+    ) -> list[Prediction]:
+        """Answer with the base model as it is (`untuned_class`), shown `shots` solved examples or none."""
+
+
+class Task(Protocol):
+    """One kind of job: which columns it needs, how an example is made of them, how it is put to a model."""
+
+    roles: ClassVar[tuple[Role, ...]]
+    stratified: ClassVar[bool]
+    """Whether `gold` is a class, so that splits keep the classes' shares and audits may count them."""
+
+    def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
+        """Say why these columns (role name to its first values) look like this task; an empty string if not."""
+
+    def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
+        """Make an example of one row's values by role. Raises `ValueError` with the reason if it cannot."""
+
+    def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
+        """Fix everything that depends on the training examples (labels, answer lengths) for a kind of model."""
+
+    def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
+        """Name the metrics for these training examples; the first one selects the checkpoint and decides."""
+
+    def example_rows(self) -> list[dict[str, object]]:
+        """Give a few valid source rows: for documentation and for the contract tests."""
+
+
+class Method(Protocol):
+    """One way to change a pretrained model. A frozen pydantic model of its own knobs."""
+
+    def learning_rate(self, facts: ModelFacts) -> Advice:
+        """Give the default learning rate for a model of this kind and size, with its source."""
+
+    def attach(self, model: nn.Module, facts: ModelFacts) -> nn.Module:
+        """Prepare the model: insert what is new and leave `requires_grad` on exactly what trains.
+
+        The returned module saves itself with `save_pretrained` in transformers' or PEFT's own format.
+        """
+
+    def merge(self, model: nn.Module) -> nn.Module:
+        """Fold what was added into plain weights. Raises `ValueError("cannot merge, because ...")`."""
+
+
+class Metric(Protocol):
+    """A metric as sufficient statistics: rows add up, so that resampling never has to count again.
+
+    `value(statistics(...).sum(axis=0))` is the score of the whole set; a bootstrap sums resampled rows.
+    """
+
+    higher_is_better: ClassVar[bool]
+    unit_interval: ClassVar[bool]
+    """Whether values lie in 0 to 1 and read well as per cent."""
+    per_row_binary: ClassVar[bool]
+    """Whether each row is simply right or wrong, so that exact tests for proportions apply."""
+
+    def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
+        """Count each row: `[rows, k]` float64."""
+
+    def value(self, totals: np.ndarray) -> np.ndarray:
+        """Turn summed statistics `[..., k]` into scores `[...]`."""
+
+
+class Audit(Protocol):
+    """One check of the data."""
+
+    def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
+        """Look at all examples; return what was found, or None."""
+
+
+@dataclass(frozen=True)
+class AuditContext:
+    """What a check may ask beside the examples."""
+
+    stratified: bool
+    """Whether `gold` is a class."""
+    lengths: Sequence[int] | None
+    """Tokens of each example as the model would get it, in order; None while no model is chosen."""
+    max_tokens: int | None
+    """The longest sequence that the model takes."""
+
+
+__all__ = [
+    "Advice", "Audit", "AuditContext", "Engine", "Form", "Message", "Method", "Metric", "ModelFacts", "ModelKind",
+    "Role", "Task",
+]  # fmt: skip

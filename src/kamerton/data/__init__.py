@@ -1,0 +1,1 @@
+"""From a file to a frozen split: read, recognise, audit, split."""

@@ -1,0 +1,1 @@
+"""Contenders, scores, comparison, verdict, diagnosis."""

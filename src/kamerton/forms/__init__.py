@@ -1,0 +1,1 @@
+"""How examples look to a model: what goes in, what is supervised, what comes out. Shared by tasks; no torch."""

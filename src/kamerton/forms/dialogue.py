@@ -1,0 +1,169 @@
+"""A request and its answer, through the model's own chat template; only the answer is supervised."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from kamerton.contracts import Engine
+from kamerton.errors import Fault, ModelError
+from kamerton.records import Encoded, Example, Message, Prediction
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+
+WATCHED = 8
+"""Validation rows answered at each validation: writing costs a hundred times more than reading."""
+ROOM = 1.25
+"""How much longer than the 99th percentile of the training answers a generated one may get."""
+
+
+@dataclass(frozen=True)
+class Dialogue:
+    """A user's turn and the assistant's: either free text, or one of `choices`."""
+
+    ask: Callable[[Example], str]
+    """What the user says in an example."""
+    choices: tuple[str, ...] = ()
+    """If given, answers are chosen among these by their likelihood; nothing is generated."""
+    answers: tuple[str, ...] = ()
+    """The training answers, from which the room for generated ones is measured."""
+    model_class: ClassVar = "AutoModelForCausalLM"
+    untuned_class: ClassVar = "AutoModelForCausalLM"
+    config: ClassVar[dict[str, object]] = {}
+    target_names: ClassVar[tuple[str, ...]] = ()
+
+    def watched(self, examples: Sequence[Example]) -> Sequence[Example]:
+        """Answer all validation rows where answers are chosen, a few where they must be written."""
+        return examples if self.choices else examples[:WATCHED]
+
+    def answer_tokens(self, tokenizer: Tokenizer) -> int:
+        """Measure how long nearly all training answers are, with some room."""
+        if self.choices:
+            return 0
+        lengths = sorted(len(ids) for ids in _ids(list(self.answers), tokenizer))
+        return math.ceil(ROOM * lengths[min(len(lengths) - 1, int(0.99 * len(lengths)))]) + 1
+
+    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+        """Tokenize prompt and answer apart, so that the prompt's tokens are those of serving.
+
+        An answer that does not fit is cut at its end, and then no end token is taught.
+        """
+        pairs = [self._render(example, (), tokenizer) for example in examples]
+        prompts = _ids([prompt for prompt, _ in pairs], tokenizer)
+        answers = _ids([answer for _, answer in pairs], tokenizer)
+        return [
+            _supervise(prompt, _ended(answer, tokenizer), max_tokens)
+            for prompt, answer in zip(prompts, answers, strict=True)
+        ]
+
+    def prompts(
+        self, examples: Sequence[Example], shots: Sequence[Example], tokenizer: Tokenizer, room: int
+    ) -> list[Encoded]:
+        """Give what serving would send: the prompt up to where the assistant begins, in at most `room` tokens.
+
+        Shots that do not fit are left out, the first ones first; a request that does not fit loses its start.
+        """
+        results = []
+        for example in examples:
+            for first in range(len(shots) + 1):
+                [ids] = _ids([self._render(example, shots[first:], tokenizer)[0]], tokenizer)
+                if len(ids) <= room:
+                    break
+            results.append(Encoded(tuple(ids[-room:]), (), (), max(0, len(ids) - room)))
+        return results
+
+    def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
+        """Choose or write the answers, and measure the likelihood of the right ones."""
+        return self.predict_untuned(engine, examples, ())
+
+    def predict_untuned(
+        self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
+    ) -> list[Prediction]:
+        """Answer after `shots` solved examples, put as earlier turns of the conversation."""
+        options = self._options(engine)
+        longest = max((len(option) for option in options), default=engine.max_new_tokens)
+        prompts = self.prompts(examples, shots, engine.tokenizer, engine.max_tokens - longest)
+        if self.choices:
+            return self._choose(engine, examples, prompts, options)
+        golds = _ids([example.gold for example in examples], engine.tokenizer)
+        supervised = [
+            _supervise(prompt.tokens, _ended(gold, engine.tokenizer), engine.max_tokens)
+            for prompt, gold in zip(prompts, golds, strict=True)
+        ]
+        losses, texts = engine.losses(supervised), engine.generate(prompts)
+        return [
+            Prediction(example.id, text, None, float(loss), len(item.targets))
+            for example, text, loss, item in zip(examples, texts, losses, supervised, strict=True)
+        ]
+
+    def _choose(
+        self,
+        engine: Engine,
+        examples: Sequence[Example],
+        prompts: Sequence[Encoded],
+        options: list[tuple[int, ...]],
+    ) -> list[Prediction]:
+        items = [_supervise(prompt.tokens, option, engine.max_tokens) for prompt in prompts for option in options]
+        scores = -engine.losses(items).reshape(len(prompts), len(options))
+        log_probabilities = scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
+        predictions = []
+        for example, row in zip(examples, log_probabilities, strict=True):
+            best = int(row.argmax())
+            loss = -float(row[self.choices.index(example.gold)]) if example.gold in self.choices else None
+            tokens = 1 if loss is not None else None
+            predictions.append(Prediction(example.id, self.choices[best], float(np.exp(row[best])), loss, tokens))
+        return predictions
+
+    def _options(self, engine: Engine) -> list[tuple[int, ...]]:
+        return [tuple(_ended(ids, engine.tokenizer)) for ids in _ids(list(self.choices), engine.tokenizer)]
+
+    def _render(self, example: Example, shots: Sequence[Example], tokenizer: Tokenizer) -> tuple[str, str]:
+        """Render prompt and answer as text through the template."""
+        turns = [Message("user", self.ask(example))]
+        for shot in reversed(shots):
+            turns = [Message("user", self.ask(shot)), Message("assistant", shot.gold), *turns]
+        prompt = _template(turns, tokenizer, open_end=True)
+        whole = _template([*turns, Message("assistant", example.gold)], tokenizer, open_end=False)
+        if not whole.startswith(prompt):
+            rule = f"the chat template writes a prompt differently once it is answered (row {example.id})"
+            raise ModelError(Fault(rule, tokenizer.name_or_path, "give the model a template whose prompt is a prefix"))
+        return prompt, whole[len(prompt) :]
+
+
+def _template(turns: Sequence[Message], tokenizer: Tokenizer, *, open_end: bool) -> str:
+    messages = [{"role": turn.role, "content": turn.content} for turn in turns]
+    text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=open_end)
+    return text
+
+
+def _ids(texts: list[str], tokenizer: Tokenizer) -> list[list[int]]:
+    """Tokenize without adding anything: the template has already written the special tokens."""
+    if not texts:
+        return []
+    ids: list[list[int]] = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+    return ids
+
+
+def _ended(answer: Sequence[int], tokenizer: Tokenizer) -> list[int]:
+    """End an answer with exactly one end token, whatever the template writes after it."""
+    end = tokenizer.eos_token_id
+    kept = list(answer[: answer.index(end)]) if end in answer else list(answer)
+    return [*kept, end]
+
+
+def _supervise(prompt: Sequence[int], answer: Sequence[int], max_tokens: int) -> Encoded:
+    """Supervise every token of the answer, each read at the position before it."""
+    tokens = (*prompt, *answer)[:max_tokens]
+    kept = max(0, len(tokens) - len(prompt))
+    first = len(prompt) - 1
+    return Encoded(
+        tokens,
+        tuple(range(first, first + kept)),
+        tuple(answer[:kept]),
+        len(prompt) + len(answer) - len(tokens),
+    )

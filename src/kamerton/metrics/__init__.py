@@ -1,0 +1,1 @@
+"""Metrics as sufficient statistics, one file each."""

@@ -1,0 +1,1 @@
+"""Base models: found, inspected, loaded, and read from."""

@@ -1,0 +1,286 @@
+"""The recipe: every setting of a run, resolved once, each with where it came from and why.
+
+Precedence, lowest first:
+1. the defaults in this file;
+2. a recipe file (YAML);
+3. flags (`--epochs 5`, `--set train.epochs=5`);
+4. what is left open (`null`) is decided by the planner from the data, the model and the method.
+After that the recipe is only read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from kamerton.errors import Fault, RecipeError, nearest
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Group(BaseModel):
+    """A group of settings: frozen, no unknown names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class DataSettings(Group):
+    """Which rows, understood how, split how."""
+
+    path: str = Field("", description="The data file: CSV, TSV, JSON, JSONL or Parquet.")
+    task: str | None = Field(None, description="The kind of job; found from the columns if not given.")
+    columns: dict[str, str] = Field({}, description="Which column plays which role: {text: review, label: stars}.")
+    max_rows: Count | None = Field(None, description="Use at most this many rows, chosen at random with the seed.")
+    validation: Share = Field(0.1, description="Share of the rows that selects the checkpoint.")
+    test: Share = Field(0.1, description="Share of the rows that is only looked at once, for the verdict.")
+    too_long: Literal["cut", "drop", "refuse"] = Field(
+        "cut", description="What happens to rows longer than the model takes; every one is in the ledger."
+    )
+
+
+class ModelSettings(Group):
+    """The pretrained model that is tuned."""
+
+    name: str | None = Field(None, description="A known name, a folder, or a Hugging Face id.")
+    max_tokens: Count | None = Field(None, description="Longest sequence in tokens.")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="Arithmetic of the matrix products.")
+
+
+class MethodSettings(BaseModel):
+    """How the model is changed: the method's word, and beside it the method's own knobs."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: str | None = Field(None, description="The method: a file in methods/.")
+
+    @property
+    def knobs(self) -> dict[str, Any]:
+        """The method's own settings, not yet checked by it."""
+        return dict(self.model_extra or {})
+
+
+class TrainSettings(Group):
+    """The optimisation."""
+
+    epochs: Annotated[float, Field(gt=0)] | None = Field(None, description="Passes over the training rows.")
+    batch_size: Count | None = Field(None, description="Rows per update of the weights.")
+    learning_rate: Annotated[float, Field(gt=0, lt=10)] | None = Field(None, description="Peak of the schedule.")
+    schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="How the rate falls to zero.")
+    warmup: Annotated[float, Field(ge=0, lt=1)] = Field(0.06, description="Share of the updates with a rising rate.")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(0.01, description="AdamW's, on matrices only.")
+    clip_norm: Annotated[float, Field(gt=0)] = Field(1.0, description="Largest norm of a gradient.")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="In every dropout layer of the model.")
+    patience: Count = Field(5, description="Validations without a new best before training stops.")
+    tokens_per_pass: Count = Field(
+        8192,
+        description="Most tokens in one forward pass: an update of more rows is accumulated over several.",
+    )
+
+
+class EvaluateSettings(Group):
+    """Scoring and proof."""
+
+    metric: str | None = Field(None, description="The metric that selects and decides; the task's first if not given.")
+    validations_per_epoch: Count = Field(2, description="How often the validation rows are scored.")
+    shots: Annotated[int, Field(ge=0)] = Field(3, description="Solved examples in the few-shot prompt.")
+    max_new_tokens: Count | None = Field(None, description="Longest generated answer.")
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = Field(0.95, description="Of every interval.")
+    resamples: Annotated[int, Field(ge=200)] = Field(10_000, description="Bootstrap resamples.")
+
+
+class Reason(Group):
+    """Where a value came from and why it has this value."""
+
+    origin: Literal["default", "recipe", "flag", "decided"]
+    reason: str = ""
+    value: Any = None
+    """The value that is explained: in a file that was edited by hand, a reason for another value is void."""
+
+
+class Recipe(Group):
+    """All settings of a run."""
+
+    data: DataSettings = DataSettings()
+    model: ModelSettings = ModelSettings()
+    method: MethodSettings = MethodSettings()
+    train: TrainSettings = TrainSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(0, description="Of everything random.")
+    reasons: dict[str, Reason] = Field({}, description="Origin and reason by setting; written by Kamerton.")
+
+    def settings(self) -> Iterator[Setting]:
+        """Go through every setting with its value and reason, in the order of the file."""
+        for group, fields in self.model_dump(exclude={"reasons"}).items():
+            for name, value in fields.items() if isinstance(fields, dict) else [(None, fields)]:
+                path = f"{group}.{name}" if name else group
+                yield Setting(path, value, self.reasons.get(path, Reason(origin="default")))
+
+    def decide(self, decisions: Mapping[str, Decision]) -> Recipe:
+        """Return the recipe with open settings (`None`) filled in, each with its reason.
+
+        A setting that already has a value keeps it: what the user said wins.
+        """
+        values = self.model_dump()
+        for path, decision in decisions.items():
+            group, _, name = path.partition(".")
+            if values[group].get(name) is None:
+                values[group][name] = decision.value
+                values["reasons"][path] = {
+                    "origin": "decided",
+                    "reason": decision.reason,
+                    "value": decision.value,
+                }
+        return Recipe.model_validate(values)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting, for printing: its dotted path, value, and reason."""
+
+    path: str
+    value: object
+    reason: Reason
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A value for a setting that was left open."""
+
+    value: object
+    reason: str
+
+
+def resolve(file: Path | None = None, flags: Mapping[str, object] | None = None) -> Recipe:
+    """Resolve a recipe from defaults, a recipe file and flags.
+
+    Args:
+        file: a YAML file in the recipe's own form, or None.
+        flags: values by dotted path, `{"train.epochs": 5}`; they overrule the file.
+
+    Raises:
+        RecipeError: all faults at once, each with its place.
+
+    """
+    values: dict[str, Any] = _read(file) if file else {}
+    explained = values.pop("reasons", {})
+    reasons = {path: _origin(explained.get(path), value, file) for path, value in _flat(values)}
+    for path, value in (flags or {}).items():
+        group, _, name = path.partition(".")
+        if name:
+            values.setdefault(group, {})[name] = value
+        else:
+            values[group] = value
+        reasons[path] = {"origin": "flag", "value": value}
+    try:
+        return Recipe.model_validate({**values, "reasons": reasons})
+    except ValidationError as error:
+        raise RecipeError([_fault(item, file) for item in error.errors()]) from None
+
+
+def parse_assignment(text: str) -> tuple[str, object]:
+    """Split `group.field=value`, the value read as YAML.
+
+    >>> parse_assignment("train.epochs=5")
+    ('train.epochs', 5)
+
+    Raises:
+        RecipeError: there is no `=`, or the value is not YAML.
+
+    """
+    path, equals, value = text.partition("=")
+    if not equals:
+        raise RecipeError(
+            Fault(f"--set takes group.field=value, got '{text}'", remedy="for example --set train.epochs=5")
+        )
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError:
+        parsed = value
+    return path.strip(), _number(parsed)
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """Write a recipe as YAML, each value with its origin and reason as a comment, and again for machines below."""
+    lines = ["# The resolved recipe of this run; `kamerton tune` on this file repeats it."]
+    group = None
+    for setting in recipe.settings():
+        head, _, name = setting.path.partition(".")
+        if name and head != group:
+            group = head
+            lines.append(f"{head}:")
+        because = ", ".join(part for part in (setting.reason.origin, setting.reason.reason) if part)
+        lines.append(f"{'  ' if name else ''}{name or head}: {_inline(setting.value)}  # {because}")
+    lines.append("reasons:")
+    for setting in recipe.settings():
+        reason = setting.reason.model_copy(update={"value": setting.value}).model_dump()
+        lines.append(f"  {setting.path}: {_inline(reason)}")
+    return "\n".join(lines) + "\n"
+
+
+def _inline(value: object) -> str:
+    text: str = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, sort_keys=False, width=10_000)
+    return text.removesuffix("...\n").strip()
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecipeError(Fault(f"there is no file '{file}'", remedy="check the path")) from None
+    except UnicodeDecodeError as error:
+        raise RecipeError(Fault("a recipe is UTF-8 text", f"{file} byte {error.start}", "save it as UTF-8")) from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{file}:{mark.line + 1} column {mark.column + 1}" if mark else str(file)
+        raise RecipeError(Fault("this is not YAML", place, "mend the line, or write the recipe anew")) from None
+    if not isinstance(values, dict):
+        raise RecipeError(Fault("a recipe is a YAML mapping of groups", str(file), "start with `data:` and `path:`"))
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    for group, fields in values.items():
+        if isinstance(fields, dict):
+            yield from ((f"{group}.{name}", value) for name, value in fields.items())
+        else:
+            yield group, fields
+
+
+def _origin(explained: Mapping[str, Any] | None, value: object, file: Path | None) -> Mapping[str, Any]:
+    if explained and explained.get("value") == value:
+        return explained
+    return {"origin": "recipe", "reason": str(file), "value": value}
+
+
+def _number(value: object) -> object:
+    """Read `1e-4`, which YAML 1.1 takes for text, as the number it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
+def _fault(item: Any, file: Path | None) -> Fault:
+    path = ".".join(str(part) for part in item["loc"])
+    place = f"{file} {path}" if file else path
+    if item["type"] == "extra_forbidden":
+        group = item["loc"][0] if len(item["loc"]) > 1 else None
+        return Fault(f"there is no setting '{path}'", place, nearest(str(item["loc"][-1]), _names(group)))
+    return Fault(f"{item['msg']}, got {item['input']!r}", place, f"set {path} to a value that fits")
+
+
+def _names(group: object) -> list[str]:
+    fields = Recipe.model_fields
+    if group in fields:
+        annotation = fields[str(group)].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            return list(annotation.model_fields)
+    return [name for name in fields if name != "reasons"]

@@ -1,0 +1,271 @@
+"""The values that cross a stage's border: plain, frozen, without torch.
+
+The order is the order of the story: rows are read, become examples, get a fate in the ledger,
+are encoded, trained on (events), predicted, scored, compared, and judged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+# ── data ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a row stands in its source: the file and the line (from 1), or the row number in Parquet."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a source file as it was read, before any task looks at it."""
+
+    id: int
+    """Position in the source, from 0; the same row keeps its id through the whole run."""
+    place: Place
+    values: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row as a task understands it."""
+
+    id: int
+    place: Place
+    text: str
+    """Everything the model is given, as plain text: what audits, splits and classic baselines read."""
+    gold: str
+    """The right answer, as plain text: a label's name, a reference answer."""
+    fields: Mapping[str, object] = field(default_factory=dict)
+    """The task's roles and their values (`instruction`, `input`, ...), from which prompts are made."""
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of the normalised text: equal for rows that differ only in case, spaces or Unicode form."""
+        normal = " ".join(unicodedata.normalize("NFKC", self.text).casefold().split())
+        return hashlib.blake2b(normal.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+Fate = Literal["train", "validation", "test", "dropped", "cut"]
+
+
+@dataclass(frozen=True)
+class LedgerEntry:
+    """What became of one source row. A row that is cut has two entries: `cut`, and the split it is used in."""
+
+    id: int
+    place: Place
+    fate: Fate
+    reason: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one audit check saw."""
+
+    check: str
+    severity: Literal["severe", "warning", "note"]
+    title: str
+    """The finding in one sentence, with its number: `14 rows have the same text and different labels`."""
+    remedy: str
+    rows: tuple[int, ...] = ()
+    """Ids of the rows concerned."""
+    drop: tuple[int, ...] = ()
+    """Ids of the rows that cannot be trained on and are dropped before the split; a part of `rows`."""
+    samples: tuple[str, ...] = ()
+    """A few lines to show, each with its place."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """The three frozen parts of the data."""
+
+    train: tuple[Example, ...]
+    validation: tuple[Example, ...]
+    test: tuple[Example, ...]
+
+
+# ── what the model gets, and gives ────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One sequence: its tokens, the positions whose output is read, and what should be read there.
+
+    Every supervision has this one shape. A text's class is read at one position (the first of an
+    encoder, the last of a decoder); an answer's tokens are read each at the position before it.
+    """
+
+    tokens: tuple[int, ...]
+    reads: tuple[int, ...]
+    targets: tuple[int, ...]
+    """As many as `reads`: class indices, or token ids."""
+    cut: int = 0
+    """How many tokens did not fit and were cut away."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a contender answers to one example."""
+
+    id: int
+    text: str
+    """The answer: a label's name, a generated text."""
+    score: float | None = None
+    """The contender's own probability of its answer, 0 to 1, where it has one."""
+    loss: float | None = None
+    """Negative log-likelihood of the gold answer in nats, summed over its tokens."""
+    tokens: int | None = None
+    """How many tokens `loss` sums over."""
+
+
+# ── training ──────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Started:
+    """Training begins or goes on."""
+
+    step: int
+    steps: int
+    trainable_parameters: int
+    parameters: int
+    layout: str
+    """How rows are laid out for the model: `flat` (no padding) or `padded`, with the reason."""
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """One update of the weights."""
+
+    step: int
+    epoch: float
+    loss: float
+    """Mean over the supervised positions of the whole update, in nats."""
+    learning_rate: float
+    gradient_norm: float
+    """Before clipping."""
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Validated:
+    """The validation rows were scored."""
+
+    step: int
+    epoch: float
+    loss: float
+    metrics: Mapping[str, float]
+    best: bool
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint was written and verified."""
+
+    step: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """Training ended. `best_step` is the step whose weights are kept."""
+
+    step: int
+    best_step: int
+    reason: str
+    weight_change: float
+    """Relative change of the trainable weights: norm of (now - start) over norm of start."""
+
+
+Event = Started | Stepped | Validated | Saved | Stopped
+
+# ── the outcome ───────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A metric's value with its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+ContenderKind = Literal["tuned", "base", "prompt", "classic", "trivial"]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """All predictions of one contender on the test set, in the test set's order."""
+
+    name: str
+    kind: ContenderKind
+    predictions: tuple[Prediction, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One contender's scores on the test set."""
+
+    name: str
+    kind: ContenderKind
+    metrics: Mapping[str, Measure]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A paired comparison of two contenders on the same rows: first minus second."""
+
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    minimum_detectable: float
+    """The smallest true difference that this many rows would show with 80% power at the 5% level."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the tuned model is worth using, and why."""
+
+    decision: Literal["ship", "do not ship", "not proven"]
+    against: str
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    minimum_detectable: float
+    reason: str
+    """One sentence for a manager."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Something that training showed, in words."""
+
+    name: str
+    evidence: str
+    remedy: str

@@ -1,0 +1,261 @@
+"""The run folder: the border between training and everything after it.
+
+Each file is written whole or not at all, so that what is there can be trusted after any stop. Its
+layout is the table of contents of a run:
+
+    recipe.yaml  environment.json  data/  events.jsonl  checkpoints/  model/
+    predictions.parquet  result.json  report.html
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, get_args
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kamerton.errors import Fault, RunError
+from kamerton.files import read_json, replacing, write_json, write_text
+from kamerton.recipe import Recipe, resolve, to_yaml
+from kamerton.records import Answers, Event, Example, Finding, LedgerEntry, Place, Prediction, Split
+
+EVENT_CLASSES = {cls.__name__.lower(): cls for cls in get_args(Event)}
+PARTS = ("train", "validation", "test")
+
+
+class Run:
+    """A run folder that exists.
+
+    Raises:
+        RunError: the folder is not a run.
+
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not (self.path / "recipe.yaml").is_file():
+            fault = Fault(
+                f"'{path}' is not a run: it has no recipe.yaml",
+                remedy="name a folder that `kamerton tune` made",
+            )
+            raise RunError(fault)
+
+    @classmethod
+    def create(cls, path: str | Path, recipe: Recipe) -> Run:
+        """Make the folder and write the recipe, before anything slow begins.
+
+        Raises:
+            RunError: there is a run already.
+
+        """
+        folder = Path(path)
+        if (folder / "recipe.yaml").exists():
+            remedy = f"`kamerton resume {folder}` goes on with it; or choose another folder with --out"
+            raise RunError(Fault(f"'{folder}' already holds a run", remedy=remedy))
+        write_text(folder / "recipe.yaml", to_yaml(recipe))
+        return cls(folder)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the only process that writes here. The lock ends with the process, however that ends.
+
+        Raises:
+            RunError: another process is at work on this run.
+
+        """
+        with (self.path / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                fault = Fault(f"another process is at work on '{self.path}'", remedy="wait for it, or stop it")
+                raise RunError(fault) from None
+            yield
+
+    # ── recipe and environment ────────────────────────────────────────────────────────────────
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe as it was last written."""
+        return resolve(self.path / "recipe.yaml")
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        """Replace the recipe by a more resolved one."""
+        write_text(self.path / "recipe.yaml", to_yaml(recipe))
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Versions, hardware, and fingerprints of the inputs; empty before they are known."""
+        path = self.path / "environment.json"
+        return dict(read_json(path)) if path.exists() else {}
+
+    def write_environment(self, environment: dict[str, Any]) -> None:
+        """Write versions, hardware and fingerprints."""
+        write_json(self.path / "environment.json", environment)
+
+    # ── data ──────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def has_split(self) -> bool:
+        """Whether the frozen split is complete (its ledger is written last)."""
+        return (self.path / "data" / "ledger.parquet").exists()
+
+    def write_data(self, split: Split, findings: Sequence[Finding], ledger: Sequence[LedgerEntry]) -> None:
+        """Freeze the split, what the audit found, and the fate of every source row."""
+        for part in PARTS:
+            write_examples(self.path / "data" / f"{part}.parquet", getattr(split, part))
+        write_json(self.path / "data" / "audit.json", [dataclasses.asdict(finding) for finding in findings])
+        rows = [(e.id, e.place.file, e.place.line, e.fate, e.reason) for e in ledger]
+        _write_table(self.path / "data" / "ledger.parquet", ("id", "file", "line", "fate", "reason"), rows)
+
+    def read_split(self) -> Split:
+        """Read the frozen split."""
+        return Split(*(read_examples(self.path / "data" / f"{part}.parquet") for part in PARTS))
+
+    def read_findings(self) -> list[Finding]:
+        """Read what the audit found."""
+        tuples = ("rows", "drop", "samples")
+        return [
+            Finding(**{key: tuple(value) if key in tuples else value for key, value in item.items()})
+            for item in read_json(self.path / "data" / "audit.json")
+        ]
+
+    def read_ledger(self) -> list[LedgerEntry]:
+        """Read the fate of every source row."""
+        table = pq.read_table(self.path / "data" / "ledger.parquet")
+        return [
+            LedgerEntry(row["id"], Place(row["file"], row["line"]), row["fate"], row["reason"])
+            for row in table.to_pylist()
+        ]
+
+    # ── training ──────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    def append(self, event: Event) -> None:
+        """Append one event."""
+        record = {"event": type(event).__name__.lower(), **dataclasses.asdict(event)}
+        with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+    def events(self) -> list[Event]:
+        """Read all events; a last line that a kill cut short is left out."""
+        path = self.path / "events.jsonl"
+        if not path.exists():
+            return []
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+        records = [json.loads(line) for line in lines]
+        return [EVENT_CLASSES[record.pop("event")](**record) for record in records]
+
+    def rewind(self, step: int) -> None:
+        """Forget events after `step`: they will happen again from the checkpoint of that step."""
+        kept = [event for event in self.events() if event.step <= step]
+        (self.path / "events.jsonl").unlink(missing_ok=True)
+        for event in kept:
+            self.append(event)
+
+    @property
+    def model(self) -> Path:
+        """The folder of the tuned model, in transformers' or PEFT's format."""
+        return self.path / "model"
+
+    # ── outcome ───────────────────────────────────────────────────────────────────────────────
+
+    def write_answers(self, examples: Sequence[Example], answers: Sequence[Answers]) -> None:
+        """Write every contender's prediction for every test row."""
+        rows = [
+            (
+                p.id,
+                contender.name,
+                contender.kind,
+                example.gold,
+                p.text,
+                p.score,
+                p.loss,
+                p.tokens,
+                contender.seconds,
+            )
+            for contender in answers
+            for example, p in zip(examples, contender.predictions, strict=True)
+        ]
+        columns = ("id", "contender", "kind", "gold", "prediction", "score", "loss", "tokens", "seconds")
+        _write_table(self.path / "predictions.parquet", columns, rows)
+
+    def read_answers(self) -> list[Answers]:
+        """Read every contender's predictions, in the order they were made."""
+        grouped: dict[str, list[dict[str, Any]]] = {}
+        for row in pq.read_table(self.path / "predictions.parquet").to_pylist():
+            grouped.setdefault(row["contender"], []).append(row)
+        return [
+            Answers(name, rows[0]["kind"], tuple(_prediction(row) for row in rows), rows[0]["seconds"])
+            for name, rows in grouped.items()
+        ]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has its result."""
+        return (self.path / "result.json").exists()
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The outcome for machines.
+
+        Raises:
+            RunError: the run is not finished.
+
+        """
+        if not self.finished:
+            raise RunError(
+                Fault(f"'{self.path}' is not finished", remedy=f"`kamerton resume {self.path}` goes on with it")
+            )
+        return dict(read_json(self.path / "result.json"))
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        """Write the outcome for machines: the last file of a run."""
+        write_json(self.path / "result.json", result)
+
+
+def write_examples(path: Path, examples: Sequence[Example]) -> None:
+    """Write examples as Parquet, their roles as JSON."""
+    rows = [
+        (e.id, e.place.file, e.place.line, e.text, e.gold, json.dumps(dict(e.fields), ensure_ascii=False))
+        for e in examples
+    ]
+    _write_table(path, ("id", "file", "line", "text", "gold", "fields"), rows)
+
+
+def read_examples(path: Path) -> tuple[Example, ...]:
+    """Read examples that `write_examples` wrote."""
+    return tuple(
+        Example(row["id"], Place(row["file"], row["line"]), row["text"], row["gold"], json.loads(row["fields"]))
+        for row in pq.read_table(path).to_pylist()
+    )
+
+
+def _prediction(row: dict[str, Any]) -> Prediction:
+    return Prediction(row["id"], row["prediction"], row["score"], row["loss"], row["tokens"])
+
+
+def _write_table(path: Path, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    values = zip(*rows, strict=True) if rows else [[] for _ in columns]
+    types = {
+        "id": pa.int64(),
+        "line": pa.int64(),
+        "score": pa.float64(),
+        "loss": pa.float64(),
+        "tokens": pa.int64(),
+        "seconds": pa.float64(),
+    }
+    arrays = [
+        pa.array(list(column), types.get(name, pa.string())) for name, column in zip(columns, values, strict=True)
+    ]
+    with replacing(path) as temporary:
+        pq.write_table(pa.table(dict(zip(columns, arrays, strict=True))), temporary)

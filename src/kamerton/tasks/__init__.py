@@ -1,0 +1,1 @@
+"""Kinds of job, one file each; the file's name is the word for `--task`."""

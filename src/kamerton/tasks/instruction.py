@@ -1,0 +1,89 @@
+"""Instruction following: a request, perhaps with an input, and the answer that is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import ClassVar
+
+from kamerton.contracts import Form, ModelKind, Role
+from kamerton.errors import Fault, ModelError
+from kamerton.forms.dialogue import Dialogue
+from kamerton.forms.values import filled, plain
+from kamerton.records import Example, Place
+
+SHORT_ANSWER = 24
+"""Median length in characters up to which answers are closed ones: a name, a number, a word or three."""
+
+
+class Instruction:
+    """Answer a request in free text."""
+
+    roles: ClassVar = (
+        Role(
+            "instruction",
+            (
+                "instruction",
+                "prompt",
+                "question",
+                "query",
+                "request",
+                "task",
+                "user",
+                "инструкция",
+                "вопрос",
+                "запрос",
+            ),
+            "what is asked",
+        ),
+        Role("input", ("input", "context", "вход", "контекст"), "what the request is about", required=False),
+        Role(
+            "output",
+            ("output", "response", "completion", "answer", "reply", "assistant", "ответ", "вывод"),
+            "the answer wanted",
+        ),
+    )
+    stratified: ClassVar = False
+
+    def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
+        """Accept any pair of texts."""
+        texts = all(isinstance(v, str | int | float) for v in columns["output"] if filled(v))
+        return "a request and its answer" if texts and any(filled(v) for v in columns["output"]) else ""
+
+    def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
+        """Make an example whose text is the request with its input below."""
+        request, material = plain(values["instruction"]), plain(values.get("input"))
+        answer = plain(values["output"])
+        text = f"{request}\n\n{material}" if material.strip() else request
+        return Example(id, place, text, answer, {"instruction": request, "input": material, "output": answer})
+
+    def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
+        """Put the request as one user turn and train the assistant's.
+
+        Raises:
+            ModelError: an encoder cannot write text.
+
+        """
+        if kind == "encoder":
+            fault = Fault("an encoder reads text but cannot write it", remedy="choose a decoder: --model smollm2")
+            raise ModelError(fault)
+        return Dialogue(ask=lambda example: example.text, answers=tuple(example.gold for example in examples))
+
+    def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
+        """Let exact match decide for short closed answers, chrF for long ones; perplexity always."""
+        short = median(len(example.gold) for example in examples) <= SHORT_ANSWER
+        first = ("exact-match", "chrf") if short else ("chrf", "exact-match")
+        return (*first, "rouge-l", "perplexity")
+
+    def example_rows(self) -> list[dict[str, object]]:
+        """Give a few requests in two languages, with and without an input."""
+        return [
+            {"instruction": "Name the capital of France.", "input": "", "output": "Paris"},
+            {
+                "instruction": "Make it polite.",
+                "input": "Give me that.",
+                "output": "Could you give me that, please?",
+            },
+            {"instruction": "Назови столицу России.", "input": "", "output": "Москва"},
+            {"instruction": "Переведи на русский.", "input": "good morning", "output": "доброе утро"},
+        ]

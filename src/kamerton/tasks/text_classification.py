@@ -1,0 +1,78 @@
+"""Text classification: a text, and one of a few labels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from kamerton.contracts import Form, ModelKind, Role
+from kamerton.forms.dialogue import Dialogue
+from kamerton.forms.labels import Labels
+from kamerton.forms.values import filled, plain
+from kamerton.records import Example, Place
+
+LONGEST_LABEL = 60
+UNEVEN = 3
+"""From this ratio of the largest class to the smallest on, accuracy flatters and macro F1 decides."""
+
+
+class TextClassification:
+    """Choose one of a few labels for a text."""
+
+    roles: ClassVar = (
+        Role(
+            "text",
+            ("text", "sentence", "review", "comment", "content", "message", "body", "tweet", "utterance", "document",
+             "description", "title", "текст", "отзыв", "предложение", "сообщение", "комментарий", "описание"),
+            "the text to classify",
+        ),
+        Role(
+            "label",
+            ("label", "labels", "class", "category", "target", "sentiment", "topic", "intent", "section", "sense",
+             "emotion", "метка", "класс", "категория", "тема", "тональность", "рубрика"),
+            "its label",
+        ),
+    )  # fmt: skip
+    stratified: ClassVar = True
+
+    def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
+        """Accept labels that are short, repeat themselves, and are not measurements."""
+        labels = [value for value in columns["label"] if filled(value)]
+        if not labels or any(isinstance(value, float) and not value.is_integer() for value in labels):
+            return ""
+        distinct = {plain(value) for value in labels}
+        if len(distinct) > max(2, len(labels) // 2) or max(map(len, distinct)) > LONGEST_LABEL:
+            return ""
+        return f"'label' repeats {len(distinct)} short values"
+
+    def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
+        """Make an example; empty values stay empty for the audit to find."""
+        text, label = plain(values["text"]), plain(values["label"]).strip()
+        return Example(id, place, text, label, {"text": text, "label": label})
+
+    def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
+        """Give encoders a classification head; ask decoders, and score each label as the answer."""
+        labels = tuple(sorted({example.gold for example in examples}))
+        if kind == "encoder":
+            return Labels(labels)
+        options = ", ".join(labels)
+        return Dialogue(
+            ask=lambda example: f"{example.text}\n\nWhich of these labels fits the text above: {options}?",
+            choices=labels,
+        )
+
+    def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
+        """Let macro F1 decide when classes are uneven, accuracy otherwise."""
+        counts = Counter(example.gold for example in examples).values()
+        names = ("accuracy", "macro-f1", "weighted-f1", "mcc")
+        return ("macro-f1", "accuracy", *names[2:]) if max(counts) > UNEVEN * min(counts) else names
+
+    def example_rows(self) -> list[dict[str, object]]:
+        """Give a few reviews in two languages."""
+        return [
+            {"text": "A warm and funny film.", "label": "good"},
+            {"text": "I want those two hours back.", "label": "bad"},
+            {"text": "Тёплый и смешной фильм.", "label": "good"},
+            {"text": "Верните мне эти два часа.", "label": "bad"},
+        ]
