@@ -200,6 +200,27 @@ class Stopped:
 
 Event = Started | Stepped | Validated | Saved | Stopped
 
+# ── the story as it is told ────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of the story is done: `audit`, and what came of it in one line."""
+
+    name: str
+    message: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a long stage is."""
+
+    stage: str
+    done: int
+    total: int
+
+
 # ── the outcome ───────────────────────────────────────────────────────────────────────────────
 
 

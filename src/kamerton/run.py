@@ -119,9 +119,16 @@ class Run:
 
     def read_findings(self) -> list[Finding]:
         """Read what the audit found."""
-        tuples = ("rows", "drop", "samples")
         return [
-            Finding(**{key: tuple(value) if key in tuples else value for key, value in item.items()})
+            Finding(
+                item["check"],
+                item["severity"],
+                item["title"],
+                item["remedy"],
+                tuple(item["rows"]),
+                tuple(item["drop"]),
+                tuple(item["samples"]),
+            )
             for item in read_json(self.path / "data" / "audit.json")
         ]
 
