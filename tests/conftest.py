@@ -1,0 +1,34 @@
+"""What every test stands on: no network, two threads, and the tiny models."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub, which reads it once
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import pytest
+import torch
+
+import tiny_models
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny BERT."""
+    return tiny_models.tiny_encoder(tmp_path_factory.mktemp("tiny") / "encoder")
+
+
+@pytest.fixture(scope="session")
+def decoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Llama with a chat template."""
+    return tiny_models.tiny_decoder(tmp_path_factory.mktemp("tiny") / "decoder")
+
+
+@pytest.fixture(scope="session")
+def seq2seq_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny T5."""
+    return tiny_models.tiny_seq2seq(tmp_path_factory.mktemp("tiny") / "seq2seq")
