@@ -11,6 +11,7 @@ from kamerton.records import Encoded, Example, Finding, Message, Place, Predicti
 if TYPE_CHECKING:
     import numpy as np
     from torch import nn
+    from transformers import PreTrainedModel
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
 ModelKind = Literal["encoder", "decoder", "seq2seq"]
@@ -118,6 +119,8 @@ class Task(Protocol):
     """One kind of job: which columns it needs, how an example is made of them, how it is put to a model."""
 
     roles: ClassVar[tuple[Role, ...]]
+    kinds: ClassVar[tuple[ModelKind, ...]]
+    """The kinds of model it can be put to, the usual one first."""
     stratified: ClassVar[bool]
     """Whether `gold` is a class, so that splits keep the classes' shares and audits may count them."""
 
@@ -140,16 +143,28 @@ class Task(Protocol):
 class Method(Protocol):
     """One way to change a pretrained model. A frozen pydantic model of its own knobs."""
 
-    def learning_rate(self, facts: ModelFacts) -> Advice:
-        """Give the default learning rate for a model of this kind and size, with its source."""
+    @classmethod
+    def suitability(cls, facts: ModelFacts, rows: int) -> Advice:
+        """Say how well this method suits a model and a number of training rows, 0 to 1, and why.
 
-    def attach(self, model: nn.Module, facts: ModelFacts) -> nn.Module:
-        """Prepare the model: insert what is new and leave `requires_grad` on exactly what trains.
-
-        The returned module saves itself with `save_pretrained` in transformers' or PEFT's own format.
+        The planner takes the most suitable one where the user names none.
         """
 
-    def merge(self, model: nn.Module) -> nn.Module:
+    def advise(self, facts: ModelFacts, rows: int) -> Mapping[str, Advice]:
+        """Give default training settings by name (`learning_rate`, `epochs`, `batch_size`), each with its source."""
+
+    def attach(self, model: PreTrainedModel, fresh: Sequence[str]) -> nn.Module:
+        """Prepare a model: insert what is new and leave `requires_grad` on exactly what trains.
+
+        Args:
+            model: as it was loaded.
+            fresh: names of its modules that have no pretrained weights (a new head): they always train.
+
+        Returns:
+            A module that saves itself with `save_pretrained`, in transformers' or PEFT's own format.
+        """
+
+    def merge(self, model: nn.Module) -> PreTrainedModel:
         """Fold what was added into plain weights. Raises `ValueError("cannot merge, because ...")`."""
 
 

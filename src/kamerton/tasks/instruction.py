@@ -43,6 +43,7 @@ class Instruction:
             "the answer wanted",
         ),
     )
+    kinds: ClassVar = ("decoder",)
     stratified: ClassVar = False
 
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:

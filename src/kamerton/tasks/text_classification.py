@@ -34,6 +34,7 @@ class TextClassification:
             "its label",
         ),
     )  # fmt: skip
+    kinds: ClassVar = ("encoder", "decoder")
     stratified: ClassVar = True
 
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:

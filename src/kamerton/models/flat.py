@@ -1,0 +1,75 @@
+"""Attention over one flat row of many sequences: padding is never computed.
+
+Models that go through transformers' attention interface pass `cu_seq_lens_q` on to it untouched, so a
+row of concatenated sequences needs no mask: each sequence attends to itself. On a GPU the same inputs
+drive flash-attention's variable-length kernels.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby, pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+
+NAME = "kamerton_flat"
+
+
+def flat_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    is_causal: bool | None = None,
+    cu_seq_lens_q: Tensor | None = None,
+    softcap: float | None = None,
+    **_: object,  # the interface passes every model's own extras; what would change the result is named above
+) -> tuple[Tensor, None]:
+    """Attend within each sequence of a flat row.
+
+    Args:
+        module: the attention layer; says whether it is causal.
+        query: `[1, heads, tokens, width]`; key and value may have fewer heads (grouped queries).
+        key: `[1, key heads, tokens, width]`.
+        value: like `key`.
+        attention_mask: must be None: the boundaries say it all.
+        scaling: factor on the scores.
+        dropout: probability, already 0 in evaluation.
+        is_causal: overrules the module's own.
+        cu_seq_lens_q: boundaries of the sequences, `[sequences + 1]`.
+        softcap: must be None.
+
+    Returns:
+        `[1, tokens, heads, width]`, and no weights.
+
+    Raises:
+        TypeError: the model needs what a flat row does not offer; the layout's proof then turns it down.
+    """
+    if cu_seq_lens_q is None or attention_mask is not None or softcap is not None:
+        raise TypeError("flat attention takes boundaries and neither a mask nor a soft cap")
+    causal = bool(module.is_causal) if is_causal is None else is_causal
+    heads, width = query.shape[1], query.shape[3]
+    grouped = key.shape[1] != heads
+    lengths = (end - start for start, end in pairwise(cu_seq_lens_q.tolist()))
+    parts, start = [], 0
+    for length, run in groupby(lengths):
+        count = len(list(run))
+        end = start + count * length
+        # neighbours of equal length go through the kernel together
+        q, k, v = (
+            x[0, :, start:end].reshape(x.shape[1], count, length, width).transpose(0, 1) for x in (query, key, value)
+        )
+        attended = scaled_dot_product_attention(
+            q, k, v, dropout_p=dropout, is_causal=causal and length > 1, scale=scaling, enable_gqa=grouped
+        )
+        parts.append(attended.transpose(1, 2).reshape(count * length, heads, width))
+        start = end
+    return torch.cat(parts).unsqueeze(0), None
+
+
+AttentionInterface.register(NAME, flat_attention)

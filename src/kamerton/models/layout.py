@@ -1,0 +1,267 @@
+"""How sequences are laid out for a model, and how its output is read only where it is supervised.
+
+The outer model (with its head) is made to see a batch of as many one-token sequences as there are
+reads, while its backbone sees the real sequences: two of torch's own hooks exchange the backbone's
+inputs, and pick the read positions out of its output before the head. So the head, be it a vocabulary
+of 50,000 or three classes, is computed only where it is needed, by the model's own code.
+
+Which layout a model can take is not guessed from its name: each is tried on a few real rows and must
+give the logits of the model's plain padded forward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from kamerton.models.flat import NAME as FLAT
+from kamerton.records import Encoded
+
+TOLERANCE = 1e-4
+"""Largest difference from the plain forward pass, relative to the largest logit, in fp32."""
+
+
+class Layout(Protocol):
+    """A way to put sequences to a model."""
+
+    @property
+    def name(self) -> str:
+        """What is printed: `flat: no padding`."""
+
+    def logits(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
+        """Give the head's output at every read of every item, in order: `[reads, classes]`."""
+
+    def hidden(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
+        """Give the last hidden state at every read of every item, in order: `[reads, hidden]`."""
+
+    def pick(self, states: Tensor, items: Sequence[Encoded]) -> Tensor:
+        """Pick the reads out of states that lie as this layout lays them: `[reads, hidden]`."""
+
+
+def outer_model(model: nn.Module) -> PreTrainedModel:
+    """Find the transformers model inside whatever wraps it (PEFT, DDP)."""
+    return next(module for module in model.modules() if isinstance(module, PreTrainedModel))
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Say where a model's weights are."""
+    return next(model.parameters()).device
+
+
+@dataclass(frozen=True)
+class Flat:
+    """All sequences in one row, no padding; `offset` is where the model's positions begin (2 in RoBERTa)."""
+
+    offset: int = 0
+
+    @property
+    def name(self) -> str:
+        """Name the layout with its reason."""
+        return "flat: one row without padding"
+
+    def logits(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
+        """Give the head's output at every read: `[reads, classes]`."""
+        output, reads = self._forward(model, items)
+        return output.logits.reshape(reads, -1)
+
+    def hidden(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
+        """Give the last hidden state at every read: `[reads, hidden]`."""
+        output, reads = self._forward(model, items)
+        return output.last_hidden_state.reshape(reads, -1)
+
+    def _forward(self, model: nn.Module, items: Sequence[Encoded]) -> tuple[Any, int]:
+        device = device_of(model)
+        boundaries = torch.tensor(_bounds(items), dtype=torch.int32, device=device)
+        longest = max(len(item.tokens) for item in items)
+        inputs = {
+            "input_ids": torch.tensor([[token for item in items for token in item.tokens]], device=device),
+            "position_ids": torch.tensor(
+                [[at + self.offset for item in items for at in range(len(item.tokens))]], device=device
+            ),
+            "cu_seq_lens_q": boundaries,
+            "cu_seq_lens_k": boundaries,
+            "max_length_q": longest,
+            "max_length_k": longest,
+        }
+        reads = sum(len(item.reads) for item in items)
+        with attending(model, FLAT):
+            return _forward(model, inputs, lambda states: self.pick(states, items), reads), reads
+
+    def pick(self, states: Tensor, items: Sequence[Encoded]) -> Tensor:
+        """Pick the reads out of `[1, tokens, hidden]`."""
+        places = [start + read for start, item in zip(_bounds(items), items, strict=False) for read in item.reads]
+        return states[0, torch.tensor(places, device=states.device)]
+
+
+@dataclass(frozen=True)
+class Padded:
+    """Rows padded to the longest, for models that cannot take a flat row; the head still only where it is read."""
+
+    reason: str
+
+    @property
+    def name(self) -> str:
+        """Name the layout with its reason."""
+        return f"padded: {self.reason}"
+
+    def logits(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
+        """Give the head's output at every read: `[reads, classes]`."""
+        output, reads = self._forward(model, items)
+        return output.logits.reshape(reads, -1)
+
+    def hidden(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
+        """Give the last hidden state at every read: `[reads, hidden]`."""
+        output, reads = self._forward(model, items)
+        return output.last_hidden_state.reshape(reads, -1)
+
+    def _forward(self, model: nn.Module, items: Sequence[Encoded]) -> tuple[Any, int]:
+        reads = sum(len(item.reads) for item in items)
+        return _forward(model, padded_inputs(model, items), lambda states: self.pick(states, items), reads), reads
+
+    def pick(self, states: Tensor, items: Sequence[Encoded]) -> Tensor:
+        """Pick the reads out of `[items, longest, hidden]`."""
+        return _pick_padded(states, items)
+
+
+@dataclass(frozen=True)
+class Plain:
+    """The model's own forward pass on padded rows: what every other layout is proven against, and the last resort."""
+
+    reason: str = "the model's own forward pass"
+
+    @property
+    def name(self) -> str:
+        """Name the layout with its reason."""
+        return f"padded, all positions: {self.reason}"
+
+    def logits(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
+        """Give the head's output at every read: `[reads, classes]`."""
+        logits = model(**padded_inputs(model, items)).logits
+        if logits.dim() == 2:  # one output a sequence: the model itself chose where to read
+            return logits
+        return self.pick(logits, items)
+
+    def hidden(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
+        """Give the last hidden state at every read: `[reads, hidden]`."""
+        return self.pick(model(**padded_inputs(model, items)).last_hidden_state, items)
+
+    def pick(self, states: Tensor, items: Sequence[Encoded]) -> Tensor:
+        """Pick the reads out of `[items, longest, hidden]`."""
+        return _pick_padded(states, items)
+
+
+def prove_layout(model: nn.Module, output: Callable[[Layout], Tensor]) -> Layout:
+    """Choose the best layout that gives what the plain forward pass gives.
+
+    Args:
+        model: as it will be trained or read.
+        output: computes logits (or hidden states) of a few real rows of different lengths under a layout.
+    """
+    plain = Plain()
+    return next((way for way in _candidates(model) if prove_equal(model, way, plain, output)), plain)
+
+
+def prove_equal(model: nn.Module, way: Layout, reference: Layout, output: Callable[[Layout], Tensor]) -> bool:
+    """Say whether one layout gives the output of another, within `TOLERANCE`."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            wanted = output(reference)
+            got = output(way)
+    except (TypeError, ValueError, RuntimeError, IndexError, KeyError, AttributeError):
+        return False  # a model that cannot take a layout says so in one of these ways
+    finally:
+        model.train(training)
+    scale = wanted.abs().max().item()
+    return got.shape == wanted.shape and (got - wanted).abs().max().item() <= TOLERANCE * scale
+
+
+def _candidates(model: nn.Module) -> Iterator[Layout]:
+    config = outer_model(model).config.get_text_config().to_dict()
+    pad = config.get("pad_token_id")
+    if "sliding_attention" in (config.get("layer_types") or ()) or config.get("local_attention"):
+        reason = "the model attends in windows"
+    else:
+        reason = "a flat row gives this model other results"
+        yield Flat()
+        if pad is not None:
+            yield Flat(offset=pad + 1)
+    yield Padded(reason)
+
+
+@contextmanager
+def attending(model: nn.Module, implementation: str) -> Iterator[None]:
+    """Run a model with another attention function for a while."""
+    config = outer_model(model).config
+    before = config._attn_implementation
+    config._attn_implementation = implementation
+    try:
+        yield
+    finally:
+        config._attn_implementation = before
+
+
+def read_above(model: nn.Module, reads: int) -> Tensor:
+    """Run one token through the backbone, whose last layer's output somebody exchanges; give the logits."""
+    ids = torch.zeros((1, 1), dtype=torch.long, device=device_of(model))
+    logits: Tensor = _forward(model, {"input_ids": ids}, lambda states: states.squeeze(1), reads).logits
+    return logits
+
+
+def _forward(model: nn.Module, inputs: Mapping[str, Any], pick: Callable[[Tensor], Tensor], reads: int) -> Any:
+    """Run the outer model on `reads` one-token rows, its backbone on `inputs`."""
+    outer = outer_model(model)
+    backbone = outer.base_model
+
+    def exchange(_module: nn.Module, _args: Any, _kwargs: Any) -> tuple[tuple[()], dict[str, Any]]:
+        return (), {**inputs, "use_cache": False, "return_dict": True}
+
+    def at_reads(module: Any, _args: Any, _kwargs: Any, output: Any) -> Any:
+        output.last_hidden_state = pick(output.last_hidden_state).unsqueeze(1)
+        if output.get("pooler_output") is not None:
+            output.pooler_output = module.pooler(output.last_hidden_state)
+        return output
+
+    hooks = (
+        backbone.register_forward_pre_hook(exchange, with_kwargs=True),
+        backbone.register_forward_hook(at_reads, with_kwargs=True),
+    )
+    try:
+        # any token but padding: a head that looks for the last real token then finds this one
+        token = 1 if outer.config.get_text_config().pad_token_id == 0 else 0
+        ids = torch.full((reads, 1), token, device=device_of(model))
+        return model(input_ids=ids, attention_mask=torch.ones_like(ids))
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def padded_inputs(model: nn.Module, items: Sequence[Encoded]) -> dict[str, Tensor]:
+    """Pad items on the right to the longest: `input_ids` and `attention_mask`, `[items, longest]`."""
+    pad = outer_model(model).config.get_text_config().pad_token_id or 0
+    longest = max(len(item.tokens) for item in items)
+    ids = torch.full((len(items), longest), pad)
+    mask = torch.zeros_like(ids)
+    for row, item in enumerate(items):
+        ids[row, : len(item.tokens)] = torch.tensor(item.tokens)
+        mask[row, : len(item.tokens)] = 1
+    device = device_of(model)
+    return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
+
+
+def _bounds(items: Sequence[Encoded]) -> list[int]:
+    return list(accumulate((len(item.tokens) for item in items), initial=0))
+
+
+def _pick_padded(states: Tensor, items: Sequence[Encoded]) -> Tensor:
+    rows = [row for row, item in enumerate(items) for _ in item.reads]
+    columns = [read for item in items for read in item.reads]
+    return states[torch.tensor(rows, device=states.device), torch.tensor(columns, device=states.device)]

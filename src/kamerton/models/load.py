@@ -1,0 +1,114 @@
+"""Load tokenizers and models from inspected folders, reproducibly and without running anybody's code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from kamerton.contracts import ModelFacts
+from kamerton.errors import Fault, ModelError
+
+PLAIN_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message['role'] == 'user' %}### Request:\n{{ message['content'] }}\n\n"
+    "{% elif message['role'] == 'assistant' %}### Answer:\n{{ message['content'] }}{{ eos_token }}\n\n"
+    "{% else %}{{ message['content'] }}\n\n{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}### Answer:\n{% endif %}"
+)
+"""For base models that bring no chat template; it is saved with the tuned model, so serving uses the same."""
+NO_LIMIT = 1 << 20
+"""Tokenizers without a known limit carry an astronomical one."""
+
+transformers_logging.set_verbosity_error()
+transformers_logging.disable_progress_bar()
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model from disk, and which of its modules are new: heads that the folder had no weights for."""
+
+    model: PreTrainedModel
+    fresh: tuple[str, ...]
+
+
+def load_tokenizer(facts: ModelFacts) -> PreTrainedTokenizerBase:
+    """Load a tokenizer; one without a padding token pads with its end token, one without a template gets the plain one.
+
+    Raises:
+        ModelError: the folder holds no tokenizer that can be read.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(facts.folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        remedy = "a model folder needs tokenizer.json and tokenizer_config.json"
+        raise ModelError(Fault(f"the tokenizer cannot be read: {error}", facts.folder, remedy)) from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    if tokenizer.chat_template is None and tokenizer.eos_token is not None and facts.kind != "encoder":
+        tokenizer.chat_template = PLAIN_TEMPLATE
+    if tokenizer.model_max_length > NO_LIMIT:
+        tokenizer.model_max_length = facts.context
+    return tokenizer
+
+
+def load_model(
+    folder: str | Path, model_class: str, config: Mapping[str, object], seed: int, device: str = "cpu"
+) -> Loaded:
+    """Load a model in fp32; weights that the folder does not have are drawn from `seed`.
+
+    Args:
+        folder: an inspected model folder.
+        model_class: a transformers auto class.
+        config: what its configuration must carry beside its own: `num_labels` and the like.
+        seed: of new weights.
+        device: where the model goes.
+
+    Raises:
+        ModelError: transformers cannot make this class of model from the folder.
+    """
+    torch.manual_seed(seed)
+    try:
+        model, info = getattr(transformers, model_class).from_pretrained(
+            folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            attn_implementation="sdpa",
+            output_loading_info=True,
+            **config,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        remedy = "choose another model, or another task for this one"
+        raise ModelError(Fault(f"{model_class} cannot be made: {error}", str(folder), remedy)) from error
+    return Loaded(model.to(device), _modules_of(info["missing_keys"]))
+
+
+def _modules_of(keys: Sequence[str]) -> tuple[str, ...]:
+    return tuple(sorted({key.rpartition(".")[0] for key in keys}))
+
+
+def set_dropout(model: nn.Module, probability: float) -> None:
+    """Set every dropout of a model: its layers', and the ones that attention reads from the configuration."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = probability
+    for module in model.modules():
+        for name, value in vars(module).items():
+            if name.endswith("dropout") and isinstance(value, float):
+                vars(module)[name] = probability
+
+
+def count_parameters(model: nn.Module, *, trainable: bool) -> int:
+    """Count a model's weights, or only those that train."""
+    chosen: list[Any] = [p for p in model.parameters() if p.requires_grad or not trainable]
+    return sum(parameter.numel() for parameter in chosen)

@@ -1,0 +1,69 @@
+"""Which rows train in which update: a pure function of the seed, so that any step can be found again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class UpdatePlan:
+    """The order of all rows over all epochs, cut into updates. Nothing is stored: it is computed from the step."""
+
+    rows: int
+    batch_size: int
+    epochs: float
+    seed: int
+
+    @property
+    def updates_per_epoch(self) -> int:
+        """Updates in one pass over the rows; the last one may be smaller."""
+        return math.ceil(self.rows / self.batch_size)
+
+    @property
+    def updates(self) -> int:
+        """All updates of the run."""
+        return max(1, math.ceil(self.epochs * self.updates_per_epoch))
+
+    def rows_of(self, update: int) -> list[int]:
+        """Give the row indices of an update, counted from 0."""
+        epoch, position = divmod(update, self.updates_per_epoch)
+        order = _permutation(self.rows, self.seed, epoch)
+        return order[position * self.batch_size : (position + 1) * self.batch_size]
+
+    def epoch_after(self, updates: int) -> float:
+        """Say how many passes over the rows so many updates make."""
+        return updates / self.updates_per_epoch
+
+    def validates_after(self, updates: int, per_epoch: int) -> bool:
+        """Say whether validation is due: `per_epoch` times in each epoch, evenly, and at the end."""
+        before, now = (math.floor(n * per_epoch / self.updates_per_epoch) for n in (updates - 1, updates))
+        return now > before or updates == self.updates
+
+
+def split_passes(lengths: Sequence[int], reads: Sequence[int], max_tokens: int, max_reads: int) -> list[list[int]]:
+    """Cut one update into forward passes, each within its budgets of tokens and of reads.
+
+    Rows are sorted by length first, so that rows of like length meet (less padding where a layout
+    pads, fewer attention calls where it does not).
+    """
+    passes: list[list[int]] = []
+    tokens = supervised = 0
+    for index in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        tokens += lengths[index]
+        supervised += reads[index]
+        if not passes or tokens > max_tokens or supervised > max_reads:
+            passes.append([])
+            tokens, supervised = lengths[index], reads[index]
+        passes[-1].append(index)
+    return passes
+
+
+@lru_cache(maxsize=2)
+def _permutation(rows: int, seed: int, epoch: int) -> list[int]:
+    order: list[int] = np.random.default_rng([seed, epoch]).permutation(rows).tolist()
+    return order

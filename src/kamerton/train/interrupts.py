@@ -1,0 +1,45 @@
+"""Ctrl-C and SIGTERM wait until the update is whole, so that it can be saved; a second Ctrl-C does not wait."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass
+class Interrupts:
+    """Whether a stop was asked for."""
+
+    requested: bool = False
+
+
+@contextmanager
+def deferred_interrupts() -> Iterator[Interrupts]:
+    """Note the first SIGINT or SIGTERM instead of stopping at once.
+
+    Signals reach only a process's main thread; elsewhere nothing changes.
+    """
+    interrupts = Interrupts()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupts
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+
+    def note(_number: int, _frame: FrameType | None) -> None:
+        interrupts.requested = True
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    for number in SIGNALS:
+        signal.signal(number, note)
+    try:
+        yield interrupts
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,212 @@
+"""The training loop: a generator of events. Whoever runs it draws, records, or stops by leaving the loop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from kamerton.errors import Fault, TrainingError
+from kamerton.models.engine import LOGITS_PER_PASS, classes_of
+from kamerton.models.layout import Layout
+from kamerton.models.load import count_parameters
+from kamerton.recipe import TrainSettings
+from kamerton.records import Encoded, Event, Saved, Started, Stepped, Stopped, Validated
+from kamerton.train.batches import UpdatePlan, split_passes
+from kamerton.train.checkpoint import Standing, best_checkpoint, latest_checkpoint, save_checkpoint
+from kamerton.train.interrupts import deferred_interrupts
+from kamerton.train.optimizer import learning_rate, make_optimizer, optimizer_tensors, restore_optimizer
+
+SAVE_SECONDS = 60.0
+"""A checkpoint is due after this long, best or not."""
+SAMPLED = 4096
+"""Entries of each weight that are watched for change."""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What a validation gives back to the loop."""
+
+    loss: float
+    metrics: Mapping[str, float]
+    score: float
+    """What selects the checkpoint: higher is better; ties are broken by the lower loss."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that training needs."""
+
+    model: nn.Module
+    layout: Layout
+    rows: Sequence[Encoded]
+    validate: Callable[[], Validation]
+    settings: TrainSettings
+    validations_per_epoch: int
+    precision: str
+    seed: int
+    checkpoints: Path
+    identity: Mapping[str, str]
+    """Fingerprints of data, model and recipe; a checkpoint of others is refused."""
+
+
+def train(job: Job) -> Iterator[Event]:
+    """Train `job.model` in place and leave it with the weights of its best validation.
+
+    Continues from the latest checkpoint if there is one, to the same final weights as an undisturbed
+    run, bit for bit on a CPU. Leaving the loop early (`break`) loses at most the updates since then.
+
+    Raises:
+        TrainingError: nothing trains, or the loss is not finite before anything was learnt.
+        RunError: the checkpoint belongs to other data, another model or another recipe.
+        KeyboardInterrupt: a stop was asked for; a checkpoint was written first.
+    """
+    plan = UpdatePlan(len(job.rows), job.settings.batch_size or 1, job.settings.epochs or 1, job.seed)
+    accelerator = Accelerator()
+    optimizer = make_optimizer(job.model, job.settings)
+    model, optimizer = accelerator.prepare(job.model, optimizer)
+    start = _sample(job.model)
+    torch.manual_seed(job.seed)
+    standing = _resume(job, optimizer)
+    yield Started(
+        standing.step,
+        plan.updates,
+        count_parameters(job.model, trainable=True),
+        count_parameters(job.model, trainable=False),
+        job.layout.name,
+    )
+    reason = "all epochs done"
+    saved_at = time.monotonic()
+    with deferred_interrupts() as interrupts:
+        while standing.step < plan.updates and standing.stale < job.settings.patience:
+            stepped = _update(job, plan, accelerator, model, optimizer, standing.step)
+            if not math.isfinite(stepped.loss + stepped.gradient_norm):
+                yield stepped
+                reason = f"the loss is not finite at update {stepped.step}"
+                break
+            standing.step += 1
+            yield stepped
+            due = interrupts.requested or time.monotonic() - saved_at > SAVE_SECONDS
+            if plan.validates_after(standing.step, job.validations_per_epoch):
+                validated = _validate(job, plan, standing)
+                yield validated
+                due = due or validated.best
+            if due:
+                yield _save(job, optimizer, standing)
+                saved_at = time.monotonic()
+            if interrupts.requested:
+                raise KeyboardInterrupt
+    if standing.stale >= job.settings.patience:
+        reason = f"no better validation in the last {standing.stale}"
+    _keep_best(job, standing, reason)
+    yield Stopped(standing.step, standing.best_step, reason, _change(start, _sample(job.model)))
+
+
+def _update(
+    job: Job, plan: UpdatePlan, accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer, step: int
+) -> Stepped:
+    """Do one update; its loss is normalised over the supervised positions of all its passes."""
+    began = time.perf_counter()
+    model.train()
+    rows = [job.rows[i] for i in plan.rows_of(step)]
+    supervised = sum(target >= 0 for row in rows for target in row.targets)
+    total = 0.0
+    max_reads = max(1, LOGITS_PER_PASS // classes_of(job.model))
+    for chosen in split_passes(
+        [len(row.tokens) for row in rows], [len(row.reads) for row in rows], job.settings.tokens_per_pass, max_reads
+    ):
+        items = [rows[i] for i in chosen]
+        with _precision(job.precision, accelerator.device):
+            logits = job.layout.logits(model, items)
+        targets = torch.tensor([target for item in items for target in item.targets], device=logits.device)
+        loss = cross_entropy(logits.float(), targets, reduction="sum") / supervised
+        accelerator.backward(loss)
+        total += loss.item()
+    norm = float(accelerator.clip_grad_norm_(_trainable(job.model).values(), job.settings.clip_norm))
+    rate = learning_rate(step, plan.updates, job.settings)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    if math.isfinite(total + norm):
+        optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    tokens = sum(len(row.tokens) for row in rows)
+    seconds = time.perf_counter() - began
+    return Stepped(step + 1, plan.epoch_after(step + 1), total, rate, norm, tokens, seconds)
+
+
+def _validate(job: Job, plan: UpdatePlan, standing: Standing) -> Validated:
+    """Score the validation rows and move the standing's best along."""
+    result = job.validate()
+    best = standing.best_score is None or (result.score, -result.loss) > (
+        standing.best_score,
+        -(standing.best_loss or 0.0),
+    )
+    if best:
+        standing.best_step, standing.best_score, standing.best_loss = standing.step, result.score, result.loss
+    standing.stale = 0 if best else standing.stale + 1
+    return Validated(standing.step, plan.epoch_after(standing.step), result.loss, result.metrics, best)
+
+
+def _save(job: Job, optimizer: torch.optim.Optimizer, standing: Standing) -> Saved:
+    began = time.perf_counter()
+    tensors = {
+        "weights": _trainable(job.model),
+        "optimizer": optimizer_tensors(job.model, optimizer),
+        "random": {"torch": torch.get_rng_state()},
+    }
+    save_checkpoint(job.checkpoints, standing, tensors, job.identity)
+    return Saved(standing.step, time.perf_counter() - began)
+
+
+def _resume(job: Job, optimizer: torch.optim.Optimizer) -> Standing:
+    """Put weights, optimizer and random state back as the latest checkpoint holds them."""
+    if not _trainable(job.model):
+        raise TrainingError(Fault("the method leaves no weight to train", remedy="choose another method or its knobs"))
+    checkpoint = latest_checkpoint(job.checkpoints, job.identity)
+    if checkpoint is None:
+        return Standing()
+    _load_weights(job.model, checkpoint.tensors("weights"))
+    restore_optimizer(job.model, optimizer, checkpoint.tensors("optimizer"))
+    torch.set_rng_state(checkpoint.tensors("random")["torch"])
+    return checkpoint.standing
+
+
+def _keep_best(job: Job, standing: Standing, reason: str) -> None:
+    if standing.best_score is None:
+        remedy = "lower the rate: --learning-rate with a third of this one; and look at the data with `kamerton audit`"
+        raise TrainingError(Fault(f"{reason}, before the first validation", remedy=remedy))
+    _load_weights(job.model, best_checkpoint(job.checkpoints, standing).tensors("weights"))
+
+
+def _load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    trainable = _trainable(model)
+    with torch.no_grad():
+        for name, value in weights.items():
+            trainable[name].copy_(value)
+
+
+def _trainable(model: nn.Module) -> dict[str, Tensor]:
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def _sample(model: nn.Module) -> Tensor:
+    """Copy some entries of each trainable weight, evenly spread."""
+    parts = [p.detach().flatten()[:: max(1, p.numel() // SAMPLED)].float().cpu() for p in _trainable(model).values()]
+    return torch.cat(parts) if parts else torch.zeros(0)
+
+
+def _change(start: Tensor, now: Tensor) -> float:
+    """Say how far the weights moved, relative to where they began."""
+    return float((now - start).norm() / (start.norm() + 1e-12))
+
+
+def _precision(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
