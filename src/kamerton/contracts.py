@@ -106,6 +106,12 @@ class Form(Protocol):
     def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Turn examples into tokens and supervised positions, each cut to `max_tokens` (and the cut counted)."""
 
+    def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+        """Give the tokens that serving sends for these examples, without any answer."""
+
+    def shots(self, examples: Sequence[Example], count: int, seed: int) -> list[Example]:
+        """Draw solved examples to show an untuned model: about `count`, or `count` of each class."""
+
     def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
         """Answer the examples with the tuned model (`engine` holds `model_class`)."""
 

@@ -10,16 +10,18 @@ After that the recipe is only read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from kamerton.errors import Fault, RecipeError, nearest
 
+Settings = TypeVar("Settings", bound=BaseModel)
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -180,7 +182,24 @@ def resolve(file: Path | None = None, flags: Mapping[str, object] | None = None)
     try:
         return Recipe.model_validate({**values, "reasons": reasons})
     except ValidationError as error:
-        raise RecipeError([_fault(item, file) for item in error.errors()]) from None
+        raise RecipeError([_fault(item, str(file or ""), Recipe) for item in error.errors()]) from None
+
+
+def checked(model: type[Settings], values: Mapping[str, object], place: str) -> Settings:
+    """Make a pydantic model of a user's values.
+
+    Args:
+        model: the class, with its constraints.
+        values: by field name.
+        place: where they stand, for messages.
+
+    Raises:
+        RecipeError: every value that does not fit, at once.
+    """
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        raise RecipeError([_fault(item, place, model) for item in error.errors()]) from None
 
 
 def parse_assignment(text: str) -> tuple[str, object]:
@@ -268,19 +287,19 @@ def _number(value: object) -> object:
         return value
 
 
-def _fault(item: Any, file: Path | None) -> Fault:
+def _fault(item: ErrorDetails, place: str, model: type[BaseModel]) -> Fault:
+    """Say in the project's grammar what pydantic says of one value."""
     path = ".".join(str(part) for part in item["loc"])
-    place = f"{file} {path}" if file else path
+    where = " ".join(part for part in (place, path) if part)
     if item["type"] == "extra_forbidden":
-        group = item["loc"][0] if len(item["loc"]) > 1 else None
-        return Fault(f"there is no setting '{path}'", place, nearest(str(item["loc"][-1]), _names(group)))
-    return Fault(f"{item['msg']}, got {item['input']!r}", place, f"set {path} to a value that fits")
+        return Fault(f"there is no setting '{path}'", where, nearest(str(item["loc"][-1]), _names(model, item["loc"])))
+    return Fault(f"{item['msg']}, got {item['input']!r}", where, f"set {path} to a value that fits")
 
 
-def _names(group: object) -> list[str]:
-    fields = Recipe.model_fields
-    if group in fields:
-        annotation = fields[str(group)].annotation
+def _names(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
+    """List the names that are known where a wrong one stands."""
+    for part in location[:-1]:
+        annotation = model.model_fields[str(part)].annotation
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            return list(annotation.model_fields)
-    return [name for name in fields if name != "reasons"]
+            model = annotation
+    return [name for name in model.model_fields if name != "reasons"]

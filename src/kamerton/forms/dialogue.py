@@ -11,6 +11,7 @@ import numpy as np
 
 from kamerton.contracts import Engine
 from kamerton.errors import Fault, ModelError
+from kamerton.forms.values import draw_evenly
 from kamerton.records import Encoded, Example, Message, Prediction
 
 if TYPE_CHECKING:
@@ -61,10 +62,21 @@ class Dialogue:
             for prompt, answer in zip(prompts, answers, strict=True)
         ]
 
-    def prompts(
+    def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+        """Give what serving sends: the prompt up to where the assistant begins."""
+        return self._prompts(examples, (), tokenizer, max_tokens)
+
+    def shots(self, examples: Sequence[Example], count: int, seed: int) -> list[Example]:
+        """Draw `count` examples, or one of each choice if there are more choices."""
+        if self.choices:
+            return draw_evenly(examples, max(count, len(self.choices)), seed)
+        order = np.random.default_rng(seed).permutation(len(examples))
+        return [examples[index] for index in order[:count]]
+
+    def _prompts(
         self, examples: Sequence[Example], shots: Sequence[Example], tokenizer: Tokenizer, room: int
     ) -> list[Encoded]:
-        """Give what serving would send: the prompt up to where the assistant begins, in at most `room` tokens.
+        """Give prompts after `shots`, in at most `room` tokens.
 
         Shots that do not fit are left out, the first ones first; a request that does not fit loses its start.
         """
@@ -87,7 +99,7 @@ class Dialogue:
         """Answer after `shots` solved examples, put as earlier turns of the conversation."""
         options = self._options(engine)
         longest = max((len(option) for option in options), default=engine.max_new_tokens)
-        prompts = self.prompts(examples, shots, engine.tokenizer, engine.max_tokens - longest)
+        prompts = self._prompts(examples, shots, engine.tokenizer, engine.max_tokens - longest)
         if self.choices:
             return self._choose(engine, examples, prompts, options)
         golds = _ids([example.gold for example in examples], engine.tokenizer)

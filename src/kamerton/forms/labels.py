@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from kamerton.contracts import Engine
+from kamerton.forms.values import draw_evenly
 from kamerton.records import Encoded, Example, Prediction
 
 if TYPE_CHECKING:
@@ -57,6 +58,14 @@ class Labels:
             Encoded(tuple(ids), (0,), (index.get(example.gold, IGNORED),), lost)
             for example, ids, lost in zip(examples, tokens, cut, strict=True)
         ]
+
+    def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+        """Send what is trained on: the class is no part of the tokens."""
+        return self.encode(examples, tokenizer, max_tokens)
+
+    def shots(self, examples: Sequence[Example], count: int, seed: int) -> list[Example]:
+        """Draw `count` examples of each class: their mean stands for it."""
+        return draw_evenly(examples, count * len(self.labels), seed)
 
     def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
         """Take the most probable class."""

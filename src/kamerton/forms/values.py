@@ -1,9 +1,16 @@
-"""Cells of a data file as text."""
+"""Cells of a data file as text, and rows drawn from it."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import chain, zip_longest
+
+import numpy as np
+
+from kamerton.records import Example
 
 
 def filled(value: object) -> bool:
@@ -28,3 +35,12 @@ def plain(value: object) -> str:
     if isinstance(value, bool | list | dict):
         return json.dumps(value, ensure_ascii=False)
     return str(value)
+
+
+def draw_evenly(examples: Sequence[Example], count: int, seed: int) -> list[Example]:
+    """Draw at random, taking turns among the gold answers, so that each class comes as often as it can."""
+    by_gold: dict[str, list[Example]] = defaultdict(list)
+    for index in np.random.default_rng(seed).permutation(len(examples)):
+        by_gold[examples[index].gold].append(examples[index])
+    turns = chain.from_iterable(zip_longest(*(by_gold[gold] for gold in sorted(by_gold))))
+    return [example for example in turns if example is not None][:count]

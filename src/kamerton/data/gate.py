@@ -1,0 +1,125 @@
+"""The gate before training: what the model would get is looked at, row by row, before it gets it.
+
+The same code draws `kamerton show`. Each check is a fault that other tools let pass in silence: rows
+whose answer was cut away whole, an end token that is masked as padding (the model never learns to
+stop), two beginning tokens, a prompt that is written differently in training and in serving.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from kamerton.contracts import Form
+from kamerton.errors import DataError, Fault
+from kamerton.records import Encoded, Example, ExampleView, LedgerEntry, TokenView
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+
+SHOWN = 5
+TooLong = Literal["cut", "drop", "refuse"]
+
+
+@dataclass(frozen=True)
+class Passed:
+    """The examples that may train, and the ledger entries of the rest and of the cut ones."""
+
+    examples: tuple[Example, ...]
+    dropped: tuple[LedgerEntry, ...]
+    cut: tuple[LedgerEntry, ...]
+
+
+def pass_gate(
+    examples: Sequence[Example], encoded: Sequence[Encoded], form: Form, tokenizer: Tokenizer, too_long: TooLong
+) -> Passed:
+    """Let through what can be trained on.
+
+    Args:
+        examples: all examples.
+        encoded: what the form made of them, in order.
+        form: how the task looks to the model.
+        tokenizer: of the model.
+        too_long: what to do with rows that lost tokens.
+
+    Raises:
+        DataError: no row passes; or rows are too long and `too_long` is `refuse`.
+    """
+    longest = max((len(item.tokens) for item in encoded), default=0)
+    prompts = form.prompts(examples, tokenizer, longest)
+    passed, dropped, cut = [], [], []
+    for example, item, prompt in zip(examples, encoded, prompts, strict=True):
+        reason = faults_of(item, prompt, form, tokenizer)
+        if item.cut and too_long == "drop":
+            reason = reason or f"too long by {item.cut} tokens"
+        if reason:
+            dropped.append(LedgerEntry(example.id, example.place, "dropped", reason))
+            continue
+        passed.append(example)
+        if item.cut:
+            cut.append(LedgerEntry(example.id, example.place, "cut", f"{item.cut} tokens did not fit"))
+    if cut and too_long == "refuse":
+        raise DataError([Fault(f"{entry.reason}", str(entry.place), _LONGER) for entry in cut[:SHOWN]])
+    if not passed:
+        raise DataError(_nothing_passes(dropped))
+    return Passed(tuple(passed), tuple(dropped), tuple(cut))
+
+
+_LONGER = "allow it with `--set data.too_long=cut`, or choose a model with a longer context"
+
+
+def faults_of(item: Encoded, prompt: Encoded, form: Form, tokenizer: Tokenizer) -> str:
+    """Say why a row must not train; an empty string if it may."""
+    if not any(target >= 0 for target in item.targets):
+        return "nothing in the row is supervised: its answer was cut away or is not known"
+    begin = tokenizer.bos_token_id
+    if begin is not None and begin != tokenizer.eos_token_id and list(item.tokens[:2]) == [begin, begin]:
+        return "the row begins with two beginning tokens"
+    if form.target_names:
+        return ""
+    first = item.reads[0] + 1
+    if item.tokens[:first] != prompt.tokens:
+        return "the prompt is written differently in training and in serving"
+    if [item.tokens[read + 1] for read in item.reads] != list(item.targets):
+        return "the supervised positions are not the answer's"
+    if not item.cut and item.targets[-1] != tokenizer.eos_token_id:
+        return "the end token is not trained, so the model would not learn to stop"
+    return ""
+
+
+def look(
+    examples: Sequence[Example], encoded: Sequence[Encoded], form: Form, tokenizer: Tokenizer, max_tokens: int
+) -> list[ExampleView]:
+    """Draw up what the model gets: every token, which of them are trained on, and what was cut."""
+    prompts = form.prompts(examples, tokenizer, max_tokens)
+    return [
+        _view(example, item, faults_of(item, prompt, form, tokenizer), form, tokenizer)
+        for example, item, prompt in zip(examples, encoded, prompts, strict=True)
+    ]
+
+
+def _view(example: Example, item: Encoded, fault: str, form: Form, tokenizer: Tokenizer) -> ExampleView:
+    shift = 0 if form.target_names else 1  # a class is read at a token; an answer's token at the one before it
+    trained = {read + shift for read, target in zip(item.reads, item.targets, strict=True) if target >= 0}
+    tokens = tuple(TokenView(_written(tokenizer, token), i in trained) for i, token in enumerate(item.tokens))
+    names = form.target_names
+    targets = [names[t] if names else _written(tokenizer, t) for t in item.targets if t >= 0]
+    return ExampleView(example.place, f"row {example.id}", tokens, tuple(targets), item.cut, (fault,) if fault else ())
+
+
+def _written(tokenizer: Tokenizer, token: int) -> str:
+    """Write one token as a reader knows it, its leading space included."""
+    piece: str = tokenizer.convert_ids_to_tokens(token)
+    text: str = tokenizer.convert_tokens_to_string([piece])
+    return f" {text}" if piece[:1] in ("Ġ", "▁") and not text.startswith(" ") else text or piece
+
+
+def _nothing_passes(dropped: Sequence[LedgerEntry]) -> list[Fault]:
+    counts = Counter(entry.reason for entry in dropped)
+    places = {entry.reason: str(entry.place) for entry in reversed(dropped)}
+    return [
+        Fault(f"no row can be trained on: {reason} ({count} rows)", places[reason], "see `kamerton show` on this file")
+        for reason, count in counts.most_common(SHOWN)
+    ]

@@ -1,0 +1,71 @@
+"""The planner: fill in what the recipe leaves open, from the data, the model and the method, with reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from kamerton import plugins
+from kamerton.contracts import Form, Method, ModelFacts, Task
+from kamerton.models.catalog import known
+from kamerton.recipe import Decision, Recipe, checked
+from kamerton.records import Example
+
+FOREIGN = 0.2
+"""Share of letters outside the Latin script from which an English model is the wrong one."""
+
+
+def choose_model(task: Task, examples: Sequence[Example]) -> Decision:
+    """Choose among the known models: of the task's usual kind, for the script that the texts are in."""
+    letters = [letter for example in examples[:2000] for letter in example.text if letter.isalpha()]
+    foreign = sum(letter > "\u024f" for letter in letters) / max(1, len(letters))
+    fitting = [model for model in known() if model.kind == task.kinds[0]]
+    many = [model for model in fitting if len(model.languages) > 1]
+    if foreign > FOREIGN and many:
+        return Decision(many[0].name, f"{foreign:.0%} of the letters are not Latin: {many[0].description}")
+    return Decision(fitting[0].name, f"the usual kind for this task: {fitting[0].description}")
+
+
+def choose_method(facts: ModelFacts, rows: int) -> Decision:
+    """Choose the method that calls itself most suitable for this model and this many rows."""
+    advice = {word: plugins.choose("methods", word).suitability(facts, rows) for word in plugins.names("methods")}
+    best = max(advice, key=lambda word: advice[word].value)
+    return Decision(best, advice[best].reason)
+
+
+def make_method(recipe: Recipe) -> Method:
+    """Make the recipe's method with its knobs.
+
+    Raises:
+        RecipeError: a knob is unknown or has a wrong value; all faults at once.
+    """
+    word = recipe.method.name or ""
+    method_class: Any = plugins.choose("methods", word)
+    method: Method = checked(method_class, recipe.method.knobs, place=f"method {word}:")
+    return method
+
+
+def settings(
+    method: Method,
+    facts: ModelFacts,
+    task: Task,
+    form: Form,
+    train: Sequence[Example],
+    tokenizer: PreTrainedTokenizerBase,
+) -> Mapping[str, Decision]:
+    """Decide every setting that is open, once the data, the model and the method are known."""
+    advice = method.advise(facts, len(train))
+    decisions = {f"train.{name}": Decision(_number(item.value), item.reason) for name, item in advice.items()}
+    metric = task.metrics(train)[0]
+    tokens = form.answer_tokens(tokenizer)
+    return {
+        **decisions,
+        "evaluate.metric": Decision(metric, "the first of the task's metrics for these rows"),
+        "evaluate.max_new_tokens": Decision(max(1, tokens), "99% of the training answers are shorter"),
+    }
+
+
+def _number(value: float) -> float | int:
+    return int(value) if float(value).is_integer() else value
