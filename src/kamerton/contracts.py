@@ -58,12 +58,17 @@ class Role:
 class Engine(Protocol):
     """A model with its tokenizer, ready to be read from: the only thing through which models are asked."""
 
-    tokenizer: Tokenizer
-    facts: ModelFacts
-    max_tokens: int
-    """Longest sequence to use, in tokens: the model's own context or what the recipe says."""
-    max_new_tokens: int
-    """Longest answer to generate, in tokens."""
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest sequence to use, in tokens: the model's own context or what the recipe says."""
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Longest answer to generate, in tokens."""
 
     def read(self, items: Sequence[Encoded]) -> list[np.ndarray]:
         """Return the logits at each item's reads: arrays `[reads, classes]`, float32."""

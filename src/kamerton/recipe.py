@@ -37,7 +37,9 @@ class DataSettings(Group):
 
     path: str = Field("", description="The data file: CSV, TSV, JSON, JSONL or Parquet.")
     task: str | None = Field(None, description="The kind of job; found from the columns if not given.")
-    columns: dict[str, str] = Field({}, description="Which column plays which role: {text: review, label: stars}.")
+    columns: dict[str, str] | None = Field(
+        None, description="Which column plays which role: {text: review, label: stars}."
+    )
     max_rows: Count | None = Field(None, description="Use at most this many rows, chosen at random with the seed.")
     validation: Share = Field(0.1, description="Share of the rows that selects the checkpoint.")
     test: Share = Field(0.1, description="Share of the rows that is only looked at once, for the verdict.")
@@ -255,7 +257,7 @@ def _read(file: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise RecipeError(Fault("a recipe is UTF-8 text", f"{file} byte {error.start}", "save it as UTF-8")) from None
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
+        mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
         place = f"{file}:{mark.line + 1} column {mark.column + 1}" if mark else str(file)
         raise RecipeError(Fault("this is not YAML", place, "mend the line, or write the recipe anew")) from None
     if not isinstance(values, dict):

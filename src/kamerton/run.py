@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from kamerton.errors import Fault, RunError
 from kamerton.files import read_json, replacing, write_json, write_text
 from kamerton.recipe import Recipe, resolve, to_yaml
-from kamerton.records import Answers, Event, Example, Finding, LedgerEntry, Place, Prediction, Split
+from kamerton.records import Answers, Event, Example, Finding, LedgerEntry, Place, Prediction, Split, Started
 
 EVENT_CLASSES = {cls.__name__.lower(): cls for cls in get_args(Event)}
 PARTS = ("train", "validation", "test")
@@ -153,6 +153,12 @@ class Run:
         with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
+    def record(self, event: Event) -> None:
+        """Append one event; a (re)start first forgets what will happen again."""
+        if isinstance(event, Started):
+            self.rewind(event.step)
+        self.append(event)
+
     def events(self) -> list[Event]:
         """Read all events; a last line that a kill cut short is left out."""
         path = self.path / "events.jsonl"
@@ -197,7 +203,9 @@ class Run:
         _write_table(self.path / "predictions.parquet", columns, rows)
 
     def read_answers(self) -> list[Answers]:
-        """Read every contender's predictions, in the order they were made."""
+        """Read every contender's predictions, in the order they were made; none before the first has answered."""
+        if not (self.path / "predictions.parquet").exists():
+            return []
         grouped: dict[str, list[dict[str, Any]]] = {}
         for row in pq.read_table(self.path / "predictions.parquet").to_pylist():
             grouped.setdefault(row["contender"], []).append(row)

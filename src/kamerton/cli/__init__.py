@@ -1,1 +1,5 @@
-"""The command line."""
+"""The command line: `kamerton`."""
+
+from kamerton.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,5 @@
+"""`python -m kamerton`."""
+
+from kamerton.cli.app import main
+
+main()

@@ -1,0 +1,53 @@
+"""The tuned model on disk: what transformers' or PEFT's `from_pretrained` loads, tokenizer and template included."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from kamerton import plugins
+from kamerton.contracts import Form, ModelFacts
+from kamerton.files import sync_folder
+from kamerton.models.load import load_model
+
+ADAPTER = "adapter_config.json"
+
+
+def save_model(folder: Path, model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Save a model beside, then rename: the folder is whole or not there.
+
+    Args:
+        folder: where it goes; must not exist yet.
+        model: transformers' or PEFT's, with the weights to keep.
+        tokenizer: with the chat template that was trained with.
+    """
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    model.save_pretrained(temporary)  # type: ignore[operator]
+    tokenizer.save_pretrained(temporary)
+    for path in temporary.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    temporary.replace(folder)
+    sync_folder(folder.parent)
+
+
+def load_saved(folder: Path, form: Form, facts: ModelFacts) -> nn.Module:
+    """Load a tuned model, with its base below it if it is an adapter.
+
+    Args:
+        folder: what `save_model` wrote.
+        form: the task's form, which names the model's class.
+        facts: of the base model.
+    """
+    if not (folder / ADAPTER).exists():
+        return load_model(folder, form.model_class, {}, seed=0).model
+    base = load_model(facts.folder, form.model_class, form.config, seed=0).model
+    # PEFT takes seconds to import: only where there is an adapter
+    adapted: nn.Module = plugins.load("peft:PeftModel").from_pretrained(base, folder)
+    return adapted

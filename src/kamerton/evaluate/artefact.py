@@ -1,0 +1,69 @@
+"""Prove the artefact: what was saved must answer as what was trained, in a process that knows nothing of training."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kamerton.errors import Fault, RunError
+from kamerton.records import Example, Prediction
+from kamerton.run import Run
+
+TOLERANCE = 1e-4
+"""Largest difference of a score (a probability) between the two."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How many rows were answered twice, and how far the scores were apart."""
+
+    rows: int
+    largest_difference: float
+
+    @property
+    def message(self) -> str:
+        """Say it in one line."""
+        return f"the saved model gives the same {self.rows} answers in a fresh process"
+
+
+def prove_artefact(run: Run, examples: Sequence[Example], predictions: Sequence[Prediction]) -> Proof:
+    """Let `kamerton predict` answer rows in a fresh process, and compare.
+
+    Args:
+        run: whose model is saved.
+        examples: the rows to answer, a part of those predicted.
+        predictions: what the model in memory answered; more rows are no harm.
+
+    Raises:
+        RunError: the saved model answers otherwise, or does not load.
+    """
+    expected = {prediction.id: prediction for prediction in predictions}
+    columns = run.recipe.data.columns or {}
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "rows.jsonl"
+        rows = [
+            {columns[role]: value for role, value in example.fields.items() if role in columns} for example in examples
+        ]
+        source.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        command = [sys.executable, "-m", "kamerton", "predict", str(run.path), str(source), "--json"]
+        child = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+    if child.returncode:
+        raise RunError(Fault(f"the saved model cannot be used: {child.stderr.strip()}", str(run.model), _REMEDY))
+    answers = [json.loads(line) for line in child.stdout.splitlines()]
+    differences = [
+        abs((answer["score"] or 0.0) - (expected[example.id].score or 0.0))
+        for example, answer in zip(examples, answers, strict=True)
+    ]
+    wrong = [e for e, answer in zip(examples, answers, strict=True) if answer["prediction"] != expected[e.id].text]
+    if wrong or max(differences) > TOLERANCE:
+        rule = f"the saved model differs from the trained one on {len(wrong)} of {len(examples)} rows"
+        raise RunError(Fault(f"{rule} (scores by up to {max(differences):.2g})", str(run.model), _REMEDY))
+    return Proof(len(examples), max(differences))
+
+
+_REMEDY = "do not use this model; `kamerton resume` tries again; if it stays so, it is a fault of Kamerton"

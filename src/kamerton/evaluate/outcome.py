@@ -1,0 +1,65 @@
+"""The outcome for machines: `result.json`, schema 1."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from kamerton.records import Contender, Diagnosis, Started, Verdict
+from kamerton.run import PARTS, Run
+
+
+def result_of(
+    run: Run, metrics: Sequence[str], contenders: Sequence[Contender], verdict: Verdict, diagnoses: Sequence[Diagnosis]
+) -> dict[str, Any]:
+    """Put together what others rely on.
+
+    Args:
+        run: with its recipe, split, events and environment.
+        metrics: names, the one that decides first.
+        contenders: with their scores.
+        verdict: the judgement.
+        diagnoses: what training showed.
+    """
+    recipe, environment = run.recipe, run.environment
+    started = next(event for event in reversed(run.events()) if isinstance(event, Started))
+    return {
+        "schema": 1,
+        "task": recipe.data.task,
+        "model": {"name": recipe.model.name, "parameters": environment["model"]["parameters"]},
+        "method": {"name": recipe.method.name, **recipe.method.knobs},
+        "trainable_parameters": started.trainable_parameters,
+        "layout": started.layout,
+        "data": _counts(run),
+        "primary_metric": metrics[0],
+        "metrics": list(metrics),
+        "contenders": [_contender(contender) for contender in contenders],
+        "verdict": asdict(verdict),
+        "forgetting": {"measured": [], "decision": "not measured", "reason": "this version has no probe for it yet"},
+        "diagnosis": [asdict(diagnosis) for diagnosis in diagnoses],
+        "artefact": environment["artefact"],
+        "seconds": environment["seconds"],
+        "peak_memory_bytes": peak_memory(),
+    }
+
+
+def peak_memory() -> int:
+    """Measure the most memory this process and its children held, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return max(resource.getrusage(each).ru_maxrss for each in who) * unit
+
+
+def _counts(run: Run) -> Mapping[str, int]:
+    ledger = run.read_ledger()
+    counts = {part: sum(entry.fate == part for entry in ledger) for part in PARTS}
+    dropped = sum(entry.fate == "dropped" for entry in ledger)
+    return {"rows": sum(counts.values()) + dropped, **counts, "dropped": dropped}
+
+
+def _contender(contender: Contender) -> dict[str, Any]:
+    metrics = {name: asdict(measure) for name, measure in contender.metrics.items()}
+    return {"name": contender.name, "kind": contender.kind, "metrics": metrics, "seconds": contender.seconds}

@@ -1,0 +1,249 @@
+"""From a data file to a frozen split and a resolved recipe; and everything a later stage needs of them."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from kamerton import plugins
+from kamerton.contracts import AuditContext, Form, ModelFacts, Task
+from kamerton.data.audit import run_audit
+from kamerton.data.gate import pass_gate
+from kamerton.data.ledger import check_complete, make_ledger
+from kamerton.data.read import read_table
+from kamerton.data.recognise import make_examples, recognise, sample_rows
+from kamerton.data.split import split_examples
+from kamerton.data.table import Table
+from kamerton.errors import Fault, RunError
+from kamerton.files import sha256_of
+from kamerton.models.inspect import inspect_folder
+from kamerton.models.load import load_tokenizer
+from kamerton.models.locate import locate
+from kamerton.plan import choose_method, choose_model, make_method, settings
+from kamerton.recipe import Decision, Recipe
+from kamerton.records import Encoded, Example, Finding, LedgerEntry, Split, Stage
+from kamerton.run import PARTS, Run
+
+LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "accelerate", "numpy", "scikit-learn")
+
+
+class Clock:
+    """Time the stages of a run, over all its sittings."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.began = time.perf_counter()
+
+    def stage(self, name: str, message: str) -> Stage:
+        """End a stage: note its seconds in the run's environment."""
+        now = time.perf_counter()
+        stage = Stage(name, message, now - self.began)
+        self.began = now
+        environment = self.run.environment
+        seconds = environment.setdefault("seconds", {})
+        seconds[name] = round(seconds.get(name, 0.0) + stage.seconds, 3)
+        self.run.write_environment(environment)
+        return stage
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What every stage after the split works with."""
+
+    recipe: Recipe
+    task: Task
+    form: Form
+    facts: ModelFacts
+    tokenizer: PreTrainedTokenizerBase
+    split: Split
+    max_tokens: int
+
+    def encode(self, examples: Sequence[Example]) -> list[Encoded]:
+        """Encode examples as the tuned model gets them."""
+        return self.form.encode(examples, self.tokenizer, self.max_tokens)
+
+    @property
+    def samples(self) -> list[Encoded]:
+        """A few encoded training rows of different lengths, on which layouts are proven."""
+        some = sorted(self.encode(self.split.train[:32]), key=lambda item: len(item.tokens))
+        return [some[0], some[len(some) // 3], some[len(some) // 2]]
+
+
+@dataclass(frozen=True)
+class Understood:
+    """A data file that was read and recognised; no model is chosen yet."""
+
+    recipe: Recipe
+    table: Table
+    task: Task
+    reason: str
+    examples: tuple[Example, ...]
+    left_out: tuple[LedgerEntry, ...]
+    """Rows that were read but make no example, or were not drawn."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Examples as one model gets them."""
+
+    recipe: Recipe
+    facts: ModelFacts
+    tokenizer: PreTrainedTokenizerBase
+    form: Form
+    encoded: list[Encoded]
+    max_tokens: int
+
+
+def understand(recipe: Recipe) -> Understood:
+    """Read the data file, find its task, and make examples of its rows.
+
+    Raises:
+        DataError: the file cannot be read, or what it is for cannot be told.
+    """
+    table = read_table(Path(recipe.data.path))
+    recognition = recognise(table, recipe.data.task, recipe.data.columns or {})
+    decisions = {
+        "data.task": Decision(recognition.task, recognition.reason),
+        "data.columns": Decision(dict(recognition.columns), "found by their names"),
+    }
+    made = make_examples(table, recognition)
+    examples = sample_rows(made.examples, recipe.data.max_rows, recipe.seed)
+    drawn = {example.id for example in examples}
+    reason = f"left out by max_rows={recipe.data.max_rows}"
+    undrawn = [LedgerEntry(e.id, e.place, "dropped", reason) for e in made.examples if e.id not in drawn]
+    task: Task = plugins.choose("tasks", recognition.task)()
+    return Understood(
+        recipe.decide(decisions), table, task, recognition.reason, tuple(examples), (*made.rejected, *undrawn)
+    )
+
+
+def fit(understood: Understood) -> Fitted:
+    """Choose and inspect the base model, and encode the examples for it.
+
+    Raises:
+        ModelError: the model cannot be had, is unsafe, or cannot do the task.
+    """
+    recipe = understood.recipe.decide({"model.name": choose_model(understood.task, understood.examples)})
+    name = recipe.model.name or ""
+    facts = inspect_folder(locate(name), name)
+    form = understood.task.form(facts.kind, understood.examples)
+    tokenizer = load_tokenizer(facts)
+    recipe = recipe.decide({"model.max_tokens": Decision(facts.context, f"all that {name} takes")})
+    max_tokens = min(facts.context, recipe.model.max_tokens or facts.context)
+    encoded = form.encode(understood.examples, tokenizer, max_tokens)
+    return Fitted(recipe, facts, tokenizer, form, encoded, max_tokens)
+
+
+def audit(understood: Understood, fitted: Fitted | None) -> list[Finding]:
+    """Look for what is wrong with the examples; with a model, also at their lengths in its tokens."""
+    lengths = [len(item.tokens) + item.cut for item in fitted.encoded] if fitted else None
+    context = AuditContext(
+        stratified=understood.task.stratified,
+        lengths=lengths,
+        max_tokens=fitted.max_tokens if fitted else None,
+        test_share=understood.recipe.data.test,
+    )
+    return run_audit(understood.examples, context)
+
+
+def freeze(run: Run, clock: Clock) -> Iterator[Stage]:
+    """Go from the data file to the frozen split and the resolved recipe; written last, the ledger marks it done."""
+    understood = understand(run.recipe)
+    yield clock.stage("read", _read_message(understood))
+    fitted = fit(understood)
+    yield clock.stage("model", _model_message(fitted))
+    findings = audit(understood, fitted)
+    yield clock.stage("audit", _audit_message(findings))
+    dropped = {id for finding in findings for id in finding.drop}
+    pairs = [(e, item) for e, item in zip(understood.examples, fitted.encoded, strict=True) if e.id not in dropped]
+    examples, encoded = [example for example, _ in pairs], [item for _, item in pairs]
+    passed = pass_gate(examples, encoded, fitted.form, fitted.tokenizer, fitted.recipe.data.too_long)
+    data = fitted.recipe.data
+    split = split_examples(
+        passed.examples,
+        stratified=understood.task.stratified,
+        validation=data.validation,
+        test=data.test,
+        seed=fitted.recipe.seed,
+    )
+    left_out = (*understood.left_out, *passed.dropped)
+    ledger = make_ledger(understood.table.rejected, left_out, findings, split, passed.cut, understood.examples)
+    check_complete(understood.table.rows_read, ledger)
+    recipe = _resolve(understood, fitted, split)
+    run.write_recipe(recipe)
+    run.write_environment({**run.environment, **_environment(recipe, fitted.facts)})
+    run.write_data(split, findings, ledger)
+    yield clock.stage("split", f"{len(split.train)} train, {len(split.validation)} validation, {len(split.test)} test")
+
+
+def open_setup(run: Run) -> Setup:
+    """Open what a run froze.
+
+    Raises:
+        RunError: the base model or the data changed since.
+    """
+    recipe, split, name = run.recipe, run.read_split(), run.recipe.model.name or ""
+    facts = inspect_folder(locate(name), name)
+    if facts.fingerprint != run.environment["model"]["fingerprint"]:
+        remedy = "put the model back as it was, or start a new run with `kamerton tune`"
+        raise RunError(Fault(f"the base model '{name}' is not the one this run began with", facts.folder, remedy))
+    task: Task = plugins.choose("tasks", recipe.data.task or "")()
+    form = task.form(facts.kind, split.train)
+    return Setup(recipe, task, form, facts, load_tokenizer(facts), split, recipe.model.max_tokens or facts.context)
+
+
+def data_fingerprint(run: Run) -> str:
+    """Hash the frozen split."""
+    return " ".join(sha256_of(run.path / "data" / f"{part}.parquet") for part in PARTS)
+
+
+def _resolve(understood: Understood, fitted: Fitted, split: Split) -> Recipe:
+    """Decide what is still open, now that the training rows are known."""
+    rows = len(split.train)
+    recipe = fitted.recipe.decide({"method.name": choose_method(fitted.facts, rows)})
+    form = understood.task.form(fitted.facts.kind, split.train)
+    method = make_method(recipe)
+    return recipe.decide(settings(method, fitted.facts, understood.task, form, split.train, fitted.tokenizer))
+
+
+def _environment(recipe: Recipe, facts: ModelFacts) -> dict[str, Any]:
+    return {
+        "kamerton": version("kamerton"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processors": torch.get_num_threads(),
+        "libraries": {name: version(name) for name in LIBRARIES},
+        "data": {"path": recipe.data.path, "sha256": sha256_of(Path(recipe.data.path))},
+        "model": {"name": facts.name, "fingerprint": facts.fingerprint, "parameters": facts.parameters},
+        "seed": recipe.seed,
+    }
+
+
+def _read_message(understood: Understood) -> str:
+    table = understood.table
+    notes = "".join(f"; {note}" for note in table.notes)
+    lost = f", {len(table.rejected)} not readable" if table.rejected else ""
+    task = f"{understood.recipe.data.task}: {understood.reason}"
+    return f"{table.rows_read} rows ({table.format}, {table.encoding}{notes}){lost}; {task}"
+
+
+def _model_message(fitted: Fitted) -> str:
+    facts = fitted.facts
+    size = f"{facts.parameters / 1e6:.1f}M parameters"
+    return f"{facts.name}: {facts.kind} ({facts.family}), {size}, {fitted.max_tokens} tokens at most"
+
+
+def _audit_message(findings: Sequence[Finding]) -> str:
+    if not findings:
+        return "nothing found"
+    worst = findings[0]
+    more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+    return f"{worst.severity}: {worst.title}{more}"

@@ -1,0 +1,158 @@
+"""The story of a run: read, audit, split, contenders, train, prove, judge, report.
+
+It is told as values while it happens: whoever runs it may draw them, or just exhaust it. A run that
+was stopped is told again: what is done is not done twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import asdict
+from functools import partial
+
+from kamerton import plugins
+from kamerton.deliver.saved import save_model
+from kamerton.engines import engine_of, saved_engine, untuned_engine
+from kamerton.evaluate.artefact import prove_artefact
+from kamerton.evaluate.baselines import baselines
+from kamerton.evaluate.contend import answer
+from kamerton.evaluate.diagnosis import diagnose, diagnose_answers
+from kamerton.evaluate.outcome import result_of
+from kamerton.evaluate.score import measure, score
+from kamerton.evaluate.verdict import judge
+from kamerton.models.engine import TorchEngine
+from kamerton.models.load import load_model, set_dropout
+from kamerton.plan import make_method
+from kamerton.prepare import Clock, Setup, data_fingerprint, freeze, open_setup
+from kamerton.records import Answers, Encoded, Event, Progress, Split, Stage
+from kamerton.report.html import write_report
+from kamerton.run import Run
+from kamerton.train.loop import Job, Validation, train
+
+Told = Stage | Progress | Event
+
+
+def story(run: Run) -> Iterator[Told]:
+    """Tell a run from wherever it stands to its report.
+
+    Raises:
+        KamertonError: something that the user can mend.
+        KeyboardInterrupt: a stop was asked for; `kamerton resume` goes on.
+    """
+    with run.locked():
+        clock = Clock(run)
+        if not run.has_split:
+            yield from freeze(run, clock)
+        setup = open_setup(run)
+        yield from contend(run, setup, clock)
+        engine = saved_engine(run, setup) if run.model.exists() else (yield from tune_model(run, setup, clock))
+        yield from prove(run, setup, engine, clock)
+        yield from conclude(run, setup, clock)
+
+
+def contend(run: Run, setup: Setup, clock: Clock) -> Iterator[Told]:
+    """Let the trivial, the classic and the untuned contenders answer the test rows."""
+    split, seed = setup.split, setup.recipe.seed
+    done = {answers.name for answers in run.read_answers()}
+    if not done:
+        simple = baselines(split.train, split.test, stratified=setup.task.stratified, seed=seed)
+        run.write_answers(split.test, simple)
+        yield clock.stage("baselines", ", ".join(answers.name for answers in simple))
+    shown = setup.form.shots(split.train, setup.recipe.evaluate.shots, seed)
+    arms = {"base model": [], f"base model shown {len(shown)} examples": shown}
+    if arms.keys() <= done:
+        return
+    engine = untuned_engine(setup)
+    for name, examples in arms.items():
+        predict = partial(setup.form.predict_untuned, engine, split.test, examples)
+        _record(run, split, answer(name, "prompt" if examples else "base", predict))
+        yield clock.stage("untuned", name)
+
+
+def tune_model(run: Run, setup: Setup, clock: Clock) -> Generator[Told, None, TorchEngine]:
+    """Attach the method, train, and save the best weights in transformers' or PEFT's own format."""
+    recipe = setup.recipe
+    loaded = load_model(setup.facts.folder, setup.form.model_class, setup.form.config, recipe.seed)
+    set_dropout(loaded.model, recipe.train.dropout)
+    model = make_method(recipe).attach(loaded.model, loaded.fresh)
+    engine = engine_of(setup, model)
+    job = Job(
+        model=model,
+        layout=engine.layout,
+        rows=setup.encode(setup.split.train),
+        validate=partial(validate, setup, engine, setup.encode(setup.split.validation)),
+        settings=recipe.train,
+        validations_per_epoch=recipe.evaluate.validations_per_epoch,
+        precision=recipe.model.precision,
+        seed=recipe.seed,
+        checkpoints=run.checkpoints,
+        identity=identity(run, setup),
+    )
+    for event in train(job):
+        run.record(event)
+        yield event
+    save_model(run.model, model, setup.tokenizer)
+    yield clock.stage("train", f"best weights saved in {run.model}")
+    return engine
+
+
+def prove(run: Run, setup: Setup, engine: TorchEngine, clock: Clock) -> Iterator[Told]:
+    """Let the tuned model answer the test rows, and the saved one again in a fresh process: they must agree."""
+    if any(answers.kind == "tuned" for answers in run.read_answers()):
+        return
+    tuned = answer("tuned model", "tuned", partial(setup.form.predict, engine, setup.split.test))
+    yield clock.stage("test", f"{len(tuned.predictions)} test rows answered by the tuned model")
+    proof = prove_artefact(run, setup.form.watched(setup.split.test), tuned.predictions)
+    run.write_environment({**run.environment, "artefact": asdict(proof)})
+    _record(run, setup.split, tuned)
+    yield clock.stage("artefact", proof.message)
+
+
+def conclude(run: Run, setup: Setup, clock: Clock) -> Iterator[Told]:
+    """Score all contenders, judge, diagnose, and write result and report."""
+    answers, test, settings = run.read_answers(), setup.split.test, setup.recipe.evaluate
+    chance = {"confidence": settings.confidence, "resamples": settings.resamples, "seed": setup.recipe.seed}
+    contenders = score(test, answers, metric_names(setup), **chance)
+    verdict = judge(test, answers, contenders, metric_names(setup)[0], **chance)
+    tuned = next(item.predictions for item in answers if item.kind == "tuned")
+    diagnoses = [*diagnose(run.events()), *diagnose_answers(test, tuned)]
+    yield clock.stage("verdict", verdict.reason)
+    run.write_result(result_of(run, metric_names(setup), contenders, verdict, diagnoses))
+    yield clock.stage("report", str(write_report(run)))
+
+
+def validate(setup: Setup, engine: TorchEngine, encoded: Sequence[Encoded]) -> Validation:
+    """Score the validation rows: all by their loss, and those that the form watches by the task's metrics."""
+    examples = setup.split.validation
+    watched = setup.form.watched(examples)
+    predictions = setup.form.predict(engine, watched)
+    metrics = measure(watched, predictions, metric_names(setup))
+    if len(watched) < len(examples):
+        loss = float(engine.losses(encoded).sum() / sum(len(item.targets) for item in encoded))
+        return Validation(loss, metrics, score=-loss)
+    losses = [prediction.loss for prediction in predictions if prediction.loss is not None]
+    primary = metric_names(setup)[0]
+    sign = 1 if plugins.choose("metrics", primary).higher_is_better else -1
+    return Validation(sum(losses) / max(1, len(losses)), metrics, score=sign * metrics[primary])
+
+
+def metric_names(setup: Setup) -> tuple[str, ...]:
+    """Name the task's metrics, the one that decides first."""
+    first = setup.recipe.evaluate.metric or ""
+    return (first, *(name for name in setup.task.metrics(setup.split.train) if name != first))
+
+
+def identity(run: Run, setup: Setup) -> dict[str, str]:
+    """Fingerprint what a checkpoint belongs to."""
+    recipe = setup.recipe.model_dump_json(include={"model", "method", "train", "evaluate", "seed"})
+    return {
+        "data": data_fingerprint(run),
+        "base model": setup.facts.fingerprint,
+        "recipe": hashlib.sha256(recipe.encode()).hexdigest(),
+    }
+
+
+def _record(run: Run, split: Split, answers: Answers) -> None:
+    others = [before for before in run.read_answers() if before.name != answers.name]
+    run.write_answers(split.test, [*others, answers])
