@@ -1,0 +1,250 @@
+"""Learn what a model folder is, from its JSON files and the headers of its weights, before any library touches it."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from kamerton.contracts import ModelFacts, ModelKind
+from kamerton.errors import Fault, ModelError
+from kamerton.files import cache_folder, read_json, sha256_of, write_json
+from kamerton.models.hazards import PICKLES, VOCABULARIES, hazards
+
+ENCODERS = {
+    "albert", "bert", "big_bird", "camembert", "convbert", "deberta", "deberta-v2", "distilbert", "electra", "ernie",
+    "eurobert", "flaubert", "funnel", "longformer", "luke", "megatron-bert", "mobilebert", "modernbert", "mpnet",
+    "nystromformer", "rembert", "roberta", "roberta-prelayernorm", "roformer", "squeezebert", "xlm", "xlm-roberta",
+    "xlm-roberta-xl", "xmod", "yoso",
+}  # fmt: skip
+"""Families that read in both directions, for architectures whose name does not say so (`BertModel`)."""
+POSITIONS_AFTER_PADDING = {
+    "camembert", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod",
+}  # fmt: skip
+"""Families that number positions from the padding id on, and so lose that many of them."""
+OTHER_SENSES = ("vision_config", "audio_config", "image_size", "num_mel_bins", "feat_extract_norm")
+HEADS = ("Model", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")
+CONFIGURATION = ("config.json", "generation_config.json")
+TOKENIZER = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt",
+    "chat_template.jinja", "chat_template.json", *VOCABULARIES,
+)  # fmt: skip
+LONGEST_CONTEXT = 1 << 24
+UNSTATED_CONTEXT = 512
+"""For relative positions without any stated limit: the length that T5 and its kin were pretrained at."""
+SMALL = 1 << 20
+"""Files up to this size are hashed anew each time."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes that a configuration states, under whichever of their names."""
+
+    layers: int
+    hidden: int
+    vocabulary: int
+    context: int
+
+
+def inspect_folder(folder: Path, name: str) -> ModelFacts:
+    """Check that a folder is a base model that is safe to load, and say what it is.
+
+    Raises:
+        ModelError: with everything for which it is refused.
+
+    """
+    faults = list(hazards(folder))
+    parameters = 0
+    try:
+        parameters = count_parameters(folder)
+    except ModelError as error:
+        faults += error.faults
+    if faults:
+        raise ModelError(faults)
+    config = read_json(folder / "config.json")
+    shape = _shape(config, _tokenizer_limit(folder), str(folder / "config.json"))
+    return ModelFacts(
+        name=name,
+        folder=str(folder),
+        kind=kind_of(config, str(folder / "config.json")),
+        family=str(config["model_type"]),
+        parameters=parameters,
+        layers=shape.layers,
+        hidden=shape.hidden,
+        vocabulary=shape.vocabulary,
+        context=shape.context,
+        fingerprint=fingerprint(folder),
+    )
+
+
+# ── weights ───────────────────────────────────────────────────────────────────────────────────
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """List the files that transformers loads the weights from: `model.safetensors`, or what its index names.
+
+    Raises:
+        ModelError: there are none, or only ones that run code, or the index names files elsewhere.
+
+    """
+    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if single.is_file():
+        return [single]
+    if index.is_file():
+        return _shards(index)
+    pickles = sorted(path.name for path in folder.glob("*") if path.suffix in PICKLES)
+    if pickles:
+        fault = Fault(
+            f"the weights are only in {', '.join(pickles)}: loading one can run any code, so none is loaded",
+            str(folder),
+            "choose a model with model.safetensors",
+        )
+        raise ModelError(fault)
+    raise ModelError(Fault("the folder has no model.safetensors", str(folder), "name a folder with the weights"))
+
+
+def _shards(index: Path) -> list[Path]:
+    try:
+        weight_map = read_json(index)["weight_map"]
+        names = sorted(set(weight_map.values()))
+        shards = [index.parent / name for name in names if Path(name).name == name and name.endswith(".safetensors")]
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(Fault(f"the index of the weights is broken: {error!r}", str(index), "get it again")) from error
+    missing = [name for name in names if not (index.parent / name).is_file()]
+    if missing or not shards or len(shards) < len(names):
+        rule = f"the index names weights that are not in the folder: {', '.join(missing or names)[:200]}"
+        raise ModelError(Fault(rule, str(index), "get the missing files"))
+    return shards
+
+
+def count_parameters(folder: Path) -> int:
+    """Count the weights from the headers: floating numbers only, tied ones once, since they are stored once.
+
+    Raises:
+        ModelError: weights are missing, or a header is broken or promises more than the file holds.
+
+    """
+    return sum(_count(path) for path in weight_files(folder))
+
+
+def _count(path: Path) -> int:
+    try:
+        with safe_open(path, framework="np") as weights:
+            slices = [weights.get_slice(key) for key in weights.keys()]  # noqa: SIM118 (not a dict)
+            return sum(math.prod(part.get_shape()) for part in slices if "F" in part.get_dtype())
+    except SafetensorError as error:
+        rule = f"the weights are damaged: {error}"
+        raise ModelError(Fault(rule, str(path), "get the file again from where it came")) from error
+
+
+# ── configuration ─────────────────────────────────────────────────────────────────────────────
+
+
+def kind_of(config: Mapping[str, Any], place: str) -> ModelKind:
+    """Tell encoders, decoders and sequence-to-sequence models apart by what the configuration says.
+
+    Raises:
+        ModelError: the model is none of these, or takes more than text.
+
+    """
+    architectures = config.get("architectures")
+    architecture = str(architectures[0]) if isinstance(architectures, list) and architectures else ""
+    family = str(config.get("model_type"))
+    senses = [key for key in OTHER_SENSES if key in config or key in _part(config, "encoder")]
+    if not senses and not architecture.endswith("EncoderModel"):
+        if config.get("is_encoder_decoder") is True:
+            return "seq2seq"
+        if architecture.endswith(("ForCausalLM", "LMHeadModel")):
+            return "decoder"
+        if family in ENCODERS or architecture.endswith(("ForMaskedLM", "ForPreTraining")):
+            return "encoder"
+        if architecture.endswith(HEADS) and ("num_key_value_heads" in config or family.startswith("gpt")):
+            return "decoder"
+    reason = f"it takes more than text ({senses[0]})" if senses else "it is no encoder or decoder of text"
+    rule = f"a model of the kind {architecture or family} cannot be tuned here: {reason}"
+    raise ModelError(Fault(rule, place, "choose a text model: BERT's kin, Llama's kin, T5's kin"))
+
+
+def _shape(config: Mapping[str, Any], limit: int | None, place: str) -> Shape:
+    encoder, decoder = _part(config, "encoder"), _part(config, "decoder")
+    layers = _first(encoder, "num_hidden_layers", "n_layer", "num_layers", "n_layers", "encoder_layers")
+    if decoder is not encoder:
+        layers += _first(decoder, "num_hidden_layers", "n_layer")
+    layers += _first(config, "num_decoder_layers", "decoder_layers")
+    shape = Shape(
+        layers=layers,
+        hidden=_first(encoder, "hidden_size", "n_embd", "d_model", "dim", "emb_dim"),
+        vocabulary=_first(decoder, "vocab_size"),
+        context=min(_positions(encoder), limit or LONGEST_CONTEXT),
+    )
+    faults = [
+        Fault(f"the model's {word} is {value}", place, "get the file again from where it came")
+        for word, value in vars(shape).items()
+        if not 0 < value <= LONGEST_CONTEXT
+    ]
+    if "model_type" not in config:
+        faults.append(Fault("the configuration names no model_type", place, "get the file again from where it came"))
+    if faults:
+        raise ModelError(faults)
+    return shape
+
+
+def _part(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return the configuration of one side of a model made of two, or of the whole one."""
+    part = config.get(name)
+    return part if isinstance(part, dict) else config
+
+
+def _first(config: Mapping[str, Any], *keys: str) -> int:
+    """Return the first of the settings that is there as a whole number, else 0."""
+    values = (config.get(key) for key in keys)
+    return next((value for value in values if isinstance(value, int) and not isinstance(value, bool)), 0)
+
+
+def _positions(config: Mapping[str, Any]) -> int:
+    stated = _first(config, "max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
+    if config.get("model_type") in POSITIONS_AFTER_PADDING:
+        return stated - _first(config, "pad_token_id") - 1
+    return stated or UNSTATED_CONTEXT
+
+
+def _tokenizer_limit(folder: Path) -> int | None:
+    """Read the tokenizer's own limit; tokenizers without one carry an astronomical number."""
+    path = folder / "tokenizer_config.json"
+    limit = read_json(path).get("model_max_length") if path.is_file() else None
+    return int(limit) if isinstance(limit, int | float) and 0 < limit <= LONGEST_CONTEXT else None
+
+
+# ── fingerprint ───────────────────────────────────────────────────────────────────────────────
+
+
+def fingerprint(folder: Path) -> str:
+    """Hash everything that decides what the model answers: configuration, tokenizer, weights; sha256, in hex."""
+    small = [folder / name for name in (*CONFIGURATION, *TOKENIZER) if (folder / name).is_file()]
+    lines = (f"{path.name} {_hash(path)}\n" for path in sorted([*small, *weight_files(folder)]))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _hash(path: Path) -> str:
+    """Hash a file, or remember the hash of a large one while its path, size and time stay the same."""
+    state = path.stat()
+    if state.st_size <= SMALL:
+        return sha256_of(path)
+    name = str(path.resolve())
+    seen = [name, state.st_size, state.st_mtime_ns]
+    memory = cache_folder() / "hashes" / f"{hashlib.sha256(os.fsencode(name)).hexdigest()}.json"
+    with suppress(OSError, ValueError):  # not there yet, or damaged: hash anew
+        remembered = read_json(memory)
+        if remembered[:-1] == seen:
+            return str(remembered[-1])
+    digest = sha256_of(path)
+    with suppress(OSError):  # a cache that cannot be written only costs time
+        write_json(memory, [*seen, digest])
+    return digest
