@@ -1,0 +1,105 @@
+"""What reading gives: the rows in their order, and every row that could not be used with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from kamerton.errors import DataError, Fault
+from kamerton.records import LedgerEntry, Place, Row
+
+SHOWN = 5
+"""Faults shown when most rows have one."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of one data file."""
+
+    columns: tuple[str, ...]
+    """Names in the order of their first appearance."""
+    rows: tuple[Row, ...]
+    rejected: tuple[LedgerEntry, ...]
+    """Rows that could not be read, each with its reason; with `rows` they are all that was read."""
+    format: str
+    encoding: str
+    notes: tuple[str, ...]
+    """What was assumed in reading, for the user to check: `read as cp1251`."""
+
+    @property
+    def rows_read(self) -> int:
+        """How many rows the file has, used or rejected."""
+        return len(self.rows) + len(self.rejected)
+
+    @property
+    def file(self) -> str:
+        """The file, as the user named it."""
+        return self.rows[0].place.file
+
+
+class Collector:
+    """Number the rows of one file as they are read, accepted or rejected."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self._rows: list[Row] = []
+        self._rejected: list[LedgerEntry] = []
+
+    @property
+    def _next(self) -> int:
+        return len(self._rows) + len(self._rejected)
+
+    def accept(self, line: int, values: Mapping[str, object]) -> None:
+        """Take a row that begins on `line`."""
+        self._rows.append(Row(self._next, Place(self.file, line), values))
+
+    def reject(self, line: int, reason: str) -> None:
+        """Record a row that cannot be used."""
+        self._rejected.append(LedgerEntry(self._next, Place(self.file, line), "dropped", reason))
+
+    @property
+    def rejections(self) -> int:
+        """How many rows were rejected so far."""
+        return len(self._rejected)
+
+    def table(self, columns: Iterable[str], format: str, encoding: str, notes: Sequence[str]) -> Table:
+        """Close the table.
+
+        Raises:
+            DataError: there are no rows, or most of them were rejected.
+
+        """
+        if not self._next:
+            raise DataError(Fault("there are no rows in the file", self.file, "give a file with rows to learn from"))
+        refuse_mostly_rejected(self._rejected, self._next, self.file)
+        return Table(tuple(columns), tuple(self._rows), tuple(self._rejected), format, encoding, tuple(notes))
+
+
+def refuse_mostly_rejected(rejected: Sequence[LedgerEntry], read: int, file: str) -> None:
+    """Go on only if at least half of the rows can be used: otherwise the file is misunderstood, not dirty.
+
+    Raises:
+        DataError: more than half of the rows are rejected; the first few faults are shown.
+
+    """
+    if 2 * len(rejected) <= read:
+        return
+    remedy = "mend what is listed below, or check that the file's name ends as its format wants"
+    head = Fault(f"{len(rejected)} of {read} rows cannot be used", file, remedy)
+    faults = [Fault(entry.reason, str(entry.place), "mend or delete the row") for entry in rejected[:SHOWN]]
+    raise DataError([head, *faults])
+
+
+def unique_columns(names: Sequence[str], place: str) -> tuple[str, ...]:
+    """Return the names if each occurs once.
+
+    Raises:
+        DataError: two columns have the same name.
+
+    """
+    repeated = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    if repeated:
+        raise DataError(
+            [Fault(f"two columns are named '{name}'", place, "rename or remove one of them") for name in repeated]
+        )
+    return tuple(names)

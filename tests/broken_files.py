@@ -1,0 +1,181 @@
+"""Broken data files, made from a seed: what people's tools and mishaps do to tables.
+
+Each is a good file of one of the formats with one to three things done to it. The oracle is the
+contract of reading: a table whose rows add up, or a `DataError` that says what, where and how to mend.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+WORDS = (
+    "film", "good", "bad", "dull", "warm", "Тёплый", "смешной", "фильм", "скучно", "вернуть", "«деньги»", "часы",
+    "—", "ёлка,", "ещё", "café",
+)  # fmt: skip
+LABELS = ("good", "bad", "так себе")
+Rows = list[dict[str, str]]
+Breaker = Callable[[bytes, random.Random], bytes]
+
+
+@dataclass(frozen=True)
+class BrokenFile:
+    """One file: what was done to it is in its name."""
+
+    name: str
+    content: bytes
+
+
+def good_rows(random_: random.Random, count: int) -> Rows:
+    """Make rows of a text and a label, now and then with a line break, a comma or a quote inside."""
+    rows = []
+    for _ in range(count):
+        text = " ".join(random_.choices(WORDS, k=random_.randint(1, 8)))
+        text += random_.choice(["", "", "", "\nновая строка", ', "так"', "\t", "; | "])
+        rows.append({"text": text, "label": random_.choice(LABELS)})
+    return rows
+
+
+def as_csv(rows: Rows, delimiter: str = ",") -> bytes:
+    """Write rows as CSV, UTF-8."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue().encode()
+
+
+def as_tsv(rows: Rows) -> bytes:
+    """Write rows as TSV, UTF-8."""
+    return as_csv(rows, "\t")
+
+
+def as_jsonl(rows: Rows) -> bytes:
+    """Write rows as JSON lines, UTF-8."""
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+
+
+def as_json(rows: Rows) -> bytes:
+    """Write rows as one JSON array, UTF-8."""
+    return json.dumps(rows, ensure_ascii=False, indent=1).encode()
+
+
+def as_parquet(rows: Rows) -> bytes:
+    """Write rows as Parquet."""
+    file = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), file)
+    return file.getvalue()
+
+
+WRITERS = {
+    ".csv": as_csv,
+    ".tsv": as_tsv,
+    ".jsonl": as_jsonl,
+    ".json": as_json,
+    ".parquet": as_parquet,
+}
+
+
+def _recode(encoding: str) -> Breaker:
+    return lambda raw, _: raw.decode("utf-8", "replace").encode(encoding, "replace")
+
+
+def _insert(what: bytes) -> Breaker:
+    def insert(raw: bytes, random_: random.Random) -> bytes:
+        at = random_.randrange(len(raw) + 1)
+        return raw[:at] + what + raw[at:]
+
+    return insert
+
+
+def _line(change: Callable[[bytes, random.Random], bytes]) -> Breaker:
+    """Change one line."""
+
+    def broken(raw: bytes, random_: random.Random) -> bytes:
+        lines = raw.split(b"\n")
+        at = random_.randrange(len(lines))
+        lines[at] = change(lines[at], random_)
+        return b"\n".join(lines)
+
+    return broken
+
+
+def _flip(raw: bytes, random_: random.Random) -> bytes:
+    changed = bytearray(raw)
+    for _ in range(random_.randint(1, 5)):
+        if changed:
+            changed[random_.randrange(len(changed))] = random_.randrange(256)
+    return bytes(changed)
+
+
+def _mixed_ends(raw: bytes, random_: random.Random) -> bytes:
+    return b"".join(line + random_.choice([b"\n", b"\r\n", b"\r"]) for line in raw.split(b"\n"))
+
+
+BREAKERS: dict[str, Breaker] = {
+    "cp1251": _recode("cp1251"),
+    "koi8-r": _recode("koi8-r"),
+    "latin-1": _recode("latin-1"),
+    "utf-16": _recode("utf-16"),
+    "utf-16-without-mark": _recode("utf-16-be"),
+    "utf-32": _recode("utf-32"),
+    "bom": lambda raw, _: b"\xef\xbb\xbf" + raw,
+    "two-boms": lambda raw, _: b"\xef\xbb\xbf\xef\xbb\xbf" + raw,
+    "false-bom": lambda raw, _: b"\xff\xfe" + raw,
+    "cut": lambda raw, r: raw[: r.randrange(len(raw) + 1)],
+    "cut-from-the-left": lambda raw, r: raw[r.randrange(len(raw) + 1) :],
+    "empty": lambda raw, _: b"",
+    "blank": lambda raw, _: b" \r\n\n\t\n",
+    "only-the-first-line": lambda raw, _: raw.split(b"\n")[0] + b"\n",
+    "without-the-first-line": lambda raw, _: b"\n".join(raw.split(b"\n")[1:]),
+    "binary": lambda raw, r: r.randbytes(r.randint(1, 3000)),
+    "flipped-bytes": _flip,
+    "nul": _insert(b"\0"),
+    "many-nuls": lambda raw, _: raw + b"\0" * 2000,
+    "bad-byte": _insert(b"\xff"),
+    "encoded-surrogate": _insert(b"\xed\xa0\x80"),
+    "escaped-surrogate": _insert(b'{"text": "\\ud83d", "label": "good"}\n'),
+    "stray-quote": _insert(b'"'),
+    "stray-bracket": _insert(b"]"),
+    "ragged": _line(lambda line, _: line + b",,more,\t,;cells"),
+    "half-a-line": _line(lambda line, _: line[: len(line) // 2]),
+    "not-an-object": _line(lambda line, _: b'["a list", 1]'),
+    "infinite": _line(lambda line, _: b'{"text": Infinity, "label": NaN}'),
+    "huge-number": _line(lambda line, _: b'{"text": ' + b"9" * 5000 + b', "label": 1e999}'),
+    "repeated-key": _line(lambda line, _: b'{"text": "a", "text": "b", "label": "c"}'),
+    "deep": _line(lambda line, r: b'{"text": ' + b"[" * r.choice([70, 900, 100_000])),
+    "deep-and-closed": _line(lambda line, r: b'{"text": ' + b"[" * 300 + b"]" * 300 + b"}"),
+    "long-cell": _line(lambda line, _: line + b"x" * 300_000),
+    "mixed-line-ends": _mixed_ends,
+    "twice": lambda raw, _: raw + raw,
+    "gzip-of-it": lambda raw, _: gzip.compress(raw, mtime=0),
+    "line-separators": _insert("\u2028\x0b\x0c\x85".encode()),
+    "renamed-column": lambda raw, _: raw.replace(b"label", b""),
+    "same-columns": lambda raw, _: raw.replace(b"label", b"text"),
+    "one-class": lambda raw, _: raw.replace(b"good", b"bad").replace("так себе".encode(), b"bad"),
+    "nothing": lambda raw, _: raw,
+}
+
+
+def broken_files(seed: int, count: int) -> Iterator[BrokenFile]:
+    """Make `count` broken files; the same seed makes the same ones. Each breaker is used in turn."""
+    random_ = random.Random(seed)
+    names = list(BREAKERS)
+    for number in range(count):
+        suffix = random_.choice(list(WRITERS))
+        content = WRITERS[suffix](good_rows(random_, random_.randint(1, 30)))
+        chosen = [names[number % len(names)], *random_.sample(names, random_.choice([0, 0, 1, 2]))]
+        for name in chosen:
+            content = BREAKERS[name](content, random_)
+        if random_.random() < 0.1:
+            suffix += ".gz"
+            content = gzip.compress(content, mtime=0)[: random_.choice([None, None, 25, -4])]
+        yield BrokenFile(f"{number:05d}-{'-then-'.join(chosen)}{suffix}", content)
