@@ -138,6 +138,29 @@ class Prediction:
     """How many tokens `loss` sums over."""
 
 
+@dataclass(frozen=True)
+class TokenView:
+    """One token as a reader sees it."""
+
+    token: str
+    trained: bool
+    """Whether the loss looks at it: an answer's token, or the one a class is read at."""
+
+
+@dataclass(frozen=True)
+class ExampleView:
+    """One example as the model gets it, to be looked at."""
+
+    place: Place
+    title: str
+    tokens: tuple[TokenView, ...]
+    targets: tuple[str, ...]
+    """What is taught: class names, or the answer's tokens."""
+    cut: int
+    """How many tokens did not fit."""
+    warnings: tuple[str, ...] = ()
+
+
 # ── training ──────────────────────────────────────────────────────────────────────────────────
 
 

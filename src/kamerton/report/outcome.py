@@ -1,0 +1,155 @@
+"""What a run came to, read from its result.json into records: the one place that knows that file's keys."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from kamerton.errors import Fault, RunError
+from kamerton.records import Contender, Diagnosis, Measure, Verdict
+from kamerton.run import Run
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """The pretrained model."""
+
+    name: str
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Named:
+    """The method; its knobs are in the recipe."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many rows there were, and where they went."""
+
+    rows: int
+    train: int
+    validation: int
+    test: int
+    dropped: int = 0
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """One thing the base model could do, measured before and after."""
+
+    name: str
+    base: float
+    tuned: float
+    change: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Forgetting:
+    """What the model lost elsewhere by being tuned here."""
+
+    decision: Literal["none", "mild", "severe", "not measured"] = "not measured"
+    reason: str = ""
+    measured: tuple[Forgotten, ...] = ()
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """Whether the saved model, loaded again, gave the same answers."""
+
+    proven: bool = False
+    rows: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The outcome of a finished run. What has a default may be missing in the file."""
+
+    schema: int
+    task: str
+    model: Pretrained
+    method: Named
+    data: Counts
+    primary_metric: str
+    contenders: tuple[Contender, ...]
+    verdict: Verdict
+    trainable_parameters: int = 0
+    forgetting: Forgetting = field(default_factory=Forgetting)
+    diagnosis: tuple[Diagnosis, ...] = ()
+    artefact: Artefact = field(default_factory=Artefact)
+    warnings: tuple[str, ...] = ()
+    lower_is_better: tuple[str, ...] = ()
+    """Names of the metrics of which less is better."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """How long each stage took."""
+    peak_memory_bytes: int = 0
+
+    @property
+    def tuned(self) -> Contender:
+        """The contender that this run made."""
+        return next(contender for contender in self.contenders if contender.kind == "tuned")
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Every metric that any contender has, the deciding one first."""
+        return tuple(dict.fromkeys([self.primary_metric, *(m for c in self.contenders for m in c.metrics)]))
+
+    @property
+    def ranking(self) -> tuple[Contender, ...]:
+        """The contenders, best first by the deciding metric; those without it last."""
+        sign = 1 if self.primary_metric in self.lower_is_better else -1
+        return tuple(sorted(self.contenders, key=lambda contender: _rank(sign * self.primary(contender).value)))
+
+    def primary(self, contender: Contender) -> Measure:
+        """Give a contender's deciding metric, not-a-number if it has none."""
+        return contender.metrics.get(self.primary_metric, Measure(math.nan, math.nan, math.nan))
+
+
+def read_outcome(run: Run) -> Outcome:
+    """Read and check a run's result.json; keys that are not known are left alone.
+
+    Raises:
+        RunError: the run is not finished, or the file lacks something or holds a value of a wrong type.
+
+    """
+    file = run.path / "result.json"
+    known = {key: _numbers(value) for key, value in run.result.items() if value is not None}
+    if known.get("schema") != SCHEMA:
+        fault = Fault(
+            f"this Kamerton reads results of schema {SCHEMA}, got {known.get('schema')!r}",
+            f"{file} schema",
+            "use the version of Kamerton that made the run",
+        )
+        raise RunError(fault)
+    remedy = "the file was changed after the run, or is damaged; `kamerton evaluate` writes it anew"
+    try:
+        outcome = TypeAdapter(Outcome).validate_python(known)
+    except ValidationError as error:
+        places = [(item["msg"], ".".join(str(part) for part in item["loc"])) for item in error.errors()]
+        raise RunError([Fault(message, f"{file} {place}", remedy) for message, place in places]) from None
+    if "tuned" not in [contender.kind for contender in outcome.contenders]:
+        raise RunError(Fault("no contender is of the kind 'tuned'", f"{file} contenders", remedy))
+    return outcome
+
+
+def _numbers(value: Any) -> Any:
+    """Read null as not-a-number, which JSON cannot say."""
+    if isinstance(value, dict):
+        return {key: _numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_numbers(item) for item in value]
+    return math.nan if value is None else value
+
+
+def _rank(value: float) -> float:
+    return math.inf if math.isnan(value) else value

@@ -1,0 +1,49 @@
+"""How to use the tuned model, from the format that its folder is in."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kamerton.files import read_json
+from kamerton.run import Run
+
+TASK_TYPES = {"SEQ_CLS": "SequenceClassification", "CAUSAL_LM": "CausalLM", "SEQ_2_SEQ_LM": "Seq2SeqLM"}
+"""PEFT's words for the heads of transformers' auto classes."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What the commands and the Python program are made of."""
+
+    run: str
+    """The run's folder, quoted for a shell."""
+    folder: str
+    """The model's folder, as a Python string."""
+    library: str
+    """The library that loads it."""
+    head: str
+    """What its auto class is for: `SequenceClassification`; empty if there is no program to show."""
+    labels: str
+    """The classes, as a Python list."""
+
+
+def usage(run: Run, labels: Sequence[str]) -> Usage:
+    """Find out how this run's model is loaded."""
+    adapter = (run.model / "adapter_config.json").exists()
+    head = _adapter_head(run.model) if adapter else _plain_head(run.model)
+    library = "peft" if adapter else "transformers"
+    return Usage(shlex.quote(str(run.path)), repr(str(run.model)), library, head, repr(list(labels)))
+
+
+def _adapter_head(folder: Path) -> str:
+    return TASK_TYPES.get(str(read_json(folder / "adapter_config.json").get("task_type")), "")
+
+
+def _plain_head(folder: Path) -> str:
+    if not (folder / "config.json").exists():
+        return ""
+    architectures = read_json(folder / "config.json").get("architectures") or [""]
+    return next((head for head in TASK_TYPES.values() if architectures[0].endswith(f"For{head}")), "")

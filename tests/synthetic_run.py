@@ -1,0 +1,264 @@
+"""A finished run made without training, by the run folder's own methods: for everything that reads runs."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from kamerton.files import write_json
+from kamerton.recipe import Decision, resolve
+from kamerton.records import (
+    Answers,
+    ContenderKind,
+    Event,
+    Example,
+    Finding,
+    LedgerEntry,
+    Place,
+    Prediction,
+    Saved,
+    Split,
+    Started,
+    Stepped,
+    Stopped,
+    Validated,
+)
+from kamerton.run import Run
+
+STEPS = 240
+
+
+@dataclass(frozen=True)
+class Words:
+    """Everything in a run that a stranger may have written."""
+
+    texts: Sequence[str]
+    golds: Sequence[str]
+    file: str = "reviews.csv"
+    remark: str = "reviews.csv:17: The plot is a knot that nobody unties."
+    answers: Sequence[str] = ()
+    """What the tuned model writes, by row; if empty, mostly the right answers."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What differs between kinds of run."""
+
+    task: str
+    method: str
+    metrics: tuple[str, ...]
+    task_type: str
+
+
+CLASSIFICATION = Shape("text-classification", "lora", ("macro-f1", "accuracy", "mcc"), "SEQ_CLS")
+GENERATION = Shape("instruction", "full", ("chrf", "exact-match", "perplexity"), "CAUSAL_LM")
+
+REVIEWS = Words(
+    [
+        "A warm and funny film, and the cast is having the time of its life.",
+        "I want those two hours back.",
+        "Тёплый и смешной фильм, пересматриваю каждую зиму.",
+        "Сюжет рассыпается на второй половине, а финал и вовсе скомкан.",
+        "It is a film. It has a beginning and an end.",
+        "Обычный фильм, ничего особенного.",
+    ],
+    ["positive", "negative", "positive", "negative", "neutral", "neutral"],
+)
+REQUESTS = Words(
+    [
+        "Name the capital of France.",
+        "Переведи на русский.\n\ngood morning",
+        "Make it polite.\n\nGive me that.",
+        "Summarise the text in one sentence.\n\n" + "The river rises in the hills and falls slowly to the sea. " * 12,
+    ],
+    ["Paris", "доброе утро", "Could you give me that, please?", "It describes how a river runs to the sea. " * 9],
+    "requests.jsonl",
+    "requests.jsonl:17: the answer is empty",
+)
+
+
+def classification_run(folder: Path, words: Words = REVIEWS) -> Run:
+    """Make a run that chose among labels and is shipped."""
+    return _run(folder, CLASSIFICATION, words)
+
+
+def generation_run(folder: Path, words: Words = REQUESTS) -> Run:
+    """Make a run that wrote free text and proved nothing."""
+    distinct = [f"{gold} ({i})" for i in range(STEPS) for gold in words.golds]
+    run = _run(folder, GENERATION, replace(words, golds=distinct, texts=list(words.texts) * STEPS))
+    result = run.result
+    result["verdict"] |= {
+        "decision": "not proven",
+        "reason": "The difference to the prompted base model may be chance: more test rows would tell.",
+        "difference": 0.0213,
+        "low": -0.0184,
+        "high": 0.0611,
+        "p_value": 0.2871,
+    }
+    run.write_result(result)
+    return run
+
+
+def _run(folder: Path, shape: Shape, words: Words) -> Run:
+    run = Run.create(folder, resolve(None, {"data.path": words.file, "train.epochs": 4, "seed": 7}))
+    run.write_recipe(
+        run.recipe.decide(
+            {
+                "data.task": Decision(shape.task, "'label' repeats 3 short values"),
+                "model.name": Decision("minilm", "the smallest one that reads English"),
+                "method.name": Decision(shape.method, "reaches what full training reaches, with a small file to keep"),
+                "train.batch_size": Decision(16, "as the published sweeps use"),
+                "train.learning_rate": Decision(5e-4, "lora, encoders: 4e-4 to 5e-4 (Hu et al. 2022, table 9)"),
+            }
+        )
+    )
+    run.write_environment(
+        {"kamerton": "0.1.0", "python": "3.11.2", "packages": {"torch": "2.13.0", "peft": "0.21.2"}, "cpu": "2 cores"}
+    )
+    split = _split(words)
+    run.write_data(split, _findings(words), _ledger(split, words))
+    for event in _events(shape.metrics):
+        run.append(event)
+    answers = _answers(split.test, words)
+    run.write_answers(split.test, answers)
+    write_json(
+        run.model / "adapter_config.json" if shape is CLASSIFICATION else run.model / "config.json",
+        {"task_type": shape.task_type, "architectures": ["LlamaForCausalLM"]},
+    )
+    run.write_result(_result(shape, split, answers))
+    return run
+
+
+def _split(words: Words) -> Split:
+    def part(first: int, rows: int) -> tuple[Example, ...]:
+        return tuple(
+            Example(i, Place(words.file, i + 2), words.texts[i % len(words.texts)], words.golds[i % len(words.golds)])
+            for i in range(first, first + rows)
+        )
+
+    return Split(part(0, 480), part(480, 60), part(540, 96))
+
+
+def _findings(words: Words) -> list[Finding]:
+    return [
+        Finding(
+            "conflicts",
+            "severe",
+            "14 rows have the same text and different labels",
+            "decide which label is right and mend the rows; they are dropped until then",
+            tuple(range(636, 650)),
+            tuple(range(636, 650)),
+            (words.remark, words.remark * 8),
+        ),
+        Finding("length", "note", "3 rows are longer than the model takes", "raise model.max_tokens", (1, 2, 3)),
+    ]
+
+
+def _ledger(split: Split, words: Words) -> list[LedgerEntry]:
+    parts = {"train": split.train, "validation": split.validation, "test": split.test}
+    kept = [LedgerEntry(e.id, e.place, fate, "drawn") for fate, part in parts.items() for e in part]  # type: ignore[arg-type]
+    dropped = [LedgerEntry(i, Place(words.file, i + 2), "dropped", "same text, other label") for i in range(636, 650)]
+    cut = [LedgerEntry(i, Place(words.file, i + 2), "cut", f"longer than 128 tokens: {words.file}") for i in (1, 2, 3)]
+    return [*kept, *dropped, *cut]
+
+
+def _events(metrics: Sequence[str]) -> list[Event]:
+    chance = random.Random(3)
+    events: list[Event] = [Started(0, STEPS, 739_586, 22_713_216, "flat, because the attention kernel allows it")]
+    for step in range(1, STEPS + 1):
+        rate = 5e-4 * min(step / 15, (STEPS - step) / (STEPS - 15))
+        loss = 0.18 + 0.9 * math.exp(-step / 45) + chance.gauss(0, 0.07)
+        events.append(Stepped(step, step / 60, abs(loss), rate, 1.4 + chance.random(), 1100, 0.11))
+        if step % 30 == 0:
+            score = 0.9 - 0.45 * math.exp(-step / 50) - 0.0002 * max(0, step - 180)
+            loss = 0.31 + 0.8 * math.exp(-step / 40) + 0.0006 * max(0, step - 150)
+            events.append(Validated(step, step / 60, loss, dict.fromkeys(metrics, score), step <= 180))
+            events.append(Saved(step, 0.2))
+    return [*events, Stopped(STEPS, 180, "all epochs are done", 0.0412)]
+
+
+def _answers(test: Sequence[Example], words: Words) -> list[Answers]:
+    chance = random.Random(5)
+    wrong = [*words.golds[1:], words.golds[0]]
+
+    def answers(name: str, kind: ContenderKind, right: float, seconds: float) -> Answers:
+        texts = [
+            words.answers[i % len(words.answers)]
+            if kind == "tuned" and words.answers
+            else example.gold
+            if chance.random() < right
+            else wrong[words.golds.index(example.gold)]
+            for i, example in enumerate(test)
+        ]
+        predictions = [Prediction(e.id, text, 0.9, 0.4, 1) for e, text in zip(test, texts, strict=True)]
+        return Answers(name, kind, tuple(predictions), seconds)
+
+    return [
+        answers("lora on minilm", "tuned", 0.9, 1.9),
+        answers("base, 3 shots", "prompt", 0.6, 4.1),
+        answers("base, no shots", "base", 0.48, 1.7),
+        answers("TF-IDF and logistic regression", "classic", 0.78, 0.3),
+        answers("the commonest answer", "trivial", 0.33, 0.0),
+    ]
+
+
+def _result(shape: Shape, split: Split, answers: Sequence[Answers]) -> dict[str, Any]:
+    golds = [example.gold for example in split.test]
+    return {
+        "schema": 1,
+        "task": shape.task,
+        "model": {"name": "minilm", "parameters": 22_713_216},
+        "method": {"name": shape.method, "rank": 16},
+        "trainable_parameters": 739_586,
+        "data": {"rows": 650, "train": 480, "validation": 60, "test": 96, "dropped": 14},
+        "primary_metric": shape.metrics[0],
+        "metrics": list(shape.metrics),
+        "lower_is_better": ["perplexity"],
+        "contenders": [_contender(shape, golds, contender) for contender in answers],
+        "verdict": {
+            "decision": "ship",
+            "against": "TF-IDF and logistic regression",
+            "difference": 0.1146,
+            "low": 0.0417,
+            "high": 0.1875,
+            "p_value": 0.0013,
+            "minimum_detectable": 0.0892,
+            "reason": "The tuned model answers 11 more of 100 rows rightly than the best other way to do it.",
+        },
+        "forgetting": {
+            "decision": "mild",
+            "reason": "It lost a little of its general English.",
+            "measured": [
+                {"name": "English prose, nats a token", "base": 3.112, "tuned": 3.164, "change": 0.052}
+                | {"low": 0.031, "high": 0.074}
+            ],
+        },
+        "diagnosis": [
+            {
+                "name": "late overfitting",
+                "evidence": "Validation loss rose from step 150 on while the training loss fell.",
+                "remedy": "stop earlier (--epochs 3), or add rows",
+            }
+        ],
+        "artefact": {"proven": True, "rows": 96},
+        "warnings": ["Two test rows nearly repeat training rows."],
+        "seconds": {"read": 0.41, "audit": 1.2, "contenders": 6.3, "train": 81.7, "evaluate": 4.6},
+        "peak_memory_bytes": 1_288_490_188,
+    }
+
+
+def _contender(shape: Shape, golds: Sequence[str], answers: Answers) -> dict[str, Any]:
+    right = [prediction.text == gold for prediction, gold in zip(answers.predictions, golds, strict=True)]
+    rate = sum(right) / len(right)
+    half = 1.96 * math.sqrt(rate * (1 - rate) / len(right))
+    measures = {
+        name: {"value": rate - 0.013 * i, "low": rate - 0.013 * i - half, "high": rate - 0.013 * i + half}
+        for i, name in enumerate(shape.metrics)
+    }
+    if answers.kind == "trivial" and "perplexity" in measures:
+        del measures["perplexity"]
+    return {"name": answers.name, "kind": answers.kind, "seconds": answers.seconds, "metrics": measures}
