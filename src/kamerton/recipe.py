@@ -10,6 +10,7 @@ After that the recipe is only read.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ Count = Annotated[int, Field(ge=1)]
 class Group(BaseModel):
     """A group of settings: frozen, no unknown names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 class DataSettings(Group):
@@ -172,14 +173,13 @@ def resolve(file: Path | None = None, flags: Mapping[str, object] | None = None)
 
     """
     values: dict[str, Any] = _read(file) if file else {}
-    explained = values.pop("reasons", {})
+    explained = checked(Recipe, {"reasons": values.pop("reasons", {})}, str(file)).reasons
     reasons = {path: _origin(explained.get(path), value, file) for path, value in _flat(values)}
     for path, value in (flags or {}).items():
         group, _, name = path.partition(".")
-        if name:
-            values.setdefault(group, {})[name] = value
-        else:
-            values[group] = value
+        fields = values.setdefault(group, {}) if name else values
+        if isinstance(fields, dict):  # else the file is wrong there, which is told below
+            fields[name or group] = value
         reasons[path] = {"origin": "flag", "value": value}
     try:
         return Recipe.model_validate({**values, "reasons": reasons})
@@ -236,7 +236,7 @@ def to_yaml(recipe: Recipe) -> str:
             group = head
             lines.append(f"{head}:")
         because = ", ".join(part for part in (setting.reason.origin, setting.reason.reason) if part)
-        lines.append(f"{'  ' if name else ''}{name or head}: {_inline(setting.value)}  # {because}")
+        lines.append(f"{'  ' if name else ''}{name or head}: {_inline(setting.value)}  # {_one_line(because)}")
     lines.append("reasons:")
     for setting in recipe.settings():
         reason = setting.reason.model_copy(update={"value": setting.value}).model_dump()
@@ -244,9 +244,27 @@ def to_yaml(recipe: Recipe) -> str:
     return "\n".join(lines) + "\n"
 
 
+class _Dumper(yaml.SafeDumper):
+    """Writes any text on one line: what cannot be printed is escaped in double quotes."""
+
+
+def _represent(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
+
+
+_Dumper.add_representer(str, _represent)
+
+
 def _inline(value: object) -> str:
-    text: str = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, sort_keys=False, width=10_000)
+    text: str = yaml.dump(
+        value, Dumper=_Dumper, default_flow_style=True, allow_unicode=True, sort_keys=False, width=math.inf
+    )
     return text.removesuffix("...\n").strip()
+
+
+def _one_line(text: str) -> str:
+    """Make a comment of a text: what would end the line, or is no YAML character, becomes a space."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -254,6 +272,8 @@ def _read(file: Path) -> dict[str, Any]:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RecipeError(Fault(f"there is no file '{file}'", remedy="check the path")) from None
+    except OSError as error:
+        raise RecipeError(Fault(f"the file cannot be read: {error.strerror}", str(file), "check the path")) from None
     except UnicodeDecodeError as error:
         raise RecipeError(Fault("a recipe is UTF-8 text", f"{file} byte {error.start}", "save it as UTF-8")) from None
     except yaml.YAMLError as error:
@@ -273,9 +293,9 @@ def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
             yield group, fields
 
 
-def _origin(explained: Mapping[str, Any] | None, value: object, file: Path | None) -> Mapping[str, Any]:
-    if explained and explained.get("value") == value:
-        return explained
+def _origin(explained: Reason | None, value: object, file: Path | None) -> Mapping[str, Any]:
+    if explained and explained.value == value:
+        return explained.model_dump()
     return {"origin": "recipe", "reason": str(file), "value": value}
 
 

@@ -1,0 +1,346 @@
+"""The shape of the code: layers, sizes, plug-in words, and constructs that are never used."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from kamerton import plugins
+
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "src"
+
+ROWS = (
+    ("errors", "records", "contracts", "statistics", "words"),
+    ("recipe", "run", "plugins", "files"),
+    ("forms", "tasks", "methods", "metrics", "audits"),
+    ("models",),
+    ("data", "train", "evaluate", "report", "deliver"),
+    ("plan", "prepare", "tune"),
+    ("cli", "__init__", "__main__"),
+)
+"""What imports what: each part imports only from the rows above it in this table, and from itself."""
+ROW = {part: number for number, parts in enumerate(ROWS) for part in parts}
+SAME_ROW_ALLOWED = {
+    *ROWS[0],  # plain values build on each other
+    *ROWS[1],  # the run folder holds the recipe and writes files
+    *ROWS[5],  # the story prepares, and asks the planner
+    *ROWS[6],
+}
+BELOW_ITS_ROW = {("tasks", "forms")}
+"""Tasks are put to models in forms, which stand in the same row."""
+PLUGIN_FOLDERS = ("tasks", "methods", "metrics", "audits")
+HEAVY = {"torch", "transformers", "peft", "accelerate"}
+
+MOST_LINES_OF_FILE = 500
+MOST_LINES_OF_FUNCTION = 100
+LONG_FUNCTION = 60
+MOST_LONG_FUNCTIONS = 0.02
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import of a module, at run time or only for types, at the top of a file or inside a function."""
+
+    module: str
+    line: int
+    typing_only: bool
+    nested: bool
+
+
+@dataclass(frozen=True)
+class Module:
+    """A source file, parsed."""
+
+    path: Path
+
+    @cached_property
+    def name(self) -> str:
+        parts = self.path.relative_to(SOURCE).with_suffix("").parts
+        return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+    @cached_property
+    def part(self) -> str:
+        parts = self.path.relative_to(SOURCE / "kamerton").parts
+        return parts[0].removesuffix(".py")
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.path.read_text(encoding="utf-8"))
+
+    @cached_property
+    def imports(self) -> list[Import]:
+        return list(imports_of(self.tree))
+
+    def at(self, line: int) -> str:
+        return f"{self.path.relative_to(ROOT)}:{line}"
+
+
+def imports_of(node: ast.AST, *, typing_only: bool = False, nested: bool = False) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from (Import(alias.name, child.lineno, typing_only, nested) for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            # `from package import module` reaches the module; `from module import name` the module.
+            yield from (
+                Import(resolved(f"{child.module}.{alias.name}"), child.lineno, typing_only, nested)
+                for alias in child.names
+            )
+        else:
+            guard = isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING"
+            inside = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            yield from imports_of(child, typing_only=typing_only or guard, nested=nested or inside)
+
+
+def resolved(dotted: str) -> str:
+    return dotted if dotted in NAMES or not dotted.startswith("kamerton.") else dotted.rpartition(".")[0]
+
+
+MODULES = [Module(path) for path in sorted((SOURCE / "kamerton").rglob("*.py"))]
+NAMES = {module.name for module in MODULES}
+PACKAGES = {module.name for module in MODULES if module.path.stem == "__init__"}
+FUNCTIONS = [
+    (module, node)
+    for module in MODULES
+    for node in ast.walk(module.tree)
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+]
+
+
+def part_of(dotted: str) -> str:
+    return dotted.split(".")[1] if "." in dotted else "__init__"
+
+
+def strings(module: Module) -> Iterator[ast.Constant]:
+    """Go through the string constants that are not docstrings."""
+    bare = {node.value for node in ast.walk(module.tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in bare:
+            yield node
+
+
+def own_imports(module: Module) -> Iterator[Import]:
+    """Go through imports of Kamerton's own modules, those written as `package.module:name` included."""
+    yield from (found for found in module.imports if found.module.split(".")[0] == "kamerton")
+    for node in strings(module):
+        if re.fullmatch(r"kamerton(\.\w+)+:\w+", node.value):
+            yield Import(node.value.partition(":")[0], node.lineno, typing_only=False, nested=True)
+
+
+def allowed(importer: str, imported: str) -> bool:
+    if importer == imported or (importer, imported) in BELOW_ITS_ROW:
+        return True
+    if ROW[importer] == ROW[imported]:
+        return importer in SAME_ROW_ALLOWED
+    return ROW[imported] < ROW[importer]
+
+
+def test_every_part_stands_in_the_table_of_layers():
+    assert {module.part for module in MODULES} - set(ROW) == set()
+
+
+def test_imports_come_only_from_lower_rows_and_stages_and_plugin_folders_never_import_each_other():
+    wrong = [
+        f"{module.at(found.line)}: {module.part} imports {found.module}"
+        for module in MODULES
+        for found in own_imports(module)
+        if not allowed(module.part, part_of(found.module))
+    ]
+    assert wrong == []
+
+
+def test_imports_name_leaf_modules_and_stand_at_the_top():
+    through_package = [
+        f"{module.at(found.line)}: {found.module}"
+        for module in MODULES
+        for found in own_imports(module)
+        if found.module in PACKAGES and found.module != module.name
+    ]
+    relative = [
+        module.at(node.lineno)
+        for module in MODULES
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.ImportFrom) and node.level > 0
+    ]
+    nested = [module.at(found.line) for module in MODULES for found in module.imports if found.nested]
+    assert (through_package, relative, nested) == ([], [], [])
+
+
+def test_no_import_cycle():
+    graph = {module.name: {i.module for i in module.imports if i.module in NAMES} - {module.name} for module in MODULES}
+    try:
+        order = list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(" → ".join(error.args[1]))
+    assert set(order) == NAMES
+
+
+def test_rows_0_and_1_and_the_command_line_import_no_model_library():
+    wrong = [
+        f"{module.at(found.line)}: {found.module}"
+        for module in MODULES
+        if module.part in (*ROWS[0], *ROWS[1], *ROWS[6])
+        for found in module.imports
+        if found.module.split(".")[0] in HEAVY and not found.typing_only
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        *((f"kamerton.{part}", HEAVY) for part in (*ROWS[0], *ROWS[1])),
+        ("kamerton", {*HEAVY, "numpy", "pydantic"}),
+        ("kamerton.cli", {*HEAVY, "numpy", "pydantic"}),
+    ],
+)
+def test_a_light_module_loads_nothing_heavy(module, absent):
+    code = f"import sys, {module}; print(*sorted({absent!r} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_files_are_short():
+    lines = {module.at(1): module.path.read_text(encoding="utf-8").count("\n") for module in MODULES}
+    assert {place: count for place, count in lines.items() if count > MOST_LINES_OF_FILE} == {}
+
+
+def test_functions_are_short():
+    lengths = {module.at(node.lineno): node.end_lineno - node.lineno + 1 for module, node in FUNCTIONS}
+    long = {place: length for place, length in lengths.items() if length > LONG_FUNCTION}
+    assert max(lengths.values()) <= MOST_LINES_OF_FUNCTION, long
+    assert len(long) <= MOST_LONG_FUNCTIONS * len(lengths), long
+
+
+# ── plug-in words ─────────────────────────────────────────────────────────────────────────────
+
+NAMED_BY_CONTRACT = {"tasks": "metrics"}
+"""A task names its metrics: the contract asks for it."""
+
+
+def words_outside_their_files() -> Iterator[str]:
+    for folder in PLUGIN_FOLDERS:
+        words = set(plugins.names(folder))
+        for module in MODULES:
+            own = module.path.stem.replace("_", "-") if module.part == folder else None
+            for node in strings(module):
+                named_by_contract = NAMED_BY_CONTRACT.get(module.part) == folder
+                if node.value in words - {own} and not named_by_contract:
+                    yield f"{module.at(node.lineno)}: '{node.value}' of {folder}"
+
+
+def test_a_plugin_word_stands_as_a_string_only_in_its_own_file():
+    assert list(words_outside_their_files()) == []
+
+
+def test_every_plugin_folder_has_plugins_and_their_classes_can_be_chosen():
+    for folder in PLUGIN_FOLDERS:
+        assert plugins.names(folder), folder
+        for word in plugins.names(folder):
+            assert plugins.choose(folder, word).__module__.endswith(f".{folder}.{word.replace('-', '_')}")
+
+
+# ── what is never used ────────────────────────────────────────────────────────────────────────
+
+BANNED_MODULES = {"pickle", "joblib", "marshal", "shelve", "dill", "cloudpickle", "evaluate"}
+BANNED_CALLS = {
+    "eval", "exec", "compile", "hasattr", "torch.load", "os.system", "os.popen",
+    "yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.full_load",
+}  # fmt: skip
+BANNED_TRUE = {"shell", "allow_pickle", "trust_remote_code"}
+BROAD = {"Exception", "BaseException"}
+
+
+def faults_of(module: Module) -> Iterator[str]:
+    for found in module.imports:
+        if found.module.split(".")[0] in BANNED_MODULES:
+            yield f"{module.at(found.line)}: import {found.module}"
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Call):
+            yield from (f"{module.at(node.lineno)}: {fault}" for fault in faults_of_call(node))
+        elif isinstance(node, ast.ExceptHandler):
+            caught = {ast.unparse(name) for name in ([*ast.walk(node.type)] if node.type else []) if is_name(name)}
+            if node.type is None or caught & BROAD:
+                yield f"{module.at(node.lineno)}: broad except"
+            if all(isinstance(statement, ast.Pass) for statement in node.body):
+                yield f"{module.at(node.lineno)}: except that says nothing"
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and passes_on_keywords(node):
+            yield f"{module.at(node.lineno)}: {node.name} takes keywords that it does not name"
+
+
+def passes_on_keywords(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Say whether unnamed keywords are taken and used; `**_` only lets a library's caller say more than is heard."""
+    return node.args.kwarg is not None and node.args.kwarg.arg != "_"
+
+
+def is_name(node: ast.AST) -> bool:
+    return isinstance(node, ast.Name | ast.Attribute)
+
+
+def faults_of_call(node: ast.Call) -> Iterator[str]:
+    called = ast.unparse(node.func)
+    if called in BANNED_CALLS:
+        yield f"{called}()"
+    if called == "getattr" and len(node.args) > 2:
+        yield "getattr() with a default: a guess"
+    for keyword in node.keywords:
+        literal_false = isinstance(keyword.value, ast.Constant) and keyword.value.value is False
+        if keyword.arg in BANNED_TRUE and not literal_false:
+            yield f"{keyword.arg}={ast.unparse(keyword.value)}"
+
+
+def test_no_unsafe_or_guessing_construct_is_used():
+    assert [fault for module in MODULES for fault in faults_of(module)] == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import pickle",
+        "from joblib import load",
+        "torch.load(path)",
+        "eval('1')",
+        "yaml.load(text)",
+        "np.load(path, allow_pickle=True)",
+        "subprocess.run(line, shell=True)",
+        "hasattr(model, 'config')",
+        "getattr(model, 'config', None)",
+        "def f(**kwargs): return kwargs",
+        "try:\n    f()\nexcept Exception as error:\n    print(error)",
+        "try:\n    f()\nexcept (OSError, BaseException):\n    raise",
+        "try:\n    f()\nexcept:\n    raise",
+        "try:\n    f()\nexcept OSError:\n    pass",
+    ],
+)
+def test_each_banned_construct_is_seen(line, tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    path = tmp_path / "sample.py"
+    path.write_text(line + "\n", encoding="utf-8")
+    assert len(list(faults_of(Module(path)))) == 1
+
+
+# ── requirements ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_lock_pins_every_dependency_within_its_range():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    wanted = [Requirement(line) for line in project["project"]["dependencies"] + project["dependency-groups"]["dev"]]
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    locked = dict(line.split("==") for line in lines if not line.startswith("#"))
+    pinned = {canonicalize_name(name): version for name, version in locked.items()}
+    outside = [
+        str(need) for need in wanted if not need.specifier.contains(pinned.get(canonicalize_name(need.name), ""))
+    ]
+    assert outside == []
