@@ -215,6 +215,8 @@ class AuditContext:
     """Tokens of each example as the model would get it, in order; None while no model is chosen."""
     max_tokens: int | None
     """The longest sequence that the model takes."""
+    test_share: float = 0.1
+    """Share of the rows that will be tested on."""
 
 
 __all__ = [
