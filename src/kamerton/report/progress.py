@@ -1,0 +1,105 @@
+"""How far something is: a live bar on a terminal, now and then a line elsewhere."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.text import Text
+
+from kamerton.records import Started, Stepped
+from kamerton.report.text import duration, number, safe_text
+
+SECONDS_BETWEEN_LINES = 2.0
+RECENT_STEPS = 20
+NARROW = 80
+NAME_WIDTH = 11
+"""Columns for the name of a stage; a longer name pushes its line to the right."""
+
+
+class Meter(Protocol):
+    """Shows how far a named thing is."""
+
+    def advance(self, name: str, done: int, total: int, note: str) -> None:
+        """Show that `done` of `total` is done."""
+
+    def finish(self, name: str) -> None:
+        """Show this thing no longer."""
+
+    def close(self) -> None:
+        """Show nothing any longer."""
+
+
+class Bars:
+    """Live progress bars; what is printed meanwhile appears above them."""
+
+    def __init__(self, console: Console) -> None:
+        bar = BarColumn(bar_width=10 if console.width < NARROW else 30)
+        columns = (TextColumn(f"  {{task.description:{NAME_WIDTH}}}", markup=False), bar)
+        count = TextColumn("{task.completed:.0f}/{task.total:.0f}", markup=False)
+        note = TextColumn("{task.fields[note]}", markup=False, style="dim")
+        self._progress = Progress(*columns, count, note, console=console, transient=True)
+        self._tasks: dict[str, TaskID] = {}
+
+    def advance(self, name: str, done: int, total: int, note: str) -> None:
+        """Move a bar, which appears when it is first moved."""
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task(safe_text(name), total=total, completed=done, note=note)
+            self._progress.start()
+        self._progress.update(self._tasks[name], total=total, completed=done, note=note)
+
+    def finish(self, name: str) -> None:
+        """Take a bar away; without bars the terminal is left alone."""
+        if name in self._tasks:
+            self._progress.remove_task(self._tasks.pop(name))
+        if not self._tasks:
+            self._progress.stop()
+
+    def close(self) -> None:
+        """Take all bars away."""
+        for name in list(self._tasks):
+            self.finish(name)
+
+
+class Lines:
+    """A plain line every few seconds: for logs and pipes."""
+
+    def __init__(self, console: Console, clock: Callable[[], float]) -> None:
+        self._console = console
+        self._clock = clock
+        self._silent_until = -float("inf")
+
+    def advance(self, name: str, done: int, total: int, note: str) -> None:
+        """Write a line, unless there was one a moment ago."""
+        if self._clock() < self._silent_until:
+            return
+        self._silent_until = self._clock() + SECONDS_BETWEEN_LINES
+        line = f"  {safe_text(name):{NAME_WIDTH}} {done}/{total}  {note}"
+        self._console.print(Text(line.rstrip()), soft_wrap=True)
+
+    def finish(self, name: str) -> None:
+        """Let the next thing begin with a line at once."""
+        self._silent_until = -float("inf")
+
+    def close(self) -> None:
+        """Leave nothing behind: lines are whole when they are written."""
+
+
+class Pace:
+    """The speed of the last few steps, and the time that is left at that speed."""
+
+    def __init__(self, started: Started) -> None:
+        self.steps = started.steps
+        self._recent: deque[Stepped] = deque(maxlen=RECENT_STEPS)
+
+    def note(self, step: Stepped) -> str:
+        """Take account of a step, and say how it goes: `loss 0.312  1,100 tokens/s  12 s left`."""
+        self._recent.append(step)
+        seconds = sum(recent.seconds for recent in self._recent)
+        tokens = sum(recent.tokens for recent in self._recent)
+        left = (self.steps - step.step) * seconds / len(self._recent)
+        speed = f"{tokens / seconds:,.0f} tokens/s  " if seconds else ""
+        return f"loss {number(step.loss)}  {speed}{duration(left)} left"
