@@ -44,7 +44,7 @@ def locate(name: str) -> Path:
     """
     if name in names():
         return get(name)
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         return Path(name)
     if HUB_ID.fullmatch(name):
         return _from_hub(name)
