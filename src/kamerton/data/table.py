@@ -84,7 +84,7 @@ def refuse_mostly_rejected(rejected: Sequence[LedgerEntry], read: int, file: str
     """
     if 2 * len(rejected) <= read:
         return
-    remedy = "mend what is listed below, or check that the file's name ends as its format wants"
+    remedy = "mend what is listed below, or check that the file is read as what it is"
     head = Fault(f"{len(rejected)} of {read} rows cannot be used", file, remedy)
     faults = [Fault(entry.reason, str(entry.place), "mend or delete the row") for entry in rejected[:SHOWN]]
     raise DataError([head, *faults])

@@ -1,0 +1,55 @@
+"""How checks word their numbers and show their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import islice
+
+from kamerton.records import Example
+
+SHOWN = 5
+WIDTH = 80
+
+
+def ids(examples: Iterable[Example]) -> tuple[int, ...]:
+    """Collect the examples' ids."""
+    return tuple(example.id for example in examples)
+
+
+def count(number: int, noun: str, plural: str = "") -> str:
+    """Write a number with its noun.
+
+    >>> count(1, "row"), count(2500, "row"), count(2, "class", "classes")
+    ('1 row', '2,500 rows', '2 classes')
+    """
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def share(part: int, whole: int) -> str:
+    """Write a share in per cent.
+
+    >>> share(14, 1000), share(1, 5000)
+    ('1.4%', 'below 0.1%')
+    """
+    percent = 100 * part / whole
+    return f"{percent:.1f}%" if percent >= 0.05 else "below 0.1%"
+
+
+def some(names: Sequence[str], shown: int = SHOWN) -> str:
+    """List the first few names.
+
+    >>> some(["a", "b", "c"], 2)
+    "'a', 'b' and 1 more"
+    """
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(f"'{name}'" for name in names[:shown]) + more
+
+
+def samples(examples: Iterable[Example]) -> tuple[str, ...]:
+    """Show a few examples, one line each: place, text, gold."""
+    return tuple(f"{e.place}: {_short(e.text)} → {_short(e.gold)}" for e in islice(examples, SHOWN))
+
+
+def _short(text: str) -> str:
+    line = " ".join(text[: 2 * WIDTH].split())
+    return f"'{line[:WIDTH]}…'" if len(line) > WIDTH else f"'{line}'"

@@ -1,0 +1,30 @@
+"""Rows without a text or without an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kamerton.audits._wording import count, ids, samples
+from kamerton.contracts import AuditContext
+from kamerton.records import Example, Finding
+
+
+class EmptyFields:
+    """Find rows whose text or gold answer is blank; they can teach nothing and are dropped."""
+
+    def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
+        """Look for blank texts and answers."""
+        rows = [example for example in examples if not (example.text.strip() and example.gold.strip())]
+        if not rows:
+            return None
+        texts = sum(not example.text.strip() for example in rows)
+        golds = sum(not example.gold.strip() for example in rows)
+        return Finding(
+            check="empty-fields",
+            severity="severe" if len(rows) == len(examples) else "warning",
+            title=f"{count(len(rows), 'row')} without a text ({texts}) or without an answer ({golds})",
+            remedy="they are left out; fill them in to use them",
+            rows=ids(rows),
+            drop=ids(rows),
+            samples=samples(rows),
+        )

@@ -1,0 +1,46 @@
+"""How little can be proven with few rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kamerton.audits._wording import count
+from kamerton.contracts import AuditContext
+from kamerton.records import Example, Finding
+from kamerton.statistics import detectable_share, wilson_interval
+
+ENOUGH, FEW, VERY_FEW = 1000, 100, 30
+"""Test rows. From 1,000 on an accuracy of 80% is known to within 2.5 points; of 100 to 8; of 30 to 14."""
+TYPICAL = 0.8
+DISAGREEMENT = 0.2
+"""Share of the rows on which just one of two contenders is right, taken as an example of two that are not alike."""
+
+
+class SmallData:
+    """Say what the expected test rows can prove: how exact a score, and how small a difference.
+
+    The interval is Wilson's (1927) at 95%; the difference is what McNemar's test shows with 80% power at
+    the 5% level (Connor, Biometrics 1987).
+    """
+
+    def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
+        """Work it out from the number of rows and the share that is tested on."""
+        rows = round(len(examples) * context.test_share)
+        if rows >= ENOUGH:
+            return None
+        if rows < 1:
+            limits = "nothing can be proven"
+        else:
+            interval = wilson_interval(TYPICAL * rows, rows, 0.95)
+            smallest = detectable_share(DISAGREEMENT, rows)
+            limits = (
+                f"an accuracy of {TYPICAL:.0%} would be known to within {(interval.high - interval.low) / 2:.0%}, "
+                f"and a difference below {smallest:.0%} would hardly show"
+            )
+        return Finding(
+            check="small-data",
+            severity="severe" if rows < VERY_FEW else "warning" if rows < FEW else "note",
+            title=f"with {count(rows, 'test row')}, {limits}",
+            remedy=f"four times the rows halve both; the share of the test rows is {context.test_share:.0%} "
+            "(`--set data.test=...`)",
+        )

@@ -1,0 +1,33 @@
+"""Classes of very different size."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from kamerton.contracts import AuditContext
+from kamerton.records import Example, Finding
+
+UNEVEN, VERY_UNEVEN = 10, 100
+"""Rows of the largest class for each of the smallest."""
+
+
+class UnevenClasses:
+    """Find a largest class many times the smallest."""
+
+    def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
+        """Compare the sizes of the classes, where answers are classes."""
+        sizes = Counter(example.gold for example in examples if example.gold.strip()).most_common()
+        if not context.stratified or not sizes:
+            return None
+        (largest, most), (smallest, fewest) = sizes[0], sizes[-1]
+        ratio = most / fewest
+        if ratio <= UNEVEN:
+            return None
+        return Finding(
+            check="uneven-classes",
+            severity="warning" if ratio > VERY_UNEVEN else "note",
+            title=f"'{largest}' has {ratio:,.0f} times as many rows ({most:,}) as '{smallest}' ({fewest:,})",
+            remedy="read macro F1, not accuracy, which the largest class alone can make high; "
+            "rows of the small classes are worth most",
+        )

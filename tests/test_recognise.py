@@ -1,0 +1,179 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from kamerton import plugins
+from kamerton.data.read import read_table
+from kamerton.data.recognise import make_examples, recognise, sample_rows
+from kamerton.data.table import Table
+from kamerton.errors import DataError, RecipeError
+from kamerton.records import Example, Place
+
+LABELS = ("good", "bad", "good", "bad")
+
+
+def table_of(folder: Path, rows: list[dict[str, object]]) -> Table:
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return read_table(path)
+
+
+def filled(folder: Path, *columns: str) -> Table:
+    """Make a table whose cells fit their columns' names: few labels, numbers for scores, else text."""
+    few = {"label", "sense", "Label", "LABEL", "метка", "Рубрика", "pos", "category", "topic", "corpus"}
+    numbers = {"score", "id"}
+    return table_of(
+        folder,
+        [
+            {c: LABELS[i] if c in few else i + 0.5 if c in numbers else f"{c} number {i}" for c in columns}
+            for i in range(4)
+        ],
+    )
+
+
+def refusal(table: Table, task: str | None = None, columns: dict[str, str] | None = None) -> str:
+    with pytest.raises(DataError) as caught:
+        recognise(table, task, columns or {})
+    for fault in caught.value.faults:
+        assert fault.rule and fault.remedy and table.file in fault.place
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("columns", "task", "roles"),
+    [
+        (["text", "label"], "text-classification", {"text": "text", "label": "label"}),
+        (["id", "text", "score", "label"], "text-classification", {"text": "text", "label": "label"}),
+        (["text", "label", "package"], "text-classification", {"text": "text", "label": "label"}),
+        (["word", "pos", "corpus", "text", "sense", "definition"], "text-classification",
+         {"text": "text", "label": "sense"}),
+        (["Review", "LABEL"], "text-classification", {"text": "Review", "label": "LABEL"}),
+        (["Отзыв", "метка"], "text-classification", {"text": "Отзыв", "label": "метка"}),
+        (["Текст", "Рубрика", "дата"], "text-classification", {"text": "Текст", "label": "Рубрика"}),
+        (["title", "text", "label"], "text-classification", {"text": "text", "label": "label"}),
+        (["instruction", "input", "output"], "instruction",
+         {"instruction": "instruction", "input": "input", "output": "output"}),
+        (["prompt", "completion"], "instruction", {"instruction": "prompt", "output": "completion"}),
+        (["question", "answer"], "instruction", {"instruction": "question", "output": "answer"}),
+        (["Вопрос", "Ответ"], "instruction", {"instruction": "Вопрос", "output": "Ответ"}),
+        ([" Question_ ", "AN-SWER"], "instruction", {"instruction": " Question_ ", "output": "AN-SWER"}),
+    ],
+)  # fmt: skip
+def test_usual_columns_are_recognised(tmp_path: Path, columns: list[str], task: str, roles: dict[str, str]) -> None:
+    found = recognise(filled(tmp_path, *columns), None, {})
+    assert (found.task, dict(found.columns)) == (task, roles)
+    assert found.reason
+
+
+@pytest.mark.parametrize("word", plugins.names("tasks"))
+def test_every_task_is_recognised_by_name_in_its_own_example_rows_and_makes_examples(tmp_path: Path, word: str) -> None:
+    rows = plugins.choose("tasks", word)().example_rows()
+    table = table_of(tmp_path, rows)
+    found = recognise(table, word, {})
+    made = make_examples(table, found)
+    assert found.task == word
+    assert [example.id for example in made.examples] == [row.id for row in table.rows]
+    assert all(
+        example.text and example.place == row.place for example, row in zip(made.examples, table.rows, strict=True)
+    )
+
+
+def test_what_the_user_names_holds_against_spellings(tmp_path: Path) -> None:
+    found = recognise(filled(tmp_path, "text", "other", "label", "category"), None, {"text": "other"})
+    assert dict(found.columns) == {"text": "other", "label": "label"}
+
+
+def test_unusual_columns_are_used_when_they_are_named(tmp_path: Path) -> None:
+    table = table_of(tmp_path, [{"a": f"sentence {i}", "b": LABELS[i]} for i in range(4)])
+    assert "`--task text-classification --columns text=COLUMN,label=COLUMN`" in refusal(table)
+    found = recognise(table, None, {"text": "a", "label": "b"})
+    assert (found.task, dict(found.columns)) == ("text-classification", {"text": "a", "label": "b"})
+
+
+def test_two_columns_are_not_guessed_even_where_the_task_is_named(tmp_path: Path) -> None:
+    table = table_of(tmp_path, [{"a": f"sentence {i}", "b": LABELS[i]} for i in range(4)])
+    message = refusal(table, "text-classification")
+    assert "'a', 'b'" in message and "no column is named like 'text' or 'label'" in message
+
+
+def test_values_that_do_not_fit_are_refused_unless_task_and_columns_are_named(tmp_path: Path) -> None:
+    table = table_of(tmp_path, [{"text": f"sentence {i}", "label": f"label {i}"} for i in range(9)])
+    assert "the values of text=text, label=label do not look so" in refusal(table)
+    assert "do not look so" in refusal(table, "text-classification")
+    found = recognise(table, "text-classification", {"text": "text", "label": "label"})
+    assert found.reason == "as you said"
+
+
+def test_data_that_fits_several_tasks_is_a_question_with_the_flags(tmp_path: Path) -> None:
+    table = filled(tmp_path, "text", "label", "question", "answer")
+    message = refusal(table)
+    assert "fit several tasks" in message
+    assert "`--task text-classification --columns text=text,label=label`" in message
+    assert "`--task instruction --columns instruction=question,output=answer`" in message
+    assert recognise(table, "instruction", {}).task == "instruction"
+
+
+def test_a_role_that_several_columns_could_play_is_a_question(tmp_path: Path) -> None:
+    table = filled(tmp_path, "title", "description", "label")
+    message = refusal(table)
+    assert "`--columns text=title` or `--columns text=description`" in message
+    assert recognise(table, None, {"text": "title"}).columns["text"] == "title"
+
+
+def test_all_wrong_names_are_told_at_once_with_the_nearest(tmp_path: Path) -> None:
+    table = filled(tmp_path, "text", "label")
+    message = refusal(table, None, {"txet": "text", "label": "lable", "text": "lable"})
+    assert "there is no role 'txet'" in message and "did you mean 'text'?" in message
+    assert "there is no column 'lable'" in message and "did you mean 'label'?" in message
+    assert "cannot play two roles" in message
+
+
+def test_a_role_of_another_task_excludes_those_without_it(tmp_path: Path) -> None:
+    table = filled(tmp_path, "text", "label", "question", "answer")
+    assert recognise(table, None, {"output": "answer"}).task == "instruction"
+
+
+def test_an_unknown_task_names_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="did you mean 'text-classification'"):
+        recognise(filled(tmp_path, "text", "label"), "text-clasification", {})
+
+
+def test_dots_reach_into_nested_objects(tmp_path: Path) -> None:
+    rows = [{"text": f"t {i}", "meta": {"stars": {"given": i % 2}}} for i in range(6)]
+    table = table_of(tmp_path, [*rows, {"text": "without", "meta": None}])
+    found = recognise(table, None, {"label": "meta.stars.given"})
+    made = make_examples(table, found)
+    assert [example.gold for example in made.examples] == ["0", "1", "0", "1", "0", "1", ""]
+    assert "there is no column 'meta.sters'" in refusal(table, None, {"label": "meta.sters"})
+
+
+def test_rows_that_a_task_cannot_use_are_rejected_and_mostly_such_rows_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "strict_task.py").write_text(
+        "from kamerton.tasks.text_classification import TextClassification\n\n\n"
+        "class Strict(TextClassification):\n"
+        "    def example(self, id, place, values):\n"
+        "        if not values['text'].isascii():\n"
+        "            raise ValueError('not ASCII')\n"
+        "        return super().example(id, place, values)\n"
+    )
+    rows = [{"text": text, "label": "x"} for text in ("a", "б", "c", "d")]
+    table = table_of(tmp_path, rows)
+    made = make_examples(table, recognise(table, "strict_task:Strict", {}))
+    assert [example.id for example in made.examples] == [0, 2, 3]
+    assert [(entry.id, entry.place.line, entry.reason) for entry in made.rejected] == [(1, 2, "not ASCII")]
+    mostly = table_of(tmp_path, [*rows[1:2] * 3, rows[0]])
+    with pytest.raises(DataError, match="3 of 4 rows cannot be used"):
+        make_examples(mostly, recognise(mostly, "strict_task:Strict", {}))
+
+
+def test_a_sample_is_part_of_a_larger_one_and_keeps_the_order() -> None:
+    examples = [Example(i, Place("f", i + 1), f"text {i}", "x") for i in range(50)]
+    ten, twenty = sample_rows(examples, 10, seed=1), sample_rows(examples, 20, seed=1)
+    assert len(ten) == 10 and {e.id for e in ten} < {e.id for e in twenty}
+    assert [e.id for e in twenty] == sorted(e.id for e in twenty)
+    assert ten != sample_rows(examples, 10, seed=2)
+    assert sample_rows(examples, None, seed=1) == sample_rows(examples, 50, seed=1) == tuple(examples)
