@@ -28,7 +28,7 @@ ROWS = (
     ("forms", "tasks", "methods", "metrics", "audits"),
     ("models",),
     ("data", "train", "evaluate", "report", "deliver"),
-    ("plan", "prepare", "tune"),
+    ("plan", "prepare", "engines", "tune", "use"),
     ("cli", "__init__", "__main__"),
 )
 """What imports what: each part imports only from the rows above it in this table, and from itself."""

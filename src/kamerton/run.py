@@ -149,9 +149,8 @@ class Run:
 
     def append(self, event: Event) -> None:
         """Append one event."""
-        record = {"event": type(event).__name__.lower(), **dataclasses.asdict(event)}
         with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            file.write(_line(event))
 
     def record(self, event: Event) -> None:
         """Append one event; a (re)start first forgets what will happen again."""
@@ -164,16 +163,14 @@ class Run:
         path = self.path / "events.jsonl"
         if not path.exists():
             return []
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+        lines = path.read_bytes().split(b"\n")[:-1]  # bytes: a kill may cut a letter in two
         records = [json.loads(line) for line in lines]
         return [EVENT_CLASSES[record.pop("event")](**record) for record in records]
 
     def rewind(self, step: int) -> None:
         """Forget events after `step`: they will happen again from the checkpoint of that step."""
-        kept = [event for event in self.events() if event.step <= step]
-        (self.path / "events.jsonl").unlink(missing_ok=True)
-        for event in kept:
-            self.append(event)
+        kept = [_line(event) for event in self.events() if event.step <= step]
+        write_text(self.path / "events.jsonl", "".join(kept))
 
     @property
     def model(self) -> Path:
@@ -236,6 +233,11 @@ class Run:
     def write_result(self, result: dict[str, Any]) -> None:
         """Write the outcome for machines: the last file of a run."""
         write_json(self.path / "result.json", result)
+
+
+def _line(event: Event) -> str:
+    record = {"event": type(event).__name__.lower(), **dataclasses.asdict(event)}
+    return json.dumps(record, ensure_ascii=False) + "\n"
 
 
 def write_examples(path: Path, examples: Sequence[Example]) -> None:
