@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import math
 import random
@@ -28,7 +27,7 @@ from kamerton.report.html import write_report
 from kamerton.report.outcome import read_outcome
 from kamerton.report.text import number, probability, safe_text, signed
 from kamerton.run import Run
-from synthetic_run import REQUESTS, REVIEWS, STEPS, Words, classification_run, generation_run
+from synthetic_run import REQUESTS, STEPS, Words, classification_run, generation_run
 
 PAYLOADS = [
     "<script>alert(1)</script>",
@@ -215,29 +214,6 @@ def test_long_texts_are_clipped_and_wholly_there(requests):
     long = REQUESTS.texts[-1]
     assert any(words(element) == " ".join(long.split()) for element in parsed(requests).iter("div"))
     assert any("class" in e.attrib and e.get("class") == "clip" for e in parsed(requests).iter("details"))
-
-
-@pytest.mark.parametrize(
-    ("run", "files", "loads"),
-    [
-        ("reviews", {"adapter_config.json": {"task_type": "SEQ_CLS"}}, "AutoPeftModelForSequenceClassification"),
-        ("reviews", {"config.json": {"architectures": ["BertForSequenceClassification"]}}, "AutoModelForSequence"),
-        ("requests", {"adapter_config.json": {"task_type": "CAUSAL_LM"}}, "AutoPeftModelForCausalLM"),
-        ("requests", {"config.json": {"architectures": ["LlamaForCausalLM"]}}, "AutoModelForCausalLM"),
-    ],
-)
-def test_the_python_to_use_the_model_parses_and_fits_its_format(run, files, loads, tmp_path):
-    made = {"reviews": classification_run, "requests": generation_run}[run](tmp_path / 'it\'s a "run"')
-    for old in made.model.iterdir():
-        old.unlink()
-    for name, content in files.items():
-        (made.model / name).write_text(json.dumps(content), encoding="utf-8")
-    code = "".join(section(parsed(made), "python").itertext())
-    constants = {node.value for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Constant)}
-    assert str(made.model) in constants
-    assert loads in code
-    if run == "reviews":
-        assert set(REVIEWS.golds) <= constants
 
 
 def test_a_report_without_predictions_of_the_rival_or_training_steps_still_stands(tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 
 ESCAPES = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?|\x1b[ -/]*[0-~]"
@@ -126,8 +125,3 @@ def parameters(count: int) -> str:
 def memory(count: int) -> str:
     """Write a number of bytes: `1.5 GB` (powers of 1024)."""
     return scaled(count, 1024, (" B", " KB", " MB", " GB", " TB"))
-
-
-def width(text: str) -> int:
-    """Count the columns a text takes in a monospaced font, roughly: wide East Asian letters take two."""
-    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text if not unicodedata.combining(c))

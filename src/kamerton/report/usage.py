@@ -10,7 +10,7 @@ from pathlib import Path
 from kamerton.files import read_json
 from kamerton.run import Run
 
-TASK_TYPES = {"SEQ_CLS": "SequenceClassification", "CAUSAL_LM": "CausalLM", "SEQ_2_SEQ_LM": "Seq2SeqLM"}
+TASK_TYPES = {"SEQ_CLS": "SequenceClassification", "CAUSAL_LM": "CausalLM"}
 """PEFT's words for the heads of transformers' auto classes."""
 
 
