@@ -88,6 +88,41 @@ def test_bootstrap_interval_agrees_with_scipy_on_many_rows() -> None:
     assert abs(ours.high - theirs.high) < 0.05 * width
 
 
+def test_bootstrap_interval_of_skewed_scores_leans_as_scipys_does_and_is_a_little_wider() -> None:
+    scores = np.random.default_rng(2).lognormal(0, 1, 40)
+    ours = bootstrap_interval(with_ones(scores), MeanScore().value, 0.95, 20_000, 0)
+    theirs = scipy_stats.bootstrap(
+        (scores,), np.mean, n_resamples=20_000, method="BCa", rng=np.random.default_rng(1)
+    ).confidence_interval
+    lean = (theirs.high - scores.mean()) / (scores.mean() - theirs.low)
+    assert lean > 1.5
+    assert (ours.high - ours.value) / (ours.value - ours.low) == pytest.approx(lean, rel=0.15)
+    assert 1 < (ours.high - ours.low) / (theirs.high - theirs.low) < 1.15
+
+
+def test_bootstrap_interval_of_a_biased_score_agrees_with_scipy() -> None:
+    scores = np.random.default_rng(2).lognormal(0, 0.8, 400)
+    statistics = np.stack([scores, scores**2, np.ones(400)], axis=1)
+
+    def variance(totals: np.ndarray) -> np.ndarray:
+        return totals[..., 1] / totals[..., 2] - (totals[..., 0] / totals[..., 2]) ** 2
+
+    ours = bootstrap_interval(statistics, variance, 0.95, 20_000, 0)
+    theirs = scipy_stats.bootstrap(
+        (scores,), np.var, n_resamples=20_000, method="BCa", rng=np.random.default_rng(1)
+    ).confidence_interval
+    assert ours.value == pytest.approx(np.var(scores))
+    assert ours.low == pytest.approx(theirs.low, rel=0.03)
+    assert ours.high == pytest.approx(theirs.high, rel=0.03)
+
+
+def test_bootstrap_interval_of_few_symmetric_scores_is_as_wide_as_students_t() -> None:
+    scores = np.linspace(0, 1, 10)
+    ours = bootstrap_interval(with_ones(scores), MeanScore().value, 0.95, 40_000, 0)
+    student = 2 * scipy_stats.t.isf(0.025, 9) * scores.std(ddof=1) / math.sqrt(10)
+    assert ours.high - ours.low == pytest.approx(student, rel=0.05)
+
+
 def test_ten_thousand_resamples_of_two_thousand_rows_take_seconds() -> None:
     golds = [str(i % 20) for i in range(2000)]
     generator = np.random.default_rng(0)

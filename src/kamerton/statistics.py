@@ -129,6 +129,7 @@ def compare(
     """Compare two contenders' answers to the same rows: first minus second, in the metric's own unit.
 
     The statistics of both are counted together, so that they have the same columns and rows can be swapped.
+    Both must have a value in this metric.
     """
     both = metric.statistics([*golds, *golds], [*first, *second])
     one, two = both[: len(golds)], both[len(golds) :]

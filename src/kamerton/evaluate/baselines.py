@@ -1,0 +1,171 @@
+"""Contenders that need no pretrained model: if one of these is as good, the tuned model is not worth its cost.
+
+For classes: the commonest one, TF-IDF with logistic regression, and the nearest training example.
+For free answers: a copy of the input, and the answer of the nearest training example.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from scipy.sparse import csr_matrix
+from sklearn import config_context
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.neighbors import NearestNeighbors
+from sklearn.pipeline import FeatureUnion
+
+from kamerton.records import Answers, ContenderKind, Example, Prediction
+from kamerton.words import fold, words
+
+STRENGTHS = (1.0, 10.0, 100.0)
+"""Inverse regularisation to choose from; the middle one if the data is too small to choose."""
+FOLDS = 3
+ENOUGH_TO_CHOOSE = 60
+"""Training rows from which on cross-validation chooses the strength."""
+MOST_TO_CHOOSE = 1_500
+"""Rows it is chosen on at most."""
+ITERATIONS, TOLERANCE = 300, 1e-3
+"""Of the solver: tighter ones cost twice the time for the same answers."""
+LONGEST = 4_000
+"""Characters of a text that are read: the gist, at a bounded cost."""
+WORD_FEATURES, LETTER_FEATURES = 20_000, 30_000
+MEGABYTES = 64
+"""Memory for distances at a time."""
+
+Answerer = Callable[[Sequence[Example]], list[Prediction]]
+"""What has learnt from the training examples and answers others."""
+
+
+def baselines(train: Sequence[Example], test: Sequence[Example], *, stratified: bool, seed: int) -> list[Answers]:
+    """Let the simple contenders learn from `train` and answer `test`, the trivial one first.
+
+    Args:
+        train: examples to learn from, at least one.
+        test: examples to answer, at least one; their gold answers serve for the losses only.
+        stratified: whether gold answers are classes.
+        seed: of the folds that choose the regularisation.
+
+    """
+    features = _features()
+    known = features.fit_transform(_texts(train))
+    nearest = _timed("nearest training example", "classic", _nearest(train, features, known), test)
+    if not stratified:
+        return [_timed("copy of the input", "trivial", _copy, test), nearest]
+    majority = _timed("majority class", "trivial", _majority(train), test)
+    if len({example.gold for example in train}) == 1:
+        return [majority, nearest]
+    regression = _regression(train, features, known, seed)
+    return [majority, _timed("TF-IDF + logistic regression", "classic", regression, test), nearest]
+
+
+def _timed(name: str, kind: ContenderKind, answer: Answerer, test: Sequence[Example]) -> Answers:
+    """Time the answering alone, as for every other contender."""
+    start = time.perf_counter()
+    predictions = tuple(answer(test))
+    return Answers(name, kind, predictions, time.perf_counter() - start)
+
+
+def _copy(test: Sequence[Example]) -> list[Prediction]:
+    """Answer with the material where the task has a role for it, else with all of the text."""
+    return [Prediction(example.id, str(example.fields.get("input") or example.text)) for example in test]
+
+
+def _majority(train: Sequence[Example]) -> Answerer:
+    """Answer always with the commonest class, the first one seen among equals; the shares are its probabilities."""
+    counts = Counter(example.gold for example in train)
+    [(label, rows)] = counts.most_common(1)
+
+    def answer(test: Sequence[Example]) -> list[Prediction]:
+        return [_likely(example, label, rows / len(train), counts[example.gold] / len(train)) for example in test]
+
+    return answer
+
+
+def _regression(train: Sequence[Example], features: FeatureUnion, known: csr_matrix, seed: int) -> Answerer:
+    """Fit logistic regression on TF-IDF of words and letters: the strong old way, in seconds."""
+    golds = np.array([example.gold for example in train])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # nearly optimal weights predict as well
+        warnings.filterwarnings("ignore", "The least populated class|The number of unique classes", UserWarning)
+        model = _model(_strength(known, golds, seed)).fit(known, golds)
+    column = {label: i for i, label in enumerate(model.classes_)}
+
+    def answer(test: Sequence[Example]) -> list[Prediction]:
+        chances = model.predict_proba(features.transform(_texts(test)))
+        return [
+            _likely(
+                example,
+                str(model.classes_[row.argmax()]),
+                float(row.max()),
+                float(row[column[example.gold]]) if example.gold in column else 0.0,
+            )
+            for example, row in zip(test, chances, strict=True)
+        ]
+
+    return answer
+
+
+def _model(strength: float) -> LogisticRegression:
+    return LogisticRegression(C=strength, max_iter=ITERATIONS, tol=TOLERANCE)
+
+
+def _strength(known: csr_matrix, golds: np.ndarray, seed: int) -> float:
+    """Choose the regularisation by 3-fold cross-validation on training rows, if every fold can hold two classes."""
+    order = np.random.default_rng(seed).permutation(len(golds))[:MOST_TO_CHOOSE]
+    chosen = golds[order]
+    commonest = Counter(chosen.tolist()).most_common(2)
+    if len(golds) < ENOUGH_TO_CHOOSE or len(commonest) < 2 or commonest[1][1] < FOLDS:
+        return STRENGTHS[1]
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    search = GridSearchCV(_model(STRENGTHS[1]), {"C": STRENGTHS}, cv=folds, refit=False)
+    return float(search.fit(known[order], chosen).best_params_["C"])
+
+
+def _nearest(train: Sequence[Example], features: FeatureUnion, known: csr_matrix) -> Answerer:
+    """Answer as the training example of the smallest TF-IDF angle was answered; the first one among equals."""
+    index = NearestNeighbors(n_neighbors=1, metric="cosine", algorithm="brute").fit(known)
+
+    def answer(test: Sequence[Example]) -> list[Prediction]:
+        with config_context(working_memory=MEGABYTES):
+            nearest = index.kneighbors(features.transform(_texts(test)), return_distance=False)[:, 0]
+        return [Prediction(example.id, train[i].gold) for example, i in zip(test, nearest, strict=True)]
+
+    return answer
+
+
+def _features() -> FeatureUnion:
+    """Weigh words and pairs of them, and pieces of 3 to 5 letters, which bear inflection and misspelling."""
+    of_words = TfidfVectorizer(
+        tokenizer=words,
+        token_pattern=None,
+        lowercase=False,
+        ngram_range=(1, 2),
+        sublinear_tf=True,
+        max_features=WORD_FEATURES,
+    )
+    of_letters = TfidfVectorizer(
+        preprocessor=fold,
+        analyzer="char_wb",
+        ngram_range=(3, 5),
+        sublinear_tf=True,
+        max_features=LETTER_FEATURES,
+    )
+    return FeatureUnion([("words", of_words), ("letters", of_letters)])
+
+
+def _texts(examples: Sequence[Example]) -> list[str]:
+    return [example.text.strip()[:LONGEST] or "∅" for example in examples]
+
+
+def _likely(example: Example, label: str, score: float, chance: float) -> Prediction:
+    """Make a prediction of a class; `chance` is the gold class's probability, 0 if it was never seen."""
+    loss = -math.log(chance) if chance > 0 else None
+    return Prediction(example.id, label, score, loss, None if loss is None else 1)

@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from scipy.stats import binomtest
+
+from kamerton.errors import RunError
+from kamerton.evaluate.compare import compare_runs
+from kamerton.evaluate.score import measure, score
+from kamerton.evaluate.verdict import decide, judge
+from kamerton.recipe import Recipe
+from kamerton.records import Answers, Comparison, ContenderKind, Example, Place, Prediction, Split, Verdict
+from kamerton.run import Run
+
+ONCE = {"confidence": 0.95, "resamples": 2000, "seed": 0}
+
+
+def rows(golds: Sequence[str]) -> list[Example]:
+    return [Example(i, Place("rows.csv", i + 1), f"text {i}", gold) for i, gold in enumerate(golds)]
+
+
+def contender(name: str, kind: ContenderKind, texts: Sequence[str], losses: Sequence[float] | None = None) -> Answers:
+    known = losses or [None] * len(texts)
+    predictions = (
+        Prediction(i, text, None, loss, None if loss is None else 1)
+        for i, (text, loss) in enumerate(zip(texts, known, strict=True))
+    )
+    return Answers(name, kind, tuple(predictions), 1.5)
+
+
+def right(count: int, total: int, start: int = 0) -> list[str]:
+    """Answers to rows that are all "a": `count` right ones from `start` on."""
+    return ["a" if start <= i < start + count else "b" for i in range(total)]
+
+
+def verdict_on(examples: Sequence[Example], answers: Sequence[Answers], metric: str) -> Verdict:
+    return judge(examples, answers, score(examples, answers, [metric], **ONCE), metric, **ONCE)
+
+
+# ── scores ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_contender_is_scored_in_every_metric_it_allows() -> None:
+    examples = rows(["a", "b"] * 20)
+    answers = [
+        contender("tuned model", "tuned", ["a", "b"] * 20, [0.1] * 40),
+        contender("majority class", "trivial", ["a"] * 40),
+    ]
+    tuned, trivial = score(examples, answers, ["macro-f1", "accuracy", "perplexity"], **ONCE)
+    assert list(tuned.metrics) == ["macro-f1", "accuracy", "perplexity"]
+    assert list(trivial.metrics) == ["macro-f1", "accuracy"]
+    assert (trivial.name, trivial.kind, trivial.seconds) == ("majority class", "trivial", 1.5)
+    assert trivial.metrics["macro-f1"].value == pytest.approx(1 / 3)
+    wilson = binomtest(20, 40).proportion_ci(method="wilson")
+    assert (trivial.metrics["accuracy"].low, trivial.metrics["accuracy"].high) == pytest.approx(tuple(wilson))
+
+
+def test_scores_while_training_are_those_of_the_test_without_intervals() -> None:
+    examples = rows(["a", "b", "c"] * 10)
+    one = contender("tuned model", "tuned", ["a", "b", "b"] * 10)
+    [final] = score(examples, [one], ["macro-f1", "mcc", "perplexity"], **ONCE)
+    plain = measure(examples, one.predictions, ["macro-f1", "mcc", "perplexity"])
+    assert plain == {name: m.value for name, m in final.metrics.items()}
+    assert "perplexity" not in plain
+
+
+# ── verdicts ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_planted_gain_ships() -> None:
+    answers = [
+        contender("TF-IDF + logistic regression", "classic", right(168, 200)),
+        contender("majority class", "trivial", right(100, 200)),
+        contender("tuned model", "tuned", right(183, 200)),
+    ]
+    verdict = verdict_on(rows(["a"] * 200), answers, "accuracy")
+    assert verdict.decision == "ship"
+    assert verdict.against == "TF-IDF + logistic regression"
+    assert verdict.difference == pytest.approx(0.075)
+    assert verdict.p_value == pytest.approx(binomtest(0, 15).pvalue)
+    assert verdict.reason == (
+        "On 200 test rows the tuned model is right 91.5% of the time against 84.0% for TF-IDF + logistic regression: "
+        f"7.5 points better (95% interval {100 * verdict.low:.1f} to {100 * verdict.high:.1f}, p < 0.001), so use it."
+    )
+
+
+def test_a_gain_that_chance_could_make_is_not_proven_and_says_what_would_prove_it() -> None:
+    answers = [
+        contender("tuned model", "tuned", right(160, 200, 20)),
+        contender("base model", "base", right(154, 200, 0)),
+    ]
+    verdict = verdict_on(rows(["a"] * 200), answers, "accuracy")
+    assert verdict.decision == "not proven"
+    assert verdict.low < 0 < verdict.high
+    assert "3.0 points better" in verdict.reason
+    assert f"show a difference of {100 * verdict.minimum_detectable:.1f} points or more" in verdict.reason
+    assert "proving 3.0 points takes about 2," in verdict.reason
+
+
+@pytest.mark.parametrize("tuned", [60, 120, 150])
+def test_a_tuned_model_that_is_no_better_does_not_ship(tuned: int) -> None:
+    answers = [
+        contender("tuned model", "tuned", right(tuned, 200)),
+        contender("few-shot prompt", "prompt", right(150, 200)),
+    ]
+    verdict = verdict_on(rows(["a"] * 200), answers, "accuracy")
+    assert verdict.decision == "do not ship"
+    assert verdict.reason.endswith("so keep few-shot prompt.")
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro-f1", "mcc", "chrf", "rouge-l", "token-f1", "perplexity"])
+@pytest.mark.parametrize("count", [1, 2, 5, 50])
+def test_identical_answers_never_ship(metric: str, count: int) -> None:
+    chance = random.Random(count)
+    golds = chance.choices(["да", "нет"], k=count)
+    texts, losses = chance.choices(["да", "нет"], k=count), [chance.random() for _ in range(count)]
+    answers = [contender("tuned model", "tuned", texts, losses), contender("base model", "base", texts, losses)]
+    verdict = verdict_on(rows(golds), answers, metric)
+    assert (verdict.decision, verdict.difference, verdict.p_value) == ("do not ship", 0, 1)
+    assert "no difference" in verdict.reason
+    json.dumps(vars(verdict), allow_nan=False)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_a_handful_of_test_rows_proves_nothing(count: int) -> None:
+    for metric in ("accuracy", "macro-f1", "chrf"):
+        answers = [
+            contender("tuned model", "tuned", ["a"] * count),
+            contender("base model", "base", ["b"] * count),
+        ]
+        assert verdict_on(rows(["a"] * count), answers, metric).decision == "not proven"
+
+
+def test_chance_alone_ships_in_few_of_a_hundred_runs() -> None:
+    chance, shipped = random.Random(0), 0
+    for _ in range(200):
+        texts = [["a" if chance.random() < 0.7 else "b" for _ in range(60)] for _ in range(2)]
+        answers = [contender("tuned model", "tuned", texts[0]), contender("base model", "base", texts[1])]
+        shipped += verdict_on(rows(["a"] * 60), answers, "accuracy").decision == "ship"
+    assert shipped <= 8
+
+
+def test_lower_perplexity_is_better_and_contenders_without_losses_do_not_count() -> None:
+    chance = random.Random(0)
+    low, high = ([chance.gauss(mean, 0.2) for _ in range(80)] for mean in (1.0, 1.5))
+    answers = [
+        contender("tuned model", "tuned", ["x"] * 80, low),
+        contender("base model", "base", ["x"] * 80, high),
+        contender("copy of the input", "trivial", ["a"] * 80),
+    ]
+    verdict = verdict_on(rows(["a"] * 80), answers, "perplexity")
+    assert (verdict.decision, verdict.against) == ("ship", "base model")
+    assert 0 < verdict.low < verdict.difference < verdict.high
+    assert "reaches 2.68 in perplexity against 4.53 for base model" in verdict.reason
+    swapped = [replace(answers[0], kind="base", name="base model"), replace(answers[1], kind="tuned", name="tuned")]
+    assert verdict_on(rows(["a"] * 80), swapped, "perplexity").decision == "do not ship"
+
+
+def test_a_planted_gain_in_macro_f1_ships_and_a_planted_loss_does_not() -> None:
+    chance = random.Random(1)
+    golds = chance.choices(["a", "b", "c"], weights=[7, 2, 1], k=300)
+    better, worse = ([g if chance.random() < p else "a" for g in golds] for p in (0.9, 0.5))
+    for texts, other, decision in ((better, worse, "ship"), (worse, better, "do not ship")):
+        answers = [contender("tuned model", "tuned", texts), contender("base model", "base", other)]
+        assert verdict_on(rows(golds), answers, "macro-f1").decision == decision
+
+
+@pytest.mark.parametrize(
+    ("difference", "low", "p_value", "decision"),
+    [
+        (0.1, 0.01, 0.01, "ship"),
+        (0.1, 0.01, 0.06, "not proven"),
+        (0.1, 0.0, 0.01, "not proven"),
+        (0.1, -0.01, 0.2, "not proven"),
+        (0.0, -0.1, 1.0, "do not ship"),
+        (-0.01, -0.1, 0.5, "do not ship"),
+    ],
+)
+def test_the_rule_is_the_documented_one(difference: float, low: float, p_value: float, decision: str) -> None:
+    assert decide(Comparison(difference, low, 0.3, p_value, 0.1), 0.95) == decision
+
+
+def test_a_verdict_needs_a_tuned_model_and_another_contender() -> None:
+    examples, alone = rows(["a"] * 9), [contender("tuned model", "tuned", ["a"] * 9)]
+    with pytest.raises(RunError, match="needs another contender"):
+        verdict_on(examples, alone, "accuracy")
+    with pytest.raises(RunError, match="needs a tuned model"):
+        verdict_on(examples, [replace(alone[0], kind="base")], "accuracy")
+    with pytest.raises(RunError, match="by perplexity"):
+        verdict_on(examples, [*alone, contender("base model", "base", ["a"] * 9)], "perplexity")
+
+
+# ── two runs ──────────────────────────────────────────────────────────────────────────────────
+
+
+def finished_run(path: Path, examples: Sequence[Example], texts: Sequence[str]) -> Run:
+    run = Run.create(path, Recipe())
+    run.write_data(Split((), (), tuple(examples)), [], [])
+    predictions = tuple(Prediction(e.id, text) for e, text in zip(examples, texts, strict=True))
+    run.write_answers(examples, [Answers("tuned model", "tuned", predictions, 1.0)])
+    run.write_result({"primary_metric": "accuracy"})
+    return run
+
+
+def test_two_runs_are_paired_by_row_whatever_their_order(tmp_path: Path) -> None:
+    examples, texts = rows(["a"] * 100), right(90, 100)
+    first = finished_run(tmp_path / "one", examples, texts)
+    second = finished_run(tmp_path / "two", examples[::-1], right(70, 100)[::-1])
+    comparison = compare_runs(first, second, **ONCE)
+    assert comparison.difference == pytest.approx(0.2)
+    assert comparison.p_value == pytest.approx(binomtest(0, 20).pvalue)
+    same = compare_runs(first, first, metric="macro-f1", **ONCE)
+    assert (same.difference, same.p_value) == (0, 1)
+
+
+def test_runs_on_other_test_rows_are_refused_with_the_number_of_common_ones(tmp_path: Path) -> None:
+    first = finished_run(tmp_path / "one", rows(["a"] * 10), ["a"] * 10)
+    fewer = finished_run(tmp_path / "two", rows(["a"] * 8), ["a"] * 8)
+    relabelled = finished_run(tmp_path / "three", rows(["a"] * 9 + ["b"]), ["a"] * 10)
+    with pytest.raises(RunError, match="only 8 are common to 10 of the first and 8 of the second"):
+        compare_runs(first, fewer, **ONCE)
+    with pytest.raises(RunError, match="only 9 are common"):
+        compare_runs(first, relabelled, **ONCE)
+
+
+def test_runs_that_are_not_finished_or_not_measured_are_refused(tmp_path: Path) -> None:
+    first = finished_run(tmp_path / "one", rows(["a"] * 10), ["a"] * 10)
+    with pytest.raises(RunError, match="perplexity has no value"):
+        compare_runs(first, first, metric="perplexity", **ONCE)
+    second = finished_run(tmp_path / "two", rows(["a"] * 10), ["a"] * 10)
+    (second.path / "result.json").unlink()
+    with pytest.raises(RunError, match="is not finished"):
+        compare_runs(first, second, **ONCE)
