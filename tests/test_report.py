@@ -205,6 +205,7 @@ def test_all_that_went_before_the_verdict_is_told(reviews):
     for name, texts in told.items():
         for text in texts:
             assert text in words(section(page, name)), (name, text)
+    assert "81.7" not in words(section(page, "environment"))
     everything = words(page)
     assert all(warning in everything for warning in result["warnings"])
     assert "gave the same answers on 96 rows" in everything

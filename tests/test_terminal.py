@@ -203,6 +203,8 @@ def test_show_tokens_highlights_exactly_the_trained_tokens_in_colour():
     html = console.export_html(inline_styles=True)
     backgrounds = re.findall(r'<span style="[^"]*background-color[^"]*">([^<]*)</span>', html)
     assert backgrounds == [token for token, trained in TOKENS if trained]
+    assert re.findall(r'<span style="[^"]*">([^<]*)</span>', html).count("|") == len(TOKENS) - 1
+    assert ">Name<" not in html  # the other tokens have no style at all
 
 
 def test_show_tokens_counts_what_is_trained_and_cut():

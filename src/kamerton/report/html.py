@@ -50,6 +50,8 @@ FILTERS: tuple[Callable[..., str], ...] = (
     text.safe_text,
 )
 """What the template writes values with."""
+TOLD_ELSEWHERE = {"seconds", "artefact"}
+"""Parts of the environment that stand in the result too, and are shown from there."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def read_page(run: Run) -> Page:
         losses=losses(run.read_ledger()),
         findings=tuple(run.read_findings()),
         settings=explained(recipe),
-        environment=tuple(facts(run.environment)),
+        environment=tuple(facts({k: v for k, v in run.environment.items() if k not in TOLD_ELSEWHERE})),
         usage=usage(run, sorted({example.gold for example in split.train}) if labels else ()),
     )
 

@@ -38,8 +38,7 @@ DECISION_STYLES = {
     "not proven": "bold black on yellow",
 }
 SEVERITY_STYLES = {"severe": "bold red", "warning": "yellow", "note": "cyan"}
-TRAINED_STYLES = ("bold black on green", "bold black on cyan")
-OTHER_STYLES = ("", "dim")
+TRAINED_STYLE = "bold black on green"
 SAMPLES = 3
 
 
@@ -219,15 +218,12 @@ def _next_steps(run: Run) -> Iterator[Text]:
 
 
 def _coloured(tokens: Sequence[TokenView]) -> Text:
-    """Tell neighbouring tokens apart by brightness."""
-    text = Text()
-    for i, view in enumerate(tokens):
-        text.append(_visible(view.token), (TRAINED_STYLES if view.trained else OTHER_STYLES)[i % 2])
-    return text
+    styled = [Text(_visible(view.token), TRAINED_STYLE if view.trained else "") for view in tokens]
+    return Text.assemble(("|", "dim")).join(styled)
 
 
 def _bracketed(tokens: Sequence[TokenView]) -> Text:
-    """Tell neighbouring tokens apart by a bar. The brackets are not those of `[CLS]` and `[INST]`."""
+    """Mark trained tokens by brackets that are not those of `[CLS]` and `[INST]`."""
     return Text("|".join(f"⟦{_visible(v.token)}⟧" if v.trained else _visible(v.token) for v in tokens))
 
 
