@@ -101,8 +101,8 @@ def test_bootstrap_interval_of_skewed_scores_leans_as_scipys_does_and_is_a_littl
 
 
 def test_bootstrap_interval_of_a_biased_score_agrees_with_scipy() -> None:
-    scores = np.random.default_rng(2).lognormal(0, 0.8, 400)
-    statistics = np.stack([scores, scores**2, np.ones(400)], axis=1)
+    scores = np.random.default_rng(2).lognormal(0, 1, 60)
+    statistics = np.stack([scores, scores**2, np.ones(60)], axis=1)
 
     def variance(totals: np.ndarray) -> np.ndarray:
         return totals[..., 1] / totals[..., 2] - (totals[..., 0] / totals[..., 2]) ** 2
@@ -113,7 +113,7 @@ def test_bootstrap_interval_of_a_biased_score_agrees_with_scipy() -> None:
     ).confidence_interval
     assert ours.value == pytest.approx(np.var(scores))
     assert ours.low == pytest.approx(theirs.low, rel=0.03)
-    assert ours.high == pytest.approx(theirs.high, rel=0.03)
+    assert ours.high == pytest.approx(theirs.high, rel=0.08)
 
 
 def test_bootstrap_interval_of_few_symmetric_scores_is_as_wide_as_students_t() -> None:
