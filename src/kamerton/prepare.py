@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,12 @@ from kamerton.data.read import read_table
 from kamerton.data.recognise import make_examples, recognise, sample_rows
 from kamerton.data.split import split_examples
 from kamerton.data.table import Table
-from kamerton.errors import Fault, RunError
+from kamerton.errors import DataError, Fault, RunError
 from kamerton.files import sha256_of
+from kamerton.forms.values import filled
 from kamerton.models.inspect import inspect_folder
 from kamerton.models.load import load_tokenizer
-from kamerton.models.locate import locate
+from kamerton.models.locate import locate, to_fetch
 from kamerton.plan import choose_method, choose_model, make_method, settings
 from kamerton.recipe import Decision, Recipe
 from kamerton.records import Encoded, Example, Finding, LedgerEntry, Split, Stage
@@ -125,16 +126,27 @@ def understand(recipe: Recipe) -> Understood:
     )
 
 
+def choose_base(understood: Understood) -> Understood:
+    """Decide the base model where the recipe leaves it open."""
+    decisions = {"model.name": choose_model(understood.task, understood.examples)}
+    return replace(understood, recipe=understood.recipe.decide(decisions))
+
+
 def fit(understood: Understood) -> Fitted:
-    """Choose and inspect the base model, and encode the examples for it.
+    """Get and inspect the base model, and encode the examples for it.
 
     Raises:
         ModelError: the model cannot be had, is unsafe, or cannot do the task.
+        DataError: no row has an answer.
     """
-    recipe = understood.recipe.decide({"model.name": choose_model(understood.task, understood.examples)})
+    recipe = understood.recipe
     name = recipe.model.name or ""
     facts = inspect_folder(locate(name), name)
-    form = understood.task.form(facts.kind, understood.examples)
+    answered = [example for example in understood.examples if filled(example.gold)]
+    if not answered:
+        column = (recipe.data.columns or {}).get(understood.task.roles[-1].name, "")
+        raise DataError(Fault(f"column '{column}' is empty in every row", recipe.data.path, "fill in the answers"))
+    form = understood.task.form(facts.kind, answered)
     tokenizer = load_tokenizer(facts)
     recipe = recipe.decide({"model.max_tokens": Decision(facts.context, f"all that {name} takes")})
     max_tokens = min(facts.context, recipe.model.max_tokens or facts.context)
@@ -156,8 +168,10 @@ def audit(understood: Understood, fitted: Fitted | None) -> list[Finding]:
 
 def freeze(run: Run, clock: Clock) -> Iterator[Stage]:
     """Go from the data file to the frozen split and the resolved recipe; written last, the ledger marks it done."""
-    understood = understand(run.recipe)
+    understood = choose_base(understand(run.recipe))
     yield clock.stage("read", _read_message(understood))
+    if notice := to_fetch(understood.recipe.model.name or ""):
+        yield clock.stage("fetch", notice)
     fitted = fit(understood)
     yield clock.stage("model", _model_message(fitted))
     findings = audit(understood, fitted)
@@ -198,6 +212,12 @@ def open_setup(run: Run) -> Setup:
     task: Task = plugins.choose("tasks", recipe.data.task or "")()
     form = task.form(facts.kind, split.train)
     return Setup(recipe, task, form, facts, load_tokenizer(facts), split, recipe.model.max_tokens or facts.context)
+
+
+def metric_names(setup: Setup) -> tuple[str, ...]:
+    """Name the task's metrics, the one that decides first."""
+    first = setup.recipe.evaluate.metric or ""
+    return (first, *(name for name in setup.task.metrics(setup.split.train) if name != first))
 
 
 def data_fingerprint(run: Run) -> str:

@@ -24,7 +24,7 @@ from kamerton.evaluate.verdict import judge
 from kamerton.models.engine import TorchEngine
 from kamerton.models.load import load_model, set_dropout
 from kamerton.plan import make_method
-from kamerton.prepare import Clock, Setup, data_fingerprint, freeze, open_setup
+from kamerton.prepare import Clock, Setup, data_fingerprint, freeze, metric_names, open_setup
 from kamerton.records import Answers, Encoded, Event, Progress, Split, Stage
 from kamerton.report.html import write_report
 from kamerton.run import Run
@@ -111,14 +111,16 @@ def prove(run: Run, setup: Setup, engine: TorchEngine, clock: Clock) -> Iterator
 
 def conclude(run: Run, setup: Setup, clock: Clock) -> Iterator[Told]:
     """Score all contenders, judge, diagnose, and write result and report."""
-    answers, test, settings = run.read_answers(), setup.split.test, setup.recipe.evaluate
-    chance = {"confidence": settings.confidence, "resamples": settings.resamples, "seed": setup.recipe.seed}
-    contenders = score(test, answers, metric_names(setup), **chance)
-    verdict = judge(test, answers, contenders, metric_names(setup)[0], **chance)
-    tuned = next(item.predictions for item in answers if item.kind == "tuned")
-    diagnoses = [*diagnose(run.events()), *diagnose_answers(test, tuned)]
+    answers, test, names = run.read_answers(), setup.split.test, metric_names(setup)
+    confidence, resamples = setup.recipe.evaluate.confidence, setup.recipe.evaluate.resamples
+    seed = setup.recipe.seed
+    contenders = score(test, answers, names, confidence=confidence, resamples=resamples, seed=seed)
+    verdict = judge(test, answers, contenders, names[0], confidence=confidence, resamples=resamples, seed=seed)
+    diagnoses = diagnose(run.events())
+    if setup.task.stratified:
+        diagnoses += diagnose_answers(test, next(item for item in answers if item.kind == "tuned"))
     yield clock.stage("verdict", verdict.reason)
-    run.write_result(result_of(run, metric_names(setup), contenders, verdict, diagnoses))
+    run.write_result(result_of(run, names, contenders, verdict, diagnoses))
     yield clock.stage("report", str(write_report(run)))
 
 
@@ -135,12 +137,6 @@ def validate(setup: Setup, engine: TorchEngine, encoded: Sequence[Encoded]) -> V
     primary = metric_names(setup)[0]
     sign = 1 if plugins.choose("metrics", primary).higher_is_better else -1
     return Validation(sum(losses) / max(1, len(losses)), metrics, score=sign * metrics[primary])
-
-
-def metric_names(setup: Setup) -> tuple[str, ...]:
-    """Name the task's metrics, the one that decides first."""
-    first = setup.recipe.evaluate.metric or ""
-    return (first, *(name for name in setup.task.metrics(setup.split.train) if name != first))
 
 
 def identity(run: Run, setup: Setup) -> dict[str, str]:

@@ -3,19 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 from kamerton.data.read import read_table
+from kamerton.data.recognise import value_at
 from kamerton.engines import saved_engine
 from kamerton.errors import DataError, Fault, RunError
+from kamerton.evaluate.compare import compare_runs
+from kamerton.evaluate.contend import answer
+from kamerton.evaluate.score import score
 from kamerton.forms.values import filled
-from kamerton.prepare import Setup, open_setup
-from kamerton.records import Example, Place, Prediction
+from kamerton.prepare import Setup, metric_names, open_setup
+from kamerton.records import Comparison, Contender, Example, Place, Prediction
 from kamerton.run import Run
 
 AT_ONCE = 512
 """Rows of a file that are answered together: enough to batch well, few enough to stream."""
+
+
+def score_on(run: Run, path: Path) -> Contender:
+    """Score a run's tuned model on other data with answers, by the run's own metrics.
+
+    Raises:
+        DataError: the file cannot be read, or has no answers.
+    """
+    predictor = Predictor(run)
+    examples = predictor.examples(path)
+    if not all(filled(example.gold) for example in examples):
+        bare = next(example for example in examples if not filled(example.gold))
+        raise DataError(Fault("the row has no answer to score against", str(bare.place), "fill it, or use predict"))
+    setup, settings = predictor.setup, predictor.setup.recipe.evaluate
+    tuned = answer("tuned model", "tuned", partial(setup.form.predict, predictor.engine, examples))
+    [contender] = score(
+        examples,
+        [tuned],
+        metric_names(setup),
+        confidence=settings.confidence,
+        resamples=settings.resamples,
+        seed=setup.recipe.seed,
+    )
+    return contender
+
+
+def compare_all(runs: Sequence[Run]) -> list[Comparison]:
+    """Compare the first run with each of the others, on the same test rows.
+
+    Raises:
+        RunError: the runs have other test rows, or are not finished.
+    """
+    first, settings = runs[0], runs[0].recipe
+    return [
+        compare_runs(
+            first,
+            other,
+            confidence=settings.evaluate.confidence,
+            resamples=settings.evaluate.resamples,
+            seed=settings.seed,
+        )
+        for other in runs[1:]
+    ]
 
 
 class Predictor:
@@ -43,15 +91,24 @@ class Predictor:
         Raises:
             DataError: the file cannot be read, or lacks a column that the task needs.
         """
+        examples = self.examples(path)
+        for start in range(0, len(examples), AT_ONCE):
+            yield from self.setup.form.predict(self.engine, examples[start : start + AT_ONCE])
+
+    def examples(self, path: Path) -> list[Example]:
+        """Read a data file's rows as the run's task understands them; answers need not be there.
+
+        Raises:
+            DataError: a row cannot be read or is empty, or the file lacks a column that the task needs.
+        """
         table = read_table(path)
+        if table.rejected:
+            raise DataError([Fault(row.reason, str(row.place), "mend or remove the row") for row in table.rejected])
         columns = self._columns(table.columns, path)
-        for start in range(0, len(table.rows), AT_ONCE):
-            rows = table.rows[start : start + AT_ONCE]
-            examples = [
-                self._example(row.id, row.place, {role: row.values.get(column) for role, column in columns.items()})
-                for row in rows
-            ]
-            yield from self.setup.form.predict(self.engine, examples)
+        return [
+            self._example(row.id, row.place, {role: value_at(row.values, column) for role, column in columns.items()})
+            for row in table.rows
+        ]
 
     def predict_lines(self, lines: Iterable[str]) -> Iterator[Prediction]:
         """Answer texts as they come, one a line; empty lines are passed over."""
@@ -61,11 +118,11 @@ class Predictor:
 
     def _columns(self, found: Sequence[str], path: Path) -> dict[str, str]:
         """Map roles to a file's columns as in training; the answer's column need not be there."""
-        columns = {role: column for role, column in (self.setup.recipe.data.columns or {}).items() if column in found}
+        wanted = self.setup.recipe.data.columns or {}
+        columns = {role: column for role, column in wanted.items() if column.split(".")[0] in found}
         *given, _answer = [role.name for role in self.setup.task.roles if role.required]
         missing = [role for role in given if role not in columns]
         if missing:
-            wanted = self.setup.recipe.data.columns or {}
             faults = [
                 Fault(f"there is no column '{wanted[role]}' ({role})", str(path), f"it has: {', '.join(found)}")
                 for role in missing

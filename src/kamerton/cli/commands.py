@@ -14,11 +14,10 @@ from rich.console import Console
 
 from kamerton.data.gate import look
 from kamerton.errors import Fault, RunError
-from kamerton.models.catalog import known
 from kamerton.models.fetch import get
-from kamerton.models.locate import installed
+from kamerton.models.locate import Installed, installed, to_fetch
 from kamerton.prepare import audit as audit_examples
-from kamerton.prepare import fit, understand
+from kamerton.prepare import choose_base, fit, understand
 from kamerton.recipe import Recipe, parse_assignment, resolve
 from kamerton.records import Prediction
 from kamerton.report.html import write_report
@@ -32,14 +31,17 @@ RUNS = Path("runs")
 
 
 def tune(
-    data: Path, out: Path | None, flags: Mapping[str, object], assignments: Sequence[str], require: str | None, json: bool
+    data: Path,
+    out: Path | None,
+    flags: Mapping[str, object],
+    assignments: Sequence[str],
+    require: str | None,
+    json: bool,
 ) -> bool:
     """Make a run and tell its story; say whether the demanded verdict was met."""
     settings = {**flags, **dict(parse_assignment(text) for text in assignments)}
-    if data.suffix in RECIPES:
-        recipe = resolve(data, settings)
-    else:
-        recipe = resolve(None, {"data.path": str(data), **settings})
+    written = data if data.suffix in RECIPES else None
+    recipe = resolve(written, settings if written else {"data.path": str(data), **settings})
     run = Run.create(out or _free_folder(recipe), recipe)
     _tell(run, story(run), json)
     return _met(run, require)
@@ -53,7 +55,7 @@ def resume(path: Path, json: bool) -> None:
 
 def audit(data: Path, flags: Mapping[str, object], json: bool) -> None:
     """Look for what is wrong with the data."""
-    understood = understand(resolve(None, {"data.path": str(data), **flags}))
+    understood = choose_base(understand(resolve(None, {"data.path": str(data), **flags})))
     findings = audit_examples(understood, fit(understood) if "model.name" in flags else None)
     if json:
         _print_json([asdict(finding) for finding in findings])
@@ -68,13 +70,15 @@ def audit(data: Path, flags: Mapping[str, object], json: bool) -> None:
 def show(data: Path, rows: int, flags: Mapping[str, object], assignments: Sequence[str], json: bool) -> None:
     """Show what the model gets for some rows."""
     settings = dict(parse_assignment(text) for text in assignments)
-    understood = understand(resolve(None, {"data.path": str(data), **flags, **settings}))
+    understood = choose_base(understand(resolve(None, {"data.path": str(data), **flags, **settings})))
     fitted = fit(understood)
     views = look(understood.examples[:rows], fitted.encoded[:rows], fitted.form, fitted.tokenizer, fitted.max_tokens)
     if json:
         _print_json([asdict(view) for view in views])
         return
-    print(f"{fitted.recipe.data.task} for {fitted.facts.name} ({fitted.facts.kind}), {fitted.max_tokens} tokens at most")
+    print(
+        f"{fitted.recipe.data.task} for {fitted.facts.name} ({fitted.facts.kind}), {fitted.max_tokens} tokens at most"
+    )
     Screen(Console()).show_tokens(views)
 
 
@@ -125,14 +129,25 @@ def report(path: Path) -> None:
 def models(name: str | None, json: bool) -> None:
     """List the known base models, or get one."""
     if name is not None:
+        if notice := to_fetch(name):
+            print(notice, file=sys.stderr)
         print(get(name))
         return
     here = installed()
     if json:
         _print_json([asdict(item) for item in here])
         return
+    _print_models(here)
+
+
+def _print_models(here: Sequence[Installed]) -> None:
     for item in here:
-        print(item)
+        model = item.model
+        get_it = f"not here: {model.download_bytes / 1e6:,.0f} MB to get"
+        where = f"here: {item.folder}" if item.folder else get_it
+        print(f"{model.name:<10} {model.kind}, {model.parameters / 1e6:.1f}M parameters, {model.licence}; {where}")
+        print(f"{'':<10} {model.description}; {', '.join(model.languages)}")
+    print("\n`kamerton models get NAME` gets one; a folder or a Hugging Face id works in the same place.")
 
 
 def _tell(run: Run, told: Iterator[Told], json: bool) -> None:
@@ -142,10 +157,10 @@ def _tell(run: Run, told: Iterator[Told], json: bool) -> None:
             pass
         _print_json(run.result)
         return
-    screen = Screen(Console())
-    for item in told:
-        screen.show(item)
-    screen.show_verdict(run)
+    with Screen(Console()) as screen:
+        for item in told:
+            screen.show(item)
+        screen.show_verdict(run)
 
 
 def _met(run: Run, require: str | None) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from kamerton import plugins
 from kamerton.records import Contender, Diagnosis, Started, Verdict
 from kamerton.run import PARTS, Run
 
@@ -36,6 +37,7 @@ def result_of(
         "data": _counts(run),
         "primary_metric": metrics[0],
         "metrics": list(metrics),
+        "lower_is_better": [name for name in metrics if not plugins.choose("metrics", name).higher_is_better],
         "contenders": [_contender(contender) for contender in contenders],
         "verdict": asdict(verdict),
         "forgetting": {"measured": [], "decision": "not measured", "reason": "this version has no probe for it yet"},

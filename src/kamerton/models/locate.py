@@ -101,3 +101,11 @@ def _snapshot(name: str, *, local_files_only: bool) -> Path:
 def _on_this_machine() -> str:
     cached = ", ".join(cached_hub_ids()[:5])
     return what_is_here() + (f", or from the Hugging Face cache: {cached}" if cached else "")
+
+
+def to_fetch(name: str) -> str:
+    """Say what getting a model will download; an empty string if it is here or not ours to get."""
+    for model in known():
+        if model.name == name and not is_fetched(model):
+            return f"{name}: {model.download_bytes / 1e6:,.0f} MB to download, once ({model.package} {model.version})"
+    return ""

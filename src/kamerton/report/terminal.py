@@ -214,7 +214,6 @@ def _next_steps(run: Run) -> Iterator[Text]:
     if report.exists():
         yield Text.assemble(("report  ", "dim"), safe_text(str(report)))
     yield Text.assemble(("next    ", "dim"), f'kamerton predict {safe_text(folder)} "your text"')
-    yield Text(f"        kamerton serve {safe_text(folder)}")
 
 
 def _coloured(tokens: Sequence[TokenView]) -> Text:
