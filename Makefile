@@ -72,4 +72,4 @@ lock: install  ## Pin what is installed now
 .PHONY: clean
 clean:  ## Remove what was built and cached; runs/ and .venv stay
 	rm -rf build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find src tests docs examples benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	find . -path ./$(VENV) -prune -o -name __pycache__ -prune -exec rm -rf {} +

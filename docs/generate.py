@@ -1,4 +1,4 @@
-"""Write docs/reference.md out of the code: every plug-in's own words, and every setting of the recipe.
+"""Write docs/reference.md out of the code: every command, plug-in and setting in its own words.
 
 python docs/generate.py            write the page
 python docs/generate.py --check    only say whether it is in step (status 1 if not)
@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
+from typer.main import get_group
+from typer.testing import CliRunner
 
 from kamerton import plugins
+from kamerton.cli.app import app
 from kamerton.contracts import Task
 from kamerton.files import write_text
 from kamerton.recipe import Recipe
@@ -30,7 +33,7 @@ FOLDERS = {
 
 SETTINGS = (
     "`--set SETTING=VALUE`, or the same in a YAML file. What is open is decided from the data, the model and the "
-    "method; `kamerton plan DATA` shows every value with its reason."
+    "method; the run's recipe.yaml has every value with its reason."
 )
 TYPES = {
     "array": "list",
@@ -46,6 +49,9 @@ TYPES = {
 def page() -> str:
     """Compose the whole page."""
     lines = ["# Reference", "", "Written by `make docs` out of the code; edit the code, not this page.", ""]
+    lines += ["## Commands", ""]
+    for command in get_group(app).commands:
+        lines += [f"### `kamerton {command}`", "", "```", help_of(command), "```", ""]
     for folder, (title, usage) in FOLDERS.items():
         lines += [f"## {title}", "", usage, ""]
         for word in plugins.names(folder):
@@ -58,6 +64,11 @@ def page() -> str:
     lines += ["## Settings of a recipe", "", SETTINGS, ""]
     lines += settings_table("", Recipe)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def help_of(command: str) -> str:
+    """Say what `kamerton COMMAND --help` says."""
+    return CliRunner().invoke(app, [command, "--help"], terminal_width=110, prog_name="kamerton").stdout.strip()
 
 
 def roles_table(task: type[Task]) -> Iterator[str]:

@@ -203,7 +203,7 @@ def test_rows_0_and_1_and_the_command_line_import_no_model_library():
     [
         *((f"kamerton.{part}", HEAVY) for part in (*ROWS[0], *ROWS[1])),
         ("kamerton", {*HEAVY, "numpy", "pydantic"}),
-        ("kamerton.cli", {*HEAVY, "numpy", "pydantic"}),
+        ("kamerton.cli.app", {*HEAVY, "numpy", "pydantic"}),
     ],
 )
 def test_a_light_module_loads_nothing_heavy(module, absent):
