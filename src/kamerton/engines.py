@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import nn
 
 from kamerton.deliver.saved import load_saved
 from kamerton.models.engine import TorchEngine, make_engine
 from kamerton.models.load import load_model
 from kamerton.prepare import Setup
+from kamerton.records import Encoded
 from kamerton.run import Run
 
 
-def engine_of(setup: Setup, model: nn.Module) -> TorchEngine:
-    """Make an engine of a model under the run's limits."""
+def engine_of(setup: Setup, model: nn.Module, rows: Sequence[Encoded] = ()) -> TorchEngine:
+    """Make an engine of a model under the run's limits; `rows` are those it will be trained on."""
     return make_engine(
         model,
         setup.tokenizer,
@@ -21,6 +24,7 @@ def engine_of(setup: Setup, model: nn.Module) -> TorchEngine:
         max_tokens=setup.max_tokens,
         max_new_tokens=setup.recipe.evaluate.max_new_tokens or 1,
         tokens_per_pass=setup.recipe.train.tokens_per_pass,
+        rows=rows,
     )
 
 

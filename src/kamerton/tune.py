@@ -25,7 +25,7 @@ from kamerton.models.engine import TorchEngine
 from kamerton.models.load import load_model, set_dropout
 from kamerton.plan import make_method
 from kamerton.prepare import Clock, Setup, data_fingerprint, freeze, metric_names, open_setup
-from kamerton.records import Answers, Encoded, Event, Progress, Split, Stage
+from kamerton.records import Answers, ContenderKind, Encoded, Event, Progress, Split, Stage
 from kamerton.report.html import write_report
 from kamerton.run import Run
 from kamerton.train.loop import Job, Validation, train
@@ -65,8 +65,9 @@ def contend(run: Run, setup: Setup, clock: Clock) -> Iterator[Told]:
         return
     engine = untuned_engine(setup)
     for name, examples in arms.items():
-        predict = partial(setup.form.predict_untuned, engine, split.test, examples)
-        _record(run, split, answer(name, "prompt" if examples else "base", predict))
+        predict = partial(setup.form.predict_untuned, engine, shots=examples)
+        kind: ContenderKind = "prompt" if examples else "base"
+        _record(run, split, (yield from answer(name, kind, predict, split.test, setup.at_once)))
         yield clock.stage("untuned", name)
 
 
@@ -76,11 +77,12 @@ def tune_model(run: Run, setup: Setup, clock: Clock) -> Generator[Told, None, To
     loaded = load_model(setup.facts.folder, setup.form.model_class, setup.form.config, recipe.seed)
     set_dropout(loaded.model, recipe.train.dropout)
     model = make_method(recipe).attach(loaded.model, loaded.fresh)
-    engine = engine_of(setup, model)
+    rows = setup.encode(setup.split.train)
+    engine = engine_of(setup, model, rows)
     job = Job(
         model=model,
         layout=engine.layout,
-        rows=setup.encode(setup.split.train),
+        rows=rows,
         validate=partial(validate, setup, engine, setup.encode(setup.split.validation)),
         settings=recipe.train,
         validations_per_epoch=recipe.evaluate.validations_per_epoch,
@@ -101,9 +103,10 @@ def prove(run: Run, setup: Setup, engine: TorchEngine, clock: Clock) -> Iterator
     """Let the tuned model answer the test rows, and the saved one again in a fresh process: they must agree."""
     if any(answers.kind == "tuned" for answers in run.read_answers()):
         return
-    tuned = answer("tuned model", "tuned", partial(setup.form.predict, engine, setup.split.test))
-    yield clock.stage("test", f"{len(tuned.predictions)} test rows answered by the tuned model")
-    proof = prove_artefact(run, setup.form.watched(setup.split.test), tuned.predictions)
+    test = setup.split.test
+    tuned = yield from answer("tuned model", "tuned", partial(setup.form.predict, engine), test, setup.at_once)
+    yield clock.stage("test", f"{len(test)} test rows answered by the tuned model")
+    proof = prove_artefact(run, setup.form.watched(test), tuned.predictions)
     run.write_environment({**run.environment, "artefact": asdict(proof)})
     _record(run, setup.split, tuned)
     yield clock.stage("artefact", proof.message)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from torch import nn
-
 from kamerton.contracts import Advice, ModelFacts
 
 if TYPE_CHECKING:
@@ -30,22 +28,16 @@ def epochs_for(rows: int, batch_size: int, *, updates: int, least: int, most: in
     return Advice(epochs, f"{epochs * per_epoch} updates of {batch_size} rows; {MOSBACH}")
 
 
-def freeze(model: nn.Module) -> None:
-    """Leave nothing to train."""
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
-
-
-def modules_above_layers(model: PreTrainedModel) -> list[str]:
-    """Name the modules outside the embeddings and the stack of layers: final norm, pooler, heads."""
-    backbone = model.base_model
-    stacks = [name for name, module in backbone.named_modules() if isinstance(module, nn.ModuleList)]
-    stack = max(stacks, key=lambda name: len(backbone.get_submodule(name)))
-    inside = {*_with_parents(stack), *_with_parents(_name_of(backbone, model.get_input_embeddings()))}
-    prefix = _name_of(model, backbone)
-    above = [f"{prefix}.{name}".strip(".") for name, _ in backbone.named_children() if name not in inside]
-    heads = [name for name, module in model.named_children() if module is not backbone]
-    return [name for name in (*above, *heads) if any(True for _ in model.get_submodule(name).parameters())]
+def full_rate(facts: ModelFacts) -> Advice:
+    """Give the published rate for training weights themselves, by kind and size of the model."""
+    size = body_parameters(facts)
+    if facts.kind == "encoder" and size <= 30e6:
+        return Advice(1e-4, "full, encoders up to 30M: grid 3e-4 to 3e-5 of Turc et al. 2019 (BERT miniatures)")
+    if facts.kind == "encoder":
+        return Advice(2e-5, "full, encoders of 100M to 400M: 2e-5, 3e-5 or 5e-5 in Devlin et al. 2019, A.3")
+    if size <= 3e9:
+        return Advice(2e-5, "full, language models of 0.1B to 3B: 1e-5 to 5e-5 (PEFT's method comparison: 1e-5 at 3B)")
+    return Advice(5e-6, "full, language models from 7B: 5e-6 (Tülu 3)")
 
 
 def task_type(model: PreTrainedModel) -> str | None:
@@ -59,12 +51,3 @@ def task_type(model: PreTrainedModel) -> str | None:
         "ForQuestionAnswering": "QUESTION_ANS",
     }
     return next((word for ending, word in endings.items() if type(model).__name__.endswith(ending)), None)
-
-
-def _name_of(root: nn.Module, wanted: nn.Module) -> str:
-    return next(name for name, module in root.named_modules() if module is wanted)
-
-
-def _with_parents(name: str) -> list[str]:
-    parts = name.split(".")
-    return [".".join(parts[: i + 1]) for i in range(len(parts))]

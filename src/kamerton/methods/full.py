@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from kamerton.contracts import Advice, ModelFacts
-from kamerton.methods._shared import body_parameters, epochs_for
+from kamerton.methods._shared import body_parameters, epochs_for, full_rate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -33,7 +33,7 @@ class Full(BaseModel):
         """Give rates by size as published for encoders and language models."""
         epochs = epochs_for(rows, BATCH, updates=300, least=3, most=10)
         return {
-            "learning_rate": _rate(facts),
+            "learning_rate": full_rate(facts),
             "epochs": epochs if facts.kind == "encoder" else Advice(3, "1 to 3 epochs for language models"),
             "batch_size": Advice(BATCH, "16 to 32 rows (Devlin et al. 2019, A.3)"),
         }
@@ -47,14 +47,3 @@ class Full(BaseModel):
     def merge(self, model: nn.Module) -> PreTrainedModel:
         """Return the model: nothing was added."""
         return model
-
-
-def _rate(facts: ModelFacts) -> Advice:
-    size = body_parameters(facts)
-    if facts.kind == "encoder" and size <= 30e6:
-        return Advice(1e-4, "full, encoders up to 30M: grid 3e-4 to 3e-5 of Turc et al. 2019 (BERT miniatures)")
-    if facts.kind == "encoder":
-        return Advice(2e-5, "full, encoders of 100M to 400M: 2e-5, 3e-5 or 5e-5 in Devlin et al. 2019, A.3")
-    if size <= 3e9:
-        return Advice(2e-5, "full, language models of 0.1B to 3B: 1e-5 to 5e-5 (PEFT's method comparison: 1e-5 at 3B)")
-    return Advice(5e-6, "full, language models from 7B: 5e-6 (Tülu 3)")

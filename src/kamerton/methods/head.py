@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from kamerton.contracts import Advice, ModelFacts
-from kamerton.methods._shared import epochs_for, freeze, modules_above_layers
+from kamerton.methods._shared import epochs_for
+from kamerton.methods._structure import train_above
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -37,21 +38,9 @@ class Head(BaseModel):
 
     def attach(self, model: PreTrainedModel, fresh: Sequence[str]) -> nn.Module:
         """Freeze the embeddings and the layers; untie an output head that shares the embeddings' weights."""
-        _untie(model)
-        freeze(model)
-        for name in modules_above_layers(model):
-            for parameter in model.get_submodule(name).parameters():
-                parameter.requires_grad_(True)
+        train_above(model, 0, fresh)
         return model
 
     def merge(self, model: nn.Module) -> PreTrainedModel:
         """Return the model: nothing was added."""
         return model
-
-
-def _untie(model: PreTrainedModel) -> None:
-    """Give the output head weights of its own, or training it would change the frozen embeddings too."""
-    head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
-    if head is not None and head.weight is embeddings.weight:
-        head.weight = nn.Parameter(embeddings.weight.detach().clone())
-        model.config.tie_word_embeddings = False

@@ -104,7 +104,7 @@ class TorchEngine:
             use_cache=True,
         )
         device = device_of(self.model)
-        written = outer_model(self.model).generate(
+        written = self.model.generate(  # type: ignore[operator]  # the wrapper's own: it may add virtual tokens
             input_ids=ids.to(device), attention_mask=mask.to(device), generation_config=config
         )
         texts = self.tokenizer.batch_decode(written[:, longest:], skip_special_tokens=True)
@@ -120,6 +120,7 @@ def make_engine(
     max_tokens: int,
     max_new_tokens: int,
     tokens_per_pass: int,
+    rows: Sequence[Encoded] = (),
 ) -> TorchEngine:
     """Make an engine with the best layout that gives the model's own results on `samples`.
 
@@ -131,12 +132,16 @@ def make_engine(
         max_tokens: longest sequence to use.
         max_new_tokens: longest answer to generate.
         tokens_per_pass: most tokens in one forward pass.
+        rows: those to train on: what of their computation is frozen is done at once.
     """
     outer = outer_model(model)
     if outer.base_model is outer:
         layout = prove_layout(model, lambda way: way.hidden(model, samples))
     else:
-        layout = keep_frozen_work(prove_layout(model, lambda way: way.logits(model, samples)), model, samples)
+        batches = token_batches([len(row.tokens) for row in rows], tokens_per_pass, len(rows))
+        passes = ([rows[i] for i in batch] for batch in batches)
+        layout = prove_layout(model, lambda way: way.logits(model, samples))
+        layout = keep_frozen_work(layout, model, samples, passes)
     return TorchEngine(model, tokenizer, facts, layout, max_tokens, max_new_tokens, tokens_per_pass)
 
 

@@ -1,40 +1,74 @@
-"""Frozen work is done once: where no layer trains, each row's features are computed once and kept.
+"""Frozen work is done once: what no gradient reaches is computed once for each row and kept.
 
-What trains is then only what stands above the layers (final norm, pooler, head), and epochs cost
-almost nothing. Exact, because frozen layers run without dropout; proven, like every layout.
+The lowest layers that the training cannot change are not run again. Where no layer trains, only their
+output at the reads is kept, and epochs cost almost nothing; else it is kept for every token, and later
+passes start at the first layer that trains. Exact, because what is kept is computed without dropout;
+proven, like every layout.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from kamerton.models.layout import Layout, outer_model, prove_equal, read_above
+from kamerton.methods._structure import layer_stack
+from kamerton.models.layout import Layout, device_of, outer_model, prove_equal, read_above
 from kamerton.records import Encoded
+
+BUDGET = 2 * 1024**3
+"""Most bytes of states to keep. SmolLM2 (hidden 576) fills it with 930,000 tokens."""
+
+Key = tuple[tuple[int, ...], tuple[int, ...]]
+
+
+@dataclass
+class Kept:
+    """States by row. Once one does not fit, no other is kept: which ones are must not depend on the order of use."""
+
+    budget: int = BUDGET
+    states: dict[Key, Tensor] = field(default_factory=dict)
+    bytes: int = 0
+    full: bool = False
+
+    def add(self, key: Key, states: Tensor) -> None:
+        """Keep the states of a row if they fit."""
+        self.full = self.full or self.bytes + states.nbytes > self.budget
+        if not self.full:
+            self.states[key] = states.clone()
+            self.bytes += states.nbytes
 
 
 @dataclass(frozen=True)
 class FrozenLayers:
-    """A layout over another: the layers run once per row, later passes start above them."""
+    """A layout over another: the lowest layers run once per row, later passes start above them."""
 
     inner: Layout
-    last_layer: nn.Module
-    features: dict[tuple[tuple[int, ...], tuple[int, ...]], Tensor] = field(default_factory=dict, compare=False)
-    """By tokens and reads: the last layer's output at the reads, `[reads, hidden]`."""
+    layers: tuple[nn.Module, ...]
+    """The frozen ones, from the lowest."""
+    above: int
+    """How many layers train on top of them."""
+    kept: Kept = field(default_factory=Kept, compare=False)
 
     @property
     def name(self) -> str:
         """Name the layout with its reason."""
-        return "features computed once: no layer trains"
+        if not self.above:
+            return "features computed once: no layer trains"
+        return f"{self.inner.name}; {len(self.layers)} frozen layers computed once"
 
     def logits(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
         """Give the head's output at every read: `[reads, classes]`."""
-        features = self._features(model, items)
-        with _Injection(self.last_layer, features):
+        states = self._states(model, items)
+        if self.above:
+            with _exchanged(self.layers, self.inner.lay(states)):
+                return self.inner.logits(model, items)
+        features = torch.cat(states)
+        with _exchanged(self.layers, features.unsqueeze(1)):
             return read_above(model, len(features)).reshape(len(features), -1)
 
     def hidden(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
@@ -45,65 +79,119 @@ class FrozenLayers:
         """Pick the reads as the layout below does."""
         return self.inner.pick(states, items)
 
-    def _features(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
-        new = list({(i.tokens, i.reads): i for i in items if (i.tokens, i.reads) not in self.features}.values())
-        if new:
-            captured = self._run_layers(model, new)
-            for item, part in zip(new, captured.split([len(item.reads) for item in new]), strict=True):
-                self.features[item.tokens, item.reads] = part.clone()
-        return torch.cat([self.features[item.tokens, item.reads] for item in items])
+    def lay(self, states: Sequence[Tensor]) -> Tensor:
+        """Lay states as the layout below does."""
+        return self.inner.lay(states)
 
-    def _run_layers(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
+    def keep(self, model: nn.Module, items: Sequence[Encoded]) -> None:
+        """Compute what is not kept yet, in one pass."""
+        self._states(model, items)
+
+    def _states(self, model: nn.Module, items: Sequence[Encoded]) -> list[Tensor]:
+        """Give each item's states above the frozen layers: at all its tokens, or at its reads if no layer trains."""
+        new = {self._key(item): item for item in items if self._key(item) not in self.kept.states}
+        fresh = dict(zip(new, self._run_layers(model, list(new.values())), strict=True)) if new else {}
+        for key, states in fresh.items():
+            self.kept.add(key, states)
+        return [fresh[key] if key in fresh else self.kept.states[key] for key in map(self._key, items)]
+
+    def _key(self, item: Encoded) -> Key:
+        return (item.tokens, () if self.above else item.reads)
+
+    def _run_layers(self, model: nn.Module, items: Sequence[Encoded]) -> tuple[Tensor, ...]:
+        """Run the frozen layers without dropout and in full precision."""
+        if self.above:
+            items = [replace(item, reads=tuple(range(len(item.tokens)))) for item in items]
         training = model.training
         model.eval()
-        outputs: list[Tensor] = []
-
-        def capture(_module: nn.Module, _args: Any, output: Any) -> None:
-            outputs.append(output[0] if isinstance(output, tuple) else output)
-
-        hook = self.last_layer.register_forward_hook(capture)
         try:
-            with torch.no_grad():
-                self.inner.logits(model, items)
+            with torch.no_grad(), torch.autocast(device_of(model).type, enabled=False):
+                [output] = _outputs(self.layers[-1:], lambda: self.inner.logits(model, items))
         finally:
-            hook.remove()
             model.train(training)
-        return self.inner.pick(outputs[0], items).detach()
+        picked = self.inner.pick(_first(output), items).detach()
+        return picked.split([len(item.reads) for item in items])
 
 
-class _Injection:
-    """While active, a layer's output is exchanged for given features: `[reads, 1, hidden]`."""
-
-    def __init__(self, layer: nn.Module, features: Tensor) -> None:
-        self.layer, self.features = layer, features.unsqueeze(1)
-
-    def __enter__(self) -> None:
-        self.hook = self.layer.register_forward_hook(self._exchange)
-
-    def __exit__(self, *_: object) -> None:
-        self.hook.remove()
-
-    def _exchange(self, _module: nn.Module, _args: Any, output: Any) -> Any:
-        return (self.features, *output[1:]) if isinstance(output, tuple) else self.features
-
-
-def keep_frozen_work(layout: Layout, model: nn.Module, items: Sequence[Encoded]) -> Layout:
-    """Wrap a layout so that frozen layers run once, if no layer trains and the result is proven equal.
+def keep_frozen_work(
+    layout: Layout, model: nn.Module, items: Sequence[Encoded], passes: Iterable[Sequence[Encoded]] = ()
+) -> Layout:
+    """Wrap a layout so that frozen layers run once, if there are any and the result is proven equal.
 
     Args:
         layout: the layout proven for the model.
         model: with `requires_grad` as the method left it.
         items: a few real rows for the proof.
+        passes: the rows to train on, in the passes in which to compute them. Computing them beforehand, always
+            in the same passes, makes them the same bit for bit however often a run is stopped.
     """
-    stack = layer_stack(model)
-    below = [*stack.parameters(), *outer_model(model).get_input_embeddings().parameters()]
-    if any(parameter.requires_grad for parameter in below):
+    stack = layer_stack(outer_model(model))
+    depth = _untouched(layout, model, stack, items)
+    if not depth:
         return layout
-    frozen = FrozenLayers(layout, stack[-1])
-    return frozen if prove_equal(model, frozen, layout, lambda way: way.logits(model, items)) else layout
+    frozen = FrozenLayers(layout, tuple(stack[:depth]), len(stack) - depth)
+    if not prove_equal(model, frozen, layout, lambda way: way.logits(model, items)):
+        return layout
+    for rows in passes:
+        if not frozen.kept.full:
+            frozen.keep(model, rows)
+    return frozen
 
 
-def layer_stack(model: nn.Module) -> nn.ModuleList:
-    """Find the list of a model's layers: the longest one in its backbone."""
-    lists = [module for module in outer_model(model).base_model.modules() if isinstance(module, nn.ModuleList)]
-    return max(lists, key=len)
+def _untouched(layout: Layout, model: nn.Module, stack: nn.ModuleList, items: Sequence[Encoded]) -> int:
+    """Count the lowest layers whose output no gradient reaches; none if nothing trains at all."""
+    training = model.training
+    model.eval()
+    logits: list[Tensor] = []
+    try:
+        with torch.enable_grad():
+            outputs = _outputs(stack, lambda: logits.append(layout.logits(model, items[:1])))
+    finally:
+        model.train(training)
+    reached = [_first(output).requires_grad for output in outputs]
+    if not logits[0].requires_grad or len(reached) != len(stack):
+        return 0
+    return reached.index(True) if True in reached else len(reached)
+
+
+def _outputs(layers: Iterable[nn.Module], run: Callable[[], object]) -> list[Any]:
+    """Run something and give what the layers put out meanwhile, in the order of their calls."""
+    outputs: list[Any] = []
+
+    def capture(_module: nn.Module, _args: Any, output: Any) -> None:
+        outputs.append(output)
+
+    hooks = [layer.register_forward_hook(capture) for layer in layers]
+    try:
+        run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return outputs
+
+
+def _first(output: Any) -> Tensor:
+    """Give the hidden states, which come alone or before other things."""
+    states: Tensor = output[0] if isinstance(output, tuple) else output
+    return states
+
+
+@contextmanager
+def _exchanged(layers: Sequence[nn.Module], states: Tensor) -> Iterator[None]:
+    """While active, the layers compute nothing: each gives `states`.
+
+    Only their `forward` is covered, so that a model still finds their other attributes.
+    """
+
+    def give(*_args: object, **_: object) -> Tensor:
+        return states
+
+    before = [vars(layer).get("forward") for layer in layers]
+    for layer in layers:
+        vars(layer)["forward"] = give
+    try:
+        yield
+    finally:
+        for layer, own in zip(layers, before, strict=True):
+            del vars(layer)["forward"]
+            vars(layer).update({"forward": own} if own else {})

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from kamerton.models.flat import NAME as FLAT
@@ -43,6 +44,9 @@ class Layout(Protocol):
 
     def pick(self, states: Tensor, items: Sequence[Encoded]) -> Tensor:
         """Pick the reads out of states that lie as this layout lays them: `[reads, hidden]`."""
+
+    def lay(self, states: Sequence[Tensor]) -> Tensor:
+        """Lay states of items, each `[tokens, hidden]`, as this layout lays them."""
 
 
 def outer_model(model: nn.Module) -> PreTrainedModel:
@@ -99,6 +103,10 @@ class Flat:
         places = [start + read for start, item in zip(_bounds(items), items, strict=False) for read in item.reads]
         return states[0, torch.tensor(places, device=states.device)]
 
+    def lay(self, states: Sequence[Tensor]) -> Tensor:
+        """Lay states one after the other: `[1, tokens, hidden]`."""
+        return torch.cat(list(states)).unsqueeze(0)
+
 
 @dataclass(frozen=True)
 class Padded:
@@ -129,6 +137,10 @@ class Padded:
         """Pick the reads out of `[items, longest, hidden]`."""
         return _pick_padded(states, items)
 
+    def lay(self, states: Sequence[Tensor]) -> Tensor:
+        """Lay states below each other: `[items, longest, hidden]`."""
+        return pad_sequence(list(states), batch_first=True)
+
 
 @dataclass(frozen=True)
 class Plain:
@@ -146,7 +158,8 @@ class Plain:
         logits = model(**padded_inputs(model, items)).logits
         if logits.dim() == 2:  # one output a sequence: the model itself chose where to read
             return logits
-        return self.pick(logits, items)
+        longest = max(len(item.tokens) for item in items)
+        return self.pick(logits[:, -longest:], items)  # a method may have put virtual tokens before the real ones
 
     def hidden(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
         """Give the last hidden state at every read: `[reads, hidden]`."""
@@ -155,6 +168,10 @@ class Plain:
     def pick(self, states: Tensor, items: Sequence[Encoded]) -> Tensor:
         """Pick the reads out of `[items, longest, hidden]`."""
         return _pick_padded(states, items)
+
+    def lay(self, states: Sequence[Tensor]) -> Tensor:
+        """Lay states below each other: `[items, longest, hidden]`."""
+        return pad_sequence(list(states), batch_first=True)
 
 
 def prove_layout(model: nn.Module, output: Callable[[Layout], Tensor]) -> Layout:

@@ -1,0 +1,109 @@
+"""The parts of a model, found by its structure and its gradients instead of a list of names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from transformers.utils import ModelOutput
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+TOKEN = 5
+"""Any token but padding, for a pass whose result does not matter."""
+
+
+def layer_stack(model: PreTrainedModel) -> nn.ModuleList:
+    """Find the list of layers that the head stands on: the longest one, in the decoder if there are two stacks."""
+    holder = model.get_decoder() if model.config.is_encoder_decoder else model.base_model
+    lists = [module for module in holder.modules() if isinstance(module, nn.ModuleList)]
+    return max(lists, key=len)
+
+
+def above(model: PreTrainedModel, layers: int) -> list[nn.Parameter]:
+    """List the weights of the last `layers` layers and of everything after them: final norm, pooler, heads.
+
+    They are those that still get a gradient once everything before is cut off.
+    """
+    stack = layer_stack(model)
+    first = len(stack) - layers
+    below = {id(parameter) for layer in stack[:first] for parameter in layer.parameters()}
+    weights = [parameter for parameter in model.parameters() if id(parameter) not in below]
+    training, wanted = model.training, [parameter.requires_grad for parameter in weights]
+    model.eval().requires_grad_(True)
+    with _cut_off(model, stack, first):
+        logits = model(**_one_token(model)).logits
+    gradients = torch.autograd.grad(logits.sum(), weights, allow_unused=True)
+    for parameter, before in zip(weights, wanted, strict=True):
+        parameter.requires_grad_(before)
+    model.train(training)
+    return [parameter for parameter, gradient in zip(weights, gradients, strict=True) if gradient is not None]
+
+
+def train_above(model: PreTrainedModel, layers: int, fresh: Sequence[str]) -> None:
+    """Let the last `layers` layers, all after them, and the modules without pretrained weights train, nothing else.
+
+    An output head that shares the embeddings' weights gets its own.
+    """
+    _untie(model)
+    chosen = above(model, layers)
+    chosen += [parameter for name in fresh for parameter in model.get_submodule(name).parameters()]
+    model.requires_grad_(False)
+    for parameter in chosen:
+        parameter.requires_grad_(True)
+
+
+def _untie(model: PreTrainedModel) -> None:
+    """Give the output head weights of its own, or training it would change frozen embeddings too."""
+    head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
+    if head is not None and head.weight is embeddings.weight:
+        head.weight = nn.Parameter(embeddings.weight.detach().clone())
+        model.config.tie_word_embeddings = False
+
+
+def _one_token(model: PreTrainedModel) -> dict[str, Tensor]:
+    ids = torch.tensor([[TOKEN]], device=model.device)
+    if model.config.is_encoder_decoder:
+        return {"input_ids": ids, "decoder_input_ids": ids}
+    return {"input_ids": ids}
+
+
+@contextmanager
+def _cut_off(model: PreTrainedModel, stack: nn.ModuleList, first: int) -> Iterator[None]:
+    """Let no gradient through what goes into the layer `first`, or into the head if there is none, nor into an encoder.
+
+    Layers take more than hidden states: T5's take the position bias that the first one computed.
+    """
+
+    def cut_output(_module: nn.Module, _args: Any, output: Any) -> Any:
+        return _detached(output)
+
+    def cut_input(_module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        return _detached(args), {name: _detached(value) for name, value in kwargs.items()}
+
+    hooks = [
+        stack[first].register_forward_pre_hook(cut_input, with_kwargs=True)
+        if first < len(stack)
+        else stack[-1].register_forward_hook(cut_output)
+    ]
+    if model.config.is_encoder_decoder:
+        hooks.append(model.get_encoder().register_forward_hook(cut_output))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _detached(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach()
+    if isinstance(value, tuple):
+        return tuple(_detached(part) for part in value)
+    if isinstance(value, ModelOutput):
+        return type(value)({name: _detached(part) for name, part in value.items()})
+    return value

@@ -1,0 +1,58 @@
+"""Last layers: the upper layers and what stands above them train; the lower ones are computed once and kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+
+from kamerton.contracts import Advice, ModelFacts
+from kamerton.methods._shared import epochs_for, full_rate
+from kamerton.methods._structure import layer_stack, train_above
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+BATCH = 16
+QUARTER = "the last quarter of the layers reaches 90% of what all reach (Lee et al. 2019, What Would Elsa Do?)"
+
+
+class LastLayers(BaseModel):
+    """Train the last layers, the final norm, the pooler and the head; run the layers below once over each row."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    layers: Annotated[int, Field(ge=1)] | None = Field(None, description=f"How many. If open, a quarter: {QUARTER}.")
+
+    @classmethod
+    def suitability(cls, facts: ModelFacts, rows: int) -> Advice:
+        """Suit whoever has little time: most layers are run once and never again."""
+        return Advice(0.5, f"several times faster than training all layers; {QUARTER}")
+
+    def advise(self, facts: ModelFacts, rows: int) -> Mapping[str, Advice]:
+        """Give the rates of full training, and at least some epochs: the kept states pay from the second one on."""
+        return {
+            "learning_rate": full_rate(facts),
+            "epochs": epochs_for(rows, BATCH, updates=300, least=3, most=10),
+            "batch_size": Advice(BATCH, "16 to 32 rows (Devlin et al. 2019, A.3)"),
+        }
+
+    def attach(self, model: PreTrainedModel, fresh: Sequence[str]) -> nn.Module:
+        """Freeze the embeddings and the lower layers.
+
+        Raises:
+            ValueError: the model has fewer layers.
+        """
+        depth = len(layer_stack(model))
+        layers = self.layers or math.ceil(depth / 4)
+        if layers > depth:
+            raise ValueError(f"cannot train the last {layers} layers, because the model has {depth}")
+        train_above(model, layers, fresh)
+        return model
+
+    def merge(self, model: nn.Module) -> PreTrainedModel:
+        """Return the model: nothing was added."""
+        return model

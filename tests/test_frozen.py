@@ -1,0 +1,178 @@
+"""Frozen layers are run once over each row, and nothing else changes: not a logit, not a gradient, not a bit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch.nn.functional import cross_entropy
+
+from kamerton.methods._structure import layer_stack, train_above
+from kamerton.models.frozen import FrozenLayers, Kept, keep_frozen_work
+from kamerton.models.layout import Padded, Plain, outer_model, prove_layout
+from kamerton.models.load import load_model, set_dropout
+from kamerton.records import Encoded
+
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+"""PEFT asks transformers by an old name."""
+
+ROWS = [Encoded(tuple(range(5, 5 + length)), (length - 2, length - 1), (1, 2)) for length in (9, 4, 6, 4)]
+OTHERS = [Encoded(tuple(range(50, 50 + length)), (0, 1), (2, 0)) for length in (3, 8)]
+CLASSES = {"encoder": "AutoModelForTokenClassification", "decoder": "AutoModelForCausalLM"}
+
+
+@pytest.fixture(params=CLASSES)
+def load(request):
+    """Load a fresh tiny model: an encoder that reads tokens, or a decoder."""
+    folder = request.getfixturevalue(f"{request.param}_folder")
+    config = {"num_labels": 3} if request.param == "encoder" else {}
+    return lambda: load_model(folder, CLASSES[request.param], config, seed=0)
+
+
+def trained_above(load, layers):
+    loaded = load()
+    train_above(loaded.model, layers, loaded.fresh)
+    return loaded.model
+
+
+def proven(model, rows=ROWS):
+    return prove_layout(model, lambda way: way.logits(model, rows))
+
+
+def count_calls(layer, calls):
+    return next(layer.children()).register_forward_hook(lambda *_: calls.append(1))
+
+
+def gradients(model, layout, rows):
+    model.zero_grad()
+    targets = torch.tensor([target for row in rows for target in row.targets])
+    cross_entropy(layout.logits(model, rows), targets).backward()
+    return torch.cat([p.grad.flatten() for p in model.parameters() if p.requires_grad])
+
+
+@pytest.mark.parametrize("layers", [0, 1])
+def test_the_logits_and_gradients_are_those_of_the_layout_below_also_for_rows_not_seen_before(load, layers):
+    model = trained_above(load, layers)
+    inner = proven(model)
+    frozen = keep_frozen_work(inner, model, ROWS)
+    assert isinstance(frozen, FrozenLayers)
+    for rows in (ROWS, OTHERS, [OTHERS[1], ROWS[0]]):
+        torch.testing.assert_close(frozen.logits(model, rows), inner.logits(model, rows), rtol=1e-5, atol=1e-6)
+        wanted, got = gradients(model, inner, rows), gradients(model, frozen, rows)
+        assert (got - wanted).norm() <= 1e-5 * wanted.norm()
+
+
+@pytest.mark.parametrize("inner", [Padded("asked for"), Plain()], ids=["padded", "plain"])
+@pytest.mark.parametrize("layers", [0, 1])
+def test_rows_may_be_padded(load, layers, inner):
+    model = trained_above(load, layers)
+    frozen = keep_frozen_work(inner, model, ROWS)
+    assert isinstance(frozen, FrozenLayers)
+    torch.testing.assert_close(frozen.logits(model, OTHERS), inner.logits(model, OTHERS), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("layers", [0, 1])
+def test_a_frozen_layer_runs_once_for_each_row(load, layers):
+    model = trained_above(load, layers)
+    frozen = keep_frozen_work(proven(model), model, ROWS, [ROWS[:2], ROWS[2:], OTHERS])
+    below, on_top = [], []
+    stack = layer_stack(model)
+    hooks = [count_calls(stack[0], below), count_calls(stack[-1], on_top)]
+    for rows in (ROWS, OTHERS, ROWS):
+        frozen.logits(model, rows)
+    for hook in hooks:
+        hook.remove()
+    assert (len(below), len(on_top)) == (0, 3 * layers)
+
+
+def test_what_is_kept_has_no_dropout_while_the_layers_above_have_theirs(load):
+    model = trained_above(load, 1)
+    set_dropout(model, 0.0)
+    set_dropout(layer_stack(model), 0.5)
+    frozen = keep_frozen_work(Padded("asked for"), model, ROWS)
+    model.train()
+    torch.manual_seed(0)
+    first, second = frozen.logits(model, ROWS), frozen.logits(model, ROWS)
+    assert not torch.allclose(first, second)
+    # the same pass, with the frozen part put to evaluation by hand
+    model.base_model.eval()
+    layer_stack(model)[-1].train()
+    torch.manual_seed(0)
+    torch.testing.assert_close(Padded("asked for").logits(model, ROWS), first, rtol=1e-5, atol=1e-6)
+
+
+def test_training_moves_the_layers_above_as_without_the_kept_states(load):
+    results = []
+    for keep in (False, True):
+        model = trained_above(load, 1)
+        layout = proven(model)
+        layout = keep_frozen_work(layout, model, ROWS) if keep else layout
+        optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3)
+        for _ in range(5):
+            gradients(model, layout, ROWS)
+            optimizer.step()
+        results.append(layout.logits(model, OTHERS))
+    torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-5)
+
+
+def test_only_what_fits_is_kept_and_the_rest_is_computed_again(load):
+    model = trained_above(load, 1)
+    inner, stack = proven(model), layer_stack(model)
+    budget = 10 * model.config.hidden_size * 4
+    small = FrozenLayers(inner, tuple(stack[:1]), 1, Kept(budget))
+    for rows in (ROWS, OTHERS, ROWS):
+        torch.testing.assert_close(small.logits(model, rows), inner.logits(model, rows), rtol=1e-5, atol=1e-6)
+    assert 0 < small.kept.bytes <= budget
+    assert list(small.kept.states) == [(ROWS[0].tokens, ())]
+
+
+def test_rows_of_the_same_tokens_read_elsewhere_do_not_share_features(load):
+    model = trained_above(load, 0)
+    inner = proven(model)
+    frozen = keep_frozen_work(inner, model, ROWS)
+    frozen.logits(model, ROWS)
+    moved = [replace(row, reads=(0, 1)) for row in ROWS]
+    torch.testing.assert_close(frozen.logits(model, moved), inner.logits(model, moved), rtol=1e-5, atol=1e-6)
+
+
+def test_the_same_passes_give_the_same_bits_whatever_was_asked_before(load):
+    states = []
+    for order in ([ROWS, OTHERS], [OTHERS, ROWS[:1]]):
+        model = trained_above(load, 1)
+        frozen = keep_frozen_work(proven(model), model, ROWS[:1], [[*ROWS, *OTHERS]])
+        for rows in order:
+            frozen.logits(model, rows)
+        states.append(frozen.kept.states)
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_adapters_in_the_last_layers_leave_the_lower_ones_frozen(decoder_folder):
+    model = load_model(decoder_folder, "AutoModelForCausalLM", {}, seed=0).model
+    config = LoraConfig(target_modules=["q_proj", "down_proj"], layers_to_transform=[1], init_lora_weights=False)
+    adapted = get_peft_model(model, config)
+    inner = proven(adapted)
+    frozen = keep_frozen_work(inner, adapted, ROWS)
+    assert isinstance(frozen, FrozenLayers)
+    assert (len(frozen.layers), frozen.above) == (1, 1)
+    torch.testing.assert_close(frozen.logits(adapted, OTHERS), inner.logits(adapted, OTHERS), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("trains", ["everything", "nothing", "the embeddings"])
+def test_without_a_frozen_bottom_or_without_training_nothing_is_kept(load, trains):
+    model = load().model
+    model.requires_grad_(trains == "everything")
+    if trains == "the embeddings":
+        model.get_input_embeddings().requires_grad_(True)
+    layout = proven(model)
+    assert keep_frozen_work(layout, model, ROWS) is layout
+
+
+def test_a_models_layers_are_as_they_were_after_a_pass(load):
+    model = trained_above(load, 1)
+    layer = layer_stack(outer_model(model))[0]
+    before = dict(vars(layer))
+    keep_frozen_work(proven(model), model, ROWS).logits(model, ROWS)
+    assert vars(layer) == before
