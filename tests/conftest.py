@@ -1,4 +1,4 @@
-"""What every test stands on: no network, two threads, and the tiny models."""
+"""What every test stands on: no network, one thread, and the tiny models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 
 import tiny_models
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # the models are tiny: a second thread would only wait for work, and burn time at it
 # The same examples every time, however busy the machine is.
 hypothesis.settings.register_profile("steady", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("steady")

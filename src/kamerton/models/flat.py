@@ -28,6 +28,7 @@ def flat_attention(
     is_causal: bool | None = None,
     cu_seq_lens_q: Tensor | None = None,
     softcap: float | None = None,
+    sliding_window: int | None = None,
     **_: object,  # the interface passes every model's own extras; what would change the result is named above
 ) -> tuple[Tensor, None]:
     """Attend within each sequence of a flat row.
@@ -43,6 +44,7 @@ def flat_attention(
         is_causal: overrules the module's own.
         cu_seq_lens_q: boundaries of the sequences, `[sequences + 1]`.
         softcap: must be None.
+        sliding_window: must be None: short rows would prove nothing about rows longer than the window.
 
     Returns:
         `[1, tokens, heads, width]`, and no weights.
@@ -50,8 +52,8 @@ def flat_attention(
     Raises:
         TypeError: the model needs what a flat row does not offer; the layout's proof then turns it down.
     """
-    if cu_seq_lens_q is None or attention_mask is not None or softcap is not None:
-        raise TypeError("flat attention takes boundaries and neither a mask nor a soft cap")
+    if cu_seq_lens_q is None or any(x is not None for x in (attention_mask, softcap, sliding_window)):
+        raise TypeError("flat attention takes boundaries and neither a mask nor a soft cap nor a window")
     causal = bool(module.is_causal) if is_causal is None else is_causal
     heads, width = query.shape[1], query.shape[3]
     grouped = key.shape[1] != heads

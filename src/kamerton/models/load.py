@@ -44,16 +44,19 @@ def load_tokenizer(facts: ModelFacts) -> PreTrainedTokenizerBase:
     """Load a tokenizer; one without a padding token pads with its end token, one without a template gets the plain one.
 
     Raises:
-        ModelError: the folder holds no tokenizer that can be read.
+        ModelError: the folder holds no tokenizer that can be read, or a decoder's has no end token.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(facts.folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
         remedy = "a model folder needs tokenizer.json and tokenizer_config.json"
         raise ModelError(Fault(f"the tokenizer cannot be read: {error}", facts.folder, remedy)) from error
+    if tokenizer.eos_token_id is None and facts.kind != "encoder":
+        rule = "the tokenizer has no end token, so the model could not be taught to stop"
+        raise ModelError(Fault(rule, facts.folder, "set eos_token in its tokenizer_config.json"))
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
-    if tokenizer.chat_template is None and tokenizer.eos_token is not None and facts.kind != "encoder":
+    if tokenizer.chat_template is None and facts.kind != "encoder":
         tokenizer.chat_template = PLAIN_TEMPLATE
     if tokenizer.model_max_length > NO_LIMIT:
         tokenizer.model_max_length = facts.context
@@ -83,7 +86,6 @@ def load_model(
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
-            attn_implementation="sdpa",
             output_loading_info=True,
             **config,
         )
