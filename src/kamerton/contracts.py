@@ -154,6 +154,10 @@ class Task(Protocol):
 class Method(Protocol):
     """One way to change a pretrained model. A frozen pydantic model of its own knobs."""
 
+    @property
+    def added_tokens(self) -> int:
+        """Positions of the model's context that it takes for itself before every row; rows are cut to what is left."""
+
     @classmethod
     def suitability(cls, facts: ModelFacts, rows: int) -> Advice:
         """Say how well this method suits a model and a number of training rows, 0 to 1, and why.

@@ -63,7 +63,9 @@ def settings(
     return {
         **decisions,
         "evaluate.metric": Decision(metric, "the first of the task's metrics for these rows"),
-        "evaluate.max_new_tokens": Decision(max(1, tokens), "99% of the training answers are shorter"),
+        "evaluate.max_new_tokens": Decision(
+            max(1, tokens), "99% of the training answers, with some room, up to a bound: writing is slow"
+        ),
     }
 
 

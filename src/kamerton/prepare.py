@@ -34,6 +34,8 @@ from kamerton.records import Encoded, Example, Finding, LedgerEntry, Split, Stag
 from kamerton.run import PARTS, Run
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "accelerate", "numpy", "scikit-learn")
+ROWS_READ, ROWS_WRITTEN = 512, 32
+"""Rows answered at once where a label is read off, and where an answer is written."""
 
 
 class Clock:
@@ -70,6 +72,12 @@ class Setup:
     def encode(self, examples: Sequence[Example]) -> list[Encoded]:
         """Encode examples as the tuned model gets them."""
         return self.form.encode(examples, self.tokenizer, self.max_tokens)
+
+    @property
+    def at_once(self) -> int:
+        """How many rows to answer between two reports of progress: few where answers are written."""
+        some = self.split.test[:ROWS_READ]
+        return ROWS_READ if len(self.form.watched(some)) == len(some) else ROWS_WRITTEN
 
     @property
     def samples(self) -> list[Encoded]:

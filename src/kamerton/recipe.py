@@ -92,7 +92,7 @@ class EvaluateSettings(Group):
     """Scoring and proof."""
 
     metric: str | None = Field(None, description="The metric that selects and decides; the task's first if not given.")
-    validations_per_epoch: Count = Field(2, description="How often the validation rows are scored.")
+    validations_per_epoch: Count = Field(1, description="How often the validation rows are scored.")
     shots: Annotated[int, Field(ge=0)] = Field(3, description="Solved examples in the few-shot prompt.")
     max_new_tokens: Count | None = Field(None, description="Longest generated answer.")
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = Field(0.95, description="Of every interval.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -12,11 +11,10 @@ from kamerton.data.recognise import value_at
 from kamerton.engines import saved_engine
 from kamerton.errors import DataError, Fault, RunError
 from kamerton.evaluate.compare import compare_runs
-from kamerton.evaluate.contend import answer
 from kamerton.evaluate.score import score
 from kamerton.forms.values import filled
 from kamerton.prepare import Setup, metric_names, open_setup
-from kamerton.records import Comparison, Contender, Example, Place, Prediction
+from kamerton.records import Answers, Comparison, Contender, Example, Place, Prediction
 from kamerton.run import Run
 
 AT_ONCE = 512
@@ -35,7 +33,7 @@ def score_on(run: Run, path: Path) -> Contender:
         bare = next(example for example in examples if not filled(example.gold))
         raise DataError(Fault("the row has no answer to score against", str(bare.place), "fill it, or use predict"))
     setup, settings = predictor.setup, predictor.setup.recipe.evaluate
-    tuned = answer("tuned model", "tuned", partial(setup.form.predict, predictor.engine, examples))
+    tuned = Answers("tuned model", "tuned", tuple(setup.form.predict(predictor.engine, examples)), 0.0)
     [contender] = score(
         examples,
         [tuned],

@@ -21,6 +21,8 @@ WATCHED = 8
 """Validation rows answered at each validation: writing costs a hundred times more than reading."""
 ROOM = 1.25
 """How much longer than the 99th percentile of the training answers a generated one may get."""
+LONGEST = 256
+"""Most tokens of a generated answer where the recipe does not say: each costs a pass through the whole model."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Dialogue:
         if self.choices:
             return 0
         lengths = sorted(len(ids) for ids in _ids(list(self.answers), tokenizer))
-        return math.ceil(ROOM * lengths[min(len(lengths) - 1, int(0.99 * len(lengths)))]) + 1
+        return min(LONGEST, math.ceil(ROOM * lengths[min(len(lengths) - 1, int(0.99 * len(lengths)))]) + 1)
 
     def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Tokenize prompt and answer apart, so that the prompt's tokens are those of serving.

@@ -1,16 +1,25 @@
-"""What several methods share: sizes of models, numbers of updates, and PEFT."""
+"""What several methods share: the knobs' base, sizes of models, published rates, numbers of updates."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict
 
 from kamerton.contracts import Advice, ModelFacts
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
 MOSBACH = "small data needs many updates (Mosbach et al. 2021, Zhang et al. 2021)"
+
+
+class Knobs(BaseModel):
+    """Base of every method: frozen knobs, no unknown names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @property
+    def added_tokens(self) -> int:
+        """Take no room in the model's context."""
+        return 0
 
 
 def body_parameters(facts: ModelFacts) -> int:
@@ -40,14 +49,20 @@ def full_rate(facts: ModelFacts) -> Advice:
     return Advice(5e-6, "full, language models from 7B: 5e-6 (Tülu 3)")
 
 
-def task_type(model: PreTrainedModel) -> str | None:
-    """Name PEFT's task for a transformers class; None for one that PEFT has no word for."""
-    endings = {
-        "ForCausalLM": "CAUSAL_LM",
-        "LMHeadModel": "CAUSAL_LM",
-        "ForConditionalGeneration": "SEQ_2_SEQ_LM",
-        "ForSequenceClassification": "SEQ_CLS",
-        "ForTokenClassification": "TOKEN_CLS",
-        "ForQuestionAnswering": "QUESTION_ANS",
-    }
-    return next((word for ending, word in endings.items() if type(model).__name__.endswith(ending)), None)
+def low_rank_rate(facts: ModelFacts) -> Advice:
+    """Give the published rate for low-rank updates, by kind and size of the model."""
+    size = body_parameters(facts)
+    if facts.kind == "encoder":
+        return Advice(5e-4, "low-rank updates, encoders: 4e-4 to 5e-4 (Hu et al. 2022, table 9)")
+    if size <= 3e9:
+        reason = "low-rank updates, language models of 0.1B to 3B: ten times the full rate"
+        return Advice(5e-4, f"{reason} (Schulman 2025, LoRA Without Regret)")
+    reason = "low-rank updates, language models from 7B: 1e-4 to 3e-4"
+    return Advice(2e-4, f"{reason} (Schulman 2025; Dettmers et al. 2023)")
+
+
+def adapter_epochs(facts: ModelFacts, rows: int, batch_size: int) -> Advice:
+    """Choose the epochs for methods that train few weights beside frozen ones."""
+    if facts.kind == "encoder":
+        return epochs_for(rows, batch_size, updates=300, least=5, most=20)
+    return epochs_for(rows, batch_size, updates=60, least=2, most=5)

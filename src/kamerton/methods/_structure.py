@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 from transformers.utils import ModelOutput
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+LINEAR = (nn.Linear, Conv1D)
 TOKEN = 5
 """Any token but padding, for a pass whose result does not matter."""
 
@@ -22,6 +24,56 @@ def layer_stack(model: PreTrainedModel) -> nn.ModuleList:
     holder = model.get_decoder() if model.config.is_encoder_decoder else model.base_model
     lists = [module for module in holder.modules() if isinstance(module, nn.ModuleList)]
     return max(lists, key=len)
+
+
+def linear_layers(model: PreTrainedModel, last: int | None = None) -> list[str]:
+    """Name the linear maps inside the layers: all of them, or those of the `last` layers below the head.
+
+    Embeddings, poolers and heads stand outside the layers and are left out.
+    """
+    if last is None:
+        lists = [module for module in model.base_model.modules() if isinstance(module, nn.ModuleList)]
+        inside = {id(module) for layers in lists for module in layers.modules()}
+    else:
+        inside = {id(module) for layer in list(layer_stack(model))[-last:] for module in layer.modules()}
+    return [name for name, module in model.named_modules() if isinstance(module, LINEAR) and id(module) in inside]
+
+
+def ending(names: Sequence[str], endings: Sequence[str]) -> list[str]:
+    """Keep the dotted names that end in one of `endings`, at a dot.
+
+    >>> ending(["layers.0.mlp.fc1", "layers.0.mlp.xfc1"], ["fc1"])
+    ['layers.0.mlp.fc1']
+    """
+    return [name for name in names if any(f".{name}".endswith(f".{end}") for end in endings)]
+
+
+def narrows(model: PreTrainedModel, name: str) -> bool:
+    """Say whether a linear map leads from wider inner states back to the hidden size: the feed-forward's last one."""
+    module, hidden = model.get_submodule(name), model.config.get_text_config().hidden_size
+    if isinstance(module, Conv1D):
+        return module.nf == hidden < module.nx
+    return isinstance(module, nn.Linear) and module.out_features == hidden < module.in_features
+
+
+def back_to_hidden(model: PreTrainedModel, count: int) -> list[str]:
+    """Name, in every layer, its last `count` linear maps that lead back to the hidden size.
+
+    In a transformer these are the feed-forward's last map and, before it, attention's output.
+    """
+    hidden = model.config.get_text_config().hidden_size
+    by_layer: dict[str, list[str]] = {}
+    for name in linear_layers(model):
+        module = model.get_submodule(name)
+        if (module.nf if isinstance(module, Conv1D) else module.out_features) == hidden:
+            by_layer.setdefault(_layer_of(name), []).append(name)
+    return [name for names in by_layer.values() for name in names[-count:]]
+
+
+def _layer_of(name: str) -> str:
+    """Give the part of a name up to its first number: `encoder.layer.3`."""
+    parts = name.split(".")
+    return ".".join(parts[: next(i for i, part in enumerate(parts) if part.isdigit()) + 1])
 
 
 def above(model: PreTrainedModel, layers: int) -> list[nn.Parameter]:
@@ -36,7 +88,7 @@ def above(model: PreTrainedModel, layers: int) -> list[nn.Parameter]:
     training, wanted = model.training, [parameter.requires_grad for parameter in weights]
     model.eval().requires_grad_(True)
     with _cut_off(model, stack, first):
-        logits = model(**_one_token(model)).logits
+        logits = model(**one_token(model)).logits
     gradients = torch.autograd.grad(logits.sum(), weights, allow_unused=True)
     for parameter, before in zip(weights, wanted, strict=True):
         parameter.requires_grad_(before)
@@ -65,7 +117,8 @@ def _untie(model: PreTrainedModel) -> None:
         model.config.tie_word_embeddings = False
 
 
-def _one_token(model: PreTrainedModel) -> dict[str, Tensor]:
+def one_token(model: PreTrainedModel) -> dict[str, Tensor]:
+    """Give the smallest input that the model takes."""
     ids = torch.tensor([[TOKEN]], device=model.device)
     if model.config.is_encoder_decoder:
         return {"input_ids": ids, "decoder_input_ids": ids}

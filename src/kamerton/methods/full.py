@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from kamerton.contracts import Advice, ModelFacts
-from kamerton.methods._shared import body_parameters, epochs_for, full_rate
+from kamerton.methods._shared import Knobs, body_parameters, epochs_for, full_rate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -17,10 +16,8 @@ if TYPE_CHECKING:
 BATCH = 16
 
 
-class Full(BaseModel):
+class Full(Knobs):
     """Train all weights of the model."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     @classmethod
     def suitability(cls, facts: ModelFacts, rows: int) -> Advice:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from kamerton.contracts import Advice, ModelFacts
-from kamerton.methods._shared import epochs_for
+from kamerton.methods._shared import Knobs, epochs_for
 from kamerton.methods._structure import train_above
 
 if TYPE_CHECKING:
@@ -18,10 +17,8 @@ if TYPE_CHECKING:
 BATCH = 32
 
 
-class Head(BaseModel):
+class Head(Knobs):
     """Train the final norm, the pooler and the head over frozen layers, whose output is computed once."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     @classmethod
     def suitability(cls, facts: ModelFacts, rows: int) -> Advice:

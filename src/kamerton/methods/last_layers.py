@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import nn
 
 from kamerton.contracts import Advice, ModelFacts
-from kamerton.methods._shared import epochs_for, full_rate
+from kamerton.methods._shared import Knobs, epochs_for, full_rate
 from kamerton.methods._structure import layer_stack, train_above
 
 if TYPE_CHECKING:
@@ -20,10 +20,8 @@ BATCH = 16
 QUARTER = "the last quarter of the layers reaches 90% of what all reach (Lee et al. 2019, What Would Elsa Do?)"
 
 
-class LastLayers(BaseModel):
+class LastLayers(Knobs):
     """Train the last layers, the final norm, the pooler and the head; run the layers below once over each row."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     layers: Annotated[int, Field(ge=1)] | None = Field(None, description=f"How many. If open, a quarter: {QUARTER}.")
 

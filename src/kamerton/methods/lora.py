@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from peft import LoraConfig, PeftModel, TaskType, get_peft_model
-from pydantic import BaseModel, ConfigDict, Field
+from peft import LoraConfig
+from pydantic import Field
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from kamerton.contracts import Advice, ModelFacts
-from kamerton.methods._shared import body_parameters, epochs_for, task_type
+from kamerton.methods._peft import adapt, merged, task_type
+from kamerton.methods._shared import Knobs, adapter_epochs, low_rank_rate
+from kamerton.methods._structure import ending, linear_layers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -18,10 +21,8 @@ if TYPE_CHECKING:
 BATCH = 16
 
 
-class Lora(BaseModel):
+class Lora(Knobs):
     """Train a low-rank pair beside every linear layer, and the new head if there is one."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     rank: Annotated[int, Field(ge=1)] = Field(16, description="Width of the pairs; matters little (Schulman 2025).")
     alpha: Annotated[float, Field(gt=0)] | None = Field(
@@ -29,6 +30,16 @@ class Lora(BaseModel):
     )
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="On the input of the pairs.")
     targets: tuple[str, ...] = Field((), description="Names of the layers to adapt; all linear ones if empty.")
+    layers: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Adapt only the last so many layers; the ones below are run once over each row."
+    )
+    rslora: bool = Field(False, description="Scale by alpha/sqrt(rank), for high ranks (Kalajdzievski 2023).")
+    dora: bool = Field(False, description="Train the length of each row of weights apart (Liu et al. 2024); slower.")
+    init: Literal["default", "gaussian", "orthogonal", "olora", "pissa"] = Field(
+        "default",
+        description="First values of the pairs. pissa and olora begin with the matrix's main directions "
+        "(Meng et al. 2024, Büyükakyüz 2024), which are computed anew whenever the adapter is loaded.",
+    )
 
     @classmethod
     def suitability(cls, facts: ModelFacts, rows: int) -> Advice:
@@ -39,43 +50,34 @@ class Lora(BaseModel):
 
     def advise(self, facts: ModelFacts, rows: int) -> Mapping[str, Advice]:
         """Give ten times the full rate, as the published sweeps found."""
-        encoder = facts.kind == "encoder"
         return {
-            "learning_rate": _rate(facts),
-            "epochs": epochs_for(rows, BATCH, updates=300, least=5, most=20) if encoder else _epochs(rows),
+            "learning_rate": low_rank_rate(facts),
+            "epochs": adapter_epochs(facts, rows, BATCH),
             "batch_size": Advice(BATCH, "LoRA loses more than full training at batches over 32 (Schulman 2025)"),
         }
 
     def attach(self, model: PreTrainedModel, fresh: Sequence[str]) -> nn.Module:
-        """Insert the pairs in every linear layer but the head."""
-        word = task_type(model)
+        """Insert the pairs in every linear map of the layers.
+
+        Raises:
+            ModelError: the model has no layer of a name in `targets`.
+        """
+        inside = linear_layers(model, self.layers)
+        named = ending(inside, self.targets) if self.targets else inside
         config = LoraConfig(
             r=self.rank,
             lora_alpha=self.alpha or 2 * self.rank,
             lora_dropout=self.dropout,
-            target_modules=list(self.targets) or "all-linear",
-            task_type=TaskType(word) if word else None,
+            target_modules=named or list(self.targets),
+            fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
+            use_rslora=self.rslora,
+            use_dora=self.dora,
+            init_lora_weights=True if self.init == "default" else self.init,
+            task_type=task_type(model),
             modules_to_save=list(fresh) or None,
         )
-        return get_peft_model(model, config)
+        return adapt(model, config)
 
     def merge(self, model: nn.Module) -> PreTrainedModel:
         """Add the product of each pair to its matrix."""
-        if not isinstance(model, PeftModel):
-            raise ValueError("cannot merge, because the model carries no adapter")
-        return model.merge_and_unload()
-
-
-def _rate(facts: ModelFacts) -> Advice:
-    size = body_parameters(facts)
-    if facts.kind == "encoder":
-        return Advice(5e-4, "lora, encoders: 4e-4 to 5e-4 (Hu et al. 2022, table 9)")
-    if size <= 3e9:
-        return Advice(
-            5e-4, "lora, language models of 0.1B to 3B: ten times the full rate (Schulman 2025, LoRA Without Regret)"
-        )
-    return Advice(2e-4, "lora, language models from 7B: 1e-4 to 3e-4 (Schulman 2025; Dettmers et al. 2023)")
-
-
-def _epochs(rows: int) -> Advice:
-    return epochs_for(rows, BATCH, updates=60, least=2, most=5)
+        return merged(model)

@@ -1,0 +1,67 @@
+"""Methods on the PEFT library: put on, proven to run, and merged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from peft import PeftConfig, PeftModel, TaskType, get_peft_model
+from torch import nn
+
+from kamerton.errors import Fault, ModelError
+from kamerton.methods._structure import one_token
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+REFUSALS = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RuntimeError, IndexError)
+"""How PEFT says that a model and a configuration do not fit."""
+
+ENDINGS = {
+    "ForCausalLM": TaskType.CAUSAL_LM,
+    "LMHeadModel": TaskType.CAUSAL_LM,
+    "ForConditionalGeneration": TaskType.SEQ_2_SEQ_LM,
+    "ForSequenceClassification": TaskType.SEQ_CLS,
+    "ForTokenClassification": TaskType.TOKEN_CLS,
+    "ForQuestionAnswering": TaskType.QUESTION_ANS,
+}
+
+
+def task_type(model: PreTrainedModel) -> TaskType | None:
+    """Name PEFT's task for a transformers class; None for one that PEFT has no word for."""
+    return next((word for ending, word in ENDINGS.items() if type(model).__name__.endswith(ending)), None)
+
+
+def adapt(model: PreTrainedModel, config: PeftConfig) -> PeftModel:
+    """Put a PEFT configuration on a model, and run one token through it.
+
+    Raises:
+        ModelError: the two do not fit, with PEFT's reason.
+    """
+    inputs = one_token(model)
+    try:
+        adapted = get_peft_model(model, config)
+        adapted.eval()
+        with torch.no_grad():
+            adapted(**inputs, attention_mask=torch.ones_like(inputs["input_ids"]))
+    except REFUSALS as error:
+        rule = f"{type(config).__name__} does not fit {type(model).__name__}: {error}"
+        raise ModelError(Fault(rule, model.name_or_path, "choose another method, or change its knobs")) from error
+    adapted.train()
+    return adapted
+
+
+def merged(model: nn.Module) -> PreTrainedModel:
+    """Fold an adapter into the weights that it stands beside.
+
+    Raises:
+        ValueError: it cannot be folded, with the reason.
+    """
+    if not isinstance(model, PeftModel):
+        raise ValueError("cannot merge, because the model carries no adapter")
+    if model.active_peft_config.is_prompt_learning:
+        raise ValueError("cannot merge, because virtual tokens are inputs of the model and no change of its weights")
+    try:
+        return model.merge_and_unload()
+    except REFUSALS as error:
+        raise ValueError(f"cannot merge, because {error}") from error

@@ -1,0 +1,41 @@
+"""What methods with virtual tokens share: trained vectors that stand before every row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from transformers import AutoTokenizer
+
+from kamerton.methods._shared import Knobs
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class VirtualTokens(Knobs):
+    """Base of the methods that put trained vectors before every row."""
+
+    tokens: Annotated[int, Field(ge=1, le=1024)] = Field(
+        20, description="How many virtual tokens; 20 to 100 (Lester et al. 2021)."
+    )
+
+    @property
+    def added_tokens(self) -> int:
+        """Take a position of the context for each virtual token."""
+        return self.tokens
+
+
+def real_tokens(model: PreTrainedModel, text: str | None, count: int) -> Tensor:
+    """Give tokens to begin from: those of a text, repeated or cut to `count`; random ones of the vocabulary without it.
+
+    Returns:
+        `[1, count]`.
+    """
+    if text is None:
+        return torch.randint(0, model.config.get_text_config().vocab_size, (1, count), device=model.device)
+    tokenizer = AutoTokenizer.from_pretrained(model.name_or_path, local_files_only=True, trust_remote_code=False)
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return torch.tensor([(ids * count)[:count]], device=model.device)

@@ -1,0 +1,98 @@
+"""Any other configuration of the PEFT library, by its class name and its own knobs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+import peft
+from pydantic import ConfigDict, Field, model_validator
+from torch import nn
+
+from kamerton.contracts import Advice, ModelFacts
+from kamerton.errors import Fault, ModelError, nearest
+from kamerton.methods._peft import REFUSALS, adapt, merged, task_type
+from kamerton.methods._shared import Knobs, adapter_epochs, low_rank_rate
+from kamerton.methods._structure import linear_layers
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from transformers import PreTrainedModel
+
+BATCH = 16
+CONFIGS: Mapping[str, type[peft.PeftConfig]] = {
+    name: value
+    for name, value in vars(peft).items()
+    if inspect.isclass(value) and issubclass(value, peft.PeftConfig) and value is not peft.PeftConfig
+}
+
+
+class Peft(Knobs):
+    """Train what a configuration of PEFT adds; its own fields are knobs beside `config`."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    config: str = Field("LoKrConfig", description="Class name in PEFT: `LoHaConfig`, `OFTConfig`, `VeraConfig`, ...")
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Self:
+        if self.config not in CONFIGS:
+            raise ValueError(f"PEFT has no configuration '{self.config}'; {nearest(self.config, CONFIGS)}")
+        unknown = [name for name in self.knobs if name not in self._fields]
+        if unknown:
+            told = "; ".join(f"{self.config} has no '{name}': {nearest(name, self._fields)}" for name in unknown)
+            raise ValueError(told)
+        return self
+
+    @property
+    def knobs(self) -> dict[str, Any]:
+        """The configuration's own settings."""
+        return dict(self.model_extra or {})
+
+    @property
+    def added_tokens(self) -> int:
+        """Take what the configuration's virtual tokens take."""
+        return int(self.knobs.get("num_virtual_tokens") or 0)
+
+    @classmethod
+    def suitability(cls, facts: ModelFacts, rows: int) -> Advice:
+        """Suit those who know what they want."""
+        return Advice(0.0, "for a configuration that you choose yourself")
+
+    def advise(self, facts: ModelFacts, rows: int) -> Mapping[str, Advice]:
+        """Give the defaults of low-rank updates: most of PEFT's methods are kin to them."""
+        return {
+            "learning_rate": low_rank_rate(facts),
+            "epochs": adapter_epochs(facts, rows, BATCH),
+            "batch_size": Advice(BATCH, "as for low-rank updates (Schulman 2025)"),
+        }
+
+    def attach(self, model: PreTrainedModel, fresh: Sequence[str]) -> nn.Module:
+        """Put the configuration on, on every linear map of the layers if it names no targets.
+
+        Raises:
+            ModelError: the configuration does not fit the model, or wants what Kamerton does not give it.
+        """
+        ours = {
+            "task_type": task_type(model),
+            "modules_to_save": list(fresh) or None,
+            "target_modules": linear_layers(model),
+        }
+        given = {name: value for name, value in ours.items() if name in self._fields} | self.knobs
+        try:
+            config = CONFIGS[self.config](**given)
+        except REFUSALS as error:
+            remedy = f"change the knobs of {self.config}, or choose another one"
+            raise ModelError(Fault(f"{self.config} cannot be made: {error}", model.name_or_path, remedy)) from error
+        return adapt(model, config)
+
+    def merge(self, model: nn.Module) -> PreTrainedModel:
+        """Merge if PEFT can."""
+        return merged(model)
+
+    @property
+    def _fields(self) -> list[str]:
+        return [field.name for field in fields(CONFIGS[self.config])]

@@ -1,0 +1,75 @@
+"""Prefix tuning: every layer attends to trained keys and values (Li and Liang 2021; Liu et al. 2022), on PEFT."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from peft import PeftModel, PrefixTuningConfig, TaskType
+from peft.tuners.cartridge.utils import initialize_kv_prefix_from_past_key_values
+from pydantic import Field
+from torch import nn
+
+from kamerton.contracts import Advice, ModelFacts
+from kamerton.methods._peft import adapt, merged, task_type
+from kamerton.methods._shared import epochs_for
+from kamerton.methods._virtual import VirtualTokens, real_tokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+BATCH = 16
+
+
+class PrefixTuning(VirtualTokens):
+    """Train keys and values before every row in every layer, and the new head if there is one."""
+
+    text: str | None = Field(
+        None,
+        min_length=1,
+        description="What a language model's prefix says at first: its real keys and values are taken. Random words "
+        "of the vocabulary if open. Models with an encoder begin with zeros.",
+    )
+
+    @classmethod
+    def suitability(cls, facts: ModelFacts, rows: int) -> Advice:
+        """Suit those who want one base with many tasks in one batch."""
+        return Advice(0.2, "above prompt tuning, below LoRA (41.6 against 47.8 in PEFT's method comparison)")
+
+    def advise(self, facts: ModelFacts, rows: int) -> Mapping[str, Advice]:
+        """Give the rate of P-tuning v2, and many updates."""
+        return {
+            "learning_rate": Advice(5e-3, "prefixes: 5e-3 (P-tuning v2, Liu et al. 2022); 1e-3 to 1e-2"),
+            "epochs": epochs_for(rows, BATCH, updates=600, least=5, most=20),
+            "batch_size": Advice(BATCH, "16 to 32 rows (P-tuning v2, Liu et al. 2022)"),
+        }
+
+    def attach(self, model: PreTrainedModel, fresh: Sequence[str]) -> nn.Module:
+        """Put the prefix into the cache of every layer: a real one's for a language model, zeros for others.
+
+        Raises:
+            ModelError: the model's layers take no earlier keys and values.
+        """
+        word = task_type(model)
+        config = PrefixTuningConfig(
+            num_virtual_tokens=self.tokens, init_weights="zero", task_type=word, modules_to_save=list(fresh) or None
+        )
+        adapted = adapt(model, config)
+        if word == TaskType.CAUSAL_LM:
+            self._begin_from_real_states(model, adapted)
+        return adapted
+
+    def merge(self, model: nn.Module) -> PreTrainedModel:
+        """Refuse: the prefix is an input."""
+        return merged(model)
+
+    def _begin_from_real_states(self, model: PreTrainedModel, adapted: PeftModel) -> None:
+        """Take the keys and values of real tokens: 41.6% against 18.6% from random ones in PEFT's comparison."""
+        training = model.training
+        model.eval()
+        with torch.no_grad():
+            cache = model(real_tokens(model, self.text, self.tokens), use_cache=True).past_key_values
+        model.train(training)
+        states = tuple((layer.keys, layer.values) for layer in cache.layers)
+        initialize_kv_prefix_from_past_key_values(adapted, past_key_values=states)
