@@ -94,12 +94,10 @@ def train(job: Job) -> Iterator[Event]:
                 break
             standing.step += 1
             yield stepped
-            due = interrupts.requested or time.monotonic() - saved_at > SAVE_SECONDS
             if plan.validates_after(standing.step, job.validations_per_epoch):
-                validated = _validate(job, plan, standing)
-                yield validated
-                due = due or validated.best
-            if due:
+                yield _validate(job, plan, standing)
+            best = standing.best_step == standing.step
+            if best or interrupts.requested or time.monotonic() - saved_at > SAVE_SECONDS:
                 yield _save(job, optimizer, standing)
                 saved_at = time.monotonic()
             if interrupts.requested:
