@@ -28,8 +28,8 @@ ROWS = (
     ("forms", "tasks", "methods", "metrics", "audits"),
     ("models",),
     ("data", "train", "evaluate", "report", "deliver"),
-    ("plan", "prepare", "engines", "tune", "use"),
-    ("cli", "__init__", "__main__"),
+    ("begin", "plan", "prepare", "engines", "tune", "use"),
+    ("api", "cli", "__init__", "__main__"),
 )
 """What imports what: each part imports only from the rows above it in this table, and from itself."""
 ROW = {part: number for number, parts in enumerate(ROWS) for part in parts}

@@ -1,3 +1,13 @@
-"""Kamerton: fine-tune a pretrained language model on a narrow task, and prove whether it helped."""
+"""Kamerton: fine-tune a pretrained language model on a narrow task, and prove whether it helped.
 
+import kamerton
+
+run = kamerton.tune("reviews.csv", method="lora")
+run.verdict.decision, run.verdict.reason
+run.predict(["A fine film."])
+"""
+
+from kamerton.api import TunedRun, tune
+
+__all__ = ["TunedRun", "__version__", "tune"]
 __version__ = "0.1.0"

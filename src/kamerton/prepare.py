@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import platform
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
+from importlib.metadata import requires, version
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,6 @@ from kamerton.recipe import Decision, Recipe
 from kamerton.records import Encoded, Example, Finding, LedgerEntry, Split, Stage
 from kamerton.run import PARTS, Run
 
-LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "accelerate", "numpy", "scikit-learn")
 ROWS_READ, ROWS_WRITTEN = 512, 32
 """Rows answered at once where a label is read off, and where an answer is written."""
 
@@ -156,8 +156,9 @@ def fit(understood: Understood) -> Fitted:
         raise DataError(Fault(f"column '{column}' is empty in every row", recipe.data.path, "fill in the answers"))
     form = understood.task.form(facts.kind, answered)
     tokenizer = load_tokenizer(facts)
-    recipe = recipe.decide({"model.max_tokens": Decision(facts.context, f"all that {name} takes")})
-    max_tokens = min(facts.context, recipe.model.max_tokens or facts.context)
+    room = facts.context - (make_method(recipe).added_tokens if recipe.method.name else 0)
+    recipe = recipe.decide({"model.max_tokens": Decision(room, f"all that {name} takes")})
+    max_tokens = min(room, recipe.model.max_tokens or room)
     encoded = form.encode(understood.examples, tokenizer, max_tokens)
     return Fitted(recipe, facts, tokenizer, form, encoded, max_tokens)
 
@@ -248,11 +249,17 @@ def _environment(recipe: Recipe, facts: ModelFacts) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processors": torch.get_num_threads(),
-        "libraries": {name: version(name) for name in LIBRARIES},
+        "libraries": {name: version(name) for name in _requirements()},
         "data": {"path": recipe.data.path, "sha256": sha256_of(Path(recipe.data.path))},
         "model": {"name": facts.name, "fingerprint": facts.fingerprint, "parameters": facts.parameters},
         "seed": recipe.seed,
     }
+
+
+def _requirements() -> list[str]:
+    """Name the packages that Kamerton needs; those of extras are left out."""
+    lines = [line for line in requires("kamerton") or [] if "extra ==" not in line]
+    return [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in lines]
 
 
 def _read_message(understood: Understood) -> str:

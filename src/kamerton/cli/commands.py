@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json as json_library
 import sys
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,22 +11,20 @@ from typing import Any
 
 from rich.console import Console
 
+from kamerton.begin import new_run
 from kamerton.data.gate import look
 from kamerton.errors import Fault, RunError
 from kamerton.models.fetch import get
 from kamerton.models.locate import Installed, installed, to_fetch
 from kamerton.prepare import audit as audit_examples
 from kamerton.prepare import choose_base, fit, understand
-from kamerton.recipe import Recipe, parse_assignment, resolve
+from kamerton.recipe import parse_assignment, resolve
 from kamerton.records import Prediction
 from kamerton.report.html import write_report
 from kamerton.report.terminal import Screen
 from kamerton.run import Run
 from kamerton.tune import Told, story
 from kamerton.use import Predictor, compare_all, score_on
-
-RECIPES = (".yaml", ".yml")
-RUNS = Path("runs")
 
 
 def tune(
@@ -40,9 +37,7 @@ def tune(
 ) -> bool:
     """Make a run and tell its story; say whether the demanded verdict was met."""
     settings = {**flags, **dict(parse_assignment(text) for text in assignments)}
-    written = data if data.suffix in RECIPES else None
-    recipe = resolve(written, settings if written else {"data.path": str(data), **settings})
-    run = Run.create(out or _free_folder(recipe), recipe)
+    run = new_run(data, out, settings)
     _tell(run, story(run), json)
     return _met(run, require)
 
@@ -167,12 +162,6 @@ def _met(run: Run, require: str | None) -> bool:
     """Say whether the verdict is what was demanded."""
     decision = run.result["verdict"]["decision"]
     return require is None or decision == require or (require == "not-worse" and decision != "do not ship")
-
-
-def _free_folder(recipe: Recipe) -> Path:
-    """Name a new folder under runs/ after the data and the time."""
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    return RUNS / f"{Path(recipe.data.path).stem}-{stamp}"
 
 
 def _predictions(predictor: Predictor, source: str) -> Iterable[Prediction]:

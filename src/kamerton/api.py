@@ -1,0 +1,73 @@
+"""Kamerton from Python: `tune` a data file, then ask the run. Nothing heavy is imported before it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from kamerton import plugins
+
+
+class TunedRun:
+    """A finished run: its verdict, its result, and its model."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._run: Any = plugins.load("kamerton.run:Run")(path)
+
+    @property
+    def path(self) -> Path:
+        """The run's folder."""
+        folder: Path = self._run.path
+        return folder
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """All of `result.json`."""
+        result: dict[str, Any] = self._run.result
+        return result
+
+    @property
+    def verdict(self) -> Any:
+        """The judgement: a `kamerton.records.Verdict`."""
+        return plugins.load("kamerton.records:Verdict")(**self.result["verdict"])
+
+    @cached_property
+    def _predictor(self) -> Any:
+        return plugins.load("kamerton.use:Predictor")(self._run)
+
+    def predict(self, rows: Sequence[str | Mapping[str, object]]) -> list[Any]:
+        """Answer texts, or mappings by role; gives `kamerton.records.Prediction`s. The model is loaded once."""
+        predictions: list[Any] = self._predictor.predict(rows)
+        return predictions
+
+
+def tune(
+    data: str | Path,
+    *,
+    task: str | None = None,
+    model: str | None = None,
+    method: str | None = None,
+    out: str | Path | None = None,
+    settings: Mapping[str, object] | None = None,
+) -> TunedRun:
+    """Tune a model on a data file, judge it, and give the finished run.
+
+    Args:
+        data: CSV, TSV, JSON, JSONL or Parquet; or a recipe (YAML).
+        task: the kind of job, if the columns do not tell.
+        model: a known name, a folder, or a Hugging Face id.
+        method: how the model is changed.
+        out: the run's folder; a new one under `runs/` if not given.
+        settings: any other setting by its dotted path: `{"train.epochs": 5}`.
+
+    Raises:
+        KamertonError: something the user can mend.
+    """
+    flags = {"data.task": task, "model.name": model, "method.name": method, **(settings or {})}
+    given = {path: value for path, value in flags.items() if value is not None}
+    run = plugins.load("kamerton.begin:new_run")(Path(data), Path(out) if out else None, given)
+    for _ in plugins.load("kamerton.tune:story")(run):
+        pass
+    return TunedRun(run.path)

@@ -1,0 +1,37 @@
+"""Begin a run: resolve the recipe and make the folder, before anything slow."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from kamerton.recipe import Recipe, resolve
+from kamerton.run import Run
+
+RECIPES = (".yaml", ".yml")
+RUNS = Path("runs")
+
+
+def new_run(data: Path, out: Path | None, settings: Mapping[str, object]) -> Run:
+    """Make a run's folder with its recipe.
+
+    Args:
+        data: a data file, or a recipe that names one.
+        out: the folder; a new one under `runs/` if not given.
+        settings: by dotted path; they overrule a recipe's.
+
+    Raises:
+        RecipeError: a setting is wrong; all faults at once.
+        RunError: the folder already holds a run.
+    """
+    written = data if data.suffix in RECIPES else None
+    recipe = resolve(written, settings if written else {"data.path": str(data), **settings})
+    return Run.create(out or _free_folder(recipe), recipe)
+
+
+def _free_folder(recipe: Recipe) -> Path:
+    """Name a new folder under `runs/` after the data and the time."""
+    stem = f"{Path(recipe.data.path).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    names = (stem, *(f"{stem}-{number}" for number in range(2, 100)))
+    return next(RUNS / name for name in names if not (RUNS / name).exists())
