@@ -69,6 +69,8 @@ def train(job: Job) -> Iterator[Event]:
         RunError: the checkpoint belongs to other data, another model or another recipe.
         KeyboardInterrupt: a stop was asked for; a checkpoint was written first.
     """
+    if not _trainable(job.model):
+        raise TrainingError(Fault("the method leaves no weight to train", remedy="choose another method or its knobs"))
     plan = UpdatePlan(len(job.rows), job.settings.batch_size or 1, job.settings.epochs or 1, job.seed)
     accelerator = Accelerator()
     optimizer = make_optimizer(job.model, job.settings)
@@ -166,8 +168,6 @@ def _save(job: Job, optimizer: torch.optim.Optimizer, standing: Standing) -> Sav
 
 def _resume(job: Job, optimizer: torch.optim.Optimizer) -> Standing:
     """Put weights, optimizer and random state back as the latest checkpoint holds them."""
-    if not _trainable(job.model):
-        raise TrainingError(Fault("the method leaves no weight to train", remedy="choose another method or its knobs"))
     checkpoint = latest_checkpoint(job.checkpoints, job.identity)
     if checkpoint is None:
         return Standing()
