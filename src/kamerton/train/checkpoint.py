@@ -1,12 +1,15 @@
 """Checkpoints that are whole or not there, and that say what they belong to.
 
-A checkpoint is written into a temporary folder, each file synced, its manifest (sha256 of every file)
-last, and then renamed: a folder named `step-000100` with a manifest that verifies is complete. Pruning
-deletes the manifest first. Weights are safetensors, everything else is JSON; nothing is ever pickled.
+A checkpoint is written into a temporary folder, each file synced, its manifest (sha256 of every file,
+and of itself) last, and then renamed: a folder named `step-000100` with a manifest that verifies is
+complete. Pruning deletes the manifest first. Weights are safetensors, everything else is JSON; nothing
+is ever pickled.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -57,7 +60,7 @@ def folder_of(root: Path, step: int) -> Path:
 def save_checkpoint(
     root: Path, standing: Standing, tensors: Mapping[str, Mapping[str, Tensor]], identity: Mapping[str, str]
 ) -> None:
-    """Write a checkpoint, then prune the ones that are neither best nor among the latest.
+    """Write a checkpoint, then prune the ones that are neither among the latest nor best to one of these.
 
     Args:
         root: the run's folder of checkpoints.
@@ -75,21 +78,21 @@ def save_checkpoint(
         _write_tensors(temporary / f"{name}.safetensors", group)
     files = {path.name: {"sha256": sha256_of(path), "size": path.stat().st_size} for path in temporary.iterdir()}
     manifest = {"schema": 1, "standing": asdict(standing), "identity": dict(identity), "files": files}
-    write_json(temporary / MANIFEST, manifest)
+    write_json(temporary / MANIFEST, {**manifest, "seal": _seal(manifest)})
     temporary.replace(target)
     sync_folder(root)
-    _prune(root, standing.best_step)
+    _prune(root)
 
 
 def latest_checkpoint(root: Path, identity: Mapping[str, str]) -> Checkpoint | None:
-    """Find the latest checkpoint that is complete and unharmed; None if there is none.
+    """Find the latest checkpoint that is complete and unharmed, as is the best one it names; None if there is none.
 
     Raises:
         RunError: it was made from other data, another model, or another recipe.
     """
     for folder in reversed(_folders(root)):
         manifest = _verified(folder)
-        if manifest is None:
+        if manifest is None or not _has_best(root, manifest):
             continue
         changed = [key for key, value in identity.items() if manifest["identity"].get(key) != value]
         if changed:
@@ -107,24 +110,45 @@ def best_checkpoint(root: Path, standing: Standing) -> Checkpoint:
     """
     folder = folder_of(root, standing.best_step)
     if _verified(folder) is None:
-        remedy = "start a new run with `kamerton tune`"
+        remedy = "`kamerton resume` goes on from the checkpoint before it"
         raise RunError(Fault("the best checkpoint is missing or damaged", str(folder), remedy))
     return Checkpoint(folder, standing)
 
 
 def _verified(folder: Path) -> dict[str, Any] | None:
-    """Read a checkpoint's manifest if every file is what it says."""
-    if not (folder / MANIFEST).is_file():
-        return None
-    try:
-        manifest: dict[str, Any] = read_json(folder / MANIFEST)
-    except ValueError:
+    """Read a checkpoint's manifest if it and every file are what it says."""
+    manifest = _manifest(folder)
+    if manifest is None:
         return None
     for name, facts in manifest["files"].items():
         path = folder / name
         if not path.is_file() or path.stat().st_size != facts["size"] or sha256_of(path) != facts["sha256"]:
             return None
     return manifest
+
+
+def _manifest(folder: Path) -> dict[str, Any] | None:
+    """Read a manifest if its seal is whole."""
+    if not (folder / MANIFEST).is_file():
+        return None
+    try:
+        manifest = read_json(folder / MANIFEST)
+    except ValueError:
+        return None
+    if not isinstance(manifest, dict) or manifest.pop("seal", None) != _seal(manifest):
+        return None
+    return manifest
+
+
+def _seal(manifest: Mapping[str, Any]) -> str:
+    """Hash a manifest's values, however they are written."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def _has_best(root: Path, manifest: Mapping[str, Any]) -> bool:
+    """Say whether the best checkpoint that one names is there, if it names one."""
+    standing = Standing(**manifest["standing"])
+    return standing.best_score is None or _verified(folder_of(root, standing.best_step)) is not None
 
 
 def _write_tensors(path: Path, group: Mapping[str, Tensor]) -> None:
@@ -134,12 +158,16 @@ def _write_tensors(path: Path, group: Mapping[str, Tensor]) -> None:
 
 
 def _folders(root: Path) -> list[Path]:
-    return sorted(root.glob("step-*"))
+    """List the checkpoints, the earliest first."""
+    return sorted(root.glob("step-*"), key=lambda folder: int(folder.name.removeprefix("step-")))
 
 
-def _prune(root: Path, best_step: int) -> None:
-    keep = {folder_of(root, best_step), *_folders(root)[-KEPT:]}
-    for folder in _folders(root):
+def _prune(root: Path) -> None:
+    """Keep the latest ones and what is best to them; remove the rest, and what a kill left half written."""
+    latest = _folders(root)[-KEPT:]
+    standings = [manifest["standing"] for folder in latest if (manifest := _manifest(folder))]
+    keep = {*latest, *(folder_of(root, standing["best_step"]) for standing in standings)}
+    for folder in [*_folders(root), *root.glob(".step-*.tmp")]:
         if folder not in keep:
             _remove(folder)
 

@@ -1,0 +1,145 @@
+"""Real processes that start in milliseconds: one has imported everything, and forks each of the others.
+
+A forked child has its own streams, its own folder and its own process group, so that it can be killed
+together with whatever it started.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+IMPORTED = ("kamerton.cli.commands", "peft", "scipy.stats", "sklearn.linear_model", "matplotlib.pyplot")
+"""What the children need and what takes long to import."""
+ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a child ended, and what it wrote."""
+
+    status: int
+    """Its exit status; minus the signal's number if it was killed."""
+    out: str
+    err: str
+
+    @property
+    def said(self) -> str:
+        """Both streams, for the message of a failed test."""
+        return f"status {self.status}\n{self.out}\n{self.err}"
+
+
+@dataclass(frozen=True)
+class Child:
+    """A child at work."""
+
+    nursery: Nursery
+    pid: int
+    out: Path
+    err: Path
+
+    def kill(self, number: int = signal.SIGKILL, *, group: bool = True) -> None:
+        """Send a signal to the child, and to all that it started."""
+        (os.killpg if group else os.kill)(self.pid, number)
+
+    def wait(self) -> Ended:
+        """Wait for its end."""
+        status = os.waitstatus_to_exitcode(self.nursery.ask({"wait": self.pid}))
+        return Ended(status, self.out.read_text("utf-8"), self.err.read_text("utf-8"))
+
+
+class Nursery:
+    """The process that forks."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.count = 0
+        self.process = subprocess.Popen(
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **ENVIRONMENT},
+        )
+
+    def ask(self, request: dict[str, Any]) -> int:
+        """Send a request and take its answer."""
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def start(self, function: str, *arguments: object, cwd: Path, stdin: str = "") -> Child:
+        """Start `module:function` in a new process."""
+        self.count += 1
+        paths = {name: self.folder / f"{self.count}.{name}" for name in ("stdin", "out", "err")}
+        paths["stdin"].write_text(stdin, encoding="utf-8")
+        streams = {name: str(path) for name, path in paths.items()}
+        pid = self.ask({"start": function, "arguments": arguments, "cwd": str(cwd), "streams": streams})
+        return Child(self, pid, paths["out"], paths["err"])
+
+    def run(self, function: str, *arguments: object, cwd: Path, stdin: str = "") -> Ended:
+        """Start `module:function` and wait for its end."""
+        return self.start(function, *arguments, cwd=cwd, stdin=stdin).wait()
+
+    def close(self) -> None:
+        """Let the process end."""
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def kamerton(arguments: Sequence[str]) -> None:
+    """Be the command line."""
+    sys.argv = ["kamerton", *arguments]
+    importlib.import_module("kamerton.cli").main()
+
+
+def _serve() -> None:
+    for name in IMPORTED:
+        importlib.import_module(name)
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "wait" in request:
+            answer = os.waitpid(request["wait"], 0)[1]
+        else:
+            answer = os.fork()
+            if not answer:
+                _be(request)
+        print(answer, flush=True)
+
+
+def _be(request: dict[str, Any]) -> None:
+    """Become the child, and never come back."""
+    os.setsid()
+    os.chdir(request["cwd"])
+    streams = request["streams"]
+    os.dup2(os.open(streams["stdin"], os.O_RDONLY), 0)
+    os.dup2(os.open(streams["out"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
+    os.dup2(os.open(streams["err"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+    sys.stdin, sys.stdout, sys.stderr = (os.fdopen(i, mode, encoding="utf-8") for i, mode in enumerate("rww"))
+    status = 70
+    try:
+        module, _, name = request["start"].partition(":")
+        vars(importlib.import_module(module))[name](*request["arguments"])
+        status = 0
+    except SystemExit as end:
+        status = int(end.code or 0)
+    except BaseException:  # noqa: BLE001  # a forked child must not fall back into the loop that forked it
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+if __name__ == "__main__":
+    _serve()
