@@ -47,24 +47,29 @@ def pass_gate(
     Raises:
         DataError: no row passes; or rows are too long and `too_long` is `refuse`.
     """
+    long = [(example, item.cut) for example, item in zip(examples, encoded, strict=True) if item.cut]
+    if long and too_long == "refuse":
+        raise DataError([Fault(_too_long(cut), str(example.place), _LONGER) for example, cut in long[:SHOWN]])
     longest = max((len(item.tokens) for item in encoded), default=0)
     prompts = form.prompts(examples, tokenizer, longest)
     passed, dropped, cut = [], [], []
     for example, item, prompt in zip(examples, encoded, prompts, strict=True):
         reason = faults_of(item, prompt, form, tokenizer)
         if item.cut and too_long == "drop":
-            reason = reason or f"too long by {item.cut} tokens"
+            reason = reason or _too_long(item.cut)
         if reason:
             dropped.append(LedgerEntry(example.id, example.place, "dropped", reason))
             continue
         passed.append(example)
         if item.cut:
-            cut.append(LedgerEntry(example.id, example.place, "cut", f"{item.cut} tokens did not fit"))
-    if cut and too_long == "refuse":
-        raise DataError([Fault(f"{entry.reason}", str(entry.place), _LONGER) for entry in cut[:SHOWN]])
+            cut.append(LedgerEntry(example.id, example.place, "cut", _too_long(item.cut)))
     if not passed:
         raise DataError(_nothing_passes(dropped))
     return Passed(tuple(passed), tuple(dropped), tuple(cut))
+
+
+def _too_long(cut: int) -> str:
+    return f"too long: {cut} tokens do not fit"
 
 
 _LONGER = "allow it with `--set data.too_long=cut`, or choose a model with a longer context"
