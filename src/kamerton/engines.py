@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from kamerton import plugins
 from kamerton.deliver.saved import load_saved
 from kamerton.models.engine import TorchEngine, make_engine
 from kamerton.models.load import load_model
@@ -29,7 +30,8 @@ def engine_of(setup: Setup, model: nn.Module, rows: Sequence[Encoded] = ()) -> T
 
 
 def saved_engine(run: Run, setup: Setup) -> TorchEngine:
-    """Load the tuned model of a run."""
+    """Load the tuned model of a run; its method is imported first, for it may bring PEFT a type of its own."""
+    plugins.choose("methods", setup.recipe.method.name or "")
     return engine_of(setup, load_saved(run.model, setup.form, setup.facts))
 
 

@@ -20,10 +20,14 @@ TOKEN = 5
 
 
 def layer_stack(model: PreTrainedModel) -> nn.ModuleList:
-    """Find the list of layers that the head stands on: the longest one, in the decoder if there are two stacks."""
+    """Find the list of layers that the head stands on: the longest one, in the decoder if there are two stacks.
+
+    Lists inside layers (experts, T5's blocks) are not meant.
+    """
     holder = model.get_decoder() if model.config.is_encoder_decoder else model.base_model
     lists = [module for module in holder.modules() if isinstance(module, nn.ModuleList)]
-    return max(lists, key=len)
+    nested = {id(inner) for outer in lists for inner in outer.modules() if inner is not outer}
+    return max((found for found in lists if id(found) not in nested), key=len)
 
 
 def linear_layers(model: PreTrainedModel, last: int | None = None) -> list[str]:

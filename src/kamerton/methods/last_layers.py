@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import nn
 
 from kamerton.contracts import Advice, ModelFacts
+from kamerton.errors import Fault, ModelError
 from kamerton.methods._shared import Knobs, epochs_for, full_rate
 from kamerton.methods._structure import layer_stack, train_above
 
@@ -42,12 +43,13 @@ class LastLayers(Knobs):
         """Freeze the embeddings and the lower layers.
 
         Raises:
-            ValueError: the model has fewer layers.
+            ModelError: the model has fewer layers.
         """
         depth = len(layer_stack(model))
         layers = self.layers or math.ceil(depth / 4)
         if layers > depth:
-            raise ValueError(f"cannot train the last {layers} layers, because the model has {depth}")
+            rule = f"the last {layers} layers cannot train, because the model has {depth}"
+            raise ModelError(Fault(rule, model.name_or_path, f"set method.layers to at most {depth}"))
         train_above(model, layers, fresh)
         return model
 

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, model_validator
 from torch import nn
 
 from kamerton.contracts import Advice, ModelFacts
-from kamerton.errors import Fault, ModelError, nearest
+from kamerton.errors import Fault, ModelError, RecipeError, nearest
 from kamerton.methods._peft import REFUSALS, adapt, merged, task_type
 from kamerton.methods._shared import Knobs, adapter_epochs, low_rank_rate
 from kamerton.methods._structure import linear_layers
@@ -40,11 +40,11 @@ class Peft(Knobs):
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
         if self.config not in CONFIGS:
-            raise ValueError(f"PEFT has no configuration '{self.config}'; {nearest(self.config, CONFIGS)}")
+            raise RecipeError(Fault(f"PEFT has no configuration '{self.config}'", remedy=nearest(self.config, CONFIGS)))
         unknown = [name for name in self.knobs if name not in self._fields]
         if unknown:
-            told = "; ".join(f"{self.config} has no '{name}': {nearest(name, self._fields)}" for name in unknown)
-            raise ValueError(told)
+            rule = f"{self.config} has no setting "
+            raise RecipeError([Fault(f"{rule}'{name}'", remedy=nearest(name, self._fields)) for name in unknown])
         return self
 
     @property
@@ -71,27 +71,30 @@ class Peft(Knobs):
         }
 
     def attach(self, model: PreTrainedModel, fresh: Sequence[str]) -> nn.Module:
-        """Put the configuration on, on every linear map of the layers if it names no targets.
+        """Put the configuration on: where it says, else where PEFT puts it for the family, else on every linear map.
 
         Raises:
             ModelError: the configuration does not fit the model, or wants what Kamerton does not give it.
         """
-        ours = {
-            "task_type": task_type(model),
-            "modules_to_save": list(fresh) or None,
-            "target_modules": linear_layers(model),
-        }
+        ours = {"task_type": task_type(model), "modules_to_save": list(fresh) or None}
         given = {name: value for name, value in ours.items() if name in self._fields} | self.knobs
         try:
             config = CONFIGS[self.config](**given)
         except REFUSALS as error:
             remedy = f"change the knobs of {self.config}, or choose another one"
             raise ModelError(Fault(f"{self.config} cannot be made: {error}", model.name_or_path, remedy)) from error
+        if "target_modules" in self._fields and not self._has_targets(config, model):
+            config.target_modules = set(linear_layers(model))
         return adapt(model, config)
 
     def merge(self, model: nn.Module) -> PreTrainedModel:
         """Merge if PEFT can."""
         return merged(model)
+
+    def _has_targets(self, config: peft.PeftConfig, model: PreTrainedModel) -> bool:
+        """Say whether targets are named, or PEFT has a choice of its own for the family."""
+        families = peft.PEFT_TYPE_TO_TUNER_MAPPING[config.peft_type].target_module_mapping
+        return bool(config.target_modules) or model.config.model_type in families
 
     @property
     def _fields(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -104,9 +105,12 @@ class TorchEngine:
             use_cache=True,
         )
         device = device_of(self.model)
-        written = self.model.generate(  # type: ignore[operator]  # the wrapper's own: it may add virtual tokens
-            input_ids=ids.to(device), attention_mask=mask.to(device), generation_config=config
-        )
+        with warnings.catch_warnings():
+            # PEFT counts the positions after its virtual tokens itself, and warns that nobody else does
+            warnings.filterwarnings("ignore", "Position ids are not supported")
+            written = self.model.generate(  # type: ignore[operator]  # the wrapper's own: it may add virtual tokens
+                input_ids=ids.to(device), attention_mask=mask.to(device), generation_config=config
+            )
         texts = self.tokenizer.batch_decode(written[:, longest:], skip_special_tokens=True)
         return [text.strip() for text in texts]
 

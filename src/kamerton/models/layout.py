@@ -6,14 +6,15 @@ inputs, and pick the read positions out of its output before the head. So the he
 of 50,000 or three classes, is computed only where it is needed, by the model's own code.
 
 Which layout a model can take is not guessed from its name: each is tried on a few real rows and must
-give the logits of the model's plain padded forward pass.
+give the logits of the model's own forward pass on single rows.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, Protocol
 
@@ -144,7 +145,7 @@ class Padded:
 
 @dataclass(frozen=True)
 class Plain:
-    """The model's own forward pass on padded rows: what every other layout is proven against, and the last resort."""
+    """The model's own forward pass on padded rows."""
 
     reason: str = "the model's own forward pass"
 
@@ -174,15 +175,56 @@ class Plain:
         return pad_sequence(list(states), batch_first=True)
 
 
+@dataclass(frozen=True)
+class Unpadded:
+    """Rows of one length at a time: what every other layout is proven against, and the last resort.
+
+    A model that is given embeddings in place of tokens cannot see where padding begins.
+    """
+
+    plain: Plain = field(default_factory=Plain)
+
+    @property
+    def name(self) -> str:
+        """Name the layout with its reason."""
+        return "rows of one length at a time: padding gives this model other results"
+
+    def logits(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
+        """Give the head's output at every read: `[reads, classes]`."""
+        return self._by_length(items, lambda group: self.plain.logits(model, group))
+
+    def hidden(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
+        """Give the last hidden state at every read: `[reads, hidden]`."""
+        return self._by_length(items, lambda group: self.plain.hidden(model, group))
+
+    def pick(self, states: Tensor, items: Sequence[Encoded]) -> Tensor:
+        """Pick the reads out of `[items, longest, hidden]`."""
+        return self.plain.pick(states, items)
+
+    def lay(self, states: Sequence[Tensor]) -> Tensor:
+        """Lay states below each other: `[items, longest, hidden]`."""
+        return self.plain.lay(states)
+
+    def _by_length(self, items: Sequence[Encoded], output: Callable[[Sequence[Encoded]], Tensor]) -> Tensor:
+        groups: dict[int, list[int]] = defaultdict(list)
+        for index, item in enumerate(items):
+            groups[len(item.tokens)].append(index)
+        parts: dict[int, Tensor] = {}
+        for chosen in groups.values():
+            group = [items[index] for index in chosen]
+            parts.update(zip(chosen, output(group).split([len(item.reads) for item in group]), strict=True))
+        return torch.cat([parts[index] for index in range(len(items))])
+
+
 def prove_layout(model: nn.Module, output: Callable[[Layout], Tensor]) -> Layout:
-    """Choose the best layout that gives what the plain forward pass gives.
+    """Choose the best layout that gives what the model's own forward pass gives for each row without padding.
 
     Args:
         model: as it will be trained or read.
         output: computes logits (or hidden states) of a few real rows of different lengths under a layout.
     """
-    plain = Plain()
-    return next((way for way in _candidates(model) if prove_equal(model, way, plain, output)), plain)
+    reference = Unpadded()
+    return next((way for way in _candidates(model) if prove_equal(model, way, reference, output)), reference)
 
 
 def prove_equal(model: nn.Module, way: Layout, reference: Layout, output: Callable[[Layout], Tensor]) -> bool:
@@ -212,6 +254,7 @@ def _candidates(model: nn.Module) -> Iterator[Layout]:
         if pad is not None:
             yield Flat(offset=pad + 1)
     yield Padded(reason)
+    yield Plain()
 
 
 @contextmanager

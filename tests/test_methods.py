@@ -1,0 +1,450 @@
+"""What every method must keep to, on every kind of model: each file in `methods/` is tested without being listed."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from transformers import AutoTokenizer
+
+from kamerton import plugins
+from kamerton.contracts import Method, ModelFacts
+from kamerton.errors import ModelError, RecipeError
+from kamerton.models.engine import make_engine
+from kamerton.models.inspect import inspect_folder
+from kamerton.models.layout import Unpadded
+from kamerton.models.load import Loaded, load_model, set_dropout
+from kamerton.recipe import TrainSettings, checked
+from kamerton.records import Encoded
+
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+"""PEFT asks transformers by an old name."""
+
+WORDS = plugins.names("methods")
+STEPS = 6
+LENGTH = 7
+CLASSES = 3
+TOKENS = torch.randint(10, 300, (4, LENGTH), generator=torch.Generator().manual_seed(0))
+"""Rows of one length: what padding does to a model is tested apart."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A kind of model with a head."""
+
+    kind: str
+    auto: str
+
+    @property
+    def config(self) -> dict[str, object]:
+        return {} if self.writes else {"num_labels": CLASSES}
+
+    @property
+    def writes(self) -> bool:
+        return "LM" in self.auto
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        if "Sequence" in self.auto:
+            return (LENGTH - 1 if self.kind == "decoder" else 0,)
+        return (LENGTH - 2, LENGTH - 1)
+
+
+TARGETS = (
+    Target("encoder", "AutoModelForSequenceClassification"),
+    Target("encoder", "AutoModelForTokenClassification"),
+    Target("decoder", "AutoModelForCausalLM"),
+    Target("decoder", "AutoModelForSequenceClassification"),
+    Target("seq2seq", "AutoModelForSeq2SeqLM"),
+)
+
+
+def variants(word: str) -> Iterator[dict[str, object]]:
+    """Give the knobs of a method that are choices, each set to each of its values; first none at all."""
+    yield {}
+    for name, field in plugins.choose("methods", word).model_fields.items():
+        values: Sequence[object] = ()
+        if get_origin(field.annotation) is Literal:
+            values = get_args(field.annotation)
+        elif field.annotation is bool:
+            values = (False, True)
+        yield from ({name: value} for value in values if value != field.default)
+
+
+CELLS = [(word, {}, target) for word, target in product(WORDS, TARGETS)]
+CELLS += [(word, knobs, TARGETS[2]) for word in WORDS for knobs in variants(word) if knobs]
+
+
+def outputs(model: nn.Module, target: Target) -> Tensor:
+    """Run the model as its own library does."""
+    model.eval()
+    inputs = {"input_ids": TOKENS, "attention_mask": torch.ones_like(TOKENS)}
+    if target.kind == "seq2seq":
+        inputs["decoder_input_ids"] = TOKENS[:, :4]
+    with torch.no_grad():
+        return model(**inputs).logits
+
+
+def loss_of(model: nn.Module, target: Target) -> Tensor:
+    if target.kind == "seq2seq":
+        logits = model(
+            input_ids=TOKENS, attention_mask=torch.ones_like(TOKENS), decoder_input_ids=TOKENS[:, :4]
+        ).logits[:, -2:]
+    else:
+        logits = Unpadded().logits(model, rows_of(TOKENS.tolist(), target))
+    return cross_entropy(logits.reshape(-1, logits.shape[-1]), torch.arange(logits.shape[:-1].numel()) % CLASSES)
+
+
+def rows_of(tokens: Sequence[Sequence[int]], target: Target) -> list[Encoded]:
+    return [Encoded(tuple(row), target.reads, (0,) * len(target.reads)) for row in tokens]
+
+
+def trainable(model: nn.Module) -> dict[str, Tensor]:
+    return {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+
+
+def frozen(model: nn.Module) -> dict[str, Tensor]:
+    return {name: p.detach().clone() for name, p in model.named_parameters() if not p.requires_grad}
+
+
+def same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A cell after a few steps, with what was seen on the way."""
+
+    model: nn.Module
+    start: Mapping[str, Tensor]
+    frozen_before: Mapping[str, Tensor]
+    without_gradient: tuple[str, ...]
+    losses: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A method on a kind of model."""
+
+    word: str
+    knobs: Mapping[str, object]
+    target: Target
+    base: Path
+    loaded: Loaded
+
+    @property
+    def method(self) -> Method:
+        return checked(plugins.choose("methods", self.word), self.knobs, "test")
+
+    @property
+    def facts(self) -> ModelFacts:
+        return inspect_folder(self.base, "tiny")
+
+    def attach(self) -> nn.Module:
+        torch.manual_seed(0)
+        return self.method.attach(copy.deepcopy(self.loaded.model), self.loaded.fresh)
+
+    def train(self) -> Trained:
+        model = self.attach()
+        start, frozen_before = trainable(model), frozen(model)
+        rate = self.method.advise(self.facts, 1000)["learning_rate"].value
+        optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
+        losses = []
+        for _ in range(STEPS):
+            model.train()
+            loss = loss_of(model, self.target)
+            optimizer.zero_grad()
+            loss.backward()
+            missing = tuple(n for n, p in model.named_parameters() if p.requires_grad and p.grad is None)
+            optimizer.step()
+            losses.append(loss.item())
+        return Trained(model, start, frozen_before, missing, tuple(losses))
+
+    @cached_property
+    def trained(self) -> Trained:
+        return self.train()
+
+
+@pytest.fixture(scope="module")
+def bases(request: pytest.FixtureRequest) -> dict[Target, Loaded]:
+    """Load each kind of model once."""
+    loaded = {}
+    for target in TARGETS:
+        folder = request.getfixturevalue(f"{target.kind}_folder")
+        loaded[target] = load_model(folder, target.auto, target.config, seed=0)
+        set_dropout(loaded[target].model, 0.0)
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def cells(request: pytest.FixtureRequest, bases: dict[Target, Loaded]) -> dict[int, Cell]:
+    """Prepare every cell of the table; each is trained once, when it is first asked for."""
+    return {
+        index: Cell(word, knobs, target, request.getfixturevalue(f"{target.kind}_folder"), bases[target])
+        for index, (word, knobs, target) in enumerate(CELLS)
+    }
+
+
+def told(index: int) -> str:
+    word, knobs, target = CELLS[index]
+    return "-".join(
+        [word, *(f"{k}={v}" for k, v in knobs.items()), target.kind, target.auto.removeprefix("AutoModelFor")]
+    )
+
+
+@pytest.fixture(params=range(len(CELLS)), ids=told)
+def cell(request: pytest.FixtureRequest, cells: dict[int, Cell]) -> Cell:
+    """Each method on each kind of model, and each choice among its knobs."""
+    return cells[request.param]
+
+
+PROGRAM = """
+import importlib, json, sys, warnings
+import torch
+import transformers
+from peft import PeftModel, PeftType
+from safetensors.torch import save_file
+
+jobs, out = json.loads(open(sys.argv[1]).read()), {}
+tokens = torch.tensor(jobs["tokens"])
+known = {None, *PeftType.__members__}
+for job in sorted(jobs["cells"], key=lambda job: job["type"] not in known):
+    auto = getattr(transformers, job["auto"])
+    if job["type"] not in known:
+        importlib.import_module(job["module"])  # a type that PEFT does not have
+    else:
+        assert "kamerton" not in sys.modules
+    if job["type"] is None:
+        model = auto.from_pretrained(job["folder"])
+    else:
+        model = PeftModel.from_pretrained(auto.from_pretrained(job["base"], **job["config"]), job["folder"])
+    inputs = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
+    if job["decoder_ids"]:
+        inputs["decoder_input_ids"] = tokens[:, :4]
+    with torch.no_grad():
+        out[job["name"]] = model.eval()(**inputs).logits.contiguous()
+save_file(out, sys.argv[2])
+"""
+"""What a stranger runs: transformers and PEFT only."""
+
+
+@pytest.fixture(scope="module")
+def elsewhere(cells: dict[int, Cell], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
+    """Save every cell, load all of them in one new process, and give the logits that they have there."""
+    root = tmp_path_factory.mktemp("saved")
+    jobs = []
+    for index, cell in cells.items():
+        folder = root / str(index)
+        cell.trained.model.save_pretrained(folder)
+        adapter = folder / "adapter_config.json"
+        jobs.append(
+            {
+                "name": told(index),
+                "folder": str(folder),
+                "auto": cell.target.auto,
+                "base": str(cell.base),
+                "config": cell.target.config,
+                "type": json.loads(adapter.read_text())["peft_type"] if adapter.exists() else None,
+                "module": type(cell.method).__module__,
+                "decoder_ids": cell.target.kind == "seq2seq",
+            }
+        )
+    (root / "jobs.json").write_text(json.dumps({"tokens": TOKENS.tolist(), "cells": jobs}))
+    command = [sys.executable, "-c", PROGRAM, str(root / "jobs.json"), str(root / "logits.safetensors")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return load_file(root / "logits.safetensors")
+
+
+# ── what trains ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_is_frozen_is_the_same_bit_for_bit_after_training_and_what_trains_has_moved(cell):
+    now = cell.trained.model
+    assert same(cell.trained.frozen_before, frozen(now))
+    assert cell.trained.start.keys() == trainable(now).keys()
+    assert not same(cell.trained.start, trainable(now))
+    assert cell.trained.without_gradient == ()
+
+
+def test_modules_without_pretrained_weights_train(cell):
+    names = trainable(cell.attach())
+    for module in cell.loaded.fresh:
+        assert [name for name in names if module in name], module
+
+
+def test_the_loss_falls_at_the_advised_rate(cell):
+    assert cell.trained.losses[-1] < cell.trained.losses[0]
+
+
+def test_the_same_seed_gives_the_same_start_and_the_same_trained_weights(cell):
+    again = cell.train()
+    assert same(again.start, cell.trained.start)
+    assert same(trainable(again.model), trainable(cell.trained.model))
+
+
+# ── saved, loaded, merged ─────────────────────────────────────────────────────────────────────
+
+
+def test_a_process_without_kamerton_loads_what_was_saved_with_equal_logits(cell, elsewhere, request):
+    there = elsewhere[request.node.callspec.id]
+    torch.testing.assert_close(there, outputs(cell.trained.model, cell.target), rtol=1e-5, atol=1e-5)
+
+
+def test_merging_keeps_the_logits_or_is_refused_with_the_reason(cell):
+    model = copy.deepcopy(cell.trained.model)
+    wanted = outputs(model, cell.target)
+    try:
+        plain = cell.method.merge(model)
+    except ValueError as error:
+        assert str(error).startswith("cannot merge, because ")
+        return
+    assert not isinstance(plain, PeftModel)
+    assert (outputs(plain, cell.target) - wanted).abs().max() <= 1e-5 * wanted.abs().max()
+
+
+# ── rows of different lengths, layouts, generation ────────────────────────────────────────────
+
+UNEVEN = [TOKENS[0, :LENGTH].tolist(), TOKENS[1, :4].tolist(), TOKENS[2, :6].tolist(), TOKENS[3, :4].tolist()]
+
+
+def engine_of(cell: Cell, max_new_tokens: int = 5) -> Any:
+    return make_engine(
+        cell.trained.model.eval(),
+        AutoTokenizer.from_pretrained(cell.base),
+        cell.facts,
+        uneven(cell.target)[:3],
+        max_tokens=64,
+        max_new_tokens=max_new_tokens,
+        tokens_per_pass=512,
+    )
+
+
+def uneven(target: Target) -> list[Encoded]:
+    last = target.kind == "decoder" or "Token" in target.auto
+    return [Encoded(tuple(row), (len(row) - 1 if last else 0,), (0,)) for row in UNEVEN]
+
+
+ONE_STACK = [index for index, (_, _, target) in enumerate(CELLS) if target.kind != "seq2seq"]
+WRITERS = [index for index, (_, _, target) in enumerate(CELLS) if target.auto == "AutoModelForCausalLM"]
+
+
+@pytest.mark.parametrize("index", ONE_STACK, ids=told)
+def test_rows_of_different_lengths_are_read_together_as_one_by_one(index, cells):
+    cell = cells[index]
+    model = cell.trained.model
+    for row, logits in zip(uneven(cell.target), engine_of(cell).read(uneven(cell.target)), strict=True):
+        ids = torch.tensor([row.tokens])
+        with torch.no_grad():
+            alone = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+        wanted = alone if alone.dim() == 2 else alone[:, row.reads[0] - len(row.tokens)]
+        torch.testing.assert_close(torch.from_numpy(logits), wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("index", WRITERS, ids=told)
+def test_answers_are_written_side_by_side_as_one_by_one_and_by_the_tuned_model(index, cells):
+    engine, model = engine_of(cells[index]), cells[index].trained.model
+    prompts = uneven(cells[index].target)
+    together = engine.generate(prompts)
+    assert together == [text for prompt in prompts for text in engine.generate([prompt])]
+    for prompt, text in zip(prompts, together, strict=True):
+        ids = torch.tensor([prompt.tokens])
+        for _ in range(5):  # greedy, by hand
+            with torch.no_grad():
+                best = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[:, -1:].argmax(-1)
+            ids = torch.cat([ids, best], dim=1)
+            if best.item() == engine.tokenizer.eos_token_id:
+                break
+        new = ids[0, len(prompt.tokens) :]
+        assert text == engine.tokenizer.decode(new, skip_special_tokens=True).strip()
+
+
+@pytest.mark.parametrize("index", ONE_STACK, ids=told)
+def test_the_longest_row_that_is_let_through_fits_the_context(index, cells):
+    cell = cells[index]
+    room = cell.facts.context - cell.method.added_tokens
+    [logits] = engine_of(cell).read([Encoded((20,) * room, (room - 1,), (0,))])
+    assert torch.from_numpy(logits).isfinite().all()
+
+
+# ── knobs and advice ──────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_knob_that_does_not_exist_is_named(word):
+    with pytest.raises(RecipeError, match="no_such_knob"):
+        checked(plugins.choose("methods", word), {"no_such_knob": 1}, f"method {word}:")
+
+
+@pytest.mark.parametrize(
+    ("word", "knob"), [(word, knob) for word in WORDS for knob in plugins.choose("methods", word).model_fields]
+)
+def test_a_knob_of_a_wrong_kind_is_named_and_every_knob_is_explained(word, knob):
+    method = plugins.choose("methods", word)
+    with pytest.raises(RecipeError, match=knob):
+        checked(method, {knob: {"not": "this"}}, f"method {word}:")
+    assert method.model_fields[knob].description
+
+
+def facts_of(kind: str, parameters: int) -> ModelFacts:
+    return ModelFacts("m", "m", kind, "family", parameters, 12, 384, 30_000, 512, "0")
+
+
+@pytest.mark.parametrize("word", WORDS)
+@pytest.mark.parametrize("kind", ["encoder", "decoder", "seq2seq"])
+@pytest.mark.parametrize("parameters", [20_000_000, 400_000_000, 8_000_000_000])
+def test_advice_is_within_the_settings_bounds_and_says_why(word, kind, parameters):
+    facts = facts_of(kind, parameters)
+    for rows in (3, 200, 5_000, 2_000_000):
+        suits = plugins.choose("methods", word).suitability(facts, rows)
+        assert 0 <= suits.value <= 1
+        assert suits.reason
+        advice = plugins.choose("methods", word)().advise(facts, rows)
+        assert {"learning_rate", "epochs", "batch_size"} <= advice.keys()
+        assert all(item.reason for item in advice.values())
+        TrainSettings.model_validate({name: item.value for name, item in advice.items()})
+
+
+# ── cells that cannot exist ───────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("word", "knobs", "says"),
+    [
+        ("lora", {"targets": ["nowhere"]}, "nowhere"),
+        ("last-layers", {"layers": 9}, "the model has 2"),
+        ("peft", {"config": "AdaLoraConfig"}, "total_step"),
+        ("peft", {"config": "C3AConfig", "block_size": 7}, "block size"),
+    ],
+)
+def test_what_does_not_fit_the_model_is_refused_with_the_reason(word, knobs, says, bases):
+    loaded = bases[TARGETS[2]]
+    method = checked(plugins.choose("methods", word), knobs, "test")
+    with pytest.raises(ModelError, match=says):
+        method.attach(copy.deepcopy(loaded.model), loaded.fresh)
+
+
+@pytest.mark.parametrize(
+    ("knobs", "says"),
+    [
+        ({"config": "NoConfig"}, "no configuration 'NoConfig'"),
+        ({"config": "LoHaConfig", "alhpa": 4}, "no setting 'alhpa'\n.*did you mean 'alpha'"),
+    ],
+)
+def test_an_unknown_peft_configuration_or_setting_is_named(knobs, says):
+    with pytest.raises(RecipeError, match=says):
+        checked(plugins.choose("methods", "peft"), knobs, "method peft:")
