@@ -85,7 +85,6 @@ def make_job(tmp_path, encoder_folder, decoder_folder) -> Callable[..., Job]:
             validate=validate or score,
             settings=settings,
             validations_per_epoch=1,
-            precision="fp32",
             seed=3,
             checkpoints=tmp_path / folder,
             identity=IDENTITY,

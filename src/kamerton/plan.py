@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from kamerton import plugins
 from kamerton.contracts import Form, Method, ModelFacts, Task
 from kamerton.models.catalog import known
+from kamerton.models.precision import choose_precision
 from kamerton.recipe import Decision, Recipe, checked
 from kamerton.records import Example
 
@@ -62,6 +63,7 @@ def settings(
     tokens = form.answer_tokens(tokenizer)
     return {
         **decisions,
+        "model.precision": choose_precision(),
         "evaluate.metric": Decision(metric, "the first of the task's metrics for these rows"),
         "evaluate.max_new_tokens": Decision(
             max(1, tokens), "99% of the training answers, with some room, up to a bound: writing is slow"

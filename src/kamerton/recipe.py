@@ -54,7 +54,9 @@ class ModelSettings(Group):
 
     name: str | None = Field(None, description="A known name, a folder, or a Hugging Face id.")
     max_tokens: Count | None = Field(None, description="Longest sequence in tokens.")
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="Arithmetic of the matrix products.")
+    precision: Literal["fp32", "bf16"] | None = Field(
+        None, description="Of the pretrained matrices' products in training; weights and sums are fp32."
+    )
 
 
 class MethodSettings(BaseModel):

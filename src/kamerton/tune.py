@@ -23,6 +23,7 @@ from kamerton.evaluate.score import measure, score
 from kamerton.evaluate.verdict import judge
 from kamerton.models.engine import TorchEngine
 from kamerton.models.load import load_model, set_dropout
+from kamerton.models.precision import set_precision
 from kamerton.plan import make_method
 from kamerton.prepare import Clock, Setup, data_fingerprint, freeze, metric_names, open_setup
 from kamerton.records import Answers, ContenderKind, Encoded, Event, Progress, Split, Stage
@@ -76,6 +77,7 @@ def tune_model(run: Run, setup: Setup, clock: Clock) -> Generator[Told, None, To
     recipe = setup.recipe
     loaded = load_model(setup.facts.folder, setup.form.model_class, setup.form.config, recipe.seed)
     set_dropout(loaded.model, recipe.train.dropout)
+    set_precision(loaded.model, recipe.model.precision or "fp32")
     model = make_method(recipe).attach(loaded.model, loaded.fresh)
     rows = setup.encode(setup.split.train)
     engine = engine_of(setup, model, rows)
@@ -86,7 +88,6 @@ def tune_model(run: Run, setup: Setup, clock: Clock) -> Generator[Told, None, To
         validate=partial(validate, setup, engine, setup.encode(setup.split.validation)),
         settings=recipe.train,
         validations_per_epoch=recipe.evaluate.validations_per_epoch,
-        precision=recipe.model.precision,
         seed=recipe.seed,
         checkpoints=run.checkpoints,
         identity=identity(run, setup),

@@ -65,4 +65,4 @@ def adapter_epochs(facts: ModelFacts, rows: int, batch_size: int) -> Advice:
     """Choose the epochs for methods that train few weights beside frozen ones."""
     if facts.kind == "encoder":
         return epochs_for(rows, batch_size, updates=300, least=5, most=20)
-    return epochs_for(rows, batch_size, updates=60, least=2, most=5)
+    return epochs_for(rows, batch_size, updates=60, least=2, most=3)

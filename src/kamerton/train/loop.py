@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +50,6 @@ class Job:
     validate: Callable[[], Validation]
     settings: TrainSettings
     validations_per_epoch: int
-    precision: str
     seed: int
     checkpoints: Path
     identity: Mapping[str, str]
@@ -124,8 +122,7 @@ def _update(
         [len(row.tokens) for row in rows], [len(row.reads) for row in rows], job.settings.tokens_per_pass, max_reads
     ):
         items = [rows[i] for i in chosen]
-        with _precision(job.precision, accelerator.device):
-            logits = job.layout.logits(model, items)
+        logits = job.layout.logits(model, items)
         targets = torch.tensor([target for item in items for target in item.targets], device=logits.device)
         loss = cross_entropy(logits.float(), targets, reduction="sum") / supervised
         accelerator.backward(loss)
@@ -204,7 +201,3 @@ def _sample(model: nn.Module) -> Tensor:
 def _change(start: Tensor, now: Tensor) -> float:
     """Say how far the weights moved, relative to where they began."""
     return float((now - start).norm() / (start.norm() + 1e-12))
-
-
-def _precision(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
