@@ -7,13 +7,14 @@ a bf16 result, most of a change of 1e-3 would vanish. Weights, gradients and opt
 
 from __future__ import annotations
 
+import platform
 import time
-from functools import cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from kamerton.files import cache_folder, read_json, write_json
 from kamerton.recipe import Decision
 
 WORTH = 1.4
@@ -41,16 +42,24 @@ def set_precision(model: nn.Module, precision: str) -> None:
                 module.__class__ = HalfLinear
 
 
-@cache
 def choose_precision() -> Decision:
-    """Decide by what this machine really does: time products in both precisions, for a tenth of a second."""
-    rows, inputs, outputs = SHAPE
-    x, weight = torch.randn(rows, inputs), torch.randn(outputs, inputs)
-    full, half = _seconds(x, weight), _seconds(x.to(torch.bfloat16), weight.to(torch.bfloat16))
-    ratio = full / half
+    """Decide by what this machine really does: products are timed once in both precisions, and the ratio is kept.
+
+    The ratio is kept in the user's cache folder, so that two runs on one machine decide alike however busy it is.
+    """
+    path = cache_folder() / f"bf16-ratio-{platform.node()}-{torch.__version__}.json"
+    if not path.exists():
+        write_json(path, round(_ratio(), 2))
+    ratio = float(read_json(path))
     if ratio >= WORTH:
         return Decision("bf16", f"products in bf16 are {ratio:.1f} times as fast here; sums and weights stay fp32")
     return Decision("fp32", f"products in bf16 are {ratio:.1f} times as fast here: not worth the rounding")
+
+
+def _ratio() -> float:
+    rows, inputs, outputs = SHAPE
+    x, weight = torch.randn(rows, inputs), torch.randn(outputs, inputs)
+    return _seconds(x, weight) / _seconds(x.to(torch.bfloat16), weight.to(torch.bfloat16))
 
 
 def _seconds(x: Tensor, weight: Tensor) -> float:
