@@ -21,7 +21,7 @@ from transformers.pytorch_utils import Conv1D
 from kamerton.contracts import Advice, ModelFacts
 from kamerton.errors import Fault, ModelError
 from kamerton.methods._peft import adapt, merged, task_type
-from kamerton.methods._shared import Knobs, epochs_for
+from kamerton.methods._shared import Knobs, body_parameters, epochs_for
 from kamerton.methods._structure import back_to_hidden
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Adapter(Knobs):
     def advise(self, facts: ModelFacts, rows: int) -> Mapping[str, Advice]:
         """Give the published rate and many updates."""
         return {
-            "learning_rate": Advice(3e-4, "adapters: 3e-4 (Houlsby et al. 2019); 1e-4 (Pfeiffer et al. 2021)"),
+            "learning_rate": _rate(facts),
             "epochs": epochs_for(rows, BATCH, updates=600, least=5, most=20),
             "batch_size": Advice(BATCH, "16 to 32 rows (Houlsby et al. 2019)"),
         }
@@ -79,6 +79,12 @@ class Adapter(Knobs):
     def merge(self, model: nn.Module) -> PreTrainedModel:
         """Refuse: a nonlinearity is no matrix."""
         return merged(model)
+
+
+def _rate(facts: ModelFacts) -> Advice:
+    if facts.kind == "encoder" and body_parameters(facts) <= 30e6:
+        return Advice(1e-3, "adapters: 1e-4 to 1e-3 (Pfeiffer et al. 2021); the upper end for encoders up to 30M")
+    return Advice(3e-4, "adapters: 3e-4 (Houlsby et al. 2019); 1e-4 (Pfeiffer et al. 2021)")
 
 
 @dataclass

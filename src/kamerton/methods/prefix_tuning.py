@@ -13,7 +13,7 @@ from torch import nn
 
 from kamerton.contracts import Advice, ModelFacts
 from kamerton.methods._peft import adapt, merged, task_type
-from kamerton.methods._shared import epochs_for
+from kamerton.methods._shared import body_parameters, epochs_for
 from kamerton.methods._virtual import VirtualTokens, real_tokens
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class PrefixTuning(VirtualTokens):
     def advise(self, facts: ModelFacts, rows: int) -> Mapping[str, Advice]:
         """Give the rate of P-tuning v2, and many updates."""
         return {
-            "learning_rate": Advice(5e-3, "prefixes: 5e-3 (P-tuning v2, Liu et al. 2022); 1e-3 to 1e-2"),
+            "learning_rate": _rate(facts),
             "epochs": epochs_for(rows, BATCH, updates=600, least=5, most=20),
             "batch_size": Advice(BATCH, "16 to 32 rows (P-tuning v2, Liu et al. 2022)"),
         }
@@ -73,3 +73,9 @@ class PrefixTuning(VirtualTokens):
         model.train(training)
         states = tuple((layer.keys, layer.values) for layer in cache.layers)
         initialize_kv_prefix_from_past_key_values(adapted, past_key_values=states)
+
+
+def _rate(facts: ModelFacts) -> Advice:
+    if facts.kind == "encoder" and body_parameters(facts) <= 30e6:
+        return Advice(1e-2, "prefixes: 1e-3 to 1e-2 (P-tuning v2, Liu et al. 2022); the upper end for small encoders")
+    return Advice(5e-3, "prefixes: 5e-3 (P-tuning v2, Liu et al. 2022; PEFT's method comparison)")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -14,7 +16,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from kamerton.contracts import ModelFacts
 from kamerton.models.frozen import keep_frozen_work
-from kamerton.models.layout import Layout, device_of, outer_model, prove_layout
+from kamerton.models.layout import TOLERANCE, Layout, device_of, outer_model, prove_layout
 from kamerton.records import Encoded
 
 LOGITS_PER_PASS = 32_000_000
@@ -64,13 +66,23 @@ class TorchEngine:
     def generate(self, prompts: Sequence[Encoded]) -> list[str]:
         """Continue each prompt greedily until the end token or `max_new_tokens`; return the new text."""
         texts = [""] * len(prompts)
-        room = max(1, self.tokens_per_pass // 2)
-        for batch in token_batches(
-            [len(prompt.tokens) + self.max_new_tokens for prompt in prompts], room, GENERATED_AT_ONCE
-        ):
+        for batch in self._side_by_side(prompts):
             for i, text in zip(batch, self._continue([prompts[i] for i in batch]), strict=True):
                 texts[i] = text
         return texts
+
+    def _side_by_side(self, prompts: Sequence[Encoded]) -> Iterator[list[int]]:
+        """Group prompts to write at once; only those of one length, if padding changes what the model writes."""
+        self.model.eval()
+        lengths = [len(prompt.tokens) for prompt in prompts]
+        together: dict[int, list[int]] = defaultdict(list)
+        mixed = len(set(lengths)) > 1 and padding_is_harmless(self.model, prompts, self.tokenizer.pad_token_id)
+        for i, length in enumerate(lengths):
+            together[0 if mixed else length].append(i)
+        room = max(1, self.tokens_per_pass // 2)
+        for group in together.values():
+            needs = [lengths[i] + self.max_new_tokens for i in group]
+            yield from ([group[i] for i in batch] for batch in token_batches(needs, room, GENERATED_AT_ONCE))
 
     @torch.no_grad()
     def embed(self, items: Sequence[Encoded]) -> np.ndarray:
@@ -92,11 +104,7 @@ class TorchEngine:
         return token_batches([len(item.tokens) for item in items], self.tokens_per_pass, at_once)
 
     def _continue(self, prompts: Sequence[Encoded]) -> list[str]:
-        self.model.eval()
-        longest, pad = max(len(prompt.tokens) for prompt in prompts), self.tokenizer.pad_token_id
-        gaps = [longest - len(prompt.tokens) for prompt in prompts]  # on the left: all continue at the same place
-        ids = torch.tensor([[pad] * gap + list(p.tokens) for gap, p in zip(gaps, prompts, strict=True)])
-        mask = torch.tensor([[0] * gap + [1] * len(p.tokens) for gap, p in zip(gaps, prompts, strict=True)])
+        pad = self.tokenizer.pad_token_id
         config = GenerationConfig(
             max_new_tokens=self.max_new_tokens,
             do_sample=False,
@@ -104,13 +112,8 @@ class TorchEngine:
             pad_token_id=pad,
             use_cache=True,
         )
-        device = device_of(self.model)
-        with warnings.catch_warnings():
-            # PEFT counts the positions after its virtual tokens itself, and warns that nobody else does
-            warnings.filterwarnings("ignore", "Position ids are not supported")
-            written = self.model.generate(  # type: ignore[operator]  # the wrapper's own: it may add virtual tokens
-                input_ids=ids.to(device), attention_mask=mask.to(device), generation_config=config
-            )
+        written = _generate(self.model, prompts, pad, config)
+        longest = max(len(prompt.tokens) for prompt in prompts)
         texts = self.tokenizer.batch_decode(written[:, longest:], skip_special_tokens=True)
         return [text.strip() for text in texts]
 
@@ -147,6 +150,35 @@ def make_engine(
         layout = prove_layout(model, lambda way: way.logits(model, samples))
         layout = keep_frozen_work(layout, model, samples, passes)
     return TorchEngine(model, tokenizer, facts, layout, max_tokens, max_new_tokens, tokens_per_pass)
+
+
+def padding_is_harmless(model: nn.Module, prompts: Sequence[Encoded], pad: int) -> bool:
+    """Say whether a model goes on from a prompt as it does without padding, tried on the shortest and the longest.
+
+    With virtual tokens before them, padded prompts stand further from those than unpadded ones.
+    """
+    ordered = sorted(prompts, key=lambda prompt: len(prompt.tokens))
+    pair = [ordered[0], ordered[-1]]
+    config = GenerationConfig(
+        max_new_tokens=2, min_new_tokens=2, do_sample=False, pad_token_id=pad, output_logits=True,
+        return_dict_in_generate=True,
+    )  # fmt: skip
+    together = torch.stack(_generate(model, pair, pad, config).logits, dim=1)
+    alone = torch.cat([torch.stack(_generate(model, [one], pad, config).logits, dim=1) for one in pair])
+    return bool((together - alone).abs().max() <= TOLERANCE * alone.abs().max())
+
+
+def _generate(model: nn.Module, prompts: Sequence[Encoded], pad: int, config: GenerationConfig) -> Any:
+    """Run a model's own `generate` on prompts padded on the left: all go on at the same place."""
+    longest = max(len(prompt.tokens) for prompt in prompts)
+    gaps = [longest - len(prompt.tokens) for prompt in prompts]
+    ids = torch.tensor([[pad] * gap + list(p.tokens) for gap, p in zip(gaps, prompts, strict=True)])
+    mask = torch.tensor([[0] * gap + [1] * len(p.tokens) for gap, p in zip(gaps, prompts, strict=True)])
+    device, wrapper = device_of(model), cast(Any, model)
+    with warnings.catch_warnings():
+        # PEFT counts the positions after its virtual tokens itself, and warns that nobody else does
+        warnings.filterwarnings("ignore", "Position ids are not supported")
+        return wrapper.generate(input_ids=ids.to(device), attention_mask=mask.to(device), generation_config=config)
 
 
 def classes_of(model: nn.Module) -> int:
