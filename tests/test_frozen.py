@@ -14,6 +14,7 @@ from kamerton.models.frozen import FrozenLayers, Kept, keep_frozen_work
 from kamerton.models.layout import Padded, Plain, outer_model, prove_layout
 from kamerton.models.load import load_model, set_dropout
 from kamerton.records import Encoded
+from test_layout import FAMILIES, PROVEN_ON
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 """PEFT asks transformers by an old name."""
@@ -176,3 +177,25 @@ def test_a_models_layers_are_as_they_were_after_a_pass(load):
     before = dict(vars(layer))
     keep_frozen_work(proven(model), model, ROWS).logits(model, ROWS)
     assert vars(layer) == before
+
+
+@pytest.mark.parametrize(
+    ("family", "head"), [(family, family.heads[-1]) for family in FAMILIES], ids=[family.name for family in FAMILIES]
+)
+@pytest.mark.parametrize("layers", [0, 1])
+def test_in_every_family_the_last_layers_train_nothing_below_does_and_what_is_kept_changes_no_logit(
+    family, head, layers
+):
+    model = family.build(head)
+    rows = family.rows(head)
+    stack = layer_stack(model)
+    train_above(model, layers, ())
+    inner = proven(model, rows[:PROVEN_ON])
+    way = keep_frozen_work(inner, model, rows[:PROVEN_ON])
+    torch.testing.assert_close(way.logits(model, rows), inner.logits(model, rows), rtol=1e-4, atol=1e-5)
+    way.logits(model, rows).sum().backward()
+    assert all((p.grad is not None) == p.requires_grad for p in model.parameters())
+    below = [*model.get_input_embeddings().parameters(), *stack[: len(stack) - layers].parameters()]
+    assert not any(parameter.requires_grad for parameter in below)
+    if layers:
+        assert all(parameter.requires_grad for parameter in stack[-1].parameters())

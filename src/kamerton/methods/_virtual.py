@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import torch
@@ -26,6 +27,23 @@ class VirtualTokens(Knobs):
     def added_tokens(self) -> int:
         """Take a position of the context for each virtual token."""
         return self.tokens
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What PEFT wants to know of a model, and finds only in some families' configurations."""
+
+    width: int
+    """Of the embeddings, which in some families (ALBERT, ELECTRA) are narrower than the layers."""
+    layers: int
+    heads: int
+
+
+def sizes_of(model: PreTrainedModel) -> Sizes:
+    """Measure a model."""
+    config = model.config.get_text_config()
+    width = model.get_input_embeddings().weight.shape[1]
+    return Sizes(width, config.num_hidden_layers, config.num_attention_heads)
 
 
 def real_tokens(model: PreTrainedModel, text: str | None, count: int) -> Tensor:

@@ -12,7 +12,7 @@ from torch import nn
 from kamerton.contracts import Advice, ModelFacts
 from kamerton.methods._peft import adapt, merged, task_type
 from kamerton.methods._shared import epochs_for
-from kamerton.methods._virtual import VirtualTokens
+from kamerton.methods._virtual import VirtualTokens, sizes_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -46,8 +46,12 @@ class PTuning(VirtualTokens):
         Raises:
             ModelError: the model does not take embeddings in place of tokens.
         """
+        sizes = sizes_of(model)
         config = PromptEncoderConfig(
             num_virtual_tokens=self.tokens,
+            token_dim=sizes.width,
+            num_layers=sizes.layers,
+            num_attention_heads=sizes.heads,
             encoder_hidden_size=self.width or model.config.get_text_config().hidden_size,
             task_type=task_type(model),
             modules_to_save=list(fresh) or None,

@@ -12,7 +12,8 @@ from pydantic import Field
 from torch import nn
 
 from kamerton.contracts import Advice, ModelFacts
-from kamerton.methods._peft import adapt, merged, task_type
+from kamerton.errors import Fault, ModelError
+from kamerton.methods._peft import REFUSALS, adapt, merged, task_type
 from kamerton.methods._shared import body_parameters, epochs_for
 from kamerton.methods._virtual import VirtualTokens, real_tokens
 
@@ -72,7 +73,12 @@ class PrefixTuning(VirtualTokens):
             cache = model(real_tokens(model, self.text, self.tokens), use_cache=True).past_key_values
         model.train(training)
         states = tuple((layer.keys, layer.values) for layer in cache.layers)
-        initialize_kv_prefix_from_past_key_values(adapted, past_key_values=states)
+        try:
+            initialize_kv_prefix_from_past_key_values(adapted, past_key_values=states)
+        except REFUSALS as error:
+            rule = f"a prefix of {self.tokens} tokens does not fit {type(model).__name__}: {error}"
+            remedy = "set method.tokens below the model's attention window"
+            raise ModelError(Fault(rule, model.name_or_path, remedy)) from error
 
 
 def _rate(facts: ModelFacts) -> Advice:

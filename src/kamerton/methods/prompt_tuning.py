@@ -13,7 +13,7 @@ from torch import nn
 from kamerton.contracts import Advice, ModelFacts
 from kamerton.methods._peft import adapt, merged, task_type
 from kamerton.methods._shared import epochs_for
-from kamerton.methods._virtual import VirtualTokens, real_tokens
+from kamerton.methods._virtual import VirtualTokens, real_tokens, sizes_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -50,8 +50,14 @@ class PromptTuning(VirtualTokens):
         Raises:
             ModelError: the model does not take embeddings in place of tokens.
         """
+        sizes = sizes_of(model)
         config = PromptTuningConfig(
-            num_virtual_tokens=self.tokens, task_type=task_type(model), modules_to_save=list(fresh) or None
+            num_virtual_tokens=self.tokens,
+            token_dim=sizes.width,
+            num_layers=sizes.layers,
+            num_attention_heads=sizes.heads,
+            task_type=task_type(model),
+            modules_to_save=list(fresh) or None,
         )
         adapted = adapt(model, config)
         vectors = adapted.prompt_encoder[adapted.active_adapter].embedding.weight
