@@ -51,6 +51,11 @@ class Child:
         """Send a signal to the child, and to all that it started."""
         (os.killpg if group else os.kill)(self.pid, number)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is over."""
+        return bool(self.nursery.ask({"poll": self.pid}))
+
     def wait(self) -> Ended:
         """Wait for its end."""
         status = os.waitstatus_to_exitcode(self.nursery.ask({"wait": self.pid}))
@@ -81,7 +86,8 @@ class Nursery:
         """Start `module:function` in a new process."""
         self.count += 1
         paths = {name: self.folder / f"{self.count}.{name}" for name in ("stdin", "out", "err")}
-        paths["stdin"].write_text(stdin, encoding="utf-8")
+        for path in paths.values():
+            path.write_text(stdin if path.suffix == ".stdin" else "", encoding="utf-8")
         streams = {name: str(path) for name, path in paths.items()}
         pid = self.ask({"start": function, "arguments": arguments, "cwd": str(cwd), "streams": streams})
         return Child(self, pid, paths["out"], paths["err"])
@@ -110,8 +116,11 @@ def _serve() -> None:
         request = json.loads(line)
         if "wait" in request:
             answer = os.waitpid(request["wait"], 0)[1]
+        elif "poll" in request:
+            answer = int(os.waitid(os.P_PID, request["poll"], os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None)
         else:
             answer = os.fork()
+            os.setpgid(answer, answer)  # in both of them, so that it is done whichever comes first
             if not answer:
                 _be(request)
         print(answer, flush=True)
@@ -119,7 +128,6 @@ def _serve() -> None:
 
 def _be(request: dict[str, Any]) -> None:
     """Become the child, and never come back."""
-    os.setsid()
     os.chdir(request["cwd"])
     streams = request["streams"]
     os.dup2(os.open(streams["stdin"], os.O_RDONLY), 0)

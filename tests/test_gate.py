@@ -244,9 +244,21 @@ def test_the_one_token_that_a_class_is_read_at_is_shown_as_trained(reader):
 
 
 def test_tokens_are_shown_as_they_are_written(writer):
-    encoded = DIALOGUE.encode(EXAMPLES[:1], writer, ROOM)
-    [view] = look(EXAMPLES[:1], encoded, DIALOGUE, writer, ROOM)
-    assert "".join(token.token for token in view.tokens) == writer.decode(encoded[0].tokens)
+    """Also letters that are parted into bytes, as all of a script that the tokenizer does not know."""
+    examples = [*EXAMPLES, *examples_of([("Ѣ и ѫ, 日本 🙂?", "ⱁ 🙂")])]
+    encoded = DIALOGUE.encode(examples, writer, ROOM)
+    for view, item in zip(look(examples, encoded, DIALOGUE, writer, ROOM), encoded, strict=True):
+        assert "".join(token.token for token in view.tokens) == writer.decode(item.tokens)
+        assert "".join(view.targets) == writer.decode(item.targets)
+
+
+def test_a_letter_that_was_cut_in_two_is_shown_as_broken(writer):
+    examples = examples_of([("Hm?", "日")])
+    [whole] = DIALOGUE.encode(examples, writer, ROOM)
+    [cut] = encoded = DIALOGUE.encode(examples, writer, len(whole.tokens) - 2)
+    assert cut.targets
+    [view] = look(examples, encoded, DIALOGUE, writer, ROOM)
+    assert view.targets == ("\ufffd",) * len(cut.targets)
 
 
 def test_what_was_cut_and_what_is_wrong_is_shown(writer, tight):

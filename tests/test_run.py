@@ -136,8 +136,27 @@ def test_a_folder_without_a_recipe_is_no_run(tmp_path):
 
 
 def test_a_second_run_never_takes_the_place_of_the_first(run):
+    run.write_data(SPLIT, [], [])
     with pytest.raises(RunError, match="already holds a run"):
         Run.create(run.path, Recipe())
+
+
+def test_a_run_that_came_to_nothing_gives_way(run):
+    wanted = Recipe(seed=7)
+    assert Run.create(run.path, wanted).recipe.seed == wanted.seed
+
+
+def test_a_run_does_not_give_way_while_a_process_is_at_work_on_it(run):
+    with run.locked(), pytest.raises(RunError, match="another process"):
+        Run.create(run.path, Recipe(seed=7))
+    assert run.recipe.seed == 0
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(RunError, match="cannot be made"):
+            Run.create(path, Recipe())
 
 
 # ── events ────────────────────────────────────────────────────────────────────────────────────

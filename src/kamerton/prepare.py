@@ -23,7 +23,7 @@ from kamerton.data.read import read_table
 from kamerton.data.recognise import make_examples, recognise, sample_rows
 from kamerton.data.split import split_examples
 from kamerton.data.table import Table
-from kamerton.errors import DataError, Fault, RunError
+from kamerton.errors import DataError, Fault, ModelError, RunError
 from kamerton.files import sha256_of
 from kamerton.forms.values import filled
 from kamerton.models.inspect import inspect_folder
@@ -150,15 +150,18 @@ def fit(understood: Understood) -> Fitted:
     recipe = understood.recipe
     name = recipe.model.name or ""
     facts = inspect_folder(locate(name), name)
+    if facts.kind not in understood.task.kinds:
+        kinds = " or ".join(understood.task.kinds)
+        rule = f"{name} is of the kind {facts.kind}; {recipe.data.task} takes the kind {kinds}"
+        raise ModelError(Fault(rule, facts.folder, "choose another model; `kamerton models` lists some"))
     answered = [example for example in understood.examples if filled(example.gold)]
     if not answered:
         column = (recipe.data.columns or {}).get(understood.task.roles[-1].name, "")
         raise DataError(Fault(f"column '{column}' is empty in every row", recipe.data.path, "fill in the answers"))
     form = understood.task.form(facts.kind, answered)
     tokenizer = load_tokenizer(facts)
-    room = facts.context - (make_method(recipe).added_tokens if recipe.method.name else 0)
-    recipe = recipe.decide({"model.max_tokens": Decision(room, f"all that {name} takes")})
-    max_tokens = min(room, recipe.model.max_tokens or room)
+    max_tokens = _max_tokens(recipe, facts)
+    recipe = recipe.decide({"model.max_tokens": Decision(max_tokens, f"all that {name} takes")})
     encoded = form.encode(understood.examples, tokenizer, max_tokens)
     return Fitted(recipe, facts, tokenizer, form, encoded, max_tokens)
 
@@ -220,7 +223,7 @@ def open_setup(run: Run) -> Setup:
         raise RunError(Fault(f"the base model '{name}' is not the one this run began with", facts.folder, remedy))
     task: Task = plugins.choose("tasks", recipe.data.task or "")()
     form = task.form(facts.kind, split.train)
-    return Setup(recipe, task, form, facts, load_tokenizer(facts), split, recipe.model.max_tokens or facts.context)
+    return Setup(recipe, task, form, facts, load_tokenizer(facts), split, _max_tokens(recipe, facts))
 
 
 def metric_names(setup: Setup) -> tuple[str, ...]:
@@ -234,12 +237,20 @@ def data_fingerprint(run: Run) -> str:
     return " ".join(sha256_of(run.path / "data" / f"{part}.parquet") for part in PARTS)
 
 
+def _max_tokens(recipe: Recipe, facts: ModelFacts) -> int:
+    """Bound the longest sequence by what the model takes, beside what the method adds to it."""
+    room = facts.context - (make_method(recipe).added_tokens if recipe.method.name else 0)
+    return min(room, recipe.model.max_tokens or room)
+
+
 def _resolve(understood: Understood, fitted: Fitted, split: Split) -> Recipe:
     """Decide what is still open, now that the training rows are known."""
     rows = len(split.train)
     recipe = fitted.recipe.decide({"method.name": choose_method(fitted.facts, rows)})
     form = understood.task.form(fitted.facts.kind, split.train)
     method = make_method(recipe)
+    if recipe.evaluate.metric:
+        plugins.choose("metrics", recipe.evaluate.metric)  # an unknown one is told now, not after the training
     return recipe.decide(settings(method, fitted.facts, understood.task, form, split.train, fitted.tokenizer))
 
 

@@ -50,15 +50,23 @@ class Run:
     def create(cls, path: str | Path, recipe: Recipe) -> Run:
         """Make the folder and write the recipe, before anything slow begins.
 
+        A run that came to nothing, because its recipe or its data were wrong, gives way.
+
         Raises:
-            RunError: there is a run already.
+            RunError: there is a run already, or the folder cannot be made.
 
         """
         folder = Path(path)
-        if (folder / "recipe.yaml").exists():
-            remedy = f"`kamerton resume {folder}` goes on with it; or choose another folder with --out"
-            raise RunError(Fault(f"'{folder}' already holds a run", remedy=remedy))
-        write_text(folder / "recipe.yaml", to_yaml(recipe))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with _locked(folder):
+                if (folder / "recipe.yaml").exists() and cls(folder).has_split:
+                    remedy = f"`kamerton resume {folder}` goes on with it; or choose another folder with --out"
+                    raise RunError(Fault(f"'{folder}' already holds a run", remedy=remedy))
+                write_text(folder / "recipe.yaml", to_yaml(recipe))
+        except OSError as error:
+            rule = f"the run's folder cannot be made: {error.strerror}"
+            raise RunError(Fault(rule, str(folder), "choose another folder with --out")) from None
         return cls(folder)
 
     @contextmanager
@@ -69,12 +77,7 @@ class Run:
             RunError: another process is at work on this run.
 
         """
-        with (self.path / ".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                fault = Fault(f"another process is at work on '{self.path}'", remedy="wait for it, or stop it")
-                raise RunError(fault) from None
+        with _locked(self.path):
             yield
 
     # ── recipe and environment ────────────────────────────────────────────────────────────────
@@ -233,6 +236,17 @@ class Run:
     def write_result(self, result: dict[str, Any]) -> None:
         """Write the outcome for machines: the last file of a run."""
         write_json(self.path / "result.json", result)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fault = Fault(f"another process is at work on '{folder}'", remedy="wait for it, or stop it")
+            raise RunError(fault) from None
+        yield
 
 
 def _line(event: Event) -> str:

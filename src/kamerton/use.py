@@ -78,9 +78,9 @@ class Predictor:
         self.setup: Setup = open_setup(run)
         self.engine = saved_engine(run, self.setup)
 
-    def predict(self, rows: Sequence[str | Mapping[str, object]]) -> list[Prediction]:
-        """Answer rows: texts, or mappings by role (`{"instruction": ..., "input": ...}`)."""
-        examples = [self._example(i, Place("input", i + 1), row) for i, row in enumerate(rows)]
+    def predict(self, rows: Sequence[str | Mapping[str, object]], first: int = 0) -> list[Prediction]:
+        """Answer rows: texts, or mappings by role (`{"instruction": ..., "input": ...}`); ids count from `first`."""
+        examples = [self._example(i, Place("input", i + 1), row) for i, row in enumerate(rows, first)]
         return self.setup.form.predict(self.engine, examples)
 
     def predict_file(self, path: Path) -> Iterator[Prediction]:
@@ -110,9 +110,11 @@ class Predictor:
 
     def predict_lines(self, lines: Iterable[str]) -> Iterator[Prediction]:
         """Answer texts as they come, one a line; empty lines are passed over."""
-        texts = (line.rstrip("\n") for line in lines)
-        while batch := list(islice((text for text in texts if text.strip()), AT_ONCE)):
-            yield from self.predict(batch)
+        texts = (text for line in lines if (text := line.rstrip("\n")).strip())
+        first = 0
+        while batch := list(islice(texts, AT_ONCE)):
+            yield from self.predict(batch, first)
+            first += len(batch)
 
     def _columns(self, found: Sequence[str], path: Path) -> dict[str, str]:
         """Map roles to a file's columns as in training; the answer's column need not be there."""

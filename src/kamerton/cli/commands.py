@@ -57,7 +57,7 @@ def audit(data: Path, flags: Mapping[str, object], json: bool) -> None:
         return
     screen = Screen(Console())
     print(f"{data}: {understood.table.rows_read} rows; {understood.recipe.data.task}: {understood.reason}")
-    for entry in understood.left_out[:10]:
+    for entry in [*understood.table.rejected, *understood.left_out][:10]:
         print(f"  {entry.place}: {entry.reason}")
     screen.show_findings(findings)
 
@@ -167,10 +167,17 @@ def _met(run: Run, require: str | None) -> bool:
 def _predictions(predictor: Predictor, source: str) -> Iterable[Prediction]:
     if source == "-":
         return predictor.predict_lines(sys.stdin)
-    if Path(source).is_file():
+    if _is_file(source):
         return predictor.predict_file(Path(source))
     return predictor.predict([source])
 
 
+def _is_file(source: str) -> bool:
+    try:
+        return Path(source).is_file()
+    except OSError:  # longer than a file's name can be: it is a text
+        return False
+
+
 def _print_json(value: Any) -> None:
-    print(json_library.dumps(value, indent=2, ensure_ascii=False))
+    print(json_library.dumps(value, indent=2, ensure_ascii=False, default=str))  # a path as its text

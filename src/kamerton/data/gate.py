@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
 SHOWN = 5
+BROKEN = "\ufffd"
+"""What decoders write for bytes that are no whole letter."""
+LONGEST_LETTER = 4
+"""Bytes of a letter in UTF-8."""
 TooLong = Literal["cut", "drop", "refuse"]
 
 
@@ -108,17 +112,29 @@ def look(
 def _view(example: Example, item: Encoded, fault: str, form: Form, tokenizer: Tokenizer) -> ExampleView:
     shift = 0 if form.target_names else 1  # a class is read at a token; an answer's token at the one before it
     trained = {read + shift for read, target in zip(item.reads, item.targets, strict=True) if target >= 0}
-    tokens = tuple(TokenView(_written(tokenizer, token), i in trained) for i, token in enumerate(item.tokens))
-    names = form.target_names
-    targets = [names[t] if names else _written(tokenizer, t) for t in item.targets if t >= 0]
+    tokens = tuple(TokenView(text, i in trained) for i, text in enumerate(_written(item.tokens, tokenizer)))
+    names, known = form.target_names, [target for target in item.targets if target >= 0]
+    targets = [names[target] for target in known] if names else _written(known, tokenizer)
     return ExampleView(example.place, f"row {example.id}", tokens, tuple(targets), item.cut, (fault,) if fault else ())
 
 
-def _written(tokenizer: Tokenizer, token: int) -> str:
-    """Write one token as a reader knows it, its leading space included."""
-    piece: str = tokenizer.convert_ids_to_tokens(token)
-    text: str = tokenizer.convert_tokens_to_string([piece])
-    return f" {text}" if piece[:1] in ("Ġ", "▁") and not text.startswith(" ") else text or piece
+def _written(tokens: Sequence[int], tokenizer: Tokenizer) -> list[str]:
+    """Write each token as a reader knows it, its leading space included.
+
+    Byte-level tokenizers part a letter, Cyrillic ones often: then its last token shows it, the others show nothing.
+    """
+    texts: list[str] = []
+    parts: list[str] = []
+    for piece in tokenizer.convert_ids_to_tokens(list(tokens)):
+        parts.append(piece)
+        text: str = tokenizer.convert_tokens_to_string(parts)
+        if text.endswith(BROKEN) and len(parts) < LONGEST_LETTER:
+            texts.append("")
+            continue
+        spaced = f" {text}" if parts[0][:1] in ("Ġ", "▁") and not text.startswith(" ") else text
+        texts.append(spaced or piece)
+        parts = []
+    return [*texts[: len(texts) - len(parts)], *(BROKEN for _ in parts)]
 
 
 def _nothing_passes(dropped: Sequence[LedgerEntry]) -> list[Fault]:
