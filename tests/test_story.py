@@ -87,13 +87,15 @@ class Place:
 
 QUICK = ("--set", "evaluate.resamples=200", "--learning-rate", "3e-3")
 RUNS: dict[str, tuple[str, ...]] = {
-    "head": ("reviews.csv", "--model", "encoder", "--method", "head", "--epochs", "3"),
+    "head": ("reviews.csv", "--model", "encoder", "--method", "head", "--epochs", "3",
+             "--set", "model.max_tokens=1000"),
     "full": ("reviews.csv", "--model", "encoder", "--method", "full", "--epochs", "3", "--set", "train.dropout=0.1"),
     "lora": ("reviews.csv", "--model", "encoder", "--method", "lora", "--epochs", "2", "--set", "method.rank=4"),
     "labels": ("reviews.csv", "--model", "decoder", "--method", "lora", "--epochs", "1", "--require", "ship", "--json"),
     "answers": ("answers.jsonl", "--model", "decoder", "--method", "lora", "--epochs", "2"),
-    "answers-full": ("answers.jsonl", "--model", "decoder", "--method", "full", "--epochs", "1"),
-}
+    "answers-full": ("answers.jsonl", "--model", "decoder", "--method", "full", "--epochs", "1",
+                     "--set", "evaluate.shots=0"),
+}  # fmt: skip
 CLASSES = ("head", "full", "lora", "labels")
 
 
@@ -187,6 +189,13 @@ def test_the_answers_of_all_contenders_are_kept_for_all_test_rows(run):
         assert [prediction.id for prediction in contender.predictions] == [example.id for example in test]
 
 
+def test_without_shots_there_is_no_prompted_contender(place):
+    kinds = [item["kind"] for item in place.run("answers-full").result["contenders"]]
+    assert kinds.count("base") == 1
+    assert "prompt" not in kinds
+    assert "prompt" in [item["kind"] for item in place.run("answers").result["contenders"]]
+
+
 def test_the_report_is_one_file_that_needs_no_network(run):
     page = (run.path / "report.html").read_text("utf-8")
     assert run.result["verdict"]["reason"].split("(")[0].strip()[:30] in page
@@ -260,7 +269,7 @@ def wait_for(child: Child, happened: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-LONG = ("reviews.csv", "--model", "encoder", "--method", "full", "--epochs", "40", *QUICK,
+LONG = ("reviews.csv", "--model", "encoder", "--method", "full", "--epochs", "10", *QUICK,
         "--set", "train.dropout=0.1", "--set", "train.patience=1000")  # fmt: skip
 
 
@@ -284,14 +293,14 @@ def tell_to_the_model(place: Place, name: str) -> float:
 
 
 def test_any_kill_at_any_moment_ends_with_the_same_weights(place, undisturbed):
-    """Kill -9 at random moments, twice each, then go on."""
+    """Kill -9 at random moments, every other run twice, then go on."""
     seconds = tell_to_the_model(place, "timed")
     assert weights_of(place.folder / "timed") == undisturbed
     drawn = random.Random(20)
     stages = Counter()
     for number in range(KILLS):
         name = f"killed-{number}"
-        for arguments in (("tune", *LONG, "--out", name), ("resume", name)):
+        for arguments in (("tune", *LONG, "--out", name), ("resume", name))[: 1 + number % 2]:
             child = place.start(*arguments)
             time.sleep(drawn.uniform(0, seconds))
             child.kill()
@@ -343,7 +352,7 @@ def test_a_checkpoint_of_another_recipe_is_refused_by_name(place):
     run = Run(place.folder / "edited")
     (run.path / "model").rename(run.path / "model-away")
     text = (run.path / "recipe.yaml").read_text("utf-8")
-    (run.path / "recipe.yaml").write_text(text.replace("epochs: 40", "epochs: 41"), "utf-8")
+    (run.path / "recipe.yaml").write_text(text.replace("epochs: 10", "epochs: 11"), "utf-8")
     ended = place.call("resume", "edited")
     assert ended.status == MISTAKE
     assert "recipe changed" in ended.err
@@ -490,6 +499,12 @@ def test_one_text_a_file_and_lines_get_the_same_answers(place, tmp_path):
     assert [answer["prediction"] for answer in answers] == [p.text for p in tuned.predictions]
     assert [answer["score"] for answer in answers] == pytest.approx([p.score for p in tuned.predictions], abs=1e-5)
     assert place.call("predict", "full", texts[0]).out == f"{answers[0]['prediction']}\n"
+
+
+def test_more_lines_than_are_answered_at_once_keep_their_numbers(place):
+    place.run("head")
+    ended = place.call("predict", "head", "-", "--json", stdin="A warm film.\n\n" * 1100)
+    assert [json.loads(line)["id"] for line in ended.out.splitlines()] == list(range(1100))
 
 
 @pytest.mark.parametrize("text", ["Тёплый и смешной фильм. " * 40, "a\x00b", "-5", "../..", "{}", "[TEXT]"])

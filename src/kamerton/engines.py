@@ -23,7 +23,7 @@ def engine_of(setup: Setup, model: nn.Module, rows: Sequence[Encoded] = ()) -> T
         setup.facts,
         setup.samples,
         max_tokens=setup.max_tokens,
-        max_new_tokens=setup.recipe.evaluate.max_new_tokens or 1,
+        max_new_tokens=min(setup.recipe.evaluate.max_new_tokens or 1, setup.max_tokens // 2),
         tokens_per_pass=setup.recipe.train.tokens_per_pass,
         rows=rows,
     )

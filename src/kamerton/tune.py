@@ -26,7 +26,7 @@ from kamerton.models.load import load_model, set_dropout
 from kamerton.models.precision import set_precision
 from kamerton.plan import make_method
 from kamerton.prepare import Clock, Setup, data_fingerprint, freeze, metric_names, open_setup
-from kamerton.records import Answers, ContenderKind, Encoded, Event, Progress, Split, Stage
+from kamerton.records import Answers, ContenderKind, Encoded, Event, Example, Progress, Split, Stage
 from kamerton.report.html import write_report
 from kamerton.run import Run
 from kamerton.train.loop import Job, Validation, train
@@ -61,7 +61,9 @@ def contend(run: Run, setup: Setup, clock: Clock) -> Iterator[Told]:
         run.write_answers(split.test, simple)
         yield clock.stage("baselines", ", ".join(answers.name for answers in simple))
     shown = setup.form.shots(split.train, setup.recipe.evaluate.shots, seed)
-    arms = {"base model": [], f"base model shown {len(shown)} examples": shown}
+    arms: dict[str, list[Example]] = {"base model": []}
+    if shown:
+        arms[f"base model shown {len(shown)} examples"] = shown
     if arms.keys() <= done:
         return
     engine = untuned_engine(setup)

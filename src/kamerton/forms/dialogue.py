@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -69,8 +69,8 @@ class Dialogue:
         return self._prompts(examples, (), tokenizer, max_tokens)
 
     def shots(self, examples: Sequence[Example], count: int, seed: int) -> list[Example]:
-        """Draw `count` examples, or one of each choice if there are more choices."""
-        if self.choices:
+        """Draw `count` examples, or one of each choice if there are more choices; none if none are wanted."""
+        if self.choices and count:
             return draw_evenly(examples, max(count, len(self.choices)), seed)
         order = np.random.default_rng(seed).permutation(len(examples))
         return [examples[index] for index in order[:count]]
@@ -99,12 +99,12 @@ class Dialogue:
         self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
     ) -> list[Prediction]:
         """Answer after `shots` solved examples, put as earlier turns of the conversation."""
-        options = self._options(engine)
+        options = self._options(examples, engine.tokenizer)
         longest = max((len(option) for option in options), default=engine.max_new_tokens)
-        prompts = self._prompts(examples, shots, engine.tokenizer, engine.max_tokens - longest)
+        prompts = self._prompts(examples, shots, engine.tokenizer, max(1, engine.max_tokens - longest))
         if self.choices:
             return self._choose(engine, examples, prompts, options)
-        golds = _ids([example.gold for example in examples], engine.tokenizer)
+        golds = _ids([self._render(example, (), engine.tokenizer)[1] for example in examples], engine.tokenizer)
         supervised = [
             _supervise(prompt.tokens, _ended(gold, engine.tokenizer), engine.max_tokens)
             for prompt, gold in zip(prompts, golds, strict=True)
@@ -133,8 +133,14 @@ class Dialogue:
             predictions.append(Prediction(example.id, self.choices[best], float(np.exp(row[best])), loss, tokens))
         return predictions
 
-    def _options(self, engine: Engine) -> list[tuple[int, ...]]:
-        return [tuple(_ended(ids, engine.tokenizer)) for ids in _ids(list(self.choices), engine.tokenizer)]
+    def _options(self, examples: Sequence[Example], tokenizer: Tokenizer) -> list[tuple[int, ...]]:
+        """Write the choices as the template writes answers: in training they were written by it, too."""
+        answers = [
+            self._render(replace(example, gold=choice), (), tokenizer)[1]
+            for example in examples[:1]
+            for choice in self.choices
+        ]
+        return [tuple(_ended(ids, tokenizer)) for ids in _ids(answers, tokenizer)]
 
     def _render(self, example: Example, shots: Sequence[Example], tokenizer: Tokenizer) -> tuple[str, str]:
         """Render prompt and answer as text through the template."""
