@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub, which reads it once
@@ -13,6 +14,8 @@ import pytest
 import torch
 
 import tiny_models
+from children import Nursery
+from stories import Place, write_answers, write_reviews
 
 torch.set_num_threads(1)  # the models are tiny: a second thread would only wait for work, and burn time at it
 # The same examples every time, however busy the machine is.
@@ -36,3 +39,28 @@ def decoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def seq2seq_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny T5."""
     return tiny_models.tiny_seq2seq(tmp_path_factory.mktemp("tiny") / "seq2seq")
+
+
+@pytest.fixture(scope="session")
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+    """A process that has imported everything, and forks others."""
+    nursery = Nursery(tmp_path_factory.mktemp("nursery"))
+    yield nursery
+    nursery.close()
+
+
+@pytest.fixture(scope="session")
+def place(
+    tmp_path_factory: pytest.TempPathFactory,
+    nursery: Nursery,
+    encoder_folder: Path,
+    decoder_folder: Path,
+    seq2seq_folder: Path,
+) -> Place:
+    """A folder with data and models in which runs are told, each when it is first asked for."""
+    folder = tmp_path_factory.mktemp("story")
+    for name, model in (("encoder", encoder_folder), ("decoder", decoder_folder), ("seq2seq", seq2seq_folder)):
+        (folder / name).symlink_to(model)
+    write_reviews(folder / "reviews.csv")
+    write_answers(folder / "answers.jsonl")
+    return Place(folder, nursery)

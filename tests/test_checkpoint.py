@@ -14,7 +14,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from children import Nursery
 from kamerton.errors import RunError
 from kamerton.train.checkpoint import (
     Standing,
@@ -209,13 +208,6 @@ def save_until_killed(root: str, step: int, best_step: int, number: int) -> None
 
     sys.addaudithook(hook)
     save(Path(root), step, best_step)
-
-
-@pytest.fixture(scope="module")
-def nursery(tmp_path_factory: pytest.TempPathFactory):
-    nursery = Nursery(tmp_path_factory.mktemp("nursery"))
-    yield nursery
-    nursery.close()
 
 
 @pytest.mark.parametrize(("best_then", "best_now"), [(1, 1), (1, 4), (3, 3)])

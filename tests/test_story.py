@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import hashlib
 import json
 import random
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 import yaml
@@ -22,107 +15,19 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from children import Child, Ended, Nursery
 from kamerton.run import Run
+from stories import DONE, INTERRUPTED, MISTAKE, QUICK, RUNS, Place, wait_for, weights_of
 
 # of a name that PEFT asks for in every model
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
-DONE, MISTAKE, USAGE, UNMET, INTERRUPTED = 0, 1, 2, 3, 130
 KILLS = 20
-GOOD = ("a warm film", "funny and kind", "a delight", "I would watch it again", "тёплый фильм", "чудесно и смешно")
-BAD = ("a thin plot", "two hours lost", "dull and cold", "I want it back", "слабый сюжет", "верните мои деньги")
-ASKED = ("Name the number {}.", "Назови число {}.", "Which number comes after {}?", "Какое число идёт после {}?")
-EMPTY, REPEATED, UNREADABLE = 1, 2, 1
-
-
-# ── data and processes ────────────────────────────────────────────────────────────────────────
-
-
-def reviews(count: int) -> list[tuple[str, str]]:
-    drawn = random.Random(0)
-    rows = []
-    for number in range(count):
-        label = ("bad", "good")[number % 2]
-        rows.append((f"{', '.join(drawn.sample((BAD, GOOD)[number % 2], 3))} – {number}", label))
-    return rows
-
-
-def write_reviews(path: Path) -> None:
-    """Write 90 good rows, one without a text, two that are there already, and one with a cell too many."""
-    rows = reviews(90)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("text", "label"))
-        writer.writerows([*rows, ("", "good"), rows[4], rows[7], ("a cell", "too", "many")])
-
-
-def write_answers(path: Path) -> None:
-    """Write 64 requests in two languages."""
-    asked = [{"instruction": ASKED[n % 4].format(n), "output": str(n + n % 4 // 2)} for n in range(64)]
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in asked), encoding="utf-8")
-
-
-@dataclass(frozen=True)
-class Place:
-    """A folder with data and models, and a nursery for the processes in it."""
-
-    folder: Path
-    nursery: Nursery
-    told: dict[str, Ended] = field(default_factory=dict)
-
-    def start(self, *arguments: object, stdin: str = "") -> Child:
-        return self.nursery.start("children:kamerton", [str(a) for a in arguments], cwd=self.folder, stdin=stdin)
-
-    def call(self, *arguments: object, stdin: str = "") -> Ended:
-        return self.start(*arguments, stdin=stdin).wait()
-
-    def run(self, name: str) -> Run:
-        """Give one of the runs below; it is told when it is first asked for."""
-        if name not in self.told:
-            self.told[name] = self.call("tune", *RUNS[name], "--out", name, *QUICK)
-        assert self.told[name].status == (UNMET if "--require" in RUNS[name] else DONE), self.told[name].said
-        return Run(self.folder / name)
-
-
-QUICK = ("--set", "evaluate.resamples=200", "--learning-rate", "3e-3")
-RUNS: dict[str, tuple[str, ...]] = {
-    "head": ("reviews.csv", "--model", "encoder", "--method", "head", "--epochs", "3",
-             "--set", "model.max_tokens=1000"),
-    "full": ("reviews.csv", "--model", "encoder", "--method", "full", "--epochs", "3", "--set", "train.dropout=0.1"),
-    "lora": ("reviews.csv", "--model", "encoder", "--method", "lora", "--epochs", "2", "--set", "method.rank=4"),
-    "labels": ("reviews.csv", "--model", "decoder", "--method", "lora", "--epochs", "1", "--require", "ship", "--json"),
-    "answers": ("answers.jsonl", "--model", "decoder", "--method", "lora", "--epochs", "2"),
-    "answers-full": ("answers.jsonl", "--model", "decoder", "--method", "full", "--epochs", "1",
-                     "--set", "evaluate.shots=0"),
-}  # fmt: skip
-CLASSES = ("head", "full", "lora", "labels")
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, encoder_folder: Path, decoder_folder: Path, seq2seq_folder: Path):
-    folder = tmp_path_factory.mktemp("story")
-    for name, model in (("encoder", encoder_folder), ("decoder", decoder_folder), ("seq2seq", seq2seq_folder)):
-        (folder / name).symlink_to(model)
-    write_reviews(folder / "reviews.csv")
-    write_answers(folder / "answers.jsonl")
-    nursery = Nursery(tmp_path_factory.mktemp("nursery"))
-    yield Place(folder, nursery)
-    nursery.close()
 
 
 @pytest.fixture(params=RUNS)
 def run(request: pytest.FixtureRequest, place: Place) -> Run:
     """Each of the runs."""
     return place.run(request.param)
-
-
-def weights_of(run: Run | Path) -> str:
-    """Hash the weights of the tuned model."""
-    folder = run.model if isinstance(run, Run) else run / "model"
-    files = sorted(folder.glob("*.safetensors"))
-    assert files
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 # ── a run from start to end ───────────────────────────────────────────────────────────────────
@@ -263,12 +168,6 @@ def test_going_on_with_a_finished_run_does_no_harm(place):
     assert {**run.result, "seconds": 0, "peak_memory_bytes": 0} == {**before, "seconds": 0, "peak_memory_bytes": 0}
 
 
-def wait_for(child: Child, happened: Callable[[], bool]) -> None:
-    """Wait until something has happened, or the child is over."""
-    while not happened() and not child.has_ended:
-        time.sleep(0.005)
-
-
 LONG = ("reviews.csv", "--model", "encoder", "--method", "full", "--epochs", "10", *QUICK,
         "--set", "train.dropout=0.1", "--set", "train.patience=1000")  # fmt: skip
 
@@ -369,240 +268,3 @@ def test_a_base_model_that_changed_is_refused(place):
         ended = place.call(*arguments)
         assert ended.status == MISTAKE
         assert "is not the one this run began with" in ended.err
-
-
-# ── exit statuses ─────────────────────────────────────────────────────────────────────────────
-
-ENCODED = ("--model", "encoder", "--method", "head")
-MISTAKES = {
-    "a file that is not there": (("tune", "nowhere.csv", *ENCODED), "nowhere.csv"),
-    "a column that is not there": (("tune", "reviews.csv", *ENCODED, "--columns", "text=review"), "review"),
-    "an unknown role": (("tune", "reviews.csv", *ENCODED, "--columns", "txt=text"), "txt"),
-    "an unknown model": (("tune", "reviews.csv", "--model", "minilmm"), "minilm"),
-    "an unknown method": (("tune", "reviews.csv", "--model", "encoder", "--method", "lorra"), "did you mean 'lora'"),
-    "an unknown task": (("tune", "reviews.csv", *ENCODED, "--task", "text-clasification"), "text-classification"),
-    "an unknown knob": (("tune", "reviews.csv", *ENCODED, "--set", "method.rank=4"), "rank"),
-    "a wrong knob": (("tune", *RUNS["lora"], "--set", "method.rank=0"), "rank"),
-    "an unknown setting": (("tune", "reviews.csv", *ENCODED, "--set", "train.epoch=3"), "epochs"),
-    "an unknown group": (("tune", "reviews.csv", *ENCODED, "--set", "trian.epochs=3"), "trian"),
-    "a group as a value": (("tune", "reviews.csv", *ENCODED, "--set", "train=3"), "train"),
-    "a wrong value": (("tune", "reviews.csv", *ENCODED, "--set", "train.epochs=many"), "train.epochs"),
-    "a negative rate": (("tune", "reviews.csv", *ENCODED, "--learning-rate", "-1"), "train.learning_rate"),
-    "an assignment without =": (("tune", "reviews.csv", *ENCODED, "--set", "train.epochs"), "group.field=value"),
-    "an unknown metric": (("tune", "reviews.csv", *ENCODED, "--set", "evaluate.metric=acuracy"), "accuracy"),
-    "an encoder that shall write": (("tune", "answers.jsonl", *ENCODED), "decoder"),
-    "a kind of model that no task takes": (("tune", *ENCODED, "reviews.csv", "--model", "seq2seq"), "seq2seq"),
-    "a folder that is no model": (("tune", "reviews.csv", "--model", "."), "config.json"),
-    "a recipe that is not there": (("tune", "recipe.yaml"), "recipe.yaml"),
-    "an output under a file": (("tune", "reviews.csv", *ENCODED, "--out", "reviews.csv/run"), "reviews.csv"),
-    "an output that is a file": (("tune", "reviews.csv", *ENCODED, "--out", "answers.jsonl"), "answers.jsonl"),
-    "rows that are all too long": (
-        ("tune", "reviews.csv", *ENCODED, "--set", "model.max_tokens=4", "--set", "data.too_long=refuse"), "too long",
-    ),
-    "a run that is not there": (("resume", "nowhere"), "nowhere"),
-    "no run to predict with": (("predict", "nowhere", "text"), "nowhere"),
-    "no run to report": (("report", "nowhere"), "nowhere"),
-    "one run to compare": (("compare", "head"), "two or more"),
-    "data that is not there": (("evaluate", "head", "nowhere.csv"), "nowhere.csv"),
-    "data of another task": (("evaluate", "head", "answers.jsonl"), "text"),
-    "an empty text": (("predict", "head", " "), "empty"),
-    "an unknown model to get": (("models", "get", "minilmm"), "minilm"),
-    "a file to show that is not there": (("show", "nowhere.csv", "--model", "encoder"), "nowhere.csv"),
-    "a file to audit that is not there": (("audit", "nowhere.csv"), "nowhere.csv"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_users_mistake_is_told_with_its_remedy_and_no_traceback(place, mistake, tmp_path):
-    arguments, told = MISTAKES[mistake]
-    if "head" in arguments[:2]:
-        place.run("head")
-    if arguments[0] == "tune" and "--out" not in arguments:
-        arguments = (*arguments, "--out", str(tmp_path / "run"))
-    ended = place.call(*arguments)
-    assert ended.status == MISTAKE, ended.said
-    assert "Traceback" not in ended.err
-    assert ended.err.startswith("kamerton: ")
-    assert told in ended.err
-    assert "→" in ended.err
-
-
-def test_all_mistakes_are_told_at_once(place, tmp_path):
-    wrong = ("--set", "train.epochs=-1", "--set", "train.batch_size=0", "--set", "data.test=2")
-    ended = place.call("tune", "reviews.csv", *ENCODED, *wrong, "--out", tmp_path / "run")
-    assert ended.status == MISTAKE
-    assert all(name in ended.err for name in ("train.epochs", "train.batch_size", "data.test"))
-
-
-def test_a_mistake_mended_can_be_run_in_the_same_folder(place, tmp_path):
-    out = ("--out", tmp_path / "run", "--json", *QUICK)
-    wrong = place.call("tune", "reviews.csv", "--model", "encoder", "--method", "headd", *out)
-    assert wrong.status == MISTAKE
-    right = place.start("tune", "reviews.csv", "--model", "encoder", "--method", "head", "--epochs", "1", *out)
-    wait_for(right, (tmp_path / "run" / "model").exists)
-    assert not right.has_ended, right.wait().said
-    right.kill()
-    right.wait()
-
-
-def test_a_run_is_never_written_over(place):
-    before = weights_of(place.run("head"))
-    ended = place.call("tune", *RUNS["full"], "--out", "head")
-    assert ended.status == MISTAKE
-    assert "already holds a run" in ended.err
-    assert weights_of(place.run("head")) == before
-
-
-USAGES = (
-    ("tune",),
-    ("tune", "reviews.csv", "--epoch", "3"),
-    ("tune", "reviews.csv", "--epochs", "three"),
-    ("tune", "reviews.csv", "--require", "shipping"),
-    ("tune", "reviews.csv", "--columns", "text"),
-    ("models", "get"),
-    ("models", "fetch", "minilm"),
-    ("show", "reviews.csv", "--rows", "0"),
-    ("tunes", "reviews.csv"),
-)
-
-
-@pytest.mark.parametrize("arguments", USAGES, ids=" ".join)
-def test_wrong_usage_has_its_own_status(place, arguments):
-    ended = place.call(*arguments)
-    assert ended.status == USAGE, ended.said
-    assert "Traceback" not in ended.err
-
-
-def test_a_demand_that_is_not_met_has_its_own_status(place):
-    """The model has learnt nothing in its few updates, and the classic contender nearly all."""
-    run = place.run("labels")
-    ended = place.told["labels"]
-    assert ended.status == UNMET
-    assert json.loads(ended.out) == run.result
-    assert run.result["verdict"]["decision"] != "ship"
-
-
-# ── the other commands ────────────────────────────────────────────────────────────────────────
-
-
-def test_one_text_a_file_and_lines_get_the_same_answers(place, tmp_path):
-    run = place.run("full")
-    test = run.read_split().test
-    texts = [example.text for example in test]
-    with (tmp_path / "new.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([("text",), *((text,) for text in texts)])
-    from_file = place.call("predict", "full", tmp_path / "new.csv", "--json")
-    from_lines = place.call("predict", "full", "-", "--json", stdin="\n".join(texts) + "\n\n")
-    answers = [json.loads(line) for line in from_file.out.splitlines()]
-    assert answers == [json.loads(line) for line in from_lines.out.splitlines()]
-    tuned = next(item for item in run.read_answers() if item.kind == "tuned")
-    assert [answer["prediction"] for answer in answers] == [p.text for p in tuned.predictions]
-    assert [answer["score"] for answer in answers] == pytest.approx([p.score for p in tuned.predictions], abs=1e-5)
-    assert place.call("predict", "full", texts[0]).out == f"{answers[0]['prediction']}\n"
-
-
-def test_more_lines_than_are_answered_at_once_keep_their_numbers(place):
-    place.run("head")
-    ended = place.call("predict", "head", "-", "--json", stdin="A warm film.\n\n" * 1100)
-    assert [json.loads(line)["id"] for line in ended.out.splitlines()] == list(range(1100))
-
-
-@pytest.mark.parametrize("text", ["Тёплый и смешной фильм. " * 40, "a\x00b", "-5", "../..", "{}", "[TEXT]"])
-def test_any_text_is_answered(place, text):
-    place.run("head")
-    ended = place.call("predict", "head", "--", text) if text.startswith("-") else place.call("predict", "head", text)
-    assert ended.status == DONE, ended.said
-    assert ended.out.strip() in ("good", "bad")
-
-
-def test_requests_are_answered_in_writing(place):
-    place.run("answers")
-    ended = place.call("predict", "answers", "Назови число 5.", "--json")
-    assert ended.status == DONE, ended.said
-    assert json.loads(ended.out).keys() == {"id", "prediction", "score"}
-
-
-def test_other_data_is_scored_by_the_same_metrics(place, tmp_path):
-    run = place.run("full")
-    with (tmp_path / "other.csv").open("w", encoding="utf-8", newline="") as file:
-        rows = [(example.text, example.gold) for example in run.read_split().test]
-        csv.writer(file).writerows([("text", "label"), *rows])
-    ended = place.call("evaluate", "full", tmp_path / "other.csv", "--json")
-    assert ended.status == DONE, ended.said
-    metrics = json.loads(ended.out)["metrics"]
-    [tuned] = [item for item in run.result["contenders"] if item["kind"] == "tuned"]
-    assert {name: m["value"] for name, m in metrics.items()} == pytest.approx(
-        {name: m["value"] for name, m in tuned["metrics"].items()}
-    )
-    plain = place.call("evaluate", "full", tmp_path / "other.csv")
-    assert "accuracy" in plain.out
-
-
-def test_runs_on_the_same_rows_are_compared_in_pairs(place):
-    for name in ("full", "head", "answers"):
-        place.run(name)
-    ended = place.call("compare", "full", "head", "--json")
-    assert ended.status == DONE, ended.said
-    [comparison] = json.loads(ended.out)
-    first, second = (
-        next(c for c in place.run(name).result["contenders"] if c["kind"] == "tuned")["metrics"]
-        for name in ("full", "head")
-    )
-    name = place.run("full").result["primary_metric"]
-    assert comparison["difference"] == pytest.approx(first[name]["value"] - second[name]["value"])
-    assert place.call("compare", "full", "head").status == DONE
-    other = place.call("compare", "full", "answers")
-    assert other.status == MISTAKE
-    assert "Traceback" not in other.err
-
-
-def test_what_the_model_gets_is_shown(place):
-    ended = place.call("show", "answers.jsonl", "--model", "decoder", "--rows", "2", "--json")
-    assert ended.status == DONE, ended.said
-    first, second = json.loads(ended.out)
-    trained = "".join(token["token"] for token in first["tokens"] if token["trained"])
-    assert trained == "0<|im_end|>"
-    assert "Назови" in "".join(token["token"] for token in second["tokens"])
-    assert place.call("show", "reviews.csv", "--model", "encoder").status == DONE
-
-
-def test_the_audit_finds_what_was_put_in(place):
-    ended = place.call("audit", "reviews.csv", "--json")
-    assert ended.status == DONE, ended.said
-    rows = {finding["check"]: set(finding["rows"]) for finding in json.loads(ended.out)}
-    assert any({90} <= found for found in rows.values())
-    assert any({91, 92} <= found for found in rows.values())
-    assert "reviews.csv:95" in place.call("audit", "reviews.csv", "--model", "encoder").out
-
-
-def test_the_report_can_be_written_anew(place):
-    run = place.run("head")
-    (run.path / "report.html").unlink()
-    ended = place.call("report", "head")
-    assert ended.status == DONE, ended.said
-    assert (place.folder / ended.out.strip()).is_file()
-
-
-def test_the_models_are_listed(place):
-    ended = place.call("models", "--json")
-    assert ended.status == DONE, ended.said
-    assert {item["model"]["name"] for item in json.loads(ended.out)} == {"minilm", "smollm2", "e5-small"}
-
-
-def test_the_module_is_the_command(place):
-    """In a process that nothing has prepared."""
-    place.run("head")
-    command = [sys.executable, "-m", "kamerton", "predict", "head", "A warm film."]
-    child = subprocess.run(command, cwd=place.folder, capture_output=True, text=True, check=False)
-    assert (child.returncode, child.stderr) == (DONE, "")
-    assert child.stdout.strip() in ("good", "bad")
-
-
-def test_no_output_of_a_pipe_that_closed_is_no_fault(place, tmp_path):
-    """As in `kamerton predict RUN FILE | head -1`."""
-    place.run("head")
-    (tmp_path / "many.txt").write_text("A warm film.\n" * 3000, encoding="utf-8")
-    script = f"{sys.executable} -m kamerton predict head - < {tmp_path}/many.txt | head -1; exit ${{PIPESTATUS[0]}}"
-    child = subprocess.run(["bash", "-c", script], cwd=place.folder, capture_output=True, text=True, check=False)
-    assert child.stdout.strip() in ("good", "bad")
-    assert child.stderr == ""
