@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 
@@ -65,7 +66,7 @@ def test_validations_lie_evenly(plan, per_epoch):
     assume(plan.updates_per_epoch >= per_epoch)
     due = [0, *(n for n in range(1, plan.updates) if plan.validates_after(n, per_epoch))]
     wanted = plan.updates_per_epoch / per_epoch
-    assert all(abs(now - before - wanted) < 1 for before, now in zip(due, due[1:], strict=False))
+    assert all(abs(now - before - wanted) < 1 for before, now in itertools.pairwise(due))
 
 
 @given(
@@ -85,7 +86,7 @@ def test_passes_hold_each_row_once_within_their_budgets(rows, max_tokens, max_re
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=40), st.integers(1, 900))
 def test_no_two_neighbouring_passes_would_fit_in_one(lengths, max_tokens):
     passes = split_passes(lengths, [1] * len(lengths), max_tokens, 1000)
-    for first, second in zip(passes, passes[1:], strict=False):
+    for first, second in itertools.pairwise(passes):
         assert sum(lengths[i] for i in first) + lengths[second[0]] > max_tokens
 
 

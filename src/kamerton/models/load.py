@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ PLAIN_TEMPLATE = (
 NO_LIMIT = 1 << 20
 """Tokenizers without a known limit carry an astronomical one."""
 
+# PEFT asks for an attribute that transformers is renaming; it concerns neither the user nor us
+warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
 
