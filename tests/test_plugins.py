@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kamerton import plugins
+from kamerton.begin import new_run
 from kamerton.errors import RecipeError
 
 FOLDERS = ("tasks", "methods", "metrics", "audits")
@@ -83,3 +84,11 @@ def test_a_strangers_own_missing_requirement_is_not_hidden(stranger):
     (stranger / "stranger_broken.py").write_text("import no_such_requirement_of_anyone\n", encoding="utf-8")
     with pytest.raises(ModuleNotFoundError, match="no_such_requirement_of_anyone"):
         plugins.load("stranger_broken:Recall")
+
+
+def test_unknown_words_are_told_all_at_once_and_before_anything_is_made(tmp_path):
+    wrong = {"data.task": "text-clasification", "method.name": "lorra", "evaluate.metric": "accurracy"}
+    with pytest.raises(RecipeError) as caught:
+        new_run(tmp_path / "data.csv", tmp_path / "run", wrong)
+    assert [fault.remedy.split("'")[1] for fault in caught.value.faults] == ["text-classification", "lora", "accuracy"]
+    assert not (tmp_path / "run").exists()

@@ -29,6 +29,13 @@ def names(folder: str) -> list[str]:
     )
 
 
+def unknown(folder: str, word: str) -> Fault | None:
+    """Say what is wrong with a word that names no plug-in, without importing any; None if it names one."""
+    if DOTTED.fullmatch(word) or word in names(folder):
+        return None
+    return Fault(f"there is no {folder.removesuffix('s')} '{word}'", remedy=nearest(word, names(folder)))
+
+
 def choose(folder: str, word: str) -> Any:
     """Import the one module that `word` names and return its class.
 
@@ -42,9 +49,8 @@ def choose(folder: str, word: str) -> Any:
     """
     if DOTTED.fullmatch(word):
         return load(word)
-    if word not in names(folder):
-        kind = folder.removesuffix("s")
-        raise RecipeError(Fault(f"there is no {kind} '{word}'", remedy=nearest(word, names(folder))))
+    if fault := unknown(folder, word):
+        raise RecipeError(fault)
     class_name = "".join(part.capitalize() for part in word.split("-"))
     return getattr(importlib.import_module(f"kamerton.{folder}.{word.replace('-', '_')}"), class_name)
 
