@@ -22,8 +22,8 @@ class Usage:
     """The run's folder, quoted for a shell."""
     folder: str
     """The model's folder, as a Python string."""
-    library: str
-    """The library that loads it."""
+    package: str
+    """The Python package that loads it."""
     head: str
     """What its auto class is for: `SequenceClassification`; empty if there is no program to show."""
     labels: str
