@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-IMPORTED = ("kamerton.cli.commands", "peft", "scipy.stats", "sklearn.linear_model")
+IMPORTED = ("kamerton.cli.work.tune", "kamerton.cli.work.predict", "peft", "scipy.stats", "sklearn.linear_model")
 """What the children need and what takes long to import."""
 ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 

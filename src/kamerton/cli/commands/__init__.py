@@ -1,0 +1,1 @@
+"""One light file per command: its flags and its help."""

@@ -1,0 +1,20 @@
+"""`kamerton predict`: ask a tuned model."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from kamerton.cli.options import AsJson, RunPath, call
+
+EPILOG = 'Examples:  kamerton predict runs/reviews "A fine film"   |   cat texts | kamerton predict runs/x -'
+
+
+def predict(
+    run: RunPath,
+    input: Annotated[str, typer.Argument(metavar="[TEXT|FILE|-]", help="A text, a data file, or - for lines.")] = "-",
+    json: AsJson = False,
+) -> None:
+    """Answer one text, the rows of a file, or the lines of standard input."""
+    call("predict", run, input, json)

@@ -1,0 +1,60 @@
+"""`kamerton tune`: the whole way, from a data file to a verdict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kamerton.cli.options import (
+    OK,
+    UNMET,
+    AsJson,
+    Assignments,
+    Columns,
+    MaxRows,
+    Method,
+    Model,
+    Task,
+    call,
+    given,
+    parse_columns,
+)
+
+EPILOG = (
+    "Examples:  kamerton tune reviews.csv   |   kamerton tune answers.jsonl --model smollm2 --method lora"
+    "   |   kamerton tune runs/x/recipe.yaml --out runs/again"
+)
+
+
+def tune(
+    data: Annotated[Path, typer.Argument(metavar="DATA|RECIPE.yaml", show_default=False)],
+    task: Task = None,
+    model: Model = None,
+    method: Method = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder; a new one under runs/ if not given.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Passes over the training rows.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak of the schedule.")] = None,
+    max_rows: MaxRows = None,
+    columns: Columns = None,
+    require: Annotated[str | None, typer.Option(metavar="ship|not-worse", help="Exit with 3 if unmet.")] = None,
+    assignments: Assignments = None,
+    json: AsJson = False,
+) -> None:
+    """Tune a model on a data file and judge it: read, audit, split, contenders, train, verdict, report."""
+    flags = {
+        "data.task": task,
+        "model.name": model,
+        "method.name": method,
+        "seed": seed,
+        "train.epochs": epochs,
+        "train.learning_rate": learning_rate,
+        "data.max_rows": max_rows,
+        "data.columns": parse_columns(columns),
+    }
+    if require not in (None, "ship", "not-worse"):
+        raise typer.BadParameter(f"'{require}' is neither ship nor not-worse", param_hint="--require")
+    met = call("tune", data, out, given(flags), assignments or [], require, json)
+    raise typer.Exit(OK if met else UNMET)

@@ -1,0 +1,58 @@
+"""What the commands share: flags, exit statuses, and the one place where a mistake becomes a message."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kamerton import plugins
+from kamerton.errors import KamertonError
+
+OK, MISTAKE, USAGE, UNMET, INTERRUPTED = 0, 1, 2, 3, 130
+
+Data = Annotated[Path, typer.Argument(help="A data file: CSV, TSV, JSON, JSONL or Parquet.", show_default=False)]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.", show_default=False)]
+Task = Annotated[str | None, typer.Option(help="The kind of job, if the columns do not tell.")]
+Columns = Annotated[str | None, typer.Option(metavar="ROLE=NAME,…", help="Which column plays which role.")]
+Model = Annotated[str | None, typer.Option(help="A known name, a folder, or a Hugging Face id.")]
+Method = Annotated[str | None, typer.Option(help=f"One of: {', '.join(plugins.names('methods'))}.")]
+MaxRows = Annotated[int | None, typer.Option(help="Use at most this many rows, drawn at random.")]
+Assignments = Annotated[list[str] | None, typer.Option("--set", metavar="GROUP.FIELD=VALUE", help="Any other setting.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+
+
+def call(name: str, *arguments: object) -> Any:
+    """Run `cli/work/NAME.py`: import what it needs, and turn a user's mistake into a message and a status."""
+    try:
+        return plugins.load(f"kamerton.cli.work.{name}:run")(*arguments)
+    except KamertonError as error:
+        for fault in error.faults:
+            print(f"kamerton: {fault}", file=sys.stderr)
+        raise typer.Exit(MISTAKE) from None
+    except KeyboardInterrupt:
+        print("kamerton: stopped; what was done is kept, `kamerton resume RUN` goes on", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+    except BrokenPipeError:  # whoever read our output went away, which is no fault
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def given(flags: Mapping[str, object]) -> dict[str, object]:
+    """Keep the flags that were given."""
+    return {path: value for path, value in flags.items() if value is not None}
+
+
+def parse_columns(text: str | None) -> dict[str, str] | None:
+    """Read `text=review,label=stars`."""
+    if text is None:
+        return None
+    pairs = [part.partition("=") for part in text.split(",")]
+    if not all(equals and role.strip() and name.strip() for role, equals, name in pairs):
+        raise typer.BadParameter(
+            "takes ROLE=NAME,ROLE=NAME: for example text=review,label=stars", param_hint="--columns"
+        )
+    return {role.strip(): name.strip() for role, _, name in pairs}

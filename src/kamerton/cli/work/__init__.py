@@ -1,0 +1,1 @@
+"""What each command does: thin faces over the stages, imported when the command runs."""

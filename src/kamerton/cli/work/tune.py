@@ -1,0 +1,33 @@
+"""What `kamerton tune` does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from kamerton.begin import new_run
+from kamerton.cli.telling import tell
+from kamerton.recipe import parse_assignment
+from kamerton.run import Run
+from kamerton.tune import story
+
+
+def run(
+    data: Path,
+    out: Path | None,
+    flags: Mapping[str, object],
+    assignments: Sequence[str],
+    require: str | None,
+    json: bool,
+) -> bool:
+    """Make a run and tell its story; say whether the demanded verdict was met."""
+    settings = {**flags, **dict(parse_assignment(text) for text in assignments)}
+    begun = new_run(data, out, settings)
+    tell(begun, story(begun), json)
+    return _met(begun, require)
+
+
+def _met(run: Run, require: str | None) -> bool:
+    """Say whether the verdict is what was demanded."""
+    decision = run.result["verdict"]["decision"]
+    return require is None or decision == require or (require == "not-worse" and decision != "do not ship")
