@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src"
 
 ROWS = (
-    ("errors", "records", "contracts", "statistics", "words"),
+    ("errors", "records", "contracts", "statistics", "words", "similar"),
     ("recipe", "run", "plugins", "files"),
     ("forms", "tasks", "methods", "metrics", "audits"),
     ("models",),

@@ -167,3 +167,14 @@ def test_numbers_are_worded() -> None:
     assert [count(1, "row"), count(1234, "row"), count(0, "class", "classes")] == ["1 row", "1,234 rows", "0 classes"]
     assert [share(1, 3), share(1, 10_000), share(3, 3)] == ["33.3%", "below 0.1%", "100.0%"]
     assert some(["a"]) == "'a'" and some(list("abcdefg")) == "'a', 'b', 'c', 'd', 'e' and 2 more"
+
+
+@pytest.mark.parametrize(("other", "said"), [("good", ""), ("bad", ", 1 of them with another label")])
+def test_a_text_that_nearly_repeats_an_earlier_one_is_shown_with_it_and_kept(other: str, said: str) -> None:
+    text = "Тёплый и смешной фильм про двух старых друзей."
+    clean = [("A dull film without a single joke.", "bad"), (text, "good"), (text.upper(), "good")]
+    assert check("near-duplicates", examples_of(*clean)) is None
+    finding = found("near-duplicates", examples_of(*clean, (text.replace("двух", "трёх"), other)))
+    assert finding.title == f"1 text (25.0%) nearly repeats an earlier one{said}"
+    assert (finding.rows, finding.drop) == ((3,), ())
+    assert [sample.split(": ")[0] for sample in finding.samples] == ["rows.csv:3", "rows.csv:5"]
