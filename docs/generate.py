@@ -25,7 +25,10 @@ from kamerton.recipe import Recipe
 
 PAGE = Path(__file__).parent / "reference.md"
 FOLDERS = {
-    "tasks": ("Tasks", "`--task NAME`; found from the columns if not given."),
+    "tasks": (
+        "Tasks",
+        "`--task NAME`; found from the columns if not given. Its settings: `--set task.SETTING=VALUE`.",
+    ),
     "methods": ("Methods", "`--method NAME`; its settings are given as `--set method.SETTING=VALUE`."),
     "metrics": ("Metrics", "`--set evaluate.metric=NAME`; the task's first one selects and decides if not given."),
     "audits": ("Audit checks", "`kamerton audit DATA` runs them all; so does `kamerton tune`."),
@@ -59,6 +62,7 @@ def page() -> str:
             lines += [f"### `{word}`", "", inspect.getdoc(plugin) or "", ""]
             if folder == "tasks":
                 lines += roles_table(plugin)
+                lines += settings_table("task.", plugin) if plugin.model_fields else []
             if folder == "methods":
                 lines += settings_table("method.", plugin)
     lines += ["## Settings of a recipe", "", SETTINGS, ""]

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from kamerton import plugins
 from kamerton.errors import TrainingError
+from kamerton.forms.dialogue import Dialogue
+from kamerton.forms.labels import Labels
 from kamerton.models.engine import make_engine
 from kamerton.models.load import load_model, load_tokenizer, set_dropout
 from kamerton.recipe import TrainSettings
@@ -81,6 +83,7 @@ def make_job(tmp_path, encoder_folder, decoder_folder) -> Callable[..., Job]:
         return Job(
             model=model,
             layout=engine.layout,
+            form=Labels(("a", "b")) if kind == "encoder" else Dialogue(ask=lambda example: example.text),
             rows=training,
             validate=validate or score,
             settings=settings,

@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from kamerton import plugins
+from kamerton.contracts import Task
 from kamerton.data.read import read_table
-from kamerton.data.recognise import make_examples, recognise, sample_rows
+from kamerton.data.recognise import Made, Recognition, make_examples, recognise, sample_rows
 from kamerton.data.table import Table
 from kamerton.errors import DataError, RecipeError
 from kamerton.records import Example, Place
@@ -71,7 +72,7 @@ def test_every_task_is_recognised_by_name_in_its_own_example_rows_and_makes_exam
     rows = plugins.choose("tasks", word)().example_rows()
     table = table_of(tmp_path, rows)
     found = recognise(table, word, {})
-    made = make_examples(table, found)
+    made = make_examples(table, found, task_of(found))
     assert found.task == word
     assert [example.id for example in made.examples] == [row.id for row in table.rows]
     assert all(
@@ -143,7 +144,7 @@ def test_dots_reach_into_nested_objects(tmp_path: Path) -> None:
     rows = [{"text": f"t {i}", "meta": {"stars": {"given": i % 2}}} for i in range(6)]
     table = table_of(tmp_path, [*rows, {"text": "without", "meta": None}])
     found = recognise(table, None, {"label": "meta.stars.given"})
-    made = make_examples(table, found)
+    made = make_examples(table, found, task_of(found))
     assert [example.gold for example in made.examples] == ["0", "1", "0", "1", "0", "1", ""]
     assert "there is no column 'meta.sters'" in refusal(table, None, {"label": "meta.sters"})
 
@@ -162,12 +163,21 @@ def test_rows_that_a_task_cannot_use_are_rejected_and_mostly_such_rows_refused(
     )
     rows = [{"text": text, "label": "x"} for text in ("a", "б", "c", "d")]
     table = table_of(tmp_path, rows)
-    made = make_examples(table, recognise(table, "strict_task:Strict", {}))
+    made = made_by_strict(table)
     assert [example.id for example in made.examples] == [0, 2, 3]
     assert [(entry.id, entry.place.line, entry.reason) for entry in made.rejected] == [(1, 2, "not ASCII")]
     mostly = table_of(tmp_path, [*rows[1:2] * 3, rows[0]])
     with pytest.raises(DataError, match="3 of 4 rows cannot be used"):
-        make_examples(mostly, recognise(mostly, "strict_task:Strict", {}))
+        made_by_strict(mostly)
+
+
+def task_of(found: Recognition) -> Task:
+    return plugins.choose("tasks", found.task)()
+
+
+def made_by_strict(table: Table) -> Made:
+    found = recognise(table, "strict_task:Strict", {})
+    return make_examples(table, found, task_of(found))
 
 
 def test_a_sample_is_part_of_a_larger_one_and_keeps_the_order() -> None:

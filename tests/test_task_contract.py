@@ -13,6 +13,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from kamerton import plugins
 from kamerton.contracts import Form, ModelKind, Task
+from kamerton.forms.dialogue import Dialogue
+from kamerton.forms.labels import Labels
 from kamerton.records import Encoded, Example, Place
 from kamerton.run import read_examples, write_examples
 
@@ -53,8 +55,9 @@ def task_of(word: str) -> Task:
 
 TASKS = plugins.names("tasks")
 PAIRS = [(word, kind) for word in TASKS for kind in task_of(word).kinds]
-IN_CLASSES = [(word, kind) for word, kind in PAIRS if task_of(word).form(kind, examples_of(task_of(word))).target_names]
-IN_TOKENS = [pair for pair in PAIRS if pair not in IN_CLASSES]
+FORMS = {(word, kind): task_of(word).form(kind, examples_of(task_of(word))) for word, kind in PAIRS}
+IN_CLASSES = [pair for pair, form in FORMS.items() if isinstance(form, Labels)]
+IN_TOKENS = [pair for pair, form in FORMS.items() if isinstance(form, Dialogue)]
 
 
 @pytest.fixture(params=TASKS)
@@ -209,7 +212,7 @@ def test_each_token_of_the_answer_is_read_just_before_it_stands(tokens_case):
 
 
 def test_class_targets_name_the_answer(classes_case):
-    names = classes_case.form.target_names
+    names = classes_case.form.labels
     assert classes_case.form.config["num_labels"] == len(names)
     assert classes_case.form.config["id2label"] == dict(enumerate(names))
     for item in classes_case.encode():

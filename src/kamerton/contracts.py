@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
-from kamerton.records import Encoded, Example, Finding, Message, Place, Prediction
+from kamerton.records import Encoded, Example, Finding, Message, Place, Prediction, Taught
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import nn
+    from torch import Tensor, nn
     from transformers import PreTrainedModel
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
@@ -98,10 +98,6 @@ class Form(Protocol):
     def config(self) -> Mapping[str, object]:
         """What the tuned model's configuration must carry: `num_labels`, `id2label`, `label2id`."""
 
-    @property
-    def target_names(self) -> Sequence[str]:
-        """The name of each target where targets are classes; empty where they are tokens."""
-
     def watched(self, examples: Sequence[Example]) -> Sequence[Example]:
         """Choose the validation rows to answer at every validation. If not all, the loss selects."""
 
@@ -113,6 +109,29 @@ class Form(Protocol):
 
     def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Give the tokens that serving sends for these examples, without any answer."""
+
+    def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> str:
+        """Say what is wrong with how a row is supervised, beside its serving `prompt`; an empty string if nothing."""
+
+    def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
+        """Say which tokens of a row are trained on, and what is taught there."""
+
+    def supervised(self, item: Encoded) -> int:
+        """Count what an item teaches: the loss of an update is the mean over these counts. 0 if nothing is known."""
+
+    def losses(self, logits: Tensor, items: Sequence[Encoded]) -> Tensor:
+        """Give each item's loss, summed over what it teaches.
+
+        Args:
+            logits: `[reads, classes]` at the reads of all sequences of all items (`Encoded.sequences`), in order.
+            items: the rows.
+
+        Returns:
+            `[items]`, with gradients.
+        """
+
+    def grounded(self, engine: Engine, items: Sequence[Encoded]) -> list[Encoded]:
+        """Note in each item what the loss needs of the model as it is before training; mostly nothing."""
 
     def shots(self, examples: Sequence[Example], count: int, seed: int) -> list[Example]:
         """Draw solved examples to show an untuned model: about `count`, or `count` of each class."""
@@ -127,7 +146,10 @@ class Form(Protocol):
 
 
 class Task(Protocol):
-    """One kind of job: which columns it needs, how an example is made of them, how it is put to a model."""
+    """One kind of job: which columns it needs, how an example is made of them, how it is put to a model.
+
+    A frozen pydantic model of its own settings (`--set task.NAME=VALUE`).
+    """
 
     roles: ClassVar[tuple[Role, ...]]
     kinds: ClassVar[tuple[ModelKind, ...]]

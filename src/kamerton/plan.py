@@ -36,6 +36,17 @@ def choose_method(facts: ModelFacts, rows: int) -> Decision:
     return Decision(best, advice[best].reason)
 
 
+def make_task(recipe: Recipe, word: str) -> Task:
+    """Make the task that `word` names with the recipe's knobs for it.
+
+    Raises:
+        RecipeError: a knob is unknown or has a wrong value; all faults at once.
+    """
+    task_class: Any = plugins.choose("tasks", word)
+    task: Task = checked(task_class, recipe.task.knobs, place=f"task {word}:")
+    return task
+
+
 def make_method(recipe: Recipe) -> Method:
     """Make the recipe's method with its knobs.
 

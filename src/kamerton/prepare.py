@@ -29,7 +29,7 @@ from kamerton.forms.values import filled
 from kamerton.models.inspect import inspect_folder
 from kamerton.models.load import load_tokenizer
 from kamerton.models.locate import locate, to_fetch
-from kamerton.plan import choose_method, choose_model, make_method, settings
+from kamerton.plan import choose_method, choose_model, make_method, make_task, settings
 from kamerton.recipe import Decision, Recipe
 from kamerton.records import Encoded, Example, Finding, LedgerEntry, Split, Stage
 from kamerton.run import PARTS, Run
@@ -123,12 +123,12 @@ def understand(recipe: Recipe) -> Understood:
         "data.task": Decision(recognition.task, recognition.reason),
         "data.columns": Decision(dict(recognition.columns), "found by their names"),
     }
-    made = make_examples(table, recognition)
+    task = make_task(recipe, recognition.task)
+    made = make_examples(table, recognition, task)
     examples = sample_rows(made.examples, recipe.data.max_rows, recipe.seed)
     drawn = {example.id for example in examples}
     reason = f"left out by max_rows={recipe.data.max_rows}"
     undrawn = [LedgerEntry(e.id, e.place, "dropped", reason) for e in made.examples if e.id not in drawn]
-    task: Task = plugins.choose("tasks", recognition.task)()
     return Understood(
         recipe.decide(decisions), table, task, recognition.reason, tuple(examples), (*made.rejected, *undrawn)
     )
@@ -221,7 +221,7 @@ def open_setup(run: Run) -> Setup:
     if facts.fingerprint != run.environment["model"]["fingerprint"]:
         remedy = "put the model back as it was, or start a new run with `kamerton tune`"
         raise RunError(Fault(f"the base model '{name}' is not the one this run began with", facts.folder, remedy))
-    task: Task = plugins.choose("tasks", recipe.data.task or "")()
+    task = make_task(recipe, recipe.data.task or "")
     form = task.form(facts.kind, split.train)
     return Setup(recipe, task, form, facts, load_tokenizer(facts), split, _max_tokens(recipe, facts))
 

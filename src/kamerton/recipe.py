@@ -72,6 +72,17 @@ class MethodSettings(BaseModel):
         return dict(self.model_extra or {})
 
 
+class TaskSettings(BaseModel):
+    """The task's own settings; which task it is, `data.task` says."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    @property
+    def knobs(self) -> dict[str, Any]:
+        """The settings, not yet checked by the task."""
+        return dict(self.model_extra or {})
+
+
 class TrainSettings(Group):
     """The optimisation."""
 
@@ -114,6 +125,7 @@ class Recipe(Group):
     """All settings of a run."""
 
     data: DataSettings = DataSettings()
+    task: TaskSettings = TaskSettings()
     model: ModelSettings = ModelSettings()
     method: MethodSettings = MethodSettings()
     train: TrainSettings = TrainSettings()

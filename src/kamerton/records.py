@@ -110,9 +110,30 @@ class Encoded:
     tokens: tuple[int, ...]
     reads: tuple[int, ...]
     targets: tuple[int, ...]
-    """As many as `reads`: class indices, or token ids."""
+    """As many as `reads`: class indices or token ids; what a form makes of them is its own `losses`' business."""
     cut: int = 0
     """How many tokens did not fit and were cut away."""
+    weight: float = 1.0
+    """How much the row counts in the loss, beside others."""
+    number: float = 0.0
+    """A number that the loss needs beside the targets: a gold value, the untuned model's likelihood."""
+    rivals: tuple[Encoded, ...] = ()
+    """Other sequences of the same row, which the loss holds against this one: a rejected answer."""
+
+    @property
+    def sequences(self) -> tuple[Encoded, ...]:
+        """All sequences of the row, this one first."""
+        return (self, *self.rivals)
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What training looks at in one sequence, for a reader."""
+
+    positions: tuple[int, ...]
+    """The tokens of the sequence that are marked: an answer's, or the one that a class is read at."""
+    words: tuple[str, ...]
+    """What is taught: class names, or the answer's tokens."""
 
 
 @dataclass(frozen=True)

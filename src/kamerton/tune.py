@@ -86,7 +86,8 @@ def tune_model(run: Run, setup: Setup, clock: Clock) -> Generator[Told, None, To
     job = Job(
         model=model,
         layout=engine.layout,
-        rows=rows,
+        form=setup.form,
+        rows=setup.form.grounded(engine, rows),
         validate=partial(validate, setup, engine, setup.encode(setup.split.validation)),
         settings=recipe.train,
         validations_per_epoch=recipe.evaluate.validations_per_epoch,
@@ -137,7 +138,7 @@ def validate(setup: Setup, engine: TorchEngine, encoded: Sequence[Encoded]) -> V
     predictions = setup.form.predict(engine, watched)
     metrics = measure(watched, predictions, metric_names(setup))
     if len(watched) < len(examples):
-        loss = float(engine.losses(encoded).sum() / sum(len(item.targets) for item in encoded))
+        loss = float(engine.losses(encoded).sum() / sum(setup.form.supervised(item) for item in encoded))
         return Validation(loss, metrics, score=-loss)
     losses = [prediction.loss for prediction in predictions if prediction.loss is not None]
     primary = metric_names(setup)[0]

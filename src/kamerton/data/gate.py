@@ -14,16 +14,13 @@ from typing import TYPE_CHECKING, Literal
 
 from kamerton.contracts import Form
 from kamerton.errors import DataError, Fault
+from kamerton.forms.supervision import written_tokens
 from kamerton.records import Encoded, Example, ExampleView, LedgerEntry, TokenView
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
 SHOWN = 5
-BROKEN = "\ufffd"
-"""What decoders write for bytes that are no whole letter."""
-LONGEST_LETTER = 4
-"""Bytes of a letter in UTF-8."""
 TooLong = Literal["cut", "drop", "refuse"]
 
 
@@ -81,21 +78,12 @@ _LONGER = "allow it with `--set data.too_long=cut`, or choose a model with a lon
 
 def faults_of(item: Encoded, prompt: Encoded, form: Form, tokenizer: Tokenizer) -> str:
     """Say why a row must not train; an empty string if it may."""
-    if not any(target >= 0 for target in item.targets):
+    if not form.supervised(item):
         return "nothing in the row is supervised: its answer was cut away or is not known"
     begin = tokenizer.bos_token_id
     if begin is not None and begin != tokenizer.eos_token_id and list(item.tokens[:2]) == [begin, begin]:
         return "the row begins with two beginning tokens"
-    if form.target_names:
-        return ""
-    first = item.reads[0] + 1
-    if item.tokens[:first] != prompt.tokens:
-        return "the prompt is written differently in training and in serving"
-    if [item.tokens[read + 1] for read in item.reads] != list(item.targets):
-        return "the supervised positions are not the answer's"
-    if not item.cut and item.targets[-1] != tokenizer.eos_token_id:
-        return "the end token is not trained, so the model would not learn to stop"
-    return ""
+    return form.flaw(item, prompt, tokenizer)
 
 
 def look(
@@ -110,31 +98,10 @@ def look(
 
 
 def _view(example: Example, item: Encoded, fault: str, form: Form, tokenizer: Tokenizer) -> ExampleView:
-    shift = 0 if form.target_names else 1  # a class is read at a token; an answer's token at the one before it
-    trained = {read + shift for read, target in zip(item.reads, item.targets, strict=True) if target >= 0}
-    tokens = tuple(TokenView(text, i in trained) for i, text in enumerate(_written(item.tokens, tokenizer)))
-    names, known = form.target_names, [target for target in item.targets if target >= 0]
-    targets = [names[target] for target in known] if names else _written(known, tokenizer)
-    return ExampleView(example.place, f"row {example.id}", tokens, tuple(targets), item.cut, (fault,) if fault else ())
-
-
-def _written(tokens: Sequence[int], tokenizer: Tokenizer) -> list[str]:
-    """Write each token as a reader knows it, its leading space included.
-
-    Byte-level tokenizers part a letter, Cyrillic ones often: then its last token shows it, the others show nothing.
-    """
-    texts: list[str] = []
-    parts: list[str] = []
-    for piece in tokenizer.convert_ids_to_tokens(list(tokens)):
-        parts.append(piece)
-        text: str = tokenizer.convert_tokens_to_string(parts)
-        if text.endswith(BROKEN) and len(parts) < LONGEST_LETTER:
-            texts.append("")
-            continue
-        spaced = f" {text}" if parts[0][:1] in ("Ġ", "▁") and not text.startswith(" ") else text
-        texts.append(spaced or piece)
-        parts = []
-    return [*texts[: len(texts) - len(parts)], *(BROKEN for _ in parts)]
+    taught = form.taught(item, tokenizer)
+    marked = set(taught.positions)
+    tokens = tuple(TokenView(text, i in marked) for i, text in enumerate(written_tokens(item.tokens, tokenizer)))
+    return ExampleView(example.place, f"row {example.id}", tokens, taught.words, item.cut, (fault,) if fault else ())
 
 
 def _nothing_passes(dropped: Sequence[LedgerEntry]) -> list[Fault]:

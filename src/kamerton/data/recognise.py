@@ -100,14 +100,13 @@ def recognise(table: Table, task: str | None, columns: Mapping[str, str]) -> Rec
     return Recognition(reading.word, reading.columns, reading.reason)
 
 
-def make_examples(table: Table, recognition: Recognition) -> Made:
-    """Make an example of every row.
+def make_examples(table: Table, recognition: Recognition, task: Task) -> Made:
+    """Make an example of every row by the task that was recognised.
 
     Raises:
         DataError: the task cannot make one of most rows.
 
     """
-    task: Task = plugins.choose("tasks", recognition.task)()
     examples, rejected = [], []
     for row in table.rows:
         values = {role: value_at(row.values, column) for role, column in recognition.columns.items()}

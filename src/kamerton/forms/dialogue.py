@@ -11,10 +11,12 @@ import numpy as np
 
 from kamerton.contracts import Engine
 from kamerton.errors import Fault, ModelError
+from kamerton.forms.supervision import supervised, target_losses, written_tokens
 from kamerton.forms.values import draw_evenly
-from kamerton.records import Encoded, Example, Message, Prediction
+from kamerton.records import Encoded, Example, Message, Prediction, Taught
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
 WATCHED = 8
@@ -38,7 +40,6 @@ class Dialogue:
     model_class: ClassVar = "AutoModelForCausalLM"
     untuned_class: ClassVar = "AutoModelForCausalLM"
     config: ClassVar[dict[str, object]] = {}
-    target_names: ClassVar[tuple[str, ...]] = ()
 
     def watched(self, examples: Sequence[Example]) -> Sequence[Example]:
         """Answer all validation rows where answers are chosen, a few where they must be written."""
@@ -67,6 +68,32 @@ class Dialogue:
     def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Give what serving sends: the prompt up to where the assistant begins."""
         return self._prompts(examples, (), tokenizer, max_tokens)
+
+    def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> str:
+        """Find a prompt that differs from serving's, supervision beside the answer, or an untaught end."""
+        if item.tokens[: item.reads[0] + 1] != prompt.tokens:
+            return "the prompt is written differently in training and in serving"
+        if [item.tokens[read + 1] for read in item.reads] != list(item.targets):
+            return "the supervised positions are not the answer's"
+        if not item.cut and item.targets[-1] != tokenizer.eos_token_id:
+            return "the end token is not trained, so the model would not learn to stop"
+        return ""
+
+    def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
+        """Mark the answer's tokens; each is read at the one before it."""
+        return Taught(tuple(read + 1 for read in item.reads), tuple(written_tokens(item.targets, tokenizer)))
+
+    def supervised(self, item: Encoded) -> int:
+        """Count the answer's tokens."""
+        return supervised(item)
+
+    def losses(self, logits: Tensor, items: Sequence[Encoded]) -> Tensor:
+        """Give the cross-entropy of each answer, summed over its tokens: `[items]`, nats."""
+        return target_losses(logits, items)
+
+    def grounded(self, engine: Engine, items: Sequence[Encoded]) -> list[Encoded]:
+        """Need nothing of the untuned model."""
+        return list(items)
 
     def shots(self, examples: Sequence[Example], count: int, seed: int) -> list[Example]:
         """Draw `count` examples, or one of each choice if there are more choices; none if none are wanted."""

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from kamerton.contracts import Engine
+from kamerton.forms.supervision import IGNORED, supervised, target_losses
 from kamerton.forms.values import draw_evenly
-from kamerton.records import Encoded, Example, Prediction
+from kamerton.records import Encoded, Example, Prediction, Taught
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedTokenizerBase as Tokenizer
-
-IGNORED = -100
-"""The target of a row without a known class: read, but not supervised (torch's own convention)."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +35,6 @@ class Labels:
             "id2label": id2label,
             "label2id": {v: k for k, v in id2label.items()},
         }
-
-    @property
-    def target_names(self) -> tuple[str, ...]:
-        """Name each target."""
-        return self.labels
 
     def watched(self, examples: Sequence[Example]) -> Sequence[Example]:
         """Answer every validation row: it costs no more than its loss."""
@@ -62,6 +56,27 @@ class Labels:
     def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Send what is trained on: the class is no part of the tokens."""
         return self.encode(examples, tokenizer, max_tokens)
+
+    def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> str:
+        """Find none: the class is no part of the tokens."""
+        return ""
+
+    def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
+        """Mark the token that the class is read at."""
+        known = [(read, target) for read, target in zip(item.reads, item.targets, strict=True) if target >= 0]
+        return Taught(tuple(read for read, _ in known), tuple(self.labels[target] for _, target in known))
+
+    def supervised(self, item: Encoded) -> int:
+        """Count the class, if it is known."""
+        return supervised(item)
+
+    def losses(self, logits: Tensor, items: Sequence[Encoded]) -> Tensor:
+        """Give the cross-entropy of each item's class: `[items]`, nats."""
+        return target_losses(logits, items)
+
+    def grounded(self, engine: Engine, items: Sequence[Encoded]) -> list[Encoded]:
+        """Need nothing of the untuned model."""
+        return list(items)
 
     def shots(self, examples: Sequence[Example], count: int, seed: int) -> list[Example]:
         """Draw `count` examples of each class: their mean stands for it."""

@@ -11,12 +11,12 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from kamerton.contracts import ModelFacts
+from kamerton.forms.supervision import target_losses
 from kamerton.models.frozen import keep_frozen_work
-from kamerton.models.layout import TOLERANCE, Layout, device_of, outer_model, prove_layout
+from kamerton.models.layout import TOLERANCE, Layout, device_of, is_two_sided, outer_model, padded_inputs, prove_layout
 from kamerton.records import Encoded
 
 LOGITS_PER_PASS = 32_000_000
@@ -55,11 +55,7 @@ class TorchEngine:
             chosen = [items[i] for i in batch]
             if not any(item.reads for item in chosen):
                 continue
-            logits = self.layout.logits(self.model, chosen).float()
-            targets = torch.tensor([t for item in chosen for t in item.targets], device=logits.device)
-            losses = cross_entropy(logits, targets, reduction="none").double().cpu()
-            for i, part in zip(batch, losses.split([len(item.reads) for item in chosen]), strict=True):
-                results[i] = part.sum().item()
+            results[batch] = target_losses(self.layout.logits(self.model, chosen).float(), chosen).cpu().numpy()
         return results
 
     @torch.no_grad()
@@ -113,8 +109,8 @@ class TorchEngine:
             use_cache=True,
         )
         written = _generate(self.model, prompts, pad, config)
-        longest = max(len(prompt.tokens) for prompt in prompts)
-        texts = self.tokenizer.batch_decode(written[:, longest:], skip_special_tokens=True)
+        before = 0 if is_two_sided(self.model) else max(len(prompt.tokens) for prompt in prompts)
+        texts = self.tokenizer.batch_decode(written[:, before:], skip_special_tokens=True)
         return [text.strip() for text in texts]
 
 
@@ -142,11 +138,12 @@ def make_engine(
         rows: those to train on: what of their computation is frozen is done at once.
     """
     outer = outer_model(model)
-    if outer.base_model is outer:
+    if outer.base_model is outer and not is_two_sided(model):
         layout = prove_layout(model, lambda way: way.hidden(model, samples))
     else:
-        batches = token_batches([len(row.tokens) for row in rows], tokens_per_pass, len(rows))
-        passes = ([rows[i] for i in batch] for batch in batches)
+        sequences = [sequence for row in rows for sequence in row.sequences]
+        batches = token_batches([len(row.tokens) for row in sequences], tokens_per_pass, len(sequences))
+        passes = ([sequences[i] for i in batch] for batch in batches)
         layout = prove_layout(model, lambda way: way.logits(model, samples))
         layout = keep_frozen_work(layout, model, samples, passes)
     return TorchEngine(model, tokenizer, facts, layout, max_tokens, max_new_tokens, tokens_per_pass)
@@ -169,16 +166,27 @@ def padding_is_harmless(model: nn.Module, prompts: Sequence[Encoded], pad: int) 
 
 
 def _generate(model: nn.Module, prompts: Sequence[Encoded], pad: int, config: GenerationConfig) -> Any:
-    """Run a model's own `generate` on prompts padded on the left: all go on at the same place."""
+    """Run a model's own `generate` on prompts."""
+    if is_two_sided(model):
+        inputs = padded_inputs(model, prompts)
+        config.decoder_start_token_id = outer_model(model).config.decoder_start_token_id
+    else:
+        inputs = _padded_left(model, prompts, pad)
+    wrapper = cast(Any, model)
+    with warnings.catch_warnings():
+        # PEFT counts the positions after its virtual tokens itself, and warns that nobody else does
+        warnings.filterwarnings("ignore", "Position ids are not supported")
+        return wrapper.generate(**inputs, generation_config=config)
+
+
+def _padded_left(model: nn.Module, prompts: Sequence[Encoded], pad: int) -> dict[str, torch.Tensor]:
+    """Pad prompts on the left, so that all go on at the same place: `[prompts, longest]`."""
     longest = max(len(prompt.tokens) for prompt in prompts)
     gaps = [longest - len(prompt.tokens) for prompt in prompts]
     ids = torch.tensor([[pad] * gap + list(p.tokens) for gap, p in zip(gaps, prompts, strict=True)])
     mask = torch.tensor([[0] * gap + [1] * len(p.tokens) for gap, p in zip(gaps, prompts, strict=True)])
-    device, wrapper = device_of(model), cast(Any, model)
-    with warnings.catch_warnings():
-        # PEFT counts the positions after its virtual tokens itself, and warns that nobody else does
-        warnings.filterwarnings("ignore", "Position ids are not supported")
-        return wrapper.generate(input_ids=ids.to(device), attention_mask=mask.to(device), generation_config=config)
+    device = device_of(model)
+    return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
 
 
 def classes_of(model: nn.Module) -> int:

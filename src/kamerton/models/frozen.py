@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from kamerton.methods._structure import layer_stack
-from kamerton.models.layout import Layout, device_of, outer_model, prove_equal, read_above
+from kamerton.models.layout import Layout, device_of, is_two_sided, outer_model, prove_equal, read_above
 from kamerton.records import Encoded
 
 BUDGET = 2 * 1024**3
@@ -125,6 +125,8 @@ def keep_frozen_work(
         passes: the rows to train on, in the passes in which to compute them. Computing them beforehand, always
             in the same passes, makes them the same bit for bit however often a run is stopped.
     """
+    if is_two_sided(model):  # the decoder's states depend on the encoder's row as well
+        return layout
     stack = layer_stack(outer_model(model))
     depth = _untouched(layout, model, stack, items)
     if not depth:

@@ -55,6 +55,11 @@ def outer_model(model: nn.Module) -> PreTrainedModel:
     return next(module for module in model.modules() if isinstance(module, PreTrainedModel))
 
 
+def is_two_sided(model: nn.Module) -> bool:
+    """Say whether a model has an encoder and a decoder."""
+    return bool(outer_model(model).config.is_encoder_decoder)
+
+
 def device_of(model: nn.Module) -> torch.device:
     """Say where a model's weights are."""
     return next(model.parameters()).device
@@ -182,7 +187,7 @@ class Unpadded:
     A model that is given embeddings in place of tokens cannot see where padding begins.
     """
 
-    plain: Plain = field(default_factory=Plain)
+    plain: Plain | TwoSided = field(default_factory=Plain)
 
     @property
     def name(self) -> str:
@@ -206,14 +211,60 @@ class Unpadded:
         return self.plain.lay(states)
 
     def _by_length(self, items: Sequence[Encoded], output: Callable[[Sequence[Encoded]], Tensor]) -> Tensor:
-        groups: dict[int, list[int]] = defaultdict(list)
+        groups: dict[tuple[int, int], list[int]] = defaultdict(list)
         for index, item in enumerate(items):
-            groups[len(item.tokens)].append(index)
+            groups[len(item.tokens), len(item.reads)].append(index)
         parts: dict[int, Tensor] = {}
         for chosen in groups.values():
             group = [items[index] for index in chosen]
             parts.update(zip(chosen, output(group).split([len(item.reads) for item in group]), strict=True))
         return torch.cat([parts[index] for index in range(len(items))])
+
+
+@dataclass(frozen=True)
+class TwoSided:
+    """An encoder's rows and a decoder's, both padded; the head only where the decoder is read.
+
+    An item's tokens are the encoder's; its targets are the decoder's answer, read from the start token on.
+    """
+
+    whole: bool = False
+    """Whether the model's own head runs at all positions, as it would without us."""
+
+    @property
+    def name(self) -> str:
+        """Name the layout with its reason."""
+        return "padded on both sides" + (", all positions" if self.whole else "")
+
+    def logits(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
+        """Give the head's output at every read: `[reads, classes]`."""
+        inputs = {**padded_inputs(model, items), **decoder_inputs(model, items)}
+        if self.whole:
+            return self.pick(model(**inputs, use_cache=False).logits, items)
+
+        def at_reads(_module: nn.Module, _args: Any, _kwargs: Any, output: Any) -> Any:
+            output.last_hidden_state = self.pick(output.last_hidden_state, items).unsqueeze(0)
+            return output
+
+        hook = outer_model(model).get_decoder().base_model.register_forward_hook(at_reads, with_kwargs=True)
+        try:
+            return model(**inputs, use_cache=False).logits[0]
+        finally:
+            hook.remove()
+
+    def hidden(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
+        """Give the encoder's last hidden state at every read: `[reads, hidden]`."""
+        encoder = outer_model(model).get_encoder()
+        return _pick_padded(encoder(**padded_inputs(model, items)).last_hidden_state, items)
+
+    def pick(self, states: Tensor, items: Sequence[Encoded]) -> Tensor:
+        """Pick the reads out of the decoder's `[items, longest, hidden]`; virtual tokens may stand before."""
+        longest = max(len(item.reads) for item in items)
+        return _pick_padded(states[:, -longest:], items)
+
+    def lay(self, states: Sequence[Tensor]) -> Tensor:
+        """Lay states below each other: `[items, longest, hidden]`."""
+        return pad_sequence(list(states), batch_first=True)
 
 
 def prove_layout(model: nn.Module, output: Callable[[Layout], Tensor]) -> Layout:
@@ -223,7 +274,7 @@ def prove_layout(model: nn.Module, output: Callable[[Layout], Tensor]) -> Layout
         model: as it will be trained or read.
         output: computes logits (or hidden states) of a few real rows of different lengths under a layout.
     """
-    reference = Unpadded()
+    reference = Unpadded(TwoSided(whole=True)) if is_two_sided(model) else Unpadded()
     return next((way for way in _candidates(model) if prove_equal(model, way, reference, output)), reference)
 
 
@@ -244,6 +295,10 @@ def prove_equal(model: nn.Module, way: Layout, reference: Layout, output: Callab
 
 
 def _candidates(model: nn.Module) -> Iterator[Layout]:
+    if is_two_sided(model):
+        yield TwoSided()
+        yield TwoSided(whole=True)
+        return
     config = outer_model(model).config.get_text_config().to_dict()
     pad = config.get("pad_token_id")
     if "sliding_attention" in (config.get("layer_types") or ()) or config.get("local_attention"):
@@ -315,6 +370,21 @@ def padded_inputs(model: nn.Module, items: Sequence[Encoded]) -> dict[str, Tenso
         mask[row, : len(item.tokens)] = 1
     device = device_of(model)
     return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
+
+
+def decoder_inputs(model: nn.Module, items: Sequence[Encoded]) -> dict[str, Tensor]:
+    """Shift each item's targets right behind the start token: `decoder_input_ids` and mask, `[items, longest]`."""
+    config = outer_model(model).config
+    start, pad = config.decoder_start_token_id, config.get_text_config(decoder=True).pad_token_id or 0
+    longest = max(len(item.reads) for item in items)
+    ids = torch.full((len(items), longest), pad)
+    mask = torch.zeros_like(ids)
+    for row, item in enumerate(items):
+        shifted = (start, *item.targets[:-1])
+        ids[row, : len(shifted)] = torch.tensor(shifted)
+        mask[row, : len(shifted)] = 1
+    device = device_of(model)
+    return {"decoder_input_ids": ids.to(device), "decoder_attention_mask": mask.to(device)}
 
 
 def _bounds(items: Sequence[Encoded]) -> list[int]:

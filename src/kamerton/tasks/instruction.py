@@ -10,13 +10,14 @@ from kamerton.contracts import Form, ModelKind, Role
 from kamerton.errors import Fault, ModelError
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.values import filled, plain
+from kamerton.recipe import Group
 from kamerton.records import Example, Place
 
 SHORT_ANSWER = 24
 """Median length in characters up to which answers are closed ones: a name, a number, a word or three."""
 
 
-class Instruction:
+class Instruction(Group):
     """Answer a request in free text."""
 
     roles: ClassVar = (

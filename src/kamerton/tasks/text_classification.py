@@ -10,6 +10,7 @@ from kamerton.contracts import Form, ModelKind, Role
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.labels import Labels
 from kamerton.forms.values import filled, plain
+from kamerton.recipe import Group
 from kamerton.records import Example, Place
 
 LONGEST_LABEL = 60
@@ -17,7 +18,7 @@ UNEVEN = 3
 """From this ratio of the largest class to the smallest on, accuracy flatters and macro F1 decides."""
 
 
-class TextClassification:
+class TextClassification(Group):
     """Choose one of a few labels for a text."""
 
     roles: ClassVar = (

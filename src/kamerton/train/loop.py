@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
+from kamerton.contracts import Form
 from kamerton.errors import Fault, TrainingError
 from kamerton.models.engine import LOGITS_PER_PASS, classes_of
 from kamerton.models.layout import Layout
@@ -46,6 +46,7 @@ class Job:
 
     model: nn.Module
     layout: Layout
+    form: Form
     rows: Sequence[Encoded]
     validate: Callable[[], Validation]
     settings: TrainSettings
@@ -115,16 +116,19 @@ def _update(
     began = time.perf_counter()
     model.train()
     rows = [job.rows[i] for i in plan.rows_of(step)]
-    supervised = sum(target >= 0 for row in rows for target in row.targets)
+    supervised = max(1, sum(row.weight * job.form.supervised(row) for row in rows))
     total = 0.0
     max_reads = max(1, LOGITS_PER_PASS // classes_of(job.model))
     for chosen in split_passes(
-        [len(row.tokens) for row in rows], [len(row.reads) for row in rows], job.settings.tokens_per_pass, max_reads
+        [sum(len(sequence.tokens) for sequence in row.sequences) for row in rows],
+        [sum(len(sequence.reads) for sequence in row.sequences) for row in rows],
+        job.settings.tokens_per_pass,
+        max_reads,
     ):
         items = [rows[i] for i in chosen]
-        logits = job.layout.logits(model, items)
-        targets = torch.tensor([target for item in items for target in item.targets], device=logits.device)
-        loss = cross_entropy(logits.float(), targets, reduction="sum") / supervised
+        logits = job.layout.logits(model, [sequence for item in items for sequence in item.sequences])
+        losses = job.form.losses(logits.float(), items)
+        loss = (losses * losses.new_tensor([item.weight for item in items])).sum() / supervised
         accelerator.backward(loss)
         total += loss.item()
     norm = float(accelerator.clip_grad_norm_(_trainable(job.model).values(), job.settings.clip_norm))
