@@ -11,27 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from kamerton.metrics.accuracy import Accuracy
 from kamerton.metrics.macro_f1 import MacroF1
 from kamerton.metrics.mcc import Mcc
 from kamerton.metrics.perplexity import Perplexity
-from kamerton.records import Prediction
-from kamerton.statistics import (
-    Scored,
-    bootstrap_interval,
-    bootstrap_values,
-    compare,
-    detectable_share,
-    difference_interval,
-    mcnemar_p,
-    measures,
-    paired_share_interval,
-    permutation_p,
-    rows_needed,
-    wilson_interval,
-)
+from kamerton.records import Comparison, Prediction
+from kamerton.statistics.comparison import compare, holm, mcnemar_p, paired_share_interval
+from kamerton.statistics.intervals import Scored, bootstrap_interval, effective_rows, measures, wilson_interval
+from kamerton.statistics.power import detectable_share, rows_for, rows_for_share, rows_needed
+from kamerton.statistics.resampling import Block, bootstrap_values, grouped, swapped_p
 
 ONCE = {"confidence": 0.95, "resamples": 1000, "seed": 0}
 
@@ -58,6 +49,15 @@ def with_ones(scores: np.ndarray) -> np.ndarray:
     return np.stack([scores, np.ones(len(scores))], axis=1)
 
 
+def mean_of(scores: np.ndarray) -> Block:
+    return Block(with_ones(scores), MeanScore().value)
+
+
+def permutation_p(first: Block, second: Block, resamples: int, seed: int) -> float:
+    [p_value] = swapped_p(first, [second], resamples, seed)
+    return p_value
+
+
 # ── resampling ────────────────────────────────────────────────────────────────────────────────
 
 
@@ -65,21 +65,21 @@ def with_ones(scores: np.ndarray) -> np.ndarray:
 def test_bootstrap_sums_equal_those_of_rows_drawn_one_by_one(rows: int) -> None:
     statistics = np.random.default_rng(1).normal(size=(rows, 5))
     weights = np.arange(5.0)
-    [values] = bootstrap_values([(statistics, lambda totals: totals @ weights)], 40, seed=3)
+    [values] = bootstrap_values([Block(statistics, lambda totals: totals @ weights)], 40, seed=3)
     drawn = np.random.default_rng(3).integers(rows, size=(40, rows))
     assert values == pytest.approx([statistics[row].sum(axis=0) @ weights for row in drawn], abs=1e-10)
 
 
 def test_bootstrap_draws_do_not_depend_on_how_they_are_split_for_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     statistics = with_ones(np.random.default_rng(1).random(50))
-    whole = bootstrap_values([(statistics, MeanScore().value)], 300, seed=3)
-    monkeypatch.setattr("kamerton.statistics.ELEMENTS", 777)
-    assert whole == pytest.approx(bootstrap_values([(statistics, MeanScore().value)], 300, seed=3), abs=1e-12)
+    whole = bootstrap_values([Block(statistics, MeanScore().value)], 300, seed=3)
+    monkeypatch.setattr("kamerton.statistics.resampling.ELEMENTS", 777)
+    assert whole == pytest.approx(bootstrap_values([Block(statistics, MeanScore().value)], 300, seed=3), abs=1e-12)
 
 
 def test_bootstrap_interval_agrees_with_scipy_on_many_rows() -> None:
     scores = np.random.default_rng(2).beta(2, 5, 1500)
-    ours = bootstrap_interval(with_ones(scores), MeanScore().value, 0.95, 10_000, 0)
+    ours = bootstrap_interval(mean_of(scores), 0.95, 10_000, 0)
     theirs = scipy_stats.bootstrap(
         (scores,), np.mean, n_resamples=10_000, method="BCa", rng=np.random.default_rng(1)
     ).confidence_interval
@@ -90,7 +90,7 @@ def test_bootstrap_interval_agrees_with_scipy_on_many_rows() -> None:
 
 def test_bootstrap_interval_of_skewed_scores_leans_as_scipys_does_and_is_a_little_wider() -> None:
     scores = np.random.default_rng(2).lognormal(0, 1, 40)
-    ours = bootstrap_interval(with_ones(scores), MeanScore().value, 0.95, 20_000, 0)
+    ours = bootstrap_interval(mean_of(scores), 0.95, 20_000, 0)
     theirs = scipy_stats.bootstrap(
         (scores,), np.mean, n_resamples=20_000, method="BCa", rng=np.random.default_rng(1)
     ).confidence_interval
@@ -107,7 +107,7 @@ def test_bootstrap_interval_of_a_biased_score_agrees_with_scipy() -> None:
     def variance(totals: np.ndarray) -> np.ndarray:
         return totals[..., 1] / totals[..., 2] - (totals[..., 0] / totals[..., 2]) ** 2
 
-    ours = bootstrap_interval(statistics, variance, 0.95, 20_000, 0)
+    ours = bootstrap_interval(Block(statistics, variance), 0.95, 20_000, 0)
     theirs = scipy_stats.bootstrap(
         (scores,), np.var, n_resamples=20_000, method="BCa", rng=np.random.default_rng(1)
     ).confidence_interval
@@ -118,7 +118,7 @@ def test_bootstrap_interval_of_a_biased_score_agrees_with_scipy() -> None:
 
 def test_bootstrap_interval_of_few_symmetric_scores_is_as_wide_as_students_t() -> None:
     scores = np.linspace(0, 1, 10)
-    ours = bootstrap_interval(with_ones(scores), MeanScore().value, 0.95, 40_000, 0)
+    ours = bootstrap_interval(mean_of(scores), 0.95, 40_000, 0)
     student = 2 * scipy_stats.t.isf(0.025, 9) * scores.std(ddof=1) / math.sqrt(10)
     assert ours.high - ours.low == pytest.approx(student, rel=0.05)
 
@@ -181,10 +181,70 @@ def test_paired_bootstrap_covers_the_true_difference() -> None:
     generator, hits, trials = np.random.default_rng(0), 0, 300
     for trial in range(trials):
         ease = generator.random(40)
-        first, second = (with_ones(np.clip(ease + generator.normal(0, 0.2, 40), -1, 2)) for _ in range(2))
-        measure = difference_interval(first, second, MeanScore().value, 0.95, 500, trial)
-        hits += measure.low <= 0 <= measure.high
+        first, second = (answers(list(np.clip(ease + generator.normal(0, 0.2, 40), -1, 2))) for _ in range(2))
+        found = compare(MeanScore(), [""] * 40, first, second, confidence=0.95, resamples=500, seed=trial)
+        hits += found.low <= 0 <= found.high
     assert hits / trials >= 0.93
+
+
+# ── rows in groups ────────────────────────────────────────────────────────────────────────────
+
+
+def test_rows_of_one_group_are_summed_and_rows_without_one_stand_alone() -> None:
+    statistics = np.arange(10.0).reshape(5, 2)
+    sums = grouped(statistics, ["b", "", "a", "b", ""])
+    assert sorted(map(tuple, sums)) == sorted([(0 + 6, 1 + 7), (4, 5), (2, 3), (8, 9)])
+    assert grouped(statistics, ["a", "b", "", "", "c"]) is statistics
+    assert grouped(statistics, []) is statistics
+
+
+@pytest.mark.parametrize("metric", [Accuracy(), MacroF1(), MeanScore()], ids=lambda m: type(m).__name__)
+def test_groups_of_one_row_change_nothing(metric: object) -> None:
+    generator = np.random.default_rng(0)
+    golds = [str(g) for g in generator.integers(0, 2, 50)]
+    first, second = (answers([g if generator.random() < p else "0" for g in golds]) for p in (0.9, 0.7))
+    alone = [str(i) for i in range(50)]
+    assert compare(metric, golds, first, second, groups=alone, **ONCE) == compare(metric, golds, first, second, **ONCE)
+    scored = [Scored(metric, metric.statistics(golds, first))]
+    assert measures(scored, groups=alone, **ONCE) == measures(scored, **ONCE)
+
+
+def documents(generator: np.random.Generator, count: int, size: int, share: float, alike: float) -> np.ndarray:
+    """Draw rows that are right with a common `share`, and alike within each of `count` documents: `[count * size]`."""
+    chances = generator.beta(share * (1 / alike - 1), (1 - share) * (1 / alike - 1), count)
+    return (generator.random((count, size)) < chances[:, None]).ravel()
+
+
+@pytest.mark.parametrize(("count", "share"), [(30, 0.7), (40, 0.9)])
+def test_interval_of_a_share_in_groups_covers_the_truth_where_wilsons_of_the_rows_does_not(
+    count: int, share: float
+) -> None:
+    generator, hits, naive = np.random.default_rng(0), 0, 0
+    groups = [str(i // 5) for i in range(count * 5)]
+    for _ in range(600):
+        statistics = with_ones(documents(generator, count, 5, share, 0.5).astype(float))
+        [found] = measures([Scored(Accuracy(), statistics)], groups=groups, **ONCE)
+        [alone] = measures([Scored(Accuracy(), statistics)], **ONCE)
+        hits, naive = hits + (found.low <= share <= found.high), naive + (alone.low <= share <= alone.high)
+    assert hits / 600 >= 0.93
+    assert naive / 600 < 0.85
+
+
+def test_a_difference_in_groups_is_covered_and_seldom_called_proven_where_there_is_none() -> None:
+    generator, hits, proven = np.random.default_rng(0), 0, 0
+    groups, golds = [str(i // 5) for i in range(150)], ["1"] * 150
+    for trial in range(200):
+        first, second = (answers([str(int(x)) for x in documents(generator, 30, 5, 0.7, 0.5)]) for _ in range(2))
+        found = compare(Accuracy(), golds, first, second, groups=groups, confidence=0.95, resamples=500, seed=trial)
+        hits, proven = hits + (found.low <= 0 <= found.high), proven + (found.p_value < 0.05)
+    assert hits / 200 >= 0.92
+    assert proven / 200 <= 0.08
+
+
+def test_effective_rows_are_all_of_them_without_likeness_and_the_groups_where_all_are_alike() -> None:
+    assert effective_rows(0.5, math.sqrt(0.25 / 1000), 1000, 999, 0.95) == pytest.approx(1000, rel=0.01)
+    assert effective_rows(0.5, math.sqrt(0.25 / 50), 1000, 50, 0.95) == pytest.approx(50, rel=0.06)
+    assert effective_rows(1.0, 0.0, 1000, 50, 0.95) == 50
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 5])
@@ -227,7 +287,7 @@ def test_permutation_p_agrees_with_scipys_exact_one(shift: float) -> None:
     exact = scipy_stats.permutation_test(
         (first, second), lambda x, y: np.mean(x) - np.mean(y), permutation_type="samples", n_resamples=10_000
     ).pvalue
-    ours = permutation_p(with_ones(first), with_ones(second), MeanScore().value, 20_000, 0)
+    ours = permutation_p(mean_of(first), mean_of(second), 20_000, 0)
     assert ours == pytest.approx(exact, abs=0.015)
 
 
@@ -252,9 +312,15 @@ def test_permutation_p_of_macro_f1_agrees_with_swapping_answers_one_by_one() -> 
 
 def test_permutation_rejects_a_true_null_hypothesis_in_about_5_of_100() -> None:
     generator = np.random.default_rng(0)
-    pairs = [(with_ones(generator.random(30)), with_ones(generator.random(30))) for _ in range(400)]
-    rejected = np.mean([permutation_p(a, b, MeanScore().value, 400, i) < 0.05 for i, (a, b) in enumerate(pairs)])
+    pairs = [(mean_of(generator.random(30)), mean_of(generator.random(30))) for _ in range(400)]
+    rejected = np.mean([permutation_p(a, b, 400, i) < 0.05 for i, (a, b) in enumerate(pairs)])
     assert rejected <= 0.08
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 12])
+def test_holm_agrees_with_statsmodels(count: int) -> None:
+    p_values = list(np.random.default_rng(count).random(count) ** 3)
+    assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1], abs=1e-12)
 
 
 @pytest.mark.parametrize("metric", [Accuracy(), MacroF1(), MeanScore(), Mcc()], ids=lambda m: type(m).__name__)
@@ -308,8 +374,26 @@ def test_a_detectable_difference_of_means_is_shown_in_about_80_of_100_sets() -> 
     shown = 0
     for trial in range(300):
         first, second = generator.normal(0.5, 0.1, (2, 60))
-        shown += permutation_p(with_ones(first + planned), with_ones(second), metric.value, 400, trial) < 0.05
+        shown += permutation_p(mean_of(first + planned), mean_of(second), 400, trial) < 0.05
     assert shown / 300 == pytest.approx(0.8, abs=0.15)
+
+
+@pytest.mark.parametrize(
+    ("disagreement", "difference", "rows"),
+    [(0.05, 0.02, 979), (0.1, 0.05, 312), (0.2, 0.03, 1742), (0.2, 0.1, 155), (0.3, 0.1, 234)],
+)
+def test_rows_for_a_share_are_connors_and_undo_what_is_detectable(
+    disagreement: float, difference: float, rows: int
+) -> None:
+    assert rows_for_share(difference, disagreement) == pytest.approx(rows, abs=1)
+    assert detectable_share(disagreement, rows_for_share(difference, disagreement)) <= difference
+    assert rows_for_share(-difference, disagreement) == rows_for_share(difference, disagreement)
+
+
+def test_half_the_difference_needs_four_times_the_rows() -> None:
+    found = Comparison(0.02, -0.01, 0.05, 0.2, 0.04)
+    assert rows_for(0.04, found, 500) == 500
+    assert rows_for(0.02, found, 500) == 2000
 
 
 def test_rows_needed_grows_with_the_square_of_what_is_missing() -> None:

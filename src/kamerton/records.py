@@ -49,6 +49,8 @@ class Example:
     """The right answer, as plain text: a label's name, a reference answer."""
     fields: Mapping[str, object] = field(default_factory=dict)
     """The task's roles and their values (`instruction`, `input`, ...), from which prompts are made."""
+    group: str = ""
+    """What the row belongs to (a document, a user), where rows that belong together are not independent."""
 
     @cached_property
     def key(self) -> str:

@@ -257,18 +257,20 @@ def _line(event: Event) -> str:
 def write_examples(path: Path, examples: Sequence[Example]) -> None:
     """Write examples as Parquet, their roles as JSON."""
     rows = [
-        (e.id, e.place.file, e.place.line, e.text, e.gold, json.dumps(dict(e.fields), ensure_ascii=False))
+        (e.id, e.place.file, e.place.line, e.text, e.gold, json.dumps(dict(e.fields), ensure_ascii=False), e.group)
         for e in examples
     ]
-    _write_table(path, ("id", "file", "line", "text", "gold", "fields"), rows)
+    _write_table(path, ("id", "file", "line", "text", "gold", "fields", "group"), rows)
 
 
 def read_examples(path: Path) -> tuple[Example, ...]:
     """Read examples that `write_examples` wrote."""
-    return tuple(
-        Example(row["id"], Place(row["file"], row["line"]), row["text"], row["gold"], json.loads(row["fields"]))
-        for row in pq.read_table(path).to_pylist()
-    )
+    return tuple(_example(row) for row in pq.read_table(path).to_pylist())
+
+
+def _example(row: dict[str, Any]) -> Example:
+    place, fields = Place(row["file"], row["line"]), json.loads(row["fields"])
+    return Example(row["id"], place, row["text"], row["gold"], fields, row.get("group", ""))  # older runs have none
 
 
 def _prediction(row: dict[str, Any]) -> Prediction:

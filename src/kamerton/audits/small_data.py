@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from kamerton.audits._wording import count
 from kamerton.contracts import AuditContext
 from kamerton.records import Example, Finding
-from kamerton.statistics import detectable_share, wilson_interval
+from kamerton.statistics.intervals import wilson_interval
+from kamerton.statistics.power import detectable_share
 
 ENOUGH, FEW, VERY_FEW = 1000, 100, 30
 """Test rows. From 1,000 on an accuracy of 80% is known to within 2.5 points; of 100 to 8; of 30 to 14."""

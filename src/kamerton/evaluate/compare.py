@@ -10,7 +10,7 @@ from kamerton.evaluate.score import measure
 from kamerton.plugins import choose
 from kamerton.records import Comparison, Example, Prediction
 from kamerton.run import Run
-from kamerton.statistics import compare
+from kamerton.statistics.comparison import compare
 
 
 def compare_runs(

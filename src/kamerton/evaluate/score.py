@@ -10,7 +10,7 @@ import numpy as np
 from kamerton.contracts import Metric
 from kamerton.plugins import choose
 from kamerton.records import Answers, Contender, Example, Prediction
-from kamerton.statistics import Scored, measures
+from kamerton.statistics.intervals import Scored, measures
 
 
 def score(

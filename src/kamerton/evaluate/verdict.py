@@ -21,7 +21,9 @@ from kamerton.contracts import Metric
 from kamerton.errors import Fault, RunError
 from kamerton.plugins import choose
 from kamerton.records import Answers, Comparison, Contender, Example, Verdict
-from kamerton.statistics import NOTHING, compare, rows_needed
+from kamerton.statistics.comparison import compare
+from kamerton.statistics.power import rows_needed
+from kamerton.statistics.resampling import NOTHING
 
 Decision = Literal["ship", "do not ship", "not proven"]
 

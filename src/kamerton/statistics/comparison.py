@@ -1,0 +1,169 @@
+"""Two scores on the same rows: interval, test, and claims about several pairs at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from kamerton.contracts import Metric
+from kamerton.records import Comparison, Measure, Prediction
+from kamerton.statistics.intervals import interval_of, within
+from kamerton.statistics.power import FEWEST, detectable_score, detectable_share
+from kamerton.statistics.resampling import (
+    NOTHING,
+    Block,
+    bootstrap_values,
+    clustered,
+    grouped,
+    left_out,
+    standard_error,
+    swapped_p,
+)
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Two contenders' answers to the same rows, resampled once: first minus second, in the metric's own unit."""
+
+    p_value: float
+    minimum_detectable: float
+    interval: Callable[[float], Measure]
+    """The difference with its interval at any confidence."""
+
+    def at(self, confidence: float) -> Comparison:
+        """Give the comparison with the interval at one confidence."""
+        measure = self.interval(confidence)
+        return Comparison(measure.value, measure.low, measure.high, self.p_value, self.minimum_detectable)
+
+
+def compare(
+    metric: Metric,
+    golds: Sequence[str],
+    first: Sequence[Prediction],
+    second: Sequence[Prediction],
+    *,
+    groups: Sequence[str] = (),
+    confidence: float,
+    resamples: int,
+    seed: int,
+) -> Comparison:
+    """Compare two contenders' answers to the same rows: first minus second. Both must have a value in this metric."""
+    [pairing] = pair(metric, golds, first, [second], groups=groups, resamples=resamples, seed=seed)
+    return pairing.at(confidence)
+
+
+def pair(
+    metric: Metric,
+    golds: Sequence[str],
+    first: Sequence[Prediction],
+    others: Sequence[Sequence[Prediction]],
+    *,
+    groups: Sequence[str] = (),
+    resamples: int,
+    seed: int,
+) -> list[Pairing]:
+    """Pair one contender's answers with those of each of others, on the same resamples.
+
+    The statistics of all are counted together, so that they have the same columns and rows can be swapped.
+
+    Args:
+        metric: in which all must have a value.
+        golds: the right answers.
+        first: predictions of the one contender.
+        others: predictions of each other one, at least one of them.
+        groups: each row's group, where rows belong together; none if they are independent.
+        resamples: of bootstrap and randomisation, for a metric that needs them.
+        seed: of both.
+
+    """
+    rows = len(golds)
+    together = metric.statistics([*golds] * (1 + len(others)), [*first, *(p for other in others for p in other)])
+    counted = [together[start : start + rows] for start in range(0, len(together), rows)]
+    if metric.per_row_binary and not clustered(groups):
+        return [_paired_shares(counted[0][:, 0] > 0, other[:, 0] > 0) for other in counted[1:]]
+    one, *rest = (Block(grouped(statistics, groups), metric.value) for statistics in counted)
+    replicates = bootstrap_values([one, *rest], resamples, seed)
+    p_values = swapped_p(one, rest, resamples, seed)
+    return [
+        _paired_scores(metric, one, other, replicates[0] - replicates[1 + i], p_values[i])
+        for i, other in enumerate(rest)
+    ]
+
+
+def paired_share_interval(first_only: int, second_only: int, rows: int, confidence: float) -> Measure:
+    """Give the difference of two shares on the same rows with Bonett and Price's adjusted Wald interval (2012).
+
+    One row is added to each kind of disagreement, so that the interval has a width even where none was seen.
+
+    Args:
+        first_only: rows that only the first has right.
+        second_only: rows that only the second has right.
+        rows: all rows.
+        confidence: such as 0.95.
+
+    """
+    one, two = (first_only + 1) / (rows + 2), (second_only + 1) / (rows + 2)
+    half = float(stats.norm.isf((1 - confidence) / 2)) * math.sqrt((one + two - (one - two) ** 2) / (rows + 2))
+    difference = (first_only - second_only) / rows
+    low, high = min(difference, one - two - half), max(difference, one - two + half)
+    return within(Measure(difference, low, high), -1.0, 1.0)
+
+
+def mcnemar_p(first_only: int, second_only: int) -> float:
+    """Test, exactly and on both sides, whether two contenders are right equally often (McNemar 1947).
+
+    Args:
+        first_only: rows that only the first has right.
+        second_only: rows that only the second has right.
+
+    """
+    disagreements = first_only + second_only
+    return float(stats.binomtest(first_only, disagreements).pvalue) if disagreements else 1.0
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjust p-values for making several claims at once (Holm 1979), in the order given.
+
+    Claims whose adjusted p is below α are all true with probability 1 - α or more, however they depend on each other.
+    """
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = largest
+    return adjusted
+
+
+def _paired_shares(first: np.ndarray, second: np.ndarray) -> Pairing:
+    rows, first_only, second_only = len(first), int((first & ~second).sum()), int((second & ~first).sum())
+    return Pairing(
+        mcnemar_p(first_only, second_only),
+        detectable_share((first_only + second_only) / rows, rows),
+        lambda confidence: paired_share_interval(first_only, second_only, rows, confidence),
+    )
+
+
+def _paired_scores(metric: Metric, first: Block, second: Block, replicates: np.ndarray, p_value: float) -> Pairing:
+    rows = len(first.statistics)
+    difference = float(metric.value(first.statistics.sum(axis=0)) - metric.value(second.statistics.sum(axis=0)))
+    without = left_out(first) - left_out(second)
+    error = standard_error(without, difference)
+    detectable = detectable_score(error, rows)
+    if not metric.unit_interval:
+        return Pairing(p_value, detectable, lambda sure: interval_of(difference, replicates, without, sure))
+    if error < NOTHING:  # all rows differ alike: no bootstrap sees another
+        return Pairing(p_value, detectable_share(0.0, rows), lambda sure: _unseen(difference, rows, sure))
+    return Pairing(
+        p_value,
+        min(1.0, detectable if rows >= FEWEST else 1.0),
+        lambda sure: within(interval_of(difference, replicates, without, sure), -1.0, 1.0),
+    )
+
+
+def _unseen(difference: float, rows: int, confidence: float) -> Measure:
+    unseen = paired_share_interval(0, 0, rows, confidence)
+    return within(Measure(difference, difference + unseen.low, difference + unseen.high), -1.0, 1.0)

@@ -1,0 +1,169 @@
+"""Confidence intervals of one score."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from kamerton.contracts import Metric
+from kamerton.records import Measure
+from kamerton.statistics.resampling import (
+    NOTHING,
+    Block,
+    bootstrap_values,
+    clustered,
+    grouped,
+    left_out,
+    standard_error,
+)
+
+SMALL = 8
+"""Below this many rows a bootstrap only repeats the few it has seen; Student's t with the jackknife is used."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A metric and its statistics `[rows, k]` of one contender's answers."""
+
+    metric: Metric
+    statistics: np.ndarray
+
+
+def measures(
+    scored: Sequence[Scored], *, groups: Sequence[str] = (), confidence: float, resamples: int, seed: int
+) -> list[Measure]:
+    """Give the score and confidence interval of each of several statistics of the same rows.
+
+    All of them share each resample, so that drawing it is paid for once.
+
+    Args:
+        scored: what to measure.
+        groups: each row's group, where rows belong together; none if they are independent.
+        confidence: such as 0.95.
+        resamples: of the bootstrap, for the metrics that need one.
+        seed: of the bootstrap.
+
+    """
+    blocks = [Block(grouped(one.statistics, groups), one.metric.value) for one in scored]
+    drawn = [block for one, block in zip(scored, blocks, strict=True) if not one.metric.per_row_binary]
+    replicates = iter(bootstrap_values(drawn, resamples, seed))
+    return [
+        _share(one, block, clustered(groups), confidence)
+        if one.metric.per_row_binary
+        else _score(one.metric, block, next(replicates), confidence)
+        for one, block in zip(scored, blocks, strict=True)
+    ]
+
+
+def wilson_interval(successes: float, rows: float, confidence: float) -> Measure:
+    """Give a share with its score interval (Wilson 1927), which holds its coverage at any share and size.
+
+    Args:
+        successes: how many rows, 0 to `rows`; may be a fraction where a mean of 0-to-1 scores stands in.
+        rows: at least 1; may be a fraction where it is the effective number of rows in groups.
+        confidence: such as 0.95.
+
+    """
+    z2 = float(stats.norm.isf((1 - confidence) / 2)) ** 2
+    share = successes / rows
+    centre = (successes + z2 / 2) / (rows + z2)
+    half = math.sqrt(z2 * (share * (1 - share) * rows + z2 / 4)) / (rows + z2)
+    return Measure(share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)))
+
+
+def bootstrap_interval(block: Block, confidence: float, resamples: int, seed: int) -> Measure:
+    """Give a score with its bootstrap interval.
+
+    Args:
+        block: one row or more.
+        confidence: such as 0.95.
+        resamples: how many, 1,000 or more.
+        seed: the same one gives the same interval.
+
+    """
+    [replicates] = bootstrap_values([block], resamples, seed)
+    return interval_of(float(block.value(block.statistics.sum(axis=0))), replicates, left_out(block), confidence)
+
+
+def effective_rows(share: float, error: float, rows: int, groups: int, confidence: float) -> float:
+    """Say how many independent rows would know a share as exactly as these rows in groups do.
+
+    The variance of independent rows over that of the groups (Kish 1965), with Student's t for the number of groups
+    as Korn and Graubard (1998) have it; never more than there are rows. Where all rows are alike the groups show no
+    variance, and each counts as one row.
+
+    Args:
+        share: 0 to 1.
+        error: its standard error over groups.
+        rows: how many rows there are.
+        groups: how many groups they are in.
+        confidence: such as 0.95.
+
+    """
+    if error < NOTHING:
+        return float(groups)
+    tail = (1 - confidence) / 2
+    fewer = (float(stats.norm.isf(tail)) / float(stats.t.isf(tail, max(1, groups - 1)))) ** 2
+    return float(np.clip(fewer * share * (1 - share) / error**2, 1.0, rows))
+
+
+def interval_of(value: float, replicates: np.ndarray, left_out: np.ndarray, confidence: float) -> Measure:
+    """Choose the interval for the number of rows; it always holds the value itself.
+
+    Args:
+        value: the score.
+        replicates: `[resamples]`, the score of each resample.
+        left_out: `[rows]`, the score without each row.
+        confidence: such as 0.95.
+
+    """
+    rows, tail = len(left_out), (1 - confidence) / 2
+    error = standard_error(left_out, value)
+    if error < NOTHING:
+        return Measure(value, value, value)
+    if rows < SMALL:
+        half = error * float(stats.t.isf(tail, max(1, rows - 1)))
+        return Measure(value, value - half, value + half)
+    # Hesterberg's expansion: a bootstrap is too narrow by n/(n-1) in variance, and knows no t distribution
+    z = math.sqrt(rows / (rows - 1)) * float(stats.t.isf(tail, rows - 1))
+    known = replicates[np.isfinite(replicates)]
+    low, high = np.quantile(known, _bca_shares(value, known, left_out[np.isfinite(left_out)], z))
+    return Measure(value, min(value, float(low)), max(value, float(high)))
+
+
+def within(measure: Measure, low: float, high: float) -> Measure:
+    """Keep an interval within what is possible."""
+    return Measure(measure.value, max(low, measure.low), min(high, measure.high))
+
+
+def _share(scored: Scored, block: Block, in_groups: bool, confidence: float) -> Measure:
+    right, rows = float(scored.statistics[:, 0].sum()), len(scored.statistics)
+    if not in_groups:
+        return wilson_interval(right, rows, confidence)
+    error = standard_error(left_out(block), right / rows)
+    effective = effective_rows(right / rows, error, rows, len(block.statistics), confidence)
+    return wilson_interval(right / rows * effective, effective, confidence)
+
+
+def _score(metric: Metric, block: Block, replicates: np.ndarray, confidence: float) -> Measure:
+    value, without = float(block.value(block.statistics.sum(axis=0))), left_out(block)
+    if not metric.unit_interval:
+        return interval_of(value, replicates, without, confidence)
+    if standard_error(without, value) < NOTHING:  # all rows alike, such as all perfect: no bootstrap sees another
+        return wilson_interval(value * len(without), len(without), confidence)
+    return within(interval_of(value, replicates, without, confidence), 0.0, 1.0)
+
+
+def _bca_shares(value: float, replicates: np.ndarray, left_out: np.ndarray, z: float) -> np.ndarray:
+    """Give the two shares of the replicates that bound the interval (Efron 1987: bias-corrected, accelerated)."""
+    below = ((replicates < value - NOTHING).mean() + (replicates <= value + NOTHING).mean()) / 2
+    edge = 0.5 / len(replicates)
+    bias = float(stats.norm.ppf(np.clip(below, edge, 1 - edge)))
+    deviations = left_out.mean() - left_out
+    acceleration = (deviations**3).sum() / (6 * (deviations**2).sum() ** 1.5)
+    shifted = bias + np.array([-z, z])
+    return stats.norm.cdf(bias + shifted / np.maximum(1 - acceleration * shifted, 0.1))

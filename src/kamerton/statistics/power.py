@@ -1,0 +1,83 @@
+"""What a number of rows could show, and how many rows a difference needs."""
+
+from __future__ import annotations
+
+import math
+
+from scipy import stats
+
+from kamerton.records import Comparison
+from kamerton.statistics.resampling import NOTHING
+
+FEWEST = 6
+"""With fewer rows no paired test reaches 5%: five rows all one way still have p = 2 / 2**5 = 0.06."""
+Z_ALPHA = float(stats.norm.isf(0.025))
+Z_POWER = float(stats.norm.isf(0.20))
+
+
+def detectable_share(disagreement: float, rows: int) -> float:
+    """Give the smallest difference of two shares that McNemar's test shows with 80% power at the 5% level.
+
+    Connor (1987): rows · d² = (z_α √ψ + z_β √(ψ − d²))², solved for the difference d. Where the observed share of
+    disagreement ψ is too small to hold such a difference, all disagreement would have to be in its favour: ψ = d,
+    and d = (z_α + z_β)² / rows, slightly too large to be on the safe side.
+
+    Args:
+        disagreement: ψ, the share of rows that only one of the two has right.
+        rows: how many rows both answered.
+
+    """
+    square = rows - Z_ALPHA**2 + Z_POWER**2
+    if square > 0:
+        spread = math.sqrt(disagreement) * (Z_ALPHA * math.sqrt(rows) + Z_POWER * math.sqrt(square))
+        difference = spread / (rows + Z_POWER**2)
+        if 0 < difference <= disagreement:
+            return difference
+    return min(1.0, (Z_ALPHA + Z_POWER) ** 2 / rows)
+
+
+def detectable_score(error: float, rows: int) -> float:
+    """Give the smallest difference of two scores that is shown with 80% power at the 5% level.
+
+    Args:
+        error: standard error of the paired difference.
+        rows: how many rows both answered; from about 50 on this is (1.96 + 0.84) errors.
+
+    """
+    freedom = max(1, rows - 1)
+    return float(stats.t.isf(0.025, freedom) + stats.t.isf(0.20, freedom)) * error
+
+
+def rows_for_share(difference: float, disagreement: float) -> int:
+    """Say how many rows McNemar's test needs to show a difference of two shares with 80% power at the 5% level.
+
+    Connor (1987): rows = (z_α √ψ + z_β √(ψ − d²))² / d².
+
+    Args:
+        difference: d, not 0, up to 1 either way.
+        disagreement: ψ, the share of rows that only one of the two has right; taken as d where it is smaller.
+
+    """
+    d, disagreement = abs(difference), max(disagreement, abs(difference))
+    return math.ceil(((Z_ALPHA * math.sqrt(disagreement) + Z_POWER * math.sqrt(disagreement - d**2)) / d) ** 2)
+
+
+def rows_for(difference: float, comparison: Comparison, rows: int) -> int:
+    """Say how many rows like these would show a difference with 80% power at the 5% level.
+
+    What can be shown shrinks with the square root of the rows.
+
+    Args:
+        difference: not 0, in the metric's unit.
+        comparison: what these rows showed.
+        rows: how many there are.
+
+    """
+    return math.ceil(rows * (comparison.minimum_detectable / difference) ** 2)
+
+
+def rows_needed(comparison: Comparison, rows: int) -> int | None:
+    """Estimate how many rows would show the observed difference with 80% power; None if there is none."""
+    if abs(comparison.difference) < NOTHING:
+        return None
+    return max(rows, rows_for(comparison.difference, comparison, rows))
