@@ -25,7 +25,7 @@ SOURCE = ROOT / "src"
 ROWS = (
     ("errors", "records", "contracts", "statistics", "words", "similar"),
     ("recipe", "run", "plugins", "files"),
-    ("forms", "tasks", "methods", "metrics", "audits"),
+    ("forms", "tasks", "methods", "optimizers", "metrics", "audits"),
     ("models",),
     ("data", "train", "evaluate", "report", "deliver"),
     ("begin", "plan", "prepare", "engines", "tune", "use"),
@@ -41,7 +41,7 @@ SAME_ROW_ALLOWED = {
 }
 BELOW_ITS_ROW = {("tasks", "forms")}
 """Tasks are put to models in forms, which stand in the same row."""
-PLUGIN_FOLDERS = ("tasks", "methods", "metrics", "audits")
+PLUGIN_FOLDERS = ("tasks", "methods", "optimizers", "metrics", "audits")
 HEAVY = {"torch", "transformers", "peft", "accelerate"}
 
 MOST_LINES_OF_FILE = 500

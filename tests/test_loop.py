@@ -286,6 +286,17 @@ def test_going_on_from_any_step_ends_with_the_same_bits(make_job, saving_always,
         assert not differing(weights, dict(job.model.named_parameters())), step
 
 
+@pytest.mark.parametrize("optimizer", plugins.names("optimizers"))
+def test_going_on_with_any_optimizer_ends_with_the_same_bits(make_job, saving_always, tmp_path, optimizer):
+    undisturbed = make_job("lora", optimizer=optimizer, dropout=0.1)
+    for event in train(undisturbed):
+        if isinstance(event, Saved) and event.step == 4:
+            shutil.copytree(undisturbed.checkpoints, tmp_path / "stopped")
+    job = make_job("lora", "stopped", optimizer=optimizer, dropout=0.1)
+    assert [event.step for event in of_kind(train(job), Stepped)] == [5, 6]
+    assert not differing(checkpointed(undisturbed), checkpointed(job))
+
+
 def test_dropout_is_felt(make_job):
     first, second = (
         [event.loss for event in of_kind(train(make_job("full", str(p), dropout=p)), Stepped)] for p in (0.0, 0.1)

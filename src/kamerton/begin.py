@@ -29,7 +29,12 @@ def new_run(data: Path, out: Path | None, settings: Mapping[str, object]) -> Run
     """
     written = data if data.suffix in RECIPES else None
     recipe = resolve(written, settings if written else {"data.path": str(data), **settings})
-    words = {"tasks": recipe.data.task, "methods": recipe.method.name, "metrics": recipe.evaluate.metric}
+    words = {
+        "tasks": recipe.data.task,
+        "methods": recipe.method.name,
+        "optimizers": recipe.train.optimizer,
+        "metrics": recipe.evaluate.metric,
+    }
     faults = [fault for folder, word in words.items() if word and (fault := plugins.unknown(folder, word))]
     if faults:
         raise RecipeError(faults)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from kamerton.records import Encoded, Example, Finding, Message, Place, Prediction, Taught
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from torch import Tensor, nn
     from transformers import PreTrainedModel
     from transformers import PreTrainedTokenizerBase as Tokenizer
@@ -205,6 +206,32 @@ class Method(Protocol):
         """Fold what was added into plain weights. Raises `ValueError("cannot merge, because ...")`."""
 
 
+@dataclass(frozen=True)
+class Trainable:
+    """The weights that train."""
+
+    decaying: Sequence[nn.Parameter]
+    """Matrices."""
+    others: Sequence[nn.Parameter]
+    """Norms, biases and embeddings, which never decay."""
+    weight_decay: float
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Give those that there are as torch's groups."""
+        groups = ((self.decaying, self.weight_decay), (self.others, 0.0))
+        return [{"params": list(weights), "weight_decay": decay} for weights, decay in groups if weights]
+
+
+class Optimizer(Protocol):
+    """One way to turn gradients into updates."""
+
+    suitability: ClassVar[Advice]
+    """How well it suits, 0 to 1, and why; the most suitable one is taken where the user names none."""
+
+    def make(self, weights: Trainable, learning_rate: float) -> torch.optim.Optimizer:
+        """Make torch's object. The loop sets `lr` of every group anew for each update."""
+
+
 class Metric(Protocol):
     """A metric as sufficient statistics: rows add up, so that resampling never has to count again.
 
@@ -247,5 +274,5 @@ class AuditContext:
 
 __all__ = [
     "Advice", "Audit", "AuditContext", "Engine", "Form", "Message", "Method", "Metric", "ModelFacts", "ModelKind",
-    "Role", "Task",
+    "Optimizer", "Role", "Task", "Trainable",
 ]  # fmt: skip

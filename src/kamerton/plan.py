@@ -13,6 +13,7 @@ from kamerton.models.catalog import known
 from kamerton.models.precision import choose_precision
 from kamerton.recipe import Decision, Recipe, checked
 from kamerton.records import Example
+from kamerton.train.optimizer import preferred_optimizer
 
 FOREIGN = 0.2
 """Share of letters outside the Latin script from which an English model is the wrong one."""
@@ -47,6 +48,12 @@ def make_task(recipe: Recipe, word: str) -> Task:
     return task
 
 
+def choose_optimizer() -> Decision:
+    """Choose the optimizer that calls itself most suitable."""
+    word = preferred_optimizer()
+    return Decision(word, plugins.choose("optimizers", word).suitability.reason)
+
+
 def make_method(recipe: Recipe) -> Method:
     """Make the recipe's method with its knobs.
 
@@ -74,6 +81,7 @@ def settings(
     tokens = form.answer_tokens(tokenizer)
     return {
         **decisions,
+        "train.optimizer": choose_optimizer(),
         "model.precision": choose_precision(),
         "evaluate.metric": Decision(metric, "the first of the task's metrics for these rows"),
         "evaluate.max_new_tokens": Decision(

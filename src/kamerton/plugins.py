@@ -40,7 +40,7 @@ def choose(folder: str, word: str) -> Any:
     """Import the one module that `word` names and return its class.
 
     Args:
-        folder: the plug-in folder: `tasks`, `methods`, `metrics`, `audits`.
+        folder: the plug-in folder: `tasks`, `methods`, `optimizers`, `metrics`, `audits`.
         word: a file's name with dashes, or `package.module:Class` for a class from elsewhere.
 
     Raises:
@@ -77,3 +77,19 @@ def load(dotted: str) -> Any:
             Fault(f"module '{module_name}' has no '{attribute}'", remedy=nearest(attribute, vars(module)))
         )
     return vars(module)[attribute]
+
+
+def require(module: str, extra: str) -> Any:
+    """Import a library that one of Kamerton's extras installs.
+
+    Raises:
+        RecipeError: it is not installed; the message names the command.
+
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module.partition(".")[0]:
+            raise
+        fault = Fault(f"this needs {error.name}, which is not installed", remedy=f"pip install 'kamerton[{extra}]'")
+        raise RecipeError(fault) from error

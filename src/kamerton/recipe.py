@@ -91,10 +91,14 @@ class TrainSettings(Group):
     learning_rate: Annotated[float, Field(gt=0, lt=10)] | None = Field(None, description="Peak of the schedule.")
     schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="How the rate falls to zero.")
     warmup: Annotated[float, Field(ge=0, lt=1)] = Field(0.06, description="Share of the updates with a rising rate.")
-    weight_decay: Annotated[float, Field(ge=0)] = Field(0.01, description="AdamW's, on matrices only.")
+    optimizer: str | None = Field(None, description="How gradients become updates: a file in optimizers/.")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(0.01, description="On matrices only.")
     clip_norm: Annotated[float, Field(gt=0)] = Field(1.0, description="Largest norm of a gradient.")
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="In every dropout layer of the model.")
     patience: Count = Field(5, description="Validations without a new best before training stops.")
+    gradient_checkpointing: bool = Field(
+        False, description="Compute layers a second time instead of keeping what they computed: less memory, more time."
+    )
     tokens_per_pass: Count = Field(
         8192,
         description="Most tokens in one forward pass: an update of more rows is accumulated over several.",

@@ -24,6 +24,7 @@ from kamerton.evaluate.verdict import judge
 from kamerton.models.engine import TorchEngine
 from kamerton.models.load import load_model, set_dropout
 from kamerton.models.precision import set_precision
+from kamerton.models.recompute import recompute_layers
 from kamerton.plan import make_method
 from kamerton.prepare import Clock, Setup, data_fingerprint, freeze, metric_names, open_setup
 from kamerton.records import Answers, ContenderKind, Encoded, Event, Example, Progress, Split, Stage
@@ -83,6 +84,8 @@ def tune_model(run: Run, setup: Setup, clock: Clock) -> Generator[Told, None, To
     model = make_method(recipe).attach(loaded.model, loaded.fresh)
     rows = setup.encode(setup.split.train)
     engine = engine_of(setup, model, rows)
+    if recipe.train.gradient_checkpointing:
+        recompute_layers(model, engine.layout, setup.samples)
     job = Job(
         model=model,
         layout=engine.layout,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ NO_LIMIT = 1 << 20
 
 # PEFT asks for an attribute that transformers is renaming; it concerns neither the user nor us
 warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+# bitsandbytes, which PEFT imports where it is installed, misses a kernel that it would download
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
 

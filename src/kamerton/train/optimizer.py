@@ -1,4 +1,4 @@
-"""AdamW and the learning rate's course."""
+"""The optimizer, its state as tensors, and the learning rate's course."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from kamerton import plugins
+from kamerton.contracts import Optimizer, Trainable
 from kamerton.recipe import TrainSettings
 
 SHAPES: Mapping[str, Callable[[float], float]] = {
@@ -15,6 +17,9 @@ SHAPES: Mapping[str, Callable[[float], float]] = {
     "cosine": lambda done: 0.5 * (1.0 + math.cos(math.pi * done)),
     "constant": lambda done: 1.0,
 }
+
+WIDE = {int: torch.int64, float: torch.float64}
+"""How plain numbers of an optimizer's state are kept."""
 
 
 def learning_rate(step: int, steps: int, settings: TrainSettings) -> float:
@@ -32,23 +37,41 @@ def learning_rate(step: int, steps: int, settings: TrainSettings) -> float:
     return peak * SHAPES[settings.schedule]((step - warm) / max(1, steps - warm))
 
 
+def preferred_optimizer() -> str:
+    """Name the optimizer that calls itself most suitable."""
+    return max(plugins.names("optimizers"), key=lambda word: plugins.choose("optimizers", word).suitability.value)
+
+
 def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
-    """Make a fused AdamW over the trainable weights; only matrices decay, not norms, biases or embeddings."""
+    """Make the settings' optimizer over the trainable weights; only matrices decay, not norms, biases or embeddings.
+
+    Raises:
+        RecipeError: there is no such optimizer, or its library is not installed.
+    """
     tables = {id(p) for module in model.modules() if isinstance(module, nn.Embedding) for p in module.parameters()}
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    decays = [p for p in trainable if p.dim() >= 2 and id(p) not in tables]
-    rest = [p for p in trainable if p.dim() < 2 or id(p) in tables]
-    groups = [{"params": decays, "weight_decay": settings.weight_decay}, {"params": rest, "weight_decay": 0.0}]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=settings.learning_rate or 0, fused=True)
+    weights = Trainable(
+        decaying=[p for p in trainable if p.dim() >= 2 and id(p) not in tables],
+        others=[p for p in trainable if p.dim() < 2 or id(p) in tables],
+        weight_decay=settings.weight_decay,
+    )
+    chosen: Optimizer = plugins.choose("optimizers", settings.optimizer or preferred_optimizer())()
+    return chosen.make(weights, settings.learning_rate or 0.0)
 
 
 def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Name every tensor of the optimizer's state after its weight: `encoder.weight/exp_avg`."""
-    return {
-        f"{name}/{key}": value
-        for name, parameter in model.named_parameters()
-        for key, value in optimizer.state.get(parameter, {}).items()
-    }
+    """Name all of the optimizer's state after its weight: `encoder.weight/exp_avg`.
+
+    A plain number becomes a scalar of 64 bits, which no optimizer keeps itself; what several weights share is copied.
+    """
+    tensors: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, parameter in model.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensor = value if isinstance(value, Tensor) else torch.tensor(value, dtype=WIDE[type(value)])
+            tensors[f"{name}/{key}"] = tensor.clone() if tensor.data_ptr() in seen else tensor
+            seen.add(tensor.data_ptr())
+    return tensors
 
 
 def restore_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
@@ -56,4 +79,12 @@ def restore_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensor
     parameters = dict(model.named_parameters())
     for path, value in tensors.items():
         name, _, key = path.rpartition("/")
-        optimizer.state[parameters[name]][key] = value.to(parameters[name].device) if value.dim() else value
+        optimizer.state[parameters[name]][key] = _restored(value, parameters[name].device)
+
+
+def _restored(value: Tensor, device: torch.device) -> Tensor | int | float:
+    """Give a tensor on its weight's device, a count of steps where torch keeps it, a plain number as it was."""
+    if value.dim():
+        return value.to(device)
+    number: int | float = value.item()
+    return number if value.dtype in WIDE.values() else value
