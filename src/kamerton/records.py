@@ -159,6 +159,8 @@ class Prediction:
     """Negative log-likelihood of the gold answer in nats, summed over its tokens."""
     tokens: int | None = None
     """How many tokens `loss` sums over."""
+    passed: float | None = None
+    """Estimated chance that a written program passes its tests, where they were run."""
 
 
 @dataclass(frozen=True)

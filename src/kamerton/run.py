@@ -194,12 +194,13 @@ class Run:
                 p.score,
                 p.loss,
                 p.tokens,
+                p.passed,
                 contender.seconds,
             )
             for contender in answers
             for example, p in zip(examples, contender.predictions, strict=True)
         ]
-        columns = ("id", "contender", "kind", "gold", "prediction", "score", "loss", "tokens", "seconds")
+        columns = ("id", "contender", "kind", "gold", "prediction", "score", "loss", "tokens", "passed", "seconds")
         _write_table(self.path / "predictions.parquet", columns, rows)
 
     def read_answers(self) -> list[Answers]:
@@ -274,7 +275,7 @@ def _example(row: dict[str, Any]) -> Example:
 
 
 def _prediction(row: dict[str, Any]) -> Prediction:
-    return Prediction(row["id"], row["prediction"], row["score"], row["loss"], row["tokens"])
+    return Prediction(row["id"], row["prediction"], row["score"], row["loss"], row["tokens"], row.get("passed"))
 
 
 def _write_table(path: Path, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
@@ -285,6 +286,7 @@ def _write_table(path: Path, columns: Sequence[str], rows: Sequence[tuple[Any, .
         "score": pa.float64(),
         "loss": pa.float64(),
         "tokens": pa.int64(),
+        "passed": pa.float64(),
         "seconds": pa.float64(),
     }
     arrays = [
