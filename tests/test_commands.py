@@ -68,10 +68,10 @@ def test_a_users_mistake_is_told_with_its_remedy_and_no_traceback(place, mistake
 
 
 def test_all_mistakes_are_told_at_once(place, tmp_path):
-    wrong = ("--set", "train.epochs=-1", "--set", "train.batch_size=0", "--set", "data.test=2")
+    wrong = ("--set", "train.epochs=-1", "--set", "train.batch_size=0", "--set", "split.test=2")
     ended = place.call("tune", "reviews.csv", *ENCODED, *wrong, "--out", tmp_path / "run")
     assert ended.status == MISTAKE
-    assert all(name in ended.err for name in ("train.epochs", "train.batch_size", "data.test"))
+    assert all(name in ended.err for name in ("train.epochs", "train.batch_size", "split.test"))
 
 
 def test_a_mistake_mended_can_be_run_in_the_same_folder(place, tmp_path):

@@ -68,10 +68,10 @@ def test_a_decision_that_does_not_fit_is_refused():
 
 def test_every_fault_is_told_at_once_with_its_place(file):
     file.write_text(
-        "train: {epoch: 3, batch_size: 0, schedule: square}\ndta: {path: x}\ndata: {test: 1.5}\n", encoding="utf-8"
+        "train: {epoch: 3, batch_size: 0, schedule: square}\ndta: {path: x}\nsplit: {test: 1.5}\n", encoding="utf-8"
     )
     told = faults(file, {"seed": -1})
-    places = ("train.epoch", "train.batch_size", "train.schedule", "dta", "data.test", "seed")
+    places = ("train.epoch", "train.batch_size", "train.schedule", "dta", "split.test", "seed")
     assert len(told) == len(places)
     for place in places:
         assert sum(f"{file} {place}:" in fault for fault in told) == 1, place

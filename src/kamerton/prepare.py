@@ -19,6 +19,7 @@ from kamerton.contracts import AuditContext, Form, ModelFacts, Task
 from kamerton.data.audit import run_audit
 from kamerton.data.gate import pass_gate
 from kamerton.data.ledger import check_complete, make_ledger
+from kamerton.data.parts import Sides, find_sides, joined
 from kamerton.data.read import read_table
 from kamerton.data.recognise import make_examples, recognise, sample_rows
 from kamerton.data.split import split_examples
@@ -33,6 +34,7 @@ from kamerton.plan import choose_method, choose_model, make_method, make_task, s
 from kamerton.recipe import Decision, Recipe
 from kamerton.records import Encoded, Example, Finding, LedgerEntry, Split, Stage
 from kamerton.run import PARTS, Run
+from kamerton.similar import near_duplicate_groups
 
 ROWS_READ, ROWS_WRITTEN = 512, 32
 """Rows answered at once where a label is read off, and where an answer is written."""
@@ -97,6 +99,8 @@ class Understood:
     examples: tuple[Example, ...]
     left_out: tuple[LedgerEntry, ...]
     """Rows that were read but make no example, or were not drawn."""
+    sides: Sides
+    """How the rows are to be split, and what they say to that."""
 
 
 @dataclass(frozen=True)
@@ -118,10 +122,14 @@ def understand(recipe: Recipe) -> Understood:
         DataError: the file cannot be read, or what it is for cannot be told.
     """
     table = read_table(Path(recipe.data.path))
+    if recipe.split.test_path:
+        table = joined(table, read_table(Path(recipe.split.test_path)))
+    sides = find_sides(table, recipe.split)
     recognition = recognise(table, recipe.data.task, recipe.data.columns or {})
     decisions = {
         "data.task": Decision(recognition.task, recognition.reason),
         "data.columns": Decision(dict(recognition.columns), "found by their names"),
+        "split.by": Decision(sides.by, sides.reason),
     }
     task = make_task(recipe, recognition.task)
     made = make_examples(table, recognition, task)
@@ -129,9 +137,8 @@ def understand(recipe: Recipe) -> Understood:
     drawn = {example.id for example in examples}
     reason = f"left out by max_rows={recipe.data.max_rows}"
     undrawn = [LedgerEntry(e.id, e.place, "dropped", reason) for e in made.examples if e.id not in drawn]
-    return Understood(
-        recipe.decide(decisions), table, task, recognition.reason, tuple(examples), (*made.rejected, *undrawn)
-    )
+    left_out = (*made.rejected, *undrawn)
+    return Understood(recipe.decide(decisions), table, task, recognition.reason, tuple(examples), left_out, sides)
 
 
 def choose_base(understood: Understood) -> Understood:
@@ -173,7 +180,7 @@ def audit(understood: Understood, fitted: Fitted | None) -> list[Finding]:
         stratified=understood.task.stratified,
         lengths=lengths,
         max_tokens=fitted.max_tokens if fitted else None,
-        test_share=understood.recipe.data.test,
+        test_share=understood.recipe.split.tested,
     )
     return run_audit(understood.examples, context)
 
@@ -192,22 +199,25 @@ def freeze(run: Run, clock: Clock) -> Iterator[Stage]:
     pairs = [(e, item) for e, item in zip(understood.examples, fitted.encoded, strict=True) if e.id not in dropped]
     examples, encoded = [example for example, _ in pairs], [item for _, item in pairs]
     passed = pass_gate(examples, encoded, fitted.form, fitted.tokenizer, fitted.recipe.data.too_long)
-    data = fitted.recipe.data
-    split = split_examples(
+    parted = split_examples(
         passed.examples,
+        fitted.recipe.split,
         stratified=understood.task.stratified,
-        validation=data.validation,
-        test=data.test,
         seed=fitted.recipe.seed,
+        sides=understood.sides,
+        alike=near_duplicate_groups([example.text for example in passed.examples]).tolist(),
     )
-    left_out = (*understood.left_out, *passed.dropped)
-    ledger = make_ledger(understood.table.rejected, left_out, findings, split, passed.cut, understood.examples)
+    split = parted.split
+    left_out = (*understood.left_out, *passed.dropped, *parted.dropped)
+    unused = {entry.id for entry in parted.dropped}
+    cut = [entry for entry in passed.cut if entry.id not in unused]
+    ledger = make_ledger(understood.table.rejected, left_out, findings, split, cut, understood.examples)
     check_complete(understood.table.rows_read, ledger)
     recipe = _resolve(understood, fitted, split)
     run.write_recipe(recipe)
     run.write_environment({**run.environment, **_environment(recipe, fitted.facts)})
     run.write_data(split, findings, ledger)
-    yield clock.stage("split", f"{len(split.train)} train, {len(split.validation)} validation, {len(split.test)} test")
+    yield clock.stage("split", _split_message(recipe, split))
 
 
 def open_setup(run: Run) -> Setup:
@@ -285,6 +295,12 @@ def _model_message(fitted: Fitted) -> str:
     facts = fitted.facts
     size = f"{facts.parameters / 1e6:.1f}M parameters"
     return f"{facts.name}: {facts.kind} ({facts.family}), {size}, {fitted.max_tokens} tokens at most"
+
+
+def _split_message(recipe: Recipe, split: Split) -> str:
+    how = f"by {recipe.split.column}" if recipe.split.column else str(recipe.split.by)
+    fold = f", fold {recipe.split.fold} of {recipe.split.folds}" if recipe.split.folds else ""
+    return f"{len(split.train)} train, {len(split.validation)} validation, {len(split.test)} test ({how}{fold})"
 
 
 def _audit_message(findings: Sequence[Finding]) -> str:

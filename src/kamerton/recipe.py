@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from kamerton.errors import Fault, RecipeError, nearest
@@ -25,6 +25,7 @@ from kamerton.errors import Fault, RecipeError, nearest
 Settings = TypeVar("Settings", bound=BaseModel)
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+SplitBy = Literal["random", "group", "time", "given"]
 
 
 class Group(BaseModel):
@@ -34,7 +35,7 @@ class Group(BaseModel):
 
 
 class DataSettings(Group):
-    """Which rows, understood how, split how."""
+    """Which rows, understood how."""
 
     path: str = Field("", description="The data file: CSV, TSV, JSON, JSONL or Parquet.")
     task: str | None = Field(None, description="The kind of job; found from the columns if not given.")
@@ -42,11 +43,49 @@ class DataSettings(Group):
         None, description="Which column plays which role: {text: review, label: stars}."
     )
     max_rows: Count | None = Field(None, description="Use at most this many rows, chosen at random with the seed.")
-    validation: Share = Field(0.1, description="Share of the rows that selects the checkpoint.")
-    test: Share = Field(0.1, description="Share of the rows that is only looked at once, for the verdict.")
     too_long: Literal["cut", "drop", "refuse"] = Field(
         "cut", description="What happens to rows longer than the model takes; every one is in the ledger."
     )
+
+
+class SplitSettings(Group):
+    """Which rows train, which select the checkpoint, and which prove."""
+
+    by: SplitBy | None = Field(
+        None,
+        description="`random`; `group`: rows of one value in `column` stay together; `time`: the last rows by `column` "
+        "are tested on; `given`: by `column`, or by files named train, validation, test.",
+    )
+    column: str | None = Field(None, description="The column that `by` means.")
+    validation: Share = Field(0.1, description="Share of the rows that selects the checkpoint.")
+    test: Share = Field(0.1, description="Share of the rows that is only looked at once, for the verdict.")
+    test_path: str | None = Field(None, description="A file of its own with the test rows, of the same columns.")
+    folds: Annotated[int, Field(ge=2)] | None = Field(
+        None, description="Test on one of so many equal parts; runs over all of them are a cross-validation."
+    )
+    fold: Annotated[int, Field(ge=0)] = Field(0, description="Which of the folds is tested on, from 0.")
+
+    @model_validator(mode="after")
+    def _agree(self) -> SplitSettings:
+        """Refuse settings that contradict each other."""
+        if self.by in ("group", "time") and not self.column:
+            raise ValueError(f"by: {self.by} needs a column")
+        if self.column and self.by == "random":
+            raise ValueError("by: random looks at no column")
+        if self.column and not self.by and self.test_path:
+            raise ValueError("give either a column or test_path")
+        if self.test_path and self.by not in (None, "given"):
+            raise ValueError(f"the test rows are either those of test_path, or found by {self.by}")
+        if self.folds and (self.by in ("time", "given") or self.test_path):
+            raise ValueError("folds are drawn at random or by group, not by time and not as given")
+        if self.folds and self.fold >= self.folds:
+            raise ValueError(f"fold counts from 0 to {self.folds - 1}")
+        return self
+
+    @property
+    def tested(self) -> float:
+        """The share of the rows that is tested on."""
+        return 1 / self.folds if self.folds else self.test
 
 
 class ModelSettings(Group):
@@ -129,6 +168,7 @@ class Recipe(Group):
     """All settings of a run."""
 
     data: DataSettings = DataSettings()
+    split: SplitSettings = SplitSettings()
     task: TaskSettings = TaskSettings()
     model: ModelSettings = ModelSettings()
     method: MethodSettings = MethodSettings()

@@ -43,5 +43,5 @@ class SmallData:
             severity="severe" if rows < VERY_FEW else "warning" if rows < FEW else "note",
             title=f"with {count(rows, 'test row')}, {limits}",
             remedy=f"four times the rows halve both; the share of the test rows is {context.test_share:.0%} "
-            "(`--set data.test=...`)",
+            "(`--set split.test=...`)",
         )

@@ -66,5 +66,5 @@ def _same_rows(first: Run, second: Run) -> tuple[Example, ...]:
     common = sum(theirs.get(id) == gold for id, gold in ours.items())
     sizes = f"{len(ours):,} of the first and {len(theirs):,} of the second"
     rule = f"two runs are compared on the same test rows, but only {common:,} are common to {sizes}"
-    remedy = "tune both on the same file with the same --seed, --max-rows and data.test"
+    remedy = "tune both on the same file with the same --seed, --max-rows and split.test"
     raise RunError(Fault(rule, f"{first.path}, {second.path}", remedy))

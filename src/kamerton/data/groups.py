@@ -1,0 +1,77 @@
+"""Examples that must stay on one side of a split: of the same text, nearly the same, or of one author."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from kamerton.records import Example
+
+
+@dataclass(frozen=True)
+class Group:
+    """Examples that stay together."""
+
+    name: str
+    """What its side is drawn from: the value they share, else the hash of the first one's text."""
+    examples: tuple[Example, ...]
+
+    @property
+    def majority(self) -> str:
+        """The gold answer that is there most often; of several, the first by alphabet."""
+        counts = Counter(example.gold for example in self.examples)
+        return min(counts, key=lambda gold: (-counts[gold], gold))
+
+
+def make_groups(
+    examples: Sequence[Example],
+    *,
+    marks: Mapping[int, str] | None = None,
+    alike: Sequence[int] | None = None,
+    most: float = float("inf"),
+) -> list[Group]:
+    """Group examples of equal text, of equal mark, and those that are nearly alike.
+
+    Args:
+        examples: with unique ids, in the order of the source.
+        marks: a name by id; examples of one name stay together, the others are their own.
+        alike: a number for each example; those of one number are near-duplicates of each other.
+        most: near-duplicates that would make a group of more rows than this are kept apart (rows written by one
+            template are all alike, and would all go to one side).
+
+    Returns:
+        The groups in the order of their first examples.
+    """
+    bonds: list[list[Hashable]] = [[("key", example.key) for example in examples]]
+    if marks is not None:
+        bonds.append([("mark", marks[e.id]) if e.id in marks else ("id", e.id) for e in examples])
+    if alike is not None:
+        sizes = Counter(alike)
+        bonds.append(
+            [
+                ("alike", number) if sizes[number] <= most else ("id", example.id)
+                for example, number in zip(examples, alike, strict=True)
+            ]
+        )
+    members: dict[int, list[Example]] = defaultdict(list)
+    for number, example in zip(_bound(bonds), examples, strict=True):
+        members[number].append(example)
+    named = marks or {}
+    return [Group(named.get(some[0].id, some[0].key), tuple(some)) for some in members.values()]
+
+
+def _bound(bonds: Sequence[Sequence[Hashable]]) -> list[int]:
+    """Number the rows so that two of one label, in whichever list of labels, have one number."""
+    rows = len(bonds[0])
+    nodes: dict[Hashable, int] = {}
+    ends = [rows + nodes.setdefault(label, len(nodes)) for labels in bonds for label in labels]
+    starts = np.tile(np.arange(rows), len(bonds))
+    size = rows + len(nodes)
+    links = coo_array((np.ones(len(starts), np.int8), (starts, np.array(ends, int))), shape=(size, size))
+    numbers: list[int] = connected_components(links, directed=False)[1][:rows].tolist()
+    return numbers

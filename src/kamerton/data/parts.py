@@ -1,0 +1,214 @@
+"""What the user says of the split: a column or files that name the part, a column of groups, a column of times."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from pathlib import PurePath
+from typing import Literal, get_args
+
+from kamerton.data.recognise import value_at
+from kamerton.data.table import Table
+from kamerton.errors import DataError, Fault, nearest
+from kamerton.forms.values import filled, plain
+from kamerton.recipe import SplitBy, SplitSettings
+from kamerton.records import Place
+
+Part = Literal["train", "validation", "test"]
+WORDS: Mapping[str, Part] = {
+    **dict.fromkeys(("train", "training", "обучение", "обучающая"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev", "development", "валидация", "проверка"), "validation"),
+    **dict.fromkeys(("test", "testing", "тест", "тестовая"), "test"),
+}
+COLUMNS = ("split", "subset", "partition", "часть", "выборка")
+"""Columns that are taken for the user's split if every value in them is one of the words above."""
+RUSSIAN_TIME = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})(?:[ T](.+))?")
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Sides:
+    """How a table is split, and what its rows say to that."""
+
+    by: SplitBy
+    reason: str
+    names: Mapping[int, str]
+    """By row id: the group, or the part that the user gave."""
+    times: Mapping[int, float]
+    """By row id: seconds since 1970, or the number that stands there."""
+
+
+def find_sides(table: Table, settings: SplitSettings) -> Sides:
+    """Find how the table is to be split: as the recipe says, else as its rows say, else at random.
+
+    Raises:
+        DataError: the column is missing, or has a value that is no part, no group or no time.
+    """
+    if settings.column:
+        _require_column(table, settings.column)
+    if settings.by == "group":
+        return Sides("group", "as you said", _groups(table, settings.column or ""), {})
+    if settings.by == "time":
+        return Sides("time", "as you said", {}, _times(table, settings.column or ""))
+    if settings.by == "random" or settings.folds:
+        return Sides("random", "folds are drawn at random", {}, {})
+    return _given(table, settings)
+
+
+def part_named(text: str) -> Part | None:
+    """Say which part a word names.
+
+    >>> part_named("Dev"), part_named("maybe")
+    ('validation', None)
+    """
+    return WORDS.get(text.strip().casefold())
+
+
+def part_of_file(file: str) -> Part | None:
+    """Say which part a file's name, or its folder's, names.
+
+    >>> part_of_file("data/train-00000-of-00002.parquet"), part_of_file("corpus/dev/a.csv"), part_of_file("latest.csv")
+    ('train', 'validation', None)
+    """
+    path = PurePath(file)
+    for name in (path.name.split(".")[0], path.parent.name):
+        found = {part for word in re.split(r"[\W\d_]+", name) if (part := part_named(word))}
+        if len(found) == 1:
+            return found.pop()
+    return None
+
+
+def joined(first: Table, second: Table) -> Table:
+    """Put the rows of a second table after those of the first; their ids go on counting."""
+    start = first.rows_read
+    columns = dict.fromkeys((*first.columns, *second.columns))
+    return replace(
+        first,
+        columns=tuple(columns),
+        rows=(*first.rows, *(replace(row, id=row.id + start) for row in second.rows)),
+        rejected=(*first.rejected, *(replace(entry, id=entry.id + start) for entry in second.rejected)),
+        notes=(*first.notes, *second.notes),
+    )
+
+
+def _given(table: Table, settings: SplitSettings) -> Sides:
+    """Take the parts from the column that is named or looks so, else from the files' names, else from nothing."""
+    named: dict[int, str] = {}
+    reason = "no column and no file's name says the parts"
+    if column := settings.column or _part_column(table):
+        named, reason = dict(_parts(table, column)), f"column '{column}' names the parts"
+    elif by_file := _file_parts(table):
+        named, reason = {row.id: by_file[row.place.file] for row in table.rows}, "the files' names name the parts"
+    if settings.test_path:
+        named |= {row.id: "test" for row in table.rows if row.place.file == settings.test_path}
+        reason = f"the test rows are in {settings.test_path}"
+    if settings.by == "given" and not named:
+        words = ", ".join(get_args(Part))
+        remedy = f"name the column with split.column, or the files {words}"
+        raise DataError(Fault(f"split.by is given, but {reason}", table.file, remedy))
+    return Sides("given" if named else "random", reason, named, {})
+
+
+def _part_column(table: Table) -> str | None:
+    """Find a column that is called like a split and holds nothing but names of parts, two of them or more."""
+    for column in table.columns:
+        if column.casefold() in COLUMNS:
+            found = {part_named(plain(row.values.get(column))) for row in table.rows}
+            if None not in found and len(found) > 1:
+                return column
+    return None
+
+
+def _file_parts(table: Table) -> dict[str, Part]:
+    """Give the part of each file if there are several files and the names of all of them say it."""
+    files = {row.place.file for row in table.rows}
+    named = {file: part for file in files if (part := part_of_file(file))}
+    return named if len(files) > 1 and len(named) == len(files) and len(set(named.values())) > 1 else {}
+
+
+def _parts(table: Table, column: str) -> Iterable[tuple[int, Part]]:
+    faults = []
+    for row in table.rows:
+        value = plain(value_at(row.values, column))
+        if part := part_named(value):
+            yield row.id, part
+        else:
+            rule = f"'{value}' names no part of the data"
+            remedy = f"use {', '.join(get_args(Part))}; or say what the column is: split.by=group or split.by=time"
+            faults.append(_fault(row.place, column, rule, remedy))
+    _refuse(faults)
+
+
+def _groups(table: Table, column: str) -> dict[int, str]:
+    """Name each row's group; a row with an empty cell is a group of its own."""
+    values = {row.id: value_at(row.values, column) for row in table.rows}
+    names = {id: plain(value) for id, value in values.items() if filled(value)}
+    if len(set(names.values())) < len(get_args(Part)):
+        rule = f"column '{column}' has {len(set(names.values()))} different values: too few groups for three parts"
+        raise DataError(Fault(rule, table.file, "name a column with more groups"))
+    return names
+
+
+def _times(table: Table, column: str) -> dict[int, float]:
+    times: dict[int, float] = {}
+    faults = []
+    for row in table.rows:
+        value = value_at(row.values, column)
+        moment = moment_of(value)
+        if moment is None:
+            remedy = "write ISO dates (2026-03-01), Russian ones (01.03.2026), or numbers"
+            faults.append(_fault(row.place, column, f"'{plain(value)}' is no time", remedy))
+        else:
+            times[row.id] = moment
+    _refuse(faults)
+    return times
+
+
+def moment_of(value: object) -> float | None:
+    """Read a time as a number that grows with it; None if it is none. Without a time zone, UTC is meant.
+
+    >>> moment_of("1970-01-02"), moment_of("02.01.1970"), moment_of(2019), moment_of("soon")
+    (86400.0, 86400.0, 2019.0, None)
+    """
+    if isinstance(value, bool) or not filled(value):
+        return None
+    if isinstance(value, int | float):
+        return float(value)
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day)
+    if not isinstance(value, datetime):
+        return _written_moment(str(value).strip())
+    return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+
+
+def _written_moment(text: str) -> float | None:
+    if russian := RUSSIAN_TIME.fullmatch(text):
+        day, month, year, clock = russian.groups()
+        text = f"{year}-{month:0>2}-{day:0>2}" + (f"T{clock}" if clock else "")
+    for read in (float, lambda written: moment_of(datetime.fromisoformat(written))):
+        try:
+            moment = read(text)
+        except ValueError:
+            continue
+        return moment if moment is not None and math.isfinite(moment) else None
+    return None
+
+
+def _require_column(table: Table, column: str) -> None:
+    if column not in table.columns and not any(value_at(row.values, column) is not None for row in table.rows):
+        raise DataError(
+            Fault(f"there is no column '{column}'", f"{table.file} split.column", nearest(column, table.columns))
+        )
+
+
+def _fault(place: Place, column: str, rule: str, remedy: str) -> Fault:
+    return Fault(rule, f"{place} column '{column}'", remedy)
+
+
+def _refuse(faults: list[Fault]) -> None:
+    if faults:
+        more = [Fault(f"and {len(faults) - SHOWN} rows more")] if len(faults) > SHOWN else []
+        raise DataError([*faults[:SHOWN], *more])
