@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
 ModelKind = Literal["encoder", "decoder", "seq2seq"]
+AnswerKind = Literal["class", "classes", "number", "tags", "span", "text"]
+"""What `Example.gold` holds: a label; a JSON list of labels; a number; a JSON list of a tag for each word; a JSON
+list of answers that are all right, each from the text; free text."""
+TooLong = Literal["cut", "drop", "window", "refuse"]
+"""What becomes of a row longer than the model takes: it loses its end (or start), is left out, is read in
+overlapping windows, or stops the run."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,8 @@ class Role:
     spellings: tuple[str, ...]
     meaning: str
     required: bool = True
+    weak: tuple[str, ...] = ()
+    """Further names that often mean something else: they count only where no other task fits without them."""
 
 
 class Engine(Protocol):
@@ -98,6 +106,16 @@ class Form(Protocol):
     @property
     def config(self) -> Mapping[str, object]:
         """What the tuned model's configuration must carry: `num_labels`, `id2label`, `label2id`."""
+
+    @property
+    def too_long(self) -> tuple[TooLong, ...]:
+        """What it can do with rows that are too long, the default first."""
+
+    def reading(self, too_long: TooLong) -> Form:
+        """Give the form that treats too long rows in one of these ways."""
+
+    def start(self, model: PreTrainedModel) -> None:
+        """Prepare a freshly loaded model for training; mostly nothing."""
 
     def watched(self, examples: Sequence[Example]) -> Sequence[Example]:
         """Choose the validation rows to answer at every validation. If not all, the loss selects."""
@@ -155,6 +173,8 @@ class Task(Protocol):
     roles: ClassVar[tuple[Role, ...]]
     kinds: ClassVar[tuple[ModelKind, ...]]
     """The kinds of model it can be put to, the usual one first."""
+    answers: ClassVar[AnswerKind]
+    """What `gold` holds: it decides which simple contenders can answer."""
     stratified: ClassVar[bool]
     """Whether `gold` is a class, so that splits keep the classes' shares and audits may count them."""
 
@@ -273,6 +293,6 @@ class AuditContext:
 
 
 __all__ = [
-    "Advice", "Audit", "AuditContext", "Engine", "Form", "Message", "Method", "Metric", "ModelFacts", "ModelKind",
-    "Optimizer", "Role", "Task", "Trainable",
+    "Advice", "AnswerKind", "Audit", "AuditContext", "Engine", "Form", "Message", "Method", "Metric", "ModelFacts",
+    "ModelKind", "Optimizer", "Role", "Task", "TooLong", "Trainable",
 ]  # fmt: skip

@@ -8,7 +8,8 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from kamerton import plugins
-from kamerton.contracts import Form, Method, ModelFacts, Task
+from kamerton.contracts import Form, Method, ModelFacts, ModelKind, Task
+from kamerton.errors import Fault, RecipeError
 from kamerton.models.catalog import known
 from kamerton.models.precision import choose_precision
 from kamerton.recipe import Decision, Recipe, checked
@@ -46,6 +47,20 @@ def make_task(recipe: Recipe, word: str) -> Task:
     task_class: Any = plugins.choose("tasks", word)
     task: Task = checked(task_class, recipe.task.knobs, place=f"task {word}:")
     return task
+
+
+def make_form(task: Task, recipe: Recipe, kind: ModelKind, examples: Sequence[Example]) -> Form:
+    """Make the task's form for a kind of model, treating long rows as the recipe says or as the form does by itself.
+
+    Raises:
+        RecipeError: the form cannot treat them so.
+    """
+    form = task.form(kind, examples)
+    wanted = recipe.data.too_long or form.too_long[0]
+    if wanted not in form.too_long:
+        rule = f"{recipe.data.task} on {kind} models cannot treat rows that are too long by '{wanted}'"
+        raise RecipeError(Fault(rule, "data.too_long", f"choose one of: {', '.join(form.too_long)}"))
+    return form.reading(wanted)
 
 
 def choose_optimizer() -> Decision:

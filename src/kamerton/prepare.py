@@ -30,7 +30,7 @@ from kamerton.forms.values import filled
 from kamerton.models.inspect import inspect_folder
 from kamerton.models.load import load_tokenizer
 from kamerton.models.locate import locate, to_fetch
-from kamerton.plan import choose_method, choose_model, make_method, make_task, settings
+from kamerton.plan import choose_method, choose_model, make_form, make_method, make_task, settings
 from kamerton.recipe import Decision, Recipe
 from kamerton.records import Encoded, Example, Finding, LedgerEntry, Split, Stage
 from kamerton.run import PARTS, Run
@@ -165,7 +165,8 @@ def fit(understood: Understood) -> Fitted:
     if not answered:
         column = (recipe.data.columns or {}).get(understood.task.roles[-1].name, "")
         raise DataError(Fault(f"column '{column}' is empty in every row", recipe.data.path, "fill in the answers"))
-    form = understood.task.form(facts.kind, answered)
+    form = make_form(understood.task, recipe, facts.kind, answered)
+    recipe = recipe.decide({"data.too_long": Decision(form.too_long[0], "what this task does if not told otherwise")})
     tokenizer = load_tokenizer(facts)
     max_tokens = _max_tokens(recipe, facts)
     recipe = recipe.decide({"model.max_tokens": Decision(max_tokens, f"all that {name} takes")})
@@ -198,7 +199,7 @@ def freeze(run: Run, clock: Clock) -> Iterator[Stage]:
     dropped = {id for finding in findings for id in finding.drop}
     pairs = [(e, item) for e, item in zip(understood.examples, fitted.encoded, strict=True) if e.id not in dropped]
     examples, encoded = [example for example, _ in pairs], [item for _, item in pairs]
-    passed = pass_gate(examples, encoded, fitted.form, fitted.tokenizer, fitted.recipe.data.too_long)
+    passed = pass_gate(examples, encoded, fitted.form, fitted.tokenizer, fitted.recipe.data.too_long or "cut")
     parted = split_examples(
         passed.examples,
         fitted.recipe.split,
@@ -232,7 +233,7 @@ def open_setup(run: Run) -> Setup:
         remedy = "put the model back as it was, or start a new run with `kamerton tune`"
         raise RunError(Fault(f"the base model '{name}' is not the one this run began with", facts.folder, remedy))
     task = make_task(recipe, recipe.data.task or "")
-    form = task.form(facts.kind, split.train)
+    form = make_form(task, recipe, facts.kind, split.train)
     return Setup(recipe, task, form, facts, load_tokenizer(facts), split, _max_tokens(recipe, facts))
 
 
@@ -257,7 +258,7 @@ def _resolve(understood: Understood, fitted: Fitted, split: Split) -> Recipe:
     """Decide what is still open, now that the training rows are known."""
     rows = len(split.train)
     recipe = fitted.recipe.decide({"method.name": choose_method(fitted.facts, rows)})
-    form = understood.task.form(fitted.facts.kind, split.train)
+    form = make_form(understood.task, recipe, fitted.facts.kind, split.train)
     method = make_method(recipe)
     if recipe.evaluate.metric:
         plugins.choose("metrics", recipe.evaluate.metric)  # an unknown one is told now, not after the training

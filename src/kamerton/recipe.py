@@ -43,8 +43,8 @@ class DataSettings(Group):
         None, description="Which column plays which role: {text: review, label: stars}."
     )
     max_rows: Count | None = Field(None, description="Use at most this many rows, chosen at random with the seed.")
-    too_long: Literal["cut", "drop", "refuse"] = Field(
-        "cut", description="What happens to rows longer than the model takes; every one is in the ledger."
+    too_long: Literal["cut", "drop", "window", "refuse"] | None = Field(
+        None, description="What happens to rows longer than the model takes; every one cut or dropped is in the ledger."
     )
 
 

@@ -120,7 +120,9 @@ class Encoded:
     number: float = 0.0
     """A number that the loss needs beside the targets: a gold value, the untuned model's likelihood."""
     rivals: tuple[Encoded, ...] = ()
-    """Other sequences of the same row, which the loss holds against this one: a rejected answer."""
+    """Other sequences of the same row, which the loss needs beside this one: a rejected answer, further windows."""
+    segments: tuple[int, ...] = ()
+    """Each token's type, for models that tell the two texts of a pair apart by it; empty if all are 0."""
 
     @property
     def sequences(self) -> tuple[Encoded, ...]:

@@ -79,6 +79,7 @@ def tune_model(run: Run, setup: Setup, clock: Clock) -> Generator[Told, None, To
     """Attach the method, train, and save the best weights in transformers' or PEFT's own format."""
     recipe = setup.recipe
     loaded = load_model(setup.facts.folder, setup.form.model_class, setup.form.config, recipe.seed)
+    setup.form.start(loaded.model)
     set_dropout(loaded.model, recipe.train.dropout)
     set_precision(loaded.model, recipe.model.precision or "fp32")
     model = make_method(recipe).attach(loaded.model, loaded.fresh)

@@ -22,6 +22,9 @@ Columns = Annotated[str | None, typer.Option(metavar="ROLE=NAME,…", help="Whic
 Model = Annotated[str | None, typer.Option(help="A known name, a folder, or a Hugging Face id.")]
 Method = Annotated[str | None, typer.Option(help=f"One of: {', '.join(plugins.names('methods'))}.")]
 MaxRows = Annotated[int | None, typer.Option(help="Use at most this many rows, drawn at random.")]
+TooLong = Annotated[
+    str | None, typer.Option(metavar="cut|drop|window|refuse", help="What happens to rows longer than the model takes.")
+]
 Assignments = Annotated[list[str] | None, typer.Option("--set", metavar="GROUP.FIELD=VALUE", help="Any other setting.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 

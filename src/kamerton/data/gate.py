@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from kamerton.contracts import Form
+from kamerton.contracts import Form, TooLong
 from kamerton.errors import DataError, Fault
 from kamerton.forms.supervision import written_tokens
 from kamerton.records import Encoded, Example, ExampleView, LedgerEntry, TokenView
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
 SHOWN = 5
-TooLong = Literal["cut", "drop", "refuse"]
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from kamerton.contracts import Engine
+from kamerton.contracts import Engine, TooLong
 from kamerton.errors import Fault, ModelError
 from kamerton.forms.supervision import supervised, target_losses, written_tokens
 from kamerton.forms.values import draw_evenly
@@ -17,6 +18,7 @@ from kamerton.records import Encoded, Example, Message, Prediction, Taught
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import PreTrainedModel
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
 WATCHED = 8
@@ -37,9 +39,19 @@ class Dialogue:
     """If given, answers are chosen among these by their likelihood; nothing is generated."""
     answers: tuple[str, ...] = ()
     """The training answers, from which the room for generated ones is measured."""
+    answer: Callable[[Example], str] = attrgetter("gold")
+    """What the assistant says to an example."""
     model_class: ClassVar = "AutoModelForCausalLM"
     untuned_class: ClassVar = "AutoModelForCausalLM"
     config: ClassVar[dict[str, object]] = {}
+    too_long: ClassVar[tuple[TooLong, ...]] = ("cut", "drop", "refuse")
+
+    def reading(self, too_long: TooLong) -> Dialogue:
+        """Cut them, if anything: which rows pass is not the form's to say."""
+        return self
+
+    def start(self, model: PreTrainedModel) -> None:
+        """Need nothing."""
 
     def watched(self, examples: Sequence[Example]) -> Sequence[Example]:
         """Answer all validation rows where answers are chosen, a few where they must be written."""
@@ -173,9 +185,9 @@ class Dialogue:
         """Render prompt and answer as text through the template."""
         turns = [Message("user", self.ask(example))]
         for shot in reversed(shots):
-            turns = [Message("user", self.ask(shot)), Message("assistant", shot.gold), *turns]
+            turns = [Message("user", self.ask(shot)), Message("assistant", self.answer(shot)), *turns]
         prompt = _template(turns, tokenizer, open_end=True)
-        whole = _template([*turns, Message("assistant", example.gold)], tokenizer, open_end=False)
+        whole = _template([*turns, Message("assistant", self.answer(example))], tokenizer, open_end=False)
         if not whole.startswith(prompt):
             rule = f"the chat template writes a prompt differently once it is answered (row {example.id})"
             raise ModelError(Fault(rule, tokenizer.name_or_path, "give the model a template whose prompt is a prefix"))

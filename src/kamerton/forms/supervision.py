@@ -37,9 +37,13 @@ def target_losses(logits: Tensor, items: Sequence[Encoded]) -> Tensor:
     Returns:
         `[items]`, nats; an item without known targets has 0.
     """
-    targets = torch.tensor([target for item in items for target in item.targets], device=logits.device)
-    losses = cross_entropy(logits, targets, reduction="none", ignore_index=IGNORED)
-    return sum_by_item(losses, items)
+    return sum_by_item(class_losses(logits, [target for item in items for target in item.targets]), items)
+
+
+def class_losses(logits: Tensor, targets: Sequence[int]) -> Tensor:
+    """Give the cross-entropy of each read `[reads, classes]` against its target: `[reads]`, nats; 0 if unknown."""
+    wanted = torch.tensor(targets, device=logits.device)
+    return cross_entropy(logits, wanted, reduction="none", ignore_index=IGNORED)
 
 
 def sum_by_item(values: Tensor, items: Sequence[Encoded]) -> Tensor:

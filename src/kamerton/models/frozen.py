@@ -23,7 +23,7 @@ from kamerton.records import Encoded
 BUDGET = 2 * 1024**3
 """Most bytes of states to keep. SmolLM2 (hidden 576) fills it with 930,000 tokens."""
 
-Key = tuple[tuple[int, ...], tuple[int, ...]]
+Key = tuple[tuple[int, ...], ...]
 
 
 @dataclass
@@ -96,7 +96,7 @@ class FrozenLayers:
         return [fresh[key] if key in fresh else self.kept.states[key] for key in map(self._key, items)]
 
     def _key(self, item: Encoded) -> Key:
-        return (item.tokens, () if self.above else item.reads)
+        return (item.tokens, item.segments, () if self.above else item.reads)
 
     def _run_layers(self, model: nn.Module, items: Sequence[Encoded]) -> tuple[Tensor, ...]:
         """Run the frozen layers without dropout and in full precision."""

@@ -79,7 +79,7 @@ class Flat:
     def logits(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
         """Give the head's output at every read: `[reads, classes]`."""
         output, reads = self._forward(model, items)
-        return output.logits.reshape(reads, -1)
+        return head_output(output).reshape(reads, -1)
 
     def hidden(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
         """Give the last hidden state at every read: `[reads, hidden]`."""
@@ -99,6 +99,7 @@ class Flat:
             "cu_seq_lens_k": boundaries,
             "max_length_q": longest,
             "max_length_k": longest,
+            **_types(items, [[kind for item in items for kind in types_of(item)]], device),
         }
         reads = sum(len(item.reads) for item in items)
         with attending(model, FLAT):
@@ -128,7 +129,7 @@ class Padded:
     def logits(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
         """Give the head's output at every read: `[reads, classes]`."""
         output, reads = self._forward(model, items)
-        return output.logits.reshape(reads, -1)
+        return head_output(output).reshape(reads, -1)
 
     def hidden(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
         """Give the last hidden state at every read: `[reads, hidden]`."""
@@ -161,7 +162,7 @@ class Plain:
 
     def logits(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
         """Give the head's output at every read: `[reads, classes]`."""
-        logits = model(**padded_inputs(model, items)).logits
+        logits = head_output(model(**padded_inputs(model, items)))
         if logits.dim() == 2:  # one output a sequence: the model itself chose where to read
             return logits
         longest = max(len(item.tokens) for item in items)
@@ -327,8 +328,25 @@ def attending(model: nn.Module, implementation: str) -> Iterator[None]:
 def read_above(model: nn.Module, reads: int) -> Tensor:
     """Run one token through the backbone, whose last layer's output somebody exchanges; give the logits."""
     ids = torch.zeros((1, 1), dtype=torch.long, device=device_of(model))
-    logits: Tensor = _forward(model, {"input_ids": ids}, lambda states: states.squeeze(1), reads).logits
+    return head_output(_forward(model, {"input_ids": ids}, lambda states: states.squeeze(1), reads))
+
+
+def head_output(output: Any) -> Tensor:
+    """Give what a head's last layer wrote: its logits, or the start's and the end's side by side, as span heads do."""
+    if "start_logits" in output:
+        return torch.stack([output.start_logits, output.end_logits], dim=-1)
+    logits: Tensor = output.logits
     return logits
+
+
+def types_of(item: Encoded) -> tuple[int, ...]:
+    """Give each token's type, 0 where none is said."""
+    return item.segments or (0,) * len(item.tokens)
+
+
+def _types(items: Sequence[Encoded], rows: list[list[int]], device: torch.device) -> dict[str, Tensor]:
+    """Give `token_type_ids`, if any item has types."""
+    return {"token_type_ids": torch.tensor(rows, device=device)} if any(item.segments for item in items) else {}
 
 
 def _forward(model: nn.Module, inputs: Mapping[str, Any], pick: Callable[[Tensor], Tensor], reads: int) -> Any:
@@ -369,7 +387,8 @@ def padded_inputs(model: nn.Module, items: Sequence[Encoded]) -> dict[str, Tenso
         ids[row, : len(item.tokens)] = torch.tensor(item.tokens)
         mask[row, : len(item.tokens)] = 1
     device = device_of(model)
-    return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
+    types = [[*types_of(item), *(0 for _ in range(longest - len(item.tokens)))] for item in items]
+    return {"input_ids": ids.to(device), "attention_mask": mask.to(device), **_types(items, types, device)}
 
 
 def decoder_inputs(model: nn.Module, items: Sequence[Encoded]) -> dict[str, Tensor]:

@@ -45,6 +45,7 @@ class Instruction(Group):
         ),
     )
     kinds: ClassVar = ("decoder",)
+    answers: ClassVar = "text"
     stratified: ClassVar = False
 
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:

@@ -1,4 +1,4 @@
-"""Text classification: a text, and one of a few labels."""
+"""Text classification: a text or two, and one of a few labels."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import ClassVar
 from kamerton.contracts import Form, ModelKind, Role
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.labels import Labels
+from kamerton.forms.texts import joined
 from kamerton.forms.values import filled, plain
 from kamerton.recipe import Group
 from kamerton.records import Example, Place
@@ -25,17 +26,27 @@ class TextClassification(Group):
         Role(
             "text",
             ("text", "sentence", "review", "comment", "content", "message", "body", "tweet", "utterance", "document",
-             "description", "title", "текст", "отзыв", "предложение", "сообщение", "комментарий", "описание"),
-            "the text to classify",
+             "description", "title", "sentence1", "text1", "text_a", "premise", "question1", "question", "query",
+             "текст", "отзыв", "предложение", "сообщение", "комментарий", "описание", "посылка", "вопрос"),
+            "the text to classify, or the first of two",
+        ),
+        Role(
+            "second",
+            ("sentence2", "text2", "text_b", "text_pair", "hypothesis", "question2", "context", "passage", "paragraph",
+             "гипотеза", "контекст"),
+            "the second text, where pairs are classified",
+            required=False,
         ),
         Role(
             "label",
             ("label", "labels", "class", "category", "target", "sentiment", "topic", "intent", "section", "sense",
-             "emotion", "метка", "класс", "категория", "тема", "тональность", "рубрика"),
+             "emotion", "gold_label", "relation", "entailment", "is_duplicate", "duplicate", "answerable", "spam",
+             "метка", "класс", "категория", "тема", "тональность", "рубрика"),
             "its label",
         ),
     )  # fmt: skip
     kinds: ClassVar = ("encoder", "decoder")
+    answers: ClassVar = "class"
     stratified: ClassVar = True
 
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
@@ -50,8 +61,9 @@ class TextClassification(Group):
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
         """Make an example; empty values stay empty for the audit to find."""
-        text, label = plain(values["text"]), plain(values["label"]).strip()
-        return Example(id, place, text, label, {"text": text, "label": label})
+        text, second, label = plain(values["text"]), plain(values.get("second")), plain(values["label"]).strip()
+        fields = {"text": text, "label": label, **({"second": second} if second.strip() else {})}
+        return Example(id, place, joined(text, second), label, fields)
 
     def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
         """Give encoders a classification head; ask decoders, and score each label as the answer."""
@@ -77,4 +89,5 @@ class TextClassification(Group):
             {"text": "I want those two hours back.", "label": "bad"},
             {"text": "Тёплый и смешной фильм.", "label": "good"},
             {"text": "Верните мне эти два часа.", "label": "bad"},
+            {"text": "Was it good?", "second": "I laughed all evening.", "label": "good"},
         ]

@@ -17,6 +17,7 @@ from kamerton.cli.options import (
     Method,
     Model,
     Task,
+    TooLong,
     call,
     given,
     parse_columns,
@@ -39,6 +40,7 @@ def tune(
     learning_rate: Annotated[float | None, typer.Option(help="Peak of the schedule.")] = None,
     max_rows: MaxRows = None,
     columns: Columns = None,
+    too_long: TooLong = None,
     require: Annotated[str | None, typer.Option(metavar="ship|not-worse", help="Exit with 3 if unmet.")] = None,
     assignments: Assignments = None,
     json: AsJson = False,
@@ -52,6 +54,7 @@ def tune(
         "train.epochs": epochs,
         "train.learning_rate": learning_rate,
         "data.max_rows": max_rows,
+        "data.too_long": too_long,
         "data.columns": parse_columns(columns),
     }
     if require not in (None, "ship", "not-worse"):

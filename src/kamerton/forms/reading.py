@@ -1,0 +1,103 @@
+"""What the forms share that read a whole text at an encoder's first token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Self
+
+import numpy as np
+import torch
+
+from kamerton.contracts import Engine, TooLong
+from kamerton.forms.texts import in_one_row, read_texts, texts_of
+from kamerton.records import Encoded, Example
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """A head on an encoder, read at the first token: of the text, or of each window of it, which are averaged."""
+
+    in_windows: bool = False
+    """Whether what is too long is read in windows."""
+    too_long: ClassVar[tuple[TooLong, ...]] = ("cut", "drop", "window", "refuse")
+    model_class: ClassVar = "AutoModelForSequenceClassification"
+    untuned_class: ClassVar = "AutoModel"
+
+    def reading(self, too_long: TooLong) -> Self:
+        """Read what is too long in windows, if that is wanted."""
+        return replace(self, in_windows=too_long == "window")
+
+    def start(self, model: PreTrainedModel) -> None:
+        """Need nothing."""
+
+    def watched(self, examples: Sequence[Example]) -> Sequence[Example]:
+        """Answer every validation row: it costs no more than its loss."""
+        return examples
+
+    def answer_tokens(self, tokenizer: Tokenizer) -> int:
+        """Generate nothing."""
+        return 0
+
+    def target(self, example: Example) -> int:
+        """Say what is to be read in an example, below 0 if that is not known."""
+        raise NotImplementedError
+
+    def number(self, example: Example) -> float:
+        """Say which number is to be read, if it is a number."""
+        return 0.0
+
+    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+        """Tokenize the texts, cut from the right or in windows, and read the first token."""
+        pieces = read_texts([texts_of(e) for e in examples], tokenizer, max_tokens, in_windows=self.in_windows)
+        return [
+            in_one_row(parts, (0,), (self.target(example),), self.number(example))
+            for example, parts in zip(examples, pieces, strict=True)
+        ]
+
+    def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+        """Send what is trained on: the answer is no part of the tokens."""
+        return self.encode(examples, tokenizer, max_tokens)
+
+    def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> str:
+        """Find none: the answer is no part of the tokens."""
+        return ""
+
+    def supervised(self, item: Encoded) -> int:
+        """Count the answer, if it is known."""
+        return int(item.targets[0] >= 0)
+
+    def grounded(self, engine: Engine, items: Sequence[Encoded]) -> list[Encoded]:
+        """Need nothing of the untuned model."""
+        return list(items)
+
+    def embed(self, engine: Engine, examples: Sequence[Example]) -> np.ndarray:
+        """Embed texts, cut where they are too long: `[examples, hidden]`, unit length."""
+        return embed_texts(engine, [texts_of(example) for example in examples])
+
+    def read(self, engine: Engine, items: Sequence[Encoded]) -> np.ndarray:
+        """Give each item's logits, averaged over its windows: `[items, classes]`."""
+        logits = np.concatenate(engine.read([sequence for item in items for sequence in item.sequences]))
+        starts = np.cumsum([0, *(len(item.sequences) for item in items)])[:-1]
+        counts = np.array([[len(item.sequences)] for item in items])
+        means: np.ndarray = np.add.reduceat(logits, starts) / counts
+        return means
+
+
+def embed_texts(engine: Engine, texts: Sequence[tuple[str, ...]]) -> np.ndarray:
+    """Embed texts and pairs, cut where they are too long: `[texts, hidden]`, unit length."""
+    pieces = read_texts(texts, engine.tokenizer, engine.max_tokens, in_windows=False)
+    return engine.embed([Encoded(piece.tokens, (), (), segments=piece.segments) for [piece] in pieces])
+
+
+def window_means(logits: Tensor, items: Sequence[Encoded]) -> Tensor:
+    """Average the logits of each item's windows: `[sequences, classes]` to `[items, classes]`."""
+    counts = torch.tensor([len(item.sequences) for item in items], device=logits.device)
+    owners = torch.repeat_interleave(torch.arange(len(items), device=logits.device), counts)
+    sums = logits.new_zeros(len(items), logits.shape[1]).index_add(0, owners, logits)
+    return sums / counts[:, None]
