@@ -186,4 +186,4 @@ def test_a_sample_is_part_of_a_larger_one_and_keeps_the_order() -> None:
     assert len(ten) == 10 and {e.id for e in ten} < {e.id for e in twenty}
     assert [e.id for e in twenty] == sorted(e.id for e in twenty)
     assert ten != sample_rows(examples, 10, seed=2)
-    assert sample_rows(examples, None, seed=1) == sample_rows(examples, 50, seed=1) == tuple(examples)
+    assert list(sample_rows(examples, None, seed=1)) == list(sample_rows(examples, 50, seed=1)) == examples

@@ -38,9 +38,7 @@ def parted(
     alike: list[int] | None = None,
     **shares: object,
 ) -> Parted:
-    return split_examples(
-        examples, SplitSettings(**shares), stratified=stratified, seed=seed, sides=sides, alike=alike
-    )
+    return split_examples(examples, SplitSettings(**shares), stratified=stratified, seed=seed, sides=sides, alike=alike)
 
 
 def split(examples: list[Example], **how: object) -> Split:

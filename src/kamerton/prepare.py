@@ -96,7 +96,7 @@ class Understood:
     table: Table
     task: Task
     reason: str
-    examples: tuple[Example, ...]
+    examples: Sequence[Example]
     left_out: tuple[LedgerEntry, ...]
     """Rows that were read but make no example, or were not drawn."""
     sides: Sides
@@ -134,11 +134,12 @@ def understand(recipe: Recipe) -> Understood:
     task = make_task(recipe, recognition.task)
     made = make_examples(table, recognition, task)
     examples = sample_rows(made.examples, recipe.data.max_rows, recipe.seed)
-    drawn = {example.id for example in examples}
-    reason = f"left out by max_rows={recipe.data.max_rows}"
-    undrawn = [LedgerEntry(e.id, e.place, "dropped", reason) for e in made.examples if e.id not in drawn]
+    undrawn = []
+    if len(examples) < len(made.examples):
+        drawn, reason = {example.id for example in examples}, f"left out by max_rows={recipe.data.max_rows}"
+        undrawn = [LedgerEntry(e.id, e.place, "dropped", reason) for e in made.examples if e.id not in drawn]
     left_out = (*made.rejected, *undrawn)
-    return Understood(recipe.decide(decisions), table, task, recognition.reason, tuple(examples), left_out, sides)
+    return Understood(recipe.decide(decisions), table, task, recognition.reason, examples, left_out, sides)
 
 
 def choose_base(understood: Understood) -> Understood:

@@ -10,13 +10,12 @@ import hashlib
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Literal
 
 # ── data ──────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where a row stands in its source: the file and the line (from 1), or the row number in Parquet."""
 
@@ -27,7 +26,7 @@ class Place:
         return f"{self.file}:{self.line}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One row of a source file as it was read, before any task looks at it."""
 
@@ -37,7 +36,7 @@ class Row:
     values: Mapping[str, object]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Example:
     """One row as a task understands it."""
 
@@ -51,12 +50,20 @@ class Example:
     """The task's roles and their values (`instruction`, `input`, ...), from which prompts are made."""
     group: str = ""
     """What the row belongs to (a document, a user), where rows that belong together are not independent."""
+    _key: str = field(default="", init=False, repr=False, compare=False)
 
-    @cached_property
+    @property
     def key(self) -> str:
         """Hash of the normalised text: equal for rows that differ only in case, spaces or Unicode form."""
-        normal = " ".join(unicodedata.normalize("NFKC", self.text).casefold().split())
-        return hashlib.blake2b(normal.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+        if not self._key:
+            normal = " ".join(unicodedata.normalize("NFKC", self.text).casefold().split())
+            self.remember(hashlib.blake2b(normal.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest())
+        return self._key
+
+    def remember(self, key: str) -> Example:
+        """Keep a key that was worked out before; return the same example."""
+        object.__setattr__(self, "_key", key)
+        return self
 
 
 Fate = Literal["train", "validation", "test", "dropped", "cut"]

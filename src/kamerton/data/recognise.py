@@ -13,6 +13,7 @@ from itertools import islice
 
 from kamerton import plugins
 from kamerton.contracts import Role, Task
+from kamerton.data.examples import Examples
 from kamerton.data.table import Table, refuse_mostly_rejected
 from kamerton.errors import DataError, Fault, nearest
 from kamerton.records import Example, LedgerEntry
@@ -37,7 +38,7 @@ class Recognition:
 class Made:
     """Examples made of a table's rows, and the rows that the task could not make one of."""
 
-    examples: tuple[Example, ...]
+    examples: Sequence[Example]
     rejected: tuple[LedgerEntry, ...]
 
 
@@ -107,7 +108,7 @@ def make_examples(table: Table, recognition: Recognition, task: Task) -> Made:
         DataError: the task cannot make one of most rows.
 
     """
-    examples, rejected = [], []
+    examples, rejected = Examples(), []
     for row in table.rows:
         values = {role: value_at(row.values, column) for role, column in recognition.columns.items()}
         try:
@@ -115,16 +116,16 @@ def make_examples(table: Table, recognition: Recognition, task: Task) -> Made:
         except ValueError as error:
             rejected.append(LedgerEntry(row.id, row.place, "dropped", str(error)))
     refuse_mostly_rejected(rejected, len(table.rows), table.file)
-    return Made(tuple(examples), tuple(rejected))
+    return Made(examples, tuple(rejected))
 
 
-def sample_rows(examples: Sequence[Example], max_rows: int | None, seed: int) -> tuple[Example, ...]:
+def sample_rows(examples: Sequence[Example], max_rows: int | None, seed: int) -> Sequence[Example]:
     """Choose at most `max_rows` examples by a hash of seed and text, in their old order.
 
     More rows with the same seed hold all of the fewer.
     """
     if max_rows is None or len(examples) <= max_rows:
-        return tuple(examples)
+        return examples
     drawn = sorted(examples, key=lambda example: (_rank(example, seed), example.id))[:max_rows]
     return tuple(sorted(drawn, key=lambda example: example.id))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from kamerton.data.rows import RowLog, Rows
 from kamerton.errors import DataError, Fault
 from kamerton.records import LedgerEntry, Place, Row
 
@@ -18,7 +19,7 @@ class Table:
 
     columns: tuple[str, ...]
     """Names in the order of their first appearance."""
-    rows: tuple[Row, ...]
+    rows: Sequence[Row]
     rejected: tuple[LedgerEntry, ...]
     """Rows that could not be read, each with its reason; with `rows` they are all that was read."""
     format: str
@@ -42,16 +43,16 @@ class Collector:
 
     def __init__(self, file: str) -> None:
         self.file = file
-        self._rows: list[Row] = []
+        self._rows = RowLog(file)
         self._rejected: list[LedgerEntry] = []
 
     @property
     def _next(self) -> int:
-        return len(self._rows) + len(self._rejected)
+        return len(self._rows.ids) + len(self._rejected)
 
     def accept(self, line: int, values: Mapping[str, object]) -> None:
         """Take a row that begins on `line`."""
-        self._rows.append(Row(self._next, Place(self.file, line), values))
+        self._rows.append(self._next, line, values)
 
     def reject(self, line: int, reason: str) -> None:
         """Record a row that cannot be used."""
@@ -72,7 +73,8 @@ class Collector:
         if not self._next:
             raise DataError(Fault("there are no rows in the file", self.file, "give a file with rows to learn from"))
         refuse_mostly_rejected(self._rejected, self._next, self.file)
-        return Table(tuple(columns), tuple(self._rows), tuple(self._rejected), format, encoding, tuple(notes))
+        rows = Rows([self._rows], [0])
+        return Table(tuple(columns), rows, tuple(self._rejected), format, encoding, tuple(notes))
 
 
 def refuse_mostly_rejected(rejected: Sequence[LedgerEntry], read: int, file: str) -> None:

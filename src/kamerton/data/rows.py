@@ -1,0 +1,91 @@
+"""Rows as they are read, kept outside the memory: in a temporary file, once they are many."""
+
+from __future__ import annotations
+
+import json
+import weakref
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from tempfile import SpooledTemporaryFile
+from typing import Any, overload
+
+from kamerton.records import Place, Row
+
+IN_MEMORY = 32 << 20
+"""Bytes of rows before they go to a file."""
+TOGETHER = 256
+"""Rows that are written and read at once."""
+ENCODER = json.JSONEncoder(ensure_ascii=False, check_circular=False)
+
+
+class RowLog:
+    """The rows of one file: written once, in order, then only read. It takes 24 bytes of memory a row."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.ids, self.lines = array("q"), array("q")
+        self._ends = array("q", [0])
+        self._waiting: list[Mapping[str, object]] = []
+        self._read: tuple[Mapping[str, Any], ...] = ()
+        self._read_number = -1
+        self._spool = SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - it lives as long as the log
+        weakref.finalize(self, self._spool.close)
+
+    def append(self, id: int, line: int, values: Mapping[str, object]) -> None:
+        """Add a row, its values being what JSON knows."""
+        self.ids.append(id)
+        self.lines.append(line)
+        self._waiting.append(values)
+        if len(self._waiting) == TOGETHER:
+            self._write()
+
+    def row(self, at: int, shift: int) -> Row:
+        """Return the row at a position, its id shifted."""
+        number, within = divmod(at, TOGETHER)
+        return Row(self.ids[at] + shift, Place(self.file, self.lines[at]), self._chunk(number)[within])
+
+    def _write(self) -> None:
+        self._spool.seek(self._ends[-1])
+        self._spool.write(ENCODER.encode(self._waiting).encode("utf-8", "surrogatepass"))
+        self._ends.append(self._spool.tell())
+        self._waiting = []
+
+    def _chunk(self, number: int) -> Sequence[Mapping[str, object]]:
+        if number == len(self._ends) - 1:
+            return self._waiting
+        if number != self._read_number:
+            self._spool.seek(self._ends[number])
+            written = self._spool.read(self._ends[number + 1] - self._ends[number])
+            self._read, self._read_number = tuple(json.loads(written.decode("utf-8", "surrogatepass"))), number
+        return self._read
+
+
+class Rows(Sequence[Row]):
+    """The rows of one or several logs, one after the other, each numbered on from the last."""
+
+    def __init__(self, logs: Sequence[RowLog], shifts: Sequence[int]) -> None:
+        self.logs, self.shifts = tuple(logs), tuple(shifts)
+        self._starts = [0]
+        for log in logs:
+            self._starts.append(self._starts[-1] + len(log.ids))
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    @overload
+    def __getitem__(self, at: int) -> Row: ...
+    @overload
+    def __getitem__(self, at: slice) -> tuple[Row, ...]: ...
+    def __getitem__(self, at: int | slice) -> Row | tuple[Row, ...]:
+        """Read a row, or some."""
+        if isinstance(at, slice):
+            return tuple(self[number] for number in range(*at.indices(len(self))))
+        place = range(len(self))[at]
+        which = bisect_right(self._starts, place) - 1
+        return self.logs[which].row(place - self._starts[which], self.shifts[which])
+
+    def __iter__(self) -> Iterator[Row]:
+        """Read all rows in order."""
+        for log, shift in zip(self.logs, self.shifts, strict=True):
+            yield from (log.row(at, shift) for at in range(len(log.ids)))
