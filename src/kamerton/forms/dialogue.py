@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from kamerton.contracts import Engine, TooLong
-from kamerton.errors import Fault, ModelError
 from kamerton.forms.supervision import supervised, target_losses, written_tokens
+from kamerton.forms.turns import Exchange, ended, supervise, tokenize, write_exchange
 from kamerton.forms.values import draw_evenly
 from kamerton.records import Encoded, Example, Message, Prediction, Taught
 
@@ -61,7 +61,7 @@ class Dialogue:
         """Measure how long nearly all training answers are, with some room."""
         if self.choices:
             return 0
-        lengths = sorted(len(ids) for ids in _ids(list(self.answers), tokenizer))
+        lengths = sorted(len(ids) for ids in tokenize([(answer,) for answer in self.answers], tokenizer))
         return min(LONGEST, math.ceil(ROOM * lengths[min(len(lengths) - 1, int(0.99 * len(lengths)))]) + 1)
 
     def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
@@ -69,11 +69,11 @@ class Dialogue:
 
         An answer that does not fit is cut at its end, and then no end token is taught.
         """
-        pairs = [self._render(example, (), tokenizer) for example in examples]
-        prompts = _ids([prompt for prompt, _ in pairs], tokenizer)
-        answers = _ids([answer for _, answer in pairs], tokenizer)
+        written = [self._write(example, (), tokenizer) for example in examples]
+        prompts = tokenize([one.prompt for one in written], tokenizer)
+        answers = tokenize([one.answer for one in written], tokenizer)
         return [
-            _supervise(prompt, _ended(answer, tokenizer), max_tokens)
+            supervise(prompt, ended(answer, tokenizer), max_tokens)
             for prompt, answer in zip(prompts, answers, strict=True)
         ]
 
@@ -124,7 +124,7 @@ class Dialogue:
         results = []
         for example in examples:
             for first in range(len(shots) + 1):
-                [ids] = _ids([self._render(example, shots[first:], tokenizer)[0]], tokenizer)
+                [ids] = tokenize([self._write(example, shots[first:], tokenizer).prompt], tokenizer)
                 if len(ids) <= room:
                     break
             results.append(Encoded(tuple(ids[-room:]), (), (), max(0, len(ids) - room)))
@@ -143,9 +143,10 @@ class Dialogue:
         prompts = self._prompts(examples, shots, engine.tokenizer, max(1, engine.max_tokens - longest))
         if self.choices:
             return self._choose(engine, examples, prompts, options)
-        golds = _ids([self._render(example, (), engine.tokenizer)[1] for example in examples], engine.tokenizer)
+        written = [self._write(example, (), engine.tokenizer).answer for example in examples]
+        golds = tokenize(written, engine.tokenizer)
         supervised = [
-            _supervise(prompt.tokens, _ended(gold, engine.tokenizer), engine.max_tokens)
+            supervise(prompt.tokens, ended(gold, engine.tokenizer), engine.max_tokens)
             for prompt, gold in zip(prompts, golds, strict=True)
         ]
         losses, texts = engine.losses(supervised), engine.generate(prompts)
@@ -161,7 +162,7 @@ class Dialogue:
         prompts: Sequence[Encoded],
         options: list[tuple[int, ...]],
     ) -> list[Prediction]:
-        items = [_supervise(prompt.tokens, option, engine.max_tokens) for prompt in prompts for option in options]
+        items = [supervise(prompt.tokens, option, engine.max_tokens) for prompt in prompts for option in options]
         scores = -engine.losses(items).reshape(len(prompts), len(options))
         log_probabilities = scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
         predictions = []
@@ -175,54 +176,15 @@ class Dialogue:
     def _options(self, examples: Sequence[Example], tokenizer: Tokenizer) -> list[tuple[int, ...]]:
         """Write the choices as the template writes answers: in training they were written by it, too."""
         answers = [
-            self._render(replace(example, gold=choice), (), tokenizer)[1]
+            self._write(replace(example, gold=choice), (), tokenizer).answer
             for example in examples[:1]
             for choice in self.choices
         ]
-        return [tuple(_ended(ids, tokenizer)) for ids in _ids(answers, tokenizer)]
+        return [tuple(ended(ids, tokenizer)) for ids in tokenize(answers, tokenizer)]
 
-    def _render(self, example: Example, shots: Sequence[Example], tokenizer: Tokenizer) -> tuple[str, str]:
-        """Render prompt and answer as text through the template."""
+    def _write(self, example: Example, shots: Sequence[Example], tokenizer: Tokenizer) -> Exchange:
+        """Write prompt and answer as text by the template."""
         turns = [Message("user", self.ask(example))]
         for shot in reversed(shots):
             turns = [Message("user", self.ask(shot)), Message("assistant", self.answer(shot)), *turns]
-        prompt = _template(turns, tokenizer, open_end=True)
-        whole = _template([*turns, Message("assistant", self.answer(example))], tokenizer, open_end=False)
-        if not whole.startswith(prompt):
-            rule = f"the chat template writes a prompt differently once it is answered (row {example.id})"
-            raise ModelError(Fault(rule, tokenizer.name_or_path, "give the model a template whose prompt is a prefix"))
-        return prompt, whole[len(prompt) :]
-
-
-def _template(turns: Sequence[Message], tokenizer: Tokenizer, *, open_end: bool) -> str:
-    messages = [{"role": turn.role, "content": turn.content} for turn in turns]
-    text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=open_end)
-    return text
-
-
-def _ids(texts: list[str], tokenizer: Tokenizer) -> list[list[int]]:
-    """Tokenize without adding anything: the template has already written the special tokens."""
-    if not texts:
-        return []
-    ids: list[list[int]] = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
-    return ids
-
-
-def _ended(answer: Sequence[int], tokenizer: Tokenizer) -> list[int]:
-    """End an answer with exactly one end token, whatever the template writes after it."""
-    end = tokenizer.eos_token_id
-    kept = list(answer[: answer.index(end)]) if end in answer else list(answer)
-    return [*kept, end]
-
-
-def _supervise(prompt: Sequence[int], answer: Sequence[int], max_tokens: int) -> Encoded:
-    """Supervise every token of the answer, each read at the position before it."""
-    tokens = (*prompt, *answer)[:max_tokens]
-    kept = max(0, len(tokens) - len(prompt))
-    first = len(prompt) - 1
-    return Encoded(
-        tokens,
-        tuple(range(first, first + kept)),
-        tuple(answer[:kept]),
-        len(prompt) + len(answer) - len(tokens),
-    )
+        return write_exchange(turns, self.answer(example), tokenizer, f"row {example.id}")

@@ -1,0 +1,135 @@
+"""Conversations written by a model's chat template, so that nothing anybody says becomes a control token.
+
+Tokenizers turn `<|im_end|>` into the end token wherever it stands, also where a user typed it. So such words are
+marked inside before the template writes them, and parted there before they are tokenized. Text without them is
+tokenized as it always was, byte for byte. transformers has the same protection for whole chats
+(`apply_chat_template(sanitize_control_tokens=True)`); here prompt and answer must be tokenized apart.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from kamerton.errors import Fault, ModelError
+from kamerton.records import Encoded, Message
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+
+PRIVATE = range(0xE000, 0xF8FF)
+"""Code points that stand for nothing: one that no content holds marks control words."""
+
+Pieces = tuple[str, ...]
+"""A text in parts that are tokenized apart: one part, but where somebody wrote a control token as text."""
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """What a model is given, and what it should answer, as text."""
+
+    prompt: Pieces
+    answer: Pieces
+
+
+def write_exchange(turns: Sequence[Message], answer: str, tokenizer: Tokenizer, place: str = "") -> Exchange:
+    """Write turns and the assistant's answer to them by the tokenizer's template.
+
+    Args:
+        turns: of the conversation so far; the last one is not the assistant's.
+        answer: what the assistant says next.
+        tokenizer: with a chat template.
+        place: for the message.
+
+    Raises:
+        ModelError: the template cannot write these turns, or writes a prompt differently once it is answered.
+    """
+    messages, mark = _marked([*turns, Message("assistant", answer)], tokenizer)
+    prompt = _template(messages[:-1], tokenizer, open_end=True)
+    whole = _template(messages, tokenizer, open_end=False)
+    if not whole.startswith(prompt):
+        rule = f"the chat template writes a prompt differently once it is answered ({place})"
+        raise ModelError(Fault(rule, tokenizer.name_or_path, "give the model a template whose prompt is a prefix"))
+    return Exchange(tuple(prompt.split(mark)), tuple(whole[len(prompt) :].split(mark)))
+
+
+def write_prompt(turns: Sequence[Message], tokenizer: Tokenizer) -> Pieces:
+    """Write turns up to where the assistant begins."""
+    messages, mark = _marked(turns, tokenizer)
+    return tuple(_template(messages, tokenizer, open_end=True).split(mark))
+
+
+def plain(text: str, tokenizer: Tokenizer) -> Pieces:
+    """Part a text that no template writes wherever it would become a control token."""
+    [message], mark = _marked([Message("user", text)], tokenizer)
+    return tuple(message.content.split(mark))
+
+
+def tokenize(texts: Sequence[Pieces], tokenizer: Tokenizer) -> list[list[int]]:
+    """Tokenize without adding anything: a template has already written the special tokens."""
+    flat = [piece for pieces in texts for piece in pieces]
+    if not flat:
+        return []
+    ids = iter(tokenizer(flat, add_special_tokens=False, verbose=False)["input_ids"])
+    return [[token for _ in pieces for token in next(ids)] for pieces in texts]
+
+
+def ended(answer: Sequence[int], tokenizer: Tokenizer) -> list[int]:
+    """End an answer with exactly one end token, whatever the template writes after it."""
+    end = tokenizer.eos_token_id
+    kept = list(answer[: answer.index(end)]) if end in answer else list(answer)
+    return [*kept, end]
+
+
+def supervise(prompt: Sequence[int], answer: Sequence[int], max_tokens: int) -> Encoded:
+    """Supervise every token of the answer, each read at the position before it."""
+    tokens = (*prompt, *answer)[:max_tokens]
+    kept = max(0, len(tokens) - len(prompt))
+    first = len(prompt) - 1
+    return Encoded(
+        tokens,
+        tuple(range(first, first + kept)),
+        tuple(answer[:kept]),
+        len(prompt) + len(answer) - len(tokens),
+    )
+
+
+def _marked(turns: Sequence[Message], tokenizer: Tokenizer) -> tuple[list[Message], str]:
+    """Put a mark into each control word that somebody says, after its first letter."""
+    contents = "".join(turn.content for turn in turns)
+    mark = next(chr(point) for point in PRIVATE if chr(point) not in contents)
+    words = _control_words(tokenizer)
+    marked = []
+    for turn in turns:
+        control = words.special if turn.role == "assistant" else words.added
+        content = control.sub(lambda match: match[0][0] + mark + match[0][1:], turn.content)
+        marked.append(Message(turn.role, content))
+    return marked, mark
+
+
+@dataclass(frozen=True)
+class _ControlWords:
+    """What a tokenizer takes for more than text, the longest first; one letter alone is no control word."""
+
+    special: re.Pattern[str]
+    added: re.Pattern[str]
+    """With those that are not special, which the assistant may say for itself: the call of a tool."""
+
+
+@lru_cache(maxsize=4)
+def _control_words(tokenizer: Tokenizer) -> _ControlWords:
+    added = sorted(tokenizer.added_tokens_decoder.values(), key=lambda token: (-len(token.content), token.content))
+    return _ControlWords(_any_of(token.content for token in added if token.special), _any_of(t.content for t in added))
+
+
+def _any_of(words: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(re.escape(word) for word in words if len(word) > 1) or "(?!)")
+
+
+def _template(turns: Sequence[Message], tokenizer: Tokenizer, *, open_end: bool) -> str:
+    messages = [{"role": turn.role, "content": turn.content} for turn in turns]
+    text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=open_end)
+    return text
