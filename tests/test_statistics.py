@@ -23,6 +23,7 @@ from kamerton.statistics.comparison import compare, holm, mcnemar_p, paired_shar
 from kamerton.statistics.intervals import Scored, bootstrap_interval, effective_rows, measures, wilson_interval
 from kamerton.statistics.power import detectable_share, rows_for, rows_for_share, rows_needed
 from kamerton.statistics.resampling import Block, bootstrap_values, grouped, swapped_p
+from kamerton.statistics.seeds import repeated_difference
 
 ONCE = {"confidence": 0.95, "resamples": 1000, "seed": 0}
 
@@ -340,6 +341,31 @@ def test_comparison_is_the_same_seen_from_the_other_side() -> None:
     there, back = (compare(Accuracy(), golds, *pair, **ONCE) for pair in ((one, two), (two, one)))
     assert (there.difference, there.low, there.high) == pytest.approx((-back.difference, -back.high, -back.low))
     assert there.p_value == back.p_value
+
+
+# ── seeds ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("spread", "rows"), [(0.0, 100), (0.03, 300), (0.1, 300)])
+def test_interval_over_seeds_covers_the_mean_of_the_recipe(spread: float, rows: int) -> None:
+    """Trainings with other seeds are 80% right on average, with an SD of `spread`; the other contender 75%."""
+    generator, hits = np.random.default_rng(0), 0
+    for _ in range(400):
+        ease = generator.random(rows)
+        levels = np.clip(0.8 + generator.normal(0, spread, 3), 0, 1)
+        repeats = [answers([str(int(x)) for x in ease < level]) for level in levels]
+        other = answers([str(int(x)) for x in generator.random(rows) < 0.75])
+        found = repeated_difference(Accuracy(), ["1"] * rows, repeats, other, confidence=0.95)
+        hits += found.low <= 0.05 <= found.high
+    assert hits / 400 >= 0.93
+
+
+def test_interval_over_seeds_that_all_agree_is_that_of_one_training() -> None:
+    generator, golds = np.random.default_rng(0), ["1"] * 300
+    trained, other = (answers([str(int(x)) for x in generator.random(300) < p]) for p in (0.9, 0.7))
+    found = repeated_difference(Accuracy(), golds, [trained] * 3, other, confidence=0.95)
+    alone = compare(Accuracy(), golds, trained, other, **ONCE)
+    assert (found.value, found.low, found.high) == pytest.approx((alone.difference, alone.low, alone.high), abs=0.005)
 
 
 # ── power ─────────────────────────────────────────────────────────────────────────────────────

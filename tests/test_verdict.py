@@ -3,16 +3,17 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from scipy.stats import binomtest
 
 from kamerton.errors import RunError
 from kamerton.evaluate.compare import compare_runs
 from kamerton.evaluate.score import measure, score
-from kamerton.evaluate.verdict import decide, judge
+from kamerton.evaluate.verdict import decide, judge, stand
 from kamerton.recipe import Recipe
 from kamerton.records import Answers, Comparison, ContenderKind, Example, Place, Prediction, Split, Verdict
 from kamerton.run import Run
@@ -123,7 +124,7 @@ def test_identical_answers_never_ship(metric: str, count: int) -> None:
     verdict = verdict_on(rows(golds), answers, metric)
     assert (verdict.decision, verdict.difference, verdict.p_value) == ("do not ship", 0, 1)
     assert "no difference" in verdict.reason
-    json.dumps(vars(verdict), allow_nan=False)
+    json.dumps(asdict(verdict), allow_nan=False)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
@@ -183,6 +184,138 @@ def test_a_planted_gain_in_macro_f1_ships_and_a_planted_loss_does_not() -> None:
 )
 def test_the_rule_is_the_documented_one(difference: float, low: float, p_value: float, decision: str) -> None:
     assert decide(Comparison(difference, low, 0.3, p_value, 0.1), 0.95) == decision
+
+
+def test_the_tuned_model_has_to_beat_every_contender_not_only_the_highest_scorer() -> None:
+    twin = ["a" if i >= 8 else "b" for i in range(172)] + ["b"] * 28
+    stranger = ["b"] * 36 + ["a"] * 163 + ["b"]
+    answers = [
+        contender("tuned model", "tuned", right(172, 200)),
+        contender("twin", "classic", twin),
+        contender("stranger", "prompt", stranger),
+    ]
+    alone = verdict_on(rows(["a"] * 200), answers[:2], "accuracy")
+    assert alone.decision == "ship"
+    verdict = verdict_on(rows(["a"] * 200), answers, "accuracy")
+    assert (verdict.decision, verdict.against) == ("not proven", "twin")
+    assert verdict.difference == pytest.approx(0.04)
+    assert verdict.p_value == pytest.approx(binomtest(27, 63).pvalue)
+    assert "least sure against stranger" in verdict.reason
+    assert [one.name for one in verdict.comparisons] == ["twin", "stranger"]
+    assert verdict.comparisons[0].adjusted_p == pytest.approx(2 * binomtest(0, 8).pvalue)
+
+
+def test_against_many_equals_chance_ships_no_more_often_than_against_one() -> None:
+    chance, shipped = random.Random(0), 0
+    for _ in range(200):
+        texts = [["a" if chance.random() < 0.7 else "b" for _ in range(60)] for _ in range(5)]
+        names = ["tuned model", "one", "two", "three", "four"]
+        kinds: list[ContenderKind] = ["tuned", "base", "prompt", "prompt", "classic"]
+        answers = [contender(*three) for three in zip(names, kinds, texts, strict=True)]
+        shipped += verdict_on(rows(["a"] * 60), answers, "accuracy").decision == "ship"
+    assert shipped <= 5
+
+
+def test_the_interval_of_the_gain_over_the_best_of_several_covers_the_truth() -> None:
+    chance, hits = random.Random(0), 0
+    for _ in range(300):
+        texts = [["a" if chance.random() < p else "b" for _ in range(100)] for p in (0.8, 0.8, 0.8, 0.8, 0.8)]
+        kinds: list[ContenderKind] = ["tuned", "base", "prompt", "prompt", "classic"]
+        answers = [contender(*three) for three in zip("tabcd", kinds, texts, strict=True)]
+        verdict = verdict_on(rows(["a"] * 100), answers, "accuracy")
+        hits += verdict.low <= 0 <= verdict.high
+    assert hits / 300 >= 0.95
+
+
+def test_a_model_as_good_as_the_best_within_the_margin_is_not_worse_and_says_so() -> None:
+    wrong = {"tuned model": range(30), "prompt": range(5, 34)}
+    answers = [
+        contender(name, kind, ["b" if i in wrong[name] else "a" for i in range(2000)])
+        for name, kind in (("tuned model", "tuned"), ("prompt", "prompt"))
+    ]
+    verdict = verdict_on(rows(["a"] * 2000), answers, "accuracy")
+    assert (verdict.decision, verdict.standing, verdict.margin) == ("do not ship", "equivalent", 0.02)
+    assert "equal within 2.0 points, so keep prompt" in verdict.reason
+    few = [replace(one, predictions=one.predictions[:60]) for one in answers]
+    assert verdict_on(rows(["a"] * 60), few, "accuracy").standing == "unclear"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "standing"),
+    [
+        (0.01, 0.05, "better"),
+        (-0.01, 0.01, "equivalent"),
+        (-0.01, 0.03, "not worse"),
+        (-0.03, 0.01, "unclear"),
+        (-0.02, 0.03, "unclear"),
+        (-0.05, -0.01, "worse"),
+        (-0.015, -0.01, "equivalent"),
+    ],
+)
+def test_standing_beside_a_margin_is_the_documented_one(low: float, high: float, standing: str) -> None:
+    assert stand(Comparison((low + high) / 2, low, high, 0.5, 0.1), 0.02) == standing
+
+
+def test_a_model_that_is_worse_by_the_margin_is_seldom_called_not_worse() -> None:
+    chance, called = random.Random(0), 0
+    for _ in range(300):
+        better = ["a" if chance.random() < 0.80 else "b" for _ in range(400)]
+        tuned = ["b" if text == "a" and chance.random() < 0.02 / 0.80 else text for text in better]
+        answers = [contender("tuned model", "tuned", tuned), contender("base", "base", better)]
+        called += verdict_on(rows(["a"] * 400), answers, "accuracy").standing in ("not worse", "equivalent", "better")
+    assert called / 300 <= 0.05
+
+
+def test_a_margin_of_perplexity_is_a_share_of_the_rivals() -> None:
+    losses = [random.Random(0).gauss(1, 0.2) for _ in range(80)]
+    answers = [
+        contender("tuned model", "tuned", ["x"] * 80, losses),
+        contender("base model", "base", ["x"] * 80, losses),
+    ]
+    verdict = verdict_on(rows(["a"] * 80), answers, "perplexity")
+    scored = score(rows(["a"] * 80), answers, ["perplexity"], **ONCE)
+    assert verdict.margin == pytest.approx(0.02 * scored[1].metrics["perplexity"].value)
+
+
+def test_rows_of_one_group_count_as_one_in_scores_and_verdict() -> None:
+    answers = [contender("tuned model", "tuned", right(90, 100)), contender("base model", "base", right(70, 100))]
+    alone = rows(["a"] * 100)
+    together = [replace(example, group=str(example.id // 10)) for example in alone]
+    loose, tight = (verdict_on(examples, answers, "accuracy") for examples in (together, alone))
+    assert tight.decision == "ship"
+    assert loose.decision == "not proven"  # all 20 better rows are in two groups
+    assert loose.difference == pytest.approx(tight.difference)
+    assert loose.high - loose.low > 2 * (tight.high - tight.low)
+
+
+# ── seeds ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def over_seeds(counts: Sequence[int]) -> Verdict:
+    """Judge trainings that have so many of 400 rows right, each missing other ones, against 300."""
+    first, *repeats = (contender("tuned model", "tuned", right(n, 400, i * 5)) for i, n in enumerate(counts))
+    answers = [first, contender("base model", "base", right(300, 400, 50))]
+    scored = score(rows(["a"] * 400), answers, ["accuracy"], **ONCE)
+    return judge(rows(["a"] * 400), answers, scored, "accuracy", repeats=repeats, **ONCE)
+
+
+def test_a_gain_that_every_seed_repeats_ships_and_shows_the_spread() -> None:
+    verdict = over_seeds([340, 344, 336])
+    assert verdict.decision == "ship"
+    assert verdict.seeds is not None
+    assert verdict.seeds.scores == pytest.approx((0.85, 0.86, 0.84))
+    assert verdict.seeds.mean == pytest.approx(0.85)
+    assert verdict.seeds.deviation == pytest.approx(np.std([0.85, 0.86, 0.84], ddof=1))
+    assert verdict.seeds.difference == pytest.approx(0.10)
+    assert 0 < verdict.seeds.low < 0.1 < verdict.seeds.high
+    assert "over 3 seeds 10.0 points better ± 1.0 points between seeds" in verdict.reason
+
+
+def test_a_gain_that_other_seeds_do_not_repeat_is_not_proven() -> None:
+    verdict = over_seeds([350, 290, 280])
+    assert over_seeds([350]).decision == "ship"
+    assert verdict.decision == "not proven"
+    assert "trainings with other seeds do not confirm" in verdict.reason
 
 
 def test_a_verdict_needs_a_tuned_model_and_another_contender() -> None:

@@ -152,6 +152,9 @@ class EvaluateSettings(Group):
     shots: Annotated[int, Field(ge=0)] = Field(3, description="Solved examples in the few-shot prompt.")
     max_new_tokens: Count | None = Field(None, description="Longest generated answer.")
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = Field(0.95, description="Of every interval.")
+    margin: Share = Field(
+        0.02, description="How much worse still counts as not worse: in points of a 0-to-1 metric, else as a share."
+    )
     resamples: Annotated[int, Field(ge=200)] = Field(10_000, description="Bootstrap resamples.")
 
 
@@ -175,6 +178,7 @@ class Recipe(Group):
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(0, description="Of everything random.")
+    seeds: Count = Field(1, description="Trainings on the same split, with seed, seed + 1, …; the first one is kept.")
     reasons: dict[str, Reason] = Field({}, description="Origin and reason by setting; written by Kamerton.")
 
     def settings(self) -> Iterator[Setting]:

@@ -326,6 +326,37 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Against:
+    """The tuned model compared with one other contender: positive means that the tuned model is better."""
+
+    name: str
+    comparison: Comparison
+    adjusted_p: float
+    """By Holm over all the contenders: for saying of several at once that the tuned model differs from them."""
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Training repeated with other seeds on the same split."""
+
+    scores: tuple[float, ...]
+    """Of each training in the deciding metric, the judged one first."""
+    mean: float
+    deviation: float
+    """Standard deviation of the scores between seeds."""
+    difference: float
+    """Mean gain over the best other contender."""
+    low: float
+    high: float
+    """Its interval, over the luck of the test rows and of the seed."""
+
+
+Standing = Literal["better", "equivalent", "not worse", "worse", "unclear"]
+"""What an interval of a gain says beside a margin: all above 0; within the margin on both sides; above minus the
+margin; all below 0; none of these."""
+
+
+@dataclass(frozen=True)
 class Verdict:
     """Whether the tuned model is worth using, and why."""
 
@@ -338,6 +369,12 @@ class Verdict:
     minimum_detectable: float
     reason: str
     """One sentence for a manager."""
+    standing: Standing = "unclear"
+    margin: float = 0.0
+    """How much worse still counts as not worse, in the metric's unit."""
+    comparisons: tuple[Against, ...] = ()
+    """With every other contender, the best first."""
+    seeds: Seeds | None = None
 
 
 @dataclass(frozen=True)

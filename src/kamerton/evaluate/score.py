@@ -35,11 +35,11 @@ def score(
         seed: of the bootstrap.
 
     """
-    golds = [example.gold for example in examples]
+    golds, groups = [example.gold for example in examples], [example.group for example in examples]
     contenders = []
     for one in answers:
         scored = _scored(golds, one.predictions, metrics)
-        results = measures(list(scored.values()), confidence=confidence, resamples=resamples, seed=seed)
+        results = measures(list(scored.values()), groups=groups, confidence=confidence, resamples=resamples, seed=seed)
         contenders.append(Contender(one.name, one.kind, dict(zip(scored, results, strict=True)), one.seconds))
     return contenders
 

@@ -1,29 +1,42 @@
 """Is the tuned model worth using? One decision on one metric that was named beforehand, against the best other.
 
-The opponent is whichever other contender scores highest on these very rows. Choosing the luckiest of
-several can only flatter the opponent, so a "ship" is on the safe side, and no correction for several
-comparisons is needed: only one metric and one pair decide.
+The tuned model has to beat every other contender, for the best of them is only known from these very rows. That
+needs no correction for several comparisons: to claim that it beats all, each single test must succeed, and where
+even one contender is truly as good, that one test is passed by chance no more often than it says (an
+intersection-union test, Berger 1982). Testing against the highest scorer alone would not do: another one, a little
+lower but less alike, may be the better one in truth. So, with differences signed so that positive is better:
 
-The decision, with the difference signed so that positive means that the tuned model is better:
-- ship: the whole confidence interval is above 0, and the paired test's p is below 1 - confidence;
-- do not ship: the tuned model scores no higher than the opponent, which is cheaper;
+- the lower end is the lowest of all the lower ends, and p the largest of all the p-values;
+- the upper end is the lowest of the upper ends, each moved out as Bonferroni asks for that many contenders: that the
+  tuned model is worse than the best is a claim about some contender, chosen among several;
+- the difference itself is that to the highest scorer, which luck flatters: it errs against the tuned model.
+
+The decision:
+- ship: the whole interval is above 0, p is below 1 - confidence, and where training was repeated with other seeds,
+  the interval of the mean over seeds, which holds the luck of the seed too, is above 0 as well;
+- do not ship: the tuned model scores no higher than the best other contender, which is cheaper;
 - not proven: it scores higher, but chance could have made that difference.
+
+Beside it stands what the interval says of a margin (two one-sided tests, Schuirmann 1987, each at half of
+1 - confidence): "not worse" means worse by less than the margin.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+
 from kamerton.contracts import Metric
 from kamerton.errors import Fault, RunError
+from kamerton.evaluate.wording import Found, reason
 from kamerton.plugins import choose
-from kamerton.records import Answers, Comparison, Contender, Example, Verdict
-from kamerton.statistics.comparison import compare
-from kamerton.statistics.power import rows_needed
+from kamerton.records import Against, Answers, Comparison, Contender, Example, Prediction, Seeds, Standing, Verdict
+from kamerton.statistics.comparison import Pairing, holm, pair
 from kamerton.statistics.resampling import NOTHING
+from kamerton.statistics.seeds import repeated_difference
 
 Decision = Literal["ship", "do not ship", "not proven"]
 
@@ -34,17 +47,22 @@ def judge(
     contenders: Sequence[Contender],
     metric: str,
     *,
+    repeats: Sequence[Answers] = (),
+    margin: float = 0.02,
     confidence: float,
     resamples: int,
     seed: int,
 ) -> Verdict:
-    """Judge the tuned contender against the best other one by the primary metric.
+    """Judge the tuned contender against all the others by the primary metric.
 
     Args:
         examples: the test rows.
         answers: every contender's predictions for these rows, in their order.
         contenders: the same contenders' scores.
         metric: name of the metric that decides.
+        repeats: answers to the same rows by models trained with other seeds.
+        margin: how much worse still counts as not worse: in the unit of a metric from 0 to 1, else as a share of
+            the best other contender's score.
         confidence: such as 0.95.
         resamples: of bootstrap and randomisation, for a metric that needs them.
         seed: of both.
@@ -54,104 +72,121 @@ def judge(
 
     """
     measure: Metric = choose("metrics", metric)()
-    sign = 1 if measure.higher_is_better else -1
-    pair = _pair(contenders, metric, sign)
+    field = _field(contenders, metric, measure)
     predictions = {one.name: one.predictions for one in answers}
-    comparison = compare(
-        measure,
-        [example.gold for example in examples],
-        predictions[pair.tuned.name],
-        predictions[pair.other.name],
-        confidence=confidence,
-        resamples=resamples,
-        seed=seed,
+    golds, groups = [example.gold for example in examples], [example.group for example in examples]
+    first, others = predictions[field.tuned.name], [predictions[other.name] for other in field.others]
+    pairings = pair(measure, golds, first, others, groups=groups, resamples=resamples, seed=seed)
+    comparisons = [_signed(pairing.at(confidence), measure) for pairing in pairings]
+    gain = _over_the_best(comparisons, pairings, measure, confidence)
+    trained = [first, *(one.predictions for one in repeats)]
+    seeds = _seeds(measure, golds, groups, trained, others, confidence) if repeats else None
+    decision = decide(gain, confidence, seeds)
+    rival = field.others[0]
+    allowed = margin * (1.0 if measure.unit_interval else abs(rival.metrics[metric].value))
+    standing = stand(gain, allowed)
+    hardest = field.others[int(np.argmin([one.low for one in comparisons]))]
+    found = Found(
+        metric, measure, field.tuned, rival, hardest, gain, len(examples), confidence, standing, allowed, seeds
     )
-    gain = comparison if sign > 0 else _reversed(comparison)
-    decision = decide(gain, confidence)
-    reason = _Wording(metric, measure, pair, gain, len(examples), confidence).reason(decision)
     return Verdict(
-        decision, pair.other.name, gain.difference, gain.low, gain.high, gain.p_value, gain.minimum_detectable, reason
+        decision=decision,
+        against=rival.name,
+        difference=gain.difference,
+        low=gain.low,
+        high=gain.high,
+        p_value=gain.p_value,
+        minimum_detectable=gain.minimum_detectable,
+        reason=reason(found, decision),
+        standing=standing,
+        margin=allowed,
+        comparisons=_claims(field.others, comparisons),
+        seeds=seeds,
     )
 
 
-def decide(gain: Comparison, confidence: float) -> Decision:
+def decide(gain: Comparison, confidence: float, seeds: Seeds | None = None) -> Decision:
     """Apply the rule at the top of this file to a comparison in which positive means better."""
-    if gain.low > 0 and gain.p_value < 1 - confidence:
+    if gain.low > 0 and gain.p_value < 1 - confidence and (seeds is None or seeds.low > 0):
         return "ship"
     return "do not ship" if gain.difference < NOTHING else "not proven"
 
 
+def stand(gain: Comparison, margin: float) -> Standing:
+    """Say what an interval in which positive means better says beside a margin."""
+    if gain.low > 0:
+        return "better"
+    if gain.low > -margin:
+        return "equivalent" if gain.high < margin else "not worse"
+    return "worse" if gain.high < 0 else "unclear"
+
+
 @dataclass(frozen=True)
-class _Pair:
+class _Field:
+    """The tuned contender, and the others that have a value in the deciding metric, the best first."""
+
     tuned: Contender
-    other: Contender
+    others: list[Contender]
 
 
-def _pair(contenders: Sequence[Contender], metric: str, sign: int) -> _Pair:
+def _field(contenders: Sequence[Contender], metric: str, measure: Metric) -> _Field:
+    sign = -1 if measure.higher_is_better else 1
     tuned = [one for one in contenders if one.kind == "tuned" and metric in one.metrics]
     others = [one for one in contenders if one.kind != "tuned" and metric in one.metrics]
     if not tuned or not others:
         missing = "another contender" if tuned else "a tuned model"
         remedy = "set evaluate.metric to a metric that the tuned model and another contender both have"
         raise RunError(Fault(f"a verdict by {metric} needs {missing} with a value in it", remedy=remedy))
-    return _Pair(tuned[0], max(others, key=lambda one: sign * one.metrics[metric].value))
+    return _Field(tuned[0], sorted(others, key=lambda one: sign * one.metrics[metric].value))
 
 
-def _reversed(comparison: Comparison) -> Comparison:
+def _over_the_best(
+    comparisons: Sequence[Comparison], pairings: Sequence[Pairing], measure: Metric, confidence: float
+) -> Comparison:
+    """Compare with the best of several, the highest scorer first: see the top of this file."""
+    outer = 1 - (1 - confidence) / len(pairings)
+    return Comparison(
+        difference=comparisons[0].difference,
+        low=min(one.low for one in comparisons),
+        high=min(_signed(pairing.at(outer), measure).high for pairing in pairings),
+        p_value=max(one.p_value for one in comparisons),
+        minimum_detectable=min(comparisons, key=lambda one: one.low).minimum_detectable,
+    )
+
+
+def _seeds(
+    measure: Metric,
+    golds: Sequence[str],
+    groups: Sequence[str],
+    trained: Sequence[Sequence[Prediction]],
+    others: Sequence[Sequence[Prediction]],
+    confidence: float,
+) -> Seeds:
+    """Put together what repeated training showed; the ends are the lowest over all contenders, as for one training."""
+    sign = 1 if measure.higher_is_better else -1
+    scores = [float(measure.value(measure.statistics(golds, one).sum(axis=0))) for one in trained]
+    gains = [
+        repeated_difference(measure, golds, trained, other, groups=groups, confidence=confidence) for other in others
+    ]
+    lows = [sign * (gain.low if sign > 0 else gain.high) for gain in gains]
+    highs = [sign * (gain.high if sign > 0 else gain.low) for gain in gains]
+    return Seeds(
+        tuple(scores),
+        float(np.mean(scores)),
+        float(np.std(scores, ddof=1)),
+        sign * gains[0].value,
+        min(lows),
+        min(highs),
+    )
+
+
+def _claims(others: Sequence[Contender], comparisons: Sequence[Comparison]) -> tuple[Against, ...]:
+    adjusted = holm([one.p_value for one in comparisons])
+    return tuple(Against(other.name, one, p) for other, one, p in zip(others, comparisons, adjusted, strict=True))
+
+
+def _signed(comparison: Comparison, measure: Metric) -> Comparison:
+    """Make positive mean better."""
+    if measure.higher_is_better:
+        return comparison
     return replace(comparison, difference=-comparison.difference, low=-comparison.high, high=-comparison.low)
-
-
-@dataclass(frozen=True)
-class _Wording:
-    """The verdict's reason, as one sentence for someone who decides and does not compute."""
-
-    metric: str
-    measure: Metric
-    pair: _Pair
-    gain: Comparison
-    rows: int
-    confidence: float
-
-    def reason(self, decision: Decision) -> str:
-        """Say what was found and what follows from it."""
-        tuned, other = (one.metrics[self.metric].value for one in (self.pair.tuned, self.pair.other))
-        found = f"On {self.rows:,} test rows the tuned model {self._scores(tuned)} against {self._value(other)} for"
-        return f"{found} {self.pair.other.name}: {self._difference()} ({self._interval()}), {self._advice(decision)}."
-
-    def _advice(self, decision: Decision) -> str:
-        if decision == "ship":
-            return "so use it"
-        if decision == "do not ship":
-            return f"so keep {self.pair.other.name}"
-        shown = self._amount(self.gain.minimum_detectable)
-        return f"which is not proven: this many rows show a difference of {shown} or more, {self._needed()}"
-
-    def _needed(self) -> str:
-        needed = rows_needed(self.gain, self.rows)
-        if needed is None or needed <= self.rows:
-            return "and a few more would settle it"
-        unit = 10 ** max(0, len(str(needed)) - 2)
-        return f"and proving {self._amount(self.gain.difference)} takes about {math.ceil(needed / unit) * unit:,} rows"
-
-    def _scores(self, value: float) -> str:
-        if self.measure.per_row_binary:
-            return f"is right {self._value(value)} of the time"
-        return f"reaches {self._value(value)} in {self.metric}"
-
-    def _difference(self) -> str:
-        if abs(self.gain.difference) < NOTHING:
-            return "no difference"
-        return f"{self._amount(self.gain.difference)} {'better' if self.gain.difference > 0 else 'worse'}"
-
-    def _interval(self) -> str:
-        scale, digits = (100, 1) if self.measure.unit_interval else (1, 2)
-        style = f".{digits}f" if self.gain.low > 0 else f"+.{digits}f"
-        low, high = (format(scale * end, style).replace("-", "−") for end in (self.gain.low, self.gain.high))
-        p = "p < 0.001" if self.gain.p_value < 0.001 else f"p = {self.gain.p_value:.2g}"
-        return f"{100 * self.confidence:g}% interval {low} to {high}, {p}"
-
-    def _value(self, value: float) -> str:
-        return f"{value:.1%}" if self.measure.unit_interval else f"{value:.2f}"
-
-    def _amount(self, difference: float) -> str:
-        return f"{100 * abs(difference):.1f} points" if self.measure.unit_interval else f"{abs(difference):.2f}"
