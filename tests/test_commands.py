@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from kamerton.run import Run
 from stories import DONE, MISTAKE, QUICK, RUNS, UNMET, USAGE, wait_for, weights_of
 
 # ── exit statuses ─────────────────────────────────────────────────────────────────────────────
@@ -42,7 +43,7 @@ MISTAKES = {
     "a run that is not there": (("resume", "nowhere"), "nowhere"),
     "no run to predict with": (("predict", "nowhere", "text"), "nowhere"),
     "no run to report": (("report", "nowhere"), "nowhere"),
-    "one run to compare": (("compare", "head"), "two or more"),
+    "one run to compare": (("compare", "head"), "two runs or more"),
     "data that is not there": (("evaluate", "head", "nowhere.csv"), "nowhere.csv"),
     "data of another task": (("evaluate", "head", "answers.jsonl"), "text"),
     "an empty text": (("predict", "head", " "), "empty"),
@@ -181,19 +182,47 @@ def test_other_data_is_scored_by_the_same_metrics(place, tmp_path):
 def test_runs_on_the_same_rows_are_compared_in_pairs(place):
     for name in ("full", "head", "answers"):
         place.run(name)
-    ended = place.call("compare", "full", "head", "--json")
+    ended = place.call("compare", "full", "head", "--first", "--json")
     assert ended.status == DONE, ended.said
-    [comparison] = json.loads(ended.out)
+    [pair] = json.loads(ended.out)["pairs"]
     first, second = (
         next(c for c in place.run(name).result["contenders"] if c["kind"] == "tuned")["metrics"]
         for name in ("full", "head")
     )
     name = place.run("full").result["primary_metric"]
-    assert comparison["difference"] == pytest.approx(first[name]["value"] - second[name]["value"])
-    assert place.call("compare", "full", "head").status == DONE
+    assert pair["comparison"]["difference"] == pytest.approx(first[name]["value"] - second[name]["value"])
+    table = place.call("compare", "full", "head")
+    assert table.status == DONE
+    assert "so it is" in table.out
+    orders = (("full", "head"), ("head", "full"))
+    statuses = [place.call("compare", *order, "--require", "ship").status for order in orders]
+    assert UNMET in statuses
+    assert set(statuses) <= {DONE, UNMET}
     other = place.call("compare", "full", "answers")
     assert other.status == MISTAKE
     assert "Traceback" not in other.err
+
+
+def test_training_repeated_with_other_seeds_counts_in_the_verdict_and_is_not_done_twice(place):
+    settings = ("--model", "encoder", "--method", "head", "--epochs", "1", "--seed", "5", "--seeds", "3", *QUICK)
+    ended = place.call("tune", "reviews.csv", *settings, "--out", "seeded")
+    assert ended.status == DONE, ended.said
+    run = Run(place.folder / "seeded")
+    seeds = run.result["verdict"]["seeds"]
+    repeats = [place.folder / "seeded" / "seeds" / seed for seed in ("6", "7")]
+    assert [path.name for path in sorted((run.path / "seeds").iterdir())] == ["6", "7"]
+    assert len({weights_of(path) for path in (run.path, *repeats)}) == 3
+    tuned = next(c for c in run.result["contenders"] if c["kind"] == "tuned")["metrics"][run.result["primary_metric"]]
+    assert seeds["scores"][0] == pytest.approx(tuned["value"])
+    assert seeds["mean"] == pytest.approx(sum(seeds["scores"]) / 3)
+    assert "over 3 seeds" in run.result["verdict"]["reason"]
+    before = (run.path / "result.json").read_bytes(), weights_of(repeats[1])
+    (repeats[1] / "predictions.parquet").unlink()
+    (run.path / "result.json").unlink()
+    assert place.call("resume", "seeded").status == DONE
+    assert weights_of(repeats[1]) == before[1]
+    assert run.result["verdict"] == json.loads(before[0])["verdict"]
+    assert place.call("compare", "seeded", "seeded/seeds/6").status == DONE
 
 
 def test_what_the_model_gets_is_shown(place):

@@ -56,7 +56,8 @@ def test_the_result_has_the_keys_that_others_rely_on(run):
     assert result.keys() >= KEYS
     assert result["schema"] == 1
     assert result["verdict"].keys() == {
-        "decision", "against", "difference", "low", "high", "p_value", "minimum_detectable", "reason",
+        "decision", "against", "difference", "low", "high", "p_value", "minimum_detectable", "reason", "standing",
+        "margin", "comparisons",
     }  # fmt: skip
     assert result["verdict"]["decision"] in ("ship", "do not ship", "not proven")
     assert {"tuned", "base", "prompt", "classic", "trivial"} >= {item["kind"] for item in result["contenders"]}

@@ -4,19 +4,15 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import binomtest
 
 from kamerton.errors import RunError
-from kamerton.evaluate.compare import compare_runs
 from kamerton.evaluate.score import measure, score
 from kamerton.evaluate.verdict import decide, judge, stand
-from kamerton.recipe import Recipe
-from kamerton.records import Answers, Comparison, ContenderKind, Example, Place, Prediction, Split, Verdict
-from kamerton.run import Run
+from kamerton.records import Answers, Comparison, ContenderKind, Example, Place, Prediction, Verdict
 
 ONCE = {"confidence": 0.95, "resamples": 2000, "seed": 0}
 
@@ -326,46 +322,3 @@ def test_a_verdict_needs_a_tuned_model_and_another_contender() -> None:
         verdict_on(examples, [replace(alone[0], kind="base")], "accuracy")
     with pytest.raises(RunError, match="by perplexity"):
         verdict_on(examples, [*alone, contender("base model", "base", ["a"] * 9)], "perplexity")
-
-
-# ── two runs ──────────────────────────────────────────────────────────────────────────────────
-
-
-def finished_run(path: Path, examples: Sequence[Example], texts: Sequence[str]) -> Run:
-    run = Run.create(path, Recipe())
-    run.write_data(Split((), (), tuple(examples)), [], [])
-    predictions = tuple(Prediction(e.id, text) for e, text in zip(examples, texts, strict=True))
-    run.write_answers(examples, [Answers("tuned model", "tuned", predictions, 1.0)])
-    run.write_result({"primary_metric": "accuracy"})
-    return run
-
-
-def test_two_runs_are_paired_by_row_whatever_their_order(tmp_path: Path) -> None:
-    examples, texts = rows(["a"] * 100), right(90, 100)
-    first = finished_run(tmp_path / "one", examples, texts)
-    second = finished_run(tmp_path / "two", examples[::-1], right(70, 100)[::-1])
-    comparison = compare_runs(first, second, **ONCE)
-    assert comparison.difference == pytest.approx(0.2)
-    assert comparison.p_value == pytest.approx(binomtest(0, 20).pvalue)
-    same = compare_runs(first, first, metric="macro-f1", **ONCE)
-    assert (same.difference, same.p_value) == (0, 1)
-
-
-def test_runs_on_other_test_rows_are_refused_with_the_number_of_common_ones(tmp_path: Path) -> None:
-    first = finished_run(tmp_path / "one", rows(["a"] * 10), ["a"] * 10)
-    fewer = finished_run(tmp_path / "two", rows(["a"] * 8), ["a"] * 8)
-    relabelled = finished_run(tmp_path / "three", rows(["a"] * 9 + ["b"]), ["a"] * 10)
-    with pytest.raises(RunError, match="only 8 are common to 10 of the first and 8 of the second"):
-        compare_runs(first, fewer, **ONCE)
-    with pytest.raises(RunError, match="only 9 are common"):
-        compare_runs(first, relabelled, **ONCE)
-
-
-def test_runs_that_are_not_finished_or_not_measured_are_refused(tmp_path: Path) -> None:
-    first = finished_run(tmp_path / "one", rows(["a"] * 10), ["a"] * 10)
-    with pytest.raises(RunError, match="perplexity has no value"):
-        compare_runs(first, first, metric="perplexity", **ONCE)
-    second = finished_run(tmp_path / "two", rows(["a"] * 10), ["a"] * 10)
-    (second.path / "result.json").unlink()
-    with pytest.raises(RunError, match="is not finished"):
-        compare_runs(first, second, **ONCE)

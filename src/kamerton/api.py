@@ -31,7 +31,7 @@ class TunedRun:
     @property
     def verdict(self) -> Any:
         """The judgement: a `kamerton.records.Verdict`."""
-        return plugins.load("kamerton.records:Verdict")(**self.result["verdict"])
+        return plugins.load("kamerton.report.outcome:read_outcome")(self._run).verdict
 
     @cached_property
     def _predictor(self) -> Any:

@@ -4,7 +4,7 @@ Each file is written whole or not at all, so that what is there can be trusted a
 layout is the table of contents of a run:
 
     recipe.yaml  environment.json  data/  events.jsonl  checkpoints/  model/
-    predictions.parquet  result.json  report.html
+    predictions.parquet  result.json  report.html  seeds/
 """
 
 from __future__ import annotations
@@ -179,6 +179,24 @@ class Run:
     def model(self) -> Path:
         """The folder of the tuned model, in transformers' or PEFT's format."""
         return self.path / "model"
+
+    # ── seeds ─────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def repeats(self) -> list[Run]:
+        """The runs in `seeds/` that repeat the training with the recipe's other seeds, made where they are missing."""
+        recipe = self.recipe
+        return [self._repeat(recipe, recipe.seed + i) for i in range(1, recipe.seeds)]
+
+    def _repeat(self, recipe: Recipe, seed: int) -> Run:
+        """Make a run of its own with another seed and the same frozen split."""
+        folder = self.path / "seeds" / str(seed)
+        if (folder / "recipe.yaml").exists() and Run(folder).has_split:
+            return Run(folder)
+        again = Run.create(folder, recipe.model_copy(update={"seed": seed, "seeds": 1}))
+        again.write_environment({**self.environment, "seed": seed, "seconds": {}})
+        again.write_data(self.read_split(), self.read_findings(), self.read_ledger())
+        return again
 
     # ── outcome ───────────────────────────────────────────────────────────────────────────────
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 
 from kamerton import plugins
@@ -16,6 +16,7 @@ from kamerton.deliver.saved import save_model
 from kamerton.engines import engine_of, saved_engine, untuned_engine
 from kamerton.evaluate.artefact import prove_artefact
 from kamerton.evaluate.baselines import baselines
+from kamerton.evaluate.compare import tuned_answers
 from kamerton.evaluate.contend import answer
 from kamerton.evaluate.diagnosis import diagnose, diagnose_answers
 from kamerton.evaluate.outcome import result_of
@@ -48,8 +49,8 @@ def story(run: Run) -> Iterator[Told]:
             yield from freeze(run, clock)
         setup = open_setup(run)
         yield from contend(run, setup, clock)
-        engine = saved_engine(run, setup) if run.model.exists() else (yield from tune_model(run, setup, clock))
-        yield from prove(run, setup, engine, clock)
+        yield from prove(run, setup, (yield from tuned_engine(run, setup, clock)), clock)
+        yield from repeat(run, setup, clock)
         yield from conclude(run, setup, clock)
 
 
@@ -73,6 +74,11 @@ def contend(run: Run, setup: Setup, clock: Clock) -> Iterator[Told]:
         kind: ContenderKind = "prompt" if examples else "base"
         _record(run, split, (yield from answer(name, kind, predict, split.test, setup.at_once)))
         yield clock.stage("untuned", name)
+
+
+def tuned_engine(run: Run, setup: Setup, clock: Clock) -> Generator[Told, None, TorchEngine]:
+    """Load the tuned model, or make it."""
+    return saved_engine(run, setup) if run.model.exists() else (yield from tune_model(run, setup, clock))
 
 
 def tune_model(run: Run, setup: Setup, clock: Clock) -> Generator[Told, None, TorchEngine]:
@@ -120,16 +126,39 @@ def prove(run: Run, setup: Setup, engine: TorchEngine, clock: Clock) -> Iterator
     yield clock.stage("artefact", proof.message)
 
 
+def repeat(run: Run, setup: Setup, clock: Clock) -> Iterator[Told]:
+    """Train again with each other seed of the recipe, on the same split, and let each model answer the test rows."""
+    for again in run.repeats:
+        if again.read_answers():
+            continue
+        other, test = replace(setup, recipe=again.recipe), setup.split.test
+        engine = yield from tuned_engine(again, other, Clock(again))
+        predict = partial(other.form.predict, engine)
+        tuned = yield from answer(f"seed {other.recipe.seed}", "tuned", predict, test, setup.at_once)
+        again.write_answers(test, [replace(tuned, name="tuned model")])
+        yield clock.stage("seeds", f"trained again with seed {other.recipe.seed}: {again.path}")
+
+
 def conclude(run: Run, setup: Setup, clock: Clock) -> Iterator[Told]:
     """Score all contenders, judge, diagnose, and write result and report."""
     answers, test, names = run.read_answers(), setup.split.test, metric_names(setup)
     confidence, resamples = setup.recipe.evaluate.confidence, setup.recipe.evaluate.resamples
     seed = setup.recipe.seed
     contenders = score(test, answers, names, confidence=confidence, resamples=resamples, seed=seed)
-    verdict = judge(test, answers, contenders, names[0], confidence=confidence, resamples=resamples, seed=seed)
+    verdict = judge(
+        test,
+        answers,
+        contenders,
+        names[0],
+        repeats=[tuned_answers(again) for again in run.repeats],
+        margin=setup.recipe.evaluate.margin,
+        confidence=confidence,
+        resamples=resamples,
+        seed=seed,
+    )
     diagnoses = diagnose(run.events())
     if setup.task.stratified:
-        diagnoses += diagnose_answers(test, next(item for item in answers if item.kind == "tuned"))
+        diagnoses += diagnose_answers(test, tuned_answers(run))
     yield clock.stage("verdict", verdict.reason)
     run.write_result(result_of(run, names, contenders, verdict, diagnoses))
     yield clock.stage("report", str(write_report(run)))

@@ -10,11 +10,10 @@ from kamerton.data.read import read_table
 from kamerton.data.recognise import value_at
 from kamerton.engines import saved_engine
 from kamerton.errors import DataError, Fault, RunError
-from kamerton.evaluate.compare import compare_runs
 from kamerton.evaluate.score import score
 from kamerton.forms.values import filled
 from kamerton.prepare import Setup, metric_names, open_setup
-from kamerton.records import Answers, Comparison, Contender, Example, Place, Prediction
+from kamerton.records import Answers, Contender, Example, Place, Prediction
 from kamerton.run import Run
 
 AT_ONCE = 512
@@ -43,25 +42,6 @@ def score_on(run: Run, path: Path) -> Contender:
         seed=setup.recipe.seed,
     )
     return contender
-
-
-def compare_all(runs: Sequence[Run]) -> list[Comparison]:
-    """Compare the first run with each of the others, on the same test rows.
-
-    Raises:
-        RunError: the runs have other test rows, or are not finished.
-    """
-    first, settings = runs[0], runs[0].recipe
-    return [
-        compare_runs(
-            first,
-            other,
-            confidence=settings.evaluate.confidence,
-            resamples=settings.evaluate.resamples,
-            seed=settings.seed,
-        )
-        for other in runs[1:]
-    ]
 
 
 class Predictor:

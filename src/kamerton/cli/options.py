@@ -15,6 +15,14 @@ from kamerton.errors import KamertonError
 
 OK, MISTAKE, USAGE, UNMET, INTERRUPTED = 0, 1, 2, 3, 130
 
+
+def demand(word: str | None) -> str | None:
+    """Let pass what can be demanded of a verdict."""
+    if word not in (None, "ship", "not-worse"):
+        raise typer.BadParameter(f"'{word}' is neither ship nor not-worse")
+    return word
+
+
 Data = Annotated[Path, typer.Argument(help="A data file: CSV, TSV, JSON, JSONL or Parquet.", show_default=False)]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.", show_default=False)]
 Task = Annotated[str | None, typer.Option(help="The kind of job, if the columns do not tell.")]
@@ -26,6 +34,14 @@ TooLong = Annotated[
     str | None, typer.Option(metavar="cut|drop|window|refuse", help="What happens to rows longer than the model takes.")
 ]
 Assignments = Annotated[list[str] | None, typer.Option("--set", metavar="GROUP.FIELD=VALUE", help="Any other setting.")]
+Require = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ship|not-worse",
+        help="Exit with 3 unless it is proven better, or not worse by more than evaluate.margin.",
+        callback=demand,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 

@@ -1,70 +1,203 @@
-"""Two runs, compared on the test rows that both answered."""
+"""Runs compared in pairs, on the test rows that all of them answered."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from kamerton.contracts import Metric
 from kamerton.errors import Fault, RunError
-from kamerton.evaluate.score import measure
+from kamerton.evaluate.score import score
+from kamerton.evaluate.verdict import signed, stand
 from kamerton.plugins import choose
-from kamerton.records import Comparison, Example, Prediction
+from kamerton.records import Answers, Comparison, Example, Measure, Prediction, Standing
 from kamerton.run import Run
-from kamerton.statistics.comparison import compare
+from kamerton.statistics.comparison import Pairing, holm, pair
+from kamerton.statistics.resampling import NOTHING
+
+Pairs = Literal["all", "first"]
+"""Which runs are compared: each with each, or the first one with each other."""
+
+
+@dataclass(frozen=True)
+class RunScore:
+    """One run's score on the common rows."""
+
+    run: str
+    measure: Measure
+
+
+@dataclass(frozen=True)
+class RunPair:
+    """Two runs compared: positive means that the first is better."""
+
+    first: str
+    second: str
+    comparison: Comparison
+    adjusted_p: float
+    """By Holm over all pairs that are compared."""
+    standing: Standing
+    """What the interval says beside the margin."""
+    rows_needed: int | None
+    """Rows that would show the difference asked for, or else the one observed; None if there is none."""
+
+
+@dataclass(frozen=True)
+class ComparedRuns:
+    """Runs on the same rows."""
+
+    metric: str
+    higher_is_better: bool
+    rows: int
+    margin: float
+    confidence: float
+    scores: tuple[RunScore, ...]
+    """The best first."""
+    pairs: tuple[RunPair, ...]
 
 
 def compare_runs(
-    first: Run, second: Run, *, metric: str | None = None, confidence: float, resamples: int, seed: int
-) -> Comparison:
-    """Compare the tuned models of two runs on the same test rows: first minus second, in the metric's own unit.
+    runs: Sequence[Run],
+    *,
+    metric: str | None = None,
+    pairs: Pairs = "all",
+    detect: float | None = None,
+    margin: float = 0.02,
+    confidence: float,
+    resamples: int,
+    seed: int,
+) -> ComparedRuns:
+    """Compare the tuned models of runs on the same test rows.
 
     Args:
-        first: a finished run.
-        second: another finished run on the same test rows; the order of the rows does not matter.
-        metric: what to compare by; the first run's primary metric if not given.
+        runs: two or more with the same test rows, in any order.
+        metric: what to compare by; the one that decides in the first run if not given.
+        pairs: which of them to compare.
+        detect: a difference, not 0, for which to say how many rows would show it.
+        margin: how much worse still counts as not worse: in the unit of a metric from 0 to 1, else as a share of
+            the score of the second of the pair.
         confidence: such as 0.95.
         resamples: of bootstrap and randomisation, for a metric that needs them.
         seed: of both.
 
     Raises:
-        RunError: a run is not finished, the test rows are not the same, or the metric has no value for one of them.
+        RunError: there are not two runs, the test rows are not the same, one has no answers, or the metric has no
+            value for one.
 
     """
-    name = metric or str(first.result["primary_metric"])
-    chosen: Metric = choose("metrics", name)()
-    examples = _same_rows(first, second)
-    answers = [_tuned_predictions(run, examples) for run in (first, second)]
-    if any(name not in measure(examples, predictions, [name]) for predictions in answers):
-        raise RunError(Fault(f"{name} has no value for one of the two runs", remedy="compare by another metric"))
-    return compare(
-        chosen,
-        [example.gold for example in examples],
-        *answers,
-        confidence=confidence,
-        resamples=resamples,
-        seed=seed,
-    )
+    word = metric or runs[0].recipe.evaluate.metric or ""
+    measure: Metric = choose("metrics", word)()
+    examples = same_rows(runs)
+    answers = [replace(in_order(tuned_answers(run), examples), name=str(run.path)) for run in runs]
+    scored = score(examples, answers, [word], confidence=confidence, resamples=resamples, seed=seed)
+    if missing := [one.name for one in scored if word not in one.metrics]:
+        raise RunError(Fault(f"{word} has no value for {', '.join(missing)}", remedy="compare by another metric"))
+    scores = [RunScore(one.name, one.metrics[word]) for one in scored]
+    ranked = sorted(scores, key=lambda one: one.measure.value, reverse=measure.higher_is_better)
+    order = [one.run for one in ranked] if pairs == "all" else [one.run for one in scores]
+    by_run = {one.name: one.predictions for one in answers}
+    found: list[_Found] = []
+    for i, first in enumerate(order[: -1 if pairs == "all" else 1]):
+        rest = order[i + 1 :]
+        found += _with_each(measure, examples, first, rest, by_run, resamples=resamples, seed=seed)
+    unit = {one.run: 1.0 if measure.unit_interval else abs(one.measure.value) for one in scores}
+    adjusted = holm([one.pairing.p_value for one in found])
+    judged = [
+        one.judged(measure, p, margin * unit[one.second], detect, confidence)
+        for one, p in zip(found, adjusted, strict=True)
+    ]
+    return ComparedRuns(word, measure.higher_is_better, len(examples), margin, confidence, tuple(ranked), tuple(judged))
 
 
-def _tuned_predictions(run: Run, examples: Sequence[Example]) -> list[Prediction]:
-    """Read the tuned model's predictions in the order of the examples."""
-    if not run.finished:
-        raise RunError(Fault(f"'{run.path}' is not finished", remedy=f"`kamerton resume {run.path}` goes on with it"))
-    tuned = [answers for answers in run.read_answers() if answers.kind == "tuned"]
-    if not tuned:
-        raise RunError(Fault(f"'{run.path}' has no answers of a tuned model", remedy=f"`kamerton evaluate {run.path}`"))
-    by_id = {prediction.id: prediction for prediction in tuned[0].predictions}
-    return [by_id[example.id] for example in examples]
+def tuned_answers(run: Run) -> Answers:
+    """Read the tuned model's answers.
+
+    Raises:
+        RunError: there are none yet.
+
+    """
+    for answers in run.read_answers():
+        if answers.kind == "tuned":
+            return answers
+    remedy = f"`kamerton resume {run.path}` goes on with it"
+    raise RunError(Fault(f"'{run.path}' has no answers of a tuned model", remedy=remedy))
 
 
-def _same_rows(first: Run, second: Run) -> tuple[Example, ...]:
-    """Return the test rows of both runs; the same source row with the same gold answer is the same row."""
-    here, there = first.read_split().test, second.read_split().test
-    ours, theirs = ({example.id: example.gold for example in part} for part in (here, there))
-    if ours == theirs:
-        return here
-    common = sum(theirs.get(id) == gold for id, gold in ours.items())
-    sizes = f"{len(ours):,} of the first and {len(theirs):,} of the second"
-    rule = f"two runs are compared on the same test rows, but only {common:,} are common to {sizes}"
-    remedy = "tune both on the same file with the same --seed, --max-rows and split.test"
-    raise RunError(Fault(rule, f"{first.path}, {second.path}", remedy))
+def in_order(answers: Answers, examples: Sequence[Example]) -> Answers:
+    """Put answers into the order of the examples."""
+    by_id = {prediction.id: prediction for prediction in answers.predictions}
+    return replace(answers, predictions=tuple(by_id[example.id] for example in examples))
+
+
+def same_rows(runs: Sequence[Run]) -> tuple[Example, ...]:
+    """Return the test rows of runs that share them: the same source row with the same text and right answer.
+
+    Raises:
+        RunError: there are not two runs, one is named twice, or their test rows differ.
+
+    """
+    if len({run.path.resolve() for run in runs}) < max(2, len(runs)):
+        raise RunError(Fault("comparing takes two runs or more, each named once", remedy="name another run"))
+    first, *others = runs
+    rows = first.read_split().test
+    ours = {example.id: _content(example) for example in rows}
+    faults = []
+    for other in others:
+        theirs = {example.id: _content(example) for example in other.read_split().test}
+        if ours != theirs:
+            common = sum(theirs.get(id) == content for id, content in ours.items())
+            sizes = f"{len(ours):,} of the first and {len(theirs):,} of the second"
+            rule = f"two runs are compared on the same test rows, but only {common:,} are common to {sizes}"
+            remedy = "tune both on the same file with the same --seed, --max-rows and split.test"
+            faults.append(Fault(rule, f"{first.path}, {other.path}", remedy))
+    if faults:
+        raise RunError(faults)
+    return rows
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What must be the same in two runs for a row to be the same."""
+
+    text: str
+    gold: str
+
+
+def _content(example: Example) -> _Content:
+    return _Content(example.key, example.gold)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Two runs and their pairing, not yet beside others."""
+
+    first: str
+    second: str
+    pairing: Pairing
+
+    def judged(
+        self, measure: Metric, adjusted_p: float, margin: float, detect: float | None, confidence: float
+    ) -> RunPair:
+        """Say what the pairing shows, once it is known how many pairs there are."""
+        comparison = signed(self.pairing.at(confidence), measure)
+        planned = detect or comparison.difference
+        needed = self.pairing.rows_for(planned) if abs(planned) > NOTHING else None
+        return RunPair(self.first, self.second, comparison, adjusted_p, stand(comparison, margin), needed)
+
+
+def _with_each(
+    measure: Metric,
+    examples: Sequence[Example],
+    first: str,
+    rest: Sequence[str],
+    by_run: Mapping[str, Sequence[Prediction]],
+    *,
+    resamples: int,
+    seed: int,
+) -> list[_Found]:
+    """Pair one run with each of others."""
+    golds, groups = [example.gold for example in examples], [example.group for example in examples]
+    others = [by_run[run] for run in rest]
+    pairings = pair(measure, golds, by_run[first], others, groups=groups, resamples=resamples, seed=seed)
+    return [_Found(first, run, pairing) for run, pairing in zip(rest, pairings, strict=True)]

@@ -39,7 +39,7 @@ def result_of(
         "metrics": list(metrics),
         "lower_is_better": [name for name in metrics if not plugins.choose("metrics", name).higher_is_better],
         "contenders": [_contender(contender) for contender in contenders],
-        "verdict": asdict(verdict),
+        "verdict": {name: value for name, value in asdict(verdict).items() if value is not None},
         "forgetting": {"measured": [], "decision": "not measured", "reason": "this version has no probe for it yet"},
         "diagnosis": [asdict(diagnosis) for diagnosis in diagnoses],
         "artefact": environment["artefact"],

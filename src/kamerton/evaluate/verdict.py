@@ -9,7 +9,8 @@ lower but less alike, may be the better one in truth. So, with differences signe
 - the lower end is the lowest of all the lower ends, and p the largest of all the p-values;
 - the upper end is the lowest of the upper ends, each moved out as Bonferroni asks for that many contenders: that the
   tuned model is worse than the best is a claim about some contender, chosen among several;
-- the difference itself is that to the highest scorer, which luck flatters: it errs against the tuned model.
+- the difference itself is that to the highest scorer, which luck flatters: it errs against the tuned model, and
+  where it is not above 0, the p-value is that of this one difference.
 
 The decision:
 - ship: the whole interval is above 0, p is below 1 - confidence, and where training was repeated with other seeds,
@@ -77,7 +78,7 @@ def judge(
     golds, groups = [example.gold for example in examples], [example.group for example in examples]
     first, others = predictions[field.tuned.name], [predictions[other.name] for other in field.others]
     pairings = pair(measure, golds, first, others, groups=groups, resamples=resamples, seed=seed)
-    comparisons = [_signed(pairing.at(confidence), measure) for pairing in pairings]
+    comparisons = [signed(pairing.at(confidence), measure) for pairing in pairings]
     gain = _over_the_best(comparisons, pairings, measure, confidence)
     trained = [first, *(one.predictions for one in repeats)]
     seeds = _seeds(measure, golds, groups, trained, others, confidence) if repeats else None
@@ -121,6 +122,12 @@ def stand(gain: Comparison, margin: float) -> Standing:
     return "worse" if gain.high < 0 else "unclear"
 
 
+def meets(verdict: Verdict, demand: str | None) -> bool:
+    """Say whether a verdict is what was demanded: `ship`, `not-worse`, or nothing."""
+    not_worse = verdict.standing in ("better", "equivalent", "not worse")
+    return demand is None or verdict.decision == demand or (demand == "not-worse" and not_worse)
+
+
 @dataclass(frozen=True)
 class _Field:
     """The tuned contender, and the others that have a value in the deciding metric, the best first."""
@@ -144,12 +151,12 @@ def _over_the_best(
     comparisons: Sequence[Comparison], pairings: Sequence[Pairing], measure: Metric, confidence: float
 ) -> Comparison:
     """Compare with the best of several, the highest scorer first: see the top of this file."""
-    outer = 1 - (1 - confidence) / len(pairings)
+    outer, best = 1 - (1 - confidence) / len(pairings), comparisons[0]
     return Comparison(
-        difference=comparisons[0].difference,
+        difference=best.difference,
         low=min(one.low for one in comparisons),
-        high=min(_signed(pairing.at(outer), measure).high for pairing in pairings),
-        p_value=max(one.p_value for one in comparisons),
+        high=min(signed(pairing.at(outer), measure).high for pairing in pairings),
+        p_value=max(one.p_value for one in comparisons) if best.difference > 0 else best.p_value,
         minimum_detectable=min(comparisons, key=lambda one: one.low).minimum_detectable,
     )
 
@@ -185,7 +192,7 @@ def _claims(others: Sequence[Contender], comparisons: Sequence[Comparison]) -> t
     return tuple(Against(other.name, one, p) for other, one, p in zip(others, comparisons, adjusted, strict=True))
 
 
-def _signed(comparison: Comparison, measure: Metric) -> Comparison:
+def signed(comparison: Comparison, measure: Metric) -> Comparison:
     """Make positive mean better."""
     if measure.higher_is_better:
         return comparison

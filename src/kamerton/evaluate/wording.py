@@ -73,7 +73,8 @@ def _difference(found: Found) -> str:
 
 def _interval(found: Found) -> str:
     p = "p < 0.001" if found.gain.p_value < 0.001 else f"p = {found.gain.p_value:.2g}"
-    least = f"; least sure against {found.hardest.name}" if found.hardest.name != found.rival.name else ""
+    unsure = found.gain.difference > 0 and found.hardest.name != found.rival.name
+    least = f"; least sure against {found.hardest.name}" if unsure else ""
     return f"{100 * found.confidence:g}% interval {_ends(found, found.gain.low, found.gain.high)}, {p}{least}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy import stats
@@ -12,7 +13,7 @@ from scipy import stats
 from kamerton.contracts import Metric
 from kamerton.records import Comparison, Measure, Prediction
 from kamerton.statistics.intervals import interval_of, within
-from kamerton.statistics.power import FEWEST, detectable_score, detectable_share
+from kamerton.statistics.power import FEWEST, detectable_score, detectable_share, rows_for_score, rows_for_share
 from kamerton.statistics.resampling import (
     NOTHING,
     Block,
@@ -33,6 +34,8 @@ class Pairing:
     minimum_detectable: float
     interval: Callable[[float], Measure]
     """The difference with its interval at any confidence."""
+    rows_for: Callable[[float], int]
+    """How many rows like these would show a difference, not 0, with 80% power at the 5% level."""
 
     def at(self, confidence: float) -> Comparison:
         """Give the comparison with the interval at one confidence."""
@@ -140,10 +143,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def _paired_shares(first: np.ndarray, second: np.ndarray) -> Pairing:
     rows, first_only, second_only = len(first), int((first & ~second).sum()), int((second & ~first).sum())
+    disagreement = (first_only + second_only) / rows
     return Pairing(
         mcnemar_p(first_only, second_only),
-        detectable_share((first_only + second_only) / rows, rows),
+        detectable_share(disagreement, rows),
         lambda confidence: paired_share_interval(first_only, second_only, rows, confidence),
+        lambda planned: rows_for_share(planned, disagreement),
     )
 
 
@@ -152,18 +157,20 @@ def _paired_scores(metric: Metric, first: Block, second: Block, replicates: np.n
     difference = float(metric.value(first.statistics.sum(axis=0)) - metric.value(second.statistics.sum(axis=0)))
     without = left_out(first) - left_out(second)
     error = standard_error(without, difference)
-    detectable = detectable_score(error, rows)
-    if not metric.unit_interval:
-        return Pairing(p_value, detectable, lambda sure: interval_of(difference, replicates, without, sure))
-    if error < NOTHING:  # all rows differ alike: no bootstrap sees another
-        return Pairing(p_value, detectable_share(0.0, rows), lambda sure: _unseen(difference, rows, sure))
+    detectable, interval = detectable_score(error, rows), partial(interval_of, difference, replicates, without)
+    if metric.unit_interval and error < NOTHING:  # all rows differ alike: no bootstrap sees another
+        detectable, interval = detectable_share(0.0, rows), partial(_unseen, difference, rows)
+    elif metric.unit_interval:
+        detectable = min(1.0, detectable if rows >= FEWEST else 1.0)
+    bound = 1.0 if metric.unit_interval else math.inf
     return Pairing(
         p_value,
-        min(1.0, detectable if rows >= FEWEST else 1.0),
-        lambda sure: within(interval_of(difference, replicates, without, sure), -1.0, 1.0),
+        detectable,
+        lambda confidence: within(interval(confidence), -bound, bound),
+        lambda planned: rows_for_score(planned, detectable, rows),
     )
 
 
 def _unseen(difference: float, rows: int, confidence: float) -> Measure:
     unseen = paired_share_interval(0, 0, rows, confidence)
-    return within(Measure(difference, difference + unseen.low, difference + unseen.high), -1.0, 1.0)
+    return Measure(difference, difference + unseen.low, difference + unseen.high)

@@ -62,22 +62,22 @@ def rows_for_share(difference: float, disagreement: float) -> int:
     return math.ceil(((Z_ALPHA * math.sqrt(disagreement) + Z_POWER * math.sqrt(disagreement - d**2)) / d) ** 2)
 
 
-def rows_for(difference: float, comparison: Comparison, rows: int) -> int:
+def rows_for_score(difference: float, detectable: float, rows: int) -> int:
     """Say how many rows like these would show a difference with 80% power at the 5% level.
 
     What can be shown shrinks with the square root of the rows.
 
     Args:
         difference: not 0, in the metric's unit.
-        comparison: what these rows showed.
+        detectable: the smallest difference that these rows could show.
         rows: how many there are.
 
     """
-    return math.ceil(rows * (comparison.minimum_detectable / difference) ** 2)
+    return math.ceil(rows * (detectable / difference) ** 2)
 
 
 def rows_needed(comparison: Comparison, rows: int) -> int | None:
     """Estimate how many rows would show the observed difference with 80% power; None if there is none."""
     if abs(comparison.difference) < NOTHING:
         return None
-    return max(rows, rows_for(comparison.difference, comparison, rows))
+    return max(rows, rows_for_score(comparison.difference, comparison.minimum_detectable, rows))

@@ -24,10 +24,10 @@ def repeated_difference(
 ) -> Measure:
     """Give the mean difference between repeated trainings and another contender, over both kinds of luck.
 
-    The variance is that of the test rows for these very trainings (jackknife of the mean difference, and never less
-    than one row in doubt gives) plus that of the trainings on these very rows (their SD over √seeds). What varies
-    with both counts in both, which errs on the safe side. Student's t has the degrees of freedom of Satterthwaite
-    (1946): with three seeds, two where the seed is all that matters.
+    The margin of the test rows for these very trainings (jackknife of the mean difference, and never less than one
+    row in doubt gives) and the margin of the trainings on these very rows (their SD over √seeds), each by its own
+    Student's t, are added in squares, as Zou and Donner (2008) combine intervals: with three seeds the second has but
+    two degrees of freedom. What varies with both rows and seeds counts in both, which errs on the safe side.
 
     Args:
         metric: in which all must have a value.
@@ -46,11 +46,10 @@ def repeated_difference(
     without = np.mean([left_out(block) - left_out(rival) for block in trained], axis=0)
     difference, units = float(differences.mean()), len(without)
     least = math.sqrt(2) / (units + 2) if metric.unit_interval else 0.0  # as in Bonett and Price, one row each way
-    of_rows = max(least, standard_error(without, difference)) ** 2
-    of_seeds = float(differences.var(ddof=1)) / runs
-    total = of_rows + of_seeds
-    freedom = total**2 / (of_rows**2 / max(1, units - 1) + of_seeds**2 / (runs - 1)) if total else 1.0
-    half = math.sqrt(total) * float(stats.t.isf((1 - confidence) / 2, freedom))
+    tail = (1 - confidence) / 2
+    of_rows = max(least, standard_error(without, difference)) * float(stats.t.isf(tail, max(1, units - 1)))
+    of_seeds = float(differences.std(ddof=1)) / math.sqrt(runs) * float(stats.t.isf(tail, runs - 1))
+    half = math.hypot(of_rows, of_seeds)
     return Measure(difference, difference - half, difference + half)
 
 

@@ -7,14 +7,26 @@ from typing import Annotated
 
 import typer
 
-from kamerton.cli.options import AsJson, call
+from kamerton.cli.options import OK, UNMET, AsJson, Require, call
 
-EPILOG = "Example:  kamerton compare runs/lora runs/full"
+EPILOG = (
+    "Examples:  kamerton compare runs/lora runs/full   |   kamerton compare runs/new runs/old --require not-worse"
+    "   |   kamerton compare runs/a runs/b --detect 0.02"
+)
 
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN…", help="Runs on the same test rows.")],
+    metric: Annotated[str | None, typer.Option(help="What to compare by; the first run's if not given.")] = None,
+    first: Annotated[bool, typer.Option("--first", help="Compare only the first run with each other.")] = False,
+    detect: Annotated[
+        float | None, typer.Option(help="Say how many rows a difference of this size would need.")
+    ] = None,
+    require: Require = None,
     json: AsJson = False,
 ) -> None:
-    """Compare runs on the same test rows, in pairs, with intervals."""
-    call("compare", runs, json)
+    """Compare runs on the same test rows, in pairs; a demand is on the first run against each other."""
+    if detect == 0:
+        raise typer.BadParameter("no number of rows shows a difference of 0", param_hint="--detect")
+    met = call("compare", runs, metric, "first" if first or require else "all", detect, require, json)
+    raise typer.Exit(OK if met else UNMET)

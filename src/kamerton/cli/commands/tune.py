@@ -16,6 +16,7 @@ from kamerton.cli.options import (
     MaxRows,
     Method,
     Model,
+    Require,
     Task,
     TooLong,
     call,
@@ -36,12 +37,15 @@ def tune(
     method: Method = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; a new one under runs/ if not given.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Train so many times on the same split: the spread counts in the verdict.")
+    ] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the training rows.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak of the schedule.")] = None,
     max_rows: MaxRows = None,
     columns: Columns = None,
     too_long: TooLong = None,
-    require: Annotated[str | None, typer.Option(metavar="ship|not-worse", help="Exit with 3 if unmet.")] = None,
+    require: Require = None,
     assignments: Assignments = None,
     json: AsJson = False,
 ) -> None:
@@ -51,13 +55,12 @@ def tune(
         "model.name": model,
         "method.name": method,
         "seed": seed,
+        "seeds": seeds,
         "train.epochs": epochs,
         "train.learning_rate": learning_rate,
         "data.max_rows": max_rows,
         "data.too_long": too_long,
         "data.columns": parse_columns(columns),
     }
-    if require not in (None, "ship", "not-worse"):
-        raise typer.BadParameter(f"'{require}' is neither ship nor not-worse", param_hint="--require")
     met = call("tune", data, out, given(flags), assignments or [], require, json)
     raise typer.Exit(OK if met else UNMET)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from kamerton.begin import new_run
 from kamerton.cli.telling import tell
+from kamerton.evaluate.verdict import meets
 from kamerton.recipe import parse_assignment
-from kamerton.run import Run
+from kamerton.report.outcome import read_outcome
 from kamerton.tune import story
 
 
@@ -24,10 +25,4 @@ def run(
     settings = {**flags, **dict(parse_assignment(text) for text in assignments)}
     begun = new_run(data, out, settings)
     tell(begun, story(begun), json)
-    return _met(begun, require)
-
-
-def _met(run: Run, require: str | None) -> bool:
-    """Say whether the verdict is what was demanded."""
-    decision = run.result["verdict"]["decision"]
-    return require is None or decision == require or (require == "not-worse" and decision != "do not ship")
+    return meets(read_outcome(begun).verdict, require)
