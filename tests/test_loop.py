@@ -24,6 +24,7 @@ from kamerton.recipe import TrainSettings
 from kamerton.records import Encoded, Event, Saved, Started, Stepped, Stopped, Validated
 from kamerton.train import loop as loop_module
 from kamerton.train.checkpoint import folder_of, latest_checkpoint
+from kamerton.train.dynamics import Dynamics
 from kamerton.train.loop import Job, Validation, train
 from tiny_engines import HEAD, TEXT, facts_of
 from tiny_models import SENTENCES
@@ -91,6 +92,7 @@ def make_job(tmp_path, encoder_folder, decoder_folder) -> Callable[..., Job]:
             seed=3,
             checkpoints=tmp_path / folder,
             identity=IDENTITY,
+            dynamics=Dynamics.of(len(training)),
         )
 
     return make
@@ -116,9 +118,10 @@ def differing(first: dict[str, Tensor], second: dict[str, Tensor]) -> list[str]:
 
 
 def checkpointed(job: Job) -> dict[str, Tensor]:
-    """Read all of the latest checkpoint: weights, optimizer and random state."""
+    """Read all of the latest checkpoint: weights, optimizer, random state and what was seen of each row."""
     latest = latest_checkpoint(job.checkpoints, IDENTITY)
-    return {f"{group} {k}": v for group in ("weights", "optimizer", "random") for k, v in latest.tensors(group).items()}
+    groups = ("weights", "optimizer", "random", "dynamics")
+    return {f"{group} {k}": v for group in groups for k, v in latest.tensors(group).items()}
 
 
 def grad_norm(model: nn.Module) -> float:
@@ -263,6 +266,28 @@ def test_a_model_without_trainable_weights_is_refused(make_job):
         parameter.requires_grad_(False)
     with pytest.raises(TrainingError, match="no weight to train"):
         list(train(job))
+
+
+@pytest.mark.parametrize("word", ["full", "lora on text"])
+def test_what_is_seen_of_a_row_is_its_likelihood(make_job, word):
+    job = make_job(word, learning_rate=1e-12)
+    list(train(job))
+    rows = job.dynamics.of_rows(range(len(job.rows)))
+    assert [row.id for row in rows] == list(range(len(job.rows)))
+    for row, item in zip(rows, job.rows, strict=True):
+        probability = likelihood(job.model, item)
+        assert row.visits == job.settings.epochs
+        assert row.confidence == pytest.approx(probability, abs=1e-5)
+        assert row.variability == pytest.approx(0, abs=1e-3)
+        assert row.correctness == float(probability > 0.5)
+
+
+@torch.no_grad()
+def likelihood(model: nn.Module, item: Encoded) -> float:
+    """Ask the bare model for the probability of a row's targets, as the geometric mean."""
+    logits = model(input_ids=torch.tensor([item.tokens])).logits
+    scores = logits[0, list(item.reads)] if logits.dim() == 3 else logits
+    return math.exp(-torch.nn.functional.cross_entropy(scores.float(), torch.tensor(item.targets)).item())
 
 
 # ── stopping and going on ─────────────────────────────────────────────────────────────────────

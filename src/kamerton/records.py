@@ -255,6 +255,20 @@ class Stopped:
     """Relative change of the trainable weights: norm of (now - start) over norm of start."""
 
 
+@dataclass(frozen=True)
+class RowDynamics:
+    """What training saw of one row over the epochs (Swayamdipta et al., Dataset Cartography, EMNLP 2020)."""
+
+    id: int
+    visits: int
+    confidence: float
+    """Mean probability of the right answer (geometric over its tokens), as the row was met in training."""
+    variability: float
+    """Standard deviation of that probability."""
+    correctness: float
+    """Share of the visits at which the right answer was more probable than all others together."""
+
+
 Event = Started | Stepped | Validated | Saved | Stopped
 
 # ── the story as it is told ────────────────────────────────────────────────────────────────────

@@ -23,10 +23,22 @@ import pyarrow.parquet as pq
 from kamerton.errors import Fault, RunError
 from kamerton.files import read_json, replacing, write_json, write_text
 from kamerton.recipe import Recipe, resolve, to_yaml
-from kamerton.records import Answers, Event, Example, Finding, LedgerEntry, Place, Prediction, Split, Started
+from kamerton.records import (
+    Answers,
+    Event,
+    Example,
+    Finding,
+    LedgerEntry,
+    Place,
+    Prediction,
+    RowDynamics,
+    Split,
+    Started,
+)
 
 EVENT_CLASSES = {cls.__name__.lower(): cls for cls in get_args(Event)}
 PARTS = ("train", "validation", "test")
+DYNAMICS = tuple(field.name for field in dataclasses.fields(RowDynamics))
 
 
 class Run:
@@ -175,6 +187,16 @@ class Run:
         kept = [_line(event) for event in self.events() if event.step <= step]
         write_text(self.path / "events.jsonl", "".join(kept))
 
+    def write_dynamics(self, rows: Sequence[RowDynamics]) -> None:
+        """Write what training saw of each row."""
+        values = [(row.id, row.visits, row.confidence, row.variability, row.correctness) for row in rows]
+        _write_table(self.path / "data" / "cartography.parquet", DYNAMICS, values)
+
+    def read_dynamics(self) -> list[RowDynamics]:
+        """Read what training saw of each row; nothing before it has ended."""
+        path = self.path / "data" / "cartography.parquet"
+        return [RowDynamics(**row) for row in pq.read_table(path).to_pylist()] if path.exists() else []
+
     @property
     def model(self) -> Path:
         """The folder of the tuned model, in transformers' or PEFT's format."""
@@ -306,6 +328,8 @@ def _write_table(path: Path, columns: Sequence[str], rows: Sequence[tuple[Any, .
         "tokens": pa.int64(),
         "passed": pa.float64(),
         "seconds": pa.float64(),
+        "visits": pa.int64(),
+        **dict.fromkeys(DYNAMICS[2:], pa.float64()),
     }
     arrays = [
         pa.array(list(column), types.get(name, pa.string())) for name, column in zip(columns, values, strict=True)

@@ -31,6 +31,7 @@ from kamerton.prepare import Clock, Setup, data_fingerprint, freeze, metric_name
 from kamerton.records import Answers, ContenderKind, Encoded, Event, Example, Progress, Split, Stage
 from kamerton.report.html import write_report
 from kamerton.run import Run
+from kamerton.train.dynamics import Dynamics
 from kamerton.train.loop import Job, Validation, train
 
 Told = Stage | Progress | Event
@@ -104,10 +105,12 @@ def tune_model(run: Run, setup: Setup, clock: Clock) -> Generator[Told, None, To
         seed=recipe.seed,
         checkpoints=run.checkpoints,
         identity=identity(run, setup),
+        dynamics=Dynamics.of(len(rows)),
     )
     for event in train(job):
         run.record(event)
         yield event
+    run.write_dynamics(job.dynamics.of_rows([example.id for example in setup.split.train]))
     save_model(run.model, model, setup.tokenizer)
     yield clock.stage("train", f"best weights saved in {run.model}")
     return engine

@@ -48,7 +48,7 @@ class Checkpoint:
     standing: Standing
 
     def tensors(self, name: str) -> dict[str, Tensor]:
-        """Read one group of tensors: `weights`, `optimizer`, `random`."""
+        """Read one group of tensors: `weights`, `optimizer`, `random`, `dynamics`."""
         return dict(load_file(self.folder / f"{name}.safetensors"))
 
 

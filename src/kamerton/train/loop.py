@@ -21,6 +21,7 @@ from kamerton.recipe import TrainSettings
 from kamerton.records import Encoded, Event, Saved, Started, Stepped, Stopped, Validated
 from kamerton.train.batches import UpdatePlan, split_passes
 from kamerton.train.checkpoint import Standing, best_checkpoint, latest_checkpoint, save_checkpoint
+from kamerton.train.dynamics import Dynamics
 from kamerton.train.interrupts import deferred_interrupts
 from kamerton.train.optimizer import learning_rate, make_optimizer, optimizer_tensors, restore_optimizer
 
@@ -55,6 +56,8 @@ class Job:
     checkpoints: Path
     identity: Mapping[str, str]
     """Fingerprints of data, model and recipe; a checkpoint of others is refused."""
+    dynamics: Dynamics
+    """What training sees of each row; it is filled in, and goes through stops with the checkpoints."""
 
 
 def train(job: Job) -> Iterator[Event]:
@@ -115,7 +118,8 @@ def _update(
     """Do one update; its loss is normalised over the supervised positions of all its passes."""
     began = time.perf_counter()
     model.train()
-    rows = [job.rows[i] for i in plan.rows_of(step)]
+    numbers = plan.rows_of(step)
+    rows = [job.rows[i] for i in numbers]
     supervised = max(1, sum(row.weight * job.form.supervised(row) for row in rows))
     total = 0.0
     max_reads = max(1, LOGITS_PER_PASS // classes_of(job.model))
@@ -131,6 +135,7 @@ def _update(
         loss = (losses * losses.new_tensor([item.weight for item in items])).sum() / supervised
         accelerator.backward(loss)
         total += loss.item()
+        job.dynamics.add([numbers[i] for i in chosen], losses, [job.form.supervised(item) for item in items])
     norm = float(accelerator.clip_grad_norm_(_trainable(job.model).values(), job.settings.clip_norm))
     rate = learning_rate(step, plan.updates, job.settings)
     for group in optimizer.param_groups:
@@ -162,19 +167,21 @@ def _save(job: Job, optimizer: torch.optim.Optimizer, standing: Standing) -> Sav
         "weights": _trainable(job.model),
         "optimizer": optimizer_tensors(job.model, optimizer),
         "random": {"torch": torch.get_rng_state()},
+        "dynamics": {"sums": job.dynamics.sums},
     }
     save_checkpoint(job.checkpoints, standing, tensors, job.identity)
     return Saved(standing.step, time.perf_counter() - began)
 
 
 def _resume(job: Job, optimizer: torch.optim.Optimizer) -> Standing:
-    """Put weights, optimizer and random state back as the latest checkpoint holds them."""
+    """Put weights, optimizer, random state and dynamics back as the latest checkpoint holds them."""
     checkpoint = latest_checkpoint(job.checkpoints, job.identity)
     if checkpoint is None:
         return Standing()
     _load_weights(job.model, checkpoint.tensors("weights"))
     restore_optimizer(job.model, optimizer, checkpoint.tensors("optimizer"))
     torch.set_rng_state(checkpoint.tensors("random")["torch"])
+    job.dynamics.sums.copy_(checkpoint.tensors("dynamics")["sums"])
     return checkpoint.standing
 
 
