@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 
+from kamerton.audits._same import same_texts
 from kamerton.audits._wording import count, ids, samples, share
 from kamerton.contracts import AuditContext
 from kamerton.records import Example, Finding
@@ -20,11 +20,8 @@ class ConflictingLabels:
         """Look for texts with more than one label, where answers are labels."""
         if not context.stratified:
             return None
-        groups: dict[str, list[Example]] = defaultdict(list)
-        for example in examples:
-            if example.text.strip() and example.gold.strip():
-                groups[example.key].append(example)
-        torn = [group for group in groups.values() if len({example.gold for example in group}) > 1]
+        groups = ([example for example in group if example.gold.strip()] for group in same_texts(examples))
+        torn = [group for group in groups if len({example.gold for example in group}) > 1]
         rows = [example for group in torn for example in group]
         if not rows:
             return None

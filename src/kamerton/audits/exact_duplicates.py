@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kamerton.audits._same import same_texts
 from kamerton.audits._wording import count, ids, samples, share
 from kamerton.contracts import AuditContext
 from kamerton.records import Example, Finding
@@ -14,13 +15,11 @@ class ExactDuplicates:
 
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
         """Look for texts and answers seen before."""
-        seen: set[tuple[str, str]] = set()
         repeats = []
-        for example in examples:
-            said = (example.key, example.gold)
-            if said in seen and example.text.strip():
-                repeats.append(example)
-            seen.add(said)
+        for group in same_texts(examples):
+            first = {example.gold: example.id for example in reversed(group)}
+            repeats += [example for example in group if example.id != first[example.gold]]
+        repeats.sort(key=lambda example: example.id)
         if not repeats:
             return None
         part = share(len(repeats), len(examples))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from kamerton.audits._same import first_with_text
 from kamerton.audits._wording import count, ids, samples, share
 from kamerton.contracts import AuditContext
 from kamerton.records import Example, Finding
@@ -20,13 +21,14 @@ class NearDuplicates:
 
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
         """Compare the different texts; exact repeats are another check's."""
-        first = {example.key: example for example in reversed(examples) if example.text.strip()}
-        texts = sorted(first.values(), key=lambda example: example.id)
-        groups = near_duplicate_groups([example.text for example in texts])
-        near = np.flatnonzero(groups != np.arange(len(texts)))
+        firsts = first_with_text(examples)
+        different = np.flatnonzero(firsts == np.arange(len(firsts)))
+        groups = near_duplicate_groups([examples[at].text for at in different.tolist()])
+        near = np.flatnonzero(groups != np.arange(len(groups)))
         if not len(near):
             return None
-        copies, originals = [texts[at] for at in near], [texts[groups[at]] for at in near]
+        copies = [examples[at] for at in different[near].tolist()]
+        originals = [examples[at] for at in different[groups[near]].tolist()]
         torn = sum(copy.gold != original.gold for copy, original in zip(copies, originals, strict=True))
         labels = f", {torn:,} of them with another label" if context.stratified and torn else ""
         shown = [example for pair in zip(originals, copies, strict=True) for example in pair]
