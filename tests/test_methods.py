@@ -22,12 +22,13 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoTokenizer
 
 from kamerton import plugins
-from kamerton.contracts import Method, ModelFacts
+from kamerton.contracts import Method, ModelFacts, Quantization
 from kamerton.errors import ModelError, RecipeError
 from kamerton.models.engine import make_engine
 from kamerton.models.inspect import inspect_folder
 from kamerton.models.layout import Unpadded
 from kamerton.models.load import Loaded, load_model, set_dropout
+from kamerton.models.quantize import FILE, quantized, write_quantization
 from kamerton.recipe import TrainSettings, checked
 from kamerton.records import Encoded
 
@@ -83,6 +84,11 @@ def variants(word: str) -> Iterator[dict[str, object]]:
         elif field.annotation is bool:
             values = (False, True)
         yield from ({name: value} for value in values if value != field.default)
+
+
+def quantization_of(word: str, knobs: Mapping[str, object]) -> Quantization | None:
+    """Say how a method wants its base model."""
+    return checked(plugins.choose("methods", word), knobs, "test").quantization
 
 
 CELLS = [(word, {}, target) for word, target in product(WORDS, TARGETS)]
@@ -180,21 +186,28 @@ class Cell:
 
 
 @pytest.fixture(scope="module")
-def bases(request: pytest.FixtureRequest) -> dict[Target, Loaded]:
-    """Load each kind of model once."""
+def bases(request: pytest.FixtureRequest) -> dict[tuple[Target, Quantization | None], Loaded]:
+    """Load each kind of model once in each way that a method wants it."""
     loaded = {}
-    for target in TARGETS:
+    for target, how in {(target, quantization_of(word, knobs)) for word, knobs, target in CELLS}:
         folder = request.getfixturevalue(f"{target.kind}_folder")
-        loaded[target] = load_model(folder, target.auto, target.config, seed=0)
-        set_dropout(loaded[target].model, 0.0)
+        config = quantized(folder, target.auto, target.config, how) if how else None
+        loaded[target, how] = load_model(folder, target.auto, target.config, seed=0, quantization=config)
+        set_dropout(loaded[target, how].model, 0.0)
     return loaded
 
 
 @pytest.fixture(scope="module")
-def cells(request: pytest.FixtureRequest, bases: dict[Target, Loaded]) -> dict[int, Cell]:
+def cells(request: pytest.FixtureRequest, bases: dict[tuple[Target, Quantization | None], Loaded]) -> dict[int, Cell]:
     """Prepare every cell of the table; each is trained once, when it is first asked for."""
     return {
-        index: Cell(word, knobs, target, request.getfixturevalue(f"{target.kind}_folder"), bases[target])
+        index: Cell(
+            word,
+            knobs,
+            target,
+            request.getfixturevalue(f"{target.kind}_folder"),
+            bases[target, quantization_of(word, knobs)],
+        )
         for index, (word, knobs, target) in enumerate(CELLS)
     }
 
@@ -218,6 +231,7 @@ import torch
 import transformers
 from peft import PeftModel, PeftType
 from safetensors.torch import save_file
+from transformers import BitsAndBytesConfig
 
 jobs, out = json.loads(open(sys.argv[1]).read()), {}
 tokens = torch.tensor(jobs["tokens"])
@@ -231,7 +245,13 @@ for job in sorted(jobs["cells"], key=lambda job: job["type"] not in known):
     if job["type"] is None:
         model = auto.from_pretrained(job["folder"])
     else:
-        model = PeftModel.from_pretrained(auto.from_pretrained(job["base"], **job["config"]), job["folder"])
+        if job["quantization"]:
+            job["config"]["quantization_config"] = BitsAndBytesConfig.from_dict(job["quantization"])
+        base = auto.from_pretrained(job["base"], **job["config"])
+        for module in base.modules():
+            if "support_avx512bf16_for_cpu" in vars(module):
+                module.support_avx512bf16_for_cpu = False  # else evaluated in bf16 on such a CPU
+        model = PeftModel.from_pretrained(base, job["folder"])
     inputs = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
     if job["decoder_ids"]:
         inputs["decoder_input_ids"] = tokens[:, :4]
@@ -250,6 +270,7 @@ def elsewhere(cells: dict[int, Cell], tmp_path_factory: pytest.TempPathFactory) 
     for index, cell in cells.items():
         folder = root / str(index)
         cell.trained.model.save_pretrained(folder)
+        write_quantization(folder, cell.trained.model)
         adapter = folder / "adapter_config.json"
         jobs.append(
             {
@@ -259,6 +280,7 @@ def elsewhere(cells: dict[int, Cell], tmp_path_factory: pytest.TempPathFactory) 
                 "base": str(cell.base),
                 "config": cell.target.config,
                 "type": json.loads(adapter.read_text())["peft_type"] if adapter.exists() else None,
+                "quantization": json.loads((folder / FILE).read_text()) if (folder / FILE).exists() else None,
                 "module": type(cell.method).__module__,
                 "decoder_ids": cell.target.kind == "seq2seq",
             }
@@ -445,7 +467,7 @@ def test_advice_is_within_the_settings_bounds_and_says_why(word, kind, parameter
     ],
 )
 def test_what_does_not_fit_the_model_is_refused_with_the_reason(word, knobs, says, bases):
-    loaded = bases[TARGETS[2]]
+    loaded = bases[TARGETS[2], None]
     method = checked(plugins.choose("methods", word), knobs, "test")
     with pytest.raises(ModelError, match=says):
         method.attach(copy.deepcopy(loaded.model), loaded.fresh)

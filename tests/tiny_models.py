@@ -164,7 +164,7 @@ def tiny_seq2seq(folder: Path) -> Path:
     config = T5Config(
         vocab_size=len(wrapped),
         d_model=32,
-        d_kv=8,
+        d_kv=16,
         d_ff=64,
         num_layers=2,
         num_heads=4,

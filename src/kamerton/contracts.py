@@ -194,12 +194,26 @@ class Task(Protocol):
         """Give a few valid source rows: for documentation and for the contract tests."""
 
 
+@dataclass(frozen=True)
+class Quantization:
+    """The base model's matrices in four bits: blocks of indices into a table of 16 values, and a scale for each."""
+
+    type: Literal["nf4", "fp4"]
+    """The table: normally distributed values, or those of a float of four bits."""
+    double: bool
+    """Whether the scales are quantized too, to 8 bits."""
+
+
 class Method(Protocol):
     """One way to change a pretrained model. A frozen pydantic model of its own knobs."""
 
     @property
     def added_tokens(self) -> int:
         """Positions of the model's context that it takes for itself before every row; rows are cut to what is left."""
+
+    @property
+    def quantization(self) -> Quantization | None:
+        """How the base model's matrices are loaded; in full precision if None."""
 
     @classmethod
     def suitability(cls, facts: ModelFacts, rows: int) -> Advice:
@@ -294,5 +308,5 @@ class AuditContext:
 
 __all__ = [
     "Advice", "AnswerKind", "Audit", "AuditContext", "Engine", "Form", "Message", "Method", "Metric", "ModelFacts",
-    "ModelKind", "Optimizer", "Role", "Task", "TooLong", "Trainable",
+    "ModelKind", "Optimizer", "Quantization", "Role", "Task", "TooLong", "Trainable",
 ]  # fmt: skip

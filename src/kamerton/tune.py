@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from functools import partial
 
 from kamerton import plugins
+from kamerton.contracts import Quantization
 from kamerton.deliver.saved import save_model
 from kamerton.engines import engine_of, saved_engine, untuned_engine
 from kamerton.evaluate.artefact import prove_artefact
@@ -23,8 +24,9 @@ from kamerton.evaluate.outcome import result_of
 from kamerton.evaluate.score import measure, score
 from kamerton.evaluate.verdict import judge
 from kamerton.models.engine import TorchEngine
-from kamerton.models.load import load_model, set_dropout
+from kamerton.models.load import Loaded, load_model, set_dropout
 from kamerton.models.precision import set_precision
+from kamerton.models.quantize import cost, quantized
 from kamerton.models.recompute import recompute_layers
 from kamerton.plan import make_method
 from kamerton.prepare import Clock, Setup, data_fingerprint, freeze, metric_names, open_setup
@@ -85,11 +87,14 @@ def tuned_engine(run: Run, setup: Setup, clock: Clock) -> Generator[Told, None, 
 def tune_model(run: Run, setup: Setup, clock: Clock) -> Generator[Told, None, TorchEngine]:
     """Attach the method, train, and save the best weights in transformers' or PEFT's own format."""
     recipe = setup.recipe
-    loaded = load_model(setup.facts.folder, setup.form.model_class, setup.form.config, recipe.seed)
+    method = make_method(recipe)
+    loaded = load_base(setup, method.quantization)
+    if method.quantization:
+        yield clock.stage("base", cost(loaded.model, setup.facts))
     setup.form.start(loaded.model)
     set_dropout(loaded.model, recipe.train.dropout)
     set_precision(loaded.model, recipe.model.precision or "fp32")
-    model = make_method(recipe).attach(loaded.model, loaded.fresh)
+    model = method.attach(loaded.model, loaded.fresh)
     rows = setup.encode(setup.split.train)
     engine = engine_of(setup, model, rows)
     if recipe.train.gradient_checkpointing:
@@ -114,6 +119,13 @@ def tune_model(run: Run, setup: Setup, clock: Clock) -> Generator[Told, None, To
     save_model(run.model, model, setup.tokenizer)
     yield clock.stage("train", f"best weights saved in {run.model}")
     return engine
+
+
+def load_base(setup: Setup, how: Quantization | None) -> Loaded:
+    """Load the base model with the head that the form asks for, as the method wants it."""
+    folder, form = setup.facts.folder, setup.form
+    quantization = quantized(folder, form.model_class, form.config, how) if how else None
+    return load_model(folder, form.model_class, form.config, setup.recipe.seed, quantization=quantization)
 
 
 def prove(run: Run, setup: Setup, engine: TorchEngine, clock: Clock) -> Iterator[Told]:

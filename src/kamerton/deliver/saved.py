@@ -13,6 +13,7 @@ from kamerton import plugins
 from kamerton.contracts import Form, ModelFacts
 from kamerton.files import sync_folder
 from kamerton.models.load import load_model
+from kamerton.models.quantize import read_quantization, write_quantization
 
 ADAPTER = "adapter_config.json"
 
@@ -29,6 +30,7 @@ def save_model(folder: Path, model: nn.Module, tokenizer: PreTrainedTokenizerBas
     shutil.rmtree(temporary, ignore_errors=True)
     model.save_pretrained(temporary)  # type: ignore[operator]
     tokenizer.save_pretrained(temporary)
+    write_quantization(temporary, model)
     for path in temporary.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:
@@ -47,7 +49,8 @@ def load_saved(folder: Path, form: Form, facts: ModelFacts) -> nn.Module:
     """
     if not (folder / ADAPTER).exists():
         return load_model(folder, form.model_class, {}, seed=0).model
-    base = load_model(facts.folder, form.model_class, form.config, seed=0).model
+    quantization = read_quantization(folder)
+    base = load_model(facts.folder, form.model_class, form.config, seed=0, quantization=quantization).model
     # PEFT takes seconds to import: only where there is an adapter
     adapted: nn.Module = plugins.load("peft:PeftModel").from_pretrained(base, folder)
     return adapted

@@ -6,7 +6,7 @@ import math
 
 from pydantic import BaseModel, ConfigDict
 
-from kamerton.contracts import Advice, ModelFacts
+from kamerton.contracts import Advice, ModelFacts, Quantization
 
 MOSBACH = "small data needs many updates (Mosbach et al. 2021, Zhang et al. 2021)"
 
@@ -20,6 +20,11 @@ class Knobs(BaseModel):
     def added_tokens(self) -> int:
         """Take no room in the model's context."""
         return 0
+
+    @property
+    def quantization(self) -> Quantization | None:
+        """Load the base in full precision."""
+        return None
 
 
 def body_parameters(facts: ModelFacts) -> int:

@@ -9,12 +9,13 @@ import torch
 from peft import PeftModel, PrefixTuningConfig, TaskType
 from peft.tuners.cartridge.utils import initialize_kv_prefix_from_past_key_values
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from kamerton.contracts import Advice, ModelFacts
 from kamerton.errors import Fault, ModelError
 from kamerton.methods._peft import REFUSALS, adapt, merged, task_type
 from kamerton.methods._shared import body_parameters, epochs_for
+from kamerton.methods._structure import one_token
 from kamerton.methods._virtual import VirtualTokens, real_tokens
 
 if TYPE_CHECKING:
@@ -56,6 +57,9 @@ class PrefixTuning(VirtualTokens):
         config = PrefixTuningConfig(
             num_virtual_tokens=self.tokens, init_weights="zero", task_type=word, modules_to_save=list(fresh) or None
         )
+        if model.config.is_encoder_decoder:
+            keys = _first_keys(model)
+            config.num_attention_heads, config.token_dim = keys.shape[1], keys.shape[1] * keys.shape[3]
         adapted = adapt(model, config)
         if word == TaskType.CAUSAL_LM:
             self._begin_from_real_states(model, adapted)
@@ -79,6 +83,17 @@ class PrefixTuning(VirtualTokens):
             rule = f"a prefix of {self.tokens} tokens does not fit {type(model).__name__}: {error}"
             remedy = "set method.tokens below the model's attention window"
             raise ModelError(Fault(rule, model.name_or_path, remedy)) from error
+
+
+def _first_keys(model: PreTrainedModel) -> Tensor:
+    """Give the keys of a decoder's first layer: `[1, heads, 1, width]`; T5's need not add up to its hidden size.
+
+    PEFT measures one-sided models itself.
+    """
+    with torch.no_grad():
+        cache = model(**one_token(model), use_cache=True).past_key_values
+    keys: Tensor = cache.self_attention_cache.layers[0].keys
+    return keys
 
 
 def _rate(facts: ModelFacts) -> Advice:

@@ -12,11 +12,12 @@ from typing import Any
 import torch
 import transformers
 from torch import nn
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from kamerton.contracts import ModelFacts
 from kamerton.errors import Fault, ModelError
+from kamerton.models.quantize import keep_exact
 
 PLAIN_TEMPLATE = (
     "{% for message in messages %}"
@@ -70,7 +71,12 @@ def load_tokenizer(facts: ModelFacts) -> PreTrainedTokenizerBase:
 
 
 def load_model(
-    folder: str | Path, model_class: str, config: Mapping[str, object], seed: int, device: str = "cpu"
+    folder: str | Path,
+    model_class: str,
+    config: Mapping[str, object],
+    seed: int,
+    device: str = "cpu",
+    quantization: BitsAndBytesConfig | None = None,
 ) -> Loaded:
     """Load a model in fp32; weights that the folder does not have are drawn from `seed`.
 
@@ -80,6 +86,7 @@ def load_model(
         config: what its configuration must carry beside its own: `num_labels` and the like.
         seed: of new weights.
         device: where the model goes.
+        quantization: which matrices come in four bits, and how.
 
     Raises:
         ModelError: transformers cannot make this class of model from the folder.
@@ -93,12 +100,17 @@ def load_model(
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
+            **({"quantization_config": quantization, "device_map": {"": device}} if quantization else {}),
             **config,
         )
     except (OSError, ValueError, RuntimeError) as error:
         remedy = "choose another model, or another task for this one"
         raise ModelError(Fault(f"{model_class} cannot be made: {error}", str(folder), remedy)) from error
-    return Loaded(model.to(device), _modules_of(info["missing_keys"]))
+    if quantization is None:
+        model = model.to(device)
+    else:
+        keep_exact(model)
+    return Loaded(model, _modules_of(info["missing_keys"]))
 
 
 def _modules_of(keys: Sequence[str]) -> tuple[str, ...]:
