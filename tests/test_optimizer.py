@@ -197,4 +197,6 @@ def test_a_missing_library_is_named_with_the_command_that_installs_it():
         "    except RecipeError as error:\n        print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == ("this needs bitsandbytes, which is not installed\n    → pip install 'kamerton[qlora]'\n")
+    assert done.stdout == (
+        "this needs bitsandbytes, which is not installed\n    → pip install 'kamerton[bitsandbytes]'\n"
+    )

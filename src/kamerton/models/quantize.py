@@ -34,7 +34,7 @@ def quantized(
         RecipeError: bitsandbytes is not installed.
         ModelError: no matrix of the layers has rows of whole blocks.
     """
-    plugins.require("bitsandbytes", "qlora")
+    plugins.require("bitsandbytes", "bitsandbytes")
     settings = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **config)
     with torch.device("meta"):
         empty: PreTrainedModel = getattr(transformers, model_class).from_config(settings)
@@ -60,7 +60,7 @@ def keep_exact(model: nn.Module) -> None:
     On a CPU with bf16 instructions bitsandbytes packs them anew at the first evaluation, computes in bf16 from then
     on, and gives training after it no gradients.
     """
-    layer = plugins.require("bitsandbytes", "qlora").nn.Linear4bit
+    layer = plugins.require("bitsandbytes", "bitsandbytes").nn.Linear4bit
     for module in model.modules():
         if isinstance(module, layer):
             module.support_avx512bf16_for_cpu = False

@@ -21,6 +21,6 @@ class Adamw8bit:
         Raises:
             RecipeError: bitsandbytes is not installed.
         """
-        library = plugins.require("bitsandbytes", "qlora")
+        library = plugins.require("bitsandbytes", "bitsandbytes")
         optimizer: torch.optim.Optimizer = library.optim.AdamW8bit(weights.groups(), lr=learning_rate)
         return optimizer
