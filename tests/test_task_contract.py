@@ -15,6 +15,7 @@ from kamerton import plugins
 from kamerton.contracts import Form, ModelKind, Task
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.labels import Labels
+from kamerton.forms.rewriting import Rewriting
 from kamerton.records import Encoded, Example, Place
 from kamerton.run import read_examples, write_examples
 
@@ -155,20 +156,27 @@ def test_metrics_are_known_by_name(task):
 # ── encoding ──────────────────────────────────────────────────────────────────────────────────
 
 
-def supervised_within(items: Sequence[Encoded]) -> bool:
+def supervised_within(case: Case, items: Sequence[Encoded]) -> bool:
+    """Say whether reads stand in order within what is read: the tokens, or the answer that another half writes."""
     return all(
         len(item.reads) == len(item.targets)
         and list(item.reads) == sorted(set(item.reads))
-        and all(0 <= read < len(item.tokens) for read in item.reads)
+        and all(0 <= read < len(item.targets if case.kind == "seq2seq" else item.tokens) for read in item.reads)
         for item in items
     )
+
+
+def length(case: Case, item: Encoded) -> int:
+    """Count all tokens of a row, those of an answer that another half writes included."""
+    answers = sum(len(sequence.targets) for sequence in item.sequences) if case.kind == "seq2seq" else 0
+    return answers + sum(len(sequence.tokens) for sequence in item.sequences)
 
 
 def test_each_example_is_encoded_in_order_with_something_to_learn_and_nothing_cut(case):
     items = case.encode()
     assert len(items) == len(case.examples)
     assert all(item.reads and item.cut == 0 for item in items)
-    assert supervised_within(items)
+    assert supervised_within(case, items)
 
 
 def test_encoding_is_the_same_each_time_and_alone_or_in_company(case):
@@ -197,6 +205,15 @@ def test_the_right_answer_never_stands_in_the_prompt(case):
         assert prompt.tokens == same.tokens
 
 
+@pytest.mark.parametrize("pair", [pair for pair, form in FORMS.items() if isinstance(form, Rewriting)], ids="-".join)
+def test_another_half_writes_exactly_the_answer_and_one_end(pair, seq2seq_folder):
+    tokenizer = AutoTokenizer.from_pretrained(seq2seq_folder)
+    case = Case(task_of(pair[0]), pair[1], tokenizer)
+    for item, example in zip(case.encode(), case.examples, strict=True):
+        assert list(item.targets) == tokenizer(example.gold)["input_ids"]
+        assert item.reads == tuple(range(len(item.targets)))
+
+
 def test_targets_are_exactly_the_answer_and_one_end(tokens_case):
     end = tokens_case.tokenizer.eos_token_id
     for item, example in zip(tokens_case.encode(), tokens_case.examples, strict=True):
@@ -222,9 +239,9 @@ def test_class_targets_name_the_answer(classes_case):
 def test_what_does_not_fit_is_cut_and_counted(case):
     for whole, short in zip(case.encode(), case.encode(TIGHT), strict=True):
         assert len(short.tokens) == min(len(whole.tokens), TIGHT)
-        assert short.cut == len(whole.tokens) - len(short.tokens)
+        assert short.cut == length(case, whole) - length(case, short)
     assert any(item.cut for item in case.encode(TIGHT))
-    assert supervised_within(case.encode(TIGHT))
+    assert supervised_within(case, case.encode(TIGHT))
 
 
 def test_an_answer_that_was_cut_is_the_beginning_of_the_whole_one(tokens_case):

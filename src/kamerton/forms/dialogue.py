@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
@@ -10,27 +9,19 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from kamerton.contracts import Engine, TooLong
-from kamerton.forms.supervision import supervised, target_losses, written_tokens
+from kamerton.contracts import Engine
+from kamerton.forms.supervision import written_tokens
 from kamerton.forms.turns import Exchange, ended, supervise, tokenize, write_exchange
-from kamerton.forms.values import draw_evenly
+from kamerton.forms.usual import Usual
+from kamerton.forms.values import draw_evenly, room_for
 from kamerton.records import Encoded, Example, Message, Prediction, Taught
 
 if TYPE_CHECKING:
-    from torch import Tensor
-    from transformers import PreTrainedModel
     from transformers import PreTrainedTokenizerBase as Tokenizer
-
-WATCHED = 8
-"""Validation rows answered at each validation: writing costs a hundred times more than reading."""
-ROOM = 1.25
-"""How much longer than the 99th percentile of the training answers a generated one may get."""
-LONGEST = 256
-"""Most tokens of a generated answer where the recipe does not say: each costs a pass through the whole model."""
 
 
 @dataclass(frozen=True)
-class Dialogue:
+class Dialogue(Usual):
     """A user's turn and the assistant's: either free text, or one of `choices`."""
 
     ask: Callable[[Example], str]
@@ -43,26 +34,16 @@ class Dialogue:
     """What the assistant says to an example."""
     model_class: ClassVar = "AutoModelForCausalLM"
     untuned_class: ClassVar = "AutoModelForCausalLM"
-    config: ClassVar[dict[str, object]] = {}
-    too_long: ClassVar[tuple[TooLong, ...]] = ("cut", "drop", "refuse")
-
-    def reading(self, too_long: TooLong) -> Dialogue:
-        """Cut them, if anything: which rows pass is not the form's to say."""
-        return self
-
-    def start(self, model: PreTrainedModel) -> None:
-        """Need nothing."""
 
     def watched(self, examples: Sequence[Example]) -> Sequence[Example]:
         """Answer all validation rows where answers are chosen, a few where they must be written."""
-        return examples if self.choices else examples[:WATCHED]
+        return examples if self.choices else super().watched(examples)
 
     def answer_tokens(self, tokenizer: Tokenizer) -> int:
         """Measure how long nearly all training answers are, with some room."""
         if self.choices:
             return 0
-        lengths = sorted(len(ids) for ids in tokenize([(answer,) for answer in self.answers], tokenizer))
-        return min(LONGEST, math.ceil(ROOM * lengths[min(len(lengths) - 1, int(0.99 * len(lengths)))]) + 1)
+        return room_for([len(ids) for ids in tokenize([(answer,) for answer in self.answers], tokenizer)])
 
     def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Tokenize prompt and answer apart, so that the prompt's tokens are those of serving.
@@ -95,24 +76,11 @@ class Dialogue:
         """Mark the answer's tokens; each is read at the one before it."""
         return Taught(tuple(read + 1 for read in item.reads), tuple(written_tokens(item.targets, tokenizer)))
 
-    def supervised(self, item: Encoded) -> int:
-        """Count the answer's tokens."""
-        return supervised(item)
-
-    def losses(self, logits: Tensor, items: Sequence[Encoded]) -> Tensor:
-        """Give the cross-entropy of each answer, summed over its tokens: `[items]`, nats."""
-        return target_losses(logits, items)
-
-    def grounded(self, engine: Engine, items: Sequence[Encoded]) -> list[Encoded]:
-        """Need nothing of the untuned model."""
-        return list(items)
-
     def shots(self, examples: Sequence[Example], count: int, seed: int) -> list[Example]:
         """Draw `count` examples, or one of each choice if there are more choices; none if none are wanted."""
         if self.choices and count:
             return draw_evenly(examples, max(count, len(self.choices)), seed)
-        order = np.random.default_rng(seed).permutation(len(examples))
-        return [examples[index] for index in order[:count]]
+        return super().shots(examples, count, seed)
 
     def _prompts(
         self, examples: Sequence[Example], shots: Sequence[Example], tokenizer: Tokenizer, room: int

@@ -77,6 +77,22 @@ def tokenize(texts: Sequence[Pieces], tokenizer: Tokenizer) -> list[list[int]]:
     return [[token for _ in pieces for token in next(ids)] for pieces in texts]
 
 
+@dataclass(frozen=True)
+class Frame:
+    """The special tokens that a tokenizer puts around a text of its own accord."""
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+
+def frame_of(tokenizer: Tokenizer) -> Frame:
+    """Find what a tokenizer puts around a text, by letting it tokenize one."""
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    whole = tokenizer("a", add_special_tokens=True)["input_ids"]
+    at = next(i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)
+    return Frame(tuple(whole[:at]), tuple(whole[at + len(bare) :]))
+
+
 def ended(answer: Sequence[int], tokenizer: Tokenizer) -> list[int]:
     """End an answer with exactly one end token, whatever the template writes after it."""
     end = tokenizer.eos_token_id

@@ -12,6 +12,11 @@ import numpy as np
 
 from kamerton.records import Example
 
+ROOM = 1.25
+"""How much longer than the 99th percentile of the training answers a generated one may get."""
+LONGEST = 256
+"""Most tokens of a generated answer where the recipe does not say: each costs a pass through the whole model."""
+
 
 def filled(value: object) -> bool:
     """Say whether a cell holds anything: not null, not NaN, not blank."""
@@ -35,6 +40,16 @@ def plain(value: object) -> str:
     if isinstance(value, bool | list | dict):
         return json.dumps(value, ensure_ascii=False)
     return str(value)
+
+
+def room_for(lengths: Sequence[int]) -> int:
+    """Say how many tokens to allow an answer: as many as 99% of these have, and some more.
+
+    >>> room_for([4, 8])
+    11
+    """
+    ordered = sorted(lengths)
+    return min(LONGEST, math.ceil(ROOM * ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))]) + 1)
 
 
 def draw_evenly(examples: Sequence[Example], count: int, seed: int) -> list[Example]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from statistics import median
 from typing import ClassVar
 
 from kamerton.contracts import Form, ModelKind, Role
-from kamerton.errors import Fault, ModelError
-from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.values import filled, plain
+from kamerton.forms.writing import writing_form
 from kamerton.recipe import Group
 from kamerton.records import Example, Place
 
@@ -44,7 +44,7 @@ class Instruction(Group):
             "the answer wanted",
         ),
     )
-    kinds: ClassVar = ("decoder",)
+    kinds: ClassVar = ("decoder", "seq2seq")
     answers: ClassVar = "text"
     stratified: ClassVar = False
 
@@ -61,16 +61,13 @@ class Instruction(Group):
         return Example(id, place, text, answer, {"instruction": request, "input": material, "output": answer})
 
     def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
-        """Put the request as one user turn and train the assistant's.
+        """Put the request as one user turn, or to an encoder, and train the answer.
 
         Raises:
             ModelError: an encoder cannot write text.
 
         """
-        if kind == "encoder":
-            fault = Fault("an encoder reads text but cannot write it", remedy="choose a decoder: --model smollm2")
-            raise ModelError(fault)
-        return Dialogue(ask=lambda example: example.text, answers=tuple(example.gold for example in examples))
+        return writing_form(kind, attrgetter("text"), examples)
 
     def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
         """Let exact match decide for short closed answers, chrF for long ones; perplexity always."""

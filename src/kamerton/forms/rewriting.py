@@ -1,0 +1,101 @@
+"""A text and the one it is made into, by a model that reads with one half and writes with the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from kamerton.contracts import Engine
+from kamerton.forms.supervision import written_tokens
+from kamerton.forms.turns import frame_of, plain, tokenize
+from kamerton.forms.usual import Usual
+from kamerton.forms.values import room_for
+from kamerton.records import Encoded, Example, Prediction, Taught
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+
+
+@dataclass(frozen=True)
+class Rewriting(Usual):
+    """A source that the encoder reads and an answer that the decoder writes."""
+
+    ask: Callable[[Example], str]
+    """What the encoder reads of an example."""
+    answers: tuple[str, ...]
+    """The training answers, from which the room for generated ones is measured."""
+    model_class: ClassVar = "AutoModelForSeq2SeqLM"
+    untuned_class: ClassVar = "AutoModelForSeq2SeqLM"
+
+    def answer_tokens(self, tokenizer: Tokenizer) -> int:
+        """Measure how long nearly all training answers are, with some room."""
+        return room_for([len(ids) for ids in _answer_ids(self.answers, tokenizer)])
+
+    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+        """Tokenize source and answer; each loses its end if it is longer than `max_tokens`, and both cuts count."""
+        sources = self.prompts(examples, tokenizer, max_tokens)
+        answers = _answer_ids([example.gold for example in examples], tokenizer)
+        return [_supervise(source, ids, max_tokens) for source, ids in zip(sources, answers, strict=True)]
+
+    def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+        """Give what serving sends: the source."""
+        return _sources([self.ask(example) for example in examples], tokenizer, max_tokens)
+
+    def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> str:
+        """Find a source that differs from serving's, or an untaught end."""
+        if item.tokens != prompt.tokens:
+            return "the source is written differently in training and in serving"
+        if not item.cut and item.targets[-1] != tokenizer.eos_token_id:
+            return "the end token is not trained, so the model would not learn to stop"
+        return ""
+
+    def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
+        """Mark nothing in the source; the answer is written by the other half."""
+        return Taught((), tuple(written_tokens(item.targets, tokenizer)))
+
+    def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
+        """Write the answers, and measure the likelihood of the right ones."""
+        return self.predict_untuned(engine, examples, ())
+
+    def predict_untuned(
+        self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
+    ) -> list[Prediction]:
+        """Answer with `shots` solved examples written before the source; those that do not fit are left out."""
+        sources = [self._shown(example, shots, engine) for example in examples]
+        answers = _answer_ids([example.gold for example in examples], engine.tokenizer)
+        items = [_supervise(source, ids, engine.max_tokens) for source, ids in zip(sources, answers, strict=True)]
+        losses, texts = engine.losses(items), engine.generate(sources)
+        return [
+            Prediction(example.id, text, None, float(loss), len(item.targets))
+            for example, text, loss, item in zip(examples, texts, losses, items, strict=True)
+        ]
+
+    def _shown(self, example: Example, shots: Sequence[Example], engine: Engine) -> Encoded:
+        """Write the source after as many shots as fit."""
+        for first in range(len(shots) + 1):
+            before = "".join(f"{self.ask(shot)}\n{shot.gold}\n\n" for shot in shots[first:])
+            [source] = _sources([before + self.ask(example)], engine.tokenizer, engine.max_tokens)
+            if not source.cut:
+                break
+        return source
+
+
+def _sources(texts: Sequence[str], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+    """Tokenize texts between the tokenizer's own special tokens, and cut their ends."""
+    frame = frame_of(tokenizer)
+    room = max(0, max_tokens - len(frame.before) - len(frame.after))
+    return [
+        Encoded((*frame.before, *ids[:room], *frame.after), (), (), max(0, len(ids) - room))
+        for ids in tokenize([plain(text, tokenizer) for text in texts], tokenizer)
+    ]
+
+
+def _answer_ids(answers: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
+    ids = tokenize([plain(answer, tokenizer) for answer in answers], tokenizer)
+    return [[*answer, tokenizer.eos_token_id] for answer in ids]
+
+
+def _supervise(source: Encoded, answer: Sequence[int], max_tokens: int) -> Encoded:
+    kept = tuple(answer[:max_tokens])
+    return Encoded(source.tokens, tuple(range(len(kept))), kept, source.cut + len(answer) - len(kept))

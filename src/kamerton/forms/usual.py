@@ -1,0 +1,64 @@
+"""What forms do unless they have a reason to do something else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, Self
+
+import numpy as np
+
+from kamerton.contracts import Engine, TooLong
+from kamerton.forms.supervision import supervised, target_losses
+from kamerton.records import Encoded, Example
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+WATCHED = 8
+"""Validation rows answered at each validation: writing costs a hundred times more than reading."""
+
+
+class Usual:
+    """Cut what is too long, teach targets by cross-entropy, write a few validation answers."""
+
+    config: ClassVar[dict[str, object]] = {}
+    too_long: ClassVar[tuple[TooLong, ...]] = ("cut", "drop", "refuse")
+
+    def reading(self, too_long: TooLong) -> Self:
+        """Cut them, if anything: which rows pass is not the form's to say."""
+        return self
+
+    def start(self, model: PreTrainedModel) -> None:
+        """Need nothing."""
+
+    def watched(self, examples: Sequence[Example]) -> Sequence[Example]:
+        """Answer a few validation rows: answers must be written."""
+        return examples[:WATCHED]
+
+    def supervised(self, item: Encoded) -> int:
+        """Count the known targets of all sequences."""
+        return sum(supervised(sequence) for sequence in item.sequences)
+
+    def losses(self, logits: Tensor, items: Sequence[Encoded]) -> Tensor:
+        """Give the cross-entropy of each item's targets, summed over its sequences: `[items]`, nats."""
+        sequences = [sequence for item in items for sequence in item.sequences]
+        owners = [at for at, item in enumerate(items) for _ in item.sequences]
+        losses = target_losses(logits, sequences)
+        return losses.new_zeros(len(items)).index_add(0, losses.new_tensor(owners).long(), losses)
+
+    def grounded(self, engine: Engine, items: Sequence[Encoded]) -> list[Encoded]:
+        """Need nothing of the untuned model."""
+        return list(items)
+
+    def shots(self, examples: Sequence[Example], count: int, seed: int) -> list[Example]:
+        """Draw `count` examples at random."""
+        order = np.random.default_rng(seed).permutation(len(examples))
+        return [examples[index] for index in order[:count]]
+
+
+def item_losses(engine: Engine, items: Sequence[Encoded]) -> np.ndarray:
+    """Measure each item's loss over all of its sequences: `[items]`, nats."""
+    sequences = [sequence for item in items for sequence in item.sequences]
+    owners = [at for at, item in enumerate(items) for _ in item.sequences]
+    return np.bincount(owners, weights=engine.losses(sequences), minlength=len(items))

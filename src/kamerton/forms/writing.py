@@ -1,0 +1,47 @@
+"""The form of a request that is answered in free text, for each kind of model that can write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from kamerton.contracts import Form, ModelKind
+from kamerton.errors import Fault, ModelError
+from kamerton.forms.dialogue import Dialogue
+from kamerton.forms.rewriting import Rewriting
+from kamerton.records import Example
+
+CYRILLIC = range(0x400, 0x530)
+
+
+def writing_form(kind: ModelKind, ask: Callable[[Example], str], examples: Sequence[Example]) -> Form:
+    """Put a request to a model that writes: as a user's turn, or as the text that its encoder reads.
+
+    Raises:
+        ModelError: an encoder cannot write text.
+    """
+    answers = tuple(example.gold for example in examples)
+    if kind == "seq2seq":
+        return Rewriting(ask, answers)
+    require_writer(kind)
+    return Dialogue(ask, answers=answers)
+
+
+def require_writer(kind: ModelKind) -> None:
+    """Refuse a kind of model that cannot continue a text.
+
+    Raises:
+        ModelError: it cannot.
+    """
+    if kind == "encoder":
+        fault = Fault("an encoder reads text but cannot write it", remedy="choose a decoder: --model smollm2")
+        raise ModelError(fault)
+
+
+def cyrillic_share(texts: Sequence[str]) -> float:
+    """Say which share of the letters is Cyrillic; 0 if there is no letter.
+
+    >>> cyrillic_share(["кот", "cat"])
+    0.5
+    """
+    letters = [ord(letter) in CYRILLIC for text in texts[:1000] for letter in text if letter.isalpha()]
+    return sum(letters) / max(1, len(letters))

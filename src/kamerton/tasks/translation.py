@@ -1,0 +1,81 @@
+"""Translation: a text, and the same in another language."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from pydantic import Field
+
+from kamerton.contracts import Form, ModelKind, Role
+from kamerton.forms.values import filled, plain
+from kamerton.forms.writing import cyrillic_share, writing_form
+from kamerton.recipe import Group
+from kamerton.records import Example, Place
+
+
+class Translation(Group):
+    """Say in another language what a text says."""
+
+    into: str | None = Field(
+        None, description="The language to translate into, as the model is told it; Russian and English are found."
+    )
+
+    roles: ClassVar = (
+        Role("source", ("source", "src", "en", "english", "original", "исходный текст", "оригинал"), "the original"),
+        Role(
+            "target",
+            ("target", "tgt", "translation", "ru", "russian", "de", "german", "fr", "french", "es", "spanish", "uk",
+             "zh", "перевод"),
+            "its translation",
+        ),
+    )  # fmt: skip
+    kinds: ClassVar = ("decoder", "seq2seq")
+    answers: ClassVar = "text"
+    stratified: ClassVar = False
+
+    def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
+        """Accept texts whose translations are others, and do not repeat themselves."""
+        pairs = [(s, t) for s, t in zip(columns["source"], columns["target"], strict=True) if filled(s) and filled(t)]
+        if not pairs or not all(isinstance(part, str) for pair in pairs for part in pair):
+            return ""
+        varied = len({target for _, target in pairs}) > len(pairs) / 2
+        other = sum(source != target for source, target in pairs) > len(pairs) / 2
+        return "a text and its translation" if varied and other else ""
+
+    def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
+        """Make an example; empty values stay empty for the audit to find."""
+        source, target = plain(values["source"]), plain(values["target"])
+        return Example(id, place, source, target, {"source": source, "target": target})
+
+    def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
+        """Ask for the translation of each text.
+
+        Raises:
+            ModelError: an encoder cannot write text.
+        """
+        into = self.into if self.into is not None else _language(examples)
+        request = f"Translate into {into}:" if into else "Translate:"
+        return writing_form(kind, lambda example: f"{request}\n\n{example.text}", examples)
+
+    def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
+        """Let chrF decide, which sees inflected words that are nearly right; BLEU for comparison with others."""
+        return ("chrf", "bleu", "exact-match", "perplexity")
+
+    def example_rows(self) -> list[dict[str, object]]:
+        """Give a few sentences in two languages."""
+        return [
+            {"source": "good morning", "target": "доброе утро"},
+            {"source": "She opened the window.", "target": "Она открыла окно."},
+            {"source": "The train leaves at 7:45.", "target": "Поезд отходит в 7:45."},
+            {"source": "%(count)d messages", "target": "Сообщений: %(count)d"},
+        ]
+
+
+def _language(examples: Sequence[Example]) -> str:
+    """Name the language of the translations where the letters tell it apart from that of the originals."""
+    before = cyrillic_share([example.text for example in examples])
+    after = cyrillic_share([example.gold for example in examples])
+    if after > 0.5 and before < 0.5:
+        return "Russian"
+    return "English" if before > 0.5 and after < 0.5 else ""
