@@ -10,7 +10,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from kamerton.train.batches import UpdatePlan, split_passes
+from kamerton.models.passes import split_passes
+from kamerton.train.batches import UpdatePlan
 
 plans = st.builds(
     UpdatePlan, st.integers(1, 90), st.integers(1, 20), st.floats(0.05, 4), st.integers(0, 2**32 - 1)

@@ -15,8 +15,9 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceCl
 
 from kamerton.errors import ModelError
 from kamerton.models import engine as engine_module
-from kamerton.models.engine import TorchEngine, classes_of, token_batches
+from kamerton.models.engine import TorchEngine, classes_of
 from kamerton.models.load import NO_LIMIT, count_parameters, load_model, load_tokenizer, set_dropout
+from kamerton.models.passes import token_batches
 from kamerton.records import Encoded
 from tiny_engines import BARE, HEAD, TEXT, facts_of, tiny_engine
 from tiny_models import SENTENCES
@@ -194,7 +195,7 @@ def test_an_answer_ends_with_the_end_token(decoder, talker_folder, prompts):
     tokenizer = load_tokenizer(facts_of(talker_folder))
     tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end)
     answer = replace(decoder, tokenizer=tokenizer).generate([prompt, prompts[0]])[0]
-    assert answer == decoder.tokenizer.decode(new[: new.index(end) + 1]).strip()
+    assert answer == decoder.tokenizer.decode(new[: new.index(end)]).strip()
 
 
 def test_no_prompt_needs_no_answer(decoder):

@@ -26,6 +26,8 @@ def engine_of(setup: Setup, model: nn.Module, rows: Sequence[Encoded] = ()) -> T
         max_new_tokens=min(setup.recipe.evaluate.max_new_tokens or 1, setup.max_tokens // 2),
         tokens_per_pass=setup.recipe.train.tokens_per_pass,
         rows=rows,
+        temperature=setup.recipe.evaluate.temperature,
+        seed=setup.recipe.seed,
     )
 
 

@@ -151,6 +151,9 @@ class EvaluateSettings(Group):
     validations_per_epoch: Count = Field(1, description="How often the validation rows are scored.")
     shots: Annotated[int, Field(ge=0)] = Field(3, description="Solved examples in the few-shot prompt.")
     max_new_tokens: Count | None = Field(None, description="Longest generated answer.")
+    temperature: Annotated[float, Field(ge=0, le=5)] = Field(
+        0.0, description="Of written answers: 0 writes the most probable token, above 0 tokens are drawn with the seed."
+    )
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = Field(0.95, description="Of every interval.")
     margin: Share = Field(
         0.02, description="How much worse still counts as not worse: in points of a 0-to-1 metric, else as a share."

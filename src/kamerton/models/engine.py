@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,13 +13,15 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 from kamerton.contracts import ModelFacts
 from kamerton.forms.supervision import target_losses
 from kamerton.models.frozen import keep_frozen_work
-from kamerton.models.layout import TOLERANCE, Layout, device_of, is_two_sided, outer_model, padded_inputs, prove_layout
+from kamerton.models.generate import continue_all
+from kamerton.models.layout import Layout, is_two_sided, outer_model, prove_layout
+from kamerton.models.passes import token_batches
+from kamerton.models.shared import Pass, Shared, begin_alike, prove_shared
+from kamerton.models.write import can_write, greedily, sampling, write_all
 from kamerton.records import Encoded
 
 LOGITS_PER_PASS = 32_000_000
 """Most logits in one forward pass: 128 MB in fp32, and three times that in training."""
-GENERATED_AT_ONCE = 32
-"""Most answers written side by side: the longest of a batch makes the others wait."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +36,19 @@ class TorchEngine:
     max_new_tokens: int
     tokens_per_pass: int
 
+    shared: Shared | None = None
+    """For reading what begins alike, if it is proven for the model."""
+    temperature: float = 0.0
+    """0 writes the most probable token; above, tokens are drawn."""
+    seed: int = 0
+
     @torch.no_grad()
     def read(self, items: Sequence[Encoded]) -> list[np.ndarray]:
         """Return the logits at each item's reads: arrays `[reads, classes]`, float32."""
         results: list[np.ndarray] = [np.empty(0)] * len(items)
-        for batch in self._batches(items):
-            logits = self.layout.logits(self.model, [items[i] for i in batch]).float().cpu()
-            for i, part in zip(batch, logits.split([len(items[i].reads) for i in batch]), strict=True):
+        for batch in self._passes(items):
+            logits = batch.logits.float().cpu().split([len(items[i].reads) for i in batch.indices])
+            for i, part in zip(batch.indices, logits, strict=True):
                 results[i] = part.numpy()
         return results
 
@@ -51,34 +56,39 @@ class TorchEngine:
     def losses(self, items: Sequence[Encoded]) -> np.ndarray:
         """Return each item's negative log-likelihood of its targets, summed over its reads: `[items]`, nats."""
         results = np.zeros(len(items))
-        for batch in self._batches(items):
-            chosen = [items[i] for i in batch]
-            if not any(item.reads for item in chosen):
-                continue
-            results[batch] = target_losses(self.layout.logits(self.model, chosen).float(), chosen).cpu().numpy()
+        for batch in self._passes(items):
+            chosen = [items[i] for i in batch.indices]
+            results[batch.indices] = target_losses(batch.logits.float(), chosen).cpu().numpy()
         return results
 
     @torch.no_grad()
     def generate(self, prompts: Sequence[Encoded]) -> list[str]:
-        """Continue each prompt greedily until the end token or `max_new_tokens`; return the new text."""
-        texts = [""] * len(prompts)
-        for batch in self._side_by_side(prompts):
-            for i, text in zip(batch, self._continue([prompts[i] for i in batch]), strict=True):
-                texts[i] = text
-        return texts
+        """Continue each prompt until the end token or `max_new_tokens`; return the new text.
 
-    def _side_by_side(self, prompts: Sequence[Encoded]) -> Iterator[list[int]]:
-        """Group prompts to write at once; only those of one length, if padding changes what the model writes."""
+        Greedily, or drawn where `temperature` is above 0.
+        """
         self.model.eval()
-        lengths = [len(prompt.tokens) for prompt in prompts]
-        together: dict[int, list[int]] = defaultdict(list)
-        mixed = len(set(lengths)) > 1 and padding_is_harmless(self.model, prompts, self.tokenizer.pad_token_id)
-        for i, length in enumerate(lengths):
-            together[0 if mixed else length].append(i)
-        room = max(1, self.tokens_per_pass // 2)
-        for group in together.values():
-            needs = [lengths[i] + self.max_new_tokens for i in group]
-            yield from ([group[i] for i in batch] for batch in token_batches(needs, room, GENERATED_AT_ONCE))
+        choose = sampling(self.temperature, self.seed) if self.temperature else greedily
+        if self.shared and can_write(self.model, self.shared, sorted(prompts, key=_length)[:2]):
+            ends, room = [self.tokenizer.eos_token_id], self.tokens_per_pass
+            written = write_all(self.model, self.shared, prompts, self.max_new_tokens, ends, choose, room)
+        else:
+            with torch.random.fork_rng():
+                torch.manual_seed(self.seed)
+                written = continue_all(self.model, self.tokenizer, prompts, self._generation, self.tokens_per_pass // 2)
+        return [self.tokenizer.decode(row, skip_special_tokens=True).strip() for row in written]
+
+    @property
+    def _generation(self) -> GenerationConfig:
+        """Say the same to the model's own `generate`."""
+        drawn = {"do_sample": True, "temperature": self.temperature} if self.temperature else {"do_sample": False}
+        return GenerationConfig(
+            max_new_tokens=self.max_new_tokens,
+            eos_token_id=self.tokenizer.eos_token_id,
+            pad_token_id=self.tokenizer.pad_token_id,
+            use_cache=True,
+            **drawn,
+        )
 
     @torch.no_grad()
     def embed(self, items: Sequence[Encoded]) -> np.ndarray:
@@ -92,6 +102,22 @@ class TorchEngine:
                 results[i] = part.mean(dim=0).numpy()
         return results / (np.linalg.norm(results, axis=1, keepdims=True) + 1e-12)
 
+    def _passes(self, items: Sequence[Encoded]) -> Iterator[Pass]:
+        """Run items through the model, as many at once as the budgets of tokens and of logits allow."""
+        self.model.eval()
+        known = [i for i, item in enumerate(items) if item.reads]
+        chosen = [items[i] for i in known]
+        if self.shared and self.layout == self.shared.flat and begin_alike(chosen):
+            parts = self.shared.passes(
+                self.model, chosen, self.tokens_per_pass, LOGITS_PER_PASS // classes_of(self.model)
+            )
+        else:
+            parts = (Pass(batch, self._logits([chosen[i] for i in batch])) for batch in self._batches(chosen))
+        yield from (Pass([known[i] for i in part.indices], part.logits) for part in parts)
+
+    def _logits(self, items: Sequence[Encoded]) -> torch.Tensor:
+        return self.layout.logits(self.model, items)
+
     def _batches(self, items: Sequence[Encoded]) -> Iterator[list[int]]:
         """Group items of like length, as many as the budgets of tokens and of logits allow."""
         self.model.eval()
@@ -99,19 +125,9 @@ class TorchEngine:
         at_once = max(1, LOGITS_PER_PASS // (classes_of(self.model) * max(1, reads)))
         return token_batches([len(item.tokens) for item in items], self.tokens_per_pass, at_once)
 
-    def _continue(self, prompts: Sequence[Encoded]) -> list[str]:
-        pad = self.tokenizer.pad_token_id
-        config = GenerationConfig(
-            max_new_tokens=self.max_new_tokens,
-            do_sample=False,
-            eos_token_id=self.tokenizer.eos_token_id,
-            pad_token_id=pad,
-            use_cache=True,
-        )
-        written = _generate(self.model, prompts, pad, config)
-        before = 0 if is_two_sided(self.model) else max(len(prompt.tokens) for prompt in prompts)
-        texts = self.tokenizer.batch_decode(written[:, before:], skip_special_tokens=True)
-        return [text.strip() for text in texts]
+
+def _length(item: Encoded) -> int:
+    return len(item.tokens)
 
 
 def make_engine(
@@ -124,6 +140,8 @@ def make_engine(
     max_new_tokens: int,
     tokens_per_pass: int,
     rows: Sequence[Encoded] = (),
+    temperature: float = 0.0,
+    seed: int = 0,
 ) -> TorchEngine:
     """Make an engine with the best layout that gives the model's own results on `samples`.
 
@@ -136,8 +154,11 @@ def make_engine(
         max_new_tokens: longest answer to generate.
         tokens_per_pass: most tokens in one forward pass.
         rows: those to train on: what of their computation is frozen is done at once.
+        temperature: of drawn answers; 0 writes the most probable ones.
+        seed: of drawn answers.
     """
     outer = outer_model(model)
+    shared = None
     if outer.base_model is outer and not is_two_sided(model):
         layout = prove_layout(model, lambda way: way.hidden(model, samples))
     else:
@@ -145,48 +166,11 @@ def make_engine(
         batches = token_batches([len(row.tokens) for row in sequences], tokens_per_pass, len(sequences))
         passes = ([sequences[i] for i in batch] for batch in batches)
         layout = prove_layout(model, lambda way: way.logits(model, samples))
+        shared = prove_shared(model, layout, samples)
         layout = keep_frozen_work(layout, model, samples, passes)
-    return TorchEngine(model, tokenizer, facts, layout, max_tokens, max_new_tokens, tokens_per_pass)
-
-
-def padding_is_harmless(model: nn.Module, prompts: Sequence[Encoded], pad: int) -> bool:
-    """Say whether a model goes on from a prompt as it does without padding, tried on the shortest and the longest.
-
-    With virtual tokens before them, padded prompts stand further from those than unpadded ones.
-    """
-    ordered = sorted(prompts, key=lambda prompt: len(prompt.tokens))
-    pair = [ordered[0], ordered[-1]]
-    config = GenerationConfig(
-        max_new_tokens=2, min_new_tokens=2, do_sample=False, pad_token_id=pad, output_logits=True,
-        return_dict_in_generate=True,
-    )  # fmt: skip
-    together = torch.stack(_generate(model, pair, pad, config).logits, dim=1)
-    alone = torch.cat([torch.stack(_generate(model, [one], pad, config).logits, dim=1) for one in pair])
-    return bool((together - alone).abs().max() <= TOLERANCE * alone.abs().max())
-
-
-def _generate(model: nn.Module, prompts: Sequence[Encoded], pad: int, config: GenerationConfig) -> Any:
-    """Run a model's own `generate` on prompts."""
-    if is_two_sided(model):
-        inputs = padded_inputs(model, prompts)
-        config.decoder_start_token_id = outer_model(model).config.decoder_start_token_id
-    else:
-        inputs = _padded_left(model, prompts, pad)
-    wrapper = cast(Any, model)
-    with warnings.catch_warnings():
-        # PEFT counts the positions after its virtual tokens itself, and warns that nobody else does
-        warnings.filterwarnings("ignore", "Position ids are not supported")
-        return wrapper.generate(**inputs, generation_config=config)
-
-
-def _padded_left(model: nn.Module, prompts: Sequence[Encoded], pad: int) -> dict[str, torch.Tensor]:
-    """Pad prompts on the left, so that all go on at the same place: `[prompts, longest]`."""
-    longest = max(len(prompt.tokens) for prompt in prompts)
-    gaps = [longest - len(prompt.tokens) for prompt in prompts]
-    ids = torch.tensor([[pad] * gap + list(p.tokens) for gap, p in zip(gaps, prompts, strict=True)])
-    mask = torch.tensor([[0] * gap + [1] * len(p.tokens) for gap, p in zip(gaps, prompts, strict=True)])
-    device = device_of(model)
-    return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
+    return TorchEngine(
+        model, tokenizer, facts, layout, max_tokens, max_new_tokens, tokens_per_pass, shared, temperature, seed
+    )
 
 
 def classes_of(model: nn.Module) -> int:
@@ -194,21 +178,3 @@ def classes_of(model: nn.Module) -> int:
     config = outer_model(model).config
     generates = outer_model(model).get_output_embeddings() is not None
     return int(config.get_text_config().vocab_size if generates else config.num_labels)
-
-
-def token_batches(lengths: Sequence[int], tokens: int, items: int) -> Iterator[list[int]]:
-    """Group indices by length, longest first, each group within `tokens` (padded) and `items`.
-
-    The longest go first so that a lack of memory shows at once.
-
-    >>> list(token_batches([3, 9, 4, 1], tokens=9, items=2))
-    [[1], [2, 0], [3]]
-    """
-    batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if batch and (len(batch) == items or lengths[batch[0]] * (len(batch) + 1) > tokens):
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch

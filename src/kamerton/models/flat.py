@@ -3,11 +3,16 @@
 Models that go through transformers' attention interface pass `cu_seq_lens_q` on to it untouched, so a
 row of concatenated sequences needs no mask: each sequence attends to itself. On a GPU the same inputs
 drive flash-attention's variable-length kernels.
+
+What else the sequences attend to is said by a `Context`, which takes the same way: tokens that all of
+them begin with, branches within a sequence, or what a generation has written so far.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby, pairwise
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +20,13 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 NAME = "kamerton_flat"
+
+
+class Context(Protocol):
+    """What the sequences of a flat row attend to beside themselves."""
+
+    def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
+        """Attend as `flat_attention` does: `[1, heads, tokens, width]` to `[tokens, heads, width]`."""
 
 
 def flat_attention(
@@ -29,6 +41,7 @@ def flat_attention(
     cu_seq_lens_q: Tensor | None = None,
     softcap: float | None = None,
     sliding_window: int | None = None,
+    kamerton_context: Context | None = None,
     **_: object,  # the interface passes every model's own extras; what would change the result is named above
 ) -> tuple[Tensor, None]:
     """Attend within each sequence of a flat row.
@@ -45,6 +58,7 @@ def flat_attention(
         cu_seq_lens_q: boundaries of the sequences, `[sequences + 1]`.
         softcap: must be None.
         sliding_window: must be None: short rows would prove nothing about rows longer than the window.
+        kamerton_context: takes over from here, for causal models that are only read.
 
     Returns:
         `[1, tokens, heads, width]`, and no weights.
@@ -55,23 +69,50 @@ def flat_attention(
     if cu_seq_lens_q is None or any(x is not None for x in (attention_mask, softcap, sliding_window)):
         raise TypeError("flat attention takes boundaries and neither a mask nor a soft cap nor a window")
     causal = bool(module.is_causal) if is_causal is None else is_causal
+    if kamerton_context is not None:
+        if not causal:
+            raise TypeError("only a causal model's tokens stand for themselves whatever follows them")
+        return kamerton_context.attend(module, query, key, value, scaling).unsqueeze(0), None
+    lengths = [end - start for start, end in pairwise(cu_seq_lens_q.tolist())]
+    return attend_within(query, key, value, lengths, scaling, dropout=dropout, causal=causal).unsqueeze(0), None
+
+
+def attend_within(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    lengths: Sequence[int],
+    scale: float | None,
+    *,
+    dropout: float = 0.0,
+    causal: bool = True,
+) -> Tensor:
+    """Let each sequence of a flat row attend to itself: `[1, heads, tokens, width]` to `[tokens, heads, width]`."""
     heads, width = query.shape[1], query.shape[3]
-    grouped = key.shape[1] != heads
-    lengths = (end - start for start, end in pairwise(cu_seq_lens_q.tolist()))
     parts, start = [], 0
     for length, run in groupby(lengths):
         count = len(list(run))
         end = start + count * length
         # neighbours of equal length go through the kernel together
-        q, k, v = (
-            x[0, :, start:end].reshape(x.shape[1], count, length, width).transpose(0, 1) for x in (query, key, value)
-        )
+        q, k, v = (apart(x[0, :, start:end], count) for x in (query, key, value))
         attended = scaled_dot_product_attention(
-            q, k, v, dropout_p=dropout, is_causal=causal and length > 1, scale=scaling, enable_gqa=grouped
+            q,
+            k,
+            v,
+            dropout_p=dropout,
+            is_causal=causal and length > 1,
+            scale=scale,
+            enable_gqa=key.shape[1] != heads,
         )
         parts.append(attended.transpose(1, 2).reshape(count * length, heads, width))
         start = end
-    return torch.cat(parts).unsqueeze(0), None
+    return torch.cat(parts)
+
+
+def apart(states: Tensor, count: int) -> Tensor:
+    """Part `[heads, count * length, width]` into sequences: `[count, heads, length, width]`."""
+    heads, tokens, width = states.shape
+    return states.reshape(heads, count, tokens // count, width).transpose(0, 1)
 
 
 AttentionInterface.register(NAME, flat_attention)

@@ -132,7 +132,7 @@ def keep_frozen_work(
     if not depth:
         return layout
     frozen = FrozenLayers(layout, tuple(stack[:depth]), len(stack) - depth)
-    if not prove_equal(model, frozen, layout, lambda way: way.logits(model, items)):
+    if not prove_equal(model, lambda: frozen.logits(model, items), lambda: layout.logits(model, items)):
         return layout
     for rows in passes:
         if not frozen.kept.full:

@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import accumulate
 from typing import Any, Protocol
 
@@ -24,6 +25,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from kamerton.models.flat import NAME as FLAT
+from kamerton.models.flat import Context
 from kamerton.records import Encoded
 
 TOLERANCE = 1e-4
@@ -76,9 +78,22 @@ class Flat:
         """Name the layout with its reason."""
         return "flat: one row without padding"
 
-    def logits(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
-        """Give the head's output at every read: `[reads, classes]`."""
-        output, reads = self._forward(model, items)
+    def logits(
+        self,
+        model: nn.Module,
+        items: Sequence[Encoded],
+        context: Context | None = None,
+        positions: Sequence[int] | None = None,
+    ) -> Tensor:
+        """Give the head's output at every read: `[reads, classes]`.
+
+        Args:
+            model: with a head.
+            items: the sequences.
+            context: what they attend to instead of just themselves.
+            positions: where each token of the row stands; from 0 in each sequence if not given.
+        """
+        output, reads = self._forward(model, items, context, positions)
         return head_output(output).reshape(reads, -1)
 
     def hidden(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
@@ -86,20 +101,26 @@ class Flat:
         output, reads = self._forward(model, items)
         return output.last_hidden_state.reshape(reads, -1)
 
-    def _forward(self, model: nn.Module, items: Sequence[Encoded]) -> tuple[Any, int]:
+    def _forward(
+        self,
+        model: nn.Module,
+        items: Sequence[Encoded],
+        context: Context | None = None,
+        positions: Sequence[int] | None = None,
+    ) -> tuple[Any, int]:
         device = device_of(model)
         boundaries = torch.tensor(_bounds(items), dtype=torch.int32, device=device)
         longest = max(len(item.tokens) for item in items)
+        places = positions or [at for item in items for at in range(len(item.tokens))]
         inputs = {
             "input_ids": torch.tensor([[token for item in items for token in item.tokens]], device=device),
-            "position_ids": torch.tensor(
-                [[at + self.offset for item in items for at in range(len(item.tokens))]], device=device
-            ),
+            "position_ids": torch.tensor([places], device=device) + self.offset,
             "cu_seq_lens_q": boundaries,
             "cu_seq_lens_k": boundaries,
             "max_length_q": longest,
             "max_length_k": longest,
             **_types(items, [[kind for item in items for kind in types_of(item)]], device),
+            **({} if context is None else {"kamerton_context": context}),
         }
         reads = sum(len(item.reads) for item in items)
         with attending(model, FLAT):
@@ -276,17 +297,19 @@ def prove_layout(model: nn.Module, output: Callable[[Layout], Tensor]) -> Layout
         output: computes logits (or hidden states) of a few real rows of different lengths under a layout.
     """
     reference = Unpadded(TwoSided(whole=True)) if is_two_sided(model) else Unpadded()
-    return next((way for way in _candidates(model) if prove_equal(model, way, reference, output)), reference)
+    wanted = partial(output, reference)
+    fitting = (way for way in _candidates(model) if prove_equal(model, partial(output, way), wanted))
+    return next(fitting, reference)
 
 
-def prove_equal(model: nn.Module, way: Layout, reference: Layout, output: Callable[[Layout], Tensor]) -> bool:
-    """Say whether one layout gives the output of another, within `TOLERANCE`."""
+def prove_equal(model: nn.Module, way: Callable[[], Tensor], reference: Callable[[], Tensor]) -> bool:
+    """Say whether one way to run a model gives the output of another, within `TOLERANCE`."""
     training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            wanted = output(reference)
-            got = output(way)
+            wanted = reference()
+            got = way()
     except (TypeError, ValueError, RuntimeError, IndexError, KeyError, AttributeError):
         return False  # a model that cannot take a layout says so in one of these ways
     finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -43,24 +42,6 @@ class UpdatePlan:
         """Say whether validation is due: `per_epoch` times in each epoch, evenly, and at the end."""
         before, now = (math.floor(n * per_epoch / self.updates_per_epoch) for n in (updates - 1, updates))
         return now > before or updates == self.updates
-
-
-def split_passes(lengths: Sequence[int], reads: Sequence[int], max_tokens: int, max_reads: int) -> list[list[int]]:
-    """Cut one update into forward passes, each within its budgets of tokens and of reads.
-
-    Rows are sorted by length first, so that rows of like length meet (less padding where a layout
-    pads, fewer attention calls where it does not).
-    """
-    passes: list[list[int]] = []
-    tokens = supervised = 0
-    for index in sorted(range(len(lengths)), key=lambda i: lengths[i]):
-        tokens += lengths[index]
-        supervised += reads[index]
-        if not passes or tokens > max_tokens or supervised > max_reads:
-            passes.append([])
-            tokens, supervised = lengths[index], reads[index]
-        passes[-1].append(index)
-    return passes
 
 
 @lru_cache(maxsize=2)

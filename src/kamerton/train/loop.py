@@ -17,9 +17,10 @@ from kamerton.errors import Fault, TrainingError
 from kamerton.models.engine import LOGITS_PER_PASS, classes_of
 from kamerton.models.layout import Layout
 from kamerton.models.load import count_parameters
+from kamerton.models.passes import split_passes
 from kamerton.recipe import TrainSettings
 from kamerton.records import Encoded, Event, Saved, Started, Stepped, Stopped, Validated
-from kamerton.train.batches import UpdatePlan, split_passes
+from kamerton.train.batches import UpdatePlan
 from kamerton.train.checkpoint import Standing, best_checkpoint, latest_checkpoint, save_checkpoint
 from kamerton.train.dynamics import Dynamics
 from kamerton.train.interrupts import deferred_interrupts
