@@ -7,7 +7,7 @@ run.verdict.decision, run.verdict.reason
 run.predict(["A fine film."])
 """
 
-from kamerton.api import TunedRun, tune
+from kamerton.api import TunedRun, ab, compare, tune
 
-__all__ = ["TunedRun", "__version__", "tune"]
+__all__ = ["TunedRun", "__version__", "ab", "compare", "tune"]
 __version__ = "0.1.0"

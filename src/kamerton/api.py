@@ -71,3 +71,35 @@ def tune(
     for _ in plugins.load("kamerton.tune:story")(run):
         pass
     return TunedRun(run.path)
+
+
+def ab(log: str | Path, *, first: str | None = None, margin: float = 0.02, confidence: float = 0.95) -> Any:
+    """Judge a log of outcomes of two arms, valid at every look; gives a `kamerton.evaluate.living.LivingVerdict`.
+
+    Args:
+        log: JSON Lines; `kamerton.evaluate.living` says of what.
+        first: the arm whose gain is asked for; the one that is named first if not given.
+        margin: how much worse still counts as not worse.
+        confidence: of the decision and the interval.
+
+    Raises:
+        KamertonError: a line is not an outcome; all such lines, with their numbers.
+    """
+    return plugins.load("kamerton.evaluate.living:judge_log")(
+        Path(log), first=first, margin=margin, confidence=confidence
+    )
+
+
+def compare(*runs: str | Path, metric: str | None = None, detect: float | None = None) -> Any:
+    """Compare runs on the same test rows in pairs; gives a `kamerton.evaluate.compare.ComparedRuns`.
+
+    Args:
+        runs: folders of two runs or more.
+        metric: what to compare by; the one that decides in the first run if not given.
+        detect: a difference for which to say how many rows would show it.
+
+    Raises:
+        KamertonError: the runs cannot be compared.
+    """
+    opened = [plugins.load("kamerton.run:Run")(run) for run in runs]
+    return plugins.load("kamerton.evaluate.compare:compare_as_first")(opened, metric=metric, detect=detect)

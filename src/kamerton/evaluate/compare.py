@@ -110,6 +110,30 @@ def compare_runs(
     return ComparedRuns(word, measure.higher_is_better, len(examples), margin, confidence, tuple(ranked), tuple(judged))
 
 
+def compare_as_first(
+    runs: Sequence[Run], *, metric: str | None = None, pairs: Pairs = "all", detect: float | None = None
+) -> ComparedRuns:
+    """Compare runs by the first one's settings; for the rest see `compare_runs`.
+
+    Raises:
+        RunError: the runs cannot be compared.
+
+    """
+    if not runs:
+        raise RunError(Fault("comparing takes two runs or more, got none", remedy="name two runs"))
+    recipe = runs[0].recipe
+    return compare_runs(
+        runs,
+        metric=metric,
+        pairs=pairs,
+        detect=detect,
+        margin=recipe.evaluate.margin,
+        confidence=recipe.evaluate.confidence,
+        resamples=recipe.evaluate.resamples,
+        seed=recipe.seed,
+    )
+
+
 def tuned_answers(run: Run) -> Answers:
     """Read the tuned model's answers.
 

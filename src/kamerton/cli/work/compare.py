@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kamerton.cli.output import print_json
-from kamerton.evaluate.compare import ComparedRuns, Pairs, RunPair, compare_runs
+from kamerton.evaluate.compare import ComparedRuns, Pairs, RunPair, compare_as_first
 from kamerton.report.text import number, percent, probability, safe_text, signed
 from kamerton.run import Run
 
@@ -20,18 +20,7 @@ def run(
     paths: Sequence[Path], metric: str | None, pairs: Pairs, detect: float | None, require: str | None, json: bool
 ) -> bool:
     """Compare runs; say whether the first one is to each other what was demanded."""
-    runs = [Run(path) for path in paths]
-    recipe = runs[0].recipe
-    compared = compare_runs(
-        runs,
-        metric=metric,
-        pairs=pairs,
-        detect=detect,
-        margin=recipe.evaluate.margin,
-        confidence=recipe.evaluate.confidence,
-        resamples=recipe.evaluate.resamples,
-        seed=recipe.seed,
-    )
+    compared = compare_as_first([Run(path) for path in paths], metric=metric, pairs=pairs, detect=detect)
     if json:
         print_json(asdict(compared))
     else:
