@@ -41,7 +41,7 @@ def texts(answers: Answers) -> list[str]:
 
 
 def test_classes_get_a_trivial_and_two_classic_contenders() -> None:
-    contenders = baselines(reviews(80, 0), reviews(20, 1), stratified=True, seed=0)
+    contenders = baselines(reviews(80, 0), reviews(20, 1), answers="class", seed=0)
     assert [(one.name, one.kind) for one in contenders] == [
         ("majority class", "trivial"),
         ("TF-IDF + logistic regression", "classic"),
@@ -56,7 +56,7 @@ def test_free_answers_get_a_trivial_and_a_classic_contender() -> None:
         example(5, "Upper: abc", "ABC", input="abc"),
         example(6, "скажи Привет!", "привет", input=""),
     ]
-    contenders = baselines(train, test, stratified=False, seed=0)
+    contenders = baselines(train, test, answers="text", seed=0)
     assert [(one.name, one.kind) for one in contenders] == [
         ("copy of the input", "trivial"),
         ("nearest training example", "classic"),
@@ -68,7 +68,7 @@ def test_free_answers_get_a_trivial_and_a_classic_contender() -> None:
 def test_majority_class_answers_the_commonest_with_its_share_as_probability() -> None:
     train = [example(0, "a", "x"), example(1, "b", "y"), example(2, "c", "y"), example(3, "d", "y")]
     test = [example(9, "e", "x"), example(10, "f", "new")]
-    first, second = named(baselines(train, test, stratified=True, seed=0))["majority class"].predictions
+    first, second = named(baselines(train, test, answers="class", seed=0))["majority class"].predictions
     assert (first.text, first.score, first.tokens) == ("y", 0.75, 1)
     assert first.loss == pytest.approx(math.log(4))
     assert (second.text, second.loss, second.tokens) == ("y", None, None)
@@ -76,7 +76,7 @@ def test_majority_class_answers_the_commonest_with_its_share_as_probability() ->
 
 def test_regression_learns_words_in_two_languages_and_is_sure_of_them() -> None:
     test = reviews(100, 7)
-    found = named(baselines(reviews(300, 3), test, stratified=True, seed=0))
+    found = named(baselines(reviews(300, 3), test, answers="class", seed=0))
     regression = found["TF-IDF + logistic regression"]
     assert measure(test, regression.predictions, ["accuracy"])["accuracy"] > 0.95
     assert measure(test, found["majority class"].predictions, ["accuracy"])["accuracy"] < 0.8
@@ -94,20 +94,20 @@ def test_nearest_training_example_is_the_one_sklearn_calls_most_similar() -> Non
     test = [example(i, f"{train[i].text} кино", "?") for i in range(30)]
     vectors = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5)).fit([e.text for e in train])
     similar = cosine_similarity(vectors.transform(e.text for e in test), vectors.transform(e.text for e in train))
-    nearest = named(baselines(train, test, stratified=True, seed=0))["nearest training example"]
+    nearest = named(baselines(train, test, answers="class", seed=0))["nearest training example"]
     assert texts(nearest) == [train[row.argmax()].gold for row in similar]
 
 
 def test_answers_are_the_same_every_time() -> None:
     train, test = reviews(150, 0), reviews(40, 1)
-    first, second = (baselines(train, test, stratified=True, seed=4) for _ in range(2))
+    first, second = (baselines(train, test, answers="class", seed=4) for _ in range(2))
     assert [one.predictions for one in first] == [one.predictions for one in second]
 
 
 def test_gold_answers_of_the_test_rows_change_no_answer() -> None:
     train, test = reviews(80, 0), reviews(30, 1)
     other = [example(e.id, e.text, "bad") for e in test]
-    first, second = (baselines(train, rows, stratified=True, seed=0) for rows in (test, other))
+    first, second = (baselines(train, rows, answers="class", seed=0) for rows in (test, other))
     assert [texts(one) for one in first] == [texts(one) for one in second]
 
 
@@ -121,13 +121,13 @@ def test_rare_classes_single_classes_and_strange_texts_are_answered_without_warn
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for train in (many, lonely, alike, odd_one, many[:2]):
-            for stratified in (True, False):
-                for one in baselines(train, test, stratified=stratified, seed=0):
+            for answers in ("class", "text"):
+                for one in baselines(train, test, answers=answers, seed=0):
                     assert len(one.predictions) == len(test)
 
 
 def test_two_thousand_short_rows_take_seconds() -> None:
     train, test = reviews(2000, 0), reviews(300, 1)
     start = time.process_time()
-    baselines(train, test, stratified=True, seed=0)
+    baselines(train, test, answers="class", seed=0)
     assert time.process_time() - start < 16  # about 3 on an idle core

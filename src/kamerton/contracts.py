@@ -114,8 +114,8 @@ class Form(Protocol):
     def reading(self, too_long: TooLong) -> Form:
         """Give the form that treats too long rows in one of these ways."""
 
-    def start(self, model: PreTrainedModel) -> None:
-        """Prepare a freshly loaded model for training; mostly nothing."""
+    def start(self, model: PreTrainedModel, fresh: Sequence[str]) -> None:
+        """Prepare a loaded model for training, whose modules `fresh` have no pretrained weights; mostly nothing."""
 
     def watched(self, examples: Sequence[Example]) -> Sequence[Example]:
         """Choose the validation rows to answer at every validation. If not all, the loss selects."""

@@ -62,7 +62,7 @@ def contend(run: Run, setup: Setup, clock: Clock) -> Iterator[Told]:
     split, seed = setup.split, setup.recipe.seed
     done = {answers.name for answers in run.read_answers()}
     if not done:
-        simple = baselines(split.train, split.test, stratified=setup.task.stratified, seed=seed)
+        simple = baselines(split.train, split.test, answers=setup.task.answers, seed=seed)
         run.write_answers(split.test, simple)
         yield clock.stage("baselines", ", ".join(answers.name for answers in simple))
     shown = setup.form.shots(split.train, setup.recipe.evaluate.shots, seed)
@@ -91,7 +91,7 @@ def tune_model(run: Run, setup: Setup, clock: Clock) -> Generator[Told, None, To
     loaded = load_base(setup, method.quantization)
     if method.quantization:
         yield clock.stage("base", cost(loaded.model, setup.facts))
-    setup.form.start(loaded.model)
+    setup.form.start(loaded.model, loaded.fresh)
     set_dropout(loaded.model, recipe.train.dropout)
     set_precision(loaded.model, recipe.model.precision or "fp32")
     model = method.attach(loaded.model, loaded.fresh)

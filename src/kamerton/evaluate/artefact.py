@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -59,11 +60,22 @@ def prove_artefact(run: Run, examples: Sequence[Example], predictions: Sequence[
         abs((answer["score"] or 0.0) - (expected[example.id].score or 0.0))
         for example, answer in zip(examples, answers, strict=True)
     ]
-    wrong = [e for e, answer in zip(examples, answers, strict=True) if answer["prediction"] != expected[e.id].text]
+    wrong = [e for e, answer in zip(examples, answers, strict=True) if not _same(answer["prediction"], expected[e.id])]
     if wrong or max(differences) > TOLERANCE:
         rule = f"the saved model differs from the trained one on {len(wrong)} of {len(examples)} rows"
         raise RunError(Fault(f"{rule} (scores by up to {max(differences):.2g})", str(run.model), _REMEDY))
     return Proof(len(examples), max(differences))
+
+
+def _same(answer: str, expected: Prediction) -> bool:
+    """Say whether an answer is the expected one; of numbers the last digits may differ."""
+    if answer == expected.text:
+        return True
+    try:
+        one, other = float(answer), float(expected.text)
+    except ValueError:
+        return False
+    return math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
 
 
 _REMEDY = "do not use this model; `kamerton resume` tries again; if it stays so, it is a fault of Kamerton"

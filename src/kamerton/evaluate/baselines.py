@@ -1,29 +1,30 @@
 """Contenders that need no pretrained model: if one of these is as good, the tuned model is not worth its cost.
 
 For classes: the commonest one, TF-IDF with logistic regression, and the nearest training example.
+For numbers: their mean, ridge regression on TF-IDF, and the nearest training example.
 For free answers: a copy of the input, and the answer of the nearest training example.
 """
 
 from __future__ import annotations
 
 import math
-import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.sparse import csr_matrix
 from sklearn import config_context
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import FeatureUnion
 
-from kamerton.records import Answers, ContenderKind, Example, Prediction
-from kamerton.words import fold, words
+from kamerton.contracts import AnswerKind
+from kamerton.evaluate.baselines_of_numbers import number_baselines
+from kamerton.evaluate.features import Answerer, text_features, texts, timed
+from kamerton.records import Answers, Example, Prediction
 
 STRENGTHS = (1.0, 10.0, 100.0)
 """Inverse regularisation to choose from; the middle one if the data is too small to choose."""
@@ -34,43 +35,32 @@ MOST_TO_CHOOSE = 1_500
 """Rows it is chosen on at most."""
 ITERATIONS, TOLERANCE = 300, 1e-3
 """Of the solver: tighter ones cost twice the time for the same answers."""
-LONGEST = 4_000
-"""Characters of a text that are read: the gist, at a bounded cost."""
-WORD_FEATURES, LETTER_FEATURES = 20_000, 30_000
 MEGABYTES = 64
 """Memory for distances at a time."""
 
-Answerer = Callable[[Sequence[Example]], list[Prediction]]
-"""What has learnt from the training examples and answers others."""
 
-
-def baselines(train: Sequence[Example], test: Sequence[Example], *, stratified: bool, seed: int) -> list[Answers]:
+def baselines(train: Sequence[Example], test: Sequence[Example], *, answers: AnswerKind, seed: int) -> list[Answers]:
     """Let the simple contenders learn from `train` and answer `test`, the trivial one first.
 
     Args:
         train: examples to learn from, at least one.
         test: examples to answer, at least one; their gold answers serve for the losses only.
-        stratified: whether gold answers are classes.
+        answers: what the gold answers are.
         seed: of the folds that choose the regularisation.
 
     """
-    features = _features()
-    known = features.fit_transform(_texts(train))
-    nearest = _timed("nearest training example", "classic", _nearest(train, features, known), test)
-    if not stratified:
-        return [_timed("copy of the input", "trivial", _copy, test), nearest]
-    majority = _timed("majority class", "trivial", _majority(train), test)
+    features = text_features()
+    known = features.fit_transform(texts(train))
+    nearest = timed("nearest training example", "classic", _nearest(train, features, known), test)
+    if answers == "number":
+        return [*number_baselines(train, test, features, known, seed), nearest]
+    if answers != "class":
+        return [timed("copy of the input", "trivial", _copy, test), nearest]
+    majority = timed("majority class", "trivial", _majority(train), test)
     if len({example.gold for example in train}) == 1:
         return [majority, nearest]
     regression = _regression(train, features, known, seed)
-    return [majority, _timed("TF-IDF + logistic regression", "classic", regression, test), nearest]
-
-
-def _timed(name: str, kind: ContenderKind, answer: Answerer, test: Sequence[Example]) -> Answers:
-    """Time the answering alone, as for every other contender."""
-    start = time.perf_counter()
-    predictions = tuple(answer(test))
-    return Answers(name, kind, predictions, time.perf_counter() - start)
+    return [majority, timed("TF-IDF + logistic regression", "classic", regression, test), nearest]
 
 
 def _copy(test: Sequence[Example]) -> list[Prediction]:
@@ -99,7 +89,7 @@ def _regression(train: Sequence[Example], features: FeatureUnion, known: csr_mat
     column = {label: i for i, label in enumerate(model.classes_)}
 
     def answer(test: Sequence[Example]) -> list[Prediction]:
-        chances = model.predict_proba(features.transform(_texts(test)))
+        chances = model.predict_proba(features.transform(texts(test)))
         return [
             _likely(
                 example,
@@ -135,34 +125,10 @@ def _nearest(train: Sequence[Example], features: FeatureUnion, known: csr_matrix
 
     def answer(test: Sequence[Example]) -> list[Prediction]:
         with config_context(working_memory=MEGABYTES):
-            nearest = index.kneighbors(features.transform(_texts(test)), return_distance=False)[:, 0]
+            nearest = index.kneighbors(features.transform(texts(test)), return_distance=False)[:, 0]
         return [Prediction(example.id, train[i].gold) for example, i in zip(test, nearest, strict=True)]
 
     return answer
-
-
-def _features() -> FeatureUnion:
-    """Weigh words and pairs of them, and pieces of 3 to 5 letters, which bear inflection and misspelling."""
-    of_words = TfidfVectorizer(
-        tokenizer=words,
-        token_pattern=None,
-        lowercase=False,
-        ngram_range=(1, 2),
-        sublinear_tf=True,
-        max_features=WORD_FEATURES,
-    )
-    of_letters = TfidfVectorizer(
-        preprocessor=fold,
-        analyzer="char_wb",
-        ngram_range=(3, 5),
-        sublinear_tf=True,
-        max_features=LETTER_FEATURES,
-    )
-    return FeatureUnion([("words", of_words), ("letters", of_letters)])
-
-
-def _texts(examples: Sequence[Example]) -> list[str]:
-    return [example.text.strip()[:LONGEST] or "∅" for example in examples]
 
 
 def _likely(example: Example, label: str, score: float, chance: float) -> Prediction:

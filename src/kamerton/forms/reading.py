@@ -11,16 +11,16 @@ import torch
 
 from kamerton.contracts import Engine, TooLong
 from kamerton.forms.texts import in_one_row, read_texts, texts_of
+from kamerton.forms.usual import Usual
 from kamerton.records import Encoded, Example
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedModel
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class Reading(Usual):
     """A head on an encoder, read at the first token: of the text, or of each window of it, which are averaged."""
 
     in_windows: bool = False
@@ -32,9 +32,6 @@ class Reading:
     def reading(self, too_long: TooLong) -> Self:
         """Read what is too long in windows, if that is wanted."""
         return replace(self, in_windows=too_long == "window")
-
-    def start(self, model: PreTrainedModel) -> None:
-        """Need nothing."""
 
     def watched(self, examples: Sequence[Example]) -> Sequence[Example]:
         """Answer every validation row: it costs no more than its loss."""
@@ -71,10 +68,6 @@ class Reading:
     def supervised(self, item: Encoded) -> int:
         """Count the answer, if it is known."""
         return int(item.targets[0] >= 0)
-
-    def grounded(self, engine: Engine, items: Sequence[Encoded]) -> list[Encoded]:
-        """Need nothing of the untuned model."""
-        return list(items)
 
     def embed(self, engine: Engine, examples: Sequence[Example]) -> np.ndarray:
         """Embed texts, cut where they are too long: `[examples, hidden]`, unit length."""

@@ -29,7 +29,7 @@ class Usual:
         """Cut them, if anything: which rows pass is not the form's to say."""
         return self
 
-    def start(self, model: PreTrainedModel) -> None:
+    def start(self, model: PreTrainedModel, fresh: Sequence[str]) -> None:
         """Need nothing."""
 
     def watched(self, examples: Sequence[Example]) -> Sequence[Example]:

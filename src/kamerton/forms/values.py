@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import chain, zip_longest
@@ -16,6 +17,8 @@ ROOM = 1.25
 """How much longer than the 99th percentile of the training answers a generated one may get."""
 LONGEST = 256
 """Most tokens of a generated answer where the recipe does not say: each costs a pass through the whole model."""
+COMMA = re.compile(r"(?<=\d),(?=\d+$)")
+AMBIGUOUS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
 
 
 def filled(value: object) -> bool:
@@ -50,6 +53,38 @@ def room_for(lengths: Sequence[int]) -> int:
     """
     ordered = sorted(lengths)
     return min(LONGEST, math.ceil(ROOM * ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))]) + 1)
+
+
+def number_in(value: object) -> float:
+    """Read a cell as a number; a text may have a decimal comma.
+
+    >>> number_in(3), number_in(" 3.5 "), number_in("3,5")
+    (3.0, 3.5, 3.5)
+
+    Raises:
+        ValueError: it is no finite number, or its comma could part thousands as well.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError(f"{plain(value)!r} is not a number")
+    text = str(value).strip().replace("\u2212", "-")
+    if AMBIGUOUS.fullmatch(text):
+        raise ValueError(f"{text!r} may mean two numbers: write it without a comma")
+    try:
+        number = float(COMMA.sub(".", text))
+    except ValueError:
+        raise ValueError(f"{text!r} is not a number") from None
+    if not math.isfinite(number):
+        raise ValueError(f"{text!r} is not a number")
+    return number
+
+
+def written_number(number: float, *, exact: bool = False) -> str:
+    """Write a number: with all its digits, or with the seven that a model's output has.
+
+    >>> written_number(0.1 + 0.2), written_number(0.1 + 0.2, exact=True), written_number(5.0)
+    ('0.3', '0.30000000000000004', '5')
+    """
+    return plain(number) if exact else f"{number:.7g}"
 
 
 def draw_evenly(examples: Sequence[Example], count: int, seed: int) -> list[Example]:

@@ -13,6 +13,7 @@ from kamerton.forms.texts import joined
 from kamerton.forms.values import filled, plain
 from kamerton.recipe import Group
 from kamerton.records import Example, Place
+from kamerton.tasks._roles import FIRST_TEXT, SECOND_TEXT
 
 LONGEST_LABEL = 60
 UNEVEN = 3
@@ -25,15 +26,12 @@ class TextClassification(Group):
     roles: ClassVar = (
         Role(
             "text",
-            ("text", "sentence", "review", "comment", "content", "message", "body", "tweet", "utterance", "document",
-             "description", "title", "sentence1", "text1", "text_a", "premise", "question1", "question", "query",
-             "текст", "отзыв", "предложение", "сообщение", "комментарий", "описание", "посылка", "вопрос"),
+            FIRST_TEXT,
             "the text to classify, or the first of two",
         ),
         Role(
             "second",
-            ("sentence2", "text2", "text_b", "text_pair", "hypothesis", "question2", "context", "passage", "paragraph",
-             "гипотеза", "контекст"),
+            SECOND_TEXT,
             "the second text, where pairs are classified",
             required=False,
         ),

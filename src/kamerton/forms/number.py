@@ -1,0 +1,133 @@
+"""A number for a text, read by a head of one output at one token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from kamerton.contracts import Engine
+from kamerton.forms.reading import Reading, window_means
+from kamerton.forms.supervision import IGNORED
+from kamerton.forms.values import filled, written_number
+from kamerton.records import Encoded, Example, Prediction, Taught
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+
+PARTS = 5
+"""Shown examples are drawn evenly from so many parts of the range."""
+NEIGHBOURS = 3
+"""Shown examples whose numbers an untuned model averages."""
+
+
+@dataclass(frozen=True)
+class Number(Reading):
+    """A head that puts out the number in its own unit.
+
+    It is trained as if numbers had mean 0 and spread 1: the last layer's weights are held in that measure and
+    multiplied out on their way in, so that one learning rate suits stars and salaries alike. What is saved are the
+    multiplied weights: any program that loads the model gets the unit of the data.
+    """
+
+    mean: float
+    spread: float
+    """Standard deviation of the training numbers, above 0."""
+    config: ClassVar[dict[str, object]] = {"num_labels": 1, "problem_type": "regression"}
+
+    def start(self, model: PreTrainedModel, fresh: Sequence[str]) -> None:
+        """Hold the last layer in units of the spread; a new one begins at the mean."""
+        name, layer = _last_layer(model)
+        if any(name == new or name.startswith(f"{new}.") for new in fresh):
+            with torch.no_grad():
+                layer.weight.mul_(self.spread)
+                layer.bias.fill_(self.mean)
+        model.set_submodule(name, _InUnits(layer, self.spread, self.mean))
+
+    def target(self, example: Example) -> int:
+        """Say whether the number is known."""
+        return 0 if filled(example.gold) else IGNORED
+
+    def number(self, example: Example) -> float:
+        """Give the gold number."""
+        return float(example.gold) if filled(example.gold) else 0.0
+
+    def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
+        """Mark the token that the number is read at."""
+        return Taught(item.reads, (written_number(item.number),)) if self.supervised(item) else Taught((), ())
+
+    def losses(self, logits: Tensor, items: Sequence[Encoded]) -> Tensor:
+        """Give each item's squared error in units of the spread: `[items]`; 0 if its number is not known."""
+        wanted = torch.tensor([item.number for item in items], dtype=torch.float64, device=logits.device)
+        known = torch.tensor([float(self.supervised(item)) for item in items], device=logits.device)
+        error = (window_means(logits, items)[:, 0].double() - wanted) / self.spread
+        return known * error.square()
+
+    def shots(self, examples: Sequence[Example], count: int, seed: int) -> list[Example]:
+        """Draw `count` examples from each fifth of the range."""
+        order = sorted(np.random.default_rng(seed).permutation(len(examples)), key=lambda i: float(examples[i].gold))
+        parts = [part for part in np.array_split(np.array(order), PARTS) if len(part)]
+        draw = np.random.default_rng([seed, 1])
+        return [examples[i] for part in parts for i in draw.permutation(part)[:count]]
+
+    def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
+        """Read the numbers off."""
+        encoded = self.encode(examples, engine.tokenizer, engine.max_tokens)
+        return [
+            self._prediction(example, item, float(logits[0]))
+            for example, item, logits in zip(examples, encoded, self.read(engine, encoded), strict=True)
+        ]
+
+    def _prediction(self, example: Example, item: Encoded, number: float) -> Prediction:
+        if not self.supervised(item):
+            return Prediction(example.id, written_number(number))
+        return Prediction(example.id, written_number(number), None, ((number - item.number) / self.spread) ** 2, 1)
+
+    def predict_untuned(
+        self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
+    ) -> list[Prediction]:
+        """Average the numbers of the nearest shown examples; without any, the model knows the mean at best."""
+        if not shots:
+            return [Prediction(example.id, written_number(self.mean)) for example in examples]
+        likeness = self.embed(engine, examples) @ self.embed(engine, shots).T
+        nearest = np.argsort(-likeness, axis=1, kind="stable")[:, :NEIGHBOURS]
+        numbers = np.array([float(shot.gold) for shot in shots])[nearest].mean(axis=1)
+        return [Prediction(e.id, written_number(float(number))) for e, number in zip(examples, numbers, strict=True)]
+
+
+class _InUnits(nn.Linear):
+    """A layer whose weights are held in another measure than they are used and saved in."""
+
+    def __init__(self, layer: nn.Linear, scale: float, shift: float) -> None:
+        super().__init__(layer.in_features, layer.out_features, device=layer.weight.device)
+        self.scale, self.shift = scale, shift
+        with torch.no_grad():
+            self.weight.copy_(layer.weight / scale)
+            self.bias.copy_((layer.bias - shift) / scale)
+        self.register_state_dict_post_hook(_multiply_out)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Give the numbers in the unit of the data."""
+        return linear(states, self.weight, self.bias) * self.scale + self.shift
+
+
+def _multiply_out(layer: _InUnits, state: dict[str, Tensor], prefix: str, _metadata: Any) -> None:
+    """Write plain weights in the unit of the data wherever a model's weights are asked for."""
+    state[f"{prefix}weight"] = state[f"{prefix}weight"] * layer.scale
+    state[f"{prefix}bias"] = state[f"{prefix}bias"] * layer.scale + layer.shift
+
+
+def _last_layer(model: PreTrainedModel) -> tuple[str, nn.Linear]:
+    """Find the layer of one output that the head ends with."""
+    inside = {id(module) for module in model.base_model.modules()}
+    return [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and module.out_features == 1 and id(module) not in inside
+    ][-1]
