@@ -28,7 +28,7 @@ ROWS = (
     ("forms", "tasks", "methods", "optimizers", "metrics", "audits"),
     ("models",),
     ("data", "train", "evaluate", "report", "deliver"),
-    ("begin", "curve", "plan", "prepare", "engines", "tune", "use"),
+    ("begin", "curve", "plan", "prepare", "engines", "forget", "tune", "use"),
     ("api", "cli", "__init__", "__main__"),
 )
 """What imports what: each part imports only from the rows above it in this table, and from itself."""

@@ -143,6 +143,13 @@ def test_knobs_of_the_method_arrive(place):
     assert place.run("lora").result["method"]["rank"] == 4
 
 
+def test_what_was_forgotten_is_measured_in_every_run(run):
+    forgetting = run.result["forgetting"]
+    assert forgetting["decision"] in ("none", "mild", "severe")
+    assert {"name", "base", "tuned", "change", "low", "high"} == set(forgetting["measured"][0])
+    assert forgetting["reason"] in (run.path / "report.html").read_text("utf-8").replace("&#34;", '"')
+
+
 # ── again, and on ─────────────────────────────────────────────────────────────────────────────
 
 

@@ -159,6 +159,10 @@ class EvaluateSettings(Group):
         0.02, description="How much worse still counts as not worse: in points of a 0-to-1 metric, else as a share."
     )
     resamples: Annotated[int, Field(ge=200)] = Field(10_000, description="Bootstrap resamples.")
+    forgetting: Literal["quick", "whole", "off"] = Field(
+        "quick",
+        description="How much of the probe is asked before and after, to see what tuning made the model forget.",
+    )
 
 
 class Reason(Group):

@@ -398,3 +398,29 @@ class Diagnosis:
     name: str
     evidence: str
     remedy: str
+
+
+# ── what was forgotten ────────────────────────────────────────────────────────────────────────
+
+ForgettingDecision = Literal["none", "mild", "severe", "not measured"]
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """One thing the base model could do, measured before and after: `change` is tuned minus base."""
+
+    name: str
+    base: float
+    tuned: float
+    change: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Forgetting:
+    """What the model lost elsewhere by being tuned here."""
+
+    decision: ForgettingDecision = "not measured"
+    reason: str = ""
+    measured: tuple[Forgotten, ...] = ()

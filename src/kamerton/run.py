@@ -4,7 +4,7 @@ Each file is written whole or not at all, so that what is there can be trusted a
 layout is the table of contents of a run:
 
     recipe.yaml  environment.json  data/  events.jsonl  checkpoints/  model/
-    predictions.parquet  result.json  report.html  seeds/
+    predictions.parquet  forgetting.json  result.json  report.html  seeds/
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from kamerton.records import (
     Event,
     Example,
     Finding,
+    Forgetting,
+    Forgotten,
     LedgerEntry,
     Place,
     Prediction,
@@ -254,6 +256,19 @@ class Run:
             Answers(name, rows[0]["kind"], tuple(_prediction(row) for row in rows), rows[0]["seconds"])
             for name, rows in grouped.items()
         ]
+
+    def write_forgetting(self, forgetting: Forgetting) -> None:
+        """Write what the tuned model forgot."""
+        write_json(self.path / "forgetting.json", dataclasses.asdict(forgetting))
+
+    def read_forgetting(self) -> Forgetting | None:
+        """Read what the tuned model forgot; None if it was not measured yet."""
+        path = self.path / "forgetting.json"
+        if not path.exists():
+            return None
+        values = read_json(path)
+        measured = tuple(Forgotten(**item) for item in values["measured"])
+        return Forgetting(values["decision"], values["reason"], measured)
 
     @property
     def finished(self) -> bool:

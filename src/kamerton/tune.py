@@ -23,6 +23,7 @@ from kamerton.evaluate.diagnosis import diagnose, diagnose_answers
 from kamerton.evaluate.outcome import result_of
 from kamerton.evaluate.score import measure, score
 from kamerton.evaluate.verdict import judge
+from kamerton.forget import remember
 from kamerton.models.engine import TorchEngine
 from kamerton.models.load import Loaded, load_model, set_dropout
 from kamerton.models.precision import set_precision
@@ -52,7 +53,9 @@ def story(run: Run) -> Iterator[Told]:
             yield from freeze(run, clock)
         setup = open_setup(run)
         yield from contend(run, setup, clock)
-        yield from prove(run, setup, (yield from tuned_engine(run, setup, clock)), clock)
+        engine = yield from tuned_engine(run, setup, clock)
+        yield from prove(run, setup, engine, clock)
+        yield from remember(run, setup, engine, clock)
         yield from repeat(run, setup, clock)
         yield from conclude(run, setup, clock)
 

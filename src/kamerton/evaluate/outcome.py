@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from kamerton import plugins
-from kamerton.records import Contender, Diagnosis, Started, Verdict
+from kamerton.records import Contender, Diagnosis, Forgetting, Started, Verdict
 from kamerton.run import PARTS, Run
 
 
@@ -40,7 +40,7 @@ def result_of(
         "lower_is_better": [name for name in metrics if not plugins.choose("metrics", name).higher_is_better],
         "contenders": [_contender(contender) for contender in contenders],
         "verdict": {name: value for name, value in asdict(verdict).items() if value is not None},
-        "forgetting": {"measured": [], "decision": "not measured", "reason": "this version has no probe for it yet"},
+        "forgetting": asdict(run.read_forgetting() or Forgetting(reason="the probe was not asked")),
         "diagnosis": [asdict(diagnosis) for diagnosis in diagnoses],
         "artefact": environment["artefact"],
         "seconds": environment["seconds"],

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from kamerton.errors import Fault, RunError
-from kamerton.records import Contender, Diagnosis, Measure, Verdict
+from kamerton.records import Contender, Diagnosis, Forgetting, Measure, Verdict
 from kamerton.run import Run
 
 SCHEMA = 1
@@ -40,27 +40,6 @@ class Counts:
     validation: int
     test: int
     dropped: int = 0
-
-
-@dataclass(frozen=True)
-class Forgotten:
-    """One thing the base model could do, measured before and after."""
-
-    name: str
-    base: float
-    tuned: float
-    change: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Forgetting:
-    """What the model lost elsewhere by being tuned here."""
-
-    decision: Literal["none", "mild", "severe", "not measured"] = "not measured"
-    reason: str = ""
-    measured: tuple[Forgotten, ...] = ()
 
 
 @dataclass(frozen=True)

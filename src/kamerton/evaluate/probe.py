@@ -1,0 +1,130 @@
+"""The forgetting probe: texts, questions and requests that no task is about, in English and in Russian.
+
+All of it was written for Kamerton, so that no model has been trained on it and nobody's rights are touched.
+It lies beside this file as JSONL; rows of one kind or topic stand together, and a quick probe takes the first
+few of each, always the same ones.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+
+FOLDER = Path(__file__).parent / "probe"
+LANGUAGES = {"en": "English", "ru": "Russian"}
+Size = Literal["quick", "whole"]
+QUICK_DOCUMENTS, QUICK_QUESTIONS, QUICK_REQUESTS = 2, 5, 1
+"""How many of each kind, of each topic and of each check a quick probe takes: 24, 40 and 12 a language."""
+FLUENT = 3.0
+"""A language is known if a word of it takes at most this many times the tokens of a word of the best one.
+
+A tokenizer that was trained on a language spends one to two tokens on a word; one that was not breaks it into letters.
+Russian takes SmolLM2 five times the tokens of English, and multilingual E5 one and a half times.
+"""
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True)
+class Document:
+    """A short text of some kind: a letter, a recipe, a law."""
+
+    language: str
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question of general knowledge with four answers, one of them right."""
+
+    language: str
+    topic: str
+    question: str
+    choices: tuple[str, ...]
+    answer: int
+    """Place of the right one."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request for an answer of a form that can be checked."""
+
+    language: str
+    check: str
+    """A name in `format_checks.CHECKS`."""
+    value: str
+    """What the check compares with; empty if it needs nothing."""
+    prompt: str
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What is asked."""
+
+    documents: tuple[Document, ...]
+    questions: tuple[Question, ...]
+    requests: tuple[Request, ...]
+
+
+def load_probe(languages: Sequence[str], size: Size) -> Probe:
+    """Read the probe for some languages: all of it, or a fixed part with all kinds, topics and checks."""
+    quick = size == "quick"
+    documents = _rows("documents", languages, lambda lang, row: Document(lang, row["kind"], row["text"]))
+    questions = _rows(
+        "questions",
+        languages,
+        lambda lang, row: Question(lang, row["topic"], row["question"], tuple(row["choices"]), row["answer"]),
+    )
+    requests = _rows("formats", languages, lambda lang, row: Request(lang, row["check"], row["value"], row["prompt"]))
+    return Probe(
+        _first(documents, lambda row: (row.language, row.kind), QUICK_DOCUMENTS if quick else None),
+        _first(questions, lambda row: (row.language, row.topic), QUICK_QUESTIONS if quick else None),
+        _first(requests, lambda row: (row.language, row.check), QUICK_REQUESTS if quick else None),
+    )
+
+
+def tokens_per_word(tokenizer: Tokenizer, language: str) -> float:
+    """Say how many tokens a word of the probe's texts takes on average."""
+    texts = [document.text for document in load_probe([language], "quick").documents]
+    ids = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+    return sum(map(len, ids)) / sum(len(text.split()) for text in texts)
+
+
+def known_languages(tokenizer: Tokenizer) -> list[str]:
+    """List the probe's languages that a model was made for, to judge by its tokenizer."""
+    spent = {language: tokens_per_word(tokenizer, language) for language in LANGUAGES}
+    return [language for language in LANGUAGES if spent[language] <= FLUENT * min(spent.values())]
+
+
+def rows_in(rows: Sequence[Document] | Sequence[Question] | Sequence[Request], language: str) -> np.ndarray:
+    """Say of each row of the probe whether it is in a language: `[rows]`, bool."""
+    return np.array([row.language == language for row in rows], dtype=bool)
+
+
+def _rows(name: str, languages: Iterable[str], make: Callable[[str, dict], Row]) -> list[Row]:
+    return [
+        make(language, json.loads(line))
+        for language in languages
+        for line in (FOLDER / f"{name}.{language}.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+
+
+def _first(rows: Sequence[Row], group: Callable[[Row], object], count: int | None) -> tuple[Row, ...]:
+    """Take the first `count` rows of each group, in order; all of them if None."""
+    taken: dict[object, int] = defaultdict(int)
+    kept = []
+    for row in rows:
+        taken[group(row)] += 1
+        if count is None or taken[group(row)] <= count:
+            kept.append(row)
+    return tuple(kept)

@@ -1,0 +1,197 @@
+"""Measure what a tuned model forgot: the bare base model and the tuned one are asked the same probe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from kamerton.contracts import ModelFacts
+from kamerton.engines import engine_of
+from kamerton.errors import ModelError
+from kamerton.evaluate.before import remembered
+from kamerton.evaluate.forgetting import (
+    Measured,
+    Precision,
+    conclude_forgetting,
+    masked_change,
+    representation_changes,
+    speech_changes,
+    task_change,
+)
+from kamerton.evaluate.probe import LANGUAGES, Size, known_languages, load_probe, tokens_per_word
+from kamerton.evaluate.representation import Representation, masked, represent
+from kamerton.evaluate.speech import Speech, hear, outlooks_on
+from kamerton.models.engine import TorchEngine, make_engine
+from kamerton.models.layout import outer_model
+from kamerton.models.load import load_model
+from kamerton.plan import make_method
+from kamerton.prepare import Clock, Setup
+from kamerton.records import Encoded, Forgetting, Progress, Stage
+from kamerton.run import Run
+
+LONGEST = 512
+"""Most tokens of a text of the probe that are looked at."""
+WRITTEN = 24
+"""Most tokens of an answer to a request of the probe: its forms need no more."""
+TOKENS_PER_PASS = 4096
+"""The same in every run, whatever its recipe says: the base is read once for all of them."""
+TASK_ROWS = 16
+"""Validation rows on which the divergence from the base is measured."""
+
+
+def remember(run: Run, setup: Setup, engine: TorchEngine, clock: Clock) -> Iterator[Stage | Progress]:
+    """Ask the bare base model and the tuned one what neither was tuned for, and see what was forgotten."""
+    size = setup.recipe.evaluate.forgetting
+    if run.read_forgetting():
+        return
+    if size == "off":
+        run.write_forgetting(Forgetting(reason="evaluate.forgetting is off"))
+        return
+    yield Progress("forgetting", 0, 2)
+    meter = make_meter(setup, engine, size)
+    yield Progress("forgetting", 1, 2)
+    forgetting = measure_forgetting(setup, engine, meter)
+    yield Progress("forgetting", 2, 2)
+    run.write_forgetting(forgetting)
+    yield clock.stage("forgetting", f"{forgetting.decision}: {forgetting.reason}")
+
+
+class Meter(Protocol):
+    """A base model's readings, against which tuned models are held."""
+
+    def measure(self, engine: TorchEngine) -> list[Measured]:
+        """Ask a tuned model everything."""
+
+    def measure_deciding(self, engine: TorchEngine) -> list[Measured]:
+        """Ask a tuned model only what the decision goes by."""
+
+
+class SpeechMeter:
+    """For models that write: the probe is put to them as text."""
+
+    def __init__(self, setup: Setup, size: Size) -> None:
+        base = _base_engine(setup, "AutoModelForCausalLM")
+        languages = known_languages(setup.tokenizer)
+        self.setup, self.precision, self.probe = setup, _precision(setup), load_probe(languages, size)
+        self.base = remembered(Speech, _circumstances(base, languages, size), lambda: hear(base, self.probe))
+        self.task_rows = setup.encode(setup.split.validation[:TASK_ROWS])
+        self.task = outlooks_on(base, self.task_rows)
+
+    def measure(self, engine: TorchEngine) -> list[Measured]:
+        """Ask everything, and look at the task's own rows."""
+        asked = _probing(engine, self.setup)
+        changes = speech_changes(self.probe, self.base, hear(asked, self.probe), self.precision)
+        return [*changes, task_change(self.task, outlooks_on(asked, self.task_rows), self.precision)]
+
+    def measure_deciding(self, engine: TorchEngine) -> list[Measured]:
+        """Ask only for the texts' losses."""
+        texts = replace(self.probe, questions=(), requests=())
+        changes = speech_changes(texts, self.base, hear(_probing(engine, self.setup), texts), self.precision)
+        return [one for one in changes if one.limits]
+
+
+class RepresentationMeter:
+    """For models that only represent: they are asked through their embeddings, and for masked words."""
+
+    def __init__(self, setup: Setup, size: Size) -> None:
+        base = _base_engine(setup, "AutoModel")
+        languages = known_languages(setup.tokenizer)
+        self.setup, self.precision, self.probe = setup, _precision(setup), load_probe(languages, size)
+        self.base = remembered(
+            Representation, _circumstances(base, languages, size), lambda: represent(base, self.probe)
+        )
+        self.head = masked_language_model(setup.facts)
+        mask = setup.tokenizer.mask_token_id
+        self.masked = masked(base, self.probe, mask) if self.head and mask is not None else []
+        self.masked_losses = self._masked_losses(base)
+
+    def measure(self, engine: TorchEngine) -> list[Measured]:
+        """Embed the probe, and let the base's own head guess masked words above the tuned layers."""
+        body = _probing(engine_of(self.setup, outer_model(engine.model).base_model), self.setup)
+        changes = [*representation_changes(self.probe, self.base, represent(body, self.probe), self.precision)]
+        if self.masked:
+            words = np.array([float(len(item.targets)) for item in self.masked])
+            changes.append(masked_change(self.masked_losses, self._masked_losses(body), words, self.precision))
+        return changes
+
+    def measure_deciding(self, engine: TorchEngine) -> list[Measured]:
+        """Ask everything, since an encoder answers it in one pass; keep what decides."""
+        return [one for one in self.measure(engine) if one.limits]
+
+    def _masked_losses(self, body: TorchEngine) -> np.ndarray:
+        """Give the losses of each document's masked words with the base's head above a body: `[documents]`."""
+        if not self.masked or self.head is None:
+            return np.zeros(0)
+        setattr(self.head, self.head.base_model_prefix, body.model)
+        shortest: Sequence[Encoded] = sorted(self.masked, key=lambda item: len(item.tokens))[:3]
+        engine = make_engine(
+            self.head,
+            body.tokenizer,
+            body.facts,
+            shortest,
+            max_tokens=body.max_tokens,
+            max_new_tokens=1,
+            tokens_per_pass=TOKENS_PER_PASS,
+        )
+        return engine.losses(self.masked)
+
+
+def make_meter(setup: Setup, engine: TorchEngine, size: Size) -> Meter | None:
+    """Choose how a tuned model can be asked, and read its base; None if there is no probe for such a model."""
+    if setup.facts.kind == "seq2seq":
+        return None
+    writes = outer_model(engine.model).get_output_embeddings() is not None
+    return SpeechMeter(setup, size) if writes else RepresentationMeter(setup, size)
+
+
+def measure_forgetting(setup: Setup, engine: TorchEngine, meter: Meter | None) -> Forgetting:
+    """Ask a tuned model the whole probe and decide what it forgot."""
+    if meter is None:
+        return Forgetting(reason=f"there is no probe for a model of the kind {setup.facts.kind}")
+    return conclude_forgetting(meter.measure(engine), _left_out(setup))
+
+
+def masked_language_model(facts: ModelFacts) -> PreTrainedModel | None:
+    """Load a base model with its masked-language head; None if its folder holds none."""
+    try:
+        loaded = load_model(facts.folder, "AutoModelForMaskedLM", {}, seed=0)
+    except ModelError:
+        return None  # a kind of model that has no such head
+    return None if loaded.fresh else loaded.model
+
+
+def _base_engine(setup: Setup, model_class: str) -> TorchEngine:
+    """Load the bare base model, ready for the probe."""
+    return _probing(engine_of(setup, load_model(setup.facts.folder, model_class, {}, setup.recipe.seed).model), setup)
+
+
+def _probing(engine: TorchEngine, setup: Setup) -> TorchEngine:
+    """Set an engine's limits for the probe: the same for base and tuned model, and in every run of the method."""
+    room = setup.facts.context - make_method(setup.recipe).added_tokens
+    return replace(
+        engine, max_tokens=min(LONGEST, room), max_new_tokens=min(WRITTEN, room // 2), tokens_per_pass=TOKENS_PER_PASS
+    )
+
+
+def _circumstances(base: TorchEngine, languages: Sequence[str], size: Size) -> tuple[object, ...]:
+    """List what a base model's readings depend on: with other threads or layouts sums are rounded otherwise."""
+    limits = (base.max_tokens, base.max_new_tokens, base.tokens_per_pass)
+    machine = (torch.__version__, torch.get_num_threads(), str(base.model.device))
+    return (base.facts.fingerprint, base.layout.name, limits, tuple(languages), size, machine)
+
+
+def _precision(setup: Setup) -> Precision:
+    evaluate = setup.recipe.evaluate
+    return Precision(evaluate.confidence, evaluate.resamples, setup.recipe.seed)
+
+
+def _left_out(setup: Setup) -> str:
+    """Say which language was not measured, and why."""
+    known = known_languages(setup.tokenizer)
+    spent = {name: tokens_per_word(setup.tokenizer, code) for code, name in LANGUAGES.items() if code not in known}
+    return " ".join(f"{name} is not measured: its words take {n:.1f} tokens each here." for name, n in spent.items())

@@ -1,0 +1,222 @@
+"""What is forgotten: nothing at all by the base itself, measured as transformers measures it, judged by rule."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, BertForMaskedLM
+
+from kamerton.evaluate.before import remembered
+from kamerton.evaluate.forgetting import (
+    NATS,
+    SHARES,
+    Measured,
+    Precision,
+    conclude_forgetting,
+    masked_change,
+    representation_changes,
+    speech_changes,
+)
+from kamerton.evaluate.probe import LANGUAGES, load_probe
+from kamerton.evaluate.representation import masked, read_off, represent, same_neighbours
+from kamerton.evaluate.speech import Speech, divergence, hear, log_softmax, variety
+from kamerton.forget import masked_language_model
+from kamerton.models.inspect import inspect_folder
+from kamerton.records import Encoded, Forgotten
+from tiny_engines import BARE, TEXT, tiny_engine
+
+PRECISION = Precision(0.95, 1000, 0)
+SAMPLES = [Encoded(tuple(range(5, 5 + n)), (0,), (0,)) for n in (4, 6, 9)]
+QUICK = load_probe(list(LANGUAGES), "quick")
+SMALL = replace(QUICK, documents=QUICK.documents[::3], questions=QUICK.questions[::4], requests=QUICK.requests[::4])
+
+
+@pytest.fixture(scope="module")
+def speaker(decoder_folder):
+    return tiny_engine(decoder_folder, TEXT, SAMPLES)
+
+
+@pytest.fixture(scope="module")
+def reader(encoder_folder):
+    return tiny_engine(encoder_folder, BARE, SAMPLES)
+
+
+@pytest.fixture(scope="module")
+def heard(speaker):
+    return hear(speaker, SMALL)
+
+
+def change(low: float, high: float) -> Forgotten:
+    return Forgotten("some text", 3.0, 3.0 + (low + high) / 2, (low + high) / 2, low, high)
+
+
+# ── the base against itself ───────────────────────────────────────────────────────────────────
+
+
+def test_a_language_model_against_itself_has_forgotten_exactly_nothing(decoder_folder, heard):
+    again = hear(tiny_engine(decoder_folder, TEXT, SAMPLES), SMALL)
+    measured = list(speech_changes(SMALL, heard, again, PRECISION))
+    assert len(measured) == 5 * len(LANGUAGES)
+    assert all((one.change.change, one.change.low, one.change.high) == (0, 0, 0) for one in measured)
+    assert conclude_forgetting(measured).decision == "none"
+
+
+def test_an_encoder_against_itself_has_forgotten_exactly_nothing(encoder_folder, reader):
+    base, again = represent(reader, QUICK), represent(tiny_engine(encoder_folder, BARE, SAMPLES), QUICK)
+    measured = list(representation_changes(QUICK, base, again, PRECISION))
+    assert all((one.change.change, one.change.low, one.change.high) == (0, 0, 0) for one in measured)
+    assert conclude_forgetting(measured).decision == "none"
+
+
+def test_a_language_model_whose_weights_were_shaken_has_forgotten_severely(decoder_folder, heard):
+    shaken = tiny_engine(decoder_folder, TEXT, SAMPLES)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in shaken.model.parameters():
+            parameter.add_(0.5 * torch.randn_like(parameter))
+    measured = list(speech_changes(SMALL, heard, hear(shaken, SMALL), PRECISION))
+    forgetting = conclude_forgetting(measured)
+    assert forgetting.decision == "severe"
+    assert "nats a token" in forgetting.reason and "severe" in forgetting.reason
+    assert len(forgetting.measured) == len(measured)
+
+
+# ── measured as others measure it ─────────────────────────────────────────────────────────────
+
+
+def test_the_loss_of_a_text_is_that_of_transformers(decoder_folder, speaker, heard):
+    model = AutoModelForCausalLM.from_pretrained(decoder_folder)
+    for document, loss, tokens in zip(SMALL.documents[:4], heard.losses, heard.tokens, strict=False):
+        ids = torch.tensor([speaker.tokenizer(document.text)["input_ids"][: speaker.max_tokens]])
+        with torch.no_grad():
+            wanted = model(ids, labels=ids).loss.item()
+        assert loss / tokens == pytest.approx(wanted, rel=1e-5)
+
+
+def test_the_chosen_answer_is_the_one_with_the_least_loss_a_letter(decoder_folder, speaker, heard):
+    model = AutoModelForCausalLM.from_pretrained(decoder_folder)
+    for question, right in zip(SMALL.questions[:5], heard.right, strict=False):
+        words = {"en": "Question: {}\nAnswer:", "ru": "Вопрос: {}\nОтвет:"}[question.language]
+        prompt = speaker.tokenizer(words.format(question.question))["input_ids"]
+        costs = []
+        for choice in question.choices:
+            answer = speaker.tokenizer(f" {choice}", add_special_tokens=False)["input_ids"]
+            ids = torch.tensor([prompt + answer])
+            labels = torch.tensor([[-100] * len(prompt) + answer])
+            with torch.no_grad():
+                costs.append(model(ids, labels=labels).loss.item() * len(answer) / len(choice))
+        assert bool(right) == (int(np.argmin(costs)) == question.answer)
+
+
+def test_divergence_is_torchs_kl():
+    generator = np.random.default_rng(0)
+    base, tuned = (log_softmax(generator.normal(size=(7, 50)).astype(np.float32)) for _ in range(2))
+    wanted = torch.nn.functional.kl_div(
+        torch.from_numpy(tuned).double(), torch.from_numpy(base).double(), log_target=True, reduction="none"
+    ).sum(-1)
+    assert divergence(base, tuned) == pytest.approx(wanted.numpy(), abs=1e-9)
+    assert (divergence(base, base) == 0).all()
+
+
+def test_a_linear_reader_finds_what_is_there_and_nothing_in_noise():
+    classes = [f"class {i % 4}" for i in range(80)]
+    generator = np.random.default_rng(0)
+    noise = generator.normal(size=(80, 30))
+    marked = noise + 6 * np.eye(30)[[i % 4 for i in range(80)]]
+    assert read_off(marked, classes).mean() > 0.95
+    assert read_off(noise, classes).mean() < 0.5
+
+
+def test_shared_neighbours_are_counted_as_by_hand():
+    generator = np.random.default_rng(1)
+    base, tuned = generator.normal(size=(30, 6)), generator.normal(size=(30, 6))
+
+    def nearest(rows: np.ndarray, i: int) -> set[int]:
+        return set(sorted(set(range(30)) - {i}, key=lambda j: -rows[i] @ rows[j])[:10])
+
+    wanted = [len(nearest(base, i) & nearest(tuned, i)) / 10 for i in range(30)]
+    assert same_neighbours(base, tuned).tolist() == wanted
+    assert same_neighbours(base, base).tolist() == [1.0] * 30
+
+
+def test_masked_losses_are_those_of_transformers_and_a_base_without_the_head_has_none(encoder_folder, reader, tmp_path):
+    assert masked_language_model(inspect_folder(encoder_folder, "tiny")) is None
+    torch.manual_seed(0)
+    BertForMaskedLM.from_pretrained(encoder_folder).save_pretrained(tmp_path)
+    reader.tokenizer.save_pretrained(tmp_path)
+    model = masked_language_model(inspect_folder(tmp_path, "tiny"))
+    items = masked(reader, SMALL, reader.tokenizer.mask_token_id)
+    losses = tiny_engine(tmp_path, "AutoModelForMaskedLM", items[:2]).losses(items)
+    for item, loss in zip(items[:4], losses, strict=False):
+        labels = torch.full((1, len(item.tokens)), -100)
+        labels[0, list(item.reads)] = torch.tensor(item.targets)
+        with torch.no_grad():
+            wanted = model.eval()(torch.tensor([item.tokens]), labels=labels).loss.item()
+        assert loss / len(item.targets) == pytest.approx(wanted, rel=1e-4)
+        assert all(item.tokens[read] == reader.tokenizer.mask_token_id for read in item.reads)
+    words = np.array([float(len(item.targets)) for item in items])
+    assert masked_change(losses, losses + 0.4 * words, words, PRECISION).change.change == pytest.approx(0.4)
+
+
+def test_answers_that_repeat_each_other_have_no_words_of_their_own():
+    assert variety(["the cat sat", "THE CAT sat", ""]).tolist() == [0, 0, 0]
+    assert variety(["a b", "a c"]).tolist() == [0.5, 0.5]
+
+
+# ── the decision ──────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("limits", "interval", "decision"),
+    [
+        (NATS, (-0.1, 0.02), "none"),
+        (NATS, (0.04, 0.5), "none"),
+        (NATS, (0.06, 0.5), "mild"),
+        (NATS, (0.31, 0.5), "severe"),
+        (NATS, (-0.9, -0.5), "none"),
+        (SHARES, (-0.2, -0.04), "none"),
+        (SHARES, (-0.2, -0.06), "mild"),
+        (SHARES, (-0.4, -0.16), "severe"),
+        (SHARES, (0.1, 0.2), "none"),
+    ],
+)
+def test_the_decision_goes_by_the_end_of_the_interval_that_speaks_for_the_model(limits, interval, decision):
+    forgetting = conclude_forgetting([Measured(change(*interval), limits)])
+    assert forgetting.decision == decision
+    assert "some text" in forgetting.reason
+
+
+def test_the_worst_measure_decides_and_those_without_limits_never():
+    measured = [
+        Measured(change(5, 6)),
+        Measured(change(0, 0.01), NATS),
+        Measured(replace(change(0.4, 0.5), name="other text"), NATS),
+    ]
+    forgetting = conclude_forgetting(measured, "Russian is not measured.")
+    assert forgetting.decision == "severe"
+    assert forgetting.reason.startswith("other text") and forgetting.reason.endswith("Russian is not measured.")
+
+
+def test_a_paired_change_is_the_difference_of_the_weighted_means():
+    generator = np.random.default_rng(0)
+    tokens = generator.integers(50, 150, 24).astype(float)
+    base = 3 * tokens
+    tuned = base + tokens * generator.normal(0.1, 0.03, 24)
+    found = PRECISION.change("text", base, tuned, tokens)
+    assert found.base == pytest.approx(3)
+    assert found.change == pytest.approx(found.tuned - found.base)
+    assert found.low < found.change < found.high
+    assert found.low > 0.05 and found.high < 0.15  # pairs: the spread between texts does not matter
+
+
+def test_readings_are_kept_for_the_same_circumstances_only(tmp_path, monkeypatch, heard):
+    monkeypatch.setenv("KAMERTON_CACHE", str(tmp_path))
+    assert remembered(Speech, ("a model", 1), lambda: heard) is heard
+    kept = remembered(Speech, ("a model", 1), lambda: pytest.fail("it was read again"))
+    assert kept.answers == heard.answers
+    for name in ("losses", "tokens", "outlooks", "right"):
+        assert (getattr(kept, name) == getattr(heard, name)).all(), name
+    assert remembered(Speech, ("a model", 2), lambda: heard) is heard
