@@ -16,6 +16,7 @@ from kamerton.data.read import read_table
 from kamerton.data.read_csv import read_csv
 from kamerton.data.read_json import read_jsonl
 from kamerton.data.table import Table
+from kamerton.data.unpack import held
 from kamerton.errors import DataError
 
 ROWS = [
@@ -167,7 +168,7 @@ def test_western_text_is_not_taken_for_russian(tmp_path: Path, encoding: str, te
     "line", ["плохой фильм", "МОСКВА СЛЕЗАМ НЕ ВЕРИТ", "Ничего нового не увидел", "да нет наверное"]
 )
 def test_one_short_russian_line_is_enough_to_tell_the_encoding(encoding: str, line: str) -> None:
-    assert decode("rows.csv", line.encode(encoding)).text() == line
+    assert decode(held("rows.csv", line.encode(encoding))).text() == line
 
 
 def test_one_damaged_byte_in_utf8_costs_one_row_and_no_other(tmp_path: Path) -> None:
@@ -338,7 +339,7 @@ def ids(table: Table) -> list[int]:
 def read_text(reader: object, content: str) -> Table | None:
     assert callable(reader)
     try:
-        table: Table = reader(decode("rows", content.encode("utf-8", "surrogatepass")))
+        table: Table = reader(decode(held("rows", content.encode("utf-8", "surrogatepass"))))
     except DataError as error:
         assert all(fault.rule and fault.remedy and "rows" in fault.place for fault in error.faults)
         return None
@@ -387,7 +388,7 @@ def test_any_text_as_csv_or_json_lines_gives_a_whole_table_or_a_data_error(conte
 @given(st.binary(max_size=200))
 def test_any_bytes_are_decoded_or_refused(raw: bytes) -> None:
     try:
-        source = decode("rows", raw)
+        source = decode(held("rows", raw))
     except DataError as error:
         assert all(fault.rule and fault.place and fault.remedy for fault in error.faults)
     else:

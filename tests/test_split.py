@@ -10,12 +10,12 @@ from scipy.stats import binom
 
 from kamerton.data.groups import make_groups
 from kamerton.data.ledger import check_complete, make_ledger
-from kamerton.data.parts import Sides, find_sides, joined, moment_of
+from kamerton.data.parts import Sides, find_sides, moment_of
 from kamerton.data.split import RANDOM, Parted, split_examples
-from kamerton.data.table import Table
+from kamerton.data.table import Collector, Table, joined
 from kamerton.errors import DataError, RecipeError
 from kamerton.recipe import SplitSettings, resolve
-from kamerton.records import Example, Finding, LedgerEntry, Place, Row, Split
+from kamerton.records import Example, Finding, LedgerEntry, Place, Split
 
 PARTS = ("train", "validation", "test")
 
@@ -293,8 +293,10 @@ def test_a_part_that_is_not_given_is_drawn_from_training_and_stays_where_it_was(
 
 
 def table_of(*rows: dict[str, object], file: str = "rows.csv") -> Table:
-    columns = tuple(rows[0])
-    return Table(columns, tuple(Row(i, Place(file, i + 2), row) for i, row in enumerate(rows)), (), "CSV", "UTF-8", ())
+    collector = Collector(file)
+    for line, row in enumerate(rows, 2):
+        collector.accept(line, row)
+    return collector.table(rows[0], "csv", "utf-8", ())
 
 
 def test_a_column_called_split_is_taken_if_it_holds_nothing_but_parts() -> None:
@@ -314,16 +316,16 @@ def test_files_named_after_parts_are_taken_for_them() -> None:
     first = table_of({"text": "a"}, {"text": "b"}, file="corpus/train-00000-of-00001.csv")
     second = table_of({"text": "c"}, file="corpus/valid.csv")
     third = table_of({"text": "d"}, file="corpus/test/part1.csv")
-    table = joined(joined(first, second), third)
+    table = joined([first, second, third])
     assert [row.id for row in table.rows] == [0, 1, 2, 3]
     found = find_sides(table, SplitSettings())
     assert dict(found.names) == {0: "train", 1: "train", 2: "validation", 3: "test"}
-    assert find_sides(joined(first, table_of({"text": "d"}, file="corpus/more.csv")), SplitSettings()).by == "random"
+    assert find_sides(joined([first, table_of({"text": "d"}, file="corpus/more.csv")]), SplitSettings()).by == "random"
     assert find_sides(first, SplitSettings()).by == "random"
 
 
 def test_a_test_file_of_its_own_is_tested_on() -> None:
-    table = joined(table_of({"text": "a"}, {"text": "b"}), table_of({"text": "c"}, file="held.csv"))
+    table = joined([table_of({"text": "a"}, {"text": "b"}), table_of({"text": "c"}, file="held.csv")])
     found = find_sides(table, SplitSettings(test_path="held.csv"))
     assert (found.by, dict(found.names)) == ("given", {2: "test"})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,6 +44,7 @@ def new_run(data: Path, out: Path | None, settings: Mapping[str, object]) -> Run
 
 def _free_folder(recipe: Recipe) -> Path:
     """Name a new folder under `runs/` after the data and the time."""
-    stem = f"{Path(recipe.data.path).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    name = re.sub(r"[^\w.-]+", "", Path(recipe.data.path).stem) or "data"
+    stem = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     names = (stem, *(f"{stem}-{number}" for number in range(2, 100)))
     return next(RUNS / name for name in names if not (RUNS / name).exists())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import re
 import time
@@ -19,11 +20,11 @@ from kamerton.contracts import AuditContext, Form, ModelFacts, Task
 from kamerton.data.audit import run_audit
 from kamerton.data.gate import pass_gate
 from kamerton.data.ledger import check_complete, make_ledger
-from kamerton.data.parts import Sides, find_sides, joined
-from kamerton.data.read import read_table
+from kamerton.data.parts import Sides, find_sides
+from kamerton.data.read import data_files, read_table
 from kamerton.data.recognise import make_examples, recognise, sample_rows
 from kamerton.data.split import split_examples
-from kamerton.data.table import Table
+from kamerton.data.table import Table, joined
 from kamerton.errors import DataError, Fault, ModelError, RunError
 from kamerton.files import sha256_of
 from kamerton.forms.values import filled
@@ -123,7 +124,7 @@ def understand(recipe: Recipe) -> Understood:
     """
     table = read_table(Path(recipe.data.path))
     if recipe.split.test_path:
-        table = joined(table, read_table(Path(recipe.split.test_path)))
+        table = joined([table, read_table(Path(recipe.split.test_path))])
     sides = find_sides(table, recipe.split)
     recognition = recognise(table, recipe.data.task, recipe.data.columns or {})
     decisions = {
@@ -273,10 +274,16 @@ def _environment(recipe: Recipe, facts: ModelFacts) -> dict[str, Any]:
         "platform": platform.platform(),
         "processors": torch.get_num_threads(),
         "libraries": {name: version(name) for name in _requirements()},
-        "data": {"path": recipe.data.path, "sha256": sha256_of(Path(recipe.data.path))},
+        "data": {"path": recipe.data.path, "sha256": _hash_of_data(Path(recipe.data.path))},
         "model": {"name": facts.name, "fingerprint": facts.fingerprint, "parameters": facts.parameters},
         "seed": recipe.seed,
     }
+
+
+def _hash_of_data(path: Path) -> str:
+    """Hash the data file; of several, their hashes in order."""
+    hashes = [sha256_of(file) for file in data_files(path)]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
 
 
 def _requirements() -> list[str]:

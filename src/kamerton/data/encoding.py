@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
+from kamerton.data.unpack import Bytes
 from kamerton.errors import DataError, Fault
 
 BOMS = (
@@ -27,6 +28,7 @@ BOMS = (
 SIGNATURES = (
     (b"PAR1", "Parquet", "let the name end in .parquet"),
     (b"\x1f\x8b", "gzip", "let the name end in .gz after the format: rows.csv.gz"),
+    (b"\x28\xb5\x2f\xfd", "Zstandard", "let the name end in .zst after the format: rows.csv.zst"),
     (b"PK\x03\x04", "a zip archive or an Excel workbook", "save the sheet as CSV, encoded in UTF-8"),
     (b"\xd0\xcf\x11\xe0", "an old Excel or Word document", "save the sheet as CSV, encoded in UTF-8"),
     (b"%PDF", "PDF", "give a table: CSV, TSV, JSON, JSONL or Parquet"),
@@ -38,6 +40,10 @@ RUNS = re.compile(rb"[\x80-\xff]+")
 SAMPLE = 20_000
 """Words looked at to tell one-byte encodings apart."""
 LONGEST_WORD = 60
+HEAD = 1 << 16
+"""Bytes from the beginning in which marks and control characters are looked for."""
+LARGEST_TEXT = 1 << 30
+UNKNOWN_TO_CP1252 = b"\x81\x8d\x8f\x90\x9d"
 FREQUENCY = {
     "о": 10.97, "е": 8.45, "а": 8.01, "и": 7.35, "н": 6.70, "т": 6.26, "с": 5.47, "р": 4.73, "в": 4.54, "л": 4.40,
     "к": 3.49, "м": 3.21, "д": 2.98, "п": 2.81, "у": 2.62, "я": 2.01, "ы": 1.90, "ь": 1.74, "г": 1.70, "з": 1.65,
@@ -67,19 +73,32 @@ class Encoding:
 
 @dataclass(frozen=True)
 class Source:
-    """A text file that was read: its name, bytes and encoding."""
+    """A text file and how its bytes are to be read: not read yet, and read as often as is wanted."""
 
-    file: str
-    raw: bytes
+    content: Bytes
     encoding: Encoding
+
+    @property
+    def file(self) -> str:
+        """The file, as the user named it."""
+        return self.content.file
 
     def open(self) -> io.TextIOWrapper:
         """Read it line by line; a line ends as on Unix, Windows or old Macs, and keeps its end."""
-        return io.TextIOWrapper(io.BytesIO(self.raw), self.encoding.name, self.encoding.errors, newline="")
+        return io.TextIOWrapper(self.content.open(), self.encoding.name, self.encoding.errors, newline="")
 
     def text(self) -> str:
-        """Read it as one text."""
-        return self.raw.decode(self.encoding.name, self.encoding.errors)
+        """Read it as one text.
+
+        Raises:
+            DataError: it is too large to be held in memory.
+        """
+        with self.open() as file:
+            text = file.read(LARGEST_TEXT + 1)
+        if len(text) > LARGEST_TEXT:
+            rule = f"one JSON document of more than {LARGEST_TEXT >> 30} Gi letters"
+            raise DataError(Fault(rule, self.file, "write one object a line (JSONL): that is read piece by piece"))
+        return text
 
     @property
     def notes(self) -> list[str]:
@@ -87,26 +106,29 @@ class Source:
         return [self.encoding.note] if self.encoding.note else []
 
 
-def decode(file: str, raw: bytes) -> Source:
-    """Find the encoding of a file's bytes.
+def decode(content: Bytes) -> Source:
+    """Find the encoding of a file's bytes: all are looked at, none are kept.
 
     Raises:
         DataError: the file is empty, is not text, or is broken UTF-16 or UTF-32.
 
     """
-    if not raw.strip(b" \t\r\n\0"):
+    file, look = content.file, _Look()
+    for chunk in content.chunks():
+        if not look.head:
+            _require_text(file, chunk)
+        look.take(chunk)
+    if look.blank:
         raise DataError(Fault("the file is empty", file, "give a file with rows to learn from"))
-    for signature, kind, remedy in SIGNATURES:
-        if raw.startswith(signature):
-            raise DataError(Fault(f"this is {kind}, not text", file, remedy))
-    encoding = _marked(raw) or _wide(raw)
+    encoding = _marked(look.head) or _wide(look.head)
     if encoding:
-        _require_decodable(file, raw, encoding)
-        return Source(file, raw, encoding)
-    if _is_binary(raw):
+        _require_decodable(content, encoding)
+        return Source(content, encoding)
+    encoding = look.utf8()
+    if _is_binary(look.head, damaged=encoding is None):
         remedy = "give a table: CSV, TSV, JSON, JSONL or Parquet"
         raise DataError(Fault("this is a binary file, not text", file, remedy))
-    return Source(file, raw, _utf8(raw) or _one_byte(raw))
+    return Source(content, encoding or _one_byte(look))
 
 
 def flaw(text: str) -> str:
@@ -134,9 +156,8 @@ def _marked(raw: bytes) -> Encoding | None:
     return Encoding(name, note=f"read as {name}, by its byte order mark") if name else None
 
 
-def _wide(raw: bytes) -> Encoding | None:
+def _wide(head: bytes) -> Encoding | None:
     """Recognise UTF-16 without a mark: every second byte is 0 (Latin) or 4 (Cyrillic), which text never has."""
-    head = raw[: 1 << 16]
     for name, start in (("utf-16-le", 1), ("utf-16-be", 0)):
         high = head[start::2]
         if len(high) > 1 and len(high.translate(None, b"\0\4")) < 0.1 * len(high):
@@ -144,42 +165,84 @@ def _wide(raw: bytes) -> Encoding | None:
     return None
 
 
-def _require_decodable(file: str, raw: bytes, encoding: Encoding) -> None:
+def _require_text(file: str, head: bytes) -> None:
+    for signature, kind, remedy in SIGNATURES:
+        if head.startswith(signature):
+            raise DataError(Fault(f"this is {kind}, not text", file, remedy))
+
+
+def _require_decodable(content: Bytes, encoding: Encoding) -> None:
+    decoder, read = codecs.getincrementaldecoder(encoding.name)(encoding.errors), 0
     try:
-        raw.decode(encoding.name, encoding.errors)
-    except UnicodeDecodeError as error:
-        fault = Fault(f"this is not valid {encoding.name}", f"{file} byte {error.start}", "save the file as UTF-8")
-        raise DataError(fault) from None
+        for chunk in content.chunks():
+            decoder.decode(chunk)
+            read += len(chunk)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        place = f"{content.file} near byte {read}"
+        raise DataError(Fault(f"this is not valid {encoding.name}", place, "save the file as UTF-8")) from None
 
 
-def _is_binary(raw: bytes) -> bool:
+def _is_binary(head: bytes, *, damaged: bool) -> bool:
     """Judge by control characters: text that has a few is damaged text."""
-    head = raw[: 1 << 16]
     share = 1 - len(head.translate(None, CONTROL)) / len(head)
-    return share > 0.3 or (share > 0.05 and _utf8(raw) is None)
+    return share > 0.3 or (share > 0.05 and damaged)
 
 
-def _utf8(raw: bytes) -> Encoding | None:
-    """Recognise UTF-8; where a few bytes are damaged, it is UTF-8 if nearly all bytes beyond ASCII are right."""
-    text = raw.decode("utf-8", "surrogateescape")
-    right = text.encode("utf-8", "ignore")
-    broken = len(raw) - len(right)
-    if not broken:
-        return Encoding("utf-8")
-    if _high(right) < CERTAIN * broken:
-        return None
-    return Encoding("utf-8", "surrogateescape", f"{broken} bytes are not UTF-8; their rows are left out")
+class _Look:
+    """What is seen of a file's bytes while they pass."""
+
+    def __init__(self) -> None:
+        self.head = b""
+        self.blank = True
+        self.unknown = False
+        """Whether a byte occurs that cp1252 does not know."""
+        self.runs: list[bytes] = []
+        """Runs of bytes beyond ASCII, the first of them."""
+        self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+        self._right = self._broken = 0
+
+    def take(self, chunk: bytes) -> None:
+        """Look at the next bytes."""
+        self.head = self.head or chunk[:HEAD]
+        self.blank = self.blank and not chunk.strip(b" \t\r\n\0")
+        self._count(self._decoder.decode(chunk))
+        if chunk.isascii():
+            return
+        self.unknown = self.unknown or chunk.translate(None, UNKNOWN_TO_CP1252) != chunk
+        if len(self.runs) < SAMPLE:
+            found = islice(RUNS.finditer(chunk), SAMPLE - len(self.runs))
+            self.runs += [match.group()[:LONGEST_WORD] for match in found]
+
+    def utf8(self) -> Encoding | None:
+        """Recognise UTF-8; where a few bytes are damaged, it is UTF-8 if nearly all bytes beyond ASCII are right."""
+        self._count(self._decoder.decode(b"", final=True))
+        if not self._broken:
+            return Encoding("utf-8")
+        if self._right < CERTAIN * self._broken:
+            return None
+        note = f"{self._broken} bytes are not UTF-8; their rows are left out"
+        return Encoding("utf-8", "surrogateescape", note)
+
+    def _count(self, text: str) -> None:
+        """Count the bytes beyond ASCII that are UTF-8, and those that are not."""
+        if text.isascii():
+            return
+        whole = text.encode("utf-8", "surrogateescape")
+        right = text.encode("utf-8", "ignore")
+        self._broken += len(whole) - len(right)
+        self._right += _high(right)
 
 
 def _high(raw: bytes) -> int:
     return len(raw) - len(raw.translate(None, HIGH))
 
 
-def _one_byte(raw: bytes) -> Encoding:
-    runs = [match.group()[:LONGEST_WORD] for match in islice(RUNS.finditer(raw), SAMPLE)]
+def _one_byte(look: _Look) -> Encoding:
+    runs = look.runs
     in_words = sum(len(run) for run in runs if len(run) > 1)
     if in_words < 0.5 * sum(map(len, runs)):
-        name = "latin-1" if raw.translate(None, b"\x81\x8d\x8f\x90\x9d") != raw else "cp1252"
+        name = "latin-1" if look.unknown else "cp1252"
         return Encoding(name, note=f"read as {name}: not UTF-8, and letters beyond ASCII stand alone")
     name = max(CYRILLIC, key=lambda name: sum(_russian(run.decode(name, "replace")) for run in runs))
     return Encoding(name, "surrogateescape", f"read as {name}: not UTF-8, and so the letters are the likeliest Russian")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import PurePath
 from typing import Literal, get_args
@@ -81,19 +81,6 @@ def part_of_file(file: str) -> Part | None:
     return None
 
 
-def joined(first: Table, second: Table) -> Table:
-    """Put the rows of a second table after those of the first; their ids go on counting."""
-    start = first.rows_read
-    columns = dict.fromkeys((*first.columns, *second.columns))
-    return replace(
-        first,
-        columns=tuple(columns),
-        rows=(*first.rows, *(replace(row, id=row.id + start) for row in second.rows)),
-        rejected=(*first.rejected, *(replace(entry, id=entry.id + start) for entry in second.rejected)),
-        notes=(*first.notes, *second.notes),
-    )
-
-
 def _given(table: Table, settings: SplitSettings) -> Sides:
     """Take the parts from the column that is named or looks so, else from the files' names, else from nothing."""
     named: dict[int, str] = {}
@@ -124,7 +111,7 @@ def _part_column(table: Table) -> str | None:
 
 def _file_parts(table: Table) -> dict[str, Part]:
     """Give the part of each file if there are several files and the names of all of them say it."""
-    files = {row.place.file for row in table.rows}
+    files = table.rows.files
     named = {file: part for file in files if (part := part_of_file(file))}
     return named if len(files) > 1 and len(named) == len(files) and len(set(named.values())) > 1 else {}
 

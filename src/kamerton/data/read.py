@@ -1,17 +1,19 @@
-"""Read a data file of any known format into a table: every row is used, or rejected with its place and reason."""
+"""Read data of any known format into a table: every row is used, or rejected with its place and reason."""
 
 from __future__ import annotations
 
-import gzip
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kamerton.data.encoding import Source, decode
+from kamerton.data.find import files_of, format_of
+from kamerton.data.read_arrow import read_arrow, read_parquet
+from kamerton.data.read_conll import read_conll
 from kamerton.data.read_csv import read_csv, read_tsv
 from kamerton.data.read_json import read_json, read_jsonl
-from kamerton.data.read_parquet import read_parquet
-from kamerton.data.table import Table
+from kamerton.data.read_text import read_text
+from kamerton.data.table import Table, joined
+from kamerton.data.unpack import PACKERS, bytes_of, failures_told
 from kamerton.errors import DataError, Fault
 
 TEXT_READERS: dict[str, Callable[[Source], Table]] = {
@@ -20,52 +22,65 @@ TEXT_READERS: dict[str, Callable[[Source], Table]] = {
     ".json": read_json,
     ".jsonl": read_jsonl,
     ".ndjson": read_jsonl,
+    ".txt": read_text,
+    ".conll": read_conll,
+    ".conllu": read_conll,
+    ".bio": read_conll,
+    ".iob": read_conll,
 }
-LARGEST = 2 << 30
-"""Bytes of text, unpacked: what fits into memory with its rows. It also stops a small file that unpacks without end."""
+TABLE_READERS: dict[str, Callable[[Path], Table]] = {".parquet": read_parquet, ".arrow": read_arrow}
+SUFFIXES = (*TEXT_READERS, *TABLE_READERS)
 
 
 def read_table(path: Path) -> Table:
-    """Read CSV, TSV, JSON, JSONL (each also with .gz) or Parquet; the end of the file's name says which.
+    """Read a data file, or all of a folder, a pattern, or a data set of the Hugging Face hub, as one table.
+
+    The end of a file's name says its format: CSV, TSV, JSON, JSONL, plain text, CoNLL (each also with .gz or .zst),
+    Parquet, Arrow. Each row knows its own file.
 
     Raises:
-        DataError: the file is missing or cannot be read as a whole, or more than half of its rows cannot.
+        DataError: there is no such file, one cannot be read as a whole, or more than half of its rows cannot.
 
     """
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    packed = suffixes[-1:] == [".gz"]
-    suffix = "".join(suffixes[-2:-1] if packed else suffixes[-1:])
+    tables, faults = [], list[Fault]()
+    for file in data_files(path):
+        try:
+            tables.append(_read_file(file))
+        except DataError as error:
+            faults += error.faults
+    if faults:
+        raise DataError(faults)
+    return joined(tables)
+
+
+def data_files(path: Path) -> Sequence[Path]:
+    """List the files that `read_table` reads for a path, in its order.
+
+    Raises:
+        DataError: no data file is there.
+    """
+    return files_of(path, SUFFIXES)
+
+
+def _read_file(path: Path) -> Table:
     _require_file(path)
-    if suffix == ".parquet" and not packed:
-        return read_parquet(path)
-    if suffix not in TEXT_READERS:
-        known = ", ".join([*TEXT_READERS, ".parquet"])
-        ending = path.suffix if not packed else f"{suffix}{path.suffix}"
-        rule = f"the end of the name, '{ending}', is no known format" if suffix else "the name does not say the format"
-        raise DataError(Fault(rule, str(path), f"let the name end in one of {known}; text also in .gz"))
-    return TEXT_READERS[suffix](decode(str(path), _bytes(path, packed)))
+    suffix, packed = format_of(path), path.suffix.lower() in PACKERS
+    with failures_told(path):
+        if suffix in TABLE_READERS and not packed:
+            return TABLE_READERS[suffix](path)
+        if suffix in TEXT_READERS:
+            return TEXT_READERS[suffix](decode(bytes_of(path)))
+    ending = path.suffix if not packed else f"{suffix}{path.suffix}"
+    rule = f"the end of the name, '{ending}', is no known format" if suffix else "the name does not say the format"
+    remedy = f"let the name end in one of {', '.join(SUFFIXES)}; text also in {' or '.join(PACKERS)}"
+    raise DataError(Fault(rule, str(path), remedy))
 
 
 def _require_file(path: Path) -> None:
     try:
         if path.is_file():
             return
-        rule = "this is not a file but a folder" if path.is_dir() else "there is no such file"
+        rule = "there is no such file"
     except OSError as error:
         rule = f"the file cannot be reached: {error.strerror}"
     raise DataError(Fault(rule, str(path), "give the path of a data file"))
-
-
-def _bytes(path: Path, packed: bool) -> bytes:
-    try:
-        with gzip.open(path) if packed else path.open("rb") as file:
-            raw: bytes = file.read(LARGEST + 1)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(Fault(f"this is not a whole gzip file: {error}", str(path), "pack it again")) from None
-    except OSError as error:
-        fault = Fault(f"the file cannot be read: {error.strerror}", str(path), "check that you may read it")
-        raise DataError(fault) from None
-    if len(raw) > LARGEST:
-        rule = f"the text is larger than {LARGEST >> 30} GiB"
-        raise DataError(Fault(rule, str(path), "take a part of the rows, or write them as Parquet"))
-    return raw

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kamerton.data.encoding import Source, flaw
+from kamerton.data.read_conll import looks_like_conll, read_conll
 from kamerton.data.table import Collector, Table, unique_columns
 from kamerton.errors import DataError, Fault
 
@@ -52,6 +53,8 @@ def read_tsv(source: Source) -> Table:
         DataError: as `read_csv`.
 
     """
+    if looks_like_conll(source):
+        return read_conll(source)
     if any(record.fault for record in _records(source, "\t", csv.QUOTE_MINIMAL)):
         return _read(source, "\t", csv.QUOTE_NONE, "tsv", "quotes are read as characters")
     return _read(source, "\t", csv.QUOTE_MINIMAL, "tsv")

@@ -70,6 +70,18 @@ class Rows(Sequence[Row]):
         for log in logs:
             self._starts.append(self._starts[-1] + len(log.ids))
 
+    @classmethod
+    def joined(cls, parts: Sequence[Rows], starts: Sequence[int]) -> Rows:
+        """Put rows one after the other, the ids of each part counted from its start."""
+        logs = [log for part in parts for log in part.logs]
+        shifts = [start + shift for part, start in zip(parts, starts, strict=False) for shift in part.shifts]
+        return cls(logs, shifts)
+
+    @property
+    def files(self) -> list[str]:
+        """The files that the rows stand in."""
+        return list(dict.fromkeys(log.file for log in self.logs))
+
     def __len__(self) -> int:
         return self._starts[-1]
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from kamerton.data.rows import RowLog, Rows
 from kamerton.errors import DataError, Fault
-from kamerton.records import LedgerEntry, Place, Row
+from kamerton.records import LedgerEntry, Place
 
 SHOWN = 5
 """Faults shown when most rows have one."""
@@ -19,7 +20,7 @@ class Table:
 
     columns: tuple[str, ...]
     """Names in the order of their first appearance."""
-    rows: Sequence[Row]
+    rows: Rows
     rejected: tuple[LedgerEntry, ...]
     """Rows that could not be read, each with its reason; with `rows` they are all that was read."""
     format: str
@@ -36,6 +37,29 @@ class Table:
     def file(self) -> str:
         """The file, as the user named it."""
         return self.rows[0].place.file
+
+
+def joined(tables: Sequence[Table]) -> Table:
+    """Put tables one after the other; the ids of the rows go on counting."""
+    if len(tables) == 1:
+        return tables[0]
+    starts = [0, *accumulate(table.rows_read for table in tables)]
+    return Table(
+        tuple(dict.fromkeys(name for table in tables for name in table.columns)),
+        Rows.joined([table.rows for table in tables], starts),
+        tuple(
+            replace(entry, id=entry.id + start)
+            for table, start in zip(tables, starts, strict=False)
+            for entry in table.rejected
+        ),
+        _all(table.format for table in tables),
+        _all(table.encoding for table in tables),
+        (f"{len(tables)} files", *dict.fromkeys(note for table in tables for note in table.notes)),
+    )
+
+
+def _all(words: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(words))
 
 
 class Collector:

@@ -1,0 +1,105 @@
+"""Find the files that the user means: one file, all of a folder, a pattern, or a data set of the Hugging Face hub."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # the base of its HTTP library
+from huggingface_hub.errors import LocalEntryNotFoundError as NotHere
+
+from kamerton.data.unpack import PACKERS
+from kamerton.errors import DataError, Fault
+
+HUB_ID = re.compile(r"(?!.*(\.\.|--))[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+SAVED = ("dataset_info.json", "dataset_dict.json", "dataset_infos.json", "state.json")
+"""What the library `datasets` writes beside the rows."""
+MAGIC = set("*?[")
+CONVERTED = "refs/convert/parquet"
+"""Where the hub keeps a Parquet copy of data sets in other forms."""
+
+
+def files_of(path: Path, suffixes: Collection[str]) -> list[Path]:
+    """List the data files that a path names, sorted.
+
+    Args:
+        path: a file (also one that does not exist, if nothing else is meant), a folder (with those inside it),
+            a pattern (`data/*.csv`, `data/**/*.jsonl`), or an id like `org/name` of the Hugging Face hub.
+        suffixes: the ends of names that can be read.
+
+    Raises:
+        DataError: no data file is there, or the path cannot be reached.
+    """
+    try:
+        if path.is_dir():
+            return _inside(path, path, suffixes)
+        if not path.is_file() and MAGIC & set(str(path)):
+            return _matching(path, suffixes)
+        if not path.exists() and not path.parent.exists() and HUB_ID.fullmatch(str(path)) and not format_of(path):
+            return _from_hub(str(path), suffixes)
+    except OSError as error:
+        fault = Fault(f"the file cannot be reached: {error.strerror}", str(path), "give the path of a data file")
+        raise DataError(fault) from None
+    return [path]
+
+
+def format_of(path: Path) -> str:
+    """Give the end of a name that says the format: `.csv` of `rows.CSV.gz`."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes[-1:] and suffixes[-1] in PACKERS:
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
+
+
+def _matching(pattern: Path, suffixes: Collection[str]) -> list[Path]:
+    fixed = next(number for number, part in enumerate(pattern.parts) if MAGIC & set(part))
+    found = sorted(Path(*pattern.parts[:fixed]).glob(str(Path(*pattern.parts[fixed:]))))
+    files = [file for path in found for file in (_listed(path, suffixes) if path.is_dir() else [path])]
+    if not files:
+        raise DataError(Fault("no file has such a name", str(pattern), "check the pattern; ** goes into folders"))
+    return list(dict.fromkeys(files))
+
+
+def _inside(folder: Path, named: Path, suffixes: Collection[str]) -> list[Path]:
+    files = _listed(folder, suffixes)
+    if not files:
+        known = ", ".join(sorted(suffixes))
+        raise DataError(Fault("the folder holds no data file", str(named), f"put files there that end in {known}"))
+    return files
+
+
+def _listed(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """List a folder's data files, those in folders inside it included; hidden ones are passed over."""
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+        and format_of(path) in suffixes
+        and path.name not in SAVED
+        and not any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
+    ]
+
+
+def _from_hub(name: str, suffixes: Collection[str]) -> list[Path]:
+    """Take a data set from the cache, else download it: its files only, never code.
+
+    Raises:
+        DataError: it is not there and cannot be downloaded, or has no readable file.
+    """
+    wanted = [f"*{suffix}{packed}" for suffix in suffixes for packed in ("", *PACKERS)]
+    for revision in (None, CONVERTED):
+        try:
+            folder = Path(snapshot_download(name, repo_type="dataset", revision=revision, allow_patterns=wanted))
+        except (HTTPError, NotHere, OSError) as error:
+            first = str(error).strip().partition("\n")[0]
+            rule = (
+                f"'{name}' is no file here, and as a data set of the Hugging Face hub it cannot be downloaded: {first}"
+            )
+            remedy = "check the name; without a network, download it elsewhere and give its folder"
+            raise DataError(Fault(rule, name, remedy)) from None
+        if files := _listed(folder, suffixes):
+            return files
+    remedy = "save it as Parquet with the library `datasets`: dataset.to_parquet(...)"
+    raise DataError(Fault("the data set holds no file that can be read", name, remedy))

@@ -1,0 +1,146 @@
+"""Read Parquet, and Arrow as the library `datasets` saves it; a row's line is its number, from 1."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kamerton.data.encoding import flaw
+from kamerton.data.table import Collector, Table, unique_columns
+from kamerton.errors import DataError, Fault
+
+MOST_ROWS = 50_000_000
+"""A small file can claim any number of equal rows; this many fit into memory."""
+AT_ONCE = 1000
+REMEDY = "write the file again with pyarrow or pandas"
+
+
+def read_parquet(path: Path) -> Table:
+    """Read the rows; dates and decimals become text, numbered classes their names.
+
+    Raises:
+        DataError: not a whole Parquet file, columns of the same name, too many rows, no rows, mostly bad ones.
+
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            _require_few(str(path), file.metadata.num_rows)
+            return _read(str(path), file.schema_arrow, file.iter_batches(AT_ONCE), "parquet")
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, "Parquet", error) from None
+    except UnicodeDecodeError as error:
+        raise DataError(Fault(f"a text in it is not UTF-8: {error.reason}", str(path), REMEDY)) from None
+
+
+def read_arrow(path: Path) -> Table:
+    """Read the rows of an Arrow stream or file.
+
+    Raises:
+        DataError: as `read_parquet`.
+
+    """
+    try:
+        with pa.memory_map(str(path)) as file:
+            if file.read(6) == b"ARROW1":
+                reader = pa.ipc.open_file(file)
+                batches = (reader.get_batch(number) for number in range(reader.num_record_batches))
+                return _read(str(path), reader.schema, _small(str(path), batches), "arrow")
+            file.seek(0)
+            stream = pa.ipc.open_stream(file)
+            return _read(str(path), stream.schema, _small(str(path), stream), "arrow")
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, "Arrow", error) from None
+    except UnicodeDecodeError as error:
+        raise DataError(Fault(f"a text in it is not UTF-8: {error.reason}", str(path), REMEDY)) from None
+
+
+def _unreadable(path: Path, kind: str, error: Exception) -> DataError:
+    first = str(error).strip().split("\n")[0]
+    return DataError(Fault(f"the {kind} file cannot be read: {first}", str(path), REMEDY))
+
+
+def _require_few(name: str, rows: int) -> None:
+    if rows > MOST_ROWS:
+        raise DataError(Fault(f"{rows} rows are more than {MOST_ROWS}", name, "take a part of the rows"))
+
+
+def _small(name: str, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Check batches from an unknown hand, and cut them into small ones."""
+    rows = 0
+    for batch in batches:
+        batch.validate(full=True)
+        rows += len(batch)
+        _require_few(name, rows)
+        yield from (batch.slice(start, AT_ONCE) for start in range(0, len(batch), AT_ONCE))
+
+
+def _read(name: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch], format: str) -> Table:
+    columns = unique_columns(schema.names, name)
+    classes = _classes(schema)
+    rows, number = Collector(name), 0
+    for batch in batches:
+        for values in batch.to_pylist():
+            number += 1
+            try:
+                plain = {column: _plain(value) for column, value in values.items()}
+            except UnicodeDecodeError:
+                rows.reject(number, "holds bytes that are not text")
+                continue
+            plain |= {column: _named(plain[column], names) for column, names in classes.items()}
+            reason = next((reason for v in plain.values() if isinstance(v, str) and (reason := flaw(v))), "")
+            if reason:
+                rows.reject(number, reason)
+            else:
+                rows.accept(number, plain)
+    notes = [f"the numbers in '{column}' are read as its classes: {', '.join(n[:5])}" for column, n in classes.items()]
+    return rows.table(columns, format, "utf-8", notes)
+
+
+def _plain(value: object) -> object:
+    """Make a value of what JSON knows: text, numbers, truth, lists, objects."""
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if isinstance(value, bytes):
+        return value.decode("utf-8")
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value)
+
+
+# ── what the library `datasets` knows of a column ─────────────────────────────────────────────
+
+
+def _classes(schema: pa.Schema) -> dict[str, Sequence[str]]:
+    """Find the names of numbered classes, which `datasets` keeps in the schema, by column."""
+    written = (schema.metadata or {}).get(b"huggingface", b"{}")
+    try:
+        features = json.loads(written)["info"]["features"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    found = {column: _class_names(features.get(column)) for column in schema.names if isinstance(features, dict)}
+    return {column: names for column, names in found.items() if names}
+
+
+def _class_names(feature: Any) -> Sequence[str]:
+    if not isinstance(feature, Mapping):
+        return ()
+    if feature.get("_type") != "ClassLabel":
+        return _class_names(feature["feature"]) if "feature" in feature else ()
+    names = feature.get("names")
+    return tuple(map(str, names)) if isinstance(names, list) and names else ()
+
+
+def _named(value: object, names: Sequence[str]) -> object:
+    """Replace numbers of classes by their names; -1 means that the class is not known."""
+    if isinstance(value, list):
+        return [_named(item, names) for item in value]
+    if value == -1:
+        return None
+    return names[value] if isinstance(value, int) and 0 <= value < len(names) else value
