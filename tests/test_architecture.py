@@ -23,7 +23,10 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src"
 
 ROWS = (
-    ("errors", "records", "contracts", "statistics", "words", "similar"),
+    (
+        *("errors", "records", "contracts", "statistics", "words", "similar"),
+        *("russian", "mojibake", "tidy", "private", "languages"),
+    ),
     ("recipe", "run", "plugins", "files"),
     ("forms", "tasks", "methods", "optimizers", "metrics", "audits"),
     ("models",),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from kamerton.records import Encoded, Example, Finding, Message, Place, Prediction, Taught
@@ -304,6 +304,23 @@ class AuditContext:
     """The longest sequence that the model takes."""
     test_share: float = 0.1
     """Share of the rows that will be tested on."""
+    answers: AnswerKind | None = None
+    """What `gold` holds, where the task is known."""
+    model: ModelFacts | None = None
+    """The chosen base model."""
+    tokenizer: Tokenizer | None = None
+    """Of the chosen base model."""
+    embed: Callable[[Sequence[Example]], np.ndarray] | None = None
+    """Frozen embeddings of the chosen encoder: `[examples, hidden]`, unit length; what was asked once is kept."""
+    columns: Mapping[str, Sequence[object]] = field(default_factory=dict)
+    """Columns of the source that play no role, by name: their values in the order of the examples."""
+    parts: Sequence[str] | None = None
+    """The part of a split given by the user that each example is in: `train`, `validation`, `test`."""
+
+    @property
+    def free(self) -> bool:
+        """Whether answers are texts that somebody wrote, not labels, numbers or places in the text."""
+        return self.answers == "text" if self.answers else not self.stratified
 
 
 __all__ = [

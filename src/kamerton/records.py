@@ -66,7 +66,8 @@ class Example:
         return self
 
 
-Fate = Literal["train", "validation", "test", "dropped", "cut"]
+Fate = Literal["train", "validation", "test", "used", "dropped", "cut", "repaired"]
+"""`used` and `repaired` in the ledger of a cleaned copy, where nothing is split yet."""
 
 
 @dataclass(frozen=True)

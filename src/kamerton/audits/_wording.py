@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
+from kamerton.private import mask
 from kamerton.records import Example
 
 SHOWN = 5
@@ -46,10 +47,12 @@ def some(names: Sequence[str], shown: int = SHOWN) -> str:
 
 
 def samples(examples: Iterable[Example]) -> tuple[str, ...]:
-    """Show a few examples, one line each: place, text, gold."""
-    return tuple(f"{e.place}: {_short(e.text)} → {_short(e.gold)}" for e in islice(examples, SHOWN))
+    """Show a few examples, one line each: place, text, gold; what is private is masked."""
+    return tuple(f"{e.place}: {short(e.text)} → {short(e.gold)}" for e in islice(examples, SHOWN))
 
 
-def _short(text: str) -> str:
-    line = " ".join(text[: 2 * WIDTH].split())
+def short(text: str, around: int = 0) -> str:
+    """Show the beginning of a text, or what stands around a position, on one line, masked."""
+    start = max(0, around - WIDTH // 2)
+    line = ("…" if start else "") + " ".join(mask(text[start : start + 4 * WIDTH]).split())
     return f"'{line[:WIDTH]}…'" if len(line) > WIDTH else f"'{line}'"

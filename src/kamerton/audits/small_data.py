@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from kamerton.audits._wording import count
 from kamerton.contracts import AuditContext
@@ -26,22 +27,49 @@ class SmallData:
 
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
         """Work it out from the number of rows and the share that is tested on."""
-        rows = round(len(examples) * context.test_share)
-        if rows >= ENOUGH:
+        tested, usual = round(len(examples) * context.test_share), context.usual_rows
+        few = usual is not None and len(examples) < usual.least
+        if tested >= ENOUGH and not few:
             return None
-        if rows < 1:
-            limits = "nothing can be proven"
-        else:
-            interval = wilson_interval(TYPICAL * rows, rows, 0.95)
-            smallest = detectable_share(DISAGREEMENT, rows)
-            limits = (
-                f"an accuracy of {TYPICAL:.0%} would be known to within {(interval.high - interval.low) / 2:.0%}, "
-                f"and a difference below {smallest:.0%} would hardly show"
+        parts = [_proves(tested)] if tested < ENOUGH else []
+        if usual and few:
+            parts.append(
+                f"jobs like this usually take {usual.least:,} to {usual.most:,} rows, these are {len(examples):,}"
             )
         return Finding(
             check="small-data",
-            severity="severe" if rows < VERY_FEW else "warning" if rows < FEW else "note",
-            title=f"with {count(rows, 'test row')}, {limits}",
-            remedy=f"four times the rows halve both; the share of the test rows is {context.test_share:.0%} "
-            "(`--set split.test=...`)",
+            severity=_severity(tested, usual is not None and len(examples) < usual.enough),
+            title="; ".join(parts),
+            remedy=_remedy(context),
         )
+
+
+def _proves(tested: int) -> str:
+    """Say what so many test rows can show."""
+    if tested < 1:
+        limits = "nothing can be proven"
+    else:
+        interval = wilson_interval(TYPICAL * tested, tested, 0.95)
+        smallest = detectable_share(DISAGREEMENT, tested)
+        limits = (
+            f"an accuracy of {TYPICAL:.0%} would be known to within {(interval.high - interval.low) / 2:.0%}, "
+            f"and a difference below {smallest:.0%} would hardly show"
+        )
+    return f"with {count(tested, 'test row')}, {limits}"
+
+
+def _severity(tested: int, too_few: bool) -> Literal["severe", "warning", "note"]:
+    if tested < VERY_FEW:
+        return "severe"
+    return "warning" if tested < FEW or too_few else "note"
+
+
+def _remedy(context: AuditContext) -> str:
+    remedy = (
+        f"four times the rows halve both; the share of the test rows is {context.test_share:.0%} "
+        "(`--set split.test=...`)"
+    )
+    if context.usual_rows is None:
+        return remedy
+    enough = f"{context.usual_rows.enough:,} can be enough where the job is simple and few weights are trained"
+    return f"{remedy}; {enough}"

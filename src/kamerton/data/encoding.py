@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import codecs
 import io
-import math
 import re
 from dataclasses import dataclass
 from itertools import islice
@@ -17,6 +16,7 @@ from typing import Literal
 
 from kamerton.data.unpack import Bytes
 from kamerton.errors import DataError, Fault
+from kamerton.russian import likeness
 
 BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -44,18 +44,6 @@ HEAD = 1 << 16
 """Bytes from the beginning in which marks and control characters are looked for."""
 LARGEST_TEXT = 1 << 30
 UNKNOWN_TO_CP1252 = b"\x81\x8d\x8f\x90\x9d"
-FREQUENCY = {
-    "о": 10.97, "е": 8.45, "а": 8.01, "и": 7.35, "н": 6.70, "т": 6.26, "с": 5.47, "р": 4.73, "в": 4.54, "л": 4.40,
-    "к": 3.49, "м": 3.21, "д": 2.98, "п": 2.81, "у": 2.62, "я": 2.01, "ы": 1.90, "ь": 1.74, "г": 1.70, "з": 1.65,
-    "б": 1.59, "ч": 1.44, "й": 1.21, "х": 0.97, "ж": 0.94, "ш": 0.73, "ю": 0.64, "ц": 0.48, "щ": 0.36, "э": 0.32,
-    "ф": 0.26, "ъ": 0.04, "ё": 0.04,
-}  # fmt: skip
-"""Letters of Russian text in per cent, rounded, as counted in the Russian National Corpus."""
-PUNCTUATION = frozenset("«»—–…№“”„‘’§°\xa0")
-VOWELS = frozenset("аеёиоуыэюя")
-ALTERNATION, CAPITALS, ODD_CAPITAL, FOREIGN = 0.85, -2.0, -3.0, -8.0
-"""Log odds: a vowel next to a consonant (in Russian 7 pairs of 10), a word in capitals, a capital after a small letter,
-a sign that is not of Russian text."""
 CERTAIN = 4
 """A text is damaged UTF-8, not another encoding, if this many times more of its high bytes fit UTF-8 than do not:
 some pairs and triples of Cyrillic letters in one-byte encodings happen to fit."""
@@ -244,21 +232,5 @@ def _one_byte(look: _Look) -> Encoding:
     if in_words < 0.5 * sum(map(len, runs)):
         name = "latin-1" if look.unknown else "cp1252"
         return Encoding(name, note=f"read as {name}: not UTF-8, and letters beyond ASCII stand alone")
-    name = max(CYRILLIC, key=lambda name: sum(_russian(run.decode(name, "replace")) for run in runs))
+    name = max(CYRILLIC, key=lambda name: sum(likeness(run.decode(name, "replace")) for run in runs))
     return Encoding(name, "surrogateescape", f"read as {name}: not UTF-8, and so the letters are the likeliest Russian")
-
-
-def _russian(word: str) -> float:
-    """Score a word as Russian: log frequencies of its letters, and odds for how they follow each other."""
-    score = CAPITALS if word.isupper() and len(word) > 1 else 0.0
-    for before, sign in zip(" " + word, word, strict=False):
-        letter = sign.lower()
-        if letter not in FREQUENCY:
-            score += FOREIGN / 2 if sign in PUNCTUATION else FOREIGN
-            continue
-        score += math.log(FREQUENCY[letter] / 100)
-        if before.lower() in FREQUENCY and (before.lower() in VOWELS) != (letter in VOWELS):
-            score += ALTERNATION
-        if sign.isupper() and before.islower():
-            score += ODD_CAPITAL
-    return score

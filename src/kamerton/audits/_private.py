@@ -1,0 +1,40 @@
+"""Findings about what should not be learnt by heart."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kamerton.audits._wording import SHOWN, count, share, short
+from kamerton.private import Family, Private, find_private
+from kamerton.records import Example
+
+
+@dataclass(frozen=True)
+class Held:
+    """Examples that hold private things, and how many of each kind."""
+
+    rows: tuple[int, ...]
+    kinds: Counter[str]
+    samples: tuple[str, ...]
+
+    def title(self, whole: int) -> str:
+        """Say how many there are, of which kinds, in how many rows."""
+        kinds = ", ".join(f"{kind} {number:,}" for kind, number in self.kinds.most_common())
+        return f"{count(len(self.rows), 'row')} ({share(len(self.rows), whole)}): {kinds}"
+
+
+def held(examples: Sequence[Example], family: Family) -> Held | None:
+    """Find the private things of one family in texts and answers; None if there are none."""
+    found: dict[int, list[Private]] = defaultdict(list)
+    shown = []
+    for example in examples:
+        for text in (example.text, example.gold):
+            mine = [one for one in find_private(text) if one.family == family]
+            if mine and example.id not in found and len(shown) < SHOWN:
+                shown.append(f"{example.place}: {mine[0].kind} in {short(text, mine[0].start)}")
+            found[example.id] += mine
+    rows = tuple(id for id, mine in found.items() if mine)
+    kinds = Counter(one.kind for mine in found.values() for one in mine)
+    return Held(rows, kinds, tuple(shown)) if rows else None

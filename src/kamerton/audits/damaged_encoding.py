@@ -1,0 +1,38 @@
+"""Texts that were read in a wrong encoding before they came here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from kamerton.audits._wording import count, ids, samples, share
+from kamerton.contracts import AuditContext
+from kamerton.mojibake import damage_of
+from kamerton.records import Example, Finding
+
+MANY = 0.01
+"""Share of the rows from which on the damage is learnt."""
+
+
+class DamagedEncoding:
+    """Find mojibake: `Ã©`, `РџСЂРё`, `Ïðèâåò`, `рТЙЧЕФ`, `????`, `�`."""
+
+    def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
+        """Look at texts, and at answers that are texts."""
+        damages = {e.id: damage for e in examples if (damage := _damage(e, context))}
+        if not damages:
+            return None
+        rows = [example for example in examples if example.id in damages]
+        kinds = ", ".join(f"{damage} ({number:,})" for damage, number in Counter(damages.values()).most_common(4))
+        return Finding(
+            check="damaged-encoding",
+            severity="warning" if len(rows) > MANY * len(examples) else "note",
+            title=f"{count(len(rows), 'row')} ({share(len(rows), len(examples))}) of damaged letters: {kinds}",
+            remedy="`kamerton audit DATA --fix` puts right what can be; lost letters must come from the source",
+            rows=ids(rows),
+            samples=samples(rows),
+        )
+
+
+def _damage(example: Example, context: AuditContext) -> str:
+    return damage_of(example.text) or ("" if context.stratified else damage_of(example.gold))

@@ -1,0 +1,34 @@
+"""What is left of web pages in the texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kamerton.audits._wording import count, ids, samples, share
+from kamerton.contracts import AuditContext
+from kamerton.records import Example, Finding
+from kamerton.tidy import ENTITY, TAG
+
+MANY = 0.05
+
+
+class HtmlRemains:
+    """Find tags and entities of HTML: a model learns them as words."""
+
+    def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
+        """Look for tags of pages and for entities."""
+        tags = {e.id for e in examples if "<" in e.text and TAG.search(e.text)}
+        entities = {e.id for e in examples if "&" in e.text and ENTITY.search(e.text)}
+        rows = [example for example in examples if example.id in tags or example.id in entities]
+        if not rows:
+            return None
+        return Finding(
+            check="html-remains",
+            severity="warning" if len(rows) > MANY * len(examples) else "note",
+            title=f"{count(len(rows), 'row')} ({share(len(rows), len(examples))}) with remains of HTML: "
+            f"tags in {len(tags):,}, entities in {len(entities):,}",
+            remedy="`kamerton audit DATA --fix` writes entities as letters; strip tags where they are not meant, "
+            "and do the same to what the model will be asked",
+            rows=ids(rows),
+            samples=samples(rows),
+        )

@@ -1,0 +1,89 @@
+"""What the test rows share with the training rows, where the user gave the split."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+
+from kamerton.audits._wording import count, samples, share
+from kamerton.contracts import AuditContext
+from kamerton.records import Example, Finding
+
+NAMES = frozenset(("split", "fold", "subset", "part", "partition", "set", "выборка", "часть", "раздел"))
+PARTS = {
+    "train": "train", "training": "train", "обучение": "train", "обучающая": "train",
+    "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
+    "test": "test", "testing": "test", "eval": "test", "тест": "test", "тестовая": "test",
+}  # fmt: skip
+GROUPS = frozenset((
+    "author", "authorid", "user", "userid", "username", "group", "groupid", "patient", "patientid", "speaker",
+    "speakerid", "customer", "customerid", "client", "clientid", "document", "documentid", "docid", "doc", "dialog",
+    "dialogid", "conversation", "conversationid", "session", "sessionid", "thread", "threadid", "автор",
+    "пользователь", "группа", "пациент", "клиент", "документ", "диалог", "сессия"
+))  # fmt: skip
+"""Columns whose values belong together: what is learnt of one author helps with all of that author's rows."""
+SEVERE = 0.05
+"""Share of the tested rows that were trained on, from which on the score is another than it seems."""
+
+
+class SplitLeaks:
+    """Find tested rows that are trained on as well: the same text, or the same author's."""
+
+    def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
+        """Compare the parts of a split that the user gave, by a setting or by a column."""
+        parts = context.parts or _column_of_parts(context)
+        if parts is None or len(set(parts)) < 2:
+            return None
+        by_text = _crossing([example.key for example in examples], parts)
+        groups = {name: values for name, values in context.columns.items() if _same(name) in GROUPS}
+        by_group = {name: _crossing(_hashable(values), parts) for name, values in groups.items()}
+        shared = {name: found for name, found in by_group.items() if found}
+        if not by_text and not shared:
+            return None
+        tested = sum(part != "train" for part in parts)
+        titles = [f"{count(len(by_text), 'row')} ({share(len(by_text), tested)}) are tested on and trained on as well"]
+        titles = titles if by_text else []
+        titles += [
+            f"{count(len(found), 'tested row')} share their '{name}' with training rows"
+            for name, found in shared.items()
+        ]
+        rows = list(dict.fromkeys([*by_text, *(i for found in shared.values() for i in found)]))
+        return Finding(
+            check="split-leaks",
+            severity="severe" if len(by_text) > SEVERE * tested else "warning",
+            title="; ".join(titles),
+            remedy="split anew so that the same text, and the same author, is on one side: the scores of such rows "
+            "show memory",
+            rows=tuple(examples[i].id for i in rows),
+            samples=samples(examples[i] for i in rows),
+        )
+
+
+def _column_of_parts(context: AuditContext) -> list[str] | None:
+    """Read the split off a column that is named like one and holds nothing else."""
+    for name, values in context.columns.items():
+        parts = [PARTS.get(str(value).strip().casefold(), "") for value in values]
+        if _same(name) in NAMES and all(parts):
+            return parts
+    return None
+
+
+def _crossing(values: Sequence[Hashable], parts: Sequence[str]) -> list[int]:
+    """Give the positions of tested rows whose value a row of an earlier part has."""
+    order = ("train", "validation", "test")
+    first: dict[Hashable, int] = {}
+    for value, part in zip(values, parts, strict=True):
+        first[value] = min(first.get(value, len(order)), order.index(part))
+    return [
+        i
+        for i, (value, part) in enumerate(zip(values, parts, strict=True))
+        if value is not None and order.index(part) > first[value]
+    ]
+
+
+def _hashable(values: Iterable[object]) -> list[str | None]:
+    """Write values as text; empty ones belong to nobody."""
+    return [str(value) if value not in (None, "") else None for value in values]
+
+
+def _same(word: str) -> str:
+    return "".join(letter for letter in word.casefold() if letter not in "_- ")

@@ -1,0 +1,33 @@
+"""Signs that a reader does not see and a tokenizer does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kamerton.audits._wording import count, ids, samples, share
+from kamerton.contracts import AuditContext
+from kamerton.records import Example, Finding
+from kamerton.tidy import INVISIBLE, ODD_SPACE
+
+MANY = 0.2
+
+
+class StraySigns:
+    """Find control characters, zero-width spaces, byte order marks, soft hyphens and unusual spaces."""
+
+    def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
+        """Look for them in the texts."""
+        invisible = {e.id for e in examples if INVISIBLE.search(e.text)}
+        odd = {e.id for e in examples if not e.text.isascii() and ODD_SPACE.search(e.text)}
+        rows = [example for example in examples if example.id in invisible or example.id in odd]
+        if not rows:
+            return None
+        return Finding(
+            check="stray-signs",
+            severity="warning" if len(invisible) > MANY * len(examples) else "note",
+            title=f"{count(len(rows), 'row')} ({share(len(rows), len(examples))}) with signs that are not seen: "
+            f"invisible ones in {len(invisible):,}, unusual spaces in {len(odd):,}",
+            remedy="`kamerton audit DATA --fix` removes them",
+            rows=ids(rows),
+            samples=samples(rows),
+        )

@@ -1,0 +1,47 @@
+"""Rows made by one template, which differ only in their numbers."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+
+from kamerton.audits._wording import count, ids, samples, share
+from kamerton.contracts import AuditContext
+from kamerton.records import Example, Finding
+
+NUMBER = re.compile(r"\d+(?:[.,:/-]\d+)*")
+LEAST_ROWS = 5
+LEAST_LETTERS = 10
+"""Letters that a template must have beside its numbers: sums and codes are no templates."""
+MANY = 0.05
+
+
+class TemplateRows:
+    """Find texts that are the same but for numbers, dates and times."""
+
+    def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
+        """Group texts by what is left without their numbers."""
+        groups: dict[str, list[Example]] = defaultdict(list)
+        for example in examples:
+            bare, gaps = NUMBER.subn("0", example.text[:2000])
+            if gaps:
+                groups[" ".join(bare.casefold().split())].append(example)
+        made = [group for bare, group in groups.items() if len(group) >= LEAST_ROWS and _is_template(bare, group)]
+        rows = [example for group in sorted(made, key=len, reverse=True) for example in group]
+        if not rows:
+            return None
+        templates = count(len(made), "template")
+        return Finding(
+            check="template-rows",
+            severity="warning" if len(rows) > MANY * len(examples) else "note",
+            title=f"{count(len(rows), 'row')} ({share(len(rows), len(examples))}) are of {templates} and differ only "
+            "in numbers",
+            remedy="if they are a machine's, keep a few of each: the scores of such rows say little about others",
+            rows=ids(rows),
+            samples=samples(group[0] for group in made),
+        )
+
+
+def _is_template(bare: str, group: Sequence[Example]) -> bool:
+    return sum(letter.isalpha() for letter in bare) >= LEAST_LETTERS and len({e.key for e in group}) > 1

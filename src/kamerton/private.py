@@ -1,0 +1,191 @@
+"""Personal data and secrets in texts: where they are, of what kind, and how they are shown without being told.
+
+Numbers that are only digits are believed where they have a checksum that fits (cards: Luhn's, INN, SNILS,
+IBAN) or where a word beside them says what they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+Family = Literal["person", "secret"]
+
+
+@dataclass(frozen=True)
+class Private:
+    """Something that should not be learnt by heart."""
+
+    kind: str
+    family: Family
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """How one kind looks: a cheap hint that must be there, what matches, and a proof."""
+
+    kind: str
+    family: Family
+    hint: re.Pattern[str]
+    match: re.Pattern[str]
+    proof: Callable[[str], bool] = lambda _text: True
+
+
+def _digits(text: str) -> list[int]:
+    return [int(sign) for sign in text if sign in "0123456789"]
+
+
+def is_card(text: str) -> bool:
+    """Check a card's number: a known issuer's first digits and Luhn's checksum (ISO/IEC 7812-1, annex B)."""
+    digits = _digits(text)
+    if not 13 <= len(digits) <= 19 or digits[0] not in (2, 3, 4, 5, 6) or len(set(digits)) < 2:
+        return False
+    doubled = [2 * digit for digit in digits[-2::-2]]
+    return (sum(digits[-1::-2]) + sum(digit - 9 if digit > 9 else digit for digit in doubled)) % 10 == 0
+
+
+def is_inn(text: str) -> bool:
+    """Check a Russian taxpayer's number of 10 or 12 digits (order of the tax service MMV-7-6/435, annex)."""
+    digits = _digits(text)
+    twelve = (7, 2, 4, 10, 3, 5, 9, 4, 6, 8)
+    if len(digits) == 10:
+        return _weighed(digits, twelve[1:]) == digits[9]
+    return len(digits) == 12 and _weighed(digits, twelve) == digits[10] and _weighed(digits, (3, *twelve)) == digits[11]
+
+
+def _weighed(digits: list[int], weights: tuple[int, ...]) -> int:
+    return sum(digit * weight for digit, weight in zip(digits, weights, strict=False)) % 11 % 10
+
+
+def is_snils(text: str) -> bool:
+    """Check a Russian insurance number of 11 digits (order 335p of the pension fund, annex)."""
+    digits = _digits(text)
+    if len(digits) != 11:
+        return False
+    total = sum(digit * weight for digit, weight in zip(digits, range(9, 0, -1), strict=False)) % 101
+    return (0 if total == 100 else total) == 10 * digits[9] + digits[10]
+
+
+def is_iban(text: str) -> bool:
+    """Check an account's number by its remainder of 97 (ISO 13616)."""
+    account = "".join(text.split())
+    return 15 <= len(account) <= 34 and int("".join(str(int(sign, 36)) for sign in account[4:] + account[:4])) % 97 == 1
+
+
+def is_phone(text: str) -> bool:
+    """Check that a number has the digits of a telephone's, and is not one digit over and over."""
+    digits = _digits(text)
+    return 10 <= len(digits) <= 15 and len(set(digits)) > 2
+
+
+def _p(pattern: str, flags: int = 0) -> re.Pattern[str]:
+    return re.compile(pattern, flags)
+
+
+LONG_NUMBER = _p(r"\d(?:[ .()\u00a0-]{0,3}\d){9}")
+KEYED = _p(
+    r"AKIA|ASIA|gh[pousr]_|github_pat_|glpat-|\bsk-|[sr]k_(?:live|test)_|xox[abprs]-|AIza|hf_|npm_|pypi-|eyJ"
+    r"|PRIVATE KEY|\d:AA"
+)
+PATTERNS = (
+    Pattern(
+        "key",
+        "secret",
+        KEYED,
+        _p(
+            r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----(?:[\s\S]{0,8000}?-----END (?:[A-Z]+ )*PRIVATE KEY"
+            r"(?: BLOCK)?-----)?"
+            r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_[0-9A-Za-z]{36,}|\bgithub_pat_\w{22,}|\bglpat-[\w-]{20,}"
+            r"|\bsk-(?:ant-|proj-|svcacct-)?[\w-]{20,}|\b[sr]k_(?:live|test)_[0-9A-Za-z]{16,}|\bxox[abprs]-[\w-]{10,}"
+            r"|\bAIza[\w-]{35}|\bhf_[0-9A-Za-z]{30,}|\bnpm_[0-9A-Za-z]{36}|\bpypi-[\w-]{30,}"
+            r"|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}|\b\d{8,10}:AA[\w-]{32,34}\b"
+        ),
+    ),
+    Pattern(
+        "password",
+        "secret",
+        _p(r"pass|pwd|secret|token|api|парол|://", re.IGNORECASE),
+        _p(
+            r"(?:\b(?:password|passwd|pwd|secret|api[_-]?key|access[_-]?token|auth[_-]?token|парол[ья])\b[\"']?\s*[:=]\s*)"
+            r"[\"']?(?=[^\s\"']*\d)(?=[^\s\"']*[A-Za-zА-я])[^\s\"'<>{}()\[\],;]{8,}|\b[a-z][a-z0-9+]{2,20}://[^\s/:@]{1,64}:[^\s/@]{3,64}@[\w.-]+",
+            re.IGNORECASE,
+        ),
+    ),
+    Pattern(
+        "e-mail",
+        "person",
+        _p("@"),
+        _p(r"(?<![\w.+-])[\w][\w.+-]{0,63}@(?:[\w-]{1,63}\.)+[^\W\d_]{2,24}(?![\w@])"),
+    ),
+    Pattern(
+        "IBAN",
+        "person",
+        _p(r"[A-Z]{2}\d\d"),
+        _p(r"\b[A-Z]{2}\d{2}(?: ?[0-9A-Z]{4}){2,7}(?: ?[0-9A-Z]{1,3})?\b"),
+        is_iban,
+    ),
+    Pattern("card", "person", LONG_NUMBER, _p(r"(?<![\d.-])\d(?:[ -]?\d){12,18}(?![\d-]|\.\d)"), is_card),
+    Pattern(
+        "SNILS",
+        "person",
+        LONG_NUMBER,
+        _p(r"(?<![\d-])\d{3}-\d{3}-\d{3}[ -]\d{2}(?!\d)|(?<=СНИЛС )\d{11}(?!\d)|(?<=СНИЛС: )\d{11}(?!\d)"),
+        is_snils,
+    ),
+    Pattern("INN", "person", _p(r"\b(?:ИНН|INN)\b"), _p(r"(?<=\b(?:ИНН|INN)[ :])\s?\d{10}(?:\d\d)?(?!\d)"), is_inn),
+    Pattern(
+        "passport",
+        "person",
+        _p(r"(?i:паспорт|passport)"),
+        _p(r"(?i:паспорт[^\d\n]{0,30})\d\d ?\d\d[ №]{0,3}\d{6}(?!\d)"),
+    ),
+    Pattern(
+        "phone",
+        "person",
+        LONG_NUMBER,
+        _p(
+            r"(?<![\w.+-])(?:\+\d{1,3}[ .(\u00a0-]{0,2}\d{2,4}(?:[ .)(\u00a0-]{0,2}\d{2,4}){2,4}"
+            r"|8[ (\u00a0-]{0,2}[3489]\d\d[ )\u00a0-]{0,2}\d{3}[ \u00a0-]?\d\d[ \u00a0-]?\d\d"
+            r"|\(?[2-9]\d\d\)?[ .-]\d{3}[ .-]\d{4})(?![\w-])"
+        ),
+        is_phone,
+    ),
+)
+
+
+def find_private(text: str) -> list[Private]:
+    """Find personal data and secrets, in the order of the text; where kinds overlap, the more certain one counts.
+
+    >>> [found.kind for found in find_private("Write to ann@example.org or call +7 912 345-67-89")]
+    ['e-mail', 'phone']
+    """
+    found: list[Private] = []
+    for pattern in PATTERNS:
+        if pattern.hint.search(text):
+            found += [one for one in _matches(pattern, text) if not any(_overlap(one, other) for other in found)]
+    return sorted(found, key=lambda one: one.start)
+
+
+def _matches(pattern: Pattern, text: str) -> Iterator[Private]:
+    for match in pattern.match.finditer(text):
+        if pattern.proof(match.group()):
+            yield Private(pattern.kind, pattern.family, match.start(), match.end())
+
+
+def _overlap(one: Private, other: Private) -> bool:
+    return one.start < other.end and other.start < one.end
+
+
+def mask(text: str) -> str:
+    """Show a text with its personal data and secrets covered but for the first two signs.
+
+    >>> mask("Write to ann@example.org")
+    'Write to an••••••'
+    """
+    for one in reversed(find_private(text)):
+        text = f"{text[: one.start + 2]}{'•' * min(6, one.end - one.start - 2)}{text[one.end :]}"
+    return text
