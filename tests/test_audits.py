@@ -1,5 +1,4 @@
 import random
-import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -48,8 +47,11 @@ def test_every_check_keeps_its_contract(word: str, examples: list[Example], cont
 
 
 def test_clean_balanced_data_has_no_finding_but_the_limits_of_its_size() -> None:
-    assert run_audit(many({"a": 5000, "b": 5000}), CLASSES) == []
-    assert [finding.check for finding in run_audit(many({"a": 500, "b": 500}), CLASSES)] == ["small-data"]
+    def mixed(rows: int) -> list[Example]:
+        return examples_of(*((f"{i}", random.Random(i).choice("ab")) for i in range(rows)))
+
+    assert run_audit(mixed(10_000), CLASSES) == []
+    assert [finding.check for finding in run_audit(mixed(1000), CLASSES)] == ["small-data"]
 
 
 def test_findings_are_sorted_by_severity() -> None:
@@ -154,13 +156,6 @@ def test_seeded_damage_is_found_whole_and_nothing_else_is() -> None:
     assert findings["exact-duplicates"].drop == tuple(range(500, 510))
     assert set(findings["conflicting-labels"].rows) == {*range(10, 17), *range(510, 517)}
     assert findings["empty-fields"].drop == (517, 518)
-
-
-def test_two_thousand_long_rows_are_audited_in_under_a_second() -> None:
-    examples = examples_of(*((f"строка {i} " * 100, "ab"[i % 2]) for i in range(2000)))
-    start = time.process_time()
-    run_audit(examples, AuditContext(True, [i % 700 for i in range(2000)], 512))
-    assert time.process_time() - start < 1
 
 
 def test_numbers_are_worded() -> None:

@@ -18,7 +18,7 @@ WESTERN = "cp1252"
 CYRILLIC = ("cp1251", "koi8-r", "cp866")
 ROUNDS = 3
 """Damage is sometimes done twice or thrice."""
-LEAST_LETTERS = 5
+LEAST_LETTERS = 6
 """Letters from which on improbable Russian is told from real."""
 PART = 0.6
 """Share of the signs beyond ASCII that a mistake must explain."""
@@ -26,7 +26,7 @@ EUROPEAN = frozenset((*range(0xA0, 0x460), *range(0x490, 0x492), *range(0x2000, 
 """Letters and signs that were in a text read as Cyrillic."""
 GAIN = 0.7
 """Least gain in likeness to Russian, in nats a letter: real Russian loses more than that by any wrong reading."""
-LOOKED_AT = 400
+LOOKED_AT = 300
 """Characters of a text by which it is judged."""
 LOST = re.compile("\ufffd|(?<![\\w?])\\?{3,}(?:\\s+\\?{2,})+|(?<=\\w)\\?{3,}(?=\\w)")
 """Signs that stand for lost letters: the replacement character, words of question marks, and such marks in a word."""

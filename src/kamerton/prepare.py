@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from kamerton import plugins
 from kamerton.contracts import AuditContext, Form, ModelFacts, Task
-from kamerton.data.audit import run_audit
+from kamerton.data.audit import other_columns, run_audit
 from kamerton.data.gate import pass_gate
 from kamerton.data.ledger import check_complete, make_ledger
 from kamerton.data.parts import Sides, find_sides
@@ -28,6 +28,7 @@ from kamerton.data.table import Table, joined
 from kamerton.errors import DataError, Fault, ModelError, RunError
 from kamerton.files import sha256_of
 from kamerton.forms.values import filled
+from kamerton.models.embed import Embedder
 from kamerton.models.inspect import inspect_folder
 from kamerton.models.load import load_tokenizer
 from kamerton.models.locate import locate, to_fetch
@@ -178,12 +179,18 @@ def fit(understood: Understood) -> Fitted:
 
 def audit(understood: Understood, fitted: Fitted | None) -> list[Finding]:
     """Look for what is wrong with the examples; with a model, also at their lengths in its tokens."""
-    lengths = [len(item.tokens) + item.cut for item in fitted.encoded] if fitted else None
+    task, recipe, sides = understood.task, understood.recipe, understood.sides
     context = AuditContext(
-        stratified=understood.task.stratified,
-        lengths=lengths,
+        stratified=task.stratified,
+        lengths=[len(item.tokens) + item.cut for item in fitted.encoded] if fitted else None,
         max_tokens=fitted.max_tokens if fitted else None,
-        test_share=understood.recipe.split.tested,
+        test_share=recipe.split.tested,
+        answers=task.answers,
+        model=fitted.facts if fitted else None,
+        tokenizer=fitted.tokenizer if fitted else None,
+        embed=Embedder(fitted.facts, fitted.tokenizer) if fitted and fitted.facts.kind == "encoder" else None,
+        columns=other_columns(understood.table, understood.examples, recipe.data.columns or {}),
+        parts=[sides.names.get(e.id, "train") for e in understood.examples] if sides.by == "given" else None,
     )
     return run_audit(understood.examples, context)
 

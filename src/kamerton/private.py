@@ -157,15 +157,17 @@ PATTERNS = (
 )
 
 
-def find_private(text: str) -> list[Private]:
-    """Find personal data and secrets, in the order of the text; where kinds overlap, the more certain one counts.
+def find_private(text: str, family: Family | None = None) -> list[Private]:
+    """Find personal data and secrets, or one of the two, in the order of the text.
+
+    Where kinds overlap, the more certain one counts.
 
     >>> [found.kind for found in find_private("Write to ann@example.org or call +7 912 345-67-89")]
     ['e-mail', 'phone']
     """
     found: list[Private] = []
     for pattern in PATTERNS:
-        if pattern.hint.search(text):
+        if family in (None, pattern.family) and pattern.hint.search(text):
             found += [one for one in _matches(pattern, text) if not any(_overlap(one, other) for other in found)]
     return sorted(found, key=lambda one: one.start)
 

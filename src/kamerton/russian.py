@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 FREQUENCY = {
     "о": 10.97, "е": 8.45, "а": 8.01, "и": 7.35, "н": 6.70, "т": 6.26, "с": 5.47, "р": 4.73, "в": 4.54, "л": 4.40,
@@ -18,6 +19,7 @@ ALTERNATION, CAPITALS, ODD_CAPITAL, FOREIGN = 0.85, -2.0, -3.0, -8.0
 a sign that is not of Russian text."""
 
 
+@lru_cache(maxsize=1 << 16)
 def likeness(word: str) -> float:
     """Score a word as Russian: log frequencies of its letters, and odds for how they follow each other.
 

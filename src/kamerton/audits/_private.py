@@ -28,13 +28,14 @@ class Held:
 def held(examples: Sequence[Example], family: Family) -> Held | None:
     """Find the private things of one family in texts and answers; None if there are none."""
     found: dict[int, list[Private]] = defaultdict(list)
-    shown = []
+    shown: list[str] = []
     for example in examples:
         for text in (example.text, example.gold):
-            mine = [one for one in find_private(text) if one.family == family]
+            mine = find_private(text, family)
             if mine and example.id not in found and len(shown) < SHOWN:
                 shown.append(f"{example.place}: {mine[0].kind} in {short(text, mine[0].start)}")
-            found[example.id] += mine
-    rows = tuple(id for id, mine in found.items() if mine)
+            if mine:
+                found[example.id] += mine
+    rows = tuple(found)
     kinds = Counter(one.kind for mine in found.values() for one in mine)
     return Held(rows, kinds, tuple(shown)) if rows else None

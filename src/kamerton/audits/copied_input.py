@@ -18,7 +18,7 @@ class CopiedInput:
 
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
         """Compare answers with inputs, where answers are free texts."""
-        if context.stratified:
+        if not context.free:
             return None
         rows = [example for example in examples if _copies(example)]
         if not rows:

@@ -35,4 +35,4 @@ class DamagedEncoding:
 
 
 def _damage(example: Example, context: AuditContext) -> str:
-    return damage_of(example.text) or ("" if context.stratified else damage_of(example.gold))
+    return damage_of(example.text) or (damage_of(example.gold) if context.free else "")

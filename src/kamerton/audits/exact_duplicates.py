@@ -9,6 +9,9 @@ from kamerton.audits._wording import count, ids, samples, share
 from kamerton.contracts import AuditContext
 from kamerton.records import Example, Finding
 
+NOTEWORTHY = 0.01
+"""Share of the rows from which on it says something of how the data were made."""
+
 
 class ExactDuplicates:
     """Find rows with the same text (but for case, spaces and Unicode form) and the same answer; the first is kept."""
@@ -25,7 +28,7 @@ class ExactDuplicates:
         part = share(len(repeats), len(examples))
         return Finding(
             check="exact-duplicates",
-            severity="warning",
+            severity="warning" if len(repeats) > NOTEWORTHY * len(examples) else "note",
             title=f"{count(len(repeats), 'row')} ({part}) repeat the text and the answer of an earlier row",
             remedy="the first of each is kept, so that no test row was trained on; "
             "if repeats are meant as weights, the scores will not show them",

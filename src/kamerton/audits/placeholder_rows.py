@@ -40,7 +40,7 @@ class PlaceholderRows:
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
         """Look at texts whole, and for gaps in texts and in answers that are texts."""
         said = {e.id for e in examples if e.text.strip() and _is_placeholder(e.text)}
-        gaps = {e.id for e in examples if _has_gap(e.text) or (not context.stratified and _has_gap(e.gold))}
+        gaps = {e.id for e in examples if _has_gap(e.text) or (context.free and _has_gap(e.gold))}
         rows = [example for example in examples if example.id in said or example.id in gaps]
         if not rows:
             return None

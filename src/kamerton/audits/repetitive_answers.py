@@ -24,7 +24,7 @@ class RepetitiveAnswers:
 
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
         """Look at the answers, where they are free texts."""
-        if context.stratified:
+        if not context.free:
             return None
         circling = [example for example in examples if _circles(example.gold)]
         counts = Counter(" ".join(e.gold.casefold().split()) for e in examples if len(e.gold.split()) >= PHRASE)

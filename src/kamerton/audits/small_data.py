@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from kamerton.audits._wording import count
-from kamerton.contracts import AuditContext
+from kamerton.contracts import AnswerKind, AuditContext
 from kamerton.records import Example, Finding
 from kamerton.statistics.intervals import wilson_interval
 from kamerton.statistics.power import detectable_share
@@ -14,6 +15,29 @@ from kamerton.statistics.power import detectable_share
 ENOUGH, FEW, VERY_FEW = 1000, 100, 30
 """Test rows. From 1,000 on an accuracy of 80% is known to within 2.5 points; of 100 to 8; of 30 to 14."""
 TYPICAL = 0.8
+
+
+@dataclass(frozen=True)
+class UsualRows:
+    """How many rows a kind of job is usually tuned on."""
+
+    least: int
+    most: int
+    enough: int
+    """What can be enough where the job is simple and few weights are trained."""
+
+
+LABELLED, QUESTIONS, WRITTEN = (
+    UsualRows(5_000, 50_000, enough=500),
+    UsualRows(10_000, 100_000, enough=1_000),
+    UsualRows(1_000, 20_000, enough=1_000),
+)
+USUAL: dict[AnswerKind, UsualRows] = {
+    **dict.fromkeys(("class", "classes", "number", "tags"), LABELLED),
+    "span": QUESTIONS,
+    "text": WRITTEN,
+}
+"""By what the answers are: of labels, of answers found in a text, of instructions."""
 DISAGREEMENT = 0.2
 """Share of the rows on which just one of two contenders is right, taken as an example of two that are not alike."""
 
@@ -27,7 +51,7 @@ class SmallData:
 
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
         """Work it out from the number of rows and the share that is tested on."""
-        tested, usual = round(len(examples) * context.test_share), context.usual_rows
+        tested, usual = round(len(examples) * context.test_share), usual_rows(context)
         few = usual is not None and len(examples) < usual.least
         if tested >= ENOUGH and not few:
             return None
@@ -40,7 +64,7 @@ class SmallData:
             check="small-data",
             severity=_severity(tested, usual is not None and len(examples) < usual.enough),
             title="; ".join(parts),
-            remedy=_remedy(context),
+            remedy=_remedy(context.test_share, usual),
         )
 
 
@@ -64,12 +88,12 @@ def _severity(tested: int, too_few: bool) -> Literal["severe", "warning", "note"
     return "warning" if tested < FEW or too_few else "note"
 
 
-def _remedy(context: AuditContext) -> str:
-    remedy = (
-        f"four times the rows halve both; the share of the test rows is {context.test_share:.0%} "
-        "(`--set split.test=...`)"
-    )
-    if context.usual_rows is None:
-        return remedy
-    enough = f"{context.usual_rows.enough:,} can be enough where the job is simple and few weights are trained"
-    return f"{remedy}; {enough}"
+def usual_rows(context: AuditContext) -> UsualRows | None:
+    """Say how many rows jobs of this kind usually take, where the kind is known."""
+    return USUAL[context.answers] if context.answers else None
+
+
+def _remedy(test_share: float, usual: UsualRows | None) -> str:
+    remedy = f"four times the rows halve both; the share of the test rows is {test_share:.0%} (`--set split.test=...`)"
+    enough = f"; {usual.enough:,} can be enough where the job is simple and few weights are trained" if usual else ""
+    return remedy + enough

@@ -8,12 +8,6 @@ from kamerton.audits._wording import count, samples, share
 from kamerton.contracts import AuditContext
 from kamerton.records import Example, Finding
 
-NAMES = frozenset(("split", "fold", "subset", "part", "partition", "set", "выборка", "часть", "раздел"))
-PARTS = {
-    "train": "train", "training": "train", "обучение": "train", "обучающая": "train",
-    "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
-    "test": "test", "testing": "test", "eval": "test", "тест": "test", "тестовая": "test",
-}  # fmt: skip
 GROUPS = frozenset((
     "author", "authorid", "user", "userid", "username", "group", "groupid", "patient", "patientid", "speaker",
     "speakerid", "customer", "customerid", "client", "clientid", "document", "documentid", "docid", "doc", "dialog",
@@ -29,8 +23,8 @@ class SplitLeaks:
     """Find tested rows that are trained on as well: the same text, or the same author's."""
 
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
-        """Compare the parts of a split that the user gave, by a setting or by a column."""
-        parts = context.parts or _column_of_parts(context)
+        """Compare the parts of the split that the user gave."""
+        parts = context.parts
         if parts is None or len(set(parts)) < 2:
             return None
         by_text = _crossing([example.key for example in examples], parts)
@@ -56,15 +50,6 @@ class SplitLeaks:
             rows=tuple(examples[i].id for i in rows),
             samples=samples(examples[i] for i in rows),
         )
-
-
-def _column_of_parts(context: AuditContext) -> list[str] | None:
-    """Read the split off a column that is named like one and holds nothing else."""
-    for name, values in context.columns.items():
-        parts = [PARTS.get(str(value).strip().casefold(), "") for value in values]
-        if _same(name) in NAMES and all(parts):
-            return parts
-    return None
 
 
 def _crossing(values: Sequence[Hashable], parts: Sequence[str]) -> list[int]:

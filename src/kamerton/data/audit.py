@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from kamerton import plugins
 from kamerton.contracts import Audit, AuditContext
+from kamerton.data.table import Table
 from kamerton.records import Example, Finding
 
+LONGEST = 100
+"""Characters of a value in a column beside the text: what tells rows apart is shorter."""
 ORDER = ("severe", "warning", "note")
 
 
@@ -16,3 +19,24 @@ def run_audit(examples: Sequence[Example], context: AuditContext) -> list[Findin
     checks: list[Audit] = [plugins.choose("audits", word)() for word in plugins.names("audits")]
     findings = [finding for check in checks if (finding := check.check(examples, context))]
     return sorted(findings, key=lambda finding: ORDER.index(finding.severity))
+
+
+def other_columns(table: Table, examples: Sequence[Example], roles: Mapping[str, str]) -> dict[str, list[object]]:
+    """Give the columns that play no role, their values in the order of the examples.
+
+    Args:
+        table: as it was read.
+        examples: made of some of its rows.
+        roles: role to column.
+
+    """
+    used = set(roles.values()) | {column.partition(".")[0] for column in roles.values()}
+    names = [column for column in table.columns if column not in used]
+    columns: dict[str, list[object]] = {name: [] for name in names}
+    wanted = {example.id for example in examples}
+    for row in table.rows if names else ():
+        if row.id in wanted:
+            for name in names:
+                value = row.values.get(name)
+                columns[name].append(value[:LONGEST] if isinstance(value, str) else value)
+    return columns
