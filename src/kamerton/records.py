@@ -425,3 +425,52 @@ class Forgetting:
     decision: ForgettingDecision = "not measured"
     reason: str = ""
     measured: tuple[Forgotten, ...] = ()
+
+
+# ── how much more data ────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Reach:
+    """A score at a number of training rows, measured or estimated."""
+
+    rows: int
+    score: Measure
+
+
+@dataclass(frozen=True)
+class PowerLaw:
+    """A law of learning curves: `1 - score = a * n^-b + c` at n training rows."""
+
+    a: float
+    b: float
+    c: float
+
+
+@dataclass(frozen=True)
+class Growth:
+    """A learning curve, measured and continued."""
+
+    metric: str
+    confidence: float
+    """Of every interval."""
+    now: Reach
+    """What all rows that there are would give."""
+    target: Reach
+    gain: Measure
+    """From all rows to the target."""
+    law: PowerLaw
+    """The power law that fits best; the estimates are those of several laws."""
+    measured: tuple[Reach, ...]
+    line: tuple[Reach, ...]
+    """The estimates from the smallest size to the target."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The learning curve of a data file."""
+
+    data: str
+    task: str
+    model: str
+    growth: Growth

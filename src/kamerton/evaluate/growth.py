@@ -21,7 +21,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from kamerton.contracts import Metric
 from kamerton.errors import DataError, Fault
-from kamerton.records import Example, Measure, Prediction
+from kamerton.records import Example, Growth, Measure, PowerLaw, Prediction, Reach
 
 SIZES = 5
 FOLDS = 5
@@ -51,46 +51,34 @@ class Counted:
     """`[sizes, repeats, rows, k]` float64."""
 
 
-@dataclass(frozen=True)
-class Reach:
-    """A score at a number of training rows, measured or estimated."""
-
-    rows: int
-    score: Measure
-
-
-@dataclass(frozen=True)
-class Growth:
-    """A learning curve, continued."""
-
-    metric: str
-    rows: int
-    """Rows that there are."""
-    measured: tuple[Reach, ...]
-    line: tuple[Reach, ...]
-    """The band, from the smallest size to the target."""
-    now: Reach
-    """What all rows would give."""
-    target: Reach
-    gain: Measure
-    """From all rows to the target."""
-    law: Law
-
-
-@dataclass(frozen=True)
-class Law:
-    """The power law `1 - score = a * n^-b + c` that fits best."""
-
-    a: float
-    b: float
-    c: float
-
-
 # ── measuring ─────────────────────────────────────────────────────────────────────────────────
 
 
+def choose_sizes(rows: int, target: int, place: str) -> np.ndarray:
+    """Double five times up to the rows that cross-validation leaves for training: `[sizes]`.
+
+    Raises:
+        DataError: the rows are too few, or the target is too far away.
+    """
+    largest = rows * (FOLDS - 1) // FOLDS - 1
+    sizes = largest // 2 ** np.arange(SIZES)[::-1]
+    if sizes[0] < LEAST:
+        least = LEAST * 2 ** (SIZES - 1) * FOLDS // (FOLDS - 1) + 2
+        rule = f"{rows} rows are too few for a curve of {SIZES} sizes: it takes {least}"
+        raise DataError(Fault(rule, place, "collect more rows first; a run tells how far these reach"))
+    if target > FARTHEST * largest:
+        rule = f"{target:,} rows are more than {FARTHEST} times the {largest:,} that can be measured"
+        raise DataError(Fault(rule, "--target", f"ask for at most {FARTHEST * largest:,}; collect them, and ask again"))
+    return sizes
+
+
 def count_heads(
-    features: np.ndarray, examples: Sequence[Example], alike: Sequence[int], metric: Metric, seed: int
+    features: np.ndarray,
+    examples: Sequence[Example],
+    alike: Sequence[int],
+    metric: Metric,
+    sizes: np.ndarray,
+    seed: int,
 ) -> Iterator[Counted | float]:
     """Score heads on frozen features over folds, sizes and repetitions, telling the share that is done.
 
@@ -99,16 +87,13 @@ def count_heads(
         examples: the rows; their gold answers are classes.
         alike: a number for each row; near-duplicates have the same and are never on both sides.
         metric: counts the answers.
+        sizes: training rows to measure at.
         seed: of folds and subsets.
 
     Yields:
         The share done, from 0 to 1, and last what was counted.
-
-    Raises:
-        DataError: the rows are too few.
     """
     golds = np.array([example.gold for example in examples])
-    sizes = _sizes(len(examples), examples[0].place.file if examples else "")
     answers = np.empty((SIZES, REPEATS, len(golds)), golds.dtype)
     for repeat in range(REPEATS):
         folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed + repeat)
@@ -119,17 +104,6 @@ def count_heads(
             yield (repeat * FOLDS + fold + 1) / (REPEATS * FOLDS)
     counts = [[metric.statistics(golds.tolist(), _predictions(row)) for row in size] for size in answers]
     yield Counted(sizes, np.array(counts))
-
-
-def _sizes(rows: int, place: str) -> np.ndarray:
-    """Double five times up to the rows that cross-validation leaves for training."""
-    largest = rows * (FOLDS - 1) // FOLDS - 1
-    sizes = largest // 2 ** np.arange(SIZES)[::-1]
-    if sizes[0] < LEAST:
-        least = LEAST * 2 ** (SIZES - 1) * FOLDS // (FOLDS - 1) + 2
-        rule = f"{rows} rows are too few for a curve of {SIZES} sizes: it takes {least}"
-        raise DataError(Fault(rule, place, "collect more rows first; a run tells how far these reach"))
-    return sizes
 
 
 def _answer(features: np.ndarray, golds: np.ndarray, train: np.ndarray, held: np.ndarray) -> np.ndarray:
@@ -162,14 +136,7 @@ def grow(
         target: rows to estimate the score for.
         confidence: of the bands.
         seed: of the resampling.
-
-    Raises:
-        DataError: the target is too far away.
     """
-    farthest = FARTHEST * int(counted.sizes[-1])
-    if target > farthest:
-        rule = f"{target:,} rows are more than {FARTHEST} times the {counted.sizes[-1]:,} that were measured"
-        raise DataError(Fault(rule, "--target", f"ask for at most {farthest:,}; collect them, and ask again"))
     scores = _resampled(counted, metric, seed)
     errors, central = 1 - scores, 1 - metric.value(counted.statistics.sum(axis=(1, 2)))
     seen = _Seen(counted.sizes, 1 / np.maximum(errors.var(axis=0), 1e-8))
@@ -188,7 +155,7 @@ def grow(
     here, there = place[rows], place[target]
     return Growth(
         metric=name,
-        rows=rows,
+        confidence=confidence,
         measured=tuple(Reach(int(n), measure(1 - central[i], scores[:, i])) for i, n in enumerate(counted.sizes)),
         line=line,
         now=line[here],
@@ -285,7 +252,7 @@ def _fit(shapes: np.ndarray, weights: np.ndarray, errors: np.ndarray) -> _Fitted
     return _Fitted(best, factor[rows, best], rest[rows, best])
 
 
-def _power_law(seen: _Seen, errors: np.ndarray) -> Law:
+def _power_law(seen: _Seen, errors: np.ndarray) -> PowerLaw:
     fitted = _fit(_power(seen.x), seen.weights, errors[None])
     b = float(STEEPNESS[fitted.best[0]])
-    return Law(float(fitted.factor[0] * seen.largest**b), b, float(fitted.rest[0]))
+    return PowerLaw(float(fitted.factor[0] * seen.largest**b), b, float(fitted.rest[0]))

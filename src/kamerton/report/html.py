@@ -81,7 +81,7 @@ def write_report(run: Run) -> Path:
 
     """
     path = run.path / "report.html"
-    html = _environment().get_template("report.html.j2").render(page=read_page(run))
+    html = environment().get_template("report.html.j2").render(page=read_page(run))
     write_text(path, html.strip() + "\n")
     return path
 
@@ -116,7 +116,8 @@ def read_page(run: Run) -> Page:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Give what renders the pages: autoescaping, strict, with the filters."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
