@@ -9,6 +9,7 @@ archive is kept in Kamerton's cache folder and read, never installed or unpacked
 from __future__ import annotations
 
 import argparse
+import ast
 import csv
 import fnmatch
 import io
@@ -34,7 +35,7 @@ CLEAR = 0.5
 WORD = "горшок"
 """The word with the most even senses: a pot for plants, for the stove, or for the night."""
 
-Record = dict[str, str]
+Record = dict[str, object]
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,65 @@ def read_trivia(archive: Path) -> Iterator[Record]:
         yield {"question": question, "answer": str(answer).strip()}
 
 
+def read_translations(archive: Path) -> Iterator[Record]:
+    """Read the texts of a web framework's pages in English and Russian, each pair once."""
+    seen = set()
+    for _, content in members(archive, "*/locale/ru/LC_MESSAGES/*.po"):
+        for source, target in parse_messages(content.decode("utf-8")):
+            if source and target and (source, target) not in seen:
+                seen.add((source, target))
+                yield {"source": source, "target": target}
+
+
+def parse_messages(text: str) -> Iterator[tuple[str, str]]:
+    """Read pairs of texts out of a gettext catalogue, leaving out plurals and doubtful ones."""
+    for block in text.split("\n\n"):
+        texts: dict[str, str] = {}
+        key = ""
+        for line in block.splitlines():
+            word, quote, rest = line.partition('"')
+            key = word.strip() or key
+            if quote and not line.startswith("#"):
+                texts[key] = texts.get(key, "") + ast.literal_eval(quote + rest)
+        if "#, fuzzy" not in block and texts.keys() >= {"msgid", "msgstr"}:
+            yield texts["msgid"], texts["msgstr"]
+
+
+def read_chats(archive: Path) -> Iterator[Record]:
+    """Read conversations in which the assistant calls tools, with the descriptions of the tools."""
+    [(_, content)] = members(archive, "*/data/glaive_toolcall_en_demo.json")
+    for row in json.loads(content):
+        yield {"conversations": row["conversations"], "tools": row["tools"]}
+
+
+def read_preferences(archive: Path) -> Iterator[Record]:
+    """Read requests with two answers, of which people chose one."""
+    [(_, content)] = members(archive, "*/data/dpo_en_demo.json")
+    for row in json.loads(content):
+        [request] = [turn["value"] for turn in row["conversations"][-1:]]
+        yield {"prompt": request, "chosen": row["chosen"]["value"], "rejected": row["rejected"]["value"]}
+
+
+def read_plain_text(archive: Path) -> Iterator[Record]:
+    """Read pages of the open web."""
+    [(_, content)] = members(archive, "*/data/c4_demo.jsonl")
+    for line in content.decode("utf-8").splitlines():
+        yield {"text": json.loads(line)["text"]}
+
+
+def of_llamafactory(description: str, read: Callable[[Path], Iterator[Record]]) -> DataSet:
+    """Name one of the small data sets that the package brings to try itself on."""
+    return DataSet(
+        description,
+        "llamafactory",
+        "0.9.5",
+        "llamafactory-0.9.5.tar.gz",
+        "1702c0bfb864e80577a59521d2edcacd2aab05ec6aee06188fcba335a589681f",
+        "Apache-2.0",
+        read,
+    )
+
+
 DATA_SETS = {
     "movie-reviews": DataSet(
         "10,072 sentences of film reviews in English: positive or negative",
@@ -109,14 +169,18 @@ DATA_SETS = {
         "MIT",
         read_movie_reviews,
     ),
-    "instructions": DataSet(
-        "999 requests in English with long answers",
-        "llamafactory",
-        "0.9.5",
-        "llamafactory-0.9.5.tar.gz",
-        "1702c0bfb864e80577a59521d2edcacd2aab05ec6aee06188fcba335a589681f",
-        "Apache-2.0",
-        read_instructions,
+    "instructions": of_llamafactory("999 requests in English with long answers", read_instructions),
+    "chats": of_llamafactory("300 conversations in English in which tools are called", read_chats),
+    "preferences": of_llamafactory("300 requests in English with a chosen and a rejected answer", read_preferences),
+    "plain-text": of_llamafactory("300 pages of the open web in English", read_plain_text),
+    "translations": DataSet(
+        "texts of web pages in English and Russian",
+        "Django",
+        "5.2.19",
+        "django-5.2.19-py3-none-any.whl",
+        "5965d974a5218a2b68a11dd1276434707f23886525c23f0598eccedaf4f4ca00",
+        "BSD-3-Clause",
+        read_translations,
     ),
     "russian-senses": DataSet(
         "498 Russian sentences with the word горшок: a pot for plants, for the stove, for the night",

@@ -1,6 +1,8 @@
-"""Make an instruction file out of Python's own standard library: a short function, and its docstring's first line.
+"""Make a data file out of Python's own standard library.
 
-    python examples/make_docstrings.py --out docstrings.jsonl
+    python examples/make_docstrings.py --out docstrings.jsonl                        a function, and what it does
+    python examples/make_docstrings.py --as summarization --out summaries.jsonl      a docstring, and its first line
+    python examples/make_docstrings.py --as code-completion --out code.jsonl         a function's head, and its body
 
 Nothing is downloaded: the functions are those of the Python that runs this.
 """
@@ -32,15 +34,45 @@ def functions(library: Path) -> Iterator[dict[str, str]]:
                     yield {"instruction": REQUEST, "input": source, "output": first}
 
 
+def summaries(library: Path) -> Iterator[dict[str, str]]:
+    """Give the docstrings of more than one paragraph: the first line sums up the rest."""
+    for path in sorted(library.glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and (text := ast.get_docstring(node)):
+                first, _, rest = text.partition("\n\n")
+                if "\n" not in first and len(first.split()) > 3 and 100 <= len(rest) <= 800:
+                    yield {"text": rest.strip(), "summary": first.strip()}
+
+
+def bodies(library: Path) -> Iterator[dict[str, str]]:
+    """Give every short documented function: its head with the docstring, and its body."""
+    for path in sorted(library.glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and len(node.body) > 1 and ast.get_docstring(node):
+                head = ast.unparse(ast.FunctionDef(**{**vars(node), "body": node.body[:1]})) + "\n"
+                whole = ast.unparse(node)
+                if len(whole) <= LONG + SHORT and whole.startswith(head):
+                    yield {"prompt": head, "completion": whole[len(head) :]}
+
+
+MAKERS = {"instruction": functions, "summarization": summaries, "code-completion": bodies}
+
+
 def main() -> None:
     """Write the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    rows = list(functions(Path(sysconfig.get_paths()["stdlib"])))
-    out = parser.parse_args().out
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    print(f"{len(rows)} rows in {out}")
+    parser.add_argument("--as", dest="task", choices=MAKERS, default="instruction")
+    arguments = parser.parse_args()
+    rows = list(MAKERS[arguments.task](library()))
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    write_text(arguments.out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    print(f"{len(rows)} rows in {arguments.out}")
+
+
+def library() -> Path:
+    """Find the standard library of the Python that runs this."""
+    return Path(sysconfig.get_paths()["stdlib"])
 
 
 if __name__ == "__main__":

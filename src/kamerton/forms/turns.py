@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from jinja2 import TemplateError
+
 from kamerton.errors import Fault, ModelError
 from kamerton.records import Encoded, Message
 
@@ -35,6 +37,47 @@ class Exchange:
     answer: Pieces
 
 
+@dataclass(frozen=True)
+class Writing:
+    """A conversation as text: its answers, each with what stands before it."""
+
+    exchanges: tuple[Exchange, ...]
+    joined: bool
+    """Whether each prompt goes on after the answer before it; else each begins with the conversation anew."""
+
+
+def write_conversation(turns: Sequence[Message], answers: Sequence[int], tokenizer: Tokenizer, place: str) -> Writing:
+    """Write a conversation by the tokenizer's template.
+
+    Args:
+        turns: all of them.
+        answers: which of them are answers, in order.
+        tokenizer: with a chat template.
+        place: for the message.
+
+    Raises:
+        ModelError: the template cannot write these turns, or writes a prompt differently once it is answered.
+    """
+    messages, mark = _marked(turns, tokenizer)
+    prompts = [_template(messages[:at], tokenizer, open_end=True) for at in answers]
+    wholes = [_template(messages[: at + 1], tokenizer, open_end=False) for at in answers]
+    for prompt, whole in zip(prompts, wholes, strict=True):
+        if not whole.startswith(prompt):
+            rule = f"the chat template writes a prompt differently once it is answered ({place})"
+            remedy = "give the model a template whose prompt is a prefix"
+            raise ModelError(Fault(rule, tokenizer.name_or_path, remedy))
+    before = ["", *wholes[:-1]]
+    joined = all(prompt.startswith(past) for prompt, past in zip(prompts, before, strict=True))
+    starts = [len(past) if joined else 0 for past in before]
+    return Writing(
+        tuple(
+            Exchange(tuple(prompt[start:].split(mark)), tuple(whole[len(prompt) :].split(mark)))
+            for prompt, whole, start in zip(prompts, wholes, starts, strict=True)
+        ),
+        joined,
+    )
+
+
 def write_exchange(turns: Sequence[Message], answer: str, tokenizer: Tokenizer, place: str = "") -> Exchange:
     """Write turns and the assistant's answer to them by the tokenizer's template.
 
@@ -47,13 +90,8 @@ def write_exchange(turns: Sequence[Message], answer: str, tokenizer: Tokenizer, 
     Raises:
         ModelError: the template cannot write these turns, or writes a prompt differently once it is answered.
     """
-    messages, mark = _marked([*turns, Message("assistant", answer)], tokenizer)
-    prompt = _template(messages[:-1], tokenizer, open_end=True)
-    whole = _template(messages, tokenizer, open_end=False)
-    if not whole.startswith(prompt):
-        rule = f"the chat template writes a prompt differently once it is answered ({place})"
-        raise ModelError(Fault(rule, tokenizer.name_or_path, "give the model a template whose prompt is a prefix"))
-    return Exchange(tuple(prompt.split(mark)), tuple(whole[len(prompt) :].split(mark)))
+    [exchange] = write_conversation([*turns, Message("assistant", answer)], [len(turns)], tokenizer, place).exchanges
+    return exchange
 
 
 def write_prompt(turns: Sequence[Message], tokenizer: Tokenizer) -> Pieces:
@@ -147,5 +185,10 @@ def _any_of(words: Iterable[str]) -> re.Pattern[str]:
 
 def _template(turns: Sequence[Message], tokenizer: Tokenizer, *, open_end: bool) -> str:
     messages = [{"role": turn.role, "content": turn.content} for turn in turns]
-    text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=open_end)
+    try:
+        text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=open_end)
+    except TemplateError as error:
+        roles = ", ".join(turn.role for turn in turns)
+        rule = f"the chat template refuses a conversation of {roles}: {error.message}"
+        raise ModelError(Fault(rule, tokenizer.name_or_path, "change these rows, or choose another model")) from error
     return text

@@ -1,0 +1,89 @@
+"""Messages of a conversation out of a data file's cell, in whichever of the usual shapes it is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from kamerton.forms.values import filled, plain
+from kamerton.records import Message
+
+Role = Literal["system", "user", "assistant", "tool"]
+ROLES: dict[str, Role] = {
+    "system": "system", "developer": "system",
+    "user": "user", "human": "user", "prompter": "user", "пользователь": "user",
+    "assistant": "assistant", "gpt": "assistant", "bot": "assistant", "model": "assistant", "chatgpt": "assistant",
+    "ai": "assistant", "function_call": "assistant", "tool_call": "assistant", "ассистент": "assistant",
+    "tool": "tool", "function": "tool", "observation": "tool", "ipython": "tool", "function_response": "tool",
+    "tool_response": "tool",
+}  # fmt: skip
+"""Who speaks, by the words of OpenAI's, ShareGPT's and their kin's files."""
+WHO, WHAT = ("role", "from", "speaker", "author"), ("content", "value", "text", "message")
+
+
+def read_messages(value: object) -> tuple[Message, ...]:
+    """Read a conversation: a list of messages, of pairs (request, answer), or of instructions; or JSON of one.
+
+    Raises:
+        ValueError: it is none of these; with the reason.
+    """
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise ValueError("the conversation is no list of messages") from None
+    if not isinstance(value, Sequence) or isinstance(value, str) or not value:
+        raise ValueError("the conversation is no list of messages")
+    return tuple(message for item in value for message in _messages(item))
+
+
+def written(messages: Sequence[Message]) -> list[dict[str, str]]:
+    """Write messages as they are kept in an example's fields."""
+    return [{"role": message.role, "content": message.content} for message in messages]
+
+
+def with_system(messages: Sequence[Message], system: str, tools: str) -> tuple[Message, ...]:
+    """Put a system prompt and the descriptions of tools, as they are, at the beginning of a conversation."""
+    own = messages[0].content if messages and messages[0].role == "system" else ""
+    parts = [part for part in (own, system, tools) if part.strip()]
+    rest = tuple(messages[1:] if own else messages)
+    return (Message("system", "\n\n".join(parts)), *rest) if parts else rest
+
+
+def _messages(item: object) -> tuple[Message, ...]:
+    """Read one item of a conversation: a message, or a request with its answer."""
+    if isinstance(item, Mapping):
+        who = next((str(item[key]) for key in WHO if filled(item.get(key))), None)
+        if who is not None:
+            return (Message(_role(who), _content(item)),)
+        if {"instruction", "output"} <= item.keys():
+            request = "\n\n".join(part for part in (plain(item["instruction"]), plain(item.get("input"))) if part)
+            return Message("user", request), Message("assistant", plain(item["output"]))
+    elif isinstance(item, Sequence) and not isinstance(item, str) and len(item) == 2:
+        return Message("user", plain(item[0])), Message("assistant", plain(item[1]))
+    raise ValueError(f"a message of the conversation has no role: {plain(item)[:60]}")
+
+
+def _role(who: str) -> Role:
+    role = ROLES.get(who.strip().casefold())
+    if role is None:
+        raise ValueError(f"nobody knows the role '{who}': it is one of system, user, assistant, tool")
+    return role
+
+
+def _content(item: Mapping[str, object]) -> str:
+    """Give what a message says; calls of tools follow as they are, as JSON."""
+    content = next((item[key] for key in WHAT if filled(item.get(key))), "")
+    if isinstance(content, Sequence) and not isinstance(content, str):
+        content = "".join(_part(part) for part in content)
+    calls = next((item[key] for key in ("tool_calls", "function_call") if filled(item.get(key))), None)
+    return "\n".join(part for part in (plain(content), plain(calls)) if part)
+
+
+def _part(part: object) -> str:
+    if isinstance(part, Mapping) and isinstance(part.get("text"), str):
+        return str(part["text"])
+    if isinstance(part, str):
+        return part
+    raise ValueError("a message holds something that is not text")

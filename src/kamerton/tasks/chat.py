@@ -1,0 +1,109 @@
+"""Chat: conversations of several turns, in which the assistant's words are learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import ClassVar
+
+from pydantic import Field
+
+from kamerton.contracts import Form, ModelKind, Role
+from kamerton.forms.conversation import BETWEEN, Conversation, TrainOn, answered, turns_of
+from kamerton.forms.messages import read_messages, with_system, written
+from kamerton.forms.values import filled, plain
+from kamerton.forms.writing import require_writer
+from kamerton.recipe import Group
+from kamerton.records import Example, Place
+
+LOOKED_AT = 50
+SHORT_ANSWER = 24
+"""Median length in characters up to which answers are closed ones."""
+
+
+class Chat(Group):
+    """Speak as the assistant of these conversations does."""
+
+    train_on: TrainOn = Field(
+        "assistant", description="The tokens to learn: every turn of the assistant, only its last one, or everything."
+    )
+
+    roles: ClassVar = (
+        Role(
+            "messages",
+            ("messages", "conversations", "conversation", "chat", "dialog", "turns", "диалог", "беседа", "сообщения"),
+            "a list of messages with their roles",
+        ),
+        Role("system", ("system", "system_prompt"), "what the assistant is told beforehand", required=False),
+        Role("tools", ("tools", "functions"), "the tools that it may call", required=False),
+    )
+    kinds: ClassVar = ("decoder",)
+    answers: ClassVar = "text"
+    stratified: ClassVar = False
+
+    def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
+        """Accept lists of messages in which an assistant speaks."""
+        cells = [cell for cell in columns["messages"] if filled(cell)][:LOOKED_AT]
+        return "messages with roles" if cells and all(_speaks(cell) for cell in cells) else ""
+
+    def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
+        """Make an example whose answer is all that the assistant says; there is none if somebody else speaks last."""
+        messages = with_system(
+            read_messages(values["messages"]), plain(values.get("system")), plain(values.get("tools"))
+        )
+        said = BETWEEN.join(messages[at].content for at in answered(messages))
+        text = BETWEEN.join(message.content for message in messages if message.role != "assistant")
+        gold = said if messages[-1].role == "assistant" else ""
+        return Example(id, place, text, gold, {"messages": written(messages)})
+
+    def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
+        """Train the assistant's turns.
+
+        Raises:
+            ModelError: an encoder cannot write text.
+        """
+        require_writer(kind)
+        return Conversation(self.train_on, tuple(answer for example in examples for answer in _answers(example)))
+
+    def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
+        """Let exact match decide for short closed answers, chrF for long ones; perplexity always."""
+        short = median(len(answer) for example in examples for answer in _answers(example)) <= SHORT_ANSWER
+        first = ("exact-match", "chrf") if short else ("chrf", "exact-match")
+        return (*first, "rouge-l", "perplexity")
+
+    def example_rows(self) -> list[dict[str, object]]:
+        """Give a few conversations, in two languages and in several shapes."""
+        return [
+            {
+                "messages": [
+                    {"role": "system", "content": "Be short."},
+                    {"role": "user", "content": "Name the capital of France."},
+                    {"role": "assistant", "content": "Paris"},
+                    {"role": "user", "content": "And of Russia?"},
+                    {"role": "assistant", "content": "Moscow"},
+                ]
+            },
+            {
+                "messages": [
+                    {"from": "human", "value": "Which time is it?"},
+                    {"from": "function_call", "value": '{"name": "clock"}'},
+                    {"from": "observation", "value": "7:45"},
+                    {"from": "gpt", "value": "It is 7:45."},
+                ],
+                "tools": '[{"name": "clock"}]',
+            },
+            {"messages": [["доброе утро", "доброе утро, сосед"], ["Который час?", "Семь."]]},
+            {"messages": [{"instruction": "Назови столицу России.", "output": "Москва"}], "system": "Отвечай кратко."},
+        ]
+
+
+def _answers(example: Example) -> list[str]:
+    turns = turns_of(example)
+    return [turns[at].content for at in answered(turns)]
+
+
+def _speaks(cell: object) -> bool:
+    try:
+        return bool(answered(read_messages(cell)))
+    except ValueError:
+        return False
