@@ -12,6 +12,7 @@ from kamerton.data.table import Collector, Table
 
 LOOKED_AT = 2000
 """Lines looked at to tell a CoNLL file from other text."""
+MOST_COLUMNS = 20
 SPAN_TAG = re.compile(r"O|[BIESLUM]-\S+")
 """Tags of spans: inside, outside, beginning, and their kin."""
 SPANS = 0.9
@@ -49,12 +50,19 @@ def read_conll(source: Source) -> Table:
 
 def looks_like_conll(source: Source) -> bool:
     """Say whether a text has blank lines between blocks of lines of equally many columns, the last of spans' tags."""
+    rows = blanks = spans = width = 0
     with source.open() as lines:
-        head = [line.split() for line in islice(lines, LOOKED_AT) if not line.startswith(("#", DOCUMENT))]
-    rows = [cells for cells in head if cells]
-    if not rows or len(rows) == len(head) or len({len(cells) for cells in rows}) > 1 or len(rows[0]) < 2:
-        return False
-    return sum(bool(SPAN_TAG.fullmatch(cells[-1])) for cells in rows) >= SPANS * len(rows)
+        for line in islice(lines, LOOKED_AT):
+            cells = line.split(maxsplit=MOST_COLUMNS)
+            if not cells or line.startswith(("#", DOCUMENT)):
+                blanks += not cells
+                continue
+            width = width or len(cells)
+            if not 2 <= width == len(cells) <= MOST_COLUMNS:
+                return False
+            rows += 1
+            spans += bool(SPAN_TAG.fullmatch(cells[-1]))
+    return blanks > 0 and 0 < SPANS * rows <= spans
 
 
 def _sentences(source: Source) -> Iterator[_Sentence]:
