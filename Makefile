@@ -47,6 +47,10 @@ demo: install  ## Tune two small models on real data and judge them (minutes, af
 test: install  ## Run all tests
 	$(BIN)/pytest
 
+.PHONY: bench-statistics
+bench-statistics: install  ## Show by simulation that intervals, tests and verdicts keep what they promise
+	$(BIN)/python benchmarks/statistics_truth.py
+
 .PHONY: check
 check: install  ## Look at the code without running it: format, lint, types, architecture, docs in step
 	$(BIN)/ruff format --check .

@@ -393,6 +393,31 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class BlindPair:
+    """Two answers to one example, side by side for a judge who does not know whose is which."""
+
+    id: int
+    text: str
+    reference: str
+    """The right answer, for judges who may see it."""
+    left: str
+    right: str
+
+
+@dataclass(frozen=True)
+class Judging:
+    """What a judge is asked: pairs of answers in random order, and whose they are."""
+
+    first: str
+    second: str
+    seed: int
+    """Decides on which side each one's answer stands."""
+    identical: int
+    """Rows on which both answer the same: they are ties, and nobody is asked."""
+    pairs: tuple[BlindPair, ...]
+
+
+@dataclass(frozen=True)
 class Diagnosis:
     """Something that training showed, in words."""
 
