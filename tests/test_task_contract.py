@@ -45,6 +45,14 @@ class Case:
         return self.form.encode(self.examples, self.tokenizer, max_tokens)
 
 
+class Cut(Case):
+    """The same where what is too long is cut."""
+
+    @cached_property
+    def form(self) -> Form:
+        return super().form.reading("cut")
+
+
 def examples_of(task: Task) -> list[Example]:
     rows = task.example_rows()
     return [task.example(id, Place("rows.jsonl", id + 1), row) for id, row in enumerate(rows)]
@@ -236,7 +244,8 @@ def test_class_targets_name_the_answer(classes_case):
         assert all(0 <= target < len(names) for target in item.targets)
 
 
-def test_what_does_not_fit_is_cut_and_counted(case):
+def test_what_does_not_fit_is_cut_and_counted_where_that_is_asked_for(case):
+    case = Cut(case.task, case.kind, case.tokenizer)
     for whole, short in zip(case.encode(), case.encode(TIGHT), strict=True):
         assert len(short.tokens) == min(len(whole.tokens), TIGHT)
         assert short.cut == length(case, whole) - length(case, short)
@@ -260,6 +269,6 @@ def test_generated_answers_have_room_for_the_longest_one(tokens_case):
 def test_shots_are_drawn_from_the_examples_the_same_each_time(case):
     shots = case.form.shots(case.examples, 2, seed=3)
     assert shots == case.form.shots(case.examples, 2, seed=3)
-    assert len(shots) >= 2
+    assert not shots or len(shots) >= 2
     assert len({shot.id for shot in shots}) == len(shots)
     assert all(shot in case.examples for shot in shots)

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
 ModelKind = Literal["encoder", "decoder", "seq2seq"]
-AnswerKind = Literal["class", "classes", "number", "tags", "span", "text"]
+AnswerKind = Literal["class", "classes", "number", "tags", "span", "text", "likelihood"]
 """What `Example.gold` holds: a label; a JSON list of labels; a number; a JSON list of a tag for each word; a JSON
-list of answers that are all right, each from the text; free text."""
+list of answers that are all right, each from the text; free text; a text whose likelihood counts, and that nobody is
+asked to write."""
 TooLong = Literal["cut", "drop", "window", "refuse"]
 """What becomes of a row longer than the model takes: it loses its end (or start), is left out, is read in
 overlapping windows, or stops the run."""

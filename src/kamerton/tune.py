@@ -67,7 +67,7 @@ def contend(run: Run, setup: Setup, clock: Clock) -> Iterator[Told]:
     if not done:
         simple = baselines(split.train, split.test, answers=setup.task.answers, seed=seed)
         run.write_answers(split.test, simple)
-        yield clock.stage("baselines", ", ".join(answers.name for answers in simple))
+        yield clock.stage("baselines", ", ".join(answers.name for answers in simple) or "none for this task")
     shown = setup.form.shots(split.train, setup.recipe.evaluate.shots, seed)
     arms: dict[str, list[Example]] = {"base model": []}
     if shown:

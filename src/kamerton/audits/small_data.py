@@ -35,7 +35,7 @@ LABELLED, QUESTIONS, WRITTEN = (
 USUAL: dict[AnswerKind, UsualRows] = {
     **dict.fromkeys(("class", "classes", "number", "tags"), LABELLED),
     "span": QUESTIONS,
-    "text": WRITTEN,
+    **dict.fromkeys(("text", "likelihood"), WRITTEN),
 }
 """By what the answers are: of labels, of answers found in a text, of instructions."""
 DISAGREEMENT = 0.2

@@ -40,7 +40,7 @@ MEGABYTES = 64
 
 
 def baselines(train: Sequence[Example], test: Sequence[Example], *, answers: AnswerKind, seed: int) -> list[Answers]:
-    """Let the simple contenders learn from `train` and answer `test`, the trivial one first.
+    """Let the simple contenders learn from `train` and answer `test`, the trivial one first; none where none can.
 
     Args:
         train: examples to learn from, at least one.
@@ -49,6 +49,8 @@ def baselines(train: Sequence[Example], test: Sequence[Example], *, answers: Ans
         seed: of the folds that choose the regularisation.
 
     """
+    if answers == "likelihood":
+        return []  # who only copies words gives no likelihoods
     features = text_features()
     known = features.fit_transform(texts(train))
     nearest = timed("nearest training example", "classic", _nearest(train, features, known), test)

@@ -53,7 +53,7 @@ class Preference(Group):
         ),
     )
     kinds: ClassVar = ("decoder",)
-    answers: ClassVar = "text"
+    answers: ClassVar = "likelihood"
     stratified: ClassVar = False
 
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:

@@ -1,0 +1,208 @@
+"""Plain text, learnt as it runs: every token from those before it, or hidden ones from those around them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Self
+
+import numpy as np
+
+from kamerton.contracts import Engine, TooLong
+from kamerton.errors import Fault, ModelError
+from kamerton.forms.supervision import written_tokens
+from kamerton.forms.turns import frame_of, plain, tokenize
+from kamerton.forms.usual import Usual, item_losses
+from kamerton.records import Encoded, Example, Prediction, Taught
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+
+HIDDEN, EXCHANGED = 0.8, 0.1
+"""Of the chosen tokens, so many become the mask token and so many another; the rest stays (Devlin et al. 2018)."""
+
+
+@dataclass(frozen=True)
+class _Running(Usual):
+    """A text in blocks that follow each other; each is a sequence of the one row that the text is."""
+
+    in_blocks: bool = True
+    """Whether what is too long goes on in the next block; else it is cut."""
+    too_long: ClassVar[tuple[TooLong, ...]] = ("window", "cut", "drop", "refuse")
+
+    def reading(self, too_long: TooLong) -> Self:
+        """Go on in further blocks, if that is wanted."""
+        return replace(self, in_blocks=too_long == "window")
+
+    def watched(self, examples: Sequence[Example]) -> Sequence[Example]:
+        """Measure every validation text: nothing is written."""
+        return examples
+
+    def answer_tokens(self, tokenizer: Tokenizer) -> int:
+        """Generate nothing."""
+        return 0
+
+    def shots(self, examples: Sequence[Example], count: int, seed: int) -> list[Example]:
+        """Show none: a text goes on from itself."""
+        return []
+
+    def predict_untuned(
+        self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
+    ) -> list[Prediction]:
+        """Measure the texts' likelihood."""
+        return self.predict(engine, examples)
+
+    def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
+        """Measure the texts' likelihood; the score is the mean probability of a token, geometrically."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class RunningText(_Running):
+    """Every token of a text, read at the one before it; the first at what begins or parts texts."""
+
+    model_class: ClassVar = "AutoModelForCausalLM"
+    untuned_class: ClassVar = "AutoModelForCausalLM"
+
+    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+        """Cut texts into blocks of `max_tokens`; each token is a target once, and so is the end of the text."""
+        return self._encode(examples, tokenizer, max_tokens, (tokenizer.eos_token_id,))
+
+    def _encode(
+        self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int, end: tuple[int, ...]
+    ) -> list[Encoded]:
+        start = _start(tokenizer)
+        texts = tokenize([plain(example.text, tokenizer) for example in examples], tokenizer)
+        return [self._blocks((*start, *ids, *end), len(start), max_tokens) for ids in texts]
+
+    def _blocks(self, whole: Sequence[int], start: int, max_tokens: int) -> Encoded:
+        """Read `whole[i]` at `whole[i - 1]`; the last token is only a target."""
+        given, wanted = whole[:-1], whole[1:]
+        blocks = []
+        for at in range(0, max(1, len(given)), max_tokens):
+            first = max(0, start - 1 - at)
+            tokens = tuple(given[at : at + max_tokens])
+            blocks.append(
+                Encoded(tokens, tuple(range(first, len(tokens))), tuple(wanted[at + first : at + len(tokens)]))
+            )
+        if self.in_blocks:
+            return replace(blocks[0], rivals=tuple(blocks[1:]))
+        return replace(blocks[0], cut=max(0, len(given) - max_tokens))
+
+    def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+        """Give what stands before every text."""
+        return [Encoded(_start(tokenizer), (), ()) for _ in examples]
+
+    def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> str:
+        """Find a text that begins with something else, or an untaught end."""
+        if item.tokens[: len(prompt.tokens)] != prompt.tokens:
+            return "the text does not begin as texts do"
+        if not item.cut and item.sequences[-1].targets[-1] != tokenizer.eos_token_id:
+            return "the end of the text is not trained"
+        return ""
+
+    def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
+        """Mark all but the first token; each is read at the one before it."""
+        positions = tuple(read + 1 for read in item.reads if read + 1 < len(item.tokens))
+        return Taught(positions, tuple(written_tokens(item.targets, tokenizer)))
+
+    def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
+        """Measure the texts' likelihood, without that of their ends; the score is the mean probability of a token."""
+        items = self._encode(examples, engine.tokenizer, engine.max_tokens, ())
+        return [
+            _measured(example, loss, self.supervised(item))
+            for example, item, loss in zip(examples, items, item_losses(engine, items), strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class MaskedText(_Running):
+    """Some tokens of a text, hidden and read at their places."""
+
+    share: float = 0.15
+    """Of the tokens, how many are hidden; always the same ones of the same text."""
+    model_class: ClassVar = "AutoModelForMaskedLM"
+    untuned_class: ClassVar = "AutoModelForMaskedLM"
+
+    def start(self, model: PreTrainedModel, fresh: Sequence[str]) -> None:
+        """Refuse a model whose head for hidden tokens has no pretrained weights.
+
+        Raises:
+            ModelError: it has none.
+        """
+        if fresh:
+            rule = f"the model has no weights for its masked-language head ({', '.join(fresh)})"
+            remedy = "choose an encoder that was saved with its head, as bert-base is; sentence encoders are not"
+            raise ModelError(Fault(rule, model.name_or_path, remedy))
+
+    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+        """Cut texts into blocks between the tokenizer's special tokens, and hide tokens of each."""
+        frame = frame_of(tokenizer)
+        room = max(1, max_tokens - len(frame.before) - len(frame.after))
+        items = []
+        for ids in tokenize([plain(example.text, tokenizer) for example in examples], tokenizer):
+            blocks = [self._hide(ids[at : at + room], tokenizer) for at in range(0, max(1, len(ids)), room)]
+            framed = [
+                replace(
+                    block,
+                    tokens=(*frame.before, *block.tokens, *frame.after),
+                    reads=tuple(len(frame.before) + read for read in block.reads),
+                )
+                for block in blocks
+            ]
+            kept = framed if self.in_blocks else framed[:1]
+            cut = 0 if self.in_blocks else max(0, len(ids) - room)
+            items.append(replace(kept[0], rivals=tuple(kept[1:]), cut=cut))
+        return items
+
+    def _hide(self, ids: Sequence[int], tokenizer: Tokenizer) -> Encoded:
+        """Hide tokens drawn with the text itself as the seed: at least one."""
+        digest = hashlib.blake2b(np.array(ids, dtype=np.int64).tobytes(), digest_size=8).digest()
+        chance = np.random.default_rng(int.from_bytes(digest))
+        chosen = sorted(chance.permutation(len(ids))[: max(1, round(self.share * len(ids)))].tolist())
+        words = np.setdiff1d(np.arange(len(tokenizer)), tokenizer.all_special_ids)
+        tokens = list(ids)
+        for at, fate, other in zip(chosen, chance.random(len(chosen)), chance.choice(words, len(chosen)), strict=True):
+            if fate < HIDDEN:
+                tokens[at] = tokenizer.mask_token_id
+            elif fate < HIDDEN + EXCHANGED:
+                tokens[at] = int(other)
+        return Encoded(tuple(tokens), tuple(chosen), tuple(ids[at] for at in chosen))
+
+    def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+        """Give what stands before every text."""
+        return [Encoded(frame_of(tokenizer).before, (), ()) for _ in examples]
+
+    def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> str:
+        """Find a text that begins with something else."""
+        return "" if item.tokens[: len(prompt.tokens)] == prompt.tokens else "the text does not begin as texts do"
+
+    def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
+        """Mark the hidden tokens, and those that only may have been."""
+        return Taught(item.reads, tuple(written_tokens(item.targets, tokenizer)))
+
+    def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
+        """Measure hidden tokens, and take the others to be as likely: a sample of the pseudo-likelihood."""
+        items = self.encode(examples, engine.tokenizer, engine.max_tokens)
+        special = len(_specials(engine.tokenizer))
+        sizes = [sum(len(part.tokens) - special for part in item.sequences) for item in items]
+        return [
+            _measured(example, loss * size / max(1, self.supervised(item)), size)
+            for example, item, size, loss in zip(examples, items, sizes, item_losses(engine, items), strict=True)
+        ]
+
+
+def _start(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """Give what texts begin with: the tokenizer's own beginning, or the end of a text before."""
+    return frame_of(tokenizer).before or (tokenizer.eos_token_id,)
+
+
+def _specials(tokenizer: Tokenizer) -> tuple[int, ...]:
+    frame = frame_of(tokenizer)
+    return (*frame.before, *frame.after)
+
+
+def _measured(example: Example, loss: float, tokens: int) -> Prediction:
+    return Prediction(example.id, "", float(np.exp(-loss / max(1, tokens))), float(loss), tokens)
