@@ -106,6 +106,13 @@ def test_values_that_do_not_fit_are_refused_unless_task_and_columns_are_named(tm
     assert found.reason == "as you said"
 
 
+def test_columns_that_hardly_look_like_a_task_are_not_read_as_a_smaller_one_in_silence(tmp_path: Path) -> None:
+    rows = [{"text": f"a sentence of six words {i}", "label": f"label {i}"} for i in range(9)]
+    assert "the values of text=text, label=label do not look so" in refusal(table_of(tmp_path, rows))
+    alone = table_of(tmp_path, [{"text": row["text"]} for row in rows])
+    assert recognise(alone, None, {}).task == "language-modeling"
+
+
 def test_data_that_fits_several_tasks_is_a_question_with_the_flags(tmp_path: Path) -> None:
     table = filled(tmp_path, "text", "label", "question", "answer")
     message = refusal(table)

@@ -89,7 +89,12 @@ def recognise(table: Table, task: str | None, columns: Mapping[str, str]) -> Rec
         for word, each in tasks.items()
         if columns.keys() <= {role.name for role in each.roles}
     ]
-    fitting = [reading for reading in readings if reading.reason]
+    doubtful = [reading for reading in readings if not reading.reason and not reading.missing]
+    fitting = [
+        reading
+        for reading in readings  # columns that look like more, but not quite, are not read as less in silence
+        if reading.reason and not any(reading.required < other.required for other in doubtful)
+    ]
     clear = [one for one in fitting if all(other is one or other.required < one.required for other in fitting)]
     if not fitting:
         raise DataError(_nothing_fits(table, readings))
