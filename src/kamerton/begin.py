@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kamerton import plugins
 from kamerton.errors import RecipeError
-from kamerton.recipe import Recipe, resolve
+from kamerton.recipe import AUTO, Recipe, resolve
 from kamerton.run import Run
 
 RECIPES = (".yaml", ".yml")
@@ -30,13 +30,14 @@ def new_run(data: Path, out: Path | None, settings: Mapping[str, object]) -> Run
     """
     written = data if data.suffix in RECIPES else None
     recipe = resolve(written, settings if written else {"data.path": str(data), **settings})
-    words = {
-        "tasks": recipe.data.task,
-        "methods": recipe.method.name,
-        "optimizers": recipe.train.optimizer,
-        "metrics": recipe.evaluate.metric,
-    }
-    faults = [fault for folder, word in words.items() if word and (fault := plugins.unknown(folder, word))]
+    words = [
+        ("tasks", recipe.data.task),
+        ("methods", recipe.method.name),
+        ("optimizers", recipe.train.optimizer),
+        ("metrics", recipe.evaluate.metric),
+        *(("remedies", word) for word in recipe.remedy.names if word != AUTO),
+    ]
+    faults = [fault for folder, word in words if word and (fault := plugins.unknown(folder, word))]
     if faults:
         raise RecipeError(faults)
     return Run.create(out or _free_folder(recipe), recipe)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
-from kamerton.records import Encoded, Example, Finding, Message, Place, Prediction, Taught
+from kamerton.records import Encoded, Example, Finding, Message, Place, Prediction, Taught, Validated
 
 if TYPE_CHECKING:
     import numpy as np
@@ -324,7 +324,42 @@ class AuditContext:
         return self.answers == "text" if self.answers else not self.stratified
 
 
+@dataclass(frozen=True)
+class Situation:
+    """What a remedy may go by."""
+
+    learning_rate: float
+    epochs: float
+    dropout: float
+    weight_decay: float
+    validations: tuple[Validated, ...]
+    """Of the training that is to be remedied, in their order."""
+    knobs: Mapping[str, object]
+    """The method's own settings."""
+    other_methods: tuple[str, ...]
+    """Words of the other methods, the most suitable first."""
+    strengths: tuple[float, ...]
+    """How much of the training to keep, where that is tried."""
+    writes: bool
+    """Whether rows are trained as requests and written answers."""
+
+
+class Remedy(Protocol):
+    """Something that can be tried against what training showed: a change of the recipe."""
+
+    treats: ClassVar[tuple[str, ...]]
+    """Names of diagnoses, or `forgetting`."""
+    trainings: ClassVar[float]
+    """What it costs, in trainings like the first; 0 if nothing is trained. The cheapest is tried first."""
+
+    def changes(self, situation: Situation) -> Sequence[Mapping[str, object]]:
+        """Give recipe settings by dotted path, one mapping for each thing to try; none if it does not apply.
+
+        A value of None is decided anew by the planner.
+        """
+
+
 __all__ = [
     "Advice", "AnswerKind", "Audit", "AuditContext", "Engine", "Form", "Message", "Method", "Metric", "ModelFacts",
-    "ModelKind", "Optimizer", "Quantization", "Role", "Task", "TooLong", "Trainable",
+    "ModelKind", "Optimizer", "Quantization", "Remedy", "Role", "Situation", "Task", "TooLong", "Trainable",
 ]  # fmt: skip

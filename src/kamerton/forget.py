@@ -22,6 +22,7 @@ from kamerton.evaluate.forgetting import (
     representation_changes,
     speech_changes,
     task_change,
+    text_changes,
 )
 from kamerton.evaluate.probe import LANGUAGES, Size, known_languages, load_probe, tokens_per_word
 from kamerton.evaluate.representation import Representation, masked, represent
@@ -91,7 +92,7 @@ class SpeechMeter:
     def measure_deciding(self, engine: TorchEngine) -> list[Measured]:
         """Ask only for the texts' losses."""
         texts = replace(self.probe, questions=(), requests=())
-        changes = speech_changes(texts, self.base, hear(_probing(engine, self.setup), texts), self.precision)
+        changes = text_changes(texts, self.base, hear(_probing(engine, self.setup), texts), self.precision)
         return [one for one in changes if one.limits]
 
 
@@ -174,7 +175,11 @@ def _probing(engine: TorchEngine, setup: Setup) -> TorchEngine:
     """Set an engine's limits for the probe: the same for base and tuned model, and in every run of the method."""
     room = setup.facts.context - make_method(setup.recipe).added_tokens
     return replace(
-        engine, max_tokens=min(LONGEST, room), max_new_tokens=min(WRITTEN, room // 2), tokens_per_pass=TOKENS_PER_PASS
+        engine,
+        max_tokens=min(LONGEST, room),
+        max_new_tokens=min(WRITTEN, room // 2),
+        tokens_per_pass=TOKENS_PER_PASS,
+        temperature=0.0,
     )
 
 

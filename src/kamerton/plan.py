@@ -33,9 +33,14 @@ def choose_model(task: Task, examples: Sequence[Example]) -> Decision:
 
 def choose_method(facts: ModelFacts, rows: int) -> Decision:
     """Choose the method that calls itself most suitable for this model and this many rows."""
-    advice = {word: plugins.choose("methods", word).suitability(facts, rows) for word in plugins.names("methods")}
-    best = max(advice, key=lambda word: advice[word].value)
-    return Decision(best, advice[best].reason)
+    [best, *_] = rank_methods(facts, rows)
+    return Decision(best, plugins.choose("methods", best).suitability(facts, rows).reason)
+
+
+def rank_methods(facts: ModelFacts, rows: int) -> list[str]:
+    """List the methods, the one that calls itself most suitable first."""
+    suits = {word: plugins.choose("methods", word).suitability(facts, rows).value for word in plugins.names("methods")}
+    return sorted(suits, key=lambda word: -suits[word])
 
 
 def make_task(recipe: Recipe, word: str) -> Task:

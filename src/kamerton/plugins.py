@@ -33,7 +33,12 @@ def unknown(folder: str, word: str) -> Fault | None:
     """Say what is wrong with a word that names no plug-in, without importing any; None if it names one."""
     if DOTTED.fullmatch(word) or word in names(folder):
         return None
-    return Fault(f"there is no {folder.removesuffix('s')} '{word}'", remedy=nearest(word, names(folder)))
+    return Fault(f"there is no {_one_of(folder)} '{word}'", remedy=nearest(word, names(folder)))
+
+
+def _one_of(folder: str) -> str:
+    """Name one thing of a folder: `remedy` of `remedies`."""
+    return f"{folder.removesuffix('ies')}y" if folder.endswith("ies") else folder.removesuffix("s")
 
 
 def choose(folder: str, word: str) -> Any:

@@ -27,6 +27,9 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 SplitBy = Literal["random", "group", "time", "given"]
 
+AUTO = "auto"
+"""In place of remedies' names: those that treat what training showed."""
+
 
 class Group(BaseModel):
     """A group of settings: frozen, no unknown names."""
@@ -165,6 +168,27 @@ class EvaluateSettings(Group):
     )
 
 
+class RemedySettings(Group):
+    """What is tried against what training showed, and what was found to help."""
+
+    names: tuple[str, ...] = Field(
+        (), description="Files in remedies/ to try after training, or `auto`: those against what it showed."
+    )
+    trainings: Annotated[float, Field(ge=0)] = Field(
+        3.0, description="Most time for them, in trainings like the first; the cheapest are tried first."
+    )
+    strength: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="How much of the way from the first to the trained weights is kept; new heads keep all of it."
+    )
+    strengths: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        (0.85, 0.7, 0.55, 0.4, 0.25), description="Strengths that the dial tries beside 1."
+    )
+    replay: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        0.0, description="Rows of the base model's own answers to train on beside the task's, as a share of these."
+    )
+    last_step: Count | None = Field(None, description="End the training after this update, whatever the schedule says.")
+
+
 class Reason(Group):
     """Where a value came from and why it has this value."""
 
@@ -184,6 +208,7 @@ class Recipe(Group):
     method: MethodSettings = MethodSettings()
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
+    remedy: RemedySettings = RemedySettings()
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(0, description="Of everything random.")
     seeds: Count = Field(1, description="Trainings on the same split, with seed, seed + 1, …; the first one is kept.")
     reasons: dict[str, Reason] = Field({}, description="Origin and reason by setting; written by Kamerton.")

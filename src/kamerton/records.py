@@ -499,3 +499,24 @@ class Curve:
     task: str
     model: str
     growth: Growth
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A remedy that was carried out and measured: on the validation rows and on the forgetting probe."""
+
+    remedy: str
+    """Its word; empty for the training as it was."""
+    changes: Mapping[str, object]
+    """Settings by dotted path."""
+    score: float
+    """What selects checkpoints, on the validation rows: higher is better."""
+    gain: float
+    """Score above that of the weights where training began."""
+    forgotten: Forgotten | None
+    """The change that the decision about forgetting goes by; None where it was not measured."""
+    harm: float
+    """That change, signed so that more is worse."""
+    decision: ForgettingDecision
+    seconds: float
+    chosen: bool = False

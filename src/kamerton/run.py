@@ -4,7 +4,7 @@ Each file is written whole or not at all, so that what is there can be trusted a
 layout is the table of contents of a run:
 
     recipe.yaml  environment.json  data/  events.jsonl  checkpoints/  model/
-    predictions.parquet  forgetting.json  result.json  report.html  seeds/
+    predictions.parquet  forgetting.json  remedies.json  result.json  report.html  seeds/
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from kamerton.files import read_json, replacing, write_json, write_text
 from kamerton.recipe import Recipe, resolve, to_yaml
 from kamerton.records import (
     Answers,
+    Attempt,
     Event,
     Example,
     Finding,
@@ -214,11 +215,23 @@ class Run:
 
     def _repeat(self, recipe: Recipe, seed: int) -> Run:
         """Make a run of its own with another seed and the same frozen split."""
-        folder = self.path / "seeds" / str(seed)
+        return self.variant(f"seeds/{seed}", recipe.model_copy(update={"seed": seed, "seeds": 1}))
+
+    def variant(self, name: str, recipe: Recipe) -> Run:
+        """Make a run with another recipe and the same frozen split in a folder inside this one, or open it."""
+        folder = self.path / name
         if (folder / "recipe.yaml").exists() and Run(folder).has_split:
             return Run(folder)
-        again = Run.create(folder, recipe.model_copy(update={"seed": seed, "seeds": 1}))
-        again.write_environment({**self.environment, "seed": seed, "seconds": {}})
+        return self.with_same_split(folder, recipe)
+
+    def with_same_split(self, folder: Path, recipe: Recipe) -> Run:
+        """Make a run with another recipe and the same frozen split.
+
+        Raises:
+            RunError: the folder holds a run already.
+        """
+        again = Run.create(folder, recipe)
+        again.write_environment({**self.environment, "seed": recipe.seed, "seconds": {}})
         again.write_data(self.read_split(), self.read_findings(), self.read_ledger())
         return again
 
@@ -269,6 +282,18 @@ class Run:
         values = read_json(path)
         measured = tuple(Forgotten(**item) for item in values["measured"])
         return Forgetting(values["decision"], values["reason"], measured)
+
+    def write_attempts(self, attempts: Sequence[Attempt]) -> None:
+        """Write what remedies did."""
+        write_json(self.path / "remedies.json", [dataclasses.asdict(attempt) for attempt in attempts])
+
+    def read_attempts(self) -> list[Attempt]:
+        """Read what remedies did; none where none was tried."""
+        path = self.path / "remedies.json"
+        values = read_json(path) if path.exists() else []
+        return [
+            Attempt(**{**item, "forgotten": item["forgotten"] and Forgotten(**item["forgotten"])}) for item in values
+        ]
 
     @property
     def finished(self) -> bool:

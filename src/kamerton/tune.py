@@ -12,9 +12,9 @@ from dataclasses import asdict, replace
 from functools import partial
 
 from kamerton import plugins
-from kamerton.contracts import Quantization
 from kamerton.deliver.saved import save_model
-from kamerton.engines import engine_of, saved_engine, untuned_engine
+from kamerton.dial import Dial
+from kamerton.engines import attach_method, engine_of, load_base, saved_engine, untuned_engine
 from kamerton.evaluate.artefact import prove_artefact
 from kamerton.evaluate.baselines import baselines
 from kamerton.evaluate.compare import tuned_answers
@@ -25,19 +25,20 @@ from kamerton.evaluate.score import measure, score
 from kamerton.evaluate.verdict import judge
 from kamerton.forget import remember
 from kamerton.models.engine import TorchEngine
-from kamerton.models.load import Loaded, load_model, set_dropout
-from kamerton.models.precision import set_precision
-from kamerton.models.quantize import cost, quantized
+from kamerton.models.quantize import cost
 from kamerton.models.recompute import recompute_layers
 from kamerton.plan import make_method
 from kamerton.prepare import Clock, Setup, data_fingerprint, freeze, metric_names, open_setup
 from kamerton.records import Answers, ContenderKind, Encoded, Event, Example, Progress, Split, Stage
+from kamerton.remedy import Workshop, carry_out, replayed
 from kamerton.report.html import write_report
 from kamerton.run import Run
 from kamerton.train.dynamics import Dynamics
 from kamerton.train.loop import Job, Validation, train
 
 Told = Stage | Progress | Event
+NOT_OURS = -1
+"""The id of rows that come from no source file."""
 
 
 def story(run: Run) -> Iterator[Told]:
@@ -54,6 +55,10 @@ def story(run: Run) -> Iterator[Told]:
         setup = open_setup(run)
         yield from contend(run, setup, clock)
         engine = yield from tuned_engine(run, setup, clock)
+        if setup.recipe.remedy.names and not run.read_attempts():
+            yield from carry_out(run, setup, engine, clock, Workshop(tuned_engine, score_validation))
+            setup = open_setup(run)
+            engine = saved_engine(run, setup)
         yield from prove(run, setup, engine, clock)
         yield from remember(run, setup, engine, clock)
         yield from repeat(run, setup, clock)
@@ -94,11 +99,9 @@ def tune_model(run: Run, setup: Setup, clock: Clock) -> Generator[Told, None, To
     loaded = load_base(setup, method.quantization)
     if method.quantization:
         yield clock.stage("base", cost(loaded.model, setup.facts))
-    setup.form.start(loaded.model, loaded.fresh)
-    set_dropout(loaded.model, recipe.train.dropout)
-    set_precision(loaded.model, recipe.model.precision or "fp32")
-    model = method.attach(loaded.model, loaded.fresh)
-    rows = setup.encode(setup.split.train)
+    model = attach_method(setup, loaded)
+    replay = replayed(setup)
+    rows = [*setup.encode(setup.split.train), *replay]
     engine = engine_of(setup, model, rows)
     if recipe.train.gradient_checkpointing:
         recompute_layers(model, engine.layout, setup.samples)
@@ -114,21 +117,18 @@ def tune_model(run: Run, setup: Setup, clock: Clock) -> Generator[Told, None, To
         checkpoints=run.checkpoints,
         identity=identity(run, setup),
         dynamics=Dynamics.of(len(rows)),
+        last_step=recipe.remedy.last_step,
     )
     for event in train(job):
         run.record(event)
         yield event
-    run.write_dynamics(job.dynamics.of_rows([example.id for example in setup.split.train]))
+    seen = job.dynamics.of_rows([*(example.id for example in setup.split.train), *(NOT_OURS for _ in replay)])
+    run.write_dynamics([row for row in seen if row.id != NOT_OURS])
+    if recipe.remedy.strength < 1:
+        Dial(setup, model).turn(recipe.remedy.strength)
     save_model(run.model, model, setup.tokenizer)
     yield clock.stage("train", f"best weights saved in {run.model}")
     return engine
-
-
-def load_base(setup: Setup, how: Quantization | None) -> Loaded:
-    """Load the base model with the head that the form asks for, as the method wants it."""
-    folder, form = setup.facts.folder, setup.form
-    quantization = quantized(folder, form.model_class, form.config, how) if how else None
-    return load_model(folder, form.model_class, form.config, setup.recipe.seed, quantization=quantization)
 
 
 def prove(run: Run, setup: Setup, engine: TorchEngine, clock: Clock) -> Iterator[Told]:
@@ -195,6 +195,11 @@ def validate(setup: Setup, engine: TorchEngine, encoded: Sequence[Encoded]) -> V
     primary = metric_names(setup)[0]
     sign = 1 if plugins.choose("metrics", primary).higher_is_better else -1
     return Validation(sum(losses) / max(1, len(losses)), metrics, score=sign * metrics[primary])
+
+
+def score_validation(setup: Setup, engine: TorchEngine) -> float:
+    """Score the validation rows as the selection of checkpoints does: higher is better."""
+    return validate(setup, engine, setup.encode(setup.split.validation)).score
 
 
 def identity(run: Run, setup: Setup) -> dict[str, str]:

@@ -57,6 +57,16 @@ class Measured:
     change: Forgotten
     limits: Limits | None = None
 
+    @property
+    def harm(self) -> float:
+        """The change, signed so that more is worse; 0 if it does not count."""
+        return self.limits.sign * self.change.change if self.limits else 0.0
+
+    @property
+    def weight(self) -> float:
+        """The harm as a share of what is severe, by which measures of different units are held together."""
+        return self.harm / self.limits.severe if self.limits else 0.0
+
 
 @dataclass(frozen=True)
 class Precision:
@@ -76,23 +86,27 @@ class Precision:
 
 
 def speech_changes(probe: Probe, base: Speech, tuned: Speech, precision: Precision) -> Iterator[Measured]:
-    """Compare what a language model says before and after, by language."""
-    for language in dict.fromkeys(document.language for document in probe.documents):
-        name, here = LANGUAGES[language], rows_in(probe.documents, language)
-        loss = precision.change(f"{name} text, nats a token", base.losses[here], tuned.losses[here], base.tokens[here])
-        yield Measured(loss, NATS)
-        moved = divergence(base.outlooks[here], tuned.outlooks[here]).mean(axis=1)
-        yield Measured(precision.change(f"{name} text, divergence from the base, nats", 0 * moved, moved))
-        asked = rows_in(probe.questions, language)
+    """Compare all that a language model says before and after, by language."""
+    yield from text_changes(probe, base, tuned, precision)
+    for language in dict.fromkeys(question.language for question in probe.questions):
+        name, asked, wanted = LANGUAGES[language], rows_in(probe.questions, language), rows_in(probe.requests, language)
         yield Measured(precision.change(f"{name} questions, share right", base.right[asked], tuned.right[asked]))
         requests = [request for request in probe.requests if request.language == language]
-        wanted = rows_in(probe.requests, language)
         before, after = ([a for a, here in zip(one.answers, wanted, strict=True) if here] for one in (base, tuned))
         formats = kept_formats(requests, before), kept_formats(requests, after)
         yield Measured(precision.change(f"{name} requests, share in the form asked for", *formats))
-        yield Measured(
-            precision.change(f"{name} answers, share of words of their own", variety(before), variety(after))
-        )
+        own = variety(before), variety(after)
+        yield Measured(precision.change(f"{name} answers, share of words of their own", *own))
+
+
+def text_changes(probe: Probe, base: Speech, tuned: Speech, precision: Precision) -> Iterator[Measured]:
+    """Compare the losses of plain texts, and how far the outlook on them moved, by language."""
+    for language in dict.fromkeys(document.language for document in probe.documents):
+        name, here = LANGUAGES[language], rows_in(probe.documents, language)
+        losses = base.losses[here], tuned.losses[here], base.tokens[here]
+        yield Measured(precision.change(f"{name} text, nats a token", *losses), NATS)
+        moved = divergence(base.outlooks[here], tuned.outlooks[here]).mean(axis=1)
+        yield Measured(precision.change(f"{name} text, divergence from the base, nats", 0 * moved, moved))
 
 
 def task_change(base: np.ndarray, tuned: np.ndarray, precision: Precision) -> Measured:
@@ -129,6 +143,11 @@ def masked_change(base: np.ndarray, tuned: np.ndarray, words: np.ndarray, precis
     return Measured(precision.change("masked words, nats each", base, tuned, words), NATS)
 
 
+def deciding(measured: Sequence[Measured]) -> Measured:
+    """Give the measure that speaks loudest against the model, of those that count."""
+    return max((one for one in measured if one.limits), key=lambda one: one.weight)
+
+
 def conclude_forgetting(measured: Sequence[Measured], left_out: str = "") -> Forgetting:
     """Decide by the worst of the measures that count, and say which it was.
 
@@ -136,10 +155,10 @@ def conclude_forgetting(measured: Sequence[Measured], left_out: str = "") -> For
         measured: all that was measured.
         left_out: what was not, and why, as a sentence; empty if nothing.
     """
-    deciding = [(one.limits.decide(one.change), one.limits, one.change) for one in measured if one.limits]
-    worst = max((decision for decision, _, _ in deciding), key=SEVERITY.index)
-    candidates = [(limits, change) for decision, limits, change in deciding if decision == worst]
-    limits, change = max(candidates, key=lambda pair: pair[0].sign * pair[1].change / pair[0].severe)
+    counted = [(one.limits.decide(one.change), one) for one in measured if one.limits]
+    worst = max((decision for decision, _ in counted), key=SEVERITY.index)
+    loudest = deciding([one for decision, one in counted if decision == worst])
+    limits, change = loudest.limits or NATS, loudest.change
     interval = f"{change.change:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
     meaning = {
         "none": f"up to {limits.sign * limits.mild:+g} counts as none",

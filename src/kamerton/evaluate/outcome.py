@@ -41,6 +41,7 @@ def result_of(
         "contenders": [_contender(contender) for contender in contenders],
         "verdict": {name: value for name, value in asdict(verdict).items() if value is not None},
         "forgetting": asdict(run.read_forgetting() or Forgetting(reason="the probe was not asked")),
+        "remedies": [asdict(attempt) for attempt in run.read_attempts()],
         "diagnosis": [asdict(diagnosis) for diagnosis in diagnoses],
         "artefact": environment["artefact"],
         "seconds": environment["seconds"],

@@ -59,6 +59,8 @@ class Job:
     """Fingerprints of data, model and recipe; a checkpoint of others is refused."""
     dynamics: Dynamics
     """What training sees of each row; it is filled in, and goes through stops with the checkpoints."""
+    last_step: int | None = None
+    """The update to end after, whatever is planned; None for all of them."""
 
 
 def train(job: Job) -> Iterator[Event]:
@@ -75,6 +77,7 @@ def train(job: Job) -> Iterator[Event]:
     if not _trainable(job.model):
         raise TrainingError(Fault("the method leaves no weight to train", remedy="choose another method or its knobs"))
     plan = UpdatePlan(len(job.rows), job.settings.batch_size or 1, job.settings.epochs or 1, job.seed)
+    last = min(plan.updates, job.last_step or plan.updates)
     accelerator = Accelerator()
     optimizer = make_optimizer(job.model, job.settings)
     model, optimizer = accelerator.prepare(job.model, optimizer)
@@ -83,15 +86,15 @@ def train(job: Job) -> Iterator[Event]:
     standing = _resume(job, optimizer)
     yield Started(
         standing.step,
-        plan.updates,
+        last,
         count_parameters(job.model, trainable=True),
         count_parameters(job.model, trainable=False),
         job.layout.name,
     )
-    reason = "all epochs done"
+    reason = "all epochs done" if last == plan.updates else f"ended after update {last}, as the recipe says"
     saved_at = time.monotonic()
     with deferred_interrupts() as interrupts:
-        while standing.step < plan.updates and standing.stale < job.settings.patience:
+        while standing.step < last and standing.stale < job.settings.patience:
             stepped = _update(job, plan, accelerator, model, optimizer, standing.step)
             if not math.isfinite(stepped.loss + stepped.gradient_norm):
                 yield stepped
@@ -99,7 +102,7 @@ def train(job: Job) -> Iterator[Event]:
                 break
             standing.step += 1
             yield stepped
-            if plan.validates_after(standing.step, job.validations_per_epoch):
+            if standing.step == last or plan.validates_after(standing.step, job.validations_per_epoch):
                 yield _validate(job, plan, standing)
             best = standing.best_step == standing.step
             if best or interrupts.requested or time.monotonic() - saved_at > SAVE_SECONDS:

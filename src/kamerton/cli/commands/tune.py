@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from kamerton import plugins
 from kamerton.cli.options import (
     OK,
     UNMET,
@@ -46,6 +47,12 @@ def tune(
     columns: Columns = None,
     too_long: TooLong = None,
     require: Require = None,
+    remedy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|NAME,…", help=f"Try against what training shows: {', '.join(plugins.names('remedies'))}."
+        ),
+    ] = None,
     assignments: Assignments = None,
     json: AsJson = False,
 ) -> None:
@@ -60,6 +67,7 @@ def tune(
         "train.learning_rate": learning_rate,
         "data.max_rows": max_rows,
         "data.too_long": too_long,
+        "remedy.names": remedy.split(",") if remedy else None,
         "data.columns": parse_columns(columns),
     }
     met = call("tune", data, out, given(flags), assignments or [], require, json)

@@ -1,0 +1,286 @@
+"""Carry out remedies: change the recipe, train or only set the weights, measure both axes, and keep what is best.
+
+Everything is measured on the validation rows and on the forgetting probe; the test rows are not touched. The rule by
+which one attempt is chosen is stated once, in `choose_attempt`.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from kamerton import plugins
+from kamerton.contracts import Remedy, Situation
+from kamerton.deliver.saved import save_model
+from kamerton.dial import Dial
+from kamerton.engines import untuned_engine
+from kamerton.errors import Fault, RunError, TrainingError
+from kamerton.evaluate.diagnosis import diagnose
+from kamerton.evaluate.forgetting import conclude_forgetting, deciding
+from kamerton.evaluate.probe import known_languages
+from kamerton.files import sync_folder
+from kamerton.forget import Meter, make_meter
+from kamerton.forms.dialogue import Dialogue
+from kamerton.models.engine import TorchEngine
+from kamerton.plan import make_method, rank_methods, settings
+from kamerton.prepare import Clock, Setup
+from kamerton.recipe import AUTO, Recipe
+from kamerton.records import Attempt, Encoded, Event, Progress, Stage, Validated
+from kamerton.run import Run
+from kamerton.train.replay import replay_rows
+
+FORGETTING = "forgetting"
+KEPT_GAIN = 0.9
+"""Share of the best gain on the validation rows that the chosen attempt must keep."""
+REPLAYED_TOKENS = 48
+STRENGTH = "remedy.strength"
+"""The one setting that needs no training to be tried."""
+
+Told = Stage | Progress | Event
+Train = Callable[[Run, Setup, Clock], Generator[Told, None, TorchEngine]]
+Score = Callable[[Setup, TorchEngine], float]
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What remedies are carried out with: the story's own ways to train and to score on the validation rows."""
+
+    train: Train
+    score: Score
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One thing to try."""
+
+    remedy: str
+    trainings: float
+    changes: Mapping[str, object]
+
+
+def carry_out(run: Run, setup: Setup, engine: TorchEngine, clock: Clock, workshop: Workshop) -> Iterator[Told]:
+    """Try the recipe's remedies within their budget, and leave the chosen model and recipe in the run."""
+    meter = make_meter(setup, engine, "quick")
+    bench = Bench(setup, meter, workshop.score, Dial(setup, engine.model))
+    first = bench.measure(engine, Plan("", 0, {}))
+    attempts, spent = [first], 0.0
+    symptoms = {diagnosis.name for diagnosis in diagnose(run.events())}
+    asked = AUTO not in setup.recipe.remedy.names
+    symptoms |= {FORGETTING} if asked or first.decision in ("mild", "severe") else set()
+    for plan in plans(setup, run.events(), symptoms):
+        if spent + plan.trainings > setup.recipe.remedy.trainings:
+            continue
+        spent += plan.trainings
+        attempt = yield from _attempt(run, bench, engine, plan, workshop, clock)
+        if attempt:
+            attempts.append(attempt)
+            yield clock.stage("remedies", describe(attempt))
+    chosen = choose_attempt(attempts, FORGETTING in symptoms)
+    yield from _keep(run, bench, engine, chosen, clock)
+    run.write_attempts([replace(attempt, chosen=attempt is chosen) for attempt in attempts])
+
+
+def turn_dial(
+    run: Run, setup: Setup, engine: TorchEngine, score: Score, strength: float | None = None
+) -> list[Attempt]:
+    """Measure a tuned model at the recipe's strengths, mark the chosen one, and leave the model at it.
+
+    Args:
+        run: whose model it is.
+        setup: of the run.
+        engine: of its tuned model.
+        score: of the validation rows.
+        strength: measured beside the whole, and chosen whatever it gives; None for the rule.
+
+    Raises:
+        RunError: there is no probe for such a model.
+    """
+    meter = make_meter(setup, engine, "quick")
+    if meter is None:
+        rule = f"the dial weighs what was forgotten, and there is no probe for a {setup.facts.kind} model"
+        raise RunError(Fault(rule, str(run.path), "choose a decoder or an encoder"))
+    bench = Bench(setup, meter, score, Dial(setup, engine.model))
+    attempts = [bench.measure(engine, Plan("", 0, {}))]
+    for value in [strength] if strength else setup.recipe.remedy.strengths:
+        bench.dial.turn(value)
+        attempts.append(bench.measure(engine, Plan("strength", 0, {STRENGTH: value})))
+    chosen = attempts[-1] if strength else choose_attempt(attempts, forgetting=True)
+    bench.dial.turn(_strength(chosen.changes))
+    return [replace(attempt, chosen=attempt is chosen) for attempt in attempts]
+
+
+def dialled_run(run: Run, setup: Setup, engine: TorchEngine, attempts: Sequence[Attempt], out: Path) -> Run:
+    """Make a run of a model at the strength that was chosen; what is left to do is to prove and judge it.
+
+    Raises:
+        RunError: the folder holds a run already.
+    """
+    [chosen] = [attempt for attempt in attempts if attempt.chosen]
+    recipe = varied(setup, Plan(chosen.remedy, 0, chosen.changes)).recipe
+    again = run.with_same_split(out, recipe)
+    others = [answers for answers in run.read_answers() if answers.kind != "tuned"]
+    again.write_answers(setup.split.test, others)
+    again.write_attempts(attempts)
+    shutil.copyfile(run.path / "events.jsonl", again.path / "events.jsonl")
+    save_model(again.model, engine.model, setup.tokenizer)
+    return again
+
+
+class Bench:
+    """Measures an engine on both axes, always against the same base and the same beginning."""
+
+    def __init__(self, setup: Setup, meter: Meter | None, score: Score, dial: Dial) -> None:
+        self.setup, self.meter, self.score, self.dial = setup, meter, score, dial
+        self.start: float | None = None
+
+    def measure(self, engine: TorchEngine, plan: Plan, setup: Setup | None = None) -> Attempt:
+        """Measure an engine as it is now."""
+        began = time.perf_counter()
+        setup = setup or self.setup
+        if self.start is None:
+            self.dial.turn(0)
+            self.start = self.score(setup, engine)
+            self.dial.turn(1)
+        score = self.score(setup, engine)
+        measured = self.meter.measure_deciding(engine) if self.meter else []
+        worst = deciding(measured) if measured else None
+        return Attempt(
+            plan.remedy,
+            dict(plan.changes),
+            score,
+            score - self.start,
+            worst.change if worst else None,
+            worst.harm if worst else 0.0,
+            conclude_forgetting(measured).decision if measured else "not measured",
+            time.perf_counter() - began,
+        )
+
+
+def plans(setup: Setup, events: Sequence[Event], symptoms: set[str]) -> list[Plan]:
+    """List what to try, the cheapest first: what the recipe names, or all that treats a symptom.
+
+    Raises:
+        RecipeError: there is no remedy of that name.
+    """
+    names, situation = setup.recipe.remedy.names, situation_of(setup, events)
+    found = []
+    for word in plugins.names("remedies") if AUTO in names else names:
+        remedy: Remedy = plugins.choose("remedies", word)()
+        if AUTO not in names or symptoms & set(remedy.treats):
+            found += [Plan(word, remedy.trainings, changes) for changes in remedy.changes(situation)]
+    return sorted(found, key=lambda plan: plan.trainings)
+
+
+def situation_of(setup: Setup, events: Sequence[Event]) -> Situation:
+    """Say what remedies may go by."""
+    train, method = setup.recipe.train, make_method(setup.recipe)
+    knobs: Any = method
+    return Situation(
+        learning_rate=train.learning_rate or 0.0,
+        epochs=train.epochs or 1.0,
+        dropout=train.dropout,
+        weight_decay=train.weight_decay,
+        validations=tuple(event for event in events if isinstance(event, Validated)),
+        knobs=knobs.model_dump(),
+        other_methods=tuple(
+            word for word in rank_methods(setup.facts, len(setup.split.train)) if word != setup.recipe.method.name
+        ),
+        strengths=setup.recipe.remedy.strengths,
+        writes=isinstance(setup.form, Dialogue),
+    )
+
+
+def replayed(setup: Setup) -> list[Encoded]:
+    """Let the base model write the rows that the recipe wants replayed."""
+    count = round(setup.recipe.remedy.replay * len(setup.split.train))
+    if not count:
+        return []
+    base = replace(untuned_engine(setup), max_new_tokens=REPLAYED_TOKENS, temperature=0.0)
+    return replay_rows(base, count, known_languages(setup.tokenizer), setup.recipe.seed)
+
+
+def choose_attempt(attempts: Sequence[Attempt], forgetting: bool) -> Attempt:
+    """Choose by the rule: of those that keep 90% of the best gain on the validation rows, the one that forgets least.
+
+    Where forgetting is not the trouble, the highest score is chosen. What gains nothing over the beginning is never
+    chosen while something does; of equals the first.
+
+    Args:
+        attempts: the training as it was first.
+        forgetting: whether forgetting is what is to be remedied.
+    """
+    best = max(attempt.gain for attempt in attempts)
+    if not forgetting:
+        return next(attempt for attempt in attempts if attempt.gain == best)
+    keeping = [attempt for attempt in attempts if attempt.gain >= KEPT_GAIN * best] if best > 0 else [attempts[0]]
+    return min(keeping, key=lambda attempt: attempt.harm)
+
+
+def describe(attempt: Attempt) -> str:
+    """Say in one line what an attempt did."""
+    changes = ", ".join(f"{path}={value}" for path, value in attempt.changes.items() if value is not None)
+    forgot = f", {attempt.forgotten.name} {attempt.forgotten.change:+.3f}" if attempt.forgotten else ""
+    return f"{attempt.remedy} ({changes}): gain {attempt.gain:+.4f}{forgot}: forgetting {attempt.decision}"
+
+
+def varied(setup: Setup, plan: Plan) -> Setup:
+    """Change a recipe as a plan says, each change with its reason; what is then open is decided anew."""
+    values = setup.recipe.model_dump()
+    if "method.name" in plan.changes:
+        values["method"] = {}
+    for path, value in plan.changes.items():
+        group, _, name = path.partition(".")
+        values[group][name] = value
+        values["reasons"][path] = {"origin": "decided", "reason": f"remedy {plan.remedy}", "value": value}
+    values["remedy"]["names"] = ()
+    recipe = Recipe.model_validate(values)
+    train = setup.split.train
+    decisions = settings(make_method(recipe), setup.facts, setup.task, setup.form, train, setup.tokenizer)
+    return replace(setup, recipe=recipe.decide(decisions))
+
+
+def _attempt(
+    run: Run, bench: Bench, engine: TorchEngine, plan: Plan, workshop: Workshop, clock: Clock
+) -> Generator[Told, None, Attempt | None]:
+    """Carry out one plan and measure it; None if the training came to nothing."""
+    if plan.changes.keys() == {STRENGTH}:
+        bench.dial.turn(_strength(plan.changes))
+        attempt = bench.measure(engine, plan)
+        bench.dial.turn(1)
+        return attempt
+    began = time.perf_counter()
+    setup = varied(bench.setup, plan)
+    try:
+        trained = yield from workshop.train(run.variant(f"remedies/{plan.remedy}", setup.recipe), setup, clock)
+    except TrainingError as error:
+        yield clock.stage("remedies", f"{plan.remedy}: {error.faults[0].rule}")
+        return None
+    return replace(bench.measure(trained, plan, setup), seconds=time.perf_counter() - began)
+
+
+def _keep(run: Run, bench: Bench, engine: TorchEngine, chosen: Attempt, clock: Clock) -> Iterator[Stage]:
+    """Make the chosen attempt the run's own model, and its recipe the run's recipe."""
+    setup = varied(bench.setup, Plan(chosen.remedy, 0, chosen.changes))
+    fresh = run.path / "model-remedied"
+    shutil.rmtree(fresh, ignore_errors=True)
+    if chosen.changes.keys() == {STRENGTH}:
+        bench.dial.turn(_strength(chosen.changes))
+        save_model(fresh, engine.model, setup.tokenizer)
+    elif chosen.remedy:
+        again = run.path / "remedies" / chosen.remedy
+        shutil.copytree(again / "model", fresh)
+        shutil.copyfile(again / "events.jsonl", run.path / "events.jsonl")
+    if fresh.exists():
+        shutil.rmtree(run.model)
+        fresh.rename(run.model)
+        sync_folder(run.path)
+    run.write_recipe(setup.recipe)
+    yield clock.stage("remedies", f"kept: {describe(chosen) if chosen.remedy else 'the training as it was'}")
+
+
+def _strength(changes: Mapping[str, object]) -> float:
+    return float(str(changes.get(STRENGTH, 1)))
