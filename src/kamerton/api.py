@@ -55,7 +55,7 @@ def tune(
     """Tune a model on a data file, judge it, and give the finished run.
 
     Args:
-        data: CSV, TSV, JSON, JSONL or Parquet; or a recipe (YAML).
+        data: a file (CSV, TSV, JSON, JSONL, Parquet, text, CoNLL), a folder, or a pattern; or a recipe (YAML).
         task: the kind of job, if the columns do not tell.
         model: a known name, a folder, or a Hugging Face id.
         method: how the model is changed.

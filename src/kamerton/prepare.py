@@ -6,7 +6,8 @@ import hashlib
 import platform
 import re
 import time
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import requires, version
 from pathlib import Path
@@ -38,6 +39,7 @@ from kamerton.records import Encoded, Example, Finding, LedgerEntry, Split, Stag
 from kamerton.run import PARTS, Run
 from kamerton.similar import near_duplicate_groups
 
+ENCODED_AT_ONCE = 2000
 ROWS_READ, ROWS_WRITTEN = 512, 32
 """Rows answered at once where a label is read off, and where an answer is written."""
 
@@ -107,14 +109,18 @@ class Understood:
 
 @dataclass(frozen=True)
 class Fitted:
-    """Examples as one model gets them."""
+    """How one model gets the examples."""
 
     recipe: Recipe
     facts: ModelFacts
     tokenizer: PreTrainedTokenizerBase
     form: Form
-    encoded: list[Encoded]
     max_tokens: int
+
+    def encode(self, examples: Sequence[Example]) -> Iterator[Encoded]:
+        """Encode examples, some at a time: a tokenizer takes kilobytes for each that it works on."""
+        for start in range(0, len(examples), ENCODED_AT_ONCE):
+            yield from self.form.encode(examples[start : start + ENCODED_AT_ONCE], self.tokenizer, self.max_tokens)
 
 
 def understand(recipe: Recipe) -> Understood:
@@ -151,7 +157,7 @@ def choose_base(understood: Understood) -> Understood:
 
 
 def fit(understood: Understood) -> Fitted:
-    """Get and inspect the base model, and encode the examples for it.
+    """Get and inspect the base model, and settle how it gets the examples.
 
     Raises:
         ModelError: the model cannot be had, is unsafe, or cannot do the task.
@@ -173,16 +179,25 @@ def fit(understood: Understood) -> Fitted:
     tokenizer = load_tokenizer(facts)
     max_tokens = _max_tokens(recipe, facts)
     recipe = recipe.decide({"model.max_tokens": Decision(max_tokens, f"all that {name} takes")})
-    encoded = form.encode(understood.examples, tokenizer, max_tokens)
-    return Fitted(recipe, facts, tokenizer, form, encoded, max_tokens)
+    return Fitted(recipe, facts, tokenizer, form, max_tokens)
 
 
-def audit(understood: Understood, fitted: Fitted | None) -> list[Finding]:
-    """Look for what is wrong with the examples; with a model, also at their lengths in its tokens."""
+def audit(
+    understood: Understood, fitted: Fitted | None = None, encoded: Iterable[Encoded] | None = None
+) -> list[Finding]:
+    """Look for what is wrong with the examples; with a model, also at their lengths in its tokens.
+
+    Args:
+        understood: the data.
+        fitted: the model, if one is chosen.
+        encoded: the examples as the model gets them, if that is known; they are encoded if not.
+    """
+    if fitted and encoded is None:
+        encoded = fitted.encode(understood.examples)
     task, recipe, sides = understood.task, understood.recipe, understood.sides
     context = AuditContext(
         stratified=task.stratified,
-        lengths=[len(item.tokens) + item.cut for item in fitted.encoded] if fitted else None,
+        lengths=array("q", (len(item.tokens) + item.cut for item in encoded)) if encoded is not None else None,
         max_tokens=fitted.max_tokens if fitted else None,
         test_share=recipe.split.tested,
         answers=task.answers,
@@ -203,10 +218,11 @@ def freeze(run: Run, clock: Clock) -> Iterator[Stage]:
         yield clock.stage("fetch", notice)
     fitted = fit(understood)
     yield clock.stage("model", _model_message(fitted))
-    findings = audit(understood, fitted)
+    everything = list(fitted.encode(understood.examples))
+    findings = audit(understood, fitted, everything)
     yield clock.stage("audit", _audit_message(findings))
     dropped = {id for finding in findings for id in finding.drop}
-    pairs = [(e, item) for e, item in zip(understood.examples, fitted.encoded, strict=True) if e.id not in dropped]
+    pairs = [(e, item) for e, item in zip(understood.examples, everything, strict=True) if e.id not in dropped]
     examples, encoded = [example for example, _ in pairs], [item for _, item in pairs]
     passed = pass_gate(examples, encoded, fitted.form, fitted.tokenizer, fitted.recipe.data.too_long or "cut")
     parted = split_examples(

@@ -40,7 +40,7 @@ class Group(BaseModel):
 class DataSettings(Group):
     """Which rows, understood how."""
 
-    path: str = Field("", description="The data file: CSV, TSV, JSON, JSONL or Parquet.")
+    path: str = Field("", description="The data: a file, a folder, a pattern like data/*.csv, or a Hugging Face id.")
     task: str | None = Field(None, description="The kind of job; found from the columns if not given.")
     columns: dict[str, str] | None = Field(
         None, description="Which column plays which role: {text: review, label: stars}."

@@ -23,7 +23,12 @@ def demand(word: str | None) -> str | None:
     return word
 
 
-Data = Annotated[Path, typer.Argument(help="A data file: CSV, TSV, JSON, JSONL or Parquet.", show_default=False)]
+Data = Annotated[
+    Path,
+    typer.Argument(
+        help="A data file (CSV, TSV, JSON, JSONL, Parquet, text, CoNLL), a folder, or a pattern.", show_default=False
+    ),
+]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.", show_default=False)]
 Task = Annotated[str | None, typer.Option(help="The kind of job, if the columns do not tell.")]
 Columns = Annotated[str | None, typer.Option(metavar="ROLE=NAME,…", help="Which column plays which role.")]

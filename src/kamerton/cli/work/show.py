@@ -20,7 +20,8 @@ def run(data: Path, rows: int, flags: Mapping[str, object], assignments: Sequenc
     settings = dict(parse_assignment(text) for text in assignments)
     understood = choose_base(understand(resolve(None, {"data.path": str(data), **flags, **settings})))
     fitted = fit(understood)
-    views = look(understood.examples[:rows], fitted.encoded[:rows], fitted.form, fitted.tokenizer, fitted.max_tokens)
+    shown = understood.examples[:rows]
+    views = look(shown, list(fitted.encode(shown)), fitted.form, fitted.tokenizer, fitted.max_tokens)
     if json:
         print_json([asdict(view) for view in views])
         return
