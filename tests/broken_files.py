@@ -22,6 +22,7 @@ WORDS = (
     "—", "ёлка,", "ещё", "café",
 )  # fmt: skip
 LABELS = ("good", "bad", "так себе")
+ZSTANDARD = pa.Codec("zstd")
 Rows = list[dict[str, str]]
 Breaker = Callable[[bytes, random.Random], bytes]
 
@@ -75,6 +76,35 @@ def as_parquet(rows: Rows) -> bytes:
     return file.getvalue()
 
 
+def as_arrow(rows: Rows) -> bytes:
+    """Write rows as an Arrow stream, as the library `datasets` does."""
+    file, table = io.BytesIO(), pa.Table.from_pylist(rows)
+    with pa.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table, max_chunksize=7)
+    return file.getvalue()
+
+
+def as_text(rows: Rows) -> bytes:
+    """Write the texts, a blank line after each."""
+    return "".join(row["text"] + "\n\n" for row in rows).encode()
+
+
+def as_conll(rows: Rows) -> bytes:
+    """Write each text as a sentence of tokens and tags."""
+    sentences = ("".join(f"{word} NN B-X\n" for word in row["text"].split()) for row in rows)
+    return ("-DOCSTART- -X- O\n\n" + "\n".join(sentences)).encode()
+
+
+def as_object(rows: Rows) -> bytes:
+    """Write one JSON object that holds the rows in an array."""
+    return json.dumps({"version": 1, "data": rows}, ensure_ascii=False).encode()
+
+
+def as_columns(rows: Rows) -> bytes:
+    """Write one JSON object of columns."""
+    return json.dumps({key: [row[key] for row in rows] for key in rows[0]}, ensure_ascii=False).encode()
+
+
 WRITERS = {
     ".csv": as_csv,
     ".tsv": as_tsv,
@@ -82,6 +112,21 @@ WRITERS = {
     ".json": as_json,
     ".parquet": as_parquet,
 }
+
+
+FORMATS: tuple[tuple[str, Callable[[Rows], bytes]], ...] = (
+    *WRITERS.items(),
+    (".arrow", as_arrow),
+    (".txt", as_text),
+    (".conll", as_conll),
+    (".conllu", as_conll),
+    (".json", as_object),
+    (".json", as_columns),
+    (".txt", as_conll),
+    (".tsv", as_conll),
+    (".csv", lambda rows: as_csv(rows, ";")),
+)
+"""Ends of names, and what good files that end so hold."""
 
 
 def _recode(encoding: str) -> Breaker:
@@ -114,6 +159,12 @@ def _flip(raw: bytes, random_: random.Random) -> bytes:
         if changed:
             changed[random_.randrange(len(changed))] = random_.randrange(256)
     return bytes(changed)
+
+
+def _swap(raw: bytes, random_: random.Random) -> bytes:
+    lines = raw.split(b"\n")
+    random_.shuffle(lines)
+    return b"\n".join(lines)
 
 
 def _mixed_ends(raw: bytes, random_: random.Random) -> bytes:
@@ -161,8 +212,31 @@ BREAKERS: dict[str, Breaker] = {
     "renamed-column": lambda raw, _: raw.replace(b"label", b""),
     "same-columns": lambda raw, _: raw.replace(b"label", b"text"),
     "one-class": lambda raw, _: raw.replace(b"good", b"bad").replace("так себе".encode(), b"bad"),
+    "zstandard-of-it": lambda raw, _: ZSTANDARD.compress(raw, asbytes=True),
+    "doubled-quotes": lambda raw, _: raw.replace(b'"', b'""'),
+    "curly-quotes": lambda raw, _: raw.replace(b'"', "“".encode()),
+    "semicolons": lambda raw, _: raw.replace(b",", b";"),
+    "swapped-lines": _swap,
+    "lost-line-ends": lambda raw, _: raw.replace(b"\n", b"", 3),
+    "old-mac": lambda raw, _: raw.replace(b"\n", b"\r"),
+    "html": lambda raw, _: b"<!DOCTYPE html><html><body>403 Forbidden</body></html>\n" + raw,
+    "merge-conflict": _insert(b"\n<<<<<<< HEAD\n=======\n>>>>>>> other\n"),
+    "comments": _insert(b"\n# a comment\n// another\n"),
+    "trailing-comma": lambda raw, _: raw.replace(b"}", b",}"),
+    "single-quotes": lambda raw, _: raw.replace(b'"', b"'"),
+    "python-words": lambda raw, _: raw.replace(b'"good"', b"None"),
+    "many-columns": _line(lambda line, _: line + b",x" * 5000),
+    "emoji-and-marks": _insert("👩‍👩‍👧 e\u0301 \u202e \ufeff".encode()),
+    "a-long-line": lambda raw, r: raw + b"word " * r.choice([1000, 400_000]),
     "nothing": lambda raw, _: raw,
 }
+
+
+PACKERS: tuple[tuple[str, Callable[[bytes], bytes]], ...] = (
+    (".gz", lambda raw: gzip.compress(raw, mtime=0)),
+    (".zst", lambda raw: ZSTANDARD.compress(raw, asbytes=True)),
+    (".zst", lambda raw: gzip.compress(raw, mtime=0)),
+)
 
 
 def broken_files(seed: int, count: int) -> Iterator[BrokenFile]:
@@ -170,12 +244,13 @@ def broken_files(seed: int, count: int) -> Iterator[BrokenFile]:
     random_ = random.Random(seed)
     names = list(BREAKERS)
     for number in range(count):
-        suffix = random_.choice(list(WRITERS))
-        content = WRITERS[suffix](good_rows(random_, random_.randint(1, 30)))
+        suffix, writer = random_.choice(FORMATS)
+        content = writer(good_rows(random_, random_.randint(1, 30)))
         chosen = [names[number % len(names)], *random_.sample(names, random_.choice([0, 0, 1, 2]))]
         for name in chosen:
             content = BREAKERS[name](content, random_)
-        if random_.random() < 0.1:
-            suffix += ".gz"
-            content = gzip.compress(content, mtime=0)[: random_.choice([None, None, 25, -4])]
+        if random_.random() < 0.15:
+            ending, pack = random_.choice(PACKERS)
+            suffix += ending
+            content = pack(content)[: random_.choice([None, None, None, 25, -4])]
         yield BrokenFile(f"{number:05d}-{'-then-'.join(chosen)}{suffix}", content)

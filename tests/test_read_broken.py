@@ -1,4 +1,4 @@
-"""Two hundred broken files of every format: a table whose rows add up, or an error a person can act on."""
+"""Five hundred broken files of every format: a table whose rows add up, or an error a person can act on."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ from broken_files import BREAKERS, BrokenFile, broken_files
 from kamerton.data.read import read_table
 from kamerton.errors import DataError
 
-FILES = list(broken_files(seed=20, count=200))
+FILES = list(broken_files(seed=20, count=500))
 
 
 def test_the_same_seed_breaks_the_same_files_and_every_breaker_is_used() -> None:
-    assert list(broken_files(seed=20, count=200)) == FILES
+    assert list(broken_files(seed=20, count=500)) == FILES
     assert all(any(name in file.name for file in FILES) for name in BREAKERS)
 
 
