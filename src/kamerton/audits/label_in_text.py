@@ -26,7 +26,8 @@ class LabelInText:
         """Look for labels' names as whole words in the texts, where answers are classes."""
         if not context.stratified:
             return None
-        names = {e.gold.casefold() for e in examples if len(e.gold) >= SHORTEST and any(map(str.isalpha, e.gold))}
+        golds = {example.gold for example in examples}
+        names = {gold.casefold() for gold in golds if len(gold) >= SHORTEST and any(map(str.isalpha, gold))}
         if len(names) < 2 or len(names) > MOST_LABELS:
             return None
         pattern = re.compile(rf"(?<!\w)(?:{'|'.join(sorted(map(re.escape, names), key=len, reverse=True))})(?!\w)")

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from kamerton.audits._wording import count, ids, samples, share
+from kamerton.audits._wording import SHOWN, count, ids, samples, share
 from kamerton.contracts import AuditContext
 from kamerton.languages import language_of
 from kamerton.records import Example, Finding
@@ -28,27 +28,27 @@ class MixedLanguages:
 
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
         """Name each text's language where it can be told, and look for disguised words."""
-        languages = {example.id: language_of(example.text) for example in examples}
-        counts = Counter(language for language in languages.values() if language)
+        languages = [language_of(example.text) for example in examples]
+        counts = Counter(language for language in languages if language)
         disguised = [e for e in examples if not e.text.isascii() and DISGUISED.search(e.text)]
         told = counts.total()
         main = counts.most_common(1)[0][0] if counts else ""
-        others = [e for e in examples if languages[e.id] not in ("", main)]
+        others = [at for at, language in enumerate(languages) if language not in ("", main)]
         if not disguised and len(others) <= LEAST * told:
             return None
         foreign = others if len(others) > LEAST * told else []
         parts = [_shares(counts, len(foreign))] if foreign else []
         if disguised:
             parts.append(f"{count(len(disguised), 'row')} with words in which letters of two alphabets are mixed")
-        minor = [e for e in foreign if counts[languages[e.id]] < MINORITY * told]
+        minor = [at for at in foreign if counts[languages[at]] < MINORITY * told]
         return Finding(
             check="mixed-languages",
             severity="warning" if disguised and len(disguised) > 0.01 * len(examples) else "note",
             title="; ".join(parts),
             remedy="choose a model that knows each of the languages, and look at each one's scores; "
             "rows that strayed in are best removed",
-            rows=tuple(dict.fromkeys(ids([*disguised, *foreign]))),
-            samples=samples([*disguised[:2], *(minor or foreign)]),
+            rows=tuple(dict.fromkeys([*ids(disguised), *(examples[at].id for at in foreign)])),
+            samples=samples([*disguised[:2], *(examples[at] for at in (minor or foreign)[:SHOWN])]),
         )
 
 

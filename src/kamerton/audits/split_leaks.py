@@ -7,6 +7,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from kamerton.audits._wording import count, samples, share
 from kamerton.contracts import AuditContext
 from kamerton.records import Example, Finding
+from kamerton.similar import near_duplicate_groups
 
 GROUPS = frozenset((
     "author", "authorid", "user", "userid", "username", "group", "groupid", "patient", "patientid", "speaker",
@@ -27,15 +28,21 @@ class SplitLeaks:
         parts = context.parts
         if parts is None or len(set(parts)) < 2:
             return None
-        by_text = _crossing([example.key for example in examples], parts)
+        same = _crossing([example.key for example in examples], parts)
+        near = _crossing(near_duplicate_groups([example.text for example in examples]).tolist(), parts)
+        by_text = list(dict.fromkeys([*same, *near]))
         groups = {name: values for name, values in context.columns.items() if _same(name) in GROUPS}
         by_group = {name: _crossing(_hashable(values), parts) for name, values in groups.items()}
         shared = {name: found for name, found in by_group.items() if found}
         if not by_text and not shared:
             return None
         tested = sum(part != "train" for part in parts)
-        titles = [f"{count(len(by_text), 'row')} ({share(len(by_text), tested)}) are tested on and trained on as well"]
-        titles = titles if by_text else []
+        titles = []
+        if by_text:
+            nearly = f", {len(by_text) - len(same):,} of them nearly" if len(by_text) > len(same) else ""
+            titles = [
+                f"{count(len(by_text), 'row')} ({share(len(by_text), tested)}) tested on are trained on as well{nearly}"
+            ]
         titles += [
             f"{count(len(found), 'tested row')} share their '{name}' with training rows"
             for name, found in shared.items()

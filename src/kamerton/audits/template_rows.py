@@ -22,12 +22,13 @@ class TemplateRows:
 
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
         """Group texts by what is left without their numbers."""
-        groups: dict[str, list[Example]] = defaultdict(list)
-        for example in examples:
+        places: dict[int, list[int]] = defaultdict(list)  # by hash: the texts may be too many to hold
+        for at, example in enumerate(examples):
             bare, gaps = NUMBER.subn("0", example.text[:2000])
             if gaps:
-                groups[" ".join(bare.casefold().split())].append(example)
-        made = [group for bare, group in groups.items() if len(group) >= LEAST_ROWS and _is_template(bare, group)]
+                places[hash(" ".join(bare.casefold().split()))].append(at)
+        groups = [[examples[at] for at in found] for found in places.values() if len(found) >= LEAST_ROWS]
+        made = [group for group in groups if _is_template(group)]
         rows = [example for group in sorted(made, key=len, reverse=True) for example in group]
         if not rows:
             return None
@@ -43,5 +44,5 @@ class TemplateRows:
         )
 
 
-def _is_template(bare: str, group: Sequence[Example]) -> bool:
-    return sum(letter.isalpha() for letter in bare) >= LEAST_LETTERS and len({e.key for e in group}) > 1
+def _is_template(group: Sequence[Example]) -> bool:
+    return sum(map(str.isalpha, group[0].text)) >= LEAST_LETTERS and len({e.key for e in group}) > 1

@@ -80,9 +80,8 @@ class WrongLabels:
 
 def _usable(examples: Sequence[Example]) -> list[Example]:
     """Choose rows with a text and a label that every fold can hold, at most so many, evenly from all."""
-    filled = [example for example in examples if example.text.strip() and example.gold.strip()]
-    if len(filled) > LOOKED_AT:
-        filled = [filled[i] for i in np.linspace(0, len(filled) - 1, LOOKED_AT).astype(int)]
+    places = np.linspace(0, len(examples) - 1, min(LOOKED_AT, len(examples))).astype(int).tolist()
+    filled = [example for at in places if (example := examples[at]).text.strip() and example.gold.strip()]
     counts = Counter(example.gold for example in filled)
     return [example for example in filled if counts[example.gold] >= FOLDS]
 

@@ -11,18 +11,21 @@ from kamerton.records import Example, Finding
 
 LONGEST = 100
 """Characters of a value in a column beside the text: what tells rows apart is shorter."""
+HELD = 100_000
+"""Most examples that are made once for all checks, not once for each: they take three times the memory."""
 ORDER = ("severe", "warning", "note")
 
 
 def run_audit(examples: Sequence[Example], context: AuditContext) -> list[Finding]:
     """Run all checks of `audits/` and return what they found, the severe first."""
     checks: list[Audit] = [plugins.choose("audits", word)() for word in plugins.names("audits")]
-    findings = [finding for check in checks if (finding := check.check(examples, context))]
+    held = list(examples) if len(examples) <= HELD else examples
+    findings = [finding for check in checks if (finding := check.check(held, context))]
     return sorted(findings, key=lambda finding: ORDER.index(finding.severity))
 
 
 def other_columns(table: Table, examples: Sequence[Example], roles: Mapping[str, str]) -> dict[str, list[object]]:
-    """Give the columns that play no role, their values in the order of the examples.
+    """Give the columns that play no role, their values in the order of the examples; none where they are too many.
 
     Args:
         table: as it was read.
@@ -31,7 +34,7 @@ def other_columns(table: Table, examples: Sequence[Example], roles: Mapping[str,
 
     """
     used = set(roles.values()) | {column.partition(".")[0] for column in roles.values()}
-    names = [column for column in table.columns if column not in used]
+    names = [column for column in table.columns if column not in used and len(examples) <= HELD]
     columns: dict[str, list[object]] = {name: [] for name in names}
     wanted = {example.id for example in examples}
     for row in table.rows if names else ():

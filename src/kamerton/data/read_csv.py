@@ -18,6 +18,8 @@ DELIMITERS = ",;\t|"
 LARGEST_CELL = 2**31 - 1
 """Characters in a cell; Python's own limit of 131,072 is less than a long document has."""
 UNCLOSED = "a quote is opened in this row and never closed"
+RAW_QUOTES = "quotes are read as characters"
+"""What is noted of a file without quoting."""
 LONGEST_NAME = 100
 """Characters in a column's name; a longer one is text, and the file has no header."""
 
@@ -39,8 +41,12 @@ def read_csv(source: Source) -> Table:
         DataError: no header, columns of the same name, a quote that is never closed, no rows, mostly bad rows.
 
     """
-    delimiter = max(DELIMITERS, key=lambda sign: len(_header(source, sign).cells))
-    return _read(source, delimiter, csv.QUOTE_MINIMAL, "csv")
+    return _read(source, delimiter_of(source), csv.QUOTE_MINIMAL, "csv")
+
+
+def delimiter_of(source: Source) -> str:
+    """Find the sign between cells: that of which the header has most."""
+    return max(DELIMITERS, key=lambda sign: len(_header(source, sign).cells))
 
 
 def read_tsv(source: Source) -> Table:
@@ -56,7 +62,7 @@ def read_tsv(source: Source) -> Table:
     if looks_like_conll(source):
         return read_conll(source)
     if any(record.fault for record in _records(source, "\t", csv.QUOTE_MINIMAL)):
-        return _read(source, "\t", csv.QUOTE_NONE, "tsv", "quotes are read as characters")
+        return _read(source, "\t", csv.QUOTE_NONE, "tsv", RAW_QUOTES)
     return _read(source, "\t", csv.QUOTE_MINIMAL, "tsv")
 
 

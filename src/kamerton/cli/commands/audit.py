@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from kamerton.cli.options import AsJson, Columns, Data, MaxRows, Model, Task, call, given, parse_columns
 
-EPILOG = "Example:  kamerton audit reviews.csv --model minilm"
+EPILOG = "Examples:  kamerton audit reviews.csv --model minilm   |   kamerton audit reviews.csv --fix --out page.html"
 
 
 def audit(
@@ -13,13 +18,15 @@ def audit(
     columns: Columns = None,
     model: Model = None,
     max_rows: MaxRows = None,
+    fix: Annotated[bool, typer.Option("--fix", help="Write a cleaned copy beside the data, and a row ledger.")] = False,
+    out: Annotated[Path | None, typer.Option(metavar="PAGE", help="Write the findings as an HTML page.")] = None,
     json: AsJson = False,
 ) -> None:
-    """Say what is wrong with the data; with a model, also what it would cut."""
+    """Say what is wrong with the data; with a model, also what it would cut and what a word costs."""
     flags = {
         "data.task": task,
         "data.columns": parse_columns(columns),
         "data.max_rows": max_rows,
         "model.name": model,
     }
-    call("audit", data, given(flags), json)
+    call("audit", data, given(flags), fix, out, json)

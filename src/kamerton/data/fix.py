@@ -1,0 +1,195 @@
+"""Write a cleaned copy of the data beside the source, and account for every row of it.
+
+Rows that cannot be read or used and exact repeats are left out; wrong encodings, HTML entities, invisible
+signs and stray spaces are put right in what the model reads and writes. Labels are never touched.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from kamerton.audits.empty_fields import EmptyFields
+from kamerton.audits.exact_duplicates import ExactDuplicates
+from kamerton.contracts import AuditContext, Task
+from kamerton.data.ledger import check_complete
+from kamerton.data.recognise import value_at
+from kamerton.data.table import Table
+from kamerton.data.write import Copy, target_format, write_copy
+from kamerton.files import replacing
+from kamerton.records import Example, LedgerEntry, Row
+from kamerton.tidy import tidy
+
+DROPPING = (EmptyFields, ExactDuplicates)
+"""The checks whose rows are left out."""
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """What was written."""
+
+    copies: tuple[Path, ...]
+    ledger: Path
+    used: int
+    repaired: int
+    dropped: int
+    repairs: Mapping[str, int]
+    """Rows by what was put right in them."""
+    reasons: Mapping[str, int]
+    """Rows by why they were left out."""
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """A row with what was put right in it."""
+
+    row: Row
+    repairs: tuple[str, ...]
+
+
+def fix_data(path: Path, table: Table, task: Task, roles: Mapping[str, str]) -> Fixed:
+    """Write the cleaned copy and its ledger; the source is only read.
+
+    Args:
+        path: the data as the user named them.
+        table: as it was read.
+        task: what the rows are for.
+        roles: role to column.
+    """
+    columns = _to_repair(task, roles)
+    repaired = [_repair(row, columns) for row in table.rows]
+    unusable = _unusable([item.row for item in repaired], task, roles)
+    entries = sorted([*table.rejected, *(_entry(item, unusable) for item in repaired)], key=lambda entry: entry.id)
+    check_complete(table.rows_read, entries)
+    kept = [item.row for item in repaired if item.row.id not in unusable]
+    place = _free_place(path)
+    copies = tuple(_write_copies(path, place, kept, table))
+    ledger = _ledger_path(path, place)
+    _write_ledger(ledger, entries)
+    fates = Counter(entry.fate for entry in entries)
+    return Fixed(
+        copies,
+        ledger,
+        fates["used"],
+        fates["repaired"],
+        fates["dropped"],
+        dict(Counter(repair for item in repaired if item.row.id not in unusable for repair in item.repairs)),
+        dict(Counter(entry.reason for entry in entries if entry.fate == "dropped")),
+    )
+
+
+# ── rows ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _to_repair(task: Task, roles: Mapping[str, str]) -> frozenset[str]:
+    """Name the columns in which texts stand: all that play a role, but for answers that are no free text."""
+    answer = roles.get([role.name for role in task.roles if role.required][-1])
+    texts = {column.partition(".")[0] for column in roles.values()}
+    return frozenset(texts if task.answers == "text" else texts - {answer})
+
+
+def _repair(row: Row, columns: frozenset[str]) -> Repaired:
+    """Tidy the texts of some columns, however deep they stand."""
+    done: dict[str, None] = {}
+    values = {
+        name: _tidied(value, done) if name in columns else value  # other columns are not the model's
+        for name, value in row.values.items()
+    }
+    return Repaired(replace(row, values=values), tuple(done)) if done else Repaired(row, ())
+
+
+def _tidied(value: object, done: dict[str, None]) -> object:
+    if isinstance(value, str):
+        tidied = tidy(value)
+        done.update(dict.fromkeys(tidied.repairs))
+        return tidied.text
+    if isinstance(value, list):
+        return [_tidied(item, done) for item in value]
+    if isinstance(value, dict):
+        return {key: _tidied(item, done) for key, item in value.items()}
+    return value
+
+
+def _unusable(rows: Sequence[Row], task: Task, roles: Mapping[str, str]) -> dict[int, str]:
+    """Say of the rows that are left out why, by id: judged after the repair, which can make rows equal."""
+    reasons: dict[int, str] = {}
+    examples: list[Example] = []
+    for row in rows:
+        try:
+            values = {role: value_at(row.values, column) for role, column in roles.items()}
+            examples.append(task.example(row.id, row.place, values))
+        except ValueError as error:
+            reasons[row.id] = str(error)
+    context = AuditContext(stratified=task.stratified, lengths=None, max_tokens=None, answers=task.answers)
+    for check in DROPPING:
+        if finding := check().check(examples, context):
+            reasons.update({id: finding.check.replace("-", " ") for id in finding.drop if id not in reasons})
+    return reasons
+
+
+def _entry(item: Repaired, unusable: Mapping[int, str]) -> LedgerEntry:
+    row = item.row
+    if row.id in unusable:
+        return LedgerEntry(row.id, row.place, "dropped", unusable[row.id])
+    if item.repairs:
+        return LedgerEntry(row.id, row.place, "repaired", ", ".join(item.repairs))
+    return LedgerEntry(row.id, row.place, "used", "")
+
+
+# ── files ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def _free_place(path: Path) -> str:
+    """Choose the word between a name and its ending so that nothing that is there is written over."""
+    words = ("cleaned", *(f"cleaned-{number}" for number in range(2, 10_000)))
+    return next(
+        word for word in words if not _target(path, path, word).exists() and not _ledger_path(path, word).exists()
+    )
+
+
+def _target(path: Path, file: Path, word: str) -> Path:
+    """Name the copy of a file: beside it, or in a folder beside the folder or pattern that the user named."""
+    if path.is_file():
+        ending = target_format(path)
+        return path.with_name(f"{path.name.removesuffix(ending)}.{word}{ending}")
+    folder = path if path.is_dir() else Path("".join(sign if sign.isalnum() else "-" for sign in str(path)).strip("-"))
+    beside = folder.with_name(f"{folder.name}.{word}")
+    if file == path:
+        return beside
+    inner = file.relative_to(path) if path.is_dir() else Path(*(part for part in file.parts if part.strip("./")))
+    ending = target_format(file)
+    return beside / inner.with_name(inner.name.removesuffix(ending) + ending)
+
+
+def _ledger_path(path: Path, word: str) -> Path:
+    target = _target(path, path, word)
+    name = target.name.partition(f".{word}")[0]
+    return target.with_name(f"{name}.{word}.ledger.jsonl")
+
+
+def _write_copies(path: Path, word: str, rows: Sequence[Row], table: Table) -> Iterator[Path]:
+    by_file: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_file[row.place.file].append(row)
+    for file, mine in by_file.items():
+        source = Path(file)
+        target = _target(path, source, word)
+        write_copy(Copy(source, target, mine, table.notes))
+        yield target
+
+
+def _write_ledger(path: Path, entries: Sequence[LedgerEntry]) -> None:
+    """Write one object a line: the row's id, its file and line in the source, its fate and the reason."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for entry in entries:
+            record = {
+                "id": entry.id,
+                "file": entry.place.file,
+                "line": entry.place.line,
+                "fate": entry.fate,
+                "reason": entry.reason,
+            }
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")

@@ -1,0 +1,130 @@
+"""Write rows as the file they came from was written: same format, same columns, packed the same way."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kamerton.data.encoding import decode
+from kamerton.data.find import format_of
+from kamerton.data.read_csv import RAW_QUOTES, delimiter_of
+from kamerton.data.unpack import PACKERS, bytes_of
+from kamerton.files import replacing
+from kamerton.records import Row
+
+LINES = ".jsonl"
+"""What rows are written as whose own format cannot be written."""
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Some rows of one source file, to be written beside it."""
+
+    source: Path
+    target: Path
+    rows: Sequence[Row]
+    notes: Sequence[str]
+    """What was assumed in reading."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The file's own columns, in the order of their first appearance."""
+        return tuple(dict.fromkeys(name for row in self.rows for name in row.values))
+
+
+def target_format(source: Path) -> str:
+    """Give the end of the name under which a copy of a file is written.
+
+    >>> target_format(Path("rows.csv.gz")), target_format(Path("tagged.conll"))
+    ('.csv.gz', '.jsonl')
+    """
+    suffix, packing = format_of(source), source.suffix if source.suffix.lower() in PACKERS else ""
+    return f"{suffix}{packing}" if suffix in WRITERS else LINES
+
+
+def write_copy(copy: Copy) -> None:
+    """Write the rows, whole or not at all."""
+    with replacing(copy.target) as temporary:
+        WRITERS[format_of(copy.target)](copy, temporary)
+
+
+def _write_csv(copy: Copy, path: Path) -> None:
+    _write_cells(copy, path, delimiter_of(decode(bytes_of(copy.source))), csv.QUOTE_MINIMAL)
+
+
+def _write_tsv(copy: Copy, path: Path) -> None:
+    _write_cells(copy, path, "\t", csv.QUOTE_NONE if RAW_QUOTES in copy.notes else csv.QUOTE_MINIMAL)
+
+
+def _write_cells(copy: Copy, path: Path, delimiter: str, quoting: Literal[0, 3]) -> None:
+    with _opened(copy.target, path) as file:
+        quotes = None if quoting == csv.QUOTE_NONE else '"'
+        writer = csv.writer(file, delimiter=delimiter, quoting=quoting, quotechar=quotes, lineterminator="\n")
+        writer.writerow(copy.columns)
+        writer.writerows([row.values.get(name, "") for name in copy.columns] for row in copy.rows)
+
+
+def _write_lines(copy: Copy, path: Path) -> None:
+    with _opened(copy.target, path) as file:
+        file.writelines(json.dumps(dict(row.values), ensure_ascii=False) + "\n" for row in copy.rows)
+
+
+def _write_json(copy: Copy, path: Path) -> None:
+    with _opened(copy.target, path) as file:
+        json.dump([dict(row.values) for row in copy.rows], file, ensure_ascii=False, indent=1)
+        file.write("\n")
+
+
+def _write_text(copy: Copy, path: Path) -> None:
+    texts = [str(row.values["text"]) for row in copy.rows]
+    between = "\n\n" if any("\n" in text for text in texts) else "\n"
+    with _opened(copy.target, path) as file:
+        file.write(between.join(texts) + "\n")
+
+
+def _write_parquet(copy: Copy, path: Path) -> None:
+    """Take the kept rows of the source's own table, by their numbers, so that all types stay as they were."""
+    with pq.ParquetFile(copy.source) as source:
+        table = source.read()
+    table = table.take(pa.array([row.place.line - 1 for row in copy.rows], pa.int64()))
+    for at, field in enumerate(table.schema):
+        if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
+            values = pa.array([row.values.get(field.name) for row in copy.rows], field.type)
+            table = table.set_column(at, field, values)
+    pq.write_table(table, path)
+
+
+WRITERS: Mapping[str, Callable[[Copy, Path], None]] = {
+    ".csv": _write_csv,
+    ".tsv": _write_tsv,
+    ".json": _write_json,
+    ".jsonl": _write_lines,
+    ".ndjson": _write_lines,
+    ".txt": _write_text,
+    ".parquet": _write_parquet,
+}
+
+
+@contextmanager
+def _opened(target: Path, path: Path) -> Iterator[io.TextIOBase]:
+    """Open a path for UTF-8 text, packed as the target's name says."""
+    packing = target.suffix.lower()
+    if packing == ".gz":
+        with gzip.open(path, "wt", encoding="utf-8", newline="") as packed:
+            yield packed
+    elif packing in PACKERS:
+        with pa.output_stream(str(path), compression="zstd") as raw, io.TextIOWrapper(raw, "utf-8", newline="") as file:
+            yield file
+    else:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            yield file

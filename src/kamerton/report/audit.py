@@ -1,0 +1,140 @@
+"""The page of an audit: what the data are, what is wrong with them, and how to mend it. One file, as the report is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from kamerton.files import write_text
+from kamerton.private import mask
+from kamerton.records import Example, Finding, LedgerEntry
+from kamerton.report.html import environment
+
+MOST_CLASSES = 24
+MOST_PLACES = 60
+"""Rows of a finding that are listed; the ids of all are in `audit --json`."""
+MOST_UNREAD = 30
+EDGES = (0, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
+"""Characters: where one bar of the lengths ends and the next begins."""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar of a chart."""
+
+    label: str
+    rows: int
+    share: float
+    """Of the longest bar, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A finding with the places of its rows."""
+
+    finding: Finding
+    places: tuple[str, ...]
+    share: float
+    """Of all examples."""
+
+
+@dataclass(frozen=True)
+class Mended:
+    """What a cleaned copy holds."""
+
+    copies: tuple[str, ...]
+    ledger: str
+    used: int
+    repaired: int
+    dropped: int
+    repairs: Mapping[str, int]
+    reasons: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class AuditPage:
+    """What the template shows."""
+
+    name: str
+    task: str
+    reason: str
+    model: str
+    """Empty where none was chosen."""
+    rows: int
+    examples: int
+    unread: tuple[LedgerEntry, ...]
+    unread_rows: int
+    findings: tuple[Shown, ...]
+    classes: tuple[Bar, ...]
+    more_classes: int
+    lengths: tuple[Bar, ...]
+    command: str
+    """What writes the cleaned copy."""
+    mended: Mended | None
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Count the findings by severity."""
+        return Counter(shown.finding.severity for shown in self.findings)
+
+    @property
+    def decision(self) -> str:
+        """Say it all in a word or two."""
+        if severe := self.counts["severe"]:
+            return f"{severe} severe {'finding' if severe == 1 else 'findings'}"
+        if warnings := self.counts["warning"]:
+            return f"Nothing severe, {warnings} {'warning' if warnings == 1 else 'warnings'}"
+        return "Clean"
+
+    @property
+    def tone(self) -> str:
+        """Name the colour of the verdict's band."""
+        return "do-not-ship" if self.counts["severe"] else "not-proven" if self.counts["warning"] else "ship"
+
+
+def write_audit_page(path: Path, page: AuditPage) -> None:
+    """Write the page as one self-contained HTML file."""
+    html = environment().get_template("audit.html.j2").render(page=page)
+    write_text(path, html.strip() + "\n")
+
+
+def shown(findings: Sequence[Finding], examples: Sequence[Example]) -> tuple[Shown, ...]:
+    """Put the places of their rows beside findings, in the order of the finding."""
+    wanted = {id for finding in findings for id in finding.rows[:MOST_PLACES]}
+    places = {example.id: str(example.place) for example in examples if example.id in wanted}
+    return tuple(
+        Shown(
+            finding,
+            tuple(places[id] for id in finding.rows[:MOST_PLACES]),
+            len(finding.rows) / max(1, len(examples)),
+        )
+        for finding in findings
+    )
+
+
+def class_bars(examples: Sequence[Example]) -> tuple[Bar, ...]:
+    """Count the rows of each label, the largest first."""
+    return _bars([(mask(label) or "(empty)", rows) for label, rows in Counter(e.gold for e in examples).most_common()])
+
+
+def length_bars(examples: Sequence[Example]) -> tuple[Bar, ...]:
+    """Count the texts by their length in characters; empty bars at both ends are left out."""
+    counts = [0] * len(EDGES)
+    for example in examples:
+        counts[sum(len(example.text) >= edge for edge in EDGES) - 1] += 1
+    filled = [i for i, rows in enumerate(counts) if rows]
+    if not filled:
+        return ()
+    ends = [
+        *(f"{low:,} to {high - 1:,}" for low, high in pairwise(EDGES)),
+        f"{EDGES[-1]:,} or more",
+    ]
+    return _bars([(ends[i], counts[i]) for i in range(filled[0], filled[-1] + 1)])
+
+
+def _bars(counted: Sequence[tuple[str, int]]) -> tuple[Bar, ...]:
+    most = max((rows for _, rows in counted), default=1)
+    return tuple(Bar(label, rows, rows / most) for label, rows in counted)
