@@ -238,7 +238,7 @@ def test_what_the_model_gets_is_shown(place):
 def test_the_audit_finds_what_was_put_in(place):
     ended = place.call("audit", "reviews.csv", "--json")
     assert ended.status == DONE, ended.said
-    rows = {finding["check"]: set(finding["rows"]) for finding in json.loads(ended.out)}
+    rows = {finding["check"]: set(finding["rows"]) for finding in json.loads(ended.out)["findings"]}
     assert any({90} <= found for found in rows.values())
     assert any({91, 92} <= found for found in rows.values())
     assert "reviews.csv:95" in place.call("audit", "reviews.csv", "--model", "encoder").out

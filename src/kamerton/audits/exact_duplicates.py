@@ -29,7 +29,8 @@ class ExactDuplicates:
         return Finding(
             check="exact-duplicates",
             severity="warning" if len(repeats) > NOTEWORTHY * len(examples) else "note",
-            title=f"{count(len(repeats), 'row')} ({part}) {'repeats' if len(repeats) == 1 else 'repeat'} the text and the answer of an earlier row",
+            title=f"{count(len(repeats), 'row')} ({part}) {'repeats' if len(repeats) == 1 else 'repeat'} "
+            "the text and the answer of an earlier row",
             remedy="the first of each is kept, so that no test row was trained on; "
             "if repeats are meant as weights, the scores will not show them",
             rows=ids(repeats),
