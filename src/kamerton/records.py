@@ -67,12 +67,11 @@ class Example:
 
 
 Fate = Literal["train", "validation", "test", "used", "dropped", "cut", "repaired"]
-"""`used` and `repaired` in the ledger of a cleaned copy, where nothing is split yet."""
 
 
 @dataclass(frozen=True)
 class LedgerEntry:
-    """What became of one source row. A row that is cut has two entries: `cut`, and the split it is used in."""
+    """What became of one source row: its part, or, in a cleaned copy, `used` or `repaired`; `cut` comes beside a part."""
 
     id: int
     place: Place
