@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
@@ -22,8 +22,12 @@ WATCHED = 8
 class Usual:
     """Cut what is too long, teach targets by cross-entropy, write a few validation answers."""
 
-    config: ClassVar[dict[str, object]] = {}
     too_long: ClassVar[tuple[TooLong, ...]] = ("cut", "drop", "refuse")
+
+    @property
+    def config(self) -> Mapping[str, object]:
+        """Need nothing in the model's configuration."""
+        return {}
 
     def reading(self, too_long: TooLong) -> Self:
         """Cut them, if anything: which rows pass is not the form's to say."""
