@@ -24,7 +24,7 @@ SOURCE = ROOT / "src"
 
 ROWS = (
     (
-        *("errors", "records", "contracts", "statistics", "words", "similar"),
+        *("errors", "records", "contracts", "statistics", "tags", "words", "similar"),
         *("russian", "mojibake", "tidy", "private", "languages"),
     ),
     ("recipe", "run", "plugins", "files"),

@@ -12,7 +12,7 @@ import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from kamerton import plugins
-from kamerton.contracts import Form, ModelKind, Task
+from kamerton.contracts import Form, ModelKind, Task, TooLong
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.labels import Labels
 from kamerton.forms.rewriting import Rewriting
@@ -33,13 +33,16 @@ class Case:
     kind: ModelKind
     tokenizer: PreTrainedTokenizerBase
 
+    form_as: TooLong | None = None
+
     @cached_property
     def examples(self) -> list[Example]:
         return examples_of(self.task)
 
     @cached_property
     def form(self) -> Form:
-        return self.task.form(self.kind, self.examples)
+        form = self.task.form(self.kind, self.examples)
+        return form.reading(self.form_as) if self.form_as else form
 
     def encode(self, max_tokens: int = ROOM) -> list[Encoded]:
         return self.form.encode(self.examples, self.tokenizer, max_tokens)
@@ -244,13 +247,34 @@ def test_class_targets_name_the_answer(classes_case):
         assert all(0 <= target < len(names) for target in item.targets)
 
 
-def test_what_does_not_fit_is_cut_and_counted_where_that_is_asked_for(case):
-    case = Cut(case.task, case.kind, case.tokenizer)
-    for whole, short in zip(case.encode(), case.encode(TIGHT), strict=True):
+def test_what_does_not_fit_is_cut_and_counted(case):
+    if "cut" not in case.form.too_long:
+        pytest.skip("this form never cuts")
+    cutting = replace(case, form_as="cut")
+    for whole, short in zip(cutting.encode(), cutting.encode(TIGHT), strict=True):
         assert len(short.tokens) == min(len(whole.tokens), TIGHT)
         assert short.cut == length(case, whole) - length(case, short)
-    assert any(item.cut for item in case.encode(TIGHT))
-    assert supervised_within(case, case.encode(TIGHT))
+    assert any(item.cut for item in cutting.encode(TIGHT))
+    assert supervised_within(case, cutting.encode(TIGHT))
+
+
+def test_windows_hold_every_token_within_the_limit_and_lose_nothing(case):
+    if "window" not in case.form.too_long:
+        pytest.skip("this form reads no windows")
+    sliding = replace(case, form_as="window")
+    limit = max(len(item.tokens) for item in sliding.encode()) - 2
+    assert any(item.rivals for item in sliding.encode(limit))
+    for whole, parted in zip(sliding.encode(), sliding.encode(limit), strict=True):
+        assert not whole.rivals and parted.cut == 0
+        assert all(len(sequence.tokens) <= limit for sequence in parted.sequences)
+        assert {token for sequence in parted.sequences for token in sequence.tokens} == set(whole.tokens)
+        assert case.form.supervised(parted) == case.form.supervised(whole) > 0
+        assert supervised_within(case, parted.sequences)
+
+
+def test_each_way_with_long_rows_that_a_form_names_it_takes(case):
+    assert len(set(case.form.too_long)) == len(case.form.too_long)
+    assert all(type(case.form.reading(way)) is type(case.form) for way in case.form.too_long)
 
 
 def test_an_answer_that_was_cut_is_the_beginning_of_the_whole_one(tokens_case):

@@ -9,12 +9,14 @@ single emoji, is read sign by sign.
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import dataclass
 
 import regex
 
 UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 WORD = regex.compile(rf"(?V1)[{UNSPACED}]\p{{M}}*|[[\p{{L}}\p{{N}}\p{{M}}_]--[{UNSPACED}]]+")
 PIECE = regex.compile(rf"(?V1)[{UNSPACED}]\p{{M}}*|[\S--[{UNSPACED}]]+")
+WORD_OR_SIGN = regex.compile(rf"{WORD.pattern}|\S\p{{M}}*")
 SIGN = regex.compile(r"\X")
 DASH = regex.compile(r"[\p{Pd}\u2212]")
 NUMBER_SIGN = r"(?<=\p{N})\p{P}(?=\p{N})|(?<![\p{L}\p{N}])-(?=\p{N})"
@@ -67,3 +69,20 @@ def answer_words(text: str, gold: str) -> list[str]:
     ['price', 'is', '-3.5']
     """
     return PIECE.findall(bare_answer(text, gold))
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Where a word or a sign stands in a text: from `start` to before `end`."""
+
+    start: int
+    end: int
+
+
+def bounds(text: str) -> list[Bounds]:
+    """Find the words and the signs of a text, unfolded.
+
+    >>> [("Anna's dog, 猫坐"[one.start : one.end]) for one in bounds("Anna's dog, 猫坐")]
+    ['Anna', "'", 's', 'dog', ',', '猫', '坐']
+    """
+    return [Bounds(*found.span()) for found in WORD_OR_SIGN.finditer(text)]

@@ -2,6 +2,7 @@
 
 For classes: the commonest one, TF-IDF with logistic regression, and the nearest training example.
 For numbers: their mean, ridge regression on TF-IDF, and the nearest training example.
+For tags: the commonest one, each word's commonest one, and a linear model of words in context.
 For free answers: a copy of the input, and the answer of the nearest training example.
 """
 
@@ -23,6 +24,7 @@ from sklearn.pipeline import FeatureUnion
 
 from kamerton.contracts import AnswerKind
 from kamerton.evaluate.baselines_of_numbers import number_baselines
+from kamerton.evaluate.baselines_of_tags import tag_baselines
 from kamerton.evaluate.features import Answerer, text_features, texts, timed
 from kamerton.records import Answers, Example, Prediction
 
@@ -51,6 +53,8 @@ def baselines(train: Sequence[Example], test: Sequence[Example], *, answers: Ans
     """
     if answers == "likelihood":
         return []  # who only copies words gives no likelihoods
+    if answers == "tags":
+        return tag_baselines(train, test, seed)
     features = text_features()
     known = features.fit_transform(texts(train))
     nearest = timed("nearest training example", "classic", _nearest(train, features, known), test)

@@ -1,0 +1,262 @@
+"""A tag for each word of a text, read by a classification head at each word's first token."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+
+from kamerton.contracts import Engine, TooLong
+from kamerton.forms.labels import named_classes
+from kamerton.forms.reading import embed_texts
+from kamerton.forms.supervision import IGNORED
+from kamerton.forms.texts import OVERLAP
+from kamerton.forms.usual import Usual
+from kamerton.records import Encoded, Example, Prediction, Taught
+from kamerton.tags import BEGIN, INSIDE, OUTSIDE, follows, kind_of, read_list, write_tags
+from kamerton.words import bounds
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+
+TRAILING = tuple(",;:!?)")
+ATTACHED = 0.01
+"""From this share of training words that end in punctuation on, words are what stands between spaces."""
+FORBIDDEN = -1e9
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Some tokens of a text, where its words are read, and which words these are."""
+
+    tokens: tuple[int, ...]
+    reads: tuple[int, ...]
+    words: tuple[int, ...]
+    cut: int = 0
+
+
+@dataclass(frozen=True)
+class Tagging(Usual):
+    """A classification head on an encoder, read at the first token of every word."""
+
+    tags: tuple[str, ...]
+    by_spaces: bool
+    """Whether words are what stands between spaces, where a text comes without its words."""
+    in_windows: bool = True
+    too_long: ClassVar[tuple[TooLong, ...]] = ("window", "cut", "drop", "refuse")
+    model_class: ClassVar = "AutoModelForTokenClassification"
+    untuned_class: ClassVar = "AutoModel"
+
+    @property
+    def config(self) -> dict[str, object]:
+        """Number and names of the tags, as transformers' configurations carry them."""
+        return named_classes(self.tags)
+
+    def reading(self, too_long: TooLong) -> Self:
+        """Read what is too long in windows, or cut it; words that are cut away are outside every span."""
+        return replace(self, in_windows=too_long == "window")
+
+    def watched(self, examples: Sequence[Example]) -> Sequence[Example]:
+        """Answer every validation row: it costs no more than its loss."""
+        return examples
+
+    def answer_tokens(self, tokenizer: Tokenizer) -> int:
+        """Generate nothing."""
+        return 0
+
+    def words_of(self, example: Example) -> list[str]:
+        """Give the words that tags belong to."""
+        words = example.fields["tokens"]
+        if isinstance(words, list):
+            return [str(word) for word in words]
+        text = str(words)
+        return text.split() if self.by_spaces else [text[one.start : one.end] for one in bounds(text)]
+
+    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+        """Tokenize word by word and read each word's first token."""
+        index = {tag: i for i, tag in enumerate(self.tags)}
+        items = []
+        for example in examples:
+            golds = read_list(example.gold) if example.gold else []
+            targets = dict(enumerate(index.get(tag, IGNORED) for tag in golds))
+            first, *others = (
+                Encoded(
+                    window.tokens, window.reads, tuple(targets.get(word, IGNORED) for word in window.words), window.cut
+                )
+                for window in self._windows(example, tokenizer, max_tokens)
+            )
+            items.append(replace(first, rivals=tuple(others)))
+        return items
+
+    def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+        """Send what is trained on: tags are no part of the tokens."""
+        return self.encode(examples, tokenizer, max_tokens)
+
+    def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> str:
+        """Find none: tags are no part of the tokens."""
+        return ""
+
+    def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
+        """Mark the first token of every word, with its tag."""
+        known = [(read, target) for read, target in zip(item.reads, item.targets, strict=True) if target >= 0]
+        return Taught(tuple(read for read, _ in known), tuple(self.tags[target] for _, target in known))
+
+    def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
+        """Take the most probable tags that go together: what goes on with a span, follows it."""
+        encoded = self.encode(examples, engine.tokenizer, engine.max_tokens)
+        logits = iter(engine.read([sequence for item in encoded for sequence in item.sequences]))
+        predictions = []
+        for example, item in zip(examples, encoded, strict=True):
+            windows = self._windows(example, engine.tokenizer, engine.max_tokens)
+            read = np.concatenate([next(logits) for _ in item.sequences])
+            chances = read - np.logaddexp.reduce(read, axis=1, keepdims=True)
+            words = [word for window in windows for word in window.words]
+            targets = np.array([target for sequence in item.sequences for target in sequence.targets])
+            predictions.append(self._prediction(example, chances, words, targets))
+        return predictions
+
+    def predict_untuned(
+        self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
+    ) -> list[Prediction]:
+        """Give each word the kind whose name, or whose shown words' mean, is nearest in the embedding of words."""
+        shown: dict[str, list[str]] = {}
+        for shot in shots:
+            for word, tag in zip(self.words_of(shot), read_list(shot.gold), strict=True):
+                shown.setdefault(kind_of(tag), []).append(word)
+        kinds = sorted({kind_of(tag) for tag in self.tags})
+        centres = np.stack(
+            [_embed(engine, shown.get(kind, [_readable(kind or "other")])).mean(axis=0) for kind in kinds]
+        )
+        centres /= np.linalg.norm(centres, axis=1, keepdims=True) + 1e-9
+        texts = [self.words_of(example) for example in examples]
+        distinct = sorted({word for words in texts for word in words})
+        nearest = dict(zip(distinct, (_embed(engine, distinct) @ centres.T).argmax(axis=1), strict=True))
+        return [
+            Prediction(example.id, write_tags(self._in_scheme([kinds[nearest[word]] for word in words])))
+            for example, words in zip(examples, texts, strict=True)
+        ]
+
+    def _prediction(
+        self, example: Example, chances: np.ndarray, words: Sequence[int], targets: np.ndarray
+    ) -> Prediction:
+        order = np.argsort(words)
+        tags = [OUTSIDE] * len(self.words_of(example))
+        for at, tag in zip(order, best_path(chances[order], self._follow), strict=True):
+            tags[words[at]] = self.tags[tag]
+        known = np.flatnonzero(targets >= 0)
+        loss = -float(chances[known, targets[known]].sum())
+        measured = (loss, len(known)) if len(known) else (None, None)
+        return Prediction(example.id, write_tags(tags), None, *measured)
+
+    @cached_property
+    def _follow(self) -> np.ndarray:
+        """Say at what cost a tag follows another, `[before, after]`; the first row is that of the beginning."""
+        before = [OUTSIDE, *self.tags]
+        broken = [[tag.startswith(INSIDE) and not follows(one, tag) for tag in self.tags] for one in before]
+        return np.where(np.array(broken), FORBIDDEN, 0.0)
+
+    def _in_scheme(self, kinds: Sequence[str]) -> list[str]:
+        """Write kinds of words as tags: with `B-` and `I-`, if the training tags have them."""
+        if not any(tag.startswith((BEGIN, INSIDE)) for tag in self.tags):
+            return [kind or OUTSIDE for kind in kinds]
+        befores = [None, *kinds]
+        return [
+            (INSIDE if kind == before else BEGIN) + kind if kind else OUTSIDE
+            for before, kind in zip(befores, kinds, strict=False)
+        ]
+
+    def _windows(self, example: Example, tokenizer: Tokenizer, max_tokens: int) -> list[_Window]:
+        words = self.words_of(example)
+        batch = _tokenize(words, tokenizer, max_tokens, max_tokens // OVERLAP if self.in_windows else None)
+        windows = [list(_first_tokens(batch, at)) for at in range(len(batch["input_ids"]))]
+        ids = [tuple(one) for one in batch["input_ids"]]
+        if not self.in_windows:
+            reads, found = zip(*windows[0], strict=True) if windows[0] else ((), ())
+            whole = sum(len(one) for one in _tokenize(words, tokenizer, None, None)["input_ids"])
+            return [_Window(ids[0], reads, found, whole - len(ids[0]))]
+        owned = _owned(windows, [len(one) for one in ids])
+        parts = (
+            _Window(tokens, tuple(read for read, _ in window), tuple(word for _, word in window))
+            for tokens, window in zip(ids, owned, strict=True)
+        )
+        return [part for part in parts if part.words] or [_Window(ids[0], (), ())]
+
+
+def tagging(examples: Sequence[Example]) -> Tagging:
+    """Make the form for training examples: their tags, and how their words were parted."""
+    golds = Counter(tag for example in examples for tag in read_list(example.gold))
+    begun = {INSIDE + kind_of(tag) for tag in golds if tag.startswith(BEGIN)}
+    words = [str(word) for example in examples for word in list(example.fields["tokens"])]  # type: ignore[call-overload]
+    attached = sum(len(word) > 1 and word.endswith(TRAILING) for word in words)
+    return Tagging(tuple(sorted({*golds, *begun, OUTSIDE})), by_spaces=attached >= ATTACHED * len(words))
+
+
+def best_path(chances: np.ndarray, follow: np.ndarray) -> list[int]:
+    """Find the most probable sequence of classes (Viterbi 1967).
+
+    Args:
+        chances: log-probabilities, `[words, classes]`.
+        follow: what it costs that a class follows another, `[1 + classes, classes]`; first what it costs to begin.
+    """
+    if not len(chances):
+        return []
+    score, back = chances[0] + follow[0], []
+    for row in chances[1:]:
+        paths = score[:, None] + follow[1:]
+        back.append(paths.argmax(axis=0))
+        score = paths.max(axis=0) + row
+    path = [int(score.argmax())]
+    for pointers in reversed(back):
+        path.append(int(pointers[path[-1]]))
+    return path[::-1]
+
+
+def _tokenize(words: Sequence[str], tokenizer: Tokenizer, max_tokens: int | None, stride: int | None) -> Any:
+    room = max_tokens is not None
+    return tokenizer(
+        [list(words)],
+        is_split_into_words=True,
+        return_offsets_mapping=True,
+        truncation=room,
+        max_length=max_tokens,
+        stride=stride or 0,
+        return_overflowing_tokens=stride is not None,
+        verbose=False,
+    )
+
+
+def _first_tokens(batch: Any, at: int) -> Iterator[tuple[int, int]]:
+    """Give the place of each word's first token in a window, and the word; a word that began before has none."""
+    before = None
+    for place, word in enumerate(batch.word_ids(at)):
+        if word is not None and word != before and batch["offset_mapping"][at][place][0] == 0:
+            yield place, word
+        before = word
+
+
+def _owned(windows: Sequence[Sequence[tuple[int, int]]], lengths: Sequence[int]) -> list[list[tuple[int, int]]]:
+    """Leave each word to the window in which it stands furthest from an edge where the text goes on."""
+    best: dict[int, tuple[int, int]] = {}
+    for at, (window, length) in enumerate(zip(windows, lengths, strict=True)):
+        for read, word in window:
+            margin = min(read if at else length, length - read if at + 1 < len(windows) else length)
+            best[word] = max(best.get(word, (-1, 0)), (margin, -at))
+    return [[(read, word) for read, word in window if best[word][1] == -at] for at, window in enumerate(windows)]
+
+
+def _embed(engine: Engine, words: Sequence[str]) -> np.ndarray:
+    return embed_texts(engine, [(word,) for word in words])
+
+
+def _readable(kind: str) -> str:
+    """Write a kind's name in words.
+
+    >>> _readable("StreetNamePostType"), _readable("ORG")
+    ('street name post type', 'org')
+    """
+    spaced = "".join(f" {letter}" if letter.isupper() and not kind.isupper() else letter for letter in kind)
+    return " ".join(spaced.replace("_", " ").lower().split())

@@ -1,0 +1,105 @@
+"""Tags of words, and the spans that they mark.
+
+A tag is `O` (outside), `B-KIND` (a span begins), `I-KIND` (it goes on), as in IOB2 (Ramshaw and Marcus 1995), or
+bare: `KIND`. Words in a row with the same bare tag are one span.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+OUTSIDE = "O"
+BEGIN, INSIDE = "B-", "I-"
+ENDED = {"B-": "B-", "I-": "I-", "S-": "B-", "U-": "B-", "E-": "I-", "L-": "I-"}
+"""What the prefixes of IOBES and BILOU, which mark ends as well, are in IOB2."""
+
+
+@dataclass(frozen=True, order=True)
+class Span:
+    """Words from `start` to before `end`, of one kind."""
+
+    start: int
+    end: int
+    kind: str
+
+
+def kind_of(tag: str) -> str:
+    """Name the kind of a tag; nothing outside.
+
+    >>> kind_of("B-person"), kind_of("city"), kind_of("O")
+    ('person', 'city', '')
+    """
+    if tag == OUTSIDE:
+        return ""
+    return tag[len(BEGIN) :] if tag.startswith((BEGIN, INSIDE)) else tag
+
+
+def follows(before: str, tag: str) -> bool:
+    """Say whether a tag goes on with the span of the tag before it."""
+    if tag.startswith(INSIDE):
+        return before.startswith((BEGIN, INSIDE)) and kind_of(before) == kind_of(tag)
+    return tag == before and tag != OUTSIDE and not tag.startswith(BEGIN)
+
+
+def spans(tags: Sequence[str]) -> list[Span]:
+    """Find the spans, strictly: an `I-` that goes on with nothing begins nothing.
+
+    >>> spans(["B-PER", "I-PER", "O", "I-LOC", "city", "city"])
+    [Span(start=0, end=2, kind='PER'), Span(start=4, end=6, kind='city')]
+    """
+    found: list[Span] = []
+    for at, tag in enumerate(tags):
+        if found and found[-1].end == at and follows(tags[at - 1], tag):
+            found[-1] = Span(found[-1].start, at + 1, found[-1].kind)
+        elif tag != OUTSIDE and not tag.startswith(INSIDE):
+            found.append(Span(at, at + 1, kind_of(tag)))
+    return found
+
+
+def in_iob2(tags: Sequence[str]) -> list[str]:
+    """Write gold tags of other schemes (IOB1, IOBES, BILOU) in IOB2; bare tags stay as they are.
+
+    >>> in_iob2(["S-PER", "O", "B-LOC", "E-LOC"]), in_iob2(["I-PER", "I-PER", "B-PER"]), in_iob2(["city", "O"])
+    (['B-PER', 'O', 'B-LOC', 'I-LOC'], ['B-PER', 'I-PER', 'B-PER'], ['city', 'O'])
+    """
+    if not all(tag == OUTSIDE or tag[:2] in ENDED for tag in tags):
+        return list(tags)
+    plain = [tag if tag == OUTSIDE else ENDED[tag[:2]] + tag[2:] for tag in tags]
+    return [
+        BEGIN + kind_of(tag) if tag.startswith(INSIDE) and not follows(before, tag) else tag
+        for before, tag in pairwise([OUTSIDE, *plain])
+    ]
+
+
+def tagged(words: int, found: Sequence[Span]) -> list[str]:
+    """Write spans as IOB2 tags of so many words; of two that overlap, the longer one.
+
+    >>> tagged(4, [Span(1, 3, "PER")])
+    ['O', 'B-PER', 'I-PER', 'O']
+    """
+    tags = [OUTSIDE] * words
+    for span in sorted(found, key=lambda span: span.end - span.start):
+        tags[span.start : span.end] = [BEGIN + span.kind, *[INSIDE + span.kind] * (span.end - span.start - 1)]
+    return in_iob2(tags)
+
+
+def write_tags(tags: Sequence[str]) -> str:
+    """Write tags as text: a JSON list."""
+    return json.dumps(list(tags), ensure_ascii=False)
+
+
+def read_list(text: str) -> list[str]:
+    """Read a JSON list of texts; any other text stands for itself alone.
+
+    >>> read_list('["B-PER", "O"]'), read_list("city")
+    (['B-PER', 'O'], ['city'])
+    """
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        return [text]
+    texts = isinstance(values, list) and all(isinstance(value, str) for value in values)
+    return values if texts else [text]
