@@ -1,7 +1,6 @@
 """The values that cross a stage's border: plain, frozen, without torch.
 
-The order is the order of the story: rows are read, become examples, get a fate in the ledger,
-are encoded, trained on (events), predicted, scored, compared, and judged.
+The order is that of the story: read, made examples, encoded, trained on, predicted, scored, compared, judged.
 """
 
 from __future__ import annotations
@@ -129,7 +128,7 @@ class Encoded:
     rivals: tuple[Encoded, ...] = ()
     """Other sequences of the same row, which the loss needs beside this one: a rejected answer, further windows."""
     segments: tuple[int, ...] = ()
-    """Each token's type, for models that tell the two texts of a pair apart by it; empty if all are 0."""
+    """Each token's type, where the model tells the two texts of a pair apart by it; empty if all are 0."""
 
     @property
     def sequences(self) -> tuple[Encoded, ...]:
