@@ -48,14 +48,6 @@ class Case:
         return self.form.encode(self.examples, self.tokenizer, max_tokens)
 
 
-class Cut(Case):
-    """The same where what is too long is cut."""
-
-    @cached_property
-    def form(self) -> Form:
-        return super().form.reading("cut")
-
-
 def examples_of(task: Task) -> list[Example]:
     rows = task.example_rows()
     return [task.example(id, Place("rows.jsonl", id + 1), row) for id, row in enumerate(rows)]
