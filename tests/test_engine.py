@@ -168,7 +168,7 @@ def alone(talker_folder: Path, decoder: TorchEngine, prompts: list[Encoded]) -> 
         ids = torch.tensor([prompt.tokens])
         written = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=8)
         new = written[0, len(prompt.tokens) :]
-        results.append(decoder.tokenizer.decode(new, skip_special_tokens=True).strip())
+        results.append(decoder.tokenizer.decode(new, skip_special_tokens=True))
     return results
 
 
@@ -195,7 +195,7 @@ def test_an_answer_ends_with_the_end_token(decoder, talker_folder, prompts):
     tokenizer = load_tokenizer(facts_of(talker_folder))
     tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end)
     answer = replace(decoder, tokenizer=tokenizer).generate([prompt, prompts[0]])[0]
-    assert answer == decoder.tokenizer.decode(new[: new.index(end)]).strip()
+    assert answer == decoder.tokenizer.decode(new[: new.index(end)])
 
 
 def test_no_prompt_needs_no_answer(decoder):

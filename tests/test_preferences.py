@@ -125,7 +125,7 @@ def test_the_likelier_answer_per_token_is_preferred_and_requests_alone_are_answe
         assert prediction.text == (example.gold if means[0] < means[1] else example.fields["rejected"])
         assert prediction.score == pytest.approx(1 / (1 + np.exp(-abs(means[1] - means[0]))), rel=1e-5)
     prompts = form.prompts([alone], engine.tokenizer, 200)
-    assert (answered.id, answered.text) == (9, engine.generate(prompts)[0])
+    assert (answered.id, answered.text) == (9, engine.generate(prompts)[0].strip())
     assert len(form.predict_untuned(engine, EXAMPLES, EXAMPLES[:1])) == len(EXAMPLES)
 
 

@@ -118,4 +118,5 @@ def _written(engine: Engine, requests: Sequence[Request]) -> tuple[str, ...]:
     """Let the model answer requests through its chat template."""
     asked = [Example(i, NO_TURNS, request.prompt, "") for i, request in enumerate(requests)]
     form = Dialogue(ask=lambda example: example.text)
-    return tuple(engine.generate(form.prompts(asked, engine.tokenizer, engine.max_tokens)))
+    texts = engine.generate(form.prompts(asked, engine.tokenizer, engine.max_tokens))
+    return tuple(text.strip() for text in texts)

@@ -102,7 +102,7 @@ class Conversation(Usual):
         return [
             Prediction(
                 example.id,
-                BETWEEN.join(next(texts) for _ in prompts),
+                BETWEEN.join(next(texts).strip() for _ in prompts),
                 None,
                 float(loss) if self.supervised(item) else None,
                 self.supervised(item) or None,

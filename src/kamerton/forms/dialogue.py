@@ -119,9 +119,14 @@ class Dialogue(Usual):
         ]
         losses, texts = engine.losses(supervised), engine.generate(prompts)
         return [
-            Prediction(example.id, text, None, float(loss), len(item.targets))
+            Prediction(example.id, self.kept(text), None, float(loss), len(item.targets))
             for example, text, loss, item in zip(examples, texts, losses, supervised, strict=True)
         ]
+
+    @staticmethod
+    def kept(text: str) -> str:
+        """Leave out the space around what was written."""
+        return text.strip()
 
     def _choose(
         self,

@@ -111,7 +111,9 @@ class Preferences(Usual):
         asking = [example for example in examples if example.id not in results]
         room = max(1, engine.max_tokens - engine.max_new_tokens)
         texts = engine.generate(self.prompts(asking, engine.tokenizer, room)) if asking else []
-        results |= {example.id: Prediction(example.id, text) for example, text in zip(asking, texts, strict=True)}
+        results |= {
+            example.id: Prediction(example.id, text.strip()) for example, text in zip(asking, texts, strict=True)
+        }
         return [results[example.id] for example in examples]
 
 

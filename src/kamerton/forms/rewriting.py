@@ -67,7 +67,7 @@ class Rewriting(Usual):
         items = [_supervise(source, ids, engine.max_tokens) for source, ids in zip(sources, answers, strict=True)]
         losses, texts = engine.losses(items), engine.generate(sources)
         return [
-            Prediction(example.id, text, None, float(loss), len(item.targets))
+            Prediction(example.id, text.strip(), None, float(loss), len(item.targets))
             for example, text, loss, item in zip(examples, texts, losses, items, strict=True)
         ]
 

@@ -63,7 +63,7 @@ class TorchEngine:
 
     @torch.no_grad()
     def generate(self, prompts: Sequence[Encoded]) -> list[str]:
-        """Continue each prompt until the end token or `max_new_tokens`; return the new text.
+        """Continue each prompt until the end token or `max_new_tokens`; return the new text as it is.
 
         Greedily, or drawn where `temperature` is above 0.
         """
@@ -76,7 +76,7 @@ class TorchEngine:
             with torch.random.fork_rng():
                 torch.manual_seed(self.seed)
                 written = continue_all(self.model, self.tokenizer, prompts, self._generation, self.tokens_per_pass // 2)
-        return [self.tokenizer.decode(row, skip_special_tokens=True).strip() for row in written]
+        return [self.tokenizer.decode(row, skip_special_tokens=True) for row in written]
 
     @property
     def _generation(self) -> GenerationConfig:

@@ -8,11 +8,13 @@ from statistics import median
 from typing import ClassVar
 
 from kamerton.contracts import Form, ModelKind, Role
+from kamerton.forms.code import looks_like_code
 from kamerton.forms.values import filled, plain
 from kamerton.forms.writing import writing_form
 from kamerton.recipe import Group
 from kamerton.records import Example, Place
 
+LOOKED_AT = 200
 SHORT_ANSWER = 24
 """Median length in characters up to which answers are closed ones: a name, a number, a word or three."""
 
@@ -49,8 +51,11 @@ class Instruction(Group):
     stratified: ClassVar = False
 
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
-        """Accept any pair of texts."""
+        """Accept any pair of texts that are not programs."""
         texts = all(isinstance(v, str | int | float) for v in columns["output"] if filled(v))
+        sides = [[plain(v) for v in columns[side] if filled(v)][:LOOKED_AT] for side in ("instruction", "output")]
+        if all(looks_like_code(side) for side in sides):
+            return ""  # a program and how it goes on
         return "a request and its answer" if texts and any(filled(v) for v in columns["output"]) else ""
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:

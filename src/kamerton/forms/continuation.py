@@ -1,0 +1,97 @@
+"""A text and how it goes on, as it stands: no template, no roles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from kamerton.contracts import Engine
+from kamerton.forms.dialogue import Dialogue
+from kamerton.forms.sandbox import Limits, pass_at_k, passes
+from kamerton.forms.turns import Exchange, Pieces, frame_of, plain
+from kamerton.records import Example, Prediction
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+
+FILLING = (
+    ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
+    ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
+    ("<PRE>", "<SUF>", "<MID>"),
+)
+"""What models of code were pretrained to see around a gap: StarCoder's, Qwen's and Code Llama's words."""
+BETWEEN = "\n\n\n"
+"""What stands between solved examples."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How written programs are tried."""
+
+    samples: int
+    k: int
+    limits: Limits
+
+
+@dataclass(frozen=True)
+class Continuation(Dialogue):
+    """A beginning, perhaps an end, and what belongs there; `ask` gives the beginning, `answer` what follows."""
+
+    after: Callable[[Example], str] = lambda example: ""
+    """What stands behind the gap."""
+    program: Callable[[Example, str], str] = lambda example, text: ""
+    """The program that tries a written text; empty where there are no tests."""
+    trial: Trial | None = None
+    """How programs are run; none are, if not given."""
+
+    def predict_untuned(
+        self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
+    ) -> list[Prediction]:
+        """Go on after `shots` solved examples; try what was written where that is asked for."""
+        predictions = super().predict_untuned(engine, examples, shots)
+        if self.trial is None:
+            return predictions
+        tried = [example for example in examples if self.program(example, "")]
+        drawn = self._draw(engine, tried, shots, predictions)
+        results = {example.id: self._passed(example, texts) for example, texts in zip(tried, drawn, strict=True)}
+        return [replace(prediction, passed=results.get(prediction.id)) for prediction in predictions]
+
+    def _draw(
+        self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example], first: Sequence[Prediction]
+    ) -> list[list[str]]:
+        """Give what was written already, or more samples where more are wanted."""
+        samples = self.trial.samples if self.trial else 1
+        if samples == 1:
+            known = {prediction.id: prediction.text for prediction in first}
+            return [[known[example.id]] for example in examples]
+        room = max(1, engine.max_tokens - engine.max_new_tokens)
+        prompts = self._prompts(examples, shots, engine.tokenizer, room)
+        texts = engine.generate([prompt for prompt in prompts for _ in range(samples)])
+        return [texts[at : at + samples] for at in range(0, len(texts), samples)]
+
+    def _passed(self, example: Example, texts: Sequence[str]) -> float | None:
+        if self.trial is None:
+            return None
+        passed = sum(passes(self.program(example, text), self.trial.limits) for text in texts)
+        return pass_at_k(len(texts), passed, self.trial.k)
+
+    def _write(self, example: Example, shots: Sequence[Example], tokenizer: Tokenizer) -> Exchange:
+        shown = "".join(self.ask(shot) + self.answer(shot) + self.after(shot) + BETWEEN for shot in shots)
+        begin: Pieces = (tokenizer.decode(list(frame_of(tokenizer).before)),)
+        before = plain(shown + self.ask(example), tokenizer)
+        if after := self.after(example):
+            start, end, gap = _filling(tokenizer)
+            before = (start, *before, end, *plain(after, tokenizer), gap)
+        return Exchange((*filter(None, begin), *before), plain(self.answer(example), tokenizer))
+
+    @staticmethod
+    def kept(text: str) -> str:
+        """Keep what was written with the space it begins with, which counts in programs."""
+        return text.rstrip()
+
+
+def _filling(tokenizer: Tokenizer) -> tuple[str, ...]:
+    """Find the words around a gap that the tokenizer knows; else any will do, as text."""
+    known = tokenizer.get_vocab()
+    return next((words for words in FILLING if set(words) <= known.keys()), FILLING[0])
