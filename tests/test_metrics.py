@@ -34,7 +34,9 @@ OF_LIKELIHOODS = {"bits-per-byte", "pass-at-k", "preference-margin"}
 """Metrics that do not compare texts; tested beside what they are about."""
 OF_NUMBERS = {"spearman", "pearson", "mae", "rmse"}
 """Metrics that read numbers; tested in a file of their own."""
-TEXTUAL = [name for name in plugins.names("metrics") if name not in OF_LIKELIHOODS | OF_NUMBERS]
+OF_PROBABILITIES = {"brier", "ece", "nll"}
+"""Metrics that read probabilities; tested beside calibration."""
+TEXTUAL = [name for name in plugins.names("metrics") if name not in OF_LIKELIHOODS | OF_NUMBERS | OF_PROBABILITIES]
 WORDS = ["cat", "Cat", "sat", "on", "the", "mat", "кошка", "Ёлка", "на", "ковре", "猫", "坐在", "قطة", "🎉", "3.5", "—"]
 LANGUAGES = {
     "english": "The quick brown fox, 2nd of its name.",

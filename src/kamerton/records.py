@@ -169,6 +169,8 @@ class Prediction:
     """How many tokens `loss` sums over."""
     passed: float | None = None
     """Estimated chance that a written program passes its tests, where they were run."""
+    probabilities: tuple[float, ...] | None = None
+    """Of every class, in the form's order, where it chooses among classes."""
 
 
 @dataclass(frozen=True)
@@ -388,6 +390,54 @@ class Verdict:
     comparisons: tuple[Against, ...] = ()
     """With every other contender, the best first."""
     seeds: Seeds | None = None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How far a model's probabilities can be believed, each with its interval; less is better."""
+
+    ece: Measure
+    """Expected calibration error: how far shares of right answers lie from the probabilities given."""
+    brier: Measure
+    nll: Measure
+    """Negative log-likelihood of the right class, nats."""
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Answers of about the same probability, and how many of them are right."""
+
+    rows: int
+    score: float
+    """Mean probability of the answers."""
+    right: Measure
+    """Share of right ones, with Wilson's interval."""
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A temperature that was fitted on validation rows, and what it does on test rows."""
+
+    temperature: float
+    """Above 1: the model was too sure."""
+    rows: int
+    """Validation rows it was fitted on."""
+    before: Calibration
+    after: Calibration
+    chance: float
+    """Calibration error that a model with true probabilities stays below on such test rows, 95 times in 100."""
+    reliability: tuple[Reliability, ...]
+    """Before, the least sure answers first."""
+
+    @property
+    def message(self) -> str:
+        """Say it in one line."""
+        sure = "too sure" if self.temperature > 1 else "not sure enough"
+        errors = f"calibration error {self.before.ece.value:.3f} → {self.after.ece.value:.3f}"
+        chance = f"true probabilities would show up to {self.chance:.3f}"
+        return (
+            f"temperature {self.temperature:.2f}, for it was {sure} on {self.rows} validation rows: {errors}; {chance}"
+        )
 
 
 @dataclass(frozen=True)

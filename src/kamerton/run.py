@@ -239,36 +239,29 @@ class Run:
 
     def write_answers(self, examples: Sequence[Example], answers: Sequence[Answers]) -> None:
         """Write every contender's prediction for every test row."""
-        rows = [
-            (
-                p.id,
-                contender.name,
-                contender.kind,
-                example.gold,
-                p.text,
-                p.score,
-                p.loss,
-                p.tokens,
-                p.passed,
-                contender.seconds,
-            )
-            for contender in answers
-            for example, p in zip(examples, contender.predictions, strict=True)
-        ]
-        columns = ("id", "contender", "kind", "gold", "prediction", "score", "loss", "tokens", "passed", "seconds")
-        _write_table(self.path / "predictions.parquet", columns, rows)
+        _write_answers(self.path / "predictions.parquet", examples, answers)
 
     def read_answers(self) -> list[Answers]:
         """Read every contender's predictions, in the order they were made; none before the first has answered."""
-        if not (self.path / "predictions.parquet").exists():
-            return []
-        grouped: dict[str, list[dict[str, Any]]] = {}
-        for row in pq.read_table(self.path / "predictions.parquet").to_pylist():
-            grouped.setdefault(row["contender"], []).append(row)
-        return [
-            Answers(name, rows[0]["kind"], tuple(_prediction(row) for row in rows), rows[0]["seconds"])
-            for name, rows in grouped.items()
-        ]
+        return _read_answers(self.path / "predictions.parquet")
+
+    def write_validation_answers(self, examples: Sequence[Example], answers: Sequence[Answers]) -> None:
+        """Write the tuned model's predictions for validation rows."""
+        _write_answers(self.path / "validation.parquet", examples, answers)
+
+    def read_validation_answers(self) -> list[Answers]:
+        """Read the tuned model's predictions for validation rows; none if they were not wanted."""
+        return _read_answers(self.path / "validation.parquet")
+
+    def write_temperature(self, temperature: float) -> None:
+        """Write what the tuned model's logits are divided by in use."""
+        write_json(self.path / "calibration.json", {"temperature": temperature})
+
+    @property
+    def temperature(self) -> float:
+        """What the tuned model's logits are divided by in use; 1 changes nothing."""
+        path = self.path / "calibration.json"
+        return float(read_json(path)["temperature"]) if path.exists() else 1.0
 
     def write_forgetting(self, forgetting: Forgetting) -> None:
         """Write what the tuned model forgot."""
@@ -354,8 +347,52 @@ def _example(row: dict[str, Any]) -> Example:
     return Example(row["id"], place, row["text"], row["gold"], fields, row.get("group", ""))  # older runs have none
 
 
+ANSWERS = (
+    "id", "contender", "kind", "gold", "prediction", "score", "loss", "tokens", "passed", "probabilities", "seconds",
+)  # fmt: skip
+"""Columns of a file of answers."""
+
+
+def _write_answers(path: Path, examples: Sequence[Example], answers: Sequence[Answers]) -> None:
+    rows = [
+        (
+            p.id,
+            contender.name,
+            contender.kind,
+            example.gold,
+            p.text,
+            p.score,
+            p.loss,
+            p.tokens,
+            p.passed,
+            p.probabilities,
+            contender.seconds,
+        )
+        for contender in answers
+        for example, p in zip(examples, contender.predictions, strict=True)
+    ]
+    _write_table(path, ANSWERS, rows)
+
+
+def _read_answers(path: Path) -> list[Answers]:
+    if not path.exists():
+        return []
+    grouped: dict[str, list[dict[str, Any]]] = {}
+    for row in pq.read_table(path).to_pylist():
+        grouped.setdefault(row["contender"], []).append(row)
+    return [
+        Answers(name, rows[0]["kind"], tuple(_prediction(row) for row in rows), rows[0]["seconds"])
+        for name, rows in grouped.items()
+    ]
+
+
 def _prediction(row: dict[str, Any]) -> Prediction:
-    return Prediction(row["id"], row["prediction"], row["score"], row["loss"], row["tokens"], row.get("passed"))
+    """Make a prediction of a row; the last columns are missing in older runs."""
+    known = row.get("probabilities")
+    probabilities = None if known is None else tuple(known)
+    return Prediction(
+        row["id"], row["prediction"], row["score"], row["loss"], row["tokens"], row.get("passed"), probabilities
+    )
 
 
 def _write_table(path: Path, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
@@ -367,6 +404,7 @@ def _write_table(path: Path, columns: Sequence[str], rows: Sequence[tuple[Any, .
         "loss": pa.float64(),
         "tokens": pa.int64(),
         "passed": pa.float64(),
+        "probabilities": pa.list_(pa.float64()),
         "seconds": pa.float64(),
         "visits": pa.int64(),
         **dict.fromkeys(DYNAMICS[2:], pa.float64()),

@@ -17,6 +17,7 @@ from kamerton.dial import Dial
 from kamerton.engines import attach_method, engine_of, load_base, saved_engine, untuned_engine
 from kamerton.evaluate.artefact import prove_artefact
 from kamerton.evaluate.baselines import baselines
+from kamerton.evaluate.calibration import calibrate, calibration_rows
 from kamerton.evaluate.compare import tuned_answers
 from kamerton.evaluate.contend import answer
 from kamerton.evaluate.diagnosis import diagnose, diagnose_answers
@@ -140,6 +141,9 @@ def prove(run: Run, setup: Setup, engine: TorchEngine, clock: Clock) -> Iterator
     yield clock.stage("test", f"{len(test)} test rows answered by the tuned model")
     proof = prove_artefact(run, setup.form.watched(test), tuned.predictions)
     run.write_environment({**run.environment, "artefact": asdict(proof)})
+    doubted = calibration_rows(tuned.predictions, setup.split.validation)
+    own = Answers(tuned.name, "tuned", tuple(setup.form.predict(engine, doubted)), 0.0)
+    run.write_validation_answers(doubted, [own])
     _record(run, setup.split, tuned)
     yield clock.stage("artefact", proof.message)
 
@@ -178,7 +182,18 @@ def conclude(run: Run, setup: Setup, clock: Clock) -> Iterator[Told]:
     if setup.task.stratified:
         diagnoses += diagnose_answers(test, tuned_answers(run))
     yield clock.stage("verdict", verdict.reason)
-    run.write_result(result_of(run, names, contenders, verdict, diagnoses))
+    calibrated = calibrate(
+        [prediction for own in run.read_validation_answers() for prediction in own.predictions],
+        test,
+        tuned_answers(run).predictions,
+        confidence=confidence,
+        resamples=resamples,
+        seed=seed,
+    )
+    if calibrated:
+        run.write_temperature(calibrated.temperature)
+        yield clock.stage("calibration", calibrated.message)
+    run.write_result(result_of(run, names, contenders, verdict, diagnoses, calibrated))
     yield clock.stage("report", str(write_report(run)))
 
 

@@ -10,6 +10,7 @@ from kamerton.data.read import read_table
 from kamerton.data.recognise import value_at
 from kamerton.engines import saved_engine
 from kamerton.errors import DataError, Fault, RunError
+from kamerton.evaluate.calibration import at_temperature
 from kamerton.evaluate.score import score
 from kamerton.forms.values import filled
 from kamerton.prepare import Setup, metric_names, open_setup
@@ -57,11 +58,12 @@ class Predictor:
             raise RunError(Fault(f"'{run.path}' has no tuned model yet", remedy=remedy))
         self.setup: Setup = open_setup(run)
         self.engine = saved_engine(run, self.setup)
+        self.temperature = run.temperature
 
     def predict(self, rows: Sequence[str | Mapping[str, object]], first: int = 0) -> list[Prediction]:
         """Answer rows: texts, or mappings by role (`{"instruction": ..., "input": ...}`); ids count from `first`."""
         examples = [self._example(i, Place("input", i + 1), row) for i, row in enumerate(rows, first)]
-        return self.setup.form.predict(self.engine, examples)
+        return self._calibrated(examples)
 
     def predict_file(self, path: Path) -> Iterator[Prediction]:
         """Answer a data file's rows in order, some hundred at a time.
@@ -71,7 +73,7 @@ class Predictor:
         """
         examples = self.examples(path)
         for start in range(0, len(examples), AT_ONCE):
-            yield from self.setup.form.predict(self.engine, examples[start : start + AT_ONCE])
+            yield from self._calibrated(examples[start : start + AT_ONCE])
 
     def examples(self, path: Path) -> list[Example]:
         """Read a data file's rows as the run's task understands them; answers need not be there.
@@ -95,6 +97,11 @@ class Predictor:
         while batch := list(islice(texts, AT_ONCE)):
             yield from self.predict(batch, first)
             first += len(batch)
+
+    def _calibrated(self, examples: Sequence[Example]) -> list[Prediction]:
+        """Answer, with probabilities at the temperature that was fitted on validation rows."""
+        answers = self.setup.form.predict(self.engine, examples)
+        return [at_temperature(prediction, self.temperature) for prediction in answers]
 
     def _columns(self, found: Sequence[str], path: Path) -> dict[str, str]:
         """Map roles to a file's columns as in training; the answer's column need not be there."""

@@ -9,12 +9,17 @@ from dataclasses import asdict
 from typing import Any
 
 from kamerton import plugins
-from kamerton.records import Contender, Diagnosis, Forgetting, Started, Verdict
+from kamerton.records import Calibrated, Contender, Diagnosis, Forgetting, Started, Verdict
 from kamerton.run import PARTS, Run
 
 
 def result_of(
-    run: Run, metrics: Sequence[str], contenders: Sequence[Contender], verdict: Verdict, diagnoses: Sequence[Diagnosis]
+    run: Run,
+    metrics: Sequence[str],
+    contenders: Sequence[Contender],
+    verdict: Verdict,
+    diagnoses: Sequence[Diagnosis],
+    calibrated: Calibrated | None = None,
 ) -> dict[str, Any]:
     """Put together what others rely on.
 
@@ -24,6 +29,7 @@ def result_of(
         contenders: with their scores.
         verdict: the judgement.
         diagnoses: what training showed.
+        calibrated: how far the tuned model's probabilities can be believed, where it gives any.
     """
     recipe, environment = run.recipe, run.environment
     started = next(event for event in reversed(run.events()) if isinstance(event, Started))
@@ -43,6 +49,7 @@ def result_of(
         "forgetting": asdict(run.read_forgetting() or Forgetting(reason="the probe was not asked")),
         "remedies": [asdict(attempt) for attempt in run.read_attempts()],
         "diagnosis": [asdict(diagnosis) for diagnosis in diagnoses],
+        **({"calibration": asdict(calibrated)} if calibrated else {}),
         "artefact": environment["artefact"],
         "seconds": environment["seconds"],
         "peak_memory_bytes": peak_memory(),

@@ -143,7 +143,10 @@ class Dialogue(Usual):
             best = int(row.argmax())
             loss = -float(row[self.choices.index(example.gold)]) if example.gold in self.choices else None
             tokens = 1 if loss is not None else None
-            predictions.append(Prediction(example.id, self.choices[best], float(np.exp(row[best])), loss, tokens))
+            score, probabilities = float(np.exp(row[best])), tuple(np.exp(row).tolist())
+            predictions.append(
+                Prediction(example.id, self.choices[best], score, loss, tokens, probabilities=probabilities)
+            )
         return predictions
 
     def _options(self, examples: Sequence[Example], tokenizer: Tokenizer) -> list[tuple[int, ...]]:

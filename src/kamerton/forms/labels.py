@@ -61,7 +61,10 @@ class Labels(Reading):
             best, target = int(log_probabilities.argmax()), item.targets[0]
             loss = None if target == IGNORED else -float(log_probabilities[target])
             score = float(np.exp(log_probabilities[best]))
-            predictions.append(Prediction(example.id, self.labels[best], score, loss, 1 if loss is not None else None))
+            tokens, probabilities = None if loss is None else 1, tuple(np.exp(log_probabilities).tolist())
+            predictions.append(
+                Prediction(example.id, self.labels[best], score, loss, tokens, probabilities=probabilities)
+            )
         return predictions
 
     def predict_untuned(

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from kamerton.errors import Fault, RunError
-from kamerton.records import Contender, Diagnosis, Forgetting, Measure, Verdict
+from kamerton.records import Calibrated, Contender, Diagnosis, Forgetting, Measure, Verdict
 from kamerton.run import Run
 
 SCHEMA = 1
@@ -65,6 +65,7 @@ class Outcome:
     trainable_parameters: int = 0
     forgetting: Forgetting = field(default_factory=Forgetting)
     diagnosis: tuple[Diagnosis, ...] = ()
+    calibration: Calibrated | None = None
     artefact: Artefact = field(default_factory=Artefact)
     warnings: tuple[str, ...] = ()
     lower_is_better: tuple[str, ...] = ()

@@ -1,0 +1,145 @@
+"""Temperature scaling: one number, fitted on validation rows, that makes probabilities believable.
+
+All logits are divided by it; the answers stay what they were (Guo et al. 2017, "On Calibration of Modern Neural
+Networks").
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp
+
+from kamerton.metrics.brier import Brier
+from kamerton.metrics.ece import BINS, Ece, bins
+from kamerton.metrics.nll import Nll
+from kamerton.records import Calibrated, Calibration, Example, Prediction, Reliability
+from kamerton.statistics.intervals import Scored, measures, wilson_interval
+from kamerton.statistics.resampling import chunks
+
+WIDEST = math.log(20)
+"""Of the logarithm of a temperature, either way."""
+PRIOR = 0.5
+"""SD of the temperature's logarithm before any row is seen: where all of a few validation rows are right, likelihood
+alone would have it 0, and every probability 1. A hundred rows outweigh it."""
+SMALLEST = 1e-30
+"""A probability below counts as this, for its logarithm."""
+
+
+def fit_temperature(predictions: Sequence[Prediction]) -> float:
+    """Fit the temperature that makes the right classes of validation rows likeliest.
+
+    Args:
+        predictions: for validation rows; those without probabilities, or whose class is not known, are left out.
+
+    Returns:
+        1.0 if no row is left.
+
+    """
+    known = [p for p in predictions if p.probabilities is not None and p.loss is not None]
+    if not known:
+        return 1.0
+    logs = np.log(np.maximum(np.array([p.probabilities for p in known], dtype=np.float64), SMALLEST))
+    losses = np.array([p.loss for p in known], dtype=np.float64)
+
+    def loss(log_temperature: float) -> float:
+        cold = math.exp(-log_temperature)
+        likelihood = losses * cold + logsumexp(logs * cold, axis=1)
+        return float(likelihood.sum()) + (log_temperature / PRIOR) ** 2 / 2
+
+    return math.exp(minimize_scalar(loss, bounds=(-WIDEST, WIDEST), method="bounded", options={"xatol": 1e-6}).x)
+
+
+def at_temperature(prediction: Prediction, temperature: float) -> Prediction:
+    """Give a prediction with its probabilities at another temperature; without probabilities it stays as it is."""
+    if prediction.probabilities is None or temperature == 1.0:
+        return prediction
+    logs = np.log(np.maximum(prediction.probabilities, SMALLEST)) / temperature
+    norm = float(logsumexp(logs))
+    probabilities = np.exp(logs - norm)
+    loss = None if prediction.loss is None else prediction.loss / temperature + norm
+    return replace(prediction, score=float(probabilities.max()), loss=loss, probabilities=tuple(probabilities.tolist()))
+
+
+def calibration_rows(predictions: Sequence[Prediction], validation: Sequence[Example]) -> Sequence[Example]:
+    """Choose the validation rows to fit a temperature on: all, or none where answers have no probabilities."""
+    return () if any(prediction.probabilities is None for prediction in predictions) else validation
+
+
+def calibrate(
+    validation: Sequence[Prediction],
+    examples: Sequence[Example],
+    test: Sequence[Prediction],
+    *,
+    confidence: float,
+    resamples: int,
+    seed: int,
+) -> Calibrated | None:
+    """Fit the temperature on validation rows, and say what it does on test rows.
+
+    It gives None without probabilities, or where no test row's class is known.
+
+    Args:
+        validation: predictions for validation rows, all that the temperature is fitted on.
+        examples: the test rows.
+        test: predictions for these, in their order.
+        confidence: such as 0.95.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+
+    """
+    without = any(prediction.probabilities is None for prediction in (*validation, *test))
+    if not validation or without or all(prediction.loss is None for prediction in test):
+        return None
+    temperature = fit_temperature(validation)
+    cooled = [at_temperature(prediction, temperature) for prediction in test]
+
+    def measured(predictions: Sequence[Prediction]) -> Calibration:
+        golds, groups = [example.gold for example in examples], [example.group for example in examples]
+        scored = [Scored(metric, metric.statistics(golds, predictions)) for metric in (Ece(), Brier(), Nll())]
+        found = measures(scored, groups=groups, confidence=confidence, resamples=resamples, seed=seed)
+        return Calibration(*found)
+
+    return Calibrated(
+        temperature,
+        len(validation),
+        measured(test),
+        measured(cooled),
+        chance_error(cooled, confidence, resamples, seed),
+        reliability(examples, test, confidence),
+    )
+
+
+def chance_error(predictions: Sequence[Prediction], confidence: float, resamples: int, seed: int) -> float:
+    """Say which calibration error a model with true probabilities stays below, with this confidence.
+
+    Consistency resampling (Bröcker and Smith 2007): right answers are drawn from the model's own probabilities.
+    """
+    scores = np.array([prediction.score for prediction in predictions], dtype=np.float64)
+    member = np.eye(BINS)[bins(scores)]
+    generator, errors = np.random.default_rng(seed), []
+    for size in chunks(resamples, len(scores)):
+        right = (generator.random((size, len(scores))) < scores).astype(np.float64)
+        errors.append(np.abs((right - scores) @ member).sum(axis=1) / len(scores))
+    return float(np.quantile(np.concatenate(errors), confidence))
+
+
+def reliability(
+    examples: Sequence[Example], predictions: Sequence[Prediction], confidence: float
+) -> tuple[Reliability, ...]:
+    """Set mean probability beside the share of right answers, in bins of equally many rows, the least sure first."""
+    scores = np.array([prediction.score for prediction in predictions], dtype=np.float64)
+    right = np.array([p.text == e.gold for e, p in zip(examples, predictions, strict=True)])
+    member = bins(scores)
+    return tuple(
+        Reliability(
+            int((member == bin).sum()),
+            float(scores[member == bin].mean()),
+            wilson_interval(float(right[member == bin].sum()), int((member == bin).sum()), confidence),
+        )
+        for bin in np.unique(member)
+    )
