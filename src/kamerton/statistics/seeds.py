@@ -10,6 +10,7 @@ from scipy import stats
 
 from kamerton.contracts import Metric
 from kamerton.records import Measure, Prediction
+from kamerton.statistics.intervals import within
 from kamerton.statistics.resampling import Block, grouped, left_out, standard_error
 
 
@@ -50,7 +51,8 @@ def repeated_difference(
     of_rows = max(least, standard_error(without, difference)) * float(stats.t.isf(tail, max(1, units - 1)))
     of_seeds = float(differences.std(ddof=1)) / math.sqrt(runs) * float(stats.t.isf(tail, runs - 1))
     half = math.hypot(of_rows, of_seeds)
-    return Measure(difference, difference - half, difference + half)
+    bound = 1.0 if metric.unit_interval else math.inf
+    return within(Measure(difference, difference - half, difference + half), -bound, bound)
 
 
 def _value(block: Block) -> float:
