@@ -70,7 +70,7 @@ Fate = Literal["train", "validation", "test", "used", "dropped", "cut", "repaire
 
 @dataclass(frozen=True)
 class LedgerEntry:
-    """What became of one source row: its part, or, in a cleaned copy, `used` or `repaired`; `cut` comes beside a part."""
+    """What became of one source row: its part, in a cleaned copy `used` or `repaired`; `cut` comes beside a part."""
 
     id: int
     place: Place
