@@ -129,6 +129,15 @@ def test_the_likelier_answer_per_token_is_preferred_and_requests_alone_are_answe
     assert len(form.predict_untuned(engine, EXAMPLES, EXAMPLES[:1])) == len(EXAMPLES)
 
 
+def test_shots_that_do_not_fit_are_left_out(engine):
+    form = Preference().form("decoder", EXAMPLES)
+    [whole] = form.encode(EXAMPLES[:1], engine.tokenizer, 256)
+    tight = replace(engine, max_tokens=max(len(sequence.tokens) for sequence in whole.sequences))
+    alone = form.predict(tight, EXAMPLES[:1])
+    assert form.predict_untuned(tight, EXAMPLES[:1], EXAMPLES[1:]) == alone
+    assert form.predict_untuned(engine, EXAMPLES[:1], EXAMPLES[1:]) != alone
+
+
 def test_a_few_updates_make_chosen_answers_likelier(decoder_folder):
     tokenizer = load_tokenizer(facts_of(decoder_folder))
     for objective in ("dpo", "orpo", "simpo"):

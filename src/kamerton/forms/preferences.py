@@ -162,8 +162,17 @@ def _pair(example: Example, shots: Sequence[Example], tokenizer: Tokenizer, max_
     return replace(items[0], rivals=(items[1],), cut=items[0].cut + items[1].cut)
 
 
+def _shown(example: Example, shots: Sequence[Example], engine: Engine) -> Encoded:
+    """Write both answers after as many shots as fit."""
+    for first in range(len(shots) + 1):
+        item = _pair(example, shots[first:], engine.tokenizer, engine.max_tokens)
+        if not item.cut:
+            break
+    return item
+
+
 def _compare(engine: Engine, examples: Sequence[Example], shots: Sequence[Example]) -> list[Prediction]:
-    items = [_pair(example, shots, engine.tokenizer, engine.max_tokens) for example in examples]
+    items = [_shown(example, shots, engine) for example in examples]
     sequences = [sequence for item in items for sequence in item.sequences]
     lengths = np.array([max(1, len(sequence.targets)) for sequence in sequences]).reshape(-1, 2)
     means = engine.losses(sequences).reshape(-1, 2) / lengths

@@ -106,6 +106,11 @@ def load_model(
     except (OSError, ValueError, RuntimeError) as error:
         remedy = "choose another model, or another task for this one"
         raise ModelError(Fault(f"{model_class} cannot be made: {error}", str(folder), remedy)) from error
+    if model.config.is_encoder_decoder and model.config.decoder_start_token_id is None:
+        rule = "the model does not say which token an answer begins with"
+        raise ModelError(
+            Fault(rule, f"{folder}/config.json", "set decoder_start_token_id there: [CLS], or the padding")
+        )
     if quantization is None:
         model = model.to(device)
     else:
