@@ -27,11 +27,14 @@ ROWS = (
         *("errors", "records", "contracts", "statistics", "tags", "words", "similar"),
         *("russian", "mojibake", "tidy", "private", "languages"),
     ),
-    ("recipe", "run", "plugins", "files"),
+    ("recipe", "run", "plugins", "files", "system"),
     ("forms", "tasks", "methods", "optimizers", "metrics", "audits", "remedies"),
     ("models",),
     ("data", "train", "evaluate", "report", "deliver"),
-    ("begin", "curve", "plan", "prepare", "engines", "dial", "forget", "remedy", "tune", "use"),
+    (
+        *("begin", "plan", "prepare", "engines", "dial", "remedy", "trainee", "forecast", "probe"),
+        *("curve", "foresee", "forget", "tune", "use"),
+    ),
     ("api", "cli", "__init__", "__main__"),
 )
 """What imports what: each part imports only from the rows above it in this table, and from itself."""

@@ -28,7 +28,7 @@ Count = Annotated[int, Field(ge=1)]
 SplitBy = Literal["random", "group", "time", "given"]
 
 AUTO = "auto"
-"""In place of remedies' names: those that treat what training showed."""
+"""In place of remedies' names: those that treat what training showed. In place of a rate: what a probe finds."""
 
 
 class Group(BaseModel):
@@ -130,7 +130,9 @@ class TrainSettings(Group):
 
     epochs: Annotated[float, Field(gt=0)] | None = Field(None, description="Passes over the training rows.")
     batch_size: Count | None = Field(None, description="Rows per update of the weights.")
-    learning_rate: Annotated[float, Field(gt=0, lt=10)] | None = Field(None, description="Peak of the schedule.")
+    learning_rate: Annotated[float, Field(gt=0, lt=10)] | Literal["auto"] | None = Field(
+        None, description="Peak of the schedule; `auto` tries four rates on a part of the training rows."
+    )
     schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="How the rate falls to zero.")
     warmup: Annotated[float, Field(ge=0, lt=1)] = Field(0.06, description="Share of the updates with a rising rate.")
     optimizer: str | None = Field(None, description="How gradients become updates: a file in optimizers/.")
@@ -145,6 +147,11 @@ class TrainSettings(Group):
         8192,
         description="Most tokens in one forward pass: an update of more rows is accumulated over several.",
     )
+
+    @property
+    def peak(self) -> float:
+        """The learning rate as a number; 0 while it is not decided."""
+        return self.learning_rate if isinstance(self.learning_rate, float) else 0.0
 
 
 class EvaluateSettings(Group):
@@ -226,15 +233,16 @@ class Recipe(Group):
         A setting that already has a value keeps it: what the user said wins.
         """
         values = self.model_dump()
+        still_open = (path for path in decisions if values[path.partition(".")[0]].get(path.partition(".")[2]) is None)
+        return self.settle({path: decisions[path] for path in still_open})
+
+    def settle(self, decisions: Mapping[str, Decision]) -> Recipe:
+        """Return the recipe with settings decided, whatever they were."""
+        values = self.model_dump()
         for path, decision in decisions.items():
             group, _, name = path.partition(".")
-            if values[group].get(name) is None:
-                values[group][name] = decision.value
-                values["reasons"][path] = {
-                    "origin": "decided",
-                    "reason": decision.reason,
-                    "value": decision.value,
-                }
+            values[group][name] = decision.value
+            values["reasons"][path] = {"origin": "decided", "reason": decision.reason, "value": decision.value}
         return Recipe.model_validate(values)
 
 

@@ -180,7 +180,7 @@ def situation_of(setup: Setup, events: Sequence[Event]) -> Situation:
     train, method = setup.recipe.train, make_method(setup.recipe)
     knobs: Any = method
     return Situation(
-        learning_rate=train.learning_rate or 0.0,
+        learning_rate=train.peak,
         epochs=train.epochs or 1.0,
         dropout=train.dropout,
         weight_decay=train.weight_decay,

@@ -14,7 +14,7 @@ from functools import partial
 from kamerton import plugins
 from kamerton.deliver.saved import save_model
 from kamerton.dial import Dial
-from kamerton.engines import attach_method, engine_of, load_base, saved_engine, untuned_engine
+from kamerton.engines import load_base, saved_engine, untuned_engine
 from kamerton.evaluate.artefact import prove_artefact
 from kamerton.evaluate.baselines import baselines
 from kamerton.evaluate.calibration import calibrate, calibration_rows
@@ -24,22 +24,22 @@ from kamerton.evaluate.diagnosis import diagnose, diagnose_answers
 from kamerton.evaluate.outcome import result_of
 from kamerton.evaluate.score import measure, score
 from kamerton.evaluate.verdict import judge
+from kamerton.forecast import forecast, measured
 from kamerton.forget import remember
 from kamerton.models.engine import TorchEngine
 from kamerton.models.quantize import cost
-from kamerton.models.recompute import recompute_layers
 from kamerton.plan import make_method
 from kamerton.prepare import Clock, Setup, data_fingerprint, freeze, metric_names, open_setup
+from kamerton.probe import settle_rate
 from kamerton.records import Answers, ContenderKind, Encoded, Event, Example, Progress, Split, Stage
-from kamerton.remedy import Workshop, carry_out, replayed
+from kamerton.remedy import Workshop, carry_out
 from kamerton.report.html import write_report
 from kamerton.run import Run
 from kamerton.train.dynamics import Dynamics
 from kamerton.train.loop import Job, Validation, train
+from kamerton.trainee import NOT_OURS, Trainee, attach
 
 Told = Stage | Progress | Event
-NOT_OURS = -1
-"""The id of rows that come from no source file."""
 
 
 def story(run: Run) -> Iterator[Told]:
@@ -56,6 +56,7 @@ def story(run: Run) -> Iterator[Told]:
         setup = open_setup(run)
         yield from contend(run, setup, clock)
         engine = yield from tuned_engine(run, setup, clock)
+        setup = replace(setup, recipe=run.recipe)  # a rate may have been found
         if setup.recipe.remedy.names and not run.read_attempts():
             yield from carry_out(run, setup, engine, clock, Workshop(tuned_engine, score_validation))
             setup = open_setup(run)
@@ -95,41 +96,45 @@ def tuned_engine(run: Run, setup: Setup, clock: Clock) -> Generator[Told, None, 
 
 def tune_model(run: Run, setup: Setup, clock: Clock) -> Generator[Told, None, TorchEngine]:
     """Attach the method, train, and save the best weights in transformers' or PEFT's own format."""
-    recipe = setup.recipe
-    method = make_method(recipe)
+    method = make_method(setup.recipe)
     loaded = load_base(setup, method.quantization)
     if method.quantization:
         yield clock.stage("base", cost(loaded.model, setup.facts))
-    model = attach_method(setup, loaded)
-    replay = replayed(setup)
-    rows = [*setup.encode(setup.split.train), *replay]
-    engine = engine_of(setup, model, rows)
-    if recipe.train.gradient_checkpointing:
-        recompute_layers(model, engine.layout, setup.samples)
-    job = Job(
-        model=model,
-        layout=engine.layout,
+    trainee = attach(setup, loaded)
+    setup = yield from settle_rate(run, setup, trainee, clock)
+    foretold = forecast(setup, trainee)
+    yield clock.stage("forecast", str(foretold))
+    job = job_of(run, setup, trainee)
+    for event in train(job):
+        run.record(event)
+        yield event
+    run.write_dynamics([row for row in job.dynamics.of_rows(trainee.ids) if row.id != NOT_OURS])
+    if setup.recipe.remedy.strength < 1:
+        Dial(setup, trainee.model).turn(setup.recipe.remedy.strength)
+    save_model(run.model, trainee.model, setup.tokenizer)
+    yield clock.stage("train", f"best weights saved in {run.model}")
+    run.write_environment({**run.environment, "forecast": asdict(foretold), "measured": asdict(measured(run))})
+    yield clock.stage("measured", foretold.beside(measured(run)))
+    return trainee.engine
+
+
+def job_of(run: Run, setup: Setup, trainee: Trainee) -> Job:
+    """Draw up the training that the recipe asks for."""
+    recipe = setup.recipe
+    return Job(
+        model=trainee.model,
+        layout=trainee.engine.layout,
         form=setup.form,
-        rows=setup.form.grounded(engine, rows),
-        validate=partial(validate, setup, engine, setup.encode(setup.split.validation)),
+        rows=trainee.rows,
+        validate=partial(validate, setup, trainee.engine, setup.encode(setup.split.validation)),
         settings=recipe.train,
         validations_per_epoch=recipe.evaluate.validations_per_epoch,
         seed=recipe.seed,
         checkpoints=run.checkpoints,
         identity=identity(run, setup),
-        dynamics=Dynamics.of(len(rows)),
+        dynamics=Dynamics.of(len(trainee.rows)),
         last_step=recipe.remedy.last_step,
     )
-    for event in train(job):
-        run.record(event)
-        yield event
-    seen = job.dynamics.of_rows([*(example.id for example in setup.split.train), *(NOT_OURS for _ in replay)])
-    run.write_dynamics([row for row in seen if row.id != NOT_OURS])
-    if recipe.remedy.strength < 1:
-        Dial(setup, model).turn(recipe.remedy.strength)
-    save_model(run.model, model, setup.tokenizer)
-    yield clock.stage("train", f"best weights saved in {run.model}")
-    return engine
 
 
 def prove(run: Run, setup: Setup, engine: TorchEngine, clock: Clock) -> Iterator[Told]:

@@ -34,6 +34,9 @@ Task = Annotated[str | None, typer.Option(help="The kind of job, if the columns 
 Columns = Annotated[str | None, typer.Option(metavar="ROLE=NAME,…", help="Which column plays which role.")]
 Model = Annotated[str | None, typer.Option(help="A known name, a folder, or a Hugging Face id.")]
 Method = Annotated[str | None, typer.Option(help=f"One of: {', '.join(plugins.names('methods'))}.")]
+LearningRate = Annotated[
+    str | None, typer.Option(metavar="RATE|auto", help="Peak of the schedule; auto tries four on some of the rows.")
+]
 MaxRows = Annotated[int | None, typer.Option(help="Use at most this many rows, drawn at random.")]
 TooLong = Annotated[
     str | None, typer.Option(metavar="cut|drop|window|refuse", help="What happens to rows longer than the model takes.")
@@ -68,6 +71,14 @@ def call(name: str, *arguments: object) -> Any:
 def given(flags: Mapping[str, object]) -> dict[str, object]:
     """Keep the flags that were given."""
     return {path: value for path, value in flags.items() if value is not None}
+
+
+def parse_rate(text: str | None) -> float | str | None:
+    """Read a learning rate; what is no number is left for the recipe to judge."""
+    try:
+        return text if text is None else float(text)
+    except ValueError:
+        return text
 
 
 def parse_columns(text: str | None) -> dict[str, str] | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 from kamerton import plugins
 from kamerton.records import Calibrated, Contender, Diagnosis, Forgetting, Started, Verdict
 from kamerton.run import PARTS, Run
+from kamerton.system import peak_memory
 
 
 def result_of(
@@ -51,16 +50,10 @@ def result_of(
         "diagnosis": [asdict(diagnosis) for diagnosis in diagnoses],
         **({"calibration": asdict(calibrated)} if calibrated else {}),
         "artefact": environment["artefact"],
+        "forecast": {"foretold": environment["forecast"], "measured": environment["measured"]},
         "seconds": environment["seconds"],
         "peak_memory_bytes": peak_memory(),
     }
-
-
-def peak_memory() -> int:
-    """Measure the most memory this process and its children held, in bytes."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return max(resource.getrusage(each).ru_maxrss for each in who) * unit
 
 
 def _counts(run: Run) -> Mapping[str, int]:

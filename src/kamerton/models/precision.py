@@ -43,23 +43,31 @@ def set_precision(model: nn.Module, precision: str) -> None:
 
 
 def choose_precision() -> Decision:
-    """Decide by what this machine really does: products are timed once in both precisions, and the ratio is kept.
-
-    The ratio is kept in the user's cache folder, so that two runs on one machine decide alike however busy it is.
-    """
-    path = cache_folder() / f"bf16-ratio-{platform.node()}-{torch.__version__}.json"
-    if not path.exists():
-        write_json(path, round(_ratio(), 2))
-    ratio = float(read_json(path))
+    """Decide by what this machine really does."""
+    ratio = round(speed("bf16") / speed("fp32"), 2)
     if ratio >= WORTH:
         return Decision("bf16", f"products in bf16 are {ratio:.1f} times as fast here; sums and weights stay fp32")
     return Decision("fp32", f"products in bf16 are {ratio:.1f} times as fast here: not worth the rounding")
 
 
-def _ratio() -> float:
+def speed(precision: str) -> float:
+    """Give the floating-point operations per second of this machine's products in `fp32` or `bf16`.
+
+    They are timed once and kept in the user's cache folder, so that two runs on one machine decide alike however
+    busy it is.
+    """
+    path = cache_folder() / f"products-{platform.node()}-{torch.__version__}.json"
+    if not path.exists():
+        write_json(path, _speeds())
+    return float(read_json(path)[precision])
+
+
+def _speeds() -> dict[str, float]:
     rows, inputs, outputs = SHAPE
     x, weight = torch.randn(rows, inputs), torch.randn(outputs, inputs)
-    return _seconds(x, weight) / _seconds(x.to(torch.bfloat16), weight.to(torch.bfloat16))
+    work = 2.0 * rows * inputs * outputs
+    halves = x.to(torch.bfloat16), weight.to(torch.bfloat16)
+    return {"fp32": work / _seconds(x, weight), "bf16": work / _seconds(*halves)}
 
 
 def _seconds(x: Tensor, weight: Tensor) -> float:

@@ -30,7 +30,7 @@ def learning_rate(step: int, steps: int, settings: TrainSettings) -> float:
         steps: updates of the whole run.
         settings: `learning_rate`, `schedule`, `warmup`.
     """
-    peak = settings.learning_rate or 0.0
+    peak = settings.peak
     warm = math.ceil(settings.warmup * steps)
     if step < warm:
         return peak * (step + 1) / warm
@@ -56,7 +56,7 @@ def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Opt
         weight_decay=settings.weight_decay,
     )
     chosen: Optimizer = plugins.choose("optimizers", settings.optimizer or preferred_optimizer())()
-    return chosen.make(weights, settings.learning_rate or 0.0)
+    return chosen.make(weights, settings.peak)
 
 
 def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

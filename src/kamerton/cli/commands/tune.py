@@ -14,6 +14,7 @@ from kamerton.cli.options import (
     AsJson,
     Assignments,
     Columns,
+    LearningRate,
     MaxRows,
     Method,
     Model,
@@ -23,6 +24,7 @@ from kamerton.cli.options import (
     call,
     given,
     parse_columns,
+    parse_rate,
 )
 
 EPILOG = (
@@ -42,7 +44,7 @@ def tune(
         int | None, typer.Option(min=1, help="Train so many times on the same split: the spread counts in the verdict.")
     ] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the training rows.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Peak of the schedule.")] = None,
+    learning_rate: LearningRate = None,
     max_rows: MaxRows = None,
     columns: Columns = None,
     too_long: TooLong = None,
@@ -64,7 +66,7 @@ def tune(
         "seed": seed,
         "seeds": seeds,
         "train.epochs": epochs,
-        "train.learning_rate": learning_rate,
+        "train.learning_rate": parse_rate(learning_rate),
         "data.max_rows": max_rows,
         "data.too_long": too_long,
         "remedy.names": remedy.split(",") if remedy else None,

@@ -1,0 +1,40 @@
+"""`kamerton plan`: model, method, settings, memory and time before anything starts."""
+
+from __future__ import annotations
+
+from kamerton.cli.options import (
+    AsJson,
+    Assignments,
+    Columns,
+    Data,
+    MaxRows,
+    Method,
+    Model,
+    Task,
+    call,
+    given,
+    parse_columns,
+)
+
+EPILOG = "Example:  kamerton plan reviews.csv   |   kamerton plan answers.jsonl --model smollm2 --method lora"
+
+
+def plan(
+    data: Data,
+    task: Task = None,
+    model: Model = None,
+    method: Method = None,
+    max_rows: MaxRows = None,
+    columns: Columns = None,
+    assignments: Assignments = None,
+    json: AsJson = False,
+) -> None:
+    """Say what `tune` would do and why, what else it could, and how much time and memory that takes."""
+    flags = {
+        "data.task": task,
+        "model.name": model,
+        "method.name": method,
+        "data.max_rows": max_rows,
+        "data.columns": parse_columns(columns),
+    }
+    call("plan", data, given(flags), assignments or [], json)

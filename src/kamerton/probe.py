@@ -1,0 +1,121 @@
+"""`--learning-rate auto`: a few updates at each of four rates, on a part of the training rows; the best goes on."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+
+from kamerton.errors import TrainingError
+from kamerton.models.passes import token_batches
+from kamerton.plan import make_method
+from kamerton.prepare import Clock, Setup
+from kamerton.recipe import AUTO, Decision
+from kamerton.records import Encoded, Progress, Stage
+from kamerton.run import Run
+from kamerton.train.dynamics import Dynamics
+from kamerton.train.loop import Job, Validation, train
+from kamerton.trainee import Trainee
+
+STEPS_APART = (-1, 0, 1, 2)
+"""Powers of 3 around the published rate: rates that are too low lose more than rates that are too high."""
+APART = 3.0
+UPDATES = 24
+"""Updates at each rate: enough to see a rate fail, a small part of any run."""
+AT_ONCE = 16
+"""Validation rows in one pass."""
+WATCHED = 128
+"""Validation rows whose loss decides."""
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What a rate came to."""
+
+    rate: float
+    loss: float
+    """Of validation rows after the probe's updates; infinite if training broke down."""
+
+    def __str__(self) -> str:
+        return f"{self.rate:.2g} {self.loss:.3f}" if math.isfinite(self.loss) else f"{self.rate:.2g} broke down"
+
+
+def settle_rate(run: Run, setup: Setup, trainee: Trainee, clock: Clock) -> Generator[Stage | Progress, None, Setup]:
+    """Decide an open rate, write it into the run's recipe, and leave the model as it was.
+
+    Returns:
+        The setup with the rate that training is to use.
+    """
+    if setup.recipe.train.learning_rate != AUTO:
+        return setup
+    settings = setup.recipe.train
+    centre = make_method(setup.recipe).advise(setup.facts, len(trainee.rows))["learning_rate"].value
+    rates = [centre * APART**power for power in STEPS_APART]
+    untouched = {name: p.detach().clone() for name, p in trainee.model.named_parameters() if p.requires_grad}
+    probed = []
+    for number, rate in enumerate(rates):
+        yield Progress("rate", number, len(rates))
+        probed.append(_try(run, setup, trainee, rate))
+        with torch.no_grad():
+            for name, parameter in trainee.model.named_parameters():
+                if name in untouched:
+                    parameter.copy_(untouched[name])
+    yield Progress("rate", len(rates), len(rates))
+    best = min(probed, key=lambda one: one.loss)
+    edge = ", at the edge of the probe" if best.rate == rates[-1] or best.rate == rates[0] else ""
+    seen = ", ".join(map(str, probed))
+    rows = min(len(trainee.rows), UPDATES * (settings.batch_size or 1))
+    reason = f"the best of {len(rates)} rates{edge}: validation loss after {UPDATES} updates on {rows} rows: {seen}"
+    recipe = setup.recipe.settle({"train.learning_rate": Decision(best.rate, reason)})
+    run.write_recipe(recipe)
+    yield clock.stage("rate", f"{best.rate:.2g}, {reason}")
+    return replace(setup, recipe=recipe)
+
+
+def _try(run: Run, setup: Setup, trainee: Trainee, rate: float) -> Probed:
+    """Train for a few updates, and measure the loss of some validation rows."""
+    settings, batch = setup.recipe.train, setup.recipe.train.batch_size or 1
+    rows = trainee.rows[: UPDATES * batch]
+    epochs = UPDATES / math.ceil(len(rows) / batch)
+    watched = setup.encode(setup.split.validation[:WATCHED])
+    folder = run.path / "probe"
+    job = Job(
+        model=trainee.model,
+        layout=trainee.engine.layout,
+        form=setup.form,
+        rows=rows,
+        validate=partial(_loss, setup, trainee, watched),
+        settings=settings.model_copy(update={"learning_rate": rate, "epochs": epochs, "patience": UPDATES}),
+        validations_per_epoch=1,
+        seed=setup.recipe.seed,
+        checkpoints=folder,
+        identity={"probe": f"{rate:g}"},
+        dynamics=Dynamics.of(len(rows)),
+    )
+    try:
+        for _ in train(job):
+            pass
+        return Probed(rate, _loss(setup, trainee, watched).loss)
+    except TrainingError:
+        return Probed(rate, math.inf)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _loss(setup: Setup, trainee: Trainee, watched: list[Encoded]) -> Validation:
+    """Give the mean loss of some rows under the task's own loss."""
+    rows = setup.form.grounded(trainee.engine, watched)
+    total, lengths = 0.0, [sum(len(sequence.tokens) for sequence in item.sequences) for item in rows]
+    trainee.model.eval()
+    for batch in token_batches(lengths, setup.recipe.train.tokens_per_pass, AT_ONCE):
+        items = [rows[i] for i in batch]
+        sequences = [sequence for item in items for sequence in item.sequences]
+        with torch.no_grad():
+            logits = trainee.engine.layout.logits(trainee.model, sequences).float()
+            total += float(setup.form.losses(logits, items).sum())
+    loss = total / max(1, sum(setup.form.supervised(item) for item in rows))
+    return Validation(loss if math.isfinite(loss) else math.inf, {}, -loss if math.isfinite(loss) else -math.inf)
