@@ -39,7 +39,7 @@ FILES = (
 )  # fmt: skip
 KEYS = {
     "schema", "task", "model", "method", "trainable_parameters", "data", "primary_metric", "contenders", "verdict",
-    "forgetting", "diagnosis", "seconds", "peak_memory_bytes",
+    "forgetting", "diagnosis", "forecast", "seconds", "peak_memory_bytes",
 }  # fmt: skip
 
 
