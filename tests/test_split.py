@@ -133,6 +133,15 @@ def test_added_rows_keep_groups_where_they_were() -> None:
     assert all(after[text] == side for text, side in before.items())
 
 
+def test_examples_carry_their_group_where_the_split_is_by_group() -> None:
+    authors = {i: f"author {i % 40}" for i in range(300) if i % 7}
+    rows = [example(i, f"text {i}") for i in range(300)]
+    parts = split(rows, sides=Sides("group", "", authors, {}))
+    for row in (*parts.train, *parts.validation, *parts.test):
+        assert row.group == authors.get(row.id, "")
+    assert {row.group for row in split(rows).test} == {""}
+
+
 def test_a_corrected_label_moves_no_other_row() -> None:
     old = rows_of({"a": 200, "b": 200})
     mended = [example(e.id, e.text, "b") if e.id == 7 else e for e in old]

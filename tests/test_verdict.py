@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, triang
 
 from kamerton.errors import RunError
 from kamerton.evaluate.score import measure, score
@@ -140,6 +140,28 @@ def test_chance_alone_ships_in_few_of_a_hundred_runs() -> None:
         answers = [contender("tuned model", "tuned", texts[0]), contender("base model", "base", texts[1])]
         shipped += verdict_on(rows(["a"] * 60), answers, "accuracy").decision == "ship"
     assert shipped <= 8
+
+
+def contest(chance: random.Random, gain: float, others: int, count: int) -> Verdict:
+    """Judge a model that is right 75% of the time and `gain` more, on the same hard rows, against such without."""
+    bars = triang.ppf([0.75 + gain, *[0.75] * others], 0.5)
+    ease = [chance.random() for _ in range(count)]
+    texts = [["a" if 0.5 * e + 0.5 * chance.random() < bar else "b" for e in ease] for bar in bars.tolist()]
+    kinds: list[ContenderKind] = ["tuned", *["prompt"] * others]
+    answers = [contender(f"{i}", kind, text) for i, (kind, text) in enumerate(zip(kinds, texts, strict=True))]
+    return verdict_on(rows(["a"] * count), answers, "accuracy")
+
+
+@pytest.mark.parametrize(("others", "count"), [(1, 100), (3, 200)])
+def test_twice_the_stated_smallest_difference_ships_in_80_of_100_and_none_in_less_than_3(
+    others: int, count: int
+) -> None:
+    chance = random.Random(0)
+    nothing = [contest(chance, 0.0, others, count) for _ in range(200)]
+    assert np.mean([one.decision == "ship" for one in nothing]) <= 0.025
+    stated = float(np.mean([one.minimum_detectable for one in nothing]))
+    won = [contest(chance, min(2 * stated, 0.24), others, count).decision == "ship" for _ in range(100)]
+    assert np.mean(won) >= 0.8
 
 
 def test_lower_perplexity_is_better_and_contenders_without_losses_do_not_count() -> None:

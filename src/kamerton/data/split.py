@@ -23,7 +23,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from kamerton.data.groups import Group, make_groups
@@ -73,9 +73,12 @@ def split_examples(
     if settings.validation + settings.tested >= 1:
         rule = f"validation {settings.validation:g} and test {settings.tested:g} must leave rows for training"
         raise DataError(Fault(rule, place, "set split.validation and split.test, for example 0.1 each"))
+    marks = sides.names if sides.by == "group" else None
+    if marks:  # scores and verdicts will count rows of one group as one draw
+        rows = [replace(example, group=marks.get(example.id, "")) for example in rows]
     groups = make_groups(
         rows,
-        marks=sides.names if sides.by == "group" else None,
+        marks=marks,
         alike=[number for _, number in ordered] if alike is not None else None,
         most=settings.tested * len(rows),
     )
