@@ -4,7 +4,7 @@
 
 Rows are made from a seed: 14 words each, of a vocabulary that is used as unevenly as a language's; 1% repeat an earlier
 row, 1% repeat it in capitals, 1% with a word exchanged. Each size is read and looked through in a process of its own:
-CSV to table, table to examples, exact and normalised repeats, near-duplicates, lengths (in tokens if a model is named).
+CSV to examples, exact and normalised repeats, near-duplicates, lengths (in tokens if a model is named).
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from typing import TypeVar
 
 from kamerton import plugins
 from kamerton.contracts import AuditContext
-from kamerton.data.read import read_table
-from kamerton.data.recognise import make_examples, recognise
+from kamerton.prepare import Understood, fit, understand
+from kamerton.recipe import resolve
 
 WORDS, VOCABULARY = 14, 20_000
 LABELS = ("good", "bad", "so-so")
@@ -72,27 +72,23 @@ class Watch:
 def look_through(path: Path, model: str | None) -> dict[str, float]:
     """Read one file, look through it, and return the seconds of each step and the peak of the memory."""
     watch = Watch()
-    table = watch.time("read", lambda: read_table(path))
-    recognition = recognise(table, None, {})
-    task = plugins.choose("tasks", recognition.task)()
-    examples = watch.time("examples", lambda: make_examples(table, recognition, task).examples)
+    recipe = resolve(None, {"data.path": str(path), **({"model.name": model} if model else {})})
+    understood = watch.time("read", lambda: understand(recipe))
+    examples = understood.examples
     context = AuditContext(stratified=True, lengths=None, max_tokens=None)
     found = {}
     for word in ("exact-duplicates", "conflicting-labels", "near-duplicates"):
         finding = watch.time(word, lambda word=word: plugins.choose("audits", word)().check(examples, context))
         found[word] = len(finding.rows) if finding else 0
-    watch.time("lengths", lambda: lengths_of(path, model) if model else array("q", (len(e.text) for e in examples)))
+    watch.time("lengths", lambda: lengths_of(understood) if model else array("q", (len(e.text) for e in examples)))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {**watch.seconds, "total": sum(watch.seconds.values()), "MB": peak, "found": sum(found.values())}
 
 
-def lengths_of(path: Path, model: str) -> array[int]:
+def lengths_of(understood: Understood) -> array[int]:
     """Count the tokens of every example as the model gets it."""
-    prepare = plugins.load("kamerton.prepare:fit"), plugins.load("kamerton.prepare:understand")
-    fit, understand = prepare
-    recipe = plugins.load("kamerton.recipe:resolve")(None, {"data.path": str(path), "model.name": model})
-    understood = understand(recipe)
-    return array("q", (len(item.tokens) + item.cut for item in fit(understood).encode(understood.examples)))
+    fitted = fit(understood)
+    return array("q", (len(item.tokens) + item.cut for item in fitted.encode(understood.examples)))
 
 
 def main() -> None:

@@ -248,3 +248,14 @@ def test_the_memory_of_reading_does_not_grow_with_the_file(
     assert len(read_table(path).rows) == 8000
     assert tracemalloc.get_traced_memory()[1] < 12 << 20 < path.stat().st_size // 2
     tracemalloc.stop()
+
+
+def test_a_data_set_of_the_hub_that_cannot_be_had_is_told_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.chdir(tmp_path)
+    message = fault_of(Path("no-such-org/no-such-data"))
+    assert "as a data set of the Hugging Face hub it cannot be downloaded" in message
+    assert "without a network" in message
+    assert "there is no such file" in fault_of(Path("no-such-org/rows.csv"))
