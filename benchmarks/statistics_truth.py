@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 from scipy import stats
@@ -207,7 +207,7 @@ class Contest:
         answers = []
         for i, name in enumerate(names):
             luck = 0.6 * ease + 0.4 * draw.random(self.rows)
-            bar = np.quantile(UNEVEN, self.level + (gain if i == 0 else 0.0))
+            bar = hardness(self.level + (gain if i == 0 else 0.0))
             texts = [g if x < bar else str(1 - int(g)) for g, x in zip(golds, luck, strict=True)]
             kind: ContenderKind = "prompt" if i else "tuned"
             answers.append(Answers(name, kind, tuple(predictions(texts)), 1.0))
@@ -230,9 +230,11 @@ class Contest:
         yield Line(name, float(np.mean(won)), SHIPS, True, trials)
 
 
-_DRAWN = np.random.default_rng(1).random((2, 1_000_000))
-UNEVEN = 0.6 * _DRAWN[0] + 0.4 * _DRAWN[1]
-"""How hard rows are to a contender: partly the row's, partly its own."""
+@cache
+def hardness(share: float) -> float:
+    """Say below which hardness, partly the row's and partly the contender's own, that share of the answers lies."""
+    row, own = np.random.default_rng(1).random((2, 1_000_000))
+    return float(np.quantile(0.6 * row + 0.4 * own, share))
 
 
 def verdicts() -> Iterator[Line]:
@@ -243,10 +245,11 @@ def verdicts() -> Iterator[Line]:
 
 
 def main() -> int:
-    """Print every line as it comes; say at the end how many promises were broken."""
+    """Print every line as it comes, of all parts or of those named; say at the end how many promises were broken."""
     began, broken = time.perf_counter(), 0
-    for part in (wilson, paired_shares, anytime, bootstraps, verdicts):
-        for line in part():
+    parts = {part.__name__: part for part in (wilson, paired_shares, anytime, bootstraps, verdicts)}
+    for name in sys.argv[1:] or parts:
+        for line in parts[name]():
             print(line, flush=True)
             broken += not line.kept
     print(f"\n{broken} broken; {time.perf_counter() - began:,.0f} s")
