@@ -35,6 +35,7 @@ from kamerton.report.content import (
     losses,
 )
 from kamerton.report.outcome import Outcome, read_outcome
+from kamerton.report.pareto import Pareto, pareto
 from kamerton.report.usage import Usage, usage
 from kamerton.run import Run
 
@@ -63,6 +64,7 @@ class Page:
     confidence: float
     forest: Forest
     learning: Learning | None
+    pareto: Pareto | None
     confusion: Confusion | None
     contrasts: Contrasts | None
     class_counts: tuple[ClassCount, ...]
@@ -104,6 +106,7 @@ def read_page(run: Run) -> Page:
         confidence=recipe.evaluate.confidence,
         forest=forest(outcome),
         learning=learning(run.events(), outcome.primary_metric),
+        pareto=pareto(outcome.remedies),
         confusion=confusion(labels, golds, [p.text for p in tuned.predictions]) if labels and tuned else None,
         contrasts=contrasts(split.test, tuned, rival, labels=labels) if tuned and rival else None,
         class_counts=class_counts(split, labels),

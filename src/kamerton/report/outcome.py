@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from kamerton.errors import Fault, RunError
-from kamerton.records import Calibrated, Contender, Diagnosis, Forgetting, Measure, Verdict
+from kamerton.records import Attempt, Calibrated, Contender, Diagnosis, Forgetting, Measure, Verdict
 from kamerton.run import Run
 
 SCHEMA = 1
@@ -64,6 +64,7 @@ class Outcome:
     verdict: Verdict
     trainable_parameters: int = 0
     forgetting: Forgetting = field(default_factory=Forgetting)
+    remedies: tuple[Attempt, ...] = ()
     diagnosis: tuple[Diagnosis, ...] = ()
     calibration: Calibrated | None = None
     artefact: Artefact = field(default_factory=Artefact)

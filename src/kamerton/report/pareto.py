@@ -1,0 +1,55 @@
+"""The geometry of what remedies did: gain on the validation rows across, what was forgotten upwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kamerton.records import Attempt
+from kamerton.report.charts import Scale, scale
+
+STRENGTH = "remedy.strength"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One attempt in the chart, in per cent of its width and height."""
+
+    attempt: Attempt
+    name: str
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class Pareto:
+    """All attempts, and the dial's own as a line from the whole training downwards."""
+
+    marks: tuple[Mark, ...]
+    line: str
+    gains: Scale
+    harms: Scale
+    measure: str
+
+
+def pareto(attempts: Sequence[Attempt]) -> Pareto | None:
+    """Lay out the attempts; None if none was measured on both axes."""
+    measured = [attempt for attempt in attempts if attempt.forgotten]
+    if not measured or not measured[0].forgotten:
+        return None
+    gains = scale(min(0.0, *(a.gain for a in measured)), max(0.0, *(a.gain for a in measured)))
+    harms = scale(min(0.0, *(a.harm for a in measured)), max(0.0, *(a.harm for a in measured)), 4)
+    marks = tuple(Mark(a, name_of(a), gains.at(a.gain), 100 - harms.at(a.harm)) for a in measured)
+    dialled = sorted((m for m in marks if m.attempt.changes.keys() <= {STRENGTH}), key=lambda mark: -_strength(mark))
+    return Pareto(marks, " ".join(f"{m.x:g},{m.y:g}" for m in dialled), gains, harms, measured[0].forgotten.name)
+
+
+def name_of(attempt: Attempt) -> str:
+    """Name an attempt shortly: its strength, its remedy, or the training itself."""
+    if attempt.changes.keys() == {STRENGTH}:
+        return f"{attempt.changes[STRENGTH]}"
+    return attempt.remedy or "as trained"
+
+
+def _strength(mark: Mark) -> float:
+    return float(str(mark.attempt.changes.get(STRENGTH, 1)))
