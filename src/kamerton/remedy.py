@@ -206,17 +206,16 @@ def replayed(setup: Setup) -> list[Encoded]:
 def choose_attempt(attempts: Sequence[Attempt], forgetting: bool) -> Attempt:
     """Choose by the rule: of those that keep 90% of the best gain on the validation rows, the one that forgets least.
 
-    Where forgetting is not the trouble, the highest score is chosen. What gains nothing over the beginning is never
-    chosen while something does; of equals the first.
+    Where forgetting is not the trouble, or nothing gains over the beginning, the highest score is chosen; of equals
+    the one that forgets least, then the first.
 
     Args:
         attempts: the training as it was first.
         forgetting: whether forgetting is what is to be remedied.
     """
     best = max(attempt.gain for attempt in attempts)
-    if not forgetting:
-        return next(attempt for attempt in attempts if attempt.gain == best)
-    keeping = [attempt for attempt in attempts if attempt.gain >= KEPT_GAIN * best] if best > 0 else [attempts[0]]
+    least = KEPT_GAIN * best if forgetting and best > 0 else best
+    keeping = [attempt for attempt in attempts if attempt.gain >= least]
     return min(keeping, key=lambda attempt: attempt.harm)
 
 
