@@ -1,0 +1,102 @@
+"""Every task whose answers are written or weighed, from a file without a flag to a verdict, on the tiny models."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import BertConfig, BertForMaskedLM
+
+from kamerton.models.load import load_tokenizer
+from kamerton.run import Run
+from stories import DONE, Place
+from tiny_engines import facts_of
+
+# of a name that PEFT asks for in every model
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+
+ROWS = 24
+THINGS = ("a clock", "a radio", "the window", "an old bicycle", "a short answer")
+ВЕЩИ = ("часы", "радио", "окно", "старый велосипед", "короткий ответ")
+FLAGS = ("--set", "evaluate.resamples=200", "--set", 'evaluate.forgetting="off"', "--learning-rate", "1e-2",
+         "--epochs", "2", "--set", "train.batch_size=8")  # fmt: skip
+
+
+def chat(n: int) -> dict[str, object]:
+    return {
+        "conversations": [
+            {"from": "human", "value": f"Name {THINGS[n % 5]} {n}."},
+            {"from": "gpt", "value": f"It is {THINGS[n % 5]}."},
+            {"from": "human", "value": f"Назови {ВЕЩИ[n % 5]}."},
+            {"from": "gpt", "value": f"Это {ВЕЩИ[n % 5]}."},
+        ]
+    }
+
+
+def preference(n: int) -> dict[str, object]:
+    thing = THINGS[n % 5]
+    return {"prompt": f"Name the thing {n}, {thing}.", "chosen": f"It is {thing}, yes.", "rejected": f"{n} no no."}
+
+
+def plain_text(n: int) -> dict[str, object]:
+    return {"text": f"She opened {THINGS[n % 5]} and listened to {ВЕЩИ[n % 5]} for {n} hours."}
+
+
+def translation(n: int) -> dict[str, object]:
+    return {"en": f"{n} times {THINGS[n % 5]}", "ru": f"{ВЕЩИ[n % 5]}, {n} раз"}
+
+
+def code(n: int) -> dict[str, object]:
+    return {
+        "prompt": f"def f{n}(x):\n    y = x + {n}\n",
+        "completion": "    return y",
+        "tests": f"assert f{n}(1) == {n + 1}",
+    }
+
+
+CASES: dict[str, tuple[Callable[[int], dict[str, object]], str, tuple[str, ...]]] = {
+    "chat": (chat, "decoder", ("--set", "evaluate.shots=0")),
+    "preference": (preference, "decoder", ()),
+    "language-modeling": (plain_text, "decoder", ("--set", "model.max_tokens=16")),
+    "language-modeling masked": (plain_text, "masked", ()),
+    "translation seq2seq": (translation, "seq2seq", ("--set", "evaluate.shots=0")),
+    "code-completion": (code, "decoder", ("--set", "task.run_tests=true", "--set", "evaluate.shots=0")),
+}
+LEARNT = {"preference", "language-modeling", "language-modeling masked", "code-completion", "chat"}
+"""What so few updates of so small a model can show."""
+
+
+@pytest.fixture(scope="module")
+def masked(place: Place, encoder_folder: Path) -> None:
+    """A tiny BERT with a head for hidden tokens, beside the other models."""
+    folder = place.folder / "masked"
+    torch.manual_seed(0)
+    BertForMaskedLM(BertConfig.from_pretrained(encoder_folder)).save_pretrained(folder)
+    load_tokenizer(facts_of(encoder_folder)).save_pretrained(folder)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_file_without_a_flag_becomes_a_verdict(place, masked, name):
+    make, model, flags = CASES[name]
+    data = place.folder / f"{name.replace(' ', '-')}.jsonl"
+    data.write_text("".join(json.dumps(make(n), ensure_ascii=False) + "\n" for n in range(ROWS)), encoding="utf-8")
+    out = f"{data.stem}-run"
+    ended = place.call("tune", data.name, "--model", model, "--method", "full", "--out", out, *flags, *FLAGS)
+    assert ended.status == DONE, ended.said
+    run = Run(place.folder / out)
+    assert run.recipe.data.task == name.split()[0]
+    result = json.loads((run.path / "result.json").read_text("utf-8"))
+    scores = {one["name"]: one["metrics"] for one in result["contenders"]}
+    primary = result["primary_metric"]
+    assert primary in scores["tuned model"]
+    assert scores["base model"].keys() >= {primary}
+    losses = {
+        answers.kind: sum(prediction.loss for prediction in answers.predictions)
+        for answers in run.read_answers()
+        if answers.kind in ("tuned", "base")
+    }
+    if name in LEARNT:
+        assert losses["tuned"] < losses["base"]
