@@ -32,7 +32,7 @@ ROWS = (
     ("models",),
     ("data", "train", "evaluate", "report", "deliver"),
     (
-        *("begin", "plan", "prepare", "engines", "dial", "remedy", "trainee", "forecast", "probe"),
+        *("begin", "plan", "prepare", "engines", "dial", "remedy", "trainee", "forecast", "probe", "rivals"),
         *("curve", "foresee", "forget", "tune", "use"),
     ),
     ("api", "cli", "__init__", "__main__"),

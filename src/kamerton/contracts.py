@@ -156,6 +156,15 @@ class Form(Protocol):
     def shots(self, examples: Sequence[Example], count: int, seed: int) -> list[Example]:
         """Draw solved examples to show an untuned model: about `count`, or `count` of each class."""
 
+    def instructed(self, text: str) -> Form | None:
+        """Give the form that puts an instruction before each request; None if requests are no prompts."""
+
+    def asked(self, example: Example, shots: Sequence[Example]) -> Sequence[Message]:
+        """Put an example as messages to a model on the network; none if it cannot be put in words."""
+
+    def understood(self, text: str) -> str:
+        """Read an answer that such a model gave."""
+
     def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
         """Answer the examples with the tuned model (`engine` holds `model_class`)."""
 

@@ -15,6 +15,7 @@ from kamerton.models.precision import set_precision
 from kamerton.models.quantize import quantized
 from kamerton.plan import make_method
 from kamerton.prepare import Setup
+from kamerton.recipe import MOST_TOKENS_PER_PASS
 from kamerton.records import Encoded
 from kamerton.run import Run
 
@@ -28,7 +29,7 @@ def engine_of(setup: Setup, model: nn.Module, rows: Sequence[Encoded] = ()) -> T
         setup.samples,
         max_tokens=setup.max_tokens,
         max_new_tokens=min(setup.recipe.evaluate.max_new_tokens or 1, setup.max_tokens // 2),
-        tokens_per_pass=setup.recipe.train.tokens_per_pass,
+        tokens_per_pass=MOST_TOKENS_PER_PASS,
         rows=rows,
         temperature=setup.recipe.evaluate.temperature,
         seed=setup.recipe.seed,

@@ -61,7 +61,7 @@ def forecast(setup: Setup, trainee: Trainee) -> Forecast:
     passes = [
         part
         for update in range(plan.updates_per_epoch)
-        for part in _passes([rows[i] for i in plan.rows_of(update)], settings.tokens_per_pass, most_reads)
+        for part in _passes([rows[i] for i in plan.rows_of(update)], settings.pass_tokens, most_reads)
     ]
     rate = speed(setup.recipe.model.precision or "fp32") * REACHED
     epoch = sum(costs.training.of(part.tokens, part.reads) for part in passes) / rate + PER_PASS * len(passes)

@@ -12,10 +12,16 @@ from kamerton.contracts import Form, Method, ModelFacts, ModelKind, Task
 from kamerton.errors import Fault, RecipeError
 from kamerton.models.catalog import known
 from kamerton.models.precision import choose_precision
-from kamerton.recipe import Decision, Recipe, checked
+from kamerton.recipe import MOST_TOKENS_PER_PASS, Decision, Recipe, checked
 from kamerton.records import Example
 from kamerton.train.optimizer import preferred_optimizer
 
+PASS_BYTES = 2e9
+"""Most bytes that a training pass may keep for its backward pass."""
+KEPT = 80
+"""Bytes kept for a token, for each layer and each hidden number: 74 in a Llama with LoRA, 85 in a BERT, measured."""
+STEP = 256
+"""Passes are planned in steps of so many tokens."""
 FOREIGN = 0.2
 """Share of letters outside the Latin script from which an English model is the wrong one."""
 
@@ -68,6 +74,13 @@ def make_form(task: Task, recipe: Recipe, kind: ModelKind, examples: Sequence[Ex
     return form.reading(wanted)
 
 
+def choose_pass(facts: ModelFacts) -> Decision:
+    """Choose how many tokens to train on in one pass, so that what it keeps for the backward pass stays in bounds."""
+    kept = KEPT * facts.layers * facts.hidden
+    tokens = max(STEP, min(MOST_TOKENS_PER_PASS, int(PASS_BYTES / kept) // STEP * STEP))
+    return Decision(tokens, f"a pass then keeps about {tokens * kept / 1e9:.1f} GB for its backward pass")
+
+
 def choose_optimizer() -> Decision:
     """Choose the optimizer that calls itself most suitable."""
     word = preferred_optimizer()
@@ -102,6 +115,7 @@ def settings(
     return {
         **decisions,
         "train.optimizer": choose_optimizer(),
+        "train.tokens_per_pass": choose_pass(facts),
         "model.precision": choose_precision(),
         "evaluate.metric": Decision(metric, "the first of the task's metrics for these rows"),
         "evaluate.max_new_tokens": Decision(

@@ -111,7 +111,7 @@ def _loss(setup: Setup, trainee: Trainee, watched: list[Encoded]) -> Validation:
     rows = setup.form.grounded(trainee.engine, watched)
     total, lengths = 0.0, [sum(len(sequence.tokens) for sequence in item.sequences) for item in rows]
     trainee.model.eval()
-    for batch in token_batches(lengths, setup.recipe.train.tokens_per_pass, AT_ONCE):
+    for batch in token_batches(lengths, setup.recipe.train.pass_tokens, AT_ONCE):
         items = [rows[i] for i in batch]
         sequences = [sequence for item in items for sequence in item.sequences]
         with torch.no_grad():

@@ -31,6 +31,10 @@ AUTO = "auto"
 """In place of remedies' names: those that treat what training showed. In place of a rate: what a probe finds."""
 
 
+MOST_TOKENS_PER_PASS = 8192
+"""Above this a pass only takes more memory."""
+
+
 class Group(BaseModel):
     """A group of settings: frozen, no unknown names."""
 
@@ -143,10 +147,14 @@ class TrainSettings(Group):
     gradient_checkpointing: bool = Field(
         False, description="Compute layers a second time instead of keeping what they computed: less memory, more time."
     )
-    tokens_per_pass: Count = Field(
-        8192,
-        description="Most tokens in one forward pass: an update of more rows is accumulated over several.",
+    tokens_per_pass: Count | None = Field(
+        None, description="Most tokens in one forward pass: an update of more rows is accumulated over several."
     )
+
+    @property
+    def pass_tokens(self) -> int:
+        """`tokens_per_pass`, or the most that ever pays."""
+        return self.tokens_per_pass or MOST_TOKENS_PER_PASS
 
     @property
     def peak(self) -> float:
@@ -173,6 +181,22 @@ class EvaluateSettings(Group):
         "quick",
         description="How much of the probe is asked before and after, to see what tuning made the model forget.",
     )
+
+
+class PromptSettings(Group):
+    """How the untuned model is asked, and another one on the network: the contenders that tuning must beat."""
+
+    text: str | None = Field(None, description="A prompt of your own, put before each request.")
+    draws: Count = Field(3, description="Random draws of examples to show; the best on validation rows is taken.")
+    nearest: bool = Field(True, description="Also show each row the training examples most like it.")
+    search: bool = Field(True, description="Also tell the best of some instructions, chosen on validation rows.")
+    against: str | None = Field(
+        None, description="Address of an OpenAI-compatible server, `http://host:8000/v1`: a contender, too."
+    )
+    model: str = Field("default", description="The model to ask for there.")
+    key: str = Field("OPENAI_API_KEY", description="The environment variable that holds the key to it, if any.")
+    price_in: Annotated[float, Field(ge=0)] = Field(0.0, description="What a million tokens of prompts cost there.")
+    price_out: Annotated[float, Field(ge=0)] = Field(0.0, description="What a million tokens of answers cost there.")
 
 
 class RemedySettings(Group):
@@ -215,6 +239,7 @@ class Recipe(Group):
     method: MethodSettings = MethodSettings()
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
+    prompt: PromptSettings = PromptSettings()
     remedy: RemedySettings = RemedySettings()
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(0, description="Of everything random.")
     seeds: Count = Field(1, description="Trainings on the same split, with seed, seed + 1, …; the first one is kept.")

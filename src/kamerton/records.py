@@ -305,7 +305,8 @@ class Measure:
     high: float
 
 
-ContenderKind = Literal["tuned", "base", "prompt", "classic", "trivial"]
+ContenderKind = Literal["tuned", "variant", "base", "prompt", "classic", "trivial"]
+"""A variant is the tuned model asked in another way: it is shown, and the verdict does not look at it."""
 
 
 @dataclass(frozen=True)

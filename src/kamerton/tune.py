@@ -14,7 +14,7 @@ from functools import partial
 from kamerton import plugins
 from kamerton.deliver.saved import save_model
 from kamerton.dial import Dial
-from kamerton.engines import load_base, saved_engine, untuned_engine
+from kamerton.engines import load_base, saved_engine
 from kamerton.evaluate.artefact import prove_artefact
 from kamerton.evaluate.baselines import baselines
 from kamerton.evaluate.calibration import calibrate, calibration_rows
@@ -31,9 +31,10 @@ from kamerton.models.quantize import cost
 from kamerton.plan import make_method
 from kamerton.prepare import Clock, Setup, data_fingerprint, freeze, metric_names, open_setup
 from kamerton.probe import settle_rate
-from kamerton.records import Answers, ContenderKind, Encoded, Event, Example, Progress, Split, Stage
+from kamerton.records import Answers, Encoded, Event, Progress, Split, Stage
 from kamerton.remedy import Workshop, carry_out
 from kamerton.report.html import write_report
+from kamerton.rivals import untuned_arms, variants
 from kamerton.run import Run
 from kamerton.train.dynamics import Dynamics
 from kamerton.train.loop import Job, Validation, train
@@ -75,18 +76,13 @@ def contend(run: Run, setup: Setup, clock: Clock) -> Iterator[Told]:
         simple = baselines(split.train, split.test, answers=setup.task.answers, seed=seed)
         run.write_answers(split.test, simple)
         yield clock.stage("baselines", ", ".join(answers.name for answers in simple) or "none for this task")
-    shown = setup.form.shots(split.train, setup.recipe.evaluate.shots, seed)
-    arms: dict[str, list[Example]] = {"base model": []}
-    if shown:
-        arms[f"base model shown {len(shown)} examples"] = shown
-    if arms.keys() <= done:
+    if "contended" in run.environment:
         return
-    engine = untuned_engine(setup)
-    for name, examples in arms.items():
-        predict = partial(setup.form.predict_untuned, engine, shots=examples)
-        kind: ContenderKind = "prompt" if examples else "base"
-        _record(run, split, (yield from answer(name, kind, predict, split.test, setup.at_once)))
-        yield clock.stage("untuned", name)
+    for arm in (yield from untuned_arms(run, setup)):
+        if arm.name not in done:
+            _record(run, split, (yield from answer(arm.name, arm.kind, arm.predict, split.test, setup.at_once)))
+            yield clock.stage("untuned", arm.name)
+    run.write_environment({**run.environment, "contended": True})
 
 
 def tuned_engine(run: Run, setup: Setup, clock: Clock) -> Generator[Told, None, TorchEngine]:
@@ -149,6 +145,8 @@ def prove(run: Run, setup: Setup, engine: TorchEngine, clock: Clock) -> Iterator
     doubted = calibration_rows(tuned.predictions, setup.split.validation)
     own = Answers(tuned.name, "tuned", tuple(setup.form.predict(engine, doubted)), 0.0)
     run.write_validation_answers(doubted, [own])
+    for arm in variants(setup, engine):
+        _record(run, setup.split, (yield from answer(arm.name, arm.kind, arm.predict, test, setup.at_once)))
     _record(run, setup.split, tuned)
     yield clock.stage("artefact", proof.message)
 

@@ -139,7 +139,7 @@ class _Field:
 def _field(contenders: Sequence[Contender], metric: str, measure: Metric) -> _Field:
     sign = -1 if measure.higher_is_better else 1
     tuned = [one for one in contenders if one.kind == "tuned" and metric in one.metrics]
-    others = [one for one in contenders if one.kind != "tuned" and metric in one.metrics]
+    others = [one for one in contenders if one.kind not in ("tuned", "variant") and metric in one.metrics]
     if not tuned or not others:
         missing = "another contender" if tuned else "a tuned model"
         remedy = "set evaluate.metric to a metric that the tuned model and another contender both have"

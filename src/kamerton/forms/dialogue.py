@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
@@ -158,9 +158,23 @@ class Dialogue(Usual):
         ]
         return [tuple(ended(ids, tokenizer)) for ids in tokenize(answers, tokenizer)]
 
-    def _write(self, example: Example, shots: Sequence[Example], tokenizer: Tokenizer) -> Exchange:
-        """Write prompt and answer as text by the template."""
+    def instructed(self, text: str) -> Self | None:
+        """Put an instruction before what the user says."""
+        return replace(self, ask=lambda example: f"{text}\n\n{self.ask(example)}")
+
+    def asked(self, example: Example, shots: Sequence[Example]) -> Sequence[Message]:
+        """Put solved examples as earlier turns, and the request as the last."""
         turns = [Message("user", self.ask(example))]
         for shot in reversed(shots):
             turns = [Message("user", self.ask(shot)), Message("assistant", self.answer(shot)), *turns]
-        return write_exchange(turns, self.answer(example), tokenizer, f"row {example.id}")
+        return turns
+
+    def understood(self, text: str) -> str:
+        """Find the choice that an answer names first, if there are choices; else keep it as it is."""
+        folded = text.casefold()
+        named = [(folded.find(choice.casefold()), -len(choice), choice) for choice in self.choices]
+        return min((found for found in named if found[0] >= 0), default=(0, 0, self.kept(text)))[2]
+
+    def _write(self, example: Example, shots: Sequence[Example], tokenizer: Tokenizer) -> Exchange:
+        """Write prompt and answer as text by the template."""
+        return write_exchange(self.asked(example, shots), self.answer(example), tokenizer, f"row {example.id}")

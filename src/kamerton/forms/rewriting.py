@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from kamerton.contracts import Engine
 from kamerton.forms.supervision import written_tokens
@@ -49,6 +49,10 @@ class Rewriting(Usual):
         if not item.cut and item.targets[-1] != tokenizer.eos_token_id:
             return "the end token is not trained, so the model would not learn to stop"
         return ""
+
+    def instructed(self, text: str) -> Self | None:
+        """Put an instruction before the source."""
+        return replace(self, ask=lambda example: f"{text}\n\n{self.ask(example)}")
 
     def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
         """Mark nothing in the source; the answer is written by the other half."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from kamerton.contracts import Engine, TooLong
 from kamerton.forms.supervision import supervised, target_losses
-from kamerton.records import Encoded, Example
+from kamerton.records import Encoded, Example, Message
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,6 +28,18 @@ class Usual:
     def config(self) -> Mapping[str, object]:
         """Need nothing in the model's configuration."""
         return {}
+
+    def instructed(self, text: str) -> Self | None:
+        """Take no instruction."""
+        return None
+
+    def asked(self, example: Example, shots: Sequence[Example]) -> Sequence[Message]:
+        """Say nothing in words."""
+        return ()
+
+    def understood(self, text: str) -> str:
+        """Leave out the space around the answer."""
+        return text.strip()
 
     def reading(self, too_long: TooLong) -> Self:
         """Cut them, if anything: which rows pass is not the form's to say."""

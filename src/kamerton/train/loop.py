@@ -130,7 +130,7 @@ def _update(
     for chosen in split_passes(
         [sum(len(sequence.tokens) for sequence in row.sequences) for row in rows],
         [sum(len(sequence.reads) for sequence in row.sequences) for row in rows],
-        job.settings.tokens_per_pass,
+        job.settings.pass_tokens,
         max_reads,
     ):
         items = [rows[i] for i in chosen]

@@ -48,6 +48,9 @@ def tune(
     max_rows: MaxRows = None,
     columns: Columns = None,
     too_long: TooLong = None,
+    against: Annotated[
+        str | None, typer.Option(metavar="URL", help="An OpenAI-compatible server as one more contender.")
+    ] = None,
     require: Require = None,
     remedy: Annotated[
         str | None,
@@ -68,6 +71,7 @@ def tune(
         "train.epochs": epochs,
         "train.learning_rate": parse_rate(learning_rate),
         "data.max_rows": max_rows,
+        "prompt.against": against,
         "data.too_long": too_long,
         "remedy.names": remedy.split(",") if remedy else None,
         "data.columns": parse_columns(columns),

@@ -1,0 +1,180 @@
+"""The untuned model asked in its best ways, and a server as one more contender: a real one, in this process."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Generator, Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kamerton.errors import RunError
+from kamerton.evaluate.endpoint import Endpoint
+from kamerton.evaluate.prompting import Arm, Nearest, Prompting
+from kamerton.forms.dialogue import Dialogue
+from kamerton.forms.labels import Labels
+from kamerton.recipe import PromptSettings
+from kamerton.records import Encoded, Example, Place, Split
+from tiny_engines import HEAD, TEXT, tiny_engine
+
+FORM = Dialogue(ask=lambda example: f"{example.text}: good or bad?", choices=("bad", "good"))
+WRITTEN = Dialogue(ask=lambda example: example.text, answers=("Paris", "Rome"))
+
+
+def rows(count: int, start: int = 0) -> tuple[Example, ...]:
+    words = ("warm film", "dull film", "funny plot", "slow plot")
+    return tuple(
+        Example(i, Place("f", i + 1), f"{words[i % 4]} {i}", ("good", "bad")[i % 2])
+        for i in range(start, start + count)
+    )
+
+
+SPLIT = Split(rows(24), rows(20, 100), rows(8, 200))
+
+
+def made(told: Generator[Any, None, list[Arm]]) -> list[Arm]:
+    while True:
+        try:
+            next(told)
+        except StopIteration as end:
+            arms: list[Arm] = end.value
+            return arms
+
+
+@pytest.fixture(scope="module")
+def decoder(decoder_folder: Path):
+    return tiny_engine(decoder_folder, TEXT, [Encoded((5, 6, 7, 8), (2,), (8,)), Encoded((5, 9), (0,), (9,))])
+
+
+def prompting(engine, form=FORM, split=SPLIT, shots: int = 2, score=None, **settings: object) -> Prompting:
+    share = score or (lambda rows, given: sum(p.text == e.gold for e, p in zip(rows, given, strict=True)) / len(rows))
+    return Prompting(form, engine, split, PromptSettings(**settings), shots, share, 0)
+
+
+def test_a_decoder_is_asked_in_all_ways_and_each_answers_every_row(decoder):
+    arms = made(prompting(decoder, text="Judge the film.").arms())
+    assert [arm.name for arm in arms] == [
+        "base model",
+        "base model with your prompt",
+        "base model shown 2 examples, the best of 3 draws",
+        "base model shown the nearest 2",
+        "base model told the best of 4 instructions",
+    ]
+    for arm in arms:
+        predictions = arm.predict(SPLIT.test)
+        assert [p.id for p in predictions] == [example.id for example in SPLIT.test]
+        assert {p.text for p in predictions} <= set(FORM.choices)
+
+
+def test_the_draw_is_the_one_that_validation_rows_prefer(decoder):
+    seen = []
+
+    def score(examples, predictions):
+        assert {example.id for example in examples} <= {example.id for example in SPLIT.validation}
+        seen.append(len(seen))
+        return float(len(seen) == 2)  # the second draw is best
+
+    [_, arm] = made(prompting(decoder, nearest=False, search=False, score=score).arms())
+    second = FORM.shots(SPLIT.train, 2, 1)
+    wanted = FORM.predict_untuned(decoder, SPLIT.test, second)
+    assert [p.loss for p in arm.predict(SPLIT.test)] == [p.loss for p in wanted]
+
+
+def test_nothing_is_chosen_where_answers_are_written_or_validation_rows_are_few(decoder):
+    never = partial(pytest.fail, "nothing was to be chosen")
+    names = [arm.name for arm in made(prompting(decoder, form=WRITTEN, score=never).arms())]
+    assert names == ["base model", "base model shown 2 examples", "base model shown the nearest 2"]
+    few = Split(SPLIT.train, SPLIT.validation[:4], SPLIT.test)
+    assert "base model shown 2 examples" in [
+        arm.name for arm in made(prompting(decoder, split=few, score=never).arms())
+    ]
+
+
+def test_an_encoder_takes_examples_and_no_words(encoder_folder):
+    engine = tiny_engine(encoder_folder, HEAD, [Encoded((2, 7, 3), (0,), (0,)), Encoded((2, 3), (0,), (1,))], classes=2)
+    names = [arm.name for arm in made(prompting(engine, form=Labels(("bad", "good")), text="x", draws=1).arms())]
+    assert names == ["base model", "base model shown 4 examples"]
+
+
+def test_the_nearest_example_stands_next_to_the_request():
+    nearest = Nearest(SPLIT.train, 3)
+    shown = nearest.of(Example(9, Place("f", 1), "a funny plot", ""))
+    assert [example.text.split()[0] for example in shown] == ["funny"] * 3
+    assert nearest.of(SPLIT.train[0])[-1] == SPLIT.train[0]
+
+
+# ── a server ──────────────────────────────────────────────────────────────────────────────────
+
+
+class Served(BaseHTTPRequestHandler):
+    """Answers every chat completion with the same words, and remembers what it was asked."""
+
+    asked: list[Any] = []  # noqa: RUF012
+    keys: list[str | None] = []  # noqa: RUF012
+    says: object = {
+        "choices": [{"message": {"content": " Good, I think."}}],
+        "usage": {"prompt_tokens": 1000, "completion_tokens": 10},
+    }
+    status = 200
+
+    def do_POST(self) -> None:
+        Served.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        Served.keys.append(self.headers["Authorization"])
+        body = json.dumps(self.says).encode()
+        self.send_response(self.status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Print nothing."""
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setattr(Served, "asked", [])
+    monkeypatch.setattr(Served, "keys", [])
+    with ThreadingHTTPServer(("127.0.0.1", 0), Served) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}/v1"
+        running.shutdown()
+
+
+def endpoint(address: str, folder: Path) -> Endpoint:
+    settings = PromptSettings(against=address, model="big", key="A_KEY", price_in=2.0, price_out=10.0)
+    return Endpoint(settings, folder / "endpoint.jsonl", 5)
+
+
+def test_a_server_is_asked_once_for_each_row_and_its_label_is_found(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("A_KEY", "secret")
+    predictions = endpoint(server, tmp_path).predict(FORM, SPLIT.train[:1], SPLIT.test[:3])
+    assert [p.text for p in predictions] == ["good"] * 3
+    assert [turn["role"] for turn in Served.asked[0]["messages"]] == ["user", "assistant", "user"]
+    assert (Served.asked[0]["model"], Served.asked[0]["temperature"]) == ("big", 0)
+    assert Served.keys == ["Bearer secret"] * 3
+    again = endpoint(server, tmp_path)
+    assert again.predict(FORM, SPLIT.train[:1], SPLIT.test[:3]) == predictions
+    assert len(Served.asked) == 3
+    assert again.cost == pytest.approx(3 * (1000 * 2 + 10 * 10) / 1e6)
+    assert "secret" not in (tmp_path / "endpoint.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("status", "says", "told"),
+    [(401, {"error": "who are you"}, "status 401"), (200, {"choices": []}, "not that of a chat completion")],
+)
+def test_a_server_that_refuses_or_babbles_is_a_message(server, tmp_path, monkeypatch, status, says, told):
+    monkeypatch.setattr(Served, "status", status)
+    monkeypatch.setattr(Served, "says", says)
+    with pytest.raises(RunError, match=told):
+        endpoint(server, tmp_path).predict(FORM, (), SPLIT.test[:1])
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9/v1", "file:///etc/hosts", "nonsense"])
+def test_an_address_without_a_server_is_a_message(tmp_path, address):
+    with pytest.raises(RunError, match=r"cannot be reached|no address of a server"):
+        endpoint(address, tmp_path).predict(FORM, (), SPLIT.test[:1])
