@@ -19,8 +19,8 @@ from pathlib import Path
 from kamerton.begin import new_run
 from kamerton.engines import saved_engine, untuned_engine
 from kamerton.forget import make_meter, measure_forgetting
+from kamerton.outcomes import Attempt
 from kamerton.prepare import Clock, freeze, open_setup
-from kamerton.records import Attempt
 from kamerton.remedy import STRENGTH, turn_dial
 from kamerton.run import Run
 from kamerton.tune import score_validation, tune_model

@@ -21,9 +21,10 @@ from kamerton import plugins
 from kamerton.curve import bare_setup, embedded
 from kamerton.engines import untuned_engine
 from kamerton.evaluate.growth import STRENGTHS, Counted, choose_sizes, count_heads, grow
+from kamerton.outcomes import Growth
 from kamerton.prepare import fit, understand
 from kamerton.recipe import resolve
-from kamerton.records import Example, Growth, Prediction, Progress
+from kamerton.records import Example, Prediction, Progress
 from kamerton.similar import near_duplicate_groups
 
 ROWS, TRIALS = 2_000, 10

@@ -24,7 +24,8 @@ from kamerton import plugins
 from kamerton.evaluate.score import score
 from kamerton.evaluate.simulate import simulate
 from kamerton.evaluate.verdict import judge
-from kamerton.records import Answers, ContenderKind, Example, Measure, Place, Prediction, Verdict
+from kamerton.outcomes import Answers, ContenderKind, Measure, Verdict
+from kamerton.records import Example, Place, Prediction
 from kamerton.statistics.comparison import compare, paired_share_interval
 from kamerton.statistics.intervals import Scored, measures, wilson_interval
 from kamerton.statistics.seeds import repeated_difference

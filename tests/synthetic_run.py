@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from kamerton.files import write_json
+from kamerton.outcomes import Answers, ContenderKind
 from kamerton.recipe import Decision, resolve
 from kamerton.records import (
-    Answers,
-    ContenderKind,
     Event,
     Example,
     Finding,

@@ -24,7 +24,7 @@ SOURCE = ROOT / "src"
 
 ROWS = (
     (
-        *("errors", "records", "contracts", "statistics", "tags", "words", "similar"),
+        *("errors", "records", "outcomes", "contracts", "statistics", "tags", "words", "similar"),
         *("russian", "mojibake", "tidy", "private", "languages"),
     ),
     ("recipe", "run", "plugins", "files", "system"),

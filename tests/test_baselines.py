@@ -11,7 +11,8 @@ from sklearn.metrics.pairwise import cosine_similarity
 
 from kamerton.evaluate.baselines import baselines
 from kamerton.evaluate.score import measure
-from kamerton.records import Answers, Example, Place
+from kamerton.outcomes import Answers
+from kamerton.records import Example, Place
 
 GOOD = ["тёплый фильм", "прекрасная игра", "смешно и умно", "great fun", "a warm story", "lovely cast"]
 BAD = ["скучный фильм", "ужасная игра", "глупо и долго", "awful mess", "a cold story", "dull cast"]

@@ -9,8 +9,9 @@ from scipy.stats import binomtest
 
 from kamerton.errors import RunError
 from kamerton.evaluate.compare import compare_runs
+from kamerton.outcomes import Answers
 from kamerton.recipe import resolve
-from kamerton.records import Answers, Example, Place, Prediction, Split
+from kamerton.records import Example, Place, Prediction, Split
 from kamerton.run import Run
 from kamerton.statistics.intervals import wilson_interval
 from kamerton.statistics.power import rows_for_share

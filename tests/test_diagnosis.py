@@ -7,18 +7,8 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from kamerton.evaluate.diagnosis import diagnose, diagnose_answers
-from kamerton.records import (
-    Answers,
-    Diagnosis,
-    Event,
-    Example,
-    Place,
-    Prediction,
-    Started,
-    Stepped,
-    Stopped,
-    Validated,
-)
+from kamerton.outcomes import Answers, Diagnosis
+from kamerton.records import Event, Example, Place, Prediction, Started, Stepped, Stopped, Validated
 
 Curve = Callable[[float], float]
 

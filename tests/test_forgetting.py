@@ -25,7 +25,8 @@ from kamerton.evaluate.representation import masked, read_off, represent, same_n
 from kamerton.evaluate.speech import Speech, divergence, hear, log_softmax, variety
 from kamerton.forget import masked_language_model
 from kamerton.models.inspect import inspect_folder
-from kamerton.records import Encoded, Forgotten
+from kamerton.outcomes import Forgotten
+from kamerton.records import Encoded
 from tiny_engines import BARE, TEXT, tiny_engine
 
 PRECISION = Precision(0.95, 1000, 0)

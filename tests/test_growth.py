@@ -13,7 +13,8 @@ from scipy.optimize import nnls
 from kamerton import plugins
 from kamerton.errors import DataError
 from kamerton.evaluate.growth import LAWS, Counted, _fit, choose_sizes, count_heads, grow
-from kamerton.records import Curve, Example, Growth, Prediction
+from kamerton.outcomes import Curve, Growth
+from kamerton.records import Example, Prediction
 from kamerton.records import Place as Line
 from kamerton.report.curve import advice, gain_sentence, growth_chart, write_curve
 from stories import DONE, MISTAKE, Place, reviews

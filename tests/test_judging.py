@@ -14,7 +14,8 @@ from sklearn.metrics import cohen_kappa_score
 
 from kamerton.errors import DataError, RunError
 from kamerton.evaluate.judging import Choice, Choices, blind_pairs, judge_choices, read_choices
-from kamerton.records import Answers, Example, Judging, Place, Prediction
+from kamerton.outcomes import Answers, Judging
+from kamerton.records import Example, Place, Prediction
 from kamerton.report.judging import WORDS, write_judging
 
 EXAMPLES = [Example(i, Place("rows.csv", i + 1), f"запрос {i}", f"ответ {i}") for i in range(200)]

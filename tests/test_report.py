@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix, precision_score, recall_score
 
 from kamerton.errors import RunError
-from kamerton.records import Answers, Example, LedgerEntry, Place, Prediction, Stepped
+from kamerton.outcomes import Answers
+from kamerton.records import Example, LedgerEntry, Place, Prediction, Stepped
 from kamerton.report.charts import Scale, learning, scale, smoothed
 from kamerton.report.content import MOST_REASONS, classes, confusion, contrasts, losses
 from kamerton.report.html import write_report

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from kamerton.errors import RunError
 from kamerton.files import read_json, replacing, write_json
+from kamerton.outcomes import Answers
 from kamerton.recipe import Recipe, resolve
 from kamerton.records import (
-    Answers,
     Example,
     Finding,
     LedgerEntry,

@@ -12,17 +12,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from kamerton.errors import RunError
-from kamerton.records import (
-    ExampleView,
-    Finding,
-    Place,
-    Progress,
-    Stage,
-    Started,
-    Stepped,
-    TokenView,
-    Validated,
-)
+from kamerton.records import ExampleView, Finding, Place, Progress, Stage, Started, Stepped, TokenView, Validated
 from kamerton.report.html import write_report
 from kamerton.report.outcome import read_outcome
 from kamerton.report.progress import RECENT_STEPS, Pace

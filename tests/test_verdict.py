@@ -12,7 +12,8 @@ from scipy.stats import binomtest, triang
 from kamerton.errors import RunError
 from kamerton.evaluate.score import measure, score
 from kamerton.evaluate.verdict import decide, judge, stand
-from kamerton.records import Answers, Comparison, ContenderKind, Example, Place, Prediction, Verdict
+from kamerton.outcomes import Answers, Comparison, ContenderKind, Verdict
+from kamerton.records import Example, Place, Prediction
 
 ONCE = {"confidence": 0.95, "resamples": 2000, "seed": 0}
 

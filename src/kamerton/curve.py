@@ -12,9 +12,10 @@ from kamerton.engines import untuned_engine
 from kamerton.errors import DataError, Fault, RecipeError
 from kamerton.evaluate.growth import Counted, choose_sizes, count_heads, grow
 from kamerton.forms.values import filled
+from kamerton.outcomes import Curve
 from kamerton.prepare import Fitted, Setup, Understood, choose_base, fit, understand
 from kamerton.recipe import Recipe
-from kamerton.records import Curve, Encoded, Example, Progress, Split
+from kamerton.records import Encoded, Example, Progress, Split
 from kamerton.similar import near_duplicate_groups
 
 AT_ONCE = 256

@@ -30,9 +30,10 @@ from kamerton.evaluate.speech import Speech, hear, outlooks_on
 from kamerton.models.engine import TorchEngine, make_engine
 from kamerton.models.layout import outer_model
 from kamerton.models.load import load_model
+from kamerton.outcomes import Forgetting
 from kamerton.plan import make_method
 from kamerton.prepare import Clock, Setup
-from kamerton.records import Encoded, Forgetting, Progress, Stage
+from kamerton.records import Encoded, Progress, Stage
 from kamerton.run import Run
 
 LONGEST = 512

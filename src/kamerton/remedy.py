@@ -26,10 +26,11 @@ from kamerton.files import sync_folder
 from kamerton.forget import Meter, make_meter
 from kamerton.forms.dialogue import Dialogue
 from kamerton.models.engine import TorchEngine
+from kamerton.outcomes import Attempt
 from kamerton.plan import make_method, rank_methods, settings
 from kamerton.prepare import Clock, Setup
 from kamerton.recipe import AUTO, Recipe
-from kamerton.records import Attempt, Encoded, Event, Progress, Stage, Validated
+from kamerton.records import Encoded, Event, Progress, Stage, Validated
 from kamerton.run import Run
 from kamerton.train.replay import replay_rows
 

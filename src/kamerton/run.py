@@ -22,22 +22,9 @@ import pyarrow.parquet as pq
 
 from kamerton.errors import Fault, RunError
 from kamerton.files import read_json, replacing, write_json, write_text
+from kamerton.outcomes import Answers, Attempt, Forgetting, Forgotten
 from kamerton.recipe import Recipe, resolve, to_yaml
-from kamerton.records import (
-    Answers,
-    Attempt,
-    Event,
-    Example,
-    Finding,
-    Forgetting,
-    Forgotten,
-    LedgerEntry,
-    Place,
-    Prediction,
-    RowDynamics,
-    Split,
-    Started,
-)
+from kamerton.records import Event, Example, Finding, LedgerEntry, Place, Prediction, RowDynamics, Split, Started
 
 EVENT_CLASSES = {cls.__name__.lower(): cls for cls in get_args(Event)}
 PARTS = ("train", "validation", "test")

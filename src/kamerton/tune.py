@@ -28,10 +28,11 @@ from kamerton.forecast import forecast, measured
 from kamerton.forget import remember
 from kamerton.models.engine import TorchEngine
 from kamerton.models.quantize import cost
+from kamerton.outcomes import Answers
 from kamerton.plan import make_method
 from kamerton.prepare import Clock, Setup, data_fingerprint, freeze, metric_names, open_setup
 from kamerton.probe import settle_rate
-from kamerton.records import Answers, Encoded, Event, Progress, Split, Stage
+from kamerton.records import Encoded, Event, Progress, Split, Stage
 from kamerton.remedy import Workshop, carry_out
 from kamerton.report.html import write_report
 from kamerton.rivals import untuned_arms, variants

@@ -13,8 +13,9 @@ from kamerton.errors import DataError, Fault, RunError
 from kamerton.evaluate.calibration import at_temperature
 from kamerton.evaluate.score import score
 from kamerton.forms.values import filled
+from kamerton.outcomes import Answers, Contender
 from kamerton.prepare import Setup, metric_names, open_setup
-from kamerton.records import Answers, Contender, Example, Place, Prediction
+from kamerton.records import Example, Place, Prediction
 from kamerton.run import Run
 
 AT_ONCE = 512

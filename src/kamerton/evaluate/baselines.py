@@ -26,7 +26,8 @@ from kamerton.contracts import AnswerKind
 from kamerton.evaluate.baselines_of_numbers import number_baselines
 from kamerton.evaluate.baselines_of_tags import tag_baselines
 from kamerton.evaluate.features import Answerer, text_features, texts, timed
-from kamerton.records import Answers, Example, Prediction
+from kamerton.outcomes import Answers
+from kamerton.records import Example, Prediction
 
 STRENGTHS = (1.0, 10.0, 100.0)
 """Inverse regularisation to choose from; the middle one if the data is too small to choose."""

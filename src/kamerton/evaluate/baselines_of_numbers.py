@@ -12,7 +12,8 @@ from sklearn.pipeline import FeatureUnion
 
 from kamerton.evaluate.features import Answerer, always, texts, timed
 from kamerton.forms.values import written_number
-from kamerton.records import Answers, Example, Prediction
+from kamerton.outcomes import Answers
+from kamerton.records import Example, Prediction
 
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
 """Regularisation to choose from; the middle one if the data is too small to choose."""

@@ -9,7 +9,8 @@ from sklearn.feature_extraction import FeatureHasher
 from sklearn.linear_model import SGDClassifier
 
 from kamerton.evaluate.features import Answerer, timed
-from kamerton.records import Answers, Example, Prediction
+from kamerton.outcomes import Answers
+from kamerton.records import Example, Prediction
 from kamerton.tags import read_list, write_tags
 from kamerton.words import fold
 

@@ -17,7 +17,8 @@ from scipy.special import logsumexp
 from kamerton.metrics.brier import Brier
 from kamerton.metrics.ece import BINS, Ece, bins
 from kamerton.metrics.nll import Nll
-from kamerton.records import Calibrated, Calibration, Example, Prediction, Reliability
+from kamerton.outcomes import Calibrated, Calibration, Reliability
+from kamerton.records import Example, Prediction
 from kamerton.statistics.intervals import Scored, measures, wilson_interval
 from kamerton.statistics.resampling import chunks
 

@@ -10,8 +10,9 @@ from kamerton.contracts import Metric
 from kamerton.errors import Fault, RunError
 from kamerton.evaluate.score import score
 from kamerton.evaluate.verdict import signed, stand
+from kamerton.outcomes import Answers, Comparison, Measure, Standing
 from kamerton.plugins import choose
-from kamerton.records import Answers, Comparison, Example, Measure, Prediction, Standing
+from kamerton.records import Example, Prediction
 from kamerton.run import Run
 from kamerton.statistics.comparison import Pairing, holm, pair
 from kamerton.statistics.resampling import NOTHING

@@ -6,7 +6,8 @@ import math
 import time
 from collections.abc import Callable, Generator, Sequence
 
-from kamerton.records import Answers, ContenderKind, Example, Prediction, Progress
+from kamerton.outcomes import Answers, ContenderKind
+from kamerton.records import Example, Prediction, Progress
 
 Predict = Callable[[Sequence[Example]], Sequence[Prediction]]
 

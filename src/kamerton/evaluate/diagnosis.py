@@ -10,7 +10,8 @@ from functools import cached_property
 
 import numpy as np
 
-from kamerton.records import Answers, Diagnosis, Event, Example, Started, Stepped, Stopped, Validated
+from kamerton.outcomes import Answers, Diagnosis
+from kamerton.records import Event, Example, Started, Stepped, Stopped, Validated
 
 FEW_UPDATES = 30
 """Fewer updates leave most of a warm-up and a decay unseen; fine-tuning usually needs hundreds."""

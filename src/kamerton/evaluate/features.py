@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import FeatureUnion
 
-from kamerton.records import Answers, ContenderKind, Example, Prediction
+from kamerton.outcomes import Answers, ContenderKind
+from kamerton.records import Example, Prediction
 from kamerton.words import fold, words
 
 LONGEST = 4_000

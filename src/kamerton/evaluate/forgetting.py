@@ -26,7 +26,7 @@ import numpy as np
 from kamerton.evaluate.probe import LANGUAGES, Probe, rows_in
 from kamerton.evaluate.representation import Representation, read_off, same_neighbours
 from kamerton.evaluate.speech import Speech, divergence, kept_formats, variety
-from kamerton.records import Forgetting, ForgettingDecision, Forgotten
+from kamerton.outcomes import Forgetting, ForgettingDecision, Forgotten
 from kamerton.statistics.intervals import bootstrap_interval
 from kamerton.statistics.resampling import Block
 

@@ -21,7 +21,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from kamerton.contracts import Metric
 from kamerton.errors import DataError, Fault
-from kamerton.records import Example, Growth, Measure, PowerLaw, Prediction, Reach
+from kamerton.outcomes import Growth, Measure, PowerLaw, Reach
+from kamerton.records import Example, Prediction
 
 SIZES = 5
 FOLDS = 5

@@ -15,7 +15,8 @@ from pydantic import TypeAdapter, ValidationError
 from sklearn.metrics import cohen_kappa_score
 
 from kamerton.errors import DataError, Fault, RunError
-from kamerton.records import Answers, BlindPair, Example, Judging, Measure
+from kamerton.outcomes import Answers, BlindPair, Judging, Measure
+from kamerton.records import Example
 from kamerton.statistics.comparison import mcnemar_p, paired_share_interval
 from kamerton.statistics.intervals import wilson_interval
 from kamerton.statistics.sequential import log_e_values

@@ -23,7 +23,7 @@ import numpy as np
 
 from kamerton.errors import DataError, Fault
 from kamerton.evaluate.verdict import stand
-from kamerton.records import Comparison, Standing
+from kamerton.outcomes import Comparison, Standing
 from kamerton.statistics.sequential import confidence_sequence, log_e_values, match_arms
 
 TIE = "tie"

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from kamerton import plugins
-from kamerton.records import Calibrated, Contender, Diagnosis, Forgetting, Started, Verdict
+from kamerton.outcomes import Calibrated, Contender, Diagnosis, Forgetting, Verdict
+from kamerton.records import Started
 from kamerton.run import PARTS, Run
 from kamerton.system import peak_memory
 

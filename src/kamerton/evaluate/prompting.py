@@ -16,8 +16,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from kamerton.contracts import Engine, Form
 from kamerton.evaluate.contend import Predict
 from kamerton.languages import language_of
+from kamerton.outcomes import ContenderKind
 from kamerton.recipe import PromptSettings
-from kamerton.records import ContenderKind, Example, Prediction, Progress, Split
+from kamerton.records import Example, Prediction, Progress, Split
 
 CHOSEN_ON = 48
 """Most validation rows that draws and instructions are chosen on."""

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from kamerton.contracts import Metric
+from kamerton.outcomes import Answers, Contender
 from kamerton.plugins import choose
-from kamerton.records import Answers, Contender, Example, Prediction
+from kamerton.records import Example, Prediction
 from kamerton.statistics.intervals import Scored, measures
 
 

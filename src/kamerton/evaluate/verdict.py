@@ -33,8 +33,9 @@ import numpy as np
 from kamerton.contracts import Metric
 from kamerton.errors import Fault, RunError
 from kamerton.evaluate.wording import Found, reason
+from kamerton.outcomes import Against, Answers, Comparison, Contender, Seeds, Standing, Verdict
 from kamerton.plugins import choose
-from kamerton.records import Against, Answers, Comparison, Contender, Example, Prediction, Seeds, Standing, Verdict
+from kamerton.records import Example, Prediction
 from kamerton.statistics.comparison import Pairing, holm, pair
 from kamerton.statistics.resampling import NOTHING
 from kamerton.statistics.seeds import repeated_difference

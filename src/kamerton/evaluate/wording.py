@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from kamerton.contracts import Metric
-from kamerton.records import Comparison, Contender, Seeds, Standing
+from kamerton.outcomes import Comparison, Contender, Seeds, Standing
 from kamerton.statistics.power import rows_needed
 from kamerton.statistics.resampling import NOTHING
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from kamerton.records import Event, Measure, Started, Stepped, Stopped, Validated
+from kamerton.outcomes import Measure
+from kamerton.records import Event, Started, Stepped, Stopped, Validated
 from kamerton.report.outcome import Outcome
 
 MOST_POINTS = 300

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 from sacrebleu.metrics import CHRF
 
+from kamerton.outcomes import Answers
 from kamerton.recipe import Recipe, Setting
-from kamerton.records import Answers, Example, Fate, LedgerEntry, Split
+from kamerton.records import Example, Fate, LedgerEntry, Split
 from kamerton.run import PARTS
 
 MOST_CLASSES = 30

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kamerton.files import write_text
-from kamerton.records import Curve, Growth, Measure
+from kamerton.outcomes import Curve, Growth, Measure
 from kamerton.report.charts import Scale, Tick, scale
 from kamerton.report.html import environment
 from kamerton.report.text import number, percent

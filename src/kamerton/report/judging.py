@@ -9,7 +9,7 @@ from typing import Literal
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from kamerton.files import write_text
-from kamerton.records import Judging
+from kamerton.outcomes import Judging
 from kamerton.report.text import safe_text
 
 Language = Literal["en", "ru"]

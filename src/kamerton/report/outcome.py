@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from kamerton.errors import Fault, RunError
-from kamerton.records import Attempt, Calibrated, Contender, Diagnosis, Forgetting, Measure, Verdict
+from kamerton.outcomes import Attempt, Calibrated, Contender, Diagnosis, Forgetting, Measure, Verdict
 from kamerton.run import Run
 
 SCHEMA = 1

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 from kamerton.contracts import Metric
-from kamerton.records import Measure
+from kamerton.outcomes import Measure
 from kamerton.statistics.resampling import (
     NOTHING,
     Block,

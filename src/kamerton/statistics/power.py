@@ -6,7 +6,7 @@ import math
 
 from scipy import stats
 
-from kamerton.records import Comparison
+from kamerton.outcomes import Comparison
 from kamerton.statistics.resampling import NOTHING
 
 FEWEST = 6

@@ -9,7 +9,8 @@ import numpy as np
 from scipy import stats
 
 from kamerton.contracts import Metric
-from kamerton.records import Measure, Prediction
+from kamerton.outcomes import Measure
+from kamerton.records import Prediction
 from kamerton.statistics.intervals import within
 from kamerton.statistics.resampling import Block, grouped, left_out, standard_error
 

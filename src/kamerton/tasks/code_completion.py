@@ -35,7 +35,7 @@ class CodeCompletion(Group):
     roles: ClassVar = (
         Role(
             "prompt",
-            ("prompt", "prefix", "before", "code", "head", "начало"),
+            ("prompt", "prefix", "before", "code", "начало"),
             "the beginning of the program",
         ),
         Role("suffix", ("suffix", "after", "конец"), "what stands behind the gap", required=False),

@@ -11,8 +11,8 @@ from rich.console import Console
 from kamerton.begin import RUNS
 from kamerton.cli.output import print_json
 from kamerton.curve import draw_curve
+from kamerton.outcomes import Curve
 from kamerton.recipe import parse_assignment, resolve
-from kamerton.records import Curve
 from kamerton.report.curve import advice, gain_sentence, write_curve
 from kamerton.report.terminal import Screen
 from kamerton.report.text import number

@@ -8,8 +8,8 @@ from pathlib import Path
 from kamerton.cli.output import print_json
 from kamerton.cli.telling import tell
 from kamerton.engines import saved_engine
+from kamerton.outcomes import Attempt
 from kamerton.prepare import open_setup
-from kamerton.records import Attempt
 from kamerton.remedy import STRENGTH, dialled_run, turn_dial
 from kamerton.run import Run
 from kamerton.tune import score_validation, story

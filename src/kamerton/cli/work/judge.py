@@ -9,7 +9,7 @@ from pathlib import Path
 from kamerton.cli.output import print_json
 from kamerton.evaluate.compare import in_order, same_rows, tuned_answers
 from kamerton.evaluate.judging import Judged, blind_pairs, judge_choices, read_choices
-from kamerton.records import Judging, Measure
+from kamerton.outcomes import Judging, Measure
 from kamerton.report.judging import Language, write_judging
 from kamerton.report.outcome import read_outcome
 from kamerton.report.text import percent, probability, safe_text, signed
