@@ -23,6 +23,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
 import yaml
 
@@ -36,6 +37,17 @@ WORD = "горшок"
 """The word with the most even senses: a pot for plants, for the stove, or for the night."""
 
 Record = dict[str, object]
+
+
+QUESTIONS = {
+    "AddressNumber": "What is the number of the house?",
+    "StreetName": "What is the name of the street?",
+    "PlaceName": "Which city is it in?",
+    "StateName": "Which state is it in?",
+    "ZipCode": "What is the ZIP code?",
+    "OccupancyIdentifier": "What is the number of the apartment, suite or room?",
+}
+"""What is asked of an address, by the tag of the words that answer it."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +74,48 @@ def read_movie_reviews(archive: Path) -> Iterator[Record]:
         if abs(float(score)) >= CLEAR:
             label = "positive" if float(score) > 0 else "negative"
             yield {"id": id, "text": text, "score": f"{float(score):.3f}", "label": label}
+
+
+def read_movie_ratings(archive: Path) -> Iterator[Record]:
+    """Read sentences of film reviews with the mean of 20 ratings from -4 to 4."""
+    [(_, inner)] = members(archive, "*/hutto_ICWSM_2014.tar.gz")
+    with tarfile.open(fileobj=io.BytesIO(inner)) as tar:
+        lines = text_of(tar, "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt").splitlines()
+    for line in lines:
+        id, score, text = line.split("\t")
+        yield {"id": id, "text": text, "score": f"{float(score):.3f}"}
+
+
+def addresses(archive: Path) -> list[list[ElementTree.Element]]:
+    """Read the tagged words of every different address, in the order of the files."""
+    found: dict[tuple[tuple[str, str], ...], list[ElementTree.Element]] = {}
+    for _, content in members(archive, "*/training/labeled.xml"):
+        for address in ElementTree.fromstring(content):
+            words = [word for word in address if word.text and word.text.strip()]
+            found.setdefault(tuple((word.tag, str(word.text)) for word in words), words)
+    return [words for words in found.values() if words]
+
+
+def read_addresses(archive: Path) -> Iterator[Record]:
+    """Read addresses of the United States, each word with what it is."""
+    for words in addresses(archive):
+        yield {
+            "tokens": " ".join(str(word.text).strip() for word in words),
+            "tags": " ".join(word.tag for word in words),
+        }
+
+
+def read_address_questions(archive: Path) -> Iterator[Record]:
+    """Ask each address for its parts: answers are the words that people marked, or nothing where there is no such."""
+    for number, words in enumerate(addresses(archive)):
+        parts: dict[str, str] = {}
+        for word in words:
+            parts[word.tag] = f"{parts[word.tag]} {word.text}" if word.tag in parts else str(word.text)
+        context = " ".join(str(word.text) for word in words)
+        for tag, question in list(QUESTIONS.items())[number % 2 :: 2]:
+            answer = parts.get(tag, "").strip(" ,.")
+            if answer in context:
+                yield {"context": context, "question": question, "answer": answer}
 
 
 def read_instructions(archive: Path) -> Iterator[Record]:
@@ -146,6 +200,32 @@ def read_plain_text(archive: Path) -> Iterator[Record]:
         yield {"text": json.loads(line)["text"]}
 
 
+def of_vader(description: str, read: Callable[[Path], Iterator[Record]]) -> DataSet:
+    """Name a data set of vaderSentiment's."""
+    return DataSet(
+        description,
+        "vaderSentiment",
+        "3.3.2",
+        "vaderSentiment-3.3.2.tar.gz",
+        "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+        "MIT",
+        read,
+    )
+
+
+def of_usaddress(description: str, read: Callable[[Path], Iterator[Record]]) -> DataSet:
+    """Name a data set of usaddress's."""
+    return DataSet(
+        description,
+        "usaddress",
+        "0.5.16",
+        "usaddress-0.5.16.tar.gz",
+        "f7e614e2489c159cf85be1b6f86edbfaf329dbeedef4d002a025757afd1ec6c6",
+        "MIT",
+        read,
+    )
+
+
 def of_llamafactory(description: str, read: Callable[[Path], Iterator[Record]]) -> DataSet:
     """Name one of the small data sets that the package brings to try itself on."""
     return DataSet(
@@ -160,14 +240,11 @@ def of_llamafactory(description: str, read: Callable[[Path], Iterator[Record]]) 
 
 
 DATA_SETS = {
-    "movie-reviews": DataSet(
-        "10,072 sentences of film reviews in English: positive or negative",
-        "vaderSentiment",
-        "3.3.2",
-        "vaderSentiment-3.3.2.tar.gz",
-        "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
-        "MIT",
-        read_movie_reviews,
+    "movie-reviews": of_vader("10,072 sentences of film reviews in English: positive or negative", read_movie_reviews),
+    "movie-ratings": of_vader("10,605 sentences of film reviews in English, rated from -4 to 4", read_movie_ratings),
+    "addresses": of_usaddress("1,488 addresses of the United States, what each word is", read_addresses),
+    "address-questions": of_usaddress(
+        "4,434 questions to these addresses, with answers from them or none", read_address_questions
     ),
     "instructions": of_llamafactory("999 requests in English with long answers", read_instructions),
     "chats": of_llamafactory("300 conversations in English in which tools are called", read_chats),

@@ -220,7 +220,7 @@ def test_another_half_writes_exactly_the_answer_and_one_end(pair, seq2seq_folder
 def test_targets_are_exactly_the_answer_and_one_end(tokens_case):
     end = tokens_case.tokenizer.eos_token_id
     for item, example in zip(tokens_case.encode(), tokens_case.examples, strict=True):
-        assert tokens_case.tokenizer.decode(item.targets[:-1]) == example.gold
+        assert tokens_case.tokenizer.decode(item.targets[:-1]) == tokens_case.form.answer(example)
         assert (item.targets[-1], item.targets.count(end)) == (end, 1)
 
 

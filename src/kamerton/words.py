@@ -22,7 +22,6 @@ DASH = regex.compile(r"[\p{Pd}\u2212]")
 NUMBER_SIGN = r"(?<=\p{N})\p{P}(?=\p{N})|(?<![\p{L}\p{N}])-(?=\p{N})"
 DECORATION = regex.compile(rf"(?V1)(?!{NUMBER_SIGN})[[\p{{P}}\p{{S}}]--\p{{Sm}}]")
 ARTICLE = regex.compile(r"(?<!\S)(?:an?|the)\s+(?=\S)")
-LATIN = regex.compile(r"\p{Latin}")
 NOT_LATIN = regex.compile(r"(?V1)[\p{L}--\p{Latin}]")
 
 
@@ -50,7 +49,7 @@ def bare_answer(text: str, gold: str) -> str:
 
     As SQuAD's normaliser (Rajpurkar et al. 2016), with its faults outside English mended: after
     folding, punctuation and symbols of any script go, unless nothing else is there; English
-    articles go before another word, if the gold answer is in Latin letters only. What changes the
+    articles go before another word, unless the gold answer has letters of another script. What changes the
     meaning stays: signs between digits (3.5, 10:30), the minus before a number, and the signs of
     mathematics (C++, x < 5).
 
@@ -59,7 +58,7 @@ def bare_answer(text: str, gold: str) -> str:
     """
     folded = DASH.sub("-", fold(text))
     bare = " ".join(DECORATION.sub("", folded).split()) or " ".join(folded.split())
-    return ARTICLE.sub("", bare) if LATIN.search(gold) and not NOT_LATIN.search(gold) else bare
+    return bare if NOT_LATIN.search(gold) else ARTICLE.sub("", bare)
 
 
 def answer_words(text: str, gold: str) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from kamerton import plugins
@@ -53,6 +53,8 @@ class _Reading:
     """Roles that several columns could play."""
     reason: str
     """Why it looks like the task; empty if it does not."""
+    weak: bool = False
+    """Whether a column was found only by a name that often means something else."""
 
     @property
     def missing(self) -> list[Role]:
@@ -94,6 +96,12 @@ def recognise(table: Table, task: str | None, columns: Mapping[str, str]) -> Rec
         reading
         for reading in readings  # columns that look like more, but not quite, are not read as less in silence
         if reading.reason and not any(reading.required < other.required for other in doubtful)
+    ]
+    sure = [reading for reading in fitting if not reading.weak]
+    fitting = [
+        reading
+        for reading in fitting
+        if not (reading.weak and any(not other.required < reading.required for other in sure))
     ]
     clear = [one for one in fitting if all(other is one or other.required < one.required for other in fitting)]
     if not fitting:
@@ -189,23 +197,45 @@ def _exists(table: Table, column: str) -> bool:
 
 def _read_as(word: str, task: Task, table: Table, named: Mapping[str, str], *, told: bool) -> _Reading:
     """Match roles with columns and let the task look at the values."""
-    columns, unclear = dict[str, str](), dict[str, Sequence[str]]()
+    columns, unclear, weak = dict[str, str](), dict[str, Sequence[str]](), False
     for role in task.roles:
         free = [column for column in table.columns if column not in {*columns.values(), *named.values()}]
         found = [named[role.name]] if role.name in named else _spelled(role, free)
+        if not found:
+            found = _called(role.weak, free)
+            weak = weak or bool(found)
         if found:
             columns[role.name] = found[0]
         if len(found) > 1:
             unclear[role.name] = found
-    reading = _Reading(word, task.roles, columns, unclear, "")
+    reading = _Reading(word, task.roles, columns, unclear, "", weak)
     if reading.missing:
         return reading
-    rows = table.rows[:LOOKED_AT]
-    values = {role: [value_at(row.values, column) for row in rows] for role, column in columns.items()}
-    reason = task.plausible(values)
+    reason = _look(task, table, columns)
+    if not reason and (other := _otherwise(task, table, reading, named)):
+        return other
     if not reason and told and reading.required <= set(named.values()):
         reason = "as you said"
-    return _Reading(word, task.roles, columns, unclear, reason)
+    return replace(reading, reason=reason)
+
+
+def _look(task: Task, table: Table, columns: Mapping[str, str]) -> str:
+    """Let the task look at the values of its columns."""
+    rows = table.rows[:LOOKED_AT]
+    return task.plausible({role: [value_at(row.values, column) for row in rows] for role, column in columns.items()})
+
+
+def _otherwise(task: Task, table: Table, reading: _Reading, named: Mapping[str, str]) -> _Reading | None:
+    """Try other columns whose names fit one role: the one that has the role's own name may hold something else."""
+    for role in task.roles:
+        taken = {column for name, column in reading.columns.items() if name != role.name}
+        free = [column for column in table.columns if column not in taken]
+        others = [] if role.name in named else [c for c in _called(role.spellings, free) if c not in taken]
+        for column in others:
+            columns = {**reading.columns, role.name: column}
+            if column != reading.columns.get(role.name) and (reason := _look(task, table, columns)):
+                return replace(reading, columns=columns, unclear={}, reason=reason)
+    return None
 
 
 def _spelled(role: Role, columns: Sequence[str]) -> list[str]:
@@ -214,7 +244,12 @@ def _spelled(role: Role, columns: Sequence[str]) -> list[str]:
         exact = [column for column in columns if column == own or _same(column) == own]
         if len(exact) == 1:
             return exact
-    spellings = {_same(spelling) for spelling in role.spellings}
+    return _called(role.spellings, columns)
+
+
+def _called(names: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """Find the columns that have one of these names."""
+    spellings = {_same(name) for name in names}
     return [column for column in columns if _same(column) in spellings]
 
 

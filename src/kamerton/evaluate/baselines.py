@@ -24,6 +24,7 @@ from sklearn.pipeline import FeatureUnion
 
 from kamerton.contracts import AnswerKind
 from kamerton.evaluate.baselines_of_numbers import number_baselines
+from kamerton.evaluate.baselines_of_spans import span_baselines
 from kamerton.evaluate.baselines_of_tags import tag_baselines
 from kamerton.evaluate.features import Answerer, text_features, texts, timed
 from kamerton.outcomes import Answers
@@ -54,6 +55,8 @@ def baselines(train: Sequence[Example], test: Sequence[Example], *, answers: Ans
     """
     if answers == "likelihood":
         return []  # who only copies words gives no likelihoods
+    if answers == "span":
+        return span_baselines(train, test)
     if answers == "tags":
         return tag_baselines(train, test, seed)
     features = text_features()

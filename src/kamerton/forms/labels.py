@@ -27,7 +27,7 @@ class Labels(Reading):
     labels: tuple[str, ...]
 
     @property
-    def config(self) -> dict[str, object]:  # read-only is all that is needed
+    def config(self) -> dict[str, object]:
         """Number and names of the classes, as transformers' configurations carry them."""
         return named_classes(self.labels)
 

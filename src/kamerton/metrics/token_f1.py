@@ -22,14 +22,14 @@ class TokenF1:
 
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
         """Score each row: `[rows, 2]`, F1 and 1."""
-        return scores_and_ones(_f1(gold, p.text) for gold, p in zip(golds, predictions, strict=True))
+        return scores_and_ones(word_f1(gold, p.text) for gold, p in zip(golds, predictions, strict=True))
 
     def value(self, totals: np.ndarray) -> np.ndarray:
         """Turn summed scores `[..., 2]` into means `[...]`."""
         return mean(totals)
 
 
-def _f1(gold: str, text: str) -> float:
+def word_f1(gold: str, text: str) -> float:
     """Twice the shared words over all words; where one side is empty, 1 if both are (SQuAD 2.0)."""
     wanted, given = Counter(answer_words(gold, gold)), Counter(answer_words(text, gold))
     total = wanted.total() + given.total()

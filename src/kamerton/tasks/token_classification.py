@@ -41,7 +41,7 @@ class TokenClassification(Group):
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
         """Accept rows with as many tags as words, or with spans that lie in the text."""
         rows = [pair for pair in zip(columns["tokens"], columns["tags"], strict=True) if any(map(filled, pair))]
-        if not rows or not any(_listed(tags) for _, tags in rows):
+        if not rows or not any(_listed(tags) or len(plain(tags).split()) > 1 for _, tags in rows):
             return ""
         try:
             made = [self.example(0, Place("", 0), {"tokens": words, "tags": tags}) for words, tags in rows[:100]]

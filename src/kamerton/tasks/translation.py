@@ -39,7 +39,7 @@ class Translation(Group):
         pairs = [(s, t) for s, t in zip(columns["source"], columns["target"], strict=True) if filled(s) and filled(t)]
         if not pairs or not all(isinstance(part, str) for pair in pairs for part in pair):
             return ""
-        varied = len({target for _, target in pairs}) > len(pairs) / 2
+        varied = min(len(set(side)) for side in zip(*pairs, strict=True)) > len(pairs) / 2
         other = sum(source != target for source, target in pairs) > len(pairs) / 2
         return "a text and its translation" if varied and other else ""
 

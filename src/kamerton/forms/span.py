@@ -1,0 +1,249 @@
+"""An answer's span in a context, read by a head of two outputs: where it begins and where it ends."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kamerton.contracts import Engine, TooLong
+from kamerton.forms.reading import embed_texts
+from kamerton.forms.supervision import IGNORED
+from kamerton.forms.texts import OVERLAP
+from kamerton.forms.usual import Usual
+from kamerton.records import Encoded, Example, Prediction, Taught
+from kamerton.words import Bounds, bounds
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+
+BEGINS, ENDS = 1, 2
+"""Targets are sums of these: the answer begins, ends, or does both at a token; 0 elsewhere."""
+BEST = 20
+"""Spans of each window that an answer is chosen among, as in SQuAD's reference implementation."""
+SENTENCE = re.compile(r"[^.!?。！？\n]+[.!?。！？]*")
+CUT_QUESTION = 2
+"""A question takes at most one part in so many of a window."""
+
+
+@dataclass(frozen=True)
+class _Window:
+    """A question with a part of its context."""
+
+    tokens: tuple[int, ...]
+    segments: tuple[int, ...]
+    reads: tuple[int, ...]
+    """The first token, which stands for no answer, and the context's."""
+    letters: tuple[Bounds, ...]
+    """Where the tokens after the first read stand in the context."""
+
+
+@dataclass(frozen=True)
+class SpanReader(Usual):
+    """A span head on an encoder: the answer begins at one token and ends at one; both at the first if there is none.
+
+    A long context is read in overlapping windows (Devlin et al. 2019); the best span of all windows answers, unless
+    no answer is more probable in every one of them.
+    """
+
+    longest: int
+    """Most letters of an answer."""
+    may_be_absent: bool
+    """Whether any training question has no answer."""
+    stride: int | None
+    """Tokens that a window shares with the one before it; a quarter of it if not given."""
+    bar: float
+    """How much more the best span must score than no answer."""
+    too_long: ClassVar[tuple[TooLong, ...]] = ("window",)
+    model_class: ClassVar = "AutoModelForQuestionAnswering"
+    untuned_class: ClassVar = "AutoModel"
+
+    def watched(self, examples: Sequence[Example]) -> Sequence[Example]:
+        """Answer every validation row: it costs no more than its loss."""
+        return examples
+
+    def answer_tokens(self, tokenizer: Tokenizer) -> int:
+        """Generate nothing."""
+        return 0
+
+    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+        """Tokenize question and context in windows; every token of the context is read."""
+        items = []
+        for example in examples:
+            first, *others = (
+                Encoded(window.tokens, window.reads, _targets(example, window), segments=window.segments)
+                for window in self._windows(example, tokenizer, max_tokens)
+            )
+            items.append(replace(first, rivals=tuple(others)))
+        return items
+
+    def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+        """Send what is trained on: the answer is a part of the context."""
+        return self.encode(examples, tokenizer, max_tokens)
+
+    def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> str:
+        """Find none: which tokens answer is no part of the tokens."""
+        return ""
+
+    def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
+        """Mark the answer's first and last token."""
+        marked = [read for read, target in zip(item.reads, item.targets, strict=True) if target > 0]
+        words = [tokenizer.decode(item.tokens[marked[0] : marked[-1] + 1])] if marked and marked[0] else []
+        return Taught(tuple(marked), tuple(words or (["(no answer here)"] if marked else [])))
+
+    def supervised(self, item: Encoded) -> int:
+        """Count the windows whose answer is known."""
+        return sum(max(sequence.targets) > 0 for sequence in item.sequences)
+
+    def losses(self, logits: Tensor, items: Sequence[Encoded]) -> Tensor:
+        """Give the mean of both ends' cross-entropies, summed over each item's windows: `[items]`, nats."""
+        sums = []
+        parts = iter(logits.split([len(sequence.reads) for item in items for sequence in item.sequences]))
+        for item in items:
+            total = logits.new_zeros((), dtype=torch.float64)
+            for sequence in item.sequences:
+                chances = next(parts).double().log_softmax(dim=0)
+                if max(sequence.targets) > 0:
+                    begin, end = _ends(sequence)
+                    total = total - (chances[begin, 0] + chances[end, 1]) / 2
+            sums.append(total)
+        return torch.stack(sums)
+
+    def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
+        """Take the best span of all windows, or none."""
+        encoded = self.encode(examples, engine.tokenizer, engine.max_tokens)
+        logits = iter(engine.read([sequence for item in encoded for sequence in item.sequences]))
+        predictions = []
+        for example, item in zip(examples, encoded, strict=True):
+            read = [next(logits) for _ in item.sequences]
+            windows = self._windows(example, engine.tokenizer, engine.max_tokens)
+            loss = float(self.losses(torch.tensor(np.concatenate(read)), [item])[0])
+            known = self.supervised(item)
+            measured = (loss, known) if known else (None, None)
+            predictions.append(Prediction(example.id, *self._choose(example, windows, read), *measured))
+        return predictions
+
+    def _choose(
+        self, example: Example, windows: Sequence[_Window], read: Sequence[np.ndarray]
+    ) -> tuple[str, float | None]:
+        """Choose among the best spans of all windows and no answer; give the text and its probability among them."""
+        found = [span for window, logits in zip(windows, read, strict=True) for span in self._spans(window, logits)]
+        absent = min(float(logits[0].sum()) for logits in read)
+        scores = np.array([score for score, _ in found] + [absent] * self.may_be_absent)
+        if not len(scores):
+            return "", None
+        best = max(range(len(found)), key=lambda at: found[at][0], default=None)
+        if best is None or (self.may_be_absent and found[best][0] <= absent + self.bar):
+            best = len(scores) - 1
+        chances = np.exp(scores - np.logaddexp.reduce(scores))
+        context = str(example.fields["context"])
+        text = context[found[best][1].start : found[best][1].end] if best < len(found) else ""
+        return text.strip(), float(chances[best])
+
+    def _spans(self, window: _Window, logits: np.ndarray) -> list[tuple[float, Bounds]]:
+        """Give the best spans of a window: those that do not end before they begin and are not too long."""
+        starts = np.array([one.start for one in window.letters])
+        ends = np.array([one.end for one in window.letters])
+        begins, finishes = (np.argsort(-logits[1:, side], kind="stable")[:BEST] for side in (0, 1))
+        return [
+            (float(logits[1 + i, 0] + logits[1 + j, 1]), Bounds(int(starts[i]), int(ends[j])))
+            for i in begins
+            for j in finishes
+            if i <= j and ends[j] - starts[i] <= self.longest
+        ]
+
+    def predict_untuned(
+        self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
+    ) -> list[Prediction]:
+        """Take the sentence nearest to the question in the embedding; with shown answers, as many words of it."""
+        lengths = sorted(len(bounds(answers_of(shot)[0])) for shot in shots if answers_of(shot)[0])
+        words = lengths[len(lengths) // 2] if lengths else 0
+        return [Prediction(example.id, self._nearest(engine, example, words)) for example in examples]
+
+    def _nearest(self, engine: Engine, example: Example, words: int) -> str:
+        context, question = str(example.fields["context"]), str(example.fields["question"])
+        sentence = _nearest_text(engine, question, SENTENCE.findall(context) or [context])
+        found = bounds(sentence)
+        if not words or len(found) <= words:
+            return sentence.strip()
+        pieces = zip(found, found[words - 1 :], strict=False)
+        return _nearest_text(engine, question, [sentence[first.start : last.end] for first, last in pieces])
+
+    def _windows(self, example: Example, tokenizer: Tokenizer, max_tokens: int) -> list[_Window]:
+        question, context = str(example.fields["question"]).strip(), str(example.fields["context"])
+        asked = tokenizer(question, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        room = max(1, max_tokens // CUT_QUESTION - tokenizer.num_special_tokens_to_add(pair=True))
+        if len(asked["input_ids"]) > room:
+            question = question[: asked["offset_mapping"][room - 1][1]]
+        left = max_tokens - tokenizer.num_special_tokens_to_add(pair=True) - min(room, len(asked["input_ids"]))
+        batch = tokenizer(
+            [question],
+            [context],
+            truncation="only_second",
+            max_length=max_tokens,
+            stride=min(left - 1, left // OVERLAP if self.stride is None else self.stride),
+            return_overflowing_tokens=True,
+            return_offsets_mapping=True,
+            verbose=False,
+        )
+        windows = []
+        for at, ids in enumerate(batch["input_ids"]):
+            places = [place for place, part in enumerate(batch.sequence_ids(at)) if part == 1]
+            types = (batch.get("token_type_ids") or [[] for _ in batch["input_ids"]])[at]
+            letters = tuple(Bounds(*batch["offset_mapping"][at][place]) for place in places)
+            windows.append(_Window(tuple(ids), tuple(types) if any(types) else (), (0, *places), letters))
+        return windows
+
+
+def answers_of(example: Example) -> list[str]:
+    """List the answers that are right; an empty one where there is none."""
+    return [str(answer["text"]) for answer in _fields(example)] or [""]
+
+
+def _fields(example: Example) -> list[dict[str, object]]:
+    return cast("list[dict[str, object]]", example.fields.get("answer") or [])
+
+
+def _targets(example: Example, window: _Window) -> tuple[int, ...]:
+    """Mark where the first answer begins and ends; the first token, if it does not stand whole in the window."""
+    if not example.gold:
+        return (IGNORED,) * len(window.reads)
+    targets = [0] * len(window.reads)
+    place = next((_place(answer) for answer in _fields(example) if _place(answer)), None)
+    if place is None and _fields(example):
+        return (IGNORED,) * len(window.reads)  # answered, but not in the words of the context
+    inside = [
+        at for at, one in enumerate(window.letters, 1) if place and one.start < place.end and place.start < one.end
+    ]
+    whole = bool(inside and place) and _covers(window, inside, place)
+    begin, end = (inside[0], inside[-1]) if whole else (0, 0)
+    targets[begin] += BEGINS
+    targets[end] += ENDS
+    return tuple(targets)
+
+
+def _covers(window: _Window, inside: Sequence[int], place: Bounds | None) -> bool:
+    first, last = window.letters[inside[0] - 1], window.letters[inside[-1] - 1]
+    return place is not None and first.start <= place.start and place.end <= last.end
+
+
+def _place(answer: dict[str, object]) -> Bounds | None:
+    start = answer.get("answer_start")
+    return Bounds(start, start + len(str(answer["text"]))) if isinstance(start, int) and start >= 0 else None
+
+
+def _ends(sequence: Encoded) -> tuple[int, int]:
+    """Find among the reads where the answer begins and ends."""
+    begin = next(at for at, target in enumerate(sequence.targets) if target in (BEGINS, BEGINS + ENDS))
+    end = next(at for at, target in enumerate(sequence.targets) if target in (ENDS, BEGINS + ENDS))
+    return begin, end
+
+
+def _nearest_text(engine: Engine, question: str, texts: Sequence[str]) -> str:
+    vectors = embed_texts(engine, [(question,), *((text,) for text in texts)])
+    return texts[int((vectors[1:] @ vectors[0]).argmax())]
