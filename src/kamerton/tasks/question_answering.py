@@ -35,8 +35,7 @@ class QuestionAnswering(Group):
     roles: ClassVar = (
         Role(
             "context",
-            ("context", "passage", "paragraph", "document", "text", "article", "story", "контекст", "текст",
-             "документ"),
+            ("context", "passage", "paragraph", "article", "story", "контекст", "отрывок", "абзац"),
             "the text that answers",
         ),
         Role("question", ("question", "query", "вопрос"), "what is asked"),

@@ -14,6 +14,7 @@ from kamerton.records import Example, Place
 from kamerton.tags import Span, in_iob2, read_list, tagged, write_tags
 from kamerton.words import bounds
 
+SEVERAL = 2
 KINDS = ("label", "type", "tag", "entity", "entity_group", "class", "category")
 """Names that a span's kind goes by."""
 
@@ -41,7 +42,7 @@ class TokenClassification(Group):
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
         """Accept rows with as many tags as words, or with spans that lie in the text."""
         rows = [pair for pair in zip(columns["tokens"], columns["tags"], strict=True) if any(map(filled, pair))]
-        if not rows or not any(_listed(tags) or len(plain(tags).split()) > 1 for _, tags in rows):
+        if not rows or not any(_listed(tags) or _repeats(tags) for _, tags in rows):
             return ""
         try:
             made = [self.example(0, Place("", 0), {"tokens": words, "tags": tags}) for words, tags in rows[:100]]
@@ -116,6 +117,12 @@ def _listed(value: object) -> list[object]:
     """Give a cell's list; of anything else nothing."""
     value = _unpacked(value)
     return list(value) if isinstance(value, list | tuple) else []
+
+
+def _repeats(tags: object) -> bool:
+    """Say whether a text is of tags: three or more words, some of them equal."""
+    words = tags.split() if isinstance(tags, str) else []
+    return len(set(words)) < len(words) > SEVERAL
 
 
 def _are_spans(tags: object) -> bool:
