@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from kamerton.evaluate.features import timed
-from kamerton.records import Answers, Example, Prediction
+from kamerton.outcomes import Answers
+from kamerton.records import Example, Prediction
 from kamerton.words import words
 
 SENTENCE = re.compile(r"[^.!?。！？\n]+[.!?。！？]*")
