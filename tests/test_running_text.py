@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,13 @@ def test_bits_per_byte_are_those_of_a_plain_forward_pass_over_the_whole_text(dec
     expected = nats / math.log(2) / len("".join(example.text for example in short).encode())
     assert float(BitsPerByte().value(totals)) == pytest.approx(expected, rel=1e-5)
     assert all(0 < prediction.score < 1 for prediction in predictions)
+
+
+def test_whole_texts_are_measured_where_training_cuts_them(decoder_folder, masked_folder):
+    for form, folder, kind in ((RunningText(), decoder_folder, TEXT), (MaskedText(), masked_folder, MASKED)):
+        samples = form.encode(EXAMPLES[:3], load_tokenizer(facts_of(folder)), 100)
+        engine = replace(tiny_engine(folder, kind, samples), max_tokens=20)
+        assert form.reading("cut").predict(engine, EXAMPLES) == form.reading("window").predict(engine, EXAMPLES)
 
 
 def test_the_loss_of_a_row_is_that_of_all_its_blocks(decoder_folder):

@@ -109,8 +109,8 @@ class RunningText(_Running):
         return Taught(positions, tuple(written_tokens(item.targets, tokenizer)))
 
     def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
-        """Measure the texts' likelihood, without that of their ends; the score is the mean probability of a token."""
-        items = self._encode(examples, engine.tokenizer, engine.max_tokens, ())
+        """Measure the whole texts' likelihood, without that of their ends; nothing is cut where a share is told."""
+        items = replace(self, in_blocks=True)._encode(examples, engine.tokenizer, engine.max_tokens, ())
         return [
             _measured(example, loss, self.supervised(item))
             for example, item, loss in zip(examples, items, item_losses(engine, items), strict=True)
@@ -185,7 +185,7 @@ class MaskedText(_Running):
 
     def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
         """Measure hidden tokens, and take the others to be as likely: a sample of the pseudo-likelihood."""
-        items = self.encode(examples, engine.tokenizer, engine.max_tokens)
+        items = replace(self, in_blocks=True).encode(examples, engine.tokenizer, engine.max_tokens)
         special = len(_specials(engine.tokenizer))
         sizes = [sum(len(part.tokens) - special for part in item.sequences) for item in items]
         return [
