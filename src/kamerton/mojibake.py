@@ -22,6 +22,8 @@ LEAST_LETTERS = 6
 """Letters from which on improbable Russian is told from real."""
 PART = 0.6
 """Share of the signs beyond ASCII that a mistake must explain."""
+CYRILLIC_PART = 0.4
+"""Share of Cyrillic letters and boxes among them: half of the small letters of cp866 are signs in cp1251."""
 EUROPEAN = frozenset((*range(0xA0, 0x460), *range(0x490, 0x492), *range(0x2000, 0x2300)))
 """Letters and signs that were in a text read as Cyrillic."""
 GAIN = 0.7
@@ -165,4 +167,4 @@ def _possible_readings(text: str, letters: int) -> tuple[Misreading, ...]:
     """List the mistakes that may have been made with a text of so many letters beyond ASCII."""
     if sum(map(len, WESTERN_RUN.findall(text))) > PART * letters:
         return FROM_WESTERN
-    return FROM_CYRILLIC if len(CYRILLIC_OR_BOX.findall(text)) > PART * letters else ()
+    return FROM_CYRILLIC if len(CYRILLIC_OR_BOX.findall(text)) > CYRILLIC_PART * letters else ()

@@ -166,8 +166,7 @@ def _target(path: Path, file: Path, word: str) -> Path:
 
 def _ledger_path(path: Path, word: str) -> Path:
     target = _target(path, path, word)
-    name = target.name.partition(f".{word}")[0]
-    return target.with_name(f"{name}.{word}.ledger.jsonl")
+    return target.with_name(f"{target.name}.ledger.jsonl")
 
 
 def _write_copies(path: Path, word: str, rows: Sequence[Row], table: Table) -> Iterator[Path]:
