@@ -151,7 +151,8 @@ def page_of(examples: list[Example], name: str = "rows.csv") -> AuditPage:
     return AuditPage(
         name=name, task="text-classification", reason="it looks so", model="", rows=len(examples) + 1,
         examples=len(examples), unread=(), unread_rows=0, findings=shown(findings, examples),
-        classes=class_bars(examples), more_classes=0, lengths=length_bars(examples), command="kamerton audit", mended=None,
+        classes=class_bars(examples), more_classes=0, lengths=length_bars(examples), command="kamerton audit",
+        mended=None,
     )  # fmt: skip
 
 
