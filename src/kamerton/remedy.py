@@ -255,7 +255,8 @@ def _attempt(
     began = time.perf_counter()
     setup = varied(bench.setup, plan)
     try:
-        trained = yield from workshop.train(run.variant(f"remedies/{plan.remedy}", setup.recipe), setup, clock)
+        again = run.variant(f"remedies/{plan.remedy}", setup.recipe)
+        trained = yield from workshop.train(again, setup, Clock(again))
     except TrainingError as error:
         yield clock.stage("remedies", f"{plan.remedy}: {error.faults[0].rule}")
         return None
