@@ -26,7 +26,9 @@ def demand(word: str | None) -> str | None:
 Data = Annotated[
     Path,
     typer.Argument(
-        help="A data file (CSV, TSV, JSON, JSONL, Parquet, text, CoNLL), a folder, or a pattern.", show_default=False
+        metavar="DATA",
+        help="A data file (CSV, TSV, JSON, JSONL, Parquet, text, CoNLL), a folder, or a pattern.",
+        show_default=False,
     ),
 ]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.", show_default=False)]
@@ -34,6 +36,7 @@ Task = Annotated[str | None, typer.Option(help="The kind of job, if the columns 
 Columns = Annotated[str | None, typer.Option(metavar="ROLE=NAME,…", help="Which column plays which role.")]
 Model = Annotated[str | None, typer.Option(help="A known name, a folder, or a Hugging Face id.")]
 Method = Annotated[str | None, typer.Option(help=f"One of: {', '.join(plugins.names('methods'))}.")]
+Epochs = Annotated[float | None, typer.Option(help="Passes over the training rows.")]
 LearningRate = Annotated[
     str | None, typer.Option(metavar="RATE|auto", help="Peak of the schedule; auto tries four on some of the rows.")
 ]

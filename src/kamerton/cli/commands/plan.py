@@ -7,6 +7,8 @@ from kamerton.cli.options import (
     Assignments,
     Columns,
     Data,
+    Epochs,
+    LearningRate,
     MaxRows,
     Method,
     Model,
@@ -14,6 +16,7 @@ from kamerton.cli.options import (
     call,
     given,
     parse_columns,
+    parse_rate,
 )
 
 EPILOG = "Example:  kamerton plan reviews.csv   |   kamerton plan answers.jsonl --model smollm2 --method lora"
@@ -24,6 +27,8 @@ def plan(
     task: Task = None,
     model: Model = None,
     method: Method = None,
+    epochs: Epochs = None,
+    learning_rate: LearningRate = None,
     max_rows: MaxRows = None,
     columns: Columns = None,
     assignments: Assignments = None,
@@ -34,6 +39,8 @@ def plan(
         "data.task": task,
         "model.name": model,
         "method.name": method,
+        "train.epochs": epochs,
+        "train.learning_rate": parse_rate(learning_rate),
         "data.max_rows": max_rows,
         "data.columns": parse_columns(columns),
     }

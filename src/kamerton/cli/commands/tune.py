@@ -14,6 +14,7 @@ from kamerton.cli.options import (
     AsJson,
     Assignments,
     Columns,
+    Epochs,
     LearningRate,
     MaxRows,
     Method,
@@ -43,7 +44,7 @@ def tune(
     seeds: Annotated[
         int | None, typer.Option(min=1, help="Train so many times on the same split: the spread counts in the verdict.")
     ] = None,
-    epochs: Annotated[float | None, typer.Option(help="Passes over the training rows.")] = None,
+    epochs: Epochs = None,
     learning_rate: LearningRate = None,
     max_rows: MaxRows = None,
     columns: Columns = None,

@@ -1,0 +1,100 @@
+"""What is counted on a few rows is what the model's arithmetic and autograd really take."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from kamerton import plugins
+from kamerton.forms.dialogue import Dialogue
+from kamerton.forms.labels import Labels
+from kamerton.models.engine import classes_of
+from kamerton.models.gauge import gauge
+from kamerton.models.layout import prove_layout
+from kamerton.models.load import load_model
+from kamerton.models.recompute import recompute_layers
+from kamerton.records import Encoded
+from tiny_engines import HEAD, TEXT
+
+ROWS = [Encoded((7, 8, 9, 10, 11, 12, 13, 14), (5, 6), (13, 14)), Encoded((20, 21, 22, 23, 24, 25), (4,), (25,))]
+LABELLED = [replace(row, reads=(0,), targets=(i,)) for i, row in enumerate(ROWS)]
+WRITTEN = Dialogue(ask=lambda example: example.text)
+
+
+def made(folder: Path, word: str, kind: str = TEXT, **knobs: object):
+    loaded = load_model(folder, kind, {"num_labels": 2} if kind == HEAD else {}, seed=0)
+    return plugins.choose("methods", word)(**knobs).attach(loaded.model, loaded.fresh)
+
+
+def gauged(folder: Path, word: str, kind: str = TEXT, **knobs: object):
+    model = made(folder, word, kind, **knobs)
+    rows, form = (LABELLED, Labels(("a", "b"))) if kind == HEAD else (ROWS, WRITTEN)
+    return gauge(model, prove_layout(model, lambda way: way.logits(model, rows)), form, rows)
+
+
+def matrices(folder: Path) -> int:
+    model = load_model(folder, TEXT, {}, seed=0).model
+    layers = model.model.layers
+    return sum(p.numel() for p in layers.parameters() if p.dim() == 2)
+
+
+def test_a_forward_pass_takes_two_operations_for_each_weight_and_training_three_times_that(decoder_folder):
+    costs = gauged(decoder_folder, "full")
+    bare = 2 * matrices(decoder_folder)
+    assert bare <= costs.reading.per_token <= 1.1 * bare  # attention comes on top
+    assert costs.training.per_token == pytest.approx(3 * costs.reading.per_token, rel=0.1)
+
+
+def test_the_head_is_paid_for_where_it_is_read(decoder_folder):
+    model = load_model(decoder_folder, TEXT, {}, seed=0).model
+    costs = gauged(decoder_folder, "full")
+    assert costs.reading.per_read == 2 * model.config.hidden_size * classes_of(model)
+
+
+def test_frozen_weights_take_no_gradient_of_their_own(decoder_folder):
+    full, low_rank = gauged(decoder_folder, "full"), gauged(decoder_folder, "lora", rank=1)
+    assert low_rank.training.per_token < 0.8 * full.training.per_token
+    assert low_rank.trainable < 0.1 * full.trainable
+
+
+def test_as_much_is_kept_as_autograd_holds_back(decoder_folder):
+    """Against a count of its own: the bytes of all tensors that the graph saves, weights aside."""
+    model = made(decoder_folder, "full")
+    layout = prove_layout(model, lambda way: way.logits(model, ROWS))
+    weights = {p.data_ptr() for p in model.parameters()}
+    saved = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        saved[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        loss = WRITTEN.losses(layout.logits(model.train(), ROWS).float(), ROWS).sum()
+    held = sum(t.untyped_storage().nbytes() for at, t in saved.items() if at not in weights)
+    assert loss.requires_grad
+    costs = gauge(model, layout, WRITTEN, ROWS)
+    tokens, reads = sum(len(row.tokens) for row in ROWS), sum(len(row.reads) for row in ROWS)
+    at_once = 8 * classes_of(model) * reads
+    assert costs.kept.of(tokens, reads) - at_once == pytest.approx(held, rel=0.05)
+
+
+def test_recomputed_layers_keep_less(decoder_folder):
+    model = made(decoder_folder, "full")
+    layout = prove_layout(model, lambda way: way.logits(model, ROWS))
+    whole = gauge(model, layout, WRITTEN, ROWS)
+    recompute_layers(model, layout, ROWS)
+    assert gauge(model, layout, WRITTEN, ROWS).kept.per_token < whole.kept.per_token
+
+
+def test_gauging_leaves_weights_and_chance_as_they_were(encoder_folder):
+    model = made(encoder_folder, "full", HEAD)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    layout = prove_layout(model, lambda way: way.logits(model, LABELLED))
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    gauge(model, layout, Labels(("a", "b")), LABELLED)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(p, before[name]) and p.grad is None for name, p in model.named_parameters())
