@@ -84,6 +84,12 @@ fuzz: install  ## Read ten thousand broken data files: no traceback, no hang, ev
 bench-data: install  ## Read and look through tables of 10,000 to 1,000,000 rows: seconds and memory
 	$(BIN)/python benchmarks/data_at_size.py
 
+.PHONY: bench-audits
+bench-audits: install  ## Plant faults in real data, and count how many the audit finds
+	$(BIN)/kamerton models get minilm
+	$(BIN)/kamerton models get e5-small
+	$(BIN)/python benchmarks/planted_faults.py
+
 .PHONY: build
 build: install  ## Make the source package and the wheel in dist/
 	$(BIN)/python -m build --no-isolation

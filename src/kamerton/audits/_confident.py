@@ -38,7 +38,8 @@ def probable_errors(chances: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
     A row is given if another label is likelier, and if either of the paper's rankings picks it (section 3.2):
     by class, the least self-confident rows of a label, as many as the joint has off its diagonal there; by
-    noise rate, those of the largest margin of another label, as many as the joint has of that pair.
+    noise rate, those of the largest margin of another label, as many as the joint has of that pair. Of both
+    together no more are given than the joint has off its diagonal in all.
 
     Args:
         chances: `[rows, classes]`, out of fold.
@@ -59,7 +60,7 @@ def probable_errors(chances: np.ndarray, labels: np.ndarray) -> np.ndarray:
                 picked[_first(rows, own - chances[:, other], counts[other])] = True
     margins = own - others.max(axis=1)
     rows = np.flatnonzero(picked & (margins < 0))
-    return _first(rows, margins, len(rows))
+    return _first(rows, margins, joint.sum() - joint.trace())
 
 
 def _first(rows: np.ndarray, scores: np.ndarray, number: int) -> np.ndarray:

@@ -21,6 +21,8 @@ from kamerton.records import Example, Finding
 from kamerton.words import fold, words
 
 FOLDS = 5
+REPEATS, FEW = 5, 1_000
+"""How often few rows are parted anew, and how many are few."""
 LEAST_ROWS = 50
 LOOKED_AT, EMBEDDED = 20_000, 3_000
 """Most rows that are looked at; most that are embedded as well, which takes a model's pass over each."""
@@ -101,16 +103,13 @@ def out_of_fold_chances(rows: Sequence[Example], labels: np.ndarray, context: Au
 def _cross_predict(
     classifier: SGDClassifier | LogisticRegression, features: np.ndarray | csr_matrix, labels: np.ndarray
 ) -> np.ndarray:
+    """Predict every row out of its fold; few rows several times, for which folds they fall into matters."""
+    folds = [StratifiedKFold(FOLDS, shuffle=True, random_state=i) for i in range(REPEATS if len(labels) <= FEW else 1)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # nearly optimal weights rank as well
-        chances: np.ndarray = cross_val_predict(
-            classifier,
-            features,
-            labels,
-            cv=StratifiedKFold(FOLDS, shuffle=True, random_state=0),
-            method="predict_proba",
-        )
-    return chances
+        chances = [cross_val_predict(classifier, features, labels, cv=cv, method="predict_proba") for cv in folds]
+    mean: np.ndarray = np.mean(chances, axis=0)
+    return mean
 
 
 def _tfidf(rows: Sequence[Example]) -> csr_matrix:
