@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import nn
 
 from kamerton import plugins
 from kamerton.contracts import Quantization
-from kamerton.deliver.saved import load_saved
+from kamerton.deliver.saved import add_adapter, is_adapter, load_saved
+from kamerton.errors import Fault, RunError
 from kamerton.models.engine import TorchEngine, make_engine
 from kamerton.models.load import Loaded, load_model, set_dropout
 from kamerton.models.precision import set_precision
@@ -18,6 +20,9 @@ from kamerton.prepare import Setup
 from kamerton.recipe import MOST_TOKENS_PER_PASS
 from kamerton.records import Encoded
 from kamerton.run import Run
+
+FIRST = "default"
+"""PEFT's name for the adapter that a model is loaded with."""
 
 
 def engine_of(setup: Setup, model: nn.Module, rows: Sequence[Encoded] = ()) -> TorchEngine:
@@ -39,7 +44,23 @@ def engine_of(setup: Setup, model: nn.Module, rows: Sequence[Encoded] = ()) -> T
 def saved_engine(run: Run, setup: Setup) -> TorchEngine:
     """Load the tuned model of a run; its method is imported first, for it may bring PEFT a type of its own."""
     plugins.choose("methods", setup.recipe.method.name or "")
-    return engine_of(setup, load_saved(run.model, setup.form, setup.facts))
+    engine = engine_of(setup, load_saved(run.model, setup.form, setup.facts))
+    return replace(engine, adapter=FIRST) if is_adapter(run.model) else engine
+
+
+def adapter_engine(run: Run, setup: Setup, other: TorchEngine) -> TorchEngine:
+    """Load the adapter of a run over the base that another engine holds; each engine switches to its own.
+
+    Raises:
+        RunError: a run holds no adapter, or the two do not fit over one base.
+    """
+    if not (other.adapter and is_adapter(run.model)):
+        fault = Fault("only adapters can be kept over one base", str(run.path), "ask each run by itself")
+        raise RunError(fault)
+    plugins.choose("methods", setup.recipe.method.name or "")
+    name = str(run.path).replace(".", "_")  # a name of PEFT's must have no dot
+    add_adapter(other.model, run.model, name)
+    return replace(engine_of(setup, other.model), adapter=name)
 
 
 def untuned_engine(setup: Setup) -> TorchEngine:

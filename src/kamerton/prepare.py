@@ -7,7 +7,7 @@ import platform
 import re
 import time
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import requires, version
 from pathlib import Path
@@ -30,7 +30,7 @@ from kamerton.errors import DataError, Fault, ModelError, RunError
 from kamerton.files import sha256_of
 from kamerton.forms.values import filled
 from kamerton.models.embed import Embedder
-from kamerton.models.inspect import inspect_folder
+from kamerton.models.inspect import fingerprints, inspect_folder
 from kamerton.models.load import load_tokenizer
 from kamerton.models.locate import locate, to_fetch
 from kamerton.plan import choose_method, choose_model, make_form, make_method, make_task, settings
@@ -255,11 +255,19 @@ def open_setup(run: Run) -> Setup:
     recipe, split, name = run.recipe, run.read_split(), run.recipe.model.name or ""
     facts = inspect_folder(locate(name), name)
     if facts.fingerprint != run.environment["model"]["fingerprint"]:
+        differing = differing_parts(run.environment["model"]["parts"], fingerprints(Path(facts.folder)))
+        rule = f"the base model '{name}' is not the one this run began with: it has {differing}"
         remedy = "put the model back as it was, or start a new run with `kamerton tune`"
-        raise RunError(Fault(f"the base model '{name}' is not the one this run began with", facts.folder, remedy))
+        raise RunError(Fault(rule, facts.folder, remedy))
     task = make_task(recipe, recipe.data.task or "")
     form = make_form(task, recipe, facts.kind, split.train)
     return Setup(recipe, task, form, facts, load_tokenizer(facts), split, _max_tokens(recipe, facts))
+
+
+def differing_parts(one: Mapping[str, str], other: Mapping[str, str]) -> str:
+    """Say which parts of two base models differ: `another tokenizer, other weights`."""
+    words = {"configuration": "another configuration", "tokenizer": "another tokenizer", "weights": "other weights"}
+    return ", ".join(words[part] for part in words if one[part] != other[part])
 
 
 def metric_names(setup: Setup) -> tuple[str, ...]:
@@ -298,7 +306,12 @@ def _environment(recipe: Recipe, facts: ModelFacts) -> dict[str, Any]:
         "processors": torch.get_num_threads(),
         "libraries": {name: version(name) for name in _requirements()},
         "data": {"path": recipe.data.path, "sha256": _hash_of_data(Path(recipe.data.path))},
-        "model": {"name": facts.name, "fingerprint": facts.fingerprint, "parameters": facts.parameters},
+        "model": {
+            "name": facts.name,
+            "fingerprint": facts.fingerprint,
+            "parts": fingerprints(Path(facts.folder)),
+            "parameters": facts.parameters,
+        },
         "seed": recipe.seed,
     }
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from kamerton.data.read import read_table
 from kamerton.data.recognise import value_at
-from kamerton.engines import saved_engine
+from kamerton.engines import adapter_engine, saved_engine
 from kamerton.errors import DataError, Fault, RunError
 from kamerton.evaluate.calibration import at_temperature
 from kamerton.evaluate.score import score
 from kamerton.forms.values import filled
 from kamerton.outcomes import Answers, Contender
-from kamerton.prepare import Setup, metric_names, open_setup
+from kamerton.prepare import Setup, differing_parts, metric_names, open_setup
 from kamerton.records import Example, Place, Prediction
 from kamerton.run import Run
 
@@ -49,17 +49,26 @@ def score_on(run: Run, path: Path) -> Contender:
 class Predictor:
     """A run's tuned model, loaded once and asked many times.
 
+    Args:
+        run: whose model answers.
+        beside: another run's, over the same base: its model takes this run's adapter as well.
+
     Raises:
-        RunError: the run has no tuned model yet.
+        RunError: the run has no tuned model yet, or the two runs do not stand over one base.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, beside: Predictor | None = None) -> None:
         if not run.model.exists():
             remedy = f"`kamerton resume {run.path}` goes on with it"
             raise RunError(Fault(f"'{run.path}' has no tuned model yet", remedy=remedy))
+        self.run = run
         self.setup: Setup = open_setup(run)
-        self.engine = saved_engine(run, self.setup)
         self.temperature = run.temperature
+        if beside is None:
+            self.engine = saved_engine(run, self.setup)
+        else:
+            check_one_base(beside.run, beside.setup, run, self.setup)
+            self.engine = adapter_engine(run, self.setup, beside.engine)
 
     def predict(self, rows: Sequence[str | Mapping[str, object]], first: int = 0) -> list[Prediction]:
         """Answer rows: texts, or mappings by role (`{"instruction": ..., "input": ...}`); ids count from `first`."""
@@ -124,3 +133,19 @@ class Predictor:
         if not filled(values.get(first)):
             raise DataError(Fault(f"'{first}' is empty", str(place), "give a text"))
         return self.setup.task.example(id, place, {role.name: values.get(role.name) for role in self.setup.task.roles})
+
+
+def check_one_base(first: Run, setup: Setup, second: Run, other: Setup) -> None:
+    """See that two runs' adapters stand over the same base with the same head.
+
+    Raises:
+        RunError: they do not; the message says what differs.
+    """
+    remedy = "ask each run by itself"
+    mine, theirs = first.environment["model"], second.environment["model"]
+    if mine["fingerprint"] != theirs["fingerprint"]:
+        rule = f"'{second.path}' was tuned over another base: {differing_parts(mine['parts'], theirs['parts'])}"
+        raise RunError(Fault(rule, str(first.path), remedy))
+    if (setup.form.model_class, setup.form.config) != (other.form.model_class, other.form.config):
+        rule = f"'{second.path}' reads its answers from another head, with other labels or of another kind"
+        raise RunError(Fault(rule, str(first.path), remedy))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any, cast
 
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from kamerton import plugins
 from kamerton.contracts import Form, ModelFacts
+from kamerton.errors import Fault, RunError
 from kamerton.files import sync_folder
 from kamerton.models.load import load_model
 from kamerton.models.quantize import read_quantization, write_quantization
@@ -39,6 +41,26 @@ def save_model(folder: Path, model: nn.Module, tokenizer: PreTrainedTokenizerBas
     sync_folder(folder.parent)
 
 
+def is_adapter(folder: Path) -> bool:
+    """Say whether a saved model needs its base: it holds only what was trained on top of one."""
+    return (folder / ADAPTER).exists()
+
+
+def add_adapter(model: nn.Module, folder: Path, name: str) -> None:
+    """Load one more adapter into a model that has one, and let it answer.
+
+    Raises:
+        RunError: PEFT cannot keep the two over one base.
+    """
+    adapted = cast(Any, model)
+    try:
+        adapted.load_adapter(folder, adapter_name=name)
+        adapted.set_adapter(name)
+    except (ValueError, RuntimeError) as error:
+        remedy = "ask each run by itself"
+        raise RunError(Fault(f"the adapters do not fit over one base: {error}", str(folder), remedy)) from error
+
+
 def load_saved(folder: Path, form: Form, facts: ModelFacts) -> nn.Module:
     """Load a tuned model, with its base below it if it is an adapter.
 
@@ -47,7 +69,7 @@ def load_saved(folder: Path, form: Form, facts: ModelFacts) -> nn.Module:
         form: the task's form, which names the model's class.
         facts: of the base model.
     """
-    if not (folder / ADAPTER).exists():
+    if not is_adapter(folder):
         return load_model(folder, form.model_class, {}, seed=0).model
     quantization = read_quantization(folder)
     base = load_model(facts.folder, form.model_class, form.config, seed=0, quantization=quantization).model

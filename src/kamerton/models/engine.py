@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -35,12 +36,20 @@ class TorchEngine:
     max_tokens: int
     max_new_tokens: int
     tokens_per_pass: int
-
     shared: Shared | None = None
     """For reading what begins alike, if it is proven for the model."""
     temperature: float = 0.0
     """0 writes the most probable token; above, tokens are drawn."""
     seed: int = 0
+    adapter: str = ""
+    """Which of several adapters over one base answers; the only one if empty."""
+
+    def _ready(self) -> None:
+        """Put the model in order for answering, whoever used it before."""
+        self.model.eval()
+        model = cast(Any, self.model)
+        if self.adapter and model.active_adapter != self.adapter:
+            model.set_adapter(self.adapter)
 
     @torch.no_grad()
     def read(self, items: Sequence[Encoded]) -> list[np.ndarray]:
@@ -67,7 +76,7 @@ class TorchEngine:
 
         Greedily, or drawn where `temperature` is above 0.
         """
-        self.model.eval()
+        self._ready()
         choose = sampling(self.temperature, self.seed) if self.temperature else greedily
         if self.shared and can_write(self.model, self.shared, sorted(prompts, key=_length)[:2]):
             ends, room = [self.tokenizer.eos_token_id], self.tokens_per_pass
@@ -104,7 +113,7 @@ class TorchEngine:
 
     def _passes(self, items: Sequence[Encoded]) -> Iterator[Pass]:
         """Run items through the model, as many at once as the budgets of tokens and of logits allow."""
-        self.model.eval()
+        self._ready()
         known = [i for i, item in enumerate(items) if item.reads]
         chosen = [items[i] for i in known]
         if self.shared and self.layout == self.shared.flat and begin_alike(chosen):
@@ -120,7 +129,7 @@ class TorchEngine:
 
     def _batches(self, items: Sequence[Encoded]) -> Iterator[list[int]]:
         """Group items of like length, as many as the budgets of tokens and of logits allow."""
-        self.model.eval()
+        self._ready()
         reads = max((len(item.reads) for item in items), default=1)
         at_once = max(1, LOGITS_PER_PASS // (classes_of(self.model) * max(1, reads)))
         return token_batches([len(item.tokens) for item in items], self.tokens_per_pass, at_once)

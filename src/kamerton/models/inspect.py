@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -227,8 +227,24 @@ def _tokenizer_limit(folder: Path) -> int | None:
 
 def fingerprint(folder: Path) -> str:
     """Hash everything that decides what the model answers: configuration, tokenizer, weights; sha256, in hex."""
-    small = [folder / name for name in (*CONFIGURATION, *TOKENIZER) if (folder / name).is_file()]
-    lines = (f"{path.name} {_hash(path)}\n" for path in sorted([*small, *weight_files(folder)]))
+    return _hash_together([path for files in _files(folder).values() for path in files])
+
+
+def fingerprints(folder: Path) -> dict[str, str]:
+    """Hash configuration, tokenizer and weights apart, to say which of them changed."""
+    return {part: _hash_together(files) for part, files in _files(folder).items()}
+
+
+def _files(folder: Path) -> dict[str, list[Path]]:
+    return {
+        "configuration": [folder / name for name in CONFIGURATION if (folder / name).is_file()],
+        "tokenizer": [folder / name for name in TOKENIZER if (folder / name).is_file()],
+        "weights": weight_files(folder),
+    }
+
+
+def _hash_together(files: Sequence[Path]) -> str:
+    lines = (f"{path.name} {_hash(path)}\n" for path in sorted(files))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 

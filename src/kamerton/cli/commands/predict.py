@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,7 +15,10 @@ EPILOG = 'Examples:  kamerton predict runs/reviews "A fine film"   |   cat texts
 def predict(
     run: RunPath,
     input: Annotated[str, typer.Argument(metavar="[TEXT|FILE|-]", help="A text, a data file, or - for lines.")] = "-",
+    adapter: Annotated[
+        list[Path] | None, typer.Option(metavar="RUN", help="Let this run's adapter, over the same base, answer too.")
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """Answer one text, the rows of a file, or the lines of standard input."""
-    call("predict", run, input, json)
+    call("predict", run, input, adapter or [], json)
