@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from kamerton.evaluate.calibration import at_temperature
 from kamerton.run import Run
 from stories import DONE, MISTAKE, QUICK, RUNS, UNMET, USAGE, wait_for, weights_of
 
@@ -138,7 +139,8 @@ def test_one_text_a_file_and_lines_get_the_same_answers(place, tmp_path):
     assert answers == [json.loads(line) for line in from_lines.out.splitlines()]
     tuned = next(item for item in run.read_answers() if item.kind == "tuned")
     assert [answer["prediction"] for answer in answers] == [p.text for p in tuned.predictions]
-    assert [answer["score"] for answer in answers] == pytest.approx([p.score for p in tuned.predictions], abs=1e-5)
+    scores = [at_temperature(prediction, run.temperature).score for prediction in tuned.predictions]
+    assert [answer["score"] for answer in answers] == pytest.approx(scores, abs=1e-5)
     assert place.call("predict", "full", texts[0]).out == f"{answers[0]['prediction']}\n"
 
 

@@ -73,7 +73,7 @@ def make_job(tmp_path, encoder_folder, decoder_folder) -> Callable[..., Job]:
             training[:3],
             max_tokens=facts.context,
             max_new_tokens=1,
-            tokens_per_pass=settings.tokens_per_pass,
+            tokens_per_pass=settings.pass_tokens,
             rows=training,
         )
 

@@ -405,7 +405,7 @@ def test_answers_are_written_side_by_side_as_one_by_one_and_by_the_tuned_model(i
             if best.item() == engine.tokenizer.eos_token_id:
                 break
         new = ids[0, len(prompt.tokens) :]
-        assert text == engine.tokenizer.decode(new, skip_special_tokens=True).strip()
+        assert text == engine.tokenizer.decode(new, skip_special_tokens=True)
 
 
 @pytest.mark.parametrize("index", ONE_STACK, ids=told)

@@ -230,3 +230,8 @@ def test_an_assignment_takes_any_yaml_or_else_the_text_itself(text, value):
 def test_an_assignment_without_a_sign_is_refused():
     with pytest.raises(RecipeError, match=r"group\.field=value"):
         parse_assignment("train.epochs")
+
+
+def test_words_that_old_yaml_takes_for_truth_values_are_words():
+    assert parse_assignment("evaluate.forgetting=off") == ("evaluate.forgetting", "off")
+    assert parse_assignment("train.gradient_checkpointing=true") == ("train.gradient_checkpointing", True)

@@ -11,13 +11,14 @@ After that the recipe is only read.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from kamerton.errors import Fault, RecipeError, nearest
@@ -33,6 +34,18 @@ AUTO = "auto"
 
 MOST_TOKENS_PER_PASS = 8192
 """Above this a pass only takes more memory."""
+
+
+def _rate(value: float | str) -> float | str:
+    if value == AUTO:
+        return value
+    number = _number(value)  # YAML 1.1 takes 1e-4 for text
+    if isinstance(number, float) and 0 < number < 10:
+        return number
+    raise ValueError(f"a rate is a number above 0 and below 10, or {AUTO}")
+
+
+Rate = Annotated[Annotated[float, Field(allow_inf_nan=True)] | str, AfterValidator(_rate)]
 
 
 class Group(BaseModel):
@@ -134,7 +147,7 @@ class TrainSettings(Group):
 
     epochs: Annotated[float, Field(gt=0)] | None = Field(None, description="Passes over the training rows.")
     batch_size: Count | None = Field(None, description="Rows per update of the weights.")
-    learning_rate: Annotated[float, Field(gt=0, lt=10)] | Literal["auto"] | None = Field(
+    learning_rate: Rate | None = Field(
         None, description="Peak of the schedule; `auto` tries four rates on a part of the training rows."
     )
     schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="How the rate falls to zero.")
@@ -347,7 +360,7 @@ def parse_assignment(text: str) -> tuple[str, object]:
             Fault(f"--set takes group.field=value, got '{text}'", remedy="for example --set train.epochs=5")
         )
     try:
-        parsed = yaml.safe_load(value)
+        parsed = yaml.load(value, Loader=_Loader)
     except yaml.YAMLError:
         parsed = value
     return path.strip(), _number(parsed)
@@ -369,6 +382,17 @@ def to_yaml(recipe: Recipe) -> str:
         reason = setting.reason.model_copy(update={"value": setting.value}).model_dump()
         lines.append(f"  {setting.path}: {_inline(reason)}")
     return "\n".join(lines) + "\n"
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads truth values as YAML 1.2 does: `true` and `false` alone; `off` and `no` are words."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    letter: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("true|True|TRUE|false|False|FALSE"), list("tTfF"))
 
 
 class _Dumper(yaml.SafeDumper):
@@ -396,7 +420,7 @@ def _one_line(text: str) -> str:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        values = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
     except FileNotFoundError:
         raise RecipeError(Fault(f"there is no file '{file}'", remedy="check the path")) from None
     except OSError as error:
@@ -442,7 +466,9 @@ def _fault(item: ErrorDetails, place: str, model: type[BaseModel]) -> Fault:
     where = " ".join(part for part in (place, path) if part)
     if item["type"] == "extra_forbidden":
         return Fault(f"there is no setting '{path}'", where, nearest(str(item["loc"][-1]), _names(model, item["loc"])))
-    return Fault(f"{item['msg']}, got {item['input']!r}", where, f"set {path} to a value that fits")
+    return Fault(
+        f"{item['msg'].removeprefix('Value error, ')}, got {item['input']!r}", where, f"set {path} to a value that fits"
+    )
 
 
 def _names(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:

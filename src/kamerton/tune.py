@@ -100,6 +100,7 @@ def tune_model(run: Run, setup: Setup, clock: Clock) -> Generator[Told, None, To
     trainee = attach(setup, loaded)
     setup = yield from settle_rate(run, setup, trainee, clock)
     foretold = forecast(setup, trainee)
+    run.write_environment({**run.environment, "forecast": asdict(foretold)})
     yield clock.stage("forecast", str(foretold))
     job = job_of(run, setup, trainee)
     for event in train(job):
@@ -110,7 +111,7 @@ def tune_model(run: Run, setup: Setup, clock: Clock) -> Generator[Told, None, To
         Dial(setup, trainee.model).turn(setup.recipe.remedy.strength)
     save_model(run.model, trainee.model, setup.tokenizer)
     yield clock.stage("train", f"best weights saved in {run.model}")
-    run.write_environment({**run.environment, "forecast": asdict(foretold), "measured": asdict(measured(run))})
+    run.write_environment({**run.environment, "measured": asdict(measured(run))})
     yield clock.stage("measured", foretold.beside(measured(run)))
     return trainee.engine
 

@@ -51,7 +51,7 @@ def result_of(
         "diagnosis": [asdict(diagnosis) for diagnosis in diagnoses],
         **({"calibration": asdict(calibrated)} if calibrated else {}),
         "artefact": environment["artefact"],
-        "forecast": {"foretold": environment["forecast"], "measured": environment["measured"]},
+        "forecast": {"foretold": environment["forecast"], "measured": environment.get("measured")},
         "seconds": environment["seconds"],
         "peak_memory_bytes": peak_memory(),
     }

@@ -61,7 +61,8 @@ def gauge(model: nn.Module, layout: Layout, form: Form, rows: Sequence[Encoded])
         rows: some, of usual length. What is quadratic in the length is counted at theirs.
     """
     model.train()
-    tokens, reads = sum(len(row.tokens) for row in rows), sum(len(row.reads) for row in rows)
+    sequences = [sequence for row in rows for sequence in row.sequences]
+    tokens, reads = sum(len(one.tokens) for one in sequences), sum(len(one.reads) for one in sequences)
     weights = {parameter.data_ptr() for parameter in model.parameters()}
     saved: dict[int, Tensor] = {}
 
@@ -71,7 +72,7 @@ def gauge(model: nn.Module, layout: Layout, form: Form, rows: Sequence[Encoded])
 
     with torch.random.fork_rng(), FlopCounterMode(display=False) as counter:
         with saved_tensors_hooks(keep, _same):
-            loss = form.losses(layout.logits(model, rows).float(), rows).sum()
+            loss = form.losses(layout.logits(model, sequences).float(), rows).sum()
         forward = counter.get_total_flops()
         loss.backward()
     both = counter.get_total_flops()
