@@ -360,7 +360,7 @@ def parse_assignment(text: str) -> tuple[str, object]:
             Fault(f"--set takes group.field=value, got '{text}'", remedy="for example --set train.epochs=5")
         )
     try:
-        parsed = yaml.load(value, Loader=_Loader)
+        parsed = _parsed(value)
     except yaml.YAMLError:
         parsed = value
     return path.strip(), _number(parsed)
@@ -395,6 +395,15 @@ _Loader.yaml_implicit_resolvers = {
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("true|True|TRUE|false|False|FALSE"), list("tTfF"))
 
 
+def _parsed(text: str) -> Any:
+    """Read YAML."""
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
 class _Dumper(yaml.SafeDumper):
     """Writes any text on one line: what cannot be printed is escaped in double quotes."""
 
@@ -420,7 +429,7 @@ def _one_line(text: str) -> str:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        values = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
+        values = _parsed(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RecipeError(Fault(f"there is no file '{file}'", remedy="check the path")) from None
     except OSError as error:
