@@ -27,7 +27,7 @@ ROWS = (
         *("errors", "records", "outcomes", "contracts", "statistics", "tags", "words", "similar"),
         *("russian", "mojibake", "tidy", "private", "languages"),
     ),
-    ("recipe", "run", "plugins", "files", "system"),
+    ("recipe", "run", "plugins", "files", "system", "language", "wording"),
     ("forms", "tasks", "methods", "optimizers", "metrics", "audits", "remedies"),
     ("models",),
     ("data", "train", "evaluate", "report", "deliver"),

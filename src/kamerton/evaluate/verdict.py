@@ -32,13 +32,13 @@ import numpy as np
 
 from kamerton.contracts import Metric
 from kamerton.errors import Fault, RunError
-from kamerton.evaluate.wording import Found, reason
 from kamerton.outcomes import Against, Answers, Comparison, Contender, Seeds, Standing, Verdict
 from kamerton.plugins import choose
 from kamerton.records import Example, Prediction
 from kamerton.statistics.comparison import Pairing, holm, pair
 from kamerton.statistics.resampling import NOTHING
 from kamerton.statistics.seeds import repeated_difference
+from kamerton.wording import Found, reason
 
 Decision = Literal["ship", "do not ship", "not proven"]
 

@@ -6,9 +6,9 @@ It holds no script and asks the network for nothing. Every value passes through 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from kamerton.files import write_text
 from kamerton.forms.values import plain
+from kamerton.language.voice import Language, Voice, voice
 from kamerton.records import Finding
 from kamerton.report import text
 from kamerton.report.charts import Forest, Learning, forest, learning
@@ -34,13 +35,14 @@ from kamerton.report.content import (
     facts,
     losses,
 )
+from kamerton.report.evidence import SHARES, Bin, Price, Terrain, per_thousand, price, regained, reliability, terrain
+from kamerton.report.judgement import reason_of
 from kamerton.report.outcome import Outcome, read_outcome
 from kamerton.report.pareto import Pareto, pareto
 from kamerton.report.usage import Usage, usage
 from kamerton.run import Run
 
-FILTERS: tuple[Callable[..., str], ...] = (
-    plain,
+FIGURES: tuple[Callable[..., str], ...] = (
     text.number,
     text.signed,
     text.percent,
@@ -48,10 +50,9 @@ FILTERS: tuple[Callable[..., str], ...] = (
     text.duration,
     text.parameters,
     text.memory,
-    text.safe_text,
 )
-"""What the template writes values with."""
-TOLD_ELSEWHERE = {"seconds", "artefact"}
+"""What the templates write numbers with, in the reader's language."""
+TOLD_ELSEWHERE = {"seconds", "artefact", "forecast", "measured"}
 """Parts of the environment that stand in the result too, and are shown from there."""
 
 
@@ -61,6 +62,7 @@ class Page:
 
     name: str
     outcome: Outcome
+    reason: str
     confidence: float
     forest: Forest
     learning: Learning | None
@@ -73,22 +75,26 @@ class Page:
     settings: tuple[Explained, ...]
     environment: tuple[Fact, ...]
     usage: Usage
+    reliability: tuple[Bin, ...]
+    terrain: Terrain | None
+    price: Price | None
+    regained: int | None
 
 
-def write_report(run: Run) -> Path:
-    """Write `report.html` into a finished run's folder and return its path.
+def write_report(run: Run, language: Language = "en") -> Path:
+    """Write `report.html`, in Russian `report.ru.html`, into a finished run's folder and return its path.
 
     Raises:
         RunError: the run is not finished, or its result cannot be read.
 
     """
-    path = run.path / "report.html"
-    html = environment().get_template("report.html.j2").render(page=read_page(run))
+    path = run.path / ("report.html" if language == "en" else f"report.{language}.html")
+    html = environment(language).get_template("report.html.j2").render(page=read_page(run, voice(language)))
     write_text(path, html.strip() + "\n")
     return path
 
 
-def read_page(run: Run) -> Page:
+def read_page(run: Run, voice: Voice) -> Page:
     """Gather from a finished run's folder what its report shows.
 
     Raises:
@@ -103,6 +109,7 @@ def read_page(run: Run) -> Page:
     return Page(
         name=run.path.resolve().name,
         outcome=outcome,
+        reason=reason_of(outcome, recipe.evaluate.confidence, voice),
         confidence=recipe.evaluate.confidence,
         forest=forest(outcome),
         learning=learning(run.events(), outcome.primary_metric),
@@ -115,12 +122,20 @@ def read_page(run: Run) -> Page:
         settings=explained(recipe),
         environment=tuple(facts({k: v for k, v in run.environment.items() if k not in TOLD_ELSEWHERE})),
         usage=usage(run, sorted({example.gold for example in split.train}) if labels else ()),
+        reliability=reliability(outcome.calibration) if outcome.calibration else (),
+        terrain=terrain(run.read_dynamics(), split.train),
+        price=price(run, outcome, recipe.prompt),
+        regained=regained(outcome),
     )
 
 
 @cache
-def environment() -> Environment:
-    """Give what renders the pages: autoescaping, strict, with the filters."""
+def environment(language: Language = "en") -> Environment:
+    """Give what renders the pages: autoescaping, strict, with a language's sentences and figures.
+
+    Templates say `{{ t("{rows} {rows:row|rows} were read", {"rows": 3}) }}`; `said` says again what a run's files say.
+    """
+    speaker = voice(language)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -129,8 +144,38 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {function.__name__: function for function in FILTERS}
+    environment.filters |= {"plain": plain, "safe_text": text.safe_text, "one_line": text.one_line}
+    environment.filters |= {write.__name__: partial(_figure, speaker, write) for write in FIGURES}
+    environment.filters |= {"figure": speaker.figure, "said": partial(_said, speaker), "repeat": speaker.repeat}
+    environment.globals |= {
+        "t": partial(_sentence, speaker),
+        "interval": speaker.interval,
+        "language": language,
+        "per_thousand": per_thousand,
+        "shares": SHARES,
+    }
     return environment
+
+
+NOTHING: Mapping[str, object] = {}
+
+
+def _sentence(voice: Voice, english: str, values: Mapping[str, object] = NOTHING) -> Markup:
+    """Say a sentence of ours, which may hold markup, with values, which may not."""
+    filled = {name: voice.counted(_finalize(value)) for name, value in values.items()}
+    return Markup(voice.text(english)).format_map(filled)
+
+
+def _figure(voice: Voice, write: Callable[[float], str], value: float) -> str:
+    return voice.figure(write(value))
+
+
+def _said(voice: Voice, sentence: str) -> str:
+    """Say again what a file of the run says; what the catalogue lacks stays English, and is marked so."""
+    again = voice.again(sentence)
+    if again is None:
+        return Markup('<span lang="en">{}</span>').format(text.safe_text(sentence))
+    return again
 
 
 def _finalize(value: object) -> object:

@@ -51,6 +51,22 @@ class Artefact:
 
 
 @dataclass(frozen=True)
+class Resources:
+    """What training takes."""
+
+    seconds: float
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class Foretold:
+    """What training was foretold to take, and what it took."""
+
+    foretold: Resources
+    measured: Resources
+
+
+@dataclass(frozen=True)
 class Outcome:
     """The outcome of a finished run. What has a default may be missing in the file."""
 
@@ -67,6 +83,7 @@ class Outcome:
     remedies: tuple[Attempt, ...] = ()
     diagnosis: tuple[Diagnosis, ...] = ()
     calibration: Calibrated | None = None
+    forecast: Foretold | None = None
     artefact: Artefact = field(default_factory=Artefact)
     warnings: tuple[str, ...] = ()
     lower_is_better: tuple[str, ...] = ()

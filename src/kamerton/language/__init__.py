@@ -1,0 +1,1 @@
+"""What Kamerton says to readers, in English and Russian."""

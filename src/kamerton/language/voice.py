@@ -1,0 +1,148 @@
+"""Sentences and figures in the reader's language.
+
+English stands in the code. The catalogue of another language gives for each English sentence its own; `{name}` holds a
+value, and `{count:row|rows}` the form of a word that agrees with a count: two forms in English, three in Russian.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Literal
+
+import yaml
+
+Language = Literal["en", "ru"]
+
+HOLE = re.compile(r"\{(\w+)(?::([^}]*))?\}")
+THOUSANDS, POINT = re.compile(r"(?<=\d),(?=\d{3}(?!\d))"), re.compile(r"(?<=\d)\.(?=\d)")
+UNITS = {
+    "s": "с", "min": "мин", "h": "ч", "B": "Б", "KB": "КБ", "MB": "МБ", "GB": "ГБ", "TB": "ТБ", "%": "%",
+    "K": "тыс.", "M": "млн",
+}  # fmt: skip
+UNIT = re.compile(rf"(?<=\d) ?({'|'.join(sorted(map(re.escape, UNITS), key=len, reverse=True))})(?!\w)")
+BILLION = re.compile(r"(?<=\d)B\b")
+NUMBER = re.compile(r"[+−-]?[\d,]+(\.\d+)?(e-?\d+)?%?")
+NARROW, FIXED = "\u202f", "\u00a0"
+"""Spaces at which no line breaks: between thousands, and before a unit (Милчин, Справочник издателя)."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A count in a sentence: as a figure, or as the form of a word that agrees with it."""
+
+    count: int
+    voice: Voice
+
+    def __str__(self) -> str:
+        return self.voice.figure(f"{self.count:,}")
+
+    def __format__(self, forms: str) -> str:
+        return self.voice.agreeing(self.count, forms.split("|")) if forms else str(self)
+
+
+@dataclass(frozen=True)
+class Voice:
+    """Speaks one language."""
+
+    language: Language
+    texts: Mapping[str, str]
+    """Sentences by their English; empty for English itself."""
+
+    def text(self, english: str) -> str:
+        """Give the sentence, its holes not yet filled; English where the catalogue lacks it."""
+        return self.texts.get(english, english)
+
+    def say(self, english: str, values: Mapping[str, object]) -> str:
+        """Give the sentence with values filled in; whole numbers count."""
+        return self.text(english).format_map({name: self.counted(value) for name, value in values.items()})
+
+    def counted(self, value: object) -> object:
+        """Let a whole number agree with words; anything else is left as it is."""
+        return Counted(value, self) if isinstance(value, int) else value
+
+    def agreeing(self, count: int, forms: list[str]) -> str:
+        """Choose the form of a word after a count (Unicode CLDR, plural rules of cardinals).
+
+        >>> [voice("ru").agreeing(n, ["строка", "строки", "строк"]) for n in (1, 3, 11, 25, 41)]
+        ['строка', 'строки', 'строк', 'строк', 'строка']
+        """
+        if len(forms) < 3:
+            return forms[0] if count == 1 else forms[-1]
+        ones, teens = count % 10, count % 100 // 10 == 1
+        return forms[2] if teens or ones == 0 or ones > 4 else forms[0] if ones == 1 else forms[1]
+
+    def figure(self, english: str) -> str:
+        r"""Write a number as this language does: decimal comma, fixed spaces, its units.
+
+        >>> voice("ru").figure("31,416.5"), voice("ru").figure("1 min 05 s"), voice("ru").figure("1.5 GB")
+        ('31\u202f416,5', '1\xa0мин 05\xa0с', '1,5\xa0ГБ')
+        """
+        if self.language == "en":
+            return english
+        spaced = POINT.sub(",", THOUSANDS.sub(NARROW, english)).replace("below ", "меньше ")
+        return UNIT.sub(lambda found: FIXED + UNITS[found[1]], BILLION.sub(f"{FIXED}млрд", spaced))
+
+    def interval(self, low: str, high: str) -> str:
+        """Name both ends of an interval."""
+        return self.say("{low} to {high}", {"low": low, "high": high})
+
+    def again(self, said: str) -> str | None:
+        """Say a whole English sentence again that was put together earlier; None where the catalogue lacks it."""
+        if said in self.texts or not self.texts:
+            return self.texts.get(said, said)
+        for pattern in self._patterns:
+            if found := pattern.matcher.fullmatch(said):
+                return self.say(
+                    pattern.english, {name: self._value(value) for name, value in found.groupdict().items()}
+                )
+        return None
+
+    def repeat(self, said: str) -> str:
+        """Say a sentence again, or leave it in English."""
+        return self.again(said) or said
+
+    def _value(self, value: str) -> object:
+        if value.replace(",", "").isdecimal():
+            return int(value.replace(",", ""))
+        return self.figure(value) if NUMBER.fullmatch(value) else self.repeat(value)
+
+    @cached_property
+    def _patterns(self) -> list[_Pattern]:
+        """Sentences with holes as patterns; those with more words of their own are tried first."""
+        holed = sorted((text for text in self.texts if HOLE.search(text)), key=lambda text: -len(HOLE.sub("", text)))
+        return [_Pattern(_matcher(text), text) for text in holed if len(HOLE.sub("", text).strip(" .,:;%()")) > 2]
+
+
+@dataclass(frozen=True)
+class _Pattern:
+    matcher: re.Pattern[str]
+    english: str
+
+
+def _matcher(text: str) -> re.Pattern[str]:
+    """Make a pattern that reads the values out of a sentence."""
+    parts, last, seen = [], 0, set[str]()
+    for hole in HOLE.finditer(text):
+        parts.append(re.escape(text[last : hole.start()]))
+        name, forms = hole[1], hole[2]
+        free = f"(?P={name})" if name in seen else f"(?P<{name}>.+?)"
+        parts.append(f"(?:{'|'.join(map(re.escape, forms.split('|')))})" if forms else free)
+        seen |= set() if forms else {name}
+        last = hole.end()
+    return re.compile("".join([*parts, re.escape(text[last:])]), re.DOTALL)
+
+
+@cache
+def voice(language: Language) -> Voice:
+    """Read a language's catalogue: the files beside this one whose names begin with it."""
+    texts: dict[str, str] = {}
+    for path in sorted(Path(__file__).parent.glob(f"{language}*.yaml")):
+        texts |= yaml.safe_load(path.read_text(encoding="utf-8"))
+    return Voice(language, texts)
+
+
+ENGLISH = Voice("en", {})

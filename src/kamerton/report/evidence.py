@@ -1,0 +1,168 @@
+"""What stands behind a verdict, laid out: believable probabilities, rows as training saw them, speed and price."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kamerton.outcomes import Calibrated, Contender, Measure
+from kamerton.recipe import PromptSettings
+from kamerton.records import Example, RowDynamics
+from kamerton.report.charts import Scale, Tick, scale
+from kamerton.report.outcome import Outcome
+from kamerton.run import Run
+
+MOST_DOTS = 400
+"""More dots than this hide each other."""
+SHOWN = 4
+HOURLY = (0.1, 0.5, 2.0, 10.0)
+"""Prices of an hour of a machine, in the unit of the server's prices: from an old desktop to several large GPUs."""
+
+# ── probabilities ─────────────────────────────────────────────────────────────────────────────
+
+SHARES = Scale(0, 1, tuple(Tick(25.0 * i, f"{0.25 * i:g}") for i in range(5)))
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Answers of about the same probability: where their whisker stands, in per cent."""
+
+    rows: int
+    score: float
+    right: Measure
+    across: float
+    at: Measure
+
+
+def reliability(calibrated: Calibrated) -> tuple[Bin, ...]:
+    """Lay out the share of right answers over the probability given."""
+    return tuple(
+        Bin(
+            one.rows,
+            one.score,
+            one.right,
+            SHARES.at(one.score),
+            Measure(*(100 - SHARES.at(end) for end in (one.right.value, one.right.low, one.right.high))),
+        )
+        for one in calibrated.reliability
+    )
+
+
+# ── rows as training saw them ─────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A row in the map: spread of the right answer's probability across, its mean upwards, in per cent."""
+
+    x: float
+    y: float
+    kind: str
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A row to show, with what training saw of it."""
+
+    example: Example
+    dynamics: RowDynamics
+
+
+@dataclass(frozen=True)
+class Terrain:
+    """The map of the training rows (Swayamdipta et al., Dataset Cartography, EMNLP 2020)."""
+
+    dots: tuple[Dot, ...]
+    spreads: Scale
+    means: Scale
+    easy: int
+    """Rows answered rightly at every visit."""
+    ambiguous: int
+    hard: int
+    """Rows answered rightly at none."""
+    hardest: tuple[Seen, ...]
+    wavering: tuple[Seen, ...]
+
+
+def terrain(rows: Sequence[RowDynamics], train: Sequence[Example]) -> Terrain | None:
+    """Lay out the map; None where training was not watched, or saw no row twice."""
+    if max((row.visits for row in rows), default=0) < 2:
+        return None
+    spreads = scale(0, max(row.variability for row in rows) or 0.1, 4)
+    step = max(1, len(rows) // MOST_DOTS)
+    dots = tuple(Dot(spreads.at(row.variability), 100 - SHARES.at(row.confidence), _kind(row)) for row in rows[::step])
+    kinds = [_kind(row) for row in rows]
+    examples = {example.id: example for example in train}
+    known = [Seen(examples[row.id], row) for row in rows if row.id in examples]
+    hardest = sorted((one for one in known if _kind(one.dynamics) == "hard"), key=lambda one: one.dynamics.confidence)
+    others = [one for one in known if _kind(one.dynamics) == "ambiguous"]
+    wavering = sorted(others, key=lambda one: -one.dynamics.variability)
+    return Terrain(
+        dots,
+        spreads,
+        SHARES,
+        kinds.count("easy"),
+        kinds.count("ambiguous"),
+        kinds.count("hard"),
+        tuple(hardest[:SHOWN]),
+        tuple(wavering[:SHOWN]),
+    )
+
+
+def _kind(row: RowDynamics) -> str:
+    return "easy" if row.correctness == 1 else "hard" if row.correctness == 0 else "ambiguous"
+
+
+# ── speed and price ───────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Volume:
+    """From how many rows tuning pays, where an hour of the machine costs so much; None: it never does."""
+
+    hourly: float
+    rows: int | None
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a server took for its answers."""
+
+    replies: int
+    tokens: float
+    """In and out, of one answer on average."""
+    thousand: float
+    """The price of 1,000 answers."""
+    volumes: tuple[Volume, ...]
+
+
+def per_thousand(contender: Contender, outcome: Outcome) -> float:
+    """Give a contender's seconds for 1,000 rows."""
+    return 1000 * contender.seconds / max(1, outcome.data.test)
+
+
+def regained(outcome: Outcome) -> int | None:
+    """Give the rows after which a faster tuned model has won back the time that the run took; None if it is slower."""
+    rival = next((one for one in outcome.contenders if one.name == outcome.verdict.against), outcome.tuned)
+    won = (per_thousand(rival, outcome) - per_thousand(outcome.tuned, outcome)) / 1000
+    return round(sum(outcome.seconds.values()) / won) if won > 0 else None
+
+
+def price(run: Run, outcome: Outcome, settings: PromptSettings) -> Price | None:
+    """Work out what the server's answers cost, and from what volume tuning is cheaper; None without prices."""
+    path = run.path / "endpoint.jsonl"
+    if not path.exists() or not settings.price_in + settings.price_out:
+        return None
+    replies = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    spent = sum(r["tokens_in"] * settings.price_in + r["tokens_out"] * settings.price_out for r in replies) / 1e6
+    tokens = sum(r["tokens_in"] + r["tokens_out"] for r in replies) / max(1, len(replies))
+    each = spent / max(1, len(replies))
+    own, whole = per_thousand(outcome.tuned, outcome) / 1000, sum(outcome.seconds.values())
+    return Price(len(replies), tokens, 1000 * each, tuple(_volume(hourly, whole, own, each) for hourly in HOURLY))
+
+
+def _volume(hourly: float, whole: float, own: float, each: float) -> Volume:
+    """Divide the price of tuning by what each row then saves."""
+    saved = each - own * hourly / 3600
+    return Volume(hourly, round(whole * hourly / 3600 / saved) if saved > 0 else None)
