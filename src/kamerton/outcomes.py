@@ -35,6 +35,20 @@ class Answers:
 
 
 @dataclass(frozen=True)
+class ClassResult:
+    """How well one class, or one label among several, is told from the others."""
+
+    name: str
+    precision: float
+    """Of the rows that were given it, the share that has it; 0 if none was."""
+    recall: float
+    """Of the rows that have it, the share that was given it; 0 if none has it."""
+    f1: float
+    support: int
+    """Rows that have it."""
+
+
+@dataclass(frozen=True)
 class Contender:
     """One contender's scores on the test set."""
 
@@ -42,6 +56,8 @@ class Contender:
     kind: ContenderKind
     metrics: Mapping[str, Measure]
     seconds: float
+    per_class: tuple[ClassResult, ...] = ()
+    """Of each class, where it was asked for."""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from kamerton.evaluate.compare import tuned_answers
 from kamerton.evaluate.contend import answer
 from kamerton.evaluate.diagnosis import diagnose, diagnose_answers
 from kamerton.evaluate.outcome import result_of
+from kamerton.evaluate.per_class import class_results
 from kamerton.evaluate.score import measure, score
 from kamerton.evaluate.verdict import judge
 from kamerton.forecast import forecast, measured
@@ -198,7 +199,8 @@ def conclude(run: Run, setup: Setup, clock: Clock) -> Iterator[Told]:
     if calibrated:
         run.write_temperature(calibrated.temperature)
         yield clock.stage("calibration", calibrated.message)
-    run.write_result(result_of(run, names, contenders, verdict, diagnoses, calibrated))
+    per_class = class_results(test, tuned_answers(run).predictions, setup.task.answers)
+    run.write_result(result_of(run, names, contenders, verdict, diagnoses, calibrated, per_class))
     yield clock.stage("report", str(write_report(run)))
 
 

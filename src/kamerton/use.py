@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from kamerton.data.recognise import value_at
 from kamerton.engines import adapter_engine, saved_engine
 from kamerton.errors import DataError, Fault, RunError
 from kamerton.evaluate.calibration import at_temperature
+from kamerton.evaluate.per_class import class_results
 from kamerton.evaluate.score import score
 from kamerton.forms.values import filled
 from kamerton.outcomes import Answers, Contender
@@ -43,7 +45,7 @@ def score_on(run: Run, path: Path) -> Contender:
         resamples=settings.resamples,
         seed=setup.recipe.seed,
     )
-    return contender
+    return replace(contender, per_class=class_results(examples, tuned.predictions, setup.task.answers))
 
 
 class Predictor:

@@ -2,6 +2,7 @@
 
 For classes: the commonest one, TF-IDF with logistic regression, and the nearest training example.
 For numbers: their mean, ridge regression on TF-IDF, and the nearest training example.
+For several labels a row: the commonest set, TF-IDF with logistic regression for each label, and the nearest example.
 For tags: the commonest one, each word's commonest one, and a linear model of words in context.
 For free answers: a copy of the input, and the answer of the nearest training example.
 """
@@ -23,6 +24,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import FeatureUnion
 
 from kamerton.contracts import AnswerKind
+from kamerton.evaluate.baselines_of_label_sets import label_set_baselines
 from kamerton.evaluate.baselines_of_numbers import number_baselines
 from kamerton.evaluate.baselines_of_spans import span_baselines
 from kamerton.evaluate.baselines_of_tags import tag_baselines
@@ -64,6 +66,8 @@ def baselines(train: Sequence[Example], test: Sequence[Example], *, answers: Ans
     nearest = timed("nearest training example", "classic", _nearest(train, features, known), test)
     if answers == "number":
         return [*number_baselines(train, test, features, known, seed), nearest]
+    if answers == "classes":
+        return [*label_set_baselines(train, test, features, known), nearest]
     if answers != "class":
         return [timed("copy of the input", "trivial", _copy, test), nearest]
     majority = timed("majority class", "trivial", _majority(train), test)

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from kamerton import plugins
-from kamerton.outcomes import Calibrated, Contender, Diagnosis, Forgetting, Verdict
+from kamerton.outcomes import Calibrated, ClassResult, Contender, Diagnosis, Forgetting, Verdict
 from kamerton.records import Started
 from kamerton.run import PARTS, Run
 from kamerton.system import peak_memory
@@ -20,6 +20,7 @@ def result_of(
     verdict: Verdict,
     diagnoses: Sequence[Diagnosis],
     calibrated: Calibrated | None = None,
+    per_class: Sequence[ClassResult] = (),
 ) -> dict[str, Any]:
     """Put together what others rely on.
 
@@ -30,6 +31,7 @@ def result_of(
         verdict: the judgement.
         diagnoses: what training showed.
         calibrated: how far the tuned model's probabilities can be believed, where it gives any.
+        per_class: the tuned model's results for each class, where answers are classes.
     """
     recipe, environment = run.recipe, run.environment
     started = next(event for event in reversed(run.events()) if isinstance(event, Started))
@@ -50,6 +52,7 @@ def result_of(
         "remedies": [asdict(attempt) for attempt in run.read_attempts()],
         "diagnosis": [asdict(diagnosis) for diagnosis in diagnoses],
         **({"calibration": asdict(calibrated)} if calibrated else {}),
+        **({"per_class": [asdict(one) for one in per_class]} if per_class else {}),
         "artefact": environment["artefact"],
         "forecast": {"foretold": environment["forecast"], "measured": environment.get("measured")},
         "seconds": environment["seconds"],

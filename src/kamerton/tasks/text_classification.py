@@ -13,6 +13,7 @@ from kamerton.forms.texts import joined
 from kamerton.forms.values import filled, plain
 from kamerton.recipe import Group
 from kamerton.records import Example, Place
+from kamerton.tasks._label_lists import holds_several
 from kamerton.tasks._roles import FIRST_TEXT, SECOND_TEXT
 
 LONGEST_LABEL = 60
@@ -51,6 +52,8 @@ class TextClassification(Group):
         """Accept labels that are short, repeat themselves, and are not measurements."""
         labels = [value for value in columns["label"] if filled(value)]
         if not labels or any(isinstance(value, float) and not value.is_integer() for value in labels):
+            return ""
+        if holds_several(labels):
             return ""
         distinct = {plain(value) for value in labels}
         if len(distinct) > max(2, len(labels) // 2) or max(map(len, distinct)) > LONGEST_LABEL:

@@ -1,0 +1,97 @@
+"""Multi-label classification: a text or two, and any number of labels, none included."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from pydantic import Field
+
+from kamerton.contracts import Form, ModelKind, Role
+from kamerton.forms.label_sets import LabelSets
+from kamerton.forms.texts import joined
+from kamerton.forms.values import filled, plain
+from kamerton.recipe import Group
+from kamerton.records import Example, Place
+from kamerton.tags import read_list, write_tags
+from kamerton.tasks._label_lists import as_list, holds_several, labels_in, recombined
+from kamerton.tasks._roles import FIRST_TEXT, SECOND_TEXT
+
+LONGEST_LABEL = 60
+
+
+class MultiLabel(Group):
+    """Choose all labels that fit a text: topics, genres, emotions."""
+
+    separator: str = Field(
+        "",
+        description="What parts labels in one cell; if empty, `;` or `|`, or else a comma. Lists need none.",
+    )
+
+    roles: ClassVar = (
+        Role("text", FIRST_TEXT, "the text to classify, or the first of two"),
+        Role("second", SECOND_TEXT, "the second text, where pairs are classified", required=False),
+        Role(
+            "labels",
+            ("labels", "label", "classes", "categories", "category", "topics", "topic", "genres", "genre", "emotions",
+             "emotion", "themes", "intents", "target", "targets", "метки", "классы", "категории", "темы", "жанры",
+             "эмоции", "рубрики"),
+            "its labels: a list, or with `;` between them",
+            weak=("tags", "keywords", "теги"),
+        ),
+    )  # fmt: skip
+    kinds: ClassVar = ("encoder",)
+    answers: ClassVar = "classes"
+    stratified: ClassVar = False
+
+    def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
+        """Accept lists of short labels that repeat themselves from row to row, but not within one."""
+        cells = [cell for cell in columns["labels"] if filled(cell)]
+        texts = {cell for cell in cells if isinstance(cell, str)}
+        if not holds_several(cells) and not recombined(texts, ","):
+            return ""
+        if any(isinstance(text, list | tuple) for text in columns["text"]):
+            return ""
+        listed = [found for cell in cells if (found := as_list(cell)) is not None]
+        if any(len(found) > len({str(one) for one in found}) for found in listed):
+            return ""  # words may have the same tag, a text has a label once
+        try:
+            rows = [labels_in(cell) for cell in cells]
+        except ValueError:
+            return ""
+        labels = [label for row in rows for label in row]
+        distinct = set(labels)
+        if not distinct or max(map(len, rows)) < 2 or len(distinct) > max(2, len(labels) // 2):
+            return ""
+        if max(map(len, distinct)) > LONGEST_LABEL:
+            return ""
+        return f"rows of 'labels' hold up to {max(map(len, rows))} of {len(distinct)} labels"
+
+    def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
+        """Make an example; an empty list is no label, an empty cell stays empty for the audit to find.
+
+        Raises:
+            ValueError: it is not clear what the labels are.
+        """
+        text, second, cell = plain(values["text"]), plain(values.get("second")), values.get("labels")
+        gold = write_tags(labels_in(cell, self.separator)) if filled(cell) else ""
+        fields = {"text": text, "labels": gold, **({"second": second} if second.strip() else {})}
+        return Example(id, place, joined(text, second), gold, fields)
+
+    def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
+        """Give the encoder a head of one output a label."""
+        return LabelSets(tuple(sorted({label for example in examples for label in read_list(example.gold)})))
+
+    def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
+        """Let all labels together decide; the mean over labels, over rows, and whole sets stand beside it."""
+        return ("micro-label-f1", "macro-label-f1", "sample-f1", "accuracy")
+
+    def example_rows(self) -> list[dict[str, object]]:
+        """Give a few films in two languages, and a question."""
+        return [
+            {"text": "Two clowns fall in love.", "labels": ["comedy", "romance"]},
+            {"text": "Два клоуна идут на войну.", "labels": "war; comedy"},
+            {"text": "He marches for years and comes home.", "labels": "war"},
+            {"text": "A stone lies in a field.", "labels": "[]"},
+            {"text": "Чем это кончится?", "second": "Они поженятся.", "labels": "romance|comedy"},
+        ]
