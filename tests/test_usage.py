@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import html5lib
 import pytest
+import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
+from kamerton import plugins
+from kamerton.deliver.saved import save_model
+from kamerton.models.load import load_model, load_tokenizer
+from kamerton.models.quantize import quantized
+from kamerton.recipe import MethodSettings
 from kamerton.report.html import write_report
 from kamerton.run import Run
 from synthetic_run import REVIEWS, classification_run, generation_run
+from tiny_engines import HEAD, facts_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 """PEFT asks transformers by an old name."""
@@ -56,6 +66,33 @@ def test_the_python_shown_for_a_decoder_runs_and_prints_what_the_model_writes(
     written = names["tokenizer"].decode(names["answer"], skip_special_tokens=True)
     assert capsys.readouterr().out == f"{written}\n"
     assert len(names["answer"]) > 0
+
+
+@pytest.mark.parametrize("word", ["adapter", "qlora"])
+def test_the_python_shown_gives_the_trained_models_answer_where_loading_needs_more(word, encoder_folder, tmp_path):
+    """In a process that has imported nothing before: a type that PEFT does not know, a base in four bits."""
+    run = classification_run(tmp_path / "run")
+    run.write_recipe(run.recipe.model_copy(update={"method": MethodSettings(name=word)}))
+    labels = sorted(set(REVIEWS.golds))
+    method, facts = plugins.choose("methods", word)(), facts_of(encoder_folder)
+    how = method.quantization
+    config = quantized(encoder_folder, HEAD, {"num_labels": len(labels)}, how) if how else None
+    loaded = load_model(encoder_folder, HEAD, {"num_labels": len(labels)}, seed=0, quantization=config)
+    model = method.attach(loaded.model, loaded.fresh).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.normal_(std=0.3)
+    shutil.rmtree(run.model)
+    save_model(run.model, model, load_tokenizer(facts))
+    (tmp_path / "shown.py").write_text(shown(run, "python") + "\nprint(logits.tolist())\n", encoding="utf-8")
+    done = subprocess.run([sys.executable, tmp_path / "shown.py"], capture_output=True, text=True, check=True)
+    label, logits = done.stdout.splitlines()
+    inputs = load_tokenizer(facts)("your text", return_tensors="pt")
+    with torch.no_grad():
+        wanted = model(**inputs).logits
+    assert json.loads(logits)[0] == pytest.approx(wanted[0].tolist(), rel=1e-5, abs=1e-6)
+    assert label == labels[int(wanted.argmax())]
 
 
 def test_a_model_of_another_kind_is_shown_by_commands_only(tmp_path):

@@ -217,6 +217,9 @@ class Quantization:
 class Method(Protocol):
     """One way to change a pretrained model. A frozen pydantic model of its own knobs."""
 
+    brings_type: ClassVar[bool]
+    """Whether its adapters are of a type that PEFT knows only once the method's module is imported."""
+
     @property
     def added_tokens(self) -> int:
         """Positions of the model's context that it takes for itself before every row; rows are cut to what is left."""

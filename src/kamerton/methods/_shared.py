@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -15,6 +16,7 @@ class Knobs(BaseModel):
     """Base of every method: frozen knobs, no unknown names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    brings_type: ClassVar[bool] = False
 
     @property
     def added_tokens(self) -> int:

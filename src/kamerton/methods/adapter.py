@@ -34,6 +34,7 @@ TYPE = "BOTTLENECK"
 class Adapter(Knobs):
     """Train a bottleneck beside or after the blocks of every layer, and the new head if there is one."""
 
+    brings_type: ClassVar = True
     reduction: Annotated[int, Field(ge=1)] = Field(
         16, description="How many times narrower than the hidden size the bottleneck is (Houlsby et al. 2019: 8 to 64)."
     )

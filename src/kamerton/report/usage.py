@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kamerton import plugins
 from kamerton.files import read_json
 from kamerton.run import Run
 
@@ -28,6 +29,10 @@ class Usage:
     """What its auto class is for: `SequenceClassification`; empty if there is no program to show."""
     labels: str
     """The classes, as a Python list."""
+    module: str
+    """What must be imported first, because it brings PEFT a type of its own; mostly nothing."""
+    quantized: bool
+    """Whether the base below the adapter was in four bits."""
 
 
 def usage(run: Run, labels: Sequence[str]) -> Usage:
@@ -35,7 +40,21 @@ def usage(run: Run, labels: Sequence[str]) -> Usage:
     adapter = (run.model / "adapter_config.json").exists()
     head = _adapter_head(run.model) if adapter else _plain_head(run.model)
     library = "peft" if adapter else "transformers"
-    return Usage(shlex.quote(str(run.path)), repr(str(run.model)), library, head, repr(list(labels)))
+    return Usage(
+        run=shlex.quote(str(run.path)),
+        folder=repr(str(run.model)),
+        package=library,
+        head=head,
+        labels=repr(list(labels)),
+        module=_brought_by(run.recipe.method.name or "") if adapter else "",
+        quantized=(run.model / "base_quantization.json").exists(),
+    )
+
+
+def _brought_by(method: str) -> str:
+    """Name the module of a method whose adapters PEFT does not know by itself."""
+    chosen = plugins.choose("methods", method)
+    return str(chosen.__module__) if chosen.brings_type else ""
 
 
 def _adapter_head(folder: Path) -> str:
