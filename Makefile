@@ -47,6 +47,12 @@ demo: install  ## Tune two small models on real data and judge them (minutes, af
 test: install  ## Run all tests
 	$(BIN)/pytest
 
+.PHONY: bench-methods
+bench-methods: install  ## Tune two small models by every method on real data, and write docs/methods.md
+	$(BIN)/kamerton models get minilm
+	$(BIN)/kamerton models get smollm2
+	$(BIN)/python benchmarks/methods.py
+
 .PHONY: bench-statistics
 bench-statistics: install  ## Show by simulation that intervals, tests and verdicts keep what they promise
 	$(BIN)/python benchmarks/statistics_truth.py

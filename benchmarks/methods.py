@@ -1,0 +1,121 @@
+"""Every method on real data: score, numbers that train, seconds, memory, size on disk; written into docs/methods.md.
+
+python benchmarks/methods.py [--only METHOD,…] [--kind encoder|decoder] [--out docs/methods.md]
+
+Each cell is one `kamerton tune` with the method's own defaults, in a process of its own. Cells that are there
+already are not run again: their runs stay under runs/bench-methods.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kamerton import plugins
+
+ROOT = Path(__file__).parent.parent
+RUNS = ROOT / "runs" / "bench-methods"
+LIMIT = 900
+"""Seconds after which a cell is given up."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One model, task and data set."""
+
+    kind: str
+    title: str
+    model: str
+    data: Path
+    make: tuple[str, ...]
+    rows: int
+
+    def command(self, method: str, run: Path) -> list[str]:
+        """Give the command of a cell."""
+        flags = ["--model", self.model, "--method", method, "--max-rows", str(self.rows), "--out", str(run)]
+        quick = ["--set", "evaluate.forgetting=off", "--set", "prompt.search=false", "--set", "prompt.nearest=false"]
+        return [sys.executable, "-m", "kamerton", "tune", str(self.data), *flags, *quick]
+
+
+COLUMNS = (
+    Column("encoder", "classification of 2,000 movie reviews", "minilm", RUNS / "movie-reviews.csv",
+           ("examples/get_data.py", "movie-reviews"), 2000),
+    Column("decoder", "docstrings of 200 functions", "smollm2", RUNS / "docstrings.jsonl",
+           ("examples/make_docstrings.py",), 200),
+)  # fmt: skip
+
+
+def cell(column: Column, method: str) -> list[str]:
+    """Run a cell, or read it if it is there, and give its line of the table."""
+    run = RUNS / f"{column.model}-{method}"
+    if not (run / "result.json").exists():
+        try:
+            ended = subprocess.run(column.command(method, run), capture_output=True, text=True, timeout=LIMIT)
+        except subprocess.TimeoutExpired:
+            return [method, f"given up after {LIMIT} s", *[""] * 6]
+        if ended.returncode:
+            return [
+                method,
+                ended.stderr.strip().splitlines()[-1][:120] if ended.stderr.strip() else "failed",
+                *[""] * 6,
+            ]
+    result = json.loads((run / "result.json").read_text(encoding="utf-8"))
+    metric = result["primary_metric"]
+    scores = {one["name"]: one["metrics"][metric]["value"] for one in result["contenders"] if metric in one["metrics"]}
+    untuned = max(value for name, value in scores.items() if name.startswith("base model"))
+    size = sum(path.stat().st_size for path in (run / "model").rglob("*") if path.suffix == ".safetensors")
+    seconds = result["seconds"]
+    return [
+        f"`{method}`",
+        f"{scores['tuned model']:.3f}",
+        f"{untuned:.3f}",
+        f"{result['trainable_parameters']:,}",
+        f"{seconds['train']:.0f}",
+        f"{sum(seconds.values()):.0f}",
+        f"{result['forecast']['measured']['peak_bytes'] / 1e9:.2f}",
+        f"{size / 1e6:.1f}",
+    ]
+
+
+def table(column: Column, methods: Sequence[str]) -> list[str]:
+    """Draw a column's table, each line as soon as it is known."""
+    if not column.data.exists():
+        column.data.parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run([sys.executable, *column.make, "--out", str(column.data)], cwd=ROOT, check=True)
+    head = ["method", "tuned", "best untuned", "trained numbers", "training s", "whole run s", "peak GB", "MB on disk"]
+    lines = [f"## {column.model}: {column.title}", "", f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for method in methods:
+        lines.append(f"| {' | '.join(cell(column, method))} |")
+        print(lines[-1], flush=True)
+    return [*lines, ""]
+
+
+def main() -> None:
+    """Run all cells and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--kind", default="")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "methods.md")
+    arguments = parser.parse_args()
+    # any PEFT configuration by its class name is no method of its own: it has no defaults to try
+    methods = arguments.only.split(",") if arguments.only else [m for m in plugins.names("methods") if m != "peft"]
+    lines = [
+        "# The methods on real data",
+        "",
+        "Written by `make bench-methods`: one `kamerton tune` for each method, with the method's own defaults.",
+        "Tuned and best untuned are scores on the same test rows by the run's deciding metric.",
+        "",
+    ]
+    for column in COLUMNS:
+        if arguments.kind in ("", column.kind):
+            lines += table(column, methods)
+    arguments.out.write_text("\n".join(lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
