@@ -357,6 +357,9 @@ def engine_of(cell: Cell, max_new_tokens: int = 5) -> Any:
 
 
 def uneven(target: Target) -> list[Encoded]:
+    if target.kind == "seq2seq":  # answers of different lengths, too, each read from the decoder's start token on
+        answers = ((20, 21, 1), (22, 1), (23, 24, 25, 1), (26, 1))
+        return [Encoded(tuple(row), tuple(range(len(a))), a) for row, a in zip(UNEVEN, answers, strict=True)]
     last = target.kind == "decoder" or "Token" in target.auto
     return [Encoded(tuple(row), (len(row) - 1 if last else 0,), (0,)) for row in UNEVEN]
 
@@ -406,6 +409,41 @@ def test_answers_are_written_side_by_side_as_one_by_one_and_by_the_tuned_model(i
                 break
         new = ids[0, len(prompt.tokens) :]
         assert text == engine.tokenizer.decode(new, skip_special_tokens=True)
+
+
+TWO_SIDED = [index for index, (_, _, target) in enumerate(CELLS) if target.kind == "seq2seq"]
+
+
+@pytest.mark.parametrize("index", TWO_SIDED, ids=told)
+def test_rows_and_answers_of_different_lengths_are_read_together_as_one_by_one(index, cells):
+    cell = cells[index]
+    start = cell.trained.model.config.decoder_start_token_id
+    for row, logits in zip(uneven(cell.target), engine_of(cell).read(uneven(cell.target)), strict=True):
+        ids, shifted = torch.tensor([row.tokens]), torch.tensor([[start, *row.targets[:-1]]])
+        with torch.no_grad():
+            alone = cell.trained.model(
+                input_ids=ids, attention_mask=torch.ones_like(ids), decoder_input_ids=shifted
+            ).logits[0, -len(row.reads) :]
+        torch.testing.assert_close(torch.from_numpy(logits), alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("index", TWO_SIDED, ids=told)
+def test_two_sided_models_write_side_by_side_as_one_by_one_and_by_the_tuned_model(index, cells):
+    cell = cells[index]
+    engine, model = engine_of(cell), cell.trained.model
+    prompts = [replace(row, reads=(), targets=()) for row in uneven(cell.target)]
+    together = engine.generate(prompts)
+    assert together == [text for prompt in prompts for text in engine.generate([prompt])]
+    for prompt, text in zip(prompts, together, strict=True):
+        ids, written = torch.tensor([prompt.tokens]), [model.config.decoder_start_token_id]
+        for _ in range(5):  # greedy, by hand
+            with torch.no_grad():
+                shifted = torch.tensor([written])
+                logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), decoder_input_ids=shifted).logits
+            written.append(int(logits[0, -1].argmax()))
+            if written[-1] == engine.tokenizer.eos_token_id:
+                break
+        assert text == engine.tokenizer.decode(written[1:], skip_special_tokens=True)
 
 
 @pytest.mark.parametrize("index", ONE_STACK, ids=told)
