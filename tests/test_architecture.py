@@ -236,9 +236,10 @@ NAMED_BY_CONTRACT = {"tasks": "metrics"}
 """A task names its metrics: the contract asks for it."""
 LIBRARY_OF_THAT_NAME = {
     ("report", "peft"), ("forms", "regression"), ("cli", "dial"), ("forms", "instruction"), ("tasks", "instruction"),
+    ("report", "text-classification"),
 }  # fmt: skip
 """Where a word is not the plug-in's: a package whose code the report shows, transformers' problem type, a command,
-the key of a request in data sets."""
+the key of a request in data sets, a pipeline of the hub."""
 
 
 def words_outside_their_files() -> Iterator[str]:

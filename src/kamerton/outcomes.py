@@ -300,3 +300,40 @@ class Attempt:
     decision: ForgettingDecision
     seconds: float
     chosen: bool = False
+
+
+@dataclass(frozen=True)
+class RunScore:
+    """One run's score on the common rows."""
+
+    run: str
+    measure: Measure
+
+
+@dataclass(frozen=True)
+class RunPair:
+    """Two runs compared: positive means that the first is better."""
+
+    first: str
+    second: str
+    comparison: Comparison
+    adjusted_p: float
+    """By Holm over all pairs that are compared."""
+    standing: Standing
+    """What the interval says beside the margin."""
+    rows_needed: int | None
+    """Rows that would show the difference asked for, or else the one observed; None if there is none."""
+
+
+@dataclass(frozen=True)
+class ComparedRuns:
+    """Runs on the same rows."""
+
+    metric: str
+    higher_is_better: bool
+    rows: int
+    margin: float
+    confidence: float
+    scores: tuple[RunScore, ...]
+    """The best first."""
+    pairs: tuple[RunPair, ...]

@@ -35,6 +35,7 @@ from kamerton.prepare import Clock, Setup, data_fingerprint, freeze, metric_name
 from kamerton.probe import settle_rate
 from kamerton.records import Encoded, Event, Progress, Split, Stage
 from kamerton.remedy import Workshop, carry_out
+from kamerton.report.card import write_card
 from kamerton.report.html import write_report
 from kamerton.rivals import untuned_arms, variants
 from kamerton.run import Run
@@ -201,6 +202,7 @@ def conclude(run: Run, setup: Setup, clock: Clock) -> Iterator[Told]:
         yield clock.stage("calibration", calibrated.message)
     per_class = class_results(test, tuned_answers(run).predictions, setup.task.answers)
     run.write_result(result_of(run, names, contenders, verdict, diagnoses, calibrated, per_class))
+    write_card(run)
     yield clock.stage("report", str(write_report(run)))
 
 

@@ -10,7 +10,7 @@ from kamerton.contracts import Metric
 from kamerton.errors import Fault, RunError
 from kamerton.evaluate.score import score
 from kamerton.evaluate.verdict import signed, stand
-from kamerton.outcomes import Answers, Comparison, Measure, Standing
+from kamerton.outcomes import Answers, ComparedRuns, RunPair, RunScore
 from kamerton.plugins import choose
 from kamerton.records import Example, Prediction
 from kamerton.run import Run
@@ -19,43 +19,6 @@ from kamerton.statistics.resampling import NOTHING
 
 Pairs = Literal["all", "first"]
 """Which runs are compared: each with each, or the first one with each other."""
-
-
-@dataclass(frozen=True)
-class RunScore:
-    """One run's score on the common rows."""
-
-    run: str
-    measure: Measure
-
-
-@dataclass(frozen=True)
-class RunPair:
-    """Two runs compared: positive means that the first is better."""
-
-    first: str
-    second: str
-    comparison: Comparison
-    adjusted_p: float
-    """By Holm over all pairs that are compared."""
-    standing: Standing
-    """What the interval says beside the margin."""
-    rows_needed: int | None
-    """Rows that would show the difference asked for, or else the one observed; None if there is none."""
-
-
-@dataclass(frozen=True)
-class ComparedRuns:
-    """Runs on the same rows."""
-
-    metric: str
-    higher_is_better: bool
-    rows: int
-    margin: float
-    confidence: float
-    scores: tuple[RunScore, ...]
-    """The best first."""
-    pairs: tuple[RunPair, ...]
 
 
 def compare_runs(

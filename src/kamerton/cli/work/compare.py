@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from kamerton.cli.output import print_json
-from kamerton.evaluate.compare import ComparedRuns, Pairs, RunPair, compare_as_first
+from kamerton.evaluate.compare import Pairs, compare_as_first
+from kamerton.outcomes import ComparedRuns, RunPair
 from kamerton.report.text import number, percent, probability, safe_text, signed
 from kamerton.run import Run
 

@@ -1,0 +1,105 @@
+"""The model card: `README.md` in the hub's form beside the weights, made of the run's result."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from kamerton.files import write_text
+from kamerton.languages import language_of
+from kamerton.models.catalog import known
+from kamerton.records import Example
+from kamerton.report import text
+from kamerton.report.content import classes
+from kamerton.report.html import FIGURES
+from kamerton.report.outcome import Outcome, read_outcome
+from kamerton.report.usage import usage
+from kamerton.run import Run
+
+PIPELINES = {"SequenceClassification": "text-classification", "CausalLM": "text-generation"}
+"""The hub's pipeline tags, by what transformers' auto classes call the head."""
+CODES = {"English": "en", "Russian": "ru", "German": "de", "French": "fr", "Spanish": "es", "Italian": "it"}
+LOOKED_AT = 200
+"""Rows whose language is looked at; one in ten of a language makes it the model's."""
+
+
+def write_card(run: Run) -> Path:
+    """Write the card of a finished run's model and return its path.
+
+    Raises:
+        RunError: the run is not finished, or its result cannot be read.
+    """
+    outcome, split, recipe = read_outcome(run), run.read_split(), run.recipe
+    used = usage(run, sorted({e.gold for e in split.train}) if classes([e.gold for e in split.test]) else ())
+    front = front_matter(run, outcome, split.test, PIPELINES.get(used.head, ""), used.package)
+    card = (
+        environment()
+        .get_template("card.md.j2")
+        .render(
+            front=yaml.safe_dump(front, allow_unicode=True, sort_keys=False).strip(),
+            name=run.path.resolve().name,
+            outcome=outcome,
+            recipe=recipe,
+            usage=replace(used, folder=repr("path/to/this/folder")),
+        )
+    )
+    path = run.model / "README.md"
+    write_text(path, card.strip() + "\n")
+    return path
+
+
+def front_matter(
+    run: Run, outcome: Outcome, rows: tuple[Example, ...], pipeline: str, library: str
+) -> dict[str, object]:
+    """Give the card's metadata; what is not known is left out."""
+    tuned, name, base = outcome.tuned, run.path.resolve().name, outcome.model.name
+    source = Path(run.recipe.data.path or "data").name
+    licences = [model.licence.lower() for model in known() if model.name == base]
+    metrics = [{"type": m, "value": round(tuned.metrics[m].value, 6)} for m in outcome.metrics if m in tuned.metrics]
+    result = {"task": {"type": pipeline or outcome.task}, "dataset": {"name": source, "type": source}}
+    front = {
+        "base_model": "" if Path(base).exists() else base,
+        "library_name": library,
+        "pipeline_tag": pipeline,
+        "language": _languages(rows),
+        "license": next(iter(licences), ""),
+        "tags": ["kamerton", outcome.method.name],
+        "metrics": [metric["type"] for metric in metrics],
+        "model-index": [{"name": name, "results": [{**result, "metrics": metrics}]}],
+    }
+    return {key: value for key, value in front.items() if value}
+
+
+@cache
+def environment() -> Environment:
+    """Give what renders the card: Markdown, in which a value stays on its line and cannot become markup."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=False,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["t"] = str
+    environment.filters |= {function.__name__: function for function in FIGURES} | {"inline": inline}
+    return environment
+
+
+def inline(value: str) -> str:
+    r"""Write a text in one line of Markdown, its signs without meaning.
+
+    >>> inline("a|b <script>\n*c*")
+    'a\\|b &lt;script&gt; \\*c\\*'
+    """
+    line = text.one_line(value, 2000).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return "".join(f"\\{sign}" if sign in "\\`*_[]|" else sign for sign in line)
+
+
+def _languages(rows: tuple[Example, ...]) -> list[str]:
+    counts = Counter(language_of(row.text) for row in rows[:LOOKED_AT])
+    return [CODES[name] for name, count in counts.most_common() if name in CODES and count >= 0.1 * counts.total()]

@@ -1,0 +1,67 @@
+"""The report in Russian, the model card, and the page that compares runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import html5lib
+import pytest
+from huggingface_hub import ModelCard
+
+from kamerton.evaluate.compare import compare_as_first
+from kamerton.language.voice import HOLE, voice
+from kamerton.report import html
+from kamerton.report.card import write_card
+from kamerton.report.comparison import write_comparison
+from kamerton.report.html import write_report
+from kamerton.report.outcome import read_outcome
+from synthetic_run import classification_run, generation_run
+
+REPORT = Path(html.__file__).parent
+SAID = re.compile(r'\bt\("((?:[^"\\]|\\.)*)"')
+
+
+def test_every_sentence_of_the_templates_is_in_the_catalogue_with_the_same_values():
+    russian = voice("ru").texts
+    said = {text for path in REPORT.glob("*.j2") for text in SAID.findall(path.read_text(encoding="utf-8"))}
+    assert said - russian.keys() == set()
+    for english, translated in russian.items():
+        assert {hole[1] for hole in HOLE.finditer(translated)} == {hole[1] for hole in HOLE.finditer(english)}
+
+
+@pytest.mark.parametrize("make", [classification_run, generation_run])
+def test_a_russian_report_is_valid_and_says_so(make, tmp_path):
+    path = write_report(make(tmp_path / "run"), "ru")
+    text = path.read_text(encoding="utf-8")
+    html5lib.HTMLParser(strict=True).parse(text)
+    assert path.name == "report.ru.html" and '<html lang="ru">' in text
+    assert "тестовых строках дообученная модель" in text and "The tuned model" not in text
+    assert "650 строк" in text and "1\u00a0мин 34\u00a0с" in text
+
+
+def test_a_sentence_of_a_file_is_said_again_with_its_values_and_the_right_forms():
+    again = voice("ru").again
+    assert again("base model shown 3 examples") == "исходная модель с 3 примерами"
+    assert again("training loss rose from 0.31 to 1.2") == "потери на обучении выросли с 0,31 до 1,2"
+    assert again("nobody translated this") is None
+
+
+def test_the_model_card_is_read_by_the_hubs_library(tmp_path):
+    run = classification_run(tmp_path / "run")
+    card = ModelCard.load(write_card(run))
+    tuned = read_outcome(run).tuned
+    assert card.data.library_name == "peft" and card.data.license == "apache-2.0"
+    assert {r.metric_type: r.metric_value for r in card.data.eval_results} == {
+        name: round(measure.value, 6) for name, measure in tuned.metrics.items()
+    }
+    assert all(contender.name in card.text for contender in read_outcome(run).contenders)
+
+
+def test_several_runs_are_compared_on_one_valid_page(tmp_path):
+    runs = [classification_run(tmp_path / name) for name in ("<b>one", "two")]
+    outcomes = {str(run.path): read_outcome(run) for run in runs}
+    page = write_comparison(compare_as_first(runs, metric="accuracy"), outcomes, tmp_path / "c.html", "ru")
+    text = page.read_text(encoding="utf-8")
+    html5lib.HTMLParser(strict=True).parse(text)
+    assert "<b>" not in text and "Разница в парах" in text
