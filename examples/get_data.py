@@ -105,6 +105,13 @@ def read_addresses(archive: Path) -> Iterator[Record]:
         }
 
 
+def read_address_parts(archive: Path) -> Iterator[Record]:
+    """Read which parts each address has: a street, a flat, a post box."""
+    for words in addresses(archive):
+        text = " ".join(str(word.text).strip() for word in words)
+        yield {"text": text, "labels": "; ".join(sorted({word.tag for word in words}))}
+
+
 def read_address_questions(archive: Path) -> Iterator[Record]:
     """Ask each address for its parts: answers are the words that people marked, or nothing where there is no such."""
     for number, words in enumerate(addresses(archive)):
@@ -243,6 +250,7 @@ DATA_SETS = {
     "movie-reviews": of_vader("10,072 sentences of film reviews in English: positive or negative", read_movie_reviews),
     "movie-ratings": of_vader("10,605 sentences of film reviews in English, rated from -4 to 4", read_movie_ratings),
     "addresses": of_usaddress("1,488 addresses of the United States, what each word is", read_addresses),
+    "address-parts": of_usaddress("1,488 addresses of the United States, which parts each has", read_address_parts),
     "address-questions": of_usaddress(
         "4,434 questions to these addresses, with answers from them or none", read_address_questions
     ),

@@ -106,6 +106,7 @@ def test_senses_are_kept_where_both_annotators_agree(get_data):
         ("movie-reviews", 10_072, ["id", "text", "score", "label"]),
         ("movie-ratings", 10_605, ["id", "text", "score"]),
         ("addresses", 1_488, ["tokens", "tags"]),
+        ("address-parts", 1_488, ["text", "labels"]),
         ("instructions", 999, ["instruction", "input", "output"]),
         ("russian-senses", 498, ["text", "label", "definition"]),
         ("trivia", 261, ["question", "answer"]),

@@ -186,6 +186,11 @@ def test_training_learns_sets_of_labels(tuned):
     assert score(MicroLabelF1(), [e.gold for e in rows], [p.text for p in form.predict(engine, rows)]) > 0.9
 
 
+def test_nothing_asked_is_nothing_answered(tuned):
+    engine, form, _ = tuned
+    assert form.predict(engine, []) == []
+
+
 def test_losses_of_predictions_are_those_of_training(tuned):
     engine, form, rows = tuned
     items = form.encode(rows, engine.tokenizer, engine.max_tokens)

@@ -83,6 +83,8 @@ class LabelSets(Reading):
     def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
         """Give the labels that are more probable than not."""
         encoded = self.encode(examples, engine.tokenizer, engine.max_tokens)
+        if not encoded:
+            return []
         logits = self.read(engine, encoded).astype(np.float64)
         given = logits > 0
         sure = -np.logaddexp(0, -np.abs(logits)).sum(axis=1)

@@ -74,7 +74,9 @@ class Reading(Usual):
         return embed_texts(engine, [texts_of(example) for example in examples])
 
     def read(self, engine: Engine, items: Sequence[Encoded]) -> np.ndarray:
-        """Give each item's logits, averaged over its windows: `[items, classes]`."""
+        """Give each item's logits, averaged over its windows: `[items, classes]`; `[0, 0]` for no items."""
+        if not items:
+            return np.zeros((0, 0))
         logits = np.concatenate(engine.read([sequence for item in items for sequence in item.sequences]))
         starts = np.cumsum([0, *(len(item.sequences) for item in items)])[:-1]
         counts = np.array([[len(item.sequences)] for item in items])
