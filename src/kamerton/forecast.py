@@ -19,7 +19,7 @@ from kamerton.trainee import Trainee
 
 REACHED = 0.45
 """Share of the speed of a bare matrix product that training passes reach: the rest is what lies between products."""
-PER_PASS = 0.02
+PER_PASS = 0.005
 """Seconds of a pass that no arithmetic explains."""
 PER_TRAINED = 6e-10
 """Seconds of an update for each number that trains: the optimizer reads and writes memory."""
