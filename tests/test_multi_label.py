@@ -13,6 +13,7 @@ from sklearn.metrics import classification_report, f1_score, precision_recall_fs
 from sklearn.preprocessing import MultiLabelBinarizer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from kamerton.cli.work.evaluate import print_classes
 from kamerton.contracts import Metric
 from kamerton.data.read import read_table
 from kamerton.data.recognise import recognise
@@ -26,6 +27,7 @@ from kamerton.metrics.sample_f1 import SampleF1
 from kamerton.models.engine import TorchEngine
 from kamerton.models.layout import Plain
 from kamerton.models.load import load_model, load_tokenizer
+from kamerton.outcomes import ClassResult
 from kamerton.records import Example, Place, Prediction
 from kamerton.tags import write_tags
 from kamerton.tasks._label_lists import labels_in
@@ -292,6 +294,13 @@ def test_results_per_label_agree_with_sklearn():
             sides = [[one.name in row for row in side] for side in (golds, given)]
             theirs = precision_recall_fscore_support(*sides, labels=[True], average=None, zero_division=0)
             assert (one.precision, one.recall, one.f1, one.support) == pytest.approx([x[0] for x in theirs], abs=1e-12)
+
+
+def test_results_per_class_are_printed_as_a_table(capsys):
+    print_classes([ClassResult("комедия", 0.5, 1.0, 2 / 3, 1234)])
+    assert capsys.readouterr().out == (
+        "\nclass    precision  recall      f1    rows\nкомедия     0.5000  1.0000  0.6667   1,234\n"
+    )
 
 
 def test_free_answers_have_no_results_per_class():

@@ -96,6 +96,9 @@ def test_a_file_without_a_flag_becomes_a_verdict(place, masked, name):
     assert run.recipe.data.task == name.split()[0]
     result = json.loads((run.path / "result.json").read_text("utf-8"))
     scores = {one["name"]: one["metrics"] for one in result["contenders"]}
+    labels = {one["name"] for one in result.get("per_class", [])}
+    assert bool(labels) == (name == "multi-label")
+    assert labels <= {"war", "love", "космос"}
     primary = result["primary_metric"]
     assert primary in scores["tuned model"]
     assert scores["base model"].keys() >= {primary}
