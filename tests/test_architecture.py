@@ -27,13 +27,13 @@ ROWS = (
         *("errors", "records", "outcomes", "contracts", "statistics", "tags", "words", "similar"),
         *("russian", "mojibake", "tidy", "private", "languages"),
     ),
-    ("recipe", "run", "plugins", "files", "system", "language", "wording"),
+    ("settings", "recipe", "run", "plugins", "files", "system", "language", "wording"),
     ("forms", "tasks", "methods", "optimizers", "metrics", "audits", "remedies"),
     ("models",),
     ("data", "train", "evaluate", "report", "deliver"),
     (
         *("begin", "plan", "prepare", "engines", "dial", "remedy", "trainee", "forecast", "probe", "rivals"),
-        *("curve", "foresee", "forget", "tune", "use"),
+        *("curve", "enlarge", "foresee", "forget", "tune", "use"),
     ),
     ("api", "cli", "__init__", "__main__"),
 )

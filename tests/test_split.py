@@ -14,8 +14,9 @@ from kamerton.data.parts import Sides, find_sides, moment_of
 from kamerton.data.split import RANDOM, Parted, split_examples
 from kamerton.data.table import Collector, Table, joined
 from kamerton.errors import DataError, RecipeError
-from kamerton.recipe import SplitSettings, resolve
+from kamerton.recipe import resolve
 from kamerton.records import Example, Finding, LedgerEntry, Place, Split
+from kamerton.settings import SplitSettings
 
 PARTS = ("train", "validation", "test")
 

@@ -26,6 +26,7 @@ from kamerton.data.read import data_files, read_table
 from kamerton.data.recognise import make_examples, recognise, sample_rows
 from kamerton.data.split import split_examples
 from kamerton.data.table import Table, joined
+from kamerton.enlarge import Enlarging, enlarge, refuse_unfit
 from kamerton.errors import DataError, Fault, ModelError, RunError
 from kamerton.files import sha256_of
 from kamerton.forms.values import filled
@@ -176,6 +177,7 @@ def fit(understood: Understood) -> Fitted:
         raise DataError(Fault(f"column '{column}' is empty in every row", recipe.data.path, "fill in the answers"))
     form = make_form(understood.task, recipe, facts.kind, answered)
     recipe = recipe.decide({"data.too_long": Decision(form.too_long[0], "what this task does if not told otherwise")})
+    refuse_unfit(recipe, understood.task, form)
     tokenizer = load_tokenizer(facts)
     max_tokens = _max_tokens(recipe, facts)
     recipe = recipe.decide({"model.max_tokens": Decision(max_tokens, f"all that {name} takes")})
@@ -233,17 +235,35 @@ def freeze(run: Run, clock: Clock) -> Iterator[Stage]:
         sides=understood.sides,
         alike=near_duplicate_groups([example.text for example in passed.examples]).tolist(),
     )
-    split = parted.split
+    first_id = understood.table.rows_read
+    added = enlarge(_enlarging(understood, fitted, parted.split, first_id))
+    split = replace(parted.split, added=added.examples)
+    for message in added.messages:
+        yield clock.stage("added", message)
     left_out = (*understood.left_out, *passed.dropped, *parted.dropped)
     unused = {entry.id for entry in parted.dropped}
     cut = [entry for entry in passed.cut if entry.id not in unused]
     ledger = make_ledger(understood.table.rejected, left_out, findings, split, cut, understood.examples)
-    check_complete(understood.table.rows_read, ledger)
+    check_complete(first_id, ledger)
+    ledger += added.entries
     recipe = _resolve(understood, fitted, split)
     run.write_recipe(recipe)
     run.write_environment({**run.environment, **_environment(recipe, fitted.facts)})
     run.write_data(split, findings, ledger)
     yield clock.stage("split", _split_message(recipe, split))
+
+
+def _enlarging(understood: Understood, fitted: Fitted, split: Split, first_id: int) -> Enlarging:
+    return Enlarging(
+        fitted.recipe,
+        understood.task,
+        fitted.form,
+        fitted.facts,
+        fitted.tokenizer,
+        fitted.max_tokens,
+        split,
+        first_id,
+    )
 
 
 def open_setup(run: Run) -> Setup:
@@ -278,7 +298,7 @@ def metric_names(setup: Setup) -> tuple[str, ...]:
 
 def data_fingerprint(run: Run) -> str:
     """Hash the frozen split."""
-    return " ".join(sha256_of(run.path / "data" / f"{part}.parquet") for part in PARTS)
+    return " ".join(sha256_of(run.path / "data" / f"{part}.parquet") for part in (*PARTS, "added"))
 
 
 def _max_tokens(recipe: Recipe, facts: ModelFacts) -> int:

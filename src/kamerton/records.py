@@ -65,7 +65,7 @@ class Example:
         return self
 
 
-Fate = Literal["train", "validation", "test", "used", "dropped", "cut", "repaired"]
+Fate = Literal["train", "validation", "test", "added", "used", "dropped", "cut", "repaired"]
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,8 @@ class Split:
     train: tuple[Example, ...]
     validation: tuple[Example, ...]
     test: tuple[Example, ...]
+    added: tuple[Example, ...] = ()
+    """Rows beside the user's own that are trained on only: general data mixed in, variants of training rows."""
 
 
 # ── what the model gets, and gives ────────────────────────────────────────────────────────────

@@ -32,6 +32,7 @@ from kamerton.prepare import Clock, Setup
 from kamerton.recipe import AUTO, Recipe
 from kamerton.records import Encoded, Event, Progress, Stage, Validated
 from kamerton.run import Run
+from kamerton.settings import SELF
 from kamerton.train.replay import replay_rows
 
 FORGETTING = "forgetting"
@@ -197,7 +198,8 @@ def situation_of(setup: Setup, events: Sequence[Event]) -> Situation:
 
 def replayed(setup: Setup) -> list[Encoded]:
     """Let the base model write the rows that the recipe wants replayed."""
-    count = round(setup.recipe.remedy.replay * len(setup.split.train))
+    mix, share = setup.recipe.mix, setup.recipe.remedy.replay
+    count = round((share or (mix.share if mix.source == SELF else 0.0)) * len(setup.split.train))
     if not count:
         return []
     base = replace(untuned_engine(setup), max_new_tokens=REPLAYED_TOKENS, temperature=0.0)

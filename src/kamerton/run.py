@@ -112,7 +112,7 @@ class Run:
 
     def write_data(self, split: Split, findings: Sequence[Finding], ledger: Sequence[LedgerEntry]) -> None:
         """Freeze the split, what the audit found, and the fate of every source row."""
-        for part in PARTS:
+        for part in (*PARTS, "added"):
             write_examples(self.path / "data" / f"{part}.parquet", getattr(split, part))
         write_json(self.path / "data" / "audit.json", [dataclasses.asdict(finding) for finding in findings])
         rows = [(e.id, e.place.file, e.place.line, e.fate, e.reason) for e in ledger]
@@ -120,7 +120,7 @@ class Run:
 
     def read_split(self) -> Split:
         """Read the frozen split."""
-        return Split(*(read_examples(self.path / "data" / f"{part}.parquet") for part in PARTS))
+        return Split(*(read_examples(self.path / "data" / f"{part}.parquet") for part in (*PARTS, "added")))
 
     def read_findings(self) -> list[Finding]:
         """Read what the audit found."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
+from kamerton.data.balance import class_weights, oversampled
 from kamerton.engines import attach_method, engine_of
 from kamerton.models.engine import TorchEngine
 from kamerton.models.load import Loaded
 from kamerton.models.recompute import recompute_layers
 from kamerton.prepare import Setup
-from kamerton.records import Encoded
+from kamerton.records import Encoded, Example
 from kamerton.remedy import replayed
 
 NOT_OURS = -1
@@ -33,10 +34,24 @@ class Trainee:
 def attach(setup: Setup, loaded: Loaded) -> Trainee:
     """Attach the recipe's method to a loaded base model, and encode the training rows for it."""
     model = attach_method(setup, loaded)
-    rows = [*setup.encode(setup.split.train), *replayed(setup)]
+    own = _balanced(setup)
+    rows = [*(row for _, row in own), *replayed(setup)]
     engine = engine_of(setup, model, rows)
     if setup.recipe.train.gradient_checkpointing:
         recompute_layers(model, engine.layout, setup.samples)
-    ids = [example.id for example in setup.split.train]
+    ids = [example.id for example, _ in own]
     ids += [NOT_OURS] * (len(rows) - len(ids))
     return Trainee(model, engine, setup.form.grounded(engine, rows), ids)
+
+
+def _balanced(setup: Setup) -> list[tuple[Example, Encoded]]:
+    """Encode the training rows, and even out their classes as the recipe says."""
+    examples = [*setup.split.train, *setup.split.added]
+    golds, rows = [example.gold for example in examples], setup.encode(examples)
+    match setup.recipe.data.balance:
+        case "weights":
+            rows = [replace(row, weight=weight) for row, weight in zip(rows, class_weights(golds), strict=True)]
+        case "oversample":
+            chosen = oversampled(golds, setup.recipe.seed)
+            return [(examples[i], rows[i]) for i in chosen]
+    return list(zip(examples, rows, strict=True))

@@ -14,8 +14,8 @@ from kamerton.data.recognise import value_at
 from kamerton.data.table import Table
 from kamerton.errors import DataError, Fault, nearest
 from kamerton.forms.values import filled, plain
-from kamerton.recipe import SplitBy, SplitSettings
 from kamerton.records import Place
+from kamerton.settings import SplitBy, SplitSettings
 
 Part = Literal["train", "validation", "test"]
 WORDS: Mapping[str, Part] = {

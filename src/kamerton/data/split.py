@@ -29,8 +29,8 @@ from itertools import accumulate
 from kamerton.data.groups import Group, make_groups
 from kamerton.data.parts import Part, Sides
 from kamerton.errors import DataError, Fault
-from kamerton.recipe import SplitSettings
 from kamerton.records import Example, LedgerEntry, Split
+from kamerton.settings import SplitSettings
 
 PARTS = 3
 RANDOM = Sides("random", "", {}, {})

@@ -101,14 +101,14 @@ def count_heads(
         for fold, (pool, held) in enumerate(folds.split(features, golds, alike)):
             order = np.random.default_rng([seed, repeat, fold]).permutation(pool)
             for number, size in enumerate(sizes):
-                answers[number, repeat, held] = _answer(features, golds, order[:size], held)
+                answers[number, repeat, held] = head_answers(features, golds, order[:size], held)
             yield (repeat * FOLDS + fold + 1) / (REPEATS * FOLDS)
     counts = [[metric.statistics(golds.tolist(), _predictions(row)) for row in size] for size in answers]
     yield Counted(sizes, np.array(counts))
 
 
-def _answer(features: np.ndarray, golds: np.ndarray, train: np.ndarray, held: np.ndarray) -> np.ndarray:
-    """Fit a head on some rows and let it answer others."""
+def head_answers(features: np.ndarray, golds: np.ndarray, train: np.ndarray, held: np.ndarray) -> np.ndarray:
+    """Fit a linear head on the features of some rows and let it answer others."""
     known = golds[train]
     if len(set(known)) == 1:
         return np.repeat(known[:1], len(held))

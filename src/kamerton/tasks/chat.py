@@ -13,8 +13,8 @@ from kamerton.forms.conversation import BETWEEN, Conversation, TrainOn, answered
 from kamerton.forms.messages import read_messages, with_system, written
 from kamerton.forms.values import filled, plain
 from kamerton.forms.writing import require_writer
-from kamerton.recipe import Group
 from kamerton.records import Example, Place
+from kamerton.settings import Group
 
 LOOKED_AT = 50
 SHORT_ANSWER = 24

@@ -13,8 +13,8 @@ from kamerton.forms.continuation import Continuation, Trial
 from kamerton.forms.sandbox import Limits
 from kamerton.forms.values import filled, plain
 from kamerton.forms.writing import require_writer
-from kamerton.recipe import Group
 from kamerton.records import Example, Place
+from kamerton.settings import Group
 
 LOOKED_AT = 200
 

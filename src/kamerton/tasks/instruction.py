@@ -11,8 +11,8 @@ from kamerton.contracts import Form, ModelKind, Role
 from kamerton.forms.code import looks_like_code
 from kamerton.forms.values import filled, plain
 from kamerton.forms.writing import writing_form
-from kamerton.recipe import Group
 from kamerton.records import Example, Place
+from kamerton.settings import Group
 
 LOOKED_AT = 200
 SHORT_ANSWER = 24

@@ -10,8 +10,8 @@ from pydantic import Field
 from kamerton.contracts import Form, ModelKind, Role
 from kamerton.forms.running_text import MaskedText, RunningText
 from kamerton.forms.values import filled, plain
-from kamerton.recipe import Group
 from kamerton.records import Example, Place
+from kamerton.settings import Group
 
 WORDY = 4
 """Words of a text on average, below which a column holds names or labels."""

@@ -11,8 +11,8 @@ from kamerton.contracts import Form, ModelKind, Role
 from kamerton.forms.label_sets import LabelSets
 from kamerton.forms.texts import joined
 from kamerton.forms.values import filled, plain
-from kamerton.recipe import Group
 from kamerton.records import Example, Place
+from kamerton.settings import Group
 from kamerton.tags import read_list, write_tags
 from kamerton.tasks._label_lists import as_list, holds_several, labels_in, recombined
 from kamerton.tasks._roles import FIRST_TEXT, SECOND_TEXT

@@ -12,8 +12,8 @@ from kamerton.forms.messages import read_messages, written
 from kamerton.forms.preferences import Objective, Preferences
 from kamerton.forms.values import filled, plain
 from kamerton.forms.writing import require_writer
-from kamerton.recipe import Group
 from kamerton.records import Example, Message, Place
+from kamerton.settings import Group
 
 BETAS: dict[Objective, float] = {"dpo": 0.1, "orpo": 0.1, "simpo": 2.0}
 """Of the papers: Rafailov et al. 2023, appendix B; Hong et al. 2024, section 6; Meng et al. 2024, section 4."""

@@ -12,8 +12,8 @@ from kamerton.contracts import Form, ModelKind, Role
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.span import SpanReader, answers_of
 from kamerton.forms.values import filled, plain
-from kamerton.recipe import Group
 from kamerton.records import Example, Place
+from kamerton.settings import Group
 
 ABSENT = "no answer"
 """What is written where a context has no answer."""

@@ -10,8 +10,8 @@ from kamerton.contracts import Form, ModelKind, Role
 from kamerton.forms.number import Number
 from kamerton.forms.texts import joined
 from kamerton.forms.values import filled, number_in, plain, written_number
-from kamerton.recipe import Group
 from kamerton.records import Example, Place
+from kamerton.settings import Group
 from kamerton.tasks._roles import FIRST_TEXT, SECOND_TEXT
 
 MANY = 20

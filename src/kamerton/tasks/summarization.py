@@ -11,8 +11,8 @@ from pydantic import Field
 from kamerton.contracts import Form, ModelKind, Role
 from kamerton.forms.values import filled, plain
 from kamerton.forms.writing import cyrillic_share, writing_form
-from kamerton.recipe import Group
 from kamerton.records import Example, Place
+from kamerton.settings import Group
 
 
 class Summarization(Group):

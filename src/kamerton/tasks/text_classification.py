@@ -11,8 +11,8 @@ from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.labels import Labels
 from kamerton.forms.texts import joined
 from kamerton.forms.values import filled, plain
-from kamerton.recipe import Group
 from kamerton.records import Example, Place
+from kamerton.settings import Group
 from kamerton.tasks._label_lists import holds_several
 from kamerton.tasks._roles import FIRST_TEXT, SECOND_TEXT
 

@@ -9,8 +9,8 @@ from typing import ClassVar
 from kamerton.contracts import Form, ModelKind, Role
 from kamerton.forms.tagging import tagging
 from kamerton.forms.values import filled, plain
-from kamerton.recipe import Group
 from kamerton.records import Example, Place
+from kamerton.settings import Group
 from kamerton.tags import Span, in_iob2, read_list, tagged, write_tags
 from kamerton.words import bounds
 

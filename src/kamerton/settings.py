@@ -1,0 +1,96 @@
+"""The settings of the data: which rows, how they are split, and what is trained on beside them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+SplitBy = Literal["random", "group", "time", "given"]
+
+SELF = "self"
+"""In place of a file to mix in: the base model's own answers."""
+
+
+class Group(BaseModel):
+    """A group of settings: frozen, no unknown names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+class DataSettings(Group):
+    """Which rows, understood how."""
+
+    path: str = Field("", description="The data: a file, a folder, a pattern like data/*.csv, or a Hugging Face id.")
+    task: str | None = Field(None, description="The kind of job; found from the columns if not given.")
+    columns: dict[str, str] | None = Field(
+        None, description="Which column plays which role: {text: review, label: stars}."
+    )
+    max_rows: Count | None = Field(None, description="Use at most this many rows, chosen at random with the seed.")
+    too_long: Literal["cut", "drop", "window", "refuse"] | None = Field(
+        None, description="What happens to rows longer than the model takes; every one cut or dropped is in the ledger."
+    )
+    balance: Literal["none", "weights", "oversample"] = Field(
+        "none", description="How uneven classes are evened out in training: by weights in the loss, or by repeats."
+    )
+
+
+class SplitSettings(Group):
+    """Which rows train, which select the checkpoint, and which prove."""
+
+    by: SplitBy | None = Field(
+        None,
+        description="`random`; `group`: rows of one value in `column` stay together; `time`: the last rows by `column` "
+        "are tested on; `given`: by `column`, or by files named train, validation, test.",
+    )
+    column: str | None = Field(None, description="The column that `by` means.")
+    validation: Share = Field(0.1, description="Share of the rows that selects the checkpoint.")
+    test: Share = Field(0.1, description="Share of the rows that is only looked at once, for the verdict.")
+    test_path: str | None = Field(None, description="A file of its own with the test rows, of the same columns.")
+    folds: Annotated[int, Field(ge=2)] | None = Field(
+        None, description="Test on one of so many equal parts; runs over all of them are a cross-validation."
+    )
+    fold: Annotated[int, Field(ge=0)] = Field(0, description="Which of the folds is tested on, from 0.")
+
+    @model_validator(mode="after")
+    def _agree(self) -> SplitSettings:
+        """Refuse settings that contradict each other."""
+        if self.by in ("group", "time") and not self.column:
+            raise ValueError(f"by: {self.by} needs a column")
+        if self.column and self.by == "random":
+            raise ValueError("by: random looks at no column")
+        if self.column and not self.by and self.test_path:
+            raise ValueError("give either a column or test_path")
+        if self.test_path and self.by not in (None, "given"):
+            raise ValueError(f"the test rows are either those of test_path, or found by {self.by}")
+        if self.folds and (self.by in ("time", "given") or self.test_path):
+            raise ValueError("folds are drawn at random or by group, not by time and not as given")
+        if self.folds and self.fold >= self.folds:
+            raise ValueError(f"fold counts from 0 to {self.folds - 1}")
+        return self
+
+    @property
+    def tested(self) -> float:
+        """The share of the rows that is tested on."""
+        return 1 / self.folds if self.folds else self.test
+
+
+class MixSettings(Group):
+    """General data that is trained on beside the task's, against forgetting."""
+
+    source: str | None = Field(
+        None, description="A data file that reads as the same task, or `self`: what the base model itself answers."
+    )
+    share: Share = Field(0.1, description="How many rows, as a share of the training rows.")
+
+
+class AugmentSettings(Group):
+    """Variants of the training rows of small classification data; kept only if they help on the validation rows."""
+
+    by: Literal["none", "deletion", "swap", "masked", "paraphrase"] = Field(
+        "none",
+        description="Words left out, put in other places, guessed anew by a masked language model, or all said anew.",
+    )
+    share: Share = Field(0.1, description="Share of the words that change.")
