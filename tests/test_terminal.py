@@ -63,7 +63,7 @@ def test_plain_lines_hold_no_control_codes(run):
     assert "✓ read        650 rows of reviews.csv  0.4 s\n" in text
     assert "  untuned     32/96\n" in text
     assert f"{STEPS} steps; flat, because the attention kernel allows it" in text
-    assert "all epochs are done; the weights of step 180 are kept" in text
+    assert "all epochs done; the weights of step 180 are kept" in text
 
 
 def test_every_validation_is_a_line_and_the_best_so_far_are_marked(run):
