@@ -24,7 +24,7 @@ PER_PASS = 0.005
 PER_TRAINED = 6e-10
 """Seconds of an update for each number that trains: the optimizer reads and writes memory."""
 STATE = 24
-"""Bytes for each number that trains: its gradient, what AdamW keeps, and weights and state again while they are saved."""
+"""Bytes for each number that trains: its gradient, what AdamW keeps, and weights and state once more while saved."""
 SLACK = 1.4
 """How much more memory a pass takes than it keeps: gradients on their way, and room that the allocator leaves."""
 GAUGED = 2
