@@ -54,10 +54,17 @@ def result_of(
         **({"calibration": asdict(calibrated)} if calibrated else {}),
         **({"per_class": [asdict(one) for one in per_class]} if per_class else {}),
         "artefact": environment["artefact"],
-        "forecast": {"foretold": environment["forecast"], "measured": environment.get("measured")},
+        "forecast": _forecast(environment),
         "seconds": environment["seconds"],
         "peak_memory_bytes": peak_memory(),
     }
+
+
+def _forecast(environment: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Put what training took beside what was foretold; None if a stop between the two left it unmeasured."""
+    if "measured" not in environment:
+        return None
+    return {"foretold": environment["forecast"], "measured": environment["measured"]}
 
 
 def _counts(run: Run) -> Mapping[str, int]:
