@@ -70,7 +70,7 @@ def forecast(setup: Setup, trainee: Trainee) -> Forecast:
     most = max(costs.kept.of(part.tokens, part.reads) for part in passes)
     peak = resident_memory() + STATE * costs.trainable + costs.copied + SLACK * most
     seconds = epoch * plan.updates / plan.updates_per_epoch + updates + validations
-    return Forecast(round(seconds, 1), int(max(peak, peak_memory())))
+    return Forecast(round(seconds, 3), int(max(peak, peak_memory())))
 
 
 def measured(run: Run) -> Forecast:
