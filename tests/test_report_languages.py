@@ -51,7 +51,8 @@ def test_the_model_card_is_read_by_the_hubs_library(tmp_path):
     run = classification_run(tmp_path / "run")
     card = ModelCard.load(write_card(run))
     tuned = read_outcome(run).tuned
-    assert card.data.library_name == "peft" and card.data.license == "apache-2.0"
+    front = card.data.to_dict()
+    assert (front["library_name"], front["license"]) == ("peft", "apache-2.0")
     assert {r.metric_type: r.metric_value for r in card.data.eval_results} == {
         name: round(measure.value, 6) for name, measure in tuned.metrics.items()
     }

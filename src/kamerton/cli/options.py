@@ -57,7 +57,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines."
 
 
 def call(name: str, *arguments: object) -> Any:
-    """Run `cli/work/NAME.py`: import what it needs, and turn a user's mistake into a message and a status."""
+    """Run what a command does: import what it needs, and turn a user's mistake into a message and a status."""
     try:
         return plugins.load(f"kamerton.cli.work.{name}:run")(*arguments)
     except KamertonError as error:
