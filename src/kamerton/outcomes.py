@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from kamerton.records import Prediction
@@ -337,3 +338,21 @@ class ComparedRuns:
     scores: tuple[RunScore, ...]
     """The best first."""
     pairs: tuple[RunPair, ...]
+
+
+# ── a cleaned copy ────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A cleaned copy of a data file: what was written, and what became of the rows."""
+
+    copies: tuple[Path, ...]
+    ledger: Path
+    used: int
+    repaired: int
+    dropped: int
+    repairs: Mapping[str, int]
+    """Rows by what was put right in them."""
+    reasons: Mapping[str, int]
+    """Rows by why they were left out."""

@@ -64,7 +64,7 @@ def _in_words(setup: Setup) -> Form:
     place, remedy = "prompt.against", "leave it out for this task"
     if "decoder" not in setup.task.kinds:
         raise RecipeError(Fault(f"{setup.recipe.data.task} cannot be put to a server in words", place, remedy))
-    form = make_form(setup.task, setup.recipe.settle({}), "decoder", setup.split.train)
+    form = make_form(setup.task, setup.recipe, "decoder", setup.split.train)
     if not form.asked(setup.split.train[0], ()):
         raise RecipeError(Fault(f"{setup.recipe.data.task} cannot be put to a server in words", place, remedy))
     return form

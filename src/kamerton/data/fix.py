@@ -20,26 +20,12 @@ from kamerton.data.recognise import value_at
 from kamerton.data.table import Table
 from kamerton.data.write import Copy, target_format, write_copy
 from kamerton.files import replacing
+from kamerton.outcomes import Fixed
 from kamerton.records import Example, LedgerEntry, Row
 from kamerton.tidy import tidy
 
 DROPPING = (EmptyFields, ExactDuplicates)
 """The checks whose rows are left out."""
-
-
-@dataclass(frozen=True)
-class Fixed:
-    """What was written."""
-
-    copies: tuple[Path, ...]
-    ledger: Path
-    used: int
-    repaired: int
-    dropped: int
-    repairs: Mapping[str, int]
-    """Rows by what was put right in them."""
-    reasons: Mapping[str, int]
-    """Rows by why they were left out."""
 
 
 @dataclass(frozen=True)

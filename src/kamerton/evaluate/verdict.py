@@ -71,7 +71,6 @@ def judge(
 
     Raises:
         RunError: there is no tuned contender, or no other, that has a value in this metric.
-
     """
     measure: Metric = choose("metrics", metric)()
     field = _field(contenders, metric, measure)

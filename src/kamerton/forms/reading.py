@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading(Usual):
+class Reading(Usual, ABC):
     """A head on an encoder, read at the first token: of the text, or of each window of it, which are averaged."""
 
     in_windows: bool = False
@@ -41,9 +42,9 @@ class Reading(Usual):
         """Generate nothing."""
         return 0
 
+    @abstractmethod
     def target(self, example: Example) -> int:
         """Say what is to be read in an example, below 0 if that is not known."""
-        raise NotImplementedError
 
     def number(self, example: Example) -> float:
         """Say which number is to be read, if it is a number."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -25,7 +26,7 @@ HIDDEN, EXCHANGED = 0.8, 0.1
 
 
 @dataclass(frozen=True)
-class _Running(Usual):
+class _Running(Usual, ABC):
     """A text in blocks that follow each other; each is a sequence of the one row that the text is."""
 
     in_blocks: bool = True
@@ -54,9 +55,9 @@ class _Running(Usual):
         """Measure the texts' likelihood."""
         return self.predict(engine, examples)
 
+    @abstractmethod
     def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
         """Measure the texts' likelihood; the score is the mean probability of a token, geometrically."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

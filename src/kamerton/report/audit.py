@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from kamerton.files import write_text
+from kamerton.outcomes import Fixed
 from kamerton.private import mask
 from kamerton.records import Example, Finding, LedgerEntry
 from kamerton.report.html import environment
@@ -42,19 +43,6 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Mended:
-    """What a cleaned copy holds."""
-
-    copies: tuple[str, ...]
-    ledger: str
-    used: int
-    repaired: int
-    dropped: int
-    repairs: Mapping[str, int]
-    reasons: Mapping[str, int]
-
-
-@dataclass(frozen=True)
 class AuditPage:
     """What the template shows."""
 
@@ -73,7 +61,7 @@ class AuditPage:
     lengths: tuple[Bar, ...]
     command: str
     """What writes the cleaned copy."""
-    mended: Mended | None
+    mended: Fixed | None
 
     @property
     def counts(self) -> Mapping[str, int]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from rich.console import Console
 
 from kamerton.cli.output import print_json
-from kamerton.data.fix import Fixed, fix_data
+from kamerton.data.fix import fix_data
+from kamerton.outcomes import Fixed
 from kamerton.prepare import Understood, choose_base, fit, understand
 from kamerton.prepare import audit as audit_examples
 from kamerton.recipe import resolve
@@ -19,7 +20,6 @@ from kamerton.report.audit import (
     MOST_CLASSES,
     MOST_UNREAD,
     AuditPage,
-    Mended,
     class_bars,
     length_bars,
     shown,
@@ -114,17 +114,5 @@ def _page(
         more_classes=max(0, len(classes) - MOST_CLASSES),
         lengths=length_bars(examples),
         command=f"kamerton audit {shlex.quote(str(data))} --fix",
-        mended=_mended(fixed) if fixed else None,
-    )
-
-
-def _mended(fixed: Fixed) -> Mended:
-    return Mended(
-        tuple(map(str, fixed.copies)),
-        str(fixed.ledger),
-        fixed.used,
-        fixed.repaired,
-        fixed.dropped,
-        fixed.repairs,
-        fixed.reasons,
+        mended=fixed,
     )
