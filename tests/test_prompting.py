@@ -178,3 +178,12 @@ def test_a_server_that_refuses_or_babbles_is_a_message(server, tmp_path, monkeyp
 def test_an_address_without_a_server_is_a_message(tmp_path, address):
     with pytest.raises(RunError, match=r"cannot be reached|no address of a server"):
         endpoint(address, tmp_path).predict(FORM, (), SPLIT.test[:1])
+
+
+@pytest.mark.parametrize("form", [FORM, WRITTEN], ids=["chosen", "written"])
+def test_rows_with_examples_of_their_own_are_answered_side_by_side_as_one_by_one(decoder, form):
+    nearest = Nearest(SPLIT.train, 2)
+    together = nearest.predict(form, decoder, SPLIT.test)
+    alone = [form.predict_untuned(decoder, [example], nearest.of(example))[0] for example in SPLIT.test]
+    assert [(p.id, p.text) for p in together] == [(p.id, p.text) for p in alone]
+    assert [p.loss for p in together] == pytest.approx([p.loss for p in alone], rel=1e-4)

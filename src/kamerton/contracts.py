@@ -173,6 +173,11 @@ class Form(Protocol):
     ) -> list[Prediction]:
         """Answer with the base model as it is (`untuned_class`), shown `shots` solved examples or none."""
 
+    def predict_shown(
+        self, engine: Engine, examples: Sequence[Example], shown: Sequence[Sequence[Example]]
+    ) -> list[Prediction]:
+        """Answer with the base model as it is, each example after solved ones of its own."""
+
 
 class Task(Protocol):
     """One kind of job: which columns it needs, how an example is made of them, how it is put to a model.

@@ -150,4 +150,4 @@ class Nearest:
 
     def predict(self, form: Form, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
         """Answer each row after its own examples."""
-        return [form.predict_untuned(engine, [example], self.of(example))[0] for example in examples]
+        return form.predict_shown(engine, examples, [self.of(example) for example in examples])

@@ -45,20 +45,25 @@ class Continuation(Dialogue):
     trial: Trial | None = None
     """How programs are run; none are, if not given."""
 
-    def predict_untuned(
-        self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
+    def predict_shown(
+        self, engine: Engine, examples: Sequence[Example], shown: Sequence[Sequence[Example]]
     ) -> list[Prediction]:
-        """Go on after `shots` solved examples; try what was written where that is asked for."""
-        predictions = super().predict_untuned(engine, examples, shots)
+        """Go on after each one's solved examples; try what was written where that is asked for."""
+        predictions = super().predict_shown(engine, examples, shown)
         if self.trial is None:
             return predictions
-        tried = [example for example in examples if self.program(example, "")]
-        drawn = self._draw(engine, tried, shots, predictions)
+        own = {e.id: shots for e, shots in zip(examples, shown, strict=True) if self.program(e, "")}
+        tried = [example for example in examples if example.id in own]
+        drawn = self._draw(engine, tried, list(own.values()), predictions)
         results = {example.id: self._passed(example, texts) for example, texts in zip(tried, drawn, strict=True)}
         return [replace(prediction, passed=results.get(prediction.id)) for prediction in predictions]
 
     def _draw(
-        self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example], first: Sequence[Prediction]
+        self,
+        engine: Engine,
+        examples: Sequence[Example],
+        shown: Sequence[Sequence[Example]],
+        first: Sequence[Prediction],
     ) -> list[list[str]]:
         """Give what was written already, or more samples where more are wanted."""
         samples = self.trial.samples if self.trial else 1
@@ -66,7 +71,7 @@ class Continuation(Dialogue):
             known = {prediction.id: prediction.text for prediction in first}
             return [[known[example.id]] for example in examples]
         room = max(1, engine.max_tokens - engine.max_new_tokens)
-        prompts = self._prompts(examples, shots, engine.tokenizer, room)
+        prompts = self._prompts(examples, shown, engine.tokenizer, room)
         texts = engine.generate([prompt for prompt in prompts for _ in range(samples)])
         return [texts[at : at + samples] for at in range(0, len(texts), samples)]
 

@@ -60,7 +60,7 @@ class Dialogue(Usual):
 
     def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Give what serving sends: the prompt up to where the assistant begins."""
-        return self._prompts(examples, (), tokenizer, max_tokens)
+        return self._prompts(examples, [()] * len(examples), tokenizer, max_tokens)
 
     def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> str:
         """Find a prompt that differs from serving's, supervision beside the answer, or an untaught end."""
@@ -83,14 +83,14 @@ class Dialogue(Usual):
         return super().shots(examples, count, seed)
 
     def _prompts(
-        self, examples: Sequence[Example], shots: Sequence[Example], tokenizer: Tokenizer, room: int
+        self, examples: Sequence[Example], shown: Sequence[Sequence[Example]], tokenizer: Tokenizer, room: int
     ) -> list[Encoded]:
-        """Give prompts after `shots`, in at most `room` tokens.
+        """Give prompts, each after its own shots, in at most `room` tokens.
 
         Shots that do not fit are left out, the first ones first; a request that does not fit loses its start.
         """
         results = []
-        for example in examples:
+        for example, shots in zip(examples, shown, strict=True):
             for first in range(len(shots) + 1):
                 [ids] = tokenize([self._write(example, shots[first:], tokenizer).prompt], tokenizer)
                 if len(ids) <= room:
@@ -106,9 +106,15 @@ class Dialogue(Usual):
         self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
     ) -> list[Prediction]:
         """Answer after `shots` solved examples, put as earlier turns of the conversation."""
+        return self.predict_shown(engine, examples, [shots] * len(examples))
+
+    def predict_shown(
+        self, engine: Engine, examples: Sequence[Example], shown: Sequence[Sequence[Example]]
+    ) -> list[Prediction]:
+        """Answer each example after solved ones of its own, all side by side."""
         options = self._options(examples, engine.tokenizer)
         longest = max((len(option) for option in options), default=engine.max_new_tokens)
-        prompts = self._prompts(examples, shots, engine.tokenizer, max(1, engine.max_tokens - longest))
+        prompts = self._prompts(examples, shown, engine.tokenizer, max(1, engine.max_tokens - longest))
         if self.choices:
             return self._choose(engine, examples, prompts, options)
         written = [self._write(example, (), engine.tokenizer).answer for example in examples]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -26,7 +26,7 @@ HIDDEN, EXCHANGED = 0.8, 0.1
 
 
 @dataclass(frozen=True)
-class _Running(Usual, ABC):
+class _Running(Usual):
     """A text in blocks that follow each other; each is a sequence of the one row that the text is."""
 
     in_blocks: bool = True

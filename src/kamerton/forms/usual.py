@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from kamerton.contracts import Engine, TooLong
 from kamerton.forms.supervision import supervised, target_losses
-from kamerton.records import Encoded, Example, Message
+from kamerton.records import Encoded, Example, Message, Prediction
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +20,7 @@ WATCHED = 8
 """Validation rows answered at each validation: writing costs a hundred times more than reading."""
 
 
-class Usual:
+class Usual(ABC):
     """Cut what is too long, teach targets by cross-entropy, write a few validation answers."""
 
     too_long: ClassVar[tuple[TooLong, ...]] = ("cut", "drop", "refuse")
@@ -47,6 +48,7 @@ class Usual:
 
     def start(self, model: PreTrainedModel, fresh: Sequence[str]) -> None:
         """Need nothing."""
+        return
 
     def watched(self, examples: Sequence[Example]) -> Sequence[Example]:
         """Answer a few validation rows: answers must be written."""
@@ -66,6 +68,19 @@ class Usual:
     def grounded(self, engine: Engine, items: Sequence[Encoded]) -> list[Encoded]:
         """Need nothing of the untuned model."""
         return list(items)
+
+    @abstractmethod
+    def predict_untuned(
+        self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
+    ) -> list[Prediction]:
+        """Answer with the base model as it is."""
+
+    def predict_shown(
+        self, engine: Engine, examples: Sequence[Example], shown: Sequence[Sequence[Example]]
+    ) -> list[Prediction]:
+        """Answer row by row."""
+        pairs = zip(examples, shown, strict=True)
+        return [prediction for example, own in pairs for prediction in self.predict_untuned(engine, [example], own)]
 
     def shots(self, examples: Sequence[Example], count: int, seed: int) -> list[Example]:
         """Draw `count` examples at random."""
