@@ -24,7 +24,7 @@ SOURCE = ROOT / "src"
 
 ROWS = (
     (
-        *("errors", "records", "outcomes", "contracts", "statistics", "tags", "words", "similar"),
+        *("errors", "records", "outcomes", "contracts", "statistics", "tags", "words", "bags", "similar"),
         *("russian", "mojibake", "tidy", "private", "languages"),
     ),
     ("settings", "recipe", "run", "plugins", "files", "system", "language", "wording"),

@@ -9,16 +9,14 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.sparse import csr_matrix
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
-from sklearn.pipeline import FeatureUnion
 
 from kamerton.audits._confident import probable_errors
 from kamerton.audits._wording import SHOWN, count, share, short
+from kamerton.bags import text_features
 from kamerton.contracts import AuditContext
 from kamerton.records import Example, Finding
-from kamerton.words import fold, words
 
 FOLDS = 5
 REPEATS, FEW = 5, 1_000
@@ -113,21 +111,6 @@ def _cross_predict(
 
 
 def _tfidf(rows: Sequence[Example]) -> csr_matrix:
-    """Weigh words and pairs of them, and pieces of 2 to 5 letters."""
-    of_words = TfidfVectorizer(
-        tokenizer=words,
-        token_pattern=None,
-        lowercase=False,
-        ngram_range=(1, 2),
-        sublinear_tf=True,
-        max_features=FEATURES,
-    )
-    of_letters = TfidfVectorizer(
-        preprocessor=fold,
-        analyzer="char_wb",
-        ngram_range=(2, 5),
-        sublinear_tf=True,
-        max_features=FEATURES,
-    )
+    """Weigh words and pieces of them."""
     texts = [example.text.strip()[:LONGEST] for example in rows]
-    return csr_matrix(FeatureUnion([("words", of_words), ("letters", of_letters)]).fit_transform(texts))
+    return csr_matrix(text_features(FEATURES, FEATURES, shortest=2).fit_transform(texts))

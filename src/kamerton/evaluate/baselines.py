@@ -23,12 +23,13 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import FeatureUnion
 
+from kamerton.bags import text_features
 from kamerton.contracts import AnswerKind
 from kamerton.evaluate.baselines_of_label_sets import label_set_baselines
 from kamerton.evaluate.baselines_of_numbers import number_baselines
 from kamerton.evaluate.baselines_of_spans import span_baselines
 from kamerton.evaluate.baselines_of_tags import tag_baselines
-from kamerton.evaluate.features import Answerer, text_features, texts, timed
+from kamerton.evaluate.features import Answerer, texts, timed
 from kamerton.outcomes import Answers
 from kamerton.records import Example, Prediction
 

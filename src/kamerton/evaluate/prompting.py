@@ -11,8 +11,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from sklearn.feature_extraction.text import TfidfVectorizer
-
+from kamerton.bags import text_features
 from kamerton.contracts import Engine, Form
 from kamerton.evaluate.contend import Predict
 from kamerton.languages import language_of
@@ -133,18 +132,16 @@ class Prompting:
 
 
 class Nearest:
-    """Training examples by their likeness to a row, in TF-IDF of words and character n-grams."""
+    """Training examples by their likeness to a row, in words and pieces of them."""
 
     def __init__(self, examples: Sequence[Example], count: int) -> None:
         self.examples, self.count = examples, count
-        self._vectorizer = TfidfVectorizer(
-            analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True, max_features=50_000
-        )
-        self._known = self._vectorizer.fit_transform([example.text for example in examples])
+        self._features = text_features()
+        self._known = self._features.fit_transform([example.text for example in examples])
 
     def of(self, example: Example) -> list[Example]:
         """Give the most alike examples, the most alike one last: nearest to the request."""
-        alike = (self._known @ self._vectorizer.transform([example.text]).T).toarray()[:, 0]
+        alike = (self._known @ self._features.transform([example.text]).T).toarray()[:, 0]
         best = sorted(range(len(alike)), key=lambda i: (-alike[i], i))[: self.count]
         return [self.examples[i] for i in reversed(best)]
 
