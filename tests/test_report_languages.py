@@ -9,6 +9,7 @@ import html5lib
 import pytest
 from huggingface_hub import ModelCard
 
+from kamerton.evaluate import baselines as baselines_module
 from kamerton.evaluate.compare import compare_as_first
 from kamerton.language.voice import HOLE, voice
 from kamerton.report import html
@@ -66,3 +67,12 @@ def test_several_runs_are_compared_on_one_valid_page(tmp_path):
     text = page.read_text(encoding="utf-8")
     html5lib.HTMLParser(strict=True).parse(text)
     assert "<b>" not in text and "Разница в парах" in text
+
+
+def test_every_simple_contender_has_a_russian_name():
+    """Their names stand in the source as the first thing that is given to `timed`."""
+    folder = Path(baselines_module.__file__).parent
+    sources = (path.read_text(encoding="utf-8") for path in folder.glob("baselines*.py"))
+    names = {name for source in sources for name in re.findall(r'timed\(\s*"([^"]+)"', source)}
+    assert len(names) >= 10
+    assert [name for name in sorted(names) if voice("ru").again(name) is None] == []
