@@ -34,7 +34,8 @@ def run(data: Path, flags: Mapping[str, object], assignments: Sequence[str], jso
         return
     _print_settings(plan, console)
     _print_alternatives(plan, console)
-    print(f"\n{str(plan.forecast).capitalize()}; {memory(plan.free_bytes)} are free.")
+    cost = str(plan.forecast)
+    print(f"\n{cost[0].upper()}{cost[1:]}; {memory(plan.free_bytes)} are free.")
     if not plan.fits:
         print(
             "That does not fit. Less memory takes: --set train.tokens_per_pass=2048, "
