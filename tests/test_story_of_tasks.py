@@ -11,6 +11,7 @@ import torch
 from transformers import BertConfig, BertForMaskedLM
 
 from kamerton.models.load import load_tokenizer
+from kamerton.records import Validated
 from kamerton.run import Run
 from stories import DONE, Place
 from tiny_engines import facts_of
@@ -82,6 +83,23 @@ def masked(place: Place, encoder_folder: Path) -> None:
     torch.manual_seed(0)
     BertForMaskedLM(BertConfig.from_pretrained(encoder_folder)).save_pretrained(folder)
     load_tokenizer(facts_of(encoder_folder)).save_pretrained(folder)
+
+
+def test_a_metric_without_a_value_on_validation_rows_leaves_the_choice_to_the_loss(place):
+    data, out = place.folder / "partly-tried.jsonl", "partly-tried-run"
+    rows = [code(n) for n in range(ROWS)]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    flags = ("--model", "decoder", "--method", "full", *CASES["code-completion"][2], *FLAGS)
+    assert place.call("tune", data.name, "--out", f"{out}-1", *flags).status == DONE
+    held = {example.id for example in Run(place.folder / f"{out}-1").read_split().validation}
+    for id in held:
+        del rows[id]["tests"]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    ended = place.call("tune", data.name, "--out", out, *flags)
+    assert ended.status == DONE, ended.said
+    validated = [event for event in Run(place.folder / out).events() if isinstance(event, Validated)]
+    assert all("pass-at-k" not in event.metrics for event in validated)
+    assert [event.step for event in validated if event.best][-1] == min(validated, key=lambda e: e.loss).step
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Sequence
 from functools import partial
 
@@ -71,7 +72,7 @@ def _in_words(setup: Setup) -> Form:
 
 
 def _score(setup: Setup, examples: Sequence[Example], predictions: Sequence[Prediction]) -> float:
-    """Score predictions by the metric that decides: higher is better."""
+    """Score predictions by the metric that decides: higher is better, and no value is the worst."""
     name = metric_names(setup)[0]
     sign = 1 if plugins.choose("metrics", name).higher_is_better else -1
-    return sign * measure(examples, predictions, [name])[name]
+    return sign * measure(examples, predictions, [name]).get(name, -sign * math.inf)

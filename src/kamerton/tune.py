@@ -207,18 +207,22 @@ def conclude(run: Run, setup: Setup, clock: Clock) -> Iterator[Told]:
 
 
 def validate(setup: Setup, engine: TorchEngine, encoded: Sequence[Encoded]) -> Validation:
-    """Score the validation rows: all by their loss, and those that the form watches by the task's metrics."""
+    """Score the validation rows: all by their loss, and those that the form watches by the task's metrics.
+
+    The deciding metric selects where it has a value on all rows, the loss elsewhere.
+    """
     examples = setup.split.validation
     watched = setup.form.watched(examples)
     predictions = setup.form.predict(engine, watched)
     metrics = measure(watched, predictions, metric_names(setup))
+    primary = metric_names(setup)[0]
     if len(watched) < len(examples):
         loss = float(engine.losses(encoded).sum() / sum(setup.form.supervised(item) for item in encoded))
         return Validation(loss, metrics, score=-loss)
     losses = [prediction.loss for prediction in predictions if prediction.loss is not None]
-    primary = metric_names(setup)[0]
+    loss = sum(losses) / max(1, len(losses))
     sign = 1 if plugins.choose("metrics", primary).higher_is_better else -1
-    return Validation(sum(losses) / max(1, len(losses)), metrics, score=sign * metrics[primary])
+    return Validation(loss, metrics, score=sign * metrics[primary] if primary in metrics else -loss)
 
 
 def score_validation(setup: Setup, engine: TorchEngine) -> float:
