@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PYTHONS := python3 python3.13 python3.12 python3.11
 DEMO_DATA := runs/demo-data
+PEERS := .venv-peers
 
 .PHONY: help
 help:  ## List these targets
@@ -46,6 +47,18 @@ demo: install  ## Tune two small models on real data and judge them (minutes, af
 .PHONY: test
 test: install  ## Run all tests
 	$(BIN)/pytest
+
+.PHONY: bench
+bench: install $(PEERS)/.installed  ## Do the same work as HF Trainer, TRL and others beside them, and write docs/speed.md
+	$(BIN)/kamerton models get minilm
+	$(BIN)/kamerton models get smollm2
+	$(BIN)/python benchmarks/peers/bench.py
+
+$(PEERS)/.installed: benchmarks/peers/requirements.txt $(INSTALLED)
+	rm -rf $(PEERS)
+	$(BIN)/python -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --requirement benchmarks/peers/requirements.txt
+	@touch $@
 
 .PHONY: bench-methods
 bench-methods: install  ## Tune two small models by every method on real data, and write docs/methods.md

@@ -1,0 +1,69 @@
+"""Kamerton's side: the stages of `kamerton tune` from the frozen split to the saved, scored model.
+
+Left out is what no peer does: the audit, the contenders, the forgetting probe, the report. Left in is what it
+always does: it reads the run folder, tokenizes, proves the layout, writes checkpoints, and keeps the best.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from protocol import Result, mean_of_batches, open_job, peak_memory, write
+
+from kamerton.contracts import Engine
+from kamerton.deliver.saved import save_model
+from kamerton.engines import load_base
+from kamerton.plan import make_method
+from kamerton.prepare import Setup, open_setup
+from kamerton.records import Example, Stepped, Validated
+from kamerton.run import Run
+from kamerton.train.loop import Validation, train
+from kamerton.trainee import attach
+from kamerton.tune import job_of
+
+
+def mean_loss(setup: Setup, engine: Engine, examples: tuple[Example, ...], batch: int) -> float:
+    """Give the mean loss, averaged as the peers do."""
+    items = setup.encode(examples)
+    return mean_of_batches(engine.losses(items).tolist(), [setup.form.supervised(item) for item in items], batch)
+
+
+def main() -> None:
+    """Train, score, write the result."""
+    job, watch, path = open_job()
+    torch.set_num_threads(job.threads)
+    run = Run(job.run)
+    setup = open_setup(run)
+    loaded = load_base(setup, make_method(setup.recipe).quantization)
+    watch.begin()
+    trainee = attach(setup, loaded)
+
+    def validate() -> Validation:
+        loss = mean_loss(setup, trainee.engine, setup.split.validation, job.eval_batch)
+        return Validation(loss, {}, -loss)
+
+    training = replace(job_of(run, setup, trainee), validate=validate, last_step=len(job.updates))
+    losses, validations = [], []
+    for event in train(training):
+        if isinstance(event, Stepped):
+            watch.stepped()
+            losses.append(event.loss)
+        else:
+            watch.begin()
+        if isinstance(event, Validated):
+            validations.append(event.loss)
+    save_model(run.model, trainee.model, setup.tokenizer)
+    test, accuracy = setup.split.test, None
+    if len(setup.form.watched(test)) == len(test):  # a class is read off; text would have to be written
+        predictions = setup.form.predict(trainee.engine, test)
+        accuracy = sum(p.text == e.gold for p, e in zip(predictions, test, strict=True)) / len(test)
+        loss = mean_of_batches([p.loss or 0.0 for p in predictions], [1] * len(test), job.eval_batch)
+    else:
+        loss = mean_loss(setup, trainee.engine, test, job.eval_batch)
+    result = Result(losses, validations, loss, accuracy, [], watch.first, watch.training, peak_bytes=peak_memory())
+    write(path, result)
+
+
+if __name__ == "__main__":
+    main()

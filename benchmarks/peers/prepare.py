@@ -1,0 +1,127 @@
+"""Draw up a workload's job: the frozen split, the initial weights, the order of the rows. Not timed.
+
+python benchmarks/peers/prepare.py WORKLOAD SEED UPDATES FOLDER     (0 updates: all)
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from protocol import Job, Row, write
+from torch import nn
+from workloads import WORKLOADS, Workload
+
+from kamerton.begin import new_run
+from kamerton.deliver.saved import is_adapter, save_model
+from kamerton.engines import attach_method, load_base
+from kamerton.files import write_json
+from kamerton.models.load import load_model
+from kamerton.prepare import Clock, Setup, freeze, open_setup
+from kamerton.records import Example
+from kamerton.run import Run
+from kamerton.train.batches import UpdatePlan
+from kamerton.train.optimizer import learning_rate
+
+ROOT = Path(__file__).parent.parent.parent
+DATA = ROOT / "runs" / "bench" / "data"
+EVAL_BATCH = {"encoder": 32, "decoder": 8}
+
+
+@dataclass(frozen=True)
+class Work:
+    """How much there is to do in the updates of a job."""
+
+    tokens: int
+    padded: int
+    """Tokens if every batch is padded to its longest row, as peers do."""
+    flops: float
+    """Arithmetic that cannot be avoided: products with the pretrained matrices and attention, for real tokens."""
+
+
+def frozen_run(workload: Workload, seed: int, folder: Path) -> Run:
+    """Read, audit and split the data as `kamerton tune` does; make the data first where it is missing."""
+    path = DATA / workload.data.file
+    if not path.exists():
+        DATA.mkdir(parents=True, exist_ok=True)
+        script, *arguments = workload.data.make
+        subprocess.run([sys.executable, ROOT / script, *arguments, "--out", path], check=True)
+    settings = {"model.name": workload.model, "data.max_rows": workload.data.rows, "seed": seed, **workload.settings}
+    run = new_run(path, folder, settings)
+    for stage in freeze(run, Clock(run)):
+        print(f"  {stage.name}: {stage.message}", flush=True)
+    return run
+
+
+def encoded(setup: Setup, examples: Sequence[Example]) -> list[Row]:
+    """Encode examples as Kamerton trains on them."""
+    return [Row(list(item.tokens), list(item.reads), list(item.targets)) for item in setup.encode(examples)]
+
+
+def draw_up(run: Run, setup: Setup, folder: Path, updates: int) -> Job:
+    """Save the initial weights, and fix rows, order and rates."""
+    recipe = setup.recipe
+    model = attach_method(setup, load_base(setup, None))
+    save_model(folder / "initial", model, setup.tokenizer)
+    plan = UpdatePlan(len(setup.split.train), recipe.train.batch_size or 1, recipe.train.epochs or 1, recipe.seed)
+    count = min(plan.updates, updates or plan.updates)
+    adapter = is_adapter(folder / "initial")
+    return Job(
+        run=str(run.path),
+        model=setup.facts.folder if adapter else str(folder / "initial"),
+        adapter=str(folder / "initial") if adapter else "",
+        trainable=[] if adapter else [name for name, p in model.named_parameters() if p.requires_grad],
+        train=encoded(setup, setup.split.train),
+        validation=encoded(setup, setup.split.validation),
+        test=encoded(setup, setup.split.test),
+        updates=[plan.rows_of(step) for step in range(count)],
+        updates_per_epoch=plan.updates_per_epoch,
+        rates=[learning_rate(step, plan.updates, recipe.train) for step in range(count)],
+        clip=recipe.train.clip_norm,
+        precision=recipe.model.precision or "fp32",
+        dropout=recipe.train.dropout,
+        seed=recipe.seed,
+        threads=2,
+        eval_batch=EVAL_BATCH[setup.facts.kind],
+        pad=int(setup.tokenizer.pad_token_id),
+    )
+
+
+def work_of(setup: Setup, job: Job) -> Work:
+    """Count tokens and arithmetic.
+
+    A product costs 2 operations a weight and token; training all weights costs it three times (forward, gradient of
+    the input, gradient of the weight), training beside frozen ones twice. Attention costs 4 times the hidden size a
+    pair of tokens and pass, and half the pairs where a token sees only those before it. The output head counts where
+    it is read.
+    """
+    base = load_model(setup.facts.folder, setup.form.model_class, setup.form.config, 0).model
+    head = base.get_output_embeddings()
+    linear = [m for m in base.modules() if isinstance(m, nn.Linear) and m is not head]
+    inner, outer = sum(m.weight.numel() for m in linear), 0 if head is None else head.weight.numel()
+    lengths = [[len(job.train[i].tokens) for i in update] for update in job.updates]
+    reads = sum(len(job.train[i].reads) for update in job.updates for i in update)
+    tokens = sum(map(sum, lengths))
+    pairs = sum(n * n for update in lengths for n in update) / (2 if setup.facts.kind == "decoder" else 1)
+    passes = 2 if job.adapter else 3
+    attention = 3 * 4 * setup.facts.hidden * setup.facts.layers * pairs
+    flops = 2 * passes * (inner * tokens + outer * reads) + attention
+    return Work(tokens, sum(max(update) * len(update) for update in lengths), flops)
+
+
+def main() -> None:
+    """Prepare one job."""
+    name, seed, updates, where = sys.argv[1:]
+    folder = Path(where)
+    run = frozen_run(WORKLOADS[name], int(seed), folder / "run")
+    setup = open_setup(run)
+    job = draw_up(run, setup, folder, int(updates))
+    write_json(folder / "work.json", asdict(work_of(setup, job)))
+    write(folder / "job.json", job)
+
+
+if __name__ == "__main__":
+    main()

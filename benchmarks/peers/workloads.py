@@ -1,0 +1,126 @@
+"""The workloads: what is trained, against whom, and what was promised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Rule = Literal["same losses", "within noise", "same answers"]
+"""What must agree before a figure counts: every loss to 1e-4; the course of the losses within what seeds do to it;
+what was answered."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Another way to do the same."""
+
+    script: str
+    title: str
+    must: float
+    """How many times as fast Kamerton must be, by the median of the rounds."""
+    aim: float
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where rows come from."""
+
+    file: str
+    make: tuple[str, ...]
+    """The script of this project, and its arguments, that writes the file."""
+    rows: int
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One piece of work that all sides do."""
+
+    name: str
+    title: str
+    peers: tuple[Peer, ...]
+    data: Data
+    model: str
+    settings: Mapping[str, object]
+    """The recipe's settings by dotted path."""
+    rule: Rule = "same losses"
+    seeds: int = 1
+    """Rounds take the seeds in turn."""
+    touch: float = 2.0
+    """GB of memory to touch before each process, so that no side pays for fresh pages."""
+    memory: float = 0.0
+    """What share of the peer's peak memory Kamerton's may be; 0 promises nothing."""
+    script: str = "ours"
+    kept: Mapping[str, object] = field(default_factory=dict)
+    """Settings in which the run of the peers differs from ours: the precision, where that is the point."""
+
+
+REVIEWS = Data("movie-reviews.csv", ("examples/get_data.py", "movie-reviews"), 2000)
+FUNCTIONS = Data("docstrings.jsonl", ("examples/make_docstrings.py",), 300)
+SAME = {"train.weight_decay": 0.0, "model.precision": "fp32"}
+CLASSES = {**SAME, "data.task": "text-classification", "data.columns": {"text": "text", "label": "label"}}
+FULL = {**CLASSES, "method.name": "full", "train.epochs": 1, "train.batch_size": 32, "train.learning_rate": 3e-5}
+ANSWERS = {**SAME, "data.task": "instruction", "method.name": "lora", "method.rank": 16, "train.batch_size": 8}
+LORA = {**ANSWERS, "train.epochs": 1, "train.learning_rate": 2e-4}
+
+WORKLOADS = {
+    workload.name: workload
+    for workload in (
+        Workload(
+            "W1",
+            "MiniLM, all weights, one epoch of movie reviews, fp32, no dropout",
+            (Peer("hf_trainer", "HF Trainer", 2.4, 3.0),),
+            REVIEWS,
+            "minilm",
+            FULL,
+        ),
+        Workload(
+            "W1d",
+            "the same with dropout 0.1",
+            (Peer("hf_trainer", "HF Trainer", 4.0, 6.0),),
+            REVIEWS,
+            "minilm",
+            {**FULL, "train.dropout": 0.1},
+            rule="within noise",
+            seeds=3,
+        ),
+        Workload(
+            "W2",
+            "MiniLM, only the head, three epochs with evaluation after each, fp32",
+            (Peer("hf_trainer", "HF Trainer", 6.0, 10.0),),
+            REVIEWS,
+            "minilm",
+            {**FULL, "method.name": "head", "train.epochs": 3, "train.learning_rate": 1e-3},
+        ),
+        Workload(
+            "W3",
+            "SmolLM2, LoRA r=16 on all linear layers, loss on answers only, one epoch, fp32",
+            (Peer("trl_sft", "TRL SFTTrainer", 2.5, 3.0),),
+            FUNCTIONS,
+            "smollm2",
+            LORA,
+            touch=8.0,
+            memory=0.5,
+        ),
+        Workload(
+            "W3b",
+            "the same in bf16",
+            (Peer("trl_sft", "TRL SFTTrainer, bf16", 3.0, 5.0),),
+            FUNCTIONS,
+            "smollm2",
+            {**LORA, "model.precision": "bf16"},
+            rule="within noise",
+            seeds=3,
+            touch=8.0,
+        ),
+        Workload(
+            "W4",
+            "SmolLM2, LoRA on the last two layers, three epochs, what is frozen computed once, fp32",
+            (Peer("trl_sft", "TRL SFTTrainer", 6.0, 10.0), Peer("peft_loop", "PEFT in a plain loop", 4.0, 6.0)),
+            FUNCTIONS,
+            "smollm2",
+            {**LORA, "method.layers": 2, "train.epochs": 3},
+            touch=6.0,
+        ),
+    )
+}
