@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 from kamerton import plugins
@@ -19,7 +20,7 @@ from kamerton.errors import TrainingError
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.labels import Labels
 from kamerton.models.engine import make_engine
-from kamerton.models.load import load_model, load_tokenizer, set_dropout
+from kamerton.models.load import load_model, load_tokenizer, machine_device, set_dropout
 from kamerton.recipe import TrainSettings
 from kamerton.records import Encoded, Event, Saved, Started, Stepped, Stopped, Validated
 from kamerton.train import loop as loop_module
@@ -385,3 +386,7 @@ def test_going_on_after_patience_was_over_trains_no_more(make_job, saving_always
     events = list(train(make_job("full", validate=scripted([]), epochs=4, patience=1)))
     assert not of_kind(events, Stepped)
     assert (events[-1].step, events[-1].best_step) == (6, 3)
+
+
+def test_models_are_loaded_onto_the_device_that_accelerate_trains_on():
+    assert machine_device().type == Accelerator().device.type

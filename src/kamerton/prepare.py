@@ -32,7 +32,7 @@ from kamerton.files import sha256_of
 from kamerton.forms.values import filled
 from kamerton.models.embed import Embedder
 from kamerton.models.inspect import fingerprints, inspect_folder
-from kamerton.models.load import load_tokenizer
+from kamerton.models.load import load_tokenizer, machine_device
 from kamerton.models.locate import locate, to_fetch
 from kamerton.plan import choose_method, choose_model, make_form, make_method, make_task, settings
 from kamerton.recipe import Decision, Recipe
@@ -324,6 +324,7 @@ def _environment(recipe: Recipe, facts: ModelFacts) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processors": torch.get_num_threads(),
+        "device": str(machine_device()),
         "libraries": {name: version(name) for name in _requirements()},
         "data": {"path": recipe.data.path, "sha256": _hash_of_data(Path(recipe.data.path))},
         "model": {

@@ -47,6 +47,11 @@ class Loaded:
     fresh: tuple[str, ...]
 
 
+def machine_device() -> torch.device:
+    """Give the device that all models are on: the accelerator that torch sees, as Accelerate does, else the CPU."""
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+
+
 def load_tokenizer(facts: ModelFacts) -> PreTrainedTokenizerBase:
     """Load a tokenizer; one without a padding token pads with its end token, one without a template gets the plain one.
 
@@ -75,23 +80,22 @@ def load_model(
     model_class: str,
     config: Mapping[str, object],
     seed: int,
-    device: str = "cpu",
     quantization: BitsAndBytesConfig | None = None,
 ) -> Loaded:
-    """Load a model in fp32; weights that the folder does not have are drawn from `seed`.
+    """Load a model in fp32 onto the machine's device; weights that the folder does not have are drawn from `seed`.
 
     Args:
         folder: an inspected model folder.
         model_class: a transformers auto class.
         config: what its configuration must carry beside its own: `num_labels` and the like.
         seed: of new weights.
-        device: where the model goes.
         quantization: which matrices come in four bits, and how.
 
     Raises:
         ModelError: transformers cannot make this class of model from the folder.
     """
     torch.manual_seed(seed)
+    device = machine_device()
     try:
         model, info = getattr(transformers, model_class).from_pretrained(
             folder,
