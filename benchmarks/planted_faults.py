@@ -23,7 +23,6 @@ from kamerton.contracts import AuditContext
 from kamerton.data.audit import run_audit
 from kamerton.models.embed import Embedder
 from kamerton.models.inspect import inspect_folder
-from kamerton.models.load import load_tokenizer
 from kamerton.models.locate import locate
 from kamerton.records import Example, Place
 from kamerton.similar import near_duplicate_groups
@@ -92,7 +91,7 @@ def embedder(model: str) -> Embedder | None:
     if not model:
         return None
     facts = inspect_folder(locate(model), model)
-    return Embedder(facts, load_tokenizer(facts))
+    return Embedder(facts)
 
 
 def edited(text: str, draw: random.Random) -> str:

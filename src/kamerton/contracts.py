@@ -243,12 +243,13 @@ class Method(Protocol):
     def advise(self, facts: ModelFacts, rows: int) -> Mapping[str, Advice]:
         """Give default training settings by name (`learning_rate`, `epochs`, `batch_size`), each with its source."""
 
-    def attach(self, model: PreTrainedModel, fresh: Sequence[str]) -> nn.Module:
+    def attach(self, model: PreTrainedModel, fresh: Sequence[str], tokens: Sequence[int] = ()) -> nn.Module:
         """Prepare a model: insert what is new and leave `requires_grad` on exactly what trains.
 
         Args:
             model: as it was loaded.
             fresh: names of its modules that have no pretrained weights (a new head): they always train.
+            tokens: ids that are new in its vocabulary: their embeddings, and their outputs, always train.
 
         Returns:
             A module that saves itself with `save_pretrained`, in transformers' or PEFT's own format.

@@ -12,11 +12,12 @@ from kamerton.contracts import Quantization
 from kamerton.deliver.saved import add_adapter, is_adapter, load_saved
 from kamerton.errors import Fault, RunError
 from kamerton.models.engine import TorchEngine, make_engine
-from kamerton.models.load import Loaded, load_model, set_dropout
+from kamerton.models.load import Loaded, load_model, load_tokenizer, set_dropout
 from kamerton.models.precision import set_precision
 from kamerton.models.quantize import quantized
+from kamerton.models.vocabulary import begin_words, make_room, new_ids
 from kamerton.plan import make_method
-from kamerton.prepare import Setup
+from kamerton.prepare import Setup, bare
 from kamerton.recipe import MOST_TOKENS_PER_PASS
 from kamerton.records import Encoded
 from kamerton.run import Run
@@ -44,7 +45,7 @@ def engine_of(setup: Setup, model: nn.Module, rows: Sequence[Encoded] = ()) -> T
 def saved_engine(run: Run, setup: Setup) -> TorchEngine:
     """Load the tuned model of a run; its method is imported first, for it may bring PEFT a type of its own."""
     plugins.choose("methods", setup.recipe.method.name or "")
-    engine = engine_of(setup, load_saved(run.model, setup.form, setup.facts))
+    engine = engine_of(setup, load_saved(run.model, setup.form, setup.facts, setup.tokenizer))
     return replace(engine, adapter=FIRST) if is_adapter(run.model) else engine
 
 
@@ -64,7 +65,8 @@ def adapter_engine(run: Run, setup: Setup, other: TorchEngine) -> TorchEngine:
 
 
 def untuned_engine(setup: Setup) -> TorchEngine:
-    """Load the bare base model, without anything of the method."""
+    """Load the bare base model, without anything of the method, and with the tokens that it knows itself."""
+    setup = bare(setup)
     return engine_of(setup, load_model(setup.facts.folder, setup.form.untuned_class, {}, setup.recipe.seed).model)
 
 
@@ -72,7 +74,14 @@ def load_base(setup: Setup, how: Quantization | None) -> Loaded:
     """Load the base model with the head that the form asks for, as the method wants it."""
     folder, form = setup.facts.folder, setup.form
     quantization = quantized(folder, form.model_class, form.config, how) if how else None
-    return load_model(folder, form.model_class, form.config, setup.recipe.seed, quantization=quantization)
+    loaded = load_model(folder, form.model_class, form.config, setup.recipe.seed, quantization=quantization)
+    words = setup.recipe.model.new_tokens
+    if not words:
+        return loaded
+    ids = new_ids(setup.tokenizer, words)
+    make_room(loaded.model, setup.tokenizer)
+    begin_words(loaded.model, load_tokenizer(setup.facts), ids, words, setup.recipe.model.new_tokens_start)
+    return replace(loaded, tokens=ids)
 
 
 def attach_method(setup: Setup, loaded: Loaded) -> nn.Module:
@@ -81,4 +90,4 @@ def attach_method(setup: Setup, loaded: Loaded) -> nn.Module:
     setup.form.start(loaded.model, loaded.fresh)
     set_dropout(loaded.model, recipe.train.dropout)
     set_precision(loaded.model, recipe.model.precision or "fp32")
-    return make_method(recipe).attach(loaded.model, loaded.fresh)
+    return make_method(recipe).attach(loaded.model, loaded.fresh, loaded.tokens)

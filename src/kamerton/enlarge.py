@@ -22,7 +22,7 @@ from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.values import filled
 from kamerton.models.embed import Embedder
 from kamerton.models.engine import TorchEngine, make_engine
-from kamerton.models.load import load_model
+from kamerton.models.load import load_model, load_tokenizer
 from kamerton.recipe import Recipe
 from kamerton.records import Encoded, Example, LedgerEntry, Prediction, Split
 from kamerton.settings import SELF
@@ -172,7 +172,7 @@ def _scores(given: Enlarging, variants: Sequence[Example]) -> tuple[float, float
     """Score the validation rows by a head on the training rows, without and with the variants."""
     train, validation = given.split.train, given.split.validation
     everything = (*train, *variants, *validation)
-    features = Embedder(given.facts, given.tokenizer)(everything)
+    features = Embedder(given.facts)(everything)
     golds = np.array([example.gold for example in everything])
     name = given.recipe.evaluate.metric or given.task.metrics(train)[0]
     metric = plugins.choose("metrics", name)()
@@ -210,11 +210,12 @@ def _writing_engine(given: Enlarging) -> TorchEngine:
 
 def _engine(given: Enlarging, model: nn.Module) -> TorchEngine:
     texts = [example.text for example in given.split.train[:3]]
-    rows = given.tokenizer(texts, truncation=True, max_length=64)["input_ids"]
+    tokenizer = load_tokenizer(given.facts)
+    rows = tokenizer(texts, truncation=True, max_length=64)["input_ids"]
     samples = [Encoded(tuple(ids), (0,), (ids[0],)) for ids in rows]
     return make_engine(
         model,
-        given.tokenizer,
+        tokenizer,
         given.facts,
         samples,
         max_tokens=given.max_tokens,

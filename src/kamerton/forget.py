@@ -32,7 +32,7 @@ from kamerton.models.layout import outer_model
 from kamerton.models.load import load_model
 from kamerton.outcomes import Forgetting
 from kamerton.plan import make_method
-from kamerton.prepare import Clock, Setup
+from kamerton.prepare import Clock, Setup, bare
 from kamerton.records import Encoded, Progress, Stage
 from kamerton.run import Run
 
@@ -147,6 +147,7 @@ def make_meter(setup: Setup, engine: TorchEngine, size: Size) -> Meter | None:
     """Choose how a tuned model can be asked, and read its base; None if there is no probe for such a model."""
     if setup.facts.kind == "seq2seq":
         return None
+    setup = bare(setup)  # both are asked in tokens that both know
     writes = outer_model(engine.model).get_output_embeddings() is not None
     return SpeechMeter(setup, size) if writes else RepresentationMeter(setup, size)
 
@@ -177,6 +178,7 @@ def _probing(engine: TorchEngine, setup: Setup) -> TorchEngine:
     room = setup.facts.context - make_method(setup.recipe).added_tokens
     return replace(
         engine,
+        tokenizer=setup.tokenizer,
         max_tokens=min(LONGEST, room),
         max_new_tokens=min(WRITTEN, room // 2),
         tokens_per_pass=TOKENS_PER_PASS,

@@ -34,6 +34,7 @@ from kamerton.models.embed import Embedder
 from kamerton.models.inspect import fingerprints, inspect_folder
 from kamerton.models.load import load_tokenizer, machine_device
 from kamerton.models.locate import locate, to_fetch
+from kamerton.models.vocabulary import add_words, read_words
 from kamerton.plan import choose_method, choose_model, make_form, make_method, make_task, settings
 from kamerton.recipe import Decision, Recipe
 from kamerton.records import Encoded, Example, Finding, LedgerEntry, Split, Stage
@@ -178,7 +179,10 @@ def fit(understood: Understood) -> Fitted:
     form = make_form(understood.task, recipe, facts.kind, answered)
     recipe = recipe.decide({"data.too_long": Decision(form.too_long[0], "what this task does if not told otherwise")})
     refuse_unfit(recipe, understood.task, form)
-    tokenizer = load_tokenizer(facts)
+    words = read_words(recipe.model.new_tokens)
+    if words != recipe.model.new_tokens:
+        recipe = recipe.settle({"model.new_tokens": Decision(words, f"the lines of {recipe.model.new_tokens}")})
+    tokenizer = add_words(load_tokenizer(facts), words)
     max_tokens = _max_tokens(recipe, facts)
     recipe = recipe.decide({"model.max_tokens": Decision(max_tokens, f"all that {name} takes")})
     return Fitted(recipe, facts, tokenizer, form, max_tokens)
@@ -205,7 +209,7 @@ def audit(
         answers=task.answers,
         model=fitted.facts if fitted else None,
         tokenizer=fitted.tokenizer if fitted else None,
-        embed=Embedder(fitted.facts, fitted.tokenizer) if fitted and fitted.facts.kind == "encoder" else None,
+        embed=Embedder(fitted.facts) if fitted and fitted.facts.kind == "encoder" else None,
         columns=other_columns(understood.table, understood.examples, recipe.data.columns or {}),
         parts=[sides.names.get(e.id, "train") for e in understood.examples] if sides.by == "given" else None,
     )
@@ -281,7 +285,13 @@ def open_setup(run: Run) -> Setup:
         raise RunError(Fault(rule, facts.folder, remedy))
     task = make_task(recipe, recipe.data.task or "")
     form = make_form(task, recipe, facts.kind, split.train)
-    return Setup(recipe, task, form, facts, load_tokenizer(facts), split, _max_tokens(recipe, facts))
+    tokenizer = add_words(load_tokenizer(facts), recipe.model.new_tokens)
+    return Setup(recipe, task, form, facts, tokenizer, split, _max_tokens(recipe, facts))
+
+
+def bare(setup: Setup) -> Setup:
+    """Give what a setup is for the base model as it is: without new tokens."""
+    return replace(setup, tokenizer=load_tokenizer(setup.facts)) if setup.recipe.model.new_tokens else setup
 
 
 def differing_parts(one: Mapping[str, str], other: Mapping[str, str]) -> str:

@@ -45,6 +45,9 @@ def _rate(value: float | str) -> float | str:
 Rate = Annotated[Annotated[float, Field(allow_inf_nan=True)] | str, AfterValidator(_rate)]
 
 
+NewTokenStart = Literal["pieces", "mean"]
+
+
 class ModelSettings(Group):
     """The pretrained model that is tuned."""
 
@@ -52,6 +55,14 @@ class ModelSettings(Group):
     max_tokens: Count | None = Field(None, description="Longest sequence in tokens.")
     precision: Literal["fp32", "bf16"] | None = Field(
         None, description="Of the pretrained matrices' products in training; weights and sums are fp32."
+    )
+    new_tokens: tuple[str, ...] | str = Field(
+        (), description="Words that become one token each: a list, or a file with one a line. Their embeddings train."
+    )
+    new_tokens_start: NewTokenStart = Field(
+        "pieces",
+        description="What their embeddings begin as: the mean over a word's tokens so far (Gee et al. 2022), or over "
+        "the whole vocabulary (Hewitt 2021).",
     )
 
 

@@ -148,6 +148,9 @@ def check_one_base(first: Run, setup: Setup, second: Run, other: Setup) -> None:
     if mine["fingerprint"] != theirs["fingerprint"]:
         rule = f"'{second.path}' was tuned over another base: {differing_parts(mine['parts'], theirs['parts'])}"
         raise RunError(Fault(rule, str(first.path), remedy))
+    if setup.recipe.model.new_tokens != other.recipe.model.new_tokens:
+        rule = f"'{second.path}' has other new tokens, so the two need tables of other sizes"
+        raise RunError(Fault(rule, str(first.path), remedy))
     if (setup.form.model_class, setup.form.config) != (other.form.model_class, other.form.config):
         rule = f"'{second.path}' reads its answers from another head, with other labels or of another kind"
         raise RunError(Fault(rule, str(first.path), remedy))

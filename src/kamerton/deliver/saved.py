@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from torch import nn
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kamerton import plugins
 from kamerton.contracts import Form, ModelFacts
@@ -16,6 +16,7 @@ from kamerton.errors import Fault, RunError
 from kamerton.files import sync_folder
 from kamerton.models.load import load_model
 from kamerton.models.quantize import read_quantization, write_quantization
+from kamerton.models.vocabulary import make_room
 
 ADAPTER = "adapter_config.json"
 
@@ -30,7 +31,10 @@ def save_model(folder: Path, model: nn.Module, tokenizer: PreTrainedTokenizerBas
     """
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    model.save_pretrained(temporary)  # type: ignore[operator]
+    if isinstance(model, PreTrainedModel):
+        model.save_pretrained(temporary)
+    else:  # PEFT would save a whole table that got new rows; those rows it saves anyway
+        model.save_pretrained(temporary, save_embedding_layers=False)  # type: ignore[operator]
     tokenizer.save_pretrained(temporary)
     write_quantization(temporary, model)
     for path in temporary.rglob("*"):
@@ -61,18 +65,23 @@ def add_adapter(model: nn.Module, folder: Path, name: str) -> None:
         raise RunError(Fault(f"the adapters do not fit over one base: {error}", str(folder), remedy)) from error
 
 
-def load_saved(folder: Path, form: Form, facts: ModelFacts) -> nn.Module:
+def load_saved(
+    folder: Path, form: Form, facts: ModelFacts, tokenizer: PreTrainedTokenizerBase | None = None
+) -> nn.Module:
     """Load a tuned model, with its base below it if it is an adapter.
 
     Args:
         folder: what `save_model` wrote.
         form: the task's form, which names the model's class.
         facts: of the base model.
+        tokenizer: that was saved with it, where it has tokens that the base does not know.
     """
     if not is_adapter(folder):
         return load_model(folder, form.model_class, {}, seed=0).model
     quantization = read_quantization(folder)
     base = load_model(facts.folder, form.model_class, form.config, seed=0, quantization=quantization).model
+    if tokenizer:
+        make_room(base, tokenizer)
     # PEFT takes seconds to import: only where there is an adapter
     adapted: nn.Module = plugins.load("peft:PeftModel").from_pretrained(base, folder)
     return adapted

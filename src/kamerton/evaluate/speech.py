@@ -68,7 +68,11 @@ def outlooks_on(engine: Engine, items: Sequence[Encoded]) -> np.ndarray:
 
 
 def divergence(base: np.ndarray, tuned: np.ndarray) -> np.ndarray:
-    """Give KL(base‖tuned) of log-probabilities `[..., vocabulary]` in nats: `[...]`."""
+    """Give KL(base‖tuned) of log-probabilities `[..., vocabulary]` in nats: `[...]`.
+
+    Tokens that only the tuned model knows count by what they take from the others: the base gives them none.
+    """
+    tuned = tuned[..., : base.shape[-1]]
     base64, tuned64 = base.astype(np.float64), tuned.astype(np.float64)
     return np.sum(np.exp(base64) * (base64 - tuned64), axis=-1)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
 import torch
 from peft import PeftConfig, PeftModel, TaskType, get_peft_model
 from torch import nn
 
 from kamerton.errors import Fault, ModelError
-from kamerton.methods._structure import one_token
+from kamerton.methods._structure import TRAINS_TOKENS, one_token
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -32,12 +34,19 @@ def task_type(model: PreTrainedModel) -> TaskType | None:
     return next((word for ending, word in ENDINGS.items() if type(model).__name__.endswith(ending)), None)
 
 
-def adapt(model: PreTrainedModel, config: PeftConfig) -> PeftModel:
+def adapt(model: PreTrainedModel, config: PeftConfig, tokens: Sequence[int] = ()) -> PeftModel:
     """Put a PEFT configuration on a model, and run one token through it.
+
+    Args:
+        model: as it was loaded.
+        config: of a type that fits it.
+        tokens: ids whose embeddings train beside what the configuration adds.
 
     Raises:
         ModelError: the two do not fit, with PEFT's reason.
     """
+    if tokens:
+        _train_rows(model, config, tokens)
     inputs = one_token(model)
     try:
         adapted = get_peft_model(model, config)
@@ -49,6 +58,27 @@ def adapt(model: PreTrainedModel, config: PeftConfig) -> PeftModel:
         raise ModelError(Fault(rule, model.name_or_path, "choose another method, or change its knobs")) from error
     adapted.train()
     return adapted
+
+
+def _train_rows(model: PreTrainedModel, config: PeftConfig, tokens: Sequence[int]) -> None:
+    """Let PEFT train and save the embeddings of some tokens, and their outputs where these have weights of their own.
+
+    Raises:
+        ModelError: the configuration, or PEFT for this model, cannot.
+    """
+    rule = ""
+    head: Any = model.get_output_embeddings()
+    if "trainable_token_indices" not in {field.name for field in fields(config)}:
+        rule = f"embeddings of new tokens cannot be learned, because PEFT's {type(config).__name__} trains no rows of a"
+        rule += " table"
+    elif head is not None and head.bias is not None:
+        rule = "outputs of new tokens cannot be learned, because PEFT trains no rows of a head that has a bias"
+    if rule:
+        raise ModelError(Fault(rule, "model.new_tokens", TRAINS_TOKENS))
+    table: Any = model.get_input_embeddings()
+    own = [table] if head is None or head.weight is table.weight else [table, head]
+    rows: Any = config
+    rows.trainable_token_indices = {name: list(tokens) for name, module in model.named_modules() if module in own}
 
 
 def merged(model: nn.Module) -> PreTrainedModel:

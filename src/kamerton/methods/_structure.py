@@ -11,10 +11,13 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import ModelOutput
 
+from kamerton.errors import Fault, ModelError
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 LINEAR = (nn.Linear, Conv1D)
+TRAINS_TOKENS = "choose full training, low-rank updates or bottleneck adapters, or leave the new tokens out"
 TOKEN = 5
 """Any token but padding, for a pass whose result does not matter."""
 
@@ -100,11 +103,17 @@ def above(model: PreTrainedModel, layers: int) -> list[nn.Parameter]:
     return [parameter for parameter, gradient in zip(weights, gradients, strict=True) if gradient is not None]
 
 
-def train_above(model: PreTrainedModel, layers: int, fresh: Sequence[str]) -> None:
+def train_above(model: PreTrainedModel, layers: int, fresh: Sequence[str], tokens: Sequence[int]) -> None:
     """Let the last `layers` layers, all after them, and the modules without pretrained weights train, nothing else.
 
     An output head that shares the embeddings' weights gets its own.
+
+    Raises:
+        ModelError: there are new tokens, whose embeddings stand below what trains.
     """
+    if tokens:
+        rule = "embeddings of new tokens cannot be learned, because no gradient goes below the layers that train"
+        raise ModelError(Fault(rule, "model.new_tokens", TRAINS_TOKENS))
     _untie(model)
     chosen = above(model, layers)
     chosen += [parameter for name in fresh for parameter in model.get_submodule(name).parameters()]

@@ -57,7 +57,7 @@ class Adapter(Knobs):
             "batch_size": Advice(BATCH, "16 to 32 rows (Houlsby et al. 2019)"),
         }
 
-    def attach(self, model: PreTrainedModel, fresh: Sequence[str]) -> nn.Module:
+    def attach(self, model: PreTrainedModel, fresh: Sequence[str], tokens: Sequence[int] = ()) -> nn.Module:
         """Insert the bottlenecks; they begin as zeros, so nothing changes yet.
 
         Raises:
@@ -75,7 +75,7 @@ class Adapter(Knobs):
             task_type=task_type(model),
             modules_to_save=list(fresh) or None,
         )
-        return adapt(model, config)
+        return adapt(model, config, tokens)
 
     def merge(self, model: nn.Module) -> PreTrainedModel:
         """Refuse: a nonlinearity is no matrix."""
@@ -99,6 +99,8 @@ class BottleneckConfig(PeftConfig):  # type: ignore[misc]  # PEFT has no types
     target_modules: list[str] | set[str] | str | None = None
     exclude_modules: list[str] | str | None = None
     modules_to_save: list[str] | None = field(default=None)
+    trainable_token_indices: list[int] | dict[str, list[int]] | None = None
+    """New tokens, whose embeddings PEFT trains and saves row by row."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

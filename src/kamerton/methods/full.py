@@ -35,7 +35,7 @@ class Full(Knobs):
             "batch_size": Advice(BATCH, "16 to 32 rows (Devlin et al. 2019, A.3)"),
         }
 
-    def attach(self, model: PreTrainedModel, fresh: Sequence[str]) -> nn.Module:
+    def attach(self, model: PreTrainedModel, fresh: Sequence[str], tokens: Sequence[int] = ()) -> nn.Module:
         """Let every weight train."""
         for parameter in model.parameters():
             parameter.requires_grad_(True)

@@ -33,9 +33,9 @@ class Head(Knobs):
             "batch_size": Advice(BATCH, "features are cached, so an update is cheap"),
         }
 
-    def attach(self, model: PreTrainedModel, fresh: Sequence[str]) -> nn.Module:
+    def attach(self, model: PreTrainedModel, fresh: Sequence[str], tokens: Sequence[int] = ()) -> nn.Module:
         """Freeze the embeddings and the layers; untie an output head that shares the embeddings' weights."""
-        train_above(model, 0, fresh)
+        train_above(model, 0, fresh, tokens)
         return model
 
     def merge(self, model: nn.Module) -> PreTrainedModel:

@@ -48,7 +48,7 @@ class Ia3(Knobs):
             "batch_size": Advice(BATCH, "8 rows for 1,000 updates (T-Few, Liu et al. 2022)"),
         }
 
-    def attach(self, model: PreTrainedModel, fresh: Sequence[str]) -> nn.Module:
+    def attach(self, model: PreTrainedModel, fresh: Sequence[str], tokens: Sequence[int] = ()) -> nn.Module:
         """Insert the vectors; they begin as ones, so nothing changes yet.
 
         Raises:
@@ -62,7 +62,7 @@ class Ia3(Knobs):
             task_type=task_type(model),
             modules_to_save=list(fresh) or None,
         )
-        return adapt(model, config)
+        return adapt(model, config, tokens)
 
     def merge(self, model: nn.Module) -> PreTrainedModel:
         """Multiply each vector into its matrix."""

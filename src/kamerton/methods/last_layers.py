@@ -39,7 +39,7 @@ class LastLayers(Knobs):
             "batch_size": Advice(BATCH, "16 to 32 rows (Devlin et al. 2019, A.3)"),
         }
 
-    def attach(self, model: PreTrainedModel, fresh: Sequence[str]) -> nn.Module:
+    def attach(self, model: PreTrainedModel, fresh: Sequence[str], tokens: Sequence[int] = ()) -> nn.Module:
         """Freeze the embeddings and the lower layers.
 
         Raises:
@@ -50,7 +50,7 @@ class LastLayers(Knobs):
         if layers > depth:
             rule = f"the last {layers} layers cannot train, because the model has {depth}"
             raise ModelError(Fault(rule, model.name_or_path, f"set method.layers to at most {depth}"))
-        train_above(model, layers, fresh)
+        train_above(model, layers, fresh, tokens)
         return model
 
     def merge(self, model: nn.Module) -> PreTrainedModel:

@@ -56,7 +56,7 @@ class Lora(Knobs):
             "batch_size": Advice(BATCH, "LoRA loses more than full training at batches over 32 (Schulman 2025)"),
         }
 
-    def attach(self, model: PreTrainedModel, fresh: Sequence[str]) -> nn.Module:
+    def attach(self, model: PreTrainedModel, fresh: Sequence[str], tokens: Sequence[int] = ()) -> nn.Module:
         """Insert the pairs in every linear map of the layers.
 
         Raises:
@@ -76,7 +76,7 @@ class Lora(Knobs):
             task_type=task_type(model),
             modules_to_save=list(fresh) or None,
         )
-        return adapt(model, config)
+        return adapt(model, config, tokens)
 
     def merge(self, model: nn.Module) -> PreTrainedModel:
         """Add the product of each pair to its matrix."""

@@ -40,7 +40,7 @@ class PTuning(VirtualTokens):
             "batch_size": Advice(BATCH, "16 to 32 rows, as for prompt tuning (Lester et al. 2021)"),
         }
 
-    def attach(self, model: PreTrainedModel, fresh: Sequence[str]) -> nn.Module:
+    def attach(self, model: PreTrainedModel, fresh: Sequence[str], tokens: Sequence[int] = ()) -> nn.Module:
         """Put the virtual tokens before the embeddings' output.
 
         Raises:
@@ -56,7 +56,7 @@ class PTuning(VirtualTokens):
             task_type=task_type(model),
             modules_to_save=list(fresh) or None,
         )
-        return adapt(model, config)
+        return adapt(model, config, tokens)
 
     def merge(self, model: nn.Module) -> PreTrainedModel:
         """Refuse: virtual tokens are inputs."""

@@ -70,7 +70,7 @@ class Peft(Knobs):
             "batch_size": Advice(BATCH, "as for low-rank updates (Schulman 2025)"),
         }
 
-    def attach(self, model: PreTrainedModel, fresh: Sequence[str]) -> nn.Module:
+    def attach(self, model: PreTrainedModel, fresh: Sequence[str], tokens: Sequence[int] = ()) -> nn.Module:
         """Put the configuration on: where it says, else where PEFT puts it for the family, else on every linear map.
 
         Raises:
@@ -85,7 +85,7 @@ class Peft(Knobs):
             raise ModelError(Fault(f"{self.config} cannot be made: {error}", model.name_or_path, remedy)) from error
         if "target_modules" in self._fields and not self._has_targets(config, model):
             config.target_modules = set(linear_layers(model))
-        return adapt(model, config)
+        return adapt(model, config, tokens)
 
     def merge(self, model: nn.Module) -> PreTrainedModel:
         """Merge if PEFT can."""

@@ -47,7 +47,7 @@ class PrefixTuning(VirtualTokens):
             "batch_size": Advice(BATCH, "16 to 32 rows (P-tuning v2, Liu et al. 2022)"),
         }
 
-    def attach(self, model: PreTrainedModel, fresh: Sequence[str]) -> nn.Module:
+    def attach(self, model: PreTrainedModel, fresh: Sequence[str], tokens: Sequence[int] = ()) -> nn.Module:
         """Put the prefix into the cache of every layer: a real one's for a language model, zeros for others.
 
         Raises:
@@ -60,7 +60,7 @@ class PrefixTuning(VirtualTokens):
         if model.config.is_encoder_decoder:
             keys = _first_keys(model)
             config.num_attention_heads, config.token_dim = keys.shape[1], keys.shape[1] * keys.shape[3]
-        adapted = adapt(model, config)
+        adapted = adapt(model, config, tokens)
         if word == TaskType.CAUSAL_LM:
             self._begin_from_real_states(model, adapted)
         return adapted

@@ -44,7 +44,7 @@ class PromptTuning(VirtualTokens):
             "batch_size": Advice(BATCH, "16 to 32 rows (Lester et al. 2021)"),
         }
 
-    def attach(self, model: PreTrainedModel, fresh: Sequence[str]) -> nn.Module:
+    def attach(self, model: PreTrainedModel, fresh: Sequence[str], tokens: Sequence[int] = ()) -> nn.Module:
         """Put the virtual tokens before the embeddings' output, as real words at first.
 
         Raises:
@@ -59,7 +59,7 @@ class PromptTuning(VirtualTokens):
             task_type=task_type(model),
             modules_to_save=list(fresh) or None,
         )
-        adapted = adapt(model, config)
+        adapted = adapt(model, config, tokens)
         vectors = adapted.prompt_encoder[adapted.active_adapter].embedding.weight
         with torch.no_grad():
             vectors.copy_(model.get_input_embeddings()(real_tokens(model, self.text, len(vectors)))[0])

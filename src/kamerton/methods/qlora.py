@@ -49,7 +49,7 @@ class Qlora(Lora):
         """
         if not isinstance(model, PeftModel):
             return merged(model)  # refuses, with the reason
-        config, weights = model.active_peft_config, get_peft_model_state_dict(model)
+        config, weights = model.active_peft_config, get_peft_model_state_dict(model, save_embedding_layers=False)
         again = get_peft_model(model.unload().dequantize(), config)
         set_peft_model_state_dict(again, weights)
         plain = merged(again)

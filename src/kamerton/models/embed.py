@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from kamerton.contracts import ModelFacts
 from kamerton.models.engine import TorchEngine, make_engine
-from kamerton.models.load import load_model
+from kamerton.models.load import load_model, load_tokenizer
 from kamerton.records import Encoded, Example
 
 LONGEST = 128
@@ -21,9 +21,8 @@ TOKENS_PER_PASS = 8192
 class Embedder:
     """Embeds examples' texts with a base model as it is; the model is loaded when it is first asked."""
 
-    def __init__(self, facts: ModelFacts, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, facts: ModelFacts) -> None:
         self.facts = facts
-        self.tokenizer = tokenizer
         self._kept: dict[str, np.ndarray] = {}
 
     def __call__(self, examples: Sequence[Example]) -> np.ndarray:
@@ -33,6 +32,11 @@ class Embedder:
             vectors = self._engine.embed([self._encode(text) for text in new.values()])
             self._kept.update(zip(new, vectors, strict=True))
         return np.stack([self._kept[example.key] for example in examples])
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The model's own."""
+        return load_tokenizer(self.facts)
 
     @cached_property
     def _engine(self) -> TorchEngine:

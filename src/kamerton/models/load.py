@@ -41,10 +41,12 @@ transformers_logging.disable_progress_bar()
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model from disk, and which of its modules are new: heads that the folder had no weights for."""
+    """A model from disk, and what of it is new: heads that the folder had no weights for, tokens it did not know."""
 
     model: PreTrainedModel
     fresh: tuple[str, ...]
+    tokens: tuple[int, ...] = ()
+    """Ids that are new in its vocabulary."""
 
 
 def machine_device() -> torch.device:

@@ -1,0 +1,130 @@
+"""New words in a model's vocabulary: found by its tokenizer as one token, and with embeddings to begin from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import AddedToken
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from kamerton.errors import Fault, RecipeError
+from kamerton.recipe import NewTokenStart
+
+PLACE = "model.new_tokens"
+
+
+def read_words(new_tokens: Sequence[str] | str) -> tuple[str, ...]:
+    """Give the words of a setting: a list as it is, a file's lines without their ends.
+
+    Raises:
+        RecipeError: the file cannot be read.
+    """
+    if not isinstance(new_tokens, str):
+        return tuple(new_tokens)
+    try:
+        lines = Path(new_tokens).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        rule = f"the file '{new_tokens}' cannot be read: {error.strerror}"
+        raise RecipeError(Fault(rule, PLACE, "name a file with one token a line, or give a list")) from None
+    except UnicodeDecodeError as error:
+        rule, place = "a file of tokens is UTF-8 text", f"{new_tokens} byte {error.start}"
+        raise RecipeError(Fault(rule, place, "save it as UTF-8")) from None
+    return tuple(line for line in lines if line.strip())
+
+
+def add_words(tokenizer: PreTrainedTokenizerBase, words: Sequence[str]) -> PreTrainedTokenizerBase:
+    """Teach a tokenizer words, each as one token; return it.
+
+    A word that begins and ends with a letter or a digit is found only as a whole word, others wherever they
+    stand. Letter case counts unless the tokenizer folds it.
+
+    Raises:
+        RecipeError: all words that cannot be added, at once.
+    """
+    known, seen, faults = tokenizer.get_vocab(), set[str](), []
+    for word in words:
+        rule = _fault(word, known, seen)
+        seen.add(word)
+        if rule:
+            faults.append(Fault(rule, PLACE, "leave it out"))
+    if faults:
+        raise RecipeError(faults)
+    folds = _folds_case(tokenizer)
+    tokenizer.add_tokens([AddedToken(word, single_word=_is_word(word), normalized=folds) for word in words])
+    return tokenizer
+
+
+def new_ids(tokenizer: PreTrainedTokenizerBase, words: Sequence[str]) -> tuple[int, ...]:
+    """Give the ids of words that were added."""
+    return tuple(tokenizer.convert_tokens_to_ids(list(words)))
+
+
+def make_room(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Give a model an embedding, and an output where it has those, for every token of a tokenizer."""
+    if len(tokenizer) > len(model.get_input_embeddings().weight):
+        trained = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(trained[name])
+
+
+def begin_words(
+    model: PreTrainedModel,
+    base: PreTrainedTokenizerBase,
+    ids: Sequence[int],
+    words: Sequence[str],
+    start: NewTokenStart,
+) -> None:
+    """Set the embeddings of new words, and their outputs.
+
+    Args:
+        model: with room for the words.
+        base: the tokenizer that does not know the words.
+        ids: of the words.
+        words: as they are written.
+        start: `pieces` takes the mean over the tokens that a word was until now (Gee et al. 2022, Fast Vocabulary
+            Transfer); `mean` the mean over the whole vocabulary, which bounds how far a language model's predictions
+            move (Hewitt 2021, Initializing New Word Embeddings for Pretrained Language Models).
+    """
+    head: Any = model.get_output_embeddings()
+    tables = [model.get_input_embeddings().weight]
+    if head is not None:
+        tables += [table for table in (head.weight, head.bias) if table is not None and table is not tables[0]]
+    pieces = [_pieces(base, word) if start == "pieces" else [] for word in words]
+    with torch.no_grad():
+        for table in tables:
+            _begin(table, len(base), ids, pieces)
+
+
+def _begin(table: Tensor, known: int, ids: Sequence[int], pieces: Sequence[Sequence[int]]) -> None:
+    whole = table[:known].mean(dim=0)
+    for id, parts in zip(ids, pieces, strict=True):
+        table[id] = table[list(parts)].mean(dim=0) if parts else whole
+
+
+def _pieces(base: PreTrainedTokenizerBase, word: str) -> list[int]:
+    """Give the tokens that a word was so far; none if the tokenizer did not know what it is made of."""
+    ids = list(base(word, add_special_tokens=False)["input_ids"])
+    return [] if base.unk_token_id in ids else ids
+
+
+def _fault(word: str, known: dict[str, int], seen: set[str]) -> str:
+    if not word.strip():
+        return "a new token is at least one letter or sign, got an empty one"
+    if word in seen:
+        return f"'{word}' is there twice"
+    return f"'{word}' is a token already" if word in known else ""
+
+
+def _is_word(word: str) -> bool:
+    return word[0].isalnum() and word[-1].isalnum()
+
+
+def _folds_case(tokenizer: PreTrainedTokenizerBase) -> bool:
+    backend: Any = tokenizer
+    normalizer = backend.backend_tokenizer.normalizer
+    return normalizer is not None and normalizer.normalize_str("Aa").casefold() == normalizer.normalize_str("Aa")
