@@ -1,6 +1,6 @@
 """Draw up a workload's job: the frozen split, the initial weights, the order of the rows. Not timed.
 
-python benchmarks/peers/prepare.py WORKLOAD SEED UPDATES FOLDER     (0 updates: all)
+python benchmarks/peers/prepare.py WORKLOAD SEED ROWS UPDATES FOLDER     (0 updates: all)
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from protocol import Job, Row, write
+from protocol import Job, Row, Work, write
 from torch import nn
 from workloads import WORKLOADS, Workload
 
@@ -19,6 +19,7 @@ from kamerton.begin import new_run
 from kamerton.deliver.saved import is_adapter, save_model
 from kamerton.engines import attach_method, load_base
 from kamerton.files import write_json
+from kamerton.forms.turns import tokenize, write_prompt
 from kamerton.models.load import load_model
 from kamerton.prepare import Clock, Setup, freeze, open_setup
 from kamerton.records import Example
@@ -28,28 +29,19 @@ from kamerton.train.optimizer import learning_rate
 
 ROOT = Path(__file__).parent.parent.parent
 DATA = ROOT / "runs" / "bench" / "data"
+AT_ONCE = 16
+"""Prompts in a batch of the peers'."""
 EVAL_BATCH = {"encoder": 32, "decoder": 8}
 
 
-@dataclass(frozen=True)
-class Work:
-    """How much there is to do in the updates of a job."""
-
-    tokens: int
-    padded: int
-    """Tokens if every batch is padded to its longest row, as peers do."""
-    flops: float
-    """Arithmetic that cannot be avoided: products with the pretrained matrices and attention, for real tokens."""
-
-
-def frozen_run(workload: Workload, seed: int, folder: Path) -> Run:
+def frozen_run(workload: Workload, seed: int, rows: int, folder: Path) -> Run:
     """Read, audit and split the data as `kamerton tune` does; make the data first where it is missing."""
     path = DATA / workload.data.file
     if not path.exists():
         DATA.mkdir(parents=True, exist_ok=True)
         script, *arguments = workload.data.make
         subprocess.run([sys.executable, ROOT / script, *arguments, "--out", path], check=True)
-    settings = {"model.name": workload.model, "data.max_rows": workload.data.rows, "seed": seed, **workload.settings}
+    settings = {"model.name": workload.model, "data.max_rows": rows, "seed": seed, **workload.settings}
     run = new_run(path, folder, settings)
     for stage in freeze(run, Clock(run)):
         print(f"  {stage.name}: {stage.message}", flush=True)
@@ -90,7 +82,25 @@ def draw_up(run: Run, setup: Setup, folder: Path, updates: int) -> Job:
     )
 
 
-def work_of(setup: Setup, job: Job) -> Work:
+def reading(setup: Setup, job: Job, shots: int) -> Job:
+    """Make a job of reading or writing: the test rows' prompts, after solved examples if there shall be any."""
+    form, tokenizer, test = setup.form, setup.tokenizer, setup.split.test
+    shown = form.shots(setup.split.train, shots, setup.recipe.seed) if shots else []
+    prompts = tokenize([write_prompt(form.asked(example, shown), tokenizer) for example in test], tokenizer)
+    rows = setup.encode(test)
+    choices = {example.gold: row.targets[0] for example, row in zip(test, rows, strict=True)} if shots else {}
+    new_tokens = 1 if choices else setup.recipe.evaluate.max_new_tokens or 1
+    return replace(job, prompts=prompts, new_tokens=new_tokens, choices=choices, shots=shots)
+
+
+def work_of_reading(job: Job) -> Work:
+    """Count the tokens of the prompts."""
+    lengths = [len(prompt) for prompt in job.prompts]
+    batches = [lengths[at : at + AT_ONCE] for at in range(0, len(lengths), AT_ONCE)]
+    return Work(sum(lengths), sum(max(batch) * len(batch) for batch in batches), 0.0)
+
+
+def work_of(setup: Setup, job: Job, count_flops: bool) -> Work:
     """Count tokens and arithmetic.
 
     A product costs 2 operations a weight and token; training all weights costs it three times (forward, gradient of
@@ -98,28 +108,35 @@ def work_of(setup: Setup, job: Job) -> Work:
     pair of tokens and pass, and half the pairs where a token sees only those before it. The output head counts where
     it is read.
     """
+    lengths = [[len(job.train[i].tokens) for i in update] for update in job.updates]
+    tokens, padded = sum(map(sum, lengths)), sum(max(update) * len(update) for update in lengths)
+    if not count_flops:
+        return Work(tokens, padded, 0.0)
     base = load_model(setup.facts.folder, setup.form.model_class, setup.form.config, 0).model
     head = base.get_output_embeddings()
     linear = [m for m in base.modules() if isinstance(m, nn.Linear) and m is not head]
     inner, outer = sum(m.weight.numel() for m in linear), 0 if head is None else head.weight.numel()
-    lengths = [[len(job.train[i].tokens) for i in update] for update in job.updates]
     reads = sum(len(job.train[i].reads) for update in job.updates for i in update)
-    tokens = sum(map(sum, lengths))
     pairs = sum(n * n for update in lengths for n in update) / (2 if setup.facts.kind == "decoder" else 1)
     passes = 2 if job.adapter else 3
     attention = 3 * 4 * setup.facts.hidden * setup.facts.layers * pairs
     flops = 2 * passes * (inner * tokens + outer * reads) + attention
-    return Work(tokens, sum(max(update) * len(update) for update in lengths), flops)
+    return Work(tokens, padded, flops)
 
 
 def main() -> None:
     """Prepare one job."""
-    name, seed, updates, where = sys.argv[1:]
-    folder = Path(where)
-    run = frozen_run(WORKLOADS[name], int(seed), folder / "run")
+    name, seed, rows, updates, where = sys.argv[1:]
+    workload, folder = WORKLOADS[name], Path(where)
+    run = frozen_run(workload, int(seed), int(rows), folder / "run")
     setup = open_setup(run)
     job = draw_up(run, setup, folder, int(updates))
-    write_json(folder / "work.json", asdict(work_of(setup, job)))
+    if workload.rule == "same answers":
+        job = reading(setup, job, workload.shots)
+        work = work_of_reading(job)
+    else:
+        work = work_of(setup, job, workload.flops)
+    write_json(folder / "work.json", asdict(work))
     write(folder / "job.json", job)
 
 

@@ -57,13 +57,30 @@ class Job:
     pad: int
     """The token that peers pad with."""
     prompts: list[list[int]] = field(default_factory=list)
-    """What is gone on from, where text is written."""
+    """What is gone on from, where the work is to read or to write."""
     new_tokens: int = 0
+    """How many tokens to write after each, at most."""
+    choices: dict[str, int] = field(default_factory=dict)
+    """Where one of a few labels is chosen: each one's first token."""
+    shots: int = 0
+    """Solved examples before each, of those that the recipe's seed draws."""
 
     @property
     def batch(self) -> int:
         """Rows of an update."""
         return len(self.updates[0])
+
+
+@dataclass(frozen=True)
+class Work:
+    """How much there is to do in a job."""
+
+    tokens: int
+    """Of the training rows of all updates, or of all prompts."""
+    padded: int
+    """The same if every batch is padded to its longest row, as peers do."""
+    flops: float
+    """Arithmetic of the updates that cannot be avoided; 0 where it is not counted."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from protocol import Result, read_job, write
+from protocol import Result, Work, read_job, write
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -151,17 +151,27 @@ def run_process(script: str, job_folder: Path, work: Path, gigabytes: float) -> 
     return replace(result, whole=whole)
 
 
-def read_rounds(path: Path) -> list[Round]:
-    """Read the rounds of a workload."""
+@dataclass(frozen=True)
+class Record:
+    """All rounds of a workload."""
+
+    rows: int
+    work: Work
+    rounds: tuple[Round, ...]
+
+
+def read_record(path: Path) -> Record | None:
+    """Read the rounds of a workload; None if there are none."""
     if not path.exists():
-        return []
-    return [_round(values) for values in json.loads(path.read_text(encoding="utf-8"))]
+        return None
+    values = json.loads(path.read_text(encoding="utf-8"))
+    return Record(values["rows"], Work(**values["work"]), tuple(_round(one) for one in values["rounds"]))
 
 
-def write_rounds(path: Path, rounds: Sequence[Round]) -> None:
+def write_record(path: Path, record: Record) -> None:
     """Write the rounds of a workload."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps([asdict(one) for one in rounds], indent=1), encoding="utf-8")
+    path.write_text(json.dumps(asdict(record)), encoding="utf-8")
 
 
 def _round(values: dict) -> Round:

@@ -1,0 +1,31 @@
+"""Kamerton's side of reading and writing: the untuned model answers the test rows, as it does for a contender."""
+
+from __future__ import annotations
+
+import torch
+from protocol import Result, open_job, peak_memory, write
+
+from kamerton.engines import untuned_engine
+from kamerton.prepare import open_setup
+from kamerton.run import Run
+
+
+def main() -> None:
+    """Answer, write the result."""
+    job, watch, path = open_job()
+    torch.set_num_threads(job.threads)
+    setup = open_setup(Run(job.run))
+    engine = untuned_engine(setup)
+    watch.begin()
+    form, test = setup.form, setup.split.test
+    if job.choices:
+        shots = form.shots(setup.split.train, job.shots, setup.recipe.seed)
+        answers = [prediction.text for prediction in form.predict_untuned(engine, test, shots)]
+    else:
+        answers = engine.generate(form.prompts(test, setup.tokenizer, setup.max_tokens))
+    watch.stepped()
+    write(path, Result(answers=answers, first=watch.first, training=watch.training, peak_bytes=peak_memory()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""Draw docs/speed.md from the rounds that are there: every figure on it comes out of runs/bench."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from agreement import agreement
+from rounds import OURS, Record, Round
+from startup import STARTS
+from workloads import WORKLOADS, Peer, Workload
+
+INTRODUCTION = """# Speed
+
+Written by `make bench` and `make bench-growth`: every figure on this page was measured by them, on the machine below.
+
+**What is compared.** Both sides do the same work in processes of their own, one after the other, round by round, and
+take turns at being first. Both get the same rows in the same batches and order, the same initial weights (head and
+adapter included), the same learning rate at every update, the same clipping, AdamW without decay, the same number of
+threads; both validate and write a checkpoint after every epoch, reload the best one, save the model and score the
+test rows. Peers get their rows tokenized; Kamerton reads text and tokenizes within its time. Kamerton runs the stages
+of `kamerton tune` from the frozen split to the saved model; its audit, contenders, forgetting probe and report are
+left out, for no peer has them. All else is each peer's own default, but for TRL's gradient checkpointing, which is
+off, because it would cost TRL a third of its speed.
+
+**Training** is the time from the loaded model to the last update, with everything that a side does to get there (data
+loading, proof of the layout, frozen work), without validations and checkpoints. **Whole** is the whole process, with
+imports, loading, validations, checkpoints and test. A ratio is the peer's seconds divided by Kamerton's in the same
+round: above 1 Kamerton is faster, below 1 it is slower. The table gives the median and the range over the rounds;
+what was promised is held against the median ratio of training. A round is marked disturbed if a matrix product timed
+between the processes ran at less than 85% of the best speed ever seen here.
+"""
+LLAMA_FACTORY = """LLaMA-Factory is not among the peers: its release 0.9.5 asks for transformers up to 5.6, TRL up to
+0.24 and torchaudio, and does not install beside the versions measured here without replacing torch. It stands on the
+same HF Trainer.
+"""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where it was measured."""
+
+    processor: str
+    cores: int
+    versions: str
+    peaks: Mapping[str, float]
+    """GFLOP/s of a matrix product by precision: the best ever seen."""
+
+
+def page(
+    records: Mapping[str, Record],
+    starts: Sequence[Mapping[str, float]],
+    growth: Mapping[str, Sequence[Mapping[str, float]]],
+    machine: Machine,
+) -> str:
+    """Draw the page.
+
+    Args:
+        records: the rounds of each workload, by name; those that were not run are left out.
+        starts: seconds by the name of what was started, a mapping a round.
+        growth: by name of a workload, a mapping of `rows`, `tokens`, `seconds` and `peak_bytes` for each size.
+        machine: where it was measured.
+    """
+    known = [(workload, records[name]) for name, workload in WORKLOADS.items() if name in records]
+    parts = [INTRODUCTION, *about(machine), "## Side by side", ""]
+    parts += [*table(SIDES, [row for one in known for row in side_rows(*one)]), LLAMA_FACTORY]
+    parts += ["## What it takes", "", *table(COSTS, [row for one in known for row in cost_rows(*one, machine)])]
+    parts += [COSTS_EXPLAINED, *start_part(starts), *growth_part(growth)]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def about(machine: Machine) -> Iterator[str]:
+    """Say what the machine is."""
+    peaks = ", ".join(f"{name} {value:.0f} GFLOP/s" for name, value in sorted(machine.peaks.items()))
+    yield f"**Machine.** {machine.processor}, {machine.cores} cores; {machine.versions}. Matrix products: {peaks}.\n"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Draw a table."""
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)] + [""]
+
+
+SIDES = ("", "work", "against", "rows", "rounds", "training", "whole", "promised (aimed at)", "outcome")
+
+
+def side_rows(workload: Workload, record: Record) -> Iterator[list[str]]:
+    """Give a line for each peer."""
+    busy = sum(one.busy for one in record.rounds)
+    rounds = f"{len(record.rounds)}" + (f", {busy} disturbed" if busy else "")
+    for peer in workload.peers:
+        training, whole = (ratios(record.rounds, peer.script, what) for what in ("training", "whole"))
+        promised = f"{peer.must:g}x ({peer.aim:g}x)" if peer.must else "–"
+        rows = str(record.rows)
+        found = outcome(workload, peer, record.rounds)
+        yield [
+            workload.name,
+            workload.title,
+            peer.title,
+            rows,
+            rounds,
+            spread(training),
+            spread(whole),
+            promised,
+            found,
+        ]
+
+
+def ratios(rounds: Sequence[Round], peer: str, what: str) -> list[float]:
+    """Give the ratio of every round."""
+    return [one.ratio(peer, what) for one in rounds]
+
+
+def spread(values: Sequence[float], unit: str = "x") -> str:
+    """Write the median and the range."""
+    return f"**{statistics.median(values):.2f}{unit}** ({min(values):.2f}–{max(values):.2f})"
+
+
+def outcome(workload: Workload, peer: Peer, rounds: Sequence[Round]) -> str:
+    """Say whether the two sides did the same, and whether what was promised is kept."""
+    agreed = agreement(workload, rounds, peer.script)
+    if not agreed.reached:
+        return f"FAILED: {agreed.words}"
+    ratio = statistics.median(ratios(rounds, peer.script, "training"))
+    faults = []
+    if ratio < peer.must:
+        faults.append("not reached" if ratio >= 1 else "not reached: Kamerton is slower")
+    share = memory_share(rounds, peer.script)
+    if workload.memory and share > workload.memory:
+        faults.append(f"memory {share:.2f} of the peer's, promised {workload.memory:g}")
+    kept = "aim reached" if peer.aim and ratio >= peer.aim else "reached" if peer.must else "for comparison"
+    return f"{'; '.join(faults) or kept}; {agreed.words}"
+
+
+def memory_share(rounds: Sequence[Round], peer: str) -> float:
+    """Give our peak memory as a share of a peer's."""
+    return statistics.median(one.results[OURS].peak_bytes / one.results[peer].peak_bytes for one in rounds)
+
+
+COSTS = ("", "side", "first update s", "training s", "whole s", "tokens/s", "padding", "share of peak", "memory GB")
+COSTS_EXPLAINED = """Medians over the rounds. Seconds to the first update count from the start of the process. Tokens
+are real ones, without padding; padding is how many tokens the peers' batches hold for each real one. The share of the
+peak is useful arithmetic (products with the pretrained matrices and attention over real tokens; the output head where
+an answer is taught) in the seconds of training, start-up of training included, against the speed of a bare matrix
+product of the same precision, measured beside. 50% was promised and 65% aimed at. Memory is the most that the process
+held (VmHWM).
+"""
+
+
+def cost_rows(workload: Workload, record: Record, machine: Machine) -> Iterator[list[str]]:
+    """Give a line for each side."""
+    titles = {peer.script: peer.title for peer in workload.peers} | {OURS: "Kamerton"}
+    precision = str(workload.settings["model.precision"])
+    for side, title in titles.items():
+        results = [one.results[side] for one in record.rounds]
+        first, training, whole = (
+            statistics.median(values)
+            for values in zip(*((one.first, one.training, one.whole) for one in results), strict=True)
+        )
+        peak = machine.peaks["fp32" if side.endswith("exact") else precision] * 1e9
+        share = f"{record.work.flops / training / peak:.0%}" if record.work.flops else "–"
+        seconds = [f"{value:.1f}" for value in (first, training, whole)]
+        padding = "1.00" if side.startswith(OURS) else f"{record.work.padded / record.work.tokens:.2f}"
+        memory = f"{statistics.median(one.peak_bytes for one in results) / 1e9:.2f}"
+        yield [workload.name, title, *seconds, f"{record.work.tokens / training:,.0f}", padding, share, memory]
+
+
+def start_part(starts: Sequence[Mapping[str, float]]) -> Iterator[str]:
+    """Draw how long the product takes to begin."""
+    if not starts:
+        return
+    yield "## Start-up (W7)\n"
+    rows = []
+    for start in STARTS:
+        values = [one[start.name] for one in starts]
+        kept = "reached" if statistics.median(values) <= start.must else "not reached"
+        kept = "aim reached" if statistics.median(values) <= start.aim else kept
+        rows.append([start.title, spread(values, " s"), f"{start.must:g} s ({start.aim:g} s)", kept])
+    yield from table(("", f"seconds, {len(starts)} rounds", "promised (aimed at)", "outcome"), rows)
+    yield "The tuning reads, audits and splits the data and lets the contenders answer before its first update.\n"
+
+
+def growth_part(growth: Mapping[str, Sequence[Mapping[str, float]]]) -> Iterator[str]:
+    """Draw how time and memory grow with the data."""
+    if not growth:
+        return
+    yield "## Growth\n"
+    yield "One epoch of Kamerton's side on more and more rows: time should grow as the tokens do, and memory not.\n"
+    for name, sizes in growth.items():
+        yield f"{name}: {WORKLOADS[name].title}\n"
+        rows = [
+            [
+                f"{one['rows'] / sizes[0]['rows']:g}x",
+                f"{one['rows']:,.0f}",
+                f"{one['tokens']:,.0f}",
+                f"{one['seconds']:.1f}",
+                f"{one['tokens'] / one['seconds']:,.0f}",
+                f"{one['peak_bytes'] / 1e9:.2f}",
+            ]
+            for one in sizes
+        ]
+        yield from table(("data", "training rows", "tokens", "training s", "tokens/s", "memory GB"), rows)
