@@ -6,8 +6,9 @@ import json
 
 import pytest
 
+from kamerton import plugins
 from kamerton.data.read import read_table
-from kamerton.data.recognise import recognise
+from kamerton.data.recognise import make_examples, recognise
 from kamerton.errors import DataError
 
 WORDS = ["the", "cat", "sat", "on", "the", "mat", "and", "looked", "at", "us"]
@@ -17,6 +18,8 @@ SCORES = [i * 0.37 - 1 for i in range(12)]
 TAGS = [["O" if w != "cat" else "B-animal" for w in WORDS]] * 12
 ANSWERS = [f"number {i}" for i in range(12)]
 IDS = list(range(12))
+RUSSIAN = [f"Кошка сидела на ковре и смотрела на нас, и было это в {i}-й раз." for i in range(12)]
+CHATS = [[{"role": "user", "content": t}, {"role": "assistant", "content": t}] for t in TEXTS]
 CASES = [
     ("text-classification", {"id": IDS, "review": TEXTS, "sentiment": CLASSES, "score": SCORES}),
     ("text-classification", {"Text": TEXTS, "Label": CLASSES, "timestamp": IDS}),
@@ -51,6 +54,46 @@ CASES = [
     ("instruction", {"id": IDS, "instruction": TEXTS, "input": TEXTS, "output": ANSWERS}),
     ("summarization", {"article": TEXTS, "highlights": ANSWERS, "id": IDS}),
     ("translation", {"en": TEXTS, "ru": ANSWERS, "source": ["a/b"] * 12}),
+    ("text-classification", {"text": TEXTS, "labels": [[one] for one in CLASSES]}),
+    ("text-classification", {"INPUT:text": TEXTS, "OUTPUT:result": CLASSES}),
+    ("text-classification", {"текст": RUSSIAN, "метка": CLASSES}),
+    ("multi-label", {"id": IDS, "comment_text": TEXTS, "toxic": [i % 2 for i in IDS], "rude": [i % 3 // 2 for i in IDS],
+                     "threat": [i % 4 // 3 for i in IDS], "always": [1] * 12}),
+    ("question-answering", {"id": IDS, "title": TEXTS, "context": TEXTS, "question": TEXTS,
+                            "answers": [{"text": [t] if t else [], "answer_start": [4] if t else []}
+                                        for t in ["", *["cat"] * 11]]}),
+    ("instruction", {"query": TEXTS, "response": ANSWERS}),
+    ("instruction", {"instruction": TEXTS, "input": [""] * 12, "output": ANSWERS,
+                     "text": [f"### Ask: {t} ### Say: {a}" for t, a in zip(TEXTS, ANSWERS, strict=True)]}),
+    ("instruction", {"input": TEXTS, "output": ANSWERS}),
+    ("instruction", {"вопрос": RUSSIAN, "ответ": ANSWERS}),
+    ("chat", {"lang": ["en"] * 12, "turns": [["Who is there?", f"It is {a}."] for a in ANSWERS]}),
+    ("chat", {"диалог": [["Кто там?", "Сосед.", "Который?", f"Номер {i}."] for i in IDS]}),
+    ("chat", {"conversations": [[{"from": "human", "value": t}, {"from": "gpt", "value": t}] for t in TEXTS]}),
+    ("chat", {"prompt": [[{"role": "user", "content": t}] for t in TEXTS],
+              "completion": [[{"role": "assistant", "content": t}] for t in TEXTS]}),
+    ("summarization", {"document": TEXTS, "summary": ANSWERS}),
+    ("summarization", {"id": IDS, "dialogue": TEXTS, "summary": ANSWERS}),
+    ("summarization", {"статья": RUSSIAN, "аннотация": ANSWERS}),
+    ("translation", {"id": IDS, "translation": [{"en": t, "ru": r} for t, r in zip(TEXTS, RUSSIAN, strict=True)]}),
+    ("translation", {"src": TEXTS, "tgt": RUSSIAN}),
+    ("translation", {"id": IDS, "sentence_eng_Latn": TEXTS, "sentence_rus_Cyrl": RUSSIAN}),
+    ("translation", {"текст": TEXTS, "перевод": RUSSIAN}),
+    ("translation", {"английский": TEXTS, "русский": RUSSIAN}),
+    ("preference", {"prompt": [[{"role": "user", "content": t}] for t in TEXTS],
+                    "chosen": [[{"role": "assistant", "content": a}] for a in ANSWERS],
+                    "rejected": [[{"role": "assistant", "content": t}] for t in TEXTS]}),
+    ("preference", {"prompt": TEXTS, "score_chosen": SCORES, "chosen": CHATS, "rejected": CHATS[::-1],
+                    "messages": CHATS}),
+    ("preference", {"chosen": [f"\n\nHuman: Who?\n\nAssistant: {a}" for a in ANSWERS],
+                    "rejected": [f"\n\nHuman: Who?\n\nAssistant: Not {a}" for a in ANSWERS]}),
+    ("multiple-choice", {"category": ["capital"] * 12, "context": TEXTS, "options": [["a", "b", "c", "d"]] * 12,
+                         "answer": [i % 4 for i in IDS]}),
+    ("multiple-choice", {"id": IDS, "question": TEXTS, "choices": [{"text": ["x", "y"], "label": ["A", "B"]}] * 12,
+                         "answerKey": ["AB"[i % 2] for i in IDS]}),
+    ("multiple-choice", {"ctx": TEXTS, "endings": [["x", "y", "z"]] * 12, "label": [str(i % 3) for i in IDS]}),
+    ("multiple-choice", {"article": TEXTS, "question": ANSWERS, "options": [["x", "y"]] * 12, "answer": ["B"] * 12}),
+    ("multiple-choice", {"вопрос": RUSSIAN, "варианты": [["да", "нет"]] * 12, "ответ": ["нет"] * 12}),
 ]  # fmt: skip
 
 
@@ -78,3 +121,82 @@ def test_what_may_be_several_things_is_asked_and_not_guessed(tmp_path, columns):
     with pytest.raises(DataError) as told:
         recognise(table_of(tmp_path, columns), None, {})
     assert all("--task" in fault.remedy or "--columns" in fault.remedy for fault in told.value.faults[1:])
+
+
+@pytest.mark.parametrize(
+    ("columns", "choices"),
+    [
+        (
+            {"text": TEXTS, "stars": [1 + i % 5 for i in IDS]},
+            [
+                "`--task text-classification --columns text=text,label=stars`",
+                "`--task regression --columns text=text,number=stars`",
+            ],
+        ),
+        (
+            {"en_short": TEXTS, "ru_short": RUSSIAN, "en_long": TEXTS, "ru_long": RUSSIAN},
+            ["`--columns source=en_short,target=ru_short`", "`--columns source=en_long,target=ru_long`"],
+        ),
+        (
+            {"en": TEXTS, "ru": RUSSIAN, "uk": RUSSIAN},
+            ["`--columns source=en,target=ru`", "`--columns source=en,target=uk`", "`--columns source=ru,target=uk`"],
+        ),
+        (
+            {"tokens": [WORDS] * 12, "pos_tags": TAGS, "ner_tags": TAGS},
+            ["`--columns tags=pos_tags`", "`--columns tags=ner_tags`"],
+        ),
+        (
+            {"question": TEXTS, "passage": TEXTS, "answer": [i % 2 == 0 for i in IDS]},
+            ["--task text-classification", "--task question-answering", "--task instruction"],
+        ),
+    ],
+)  # fmt: skip
+def test_a_question_names_every_choice_and_nothing_else(tmp_path, columns, choices):
+    with pytest.raises(DataError) as told:
+        recognise(table_of(tmp_path, columns), None, {})
+    remedies = " ".join(fault.remedy for fault in told.value.faults)
+    assert all(choice in remedies for choice in choices)
+    assert remedies.count("`--") == len(choices)
+
+
+def test_the_direction_of_a_translation_is_that_of_the_columns_and_is_said(tmp_path):
+    there, back = {"en": TEXTS, "ru": RUSSIAN}, {"ru": RUSSIAN, "en": TEXTS}
+    assert dict(recognise(table_of(tmp_path, there), None, {}).columns) == {"source": "en", "target": "ru"}
+    found = recognise(table_of(tmp_path, back), None, {})
+    assert dict(found.columns) == {"source": "ru", "target": "en"}
+    assert "source=ru, as the columns stand" in found.reason
+    assert recognise(table_of(tmp_path, back), None, {"source": "en"}).columns["target"] == "ru"
+
+
+def test_texts_of_one_language_are_no_translation_unless_it_is_said(tmp_path):
+    same = table_of(tmp_path, {"source": TEXTS, "target": [f"Indeed {text}" for text in TEXTS]})
+    with pytest.raises(DataError, match="`--task translation --columns source=source,target=target`"):
+        recognise(same, None, {})
+    assert recognise(same, "translation", {"source": "source", "target": "target"}).reason == "as you said"
+
+
+@pytest.mark.parametrize("refused", [False, "false", "False"])
+def test_answers_that_people_refused_are_left_out_and_it_is_said(tmp_path, refused):
+    liked = [True if i % 4 == 0 else refused for i in IDS]
+    for columns in ({"messages": CHATS, "label": liked}, {"prompt": TEXTS, "completion": ANSWERS, "label": liked}):
+        table = table_of(tmp_path, columns)
+        found = recognise(table, None, {})
+        made = make_examples(table, found, plugins.choose("tasks", found.task)())
+        assert "rows whose 'label' is false are left out" in found.reason
+        assert [example.id for example in made.examples] == [0, 4, 8]
+        assert {entry.reason for entry in made.rejected} == {"'label' is false"}
+
+
+def test_a_column_of_words_beside_a_chat_leaves_nothing_out(tmp_path):
+    table = table_of(tmp_path, {"messages": CHATS, "label": CLASSES})
+    assert dict(recognise(table, None, {}).columns) == {"messages": "messages"}
+
+
+def test_columns_of_yes_and_no_are_labels_of_which_some_may_be_unknown(tmp_path):
+    flags = {"war": [1, 0, 1, None], "love": [0, 0, 1, 1], "crime": [True, False, True, False]}
+    table = table_of(tmp_path, {"text": TEXTS, **{name: cells * 3 for name, cells in flags.items()}})
+    found = recognise(table, None, {})
+    assert found.columns["labels"] == "war|love|crime"
+    made = make_examples(table, found, plugins.choose("tasks", found.task)())
+    golds = ['["crime", "war"]', "[]", '["crime", "love", "war"]', ""] * 3
+    assert [example.gold for example in made.examples] == golds

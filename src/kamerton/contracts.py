@@ -63,6 +63,10 @@ class Role:
     required: bool = True
     weak: tuple[str, ...] = ()
     """Further names that often mean something else: they count only where no other task fits without them."""
+    parts: tuple[str, ...] = ()
+    """Words that tell columns of otherwise equal names apart, the same for all roles that have them: languages."""
+    leaves_out: bool = False
+    """Whether it holds truth values alone; rows in which it is false are not learnt: people refused the answer."""
 
 
 class Engine(Protocol):
@@ -120,6 +124,10 @@ class Form(Protocol):
 
     def watched(self, examples: Sequence[Example]) -> Sequence[Example]:
         """Choose the validation rows to answer at every validation. If not all, the loss selects."""
+
+    @property
+    def samples(self) -> int:
+        """How many answers it wants written to each test row; more than one must be drawn."""
 
     def answer_tokens(self, tokenizer: Tokenizer) -> int:
         """Say how many tokens to allow a generated answer, from the training ones; 0 if none is generated."""

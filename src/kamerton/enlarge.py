@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from kamerton import plugins
 from kamerton.contracts import Form, ModelFacts, Task
 from kamerton.data.augment import each, in_other_words, with_guesses, with_swaps, without_words
+from kamerton.data.cells import stand_in
 from kamerton.data.gate import pass_gate
 from kamerton.data.read import read_table
 from kamerton.data.recognise import make_examples, recognise, sample_rows
@@ -63,7 +64,7 @@ class Added:
 
 
 def refuse_unfit(recipe: Recipe, task: Task, form: Form) -> None:
-    """Refuse to even out, vary or replay what has no classes or no written answers.
+    """Refuse to even out, vary or replay what has no classes or no written answers, and equal samples.
 
     Raises:
         RecipeError: all that does not fit, at once.
@@ -78,6 +79,9 @@ def refuse_unfit(recipe: Recipe, task: Task, form: Form) -> None:
     if recipe.mix.source == SELF and not isinstance(form, Dialogue):
         rule = "an encoder writes no answers that could be replayed"
         faults.append(Fault(rule, "mix.source", "name a data file with the same columns"))
+    if form.samples > 1 and not recipe.evaluate.temperature:
+        rule = f"{form.samples} samples a row would all be the same at temperature 0, so that pass@k says nothing new"
+        faults.append(Fault(rule, "evaluate.temperature", "draw them, `--set evaluate.temperature=0.8`; or write one"))
     if faults:
         raise RecipeError(faults)
 
@@ -112,7 +116,7 @@ def _mixed(given: Enlarging) -> Added:
     if source is None or source == SELF:
         return Added()
     table = read_table(Path(source))
-    columns = {role: name for role, name in (given.recipe.data.columns or {}).items() if name in table.columns}
+    columns = {role: name for role, name in (given.recipe.data.columns or {}).items() if stand_in(name, table.columns)}
     made = make_examples(table, recognise(table, given.recipe.data.task, columns), given.task)
     usable = [example for example in made.examples if filled(example.text) and filled(example.gold)]
     groups = near_duplicate_groups([example.text for example in (*given.held, *usable)])

@@ -7,8 +7,8 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+from kamerton.data.cells import stand_in, value_at
 from kamerton.data.read import read_table
-from kamerton.data.recognise import value_at
 from kamerton.engines import adapter_engine, saved_engine
 from kamerton.errors import DataError, Fault, RunError
 from kamerton.evaluate.calibration import at_temperature
@@ -118,7 +118,7 @@ class Predictor:
     def _columns(self, found: Sequence[str], path: Path) -> dict[str, str]:
         """Map roles to a file's columns as in training; the answer's column need not be there."""
         wanted = self.setup.recipe.data.columns or {}
-        columns = {role: column for role, column in wanted.items() if column.split(".")[0] in found}
+        columns = {role: column for role, column in wanted.items() if stand_in(column, found)}
         *given, _answer = [role.name for role in self.setup.task.roles if role.required]
         missing = [role for role in given if role not in columns]
         if missing:

@@ -33,7 +33,7 @@ def other_columns(table: Table, examples: Sequence[Example], roles: Mapping[str,
         roles: role to column.
 
     """
-    used = set(roles.values()) | {column.partition(".")[0] for column in roles.values()}
+    used = set(roles.values()) | {part.partition(".")[0] for column in roles.values() for part in column.split("|")}
     names = [column for column in table.columns if column not in used and len(examples) <= HELD]
     columns: dict[str, list[object]] = {name: [] for name in names}
     wanted = {example.id for example in examples}

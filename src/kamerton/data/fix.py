@@ -15,8 +15,8 @@ from pathlib import Path
 from kamerton.audits.empty_fields import EmptyFields
 from kamerton.audits.exact_duplicates import ExactDuplicates
 from kamerton.contracts import AuditContext, Task
+from kamerton.data.cells import value_at
 from kamerton.data.ledger import check_complete
-from kamerton.data.recognise import value_at
 from kamerton.data.table import Table
 from kamerton.data.write import Copy, target_format, write_copy
 from kamerton.files import replacing

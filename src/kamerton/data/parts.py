@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 from pathlib import PurePath
 from typing import Literal, get_args
 
-from kamerton.data.recognise import value_at
+from kamerton.data.cells import value_at
 from kamerton.data.table import Table
 from kamerton.errors import DataError, Fault, nearest
 from kamerton.forms.values import filled, plain

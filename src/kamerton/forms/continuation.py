@@ -45,6 +45,11 @@ class Continuation(Dialogue):
     trial: Trial | None = None
     """How programs are run; none are, if not given."""
 
+    @property
+    def samples(self) -> int:
+        """Want as many programs as are tried."""
+        return self.trial.samples if self.trial else 1
+
     def predict_shown(
         self, engine: Engine, examples: Sequence[Example], shown: Sequence[Sequence[Example]]
     ) -> list[Prediction]:
@@ -66,14 +71,13 @@ class Continuation(Dialogue):
         first: Sequence[Prediction],
     ) -> list[list[str]]:
         """Give what was written already, or more samples where more are wanted."""
-        samples = self.trial.samples if self.trial else 1
-        if samples == 1:
+        if self.samples == 1:
             known = {prediction.id: prediction.text for prediction in first}
             return [[known[example.id]] for example in examples]
         room = max(1, engine.max_tokens - engine.max_new_tokens)
         prompts = self._prompts(examples, shown, engine.tokenizer, room)
-        texts = engine.generate([prompt for prompt in prompts for _ in range(samples)])
-        return [texts[at : at + samples] for at in range(0, len(texts), samples)]
+        texts = engine.generate([prompt for prompt in prompts for _ in range(self.samples)])
+        return [texts[at : at + self.samples] for at in range(0, len(texts), self.samples)]
 
     def _passed(self, example: Example, texts: Sequence[str]) -> float | None:
         if self.trial is None:

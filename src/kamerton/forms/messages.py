@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -19,11 +20,15 @@ ROLES: dict[str, Role] = {
     "tool_response": "tool",
 }  # fmt: skip
 """Who speaks, by the words of OpenAI's, ShareGPT's and their kin's files."""
+SPEAKER = re.compile(r"(?:\A\s*|\n\n)(Human|User|Assistant|System): ?")
+"""What stands before each turn where a conversation is one text, as in Anthropic's of helpfulness and harmlessness."""
 WHO, WHAT = ("role", "from", "speaker", "author"), ("content", "value", "text", "message")
 
 
 def read_messages(value: object) -> tuple[Message, ...]:
-    """Read a conversation: a list of messages, of pairs (request, answer), or of instructions; or JSON of one.
+    """Read a conversation: a list of messages, of texts said in turn, of pairs (request, answer), or of instructions.
+
+    The list may be written as JSON.
 
     Raises:
         ValueError: it is none of these; with the reason.
@@ -35,7 +40,32 @@ def read_messages(value: object) -> tuple[Message, ...]:
             raise ValueError("the conversation is no list of messages") from None
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
         raise ValueError("the conversation is no list of messages")
+    if all(isinstance(turn, str) for turn in value):
+        return tuple(Message("assistant" if at % 2 else "user", str(turn)) for at, turn in enumerate(value))
     return tuple(message for item in value for message in _messages(item))
+
+
+def read_transcript(text: str) -> tuple[Message, ...]:
+    r"""Read a conversation that is written as one text, each turn after who speaks; nothing if it is none.
+
+    >>> [turn.role for turn in read_transcript("Human: Why?\n\nAssistant: Because.")]
+    ['user', 'assistant']
+    """
+    _, *parts = SPEAKER.split(text)
+    if not SPEAKER.match(text):
+        return ()
+    return tuple(Message(_role(who), said.strip()) for who, said in zip(parts[::2], parts[1::2], strict=True))
+
+
+def text_of(value: object) -> str:
+    """Give the text of a cell that a request or an answer stands in.
+
+    Raises:
+        ValueError: it holds messages.
+    """
+    if isinstance(value, list) and any(isinstance(one, Mapping) and any(key in one for key in WHO) for one in value):
+        raise ValueError("there are messages instead of a text: that is a chat")
+    return plain(value)
 
 
 def written(messages: Sequence[Message]) -> list[dict[str, str]]:

@@ -30,6 +30,11 @@ class Usual(ABC):
         """Need nothing in the model's configuration."""
         return {}
 
+    @property
+    def samples(self) -> int:
+        """Want one answer to each row."""
+        return 1
+
     def instructed(self, text: str) -> Self | None:
         """Take no instruction."""
         return None

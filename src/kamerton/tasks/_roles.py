@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from kamerton.contracts import Role
+
 FIRST_TEXT = (
     "text", "sentence", "review", "comment", "content", "message", "body", "tweet", "utterance", "document",
     "description", "title", "sentence1", "text1", "text_a", "premise", "question1", "question", "query",
-    "текст", "отзыв", "предложение", "сообщение", "комментарий", "описание", "посылка", "вопрос",
+    "comment_text", "review_text", "news", "post", "текст", "текст отзыва", "текст сообщения", "текст новости",
+    "текст обращения", "обращение", "новость", "отзыв",
+    "предложение", "сообщение", "комментарий", "описание", "посылка", "вопрос",
 )  # fmt: skip
 SECOND_TEXT = (
     "sentence2", "text2", "text_b", "text_pair", "hypothesis", "question2", "context", "passage", "paragraph",
     "гипотеза", "контекст",
+)  # fmt: skip
+RATINGS = (
+    "score", "rating", "stars", "grade", "mark", "overall", "toxicity", "оценка", "балл", "баллы", "рейтинг",
+)  # fmt: skip
+"""What is a number as often as a class."""
+WANTED = Role(
+    "wanted",
+    ("wanted", "label", "labels", "desirable", "is_desirable", "good", "is_good", "liked", "thumbs_up", "kto_tag",
+     "хороший", "нравится"),
+    "whether people wanted the answer",
+    required=False,
+    leaves_out=True,
 )  # fmt: skip

@@ -13,8 +13,9 @@ from kamerton.forms.conversation import BETWEEN, Conversation, TrainOn, answered
 from kamerton.forms.messages import read_messages, with_system, written
 from kamerton.forms.values import filled, plain
 from kamerton.forms.writing import require_writer
-from kamerton.records import Example, Place
+from kamerton.records import Example, Message, Place
 from kamerton.settings import Group
+from kamerton.tasks._roles import WANTED
 
 LOOKED_AT = 50
 SHORT_ANSWER = 24
@@ -31,11 +32,26 @@ class Chat(Group):
     roles: ClassVar = (
         Role(
             "messages",
-            ("messages", "conversations", "conversation", "chat", "dialog", "turns", "диалог", "беседа", "сообщения"),
+            (
+                "messages",
+                "conversations",
+                "conversation",
+                "chat",
+                "dialog",
+                "dialogue",
+                "turns",
+                "utterances",
+                "диалог",
+                "беседа",
+                "сообщения",
+            ),
             "a list of messages with their roles",
+            weak=("prompt",),
         ),
+        Role("completion", ("completion", "response"), "messages that follow", required=False),
         Role("system", ("system", "system_prompt"), "what the assistant is told beforehand", required=False),
         Role("tools", ("tools", "functions"), "the tools that it may call", required=False),
+        WANTED,
     )
     kinds: ClassVar = ("decoder",)
     answers: ClassVar = "text"
@@ -43,14 +59,16 @@ class Chat(Group):
 
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
         """Accept lists of messages in which an assistant speaks."""
-        cells = [cell for cell in columns["messages"] if filled(cell)][:LOOKED_AT]
-        return "messages with roles" if cells and all(_speaks(cell) for cell in cells) else ""
+        rows = [{role: cells[at] for role, cells in columns.items()} for at in range(len(columns["messages"]))]
+        rows = [row for row in rows if filled(row["messages"])][:LOOKED_AT]
+        if not rows or not all(_speaks(row) for row in rows):
+            return ""
+        by_turns = any(isinstance(turn, str) for row in rows for turn in _listed(row["messages"]))
+        return "turns of two speakers, of whom the second one is the assistant" if by_turns else "messages with roles"
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
         """Make an example whose answer is all that the assistant says; there is none if somebody else speaks last."""
-        messages = with_system(
-            read_messages(values["messages"]), plain(values.get("system")), plain(values.get("tools"))
-        )
+        messages = with_system(_messages(values), plain(values.get("system")), plain(values.get("tools")))
         said = BETWEEN.join(messages[at].content for at in answered(messages))
         text = BETWEEN.join(message.content for message in messages if message.role != "assistant")
         gold = said if messages[-1].role == "assistant" else ""
@@ -92,6 +110,7 @@ class Chat(Group):
                 ],
                 "tools": '[{"name": "clock"}]',
             },
+            {"messages": ["Как тебя зовут?", "Камертон.", "Кто ты?", "Стальная вилка."]},
             {"messages": [["доброе утро", "доброе утро, сосед"], ["Который час?", "Семь."]]},
             {"messages": [{"instruction": "Назови столицу России.", "output": "Москва"}], "system": "Отвечай кратко."},
         ]
@@ -102,8 +121,18 @@ def _answers(example: Example) -> list[str]:
     return [turns[at].content for at in answered(turns)]
 
 
-def _speaks(cell: object) -> bool:
+def _messages(values: Mapping[str, object]) -> tuple[Message, ...]:
+    """Read the messages of a row, and those that stand in a column of their own."""
+    more = values.get("completion")
+    return (*read_messages(values["messages"]), *(read_messages(more) if _listed(more) else ()))
+
+
+def _listed(cell: object) -> Sequence[object]:
+    return cell if isinstance(cell, list) else ()
+
+
+def _speaks(values: Mapping[str, object]) -> bool:
     try:
-        return bool(answered(read_messages(cell)))
+        return bool(answered(_messages(values)))
     except ValueError:
         return False

@@ -10,8 +10,9 @@ from pydantic import Field, model_validator
 from kamerton.contracts import Form, ModelKind, Role
 from kamerton.forms.code import looks_like_code
 from kamerton.forms.continuation import Continuation, Trial
+from kamerton.forms.messages import text_of
 from kamerton.forms.sandbox import Limits
-from kamerton.forms.values import filled, plain
+from kamerton.forms.values import filled
 from kamerton.forms.writing import require_writer
 from kamerton.records import Example, Place
 from kamerton.settings import Group
@@ -61,12 +62,17 @@ class CodeCompletion(Group):
 
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
         """Accept beginnings and continuations that are lines of programs."""
-        sides = [[plain(v) for v in columns[side] if filled(v)][:LOOKED_AT] for side in ("prompt", "completion")]
+        cells = [[v for v in columns[side] if filled(v)][:LOOKED_AT] for side in ("prompt", "completion")]
+        sides = [[cell for cell in side if isinstance(cell, str)] for side in cells]
         return "a program and how it goes on" if all(looks_like_code(side) for side in sides) else ""
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
-        """Make an example whose text is the program up to the gap, and behind it."""
-        fields = {role.name: plain(values.get(role.name)) for role in self.roles}
+        """Make an example whose text is the program up to the gap, and behind it.
+
+        Raises:
+            ValueError: there are messages instead of programs.
+        """
+        fields = {role.name: text_of(values.get(role.name)) for role in self.roles}
         text = "\n\n".join(part for part in (fields["prompt"], fields["suffix"]) if part.strip())
         return Example(id, place, text, fields["completion"], fields)
 

@@ -9,10 +9,12 @@ from typing import ClassVar
 
 from kamerton.contracts import Form, ModelKind, Role
 from kamerton.forms.code import looks_like_code
+from kamerton.forms.messages import text_of
 from kamerton.forms.values import filled, plain
 from kamerton.forms.writing import writing_form
 from kamerton.records import Example, Place
 from kamerton.settings import Group
+from kamerton.tasks._roles import WANTED
 
 LOOKED_AT = 200
 SHORT_ANSWER = 24
@@ -38,12 +40,15 @@ class Instruction(Group):
                 "запрос",
             ),
             "what is asked",
+            weak=("input", "inputs", "human", "problem", "q", "вход"),
         ),
         Role("input", ("input", "context", "вход", "контекст"), "what the request is about", required=False),
+        WANTED,
         Role(
             "output",
             ("output", "response", "completion", "answer", "reply", "assistant", "ответ", "вывод"),
             "the answer wanted",
+            weak=("outputs", "targets", "solution", "bot", "gpt", "a"),
         ),
     )
     kinds: ClassVar = ("decoder", "seq2seq")
@@ -59,9 +64,13 @@ class Instruction(Group):
         return "a request and its answer" if texts and any(filled(v) for v in columns["output"]) else ""
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
-        """Make an example whose text is the request with its input below."""
-        request, material = plain(values["instruction"]), plain(values.get("input"))
-        answer = plain(values["output"])
+        """Make an example whose text is the request with its input below.
+
+        Raises:
+            ValueError: request or answer are messages.
+        """
+        request, material = text_of(values["instruction"]), plain(values.get("input"))
+        answer = text_of(values["output"])
         text = f"{request}\n\n{material}" if material.strip() else request
         return Example(id, place, text, answer, {"instruction": request, "input": material, "output": answer})
 

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from kamerton.contracts import Form, ModelKind, Role
-from kamerton.forms.messages import read_messages, written
+from kamerton.forms.messages import read_messages, read_transcript, written
 from kamerton.forms.preferences import Objective, Preferences
 from kamerton.forms.values import filled, plain
 from kamerton.forms.writing import require_writer
@@ -131,5 +131,7 @@ def _answer(value: object) -> tuple[Message, ...]:
         turns = read_messages(value)
         if turns[-1].role != "assistant":
             raise ValueError("a conversation of the answers does not end with the assistant's turn")
+        return turns
+    if isinstance(value, str) and (turns := read_transcript(value)) and turns[-1].role == "assistant":
         return turns
     return (Message("assistant", plain(value)),) if filled(value) else ()

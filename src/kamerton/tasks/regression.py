@@ -12,7 +12,7 @@ from kamerton.forms.texts import joined
 from kamerton.forms.values import filled, number_in, plain, written_number
 from kamerton.records import Example, Place
 from kamerton.settings import Group
-from kamerton.tasks._roles import FIRST_TEXT, SECOND_TEXT
+from kamerton.tasks._roles import FIRST_TEXT, RATINGS, SECOND_TEXT
 
 MANY = 20
 """More different whole numbers than this are hardly classes."""
@@ -29,7 +29,7 @@ class Regression(Group):
             ("number", "value", "target", "similarity", "similarity_score", "relatedness", "relatedness_score",
              "label", "labels", "y", "число", "значение", "сходство"),
             "the number",
-            weak=("score", "rating", "stars", "grade", "mark", "price", "оценка", "балл", "рейтинг", "цена"),
+            weak=(*RATINGS, "price", "цена"),
         ),
     )  # fmt: skip
     kinds: ClassVar = ("encoder",)

@@ -14,7 +14,7 @@ from kamerton.forms.values import filled, plain
 from kamerton.records import Example, Place
 from kamerton.settings import Group
 from kamerton.tasks._label_lists import holds_several
-from kamerton.tasks._roles import FIRST_TEXT, SECOND_TEXT
+from kamerton.tasks._roles import FIRST_TEXT, RATINGS, SECOND_TEXT
 
 LONGEST_LABEL = 60
 UNEVEN = 3
@@ -40,8 +40,9 @@ class TextClassification(Group):
             "label",
             ("label", "labels", "class", "category", "target", "sentiment", "topic", "intent", "section", "sense",
              "emotion", "gold_label", "relation", "entailment", "is_duplicate", "duplicate", "answerable", "spam",
-             "метка", "класс", "категория", "тема", "тональность", "рубрика"),
+             "class_index", "метка", "класс", "категория", "тема", "тональность", "рубрика", "темы", "эмоция"),
             "its label",
+            weak=(*RATINGS, "answer", "result", "ответ"),
         ),
     )  # fmt: skip
     kinds: ClassVar = ("encoder", "decoder")
@@ -50,7 +51,7 @@ class TextClassification(Group):
 
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
         """Accept labels that are short, repeat themselves, and are not measurements."""
-        labels = [value for value in columns["label"] if filled(value)]
+        labels = [_alone(value) for value in columns["label"] if filled(value)]
         if not labels or any(isinstance(value, float) and not value.is_integer() for value in labels):
             return ""
         if holds_several(labels):
@@ -62,7 +63,7 @@ class TextClassification(Group):
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
         """Make an example; empty values stay empty for the audit to find."""
-        text, second, label = plain(values["text"]), plain(values.get("second")), plain(values["label"]).strip()
+        text, second, label = plain(values["text"]), plain(values.get("second")), plain(_alone(values["label"])).strip()
         fields = {"text": text, "label": label, **({"second": second} if second.strip() else {})}
         return Example(id, place, joined(text, second), label, fields)
 
@@ -92,3 +93,8 @@ class TextClassification(Group):
             {"text": "Верните мне эти два часа.", "label": "bad"},
             {"text": "Was it good?", "second": "I laughed all evening.", "label": "good"},
         ]
+
+
+def _alone(value: object) -> object:
+    """Give the one item of a list of one; anything else as it is."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value

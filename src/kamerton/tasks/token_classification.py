@@ -27,11 +27,12 @@ class TokenClassification(Group):
             "tokens",
             ("tokens", "words", "text", "sentence", "sentences", "content", "address", "слова", "токены", "текст"),
             "the words, or the text",
+            weak=("data",),
         ),
         Role(
             "tags",
-            ("tags", "ner_tags", "ner", "pos", "pos_tags", "upos", "labels", "label", "entities", "spans", "tag",
-             "annotations", "метки", "теги", "сущности"),
+            ("tags", "ner_tags", "ner", "pos", "pos_tags", "upos", "chunk_tags", "labels", "label", "entities", "spans",
+             "tag", "annotations", "метки", "теги", "сущности"),
             "a tag for each word, or spans of the text with their kinds",
         ),
     )  # fmt: skip

@@ -10,8 +10,27 @@ from pydantic import Field
 from kamerton.contracts import Form, ModelKind, Role
 from kamerton.forms.values import filled, plain
 from kamerton.forms.writing import cyrillic_share, writing_form
+from kamerton.languages import language_of
 from kamerton.records import Example, Place
 from kamerton.settings import Group
+
+LANGUAGES = (
+    *("ar", "az", "be", "bg", "bn", "ca", "cs", "da", "de", "el", "en", "es", "et", "fa", "fi", "fr", "he", "hi", "hr"),
+    *("hu", "hy", "it", "ja", "ka", "kk", "ko", "ky", "lt", "lv", "mn", "nl", "pl", "pt", "ro", "ru", "sk", "sl", "sr"),
+    *("sv", "tg", "th", "tr", "tt", "uk", "ur", "uz", "vi", "zh"),
+    *("arb", "bel", "ben", "bul", "ces", "chi", "dan", "deu", "ell", "eng", "est", "fas", "fin", "fra", "fre", "ger"),
+    *("heb", "hin", "hun", "hye", "ita", "jpn", "kat", "kaz", "kir", "kor", "lav", "lit", "nld", "pol", "por", "ron"),
+    *("rus", "slk", "slv", "spa", "srp", "swe", "tat", "tgk", "tha", "tur", "ukr", "urd", "uzb", "vie", "zho"),
+    *("arabic", "chinese", "czech", "dutch", "english", "finnish", "french", "german", "greek", "hebrew", "hindi"),
+    *("italian", "japanese", "kazakh", "korean", "polish", "portuguese", "russian", "spanish", "swedish", "turkish"),
+    *("ukrainian", "vietnamese"),
+    *("английский", "арабский", "белорусский", "испанский", "итальянский", "казахский", "китайский", "корейский"),
+    *("немецкий", "польский", "португальский", "русский", "татарский", "турецкий", "украинский", "французский"),
+    *("чешский", "японский"),
+    *("arab", "cyrl", "hans", "hant", "jpan", "latn"),
+)  # fmt: skip
+"""Codes and names of languages, and of the scripts beside them. Those that are other words as often (id, is, no, to)
+are not there."""
 
 
 class Translation(Group):
@@ -22,12 +41,19 @@ class Translation(Group):
     )
 
     roles: ClassVar = (
-        Role("source", ("source", "src", "en", "english", "original", "исходный текст", "оригинал"), "the original"),
+        Role(
+            "source",
+            ("source", "src", "original", "source_text", "исходный текст", "оригинал"),
+            "the original",
+            weak=("text", "sentence", "текст", "предложение", *LANGUAGES),
+            parts=LANGUAGES,
+        ),
         Role(
             "target",
-            ("target", "tgt", "translation", "ru", "russian", "de", "german", "fr", "french", "es", "spanish", "uk",
-             "zh", "перевод"),
+            ("target", "tgt", "translation", "target_text", "перевод"),
             "its translation",
+            weak=LANGUAGES,
+            parts=LANGUAGES,
         ),
     )  # fmt: skip
     kinds: ClassVar = ("decoder", "seq2seq")
@@ -41,7 +67,10 @@ class Translation(Group):
             return ""
         varied = min(len(set(side)) for side in zip(*pairs, strict=True)) > len(pairs) / 2
         other = sum(source != target for source, target in pairs) > len(pairs) / 2
-        return "a text and its translation" if varied and other else ""
+        spoken = [tuple(language_of(str(part)) for part in pair) for pair in pairs]
+        known = [pair for pair in spoken if all(pair)]
+        same = sum(source == target for source, target in known) > len(pairs) / 2
+        return "a text and its translation" if varied and other and not same else ""
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
         """Make an example; empty values stay empty for the audit to find."""

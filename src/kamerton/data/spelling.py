@@ -1,0 +1,64 @@
+"""Which columns have the names that a role goes by."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from itertools import combinations, permutations
+
+from kamerton.contracts import Role
+
+BETWEEN = re.compile(r"[\W_]+")
+FOLDERS = re.compile(r"[.:]")
+"""What stands before a column's own name: `translation.en`, `INPUT:text`."""
+MOST_PAIRS = 6
+
+
+def same(word: str) -> str:
+    """Reduce a name to what spellings are compared by.
+
+    >>> same("Review_Text"), same("INPUT:text"), same("translation.en")
+    ('reviewtext', 'text', 'en')
+    """
+    own = FOLDERS.split(word)[-1] or word
+    return "".join(letter for letter in own.casefold() if letter not in "_- ")
+
+
+def spelled(role: Role, columns: Sequence[str]) -> list[str]:
+    """Find the columns that a role's spellings name: the one that has the role's own name, else all others."""
+    for own in (role.name, same(role.name)):
+        exact = [column for column in columns if column == own or same(column) == own]
+        if role.name in exact:
+            return [role.name]
+        if len(exact) == 1:
+            return exact
+    return called(role.spellings, columns)
+
+
+def called(names: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """Find the columns that have one of these names."""
+    spellings = {same(name) for name in names}
+    return [column for column in columns if same(column) in spellings]
+
+
+def told_apart(roles: Sequence[Role], columns: Sequence[str], named: Mapping[str, str]) -> list[dict[str, str]]:
+    """Give roles the columns whose names differ in one of the roles' `parts` alone; every way there is, at most a few.
+
+    What stands first is the first role's, unless a role's column is named.
+
+    >>> text = Role("text", (), "", parts=("en", "ru"))
+    >>> told_apart([text, Role("other", (), "", parts=("en", "ru"))], ["en_long", "id", "ru_long"], {})
+    [{'text': 'en_long', 'other': 'ru_long'}]
+    """
+    told = [role for role in roles if role.parts]
+    groups = defaultdict(list)
+    for column in columns:
+        words = [word for word in BETWEEN.split(column.casefold()) if word]
+        rest = tuple(word for word in words if all(word not in role.parts for role in told))
+        if len(rest) < len(words):
+            groups[rest].append(column)
+    draw = permutations if named.keys() & {role.name for role in told} else combinations
+    names = [role.name for role in told]
+    ways = [dict(zip(names, some, strict=True)) for group in groups.values() for some in draw(group, len(told)) if told]
+    return [way for way in ways if all(way[role] == named.get(role, way[role]) for role in names)][:MOST_PAIRS]

@@ -1,0 +1,76 @@
+"""A question with options of its own: the answer is the one that the model finds likeliest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kamerton.contracts import Engine
+from kamerton.forms.dialogue import Dialogue
+from kamerton.forms.turns import ended, supervise, tokenize
+from kamerton.records import Encoded, Example, Prediction
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+
+
+@dataclass(frozen=True)
+class Choice(Dialogue):
+    """A user's question and one of its options as the assistant's answer; nothing is generated.
+
+    Options are compared by their mean log-likelihood a token, so that long ones are not at a disadvantage
+    (Brown et al. 2020, section 2.4).
+    """
+
+    def watched(self, examples: Sequence[Example]) -> Sequence[Example]:
+        """Answer all validation rows: options are only read."""
+        return examples
+
+    def answer_tokens(self, tokenizer: Tokenizer) -> int:
+        """Write nothing."""
+        return 0
+
+    def predict_shown(
+        self, engine: Engine, examples: Sequence[Example], shown: Sequence[Sequence[Example]]
+    ) -> list[Prediction]:
+        """Choose among the options of each example, after solved ones."""
+        results = []
+        for example, shots in zip(examples, shown, strict=True):
+            results.append(self._items(engine, example, shots))
+        items = [item for items in results for item in items]
+        means = -engine.losses(items) / [max(1, len(item.targets)) for item in items] if items else np.zeros(0)
+        starts = np.cumsum([0, *map(len, results)])
+        return [
+            _chosen(example, means[start:end])
+            for example, start, end in zip(examples, starts[:-1], starts[1:], strict=True)
+        ]
+
+    def _items(self, engine: Engine, example: Example, shots: Sequence[Example]) -> list[Encoded]:
+        """Write each option as the answer."""
+        written = [self._write(replace(example, gold=o), (), engine.tokenizer).answer for o in options_of(example)]
+        answers = [ended(ids, engine.tokenizer) for ids in tokenize(written, engine.tokenizer)]
+        room = max(1, engine.max_tokens - max(map(len, answers)))
+        [prompt] = self._prompts([example], [shots], engine.tokenizer, room)
+        return [supervise(prompt.tokens, answer, engine.max_tokens) for answer in answers]
+
+    def understood(self, text: str) -> str:
+        """Keep an answer as it is: only its own question knows the options."""
+        return text.strip().rstrip(".")
+
+
+def options_of(example: Example) -> list[str]:
+    """Give an example's options."""
+    options = example.fields["options"]
+    return [str(option) for option in options] if isinstance(options, list) else []
+
+
+def _chosen(example: Example, means: np.ndarray) -> Prediction:
+    options = options_of(example)
+    logs = means - np.logaddexp.reduce(means)
+    best = int(logs.argmax())
+    known = example.gold in options
+    loss = -float(logs[options.index(example.gold)]) if known else None
+    return Prediction(example.id, options[best], float(np.exp(logs[best])), loss, 1 if known else None)

@@ -1,0 +1,146 @@
+"""Multiple choice: a question, some options of its own, and which of them is right."""
+
+from __future__ import annotations
+
+import json
+import string
+from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from kamerton.contracts import Form, ModelKind, Role
+from kamerton.forms.choice import Choice
+from kamerton.forms.values import filled, plain
+from kamerton.forms.writing import require_writer
+from kamerton.records import Example, Place
+from kamerton.settings import Group
+
+
+class MultipleChoice(Group):
+    """Choose the right one of a question's own options."""
+
+    listed: bool = Field(True, description="Whether the request lists the options; if not, it is the question alone.")
+    first: Annotated[int, Field(ge=0, le=1)] = Field(
+        0, description="The first option's number, where answers are numbers."
+    )
+
+    roles: ClassVar = (
+        Role(
+            "question",
+            ("question", "query", "question_stem", "stem", "ctx", "sentence", "startphrase", "prompt", "goal",
+             "вопрос"),
+            "what is asked, or a text to go on with",
+            weak=("context", "text", "контекст", "текст"),
+        ),
+        Role("passage", ("passage", "article", "context", "story", "текст", "отрывок", "контекст"),
+             "what the question is about", required=False),
+        Role("options", ("options", "choices", "endings", "candidates", "варианты", "варианты ответа"),
+             "a list of answers, one of which is right"),
+        Role(
+            "answer",
+            ("answer", "answer_key", "label", "correct", "correct_answer", "answer_idx", "answer_index", "gold",
+             "ответ", "правильный ответ"),
+            "the right option: its number from 0, its letter, or its text",
+        ),
+    )  # fmt: skip
+    kinds: ClassVar = ("decoder",)
+    answers: ClassVar = "text"
+    stratified: ClassVar = False
+
+    def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
+        """Accept lists of at least two options of which each answer names one."""
+        rows = [{role: cells[at] for role, cells in columns.items()} for at in range(len(columns["options"]))]
+        rows = [row for row in rows if filled(row["options"]) and filled(row["answer"])]
+        try:
+            made = [self.example(0, Place("", 0), row) for row in rows]
+        except ValueError:
+            return ""
+        counts = {len(_options(row["options"])) for row in rows}
+        if not made or min(counts) < 2:
+            return ""
+        many = f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
+        return f"each question has {many} options"
+
+    def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
+        """Make an example whose answer is the right option's text.
+
+        Raises:
+            ValueError: there are no options, or the answer names none of them.
+        """
+        question, passage = plain(values["question"]).strip(), plain(values.get("passage")).strip()
+        options = _options(values["options"])
+        gold = self._right(values.get("answer"), values["options"], options)
+        listed = "\n".join(f"- {option}" for option in options) if self.listed else ""
+        text = "\n\n".join(part for part in (passage, question, listed) if part)
+        fields = {"question": question, "passage": passage, "options": options, "answer": gold}
+        return Example(id, place, text if question else "", gold, fields)
+
+    def _right(self, answer: object, cell: object, options: Sequence[str]) -> str:
+        """Find the option that the answer names; an empty answer names none."""
+        if not filled(answer):
+            return ""
+        word = plain(answer).strip()
+        named = dict(zip(_names(cell), options, strict=False))
+        if isinstance(answer, str) and word in (*named, *options):
+            return word if word in options else named[word]
+        at = int(word) - self.first if word.isascii() and word.isdigit() else -1
+        if 0 <= at < len(options):
+            return options[at]
+        raise ValueError(f"the answer {word!r} is none of the {len(options)} options")
+
+    def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
+        """Ask the question, and compare the options as answers.
+
+        Raises:
+            ModelError: an encoder cannot write text.
+        """
+        require_writer(kind)
+        return Choice(ask=lambda example: example.text)
+
+    def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
+        """Let the share of right choices decide."""
+        return ("accuracy",)
+
+    def example_rows(self) -> list[dict[str, object]]:
+        """Give a few questions in two languages, their answers named in each of the ways."""
+        return [
+            {"question": "The capital of France is", "options": ["Paris", "Rome", "Oslo"], "answer": 0},
+            {"question": "Which one flies?", "options": {"text": ["a stone", "a swift"], "label": ["A", "B"]},
+             "answer": "B"},
+            {"question": "Столица России?", "options": ["Киров", "Москва", "Тула", "Омск"], "answer": "Москва"},
+            {"passage": "Anna sold her bicycle.", "question": "What did she sell?",
+             "options": '["a car", "a bicycle"]', "answer": "1"},
+        ]  # fmt: skip
+
+
+def _options(cell: object) -> list[str]:
+    """List the options: of a list, of JSON, or of an object with their `text`.
+
+    Raises:
+        ValueError: there are none.
+    """
+    cell = _unpacked(cell)
+    texts = cell.get("text") if isinstance(cell, Mapping) else cell
+    if not isinstance(texts, list | tuple) or not texts:
+        raise ValueError("there is no list of options")
+    return [plain(one.get("text") if isinstance(one, Mapping) else one).strip() for one in texts]
+
+
+def _names(cell: object) -> list[str]:
+    """Give the options' own names if they have some, else letters."""
+    cell = _unpacked(cell)
+    names = cell.get("label") if isinstance(cell, Mapping) else None
+    if isinstance(cell, list | tuple) and all(isinstance(one, Mapping) and "label" in one for one in cell):
+        names = [one["label"] for one in cell]
+    return [plain(name) for name in names] if isinstance(names, list) else list(string.ascii_uppercase)
+
+
+def _unpacked(cell: object) -> object:
+    """Read a list that a text file holds as JSON."""
+    if not isinstance(cell, str):
+        return cell
+    try:
+        return json.loads(cell)
+    except ValueError:
+        return None
