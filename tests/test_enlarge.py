@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from pathlib import Path
@@ -195,3 +196,21 @@ def test_a_run_trains_on_what_is_added_and_says_so(place: Place) -> None:
 def test_what_does_not_fit_is_refused(place: Place, data: str, model: str, setting: str, said: str) -> None:
     ended = place.call("tune", data, "--model", model, "--set", setting, "--out", f"refused-{setting}")
     assert ended.status == MISTAKE and said in ended.err
+
+
+def test_samples_that_would_all_be_the_same_are_refused(place: Place) -> None:
+    rows = [{"prompt": f"def f{i}(x):\n", "completion": f"    return x + {i}\n"} for i in range(12)]
+    (place.folder / "programs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    several = (
+        "plan",
+        "programs.jsonl",
+        "--model",
+        "decoder",
+        "--set",
+        "task.run_tests=true",
+        "--set",
+        "task.samples=3",
+    )
+    refused = place.call(*several)
+    assert refused.status == MISTAKE and "3 samples a row would all be the same at temperature 0" in refused.err
+    assert place.call(*several, "--set", "evaluate.temperature=0.8").status == 0
