@@ -9,6 +9,7 @@ from torch import nn
 from kamerton.data.balance import class_weights, oversampled
 from kamerton.engines import attach_method, engine_of
 from kamerton.models.engine import TorchEngine
+from kamerton.models.fused import prove_fused
 from kamerton.models.load import Loaded
 from kamerton.models.recompute import recompute_layers
 from kamerton.prepare import Setup
@@ -29,6 +30,8 @@ class Trainee:
     """Those of the split, in its order, and after them what is replayed against forgetting."""
     ids: list[int]
     """The source row of each."""
+    note: str = ""
+    """What is to be known of how it is computed."""
 
 
 def attach(setup: Setup, loaded: Loaded) -> Trainee:
@@ -37,11 +40,12 @@ def attach(setup: Setup, loaded: Loaded) -> Trainee:
     own = _balanced(setup)
     rows = [*(row for _, row in own), *replayed(setup)]
     engine = engine_of(setup, model, rows)
+    note = prove_fused(model, engine.layout, setup.samples)
     if setup.recipe.train.gradient_checkpointing:
         recompute_layers(model, engine.layout, setup.samples)
     ids = [example.id for example, _ in own]
     ids += [NOT_OURS] * (len(rows) - len(ids))
-    return Trainee(model, engine, setup.form.grounded(engine, rows), ids)
+    return Trainee(model, engine, setup.form.grounded(engine, rows), ids, note)
 
 
 def _balanced(setup: Setup) -> list[tuple[Example, Encoded]]:

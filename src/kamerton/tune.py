@@ -100,6 +100,8 @@ def tune_model(run: Run, setup: Setup, clock: Clock) -> Generator[Told, None, To
     if method.quantization:
         yield clock.stage("base", cost(loaded.model, setup.facts))
     trainee = attach(setup, loaded)
+    if trainee.note:
+        yield clock.stage("nodes", trainee.note)
     setup = yield from settle_rate(run, setup, trainee, clock)
     foretold = forecast(setup, trainee)
     run.write_environment({**run.environment, "forecast": asdict(foretold)})

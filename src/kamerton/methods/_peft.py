@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,6 +12,7 @@ from peft import PeftConfig, PeftModel, TaskType, get_peft_model
 from torch import nn
 
 from kamerton.errors import Fault, ModelError
+from kamerton.methods._paired import pair_up
 from kamerton.methods._structure import TRAINS_TOKENS, one_token
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ def adapt(model: PreTrainedModel, config: PeftConfig, tokens: Sequence[int] = ()
         adapted = get_peft_model(model, config)
         adapted.eval()
         with torch.no_grad():
-            adapted(**inputs, attention_mask=torch.ones_like(inputs["input_ids"]))
+            pair_up(adapted, partial(adapted, **inputs, attention_mask=torch.ones_like(inputs["input_ids"])))
     except REFUSALS as error:
         rule = f"{type(config).__name__} does not fit {type(model).__name__}: {error}"
         raise ModelError(Fault(rule, model.name_or_path, "choose another method, or change its knobs")) from error

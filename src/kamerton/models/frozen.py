@@ -106,7 +106,7 @@ class FrozenLayers:
         model.eval()
         try:
             with torch.no_grad(), torch.autocast(device_of(model).type, enabled=False):
-                [output] = _outputs(self.layers[-1:], lambda: self.inner.logits(model, items))
+                output = _output_of(self.layers[-1], lambda: self.inner.logits(model, items))
         finally:
             model.train(training)
         picked = self.inner.pick(_first(output), items).detach()
@@ -170,6 +170,28 @@ def _outputs(layers: Iterable[nn.Module], run: Callable[[], object]) -> list[Any
         for hook in hooks:
             hook.remove()
     return outputs
+
+
+class _Enough(Exception):
+    """What was wanted of a pass is there."""
+
+
+def _output_of(layer: nn.Module, run: Callable[[], object]) -> Any:
+    """Run something up to the output of a layer, and give that: what stands above is not computed."""
+    outputs: list[Any] = []
+
+    def capture(_module: nn.Module, _args: Any, output: Any) -> None:
+        outputs.append(output)
+        raise _Enough
+
+    hook = layer.register_forward_hook(capture)
+    try:
+        run()
+    except _Enough:
+        return outputs[0]
+    finally:
+        hook.remove()
+    raise RuntimeError("the layer was not run")
 
 
 def _first(output: Any) -> Tensor:

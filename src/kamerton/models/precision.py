@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from kamerton.files import cache_folder, read_json, write_json
+from kamerton.nodes.linear import HalfLinear
 from kamerton.recipe import Decision
 
 WORTH = 1.4
@@ -24,17 +25,6 @@ FIRST, AGAIN = 12, 4
 """How many products are timed the first time, and each time their speed is asked for."""
 SHAPE = (768, 768, 2048)
 """Rows, inputs and outputs of the products that are timed: those of small models."""
-
-
-class HalfLinear(nn.Linear):
-    """A linear layer whose product is computed in bf16 while training, and in fp32 while evaluating."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Give `[..., outputs]` of `[..., inputs]`, both in the input's own type."""
-        if not self.training:
-            return super().forward(x)
-        product = linear(x.to(torch.bfloat16), self.weight.to(torch.bfloat16)).to(x.dtype)
-        return product if self.bias is None else product + self.bias
 
 
 def set_precision(model: nn.Module, precision: str) -> None:

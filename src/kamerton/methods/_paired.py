@@ -1,0 +1,115 @@
+"""PEFT's low-rank layers, computed in one node of autograd with the matrix that they stand beside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from peft.tuners.lora import Linear
+from torch import Tensor, nn
+
+from kamerton.nodes.fused import Fused
+from kamerton.nodes.linear import HalfLinear, Pair, apply_pairs
+
+
+class PairedLinear(Linear, Fused):  # type: ignore[misc]  # PEFT has no types
+    """A low-rank layer of PEFT; only how it computes differs, and only where gradients are wanted.
+
+    What is more than one pair beside a frozen matrix, in fp32 and without dropout, is left to PEFT.
+    """
+
+    group: Group | None = None
+    """The layers that read the same input."""
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Give the layer's output as PEFT does."""
+        if self.plain or args or kwargs or not torch.is_grad_enabled() or not self.pairs_alone(x):
+            output: Tensor = super().forward(x, *args, **kwargs)
+            return output
+        return self.group.output(self, x) if self.group else self.outputs(x, [self])[0]
+
+    def pairs_alone(self, x: Tensor) -> bool:
+        """Say whether the layer is one pair beside a frozen matrix, which are one node together."""
+        base = self.base_layer
+        return (
+            not self.disable_adapters
+            and not self.merged
+            and len(self.active_adapters) == 1
+            and self.active_adapters[0] in self.lora_A
+            and self.active_adapters[0] not in self.lora_variant
+            and isinstance(self.lora_dropout[self.active_adapters[0]], nn.Identity)
+            and not self.lora_bias[self.active_adapters[0]]
+            and type(base) in (nn.Linear, HalfLinear)
+            and not any(parameter.requires_grad for parameter in base.parameters())
+            and x.dtype == base.weight.dtype == self.lora_A[self.active_adapters[0]].weight.dtype == torch.float32
+        )
+
+    @property
+    def pair(self) -> Pair:
+        """The matrix and the active pair."""
+        [name] = self.active_adapters
+        base = self.base_layer
+        a, b = self.lora_A[name].weight, self.lora_B[name].weight
+        return Pair(base.weight, base.bias, a, b, float(self.scaling[name]))
+
+    def outputs(self, x: Tensor, layers: Sequence[PairedLinear]) -> tuple[Tensor, ...]:
+        """Give the outputs of several layers for one input, in one node."""
+        halved = isinstance(self.base_layer, HalfLinear) and self.base_layer.training
+        return apply_pairs(x, [layer.pair for layer in layers], torch.bfloat16 if halved else x.dtype)
+
+
+class Group:
+    """Layers that read the same tensor, such as those of queries, keys and values: the first one asked computes all."""
+
+    def __init__(self, layers: Sequence[PairedLinear]) -> None:
+        self.layers = tuple(layers)
+        self._input: Tensor | None = None
+        self._waiting: dict[PairedLinear, Tensor] = {}
+
+    def output(self, layer: PairedLinear, x: Tensor) -> Tensor:
+        """Give a layer's output, computed with the others' if they have not been asked for this input yet."""
+        if self._input is not x or layer not in self._waiting:
+            kin = [one for one in self.layers if one is layer or one.pairs_alone(x)]
+            self._input, self._waiting = x, dict(zip(kin, layer.outputs(x, kin), strict=True))
+        output = self._waiting.pop(layer)
+        if not self._waiting:
+            self._input = None
+        return output
+
+
+def pair_up(model: nn.Module, run: Callable[[], object]) -> None:
+    """Let PEFT's low-rank layers over plain matrices compute in one node, those of one block that read alike together.
+
+    Args:
+        model: with its adapters on.
+        run: runs something through it, so that it shows which layers read the same.
+    """
+    reads: dict[str, list[tuple[PairedLinear, Tensor]]] = {}
+    hooks = []
+    for name, module in model.named_modules():
+        if type(module) is Linear:
+            module.__class__ = PairedLinear
+            seen = reads.setdefault(name.rpartition(".")[0], [])
+            hooks.append(module.register_forward_pre_hook(partial(_note, seen)))
+    run()
+    for hook in hooks:
+        hook.remove()
+    for block in reads.values():
+        for layers in _alike(block):
+            group = Group(layers)
+            for layer in layers:
+                layer.group = group
+
+
+def _note(seen: list[tuple[PairedLinear, Tensor]], layer: PairedLinear, args: tuple[Tensor, ...]) -> None:
+    seen.append((layer, args[0]))
+
+
+def _alike(block: Sequence[tuple[PairedLinear, Tensor]]) -> list[list[PairedLinear]]:
+    """Group a block's layers by the tensor that they read; those that read alone are left out."""
+    by_input: dict[int, list[PairedLinear]] = {}
+    for layer, x in block:
+        by_input.setdefault(id(x), []).append(layer)
+    return [layers for layers in by_input.values() if len(set(layers)) == len(layers) > 1]
