@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel
 from torch import Tensor, nn
 
 from kamerton.methods._paired import PairedLinear
 from kamerton.methods._peft import adapt
-from kamerton.models.engine import make_engine
 from kamerton.models.fused import prove_fused
 from kamerton.models.layout import prove_layout
-from kamerton.models.load import load_model, load_tokenizer
+from kamerton.models.load import load_model
 from kamerton.models.precision import set_precision
 from kamerton.nodes.fused import Fused
 from kamerton.records import Encoded
-from tiny_engines import HEAD, TEXT, facts_of
+from tiny_engines import HEAD, TEXT
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
@@ -97,7 +96,9 @@ def nodes(tensor: Tensor) -> set[str]:
     return {node.name() for node in names}
 
 
-@pytest.mark.parametrize("knobs", [{}, {"use_rslora": True}, {"lora_alpha": 3}], ids=["plain", "rslora", "alpha"])
+@pytest.mark.parametrize(
+    "knobs", [{}, {"use_rslora": True, "lora_alpha": 1}, {"lora_alpha": 3}], ids=["plain", "rslora", "alpha"]
+)
 def test_logits_and_gradients_are_those_of_pefts_own_layers_and_less_is_kept(adapted, kind, knobs):
     fused, plain = both(adapted(**knobs), kind)
     torch.testing.assert_close(fused[0], plain[0], rtol=1e-5, atol=1e-5)

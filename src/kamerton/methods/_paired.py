@@ -32,27 +32,28 @@ class PairedLinear(Linear, Fused):  # type: ignore[misc]  # PEFT has no types
 
     def pairs_alone(self, x: Tensor) -> bool:
         """Say whether the layer is one pair beside a frozen matrix, which are one node together."""
-        base = self.base_layer
+        tuned: Any = self
+        base, names = tuned.base_layer, tuned.active_adapters
+        name = names[0] if len(names) == 1 else None
         return (
-            not self.disable_adapters
-            and not self.merged
-            and len(self.active_adapters) == 1
-            and self.active_adapters[0] in self.lora_A
-            and self.active_adapters[0] not in self.lora_variant
-            and isinstance(self.lora_dropout[self.active_adapters[0]], nn.Identity)
-            and not self.lora_bias[self.active_adapters[0]]
+            not tuned.disable_adapters
+            and not tuned.merged
+            and name in tuned.lora_A
+            and name not in tuned.lora_variant
+            and isinstance(tuned.lora_dropout[name], nn.Identity)
+            and not tuned.lora_bias[name]
             and type(base) in (nn.Linear, HalfLinear)
             and not any(parameter.requires_grad for parameter in base.parameters())
-            and x.dtype == base.weight.dtype == self.lora_A[self.active_adapters[0]].weight.dtype == torch.float32
+            and x.dtype == base.weight.dtype == tuned.lora_A[name].weight.dtype == torch.float32
         )
 
     @property
     def pair(self) -> Pair:
         """The matrix and the active pair."""
-        [name] = self.active_adapters
-        base = self.base_layer
-        a, b = self.lora_A[name].weight, self.lora_B[name].weight
-        return Pair(base.weight, base.bias, a, b, float(self.scaling[name]))
+        tuned: Any = self
+        base, [name] = tuned.base_layer, tuned.active_adapters
+        a, b = tuned.lora_A[name].weight, tuned.lora_B[name].weight
+        return Pair(base.weight, base.bias, a, b, float(tuned.scaling[name]))
 
     def outputs(self, x: Tensor, layers: Sequence[PairedLinear]) -> tuple[Tensor, ...]:
         """Give the outputs of several layers for one input, in one node."""

@@ -172,7 +172,7 @@ def _outputs(layers: Iterable[nn.Module], run: Callable[[], object]) -> list[Any
     return outputs
 
 
-class _Enough(Exception):
+class _Enough(Exception):  # noqa: N818  # no error: it ends a pass early
     """What was wanted of a pass is there."""
 
 

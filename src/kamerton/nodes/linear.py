@@ -89,10 +89,7 @@ class _Pairs(torch.autograd.Function):
             for gradient, one in zip(gradients, b, strict=True)
         ]
         to_images = torch.cat(
-            [
-                (gradient @ one).mul_(pair.scale)
-                for gradient, one, pair in zip(from_outputs, b, ctx.pairs, strict=True)
-            ],
+            [(gradient @ one).mul_(pair.scale) for gradient, one, pair in zip(from_outputs, b, ctx.pairs, strict=True)],
             dim=1,
         )
         to_a = (to_images.T @ flat).split(ranks)
