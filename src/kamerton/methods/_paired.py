@@ -23,10 +23,11 @@ class PairedLinear(Linear, Fused):  # type: ignore[misc]  # PEFT has no types
     group: Group | None = None
     """The layers that read the same input."""
 
-    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def forward(self, x: Tensor, adapter_names: Any = None, alora_offsets: Any = None) -> Tensor:
         """Give the layer's output as PEFT does."""
-        if self.plain or args or kwargs or not torch.is_grad_enabled() or not self.pairs_alone(x):
-            output: Tensor = super().forward(x, *args, **kwargs)
+        special = adapter_names is not None or alora_offsets is not None
+        if self.plain or special or not torch.is_grad_enabled() or not self.pairs_alone(x):
+            output: Tensor = super().forward(x, adapter_names=adapter_names, alora_offsets=alora_offsets)
             return output
         return self.group.output(self, x) if self.group else self.outputs(x, [self])[0]
 
