@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -73,3 +74,11 @@ def adapter_epochs(facts: ModelFacts, rows: int, batch_size: int) -> Advice:
     if facts.kind == "encoder":
         return epochs_for(rows, batch_size, updates=300, least=5, most=20)
     return epochs_for(rows, batch_size, updates=60, least=2, most=3)
+
+
+def patient_epochs(facts: ModelFacts, rows: int, batch_size: int) -> Advice:
+    """Choose the epochs for methods that train so few weights that each update does little."""
+    if facts.kind == "encoder":
+        return epochs_for(rows, batch_size, updates=600, least=5, most=20)
+    epochs = epochs_for(rows, batch_size, updates=150, least=3, most=10)
+    return replace(epochs, reason=f"{epochs.reason}; prefixes of language models: 5 to 10 epochs (Li and Liang 2021)")

@@ -21,7 +21,7 @@ from transformers.pytorch_utils import Conv1D
 from kamerton.contracts import Advice, ModelFacts
 from kamerton.errors import Fault, ModelError
 from kamerton.methods._peft import adapt, merged, task_type
-from kamerton.methods._shared import Knobs, body_parameters, epochs_for
+from kamerton.methods._shared import Knobs, adapter_epochs, body_parameters, patient_epochs
 from kamerton.methods._structure import back_to_hidden
 
 if TYPE_CHECKING:
@@ -53,7 +53,9 @@ class Adapter(Knobs):
         """Give the published rate and many updates."""
         return {
             "learning_rate": _rate(facts),
-            "epochs": epochs_for(rows, BATCH, updates=600, least=5, most=20),
+            "epochs": patient_epochs(facts, rows, BATCH)
+            if facts.kind == "encoder"
+            else adapter_epochs(facts, rows, BATCH),
             "batch_size": Advice(BATCH, "16 to 32 rows (Houlsby et al. 2019)"),
         }
 

@@ -13,7 +13,7 @@ from transformers.pytorch_utils import Conv1D
 
 from kamerton.contracts import Advice, ModelFacts
 from kamerton.methods._peft import adapt, merged, task_type
-from kamerton.methods._shared import Knobs, epochs_for
+from kamerton.methods._shared import Knobs, patient_epochs
 from kamerton.methods._structure import ending, linear_layers, narrows
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Ia3(Knobs):
         reason = "ia3: 3e-3 (T-Few, Liu et al. 2022); 1e-4 learns nothing (PEFT's method comparison)"
         return {
             "learning_rate": Advice(3e-3, reason),
-            "epochs": epochs_for(rows, BATCH, updates=600, least=3, most=20),
+            "epochs": patient_epochs(facts, rows, BATCH),
             "batch_size": Advice(BATCH, "8 rows for 1,000 updates (T-Few, Liu et al. 2022)"),
         }
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from kamerton.contracts import Advice, ModelFacts
 from kamerton.errors import Fault, ModelError
 from kamerton.methods._peft import REFUSALS, adapt, merged, task_type
-from kamerton.methods._shared import body_parameters, epochs_for
+from kamerton.methods._shared import body_parameters, patient_epochs
 from kamerton.methods._structure import one_token
 from kamerton.methods._virtual import VirtualTokens, real_tokens
 
@@ -43,7 +43,7 @@ class PrefixTuning(VirtualTokens):
         """Give the rate of P-tuning v2, and many updates."""
         return {
             "learning_rate": _rate(facts),
-            "epochs": epochs_for(rows, BATCH, updates=600, least=5, most=20),
+            "epochs": patient_epochs(facts, rows, BATCH),
             "batch_size": Advice(BATCH, "16 to 32 rows (P-tuning v2, Liu et al. 2022)"),
         }
 
