@@ -20,7 +20,7 @@ from kamerton import plugins
 
 ROOT = Path(__file__).parent.parent
 RUNS = ROOT / "runs" / "bench-methods"
-LIMIT = 900
+LIMIT = 1800
 """Seconds after which a cell is given up."""
 
 
@@ -34,19 +34,22 @@ class Column:
     data: Path
     make: tuple[str, ...]
     rows: int
+    settings: tuple[str, ...]
+    """Beside the defaults, which are the method's own."""
 
     def command(self, method: str, run: Path) -> list[str]:
         """Give the command of a cell."""
         flags = ["--model", self.model, "--method", method, "--max-rows", str(self.rows), "--out", str(run)]
-        quick = ["--set", "evaluate.forgetting=off", "--set", "prompt.search=false", "--set", "prompt.nearest=false"]
-        return [sys.executable, "-m", "kamerton", "tune", str(self.data), *flags, *quick]
+        quick = ("evaluate.forgetting=off", "prompt.search=false", "prompt.nearest=false", "evaluate.shots=0")
+        pairs = [part for setting in (*quick, *self.settings) for part in ("--set", setting)]
+        return [sys.executable, "-m", "kamerton", "tune", str(self.data), *flags, *pairs]
 
 
 COLUMNS = (
-    Column("encoder", "classification of 2,000 movie reviews", "minilm", RUNS / "movie-reviews.csv",
-           ("examples/get_data.py", "movie-reviews"), 2000),
-    Column("decoder", "docstrings of 200 functions", "smollm2", RUNS / "docstrings.jsonl",
-           ("examples/make_docstrings.py",), 200),
+    Column("encoder", "classification of 800 movie reviews", "minilm", RUNS / "movie-reviews.csv",
+           ("examples/get_data.py", "movie-reviews"), 800, ("split.test=0.3",)),
+    Column("decoder", "docstrings of 100 functions", "smollm2", RUNS / "docstrings.jsonl",
+           ("examples/make_docstrings.py",), 100, ("split.test=0.4", "split.validation=0.1")),
 )  # fmt: skip
 
 
@@ -76,7 +79,7 @@ def cell(column: Column, method: str) -> list[str]:
         f"{untuned:.3f}",
         f"{result['trainable_parameters']:,}",
         f"{seconds['train']:.0f}",
-        f"{sum(seconds.values()):.0f}",
+        f"{result['forecast']['foretold']['seconds']:.0f}",
         f"{result['forecast']['measured']['peak_bytes'] / 1e9:.2f}",
         f"{size / 1e6:.1f}",
     ]
@@ -87,7 +90,7 @@ def table(column: Column, methods: Sequence[str]) -> list[str]:
     if not column.data.exists():
         column.data.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run([sys.executable, *column.make, "--out", str(column.data)], cwd=ROOT, check=True)
-    head = ["method", "tuned", "best untuned", "trained numbers", "training s", "whole run s", "peak GB", "MB on disk"]
+    head = ["method", "tuned", "untuned", "trained numbers", "training s", "foretold s", "peak GB", "MB on disk"]
     lines = [f"## {column.model}: {column.title}", "", f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for method in methods:
         lines.append(f"| {' | '.join(cell(column, method))} |")
@@ -108,7 +111,8 @@ def main() -> None:
         "# The methods on real data",
         "",
         "Written by `make bench-methods`: one `kamerton tune` for each method, with the method's own defaults.",
-        "Tuned and best untuned are scores on the same test rows by the run's deciding metric.",
+        "Tuned and untuned are scores on the same test rows by the run's deciding metric. Foretold are the seconds of",
+        "training on a machine that does nothing else meanwhile.",
         "",
     ]
     for column in COLUMNS:

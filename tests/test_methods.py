@@ -19,18 +19,24 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, EncoderDecoderModel
 
 from kamerton import plugins
 from kamerton.contracts import Method, ModelFacts, Quantization
 from kamerton.errors import ModelError, RecipeError
+from kamerton.forms.dialogue import Dialogue
+from kamerton.forms.labels import Labels
 from kamerton.models.engine import make_engine
 from kamerton.models.inspect import inspect_folder
 from kamerton.models.layout import Unpadded
 from kamerton.models.load import Loaded, load_model, set_dropout
 from kamerton.models.quantize import FILE, quantized, write_quantization
 from kamerton.recipe import TrainSettings, checked
-from kamerton.records import Encoded
+from kamerton.records import Encoded, Saved, Stepped
+from kamerton.train import loop as loop_module
+from kamerton.train.checkpoint import latest_checkpoint
+from kamerton.train.dynamics import Dynamics
+from kamerton.train.loop import Job, Validation, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 """PEFT asks transformers by an old name."""
@@ -59,6 +65,10 @@ class Target:
         return "LM" in self.auto
 
     @property
+    def two_sided(self) -> bool:
+        return "Seq2Seq" in self.auto
+
+    @property
     def reads(self) -> tuple[int, ...]:
         if "Sequence" in self.auto:
             return (LENGTH - 1 if self.kind == "decoder" else 0,)
@@ -71,6 +81,7 @@ TARGETS = (
     Target("decoder", "AutoModelForCausalLM"),
     Target("decoder", "AutoModelForSequenceClassification"),
     Target("seq2seq", "AutoModelForSeq2SeqLM"),
+    Target("pair", "AutoModelForSeq2SeqLM"),
 )
 
 
@@ -99,14 +110,14 @@ def outputs(model: nn.Module, target: Target) -> Tensor:
     """Run the model as its own library does."""
     model.eval()
     inputs = {"input_ids": TOKENS, "attention_mask": torch.ones_like(TOKENS)}
-    if target.kind == "seq2seq":
+    if target.two_sided:
         inputs["decoder_input_ids"] = TOKENS[:, :4]
     with torch.no_grad():
         return model(**inputs).logits
 
 
 def loss_of(model: nn.Module, target: Target) -> Tensor:
-    if target.kind == "seq2seq":
+    if target.two_sided:
         logits = model(
             input_ids=TOKENS, attention_mask=torch.ones_like(TOKENS), decoder_input_ids=TOKENS[:, :4]
         ).logits[:, -2:]
@@ -183,6 +194,20 @@ class Cell:
     @cached_property
     def trained(self) -> Trained:
         return self.train()
+
+
+@pytest.fixture(scope="session")
+def pair_folder(encoder_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two tiny BERTs, one of which writes."""
+    folder = tmp_path_factory.mktemp("tiny") / "pair"
+    torch.manual_seed(0)  # of the attention between the two, which neither brings
+    model = EncoderDecoderModel.from_encoder_decoder_pretrained(encoder_folder, encoder_folder)
+    tokenizer = AutoTokenizer.from_pretrained(encoder_folder, eos_token="[SEP]")
+    model.config.decoder_start_token_id = tokenizer.cls_token_id
+    model.config.pad_token_id = tokenizer.pad_token_id
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -282,7 +307,7 @@ def elsewhere(cells: dict[int, Cell], tmp_path_factory: pytest.TempPathFactory) 
                 "type": json.loads(adapter.read_text())["peft_type"] if adapter.exists() else None,
                 "quantization": json.loads((folder / FILE).read_text()) if (folder / FILE).exists() else None,
                 "module": type(cell.method).__module__,
-                "decoder_ids": cell.target.kind == "seq2seq",
+                "decoder_ids": cell.target.two_sided,
             }
         )
     (root / "jobs.json").write_text(json.dumps({"tokens": TOKENS.tolist(), "cells": jobs}))
@@ -300,7 +325,9 @@ def test_what_is_frozen_is_the_same_bit_for_bit_after_training_and_what_trains_h
     assert same(cell.trained.frozen_before, frozen(now))
     assert cell.trained.start.keys() == trainable(now).keys()
     assert not same(cell.trained.start, trainable(now))
-    assert cell.trained.without_gradient == ()
+    # an encoder that is only attended to runs no pooler
+    assert all(".pooler." in name for name in cell.trained.without_gradient)
+    assert cell.target.kind == "pair" or cell.trained.without_gradient == ()
 
 
 def test_modules_without_pretrained_weights_train(cell):
@@ -317,6 +344,63 @@ def test_the_same_seed_gives_the_same_start_and_the_same_trained_weights(cell):
     again = cell.train()
     assert same(again.start, cell.trained.start)
     assert same(trainable(again.model), trainable(cell.trained.model))
+
+
+# ── stopped and resumed ───────────────────────────────────────────────────────────────────────
+
+STOPPED = [
+    i for i, (_, knobs, target) in enumerate(CELLS) if not knobs and target in (TARGETS[0], TARGETS[2], TARGETS[4])
+]
+"""Every method on an encoder, a decoder and a sequence-to-sequence model."""
+
+
+def job_of(cell: Cell, folder: Path) -> Job:
+    """Make a training of eight rows in batches of three as a run makes it: the model begins anew each time."""
+    model, rows = cell.attach(), 2 * uneven(cell.target)
+    form: Any = Dialogue(ask=lambda example: example.text) if cell.target.writes else Labels(("a", "b", "c"))
+    engine = make_engine(
+        model,
+        AutoTokenizer.from_pretrained(cell.base),
+        cell.facts,
+        rows[:3],
+        max_tokens=64,
+        max_new_tokens=1,
+        tokens_per_pass=20,
+        rows=rows,
+    )
+    rate = cell.method.advise(cell.facts, 1000)["learning_rate"].value
+    return Job(
+        model=model,
+        layout=engine.layout,
+        form=form,
+        rows=rows,
+        validate=lambda: Validation(-1.0, {}, 1.0),
+        settings=TrainSettings(epochs=2, batch_size=3, learning_rate=rate, tokens_per_pass=20),
+        validations_per_epoch=1,
+        seed=3,
+        checkpoints=folder,
+        identity={"data": "d"},
+        dynamics=Dynamics.of(len(rows)),
+    )
+
+
+@pytest.mark.parametrize("index", STOPPED, ids=told)
+def test_a_stopped_and_resumed_training_ends_as_an_undisturbed_one_bit_for_bit(index, cells, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop_module, "SAVE_SECONDS", -1.0)
+    straight = job_of(cells[index], tmp_path / "straight")
+    events = list(train(straight))
+    assert [event.step for event in events if isinstance(event, Stepped)] == [1, 2, 3, 4, 5, 6]
+    for step in (2, 4):
+        for event in train(job_of(cells[index], tmp_path / "stopped")):
+            if isinstance(event, Saved) and event.step == step:
+                break
+    resumed = job_of(cells[index], tmp_path / "stopped")
+    assert next(event for event in train(resumed) if isinstance(event, Stepped)).step == 5
+    resumed = job_of(cells[index], tmp_path / "stopped")
+    list(train(resumed))
+    assert same(dict(resumed.model.named_parameters()), dict(straight.model.named_parameters()))
+    [first, second] = [latest_checkpoint(job.checkpoints, job.identity) for job in (straight, resumed)]
+    assert same(first.tensors("optimizer"), second.tensors("optimizer"))
 
 
 # ── saved, loaded, merged ─────────────────────────────────────────────────────────────────────
@@ -357,14 +441,14 @@ def engine_of(cell: Cell, max_new_tokens: int = 5) -> Any:
 
 
 def uneven(target: Target) -> list[Encoded]:
-    if target.kind == "seq2seq":  # answers of different lengths, too, each read from the decoder's start token on
+    if target.two_sided:  # answers of different lengths, too, each read from the decoder's start token on
         answers = ((20, 21, 1), (22, 1), (23, 24, 25, 1), (26, 1))
         return [Encoded(tuple(row), tuple(range(len(a))), a) for row, a in zip(UNEVEN, answers, strict=True)]
     last = target.kind == "decoder" or "Token" in target.auto
     return [Encoded(tuple(row), (len(row) - 1 if last else 0,), (0,)) for row in UNEVEN]
 
 
-ONE_STACK = [index for index, (_, _, target) in enumerate(CELLS) if target.kind != "seq2seq"]
+ONE_STACK = [index for index, (_, _, target) in enumerate(CELLS) if not target.two_sided]
 WRITERS = [index for index, (_, _, target) in enumerate(CELLS) if target.auto == "AutoModelForCausalLM"]
 
 
@@ -411,7 +495,7 @@ def test_answers_are_written_side_by_side_as_one_by_one_and_by_the_tuned_model(i
         assert text == engine.tokenizer.decode(new, skip_special_tokens=True)
 
 
-TWO_SIDED = [index for index, (_, _, target) in enumerate(CELLS) if target.kind == "seq2seq"]
+TWO_SIDED = [index for index, (_, _, target) in enumerate(CELLS) if target.two_sided]
 
 
 @pytest.mark.parametrize("index", TWO_SIDED, ids=told)

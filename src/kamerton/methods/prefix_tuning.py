@@ -58,8 +58,9 @@ class PrefixTuning(VirtualTokens):
             num_virtual_tokens=self.tokens, init_weights="zero", task_type=word, modules_to_save=list(fresh) or None
         )
         if model.config.is_encoder_decoder:
-            keys = _first_keys(model)
-            config.num_attention_heads, config.token_dim = keys.shape[1], keys.shape[1] * keys.shape[3]
+            layers = _decoder_keys(model)
+            heads, width = layers[0].shape[1], layers[0].shape[3]
+            config.num_layers, config.num_attention_heads, config.token_dim = len(layers), heads, heads * width
         adapted = adapt(model, config, tokens)
         if word == TaskType.CAUSAL_LM:
             self._begin_from_real_states(model, adapted)
@@ -85,15 +86,14 @@ class PrefixTuning(VirtualTokens):
             raise ModelError(Fault(rule, model.name_or_path, remedy)) from error
 
 
-def _first_keys(model: PreTrainedModel) -> Tensor:
-    """Give the keys of a decoder's first layer: `[1, heads, 1, width]`; T5's need not add up to its hidden size.
+def _decoder_keys(model: PreTrainedModel) -> list[Tensor]:
+    """Give the keys of a decoder's layers: `[1, heads, 1, width]` each; T5's need not add up to its hidden size.
 
-    PEFT measures one-sided models itself.
+    PEFT measures one-sided models itself; of two sides it would take the encoder's.
     """
     with torch.no_grad():
         cache = model(**one_token(model), use_cache=True).past_key_values
-    keys: Tensor = cache.self_attention_cache.layers[0].keys
-    return keys
+    return [layer.keys for layer in cache.self_attention_cache.layers]
 
 
 def _rate(facts: ModelFacts) -> Advice:
