@@ -9,6 +9,8 @@ import pytest
 import yaml
 
 from kamerton import plugins
+from kamerton.contracts import ModelFacts
+from kamerton.plan import candidates, choose_method
 from kamerton.run import Run
 from stories import DONE, MISTAKE, QUICK
 
@@ -35,6 +37,37 @@ def test_a_plan_names_every_other_method_and_model_with_a_reason(planned):
     assert {item["value"] for item in methods} == set(plugins.names("methods")) - {"full"}
     assert all(item["reason"] for item in planned["alternatives"])
     assert "smollm2" in {item["value"] for item in planned["alternatives"]}
+
+
+def facts_of(parameters: int, vocabulary: int = 32_000) -> ModelFacts:
+    return ModelFacts("m", "m", "decoder", "llama", parameters, 32, 4096, vocabulary, 4096, "0")
+
+
+def test_a_method_that_does_not_fit_into_the_memory_is_not_recommended_and_says_so():
+    facts = facts_of(7_000_000_000)
+    tight = choose_method(facts, 1000, 12 * 10**9)
+    [whole] = [one for one in candidates(facts, 1000, 200 * 10**9) if one.least_bytes == 16 * facts.parameters]
+    assert whole.fits
+    squeezed = {one.word: one for one in candidates(facts, 1000, 12 * 10**9)}
+    assert squeezed[str(tight.value)].fits
+    assert not squeezed[whole.word].fits
+    assert squeezed[whole.word].reason.startswith("does not fit: it takes at least 104 GB, and 11.2 GB are free")
+    order = [one.fits for one in squeezed.values()]
+    assert order == sorted(order, reverse=True)
+
+
+def test_the_reason_names_what_would_suit_more_if_it_fitted():
+    small = ModelFacts("m", "m", "encoder", "bert", 300_000_000, 24, 1024, 30_000, 512, "0")
+    best = choose_method(small, 1000, 10**11)
+    rest = choose_method(small, 1000, 2 * 10**9)
+    assert rest.value != best.value
+    assert f"{best.value} would suit more but does not fit: it takes at least 4.5 GB" in rest.reason
+
+
+@pytest.mark.parametrize("word", plugins.names("methods"))
+def test_no_method_needs_more_than_full_training_or_less_than_half_a_byte_a_weight(word):
+    facts = facts_of(1_000_000_000)
+    assert 5e8 <= plugins.choose("methods", word).least_memory(facts) <= 16e9
 
 
 def test_a_plan_foretells_time_and_memory_and_leaves_no_run_behind(place, planned):

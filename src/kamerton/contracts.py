@@ -248,6 +248,10 @@ class Method(Protocol):
         The planner takes the most suitable one where the user names none.
         """
 
+    @classmethod
+    def least_memory(cls, facts: ModelFacts) -> int:
+        """Say how many bytes training takes at the least: the weights, gradients, and what the optimizer keeps."""
+
     def advise(self, facts: ModelFacts, rows: int) -> Mapping[str, Advice]:
         """Give default training settings by name (`learning_rate`, `epochs`, `batch_size`), each with its source."""
 

@@ -7,21 +7,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from kamerton import plugins
 from kamerton.begin import new_run
-from kamerton.contracts import Advice, ModelFacts
 from kamerton.engines import load_base
 from kamerton.forecast import Forecast, forecast
 from kamerton.models.catalog import known
-from kamerton.plan import make_method
+from kamerton.plan import ROOM, candidates, make_method
 from kamerton.prepare import Clock, Setup, freeze, open_setup
 from kamerton.recipe import Recipe
 from kamerton.records import Stage
 from kamerton.system import free_memory
 from kamerton.trainee import attach
-
-ROOM = 0.9
-"""Share of the free memory that a run may fill."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +55,7 @@ def foresee(data: Path, settings: Mapping[str, object]) -> Iterator[Stage | Fore
         The stages as they are done, and at last the plan.
     """
     with tempfile.TemporaryDirectory() as folder:
+        free = free_memory()  # before the model is loaded, as when `tune` decides
         run = new_run(data, Path(folder) / "plan", settings)
         clock = Clock(run)
         yield from freeze(run, clock)
@@ -67,26 +63,23 @@ def foresee(data: Path, settings: Mapping[str, object]) -> Iterator[Stage | Fore
         trainee = attach(setup, load_base(setup, make_method(setup.recipe).quantization))
         cost = forecast(setup, trainee)
         yield clock.stage("forecast", str(cost))
-        yield Foreseen(run.recipe, len(setup.split.train), tuple(_alternatives(setup)), cost, free_memory())
+        yield Foreseen(run.recipe, len(setup.split.train), tuple(_alternatives(setup, free)), cost, free_memory())
 
 
-def _alternatives(setup: Setup) -> list[Alternative]:
-    """List the other known models and methods, the most suitable first."""
+def _alternatives(setup: Setup, free: int) -> list[Alternative]:
+    """List the other known models and methods, those that fit first, and of these the most suitable."""
     facts, rows = setup.facts, len(setup.split.train)
     models = [
         Alternative("model.name", model.name, _against(model.kind, setup, model.description))
         for model in known()
         if model.name != facts.name
     ]
-    ranked = sorted(_advice(facts, rows).items(), key=lambda item: -item[1].value)
     methods = [
-        Alternative("method.name", word, advice.reason) for word, advice in ranked if word != setup.recipe.method.name
+        Alternative("method.name", one.word, one.reason)
+        for one in candidates(facts, rows, free)
+        if one.word != setup.recipe.method.name
     ]
     return [*models, *methods]
-
-
-def _advice(facts: ModelFacts, rows: int) -> dict[str, Advice]:
-    return {word: plugins.choose("methods", word).suitability(facts, rows) for word in plugins.names("methods")}
 
 
 def _against(kind: str, setup: Setup, description: str) -> str:

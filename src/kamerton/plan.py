@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from kamerton import plugins
-from kamerton.contracts import Form, Method, ModelFacts, ModelKind, Task
+from kamerton.contracts import Advice, Form, Method, ModelFacts, ModelKind, Task
 from kamerton.errors import Fault, RecipeError
 from kamerton.models.catalog import known
 from kamerton.models.precision import choose_precision
 from kamerton.recipe import MOST_TOKENS_PER_PASS, Decision, Recipe, checked
 from kamerton.records import Example
+from kamerton.report.text import memory
 from kamerton.train.optimizer import preferred_optimizer
 
+ROOM = 0.9
+"""Share of the free memory that a run may fill."""
 PASS_BYTES = 2e9
 """Most bytes that a training pass may keep for its backward pass."""
 KEPT = 80
@@ -37,16 +41,42 @@ def choose_model(task: Task, examples: Sequence[Example]) -> Decision:
     return Decision(fitting[0].name, f"the usual kind for this task: {fitting[0].description}")
 
 
-def choose_method(facts: ModelFacts, rows: int) -> Decision:
-    """Choose the method that calls itself most suitable for this model and this many rows."""
-    [best, *_] = rank_methods(facts, rows)
-    return Decision(best, plugins.choose("methods", best).suitability(facts, rows).reason)
+@dataclass(frozen=True)
+class Candidate:
+    """A method as it stands for a model, a number of rows and this machine."""
+
+    word: str
+    advice: Advice
+    least_bytes: int
+    free_bytes: int
+
+    @property
+    def fits(self) -> bool:
+        """Whether what it needs at the least is there, with some room for the rows."""
+        return self.least_bytes <= ROOM * self.free_bytes
+
+    @property
+    def reason(self) -> str:
+        """What speaks for or against it."""
+        if self.fits:
+            return self.advice.reason
+        needs, free = memory(self.least_bytes), memory(self.free_bytes)
+        return f"does not fit: it takes at least {needs}, and {free} are free; {self.advice.reason}"
 
 
-def rank_methods(facts: ModelFacts, rows: int) -> list[str]:
-    """List the methods, the one that calls itself most suitable first."""
-    suits = {word: plugins.choose("methods", word).suitability(facts, rows).value for word in plugins.names("methods")}
-    return sorted(suits, key=lambda word: -suits[word])
+def candidates(facts: ModelFacts, rows: int, free: int) -> list[Candidate]:
+    """List the methods: first those that fit into `free` bytes, of these the one that calls itself most suitable."""
+    chosen = {word: plugins.choose("methods", word) for word in plugins.names("methods")}
+    every = [Candidate(w, m.suitability(facts, rows), m.least_memory(facts), free) for w, m in chosen.items()]
+    return sorted(every, key=lambda one: (not one.fits, -one.advice.value))
+
+
+def choose_method(facts: ModelFacts, rows: int, free: int) -> Decision:
+    """Choose the method that calls itself most suitable of those that fit into `free` bytes of memory."""
+    [best, *others] = candidates(facts, rows, free)
+    better = [one for one in others if one.advice.value > best.advice.value]
+    against = "".join(f"; {one.word} would suit more but {one.reason.partition(';')[0]}" for one in better[:1])
+    return Decision(best.word, best.reason + against)
 
 
 def make_task(recipe: Recipe, word: str) -> Task:

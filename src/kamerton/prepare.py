@@ -40,6 +40,7 @@ from kamerton.recipe import Decision, Recipe
 from kamerton.records import Encoded, Example, Finding, LedgerEntry, Split, Stage
 from kamerton.run import PARTS, Run
 from kamerton.similar import near_duplicate_groups
+from kamerton.system import free_memory
 
 ENCODED_AT_ONCE = 2000
 ROWS_READ, ROWS_WRITTEN = 512, 32
@@ -320,7 +321,7 @@ def _max_tokens(recipe: Recipe, facts: ModelFacts) -> int:
 def _resolve(understood: Understood, fitted: Fitted, split: Split) -> Recipe:
     """Decide what is still open, now that the training rows are known."""
     rows = len(split.train)
-    recipe = fitted.recipe.decide({"method.name": choose_method(fitted.facts, rows)})
+    recipe = fitted.recipe.decide({"method.name": choose_method(fitted.facts, rows, free_memory())})
     form = make_form(understood.task, recipe, fitted.facts.kind, split.train)
     method = make_method(recipe)
     if recipe.evaluate.metric:

@@ -27,12 +27,13 @@ from kamerton.forget import Meter, make_meter
 from kamerton.forms.dialogue import Dialogue
 from kamerton.models.engine import TorchEngine
 from kamerton.outcomes import Attempt
-from kamerton.plan import make_method, rank_methods, settings
+from kamerton.plan import candidates, make_method, settings
 from kamerton.prepare import Clock, Setup
 from kamerton.recipe import AUTO, Recipe
 from kamerton.records import Encoded, Event, Progress, Stage, Validated
 from kamerton.run import Run
 from kamerton.settings import SELF
+from kamerton.system import free_memory
 from kamerton.train.replay import replay_rows
 
 FORGETTING = "forgetting"
@@ -189,7 +190,9 @@ def situation_of(setup: Setup, events: Sequence[Event]) -> Situation:
         validations=tuple(event for event in events if isinstance(event, Validated)),
         knobs=knobs.model_dump(),
         other_methods=tuple(
-            word for word in rank_methods(setup.facts, len(setup.split.train)) if word != setup.recipe.method.name
+            one.word
+            for one in candidates(setup.facts, len(setup.split.train), free_memory())
+            if one.word != setup.recipe.method.name
         ),
         strengths=setup.recipe.remedy.strengths,
         writes=isinstance(setup.form, Dialogue),

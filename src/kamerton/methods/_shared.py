@@ -10,6 +10,10 @@ from pydantic import BaseModel, ConfigDict
 
 from kamerton.contracts import Advice, ModelFacts, Quantization
 
+WEIGHT = 4
+"""Bytes of a number in full precision."""
+TRAINED = 3 * WEIGHT
+"""Bytes for each number that trains beside itself: its gradient, and the two that AdamW keeps."""
 MOSBACH = "small data needs many updates (Mosbach et al. 2021, Zhang et al. 2021)"
 
 
@@ -28,6 +32,11 @@ class Knobs(BaseModel):
     def quantization(self) -> Quantization | None:
         """Load the base in full precision."""
         return None
+
+    @classmethod
+    def least_memory(cls, facts: ModelFacts) -> int:
+        """Hold the weights in full precision; what trains beside them is little."""
+        return WEIGHT * facts.parameters
 
 
 def body_parameters(facts: ModelFacts) -> int:

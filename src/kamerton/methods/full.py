@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from kamerton.contracts import Advice, ModelFacts
-from kamerton.methods._shared import Knobs, body_parameters, epochs_for, full_rate
+from kamerton.methods._shared import TRAINED, WEIGHT, Knobs, body_parameters, epochs_for, full_rate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -25,6 +25,11 @@ class Full(Knobs):
         if facts.kind == "encoder" and body_parameters(facts) < 400e6:
             return Advice(0.8, "a small encoder trains whole in little memory and reaches the most")
         return Advice(0.2, "all weights of a large model need four times its memory and forget the most")
+
+    @classmethod
+    def least_memory(cls, facts: ModelFacts) -> int:
+        """Hold every weight four times: itself, its gradient, and the two numbers that AdamW keeps."""
+        return (WEIGHT + TRAINED) * facts.parameters
 
     def advise(self, facts: ModelFacts, rows: int) -> Mapping[str, Advice]:
         """Give rates by size as published for encoders and language models."""

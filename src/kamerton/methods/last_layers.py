@@ -11,7 +11,7 @@ from torch import nn
 
 from kamerton.contracts import Advice, ModelFacts
 from kamerton.errors import Fault, ModelError
-from kamerton.methods._shared import Knobs, epochs_for, full_rate
+from kamerton.methods._shared import TRAINED, Knobs, body_parameters, epochs_for, full_rate
 from kamerton.methods._structure import layer_stack, train_above
 
 if TYPE_CHECKING:
@@ -30,6 +30,11 @@ class LastLayers(Knobs):
     def suitability(cls, facts: ModelFacts, rows: int) -> Advice:
         """Suit whoever has little time: most layers are run once and never again."""
         return Advice(0.5, f"several times faster than training all layers; {QUARTER}")
+
+    @classmethod
+    def least_memory(cls, facts: ModelFacts) -> int:
+        """Hold all weights, and a quarter of the layers' three times more."""
+        return super().least_memory(facts) + TRAINED * body_parameters(facts) // 4
 
     def advise(self, facts: ModelFacts, rows: int) -> Mapping[str, Advice]:
         """Give the rates of full training, and at least some epochs: the kept states pay from the second one on."""

@@ -10,6 +10,7 @@ from torch import nn
 
 from kamerton.contracts import Advice, ModelFacts, Quantization
 from kamerton.methods._peft import merged
+from kamerton.methods._shared import WEIGHT, body_parameters
 from kamerton.methods.lora import Lora
 
 if TYPE_CHECKING:
@@ -41,6 +42,12 @@ class Qlora(Lora):
         """Suit language models that would not fit otherwise."""
         reason = "the base model in an eighth of its memory, each update slower; within LoRA's reach (Dettmers 2023)"
         return Advice(0.95 if facts.parameters > LARGE else 0.3, reason)
+
+    @classmethod
+    def least_memory(cls, facts: ModelFacts) -> int:
+        """Hold the layers' matrices in half a byte a number, the embeddings in full precision."""
+        body = body_parameters(facts)
+        return WEIGHT * (facts.parameters - body) + body // 2
 
     def merge(self, model: nn.Module) -> PreTrainedModel:
         """Add the product of each pair to its matrix as the four bits give it, in full precision.
