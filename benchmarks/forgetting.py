@@ -1,35 +1,46 @@
-"""What the forgetting probe costs, and what the dial gives back, on SmolLM2 with real rows.
+"""What the forgetting probe costs, and what the dial gives back, on SmolLM2 with real rows; writes docs/forgetting.md.
 
-    python benchmarks/forgetting.py DATA…
+    python benchmarks/forgetting.py DATA… [--runs runs/bench-forgetting] [--page docs/forgetting.md]
 
 Each data file is tuned on twice as hot as it should be: by LoRA at 30 times its default rate, which must be called
-severe, and at 5 times, where the dial must keep 90% of the gain on the validation rows and halve what was forgotten.
-Before that the base model is held against itself, which must give exactly nothing, and the probe is timed.
+severe, and at 5 times, where the dial must keep 90% of the gain and halve what was forgotten. The dial chooses on the
+validation rows; what it kept is then read off the test rows. Before that the base model is held against itself, which
+must give exactly nothing, and the probe is timed. Runs and readings are kept: what was stopped goes on.
 """
 
 from __future__ import annotations
 
+import argparse
+import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from kamerton.begin import new_run
+from kamerton.dial import Dial
 from kamerton.engines import saved_engine, untuned_engine
+from kamerton.files import cache_folder, read_json, write_json
 from kamerton.forget import make_meter, measure_forgetting
 from kamerton.outcomes import Attempt
-from kamerton.prepare import Clock, freeze, open_setup
+from kamerton.prepare import Clock, Setup, freeze, open_setup
 from kamerton.remedy import STRENGTH, turn_dial
 from kamerton.run import Run
 from kamerton.tune import score_validation, tune_model
 
+ROOT = Path(__file__).parent.parent
 RATE = 5e-4
 """What LoRA takes for models of this size."""
 SEVERE, HOT = 30, 5
 MOST_SECONDS = 60
-ROWS = 240
+KEPT, FALLEN = 0.9, 0.5
+ROWS, UNTRAINED = 300, 0.25
+"""Rows of each data file, and the share that is validated on, as is the same share tested on: enough to see a gain."""
+Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True)
@@ -41,77 +52,180 @@ class Check:
     figure: str
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What asking the probe took, and what it said of the base model beside itself."""
+
+    first: float
+    """Seconds for base and tuned model, when nothing of the base is known yet."""
+    later: float
+    """Seconds when the base was read in an earlier run."""
+    nothing: bool
+    """Whether every change is exactly 0, and so are the ends of its interval."""
+
+
+@dataclass(frozen=True)
+class Gains:
+    """Scores above the beginning's on test rows, which neither training nor the dial has seen."""
+
+    whole: float
+    chosen: float
+
+
+@dataclass(frozen=True)
+class Turned:
+    """A run at a multiple of the rate, at every strength of the dial."""
+
+    data: str
+    factor: int
+    attempts: Sequence[Attempt]
+    gains: Gains
+
+    @property
+    def whole(self) -> Attempt:
+        return self.attempts[0]
+
+    @property
+    def chosen(self) -> Attempt:
+        return next(attempt for attempt in self.attempts if attempt.chosen)
+
+    @property
+    def fell(self) -> float:
+        """The share of what was forgotten that the dial gives back."""
+        return 1 - self.chosen.harm / self.whole.harm
+
+
 def main() -> None:
-    """Run all checks on the data files named; exit with 1 if one fails."""
-    files = [Path(name) for name in sys.argv[1:]]
-    checks: list[Check] = []
-    with tempfile.TemporaryDirectory() as folder:
-        for number, data in enumerate(files):
-            if not number:
-                checks += [*itself(tuned(data, Path(folder) / "itself", 1, untrained=True))]
-            for factor in (SEVERE, HOT):
-                run = tuned(data, Path(folder) / f"{data.stem}-{factor}", factor)
-                checks += dialled(run, data.stem, factor)
+    """Run what is not there yet, write the page, and exit with 1 if a claim does not hold."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", nargs="+", type=Path)
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "bench-forgetting")
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "forgetting.md")
+    asked = parser.parse_args()
+    cost = Cost(**kept(asked.runs / "cost.json", lambda: asdict(price(begun(asked.data[0], asked.runs, 1)))))
+    turned = [dialled(data, asked.runs, factor) for data in asked.data for factor in (SEVERE, HOT)]
+    checks = [*claims_of_cost(cost), *(check for one in turned for check in claims(one))]
+    asked.page.write_text("\n".join(page(cost, turned, checks)), encoding="utf-8")
     for check in checks:
         print(f"{'ok  ' if check.held else 'FAIL'} {check.claim}: {check.figure}")
     sys.exit(not all(check.held for check in checks))
 
 
-def tuned(data: Path, out: Path, factor: float, *, untrained: bool = False) -> Run:
-    """Freeze a split of some rows, and train on it at a multiple of the rate; no contender is asked."""
+def kept(path: Path, make: Callable[[], Kept]) -> Kept:
+    """Read what an earlier sitting found, or find it and keep it."""
+    if not path.exists():
+        write_json(path, make())
+    return read_json(path)
+
+
+def begun(data: Path, runs: Path, factor: int) -> Run:
+    """Freeze a split of some rows under a recipe with a multiple of the rate, or open it."""
+    folder = runs / f"{data.stem}-{factor}"
+    if (folder / "recipe.yaml").exists() and Run(folder).has_split:
+        return Run(folder)
     settings = {
         "model.name": "smollm2",
         "method.name": "lora",
         "data.max_rows": ROWS,
+        "split.validation": UNTRAINED,
+        "split.test": UNTRAINED,
         "train.epochs": 2,
         "train.learning_rate": factor * RATE,
     }
-    run = new_run(data, out, settings)
-    clock = Clock(run)
-    for stage in freeze(run, clock):
+    run = new_run(data, folder, settings)
+    for stage in freeze(run, Clock(run)):
         print(f"     {stage.name}: {stage.message}", flush=True)
-    for _ in () if untrained else tune_model(run, open_setup(run), clock):
-        pass
     return run
 
 
-def itself(run: Run) -> Sequence[Check]:
-    """Hold the base model against itself, and take the time of asking it."""
+def price(run: Run) -> Cost:
+    """Hold the base model against itself, and take the time of asking it: first with nothing known of the base."""
     setup = open_setup(run)
     engine = untuned_engine(setup)
-    make_meter(setup, engine, "quick")  # what it reads of the base is kept for good
-    began = time.perf_counter()
-    found = measure_forgetting(setup, engine, make_meter(setup, engine, "quick"))
-    seconds = time.perf_counter() - began
-    nothing = all(one.change == one.low == one.high == 0 for one in found.measured)
-    return (
-        Check("the base against itself has forgotten exactly nothing", nothing, found.reason),
-        Check(f"the probe costs at most {MOST_SECONDS} s", seconds <= MOST_SECONDS, f"{seconds:.1f} s"),
-    )
+    seconds = []
+    with unread():
+        for _ in range(2):
+            began = time.perf_counter()
+            found = measure_forgetting(setup, engine, make_meter(setup, engine, "quick"))
+            seconds.append(time.perf_counter() - began)
+            print(f"     the probe: {seconds[-1]:.1f} s", flush=True)
+    return Cost(*seconds, all(one.change == one.low == one.high == 0 for one in found.measured))
 
 
-def dialled(run: Run, name: str, factor: float) -> list[Check]:
-    """Turn the dial, and hold the chosen strength against the whole."""
+@contextmanager
+def unread() -> Iterator[None]:
+    """Give a cache folder of the same models in which no readings are kept."""
+    own = cache_folder()
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "models").symlink_to(own / "models")
+        os.environ["KAMERTON_CACHE"] = folder
+        yield
+    os.environ["KAMERTON_CACHE"] = str(own)
+
+
+def dialled(data: Path, runs: Path, factor: int) -> Turned:
+    """Train, turn the dial, and read the chosen strength and the whole off the test rows; or read what was found."""
+    run = begun(data, runs, factor)
     setup = open_setup(run)
-    whole, *others = turn_dial(run, setup, saved_engine(run, setup), score_validation)
-    chosen = next(attempt for attempt in (whole, *others) if attempt.chosen)
-    for attempt in (whole, *others):
-        print(f"     {name} at {factor}x: {figures(attempt)}", flush=True)
-    if factor == SEVERE:
-        return [
-            Check(f"{name}, {factor}x the rate: called severe", whole.decision == "severe", figures(whole)),
-            Check(f"{name}, {factor}x the rate: dialled, not", chosen.decision != "severe", figures(chosen)),
-        ]
-    kept, fell = chosen.gain / whole.gain, 1 - chosen.harm / whole.harm
-    return [
-        Check(f"{name}, {factor}x the rate: the dial keeps 90% of the gain", kept >= 0.9, f"{kept:.0%}"),
-        Check(f"{name}, {factor}x the rate: forgetting falls by half", fell >= 0.5, f"by {fell:.0%}"),
-    ]
+    if not run.model.exists():
+        for _ in tune_model(run, setup, Clock(run)):
+            pass
+        print(f"     {data.stem} at {factor}x: trained", flush=True)
+    if not run.read_attempts():
+        run.write_attempts(turn_dial(run, setup, saved_engine(run, setup), score_validation))
+    attempts = run.read_attempts()
+    for attempt in attempts:
+        print(f"     {data.stem} at {factor}x: {figures(attempt)}", flush=True)
+    chosen = strength_of(next(attempt for attempt in attempts if attempt.chosen))
+    gains = Gains(**kept(run.path / "test.json", lambda: asdict(on_test(run, setup, chosen))))
+    return Turned(data.stem, factor, attempts, gains)
+
+
+def on_test(run: Run, setup: Setup, strength: float) -> Gains:
+    """Score the test rows where training began, at a strength, and at the end."""
+    engine = saved_engine(run, setup)
+    dial = Dial(setup, engine.model)
+    tested = replace(setup, split=replace(setup.split, validation=setup.split.test))
+    scores = []
+    for value in (0.0, 1.0, strength):
+        dial.turn(value)
+        scores.append(score_validation(tested, engine))
+    begin, whole, chosen = scores
+    return Gains(whole - begin, chosen - begin)
+
+
+def claims_of_cost(cost: Cost) -> Iterator[Check]:
+    """Hold the probe's cost, and the base model beside itself, against what is promised."""
+    figure = f"{cost.first:.1f} s the first time, {cost.later:.1f} s after that"
+    yield Check("the base against itself has forgotten exactly nothing", cost.nothing, "0" if cost.nothing else "not 0")
+    yield Check(f"the probe costs at most {MOST_SECONDS} s", cost.first <= MOST_SECONDS, figure)
+
+
+def claims(one: Turned) -> Iterator[Check]:
+    """Hold a dialled run against what is promised."""
+    name = f"{one.data}, {one.factor} times the rate"
+    if one.factor == SEVERE:
+        yield Check(f"{name}: called severe", one.whole.decision == "severe", figures(one.whole))
+        yield Check(f"{name}: at the chosen strength it is not", one.chosen.decision != "severe", figures(one.chosen))
+        return
+    gain, tested = one.chosen.gain / one.whole.gain, one.gains.chosen / one.gains.whole
+    yield Check(f"{name}: the dial keeps {KEPT:.0%} of the gain on the validation rows", gain >= KEPT, f"{gain:.0%}")
+    yield Check(f"{name}: and on the test rows", tested >= KEPT, f"{tested:.0%}")
+    yield Check(f"{name}: forgetting falls by {FALLEN:.0%}", one.fell >= FALLEN, f"by {one.fell:.0%}")
+
+
+def strength_of(attempt: Attempt) -> float:
+    return float(str(attempt.changes.get(STRENGTH, 1)))
 
 
 def figures(attempt: Attempt) -> str:
     """Write an attempt's two axes."""
-    return f"strength {attempt.changes.get(STRENGTH, 1)}: gain {attempt.gain:+.3f}, nats {attempt.harm:+.3f}"
+    gain = f"strength {strength_of(attempt):g}: gain {attempt.gain:+.3f}"
+    return f"{gain}, nats {attempt.harm:+.3f}, {attempt.decision}{', chosen' if attempt.chosen else ''}"
+
+
+def page(cost: Cost, turned: Sequence[Turned], checks: Sequence[Check]) -> list[str]:
+    return []
 
 
 if __name__ == "__main__":

@@ -15,11 +15,12 @@ from kamerton.dial import Dial
 from kamerton.engines import load_base, saved_engine
 from kamerton.outcomes import Attempt, Forgotten
 from kamerton.plan import make_method
-from kamerton.prepare import open_setup
+from kamerton.prepare import Setup, open_setup
 from kamerton.records import Encoded, Validated
-from kamerton.remedy import Plan, choose_attempt, turn_dial, varied
+from kamerton.remedy import Plan, choose_attempt, luck, narrow, turn_dial, varied
 from kamerton.report.pareto import pareto
 from kamerton.run import Run
+from kamerton.statistics.power import detectable_share
 from kamerton.train.replay import replay_rows
 from kamerton.tune import score_validation
 from stories import DONE, MISTAKE, QUICK, Place, weights_of
@@ -96,9 +97,14 @@ def test_turning_the_dial_measures_each_strength_and_chooses_by_the_rule(place):
     setup = open_setup(run)
     attempts = turn_dial(run, setup, saved_engine(run, setup), score_validation)
     strengths = [a.changes.get("remedy.strength", 1) for a in attempts]
-    assert strengths == [1, *setup.recipe.remedy.strengths]
+    asked = [1, *setup.recipe.remedy.strengths]
+    assert strengths[: len(asked)] == asked
     [chosen] = [a for a in attempts if a.chosen]
-    assert replace(chosen, chosen=False) == choose_attempt([replace(a, chosen=False) for a in attempts], True)
+    assert luck(setup) == pytest.approx(detectable_share(0.2, len(setup.split.validation)))
+    assert all(min(asked) < strength < 1 for strength in strengths[len(asked) :])
+    assert replace(chosen, chosen=False) == choose_attempt(
+        [replace(a, chosen=False) for a in attempts], True, luck(setup)
+    )
     assert all(a.forgotten and a.decision != "not measured" for a in attempts)
 
 
@@ -116,10 +122,48 @@ def test_a_mixture_that_beats_both_ends_sets_the_gain_to_be_kept():
     assert choose_attempt(attempts, forgetting=True) is attempts[1]
 
 
-def test_where_nothing_gains_what_loses_least_is_chosen_and_of_equals_what_forgets_least():
+def test_where_nothing_gains_what_forgets_least_is_chosen_if_forgetting_is_the_trouble():
     attempts = [attempt(-0.2, 0.9, remedy=""), attempt(-0.1, 0.8), attempt(-0.3, 0.1)]
-    assert choose_attempt(attempts, forgetting=True) is attempts[1]
-    assert choose_attempt([*attempts, attempt(-0.1, 0.5)], forgetting=True).harm == 0.5
+    assert choose_attempt(attempts, forgetting=True) is attempts[2]
+    assert choose_attempt(attempts, forgetting=False) is attempts[1]
+    assert choose_attempt([*attempts, attempt(-0.1, 0.5)], forgetting=False).harm == 0.5
+
+
+def test_a_gain_that_may_be_luck_is_not_kept_at_the_price_of_severe_forgetting():
+    attempts = [replace(attempt(0.04, 9.0), decision="severe"), attempt(-0.1, 0.1)]
+    assert choose_attempt(attempts, True, luck=0.11) is attempts[1]
+    assert choose_attempt(attempts, True, luck=0.03) is attempts[0]
+    assert choose_attempt([replace(attempts[0], decision="mild"), attempts[1]], True, luck=0.11).gain == 0.04
+    assert choose_attempt(attempts, False, luck=0.11) is attempts[0]
+
+
+class Steep:
+    """A bench on which a gain of 1 is kept down to a strength, and harm falls with the strength."""
+
+    def __init__(self, setup: Setup, edge: float) -> None:
+        self.setup, self.edge = setup, edge
+
+    def measure_dialled(self, engine: object, plan: Plan) -> Attempt:
+        strength = float(str(plan.changes["remedy.strength"]))
+        return attempt(float(strength >= self.edge), strength, strength=strength)
+
+
+@pytest.mark.parametrize(("edge", "chosen"), [(0.83, 0.85), (0.8, 0.8125), (0.77, 0.775), (0.71, 0.7375)])
+def test_the_step_below_the_chosen_strength_is_halved_twice(place, edge, chosen):
+    bench = Steep(open_setup(place.run("full")), edge)
+    attempts = [replace(attempt(1.0, 1.0, remedy=""), changes={})]
+    attempts += [bench.measure_dialled(None, Plan("x", 0, {"remedy.strength": value})) for value in (0.85, 0.7, 0.1)]
+    for one in narrow(bench, None, attempts):
+        attempts.append(one)
+    assert len(attempts) == 6
+    assert choose_attempt(attempts, forgetting=True).changes == {"remedy.strength": chosen}
+
+
+def test_no_strength_is_halved_where_nothing_gains_or_another_remedy_is_better(place):
+    bench = Steep(open_setup(place.run("full")), 0)
+    bad, better = [attempt(-1.0, 0.1), attempt(-1.0, 0.0)], [attempt(1.0, 0.5), attempt(1.0, 0.1, "lower-rate")]
+    better[1] = replace(better[1], changes={"train.learning_rate": 1e-4})
+    assert not [*narrow(bench, None, bad), *narrow(bench, None, better)]
 
 
 def test_the_chart_places_gain_across_and_harm_upwards():
@@ -180,8 +224,9 @@ def test_tune_carries_remedies_out_and_leaves_the_chosen_model_with_its_recipe(p
     assert ended.status == DONE, ended.said
     run = Run(place.folder / "remedied")
     attempts = run.read_attempts()
-    assert [a.remedy for a in attempts] == ["", "dial", "lower-rate"]
-    assert [json.loads(json.dumps(dict(a.changes))) for a in attempts[1:]] == [
+    assert [a.remedy for a in attempts[:3]] == ["", "dial", "lower-rate"]
+    assert all(a.remedy == "dial" for a in attempts[3:])
+    assert [json.loads(json.dumps(dict(a.changes))) for a in attempts[1:3]] == [
         {"remedy.strength": 0.5},
         {"train.learning_rate": 0.001},
     ]
@@ -209,7 +254,7 @@ def test_a_dialled_run_is_a_run_of_its_own_and_the_first_stays_as_it_was(place: 
     weights, whole = (load_file(one.model / "model.safetensors") for one in (dialled, run))
     assert any(not torch.equal(weights[name], whole[name]) for name in whole)
     said = place.call("dial", "full")
-    assert said.status == DONE and said.out.count("strength") == 1 + len(run.recipe.remedy.strengths), said.said
+    assert said.status == DONE and said.out.count("strength") > len(run.recipe.remedy.strengths), said.said
     assert place.call("dial", "full", "--strength", "0.5", "--out", "dialled").status == MISTAKE
 
 

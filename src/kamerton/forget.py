@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -12,8 +12,9 @@ from transformers import PreTrainedModel
 
 from kamerton.contracts import ModelFacts
 from kamerton.engines import engine_of
-from kamerton.errors import ModelError
+from kamerton.errors import Fault, ModelError, RecipeError
 from kamerton.evaluate.before import remembered
+from kamerton.evaluate.benchmarks import benchmark_changes, load_tasks, take_benchmarks
 from kamerton.evaluate.forgetting import (
     Measured,
     Precision,
@@ -48,19 +49,60 @@ TASK_ROWS = 16
 
 def remember(run: Run, setup: Setup, engine: TorchEngine, clock: Clock) -> Iterator[Stage | Progress]:
     """Ask the bare base model and the tuned one what neither was tuned for, and see what was forgotten."""
-    size = setup.recipe.evaluate.forgetting
     if run.read_forgetting():
         return
-    if size == "off":
-        run.write_forgetting(Forgetting(reason="evaluate.forgetting is off"))
-        return
-    yield Progress("forgetting", 0, 2)
-    meter = make_meter(setup, engine, size)
-    yield Progress("forgetting", 1, 2)
-    forgetting = measure_forgetting(setup, engine, meter)
-    yield Progress("forgetting", 2, 2)
+    size, names = setup.recipe.evaluate.forgetting, setup.recipe.benchmarks.tasks
+    asked = Asked((), "evaluate.forgetting is off")
+    if size != "off":
+        yield Progress("forgetting", 0, 2)
+        meter = make_meter(setup, engine, size)
+        yield Progress("forgetting", 1, 2)
+        asked = ask_probe(setup, engine, meter)
+        yield Progress("forgetting", 2, 2)
+    if names:
+        yield Progress("benchmarks", 0, 1)
+        changes = measure_benchmarks(setup, engine, names, setup.recipe.benchmarks.rows)
+        asked = replace(asked, measured=(*asked.measured, *changes))
+        yield Progress("benchmarks", 1, 1)
+    forgetting = conclude_forgetting(asked.measured, asked.left_out)
     run.write_forgetting(forgetting)
-    yield clock.stage("forgetting", f"{forgetting.decision}: {forgetting.reason}")
+    if asked.measured or size != "off":
+        yield clock.stage("forgetting", f"{forgetting.decision}: {forgetting.reason}")
+
+
+def check_benchmarks(run: Run, setup: Setup, clock: Clock) -> Iterator[Stage]:
+    """Fetch the rows of the benchmarks that the recipe asks for, before anything slow.
+
+    Raises:
+        RecipeError: they cannot be had, or the model does not write.
+    """
+    names = setup.recipe.benchmarks.tasks
+    if not names or run.read_forgetting():
+        return
+    if setup.facts.kind != "decoder":
+        rule = f"benchmarks ask models that write; {setup.facts.name} is of the kind {setup.facts.kind}"
+        raise RecipeError(Fault(rule, "benchmarks.tasks", "leave them out for this model"))
+    yield clock.stage("benchmarks", f"{', '.join(load_tasks(names))}: at most {setup.recipe.benchmarks.rows} rows each")
+
+
+def measure_benchmarks(setup: Setup, engine: TorchEngine, names: Sequence[str], rows: int) -> list[Measured]:
+    """Ask the bare base model and the tuned one the same rows of benchmark tasks.
+
+    Raises:
+        RecipeError: a task's rows cannot be had, or it cannot be asked.
+    """
+    base = load_model(setup.facts.folder, "AutoModelForCausalLM", {}, setup.recipe.seed).model
+    before = take_benchmarks(engine_of(setup, base), load_tasks(names), rows)
+    after = take_benchmarks(engine, load_tasks(names), rows)
+    return [*benchmark_changes(before, after, _precision(setup))]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was measured, and what was not, and why."""
+
+    measured: tuple[Measured, ...]
+    left_out: str
 
 
 class Meter(Protocol):
@@ -154,9 +196,15 @@ def make_meter(setup: Setup, engine: TorchEngine, size: Size) -> Meter | None:
 
 def measure_forgetting(setup: Setup, engine: TorchEngine, meter: Meter | None) -> Forgetting:
     """Ask a tuned model the whole probe and decide what it forgot."""
+    asked = ask_probe(setup, engine, meter)
+    return conclude_forgetting(asked.measured, asked.left_out)
+
+
+def ask_probe(setup: Setup, engine: TorchEngine, meter: Meter | None) -> Asked:
+    """Ask a tuned model the whole probe."""
     if meter is None:
-        return Forgetting(reason=f"there is no probe for a model of the kind {setup.facts.kind}")
-    return conclude_forgetting(meter.measure(engine), _left_out(setup))
+        return Asked((), f"there is no probe for a model of the kind {setup.facts.kind}")
+    return Asked(tuple(meter.measure(engine)), _left_out(setup))
 
 
 def masked_language_model(facts: ModelFacts) -> PreTrainedModel | None:

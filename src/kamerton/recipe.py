@@ -22,7 +22,16 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import ErrorDetails
 
 from kamerton.errors import Fault, RecipeError, nearest
-from kamerton.settings import AugmentSettings, Count, DataSettings, Group, MixSettings, Share, SplitSettings
+from kamerton.settings import (
+    AugmentSettings,
+    BenchmarkSettings,
+    Count,
+    DataSettings,
+    Group,
+    MixSettings,
+    Share,
+    SplitSettings,
+)
 
 Settings = TypeVar("Settings", bound=BaseModel)
 AUTO = "auto"
@@ -204,6 +213,7 @@ class Recipe(Group):
     evaluate: EvaluateSettings = EvaluateSettings()
     prompt: PromptSettings = PromptSettings()
     remedy: RemedySettings = RemedySettings()
+    benchmarks: BenchmarkSettings = BenchmarkSettings()
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(0, description="Of everything random.")
     seeds: Count = Field(1, description="Trainings on the same split, with seed, seed + 1, …; the first one is kept.")
     reasons: dict[str, Reason] = Field({}, description="Origin and reason by setting; written by Kamerton.")

@@ -6,6 +6,7 @@ which one attempt is chosen is stated once, in `choose_attempt`.
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -28,11 +29,12 @@ from kamerton.forms.dialogue import Dialogue
 from kamerton.models.engine import TorchEngine
 from kamerton.outcomes import Attempt
 from kamerton.plan import candidates, make_method, settings
-from kamerton.prepare import Clock, Setup
+from kamerton.prepare import Clock, Setup, metric_names
 from kamerton.recipe import AUTO, Recipe
 from kamerton.records import Encoded, Event, Progress, Stage, Validated
 from kamerton.run import Run
 from kamerton.settings import SELF
+from kamerton.statistics.power import detectable_share
 from kamerton.system import free_memory
 from kamerton.train.replay import replay_rows
 
@@ -42,6 +44,10 @@ KEPT_GAIN = 0.9
 REPLAYED_TOKENS = 48
 STRENGTH = "remedy.strength"
 """The one setting that needs no training to be tried."""
+DISAGREEMENT = 0.2
+"""Share of the rows on which two models usually differ: what chance can do goes by it."""
+HALVINGS = 2
+"""How often the step below the dial's chosen strength is halved."""
 
 Told = Stage | Progress | Event
 Train = Callable[[Run, Setup, Clock], Generator[Told, None, TorchEngine]]
@@ -82,7 +88,11 @@ def carry_out(run: Run, setup: Setup, engine: TorchEngine, clock: Clock, worksho
         if attempt:
             attempts.append(attempt)
             yield clock.stage("remedies", describe(attempt))
-    chosen = choose_attempt(attempts, FORGETTING in symptoms)
+    if FORGETTING in symptoms and any(attempt.changes.keys() == {STRENGTH} for attempt in attempts):
+        for attempt in narrow(bench, engine, attempts):
+            attempts.append(attempt)
+            yield clock.stage("remedies", describe(attempt))
+    chosen = choose_attempt(attempts, FORGETTING in symptoms, luck(setup))
     yield from _keep(run, bench, engine, chosen, clock)
     run.write_attempts([replace(attempt, chosen=attempt is chosen) for attempt in attempts])
 
@@ -109,9 +119,11 @@ def turn_dial(
     bench = Bench(setup, meter, score, Dial(setup, engine.model))
     attempts = [bench.measure(engine, Plan("", 0, {}))]
     for value in [strength] if strength else setup.recipe.remedy.strengths:
-        bench.dial.turn(value)
-        attempts.append(bench.measure(engine, Plan("strength", 0, {STRENGTH: value})))
-    chosen = attempts[-1] if strength else choose_attempt(attempts, forgetting=True)
+        attempts.append(bench.measure_dialled(engine, Plan("strength", 0, {STRENGTH: value})))
+    if strength is None:
+        for attempt in narrow(bench, engine, attempts):
+            attempts.append(attempt)
+    chosen = attempts[-1] if strength else choose_attempt(attempts, True, luck(setup))
     bench.dial.turn(_strength(chosen.changes))
     return [replace(attempt, chosen=attempt is chosen) for attempt in attempts]
 
@@ -162,6 +174,31 @@ class Bench:
             time.perf_counter() - began,
         )
 
+    def measure_dialled(self, engine: TorchEngine, plan: Plan) -> Attempt:
+        """Measure the tuned model at a strength of the dial, and turn it back to the whole."""
+        self.dial.turn(_strength(plan.changes))
+        attempt = self.measure(engine, plan)
+        self.dial.turn(1)
+        return attempt
+
+
+def narrow(bench: Bench, engine: TorchEngine, attempts: Sequence[Attempt]) -> Iterator[Attempt]:
+    """Measure strengths between the dial's best and the next weaker one: somewhere there the gain is lost.
+
+    Args:
+        bench: measures.
+        engine: of the tuned model.
+        attempts: at several strengths; what is measured here is to be added to them while it comes.
+    """
+    for _ in range(HALVINGS):
+        dialled = [attempt for attempt in attempts if attempt.changes.keys() == {STRENGTH}]
+        chosen = choose_attempt(attempts, True, luck(bench.setup))
+        best = _strength(chosen.changes)
+        weaker = [_strength(attempt.changes) for attempt in dialled if _strength(attempt.changes) < best]
+        if chosen.gain <= 0 or chosen.changes.keys() - {STRENGTH} or not weaker:
+            return
+        yield bench.measure_dialled(engine, Plan(dialled[0].remedy, 0, {STRENGTH: round((best + max(weaker)) / 2, 4)}))
+
 
 def plans(setup: Setup, events: Sequence[Event], symptoms: set[str]) -> list[Plan]:
     """List what to try, the cheapest first: what the recipe names, or all that treats a symptom.
@@ -209,20 +246,31 @@ def replayed(setup: Setup) -> list[Encoded]:
     return replay_rows(base, count, known_languages(setup.tokenizer), setup.recipe.seed)
 
 
-def choose_attempt(attempts: Sequence[Attempt], forgetting: bool) -> Attempt:
+def luck(setup: Setup) -> float:
+    """Give the gain that so few validation rows would hardly show; 0 where losses decide, which tell far less apart."""
+    metric, rows = plugins.choose("metrics", metric_names(setup)[0]), setup.split.validation
+    every = len(setup.form.watched(rows)) == len(rows)
+    return detectable_share(DISAGREEMENT, len(rows)) if every and metric.unit_interval else 0.0
+
+
+def choose_attempt(attempts: Sequence[Attempt], forgetting: bool, luck: float = 0.0) -> Attempt:
     """Choose by the rule: of those that keep 90% of the best gain on the validation rows, the one that forgets least.
 
-    Where forgetting is not the trouble, or nothing gains over the beginning, the highest score is chosen; of equals
-    the one that forgets least, then the first.
+    Where nothing gains over the beginning there is nothing to keep, and the one that forgets least is chosen; so it is
+    where keeping a gain that may be luck would mean to forget severely. Where forgetting is not the trouble, the
+    highest score is chosen; of equals the one that forgets least, then the first.
 
     Args:
         attempts: the training as it was first.
         forgetting: whether forgetting is what is to be remedied.
+        luck: a gain up to this could be one of chance.
     """
     best = max(attempt.gain for attempt in attempts)
-    least = KEPT_GAIN * best if forgetting and best > 0 else best
+    least = (KEPT_GAIN * best if best > 0 else -math.inf) if forgetting else best
     keeping = [attempt for attempt in attempts if attempt.gain >= least]
-    return min(keeping, key=lambda attempt: attempt.harm)
+    chosen = min(keeping, key=lambda attempt: attempt.harm)
+    bought = forgetting and chosen.decision == "severe" and best <= luck
+    return min(attempts, key=lambda attempt: attempt.harm) if bought else chosen
 
 
 def describe(attempt: Attempt) -> str:
@@ -253,10 +301,7 @@ def _attempt(
 ) -> Generator[Told, None, Attempt | None]:
     """Carry out one plan and measure it; None if the training came to nothing."""
     if plan.changes.keys() == {STRENGTH}:
-        bench.dial.turn(_strength(plan.changes))
-        attempt = bench.measure(engine, plan)
-        bench.dial.turn(1)
-        return attempt
+        return bench.measure_dialled(engine, plan)
     began = time.perf_counter()
     setup = varied(bench.setup, plan)
     try:

@@ -94,3 +94,12 @@ class AugmentSettings(Group):
         description="Words left out, put in other places, guessed anew by a masked language model, or all said anew.",
     )
     share: Share = Field(0.1, description="Share of the words that change.")
+
+
+class BenchmarkSettings(Group):
+    """Tasks of the Language Model Evaluation Harness, asked before and after; they need `kamerton[benchmarks]`."""
+
+    tasks: tuple[str, ...] = Field(
+        (), description="Names of tasks, groups or tags, or task files of its own form, such as `mine.yaml`."
+    )
+    rows: Count = Field(200, description="Most rows of each task: its first ones.")

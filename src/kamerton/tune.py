@@ -17,6 +17,7 @@ from kamerton.dial import Dial
 from kamerton.engines import load_base, saved_engine
 from kamerton.evaluate.artefact import prove_artefact
 from kamerton.evaluate.baselines import baselines
+from kamerton.evaluate.benchmarks import find_tasks
 from kamerton.evaluate.calibration import calibrate, calibration_rows
 from kamerton.evaluate.compare import tuned_answers
 from kamerton.evaluate.contend import answer
@@ -26,7 +27,7 @@ from kamerton.evaluate.per_class import class_results
 from kamerton.evaluate.score import measure, score
 from kamerton.evaluate.verdict import judge
 from kamerton.forecast import forecast, measured
-from kamerton.forget import remember
+from kamerton.forget import check_benchmarks, remember
 from kamerton.models.engine import TorchEngine
 from kamerton.models.quantize import cost
 from kamerton.outcomes import Answers
@@ -56,8 +57,10 @@ def story(run: Run) -> Iterator[Told]:
     with run.locked():
         clock = Clock(run)
         if not run.has_split:
+            find_tasks(run.recipe.benchmarks.tasks)
             yield from freeze(run, clock)
         setup = open_setup(run)
+        yield from check_benchmarks(run, setup, clock)
         yield from contend(run, setup, clock)
         engine = yield from tuned_engine(run, setup, clock)
         setup = replace(setup, recipe=run.recipe)  # a rate may have been found

@@ -45,6 +45,13 @@ TooLong = Annotated[
     str | None, typer.Option(metavar="cut|drop|window|refuse", help="What happens to rows longer than the model takes.")
 ]
 Assignments = Annotated[list[str] | None, typer.Option("--set", metavar="GROUP.FIELD=VALUE", help="Any other setting.")]
+Benchmarks = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TASK,…",
+        help="Tasks of lm-eval, or task files x.yaml, asked before and after; pip install 'kamerton[benchmarks]'.",
+    ),
+]
 Require = Annotated[
     str | None,
     typer.Option(

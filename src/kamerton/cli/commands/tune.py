@@ -13,6 +13,7 @@ from kamerton.cli.options import (
     UNMET,
     AsJson,
     Assignments,
+    Benchmarks,
     Columns,
     Epochs,
     LearningRate,
@@ -59,6 +60,7 @@ def tune(
             metavar="auto|NAME,…", help=f"Try against what training shows: {', '.join(plugins.names('remedies'))}."
         ),
     ] = None,
+    benchmarks: Benchmarks = None,
     assignments: Assignments = None,
     json: AsJson = False,
 ) -> None:
@@ -75,6 +77,7 @@ def tune(
         "prompt.against": against,
         "data.too_long": too_long,
         "remedy.names": remedy.split(",") if remedy else None,
+        "benchmarks.tasks": benchmarks.split(",") if benchmarks else None,
         "data.columns": parse_columns(columns),
     }
     met = call("tune", data, out, given(flags), assignments or [], require, json)
