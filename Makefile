@@ -83,6 +83,15 @@ bench-forgetting: install  ## Time the forgetting probe, and see what the dial g
 	$(BIN)/python examples/make_docstrings.py --out $(DEMO_DATA)/docstrings.jsonl
 	$(BIN)/python benchmarks/forgetting.py $(DEMO_DATA)/movie-reviews.csv $(DEMO_DATA)/docstrings.jsonl
 
+.PHONY: bench-forgetting-encoders
+bench-forgetting-encoders: install  ## See what encoders forget at the usual rate and at rates far too high
+	$(BIN)/kamerton models get minilm
+	$(BIN)/kamerton models get e5-small
+	$(BIN)/python examples/get_data.py movie-reviews --out $(DEMO_DATA)/movie-reviews.csv
+	$(BIN)/python examples/get_data.py russian-senses --out $(DEMO_DATA)/russian-senses.csv
+	$(BIN)/python benchmarks/forgetting_encoders.py minilm=$(DEMO_DATA)/movie-reviews.csv \
+	    e5-small=$(DEMO_DATA)/movie-reviews.csv e5-small=$(DEMO_DATA)/russian-senses.csv
+
 .PHONY: check
 check: install  ## Look at the code without running it: format, lint, types, architecture, docs in step
 	$(BIN)/ruff format --check .

@@ -27,7 +27,7 @@ ROWS = (
         *("errors", "records", "outcomes", "contracts", "statistics", "tags", "words", "bags", "similar"),
         *("russian", "mojibake", "tidy", "private", "languages"),
     ),
-    ("settings", "recipe", "run", "plugins", "files", "system", "language", "wording"),
+    ("settings", "recipe", "run", "plugins", "files", "system", "language", "wording", "price"),
     ("nodes",),
     ("forms", "tasks", "methods", "optimizers", "metrics", "audits", "remedies"),
     ("models",),

@@ -14,7 +14,7 @@ from kamerton.errors import RecipeError
 from kamerton.evaluate.benchmarks import benchmark_changes, find_tasks, load_tasks, take_benchmarks
 from kamerton.evaluate.forgetting import POINTS, Precision
 from kamerton.records import Encoded
-from stories import DONE, MISTAKE, QUICK, Place
+from stories import DONE, MISTAKE, QUICK, USAGE, Place
 from tiny_engines import TEXT, tiny_engine
 
 INSTALLED = importlib.util.find_spec("lm_eval") is not None
@@ -134,6 +134,8 @@ def test_tune_asks_benchmarks_before_and_after_and_reports_them(place: Place, fo
     [measured] = found["measured"]
     assert measured["name"] == "sums: acc" and found["decision"] in ("none", "mild", "severe")
     assert "sums: acc" in (place.folder / "benchmarked" / "report.html").read_text("utf-8")
+    again = place.call("evaluate", "benchmarked", "--benchmarks", str(folder / "sums.yaml"), "--json")
+    assert again.status == DONE and json.loads(again.out) == [measured], again.said
 
 
 @needs_harness
@@ -151,6 +153,11 @@ def test_without_the_harness_the_command_that_installs_it_is_named(monkeypatch):
     monkeypatch.setattr(plugins.importlib, "import_module", missing)
     with pytest.raises(RecipeError, match=r"pip install 'kamerton\[benchmarks\]'"):
         find_tasks(["arc_easy"])
+
+
+def test_data_or_benchmarks_are_to_be_named(place: Place):
+    assert place.call("evaluate", "anything").status == USAGE
+    assert place.call("evaluate", "anything", "rows.csv", "--benchmarks", "x").status == USAGE
 
 
 def test_nothing_asked_needs_no_harness():

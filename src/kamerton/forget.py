@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -77,12 +77,21 @@ def check_benchmarks(run: Run, setup: Setup, clock: Clock) -> Iterator[Stage]:
         RecipeError: they cannot be had, or the model does not write.
     """
     names = setup.recipe.benchmarks.tasks
-    if not names or run.read_forgetting():
-        return
+    if names and not run.read_forgetting():
+        tasks = benchmark_tasks(setup, names)
+        yield clock.stage("benchmarks", f"{', '.join(tasks)}: at most {setup.recipe.benchmarks.rows} rows each")
+
+
+def benchmark_tasks(setup: Setup, names: Sequence[str]) -> Mapping[str, Any]:
+    """Load benchmark tasks for a run's models.
+
+    Raises:
+        RecipeError: their rows cannot be had, or the model does not write.
+    """
     if setup.facts.kind != "decoder":
         rule = f"benchmarks ask models that write; {setup.facts.name} is of the kind {setup.facts.kind}"
         raise RecipeError(Fault(rule, "benchmarks.tasks", "leave them out for this model"))
-    yield clock.stage("benchmarks", f"{', '.join(load_tasks(names))}: at most {setup.recipe.benchmarks.rows} rows each")
+    return load_tasks(names)
 
 
 def measure_benchmarks(setup: Setup, engine: TorchEngine, names: Sequence[str], rows: int) -> list[Measured]:
@@ -91,10 +100,10 @@ def measure_benchmarks(setup: Setup, engine: TorchEngine, names: Sequence[str], 
     Raises:
         RecipeError: a task's rows cannot be had, or it cannot be asked.
     """
+    tasks = benchmark_tasks(setup, names)
     base = load_model(setup.facts.folder, "AutoModelForCausalLM", {}, setup.recipe.seed).model
-    before = take_benchmarks(engine_of(setup, base), load_tasks(names), rows)
-    after = take_benchmarks(engine, load_tasks(names), rows)
-    return [*benchmark_changes(before, after, _precision(setup))]
+    before = take_benchmarks(engine_of(setup, base), tasks, rows)
+    return [*benchmark_changes(before, take_benchmarks(engine, tasks, rows), _precision(setup))]
 
 
 @dataclass(frozen=True)

@@ -167,6 +167,9 @@ class PromptSettings(Group):
     key: str = Field("OPENAI_API_KEY", description="The environment variable that holds the key to it, if any.")
     price_in: Annotated[float, Field(ge=0)] = Field(0.0, description="What a million tokens of prompts cost there.")
     price_out: Annotated[float, Field(ge=0)] = Field(0.0, description="What a million tokens of answers cost there.")
+    price_hour: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="What an hour of your own machine costs, in the same unit; several usual prices if not given."
+    )
 
 
 class RemedySettings(Group):

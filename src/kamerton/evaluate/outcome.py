@@ -8,6 +8,7 @@ from typing import Any
 
 from kamerton import plugins
 from kamerton.outcomes import Calibrated, ClassResult, Contender, Diagnosis, Forgetting, Verdict
+from kamerton.price import price
 from kamerton.records import Started
 from kamerton.run import PARTS, Run
 from kamerton.system import peak_memory
@@ -35,6 +36,8 @@ def result_of(
     """
     recipe, environment = run.recipe, run.environment
     started = next(event for event in reversed(run.events()) if isinstance(event, Started))
+    tuned = next(one for one in contenders if one.kind == "tuned")
+    cost = price(run, tuned.seconds / max(1, _counts(run)["test"]), sum(environment["seconds"].values()))
     return {
         "schema": 1,
         "task": recipe.data.task,
@@ -53,6 +56,7 @@ def result_of(
         "diagnosis": [asdict(diagnosis) for diagnosis in diagnoses],
         **({"calibration": asdict(calibrated)} if calibrated else {}),
         **({"per_class": [asdict(one) for one in per_class]} if per_class else {}),
+        **({"price": asdict(cost)} if cost else {}),
         "artefact": environment["artefact"],
         "forecast": _forecast(environment),
         "seconds": environment["seconds"],

@@ -1,23 +1,18 @@
-"""What stands behind a verdict, laid out: believable probabilities, rows as training saw them, speed and price."""
+"""What stands behind a verdict, laid out: believable probabilities, rows as training saw them, speed."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kamerton.outcomes import Calibrated, Contender, Measure
-from kamerton.recipe import PromptSettings
 from kamerton.records import Example, RowDynamics
 from kamerton.report.charts import Scale, Tick, scale
 from kamerton.report.outcome import Outcome
-from kamerton.run import Run
 
 MOST_DOTS = 400
 """More dots than this hide each other."""
 SHOWN = 4
-HOURLY = (0.1, 0.5, 2.0, 10.0)
-"""Prices of an hour of a machine, in the unit of the server's prices: from an old desktop to several large GPUs."""
 
 # ── probabilities ─────────────────────────────────────────────────────────────────────────────
 
@@ -114,27 +109,7 @@ def _kind(row: RowDynamics) -> str:
     return "easy" if row.correctness == 1 else "hard" if row.correctness == 0 else "ambiguous"
 
 
-# ── speed and price ───────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True)
-class Volume:
-    """From how many rows tuning pays, where an hour of the machine costs so much; None: it never does."""
-
-    hourly: float
-    rows: int | None
-
-
-@dataclass(frozen=True)
-class Price:
-    """What a server took for its answers."""
-
-    replies: int
-    tokens: float
-    """In and out, of one answer on average."""
-    thousand: float
-    """The price of 1,000 answers."""
-    volumes: tuple[Volume, ...]
+# ── speed ───────────────────────────────────────────────────────────────────────────
 
 
 def per_thousand(contender: Contender, outcome: Outcome) -> float:
@@ -147,22 +122,3 @@ def regained(outcome: Outcome) -> int | None:
     rival = next((one for one in outcome.contenders if one.name == outcome.verdict.against), outcome.tuned)
     won = (per_thousand(rival, outcome) - per_thousand(outcome.tuned, outcome)) / 1000
     return round(sum(outcome.seconds.values()) / won) if won > 0 else None
-
-
-def price(run: Run, outcome: Outcome, settings: PromptSettings) -> Price | None:
-    """Work out what the server's answers cost, and from what volume tuning is cheaper; None without prices."""
-    path = run.path / "endpoint.jsonl"
-    if not path.exists() or not settings.price_in + settings.price_out:
-        return None
-    replies = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    spent = sum(r["tokens_in"] * settings.price_in + r["tokens_out"] * settings.price_out for r in replies) / 1e6
-    tokens = sum(r["tokens_in"] + r["tokens_out"] for r in replies) / max(1, len(replies))
-    each = spent / max(1, len(replies))
-    own, whole = per_thousand(outcome.tuned, outcome) / 1000, sum(outcome.seconds.values())
-    return Price(len(replies), tokens, 1000 * each, tuple(_volume(hourly, whole, own, each) for hourly in HOURLY))
-
-
-def _volume(hourly: float, whole: float, own: float, each: float) -> Volume:
-    """Divide the price of tuning by what each row then saves."""
-    saved = each - own * hourly / 3600
-    return Volume(hourly, round(whole * hourly / 3600 / saved) if saved > 0 else None)

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from kamerton.files import write_text
 from kamerton.forms.values import plain
 from kamerton.language.voice import Language, Voice, voice
+from kamerton.price import Price, price
 from kamerton.records import Finding
 from kamerton.report import text
 from kamerton.report.charts import Forest, Learning, forest, learning
@@ -35,7 +36,7 @@ from kamerton.report.content import (
     facts,
     losses,
 )
-from kamerton.report.evidence import SHARES, Bin, Price, Terrain, per_thousand, price, regained, reliability, terrain
+from kamerton.report.evidence import SHARES, Bin, Terrain, per_thousand, regained, reliability, terrain
 from kamerton.report.judgement import reason_of
 from kamerton.report.outcome import Outcome, read_outcome
 from kamerton.report.pareto import Pareto, pareto
@@ -124,7 +125,7 @@ def read_page(run: Run, voice: Voice) -> Page:
         usage=usage(run, sorted({example.gold for example in split.train}) if labels else ()),
         reliability=reliability(outcome.calibration) if outcome.calibration else (),
         terrain=terrain(run.read_dynamics(), split.train),
-        price=price(run, outcome, recipe.prompt),
+        price=price(run, per_thousand(outcome.tuned, outcome) / 1000, sum(outcome.seconds.values())),
         regained=regained(outcome),
     )
 

@@ -1,12 +1,29 @@
-"""`kamerton evaluate`: score a tuned model on other data."""
+"""`kamerton evaluate`: score a tuned model on other data, or on benchmark tasks beside its base."""
 
 from __future__ import annotations
 
-from kamerton.cli.options import AsJson, Data, RunPath, call
+from pathlib import Path
+from typing import Annotated
 
-EPILOG = "Example:  kamerton evaluate runs/reviews other.csv"
+import typer
+
+from kamerton.cli.options import AsJson, Benchmarks, RunPath, call
+
+EPILOG = "Examples:  kamerton evaluate runs/reviews other.csv   |   kamerton evaluate runs/chats --benchmarks arc_easy"
 
 
-def evaluate(run: RunPath, data: Data, json: AsJson = False) -> None:
-    """Score a run's tuned model on other data that has answers."""
-    call("evaluate", run, data, json)
+def evaluate(
+    run: RunPath,
+    data: Annotated[
+        Path | None, typer.Argument(metavar="[DATA]", help="A data file that has answers.", show_default=False)
+    ] = None,
+    benchmarks: Benchmarks = None,
+    json: AsJson = False,
+) -> None:
+    """Score a run's tuned model on other data that has answers, or ask it and its base benchmark tasks."""
+    if (data is None) == (benchmarks is None):
+        raise typer.BadParameter("name either a data file or --benchmarks TASK,…", param_hint="DATA")
+    if data is not None:
+        call("evaluate", run, data, json)
+    elif benchmarks is not None:
+        call("benchmark", run, benchmarks.split(","), json)
