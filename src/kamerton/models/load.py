@@ -18,6 +18,7 @@ from transformers.utils import logging as transformers_logging
 from kamerton.contracts import ModelFacts
 from kamerton.errors import Fault, ModelError
 from kamerton.models.quantize import keep_exact
+from kamerton.system import keep_freed_memory
 
 PLAIN_TEMPLATE = (
     "{% for message in messages %}"
