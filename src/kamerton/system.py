@@ -15,7 +15,7 @@ KEPT_BLOCK = 1 << 30
 
 
 def keep_freed_memory() -> None:
-    """Let freed memory stay with the process for its next tensors, as training frees and takes the same again and again.
+    """Let freed memory stay with the process for its next tensors: training frees and takes the same again and again.
 
     By itself glibc gives large blocks back at once, and the system fills every page anew with zeros: where that was
     measured, half a second for each GB, as long as the product that the block was taken for. Other C libraries are

@@ -97,6 +97,7 @@ def load_model(
     Raises:
         ModelError: transformers cannot make this class of model from the folder.
     """
+    keep_freed_memory()
     torch.manual_seed(seed)
     device = machine_device()
     try:
