@@ -59,11 +59,11 @@ class TokensPerWord:
             return None
         worst = max(costly, key=lambda cost: (cost.unknown > UNKNOWN, cost.per_word))
         bad = worst.per_word > LETTERS or worst.unknown > UNKNOWN
+        each = ", ".join(f"{c.language} {c.per_word:.1f}" for c in sorted(costs, key=lambda c: -c.rows))
         return Finding(
             check="tokens-per-word",
             severity="warning" if bad else "note",
-            title=f"{context.model.name} {_says(worst)}; tokens a word: "
-            + ", ".join(f"{c.language} {c.per_word:.1f}" for c in sorted(costs, key=lambda c: -c.rows)),
+            title=f"{context.model.name} {_says(worst)}; tokens a word: {each}",
             remedy=_remedy(context.model.kind == "encoder"),
             rows=tuple(e.id for cost in costly for e in texts[cost.language]),
         )

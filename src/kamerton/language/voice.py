@@ -25,7 +25,13 @@ UNITS = {
 }  # fmt: skip
 UNIT = re.compile(rf"(?<=\d) ?({'|'.join(sorted(map(re.escape, UNITS), key=len, reverse=True))})(?!\w)")
 BILLION = re.compile(r"(?<=\d)B\b")
-NUMBER = re.compile(r"[+−-]?[\d,]+(\.\d+)?(e-?\d+)?%?")
+NUMBER = r"[+−-]?[\d,]*\d(?:\.\d+)?(?:e-?\d+)?"
+QUANTITY = re.compile(rf"(?:below )?{NUMBER}(?: ?(?:{'|'.join(UNITS)}|B|times))?(?: {NUMBER} (?:{'|'.join(UNITS)}))?")
+INTERVAL = re.compile(rf"({NUMBER}%?) to ({NUMBER}%?)")
+GLUED = re.compile(r"[\w)'\"]$")
+"""What stands before a hole that may be empty: the rest of a sentence that is not always said."""
+LISTED = ("; ", ", ", " and ")
+"""What parts a list whose members are said one by one."""
 NARROW, FIXED = "\u202f", "\u00a0"
 """Spaces at which no line breaks: between thousands, and before a unit (Милчин, Справочник издателя)."""
 
@@ -42,6 +48,15 @@ class Counted:
 
     def __format__(self, forms: str) -> str:
         return self.voice.agreeing(self.count, forms.split("|")) if forms else str(self)
+
+
+class Uncounted(str):
+    """A value that is no count where a count was meant: words agree with it as with many."""
+
+    __slots__ = ()
+
+    def __format__(self, forms: str) -> str:
+        return forms.split("|")[-1] or str(self)
 
 
 @dataclass(frozen=True)
@@ -91,15 +106,35 @@ class Voice:
         return self.say("{low} to {high}", {"low": low, "high": high})
 
     def again(self, said: str) -> str | None:
-        """Say a whole English sentence again that was put together earlier; None where the catalogue lacks it."""
+        """Say a whole English sentence again that was put together earlier; None where the catalogue lacks it.
+
+        Lists of sentences are said one by one, and a sentence may begin with a capital where the catalogue has none.
+        """
         if said in self.texts or not self.texts:
             return self.texts.get(said, said)
+        return self._filled(said) or self._listed(said) or self._capital(said)
+
+    def _filled(self, said: str) -> str | None:
         for pattern in self._patterns:
-            if found := pattern.matcher.fullmatch(said):
+            if pattern.anchor in said and (found := pattern.matcher.fullmatch(said)):
                 return self.say(
                     pattern.english, {name: self._value(value) for name, value in found.groupdict().items()}
                 )
         return None
+
+    def _listed(self, said: str) -> str | None:
+        for mark in (mark for mark in LISTED if mark in said):
+            members = [self._member(part) for part in said.split(mark)]
+            if None not in members:
+                return self.text(mark).join(map(str, members))
+        return None
+
+    def _member(self, part: str) -> str | None:
+        return self.figure(part) if QUANTITY.fullmatch(part) else self.again(part)
+
+    def _capital(self, said: str) -> str | None:
+        small = self.again(said[0].lower() + said[1:]) if said[:1].isupper() else None
+        return small[0].upper() + small[1:] if small else None
 
     def repeat(self, said: str) -> str:
         """Say a sentence again, or leave it in English."""
@@ -108,19 +143,24 @@ class Voice:
     def _value(self, value: str) -> object:
         if value.replace(",", "").isdecimal():
             return int(value.replace(",", ""))
-        return self.figure(value) if NUMBER.fullmatch(value) else self.repeat(value)
+        if ends := INTERVAL.fullmatch(value):
+            return self.interval(self.figure(ends[1]), self.figure(ends[2]))
+        return Uncounted(self.figure(value) if QUANTITY.fullmatch(value) else self.repeat(value))
 
     @cached_property
     def _patterns(self) -> list[_Pattern]:
         """Sentences with holes as patterns; those with more words of their own are tried first."""
         holed = sorted((text for text in self.texts if HOLE.search(text)), key=lambda text: -len(HOLE.sub("", text)))
-        return [_Pattern(_matcher(text), text) for text in holed if len(HOLE.sub("", text).strip(" .,:;%()")) > 2]
+        patterns = [_Pattern(_matcher(text), text, max(HOLE.sub("{}", text).split("{}"), key=len)) for text in holed]
+        return [pattern for pattern in patterns if sum(map(str.isalpha, HOLE.sub("", pattern.english))) > 3]
 
 
 @dataclass(frozen=True)
 class _Pattern:
     matcher: re.Pattern[str]
     english: str
+    anchor: str
+    """Its longest part without a hole: where a sentence lacks it, the pattern need not be tried."""
 
 
 def _matcher(text: str) -> re.Pattern[str]:
@@ -129,7 +169,8 @@ def _matcher(text: str) -> re.Pattern[str]:
     for hole in HOLE.finditer(text):
         parts.append(re.escape(text[last : hole.start()]))
         name, forms = hole[1], hole[2]
-        free = f"(?P={name})" if name in seen else f"(?P<{name}>.+?)"
+        least = "*" if GLUED.search(text[: hole.start()]) else "+"
+        free = f"(?P={name})" if name in seen else f"(?P<{name}>.{least}?)"
         parts.append(f"(?:{'|'.join(map(re.escape, forms.split('|')))})" if forms else free)
         seen |= set() if forms else {name}
         last = hole.end()

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
+from kamerton.language.voice import ENGLISH, Language, Voice
 from kamerton.records import Started, Stepped
 from kamerton.report.text import duration, number, safe_text
 
 SECONDS_BETWEEN_LINES = 2.0
 RECENT_STEPS = 20
 NARROW = 80
-NAME_WIDTH = 11
+NAME_WIDTHS: Mapping[Language, int] = {"en": 11, "ru": 13}
 """Columns for the name of a stage; a longer name pushes its line to the right."""
 
 
@@ -36,18 +37,19 @@ class Meter(Protocol):
 class Bars:
     """Live progress bars; what is printed meanwhile appears above them."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, voice: Voice = ENGLISH) -> None:
         bar = BarColumn(bar_width=10 if console.width < NARROW else 30)
-        columns = (TextColumn(f"  {{task.description:{NAME_WIDTH}}}", markup=False), bar)
+        columns = (TextColumn(f"  {{task.description:{NAME_WIDTHS[voice.language]}}}", markup=False), bar)
         count = TextColumn("{task.completed:.0f}/{task.total:.0f}", markup=False)
         note = TextColumn("{task.fields[note]}", markup=False, style="dim")
         self._progress = Progress(*columns, count, note, console=console, transient=True)
         self._tasks: dict[str, TaskID] = {}
+        self._voice = voice
 
     def advance(self, name: str, done: int, total: int, note: str) -> None:
         """Move a bar, which appears when it is first moved."""
         if name not in self._tasks:
-            self._tasks[name] = self._progress.add_task(safe_text(name), total=total, completed=done, note=note)
+            self._tasks[name] = self._progress.add_task(self._voice.repeat(safe_text(name)), total=total, completed=done, note=note)
             self._progress.start()
         self._progress.update(self._tasks[name], total=total, completed=done, note=note)
 
@@ -67,8 +69,8 @@ class Bars:
 class Lines:
     """A plain line every few seconds: for logs and pipes."""
 
-    def __init__(self, console: Console, clock: Callable[[], float]) -> None:
-        self._console = console
+    def __init__(self, console: Console, clock: Callable[[], float], voice: Voice = ENGLISH) -> None:
+        self._console, self._voice = console, voice
         self._clock = clock
         self._silent_until = -float("inf")
 
@@ -77,7 +79,8 @@ class Lines:
         if self._clock() < self._silent_until:
             return
         self._silent_until = self._clock() + SECONDS_BETWEEN_LINES
-        line = f"  {safe_text(name):{NAME_WIDTH}} {done}/{total}  {note}"
+        named = self._voice.repeat(safe_text(name))
+        line = f"  {named:{NAME_WIDTHS[self._voice.language]}} {done}/{total}  {note}"
         self._console.print(Text(line.rstrip()), soft_wrap=True)
 
     def finish(self, name: str) -> None:
@@ -91,8 +94,8 @@ class Lines:
 class Pace:
     """The speed of the last few steps, and the time that is left at that speed."""
 
-    def __init__(self, started: Started) -> None:
-        self.steps = started.steps
+    def __init__(self, started: Started, voice: Voice = ENGLISH) -> None:
+        self.steps, self._voice = started.steps, voice
         self._recent: deque[Stepped] = deque(maxlen=RECENT_STEPS)
 
     def note(self, step: Stepped) -> str:
@@ -101,5 +104,7 @@ class Pace:
         seconds = sum(recent.seconds for recent in self._recent)
         tokens = sum(recent.tokens for recent in self._recent)
         left = (self.steps - step.step) * seconds / len(self._recent)
-        speed = f"{tokens / seconds:,.0f} tokens/s  " if seconds else ""
-        return f"loss {number(step.loss)}  {speed}{duration(left)} left"
+        figure, say = self._voice.figure, self._voice.say
+        speed = say("{count} tokens/s", {"count": figure(f"{tokens / seconds:,.0f}")}) + "  " if seconds else ""
+        values = {"loss": figure(number(step.loss)), "speed": speed, "left": figure(duration(left))}
+        return say("loss {loss}  {speed}{left} left", values)

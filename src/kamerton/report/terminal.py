@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from kamerton.language.voice import ENGLISH, Voice
 from kamerton.records import (
     Event,
     ExampleView,
@@ -26,8 +27,9 @@ from kamerton.records import (
     TokenView,
     Validated,
 )
+from kamerton.report.judgement import reason_of
 from kamerton.report.outcome import Outcome, read_outcome
-from kamerton.report.progress import NAME_WIDTH, Bars, Lines, Meter, Pace
+from kamerton.report.progress import NAME_WIDTHS, Bars, Lines, Meter, Pace
 from kamerton.report.text import duration, number, one_line, parameters, percent, probability, safe_text, signed
 from kamerton.run import Run
 
@@ -43,14 +45,16 @@ SAMPLES = 3
 
 
 class Screen:
-    """Draws on a console: live on a terminal, plain lines elsewhere.
+    """Draws on a console in the reader's language: live on a terminal, plain lines elsewhere.
 
     Use it in a `with` statement, so that an error or a stop leaves the terminal as it was.
     """
 
-    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
-        self.console = console
-        self._meter: Meter = Bars(console) if console.is_terminal else Lines(console, clock)
+    def __init__(
+        self, console: Console, voice: Voice = ENGLISH, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.console, self.voice = console, voice
+        self._meter: Meter = Bars(console, voice) if console.is_terminal else Lines(console, clock, voice)
         self._pace: Pace | None = None
 
     def __enter__(self) -> Screen:
@@ -68,7 +72,8 @@ class Screen:
         match item:
             case Stage():
                 self._meter.finish(item.name)
-                message = Text.assemble(safe_text(item.message), (f"  {duration(item.seconds)}", "dim"))
+                taken = f"  {self.voice.figure(duration(item.seconds))}"
+                message = Text.assemble(self._said(item.message), (taken, "dim"))
                 self._row(Text("✓", "green"), item.name, message)
             case Progress():
                 self._meter.advance(item.stage, item.done, item.total, "")
@@ -82,29 +87,45 @@ class Screen:
     def _train(self, event: Event) -> None:
         match event:
             case Started():
-                self._pace = Pace(event)
-                trained = f"{parameters(event.trainable_parameters)} of {parameters(event.parameters)} weights"
-                rest = f"{event.steps - event.step} steps; {safe_text(event.layout)}"
-                self._row(Text(" "), TRAINING, Text(f"{trained}, {rest}"))
+                self._pace = Pace(event, self.voice)
+                self._row(Text(" "), TRAINING, Text(self._started(event)))
             case Stepped():
                 if self._pace:
                     self._meter.advance(TRAINING, event.step, self._pace.steps, self._pace.note(event))
             case Validated():
-                scores = ", ".join(f"{safe_text(name)} {number(value)}" for name, value in event.metrics.items())
-                text = Text(f"step {event.step}: loss {number(event.loss)}{', ' if scores else ''}{scores}")
-                self._row(Text(" "), "validation", text.append("  best so far" if event.best else "", "green"))
+                best = self.voice.text("best so far") if event.best else ""
+                self._row(Text(" "), "validation", Text(self._validated(event)).append(f"  {best}".rstrip(), "green"))
             case Stopped():
                 self._meter.finish(TRAINING)
-                moved = f"the trained weights moved by {percent(event.weight_change)}"
-                kept = f"the weights of step {event.best_step} are kept"
-                self._row(Text(" "), TRAINING, Text(f"{safe_text(event.reason)}; {kept}; {moved}"))
+                self._row(Text(" "), TRAINING, Text(self._stopped(event)))
             case Saved():
                 pass  # checkpoints are many, and worth a word only when one is resumed from
             case _:
                 assert_never(event)
 
+    def _started(self, event: Started) -> str:
+        say, figure = self.voice.say, self.voice.figure
+        counts = {"trained": figure(parameters(event.trainable_parameters)), "all": figure(parameters(event.parameters))}
+        steps = {"steps": event.steps - event.step, "layout": self._said(event.layout)}
+        return f"{say('{trained} of {all} weights', counts)}, {say('{steps} steps; {layout}', steps)}"
+
+    def _validated(self, event: Validated) -> str:
+        figure = self.voice.figure
+        scores = [f"{safe_text(name)} {figure(number(value))}" for name, value in event.metrics.items()]
+        told = self.voice.say("step {step}: loss {loss}", {"step": event.step, "loss": figure(number(event.loss))})
+        return ", ".join([told, *scores])
+
+    def _stopped(self, event: Stopped) -> str:
+        say, share = self.voice.say, self.voice.figure(percent(event.weight_change))
+        kept = say("the weights of step {step} are kept", {"step": event.best_step})
+        return f"{self._said(event.reason)}; {kept}; {say('the trained weights moved by {share}', {'share': share})}"
+
+    def _said(self, text: str) -> str:
+        """Say a text of the run again in the reader's language, safely."""
+        return self.voice.repeat(safe_text(text))
+
     def _row(self, mark: Text, name: str, message: Text) -> None:
-        label = Text(f"{safe_text(name):{NAME_WIDTH}}", "bold")
+        label = Text(f"{self._said(name):{NAME_WIDTHS[self.voice.language]}}", "bold")
         if not self.console.is_terminal:
             self.console.print(Text.assemble(mark, " ", label, " ", message), soft_wrap=True)
             return
@@ -124,18 +145,18 @@ class Screen:
             RunError: the run is not finished, or its result cannot be read.
 
         """
-        outcome = read_outcome(run)
-        verdict = outcome.verdict
+        outcome, confidence = read_outcome(run), run.recipe.evaluate.confidence
+        decision = outcome.verdict.decision
         self.console.print()
-        self._print(Text(f" {verdict.decision.upper()} ", DECISION_STYLES[verdict.decision]))
-        self._print(Text(safe_text(verdict.reason), "bold"))
+        self._print(Text(f" {self.voice.text(decision).upper()} ", DECISION_STYLES[decision]))
+        self._print(Text(safe_text(reason_of(outcome, confidence, self.voice)), "bold"))
         self.console.print()
-        self.console.print(_contender_table(outcome, percent(run.recipe.evaluate.confidence)))
+        self.console.print(_contender_table(outcome, percent(confidence), self.voice))
         self.console.print()
-        for line in (_difference(outcome), *_remarks(outcome)):
+        for line in (_difference(outcome, self.voice), *_remarks(outcome, self.voice)):
             self._print(line)
         self.console.print()
-        for line in _next_steps(run):
+        for line in _next_steps(run, self.voice):
             self.console.print(line, soft_wrap=True)
 
     # ── the data ──────────────────────────────────────────────────────────────────────────────
@@ -143,11 +164,12 @@ class Screen:
     def show_findings(self, findings: Sequence[Finding]) -> None:
         """Print what the audit found, with a few samples each."""
         if not findings:
-            self._print(Text("The audit found nothing to mend."))
+            self._print(Text(self.voice.text("The audit found nothing to mend.")))
         for finding in findings:
-            head = Text.assemble((f"{finding.severity:8}", SEVERITY_STYLES[finding.severity]))
-            self._print(head.append(safe_text(finding.title), "bold"))
-            self._print(Text(f"→ {safe_text(finding.remedy)}"), 8)
+            severity = f"{self.voice.text(finding.severity)} "
+            head = Text.assemble((f"{severity:8}", SEVERITY_STYLES[finding.severity]))
+            self._print(head.append(self._said(finding.title), "bold"))
+            self._print(Text(f"→ {self._said(finding.remedy)}"), 8)
             for sample in finding.samples[:SAMPLES]:
                 self._print(Text(one_line(sample, self.console.width - 8), "dim"), 8)
 
@@ -157,7 +179,7 @@ class Screen:
         for view in views:
             self._print(Text.assemble((safe_text(str(view.place)), "dim"), "  ", (safe_text(view.title), "bold")))
             self._print(_bracketed(view.tokens) if plain else _coloured(view.tokens), 2)
-            for line in _token_notes(view, self.console.width - 4):
+            for line in _token_notes(view, self.console.width - 4, self.voice):
                 self._print(line, 2)
             self.console.print()
 
@@ -170,50 +192,61 @@ class Screen:
             self.console.print(Text(" " * indent).append_text(line), soft_wrap=True)
 
 
-def _contender_table(outcome: Outcome, confidence: str) -> Table:
+def _contender_table(outcome: Outcome, confidence: str, voice: Voice) -> Table:
+    figure = voice.figure
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column(Text("contender"), overflow="fold")
+    table.add_column(Text(voice.text("contender")), overflow="fold")
     table.add_column(Text(safe_text(outcome.primary_metric)), justify="right", no_wrap=True)
-    table.add_column(Text(f"{confidence} interval"), no_wrap=True)
-    table.add_column(Text("time"), justify="right", no_wrap=True)
+    table.add_column(Text(voice.say("{confidence} interval", {"confidence": figure(confidence)})), no_wrap=True)
+    table.add_column(Text(voice.text("time")), justify="right", no_wrap=True)
     for contender in outcome.ranking:
         measure = outcome.primary(contender)
         cells = (
-            safe_text(contender.name),
-            number(measure.value),
-            f"{number(measure.low)} to {number(measure.high)}",
-            duration(contender.seconds),
+            voice.repeat(safe_text(contender.name)),
+            figure(number(measure.value)),
+            voice.interval(figure(number(measure.low)), figure(number(measure.high))),
+            figure(duration(contender.seconds)),
         )
         style = "bold" if contender.kind == "tuned" else ""
         table.add_row(*(Text(cell, style) for cell in cells))
     return table
 
 
-def _difference(outcome: Outcome) -> Text:
-    verdict = outcome.verdict
-    return Text(
-        f"Difference to {safe_text(verdict.against)}: {signed(verdict.difference)}"
-        f" ({signed(verdict.low)} to {signed(verdict.high)}), p {probability(verdict.p_value)}."
-        f" {outcome.data.test:,} test rows can show a difference of {number(verdict.minimum_detectable)}."
-    )
+def _difference(outcome: Outcome, voice: Voice) -> Text:
+    verdict, figure = outcome.verdict, voice.figure
+    values = {
+        "name": voice.repeat(safe_text(verdict.against)),
+        "difference": figure(signed(verdict.difference)),
+        "ends": voice.interval(figure(signed(verdict.low)), figure(signed(verdict.high))),
+        "p": figure(probability(verdict.p_value)),
+        "rows": outcome.data.test,
+        "least": figure(number(verdict.minimum_detectable)),
+    }
+    told = "Difference to {name}: {difference} ({ends}), p {p}. {rows} test rows can show a difference of {least}."
+    return Text(voice.say(told, values))
 
 
-def _remarks(outcome: Outcome) -> Iterator[Text]:
+def _remarks(outcome: Outcome, voice: Voice) -> Iterator[Text]:
     """Go through what should be known beside the verdict."""
     remarks = [("warning", warning, "") for warning in outcome.warnings]
-    if outcome.forgetting.decision in ("mild", "severe"):
-        remarks.append((f"{outcome.forgetting.decision} forgetting", outcome.forgetting.reason, ""))
+    if (degree := outcome.forgetting.decision) in ("mild", "severe"):
+        named = voice.say("{degree} forgetting", {"degree": voice.text(degree)})
+        remarks.append((named, outcome.forgetting.reason, ""))
     remarks += [(item.name, item.evidence, item.remedy) for item in outcome.diagnosis]
     for name, evidence, remedy in remarks:
-        text = Text.assemble((f"{safe_text(name)}: ", "yellow"), safe_text(evidence))
-        yield text.append(f" → {safe_text(remedy)}" if remedy else "")
+        said = [voice.repeat(safe_text(text)) for text in (name, evidence, remedy)]
+        text = Text.assemble((f"{said[0]}: ", "yellow"), said[1])
+        yield text.append(f" → {said[2]}" if remedy else "")
 
 
-def _next_steps(run: Run) -> Iterator[Text]:
-    folder, report = shlex.quote(str(run.path)), run.path / "report.html"
+def _next_steps(run: Run, voice: Voice) -> Iterator[Text]:
+    folder, language = shlex.quote(str(run.path)), voice.language
+    report = run.path / ("report.html" if language == "en" else f"report.{language}.html")
+    width = max(len(voice.text(name)) for name in ("report", "next")) + 2
     if report.exists():
-        yield Text.assemble(("report  ", "dim"), safe_text(str(report)))
-    yield Text.assemble(("next    ", "dim"), f'kamerton predict {safe_text(folder)} "your text"')
+        yield Text.assemble((f"{voice.text('report'):{width}}", "dim"), safe_text(str(report)))
+    command = f'kamerton predict {safe_text(folder)} "{voice.text("your text")}"'
+    yield Text.assemble((f"{voice.text('next'):{width}}", "dim"), command)
 
 
 def _coloured(tokens: Sequence[TokenView]) -> Text:
@@ -230,11 +263,12 @@ def _visible(token: str) -> str:
     return safe_text(token).replace("\n", "↵\n").replace("\t", "⇥")
 
 
-def _token_notes(view: ExampleView, room: int) -> Iterator[Text]:
-    trained = sum(token.trained for token in view.tokens)
-    cut = f", {view.cut} cut" if view.cut else ""
-    yield Text(f"{len(view.tokens)} tokens, {trained} trained{cut}", "dim")
+def _token_notes(view: ExampleView, room: int, voice: Voice) -> Iterator[Text]:
+    counts = {"tokens": len(view.tokens), "trained": sum(token.trained for token in view.tokens), "cut": view.cut}
+    told = "{tokens} {tokens:token|tokens}, {trained} trained" + (", {cut} cut" if view.cut else "")
+    yield Text(voice.say(told, counts), "dim")
     if view.targets:
-        yield Text(one_line(f"taught: {' '.join(view.targets)}", room), "dim")
+        taught = voice.say("taught: {targets}", {"targets": " ".join(view.targets)})
+        yield Text(one_line(taught, room), "dim")
     for warning in view.warnings:
-        yield Text(f"! {safe_text(warning)}", "yellow")
+        yield Text(f"! {voice.repeat(safe_text(warning))}", "yellow")
