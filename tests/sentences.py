@@ -77,7 +77,7 @@ class _Finder(ast.NodeVisitor):
     def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
         parts = [_examples(part) for part in node.values]
         own = " ".join(str(part.value) for part in node.values if isinstance(part, ast.Constant))
-        spoken = WORD.search(own) and " " in own or any(len(one) > 1 for one in parts)
+        spoken = (WORD.search(own) and " " in own) or any(len(one) > 1 for one in parts)
         if spoken and sum(map(str.isalpha, own)) > 3:
             self.found += [Said(f"{self.name}:{node.lineno}", "".join(chosen)) for chosen in product(*parts)]
         for part in node.values:

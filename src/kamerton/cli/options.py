@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from kamerton import plugins
-from kamerton.errors import KamertonError
+from kamerton.errors import Fault, KamertonError
 
 OK, MISTAKE, USAGE, UNMET, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -60,22 +60,52 @@ Require = Annotated[
         callback=demand,
     ),
 ]
+
+
+def language_word(word: str) -> str:
+    """Let pass the languages that are spoken."""
+    if word not in ("en", "ru"):
+        raise typer.BadParameter(f"'{word}' is neither en nor ru")
+    return word
+
+
+Language = Annotated[
+    str,
+    typer.Option(
+        metavar="en|ru",
+        envvar="KAMERTON_LANGUAGE",
+        help="Of what is printed and of the pages; files for machines stay English.",
+        callback=language_word,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 
-def call(name: str, *arguments: object) -> Any:
-    """Run what a command does: import what it needs, and turn a user's mistake into a message and a status."""
+def call(name: str, *arguments: object, language: str | None = None) -> Any:
+    """Run what a command does: import what it needs, and turn a user's mistake into a message and a status.
+
+    A language, where the command speaks several, is given to it last.
+    """
+    speaking = () if language is None else (language,)
     try:
-        return plugins.load(f"kamerton.cli.work.{name}:run")(*arguments)
+        return plugins.load(f"kamerton.cli.work.{name}:run")(*arguments, *speaking)
     except KamertonError as error:
-        for fault in error.faults:
-            print(f"kamerton: {fault}", file=sys.stderr)
+        say_faults(error, language or "en")
         raise typer.Exit(MISTAKE) from None
     except KeyboardInterrupt:
-        print("kamerton: stopped; what was done is kept, `kamerton resume RUN` goes on", file=sys.stderr)
+        stopped = "kamerton: stopped; what was done is kept, `kamerton resume RUN` goes on"
+        print(plugins.load("kamerton.language.voice:voice")(language or "en").text(stopped), file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
     except BrokenPipeError:  # whoever read our output went away, which is no fault
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def say_faults(error: KamertonError, language: str) -> None:
+    """Print what is wrong, in the reader's language as far as its catalogue goes."""
+    repeat = plugins.load("kamerton.language.voice:voice")(language).repeat
+    for fault in error.faults:
+        said = Fault(*(repeat(part) for part in (fault.rule, fault.place, fault.remedy)))
+        print(f"kamerton: {said}", file=sys.stderr)
 
 
 def given(flags: Mapping[str, object]) -> dict[str, object]:

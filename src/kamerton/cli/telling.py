@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from rich.console import Console
 
 from kamerton.cli.output import print_json
+from kamerton.language.voice import Language, voice
+from kamerton.report.card import write_card
+from kamerton.report.html import write_report
 from kamerton.report.terminal import Screen
 from kamerton.run import Run
 from kamerton.tune import Told
 
 
-def tell(run: Run, told: Iterator[Told], json: bool) -> None:
-    """Draw a story while it happens, and its verdict at the end."""
+def tell(run: Run, told: Iterator[Told], json: bool, language: Language) -> None:
+    """Draw a story while it happens, and its verdict at the end; write its report in the language too."""
     if json:
         for _ in told:
             pass
+        _other_pages(run, language)
         print_json(run.result)
         return
-    with Screen(Console()) as screen:
+    with Screen(Console(), voice(language)) as screen:
         for item in told:
             screen.show(item)
+        _other_pages(run, language)
         screen.show_verdict(run)
+
+
+def write_pages(run: Run, language: Language) -> Path:
+    """Write a finished run's report and model card in a language, beside the English ones; return the report's path."""
+    write_card(run, language)
+    return write_report(run, language)
+
+
+def _other_pages(run: Run, language: Language) -> None:
+    """Write the pages that a story does not write itself."""
+    if language != "en":
+        write_pages(run, language)

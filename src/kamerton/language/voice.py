@@ -152,7 +152,8 @@ class Voice:
         """Sentences with holes as patterns; those with more words of their own are tried first."""
         holed = sorted((text for text in self.texts if HOLE.search(text)), key=lambda text: -len(HOLE.sub("", text)))
         patterns = [_Pattern(_matcher(text), text, max(HOLE.sub("{}", text).split("{}"), key=len)) for text in holed]
-        return [pattern for pattern in patterns if sum(map(str.isalpha, HOLE.sub("", pattern.english))) > 3]
+        own = [HOLE.sub(lambda hole: hole[2] or "", pattern.english) for pattern in patterns]
+        return [one for one, words in zip(patterns, own, strict=True) if sum(map(str.isalpha, words)) > 3]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from kamerton.files import write_text
+from kamerton.language.voice import Language
 from kamerton.outcomes import Fixed
 from kamerton.private import mask
 from kamerton.records import Example, Finding, LedgerEntry
@@ -83,9 +84,9 @@ class AuditPage:
         return "do-not-ship" if self.counts["severe"] else "not-proven" if self.counts["warning"] else "ship"
 
 
-def write_audit_page(path: Path, page: AuditPage) -> None:
+def write_audit_page(path: Path, page: AuditPage, language: Language = "en") -> None:
     """Write the page as one self-contained HTML file."""
-    html = environment().get_template("audit.html.j2").render(page=page)
+    html = environment(language).get_template("audit.html.j2").render(page=page)
     write_text(path, html.strip() + "\n")
 
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from kamerton.files import write_text
+from kamerton.language.voice import Language, Voice, voice
 from kamerton.languages import language_of
 from kamerton.models.catalog import known
 from kamerton.records import Example
 from kamerton.report import text
 from kamerton.report.content import classes
-from kamerton.report.html import FIGURES
+from kamerton.report.html import FIGURES, figure
+from kamerton.report.judgement import reason_of
 from kamerton.report.outcome import Outcome, read_outcome
 from kamerton.report.usage import usage
 from kamerton.run import Run
@@ -28,8 +31,8 @@ LOOKED_AT = 200
 """Rows whose language is looked at; one in ten of a language makes it the model's."""
 
 
-def write_card(run: Run) -> Path:
-    """Write the card of a finished run's model and return its path.
+def write_card(run: Run, language: Language = "en") -> Path:
+    """Write the card of a finished run's model, in Russian `README.ru.md`, and return its path.
 
     Raises:
         RunError: the run is not finished, or its result cannot be read.
@@ -38,17 +41,18 @@ def write_card(run: Run) -> Path:
     used = usage(run, sorted({e.gold for e in split.train}) if classes([e.gold for e in split.test]) else ())
     front = front_matter(run, outcome, split.test, PIPELINES.get(used.head, ""), used.package)
     card = (
-        environment()
+        environment(language)
         .get_template("card.md.j2")
         .render(
             front=yaml.safe_dump(front, allow_unicode=True, sort_keys=False).strip(),
             name=run.path.resolve().name,
             outcome=outcome,
+            reason=reason_of(outcome, recipe.evaluate.confidence, voice(language)),
             recipe=recipe,
             usage=replace(used, folder=repr("path/to/this/folder")),
         )
     )
-    path = run.model / "README.md"
+    path = run.model / ("README.md" if language == "en" else f"README.{language}.md")
     write_text(path, card.strip() + "\n")
     return path
 
@@ -76,8 +80,9 @@ def front_matter(
 
 
 @cache
-def environment() -> Environment:
+def environment(language: Language = "en") -> Environment:
     """Give what renders the card: Markdown, in which a value stays on its line and cannot become markup."""
+    speaker = voice(language)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=False,
@@ -85,9 +90,17 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["t"] = str
-    environment.filters |= {function.__name__: function for function in FIGURES} | {"inline": inline}
+    environment.globals |= {"t": partial(_sentence, speaker), "interval": speaker.interval, "language": language}
+    environment.filters |= {write.__name__: partial(figure, speaker, write) for write in FIGURES}
+    environment.filters |= {"inline": inline, "said": lambda text: inline(speaker.repeat(text))}
     return environment
+
+
+NO_VALUES: Mapping[str, object] = {}
+
+
+def _sentence(voice: Voice, english: str, values: Mapping[str, object] = NO_VALUES) -> str:
+    return voice.say(english, values)
 
 
 def inline(value: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kamerton.files import write_text
+from kamerton.language.voice import Language
 from kamerton.outcomes import Curve, Growth, Measure
 from kamerton.report.charts import Scale, Tick, scale
 from kamerton.report.html import environment
@@ -97,11 +98,11 @@ def law_sentence(growth: Growth) -> str:
     return f"1 − {growth.metric} ≈ {number(law.a)} · n^−{number(law.b)} + {number(law.c)}"
 
 
-def write_curve(curve: Curve, path: Path) -> Path:
+def write_curve(curve: Curve, path: Path, language: Language = "en") -> Path:
     """Write the page of a curve and return its path."""
     growth = curve.growth
     html = (
-        environment()
+        environment(language)
         .get_template("curve.html.j2")
         .render(
             curve=curve,

@@ -146,7 +146,7 @@ def environment(language: Language = "en") -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"plain": plain, "safe_text": text.safe_text, "one_line": text.one_line}
-    environment.filters |= {write.__name__: partial(_figure, speaker, write) for write in FIGURES}
+    environment.filters |= {write.__name__: partial(figure, speaker, write) for write in FIGURES}
     environment.filters |= {"figure": speaker.figure, "said": partial(_said, speaker), "repeat": speaker.repeat}
     environment.globals |= {
         "t": partial(_sentence, speaker),
@@ -167,7 +167,8 @@ def _sentence(voice: Voice, english: str, values: Mapping[str, object] = NOTHING
     return Markup(voice.text(english)).format_map(filled)
 
 
-def _figure(voice: Voice, write: Callable[[float], str], value: float) -> str:
+def figure(voice: Voice, write: Callable[[float], str], value: float) -> str:
+    """Write a number in one of the ways of `FIGURES`, as the language does."""
     return voice.figure(write(value))
 
 

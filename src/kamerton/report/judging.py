@@ -4,45 +4,27 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from kamerton.files import write_text
+from kamerton.language.voice import Language, voice
 from kamerton.outcomes import Judging
 from kamerton.report.text import safe_text
 
-Language = Literal["en", "ru"]
-
-WORDS: dict[Language, dict[str, str]] = {
-    "en": {
-        "title": "Which answer is better?",
-        "how": "The sides are drawn by lot. Keys: 1 or ← left, 2 or → right, 0 or ↓ equal, Backspace goes back.",
-        "request": "Request",
-        "reference": "Right answer",
-        "left": "Left",
-        "right": "Right",
-        "tie": "Equal",
-        "back": "Back",
-        "save": "Save the choices",
-        "of": "of",
-        "done": "All pairs are judged. Save the choices, and give the file to kamerton judge --evaluate.",
-        "unsaved": "Choices are kept in this browser; save them as a file when you are done, or before.",
-    },
-    "ru": {
-        "title": "Какой ответ лучше?",
-        "how": "Стороны выбраны жребием. Клавиши: 1 или ← левый, 2 или → правый, 0 или ↓ равны, Backspace назад.",
-        "request": "Запрос",
-        "reference": "Верный ответ",
-        "left": "Левый",
-        "right": "Правый",
-        "tie": "Равны",
-        "back": "Назад",
-        "save": "Сохранить оценки",
-        "of": "из",
-        "done": "Все пары оценены. Сохраните оценки и передайте файл команде kamerton judge --evaluate.",
-        "unsaved": "Оценки хранятся в этом браузере; сохраните их в файл в конце или раньше.",
-    },
+WORDS = {
+    "title": "Which answer is better?",
+    "how": "The sides are drawn by lot. Keys: 1 or ← left, 2 or → right, 0 or ↓ equal, Backspace goes back.",
+    "request": "Request",
+    "reference": "Right answer",
+    "left": "Left",
+    "right": "Right",
+    "tie": "Equal",
+    "back": "Back",
+    "save": "Save the choices",
+    "of": "of",
+    "done": "All pairs are judged. Save the choices, and give the file to kamerton judge --evaluate.",
+    "unsaved": "Choices are kept in this browser; save them as a file when you are done, or before.",
 }
 """What the page says."""
 
@@ -71,7 +53,8 @@ def write_judging(judging: Judging, path: Path, *, language: Language, reference
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    data = {"about": {"schema": 1, **about}, "pairs": shown, "words": WORDS[language]}
-    html = environment.get_template("judging.html.j2").render(language=language, words=WORDS[language], data=data)
+    words = {name: voice(language).text(text) for name, text in WORDS.items()}
+    data = {"about": {"schema": 1, **about}, "pairs": shown, "words": words}
+    html = environment.get_template("judging.html.j2").render(language=language, words=words, data=data)
     write_text(path, html.strip() + "\n")
     return path

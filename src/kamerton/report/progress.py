@@ -49,7 +49,9 @@ class Bars:
     def advance(self, name: str, done: int, total: int, note: str) -> None:
         """Move a bar, which appears when it is first moved."""
         if name not in self._tasks:
-            self._tasks[name] = self._progress.add_task(self._voice.repeat(safe_text(name)), total=total, completed=done, note=note)
+            self._tasks[name] = self._progress.add_task(
+                self._voice.repeat(safe_text(name)), total=total, completed=done, note=note
+            )
             self._progress.start()
         self._progress.update(self._tasks[name], total=total, completed=done, note=note)
 

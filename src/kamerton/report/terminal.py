@@ -50,9 +50,7 @@ class Screen:
     Use it in a `with` statement, so that an error or a stop leaves the terminal as it was.
     """
 
-    def __init__(
-        self, console: Console, voice: Voice = ENGLISH, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, console: Console, voice: Voice = ENGLISH, clock: Callable[[], float] = time.monotonic) -> None:
         self.console, self.voice = console, voice
         self._meter: Meter = Bars(console, voice) if console.is_terminal else Lines(console, clock, voice)
         self._pace: Pace | None = None
@@ -105,7 +103,10 @@ class Screen:
 
     def _started(self, event: Started) -> str:
         say, figure = self.voice.say, self.voice.figure
-        counts = {"trained": figure(parameters(event.trainable_parameters)), "all": figure(parameters(event.parameters))}
+        counts = {
+            "trained": figure(parameters(event.trainable_parameters)),
+            "all": figure(parameters(event.parameters)),
+        }
         steps = {"steps": event.steps - event.step, "layout": self._said(event.layout)}
         return f"{say('{trained} of {all} weights', counts)}, {say('{steps} steps; {layout}', steps)}"
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kamerton.cli.options import AsJson, Columns, Data, MaxRows, Model, Task, call, given, parse_columns
+from kamerton.cli.options import AsJson, Columns, Data, Language, MaxRows, Model, Task, call, given, parse_columns
 
 EPILOG = "Examples:  kamerton audit reviews.csv --model minilm   |   kamerton audit reviews.csv --fix --out page.html"
 
@@ -20,6 +20,7 @@ def audit(
     max_rows: MaxRows = None,
     fix: Annotated[bool, typer.Option("--fix", help="Write a cleaned copy beside the data, and a row ledger.")] = False,
     out: Annotated[Path | None, typer.Option(metavar="PAGE", help="Write the findings as an HTML page.")] = None,
+    language: Language = "en",
     json: AsJson = False,
 ) -> None:
     """Say what is wrong with the data; with a model, also what it would cut and what a word costs."""
@@ -29,4 +30,4 @@ def audit(
         "data.max_rows": max_rows,
         "model.name": model,
     }
-    call("audit", data, given(flags), fix, out, json)
+    call("audit", data, given(flags), fix, out, json, language=language)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kamerton.cli.options import OK, UNMET, AsJson, Require, call
+from kamerton.cli.options import OK, UNMET, AsJson, Language, Require, call
 
 EPILOG = (
     "Examples:  kamerton compare runs/lora runs/full   |   kamerton compare runs/new runs/old --require not-worse"
@@ -23,10 +23,13 @@ def compare(
         float | None, typer.Option(help="Say how many rows a difference of this size would need.")
     ] = None,
     require: Require = None,
+    language: Language = "en",
     json: AsJson = False,
 ) -> None:
     """Compare runs on the same test rows, in pairs; a demand is on the first run against each other."""
     if detect == 0:
         raise typer.BadParameter("no number of rows shows a difference of 0", param_hint="--detect")
-    met = call("compare", runs, metric, "first" if first or require else "all", detect, require, json)
+    met = call(
+        "compare", runs, metric, "first" if first or require else "all", detect, require, json, language=language
+    )
     raise typer.Exit(OK if met else UNMET)

@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from kamerton.cli.options import AsJson, Assignments, Columns, Data, MaxRows, Model, Task, call, given, parse_columns
+from kamerton.cli.options import (
+    AsJson,
+    Assignments,
+    Columns,
+    Data,
+    Language,
+    MaxRows,
+    Model,
+    Task,
+    call,
+    given,
+    parse_columns,
+)
 
 EPILOG = "Example:  kamerton curve reviews.csv --model minilm"
 
@@ -21,6 +33,7 @@ def curve(
     target: Annotated[int | None, typer.Option(min=1, help="Rows to estimate for; twice those given if not.")] = None,
     out: Annotated[Path | None, typer.Option(help="The page's file; in runs/ if not given.")] = None,
     assignments: Assignments = None,
+    language: Language = "en",
     json: AsJson = False,
 ) -> None:
     """Say how much more data would help: scores at five sizes, continued with a band, and a page with the chart."""
@@ -30,4 +43,4 @@ def curve(
         "data.max_rows": max_rows,
         "model.name": model,
     }
-    call("curve", data, target, out, given(flags), assignments or [], json)
+    call("curve", data, target, out, given(flags), assignments or [], json, language=language)

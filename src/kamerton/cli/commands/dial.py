@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kamerton.cli.options import AsJson, RunPath, call
+from kamerton.cli.options import AsJson, Language, RunPath, call
 
 EPILOG = "Examples:  kamerton dial runs/reviews   |   kamerton dial runs/reviews --out runs/reviews-dialled"
 
@@ -20,7 +20,8 @@ def dial(
     strength: Annotated[
         float | None, typer.Option(min=0.01, max=1, help="Take this strength instead of the one chosen by the rule.")
     ] = None,
+    language: Language = "en",
     json: AsJson = False,
 ) -> None:
     """Measure a tuned model at several strengths, on the validation rows and on the forgetting probe."""
-    call("dial", run, out, strength, json)
+    call("dial", run, out, strength, json, language=language)

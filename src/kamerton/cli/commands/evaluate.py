@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kamerton.cli.options import AsJson, Benchmarks, RunPath, call
+from kamerton.cli.options import AsJson, Benchmarks, Language, RunPath, call
 
 EPILOG = "Examples:  kamerton evaluate runs/reviews other.csv   |   kamerton evaluate runs/chats --benchmarks arc_easy"
 
@@ -18,12 +18,13 @@ def evaluate(
         Path | None, typer.Argument(metavar="[DATA]", help="A data file that has answers.", show_default=False)
     ] = None,
     benchmarks: Benchmarks = None,
+    language: Language = "en",
     json: AsJson = False,
 ) -> None:
     """Score a run's tuned model on other data that has answers, or ask it and its base benchmark tasks."""
     if (data is None) == (benchmarks is None):
         raise typer.BadParameter("name either a data file or --benchmarks TASK,…", param_hint="DATA")
     if data is not None:
-        call("evaluate", run, data, json)
+        call("evaluate", run, data, json, language=language)
     elif benchmarks is not None:
         call("benchmark", run, benchmarks.split(","), json)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kamerton.cli.options import AsJson, call
+from kamerton.cli.options import AsJson, Language, call
 
 EPILOG = (
     "Examples:  kamerton judge runs/new runs/old --out judge.html   |   kamerton judge runs/new"
@@ -23,7 +23,7 @@ def judge(
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("judge.html"),
     rows: Annotated[int, typer.Option(min=1, help="How many pairs to judge at most.")] = 100,
     seed: Annotated[int, typer.Option(min=0, help="Of rows, order and sides.")] = 0,
-    language: Annotated[str, typer.Option(metavar="en|ru", help="Of the page's own words.")] = "en",
+    language: Language = "en",
     reference: Annotated[bool, typer.Option("--reference", help="Show the right answer to the judges.")] = False,
     evaluate: Annotated[
         list[Path] | None, typer.Option(metavar="CHOICES", help="Evaluate what judges saved; once for each file.")
@@ -33,6 +33,4 @@ def judge(
     """Write a page on which people judge two answers blindly, or evaluate what they chose."""
     if bool(runs) == bool(evaluate) or len(runs or []) > 2:
         raise typer.BadParameter("name one run or two, or --evaluate what judges saved")
-    if language not in ("en", "ru"):
-        raise typer.BadParameter(f"'{language}' is neither en nor ru", param_hint="--language")
-    call("judge", runs or [], out, rows, seed, language, reference, evaluate or [], json)
+    call("judge", runs or [], out, rows, seed, reference, evaluate or [], json, language=language)

@@ -8,6 +8,7 @@ from kamerton.cli.options import (
     Columns,
     Data,
     Epochs,
+    Language,
     LearningRate,
     MaxRows,
     Method,
@@ -32,6 +33,7 @@ def plan(
     max_rows: MaxRows = None,
     columns: Columns = None,
     assignments: Assignments = None,
+    language: Language = "en",
     json: AsJson = False,
 ) -> None:
     """Say what `tune` would do and why, what else it could, and how much time and memory that takes."""
@@ -44,4 +46,4 @@ def plan(
         "data.max_rows": max_rows,
         "data.columns": parse_columns(columns),
     }
-    call("plan", data, given(flags), assignments or [], json)
+    call("plan", data, given(flags), assignments or [], json, language=language)

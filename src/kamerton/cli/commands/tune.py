@@ -16,6 +16,7 @@ from kamerton.cli.options import (
     Benchmarks,
     Columns,
     Epochs,
+    Language,
     LearningRate,
     MaxRows,
     Method,
@@ -62,6 +63,7 @@ def tune(
     ] = None,
     benchmarks: Benchmarks = None,
     assignments: Assignments = None,
+    language: Language = "en",
     json: AsJson = False,
 ) -> None:
     """Tune a model on a data file and judge it: read, audit, split, contenders, train, verdict, report."""
@@ -80,5 +82,5 @@ def tune(
         "benchmarks.tasks": benchmarks.split(",") if benchmarks else None,
         "data.columns": parse_columns(columns),
     }
-    met = call("tune", data, out, given(flags), assignments or [], require, json)
+    met = call("tune", data, out, given(flags), assignments or [], require, json, language=language)
     raise typer.Exit(OK if met else UNMET)

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from kamerton.cli.output import print_json
 from kamerton.data.fix import fix_data
+from kamerton.language.voice import Language, Voice, voice
 from kamerton.outcomes import Fixed
 from kamerton.prepare import Understood, choose_base, fit, understand
 from kamerton.prepare import audit as audit_examples
@@ -30,19 +31,19 @@ from kamerton.report.terminal import Screen
 LISTED = 10
 
 
-def run(data: Path, flags: Mapping[str, object], fix: bool, out: Path | None, json: bool) -> None:
+def run(data: Path, flags: Mapping[str, object], fix: bool, out: Path | None, json: bool, language: Language) -> None:
     """Look for what is wrong with the data; write a cleaned copy and a page if asked."""
     understood = choose_base(understand(resolve(None, {"data.path": str(data), **flags})))
     findings = audit_examples(understood, fit(understood) if "model.name" in flags else None)
     recipe = understood.recipe
     fixed = fix_data(data, understood.table, understood.task, recipe.data.columns or {}) if fix else None
     if out:
-        write_audit_page(out, _page(data, flags, understood, findings, fixed))
+        write_audit_page(out, _page(data, flags, understood, findings, fixed), language)
     if json:
         print_json(_for_machines(understood, findings, fixed, out))
         return
-    _print(data, flags, understood, findings)
-    _print_next(data, findings, fixed, out)
+    _print(data, understood, findings, voice(language))
+    _print_next(data, findings, fixed, out, voice(language))
 
 
 def _for_machines(
@@ -65,30 +66,35 @@ def _for_machines(
     }
 
 
-def _print(data: Path, flags: Mapping[str, object], understood: Understood, findings: Sequence[Finding]) -> None:
+def _print(data: Path, understood: Understood, findings: Sequence[Finding], voice: Voice) -> None:
     table, lost = understood.table, [*understood.table.rejected, *understood.left_out]
-    print(f"{data}: {table.rows_read:,} rows; {understood.recipe.data.task}: {understood.reason}")
+    about = {"task": understood.recipe.data.task, "reason": voice.repeat(understood.reason)}
+    head = "{data}: {rows} {rows:row|rows}; {task}: {reason}"
+    print(voice.say(head, {"data": data, "rows": table.rows_read, **about}))
     for note in table.notes:
-        print(f"  {note}")
+        print(f"  {voice.repeat(note)}")
     for entry in lost[:LISTED]:
-        print(f"  {entry.place}: {entry.reason}")
+        print(f"  {voice.repeat(str(entry.place))}: {voice.repeat(entry.reason)}")
     if len(lost) > LISTED:
-        print(f"  and {len(lost) - LISTED:,} more rows that are left out; --json lists them")
+        more = {"count": len(lost) - LISTED}
+        print("  " + voice.say("and {count} more rows that are left out; --json lists them", more))
     print()
-    Screen(Console()).show_findings(findings)
+    Screen(Console(), voice).show_findings(findings)
 
 
-def _print_next(data: Path, findings: Sequence[Finding], fixed: Fixed | None, out: Path | None) -> None:
+def _print_next(data: Path, findings: Sequence[Finding], fixed: Fixed | None, out: Path | None, voice: Voice) -> None:
     """Say what was written, or what can be."""
     print()
     if fixed:
-        print(f"cleaned  {', '.join(map(str, fixed.copies))}")
-        print(f"         {fixed.used:,} rows as they were, {fixed.repaired:,} repaired, {fixed.dropped:,} left out")
-        print(f"ledger   {fixed.ledger}")
+        counts = {"used": fixed.used, "repaired": fixed.repaired, "dropped": fixed.dropped}
+        print(f"{voice.text('cleaned'):9}{', '.join(map(str, fixed.copies))}")
+        print(" " * 9 + voice.say("{used} rows as they were, {repaired} repaired, {dropped} left out", counts))
+        print(f"{voice.text('ledger'):9}{fixed.ledger}")
     elif findings:
-        print(f"next     kamerton audit {shlex.quote(str(data))} --fix   writes a cleaned copy beside the data")
+        written = voice.text("writes a cleaned copy beside the data")
+        print(f"{voice.text('next'):9}kamerton audit {shlex.quote(str(data))} --fix   {written}")
     if out:
-        print(f"page     {out}")
+        print(f"{voice.text('page'):9}{out}")
 
 
 def _page(

@@ -11,7 +11,8 @@ from rich.console import Console
 from kamerton.begin import RUNS
 from kamerton.cli.output import print_json
 from kamerton.curve import draw_curve
-from kamerton.outcomes import Curve
+from kamerton.language.voice import Language, Voice, voice
+from kamerton.outcomes import Curve, Reach
 from kamerton.recipe import parse_assignment, resolve
 from kamerton.report.curve import advice, gain_sentence, write_curve
 from kamerton.report.terminal import Screen
@@ -25,36 +26,39 @@ def run(
     flags: Mapping[str, object],
     assignments: Sequence[str],
     json: bool,
+    language: Language,
 ) -> None:
     """Draw the learning curve of a data file: print it, and write its page."""
     settings = dict(parse_assignment(text) for text in assignments)
     recipe = resolve(None, {"data.path": str(data), **flags, **settings})
-    with Screen(Console(stderr=True)) as screen:
+    with Screen(Console(stderr=True), voice(language)) as screen:
         for told in draw_curve(recipe, target):
             if isinstance(told, Curve):
-                _show(told, out or RUNS / f"{data.stem}-curve.html", json)
+                _show(told, out or RUNS / f"{data.stem}-curve.html", json, language)
             else:
                 screen.show(told)
 
 
-def _show(curve: Curve, path: Path, json: bool) -> None:
-    page = write_curve(curve, path)
+def _show(curve: Curve, path: Path, json: bool, language: Language) -> None:
+    page = write_curve(curve, path, language)
     if json:
         print_json({**asdict(curve), "page": page})
         return
-    _print(curve)
+    _print(curve, voice(language))
     print(f"\n{page}")
 
 
-def _print(curve: Curve) -> None:
-    growth = curve.growth
-    print(f"{curve.task}, a head on the features of {curve.model}\n")
-    print(f"{'training rows':>13}  {growth.metric}")
+def _print(curve: Curve, voice: Voice) -> None:
+    growth, counted = curve.growth, voice.text("training rows")
+    print(voice.say("{task}, a head on the features of {model}", {"task": curve.task, "model": curve.model}) + "\n")
+    print(f"{counted}  {growth.metric}")
     for reach in growth.measured:
-        print(
-            f"{reach.rows:>13,}  {number(reach.score.value)} ({number(reach.score.low)} to {number(reach.score.high)})"
-        )
+        print(_line(reach, voice, len(counted)))
     for reach in (growth.now, growth.target):
-        score = f"{number(reach.score.value)} ({number(reach.score.low)} to {number(reach.score.high)})"
-        print(f"{reach.rows:>13,}  {score}, estimated")
-    print(f"\n{gain_sentence(growth).capitalize()}. {advice(growth)}")
+        print(f"{_line(reach, voice, len(counted))}, {voice.text('estimated')}")
+    print(f"\n{voice.repeat(gain_sentence(growth)).capitalize()}. {voice.text(advice(growth))}")
+
+
+def _line(reach: Reach, voice: Voice, width: int) -> str:
+    value, low, high = (voice.figure(number(one)) for one in (reach.score.value, reach.score.low, reach.score.high))
+    return f"{voice.figure(f'{reach.rows:,}'):>{width}}  {value} ({voice.interval(low, high)})"

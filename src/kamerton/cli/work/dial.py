@@ -8,6 +8,7 @@ from pathlib import Path
 from kamerton.cli.output import print_json
 from kamerton.cli.telling import tell
 from kamerton.engines import saved_engine
+from kamerton.language.voice import ENGLISH, Language, Voice, voice
 from kamerton.outcomes import Attempt
 from kamerton.prepare import open_setup
 from kamerton.remedy import STRENGTH, dialled_run, turn_dial
@@ -15,7 +16,7 @@ from kamerton.run import Run
 from kamerton.tune import score_validation, story
 
 
-def run(path: Path, out: Path | None, strength: float | None, json: bool) -> None:
+def run(path: Path, out: Path | None, strength: float | None, json: bool, language: Language) -> None:
     """Measure the strengths, say which one is chosen, and make a run of it if one is wanted."""
     tuned = Run(path)
     setup = open_setup(tuned)
@@ -23,19 +24,21 @@ def run(path: Path, out: Path | None, strength: float | None, json: bool) -> Non
     attempts = turn_dial(tuned, setup, engine, score_validation, strength)
     if out is not None:
         again = dialled_run(tuned, setup, engine, attempts, out)
-        tell(again, story(again), json)
+        tell(again, story(again), json, language)
     elif json:
         print_json([asdict(attempt) for attempt in attempts])
     else:
         for attempt in attempts:
-            print(line(attempt))
+            print(line(attempt, voice(language)))
 
 
-def line(attempt: Attempt) -> str:
+def line(attempt: Attempt, voice: Voice = ENGLISH) -> str:
     """Write one strength: what it gains, and what it forgets."""
-    forgot = "nothing measured"
+    forgot, figure = voice.text("nothing measured"), voice.figure
     if change := attempt.forgotten:
-        forgot = f"{change.name} {change.change:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
-    strength = float(str(attempt.changes.get(STRENGTH, 1)))
-    mark = "   ← chosen" if attempt.chosen else ""
-    return f"strength {strength:<5g} gain {attempt.gain:+.4f}   {forgot}: {attempt.decision}{mark}"
+        ends = voice.interval(figure(f"{change.low:+.3f}"), figure(f"{change.high:+.3f}"))
+        forgot = f"{voice.repeat(change.name)} {figure(f'{change.change:+.3f}')} ({ends})"
+    strength = figure(f"{float(str(attempt.changes.get(STRENGTH, 1))):<5g}")
+    gained = f"{voice.say('strength {strength}', {'strength': strength})} {voice.text('gain')} "
+    mark = f"   {voice.text('← chosen')}" if attempt.chosen else ""
+    return f"{gained}{figure(f'{attempt.gain:+.4f}')}   {forgot}: {voice.text(attempt.decision)}{mark}"

@@ -9,14 +9,30 @@ from pathlib import Path
 from kamerton.cli.output import print_json
 from kamerton.evaluate.compare import in_order, same_rows, tuned_answers
 from kamerton.evaluate.judging import Judged, blind_pairs, judge_choices, read_choices
+from kamerton.language.voice import Language, Voice, voice
 from kamerton.outcomes import Judging, Measure
-from kamerton.report.judging import Language, write_judging
+from kamerton.report.judging import write_judging
 from kamerton.report.outcome import read_outcome
 from kamerton.report.text import percent, probability, safe_text, signed
 from kamerton.run import Run
 
 BIASED = 0.05
 """p-value of the position test below which judges are said to favour a side."""
+FAVOURED, NOT_FAVOURED = "the judges favour a side", "no sign of favouring a side"
+BY_ONE = (
+    "{rows} {rows:row|rows}: {wins} for {first}, {losses} for {second}, {ties} {ties:tie|ties}; "
+    "on {identical} more both answer the same"
+)
+BY_SEVERAL = (
+    "{rows} {rows:row|rows} by {judges} judges: {wins} for {first}, {losses} for {second}, {ties} {ties:tie|ties}; "
+    "on {identical} more both answer the same"
+)
+FOUND = (
+    "{first} is preferred in {preferred} of the rows that are no ties",
+    "difference {difference} of all judged rows, 95% interval {low} to {high}",
+    "sign test p {p}; where judging stopped at will, p {anytime}",
+    "left was chosen in {left} of the choices, p {chance}: {side}",
+)
 
 
 def run(
@@ -24,15 +40,15 @@ def run(
     out: Path,
     rows: int,
     seed: int,
-    language: Language,
     reference: bool,
     saved: Sequence[Path],
     json: bool,
+    language: Language,
 ) -> None:
     """Write the page, or evaluate what was saved from it."""
     if saved:
         judged = judge_choices([read_choices(path) for path in saved])
-        print_json(asdict(judged)) if json else print(_told(judged))
+        print_json(asdict(judged)) if json else print(_told(judged, voice(language)))
         return
     runs = [Run(path) for path in paths]
     judging = _of_two(runs, rows, seed) if len(runs) > 1 else _of_one(runs[0], rows, seed)
@@ -40,8 +56,11 @@ def run(
     if json:
         print_json({"page": out, "pairs": len(judging.pairs), "identical": judging.identical})
         return
-    print(f"{out}: {len(judging.pairs)} pairs to judge; on {judging.identical} rows both answer the same")
-    print("open it in a browser, judge, save the choices, then: kamerton judge --evaluate choices.json")
+    counts = {"pairs": len(judging.pairs), "identical": judging.identical}
+    told = "{pairs} {pairs:pair|pairs} to judge; on {identical} {identical:row|rows} both answer the same"
+    print(f"{out}: {voice(language).say(told, counts)}")
+    after = voice(language).text("open it in a browser, judge, save the choices, then:")
+    print(f"{after} kamerton judge --evaluate choices.json")
 
 
 def _of_two(runs: Sequence[Run], rows: int, seed: int) -> Judging:
@@ -57,24 +76,37 @@ def _of_one(run: Run, rows: int, seed: int) -> Judging:
     return blind_pairs(tuned_answers(run), other, run.read_split().test, rows=rows, seed=seed)
 
 
-def _told(judged: Judged) -> str:
-    first, second = safe_text(judged.first), safe_text(judged.second)
-    judges = f" by {judged.judges} judges" if judged.judges > 1 else ""
-    side = "the judges favour a side" if judged.position_p < BIASED else "no sign of favouring a side"
-    lines = [
-        f"{judged.rows} rows{judges}: {judged.wins} for {first}, {judged.losses} for {second}, {judged.ties} ties; "
-        f"on {judged.identical} more both answer the same",
-        f"{first} is preferred in {_range(judged.preferred)} of the rows that are no ties",
-        f"difference {signed(judged.difference.value)} of all judged rows, "
-        f"95% interval {signed(judged.difference.low)} to {signed(judged.difference.high)}",
-        f"sign test p {probability(judged.p_value)}; where judging stopped at will, p {probability(judged.anytime_p)}",
-        f"left was chosen in {_range(judged.left)} of the choices, p {probability(judged.position_p)}: {side}",
-    ]
+def _told(judged: Judged, voice: Voice) -> str:
+    say, figure = voice.say, voice.figure
+    counts: dict[str, object] = {
+        "rows": judged.rows,
+        "judges": judged.judges,
+        "wins": judged.wins,
+        "losses": judged.losses,
+        "ties": judged.ties,
+        "identical": judged.identical,
+        "first": safe_text(judged.first),
+        "second": safe_text(judged.second),
+        "preferred": _range(judged.preferred, voice),
+        "difference": figure(signed(judged.difference.value)),
+        "low": figure(signed(judged.difference.low)),
+        "high": figure(signed(judged.difference.high)),
+        "p": figure(probability(judged.p_value)),
+        "anytime": figure(probability(judged.anytime_p)),
+        "left": _range(judged.left, voice),
+        "chance": figure(probability(judged.position_p)),
+        "side": voice.text(FAVOURED if judged.position_p < BIASED else NOT_FAVOURED),
+    }
+    lines = [say(line, counts) for line in (BY_SEVERAL if judged.judges > 1 else BY_ONE, *FOUND)]
     if judged.agreement is not None:
-        kappa = "" if judged.kappa is None else f", Cohen's kappa {judged.kappa:.2f}"
-        lines.append(f"two judges agree on {percent(judged.agreement)} of the rows{kappa}")
+        kappa = ""
+        if judged.kappa is not None:
+            kappa = say("; Cohen's kappa {kappa}", {"kappa": figure(f"{judged.kappa:.2f}")})
+        agreed = {"share": figure(percent(judged.agreement))}
+        lines.append(say("two judges agree on {share} of the rows", agreed) + kappa)
     return "\n".join(lines)
 
 
-def _range(share: Measure) -> str:
-    return f"{percent(share.value)} ({percent(share.low)} to {percent(share.high)})"
+def _range(share: Measure, voice: Voice) -> str:
+    value, low, high = (voice.figure(percent(one)) for one in (share.value, share.low, share.high))
+    return f"{value} ({voice.interval(low, high)})"

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from kamerton.cli.telling import write_pages
 from kamerton.evaluate.compare import compare_as_first
 from kamerton.language.voice import Language
 from kamerton.report.comparison import write_comparison
-from kamerton.report.html import write_report
 from kamerton.report.outcome import read_outcome
 from kamerton.run import Run
 
 
-def run(paths: Sequence[Path], language: Language, out: Path | None) -> None:
+def run(paths: Sequence[Path], out: Path | None, language: Language) -> None:
     """Write a run's report anew, or compare several on one page."""
     runs = [Run(path) for path in paths]
     outcomes = {str(one.path): read_outcome(one) for one in runs}  # an unfinished run says so
     if len(runs) == 1:
-        print(write_report(runs[0], language))
+        print(write_pages(runs[0], language))
     else:
         print(write_comparison(compare_as_first(runs), outcomes, out or Path("comparison.html"), language))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from kamerton.cli.telling import tell
+from kamerton.language.voice import Language
 from kamerton.run import Run
 from kamerton.tune import story
 
 
-def run(path: Path, json: bool) -> None:
+def run(path: Path, json: bool, language: Language) -> None:
     """Go on with a run."""
     begun = Run(path)
-    tell(begun, story(begun), json)
+    tell(begun, story(begun), json, language)

@@ -8,6 +8,7 @@ from pathlib import Path
 from kamerton.begin import new_run
 from kamerton.cli.telling import tell
 from kamerton.evaluate.verdict import meets
+from kamerton.language.voice import Language
 from kamerton.recipe import parse_assignment
 from kamerton.report.outcome import read_outcome
 from kamerton.tune import story
@@ -20,9 +21,10 @@ def run(
     assignments: Sequence[str],
     require: str | None,
     json: bool,
+    language: Language,
 ) -> bool:
     """Make a run and tell its story; say whether the demanded verdict was met."""
     settings = {**flags, **dict(parse_assignment(text) for text in assignments)}
     begun = new_run(data, out, settings)
-    tell(begun, story(begun), json)
+    tell(begun, story(begun), json, language)
     return meets(read_outcome(begun).verdict, require)

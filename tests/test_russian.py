@@ -1,0 +1,73 @@
+"""What Kamerton says on pages and on the terminal has its Russian: no sentence of the source is without."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from kamerton.language.voice import voice
+from sentences import Said, sentences
+
+ONLY_FAULTS = re.compile(
+    r"(data/(?!augment|balance)|models/(?!catalog|frozen|flat|shared|layout|quantize\.py:9|precision)|plugins\.py|run\.py"
+    r"|use\.py|recipe\.py|curve\.py|dial\.py|engines\.py|deliver/|errors\.py|cli/work/(ab|models|show)\.py|forms/"
+    r"|evaluate/(living|judging|compare|endpoint|growth|verdict|simulate|artefact|baselines\w*)\.py|train/checkpoint\.py"
+    r"|report/outcome\.py|enlarge\.py:(7|8|14|19|20))"
+)
+"""Where what is left in English are messages about mistakes: their frame is Russian, their words are not yet."""
+NOT_SAID = re.compile(
+    r"^(\.|README|report\.|<span|  \{task|>|--|the resolved|\n\ncheck|# The resolved|speed-of|Xyzmedian|, the best of )"
+    r"|\.tmp$|kamerton (predict|audit|judge|tune) |^p by Holm over all pairs; Xyz$|Xyz (min|h) 7|\n\n(Answer|Which)"
+    r"|^Translate into|^Summarize the text"
+)
+"""File names, commands, prompts to a model, figures that `Voice.figure` writes, pieces of what is listed whole."""
+FAULTS = re.compile(
+    "does not fit|no linear map|has no setting|change the knobs|attention window|cannot treat|takes the kind|no row"
+    "|not the one this run|put the model back|another (configuration|tokenizer)|other weights|no probe for a Xyz"
+    "|shown 7 examples|leave it out for|^no answer$|and Xyz more|no linear layer"
+)
+"""Parts of messages about mistakes in files that say other things as well."""
+
+
+def shown() -> list[Said]:
+    return [
+        said
+        for said in sentences()
+        if not (ONLY_FAULTS.match(said.place) or NOT_SAID.search(said.text) or FAULTS.search(said.text))
+    ]
+
+
+def test_every_sentence_that_can_be_shown_has_its_russian():
+    said = shown()
+    assert len(said) > 400, "the search for sentences has lost its way"
+    assert [f"{one.place}: {one.text}" for one in said if voice("ru").again(one.text) is None] == []
+
+
+def test_a_sentence_without_russian_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path):
+    (tmp_path / "new.py").write_text('def f(n):\n    return f"{n:,} rows are purple and loud"\n', encoding="utf-8")
+    monkeypatch.setattr("sentences.SOURCE", tmp_path)
+    assert [one.text for one in sentences()] == ["7 rows are purple and loud"]
+    assert voice("ru").again("7 rows are purple and loud") is None
+
+
+@pytest.mark.parametrize(
+    ("english", "russian"),
+    [
+        ("1 row (0.2%) repeats the text and the answer of an earlier row", "1 строка повторяет"),
+        ("22 rows (4.1%) repeat the text and the answer of an earlier row", "22 строки повторяют"),
+        ("4 texts (0.7%) nearly repeat an earlier one, 1 of them with another label", "из них с другой меткой: 1"),
+        ("4 texts (0.7%) nearly repeat an earlier one", "4 текста почти повторяют более ранние (0,7\u00a0%)"),
+        ("personal data in 21 rows (3.5%): e-mail 20, phone 1", "21 строка (3,5\u00a0%)"),
+        ("training will take about 1 min 05 s and 1.5 GB of memory", "около 1\u00a0мин 05\u00a0с и 1,5\u00a0ГБ памяти"),
+        ("Nothing severe, 5 warnings", "Серьёзного нет, 5 предупреждений"),
+        ("twice the rows would give +1.2 to +3.0 points", "вдвое больше строк дали бы от +1,2 до +3,0 п. п."),
+        ("too few updates, spikes", "слишком мало шагов, выбросы"),
+    ],
+)
+def test_numbers_and_forms_agree(english, russian):
+    assert russian in (voice("ru").again(english) or "")
+
+
+def test_a_value_is_never_taken_for_a_sentence_of_ours():
+    assert voice("ru").again("my own review of the film; it was long") is None
