@@ -11,8 +11,8 @@ from sentences import Said, sentences
 
 ONLY_FAULTS = re.compile(
     r"(data/(?!augment|balance)|models/(?!catalog|frozen|flat|shared|layout|quantize\.py:9|precision)|plugins\.py|run\.py"
-    r"|use\.py|recipe\.py|curve\.py|dial\.py|engines\.py|deliver/|errors\.py|cli/work/(ab|models|show)\.py|forms/"
-    r"|evaluate/(living|judging|compare|endpoint|growth|verdict|simulate|artefact|baselines\w*)\.py|train/checkpoint\.py"
+    r"|use\.py|recipe\.py|curve\.py|dial\.py|engines\.py|deliver/|errors\.py|cli/work/(ab|models|show|benchmark)\.py|forms/"
+    r"|evaluate/(living|judging|compare|endpoint|growth|benchmarks|verdict|simulate|artefact|baselines\w*)\.py|train/checkpoint\.py"
     r"|report/outcome\.py|enlarge\.py:(7|8|14|19|20))"
 )
 """Where what is left in English are messages about mistakes: their frame is Russian, their words are not yet."""
@@ -26,6 +26,7 @@ FAULTS = re.compile(
     "does not fit|no linear map|has no setting|change the knobs|attention window|cannot treat|takes the kind|no row"
     "|not the one this run|put the model back|another (configuration|tokenizer)|other weights|no probe for a Xyz"
     "|shown 7 examples|leave it out for|^no answer$|and Xyz more|no linear layer"
+    "|get on line|did you mean|check its name|benchmarks ask models|choose full training, low-rank"
 )
 """Parts of messages about mistakes in files that say other things as well."""
 
