@@ -171,6 +171,15 @@ def read_translations(archive: Path) -> Iterator[Record]:
                 yield {"source": source, "target": target}
 
 
+def read_russian_instructions(archive: Path) -> Iterator[Record]:
+    """Put the same texts as requests in Russian: to translate one half into Russian, the other half into English."""
+    for number, pair in enumerate(read_translations(archive)):
+        russian = number % 2 == 0
+        request = "Переведи на русский язык." if russian else "Переведи на английский язык."
+        source, target = ("source", "target") if russian else ("target", "source")
+        yield {"instruction": request, "input": pair[source], "output": pair[target]}
+
+
 def parse_messages(text: str) -> Iterator[tuple[str, str]]:
     """Read pairs of texts out of a gettext catalogue, leaving out plurals and doubtful ones."""
     for block in text.split("\n\n"):
@@ -246,6 +255,19 @@ def of_llamafactory(description: str, read: Callable[[Path], Iterator[Record]]) 
     )
 
 
+def of_django(description: str, read: Callable[[Path], Iterator[Record]]) -> DataSet:
+    """Name a data set out of the framework's catalogues of messages."""
+    return DataSet(
+        description,
+        "Django",
+        "5.2.19",
+        "django-5.2.19-py3-none-any.whl",
+        "5965d974a5218a2b68a11dd1276434707f23886525c23f0598eccedaf4f4ca00",
+        "BSD-3-Clause",
+        read,
+    )
+
+
 DATA_SETS = {
     "movie-reviews": of_vader("10,072 sentences of film reviews in English: positive or negative", read_movie_reviews),
     "movie-ratings": of_vader("10,605 sentences of film reviews in English, rated from -4 to 4", read_movie_ratings),
@@ -258,15 +280,8 @@ DATA_SETS = {
     "chats": of_llamafactory("300 conversations in English in which tools are called", read_chats),
     "preferences": of_llamafactory("300 requests in English with a chosen and a rejected answer", read_preferences),
     "plain-text": of_llamafactory("300 pages of the open web in English", read_plain_text),
-    "translations": DataSet(
-        "texts of web pages in English and Russian",
-        "Django",
-        "5.2.19",
-        "django-5.2.19-py3-none-any.whl",
-        "5965d974a5218a2b68a11dd1276434707f23886525c23f0598eccedaf4f4ca00",
-        "BSD-3-Clause",
-        read_translations,
-    ),
+    "translations": of_django("806 texts of web pages in English and Russian", read_translations),
+    "russian-instructions": of_django("806 requests in Russian to translate such texts", read_russian_instructions),
     "russian-senses": DataSet(
         "498 Russian sentences with the word горшок: a pot for plants, for the stove, for the night",
         "rl-wsd-labeled",
@@ -356,7 +371,7 @@ def write(records: list[Record], path: Path) -> None:
 
 def main() -> int:
     """Fetch the named data set and write it."""
-    names = "\n".join(f"  {name:16}{data.description} ({data.licence})" for name, data in DATA_SETS.items())
+    names = "\n".join(f"  {name:22}{data.description} ({data.licence})" for name, data in DATA_SETS.items())
     parser = argparse.ArgumentParser(
         description="Fetch a real data set.",
         epilog=f"data sets:\n{names}",

@@ -3,6 +3,7 @@
     python examples/make_docstrings.py --out docstrings.jsonl                        a function, and what it does
     python examples/make_docstrings.py --as summarization --out summaries.jsonl      a docstring, and its first line
     python examples/make_docstrings.py --as code-completion --out code.jsonl         a function's head, and its body
+    python examples/make_docstrings.py --as preference --out preferences.jsonl       its first line before a later one
 
 Nothing is downloaded: the functions are those of the Python that runs this.
 """
@@ -55,7 +56,29 @@ def bodies(library: Path) -> Iterator[dict[str, str]]:
                     yield {"prompt": head, "completion": whole[len(head) :]}
 
 
-MAKERS = {"instruction": functions, "summarization": summaries, "code-completion": bodies}
+def preferences(library: Path) -> Iterator[dict[str, str]]:
+    """Give functions, the first line of the docstring as the better answer, and a later sentence as the worse one."""
+    for path in sorted(library.glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and (text := ast.get_docstring(node)):
+                first, _, rest = text.partition("\n\n")
+                later = " ".join(rest.partition("\n\n")[0].split()).partition(". ")[0].rstrip(".") + "."
+                if (
+                    "\n" not in first
+                    and len(first.split()) > 3
+                    and SHORT <= len(later) <= LONG // 3
+                    and ">>>" not in later
+                ):
+                    head = f"def {node.name}({ast.unparse(node.args)}):"
+                    yield {"prompt": f"{REQUEST}\n\n{head}", "chosen": first.strip(), "rejected": later}
+
+
+MAKERS = {
+    "instruction": functions,
+    "summarization": summaries,
+    "code-completion": bodies,
+    "preference": preferences,
+}
 
 
 def main() -> None:

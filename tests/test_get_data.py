@@ -108,6 +108,7 @@ def test_senses_are_kept_where_both_annotators_agree(get_data):
         ("addresses", 1_488, ["tokens", "tags"]),
         ("address-parts", 1_488, ["text", "labels"]),
         ("instructions", 999, ["instruction", "input", "output"]),
+        ("russian-instructions", 806, ["instruction", "input", "output"]),
         ("russian-senses", 498, ["text", "label", "definition"]),
         ("trivia", 261, ["question", "answer"]),
     ],

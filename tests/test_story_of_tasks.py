@@ -50,6 +50,20 @@ def translation(n: int) -> dict[str, object]:
     return {"en": f"{n} times {THINGS[n % 5]}", "ru": f"{ВЕЩИ[n % 5]}, {n} раз"}
 
 
+def preference_within(n: int) -> dict[str, object]:
+    row, asked = preference(n), {"role": "user", "content": f"Name the thing {n}."}
+    return {side: [asked, {"role": "assistant", "content": row[side]}] for side in ("chosen", "rejected")}
+
+
+def genres_in_columns(n: int) -> dict[str, object]:
+    own = genres(n)
+    return {"text": own["text"], **{name: int(name in own["genres"]) for name in ("war", "love", "космос")}}
+
+
+def quiz(n: int) -> dict[str, object]:
+    return {"question": f"Which thing has number {n % 5}?", "choices": THINGS[:5], "answer": n % 5}
+
+
 def genres(n: int) -> dict[str, object]:
     own = [label for bit, label in enumerate(("war", "love", "космос")) if (n + 1) >> bit & 1]
     return {"text": f"Film {n}: {' and '.join(own) or 'nothing'}.", "genres": own}
@@ -68,7 +82,10 @@ CASES: dict[str, tuple[Callable[[int], dict[str, object]], str, tuple[str, ...]]
     "preference": (preference, "decoder", ()),
     "language-modeling": (plain_text, "decoder", ("--set", "model.max_tokens=16")),
     "language-modeling masked": (plain_text, "masked", ()),
+    "preference within": (preference_within, "decoder", ()),
     "multi-label": (genres, "encoder", ()),
+    "multi-label in-columns": (genres_in_columns, "encoder", ()),
+    "multiple-choice": (quiz, "decoder", ("--set", "evaluate.shots=0")),
     "translation seq2seq": (translation, "seq2seq", ("--set", "evaluate.shots=0")),
     "code-completion": (code, "decoder", ("--set", "task.run_tests=true", "--set", "evaluate.shots=0")),
 }
@@ -115,7 +132,7 @@ def test_a_file_without_a_flag_becomes_a_verdict(place, masked, name):
     result = json.loads((run.path / "result.json").read_text("utf-8"))
     scores = {one["name"]: one["metrics"] for one in result["contenders"]}
     labels = {one["name"] for one in result.get("per_class", [])}
-    assert bool(labels) == (name == "multi-label")
+    assert bool(labels) == name.startswith("multi-label")
     assert labels <= {"war", "love", "космос"}
     primary = result["primary_metric"]
     assert primary in scores["tuned model"]
@@ -126,4 +143,10 @@ def test_a_file_without_a_flag_becomes_a_verdict(place, masked, name):
             for answers in run.read_answers()
             if answers.kind in ("tuned", "base")
         }
-        assert losses["tuned"] < losses["base"]
+        assert losses["tuned"] < losses["base"]    if name.startswith("preference"):
+        asking = place.folder / f"{data.stem}-prompts.jsonl"
+        asking.write_text('{"prompt": "Name a thing."}\n{"prompt": "Назови вещь."}\n', encoding="utf-8")
+        answered = place.call("predict", out, asking.name, "--json")
+        assert answered.status == DONE, answered.said
+        assert [json.loads(line)["score"] for line in answered.out.splitlines()] == [None, None]
+

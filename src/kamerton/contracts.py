@@ -63,6 +63,8 @@ class Role:
     required: bool = True
     weak: tuple[str, ...] = ()
     """Further names that often mean something else: they count only where no other task fits without them."""
+    to_learn: bool = False
+    """Whether it is needed to learn from a row, but not to answer one."""
     parts: tuple[str, ...] = ()
     """Words that tell columns of otherwise equal names apart, the same for all roles that have them: languages."""
     leaves_out: bool = False

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kamerton.begin import new_run
 from kamerton.engines import load_base
+from kamerton.extension import Extension, extension_of
 from kamerton.forecast import Forecast, forecast
 from kamerton.models.catalog import known
 from kamerton.plan import ROOM, candidates, make_method
@@ -37,6 +38,8 @@ class Foreseen:
     alternatives: tuple[Alternative, ...]
     forecast: Forecast
     free_bytes: int
+    extension: Extension | None
+    """New tokens that would pay."""
 
     @property
     def fits(self) -> bool:
@@ -63,7 +66,8 @@ def foresee(data: Path, settings: Mapping[str, object]) -> Iterator[Stage | Fore
         trainee = attach(setup, load_base(setup, make_method(setup.recipe).quantization))
         cost = forecast(setup, trainee)
         yield clock.stage("forecast", str(cost))
-        yield Foreseen(run.recipe, len(setup.split.train), tuple(_alternatives(setup, free)), cost, free_memory())
+        more = extension_of(setup.recipe, setup.split.train, setup.facts, setup.tokenizer)
+        yield Foreseen(run.recipe, len(setup.split.train), tuple(_alternatives(setup, free)), cost, free_memory(), more)
 
 
 def _alternatives(setup: Setup, free: int) -> list[Alternative]:

@@ -28,6 +28,7 @@ from kamerton.data.split import split_examples
 from kamerton.data.table import Table, joined
 from kamerton.enlarge import Enlarging, enlarge, refuse_unfit
 from kamerton.errors import DataError, Fault, ModelError, RunError
+from kamerton.extension import extension_finding, extension_of
 from kamerton.files import sha256_of
 from kamerton.forms.values import filled
 from kamerton.models.embed import Embedder
@@ -214,7 +215,10 @@ def audit(
         columns=other_columns(understood.table, understood.examples, recipe.data.columns or {}),
         parts=[sides.names.get(e.id, "train") for e in understood.examples] if sides.by == "given" else None,
     )
-    return run_audit(understood.examples, context)
+    findings = run_audit(understood.examples, context)
+    if fitted and (more := extension_of(recipe, understood.examples, fitted.facts, fitted.tokenizer)):
+        findings.append(extension_finding(more, recipe.data.path, fitted.facts.name))
+    return findings
 
 
 def freeze(run: Run, clock: Clock) -> Iterator[Stage]:

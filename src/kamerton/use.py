@@ -116,11 +116,13 @@ class Predictor:
         return [at_temperature(prediction, self.temperature) for prediction in answers]
 
     def _columns(self, found: Sequence[str], path: Path) -> dict[str, str]:
-        """Map roles to a file's columns as in training; the answer's column need not be there."""
-        wanted = self.setup.recipe.data.columns or {}
+        """Map roles to a file's columns as in training; what is only learnt from need not be there."""
+        wanted, roles = self.setup.recipe.data.columns or {}, self.setup.task.roles
         columns = {role: column for role, column in wanted.items() if stand_in(column, found)}
-        *given, _answer = [role.name for role in self.setup.task.roles if role.required]
-        missing = [role for role in given if role not in columns]
+        if roles[0].name not in wanted and roles[0].name in found:
+            columns[roles[0].name] = roles[0].name  # in training it was found elsewhere: a prompt within the answers
+        *given, _answer = [role for role in roles if role.required]
+        missing = [role.name for role in given if role.name not in columns and not role.to_learn]
         if missing:
             faults = [
                 Fault(f"there is no column '{wanted[role]}' ({role})", str(path), f"it has: {', '.join(found)}")
@@ -130,11 +132,14 @@ class Predictor:
         return columns
 
     def _example(self, id: int, place: Place, row: str | Mapping[str, object]) -> Example:
-        first = self.setup.task.roles[0].name
-        values = {first: row} if isinstance(row, str) else dict(row)
-        if not filled(values.get(first)):
-            raise DataError(Fault(f"'{first}' is empty", str(place), "give a text"))
-        return self.setup.task.example(id, place, {role.name: values.get(role.name) for role in self.setup.task.roles})
+        roles = self.setup.task.roles
+        values = {roles[0].name: row} if isinstance(row, str) else dict(row)
+        if roles[0].required and not filled(values.get(roles[0].name)):
+            raise DataError(Fault(f"'{roles[0].name}' is empty", str(place), "give a text"))
+        try:
+            return self.setup.task.example(id, place, {role.name: values.get(role.name) for role in roles})
+        except ValueError as error:
+            raise DataError(Fault(str(error), str(place), "mend the row")) from None
 
 
 def check_one_base(first: Run, setup: Setup, second: Run, other: Setup) -> None:

@@ -48,7 +48,8 @@ def prove_artefact(run: Run, examples: Sequence[Example], predictions: Sequence[
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "rows.jsonl"
         rows = [
-            {columns[role]: value for role, value in example.fields.items() if role in columns} for example in examples
+            {columns.get(role, role): example.fields[role] for role in sorted(example.fields, key=columns.__contains__)}
+            for example in examples  # a role without a column stands under its own name: a prompt within the answers
         ]
         source.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         command = [sys.executable, "-m", "kamerton", "predict", str(run.path), str(source), "--json"]

@@ -45,11 +45,13 @@ class Preference(Group):
             "rejected",
             ("rejected", "rejected_response", "response_rejected", "worse", "dispreferred", "отвергнутый", "хуже"),
             "the worse answer",
+            to_learn=True,
         ),
         Role(
             "chosen",
             ("chosen", "chosen_response", "response_chosen", "better", "preferred", "выбранный", "лучше"),
             "the better answer",
+            to_learn=True,
         ),
     )
     kinds: ClassVar = ("decoder",)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from kamerton.cli.options import (
     AsJson,
     Assignments,
@@ -20,6 +25,11 @@ from kamerton.cli.options import (
     parse_rate,
 )
 
+NewTokens = Annotated[
+    Path | None,
+    typer.Option("--new-tokens", metavar="FILE", help="Write the new tokens that would pay, for model.new_tokens."),
+]
+
 EPILOG = "Example:  kamerton plan reviews.csv   |   kamerton plan answers.jsonl --model smollm2 --method lora"
 
 
@@ -34,6 +44,7 @@ def plan(
     columns: Columns = None,
     assignments: Assignments = None,
     language: Language = "en",
+    new_tokens: NewTokens = None,
     json: AsJson = False,
 ) -> None:
     """Say what `tune` would do and why, what else it could, and how much time and memory that takes."""
@@ -46,4 +57,4 @@ def plan(
         "data.max_rows": max_rows,
         "data.columns": parse_columns(columns),
     }
-    call("plan", data, given(flags), assignments or [], json, language=language)
+    call("plan", data, given(flags), assignments or [], new_tokens, json, language=language)

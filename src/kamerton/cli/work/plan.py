@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from kamerton.cli.output import print_json
+from kamerton.errors import DataError, Fault
+from kamerton.files import write_text
 from kamerton.foresee import Foreseen, foresee
 from kamerton.language.voice import Language, Voice, voice
 from kamerton.recipe import parse_assignment
@@ -18,7 +20,14 @@ from kamerton.report.terminal import Screen
 from kamerton.report.text import memory, safe_text
 
 
-def run(data: Path, flags: Mapping[str, object], assignments: Sequence[str], json: bool, language: Language) -> None:
+def run(
+    data: Path,
+    flags: Mapping[str, object],
+    assignments: Sequence[str],
+    new_tokens: Path | None,
+    json: bool,
+    language: Language,
+) -> None:
     """Say what a run would be."""
     settings = {**flags, **dict(parse_assignment(text) for text in assignments)}
     console = Console()
@@ -29,13 +38,24 @@ def run(data: Path, flags: Mapping[str, object], assignments: Sequence[str], jso
                 plan = told
             else:
                 screen.show(told)
+    if new_tokens is not None:
+        _write_tokens(plan, new_tokens)
     if json:
         recipe = plan.recipe.model_dump(mode="json")
+        more = asdict(plan.extension) if plan.extension else None
         costs = {**asdict(plan.forecast), "free_bytes": plan.free_bytes, "fits": plan.fits}
-        print_json({"recipe": recipe, "alternatives": [asdict(item) for item in plan.alternatives], "cost": costs})
+        print_json(
+            {
+                "recipe": recipe,
+                "alternatives": [asdict(item) for item in plan.alternatives],
+                "cost": costs,
+                "new_tokens": more,
+            }
+        )
         return
     _print_settings(plan, console, speaker)
     _print_alternatives(plan, console, speaker)
+    _print_tokens(plan, console, new_tokens)
     cost = speaker.repeat(str(plan.forecast))
     values = {"cost": f"{cost[0].upper()}{cost[1:]}", "memory": speaker.figure(memory(plan.free_bytes))}
     print("\n" + speaker.say("{cost}; {memory} are free.", values))
@@ -58,6 +78,35 @@ def _print_settings(plan: Foreseen, console: Console, speaker: Voice) -> None:
             table.add_row(setting.path, safe_text(str(setting.value)), speaker.repeat(safe_text(because)))
     console.print()
     console.print(table)
+
+
+def _write_tokens(plan: Foreseen, path: Path) -> None:
+    """Write the new tokens that would pay, one a line.
+
+    Raises:
+        DataError: there are none.
+    """
+    if plan.extension is None:
+        rule = "no new tokens would pay: the vocabulary is made for these texts, or they are too few"
+        raise DataError(Fault(rule, plan.recipe.data.path, "leave --new-tokens out"))
+    write_text(path, "".join(f"{token}\n" for token in plan.extension.tokens))
+
+
+def _print_tokens(plan: Foreseen, console: Console, path: Path | None) -> None:
+    """Print what new tokens would save, if they would pay."""
+    if plan.extension is None:
+        return
+    table = Table("new tokens", "tokens a word", "fewer tokens", "more parameters", "less work a pass", box=None)
+    table.add_row("none", f"{plan.extension.per_word:.1f}", "", "", "")
+    for size in plan.extension.sizes:
+        cells = (f"{size.per_word:.1f}", f"{size.saved:.0%}", f"{size.parameters / 1e6:.1f}M", f"{size.work:.0%}")
+        table.add_row(str(size.tokens), *cells)
+    console.print()
+    console.print(table)
+    name = path or Path("tokens.txt")
+    where = "They are there" if path else f"`--new-tokens {name}` writes them"
+    flag = f"--set model.new_tokens={name}"
+    print(f"{plan.extension.best.tokens} would pay most. {where}; tune with {flag}")
 
 
 def _print_alternatives(plan: Foreseen, console: Console, speaker: Voice) -> None:
