@@ -21,6 +21,7 @@ from kamerton.deliver.saved import load_saved, save_model
 from kamerton.errors import DataError
 from kamerton.evaluate.baselines import baselines
 from kamerton.evaluate.per_class import class_results
+from kamerton.forms.label_sets import best_threshold
 from kamerton.metrics.macro_label_f1 import MacroLabelF1
 from kamerton.metrics.micro_label_f1 import MicroLabelF1
 from kamerton.metrics.sample_f1 import SampleF1
@@ -326,3 +327,24 @@ def test_simple_contenders_manage_with_hardly_any_labels(golds):
     rows = [Example(i, Place("f", i + 1), f"text number {i}", gold) for i, gold in enumerate(golds)]
     for one in baselines(rows, rows, answers="classes", seed=0):
         assert all(isinstance(json.loads(prediction.text), list) for prediction in one.predictions)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_fitted_threshold_gives_the_best_micro_f1_of_all(seed):
+    draw = np.random.default_rng(seed)
+    probabilities = draw.uniform(0.06, 0.94, size=(int(draw.integers(1, 30)), 4)).round(2)
+    right = draw.random(probabilities.shape) < probabilities * draw.uniform(0.3, 1.5)
+    fitted = best_threshold(probabilities, right)
+    every = [_f1(right, probabilities > bar) for bar in np.arange(0.055, 0.95, 0.01)]
+    assert fitted.score == pytest.approx(max(every))
+    assert fitted.score == pytest.approx(_f1(right, probabilities > fitted.threshold))
+    assert fitted.even == pytest.approx(_f1(right, probabilities > 0.5))
+
+
+def test_a_half_stays_where_nothing_is_better():
+    fitted = best_threshold(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([[True, False], [False, True]]))
+    assert fitted == (0.5, 1.0, 1.0)
+
+
+def _f1(right: np.ndarray, given: np.ndarray) -> float:
+    return float(f1_score(right, given, average="micro", zero_division=0))

@@ -143,10 +143,10 @@ def test_a_file_without_a_flag_becomes_a_verdict(place, masked, name):
             for answers in run.read_answers()
             if answers.kind in ("tuned", "base")
         }
-        assert losses["tuned"] < losses["base"]    if name.startswith("preference"):
+        assert losses["tuned"] < losses["base"]
+    if name.startswith("preference"):
         asking = place.folder / f"{data.stem}-prompts.jsonl"
         asking.write_text('{"prompt": "Name a thing."}\n{"prompt": "Назови вещь."}\n', encoding="utf-8")
         answered = place.call("predict", out, asking.name, "--json")
         assert answered.status == DONE, answered.said
         assert [json.loads(line)["score"] for line in answered.out.splitlines()] == [None, None]
-

@@ -160,6 +160,9 @@ class Form(Protocol):
             `[items]`, with gradients.
         """
 
+    def fitted(self, engine: Engine, examples: Sequence[Example]) -> Mapping[str, Advice]:
+        """Fit settings of the task on validation rows, after training; mostly none."""
+
     def grounded(self, engine: Engine, items: Sequence[Encoded]) -> list[Encoded]:
         """Note in each item what the loss needs of the model as it is before training; mostly nothing."""
 

@@ -173,6 +173,8 @@ class Prediction:
     """Estimated chance that a written program passes its tests, where they were run."""
     probabilities: tuple[float, ...] | None = None
     """Of every class, in the form's order, where it chooses among classes."""
+    each: tuple[float, ...] | None = None
+    """Of every label by itself, in the form's order, where any number of them may be right."""
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ from kamerton.outcomes import Answers
 from kamerton.plan import make_method
 from kamerton.prepare import Clock, Setup, data_fingerprint, freeze, metric_names, open_setup
 from kamerton.probe import settle_rate
+from kamerton.recipe import Decision
 from kamerton.records import Encoded, Event, Progress, Split, Stage
 from kamerton.remedy import Workshop, carry_out
 from kamerton.report.card import write_card
@@ -68,6 +69,7 @@ def story(run: Run) -> Iterator[Told]:
             yield from carry_out(run, setup, engine, clock, Workshop(tuned_engine, score_validation))
             setup = open_setup(run)
             engine = saved_engine(run, setup)
+        setup = yield from fit_settings(run, setup, engine, clock)
         yield from prove(run, setup, engine, clock)
         yield from remember(run, setup, engine, clock)
         yield from repeat(run, setup, clock)
@@ -140,6 +142,18 @@ def job_of(run: Run, setup: Setup, trainee: Trainee) -> Job:
         dynamics=Dynamics.of(len(trainee.rows)),
         last_step=recipe.remedy.last_step,
     )
+
+
+def fit_settings(run: Run, setup: Setup, engine: TorchEngine, clock: Clock) -> Generator[Told, None, Setup]:
+    """Fit on validation rows what the task decides by, and keep it in the recipe: predictions use it from now on."""
+    fitted = setup.form.fitted(engine, setup.split.validation)
+    if not fitted:
+        return setup
+    recipe = run.recipe.decide({f"task.{name}": Decision(one.value, one.reason) for name, one in fitted.items()})
+    run.write_recipe(recipe)
+    said = "; ".join(f"{name} {one.value:g}: {one.reason}" for name, one in fitted.items())
+    yield clock.stage("fitted", said)
+    return open_setup(run)
 
 
 def prove(run: Run, setup: Setup, engine: TorchEngine, clock: Clock) -> Iterator[Told]:

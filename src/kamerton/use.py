@@ -72,6 +72,12 @@ class Predictor:
             check_one_base(beside.run, beside.setup, run, self.setup)
             self.engine = adapter_engine(run, self.setup, beside.engine)
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes or labels that probabilities are of, in their order; none where there are none."""
+        ids = self.setup.form.config.get("label2id", {})
+        return tuple(ids) if isinstance(ids, dict) else ()
+
     def predict(self, rows: Sequence[str | Mapping[str, object]], first: int = 0) -> list[Prediction]:
         """Answer rows: texts, or mappings by role (`{"instruction": ..., "input": ...}`); ids count from `first`."""
         examples = [self._example(i, Place("input", i + 1), row) for i, row in enumerate(rows, first)]

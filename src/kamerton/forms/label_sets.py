@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
+from scipy.special import expit, log_expit
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from kamerton.contracts import Engine
+from kamerton.contracts import Advice, Engine
 from kamerton.forms.labels import named_classes
 from kamerton.forms.reading import Reading, embed_texts, window_means
 from kamerton.forms.supervision import IGNORED
@@ -22,19 +23,31 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
+EVEN = 0.5
+BOUNDS = (0.05, 0.95)
+"""Of a fitted threshold: beyond, a few rows decide."""
 NEIGHBOURS = 3
 """Shown examples whose labels an untuned model takes, where more than half of them agree."""
 
 
+class Fitted(NamedTuple):
+    """A threshold, the micro F1 that it gives, and that of `EVEN`."""
+
+    threshold: float
+    score: float
+    even: float
+
+
 @dataclass(frozen=True)
 class LabelSets(Reading):
-    """A head with an output a label, read at the first token; a label is given where its probability is above 0.5.
+    """A head with an output a label, read at the first token; a label is given where its probability is above a bar.
 
-    A row's target is a bit mask: bit i is set if label i is right. 0.5 is what every program takes that loads the
-    saved model.
+    A row's target is a bit mask: bit i is set if label i is right.
     """
 
     labels: tuple[str, ...]
+    threshold: float | None = None
+    """The bar; 0.5, which every program takes that loads the saved model alone, until it is fitted."""
 
     @property
     def config(self) -> dict[str, object]:
@@ -81,13 +94,15 @@ class LabelSets(Reading):
         return list(drawn.values())
 
     def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
-        """Give the labels that are more probable than not."""
+        """Give the labels whose probability is above the threshold."""
         encoded = self.encode(examples, engine.tokenizer, engine.max_tokens)
         if not encoded:
             return []
         logits = self.read(engine, encoded).astype(np.float64)
-        given = logits > 0
-        sure = -np.logaddexp(0, -np.abs(logits)).sum(axis=1)
+        bar = self.threshold if self.threshold is not None else EVEN
+        probabilities = expit(logits)
+        given = probabilities > bar
+        sure = np.where(given, log_expit(logits), log_expit(-logits)).sum(axis=1)
         losses = np.logaddexp(0, np.where(self._bits(encoded) > 0, -logits, logits)).sum(axis=1)
         return [
             Prediction(
@@ -96,9 +111,24 @@ class LabelSets(Reading):
                 float(np.exp(score)),
                 float(loss) if self.supervised(item) else None,
                 1 if self.supervised(item) else None,
+                each=tuple(each.tolist()),
             )
-            for example, item, row, score, loss in zip(examples, encoded, given, sure, losses, strict=True)
+            for example, item, row, each, score, loss in zip(
+                examples, encoded, given, probabilities, sure, losses, strict=True
+            )
         ]
+
+    def fitted(self, engine: Engine, examples: Sequence[Example]) -> Mapping[str, Advice]:
+        """Fit the threshold for the F1 of all labels together, unless there is one (Lipton et al. 2014)."""
+        if self.threshold is not None:
+            return {}
+        encoded = self.encode(examples, engine.tokenizer, engine.max_tokens)
+        known = [item for item in encoded if self.supervised(item)]
+        if not known:
+            return {}
+        bar, best, even = best_threshold(expit(self.read(engine, known).astype(np.float64)), self._bits(known) > 0)
+        reason = f"micro F1 on {len(known)} validation rows is {best:.3f} there and {even:.3f} at {EVEN}"
+        return {"threshold": Advice(bar, reason)}
 
     def predict_untuned(
         self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
@@ -116,3 +146,29 @@ class LabelSets(Reading):
 
     def _written(self, given: np.ndarray) -> str:
         return write_tags([label for label, there in zip(self.labels, given, strict=True) if there])
+
+
+def best_threshold(probabilities: np.ndarray, right: np.ndarray) -> Fitted:
+    """Find the threshold of the best micro F1, in the middle between the probabilities beside it.
+
+    Args:
+        probabilities: `[rows, labels]`.
+        right: the same, whether the label is right.
+
+    Returns:
+        `EVEN` where none is better.
+    """
+    order = np.argsort(-probabilities, axis=None, kind="stable")
+    sorted_, hits = probabilities.ravel()[order], right.ravel()[order].cumsum()
+    scores = 2 * hits / np.maximum(1, np.arange(1, len(order) + 1) + right.sum())
+    ends = np.append(sorted_[1:] < sorted_[:-1], True)  # equal probabilities stand on one side
+    at = int(np.where(ends, scores, -1.0).argmax())
+    even = _micro_f1(probabilities > EVEN, right)
+    middle = (sorted_[at] + (sorted_[at + 1] if at + 1 < len(sorted_) else 0.0)) / 2
+    bar = round(float(np.clip(middle, *BOUNDS)), 4)
+    best = _micro_f1(probabilities > bar, right)
+    return Fitted(bar, best, even) if best > even else Fitted(EVEN, even, even)
+
+
+def _micro_f1(given: np.ndarray, right: np.ndarray) -> float:
+    return float(2 * (given & right).sum() / max(1, given.sum() + right.sum()))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from kamerton.contracts import Engine, TooLong
+from kamerton.contracts import Advice, Engine, TooLong
 from kamerton.forms.supervision import supervised, target_losses
 from kamerton.records import Encoded, Example, Message, Prediction
 
@@ -69,6 +69,10 @@ class Usual(ABC):
         owners = [at for at, item in enumerate(items) for _ in item.sequences]
         losses = target_losses(logits, sequences)
         return losses.new_zeros(len(items)).index_add(0, losses.new_tensor(owners).long(), losses)
+
+    def fitted(self, engine: Engine, examples: Sequence[Example]) -> Mapping[str, Advice]:
+        """Fit nothing."""
+        return {}
 
     def grounded(self, engine: Engine, items: Sequence[Encoded]) -> list[Encoded]:
         """Need nothing of the untuned model."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -26,6 +26,9 @@ class MultiLabel(Group):
     separator: str = Field(
         "",
         description="What parts labels in one cell; if empty, `;` or `|`, or else a comma. Lists need none.",
+    )
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None, description="The probability from which on a label is given; fitted on validation rows if open."
     )
 
     roles: ClassVar = (
@@ -80,7 +83,8 @@ class MultiLabel(Group):
 
     def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
         """Give the encoder a head of one output a label."""
-        return LabelSets(tuple(sorted({label for example in examples for label in read_list(example.gold)})))
+        labels = {label for example in examples for label in read_list(example.gold)}
+        return LabelSets(tuple(sorted(labels)), self.threshold)
 
     def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
         """Let all labels together decide; the mean over labels, over rows, and whole sets stand beside it."""

@@ -20,12 +20,14 @@ def run(path: Path, source: str, adapters: Sequence[Path], json: bool) -> None:
     for answers in _predictions(predictors, source):
         for predictor, prediction in zip(predictors, answers, strict=True):
             name = str(predictor.run.path) if adapters else ""
-            print(_line(prediction, name) if json else _text(prediction, name), flush=True)
+            print(_line(prediction, name, predictor) if json else _text(prediction, name), flush=True)
 
 
-def _line(prediction: Prediction, name: str) -> str:
+def _line(prediction: Prediction, name: str, predictor: Predictor) -> str:
     named = {"run": name} if name else {}
-    values = {"id": prediction.id, **named, "prediction": prediction.text, "score": prediction.score}
+    values: dict[str, object] = {"id": prediction.id, **named, "prediction": prediction.text, "score": prediction.score}
+    if prediction.each is not None:
+        values["probabilities"] = dict(zip(predictor.labels, prediction.each, strict=True))
     return json_library.dumps(values, ensure_ascii=False)
 
 
