@@ -26,6 +26,7 @@ UNSHOWN_FUNCTIONS = {
 UNSHOWN_NAMES = re.compile(r"STYLE|PATTERN|PLACEHOLDER|HARMLESS|WAYS|INSTRUCTIONS|_RE$|_ENVIRON")
 WORD = re.compile(r"[A-Za-z]{2,}")
 SENTENCE = re.compile(r"[A-Za-z]{2,},? [A-Za-z(]")
+HOLED = re.compile(r"\{\w+:[^}|]+\|[^}]+\}")
 NUMBERS = re.compile(r"[,%dgef]")
 
 
@@ -71,7 +72,7 @@ class _Finder(ast.NodeVisitor):
             self.generic_visit(node)
 
     def visit_Constant(self, node: ast.Constant) -> None:
-        if isinstance(node.value, str) and SENTENCE.search(node.value):
+        if isinstance(node.value, str) and (SENTENCE.search(node.value) or HOLED.search(node.value)):
             self.found.append(Said(f"{self.name}:{node.lineno}", node.value))
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
