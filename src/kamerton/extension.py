@@ -87,7 +87,7 @@ def find_extension(texts: Sequence[str], facts: ModelFacts, tokenizer: PreTraine
     before = _tokens(unseen, tokenizer)
     if not count or before < COSTLY * count:
         return None
-    found = [token for token in _beginnings(seen) if token not in tokenizer.get_vocab()]
+    found = [token for token in _beginnings(seen) if _tokens([token], tokenizer) > 1]
     sizes = []
     for size in dict.fromkeys(min(size, len(found)) for size in SIZES if found):
         after = _tokens(unseen, add_words(copy.deepcopy(tokenizer), found[:size]))
