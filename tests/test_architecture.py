@@ -34,7 +34,7 @@ ROWS = (
     ("data", "train", "evaluate", "report", "deliver"),
     (
         *("begin", "plan", "prepare", "engines", "dial", "remedy", "trainee", "forecast", "probe", "rivals"),
-        *("curve", "enlarge", "extension", "foresee", "forget", "tune", "use"),
+        *("curve", "enlarge", "extension", "foresee", "forget", "tune", "use", "rescore"),
     ),
     ("api", "cli", "__init__", "__main__"),
 )

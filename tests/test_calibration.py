@@ -8,7 +8,8 @@ from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 from sklearn.metrics import brier_score_loss, log_loss
 
-from kamerton.evaluate.calibration import at_temperature, calibrate, chance_error, fit_temperature, reliability
+from kamerton.evaluate.calibration import calibrate, chance_error, fit_temperature, reliability
+from kamerton.evaluate.temperature import at_temperature
 from kamerton.metrics.brier import Brier
 from kamerton.metrics.ece import Ece, bins
 from kamerton.metrics.nll import Nll

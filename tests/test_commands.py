@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from kamerton.evaluate.calibration import at_temperature
+from kamerton.evaluate.temperature import at_temperature
 from kamerton.run import Run
 from stories import DONE, MISTAKE, QUICK, RUNS, UNMET, USAGE, wait_for, weights_of
 

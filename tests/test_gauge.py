@@ -21,6 +21,8 @@ from tiny_engines import HEAD, TEXT
 
 ROWS = [Encoded((7, 8, 9, 10, 11, 12, 13, 14), (5, 6), (13, 14)), Encoded((20, 21, 22, 23, 24, 25), (4,), (25,))]
 LABELLED = [replace(row, reads=(0,), targets=(i,)) for i, row in enumerate(ROWS)]
+EVERYWHERE = [replace(row, reads=tuple(range(len(row.tokens))), targets=row.tokens) for row in ROWS]
+"""Read at every token, so that no layer is run at some of them only."""
 WRITTEN = Dialogue(ask=lambda example: example.text)
 
 
@@ -29,9 +31,9 @@ def made(folder: Path, word: str, kind: str = TEXT, **knobs: object):
     return plugins.choose("methods", word)(**knobs).attach(loaded.model, loaded.fresh)
 
 
-def gauged(folder: Path, word: str, kind: str = TEXT, **knobs: object):
+def gauged(folder: Path, word: str, kind: str = TEXT, written: list[Encoded] = ROWS, **knobs: object):
     model = made(folder, word, kind, **knobs)
-    rows, form = (LABELLED, Labels(("a", "b"))) if kind == HEAD else (ROWS, WRITTEN)
+    rows, form = (LABELLED, Labels(("a", "b"))) if kind == HEAD else (written, WRITTEN)
     return gauge(model, prove_layout(model, lambda way: way.logits(model, rows)), form, rows)
 
 
@@ -42,10 +44,15 @@ def matrices(folder: Path) -> int:
 
 
 def test_a_forward_pass_takes_two_operations_for_each_weight_and_training_three_times_that(decoder_folder):
-    costs = gauged(decoder_folder, "full")
+    costs = gauged(decoder_folder, "full", written=EVERYWHERE)
     bare = 2 * matrices(decoder_folder)
     assert bare <= costs.reading.per_token <= 1.1 * bare  # attention comes on top
     assert costs.training.per_token == pytest.approx(3 * costs.reading.per_token, rel=0.1)
+
+
+def test_a_last_layer_that_is_run_at_the_reads_only_costs_less(decoder_folder):
+    everywhere, at_some = gauged(decoder_folder, "full", written=EVERYWHERE), gauged(decoder_folder, "full")
+    assert 0.5 * everywhere.reading.per_token < at_some.reading.per_token < 0.8 * everywhere.reading.per_token
 
 
 def test_the_head_is_paid_for_where_it_is_read(decoder_folder):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import pytest
@@ -12,9 +12,10 @@ import transformers
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from kamerton.models.flat import flat_attention
-from kamerton.models.layout import Flat, Layout, Padded, Plain, attending, prove_layout
+from kamerton.models.layout import Flat, Layout, Padded, Plain, Unpadded, attending, prove_equal, prove_layout
 from kamerton.records import Encoded
 
 PAD = 1
@@ -169,8 +170,39 @@ def test_no_attention_is_left_changed(case, tmp_path):
 def test_a_model_keeps_whether_it_trains_through_the_proof():
     case = Case(FAMILIES[0], HEAD)
     case.model.train()
-    assert case.proven.name == Flat().name
+    assert type(case.proven) is Flat
     assert case.model.training
+
+
+@pytest.mark.parametrize("family", [f for f in FAMILIES if f.layout is Flat], ids=lambda family: family.name)
+def test_the_last_layer_runs_only_where_it_is_read_and_the_others_for_every_token(family):
+    case, widths = Case(family, HEAD), []
+    case.proven.logits(case.model, case.rows[:PROVEN_ON])
+    hooks = [
+        module.register_forward_hook(lambda _module, _args, output: widths.append(output.shape[1]))
+        for module in case.model.modules()
+        if isinstance(module, nn.Linear | Conv1D) and module.weight.numel() == 32 * 64
+    ]
+    case.proven.logits(case.model, case.rows)
+    for hook in hooks:
+        hook.remove()
+    reads, tokens = sum(len(row.reads) for row in case.rows), sum(len(row.tokens) for row in case.rows)
+    assert len(widths) in (4, 6)  # two or three maps of the feed-forward part in each of two layers
+    assert widths == [tokens] * (len(widths) // 2) + [reads] * (len(widths) // 2)
+
+
+@pytest.mark.parametrize("family", [FAMILIES[0], FAMILIES[4]], ids=lambda family: family.name)
+def test_narrowing_is_turned_down_where_another_module_is_taken_for_the_one_before_attention(family):
+    case = Case(family, HEAD)
+    right = case.proven.narrowing
+    for module in right.layer.modules():
+        if isinstance(module, nn.Linear) and module is not right.behind:
+            wrong = Flat(case.proven.offset, replace(right, before=module))
+            assert not prove_equal(
+                case.model,
+                lambda way=wrong: way.logits(case.model, case.rows),
+                lambda: Unpadded().logits(case.model, case.rows),
+            )
 
 
 @pytest.mark.parametrize("family", [f for f in FAMILIES if f.layout is not Flat], ids=lambda family: family.name)

@@ -19,6 +19,7 @@ from kamerton import plugins
 from kamerton.errors import TrainingError
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.labels import Labels
+from kamerton.models.dropout import use_cheap_dropout
 from kamerton.models.engine import make_engine
 from kamerton.models.load import load_model, load_tokenizer, machine_device, set_dropout
 from kamerton.recipe import TrainSettings
@@ -66,6 +67,7 @@ def make_job(tmp_path, encoder_folder, decoder_folder) -> Callable[..., Job]:
         knobs = {"dropout": settings.dropout} if word.startswith("lora") else {}
         method = plugins.choose("methods", word.split()[0])(**knobs)
         model = method.attach(loaded.model, loaded.fresh)
+        use_cheap_dropout(model)
         training, validation = rows[:22], rows[22:]
         engine = make_engine(
             model,

@@ -7,7 +7,12 @@ run.verdict.decision, run.verdict.reason
 run.predict(["A fine film."])
 """
 
+import os
+
 from kamerton.api import TunedRun, ab, compare, tune
 
 __all__ = ["TunedRun", "__version__", "ab", "compare", "tune"]
 __version__ = "0.1.0"
+
+# where the package `kernels` is installed, transformers would fetch code from the Hub and run it, unasked
+os.environ.setdefault("USE_HUB_KERNELS", "NO")

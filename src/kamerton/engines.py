@@ -11,6 +11,7 @@ from kamerton import plugins
 from kamerton.contracts import Quantization
 from kamerton.deliver.saved import add_adapter, is_adapter, load_saved
 from kamerton.errors import Fault, RunError
+from kamerton.models.dropout import use_cheap_dropout
 from kamerton.models.engine import TorchEngine, make_engine
 from kamerton.models.load import Loaded, load_model, load_tokenizer, set_dropout
 from kamerton.models.precision import set_precision
@@ -90,4 +91,6 @@ def attach_method(setup: Setup, loaded: Loaded) -> nn.Module:
     setup.form.start(loaded.model, loaded.fresh)
     set_dropout(loaded.model, recipe.train.dropout)
     set_precision(loaded.model, recipe.model.precision or "fp32")
-    return make_method(recipe).attach(loaded.model, loaded.fresh, loaded.tokens)
+    model = make_method(recipe).attach(loaded.model, loaded.fresh, loaded.tokens)
+    use_cheap_dropout(model)
+    return model

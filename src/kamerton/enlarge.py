@@ -18,7 +18,6 @@ from kamerton.data.gate import pass_gate
 from kamerton.data.read import read_table
 from kamerton.data.recognise import make_examples, recognise, sample_rows
 from kamerton.errors import Fault, ModelError, RecipeError
-from kamerton.evaluate.growth import head_answers
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.values import filled
 from kamerton.models.embed import Embedder
@@ -184,6 +183,7 @@ def _scores(given: Enlarging, variants: Sequence[Example]) -> tuple[float, float
     last = np.arange(len(train) + len(variants), len(everything))
     scores = []
     for known in (np.arange(len(train)), np.arange(len(train) + len(variants))):
+        head_answers = plugins.load("kamerton.evaluate.growth:head_answers")  # scikit-learn takes a second to import
         answers = head_answers(features, golds, known, last).tolist()
         predictions = [Prediction(e.id, text) for e, text in zip(validation, answers, strict=True)]
         counted = metric.statistics([example.gold for example in validation], predictions)

@@ -1,9 +1,8 @@
-"""Use a finished run: answer new rows, or score it on other data."""
+"""Use a finished run: answer new rows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -11,41 +10,14 @@ from kamerton.data.cells import stand_in, value_at
 from kamerton.data.read import read_table
 from kamerton.engines import adapter_engine, saved_engine
 from kamerton.errors import DataError, Fault, RunError
-from kamerton.evaluate.calibration import at_temperature
-from kamerton.evaluate.per_class import class_results
-from kamerton.evaluate.score import score
+from kamerton.evaluate.temperature import at_temperature
 from kamerton.forms.values import filled
-from kamerton.outcomes import Answers, Contender
-from kamerton.prepare import Setup, differing_parts, metric_names, open_setup
+from kamerton.prepare import Setup, differing_parts, open_setup
 from kamerton.records import Example, Place, Prediction
 from kamerton.run import Run
 
 AT_ONCE = 512
 """Rows of a file that are answered together: enough to batch well, few enough to stream."""
-
-
-def score_on(run: Run, path: Path) -> Contender:
-    """Score a run's tuned model on other data with answers, by the run's own metrics.
-
-    Raises:
-        DataError: the file cannot be read, or has no answers.
-    """
-    predictor = Predictor(run)
-    examples = predictor.examples(path)
-    if not all(filled(example.gold) for example in examples):
-        bare = next(example for example in examples if not filled(example.gold))
-        raise DataError(Fault("the row has no answer to score against", str(bare.place), "fill it, or use predict"))
-    setup, settings = predictor.setup, predictor.setup.recipe.evaluate
-    tuned = Answers("tuned model", "tuned", tuple(setup.form.predict(predictor.engine, examples)), 0.0)
-    [contender] = score(
-        examples,
-        [tuned],
-        metric_names(setup),
-        confidence=settings.confidence,
-        resamples=settings.resamples,
-        seed=setup.recipe.seed,
-    )
-    return replace(contender, per_class=class_results(examples, tuned.predictions, setup.task.answers))
 
 
 class Predictor:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
+from kamerton.evaluate.temperature import SMALLEST, at_temperature
 from kamerton.metrics.brier import Brier
 from kamerton.metrics.ece import BINS, Ece, bins
 from kamerton.metrics.nll import Nll
@@ -27,8 +27,6 @@ WIDEST = math.log(20)
 PRIOR = 0.5
 """SD of the temperature's logarithm before any row is seen: where all of a few validation rows are right, likelihood
 alone would have it 0, and every probability 1. A hundred rows outweigh it."""
-SMALLEST = 1e-30
-"""A probability below counts as this, for its logarithm."""
 
 
 def fit_temperature(predictions: Sequence[Prediction]) -> float:
@@ -53,17 +51,6 @@ def fit_temperature(predictions: Sequence[Prediction]) -> float:
         return float(likelihood.sum()) + (log_temperature / PRIOR) ** 2 / 2
 
     return math.exp(minimize_scalar(loss, bounds=(-WIDEST, WIDEST), method="bounded", options={"xatol": 1e-6}).x)
-
-
-def at_temperature(prediction: Prediction, temperature: float) -> Prediction:
-    """Give a prediction with its probabilities at another temperature; without probabilities it stays as it is."""
-    if prediction.probabilities is None or temperature == 1.0:
-        return prediction
-    logs = np.log(np.maximum(prediction.probabilities, SMALLEST)) / temperature
-    norm = float(logsumexp(logs))
-    probabilities = np.exp(logs - norm)
-    loss = None if prediction.loss is None else prediction.loss / temperature + norm
-    return replace(prediction, score=float(probabilities.max()), loss=loss, probabilities=tuple(probabilities.tolist()))
 
 
 def calibration_rows(predictions: Sequence[Prediction], validation: Sequence[Example]) -> Sequence[Example]:

@@ -10,7 +10,7 @@ them begin with, branches within a sequence, or what a generation has written so
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby, pairwise
 from typing import Protocol
 
@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
+
+from kamerton.models.dropout import Piece, attend_dropping
 
 NAME = "kamerton_flat"
 
@@ -27,6 +29,10 @@ class Context(Protocol):
 
     def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
         """Attend as `flat_attention` does: `[1, heads, tokens, width]` to `[tokens, heads, width]`."""
+
+
+Witness = Callable[[Tensor], None]
+"""Is shown what an attention layer gives."""
 
 
 def flat_attention(
@@ -42,6 +48,7 @@ def flat_attention(
     softcap: float | None = None,
     sliding_window: int | None = None,
     kamerton_context: Context | None = None,
+    kamerton_witness: Witness | None = None,
     **_: object,  # the interface passes every model's own extras; what would change the result is named above
 ) -> tuple[Tensor, None]:
     """Attend within each sequence of a flat row.
@@ -59,6 +66,7 @@ def flat_attention(
         softcap: must be None.
         sliding_window: must be None: short rows would prove nothing about rows longer than the window.
         kamerton_context: takes over from here, for causal models that are only read.
+        kamerton_witness: looks on.
 
     Returns:
         `[1, tokens, heads, width]`, and no weights.
@@ -74,7 +82,10 @@ def flat_attention(
             raise TypeError("only a causal model's tokens stand for themselves whatever follows them")
         return kamerton_context.attend(module, query, key, value, scaling).unsqueeze(0), None
     lengths = [end - start for start, end in pairwise(cu_seq_lens_q.tolist())]
-    return attend_within(query, key, value, lengths, scaling, dropout=dropout, causal=causal).unsqueeze(0), None
+    attended = attend_within(query, key, value, lengths, scaling, dropout=dropout, causal=causal)
+    if kamerton_witness is not None:
+        kamerton_witness(attended)
+    return attended.unsqueeze(0), None
 
 
 def attend_within(
@@ -88,24 +99,26 @@ def attend_within(
     causal: bool = True,
 ) -> Tensor:
     """Let each sequence of a flat row attend to itself: `[1, heads, tokens, width]` to `[tokens, heads, width]`."""
-    heads, width = query.shape[1], query.shape[3]
-    parts, start = [], 0
-    for length, run in groupby(lengths):
-        count = len(list(run))
-        end = start + count * length
-        # neighbours of equal length go through the kernel together
-        q, k, v = (apart(x[0, :, start:end], count) for x in (query, key, value))
+    pieces = [Piece(length, len(list(run))) for length, run in groupby(lengths)]
+    if dropout and query.device.type == "cpu":
+        groups = query.shape[1] // key.shape[1]
+        k, v = (states[0] if groups == 1 else states[0].repeat_interleave(groups, 0) for states in (key, value))
+        factor = query.shape[3] ** -0.5 if scale is None else scale
+        return attend_dropping(query[0], k, v, pieces, factor, dropout, causal=causal)
+    # split in one go: a slice for each sequence would take a gradient of the whole row's size each
+    tokens = [piece.tokens for piece in pieces]
+    parts = []
+    for piece, q, k, v in zip(pieces, *(states[0].split(tokens, dim=1) for states in (query, key, value)), strict=True):
         attended = scaled_dot_product_attention(
-            q,
-            k,
-            v,
+            apart(q, piece.count),  # neighbours of equal length go through the kernel together
+            apart(k, piece.count),
+            apart(v, piece.count),
             dropout_p=dropout,
-            is_causal=causal and length > 1,
+            is_causal=causal and piece.length > 1,
             scale=scale,
-            enable_gqa=key.shape[1] != heads,
+            enable_gqa=key.shape[1] != query.shape[1],
         )
-        parts.append(attended.transpose(1, 2).reshape(count * length, heads, width))
-        start = end
+        parts.append(attended.transpose(1, 2).reshape(piece.tokens, *attended.shape[1::2]))
     return torch.cat(parts)
 
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import accumulate
 from typing import Any, Protocol
@@ -25,7 +25,8 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from kamerton.models.flat import NAME as FLAT
-from kamerton.models.flat import Context
+from kamerton.models.flat import Context, Witness
+from kamerton.models.narrow import Narrowing, narrowings
 from kamerton.records import Encoded
 
 TOLERANCE = 1e-4
@@ -69,14 +70,19 @@ def device_of(model: nn.Module) -> torch.device:
 
 @dataclass(frozen=True)
 class Flat:
-    """All sequences in one row, no padding; `offset` is where the model's positions begin (2 in RoBERTa)."""
+    """All sequences in one row, no padding."""
 
     offset: int = 0
+    """Where the model's positions begin (2 in RoBERTa)."""
+    narrowing: Narrowing | None = None
+    """How the last layer is run at the reads only, if it can."""
+    witness: Witness | None = None
 
     @property
     def name(self) -> str:
         """Name the layout with its reason."""
-        return "flat: one row without padding"
+        last = "; the last layer only where it is read" if self.narrowing else ""
+        return f"flat: one row without padding{last}"
 
     def logits(
         self,
@@ -121,14 +127,24 @@ class Flat:
             "max_length_k": longest,
             **_types(items, [[kind for item in items for kind in types_of(item)]], device),
             **({} if context is None else {"kamerton_context": context}),
+            **({} if self.witness is None else {"kamerton_witness": self.witness}),
         }
         reads = sum(len(item.reads) for item in items)
-        with attending(model, FLAT):
+        with attending(model, FLAT), self._narrowed(items, device):
             return _forward(model, inputs, lambda states: self.pick(states, items), reads), reads
 
+    def _narrowed(self, items: Sequence[Encoded], device: torch.device) -> AbstractContextManager[None]:
+        """Run the last layer at the reads, if these are fewer than the tokens."""
+        places = _places(items)
+        if self.narrowing is None or len(places) >= sum(len(item.tokens) for item in items):
+            return nullcontext()
+        return self.narrowing.at(torch.tensor(places, device=device))
+
     def pick(self, states: Tensor, items: Sequence[Encoded]) -> Tensor:
-        """Pick the reads out of `[1, tokens, hidden]`."""
-        places = [start + read for start, item in zip(_bounds(items), items, strict=False) for read in item.reads]
+        """Pick the reads out of `[1, tokens, hidden]`, or take them as they are where there are no others."""
+        places = _places(items)
+        if self.narrowing and states.shape[1] == len(places) < sum(len(item.tokens) for item in items):
+            return states[0]
         return states[0, torch.tensor(places, device=states.device)]
 
     def lay(self, states: Sequence[Tensor]) -> Tensor:
@@ -299,23 +315,40 @@ def prove_layout(model: nn.Module, output: Callable[[Layout], Tensor]) -> Layout
     reference = Unpadded(TwoSided(whole=True)) if is_two_sided(model) else Unpadded()
     wanted = partial(output, reference)
     fitting = (way for way in _candidates(model) if prove_equal(model, partial(output, way), wanted))
-    return next(fitting, reference)
+    layout = next(fitting, reference)
+    return _narrowed(model, layout, output) if isinstance(layout, Flat) else layout
+
+
+def _narrowed(model: nn.Module, flat: Flat, output: Callable[[Layout], Tensor]) -> Flat:
+    """Run the last layer only where it is read, if that changes nothing."""
+    with evaluating(model):
+        ways = list(narrowings(outer_model(model), lambda witness: output(replace(flat, witness=witness))))
+    narrowed = (replace(flat, narrowing=way) for way in ways)
+    wanted = partial(output, flat)
+    return next((way for way in narrowed if prove_equal(model, partial(output, way), wanted)), flat)
 
 
 def prove_equal(model: nn.Module, way: Callable[[], Tensor], reference: Callable[[], Tensor]) -> bool:
     """Say whether one way to run a model gives the output of another, within `TOLERANCE`."""
-    training = model.training
-    model.eval()
     try:
-        with torch.no_grad():
+        with evaluating(model), torch.no_grad():
             wanted = reference()
             got = way()
     except (TypeError, ValueError, RuntimeError, IndexError, KeyError, AttributeError):
         return False  # a model that cannot take a layout says so in one of these ways
-    finally:
-        model.train(training)
     scale = wanted.abs().max().item()
     return got.shape == wanted.shape and (got - wanted).abs().max().item() <= TOLERANCE * scale
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model in its state for evaluation for a while."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
 
 
 def _candidates(model: nn.Module) -> Iterator[Layout]:
@@ -427,6 +460,11 @@ def decoder_inputs(model: nn.Module, items: Sequence[Encoded]) -> dict[str, Tens
         mask[row, : len(shifted)] = 1
     device = device_of(model)
     return {"decoder_input_ids": ids.to(device), "decoder_attention_mask": mask.to(device)}
+
+
+def _places(items: Sequence[Encoded]) -> list[int]:
+    """Say where in a flat row the reads stand."""
+    return [start + read for start, item in zip(_bounds(items), items, strict=False) for read in item.reads]
 
 
 def _bounds(items: Sequence[Encoded]) -> list[int]:

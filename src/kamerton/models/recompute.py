@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from kamerton.errors import Fault, ModelError
 from kamerton.models.layout import Layout, attending, outer_model
+from kamerton.models.narrow import narrowed_again
 from kamerton.records import Encoded
 
 REMEDY = "set train.gradient_checkpointing=false; fewer train.tokens_per_pass save memory too"
@@ -50,9 +51,17 @@ def _same_attention(
     """Give the two contexts of a layer: a second pass attends as the first did, though the layout has since ended."""
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), attending(model, model.config._attn_implementation)
+        return nullcontext(), _second_pass(attending(model, model.config._attn_implementation), narrowed_again())
 
     return contexts
+
+
+@contextmanager
+def _second_pass(
+    attention: AbstractContextManager[None], narrowed: Callable[[], AbstractContextManager[None]]
+) -> Iterator[None]:
+    with attention, narrowed():
+        yield
 
 
 def _logits(model: nn.Module, layout: Layout, items: Sequence[Encoded]) -> Tensor:

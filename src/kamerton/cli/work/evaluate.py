@@ -9,8 +9,8 @@ from pathlib import Path
 from kamerton.cli.output import print_json
 from kamerton.language.voice import ENGLISH, Language, Voice, voice
 from kamerton.outcomes import ClassResult
+from kamerton.rescore import score_on
 from kamerton.run import Run
-from kamerton.use import score_on
 
 
 def run(path: Path, data: Path, json: bool, language: Language) -> None:

@@ -1,0 +1,165 @@
+"""Dropout is equal in distribution to torch's, the same for a seed, and its gradients are those of its own mask."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from scipy.stats import binomtest, chisquare
+from torch import Tensor, nn
+
+from kamerton.models.dropout import AT_ONCE, STEPS, Bits, Chance, Dropout, use_cheap_dropout
+from kamerton.models.flat import attend_within
+
+SURE = 1e-4
+"""A test that a fair generator fails once in ten thousand seeds; the seeds are fixed."""
+
+
+def dropped(shape: tuple[int, ...], probability: float, seed: int = 0) -> Tensor:
+    """Say which elements of ones stay, after checking that they are scaled by one factor."""
+    layer = Dropout(probability)
+    torch.manual_seed(seed)
+    out = layer(torch.ones(shape))
+    assert len(out.unique()) == 2
+    return out > 0
+
+
+@pytest.mark.parametrize("probability", [0.1, 0.5, 0.013])
+def test_as_many_elements_are_dropped_as_the_probability_says(probability):
+    kept = dropped((1000, 1001), probability)
+    assert binomtest(int((~kept).sum()), kept.numel(), probability).pvalue > SURE
+
+
+@pytest.mark.parametrize("probability", [0.1, 0.3, 0.9])
+def test_mean_and_variance_are_those_of_exact_dropout(probability):
+    torch.manual_seed(1)
+    out = Dropout(probability)(torch.ones(2000, 1000, dtype=torch.float64))
+    variance = probability / (1 - probability)
+    assert abs(out.mean() - 1) < 4 * math.sqrt(variance / out.numel())
+    assert out.var() == pytest.approx(variance, rel=0.01)
+
+
+@pytest.mark.parametrize("probability", [1e-6, 0.1, 1 / 3, 0.999999])
+def test_the_factor_keeps_the_mean_of_the_rounded_probability_exactly(probability):
+    chance = Chance.of(probability)
+    every = torch.arange(-STEPS // 2, STEPS // 2).to(torch.int16)
+    assert chance.kept(every).double().mean() * chance.factor == pytest.approx(1, abs=1e-12)
+    assert abs(chance.steps / STEPS - probability) <= 1 / STEPS
+
+
+@pytest.mark.parametrize("lag", [1, 2, 3, 4, 5, 8, 16, 384])
+def test_elements_are_independent_of_their_neighbours(lag):
+    kept = dropped((400, 1000), 0.5).flatten()
+    pairs = torch.bincount(2 * kept[:-lag].long() + kept[lag:].long(), minlength=4)
+    assert chisquare(pairs.tolist()).pvalue > SURE
+
+
+@pytest.mark.parametrize("one, other", [(0, 1), (1, 2), (0, 1 << 40)])
+def test_masks_of_different_seeds_are_independent(one, other):
+    first, second = ((Bits(seed).of((300_000,)) > 0).long() for seed in (one, other))
+    assert chisquare(torch.bincount(2 * first + second).tolist()).pvalue > SURE
+
+
+def test_masks_of_steps_that_follow_each_other_are_independent():
+    torch.manual_seed(0)
+    layer = Dropout(0.5)
+    masks = [(layer(torch.ones(100_000)) > 0).long() for _ in range(4)]
+    for one, other in pairwise(masks):
+        assert chisquare(torch.bincount(2 * one + other).tolist()).pvalue > SURE
+
+
+def test_all_values_of_16_bits_come_alike_often():
+    counts = torch.bincount(Bits(3).of((4_000_000,)).long() + STEPS // 2, minlength=STEPS)
+    assert chisquare(counts.tolist()).pvalue > SURE
+
+
+def test_the_same_state_of_torchs_generator_gives_the_same_mask_and_another_one_another():
+    assert torch.equal(dropped((50, 7), 0.3), dropped((50, 7), 0.3))
+    assert not torch.equal(dropped((50, 7), 0.3), dropped((50, 7), 0.3, seed=1))
+
+
+def test_the_gradient_passes_where_the_values_did():
+    layer, states = Dropout(0.4), torch.randn(30, 40, requires_grad=True)
+    out = layer(states)
+    out.backward(torch.full_like(out, 2.0))
+    torch.testing.assert_close(states.grad, 2 * out.detach() / states.detach())
+
+
+def test_nothing_is_dropped_while_evaluating_or_at_probability_0():
+    states = torch.randn(5, 5)
+    assert torch.equal(Dropout(0.5).eval()(states), states)
+    assert torch.equal(Dropout(0.0)(states), states)
+    assert not Dropout(1.0)(states).any()
+
+
+def test_a_models_dropout_layers_are_exchanged_and_its_weights_keep_their_names():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.1), nn.Sequential(nn.Dropout(0.2)))
+    names = list(model.state_dict())
+    use_cheap_dropout(model)
+    assert [module.p for module in model.modules() if type(module) is Dropout] == [0.1, 0.2]
+    assert list(model.state_dict()) == names
+
+
+# ── attention ─────────────────────────────────────────────────────────────────────────────────
+
+LENGTHS = (1, 5, 5, 5, 12, 3)
+
+
+def states(heads: int, tokens: int, width: int = 8) -> Tensor:
+    # as a layer gives them: heads side by side in each token
+    return torch.randn(1, tokens, heads * width).view(1, tokens, heads, width).transpose(1, 2).requires_grad_()
+
+
+def attended(inputs: tuple[Tensor, Tensor, Tensor], probability: float, *, causal: bool) -> Tensor:
+    torch.manual_seed(5)
+    return attend_within(*inputs, LENGTHS, None, dropout=probability, causal=causal)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("key_heads", [4, 2])
+def test_attention_that_hardly_drops_has_the_values_and_gradients_of_torchs_own(causal, key_heads):
+    torch.manual_seed(0)
+    inputs = (states(4, sum(LENGTHS)), states(key_heads, sum(LENGTHS)), states(key_heads, sum(LENGTHS)))
+    wanted, got = (attended(inputs, probability, causal=causal) for probability in (0.0, 1e-9))
+    torch.testing.assert_close(got, wanted)
+    towards = torch.randn_like(got)
+    pairs = [torch.autograd.grad((out * towards).sum(), inputs) for out in (wanted, got)]
+    for one, other in zip(*pairs, strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("at_once", [AT_ONCE, 20, 1])
+def test_the_gradients_of_attention_with_dropout_are_those_of_its_mask(at_once, monkeypatch):
+    monkeypatch.setattr("kamerton.models.dropout.AT_ONCE", at_once)
+    torch.manual_seed(0)
+    lengths = (1, 2, 2, 4)
+    inputs = tuple(states(2, sum(lengths), 2).detach().double().requires_grad_() for _ in range(3))
+
+    def once(*parts: Tensor) -> Tensor:
+        torch.manual_seed(5)
+        return attend_within(*parts, lengths, None, dropout=0.3, causal=True)
+
+    assert torch.autograd.gradcheck(once, inputs)
+
+
+def test_attention_weights_are_dropped_as_often_as_they_should_and_scaled():
+    heads, length, probability = 8, 200, 0.1
+    flat = torch.zeros(1, heads, length, 1)
+    torch.manual_seed(2)
+    # all weights are equal, and value rows are unit vectors: what comes out are the weights themselves
+    value = torch.eye(length).expand(1, heads, length, length)
+    weights = attend_within(flat, flat, value, [length], None, dropout=probability, causal=False) * length
+    assert binomtest(int((weights == 0).sum()), weights.numel(), probability).pvalue > SURE
+    torch.testing.assert_close(weights.unique(), torch.tensor([0, 1 / (1 - probability)]), rtol=1e-4, atol=0)
+
+
+def test_attention_with_dropout_has_the_mean_of_attention_without():
+    torch.manual_seed(0)
+    inputs = (states(2, sum(LENGTHS)), states(2, sum(LENGTHS)), states(2, sum(LENGTHS)))
+    with torch.no_grad():
+        wanted = attend_within(*inputs, LENGTHS, None, causal=False)
+        draws = torch.stack([attend_within(*inputs, LENGTHS, None, dropout=0.2, causal=False) for _ in range(1000)])
+    error = draws.std(dim=0) / math.sqrt(len(draws))
+    assert ((draws.mean(dim=0) - wanted).abs() <= 5 * error + 1e-6).all()
