@@ -33,7 +33,7 @@ def run(code: str, *, path: Path | None = None) -> str:
 def imported(module: str) -> set[str]:
     return {
         name.partition(".")[0]
-        for name in json.loads(run(f"import json, sys, {module}\nprint(json.dumps(list(sys.modules)))"))
+        for name in json.loads(run(f"import json, sys, {module}\nprint(json.dumps([name for name, module in sys.modules.items() if module]))"))
     }
 
 
