@@ -34,7 +34,7 @@ def load(request):
 
 def trained_above(load, layers):
     loaded = load()
-    train_above(loaded.model, layers, loaded.fresh)
+    train_above(loaded.model, layers, loaded.fresh, ())
     return loaded.model
 
 
@@ -189,7 +189,7 @@ def test_in_every_family_the_last_layers_train_nothing_below_does_and_what_is_ke
     model = family.build(head)
     rows = family.rows(head)
     stack = layer_stack(model)
-    train_above(model, layers, ())
+    train_above(model, layers, (), ())
     inner = proven(model, rows[:PROVEN_ON])
     way = keep_frozen_work(inner, model, rows[:PROVEN_ON])
     torch.testing.assert_close(way.logits(model, rows), inner.logits(model, rows), rtol=1e-4, atol=1e-5)

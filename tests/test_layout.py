@@ -174,7 +174,10 @@ def test_a_model_keeps_whether_it_trains_through_the_proof():
     assert case.model.training
 
 
-@pytest.mark.parametrize("family", [f for f in FAMILIES if f.layout is Flat], ids=lambda family: family.name)
+NARROWED = [family for family in FAMILIES if family.layout is Flat and family.name != "gpt2"]
+
+
+@pytest.mark.parametrize("family", NARROWED, ids=lambda family: family.name)
 def test_the_last_layer_runs_only_where_it_is_read_and_the_others_for_every_token(family):
     case, widths = Case(family, HEAD), []
     case.proven.logits(case.model, case.rows[:PROVEN_ON])

@@ -31,10 +31,9 @@ def run(code: str, *, path: Path | None = None) -> str:
 
 
 def imported(module: str) -> set[str]:
-    return {
-        name.partition(".")[0]
-        for name in json.loads(run(f"import json, sys, {module}\nprint(json.dumps([name for name, module in sys.modules.items() if module]))"))
-    }
+    """Name the packages that are there after a module was imported."""
+    listed = "print(json.dumps([name for name, found in sys.modules.items() if found]))"
+    return {name.partition(".")[0] for name in json.loads(run(f"import json, sys, {module}\n{listed}"))}
 
 
 def test_asking_a_run_imports_neither_scikit_learn_nor_pandas_nor_peft_nor_bitsandbytes():
