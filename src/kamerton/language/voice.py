@@ -171,7 +171,8 @@ def _matcher(text: str) -> re.Pattern[str]:
         parts.append(re.escape(text[last : hole.start()]))
         name, forms = hole[1], hole[2]
         least = "*" if GLUED.search(text[: hole.start()]) else "+"
-        free = f"(?P={name})" if name in seen else f"(?P<{name}>.{least}?)"
+        sign = "." if hole.start() else r"(?:(?!\. ).)"  # what begins a sentence is no sentence itself
+        free = f"(?P={name})" if name in seen else f"(?P<{name}>{sign}{least}?)"
         parts.append(f"(?:{'|'.join(map(re.escape, forms.split('|')))})" if forms else free)
         seen |= set() if forms else {name}
         last = hole.end()

@@ -175,9 +175,9 @@ def figure(voice: Voice, write: Callable[[float], str], value: float) -> str:
 def _said(voice: Voice, sentence: str) -> str:
     """Say again what a file of the run says; what the catalogue lacks stays English, and is marked so."""
     again = voice.again(sentence)
-    if again is None:
+    if again is None and sentence:
         return Markup('<span lang="en">{}</span>').format(text.safe_text(sentence))
-    return again
+    return again or ""
 
 
 def _finalize(value: object) -> object:
