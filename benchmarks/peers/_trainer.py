@@ -81,8 +81,6 @@ def result(trainer: Trainer, watch: Watch, scores: dict[str, float]) -> Result:
         [line["eval_loss"] for line in log if "eval_loss" in line],
         scores["eval_loss"],
         scores.get("eval_accuracy"),
-        [],
-        watch.first,
-        watch.training,
         peak_bytes=peak_memory(),
+        **watch.seconds(),
     )

@@ -1,6 +1,6 @@
 """Kamerton beside its peers: the same work, round by round in one go, in fresh processes; written into docs/speed.md.
 
-python benchmarks/peers/bench.py [--only W1,W3,W7] [--pairs 5] [--rows 100] [--updates 8] [--again]
+python benchmarks/peers/bench.py [--only W1,W3,W7] [--pairs 5] [--rows 100] [--updates 8] [--seconds 280] [--again]
 python benchmarks/peers/bench.py --growth [--only W1,W3]
 
 Rounds that are there already under runs/bench are kept, so that a benchmark which was stopped goes on. With
@@ -12,11 +12,13 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import os
 import platform
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -42,6 +44,7 @@ from startup import started
 from workloads import REVIEWS, WORKLOADS, Workload
 
 BENCH = ROOT / "runs" / "bench"
+WORK = BENCH / f"work-{os.getpid()}"
 START = "W7"
 GROWS = {"W1": 250, "W3": 20}
 """Workloads that are run on more and more data, and the rows to begin with."""
@@ -67,7 +70,7 @@ def one_round(workload: Workload, number: int, rows: int, updates: int, canary: 
 
     def run(side: str) -> Result:
         script = workload.script if side == OURS else side
-        result = run_process(script, folder, BENCH / "work", workload.touch)
+        result = run_process(script, folder, WORK, workload.touch)
         print(f"  {side}: {told(result)}", flush=True)
         return result
 
@@ -85,18 +88,46 @@ def told(result: Result) -> str:
 def show(workload: Workload, one: Round) -> None:
     """Print a round's ratios."""
     for peer in workload.peers:
-        training, whole = (one.ratio(peer.script, what) for what in ("training", "whole"))
+        kinds = ("training", "steady", "whole") if one.results[OURS].steady else ("training", "whole")
+        told = ", ".join(f"{what} {one.ratio(peer.script, what):.2f}x" for what in kinds)
         canaries = " ".join(f"{value:.0f}" for value in one.canaries)
-        print(f"  {peer.title}: training {training:.2f}x, whole {whole:.2f}x; canary {canaries}", flush=True)
+        print(f"  {peer.title}: {told}; canary {canaries}", flush=True)
 
 
-def compare(workload: Workload, pairs: int, rows: int, updates: int, retries: int, canary: Canary) -> None:
+class Budget:
+    """How much time is left: a round that would not fit any more is left to the next call."""
+
+    def __init__(self, seconds: float) -> None:
+        self.end = time.monotonic() + seconds if seconds else math.inf
+        self.began = time.monotonic()
+        self.longest = 0.0
+
+    def allows(self, name: str) -> bool:
+        """Say whether one more round fits, as long as the longest so far."""
+        now = time.monotonic()
+        self.longest, self.began = max(self.longest, now - self.began), now
+        if fits := now + self.longest <= self.end:
+            return fits
+        print(f"{name}: the rest is for the next call", flush=True)
+        return False
+
+    def renew(self) -> None:
+        """Begin with another workload, whose rounds are not known yet."""
+        self.began, self.longest = time.monotonic(), 0.0
+
+
+def compare(
+    workload: Workload, pairs: int, rows: int, updates: int, retries: int, canary: Canary, budget: Budget
+) -> None:
     """Run a workload's rounds as far as they are missing."""
     path = BENCH / f"{workload.name}.json"
     rows = rows or workload.data.rows
     record = None if updates else read_record(path)
     rounds = list(record.rounds) if record and record.rows == rows else []
+    budget.renew()
     for number in range(len(rounds), pairs):
+        if not budget.allows(workload.name):
+            return
         print(f"{workload.name} round {number + 1}: {workload.title}", flush=True)
         rounds.append(one_round(workload, number, rows, updates, canary, retries))
         show(workload, rounds[-1])
@@ -124,7 +155,7 @@ def grow(workload: Workload, canary: Canary) -> None:
         values = json.loads((folder / "work.json").read_text(encoding="utf-8"))
         job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
         print(f"{workload.name} {size}x; canary {canary.sing():.0f}", flush=True)
-        result = run_process(workload.script, folder, BENCH / "work", workload.touch)
+        result = run_process(workload.script, folder, WORK, workload.touch)
         print(f"  {told(result)}", flush=True)
         measured = {"seconds": result.training, "peak_bytes": result.peak_bytes}
         sizes.append({"rows": len(job["train"]), "tokens": values["tokens"], **measured})
@@ -161,11 +192,12 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=0, help="rows of data, instead of each workload's own number")
     parser.add_argument("--updates", type=int, default=0, help="make only so many updates, and keep nothing")
     parser.add_argument("--retries", type=int, default=1, help="how often a round that was disturbed is repeated")
+    parser.add_argument("--seconds", type=float, default=0, help="begin no round that would end later than this")
     parser.add_argument("--again", action="store_true", help="forget what is there")
     parser.add_argument("--growth", action="store_true", help="see how time and memory grow with the data")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "speed.md")
     given = parser.parse_args()
-    canary = Canary(BENCH / "canary.json")
+    canary, budget = Canary(BENCH / "canary.json"), Budget(given.seconds)
     every = GROWS if given.growth else (*WORKLOADS, START)
     for name in given.only.split(",") if given.only else every:
         if given.again and not given.updates:
@@ -175,7 +207,7 @@ def main() -> None:
         elif name == START:
             start(given.pairs)
         else:
-            compare(WORKLOADS[name], given.pairs, given.rows, given.updates, given.retries, canary)
+            compare(WORKLOADS[name], given.pairs, given.rows, given.updates, given.retries, canary, budget)
         if not given.updates:
             draw(given.out, canary)
 

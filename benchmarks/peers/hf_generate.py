@@ -48,7 +48,7 @@ def main() -> None:
     watch.begin()
     texts = answers(job, model, tokenizer)
     watch.stepped()
-    write(path, Result(answers=texts, first=watch.first, training=watch.training, peak_bytes=peak_memory()))
+    write(path, Result(answers=texts, peak_bytes=peak_memory(), **watch.seconds()))
 
 
 if __name__ == "__main__":

@@ -55,13 +55,13 @@ def main() -> None:
             validations.append(event.loss)
     save_model(run.model, trainee.model, setup.tokenizer)
     test, accuracy = setup.split.test, None
-    if len(setup.form.watched(test)) == len(test):  # a class is read off; text would have to be written
+    if setup.task.answers == "class":  # text would have to be written
         predictions = setup.form.predict(trainee.engine, test)
         accuracy = sum(p.text == e.gold for p, e in zip(predictions, test, strict=True)) / len(test)
         loss = mean_of_batches([p.loss or 0.0 for p in predictions], [1] * len(test), job.eval_batch)
     else:
         loss = mean_loss(setup, trainee.engine, test, job.eval_batch)
-    result = Result(losses, validations, loss, accuracy, [], watch.first, watch.training, peak_bytes=peak_memory())
+    result = Result(losses, validations, loss, accuracy, peak_bytes=peak_memory(), **watch.seconds())
     write(path, result)
 
 

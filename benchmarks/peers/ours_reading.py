@@ -24,7 +24,7 @@ def main() -> None:
     else:
         answers = engine.generate(form.prompts(test, setup.tokenizer, setup.max_tokens))
     watch.stepped()
-    write(path, Result(answers=answers, first=watch.first, training=watch.training, peak_bytes=peak_memory()))
+    write(path, Result(answers=answers, peak_bytes=peak_memory(), **watch.seconds()))
 
 
 if __name__ == "__main__":

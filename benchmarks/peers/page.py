@@ -25,7 +25,8 @@ left out, for no peer has them. All else is each peer's own default, but for TRL
 off, because it would cost TRL a third of its speed.
 
 **Training** is the time from the loaded model to the last update, with everything that a side does to get there (data
-loading, proof of the layout, frozen work), without validations and checkpoints. **Whole** is the whole process, with
+loading, proof of the layout, frozen work), without validations and checkpoints. **Updates** is the part of it after
+the first update: how fast training goes once it goes. **Whole** is the whole process, with
 imports, loading, validations, checkpoints and test. A ratio is the peer's seconds divided by Kamerton's in the same
 round: above 1 Kamerton is faster, below 1 it is slower. The table gives the median and the range over the rounds;
 what was promised is held against the median ratio of training. A round is marked disturbed if a matrix product timed
@@ -81,7 +82,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)] + [""]
 
 
-SIDES = ("", "work", "against", "rows", "rounds", "training", "whole", "promised (aimed at)", "outcome")
+SIDES = ("", "work", "against", "rows", "rounds", "training", "updates", "whole", "promised (aimed at)", "outcome")
 
 
 def side_rows(workload: Workload, record: Record) -> Iterator[list[str]]:
@@ -89,21 +90,14 @@ def side_rows(workload: Workload, record: Record) -> Iterator[list[str]]:
     busy = sum(one.busy for one in record.rounds)
     rounds = f"{len(record.rounds)}" + (f", {busy} disturbed" if busy else "")
     for peer in workload.peers:
-        training, whole = (ratios(record.rounds, peer.script, what) for what in ("training", "whole"))
+        training, whole = (spread(ratios(record.rounds, peer.script, what)) for what in ("training", "whole"))
+        trains = all(one.results[OURS].steady for one in record.rounds)
+        updates = spread(ratios(record.rounds, peer.script, "steady")) if trains else "–"
         promised = f"{peer.must:g}x ({peer.aim:g}x)" if peer.must else "–"
         rows = str(record.rows)
         found = outcome(workload, peer, record.rounds)
-        yield [
-            workload.name,
-            workload.title,
-            peer.title,
-            rows,
-            rounds,
-            spread(training),
-            spread(whole),
-            promised,
-            found,
-        ]
+        measured = (rounds, training, updates, whole)
+        yield [workload.name, workload.title, peer.title, rows, *measured, promised, found]
 
 
 def ratios(rounds: Sequence[Round], peer: str, what: str) -> list[float]:
@@ -141,8 +135,8 @@ COSTS = ("", "side", "first update s", "training s", "whole s", "tokens/s", "pad
 COSTS_EXPLAINED = """Medians over the rounds. Seconds to the first update count from the start of the process. Tokens
 are real ones, without padding; padding is how many tokens the peers' batches hold for each real one. The share of the
 peak is useful arithmetic (products with the pretrained matrices and attention over real tokens; the output head where
-an answer is taught) in the seconds of training, start-up of training included, against the speed of a bare matrix
-product of the same precision, measured beside. 50% was promised and 65% aimed at. Memory is the most that the process
+an answer is taught) in the seconds of the updates after the first, against the speed of a bare matrix product of the
+same precision, measured beside. 50% was promised and 65% aimed at. Memory is the most that the process
 held (VmHWM).
 """
 
@@ -158,7 +152,8 @@ def cost_rows(workload: Workload, record: Record, machine: Machine) -> Iterator[
             for values in zip(*((one.first, one.training, one.whole) for one in results), strict=True)
         )
         peak = machine.peaks["fp32" if side.endswith("exact") else precision] * 1e9
-        share = f"{record.work.flops / training / peak:.0%}" if record.work.flops else "–"
+        pace = statistics.median(one.steady / (len(one.losses) - 1) for one in results) if record.work.flops else 1.0
+        share = f"{record.work.flops / len(results[0].losses) / pace / peak:.0%}" if record.work.flops else "–"
         seconds = [f"{value:.1f}" for value in (first, training, whole)]
         padding = "1.00" if side.startswith(OURS) else f"{record.work.padded / record.work.tokens:.2f}"
         memory = f"{statistics.median(one.peak_bytes for one in results) / 1e9:.2f}"

@@ -64,7 +64,7 @@ def main() -> None:
             watch.begin()
     model.save_pretrained(path.parent / "model")
     test = mean_loss(model, job.test, job)
-    write(path, Result(losses, validations, test, None, [], watch.first, watch.training, peak_bytes=peak_memory()))
+    write(path, Result(losses, validations, test, peak_bytes=peak_memory(), **watch.seconds()))
 
 
 if __name__ == "__main__":

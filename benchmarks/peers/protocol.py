@@ -98,6 +98,8 @@ class Result:
     """Seconds from the start of the process to the end of the first update."""
     training: float = 0.0
     """Seconds from the loaded model to the last update, without validations and checkpoints."""
+    steady: float = 0.0
+    """The part of them after the first update: of all updates but one."""
     whole: float = 0.0
     """Seconds of the whole process."""
     peak_bytes: int = 0
@@ -112,7 +114,7 @@ class Watch:
         self.mark = started
         self.first = 0.0
         self.training = 0.0
-        self.losses: list[float] = []
+        self.steady = 0.0
 
     def begin(self) -> None:
         """Begin to count: the model is loaded, or something that is no training has ended."""
@@ -122,8 +124,13 @@ class Watch:
         """Count what has passed since the last border as training."""
         now = time.monotonic()
         self.training += now - self.mark
+        self.steady += now - self.mark if self.first else 0.0
         self.mark = now
         self.first = self.first or now - self.started
+
+    def seconds(self) -> dict[str, float]:
+        """Give what was counted, by the names of a result."""
+        return {"first": self.first, "training": self.training, "steady": self.steady}
 
 
 def open_job() -> tuple[Job, Watch, Path]:

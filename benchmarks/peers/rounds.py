@@ -47,7 +47,7 @@ class Round:
         return not quiet(self.canaries, self.best)
 
     def ratio(self, peer: str, what: str) -> float:
-        """Say how many times as long a peer took for `training` or `whole`."""
+        """Say how many times as long a peer took for `training`, `steady` updates or the `whole`."""
         sides = asdict(self.results[peer]), asdict(self.results[OURS])
         return float(sides[0][what] / sides[1][what])
 
