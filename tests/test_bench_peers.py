@@ -11,7 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks" / "peers"))
 
 import rounds as rounds_module
-from agreement import Agreement, course, same_answers, same_losses, within_noise
+from agreement import Agreement, agreement, course, same_answers, same_losses, within_noise
 from page import Machine, outcome, page
 from protocol import Job, Result, Row, Work, mean_of_batches, read_job, write
 from rounds import OURS, Canary, Record, Round, order_of, quiet, read_record, run_quietly, run_round, write_record
@@ -109,6 +109,12 @@ def test_answers_agree_if_nearly_all_are_equal() -> None:
     assert same_answers([(theirs, replace(theirs, answers=["", *answers[1:90], *answers[:10]]))]).words == (
         "89% of the answers are equal"
     )
+
+
+def test_another_way_is_compared_by_its_scores() -> None:
+    peer = replace(PEER, another_way=True)
+    rounds = [a_round(3, 1, losses=[])]
+    assert agreement(WORKLOADS["W1"], rounds, peer) == Agreement(True, "accuracy on the test rows 0.900 against 0.900")
 
 
 def test_a_course_is_cut_into_quarters() -> None:

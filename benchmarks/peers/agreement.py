@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from protocol import Result
 from rounds import OURS, Round
-from workloads import Workload
+from workloads import Peer, Workload
 
 CLOSE = 1e-4
 """Largest difference of a loss, as a share of the larger of it and the mean loss."""
@@ -29,16 +29,19 @@ class Agreement:
     words: str
 
 
-def agreement(workload: Workload, rounds: Sequence[Round], peer: str) -> Agreement:
+def agreement(workload: Workload, rounds: Sequence[Round], peer: Peer) -> Agreement:
     """Compare a peer's results with ours by the workload's rule."""
-    pairs = [(one.results[peer], one.results[OURS]) for one in rounds]
+    pairs = [(one.results[peer.script], one.results[OURS]) for one in rounds]
+    if peer.another_way:
+        theirs, own = (statistics.mean(one.test_accuracy or 0.0 for one in side) for side in zip(*pairs, strict=True))
+        return Agreement(True, f"accuracy on the test rows {own:.3f} against {theirs:.3f}")
     match workload.rule:
         case "same losses":
             return same_losses(pairs)
         case "same answers":
             return same_answers(pairs)
         case "within noise":
-            other = workload.reference or peer
+            other = workload.reference or peer.script
             return within_noise([(one.seed, one.results[other], one.results[OURS]) for one in rounds])
 
 

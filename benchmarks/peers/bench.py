@@ -88,7 +88,8 @@ def told(result: Result) -> str:
 def show(workload: Workload, one: Round) -> None:
     """Print a round's ratios."""
     for peer in workload.peers:
-        kinds = ("training", "steady", "whole") if one.results[OURS].steady else ("training", "whole")
+        trains = all(one.results[side].steady for side in (OURS, peer.script))
+        kinds = ("training", "steady", "whole") if trains else ("training", "whole")
         told = ", ".join(f"{what} {one.ratio(peer.script, what):.2f}x" for what in kinds)
         canaries = " ".join(f"{value:.0f}" for value in one.canaries)
         print(f"  {peer.title}: {told}; canary {canaries}", flush=True)

@@ -91,7 +91,7 @@ def side_rows(workload: Workload, record: Record) -> Iterator[list[str]]:
     rounds = f"{len(record.rounds)}" + (f", {busy} disturbed" if busy else "")
     for peer in workload.peers:
         training, whole = (spread(ratios(record.rounds, peer.script, what)) for what in ("training", "whole"))
-        trains = all(one.results[OURS].steady for one in record.rounds)
+        trains = all(one.results[side].steady for one in record.rounds for side in (OURS, peer.script))
         updates = spread(ratios(record.rounds, peer.script, "steady")) if trains else "–"
         promised = f"{peer.must:g}x ({peer.aim:g}x)" if peer.must else "–"
         rows = str(record.rows)
@@ -112,7 +112,7 @@ def spread(values: Sequence[float], unit: str = "x") -> str:
 
 def outcome(workload: Workload, peer: Peer, rounds: Sequence[Round]) -> str:
     """Say whether the two sides did the same, and whether what was promised is kept."""
-    agreed = agreement(workload, rounds, peer.script)
+    agreed = agreement(workload, rounds, peer)
     if not agreed.reached:
         return f"FAILED: {agreed.words}"
     ratio = statistics.median(ratios(rounds, peer.script, "training"))
