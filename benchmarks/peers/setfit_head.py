@@ -1,4 +1,4 @@
-"""SetFit's head without its contrastive part: sentence embeddings once, and scikit-learn's logistic regression on them."""
+"""SetFit's head without its contrastive part: embeddings once, and scikit-learn's logistic regression on them."""
 
 from __future__ import annotations
 
