@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -81,7 +82,7 @@ class TorchEngine:
         """
         self._ready()
         choose = sampling(self.temperature, self.seed) if self.temperature else greedily
-        if self.shared and can_write(self.model, self.shared, sorted(prompts, key=_length)[:2]):
+        if self.shared and self._writes:
             ends, room = [self.tokenizer.eos_token_id], self.tokens_per_pass
             written = write_all(self.model, self.shared, prompts, self.max_new_tokens, ends, choose, room)
         else:
@@ -89,6 +90,11 @@ class TorchEngine:
                 torch.manual_seed(self.seed)
                 written = continue_all(self.model, self.tokenizer, prompts, self._generation, self.tokens_per_pass // 2)
         return [self.tokenizer.decode(row, skip_special_tokens=True) for row in written]
+
+    @cached_property
+    def _writes(self) -> bool:
+        """Whether answers can be written token by token here; tried once, since what was tuned changes no layout."""
+        return self.shared is not None and can_write(self.model, self.shared)
 
     @property
     def _generation(self) -> GenerationConfig:
@@ -136,10 +142,6 @@ class TorchEngine:
         reads = max((len(item.reads) for item in items), default=1)
         at_once = max(1, LOGITS_PER_PASS // (classes_of(self.model) * max(1, reads)))
         return token_batches([len(item.tokens) for item in items], self.tokens_per_pass, at_once)
-
-
-def _length(item: Encoded) -> int:
-    return len(item.tokens)
 
 
 def make_engine(

@@ -12,6 +12,7 @@ from torch import nn
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from kamerton.models.layout import TOLERANCE, device_of, is_two_sided, outer_model, padded_inputs
+from kamerton.models.packed import packed
 from kamerton.models.passes import token_batches
 from kamerton.records import Encoded
 
@@ -41,7 +42,8 @@ def continue_all(
     written: list[list[int]] = [[] for _ in prompts]
     pad = int(tokenizer.pad_token_id)
     for batch in _side_by_side(model, prompts, pad, int(config.max_new_tokens), room):
-        rows = _generate(model, [prompts[i] for i in batch], pad, config)
+        with packed(model, len(batch)):
+            rows = _generate(model, [prompts[i] for i in batch], pad, config)
         before = 0 if is_two_sided(model) else max(len(prompts[i].tokens) for i in batch)
         for i, row in zip(batch, rows[:, before:].tolist(), strict=True):
             written[i] = row

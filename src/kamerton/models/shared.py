@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import accumulate, groupby
 
 import torch
@@ -65,12 +66,17 @@ class Stem:
     reads: tuple[int, ...]
     """Where each read of each sequence stands, in order."""
 
-    def visible(self, trunk: int) -> Tensor:
-        """Say which token sees which: `[tokens, trunk + tokens]`."""
-        branch = torch.tensor(self.branches)
-        below = torch.ones(len(branch), len(branch), dtype=torch.bool).tril()
-        own = below & ((branch[None, :] == -1) | (branch[None, :] == branch[:, None]))
-        return torch.cat([torch.ones(len(branch), trunk, dtype=torch.bool), own], dim=1)
+
+@dataclass(frozen=True)
+class Alike:
+    """Neighbours in a flat row that branch alike, so that one mask serves them all."""
+
+    count: int
+    start: int
+    end: int
+    """Their tokens in the row."""
+    seen: Tensor | None
+    """What is added to the scores, `[tokens, trunk + tokens]`; None where each token just sees all before it."""
 
 
 @dataclass(frozen=True)
@@ -82,19 +88,33 @@ class Stems:
 
     def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
         """Attend within each stem and to the trunk."""
-        parts, start = [], 0
-        for length, run in groupby(self.stems, key=lambda stem: len(stem.tokens)):
-            alike = list(run)
-            end = start + len(alike) * length
-            q, k, v = (apart(x[0, :, start:end], len(alike)) for x in (query, key, value))
+        parts = []
+        for run in self._runs:
+            q, k, v = (apart(x[0, :, run.start : run.end], run.count) for x in (query, key, value))
             k, v = self.trunk.before(module, k, v)
-            mask = torch.stack([stem.visible(len(self.trunk.tokens)) for stem in alike]).unsqueeze(1)
+            mask = None if run.seen is None else run.seen.to(q)
             attended = scaled_dot_product_attention(
-                q, k, v, attn_mask=mask.to(q.device), scale=scale, enable_gqa=k.shape[1] != q.shape[1]
+                q,
+                k,
+                v,
+                attn_mask=mask,
+                is_causal=mask is None and q.shape[2] > 1,
+                scale=scale,
+                enable_gqa=k.shape[1] != q.shape[1],
             )
-            parts.append(attended.transpose(1, 2).reshape(end - start, q.shape[1], q.shape[3]))
-            start = end
+            parts.append(attended.transpose(1, 2).reshape(run.end - run.start, q.shape[1], q.shape[3]))
         return torch.cat(parts)
+
+    @cached_property
+    def _runs(self) -> list[Alike]:
+        """Find the neighbours that branch alike: the same in every layer."""
+        runs, start, before = list[Alike](), 0, len(self.trunk.tokens)
+        for branches, group in groupby(stem.branches for stem in self.stems):
+            count = len(list(group))
+            end = start + count * len(branches)
+            runs.append(Alike(count, start, end, visible(branches, before)))
+            start = end
+        return runs
 
 
 @dataclass(frozen=True)
@@ -132,7 +152,7 @@ class Shared:
     def passes(self, model: nn.Module, items: Sequence[Encoded], tokens: int, reads: int) -> Iterator[Pass]:
         """Run items in passes of at most so many tokens and reads, the longest stems first."""
         trunk = self.run_trunk(model, common_beginning(items))
-        stems = sorted(stems_of(items, len(trunk.tokens)), key=lambda stem: -len(stem.tokens))
+        stems = sorted(stems_of(items, len(trunk.tokens)), key=lambda stem: (-len(stem.tokens), stem.branches))
         for batch in split_passes(
             [len(stem.tokens) for stem in stems], [len(stem.reads) for stem in stems], tokens, reads
         ):
@@ -194,6 +214,25 @@ def stems_of(items: Sequence[Encoded], trunk: int) -> list[Stem]:
         if item.reads:
             alike.setdefault(item.tokens[: item.reads[0] + 1], []).append(index)
     return [_stem(items, indices, trunk) for indices in alike.values()]
+
+
+def visible(branches: Sequence[int], trunk: int) -> Tensor | None:
+    """Say which token of a stem sees which, as what is added to scores: 0 or minus infinity.
+
+    Args:
+        branches: of each token, -1 in the common part.
+        trunk: how many tokens stand before the stem.
+
+    Returns:
+        `[tokens, trunk + tokens]`; None if each token sees just those before it.
+    """
+    if not trunk and set(branches) == {-1}:
+        return None
+    branch = torch.tensor(branches)
+    below = torch.ones(len(branch), len(branch), dtype=torch.bool).tril()
+    own = below & ((branch[None, :] == -1) | (branch[None, :] == branch[:, None]))
+    hidden = torch.zeros(own.shape).masked_fill(~own, float("-inf"))
+    return torch.cat([torch.zeros(len(branch), trunk), hidden], dim=1)
 
 
 def _stem(items: Sequence[Encoded], indices: Sequence[int], trunk: int) -> Stem:

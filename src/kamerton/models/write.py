@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 
 from kamerton.models.layout import prove_equal
+from kamerton.models.packed import packed
 from kamerton.models.passes import token_batches
 from kamerton.models.shared import Shared, Stem, Stems, Trunk, common_beginning, stems_of
 from kamerton.records import Encoded
@@ -21,6 +24,8 @@ Choose = Callable[[Tensor], Tensor]
 """Logits `[sequences, vocabulary]` to the tokens to go on with, `[sequences]`."""
 AT_ONCE = 64
 """Most sequences written side by side."""
+COPIED = 128
+"""Longest trunk that is copied before each sequence: attention to one table is faster than to two."""
 THINNED = 0.75
 """The table is made smaller once no more than this share of its sequences is still being written."""
 
@@ -31,7 +36,7 @@ class Memory:
 
     trunk: Trunk
     lengths: Tensor
-    """How many tokens of each sequence are there, `[sequences]`."""
+    """How many tokens of each sequence are in the table, `[sequences]`; a short trunk is copied into it."""
     room: int
     keys: dict[nn.Module, Tensor] = field(default_factory=dict)
     values: dict[nn.Module, Tensor] = field(default_factory=dict)
@@ -53,12 +58,29 @@ class Prefill:
 
     def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
         """Attend within each prompt and to the trunk; note keys and values."""
-        lengths = [len(stem.tokens) for stem in self.stems.stems]
+        rows, places = self._places
         for table, states in ((self.memory.keys, key), (self.memory.values, value)):
-            table[module] = states.new_zeros(len(lengths), states.shape[1], self.memory.room, states.shape[3])
-            for row, part in enumerate(states[0].split(lengths, dim=1)):
-                table[module][row, :, : lengths[row]] = part
+            kept = states.new_zeros(len(self.stems.stems), states.shape[1], self.memory.room, states.shape[3])
+            kept[rows, :, places] = states[0].transpose(0, 1)
+            table[module] = kept
+        if self._copied:
+            self.memory.keys[module][:, :, : self._copied] = self.stems.trunk.keys[module]
+            self.memory.values[module][:, :, : self._copied] = self.stems.trunk.values[module]
         return self.stems.attend(module, query, key, value, scale)
+
+    @cached_property
+    def _places(self) -> tuple[Tensor, Tensor]:
+        """Say which row and which column of the table each token belongs to: the same in every layer."""
+        lengths = torch.tensor([len(stem.tokens) for stem in self.stems.stems])
+        rows = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
+        starts = lengths.cumsum(0) - lengths
+        device = self.memory.lengths.device
+        return rows.to(device), (torch.arange(len(rows)) - starts[rows] + self._copied).to(device)
+
+    @property
+    def _copied(self) -> int:
+        """How many tokens of the trunk stand in the table before each prompt's own."""
+        return len(self.stems.trunk.tokens) - len(self.memory.trunk.tokens)
 
 
 @dataclass(frozen=True)
@@ -69,23 +91,39 @@ class Step:
 
     def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
         """Add the tokens' keys and values, and let each attend to the trunk and to its own sequence."""
-        memory, rows = self.memory, torch.arange(query.shape[2], device=query.device)
-        keys, values = memory.keys[module], memory.values[module]
-        keys[rows, :, memory.lengths] = key[0].transpose(0, 1)
-        values[rows, :, memory.lengths] = value[0].transpose(0, 1)
+        keys, values, longest = self.memory.keys[module], self.memory.values[module], self._longest
+        keys[self._rows, :, self.memory.lengths] = key[0].transpose(0, 1)
+        values[self._rows, :, self.memory.lengths] = value[0].transpose(0, 1)
         _, heads, count, width = query.shape
         groups = keys.shape[1]
-        asked = query[0].transpose(0, 1).reshape(count, groups, heads // groups, width) * (scale or width**-0.5)
-        longest = int(memory.lengths.max()) + 1
-        scores = asked @ keys[:, :, :longest].transpose(2, 3)
-        unseen = torch.arange(longest, device=query.device) > memory.lengths[:, None]
-        scores = scores.masked_fill(unseen[:, None, None], float("-inf"))
-        if not memory.trunk.tokens:
-            return (scores.softmax(dim=-1) @ values[:, :, :longest]).reshape(count, heads, width)
-        return self._with_trunk(module, asked, scores, values[:, :, :longest]).reshape(count, heads, width)
+        asked = query[0].transpose(0, 1).reshape(count, groups, heads // groups, width)
+        keys, values = keys[:, :, :longest], values[:, :, :longest]
+        if self.memory.trunk.tokens:
+            return self._with_trunk(module, asked * (scale or width**-0.5), keys, values).reshape(count, heads, width)
+        # the queries that share a key are put as if they followed each other
+        attended = scaled_dot_product_attention(asked, keys, values, attn_mask=self._unseen, scale=scale)
+        return attended.reshape(count, heads, width)
 
-    def _with_trunk(self, module: nn.Module, asked: Tensor, scores: Tensor, values: Tensor) -> Tensor:
+    @cached_property
+    def _rows(self) -> Tensor:
+        return torch.arange(len(self.memory.lengths), device=self.memory.lengths.device)
+
+    @cached_property
+    def _longest(self) -> int:
+        """The tokens of the longest sequence, with the one that is added: the same in every layer."""
+        return int(self.memory.lengths.max()) + 1
+
+    @cached_property
+    def _unseen(self) -> Tensor:
+        """What is added to scores: minus infinity behind a sequence's end, `[sequences, 1, 1, longest]`."""
+        lengths = self.memory.lengths
+        behind = torch.arange(self._longest, device=lengths.device) > lengths[:, None]
+        some = next(iter(self.memory.keys.values()))
+        return some.new_zeros(behind.shape).masked_fill(behind, float("-inf"))[:, None, None]
+
+    def _with_trunk(self, module: nn.Module, asked: Tensor, own: Tensor, values: Tensor) -> Tensor:
         """Attend to the trunk, which is there once, with all sequences' queries in one product."""
+        scores = asked @ own.transpose(2, 3) + self._unseen
         count, groups, each, width = asked.shape
         keys, kept = self.memory.trunk.keys[module][0], self.memory.trunk.values[module][0]
         together = asked.transpose(0, 1).reshape(groups, count * each, width)
@@ -111,7 +149,8 @@ class Writer:
         """Read the prompts, which all begin with the trunk; `room` is for as many new tokens each."""
         stems = tuple(_alone(prompt, len(trunk.tokens)) for prompt in prompts)
         lengths = [len(stem.tokens) for stem in stems]
-        memory = Memory(trunk, torch.tensor(lengths), max(lengths) + room)
+        ahead, copied = (trunk, 0) if len(trunk.tokens) > COPIED else (Trunk(()), len(trunk.tokens))
+        memory = Memory(ahead, torch.tensor(lengths) + copied, max(lengths) + copied + room)
         row = [Encoded(stem.tokens, stem.reads, ()) for stem in stems]
         positions = [position for stem in stems for position in stem.positions]
         context = Prefill(Stems(trunk, stems), memory)
@@ -153,6 +192,19 @@ def write_all(
     Returns:
         The new tokens of each prompt, without the end token.
     """
+    with packed(model, len(prompts)):
+        return _write_all(model, shared, prompts, room, ends, choose, tokens)
+
+
+def _write_all(
+    model: nn.Module,
+    shared: Shared,
+    prompts: Sequence[Encoded],
+    room: int,
+    ends: Sequence[int],
+    choose: Choose,
+    tokens: int,
+) -> list[list[int]]:
     trunk = shared.run_trunk(model, common_beginning([_ended(prompt) for prompt in prompts]))
     needs = [len(prompt.tokens) - len(trunk.tokens) + room for prompt in prompts]
     written: list[list[int]] = [[] for _ in prompts]
@@ -188,14 +240,15 @@ def write(writer: Writer, room: int, ends: Sequence[int], choose: Choose) -> lis
     return written
 
 
-def can_write(model: nn.Module, shared: Shared, prompts: Sequence[Encoded]) -> bool:
+def can_write(model: nn.Module, shared: Shared) -> bool:
     """Say whether a token that is added has the logits that the model gives when it reads the whole row."""
-    rows = [Encoded((*prompt.tokens, prompt.tokens[0]), (len(prompt.tokens),), ()) for prompt in prompts]
+    prompts = [Encoded(tuple(range(1, length)), (), ()) for length in (4, 9, 7)]
+    rows = [Encoded((*prompt.tokens, 2), (len(prompt.tokens),), ()) for prompt in prompts]
 
     def added() -> Tensor:
-        trunk = shared.run_trunk(model, common_beginning(rows))
+        trunk = shared.run_trunk(model, (1, 2))
         writer = Writer.begin(model, shared, trunk, prompts, 1)
-        writer.add(torch.tensor([prompt.tokens[0] for prompt in prompts]))
+        writer.add(torch.full((len(prompts),), 2))
         return writer.logits
 
     return prove_equal(model, added, lambda: shared.flat.logits(model, rows))
