@@ -81,8 +81,9 @@ class Flat:
     @property
     def name(self) -> str:
         """Name the layout with its reason."""
-        last = "; the last layer only where it is read" if self.narrowing else ""
-        return f"flat: one row without padding{last}"
+        if self.narrowing:
+            return "flat: one row without padding; the last layer only where it is read"
+        return "flat: one row without padding"
 
     def logits(
         self,

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from kamerton.files import cache_folder, read_json, write_json
-from kamerton.models.precision import HalfLinear
+from kamerton.nodes.linear import HalfLinear
 
 WORTH = 1.2
 """How much faster packed products must be to be worth a copy of the weights."""
@@ -47,7 +47,7 @@ def packed(model: nn.Module, rows: int) -> Iterator[None]:
         rows: how many rows are multiplied at a time; few gain nothing.
     """
     pays = rows >= FEW and packing_pays()
-    layers = [module for module in model.modules() if _can_be_packed(module)] if pays else []
+    layers = _layers(model) if pays else []
     for layer in layers:
         vars(layer)["forward"] = partial(_multiply, pack(layer.weight), layer.bias)
     try:
@@ -74,11 +74,10 @@ def _multiply(weight: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
     return product
 
 
-def _can_be_packed(module: nn.Module) -> bool:
-    if type(module) not in (nn.Linear, HalfLinear):
-        return False
-    weight = module.weight
-    return isinstance(weight, Tensor) and _is_plain(weight)
+def _layers(model: nn.Module) -> list[nn.Linear]:
+    """Find the linear layers that compute nothing but their product, and are large enough."""
+    linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    return [layer for layer in linears if type(layer) in (nn.Linear, HalfLinear) and _is_plain(layer.weight)]
 
 
 def _is_plain(weight: Tensor) -> bool:
