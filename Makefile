@@ -72,6 +72,13 @@ bench-methods: install  ## Tune two small models by every method on real data, a
 	$(BIN)/kamerton models get smollm2
 	$(BIN)/python benchmarks/methods.py
 
+.PHONY: bench-probe
+bench-probe: install  ## Hold the rate that `--learning-rate auto` finds against a sweep, on two data sets
+	$(BIN)/kamerton models get minilm
+	$(BIN)/python examples/get_data.py movie-reviews --out $(DEMO_DATA)/movie-reviews.csv
+	$(BIN)/python examples/get_data.py address-parts --out $(DEMO_DATA)/address-parts.csv
+	$(BIN)/python benchmarks/rate_probe.py $(DEMO_DATA)/movie-reviews.csv $(DEMO_DATA)/address-parts.csv
+
 .PHONY: bench-statistics
 bench-statistics: install  ## Show by simulation that intervals, tests and verdicts keep what they promise
 	$(BIN)/python benchmarks/statistics_truth.py

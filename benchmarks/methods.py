@@ -12,9 +12,11 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
 from kamerton import plugins
 
@@ -98,11 +100,47 @@ def table(column: Column, methods: Sequence[str]) -> list[str]:
     return [*lines, ""]
 
 
+CONTRACT = {
+    "encoder, classification": "encoder-SequenceClassification",
+    "encoder, token classification": "encoder-TokenClassification",
+    "decoder, instruction": "decoder-CausalLM",
+    "decoder, classification": "decoder-SequenceClassification",
+    "seq2seq, summarization": "seq2seq-Seq2SeqLM",
+    "two pretrained parts": "pair-Seq2SeqLM",
+}
+"""Columns of the table of contract tests, and how the tests name them."""
+
+
+def contract(methods: Sequence[str], report: Path | None) -> list[str]:
+    """Run the contract tests of every method on every kind of model, or read their report; give a table of them."""
+    with tempfile.TemporaryDirectory() as folder:
+        written = report or Path(folder) / "tests.xml"
+        if report is None:
+            command = [sys.executable, "-m", "pytest", "-q", "tests/test_methods.py", f"--junitxml={written}"]
+            subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
+        cases = ElementTree.parse(written).getroot().iter("testcase")
+        outcomes = [
+            (case.get("name", ""), case.find("failure") is None and case.find("error") is None) for case in cases
+        ]
+    lines = ["## Contract tests", "", f"| method | {' | '.join(CONTRACT)} |", "|" + "---|" * (len(CONTRACT) + 1)]
+    for method in methods:
+        cells = [
+            [good for name, good in outcomes if name.endswith(f"[{method}-{target}]")] for target in CONTRACT.values()
+        ]
+        lines.append(f"| `{method}` | {' | '.join(_verdict(cell) for cell in cells)} |")
+    return [*lines, ""]
+
+
+def _verdict(cell: Sequence[bool]) -> str:
+    return f"all {len(cell)} pass" if cell and all(cell) else f"{len(cell) - sum(cell)} of {len(cell)} fail"
+
+
 def main() -> None:
     """Run all cells and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="")
     parser.add_argument("--kind", default="")
+    parser.add_argument("--tests", type=Path, help="report of the contract tests (JUnit XML); they are run without it")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "methods.md")
     arguments = parser.parse_args()
     # any PEFT configuration by its class name is no method of its own: it has no defaults to try
@@ -115,6 +153,14 @@ def main() -> None:
         "training on a machine that does nothing else meanwhile.",
         "",
     ]
+    if not arguments.kind:
+        lines += [
+            "Contract tests are those of tests/test_methods.py on tiny models of every kind: what trains and stays,",
+            "stopped and resumed, saved and loaded elsewhere, merged or refused with the reason, read and written in",
+            "batches as one by one.",
+            "",
+            *contract(methods, arguments.tests),
+        ]
     for column in COLUMNS:
         if arguments.kind in ("", column.kind):
             lines += table(column, methods)

@@ -1,0 +1,81 @@
+"""The rate that `--learning-rate auto` finds against a sweep of six: points of the deciding metric on test rows.
+
+python benchmarks/rate_probe.py DATA… [--model minilm] [--method full] [--rows 600] [--epochs 2] [--runs FOLDER]
+
+One `kamerton tune` for each rate and one for `auto`, each on the same split, in a process of its own. Runs that are
+there already are not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from kamerton.recipe import AUTO
+from kamerton.run import Run
+
+RATES = ("1.2e-05", "3.7e-05", "1.1e-04", "3.3e-04", "1e-03", "3e-03")
+"""Three apart, over what is published for small encoders and beyond on both sides."""
+ALLOWED = 0.01
+"""How much less than the best of the sweep the probe's rate may score."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One data set's trainings."""
+
+    data: Path
+    model: str
+    method: str
+    rows: int
+    epochs: float
+    runs: Path
+
+    def score(self, rate: str) -> float:
+        """Train at a rate, or read what came of it; give the tuned model's score on the test rows."""
+        run = self.runs / f"{self.data.stem}-{rate}"
+        if not (run / "result.json").exists():
+            quick = ("evaluate.forgetting=off", "prompt.search=false", "prompt.nearest=false", "evaluate.shots=0")
+            flags = ["--model", self.model, "--method", self.method, "--max-rows", str(self.rows), "--out", str(run)]
+            flags += ["--epochs", str(self.epochs), "--learning-rate", rate, "--set", "split.test=0.4"]
+            flags += [part for setting in quick for part in ("--set", setting)]
+            subprocess.run(
+                [sys.executable, "-m", "kamerton", "tune", str(self.data), *flags], capture_output=True, check=True
+            )
+        result = json.loads((run / "result.json").read_text(encoding="utf-8"))
+        [tuned] = [one for one in result["contenders"] if one["name"] == "tuned model"]
+        return float(tuned["metrics"][result["primary_metric"]]["value"])
+
+    def lost(self) -> float:
+        """Print every rate's score, and give what the probe's rate loses to the best."""
+        print(f"{self.data.stem}: {self.rows} rows, {self.model}, {self.method}, {self.epochs:g} epochs", flush=True)
+        scores = {}
+        for rate in (*RATES, AUTO):
+            scores[rate] = self.score(rate)
+            print(f"  {rate:>8}  {scores[rate]:.3f}", flush=True)
+        found = Run(self.runs / f"{self.data.stem}-{AUTO}").recipe.train.peak
+        lost = max(scores[rate] for rate in RATES) - scores[AUTO]
+        print(f"  the probe chose {found:.2g}: {lost:+.3f} behind the best of the sweep", flush=True)
+        return lost
+
+
+def main() -> None:
+    """Sweep over each data set; end with 1 if the probe lost more than a point on one."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path, nargs="+")
+    parser.add_argument("--model", default="minilm")
+    parser.add_argument("--method", default="full")
+    parser.add_argument("--rows", type=int, default=600)
+    parser.add_argument("--epochs", type=float, default=2.0)
+    parser.add_argument("--runs", type=Path, default=Path("runs/bench-probe"))
+    given = parser.parse_args()
+    lost = [Sweep(data, given.model, given.method, given.rows, given.epochs, given.runs).lost() for data in given.data]
+    sys.exit(int(max(lost) > ALLOWED))
+
+
+if __name__ == "__main__":
+    main()
