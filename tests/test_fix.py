@@ -182,11 +182,11 @@ def test_the_command_prints_writes_and_tells_machines_the_unreadable_rows(
     write_csv(path)
     with path.open("a", encoding="utf-8") as file:
         file.write("8;one cell too many;good;!\n")
-    run(path, {}, fix=True, out=tmp_path / "page.html", json=True)
+    run(path, {}, fix=True, out=tmp_path / "page.html", json=True, language="en")
     told = json.loads(capsys.readouterr().out)
     assert [row["place"] for row in told["unusable"]] == [f"{path}:11"] and "cells" in told["unusable"][0]["reason"]
     assert told["fixed"]["dropped"] == 4 and Path(told["fixed"]["ledger"]).exists()
     assert {"check", "severity", "rows"} <= told["findings"][0].keys()
-    run(path, {}, fix=False, out=None, json=False)
+    run(path, {}, fix=False, out=None, json=False, language="en")
     said = capsys.readouterr().out
     assert "--fix" in said and "severe" in said and f"{path}:11" in said

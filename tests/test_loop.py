@@ -368,8 +368,8 @@ def test_a_second_ctrl_c_does_not_wait(make_job):
         for event in train(make_job("full")):
             seen.append(event)
             if isinstance(event, Stepped):
-                os.kill(os.getpid(), signal.SIGINT)
-                os.kill(os.getpid(), signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)  # to this thread, so that the two are not merged
+                signal.raise_signal(signal.SIGINT)  # to this thread, so that the two are not merged
     assert isinstance(seen[-1], Stepped)
 
 

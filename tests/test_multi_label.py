@@ -300,7 +300,7 @@ def test_results_per_label_agree_with_sklearn():
 def test_results_per_class_are_printed_as_a_table(capsys):
     print_classes([ClassResult("комедия", 0.5, 1.0, 2 / 3, 1234)])
     assert capsys.readouterr().out == (
-        "\nclass    precision  recall      f1    rows\nкомедия     0.5000  1.0000  0.6667   1,234\n"
+        "\nclass    precision     recall         f1       rows\nкомедия     0.5000     1.0000     0.6667      1,234\n"
     )
 
 
