@@ -45,8 +45,8 @@ demo: install  ## Tune two small models on real data and judge them (minutes, af
 	    --out runs/demo-docstrings
 
 .PHONY: test
-test: install  ## Run all tests
-	$(BIN)/pytest
+test: install  ## Run all tests, file by file in two processes
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 .PHONY: bench
 bench: install $(PEERS)/.installed  ## Do the same work as HF Trainer, TRL and others beside them, and write docs/speed.md
