@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -362,14 +363,17 @@ def test_a_signal_waits_for_a_checkpoint(make_job, number):
     assert not differing(dict(resumed.model.named_parameters()), dict(undisturbed.model.named_parameters()))
 
 
-def test_a_second_ctrl_c_does_not_wait(make_job):
+def test_a_second_ctrl_c_does_not_wait(make_job, request):
+    # a shell starts background processes deaf to Ctrl-C, which would outlast the first
+    request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     seen = []
     with pytest.raises(KeyboardInterrupt):
         for event in train(make_job("full")):
             seen.append(event)
             if isinstance(event, Stepped):
                 signal.raise_signal(signal.SIGINT)  # to this thread, so that the two are not merged
-                signal.raise_signal(signal.SIGINT)  # to this thread, so that the two are not merged
+                signal.raise_signal(signal.SIGINT)
     assert isinstance(seen[-1], Stepped)
 
 
