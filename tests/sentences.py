@@ -13,17 +13,18 @@ import kamerton
 
 SOURCE = Path(kamerton.__file__).parent
 UNSHOWN = {
-    "cli/commands", "cli/options.py", "cli/app.py",  # `--help` is English
-    "language", "languages.py", "private.py", "mojibake.py", "forms/sandbox.py", "train/replay.py",
-    "models/e5.py", "models/load.py", "models/template.py", "data/augment.py", "evaluate/baselines_of_tags.py",
-    "evaluate/probe.py", "evaluate/before.py", "models/embed.py",
+    "cli.commands", "cli.options", "cli.app",  # `--help` is English
+    "language", "languages", "private", "mojibake", "forms.sandbox", "train.replay",
+    "models.e5", "models.load", "models.template", "data.augment", "evaluate.baselines_of_tags",
+    "evaluate.probe", "evaluate.before", "models.embed",
 }  # fmt: skip
 """What holds data, prompts, programs and features instead of sentences to a reader."""
 UNSHOWN_FUNCTIONS = {
     "Fault", "Error", "nearest", "ValueError", "RuntimeError", "Role", "add_row", "fault", "_fault",
     "example_rows", "prompt", "parse", "compile",
 }  # fmt: skip
-UNSHOWN_NAMES = re.compile(r"STYLE|PATTERN|PLACEHOLDER|HARMLESS|WAYS|INSTRUCTIONS|_RE$|_ENVIRON")
+UNSHOWN_NAMES = re.compile(r"STYLE|PATTERN|PLACEHOLDER|HARMLESS|WAYS|INSTRUCTIONS|_RE$|_ENVIRON|^(rule|remedy)$")
+"""Variables that hold no sentence to a reader; what is said of a mistake has English words in a Russian frame yet."""
 WORD = re.compile(r"[A-Za-z]{2,}")
 SENTENCE = re.compile(r"[A-Za-z]{2,},? [A-Za-z(]")
 HOLED = re.compile(r"\{\w+:[^}|]+\|[^}]+\}")
@@ -34,23 +35,25 @@ NUMBERS = re.compile(r"[,%dgef]")
 class Said:
     """A sentence of the source, with examples in its holes."""
 
-    place: str
+    module: str
+    """Below `kamerton`, with dots."""
+    line: int
     text: str
 
 
 def sentences() -> Iterator[Said]:
     """Go through what the source can say, each with every wording that its plural forms give."""
     for path in sorted(SOURCE.rglob("*.py")):
-        name = str(path.relative_to(SOURCE))
-        if not any(name == unshown or name.startswith(f"{unshown}/") for unshown in UNSHOWN):
-            finder = _Finder(name)
+        module = ".".join(path.relative_to(SOURCE).with_suffix("").parts)
+        if not any(module == unshown or module.startswith(f"{unshown}.") for unshown in UNSHOWN):
+            finder = _Finder(module)
             finder.visit(ast.parse(path.read_text(encoding="utf-8")))
             yield from finder.found
 
 
 class _Finder(ast.NodeVisitor):
-    def __init__(self, name: str) -> None:
-        self.name, self.found = name, list[Said]()
+    def __init__(self, module: str) -> None:
+        self.module, self.found = module, list[Said]()
 
     def visit_Expr(self, node: ast.Expr) -> None:
         if not isinstance(node.value, ast.Constant):  # a docstring
@@ -73,14 +76,14 @@ class _Finder(ast.NodeVisitor):
 
     def visit_Constant(self, node: ast.Constant) -> None:
         if isinstance(node.value, str) and (SENTENCE.search(node.value) or HOLED.search(node.value)):
-            self.found.append(Said(f"{self.name}:{node.lineno}", node.value))
+            self.found.append(Said(self.module, node.lineno, node.value))
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
         parts = [_examples(part) for part in node.values]
         own = " ".join(str(part.value) for part in node.values if isinstance(part, ast.Constant))
         spoken = (WORD.search(own) and " " in own) or any(len(one) > 1 for one in parts)
         if spoken and sum(map(str.isalpha, own)) > 3:
-            self.found += [Said(f"{self.name}:{node.lineno}", "".join(chosen)) for chosen in product(*parts)]
+            self.found += [Said(self.module, node.lineno, "".join(chosen)) for chosen in product(*parts)]
         for part in node.values:
             if isinstance(part, ast.FormattedValue) and not isinstance(part.value, ast.IfExp):
                 self.visit(part.value)

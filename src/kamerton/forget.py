@@ -67,7 +67,7 @@ def remember(run: Run, setup: Setup, engine: TorchEngine, clock: Clock) -> Itera
     forgetting = conclude_forgetting(asked.measured, asked.left_out)
     run.write_forgetting(forgetting)
     if asked.measured or size != "off":
-        yield clock.stage("forgetting", f"{forgetting.decision}: {forgetting.reason}")
+        yield clock.stage("forgetting", forgetting.reason)
 
 
 def check_benchmarks(run: Run, setup: Setup, clock: Clock) -> Iterator[Stage]:

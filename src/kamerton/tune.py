@@ -207,7 +207,7 @@ def conclude(run: Run, setup: Setup, clock: Clock) -> Iterator[Told]:
     diagnoses = diagnose(run.events())
     if setup.task.stratified:
         diagnoses += diagnose_answers(test, tuned_answers(run))
-    yield clock.stage("verdict", verdict.reason)
+    yield clock.stage("verdict", f"{verdict.decision}; the best other is {verdict.against}")
     calibrated = calibrate(
         [prediction for own in run.read_validation_answers() for prediction in own.predictions],
         test,

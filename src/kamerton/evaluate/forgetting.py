@@ -163,7 +163,7 @@ def conclude_forgetting(measured: Sequence[Measured], left_out: str = "") -> For
     worst = max((decision for decision, _ in counted), key=SEVERITY.index)
     loudest = deciding([one for decision, one in counted if decision == worst])
     limits, change = loudest.limits or NATS, loudest.change
-    interval = f"{change.change:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
+    interval = f"changed by {change.change:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
     meaning = {
         "none": f"up to {limits.sign * limits.mild:+g} counts as none",
         "mild": f"all of it is beyond {limits.sign * limits.mild:+g}, which counts as mild",
