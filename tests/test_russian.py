@@ -29,7 +29,8 @@ NOT_SAID = re.compile(
 FAULTS = re.compile(
     "^(any one task|(surely )?look like|they hold numbers|no answer|no label|leave it out for this task)$"
     "|^, but (no column|the values)|may be that \\(Xyz\\), were there|^Xyz:Xyz column Xyz$"
-    "|^another (configuration|tokenizer)$|^other weights$|^'Xyz' is false$|and Xyz more|, or from the Hugging Face cache"
+    "|^another (configuration|tokenizer)$|^other weights$|^'Xyz' is false$|and Xyz more"
+    "|, or from the Hugging Face cache"
 )
 """Parts of messages about mistakes in modules that say other things as well."""
 
