@@ -10,8 +10,7 @@ import torch
 from scipy.stats import binomtest, chisquare
 from torch import Tensor, nn
 
-from kamerton.models.dropout import AT_ONCE, STEPS, Bits, Chance, Dropout, use_cheap_dropout
-from kamerton.models.flat import attend_within
+from kamerton.models.dropout import STEPS, Bits, Chance, Dropout, use_cheap_dropout
 
 SURE = 1e-4
 """A test that a fair generator fails once in ten thousand seeds; the seeds are fixed."""
@@ -100,66 +99,3 @@ def test_a_models_dropout_layers_are_exchanged_and_its_weights_keep_their_names(
     use_cheap_dropout(model)
     assert [module.p for module in model.modules() if type(module) is Dropout] == [0.1, 0.2]
     assert list(model.state_dict()) == names
-
-
-# ── attention ─────────────────────────────────────────────────────────────────────────────────
-
-LENGTHS = (1, 5, 5, 5, 12, 3)
-
-
-def states(heads: int, tokens: int, width: int = 8) -> Tensor:
-    # as a layer gives them: heads side by side in each token
-    return torch.randn(1, tokens, heads * width).view(1, tokens, heads, width).transpose(1, 2).requires_grad_()
-
-
-def attended(inputs: tuple[Tensor, Tensor, Tensor], probability: float, *, causal: bool) -> Tensor:
-    torch.manual_seed(5)
-    return attend_within(*inputs, LENGTHS, None, dropout=probability, causal=causal)
-
-
-@pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("key_heads", [4, 2])
-def test_attention_that_hardly_drops_has_the_values_and_gradients_of_torchs_own(causal, key_heads):
-    torch.manual_seed(0)
-    inputs = (states(4, sum(LENGTHS)), states(key_heads, sum(LENGTHS)), states(key_heads, sum(LENGTHS)))
-    wanted, got = (attended(inputs, probability, causal=causal) for probability in (0.0, 1e-9))
-    torch.testing.assert_close(got, wanted)
-    towards = torch.randn_like(got)
-    pairs = [torch.autograd.grad((out * towards).sum(), inputs) for out in (wanted, got)]
-    for one, other in zip(*pairs, strict=True):
-        torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.parametrize("at_once", [AT_ONCE, 20, 1])
-def test_the_gradients_of_attention_with_dropout_are_those_of_its_mask(at_once, monkeypatch):
-    monkeypatch.setattr("kamerton.models.dropout.AT_ONCE", at_once)
-    torch.manual_seed(0)
-    lengths = (1, 2, 2, 4)
-    inputs = tuple(states(2, sum(lengths), 2).detach().double().requires_grad_() for _ in range(3))
-
-    def once(*parts: Tensor) -> Tensor:
-        torch.manual_seed(5)
-        return attend_within(*parts, lengths, None, dropout=0.3, causal=True)
-
-    assert torch.autograd.gradcheck(once, inputs)
-
-
-def test_attention_weights_are_dropped_as_often_as_they_should_and_scaled():
-    heads, length, probability = 8, 200, 0.1
-    flat = torch.zeros(1, heads, length, 1)
-    torch.manual_seed(2)
-    # all weights are equal, and value rows are unit vectors: what comes out are the weights themselves
-    value = torch.eye(length).expand(1, heads, length, length)
-    weights = attend_within(flat, flat, value, [length], None, dropout=probability, causal=False) * length
-    assert binomtest(int((weights == 0).sum()), weights.numel(), probability).pvalue > SURE
-    torch.testing.assert_close(weights.unique(), torch.tensor([0, 1 / (1 - probability)]), rtol=1e-4, atol=0)
-
-
-def test_attention_with_dropout_has_the_mean_of_attention_without():
-    torch.manual_seed(0)
-    inputs = (states(2, sum(LENGTHS)), states(2, sum(LENGTHS)), states(2, sum(LENGTHS)))
-    with torch.no_grad():
-        wanted = attend_within(*inputs, LENGTHS, None, causal=False)
-        draws = torch.stack([attend_within(*inputs, LENGTHS, None, dropout=0.2, causal=False) for _ in range(1000)])
-    error = draws.std(dim=0) / math.sqrt(len(draws))
-    assert ((draws.mean(dim=0) - wanted).abs() <= 5 * error + 1e-6).all()

@@ -1,0 +1,299 @@
+"""Attention of many sequences in one flat row, on a CPU: those of like length are worked on together, in one node.
+
+torch's own kernel takes a call for each length and goes through the heads of each sequence one by one, which for short
+sequences takes several times the arithmetic. Here neighbours of near lengths stand in a bucket, where the shorter ones
+are filled up to the longest; nobody sees the filling, and all products with weights stay free of it. Attention weights
+are computed a second time in the backward pass, some at a time, and never kept. So dropout on them costs no memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import accumulate, groupby
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from kamerton.models.dropout import Bits, Chance, draw_seed
+
+AT_ONCE = 1 << 20
+"""Most attention weights in work at a time: 4 MB, which a processor's cache holds."""
+CALL = 3000
+"""What one more bucket costs, in pairs of tokens that attend to each other (measured on two cores of a Zen 4)."""
+TOKEN = 20
+"""What a token of filling costs beside its pairs."""
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Neighbouring sequences of a flat row, filled up to one length."""
+
+    start: int
+    """The first one's first token in the row."""
+    lengths: tuple[int, ...]
+
+    @cached_property
+    def length(self) -> int:
+        """The longest one's."""
+        return max(self.lengths)
+
+    @property
+    def places(self) -> int:
+        """Tokens with the filling."""
+        return self.length * len(self.lengths)
+
+    @cached_property
+    def real(self) -> Tensor:
+        """Say which places are no filling: `[sequences, length]`."""
+        return torch.arange(self.length) < torch.tensor(self.lengths).unsqueeze(1)
+
+    @cached_property
+    def tokens(self) -> Tensor:
+        """Give each place's token in the row, `[sequences, length]`; filling repeats the last one."""
+        starts = torch.tensor([*accumulate(self.lengths[:-1], initial=self.start)])
+        at = torch.arange(self.length).minimum(torch.tensor(self.lengths).unsqueeze(1) - 1)
+        return starts.unsqueeze(1) + at
+
+
+@lru_cache(maxsize=8)
+def buckets(lengths: tuple[int, ...]) -> tuple[Bucket, ...]:
+    """Put neighbours together as long as the filling costs less than a bucket of their own.
+
+    Rows of a pass are sorted by length; where they are not, there are just more buckets.
+
+    >>> [bucket.lengths for bucket in buckets((9, 10, 10, 12, 200))]
+    [(9, 10, 10, 12), (200,)]
+    """
+    found: list[list[int]] = []
+    wasted = 0
+    for _, run in groupby(lengths):
+        same = list(run)
+        more = _more(found[-1], same) if found else CALL
+        if wasted + more < CALL:
+            found[-1] += same
+            wasted += more
+        else:
+            found.append(same)
+            wasted = 0
+    starts = accumulate((sum(bucket) for bucket in found), initial=0)
+    return tuple(Bucket(start, tuple(bucket)) for start, bucket in zip(starts, found, strict=False))
+
+
+def _more(bucket: Sequence[int], same: Sequence[int]) -> int:
+    """Say what filling it would take to have sequences of one length in a bucket."""
+    longest, length = max(bucket), same[0]
+    filled = len(bucket) if length > longest else len(same)
+    return filled * abs(longest * (longest + TOKEN) - length * (length + TOKEN))
+
+
+@dataclass(frozen=True)
+class Way:
+    """How the states of heads go from a flat row into buckets and back.
+
+    In the row a token's heads lie side by side; in a bucket each head's tokens do, and heads that share a key follow
+    each other, so that they are one matrix.
+    """
+
+    into: Tensor
+    """The row of `[tokens * heads, width]` that stands at each place of the buckets."""
+    back: Tensor
+    """The place at which each of those rows stands."""
+    filling: Tensor
+    """The places that are filling."""
+
+    def fill(self, states: Tensor) -> Tensor:
+        """Carry `[tokens, heads, width]` into the buckets: `[places, width]`."""
+        return states.reshape(-1, states.shape[-1]).index_select(0, self.into)
+
+    def empty(self, places: Tensor, heads: int) -> Tensor:
+        """Carry the buckets' places back: `[tokens, heads, width]`."""
+        return places.index_select(0, self.back).view(-1, heads, places.shape[-1])
+
+
+@lru_cache(maxsize=16)
+def way(lengths: tuple[int, ...], heads: int) -> Way:
+    """Draw up the way of a row with so many heads."""
+    number = torch.arange(heads)[:, None]
+    into, real = [], []
+    for bucket in buckets(lengths):
+        into.append((bucket.tokens[:, None] * heads + number).flatten())
+        real.append(bucket.real[:, None].expand(-1, heads, -1).flatten())
+    rows, held = torch.cat(into), torch.cat(real)
+    back = torch.empty(sum(lengths) * heads, dtype=torch.long)
+    places = held.nonzero()[:, 0]
+    back[rows[places]] = places
+    return Way(rows, back, (~held).nonzero()[:, 0])
+
+
+@dataclass(frozen=True)
+class Block:
+    """Attention matrices of one size that are worked on together: some sequences of a bucket, for all heads."""
+
+    count: int
+    """Sequences times heads of the keys."""
+    groups: int
+    """Heads of the queries that share one of the keys."""
+    length: int
+    queries: slice
+    """The places of the queries in the buckets; each group's follow each other."""
+    keys: slice
+    hidden: Tensor | None
+    """What is added to the scores so that filling is not seen: `[sequences, 1, 1, length]`."""
+
+    def query(self, places: Tensor) -> Tensor:
+        """Give the block's part of the queries' places: `[count, groups * length, width]`."""
+        return places[self.queries].view(self.count, self.groups * self.length, -1)
+
+    def key(self, places: Tensor) -> Tensor:
+        """Give the block's part of the keys' places: `[count, length, width]`."""
+        return places[self.keys].view(self.count, self.length, -1)
+
+
+@lru_cache(maxsize=16)
+def blocks(lengths: tuple[int, ...], heads: int, groups: int) -> tuple[Block, ...]:
+    """Cut buckets into blocks that a cache holds.
+
+    Args:
+        lengths: of the sequences.
+        heads: of the keys.
+        groups: heads of the queries for each of these.
+    """
+    cut = []
+    first = 0
+    for bucket in buckets(lengths):
+        at_once = max(1, AT_ONCE // (heads * groups * bucket.length**2))
+        for at in range(0, len(bucket.lengths), at_once):
+            real = bucket.real[at : at + at_once]
+            places = len(real) * heads * bucket.length
+            hidden = None if real.all() else torch.zeros(real.shape).masked_fill_(~real, float("-inf"))[:, None, None]
+            queries = slice(first * groups, (first + places) * groups)
+            keys = slice(first, first + places)
+            cut.append(Block(len(real) * heads, groups, bucket.length, queries, keys, hidden))
+            first += places
+    return tuple(cut)
+
+
+@dataclass(frozen=True)
+class Attending:
+    """How a flat row attends."""
+
+    lengths: tuple[int, ...]
+    heads: int
+    groups: int
+    scale: float
+    causal: bool
+    chance: Chance | None
+    """Of an attention weight to be dropped."""
+
+    @property
+    def factor(self) -> float:
+        """What attention weights that stay are multiplied by."""
+        return self.chance.factor if self.chance else 1.0
+
+    def into(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Carry `[tokens, heads, width]` into the buckets; the queries are scaled there, which the scores then are."""
+        few = way(self.lengths, self.heads)
+        return way(self.lengths, self.heads * self.groups).fill(query).mul_(self.scale), few.fill(key), few.fill(value)
+
+    def weights(self, query: Tensor, key: Tensor, seed: int) -> Iterator[tuple[Block, Tensor, Tensor | None]]:
+        """Compute each block's attention weights, and which of them stay; the same ones for the same seed."""
+        bits = Bits(seed)
+        for block in blocks(self.lengths, self.heads, self.groups):
+            scores = torch.bmm(block.query(query), block.key(key).transpose(1, 2))
+            if block.hidden is not None and not self.causal:  # filling stands last: causal attention never sees it
+                scores.view(len(block.hidden), -1, block.length, block.length).add_(block.hidden)
+            if self.causal:
+                scores.view(-1, block.length, block.length).add_(_later(block.length))
+            weights = scores.softmax(dim=-1)
+            yield block, weights, self.chance.kept(bits.of(weights.shape)) if self.chance else None
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    lengths: Sequence[int],
+    scale: float | None,
+    *,
+    dropout: float = 0.0,
+    causal: bool,
+) -> Tensor:
+    """Let each sequence of a flat row attend to itself.
+
+    Args:
+        query: `[1, heads, tokens, width]`.
+        key: `[1, key heads, tokens, width]`: neighbouring heads of the query share one.
+        value: like `key`; its width may be another.
+        lengths: of the sequences.
+        scale: factor on the scores; one over the root of the width if not given.
+        dropout: probability of an attention weight to be dropped.
+        causal: whether a token sees only those before it.
+
+    Returns:
+        `[tokens, heads, width]`.
+    """
+    heads = key.shape[1]
+    how = Attending(
+        tuple(lengths),
+        heads,
+        query.shape[1] // heads,
+        query.shape[3] ** -0.5 if scale is None else scale,
+        causal,
+        Chance.of(dropout) if dropout else None,
+    )
+    attended: Tensor = _Attended.apply(*(states[0].transpose(0, 1) for states in (query, key, value)), how)
+    return attended
+
+
+class _Attended(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, how: Attending) -> Tensor:
+        ctx.how, ctx.seed = how, draw_seed() if how.chance else 0
+        q, k, v = how.into(query, key, value)
+        places = q.new_empty(len(q), value.shape[2])
+        for block, weights, kept in how.weights(q, k, ctx.seed):
+            if kept is not None:
+                weights.mul_(kept).mul_(how.factor)
+            torch.bmm(weights, block.key(v), out=block.query(places))
+        attended = way(how.lengths, how.heads * how.groups).empty(places, query.shape[1])
+        ctx.save_for_backward(query, key, value, attended)
+        return attended
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        query, key, value, attended = ctx.saved_tensors
+        how: Attending = ctx.how
+        many, few = way(how.lengths, how.heads * how.groups), way(how.lengths, how.heads)
+        q, k, v = how.into(query, key, value)
+        # the sum over keys of a weight times its gradient is that of the output times its own (Dao et al. 2022, B.2)
+        above = many.fill(gradients[0]).index_fill_(0, many.filling, 0)  # nothing comes from what nobody reads
+        own = (above * many.fill(attended)).sum(dim=-1, keepdim=True)
+        to_q, to_k, to_v = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+        for block, weights, kept in how.weights(q, k, ctx.seed):
+            outer = block.query(above)
+            inner = torch.bmm(outer, block.key(v).transpose(1, 2))
+            stayed = weights
+            if kept is not None:
+                inner.mul_(kept).mul_(how.factor)
+                stayed = (weights * kept).mul_(how.factor)
+            torch.bmm(stayed.transpose(1, 2), outer, out=block.key(to_v))
+            inner.sub_(block.query(own)).mul_(weights)
+            torch.bmm(inner, block.key(k), out=block.query(to_q))
+            torch.bmm(inner.transpose(1, 2), block.query(q), out=block.key(to_k))
+        return (
+            many.empty(to_q.mul_(how.scale), query.shape[1]),
+            few.empty(to_k, how.heads),
+            few.empty(to_v, how.heads),
+            None,
+        )
+
+
+@lru_cache(maxsize=64)
+def _later(length: int) -> Tensor:
+    """Give what is added to scores so that a token sees none after it: `[length, length]`."""
+    return torch.full((length, length), float("-inf")).triu(1)
