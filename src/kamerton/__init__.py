@@ -16,3 +16,6 @@ __version__ = "0.1.0"
 
 # where the package `kernels` is installed, transformers would fetch code from the Hub and run it, unasked
 os.environ.setdefault("USE_HUB_KERNELS", "NO")
+# threads of torch wait for each other by spinning, for so long that one other busy process makes training twenty times
+# as slow (two cores, measured); with few spins before they sleep it is four times, and as fast as ever when alone
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
