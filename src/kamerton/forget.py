@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from kamerton.contracts import ModelFacts
@@ -28,6 +30,7 @@ from kamerton.evaluate.forgetting import (
 from kamerton.evaluate.probe import LANGUAGES, Size, known_languages, load_probe, tokens_per_word
 from kamerton.evaluate.representation import Representation, masked, represent
 from kamerton.evaluate.speech import Speech, hear, outlooks_on
+from kamerton.methods._structure import layer_stack
 from kamerton.models.engine import TorchEngine, make_engine
 from kamerton.models.layout import outer_model
 from kamerton.models.load import load_model
@@ -155,6 +158,7 @@ class RepresentationMeter:
         base = _base_engine(setup, "AutoModel")
         languages = known_languages(setup.tokenizer)
         self.setup, self.precision, self.probe = setup, _precision(setup), load_probe(languages, size)
+        self.layers = len(layer_stack(outer_model(base.model)))
         self.base = remembered(
             Representation, _circumstances(base, languages, size), lambda: represent(base, self.probe)
         )
@@ -164,12 +168,18 @@ class RepresentationMeter:
         self.masked_losses = self._masked_losses(base)
 
     def measure(self, engine: TorchEngine) -> list[Measured]:
-        """Embed the probe, and let the base's own head guess masked words above the tuned layers."""
-        body = _probing(engine_of(self.setup, outer_model(engine.model).base_model), self.setup)
-        changes = [*representation_changes(self.probe, self.base, represent(body, self.probe), self.precision)]
-        if self.masked:
-            words = np.array([float(len(item.targets)) for item in self.masked])
-            changes.append(masked_change(self.masked_losses, self._masked_losses(body), words, self.precision))
+        """Embed the probe, and let the base's own head guess masked words above the tuned layers.
+
+        Layers that the base does not have are left out: what they give is for the task's head alone, and what was
+        known is still there below them.
+        """
+        tuned = outer_model(engine.model).base_model
+        with _cut(layer_stack(tuned), self.layers):
+            body = _probing(engine_of(self.setup, tuned), self.setup)
+            changes = [*representation_changes(self.probe, self.base, represent(body, self.probe), self.precision)]
+            if self.masked:
+                words = np.array([float(len(item.targets)) for item in self.masked])
+                changes.append(masked_change(self.masked_losses, self._masked_losses(body), words, self.precision))
         return changes
 
     def measure_deciding(self, engine: TorchEngine) -> list[Measured]:
@@ -223,6 +233,17 @@ def masked_language_model(facts: ModelFacts) -> PreTrainedModel | None:
     except ModelError:
         return None  # a kind of model that has no such head
     return None if loaded.fresh else loaded.model
+
+
+@contextmanager
+def _cut(stack: nn.ModuleList, layers: int) -> Iterator[None]:
+    """Leave only the lowest layers in a stack for a while."""
+    others = list(stack[layers:])
+    del stack[layers:]
+    try:
+        yield
+    finally:
+        stack.extend(others)
 
 
 def _base_engine(setup: Setup, model_class: str) -> TorchEngine:

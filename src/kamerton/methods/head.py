@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from pydantic import Field
 from torch import nn
 
 from kamerton.contracts import Advice, ModelFacts
+from kamerton.errors import Fault, ModelError
+from kamerton.methods._mean import read_mean
 from kamerton.methods._shared import Knobs, epochs_for
 from kamerton.methods._structure import train_above
 
@@ -19,6 +22,13 @@ BATCH = 32
 
 class Head(Knobs):
     """Train the final norm, the pooler and the head over frozen layers, whose output is computed once."""
+
+    reads: Literal["mean", "first"] | None = Field(
+        None,
+        description="What the head of an encoder's classifier reads: the mean of all tokens, which one more frozen "
+        "layer computes (better than the first token of a frozen BERT: Reimers and Gurevych 2019), or the first "
+        "token. If open, the mean where it is proven to be computed, else what the model reads by itself.",
+    )
 
     @classmethod
     def suitability(cls, facts: ModelFacts, rows: int) -> Advice:
@@ -34,10 +44,18 @@ class Head(Knobs):
         }
 
     def attach(self, model: PreTrainedModel, fresh: Sequence[str], tokens: Sequence[int] = ()) -> nn.Module:
-        """Freeze the embeddings and the layers; untie an output head that shares the embeddings' weights."""
+        """Freeze the embeddings and the layers; untie an output head that shares the embeddings' weights.
+
+        Raises:
+            ModelError: the mean of the tokens is asked for, and this model cannot read it.
+        """
+        against = "" if self.reads == "first" else read_mean(model)
+        if against and self.reads == "mean":
+            rule = f"the mean of the tokens cannot be read: {against}"
+            raise ModelError(Fault(rule, model.name_or_path, "leave method.reads open, or set it to first"))
         train_above(model, 0, fresh, tokens)
         return model
 
     def merge(self, model: nn.Module) -> PreTrainedModel:
-        """Return the model: nothing was added."""
+        """Return the model: what may have been added is a layer like the others."""
         return model
