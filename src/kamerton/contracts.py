@@ -297,6 +297,9 @@ class Optimizer(Protocol):
 
     suitability: ClassVar[Advice]
     """How well it suits, 0 to 1, and why; the most suitable one is taken where the user names none."""
+    leaves_untouched: ClassVar[bool]
+    """Whether rows of an embedding table whose gradient was always zero keep their values, and all other weights come
+    to the same without them: then rows of tokens that do not occur are left out."""
 
     def make(self, weights: Trainable, learning_rate: float) -> torch.optim.Optimizer:
         """Make torch's object. The loop sets `lr` of every group anew for each update."""

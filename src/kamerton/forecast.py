@@ -15,6 +15,7 @@ from kamerton.report.text import duration, memory
 from kamerton.run import Run
 from kamerton.system import peak_memory, resident_memory
 from kamerton.train.batches import UpdatePlan
+from kamerton.train.used_rows import only_used_rows
 from kamerton.trainee import Trainee
 
 REACHED = 0.45
@@ -55,7 +56,10 @@ def forecast(setup: Setup, trainee: Trainee) -> Forecast:
     """Foretell from counted arithmetic, this machine's speed at products, and the rows themselves."""
     settings, rows = setup.recipe.train, trainee.rows
     middle = sorted(rows, key=lambda row: len(row.tokens))[len(rows) // 2 :][:GAUGED]
-    costs = gauge(trainee.model, trainee.engine.layout, setup.form, middle)
+    layout = trainee.engine.layout
+    with only_used_rows(trainee.model, layout, rows, settings):
+        costs = gauge(trainee.model, layout, setup.form, middle)
+        held = resident_memory()
     plan = UpdatePlan(len(rows), settings.batch_size or 1, settings.epochs or 1, setup.recipe.seed)
     most_reads = max(1, LOGITS_PER_PASS // classes_of(trainee.model))
     passes = [
@@ -68,7 +72,7 @@ def forecast(setup: Setup, trainee: Trainee) -> Forecast:
     updates = plan.updates * PER_TRAINED * costs.trainable
     validations = _validations(setup, costs, plan.updates / plan.updates_per_epoch)
     most = max(costs.kept.of(part.tokens, part.reads) for part in passes)
-    peak = resident_memory() + STATE * costs.trainable + costs.copied + SLACK * most
+    peak = held + STATE * costs.trainable + costs.copied + SLACK * most
     seconds = epoch * plan.updates / plan.updates_per_epoch + updates + validations
     return Forecast(round(seconds, 3), int(max(peak, peak_memory())))
 

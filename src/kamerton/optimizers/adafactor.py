@@ -14,6 +14,8 @@ class Adafactor:
     """Keep next to nothing for each weight."""
 
     suitability: ClassVar = Advice(0.4, "next to no memory; T5's own, and 0.3 with it is published for prompt tuning")
+    leaves_untouched: ClassVar = False
+    """The averages of columns, and the size that updates are cut to, are over all rows."""
 
     def make(self, weights: Trainable, learning_rate: float) -> torch.optim.Optimizer:
         """Make transformers' own, so that the rate means what it does to AdamW.

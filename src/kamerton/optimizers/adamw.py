@@ -13,6 +13,7 @@ class Adamw:
     """Keep two averages for each weight."""
 
     suitability: ClassVar = Advice(0.9, "AdamW: what the methods' default rates were published for")
+    leaves_untouched: ClassVar = True
 
     def make(self, weights: Trainable, learning_rate: float) -> torch.optim.Optimizer:
         """Make torch's own AdamW; it corrects its bias, which small data needs (Zhang et al. 2021)."""

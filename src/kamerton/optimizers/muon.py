@@ -14,6 +14,8 @@ class Muon:
     """Update matrices in all their directions alike; norms, biases, embeddings and stacks of matrices by AdamW."""
 
     suitability: ClassVar = Advice(0.5, "half of AdamW's memory; its gain is published for training from nothing")
+    leaves_untouched: ClassVar = True
+    """Embeddings are AdamW's."""
 
     def make(self, weights: Trainable, learning_rate: float) -> torch.optim.Optimizer:
         """Make torch's two, with matrices' updates as large as AdamW's (Liu et al. 2025), so that its rates hold."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from kamerton.contracts import Form
-from kamerton.errors import Fault, TrainingError
+from kamerton.errors import Fault, RunError, TrainingError
 from kamerton.models.engine import LOGITS_PER_PASS, classes_of
 from kamerton.models.layout import Layout
 from kamerton.models.load import count_parameters
@@ -21,10 +21,11 @@ from kamerton.models.passes import split_passes
 from kamerton.recipe import TrainSettings
 from kamerton.records import Encoded, Event, Saved, Started, Stepped, Stopped, Validated
 from kamerton.train.batches import UpdatePlan
-from kamerton.train.checkpoint import Standing, best_checkpoint, latest_checkpoint, save_checkpoint
+from kamerton.train.checkpoint import Checkpoint, Standing, best_checkpoint, latest_checkpoint, save_checkpoint
 from kamerton.train.dynamics import Dynamics
 from kamerton.train.interrupts import deferred_interrupts
 from kamerton.train.optimizer import learning_rate, make_optimizer, optimizer_tensors, restore_optimizer
+from kamerton.train.used_rows import only_used_rows
 
 SAVE_SECONDS = 60.0
 """A checkpoint is due after this long, best or not."""
@@ -69,6 +70,9 @@ def train(job: Job) -> Iterator[Event]:
     Continues from the latest checkpoint if there is one, to the same final weights as an undisturbed
     run, bit for bit on a CPU. Leaving the loop early (`break`) loses at most the updates since then.
 
+    Weights are counted, and their change is sampled, on the whole model: rows of an embedding table that stay as
+    they are because no training row uses them belong to what the method trains.
+
     Raises:
         TrainingError: nothing trains, or the loss is not finite before anything was learnt.
         RunError: the checkpoint belongs to other data, another model or another recipe.
@@ -76,21 +80,29 @@ def train(job: Job) -> Iterator[Event]:
     """
     if not _trainable(job.model):
         raise TrainingError(Fault("the method leaves no weight to train", remedy="choose another method or its knobs"))
+    counts = count_parameters(job.model, trainable=True), count_parameters(job.model, trainable=False)
+    start = _sample(job.model)
+    with only_used_rows(job.model, job.layout, job.rows, job.settings) as belongs:
+        own = replace(job, identity={**job.identity, **belongs})
+        standing, reason = yield from _train(own, counts)
+    yield Stopped(standing.step, standing.best_step, reason, _change(start, _sample(job.model)))
+
+
+def _train(job: Job, counts: tuple[int, int]) -> Generator[Event, None, tuple[Standing, str]]:
+    """Make all updates, and say where training stands then and why it ended.
+
+    Args:
+        job: of a model that trains only where it must.
+        counts: of the weights that the method trains, and of all, to be told.
+    """
     plan = UpdatePlan(len(job.rows), job.settings.batch_size or 1, job.settings.epochs or 1, job.seed)
     last = min(plan.updates, job.last_step or plan.updates)
     accelerator = Accelerator()
     optimizer = make_optimizer(job.model, job.settings)
     model, optimizer = accelerator.prepare(job.model, optimizer)
-    start = _sample(job.model)
     torch.manual_seed(job.seed)
     standing = _resume(job, optimizer)
-    yield Started(
-        standing.step,
-        last,
-        count_parameters(job.model, trainable=True),
-        count_parameters(job.model, trainable=False),
-        job.layout.name,
-    )
+    yield Started(standing.step, last, *counts, job.layout.name)
     reason = "all epochs done" if last == plan.updates else f"ended after update {last}, as the recipe says"
     saved_at = time.monotonic()
     with deferred_interrupts() as interrupts:
@@ -113,7 +125,7 @@ def train(job: Job) -> Iterator[Event]:
     if standing.stale >= job.settings.patience:
         reason = f"no better validation in the last {standing.stale}"
     _keep_best(job, standing, reason)
-    yield Stopped(standing.step, standing.best_step, reason, _change(start, _sample(job.model)))
+    return standing, reason
 
 
 def _update(
@@ -182,7 +194,7 @@ def _resume(job: Job, optimizer: torch.optim.Optimizer) -> Standing:
     checkpoint = latest_checkpoint(job.checkpoints, job.identity)
     if checkpoint is None:
         return Standing()
-    _load_weights(job.model, checkpoint.tensors("weights"))
+    _load_weights(job.model, checkpoint)
     restore_optimizer(job.model, optimizer, checkpoint.tensors("optimizer"))
     torch.set_rng_state(checkpoint.tensors("random")["torch"])
     job.dynamics.sums.copy_(checkpoint.tensors("dynamics")["sums"])
@@ -193,14 +205,21 @@ def _keep_best(job: Job, standing: Standing, reason: str) -> None:
     if standing.best_score is None:
         remedy = "lower the rate: --learning-rate with a third of this one; and look at the data with `kamerton audit`"
         raise TrainingError(Fault(f"{reason}, before the first validation", remedy=remedy))
-    _load_weights(job.model, best_checkpoint(job.checkpoints, standing).tensors("weights"))
+    _load_weights(job.model, best_checkpoint(job.checkpoints, standing))
 
 
-def _load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    trainable = _trainable(model)
+def _load_weights(model: nn.Module, checkpoint: Checkpoint) -> None:
+    trainable, weights = _trainable(model), checkpoint.tensors("weights")
+    if _shapes(trainable) != _shapes(weights):
+        rule = "the checkpoint holds other weights than those that train"
+        raise RunError(Fault(rule, str(checkpoint.folder), "start a new run with `kamerton tune`"))
     with torch.no_grad():
         for name, value in weights.items():
             trainable[name].copy_(value)
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: weight.shape for name, weight in weights.items()}
 
 
 def _trainable(model: nn.Module) -> dict[str, Tensor]:

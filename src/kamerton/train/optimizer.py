@@ -42,6 +42,16 @@ def preferred_optimizer() -> str:
     return max(plugins.names("optimizers"), key=lambda word: plugins.choose("optimizers", word).suitability.value)
 
 
+def optimizer_class(settings: TrainSettings) -> type[Optimizer]:
+    """Find the settings' optimizer.
+
+    Raises:
+        RecipeError: there is no such optimizer.
+    """
+    chosen: type[Optimizer] = plugins.choose("optimizers", settings.optimizer or preferred_optimizer())
+    return chosen
+
+
 def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
     """Make the settings' optimizer over the trainable weights; only matrices decay, not norms, biases or embeddings.
 
@@ -55,8 +65,7 @@ def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Opt
         others=[p for p in trainable if p.dim() < 2 or id(p) in tables],
         weight_decay=settings.weight_decay,
     )
-    chosen: Optimizer = plugins.choose("optimizers", settings.optimizer or preferred_optimizer())()
-    return chosen.make(weights, settings.peak)
+    return optimizer_class(settings)().make(weights, settings.peak)
 
 
 def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
