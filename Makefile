@@ -86,9 +86,9 @@ bench-statistics: install  ## Show by simulation that intervals, tests and verdi
 .PHONY: bench-forgetting
 bench-forgetting: install  ## Time the forgetting probe, and see what the dial gives back on real data
 	$(BIN)/kamerton models get smollm2
-	$(BIN)/python examples/get_data.py movie-reviews --out $(DEMO_DATA)/movie-reviews.csv
+	$(BIN)/python examples/get_data.py address-requests --out $(DEMO_DATA)/address-requests.jsonl
 	$(BIN)/python examples/make_docstrings.py --out $(DEMO_DATA)/docstrings.jsonl
-	$(BIN)/python benchmarks/forgetting.py $(DEMO_DATA)/movie-reviews.csv $(DEMO_DATA)/docstrings.jsonl
+	$(BIN)/python benchmarks/forgetting.py $(DEMO_DATA)/address-requests.jsonl $(DEMO_DATA)/docstrings.jsonl
 
 .PHONY: bench-forgetting-encoders
 bench-forgetting-encoders: install  ## See what encoders forget at the usual rate and at rates far too high

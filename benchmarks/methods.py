@@ -50,8 +50,8 @@ class Column:
 COLUMNS = (
     Column("encoder", "classification of 800 movie reviews", "minilm", RUNS / "movie-reviews.csv",
            ("examples/get_data.py", "movie-reviews"), 800, ("split.test=0.3",)),
-    Column("decoder", "docstrings of 240 functions", "smollm2", RUNS / "docstrings.jsonl",
-           ("examples/make_docstrings.py",), 240, ("split.test=0.3", "split.validation=0.1")),
+    Column("decoder", "answers to 300 requests about addresses", "smollm2", RUNS / "address-requests.jsonl",
+           ("examples/get_data.py", "address-requests"), 300, ("split.test=0.3", "split.validation=0.1")),
 )  # fmt: skip
 
 

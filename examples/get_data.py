@@ -125,6 +125,13 @@ def read_address_questions(archive: Path) -> Iterator[Record]:
                 yield {"context": context, "question": question, "answer": answer}
 
 
+def read_address_requests(archive: Path) -> Iterator[Record]:
+    """Put those of these questions that have an answer as requests."""
+    for row in read_address_questions(archive):
+        if row["answer"]:
+            yield {"instruction": row["question"], "input": row["context"], "output": row["answer"]}
+
+
 def read_instructions(archive: Path) -> Iterator[Record]:
     """Read requests with their answers."""
     [(_, content)] = members(archive, "*/data/alpaca_en_demo.json")
@@ -275,6 +282,9 @@ DATA_SETS = {
     "address-parts": of_usaddress("1,488 addresses of the United States, which parts each has", read_address_parts),
     "address-questions": of_usaddress(
         "4,434 questions to these addresses, with answers from them or none", read_address_questions
+    ),
+    "address-requests": of_usaddress(
+        "2,887 requests to name a part of such an address, with its answer", read_address_requests
     ),
     "instructions": of_llamafactory("999 requests in English with long answers", read_instructions),
     "chats": of_llamafactory("300 conversations in English in which tools are called", read_chats),

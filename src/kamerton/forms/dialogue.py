@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 
 from kamerton.contracts import Engine
+from kamerton.forms.messages import with_system
 from kamerton.forms.supervision import written_tokens
 from kamerton.forms.turns import Exchange, ended, supervise, tokenize, write_exchange
 from kamerton.forms.usual import Usual
@@ -18,6 +19,11 @@ from kamerton.records import Encoded, Example, Message, Prediction, Taught
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
+
+
+def silent(example: Example) -> str:
+    """Tell the assistant nothing beforehand."""
+    return ""
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,8 @@ class Dialogue(Usual):
     """The training answers, from which the room for generated ones is measured."""
     answer: Callable[[Example], str] = attrgetter("gold")
     """What the assistant says to an example."""
+    system: Callable[[Example], str] = silent
+    """What the assistant is told beforehand; if nothing, there is no such turn."""
     model_class: ClassVar = "AutoModelForCausalLM"
     untuned_class: ClassVar = "AutoModelForCausalLM"
 
@@ -169,11 +177,11 @@ class Dialogue(Usual):
         return replace(self, ask=lambda example: f"{text}\n\n{self.ask(example)}")
 
     def asked(self, example: Example, shots: Sequence[Example]) -> Sequence[Message]:
-        """Put solved examples as earlier turns, and the request as the last."""
+        """Put solved examples as earlier turns behind the system prompt, and the request as the last."""
         turns = [Message("user", self.ask(example))]
         for shot in reversed(shots):
             turns = [Message("user", self.ask(shot)), Message("assistant", self.answer(shot)), *turns]
-        return turns
+        return with_system(turns, self.system(example), "")
 
     def understood(self, text: str) -> str:
         """Find the choice that an answer names first, if there are choices; else keep it as it is."""

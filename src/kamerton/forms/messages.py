@@ -22,7 +22,7 @@ ROLES: dict[str, Role] = {
 """Who speaks, by the words of OpenAI's, ShareGPT's and their kin's files."""
 SPEAKER = re.compile(r"(?:\A\s*|\n\n)(Human|User|Assistant|System): ?")
 """What stands before each turn where a conversation is one text, as in Anthropic's of helpfulness and harmlessness."""
-WHO, WHAT = ("role", "from", "speaker", "author"), ("content", "value", "text", "message")
+WHO, WHAT = ("role", "from", "speaker", "author"), ("content", "value", "text", "message", "parts")
 
 
 def read_messages(value: object) -> tuple[Message, ...]:
@@ -71,6 +71,11 @@ def text_of(value: object) -> str:
 def written(messages: Sequence[Message]) -> list[dict[str, str]]:
     """Write messages as they are kept in an example's fields."""
     return [{"role": message.role, "content": message.content} for message in messages]
+
+
+def told_beforehand(cell: object) -> str:
+    """Give a system prompt: a text, or a message that says it."""
+    return _content(cell) if isinstance(cell, Mapping) else plain(cell)
 
 
 def with_system(messages: Sequence[Message], system: str, tools: str) -> tuple[Message, ...]:

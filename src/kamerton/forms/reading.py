@@ -1,4 +1,4 @@
-"""What the forms share that read a whole text at an encoder's first token."""
+"""What the forms share that read a whole text at one token: an encoder's first, a decoder's last."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from kamerton.contracts import Engine, TooLong
-from kamerton.forms.texts import in_one_row, read_texts, texts_of
+from kamerton.forms.texts import Piece, in_one_row, read_texts, texts_of
 from kamerton.forms.usual import Usual
 from kamerton.records import Encoded, Example
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Reading(Usual):
-    """A head on an encoder, read at the first token: of the text, or of each window of it, which are averaged."""
+    """A head read at one token, the first: of the text, or of each window of it, which are averaged."""
 
     in_windows: bool = False
     """Whether what is too long is read in windows."""
@@ -51,12 +51,16 @@ class Reading(Usual):
         return 0.0
 
     def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
-        """Tokenize the texts, cut from the right or in windows, and read the first token."""
+        """Tokenize the texts, cut from the right or in windows, and read one token of each."""
         pieces = read_texts([texts_of(e) for e in examples], tokenizer, max_tokens, in_windows=self.in_windows)
         return [
-            in_one_row(parts, (0,), (self.target(example),), self.number(example))
+            in_one_row(parts, self.read_at, (self.target(example),), self.number(example))
             for example, parts in zip(examples, pieces, strict=True)
         ]
+
+    def read_at(self, piece: Piece) -> int:
+        """Say which token of a text, or of a window of it, is read."""
+        return 0
 
     def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Send what is trained on: the answer is no part of the tokens."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from kamerton.records import Encoded, Example
@@ -62,14 +62,15 @@ def read_texts(
     return pieces
 
 
-def in_one_row(pieces: Sequence[Piece], reads: tuple[int, ...], targets: tuple[int, ...], number: float) -> Encoded:
-    """Make one row of the pieces of a text: every further piece hangs on the first."""
+def in_one_row(
+    pieces: Sequence[Piece], read_at: Callable[[Piece], int], targets: tuple[int, ...], number: float
+) -> Encoded:
+    """Make one row of the pieces of a text, each read at one token: every further piece hangs on the first."""
     first, *others = (
-        Encoded(piece.tokens, reads, targets, piece.cut, number=number, segments=piece.segments) for piece in pieces
+        Encoded(piece.tokens, (read_at(piece),), targets, piece.cut, number=number, segments=piece.segments)
+        for piece in pieces
     )
-    return Encoded(
-        first.tokens, reads, targets, first.cut, number=number, rivals=tuple(others), segments=first.segments
-    )
+    return replace(first, rivals=tuple(others))
 
 
 def _tokenize(texts: Sequence[tuple[str, ...]], tokenizer: Tokenizer) -> Any:

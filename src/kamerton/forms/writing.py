@@ -6,24 +6,28 @@ from collections.abc import Callable, Sequence
 
 from kamerton.contracts import Form, ModelKind
 from kamerton.errors import Fault, ModelError
-from kamerton.forms.dialogue import Dialogue
+from kamerton.forms.dialogue import Dialogue, silent
 from kamerton.forms.rewriting import Rewriting
 from kamerton.records import Example
 
 CYRILLIC = range(0x400, 0x530)
 
 
-def writing_form(kind: ModelKind, ask: Callable[[Example], str], examples: Sequence[Example]) -> Form:
+def writing_form(
+    kind: ModelKind, ask: Callable[[Example], str], examples: Sequence[Example], system: Callable[[Example], str] = silent
+) -> Form:
     """Put a request to a model that writes: as a user's turn, or as the text that its encoder reads.
+
+    What `system` tells the assistant beforehand stands before the request, in a turn of its own if there are turns.
 
     Raises:
         ModelError: an encoder cannot write text.
     """
     answers = tuple(example.gold for example in examples)
     if kind == "seq2seq":
-        return Rewriting(ask, answers)
+        return Rewriting(lambda example: "\n\n".join(filter(None, (system(example), ask(example)))), answers)
     require_writer(kind)
-    return Dialogue(ask, answers=answers)
+    return Dialogue(ask, answers=answers, system=system)
 
 
 def require_writer(kind: ModelKind) -> None:

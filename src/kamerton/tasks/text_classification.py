@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+from pydantic import Field
 
 from kamerton.contracts import Form, ModelKind, Role
+from kamerton.forms.closing import ClosingLabels
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.labels import Labels
 from kamerton.forms.texts import joined
@@ -23,6 +26,12 @@ UNEVEN = 3
 
 class TextClassification(Group):
     """Choose one of a few labels for a text."""
+
+    decoder: Literal["answers", "classifier"] = Field(
+        "answers",
+        description="How a decoder classifies: each label is scored as its answer, or a new classification head reads "
+        "the text's last token, which costs one pass over the bare text whatever the labels.",
+    )
 
     roles: ClassVar = (
         Role(
@@ -68,15 +77,16 @@ class TextClassification(Group):
         return Example(id, place, joined(text, second), label, fields)
 
     def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
-        """Give encoders a classification head; ask decoders, and score each label as the answer."""
+        """Give encoders a classification head; ask decoders, and score each label as the answer, or as is set."""
         labels = tuple(sorted({example.gold for example in examples}))
         if kind == "encoder":
             return Labels(labels)
         options = ", ".join(labels)
-        return Dialogue(
+        dialogue = Dialogue(
             ask=lambda example: f"{example.text}\n\nWhich of these labels fits the text above: {options}?",
             choices=labels,
         )
+        return ClosingLabels(labels, dialogue) if self.decoder == "classifier" else dialogue
 
     def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
         """Let macro F1 decide when classes are uneven, accuracy otherwise."""

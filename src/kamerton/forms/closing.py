@@ -1,0 +1,64 @@
+"""One class of a text, read by a classification head on a decoder: at the last token, which alone has seen them all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from kamerton.contracts import Engine
+from kamerton.forms.dialogue import Dialogue
+from kamerton.forms.labels import Labels
+from kamerton.forms.texts import Piece
+from kamerton.records import Encoded, Example, Message, Prediction
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+
+
+@dataclass(frozen=True)
+class ClosingLabels(Labels):
+    """A classification head on a decoder, which reads the bare text; the untuned model, which has none, is asked."""
+
+    dialogue: Dialogue
+    """How the untuned model is asked for a label."""
+    untuned_class: ClassVar = "AutoModelForCausalLM"
+
+    def read_at(self, piece: Piece) -> int:
+        """Read the last token, as transformers' heads on decoders do."""
+        return len(piece.tokens) - 1
+
+    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+        """Tokenize the bare texts; one without any token is its end alone."""
+        items = super().encode(examples, tokenizer, max_tokens)
+        end = (int(tokenizer.eos_token_id),)
+        return [item if item.tokens else replace(item, tokens=end, reads=(0,)) for item in items]
+
+    def instructed(self, text: str) -> Self | None:
+        """Put an instruction before the untuned model's requests."""
+        asked = self.dialogue.instructed(text)
+        return None if asked is None else replace(self, dialogue=asked)
+
+    def asked(self, example: Example, shots: Sequence[Example]) -> Sequence[Message]:
+        """Put the request as the untuned model gets it."""
+        return self.dialogue.asked(example, shots)
+
+    def understood(self, text: str) -> str:
+        """Find the label that an answer names."""
+        return self.dialogue.understood(text)
+
+    def shots(self, examples: Sequence[Example], count: int, seed: int) -> list[Example]:
+        """Draw examples to show as earlier turns."""
+        return self.dialogue.shots(examples, count, seed)
+
+    def predict_untuned(
+        self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
+    ) -> list[Prediction]:
+        """Choose the likeliest label after `shots` solved examples."""
+        return self.dialogue.predict_untuned(engine, examples, shots)
+
+    def predict_shown(
+        self, engine: Engine, examples: Sequence[Example], shown: Sequence[Sequence[Example]]
+    ) -> list[Prediction]:
+        """Choose the likeliest label of each example after solved ones of its own."""
+        return self.dialogue.predict_shown(engine, examples, shown)

@@ -1,0 +1,101 @@
+"""A classification head on a decoder: what is saved is transformers' own, and the untuned model is still asked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+from kamerton.forms.closing import ClosingLabels
+from kamerton.records import Example
+from kamerton.records import Place as Row
+from kamerton.run import Run
+from kamerton.tasks.text_classification import TextClassification
+from stories import DONE, Place, write_reviews
+
+# of a name that PEFT asks for in every model
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+
+FLAGS = ("--set", "task.decoder=classifier", "--set", "evaluate.resamples=200", "--learning-rate", "3e-3", "--epochs", "3")
+TEXTS = ("a warm film", "two hours lost, and a very thin plot in them", "тёплый фильм")
+
+
+def examples() -> list[Example]:
+    rows = [{"text": text, "label": ("good", "bad")[n % 2]} for n, text in enumerate(TEXTS)]
+    return [TextClassification().example(n, Row("rows.jsonl", n + 1), row) for n, row in enumerate(rows)]
+
+
+def form_of_head() -> ClosingLabels:
+    form = TextClassification(decoder="classifier").form("decoder", examples())
+    assert isinstance(form, ClosingLabels)
+    return form
+
+
+@pytest.mark.parametrize("method", ["full", "head", "lora"])
+def test_the_saved_head_gives_its_answers_in_transformers_alone(place: Place, method: str):
+    data = place.folder / "decoder-head.csv"
+    write_reviews(data)
+    out = f"decoder-{method}-head"
+    ended = place.call("tune", data.name, "--model", "decoder", "--method", method, "--out", out, *FLAGS)
+    assert ended.status == DONE, ended.said
+    run = Run(place.folder / out)
+    answered = {answers.kind: answers for answers in run.read_answers()}
+    assert answered["base"].predictions, "the untuned model is asked in words"
+    if method == "lora":
+        return  # tests/test_usage.py loads adapters
+    model = AutoModelForSequenceClassification.from_pretrained(run.model).eval()
+    tokenizer = AutoTokenizer.from_pretrained(run.model)
+    texts = [example.text for example in run.read_split().test]
+    batch = tokenizer(texts, padding=True, return_tensors="pt", padding_side="right")
+    with torch.no_grad():
+        alone = model(**batch).logits.softmax(dim=-1)
+    ours = torch.tensor([prediction.probabilities for prediction in answered["tuned"].predictions])
+    torch.testing.assert_close(ours, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_the_last_token_of_each_text_is_read_and_no_template_is_written(decoder_folder: Path):
+    tokenizer = AutoTokenizer.from_pretrained(decoder_folder)
+    for text, item in zip(TEXTS, form_of_head().encode(examples(), tokenizer, 128), strict=True):
+        assert list(item.tokens) == tokenizer(text)["input_ids"]
+        assert item.reads == (len(item.tokens) - 1,)
+
+
+def test_windows_and_cuts_are_read_at_their_own_last_token(decoder_folder: Path):
+    tokenizer = AutoTokenizer.from_pretrained(decoder_folder)
+    [_, whole, _] = form_of_head().encode(examples(), tokenizer, 8)
+    assert (len(whole.tokens), whole.reads) == (8, (7,))
+    assert whole.cut > 0
+    [_, slid, _] = form_of_head().reading("window").encode(examples(), tokenizer, 8)
+    assert len(slid.sequences) > 1
+    assert all(sequence.reads == (len(sequence.tokens) - 1,) for sequence in slid.sequences)
+
+
+def test_an_empty_text_is_its_end(decoder_folder: Path):
+    tokenizer = AutoTokenizer.from_pretrained(decoder_folder)
+    empty = TextClassification().example(0, Row("rows.jsonl", 1), {"text": "", "label": "good"})
+    [item] = form_of_head().encode([empty], tokenizer, 128)
+    assert (item.tokens, item.reads) == ((tokenizer.eos_token_id,), (0,))
+
+
+def test_the_untuned_model_answers_as_without_a_head(decoder_folder: Path):
+    form = form_of_head()
+    plain = TextClassification().form("decoder", examples())
+    assert form.untuned_class == plain.untuned_class == AutoModelForCausalLM.__name__
+    assert [message.content for message in form.asked(examples()[0], ())] == [
+        message.content for message in plain.asked(examples()[0], ())
+    ]
+    instructed = form.instructed("Be strict.")
+    assert instructed is not None
+    assert instructed.asked(examples()[0], ())[0].content.startswith("Be strict.")
+    assert form.understood("It is bad, I think.") == "bad"
+
+
+def test_the_setting_stands_in_the_recipe(place: Place):
+    run = Run(place.folder / "decoder-full-head")
+    if not (run.path / "result.json").exists():
+        pytest.skip("told by the test above")
+    assert run.recipe.task == {"decoder": "classifier"}
+    assert json.loads((run.model / "config.json").read_text("utf-8"))["architectures"][0].endswith("Classification")
