@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from kamerton import plugins
+from kamerton.cli.app import app
+from kamerton.data.named import ENDINGS, PACKED, require_text_or_file
+from kamerton.data.read import TABLE_READERS, TEXT_READERS
+from kamerton.data.unpack import PACKERS
 
 SPY = """
 import pathlib
@@ -57,3 +66,55 @@ def test_no_code_is_fetched_where_the_package_that_fetches_it_is_installed(tmp_p
     )
     run("import kamerton.models.load, peft, bitsandbytes", path=tmp_path)
     assert not note.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *([command, "nowhere.csv"] for command in ("audit", "curve", "plan", "show", "tune")),
+        ["tune", "nowhere.yaml"],
+        ["evaluate", "runs/x", "nowhere.csv"],
+        ["predict", "runs/x", "nowhere.JSONL.gz"],
+    ],
+    ids=" ".join,
+)
+def test_a_mistyped_file_is_told_before_anything_heavy_is_imported(arguments):
+    code = f"""
+import contextlib, io, json, sys
+from kamerton.cli.app import main
+sys.argv, told, status = ["kamerton", *{arguments!r}], io.StringIO(), 0
+with contextlib.redirect_stderr(told):
+    try:
+        main()
+    except SystemExit as end:
+        status = end.code
+print(json.dumps([status, told.getvalue(), [name for name in sys.modules if "." not in name]]))
+"""
+    status, told, modules = json.loads(run(code))
+    assert (status, "there is no such file" in told) == (1, True), told
+    assert arguments[-1] in told
+    assert not {"torch", "transformers", "sklearn", "pyarrow", "huggingface_hub"} & set(modules)
+
+
+@pytest.mark.parametrize("source", ["Is notes.txt there?", "a" * 300, "a\x00.csvx", "reviews"])
+def test_a_text_is_no_file_unless_it_ends_like_one(source):
+    require_text_or_file(source)
+
+
+def test_the_ends_of_names_are_those_that_can_be_read():
+    assert {*TEXT_READERS, *TABLE_READERS} == set(ENDINGS)
+    assert set(PACKERS) == set(PACKED)
+
+
+@pytest.mark.parametrize("words", [["--version"], ["-h"], ["--help"], ["tune", "-h"]], ids=" ".join)
+def test_version_and_help_are_said(words):
+    said = CliRunner().invoke(app, words)
+    assert said.exit_code == 0
+    assert (f"kamerton {metadata.version('kamerton')}" if words == ["--version"] else "Usage:") in said.output
+
+
+def test_the_list_of_commands_says_each_one_whole():
+    said = " ".join(CliRunner().invoke(app, ["--help"]).output.split())
+    for command in plugins.names("cli/commands"):
+        module = importlib.import_module(f"kamerton.cli.commands.{command}")
+        assert f"{command} {vars(module)[command].__doc__}" in said

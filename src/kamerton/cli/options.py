@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -82,13 +82,16 @@ Language = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 
-def call(name: str, *arguments: object, language: str | None = None) -> Any:
+def call(name: str, *arguments: object, language: str | None = None, needs: Callable[[], None] | None = None) -> Any:
     """Run what a command does: import what it needs, and turn a user's mistake into a message and a status.
 
-    A language, where the command speaks several, is given to it last.
+    A language, where the command speaks several, is given to it last. What it `needs` is looked for before anything
+    is imported: a name that was mistyped is told at once.
     """
     speaking = () if language is None else (language,)
     try:
+        if needs is not None:
+            needs()
         return _imported(f"kamerton.cli.work.{name}:run")(*arguments, *speaking)
     except KamertonError as error:
         say_faults(error, language or "en")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from pathlib import Path
 
@@ -10,13 +9,11 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # the base of its HTTP library
 from huggingface_hub.errors import LocalEntryNotFoundError as NotHere
 
-from kamerton.data.unpack import PACKERS
+from kamerton.data.named import MAGIC, PACKED, format_of, is_on_hub, is_pattern
 from kamerton.errors import DataError, Fault
 
-HUB_ID = re.compile(r"(?!.*(\.\.|--))[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 SAVED = ("dataset_info.json", "dataset_dict.json", "dataset_infos.json", "state.json")
 """What the library `datasets` writes beside the rows."""
-MAGIC = set("*?[")
 CONVERTED = "refs/convert/parquet"
 """Where the hub keeps a Parquet copy of data sets in other forms."""
 
@@ -35,22 +32,14 @@ def files_of(path: Path, suffixes: Collection[str]) -> list[Path]:
     try:
         if path.is_dir():
             return _inside(path, path, suffixes)
-        if not path.is_file() and MAGIC & set(str(path)):
+        if not path.is_file() and is_pattern(path):
             return _matching(path, suffixes)
-        if not path.exists() and not path.parent.exists() and HUB_ID.fullmatch(str(path)) and not format_of(path):
+        if not path.exists() and is_on_hub(path):
             return _from_hub(str(path), suffixes)
     except OSError as error:
         fault = Fault(f"the file cannot be reached: {error.strerror}", str(path), "give the path of a data file")
         raise DataError(fault) from None
     return [path]
-
-
-def format_of(path: Path) -> str:
-    """Give the end of a name that says the format: `.csv` of `rows.CSV.gz`."""
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes[-1:] and suffixes[-1] in PACKERS:
-        suffixes.pop()
-    return suffixes[-1] if suffixes else ""
 
 
 def _matching(pattern: Path, suffixes: Collection[str]) -> list[Path]:
@@ -88,7 +77,7 @@ def _from_hub(name: str, suffixes: Collection[str]) -> list[Path]:
     Raises:
         DataError: it is not there and cannot be downloaded, or has no readable file.
     """
-    wanted = [f"*{suffix}{packed}" for suffix in suffixes for packed in ("", *PACKERS)]
+    wanted = [f"*{suffix}{packed}" for suffix in suffixes for packed in ("", *PACKED)]
     for revision in (None, CONVERTED):
         try:
             folder = Path(snapshot_download(name, repo_type="dataset", revision=revision, allow_patterns=wanted))

@@ -6,12 +6,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kamerton.data.encoding import Source, decode
-from kamerton.data.find import files_of, format_of
+from kamerton.data.find import files_of
+from kamerton.data.named import ENDINGS, format_of, require_file
 from kamerton.data.read_arrow import read_arrow, read_parquet
 from kamerton.data.read_conll import read_conll
 from kamerton.data.read_csv import read_csv, read_tsv
 from kamerton.data.read_json import read_json, read_jsonl
 from kamerton.data.read_text import read_text
+from kamerton.data.shapes import reshaped
 from kamerton.data.table import Table, joined
 from kamerton.data.unpack import PACKERS, bytes_of, failures_told
 from kamerton.errors import DataError, Fault
@@ -29,7 +31,6 @@ TEXT_READERS: dict[str, Callable[[Source], Table]] = {
     ".iob": read_conll,
 }
 TABLE_READERS: dict[str, Callable[[Path], Table]] = {".parquet": read_parquet, ".arrow": read_arrow}
-SUFFIXES = (*TEXT_READERS, *TABLE_READERS)
 
 
 def read_table(path: Path) -> Table:
@@ -45,7 +46,7 @@ def read_table(path: Path) -> Table:
     tables, faults = [], list[Fault]()
     for file in data_files(path):
         try:
-            tables.append(_read_file(file))
+            tables.append(reshaped(_read_file(file)))
         except DataError as error:
             faults += error.faults
     if faults:
@@ -59,11 +60,11 @@ def data_files(path: Path) -> Sequence[Path]:
     Raises:
         DataError: no data file is there.
     """
-    return files_of(path, SUFFIXES)
+    return files_of(path, ENDINGS)
 
 
 def _read_file(path: Path) -> Table:
-    _require_file(path)
+    require_file(path)
     suffix, packed = format_of(path), path.suffix.lower() in PACKERS
     with failures_told(path):
         if suffix in TABLE_READERS and not packed:
@@ -72,15 +73,5 @@ def _read_file(path: Path) -> Table:
             return TEXT_READERS[suffix](decode(bytes_of(path)))
     ending = path.suffix if not packed else f"{suffix}{path.suffix}"
     rule = f"the end of the name, '{ending}', is no known format" if suffix else "the name does not say the format"
-    remedy = f"let the name end in one of {', '.join(SUFFIXES)}; text also in {' or '.join(PACKERS)}"
+    remedy = f"let the name end in one of {', '.join(ENDINGS)}; text also in {' or '.join(PACKERS)}"
     raise DataError(Fault(rule, str(path), remedy))
-
-
-def _require_file(path: Path) -> None:
-    try:
-        if path.is_file():
-            return
-        rule = "there is no such file"
-    except OSError as error:
-        rule = f"the file cannot be reached: {error.strerror}"
-    raise DataError(Fault(rule, str(path), "give the path of a data file"))

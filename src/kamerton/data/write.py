@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kamerton.data.encoding import decode
-from kamerton.data.find import format_of
+from kamerton.data.named import format_of
 from kamerton.data.read_csv import RAW_QUOTES, delimiter_of
 from kamerton.data.unpack import PACKERS, bytes_of
 from kamerton.files import replacing

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from kamerton.cli.options import AsJson, Columns, Data, Language, MaxRows, Model, Task, call, given, parse_columns
+from kamerton.data.named import require_data
 
 EPILOG = "Examples:  kamerton audit reviews.csv --model minilm   |   kamerton audit reviews.csv --fix --out page.html"
 
@@ -30,4 +32,4 @@ def audit(
         "data.max_rows": max_rows,
         "model.name": model,
     }
-    call("audit", data, given(flags), fix, out, json, language=language)
+    call("audit", data, given(flags), fix, out, json, language=language, needs=partial(require_data, data))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,7 @@ from kamerton.cli.options import (
     given,
     parse_columns,
 )
+from kamerton.data.named import require_data
 
 EPILOG = "Example:  kamerton curve reviews.csv --model minilm"
 
@@ -43,4 +45,14 @@ def curve(
         "data.max_rows": max_rows,
         "model.name": model,
     }
-    call("curve", data, target, out, given(flags), assignments or [], json, language=language)
+    call(
+        "curve",
+        data,
+        target,
+        out,
+        given(flags),
+        assignments or [],
+        json,
+        language=language,
+        needs=partial(require_data, data),
+    )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from kamerton.cli.options import AsJson, Benchmarks, Language, RunPath, call
+from kamerton.data.named import require_data
 
 EPILOG = "Examples:  kamerton evaluate runs/reviews other.csv   |   kamerton evaluate runs/chats --benchmarks arc_easy"
 
@@ -25,6 +27,6 @@ def evaluate(
     if (data is None) == (benchmarks is None):
         raise typer.BadParameter("name either a data file or --benchmarks TASK,…", param_hint="DATA")
     if data is not None:
-        call("evaluate", run, data, json, language=language)
+        call("evaluate", run, data, json, language=language, needs=partial(require_data, data))
     elif benchmarks is not None:
         call("benchmark", run, benchmarks.split(","), json)

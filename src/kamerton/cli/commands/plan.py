@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,7 @@ from kamerton.cli.options import (
     parse_columns,
     parse_rate,
 )
+from kamerton.data.named import require_data
 
 NewTokens = Annotated[
     Path | None,
@@ -57,4 +59,13 @@ def plan(
         "data.max_rows": max_rows,
         "data.columns": parse_columns(columns),
     }
-    call("plan", data, given(flags), assignments or [], new_tokens, json, language=language)
+    call(
+        "plan",
+        data,
+        given(flags),
+        assignments or [],
+        new_tokens,
+        json,
+        language=language,
+        needs=partial(require_data, data),
+    )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from kamerton.cli.options import AsJson, RunPath, call
+from kamerton.data.named import require_text_or_file
 
 EPILOG = 'Examples:  kamerton predict runs/reviews "A fine film"   |   cat texts | kamerton predict runs/x -'
 
@@ -21,4 +23,4 @@ def predict(
     json: AsJson = False,
 ) -> None:
     """Answer one text, the rows of a file, or the lines of standard input."""
-    call("predict", run, input, adapter or [], json)
+    call("predict", run, input, adapter or [], json, needs=partial(require_text_or_file, input))

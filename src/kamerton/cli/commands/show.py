@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from kamerton.cli.options import AsJson, Assignments, Columns, Data, Model, Task, call, given, parse_columns
+from kamerton.data.named import require_data
 
 EPILOG = "Example:  kamerton show answers.jsonl --model smollm2 --rows 3"
 
@@ -22,4 +24,4 @@ def show(
 ) -> None:
     """Show what the model gets: the template, every token, what is trained on, what is cut."""
     flags = {"data.task": task, "data.columns": parse_columns(columns), "model.name": model}
-    call("show", data, rows, given(flags), assignments or [], json)
+    call("show", data, rows, given(flags), assignments or [], json, needs=partial(require_data, data))

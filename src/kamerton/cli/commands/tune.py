@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +30,7 @@ from kamerton.cli.options import (
     parse_columns,
     parse_rate,
 )
+from kamerton.data.named import require_data
 
 EPILOG = (
     "Examples:  kamerton tune reviews.csv   |   kamerton tune answers.jsonl --model smollm2 --method lora"
@@ -82,5 +84,15 @@ def tune(
         "benchmarks.tasks": benchmarks.split(",") if benchmarks else None,
         "data.columns": parse_columns(columns),
     }
-    met = call("tune", data, out, given(flags), assignments or [], require, json, language=language)
+    met = call(
+        "tune",
+        data,
+        out,
+        given(flags),
+        assignments or [],
+        require,
+        json,
+        language=language,
+        needs=partial(require_data, data),
+    )
     raise typer.Exit(OK if met else UNMET)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import tee
 from pathlib import Path
 
+from kamerton.data.named import is_file
 from kamerton.records import Prediction
 from kamerton.run import Run
 from kamerton.use import Predictor
@@ -40,15 +41,8 @@ def _predictions(predictors: Sequence[Predictor], source: str) -> Iterator[tuple
     if source == "-":
         lines = tee(sys.stdin, len(predictors))
         answers = [predictor.predict_lines(mine) for predictor, mine in zip(predictors, lines, strict=True)]
-    elif _is_file(source):
+    elif is_file(source):
         answers = [predictor.predict_file(Path(source)) for predictor in predictors]
     else:
         answers = [iter(predictor.predict([source])) for predictor in predictors]
     return zip(*answers, strict=True)
-
-
-def _is_file(source: str) -> bool:
-    try:
-        return Path(source).is_file()
-    except OSError:  # longer than a file's name can be: it is a text
-        return False
