@@ -8,7 +8,7 @@ import shutil
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -426,6 +426,22 @@ def test_labels_may_have_any_name(copied: Path) -> None:
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="not a folder"):
         inspect_folder(tmp_path / "nothing", "x")
+
+
+@pytest.mark.parametrize("files", [(), ("a.py", "b.bin", "module.so")])
+def test_of_a_folder_that_holds_no_model_nothing_else_is_said(files: Sequence[str], tmp_path: Path) -> None:
+    for name in files:
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(ModelError) as caught:
+        inspect_folder(tmp_path, "x")
+    assert [fault.rule for fault in caught.value.faults] == ["no config.json: this is no model folder"]
+
+
+def test_an_adapter_is_no_base_model_whatever_else_it_lacks(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(ModelError) as caught:
+        inspect_folder(tmp_path, "x")
+    assert "this is an adapter" in caught.value.faults[0].rule
 
 
 HARMLESS = (

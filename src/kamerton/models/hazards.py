@@ -47,6 +47,10 @@ def hazards(folder: Path) -> Iterator[Fault]:
             str(folder),
             "name the base model itself; to use what was tuned, name its run folder in `kamerton predict`",
         )
+    elif not (folder / "config.json").is_file():
+        rule = "no config.json: this is no model folder"
+        yield Fault(rule, str(folder), "name a folder that `save_pretrained` wrote")
+        return
     yield from _strange_files(folder)
     yield from _missing(folder)
     for name in SETTINGS:
@@ -71,8 +75,6 @@ def _strange_files(folder: Path) -> Iterator[Fault]:
 
 
 def _missing(folder: Path) -> Iterator[Fault]:
-    if not (folder / "config.json").is_file():
-        yield Fault("the folder has no config.json", str(folder), "name a folder that `save_pretrained` wrote")
     whole = (folder / "tokenizer.json").is_file()
     in_parts = (folder / "tokenizer_config.json").is_file() and any((folder / name).is_file() for name in VOCABULARIES)
     if not whole and not in_parts:

@@ -61,6 +61,8 @@ def inspect_folder(folder: Path, name: str) -> ModelFacts:
 
     """
     faults = list(hazards(folder))
+    if not (folder / "config.json").is_file():
+        raise ModelError(faults)
     parameters = 0
     try:
         parameters = count_parameters(folder)
