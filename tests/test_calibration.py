@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -162,6 +163,15 @@ def test_calibrating_an_overconfident_model_on_validation_rows_mends_test_rows()
     assert sum(bin.rows for bin in found.reliability) == 600
     assert found.reliability[-1].score > found.reliability[-1].right.high
     assert found.after.ece.value < found.chance < found.before.ece.value
+
+
+def test_a_temperature_that_changes_nothing_is_not_spoken_of() -> None:
+    _, validation = drawn(0, 400, heat=3.0)
+    golds, test = drawn(1, 600, heat=3.0)
+    found = calibrate(validation, rows(golds), test, confidence=0.95, resamples=100, seed=0)
+    assert found is not None and found.message
+    assert replace(found, temperature=1.004).message == ""
+    assert replace(found, temperature=0.99, after=found.before).message == ""
 
 
 def test_answers_without_probabilities_are_not_calibrated() -> None:

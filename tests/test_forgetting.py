@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, BertForMaskedLM
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, BertForMaskedLM
 
 from kamerton.evaluate.before import remembered
 from kamerton.evaluate.forgetting import (
@@ -23,16 +23,20 @@ from kamerton.evaluate.forgetting import (
 from kamerton.evaluate.probe import LANGUAGES, load_probe
 from kamerton.evaluate.representation import masked, read_off, represent, same_neighbours
 from kamerton.evaluate.speech import Speech, divergence, hear, log_softmax, variety
-from kamerton.forget import masked_language_model
+from kamerton.forget import left_out, masked_language_model, speech_probe
 from kamerton.models.inspect import inspect_folder
 from kamerton.outcomes import Forgotten
+from kamerton.prepare import open_setup
 from kamerton.records import Encoded
 from tiny_engines import BARE, TEXT, tiny_engine
 
 PRECISION = Precision(0.95, 1000, 0)
 SAMPLES = [Encoded(tuple(range(5, 5 + n)), (0,), (0,)) for n in (4, 6, 9)]
+TWO_SIDED = [Encoded(tuple(range(5, 5 + n)), (0, 1), (6, 7)) for n in (4, 6, 9)]
 QUICK = load_probe(list(LANGUAGES), "quick")
 SMALL = replace(QUICK, documents=QUICK.documents[::3], questions=QUICK.questions[::4], requests=QUICK.requests[::4])
+
+TEXTS = replace(QUICK, documents=QUICK.documents[::3], questions=(), requests=())
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +87,59 @@ def test_a_language_model_whose_weights_were_shaken_has_forgotten_severely(decod
     assert forgetting.decision == "severe"
     assert "nats a token" in forgetting.reason and "severe" in forgetting.reason
     assert len(forgetting.measured) == len(measured)
+
+
+def halves_heard(folder):
+    return hear(tiny_engine(folder, "AutoModelForSeq2SeqLM", TWO_SIDED), TEXTS, halves=True)
+
+
+def test_a_model_of_two_halves_against_itself_has_forgotten_exactly_nothing(seq2seq_folder):
+    measured = list(speech_changes(TEXTS, halves_heard(seq2seq_folder), halves_heard(seq2seq_folder), PRECISION))
+    assert len(measured) == 2 * len(LANGUAGES)
+    assert all((one.change.change, one.change.low, one.change.high) == (0, 0, 0) for one in measured)
+    assert conclude_forgetting(measured).decision == "none"
+
+
+def test_the_loss_of_a_second_half_is_that_of_transformers_and_rises_where_weights_were_shaken(seq2seq_folder):
+    base, engine = halves_heard(seq2seq_folder), tiny_engine(seq2seq_folder, "AutoModelForSeq2SeqLM", TWO_SIDED)
+    model = AutoModelForSeq2SeqLM.from_pretrained(seq2seq_folder)
+    for document, loss, tokens in zip(TEXTS.documents[:4], base.losses, base.tokens, strict=False):
+        words = document.text.split()
+        first, second = " ".join(words[: len(words) // 2]), " ".join(words[len(words) // 2 :])
+        cut = {"truncation": True, "max_length": engine.max_tokens, "return_tensors": "pt"}
+        source, labels = (engine.tokenizer(text, **cut)["input_ids"] for text in (first, second))
+        with torch.no_grad():
+            assert loss / tokens == pytest.approx(model(input_ids=source, labels=labels).loss.item(), rel=1e-4)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in engine.model.parameters():
+            parameter.add_(0.5 * torch.randn_like(parameter))
+    measured = list(speech_changes(TEXTS, base, hear(engine, TEXTS, halves=True), PRECISION))
+    assert conclude_forgetting(measured).decision == "severe"
+
+
+# ── what a model is asked ─────────────────────────────────────────────────────────────────────
+
+
+def russian(setup):
+    rows = tuple(
+        replace(row, text="Тёплый и смешной фильм, который хочется пересмотреть.") for row in setup.split.train
+    )
+    return replace(setup, split=replace(setup.split, train=rows))
+
+
+def test_texts_in_the_language_of_the_rows_are_asked_even_of_a_model_that_breaks_it_into_letters(place, monkeypatch):
+    monkeypatch.chdir(place.folder)
+    setup = open_setup(place.run("labels"))
+    monkeypatch.setattr("kamerton.forget.known_languages", lambda tokenizer: ["en"])
+    english = replace(setup, split=replace(setup.split, train=()))
+    assert {document.language for document in speech_probe(english, "quick").documents} == {"en"}
+    assert "Russian is not measured" in left_out(english)
+    probe = speech_probe(russian(setup), "quick")
+    assert {document.language for document in probe.documents} == {"en", "ru"}
+    assert {question.language for question in probe.questions} == {"en"}
+    assert {request.language for request in probe.requests} == {"en"}
+    assert left_out(russian(setup)).startswith("Russian is broken into letters here")
 
 
 # ── measured as others measure it ─────────────────────────────────────────────────────────────
@@ -188,6 +245,20 @@ def test_the_decision_goes_by_the_end_of_the_interval_that_speaks_for_the_model(
     forgetting = conclude_forgetting([Measured(change(*interval), limits)])
     assert forgetting.decision == decision
     assert "some text" in forgetting.reason
+
+
+@pytest.mark.parametrize(
+    ("limits", "interval", "said", "unsaid"),
+    [
+        (NATS, (0.01, 0.5), "no chance, but not surely beyond +0.05", "too few"),
+        (SHARES, (-0.237, -0.031), "no chance, but not surely beyond -0.05", "too few"),
+        (SHARES, (-0.237, 0.031), "too few to tell that from chance", "no chance"),
+    ],
+)
+def test_a_change_whose_interval_leaves_out_0_is_never_called_chance(limits, interval, said, unsaid):
+    forgetting = conclude_forgetting([Measured(change(*interval), limits)])
+    assert forgetting.decision == "none"
+    assert said in forgetting.reason and unsaid not in forgetting.reason
 
 
 def test_the_worst_measure_decides_and_those_without_limits_never():

@@ -164,7 +164,10 @@ class Calibrated:
 
     @property
     def message(self) -> str:
-        """Say it in one line."""
+        """Say it in one line; nothing where, as figures are written, the temperature changes nothing."""
+        before, after = f"{self.before.ece.value:.3f}", f"{self.after.ece.value:.3f}"
+        if f"{self.temperature:.2f}" == "1.00" or before == after:
+            return ""
         sure = "too sure" if self.temperature > 1 else "not sure enough"
         errors = f"calibration error {self.before.ece.value:.3f} → {self.after.ece.value:.3f}"
         chance = f"true probabilities would show up to {self.chance:.3f}"

@@ -218,7 +218,8 @@ def conclude(run: Run, setup: Setup, clock: Clock) -> Iterator[Told]:
     )
     if calibrated:
         run.write_temperature(calibrated.temperature)
-        yield clock.stage("calibration", calibrated.message)
+        if calibrated.message:
+            yield clock.stage("calibration", calibrated.message)
     per_class = class_results(test, tuned_answers(run).predictions, setup.task.answers)
     run.write_result(result_of(run, names, contenders, verdict, diagnoses, calibrated, per_class))
     write_card(run)

@@ -6,6 +6,7 @@ only when chance cannot explain it. What decides:
 | model    | measure                                     | mild beyond | severe beyond |
 |----------|---------------------------------------------|-------------|---------------|
 | language | cross-entropy of general text, nats a token | +0.05       | +0.3          |
+| seq2seq  | the same, of its second half after its first | +0.05      | +0.3          |
 | encoder  | what a linear classifier reads off, share   | -0.05       | -0.15         |
 | encoder  | masked words, nats each                     | +0.05       | +0.3          |
 | language | a benchmark that was asked for, share right | -0.05       | -0.15         |
@@ -170,7 +171,9 @@ def conclude_forgetting(measured: Sequence[Measured], left_out: str = "") -> For
         "severe": f"all of it is beyond {limits.sign * limits.severe:+g}, which counts as severe",
     }[worst]
     if worst == "none" and limits.sign * change.change > limits.mild:
-        meaning = "the rows are too few to tell that from chance"
+        real = change.low > 0 or change.high < 0
+        beyond = f"it is no chance, but not surely beyond {limits.sign * limits.mild:+g}, from where on it counts"
+        meaning = beyond if real else "the rows are too few to tell that from chance"
     reason = f"{change.name}: {interval}; {meaning}.{' ' + left_out if left_out else ''}"
     return Forgetting(worst, reason, _changes(measured))
 
