@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.integrate import quad
 from scipy.special import beta
 
@@ -127,7 +128,23 @@ def test_peeking_at_unpaired_arms_seldom_cries_wolf() -> None:
 def test_a_thousand_looks_in_two_thousand_logs_cry_wolf_in_at_most_5_of_100() -> None:
     nothing = simulate(0.0, **SIMULATED)
     assert nothing.found <= 0.05
-    assert nothing.found_fixed > 0.2
+    assert nothing.found_fixed <= 0.05
+    assert nothing.found_peeking > 0.2
+
+
+def test_a_fixed_test_finds_what_counting_all_its_outcomes_gives() -> None:
+    looks, disagreement = SIMULATED["looks"], SIMULATED["disagreement"]
+    for difference in (0.0, 0.03, 0.06):
+        power = sum(
+            stats.binom.pmf(pairs, looks, disagreement)
+            * sum(
+                stats.binom.pmf(wins, pairs, (1 + difference / disagreement) / 2)
+                for wins in range(pairs + 1)
+                if stats.binomtest(wins, pairs).pvalue < 0.05
+            )
+            for pairs in range(150, 251)  # all but one log in ten thousand
+        )
+        assert simulate(difference, **SIMULATED).found_fixed == pytest.approx(power, abs=0.03)
 
 
 def test_power_is_that_of_the_published_simulation() -> None:
@@ -161,6 +178,14 @@ def test_a_log_of_winners_is_decided_at_the_pair_where_the_e_value_reaches_20(tm
 def test_one_arm_may_win_always(tmp_path: Path) -> None:
     verdict = judge_log(write(tmp_path / "log.jsonl", [{"winner": "a"}] * 20))
     assert (verdict.decision, verdict.second, verdict.difference) == ("first is better", "the other", 1)
+
+
+def test_the_arm_that_is_asked_for_must_be_in_the_log(tmp_path: Path) -> None:
+    path = write(tmp_path / "log.jsonl", [{"winner": "new"}, {"winner": "old"}])
+    with pytest.raises(DataError, match=r"no arm 'nosuch'\s+→ name one of its arms: 'new', 'old'"):
+        judge_log(path, first="nosuch")
+    never_won = judge_log(write(tmp_path / "one.jsonl", [{"winner": "new"}] * 3), first="old")
+    assert (never_won.first, never_won.second, never_won.losses) == ("old", "new", 3)
 
 
 def test_scores_and_outcomes_of_arms_are_judged(tmp_path: Path) -> None:

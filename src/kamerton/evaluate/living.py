@@ -139,6 +139,9 @@ def read_log(path: Path, first: str | None = None) -> Log:
     outcomes = tuple(reader.read(lines))
     if reader.faults:
         raise DataError(reader.faults[:MOST_FAULTS])
+    if first and len(reader.arms) == 2 and first not in reader.arms:
+        known = ", ".join(f"'{name}'" for name in reader.arms)
+        raise DataError(Fault(f"the log has no arm '{first}'", str(path), f"name one of its arms: {known}"))
     names = list(dict.fromkeys([*([first] if first else []), *reader.arms]))
     if reader.kind == "winner" and len(names) == 1:
         names.append(OTHER)

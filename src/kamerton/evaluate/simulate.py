@@ -20,7 +20,9 @@ class Simulated:
     found: float
     """Share of the logs in which the anytime-valid test found a difference at some look."""
     found_fixed: float
-    """The same for an exact sign test of fixed size that is looked at as often."""
+    """The same for an exact sign test that is looked at once, when the log is complete."""
+    found_peeking: float
+    """The same for that sign test if it is looked at after every outcome, which it does not allow."""
     median_look: int | None
     """Half of those that were found were found by this look."""
 
@@ -52,11 +54,14 @@ def simulate(
     found = sure.any(axis=1)
     when = sure.argmax(axis=1)[found] + 1
     median = int(np.median(when)) if len(when) else None
-    return Simulated(difference, float(found.mean()), _fixed(outcomes, 1 - confidence), median)
+    significant = _significant(outcomes, 1 - confidence)
+    fixed, peeking = float(significant[:, -1].mean()), float(significant.any(axis=1).mean())
+    return Simulated(difference, float(found.mean()), fixed, peeking, median)
 
 
-def _fixed(outcomes: np.ndarray, alpha: float) -> float:
-    """Say in what share of the logs an exact sign test at level `alpha` is passed at some look."""
+def _significant(outcomes: np.ndarray, alpha: float) -> np.ndarray:
+    """Say in which logs, after which outcomes, an exact sign test at level `alpha` finds a difference."""
     wins, losses = (outcomes > 0).cumsum(axis=1), (outcomes < 0).cumsum(axis=1)
     fewest = stats.binom.ppf(alpha / 2, np.arange(outcomes.shape[1] + 1), 0.5)  # fewer of either kind are significant
-    return float((np.minimum(wins, losses) < fewest[wins + losses]).any(axis=1).mean())
+    passed: np.ndarray = np.minimum(wins, losses) < fewest[wins + losses]
+    return passed

@@ -60,7 +60,7 @@ def _told(verdict: LivingVerdict, confidence: float, margin: float) -> str:
         f"{verdict.losses:,} for {second}, {verdict.ties:,} ties",
         f"difference {signed(verdict.difference)}; {percent(confidence)} interval, valid at every look: "
         f"{signed(verdict.low)} to {signed(verdict.high)}",
-        f"e-value {number(verdict.e_value)} of {number(1 / (1 - confidence))} that decide; "
+        f"e-value {number(verdict.e_value)}, which decides once it has reached {1 / (1 - confidence):.4g}; "
         f"anytime p {probability(verdict.p_value)}",
         beside,
     ]
@@ -93,7 +93,8 @@ def _simulate(looks: int, disagreement: float, trials: int, confidence: float, j
     console.print(_table(found))
     console.print(
         "\nWhere the difference is 0, each one found is a false alarm: "
-        f"{percent(1 - confidence)} are allowed. A test of fixed size may be looked at once.",
+        f"{percent(1 - confidence)} are allowed. A fixed test may be looked at once, when the log is complete; "
+        "looked at after every outcome it finds too much.",
         highlight=False,
         soft_wrap=True,
     )
@@ -101,9 +102,11 @@ def _simulate(looks: int, disagreement: float, trials: int, confidence: float, j
 
 def _table(found: list[Simulated]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for title in ("true difference", "found", "half of them by", "a fixed test finds"):
+    for title in ("true difference", "found", "half of them by", "a fixed test at the end", "peeked at"):
         table.add_column(title, justify="right")
     for one in found:
         by = "–" if one.median_look is None else f"{one.median_look:,}"
-        table.add_row(signed(one.difference), percent(one.found), by, percent(one.found_fixed))
+        table.add_row(
+            signed(one.difference), percent(one.found), by, percent(one.found_fixed), percent(one.found_peeking)
+        )
     return table
