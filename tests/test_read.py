@@ -291,7 +291,7 @@ def test_a_bad_element_of_a_json_array_is_rejected_and_reading_goes_on(tmp_path:
         ("rows.json", b'[{"text": "a"}\n\n {"text": "b"}]', "rows.json:3 column 2"),
         ("rows.json", b'[{"text": "a"}] ]', "rows.json:1 column 17"),
         ("rows.json", b"[" * 100_000, "nested too deeply"),
-        ("rows.json", b'{"train": [{"a": 1}], "test": [{"a": 1}]}', "several arrays of rows: train, test"),
+        ("rows.json", b'{"users": [{"a": 1}], "test": [{"a": 1}]}', "several arrays of rows: users, test"),
         ("rows.json", b'{"text": "a"}', "no array of objects"),
         ("rows.json", b'{"a": [1, 2], "b": [1]}', "different lengths: a 2, b 1"),
         ("rows.json", b"text,label\n", "rows.json:1 column 1"),
@@ -299,6 +299,7 @@ def test_a_bad_element_of_a_json_array_is_rejected_and_reading_goes_on(tmp_path:
         ("rows.csv.gz", b"\x1f\x8b garbage", "gzip"),
         ("rows.csv.gz", gzip.compress(b"text,label\n" * 99)[:-9], "gzip"),
         ("rows.xlsx", b"PK", "'.xlsx', is no known format"),
+        ("rows.xlsx", b"PK", "save the sheet as CSV"),
         ("rows", b"text", "does not say the format"),
     ],
 )  # fmt: skip

@@ -18,7 +18,7 @@ from kamerton.contracts import AuditContext, Task
 from kamerton.data.cells import value_at
 from kamerton.data.ledger import check_complete
 from kamerton.data.table import Table
-from kamerton.data.write import Copy, target_format, write_copy
+from kamerton.data.write import LINES, Copy, target_format, write_copy
 from kamerton.files import replacing
 from kamerton.outcomes import Fixed
 from kamerton.records import Example, LedgerEntry, Row
@@ -51,9 +51,9 @@ def fix_data(path: Path, table: Table, task: Task, roles: Mapping[str, str]) -> 
     entries = sorted([*table.rejected, *(_entry(item, unusable) for item in repaired)], key=lambda entry: entry.id)
     check_complete(table.rows_read, entries)
     kept = [item.row for item in repaired if item.row.id not in unusable]
-    place = _free_place(path)
+    place = _free_place(path, table)
     copies = tuple(_write_copies(path, place, kept, table))
-    ledger = _ledger_path(path, place)
+    ledger = _ledger_path(path, place, table)
     _write_ledger(ledger, entries)
     fates = Counter(entry.fate for entry in entries)
     return Fixed(
@@ -128,30 +128,31 @@ def _entry(item: Repaired, unusable: Mapping[int, str]) -> LedgerEntry:
 # ── files ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _free_place(path: Path) -> str:
+def _free_place(path: Path, table: Table) -> str:
     """Choose the word between a name and its ending so that nothing that is there is written over."""
     words = ("cleaned", *(f"cleaned-{number}" for number in range(2, 10_000)))
     return next(
-        word for word in words if not _target(path, path, word).exists() and not _ledger_path(path, word).exists()
+        word
+        for word in words
+        if not _target(path, path, word, table).exists() and not _ledger_path(path, word, table).exists()
     )
 
 
-def _target(path: Path, file: Path, word: str) -> Path:
+def _target(path: Path, file: Path, word: str, table: Table) -> Path:
     """Name the copy of a file: beside it, or in a folder beside the folder or pattern that the user named."""
+    ending = LINES if table.reshaped else target_format(file)
     if path.is_file():
-        ending = target_format(path)
         return path.with_name(f"{path.name.removesuffix(ending)}.{word}{ending}")
     folder = path if path.is_dir() else Path("".join(sign if sign.isalnum() else "-" for sign in str(path)).strip("-"))
     beside = folder.with_name(f"{folder.name}.{word}")
     if file == path:
         return beside
     inner = file.relative_to(path) if path.is_dir() else Path(*(part for part in file.parts if part.strip("./")))
-    ending = target_format(file)
     return beside / inner.with_name(inner.name.removesuffix(ending) + ending)
 
 
-def _ledger_path(path: Path, word: str) -> Path:
-    target = _target(path, path, word)
+def _ledger_path(path: Path, word: str, table: Table) -> Path:
+    target = _target(path, path, word, table)
     return target.with_name(f"{target.name}.ledger.jsonl")
 
 
@@ -161,7 +162,7 @@ def _write_copies(path: Path, word: str, rows: Sequence[Row], table: Table) -> I
         by_file[row.place.file].append(row)
     for file, mine in by_file.items():
         source = Path(file)
-        target = _target(path, source, word)
+        target = _target(path, source, word, table)
         write_copy(Copy(source, target, mine, table.notes))
         yield target
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from kamerton.data.encoding import Source, flaw
@@ -45,7 +45,8 @@ def read_conll(source: Source) -> Table:
         words = [cells for cells in sentence.rows if width != UNIVERSAL or cells[0].isdecimal()]
         token, tag = (1, 3) if width == UNIVERSAL else (0, -1)
         rows.accept(sentence.line, {"tokens": [cells[token] for cells in words], "tags": [c[tag] for c in words]})
-    return rows.table(("tokens", "tags"), "conll", source.encoding.name, [*source.notes, "a sentence is a row"])
+    notes = [*source.notes, "a sentence is a row"]
+    return replace(rows.table(("tokens", "tags"), "conll", source.encoding.name, notes), reshaped=True)
 
 
 def looks_like_conll(source: Source) -> bool:

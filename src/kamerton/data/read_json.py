@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kamerton.data.encoding import Source, flaw
+from kamerton.data.parts import COLUMNS, part_named
 from kamerton.data.table import Collector, Table, unique_columns
 from kamerton.errors import DataError, Fault
 
@@ -60,7 +61,7 @@ class Member:
 
 
 def read_jsonl(source: Source) -> Table:
-    """Read one object a line. A file that is one array after all is read as such.
+    """Read one object a line, or one text with its spans. A file that is one array after all is read as such.
 
     Raises:
         DataError: no rows, or mostly bad ones.
@@ -68,7 +69,8 @@ def read_jsonl(source: Source) -> Table:
     """
     with source.open() as lines:
         first = next((line for line in lines if line.strip()), "")
-    return read_json(source) if first.lstrip()[:1] == "[" else _read_lines(source)
+    is_array = first.lstrip()[:1] == "[" and not _is_annotated(_parse_line(first).value)
+    return read_json(source) if is_array else _read_lines(source)
 
 
 def _read_lines(source: Source) -> Table:
@@ -93,11 +95,21 @@ def _parse_line(line: str) -> Element:
 
 def _collect(rows: Collector, columns: dict[str, None], line: int, text: str, element: Element) -> None:
     """Take one row, `text[element.start:element.end]`, or reject it."""
-    if reason := element.fault or _unusable(element.value, text[element.start : element.end]):
+    value = element.value
+    if _is_annotated(value):
+        value = {"text": value[0], **value[1]}
+    if reason := element.fault or _unusable(value, text[element.start : element.end]):
         rows.reject(line, reason)
     else:
-        rows.accept(line, element.value)
-        columns.update(dict.fromkeys(element.value))
+        rows.accept(line, value)
+        columns.update(dict.fromkeys(value))
+
+
+def _is_annotated(value: object) -> bool:
+    """Say whether a value is a text with its spans, as spaCy takes them: `["Anna sings", {"entities": []}]`."""
+    if not isinstance(value, list) or len(value) != 2:
+        return False
+    return isinstance(value[0], str) and isinstance(value[1], dict) and "entities" in value[1]
 
 
 def _unusable(value: object, written: str) -> str:
@@ -141,9 +153,9 @@ def _strings(value: object) -> Iterator[str]:
 
 
 def read_json(source: Source) -> Table:
-    """Read an array of objects, an object that holds one such array, or an object of columns of equal length.
+    """Read an array of objects, an object that holds one such array or one for each part of the data, or columns.
 
-    A file of JSON lines is read as that.
+    Columns are arrays of equal length. A file of JSON lines is read as that.
 
     Raises:
         DataError: not JSON (with line and column), none of these shapes, no rows, or mostly bad ones.
@@ -158,6 +170,8 @@ def read_json(source: Source) -> Table:
                 return _read_lines(source)
             return _from_object(source, text, members)
         elements, end = _array(text, start)
+        if _is_annotated([element.value for element in elements]):
+            return _read_lines(source)
         if _skip(text, end) < len(text):
             raise json.JSONDecodeError("more text after the array", text, _skip(text, end))
     except json.JSONDecodeError as error:
@@ -173,6 +187,9 @@ def _from_object(source: Source, text: str, members: Sequence[Member]) -> Table:
     tables = [key for key, items in arrays.items() if items and isinstance(items[0].value, dict)]
     if len(tables) == 1:
         return _from_elements(source, text, arrays[tables[0]], (f"the rows are read from the key '{tables[0]}'",))
+    if tables and all(map(part_named, tables)):
+        parts = [_labelled(element, key) for key in tables for element in arrays[key]]
+        return _from_elements(source, text, parts, (f"the rows are read from the keys {', '.join(tables)}",))
     if tables:
         rule = f"the file holds several arrays of rows: {', '.join(tables)}"
         raise DataError(Fault(rule, source.file, "keep one of them in a file of its own"))
@@ -183,6 +200,13 @@ def _from_object(source: Source, text: str, members: Sequence[Member]) -> Table:
         counts = ", ".join(f"{key} {length}" for key, length in lengths.items())
         raise DataError(Fault(f"columns have different lengths: {counts}", source.file, RECORDS))
     return _from_columns(source, text, members)
+
+
+def _labelled(element: Element, part: str) -> Element:
+    """Write into a row which part of the data it stands in, unless it says so itself."""
+    if not isinstance(element.value, dict) or not element.value:
+        return element
+    return replace(element, value={**element.value, COLUMNS[0]: element.value.get(COLUMNS[0], part)})
 
 
 def _from_elements(source: Source, text: str, elements: Sequence[Element], notes: Sequence[str]) -> Table:

@@ -1,26 +1,31 @@
-"""Read plain text: each line is a row, or each paragraph where blank lines part them."""
+"""Read plain text: each line is a row, or each paragraph where blank lines part them; fastText's labels are read."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import groupby
 
 from kamerton.data.encoding import Source, flaw
 from kamerton.data.read_conll import looks_like_conll, read_conll
 from kamerton.data.table import Collector, Table
 
+LABEL = "__label__"
+"""What fastText's labels begin with, which stand before their text (fasttext.cc/docs/en/supervised-tutorial.html)."""
 LONGEST_PARAGRAPH = 20
 """Lines of a paragraph on average; from here on, blank lines part something larger, and lines are the rows."""
 
 
 def read_text(source: Source) -> Table:
-    """Read lines or paragraphs into the column `text`; a file of tokens and tags is read as CoNLL.
+    """Read lines or paragraphs into the column `text`; files of tokens and tags, and of labels, as what they are.
 
     Raises:
         DataError: no rows, or mostly bad ones.
     """
     if looks_like_conll(source):
         return read_conll(source)
+    if next((text for _, text in _lines(source) if text), "").startswith(LABEL):
+        return _read_labelled(source)
     rows, paragraphs = Collector(source.file), _has_paragraphs(source)
     for line, text in _paragraphs(source) if paragraphs else _lines(source):
         if text and (reason := flaw(text)):
@@ -29,6 +34,21 @@ def read_text(source: Source) -> Table:
             rows.accept(line, {"text": text})
     note = f"each {'paragraph' if paragraphs else 'line'} is a row"
     return rows.table(("text",), "txt", source.encoding.name, [*source.notes, note])
+
+
+def _read_labelled(source: Source) -> Table:
+    rows = Collector(source.file)
+    for line, text in _lines(source):
+        words = text.split()
+        labels = [word.removeprefix(LABEL) for word in words if word.startswith(LABEL)]
+        said = " ".join(word for word in words if not word.startswith(LABEL))
+        if text and (reason := flaw(text) or ("" if labels else f"no label stands before the text: {LABEL}good")):
+            rows.reject(line, reason)
+        elif text:
+            rows.accept(line, {"text": said, "labels": labels})
+    note = f"the words that begin with {LABEL} are labels"
+    table = rows.table(("text", "labels"), "fasttext", source.encoding.name, [*source.notes, note])
+    return replace(table, reshaped=True)
 
 
 def _has_paragraphs(source: Source) -> bool:

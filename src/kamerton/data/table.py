@@ -27,6 +27,8 @@ class Table:
     encoding: str
     notes: tuple[str, ...]
     """What was assumed in reading, for the user to check: `read as cp1251`."""
+    reshaped: bool = False
+    """Whether the rows were made of what the file holds, so that they cannot be written back as it was written."""
 
     @property
     def rows_read(self) -> int:
@@ -55,6 +57,7 @@ def joined(tables: Sequence[Table]) -> Table:
         _all(table.format for table in tables),
         _all(table.encoding for table in tables),
         (f"{len(tables)} files", *dict.fromkeys(note for table in tables for note in table.notes)),
+        any(table.reshaped for table in tables),
     )
 
 

@@ -15,8 +15,9 @@ from kamerton.tags import Span, in_iob2, read_list, tagged, write_tags
 from kamerton.words import bounds
 
 SEVERAL = 2
-KINDS = ("label", "type", "tag", "entity", "entity_group", "class", "category")
-"""Names that a span's kind goes by."""
+KINDS = ("label", "type", "tag", "entity", "entity_group", "class", "category", "labels")
+STARTS, ENDS = ("start", "start_offset"), ("end", "end_offset")
+"""Names that a span's kind, first letter and letter behind the last go by: also doccano's and Label Studio's."""
 
 
 class TokenClassification(Group):
@@ -140,8 +141,8 @@ def _span(value: object) -> tuple[int, int, str]:
     """
     parts: Sequence[object] = ()
     if isinstance(value, Mapping):
-        kind = next((value[name] for name in KINDS if name in value), None)
-        parts = (value.get("start"), value.get("end"), kind)
+        start, end, kind = (next((value[n] for n in names if n in value), None) for names in (STARTS, ENDS, KINDS))
+        parts = (start, end, kind[0] if isinstance(kind, list) and len(kind) == 1 else kind)
     elif isinstance(value, list | tuple):
         parts = value
     if len(parts) != 3 or not all(isinstance(place, int) for place in parts[:2]) or not filled(parts[2]):

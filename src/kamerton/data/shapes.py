@@ -1,0 +1,185 @@
+"""Rows that tasks can read, out of tables whose rows hold something else: questions, annotations, single words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from heapq import merge
+from operator import attrgetter
+
+from kamerton.data.cells import LOOKED_AT
+from kamerton.data.spelling import called
+from kamerton.data.table import Collector, Table
+from kamerton.forms.values import filled, plain
+from kamerton.records import LedgerEntry, Row
+
+Values = Mapping[str, object]
+SENTENCES = ("sentence #", "sentence_id", "sentence_idx", "sentence_number", "sent_id", "номер предложения")
+WORDS = ("word", "token", "слово", "токен")
+TAGS = ("tag", "ner_tag", "ner", "label", "тег", "метка")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One way in which a row holds other rows."""
+
+    columns: frozenset[str]
+    """All of these are there."""
+    holds: Callable[[Values], bool]
+    """Whether a row shows that the columns mean what they seem to."""
+    rows: Callable[[Values], Iterator[Values]]
+    """What is read of a row; raises `ValueError` if it is not what the others are."""
+    note: str
+
+
+def reshaped(table: Table) -> Table:
+    """Give the rows that a table's rows hold, each at its old place; a table of any other shape as it is.
+
+    Raises:
+        DataError: most rows do not hold what the others do.
+    """
+    for shape in SHAPES:
+        if shape.columns <= {*table.columns} and any(shape.holds(row.values) for row in table.rows[:LOOKED_AT]):
+            return _opened(table, shape)
+    found = [called(names, table.columns) for names in (SENTENCES, WORDS, TAGS)]
+    return _joined(table, *(columns[0] for columns in found)) if all(len(columns) == 1 for columns in found) else table
+
+
+def _in_order(table: Table) -> Iterator[Row | LedgerEntry]:
+    """Go through all that was read, used or rejected."""
+    return merge(table.rows, table.rejected, key=attrgetter("id"))
+
+
+def _opened(table: Table, shape: Shape) -> Table:
+    rows, columns = Collector(table.file), dict[str, None]()
+    for row in _in_order(table):
+        if isinstance(row, LedgerEntry):
+            rows.reject(row.place.line, row.reason)
+            continue
+        try:
+            held = list(shape.rows(row.values))
+        except ValueError as error:
+            rows.reject(row.place.line, str(error))
+            continue
+        for values in held:
+            rows.accept(row.place.line, values)
+            columns |= dict.fromkeys(values)
+    return replace(rows.table(columns, table.format, table.encoding, [*table.notes, shape.note]), reshaped=True)
+
+
+# ── a word a row ──────────────────────────────────────────────────────────────────────────────
+
+
+def _joined(table: Table, number: str, word: str, tag: str) -> Table:
+    """Make one row of the words of each sentence, whose number stands beside each word or beside the first."""
+    rows, sentence, current = Collector(table.file), list[Row | LedgerEntry](), ""
+    for row in _in_order(table):
+        name = plain(row.values.get(number)).strip() if isinstance(row, Row) else ""
+        if name and name != current:
+            _collect(rows, sentence, word, tag)
+            sentence, current = [], name
+        sentence.append(row)
+    _collect(rows, sentence, word, tag)
+    note = f"words with the same '{number}' are one row"
+    return replace(rows.table(("tokens", "tags"), table.format, table.encoding, [*table.notes, note]), reshaped=True)
+
+
+def _collect(rows: Collector, sentence: Sequence[Row | LedgerEntry], word: str, tag: str) -> None:
+    if not sentence:
+        return
+    bad = [one for one in sentence if isinstance(one, LedgerEntry)]
+    words = [one.values for one in sentence if isinstance(one, Row)]
+    line = sentence[0].place.line
+    if bad:
+        rows.reject(line, f"a word of the sentence is missing: line {bad[0].place.line} {bad[0].reason}")
+    else:
+        rows.accept(line, {"tokens": [plain(v.get(word)) for v in words], "tags": [plain(v.get(tag)) for v in words]})
+
+
+# ── a row that holds others ───────────────────────────────────────────────────────────────────
+
+
+def _objects(value: object, name: str) -> list[Values]:
+    """Give the objects of a list.
+
+    Raises:
+        ValueError: it is no such list.
+    """
+    if not isinstance(value, list) or not all(isinstance(one, Mapping) for one in value):
+        raise ValueError(f"'{name}' is no list of objects")
+    return value
+
+
+def _has(value: object, key: str) -> bool:
+    """Say whether a value is a list with an object that has a key."""
+    return isinstance(value, list) and any(isinstance(one, Mapping) and key in one for one in value)
+
+
+def _questions(values: Values) -> Iterator[Values]:
+    """Read an article of SQuAD (Rajpurkar et al. 2016 and 2018): paragraphs, each with its questions."""
+    kept = {name: cell for name, cell in values.items() if name != "paragraphs"}
+    for paragraph in _objects(values.get("paragraphs"), "paragraphs"):
+        for asked in _objects(paragraph.get("qas"), "qas"):
+            if not filled(paragraph.get("context")) or not filled(asked.get("question")):
+                raise ValueError("a paragraph has no context, or a question no text")
+            known = {name: asked[name] for name in ("id", "answers") if name in asked}
+            absent = {"answers": []} if asked.get("is_impossible") is True else {}
+            yield {**kept, "context": paragraph["context"], "question": asked["question"], **known, **absent}
+
+
+def _annotated(values: Values) -> Iterator[Values]:
+    """Read a task of Label Studio: its data, and the spans or choices of its first annotation that stands."""
+    data = values.get("data")
+    if not isinstance(data, Mapping):
+        raise ValueError("'data' is no object")
+    kept = {"id": values["id"], **data} if "id" in values else dict(data)
+    standing = [one for one in _objects(values.get("annotations"), "annotations") if not one.get("was_cancelled")]
+    if not standing:
+        yield kept
+        return
+    found = [one.get("value") for one in _objects(standing[0].get("result"), "result")]
+    spans = [value for value in found if isinstance(value, Mapping) and "labels" in value]
+    chosen = [choice for value in found if isinstance(value, Mapping) for choice in _lines(value.get("choices"))]
+    if found and not spans and not chosen:
+        raise ValueError("its annotation holds neither spans nor choices")
+    yield {**kept, "label": chosen} if chosen else {**kept, "entities": spans}
+
+
+def _programs(values: Values) -> Iterator[Values]:
+    """Read a task of MBPP (Austin et al. 2021): as there, the request and the tests stand before the program."""
+    tests, setup = ([plain(line) for line in _lines(values.get(name))] for name in ("test_list", "test_imports"))
+    request = plain(values.get("text")) or plain(values.get("prompt"))
+    asked = "".join(f"# {line}\n" for part in (request, *tests) for line in part.splitlines())
+    used = ("text", "prompt", "code", "test_list", "test_imports", "test_setup_code")
+    yield {
+        **{name: cell for name, cell in values.items() if name not in used},
+        "prompt": asked,
+        "completion": "\n".join(plain(values.get("code")).splitlines()),
+        "tests": "\n".join(filter(None, (*setup, plain(values.get("test_setup_code")), *tests))),
+    }
+
+
+def _lines(value: object) -> Sequence[object]:
+    return value if isinstance(value, list) else ()
+
+
+SHAPES = (
+    Shape(
+        frozenset({"paragraphs"}),
+        lambda values: _has(values.get("paragraphs"), "qas"),
+        _questions,
+        "each question about a paragraph is a row",
+    ),
+    Shape(
+        frozenset({"data", "annotations"}),
+        lambda values: isinstance(values.get("data"), Mapping) and _has(values.get("annotations"), "result"),
+        _annotated,
+        "each row is a task with its first annotation",
+    ),
+    Shape(
+        frozenset({"code", "test_list"}),
+        lambda values: bool(_lines(values.get("test_list"))) and isinstance(values.get("code"), str),
+        _programs,
+        "the request and its tests stand as comments before the program",
+    ),
+)
