@@ -14,7 +14,10 @@ CYRILLIC = range(0x400, 0x530)
 
 
 def writing_form(
-    kind: ModelKind, ask: Callable[[Example], str], examples: Sequence[Example], system: Callable[[Example], str] = silent
+    kind: ModelKind,
+    ask: Callable[[Example], str],
+    examples: Sequence[Example],
+    system: Callable[[Example], str] = silent,
 ) -> Form:
     """Put a request to a model that writes: as a user's turn, or as the text that its encoder reads.
 

@@ -9,12 +9,12 @@ from typing import ClassVar
 
 from kamerton.contracts import Form, ModelKind, Role
 from kamerton.forms.code import looks_like_code
-from kamerton.forms.messages import text_of
+from kamerton.forms.messages import text_of, told_beforehand
 from kamerton.forms.values import filled, plain
 from kamerton.forms.writing import writing_form
 from kamerton.records import Example, Place
 from kamerton.settings import Group
-from kamerton.tasks._roles import WANTED
+from kamerton.tasks._roles import SYSTEM, WANTED
 
 LOOKED_AT = 200
 SHORT_ANSWER = 24
@@ -40,15 +40,21 @@ class Instruction(Group):
                 "запрос",
             ),
             "what is asked",
-            weak=("input", "inputs", "human", "problem", "q", "вход"),
+            weak=(
+                *("input", "inputs", "human", "problem", "q", "input_text", "text_input", "user_message"),
+                *("docstring", "вход"),
+            ),
         ),
         Role("input", ("input", "context", "вход", "контекст"), "what the request is about", required=False),
+        SYSTEM,
         WANTED,
         Role(
             "output",
             ("output", "response", "completion", "answer", "reply", "assistant", "ответ", "вывод"),
             "the answer wanted",
-            weak=("outputs", "targets", "solution", "bot", "gpt", "a"),
+            weak=(
+                *("outputs", "targets", "solution", "bot", "gpt", "a", "target_text", "bot_response", "sql", "code"),
+            ),
         ),
     )
     kinds: ClassVar = ("decoder", "seq2seq")
@@ -66,22 +72,27 @@ class Instruction(Group):
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
         """Make an example whose text is the request with its input below.
 
+        What the assistant is told beforehand stands in the fields alone: many rows share it, and with it they would
+        all look alike.
+
         Raises:
             ValueError: request or answer are messages.
         """
         request, material = text_of(values["instruction"]), plain(values.get("input"))
         answer = text_of(values["output"])
         text = f"{request}\n\n{material}" if material.strip() else request
-        return Example(id, place, text, answer, {"instruction": request, "input": material, "output": answer})
+        fields = {"instruction": request, "input": material, "output": answer}
+        system = told_beforehand(values.get("system"))
+        return Example(id, place, text, answer, {**fields, "system": system} if system.strip() else fields)
 
     def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
-        """Put the request as one user turn, or to an encoder, and train the answer.
+        """Put the request as one user turn after its system prompt, or to an encoder, and train the answer.
 
         Raises:
             ModelError: an encoder cannot write text.
 
         """
-        return writing_form(kind, attrgetter("text"), examples)
+        return writing_form(kind, attrgetter("text"), examples, _system)
 
     def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
         """Let exact match decide for short closed answers, chrF for long ones; perplexity always."""
@@ -100,4 +111,9 @@ class Instruction(Group):
             },
             {"instruction": "Назови столицу России.", "input": "", "output": "Москва"},
             {"instruction": "Переведи на русский.", "input": "good morning", "output": "доброе утро"},
+            {"instruction": "Who wrote it?", "input": "", "output": "A. Chekhov", "system": "Give initials."},
         ]
+
+
+def _system(example: Example) -> str:
+    return str(example.fields.get("system", ""))

@@ -8,12 +8,13 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from kamerton.contracts import Form, ModelKind, Role
-from kamerton.forms.messages import read_messages, read_transcript, written
+from kamerton.forms.messages import read_messages, read_transcript, told_beforehand, with_system, written
 from kamerton.forms.preferences import Objective, Preferences
 from kamerton.forms.values import filled, plain
 from kamerton.forms.writing import require_writer
 from kamerton.records import Example, Message, Place
 from kamerton.settings import Group
+from kamerton.tasks._roles import SYSTEM
 
 BETAS: dict[Objective, float] = {"dpo": 0.1, "orpo": 0.1, "simpo": 2.0}
 """Of the papers: Rafailov et al. 2023, appendix B; Hong et al. 2024, section 6; Meng et al. 2024, section 4."""
@@ -37,19 +38,29 @@ class Preference(Group):
     roles: ClassVar = (
         Role(
             "prompt",
-            ("prompt", "instruction", "question", "query", "request", "input", "вопрос", "запрос"),
+            (
+                *("prompt", "instruction", "question", "query", "request", "input", "conversations", "conversation"),
+                *("вопрос", "запрос"),
+            ),
             "what is asked; may also stand at the beginning of the answers",
             required=False,
         ),
+        SYSTEM,
         Role(
             "rejected",
-            ("rejected", "rejected_response", "response_rejected", "worse", "dispreferred", "отвергнутый", "хуже"),
+            (
+                *("rejected", "rejected_response", "response_rejected", "worse", "dispreferred"),
+                *("non_preferred_output", "lose", "отвергнутый", "хуже"),
+            ),
             "the worse answer",
             to_learn=True,
         ),
         Role(
             "chosen",
-            ("chosen", "chosen_response", "response_chosen", "better", "preferred", "выбранный", "лучше"),
+            (
+                *("chosen", "chosen_response", "response_chosen", "better", "preferred"),
+                *("preferred_output", "win", "выбранный", "лучше"),
+            ),
             "the better answer",
             to_learn=True,
         ),
@@ -76,7 +87,8 @@ class Preference(Group):
         gold, worse = (answer[-1].content if answer else "" for answer in (chosen, rejected))
         if gold == worse and gold:
             raise ValueError("the chosen answer and the rejected one are the same")
-        fields = {"prompt": written(prompt), "chosen": gold, "rejected": worse}
+        whole = with_system(prompt, told_beforehand(values.get("system")), "")
+        fields = {"prompt": written(whole), "chosen": gold, "rejected": worse}
         return Example(id, place, "\n\n".join(turn.content for turn in prompt), gold, fields)
 
     def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
@@ -117,9 +129,11 @@ class Preference(Group):
 
 
 def _turns(value: object) -> tuple[Message, ...]:
-    """Read a request: messages, or a text that is one."""
+    """Read a request: messages, perhaps with the tools that may be called, or a text that is one."""
     if not filled(value):
         return ()
+    if isinstance(value, Mapping) and "messages" in value:
+        return with_system(read_messages(value["messages"]), "", plain(value.get("tools") or ""))
     if isinstance(value, list):
         return read_messages(value)
     return (Message("user", plain(value)),)
