@@ -15,7 +15,7 @@ from kamerton.records import Example, Place
 from kamerton.settings import Group
 from kamerton.tags import read_list, write_tags
 from kamerton.tasks._label_lists import as_list, holds_several, labels_in, recombined
-from kamerton.tasks._roles import FIRST_TEXT, SECOND_TEXT
+from kamerton.tasks._roles import FIRST_TEXT, SECOND_TEXT, UNSURE_TEXT
 
 LONGEST_LABEL = 60
 
@@ -32,7 +32,7 @@ class MultiLabel(Group):
     )
 
     roles: ClassVar = (
-        Role("text", FIRST_TEXT, "the text to classify, or the first of two"),
+        Role("text", FIRST_TEXT, "the text to classify, or the first of two", weak=UNSURE_TEXT),
         Role("second", SECOND_TEXT, "the second text, where pairs are classified", required=False),
         Role(
             "labels",
@@ -40,7 +40,7 @@ class MultiLabel(Group):
              "emotion", "themes", "intents", "target", "targets", "метки", "классы", "категории", "темы", "жанры",
              "эмоции", "рубрики"),
             "its labels: a list, or with `;` between them",
-            weak=("tags", "keywords", "теги"),
+            weak=("tags", "keywords", "terms", "теги"),
         ),
     )  # fmt: skip
     kinds: ClassVar = ("encoder",)

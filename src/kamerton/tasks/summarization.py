@@ -28,12 +28,14 @@ class Summarization(Group):
             ("text", "article", "document", "dialogue", "source", "body", "content", "long", "текст", "статья",
              "документ"),
             "the text to summarize",
+            weak=("code",),
         ),
         Role(
             "summary",
             ("summary", "highlights", "abstract", "headline", "tldr", "short", "summaries", "краткое содержание",
              "резюме", "аннотация", "заголовок"),
             "what it says in few words",
+            weak=("docstring",),
         ),
     )  # fmt: skip
     kinds: ClassVar = ("decoder", "seq2seq")

@@ -17,7 +17,7 @@ from kamerton.forms.values import filled, plain
 from kamerton.records import Example, Place
 from kamerton.settings import Group
 from kamerton.tasks._label_lists import holds_several
-from kamerton.tasks._roles import FIRST_TEXT, RATINGS, SECOND_TEXT
+from kamerton.tasks._roles import FIRST_TEXT, RATINGS, SECOND_TEXT, UNSURE_TEXT
 
 LONGEST_LABEL = 60
 UNEVEN = 3
@@ -38,6 +38,7 @@ class TextClassification(Group):
             "text",
             FIRST_TEXT,
             "the text to classify, or the first of two",
+            weak=UNSURE_TEXT,
         ),
         Role(
             "second",
@@ -51,7 +52,11 @@ class TextClassification(Group):
              "emotion", "gold_label", "relation", "entailment", "is_duplicate", "duplicate", "answerable", "spam",
              "class_index", "метка", "класс", "категория", "тема", "тональность", "рубрика", "темы", "эмоция"),
             "its label",
-            weak=(*RATINGS, "answer", "result", "ответ"),
+            weak=(
+                *RATINGS,
+                *("answer", "result", "toxic", "is_toxic", "hate", "is_spam", "v1", "ticket_type", "ответ"),
+                *("токсичный", "тип обращения", "тип жалобы"),
+            ),
         ),
     )  # fmt: skip
     kinds: ClassVar = ("encoder", "decoder")
@@ -63,7 +68,7 @@ class TextClassification(Group):
         labels = [_alone(value) for value in columns["label"] if filled(value)]
         if not labels or any(isinstance(value, float) and not value.is_integer() for value in labels):
             return ""
-        if holds_several(labels):
+        if holds_several(labels) or any(isinstance(value, Mapping) for value in labels):
             return ""
         distinct = {plain(value) for value in labels}
         if len(distinct) > max(2, len(labels) // 2) or max(map(len, distinct)) > LONGEST_LABEL:

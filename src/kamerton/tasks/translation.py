@@ -50,7 +50,7 @@ class Translation(Group):
         ),
         Role(
             "target",
-            ("target", "tgt", "translation", "target_text", "перевод"),
+            ("target", "tgt", "translation", "translated", "translated_text", "target_text", "перевод"),
             "its translation",
             weak=LANGUAGES,
             parts=LANGUAGES,
