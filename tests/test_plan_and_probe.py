@@ -11,6 +11,7 @@ import yaml
 from kamerton import plugins
 from kamerton.contracts import ModelFacts
 from kamerton.plan import candidates, choose_method
+from kamerton.probe import Probed, beyond, readings
 from kamerton.run import Run
 from stories import DONE, MISTAKE, QUICK
 
@@ -64,6 +65,51 @@ def test_the_reason_names_what_would_suit_more_if_it_fitted():
     assert f"{best.value} would suit more but does not fit: it takes at least 4.5 GB" in rest.reason
 
 
+ENCODER = ModelFacts("m", "m", "encoder", "bert", 22_000_000, 6, 384, 30_000, 512, "0")
+
+
+@pytest.mark.parametrize(("rows", "all_weights"), [(8, False), (99, False), (100, True), (500_000, True)])
+def test_few_rows_train_few_weights_of_an_encoder_and_many_all(rows, all_weights):
+    order = [one.word for one in candidates(ENCODER, rows, 10**11)]
+    assert order[0] == ("full" if all_weights else "head")
+    assert all_weights or order.index("full") > max(order.index("last-layers"), order.index("lora"))
+
+
+def test_what_suits_a_language_model_does_not_hang_on_its_rows():
+    assert {choose_method(facts_of(10**9), rows, 10**11).value for rows in (8, 500, 500_000)} == {"lora"}
+
+
+def epochs_of(word: str, facts: ModelFacts, rows: int) -> tuple[float, float]:
+    """Give the epochs that a method advises, and the updates that these are."""
+    advice = plugins.choose("methods", word)().advise(facts, rows)
+    return advice["epochs"].value, advice["epochs"].value * math.ceil(rows / advice["batch_size"].value)
+
+
+@pytest.mark.parametrize("word", ["full", "last-layers", "lora", "adapter", "prompt-tuning"])
+def test_an_encoder_gets_ten_to_twenty_epochs_or_500_updates_of_small_data(word):
+    for rows in (8, 35, 90, 300, 500, 799):
+        epochs, updates = epochs_of(word, ENCODER, rows)
+        assert 10 <= epochs <= 20
+        assert updates >= 500 or epochs == 20
+
+
+@pytest.mark.parametrize("word", ["full", "lora", "qlora", "peft"])
+def test_a_language_model_gets_forty_updates_of_small_data_within_ten_epochs(word):
+    for rows in (3, 35, 64, 100, 200, 300):
+        epochs, updates = epochs_of(word, facts_of(10**9), rows)
+        assert 3 <= epochs <= 10
+        assert updates >= 40 or epochs == 10
+
+
+def test_larger_data_gets_the_epochs_that_it_always_got():
+    for rows, full, lora in ((800, 6, 6), (1600, 3, 5), (5000, 3, 5), (10**6, 3, 5)):
+        assert epochs_of("full", ENCODER, rows)[0] == full
+        assert epochs_of("lora", ENCODER, rows)[0] == lora
+    for rows, full, lora in ((300, 3, 3), (800, 3, 2), (10**6, 3, 2)):
+        assert epochs_of("full", facts_of(10**9), rows)[0] == full
+        assert epochs_of("lora", facts_of(10**9), rows)[0] == lora
+
+
 @pytest.mark.parametrize("word", plugins.names("methods"))
 def test_no_method_needs_more_than_full_training_or_less_than_half_a_byte_a_weight(word):
     facts = facts_of(1_000_000_000)
@@ -94,6 +140,21 @@ def test_a_rate_is_found_by_a_probe_and_kept_with_what_it_saw(place):
     steps = math.log(recipe.train.peak / 1e-4, 3)
     assert steps == pytest.approx(round(steps), abs=1e-6)
     assert not (place.folder / "probed" / "probe").exists()
+    tried = readings(Run(place.folder / "probed"))
+    assert min(tried, key=tried.__getitem__) == recipe.train.peak
+    assert len(tried) in (4, 5)
+    inner = sorted(tried)[1:-1]
+    assert len(tried) == 5 or recipe.train.peak in inner
+
+
+@pytest.mark.parametrize(
+    ("losses", "further"),
+    [((0.9, 0.5, 0.6, 0.8), None), ((0.9, 0.8, 0.6, 0.5), 3e-4 * 81), ((0.3, 0.5, 0.6, math.inf), 1e-4)],
+)
+def test_a_probe_goes_one_rate_beyond_where_the_best_is_at_its_edge(losses, further):
+    probed = [Probed(3e-4 * 3**power, loss) for power, loss in enumerate(losses)]
+    assert beyond(probed) == (further and pytest.approx(further))
+    assert beyond([Probed(0.3, 0.5), Probed(8.0, 0.4)]) is None  # no rate is that high
 
 
 def test_a_found_rate_trains_as_the_same_rate_when_it_is_given(place):

@@ -14,6 +14,12 @@ WEIGHT = 4
 """Bytes of a number in full precision."""
 TRAINED = 3 * WEIGHT
 """Bytes for each number that trains beside itself: its gradient, and the two that AdamW keeps."""
+SMALL = 800
+"""Rows below which encoders get the updates that small data needs."""
+FEW = 100
+"""Rows below which few weights should train."""
+LEAST_UPDATES = 40
+"""Updates that a language model gets at least, within ten epochs."""
 MOSBACH = "small data needs many updates (Mosbach et al. 2021, Zhang et al. 2021)"
 
 
@@ -78,11 +84,24 @@ def low_rank_rate(facts: ModelFacts) -> Advice:
     return Advice(2e-4, f"{reason} (Schulman 2025; Dettmers et al. 2023)")
 
 
+def encoder_epochs(rows: int, batch_size: int, *, least: int, most: int) -> Advice:
+    """Choose an encoder's epochs: about 300 updates; of small data 500, in 10 to 20 epochs (Mosbach et al. 2021)."""
+    if rows < SMALL:
+        return epochs_for(rows, batch_size, updates=500, least=10, most=20)
+    return epochs_for(rows, batch_size, updates=300, least=least, most=most)
+
+
+def writer_epochs(rows: int, batch_size: int, *, updates: int, least: int) -> Advice:
+    """Choose a language model's epochs: three at most, or ten where fewer would be only a handful of updates."""
+    most = max(3, min(10, math.ceil(LEAST_UPDATES / math.ceil(rows / batch_size))))
+    return epochs_for(rows, batch_size, updates=updates, least=least, most=most)
+
+
 def adapter_epochs(facts: ModelFacts, rows: int, batch_size: int) -> Advice:
     """Choose the epochs for methods that train few weights beside frozen ones."""
     if facts.kind == "encoder":
-        return epochs_for(rows, batch_size, updates=300, least=5, most=20)
-    return epochs_for(rows, batch_size, updates=60, least=2, most=3)
+        return encoder_epochs(rows, batch_size, least=5, most=20)
+    return writer_epochs(rows, batch_size, updates=60, least=2)
 
 
 def patient_epochs(facts: ModelFacts, rows: int, batch_size: int) -> Advice:

@@ -11,7 +11,7 @@ from torch import nn
 
 from kamerton.contracts import Advice, ModelFacts
 from kamerton.errors import Fault, ModelError
-from kamerton.methods._shared import TRAINED, Knobs, body_parameters, epochs_for, full_rate
+from kamerton.methods._shared import TRAINED, Knobs, body_parameters, encoder_epochs, epochs_for, full_rate
 from kamerton.methods._structure import layer_stack, train_above
 
 if TYPE_CHECKING:
@@ -38,9 +38,10 @@ class LastLayers(Knobs):
 
     def advise(self, facts: ModelFacts, rows: int) -> Mapping[str, Advice]:
         """Give the rates of full training, and at least some epochs: the kept states pay from the second one on."""
+        epochs = epochs_for(rows, BATCH, updates=300, least=3, most=10)
         return {
             "learning_rate": full_rate(facts),
-            "epochs": epochs_for(rows, BATCH, updates=300, least=3, most=10),
+            "epochs": encoder_epochs(rows, BATCH, least=3, most=10) if facts.kind == "encoder" else epochs,
             "batch_size": Advice(BATCH, "16 to 32 rows (Devlin et al. 2019, A.3)"),
         }
 
