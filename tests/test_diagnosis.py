@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from kamerton.evaluate.diagnosis import diagnose, diagnose_answers
+from kamerton.evaluate.diagnosis import diagnose, diagnose_answers, diagnose_rate
+from kamerton.evaluate.label_noise import diagnose_rows
 from kamerton.outcomes import Answers, Diagnosis
-from kamerton.records import Event, Example, Place, Prediction, Started, Stepped, Stopped, Validated
+from kamerton.records import Event, Example, Place, Prediction, RowDynamics, Started, Stepped, Stopped, Validated
 
 Curve = Callable[[float], float]
 
@@ -19,7 +20,7 @@ def course(
     *,
     updates: int = 200,
     epochs: float = 4,
-    gradient: float = 1.0,
+    gradient: float | Curve = 1.0,
     weight_change: float = 0.02,
     noise: float = 0.02,
 ) -> list[Event]:
@@ -29,7 +30,8 @@ def course(
     for step in range(1, updates + 1):
         share = step / updates
         loss = train(share) * (1 + chance.gauss(0, noise))
-        events.append(Stepped(step, epochs * share, loss, 1e-3 * (1 - share) + 1e-6, gradient, 900, 0.1))
+        norm = gradient(share) if callable(gradient) else gradient
+        events.append(Stepped(step, epochs * share, loss, 1e-3 * (1 - share) + 1e-6, norm, 900, 0.1))
         if validation and step % max(1, updates // 8) == 0:
             events.append(Validated(step, epochs * share, validation(share), {}, False))
     return [*events, Stopped(updates, updates, "all epochs done", weight_change)]
@@ -150,6 +152,128 @@ def test_every_diagnosis_has_evidence_and_a_remedy_in_flags() -> None:
             for diagnosis in diagnose(course(train, validation, updates=25)):
                 assert any(letter.isdigit() for letter in diagnosis.evidence)
                 assert diagnosis.name == "healthy" or "--" in diagnosis.remedy
+
+
+# ── gradients ─────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("gradient", "clipped"),
+    [
+        (lambda share: 0.01 * 10 ** (5 * share), "60%"),  # five orders of magnitude
+        (lambda share: 2 * 20**share, "100%"),  # every update clipped, and the raw norm grows
+    ],
+)
+def test_gradients_whose_norm_explodes_are_named_with_their_norms_and_a_lower_rate(gradient, clipped):
+    diagnosis = only(course(falling, falling, gradient=gradient))
+    assert diagnosis.name == "exploding gradients"
+    assert f"{clipped} of the updates were clipped to 1" in diagnosis.evidence
+    assert diagnosis.remedy.startswith("--learning-rate 0.0003 or ")
+
+
+def test_what_was_let_through_depends_on_the_limit():
+    grown = course(falling, falling, gradient=lambda share: 2 * 20**share)
+    assert [one.name for one in diagnose(grown, clip_norm=10.0)] == ["healthy"]
+
+
+@pytest.mark.parametrize(
+    "gradient",
+    [
+        lambda share: 6 * 0.3**share,  # always clipped, and falling: LoRA on SmolLM2
+        lambda share: 0.3 * 2.7**share,  # growing as the head is learnt
+        lambda share: 0.02 * 30**share,  # from nothing to below the limit: an adapter that starts at zero
+        lambda share: 1 + 8 * (abs(share - 0.5) < 0.02),  # a few hard rows
+    ],
+)
+def test_gradients_as_healthy_trainings_have_them_are_no_explosion_and_not_dead(gradient):
+    assert only(course(falling, falling, gradient=gradient)).name == "healthy"
+
+
+def test_gradients_that_die_away_while_there_is_a_loss_are_named_and_not_where_all_is_learnt():
+    dying = lambda share: 10 ** (-7 * share)  # noqa: E731
+    diagnosis = only(course(falling, falling, gradient=dying))
+    assert diagnosis.name == "dead gradients"
+    assert "while the training loss is still 0.20" in diagnosis.evidence
+    assert diagnosis.remedy == "--learning-rate 0.0003 or --set model.precision=fp32"
+    solved = lambda share: 0.001 + math.exp(-9 * share)  # noqa: E731
+    assert only(course(solved, gradient=dying)).name == "healthy"
+
+
+# ── the probe of the rate ─────────────────────────────────────────────────────────────────────
+
+
+def test_a_rate_at_the_edge_of_its_probe_is_said_with_the_next_one_to_try():
+    [high] = diagnose_rate({1e-4: 0.7, 3e-4: 0.6, 9e-4: 0.4}, 9e-4)
+    assert high.name == "the rate is at the edge of its probe"
+    assert high.evidence == (
+        "0.0009 is the best of 3 rates and the highest that was tried: validation loss 0.4 there, 0.6 at 0.0003"
+    )
+    assert high.remedy == "--learning-rate 0.003"
+    [low] = diagnose_rate({1e-4: 0.3, 3e-4: 0.6, 9e-4: math.inf}, 1e-4)
+    assert "the lowest" in low.evidence and low.remedy == "--learning-rate 3e-05"
+
+
+def test_a_rate_between_others_or_below_one_that_broke_down_or_given_by_hand_is_no_edge():
+    tried = {1e-4: 0.7, 3e-4: 0.4, 9e-4: math.inf}
+    assert diagnose_rate(tried, 3e-4) == []
+    assert diagnose_rate({1e-4: 0.7, 3e-4: 0.4}, 2e-4) == []
+    assert diagnose_rate({}, 1e-3) == []
+
+
+# ── label noise ───────────────────────────────────────────────────────────────────────────────
+
+LITTLE = ("the", "a", "on", "of", "it", "was", "by")
+THEMES = ("rain cloud storm wind", "goal match team coach", "bank loan rate stock", "film scene actor plot")
+
+
+def labelled(count: int, spoilt: float, seed: int = 0) -> tuple[list[Example], set[int]]:
+    """Make rows whose words tell their class, a share of them with another label."""
+    chance, wrong, examples = random.Random(seed), set[int](), []
+    for i in range(count):
+        kind = i % len(THEMES)
+        words = chance.choices(THEMES[kind].split(), k=5) + chance.choices(LITTLE, k=4)
+        if chance.random() < spoilt:
+            wrong.add(i)
+            kind = (kind + chance.randrange(1, len(THEMES))) % len(THEMES)
+        examples.append(Example(i, Place("rows.csv", i + 2), " ".join(words), str(kind)))
+    return examples, wrong
+
+
+def watched(examples: Sequence[Example], never: set[int], visits: int = 4) -> list[RowDynamics]:
+    return [RowDynamics(e.id, visits, 0.1 if e.id in never else 0.8, 0.1, float(e.id not in never)) for e in examples]
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.2])
+def test_planted_label_noise_is_found_and_counted_whatever_else_is_hard(share):
+    examples, wrong = labelled(400, share)
+    hard = {i for i in range(400) if i % 97 == 0}
+    [diagnosis] = diagnose_rows(watched(examples, wrong | hard), examples)
+    assert diagnosis.name == "label noise"
+    assert "kamerton audit" in diagnosis.remedy
+    counted = int(diagnosis.evidence.split()[0])
+    assert 0.7 * len(wrong) <= counted <= len(wrong) + 1
+
+
+def test_rows_that_are_only_hard_are_no_label_noise():
+    examples, _ = labelled(400, 0)
+    chance = random.Random(1)
+    assert diagnose_rows(watched(examples, set()), examples) == []
+    assert diagnose_rows(watched(examples, {i for i in range(400) if chance.random() < 0.2}), examples) == []
+    lost = {e.id for e in examples if e.gold == "2"}  # a class that is never learnt: its neighbours are not either
+    assert diagnose_rows(watched(examples, lost), examples) == []
+
+
+def test_words_that_say_nothing_of_the_label_accuse_no_row():
+    chance = random.Random(2)
+    vague = [Example(i, Place("f", i), " ".join(chance.choices("abcdefgh", k=6)), str(i % 2)) for i in range(300)]
+    assert diagnose_rows(watched(vague, {i for i in range(300) if chance.random() < 0.15}), vague) == []
+
+
+def test_label_noise_is_not_looked_for_where_no_row_was_met_twice_or_few_are_odd():
+    examples, wrong = labelled(400, 0.1)
+    assert diagnose_rows(watched(examples, wrong, visits=1), examples) == []
+    assert diagnose_rows(watched(examples, set(list(wrong)[:4])), examples) == []
+    assert diagnose_rows([], examples) == []
 
 
 # ── answers ───────────────────────────────────────────────────────────────────────────────────

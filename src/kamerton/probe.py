@@ -1,10 +1,13 @@
-"""`--learning-rate auto`: a few updates at each of four rates, on a part of the training rows; the best goes on."""
+"""`--learning-rate auto`: a few updates at each of four rates, on a part of the training rows; the best goes on.
+
+Where the best is the lowest or the highest of them, one more rate is tried beyond it.
+"""
 
 from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -28,6 +31,8 @@ UPDATES = 24
 """Updates at each rate: enough to see a rate fail, a small part of any run."""
 AT_ONCE = 16
 """Validation rows in one pass."""
+MOST = 10.0
+"""No rate is tried from here on: soft prompts, whose rates are the highest, take 0.3."""
 WATCHED = 128
 """Validation rows whose loss decides."""
 
@@ -54,26 +59,56 @@ def settle_rate(run: Run, setup: Setup, trainee: Trainee, clock: Clock) -> Gener
         return setup
     settings = setup.recipe.train
     centre = make_method(setup.recipe).advise(setup.facts, len(trainee.rows))["learning_rate"].value
-    rates = [centre * APART**power for power in STEPS_APART]
-    untouched = {name: p.detach().clone() for name, p in trainee.model.named_parameters() if p.requires_grad}
-    probed = []
-    for number, rate in enumerate(rates):
-        yield Progress("rate", number, len(rates))
-        probed.append(_try(run, setup, trainee, rate))
-        with torch.no_grad():
-            for name, parameter in trainee.model.named_parameters():
-                if name in untouched:
-                    parameter.copy_(untouched[name])
-    yield Progress("rate", len(rates), len(rates))
+    probed: list[Probed] = []
+    for rate in [centre * APART**power for power in STEPS_APART]:
+        yield Progress("rate", len(probed), len(STEPS_APART))
+        probed.append(_tried(run, setup, trainee, rate))
+    further = beyond(probed)
+    if further:
+        yield Progress("rate", len(probed), len(probed) + 1)
+        probed.append(_tried(run, setup, trainee, further))
+    yield Progress("rate", len(probed), len(probed))
     best = min(probed, key=lambda one: one.loss)
-    edge = ", at the edge of the probe" if best.rate == rates[-1] or best.rate == rates[0] else ""
+    probed.sort(key=lambda one: one.rate)
+    edge = ", at the edge of the probe" if best in (probed[0], probed[-1]) else ""
     seen = ", ".join(map(str, probed))
     rows = min(len(trainee.rows), UPDATES * (settings.batch_size or 1))
-    reason = f"the best of {len(rates)} rates{edge}: validation loss after {UPDATES} updates on {rows} rows: {seen}"
+    reason = f"the best of {len(probed)} rates{edge}: validation loss after {UPDATES} updates on {rows} rows: {seen}"
     recipe = setup.recipe.settle({"train.learning_rate": Decision(best.rate, reason)})
     run.write_recipe(recipe)
+    readings = {f"{one.rate!r}": one.loss if math.isfinite(one.loss) else None for one in probed}
+    run.write_environment({**run.environment, "rates": readings})
     yield clock.stage("rate", f"{best.rate:.2g}, {reason}")
     return replace(setup, recipe=recipe)
+
+
+def _tried(run: Run, setup: Setup, trainee: Trainee, rate: float) -> Probed:
+    """Try a rate, and leave the model as it was."""
+    untouched = {name: p.detach().clone() for name, p in trainee.model.named_parameters() if p.requires_grad}
+    probed = _try(run, setup, trainee, rate)
+    with torch.no_grad():
+        for name, parameter in trainee.model.named_parameters():
+            if name in untouched:
+                parameter.copy_(untouched[name])
+    return probed
+
+
+def beyond(probed: Sequence[Probed]) -> float | None:
+    """Give the rate beyond the best one if that is the lowest or the highest; None if the best is bracketed.
+
+    Args:
+        probed: from the lowest rate to the highest.
+    """
+    best = min(probed, key=lambda one: one.loss)
+    if best is probed[-1]:
+        return best.rate * APART if best.rate * APART < MOST else None
+    return best.rate / APART if best is probed[0] else None
+
+
+def readings(run: Run) -> dict[float, float]:
+    """Give what the probe of a run's rate measured, by rate; empty if there was none."""
+    kept = run.environment.get("rates", {})
+    return {float(rate): math.inf if loss is None else loss for rate, loss in kept.items()}
 
 
 def _try(run: Run, setup: Setup, trainee: Trainee, rate: float) -> Probed:

@@ -21,7 +21,8 @@ from kamerton.evaluate.benchmarks import find_tasks
 from kamerton.evaluate.calibration import calibrate, calibration_rows
 from kamerton.evaluate.compare import tuned_answers
 from kamerton.evaluate.contend import answer
-from kamerton.evaluate.diagnosis import diagnose, diagnose_answers
+from kamerton.evaluate.diagnosis import HEALTHY, diagnose, diagnose_answers, diagnose_rate
+from kamerton.evaluate.label_noise import diagnose_rows
 from kamerton.evaluate.outcome import result_of
 from kamerton.evaluate.per_class import class_results
 from kamerton.evaluate.score import measure, score
@@ -30,10 +31,10 @@ from kamerton.forecast import forecast, measured
 from kamerton.forget import check_benchmarks, remember
 from kamerton.models.engine import TorchEngine
 from kamerton.models.quantize import cost
-from kamerton.outcomes import Answers
+from kamerton.outcomes import Answers, Diagnosis
 from kamerton.plan import make_method
 from kamerton.prepare import Clock, Setup, data_fingerprint, freeze, metric_names, open_setup
-from kamerton.probe import settle_rate
+from kamerton.probe import readings, settle_rate
 from kamerton.recipe import Decision
 from kamerton.records import Encoded, Event, Progress, Split, Stage
 from kamerton.remedy import Workshop, carry_out
@@ -204,9 +205,7 @@ def conclude(run: Run, setup: Setup, clock: Clock) -> Iterator[Told]:
         resamples=resamples,
         seed=seed,
     )
-    diagnoses = diagnose(run.events())
-    if setup.task.stratified:
-        diagnoses += diagnose_answers(test, tuned_answers(run))
+    diagnoses = diagnose_run(run, setup)
     yield clock.stage("verdict", f"{verdict.decision}; the best other is {verdict.against}")
     calibrated = calibrate(
         [prediction for own in run.read_validation_answers() for prediction in own.predictions],
@@ -240,6 +239,16 @@ def validate(setup: Setup, engine: TorchEngine, encoded: Sequence[Encoded]) -> V
         loss = float(engine.losses(encoded).sum() / sum(setup.form.supervised(item) for item in encoded))
         return Validation(loss, metrics, score=-loss)
     losses = [prediction.loss for prediction in predictions if prediction.loss is not None]
+def diagnose_run(run: Run, setup: Setup) -> list[Diagnosis]:
+    """Say all that training, the probe of its rate, its rows and its answers showed; that all is well only alone."""
+    found = diagnose(run.events(), run.recipe.train.clip_norm)
+    found += diagnose_rate(readings(run), run.recipe.train.peak)
+    if setup.task.stratified:
+        found += diagnose_rows(run.read_dynamics(), setup.split.train)
+        found += diagnose_answers(setup.split.test, tuned_answers(run))
+    return [one for one in found if one.name != HEALTHY] or found
+
+
     loss = sum(losses) / max(1, len(losses))
     sign = 1 if plugins.choose("metrics", primary).higher_is_better else -1
     return Validation(loss, metrics, score=sign * metrics[primary] if primary in metrics else -loss)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,6 +13,7 @@ import numpy as np
 from kamerton.outcomes import Answers, Diagnosis
 from kamerton.records import Event, Example, Started, Stepped, Stopped, Validated
 
+HEALTHY = "healthy"
 FEW_UPDATES = 30
 """Fewer updates leave most of a warm-up and a decay unseen; fine-tuning usually needs hundreds."""
 OVERFIT_RISE = 0.05
@@ -30,32 +31,59 @@ SPIKE_DEVIATIONS, SPIKE_WINDOW = 6, 20
 STILL = 1e-6
 """Relative change of the weights below which nothing was trained: a float32 does not resolve much less."""
 NO_GRADIENT = 1e-8
+DIED = 1e-4
+"""Share of its first norm below which a gradient has died away, where the loss still has something to fall."""
+EXPLODED = 100.0
+"""Growth of the gradients' norm that no healthy fine-tuning shows: over its course it stays within three times."""
+GREW, ALL_CLIPPED = 10.0, 0.95
+"""Growth that is called an explosion as well where nearly all updates were clipped."""
 SUPPORT = 3
-"""Test rows of a class from which on its never being predicted is no chance."""
+"""Rows of a class from which on its never being predicted is no chance."""
 
 
-def diagnose(events: Sequence[Event]) -> list[Diagnosis]:
+def diagnose(events: Sequence[Event], clip_norm: float = 1.0) -> list[Diagnosis]:
     """Read the events of training; the worst first, and `healthy` if there is nothing to say; empty if none trained.
 
     Losses that are not finite explain all else, so nothing follows them.
+
+    Args:
+        events: of one training.
+        clip_norm: the largest norm of a gradient that was let through.
     """
-    course = _Course(tuple(events))
+    course = _Course(tuple(events), clip_norm)
     if not course.steps:
         return []
     if fatal := _not_finite(course):
         return [fatal]
-    checks = (_diverged, _still, _hardly_learnt, _few_updates, _overfits, _still_learning, _spikes)
+    checks = (_exploded, _diverged, _died, _still, _hardly_learnt, _few_updates, _overfits, _still_learning, _spikes)
     found = [diagnosis for check in checks if (diagnosis := check(course))]
     return found or [_healthy(course)]
+
+
+def diagnose_rate(tried: Mapping[float, float], rate: float) -> list[Diagnosis]:
+    """Say that the best rate of a probe is the lowest or the highest that was tried, so that a better may lie beyond.
+
+    Args:
+        tried: validation loss by rate, infinite where training broke down; empty if there was no probe.
+        rate: what was trained with.
+    """
+    rates = sorted(tried)
+    if len(rates) < 2 or rate not in (rates[0], rates[-1]) or rate != min(rates, key=tried.__getitem__):
+        return []
+    edge, beyond, inner = ("lowest", 1 / 3, rates[1]) if rate == rates[0] else ("highest", 3.0, rates[-2])
+    evidence = (
+        f"{rate:.2g} is the best of {len(rates)} rates and the {edge} that was tried: "
+        f"validation loss {tried[rate]:.3g} there, {tried[inner]:.3g} at {inner:.2g}"
+    )
+    return [Diagnosis("the rate is at the edge of its probe", evidence, _rate(min(1.0, rate * beyond)))]
 
 
 def diagnose_answers(examples: Sequence[Example], answers: Answers) -> list[Diagnosis]:
     """Find classes that a contender never answers, for tasks whose gold answers are classes.
 
     Args:
-        examples: the test rows.
+        examples: the test rows; or others, if only the names of what is found are looked at.
         answers: one contender's predictions for them, in their order.
-
     """
     golds = Counter(example.gold for example in examples)
     given = Counter(prediction.text for prediction in answers.predictions)
@@ -76,6 +104,7 @@ class _Course:
     """The events of training, sorted and summed up."""
 
     events: tuple[Event, ...]
+    clip_norm: float
 
     @cached_property
     def steps(self) -> list[Stepped]:
@@ -106,6 +135,19 @@ class _Course:
     def last_loss(self) -> float:
         return float(self.losses[-self.window :].mean())
 
+    @cached_property
+    def norms(self) -> np.ndarray:
+        """Of the gradients, before clipping."""
+        return np.array([step.gradient_norm for step in self.steps])
+
+    @property
+    def first_norm(self) -> float:
+        return float(np.median(self.norms[: self.window]))
+
+    @property
+    def last_norm(self) -> float:
+        return float(np.median(self.norms[-self.window :]))
+
     @property
     def learning_rate(self) -> float:
         return max(step.learning_rate for step in self.steps)
@@ -132,6 +174,30 @@ def _not_finite(course: _Course) -> Diagnosis | None:
     return Diagnosis("not finite", evidence, _rate(course.learning_rate / 10))
 
 
+def _exploded(course: _Course) -> Diagnosis | None:
+    grown = course.last_norm / max(course.first_norm, NO_GRADIENT)
+    clipped = float((course.norms > course.clip_norm).mean())
+    if course.last_norm <= course.clip_norm or grown < (GREW if clipped >= ALL_CLIPPED else EXPLODED):
+        return None
+    evidence = (
+        f"the gradients' norm grew from {course.first_norm:.3g} to {course.last_norm:.3g}; "
+        f"{clipped:.0%} of the updates were clipped to {course.clip_norm:g}"
+    )
+    remedy = f"{_rate(course.learning_rate / 3)} or a longer --set train.warmup=0.1"
+    return Diagnosis("exploding gradients", evidence, remedy)
+
+
+def _died(course: _Course) -> Diagnosis | None:
+    if course.last_norm >= DIED * course.first_norm or course.last_loss <= SOLVED or course.first_norm < NO_GRADIENT:
+        return None
+    evidence = (
+        f"the gradients' norm fell from {course.first_norm:.1e} to {course.last_norm:.1e} "
+        f"while the training loss is still {course.last_loss:.3g}"
+    )
+    remedy = f"{_rate(course.learning_rate / 3)} or --set model.precision=fp32"
+    return Diagnosis("dead gradients", evidence, remedy)
+
+
 def _diverged(course: _Course) -> Diagnosis | None:
     if course.last_loss < max(SOLVED, course.first_loss * (1 + DIVERGED)):
         return None
@@ -140,7 +206,7 @@ def _diverged(course: _Course) -> Diagnosis | None:
 
 
 def _still(course: _Course) -> Diagnosis | None:
-    gradient = float(np.median([step.gradient_norm for step in course.steps]))
+    gradient = float(np.median(course.norms))
     change = course.stopped.weight_change if course.stopped else math.inf
     if change >= STILL and gradient >= NO_GRADIENT:
         return None
@@ -215,7 +281,7 @@ def _healthy(course: _Course) -> Diagnosis:
     if course.validations:
         best = min(course.validations, key=lambda v: v.loss)
         evidence += f", validation loss was best ({best.loss:.3g}) at update {best.step} of {course.steps[-1].step}"
-    return Diagnosis("healthy", evidence, "nothing to do")
+    return Diagnosis(HEALTHY, evidence, "nothing to do")
 
 
 def _rate(value: float) -> str:

@@ -11,7 +11,7 @@ from kamerton.contracts import Situation
 class LowerRate:
     """Train again at a third of the rate."""
 
-    treats: ClassVar = ("forgetting", "divergence", "not finite", "spikes")
+    treats: ClassVar = ("forgetting", "divergence", "not finite", "spikes", "exploding gradients", "dead gradients")
     trainings: ClassVar = 1.0
 
     def changes(self, situation: Situation) -> Sequence[Mapping[str, object]]:
