@@ -68,8 +68,12 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
     >>> nearest("lorra", ["lora", "full"])
     "did you mean 'lora'? Known: full, lora"
+    >>> nearest("samples", [])
+    'leave it out: there is none here'
     """
     names = sorted(known)
+    if not names:
+        return "leave it out: there is none here"
     close = difflib.get_close_matches(word, names, n=1)
     question = f"did you mean '{close[0]}'? " if close else ""
     return f"{question}Known: {', '.join(names)}"
