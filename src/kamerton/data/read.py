@@ -32,6 +32,7 @@ TEXT_READERS: dict[str, Callable[[Source], Table]] = {
 }
 TABLE_READERS: dict[str, Callable[[Path], Table]] = {".parquet": read_parquet, ".arrow": read_arrow}
 
+SHEETS = (".xlsx", ".xlsm", ".xls", ".ods")
 
 def read_table(path: Path) -> Table:
     """Read a data file, or all of a folder, a pattern, or a data set of the Hugging Face hub, as one table.
@@ -75,3 +76,5 @@ def _read_file(path: Path) -> Table:
     rule = f"the end of the name, '{ending}', is no known format" if suffix else "the name does not say the format"
     remedy = f"let the name end in one of {', '.join(ENDINGS)}; text also in {' or '.join(PACKERS)}"
     raise DataError(Fault(rule, str(path), remedy))
+    if suffix in SHEETS:
+        remedy = "save the sheet as CSV, encoded in UTF-8"
