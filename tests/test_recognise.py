@@ -87,7 +87,7 @@ def test_what_the_user_names_holds_against_spellings(tmp_path: Path) -> None:
 
 def test_unusual_columns_are_used_when_they_are_named(tmp_path: Path) -> None:
     table = table_of(tmp_path, [{"a": f"sentence {i}", "b": LABELS[i]} for i in range(4)])
-    assert "`--task text-classification --columns text=COLUMN,label=COLUMN`" in refusal(table)
+    assert "`--task text-classification --columns text=a,label=b`" in refusal(table)
     found = recognise(table, None, {"text": "a", "label": "b"})
     assert (found.task, dict(found.columns)) == ("text-classification", {"text": "a", "label": "b"})
 
@@ -95,7 +95,7 @@ def test_unusual_columns_are_used_when_they_are_named(tmp_path: Path) -> None:
 def test_two_columns_are_not_guessed_even_where_the_task_is_named(tmp_path: Path) -> None:
     table = table_of(tmp_path, [{"a": f"sentence {i}", "b": LABELS[i]} for i in range(4)])
     message = refusal(table, "text-classification")
-    assert "'a', 'b'" in message and "no column is named like 'text' or 'label'" in message
+    assert "'a', 'b'" in message and "by their values: text=a, label=b" in message
 
 
 def test_values_that_do_not_fit_are_refused_unless_task_and_columns_are_named(tmp_path: Path) -> None:
@@ -135,6 +135,85 @@ def test_all_wrong_names_are_told_at_once_with_the_nearest(tmp_path: Path) -> No
     assert "there is no role 'txet'" in message and "did you mean 'text'?" in message
     assert "there is no column 'lable'" in message and "did you mean 'label'?" in message
     assert "cannot play two roles" in message
+
+
+def test_unknown_columns_are_a_short_question_the_likeliest_reading_first(tmp_path: Path) -> None:
+    table = table_of(tmp_path, [{"Wortlaut hier": f"a sentence {i}", "Art": LABELS[i % 4]} for i in range(40)])
+    message = refusal(table)
+    assert len(message.splitlines()) <= 8
+    flags = [line for line in message.splitlines() if "--columns" in line and "COLUMN" not in line]
+    assert flags[0].strip() == "→ `--task text-classification --columns 'text=Wortlaut hier,label=Art'`"
+    assert len(refusal(table_of(tmp_path, [{"a": i, "b": i * 2} for i in range(9)])).splitlines()) <= 8
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "header"),
+    [
+        ("sms.tsv", [f"{LABELS[i % 4]}\tcall me at number {i} now" for i in range(20)], "label,text"),
+        ("ag.csv", [f"{1 + i % 4},Stocks fall for day {i},Shares went down again on day {i}" for i in range(20)],
+         "label,column2,text"),
+    ],
+)  # fmt: skip
+def test_a_file_without_a_header_is_called_that(tmp_path: Path, name: str, rows: list[str], header: str) -> None:
+    (tmp_path / name).write_text("\n".join(rows))
+    with pytest.raises(DataError) as told:
+        recognise(read_table(tmp_path / name), None, {})
+    [fault] = told.value.faults
+    assert "the first line looks like a row" in fault.rule and fault.place.endswith(":1")
+    assert fault.remedy.endswith(f"for example {header}")
+
+
+def test_columns_that_play_no_role_are_said(tmp_path: Path) -> None:
+    assert recognise(filled(tmp_path, "text", "label", "date", "url"), None, {}).reason.endswith(
+        "; not used: date, url"
+    )
+    many = filled(tmp_path, "text", "label", *(f"c{i}" for i in range(9)))
+    assert recognise(many, None, {}).reason.endswith("; not used: c0, c1, c2, c3, c4, c5 and 3 more")
+    assert "not used" not in recognise(filled(tmp_path, "text", "label"), None, {}).reason
+
+
+def test_labels_beside_a_text_are_asked_about_and_not_read_as_plain_text(tmp_path: Path) -> None:
+    rows = [
+        {"title": f"News {i}", "text": f"a long text of many words {i}", "Ressort": ("sport", "art")[i % 2], "day": 1}
+        for i in range(40)
+    ]
+    message = refusal(table_of(tmp_path, rows))
+    assert "`--task text-classification --columns text=text,label=Ressort`" in message
+    assert "`--task language-modeling --columns text=text`" in message
+    table = table_of(tmp_path, [{**row, "Ressort": f"part {i}"} for i, row in enumerate(rows)])
+    assert recognise(table, None, {}).task == "language-modeling"
+
+
+BAD: list[tuple[str, dict[str, object], dict[str, object], str]] = [
+    ("chat", {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo"}]},
+     {"messages": [{"role": "user", "content": "Hi"}, {"role": "narrator", "content": "He said"}]}, "narrator"),
+    ("token-classification", {"tokens": ["a", "b"], "tags": ["O", "B-x"]}, {"tokens": ["a", "b"], "tags": ["O"]},
+     "2 words but 1 tags"),
+    ("token-classification", {"text": "a b", "spans": [[0, 1, "x"]]}, {"text": "a b", "spans": [[0, 99, "x"]]},
+     "does not lie in the text"),
+    ("regression", {"text": "a b", "score": 0.5}, {"text": "a b", "score": "n/a"}, "'n/a' is not a number"),
+    ("multiple-choice", {"question": "q", "options": ["x", "y"], "answer": 0},
+     {"question": "q", "options": ["x", "y"], "answer": 9}, "none of the 2 options"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("task", "good", "bad", "why"), BAD, ids=[why for *_, why in BAD])
+def test_a_bad_row_is_dropped_and_many_are_a_question_that_names_the_first(
+    tmp_path: Path, task: str, good: dict[str, object], bad: dict[str, object], why: str
+) -> None:
+    few = table_of(tmp_path, [good] * 30 + [bad] + [good] * 9)
+    found = recognise(few, None, {})
+    made = make_examples(few, found, task_of(found))
+    assert (found.task, len(made.examples)) == (task, 39)
+    [entry] = made.rejected
+    assert entry.place.line == 31 and why in entry.reason
+    message = refusal(table_of(tmp_path, ([good] * 2 + [bad]) * 10), task)
+    assert "10 of 30 rows cannot be used, first " in message and "rows.jsonl:3: " in message and why in message
+
+
+def test_one_row_of_very_few_is_not_passed_over(tmp_path: Path) -> None:
+    *_, (_, good, bad, _) = BAD
+    refusal(table_of(tmp_path, [good, good, bad]))
 
 
 def test_a_role_of_another_task_excludes_those_without_it(tmp_path: Path) -> None:

@@ -97,6 +97,47 @@ CASES = [
 ]  # fmt: skip
 
 
+OPTIONS = ["a stone", "a swift", "a carp", "a fly"]
+SPREAD = [
+    ({"question": TEXTS, **{name: [option] * 12 for name, option in zip("ABCD", OPTIONS, strict=True)},
+      "answer": ["ABCD"[i % 4] for i in IDS]}, "A+B+C+D", [i % 4 for i in IDS]),
+    ({"вопрос": RUSSIAN, **{name: [option] * 12 for name, option in zip("АБВ", OPTIONS, strict=False)},
+      "ответ": ["АБВ"[i % 3] for i in IDS]}, "А+Б+В", [i % 3 for i in IDS]),
+    ({"sentence": TEXTS, "option1": ["a stone"] * 12, "option2": ["a swift"] * 12,
+      "answer": [str(1 + i % 2) for i in IDS]}, "option1+option2", [i % 2 for i in IDS]),
+    ({"context": TEXTS, "question": TEXTS,
+      **{f"answer{name}": [option] * 12 for name, option in zip("ABC", OPTIONS, strict=False)},
+      "label": [str(1 + i % 3) for i in IDS]}, "answerA+answerB+answerC", [i % 3 for i in IDS]),
+    ({"goal": TEXTS, "sol1": ["a stone"] * 12, "sol2": ["a swift"] * 12, "label": [i % 2 for i in IDS]},
+     "sol1+sol2", [i % 2 for i in IDS]),
+    ({"question": TEXTS, **{f"op{name}": [o] * 12 for name, o in zip("abcd", OPTIONS, strict=True)},
+      "cop": [i % 4 for i in IDS]}, "opa+opb+opc+opd", [i % 4 for i in IDS]),
+    ({"question": TEXTS, "options": [dict(zip("ABCD", OPTIONS, strict=True))] * 12,
+      "answer": ["ABCD"[i % 4] for i in IDS]}, "options", [i % 4 for i in IDS]),
+    ({"question": TEXTS, "choices": [OPTIONS] * 12, "answer": [1 + i % 4 for i in IDS]}, "choices",
+     [i % 4 for i in IDS]),
+]  # fmt: skip
+"""Columns as MMLU, WinoGrande, SIQA, PIQA, MedMCQA and MedQA have them; and the number of each row's right option."""
+
+
+@pytest.mark.parametrize(("columns", "options", "right"), SPREAD, ids=[f"{options}" for _, options, _ in SPREAD])
+def test_options_in_columns_of_their_own_are_a_multiple_choice_whose_answers_count_right(
+    tmp_path, columns, options, right
+):
+    table = table_of(tmp_path, columns)
+    found = recognise(table, None, {})
+    assert (found.task, found.columns["options"]) == ("multiple-choice", options)
+    made = make_examples(table, found, plugins.choose("tasks", found.task)(**found.settings))
+    assert [example.gold for example in made.examples] == [OPTIONS[at] for at in right]
+    assert "not used" not in found.reason
+
+
+def test_options_whose_answers_name_none_are_a_question_and_no_instructions(tmp_path):
+    columns = {"question": TEXTS, "A": ["x"] * 12, "B": ["y"] * 12, "C": ["z"] * 12, "answer": ["so so"] * 12}
+    with pytest.raises(DataError, match=r"12 of 12 rows cannot be used, first .*rows.jsonl:1: the answer 'so so'"):
+        recognise(table_of(tmp_path, columns), None, {})
+
+
 def table_of(folder, columns):
     path = folder / "rows.jsonl"
     rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]

@@ -11,10 +11,10 @@ from sentences import Said, sentences
 
 ENGLISH = {
     "cli.work.ab", "cli.work.benchmark", "cli.work.models", "cli.work.show",  # commands that speak English only
-    "data.encoding", "data.gate", "data.ledger", "data.read_arrow", "data.read_csv", "data.read_json", "data.split",
-    "enlarge", "errors", "evaluate.artefact", "evaluate.benchmarks", "evaluate.compare", "evaluate.endpoint",
-    "evaluate.judging", "evaluate.living", "evaluate.verdict", "methods._structure", "models.fetch", "models.hazards",
-    "models.inspect", "models.recompute", "plugins",
+    "data.encoding", "data.gate", "data.ledger", "data.question", "data.read_arrow", "data.read_csv",
+    "data.read_json", "data.split", "enlarge", "errors", "evaluate.artefact", "evaluate.benchmarks",
+    "evaluate.compare", "evaluate.endpoint", "evaluate.judging", "evaluate.living", "evaluate.verdict",
+    "methods._structure", "models.fetch", "models.hazards", "models.inspect", "models.recompute", "plugins",
     "forms.conversation", "forms.dialogue", "forms.preferences", "forms.rewriting", "forms.running_text", "forms.span",
 }  # fmt: skip
 """Modules in which what has no Russian is said of mistakes: their frame is Russian, their words are not yet."""

@@ -71,6 +71,11 @@ class Role:
     """Whether it holds truth values alone; rows in which it is false are not learnt: people refused the answer."""
 
 
+    series: tuple[str, ...] = ()
+    """Words before the numbers or letters of columns that it may be spread over: option1, option2; an empty one for
+    letters alone."""
+    settings: tuple[Mapping[str, object], ...] = ()
+    """Settings of the task by which its values may be meant, the usual ones first: those hold that fit most rows."""
 class Engine(Protocol):
     """A model with its tokenizer, ready to be read from: the only thing through which models are asked."""
 

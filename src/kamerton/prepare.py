@@ -147,11 +147,13 @@ def understand(recipe: Recipe) -> Understood:
     made = make_examples(table, recognition, task)
     examples = sample_rows(made.examples, recipe.data.max_rows, recipe.seed)
     undrawn = []
+        **{f"task.{name}": Decision(one, "fits the most rows") for name, one in recognition.settings.items()},
     if len(examples) < len(made.examples):
+    recipe = recipe.decide(decisions)
         drawn, reason = {example.id for example in examples}, f"left out by max_rows={recipe.data.max_rows}"
         undrawn = [LedgerEntry(e.id, e.place, "dropped", reason) for e in made.examples if e.id not in drawn]
     left_out = (*made.rejected, *undrawn)
-    return Understood(recipe.decide(decisions), table, task, recognition.reason, examples, left_out, sides)
+    return Understood(recipe, table, task, recognition.reason, examples, left_out, sides)
 
 
 def choose_base(understood: Understood) -> Understood:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from kamerton import plugins
 from kamerton.contracts import Audit, AuditContext
+from kamerton.data.cells import unused
 from kamerton.data.table import Table
 from kamerton.records import Example, Finding
 
@@ -33,8 +34,7 @@ def other_columns(table: Table, examples: Sequence[Example], roles: Mapping[str,
         roles: role to column.
 
     """
-    used = set(roles.values()) | {part.partition(".")[0] for column in roles.values() for part in column.split("|")}
-    names = [column for column in table.columns if column not in used and len(examples) <= HELD]
+    names = unused(table.columns, roles) if len(examples) <= HELD else []
     columns: dict[str, list[object]] = {name: [] for name in names}
     wanted = {example.id for example in examples}
     for row in table.rows if names else ():

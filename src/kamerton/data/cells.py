@@ -1,7 +1,8 @@
-"""Values of a table's columns: also what stands within objects, and truth values of several columns as one list."""
+"""Values of a table's columns: also what stands within objects, and what several columns hold together."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 
 from kamerton.data.table import Table
@@ -9,19 +10,27 @@ from kamerton.forms.values import filled, plain
 
 LOOKED_AT = 1000
 """Rows whose values say what a table is for."""
+TOGETHER = re.compile(r"[|+]")
+"""What stands between the names of columns that are read as one."""
 TRUE, FALSE = ("1", "true"), ("0", "false")
 
 
 def value_at(values: Mapping[str, object], column: str) -> object:
     """Return a column's value.
 
-    `a.b` reaches into objects, and `a|b` names those columns of several that are true, where no column has that name.
+    Where no column has that name, `a.b` reaches into objects, `a|b` names those columns of several that are true, and
+    `a+b` holds what stands in several by their names.
 
     >>> value_at({"meta": {"stars": 5}}, "meta.stars"), value_at({"war": 1, "love": 0, "crime": 1}, "war|love|crime")
     (5, ['war', 'crime'])
+    >>> value_at({"option1": "a stone", "option2": "a swift", "option3": ""}, "option1+option2+option3")
+    {'option1': 'a stone', 'option2': 'a swift'}
     """
     if column in values:
         return values[column]
+    if "+" in column:
+        cells = {name: value_at(values, name) for name in column.split("+")}
+        return {name: cell for name, cell in cells.items() if filled(cell)} or None
     if "|" in column:
         truths = {name: truth(values.get(name)) for name in column.split("|")}
         return None if None in truths.values() else [name for name, true in truths.items() if true]
@@ -32,7 +41,18 @@ def value_at(values: Mapping[str, object], column: str) -> object:
 
 def stand_in(column: str, names: Collection[str]) -> bool:
     """Say whether all that a column reads is there: itself, the object that it reaches into, each of several."""
-    return column in names or all(part in names or part.partition(".")[0] in names for part in column.split("|"))
+    return column in names or all(part in names or part.partition(".")[0] in names for part in TOGETHER.split(column))
+
+
+def unused(names: Sequence[str], roles: Mapping[str, str]) -> list[str]:
+    """Name the columns that play no role.
+
+    >>> unused(["id", "question", "A", "B", "meta"], {"question": "question", "options": "A+B", "answer": "meta.key"})
+    ['id']
+    """
+    used = {*roles.values(), *(part for column in roles.values() for part in TOGETHER.split(column))}
+    used |= {name.partition(".")[0] for name in used}
+    return [name for name in names if name not in used]
 
 
 def truth(value: object) -> bool | None:

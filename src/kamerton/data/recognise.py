@@ -8,23 +8,27 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from kamerton import plugins
-from kamerton.contracts import Role, Task
-from kamerton.data.cells import LOOKED_AT, flags, holds_truths, opened, stand_in, truth, value_at
+from kamerton.contracts import Task
+from kamerton.data.cells import LOOKED_AT, flags, holds_truths, opened, stand_in, truth, unused, value_at
 from kamerton.data.examples import Examples
-from kamerton.data.spelling import called, spelled, told_apart
+from kamerton.data.question import labelled, nothing_fits, several_fit, unclear
+from kamerton.data.reading import Reading, fault_of, look, rows_of
+from kamerton.data.spelling import called, spelled, spread, told_apart
 from kamerton.data.table import Table, refuse_mostly_rejected
 from kamerton.errors import DataError, Fault, nearest
 from kamerton.forms.values import filled, plain
-from kamerton.records import Example, LedgerEntry, Place
+from kamerton.records import Example, LedgerEntry
 
-LISTED = 20
-"""Columns named in a message."""
+LISTED = 6
+"""Unused columns named in a message."""
 SEEN_AGAIN, MOSTLY = 50, 0.9
 """Rows looked at, and the share of them, for a column that says again what others say."""
+BESIDE = ("lang", "language", "source", "license", "split", "subset", "partition", "язык", "источник")
+"""Columns that say of a text where it is from, and are no labels."""
 FLAGS = 3
 """Columns of truth values from which on they are taken for labels."""
 
@@ -37,6 +41,8 @@ class Recognition:
     columns: Mapping[str, str]
     """Role to column; a column `a.b` is the key `b` of the objects in column `a`."""
     reason: str
+    settings: Mapping[str, object] = field(default_factory=dict)
+    """What the values say of the task's settings."""
 
 
 @dataclass(frozen=True)
@@ -45,40 +51,6 @@ class Made:
 
     examples: Sequence[Example]
     rejected: tuple[LedgerEntry, ...]
-
-
-@dataclass(frozen=True)
-class _Reading:
-    """A table read as one task."""
-
-    word: str
-    task: Task
-    columns: Mapping[str, str]
-    unclear: Mapping[str, Sequence[str]]
-    """Roles that several columns could play."""
-    ways: Sequence[Mapping[str, str]]
-    """Columns of several roles at once, where there are several ways."""
-    reason: str
-    """Why it looks like the task; empty if it does not."""
-    weak: bool = False
-    """Whether a column was found only by a name that often means something else."""
-
-    @property
-    def missing(self) -> list[Role]:
-        return [role for role in self.task.roles if role.required and role.name not in self.columns]
-
-    @property
-    def required(self) -> set[str]:
-        return {self.columns[role.name] for role in self.task.roles if role.required and role.name in self.columns}
-
-    @property
-    def used(self) -> set[str]:
-        return set(self.columns.values())
-
-    @property
-    def flags(self) -> str:
-        """The flags that ask for this reading."""
-        return f"`--task {self.word} --columns {_named(self.columns)}`"
 
 
 def recognise(table: Table, task: str | None, columns: Mapping[str, str]) -> Recognition:
@@ -96,32 +68,50 @@ def recognise(table: Table, task: str | None, columns: Mapping[str, str]) -> Rec
     """
     tasks: dict[str, Task] = {word: plugins.choose("tasks", word)() for word in ([task] if task else _words())}
     _require_known(table, tasks, columns)
-    readings, fitting = _readings(table, table.columns, tasks, columns, told=task is not None)
+    names = table.columns
+    readings, fitting = _readings(table, names, tasks, columns, told=task is not None)
     if not fitting and (inner := opened(table)) != table.columns:
         deeper, fitting = _readings(table, inner, tasks, columns, told=task is not None)
-        readings = deeper if fitting else readings
+        readings, names = (deeper, inner) if fitting else (readings, names)
     clear = [one for one in fitting if all(other is one or other.required < one.used for other in fitting)]
     clear = clear if len(clear) == 1 else []
     if not fitting:
-        raise DataError(_nothing_fits(table, readings))
+        raise DataError(nothing_fits(table, names, readings))
     if not clear:
-        raise DataError(_several_fit(table, fitting))
+        raise DataError(several_fit(table, fitting))
     [reading] = clear
     if reading.unclear or len(reading.ways) > 1:
-        raise DataError(_unclear(table, reading))
-    return Recognition(reading.word, reading.columns, reading.reason)
+        raise DataError(unclear(table, reading))
+    left = unused(table.columns, reading.columns)
+    if not task and (classes := _beside(table, reading, readings, left)):
+        raise DataError(several_fit(table, [*classes, reading]))
+    return Recognition(reading.word, reading.columns, "; ".join([reading.reason, *_unused(left)]), reading.settings)
+
+
+def _beside(table: Table, reading: Reading, readings: Sequence[Reading], left: Sequence[str]) -> Sequence[Reading]:
+    """Give the readings of what is read as a text alone by which a column beside it would be a label."""
+    if reading.task.answers != "likelihood" or len(reading.required) > 1:
+        return ()
+    return labelled(table, [name for name in left if name.casefold() not in BESIDE], readings)
+
+
+def _unused(columns: Sequence[str]) -> list[str]:
+    """Name the columns that play no role, if there are any."""
+    more = f" and {len(columns) - LISTED} more" if len(columns) > LISTED else ""
+    return [f"not used: {', '.join(columns[:LISTED])}{more}"] if columns else []
 
 
 def _readings(
     table: Table, names: Sequence[str], tasks: Mapping[str, Task], columns: Mapping[str, str], *, told: bool
-) -> tuple[list[_Reading], list[_Reading]]:
+) -> tuple[list[Reading], list[Reading]]:
     """Read a table as every task; give all readings, and those between which it is to be chosen."""
     readings = [
         _read_as(word, each, table, names, columns, told=told)
         for word, each in tasks.items()
         if columns.keys() <= {role.name for role in each.roles}
     ]
-    doubtful = [one for one in readings if not one.reason and not one.missing and _possible(table, one)]
+    unsure = [one for one in readings if not one.reason and not one.missing]
+    doubtful = [one for one in unsure if one.spread or _possible(table, one)]
     fitting = [
         reading
         for reading in readings  # columns that look like more, but not quite, are not read as less in silence
@@ -139,7 +129,7 @@ def _readings(
     return readings, fitting
 
 
-def _told_again(table: Table, one: _Reading, other: _Reading) -> bool:
+def _told_again(table: Table, one: Reading, other: Reading) -> bool:
     """Say whether a reading's only column says again what stands in another's: Alpaca's `text`, a chosen chat."""
     if len(one.required) > 1 or len(other.required) < 2:
         return False
@@ -158,28 +148,20 @@ def _told_again(table: Table, one: _Reading, other: _Reading) -> bool:
     return bool(again) and sum(again) >= MOSTLY * len(again)
 
 
-def _possible(table: Table, reading: _Reading) -> bool:
+def _possible(table: Table, reading: Reading) -> bool:
     """Say whether an example can be made of most rows."""
-    rows = [{role: value_at(row.values, c) for role, c in reading.columns.items()} for row in table.rows[:SEEN_AGAIN]]
-    made = 0
-    for values in rows:
-        try:
-            made += bool(reading.task.example(0, Place("", 0), values))
-        except ValueError:
-            continue
-    return 2 * made > len(rows)
+    rows = rows_of(table, reading.columns, SEEN_AGAIN)
+    return 2 * sum(not fault_of(reading.task, row) for row in rows) > len(rows)
 
 
-def _measures(table: Table, reading: _Reading, fitting: Sequence[_Reading]) -> bool:
+def _measures(table: Table, reading: Reading, fitting: Sequence[Reading]) -> bool:
     """Say whether columns that were read as something else hold the numbers that a task wants."""
     if reading.task.answers != "number" or all(reading.required != other.required for other in fitting):
         return False
-    values = [{role: value_at(row.values, c) for role, c in reading.columns.items()} for row in table.rows[:LOOKED_AT]]
-    try:
-        golds = {reading.task.example(0, Place("", 0), cells).gold for cells in values}
-    except ValueError:
+    rows = rows_of(table, reading.columns)
+    if any(fault_of(reading.task, row) for row in rows):
         return False
-    return len(golds - {""}) > 2
+    return len({plain(row[reading.task.roles[-1].name]) for row in rows} - {""}) > 2
 
 
 def make_examples(table: Table, recognition: Recognition, task: Task) -> Made:
@@ -258,7 +240,7 @@ def _exists(table: Table, column: str) -> bool:
 
 def _read_as(
     word: str, task: Task, table: Table, names: Sequence[str], named: Mapping[str, str], *, told: bool
-) -> _Reading:
+) -> Reading:
     """Match roles with columns and let the task look at the values."""
     ways = told_apart(task.roles, names, named)
     columns, unclear, weak = dict[str, str](), dict[str, Sequence[str]](), False
@@ -272,22 +254,23 @@ def _read_as(
             weak = weak or bool(found and role.required)
         if not found and task.answers == "classes" and role.required and len(yes_no := flags(table, free)) >= FLAGS:
             found = ["|".join(yes_no)]
+        found = found or spread(role, free)
         if found:
             columns[role.name] = found[0]
         if len(found) > 1:
             unclear[role.name] = found
-    reading = _Reading(word, task, columns, unclear, ways, "", weak)
+    reading = Reading(word, task, columns, unclear, ways, "", weak)
     if reading.missing:
         return reading
-    reason = _look(task, table, columns)
-    if not reason and (other := _otherwise(task, table, names, reading, named)):
+    reason, settings = look(word, task, table, columns)
+    if not reason and (other := _otherwise(table, names, reading, named)):
         return other
     if not reason and told and reading.required <= set(named.values()):
         reason = "as you said"
-    return replace(reading, reason=_explained(reading, reason, named) if reason else "")
+    return replace(reading, reason=_explained(reading, reason, named) if reason else "", settings=settings)
 
 
-def _explained(reading: _Reading, reason: str, named: Mapping[str, str]) -> str:
+def _explained(reading: Reading, reason: str, named: Mapping[str, str]) -> str:
     """Add to a reason what else was taken from the columns."""
     told = [f"{role}={column}, as the columns stand" for way in reading.ways[:1] for role, column in way.items()]
     told = told[:1] if not named else []
@@ -299,83 +282,17 @@ def _explained(reading: _Reading, reason: str, named: Mapping[str, str]) -> str:
     return "; ".join([reason, *told])
 
 
-def _look(task: Task, table: Table, columns: Mapping[str, str]) -> str:
-    """Let the task look at the values of its columns."""
-    rows = table.rows[:LOOKED_AT]
-    return task.plausible({role: [value_at(row.values, column) for row in rows] for role, column in columns.items()})
-
-
-def _otherwise(
-    task: Task, table: Table, names: Sequence[str], reading: _Reading, named: Mapping[str, str]
-) -> _Reading | None:
+def _otherwise(table: Table, names: Sequence[str], reading: Reading, named: Mapping[str, str]) -> Reading | None:
     """Try other columns whose names fit one role: the one that has the role's own name may hold something else."""
-    for role in task.roles:
+    for role in reading.task.roles:
         taken = {column for name, column in reading.columns.items() if name != role.name}
         free = [column for column in names if column not in taken]
         others = [] if role.name in named else [c for c in called(role.spellings, free) if c not in taken]
         for column in others:
             columns = {**reading.columns, role.name: column}
-            if column != reading.columns.get(role.name) and (reason := _look(task, table, columns)):
-                return replace(reading, columns=columns, unclear={}, ways=(), reason=reason)
+            if column == reading.columns.get(role.name):
+                continue
+            reason, settings = look(reading.word, reading.task, table, columns)
+            if reason:
+                return replace(reading, columns=columns, unclear={}, ways=(), reason=reason, settings=settings)
     return None
-
-
-def _named(columns: Mapping[str, str]) -> str:
-    return ",".join(f"{role}={column}" for role, column in columns.items())
-
-
-def _several_fit(table: Table, readings: Sequence[_Reading]) -> Fault:
-    whys = [reading.reason or "they hold numbers" for reading in readings]
-    fits = "; ".join(f"{reading.word}, because {why}" for reading, why in zip(readings, whys, strict=True))
-    return Fault(
-        f"the columns fit several tasks: {fits}",
-        table.file,
-        f"which one is meant? {' or '.join(reading.flags for reading in readings)}",
-    )
-
-
-def _unclear(table: Table, reading: _Reading) -> list[Fault]:
-    faults = [
-        Fault(
-            f"several columns could be the '{role}' of {reading.word}: {', '.join(columns)}",
-            table.file,
-            f"which one is meant? {' or '.join(f'`--columns {role}={column}`' for column in columns)}",
-        )
-        for role, columns in reading.unclear.items()
-    ]
-    if len(reading.ways) > 1:
-        names = dict.fromkeys(column for way in reading.ways for column in way.values())
-        rule = f"several pairs of columns could be what {reading.word} needs: {', '.join(names)}"
-        remedy = f"which one is meant? {' or '.join(f'`--columns {_named(way)}`' for way in reading.ways)}"
-        faults.append(Fault(rule, table.file, remedy))
-    return faults
-
-
-def _nothing_fits(table: Table, readings: Sequence[_Reading]) -> list[Fault]:
-    """Ask: first what the columns nearly look like, then all other tasks."""
-    more = f" and {len(table.columns) - LISTED} more" if len(table.columns) > LISTED else ""
-    found = ", ".join(f"'{column}'" for column in table.columns[:LISTED]) + more
-    near = [reading for reading in readings if not reading.missing]
-    words = " or ".join(reading.word for reading in near or readings) or "any one task"
-    surely = "surely look like" if near else "look like"
-    head = Fault(
-        f"the columns {found} do not {surely} {words}",
-        table.file,
-        "name the task and its columns as shown below; the first line of a CSV file must name the columns",
-    )
-    return [head, *(_misfit(table, reading) for reading in near or readings)]
-
-
-def _misfit(table: Table, reading: _Reading) -> Fault:
-    roles = reading.task.roles
-    needs = " and ".join(f"'{role.name}' ({role.meaning})" for role in roles if role.required)
-    held = ", ".join(f"{role}={column}" for role, column in reading.columns.items())
-    if reading.missing:
-        why = f", but no column is named like {' or '.join(repr(role.name) for role in reading.missing)}"
-    elif reading.reason:
-        why = f": {held} may be that ({reading.reason}), were there not more"
-    else:
-        why = f", but the values of {held} do not look so"
-    named = {role.name: reading.columns.get(role.name, "COLUMN") for role in roles if role.required}
-    rule = f"{reading.word} needs {needs}{why}"
-    return Fault(rule, table.file, f"`--task {reading.word} --columns {_named(named)}`")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from itertools import combinations, permutations
+from itertools import combinations, permutations, takewhile
 
 from kamerton.contracts import Role
 
@@ -13,6 +13,8 @@ BETWEEN = re.compile(r"[\W_]+")
 FOLDERS = re.compile(r"[.:]")
 """What stands before a column's own name: `translation.en`, `INPUT:text`."""
 MOST_PAIRS = 6
+SERIES = ("0123456789", "123456789", "abcdefghij", "абвгдежзик")
+"""What the columns of a series are told apart by."""
 
 
 def same(word: str) -> str:
@@ -40,6 +42,23 @@ def called(names: Sequence[str], columns: Sequence[str]) -> list[str]:
     """Find the columns that have one of these names."""
     spellings = {same(name) for name in names}
     return [column for column in columns if same(column) in spellings]
+
+
+def spread(role: Role, columns: Sequence[str]) -> list[str]:
+    """Find the columns that a role is spread over, as one: at least two, numbered or lettered without a gap.
+
+    >>> spread(Role("options", (), "", series=("", "option")), ["id", "Option_1", "Option_2", "label"])
+    ['Option_1+Option_2']
+    >>> spread(Role("options", (), "", series=("", "option")), ["question", "A", "B", "C", "answer"])
+    ['A+B+C']
+    """
+    found = {same(column): column for column in reversed(columns)}
+    for word in role.series:
+        for marks in SERIES[0 if word else 2 :]:
+            named = list(takewhile(bool, (found.get(same(word) + mark) for mark in marks)))
+            if len(named) > 1:
+                return ["+".join(map(str, named))]
+    return []
 
 
 def told_apart(roles: Sequence[Role], columns: Sequence[str], named: Mapping[str, str]) -> list[dict[str, str]]:

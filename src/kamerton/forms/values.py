@@ -17,6 +17,8 @@ ROOM = 1.25
 """How much longer than the 99th percentile of the training answers a generated one may get."""
 LONGEST = 256
 """Most tokens of a generated answer where the recipe does not say: each costs a pass through the whole model."""
+TOLERATED, GOOD = 10, 5
+"""One row in so many may be unusable in what is recognised all the same, if at least so many rows are good."""
 COMMA = re.compile(r"(?<=\d),(?=\d+$)")
 AMBIGUOUS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
 
@@ -26,6 +28,15 @@ def filled(value: object) -> bool:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return False
     return not (isinstance(value, str) and not value.strip())
+
+
+def few(bad: int, rows: int) -> bool:
+    """Say whether so few of the rows cannot be used that the others tell what they all are.
+
+    >>> few(1, 8), few(5, 50), few(6, 50), few(1, 4)
+    (True, True, False, False)
+    """
+    return bad <= max(1, rows // TOLERATED) and rows - bad >= GOOD
 
 
 def plain(value: object) -> str:

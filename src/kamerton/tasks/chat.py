@@ -11,7 +11,7 @@ from pydantic import Field
 from kamerton.contracts import Form, ModelKind, Role
 from kamerton.forms.conversation import BETWEEN, Conversation, TrainOn, answered, turns_of
 from kamerton.forms.messages import read_messages, with_system, written
-from kamerton.forms.values import filled, plain
+from kamerton.forms.values import few, filled, plain
 from kamerton.forms.writing import require_writer
 from kamerton.records import Example, Message, Place
 from kamerton.settings import Group
@@ -61,7 +61,8 @@ class Chat(Group):
         """Accept lists of messages in which an assistant speaks."""
         rows = [{role: cells[at] for role, cells in columns.items()} for at in range(len(columns["messages"]))]
         rows = [row for row in rows if filled(row["messages"])][:LOOKED_AT]
-        if not rows or not all(_speaks(row) for row in rows):
+        silent = sum(not _speaks(row) for row in rows)
+        if not rows or (silent and not few(silent, len(rows))):
             return ""
         by_turns = any(isinstance(turn, str) for row in rows for turn in _listed(row["messages"]))
         return "turns of two speakers, of whom the second one is the assistant" if by_turns else "messages with roles"

@@ -1,0 +1,113 @@
+"""A table read as one task: which columns would play its roles, and what the task says to their values."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from kamerton import plugins
+from kamerton.contracts import Role, Task
+from kamerton.data.cells import LOOKED_AT, TOGETHER, value_at
+from kamerton.data.table import Table
+from kamerton.forms.values import few
+from kamerton.records import Place
+
+PLAIN = re.compile(r"[\w@%+=:,./-]+")
+"""What a shell takes as it is."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A table read as one task."""
+
+    word: str
+    task: Task
+    columns: Mapping[str, str]
+    unclear: Mapping[str, Sequence[str]]
+    """Roles that several columns could play."""
+    ways: Sequence[Mapping[str, str]]
+    """Columns of several roles at once, where there are several ways."""
+    reason: str
+    """Why it looks like the task; empty if it does not."""
+    weak: bool = False
+    """Whether a column was found only by a name that often means something else."""
+    settings: Mapping[str, object] = field(default_factory=dict)
+    """What the values say of the task's settings."""
+
+    @property
+    def missing(self) -> list[Role]:
+        """The roles that no column was found for."""
+        return [role for role in self.task.roles if role.required and role.name not in self.columns]
+
+    @property
+    def required(self) -> set[str]:
+        """The columns that the task needs."""
+        return {self.columns[role.name] for role in self.task.roles if role.required and role.name in self.columns}
+
+    @property
+    def used(self) -> set[str]:
+        """The columns that play a role, alone or with others."""
+        return {*self.columns.values(), *(part for name in self.columns.values() for part in TOGETHER.split(name))}
+
+    @property
+    def spread(self) -> bool:
+        """Whether a role is spread over several columns that are called so."""
+        return any(role.series and "+" in self.columns.get(role.name, "") for role in self.task.roles)
+
+    @property
+    def flags(self) -> str:
+        """The flags that ask for this reading."""
+        return f"`--task {self.word} --columns {named(self.columns)}`"
+
+
+def named(columns: Mapping[str, str]) -> str:
+    """Write roles and columns as `--columns` takes them.
+
+    >>> named({"text": "review", "label": "stars"}), named({"text": "Review Text"})
+    ('text=review,label=stars', "'text=Review Text'")
+    """
+    pairs = ",".join(f"{role}={column}" for role, column in columns.items())
+    return pairs if PLAIN.fullmatch(pairs) else shlex.quote(pairs)
+
+
+def rows_of(table: Table, columns: Mapping[str, str], count: int = LOOKED_AT) -> list[dict[str, object]]:
+    """Give the first rows' values by role."""
+    return [{role: value_at(row.values, name) for role, name in columns.items()} for row in table.rows[:count]]
+
+
+def fault_of(task: Task, values: Mapping[str, object]) -> str:
+    """Say why a task can make no example of a row; an empty string if it can."""
+    try:
+        task.example(0, Place("", 0), values)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def look(word: str, task: Task, table: Table, columns: Mapping[str, str]) -> tuple[str, Mapping[str, object]]:
+    """Let a task look at the values of its columns; a few rows that it cannot use are passed over.
+
+    Returns:
+        Why they look like it, or an empty string; and the settings that most rows fit.
+
+    """
+    rows = rows_of(table, columns)
+    settings = next((role.settings for role in task.roles if role.settings and role.name in columns), ())
+    tasks: list[Task] = [plugins.choose("tasks", word)(**some) for some in settings] or [task]
+    faults = [[bool(fault_of(one, row)) for row in rows] for one in tasks] if len(tasks) > 1 else [[]]
+    best = min(range(len(tasks)), key=lambda at: sum(faults[at]))
+    return _seen(tasks[best], rows), settings[best] if best else {}
+
+
+def _seen(task: Task, rows: Sequence[Mapping[str, object]]) -> str:
+    if not rows or (reason := _plausible(task, rows)):
+        return reason if rows else ""
+    usable = [row for row in rows if not fault_of(task, row)]
+    bad = len(rows) - len(usable)
+    return _plausible(task, usable) if bad and few(bad, len(rows)) else ""
+
+
+def _plausible(task: Task, rows: Sequence[Mapping[str, object]]) -> str:
+    return task.plausible({role: [row[role] for row in rows] for role in rows[0]})
