@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +16,9 @@ from kamerton import plugins
 from kamerton.errors import Fault, KamertonError
 
 OK, MISTAKE, USAGE, UNMET, INTERRUPTED = 0, 1, 2, 3, 130
+
+NEXT_ROLE = re.compile(r",(?=\s*\w+\s*=)")
+"""What stands between two columns: a comma before the next role."""
 
 
 def demand(word: str | None) -> str | None:
@@ -136,10 +140,10 @@ def parse_rate(text: str | None) -> float | str | None:
 
 
 def parse_columns(text: str | None) -> dict[str, str] | None:
-    """Read `text=review,label=stars`."""
+    """Read `text=review,label=stars`; a comma after which no role follows belongs to a column's name."""
     if text is None:
         return None
-    pairs = [part.partition("=") for part in text.split(",")]
+    pairs = [part.partition("=") for part in NEXT_ROLE.split(text)]
     if not all(equals and role.strip() and name.strip() for role, equals, name in pairs):
         raise typer.BadParameter(
             "takes ROLE=NAME,ROLE=NAME: for example text=review,label=stars", param_hint="--columns"
