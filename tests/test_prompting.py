@@ -15,10 +15,13 @@ import pytest
 from kamerton.errors import RunError
 from kamerton.evaluate.endpoint import Endpoint
 from kamerton.evaluate.prompting import Arm, Nearest, Prompting
+from kamerton.forms.conversation import Conversation
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.labels import Labels
 from kamerton.recipe import PromptSettings
 from kamerton.records import Encoded, Example, Place, Split
+from kamerton.run import Run
+from stories import DONE, QUICK
 from tiny_engines import HEAD, TEXT, tiny_engine
 
 FORM = Dialogue(ask=lambda example: f"{example.text}: good or bad?", choices=("bad", "good"))
@@ -84,14 +87,102 @@ def test_the_draw_is_the_one_that_validation_rows_prefer(decoder):
     assert [p.loss for p in arm.predict(SPLIT.test)] == [p.loss for p in wanted]
 
 
-def test_nothing_is_chosen_where_answers_are_written_or_validation_rows_are_few(decoder):
-    never = partial(pytest.fail, "nothing was to be chosen")
-    names = [arm.name for arm in made(prompting(decoder, form=WRITTEN, score=never).arms())]
-    assert names == ["base model", "base model shown 2 examples", "base model shown the nearest 2"]
-    few = Split(SPLIT.train, SPLIT.validation[:4], SPLIT.test)
-    assert "base model shown 2 examples" in [
-        arm.name for arm in made(prompting(decoder, split=few, score=never).arms())
+def test_where_answers_are_written_the_loss_of_the_true_ones_chooses_and_nothing_is_written(decoder, monkeypatch):
+    """One draw and no instruction were taken there, since writing is slow: but reading the true answers is not."""
+    monkeypatch.setattr(type(decoder), "generate", partial(pytest.fail, "nothing was to be written"))
+    never = partial(pytest.fail, "no metric has a value where nothing is written")
+    arms = made(prompting(decoder, form=WRITTEN, score=never).arms())
+    assert [arm.name for arm in arms] == [
+        "base model",
+        "base model shown 2 examples, the best of 3 draws",
+        "base model shown the nearest 2",
+        "base model told the best of 4 instructions",
     ]
+    monkeypatch.undo()
+    draws = [WRITTEN.shots(SPLIT.train, 2, seed) for seed in range(3)]
+    losses = [sum(p.loss for p in WRITTEN.predict_untuned(decoder, SPLIT.validation, draw)) for draw in draws]
+    best = WRITTEN.predict_untuned(decoder, SPLIT.test, draws[losses.index(min(losses))])
+    assert [p.loss for p in arms[1].predict(SPLIT.test)] == pytest.approx([p.loss for p in best])
+
+
+def test_what_choosing_took_is_counted_and_kept_within_the_budget(decoder):
+    arms = made(prompting(decoder, form=WRITTEN).arms())
+    shown, told = arms[1].selection, arms[3].selection
+    assert (shown.ways, shown.rows, shown.calls) == (3, 20, 60)
+    assert (told.ways, told.rows, told.calls) == (4, 20, 80)
+    assert shown.tokens > 60 and told.tokens > 80 and shown.seconds > 0
+    assert arms[0].selection.ways == arms[2].selection.ways == 0
+    assert "3 on 20 validation rows by 60 calls" in str(shown)
+    tight = made(prompting(decoder, form=WRITTEN, budget=shown.tokens // 2).arms())[1].selection
+    assert tight.rows == 8 and tight.tokens <= shown.tokens // 2
+    assert made(prompting(decoder, form=WRITTEN, budget=1).arms())[1].selection.rows == 8  # the least there is
+
+
+def test_the_instructions_are_in_the_language_of_the_rows(decoder):
+    seen = []
+
+    class Told(Dialogue):
+        def instructed(self, text):
+            seen.append(text)
+            return super().instructed(text)
+
+    russian = tuple(Example(i, Place("f", i), f"Тёплый и смешной фильм {i}", "Paris") for i in range(20))
+    made(
+        prompting(
+            decoder, form=Told(ask=WRITTEN.ask, answers=WRITTEN.answers), split=Split(russian, russian, ())
+        ).arms()
+    )
+    assert "Будь точен: верен самый определённый из подходящих ответов." in seen
+
+
+def test_nothing_is_chosen_where_validation_rows_are_few(decoder):
+    never = partial(pytest.fail, "nothing was to be chosen")
+    few = Split(SPLIT.train, SPLIT.validation[:4], SPLIT.test)
+    for form in (FORM, WRITTEN):
+        arms = made(prompting(decoder, form=form, split=few, score=never).arms())
+        assert [arm.name for arm in arms] == [
+            "base model",
+            "base model shown 2 examples",
+            "base model shown the nearest 2",
+        ]
+
+
+def talk(i: int) -> Example:
+    messages = [{"role": "user", "content": f"Name a city, {i}."}, {"role": "assistant", "content": "Paris"}]
+    return Example(i, Place("f", i), f"Name a city, {i}.", "Paris", {"messages": messages})
+
+
+def test_a_conversation_is_shown_and_told_as_well_and_its_answers_are_judged_after_what_it_was_shown(decoder):
+    form = Conversation("assistant", ("Paris",))
+    talks = [talk(i) for i in range(40)]
+    split = Split(tuple(talks[:16]), tuple(talks[16:32]), tuple(talks[32:]))
+    arms = made(prompting(decoder, form=form, split=split, shots=1).arms())
+    assert [arm.selection.ways for arm in arms] == [0, 3, 0, 4]
+    plain, shown = (arm.predict(split.test) for arm in arms[:2])
+    assert [p.tokens for p in plain] == [p.tokens for p in shown]
+    assert [p.loss for p in plain] != [p.loss for p in shown]
+    told = form.instructed("Be brief.")
+    [prompt] = told.prompts(split.test[:1], decoder.tokenizer, 256)
+    assert "Be brief.\n\nName a city, 32." in decoder.tokenizer.decode(prompt.tokens)
+
+
+def test_the_selection_of_each_contender_is_told_and_stands_in_the_result(place):
+    few = ("--epochs", "2", "--set", "split.validation=0.3", "--set", "evaluate.forgetting=off")
+    ended = place.call(
+        "tune", "answers.jsonl", "--model", "decoder", "--method", "lora", *few, *QUICK, "--out", "chosen"
+    )
+    assert ended.status == DONE, ended.said
+    assert "chosen from 3 on 1" in ended.said and "chosen from 4 on 1" in ended.said
+    contenders = Run(place.folder / "chosen").result["contenders"]
+    assert sum("the best of" in one["name"] for one in contenders) == 2
+    for one in contenders:
+        chosen = one["selection"]
+        if "the best of" in one["name"]:
+            assert chosen["calls"] == chosen["ways"] * chosen["rows"] and chosen["tokens"] > 0 < chosen["seconds"]
+        elif one["kind"] == "tuned":
+            assert chosen["ways"] > 1 and chosen["calls"] > chosen["ways"]
+        else:
+            assert (chosen["ways"], chosen["calls"], chosen["tokens"]) == (0, 0, 0)
 
 
 def test_an_encoder_takes_examples_and_no_words(encoder_folder):

@@ -163,6 +163,11 @@ class PromptSettings(Group):
     against: str | None = Field(
         None, description="Address of an OpenAI-compatible server, `http://host:8000/v1`: a contender, too."
     )
+    budget: Count = Field(
+        20_000,
+        description="Most tokens read to choose examples, and as many to choose an instruction, where answers are "
+        "written: the loss of the true answers to validation rows chooses.",
+    )
     model: str = Field("default", description="The model to ask for there.")
     key: str = Field("OPENAI_API_KEY", description="The environment variable that holds the key to it, if any.")
     price_in: Annotated[float, Field(ge=0)] = Field(0.0, description="What a million tokens of prompts cost there.")

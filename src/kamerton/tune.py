@@ -87,10 +87,14 @@ def contend(run: Run, setup: Setup, clock: Clock) -> Iterator[Told]:
         yield clock.stage("baselines", ", ".join(answers.name for answers in simple) or "none for this task")
     if "contended" in run.environment:
         return
-    for arm in (yield from untuned_arms(run, setup)):
+    arms = yield from untuned_arms(run, setup)
+    selections = {arm.name: asdict(arm.selection) for arm in arms if arm.selection.ways}
+    run.write_environment({**run.environment, "selections": selections})
+    for arm in arms:
         if arm.name not in done:
             _record(run, split, (yield from answer(arm.name, arm.kind, arm.predict, split.test, setup.at_once)))
-            yield clock.stage("untuned", arm.name)
+            chosen = f"; {arm.selection}" if arm.selection.ways else ""
+            yield clock.stage("untuned", f"{arm.name}{chosen}")
     run.write_environment({**run.environment, "contended": True})
 
 

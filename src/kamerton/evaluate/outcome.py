@@ -9,7 +9,7 @@ from typing import Any
 from kamerton import plugins
 from kamerton.outcomes import Calibrated, ClassResult, Contender, Diagnosis, Forgetting, Verdict
 from kamerton.price import price
-from kamerton.records import Started
+from kamerton.records import Started, Validated
 from kamerton.run import PARTS, Run
 from kamerton.system import peak_memory
 
@@ -49,7 +49,7 @@ def result_of(
         "primary_metric": metrics[0],
         "metrics": list(metrics),
         "lower_is_better": [name for name in metrics if not plugins.choose("metrics", name).higher_is_better],
-        "contenders": [_contender(contender) for contender in contenders],
+        "contenders": [_contender(contender, _selection(run, contender)) for contender in contenders],
         "verdict": {name: value for name, value in asdict(verdict).items() if value is not None},
         "forgetting": asdict(run.read_forgetting() or Forgetting(reason="the probe was not asked")),
         "remedies": [asdict(attempt) for attempt in run.read_attempts()],
@@ -78,6 +78,21 @@ def _counts(run: Run) -> Mapping[str, int]:
     return {"rows": sum(counts.values()) + dropped, **counts, "dropped": dropped}
 
 
-def _contender(contender: Contender) -> dict[str, Any]:
+def _selection(run: Run, contender: Contender) -> Mapping[str, Any]:
+    """Say what choosing a contender took on validation rows: a prompt among several, or a checkpoint."""
+    if contender.kind == "tuned":
+        validations = sum(isinstance(event, Validated) for event in run.events())
+        return {"ways": validations, "calls": validations * _counts(run)["validation"]}
+    selections: Mapping[str, Mapping[str, Any]] = run.environment.get("selections", {})
+    return selections.get(contender.name, {"ways": 0, "calls": 0, "tokens": 0, "seconds": 0.0})
+
+
+def _contender(contender: Contender, selection: Mapping[str, Any]) -> dict[str, Any]:
     metrics = {name: asdict(measure) for name, measure in contender.metrics.items()}
-    return {"name": contender.name, "kind": contender.kind, "metrics": metrics, "seconds": contender.seconds}
+    return {
+        "name": contender.name,
+        "kind": contender.kind,
+        "metrics": metrics,
+        "seconds": contender.seconds,
+        "selection": dict(selection),
+    }

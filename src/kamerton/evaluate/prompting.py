@@ -2,14 +2,20 @@
 
 Nothing is chosen on the test rows. Draws of examples and instructions are chosen by the validation rows,
 which select the tuned model's checkpoint as well: the same labels for both (evaluation budget, Dodge et al. 2019).
+Where answers are scored, the deciding metric chooses; where they must be written, which costs a hundred times more,
+the loss of the true answers chooses, within a budget of tokens, and nothing is written.
 """
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from kamerton.bags import text_features
 from kamerton.contracts import Engine, Form
@@ -17,12 +23,17 @@ from kamerton.evaluate.contend import Predict
 from kamerton.languages import language_of
 from kamerton.outcomes import ContenderKind
 from kamerton.recipe import PromptSettings
-from kamerton.records import Example, Prediction, Progress, Split
+from kamerton.records import Encoded, Example, Prediction, Progress, Split
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 CHOSEN_ON = 48
 """Most validation rows that draws and instructions are chosen on."""
 ENOUGH = 16
-"""With fewer validation rows to answer nothing is chosen: the first draw is taken."""
+"""With fewer validation rows nothing is chosen: the first draw is taken."""
+ROUND = 8
+"""Validation rows that every way is tried on before the budget is looked at again."""
 INSTRUCTIONS = {
     "en": (
         "Answer as an expert in this field would.",
@@ -42,6 +53,30 @@ Score = Callable[[Sequence[Example], Sequence[Prediction]], float]
 """How good predictions are: higher is better."""
 
 
+Way = Callable[[Engine, Sequence[Example]], Sequence[Prediction]]
+"""A way to ask an engine."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What it took to choose a way to ask, all of it on validation rows."""
+
+    ways: int = 0
+    """How many were tried; 0 if nothing was chosen."""
+    rows: int = 0
+    calls: int = 0
+    """Rows that were put to the model, over all ways."""
+    tokens: int = 0
+    """Tokens that it was given to read."""
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        return (
+            f"chosen from {self.ways} on {self.rows} validation rows by {self.calls:,} calls, {self.tokens:,} tokens, "
+            f"{self.seconds:.1f} s"
+        )
+
+
 @dataclass(frozen=True)
 class Arm:
     """A way to ask a model, ready to answer the test rows."""
@@ -49,6 +84,7 @@ class Arm:
     name: str
     kind: ContenderKind
     predict: Predict
+    selection: Selection = field(default_factory=Selection)
 
 
 @dataclass(frozen=True)
@@ -79,9 +115,14 @@ class Prompting:
 
     @property
     def _judges(self) -> Sequence[Example]:
-        """The validation rows to choose by; none where answers must be written, which costs too much."""
+        """The validation rows to choose by; none if they are few."""
         rows = self.split.validation[:CHOSEN_ON]
-        return rows if len(rows) >= ENOUGH and len(self.form.watched(rows)) == len(rows) else ()
+        return rows if len(rows) >= ENOUGH else ()
+
+    @property
+    def _written(self) -> bool:
+        """Whether answers must be written, which no choice is worth: the loss of the true ones is read instead."""
+        return len(self.form.watched(self._judges)) < len(self._judges)
 
     def _by_hand(self) -> list[Arm]:
         told = self.form.instructed(self.settings.text) if self.settings.text else None
@@ -95,10 +136,11 @@ class Prompting:
         draws = [self.form.shots(self.split.train, self.shots, self.seed + number) for number in drawn]
         if not draws[0]:
             return []
-        ways = [partial(self.form.predict_untuned, self.engine, shots=draw) for draw in draws]
-        best = yield from self._best("examples", ways)
+        ways = [_showing(self.form, draw) for draw in draws]
+        best, selection = yield from self._best("examples", ways)
         of = f", the best of {len(draws)} draws" if len(draws) > 1 else ""
-        arms = [Arm(f"base model shown {len(draws[best])} examples{of}", "prompt", ways[best])]
+        name = f"base model shown {len(draws[best])} examples{of}"
+        arms = [Arm(name, "prompt", partial(ways[best], self.engine), selection)]
         if self._takes_prompts and self.settings.nearest:
             count = min(self.shots, len(self.split.train))
             nearest = Nearest(self.split.train, count)
@@ -112,23 +154,88 @@ class Prompting:
         if not self._judges:
             return []
         languages = Counter(language_of(example.text) for example in self.split.train[:200])
-        told = [
-            self.form.instructed(text) for text in INSTRUCTIONS["ru" if languages["ru"] > languages["en"] else "en"]
-        ]
-        ways = [partial(form.predict_untuned, self.engine, shots=()) for form in told if form is not None]
-        best = yield from self._best("instructions", ways)
-        return [Arm(f"base model told the best of {len(ways)} instructions", "prompt", ways[best])]
+        texts = INSTRUCTIONS["ru" if languages["Russian"] > languages["English"] else "en"]
+        told = [self.form.instructed(text) for text in texts]
+        ways = [_showing(form, ()) for form in told if form is not None]
+        best, selection = yield from self._best("instructions", ways)
+        name = f"base model told the best of {len(ways)} instructions"
+        return [Arm(name, "prompt", partial(ways[best], self.engine), selection)]
 
-    def _best(self, name: str, ways: Sequence[Predict]) -> Generator[Progress, None, int]:
-        """Choose a way to ask by the validation rows; the first of equals."""
+    def _best(self, name: str, ways: Sequence[Way]) -> Generator[Progress, None, tuple[int, Selection]]:
+        """Choose a way to ask by the validation rows, the first of equals; say what that took."""
         if len(ways) == 1:
-            return 0
-        scores = []
-        for number, predict in enumerate(ways):
-            yield Progress(name, number, len(ways))
-            scores.append(self.score(self._judges, predict(self._judges)))
-        yield Progress(name, len(ways), len(ways))
-        return max(range(len(ways)), key=lambda number: scores[number])
+            return 0, Selection()
+        began, engine, judges = time.perf_counter(), Metered(self.engine, writes=not self._written), self._judges
+        given: list[list[Prediction]] = [[] for _ in ways]
+        asked = 0
+        while asked < len(judges) and self._affords(engine.tokens, asked):
+            some = judges[asked : asked + ROUND]
+            for number, way in enumerate(ways):
+                yield Progress(name, asked * len(ways) + number * len(some), len(judges) * len(ways))
+                given[number] += way(engine, some)
+            asked += len(some)
+        yield Progress(name, len(judges) * len(ways), len(judges) * len(ways))
+        scores = [self._score(judges[:asked], predictions) for predictions in given]
+        seconds = time.perf_counter() - began
+        return int(np.argmax(scores)), Selection(len(ways), asked, asked * len(ways), engine.tokens, seconds)
+
+    def _affords(self, spent: int, asked: int) -> bool:
+        """Say whether another round fits into the budget, by what the rows before took; the first always does."""
+        return not asked or not self._written or spent * (1 + ROUND / asked) <= self.settings.budget
+
+    def _score(self, rows: Sequence[Example], predictions: Sequence[Prediction]) -> float:
+        """Give the deciding metric, or where answers are written the true answers' log-likelihood a token."""
+        if not self._written:
+            return self.score(rows, predictions)
+        known = [(one.loss, one.tokens) for one in predictions if one.loss is not None and one.tokens]
+        return -sum(loss for loss, _ in known) / max(1, sum(tokens for _, tokens in known))
+
+
+class Metered:
+    """An engine that counts the tokens it reads, and that may be kept from writing: then every answer is empty."""
+
+    def __init__(self, engine: Engine, *, writes: bool) -> None:
+        self.engine, self.writes, self.tokens = engine, writes, 0
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The engine's."""
+        return self.engine.tokenizer
+
+    @property
+    def max_tokens(self) -> int:
+        """The engine's."""
+        return self.engine.max_tokens
+
+    @property
+    def max_new_tokens(self) -> int:
+        """The engine's."""
+        return self.engine.max_new_tokens
+
+    def read(self, items: Sequence[Encoded]) -> list[np.ndarray]:
+        """Count and read."""
+        return self.engine.read(self._counted(items))
+
+    def losses(self, items: Sequence[Encoded]) -> np.ndarray:
+        """Count and read."""
+        return self.engine.losses(self._counted(items))
+
+    def generate(self, prompts: Sequence[Encoded]) -> list[str]:
+        """Count and write, if it may."""
+        return self.engine.generate(self._counted(prompts)) if self.writes else [""] * len(prompts)
+
+    def embed(self, items: Sequence[Encoded]) -> np.ndarray:
+        """Count and read."""
+        return self.engine.embed(self._counted(items))
+
+    def _counted(self, items: Sequence[Encoded]) -> Sequence[Encoded]:
+        self.tokens += sum(len(sequence.tokens) for item in items for sequence in item.sequences)
+        return items
+
+
+def _showing(form: Form, shots: Sequence[Example]) -> Way:
+    """Ask after the same solved examples, or none."""
+    return lambda engine, rows: form.predict_untuned(engine, rows, shots)
 
 
 class Nearest:

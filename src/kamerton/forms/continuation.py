@@ -82,7 +82,7 @@ class Continuation(Dialogue):
     def _passed(self, example: Example, texts: Sequence[str]) -> float | None:
         if self.trial is None:
             return None
-        passed = sum(passes(self.program(example, text), self.trial.limits) for text in texts)
+        passed = sum(bool(text) and passes(self.program(example, text), self.trial.limits) for text in texts)
         return pass_at_k(len(texts), passed, self.trial.k)
 
     def _write(self, example: Example, shots: Sequence[Example], tokenizer: Tokenizer) -> Exchange:

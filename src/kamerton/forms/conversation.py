@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from kamerton.contracts import Engine
 from kamerton.forms.messages import read_messages
@@ -30,6 +30,8 @@ class Conversation(Usual):
     """Every assistant's turn, only the last one, or every token of the conversation."""
     answers: tuple[str, ...]
     """The assistant's turns in the training rows, from which the room for generated ones is measured."""
+    told: str = ""
+    """An instruction that is put before what the user says first."""
     model_class: ClassVar = "AutoModelForCausalLM"
     untuned_class: ClassVar = "AutoModelForCausalLM"
 
@@ -42,10 +44,13 @@ class Conversation(Usual):
 
         Where the template writes earlier turns differently later on, each answer is a sequence of its own.
         """
-        return [self._encode(turns_of(example), example.id, tokenizer, max_tokens) for example in examples]
+        return [self._encode(self._turns(example), example.id, tokenizer, max_tokens) for example in examples]
 
-    def _encode(self, turns: Sequence[Message], id: int, tokenizer: Tokenizer, max_tokens: int) -> Encoded:
-        answers = answered(turns)
+    def _encode(
+        self, turns: Sequence[Message], id: int, tokenizer: Tokenizer, max_tokens: int, own: int = 0
+    ) -> Encoded:
+        """Tokenize a conversation and supervise its answers from the turn `own` on."""
+        answers = [at for at in answered(turns) if at >= own]
         if not answers:
             return Encoded(tuple(_prompt(turns, tokenizer)[:max_tokens]), (), ())
         parts = _parts(write_conversation(turns, answers, tokenizer, f"row {id}"), tokenizer)
@@ -67,7 +72,7 @@ class Conversation(Usual):
 
     def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Give what serving sends: the conversation up to where the assistant speaks last, or next."""
-        prompts = [_prompt(_open(turns_of(example)), tokenizer) for example in examples]
+        prompts = [_prompt(_open(self._turns(example)), tokenizer) for example in examples]
         return [Encoded(tuple(ids[-max_tokens:]), (), (), max(0, len(ids) - max_tokens)) for ids in prompts]
 
     def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> str:
@@ -89,15 +94,32 @@ class Conversation(Usual):
         """Write the assistant's turns, each after the true ones before it, and measure the true ones' likelihood."""
         return self.predict_untuned(engine, examples, ())
 
+    def instructed(self, text: str) -> Self | None:
+        """Put an instruction before what the user says first."""
+        return replace(self, told=text)
+
+    def _turns(self, example: Example) -> tuple[Message, ...]:
+        turns = turns_of(example)
+        first = next((at for at, turn in enumerate(turns) if turn.role == "user"), None)
+        if not self.told or first is None:
+            return turns
+        return (*turns[:first], Message("user", f"{self.told}\n\n{turns[first].content}"), *turns[first + 1 :])
+
     def predict_untuned(
         self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
     ) -> list[Prediction]:
         """Answer after the first exchanges of `shots`, put as earlier turns of the conversation."""
-        asked = [_after(shots, turns_of(example)) for example in examples]
+        return self.predict_shown(engine, examples, [shots] * len(examples))
+
+    def predict_shown(
+        self, engine: Engine, examples: Sequence[Example], shown: Sequence[Sequence[Example]]
+    ) -> list[Prediction]:
+        """Answer each conversation after the first exchanges of its own solved ones, all side by side."""
+        asked = [_after(shots, self._turns(example)) for example, shots in zip(examples, shown, strict=True)]
         room = max(1, engine.max_tokens - engine.max_new_tokens)
         wanted = [_prompts_of(turns, own, engine.tokenizer) for turns, own in asked]
         texts = iter(engine.generate([Encoded(tuple(ids[-room:]), (), ()) for prompts in wanted for ids in prompts]))
-        items = self.encode(examples, engine.tokenizer, engine.max_tokens)
+        items = self._judged(examples, asked, engine)
         losses = item_losses(engine, items)
         return [
             Prediction(
@@ -109,6 +131,19 @@ class Conversation(Usual):
             )
             for example, prompts, loss, item in zip(examples, wanted, losses, items, strict=True)
         ]
+
+    def _judged(
+        self, examples: Sequence[Example], asked: Sequence[tuple[Sequence[Message], int]], engine: Engine
+    ) -> list[Encoded]:
+        """Supervise the true answers after what is shown; alone where that does not fit, or where all is taught."""
+        alone = self.encode(examples, engine.tokenizer, engine.max_tokens)
+        if self.train_on == "all" or all(own <= 1 for _, own in asked):
+            return alone
+        after = [
+            self._encode(turns, example.id, engine.tokenizer, engine.max_tokens, own)
+            for example, (turns, own) in zip(examples, asked, strict=True)
+        ]
+        return [one if item.cut else item for one, item in zip(alone, after, strict=True)]
 
 
 @dataclass(frozen=True)

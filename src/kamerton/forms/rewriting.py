@@ -66,7 +66,13 @@ class Rewriting(Usual):
         self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
     ) -> list[Prediction]:
         """Answer with `shots` solved examples written before the source; those that do not fit are left out."""
-        sources = [self._shown(example, shots, engine) for example in examples]
+        return self.predict_shown(engine, examples, [shots] * len(examples))
+
+    def predict_shown(
+        self, engine: Engine, examples: Sequence[Example], shown: Sequence[Sequence[Example]]
+    ) -> list[Prediction]:
+        """Answer each example after solved ones of its own, all side by side."""
+        sources = [self._shown(example, shots, engine) for example, shots in zip(examples, shown, strict=True)]
         answers = _answer_ids([example.gold for example in examples], engine.tokenizer)
         items = [_supervise(source, ids, engine.max_tokens) for source, ids in zip(sources, answers, strict=True)]
         losses, texts = engine.losses(items), engine.generate(sources)
