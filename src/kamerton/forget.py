@@ -27,9 +27,18 @@ from kamerton.evaluate.forgetting import (
     task_change,
     text_changes,
 )
-from kamerton.evaluate.probe import LANGUAGES, Size, known_languages, load_probe, tokens_per_word
+from kamerton.evaluate.probe import (
+    LANGUAGES,
+    Probe,
+    Size,
+    known_languages,
+    load_probe,
+    readable_languages,
+    tokens_per_word,
+)
 from kamerton.evaluate.representation import Representation, masked, represent
 from kamerton.evaluate.speech import Speech, hear, outlooks_on
+from kamerton.languages import language_of
 from kamerton.methods._structure import layer_stack
 from kamerton.models.engine import TorchEngine, make_engine
 from kamerton.models.layout import outer_model
@@ -46,6 +55,8 @@ WRITTEN = 24
 """Most tokens of an answer to a request of the probe: its forms need no more."""
 TOKENS_PER_PASS = 4096
 """The same in every run, whatever its recipe says: the base is read once for all of them."""
+LOOKED_AT = 200
+"""Training rows whose language is looked at."""
 TASK_ROWS = 16
 """Validation rows on which the divergence from the base is measured."""
 
@@ -128,26 +139,35 @@ class Meter(Protocol):
 
 
 class SpeechMeter:
-    """For models that write: the probe is put to them as text."""
+    """For models that write: the probe is put to them as text.
+
+    One that reads with one half and writes with the other is asked for each text's second half after its first;
+    questions and requests are not put to it, for most such models were never trained to follow any.
+    """
 
     def __init__(self, setup: Setup, size: Size) -> None:
-        base = _base_engine(setup, "AutoModelForCausalLM")
-        languages = known_languages(setup.tokenizer)
-        self.setup, self.precision, self.probe = setup, _precision(setup), load_probe(languages, size)
-        self.base = remembered(Speech, _circumstances(base, languages, size), lambda: hear(base, self.probe))
+        self.halves = setup.facts.kind == "seq2seq"
+        base = _base_engine(setup, "AutoModelForSeq2SeqLM" if self.halves else "AutoModelForCausalLM")
+        self.setup, self.precision, self.probe = setup, _precision(setup), speech_probe(setup, size)
+        languages = [document.language for document in self.probe.documents]
+        circumstances = _circumstances(base, [*dict.fromkeys(languages)], size)
+        self.base = remembered(Speech, circumstances, lambda: hear(base, self.probe, halves=self.halves))
         self.task_rows = setup.encode(setup.split.validation[:TASK_ROWS])
-        self.task = outlooks_on(base, self.task_rows)
+        self.task = outlooks_on(base, self.task_rows, halves=self.halves)
 
     def measure(self, engine: TorchEngine) -> list[Measured]:
         """Ask everything, and look at the task's own rows."""
         asked = _probing(engine, self.setup)
-        changes = speech_changes(self.probe, self.base, hear(asked, self.probe), self.precision)
-        return [*changes, task_change(self.task, outlooks_on(asked, self.task_rows), self.precision)]
+        heard = hear(asked, self.probe, halves=self.halves)
+        changes = speech_changes(self.probe, self.base, heard, self.precision)
+        task = outlooks_on(asked, self.task_rows, halves=self.halves)
+        return [*changes, task_change(self.task, task, self.precision)]
 
     def measure_deciding(self, engine: TorchEngine) -> list[Measured]:
         """Ask only for the texts' losses."""
         texts = replace(self.probe, questions=(), requests=())
-        changes = text_changes(texts, self.base, hear(_probing(engine, self.setup), texts), self.precision)
+        heard = hear(_probing(engine, self.setup), texts, halves=self.halves)
+        changes = text_changes(texts, self.base, heard, self.precision)
         return [one for one in changes if one.limits]
 
 
@@ -204,26 +224,40 @@ class RepresentationMeter:
         return engine.losses(self.masked)
 
 
-def make_meter(setup: Setup, engine: TorchEngine, size: Size) -> Meter | None:
-    """Choose how a tuned model can be asked, and read its base; None if there is no probe for such a model."""
+def speech_probe(setup: Setup, size: Size) -> Probe:
+    """Choose what a model that writes is asked: in the languages it knows, and texts of the one it is tuned in."""
+    known = known_languages(setup.tokenizer)
+    probe = load_probe(known, size)
     if setup.facts.kind == "seq2seq":
-        return None
+        probe = replace(probe, questions=(), requests=())
+    tuned = [language for language in _tuned_in(setup) if language not in known]
+    return replace(probe, documents=(*probe.documents, *load_probe(tuned, size).documents))
+
+
+def _tuned_in(setup: Setup) -> list[str]:
+    """Name the probe's language that most training rows are in, if the tokenizer has its letters; none if no one is."""
+    rows = setup.split.train[:LOOKED_AT]
+    spoken = [language_of(f"{example.text} {example.gold}") for example in rows]
+    readable = readable_languages(setup.tokenizer)
+    return [code for code in readable if spoken.count(LANGUAGES[code]) > len(rows) / 2]
+
+
+def make_meter(setup: Setup, engine: TorchEngine, size: Size) -> Meter:
+    """Choose how a tuned model can be asked, and read its base."""
     setup = bare(setup)  # both are asked in tokens that both know
     writes = outer_model(engine.model).get_output_embeddings() is not None
     return SpeechMeter(setup, size) if writes else RepresentationMeter(setup, size)
 
 
-def measure_forgetting(setup: Setup, engine: TorchEngine, meter: Meter | None) -> Forgetting:
+def measure_forgetting(setup: Setup, engine: TorchEngine, meter: Meter) -> Forgetting:
     """Ask a tuned model the whole probe and decide what it forgot."""
     asked = ask_probe(setup, engine, meter)
     return conclude_forgetting(asked.measured, asked.left_out)
 
 
-def ask_probe(setup: Setup, engine: TorchEngine, meter: Meter | None) -> Asked:
+def ask_probe(setup: Setup, engine: TorchEngine, meter: Meter) -> Asked:
     """Ask a tuned model the whole probe."""
-    if meter is None:
-        return Asked((), f"there is no probe for a model of the kind {setup.facts.kind}")
-    return Asked(tuple(meter.measure(engine)), _left_out(setup))
+    return Asked(tuple(meter.measure(engine)), left_out(setup))
 
 
 def masked_language_model(facts: ModelFacts) -> PreTrainedModel | None:
@@ -276,8 +310,19 @@ def _precision(setup: Setup) -> Precision:
     return Precision(evaluate.confidence, evaluate.resamples, setup.recipe.seed)
 
 
-def _left_out(setup: Setup) -> str:
-    """Say which language was not measured, and why."""
+def left_out(setup: Setup) -> str:
+    """Say which language was not measured, or only by the loss of its texts, and why."""
     known = known_languages(setup.tokenizer)
-    spent = {name: tokens_per_word(setup.tokenizer, code) for code, name in LANGUAGES.items() if code not in known}
-    return " ".join(f"{name} is not measured: its words take {n:.1f} tokens each here." for name, n in spent.items())
+    others = [code for code in LANGUAGES if code not in known]
+    tuned = _tuned_in(setup) if setup.facts.kind != "encoder" else []
+    said = []
+    for code in others:
+        name, spent = LANGUAGES[code], tokens_per_word(setup.tokenizer, code)
+        if code in tuned:
+            rule = "the loss of texts is measured, for the training rows are in it, and nothing else"
+            said.append(f"{name} is broken into letters here, {spent:.1f} tokens a word: {rule}.")
+        elif code not in readable_languages(setup.tokenizer):
+            said.append(f"{name} is not measured: the model does not have its letters.")
+        else:
+            said.append(f"{name} is not measured: its words take {spent:.1f} tokens each here.")
+    return " ".join(said)

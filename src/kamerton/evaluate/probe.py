@@ -31,6 +31,9 @@ A tokenizer that was trained on a language spends one to two tokens on a word; o
 Russian takes SmolLM2 five times the tokens of English, and multilingual E5 one and a half times.
 """
 
+UNREAD = 0.3
+"""A language cannot be read if this share of its tokens stands for unknown letters: T5 reads Russian as gaps."""
+
 Row = TypeVar("Row")
 
 
@@ -102,8 +105,21 @@ def tokens_per_word(tokenizer: Tokenizer, language: str) -> float:
 
 def known_languages(tokenizer: Tokenizer) -> list[str]:
     """List the probe's languages that a model was made for, to judge by its tokenizer."""
-    spent = {language: tokens_per_word(tokenizer, language) for language in LANGUAGES}
-    return [language for language in LANGUAGES if spent[language] <= FLUENT * min(spent.values())]
+    spent = {language: tokens_per_word(tokenizer, language) for language in readable_languages(tokenizer)}
+    return [language for language in spent if spent[language] <= FLUENT * min(spent.values())]
+
+
+def readable_languages(tokenizer: Tokenizer) -> list[str]:
+    """List the probe's languages whose letters a tokenizer has; all of them if it has none."""
+    readable = [language for language in LANGUAGES if _unread(tokenizer, language) < UNREAD]
+    return readable or [*LANGUAGES]
+
+
+def _unread(tokenizer: Tokenizer, language: str) -> float:
+    """Give the share of the tokens of the probe's texts that stand for what the tokenizer does not know."""
+    texts = [document.text for document in load_probe([language], "quick").documents]
+    ids = [id for row in tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"] for id in row]
+    return ids.count(tokenizer.unk_token_id) / len(ids)
 
 
 def rows_in(rows: Sequence[Document] | Sequence[Question] | Sequence[Request], language: str) -> np.ndarray:

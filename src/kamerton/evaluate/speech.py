@@ -42,9 +42,16 @@ class Speech:
     """What it writes to each request."""
 
 
-def hear(engine: Engine, probe: Probe) -> Speech:
-    """Ask a language model everything in the probe."""
-    texts = [_text(document, engine) for document in probe.documents]
+def hear(engine: Engine, probe: Probe, *, halves: bool = False) -> Speech:
+    """Ask a language model everything in the probe.
+
+    Args:
+        engine: over the model.
+        probe: what it is asked.
+        halves: whether it reads with one half and writes with the other: then each text's second half is predicted
+            from its first.
+    """
+    texts = [(_second_half if halves else _text)(document, engine) for document in probe.documents]
     losses, outlooks = [], []
     for start in range(0, len(texts), AT_ONCE):
         some = texts[start : start + AT_ONCE]
@@ -61,9 +68,13 @@ def hear(engine: Engine, probe: Probe) -> Speech:
     )
 
 
-def outlooks_on(engine: Engine, items: Sequence[Encoded]) -> np.ndarray:
+def outlooks_on(engine: Engine, items: Sequence[Encoded], *, halves: bool = False) -> np.ndarray:
     """Give a model's log-probabilities of the next token at the first read of each item: `[items, vocabulary]`."""
-    read = [Encoded(item.tokens[: item.reads[0] + 1], item.reads[:1], item.targets[:1]) for item in items if item.reads]
+    read = [
+        Encoded(item.tokens if halves else item.tokens[: item.reads[0] + 1], item.reads[:1], item.targets[:1])
+        for item in items
+        if item.reads
+    ]
     return np.stack([log_softmax(logits)[0] for logits in engine.read(read)]) if read else np.zeros((0, 1), np.float32)
 
 
@@ -102,6 +113,14 @@ def _text(document: Document, engine: Engine) -> Encoded:
     return Encoded(tuple(ids), tuple(range(len(ids) - 1)), tuple(ids[1:]))
 
 
+def _second_half(document: Document, engine: Engine) -> Encoded:
+    """Let the encoder read the first half of a text, by its words, and supervise the second with its end."""
+    words = document.text.split()
+    first, second = (" ".join(part) for part in (words[: len(words) // 2], words[len(words) // 2 :]))
+    source, answer = engine.tokenizer([first, second], truncation=True, max_length=engine.max_tokens)["input_ids"]
+    return Encoded(tuple(source), tuple(range(len(answer))), tuple(answer))
+
+
 def _answered(engine: Engine, questions: Sequence[Question]) -> np.ndarray:
     """Choose the answer with the highest likelihood a letter, written after the question as plain text."""
     if not questions:
@@ -120,6 +139,8 @@ def _answered(engine: Engine, questions: Sequence[Question]) -> np.ndarray:
 
 def _written(engine: Engine, requests: Sequence[Request]) -> tuple[str, ...]:
     """Let the model answer requests through its chat template."""
+    if not requests:
+        return ()
     asked = [Example(i, NO_TURNS, request.prompt, "") for i, request in enumerate(requests)]
     form = Dialogue(ask=lambda example: example.text)
     texts = engine.generate(form.prompts(asked, engine.tokenizer, engine.max_tokens))
