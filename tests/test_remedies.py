@@ -15,9 +15,9 @@ from kamerton.dial import Dial
 from kamerton.engines import load_base, saved_engine
 from kamerton.outcomes import Attempt, Forgotten
 from kamerton.plan import make_method
-from kamerton.prepare import Setup, open_setup
-from kamerton.records import Encoded, Validated
-from kamerton.remedy import Plan, choose_attempt, luck, narrow, turn_dial, varied
+from kamerton.prepare import Clock, Setup, open_setup
+from kamerton.records import Encoded, Prediction, Validated
+from kamerton.remedy import Plan, answer_symptoms, choose_attempt, luck, narrow, plans, turn_dial, varied, with_variants
 from kamerton.report.pareto import pareto
 from kamerton.run import Run
 from kamerton.statistics.power import detectable_share
@@ -38,6 +38,8 @@ SITUATION = Situation(
     other_methods=("some-method",),
     strengths=(0.5, 0.25),
     writes=True,
+    rows=100,
+    varies=True,
 )
 DIALLED = ("full", "lora", "labels")
 
@@ -196,9 +198,64 @@ def test_each_remedy_says_what_it_treats_and_changes_known_settings(word, place)
 
 
 def test_remedies_that_do_not_apply_change_nothing():
-    bare = replace(SITUATION, validations=(), knobs={}, other_methods=(), writes=False, dropout=0.5)
+    bare = replace(SITUATION, validations=(), knobs={}, other_methods=(), writes=False, dropout=0.5, varies=False)
     applying = {word for word in plugins.names("remedies") if plugins.choose("remedies", word)().changes(bare)}
     assert applying == {"dial", "lower-rate", "higher-rate", "more-epochs", "more-weight-decay"}
+
+
+def test_few_rows_of_classes_are_varied_and_many_or_others_are_not():
+    remedy = plugins.choose("remedies", "augment")()
+    assert [*remedy.changes(SITUATION)] == [{"augment.by": "deletion"}]
+    assert not remedy.changes(replace(SITUATION, rows=50_000))
+    assert not remedy.changes(replace(SITUATION, varies=False))
+
+
+@pytest.mark.parametrize(("better", "kept"), [(0.6, True), (0.4, False)])
+def test_variants_are_trained_on_in_a_run_of_their_own_and_only_if_they_help(place, monkeypatch, better, kept):
+    run = place.run("full")
+    plan = Plan("augment", 2.0, {"augment.by": "deletion"})
+    setup = varied(open_setup(run), plan)
+    monkeypatch.setattr("kamerton.enlarge._scores", lambda given, fresh: (0.5, better))
+    again = run.with_same_split(place.folder / f"varied-{kept}", setup.recipe)
+    told = with_variants(again, setup, Clock(again))
+    with pytest.raises(StopIteration) as ended:
+        while True:
+            next(told)
+    split = ended.value.value
+    assert split == again.read_split()
+    assert bool(split.added) is kept
+    assert not run.read_split().added
+    held = {row.key for row in (*split.validation, *split.test)}
+    assert not held & {row.key for row in split.added}
+    fates = [entry.id for entry in again.read_ledger()]
+    assert len(fates) == len(set(fates)) == len(run.read_ledger()) + len(split.added)
+
+
+class OneAnswer:
+    """A form that answers all rows alike, and remembers which."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def watched(self, rows):
+        return rows
+
+    def predict(self, engine, rows):
+        self.asked += [row.id for row in rows]
+        return [Prediction(row.id, "good") for row in rows]
+
+
+def test_one_answer_to_everything_is_a_symptom_that_remedies_treat_and_is_seen_on_validation_rows_only(place):
+    setup, form = open_setup(place.run("full")), OneAnswer()
+    [symptom] = answer_symptoms(replace(setup, form=form), None)
+    assert symptom.name == "one answer to everything"
+    assert form.asked == [row.id for row in setup.split.validation]
+    treating = [word for word in plugins.names("remedies") if symptom.name in plugins.choose("remedies", word).treats]
+    assert treating
+    auto = setup.recipe.model_copy(update={"remedy": setup.recipe.remedy.model_copy(update={"names": ("auto",)})})
+    found = {plan.remedy for plan in plans(replace(setup, recipe=auto), [], {symptom.name})}
+    assert found == set(treating)
+    assert not answer_symptoms(open_setup(place.run("answers")), None)
 
 
 def test_replayed_rows_are_the_base_models_own_answers(decoder_folder):

@@ -406,3 +406,7 @@ __all__ = [
     "Advice", "AnswerKind", "Audit", "AuditContext", "Engine", "Form", "Message", "Method", "Metric", "ModelFacts",
     "ModelKind", "Optimizer", "Quantization", "Remedy", "Role", "Situation", "Task", "TooLong", "Trainable",
 ]  # fmt: skip
+    rows: int
+    """Training rows."""
+    varies: bool
+    """Whether variants of the rows keep their answers, and none are trained on yet."""

@@ -93,7 +93,7 @@ def enlarge(given: Enlarging) -> Added:
         DataError: the file to mix in cannot be read, or fits no row of the task.
     """
     mixed = _mixed(given)
-    return _join(mixed, _varied(replace(given, first_id=given.first_id + len(mixed.examples))))
+    return _join(mixed, vary(replace(given, first_id=given.first_id + len(mixed.examples))))
 
 
 def _join(one: Added, other: Added) -> Added:
@@ -133,7 +133,7 @@ def _mixed(given: Enlarging) -> Added:
 # ── variants ──────────────────────────────────────────────────────────────────────────────────
 
 
-def _varied(given: Enlarging) -> Added:
+def vary(given: Enlarging) -> Added:
     """Make a variant of each training row, and keep them if a head on frozen features validates better with them."""
     by = given.recipe.augment.by
     if by == "none":

@@ -19,19 +19,20 @@ from kamerton.contracts import Remedy, Situation
 from kamerton.deliver.saved import save_model
 from kamerton.dial import Dial
 from kamerton.engines import untuned_engine
-from kamerton.errors import Fault, RunError, TrainingError
-from kamerton.evaluate.diagnosis import diagnose
+from kamerton.enlarge import Enlarging, vary
+from kamerton.errors import TrainingError
+from kamerton.evaluate.diagnosis import diagnose, diagnose_answers
 from kamerton.evaluate.forgetting import conclude_forgetting, deciding
 from kamerton.evaluate.probe import known_languages
 from kamerton.files import sync_folder
 from kamerton.forget import Meter, make_meter
 from kamerton.forms.dialogue import Dialogue
 from kamerton.models.engine import TorchEngine
-from kamerton.outcomes import Attempt
+from kamerton.outcomes import Answers, Attempt, Diagnosis
 from kamerton.plan import candidates, make_method, settings
 from kamerton.prepare import Clock, Setup, metric_names
 from kamerton.recipe import AUTO, Recipe
-from kamerton.records import Encoded, Event, Progress, Stage, Validated
+from kamerton.records import Encoded, Event, Progress, Split, Stage, Validated
 from kamerton.run import Run
 from kamerton.settings import SELF
 from kamerton.statistics.power import detectable_share
@@ -42,6 +43,7 @@ FORGETTING = "forgetting"
 KEPT_GAIN = 0.9
 """Share of the best gain on the validation rows that the chosen attempt must keep."""
 REPLAYED_TOKENS = 48
+VARIANTS = "augment.by"
 STRENGTH = "remedy.strength"
 """The one setting that needs no training to be tried."""
 DISAGREEMENT = 0.2
@@ -77,7 +79,8 @@ def carry_out(run: Run, setup: Setup, engine: TorchEngine, clock: Clock, worksho
     bench = Bench(setup, meter, workshop.score, Dial(setup, engine.model))
     first = bench.measure(engine, Plan("", 0, {}))
     attempts, spent = [first], 0.0
-    symptoms = {diagnosis.name for diagnosis in diagnose(run.events())}
+    seen = diagnose(run.events(), setup.recipe.train.clip_norm)
+    symptoms = {diagnosis.name for diagnosis in [*seen, *answer_symptoms(setup, engine)]}
     asked = AUTO not in setup.recipe.remedy.names
     symptoms |= {FORGETTING} if asked or first.decision in ("mild", "severe") else set()
     for plan in plans(setup, run.events(), symptoms):
@@ -97,6 +100,15 @@ def carry_out(run: Run, setup: Setup, engine: TorchEngine, clock: Clock, worksho
     run.write_attempts([replace(attempt, chosen=attempt is chosen) for attempt in attempts])
 
 
+def answer_symptoms(setup: Setup, engine: TorchEngine) -> list[Diagnosis]:
+    """Diagnose answers to the validation rows, where they are classes; the test rows choose nothing."""
+    rows = setup.form.watched(setup.split.validation)
+    if not setup.task.stratified or not rows:
+        return []
+    answers = Answers("", "tuned", tuple(setup.form.predict(engine, rows)), 0.0)
+    return diagnose_answers(rows, answers)
+
+
 def turn_dial(
     run: Run, setup: Setup, engine: TorchEngine, score: Score, strength: float | None = None
 ) -> list[Attempt]:
@@ -108,15 +120,8 @@ def turn_dial(
         engine: of its tuned model.
         score: of the validation rows.
         strength: measured beside the whole, and chosen whatever it gives; None for the rule.
-
-    Raises:
-        RunError: there is no probe for such a model.
     """
-    meter = make_meter(setup, engine, "quick")
-    if meter is None:
-        rule = f"the dial weighs what was forgotten, and there is no probe for a {setup.facts.kind} model"
-        raise RunError(Fault(rule, str(run.path), "choose a decoder or an encoder"))
-    bench = Bench(setup, meter, score, Dial(setup, engine.model))
+    bench = Bench(setup, make_meter(setup, engine, "quick"), score, Dial(setup, engine.model))
     attempts = [bench.measure(engine, Plan("", 0, {}))]
     for value in [strength] if strength else setup.recipe.remedy.strengths:
         attempts.append(bench.measure_dialled(engine, Plan("strength", 0, {STRENGTH: value})))
@@ -148,7 +153,7 @@ def dialled_run(run: Run, setup: Setup, engine: TorchEngine, attempts: Sequence[
 class Bench:
     """Measures an engine on both axes, always against the same base and the same beginning."""
 
-    def __init__(self, setup: Setup, meter: Meter | None, score: Score, dial: Dial) -> None:
+    def __init__(self, setup: Setup, meter: Meter, score: Score, dial: Dial) -> None:
         self.setup, self.meter, self.score, self.dial = setup, meter, score, dial
         self.start: float | None = None
 
@@ -161,16 +166,16 @@ class Bench:
             self.start = self.score(setup, engine)
             self.dial.turn(1)
         score = self.score(setup, engine)
-        measured = self.meter.measure_deciding(engine) if self.meter else []
-        worst = deciding(measured) if measured else None
+        measured = self.meter.measure_deciding(engine)
+        worst = deciding(measured)
         return Attempt(
             plan.remedy,
             dict(plan.changes),
             score,
             score - self.start,
-            worst.change if worst else None,
-            worst.harm if worst else 0.0,
-            conclude_forgetting(measured).decision if measured else "not measured",
+            worst.change,
+            worst.harm,
+            conclude_forgetting(measured).decision,
             time.perf_counter() - began,
         )
 
@@ -233,6 +238,8 @@ def situation_of(setup: Setup, events: Sequence[Event]) -> Situation:
         ),
         strengths=setup.recipe.remedy.strengths,
         writes=isinstance(setup.form, Dialogue),
+        rows=len(setup.split.train),
+        varies=setup.task.stratified and setup.recipe.augment.by == "none",
     )
 
 
@@ -306,11 +313,31 @@ def _attempt(
     setup = varied(bench.setup, plan)
     try:
         again = run.variant(f"remedies/{plan.remedy}", setup.recipe)
+        if VARIANTS in plan.changes:
+            setup = replace(setup, split=(yield from with_variants(again, setup, clock)))
+            if len(setup.split.added) == len(bench.setup.split.added):
+                return None
         trained = yield from workshop.train(again, setup, Clock(again))
     except TrainingError as error:
         yield clock.stage("remedies", f"{plan.remedy}: {error.faults[0].rule}")
         return None
     return replace(bench.measure(trained, plan, setup), seconds=time.perf_counter() - began)
+
+
+def with_variants(run: Run, setup: Setup, clock: Clock) -> Generator[Stage, None, Split]:
+    """Add variants of the training rows to a run's own copy of the split, if they help; say whether they do."""
+    split, ledger = run.read_split(), run.read_ledger()
+    if len(split.added) > len(setup.split.added):
+        return split  # they were made before a stop
+    first_id = 1 + max(entry.id for entry in ledger)
+    added = vary(
+        Enlarging(setup.recipe, setup.task, setup.form, setup.facts, setup.tokenizer, setup.max_tokens, split, first_id)
+    )
+    split = replace(split, added=(*split.added, *added.examples))
+    run.write_data(split, run.read_findings(), [*ledger, *added.entries])
+    for message in added.messages:
+        yield clock.stage("added", message)
+    return split
 
 
 def _keep(run: Run, bench: Bench, engine: TorchEngine, chosen: Attempt, clock: Clock) -> Iterator[Stage]:
@@ -325,6 +352,9 @@ def _keep(run: Run, bench: Bench, engine: TorchEngine, chosen: Attempt, clock: C
         again = run.path / "remedies" / chosen.remedy
         shutil.copytree(again / "model", fresh)
         shutil.copyfile(again / "events.jsonl", run.path / "events.jsonl")
+        kept = Run(again)
+        run.write_data(kept.read_split(), kept.read_findings(), kept.read_ledger())
+        run.write_dynamics(kept.read_dynamics())
     if fresh.exists():
         shutil.rmtree(run.model)
         fresh.rename(run.model)
