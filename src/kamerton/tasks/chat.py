@@ -10,12 +10,12 @@ from pydantic import Field
 
 from kamerton.contracts import Form, ModelKind, Role
 from kamerton.forms.conversation import BETWEEN, Conversation, TrainOn, answered, turns_of
-from kamerton.forms.messages import read_messages, with_system, written
+from kamerton.forms.messages import read_messages, told_beforehand, with_system, written
 from kamerton.forms.values import few, filled, plain
 from kamerton.forms.writing import require_writer
 from kamerton.records import Example, Message, Place
 from kamerton.settings import Group
-from kamerton.tasks._roles import WANTED
+from kamerton.tasks._roles import SYSTEM, WANTED
 
 LOOKED_AT = 50
 SHORT_ANSWER = 24
@@ -41,6 +41,7 @@ class Chat(Group):
                 "dialogue",
                 "turns",
                 "utterances",
+                "contents",
                 "диалог",
                 "беседа",
                 "сообщения",
@@ -49,7 +50,7 @@ class Chat(Group):
             weak=("prompt",),
         ),
         Role("completion", ("completion", "response"), "messages that follow", required=False),
-        Role("system", ("system", "system_prompt"), "what the assistant is told beforehand", required=False),
+        SYSTEM,
         Role("tools", ("tools", "functions"), "the tools that it may call", required=False),
         WANTED,
     )
@@ -69,7 +70,7 @@ class Chat(Group):
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
         """Make an example whose answer is all that the assistant says; there is none if somebody else speaks last."""
-        messages = with_system(_messages(values), plain(values.get("system")), plain(values.get("tools")))
+        messages = with_system(_messages(values), told_beforehand(values.get("system")), plain(values.get("tools")))
         said = BETWEEN.join(messages[at].content for at in answered(messages))
         text = BETWEEN.join(message.content for message in messages if message.role != "assistant")
         gold = said if messages[-1].role == "assistant" else ""
