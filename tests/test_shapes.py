@@ -174,6 +174,15 @@ def test_preferences_of_every_make_are_the_same_example(tmp_path, name):
     assert found.examples[0].fields == {"prompt": asked, "chosen": "Aye, one.", "rejected": "No, one."}
 
 
+def test_a_preference_may_have_a_request_and_what_it_is_about(tmp_path):
+    pattern = {"instruction": "Count to this:", "input": "{}", "chosen": "Aye, {}.", "rejected": "No, {}."}
+    found = understood(write(tmp_path, "rows.jsonl", lines(rows_of(pattern))))
+    assert found.examples[0].fields["prompt"] == [{"role": "user", "content": "Count to this:\n\none"}]
+    alone = {"input": "Count to {}.", "chosen": "Aye, {}.", "rejected": "No, {}."}
+    found = understood(write(tmp_path, "alone.jsonl", lines(rows_of(alone))))
+    assert columns(found)["prompt"] == "input"
+
+
 def test_a_conversation_of_several_turns_is_the_request_of_a_preference(tmp_path):
     turns = [{"from": "human", "value": "Hello."}, {"from": "gpt", "value": "Hello."}]
     pattern = {**PREFERRED["ShareGPT"], "conversations": [*turns, {"from": "human", "value": "Count to {}."}]}

@@ -39,12 +39,14 @@ class Preference(Group):
         Role(
             "prompt",
             (
-                *("prompt", "instruction", "question", "query", "request", "input", "conversations", "conversation"),
+                *("prompt", "instruction", "question", "query", "request", "conversations", "conversation"),
                 *("вопрос", "запрос"),
             ),
             "what is asked; may also stand at the beginning of the answers",
             required=False,
+            weak=("input",),
         ),
+        Role("input", ("input",), "what the request is about", required=False),
         SYSTEM,
         Role(
             "rejected",
@@ -81,7 +83,7 @@ class Preference(Group):
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
         """Make an example whose text is the request; answers may be texts, messages, or whole conversations."""
         chosen, rejected = _answer(values.get("chosen")), _answer(values.get("rejected"))
-        prompt = _turns(values.get("prompt")) or chosen[:-1] or rejected[:-1]
+        prompt = _turns(values.get("prompt"), plain(values.get("input"))) or chosen[:-1] or rejected[:-1]
         if not prompt:
             raise ValueError("there is no request: neither a prompt nor one before the answers")
         gold, worse = (answer[-1].content if answer else "" for answer in (chosen, rejected))
@@ -128,15 +130,15 @@ class Preference(Group):
         ]
 
 
-def _turns(value: object) -> tuple[Message, ...]:
-    """Read a request: messages, perhaps with the tools that may be called, or a text that is one."""
+def _turns(value: object, material: str) -> tuple[Message, ...]:
+    """Read a request: messages, perhaps with the tools that may be called, or a text that is one, over its material."""
     if not filled(value):
         return ()
     if isinstance(value, Mapping) and "messages" in value:
         return with_system(read_messages(value["messages"]), "", plain(value.get("tools") or ""))
     if isinstance(value, list):
         return read_messages(value)
-    return (Message("user", plain(value)),)
+    return (Message("user", "\n\n".join(part for part in (plain(value), material) if part.strip())),)
 
 
 def _answer(value: object) -> tuple[Message, ...]:
