@@ -10,6 +10,8 @@ from kamerton import plugins
 from kamerton.data.read import read_table
 from kamerton.data.recognise import make_examples, recognise
 from kamerton.errors import DataError
+from kamerton.prepare import understand
+from kamerton.recipe import resolve
 
 WORDS = ["the", "cat", "sat", "on", "the", "mat", "and", "looked", "at", "us"]
 TEXTS = [f"{' '.join(WORDS)}, said number {i} of them." for i in range(12)]
@@ -130,6 +132,18 @@ def test_options_in_columns_of_their_own_are_a_multiple_choice_whose_answers_cou
     made = make_examples(table, found, plugins.choose("tasks", found.task)(**found.settings))
     assert [example.gold for example in made.examples] == [OPTIONS[at] for at in right]
     assert "not used" not in found.reason
+
+
+def test_the_number_that_answers_count_from_stands_in_the_recipe_unless_the_user_names_it(tmp_path):
+    columns, _, right = SPREAD[2]
+    path = str(tmp_path / "rows.jsonl")
+    table_of(tmp_path, columns)
+    found = understand(resolve(None, {"data.path": path}))
+    assert found.recipe.task.knobs == {"first": 1}
+    assert [example.gold for example in found.examples] == [OPTIONS[at] for at in right]
+    assert "option1+option2" in str(found.recipe.data.columns)
+    told = understand(resolve(None, {"data.path": path, "task.first": 0}))
+    assert (told.recipe.task.knobs, len(told.examples)) == ({"first": 0}, 6)
 
 
 def test_options_whose_answers_name_none_are_a_question_and_no_instructions(tmp_path):
