@@ -584,7 +584,7 @@ def test_advice_is_within_the_settings_bounds_and_says_why(word, kind, parameter
     [
         ("lora", {"targets": ["nowhere"]}, "nowhere"),
         ("last-layers", {"layers": 9}, "the model has 2"),
-        ("peft", {"config": "AdaLoraConfig"}, "total_step"),
+        ("peft", {"config": "IA3Config", "target_modules": ["nowhere"]}, "nowhere"),
         ("peft", {"config": "C3AConfig", "block_size": 7}, "block size"),
     ],
 )

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 REFUSALS = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RuntimeError, IndexError)
 """How PEFT says that a model and a configuration do not fit."""
 
+REMEDY = "choose another method, or change its knobs"
+
 ENDINGS = {
     "ForCausalLM": TaskType.CAUSAL_LM,
     "LMHeadModel": TaskType.CAUSAL_LM,
@@ -37,13 +39,14 @@ def task_type(model: PreTrainedModel) -> TaskType | None:
     return next((word for ending, word in ENDINGS.items() if type(model).__name__.endswith(ending)), None)
 
 
-def adapt(model: PreTrainedModel, config: PeftConfig, tokens: Sequence[int] = ()) -> PeftModel:
+def adapt(model: PreTrainedModel, config: PeftConfig, tokens: Sequence[int] = (), remedy: str = REMEDY) -> PeftModel:
     """Put a PEFT configuration on a model, and run one token through it.
 
     Args:
         model: as it was loaded.
         config: of a type that fits it.
         tokens: ids whose embeddings train beside what the configuration adds.
+        remedy: what to do where the two do not fit.
 
     Raises:
         ModelError: the two do not fit, with PEFT's reason.
@@ -58,7 +61,7 @@ def adapt(model: PreTrainedModel, config: PeftConfig, tokens: Sequence[int] = ()
             pair_up(adapted, partial(adapted, **inputs, attention_mask=torch.ones_like(inputs["input_ids"])))
     except REFUSALS as error:
         rule = f"{type(config).__name__} does not fit {type(model).__name__}: {error}"
-        raise ModelError(Fault(rule, model.name_or_path, "choose another method, or change its knobs")) from error
+        raise ModelError(Fault(rule, model.name_or_path, remedy)) from error
     adapted.train()
     return adapted
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any
 
 import peft
@@ -23,11 +23,18 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 BATCH = 16
+TABLE = "target_module_mapping"
+"""Where PEFT's tuners keep their choice of layers for each family."""
+VIRTUAL = "method.num_virtual_tokens"
+COMMON = (peft.PeftConfig, peft.PromptLearningConfig)
+"""What configurations have in common; none by themselves."""
 CONFIGS: Mapping[str, type[peft.PeftConfig]] = {
     name: value
     for name, value in vars(peft).items()
-    if inspect.isclass(value) and issubclass(value, peft.PeftConfig) and value is not peft.PeftConfig
+    if inspect.isclass(value) and issubclass(value, peft.PeftConfig) and value not in COMMON
 }
+ALLOCATING: Mapping[str, str] = {"AdaLoraConfig": "", "AdamssConfig": "use_asa"}
+"""Configurations that give and take ranks while they train, and the setting that turns this on, if it can be off."""
 
 
 class Peft(Knobs):
@@ -45,6 +52,11 @@ class Peft(Knobs):
         if unknown:
             rule = f"{self.config} has no setting "
             raise RecipeError([Fault(f"{rule}'{name}'", remedy=nearest(name, self._fields)) for name in unknown])
+        switch = ALLOCATING.get(self.config)
+        if switch == "" or (switch and self.knobs.get(switch)):
+            rule = f"{self.config} gives and takes ranks after every update, from sums that no checkpoint would hold"
+            remedy = f"leave out method.{switch}" if switch else "choose low-rank updates of one rank"
+            raise RecipeError(Fault(rule, f"method.{switch or 'config'}", remedy))
         return self
 
     @property
@@ -78,23 +90,33 @@ class Peft(Knobs):
         """
         ours = {"task_type": task_type(model), "modules_to_save": list(fresh) or None}
         given = {name: value for name, value in ours.items() if name in self._fields} | self.knobs
+        remedy = f"change its settings (it leaves open: {', '.join(self._open)}), or choose another configuration"
         try:
             config = CONFIGS[self.config](**given)
         except REFUSALS as error:
-            remedy = f"change the knobs of {self.config}, or choose another one"
             raise ModelError(Fault(f"{self.config} cannot be made: {error}", model.name_or_path, remedy)) from error
+        if config.is_prompt_learning and not self.added_tokens:
+            raise ModelError(Fault(f"{self.config} needs a number of virtual tokens", VIRTUAL, f"set {VIRTUAL}=20"))
         if "target_modules" in self._fields and not self._has_targets(config, model):
             config.target_modules = set(linear_layers(model))
-        return adapt(model, config, tokens)
+        return adapt(model, config, tokens, remedy)
 
     def merge(self, model: nn.Module) -> PreTrainedModel:
         """Merge if PEFT can."""
         return merged(model)
 
     def _has_targets(self, config: peft.PeftConfig, model: PreTrainedModel) -> bool:
-        """Say whether targets are named, or PEFT has a choice of its own for the family."""
-        families = peft.PEFT_TYPE_TO_TUNER_MAPPING[config.peft_type].target_module_mapping
-        return bool(config.target_modules) or model.config.model_type in families
+        """Say whether targets are named, or left to PEFT: for a family that it knows, or where it has no table."""
+        tuner = peft.PEFT_TYPE_TO_TUNER_MAPPING[config.peft_type]
+        tables = [vars(part)[TABLE] for part in tuner.__mro__ if TABLE in vars(part)]
+        return bool(config.target_modules) or not tables or model.config.model_type in tables[0]
+
+    @property
+    def _open(self) -> list[str]:
+        """Name the configuration's own settings that have no value yet, not even a default."""
+        common = {field.name for field in fields(peft.PeftConfig)} | {"modules_to_save"}
+        unset = [field.name for field in fields(CONFIGS[self.config]) if field.default in (None, MISSING)]
+        return [name for name in unset if name not in common and self.knobs.get(name) is None]
 
     @property
     def _fields(self) -> list[str]:

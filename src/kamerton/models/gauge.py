@@ -67,7 +67,8 @@ def gauge(model: nn.Module, layout: Layout, form: Form, rows: Sequence[Encoded])
     saved: dict[int, Tensor] = {}
 
     def keep(tensor: Tensor) -> Tensor:
-        saved[tensor.untyped_storage().data_ptr()] = tensor
+        for part in _dense(tensor):
+            saved[part.untyped_storage().data_ptr()] = part
         return tensor
 
     with torch.random.fork_rng(), FlopCounterMode(display=False) as counter:
@@ -92,6 +93,11 @@ def gauge(model: nn.Module, layout: Layout, form: Form, rows: Sequence[Encoded])
         copied,
         sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
     )
+
+
+def _dense(tensor: Tensor) -> list[Tensor]:
+    """Give what a tensor is stored as: itself, or a sparse one's entries and where they stand."""
+    return [tensor._indices(), tensor._values()] if tensor.layout == torch.sparse_coo else [tensor]
 
 
 def _same(tensor: Tensor) -> Tensor:
