@@ -32,6 +32,7 @@ FOLDERS = {
     "methods": ("Methods", "`--method NAME`; its settings are given as `--set method.SETTING=VALUE`."),
     "metrics": ("Metrics", "`--set evaluate.metric=NAME`; the task's first one selects and decides if not given."),
     "audits": ("Audit checks", "`kamerton audit DATA` runs them all; so does `kamerton tune`."),
+    "exports": ("Forms of export", "`kamerton export RUN --to FORM`."),
 }
 
 SETTINGS = (

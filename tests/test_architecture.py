@@ -29,12 +29,12 @@ ROWS = (
     ),
     ("settings", "recipe", "run", "plugins", "files", "system", "language", "wording", "price"),
     ("nodes",),
-    ("forms", "tasks", "methods", "optimizers", "metrics", "audits", "remedies"),
+    ("forms", "tasks", "methods", "optimizers", "metrics", "audits", "remedies", "exports"),
     ("models",),
     ("data", "train", "evaluate", "report", "deliver"),
     (
         *("begin", "plan", "prepare", "engines", "dial", "remedy", "trainee", "forecast", "probe", "rivals"),
-        *("curve", "enlarge", "extension", "foresee", "forget", "tune", "use", "rescore"),
+        *("curve", "enlarge", "exporting", "extension", "foresee", "forget", "tune", "use", "rescore"),
     ),
     ("api", "cli", "__init__", "__main__"),
 )
@@ -48,7 +48,7 @@ SAME_ROW_ALLOWED = {
 }
 BELOW_ITS_ROW = {("tasks", "forms")}
 """Tasks are put to models in forms, which stand in the same row."""
-PLUGIN_FOLDERS = ("tasks", "methods", "optimizers", "metrics", "audits", "remedies")
+PLUGIN_FOLDERS = ("tasks", "methods", "optimizers", "metrics", "audits", "remedies", "exports")
 HEAVY = {"torch", "transformers", "peft", "accelerate"}
 
 MOST_LINES_OF_FILE = 500

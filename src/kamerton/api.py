@@ -42,6 +42,18 @@ class TunedRun:
         predictions: list[Any] = self._predictor.predict(rows)
         return predictions
 
+    def export(self, form: str, out: str | Path | None = None) -> Any:
+        """Write the model in another form, proven in a fresh process; gives a `kamerton.exporting.Exported`.
+
+        Args:
+            form: `merged` or `adapter`.
+            out: a new folder; `exported/FORM` in the run's own if not given.
+
+        Raises:
+            KamertonError: the model cannot take this form, or the folder is there.
+        """
+        return plugins.load("kamerton.exporting:export_run")(self._run, form, Path(out) if out else None)
+
 
 def tune(
     data: str | Path,

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 from kamerton.records import Encoded, Example, Finding, Message, Place, Prediction, Taught, Validated
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     import torch
     from torch import Tensor, nn
@@ -69,13 +71,13 @@ class Role:
     """Words that tell columns of otherwise equal names apart, the same for all roles that have them: languages."""
     leaves_out: bool = False
     """Whether it holds truth values alone; rows in which it is false are not learnt: people refused the answer."""
-
-
     series: tuple[str, ...] = ()
     """Words before the numbers or letters of columns that it may be spread over: option1, option2; an empty one for
     letters alone."""
     settings: tuple[Mapping[str, object], ...] = ()
     """Settings of the task by which its values may be meant, the usual ones first: those hold that fit most rows."""
+
+
 class Engine(Protocol):
     """A model with its tokenizer, ready to be read from: the only thing through which models are asked."""
 
@@ -150,6 +152,9 @@ class Form(Protocol):
 
     def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
         """Say which tokens of a row are trained on, and what is taught there."""
+
+    def called(self, at: int, count: int) -> str:
+        """Name the sequence `at` of a row that has several (`Encoded.sequences`), for a reader."""
 
     def supervised(self, item: Encoded) -> int:
         """Count what an item teaches: the loss of an update is the mean over these counts. 0 if nothing is known."""
@@ -282,6 +287,33 @@ class Method(Protocol):
 
 
 @dataclass(frozen=True)
+class Tuned:
+    """A run's tuned model, for whoever wants it in another form."""
+
+    folder: Path
+    """Where the run keeps it, as transformers or PEFT load it."""
+    model: nn.Module
+    """Loaded, with its base below it."""
+    tokenizer: Tokenizer
+    method: Method
+    """The one that it was tuned by."""
+
+
+class Export(Protocol):
+    """One form in which a tuned model leaves its run."""
+
+    def is_exact(self, method: Method) -> bool:
+        """Say whether it must give the run's own logits; where it need not, how far they are apart is told."""
+
+    def write(self, tuned: Tuned, folder: Path) -> None:
+        """Write all that is loaded later into a folder that is not there yet; `tuned.model` may be used up.
+
+        Raises:
+            ValueError: the model cannot take this form, with the reason.
+        """
+
+
+@dataclass(frozen=True)
 class Trainable:
     """The weights that train."""
 
@@ -321,6 +353,8 @@ class Metric(Protocol):
     """Whether values lie in 0 to 1 and read well as per cent."""
     per_row_binary: ClassVar[bool]
     """Whether each row is simply right or wrong, so that exact tests for proportions apply."""
+    signature: ClassVar[str]
+    """How it was computed, where that can be done in several ways: tokenizer, normaliser, version; else empty."""
 
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
         """Count each row: `[rows, k]` float64."""
@@ -348,6 +382,10 @@ class AuditContext:
     """The longest sequence that the model takes."""
     test_share: float = 0.1
     """Share of the rows that will be tested on."""
+    tested: int | None = None
+    """How many rows the split will test on, where that is known; else the share tells."""
+    share_metric: str = ""
+    """The metric that decides, if it is the share of the rows that are answered rightly; else empty."""
     answers: AnswerKind | None = None
     """What `gold` holds, where the task is known."""
     model: ModelFacts | None = None
@@ -385,6 +423,10 @@ class Situation:
     """How much of the training to keep, where that is tried."""
     writes: bool
     """Whether rows are trained as requests and written answers."""
+    rows: int
+    """Training rows."""
+    varies: bool
+    """Whether variants of the rows keep their answers, and none are trained on yet."""
 
 
 class Remedy(Protocol):
@@ -406,7 +448,3 @@ __all__ = [
     "Advice", "AnswerKind", "Audit", "AuditContext", "Engine", "Form", "Message", "Method", "Metric", "ModelFacts",
     "ModelKind", "Optimizer", "Quantization", "Remedy", "Role", "Situation", "Task", "TooLong", "Trainable",
 ]  # fmt: skip
-    rows: int
-    """Training rows."""
-    varies: bool
-    """Whether variants of the rows keep their answers, and none are trained on yet."""

@@ -1,0 +1,71 @@
+"""Load a model as a stranger would, with transformers and PEFT alone, and answer: a program of its own.
+
+python -P fresh.py JOB.json    the job says what to load, what to put in, and where the logits go
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+LAST = 32
+"""Positions of a long output that are kept: a vocabulary's logits for a whole text would take gigabytes."""
+
+
+def logits_of(model: nn.Module, rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Run rows one by one through a model's own forward pass; give all logits of each, at its last positions."""
+    found = {}
+    model.eval()
+    with torch.no_grad():
+        for number, row in enumerate(rows):
+            for name, values in model(**row).items():
+                if name.endswith("logits"):
+                    kept = values[:, -LAST:] if values.dim() > 2 else values
+                    found[f"{number}.{name}"] = kept.float().cpu().contiguous()
+    return found
+
+
+def load(job: Mapping[str, Any]) -> nn.Module:
+    """Load a folder: a whole model, or an adapter over its base."""
+    transformers: Any = importlib.import_module("transformers")
+    auto = getattr(transformers, job["auto"])
+    kept = {"dtype": torch.float32, "local_files_only": True}
+    model: nn.Module
+    if job["base"] is None:
+        model = auto.from_pretrained(job["folder"], **kept)
+        return model
+    if job["module"]:
+        importlib.import_module(job["module"])  # brings PEFT a type of its own
+    if job["quantization"]:
+        kept["quantization_config"] = transformers.BitsAndBytesConfig.from_dict(job["quantization"])
+    base = auto.from_pretrained(job["base"], **kept, **job["config"])
+    for module in base.modules():
+        if "support_avx512bf16_for_cpu" in vars(module):
+            module.support_avx512bf16_for_cpu = False  # else four bits are multiplied in bf16 on some CPUs
+    if job["tokens"] > len(base.get_input_embeddings().weight):
+        base.resize_token_embeddings(job["tokens"], mean_resizing=False)
+    model = importlib.import_module("peft.peft_model").PeftModel.from_pretrained(base, job["folder"])
+    return model
+
+
+def main(path: str) -> None:
+    """Do a job."""
+    job = json.loads(Path(path).read_text(encoding="utf-8"))
+    names = load_file(job["inputs"])
+    rows: list[dict[str, Tensor]] = [{} for _ in range(job["rows"])]
+    for name, values in names.items():
+        number, _, key = name.partition(".")
+        rows[int(number)][key] = values
+    save_file(logits_of(load(job), rows), job["logits"])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
