@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
+from tokenizers import processors
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from kamerton.forms.closing import ClosingLabels
@@ -19,7 +19,8 @@ from stories import DONE, Place, write_reviews
 # of a name that PEFT asks for in every model
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
-FLAGS = ("--set", "task.decoder=classifier", "--set", "evaluate.resamples=200", "--learning-rate", "3e-3", "--epochs", "3")
+FLAGS = ("--set", "task.decoder=classifier", "--set", "evaluate.resamples=200", "--learning-rate", "3e-3",
+         "--epochs", "3")  # fmt: skip
 TEXTS = ("a warm film", "two hours lost, and a very thin plot in them", "тёплый фильм")
 
 
@@ -42,6 +43,7 @@ def test_the_saved_head_gives_its_answers_in_transformers_alone(place: Place, me
     ended = place.call("tune", data.name, "--model", "decoder", "--method", method, "--out", out, *FLAGS)
     assert ended.status == DONE, ended.said
     run = Run(place.folder / out)
+    assert run.recipe.task.model_dump()["decoder"] == "classifier"
     answered = {answers.kind: answers for answers in run.read_answers()}
     assert answered["base"].predictions, "the untuned model is asked in words"
     if method == "lora":
@@ -73,8 +75,10 @@ def test_windows_and_cuts_are_read_at_their_own_last_token(decoder_folder: Path)
     assert all(sequence.reads == (len(sequence.tokens) - 1,) for sequence in slid.sequences)
 
 
-def test_an_empty_text_is_its_end(decoder_folder: Path):
+def test_a_text_without_any_token_is_its_end(decoder_folder: Path):
     tokenizer = AutoTokenizer.from_pretrained(decoder_folder)
+    tokenizer.backend_tokenizer.post_processor = processors.Sequence([])  # as of models that begin without a token
+    assert tokenizer("")["input_ids"] == []
     empty = TextClassification().example(0, Row("rows.jsonl", 1), {"text": "", "label": "good"})
     [item] = form_of_head().encode([empty], tokenizer, 128)
     assert (item.tokens, item.reads) == ((tokenizer.eos_token_id,), (0,))
@@ -91,11 +95,3 @@ def test_the_untuned_model_answers_as_without_a_head(decoder_folder: Path):
     assert instructed is not None
     assert instructed.asked(examples()[0], ())[0].content.startswith("Be strict.")
     assert form.understood("It is bad, I think.") == "bad"
-
-
-def test_the_setting_stands_in_the_recipe(place: Place):
-    run = Run(place.folder / "decoder-full-head")
-    if not (run.path / "result.json").exists():
-        pytest.skip("told by the test above")
-    assert run.recipe.task == {"decoder": "classifier"}
-    assert json.loads((run.model / "config.json").read_text("utf-8"))["architectures"][0].endswith("Classification")
