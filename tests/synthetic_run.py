@@ -229,6 +229,7 @@ def _result(shape: Shape, split: Split, answers: Sequence[Answers]) -> dict[str,
         "data": {"rows": 650, "train": 480, "validation": 60, "test": 96, "dropped": 14},
         "primary_metric": shape.metrics[0],
         "metrics": list(shape.metrics),
+        "signatures": {"chrf": "nrefs:1|case:mixed|version:2"} if "chrf" in shape.metrics else {},
         "lower_is_better": ["perplexity"],
         "contenders": [_contender(shape, golds, contender) for contender in answers],
         "verdict": {

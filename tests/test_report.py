@@ -213,6 +213,12 @@ def test_all_that_went_before_the_verdict_is_told(reviews):
     assert "gave the same answers on 96 rows" in everything
 
 
+def test_the_recipe_says_how_metrics_were_computed_that_can_be_computed_in_several_ways(requests, reviews):
+    table = next(one for one in section(parsed(requests), "recipe").iter("table") if one.get("class") == "facts")
+    assert words(table).endswith("chrf nrefs:1|case:mixed|version:2")
+    assert [one.get("class") for one in section(parsed(reviews), "recipe").iter("table")] == ["recipe"]
+
+
 def test_long_texts_are_clipped_and_wholly_there(requests):
     long = REQUESTS.texts[-1]
     assert any(words(element) == " ".join(long.split()) for element in parsed(requests).iter("div"))
@@ -337,7 +343,16 @@ def test_a_result_that_is_not_ours_is_refused(key, value, message, tmp_path):
 
 def test_optional_keys_may_be_missing_and_numbers_null(tmp_path):
     run = generation_run(tmp_path / "run")
-    optional = {"forgetting", "diagnosis", "artefact", "warnings", "seconds", "peak_memory_bytes", "lower_is_better"}
+    optional = {
+        "forgetting",
+        "diagnosis",
+        "artefact",
+        "warnings",
+        "seconds",
+        "peak_memory_bytes",
+        "lower_is_better",
+        "signatures",
+    }
     result = {key: value for key, value in run.result.items() if key not in optional}
     result["contenders"][1]["metrics"]["chrf"] |= {"low": None, "high": None}
     result["contenders"][2]["metrics"]["chrf"] |= {"value": None, "low": None, "high": None}

@@ -58,6 +58,12 @@ def test_the_model_card_is_read_by_the_hubs_library(tmp_path):
         name: round(measure.value, 6) for name, measure in tuned.metrics.items()
     }
     assert all(contender.name in card.text for contender in read_outcome(run).contenders)
+    assert "was computed as" not in card.text
+
+
+def test_the_model_card_says_how_metrics_were_computed(tmp_path):
+    text = write_card(generation_run(tmp_path / "run")).read_text(encoding="utf-8")
+    assert "|\n\n- chrf was computed as `nrefs:1|case:mixed|version:2`\n\n##" in text
 
 
 def test_several_runs_are_compared_on_one_valid_page(tmp_path):

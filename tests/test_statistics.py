@@ -34,6 +34,7 @@ class MeanScore:
     higher_is_better: ClassVar = True
     unit_interval: ClassVar = True
     per_row_binary: ClassVar = False
+    signature: ClassVar = ""
 
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
         return np.array([[float(p.text), 1.0] for p in predictions])

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from kamerton import plugins
+from kamerton.contracts import Metric
 from kamerton.outcomes import Calibrated, ClassResult, Contender, Diagnosis, Forgetting, Verdict
 from kamerton.price import price
 from kamerton.records import Started, Validated
@@ -48,7 +49,8 @@ def result_of(
         "data": _counts(run),
         "primary_metric": metrics[0],
         "metrics": list(metrics),
-        "lower_is_better": [name for name in metrics if not plugins.choose("metrics", name).higher_is_better],
+        "signatures": {name: signature for name in metrics if (signature := _metric(name).signature)},
+        "lower_is_better": [name for name in metrics if not _metric(name).higher_is_better],
         "contenders": [_contender(contender, _selection(run, contender)) for contender in contenders],
         "verdict": {name: value for name, value in asdict(verdict).items() if value is not None},
         "forgetting": asdict(run.read_forgetting() or Forgetting(reason="the probe was not asked")),
@@ -62,6 +64,11 @@ def result_of(
         "seconds": environment["seconds"],
         "peak_memory_bytes": peak_memory(),
     }
+
+def _metric(name: str) -> type[Metric]:
+    metric: type[Metric] = plugins.choose("metrics", name)
+    return metric
+
 
 
 def _forecast(environment: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -21,6 +21,7 @@ class BitsPerByte:
     higher_is_better: ClassVar = False
     unit_interval: ClassVar = False
     per_row_binary: ClassVar = False
+    signature: ClassVar = ""
 
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
         """Count each row: `[rows, 2]`, bits and bytes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import ClassVar
 
 import numpy as np
@@ -20,14 +21,17 @@ LETTER = regex.compile(rf"(?V1)([{UNSPACED}]\p{{M}}*)")
 class Bleu:
     """Corpus BLEU (Papineni et al. 2002) as sacrebleu computes it, 0 to 1 instead of 0 to 100.
 
-    sacrebleu's signature: `nrefs:1|case:mixed|eff:yes|tok:intl|smooth:exp`. `intl` splits off the punctuation of any
-    script, « » included; the letters of scripts without spaces stand alone before it. Only orders that the texts are
+    `signature` is sacrebleu's, and says at its end that the letters of scripts without spaces stand alone before it
+    tokenizes. `tok:intl` splits off the punctuation of any script, « » included. Only orders that the texts are
     long enough for count (`eff:yes`), which changes nothing where one text has four words.
     """
 
     higher_is_better: ClassVar = True
     unit_interval: ClassVar = True
     per_row_binary: ClassVar = False
+    signature: ClassVar = (
+        f"nrefs:1|case:mixed|eff:yes|tok:intl|smooth:exp|version:{version('sacrebleu')}|unspaced:letters"
+    )
 
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
         """Count each row: `[rows, 10]`, words of the answer and of the gold one, then shared and given n-grams."""

@@ -23,6 +23,7 @@ class Brier:
     higher_is_better: ClassVar = False
     unit_interval: ClassVar = True
     per_row_binary: ClassVar = False
+    signature: ClassVar = ""
 
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
         """Count each row: `[rows, 2]`, halved squared distance and 1."""

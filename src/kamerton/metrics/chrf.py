@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import ClassVar
 
 import numpy as np
@@ -16,14 +17,12 @@ BETA2 = 4.0
 
 
 class Chrf:
-    """Corpus chrF2 (Popović 2015) as sacrebleu computes it, 0 to 1 instead of 0 to 100.
-
-    sacrebleu's signature: `nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no`.
-    """
+    """Corpus chrF2 (Popović 2015) as sacrebleu computes it, 0 to 1 instead of 0 to 100; `signature` is sacrebleu's."""
 
     higher_is_better: ClassVar = True
     unit_interval: ClassVar = True
     per_row_binary: ClassVar = False
+    signature: ClassVar = f"nrefs:1|case:mixed|eff:yes|nc:{ORDER}|nw:0|space:no|version:{version('sacrebleu')}"
 
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
         """Count each row: `[rows, 18]`, for each order n-grams of the answer, of the gold one, and shared."""

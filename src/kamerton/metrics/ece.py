@@ -25,6 +25,7 @@ class Ece:
     higher_is_better: ClassVar = False
     unit_interval: ClassVar = True
     per_row_binary: ClassVar = False
+    signature: ClassVar = ""
 
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
         """Count each row in its bin: `[rows, 3 * 15]`, three blocks: rows, probabilities, right answers."""

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from kamerton.metrics._rowwise import mean, scores_and_ones
+from kamerton.metrics._signature import signature
 from kamerton.records import Prediction
 
 
@@ -20,6 +21,7 @@ class EditSimilarity:
     higher_is_better: ClassVar = True
     unit_interval: ClassVar = True
     per_row_binary: ClassVar = False
+    signature: ClassVar = signature("edit-similarity", "unit:letter", "norm:none")
 
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
         """Score each row: `[rows, 2]`, similarity and 1."""

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from kamerton.metrics._rowwise import mean, scores_and_ones
+from kamerton.metrics._signature import signature
 from kamerton.records import Prediction
 from kamerton.words import bare_answer
 
@@ -18,6 +19,7 @@ class ExactMatch:
     higher_is_better: ClassVar = True
     unit_interval: ClassVar = True
     per_row_binary: ClassVar = True
+    signature: ClassVar = signature("exact-match", "refs:1", "norm:bare_answer")
 
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
         """Count each row: `[rows, 2]`, equal and 1."""

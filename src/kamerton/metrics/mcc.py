@@ -20,6 +20,7 @@ class Mcc:
     higher_is_better: ClassVar = True
     unit_interval: ClassVar = False
     per_row_binary: ClassVar = False
+    signature: ClassVar = ""
 
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
         """Count each row: `[rows, 3 * classes]`."""

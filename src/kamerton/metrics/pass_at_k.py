@@ -19,6 +19,7 @@ class PassAtK:
     higher_is_better: ClassVar = True
     unit_interval: ClassVar = True
     per_row_binary: ClassVar = False
+    signature: ClassVar = ""
 
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
         """Count each row: `[rows, 2]`, the chance and 1."""

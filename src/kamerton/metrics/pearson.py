@@ -17,6 +17,7 @@ class Pearson:
     higher_is_better: ClassVar = True
     unit_interval: ClassVar = False
     per_row_binary: ClassVar = False
+    signature: ClassVar = ""
 
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
         """Count each row: `[rows, 6]`, of numbers from which their mean was taken, which changes nothing but digits."""

@@ -18,6 +18,7 @@ class Rmse:
     higher_is_better: ClassVar = False
     unit_interval: ClassVar = False
     per_row_binary: ClassVar = False
+    signature: ClassVar = ""
 
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
         """Measure each row: `[rows, 2]`, squared distance and 1."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from kamerton.metrics._rouge import rouge_scores
 from kamerton.metrics._rowwise import mean, scores_and_ones
+from kamerton.metrics._signature import signature
 from kamerton.records import Prediction
 from kamerton.words import words
 
@@ -22,6 +23,7 @@ class Rouge2:
     higher_is_better: ClassVar = True
     unit_interval: ClassVar = True
     per_row_binary: ClassVar = False
+    signature: ClassVar = signature("rouge2", "f1", "stem:no", "tok:words", package="rouge_score")
 
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
         """Score each row: `[rows, 2]`, F1 and 1."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from kamerton.metrics._rouge import rouge_scores
 from kamerton.metrics._rowwise import mean, scores_and_ones
+from kamerton.metrics._signature import signature
 from kamerton.records import Prediction
 
 
@@ -18,6 +19,7 @@ class RougeL:
     higher_is_better: ClassVar = True
     unit_interval: ClassVar = True
     per_row_binary: ClassVar = False
+    signature: ClassVar = signature("rougeL", "f1", "stem:no", "tok:words", package="rouge_score")
 
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
         """Score each row: `[rows, 2]`, F1 and 1."""

@@ -22,6 +22,7 @@ class Spearman:
     higher_is_better: ClassVar = True
     unit_interval: ClassVar = False
     per_row_binary: ClassVar = False
+    signature: ClassVar = ""
 
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
         """Count each row: `[rows, 6]`; each contender's answers are ranked among themselves."""

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from kamerton.metrics._rowwise import mean, scores_and_ones
+from kamerton.metrics._signature import signature
 from kamerton.records import Prediction
 from kamerton.tags import read_list
 from kamerton.words import bare_answer
@@ -22,6 +23,7 @@ class SquadExactMatch:
     higher_is_better: ClassVar = True
     unit_interval: ClassVar = True
     per_row_binary: ClassVar = True
+    signature: ClassVar = signature("squad-exact-match", "refs:best", "norm:bare_answer")
 
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
         """Count each row: `[rows, 2]`, equal and 1."""

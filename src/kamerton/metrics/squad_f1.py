@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from kamerton.metrics._rowwise import mean, scores_and_ones
+from kamerton.metrics._signature import signature
 from kamerton.metrics.token_f1 import word_f1
 from kamerton.records import Prediction
 from kamerton.tags import read_list
@@ -22,6 +23,7 @@ class SquadF1:
     higher_is_better: ClassVar = True
     unit_interval: ClassVar = True
     per_row_binary: ClassVar = False
+    signature: ClassVar = signature("squad-f1", "refs:best", "tok:answer_words", "norm:bare_answer")
 
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
         """Score each row: `[rows, 2]`, F1 and 1."""

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from kamerton.metrics._rowwise import mean, scores_and_ones
+from kamerton.metrics._signature import signature
 from kamerton.records import Prediction
 from kamerton.words import answer_words
 
@@ -19,6 +20,7 @@ class TokenF1:
     higher_is_better: ClassVar = True
     unit_interval: ClassVar = True
     per_row_binary: ClassVar = False
+    signature: ClassVar = signature("token-f1", "refs:1", "tok:answer_words", "norm:bare_answer")
 
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
         """Score each row: `[rows, 2]`, F1 and 1."""

@@ -89,6 +89,8 @@ class Outcome:
     lower_is_better: tuple[str, ...] = ()
     """Names of the metrics of which less is better."""
     seconds: Mapping[str, float] = field(default_factory=dict)
+    signatures: Mapping[str, str] = field(default_factory=dict)
+    """How metrics were computed that can be computed in several ways, by name."""
     """How long each stage took."""
     peak_memory_bytes: int = 0
 

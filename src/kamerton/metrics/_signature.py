@@ -1,0 +1,11 @@
+"""Signatures: what a score was computed with, so that it is compared with none that was computed otherwise."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+
+def signature(*parts: str, package: str = "kamerton") -> str:
+    """Join the parts as sacrebleu does, with the version of the package that counts at the end."""
+    of = "" if package == "kamerton" else f"{package}:{version(package)}|"
+    return "|".join(parts) + f"|{of}kamerton:{version('kamerton')}"
