@@ -1,5 +1,6 @@
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from kamerton.data.audit import run_audit
 from kamerton.records import Example, Finding, Place
 
 CLASSES = AuditContext(stratified=True, lengths=None, max_tokens=None)
+SHARED = AuditContext(stratified=True, lengths=None, max_tokens=None, share_metric="accuracy")
 FREE = AuditContext(stratified=False, lengths=None, max_tokens=None)
 
 
@@ -115,7 +117,7 @@ def test_long_rows_are_counted_with_the_longest() -> None:
 
 @pytest.mark.parametrize(("rows", "severity"), [(200, "severe"), (900, "warning"), (5000, "note")])
 def test_small_data_names_wilsons_half_width(rows: int, severity: str) -> None:
-    finding = found("small-data", many({"a": rows}))
+    finding = found("small-data", many({"a": rows}), SHARED)
     low, high = proportion_confint(0.8 * rows / 10, rows / 10, method="wilson")
     assert f"{rows // 10} test rows" in finding.title
     assert f"within {(high - low) / 2:.0%}" in finding.title
@@ -129,10 +131,25 @@ def test_small_data_follows_the_share_of_the_test_rows() -> None:
     assert "nothing can be proven" in found("small-data", many({"a": 3})).title
 
 
+@pytest.mark.parametrize("context", [SHARED, FREE])
+@pytest.mark.parametrize("tested", range(60))
+def test_small_data_promises_nothing_that_so_few_rows_cannot_keep(tested: int, context: AuditContext) -> None:
+    finding = found("small-data", many({"a": 400}), replace(context, tested=tested))
+    assert f"with {tested} test row" in finding.title and "100%" not in finding.title
+    assert ("nothing can be proven" in finding.title) == (tested < 8)  # McNemar's test by Connor's formula, above 7.85
+    assert ("halve both" in finding.remedy) == ("would be known" in finding.title)
+
+
+def test_small_data_speaks_of_shares_only_where_a_share_decides() -> None:
+    title = found("small-data", many({"a": 400}), FREE).title
+    assert "only large differences would show" in title and "80%" not in title
+
+
 def test_the_difference_that_hardly_shows_is_shown_by_four_of_five_simulated_exact_tests() -> None:
     """Of 626 pairs, 12.5% that one and 7.5% that the other alone has right: a difference of 5%."""
-    assert "626 test rows" in found("small-data", many({"a": 6260})).title
-    assert "difference below 5%" in found("small-data", many({"a": 6260})).title
+    title = found("small-data", many({"a": 6260}), SHARED).title
+    assert "626 test rows" in title and "accuracy of 80%" in title
+    assert "difference below 5%" in title
     pairs = np.random.default_rng(0).multinomial(626, [0.125, 0.075, 0.8], size=1000)
     significant = [binomtest(int(one), int(one + two)).pvalue < 0.05 for one, two, _ in pairs]
     assert sum(significant) / 1000 == pytest.approx(0.8, abs=0.04)

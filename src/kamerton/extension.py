@@ -17,6 +17,7 @@ from kamerton.contracts import ModelFacts
 from kamerton.models.vocabulary import add_words
 from kamerton.recipe import Recipe
 from kamerton.records import Example, Finding
+from kamerton.report.text import parameters
 from kamerton.words import words
 
 SIZES = (100, 300, 1000, 3000)
@@ -48,7 +49,7 @@ class Size:
     def __str__(self) -> str:
         return (
             f"{self.tokens} new tokens: {self.per_word:.1f} tokens a word, {self.saved:.0%} fewer; "
-            f"{self.parameters / 1e6:.1f}M parameters more; {self.work:.0%} less work a pass"
+            f"{parameters(self.parameters)} parameters more; {self.work:.0%} less work a pass"
         )
 
 

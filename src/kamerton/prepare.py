@@ -39,11 +39,14 @@ from kamerton.models.vocabulary import add_words, read_words
 from kamerton.plan import choose_method, choose_model, make_form, make_method, make_task, settings
 from kamerton.recipe import Decision, Recipe
 from kamerton.records import Encoded, Example, Finding, LedgerEntry, Split, Stage
+from kamerton.report.text import parameters
 from kamerton.run import PARTS, Run
 from kamerton.similar import near_duplicate_groups
 from kamerton.system import free_memory
 
 ENCODED_AT_ONCE = 2000
+MANY_TESTED = 2000
+"""Test rows from which on their exact number tells no more."""
 ROWS_READ, ROWS_WRITTEN = 512, 32
 """Rows answered at once where a label is read off, and where an answer is written."""
 
@@ -207,11 +210,14 @@ def audit(
     task, recipe, sides = understood.task, understood.recipe, understood.sides
     context = AuditContext(
         stratified=task.stratified,
+    few = len(understood.examples) * recipe.split.tested < MANY_TESTED
         lengths=array("q", (len(item.tokens) + item.cut for item in encoded)) if encoded is not None else None,
         max_tokens=fitted.max_tokens if fitted else None,
         test_share=recipe.split.tested,
         answers=task.answers,
         model=fitted.facts if fitted else None,
+        tested=_rows_to_test(understood) if few else None,
+        share_metric=_share_metric(understood) if few else "",
         tokenizer=fitted.tokenizer if fitted else None,
         embed=Embedder(fitted.facts) if fitted and fitted.facts.kind == "encoder" else None,
         columns=other_columns(understood.table, understood.examples, recipe.data.columns or {}),
@@ -225,6 +231,30 @@ def audit(
 
 def freeze(run: Run, clock: Clock) -> Iterator[Stage]:
     """Go from the data file to the frozen split and the resolved recipe; written last, the ledger marks it done."""
+def _rows_to_test(understood: Understood) -> int:
+    """Count the rows that will be tested on, by splitting what the audit and the gate will probably let through."""
+    recipe, sides = understood.recipe, understood.sides
+    kept = {(e.key, e.gold): e for e in reversed(understood.examples) if filled(e.text) and filled(e.gold)}
+    rows = sorted(kept.values(), key=lambda example: example.id)
+    if not rows:
+        return 0
+    alike, stratified = near_duplicate_groups([example.text for example in rows]).tolist(), understood.task.stratified
+    try:
+        parted = split_examples(rows, recipe.split, stratified=stratified, seed=recipe.seed, sides=sides, alike=alike)
+    except DataError:  # told when the rows are split in earnest
+        return 0
+    return len(parted.split.test)
+
+
+def _share_metric(understood: Understood) -> str:
+    """Name the metric that will decide, if it is the share of the rows that are answered rightly."""
+    answered = [example for example in understood.examples if filled(example.gold)]
+    if not answered:
+        return ""
+    name = understood.recipe.evaluate.metric or understood.task.metrics(answered)[0]
+    return name if plugins.choose("metrics", name).per_row_binary else ""
+
+
     understood = choose_base(understand(run.recipe))
     yield clock.stage("read", _read_message(understood))
     if notice := to_fetch(understood.recipe.model.name or ""):
@@ -370,25 +400,26 @@ def _read_message(understood: Understood) -> str:
     table = understood.table
     notes = "".join(f"; {note}" for note in table.notes)
     lost = f", {len(table.rejected)} not readable" if table.rejected else ""
-    task = f"{understood.recipe.data.task}: {understood.reason}"
-    return f"{table.rows_read} rows ({table.format}, {table.encoding}{notes}){lost}; {task}"
+    read = f"{table.rows_read} rows ({table.format}, {table.encoding}){lost}"
+    return "\n".join([read, *table.notes, f"task {understood.recipe.data.task}: {understood.reason}"])
 
 
 def _model_message(fitted: Fitted) -> str:
     facts = fitted.facts
-    size = f"{facts.parameters / 1e6:.1f}M parameters"
+    size = f"{parameters(facts.parameters)} parameters"
     return f"{facts.name}: {facts.kind} ({facts.family}), {size}, {fitted.max_tokens} tokens at most"
 
 
 def _split_message(recipe: Recipe, split: Split) -> str:
-    how = f"by {recipe.split.column}" if recipe.split.column else str(recipe.split.by)
+    how = f"by the column {recipe.split.column}" if recipe.split.column else str(recipe.split.by)
     fold = f", fold {recipe.split.fold} of {recipe.split.folds}" if recipe.split.folds else ""
     return f"{len(split.train)} train, {len(split.validation)} validation, {len(split.test)} test ({how}{fold})"
 
 
 def _audit_message(findings: Sequence[Finding]) -> str:
-    if not findings:
-        return "nothing found"
-    worst = findings[0]
-    more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
-    return f"{worst.severity}: {worst.title}{more}"
+    """List what is severe or a warning, a line each, and count the notes."""
+    told = [f"{finding.severity}: {finding.title}" for finding in findings if finding.severity != "note"]
+    notes = len(findings) - len(told)
+    if notes:
+        told.append(f"{notes} {'note' if notes == 1 else 'notes'}, which `kamerton audit` shows")
+    return "\n".join(told) or "nothing found"

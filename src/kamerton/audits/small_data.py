@@ -51,11 +51,12 @@ class SmallData:
 
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
         """Work it out from the number of rows and the share that is tested on."""
-        tested, usual = round(len(examples) * context.test_share), usual_rows(context)
+        tested = round(len(examples) * context.test_share) if context.tested is None else context.tested
+        usual = usual_rows(context)
         few = usual is not None and len(examples) < usual.least
         if tested >= ENOUGH and not few:
             return None
-        parts = [_proves(tested)] if tested < ENOUGH else []
+        parts = [_proves(tested, context.share_metric)] if tested < ENOUGH else []
         if usual and few:
             parts.append(
                 f"jobs like this usually take {usual.least:,} to {usual.most:,} rows, these are {len(examples):,}"
@@ -64,22 +65,28 @@ class SmallData:
             check="small-data",
             severity=_severity(tested, usual is not None and len(examples) < usual.enough),
             title="; ".join(parts),
-            remedy=_remedy(context.test_share, usual),
+            remedy=_remedy(tested, context, usual),
         )
 
 
-def _proves(tested: int) -> str:
+def _proves(tested: int, metric: str) -> str:
     """Say what so many test rows can show."""
-    if tested < 1:
+    if not _can_prove(tested):
         limits = "nothing can be proven"
-    else:
-        interval = wilson_interval(TYPICAL * tested, tested, 0.95)
-        smallest = detectable_share(DISAGREEMENT, tested)
+    elif metric:
+        interval, smallest = wilson_interval(TYPICAL * tested, tested, 0.95), detectable_share(DISAGREEMENT, tested)
         limits = (
-            f"an accuracy of {TYPICAL:.0%} would be known to within {(interval.high - interval.low) / 2:.0%}, "
+            f"{metric} of {TYPICAL:.0%} would be known to within {(interval.high - interval.low) / 2:.0%}, "
             f"and a difference below {smallest:.0%} would hardly show"
         )
+    else:
+        limits = f"only {'large' if tested < FEW else 'clear'} differences would show"
     return f"with {count(tested, 'test row')}, {limits}"
+
+
+def _can_prove(tested: int) -> bool:
+    """Say whether any difference of two contenders would show."""
+    return tested > 0 and detectable_share(DISAGREEMENT, tested) < 1
 
 
 def _severity(tested: int, too_few: bool) -> Literal["severe", "warning", "note"]:
@@ -93,7 +100,9 @@ def usual_rows(context: AuditContext) -> UsualRows | None:
     return USUAL[context.answers] if context.answers else None
 
 
-def _remedy(test_share: float, usual: UsualRows | None) -> str:
-    remedy = f"four times the rows halve both; the share of the test rows is {test_share:.0%} (`--set split.test=...`)"
+def _remedy(tested: int, context: AuditContext, usual: UsualRows | None) -> str:
+    halved = context.share_metric and _can_prove(tested) and tested < ENOUGH
+    more = "four times the rows halve both" if halved else "collect more rows"
+    remedy = f"{more}; the share of the test rows is {context.test_share:.0%} (`--set split.test=...`)"
     enough = f"; {usual.enough:,} can be enough where the job is simple and few weights are trained" if usual else ""
     return remedy + enough

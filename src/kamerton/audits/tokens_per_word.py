@@ -59,11 +59,12 @@ class TokensPerWord:
             return None
         worst = max(costly, key=lambda cost: (cost.unknown > UNKNOWN, cost.per_word))
         bad = worst.per_word > LETTERS or worst.unknown > UNKNOWN
-        each = ", ".join(f"{c.language} {c.per_word:.1f}" for c in sorted(costs, key=lambda c: -c.rows))
+        most = sorted(costs, key=lambda cost: -cost.rows)
+        each = ", ".join(f"tokens a word in {cost.language}: {cost.per_word:.1f}" for cost in most)
         return Finding(
             check="tokens-per-word",
             severity="warning" if bad else "note",
-            title=f"{context.model.name} {_says(worst)}; tokens a word: {each}",
+            title=f"{_says(context.model.name, worst)}; {each}",
             remedy=_remedy(context.model.kind == "encoder"),
             rows=tuple(e.id for cost in costly for e in texts[cost.language]),
         )
@@ -77,12 +78,12 @@ def _cost(language: str, examples: Sequence[Example], tokenizer: Tokenizer) -> C
     return Cost(language, len(examples), total / (sum(len(words(text)) for text in texts) or 1), unknown / total)
 
 
-def _says(cost: Cost) -> str:
+def _says(model: str, cost: Cost) -> str:
     if cost.unknown > UNKNOWN:
-        return f"does not know {share(round(1e6 * cost.unknown), 1_000_000)} of the {cost.language} tokens"
+        return f"{model} does not know {share(round(1e6 * cost.unknown), 1_000_000)} of the {cost.language} tokens"
     if cost.per_word > LETTERS:
-        return f"breaks {cost.language} into letters"
-    return f"takes {cost.language} words apart"
+        return f"{model} breaks {cost.language} into letters"
+    return f"{model} takes {cost.language} words apart"
 
 
 def _remedy(encoder: bool) -> str:

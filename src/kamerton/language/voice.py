@@ -112,7 +112,14 @@ class Voice:
         """
         if said in self.texts or not self.texts:
             return self.texts.get(said, said)
-        return self._filled(said) or self._listed(said) or self._capital(said)
+        if "\n" in said:
+            return "\n".join(map(self.repeat, said.split("\n")))
+        return self._headed(said) or self._filled(said) or self._listed(said) or self._capital(said)
+
+    def _headed(self, said: str) -> str | None:
+        """Say a sentence behind a word that the catalogue has with its colon: `severe: …`."""
+        head, _, rest = said.partition(" ")
+        return f"{self.texts[head]} {self.repeat(rest)}" if rest and head in self.texts and head[-1] == ":" else None
 
     def _filled(self, said: str) -> str | None:
         for pattern in self._patterns:

@@ -128,7 +128,8 @@ class Screen:
     def _row(self, mark: Text, name: str, message: Text) -> None:
         label = Text(f"{self._said(name):{NAME_WIDTHS[self.voice.language]}}", "bold")
         if not self.console.is_terminal:
-            self.console.print(Text.assemble(mark, " ", label, " ", message), soft_wrap=True)
+            lines = Text("\n" + " " * (3 + len(label))).join(message.split("\n"))
+            self.console.print(Text.assemble(mark, " ", label, " ", lines), soft_wrap=True)
             return
         grid = Table.grid(padding=(0, 1, 0, 0))
         grid.add_column(no_wrap=True)

@@ -17,7 +17,7 @@ from kamerton.foresee import Foreseen, foresee
 from kamerton.language.voice import Language, Voice, voice
 from kamerton.recipe import parse_assignment
 from kamerton.report.terminal import Screen
-from kamerton.report.text import memory, safe_text
+from kamerton.report.text import memory, parameters, safe_text
 
 
 def run(
@@ -55,7 +55,7 @@ def run(
         return
     _print_settings(plan, console, speaker)
     _print_alternatives(plan, console, speaker)
-    _print_tokens(plan, console, new_tokens)
+    _print_tokens(plan, console, new_tokens, speaker)
     cost = speaker.repeat(str(plan.forecast))
     values = {"cost": f"{cost[0].upper()}{cost[1:]}", "memory": speaker.figure(memory(plan.free_bytes))}
     print("\n" + speaker.say("{cost}; {memory} are free.", values))
@@ -75,9 +75,16 @@ def _print_settings(plan: Foreseen, console: Console, speaker: Voice) -> None:
     for setting in plan.recipe.settings():
         if setting.reason.origin != "default":
             because = setting.reason.reason or setting.reason.origin
-            table.add_row(setting.path, safe_text(str(setting.value)), speaker.repeat(safe_text(because)))
+            table.add_row(setting.path, safe_text(_plain(setting.value)), speaker.repeat(safe_text(because)))
     console.print()
     console.print(table)
+
+
+def _plain(value: object) -> str:
+    """Write a setting's value as it is typed."""
+    if isinstance(value, dict):
+        return ",".join(f"{name}={_plain(item)}" for name, item in value.items())
+    return ", ".join(map(_plain, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _write_tokens(plan: Foreseen, path: Path) -> None:
@@ -92,21 +99,23 @@ def _write_tokens(plan: Foreseen, path: Path) -> None:
     write_text(path, "".join(f"{token}\n" for token in plan.extension.tokens))
 
 
-def _print_tokens(plan: Foreseen, console: Console, path: Path | None) -> None:
+def _print_tokens(plan: Foreseen, console: Console, path: Path | None, speaker: Voice) -> None:
     """Print what new tokens would save, if they would pay."""
     if plan.extension is None:
         return
-    table = Table("new tokens", "tokens a word", "fewer tokens", "more parameters", "less work a pass", box=None)
-    table.add_row("none", f"{plan.extension.per_word:.1f}", "", "", "")
+    figure = speaker.figure
+    titles = ("new tokens", "tokens a word", "fewer tokens", "more parameters", "less work a pass")
+    table = Table(*map(speaker.text, titles), box=None)
+    table.add_row(speaker.text("none"), figure(f"{plan.extension.per_word:.1f}"), "", "", "")
     for size in plan.extension.sizes:
-        cells = (f"{size.per_word:.1f}", f"{size.saved:.0%}", f"{size.parameters / 1e6:.1f}M", f"{size.work:.0%}")
-        table.add_row(str(size.tokens), *cells)
+        cells = (f"{size.per_word:.1f}", f"{size.saved:.0%}", parameters(size.parameters), f"{size.work:.0%}")
+        table.add_row(str(size.tokens), *map(figure, cells))
     console.print()
     console.print(table)
     name = path or Path("tokens.txt")
-    where = "They are there" if path else f"`--new-tokens {name}` writes them"
-    flag = f"--set model.new_tokens={name}"
-    print(f"{plan.extension.best.tokens} would pay most. {where}; tune with {flag}")
+    there = speaker.text("They are there") if path else speaker.say("`--new-tokens {file}` writes them", {"file": name})
+    values = {"there": there, "command": f"--set model.new_tokens={name}", "count": plan.extension.best.tokens}
+    print(speaker.say("{count} would pay most. {there}; tune with {command}", values))
 
 
 def _print_alternatives(plan: Foreseen, console: Console, speaker: Voice) -> None:
