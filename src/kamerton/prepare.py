@@ -145,14 +145,14 @@ def understand(recipe: Recipe) -> Understood:
         "data.task": Decision(recognition.task, recognition.reason),
         "data.columns": Decision(dict(recognition.columns), "found by their names"),
         "split.by": Decision(sides.by, sides.reason),
+        **{f"task.{name}": Decision(one, "fits the most rows") for name, one in recognition.settings.items()},
     }
+    recipe = recipe.decide(decisions)
     task = make_task(recipe, recognition.task)
     made = make_examples(table, recognition, task)
     examples = sample_rows(made.examples, recipe.data.max_rows, recipe.seed)
     undrawn = []
-        **{f"task.{name}": Decision(one, "fits the most rows") for name, one in recognition.settings.items()},
     if len(examples) < len(made.examples):
-    recipe = recipe.decide(decisions)
         drawn, reason = {example.id for example in examples}, f"left out by max_rows={recipe.data.max_rows}"
         undrawn = [LedgerEntry(e.id, e.place, "dropped", reason) for e in made.examples if e.id not in drawn]
     left_out = (*made.rejected, *undrawn)
@@ -208,16 +208,16 @@ def audit(
     if fitted and encoded is None:
         encoded = fitted.encode(understood.examples)
     task, recipe, sides = understood.task, understood.recipe, understood.sides
+    few = len(understood.examples) * recipe.split.tested < MANY_TESTED
     context = AuditContext(
         stratified=task.stratified,
-    few = len(understood.examples) * recipe.split.tested < MANY_TESTED
         lengths=array("q", (len(item.tokens) + item.cut for item in encoded)) if encoded is not None else None,
         max_tokens=fitted.max_tokens if fitted else None,
         test_share=recipe.split.tested,
-        answers=task.answers,
-        model=fitted.facts if fitted else None,
         tested=_rows_to_test(understood) if few else None,
         share_metric=_share_metric(understood) if few else "",
+        answers=task.answers,
+        model=fitted.facts if fitted else None,
         tokenizer=fitted.tokenizer if fitted else None,
         embed=Embedder(fitted.facts) if fitted and fitted.facts.kind == "encoder" else None,
         columns=other_columns(understood.table, understood.examples, recipe.data.columns or {}),
@@ -229,8 +229,6 @@ def audit(
     return findings
 
 
-def freeze(run: Run, clock: Clock) -> Iterator[Stage]:
-    """Go from the data file to the frozen split and the resolved recipe; written last, the ledger marks it done."""
 def _rows_to_test(understood: Understood) -> int:
     """Count the rows that will be tested on, by splitting what the audit and the gate will probably let through."""
     recipe, sides = understood.recipe, understood.sides
@@ -255,6 +253,8 @@ def _share_metric(understood: Understood) -> str:
     return name if plugins.choose("metrics", name).per_row_binary else ""
 
 
+def freeze(run: Run, clock: Clock) -> Iterator[Stage]:
+    """Go from the data file to the frozen split and the resolved recipe; written last, the ledger marks it done."""
     understood = choose_base(understand(run.recipe))
     yield clock.stage("read", _read_message(understood))
     if notice := to_fetch(understood.recipe.model.name or ""):
@@ -398,7 +398,6 @@ def _requirements() -> list[str]:
 
 def _read_message(understood: Understood) -> str:
     table = understood.table
-    notes = "".join(f"; {note}" for note in table.notes)
     lost = f", {len(table.rejected)} not readable" if table.rejected else ""
     read = f"{table.rows_read} rows ({table.format}, {table.encoding}){lost}"
     return "\n".join([read, *table.notes, f"task {understood.recipe.data.task}: {understood.reason}"])
