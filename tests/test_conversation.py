@@ -164,11 +164,17 @@ def test_what_is_no_conversation_is_refused_with_the_reason(cell, reason):
         read_messages(cell)
 
 
-def test_what_does_not_fit_is_cut_at_the_end_and_counted(tokenizer):
+def test_what_does_not_fit_loses_its_start_as_in_serving_and_is_counted(tokenizer):
+    """The last answer stays whole, with its end: cut at the end, it would be the first to go."""
     form = form_of(ROW)
     [whole] = form.encode([example_of(ROW)], tokenizer, 256)
-    for room in range(8, len(whole.tokens)):
+    last = whole.targets[
+        max(i for i, target in enumerate(whole.targets[:-1]) if target == tokenizer.eos_token_id) + 1 :
+    ]
+    for room in range(len(last) * 2, len(whole.tokens)):
         [short] = form.encode([example_of(ROW)], tokenizer, room)
-        assert short.tokens == whole.tokens[:room]
-        assert short.cut == len(whole.tokens) - room
-        assert short.targets == tuple(whole.tokens[read + 1] for read in whole.reads if read + 1 < room)
+        [prompt] = form.prompts([example_of(ROW)], tokenizer, room - len(last))
+        begin = len(whole.tokens) - room
+        assert short.tokens == whole.tokens[begin:] == (*prompt.tokens, *last)
+        assert short.cut == begin
+        assert short.targets == tuple(whole.tokens[read + 1] for read in whole.reads if read >= begin)

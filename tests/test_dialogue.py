@@ -107,6 +107,32 @@ def test_shots_that_do_not_fit_are_left_out_and_the_end_of_the_request_stays(eng
     assert len(WRITING.predict_untuned(tight, EXAMPLES, EXAMPLES[:3])) == len(EXAMPLES)
 
 
+@pytest.mark.parametrize("room", [24, 40, 60])
+def test_a_long_prompt_loses_its_start_in_training_as_in_serving_and_the_answer_stays_whole(engine, room):
+    """Cut at its end, the row would lose its answer, and the model would never see a long request answered."""
+    [asked] = [replace(EXAMPLES[0], text=f"{EXAMPLES[0].text} " * 40)]
+    [whole] = WRITING.encode([asked], engine.tokenizer, 10_000)
+    [short] = WRITING.encode([asked], engine.tokenizer, room)
+    [prompt] = WRITING.prompts([asked], engine.tokenizer, room - len(whole.targets))
+    assert short.targets == whole.targets
+    assert short.tokens == (*prompt.tokens, *whole.targets)
+    assert short.cut == prompt.cut == len(whole.tokens) - room
+    assert WRITING.flaw(short, prompt, engine.tokenizer) == ""
+    other = replace(prompt, tokens=(*prompt.tokens[:-1], prompt.tokens[-1] + 1))
+    assert "differently" in WRITING.flaw(short, other, engine.tokenizer)
+
+
+def test_what_serving_cuts_is_told_with_the_answer(engine):
+    long = replace(EXAMPLES[0], text=f"{EXAMPLES[0].text} " * 60)
+    for form in (WRITING, CHOOSING):
+        predictions = form.predict(engine, [long, EXAMPLES[1]])
+        [whole] = form.prompts([long], engine.tokenizer, 10_000)
+        room = (
+            engine.max_new_tokens if form is WRITING else max(len(o) for o in form._options([long], engine.tokenizer))
+        )
+        assert [one.cut for one in predictions] == [len(whole.tokens) - (engine.max_tokens - room), 0]
+
+
 @pytest.mark.parametrize("form", [WRITING, CHOOSING], ids=["writing", "choosing"])
 def test_answers_longer_than_all_the_room_do_no_harm(engine, form):
     assert len(form.predict(replace(engine, max_tokens=3), EXAMPLES)) == len(EXAMPLES)

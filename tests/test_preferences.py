@@ -176,10 +176,23 @@ def test_all_shapes_of_a_preference_are_one_example():
         assert example_of(row).fields == fields
 
 
+def test_a_long_prompt_loses_its_start_for_both_answers_alike(engine):
+    form = Preference().form("decoder", EXAMPLES)
+    [whole] = form.encode(EXAMPLES[:1], engine.tokenizer, 256)
+    longest = max(len(sequence.targets) for sequence in whole.sequences)
+    [short] = form.encode(EXAMPLES[:1], engine.tokenizer, longest + 8)
+    prompts = [sequence.tokens[: sequence.reads[0] + 1] for sequence in short.sequences]
+    assert prompts == [whole.tokens[: whole.reads[0] + 1][-8:]] * 2
+    assert [sequence.targets for sequence in short.sequences] == [sequence.targets for sequence in whole.sequences]
+    assert short.cut == 2 * (whole.reads[0] + 1 - 8)
+    [prompt] = form.prompts(EXAMPLES[:1], engine.tokenizer, 256)
+    assert form.flaw(short, prompt, engine.tokenizer) == ""
+
+
 def test_a_pair_of_which_one_answer_was_cut_away_teaches_nothing(engine):
     form = Preference().form("decoder", EXAMPLES)
     [whole] = form.encode(EXAMPLES[:1], engine.tokenizer, 256)
     assert form.supervised(whole) == 1
-    [short] = form.encode(EXAMPLES[:1], engine.tokenizer, whole.reads[0] + 1)
+    [short] = form.encode(EXAMPLES[:1], engine.tokenizer, 1)
     assert form.supervised(short) == 0
-    assert short.cut == len(whole.targets) + len(whole.rivals[0].targets)
+    assert short.cut == len(whole.tokens) + len(whole.rivals[0].tokens) - 2

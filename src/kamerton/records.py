@@ -175,6 +175,8 @@ class Prediction:
     """Of every class, in the form's order, where it chooses among classes."""
     each: tuple[float, ...] | None = None
     """Of every label by itself, in the form's order, where any number of them may be right."""
+    cut: int = 0
+    """How many tokens of the input the model never saw, for they did not fit."""
 
 
 @dataclass(frozen=True)

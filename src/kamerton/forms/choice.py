@@ -11,7 +11,7 @@ import numpy as np
 from kamerton.contracts import Engine
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.turns import ended, supervise, tokenize
-from kamerton.records import Encoded, Example, Prediction
+from kamerton.records import Example, Prediction
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
@@ -37,24 +37,25 @@ class Choice(Dialogue):
         self, engine: Engine, examples: Sequence[Example], shown: Sequence[Sequence[Example]]
     ) -> list[Prediction]:
         """Choose among the options of each example, after solved ones."""
-        results = []
+        results, cuts = [], []
         for example, shots in zip(examples, shown, strict=True):
-            results.append(self._items(engine, example, shots))
+            answers = self._answers(engine, example)
+            room = max(1, engine.max_tokens - max(map(len, answers)))
+            [prompt] = self._prompts([example], [shots], engine.tokenizer, room)
+            results.append([supervise(prompt.tokens, answer, engine.max_tokens) for answer in answers])
+            cuts.append(prompt.cut)
         items = [item for items in results for item in items]
         means = -engine.losses(items) / [max(1, len(item.targets)) for item in items] if items else np.zeros(0)
         starts = np.cumsum([0, *map(len, results)])
         return [
-            _chosen(example, means[start:end])
-            for example, start, end in zip(examples, starts[:-1], starts[1:], strict=True)
+            replace(_chosen(example, means[start:end]), cut=cut)
+            for example, cut, start, end in zip(examples, cuts, starts[:-1], starts[1:], strict=True)
         ]
 
-    def _items(self, engine: Engine, example: Example, shots: Sequence[Example]) -> list[Encoded]:
+    def _answers(self, engine: Engine, example: Example) -> list[list[int]]:
         """Write each option as the answer."""
         written = [self._write(replace(example, gold=o), (), engine.tokenizer).answer for o in options_of(example)]
-        answers = [ended(ids, engine.tokenizer) for ids in tokenize(written, engine.tokenizer)]
-        room = max(1, engine.max_tokens - max(map(len, answers)))
-        [prompt] = self._prompts([example], [shots], engine.tokenizer, room)
-        return [supervise(prompt.tokens, answer, engine.max_tokens) for answer in answers]
+        return [ended(ids, engine.tokenizer) for ids in tokenize(written, engine.tokenizer)]
 
     def understood(self, text: str) -> str:
         """Keep an answer as it is: only its own question knows the options."""

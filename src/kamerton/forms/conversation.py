@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from kamerton.contracts import Engine
 from kamerton.forms.messages import read_messages
 from kamerton.forms.supervision import written_tokens
-from kamerton.forms.turns import Writing, ended, supervise, tokenize, write_conversation, write_prompt
+from kamerton.forms.turns import Writing, ended, room_before, supervise, tokenize, write_conversation, write_prompt
 from kamerton.forms.usual import Usual, item_losses
 from kamerton.forms.values import room_for
 from kamerton.records import Encoded, Example, Message, Prediction, Taught
@@ -40,7 +40,7 @@ class Conversation(Usual):
         return room_for([len(ids) for ids in tokenize([(answer,) for answer in self.answers], tokenizer)])
 
     def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
-        """Tokenize each conversation up to its last answer; what does not fit is cut at the end.
+        """Tokenize each conversation up to its last answer; one that does not fit loses its start, as in serving.
 
         Where the template writes earlier turns differently later on, each answer is a sequence of its own.
         """
@@ -66,9 +66,10 @@ class Conversation(Usual):
             reads = [*([] if self.train_on == "last" else reads), *range(start, len(tokens) - 1)]
         if self.train_on == "all":
             reads = list(range(len(tokens) - 1))
-        reads = [read for read in reads if read + 1 < max_tokens]
-        cut = max(0, len(tokens) - max_tokens)
-        return Encoded(tuple(tokens[:max_tokens]), tuple(reads), tuple(tokens[read + 1] for read in reads), cut)
+        begin = max(0, start + 1 - room_before(len(tokens) - start - 1, max_tokens))
+        kept = tokens[begin : begin + max_tokens]
+        reads = [read - begin for read in reads if begin <= read < begin + len(kept) - 1]
+        return Encoded(tuple(kept), tuple(reads), tuple(kept[read + 1] for read in reads), len(tokens) - len(kept))
 
     def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Give what serving sends: the conversation up to where the assistant speaks last, or next."""
@@ -119,6 +120,7 @@ class Conversation(Usual):
         room = max(1, engine.max_tokens - engine.max_new_tokens)
         wanted = [_prompts_of(turns, own, engine.tokenizer) for turns, own in asked]
         texts = iter(engine.generate([Encoded(tuple(ids[-room:]), (), ()) for prompts in wanted for ids in prompts]))
+        cuts = [max((len(ids) - room for ids in prompts), default=0) for prompts in wanted]
         items = self._judged(examples, asked, engine)
         losses = item_losses(engine, items)
         return [
@@ -128,8 +130,9 @@ class Conversation(Usual):
                 None,
                 float(loss) if self.supervised(item) else None,
                 self.supervised(item) or None,
+                cut=max(0, cut),
             )
-            for example, prompts, loss, item in zip(examples, wanted, losses, items, strict=True)
+            for example, prompts, loss, item, cut in zip(examples, wanted, losses, items, cuts, strict=True)
         ]
 
     def _judged(

@@ -12,7 +12,7 @@ import numpy as np
 from kamerton.contracts import Engine
 from kamerton.forms.messages import with_system
 from kamerton.forms.supervision import written_tokens
-from kamerton.forms.turns import Exchange, ended, supervise, tokenize, write_exchange
+from kamerton.forms.turns import Exchange, ended, same_prompt, supervise, tokenize, write_exchange
 from kamerton.forms.usual import Usual
 from kamerton.forms.values import draw_evenly, room_for
 from kamerton.records import Encoded, Example, Message, Prediction, Taught
@@ -56,7 +56,7 @@ class Dialogue(Usual):
     def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Tokenize prompt and answer apart, so that the prompt's tokens are those of serving.
 
-        An answer that does not fit is cut at its end, and then no end token is taught.
+        A prompt that does not fit before its answer loses its start, as in serving: else its answer would be lost.
         """
         written = [self._write(example, (), tokenizer) for example in examples]
         prompts = tokenize([one.prompt for one in written], tokenizer)
@@ -72,7 +72,7 @@ class Dialogue(Usual):
 
     def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> str:
         """Find a prompt that differs from serving's, supervision beside the answer, or an untaught end."""
-        if item.tokens[: item.reads[0] + 1] != prompt.tokens:
+        if not same_prompt(item, prompt):
             return "the prompt is written differently in training and in serving"
         if [item.tokens[read + 1] for read in item.reads] != list(item.targets):
             return "the supervised positions are not the answer's"
@@ -133,8 +133,8 @@ class Dialogue(Usual):
         ]
         losses, texts = engine.losses(supervised), engine.generate(prompts)
         return [
-            Prediction(example.id, self.kept(text), None, float(loss), len(item.targets))
-            for example, text, loss, item in zip(examples, texts, losses, supervised, strict=True)
+            Prediction(example.id, self.kept(text), None, float(loss), len(item.targets), cut=prompt.cut)
+            for example, text, loss, item, prompt in zip(examples, texts, losses, supervised, prompts, strict=True)
         ]
 
     @staticmethod
@@ -153,14 +153,13 @@ class Dialogue(Usual):
         scores = -engine.losses(items).reshape(len(prompts), len(options))
         log_probabilities = scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
         predictions = []
-        for example, row in zip(examples, log_probabilities, strict=True):
+        for example, row, prompt in zip(examples, log_probabilities, prompts, strict=True):
             best = int(row.argmax())
             loss = -float(row[self.choices.index(example.gold)]) if example.gold in self.choices else None
             tokens = 1 if loss is not None else None
             score, probabilities = float(np.exp(row[best])), tuple(np.exp(row).tolist())
-            predictions.append(
-                Prediction(example.id, self.choices[best], score, loss, tokens, probabilities=probabilities)
-            )
+            chosen = Prediction(example.id, self.choices[best], score, loss, tokens, probabilities=probabilities)
+            predictions.append(replace(chosen, cut=prompt.cut))
         return predictions
 
     def _options(self, examples: Sequence[Example], tokenizer: Tokenizer) -> list[tuple[int, ...]]:

@@ -112,6 +112,7 @@ class LabelSets(Reading):
                 float(loss) if self.supervised(item) else None,
                 1 if self.supervised(item) else None,
                 each=tuple(each.tolist()),
+                cut=item.cut,
             )
             for example, item, row, each, score, loss in zip(
                 examples, encoded, given, probabilities, sure, losses, strict=True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -62,9 +62,8 @@ class Labels(Reading):
             loss = None if target == IGNORED else -float(log_probabilities[target])
             score = float(np.exp(log_probabilities[best]))
             tokens, probabilities = None if loss is None else 1, tuple(np.exp(log_probabilities).tolist())
-            predictions.append(
-                Prediction(example.id, self.labels[best], score, loss, tokens, probabilities=probabilities)
-            )
+            chosen = Prediction(example.id, self.labels[best], score, loss, tokens, probabilities=probabilities)
+            predictions.append(replace(chosen, cut=item.cut))
         return predictions
 
     def predict_untuned(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -85,9 +85,9 @@ class Number(Reading):
         ]
 
     def _prediction(self, example: Example, item: Encoded, number: float) -> Prediction:
-        if not self.supervised(item):
-            return Prediction(example.id, written_number(number))
-        return Prediction(example.id, written_number(number), None, ((number - item.number) / self.spread) ** 2, 1)
+        read = Prediction(example.id, written_number(number), cut=item.cut)
+        known = self.supervised(item)
+        return replace(read, loss=((number - item.number) / self.spread) ** 2, tokens=1) if known else read
 
     def predict_untuned(
         self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]

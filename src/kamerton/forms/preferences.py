@@ -13,7 +13,7 @@ from torch.nn.functional import logsigmoid
 from kamerton.contracts import Engine
 from kamerton.forms.messages import read_messages
 from kamerton.forms.supervision import target_losses, written_tokens
-from kamerton.forms.turns import ended, supervise, tokenize, write_exchange, write_prompt
+from kamerton.forms.turns import ended, room_before, same_prompt, supervise, tokenize, write_exchange, write_prompt
 from kamerton.forms.usual import Usual
 from kamerton.forms.values import room_for
 from kamerton.records import Encoded, Example, Message, Prediction, Taught
@@ -60,7 +60,7 @@ class Preferences(Usual):
     def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> str:
         """Find prompts that differ from serving's or from each other, and untaught ends."""
         for sequence in item.sequences:
-            if sequence.tokens[: sequence.reads[0] + 1] != prompt.tokens:
+            if not same_prompt(sequence, prompt):
                 return "the prompt is written differently in training and in serving"
             if not item.cut and sequence.targets[-1] != tokenizer.eos_token_id:
                 return "the end token is not trained, so the model would not learn to stop"
@@ -110,9 +110,11 @@ class Preferences(Usual):
         results = {p.id: p for p in _compare(engine, compared, shots)}
         asking = [example for example in examples if example.id not in results]
         room = max(1, engine.max_tokens - engine.max_new_tokens)
-        texts = engine.generate(self.prompts(asking, engine.tokenizer, room)) if asking else []
+        prompts = self.prompts(asking, engine.tokenizer, room)
+        texts = engine.generate(prompts) if asking else []
         results |= {
-            example.id: Prediction(example.id, text.strip()) for example, text in zip(asking, texts, strict=True)
+            example.id: Prediction(example.id, text.strip(), cut=prompt.cut)
+            for example, text, prompt in zip(asking, texts, prompts, strict=True)
         }
         return [results[example.id] for example in examples]
 
@@ -154,12 +156,16 @@ def _pair(example: Example, shots: Sequence[Example], tokenizer: Tokenizer, max_
     turns = asked(example)
     system = 1 if turns[0].role == "system" else 0
     whole = (*turns[:system], *shown, *turns[system:])
-    items = []
-    for answer in (example.gold, str(example.fields["rejected"])):
+    answers, golds = [], (example.gold, str(example.fields["rejected"]))
+    for answer in golds:
         exchange = write_exchange(whole, answer, tokenizer, f"row {example.id}")
         [before, after] = tokenize([exchange.prompt, exchange.answer], tokenizer)
-        items.append(supervise(before, ended(after, tokenizer), max_tokens))
-    return replace(items[0], rivals=(items[1],), cut=items[0].cut + items[1].cut)
+        answers.append(ended(after, tokenizer))
+    room = room_before(max(map(len, answers)), max_tokens)  # one for both: they answer the same prompt
+    lost = max(0, len(before) - room)
+    pair = [supervise(before[-room:], answer, max_tokens) for answer in answers]
+    chosen, rejected = (replace(item, cut=item.cut + lost) for item in pair)
+    return replace(chosen, rivals=(rejected,), cut=chosen.cut + rejected.cut)
 
 
 def _shown(example: Example, shots: Sequence[Example], engine: Engine) -> Encoded:
@@ -177,9 +183,9 @@ def _compare(engine: Engine, examples: Sequence[Example], shots: Sequence[Exampl
     lengths = np.array([max(1, len(sequence.targets)) for sequence in sequences]).reshape(-1, 2)
     means = engine.losses(sequences).reshape(-1, 2) / lengths
     results = []
-    for example, (chosen, rejected) in zip(examples, means, strict=True):
+    for example, (chosen, rejected), item in zip(examples, means, items, strict=True):
         margin = float(rejected - chosen)
         text = example.gold if margin > 0 else str(example.fields["rejected"])
         score = float(1 / (1 + np.exp(-abs(margin))))
-        results.append(Prediction(example.id, text, score, float(np.logaddexp(0, -margin)), 1))
+        results.append(Prediction(example.id, text, score, float(np.logaddexp(0, -margin)), 1, cut=item.cut))
     return results

@@ -77,8 +77,8 @@ class Rewriting(Usual):
         items = [_supervise(source, ids, engine.max_tokens) for source, ids in zip(sources, answers, strict=True)]
         losses, texts = engine.losses(items), engine.generate(sources)
         return [
-            Prediction(example.id, text.strip(), None, float(loss), len(item.targets))
-            for example, text, loss, item in zip(examples, texts, losses, items, strict=True)
+            Prediction(example.id, text.strip(), None, float(loss), len(item.targets), cut=source.cut)
+            for example, text, loss, item, source in zip(examples, texts, losses, items, sources, strict=True)
         ]
 
     def _shown(self, example: Example, shots: Sequence[Example], engine: Engine) -> Encoded:

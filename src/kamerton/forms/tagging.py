@@ -116,7 +116,7 @@ class Tagging(Usual):
             chances = read - np.logaddexp.reduce(read, axis=1, keepdims=True)
             words = [word for window in windows for word in window.words]
             targets = np.array([target for sequence in item.sequences for target in sequence.targets])
-            predictions.append(self._prediction(example, chances, words, targets))
+            predictions.append(replace(self._prediction(example, chances, words, targets), cut=item.cut))
         return predictions
 
     def predict_untuned(

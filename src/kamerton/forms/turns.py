@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 PRIVATE = range(0xE000, 0xF8FF)
 """Code points that stand for nothing: one that no content holds marks control words."""
 
+LEAST = 4
+"""An answer is kept whole as long as one part in so many is left to the prompt."""
 Pieces = tuple[str, ...]
 """A text in parts that are tokenized apart: one part, but where somebody wrote a control token as text."""
 
@@ -139,16 +141,32 @@ def ended(answer: Sequence[int], tokenizer: Tokenizer) -> list[int]:
 
 
 def supervise(prompt: Sequence[int], answer: Sequence[int], max_tokens: int) -> Encoded:
-    """Supervise every token of the answer, each read at the position before it."""
-    tokens = (*prompt, *answer)[:max_tokens]
-    kept = max(0, len(tokens) - len(prompt))
-    first = len(prompt) - 1
+    """Supervise every token of the answer, each read at the position before it.
+
+    A prompt that is too long loses its start, as in serving; an answer that is still too long loses its end.
+    """
+    before = prompt[-room_before(len(answer), max_tokens) :]
+    tokens = (*before, *answer)[:max_tokens]
+    kept = max(0, len(tokens) - len(before))
+    first = len(before) - 1
     return Encoded(
         tokens,
         tuple(range(first, first + kept)),
         tuple(answer[:kept]),
         len(prompt) + len(answer) - len(tokens),
     )
+
+
+def room_before(answer: int, max_tokens: int) -> int:
+    """Say how many tokens a prompt may keep before so many of an answer: all others, or at least some."""
+    return max(1, max_tokens - answer, max_tokens // LEAST)
+
+
+def same_prompt(item: Encoded, prompt: Encoded) -> bool:
+    """Say whether a sequence is taught after serving's prompt; of what was cut, the ends of both must agree."""
+    own = item.tokens[: item.reads[0] + 1]
+    shared = min(len(own), len(prompt.tokens)) if item.cut else max(len(own), len(prompt.tokens))
+    return own[-shared:] == prompt.tokens[-shared:]
 
 
 def _marked(turns: Sequence[Message], tokenizer: Tokenizer) -> tuple[list[Message], str]:
