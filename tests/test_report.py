@@ -331,7 +331,7 @@ def test_all_faults_of_a_damaged_result_are_named_at_once(tmp_path):
     [
         ("schema", 2, "schema 1, got 2"),
         ("contenders", [], "no contender is of the kind 'tuned'"),
-        ("primary_metric", None, "Field required"),
+        ("primary_metric", None, "this is missing"),
     ],
 )
 def test_a_result_that_is_not_ours_is_refused(key, value, message, tmp_path):

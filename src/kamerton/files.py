@@ -62,6 +62,12 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def nearby(path: str) -> Path:
+    """Name a file as it is seen from where one works: relatively, if it lies below."""
+    absolute, here = Path(path), Path.cwd()
+    return absolute.relative_to(here) if absolute.is_relative_to(here) and absolute != here else absolute
+
+
 def cache_folder() -> Path:
     """Name the user's cache folder: `$KAMERTON_CACHE`, else `$XDG_CACHE_HOME/kamerton`, else `~/.cache/kamerton`."""
     if own := os.environ.get("KAMERTON_CACHE"):

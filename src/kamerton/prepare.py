@@ -29,7 +29,7 @@ from kamerton.data.table import Table, joined
 from kamerton.enlarge import Enlarging, enlarge, refuse_unfit
 from kamerton.errors import DataError, Fault, ModelError, RunError
 from kamerton.extension import extension_finding, extension_of
-from kamerton.files import sha256_of
+from kamerton.files import nearby, sha256_of
 from kamerton.forms.values import filled
 from kamerton.models.embed import Embedder
 from kamerton.models.inspect import fingerprints, inspect_folder
@@ -136,10 +136,12 @@ def understand(recipe: Recipe) -> Understood:
     Raises:
         DataError: the file cannot be read, or what it is for cannot be told.
     """
-    table = read_table(Path(recipe.data.path))
-    if recipe.split.test_path:
-        table = joined([table, read_table(Path(recipe.split.test_path))])
-    sides = find_sides(table, recipe.split)
+    table, split = read_table(nearby(recipe.data.path)), recipe.split
+    if split.test_path:
+        tested = nearby(split.test_path)
+        table = joined([table, read_table(tested)])
+        split = split.model_copy(update={"test_path": str(tested)})  # as the rows' places name it
+    sides = find_sides(table, split)
     recognition = recognise(table, recipe.data.task, recipe.data.columns or {})
     decisions = {
         "data.task": Decision(recognition.task, recognition.reason),
@@ -174,10 +176,10 @@ def fit(understood: Understood) -> Fitted:
     """
     recipe = understood.recipe
     name = recipe.model.name or ""
-    facts = inspect_folder(locate(name), name)
+    facts = inspect_folder(locate(name), str(nearby(name)))
     if facts.kind not in understood.task.kinds:
         kinds = " or ".join(understood.task.kinds)
-        rule = f"{name} is of the kind {facts.kind}; {recipe.data.task} takes the kind {kinds}"
+        rule = f"{facts.name} is of the kind {facts.kind}; {recipe.data.task} takes the kind {kinds}"
         raise ModelError(Fault(rule, facts.folder, "choose another model; `kamerton models` lists some"))
     answered = [example for example in understood.examples if filled(example.gold)]
     if not answered:
@@ -191,7 +193,7 @@ def fit(understood: Understood) -> Fitted:
         recipe = recipe.settle({"model.new_tokens": Decision(words, f"the lines of {recipe.model.new_tokens}")})
     tokenizer = add_words(load_tokenizer(facts), words)
     max_tokens = _max_tokens(recipe, facts)
-    recipe = recipe.decide({"model.max_tokens": Decision(max_tokens, f"all that {name} takes")})
+    recipe = recipe.decide({"model.max_tokens": Decision(max_tokens, f"all that {facts.name} takes")})
     return Fitted(recipe, facts, tokenizer, form, max_tokens)
 
 
@@ -225,7 +227,7 @@ def audit(
     )
     findings = run_audit(understood.examples, context)
     if fitted and (more := extension_of(recipe, understood.examples, fitted.facts, fitted.tokenizer)):
-        findings.append(extension_finding(more, recipe.data.path, fitted.facts.name))
+        findings.append(extension_finding(more, str(nearby(recipe.data.path)), fitted.facts.name))
     return findings
 
 
@@ -314,10 +316,10 @@ def open_setup(run: Run) -> Setup:
         RunError: the base model or the data changed since.
     """
     recipe, split, name = run.recipe, run.read_split(), run.recipe.model.name or ""
-    facts = inspect_folder(locate(name), name)
+    facts = inspect_folder(locate(name), str(nearby(name)))
     if facts.fingerprint != run.environment["model"]["fingerprint"]:
         differing = differing_parts(run.environment["model"]["parts"], fingerprints(Path(facts.folder)))
-        rule = f"the base model '{name}' is not the one this run began with: it has {differing}"
+        rule = f"the base model '{facts.name}' is not the one this run began with: it has {differing}"
         remedy = "put the model back as it was, or start a new run with `kamerton tune`"
         raise RunError(Fault(rule, facts.folder, remedy))
     task = make_task(recipe, recipe.data.task or "")

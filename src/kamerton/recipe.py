@@ -31,6 +31,7 @@ from kamerton.settings import (
     MixSettings,
     Share,
     SplitSettings,
+    misfit,
 )
 
 Settings = TypeVar("Settings", bound=BaseModel)
@@ -54,6 +55,8 @@ def _rate(value: float | str) -> float | str:
 Rate = Annotated[Annotated[float, Field(allow_inf_nan=True)] | str, AfterValidator(_rate)]
 
 
+UNION = re.compile(r"^(str|float)$|\[")
+"""What pydantic adds to a setting's path where a value of several types is none of them."""
 NewTokenStart = Literal["pieces", "mean"]
 
 
@@ -160,13 +163,13 @@ class PromptSettings(Group):
     draws: Count = Field(3, description="Random draws of examples to show; the best on validation rows is taken.")
     nearest: bool = Field(True, description="Also show each row the training examples most like it.")
     search: bool = Field(True, description="Also tell the best of some instructions, chosen on validation rows.")
-    against: str | None = Field(
-        None, description="Address of an OpenAI-compatible server, `http://host:8000/v1`: a contender, too."
-    )
     budget: Count = Field(
         20_000,
         description="Most tokens read to choose examples, and as many to choose an instruction, where answers are "
         "written: the loss of the true answers to validation rows chooses.",
+    )
+    against: str | None = Field(
+        None, description="Address of an OpenAI-compatible server, `http://host:8000/v1`: a contender, too."
     )
     model: str = Field("default", description="The model to ask for there.")
     key: str = Field("OPENAI_API_KEY", description="The environment variable that holds the key to it, if any.")
@@ -439,13 +442,11 @@ def _number(value: object) -> object:
 
 def _fault(item: ErrorDetails, place: str, model: type[BaseModel]) -> Fault:
     """Say in the project's grammar what pydantic says of one value."""
-    path = ".".join(str(part) for part in item["loc"])
+    path = ".".join(str(part) for part in item["loc"] if not UNION.search(str(part)))
     where = " ".join(part for part in (place, path) if part)
     if item["type"] == "extra_forbidden":
         return Fault(f"there is no setting '{path}'", where, nearest(str(item["loc"][-1]), _names(model, item["loc"])))
-    return Fault(
-        f"{item['msg'].removeprefix('Value error, ')}, got {item['input']!r}", where, f"set {path} to a value that fits"
-    )
+    return misfit(item, where)
 
 
 def _names(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import ErrorDetails
+
+from kamerton.errors import Fault
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -12,6 +15,47 @@ SplitBy = Literal["random", "group", "time", "given"]
 
 SELF = "self"
 """In place of a file to mix in: the base model's own answers."""
+
+
+WANTED = {
+    "greater_than": "a number above {gt}",
+    "greater_than_equal": "a number of at least {ge}",
+    "less_than": "a number below {lt}",
+    "less_than_equal": "a number of at most {le}",
+    "finite_number": "a finite number",
+    "literal_error": "one of {expected}",
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), "a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+    "string_type": "a text",
+    **dict.fromkeys(("list_type", "tuple_type", "too_short", "iterable_type"), "a list"),
+    **dict.fromkeys(("dict_type", "mapping_type", "model_type", "dataclass_type"), "a mapping of names to values"),
+}
+"""What should stand where something else stands, by pydantic's word for the mistake."""
+
+
+def misfit(item: ErrorDetails, place: str, remedy: str = "") -> Fault:
+    """Say in the project's words what pydantic found wrong with one value.
+
+    Args:
+        item: what it found.
+        place: where the value stands.
+        remedy: what to do about it, if there is something better than another value.
+    """
+    if item["type"] == "missing":
+        return Fault("this is missing", place, remedy or "add it")
+    if wanted := WANTED.get(item["type"]):
+        bounds = {name: _plain(value) for name, value in item.get("ctx", {}).items()}
+        wanted = wanted.format_map(bounds)
+        return Fault(f"{wanted} is wanted, got {item['input']!r}", place, remedy or f"give {wanted}")
+    rule = item["msg"].removeprefix("Value error, ")
+    if isinstance(item["input"], dict | BaseModel):  # what is wrong is how its parts go together
+        return Fault(rule, place, remedy or "change one of them")
+    return Fault(f"{rule}, got {item['input']!r}", place, remedy or "give another value")
+
+
+def _plain(bound: object) -> object:
+    return int(bound) if isinstance(bound, float) and bound.is_integer() else bound
 
 
 class Group(BaseModel):

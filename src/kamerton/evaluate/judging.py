@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +17,7 @@ from sklearn.metrics import cohen_kappa_score
 from kamerton.errors import DataError, Fault, RunError
 from kamerton.outcomes import Answers, BlindPair, Judging, Measure
 from kamerton.records import Example
+from kamerton.settings import misfit
 from kamerton.statistics.comparison import mcnemar_p, paired_share_interval
 from kamerton.statistics.intervals import wilson_interval
 from kamerton.statistics.sequential import log_e_values
@@ -119,8 +120,10 @@ def read_choices(path: Path) -> Choices:
     except (UnicodeDecodeError, json.JSONDecodeError):
         raise DataError(Fault("this is not JSON", str(path), remedy)) from None
     except ValidationError as error:
-        places = [(item["msg"], ".".join(str(part) for part in item["loc"])) for item in error.errors()]
-        raise DataError([Fault(message, f"{path} {place}".strip(), remedy) for message, place in places]) from None
+        faults = [misfit(item, f"{path} {'.'.join(map(str, item['loc']))}".strip(), remedy) for item in error.errors()]
+        if len(faults) == len(fields(Choices)):
+            faults = [Fault("this is not what the page for judging saves", str(path), remedy)]
+        raise DataError(faults) from None
     if not choices.choices:
         raise DataError(Fault("no choice was made", str(path), "judge some pairs, and save again"))
     return choices

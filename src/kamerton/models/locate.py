@@ -46,10 +46,17 @@ def locate(name: str) -> Path:
         return get(name)
     if name and Path(name).is_dir():
         return Path(name)
-    if HUB_ID.fullmatch(name):
-        return _from_hub(name)
+    if fault := unknown_model(name):
+        raise ModelError(fault)
+    return _from_hub(name)
+
+
+def unknown_model(name: str) -> Fault | None:
+    """Say what is wrong with a name that no base model can have; None if one may have it."""
+    if name in names() or (name and Path(name).is_dir()) or HUB_ID.fullmatch(name):
+        return None
     rule = f"'{name}' is neither a known model, nor a folder, nor a Hugging Face id like org/name"
-    raise ModelError(Fault(rule, remedy=f"{nearest(name, names())}; on this machine: {_on_this_machine()}"))
+    return Fault(rule, remedy=f"{nearest(name, names())}; on this machine: {_on_this_machine()}")
 
 
 def installed() -> list[Installed]:

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from kamerton.errors import Fault, RunError
 from kamerton.outcomes import Attempt, Calibrated, Contender, Diagnosis, Forgetting, Measure, Verdict
 from kamerton.run import Run
+from kamerton.settings import misfit
 
 SCHEMA = 1
 
@@ -135,8 +136,8 @@ def read_outcome(run: Run) -> Outcome:
     try:
         outcome = TypeAdapter(Outcome).validate_python(known)
     except ValidationError as error:
-        places = [(item["msg"], ".".join(str(part) for part in item["loc"])) for item in error.errors()]
-        raise RunError([Fault(message, f"{file} {place}", remedy) for message, place in places]) from None
+        faults = [misfit(item, f"{file} {'.'.join(map(str, item['loc']))}", remedy) for item in error.errors()]
+        raise RunError(faults) from None
     if "tuned" not in [contender.kind for contender in outcome.contenders]:
         raise RunError(Fault("no contender is of the kind 'tuned'", f"{file} contenders", remedy))
     return outcome
