@@ -8,6 +8,7 @@ import re
 import signal
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import yaml
@@ -71,7 +72,7 @@ def test_the_result_has_the_keys_that_others_rely_on(run):
 
 def test_every_source_row_has_one_fate(run):
     ledger = run.read_ledger()
-    rows = 94 if run.recipe.data.path == "reviews.csv" else 64
+    rows = 94 if Path(run.recipe.data.path).name == "reviews.csv" else 64
     fates = Counter(entry.id for entry in ledger if entry.fate != "cut")
     assert fates == dict.fromkeys(range(rows), 1)
     split = run.read_split()
@@ -173,7 +174,7 @@ def test_going_on_with_a_finished_run_does_no_harm(place):
     assert ended.status == DONE, ended.said
     assert json.loads(ended.out)["verdict"] == before["verdict"]
     assert weights_of(run) == weights
-    assert {**run.result, "seconds": 0, "peak_memory_bytes": 0} == {**before, "seconds": 0, "peak_memory_bytes": 0}
+    assert {**run.result, "seconds": 0} == {**before, "seconds": 0}  # its memory is that of the training, too
 
 
 LONG = ("reviews.csv", "--model", "encoder", "--method", "full", "--epochs", "10", *QUICK,

@@ -79,7 +79,7 @@ def forecast(setup: Setup, trainee: Trainee) -> Forecast:
 
 def measured(run: Run) -> Forecast:
     """Say what a run's training took."""
-    return Forecast(run.environment["seconds"]["train"], peak_memory())
+    return Forecast(run.environment["seconds"]["train"], run.environment["peak_bytes"])
 
 
 @dataclass(frozen=True)

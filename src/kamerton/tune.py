@@ -36,12 +36,13 @@ from kamerton.plan import make_method
 from kamerton.prepare import Clock, Setup, data_fingerprint, freeze, metric_names, open_setup
 from kamerton.probe import readings, settle_rate
 from kamerton.recipe import Decision
-from kamerton.records import Encoded, Event, Progress, Split, Stage
+from kamerton.records import Encoded, Event, Progress, Saved, Split, Stage
 from kamerton.remedy import Workshop, carry_out
 from kamerton.report.card import write_card
 from kamerton.report.html import write_report
 from kamerton.rivals import untuned_arms, variants
 from kamerton.run import Run
+from kamerton.system import peak_memory
 from kamerton.train.dynamics import Dynamics
 from kamerton.train.loop import Job, Validation, train
 from kamerton.trainee import NOT_OURS, Trainee, attach
@@ -119,7 +120,10 @@ def tune_model(run: Run, setup: Setup, clock: Clock) -> Generator[Told, None, To
     job = job_of(run, setup, trainee)
     for event in train(job):
         run.record(event)
+        if isinstance(event, Saved):
+            keep_peak(run)
         yield event
+    keep_peak(run)
     run.write_dynamics([row for row in job.dynamics.of_rows(trainee.ids) if row.id != NOT_OURS])
     if setup.recipe.remedy.strength < 1:
         Dial(setup, trainee.model).turn(setup.recipe.remedy.strength)
@@ -128,6 +132,12 @@ def tune_model(run: Run, setup: Setup, clock: Clock) -> Generator[Told, None, To
     run.write_environment({**run.environment, "measured": asdict(measured(run))})
     yield clock.stage("measured", foretold.beside(measured(run)))
     return trainee.engine
+
+
+def keep_peak(run: Run) -> None:
+    """Keep the most memory that training has held so far, over all its sittings; what comes after does not count."""
+    environment = run.environment
+    run.write_environment({**environment, "peak_bytes": max(peak_memory(), environment.get("peak_bytes", 0))})
 
 
 def job_of(run: Run, setup: Setup, trainee: Trainee) -> Job:
@@ -229,6 +239,16 @@ def conclude(run: Run, setup: Setup, clock: Clock) -> Iterator[Told]:
     yield clock.stage("report", str(write_report(run)))
 
 
+def diagnose_run(run: Run, setup: Setup) -> list[Diagnosis]:
+    """Say all that training, the probe of its rate, its rows and its answers showed; that all is well only alone."""
+    found = diagnose(run.events(), run.recipe.train.clip_norm)
+    found += diagnose_rate(readings(run), run.recipe.train.peak)
+    if setup.task.stratified:
+        found += diagnose_rows(run.read_dynamics(), setup.split.train)
+        found += diagnose_answers(setup.split.test, tuned_answers(run))
+    return [one for one in found if one.name != HEALTHY] or found
+
+
 def validate(setup: Setup, engine: TorchEngine, encoded: Sequence[Encoded]) -> Validation:
     """Score the validation rows: all by their loss, and those that the form watches by the task's metrics.
 
@@ -243,16 +263,6 @@ def validate(setup: Setup, engine: TorchEngine, encoded: Sequence[Encoded]) -> V
         loss = float(engine.losses(encoded).sum() / sum(setup.form.supervised(item) for item in encoded))
         return Validation(loss, metrics, score=-loss)
     losses = [prediction.loss for prediction in predictions if prediction.loss is not None]
-def diagnose_run(run: Run, setup: Setup) -> list[Diagnosis]:
-    """Say all that training, the probe of its rate, its rows and its answers showed; that all is well only alone."""
-    found = diagnose(run.events(), run.recipe.train.clip_norm)
-    found += diagnose_rate(readings(run), run.recipe.train.peak)
-    if setup.task.stratified:
-        found += diagnose_rows(run.read_dynamics(), setup.split.train)
-        found += diagnose_answers(setup.split.test, tuned_answers(run))
-    return [one for one in found if one.name != HEALTHY] or found
-
-
     loss = sum(losses) / max(1, len(losses))
     sign = 1 if plugins.choose("metrics", primary).higher_is_better else -1
     return Validation(loss, metrics, score=sign * metrics[primary] if primary in metrics else -loss)

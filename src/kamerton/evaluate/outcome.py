@@ -12,7 +12,6 @@ from kamerton.outcomes import Calibrated, ClassResult, Contender, Diagnosis, For
 from kamerton.price import price
 from kamerton.records import Started, Validated
 from kamerton.run import PARTS, Run
-from kamerton.system import peak_memory
 
 
 def result_of(
@@ -62,7 +61,7 @@ def result_of(
         "artefact": environment["artefact"],
         "forecast": _forecast(environment),
         "seconds": environment["seconds"],
-        "peak_memory_bytes": peak_memory(),
+        "peak_memory_bytes": environment.get("peak_bytes", 0),
     }
 
 def _metric(name: str) -> type[Metric]:
