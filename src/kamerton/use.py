@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -13,11 +14,32 @@ from kamerton.errors import DataError, Fault, RunError
 from kamerton.evaluate.temperature import at_temperature
 from kamerton.forms.values import filled
 from kamerton.prepare import Setup, differing_parts, open_setup
-from kamerton.records import Example, Place, Prediction
+from kamerton.records import Example, LedgerEntry, Place, Prediction
 from kamerton.run import Run
 
 AT_ONCE = 512
 """Rows of a file that are answered together: enough to batch well, few enough to stream."""
+SHOWN = 5
+"""Faults shown of a file of which no row can be used."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """One row of input and what came of it."""
+
+    place: Place
+    prediction: Prediction
+    """With an empty text where there is no answer."""
+    unusable: str = ""
+    """Why there is no answer."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A data file's rows as the run's task understands them, and those that it cannot use."""
+
+    examples: tuple[Example, ...]
+    unusable: tuple[LedgerEntry, ...]
 
 
 class Predictor:
@@ -55,38 +77,54 @@ class Predictor:
         examples = [self._example(i, Place("input", i + 1), row) for i, row in enumerate(rows, first)]
         return self._calibrated(examples)
 
-    def predict_file(self, path: Path) -> Iterator[Prediction]:
-        """Answer a data file's rows in order, some hundred at a time.
+    def predict_file(self, path: Path) -> Iterator[Served]:
+        """Answer a data file's rows in order, some hundred at a time: each row once, also one that cannot be used.
 
         Raises:
-            DataError: the file cannot be read, or lacks a column that the task needs.
+            DataError: the file cannot be read, lacks a column that the task needs, or has no row that can be used.
         """
-        examples = self.examples(path)
-        for start in range(0, len(examples), AT_ONCE):
-            yield from self._calibrated(examples[start : start + AT_ONCE])
+        taken = self.take(path)
+        rows = sorted((*taken.examples, *taken.unusable), key=lambda row: row.id)
+        for start in range(0, len(rows), AT_ONCE):
+            yield from self._served(rows[start : start + AT_ONCE])
 
-    def examples(self, path: Path) -> list[Example]:
+    def take(self, path: Path) -> Taken:
         """Read a data file's rows as the run's task understands them; answers need not be there.
 
         Raises:
-            DataError: a row cannot be read or is empty, or the file lacks a column that the task needs.
+            DataError: the file cannot be read, lacks a column that the task needs, or has no row that can be used.
         """
-        table = read_table(path)
-        if table.rejected:
-            raise DataError([Fault(row.reason, str(row.place), "mend or remove the row") for row in table.rejected])
+        table = read_table(path, blank_rows=True)
         columns = self._columns(table.columns, path)
-        return [
-            self._example(row.id, row.place, {role: value_at(row.values, column) for role, column in columns.items()})
-            for row in table.rows
-        ]
+        examples, unusable = [], list(table.rejected)
+        for row in table.rows:
+            values = {role: value_at(row.values, column) for role, column in columns.items()}
+            try:
+                examples.append(self._example(row.id, row.place, values))
+            except DataError as error:
+                unusable.append(LedgerEntry(row.id, row.place, "dropped", error.faults[0].rule))
+        if not examples:
+            faults = [Fault(entry.reason, str(entry.place), "mend or remove the row") for entry in unusable]
+            raise DataError(faults[:SHOWN])
+        return Taken(tuple(examples), tuple(unusable))
 
-    def predict_lines(self, lines: Iterable[str]) -> Iterator[Prediction]:
+    def predict_lines(self, lines: Iterable[str]) -> Iterator[Served]:
         """Answer texts as they come, one a line; empty lines are passed over."""
         texts = (text for line in lines if (text := line.rstrip("\n")).strip())
         first = 0
         while batch := list(islice(texts, AT_ONCE)):
-            yield from self.predict(batch, first)
+            answers = self.predict(batch, first)
+            yield from (Served(Place("input", answer.id + 1), answer) for answer in answers)
             first += len(batch)
+
+    def _served(self, rows: Sequence[Example | LedgerEntry]) -> Iterator[Served]:
+        """Answer those rows that can be used, and say of the others why not."""
+        answers = iter(self._calibrated([row for row in rows if isinstance(row, Example)]))
+        for row in rows:
+            if isinstance(row, Example):
+                yield Served(row.place, next(answers))
+            else:
+                yield Served(row.place, Prediction(row.id, ""), row.reason)
 
     def _calibrated(self, examples: Sequence[Example]) -> list[Prediction]:
         """Answer, with probabilities at the temperature that was fitted on validation rows."""

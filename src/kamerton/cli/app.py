@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
+from importlib import metadata
 from typing import Annotated
 
 import typer
 
-from kamerton import __version__, plugins
+from kamerton import plugins
 
 app = typer.Typer(
     name="kamerton",
@@ -21,7 +22,7 @@ app = typer.Typer(
 
 def _say_version(wanted: bool) -> None:
     if wanted:
-        print(f"kamerton {__version__}")
+        print(f"kamerton {metadata.version('kamerton')}")
         raise typer.Exit
 
 
@@ -38,7 +39,8 @@ def _register(word: str) -> None:
     """Add the function that a command's file defines under the file's own name; the list of commands says it whole."""
     name = word.replace("-", "_")
     module = vars(importlib.import_module(f"kamerton.cli.commands.{name}"))
-    app.command(name=word, epilog=module["EPILOG"], short_help=module[name].__doc__)(module[name])
+    summary = module[name].__doc__.partition("\n")[0]
+    app.command(name=word, epilog=module["EPILOG"], short_help=summary)(module[name])
 
 
 for _word in plugins.names("cli/commands"):

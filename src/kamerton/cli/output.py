@@ -3,9 +3,48 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Mapping
 from typing import Any
+
+from kamerton.language.voice import ENGLISH, Voice
+
+LISTED = 5
+"""Places named one by one."""
 
 
 def print_json(value: Any) -> None:
     """Print a value for machines; a path as its text."""
     print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def warn(text: str) -> None:
+    """Say something beside the output."""
+    print("kamerton:", text, file=sys.stderr)
+
+
+def say_unusable(place: str, reason: str, voice: Voice = ENGLISH) -> None:
+    """Say that a row has no answer, and why."""
+    warn(voice.say("{place}: {reason}; its answer is empty", {"place": place, "reason": voice.repeat(reason)}))
+
+
+def say_cut(lost: Mapping[str, int], most: int, voice: Voice = ENGLISH) -> None:
+    """Say which inputs the model saw only a part of.
+
+    Args:
+        lost: how many tokens of each did not fit, by place.
+        most: how many tokens the model takes.
+        voice: of the reader.
+    """
+    if not lost:
+        return
+    places = listed([voice.say("{place} ({tokens} lost)", {"place": p, "tokens": n}) for p, n in lost.items()], voice)
+    text = "{count} {count:input is|inputs are} longer than the {most} tokens that the model takes: {places}"
+    warn(voice.say(text, {"count": len(lost), "most": most, "places": places}))
+
+
+def listed(items: list[str], voice: Voice = ENGLISH) -> str:
+    """Name the first of some things, and say how many more there are."""
+    more = len(items) - LISTED
+    named = ", ".join(items[:LISTED])
+    return voice.say("{named} and {more} more", {"named": named, "more": more}) if more > 0 else named

@@ -65,6 +65,8 @@ class Source:
 
     content: Bytes
     encoding: Encoding
+    blank_rows: bool = False
+    """Whether a blank line is a row of a table of one column, an empty one; else it is passed over."""
 
     @property
     def file(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from kamerton.data.encoding import Source, decode
@@ -31,14 +32,18 @@ TEXT_READERS: dict[str, Callable[[Source], Table]] = {
     ".iob": read_conll,
 }
 TABLE_READERS: dict[str, Callable[[Path], Table]] = {".parquet": read_parquet, ".arrow": read_arrow}
-
 SHEETS = (".xlsx", ".xlsm", ".xls", ".ods")
 
-def read_table(path: Path) -> Table:
+
+def read_table(path: Path, *, blank_rows: bool = False) -> Table:
     """Read a data file, or all of a folder, a pattern, or a data set of the Hugging Face hub, as one table.
 
     The end of a file's name says its format: CSV, TSV, JSON, JSONL, plain text, CoNLL (each also with .gz or .zst),
     Parquet, Arrow. Each row knows its own file.
+
+    Args:
+        path: as the user named it.
+        blank_rows: whether a blank line of a CSV file of one column is a row, an empty one, instead of nothing.
 
     Raises:
         DataError: there is no such file, one cannot be read as a whole, or more than half of its rows cannot.
@@ -47,7 +52,7 @@ def read_table(path: Path) -> Table:
     tables, faults = [], list[Fault]()
     for file in data_files(path):
         try:
-            tables.append(reshaped(_read_file(file)))
+            tables.append(reshaped(_read_file(file, blank_rows)))
         except DataError as error:
             faults += error.faults
     if faults:
@@ -64,17 +69,17 @@ def data_files(path: Path) -> Sequence[Path]:
     return files_of(path, ENDINGS)
 
 
-def _read_file(path: Path) -> Table:
+def _read_file(path: Path, blank_rows: bool) -> Table:
     require_file(path)
     suffix, packed = format_of(path), path.suffix.lower() in PACKERS
     with failures_told(path):
         if suffix in TABLE_READERS and not packed:
             return TABLE_READERS[suffix](path)
         if suffix in TEXT_READERS:
-            return TEXT_READERS[suffix](decode(bytes_of(path)))
+            return TEXT_READERS[suffix](replace(decode(bytes_of(path)), blank_rows=blank_rows))
     ending = path.suffix if not packed else f"{suffix}{path.suffix}"
     rule = f"the end of the name, '{ending}', is no known format" if suffix else "the name does not say the format"
     remedy = f"let the name end in one of {', '.join(ENDINGS)}; text also in {' or '.join(PACKERS)}"
-    raise DataError(Fault(rule, str(path), remedy))
     if suffix in SHEETS:
         remedy = "save the sheet as CSV, encoded in UTF-8"
+    raise DataError(Fault(rule, str(path), remedy))

@@ -33,6 +33,11 @@ class Record:
     cells: list[str]
     fault: str
 
+    @property
+    def blank(self) -> bool:
+        """Whether nothing stands on its line."""
+        return not self.fault and len(self.cells) <= 1 and not any(cell.strip() for cell in self.cells)
+
 
 def read_csv(source: Source) -> Table:
     """Read rows whose cells are parted by a comma, a semicolon, a tab or a bar, whichever the header has most of.
@@ -71,6 +76,10 @@ def _read(source: Source, delimiter: str, quoting: Quoting, format: str, *notes:
     names = _named(source, _first(source, records))
     rows = Collector(source.file)
     for record in records:
+        if record.blank:
+            if source.blank_rows and len(names) == 1:
+                rows.accept(record.first, {names[0]: ""})
+            continue
         if record.fault == UNCLOSED and record.last > record.first:
             rule = f"{UNCLOSED}: it swallows {record.last - record.first} more lines"
             remedy = 'close it; a quote inside a quoted cell is written twice ("")'
@@ -85,7 +94,7 @@ def _read(source: Source, delimiter: str, quoting: Quoting, format: str, *notes:
 
 
 def _records(source: Source, delimiter: str, quoting: Quoting) -> Iterator[Record]:
-    """Go through the rows that are not blank."""
+    """Go through the rows, blank ones included."""
     csv.field_size_limit(LARGEST_CELL)
     with source.open() as lines:
         reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
@@ -97,8 +106,7 @@ def _records(source: Source, delimiter: str, quoting: Quoting) -> Iterator[Recor
                 return
             except csv.Error as error:
                 fault = UNCLOSED if str(error) == "unexpected end of data" else f"its quotes make no sense: {error}"
-            if fault or len(cells) > 1 or any(cell.strip() for cell in cells):
-                yield Record(first, reader.line_num, cells, fault)
+            yield Record(first, reader.line_num, cells, fault)
 
 
 def _header(source: Source, delimiter: str) -> Record:
@@ -106,7 +114,7 @@ def _header(source: Source, delimiter: str) -> Record:
 
 
 def _first(source: Source, records: Iterator[Record]) -> Record:
-    header = next(records, None)
+    header = next((record for record in records if not record.blank), None)
     if header is None:
         raise DataError(Fault("the file is empty", source.file, "give a file with rows to learn from"))
     return header

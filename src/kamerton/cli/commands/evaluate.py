@@ -23,7 +23,11 @@ def evaluate(
     language: Language = "en",
     json: AsJson = False,
 ) -> None:
-    """Score a run's tuned model on other data that has answers, or ask it and its base benchmark tasks."""
+    """Score a run's tuned model on other data that has answers, or ask it and its base benchmark tasks.
+
+    It is told which rows were left out because they cannot be scored, which were cut to what the model takes, and how
+    many have a text that the run was trained on.
+    """
     if (data is None) == (benchmarks is None):
         raise typer.BadParameter("name either a data file or --benchmarks TASK,…", param_hint="DATA")
     if data is not None:

@@ -6,24 +6,48 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from kamerton.cli.output import print_json
+from kamerton.cli.output import listed, print_json, say_cut, warn
 from kamerton.language.voice import ENGLISH, Language, Voice, voice
 from kamerton.outcomes import ClassResult
-from kamerton.rescore import score_on
+from kamerton.rescore import Rescored, score_on
 from kamerton.run import Run
 
 
 def run(path: Path, data: Path, json: bool, language: Language) -> None:
     """Score a run's tuned model on other data."""
-    contender = score_on(Run(path), data)
+    rescored, speaker = score_on(Run(path), data), voice(language)
+    contender = rescored.contender
     if json:
-        print_json(asdict(contender))
+        print_json({**asdict(contender), **_doubts(rescored)})
         return
     for name, value in contender.metrics.items():
-        ends = voice(language).interval(*(voice(language).figure(f"{end:.4f}") for end in (value.low, value.high)))
-        interval = voice(language).say("{confidence} interval", {"confidence": voice(language).figure("95%")})
-        print(f"{name:<16} {voice(language).figure(f'{value.value:.4f}')}   {interval} {ends}")
-    print_classes(contender.per_class, voice(language))
+        ends = speaker.interval(*(speaker.figure(f"{end:.4f}") for end in (value.low, value.high)))
+        interval = speaker.say("{confidence} interval", {"confidence": speaker.figure("95%")})
+        print(f"{name:<16} {speaker.figure(f'{value.value:.4f}')}   {interval} {ends}")
+    print_classes(contender.per_class, speaker)
+    _say_doubts(rescored, speaker)
+
+
+def _doubts(rescored: Rescored) -> dict[str, object]:
+    """Give for machines what one must know to believe the scores."""
+    return {
+        "rows": rescored.rows,
+        "left_out": [{"place": str(entry.place), "reason": entry.reason} for entry in rescored.left_out],
+        "cut": [{"place": str(served.place), "tokens": served.prediction.cut} for served in rescored.cut],
+        "trained_on": rescored.trained_on,
+    }
+
+
+def _say_doubts(rescored: Rescored, voice: Voice) -> None:
+    """Say what one must know to believe the scores."""
+    if rescored.left_out:
+        places = [f"{entry.place} ({voice.repeat(entry.reason)})" for entry in rescored.left_out]
+        text = "{count} {count:row is|rows are} left out: {places}"
+        warn(voice.say(text, {"count": len(places), "places": listed(places, voice)}))
+    say_cut({str(served.place): served.prediction.cut for served in rescored.cut}, rescored.most_tokens, voice)
+    if rescored.trained_on:
+        text = "{count} of {rows} rows have a text that this run was trained on: these scores are too good to be true"
+        warn(voice.say(text, {"count": rescored.trained_on, "rows": rescored.rows}))
 
 
 def print_classes(results: Sequence[ClassResult], voice: Voice = ENGLISH) -> None:

@@ -8,35 +8,48 @@ from collections.abc import Iterator, Sequence
 from itertools import tee
 from pathlib import Path
 
+from kamerton.cli.output import say_cut, say_unusable
 from kamerton.data.named import is_file
-from kamerton.records import Prediction
+from kamerton.records import Place
 from kamerton.run import Run
-from kamerton.use import Predictor
+from kamerton.use import Predictor, Served
+
+TEXT = Place("input", 1)
 
 
 def run(path: Path, source: str, adapters: Sequence[Path], json: bool) -> None:
     """Answer a text, a file's rows, or the lines of standard input; of several adapters, each in turn."""
     predictors = [Predictor(Run(path))]
     predictors += [Predictor(Run(other), beside=predictors[0]) for other in adapters]
-    for answers in _predictions(predictors, source):
-        for predictor, prediction in zip(predictors, answers, strict=True):
+    cut: dict[str, int] = {}
+    for answers in _answers(predictors, source):
+        for predictor, served in zip(predictors, answers, strict=True):
             name = str(predictor.run.path) if adapters else ""
-            print(_line(prediction, name, predictor) if json else _text(prediction, name), flush=True)
+            print(_line(served, name, predictor) if json else _text(served, name), flush=True)
+        if served.unusable:
+            say_unusable(str(served.place), served.unusable)
+        if lost := max(one.prediction.cut for one in answers):
+            cut[str(served.place)] = lost
+    say_cut(cut, min(predictor.setup.max_tokens for predictor in predictors))
 
 
-def _line(prediction: Prediction, name: str, predictor: Predictor) -> str:
-    named = {"run": name} if name else {}
+def _line(served: Served, name: str, predictor: Predictor) -> str:
+    prediction, named = served.prediction, {"run": name} if name else {}
     values: dict[str, object] = {"id": prediction.id, **named, "prediction": prediction.text, "score": prediction.score}
     if prediction.each is not None:
         values["probabilities"] = dict(zip(predictor.labels, prediction.each, strict=True))
+    if prediction.cut:
+        values["cut"] = prediction.cut
+    if served.unusable:
+        values["unusable"] = served.unusable
     return json_library.dumps(values, ensure_ascii=False)
 
 
-def _text(prediction: Prediction, name: str) -> str:
-    return f"{name}\t{prediction.text}" if name else prediction.text
+def _text(served: Served, name: str) -> str:
+    return f"{name}\t{served.prediction.text}" if name else served.prediction.text
 
 
-def _predictions(predictors: Sequence[Predictor], source: str) -> Iterator[tuple[Prediction, ...]]:
+def _answers(predictors: Sequence[Predictor], source: str) -> Iterator[tuple[Served, ...]]:
     """Give the answers of all predictors to one row after the other."""
     if source == "-":
         lines = tee(sys.stdin, len(predictors))
@@ -44,5 +57,5 @@ def _predictions(predictors: Sequence[Predictor], source: str) -> Iterator[tuple
     elif is_file(source):
         answers = [predictor.predict_file(Path(source)) for predictor in predictors]
     else:
-        answers = [iter(predictor.predict([source])) for predictor in predictors]
+        answers = [iter([Served(TEXT, *predictor.predict([source]))]) for predictor in predictors]
     return zip(*answers, strict=True)
