@@ -84,7 +84,8 @@ class Predictor:
             DataError: the file cannot be read, lacks a column that the task needs, or has no row that can be used.
         """
         taken = self.take(path)
-        rows = sorted((*taken.examples, *taken.unusable), key=lambda row: row.id)
+        rows: list[Example | LedgerEntry] = [*taken.examples, *taken.unusable]
+        rows.sort(key=lambda row: row.id)
         for start in range(0, len(rows), AT_ONCE):
             yield from self._served(rows[start : start + AT_ONCE])
 

@@ -57,5 +57,5 @@ def _answers(predictors: Sequence[Predictor], source: str) -> Iterator[tuple[Ser
     elif is_file(source):
         answers = [predictor.predict_file(Path(source)) for predictor in predictors]
     else:
-        answers = [iter([Served(TEXT, *predictor.predict([source]))]) for predictor in predictors]
+        answers = [iter([Served(TEXT, predictor.predict([source])[0])]) for predictor in predictors]
     return zip(*answers, strict=True)
