@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,7 +65,7 @@ PROMPTED = {
 }
 
 
-def rows_of(pattern: Mapping[str, object]) -> list[object]:
+def rows_of(pattern: object) -> list[Any]:
     written = json.dumps(pattern)
     return [json.loads(written.replace("{}", number)) for number in NUMBERS]
 
@@ -165,6 +166,24 @@ PREFERRED = {
     "won and lost": {"prompt": "Count to {}.", "win": "Aye, {}.", "lose": "No, {}."},
 }
 
+COMPARED = {
+    "SHP": {"history": "Count to {}.", "human_ref_A": "Aye, {}.", "human_ref_B": "No, {}.", "labels": 1},
+    "SafeRLHF": {"prompt": "Count to {}.", "response_0": "Aye, {}.", "response_1": "No, {}.", "better_response_id": 0},
+}
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_a_number_that_says_which_answer_is_better_is_obeyed(tmp_path, name):
+    rows = rows_of(COMPARED[name])
+    which = list(COMPARED[name])[-1]
+    rows[1][which] = 1 - rows[1][which]
+    rows[2][which] = 7
+    found = understood(write(tmp_path, "rows.jsonl", lines(rows)))
+    assert found.recipe.data.task == "preference"
+    golds = [(example.fields["chosen"], example.fields["rejected"]) for example in found.examples[:2]]
+    assert golds == [("Aye, one.", "No, one."), ("No, two.", "Aye, two.")]
+    assert [entry.reason for entry in found.table.rejected] == [f"'{which}' is neither 0 nor 1"]
+
 
 @pytest.mark.parametrize("name", PREFERRED)
 def test_preferences_of_every_make_are_the_same_example(tmp_path, name):
@@ -202,8 +221,8 @@ def offsets(value: Mapping[str, object]) -> dict[str, object]:
 
 
 SPANNED = {
-    "spacy.jsonl": lines(rows_of([SENTENCE, {"entities": [[0, 3, "captain"]]}])),  # type: ignore[arg-type]
-    "spacy.json": json.dumps(rows_of([SENTENCE, {"entities": [[0, 3, "captain"]]}]), indent=1),  # type: ignore[arg-type]
+    "spacy.jsonl": lines(rows_of([SENTENCE, {"entities": [[0, 3, "captain"]]}])),
+    "spacy.json": json.dumps(rows_of([SENTENCE, {"entities": [[0, 3, "captain"]]}]), indent=1),
     "doccano.jsonl": lines(rows_of({"id": 1, "text": SENTENCE, "label": [[0, 3, "captain"]]})),
     "doccano-labels.jsonl": lines(rows_of({"text": SENTENCE, "labels": [[0, 3, "captain"]]})),
     "doccano-relations.jsonl": lines(rows_of({"text": SENTENCE, "entities": [offsets(SPAN)], "relations": []})),

@@ -63,7 +63,7 @@ def _opened(table: Table, shape: Shape) -> Table:
             continue
         for values in held:
             rows.accept(row.place.line, values)
-            columns |= dict.fromkeys(values)
+            columns.update(dict.fromkeys(values))
     return replace(rows.table(columns, table.format, table.encoding, [*table.notes, shape.note]), reshaped=True)
 
 
@@ -123,8 +123,9 @@ def _questions(values: Values) -> Iterator[Values]:
             if not filled(paragraph.get("context")) or not filled(asked.get("question")):
                 raise ValueError("a paragraph has no context, or a question no text")
             known = {name: asked[name] for name in ("id", "answers") if name in asked}
-            absent = {"answers": []} if asked.get("is_impossible") is True else {}
-            yield {**kept, "context": paragraph["context"], "question": asked["question"], **known, **absent}
+            if asked.get("is_impossible") is True:
+                known["answers"] = []
+            yield {**kept, "context": paragraph["context"], "question": asked["question"], **known}
 
 
 def _annotated(values: Values) -> Iterator[Values]:
@@ -163,6 +164,21 @@ def _lines(value: object) -> Sequence[object]:
     return value if isinstance(value, list) else ()
 
 
+def _comparison(first: str, second: str, better: str, means_first: str) -> Shape:
+    """Read two answers and a number that says which one is better."""
+
+    def rows(values: Values) -> Iterator[Values]:
+        said = plain(values.get(better))
+        if said not in ("0", "1"):
+            raise ValueError(f"'{better}' is neither 0 nor 1")
+        chosen, rejected = (first, second) if said == means_first else (second, first)
+        kept = {name: cell for name, cell in values.items() if name not in (first, second, better)}
+        yield {**kept, "chosen": values.get(chosen), "rejected": values.get(rejected)}
+
+    note = f"'{better}' says which answer is chosen"
+    return Shape(frozenset({first, second, better}), lambda values: filled(values.get(first)), rows, note)
+
+
 SHAPES = (
     Shape(
         frozenset({"paragraphs"}),
@@ -182,4 +198,6 @@ SHAPES = (
         _programs,
         "the request and its tests stand as comments before the program",
     ),
+    _comparison("human_ref_A", "human_ref_B", "labels", means_first="1"),  # SHP (Ethayarajh et al. 2022)
+    _comparison("response_0", "response_1", "better_response_id", means_first="0"),  # SafeRLHF (Dai et al. 2023)
 )

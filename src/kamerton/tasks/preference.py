@@ -44,7 +44,7 @@ class Preference(Group):
             ),
             "what is asked; may also stand at the beginning of the answers",
             required=False,
-            weak=("input",),
+            weak=("input", "history"),
         ),
         Role("input", ("input",), "what the request is about", required=False),
         SYSTEM,

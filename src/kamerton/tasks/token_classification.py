@@ -141,8 +141,8 @@ def _span(value: object) -> tuple[int, int, str]:
     """
     parts: Sequence[object] = ()
     if isinstance(value, Mapping):
-        start, end, kind = (next((value[n] for n in names if n in value), None) for names in (STARTS, ENDS, KINDS))
-        parts = (start, end, kind[0] if isinstance(kind, list) and len(kind) == 1 else kind)
+        *place, said = [next((value[n] for n in names if n in value), None) for names in (STARTS, ENDS, KINDS)]
+        parts = (*place, said[0] if isinstance(said, list) and len(said) == 1 else said)
     elif isinstance(value, list | tuple):
         parts = value
     if len(parts) != 3 or not all(isinstance(place, int) for place in parts[:2]) or not filled(parts[2]):
