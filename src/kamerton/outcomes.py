@@ -169,7 +169,7 @@ class Calibrated:
         if f"{self.temperature:.2f}" == "1.00" or before == after:
             return ""
         sure = "too sure" if self.temperature > 1 else "not sure enough"
-        errors = f"calibration error {self.before.ece.value:.3f} → {self.after.ece.value:.3f}"
+        errors = f"calibration error {before} → {after}"
         chance = f"true probabilities would show up to {self.chance:.3f}"
         return (
             f"temperature {self.temperature:.2f}, for it was {sure} on {self.rows} validation rows: {errors}; {chance}"

@@ -64,10 +64,10 @@ def result_of(
         "peak_memory_bytes": environment.get("peak_bytes", 0),
     }
 
+
 def _metric(name: str) -> type[Metric]:
     metric: type[Metric] = plugins.choose("metrics", name)
     return metric
-
 
 
 def _forecast(environment: Mapping[str, Any]) -> Mapping[str, Any] | None:

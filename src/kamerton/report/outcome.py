@@ -89,9 +89,9 @@ class Outcome:
     warnings: tuple[str, ...] = ()
     lower_is_better: tuple[str, ...] = ()
     """Names of the metrics of which less is better."""
-    seconds: Mapping[str, float] = field(default_factory=dict)
     signatures: Mapping[str, str] = field(default_factory=dict)
     """How metrics were computed that can be computed in several ways, by name."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
     """How long each stage took."""
     peak_memory_bytes: int = 0
 
