@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,22 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from kamerton.errors import RunError
-from kamerton.records import ExampleView, Finding, Place, Progress, Stage, Started, Stepped, TokenView, Validated
+from kamerton.records import (
+    ExampleView,
+    Finding,
+    Place,
+    Progress,
+    SequenceView,
+    Stage,
+    Started,
+    Stepped,
+    TokenView,
+    Validated,
+)
 from kamerton.report.html import write_report
 from kamerton.report.outcome import read_outcome
 from kamerton.report.progress import RECENT_STEPS, Pace
-from kamerton.report.terminal import Screen
+from kamerton.report.terminal import LISTED, Screen
 from kamerton.report.text import number, probability, signed
 from kamerton.run import Run
 from synthetic_run import REVIEWS, STEPS, Words, classification_run, generation_run
@@ -204,6 +216,22 @@ def test_show_tokens_counts_what_is_trained_and_cut():
     assert "taught: Париж" in text
     assert "! mind this" in text
     assert "cut" not in drawn(lambda screen: screen.show_tokens([view()]))
+
+
+def test_show_tokens_tells_of_every_sequence_of_a_row_up_to_a_few():
+    other = SequenceView(
+        "rejected answer", 2, "Name the", (TokenView("Ber", True), TokenView("lin", True)), ("Berlin",)
+    )
+    text = drawn(lambda screen: screen.show_tokens([replace(view(), sequences=(other, *[other] * 20))]))
+    assert "rejected answer, 2 tokens: Name the\n    ⟦Ber⟧|⟦lin⟧\n    taught: Berlin\n" in text
+    assert text.count("rejected answer") == LISTED
+    assert f"and {21 - LISTED} more" in text
+
+
+def test_a_stage_of_several_lines_stands_below_its_first():
+    text = drawn(lambda screen: screen.show(Stage("audit", "severe: one\nwarning: two", 0.1)))
+    [first, second] = text.splitlines()
+    assert second.index("warning") == first.index("severe")
 
 
 # ── hostile data ──────────────────────────────────────────────────────────────────────────────

@@ -145,7 +145,7 @@ class Taught:
     positions: tuple[int, ...]
     """The tokens of the sequence that are marked: an answer's, or the one that a class is read at."""
     words: tuple[str, ...]
-    """What is taught: class names, or the answer's tokens."""
+    """What is taught: class names, or the answer's text."""
 
 
 @dataclass(frozen=True)
@@ -189,6 +189,20 @@ class TokenView:
 
 
 @dataclass(frozen=True)
+class SequenceView:
+    """One of the several sequences of an example: a window, an answer."""
+
+    title: str
+    size: int
+    """How many tokens it has."""
+    ends: str
+    """The words that it begins and ends with."""
+    tokens: tuple[TokenView, ...] = ()
+    """Empty for the first, which the example itself shows, and where there are too many to draw."""
+    targets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class ExampleView:
     """One example as the model gets it, to be looked at."""
 
@@ -196,10 +210,12 @@ class ExampleView:
     title: str
     tokens: tuple[TokenView, ...]
     targets: tuple[str, ...]
-    """What is taught: class names, or the answer's tokens."""
+    """What is taught: class names, or the answer's text."""
     cut: int
     """How many tokens did not fit."""
     warnings: tuple[str, ...] = ()
+    sequences: tuple[SequenceView, ...] = ()
+    """All of them, where there are several."""
 
 
 # ── training ──────────────────────────────────────────────────────────────────────────────────

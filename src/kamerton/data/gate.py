@@ -15,12 +15,16 @@ from typing import TYPE_CHECKING
 from kamerton.contracts import Form, TooLong
 from kamerton.errors import DataError, Fault
 from kamerton.forms.supervision import written_tokens
-from kamerton.records import Encoded, Example, ExampleView, LedgerEntry, TokenView
+from kamerton.records import Encoded, Example, ExampleView, LedgerEntry, SequenceView, TokenView
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
 SHOWN = 5
+DRAWN = 2
+"""Sequences of a row that are drawn token by token; of the others is told where they begin and end."""
+ENDS = 4
+"""Words at which a sequence begins, and at which it ends, that are told."""
 
 
 @dataclass(frozen=True)
@@ -86,21 +90,50 @@ def faults_of(item: Encoded, prompt: Encoded, form: Form, tokenizer: Tokenizer) 
 
 
 def look(
-    examples: Sequence[Example], encoded: Sequence[Encoded], form: Form, tokenizer: Tokenizer, max_tokens: int
+    examples: Sequence[Example],
+    encoded: Sequence[Encoded],
+    form: Form,
+    tokenizer: Tokenizer,
+    max_tokens: int,
+    too_long: TooLong = "cut",
 ) -> list[ExampleView]:
-    """Draw up what the model gets: every token, which of them are trained on, and what was cut."""
+    """Draw up what the model gets: every token, which of them are trained on, what was cut, and what is left out."""
     prompts = form.prompts(examples, tokenizer, max_tokens)
     return [
-        _view(example, item, faults_of(item, prompt, form, tokenizer), form, tokenizer)
+        _view(example, item, _fate(item, faults_of(item, prompt, form, tokenizer), too_long), form, tokenizer)
         for example, item, prompt in zip(examples, encoded, prompts, strict=True)
     ]
 
 
-def _view(example: Example, item: Encoded, fault: str, form: Form, tokenizer: Tokenizer) -> ExampleView:
+def _fate(item: Encoded, fault: str, too_long: TooLong) -> str:
+    """Say that a row is left out, or stops the run, and why; an empty string if it trains."""
+    if item.cut and too_long == "refuse":
+        return f"refused: {_too_long(item.cut)}"
+    reason = fault or (_too_long(item.cut) if item.cut and too_long == "drop" else "")
+    return f"dropped: {reason}" if reason else ""
+
+
+def _view(example: Example, item: Encoded, fate: str, form: Form, tokenizer: Tokenizer) -> ExampleView:
+    several = len(item.sequences) > 1
+    sequences = [_sequence(item, at, form, tokenizer) for at in range(len(item.sequences))] if several else []
+    tokens, words = _drawn(item, form, tokenizer)
+    warnings = (fate,) if fate else ()
+    return ExampleView(example.place, f"data row {example.id}", tokens, words, item.cut, warnings, tuple(sequences))
+
+
+def _sequence(item: Encoded, at: int, form: Form, tokenizer: Tokenizer) -> SequenceView:
+    sequence = item.sequences[at]
+    words = tokenizer.decode(list(sequence.tokens), skip_special_tokens=True).split()
+    ends = words if len(words) <= 2 * ENDS else [*words[:ENDS], "…", *words[-ENDS:]]
+    drawn = _drawn(sequence, form, tokenizer) if 0 < at < DRAWN else ((), ())
+    return SequenceView(form.called(at, len(item.sequences)), len(sequence.tokens), " ".join(ends), *drawn)
+
+
+def _drawn(item: Encoded, form: Form, tokenizer: Tokenizer) -> tuple[tuple[TokenView, ...], tuple[str, ...]]:
     taught = form.taught(item, tokenizer)
     marked = set(taught.positions)
     tokens = tuple(TokenView(text, i in marked) for i, text in enumerate(written_tokens(item.tokens, tokenizer)))
-    return ExampleView(example.place, f"row {example.id}", tokens, taught.words, item.cut, (fault,) if fault else ())
+    return tokens, taught.words
 
 
 def _nothing_passes(dropped: Sequence[LedgerEntry]) -> list[Fault]:

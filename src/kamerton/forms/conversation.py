@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from kamerton.contracts import Engine
 from kamerton.forms.messages import read_messages
-from kamerton.forms.supervision import written_tokens
+from kamerton.forms.supervision import written
 from kamerton.forms.turns import Writing, ended, room_before, supervise, tokenize, write_conversation, write_prompt
 from kamerton.forms.usual import Usual, item_losses
 from kamerton.forms.values import room_for
@@ -89,7 +89,11 @@ class Conversation(Usual):
 
     def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
         """Mark the answers' tokens; each is read at the one before it."""
-        return Taught(tuple(read + 1 for read in item.reads), tuple(written_tokens(item.targets, tokenizer)))
+        return Taught(tuple(read + 1 for read in item.reads), (written(item.targets, tokenizer),))
+
+    def called(self, at: int, count: int) -> str:
+        """Name an answer: where there are several sequences, each has one."""
+        return f"answer {at + 1} of {count}"
 
     def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
         """Write the assistant's turns, each after the true ones before it, and measure the true ones' likelihood."""

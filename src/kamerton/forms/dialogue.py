@@ -11,7 +11,7 @@ import numpy as np
 
 from kamerton.contracts import Engine
 from kamerton.forms.messages import with_system
-from kamerton.forms.supervision import written_tokens
+from kamerton.forms.supervision import written
 from kamerton.forms.turns import Exchange, ended, same_prompt, supervise, tokenize, write_exchange
 from kamerton.forms.usual import Usual
 from kamerton.forms.values import draw_evenly, room_for
@@ -82,7 +82,7 @@ class Dialogue(Usual):
 
     def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
         """Mark the answer's tokens; each is read at the one before it."""
-        return Taught(tuple(read + 1 for read in item.reads), tuple(written_tokens(item.targets, tokenizer)))
+        return Taught(tuple(read + 1 for read in item.reads), (written(item.targets, tokenizer),))
 
     def shots(self, examples: Sequence[Example], count: int, seed: int) -> list[Example]:
         """Draw `count` examples, or one of each choice if there are more choices; none if none are wanted."""

@@ -12,7 +12,7 @@ from torch.nn.functional import logsigmoid
 
 from kamerton.contracts import Engine
 from kamerton.forms.messages import read_messages
-from kamerton.forms.supervision import target_losses, written_tokens
+from kamerton.forms.supervision import target_losses, written
 from kamerton.forms.turns import ended, room_before, same_prompt, supervise, tokenize, write_exchange, write_prompt
 from kamerton.forms.usual import Usual
 from kamerton.forms.values import room_for
@@ -70,7 +70,11 @@ class Preferences(Usual):
 
     def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
         """Mark the chosen answer's tokens; each is read at the one before it."""
-        return Taught(tuple(read + 1 for read in item.reads), tuple(written_tokens(item.targets, tokenizer)))
+        return Taught(tuple(read + 1 for read in item.reads), (written(item.targets, tokenizer),))
+
+    def called(self, at: int, count: int) -> str:
+        """Tell the two answers apart."""
+        return ("chosen answer", "rejected answer")[at]
 
     def supervised(self, item: Encoded) -> int:
         """Count a pair as one, if something is left of both answers."""

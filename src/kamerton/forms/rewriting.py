@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from kamerton.contracts import Engine
-from kamerton.forms.supervision import written_tokens
+from kamerton.forms.supervision import written
 from kamerton.forms.turns import frame_of, plain, tokenize
 from kamerton.forms.usual import Usual
 from kamerton.forms.values import room_for
@@ -56,7 +56,7 @@ class Rewriting(Usual):
 
     def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
         """Mark nothing in the source; the answer is written by the other half."""
-        return Taught((), tuple(written_tokens(item.targets, tokenizer)))
+        return Taught((), (written(item.targets, tokenizer),))
 
     def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
         """Write the answers, and measure the likelihood of the right ones."""

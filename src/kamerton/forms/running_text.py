@@ -12,7 +12,7 @@ import numpy as np
 
 from kamerton.contracts import Engine, TooLong
 from kamerton.errors import Fault, ModelError
-from kamerton.forms.supervision import written_tokens
+from kamerton.forms.supervision import written, written_tokens
 from kamerton.forms.turns import frame_of, plain, tokenize
 from kamerton.forms.usual import Usual, item_losses
 from kamerton.records import Encoded, Example, Prediction, Taught
@@ -107,7 +107,7 @@ class RunningText(_Running):
     def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
         """Mark all but the first token; each is read at the one before it."""
         positions = tuple(read + 1 for read in item.reads if read + 1 < len(item.tokens))
-        return Taught(positions, tuple(written_tokens(item.targets, tokenizer)))
+        return Taught(positions, (written(item.targets, tokenizer),))
 
     def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
         """Measure the whole texts' likelihood, without that of their ends; nothing is cut where a share is told."""

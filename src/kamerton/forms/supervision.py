@@ -54,6 +54,11 @@ def sum_by_item(values: Tensor, items: Sequence[Encoded]) -> Tensor:
     return sums.index_add(0, owners, values.double())
 
 
+def written(tokens: Sequence[int], tokenizer: Tokenizer) -> str:
+    """Write tokens that follow each other as a reader knows them, one text."""
+    return "".join(written_tokens(tokens, tokenizer))
+
+
 def written_tokens(tokens: Sequence[int], tokenizer: Tokenizer) -> list[str]:
     """Write each token as a reader knows it, its leading space included.
 

@@ -59,6 +59,10 @@ class Usual(ABC):
         """Answer a few validation rows: answers must be written."""
         return examples[:WATCHED]
 
+    def called(self, at: int, count: int) -> str:
+        """Name a window."""
+        return f"window {at + 1} of {count}"
+
     def supervised(self, item: Encoded) -> int:
         """Count the known targets of all sequences."""
         return sum(supervised(sequence) for sequence in item.sequences)

@@ -20,6 +20,7 @@ from kamerton.records import (
     Finding,
     Progress,
     Saved,
+    SequenceView,
     Stage,
     Started,
     Stepped,
@@ -42,6 +43,8 @@ DECISION_STYLES = {
 SEVERITY_STYLES = {"severe": "bold red", "warning": "yellow", "note": "cyan"}
 TRAINED_STYLE = "bold black on green"
 SAMPLES = 3
+LISTED = 8
+"""Sequences of one row that are told of."""
 
 
 class Screen:
@@ -179,11 +182,26 @@ class Screen:
         """Print examples as the model gets them: trained tokens highlighted, or in ⟦brackets⟧ without colour."""
         plain = self.console.color_system is None or self.console.no_color
         for view in views:
-            self._print(Text.assemble((safe_text(str(view.place)), "dim"), "  ", (safe_text(view.title), "bold")))
-            self._print(_bracketed(view.tokens) if plain else _coloured(view.tokens), 2)
+            self._print(Text.assemble((safe_text(str(view.place)), "dim"), "  ", (self._said(view.title), "bold")))
+            draw = _bracketed if plain else _coloured
+            self._print(draw(view.tokens), 2)
             for line in _token_notes(view, self.console.width - 4, self.voice):
                 self._print(line, 2)
+            self._show_sequences(view.sequences, draw)
             self.console.print()
+
+    def _show_sequences(self, sequences: Sequence[SequenceView], draw: Callable[[Sequence[TokenView]], Text]) -> None:
+        """Print where each of a row's sequences begins and ends, and those that are drawn."""
+        for part in sequences[:LISTED]:
+            values = {"title": self._said(part.title), "tokens": part.size, "ends": safe_text(part.ends)}
+            line = self.voice.say("{title}, {tokens} {tokens:token|tokens}: {ends}", values)
+            self._print(Text(one_line(line, self.console.width - 4), "dim"), 2)
+            if part.tokens:
+                self._print(draw(part.tokens), 4)
+                self._print(Text(one_line(_taught(part.targets, self.voice), self.console.width - 6), "dim"), 4)
+        if len(sequences) > LISTED:
+            more = self.voice.say("and {count} more", {"count": len(sequences) - LISTED})
+            self._print(Text(more, "dim"), 2)
 
     def _print(self, text: Text, indent: int = 0) -> None:
         """Print a text wrapped to the window; where there is no window, its lines as they are."""
@@ -265,12 +283,15 @@ def _visible(token: str) -> str:
     return safe_text(token).replace("\n", "↵\n").replace("\t", "⇥")
 
 
+def _taught(targets: Sequence[str], voice: Voice) -> str:
+    return voice.say("taught: {targets}", {"targets": " ".join(targets)})
+
+
 def _token_notes(view: ExampleView, room: int, voice: Voice) -> Iterator[Text]:
     counts = {"tokens": len(view.tokens), "trained": sum(token.trained for token in view.tokens), "cut": view.cut}
     told = "{tokens} {tokens:token|tokens}, {trained} trained" + (", {cut} cut" if view.cut else "")
     yield Text(voice.say(told, counts), "dim")
-    if view.targets:
-        taught = voice.say("taught: {targets}", {"targets": " ".join(view.targets)})
-        yield Text(one_line(taught, room), "dim")
+    if any(view.targets):
+        yield Text(one_line(_taught(view.targets, voice), room), "dim")
     for warning in view.warnings:
         yield Text(f"! {voice.repeat(safe_text(warning))}", "yellow")

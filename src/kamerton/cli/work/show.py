@@ -10,22 +10,28 @@ from rich.console import Console
 
 from kamerton.cli.output import print_json
 from kamerton.data.gate import look
+from kamerton.language.voice import Language, voice
 from kamerton.prepare import choose_base, fit, understand
 from kamerton.recipe import parse_assignment, resolve
 from kamerton.report.terminal import Screen
 
 
-def run(data: Path, rows: int, flags: Mapping[str, object], assignments: Sequence[str], json: bool) -> None:
+def run(
+    data: Path, rows: int, flags: Mapping[str, object], assignments: Sequence[str], json: bool, language: Language
+) -> None:
     """Show what the model gets for some rows."""
     settings = dict(parse_assignment(text) for text in assignments)
     understood = choose_base(understand(resolve(None, {"data.path": str(data), **flags, **settings})))
     fitted = fit(understood)
     shown = understood.examples[:rows]
-    views = look(shown, list(fitted.encode(shown)), fitted.form, fitted.tokenizer, fitted.max_tokens)
+    too_long = fitted.recipe.data.too_long or "cut"
+    views = look(shown, list(fitted.encode(shown)), fitted.form, fitted.tokenizer, fitted.max_tokens, too_long)
     if json:
         print_json([asdict(view) for view in views])
         return
-    print(
-        f"{fitted.recipe.data.task} for {fitted.facts.name} ({fitted.facts.kind}), {fitted.max_tokens} tokens at most"
-    )
-    Screen(Console()).show_tokens(views)
+    speaker, facts = voice(language), fitted.facts
+    values = {"task": fitted.recipe.data.task, "model": facts.name, "kind": speaker.text(facts.kind)}
+    head = "{task} for {model} ({kind}), {tokens} {tokens:token|tokens} at most"
+    print(speaker.say(head, {**values, "tokens": fitted.max_tokens}))
+    print(speaker.repeat(understood.reason))
+    Screen(Console(), speaker).show_tokens(views)
