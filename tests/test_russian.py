@@ -67,6 +67,10 @@ def test_a_sentence_without_russian_is_found(monkeypatch: pytest.MonkeyPatch, tm
         ("training will take about 1 min 05 s and 1.5 GB of memory", "около 1\u00a0мин 05\u00a0с и 1,5\u00a0ГБ памяти"),
         ("Nothing severe, 5 warnings", "Серьёзного нет, 5 предупреждений"),
         ("twice the rows would give +1.2 to +3.0 points", "вдвое больше строк дали бы от +1,2 до +3,0 п. п."),
+        ("a request and its answer; not used: id, meta", "запрос и ответ на него; не используются: id, meta"),
+        ("messages with roles; not used: a, b, c, d, e, f … (9 in all)", "a, b, c, d, e, f … (всего 9)"),
+        ("'label' repeats 2 short values; not used: text", "2 коротких значения; не используются: text"),
+        ("each question has 3 options; the first one's number is 1", "вариантов: 3; номер первого — 1"),
         ("too few updates, spikes", "слишком мало шагов, выбросы"),
     ],
 )

@@ -97,7 +97,7 @@ def _beside(table: Table, reading: Reading, readings: Sequence[Reading], left: S
 
 def _unused(columns: Sequence[str]) -> list[str]:
     """Name the columns that play no role, if there are any."""
-    more = f" and {len(columns) - LISTED} more" if len(columns) > LISTED else ""
+    more = f" … ({len(columns)} in all)" if len(columns) > LISTED else ""
     return [f"not used: {', '.join(columns[:LISTED])}{more}"] if columns else []
 
 
