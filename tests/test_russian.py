@@ -23,7 +23,7 @@ NOT_SAID = re.compile(
     r"|\.tmp$|kamerton (predict|audit|judge|tune) |^p by Holm over all pairs; Xyz$|Xyz (min|h) 7|\n\n(Answer|Which)"
     r"|^Translate into|^Summarize the text|^packed-products|^kamerton\.|^Xyz byte Xyz$|^sample Xyz|^`--task"
     r"|^The least populated|^Label \.\*|^Position ids|^the heads were not counted$"
-    r"|^changed by 7 \(7 to 7\)$|examplesXyz$"
+    r"|^changed by 7 \(7 to 7\)$|examplesXyz$|^nrefs:|kamerton:Xyz$"
 )
 """File names, commands, prompts to a model, others' messages, figures that `Voice.figure` writes, pieces of a whole."""
 FAULTS = re.compile(

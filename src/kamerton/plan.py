@@ -109,7 +109,7 @@ def choose_pass(facts: ModelFacts) -> Decision:
     """Choose how many tokens to train on in one pass, so that what it keeps for the backward pass stays in bounds."""
     kept = KEPT * facts.layers * facts.hidden
     tokens = max(STEP, min(MOST_TOKENS_PER_PASS, int(PASS_BYTES / kept) // STEP * STEP))
-    return Decision(tokens, f"a pass then keeps about {tokens * kept / 1e9:.1f} GB for its backward pass")
+    return Decision(tokens, f"a pass then keeps about {memory(tokens * kept)} for its backward pass")
 
 
 def choose_optimizer() -> Decision:
