@@ -298,6 +298,21 @@ def test_tune_carries_remedies_out_and_leaves_the_chosen_model_with_its_recipe(p
     assert weights_of(Run(place.folder / "remedied-again")) == weights_of(run)
 
 
+def test_tune_trains_on_variants_in_a_run_of_their_own_and_takes_them_over_with_their_model(place: Place):
+    ended = place.call(
+        "tune", "reviews.csv", "--model", "encoder", "--method", "full", "--epochs", "2", *QUICK,
+        "--set", "evaluate.shots=0", "--set", "prompt.search=false", "--remedy", "augment", "--out", "augmented",
+    )  # fmt: skip
+    assert ended.status == DONE, ended.said
+    run = Run(place.folder / "augmented")
+    helped = "left out" not in ended.said
+    assert [one.remedy for one in run.read_attempts()] == ["", "augment"][: 1 + helped]
+    assert bool(Run(run.path / "remedies" / "augment").read_split().added) is helped
+    [chosen] = [one for one in run.read_attempts() if one.chosen]
+    assert bool(run.read_split().added) is (run.recipe.augment.by == "deletion") is (chosen.remedy == "augment")
+    assert {row.id for row in run.read_split().added} <= {entry.id for entry in run.read_ledger()}
+
+
 def test_a_dialled_run_is_a_run_of_its_own_and_the_first_stays_as_it_was(place: Place):
     run = place.run("full")
     before = weights_of(run)
