@@ -44,8 +44,8 @@ class Head(Knobs):
     def advise(self, facts: ModelFacts, rows: int) -> Mapping[str, Advice]:
         """Give a high rate and many epochs: they cost almost nothing here."""
         return {
-            "learning_rate": Advice(1e-3, "head: 1e-3 to 1e-2 on frozen features (SetFit's head: 1e-2)"),
-            "epochs": epochs_for(rows, BATCH, updates=600, least=10, most=40),
+            "learning_rate": Advice(3e-4, "head on frozen features: over three seeds 3e-4 beat 1e-3 on film reviews"),
+            "epochs": epochs_for(rows, BATCH, updates=1500, least=10, most=100),
             "batch_size": Advice(BATCH, "features are cached, so an update is cheap"),
         }
 
