@@ -20,7 +20,7 @@ UNSHOWN = {
 }  # fmt: skip
 """What holds data, prompts, programs and features instead of sentences to a reader."""
 UNSHOWN_FUNCTIONS = {
-    "Fault", "Error", "nearest", "ValueError", "RuntimeError", "Role", "add_row", "fault", "_fault",
+    "Fault", "Error", "nearest", "ValueError", "RuntimeError", "IndexError", "Role", "add_row", "fault", "_fault",
     "example_rows", "prompt", "parse", "compile",
 }  # fmt: skip
 UNSHOWN_NAMES = re.compile(r"STYLE|PATTERN|PLACEHOLDER|HARMLESS|WAYS|INSTRUCTIONS|_RE$|_ENVIRON|^(rule|remedy)$")

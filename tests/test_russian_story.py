@@ -1,0 +1,100 @@
+"""What `plan`, `tune` and `show` really print with --language ru: whole lines without an English word."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import kamerton
+from children import Nursery
+from kamerton import plugins
+from kamerton.language.voice import voice
+from stories import ASKED, DONE, QUICK, Place, reviews
+
+FOLDERS = ("bert-tiny", "llama-tiny")
+"""The models' names: such as are no words of the program."""
+PLUGINS = ("tasks", "methods", "metrics", "optimizers")
+NAMES = {"kamerton", "auto", "csv", "json", "jsonl", "utf", "cp", "ascii", "bert", "llama", "tiny", "tab"} | {
+    "tf", "idf", "html", "css", "adamw", "lora", "dropout", "weight", "decay", "minilm", "smollm", "macro", "micro",
+    "bleu", "rouge", "chrf", "float", "fp", "bf", "gpu", "cpu", "setfit", "glue", "peft",
+}  # fmt: skip
+"""Formats, models, libraries, values."""
+NOT_OURS = re.compile(
+    r"`[^`]*`|kamerton \w+"  # what to type
+    r"|^[a-z_]+\.[\w.]+ +\S+"  # a setting and its value
+    r"|⟦.*|учится: .*"  # what the model gets
+    r"|«[^»]*»|'[^']*'"  # what the data says
+    r"|\([^()]*\b(?:19|20)\d\d\b[^()]*\)"  # who published it
+    r"|--[\w.-]+(?:=\S+)?|\S*[/_=.]\S*[A-Za-z]\S*"  # flags, paths, settings, names of files
+    r"|\S*\w-\S*\d\S*|\S*\d\w*-\S*"  # names of models
+)
+WORD = re.compile(r"[A-Za-z]{3,}")
+
+
+def english(text: str) -> list[str]:
+    """List the lines with an English word that is no name, each with the words."""
+    names = sorted((word for folder in PLUGINS for word in plugins.names(folder)), key=len, reverse=True)
+    plugged = re.compile(rf"(?<![\w-])(?:{'|'.join(names).replace('-', '[- ]')})(?![\w-])")
+    found = []
+    for line in text.splitlines():
+        ours = plugged.sub(" ", NOT_OURS.sub(" ", line))
+        words = [word for word in WORD.findall(ours) if word.lower() not in NAMES]
+        if words:
+            found.append(f"{' '.join(words)}: {line.strip()}")
+    return found
+
+
+@pytest.fixture(scope="module")
+def here(
+    tmp_path_factory: pytest.TempPathFactory, nursery: Nursery, encoder_folder: Path, decoder_folder: Path
+) -> Place:
+    folder = tmp_path_factory.mktemp("russian")
+    for name, model in zip(FOLDERS, (encoder_folder, decoder_folder), strict=True):
+        (folder / name).symlink_to(model)
+    rows = [f"{text};{label}" for text, label in reviews(70)]
+    damaged = [*rows, rows[3], rows[5], ";good", "три;ячейки;тут"]
+    (folder / "o.csv").write_bytes("\n".join(["text;label", *damaged]).encode("cp1251", "replace"))
+    asked = [{"instruction": ASKED[n % 4].format(n), "output": str(n + n % 4 // 2)} for n in range(48)]
+    (folder / "z.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in asked), "utf-8")
+    return Place(folder, nursery)
+
+
+COMMANDS = {
+    "plan of classes": ("plan", "o.csv", "--model", "bert-tiny"),
+    "plan of answers": ("plan", "z.jsonl", "--model", "llama-tiny"),
+    "tune of classes": ("tune", "o.csv", "--model", "bert-tiny", "--epochs", "2", "--out", "a", *QUICK),
+    "tune of answers": ("tune", "z.jsonl", "--model", "llama-tiny", "--epochs", "1", "--out", "b", *QUICK),
+    "tune with a probed rate": ("tune", "o.csv", "--model", "bert-tiny", "--method", "full", "--epochs", "2",
+                                "--out", "c", "--learning-rate", "auto", "--set", "evaluate.resamples=200"),
+    "show of classes": ("show", "o.csv", "--model", "bert-tiny", "--rows", "1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_line_of_a_russian_story_holds_an_english_word(here, command):
+    ended = here.call(*COMMANDS[command], "--language", "ru")
+    assert ended.status == DONE, ended.said
+    assert english(ended.out + ended.err) == []
+
+
+def test_a_plan_writes_values_as_they_are_typed_and_says_nothing_of_writing_where_nothing_is_written(here):
+    out = here.call(*COMMANDS["plan of classes"], "--language", "ru").out
+    assert re.search(r"^data.columns +text=text,label=label ", out, re.MULTILINE)
+    assert "max_new_tokens" not in out and "{" not in out and not re.search(r"(?<!\d)0,0(?!\d)", out)
+    assert re.search(r"^evaluate.max_new_tokens +[1-9]", here.call(*COMMANDS["plan of answers"]).out, re.MULTILINE)
+
+
+def test_every_stage_and_every_bar_has_its_russian_name():
+    source = "".join(path.read_text("utf-8") for path in Path(kamerton.__file__).parent.rglob("*.py"))
+    names = set(re.findall(r"\b(?:stage|Progress|_best)\(\s*\"([a-z ]+)\"", source))
+    assert {"read", "rate", "examples", "features"} <= names
+    assert [name for name in sorted(names) if voice("ru").again(name) is None] == []
+
+
+def test_an_english_word_among_russian_ones_is_found():
+    assert english("✓ аудит severe: 8 строк в o.csv (и ещё 3)\n`kamerton audit` --set a.b=c accuracy 0,5") == [
+        "severe: ✓ аудит severe: 8 строк в o.csv (и ещё 3)"
+    ]
