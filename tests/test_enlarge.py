@@ -171,9 +171,9 @@ def test_a_run_trains_on_what_is_added_and_says_so(place: Place) -> None:
     assert ended.status == DONE, ended.said
     run: Run = Run(place.folder / "mixed")
     split, ledger = run.read_split(), run.read_ledger()
-    assert split.added and {e.place.file for e in split.added} == {"general.csv"}
+    assert split.added and {Path(e.place.file).name for e in split.added} == {"general.csv"}
     assert sorted(e.id for e in ledger if e.fate == "added") == [e.id for e in split.added]
-    assert all(e.reason == "mixed in from general.csv" for e in ledger if e.fate == "added")
+    assert all(e.reason == f"mixed in from {place.folder / 'general.csv'}" for e in ledger if e.fate == "added")
     seen = {row.id: row.visits for row in run.read_dynamics()}
     assert seen.keys() == {e.id for e in (*split.train, *split.added)}
     golds: Counter[str] = Counter()

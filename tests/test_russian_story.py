@@ -27,10 +27,11 @@ NOT_OURS = re.compile(
     r"|^[a-z_]+\.[\w.]+ +\S+"  # a setting and its value
     r"|⟦.*|учится: .*"  # what the model gets
     r"|«[^»]*»|'[^']*'"  # what the data says
-    r"|\([^()]*\b(?:19|20)\d\d\b[^()]*\)"  # who published it
     r"|--[\w.-]+(?:=\S+)?|\S*[/_=.]\S*[A-Za-z]\S*"  # flags, paths, settings, names of files
     r"|\S*\w-\S*\d\S*|\S*\d\w*-\S*"  # names of models
 )
+PUBLISHED = re.compile(r"\([^()]*\b(?:19|20)\d\d\b[^()]*\)")
+"""Who published it, on however many lines."""
 WORD = re.compile(r"[A-Za-z]{3,}")
 
 
@@ -39,7 +40,7 @@ def english(text: str) -> list[str]:
     names = sorted((word for folder in PLUGINS for word in plugins.names(folder)), key=len, reverse=True)
     plugged = re.compile(rf"(?<![\w-])(?:{'|'.join(names).replace('-', '[- ]')})(?![\w-])")
     found = []
-    for line in text.splitlines():
+    for line in PUBLISHED.sub(" ", text).splitlines():
         ours = plugged.sub(" ", NOT_OURS.sub(" ", line))
         words = [word for word in WORD.findall(ours) if word.lower() not in NAMES]
         if words:

@@ -111,7 +111,7 @@ def test_the_report_is_one_file_that_needs_no_network(run):
 
 def test_the_saved_model_loads_with_the_libraries_own_loaders(run, place):
     AutoTokenizer.from_pretrained(run.model)
-    text = run.recipe.model.name == "decoder"
+    text = Path(run.recipe.model.name).name == "decoder"
     loader = AutoModelForCausalLM if text else AutoModelForSequenceClassification
     if not (run.model / "adapter_config.json").exists():
         assert loader.from_pretrained(run.model).num_parameters() > 0
