@@ -125,6 +125,20 @@ def read_address_questions(archive: Path) -> Iterator[Record]:
                 yield {"context": context, "question": question, "answer": answer}
 
 
+def read_address_choices(archive: Path) -> Iterator[Record]:
+    """Let the right part of an address be chosen among its parts, in the order in which they are written."""
+    for words in addresses(archive):
+        parts: dict[str, str] = {}
+        for word in words:
+            parts[word.tag] = f"{parts[word.tag]} {word.text}" if word.tag in parts else str(word.text)
+        options = list(dict.fromkeys(part.strip(" ,.") for part in parts.values()))
+        asked = [(question, parts[tag].strip(" ,.")) for tag, question in QUESTIONS.items() if tag in parts]
+        if len(options) > 2 and asked:
+            question, answer = asked[len("".join(options)) % len(asked)]
+            context = " ".join(str(word.text) for word in words)
+            yield {"question": f"{context}\n{question}", "options": options, "answer": options.index(answer)}
+
+
 def read_address_requests(archive: Path) -> Iterator[Record]:
     """Put those of these questions that have an answer as requests."""
     for row in read_address_questions(archive):
@@ -285,6 +299,9 @@ DATA_SETS = {
     ),
     "address-requests": of_usaddress(
         "2,887 requests to name a part of such an address, with its answer", read_address_requests
+    ),
+    "address-choices": of_usaddress(
+        "1,406 questions to such addresses with their parts as options", read_address_choices
     ),
     "instructions": of_llamafactory("999 requests in English with long answers", read_instructions),
     "chats": of_llamafactory("300 conversations in English in which tools are called", read_chats),
