@@ -33,6 +33,8 @@ from kamerton.files import cache_folder, replacing, sha256_of
 CLEAR = 0.5
 """From this mean rating on (of -4 to 4) the raters of a review took a side."""
 
+POTS = {"1": "печной", "2": "цветочный", "3": "ночной"}
+POTS_ASKED = "Какой горшок имеется в виду: печной, цветочный или ночной?"
 WORD = "горшок"
 """The word with the most even senses: a pot for plants, for the stove, or for the night."""
 
@@ -162,6 +164,12 @@ def read_russian_senses(archive: Path) -> Iterator[Record]:
                 yield {"text": " ".join("".join(parts).split()), "label": sense, "definition": senses[sense]}
 
 
+def read_russian_requests(archive: Path) -> Iterator[Record]:
+    """Put these sentences as requests in Russian: which pot is meant?"""
+    for row in read_russian_senses(archive):
+        yield {"instruction": POTS_ASKED, "input": row["text"], "output": POTS[str(row["label"])]}
+
+
 def parse_senses(text: str) -> tuple[dict[str, str], list[tuple[list[str], str]]]:
     """Split a table into its senses (lines that begin with a tab) and the contexts with an agreed sense."""
     senses: dict[str, str] = {}
@@ -263,6 +271,19 @@ def of_usaddress(description: str, read: Callable[[Path], Iterator[Record]]) -> 
     )
 
 
+def of_wordsense(description: str, read: Callable[[Path], Iterator[Record]]) -> DataSet:
+    """Name a data set of words in sentences, each with its sense."""
+    return DataSet(
+        description,
+        "rl-wsd-labeled",
+        "0.1.1",
+        "rl_wsd_labeled-0.1.1.tar.gz",
+        "9b1ad7e66e8d3f8cf249220b9284cdc31e235d2e270d1aa152cf218b558ee482",
+        "MIT",
+        read,
+    )
+
+
 def of_llamafactory(description: str, read: Callable[[Path], Iterator[Record]]) -> DataSet:
     """Name one of the small data sets that the package brings to try itself on."""
     return DataSet(
@@ -309,14 +330,12 @@ DATA_SETS = {
     "plain-text": of_llamafactory("300 pages of the open web in English", read_plain_text),
     "translations": of_django("806 texts of web pages in English and Russian", read_translations),
     "russian-instructions": of_django("806 requests in Russian to translate such texts", read_russian_instructions),
-    "russian-senses": DataSet(
+    "russian-senses": of_wordsense(
         "498 Russian sentences with the word горшок: a pot for plants, for the stove, for the night",
-        "rl-wsd-labeled",
-        "0.1.1",
-        "rl_wsd_labeled-0.1.1.tar.gz",
-        "9b1ad7e66e8d3f8cf249220b9284cdc31e235d2e270d1aa152cf218b558ee482",
-        "MIT",
         read_russian_senses,
+    ),
+    "russian-requests": of_wordsense(
+        "498 requests in Russian to say which pot such a sentence means", read_russian_requests
     ),
     "trivia": DataSet(
         "261 quiz questions in English with short answers",
