@@ -104,10 +104,10 @@ def main() -> None:
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "forgetting.md")
     asked = parser.parse_args()
     cost = Cost(**kept(asked.runs / "cost.json", lambda: asdict(price(begun(asked.data[0], asked.runs, 1)))))
-    first, *others = asked.data
+    first = asked.data[0]
     turned: list[Turned] = []
     checks = [*claims_of_cost(cost)]
-    for data, factor in ((first, HOT), (first, SEVERE), *((other, HOT) for other in others)):
+    for data, factor in (*((one, HOT) for one in asked.data), (first, SEVERE)):
         turned.append(dialled(data, asked.runs, factor))
         checks += claims(turned[-1])
         asked.page.write_text("\n".join(page(cost, turned, checks)), encoding="utf-8")  # a stop leaves what is known
