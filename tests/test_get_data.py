@@ -107,9 +107,11 @@ def test_senses_are_kept_where_both_annotators_agree(get_data):
         ("movie-ratings", 10_605, ["id", "text", "score"]),
         ("addresses", 1_488, ["tokens", "tags"]),
         ("address-parts", 1_488, ["text", "labels"]),
+        ("address-requests", 2_887, ["instruction", "input", "output"]),
         ("instructions", 999, ["instruction", "input", "output"]),
         ("russian-instructions", 806, ["instruction", "input", "output"]),
         ("russian-senses", 498, ["text", "label", "definition"]),
+        ("russian-requests", 498, ["instruction", "input", "output"]),
         ("trivia", 261, ["question", "answer"]),
     ],
 )
@@ -118,6 +120,17 @@ def test_the_real_data_sets_have_the_rows_they_promise(get_data, name, rows, col
     records = list(data.read(get_data.fetch(data)))
     assert len(records) == rows
     assert all(list(record) == columns and record[columns[-1]] for record in records)
+
+
+@pytest.mark.real
+def test_the_right_option_is_a_part_of_the_address_that_is_asked_about(get_data):
+    data = get_data.DATA_SETS["address-choices"]
+    records = list(data.read(get_data.fetch(data)))
+    assert len(records) == 1_406
+    assert all(len(set(record["options"])) == len(record["options"]) > 2 for record in records)
+    firsts = [str(record["options"][record["answer"]]).split()[0] for record in records]
+    assert all(first in record["question"].rpartition("\n")[0] for first, record in zip(firsts, records, strict=True))
+    assert len({record["answer"] for record in records}) > 2, "the place of the option gives nothing away"
 
 
 @pytest.mark.real
