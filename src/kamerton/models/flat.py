@@ -1,8 +1,8 @@
 """Attention over one flat row of many sequences: padding is never computed.
 
 Models that go through transformers' attention interface pass `cu_seq_lens_q` on to it untouched, so a
-row of concatenated sequences needs no mask: each sequence attends to itself. On a GPU the same inputs
-drive flash-attention's variable-length kernels.
+row of concatenated sequences needs no mask: each sequence attends to itself. Variable-length kernels of
+flash attention take the same inputs; they are not called here yet.
 
 What else the sequences attend to is said by a `Context`, which takes the same way: tokens that all of
 them begin with, branches within a sequence, or what a generation has written so far.
