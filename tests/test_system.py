@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 import pytest
+import torch
 
 BLOCK = 64 * 1024**2
 PAGE = 4096
@@ -31,3 +33,32 @@ def faults(*, keep: bool) -> int:
 def test_memory_that_was_freed_is_not_asked_for_again():
     assert faults(keep=False) > 7 * BLOCK / PAGE
     assert faults(keep=True) < BLOCK / PAGE
+
+
+SHAPES = """
+import kamerton, torch
+from kamerton.system import resident_memory
+layer = torch.nn.Linear(64, 64).to(torch.bfloat16)
+def train(lengths):
+    for length in lengths:
+        rows = torch.ones(length, 64, dtype=torch.bfloat16, requires_grad=True)
+        torch.nn.functional.gelu(layer(rows)).sum().backward()
+train(range(1, 65))
+before = resident_memory()
+train(range(65, 300))
+print(resident_memory() - before)
+"""
+CAPACITIES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+
+
+def grown(**settings: str) -> int:
+    """Give the bytes by which a process grows that trains on rows of ever new lengths."""
+    inherited = {name: value for name, value in os.environ.items() if name not in CAPACITIES}
+    child = [sys.executable, "-c", SHAPES]
+    return int(subprocess.run(child, env={**inherited, **settings}, capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="products are not compiled by shape here")
+def test_memory_does_not_grow_with_the_lengths_that_were_seen_unless_the_user_wants_them_kept():
+    assert grown() < 64e6
+    assert grown(**dict.fromkeys(CAPACITIES, "1024")) > 200e6
