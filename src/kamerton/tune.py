@@ -129,8 +129,10 @@ def tune_model(run: Run, setup: Setup, clock: Clock) -> Generator[Told, None, To
         Dial(setup, trainee.model).turn(setup.recipe.remedy.strength)
     save_model(run.model, trainee.model, setup.tokenizer)
     yield clock.stage("train", f"best weights saved in {run.model}")
-    run.write_environment({**run.environment, "measured": asdict(measured(run))})
-    yield clock.stage("measured", foretold.beside(measured(run)))
+    took = measured(run)
+    due = {"forecast": asdict(foretold.until(took.updates)), "measured": asdict(took)}
+    run.write_environment({**run.environment, **due})
+    yield clock.stage("measured", foretold.beside(took))
     return trainee.engine
 
 

@@ -21,8 +21,8 @@ from kamerton.recipe import Decision
 
 WORTH = 1.4
 """How much faster bf16 products must be to be worth their rounding."""
-FIRST, AGAIN = 12, 4
-"""How many products are timed the first time, and each time their speed is asked for."""
+TIMED = 12
+"""How many products are timed."""
 SHAPE = (768, 768, 2048)
 """Rows, inputs and outputs of the products that are timed: those of small models."""
 
@@ -40,48 +40,30 @@ def choose_precision() -> Decision:
 
     So two runs on one machine decide alike, however busy it is.
     """
-    ratio = round(_kept()["ratio"], 2)
+    ratio = round(_ratio(), 2)
     if ratio >= WORTH:
         return Decision("bf16", f"products in bf16 are {ratio:.1f} times as fast here; sums and weights stay fp32")
     return Decision("fp32", f"products in bf16 are {ratio:.1f} times as fast here: not worth the rounding")
-
-
-def speed(precision: str) -> float:
-    """Give the floating-point operations per second of this machine's products in `fp32` or `bf16`.
-
-    The fastest ever seen counts: what was timed while the machine was busy is mended by the next call.
-    """
-    kept, now = _kept(), _speeds(AGAIN)
-    fastest = {"ratio": kept["ratio"], **{name: max(kept[name], now[name]) for name in now}}
-    if fastest != kept:
-        write_json(_file(), fastest)
-    return fastest[precision]
 
 
 def _file() -> Path:
     return cache_folder() / f"speed-of-products-{platform.node()}-{torch.__version__}.json"
 
 
-def _kept() -> dict[str, float]:
+def _ratio() -> float:
     if not _file().exists():
-        speeds = _speeds(FIRST)
-        write_json(_file(), {"ratio": speeds["bf16"] / speeds["fp32"], **speeds})
-    kept: dict[str, float] = read_json(_file())
-    return kept
+        rows, inputs, outputs = SHAPE
+        x, weight = torch.ones(rows, inputs), torch.ones(outputs, inputs)
+        halves = x.to(torch.bfloat16), weight.to(torch.bfloat16)
+        write_json(_file(), {"ratio": _seconds(x, weight) / _seconds(*halves)})
+    ratio: float = read_json(_file())["ratio"]
+    return ratio
 
 
-def _speeds(times: int) -> dict[str, float]:
-    rows, inputs, outputs = SHAPE
-    x, weight = torch.ones(rows, inputs), torch.ones(outputs, inputs)
-    work = 2.0 * rows * inputs * outputs
-    halves = x.to(torch.bfloat16), weight.to(torch.bfloat16)
-    return {"fp32": work / _seconds(x, weight, times), "bf16": work / _seconds(*halves, times)}
-
-
-def _seconds(x: Tensor, weight: Tensor, times: int) -> float:
+def _seconds(x: Tensor, weight: Tensor) -> float:
     """Time the fastest of several products."""
     seconds = []
-    for _ in range(times):
+    for _ in range(TIMED):
         began = time.perf_counter()
         linear(x, weight)
         seconds.append(time.perf_counter() - began)

@@ -57,6 +57,8 @@ class Resources:
 
     seconds: float
     peak_bytes: int
+    updates: int = 0
+    """That it takes this for; training may end before all that were planned."""
 
 
 @dataclass(frozen=True)
