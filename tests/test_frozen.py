@@ -197,5 +197,7 @@ def test_in_every_family_the_last_layers_train_nothing_below_does_and_what_is_ke
     assert all((p.grad is not None) == p.requires_grad for p in model.parameters())
     below = [*model.get_input_embeddings().parameters(), *stack[: len(stack) - layers].parameters()]
     assert not any(parameter.requires_grad for parameter in below)
+    if family.name == "deberta":
+        assert isinstance(way, FrozenLayers) and (len(way.layers), way.above) == (len(stack) - layers, layers)
     if layers:
         assert all(parameter.requires_grad for parameter in stack[-1].parameters())

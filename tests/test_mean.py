@@ -173,7 +173,7 @@ def test_its_rows_are_laid_out_as_those_of_other_models_and_its_layers_may_be_co
     recompute_layers(model, layout, rows)
 
 
-@pytest.mark.parametrize("name", [name for name in FITTING if name != "deberta"])  # whose layers are never kept
+@pytest.mark.parametrize("name", FITTING)
 def test_the_mean_is_computed_once_for_each_row(name):
     model, rows = BY_NAME[name].build(HEAD), BY_NAME[name].rows(HEAD)
     Head().attach(model, ["classifier"])

@@ -132,12 +132,12 @@ def test_a_run_compares_what_was_foretold_with_what_came(place):
 
 
 def test_a_training_that_ended_early_is_held_against_the_forecast_of_its_own_updates():
-    planned = Forecast(seconds=60.0, peak_bytes=2 * 10**9, updates=600)
-    assert planned.until(150) == Forecast(seconds=15.0, peak_bytes=2 * 10**9, updates=150)
-    assert planned.beside(Forecast(20.0, 10**9, 150)) == (
+    planned = Forecast(seconds=60.0, peak_bytes=2 * 2**30, updates=600)
+    assert planned.until(150) == Forecast(seconds=15.0, peak_bytes=2 * 2**30, updates=150)
+    assert planned.beside(Forecast(20.0, 2**30, 150)) == (
         "training took 20 s (foretold 15 s for 150 of 600 updates, -25%) and 1.0 GB of memory (foretold 2.0 GB, +100%)"
     )
-    assert "updates" not in planned.beside(Forecast(20.0, 10**9, 600))
+    assert "updates" not in planned.beside(Forecast(20.0, 2**30, 600))
 
 
 def test_a_rate_is_found_by_a_probe_and_kept_with_what_it_saw(place):

@@ -18,6 +18,8 @@ from kamerton.cli.app import app
 from kamerton.data.named import ENDINGS, PACKED, require_text_or_file
 from kamerton.data.read import TABLE_READERS, TEXT_READERS
 from kamerton.data.unpack import PACKERS
+from kamerton.records import Example, Place
+from kamerton.run import write_examples
 
 SPY = """
 import pathlib
@@ -49,6 +51,17 @@ def test_asking_a_run_imports_neither_scikit_learn_nor_pandas_nor_peft_nor_bitsa
     modules = imported("kamerton.cli.work.predict")
     assert {"torch", "transformers"} <= modules
     assert not modules & {"sklearn", "pandas", "peft", "bitsandbytes", "kernels"}
+
+
+def test_reading_a_run_imports_no_pandas_either(tmp_path):
+    examples = [Example(7, Place("rows.csv", 3), "text", "gold", {"more": "fields"}, "group")]
+    write_examples(tmp_path / "part.parquet", examples)
+    code = f"""
+import pathlib, sys
+from kamerton.run import read_examples
+print(read_examples(pathlib.Path({str(tmp_path)!r}, "part.parquet")), "pandas" in sys.modules)
+"""
+    assert run(code).strip() == f"{tuple(examples)} False"
 
 
 def test_tuning_imports_neither_peft_nor_bitsandbytes_until_a_method_needs_them():

@@ -172,6 +172,8 @@ def start_part(starts: Sequence[Mapping[str, float]]) -> Iterator[str]:
         kept = "aim reached" if statistics.median(values) <= start.aim else kept
         rows.append([start.title, spread(values, " s"), f"{start.must:g} s ({start.aim:g} s)", kept])
     yield from table(("", f"seconds, {len(starts)} rounds", "promised (aimed at)", "outcome"), rows)
+    if alone := [one["alone"] for one in starts if "alone" in one]:
+        yield f"A script that answers the same text with transformers alone takes {spread(alone, ' s')}.\n"
     yield "The tuning reads, audits and splits the data and lets the contenders answer before its first update.\n"
 
 

@@ -17,6 +17,14 @@ from rounds import ROOT
 KAMERTON = [sys.executable, "-m", "kamerton"]
 TEXT = "A warm and funny film with a weak ending."
 LIMIT = 120
+ALONE = """
+import sys
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
+model = AutoModelForSequenceClassification.from_pretrained(sys.argv[1]).eval()
+print(model.config.id2label[model(**tokenizer(sys.argv[2], return_tensors="pt")).logits.argmax().item()])
+"""
+"""What `kamerton predict` does, written with transformers alone."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,7 @@ def started(data: Path, folder: Path) -> dict[str, float]:
     return {
         "help": seconds([*KAMERTON, "--help"]),
         "predict": seconds([*KAMERTON, "predict", str(given), TEXT]),
+        "alone": seconds([sys.executable, "-c", ALONE, str(given / "model"), TEXT]),
         "tune": until_first_update(data, folder / "begun"),
     }
 

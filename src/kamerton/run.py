@@ -139,10 +139,9 @@ class Run:
 
     def read_ledger(self) -> list[LedgerEntry]:
         """Read the fate of every source row."""
-        table = pq.read_table(self.path / "data" / "ledger.parquet")
         return [
             LedgerEntry(row["id"], Place(row["file"], row["line"]), row["fate"], row["reason"])
-            for row in table.to_pylist()
+            for row in _read_rows(self.path / "data" / "ledger.parquet")
         ]
 
     # ── training ──────────────────────────────────────────────────────────────────────────────
@@ -185,7 +184,7 @@ class Run:
     def read_dynamics(self) -> list[RowDynamics]:
         """Read what training saw of each row; nothing before it has ended."""
         path = self.path / "data" / "cartography.parquet"
-        return [RowDynamics(**row) for row in pq.read_table(path).to_pylist()] if path.exists() else []
+        return [RowDynamics(**row) for row in _read_rows(path)] if path.exists() else []
 
     @property
     def model(self) -> Path:
@@ -326,7 +325,7 @@ def write_examples(path: Path, examples: Sequence[Example]) -> None:
 
 def read_examples(path: Path) -> tuple[Example, ...]:
     """Read examples that `write_examples` wrote."""
-    return tuple(_example(row) for row in pq.read_table(path).to_pylist())
+    return tuple(_example(row) for row in _read_rows(path))
 
 
 def _example(row: dict[str, Any]) -> Example:
@@ -365,7 +364,7 @@ def _read_answers(path: Path) -> list[Answers]:
     if not path.exists():
         return []
     grouped: dict[str, list[dict[str, Any]]] = {}
-    for row in pq.read_table(path).to_pylist():
+    for row in _read_rows(path):
         grouped.setdefault(row["contender"], []).append(row)
     return [
         Answers(name, rows[0]["kind"], tuple(_prediction(row) for row in rows), rows[0]["seconds"])
@@ -380,6 +379,12 @@ def _prediction(row: dict[str, Any]) -> Prediction:
     return Prediction(
         row["id"], row["prediction"], row["score"], row["loss"], row["tokens"], row.get("passed"), probabilities
     )
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    with pq.ParquetFile(path) as file:  # what reads whole tables imports pandas on its way: a third of a second
+        rows: list[dict[str, Any]] = file.read().to_pylist()
+        return rows
 
 
 def _write_table(path: Path, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -53,6 +54,8 @@ class FrozenLayers:
     above: int
     """How many layers train on top of them."""
     kept: Kept = field(default_factory=Kept, compare=False)
+    beside: tuple[None, ...] | None = None
+    """What layers give beside their states, where they give a tuple; only such as give nothing else are kept."""
 
     @property
     def name(self) -> str:
@@ -65,10 +68,10 @@ class FrozenLayers:
         """Give the head's output at every read: `[reads, classes]`."""
         states = self._states(model, items)
         if self.above:
-            with _exchanged(self.layers, self.inner.lay(states)):
+            with self._exchanged(self.inner.lay(states)):
                 return self.inner.logits(model, items)
         features = torch.cat(states)
-        with _exchanged(self.layers, features.unsqueeze(1)):
+        with self._exchanged(features.unsqueeze(1)):
             return read_above(model, len(features)).reshape(len(features), -1)
 
     def hidden(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
@@ -112,6 +115,27 @@ class FrozenLayers:
         picked = self.inner.pick(_first(output), items).detach()
         return picked.split([len(item.reads) for item in items])
 
+    @contextmanager
+    def _exchanged(self, states: Tensor) -> Iterator[None]:
+        """While active, the frozen layers compute nothing: each gives `states`.
+
+        Only their `forward` is covered, so that a model still finds their other attributes.
+        """
+        given = states if self.beside is None else (states, *self.beside)
+
+        def give(*_args: object, **_: object) -> Any:
+            return given
+
+        before = [vars(layer).get("forward") for layer in self.layers]
+        for layer in self.layers:
+            vars(layer)["forward"] = give
+        try:
+            yield
+        finally:
+            for layer, own in zip(self.layers, before, strict=True):
+                del vars(layer)["forward"]
+                vars(layer).update({"forward": own} if own else {})
+
 
 def keep_frozen_work(
     layout: Layout, model: nn.Module, items: Sequence[Encoded], passes: Iterable[Sequence[Encoded]] = ()
@@ -128,10 +152,13 @@ def keep_frozen_work(
     if is_two_sided(model):  # the decoder's states depend on the encoder's row as well
         return layout
     stack = layer_stack(outer_model(model))
-    depth = _untouched(layout, model, stack, items)
-    if not depth:
+    outputs = _untouched(layout, model, stack, items)
+    if not outputs:
         return layout
-    frozen = FrozenLayers(layout, tuple(stack[:depth]), len(stack) - depth)
+    depth, beside = len(outputs), outputs[0][1:] if isinstance(outputs[0], tuple) else None
+    if beside and any(one is not None for one in beside):
+        return layout
+    frozen = FrozenLayers(layout, tuple(stack[:depth]), len(stack) - depth, beside=beside)
     if not prove_equal(model, lambda: frozen.logits(model, items), lambda: layout.logits(model, items)):
         return layout
     for rows in passes:
@@ -140,8 +167,8 @@ def keep_frozen_work(
     return frozen
 
 
-def _untouched(layout: Layout, model: nn.Module, stack: nn.ModuleList, items: Sequence[Encoded]) -> int:
-    """Count the lowest layers whose output no gradient reaches; none if nothing trains at all."""
+def _untouched(layout: Layout, model: nn.Module, stack: nn.ModuleList, items: Sequence[Encoded]) -> list[Any]:
+    """Give the outputs of the lowest layers that no gradient reaches; none if nothing trains at all."""
     training = model.training
     model.eval()
     logits: list[Tensor] = []
@@ -150,10 +177,9 @@ def _untouched(layout: Layout, model: nn.Module, stack: nn.ModuleList, items: Se
             outputs = _outputs(stack, lambda: logits.append(layout.logits(model, items[:1])))
     finally:
         model.train(training)
-    reached = [_first(output).requires_grad for output in outputs]
-    if not logits[0].requires_grad or len(reached) != len(stack):
-        return 0
-    return reached.index(True) if True in reached else len(reached)
+    if not logits[0].requires_grad or len(outputs) != len(stack):
+        return []
+    return list(takewhile(lambda output: not _first(output).requires_grad, outputs))
 
 
 def _outputs(layers: Iterable[nn.Module], run: Callable[[], object]) -> list[Any]:
@@ -198,24 +224,3 @@ def _first(output: Any) -> Tensor:
     """Give the hidden states, which come alone or before other things."""
     states: Tensor = output[0] if isinstance(output, tuple) else output
     return states
-
-
-@contextmanager
-def _exchanged(layers: Sequence[nn.Module], states: Tensor) -> Iterator[None]:
-    """While active, the layers compute nothing: each gives `states`.
-
-    Only their `forward` is covered, so that a model still finds their other attributes.
-    """
-
-    def give(*_args: object, **_: object) -> Tensor:
-        return states
-
-    before = [vars(layer).get("forward") for layer in layers]
-    for layer in layers:
-        vars(layer)["forward"] = give
-    try:
-        yield
-    finally:
-        for layer, own in zip(layers, before, strict=True):
-            del vars(layer)["forward"]
-            vars(layer).update({"forward": own} if own else {})
