@@ -6,11 +6,15 @@ import csv
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from kamerton.begin import new_run
 from kamerton.evaluate.temperature import at_temperature
+from kamerton.records import Stage
 from kamerton.run import Run
+from kamerton.tune import story
 from stories import DONE, MISTAKE, QUICK, RUNS, UNMET, USAGE, wait_for, weights_of
 
 # ── exit statuses ─────────────────────────────────────────────────────────────────────────────
@@ -225,6 +229,18 @@ def test_training_repeated_with_other_seeds_counts_in_the_verdict_and_is_not_don
     assert weights_of(repeats[1]) == before[1]
     assert run.result["verdict"] == json.loads(before[0])["verdict"]
     assert place.call("compare", "seeded", "seeded/seeds/6").status == DONE
+
+
+def test_the_seeds_of_a_run_share_what_is_frozen_and_it_goes_with_the_result(place):
+    settings = {"model.name": str(place.folder / "encoder"), "method.name": "head", "train.epochs": 1.0, "seeds": 2}
+    run = new_run(place.folder / "reviews.csv", place.folder / "shared-work", settings)
+    kept = {}
+    for told in story(run):
+        if isinstance(told, Stage) and told.name in ("train", "seeds"):
+            kept[told.name] = {path.name: path.stat().st_ino for path in run.cache.iterdir()}
+    assert kept["seeds"] == kept["train"]
+    assert [Path(name).suffix for name in sorted(kept["train"])] == [".json", ".states"]
+    assert not run.cache.exists()
 
 
 def test_what_the_model_gets_is_shown(place):

@@ -10,7 +10,8 @@ from peft import LoraConfig, get_peft_model
 from torch.nn.functional import cross_entropy
 
 from kamerton.methods._structure import layer_stack, train_above
-from kamerton.models.frozen import FrozenLayers, Kept, keep_frozen_work
+from kamerton.models.frozen import FrozenLayers, keep_frozen_work
+from kamerton.models.kept import Kept
 from kamerton.models.layout import Padded, Plain, outer_model, prove_layout
 from kamerton.models.load import load_model, set_dropout
 from kamerton.records import Encoded
@@ -148,6 +149,80 @@ def test_the_same_passes_give_the_same_bits_whatever_was_asked_before(load):
         states.append(frozen.kept.states)
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+MORE = [replace(row, tokens=tuple(token + 1 for token in row.tokens)) for row in (*ROWS, *OTHERS)]
+PASSES = [[MORE[0], ROWS[1]], [MORE[1], MORE[0]], [*MORE[2:], ROWS[0]]]
+
+
+def kept_in(folder, load, layers, passes=PASSES, change=None):
+    """Keep the frozen work of a fresh model in a folder; give the layout and how often its lowest layer ran for it."""
+    model, calls = trained_above(load, layers), []
+    if change:
+        change(model)
+    layout = proven(model)
+    count_calls(layer_stack(outer_model(model))[0], calls)
+    keep_frozen_work(layout, model, ROWS)
+    proof = len(calls)
+    return keep_frozen_work(layout, model, ROWS, passes, folder), len(calls) - 2 * proof
+
+
+@pytest.mark.parametrize("layers", [0, 1])
+def test_what_is_kept_in_a_folder_is_found_there_bit_for_bit_and_not_computed_again(load, layers, tmp_path):
+    first, ran = kept_in(tmp_path, load, layers)
+    again, ran_again = kept_in(tmp_path, load, layers)
+    assert (ran, ran_again) == (len(PASSES), 0)
+    alone, _ = kept_in(None, load, layers)
+    keys = {alone.key(row) for rows in PASSES for row in rows}
+    assert set(first.kept.states) == set(again.kept.states) == keys
+    for key in keys:
+        assert torch.equal(first.kept.states[key], alone.kept.states[key])
+        assert torch.equal(again.kept.states[key], alone.kept.states[key])
+    assert first.kept.bytes == again.kept.bytes == sum(states.nbytes for states in again.kept.states.values())
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("damage", [lambda text: text[:-4], lambda text: text[:-1] + bytes([text[-1] ^ 1])])
+def test_a_damaged_file_is_not_believed(load, damage, tmp_path):
+    whole, _ = kept_in(tmp_path, load, 1)
+    before = {key: states.clone() for key, states in whole.kept.states.items()}
+    [file] = tmp_path.glob("*.states")
+    text = damage(file.read_bytes())
+    del whole  # it reads from the file
+    file.unlink()
+    file.write_bytes(text)
+    again, ran = kept_in(tmp_path, load, 1)
+    assert ran == len(PASSES)
+    assert all(torch.equal(states, again.kept.states[key]) for key, states in before.items())
+
+
+def test_other_weights_other_rows_and_other_passes_are_kept_apart(load, tmp_path):
+    def change(model):
+        with torch.no_grad():
+            next(layer_stack(outer_model(model))[0].parameters()).view(-1)[0] += 1e-3
+
+    variants = [{}, {"change": change}, {"passes": [MORE]}, {"passes": [[*PASSES[0], *PASSES[1]], PASSES[2]]}]
+    assert all(kept_in(tmp_path, load, 1, **variant)[1] for variant in variants)
+    assert len(list(tmp_path.glob("*.states"))) == len(variants)
+
+
+def test_a_file_says_where_the_budget_ended(tmp_path):
+    keys = [((number,), (), ()) for number in range(4)]
+    kept = Kept(budget=3 * 2 * 8 * 4)
+    for key in keys:
+        kept.add(key, torch.randn(2, 8))
+    kept.store(tmp_path / "some.states", keys)
+    found = Kept()
+    assert found.restore(tmp_path / "some.states", keys)
+    assert (list(found.states), found.full, found.bytes) == (keys[:3], True, kept.bytes)
+
+
+def test_a_disk_without_room_is_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr("kamerton.models.kept.SPARE", 10**15)
+    kept = Kept()
+    kept.add(((1,), (), ()), torch.randn(2, 8))
+    kept.store(tmp_path / "some.states", list(kept.states))
+    assert not list(tmp_path.iterdir()) and len(kept.states) == 1
 
 
 def test_adapters_in_the_last_layers_leave_the_lower_ones_frozen(decoder_folder):

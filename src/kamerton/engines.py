@@ -38,6 +38,7 @@ def engine_of(setup: Setup, model: nn.Module, rows: Sequence[Encoded] = ()) -> T
         max_new_tokens=min(setup.recipe.evaluate.max_new_tokens or 1, setup.max_tokens // 2),
         tokens_per_pass=MOST_TOKENS_PER_PASS,
         rows=rows,
+        cache=setup.cache,
         temperature=setup.recipe.evaluate.temperature,
         seed=setup.recipe.seed,
     )

@@ -81,6 +81,8 @@ class Setup:
     tokenizer: PreTrainedTokenizerBase
     split: Split
     max_tokens: int
+    cache: Path | None = None
+    """The folder for what is computed once and would take long to compute again; None keeps nothing."""
 
     def encode(self, examples: Sequence[Example]) -> list[Encoded]:
         """Encode examples as the tuned model gets them."""
@@ -325,7 +327,7 @@ def open_setup(run: Run) -> Setup:
     task = make_task(recipe, recipe.data.task or "")
     form = make_form(task, recipe, facts.kind, split.train)
     tokenizer = add_words(load_tokenizer(facts), recipe.model.new_tokens)
-    return Setup(recipe, task, form, facts, tokenizer, split, _max_tokens(recipe, facts))
+    return Setup(recipe, task, form, facts, tokenizer, split, _max_tokens(recipe, facts), run.cache)
 
 
 def bare(setup: Setup) -> Setup:

@@ -3,7 +3,7 @@
 Each file is written whole or not at all, so that what is there can be trusted after any stop. Its
 layout is the table of contents of a run:
 
-    recipe.yaml  environment.json  data/  events.jsonl  checkpoints/  model/
+    recipe.yaml  environment.json  data/  cache/  events.jsonl  checkpoints/  model/
     predictions.parquet  forgetting.json  remedies.json  result.json  report.html  seeds/
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -145,6 +146,11 @@ class Run:
         ]
 
     # ── training ──────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def cache(self) -> Path:
+        """The folder of what would take long to compute again; it goes when the run has its result."""
+        return self.path / "cache"
 
     @property
     def checkpoints(self) -> Path:
@@ -294,8 +300,9 @@ class Run:
         return dict(read_json(self.path / "result.json"))
 
     def write_result(self, result: dict[str, Any]) -> None:
-        """Write the outcome for machines: the last file of a run."""
+        """Write the outcome for machines, the last file of a run: what was kept for a resume goes."""
         write_json(self.path / "result.json", result)
+        shutil.rmtree(self.cache, ignore_errors=True)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -154,6 +155,7 @@ def make_engine(
     max_new_tokens: int,
     tokens_per_pass: int,
     rows: Sequence[Encoded] = (),
+    cache: Path | None = None,
     temperature: float = 0.0,
     seed: int = 0,
 ) -> TorchEngine:
@@ -168,6 +170,7 @@ def make_engine(
         max_new_tokens: longest answer to generate.
         tokens_per_pass: most tokens in one forward pass.
         rows: those to train on: what of their computation is frozen is done at once.
+        cache: a folder in which that is left, and found again.
         temperature: of drawn answers; 0 writes the most probable ones.
         seed: of drawn answers.
     """
@@ -178,11 +181,11 @@ def make_engine(
     else:
         sequences = [sequence for row in rows for sequence in row.sequences]
         batches = token_batches([len(row.tokens) for row in sequences], tokens_per_pass, len(sequences))
-        passes = ([sequences[i] for i in batch] for batch in batches)
+        passes = [[sequences[i] for i in batch] for batch in batches]
         layout = prove_layout(model, lambda way: way.logits(model, samples))
         endings = [replace(item, tokens=item.tokens[-ENDING:]) for item in samples]
         shared = prove_shared(model, layout, endings)
-        layout = keep_frozen_work(layout, model, samples, passes)
+        layout = keep_frozen_work(layout, model, samples, passes, cache)
     return TorchEngine(
         model, tokenizer, facts, layout, max_tokens, max_new_tokens, tokens_per_pass, shared, temperature, seed
     )

@@ -1,9 +1,9 @@
 """Frozen work is done once: what no gradient reaches is computed once for each row and kept.
 
-The lowest layers that the training cannot change are not run again. Where no layer trains, only their
-output at the reads is kept, and epochs cost almost nothing; else it is kept for every token, and later
-passes start at the first layer that trains. Exact, because what is kept is computed without dropout;
-proven, like every layout.
+The lowest layers that the training cannot change are not run again. Where no layer trains, only their output at the
+reads is kept, and epochs cost almost nothing; else it is kept for every token, and later passes start at the first
+layer that trains. In a run's folder it outlives a stop, and serves the run's other seeds. Exact, because what is kept
+is computed without dropout; proven, like every layout.
 """
 
 from __future__ import annotations
@@ -11,37 +11,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import takewhile
+from itertools import chain, takewhile
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from kamerton.methods._structure import layer_stack
+from kamerton.models.kept import Kept, Key, fingerprint_of
 from kamerton.models.layout import Layout, device_of, is_two_sided, outer_model, prove_equal, read_above
 from kamerton.records import Encoded
-
-BUDGET = 2 * 1024**3
-"""Most bytes of states to keep. SmolLM2 (hidden 576) fills it with 930,000 tokens."""
-
-Key = tuple[tuple[int, ...], ...]
-
-
-@dataclass
-class Kept:
-    """States by row. Once one does not fit, no other is kept: which ones are must not depend on the order of use."""
-
-    budget: int = BUDGET
-    states: dict[Key, Tensor] = field(default_factory=dict)
-    bytes: int = 0
-    full: bool = False
-
-    def add(self, key: Key, states: Tensor) -> None:
-        """Keep the states of a row if they fit."""
-        self.full = self.full or self.bytes + states.nbytes > self.budget
-        if not self.full:
-            self.states[key] = states.clone()
-            self.bytes += states.nbytes
 
 
 @dataclass(frozen=True)
@@ -92,13 +72,15 @@ class FrozenLayers:
 
     def _states(self, model: nn.Module, items: Sequence[Encoded]) -> list[Tensor]:
         """Give each item's states above the frozen layers: at all its tokens, or at its reads if no layer trains."""
-        new = {self._key(item): item for item in items if self._key(item) not in self.kept.states}
+        new = {self.key(item): item for item in items if self.key(item) not in self.kept.states}
         fresh = dict(zip(new, self._run_layers(model, list(new.values())), strict=True)) if new else {}
         for key, states in fresh.items():
             self.kept.add(key, states)
-        return [fresh[key] if key in fresh else self.kept.states[key] for key in map(self._key, items)]
+        device = device_of(model)  # what was kept in a file is mapped into the processor's memory
+        return [fresh[key] if key in fresh else self.kept.states[key].to(device) for key in map(self.key, items)]
 
-    def _key(self, item: Encoded) -> Key:
+    def key(self, item: Encoded) -> Key:
+        """Give what the states of a row are known by."""
         return (item.tokens, item.segments, () if self.above else item.reads)
 
     def _run_layers(self, model: nn.Module, items: Sequence[Encoded]) -> tuple[Tensor, ...]:
@@ -138,7 +120,11 @@ class FrozenLayers:
 
 
 def keep_frozen_work(
-    layout: Layout, model: nn.Module, items: Sequence[Encoded], passes: Iterable[Sequence[Encoded]] = ()
+    layout: Layout,
+    model: nn.Module,
+    items: Sequence[Encoded],
+    passes: Sequence[Sequence[Encoded]] = (),
+    folder: Path | None = None,
 ) -> Layout:
     """Wrap a layout so that frozen layers run once, if there are any and the result is proven equal.
 
@@ -148,6 +134,7 @@ def keep_frozen_work(
         items: a few real rows for the proof.
         passes: the rows to train on, in the passes in which to compute them. Computing them beforehand, always
             in the same passes, makes them the same bit for bit however often a run is stopped.
+        folder: where the states may be found, and are left.
     """
     if is_two_sided(model):  # the decoder's states depend on the encoder's row as well
         return layout
@@ -161,10 +148,25 @@ def keep_frozen_work(
     frozen = FrozenLayers(layout, tuple(stack[:depth]), len(stack) - depth, beside=beside)
     if not prove_equal(model, lambda: frozen.logits(model, items), lambda: layout.logits(model, items)):
         return layout
+    if passes:
+        _fill(frozen, model, passes, folder)
+    return frozen
+
+
+def _fill(frozen: FrozenLayers, model: nn.Module, passes: Sequence[Sequence[Encoded]], folder: Path | None) -> None:
+    """Find the states of the rows in the folder, or compute them and leave them there."""
+    parts = [[frozen.key(row) for row in rows] for rows in passes]
+    keys, place = list(dict.fromkeys(chain.from_iterable(parts))), None
+    if folder:
+        circumstances = (frozen.name, len(frozen.layers), device_of(model).type)
+        place = folder / f"{fingerprint_of(model, parts, circumstances)}.states"
+        if frozen.kept.restore(place, keys):
+            return
     for rows in passes:
         if not frozen.kept.full:
             frozen.keep(model, rows)
-    return frozen
+    if place:
+        frozen.kept.store(place, keys)
 
 
 def _untouched(layout: Layout, model: nn.Module, stack: nn.ModuleList, items: Sequence[Encoded]) -> list[Any]:
