@@ -12,7 +12,7 @@ import torch
 
 from kamerton.contracts import Form
 from kamerton.models.engine import LOGITS_PER_PASS, classes_of
-from kamerton.models.gauge import Gauge, gauge
+from kamerton.models.gauge import gauge
 from kamerton.models.passes import split_passes
 from kamerton.prepare import Setup
 from kamerton.records import Encoded, Stepped
@@ -23,10 +23,10 @@ from kamerton.train.batches import UpdatePlan
 from kamerton.train.used_rows import only_used_rows
 from kamerton.trainee import Trainee
 
-PER_STEP = 0.005
-"""Seconds of writing one token that no arithmetic explains."""
-PER_TRAINED = 6e-10
-"""Seconds of an update for each number that trains: the optimizer reads and writes memory."""
+PER_WEIGHT = 4e-10
+"""Seconds of writing one token for each weight, however few rows are written: weights have to come from memory."""
+PER_TRAINED, PER_SAVED = 6e-10, 4e-8
+"""Seconds for each number that trains: of an update, in which the optimizer reads and writes it; of a checkpoint."""
 STATE = 12
 """Bytes for each number that trains: its gradient and what AdamW keeps."""
 SLACK, ROOM = 1.2, 5e7
@@ -67,27 +67,27 @@ class Forecast:
 
 def forecast(setup: Setup, trainee: Trainee) -> Forecast:
     """Foretell from counted arithmetic, and from what a pass over usual rows takes on this machine now."""
-    settings, rows, layout = setup.recipe.train, trainee.rows, trainee.engine.layout
+    settings, rows, classes = setup.recipe.train, trainee.rows, classes_of(trainee.model)
     plan = UpdatePlan(len(rows), settings.batch_size or 1, settings.epochs or 1, setup.recipe.seed)
-    most_reads = max(1, LOGITS_PER_PASS // classes_of(trainee.model))
     passes = [
         part
         for update in range(plan.updates_per_epoch)
-        for part in _passes([rows[i] for i in plan.rows_of(update)], settings.pass_tokens, most_reads)
+        for part in _passes([rows[i] for i in plan.rows_of(update)], settings.pass_tokens, LOGITS_PER_PASS // classes)
     ]
     usual = sorted(passes, key=lambda part: part.tokens)[len(passes) // 2].some(TRIED_TOKENS)
     validated = _Pass(setup.encode(setup.split.validation))
     held = resident_memory()
-    with only_used_rows(trainee.model, layout, rows, settings):
-        costs = gauge(trainee.model, layout, setup.form, usual.rows)
-        speeds = _time(trainee, setup.form, costs, usual)
-    epoch = sum(costs.training.of(part.tokens, part.reads) for part in passes) / speeds.training
-    updates = plan.updates * PER_TRAINED * costs.trainable
-    validations = _validations(setup, validated, costs, speeds, plan.updates / plan.updates_per_epoch)
+    with only_used_rows(trainee.model, trainee.engine.layout, rows, settings):
+        costs = gauge(trainee.model, trainee.engine.layout, setup.form, usual.rows)
+        tried = _try(trainee, setup.form, usual, validated.some(TRIED_TOKENS))
+    epoch = sum(costs.training.of(part.tokens, part.reads) for part in passes)
+    update = epoch / plan.updates_per_epoch * tried.learning / costs.training.of(usual.tokens, usual.reads)
+    validations = max(1.0, plan.updates / plan.updates_per_epoch * setup.recipe.evaluate.validations_per_epoch)
+    seconds = plan.updates * (update + PER_TRAINED * costs.trainable)
+    seconds += validations * (_validation(setup, validated, tried) + PER_SAVED * costs.trainable)
     most = max(costs.kept.of(part.tokens, part.reads) for part in passes)
     read = LAYERS_READ / setup.facts.layers * costs.kept.per_token * min(validated.tokens, settings.pass_tokens)
     peak = held + STATE * costs.trainable + costs.copied + SLACK * most + read + ROOM
-    seconds = epoch * plan.updates / plan.updates_per_epoch + updates + validations
     return Forecast(round(seconds, 3), int(max(peak, peak_memory())), plan.updates)
 
 
@@ -102,70 +102,77 @@ class _Pass:
     rows: Sequence[Encoded]
 
     @cached_property
+    def sequences(self) -> list[Encoded]:
+        return [sequence for row in self.rows for sequence in row.sequences]
+
+    @cached_property
     def tokens(self) -> int:
-        return sum(len(sequence.tokens) for row in self.rows for sequence in row.sequences)
+        return sum(len(sequence.tokens) for sequence in self.sequences)
 
     @cached_property
     def reads(self) -> int:
-        return sum(len(sequence.reads) for row in self.rows for sequence in row.sequences)
+        return sum(len(sequence.reads) for sequence in self.sequences)
 
     def some(self, tokens: int) -> _Pass:
         """Give its first rows, up to about so many tokens."""
-        ends = accumulate(len(sequence.tokens) for row in self.rows for sequence in row.sequences)
+        ends = accumulate(_Pass([row]).tokens for row in self.rows)
         return _Pass(self.rows[: 1 + sum(end < tokens for end in ends)])
 
 
 def _passes(rows: Sequence[Encoded], tokens: int, reads: int) -> list[_Pass]:
     whole = [_Pass([row]) for row in rows]
-    parts = split_passes([one.tokens for one in whole], [one.reads for one in whole], tokens, reads)
+    parts = split_passes([one.tokens for one in whole], [one.reads for one in whole], tokens, max(1, reads))
     return [_Pass([rows[i] for i in part]) for part in parts]
 
 
 @dataclass(frozen=True)
-class _Speeds:
-    """Floating-point operations per second that passes reach, all that lies between products included."""
+class _Tried:
+    """Seconds of what was tried."""
 
-    training: float
-    reading: float
+    learning: float
+    """Of a pass over usual rows, forward and backward."""
+    new: float
+    """Of each token that is read without gradients for the first time: all layers are run."""
+    again: float
+    """Of each token that is read once more, its frozen work being kept."""
 
 
-def _time(trainee: Trainee, form: Form, costs: Gauge, part: _Pass) -> _Speeds:
-    """Time passes over the same rows, forward and backward, and forward alone; the fastest counts."""
+def _try(trainee: Trainee, form: Form, usual: _Pass, validated: _Pass) -> _Tried:
+    """Time a pass over usual rows, forward and backward, and passes over validation rows."""
     model, layout = trainee.model, trainee.engine.layout
-    sequences = [sequence for row in part.rows for sequence in row.sequences]
 
     def learn() -> None:
-        form.losses(layout.logits(model, sequences).float(), part.rows).sum().backward()
+        form.losses(layout.logits(model, usual.sequences).float(), usual.rows).sum().backward()
 
     def read() -> None:
         with torch.no_grad():
-            layout.logits(model, sequences)
+            layout.logits(model, validated.sequences)
 
     with torch.random.fork_rng():
-        model.train()
-        training = costs.training.of(part.tokens, part.reads) / _fastest(learn)
+        learning = _fastest(learn, TRIES)
         model.zero_grad(set_to_none=True)
         model.eval()
-        reading = costs.reading.of(part.tokens, part.reads) / _fastest(read)
-    return _Speeds(training, reading)
+        new, again = _fastest(read, 1) / validated.tokens, _fastest(read, TRIES) / validated.tokens
+        model.train()
+    return _Tried(learning, new, again)
 
 
-def _fastest(run: Callable[[], None]) -> float:
+def _fastest(run: Callable[[], None], times: int) -> float:
     """Give the seconds of the fastest of some runs: what else the machine did makes the others slower."""
     seconds: list[float] = []
-    while len(seconds) < TRIES and sum(seconds) < TRIED_SECONDS:
+    while len(seconds) < times and sum(seconds) < TRIED_SECONDS:
         began = time.perf_counter()
         run()
         seconds.append(time.perf_counter() - began)
     return min(seconds)
 
 
-def _validations(setup: Setup, rows: _Pass, costs: Gauge, speeds: _Speeds, epochs: float) -> float:
-    """Foretell the seconds of all validations: their rows are read, and some are answered token by token."""
-    once = costs.reading.of(rows.tokens, rows.reads) / speeds.reading
-    watched = len(setup.form.watched(setup.split.validation))
-    if watched < len(rows.rows):
-        new = setup.recipe.evaluate.max_new_tokens or 1
-        # one token for a few rows costs little more than for one: the weights have to come from memory each time
-        once += new * max(costs.reading.of(watched, watched) / speeds.reading, PER_STEP)
-    return once * max(1.0, epochs * setup.recipe.evaluate.validations_per_epoch)
+def _validation(setup: Setup, rows: _Pass, tried: _Tried) -> float:
+    """Foretell the seconds of a validation: its rows are read, and some are answered token by token."""
+    examples = setup.split.validation
+    watched, read = len(setup.form.watched(examples)), tried.again * rows.tokens
+    if watched == len(examples):
+        return read
+    prompts = tried.new * rows.tokens * watched / len(examples)
+    token = max(tried.new * watched, PER_WEIGHT * setup.facts.parameters)
+    return read + prompts + token * (setup.recipe.evaluate.max_new_tokens or 1)

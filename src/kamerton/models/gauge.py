@@ -41,8 +41,6 @@ class Gauge:
 
     training: Cost
     """Floating-point operations of a forward and a backward pass."""
-    reading: Cost
-    """Floating-point operations of a forward pass alone."""
     kept: Cost
     """Bytes that a forward pass keeps for the backward pass, or needs at once at its head."""
     copied: int
@@ -74,9 +72,8 @@ def gauge(model: nn.Module, layout: Layout, form: Form, rows: Sequence[Encoded])
     with torch.random.fork_rng(), FlopCounterMode(display=False) as counter:
         with saved_tensors_hooks(keep, _same):
             loss = form.losses(layout.logits(model, sequences).float(), rows).sum()
-        forward = counter.get_total_flops()
         loss.backward()
-    both = counter.get_total_flops()
+    operations = counter.get_total_flops()
     model.zero_grad(set_to_none=True)
     classes = classes_of(model)
     head = _head_flops(model, classes)
@@ -86,8 +83,7 @@ def gauge(model: nn.Module, layout: Layout, form: Form, rows: Sequence[Encoded])
     at_head = sum(tensor.untyped_storage().nbytes() for tensor in wide)
     total = sum(tensor.untyped_storage().nbytes() for tensor in states)
     return Gauge(
-        Cost(max(0.0, both - 2 * head * reads) / tokens, 2 * head),
-        Cost(max(0.0, forward - head * reads) / tokens, head),
+        Cost(max(0.0, operations - 2 * head * reads) / tokens, 2 * head),
         # beside what the head keeps, its logits and their gradient are there in fp32 at once
         Cost((total - copied - at_head) / tokens, at_head / max(1, reads) + 8 * classes),
         copied,
