@@ -62,3 +62,23 @@ def grown(**settings: str) -> int:
 def test_memory_does_not_grow_with_the_lengths_that_were_seen_unless_the_user_wants_them_kept():
     assert grown() < 64e6
     assert grown(**dict.fromkeys(CAPACITIES, "1024")) > 200e6
+
+
+FREED = """
+from kamerton.system import keep_freed_memory, resident_memory, used_memory
+keep_freed_memory()
+before = used_memory()
+block = b"x" * {block}
+held = used_memory() - before
+del block
+print(held, used_memory() - before, resident_memory() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc says what it has freed")
+def test_what_was_freed_and_kept_does_not_count_as_used():
+    code = FREED.format(block=BLOCK)
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    held, used, resident = map(int, child.stdout.split())
+    assert held == pytest.approx(BLOCK, rel=0.05)
+    assert abs(used) < 0.05 * BLOCK < 0.9 * BLOCK < resident

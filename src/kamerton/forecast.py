@@ -18,7 +18,7 @@ from kamerton.prepare import Setup
 from kamerton.records import Encoded, Stepped
 from kamerton.report.text import duration, memory
 from kamerton.run import Run
-from kamerton.system import peak_memory, resident_memory
+from kamerton.system import peak_memory, used_memory
 from kamerton.train.batches import UpdatePlan
 from kamerton.train.used_rows import only_used_rows
 from kamerton.trainee import Trainee
@@ -76,7 +76,7 @@ def forecast(setup: Setup, trainee: Trainee) -> Forecast:
     ]
     usual = sorted(passes, key=lambda part: part.tokens)[len(passes) // 2].some(TRIED_TOKENS)
     validated = _Pass(setup.encode(setup.split.validation))
-    held = resident_memory()
+    held = used_memory()
     with only_used_rows(trainee.model, trainee.engine.layout, rows, settings):
         costs = gauge(trainee.model, trainee.engine.layout, setup.form, usual.rows)
         tried = _try(trainee, setup.form, usual, validated.some(TRIED_TOKENS))

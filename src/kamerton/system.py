@@ -10,6 +10,8 @@ from pathlib import Path
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """glibc's names of what `mallopt` sets: malloc.h."""
+MALLINFO2 = (2, 33)
+"""The version of glibc that came with `mallinfo2`."""
 KEPT_BLOCK = 1 << 30
 """Blocks and free ends of the heap up to this many bytes are not given back to the system."""
 
@@ -21,7 +23,7 @@ def keep_freed_memory() -> None:
     measured, half a second for each GB, as long as the product that the block was taken for. Other C libraries are
     left alone.
     """
-    if "CS_GNU_LIBC_VERSION" in os.confstr_names and os.confstr("CS_GNU_LIBC_VERSION"):
+    if _glibc():
         library = ctypes.CDLL(None)
         library.mallopt(M_MMAP_THRESHOLD, KEPT_BLOCK)
         library.mallopt(M_TRIM_THRESHOLD, KEPT_BLOCK)
@@ -40,6 +42,43 @@ def resident_memory() -> int:
     if not pages.exists():
         return peak_memory()
     return int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def used_memory() -> int:
+    """Measure what this process holds now without what it has freed and kept for its next tensors, in bytes."""
+    if _glibc() < MALLINFO2:
+        return resident_memory()
+    about = ctypes.CDLL(None).mallinfo2
+    about.restype = _Mallinfo
+    return resident_memory() - int(about().fordblks)
+
+
+class _Mallinfo(ctypes.Structure):
+    """What glibc's `mallinfo2` gives: malloc.h."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena",
+            "ordblks",
+            "smblks",
+            "hblks",
+            "hblkhd",
+            "usmblks",
+            "fsmblks",
+            "uordblks",
+            "fordblks",
+            "keepcost",
+        )
+    )
+
+
+def _glibc() -> tuple[int, ...]:
+    """Give the version of glibc; nothing where there is another C library."""
+    if "CS_GNU_LIBC_VERSION" not in os.confstr_names:
+        return ()
+    name = os.confstr("CS_GNU_LIBC_VERSION") or ""
+    return tuple(int(part) for part in name.removeprefix("glibc ").split(".") if part)
 
 
 def free_memory() -> int:
