@@ -20,6 +20,7 @@ from kamerton.models.generate import continue_all
 from kamerton.models.layout import Layout, is_two_sided, outer_model, prove_layout
 from kamerton.models.passes import token_batches
 from kamerton.models.shared import Pass, Shared, begin_alike, prove_shared
+from kamerton.models.virtual import Behind, prove_behind
 from kamerton.models.write import can_write, greedily, sampling, write_all
 from kamerton.records import Encoded
 
@@ -46,6 +47,8 @@ class TorchEngine:
     temperature: float = 0.0
     """0 writes the most probable token; above, tokens are drawn."""
     seed: int = 0
+    behind: Behind | None = None
+    """For writing behind virtual tokens, if the model has any and it is proven for it."""
     adapter: str = ""
     """Which of several adapters over one base answers; the only one if empty."""
 
@@ -83,9 +86,11 @@ class TorchEngine:
         """
         self._ready()
         choose = sampling(self.temperature, self.seed) if self.temperature else greedily
-        if self.shared and self._writes:
-            ends, room = [self.tokenizer.eos_token_id], self.tokens_per_pass
-            written = write_all(self.model, self.shared, prompts, self.max_new_tokens, ends, choose, room)
+        ends, room, new = [self.tokenizer.eos_token_id], self.tokens_per_pass, self.max_new_tokens
+        if self.behind:
+            written = self.behind.write_all(self.model, prompts, new, ends, choose, room)
+        elif self.shared and self._writes:
+            written = write_all(self.model, self.shared, prompts, new, ends, choose, room)
         else:
             with torch.random.fork_rng():
                 torch.manual_seed(self.seed)
@@ -175,7 +180,7 @@ def make_engine(
         seed: of drawn answers.
     """
     outer = outer_model(model)
-    shared = None
+    shared = behind = None
     if outer.base_model is outer and not is_two_sided(model):
         layout = prove_layout(model, lambda way: way.hidden(model, samples))
     else:
@@ -184,10 +189,10 @@ def make_engine(
         passes = [[sequences[i] for i in batch] for batch in batches]
         layout = prove_layout(model, lambda way: way.logits(model, samples))
         endings = [replace(item, tokens=item.tokens[-ENDING:]) for item in samples]
-        shared = prove_shared(model, layout, endings)
+        shared, behind = prove_shared(model, layout, endings), prove_behind(model, layout, endings)
         layout = keep_frozen_work(layout, model, samples, passes, cache)
     return TorchEngine(
-        model, tokenizer, facts, layout, max_tokens, max_new_tokens, tokens_per_pass, shared, temperature, seed
+        model, tokenizer, facts, layout, max_tokens, max_new_tokens, tokens_per_pass, shared, temperature, seed, behind
     )
 
 

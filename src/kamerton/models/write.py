@@ -177,6 +177,7 @@ def write_all(
     ends: Sequence[int],
     choose: Choose,
     tokens: int,
+    trunk: Trunk | None = None,
 ) -> list[list[int]]:
     """Continue prompts, as many at once as a budget of kept tokens allows.
 
@@ -188,24 +189,26 @@ def write_all(
         ends: tokens that end an answer.
         choose: how a token is chosen.
         tokens: most tokens of prompts and answers that are kept at once, beside what all begin with.
+        trunk: what all prompts begin with, if it is computed already; it is looked for if not.
 
     Returns:
         The new tokens of each prompt, without the end token.
     """
     with packed(model, len(prompts)):
-        return _write_all(model, shared, prompts, room, ends, choose, tokens)
+        trunk = trunk or shared.run_trunk(model, common_beginning([_ended(prompt) for prompt in prompts]))
+        return _write_all(model, shared, trunk, prompts, room, ends, choose, tokens)
 
 
 def _write_all(
     model: nn.Module,
     shared: Shared,
+    trunk: Trunk,
     prompts: Sequence[Encoded],
     room: int,
     ends: Sequence[int],
     choose: Choose,
     tokens: int,
 ) -> list[list[int]]:
-    trunk = shared.run_trunk(model, common_beginning([_ended(prompt) for prompt in prompts]))
     needs = [len(prompt.tokens) - len(trunk.tokens) + room for prompt in prompts]
     written: list[list[int]] = [[] for _ in prompts]
     for batch in token_batches(needs, tokens, AT_ONCE):

@@ -1,0 +1,83 @@
+"""Writing behind virtual tokens: what PEFT's own `generate` writes for each prompt alone, all prompts at once."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import GenerationConfig
+
+from kamerton import plugins
+from kamerton.models.layout import prove_layout
+from kamerton.models.load import load_model
+from kamerton.models.virtual import prove_behind
+from kamerton.models.write import greedily
+from kamerton.records import Encoded
+from tiny_engines import TEXT
+
+METHODS = ("prompt-tuning", "prefix-tuning", "p-tuning")
+LENGTHS = (3, 9, 4, 9, 6)
+NEW, END = 6, 2
+
+
+def prompts(lengths: tuple[int, ...]) -> list[Encoded]:
+    generator = torch.Generator().manual_seed(7)
+    return [Encoded(tuple(torch.randint(5, 60, (n,), generator=generator).tolist()), (n - 2,), (1,)) for n in lengths]
+
+
+def adapted(base: torch.nn.Module, word: str, fresh: tuple[str, ...] = ()) -> torch.nn.Module:
+    """Put virtual tokens before a model, and move them far from where they begin."""
+    model = plugins.choose("methods", word)(tokens=5).attach(base, fresh)
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter), alpha=0.5)
+    return model.eval()
+
+
+def alone(model: torch.nn.Module, prompt: Encoded) -> list[int]:
+    """Let PEFT write behind one prompt, without any padding."""
+    config = GenerationConfig(max_new_tokens=NEW, do_sample=False, eos_token_id=END, pad_token_id=0)
+    ids = torch.tensor([prompt.tokens])
+    written = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config)
+    tokens = written[0, len(prompt.tokens) :].tolist()
+    return tokens[: tokens.index(END)] if END in tokens else tokens
+
+
+@pytest.mark.filterwarnings("ignore:Position ids are not supported:UserWarning")
+@pytest.mark.parametrize("word", METHODS)
+def test_all_prompts_at_once_are_answered_as_each_is_alone(word, decoder_folder):
+    loaded = load_model(decoder_folder, TEXT, {}, seed=0)
+    model, rows = adapted(loaded.model, word, loaded.fresh), prompts(LENGTHS)
+    behind = prove_behind(model, prove_layout(model, lambda way: way.logits(model, rows)), rows)
+    assert behind is not None and behind.count == 5
+    written = behind.write_all(model, rows, NEW, [END], greedily, 1000)
+    assert written == [alone(model, row) for row in rows]
+    with torch.no_grad():  # what is trained later is written behind later
+        for parameter in model.parameters():
+            parameter.mul_(1.5) if parameter.requires_grad else None
+    assert behind.write_all(model, rows, NEW, [END], greedily, 20) == [alone(model, row) for row in rows]
+
+
+def test_a_model_without_virtual_tokens_is_not_written_for_so(decoder_folder):
+    loaded = load_model(decoder_folder, TEXT, {}, seed=0)
+    rows = prompts(LENGTHS)
+    plain = prove_layout(loaded.model, lambda way: way.logits(loaded.model, rows))
+    assert prove_behind(loaded.model, plain, rows) is None
+    low_rank = plugins.choose("methods", "lora")().attach(loaded.model, loaded.fresh)
+    assert prove_behind(low_rank, plain, rows) is None
+
+
+def test_a_way_that_does_not_give_the_models_own_logits_is_not_taken(decoder_folder):
+    rows = prompts(LENGTHS)
+    first, second = (
+        adapted(load_model(decoder_folder, TEXT, {}, seed=0).model, word) for word in ("prompt-tuning", "p-tuning")
+    )
+    layout = prove_layout(first, lambda way: way.logits(first, rows))
+
+    class OfTheOther:
+        def logits(self, model, items):
+            return layout.logits(second, items)
+
+    assert prove_behind(first, layout, rows) is not None
+    assert prove_behind(first, OfTheOther(), rows) is None
