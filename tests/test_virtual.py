@@ -1,4 +1,4 @@
-"""Writing behind virtual tokens: what PEFT's own `generate` writes for each prompt alone, all prompts at once."""
+"""Virtual tokens in a flat row and before what is written: what PEFT gives for each sequence alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from transformers import GenerationConfig
 from kamerton import plugins
 from kamerton.models.layout import prove_layout
 from kamerton.models.load import load_model
-from kamerton.models.virtual import prove_behind
+from kamerton.models.virtual import InRow, prove_virtual
 from kamerton.models.write import greedily
 from kamerton.records import Encoded
 from tiny_engines import TEXT
@@ -49,7 +49,7 @@ def alone(model: torch.nn.Module, prompt: Encoded) -> list[int]:
 def test_all_prompts_at_once_are_answered_as_each_is_alone(word, decoder_folder):
     loaded = load_model(decoder_folder, TEXT, {}, seed=0)
     model, rows = adapted(loaded.model, word, loaded.fresh), prompts(LENGTHS)
-    behind = prove_behind(model, prove_layout(model, lambda way: way.logits(model, rows)), rows)
+    _, behind = prove_virtual(model, prove_layout(model, lambda way: way.logits(model, rows)), rows, rows)
     assert behind is not None and behind.count == 5
     written = behind.write_all(model, rows, NEW, [END], greedily, 1000)
     assert written == [alone(model, row) for row in rows]
@@ -63,9 +63,9 @@ def test_a_model_without_virtual_tokens_is_not_written_for_so(decoder_folder):
     loaded = load_model(decoder_folder, TEXT, {}, seed=0)
     rows = prompts(LENGTHS)
     plain = prove_layout(loaded.model, lambda way: way.logits(loaded.model, rows))
-    assert prove_behind(loaded.model, plain, rows) is None
+    assert prove_virtual(loaded.model, plain, rows, rows) == (plain, None)
     low_rank = plugins.choose("methods", "lora")().attach(loaded.model, loaded.fresh)
-    assert prove_behind(low_rank, plain, rows) is None
+    assert prove_virtual(low_rank, plain, rows, rows) == (plain, None)
 
 
 def test_a_way_that_does_not_give_the_models_own_logits_is_not_taken(decoder_folder):
@@ -79,5 +79,33 @@ def test_a_way_that_does_not_give_the_models_own_logits_is_not_taken(decoder_fol
         def logits(self, model, items):
             return layout.logits(second, items)
 
-    assert prove_behind(first, layout, rows) is not None
-    assert prove_behind(first, OfTheOther(), rows) is None
+    assert prove_virtual(first, layout, rows, rows)[1] is not None
+    other = OfTheOther()
+    assert prove_virtual(first, other, rows, rows) == (other, None)
+
+
+@pytest.mark.parametrize("word", ["prompt-tuning", "p-tuning"])
+def test_a_flat_row_with_the_vectors_in_it_gives_the_logits_and_gradients_of_each_sequence_alone(word, decoder_folder):
+    loaded = load_model(decoder_folder, TEXT, {}, seed=0)
+    model, rows = adapted(loaded.model, word, loaded.fresh), prompts(LENGTHS)
+    layout = prove_layout(model, lambda way: way.logits(model, rows))
+    in_row, _ = prove_virtual(model, layout, rows, rows)
+    assert isinstance(in_row, InRow) and not isinstance(layout, InRow)
+    found = []
+    for way in (in_row, layout):
+        model.zero_grad()
+        logits = way.logits(model, rows)
+        logits.square().sum().backward()
+        found.append((logits, torch.cat([p.grad.flatten() for p in model.parameters() if p.requires_grad])))
+    (logits, gradient), (wanted, slope) = found
+    torch.testing.assert_close(logits, wanted, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(gradient, slope, rtol=1e-3, atol=1e-5 * float(slope.abs().max()))
+    assert all(p.grad is None for p in model.parameters() if not p.requires_grad)
+
+
+def test_keys_and_values_that_are_trained_themselves_stand_in_no_row(decoder_folder):
+    loaded = load_model(decoder_folder, TEXT, {}, seed=0)
+    model, rows = adapted(loaded.model, "prefix-tuning", loaded.fresh), prompts(LENGTHS)
+    layout = prove_layout(model, lambda way: way.logits(model, rows))
+    kept, behind = prove_virtual(model, layout, rows, rows)
+    assert kept is layout and behind is not None

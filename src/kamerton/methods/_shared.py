@@ -104,16 +104,9 @@ def adapter_epochs(facts: ModelFacts, rows: int, batch_size: int) -> Advice:
     return writer_epochs(rows, batch_size, updates=60, least=2)
 
 
-def patient_epochs(facts: ModelFacts, rows: int, batch_size: int, *, written: int = 150) -> Advice:
-    """Choose the epochs for methods that train so few weights that each update does little.
-
-    Args:
-        facts: of the base model.
-        rows: to train on.
-        batch_size: rows of an update.
-        written: updates that a language model should get, within ten epochs.
-    """
+def patient_epochs(facts: ModelFacts, rows: int, batch_size: int) -> Advice:
+    """Choose the epochs for methods that train so few weights that each update does little."""
     if facts.kind == "encoder":
         return epochs_for(rows, batch_size, updates=600, least=5, most=20)
-    epochs = epochs_for(rows, batch_size, updates=written, least=3, most=10)
+    epochs = epochs_for(rows, batch_size, updates=150, least=3, most=10)
     return replace(epochs, reason=f"{epochs.reason}; prefixes of language models: 5 to 10 epochs (Li and Liang 2021)")

@@ -15,9 +15,6 @@ from kamerton.methods._shared import Knobs
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-WRITTEN = 60
-"""Updates that a language model gets of trained embeddings: its answers behind them are slow to write."""
-
 
 class VirtualTokens(Knobs):
     """Base of the methods that put trained vectors before every row."""

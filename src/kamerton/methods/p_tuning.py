@@ -12,7 +12,7 @@ from torch import nn
 from kamerton.contracts import Advice, ModelFacts
 from kamerton.methods._peft import adapt, merged, task_type
 from kamerton.methods._shared import patient_epochs
-from kamerton.methods._virtual import WRITTEN, VirtualTokens, sizes_of
+from kamerton.methods._virtual import VirtualTokens, sizes_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -36,7 +36,7 @@ class PTuning(VirtualTokens):
         """Give a rate for the network, and many updates."""
         return {
             "learning_rate": Advice(5e-3, "p-tuning: 1e-3 to 1e-2 (Liu et al. 2021; PEFT's method comparison)"),
-            "epochs": patient_epochs(facts, rows, BATCH, written=WRITTEN),
+            "epochs": patient_epochs(facts, rows, BATCH),
             "batch_size": Advice(BATCH, "16 to 32 rows, as for prompt tuning (Lester et al. 2021)"),
         }
 

@@ -13,7 +13,7 @@ from torch import nn
 from kamerton.contracts import Advice, ModelFacts
 from kamerton.methods._peft import adapt, merged, task_type
 from kamerton.methods._shared import patient_epochs
-from kamerton.methods._virtual import WRITTEN, VirtualTokens, real_tokens, sizes_of
+from kamerton.methods._virtual import VirtualTokens, real_tokens, sizes_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -40,7 +40,7 @@ class PromptTuning(VirtualTokens):
         """Give a rate a thousand times that of full training, and many updates."""
         return {
             "learning_rate": Advice(3e-2, "prompt tuning: 0.3 with Adafactor (Lester et al. 2021), 1e-3 to 3e-2 AdamW"),
-            "epochs": patient_epochs(facts, rows, BATCH, written=WRITTEN),
+            "epochs": patient_epochs(facts, rows, BATCH),
             "batch_size": Advice(BATCH, "16 to 32 rows (Lester et al. 2021)"),
         }
 

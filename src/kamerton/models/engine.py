@@ -20,7 +20,7 @@ from kamerton.models.generate import continue_all
 from kamerton.models.layout import Layout, is_two_sided, outer_model, prove_layout
 from kamerton.models.passes import token_batches
 from kamerton.models.shared import Pass, Shared, begin_alike, prove_shared
-from kamerton.models.virtual import Behind, prove_behind
+from kamerton.models.virtual import Behind, prove_virtual
 from kamerton.models.write import can_write, greedily, sampling, write_all
 from kamerton.records import Encoded
 
@@ -189,7 +189,8 @@ def make_engine(
         passes = [[sequences[i] for i in batch] for batch in batches]
         layout = prove_layout(model, lambda way: way.logits(model, samples))
         endings = [replace(item, tokens=item.tokens[-ENDING:]) for item in samples]
-        shared, behind = prove_shared(model, layout, endings), prove_behind(model, layout, endings)
+        layout, behind = prove_virtual(model, layout, samples, endings)
+        shared = prove_shared(model, layout, endings)
         layout = keep_frozen_work(layout, model, samples, passes, cache)
     return TorchEngine(
         model, tokenizer, facts, layout, max_tokens, max_new_tokens, tokens_per_pass, shared, temperature, seed, behind
