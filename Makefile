@@ -70,7 +70,7 @@ $(PEERS)/.installed: benchmarks/peers/requirements.txt $(INSTALLED)
 bench-methods: install  ## Tune two small models by every method on real data, and write docs/methods.md
 	$(BIN)/kamerton models get minilm
 	$(BIN)/kamerton models get smollm2
-	$(BIN)/python benchmarks/methods.py
+	$(BIN)/python benchmarks/methods.py --beside
 
 .PHONY: bench-probe
 bench-probe: install  ## Hold the rate that `--learning-rate auto` finds against a sweep, on two data sets

@@ -37,9 +37,12 @@ class PromptTuning(VirtualTokens):
         return Advice(0.1, "reaches full training only from 10B on (Lester et al. 2021), and lengthens every row")
 
     def advise(self, facts: ModelFacts, rows: int) -> Mapping[str, Advice]:
-        """Give a rate a thousand times that of full training, and many updates."""
+        """Give a rate some hundred times that of full training, and many updates."""
+        reason = "prompt tuning: 0.3 with Adafactor (Lester et al. 2021), 1e-3 to 3e-2 AdamW"
+        small = "; a new head learns at the same rate, and 3e-2 is too much for it"
+        encoder = facts.kind == "encoder"
         return {
-            "learning_rate": Advice(3e-2, "prompt tuning: 0.3 with Adafactor (Lester et al. 2021), 1e-3 to 3e-2 AdamW"),
+            "learning_rate": Advice(1e-2, reason + small) if encoder else Advice(3e-2, reason),
             "epochs": patient_epochs(facts, rows, BATCH),
             "batch_size": Advice(BATCH, "16 to 32 rows (Lester et al. 2021)"),
         }
