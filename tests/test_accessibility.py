@@ -118,7 +118,7 @@ def test_what_a_judge_presses_is_what_the_page_saves_and_what_is_counted(tmp_pat
     ]
     examples = [Example(i, Place("rows.csv", i + 1), f"request {i}", "") for i in range(4)]
     asked = blind_pairs(*answers, examples, rows=4, seed=1)
-    text, over = told_by(write_judging(asked, tmp_path / "j.html"), [JUDGING])
+    text, over = told_by(write_judging(asked, tmp_path / "j.html", language="en", reference=True), [JUDGING])
     (tmp_path / "choices.json").write_text(text, encoding="utf-8")
     choices = read_choices(tmp_path / "choices.json")
     assert over

@@ -58,9 +58,11 @@ class Forecast:
         due = self.until(measured.updates)
         late = due.seconds / max(measured.seconds, 1e-9) - 1
         large = due.peak_bytes / max(1, measured.peak_bytes) - 1
-        part = f" for {due.updates:,} of {self.updates:,} updates" if due.updates < self.updates else ""
+        told = duration(due.seconds)
+        if due.updates < self.updates:
+            told = f"{told} for {due.updates:,} of {self.updates:,} updates"
         return (
-            f"training took {duration(measured.seconds)} (foretold {duration(due.seconds)}{part}, {late:+.0%}) "
+            f"training took {duration(measured.seconds)} (foretold {told}, {late:+.0%}) "
             f"and {memory(measured.peak_bytes)} of memory (foretold {memory(due.peak_bytes)}, {large:+.0%})"
         )
 

@@ -38,11 +38,12 @@ class PromptTuning(VirtualTokens):
 
     def advise(self, facts: ModelFacts, rows: int) -> Mapping[str, Advice]:
         """Give a rate some hundred times that of full training, and many updates."""
-        reason = "prompt tuning: 0.3 with Adafactor (Lester et al. 2021), 1e-3 to 3e-2 AdamW"
-        small = "; a new head learns at the same rate, and 3e-2 is too much for it"
-        encoder = facts.kind == "encoder"
+        usual = "prompt tuning: 0.3 with Adafactor (Lester et al. 2021), 1e-3 to 3e-2 AdamW"
+        rate = Advice(3e-2, usual)
+        if facts.kind == "encoder":
+            rate = Advice(1e-2, f"{usual}; a new head learns at the same rate, and 3e-2 is too much for it")
         return {
-            "learning_rate": Advice(1e-2, reason + small) if encoder else Advice(3e-2, reason),
+            "learning_rate": rate,
             "epochs": patient_epochs(facts, rows, BATCH),
             "batch_size": Advice(BATCH, "16 to 32 rows (Lester et al. 2021)"),
         }

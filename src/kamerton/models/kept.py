@@ -59,7 +59,7 @@ class Kept:
             "width": some.shape[-1],
             "rows": rows,
             "lengths": [len(self.states[keys[row]]) for row in rows],
-            "full": self.full,
+            "exhausted": self.full,
         }
         write_json(_beside(place), about)
         self.restore(place, keys)
@@ -83,7 +83,7 @@ class Kept:
         kind: Any = getattr(torch, about["type"])
         mapped = torch.from_file(str(place), shared=False, size=sum(lengths) * width, dtype=kind).view(-1, width)
         self.states = {keys[row]: part for row, part in zip(about["rows"], mapped.split(lengths), strict=True)}
-        self.bytes, self.full = mapped.nbytes, about["full"]
+        self.bytes, self.full = mapped.nbytes, about["exhausted"]
         return True
 
 
