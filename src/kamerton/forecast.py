@@ -31,6 +31,8 @@ STATE = 12
 """Bytes for each number that trains: its gradient and what AdamW keeps."""
 SLACK, ROOM = 1.2, 5e7
 """How much more memory a pass takes than it keeps: gradients on their way; and bytes that the allocator leaves over."""
+PACKED = 4
+"""Bytes for each weight that stand beside it while answers are written: `kamerton.models.packed`."""
 LAYERS_READ = 2
 """How many layers' states a pass without gradients holds at a time."""
 TRIED_TOKENS, TRIED_SECONDS, TRIES = 640, 1.0, 5
@@ -89,7 +91,8 @@ def forecast(setup: Setup, trainee: Trainee) -> Forecast:
     seconds += validations * (_validation(setup, validated, tried) + PER_SAVED * costs.trainable)
     most = max(costs.kept.of(part.tokens, part.reads) for part in passes)
     read = LAYERS_READ / setup.facts.layers * costs.kept.per_token * min(validated.tokens, settings.pass_tokens)
-    peak = held + STATE * costs.trainable + costs.copied + SLACK * most + read + ROOM
+    written = PACKED * setup.facts.parameters if _watched(setup) < len(validated.rows) else 0
+    peak = held + STATE * costs.trainable + max(costs.copied + SLACK * most, written) + read + ROOM
     return Forecast(round(seconds, 3), int(max(peak, peak_memory())), plan.updates)
 
 
@@ -171,10 +174,14 @@ def _fastest(run: Callable[[], None], times: int) -> float:
 
 def _validation(setup: Setup, rows: _Pass, tried: _Tried) -> float:
     """Foretell the seconds of a validation: its rows are read, and some are answered token by token."""
-    examples = setup.split.validation
-    watched, read = len(setup.form.watched(examples)), tried.again * rows.tokens
-    if watched == len(examples):
+    watched, read = _watched(setup), tried.again * rows.tokens
+    if watched == len(rows.rows):
         return read
-    prompts = tried.new * rows.tokens * watched / len(examples)
+    prompts = tried.new * rows.tokens * watched / len(rows.rows)
     token = max(tried.new * watched, PER_WEIGHT * setup.facts.parameters)
     return read + prompts + token * (setup.recipe.evaluate.max_new_tokens or 1)
+
+
+def _watched(setup: Setup) -> int:
+    """Count the validation rows that are answered; where these are not all, answers are written token by token."""
+    return len(setup.form.watched(setup.split.validation))
