@@ -16,6 +16,8 @@ from kamerton.files import read_json, replacing, sha256_of, write_json
 
 BUDGET = 2 * 1024**3
 """Most bytes of states to keep. SmolLM2 (hidden 576) fills it with 930,000 tokens."""
+FORMAT = 1
+"""Of the files; one of another format is not looked at."""
 SPARE = 2
 """How many times the states' bytes a disk must have free to take them."""
 
@@ -95,7 +97,7 @@ def fingerprint_of(model: nn.Module, passes: Iterable[Sequence[Key]], circumstan
         passes: the rows, in the passes in which they are computed.
         circumstances: what else they depend on.
     """
-    digest = hashlib.sha256(repr([torch.__version__, torch.get_num_threads(), *circumstances]).encode())
+    digest = hashlib.sha256(repr([FORMAT, torch.__version__, torch.get_num_threads(), *circumstances]).encode())
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     for name, tensor in _tensors(model):
         if name not in trained:
