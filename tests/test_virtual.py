@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from transformers import GenerationConfig
@@ -89,7 +91,9 @@ def test_a_flat_row_with_the_vectors_in_it_gives_the_logits_and_gradients_of_eac
     loaded = load_model(decoder_folder, TEXT, {}, seed=0)
     model, rows = adapted(loaded.model, word, loaded.fresh), prompts(LENGTHS)
     layout = prove_layout(model, lambda way: way.logits(model, rows))
-    in_row, _ = prove_virtual(model, layout, rows, rows)
+    endings = [replace(row, tokens=row.tokens[-2:]) for row in rows]  # whose reads are still those of the whole rows
+    in_row, behind = prove_virtual(model, layout, rows, endings)
+    assert behind is not None
     assert isinstance(in_row, InRow) and not isinstance(layout, InRow)
     found = []
     for way in (in_row, layout):

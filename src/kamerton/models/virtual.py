@@ -114,7 +114,7 @@ def prove_virtual(
     adapted = _adapted(model)
     if adapted is None or not adapted.active_peft_config.is_prompt_learning:
         return layout, None
-    flat = prove_layout(base, lambda way: way.logits(base, endings))
+    flat = prove_layout(base, lambda way: way.logits(base, samples))
     if not isinstance(flat, Flat):
         return layout, None
     count = adapted.active_peft_config.num_virtual_tokens
