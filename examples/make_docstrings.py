@@ -114,13 +114,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--as", dest="task", choices=MAKERS, default="instruction")
     arguments = parser.parse_args()
-    rows = list(MAKERS[arguments.task](library()))
+    rows = list(MAKERS[arguments.task](standard_modules()))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     write_text(arguments.out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     print(f"{len(rows)} rows in {arguments.out}")
 
 
-def library() -> Path:
+def standard_modules() -> Path:
     """Find the standard library of the Python that runs this."""
     return Path(sysconfig.get_paths()["stdlib"])
 

@@ -160,5 +160,8 @@ def test_data_or_benchmarks_are_to_be_named(place: Place):
     assert place.call("evaluate", "anything", "rows.csv", "--benchmarks", "x").status == USAGE
 
 
-def test_nothing_asked_needs_no_harness():
+def test_nothing_asked_needs_no_harness(monkeypatch):
+    asked: list[str] = []
+    monkeypatch.setattr(plugins.importlib, "import_module", asked.append)
     find_tasks([])
+    assert asked == []

@@ -25,7 +25,7 @@ def script() -> Any:
 
 
 def test_functions_of_packages_have_skewed_lengths_and_no_docstrings(script):
-    rows = list(script.packages(script.library()))
+    rows = list(script.packages(script.standard_modules()))
     labels = Counter(row["label"] for row in rows)
     assert len(labels) == script.PACKAGES
     assert min(labels.values()) > 50
@@ -50,6 +50,6 @@ def test_every_kind_of_file_has_rows_of_its_columns(script, tmp_path, monkeypatc
     monkeypatch.setattr("sys.argv", ["make_docstrings.py", "--as", task, "--out", str(path)])
     script.main()
     rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    assert rows == list(make(script.library()))
+    assert rows == list(make(script.standard_modules()))
     assert len(rows) > 100
     assert all(row.keys() == columns and all(row.values()) for row in rows)

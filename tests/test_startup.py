@@ -18,6 +18,7 @@ from kamerton.cli.app import app
 from kamerton.data.named import ENDINGS, PACKED, require_text_or_file
 from kamerton.data.read import TABLE_READERS, TEXT_READERS
 from kamerton.data.unpack import PACKERS
+from kamerton.errors import DataError
 from kamerton.records import Example, Place
 from kamerton.run import write_examples
 
@@ -112,6 +113,8 @@ print(json.dumps([status, told.getvalue(), [name for name in sys.modules if "." 
 @pytest.mark.parametrize("source", ["Is notes.txt there?", "a" * 300, "a\x00.csvx", "reviews"])
 def test_a_text_is_no_file_unless_it_ends_like_one(source):
     require_text_or_file(source)
+    with pytest.raises(DataError, match="no such file"):
+        require_text_or_file(f"{source}.csv")
 
 
 def test_the_ends_of_names_are_those_that_can_be_read():

@@ -20,7 +20,7 @@ os.environ.setdefault("USE_HUB_KERNELS", "NO")
 # as slow (two cores, measured); with few spins before they sleep it is four times, and as fast as ever when alone
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 # oneDNN keeps what it compiled for each of the last 1,024 shapes, twice, and rows of varying length are ever new
-# shapes: about 1 GB in a hundred updates of an encoder with 23M weights (measured), for what is compiled anew in less
+# shapes: half a GB in a hundred updates of an encoder with 23M weights (measured), for what is compiled anew in less
 # than 1 ms. All that the layers of one pass share finds room in 32
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
 os.environ.setdefault("LRU_CACHE_CAPACITY", "32")

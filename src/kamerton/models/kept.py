@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +19,8 @@ FORMAT = 1
 """Of the files; one of another format is not looked at."""
 SPARE = 2
 """How many times the states' bytes a disk must have free to take them."""
+KINDS = {str(kind): kind for kind in (torch.float32, torch.bfloat16, torch.float16, torch.float64)}
+"""Types of states, by the names under which a file's description has them."""
 
 Key = tuple[tuple[int, ...], ...]
 
@@ -57,7 +58,7 @@ class Kept:
         some = self.states[keys[rows[0]]]
         about = {
             "sha256": sha256_of(place),
-            "type": str(some.dtype).removeprefix("torch."),
+            "type": str(some.dtype),
             "width": some.shape[-1],
             "rows": rows,
             "lengths": [len(self.states[keys[row]]) for row in rows],
@@ -82,8 +83,8 @@ class Kept:
         if sha256_of(place) != about["sha256"]:
             return False
         width, lengths = about["width"], about["lengths"]
-        kind: Any = getattr(torch, about["type"])
-        mapped = torch.from_file(str(place), shared=False, size=sum(lengths) * width, dtype=kind).view(-1, width)
+        size, kind = sum(lengths) * width, KINDS[about["type"]]
+        mapped = torch.from_file(str(place), shared=False, size=size, dtype=kind).view(-1, width)
         self.states = {keys[row]: part for row, part in zip(about["rows"], mapped.split(lengths), strict=True)}
         self.bytes, self.full = mapped.nbytes, about["exhausted"]
         return True
