@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from kamerton import plugins
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.labels import Labels
 from kamerton.models.engine import classes_of
-from kamerton.models.gauge import gauge
+from kamerton.models.gauge import Weighed, gauge, weigh
 from kamerton.models.layout import prove_layout
 from kamerton.models.load import load_model
 from kamerton.models.recompute import recompute_layers
@@ -67,33 +68,45 @@ def test_frozen_weights_take_no_gradient_of_their_own(decoder_folder):
     assert low_rank.trainable < 0.1 * full.trainable
 
 
-def test_as_much_is_kept_as_autograd_holds_back(decoder_folder):
-    """Against a count of its own: the bytes of all tensors that the graph saves, weights aside."""
+def test_as_much_is_weighed_as_the_allocator_gave_out(decoder_folder):
+    """Against torch's profiler, which is told by the allocator itself of every block given out and taken back."""
     model = made(decoder_folder, "full")
     layout = prove_layout(model, lambda way: way.logits(model, ROWS))
-    weights = {p.data_ptr() for p in model.parameters()}
-    saved = {}
-
-    def note(tensor: torch.Tensor) -> torch.Tensor:
-        saved[tensor.untyped_storage().data_ptr()] = tensor
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        loss = WRITTEN.losses(layout.logits(model.train(), ROWS).float(), ROWS).sum()
-    held = sum(t.untyped_storage().nbytes() for at, t in saved.items() if at not in weights)
-    assert loss.requires_grad
-    costs = gauge(model, layout, WRITTEN, ROWS)
-    tokens, reads = sum(len(row.tokens) for row in ROWS), sum(len(row.reads) for row in ROWS)
-    at_once = 8 * classes_of(model) * reads
-    assert costs.kept.of(tokens, reads) - at_once == pytest.approx(held, rel=0.05)
+    model.train()
+    weighed = weigh(model, layout, WRITTEN, ROWS)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
+        WRITTEN.losses(layout.logits(model, ROWS).float(), ROWS).sum().backward()
+    events = profiler.profiler.kineto_results.events()
+    blocks = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
+    assert weighed == pytest.approx(max(accumulate(size for _, size in blocks)), rel=0.05)
 
 
-def test_recomputed_layers_keep_less(decoder_folder):
-    model = made(decoder_folder, "full")
-    layout = prove_layout(model, lambda way: way.logits(model, ROWS))
-    whole = gauge(model, layout, WRITTEN, ROWS)
-    recompute_layers(model, layout, ROWS)
-    assert gauge(model, layout, WRITTEN, ROWS).kept.per_token < whole.kept.per_token
+def test_recomputed_layers_take_less(encoder_folder):
+    model = load_model(encoder_folder, HEAD, {"num_labels": 2, "num_hidden_layers": 6}, seed=0).model
+    form, rows = Labels(("a", "b")), 40 * LABELLED
+    layout = prove_layout(model, lambda way: way.logits(model, LABELLED))
+    whole = weigh(model, layout, form, rows)
+    recompute_layers(model, layout, LABELLED)
+    assert weigh(model, layout, form, rows) < 0.5 * whole
+
+
+def test_what_was_there_before_is_not_weighed_and_what_is_let_go_leaves():
+    there = torch.zeros(1000)
+    with Weighed() as weighed:
+        first = there.view(10, 100) + 1
+        there.add_(first.view(1000))
+        assert weighed.most == 4000
+        first = first * 2
+        assert weighed.most == 8000
+        del first
+        assert (there + 1).sum() > 0
+    assert weighed.most == 8000
+
+
+def test_sparse_tensors_are_weighed_by_their_entries():
+    with Weighed() as weighed:
+        torch.eye(100).to_sparse()
+    assert 100 * (4 + 2 * 8) <= weighed.most - 4 * 100 * 100 <= 3 * 100 * (4 + 2 * 8)
 
 
 def test_gauging_leaves_weights_and_chance_as_they_were(encoder_folder):

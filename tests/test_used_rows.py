@@ -447,5 +447,4 @@ def test_only_what_trains_is_gauged(make_case):
     with only_used_rows(case.model, case.layout, case.rows, TrainSettings()):
         parted = gauge(case.model, case.layout, case.form, case.rows[:2])
     assert whole.trainable - parted.trainable == len(case.unused) * case.table.embedding_dim
-    assert parted.kept.per_token == pytest.approx(whole.kept.per_token, rel=0.02)
     assert parted.training == whole.training

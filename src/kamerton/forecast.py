@@ -12,13 +12,13 @@ import torch
 
 from kamerton.contracts import Form
 from kamerton.models.engine import LOGITS_PER_PASS, classes_of
-from kamerton.models.gauge import gauge
+from kamerton.models.gauge import gauge, weigh
 from kamerton.models.passes import split_passes
 from kamerton.prepare import Setup
 from kamerton.records import Encoded, Stepped
 from kamerton.report.text import duration, memory
 from kamerton.run import Run
-from kamerton.system import peak_memory, used_memory
+from kamerton.system import give_back_freed_memory, peak_memory, resident_memory
 from kamerton.train.batches import UpdatePlan
 from kamerton.train.used_rows import only_used_rows
 from kamerton.trainee import Trainee
@@ -27,16 +27,17 @@ PER_WEIGHT = 4e-10
 """Seconds of writing one token for each weight, however few rows are written: weights have to come from memory."""
 PER_TRAINED, PER_SAVED = 6e-10, 4e-8
 """Seconds for each number that trains: of an update, in which the optimizer reads and writes it; of a checkpoint."""
-STATE = 12
-"""Bytes for each number that trains: its gradient and what AdamW keeps."""
-SLACK, ROOM = 1.2, 5e7
-"""How much more memory a pass takes than it keeps: gradients on their way; and bytes that the allocator leaves over."""
+STATE = 8
+"""Bytes for each number that trains that AdamW keeps."""
+SLACK, ROOM = 1.3, 2e8
+"""How much more memory a pass takes than its tensors, which leave gaps between them; and bytes for all else: what
+libraries keep for their kernels, checkpoints on their way to the disk."""
 PACKED = 4
 """Bytes for each weight that stand beside it while answers are written: `kamerton.models.packed`."""
-LAYERS_READ = 2
-"""How many layers' states a pass without gradients holds at a time."""
 TRIED_TOKENS, TRIED_SECONDS, TRIES = 640, 1.0, 5
 """A pass is tried with about so many tokens, for so long, and so often at most."""
+WEIGHED_TOKENS = 2 * TRIED_TOKENS
+"""About so many tokens of the largest pass are weighed."""
 
 
 @dataclass(frozen=True)
@@ -78,21 +79,23 @@ def forecast(setup: Setup, trainee: Trainee) -> Forecast:
         for update in range(plan.updates_per_epoch)
         for part in _passes([rows[i] for i in plan.rows_of(update)], settings.pass_tokens, LOGITS_PER_PASS // classes)
     ]
-    usual = sorted(passes, key=lambda part: part.tokens)[len(passes) // 2].some(TRIED_TOKENS)
+    passes.sort(key=lambda part: part.tokens)
+    usual, largest = passes[len(passes) // 2].some(TRIED_TOKENS), passes[-1]
     validated = _Pass(setup.encode(setup.split.validation))
-    held = used_memory()
+    give_back_freed_memory()
+    held = resident_memory()
     with only_used_rows(trainee.model, trainee.engine.layout, rows, settings):
         costs = gauge(trainee.model, trainee.engine.layout, setup.form, usual.rows)
         tried = _try(trainee, setup.form, usual, validated.some(TRIED_TOKENS))
+        most = _most(trainee, setup.form, largest, usual)
+    give_back_freed_memory()
     epoch = sum(costs.training.of(part.tokens, part.reads) for part in passes)
     update = epoch / plan.updates_per_epoch * tried.learning / costs.training.of(usual.tokens, usual.reads)
     validations = max(1.0, plan.updates / plan.updates_per_epoch * setup.recipe.evaluate.validations_per_epoch)
     seconds = plan.updates * (update + PER_TRAINED * costs.trainable)
     seconds += validations * (_validation(setup, validated, tried) + PER_SAVED * costs.trainable)
-    most = max(costs.kept.of(part.tokens, part.reads) for part in passes)
-    read = LAYERS_READ / setup.facts.layers * costs.kept.per_token * min(validated.tokens, settings.pass_tokens)
     written = PACKED * setup.facts.parameters if _watched(setup) < len(validated.rows) else 0
-    peak = held + STATE * costs.trainable + max(costs.copied + SLACK * most, written) + read + ROOM
+    peak = held + STATE * costs.trainable + max(SLACK * most, written) + ROOM
     return Forecast(round(seconds, 3), int(max(peak, peak_memory())), plan.updates)
 
 
@@ -128,6 +131,19 @@ def _passes(rows: Sequence[Encoded], tokens: int, reads: int) -> list[_Pass]:
     whole = [_Pass([row]) for row in rows]
     parts = split_passes([one.tokens for one in whole], [one.reads for one in whole], tokens, max(1, reads))
     return [_Pass([rows[i] for i in part]) for part in parts]
+
+
+def _most(trainee: Trainee, form: Form, largest: _Pass, usual: _Pass) -> float:
+    """Weigh the tensors of the largest pass; of a very large one a part, which grows on as it did from a usual one."""
+
+    def of(part: _Pass) -> int:
+        return weigh(trainee.model, trainee.engine.layout, form, part.rows)
+
+    some = largest.some(WEIGHED_TOKENS)
+    if some.tokens == largest.tokens:
+        return of(largest)
+    each = (of(some) - (less := of(usual))) / max(1, some.tokens - usual.tokens)
+    return less + max(0.0, each) * (largest.tokens - usual.tokens)
 
 
 @dataclass(frozen=True)

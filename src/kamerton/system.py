@@ -10,8 +10,6 @@ from pathlib import Path
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """glibc's names of what `mallopt` sets: malloc.h."""
-MALLINFO2 = (2, 33)
-"""The version of glibc that came with `mallinfo2`."""
 KEPT_BLOCK = 1 << 30
 """Blocks and free ends of the heap up to this many bytes are not given back to the system."""
 
@@ -29,6 +27,12 @@ def keep_freed_memory() -> None:
         library.mallopt(M_TRIM_THRESHOLD, KEPT_BLOCK)
 
 
+def give_back_freed_memory() -> None:
+    """Give all that was freed back to the system, for a new piece of work that takes blocks of other sizes."""
+    if _glibc():
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def peak_memory() -> int:
     """Measure the most memory that this process and its children held, in bytes."""
     unit = 1 if sys.platform == "darwin" else 1024
@@ -44,41 +48,9 @@ def resident_memory() -> int:
     return int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def used_memory() -> int:
-    """Measure what this process holds now without what it has freed and kept for its next tensors, in bytes."""
-    if _glibc() < MALLINFO2:
-        return resident_memory()
-    about = ctypes.CDLL(None).mallinfo2
-    about.restype = _Mallinfo
-    return resident_memory() - int(about().fordblks)
-
-
-class _Mallinfo(ctypes.Structure):
-    """What glibc's `mallinfo2` gives: malloc.h."""
-
-    _fields_ = tuple(
-        (name, ctypes.c_size_t)
-        for name in (
-            "arena",
-            "ordblks",
-            "smblks",
-            "hblks",
-            "hblkhd",
-            "usmblks",
-            "fsmblks",
-            "uordblks",
-            "fordblks",
-            "keepcost",
-        )
-    )
-
-
-def _glibc() -> tuple[int, ...]:
-    """Give the version of glibc; nothing where there is another C library."""
-    if "CS_GNU_LIBC_VERSION" not in os.confstr_names:
-        return ()
-    name = os.confstr("CS_GNU_LIBC_VERSION") or ""
-    return tuple(int(part) for part in name.removeprefix("glibc ").split(".") if part)
+def _glibc() -> bool:
+    """Say whether the C library is glibc."""
+    return "CS_GNU_LIBC_VERSION" in os.confstr_names
 
 
 def free_memory() -> int:

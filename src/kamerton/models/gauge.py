@@ -1,20 +1,21 @@
-"""What a model costs, measured on a few rows: arithmetic is counted, and what is kept for the backward pass weighed.
+"""What a model costs, measured on a few rows: arithmetic is counted, and the bytes of what stands at once weighed.
 
 Nothing is timed and no formula knows any architecture: torch's own counter sees every product that a
-forward and a backward pass make, and every tensor that autograd keeps goes through a hook. So methods,
+forward and a backward pass make, and every tensor that they make is seen as it comes and goes. So methods,
 frozen layers, gradient checkpointing and layouts are all accounted for as they are.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+import weakref
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from kamerton.contracts import Form
@@ -41,10 +42,6 @@ class Gauge:
 
     training: Cost
     """Floating-point operations of a forward and a backward pass."""
-    kept: Cost
-    """Bytes that a forward pass keeps for the backward pass, or needs at once at its head."""
-    copied: int
-    """Bytes of weights that a training pass holds in another precision, however many tokens it has."""
     trainable: int
     """Numbers that train."""
 
@@ -58,37 +55,75 @@ def gauge(model: nn.Module, layout: Layout, form: Form, rows: Sequence[Encoded])
         form: gives the loss.
         rows: some, of usual length. What is quadratic in the length is counted at theirs.
     """
-    model.train()
     sequences = [sequence for row in rows for sequence in row.sequences]
     tokens, reads = sum(len(one.tokens) for one in sequences), sum(len(one.reads) for one in sequences)
-    weights = {parameter.data_ptr() for parameter in model.parameters()}
-    saved: dict[int, Tensor] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        for part in _dense(tensor):
-            saved[part.untyped_storage().data_ptr()] = part
-        return tensor
-
-    with torch.random.fork_rng(), FlopCounterMode(display=False) as counter:
-        with saved_tensors_hooks(keep, _same):
-            loss = form.losses(layout.logits(model, sequences).float(), rows).sum()
-        loss.backward()
-    operations = counter.get_total_flops()
-    model.zero_grad(set_to_none=True)
-    classes = classes_of(model)
-    head = _head_flops(model, classes)
-    states = [tensor for at, tensor in saved.items() if at not in weights]
-    copied = sum(tensor.untyped_storage().nbytes() for tensor in states if _is_weight(tensor, model))
-    wide = [tensor for tensor in states if tensor.dim() and tensor.shape[-1] == classes and tensor.shape[0] == reads]
-    at_head = sum(tensor.untyped_storage().nbytes() for tensor in wide)
-    total = sum(tensor.untyped_storage().nbytes() for tensor in states)
+    with FlopCounterMode(display=False) as counter:
+        _learn(model, layout, form, rows)
+    head = _head_flops(model, classes_of(model))
     return Gauge(
-        Cost(max(0.0, operations - 2 * head * reads) / tokens, 2 * head),
-        # beside what the head keeps, its logits and their gradient are there in fp32 at once
-        Cost((total - copied - at_head) / tokens, at_head / max(1, reads) + 8 * classes),
-        copied,
+        Cost(max(0.0, counter.get_total_flops() - 2 * head * reads) / tokens, 2 * head),
         sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
     )
+
+
+def weigh(model: nn.Module, layout: Layout, form: Form, rows: Sequence[Encoded]) -> int:
+    """Run rows forward and backward, and give the bytes of the tensors that this made, gradients included, at the most.
+
+    The arguments are those of `gauge`. The two are runs of their own: torch's counter holds on to what layers that are
+    computed again have let go.
+    """
+    with Weighed() as weighed:
+        _learn(model, layout, form, rows)
+    return weighed.most
+
+
+def _learn(model: nn.Module, layout: Layout, form: Form, rows: Sequence[Encoded]) -> None:
+    """Run rows forward and backward as training does, and leave neither gradients nor a trace in what is random."""
+    sequences = [sequence for row in rows for sequence in row.sequences]
+    model.train()
+    with torch.random.fork_rng():
+        form.losses(layout.logits(model, sequences).float(), rows).sum().backward()
+    model.zero_grad(set_to_none=True)
+
+
+class Weighed(TorchDispatchMode):
+    """While active, weighs the tensors that operations make for as long as something holds them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.most = 0
+        """Bytes when most were there."""
+        self._now = 0
+        self._known: dict[int, weakref.ref[Any]] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Run an operation; what it was given was there before, and what it gives may be new."""
+        given = kwargs or {}
+        for storage in _storages((args, given)):
+            self._note(storage, 0)
+        made = func(*args, **given)
+        for storage in _storages(made):
+            self._note(storage, storage.nbytes())
+        self.most = max(self.most, self._now)
+        return made
+
+    def _note(self, storage: torch.UntypedStorage, size: int) -> None:
+        at = storage._cdata
+        if at not in self._known:
+            self._known[at] = weakref.ref(storage, lambda _: self._forget(at, size))
+            self._now += size
+
+    def _forget(self, at: int, size: int) -> None:
+        del self._known[at]
+        self._now -= size
+
+
+def _storages(values: Any) -> list[torch.UntypedStorage]:
+    """Give where the tensors among some values stand; those in a library's own layout do not say."""
+    tensors = [part for value in tree_leaves(values) if isinstance(value, Tensor) for part in _dense(value)]
+    return [tensor.untyped_storage() for tensor in tensors if not tensor.is_mkldnn]
 
 
 def _dense(tensor: Tensor) -> list[Tensor]:
@@ -96,18 +131,7 @@ def _dense(tensor: Tensor) -> list[Tensor]:
     return [tensor._indices(), tensor._values()] if tensor.layout == torch.sparse_coo else [tensor]
 
 
-def _same(tensor: Tensor) -> Tensor:
-    return tensor
-
-
 def _head_flops(model: nn.Module, classes: int) -> float:
     """Count a forward product with the output head, for one read."""
     hidden: Any = outer_model(model).config.get_text_config().hidden_size
     return 2.0 * hidden * classes
-
-
-def _is_weight(tensor: Tensor, model: nn.Module) -> bool:
-    """Say whether a kept tensor is a weight in another precision: it has the shape of one, and no float32 numbers."""
-    if tensor.dtype == torch.float32 or tensor.dim() != 2:
-        return False
-    return any(math.prod(tensor.shape) == p.numel() and set(tensor.shape) == set(p.shape) for p in model.parameters())
