@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import GenerationConfig
+from transformers import AutoTokenizer, GenerationConfig
 
 from kamerton import plugins
 from kamerton.models.layout import prove_layout
@@ -14,7 +14,7 @@ from kamerton.models.load import load_model
 from kamerton.models.virtual import InRow, prove_virtual
 from kamerton.models.write import greedily
 from kamerton.records import Encoded
-from tiny_engines import TEXT
+from tiny_engines import HEAD, TEXT
 
 METHODS = ("prompt-tuning", "prefix-tuning", "p-tuning")
 LENGTHS = (3, 9, 4, 9, 6)
@@ -44,6 +44,19 @@ def alone(model: torch.nn.Module, prompt: Encoded) -> list[int]:
     written = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config)
     tokens = written[0, len(prompt.tokens) :].tolist()
     return tokens[: tokens.index(END)] if END in tokens else tokens
+
+
+@pytest.mark.parametrize("text", [None, "good or bad"])
+def test_a_prompt_begins_with_the_token_that_stands_for_a_row_because_the_head_reads_there(text, encoder_folder):
+    loaded = load_model(encoder_folder, HEAD, {"num_labels": 2}, seed=0)
+    table, tokenizer = loaded.model.get_input_embeddings().weight, AutoTokenizer.from_pretrained(encoder_folder)
+    model = plugins.choose("methods", "prompt-tuning")(tokens=5, text=text).attach(loaded.model, loaded.fresh)
+    vectors = model.prompt_encoder["default"].embedding.weight
+    assert torch.equal(vectors[0], table[tokenizer.cls_token_id])
+    assert not torch.equal(vectors[1], vectors[0])
+    if text:
+        words = tokenizer(text, add_special_tokens=False)["input_ids"]
+        assert torch.equal(vectors[1:], table[(words * 5)[:4]])
 
 
 @pytest.mark.filterwarnings("ignore:Position ids are not supported:UserWarning")

@@ -49,11 +49,17 @@ def sizes_of(model: PreTrainedModel) -> Sizes:
 def real_tokens(model: PreTrainedModel, text: str | None, count: int) -> Tensor:
     """Give tokens to begin from: those of a text, repeated or cut to `count`; random ones of the vocabulary without it.
 
+    Where rows begin with a token that stands for them ([CLS]), so do these: the head of a classifier reads the
+    first position, which is then the first virtual token's.
+
     Returns:
         `[1, count]`.
     """
-    if text is None:
-        return torch.randint(0, model.config.get_text_config().vocab_size, (1, count), device=model.device)
     tokenizer = AutoTokenizer.from_pretrained(model.name_or_path, local_files_only=True, trust_remote_code=False)
-    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return torch.tensor([(ids * count)[:count]], device=model.device)
+    if text is None:
+        ids = torch.randint(0, model.config.get_text_config().vocab_size, (count,)).tolist()
+    else:
+        ids = (tokenizer(text, add_special_tokens=False)["input_ids"] * count)[:count]
+    if tokenizer.cls_token_id is not None:
+        ids = [tokenizer.cls_token_id, *ids[: count - 1]]
+    return torch.tensor([ids], device=model.device)
