@@ -211,12 +211,13 @@ def test_a_rate_at_the_edge_of_its_probe_is_said_with_the_next_one_to_try():
     assert high.remedy == "--learning-rate 0.003"
     [low] = diagnose_rate({1e-4: 0.3, 3e-4: 0.6, 9e-4: math.inf}, 1e-4)
     assert "the lowest" in low.evidence and low.remedy == "--learning-rate 3e-05"
+    [for_long] = diagnose_rate({1e-4: 0.7, 3e-4: 0.6, 9e-4: 0.4}, 5e-4)
+    assert for_long.evidence == high.evidence and for_long.remedy == "--learning-rate 0.002"
 
 
-def test_a_rate_between_others_or_below_one_that_broke_down_or_given_by_hand_is_no_edge():
+def test_a_rate_between_others_or_below_one_that_broke_down_is_no_edge():
     tried = {1e-4: 0.7, 3e-4: 0.4, 9e-4: math.inf}
     assert diagnose_rate(tried, 3e-4) == []
-    assert diagnose_rate({1e-4: 0.7, 3e-4: 0.4}, 2e-4) == []
     assert diagnose_rate({}, 1e-3) == []
 
 

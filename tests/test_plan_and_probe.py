@@ -12,7 +12,8 @@ from kamerton import plugins
 from kamerton.contracts import ModelFacts
 from kamerton.forecast import Forecast
 from kamerton.plan import candidates, choose_method
-from kamerton.probe import Probed, beyond, readings
+from kamerton.probe import Probed, beyond, lowered, readings
+from kamerton.records import Started
 from kamerton.run import Run
 from stories import DONE, MISTAKE, QUICK
 
@@ -148,14 +149,20 @@ def test_a_rate_is_found_by_a_probe_and_kept_with_what_it_saw(place):
     reason = recipe.reasons["train.learning_rate"]
     assert reason.origin == "decided"
     assert reason.reason.count(",") >= 3
-    steps = math.log(recipe.train.peak / 1e-4, 3)
-    assert steps == pytest.approx(round(steps), abs=1e-6)
     assert not (place.folder / "probed" / "probe").exists()
     tried = readings(Run(place.folder / "probed"))
-    assert min(tried, key=tried.__getitem__) == recipe.train.peak
+    best = min(tried, key=tried.__getitem__)
+    steps = math.log(best / 1e-4, 3)
+    assert steps == pytest.approx(round(steps), abs=1e-6)
+    [started] = [event for event in Run(place.folder / "probed").events() if isinstance(event, Started)]
+    assert recipe.train.peak == lowered(best, started.steps)
     assert len(tried) in (4, 5)
-    inner = sorted(tried)[1:-1]
-    assert len(tried) == 5 or recipe.train.peak in inner
+    assert len(tried) == 5 or best in sorted(tried)[1:-1]
+
+
+def test_a_rate_is_lowered_for_a_run_that_is_longer_than_its_probe_and_never_raised():
+    assert lowered(1e-3, 24) == lowered(1e-3, 3) == 1e-3
+    assert lowered(1e-3, 24 * 10) == pytest.approx(1e-3 / 10**0.32)
 
 
 @pytest.mark.parametrize(

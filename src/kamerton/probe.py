@@ -1,6 +1,7 @@
 """`--learning-rate auto`: a few updates at each of four rates, on a part of the training rows; the best goes on.
 
-Where the best is the lowest or the highest of them, one more rate is tried beyond it.
+Where the best is the lowest or the highest of them, one more rate is tried beyond it. A run that is longer than the
+probe gets a lower rate than was best for so few updates.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from kamerton.prepare import Clock, Setup
 from kamerton.recipe import AUTO, Decision
 from kamerton.records import Encoded, Progress, Stage
 from kamerton.run import Run
+from kamerton.train.batches import UpdatePlan
 from kamerton.train.dynamics import Dynamics
 from kamerton.train.loop import Job, Validation, train
 from kamerton.trainee import Trainee
@@ -29,6 +31,9 @@ STEPS_APART = (-1, 0, 1, 2)
 APART = 3.0
 UPDATES = 24
 """Updates at each rate: enough to see a rate fail, a small part of any run."""
+HORIZON = 0.32
+"""The best rate falls with the length of a run to this power (Bjorck et al. 2025, Scaling Optimal LR Across Token
+Horizons)."""
 AT_ONCE = 16
 """Validation rows in one pass."""
 MOST = 10.0
@@ -74,11 +79,15 @@ def settle_rate(run: Run, setup: Setup, trainee: Trainee, clock: Clock) -> Gener
     seen = ", ".join(map(str, probed))
     rows = min(len(trainee.rows), UPDATES * (settings.batch_size or 1))
     reason = f"the best of {len(probed)} rates{edge}: validation loss after {UPDATES} updates on {rows} rows: {seen}"
-    recipe = setup.recipe.settle({"train.learning_rate": Decision(best.rate, reason)})
+    plan = UpdatePlan(len(trainee.rows), settings.batch_size or 1, settings.epochs or 1, setup.recipe.seed)
+    rate = lowered(best.rate, plan.updates)
+    if rate < best.rate:
+        reason = f"{best.rate:.2g} lowered for {plan.updates} updates (Bjorck et al. 2025), {reason}"
+    recipe = setup.recipe.settle({"train.learning_rate": Decision(rate, reason)})
     run.write_recipe(recipe)
     readings = {f"{one.rate!r}": one.loss if math.isfinite(one.loss) else None for one in probed}
     run.write_environment({**run.environment, "rates": readings})
-    yield clock.stage("rate", f"{best.rate:.2g}, {reason}")
+    yield clock.stage("rate", f"{rate:.2g}, {reason}")
     return replace(setup, recipe=recipe)
 
 
@@ -103,6 +112,15 @@ def beyond(probed: Sequence[Probed]) -> float | None:
     if best is probed[-1]:
         return best.rate * APART if best.rate * APART < MOST else None
     return best.rate / APART if best is probed[0] else None
+
+
+def lowered(rate: float, updates: int) -> float:
+    """Give the rate for a run of so many updates that is like the one that was best for the probe's few.
+
+    >>> round(lowered(3e-4, 24 * 10), 6)
+    0.000144
+    """
+    return rate * min(1.0, UPDATES / updates) ** HORIZON
 
 
 def readings(run: Run) -> dict[float, float]:

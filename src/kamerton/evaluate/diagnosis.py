@@ -65,15 +65,15 @@ def diagnose_rate(tried: Mapping[float, float], rate: float) -> list[Diagnosis]:
 
     Args:
         tried: validation loss by rate, infinite where training broke down; empty if there was no probe.
-        rate: what was trained with.
+        rate: what was trained with: the best one, or lower, for a long run.
     """
     rates = sorted(tried)
-    if len(rates) < 2 or rate not in (rates[0], rates[-1]) or rate != min(rates, key=tried.__getitem__):
+    if len(rates) < 2 or (best := min(rates, key=tried.__getitem__)) not in (rates[0], rates[-1]):
         return []
-    edge, beyond, inner = ("lowest", 1 / 3, rates[1]) if rate == rates[0] else ("highest", 3.0, rates[-2])
+    edge, beyond, inner = ("lowest", 1 / 3, rates[1]) if best == rates[0] else ("highest", 3.0, rates[-2])
     evidence = (
-        f"{rate:.2g} is the best of {len(rates)} rates and the {edge} that was tried: "
-        f"validation loss {tried[rate]:.3g} there, {tried[inner]:.3g} at {inner:.2g}"
+        f"{best:.2g} is the best of {len(rates)} rates and the {edge} that was tried: "
+        f"validation loss {tried[best]:.3g} there, {tried[inner]:.3g} at {inner:.2g}"
     )
     return [Diagnosis("the rate is at the edge of its probe", evidence, _rate(min(1.0, rate * beyond)))]
 

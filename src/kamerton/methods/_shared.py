@@ -76,7 +76,8 @@ def low_rank_rate(facts: ModelFacts) -> Advice:
     """Give the published rate for low-rank updates, by kind and size of the model."""
     size = body_parameters(facts)
     if facts.kind == "encoder":
-        return Advice(5e-4, "low-rank updates, encoders: 4e-4 to 5e-4 (Hu et al. 2022, table 9)")
+        reason = "low-rank updates, encoders: 4e-4 to 5e-4 at a scale of 1 (Hu et al. 2022, table 9); lower at one of 2"
+        return Advice(3e-4, reason)
     if size <= 3e9:
         reason = "low-rank updates, language models of 0.1B to 3B: ten times the full rate"
         return Advice(5e-4, f"{reason} (Schulman 2025, LoRA Without Regret)")
