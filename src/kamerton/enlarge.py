@@ -175,7 +175,7 @@ def _scores(given: Enlarging, variants: Sequence[Example]) -> tuple[float, float
     """Score the validation rows by a head on the training rows, without and with the variants."""
     train, validation = given.split.train, given.split.validation
     everything = (*train, *variants, *validation)
-    features = Embedder(given.facts)(everything)
+    features = Embedder(given.facts, given.recipe.model.precision)(everything)
     golds = np.array([example.gold for example in everything])
     name = given.recipe.evaluate.metric or given.task.metrics(train)[0]
     metric = plugins.choose("metrics", name)()

@@ -223,7 +223,7 @@ def audit(
         answers=task.answers,
         model=fitted.facts if fitted else None,
         tokenizer=fitted.tokenizer if fitted else None,
-        embed=Embedder(fitted.facts) if fitted and fitted.facts.kind == "encoder" else None,
+        embed=Embedder(fitted.facts, recipe.model.precision) if fitted and fitted.facts.kind == "encoder" else None,
         columns=other_columns(understood.table, understood.examples, recipe.data.columns or {}),
         parts=[sides.names.get(e.id, "train") for e in understood.examples] if sides.by == "given" else None,
     )

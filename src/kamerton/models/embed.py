@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from kamerton.contracts import ModelFacts
 from kamerton.models.engine import TorchEngine, make_engine
 from kamerton.models.load import load_model, load_tokenizer
+from kamerton.models.precision import choose_precision, set_precision
 from kamerton.records import Encoded, Example
 
 LONGEST = 128
@@ -19,10 +20,16 @@ TOKENS_PER_PASS = 8192
 
 
 class Embedder:
-    """Embeds examples' texts with a base model as it is; the model is loaded when it is first asked."""
+    """Embeds examples' texts with a base model as it is; the model is loaded when it is first asked.
 
-    def __init__(self, facts: ModelFacts) -> None:
+    Args:
+        facts: of the model.
+        precision: of its products; what is fast on this machine if not given.
+    """
+
+    def __init__(self, facts: ModelFacts, precision: str | None = None) -> None:
         self.facts = facts
+        self.precision = precision
         self._kept: dict[str, np.ndarray] = {}
 
     def __call__(self, examples: Sequence[Example]) -> np.ndarray:
@@ -41,6 +48,7 @@ class Embedder:
     @cached_property
     def _engine(self) -> TorchEngine:
         model = load_model(self.facts.folder, "AutoModel", {}, seed=0).model
+        set_precision(model, self.precision or str(choose_precision().value))
         samples = [self._encode(text) for text in ("one", "one and two, and then three more")]
         return make_engine(
             model,
