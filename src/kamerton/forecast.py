@@ -93,6 +93,8 @@ def forecast(setup: Setup, trainee: Trainee) -> Forecast:
     update = epoch / plan.updates_per_epoch * tried.learning / costs.training.of(usual.tokens, usual.reads)
     validations = max(1.0, plan.updates / plan.updates_per_epoch * setup.recipe.evaluate.validations_per_epoch)
     seconds = plan.updates * (update + PER_TRAINED * costs.trainable)
+    # frozen work is kept, so that what was tried several times was done once only
+    seconds += max(0.0, tried.new - tried.again) * _Pass(rows).tokens
     seconds += validations * (_validation(setup, validated, tried) + PER_SAVED * costs.trainable)
     written = PACKED * setup.facts.parameters if _watched(setup) < len(validated.rows) else 0
     peak = held + STATE * costs.trainable + max(SLACK * most, written) + ROOM

@@ -189,11 +189,6 @@ class Attending:
     chance: Chance | None
     """Of an attention weight to be dropped."""
 
-    @property
-    def factor(self) -> float:
-        """What attention weights that stay are multiplied by."""
-        return self.chance.factor if self.chance else 1.0
-
     def into(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Carry `[tokens, heads, width]` into the buckets; the queries are scaled there, which the scores then are."""
         few = way(self.lengths, self.heads)
@@ -210,6 +205,10 @@ class Attending:
                 scores.view(-1, block.length, block.length).add_(_later(block.length))
             weights = scores.softmax(dim=-1)
             yield block, weights, self.chance.kept(bits.of(weights.shape)) if self.chance else None
+
+    def stayed(self, weights: Tensor, kept: Tensor | None) -> Tensor:
+        """Give attention weights, or gradients of them, without those that are dropped."""
+        return weights if kept is None or self.chance is None else self.chance.drop(weights, kept)
 
 
 def attend(
@@ -256,9 +255,7 @@ class _Attended(torch.autograd.Function):
         q, k, v = how.into(query, key, value)
         places = q.new_empty(len(q), value.shape[2])
         for block, weights, kept in how.weights(q, k, ctx.seed):
-            if kept is not None:
-                weights.mul_(kept).mul_(how.factor)
-            torch.bmm(weights, block.key(v), out=block.query(places))
+            torch.bmm(how.stayed(weights, kept), block.key(v), out=block.query(places))
         attended = way(how.lengths, how.heads * how.groups).empty(places, query.shape[1])
         ctx.save_for_backward(query, key, value, attended)
         return attended
@@ -276,12 +273,8 @@ class _Attended(torch.autograd.Function):
         to_q, to_k, to_v = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
         for block, weights, kept in how.weights(q, k, ctx.seed):
             outer = block.query(above)
-            inner = torch.bmm(outer, block.key(v).transpose(1, 2))
-            stayed = weights
-            if kept is not None:
-                inner.mul_(kept).mul_(how.factor)
-                stayed = (weights * kept).mul_(how.factor)
-            torch.bmm(stayed.transpose(1, 2), outer, out=block.key(to_v))
+            torch.bmm(how.stayed(weights, kept).transpose(1, 2), outer, out=block.key(to_v))
+            inner = how.stayed(torch.bmm(outer, block.key(v).transpose(1, 2)), kept)
             inner.sub_(block.query(own)).mul_(weights)
             torch.bmm(inner, block.key(k), out=block.query(to_q))
             torch.bmm(inner.transpose(1, 2), block.query(q), out=block.key(to_k))
