@@ -12,7 +12,7 @@ import torch
 
 from kamerton.contracts import Form
 from kamerton.models.engine import LOGITS_PER_PASS, classes_of
-from kamerton.models.gauge import gauge, weigh
+from kamerton.models.gauge import Gauge, Weighed, gauge, weigh
 from kamerton.models.passes import split_passes
 from kamerton.prepare import Setup
 from kamerton.records import Encoded, Stepped
@@ -71,34 +71,15 @@ class Forecast:
 
 
 def forecast(setup: Setup, trainee: Trainee) -> Forecast:
-    """Foretell from counted arithmetic, and from what a pass over usual rows takes on this machine now."""
-    settings, rows, classes = setup.recipe.train, trainee.rows, classes_of(trainee.model)
-    plan = UpdatePlan(len(rows), settings.batch_size or 1, settings.epochs or 1, setup.recipe.seed)
-    passes = [
-        part
-        for update in range(plan.updates_per_epoch)
-        for part in _passes([rows[i] for i in plan.rows_of(update)], settings.pass_tokens, LOGITS_PER_PASS // classes)
-    ]
-    passes.sort(key=lambda part: part.tokens)
-    usual, largest = passes[len(passes) // 2].some(TRIED_TOKENS), passes[-1]
-    validated = _Pass(setup.encode(setup.split.validation))
+    """Foretell from counted arithmetic, and from what passes over usual rows take on this machine now."""
+    work = _Work.of(setup, trainee)
     give_back_freed_memory()
     held = resident_memory()
-    with only_used_rows(trainee.model, trainee.engine.layout, rows, settings):
-        costs = gauge(trainee.model, trainee.engine.layout, setup.form, usual.rows)
-        tried = _try(trainee, setup.form, usual, validated.some(TRIED_TOKENS))
-        most = _most(trainee, setup.form, largest, usual)
+    with only_used_rows(trainee.model, trainee.engine.layout, trainee.rows, setup.recipe.train):
+        tried = _try(trainee, setup.form, work)
     give_back_freed_memory()
-    epoch = sum(costs.training.of(part.tokens, part.reads) for part in passes)
-    update = epoch / plan.updates_per_epoch * tried.learning / costs.training.of(usual.tokens, usual.reads)
-    validations = max(1.0, plan.updates / plan.updates_per_epoch * setup.recipe.evaluate.validations_per_epoch)
-    seconds = plan.updates * (update + PER_TRAINED * costs.trainable)
-    # frozen work is kept, so that what was tried several times was done once only
-    seconds += max(0.0, tried.new - tried.again) * _Pass(rows).tokens
-    seconds += validations * (_validation(setup, validated, tried) + PER_SAVED * costs.trainable)
-    written = PACKED * setup.facts.parameters if _watched(setup) < len(validated.rows) else 0
-    peak = held + STATE * costs.trainable + max(SLACK * most, written) + ROOM
-    return Forecast(round(seconds, 3), int(max(peak, peak_memory())), plan.updates)
+    peak = held + ROOM + _memory(setup, work, tried)
+    return Forecast(round(_seconds(setup, work, tried), 3), int(max(peak, peak_memory())), work.plan.updates)
 
 
 def measured(run: Run) -> Forecast:
@@ -129,40 +110,63 @@ class _Pass:
         return _Pass(self.rows[: 1 + sum(end < tokens for end in ends)])
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What training will do."""
+
+    plan: UpdatePlan
+    passes: Sequence[_Pass]
+    """Of an epoch, from the smallest to the largest."""
+    validated: _Pass
+    """All rows of a validation."""
+
+    @classmethod
+    def of(cls, setup: Setup, trainee: Trainee) -> _Work:
+        settings, rows = setup.recipe.train, trainee.rows
+        plan = UpdatePlan(len(rows), settings.batch_size or 1, settings.epochs or 1, setup.recipe.seed)
+        reads = LOGITS_PER_PASS // classes_of(trainee.model)
+        updates = ([rows[i] for i in plan.rows_of(update)] for update in range(plan.updates_per_epoch))
+        passes = [part for update in updates for part in _passes(update, settings.pass_tokens, reads)]
+        validated = _Pass(setup.encode(setup.split.validation))
+        return cls(plan, sorted(passes, key=lambda part: part.tokens), validated)
+
+    @cached_property
+    def usual(self) -> _Pass:
+        """A pass of usual size, or a part of it."""
+        return self.passes[len(self.passes) // 2].some(TRIED_TOKENS)
+
+
 def _passes(rows: Sequence[Encoded], tokens: int, reads: int) -> list[_Pass]:
     whole = [_Pass([row]) for row in rows]
     parts = split_passes([one.tokens for one in whole], [one.reads for one in whole], tokens, max(1, reads))
     return [_Pass([rows[i] for i in part]) for part in parts]
 
 
-def _most(trainee: Trainee, form: Form, largest: _Pass, usual: _Pass) -> float:
-    """Weigh the tensors of the largest pass; of a very large one a part, which grows on as it did from a usual one."""
-
-    def of(part: _Pass) -> int:
-        return weigh(trainee.model, trainee.engine.layout, form, part.rows)
-
-    some = largest.some(WEIGHED_TOKENS)
-    if some.tokens == largest.tokens:
-        return of(largest)
-    each = (of(some) - (less := of(usual))) / max(1, some.tokens - usual.tokens)
-    return less + max(0.0, each) * (largest.tokens - usual.tokens)
-
-
 @dataclass(frozen=True)
 class _Tried:
-    """Seconds of what was tried."""
+    """What was tried: its seconds, and bytes."""
 
+    costs: Gauge
     learning: float
-    """Of a pass over usual rows, forward and backward."""
+    """Seconds of a usual pass, forward and backward."""
     new: float
-    """Of each token that is read without gradients for the first time: all layers are run."""
+    """Seconds of each token that is read without gradients for the first time: all layers are run."""
     again: float
-    """Of each token that is read once more, its frozen work being kept."""
+    """Seconds of each token that is read once more, its frozen work being kept."""
+    most: float
+    """Bytes of the largest pass."""
+    read: float
+    """Bytes for each token that is read without gradients."""
 
 
-def _try(trainee: Trainee, form: Form, usual: _Pass, validated: _Pass) -> _Tried:
-    """Time a pass over usual rows, forward and backward, and passes over validation rows."""
-    model, layout = trainee.model, trainee.engine.layout
+def _try(trainee: Trainee, form: Form, work: _Work) -> _Tried:
+    """Count, time and weigh a usual pass, forward and backward, and passes over validation rows."""
+    model, layout, usual, validated = (
+        trainee.model,
+        trainee.engine.layout,
+        work.usual,
+        work.validated.some(TRIED_TOKENS),
+    )
 
     def learn() -> None:
         form.losses(layout.logits(model, usual.sequences).float(), usual.rows).sum().backward()
@@ -171,13 +175,26 @@ def _try(trainee: Trainee, form: Form, usual: _Pass, validated: _Pass) -> _Tried
         with torch.no_grad():
             layout.logits(model, validated.sequences)
 
+    costs = gauge(model, layout, form, usual.rows)
     with torch.random.fork_rng():
         learning = _fastest(learn, TRIES)
         model.zero_grad(set_to_none=True)
         model.eval()
         new, again = _fastest(read, 1) / validated.tokens, _fastest(read, TRIES) / validated.tokens
-        model.train()
-    return _Tried(learning, new, again)
+        with Weighed() as weighed:
+            read()
+    most = _most(work, lambda part: weigh(model, layout, form, part.rows))
+    return _Tried(costs, learning, new, again, most, weighed.most / validated.tokens)
+
+
+def _most(work: _Work, weight: Callable[[_Pass], int]) -> float:
+    """Weigh the largest pass; of a very large one a part, which grows on as it did from a usual one."""
+    largest, usual = work.passes[-1], work.usual
+    some = largest.some(WEIGHED_TOKENS)
+    if some.tokens == largest.tokens:
+        return weight(largest)
+    each = (weight(some) - (less := weight(usual))) / max(1, some.tokens - usual.tokens)
+    return less + max(0.0, each) * (largest.tokens - usual.tokens)
 
 
 def _fastest(run: Callable[[], None], times: int) -> float:
@@ -188,6 +205,25 @@ def _fastest(run: Callable[[], None], times: int) -> float:
         run()
         seconds.append(time.perf_counter() - began)
     return min(seconds)
+
+
+def _seconds(setup: Setup, work: _Work, tried: _Tried) -> float:
+    """Foretell the seconds of all updates and validations."""
+    costs, plan, usual = tried.costs, work.plan, work.usual
+    epoch = sum(costs.training.of(part.tokens, part.reads) for part in work.passes)
+    update = epoch / plan.updates_per_epoch * tried.learning / costs.training.of(usual.tokens, usual.reads)
+    validations = max(1.0, plan.updates / plan.updates_per_epoch * setup.recipe.evaluate.validations_per_epoch)
+    # frozen work is kept: what the fastest try did not do is done once
+    once = max(0.0, tried.new - tried.again) * sum(part.tokens for part in work.passes)
+    learned = plan.updates * (update + PER_TRAINED * costs.trainable)
+    return once + learned + validations * (_validation(setup, work.validated, tried) + PER_SAVED * costs.trainable)
+
+
+def _memory(setup: Setup, work: _Work, tried: _Tried) -> float:
+    """Foretell the bytes that come on top of what is held: of the optimizer, and of what stands at once at the most."""
+    read = tried.read * min(work.validated.tokens, setup.recipe.train.pass_tokens)
+    written = PACKED * setup.facts.parameters if _watched(setup) < len(work.validated.rows) else 0
+    return STATE * tried.costs.trainable + max(SLACK * tried.most, SLACK * read, written)
 
 
 def _validation(setup: Setup, rows: _Pass, tried: _Tried) -> float:
