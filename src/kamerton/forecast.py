@@ -27,11 +27,11 @@ PER_WEIGHT = 4e-10
 """Seconds of writing one token for each weight, however few rows are written: weights have to come from memory."""
 PER_TRAINED, PER_SAVED = 6e-10, 4e-8
 """Seconds for each number that trains: of an update, in which the optimizer reads and writes it; of a checkpoint."""
-STATE = 8
-"""Bytes for each number that trains that AdamW keeps."""
+STATE = 12
+"""Bytes for each number that trains: what AdamW keeps, and a gradient that is there before the next one is added."""
 SLACK, ROOM = 1.3, 2e8
-"""How much more memory a pass takes than its tensors, which leave gaps between them; and bytes for all else: what
-libraries keep for their kernels, checkpoints on their way to the disk."""
+"""How much more memory work takes than its tensors, which leave gaps between them; and bytes for all else, such as what
+libraries keep for their kernels."""
 PACKED = 4
 """Bytes for each weight that stand beside it while answers are written: `kamerton.models.packed`."""
 TRIED_TOKENS, TRIED_SECONDS, TRIES = 640, 1.0, 5
@@ -223,7 +223,7 @@ def _memory(setup: Setup, work: _Work, tried: _Tried) -> float:
     """Foretell the bytes that come on top of what is held: of the optimizer, and of what stands at once at the most."""
     read = tried.read * min(work.validated.tokens, setup.recipe.train.pass_tokens)
     written = PACKED * setup.facts.parameters if _watched(setup) < len(work.validated.rows) else 0
-    return STATE * tried.costs.trainable + max(SLACK * tried.most, SLACK * read, written)
+    return STATE * tried.costs.trainable + SLACK * max(tried.most, read + written)
 
 
 def _validation(setup: Setup, rows: _Pass, tried: _Tried) -> float:
