@@ -13,6 +13,7 @@ from kamerton.contracts import ModelFacts
 from kamerton.forecast import Forecast
 from kamerton.plan import candidates, choose_method
 from kamerton.probe import Probed, beyond, lowered, readings
+from kamerton.recipe import Decision, Recipe
 from kamerton.records import Started
 from kamerton.run import Run
 from stories import DONE, MISTAKE, QUICK
@@ -158,6 +159,14 @@ def test_a_rate_is_found_by_a_probe_and_kept_with_what_it_saw(place):
     assert recipe.train.peak == lowered(best, started.steps)
     assert len(tried) in (4, 5)
     assert len(tried) == 5 or best in sorted(tried)[1:-1]
+
+
+def test_what_a_probe_saw_is_not_said_of_a_rate_that_was_set_after_it(tmp_path):
+    run = Run.create(tmp_path / "run", Recipe().settle({"train.learning_rate": Decision(2e-4, "lowered")}))
+    run.write_environment({"rates": {"0.0001": 0.5, "0.0003": None}, "rate": 2e-4})
+    assert readings(run) == {1e-4: 0.5, 3e-4: math.inf}
+    run.write_recipe(run.recipe.settle({"train.learning_rate": Decision(6e-4, "a remedy")}))
+    assert readings(run) == {}
 
 
 def test_a_rate_is_lowered_for_a_run_that_is_longer_than_its_probe_and_never_raised():

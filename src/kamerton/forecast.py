@@ -161,12 +161,8 @@ class _Tried:
 
 def _try(trainee: Trainee, form: Form, work: _Work) -> _Tried:
     """Count, time and weigh a usual pass, forward and backward, and passes over validation rows."""
-    model, layout, usual, validated = (
-        trainee.model,
-        trainee.engine.layout,
-        work.usual,
-        work.validated.some(TRIED_TOKENS),
-    )
+    model, layout = trainee.model, trainee.engine.layout
+    usual, validated = work.usual, work.validated.some(TRIED_TOKENS)
 
     def learn() -> None:
         form.losses(layout.logits(model, usual.sequences).float(), usual.rows).sum().backward()
