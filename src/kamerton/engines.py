@@ -17,6 +17,7 @@ from kamerton.models.load import Loaded, load_model, load_tokenizer, set_dropout
 from kamerton.models.precision import set_precision
 from kamerton.models.quantize import quantized
 from kamerton.models.vocabulary import begin_words, make_room, new_ids
+from kamerton.nodes.norm import fuse_norms
 from kamerton.plan import make_method
 from kamerton.prepare import Setup, bare
 from kamerton.recipe import MOST_TOKENS_PER_PASS
@@ -94,4 +95,5 @@ def attach_method(setup: Setup, loaded: Loaded) -> nn.Module:
     set_precision(loaded.model, recipe.model.precision or "fp32")
     model = make_method(recipe).attach(loaded.model, loaded.fresh, loaded.tokens)
     use_cheap_dropout(model)
+    fuse_norms(model)
     return model

@@ -54,12 +54,13 @@ class PairedLinear(Linear, Fused):  # type: ignore[misc]  # PEFT has no types
         tuned: Any = self
         base, [name] = tuned.base_layer, tuned.active_adapters
         a, b = tuned.lora_A[name].weight, tuned.lora_B[name].weight
-        return Pair(base.weight, base.bias, a, b, float(tuned.scaling[name]))
+        halved = isinstance(base, HalfLinear) and base.training
+        weight = base.half_weight() if halved else base.weight
+        return Pair(weight, base.bias, a, b, float(tuned.scaling[name]))
 
     def outputs(self, x: Tensor, layers: Sequence[PairedLinear]) -> tuple[Tensor, ...]:
         """Give the outputs of several layers for one input, in one node."""
-        halved = isinstance(self.base_layer, HalfLinear) and self.base_layer.training
-        return apply_pairs(x, [layer.pair for layer in layers], torch.bfloat16 if halved else x.dtype)
+        return apply_pairs(x, [layer.pair for layer in layers])
 
 
 class Group:

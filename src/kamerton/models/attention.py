@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import accumulate, groupby
+from itertools import accumulate, groupby, pairwise
 from typing import Any
 
 import torch
@@ -24,6 +24,9 @@ AT_ONCE = 1 << 20
 """Most attention weights in work at a time: 4 MB, which a processor's cache holds."""
 CALL = 3000
 """What one more bucket costs, in pairs of tokens that attend to each other (measured on two cores of a Zen 4)."""
+PART = 96
+"""About how many queries of a causal sequence are worked on together: fewer would compute less that nobody sees, in
+products that are too small to be fast."""
 TOKEN = 20
 """What a token of filling costs beside its pairs."""
 
@@ -94,8 +97,8 @@ def _more(bucket: Sequence[int], same: Sequence[int]) -> int:
 class Way:
     """How the states of heads go from a flat row into buckets and back.
 
-    In the row a token's heads lie side by side; in a bucket each head's tokens do, and heads that share a key follow
-    each other, so that they are one matrix.
+    In the row a token's heads lie side by side. In a bucket the tokens of each head of the keys do; heads of the
+    queries that share one stand together at each token, so that they are one matrix, and so are those of some tokens.
     """
 
     into: Tensor
@@ -115,15 +118,15 @@ class Way:
 
 
 @lru_cache(maxsize=16)
-def way(lengths: tuple[int, ...], heads: int) -> Way:
-    """Draw up the way of a row with so many heads."""
-    number = torch.arange(heads)[:, None]
+def way(lengths: tuple[int, ...], heads: int, groups: int = 1) -> Way:
+    """Draw up the way of a row with so many heads, each in so many groups."""
+    number = torch.arange(heads * groups).view(heads, 1, groups)
     into, real = [], []
     for bucket in buckets(lengths):
-        into.append((bucket.tokens[:, None] * heads + number).flatten())
-        real.append(bucket.real[:, None].expand(-1, heads, -1).flatten())
+        into.append((bucket.tokens[:, None, :, None] * (heads * groups) + number).flatten())
+        real.append(bucket.real[:, None, :, None].expand(-1, heads, -1, groups).flatten())
     rows, held = torch.cat(into), torch.cat(real)
-    back = torch.empty(sum(lengths) * heads, dtype=torch.long)
+    back = torch.empty(sum(lengths) * heads * groups, dtype=torch.long)
     places = held.nonzero()[:, 0]
     back[rows[places]] = places
     return Way(rows, back, (~held).nonzero()[:, 0])
@@ -131,50 +134,80 @@ def way(lengths: tuple[int, ...], heads: int) -> Way:
 
 @dataclass(frozen=True)
 class Block:
-    """Attention matrices of one size that are worked on together: some sequences of a bucket, for all heads."""
+    """Attention matrices of one size that are worked on together: some queries of a bucket, for all heads."""
 
     count: int
     """Sequences times heads of the keys."""
     groups: int
     """Heads of the queries that share one of the keys."""
     length: int
+    rows: slice
+    """The queries, by their place in each sequence."""
+    seen: int
+    """How many keys of each sequence they see."""
     queries: slice
-    """The places of the queries in the buckets; each group's follow each other."""
+    """The places of all queries of these sequences in the buckets."""
     keys: slice
     hidden: Tensor | None
-    """What is added to the scores so that filling is not seen: `[sequences, 1, 1, length]`."""
+    """What is added to the scores so that nobody sees what it should not: filling, or what comes after."""
 
     def query(self, places: Tensor) -> Tensor:
-        """Give the block's part of the queries' places: `[count, groups * length, width]`."""
-        return places[self.queries].view(self.count, self.groups * self.length, -1)
+        """Give the block's part of the queries' places: `[count, rows * groups, width]`."""
+        own = slice(self.rows.start * self.groups, self.rows.stop * self.groups)
+        return places[self.queries].view(self.count, self.length * self.groups, -1)[:, own]
 
     def key(self, places: Tensor) -> Tensor:
-        """Give the block's part of the keys' places: `[count, length, width]`."""
-        return places[self.keys].view(self.count, self.length, -1)
+        """Give the block's part of the keys' places: `[count, seen, width]`."""
+        return places[self.keys].view(self.count, self.length, -1)[:, : self.seen]
+
+    def hide(self, scores: Tensor) -> None:
+        """Lower the scores `[count, rows * groups, seen]` of keys that are not seen."""
+        if self.hidden is not None:
+            scores.view(len(self.hidden), -1, *scores.shape[1:]).add_(self.hidden)
 
 
 @lru_cache(maxsize=16)
-def blocks(lengths: tuple[int, ...], heads: int, groups: int) -> tuple[Block, ...]:
+def blocks(lengths: tuple[int, ...], heads: int, groups: int, *, causal: bool) -> tuple[Block, ...]:
     """Cut buckets into blocks that a cache holds.
 
     Args:
         lengths: of the sequences.
         heads: of the keys.
         groups: heads of the queries for each of these.
+        causal: whether a token sees only those before it; then the queries are cut, too, and each part is held
+            against the keys up to its last token.
     """
     cut = []
     first = 0
     for bucket in buckets(lengths):
-        at_once = max(1, AT_ONCE // (heads * groups * bucket.length**2))
+        length = bucket.length
+        parts = max(1, round(length / PART)) if causal else 1
+        ends = [length * (part + 1) // parts for part in range(parts)]
+        at_once = max(1, AT_ONCE // (heads * groups * ends[0] * length))
         for at in range(0, len(bucket.lengths), at_once):
             real = bucket.real[at : at + at_once]
-            places = len(real) * heads * bucket.length
-            hidden = None if real.all() else torch.zeros(real.shape).masked_fill_(~real, float("-inf"))[:, None, None]
+            places = len(real) * heads * length
             queries = slice(first * groups, (first + places) * groups)
             keys = slice(first, first + places)
-            cut.append(Block(len(real) * heads, groups, bucket.length, queries, keys, hidden))
+            for start, end in pairwise([0, *ends]):
+                # filling stands last: who is causal never sees it
+                hidden = _later(start, end, groups) if causal else _filling(real)
+                seen = end if causal else length
+                cut.append(Block(len(real) * heads, groups, length, slice(start, end), seen, queries, keys, hidden))
             first += places
     return tuple(cut)
+
+
+def _filling(real: Tensor) -> Tensor | None:
+    """Give what hides filling: `[sequences, 1, 1, length]`; nothing if there is none."""
+    return None if real.all() else torch.zeros(real.shape).masked_fill_(~real, float("-inf"))[:, None, None]
+
+
+@lru_cache(maxsize=64)
+def _later(start: int, end: int, groups: int) -> Tensor:
+    """Give what hides later tokens from those between two places: `[1, 1, rows * groups, end]`."""
+    hidden = torch.full((end - start, end), float("-inf")).triu(start + 1)
+    return hidden.repeat_interleave(groups, dim=0)[None, None]
 
 
 @dataclass(frozen=True)
@@ -192,17 +225,15 @@ class Attending:
     def into(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Carry `[tokens, heads, width]` into the buckets; the queries are scaled there, which the scores then are."""
         few = way(self.lengths, self.heads)
-        return way(self.lengths, self.heads * self.groups).fill(query).mul_(self.scale), few.fill(key), few.fill(value)
+        many = way(self.lengths, self.heads, self.groups)
+        return many.fill(query).mul_(self.scale), few.fill(key), few.fill(value)
 
     def weights(self, query: Tensor, key: Tensor, seed: int) -> Iterator[tuple[Block, Tensor, Tensor | None]]:
         """Compute each block's attention weights, and which of them stay; the same ones for the same seed."""
         bits = Bits(seed)
-        for block in blocks(self.lengths, self.heads, self.groups):
+        for block in blocks(self.lengths, self.heads, self.groups, causal=self.causal):
             scores = torch.bmm(block.query(query), block.key(key).transpose(1, 2))
-            if block.hidden is not None and not self.causal:  # filling stands last: causal attention never sees it
-                scores.view(len(block.hidden), -1, block.length, block.length).add_(block.hidden)
-            if self.causal:
-                scores.view(-1, block.length, block.length).add_(_later(block.length))
+            block.hide(scores)
             weights = scores.softmax(dim=-1)
             yield block, weights, self.chance.kept(bits.of(weights.shape)) if self.chance else None
 
@@ -255,8 +286,8 @@ class _Attended(torch.autograd.Function):
         q, k, v = how.into(query, key, value)
         places = q.new_empty(len(q), value.shape[2])
         for block, weights, kept in how.weights(q, k, ctx.seed):
-            torch.bmm(how.stayed(weights, kept), block.key(v), out=block.query(places))
-        attended = way(how.lengths, how.heads * how.groups).empty(places, query.shape[1])
+            block.query(places).copy_(torch.bmm(how.stayed(weights, kept), block.key(v)))
+        attended = way(how.lengths, how.heads, how.groups).empty(places, query.shape[1])
         ctx.save_for_backward(query, key, value, attended)
         return attended
 
@@ -265,28 +296,22 @@ class _Attended(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         query, key, value, attended = ctx.saved_tensors
         how: Attending = ctx.how
-        many, few = way(how.lengths, how.heads * how.groups), way(how.lengths, how.heads)
+        many, few = way(how.lengths, how.heads, how.groups), way(how.lengths, how.heads)
         q, k, v = how.into(query, key, value)
         # the sum over keys of a weight times its gradient is that of the output times its own (Dao et al. 2022, B.2)
         above = many.fill(gradients[0]).index_fill_(0, many.filling, 0)  # nothing comes from what nobody reads
         own = (above * many.fill(attended)).sum(dim=-1, keepdim=True)
-        to_q, to_k, to_v = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+        to_q, to_k, to_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
         for block, weights, kept in how.weights(q, k, ctx.seed):
             outer = block.query(above)
-            torch.bmm(how.stayed(weights, kept).transpose(1, 2), outer, out=block.key(to_v))
+            block.key(to_v).baddbmm_(how.stayed(weights, kept).transpose(1, 2), outer)
             inner = how.stayed(torch.bmm(outer, block.key(v).transpose(1, 2)), kept)
             inner.sub_(block.query(own)).mul_(weights)
-            torch.bmm(inner, block.key(k), out=block.query(to_q))
-            torch.bmm(inner.transpose(1, 2), block.query(q), out=block.key(to_k))
+            block.query(to_q).copy_(torch.bmm(inner, block.key(k)))
+            block.key(to_k).baddbmm_(inner.transpose(1, 2), block.query(q))
         return (
             many.empty(to_q.mul_(how.scale), query.shape[1]),
             few.empty(to_k, how.heads),
             few.empty(to_v, how.heads),
             None,
         )
-
-
-@lru_cache(maxsize=64)
-def _later(length: int) -> Tensor:
-    """Give what is added to scores so that a token sees none after it: `[length, length]`."""
-    return torch.full((length, length), float("-inf")).triu(1)

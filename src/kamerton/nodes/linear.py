@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +20,28 @@ from torch.nn.functional import linear
 class HalfLinear(nn.Linear):
     """A linear layer whose product is computed in bf16 while training, and in fp32 while evaluating."""
 
+    kept: tuple[Tensor, int] | None = None
+    """While training, a frozen weight in bf16, and the version of the weight that it is of."""
+
     def forward(self, x: Tensor) -> Tensor:
         """Give `[..., outputs]` of `[..., inputs]`, both in the input's own type."""
         if not self.training:
             return super().forward(x)
-        product = linear(x.to(torch.bfloat16), self.weight.to(torch.bfloat16)).to(x.dtype)
+        product = linear(x.to(torch.bfloat16), self.half_weight()).to(x.dtype)
         return product if self.bias is None else product + self.bias
+
+    def half_weight(self) -> Tensor:
+        """Give the weight in bf16; one that does not train is rounded once, until the layer evaluates."""
+        if self.weight.requires_grad:
+            return self.weight.to(torch.bfloat16)
+        if self.kept is None or self.kept[1] != self.weight._version:
+            self.kept = self.weight.to(torch.bfloat16), self.weight._version
+        return self.kept[0]
+
+    def train(self, mode: bool = True) -> Self:
+        """Forget the rounded weight when training ends: whoever changes weights does it then."""
+        self.kept = self.kept if mode else None
+        return super().train(mode)
 
 
 @dataclass(frozen=True)
@@ -33,7 +49,7 @@ class Pair:
     """A frozen linear map and the low-rank update beside it: `y = x W^T + c + scale (x A^T) B^T`."""
 
     weight: Tensor
-    """`[outputs, inputs]`."""
+    """`[outputs, inputs]`, in the type in which the product with it is computed; sums stay in the input's."""
     bias: Tensor | None
     a: Tensor
     """`[rank, inputs]`."""
@@ -42,20 +58,17 @@ class Pair:
     scale: float
 
 
-def apply_pairs(x: Tensor, pairs: Sequence[Pair], product: torch.dtype) -> tuple[Tensor, ...]:
+def apply_pairs(x: Tensor, pairs: Sequence[Pair]) -> tuple[Tensor, ...]:
     """Give each pair's output of the same input; only that input and its low-rank images are kept.
 
     Args:
         x: `[..., inputs]`.
         pairs: over frozen matrices.
-        product: the type in which products with the frozen matrices are computed; sums stay in the input's.
 
     Returns:
         `[..., outputs]` for each pair.
     """
-    outputs: tuple[Tensor, ...] = _Pairs.apply(
-        x, pairs, product, *(pair.a for pair in pairs), *(pair.b for pair in pairs)
-    )
+    outputs: tuple[Tensor, ...] = _Pairs.apply(x, pairs, *(pair.a for pair in pairs), *(pair.b for pair in pairs))
     return outputs
 
 
@@ -63,16 +76,16 @@ class _Pairs(torch.autograd.Function):
     """Several maps of one input, each with its low-rank update."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, pairs: Sequence[Pair], product: torch.dtype, *matrices: Tensor) -> Any:
+    def forward(ctx: Any, x: Tensor, pairs: Sequence[Pair], *matrices: Tensor) -> Any:
         flat = x.reshape(-1, x.shape[-1])
         images = flat @ _together([pair.a for pair in pairs]).T
         ctx.save_for_backward(x, images, *matrices)
-        ctx.pairs, ctx.product = pairs, product
+        ctx.pairs = pairs
         ctx.set_materialize_grads(False)
-        read = flat.to(product)
+        reads = {kind: flat.to(kind) for kind in {pair.weight.dtype for pair in pairs}}
         outputs = []
         for pair, image in zip(pairs, images.split([len(pair.a) for pair in pairs], dim=1), strict=True):
-            output = _map(read, pair, x.dtype).addmm_(image, pair.b.T, alpha=pair.scale)
+            output = _map(reads[pair.weight.dtype], pair, x.dtype).addmm_(image, pair.b.T, alpha=pair.scale)
             outputs.append(output.view(*x.shape[:-1], -1))
         return tuple(outputs)
 
@@ -101,9 +114,9 @@ class _Pairs(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             to_x = to_images @ _together(a)
             for gradient, pair in zip(from_outputs, ctx.pairs, strict=True):
-                _add_back(to_x, gradient, pair.weight, ctx.product)
+                _add_back(to_x, gradient, pair.weight)
             to_x = to_x.view_as(x)
-        return to_x, None, None, *to_a, *to_b
+        return to_x, None, *to_a, *to_b
 
 
 def _together(matrices: Sequence[Tensor]) -> Tensor:
@@ -114,13 +127,13 @@ def _map(read: Tensor, pair: Pair, result: torch.dtype) -> Tensor:
     """Give `x W^T + c` in the result's type, of an input in the product's."""
     if read.dtype == result:
         return linear(read, pair.weight, pair.bias)
-    output = linear(read, pair.weight.to(read.dtype)).to(result)
+    output = linear(read, pair.weight).to(result)
     return output if pair.bias is None else output.add_(pair.bias)
 
 
-def _add_back(total: Tensor, gradient: Tensor, weight: Tensor, product: torch.dtype) -> None:
+def _add_back(total: Tensor, gradient: Tensor, weight: Tensor) -> None:
     """Add what flows back through a matrix to `total`, where it lies."""
-    if product == total.dtype:
+    if weight.dtype == total.dtype:
         total.addmm_(gradient, weight)
     else:
-        total.add_(gradient.to(product) @ weight.to(product))
+        total.add_(gradient.to(weight.dtype) @ weight)
