@@ -252,3 +252,24 @@ def test_flat_attention_refuses_what_would_change_its_result(extra):
     arguments = {"attention_mask": None, "cu_seq_lens_q": torch.tensor([0, 4]), "is_causal": True, **extra}
     with pytest.raises(TypeError, match="flat attention"):
         flat_attention(nn.Identity(), states, states, states, **arguments)
+
+
+def test_an_excerpt_stands_around_the_first_read_and_keeps_the_reads_that_it_holds():
+    row = Encoded(tuple(range(100, 140)), (20, 21, 30), (7, 8, 9), segments=(0,) * 21 + (1,) * 19)
+    part = row.excerpt(8)
+    assert part.tokens == tuple(range(116, 124))
+    assert [part.tokens[read] for read in part.reads] == [120, 121]
+    assert (part.targets, part.segments) == ((7, 8), (0,) * 5 + (1,) * 3)
+
+
+@pytest.mark.parametrize("read", [0, 9])
+def test_an_excerpt_of_a_row_read_at_an_end_holds_that_read(read):
+    row = Encoded(tuple(range(10)), (read,), (1,), rivals=(Encoded((1,), (0,), (0,)),))
+    part = row.excerpt(4)
+    assert [part.tokens[at] for at in part.reads] == [read]
+    assert part.rivals == ()
+    assert row.excerpt(100) == Encoded(row.tokens, row.reads, row.targets)
+
+
+def test_an_excerpt_of_a_row_without_reads_is_its_beginning():
+    assert Encoded((5, 6, 7), (), ()).excerpt(2) == Encoded((5, 6), (), ())

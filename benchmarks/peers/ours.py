@@ -16,7 +16,7 @@ from kamerton.deliver.saved import save_model
 from kamerton.engines import load_base
 from kamerton.plan import make_method
 from kamerton.prepare import Setup, open_setup
-from kamerton.records import Example, Stepped, Validated
+from kamerton.records import Example, Saved, Stepped, Validated
 from kamerton.run import Run
 from kamerton.train.loop import Validation, train
 from kamerton.trainee import attach
@@ -49,7 +49,7 @@ def main() -> None:
         if isinstance(event, Stepped):
             watch.stepped()
             losses.append(event.loss)
-        else:
+        if isinstance(event, Validated | Saved):  # what was done before the first update belongs to training
             watch.begin()
         if isinstance(event, Validated):
             validations.append(event.loss)

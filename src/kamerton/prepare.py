@@ -47,6 +47,8 @@ from kamerton.system import free_memory
 ENCODED_AT_ONCE = 2000
 MANY_TESTED = 2000
 """Test rows from which on their exact number tells no more."""
+SAMPLED = (12, 18, 24)
+"""Most tokens of each row that layouts are proven on: more would prove no more, and a model runs them a dozen times."""
 ROWS_READ, ROWS_WRITTEN = 512, 32
 """Rows answered at once where a label is read off, and where an answer is written."""
 
@@ -96,9 +98,10 @@ class Setup:
 
     @property
     def samples(self) -> list[Encoded]:
-        """A few encoded training rows of different lengths, rather short ones, on which layouts are proven."""
+        """Parts of a few encoded training rows, of different lengths, on which layouts are proven."""
         some = sorted(self.encode(self.split.train[:32]), key=lambda item: len(item.tokens))
-        return [some[0], some[len(some) // 8], some[len(some) // 4]]
+        chosen = some[0], some[len(some) // 8], some[len(some) // 4]
+        return [item.excerpt(longest) for item, longest in zip(chosen, SAMPLED, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 # ── data ──────────────────────────────────────────────────────────────────────────────────────
@@ -136,6 +136,20 @@ class Encoded:
     def sequences(self) -> tuple[Encoded, ...]:
         """All sequences of the row, this one first."""
         return (self, *self.rivals)
+
+    def excerpt(self, longest: int) -> Encoded:
+        """Give this one sequence cut down to so many tokens around its first read, with the reads that are left."""
+        first = max(0, min(self.reads[0], len(self.tokens)) - longest // 2) if self.reads else 0
+        window = slice(first, first + longest)
+        left = [i for i, read in enumerate(self.reads) if first <= read < first + longest]
+        return replace(
+            self,
+            tokens=self.tokens[window],
+            segments=self.segments[window],
+            reads=tuple(self.reads[i] - first for i in left),
+            targets=tuple(self.targets[i] for i in left),
+            rivals=(),
+        )
 
 
 @dataclass(frozen=True)
