@@ -160,6 +160,13 @@ class Block:
         """Give the block's part of the keys' places: `[count, seen, width]`."""
         return places[self.keys].view(self.count, self.length, -1)[:, : self.seen]
 
+    def put(self, one: Tensor, other: Tensor, into: Tensor) -> None:
+        """Write a product into a part of the places; where queries are cut, parts of keys are there several times."""
+        if self.rows.stop - self.rows.start == self.length:
+            torch.bmm(one, other, out=into)
+        else:
+            into.baddbmm_(one, other)
+
     def hide(self, scores: Tensor) -> None:
         """Lower the scores `[count, rows * groups, seen]` of keys that are not seen."""
         if self.hidden is not None:
@@ -237,6 +244,10 @@ class Attending:
             weights = scores.softmax(dim=-1)
             yield block, weights, self.chance.kept(bits.of(weights.shape)) if self.chance else None
 
+    def room(self, places: Tensor, width: int) -> Tensor:
+        """Give room for as many places of such a width: zeros where products may be added to it."""
+        return (places.new_zeros if self.causal else places.new_empty)(len(places), width)
+
     def stayed(self, weights: Tensor, kept: Tensor | None) -> Tensor:
         """Give attention weights, or gradients of them, without those that are dropped."""
         return weights if kept is None or self.chance is None else self.chance.drop(weights, kept)
@@ -284,9 +295,9 @@ class _Attended(torch.autograd.Function):
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, how: Attending) -> Tensor:
         ctx.how, ctx.seed = how, draw_seed() if how.chance else 0
         q, k, v = how.into(query, key, value)
-        places = q.new_empty(len(q), value.shape[2])
+        places = how.room(q, value.shape[2])
         for block, weights, kept in how.weights(q, k, ctx.seed):
-            block.query(places).copy_(torch.bmm(how.stayed(weights, kept), block.key(v)))
+            block.put(how.stayed(weights, kept), block.key(v), block.query(places))
         attended = way(how.lengths, how.heads, how.groups).empty(places, query.shape[1])
         ctx.save_for_backward(query, key, value, attended)
         return attended
@@ -301,14 +312,14 @@ class _Attended(torch.autograd.Function):
         # the sum over keys of a weight times its gradient is that of the output times its own (Dao et al. 2022, B.2)
         above = many.fill(gradients[0]).index_fill_(0, many.filling, 0)  # nothing comes from what nobody reads
         own = (above * many.fill(attended)).sum(dim=-1, keepdim=True)
-        to_q, to_k, to_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        to_q, to_k, to_v = (how.room(states, states.shape[1]) for states in (q, k, v))
         for block, weights, kept in how.weights(q, k, ctx.seed):
             outer = block.query(above)
-            block.key(to_v).baddbmm_(how.stayed(weights, kept).transpose(1, 2), outer)
+            block.put(how.stayed(weights, kept).transpose(1, 2), outer, block.key(to_v))
             inner = how.stayed(torch.bmm(outer, block.key(v).transpose(1, 2)), kept)
             inner.sub_(block.query(own)).mul_(weights)
-            block.query(to_q).copy_(torch.bmm(inner, block.key(k)))
-            block.key(to_k).baddbmm_(inner.transpose(1, 2), block.query(q))
+            block.put(inner, block.key(k), block.query(to_q))
+            block.put(inner.transpose(1, 2), block.query(q), block.key(to_k))
         return (
             many.empty(to_q.mul_(how.scale), query.shape[1]),
             few.empty(to_k, how.heads),
