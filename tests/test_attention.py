@@ -61,8 +61,12 @@ def test_values_and_gradients_are_those_of_each_sequence_by_itself(key_heads, ca
 
 @pytest.mark.parametrize("at_once", [attention.AT_ONCE, 200, 1])
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_the_gradients_are_those_of_the_values_however_the_work_is_cut(dropout, at_once, monkeypatch):
+@pytest.mark.parametrize("kept", [0, 1000])
+@pytest.mark.parametrize("part", [attention.PART, 2])
+def test_the_gradients_are_those_of_the_values_however_the_work_is_cut(part, kept, dropout, at_once, monkeypatch):
     monkeypatch.setattr(attention, "AT_ONCE", at_once)
+    monkeypatch.setattr(attention, "KEPT", kept)
+    monkeypatch.setattr(attention, "PART", part)
     torch.manual_seed(0)
     lengths = (1, 2, 2, 4)
     inputs = tuple(states(2, sum(lengths), 2).detach().double().requires_grad_() for _ in range(3))
@@ -143,3 +147,12 @@ def test_attention_with_dropout_has_the_mean_of_attention_without():
         draws = torch.stack([attend_within(*inputs, LENGTHS, None, dropout=0.2, causal=False) for _ in range(1000)])
     error = draws.std(dim=0) / math.sqrt(len(draws))
     assert ((draws.mean(dim=0) - wanted).abs() <= 5 * error + 1e-6).all()
+
+
+@pytest.mark.parametrize(("length", "kept"), [(10, True), (400, False)])
+def test_attention_weights_are_kept_for_the_gradient_where_they_are_few(length, kept):
+    inputs = tuple(states(2, length, 64) for _ in range(3))
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda one: saved.append(one.shape) or one, lambda one: one):
+        attend(*inputs, [length], None, causal=False)
+    assert (torch.Size([2, length, length]) in saved) is kept

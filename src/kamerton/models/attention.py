@@ -3,7 +3,8 @@
 torch's own kernel takes a call for each length and goes through the heads of each sequence one by one, which for short
 sequences takes several times the arithmetic. Here neighbours of near lengths stand in a bucket, where the shorter ones
 are filled up to the longest; nobody sees the filling, and all products with weights stay free of it. Attention weights
-are computed a second time in the backward pass, some at a time, and never kept. So dropout on them costs no memory.
+of long sequences are computed a second time in the backward pass, some at a time; which of them are dropped is drawn
+again, so that dropout costs no memory.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ CALL = 3000
 PART = 96
 """About how many queries of a causal sequence are worked on together: fewer would compute less that nobody sees, in
 products that are too small to be fast."""
+KEPT = 2
+"""How many times the queries' numbers attention weights may be to be kept for the backward pass; else they are computed
+a second time."""
 TOKEN = 20
 """What a token of filling costs beside its pairs."""
 
@@ -167,10 +171,17 @@ class Block:
         else:
             into.baddbmm_(one, other)
 
-    def hide(self, scores: Tensor) -> None:
-        """Lower the scores `[count, rows * groups, seen]` of keys that are not seen."""
+    @property
+    def weights(self) -> int:
+        """How many attention weights it has."""
+        return self.count * (self.rows.stop - self.rows.start) * self.groups * self.seen
+
+    def weigh(self, query: Tensor, key: Tensor) -> Tensor:
+        """Compute its attention weights: `[count, rows * groups, seen]`."""
+        scores = torch.bmm(self.query(query), self.key(key).transpose(1, 2))
         if self.hidden is not None:
             scores.view(len(self.hidden), -1, *scores.shape[1:]).add_(self.hidden)
+        return scores.softmax(dim=-1)
 
 
 @lru_cache(maxsize=16)
@@ -235,13 +246,29 @@ class Attending:
         many = way(self.lengths, self.heads, self.groups)
         return many.fill(query).mul_(self.scale), few.fill(key), few.fill(value)
 
-    def weights(self, query: Tensor, key: Tensor, seed: int) -> Iterator[tuple[Block, Tensor, Tensor | None]]:
-        """Compute each block's attention weights, and which of them stay; the same ones for the same seed."""
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The parts that are worked on one after the other."""
+        return blocks(self.lengths, self.heads, self.groups, causal=self.causal)
+
+    def keeps(self, query: Tensor) -> bool:
+        """Say whether attention weights are few beside the queries, as they are in short sequences."""
+        return sum(block.weights for block in self.blocks) <= KEPT * query.numel()
+
+    def weights(
+        self, query: Tensor, key: Tensor, seed: int, known: Sequence[Tensor] = ()
+    ) -> Iterator[tuple[Block, Tensor, Tensor | None]]:
+        """Give each block's attention weights, and which of them stay; the same ones for the same seed.
+
+        Args:
+            query: in the buckets, scaled.
+            key: in the buckets.
+            seed: of what is dropped.
+            known: the blocks' weights if they were kept; they are computed if not.
+        """
         bits = Bits(seed)
-        for block in blocks(self.lengths, self.heads, self.groups, causal=self.causal):
-            scores = torch.bmm(block.query(query), block.key(key).transpose(1, 2))
-            block.hide(scores)
-            weights = scores.softmax(dim=-1)
+        for number, block in enumerate(self.blocks):
+            weights = known[number] if known else block.weigh(query, key)
             yield block, weights, self.chance.kept(bits.of(weights.shape)) if self.chance else None
 
     def room(self, places: Tensor, width: int) -> Tensor:
@@ -296,16 +323,19 @@ class _Attended(torch.autograd.Function):
         ctx.how, ctx.seed = how, draw_seed() if how.chance else 0
         q, k, v = how.into(query, key, value)
         places = how.room(q, value.shape[2])
+        known = []
+        keeps = any(ctx.needs_input_grad) and how.keeps(q)
         for block, weights, kept in how.weights(q, k, ctx.seed):
             block.put(how.stayed(weights, kept), block.key(v), block.query(places))
+            known += [weights] if keeps else []
         attended = way(how.lengths, how.heads, how.groups).empty(places, query.shape[1])
-        ctx.save_for_backward(query, key, value, attended)
+        ctx.save_for_backward(query, key, value, attended, *known)
         return attended
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        query, key, value, attended = ctx.saved_tensors
+        query, key, value, attended, *known = ctx.saved_tensors
         how: Attending = ctx.how
         many, few = way(how.lengths, how.heads, how.groups), way(how.lengths, how.heads)
         q, k, v = how.into(query, key, value)
@@ -313,7 +343,7 @@ class _Attended(torch.autograd.Function):
         above = many.fill(gradients[0]).index_fill_(0, many.filling, 0)  # nothing comes from what nobody reads
         own = (above * many.fill(attended)).sum(dim=-1, keepdim=True)
         to_q, to_k, to_v = (how.room(states, states.shape[1]) for states in (q, k, v))
-        for block, weights, kept in how.weights(q, k, ctx.seed):
+        for block, weights, kept in how.weights(q, k, ctx.seed, known):
             outer = block.query(above)
             block.put(how.stayed(weights, kept).transpose(1, 2), outer, block.key(to_v))
             inner = how.stayed(torch.bmm(outer, block.key(v).transpose(1, 2)), kept)
