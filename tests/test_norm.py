@@ -9,7 +9,9 @@ import torch
 from torch import nn
 from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
+from transformers.models.mamba2.modeling_mamba2 import MambaRMSNormGated
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm
+from transformers.models.qwen3_next.modeling_qwen3_next import Qwen3NextRMSNormGated
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
 from kamerton.models.load import load_model
@@ -24,6 +26,8 @@ NORMS = {
 OTHERS = {
     "Gemma, whose weight is added to one": lambda: GemmaRMSNorm(WIDTH),
     "torch's, whose epsilon may be nothing": lambda: nn.RMSNorm(WIDTH),
+    "Mamba's, which may be given a gate": lambda: MambaRMSNormGated(WIDTH, WIDTH),
+    "Qwen3-Next's, which is always given one": lambda: Qwen3NextRMSNormGated(WIDTH),
     "a norm about the mean": lambda: nn.LayerNorm(WIDTH, bias=False),
     "a layer without a number": lambda: nn.Linear(WIDTH, WIDTH, bias=False),
 }

@@ -179,12 +179,13 @@ class Block:
     def weigh(self, query: Tensor, key: Tensor) -> Tensor:
         """Compute its attention weights: `[count, rows * groups, seen]`."""
         scores = torch.bmm(self.query(query), self.key(key).transpose(1, 2))
+        rows = self.rows.stop - self.rows.start
         if self.hidden is not None:
-            scores.view(len(self.hidden), -1, *scores.shape[1:]).add_(self.hidden)
+            scores.view(len(self.hidden), -1, rows, self.groups, self.seen).add_(self.hidden)
         return scores.softmax(dim=-1)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=2)  # the layers of one pass share them; what long sequences hide would fill memory else
 def blocks(lengths: tuple[int, ...], heads: int, groups: int, *, causal: bool) -> tuple[Block, ...]:
     """Cut buckets into blocks that a cache holds.
 
@@ -209,7 +210,7 @@ def blocks(lengths: tuple[int, ...], heads: int, groups: int, *, causal: bool) -
             keys = slice(first, first + places)
             for start, end in pairwise([0, *ends]):
                 # filling stands last: who is causal never sees it
-                hidden = _later(start, end, groups) if causal else _filling(real)
+                hidden = _later(start, end) if causal else _filling(real)
                 seen = end if causal else length
                 cut.append(Block(len(real) * heads, groups, length, slice(start, end), seen, queries, keys, hidden))
             first += places
@@ -217,15 +218,14 @@ def blocks(lengths: tuple[int, ...], heads: int, groups: int, *, causal: bool) -
 
 
 def _filling(real: Tensor) -> Tensor | None:
-    """Give what hides filling: `[sequences, 1, 1, length]`; nothing if there is none."""
-    return None if real.all() else torch.zeros(real.shape).masked_fill_(~real, float("-inf"))[:, None, None]
+    """Give what hides filling: `[sequences, 1, 1, 1, length]`; nothing if there is none."""
+    return None if real.all() else torch.zeros(real.shape).masked_fill_(~real, float("-inf"))[:, None, None, None]
 
 
 @lru_cache(maxsize=64)
-def _later(start: int, end: int, groups: int) -> Tensor:
-    """Give what hides later tokens from those between two places: `[1, 1, rows * groups, end]`."""
-    hidden = torch.full((end - start, end), float("-inf")).triu(start + 1)
-    return hidden.repeat_interleave(groups, dim=0)[None, None]
+def _later(start: int, end: int) -> Tensor:
+    """Give what hides later tokens from those between two places: `[1, 1, rows, 1, end]`."""
+    return torch.full((end - start, end), float("-inf")).triu(start + 1)[None, None, :, None]
 
 
 @dataclass(frozen=True)

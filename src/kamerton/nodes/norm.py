@@ -6,6 +6,7 @@ takes a dozen passes over the states and twice the time.
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any, cast
 
 import torch
@@ -46,7 +47,7 @@ def fuse_norms(model: nn.Module) -> None:
 def _is_norm(module: nn.Module, epsilon: float) -> bool:
     """Say whether a module of one weight gives the norm of some states that are not around zero."""
     weight = module.get_parameter("weight")
-    if weight.ndim != 1:
+    if weight.ndim != 1 or len(signature(module.forward).parameters) != 1:  # a gate, say, may come beside the states
         return False
     draw = torch.Generator().manual_seed(0)
     states = (1 + torch.randn(2, len(weight), generator=draw)).to(weight)
