@@ -24,9 +24,9 @@ from kamerton.contracts import Form
 from kamerton.forms.labels import Labels
 from kamerton.forms.rewriting import Rewriting
 from kamerton.forms.running_text import MaskedText, RunningText
-from kamerton.models.dropout import use_cheap_dropout
 from kamerton.models.layout import Layout, Padded, is_two_sided, prove_layout
-from kamerton.models.load import load_tokenizer, set_dropout
+from kamerton.models.load import load_tokenizer
+from kamerton.nodes.dropout import set_dropout, use_cheap_dropout
 from kamerton.recipe import TrainSettings
 from kamerton.records import Encoded, Example, Place
 from kamerton.train.dynamics import Dynamics

@@ -16,8 +16,9 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceCl
 from kamerton.errors import ModelError
 from kamerton.models import engine as engine_module
 from kamerton.models.engine import TorchEngine, classes_of
-from kamerton.models.load import NO_LIMIT, count_parameters, load_model, load_tokenizer, set_dropout
+from kamerton.models.load import NO_LIMIT, count_parameters, load_model, load_tokenizer
 from kamerton.models.passes import token_batches
+from kamerton.nodes.dropout import set_dropout
 from kamerton.records import Encoded
 from tiny_engines import BARE, HEAD, TEXT, facts_of, tiny_engine
 from tiny_models import SENTENCES

@@ -13,7 +13,8 @@ from kamerton.methods._structure import layer_stack, train_above
 from kamerton.models.frozen import FrozenLayers, keep_frozen_work
 from kamerton.models.kept import Kept
 from kamerton.models.layout import Padded, Plain, outer_model, prove_layout
-from kamerton.models.load import load_model, set_dropout
+from kamerton.models.load import load_model
+from kamerton.nodes.dropout import set_dropout
 from kamerton.records import Encoded
 from test_layout import FAMILIES, PROVEN_ON
 

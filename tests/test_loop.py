@@ -20,9 +20,9 @@ from kamerton import plugins
 from kamerton.errors import TrainingError
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.labels import Labels
-from kamerton.models.dropout import use_cheap_dropout
 from kamerton.models.engine import make_engine
-from kamerton.models.load import load_model, load_tokenizer, machine_device, set_dropout
+from kamerton.models.load import load_model, load_tokenizer, machine_device
+from kamerton.nodes.dropout import set_dropout, use_cheap_dropout
 from kamerton.recipe import TrainSettings
 from kamerton.records import Encoded, Event, Saved, Started, Stepped, Stopped, Validated
 from kamerton.train import loop as loop_module

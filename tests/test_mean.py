@@ -24,8 +24,9 @@ from kamerton.methods._structure import layer_stack
 from kamerton.methods.head import Head
 from kamerton.models.frozen import FrozenLayers, keep_frozen_work
 from kamerton.models.layout import prove_layout
-from kamerton.models.load import load_model, load_tokenizer, set_dropout
+from kamerton.models.load import load_model, load_tokenizer
 from kamerton.models.recompute import recompute_layers
+from kamerton.nodes.dropout import set_dropout
 from kamerton.prepare import open_setup
 from test_layout import FAMILIES, HEAD, PAD, TAGS, TEXT, Family
 from tiny_engines import facts_of

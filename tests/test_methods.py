@@ -29,8 +29,9 @@ from kamerton.forms.labels import Labels
 from kamerton.models.engine import make_engine
 from kamerton.models.inspect import inspect_folder
 from kamerton.models.layout import Unpadded
-from kamerton.models.load import Loaded, load_model, set_dropout
+from kamerton.models.load import Loaded, load_model
 from kamerton.models.quantize import FILE, quantized, write_quantization
+from kamerton.nodes.dropout import set_dropout
 from kamerton.recipe import TrainSettings, checked
 from kamerton.records import Encoded, Saved, Stepped
 from kamerton.train import loop as loop_module

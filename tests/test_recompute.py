@@ -12,8 +12,9 @@ from torch.nn.functional import cross_entropy
 from kamerton import plugins
 from kamerton.errors import ModelError
 from kamerton.models.engine import make_engine
-from kamerton.models.load import load_model, load_tokenizer, set_dropout
+from kamerton.models.load import load_model, load_tokenizer
 from kamerton.models.recompute import recompute_layers
+from kamerton.nodes.dropout import set_dropout
 from kamerton.records import Encoded
 from tiny_engines import HEAD, TEXT, facts_of
 

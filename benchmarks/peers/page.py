@@ -133,10 +133,11 @@ def memory_share(rounds: Sequence[Round], peer: str) -> float:
 
 COSTS = ("", "side", "first update s", "training s", "whole s", "tokens/s", "padding", "share of peak", "memory GB")
 COSTS_EXPLAINED = """Medians over the rounds. Seconds to the first update count from the start of the process. Tokens
-are real ones, without padding; padding is how many tokens the peers' batches hold for each real one. The share of the
-peak is useful arithmetic (products with the pretrained matrices and attention over real tokens; the output head where
-an answer is taught) in the seconds of the updates after the first, against the speed of a bare matrix product of the
-same precision, measured beside. 50% was promised and 65% aimed at. Memory is the most that the process
+are real ones, without padding; padding is how many tokens a side computes for each real one: less than one where what
+all rows of a batch begin with is computed once. The share of the peak is useful arithmetic (products with the
+pretrained matrices and attention over real tokens, of which a common beginning counts once in a causal model; the
+output head where an answer is taught) in the seconds of the updates after the first, against the speed of a bare matrix
+product of the same precision, measured beside. 50% was promised and 65% aimed at. Memory is the most that the process
 held (VmHWM).
 """
 
@@ -155,7 +156,8 @@ def cost_rows(workload: Workload, record: Record, machine: Machine) -> Iterator[
         pace = statistics.median(one.steady / (len(one.losses) - 1) for one in results) if record.work.flops else 1.0
         share = f"{record.work.flops / len(results[0].losses) / pace / peak:.0%}" if record.work.flops else "–"
         seconds = [f"{value:.1f}" for value in (first, training, whole)]
-        padding = "1.00" if side.startswith(OURS) else f"{record.work.padded / record.work.tokens:.2f}"
+        laid = (record.work.needed or record.work.tokens) if side.startswith(OURS) else record.work.padded
+        padding = f"{laid / record.work.tokens:.2f}"
         memory = f"{statistics.median(one.peak_bytes for one in results) / 1e9:.2f}"
         yield [workload.name, title, *seconds, f"{record.work.tokens / training:,.0f}", padding, share, memory]
 

@@ -20,9 +20,10 @@ from kamerton.deliver.saved import is_adapter, save_model
 from kamerton.engines import attach_method, load_base
 from kamerton.files import write_json
 from kamerton.forms.turns import tokenize, write_prompt
+from kamerton.models.joined import join
 from kamerton.models.load import load_model
 from kamerton.prepare import Clock, Setup, freeze, open_setup
-from kamerton.records import Example
+from kamerton.records import Encoded, Example
 from kamerton.run import Run
 from kamerton.train.batches import UpdatePlan
 from kamerton.train.optimizer import learning_rate
@@ -105,23 +106,37 @@ def work_of(setup: Setup, job: Job, count_flops: bool) -> Work:
 
     A product costs 2 operations a weight and token; training all weights costs it three times (forward, gradient of
     the input, gradient of the weight), training beside frozen ones twice. Attention costs 4 times the hidden size a
-    pair of tokens and pass, and half the pairs where a token sees only those before it. The output head counts where
-    it is read.
+    pair of tokens and pass, and half the pairs where a token sees only those before it; there what the rows of an
+    update begin with in common counts once. The output head counts where it is read.
     """
     lengths = [[len(job.train[i].tokens) for i in update] for update in job.updates]
     tokens, padded = sum(map(sum, lengths)), sum(max(update) * len(update) for update in lengths)
+    causal = setup.facts.kind == "decoder"
+    counts = [_unavoidable([job.train[i] for i in update], causal=causal) for update in job.updates]
+    needed, pairs = (sum(count) for count in zip(*counts, strict=True))
     if not count_flops:
-        return Work(tokens, padded, 0.0)
+        return Work(tokens, padded, 0.0, needed)
     base = load_model(setup.facts.folder, setup.form.model_class, setup.form.config, 0).model
     head = base.get_output_embeddings()
     linear = [m for m in base.modules() if isinstance(m, nn.Linear) and m is not head]
     inner, outer = sum(m.weight.numel() for m in linear), 0 if head is None else head.weight.numel()
     reads = sum(len(job.train[i].reads) for update in job.updates for i in update)
-    pairs = sum(n * n for update in lengths for n in update) / (2 if setup.facts.kind == "decoder" else 1)
     passes = 2 if job.adapter else 3
     attention = 3 * 4 * setup.facts.hidden * setup.facts.layers * pairs
-    flops = 2 * passes * (inner * tokens + outer * reads) + attention
-    return Work(tokens, padded, flops)
+    flops = 2 * passes * (inner * needed + outer * reads) + attention
+    return Work(tokens, padded, flops, needed)
+
+
+def _unavoidable(rows: Sequence[Row], *, causal: bool) -> tuple[int, float]:
+    """Count the tokens of an update, and the pairs of them that attend."""
+    lengths = [len(row.tokens) for row in rows]
+    if not causal:
+        return sum(lengths), sum(length**2 for length in lengths)
+    tree = join([Encoded(tuple(row.tokens), tuple(row.reads), ()) for row in rows])
+    if tree is None:
+        return sum(lengths), sum(length**2 for length in lengths) / 2
+    parts = zip(tree.row.lengths, tree.row.before, strict=True)
+    return sum(tree.row.lengths), sum(length * (len(before) + length / 2) for length, before in parts)
 
 
 def main() -> None:

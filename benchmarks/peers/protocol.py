@@ -81,6 +81,8 @@ class Work:
     """The same if every batch is padded to its longest row, as peers do."""
     flops: float
     """Arithmetic of the updates that cannot be avoided; 0 where it is not counted."""
+    needed: int = 0
+    """The tokens of them, if what rows begin with in common is computed once; 0 where it is not counted."""
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from kamerton import plugins
 from kamerton.contracts import Quantization
 from kamerton.deliver.saved import add_adapter, is_adapter, load_saved
 from kamerton.errors import Fault, RunError
-from kamerton.models.dropout import use_cheap_dropout
 from kamerton.models.engine import TorchEngine, make_engine
-from kamerton.models.load import Loaded, load_model, load_tokenizer, set_dropout
+from kamerton.models.load import Loaded, load_model, load_tokenizer
 from kamerton.models.precision import set_precision
 from kamerton.models.quantize import quantized
 from kamerton.models.vocabulary import begin_words, make_room, new_ids
+from kamerton.nodes.dropout import set_dropout, use_cheap_dropout
 from kamerton.nodes.norm import fuse_norms
 from kamerton.plan import make_method
 from kamerton.prepare import Setup, bare

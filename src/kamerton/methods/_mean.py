@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
 from kamerton.methods._structure import layer_stack
+from kamerton.nodes.dropout import set_dropout
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -96,19 +97,9 @@ def _append(model: PreTrainedModel, stack: nn.ModuleList, kinds: list[str] | Non
         raise ValueError("a layer keeps numbers that are not weights")
     stack.append(twin[-1].to_empty(device=model.device).requires_grad_(False))
     stack[-1].train(model.training)
-    _stop_dropout(stack[-1])
+    set_dropout(stack[-1], 0.0)  # it only computes a mean
     if _shapes(stack) != _shapes(twin):
         raise ValueError("the layers do not follow the configuration")
-
-
-def _stop_dropout(layer: nn.Module) -> None:
-    """Take all dropout out of a layer that only computes a mean."""
-    for module in layer.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-        for name, value in vars(module).items():
-            if name.endswith("dropout") and isinstance(value, float):
-                vars(module)[name] = 0.0
 
 
 def _shapes(module: nn.Module) -> dict[str, torch.Size]:

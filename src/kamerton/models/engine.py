@@ -17,6 +17,7 @@ from kamerton.contracts import ModelFacts
 from kamerton.forms.supervision import target_losses
 from kamerton.models.frozen import keep_frozen_work
 from kamerton.models.generate import continue_all
+from kamerton.models.joined import Joined, join_rows
 from kamerton.models.layout import Layout, is_two_sided, outer_model, prove_layout
 from kamerton.models.passes import token_batches
 from kamerton.models.shared import Pass, Shared, begin_alike, prove_shared
@@ -131,7 +132,7 @@ class TorchEngine:
         self._ready()
         known = [i for i, item in enumerate(items) if item.reads]
         chosen = [items[i] for i in known]
-        if self.shared and self.layout == self.shared.flat and begin_alike(chosen):
+        if self.shared and self.layout in (self.shared.flat, Joined(self.shared.flat)) and begin_alike(chosen):
             parts = self.shared.passes(
                 self.model, chosen, self.tokens_per_pass, LOGITS_PER_PASS // classes_of(self.model)
             )
@@ -191,6 +192,7 @@ def make_engine(
         endings = [replace(item, tokens=item.tokens[-ENDING:]) for item in samples]
         layout, behind = prove_virtual(model, layout, samples, endings)
         shared = prove_shared(model, layout, endings)
+        layout = join_rows(layout, model, endings, rows)
         layout = keep_frozen_work(layout, model, samples, passes, cache)
     return TorchEngine(
         model, tokenizer, facts, layout, max_tokens, max_new_tokens, tokens_per_pass, shared, temperature, seed, behind

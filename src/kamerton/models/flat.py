@@ -20,6 +20,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from kamerton.models.attention import attend
+from kamerton.models.buckets import Row
 
 NAME = "kamerton_flat"
 SHORT, SHORT_GROUPED = 48, 600
@@ -105,7 +106,7 @@ def attend_within(
     grouped = key.shape[1] != query.shape[1]
     short = sum(lengths) <= (SHORT_GROUPED if grouped and causal else SHORT) * len(lengths)
     if query.device.type == "cpu" and (dropout or short):
-        return attend(query, key, value, lengths, scale, dropout=dropout, causal=causal)
+        return attend(query, key, value, Row(tuple(lengths)), scale, dropout=dropout, causal=causal)
     runs = [(length, len(list(run))) for length, run in groupby(lengths)]
     # split in one go: a slice for each sequence would take a gradient of the whole row's size each
     tokens = [length * count for length, count in runs]

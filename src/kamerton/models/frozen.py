@@ -48,7 +48,7 @@ class FrozenLayers:
         """Give the head's output at every read: `[reads, classes]`."""
         states = self._states(model, items)
         if self.above:
-            with self._exchanged(self.inner.lay(states)):
+            with self._exchanged(self.inner.lay(states, items)):
                 return self.inner.logits(model, items)
         features = torch.cat(states)
         with self._exchanged(features.unsqueeze(1)):
@@ -62,9 +62,9 @@ class FrozenLayers:
         """Pick the reads as the layout below does."""
         return self.inner.pick(states, items)
 
-    def lay(self, states: Sequence[Tensor]) -> Tensor:
+    def lay(self, states: Sequence[Tensor], items: Sequence[Encoded]) -> Tensor:
         """Lay states as the layout below does."""
-        return self.inner.lay(states)
+        return self.inner.lay(states, items)
 
     def keep(self, model: nn.Module, items: Sequence[Encoded]) -> None:
         """Compute what is not kept yet, in one pass."""

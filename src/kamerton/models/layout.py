@@ -49,7 +49,7 @@ class Layout(Protocol):
     def pick(self, states: Tensor, items: Sequence[Encoded]) -> Tensor:
         """Pick the reads out of states that lie as this layout lays them: `[reads, hidden]`."""
 
-    def lay(self, states: Sequence[Tensor]) -> Tensor:
+    def lay(self, states: Sequence[Tensor], items: Sequence[Encoded]) -> Tensor:
         """Lay states of items, each `[tokens, hidden]`, as this layout lays them."""
 
 
@@ -148,7 +148,7 @@ class Flat:
             return states[0]
         return states[0, torch.tensor(places, device=states.device)]
 
-    def lay(self, states: Sequence[Tensor]) -> Tensor:
+    def lay(self, states: Sequence[Tensor], items: Sequence[Encoded]) -> Tensor:
         """Lay states one after the other: `[1, tokens, hidden]`."""
         return torch.cat(list(states)).unsqueeze(0)
 
@@ -182,7 +182,7 @@ class Padded:
         """Pick the reads out of `[items, longest, hidden]`."""
         return _pick_padded(states, items)
 
-    def lay(self, states: Sequence[Tensor]) -> Tensor:
+    def lay(self, states: Sequence[Tensor], items: Sequence[Encoded]) -> Tensor:
         """Lay states below each other: `[items, longest, hidden]`."""
         return pad_sequence(list(states), batch_first=True)
 
@@ -214,7 +214,7 @@ class Plain:
         """Pick the reads out of `[items, longest, hidden]`."""
         return _pick_padded(states, items)
 
-    def lay(self, states: Sequence[Tensor]) -> Tensor:
+    def lay(self, states: Sequence[Tensor], items: Sequence[Encoded]) -> Tensor:
         """Lay states below each other: `[items, longest, hidden]`."""
         return pad_sequence(list(states), batch_first=True)
 
@@ -245,9 +245,9 @@ class Unpadded:
         """Pick the reads out of `[items, longest, hidden]`."""
         return self.plain.pick(states, items)
 
-    def lay(self, states: Sequence[Tensor]) -> Tensor:
+    def lay(self, states: Sequence[Tensor], items: Sequence[Encoded]) -> Tensor:
         """Lay states below each other: `[items, longest, hidden]`."""
-        return self.plain.lay(states)
+        return self.plain.lay(states, items)
 
     def _by_length(self, items: Sequence[Encoded], output: Callable[[Sequence[Encoded]], Tensor]) -> Tensor:
         groups: dict[tuple[int, int], list[int]] = defaultdict(list)
@@ -301,7 +301,7 @@ class TwoSided:
         longest = max(len(item.reads) for item in items)
         return _pick_padded(states[:, -longest:], items)
 
-    def lay(self, states: Sequence[Tensor]) -> Tensor:
+    def lay(self, states: Sequence[Tensor], items: Sequence[Encoded]) -> Tensor:
         """Lay states below each other: `[items, longest, hidden]`."""
         return pad_sequence(list(states), batch_first=True)
 

@@ -133,17 +133,6 @@ def _modules_of(keys: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted({key.rpartition(".")[0] for key in keys}))
 
 
-def set_dropout(model: nn.Module, probability: float) -> None:
-    """Set every dropout of a model: its layers', and the ones that attention reads from the configuration."""
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = probability
-    for module in model.modules():
-        for name, value in vars(module).items():
-            if name.endswith("dropout") and isinstance(value, float):
-                vars(module)[name] = probability
-
-
 def count_parameters(model: nn.Module, *, trainable: bool) -> int:
     """Count a model's weights, or only those that train."""
     chosen: list[Any] = [p for p in model.parameters() if p.requires_grad or not trainable]

@@ -56,9 +56,9 @@ class InRow:
         """Pick the reads as the flat row does."""
         return self.flat.pick(states, [_placed(item, self.count) for item in items])
 
-    def lay(self, states: Sequence[Tensor]) -> Tensor:
+    def lay(self, states: Sequence[Tensor], items: Sequence[Encoded]) -> Tensor:
         """Lay states as the flat row does."""
-        return self.flat.lay(states)
+        return self.flat.lay(states, items)
 
     @contextmanager
     def _vectors(self, model: nn.Module, items: Sequence[Encoded]) -> Iterator[list[Encoded]]:

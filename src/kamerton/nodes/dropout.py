@@ -91,6 +91,28 @@ def use_cheap_dropout(model: nn.Module) -> None:
             module.__class__ = Dropout
 
 
+def set_dropout(model: nn.Module, probability: float) -> None:
+    """Set every dropout of a model: its layers', and the ones that attention reads from the configuration."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = probability
+        vars(module).update(dict.fromkeys(_probabilities(module), probability))
+
+
+def drops(model: nn.Module) -> bool:
+    """Say whether a model drops anything at random while it trains."""
+    modules = list(model.modules())
+    layers = any(isinstance(module, nn.Dropout) and module.p for module in modules)
+    return layers or any(value for module in modules for value in _probabilities(module).values())
+
+
+def _probabilities(module: nn.Module) -> dict[str, float]:
+    """Give a module's own numbers that are probabilities to drop something, by their name."""
+    return {
+        name: value for name, value in vars(module).items() if name.endswith("dropout") and isinstance(value, float)
+    }
+
+
 class _Dropped(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, states: Tensor, chance: Chance) -> Tensor:
