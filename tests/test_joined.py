@@ -22,6 +22,7 @@ from kamerton.models.frozen import FrozenLayers
 from kamerton.models.joined import LEAST, Joined, join, join_rows
 from kamerton.models.layout import Flat, Layout, outer_model, prove_layout
 from kamerton.models.load import load_model, load_tokenizer
+from kamerton.models.passes import passes_of
 from kamerton.models.recompute import recompute_layers
 from kamerton.nodes.dropout import set_dropout
 from kamerton.records import Encoded
@@ -210,3 +211,13 @@ def test_layers_that_are_computed_again_attend_as_before(decoder_folder):
     recompute_layers(model, Joined(flat), rows)
     got = model_gradients(model.train(), Joined(flat), rows)
     torch.testing.assert_close(got, wanted, rtol=0, atol=0)
+
+
+def test_a_pass_holds_more_rows_where_their_beginning_counts_once(decoder_folder):
+    model, rows = load_tiny(decoder_folder).model, alike()
+    flat = prove_layout(model, lambda way: way.logits(model, rows))
+    tokens = 20 + sum(len(row.tokens) - 20 for row in rows)
+    assert passes_of(Joined(flat), rows, tokens, 100) == [sorted(range(7), key=lambda i: len(rows[i].tokens))]
+    assert len(passes_of(Joined(flat), rows, tokens - 1, 100)) == 2
+    assert len(passes_of(flat, rows, tokens, 100)) == 3
+    assert len(passes_of(Joined(flat), rows, 1, 100)) == 7

@@ -13,7 +13,7 @@ import torch
 from kamerton.contracts import Form
 from kamerton.models.engine import LOGITS_PER_PASS, classes_of
 from kamerton.models.gauge import Gauge, Weighed, gauge, weigh
-from kamerton.models.passes import split_passes
+from kamerton.models.passes import passes_of
 from kamerton.prepare import Setup
 from kamerton.records import Encoded, Stepped
 from kamerton.report.text import duration, memory
@@ -122,11 +122,12 @@ class _Work:
 
     @classmethod
     def of(cls, setup: Setup, trainee: Trainee) -> _Work:
-        settings, rows = setup.recipe.train, trainee.rows
+        settings, rows, layout = setup.recipe.train, trainee.rows, trainee.engine.layout
         plan = UpdatePlan(len(rows), settings.batch_size or 1, settings.epochs or 1, setup.recipe.seed)
         reads = LOGITS_PER_PASS // classes_of(trainee.model)
         updates = ([rows[i] for i in plan.rows_of(update)] for update in range(plan.updates_per_epoch))
-        passes = [part for update in updates for part in _passes(update, settings.pass_tokens, reads)]
+        parts = ((rows, passes_of(layout, rows, settings.pass_tokens, max(1, reads))) for rows in updates)
+        passes = [_Pass([rows[i] for i in part]) for rows, chosen in parts for part in chosen]
         validated = _Pass(setup.encode(setup.split.validation))
         return cls(plan, sorted(passes, key=lambda part: part.tokens), validated)
 
@@ -134,12 +135,6 @@ class _Work:
     def usual(self) -> _Pass:
         """A pass of usual size, or a part of it."""
         return self.passes[len(self.passes) // 2].some(TRIED_TOKENS)
-
-
-def _passes(rows: Sequence[Encoded], tokens: int, reads: int) -> list[_Pass]:
-    whole = [_Pass([row]) for row in rows]
-    parts = split_passes([one.tokens for one in whole], [one.reads for one in whole], tokens, max(1, reads))
-    return [_Pass([rows[i] for i in part]) for part in parts]
 
 
 @dataclass(frozen=True)

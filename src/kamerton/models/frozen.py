@@ -66,6 +66,10 @@ class FrozenLayers:
         """Lay states as the layout below does."""
         return self.inner.lay(states, items)
 
+    def common(self, items: Sequence[Encoded]) -> int:
+        """Say what the layout below says."""
+        return self.inner.common(items)
+
     def keep(self, model: nn.Module, items: Sequence[Encoded]) -> None:
         """Compute what is not kept yet, in one pass."""
         self._states(model, items)

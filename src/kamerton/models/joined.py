@@ -120,6 +120,13 @@ class Joined:
             return self.flat.lay(states, items)
         return torch.cat([states[part.items[0]][part.start : part.end] for part in tree.parts]).unsqueeze(0)
 
+    def common(self, items: Sequence[Encoded]) -> int:
+        """Say how many tokens the tree's only root has; others may have more in common, which is not counted."""
+        if len(items) < 2:
+            return 0
+        alike = _alike(min(item.tokens for item in items), max(item.tokens for item in items), 0)
+        return alike if alike >= LEAST else 0
+
 
 def join(items: Sequence[Encoded]) -> Tree | None:
     """Find what items begin with in common; None if too little to be worth it.

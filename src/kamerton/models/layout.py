@@ -52,6 +52,9 @@ class Layout(Protocol):
     def lay(self, states: Sequence[Tensor], items: Sequence[Encoded]) -> Tensor:
         """Lay states of items, each `[tokens, hidden]`, as this layout lays them."""
 
+    def common(self, items: Sequence[Encoded]) -> int:
+        """Say how many tokens that all items begin with are computed once for a pass."""
+
 
 def outer_model(model: nn.Module) -> PreTrainedModel:
     """Find the transformers model inside whatever wraps it (PEFT, DDP)."""
@@ -152,9 +155,29 @@ class Flat:
         """Lay states one after the other: `[1, tokens, hidden]`."""
         return torch.cat(list(states)).unsqueeze(0)
 
+    def common(self, items: Sequence[Encoded]) -> int:
+        """Nothing is computed once."""
+        return 0
+
+
+class _Below:
+    """What layouts have in common that put items below each other."""
+
+    def pick(self, states: Tensor, items: Sequence[Encoded]) -> Tensor:
+        """Pick the reads out of `[items, longest, hidden]`."""
+        return _pick_padded(states, items)
+
+    def lay(self, states: Sequence[Tensor], items: Sequence[Encoded]) -> Tensor:
+        """Lay states below each other: `[items, longest, hidden]`."""
+        return pad_sequence(list(states), batch_first=True)
+
+    def common(self, items: Sequence[Encoded]) -> int:
+        """Nothing is computed once."""
+        return 0
+
 
 @dataclass(frozen=True)
-class Padded:
+class Padded(_Below):
     """Rows padded to the longest, for models that cannot take a flat row; the head still only where it is read."""
 
     reason: str
@@ -178,17 +201,9 @@ class Padded:
         reads = sum(len(item.reads) for item in items)
         return _forward(model, padded_inputs(model, items), lambda states: self.pick(states, items), reads), reads
 
-    def pick(self, states: Tensor, items: Sequence[Encoded]) -> Tensor:
-        """Pick the reads out of `[items, longest, hidden]`."""
-        return _pick_padded(states, items)
-
-    def lay(self, states: Sequence[Tensor], items: Sequence[Encoded]) -> Tensor:
-        """Lay states below each other: `[items, longest, hidden]`."""
-        return pad_sequence(list(states), batch_first=True)
-
 
 @dataclass(frozen=True)
-class Plain:
+class Plain(_Below):
     """The model's own forward pass on padded rows."""
 
     reason: str = "the model's own forward pass"
@@ -209,14 +224,6 @@ class Plain:
     def hidden(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
         """Give the last hidden state at every read: `[reads, hidden]`."""
         return self.pick(model(**padded_inputs(model, items)).last_hidden_state, items)
-
-    def pick(self, states: Tensor, items: Sequence[Encoded]) -> Tensor:
-        """Pick the reads out of `[items, longest, hidden]`."""
-        return _pick_padded(states, items)
-
-    def lay(self, states: Sequence[Tensor], items: Sequence[Encoded]) -> Tensor:
-        """Lay states below each other: `[items, longest, hidden]`."""
-        return pad_sequence(list(states), batch_first=True)
 
 
 @dataclass(frozen=True)
@@ -249,6 +256,10 @@ class Unpadded:
         """Lay states below each other: `[items, longest, hidden]`."""
         return self.plain.lay(states, items)
 
+    def common(self, items: Sequence[Encoded]) -> int:
+        """Nothing is computed once."""
+        return 0
+
     def _by_length(self, items: Sequence[Encoded], output: Callable[[Sequence[Encoded]], Tensor]) -> Tensor:
         groups: dict[tuple[int, int], list[int]] = defaultdict(list)
         for index, item in enumerate(items):
@@ -261,7 +272,7 @@ class Unpadded:
 
 
 @dataclass(frozen=True)
-class TwoSided:
+class TwoSided(_Below):
     """An encoder's rows and a decoder's, both padded; the head only where the decoder is read.
 
     An item's tokens are the encoder's; its targets are the decoder's answer, read from the start token on.
@@ -300,10 +311,6 @@ class TwoSided:
         """Pick the reads out of the decoder's `[items, longest, hidden]`; virtual tokens may stand before."""
         longest = max(len(item.reads) for item in items)
         return _pick_padded(states[:, -longest:], items)
-
-    def lay(self, states: Sequence[Tensor], items: Sequence[Encoded]) -> Tensor:
-        """Lay states below each other: `[items, longest, hidden]`."""
-        return pad_sequence(list(states), batch_first=True)
 
 
 def prove_layout(model: nn.Module, output: Callable[[Layout], Tensor]) -> Layout:

@@ -4,6 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from kamerton.models.layout import Layout
+from kamerton.records import Encoded
+
+
+def passes_of(layout: Layout, rows: Sequence[Encoded], max_tokens: int, max_reads: int) -> list[list[int]]:
+    """Cut an update's rows into forward passes, each within its budgets; what all begin with counts once in each.
+
+    Args:
+        layout: how they will be run.
+        rows: each with its sequences.
+        max_tokens: of a pass.
+        max_reads: of a pass.
+    """
+    sequences = [row.sequences for row in rows]
+    common = layout.common([sequence for own in sequences for sequence in own])
+    return split_passes(
+        [sum(len(sequence.tokens) - common for sequence in own) for own in sequences],
+        [sum(len(sequence.reads) for sequence in own) for own in sequences],
+        max_tokens - common,
+        max_reads,
+    )
+
 
 def split_passes(lengths: Sequence[int], reads: Sequence[int], max_tokens: int, max_reads: int) -> list[list[int]]:
     """Cut one update into forward passes, each within its budgets of tokens and of reads.

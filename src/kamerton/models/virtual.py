@@ -60,6 +60,10 @@ class InRow:
         """Lay states as the flat row does."""
         return self.flat.lay(states, items)
 
+    def common(self, items: Sequence[Encoded]) -> int:
+        """Nothing is computed once."""
+        return 0
+
     @contextmanager
     def _vectors(self, model: nn.Module, items: Sequence[Encoded]) -> Iterator[list[Encoded]]:
         """While active, the base model's token table gives the vectors at their places; the items have places then."""

@@ -17,7 +17,7 @@ from kamerton.errors import Fault, RunError, TrainingError
 from kamerton.models.engine import LOGITS_PER_PASS, classes_of
 from kamerton.models.layout import Layout
 from kamerton.models.load import count_parameters
-from kamerton.models.passes import split_passes
+from kamerton.models.passes import passes_of
 from kamerton.recipe import TrainSettings
 from kamerton.records import Encoded, Event, Saved, Started, Stepped, Stopped, Validated
 from kamerton.train.batches import UpdatePlan
@@ -139,12 +139,7 @@ def _update(
     supervised = max(1, sum(row.weight * job.form.supervised(row) for row in rows))
     total = 0.0
     max_reads = max(1, LOGITS_PER_PASS // classes_of(job.model))
-    for chosen in split_passes(
-        [sum(len(sequence.tokens) for sequence in row.sequences) for row in rows],
-        [sum(len(sequence.reads) for sequence in row.sequences) for row in rows],
-        job.settings.pass_tokens,
-        max_reads,
-    ):
+    for chosen in passes_of(job.layout, rows, job.settings.pass_tokens, max_reads):
         items = [rows[i] for i in chosen]
         logits = job.layout.logits(model, [sequence for item in items for sequence in item.sequences])
         losses = job.form.losses(logits.float(), items)
