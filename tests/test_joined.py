@@ -26,7 +26,7 @@ from kamerton.models.passes import passes_of
 from kamerton.models.recompute import recompute_layers
 from kamerton.nodes.dropout import set_dropout
 from kamerton.records import Encoded
-from test_layout import FAMILIES, TEXT, Case, Family, gradient
+from test_layout import FAMILIES, HEAD, TEXT, Case, Family, gradient
 from tiny_engines import facts_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
@@ -221,3 +221,32 @@ def test_a_pass_holds_more_rows_where_their_beginning_counts_once(decoder_folder
     assert len(passes_of(Joined(flat), rows, tokens - 1, 100)) == 2
     assert len(passes_of(flat, rows, tokens, 100)) == 3
     assert len(passes_of(Joined(flat), rows, 1, 100)) == 7
+
+
+def test_hidden_states_are_those_of_a_flat_row(decoder_folder):
+    model, rows = load_model(decoder_folder, "AutoModel", {}, seed=0).model, alike()
+    flat = prove_layout(model, lambda way: way.hidden(model, rows))
+    with torch.no_grad():
+        torch.testing.assert_close(Joined(flat).hidden(model, rows), flat.hidden(model, rows), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", [family for family in CAUSAL if HEAD in family.heads], ids=lambda one: one.name)
+def test_a_head_that_reads_the_last_token_reads_each_rows_own(family: Family):
+    case = Case(family, HEAD)
+    set_dropout(case.model, 0.0)
+    rows = [replace(row, reads=(len(row.tokens) - 1,), targets=(i % 3,)) for i, row in enumerate(alike())]
+    short = [replace(row, tokens=row.tokens[-ENDING:], reads=(ENDING - 1,)) for row in rows]
+    joined = join_rows(case.proven, case.model, short, rows)
+    assert joined == Joined(case.proven)
+    wanted, got = (model_gradients(case.model, layout, rows) for layout in (case.proven, joined))
+    assert (got - wanted).norm() <= 1e-5 * wanted.norm()
+
+
+def test_tokens_of_half_precision_add_up_too():
+    torch.manual_seed(0)
+    inputs = tuple(states(2, sum(TREE.lengths)).bfloat16().requires_grad_() for _ in range(3))
+    got, wanted = attend(*inputs, TREE, None, causal=True), branch_by_branch(*inputs, TREE)
+    torch.testing.assert_close(got, wanted, rtol=2e-2, atol=2e-2)
+    pairs = [torch.autograd.grad(out.float().square().sum(), inputs) for out in (wanted, got)]
+    for one, other in zip(*pairs, strict=True):
+        torch.testing.assert_close(other, one, rtol=0.1, atol=0.1)

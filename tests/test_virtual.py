@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 from transformers import AutoTokenizer, GenerationConfig
 
 from kamerton import plugins
-from kamerton.models.layout import prove_layout
+from kamerton.models.layout import Layout, prove_layout
 from kamerton.models.load import load_model
-from kamerton.models.virtual import InRow, prove_virtual
+from kamerton.models.virtual import BehindPrefix, InRow, prove_virtual
 from kamerton.models.write import greedily
 from kamerton.records import Encoded
 from tiny_engines import HEAD, TEXT
@@ -44,6 +45,14 @@ def alone(model: torch.nn.Module, prompt: Encoded) -> list[int]:
     written = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config)
     tokens = written[0, len(prompt.tokens) :].tolist()
     return tokens[: tokens.index(END)] if END in tokens else tokens
+
+
+def slopes(model: torch.nn.Module, way: Layout, rows: list[Encoded]) -> tuple[Tensor, Tensor]:
+    """Give logits, and the gradient of all that trains in one vector."""
+    model.zero_grad()
+    logits = way.logits(model, rows)
+    logits.square().sum().backward()
+    return logits, torch.cat([p.grad.flatten() for p in model.parameters() if p.requires_grad])
 
 
 @pytest.mark.parametrize("text", [None, "good or bad"])
@@ -108,21 +117,30 @@ def test_a_flat_row_with_the_vectors_in_it_gives_the_logits_and_gradients_of_eac
     in_row, behind = prove_virtual(model, layout, rows, endings)
     assert behind is not None
     assert isinstance(in_row, InRow) and not isinstance(layout, InRow)
-    found = []
-    for way in (in_row, layout):
-        model.zero_grad()
-        logits = way.logits(model, rows)
-        logits.square().sum().backward()
-        found.append((logits, torch.cat([p.grad.flatten() for p in model.parameters() if p.requires_grad])))
-    (logits, gradient), (wanted, slope) = found
+    (logits, gradient), (wanted, slope) = (slopes(model, way, rows) for way in (in_row, layout))
     torch.testing.assert_close(logits, wanted, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(gradient, slope, rtol=1e-3, atol=1e-5 * float(slope.abs().max()))
     assert all(p.grad is None for p in model.parameters() if not p.requires_grad)
 
 
-def test_keys_and_values_that_are_trained_themselves_stand_in_no_row(decoder_folder):
+@pytest.mark.filterwarnings("ignore:Position ids are not supported:UserWarning")
+@pytest.mark.parametrize(
+    ("word", "kind"), [("prompt-tuning", InRow), ("p-tuning", InRow), ("prefix-tuning", BehindPrefix)]
+)
+@pytest.mark.parametrize("instruction", [(), tuple(range(20, 40))], ids=["bare", "instructed"])
+def test_virtual_tokens_and_an_instruction_stand_once_before_all_rows(word, kind, instruction, decoder_folder):
     loaded = load_model(decoder_folder, TEXT, {}, seed=0)
-    model, rows = adapted(loaded.model, "prefix-tuning", loaded.fresh), prompts(LENGTHS)
+    model = plugins.choose("methods", word)(tokens=9).attach(loaded.model, loaded.fresh).eval()
+    rows = [
+        replace(row, tokens=instruction + row.tokens, reads=(len(instruction) + row.reads[0],))
+        for row in prompts(LENGTHS)
+    ]
     layout = prove_layout(model, lambda way: way.logits(model, rows))
-    kept, behind = prove_virtual(model, layout, rows, rows)
-    assert kept is layout and behind is not None
+    best, _ = prove_virtual(model, layout, rows, prompts((20, 20)), rows)
+    assert isinstance(best, kind) and "common beginnings once" in best.name
+    for some in (rows, rows[:1]):
+        logits, gradient = slopes(model, best, some)
+        wanted, slope = slopes(model, layout, some)
+        torch.testing.assert_close(logits, wanted, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(gradient, slope, rtol=1e-3, atol=1e-5 * float(slope.abs().max()))
+    assert best.common(rows) == len(instruction)

@@ -9,6 +9,7 @@ import time
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from importlib.metadata import requires, version
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from kamerton import plugins
 from kamerton.contracts import AuditContext, Form, ModelFacts, Task
 from kamerton.data.audit import other_columns, run_audit
 from kamerton.data.gate import pass_gate
+from kamerton.data.kept_rows import kept_rows
 from kamerton.data.ledger import check_complete, make_ledger
 from kamerton.data.parts import Sides, find_sides
 from kamerton.data.read import data_files, read_table
@@ -87,8 +89,17 @@ class Setup:
     """The folder for what is computed once and would take long to compute again; None keeps nothing."""
 
     def encode(self, examples: Sequence[Example]) -> list[Encoded]:
-        """Encode examples as the tuned model gets them."""
-        return self.form.encode(examples, self.tokenizer, self.max_tokens)
+        """Encode examples as the tuned model gets them, or read them back if that was done before."""
+        encode = partial(self.form.encode, examples, self.tokenizer, self.max_tokens)
+        return kept_rows(self.cache, self._circumstances, examples, encode)
+
+    @cached_property
+    def _circumstances(self) -> str:
+        """Write down what encoded rows depend on: the form is made of the recipe and of all answers of the training."""
+        recipe = self.recipe.model_dump_json(include={"model", "data", "task"})
+        added = sorted(self.tokenizer.get_added_vocab().items())
+        answers = [(example.gold, example.key) for example in self.split.train]
+        return repr((version("kamerton"), recipe, self.facts.fingerprint, added, self.max_tokens, answers))
 
     @property
     def at_once(self) -> int:

@@ -190,7 +190,7 @@ def make_engine(
         passes = [[sequences[i] for i in batch] for batch in batches]
         layout = prove_layout(model, lambda way: way.logits(model, samples))
         endings = [replace(item, tokens=item.tokens[-ENDING:]) for item in samples]
-        layout, behind = prove_virtual(model, layout, samples, endings)
+        layout, behind = prove_virtual(model, layout, samples, endings, rows)
         shared = prove_shared(model, layout, endings)
         layout = join_rows(layout, model, endings, rows)
         layout = keep_frozen_work(layout, model, samples, passes, cache)

@@ -98,15 +98,16 @@ class Joined:
 
     def logits(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
         """Give the head's output at every read: `[reads, classes]`."""
-        tree = join(items)
-        if tree is None:
-            return self.flat.logits(model, items)
-        context: Context = tree
-        return self.flat.logits(model, [tree.encoded()], context=context, positions=tree.positions())
+        return self.flat.logits(model, *_laid(items))
 
     def hidden(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
-        """Give the last hidden state at every read, item by item."""
-        return self.flat.hidden(model, items)
+        """Give the last hidden state at every read: `[reads, hidden]`."""
+        return self.flat.hidden(model, *_laid(items))
+
+    def places(self, items: Sequence[Encoded]) -> Sequence[Sequence[int]]:
+        """Say for each item where its tokens stand in the row."""
+        tree = join(items)
+        return self.flat.places(items) if tree is None else tree.places()
 
     def pick(self, states: Tensor, items: Sequence[Encoded]) -> Tensor:
         """Pick the reads as the flat row does."""
@@ -128,6 +129,12 @@ class Joined:
         return alike if alike >= LEAST else 0
 
 
+def _laid(items: Sequence[Encoded]) -> tuple[Sequence[Encoded], Context | None, Sequence[int] | None]:
+    """Give the row for a flat layout, what it attends to beside itself, and where its tokens stand."""
+    tree = join(items)
+    return (items, None, None) if tree is None else ([tree.encoded()], tree, tree.positions())
+
+
 def join(items: Sequence[Encoded]) -> Tree | None:
     """Find what items begin with in common; None if too little to be worth it.
 
@@ -143,6 +150,11 @@ def join(items: Sequence[Encoded]) -> Tree | None:
     return Tree(items, parts) if parts and joined <= WORTHWHILE * sum(len(item.tokens) for item in items) else None
 
 
+def separate(items: Sequence[Encoded]) -> Tree:
+    """Give items that have nothing in common as a tree: each is a part of its own."""
+    return Tree(items, tuple(Part((number,), 0, len(item.tokens), -1) for number, item in enumerate(items)))
+
+
 def join_rows(layout: Layout, model: nn.Module, samples: Sequence[Encoded], rows: Sequence[Encoded]) -> Layout:
     """Give the layout that computes common beginnings once, if rows have them and it gives what a flat row gives.
 
@@ -152,8 +164,8 @@ def join_rows(layout: Layout, model: nn.Module, samples: Sequence[Encoded], rows
         samples: short encoded rows, out of which rows that begin alike are made for the proof.
         rows: those to train on.
     """
-    if not isinstance(layout, Flat) or device_of(model).type != "cpu" or drops(model):
-        return layout  # other devices' kernels for many sequences know no trees
+    if not isinstance(layout, Flat) or not can_join(model):
+        return layout
     if join([sequence for row in rows[:LOOKED_AT] for sequence in row.sequences]) is None:
         return layout
     joined, alike = Joined(layout), branching(samples[:2])
@@ -161,6 +173,14 @@ def join_rows(layout: Layout, model: nn.Module, samples: Sequence[Encoded], rows
         return layout  # they are too short to prove anything
     equal = prove_equal(model, lambda: joined.logits(model, alike), lambda: layout.logits(model, alike))
     return joined if equal else layout
+
+
+def can_join(model: nn.Module) -> bool:
+    """Say whether a model's rows may stand as a tree.
+
+    Other devices' kernels for many sequences know none, and what is dropped at random has to be each row's own.
+    """
+    return device_of(model).type == "cpu" and not drops(model)
 
 
 def _parts(sequences: Sequence[tuple[int, ...]]) -> Iterator[Part]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any, Protocol
 
 import torch
@@ -106,17 +106,19 @@ class Flat:
         output, reads = self._forward(model, items, context, positions)
         return head_output(output).reshape(reads, -1)
 
-    def hidden(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
-        """Give the last hidden state at every read: `[reads, hidden]`."""
-        output, reads = self._forward(model, items)
-        return output.last_hidden_state.reshape(reads, -1)
-
-    def _forward(
+    def hidden(
         self,
         model: nn.Module,
         items: Sequence[Encoded],
         context: Context | None = None,
         positions: Sequence[int] | None = None,
+    ) -> Tensor:
+        """Give the last hidden state at every read: `[reads, hidden]`; the arguments are those of `logits`."""
+        output, reads = self._forward(model, items, context, positions)
+        return output.last_hidden_state.reshape(reads, -1)
+
+    def _forward(
+        self, model: nn.Module, items: Sequence[Encoded], context: Context | None, positions: Sequence[int] | None
     ) -> tuple[Any, int]:
         device = device_of(model)
         boundaries = torch.tensor(_bounds(items), dtype=torch.int32, device=device)
@@ -143,6 +145,10 @@ class Flat:
         if self.narrowing is None or len(places) >= sum(len(item.tokens) for item in items):
             return nullcontext()
         return self.narrowing.at(torch.tensor(places, device=device))
+
+    def places(self, items: Sequence[Encoded]) -> Sequence[Sequence[int]]:
+        """Say for each item where its tokens stand in the row."""
+        return [range(start, end) for start, end in pairwise(_bounds(items))]
 
     def pick(self, states: Tensor, items: Sequence[Encoded]) -> Tensor:
         """Pick the reads out of `[1, tokens, hidden]`, or take them as they are where there are no others."""

@@ -2,16 +2,16 @@
 
 PEFT puts such tokens before a padded batch. Where it writes, prompts are padded on the left, so that each stands
 farther from them the shorter it is; to be exact, only prompts of one length may be written together. Here they are
-what they are: in training, the first tokens of each sequence in a flat row; in writing, a beginning that all sequences
-have in common, whose keys and values are computed once.
+what they are: a beginning that all sequences have in common. In training they stand in the flat row, in writing their
+keys and values are computed once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from functools import cached_property, partial
 from typing import Any, cast
 
 import torch
@@ -19,6 +19,9 @@ from torch import Tensor, nn
 from transformers import Cache
 
 from kamerton import plugins
+from kamerton.models.attention import attend
+from kamerton.models.buckets import Row
+from kamerton.models.joined import Joined, Tree, can_join, join, join_rows, separate
 from kamerton.models.layout import Flat, Layout, is_two_sided, outer_model, prove_equal, prove_layout
 from kamerton.models.shared import Shared, Trunk
 from kamerton.models.write import Choose, Writer, write_all
@@ -30,9 +33,9 @@ PLACE = 0
 
 @dataclass(frozen=True)
 class InRow:
-    """A flat row in which trained vectors stand before each sequence."""
+    """A flat row in which trained vectors stand before each sequence; once for all of them, where it is joined."""
 
-    flat: Flat
+    inner: Flat | Joined
     """Proven for the base model."""
     count: int
     """How many virtual tokens there are."""
@@ -40,39 +43,90 @@ class InRow:
     @property
     def name(self) -> str:
         """Name the layout with its reason."""
-        return f"{self.flat.name}; virtual tokens stand in it"
+        return f"{self.inner.name}; virtual tokens stand in it"
 
     def logits(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
         """Give the head's output at every read: `[reads, classes]`."""
         with self._vectors(model, items) as placed:
-            return self.flat.logits(outer_model(model), placed)
+            return self.inner.logits(outer_model(model), placed)
 
     def hidden(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
         """Give the last hidden state at every read: `[reads, hidden]`."""
         with self._vectors(model, items) as placed:
-            return self.flat.hidden(outer_model(model), placed)
+            return self.inner.hidden(outer_model(model), placed)
 
     def pick(self, states: Tensor, items: Sequence[Encoded]) -> Tensor:
-        """Pick the reads as the flat row does."""
-        return self.flat.pick(states, [_placed(item, self.count) for item in items])
+        """Pick the reads as the row does."""
+        return self.inner.pick(states, [_placed(item, self.count) for item in items])
 
     def lay(self, states: Sequence[Tensor], items: Sequence[Encoded]) -> Tensor:
-        """Lay states as the flat row does."""
-        return self.flat.lay(states, items)
+        """Lay states as the row does."""
+        return self.inner.lay(states, [_placed(item, self.count) for item in items])
 
     def common(self, items: Sequence[Encoded]) -> int:
-        """Nothing is computed once."""
-        return 0
+        """Say how many tokens beside the virtual ones are computed once."""
+        return max(0, self.inner.common([_placed(item, self.count) for item in items]) - self.count)
 
     @contextmanager
     def _vectors(self, model: nn.Module, items: Sequence[Encoded]) -> Iterator[list[Encoded]]:
         """While active, the base model's token table gives the vectors at their places; the items have places then."""
         placed = [_placed(item, self.count) for item in items]
-        starts = torch.tensor([*accumulate((len(item.tokens) for item in placed[:-1]), initial=0)])
+        stand = {place: at for places in self.inner.places(placed) for at, place in enumerate(places[: self.count])}
         vectors = _adapted(model).get_prompt(batch_size=1)
-        at = (starts[:, None] + torch.arange(self.count)).flatten().to(vectors.device)
-        with _embedding(model, lambda looked_up: looked_up.index_copy(1, at, vectors.repeat(1, len(items), 1))):
+        at, which = (torch.tensor([*part], device=vectors.device) for part in (stand.keys(), stand.values()))
+        with _embedding(model, lambda looked_up: looked_up.index_copy(1, at, vectors.index_select(1, which))):
             yield placed
+
+
+@dataclass(frozen=True)
+class _Prefixed:
+    """The context of a tree of rows behind keys and values that are trained for every layer."""
+
+    tree: Tree
+    prefix: Mapping[nn.Module, tuple[Tensor, Tensor]]
+    """Of each attention layer, `[1, key heads, count, width]`."""
+    count: int
+
+    def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
+        """Attend as the tree does, whose roots continue the prefix; that asks for nothing itself."""
+        ahead = (query.new_zeros(1, query.shape[1], self.count, query.shape[3]), *self.prefix[module])
+        query, key, value = (torch.cat(pair, dim=2) for pair in zip(ahead, (query, key, value), strict=True))
+        return attend(query, key, value, self._row, scale, causal=True)[self.count :]
+
+    @cached_property
+    def _row(self) -> Row:
+        row = self.tree.row
+        return Row((self.count, *row.lengths), (-1, *(parent + 1 for parent in row.parents)))
+
+
+@dataclass(frozen=True)
+class BehindPrefix(Joined):
+    """A joined row behind what prefix tuning trains."""
+
+    count: int
+    """How many virtual tokens there are."""
+    layers: tuple[nn.Module, ...]
+    """The base model's attention layers, from the lowest."""
+
+    @property
+    def name(self) -> str:
+        """Name the layout with its reason."""
+        return f"{super().name}; virtual tokens stand before it"
+
+    def logits(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
+        """Give the head's output at every read: `[reads, classes]`."""
+        return self.flat.logits(outer_model(model), *self._behind(model, items))
+
+    def hidden(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
+        """Give the last hidden state at every read: `[reads, hidden]`."""
+        return self.flat.hidden(outer_model(model), *self._behind(model, items))
+
+    def _behind(self, model: nn.Module, items: Sequence[Encoded]) -> tuple[list[Encoded], _Prefixed, list[int]]:
+        """Give the row for the flat layout, what it attends to, and where its tokens stand."""
+        prefix = _adapted(model).get_prompt(batch_size=1)
+        given = {layer: (own.keys, own.values) for layer, own in zip(self.layers, prefix.layers, strict=True)}
+        tree = join(items) or separate(items)
+        return [tree.encoded()], _Prefixed(tree, given, self.count), [self.count + at for at in tree.positions()]
 
 
 @dataclass(frozen=True)
@@ -102,7 +156,11 @@ class Behind:
 
 
 def prove_virtual(
-    model: nn.Module, layout: Layout, samples: Sequence[Encoded], endings: Sequence[Encoded]
+    model: nn.Module,
+    layout: Layout,
+    samples: Sequence[Encoded],
+    endings: Sequence[Encoded],
+    rows: Sequence[Encoded] = (),
 ) -> tuple[Layout, Behind | None]:
     """Give the best layout for virtual tokens, and the way to write behind them, if both give the model's own logits.
 
@@ -111,6 +169,7 @@ def prove_virtual(
         layout: proven for it; it is given back if there is no better one.
         samples: a few encoded rows to prove the layout on.
         endings: short ones, to prove the writing on.
+        rows: those to train on.
     """
     base = outer_model(model)
     if base is model or is_two_sided(model) or base.get_output_embeddings() is None:
@@ -121,12 +180,27 @@ def prove_virtual(
     flat = prove_layout(base, lambda way: way.logits(base, samples))
     if not isinstance(flat, Flat):
         return layout, None
-    count = adapted.active_peft_config.num_virtual_tokens
-    in_row, behind = InRow(flat, count), Behind(Shared(flat), count)
-    alike = prove_equal(model, lambda: in_row.logits(model, samples), lambda: layout.logits(model, samples))
-    rows = [replace(one, reads=(len(one.tokens) - 1,), targets=()) for one in endings]
-    writes = prove_equal(model, lambda: _last_written(behind, model, rows), lambda: layout.logits(model, rows))
-    return in_row if alike else layout, behind if writes else None
+    behind = Behind(Shared(flat), adapted.active_peft_config.num_virtual_tokens)
+    wanted, ways = partial(layout.logits, model, samples), _ways(behind, model, endings, rows)
+    best = next((way for way in ways if prove_equal(model, partial(way.logits, model, samples), wanted)), layout)
+    asked = [replace(one, reads=(len(one.tokens) - 1,), targets=()) for one in endings]
+    writes = prove_equal(model, lambda: _last_written(behind, model, asked), lambda: layout.logits(model, asked))
+    return best, behind if writes else None
+
+
+def _ways(
+    behind: Behind, model: nn.Module, endings: Sequence[Encoded], rows: Sequence[Encoded]
+) -> Iterator[InRow | BehindPrefix]:
+    """Give the layouts that may do for a model with virtual tokens, the best first."""
+    base, flat, count = outer_model(model), behind.shared.flat, behind.count
+    if isinstance(_adapted(model).get_prompt(batch_size=1), Cache):
+        if can_join(base):
+            yield BehindPrefix(flat, count, tuple(behind.trunk(model).keys))
+        return
+    joined = join_rows(flat, base, *([_placed(one, count) for one in some] for some in (endings, rows)))
+    if isinstance(joined, Joined):
+        yield InRow(joined, count)
+    yield InRow(flat, count)
 
 
 def _adapted(model: nn.Module) -> Any:
