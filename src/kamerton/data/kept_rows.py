@@ -60,7 +60,7 @@ def write_rows(place: Path, rows: Sequence[Encoded]) -> None:
     columns: dict[str, Any] = {"rivals": np.array([len(row.rivals) for row in rows], dtype=np.int64)}
     for name, kind in LISTS.items():
         parts = [vars(sequence)[name] for sequence in sequences]
-        columns[f"{name} of each"] = np.array([len(part) for part in parts], dtype=np.int64)
+        columns[f"{name}_lengths"] = np.array([len(part) for part in parts], dtype=np.int64)
         columns[name] = np.fromiter(chain.from_iterable(parts), dtype=kind)
     for name, kind in NUMBERS.items():
         columns[name] = np.array([vars(sequence)[name] for sequence in sequences], dtype=kind)
@@ -76,7 +76,7 @@ def read_rows(place: Path) -> list[Encoded]:
     """
     with place.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
         columns = {name: file[name] for name in file.files}
-    lists = {name: _parted(columns[name], columns[f"{name} of each"]) for name in LISTS}
+    lists = {name: _parted(columns[name], columns[f"{name}_lengths"]) for name in LISTS}
     numbers = {name: columns[name].tolist() for name in NUMBERS}
     parts = {**lists, **numbers}
     sequences = [Encoded(**dict(zip(parts, values, strict=True))) for values in zip(*parts.values(), strict=True)]
@@ -91,7 +91,7 @@ def read_rows(place: Path) -> list[Encoded]:
 def _parted(values: np.ndarray, lengths: np.ndarray) -> list[tuple[int, ...]]:
     ends = lengths.cumsum()
     if len(values) != lengths.sum():
-        raise ValueError("numbers are missing")
+        raise ValueError(len(values))
     every = values.tolist()
     return [tuple(every[end - length : end]) for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)]
 
