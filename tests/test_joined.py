@@ -107,7 +107,7 @@ def test_every_item_is_found_whole_behind_its_parents(beginnings, ends, data):
             seen[at] = (*before[start], *range(start, at + 1))
     reads = iter(row.reads)
     for item, own in zip(items, places, strict=True):
-        assert own == list(range(0)) or seen[own[-1]] == tuple(own)
+        assert own == [] or seen[own[-1]] == tuple(own)
         assert tuple(row.tokens[at] for at in own) == item.tokens[: max(item.reads, default=-1) + 1]
         assert [positions[at] for at in own] == list(range(len(own)))
         assert [own[read] for read in item.reads] == [next(reads) for _ in item.reads]

@@ -12,6 +12,7 @@ from transformers import AutoTokenizer, GenerationConfig
 from kamerton import plugins
 from kamerton.models.layout import Layout, prove_layout
 from kamerton.models.load import load_model
+from kamerton.models.recompute import recompute_layers
 from kamerton.models.virtual import BehindPrefix, InRow, prove_virtual
 from kamerton.models.write import greedily
 from kamerton.records import Encoded
@@ -144,3 +145,17 @@ def test_virtual_tokens_and_an_instruction_stand_once_before_all_rows(word, kind
         torch.testing.assert_close(logits, wanted, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(gradient, slope, rtol=1e-3, atol=1e-5 * float(slope.abs().max()))
     assert best.common(rows) == len(instruction)
+
+
+@pytest.mark.filterwarnings("ignore:Position ids are not supported:UserWarning")
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+def test_layers_behind_a_prefix_may_be_computed_again(decoder_folder):
+    loaded = load_model(decoder_folder, TEXT, {}, seed=0)
+    model, rows = adapted(loaded.model, "prefix-tuning", loaded.fresh), prompts(LENGTHS)
+    layout = prove_layout(model, lambda way: way.logits(model, rows))
+    best, _ = prove_virtual(model, layout, rows, rows)
+    assert isinstance(best, BehindPrefix)
+    wanted = slopes(model.train(), best, rows)
+    recompute_layers(model, best, rows)
+    for one, other in zip(slopes(model.train(), best, rows), wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)

@@ -126,8 +126,11 @@ class _Work:
         plan = UpdatePlan(len(rows), settings.batch_size or 1, settings.epochs or 1, setup.recipe.seed)
         reads = LOGITS_PER_PASS // classes_of(trainee.model)
         updates = ([rows[i] for i in plan.rows_of(update)] for update in range(plan.updates_per_epoch))
-        parts = ((rows, passes_of(layout, rows, settings.pass_tokens, max(1, reads))) for rows in updates)
-        passes = [_Pass([rows[i] for i in part]) for rows, chosen in parts for part in chosen]
+        passes = [
+            _Pass([update[i] for i in part])
+            for update in updates
+            for part in passes_of(layout, update, settings.pass_tokens, max(1, reads))
+        ]
         validated = _Pass(setup.encode(setup.split.validation))
         return cls(plan, sorted(passes, key=lambda part: part.tokens), validated)
 

@@ -9,7 +9,7 @@ import time
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from importlib.metadata import requires, version
 from pathlib import Path
 from typing import Any
@@ -91,15 +91,11 @@ class Setup:
     def encode(self, examples: Sequence[Example]) -> list[Encoded]:
         """Encode examples as the tuned model gets them, or read them back if that was done before."""
         encode = partial(self.form.encode, examples, self.tokenizer, self.max_tokens)
-        return kept_rows(self.cache, self._circumstances, examples, encode)
-
-    @cached_property
-    def _circumstances(self) -> str:
-        """Write down what encoded rows depend on: the form is made of the recipe and of all answers of the training."""
+        # what a form takes of the training rows is as frozen as the run's split
         recipe = self.recipe.model_dump_json(include={"model", "data", "task"})
         added = sorted(self.tokenizer.get_added_vocab().items())
-        answers = [(example.gold, example.key) for example in self.split.train]
-        return repr((version("kamerton"), recipe, self.facts.fingerprint, added, self.max_tokens, answers))
+        circumstances = (version("kamerton"), recipe, self.facts.fingerprint, added, self.max_tokens)
+        return kept_rows(self.cache, repr(circumstances), examples, encode)
 
     @property
     def at_once(self) -> int:

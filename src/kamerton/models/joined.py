@@ -5,6 +5,9 @@ prompt before the answer that is preferred and the one that is not. In a causal 
 nothing behind it, so such a beginning is the same in each row, and the gradients of all that follows it add up in it.
 Rows stand as a tree in one flat row, each part of it behind the part that it continues. Exact where nothing is dropped
 at random, and proven like every layout.
+
+What is only read goes another way (`kamerton.models.shared`): there a beginning lasts over many passes, and labels of
+a token or two are cheaper behind a mask than with the keys of all that they continue gathered for each.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from kamerton.models.attention import attend
 from kamerton.models.buckets import Row
 from kamerton.models.flat import Context
 from kamerton.models.layout import Flat, Layout, device_of, prove_equal
-from kamerton.models.shared import branching
+from kamerton.models.shared import alike_up_to, branching
 from kamerton.nodes.dropout import drops
 from kamerton.records import Encoded
 
@@ -55,10 +58,7 @@ class Tree:
     @cached_property
     def row(self) -> Row:
         """Say how the row is to attend."""
-        return Row(
-            tuple(part.end - part.start for part in self.parts),
-            tuple(part.parent for part in self.parts),
-        )
+        return Row(tuple(part.end - part.start for part in self.parts), tuple(part.parent for part in self.parts))
 
     def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
         """Let each part attend to itself and to what it continues: the `Context` of the row."""
@@ -125,7 +125,7 @@ class Joined:
         """Say how many tokens the tree's only root has; others may have more in common, which is not counted."""
         if len(items) < 2:
             return 0
-        alike = _alike(min(item.tokens for item in items), max(item.tokens for item in items), 0)
+        alike = alike_up_to(min(item.tokens for item in items), max(item.tokens for item in items))
         return alike if alike >= LEAST else 0
 
 
@@ -192,7 +192,7 @@ def _parts(sequences: Sequence[tuple[int, ...]]) -> Iterator[Part]:
         if not group:
             continue
         first, last = sequences[group[0]], sequences[group[-1]]
-        end = _alike(first, last, start)  # of sequences in order, the first and the last share what all share
+        end = alike_up_to(first, last, start)  # of sequences in order, the first and the last share what all share
         if len(group) == 1 or end - start >= LEAST:
             yield Part(tuple(group), start, end, parent)
             start, parent = end, count
@@ -206,12 +206,6 @@ def _parts(sequences: Sequence[tuple[int, ...]]) -> Iterator[Part]:
         waiting += [
             (list(branch), start, parent) for _, branch in groupby(group, key=lambda i: sequences[i][end : end + 1])
         ]
-
-
-def _alike(one: tuple[int, ...], other: tuple[int, ...], start: int) -> int:
-    """Say up to where two sequences are the same that are so up to a start."""
-    limit = min(len(one), len(other))
-    return next((at for at in range(start, limit) if one[at] != other[at]), limit)
 
 
 def _ordered(parts: Sequence[Part]) -> tuple[Part, ...]:

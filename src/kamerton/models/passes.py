@@ -9,7 +9,7 @@ from kamerton.records import Encoded
 
 
 def passes_of(layout: Layout, rows: Sequence[Encoded], max_tokens: int, max_reads: int) -> list[list[int]]:
-    """Cut an update's rows into forward passes, each within its budgets; what all begin with counts once in each.
+    """Cut an update's rows into forward passes as `split_passes` does; what all begin with counts once in each.
 
     Args:
         layout: how they will be run.

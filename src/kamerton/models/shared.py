@@ -198,8 +198,17 @@ def common_beginning(items: Sequence[Encoded]) -> tuple[int, ...]:
     room = min(min((*item.reads, len(item.tokens) - 1)) for item in items)
     shortest, longest = min(item.tokens[:room] for item in items), max(item.tokens[:room] for item in items)
     # of sequences in order, the first and the last share what all share
-    same = next((i for i, (a, b) in enumerate(zip(shortest, longest, strict=False)) if a != b), len(shortest))
-    return shortest[:same]
+    return shortest[: alike_up_to(shortest, longest)]
+
+
+def alike_up_to(one: Sequence[int], other: Sequence[int], start: int = 0) -> int:
+    """Say up to where two sequences are the same that are so up to a start.
+
+    >>> alike_up_to((1, 2, 3), (1, 2, 4, 5))
+    2
+    """
+    limit = min(len(one), len(other))
+    return next((at for at in range(start, limit) if one[at] != other[at]), limit)
 
 
 def stems_of(items: Sequence[Encoded], trunk: int) -> list[Stem]:
