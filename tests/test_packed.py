@@ -62,7 +62,7 @@ def test_answers_are_the_same_with_packed_weights(everywhere, decoder_folder, mo
 
 
 def test_a_machine_is_tried_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(packed_module, "cache_folder", lambda: tmp_path)
+    monkeypatch.setenv("KAMERTON_CACHE", str(tmp_path))
     packed_module._ratio.cache_clear()
     pays = packing_pays()
     [path] = tmp_path.glob("packed-products-*.json")

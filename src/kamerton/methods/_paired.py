@@ -11,7 +11,7 @@ from peft.tuners.lora import Linear
 from torch import Tensor, nn
 
 from kamerton.nodes.fused import Fused
-from kamerton.nodes.linear import HalfLinear, Pair, apply_pairs
+from kamerton.nodes.linear import PLAIN, HalfLinear, Pair, apply_pairs
 
 
 class PairedLinear(Linear, Fused):  # type: ignore[misc]  # PEFT has no types
@@ -43,7 +43,7 @@ class PairedLinear(Linear, Fused):  # type: ignore[misc]  # PEFT has no types
             and name not in tuned.lora_variant
             and isinstance(tuned.lora_dropout[name], nn.Identity)
             and not tuned.lora_bias[name]
-            and type(base) in (nn.Linear, HalfLinear)
+            and type(base) in PLAIN
             and not any(parameter.requires_grad for parameter in base.parameters())
             and x.dtype == base.weight.dtype == tuned.lora_A[name].weight.dtype == torch.float32
         )

@@ -23,6 +23,7 @@ from kamerton.models.passes import token_batches
 from kamerton.models.shared import Pass, Shared, begin_alike, prove_shared
 from kamerton.models.virtual import Behind, prove_virtual
 from kamerton.models.write import can_write, greedily, sampling, write_all
+from kamerton.nodes.product import use_fast_products
 from kamerton.records import Encoded
 
 LOGITS_PER_PASS = 32_000_000
@@ -180,6 +181,7 @@ def make_engine(
         temperature: of drawn answers; 0 writes the most probable ones.
         seed: of drawn answers.
     """
+    use_fast_products(model)
     outer = outer_model(model)
     shared = behind = None
     if outer.base_model is outer and not is_two_sided(model):

@@ -21,6 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from kamerton.contracts import Form
 from kamerton.models.engine import classes_of
 from kamerton.models.layout import Layout, outer_model
+from kamerton.nodes.product import fast_products_pay
 from kamerton.records import Encoded
 
 
@@ -57,7 +58,7 @@ def gauge(model: nn.Module, layout: Layout, form: Form, rows: Sequence[Encoded])
     """
     sequences = [sequence for row in rows for sequence in row.sequences]
     tokens, reads = sum(len(one.tokens) for one in sequences), sum(len(one.reads) for one in sequences)
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False, custom_mapping=_unknown_products()) as counter:
         _learn(model, layout, form, rows)
     head = _head_flops(model, classes_of(model))
     return Gauge(
@@ -129,6 +130,15 @@ def _storages(values: Any) -> list[torch.UntypedStorage]:
 def _dense(tensor: Tensor) -> list[Tensor]:
     """Give what a tensor is stored as: itself, or a sparse one's entries and where they stand."""
     return [tensor._indices(), tensor._values()] if tensor.layout == torch.sparse_coo else [tensor]
+
+
+def _unknown_products() -> dict[Any, Any]:
+    """Count what torch's counter does not know: the faster products, where they are taken."""
+    return {torch.ops.mkldnn._linear_pointwise: _product_flops} if fast_products_pay() else {}
+
+
+def _product_flops(x: torch.Size, *_: object, out_shape: torch.Size) -> int:
+    return 2 * x[-1] * out_shape.numel()
 
 
 def _head_flops(model: nn.Module, classes: int) -> float:

@@ -8,28 +8,21 @@ compiles (`torch._inductor.fx_passes.mkldnn_fusion`); whether they are right and
 
 from __future__ import annotations
 
-import platform
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, partial
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from kamerton.files import cache_folder, read_json, write_json
-from kamerton.nodes.linear import HalfLinear
+from kamerton.nodes.linear import PLAIN
+from kamerton.nodes.trial import kept_ratio_if_equal
 
 WORTH = 1.2
 """How much faster packed products must be to be worth a copy of the weights."""
 ROWS, SHAPE = 16, (8192, 512)
 """Rows, and outputs and inputs of the products that are tried: 16 MB of weights come from memory, as a model's do."""
-TIMES = 8
-"""How many products of each kind are timed; the fastest counts."""
-ROUNDING = 1e-5
-"""Largest difference from the usual product, relative to the largest number."""
 FEW = 4
 """With fewer rows packed weights gain nothing: what counts is how long the weights take from memory."""
 SMALL = 1 << 16
@@ -65,7 +58,7 @@ def pack(weight: Tensor) -> Tensor:
 
 def packing_pays() -> bool:
     """Say whether packed products are right and faster on this machine; tried once and kept in the cache folder."""
-    return torch.backends.mkldnn.is_available() and _ratio(torch.get_num_threads()) >= WORTH
+    return torch.backends.mkldnn.is_available() and _ratio() >= WORTH
 
 
 def _multiply(weight: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
@@ -77,7 +70,7 @@ def _multiply(weight: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
 def _layers(model: nn.Module) -> list[nn.Linear]:
     """Find the linear layers that compute nothing but their product, and are large enough."""
     linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    return [layer for layer in linears if type(layer) in (nn.Linear, HalfLinear) and _is_plain(layer.weight)]
+    return [layer for layer in linears if type(layer) in PLAIN and _is_plain(layer.weight)]
 
 
 def _is_plain(weight: Tensor) -> bool:
@@ -85,35 +78,11 @@ def _is_plain(weight: Tensor) -> bool:
 
 
 @cache
-def _ratio(threads: int) -> float:
-    """Give how many times as fast packed products are with so many threads; 0 if they are wrong or cannot be done."""
-    path = _file(threads)
-    if not path.exists():
-        write_json(path, {"ratio": _try()})
-    return float(read_json(path)["ratio"])
-
-
-def _file(threads: int) -> Path:
-    return cache_folder() / f"packed-products-{platform.node()}-{threads}-{torch.__version__}.json"
-
-
-def _try() -> float:
+def _ratio() -> float:
+    """Give how many times as fast packed products are; 0 if they are wrong or cannot be done."""
     weight = torch.linspace(-1, 1, SHAPE[0] * SHAPE[1]).sin().reshape(SHAPE)
     x = torch.linspace(0, 9, ROWS * SHAPE[1]).cos().reshape(ROWS, SHAPE[1])
-    usual = linear(x, weight)
-    try:
-        in_blocks = pack(weight)
-        wrong = (_multiply(in_blocks, None, x) - usual).abs().max() > ROUNDING * usual.abs().max()
-    except (AttributeError, RuntimeError, TypeError):
-        return 0.0  # a PyTorch without these operators, or with others of their names, says so in one of these ways
-    return 0.0 if wrong else _seconds(lambda: linear(x, weight)) / _seconds(lambda: _multiply(in_blocks, None, x))
-
-
-def _seconds(product: Callable[[], Tensor]) -> float:
-    """Time the fastest of several products."""
-    seconds = []
-    for _ in range(TIMES):
-        began = time.perf_counter()
-        product()
-        seconds.append(time.perf_counter() - began)
-    return min(seconds)
+    in_blocks = cache(pack)
+    return kept_ratio_if_equal(
+        "packed-products", lambda: linear(x, weight), lambda: _multiply(in_blocks(weight), None, x)
+    )

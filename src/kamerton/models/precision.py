@@ -7,22 +7,17 @@ a bf16 result, most of a change of 1e-3 would vanish. Weights, gradients and opt
 
 from __future__ import annotations
 
-import platform
-import time
-from pathlib import Path
-
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import linear
 
-from kamerton.files import cache_folder, read_json, write_json
 from kamerton.nodes.linear import HalfLinear
+from kamerton.nodes.product import product
+from kamerton.nodes.trial import kept_ratio
 from kamerton.recipe import Decision
 
 WORTH = 1.4
 """How much faster bf16 products must be to be worth their rounding."""
-TIMED = 12
-"""How many products are timed."""
 SHAPE = (768, 768, 2048)
 """Rows, inputs and outputs of the products that are timed: those of small models."""
 
@@ -46,25 +41,8 @@ def choose_precision() -> Decision:
     return Decision("fp32", f"products in bf16 are {ratio:.1f} times as fast here: not worth the rounding")
 
 
-def _file() -> Path:
-    return cache_folder() / f"speed-of-products-{platform.node()}-{torch.__version__}.json"
-
-
 def _ratio() -> float:
-    if not _file().exists():
-        rows, inputs, outputs = SHAPE
-        x, weight = torch.ones(rows, inputs), torch.ones(outputs, inputs)
-        halves = x.to(torch.bfloat16), weight.to(torch.bfloat16)
-        write_json(_file(), {"ratio": _seconds(x, weight) / _seconds(*halves)})
-    ratio: float = read_json(_file())["ratio"]
-    return ratio
-
-
-def _seconds(x: Tensor, weight: Tensor) -> float:
-    """Time the fastest of several products."""
-    seconds = []
-    for _ in range(TIMED):
-        began = time.perf_counter()
-        linear(x, weight)
-        seconds.append(time.perf_counter() - began)
-    return min(seconds)
+    rows, inputs, outputs = SHAPE
+    x, weight = torch.ones(rows, inputs), torch.ones(outputs, inputs)
+    half_x, half_weight = x.to(torch.bfloat16), weight.to(torch.bfloat16)
+    return kept_ratio("bf16-products", lambda: product(x, weight), lambda: linear(half_x, half_weight))

@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 
+from kamerton.nodes.product import FastLinear, plus_product, product
 
-class HalfLinear(nn.Linear):
+
+class HalfLinear(FastLinear):
     """A linear layer whose product is computed in bf16 while training, and in fp32 while evaluating."""
 
     kept: tuple[Tensor, int] | None = None
@@ -42,6 +44,10 @@ class HalfLinear(nn.Linear):
         """Forget the rounded weight when training ends: whoever changes weights does it then."""
         self.kept = self.kept if mode else None
         return super().train(mode)
+
+
+PLAIN = (nn.Linear, FastLinear, HalfLinear)
+"""Linear layers that compute nothing but their product."""
 
 
 @dataclass(frozen=True)
@@ -112,10 +118,7 @@ class _Pairs(torch.autograd.Function):
         ]
         to_x = None
         if ctx.needs_input_grad[0]:
-            to_x = to_images @ _together(a)
-            for gradient, pair in zip(from_outputs, ctx.pairs, strict=True):
-                _add_back(to_x, gradient, pair.weight)
-            to_x = to_x.view_as(x)
+            to_x = _back(from_outputs, ctx.pairs).addmm_(to_images, _together(a)).view_as(x)
         return to_x, None, *to_a, *to_b
 
 
@@ -126,14 +129,18 @@ def _together(matrices: Sequence[Tensor]) -> Tensor:
 def _map(read: Tensor, pair: Pair, result: torch.dtype) -> Tensor:
     """Give `x W^T + c` in the result's type, of an input in the product's."""
     if read.dtype == result:
-        return linear(read, pair.weight, pair.bias)
+        return product(read, pair.weight, pair.bias)
     output = linear(read, pair.weight).to(result)
     return output if pair.bias is None else output.add_(pair.bias)
 
 
-def _add_back(total: Tensor, gradient: Tensor, weight: Tensor) -> None:
-    """Add what flows back through a matrix to `total`, where it lies."""
-    if weight.dtype == total.dtype:
-        total.addmm_(gradient, weight)
-    else:
-        total.add_(gradient.to(weight.dtype) @ weight)
+def _back(gradients: Sequence[Tensor], pairs: Sequence[Pair]) -> Tensor:
+    """Give what flows back to the input through the matrices of all pairs: `[rows, inputs]`."""
+    [first, *others], [its, *theirs] = gradients, [pair.weight for pair in pairs]
+    total = product(first.to(its.dtype), its.T).to(first.dtype)
+    for gradient, weight in zip(others, theirs, strict=True):
+        if weight.dtype == total.dtype:
+            total = plus_product(total, gradient, weight.T)
+        else:
+            total.add_(gradient.to(weight.dtype) @ weight)
+    return total
