@@ -21,7 +21,7 @@ ENGLISH = {
 NOT_SAID = re.compile(
     r"^(\.|README|report\.|<span|  \{task|>|--|the resolved|\n\ncheck|# The resolved|speed-of|Xyzmedian|, the best of )"
     r"|\.tmp$|kamerton (predict|audit|judge|tune) |^p by Holm over all pairs; Xyz$|Xyz (min|h) 7|\n\n(Answer|Which)"
-    r"|^Translate into|^Summarize the text|^packed-products|^kamerton\.|^Xyz byte Xyz$|^sample Xyz|^`--task"
+    r"|^Translate into|^Summarize the text|^Xyz(-Xyz)+\.json$|^kamerton\.|^Xyz byte Xyz$|^sample Xyz|^`--task"
     r"|^The least populated|^Label \.\*|^Position ids|^the heads were not counted$"
     r"|^changed by 7 \(7 to 7\)$|examplesXyz$|^nrefs:|kamerton:Xyz$"
 )
