@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 
-from kamerton.nodes.product import FastLinear, plus_product, product
+from kamerton.nodes.product import FastLinear, product
 
 
 class HalfLinear(FastLinear):
@@ -139,8 +139,5 @@ def _back(gradients: Sequence[Tensor], pairs: Sequence[Pair]) -> Tensor:
     [first, *others], [its, *theirs] = gradients, [pair.weight for pair in pairs]
     total = product(first.to(its.dtype), its.T).to(first.dtype)
     for gradient, weight in zip(others, theirs, strict=True):
-        if weight.dtype == total.dtype:
-            total = plus_product(total, gradient, weight.T)
-        else:
-            total.add_(gradient.to(weight.dtype) @ weight)
+        total.add_(product(gradient.to(weight.dtype), weight.T))
     return total

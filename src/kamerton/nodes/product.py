@@ -38,20 +38,6 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return _by_onednn(x, weight, bias) if _pays(x, weight) else linear(x, weight, bias)
 
 
-def plus_product(total: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """Give `total + x W^T`, which may stand where `total` stood; no gradient flows back.
-
-    Args:
-        total: `[rows, outputs]`.
-        x: `[rows, inputs]`.
-        weight: `[outputs, inputs]`, laid out in any way.
-    """
-    if not _pays(x, weight):
-        return total.addmm_(x, weight.T)
-    added: Tensor = torch.ops.mkldnn._linear_pointwise.binary(x, total, weight, None, "add")
-    return added
-
-
 class FastLinear(nn.Linear, Fused):
     """A linear layer that takes the faster products, forward and back."""
 
