@@ -19,7 +19,7 @@ ENGLISH = {
 }  # fmt: skip
 """Modules in which what has no Russian is said of mistakes: their frame is Russian, their words are not yet."""
 NOT_SAID = re.compile(
-    r"^(\.|README|report\.|<span|  \{task|>|--|the resolved|\n\ncheck|# The resolved|speed-of|Xyzmedian|, the best of )"
+    r"^(\.|README|report\.|<span|  \{task|>|--|the resolved|\n\ncheck|# The resolved|Xyzmedian|, the best of )"
     r"|\.tmp$|kamerton (predict|audit|judge|tune) |^p by Holm over all pairs; Xyz$|Xyz (min|h) 7|\n\n(Answer|Which)"
     r"|^Translate into|^Summarize the text|^Xyz(-Xyz)+\.json$|^kamerton\.|^Xyz byte Xyz$|^sample Xyz|^`--task"
     r"|^The least populated|^Label \.\*|^Position ids|^the heads were not counted$"

@@ -138,8 +138,7 @@ all rows of a batch begin with is computed once. The share of the peak is useful
 pretrained matrices and attention over real tokens, of which a common beginning counts once in a causal model; the
 output head where an answer is taught) in the seconds of the updates after the first, against the speed of a bare matrix
 product of the same precision as PyTorch computes it by itself (Kamerton takes oneDNN's where they are faster), measured
-beside. 50% was promised and 65% aimed at. Memory is the most that the process
-held (VmHWM).
+beside. 50% was promised and 65% aimed at. Memory is the most that the process held (VmHWM).
 """
 
 
