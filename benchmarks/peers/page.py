@@ -189,7 +189,7 @@ def growth_part(growth: Mapping[str, Sequence[Mapping[str, float]]]) -> Iterator
         yield f"{name}: {WORKLOADS[name].title}\n"
         rows = [
             [
-                f"{one['rows'] / sizes[0]['rows']:g}x",
+                f"{one['rows'] / sizes[0]['rows']:.1f}x",
                 f"{one['rows']:,.0f}",
                 f"{one['tokens']:,.0f}",
                 f"{one['seconds']:.1f}",
