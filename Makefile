@@ -55,7 +55,7 @@ bench: install $(PEERS)/.installed  ## Do the same work as HF Trainer, TRL and o
 	$(BIN)/python benchmarks/peers/bench.py
 
 .PHONY: bench-growth
-bench-growth: install  ## Train on 1 to 16 times the data: time and memory, written into docs/speed.md
+bench-growth: install  ## Train on 1 to 32 times the data: time and memory, written into docs/speed.md
 	$(BIN)/kamerton models get minilm
 	$(BIN)/kamerton models get smollm2
 	$(BIN)/python benchmarks/peers/bench.py --growth

@@ -48,7 +48,7 @@ WORK = BENCH / f"work-{os.getpid()}"
 START = "W7"
 GROWS = {"W1": 250, "W3": 20}
 """Workloads that are run on more and more data, and the rows to begin with."""
-SIZES = (1, 2, 4, 8, 16)
+SIZES = (1, 2, 4, 8, 16, 32)
 
 
 def prepared(workload: Workload, seed: int, rows: int, updates: int = 0) -> Path:

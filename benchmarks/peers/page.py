@@ -11,6 +11,8 @@ from rounds import OURS, Record, Round
 from startup import STARTS
 from workloads import WORKLOADS, Peer, Workload
 
+from kamerton.recipe import MOST_TOKENS_PER_PASS
+
 INTRODUCTION = """# Speed
 
 Written by `make bench` and `make bench-growth`: every figure on this page was measured by them, on the machine below.
@@ -184,7 +186,8 @@ def growth_part(growth: Mapping[str, Sequence[Mapping[str, float]]]) -> Iterator
     if not growth:
         return
     yield "## Growth\n"
-    yield "One epoch of Kamerton's side on more and more rows: time should grow as the tokens do, and memory not.\n"
+    yield "One epoch of Kamerton's side on more and more rows: time should grow as the tokens do, and memory not, but"
+    yield f"for some kilobytes a row and until the validation rows fill a pass of {MOST_TOKENS_PER_PASS:,} tokens.\n"
     for name, sizes in growth.items():
         yield f"{name}: {WORKLOADS[name].title}\n"
         rows = [
