@@ -162,14 +162,15 @@ def test_the_page_shows_median_range_and_disturbed_rounds() -> None:
     rounds = (a_round(3, 1), a_round(4, 1, canary=100), a_round(8, 2))
     work = Work(tokens=1000, padded=1900, flops=1e11)
     starts = [{"help": 0.2, "predict": 5.0, "tune": 3.0}]
-    growth = {"W1": [{"rows": 10, "tokens": 100, "seconds": 2.0, "peak_bytes": 1e9}]}
+    small = {"rows": 30, "tokens": 100, "seconds": 2.0, "peak_bytes": 1e9}
+    growth = {"W1": [small, {"rows": 61, "tokens": 210, "seconds": 4.2, "peak_bytes": 1.1e9}]}
     text = page({"W1": Record(2000, work, rounds)}, starts, growth, MACHINE)
     assert "| 2000 | 3, 1 disturbed | **4.00x** (3.00–4.00) | **4.00x** (3.00–4.00) |" in text
     assert "| HF Trainer | 1.0 | 4.0 | 9.0 | 250 | 1.90 | 12% | 1.00 |" in text  # 1e11 / 4 s / 200 GFLOP/s
     assert "| Kamerton | 1.0 | 1.0 | 6.0 | 1,000 | 1.00 | 50% | 1.00 |" in text
     assert "| `kamerton --help` | **0.20 s** (0.20–0.20) | 0.3 s (0.15 s) | reached |" in text
     assert "one text with MiniLM | **5.00 s** (5.00–5.00) | 4 s (3 s) | not reached |" in text
-    assert "| 1x | 10 | 100 | 2.0 | 50 | 1.00 |" in text
+    assert "| 1.0x | 30 | 100 | 2.0 | 50 | 1.00 |\n| 2.0x | 61 | 210 | 4.2 | 50 | 1.10 |" in text
 
 
 def test_a_page_without_start_up_and_growth_leaves_them_out() -> None:
