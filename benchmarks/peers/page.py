@@ -186,8 +186,8 @@ def growth_part(growth: Mapping[str, Sequence[Mapping[str, float]]]) -> Iterator
     if not growth:
         return
     yield "## Growth\n"
-    yield "One epoch of Kamerton's side on more and more rows: time should grow as the tokens do, and memory not, but"
-    yield f"for some kilobytes a row and until the validation rows fill a pass of {MOST_TOKENS_PER_PASS:,} tokens.\n"
+    yield "One epoch of Kamerton's side on more and more rows: time should grow as the tokens do, and memory hardly:"
+    yield f"passes over validation rows fill up to {MOST_TOKENS_PER_PASS:,} tokens, and a row takes some kilobytes.\n"
     for name, sizes in growth.items():
         yield f"{name}: {WORKLOADS[name].title}\n"
         rows = [
