@@ -1,7 +1,9 @@
-"""Write docs/reference.md out of the code: every command, plug-in and setting in its own words.
+"""Write docs/reference.md out of the code, and docs/data.md out of the examples in docs/layouts/.
 
-python docs/generate.py            write the page
-python docs/generate.py --check    only say whether it is in step (status 1 if not)
+The reference has every command, plug-in and setting in its own words. The examples are read by tests/test_layouts.py.
+
+python docs/generate.py            write the pages
+python docs/generate.py --check    only say whether they are in step (status 1 if not)
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import BaseModel
 from typer.main import get_group
 from typer.testing import CliRunner
@@ -23,7 +26,10 @@ from kamerton.contracts import Task
 from kamerton.files import write_text
 from kamerton.recipe import Recipe
 
-PAGE = Path(__file__).parent / "reference.md"
+FOLDER = Path(__file__).parent
+LAYOUTS = FOLDER / "layouts"
+TABLES = (".xlsx", ".ods", ".parquet", ".arrow")
+"""Ends of names of files that cannot be shown as text: their rows are, as CSV."""
 FOLDERS = {
     "tasks": (
         "Tasks",
@@ -127,16 +133,57 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield ""
 
 
+# ── the page of data ──────────────────────────────────────────────────────────────────────────
+
+
+def data_page() -> str:
+    """Compose the page of all layouts of data files that are read."""
+    lines = [
+        "# Data files that are read",
+        "",
+        "Written by `make docs` out of `docs/layouts/`; edit that, not this page.",
+    ]
+    lines += ["Each example is read by a test, and its first row is what the page says.", ""]
+    for path in sorted(LAYOUTS.glob("*.yaml")):
+        section = yaml.safe_load(path.read_text(encoding="utf-8"))
+        lines += [f"## {section['title']}", "", *section.get("about", "").splitlines(), ""]
+        for layout in section["layouts"]:
+            lines += layout_lines(layout)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def layout_lines(layout: Mapping[str, Any]) -> Iterator[str]:
+    """Show one layout: what it is, an example, and how its first row is read."""
+    yield from (f"**{layout['layout']}**", "")
+    for name, content in layout["files"].items():
+        held = " (its rows)" if name.endswith(TABLES) else ""
+        yield from (f"`{name}`{held}", "", "```", *content.rstrip("\n").split("\n"), "```", "")
+    flags = "".join(f" --set {name}={json.dumps(value)}" for name, value in layout.get("settings", {}).items())
+    said = f", with `{flags.strip()}`" if flags else ""
+    first = ", ".join(f"{role} = `{json.dumps(value, ensure_ascii=False)}`" for role, value in layout["first"].items())
+    yield from (f"Read as `{layout['task']}`{said}; the first row: {first}", "")
+
+
+PAGES = {"reference.md": page, "data.md": data_page}
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Write the page, or compare it."""
-    text = page()
-    if "--check" not in arguments:
-        write_text(PAGE, text)
-        return 0
-    if PAGE.exists() and PAGE.read_text(encoding="utf-8") == text:
-        return 0
-    print(f"docs/{PAGE.name} is out of step with the code: run `make docs`", file=sys.stderr)
-    return 1
+    """Write the pages, or compare them."""
+    late = [
+        name
+        for name, compose in PAGES.items()
+        if not in_step(FOLDER / name, compose(), write="--check" not in arguments)
+    ]
+    for name in late:
+        print(f"docs/{name} is out of step: run `make docs`", file=sys.stderr)
+    return 1 if late else 0
+
+
+def in_step(path: Path, text: str, *, write: bool) -> bool:
+    """Say whether a page is as it should be, after writing it if that is asked."""
+    if write:
+        write_text(path, text)
+    return path.exists() and path.read_text(encoding="utf-8") == text
 
 
 if __name__ == "__main__":
