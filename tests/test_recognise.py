@@ -189,8 +189,6 @@ BAD: list[tuple[str, dict[str, object], dict[str, object], str]] = [
      {"messages": [{"role": "user", "content": "Hi"}, {"role": "narrator", "content": "He said"}]}, "narrator"),
     ("token-classification", {"tokens": ["a", "b"], "tags": ["O", "B-x"]}, {"tokens": ["a", "b"], "tags": ["O"]},
      "2 words but 1 tags"),
-    ("token-classification", {"text": "a b", "spans": [[0, 1, "x"]]}, {"text": "a b", "spans": [[0, 99, "x"]]},
-     "does not lie in the text"),
     ("regression", {"text": "a b", "score": 0.5}, {"text": "a b", "score": "n/a"}, "'n/a' is not a number"),
     ("multiple-choice", {"question": "q", "options": ["x", "y"], "answer": 0},
      {"question": "q", "options": ["x", "y"], "answer": 9}, "none of the 2 options"),

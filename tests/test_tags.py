@@ -24,7 +24,7 @@ from kamerton.metrics.span_f1 import SpanF1
 from kamerton.metrics.token_accuracy import TokenAccuracy
 from kamerton.models.load import load_model
 from kamerton.records import Example, Place, Prediction
-from kamerton.tags import Span, in_iob2, read_list, spans, tagged, write_tags
+from kamerton.tags import in_iob2, read_list, spans, tagged, write_tags
 from kamerton.tasks.token_classification import TokenClassification
 from tiny_engines import facts_of, tiny_engine
 
@@ -159,7 +159,7 @@ def test_spans_and_tags_say_the_same() -> None:
 def test_every_way_of_writing_tags_gives_the_same_example(tokens: object, tags: object) -> None:
     made = example(tokens, tags)
     assert read_list(made.gold) == ["O", "B-P", "I-P", "O"]
-    assert made.fields == {"tokens": ["Call", "Bob", "Ray", "!"], "tags": ["O", "B-P", "I-P", "O"]}
+    assert made.fields["tokens"] == ["Call", "Bob", "Ray", "!"] and made.fields["tags"] == ["O", "B-P", "I-P", "O"]
     assert example(made.fields["tokens"], made.fields["tags"]).gold == made.gold
 
 
@@ -280,4 +280,3 @@ def test_simple_contenders_learn_words_and_their_neighbours() -> None:
 
 def test_the_facts_of_the_tiny_model_fit_its_windows(encoder_folder) -> None:
     assert facts_of(encoder_folder).context == 128 and json.loads(write_tags(["я"])) == ["я"]
-    assert tagged(3, [Span(0, 3, "a"), Span(1, 2, "b")]) == ["B-a", "I-a", "I-a"]

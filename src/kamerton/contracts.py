@@ -74,8 +74,9 @@ class Role:
     series: tuple[str, ...] = ()
     """Words before the numbers or letters of columns that it may be spread over: option1, option2; an empty one for
     letters alone."""
-    settings: tuple[Mapping[str, object], ...] = ()
-    """Settings of the task by which its values may be meant, the usual ones first: those hold that fit most rows."""
+    settings: Callable[[Sequence[Mapping[str, object]]], Sequence[Mapping[str, object]]] | None = None
+    """Of rows by role: settings of the task by which they may be meant, the usual ones first; those hold that fit the
+    most rows."""
 
 
 class Engine(Protocol):

@@ -75,15 +75,33 @@ def in_iob2(tags: Sequence[str]) -> list[str]:
 
 
 def tagged(words: int, found: Sequence[Span]) -> list[str]:
-    """Write spans as IOB2 tags of so many words; of two that overlap, the longer one.
+    """Write spans that do not overlap as IOB2 tags of so many words.
 
     >>> tagged(4, [Span(1, 3, "PER")])
     ['O', 'B-PER', 'I-PER', 'O']
     """
     tags = [OUTSIDE] * words
-    for span in sorted(found, key=lambda span: span.end - span.start):
+    for span in found:
         tags[span.start : span.end] = [BEGIN + span.kind, *[INSIDE + span.kind] * (span.end - span.start - 1)]
-    return in_iob2(tags)
+    return tags
+
+
+def apart(found: Sequence[Span], *, shorter_first: bool = False) -> tuple[list[Span], list[Span]]:
+    """Choose spans that do not overlap, the longer first, and of equally long ones the one that is named first.
+
+    Returns:
+        Those that are kept, and those that are left out; the same span twice is one.
+
+    >>> apart([Span(0, 1, "FIRST"), Span(0, 2, "PER"), Span(3, 4, "LOC"), Span(0, 2, "PER")])[1]
+    [Span(start=0, end=1, kind='FIRST')]
+    """
+    kept, left_out, taken = list[Span](), list[Span](), set[int]()
+    order = sorted(dict.fromkeys(found), key=lambda span: (span.end - span.start) * (1 if shorter_first else -1))
+    for span in order:
+        free = taken.isdisjoint(range(span.start, span.end))
+        (kept if free else left_out).append(span)
+        taken |= set(range(span.start, span.end)) if free else set()
+    return kept, left_out
 
 
 def write_tags(tags: Sequence[str]) -> str:

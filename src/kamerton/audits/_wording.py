@@ -17,6 +17,12 @@ def ids(examples: Iterable[Example]) -> tuple[int, ...]:
     return tuple(example.id for example in examples)
 
 
+def noted(example: Example, name: str) -> list[str]:
+    """Return what a task noted of a row in a field that lists texts; nothing if it has no such field."""
+    value = example.fields.get(name)
+    return [str(one) for one in value] if isinstance(value, list | tuple) else []
+
+
 def count(number: int, noun: str, plural: str = "") -> str:
     """Write a number with its noun.
 

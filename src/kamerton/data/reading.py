@@ -94,11 +94,12 @@ def look(word: str, task: Task, table: Table, columns: Mapping[str, str]) -> tup
 
     """
     rows = rows_of(table, columns)
-    settings = next((role.settings for role in task.roles if role.settings and role.name in columns), ())
+    find = next((role.settings for role in task.roles if role.settings and role.name in columns), None)
+    settings = find(rows) if find else ()
     tasks: list[Task] = [plugins.choose("tasks", word)(**some) for some in settings] or [task]
     faults = [[bool(fault_of(one, row)) for row in rows] for one in tasks] if len(tasks) > 1 else [[]]
     best = min(range(len(tasks)), key=lambda at: sum(faults[at]))
-    return _seen(tasks[best], rows), settings[best] if best else {}
+    return _seen(tasks[best], rows), settings[best] if best or len(settings) == 1 else {}
 
 
 def _seen(task: Task, rows: Sequence[Mapping[str, object]]) -> str:

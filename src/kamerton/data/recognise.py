@@ -15,6 +15,7 @@ from kamerton import plugins
 from kamerton.contracts import Task
 from kamerton.data.cells import LOOKED_AT, flags, holds_truths, opened, stand_in, truth, unused, value_at
 from kamerton.data.examples import Examples
+from kamerton.data.marks import Mark, explained, find_marks, refusal
 from kamerton.data.question import labelled, nothing_fits, several_fit, unclear
 from kamerton.data.reading import Reading, fault_of, look, rows_of
 from kamerton.data.spelling import called, spelled, spread, told_apart
@@ -43,6 +44,8 @@ class Recognition:
     reason: str
     settings: Mapping[str, object] = field(default_factory=dict)
     """What the values say of the task's settings."""
+    marks: Mapping[str, Mark] = field(default_factory=dict)
+    """Columns by which people refused rows."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,9 @@ def recognise(table: Table, task: str | None, columns: Mapping[str, str]) -> Rec
     left = unused(table.columns, reading.columns)
     if not task and (classes := _beside(table, reading, readings, left)):
         raise DataError(several_fit(table, [*classes, reading]))
-    return Recognition(reading.word, reading.columns, "; ".join([reading.reason, *_unused(left)]), reading.settings)
+    marks = find_marks(table, left)
+    reason = "; ".join([reading.reason, *explained(marks), *_unused([name for name in left if name not in marks])])
+    return Recognition(reading.word, reading.columns, reason, reading.settings, marks)
 
 
 def _beside(table: Table, reading: Reading, readings: Sequence[Reading], left: Sequence[str]) -> Sequence[Reading]:
@@ -174,7 +179,7 @@ def make_examples(table: Table, recognition: Recognition, task: Task) -> Made:
     examples, rejected, left_out = Examples(), list[LedgerEntry](), list[LedgerEntry]()
     for row in table.rows:
         values = {role: value_at(row.values, column) for role, column in recognition.columns.items()}
-        if reason := _refused(task, recognition, values):
+        if reason := _refused(task, recognition, values) or refusal(row.values, recognition.marks):
             left_out.append(LedgerEntry(row.id, row.place, "dropped", reason))
             continue
         try:

@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from heapq import merge
-from operator import attrgetter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
+from kamerton.data.annotations import annotated, objects
 from kamerton.data.cells import LOOKED_AT
+from kamerton.data.prodigy import annotated as prodigy_shape
+from kamerton.data.shape import Shape, Values, in_order, opened
 from kamerton.data.spelling import called
 from kamerton.data.table import Collector, Table
 from kamerton.forms.values import filled, plain
 from kamerton.records import LedgerEntry, Row
 
-Values = Mapping[str, object]
 SENTENCES = ("sentence #", "sentence_id", "sentence_idx", "sentence_number", "sent_id", "номер предложения")
 WORDS = ("word", "token", "слово", "токен")
 TAGS = ("tag", "ner_tag", "ner", "label", "тег", "метка")
-
-
-@dataclass(frozen=True)
-class Shape:
-    """One way in which a row holds other rows."""
-
-    columns: frozenset[str]
-    """All of these are there."""
-    holds: Callable[[Values], bool]
-    """Whether a row shows that the columns mean what they seem to."""
-    rows: Callable[[Values], Iterator[Values]]
-    """What is read of a row; raises `ValueError` if it is not what the others are."""
-    note: str
 
 
 def reshaped(table: Table) -> Table:
@@ -38,33 +25,13 @@ def reshaped(table: Table) -> Table:
     Raises:
         DataError: most rows do not hold what the others do.
     """
+    if shape := annotated(table) or prodigy_shape(table):
+        return opened(table, shape)
     for shape in SHAPES:
         if shape.columns <= {*table.columns} and any(shape.holds(row.values) for row in table.rows[:LOOKED_AT]):
-            return _opened(table, shape)
+            return opened(table, shape)
     found = [called(names, table.columns) for names in (SENTENCES, WORDS, TAGS)]
     return _joined(table, *(columns[0] for columns in found)) if all(len(columns) == 1 for columns in found) else table
-
-
-def _in_order(table: Table) -> Iterator[Row | LedgerEntry]:
-    """Go through all that was read, used or rejected."""
-    return merge(table.rows, table.rejected, key=attrgetter("id"))
-
-
-def _opened(table: Table, shape: Shape) -> Table:
-    rows, columns = Collector(table.file), dict[str, None]()
-    for row in _in_order(table):
-        if isinstance(row, LedgerEntry):
-            rows.reject(row.place.line, row.reason)
-            continue
-        try:
-            held = list(shape.rows(row.values))
-        except ValueError as error:
-            rows.reject(row.place.line, str(error))
-            continue
-        for values in held:
-            rows.accept(row.place.line, values)
-            columns.update(dict.fromkeys(values))
-    return replace(rows.table(columns, table.format, table.encoding, [*table.notes, shape.note]), reshaped=True)
 
 
 # ── a word a row ──────────────────────────────────────────────────────────────────────────────
@@ -73,7 +40,7 @@ def _opened(table: Table, shape: Shape) -> Table:
 def _joined(table: Table, number: str, word: str, tag: str) -> Table:
     """Make one row of the words of each sentence, whose number stands beside each word or beside the first."""
     rows, sentence, current = Collector(table.file), list[Row | LedgerEntry](), ""
-    for row in _in_order(table):
+    for row in in_order(table):
         name = plain(row.values.get(number)).strip() if isinstance(row, Row) else ""
         if name and name != current:
             _collect(rows, sentence, word, tag)
@@ -99,17 +66,6 @@ def _collect(rows: Collector, sentence: Sequence[Row | LedgerEntry], word: str, 
 # ── a row that holds others ───────────────────────────────────────────────────────────────────
 
 
-def _objects(value: object, name: str) -> list[Values]:
-    """Give the objects of a list.
-
-    Raises:
-        ValueError: it is no such list.
-    """
-    if not isinstance(value, list) or not all(isinstance(one, Mapping) for one in value):
-        raise ValueError(f"'{name}' is no list of objects")
-    return value
-
-
 def _has(value: object, key: str) -> bool:
     """Say whether a value is a list with an object that has a key."""
     return isinstance(value, list) and any(isinstance(one, Mapping) and key in one for one in value)
@@ -118,32 +74,14 @@ def _has(value: object, key: str) -> bool:
 def _questions(values: Values) -> Iterator[Values]:
     """Read an article of SQuAD (Rajpurkar et al. 2016 and 2018): paragraphs, each with its questions."""
     kept = {name: cell for name, cell in values.items() if name != "paragraphs"}
-    for paragraph in _objects(values.get("paragraphs"), "paragraphs"):
-        for asked in _objects(paragraph.get("qas"), "qas"):
+    for paragraph in objects(values.get("paragraphs"), "paragraphs"):
+        for asked in objects(paragraph.get("qas"), "qas"):
             if not filled(paragraph.get("context")) or not filled(asked.get("question")):
                 raise ValueError("a paragraph has no context, or a question no text")
             known = {name: asked[name] for name in ("id", "answers") if name in asked}
             if asked.get("is_impossible") is True:
                 known["answers"] = []
             yield {**kept, "context": paragraph["context"], "question": asked["question"], **known}
-
-
-def _annotated(values: Values) -> Iterator[Values]:
-    """Read a task of Label Studio: its data, and the spans or choices of its first annotation that stands."""
-    data = values.get("data")
-    if not isinstance(data, Mapping):
-        raise ValueError("'data' is no object")
-    kept = {"id": values["id"], **data} if "id" in values else dict(data)
-    standing = [one for one in _objects(values.get("annotations"), "annotations") if not one.get("was_cancelled")]
-    if not standing:
-        yield kept
-        return
-    found = [one.get("value") for one in _objects(standing[0].get("result"), "result")]
-    spans = [value for value in found if isinstance(value, Mapping) and "labels" in value]
-    chosen = [choice for value in found if isinstance(value, Mapping) for choice in _lines(value.get("choices"))]
-    if found and not spans and not chosen:
-        raise ValueError("its annotation holds neither spans nor choices")
-    yield {**kept, "label": chosen} if chosen else {**kept, "entities": spans}
 
 
 def _programs(values: Values) -> Iterator[Values]:
@@ -185,12 +123,6 @@ SHAPES = (
         lambda values: _has(values.get("paragraphs"), "qas"),
         _questions,
         "each question about a paragraph is a row",
-    ),
-    Shape(
-        frozenset({"data", "annotations"}),
-        lambda values: isinstance(values.get("data"), Mapping) and _has(values.get("annotations"), "result"),
-        _annotated,
-        "each row is a task with its first annotation",
     ),
     Shape(
         frozenset({"code", "test_list"}),

@@ -12,7 +12,7 @@ FIRST_TEXT = (
     "предложение", "сообщение", "комментарий", "описание", "посылка", "вопрос",
 )  # fmt: skip
 UNSURE_TEXT = (
-    "headline", "headlines", "titles", "summaries", "name", "subject", "v2", "input_text", "ticket_description",
+    "data", "headline", "headlines", "titles", "summaries", "name", "subject", "v2", "input_text", "ticket_description",
     "issue", "complaint", "phrase", "заголовок", "название", "наименование", "наименование товара", "жалоба",
     "описание проблемы", "фраза",
 )  # fmt: skip

@@ -48,7 +48,7 @@ class MultipleChoice(Group):
             ("answer", "answer_key", "label", "correct", "correct_answer", "answer_idx", "answer_index", "gold",
              "cop", "correct_option", "ответ", "правильный ответ"),
             "the right option: its number, its letter, or its text",
-            settings=({"first": 0}, {"first": 1}),
+            settings=lambda rows: ({"first": 0}, {"first": 1}),
         ),
     )  # fmt: skip
     kinds: ClassVar = ("decoder",)

@@ -54,8 +54,8 @@ class TextClassification(Group):
             "its label",
             weak=(
                 *RATINGS,
-                *("answer", "result", "toxic", "is_toxic", "hate", "is_spam", "v1", "ticket_type", "ответ"),
-                *("токсичный", "тип обращения", "тип жалобы"),
+                *("answer", "annotation", "result", "toxic", "is_toxic", "hate", "is_spam", "v1", "ticket_type"),
+                *("ответ", "токсичный", "тип обращения", "тип жалобы"),
             ),
         ),
     )  # fmt: skip
@@ -68,7 +68,7 @@ class TextClassification(Group):
         labels = [_alone(value) for value in columns["label"] if filled(value)]
         if not labels or any(isinstance(value, float) and not value.is_integer() for value in labels):
             return ""
-        if holds_several(labels) or any(isinstance(value, Mapping) for value in labels):
+        if holds_several(labels) or any(isinstance(value, Mapping) for value in (*labels, *columns["text"])):
             return ""
         distinct = {plain(value) for value in labels}
         if len(distinct) > max(2, len(labels) // 2) or max(map(len, distinct)) > LONGEST_LABEL:

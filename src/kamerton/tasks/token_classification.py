@@ -4,24 +4,41 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+from pydantic import Field
 
 from kamerton.contracts import Form, ModelKind, Role
+from kamerton.forms.offsets import Counting, Marked, Unit, are_spans, counting_of, is_torn, matches, read_span
 from kamerton.forms.tagging import tagging
 from kamerton.forms.values import filled, plain
 from kamerton.records import Example, Place
 from kamerton.settings import Group
-from kamerton.tags import Span, in_iob2, read_list, tagged, write_tags
+from kamerton.tags import Span, apart, in_iob2, read_list, tagged, write_tags
 from kamerton.words import bounds
 
 SEVERAL = 2
-KINDS = ("label", "type", "tag", "entity", "entity_group", "class", "category", "labels")
-STARTS, ENDS = ("start", "start_offset"), ("end", "end_offset")
-"""Names that a span's kind, first letter and letter behind the last go by: also doccano's and Label Studio's."""
+LOOKED_AT = 100
+"""Rows that are tried."""
+USUAL = Counting()
+
+
+def _ways_to_count(rows: Sequence[Mapping[str, object]]) -> Sequence[Mapping[str, object]]:
+    """Find how the offsets of spans are counted, as settings; none where they are counted as usual."""
+    found = counting_of([pair for row in rows if (pair := _text_and_spans(row))])
+    settings = {"offsets": found.unit, "first_letter": found.first, "end_inside": found.end_inside}
+    return () if found == USUAL else (settings,)
 
 
 class TokenClassification(Group):
     """Tag each word of a text."""
+
+    offsets: Unit = Field("letters", description="What the offsets of spans count; found from the spans if they tell.")
+    first_letter: int = Field(0, description="The number that the first letter has in the offsets of spans.")
+    end_inside: bool = Field(False, description="Whether the end of a span is its last letter, not the one behind it.")
+    overlaps: Literal["longer", "shorter", "drop"] = Field(
+        "longer", description="Which one of two spans that overlap is taught, or whether their row is left out."
+    )
 
     roles: ClassVar = (
         Role(
@@ -33,8 +50,9 @@ class TokenClassification(Group):
         Role(
             "tags",
             ("tags", "ner_tags", "ner", "pos", "pos_tags", "upos", "chunk_tags", "labels", "label", "entities", "spans",
-             "tag", "annotations", "метки", "теги", "сущности"),
+             "tag", "annotations", "annotation", "ents", "tagging", "метки", "теги", "сущности", "разметка"),
             "a tag for each word, or spans of the text with their kinds",
+            settings=_ways_to_count,
         ),
     )  # fmt: skip
     kinds: ClassVar = ("encoder",)
@@ -46,12 +64,26 @@ class TokenClassification(Group):
         rows = [pair for pair in zip(columns["tokens"], columns["tags"], strict=True) if any(map(filled, pair))]
         if not rows or not any(_listed(tags) or _repeats(tags) for _, tags in rows):
             return ""
-        try:
-            made = [self.example(0, Place("", 0), {"tokens": words, "tags": tags}) for words, tags in rows[:100]]
-        except ValueError:
+        made = [self._tried(words, tags) for words, tags in rows[:LOOKED_AT]]
+        usable = [example for example in made if isinstance(example, Example)]
+        spans = [tags for _, tags in rows[:LOOKED_AT] if are_spans(_unpacked(tags))]
+        bad = len(made) - len(usable)  # spans are known by their form, even where many of them do not lie in the text
+        if bad and (len(spans) < len(made) or 2 * bad > len(made)):
             return ""
-        kinds = {tag for example in made for tag in read_list(example.gold)}
-        return f"each row has a tag for each word, {len(kinds)} different ones" if len(kinds) > 1 else ""
+        kinds = {tag for example in usable for tag in read_list(example.gold)}
+        told = [f"each row has a tag for each word, {len(kinds)} different ones", *filter(None, [self.counting.told])]
+        return "; ".join(told) if len(kinds) > 1 else ""
+
+    @property
+    def counting(self) -> Counting:
+        """How the offsets of spans are counted."""
+        return Counting(self.offsets, self.first_letter, self.end_inside)
+
+    def _tried(self, words: object, tags: object) -> Example | None:
+        try:
+            return self.example(0, Place("", 0), {"tokens": words, "tags": tags})
+        except ValueError:
+            return None
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
         """Make an example of words and tags, or of a text and spans.
@@ -65,8 +97,8 @@ class TokenClassification(Group):
             raise ValueError("there are no words")
         if not filled(tags):
             return Example(id, place, text, "", {"tokens": words})
-        if isinstance(words, str) and _are_spans(tags):
-            return self._of_spans(id, place, text, _listed(tags))
+        if isinstance(words, str) and are_spans(tags):
+            return self._of_spans(id, place, text, [read_span(one) for one in _listed(tags)])
         split = text.split() if isinstance(words, str) else [plain(word) for word in _listed(words)]
         given = tags.split() if isinstance(tags, str) else [plain(tag) for tag in _listed(tags)]
         if len(split) != len(given):
@@ -74,18 +106,28 @@ class TokenClassification(Group):
         given = in_iob2(given)
         return Example(id, place, text, write_tags(given), {"tokens": split, "tags": given})
 
-    def _of_spans(self, id: int, place: Place, text: str, found: Sequence[object]) -> Example:
+    def _of_spans(self, id: int, place: Place, text: str, marked: Sequence[Marked]) -> Example:
         """Tag the words that spans of letters touch."""
-        words = bounds(text)
-        spans = []
-        for start, end, kind in map(_span, found):
+        words, torn = bounds(text), list[str]()
+        spans = list[Span]()
+        for span in marked:
+            start, end = self.counting.place(text, span)
+            if not matches(text, start, end, span):
+                cut = text[start:end]
+                raise ValueError(f"the span from {span.start} to {span.end} is '{cut}', not '{span.text}' as it says")
             touched = [at for at, word in enumerate(words) if word.start < end and start < word.end]
-            if not 0 <= start < end <= len(text) or not touched:
-                raise ValueError(f"the span from {start} to {end} does not lie in the text of {len(text)} letters")
-            spans.append(Span(touched[0], touched[-1] + 1, kind))
-        tags = tagged(len(words), spans)
+            if not touched:
+                raise ValueError(f"the span from {span.start} to {span.end} holds no word")
+            torn += [text[start:end]] if is_torn(text, start) or is_torn(text, end) else []
+            spans += [Span(touched[0], touched[-1] + 1, kind) for kind in span.kinds]
+        kept, left_out = apart(spans, shorter_first=self.overlaps == "shorter")
+        if left_out and self.overlaps == "drop":
+            raise ValueError(f"spans overlap: {left_out[0].kind} with another one")
+        tags = tagged(len(words), kept)
         split = [text[word.start : word.end] for word in words]
-        return Example(id, place, text, write_tags(tags), {"tokens": split, "tags": tags})
+        noted = {"left_out": [span.kind for span in left_out], "torn": torn}
+        fields = {"tokens": split, "tags": tags, **{name: seen for name, seen in noted.items() if seen}}
+        return Example(id, place, text, write_tags(tags), fields)
 
     def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
         """Give the encoder a head that is read at each word."""
@@ -127,25 +169,12 @@ def _repeats(tags: object) -> bool:
     return len(set(words)) < len(words) > SEVERAL
 
 
-def _are_spans(tags: object) -> bool:
-    """Say whether a cell holds spans; an empty list holds none."""
-    listed = _listed(tags)
-    return isinstance(tags, list | tuple) and all(isinstance(one, Mapping | list | tuple) for one in listed)
-
-
-def _span(value: object) -> tuple[int, int, str]:
-    """Read a span: `{"start": 0, "end": 4, "label": "place"}` or `[0, 4, "place"]`.
-
-    Raises:
-        ValueError: it has no start, end and kind.
-    """
-    parts: Sequence[object] = ()
-    if isinstance(value, Mapping):
-        *place, said = [next((value[n] for n in names if n in value), None) for names in (STARTS, ENDS, KINDS)]
-        parts = (*place, said[0] if isinstance(said, list) and len(said) == 1 else said)
-    elif isinstance(value, list | tuple):
-        parts = value
-    if len(parts) != 3 or not all(isinstance(place, int) for place in parts[:2]) or not filled(parts[2]):
-        raise ValueError(f"{value!r} is no span: it needs start, end and label")
-    start, end, kind = parts
-    return int(str(start)), int(str(end)), plain(kind)
+def _text_and_spans(row: Mapping[str, object]) -> tuple[str, list[Marked]] | None:
+    """Read a row's text and spans as they are written; None if it has none."""
+    text, tags = _unpacked(row.get("tokens")), _unpacked(row.get("tags"))
+    if not isinstance(text, str) or not are_spans(tags):
+        return None
+    try:
+        return text, [read_span(one) for one in _listed(tags)]
+    except ValueError:
+        return None

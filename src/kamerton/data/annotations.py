@@ -1,0 +1,287 @@
+"""What annotation tools export: each task with its annotations, as a row with a column for each question.
+
+One question is read in silence; where an export answers several, each is a column of its own and the user is asked
+which one is meant. Of several annotations of a task one is taken by a stated rule, and how often they differ is told.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from kamerton.data.cells import LOOKED_AT
+from kamerton.data.shape import Shape, Values
+from kamerton.data.table import Table
+from kamerton.forms.values import filled, plain
+
+CANCELLED = "was_cancelled"
+"""The column that says so; rows in which it is true are left out as marked by their annotators."""
+HIERARCHY = " / "
+"""What stands between the levels of a taxonomy's label."""
+Answers = Mapping[str, object]
+"""Answers by their question: a list of spans, a list of labels, a text or a number."""
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """One task as its annotators left it."""
+
+    data: Values
+    given: tuple[Answers, ...] = ()
+    """The annotations that stand, the one that counts most first."""
+    cancelled: bool = False
+    """Whether somebody looked at it and refused to annotate it."""
+    unread: tuple[str, ...] = ()
+    """Kinds of answers that are not read."""
+
+    @property
+    def answers(self) -> Answers:
+        """The annotation that most annotators agree on, the first one of equals."""
+        votes = Counter(map(_written, self.given))
+        return max(self.given, key=lambda one: votes[_written(one)], default={})
+
+    @property
+    def differ(self) -> bool:
+        """Whether its annotations say different things."""
+        return len(set(map(_written, self.given))) > 1
+
+
+@dataclass(frozen=True)
+class Tool:
+    """How a tool writes a task."""
+
+    columns: frozenset[str]
+    read: Callable[[Values], Annotated | None]
+    """Read a row; None if it is none of the tool's. Raises `ValueError` if it cannot be read."""
+
+
+@dataclass
+class _Seen:
+    """What a whole export holds."""
+
+    questions: dict[str, str] = field(default_factory=dict)
+    """The column that one question alone would be, by question."""
+    differing: int = 0
+    cancelled: int = 0
+    unread: Counter[str] = field(default_factory=Counter)
+
+    def add(self, task: Annotated) -> None:
+        for answers in task.given:
+            for question, answer in answers.items():
+                if answer != [] or question not in self.questions:
+                    self.questions[question] = _usual_name(answer) or self.questions.get(question, "")
+        self.differing += task.differ
+        self.cancelled += task.cancelled and not task.given
+        self.unread.update(task.unread)
+
+    def columns(self, data: Sequence[str]) -> dict[str, str]:
+        """Name the column of each question: its own name, but the usual one where there is one question."""
+        if len(self.questions) == 1:
+            return {question: usual or "label" for question, usual in self.questions.items()}
+        return {question: f"annotated {question}" if question in data else question for question in self.questions}
+
+    def note(self, columns: Mapping[str, str]) -> str:
+        parts = ["each row is a task with its annotation"]
+        if len(columns) > 1:
+            parts.append(f"the annotations answer several questions: {', '.join(columns.values())}")
+        if self.differing:
+            parts.append(
+                f"in {self.differing} tasks annotations differ: the one that most agree on is taken, or the first"
+            )
+        if self.unread:
+            parts.append(f"not read of the annotations: {', '.join(self.unread)}")
+        return "; ".join(parts)
+
+
+def annotated(table: Table) -> Shape | None:
+    """Find the tool that wrote a table, and how its rows are opened; None if it is none of these tools'."""
+    for tool in TOOLS:
+        if tool.columns <= {*table.columns} and any(_try(tool, row.values) for row in table.rows[:LOOKED_AT]):
+            return _shape(table, tool)
+    return None
+
+
+def _shape(table: Table, tool: Tool) -> Shape:
+    seen, data = _Seen(), dict[str, None]()
+    for row in table.rows:
+        if task := _try(tool, row.values):
+            seen.add(task)
+            data.update(dict.fromkeys(task.data))
+    columns = seen.columns(list(data))
+    rows = partial(_rows, tool, columns, seen.cancelled > 0)
+    return Shape(tool.columns, lambda values: True, rows, seen.note(columns))
+
+
+def _rows(tool: Tool, columns: Mapping[str, str], cancelling: bool, values: Values) -> Iterator[Values]:
+    task = tool.read(values)
+    if task is None:
+        raise ValueError("it is no annotated task as the others are")
+    answers = {columns[question]: answer for question, answer in task.answers.items()}
+    none = {"entities": list[object]()} if task.given and "entities" in columns.values() else {}
+    marked = {CANCELLED: task.cancelled and not task.given} if cancelling else {}
+    yield {**task.data, **none, **answers, **marked}
+
+
+def _try(tool: Tool, values: Values) -> Annotated | None:
+    try:
+        return tool.read(values)
+    except ValueError:
+        return None
+
+
+def _usual_name(answer: object) -> str:
+    """Name the column that holds such answers, as the tasks know it; empty if an empty answer does not tell."""
+    if isinstance(answer, list):
+        return "" if not answer else "entities" if isinstance(answer[0], Mapping) else "label"
+    return "response" if isinstance(answer, str) else "score"
+
+
+def _written(answers: Answers) -> str:
+    return json.dumps(answers, sort_keys=True, ensure_ascii=False, default=str)
+
+
+def objects(value: object, name: str) -> list[Values]:
+    """Return the objects of a list.
+
+    Raises:
+        ValueError: it is no such list.
+    """
+    if not isinstance(value, list) or not all(isinstance(one, Mapping) for one in value):
+        raise ValueError(f"'{name}' is no list of objects")
+    return value
+
+
+def _object(value: object) -> Values:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: object) -> list[object]:
+    return list(value) if isinstance(value, list | tuple) else []
+
+
+# ── Label Studio ──────────────────────────────────────────────────────────────────────────────
+
+REGIONS = ("labels", "hypertextlabels")
+"""Types of results that are spans."""
+
+
+def _label_studio(key: str, values: Values) -> Annotated | None:
+    """Read a task: its data, and the annotations that were not cancelled, the ground truth first."""
+    data, given = values.get("data"), values.get(key)
+    if not isinstance(data, Mapping) or not isinstance(given, list):
+        return None
+    kept = {"id": values["id"], **data} if "id" in values else dict(data)
+    made = objects(given, key)
+    standing = [one for one in made if not (one.get("was_cancelled") or one.get("skipped"))]
+    truths = [one for one in standing if one.get("ground_truth")] or standing
+    results = [objects(one.get("result"), "result") for one in truths]
+    unread = [plain(one.get("type")) for result in results for one in result if _said(one) is None]
+    return Annotated(kept, tuple(map(_answers, results)), len(standing) < len(made), tuple(unread))
+
+
+def _answers(result: Sequence[Values]) -> Answers:
+    found: dict[str, object] = {}
+    for one in result:
+        said = _said(one)
+        question = plain(one.get("from_name")) or plain(one.get("type")) or "label"
+        before = found.get(question)
+        if said is not None:
+            found[question] = [*before, *said] if isinstance(before, list) and isinstance(said, list) else said
+    return found
+
+
+def _said(one: Values) -> object:
+    """Read one result: a list of one span, of labels, or a text or number; None if it is of another kind."""
+    value, kind = _object(one.get("value")), plain(one.get("type"))
+    if any(region in value for region in REGIONS):
+        return [value]
+    if "taxonomy" in value:
+        return [HIERARCHY.join(map(plain, _list(path))) for path in _list(value["taxonomy"])]
+    if "choices" in value:
+        return list(map(plain, _list(value["choices"])))
+    if "text" in value and kind == "textarea":
+        return "\n".join(map(plain, _list(value["text"]))) or plain(value["text"])
+    return next((value[name] for name in ("rating", "number", "selected") if filled(value.get(name))), None)
+
+
+# ── Labelbox, Ground Truth, Argilla ───────────────────────────────────────────────────────────
+
+
+def _labelbox(values: Values) -> Annotated | None:
+    """Read a data row with the labels of its projects; its spans end at their last letter."""
+    row, projects = _object(values.get("data_row")), _object(values.get("projects"))
+    if "row_data" not in row:
+        return None
+    labels = [one for project in projects.values() for one in _list(_object(project).get("labels"))]
+    given = tuple(_of_labelbox(_object(_object(one).get("annotations"))) for one in labels)
+    return Annotated({"id": row.get("id"), "text": row["row_data"]}, given)
+
+
+def _of_labelbox(annotations: Values) -> Answers:
+    found: dict[str, object] = {}
+    for one in map(_object, _list(annotations.get("classifications"))):
+        picked = [one.get("radio_answer"), *_list(one.get("checklist_answers"))]
+        found[plain(one.get("name"))] = [plain(_object(pick).get("name")) for pick in picked if pick]
+    spans: list[object] = []
+    for one in map(_object, _list(annotations.get("objects"))):
+        place = _object(one.get("location"))
+        end = place.get("end")
+        behind = end + 1 if isinstance(end, int) else end
+        spans.append({"start": place.get("start"), "end": behind, "label": one.get("name")})
+    return {**found, "entities": spans} if spans or "objects" in annotations else found
+
+
+def _ground_truth(values: Values) -> Annotated | None:
+    """Read a line of a manifest of SageMaker Ground Truth: `source`, and each job's answer beside its metadata."""
+    jobs = [name for name in values if isinstance(values.get(f"{name}-metadata"), Mapping)]
+    if "source" not in values or not jobs:
+        return None
+    answers: dict[str, object] = {}
+    for job in jobs:
+        told, held = _object(values[f"{job}-metadata"]), _object(_object(values[job]).get("annotations"))
+        several = _object(told.get("class-map"))
+        if "entities" in held:
+            answers[job] = _list(held["entities"])
+        elif several:
+            answers[job] = [plain(several.get(plain(one), one)) for one in _list(values[job])]
+        else:
+            answers[job] = [plain(told.get("class-name", values[job]))]
+    return Annotated({"text": values["source"]}, (answers,))
+
+
+def _argilla(values: Values) -> Annotated | None:
+    """Read a record with its fields and the responses of its annotators, as Argilla 1 and 2 write them."""
+    fields, responses = values.get("fields"), values.get("responses")
+    if not isinstance(fields, Mapping) or not isinstance(responses, list | Mapping):
+        return None
+    given, discarded = [], False
+    by_user: dict[str, dict[str, object]] = {}
+    for question, said in _object(responses).items():  # Argilla 2: answers of all by question
+        for at, one in enumerate(map(_object, _list(said))):
+            user = by_user.setdefault(plain(one.get("user_id")) or str(at), {"status": one.get("status")})
+            user[question] = one.get("value")
+    flat = [{**_object(one.get("values")), "status": one.get("status")} for one in map(_object, _list(responses))]
+    for one in (*by_user.values(), *flat):  # Argilla 1: all answers of one annotator
+        discarded |= plain(one.get("status")) == "discarded"
+        if plain(one.get("status")) in ("", "submitted"):
+            values_of = {name: _value(said) for name, said in one.items() if name != "status"}
+            given.append({name: said for name, said in values_of.items() if filled(said)})
+    return Annotated(dict(fields), tuple(given), discarded)
+
+
+def _value(said: object) -> object:
+    """Take an answer out of its object; one label is a list of one."""
+    value = said["value"] if isinstance(said, Mapping) and "value" in said else said
+    return [value] if isinstance(value, str) else value
+
+
+TOOLS = (
+    Tool(frozenset({"data", "annotations"}), partial(_label_studio, "annotations")),
+    Tool(frozenset({"data", "completions"}), partial(_label_studio, "completions")),
+    Tool(frozenset({"data_row", "projects"}), _labelbox),
+    Tool(frozenset({"fields", "responses"}), _argilla),
+    Tool(frozenset({"source"}), _ground_truth),
+)

@@ -1,0 +1,69 @@
+"""What annotators and reviewers said of whole rows: rejected, skipped, discarded, cancelled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from kamerton.data.cells import cells_of
+from kamerton.data.spelling import called
+from kamerton.data.table import Table
+from kamerton.forms.values import plain
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A column in which every row is accepted or refused."""
+
+    names: tuple[str, ...]
+    refuses: frozenset[str]
+    """Lower-case values of rows that are left out."""
+    accepts: frozenset[str]
+    """Further values that the column may hold; with any other it means something else."""
+
+
+YES, NO = frozenset({"true", "1", "yes", "да"}), frozenset({"false", "0", "no", "нет"})
+MARKS = (
+    Mark(("answer", "decision"), frozenset({"reject", "ignore"}), frozenset({"accept"})),  # Prodigy
+    Mark(
+        ("status", "record_status", "response_status", "annotation_status", "review_status", "статус"),
+        frozenset({"discarded", "rejected", "skipped", "отклонено", "отклонена", "отклонён", "пропущено"}),
+        frozenset({"validated", "default", "submitted", "pending", "draft", "approved", "accepted", "labeled",
+                   "labelled", "unlabeled", "принято", "принята", "проверено", "размечено"}),
+    ),  # Argilla, Toloka
+    Mark(("was_cancelled", "skip", "skipped", "is_skipped", "discarded", "is_discarded", "is_rejected", "пропущено",
+          "отклонено", "пропуск"), YES, NO),  # Label Studio, Toloka
+    Mark(("is_approved", "is_accepted", "is_confirmed", "проверено", "одобрено", "подтверждено"), NO, YES),
+)  # fmt: skip
+"""Words that say the same of orders or flights (`cancelled`, `completed`) are left alone: they may be plain facts."""
+
+
+def find_marks(table: Table, columns: Sequence[str]) -> dict[str, Mark]:
+    """Find the columns that say of rows whether people refused them, and do so of at least one.
+
+    Args:
+        table: as it was read.
+        columns: those that play no role.
+    """
+    found = {}
+    for mark in MARKS:
+        for column in called(mark.names, columns):
+            words = {_word(cell) for cell in cells_of(table, column)}
+            if words & mark.refuses and words <= mark.refuses | mark.accepts:
+                found[column] = mark
+    return found
+
+
+def refusal(values: Mapping[str, object], marks: Mapping[str, Mark]) -> str:
+    """Say which mark refuses a row; an empty string if none does."""
+    refused = (name for name, mark in marks.items() if _word(values.get(name)) in mark.refuses)
+    return next((f"'{name}' is {plain(values.get(name)).strip()}" for name in refused), "")
+
+
+def explained(marks: Iterable[str]) -> list[str]:
+    """Say which columns leave rows out."""
+    return [f"rows that are marked as refused in '{name}' are left out" for name in marks]
+
+
+def _word(value: object) -> str:
+    return plain(value).strip().casefold()

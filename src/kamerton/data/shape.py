@@ -1,0 +1,54 @@
+"""Rows that hold other rows: how a table of them is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from heapq import merge
+from operator import attrgetter
+
+from kamerton.data.table import Collector, Table
+from kamerton.records import LedgerEntry, Row
+
+Values = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One way in which a row holds other rows."""
+
+    columns: frozenset[str]
+    """All of these are there."""
+    holds: Callable[[Values], bool]
+    """Whether a row shows that the columns mean what they seem to."""
+    rows: Callable[[Values], Iterator[Values]]
+    """What is read of a row; raises `ValueError` if it is not what the others are."""
+    note: str
+
+
+def in_order(table: Table) -> Iterator[Row | LedgerEntry]:
+    """Go through all that was read, used or rejected."""
+    return merge(table.rows, table.rejected, key=attrgetter("id"))
+
+
+def opened(table: Table, shape: Shape) -> Table:
+    """Read the rows that a table's rows hold, each at its old place.
+
+    Raises:
+        DataError: most rows do not hold what the others do.
+    """
+    rows, columns = Collector(table.file), dict[str, None]()
+    for row in in_order(table):
+        if isinstance(row, LedgerEntry):
+            rows.reject(row.place.line, row.reason)
+            continue
+        try:
+            held = list(shape.rows(row.values))
+        except ValueError as error:
+            rows.reject(row.place.line, str(error))
+            continue
+        for values in held:
+            rows.accept(row.place.line, values)
+            columns.update(dict.fromkeys(values))
+    notes = [*table.notes, *filter(None, [shape.note])]
+    return replace(rows.table(columns, table.format, table.encoding, notes), reshaped=True)

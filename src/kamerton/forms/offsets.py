@@ -1,0 +1,297 @@
+"""Spans of a text as annotation tools write them, and how each tool counts the letters of the text.
+
+Python counts code points from 0 and an end stands behind the last letter. Tools differ: JavaScript and Java count
+UTF-16 code units, Go and Rust bytes of UTF-8, Azure counts what a reader sees as one sign, Labelbox's and Dataturks'
+ends are the last letter itself, and a text is sometimes stripped, or its line ends are changed, after it was annotated.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
+from typing import Literal, get_args
+
+from kamerton.forms.values import filled, plain
+from kamerton.words import SIGN, WORD
+
+Unit = Literal["letters", "utf-16", "bytes", "lf", "crlf", "stripped", "graphemes"]
+KINDS = ("label", "type", "tag", "entity_type", "entity", "entity_group", "class", "category", "labels",
+         "hypertextlabels", "choices", "name", "тип", "метка")  # fmt: skip
+STARTS = ("start", "start_offset", "start_char", "start_pos", "start_index", "begin", "begin_offset", "offset", "from",
+          "character_start", "начало")  # fmt: skip
+ENDS = ("end", "end_offset", "end_char", "end_pos", "end_index", "stop", "to", "character_end", "конец")
+LENGTHS = ("length", "len", "длина")
+TEXTS = ("text", "word", "surface", "surface_form", "mention", "quote", "covered_text", "value", "entity", "name",
+         "текст")  # fmt: skip
+"""Names that parts of a span go by, compared without case, `_` and `-`."""
+PIECES = ("points", "offsets", "indices", "location", "span", "value", "position")
+"""Keys under which a span's place is an object or a list of its own."""
+CANONICAL = ("value", "name", "entity")
+"""Keys whose text may be another name of the thing, as Rasa's `value`."""
+MOST = 0.1
+"""Share of the spans that a way of counting may leave unexplained."""
+BOTH: tuple[Unit, ...] = ("utf-16", "bytes")
+"""What may be counted and shifted as well."""
+FEWEST = 3
+"""Spans that must be wrong as they stand before another way of counting is looked for."""
+
+COUNTED: Mapping[Unit, str] = {
+    "letters": "letters",
+    "utf-16": "UTF-16 units",
+    "bytes": "bytes of UTF-8",
+    "lf": "one letter for each line end",
+    "crlf": "two letters for each line end",
+    "stripped": "letters of the text without the spaces before it",
+    "graphemes": "signs as a reader sees them",
+}
+"""What offsets may count."""
+
+
+@dataclass(frozen=True)
+class Marked:
+    """A span as it is written: offsets as they stand, and what the tool says of it."""
+
+    start: int
+    end: int
+    kinds: tuple[str, ...]
+    text: str = ""
+    """The span's own text; empty if the tool does not write it."""
+    canonical: bool = False
+    """Whether its own text may be another name of the same thing."""
+    behind: bool | None = None
+    """Whether the end is given by a length, so that it surely stands behind the last letter."""
+
+
+@dataclass(frozen=True)
+class Counting:
+    """How offsets are counted."""
+
+    unit: Unit = "letters"
+    first: int = 0
+    """The number that the first letter has."""
+    end_inside: bool = False
+    """Whether an end is the span's last letter instead of the one behind it."""
+
+    @property
+    def told(self) -> str:
+        """What is unusual about it, for the user; empty if nothing is."""
+        parts = [f"spans count {COUNTED[self.unit]}"] if self.unit != "letters" else []
+        parts += [f"spans count from {self.first}"] if self.first else []
+        parts += ["spans end at their last letter"] if self.end_inside else []
+        return "; ".join(f"{part}: converted" for part in parts)
+
+    def place(self, text: str, span: Marked) -> tuple[int, int]:
+        """Return where a span begins in a text, and where it ends, in Python's letters.
+
+        Raises:
+            ValueError: it does not lie in the text, or an offset stands within a letter.
+        """
+        last = int(self.end_inside and not span.behind)
+        start, end = (_letter(text, at - self.first, self.unit) for at in (span.start, span.end + last))
+        if start is None or end is None or not start < end:
+            raise ValueError(
+                f"the span from {span.start} to {span.end} does not lie in the text of {len(text)} letters"
+            )
+        return start, end
+
+
+def are_spans(value: object) -> bool:
+    """Say whether a cell holds spans: a list of objects or of lists; an empty list holds none."""
+    return isinstance(value, list | tuple) and all(isinstance(one, Mapping | list | tuple) for one in value)
+
+
+def read_span(value: object) -> Marked:
+    """Read a span: `{"start": 0, "end": 4, "label": "place"}`, `{"offset": 0, "length": 4, ...}`, `[0, 4, "place"]`.
+
+    Raises:
+        ValueError: it has no start, end and kind.
+    """
+    found = _of_object(value) if isinstance(value, Mapping) else _of_list(value)
+    if found is None:
+        raise ValueError(f"{plain(value)} is no span: it needs start, end and label")
+    return found
+
+
+def _of_object(value: Mapping[str, object]) -> Marked | None:
+    parts = {_same(name): cell for name, cell in value.items()}
+    for name in PIECES:
+        piece = parts.get(name)
+        piece = piece[0] if isinstance(piece, list) and len(piece) == 1 else piece
+        if isinstance(piece, Mapping):
+            parts = {**{_same(key): cell for key, cell in piece.items()}, **_without(parts, name)}
+        elif _is_pair(piece):
+            parts = {**parts, "start": piece[0], "end": piece[1]}  # type: ignore[index]
+    start, end, length = (_first(parts, names) for names in (STARTS, ENDS, LENGTHS))
+    said, called = _first(parts, KINDS), next((name for name in KINDS if filled(parts.get(_same(name)))), "")
+    kinds = tuple(plain(kind) for kind in (said if isinstance(said, list) else [said]) if filled(kind))
+    behind = not _is_number(end) and _is_number(start) and _is_number(length)
+    if behind:
+        end = int(str(start)) + int(str(length))
+    if not (_is_number(start) and _is_number(end) and kinds) or isinstance(said, Mapping):
+        return None
+    own = next((n for n in TEXTS if n != called and isinstance(parts.get(_same(n)), str) and parts[_same(n)]), "")
+    return Marked(int(str(start)), int(str(end)), kinds, plain(parts.get(_same(own))), own in CANONICAL, behind)
+
+
+def _of_list(value: object) -> Marked | None:
+    """Read `[0, 4, "place"]`, in any order, or brat's `["T1", "place", [[0, 4]]]`."""
+    if not isinstance(value, list | tuple):
+        return None
+    if len(value) == 3 and isinstance(value[2], list) and len(value[2]) == 1 and _is_pair(value[2][0]):
+        value = [*value[2][0], value[1]]
+    numbers = [one for one in value if _is_number(one)]
+    words = [one for one in value if not _is_number(one)]
+    if len(value) == 3 and len(numbers) == 3:  # doccano's ids of labels
+        numbers, words = numbers[:2], [plain(numbers[2])]
+    if len(numbers) != 2 or len(words) != 1 or not filled(words[0]) or isinstance(words[0], Mapping):
+        return None
+    kinds = words[0] if isinstance(words[0], list) else [words[0]]
+    return Marked(numbers[0], numbers[1], tuple(map(plain, kinds)))
+
+
+def _same(name: str) -> str:
+    return name.casefold().replace("_", "").replace("-", "")
+
+
+def _first(parts: Mapping[str, object], names: Sequence[str]) -> object:
+    return next((parts[_same(name)] for name in names if filled(parts.get(_same(name)))), None)
+
+
+def _without(parts: Mapping[str, object], name: str) -> dict[str, object]:
+    return {key: cell for key, cell in parts.items() if key != name}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
+
+
+# ── counting ──────────────────────────────────────────────────────────────────────────────────
+
+
+def _widths(text: str, unit: Unit) -> Iterator[int]:
+    """Say how much each letter counts."""
+    match unit:
+        case "utf-16":
+            return (1 + (letter > "\uffff") for letter in text)
+        case "bytes":
+            return (len(letter.encode("utf-8", "surrogatepass")) for letter in text)
+        case "graphemes":
+            return (int(not at) for sign in SIGN.findall(text) for at in range(len(sign)))
+        case "crlf":
+            return (1 + (letter == "\n" and text[at - 1 : at] != "\r") for at, letter in enumerate(text))
+        case "lf":
+            return (int(text[at : at + 2] != "\r\n") for at in range(len(text)))
+        case "stripped":
+            before = len(text) - len(text.lstrip())
+            return (int(at >= before) for at in range(len(text)))
+        case _:
+            return (1 for _ in text)
+
+
+@lru_cache(maxsize=8)
+def _places(text: str, unit: Unit) -> tuple[int, ...]:
+    return tuple(accumulate(_widths(text, unit), initial=0))
+
+
+def _letter(text: str, offset: int, unit: Unit) -> int | None:
+    """Find the letter that an offset stands before; None if it is outside the text or within a letter."""
+    if unit == "letters" or (text.isascii() and unit in ("utf-16", "bytes")):
+        return offset if 0 <= offset <= len(text) else None
+    places = _places(text, unit)
+    at = bisect_right(places, offset) - 1
+    return at if at >= 0 and places[at] == offset else None
+
+
+def is_torn(text: str, at: int) -> bool:
+    """Say whether a place in a text stands within a word, of a script that parts words."""
+    found = WORD.match(text, at - 1) if 0 < at < len(text) else None
+    return found is not None and found.end() > at
+
+
+def matches(text: str, start: int, end: int, span: Marked) -> bool:
+    """Say whether a span's own text is what it cuts out; case and spaces do not count, nor a word's `##` of BERT.
+
+    A text that stands nowhere else may be another name of the same thing, if the tool writes such names.
+    """
+    own, cut = _bare(span.text), _bare(text[start:end])
+    if not own or own == cut:
+        return True
+    return span.canonical and own not in _bare(text) and not is_torn(text, start) and not is_torn(text, end)
+
+
+def _bare(text: str) -> str:
+    return "".join(text.replace("##", "").split()).casefold()
+
+
+# ── how a whole file is counted ───────────────────────────────────────────────────────────────
+
+Texts = Sequence[tuple[str, Sequence[Marked]]]
+
+
+def counting_of(rows: Texts) -> Counting:
+    """Find the way of counting that explains the spans of many texts; the usual one if it does, or if none does.
+
+    A span is explained if it cuts out its own text or, where it has none, whole words. A shift that only the borders of
+    words speak for must be the matter of most spans.
+
+    Args:
+        rows: texts with their spans as they are written.
+    """
+    usual = Counting()
+    spans = sum(len(found) for _, found in rows)
+    wrong = [(text, found) for text, found in rows if _unexplained(text, found, usual)]
+    bad = _unexplained_in(wrong, usual)
+    if bad < FEWEST and bad < spans:
+        return usual
+    told = any(span.text for _, found in rows for span in found)
+    if bad < FEWEST and not told:
+        return usual
+    shifted = told or 2 * bad > spans
+    tried = [one for one in _candidates(wrong) if shifted or not (one.first or one.end_inside)]
+    left = {one: _unexplained_in(wrong, one) for one in tried}
+    good = [one for one in tried if left[one] <= MOST * bad and _unexplained_in(rows, one) <= MOST * spans]
+    return min(good, key=lambda one: left[one], default=usual)
+
+
+def _candidates(wrong: Texts) -> list[Counting]:
+    """List the ways of counting to try, the likeliest first."""
+    shifts = [Counting(end_inside=True), Counting(first=1), Counting(first=1, end_inside=True)]
+    units = [Counting(unit) for unit in get_args(Unit)[1:]]
+    both = [Counting(unit, one.first, one.end_inside) for unit in BOTH for one in shifts]
+    constant = [Counting(first=shift) for shift in _shifts(wrong) if shift not in (0, 1)]
+    return [*units, *shifts, *both, *constant]
+
+
+def _shifts(wrong: Texts) -> list[int]:
+    """Find by how much the first spans are shifted, those of a text that stands once in theirs."""
+    once = [(text, span) for text, found in wrong for span in found if span.text and text.count(span.text) == 1]
+    return list(dict.fromkeys(span.start - text.index(span.text) for text, span in once[:FEWEST]))
+
+
+def _unexplained_in(rows: Texts, counting: Counting) -> int:
+    return sum(_unexplained(text, found, counting) for text, found in rows)
+
+
+def _unexplained(text: str, found: Sequence[Marked], counting: Counting) -> int:
+    """Count the spans that a way of counting does not explain."""
+    bad = 0
+    for span in found:
+        try:
+            start, end = counting.place(text, span)
+        except ValueError:
+            bad += 1
+            continue
+        bad += not (matches(text, start, end, span) if span.text else _is_whole(text, start, end))
+    return bad
+
+
+def _is_whole(text: str, start: int, end: int) -> bool:
+    """Say whether a piece of a text is of whole words, with no space at its ends."""
+    return text[start:end] == text[start:end].strip() and not is_torn(text, start) and not is_torn(text, end)
