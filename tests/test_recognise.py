@@ -147,20 +147,26 @@ def test_unknown_columns_are_a_short_question_the_likeliest_reading_first(tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("name", "rows", "header"),
+    ("name", "rows", "columns"),
     [
-        ("sms.tsv", [f"{LABELS[i % 4]}\tcall me at number {i} now" for i in range(20)], "label,text"),
+        ("sms.tsv", [f"{LABELS[i % 4]}\tcall me at number {i} now" for i in range(20)], "text=column 2,label=column 1"),
         ("ag.csv", [f"{1 + i % 4},Stocks fall for day {i},Shares went down again on day {i}" for i in range(20)],
-         "label,column2,text"),
+         "text=column 3,label=column 1"),
     ],
 )  # fmt: skip
-def test_a_file_without_a_header_is_called_that(tmp_path: Path, name: str, rows: list[str], header: str) -> None:
+def test_a_table_without_a_header_keeps_its_first_row_and_the_question_has_the_way_on(
+    tmp_path: Path, name: str, rows: list[str], columns: str
+) -> None:
     (tmp_path / name).write_text("\n".join(rows))
+    table = read_table(tmp_path / name)
+    assert len(table.rows) == 20
     with pytest.raises(DataError) as told:
-        recognise(read_table(tmp_path / name), None, {})
-    [fault] = told.value.faults
-    assert "the first line looks like a row" in fault.rule and fault.place.endswith(":1")
-    assert fault.remedy.endswith(f"for example {header}")
+        recognise(table, None, {})
+    _, guessed, header = told.value.faults
+    assert guessed.remedy == f"`--task text-classification --columns '{columns}'`"
+    assert "names no columns" in header.rule and "data.header=true" in header.remedy
+    named = dict(pair.split("=") for pair in columns.split(","))
+    assert recognise(table, "text-classification", named).columns == named
 
 
 def test_columns_that_play_no_role_are_said(tmp_path: Path) -> None:

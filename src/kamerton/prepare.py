@@ -23,6 +23,7 @@ from kamerton.data.audit import other_columns, run_audit
 from kamerton.data.gate import pass_gate
 from kamerton.data.kept_rows import kept_rows
 from kamerton.data.ledger import check_complete, make_ledger
+from kamerton.data.options import options_of
 from kamerton.data.parts import Sides, find_sides
 from kamerton.data.read import data_files, read_table
 from kamerton.data.recognise import make_examples, recognise, sample_rows
@@ -148,10 +149,11 @@ def understand(recipe: Recipe) -> Understood:
     Raises:
         DataError: the file cannot be read, or what it is for cannot be told.
     """
-    table, split = read_table(nearby(recipe.data.path)), recipe.split
+    options, split = options_of(recipe.data), recipe.split
+    table = read_table(nearby(recipe.data.path), options)
     if split.test_path:
         tested = nearby(split.test_path)
-        table = joined([table, read_table(tested)])
+        table = joined([table, read_table(tested, options)])
         split = split.model_copy(update={"test_path": str(tested)})  # as the rows' places name it
     sides = find_sides(table, split)
     recognition = recognise(table, recipe.data.task, recipe.data.columns or {})

@@ -72,6 +72,14 @@ class DataSettings(Group):
     columns: dict[str, str] | None = Field(
         None, description="Which column plays which role: {text: review, label: stars}."
     )
+    header: bool | None = Field(
+        None,
+        description="Whether the first line of a table names its columns; found from the lines if not given. Without "
+        "names, columns are called `column 1`, `column 2`.",
+    )
+    sheet: str | None = Field(
+        None, description="Which sheet of a workbook holds the rows; the only one with a table if not given."
+    )
     max_rows: Count | None = Field(None, description="Use at most this many rows, chosen at random with the seed.")
     too_long: Literal["cut", "drop", "window", "refuse"] | None = Field(
         None, description="What happens to rows longer than the model takes; every one cut or dropped is in the ledger."

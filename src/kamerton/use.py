@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from kamerton.data.cells import stand_in, value_at
+from kamerton.data.options import options_of
 from kamerton.data.read import read_table
 from kamerton.engines import adapter_engine, saved_engine
 from kamerton.errors import DataError, Fault, RunError
@@ -95,7 +96,7 @@ class Predictor:
         Raises:
             DataError: the file cannot be read, lacks a column that the task needs, or has no row that can be used.
         """
-        table = read_table(path, blank_rows=True)
+        table = read_table(path, options_of(self.setup.recipe.data, blank_rows=True))
         columns = self._columns(table.columns, path)
         examples, unusable = [], list(table.rejected)
         for row in table.rows:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
+from kamerton.data.options import FOUND, Options
 from kamerton.data.unpack import Bytes
 from kamerton.errors import DataError, Fault
 from kamerton.russian import likeness
@@ -65,8 +66,7 @@ class Source:
 
     content: Bytes
     encoding: Encoding
-    blank_rows: bool = False
-    """Whether a blank line is a row of a table of one column, an empty one; else it is passed over."""
+    options: Options = FOUND
 
     @property
     def file(self) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import permutations
 
 from kamerton.data.cells import cells_of
+from kamerton.data.head import NAMELESS
 from kamerton.data.reading import Reading, fault_of, look, named, rows_of
 from kamerton.data.table import Table
 from kamerton.errors import Fault
@@ -22,6 +23,8 @@ FEW, REPEATED = 20, 4
 """Labels are at most so many, and each comes so many times on average."""
 WORDY = 4
 """Words of a column's name from which on it is a text."""
+TABLES = ("csv", "tsv", "sheet")
+"""Formats whose first line names the columns."""
 CLOSED = ("class", "classes", "number", "tags", "span")
 """Answers by whose values a task knows its own; free texts may be anything."""
 
@@ -57,8 +60,6 @@ def unclear(table: Table, reading: Reading) -> list[Fault]:
 
 def nothing_fits(table: Table, names: Sequence[str], readings: Sequence[Reading]) -> list[Fault]:
     """Ask: what the columns nearly look like, else what their values may be."""
-    if fault := _no_header(table, readings):
-        return [fault]
     more = f" and {len(table.columns) - LISTED} more" if len(table.columns) > LISTED else ""
     found = ", ".join(f"'{column}'" for column in table.columns[:LISTED]) + more
     near = sorted((one for one in readings if not one.missing), key=lambda one: _unusable(table, one)[0])
@@ -72,7 +73,7 @@ def nothing_fits(table: Table, names: Sequence[str], readings: Sequence[Reading]
         table.file,
         "name the task and its columns as shown below, or another: --task WORD --columns ROLE=COLUMN,ROLE=COLUMN",
     )
-    return [head, *(_misfit(table, reading, guessed=reading in guessed) for reading in shown)]
+    return [head, *(_misfit(table, reading, guessed=reading in guessed) for reading in shown), *_about_header(table)]
 
 
 def likely(table: Table, names: Sequence[str], readings: Sequence[Reading]) -> Iterator[Reading]:
@@ -114,17 +115,14 @@ def _counts(cells: Sequence[object]) -> bool:
     return (len(words) == len(cells) > 1 and all(word.isdigit() for word in words)) or len(words) == 1
 
 
-def _no_header(table: Table, readings: Sequence[Reading]) -> Fault | None:
-    """Say that the first line of a text table is a row like the others, if it looks so."""
-    if table.format not in ("csv", "tsv") or not all(_is_cell(name, cells_of(table, name)) for name in table.columns):
-        return None
-    classes = [one for one in readings if one.task.stratified]
-    parts = next((_header(table, one) for one in likely(table, table.columns, classes)), "text,label")
-    return Fault(
-        f"the first line looks like a row, not like the columns' names: '{table.columns[0]}'",
-        f"{table.file}:1",
-        f"write the columns' names into a line above it, for example {parts}",
-    )
+def _about_header(table: Table) -> list[Fault]:
+    """Say what was thought of the first line of a table, if it may be otherwise, and how to say so."""
+    if NAMELESS in table.notes:
+        return [Fault(NAMELESS, table.file, "if it names them: `--set data.header=true`")]
+    if table.format not in TABLES or not any(_is_cell(name, cells_of(table, name)) for name in table.columns):
+        return []
+    rule = "the first line may be a row like the others, and not the columns' names"
+    return [Fault(rule, f"{table.file}:1", "if it is a row: `--set data.header=false`")]
 
 
 def _is_cell(name: str, cells: Sequence[object]) -> bool:
@@ -136,12 +134,6 @@ def _is_cell(name: str, cells: Sequence[object]) -> bool:
         or (_number(name) and all(map(_number, words)))
         or (len(name.split()) >= WORDY and 2 * sum(lengths) >= WORDY * len(words))
     )
-
-
-def _header(table: Table, reading: Reading) -> str:
-    """Write the header that a table of this reading would have."""
-    roles = {column: role for role, column in reading.columns.items()}
-    return ",".join(roles.get(name, f"column{number}") for number, name in enumerate(table.columns, 1))
 
 
 def _number(text: str) -> bool:

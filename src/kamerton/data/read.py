@@ -9,6 +9,7 @@ from pathlib import Path
 from kamerton.data.encoding import Source, decode
 from kamerton.data.find import files_of
 from kamerton.data.named import ENDINGS, format_of, require_file
+from kamerton.data.options import FOUND, Options
 from kamerton.data.read_arrow import read_arrow, read_parquet
 from kamerton.data.read_conll import read_conll
 from kamerton.data.read_csv import read_csv, read_tsv
@@ -35,7 +36,7 @@ TABLE_READERS: dict[str, Callable[[Path], Table]] = {".parquet": read_parquet, "
 SHEETS = (".xlsx", ".xlsm", ".xls", ".ods")
 
 
-def read_table(path: Path, *, blank_rows: bool = False) -> Table:
+def read_table(path: Path, options: Options = FOUND) -> Table:
     """Read a data file, or all of a folder, a pattern, or a data set of the Hugging Face hub, as one table.
 
     The end of a file's name says its format: CSV, TSV, JSON, JSONL, plain text, CoNLL (each also with .gz or .zst),
@@ -43,7 +44,7 @@ def read_table(path: Path, *, blank_rows: bool = False) -> Table:
 
     Args:
         path: as the user named it.
-        blank_rows: whether a blank line of a CSV file of one column is a row, an empty one, instead of nothing.
+        options: how, where the files do not tell.
 
     Raises:
         DataError: there is no such file, one cannot be read as a whole, or more than half of its rows cannot.
@@ -52,7 +53,7 @@ def read_table(path: Path, *, blank_rows: bool = False) -> Table:
     tables, faults = [], list[Fault]()
     for file in data_files(path):
         try:
-            tables.append(reshaped(_read_file(file, blank_rows)))
+            tables.append(reshaped(_read_file(file, options)))
         except DataError as error:
             faults += error.faults
     if faults:
@@ -69,14 +70,14 @@ def data_files(path: Path) -> Sequence[Path]:
     return files_of(path, ENDINGS)
 
 
-def _read_file(path: Path, blank_rows: bool) -> Table:
+def _read_file(path: Path, options: Options) -> Table:
     require_file(path)
     suffix, packed = format_of(path), path.suffix.lower() in PACKERS
     with failures_told(path):
         if suffix in TABLE_READERS and not packed:
             return TABLE_READERS[suffix](path)
         if suffix in TEXT_READERS:
-            return TEXT_READERS[suffix](replace(decode(bytes_of(path)), blank_rows=blank_rows))
+            return TEXT_READERS[suffix](replace(decode(bytes_of(path)), options=options))
     ending = path.suffix if not packed else f"{suffix}{path.suffix}"
     rule = f"the end of the name, '{ending}', is no known format" if suffix else "the name does not say the format"
     remedy = f"let the name end in one of {', '.join(ENDINGS)}; text also in {' or '.join(PACKERS)}"

@@ -15,9 +15,10 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from kamerton.data.dialect import RAW_QUOTES
 from kamerton.data.encoding import decode
 from kamerton.data.named import format_of
-from kamerton.data.read_csv import RAW_QUOTES, delimiter_of
+from kamerton.data.read_csv import delimiter_of
 from kamerton.data.unpack import PACKERS, bytes_of
 from kamerton.files import replacing
 from kamerton.records import Row

@@ -1,0 +1,157 @@
+"""How a text file parts its rows into cells: the sign between them, the quotes, and what escapes them."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+
+from kamerton.data.encoding import Source
+from kamerton.data.head import UNCLOSED, Record
+
+DELIMITERS = ",;\t|"
+SEPARATOR = re.compile(r'\ufeff?"?sep=(.)"?[\r\n]*', re.IGNORECASE)
+"""The line that tells Excel what stands between cells."""
+LINES, LETTERS = 1000, 1 << 18
+"""How much of a file is looked at."""
+LARGEST_CELL = 2**31 - 1
+"""Characters in a cell; Python's own limit of 131,072 is less than a long document has."""
+ESCAPED = "a quote or a sign between cells after a backslash belongs to its cell"
+SPACED = "spaces beside quotes are passed over"
+SINGLE = "single quotes quote"
+RAW_QUOTES = "quotes are read as characters"
+"""What is noted of a file without quoting."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How cells are parted and quoted."""
+
+    delimiter: str
+    quote: str = '"'
+    """What a cell is quoted with; empty if nothing is."""
+    escaped: bool = False
+    """Whether a backslash makes the sign after it part of its cell."""
+    spaced: bool = False
+    """Whether spaces stand beside quotes."""
+    skipped: int = 0
+    """Lines before the table that only say how it is written."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What is unusual."""
+        told = {ESCAPED: self.escaped, SPACED: self.spaced, SINGLE: self.quote == "'", RAW_QUOTES: not self.quote}
+        return [note for note, true in told.items() if true]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The first records of a file, read in the way that fits it best."""
+
+    dialect: Dialect
+    records: tuple[Record, ...]
+    fit: float
+    """Share of the records that are as wide as the header."""
+    width: int
+
+
+def find_dialect(source: Source, delimiters: str = DELIMITERS) -> Sample:
+    """Find how a file is written: by which sign most rows are as wide as the header, then the header is widest.
+
+    Other quotes and backslashes are tried where rows do not fit.
+    """
+    lines, cut = _first_lines(source)
+    told = SEPARATOR.fullmatch(lines[0]) if lines else None
+    skipped = 1 if told else 0
+    signs = told.group(1) if told else delimiters
+    plain = [_sampled(lines, cut, Dialect(sign, skipped=skipped)) for sign in signs]
+    best = max(plain, key=lambda sample: (sample.width > 1, round(sample.fit, 1), sample.width))
+    wide = [sample for sample in plain if sample.width > 1]
+    ways = [_sampled(lines, cut, way) for sample in wide for way in _other_ways(lines, sample.dialect)]
+    for way in ways:
+        if way.width > 1 and (
+            way.fit > best.fit or (way.dialect.spaced and way.fit == best.fit and not best.dialect.notes)
+        ):
+            best = way
+    return best
+
+
+def records(source: Source, dialect: Dialect) -> Iterator[Record]:
+    """Go through the rows, blank ones included."""
+    with source.open() as lines:
+        yield from _records(lines, dialect)
+
+
+def _records(lines: Iterable[str], dialect: Dialect) -> Iterator[Record]:
+    csv.field_size_limit(LARGEST_CELL)
+    lines = iter(lines)
+    for _ in range(dialect.skipped):
+        next(lines, "")
+    reader = csv.reader(
+        _mended(lines, dialect),
+        delimiter=dialect.delimiter,
+        quoting=csv.QUOTE_MINIMAL if dialect.quote else csv.QUOTE_NONE,
+        quotechar=dialect.quote or None,
+        escapechar="\\" if dialect.escaped else None,
+        skipinitialspace=dialect.spaced,
+        strict=True,
+    )
+    before = dialect.skipped
+    while True:
+        first, cells, fault = before + reader.line_num + 1, list[str](), ""
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            fault = UNCLOSED if str(error) == "unexpected end of data" else f"its quotes make no sense: {error}"
+        yield Record(first, before + reader.line_num, cells, fault)
+
+
+def _mended(lines: Iterable[str], dialect: Dialect) -> Iterable[str]:
+    """Write lines as Python's reader takes them."""
+    sign = re.escape(dialect.delimiter)
+    if dialect.escaped:  # a backslash before any other sign stands for itself
+        escape = re.compile(rf"\\([\"'\\{sign}\r\n]?)")
+        return (escape.sub(lambda found: found[0] if found[1] else "\\\\", line) for line in lines)
+    if dialect.spaced:
+        beside = re.compile(rf'(?<!")" +(?={sign}|\r?\n|\Z)')
+        return (beside.sub('"', line) for line in lines)
+    return lines
+
+
+# ── what is tried ─────────────────────────────────────────────────────────────────────────────
+
+
+def _first_lines(source: Source) -> tuple[list[str], bool]:
+    """Give the first lines, and whether there are more."""
+    lines, letters = list[str](), 0
+    with source.open() as file:
+        for line in file:
+            if len(lines) == LINES or letters > LETTERS:
+                return lines, True
+            lines.append(line)
+            letters += len(line)
+    return lines, False
+
+
+def _sampled(lines: Sequence[str], cut: bool, dialect: Dialect) -> Sample:
+    found = tuple(_records(lines, dialect))
+    found = found[:-1] if cut and len(found) > 1 else found
+    rows = [record for record in found if not record.blank and not record.comment]
+    header = next(chain((row for row in rows if row.used > 1 or row.fault), rows), Record(0, 0, ()))
+    width, below = len(header.cells), rows[rows.index(header) + 1 :] if rows else []
+    right = sum(not row.fault and header.used <= len(row.cells) and row.used <= width for row in below)
+    return Sample(dialect, found, right / len(below) if below else 1.0, width)
+
+
+def _other_ways(lines: Sequence[str], dialect: Dialect) -> Iterator[Dialect]:
+    text, sign = "".join(lines), re.escape(dialect.delimiter)
+    if "\\" in text:
+        yield replace(dialect, escaped=True)
+    if dialect.delimiter != " " and re.search(rf'(?:^|{sign}) +"|[^"]" +(?:{sign}|$)', text, re.MULTILINE):
+        yield replace(dialect, spaced=True)
+    if re.search(rf"(?:^|{sign})'", text, re.MULTILINE):
+        yield replace(dialect, quote="'")
