@@ -4,64 +4,50 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from kamerton.data.encoding import Source, flaw
+from kamerton.data.json_scan import (
+    STRICT,
+    TOO_DEEP,
+    Element,
+    Member,
+    array_from,
+    expect,
+    members_from,
+    mistake,
+    skip,
+    value_from,
+)
 from kamerton.data.parts import COLUMNS, part_named
 from kamerton.data.table import Collector, Table, unique_columns
 from kamerton.errors import DataError, Fault
+from kamerton.forms.messages import are_messages
 
-TOO_DEEP = "nested too deeply"
 DEEPEST = 64
 """Levels of nesting; far below where Python's own JSON gives up, which depends on who calls it."""
-SPACE = re.compile(r"[ \t\n\r]*")
 RECORDS = 'write one object a line: {"text": "...", "label": "..."} (pandas: to_json(orient="records", lines=True))'
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} occurs twice")
-    return values
-
-
-def _constant(word: str) -> None:
-    """Read NaN, which pandas writes for an empty cell, as empty."""
-    if word != "NaN":
-        raise ValueError(f"{word} is not a number that JSON knows")
-
-
-STRICT = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_constant)
-LENIENT = json.JSONDecoder(parse_int=str)
-"""Finds the end of what the strict one refuses for its content."""
-
-
-@dataclass(frozen=True)
-class Element:
-    """One value of an array: where it stands, and why it cannot be used, if so."""
-
-    value: Any
-    fault: str
-    start: int
-    end: int
-
-
-@dataclass(frozen=True)
-class Member:
-    """One key of the outermost object; `elements` if its value is an array."""
-
-    key: str
-    elements: tuple[Element, ...] | None
+NEXT = re.compile(r"\n(?=[{\[])")
+"""Where a value begins after one that is not JSON."""
+HEADS = ("features", "fields", "schema", "errors", "links", "columns")
+"""Arrays of objects that describe the rows beside them."""
+ANNOTATED = ("entities", "cats", "spans")
+"""Keys of what stands beside a text in spaCy's pairs."""
+INNERMOST = 4
+"""How many objects deep an array of rows is looked for."""
+KEY = "key"
+"""The column for the keys of an object whose values are rows, where they are more than numbers."""
 
 
 # ── JSON lines ────────────────────────────────────────────────────────────────────────────────
 
 
 def read_jsonl(source: Source) -> Table:
-    """Read one object a line, or one text with its spans. A file that is one array after all is read as such.
+    """Read one object a line, a text with its annotations, or a list of messages.
+
+    A file that is one array after all, or whose objects go over several lines, is read as that.
 
     Raises:
         DataError: no rows, or mostly bad ones.
@@ -69,8 +55,23 @@ def read_jsonl(source: Source) -> Table:
     """
     with source.open() as lines:
         first = next((line for line in lines if line.strip()), "")
-    is_array = first.lstrip()[:1] == "[" and not _is_annotated(_parse_line(first).value)
-    return read_json(source) if is_array else _read_lines(source)
+    if first.lstrip()[:1] not in ("{", "["):
+        return _read_lines(source)
+    parsed = _parse_line(first)
+    is_row = isinstance(parsed.value, dict) or _is_annotated(parsed.value) or are_messages(parsed.value)
+    return _read_lines(source) if is_row or (parsed.fault and not _goes_on(source, first)) else read_json(source)
+
+
+def _goes_on(source: Source, first: str) -> bool:
+    """Say whether the value that the first line begins ends on a later one, or the file is one array."""
+    if first.lstrip().startswith("["):
+        return True
+    text = source.text()
+    try:
+        element = value_from(text, skip(text, 0))
+    except json.JSONDecodeError:
+        return False
+    return "\n" in text[element.start : element.end] or "\r" in text[element.start : element.end]
 
 
 def _read_lines(source: Source) -> Table:
@@ -86,7 +87,9 @@ def _parse_line(line: str) -> Element:
     try:
         return Element(STRICT.decode(line), "", 0, len(line))
     except json.JSONDecodeError as error:
-        return Element(None, f"not JSON: {error.msg} at column {error.pos + 1}", 0, len(line))
+        what, remedy = mistake(line, error)
+        mended = f": {remedy}" if remedy else ""
+        return Element(None, f"not JSON: {what} at column {error.pos + 1}{mended}", 0, len(line))
     except ValueError as error:
         return Element(None, str(error), 0, len(line))
     except RecursionError:
@@ -98,6 +101,8 @@ def _collect(rows: Collector, columns: dict[str, None], line: int, text: str, el
     value = element.value
     if _is_annotated(value):
         value = {"text": value[0], **value[1]}
+    elif are_messages(value):
+        value = {"messages": value}
     if reason := element.fault or _unusable(value, text[element.start : element.end]):
         rows.reject(line, reason)
     else:
@@ -106,13 +111,15 @@ def _collect(rows: Collector, columns: dict[str, None], line: int, text: str, el
 
 
 def _is_annotated(value: object) -> bool:
-    """Say whether a value is a text with its spans, as spaCy takes them: `["Anna sings", {"entities": []}]`."""
+    """Say whether a value is a text with its annotations, as spaCy takes them: `["Anna sings", {"entities": []}]`."""
     if not isinstance(value, list) or len(value) != 2:
         return False
-    return isinstance(value[0], str) and isinstance(value[1], dict) and "entities" in value[1]
+    return isinstance(value[0], str) and isinstance(value[1], dict) and any(key in value[1] for key in ANNOTATED)
 
 
 def _unusable(value: object, written: str) -> str:
+    if isinstance(value, list):
+        return "not an object with named values, but a list, which does not name them"
     if not isinstance(value, dict):
         return "not an object with named values"
     if not value:
@@ -149,42 +156,99 @@ def _strings(value: object) -> Iterator[str]:
             waiting += item
 
 
-# ── one JSON document ─────────────────────────────────────────────────────────────────────────
+# ── one JSON document, or several ─────────────────────────────────────────────────────────────
 
 
 def read_json(source: Source) -> Table:
-    """Read an array of objects, an object that holds one such array or one for each part of the data, or columns.
+    """Read an array of objects, an object that holds one, what pandas writes, or several values one after the other.
 
-    Columns are arrays of equal length. A file of JSON lines is read as that.
+    An object may hold one array of rows, also within other objects, one for each part of the data, or columns: arrays
+    of equal length. Of `DataFrame.to_json`, the orients records, split, index, columns and table are read; the orient
+    values does not name its columns.
 
     Raises:
         DataError: not JSON (with line and column), none of these shapes, no rows, or mostly bad ones.
 
     """
     text = source.text()
-    start = _skip(text, 0)
+    start = skip(text, 0)
     try:
-        if _expect(text, start, "[{") == "{":
-            members, end = _members(text, start)
-            if _skip(text, end) < len(text):
-                return _read_lines(source)
-            return _from_object(source, text, members)
-        elements, end = _array(text, start)
-        if _is_annotated([element.value for element in elements]):
-            return _read_lines(source)
-        if _skip(text, end) < len(text):
-            raise json.JSONDecodeError("more text after the array", text, _skip(text, end))
+        if expect(text, start, "[{") == "{":
+            members, end = members_from(text, start)
+            return _from_object(source, text, members) if skip(text, end) == len(text) else _several(source, text, end)
+        elements, end = array_from(text, start)
+        values = [element.value for element in elements]
+        if _is_annotated(values) or (skip(text, end) < len(text) and text.startswith("[", skip(text, end))):
+            return _several(source, text, end)
+        if skip(text, end) < len(text):
+            raise json.JSONDecodeError("more text after the array", text, skip(text, end))
     except json.JSONDecodeError as error:
-        whole = error.pos >= len(text.rstrip()) - 1
-        remedy = "the file ends too early: write it again" if whole else f"mend it there, or {RECORDS}"
-        place = f"{source.file}:{error.lineno} column {error.colno}"
-        raise DataError(Fault(f"this is not JSON: {error.msg}", place, remedy)) from None
+        raise DataError(_broken(source, text, error)) from None
+    if are_messages(values):
+        return _from_elements(source, text, [Element(values, "", start, end)], ())
+    if values and isinstance(values[0], list) and not _is_annotated(values[0]) and not are_messages(values[0]):
+        raise DataError(_nameless(source))
     return _from_elements(source, text, elements, ())
+
+
+def _broken(source: Source, text: str, error: json.JSONDecodeError) -> Fault:
+    """Say what is wrong where a document stops being JSON, and how it is mended."""
+    what, remedy = mistake(text, error)
+    if not remedy and error.pos >= len(text.rstrip()) - 1:
+        remedy = "the file ends too early: write it again"
+    place = f"{source.file}:{error.lineno} column {error.colno}"
+    return Fault(f"this is not JSON: {what}", place, remedy or f"mend it there, or {RECORDS}")
+
+
+def _nameless(source: Source) -> Fault:
+    rule = "the rows are lists, which do not name their columns (pandas writes so with orient='values')"
+    return Fault(rule, source.file, RECORDS)
+
+
+def _several(source: Source, text: str, end: int) -> Table:
+    """Read values that follow each other: one a line, or each over several lines.
+
+    Raises:
+        DataError: the rows are lists, which do not name their columns.
+    """
+    if "\n" not in text[skip(text, 0) : end]:
+        first = value_from(text, skip(text, 0)).value
+        if isinstance(first, list) and not _is_annotated(first) and not are_messages(first):
+            raise DataError(_nameless(source))
+        return _read_lines(source)
+    notes = ("each value, which goes over several lines, is a row",)
+    return _from_elements(source, text, list(_values(text)), notes)
+
+
+def _values(text: str) -> Iterator[Element]:
+    """Read values that follow each other, a comma between them or none; what is not JSON ends before the next one."""
+    at = skip(text, 0)
+    while at < len(text):
+        try:
+            element = value_from(text, at)
+        except json.JSONDecodeError as error:
+            what, remedy = mistake(text, error)
+            following = NEXT.search(text, at + 1)
+            end = following.end() if following else len(text)
+            mended = f": {remedy}" if remedy else ""
+            place = f"line {error.lineno} column {error.colno}"
+            element = Element(None, f"not JSON: {what} at {place}{mended}", at, end)
+        yield element
+        at = skip(text, element.end)
+        at = skip(text, at + 1) if text.startswith(",", at) else at
 
 
 def _from_object(source: Source, text: str, members: Sequence[Member]) -> Table:
     arrays = {member.key: member.elements for member in members if member.elements is not None}
+    if {"columns", "data"} <= arrays.keys() and (rows := _split(arrays["columns"], arrays["data"])):
+        return _from_elements(source, text, rows, ("the names of the columns stand in the key 'columns'",))
+    conversations = [key for key, items in arrays.items() if are_messages([item.value for item in items])]
+    if conversations == ["messages"] or len(conversations) > 1 == len(arrays) // len(conversations):
+        return _from_conversations(source, text, members, conversations)
+    if len(arrays) == 0 and (rows := _of_objects(text, members)):
+        return _from_elements(source, text, rows, ("each key is read as a row or a column, as pandas writes them",))
     tables = [key for key, items in arrays.items() if items and isinstance(items[0].value, dict)]
+    tables = [key for key in tables if key not in HEADS] or tables
     if len(tables) == 1:
         return _from_elements(source, text, arrays[tables[0]], (f"the rows are read from the key '{tables[0]}'",))
     if tables and all(map(part_named, tables)):
@@ -193,13 +257,64 @@ def _from_object(source: Source, text: str, members: Sequence[Member]) -> Table:
     if tables:
         rule = f"the file holds several arrays of rows: {', '.join(tables)}"
         raise DataError(Fault(rule, source.file, "keep one of them in a file of its own"))
-    lengths = {key: len(items) for key, items in arrays.items()}
-    if not arrays or len(arrays) < len({member.key for member in members}):
-        raise DataError(Fault("the file holds no array of objects", source.file, RECORDS))
-    if len(set(lengths.values())) > 1:
-        counts = ", ".join(f"{key} {length}" for key, length in lengths.items())
-        raise DataError(Fault(f"columns have different lengths: {counts}", source.file, RECORDS))
-    return _from_columns(source, text, members)
+    inner = list(_within(text, members, "", INNERMOST))
+    if len(inner) == 1:
+        [(path, found)] = inner
+        return _from_elements(source, text, found, (f"the rows are read from the key '{path}'",))
+    return _from_columns(source, text, members, arrays)
+
+
+def _split(names: Sequence[Element], rows: Sequence[Element]) -> list[Element]:
+    """Name the values of each row, as pandas writes a table with the orient split; nothing if it is none."""
+    columns = [str(name.value) for name in names]
+    if not rows or not all(isinstance(row.value, list) and len(row.value) == len(columns) for row in rows):
+        return []
+    return [replace(row, value=dict(zip(columns, row.value, strict=True))) for row in rows]
+
+
+def _of_objects(text: str, members: Sequence[Member]) -> list[Element]:
+    """Read an object of objects: a row a key (orient index), or a column a key (orient columns); else nothing."""
+    tables = [member.value.value for member in members]
+    if len(members) < 2 or not all(isinstance(one, dict) and one for one in tables):
+        return []
+    outer, inner = [member.key for member in members], list(tables[0])
+    shared = set(inner).intersection(*tables[1:])
+    numbered = all(name.isdigit() for name in inner)
+    if shared == set(inner) and (numbered or (len(inner) > len(outer) and not all(key.isdigit() for key in outer))):
+        places, _ = members_from(text, members[0].value.start)
+        named = [{key: one.get(row.key) for key, one in zip(outer, tables, strict=True)} for row in places]
+        return [replace(row.value, value=values) for row, values in zip(places, named, strict=True)]
+    if not shared or numbered or any(isinstance(cell, dict) for cell in tables[0].values()):
+        return []
+    keys = {} if all(key.isdigit() for key in outer) else {member.key: member.key for member in members}
+    return [
+        replace(member.value, value={**({KEY: keys[member.key]} if keys else {}), **member.value.value})
+        for member in members
+    ]
+
+
+def _within(text: str, members: Sequence[Member], path: str, deep: int) -> Iterator[tuple[str, Sequence[Element]]]:
+    """Find the arrays of objects within objects, each with the keys that lead to it."""
+    for member in members:
+        if member.elements and all(isinstance(one.value, dict) for one in member.elements):
+            yield f"{path}{member.key}", member.elements
+        elif isinstance(member.value.value, dict) and deep:
+            held, _ = members_from(text, member.value.start)
+            yield from _within(text, held, f"{path}{member.key}.", deep - 1)
+
+
+def _from_conversations(source: Source, text: str, members: Sequence[Member], keys: Sequence[str]) -> Table:
+    """Read an object that is one conversation, or one of several by their names."""
+    lists = {member.key: [one.value for one in member.elements or ()] for member in members if member.key in keys}
+    if keys == ["messages"]:
+        row = {member.key: lists.get(member.key, member.value.value) for member in members}
+        return _from_elements(source, text, [Element(row, "", members[0].value.start, members[-1].value.end)], ())
+    rows = [
+        replace(member.value, value={KEY: member.key, "messages": lists[member.key]})
+        for member in members
+        if member.key in lists
+    ]
+    return _from_elements(source, text, rows, ("each key holds a conversation",))
 
 
 def _labelled(element: Element, part: str) -> Element:
@@ -218,7 +333,19 @@ def _from_elements(source: Source, text: str, elements: Sequence[Element], notes
     return rows.table(columns, "json", source.encoding.name, [*source.notes, *notes])
 
 
-def _from_columns(source: Source, text: str, members: Sequence[Member]) -> Table:
+def _from_columns(
+    source: Source, text: str, members: Sequence[Member], arrays: Mapping[str, Sequence[Element]]
+) -> Table:
+    """Read arrays of equal length, each of which is a column.
+
+    Raises:
+        DataError: the object holds something else, or the lengths differ.
+    """
+    if not arrays or len(arrays) < len({member.key for member in members}):
+        raise DataError(Fault("the file holds no array of objects", source.file, RECORDS))
+    if len({len(items) for items in arrays.values()}) > 1:
+        counts = ", ".join(f"{key} {len(items)}" for key, items in arrays.items())
+        raise DataError(Fault(f"columns have different lengths: {counts}", source.file, RECORDS))
     names = unique_columns([member.key for member in members], source.file)
     rows = Collector(source.file)
     line, seen = 1, 0
@@ -232,70 +359,3 @@ def _from_columns(source: Source, text: str, members: Sequence[Member]) -> Table
         else:
             rows.accept(line, values)
     return rows.table(names, "json", source.encoding.name, [*source.notes, "each key is read as a column"])
-
-
-# ── a scanner that knows where it is ──────────────────────────────────────────────────────────
-
-
-def _skip(text: str, at: int) -> int:
-    match = SPACE.match(text, at)
-    return match.end() if match else at
-
-
-def _expect(text: str, at: int, signs: str) -> str:
-    sign = text[at : at + 1]
-    if not sign or sign not in signs:
-        raise json.JSONDecodeError(f"expecting {' or '.join(signs)}", text, at)
-    return sign
-
-
-def _value(text: str, at: int) -> Element:
-    """Read one value; what is JSON but cannot be used becomes an element with a fault."""
-    try:
-        value, end = STRICT.raw_decode(text, at)
-        return Element(value, "", at, end)
-    except json.JSONDecodeError:
-        raise
-    except ValueError as error:
-        _, end = LENIENT.raw_decode(text, at)
-        return Element(None, str(error), at, end)
-    except RecursionError:
-        raise json.JSONDecodeError(TOO_DEEP, text, at) from None
-
-
-def _array(text: str, at: int) -> tuple[list[Element], int]:
-    _expect(text, at, "[")
-    elements: list[Element] = []
-    at = _skip(text, at + 1)
-    if text.startswith("]", at):
-        return elements, at + 1
-    while True:
-        elements.append(_value(text, at))
-        at = _skip(text, elements[-1].end)
-        if _expect(text, at, ",]") == "]":
-            return elements, at + 1
-        at = _skip(text, at + 1)
-
-
-def _members(text: str, at: int) -> tuple[list[Member], int]:
-    _expect(text, at, "{")
-    members: list[Member] = []
-    at = _skip(text, at + 1)
-    if text.startswith("}", at):
-        return members, at + 1
-    while True:
-        _expect(text, at, '"')
-        key = _value(text, at)
-        at = _skip(text, key.end)
-        _expect(text, at, ":")
-        at = _skip(text, at + 1)
-        if text.startswith("[", at):
-            elements, at = _array(text, at)
-            members.append(Member(key.value, tuple(elements)))
-        else:
-            at = _value(text, at).end
-            members.append(Member(key.value, None))
-        at = _skip(text, at)
-        if _expect(text, at, ",}") == "}":
-            return members, at + 1
-        at = _skip(text, at + 1)

@@ -23,6 +23,11 @@ ROLES: dict[str, Role] = {
 SPEAKER = re.compile(r"(?:\A\s*|\n\n)(Human|User|Assistant|System): ?")
 """What stands before each turn where a conversation is one text, as in Anthropic's of helpfulness and harmlessness."""
 WHO, WHAT = ("role", "from", "speaker", "author"), ("content", "value", "text", "message", "parts")
+MESSAGE = {
+    *WHO, *WHAT, "name", "type", "weight", "loss", "train", "trainable", "refusal", "audio", "annotations",
+    "tool_calls", "tool_call_id", "function_call", "reasoning", "reasoning_content", "thinking", "prefix", "masked",
+}  # fmt: skip
+"""Keys of a message, by which a list of messages is told from a list of rows."""
 
 
 def read_messages(value: object) -> tuple[Message, ...]:
@@ -43,6 +48,18 @@ def read_messages(value: object) -> tuple[Message, ...]:
     if all(isinstance(turn, str) for turn in value):
         return tuple(Message("assistant" if at % 2 else "user", str(turn)) for at, turn in enumerate(value))
     return tuple(message for item in value for message in _messages(item))
+
+
+def are_messages(value: object) -> bool:
+    """Say whether a value is a list of messages: each says who speaks and what, and nothing beside that."""
+    if not isinstance(value, list) or not value:
+        return False
+    return all(
+        isinstance(one, Mapping)
+        and one.keys() <= MESSAGE
+        and any(plain(one.get(key)).strip().casefold() in ROLES for key in WHO)
+        for one in value
+    )
 
 
 def read_transcript(text: str) -> tuple[Message, ...]:
