@@ -123,6 +123,13 @@ def _readings(
         if reading.reason and not any(reading.required < other.required for other in doubtful)
     ]
     fitting = [one for one in fitting if not any(_told_again(table, one, other) for other in fitting)]
+    said = {
+        column
+        for one in fitting
+        if one.task.answers != "likelihood" and len(one.required) == 1
+        for column in one.required
+    }
+    fitting = [one for one in fitting if not (one.task.answers == "likelihood" and one.required <= said)]
     sure = [reading for reading in fitting if not reading.weak]
     fitting = [
         reading

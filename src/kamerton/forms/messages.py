@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from kamerton.forms.message_shapes import WHO, listed
 from kamerton.forms.values import filled, plain
 from kamerton.records import Message
 
@@ -18,11 +18,14 @@ ROLES: dict[str, Role] = {
     "ai": "assistant", "function_call": "assistant", "tool_call": "assistant", "ассистент": "assistant",
     "tool": "tool", "function": "tool", "observation": "tool", "ipython": "tool", "function_response": "tool",
     "tool_response": "tool",
+    "chatbot": "assistant", "bing": "assistant", "bard": "assistant", "claude": "assistant", "llm": "assistant",
+    "agent": "assistant", "operator": "assistant", "support": "assistant", "бот": "assistant", "помощник": "assistant",
+    "оператор": "assistant", "customer": "user", "client": "user", "клиент": "user", "человек": "user",
 }  # fmt: skip
 """Who speaks, by the words of OpenAI's, ShareGPT's and their kin's files."""
 SPEAKER = re.compile(r"(?:\A\s*|\n\n)(Human|User|Assistant|System): ?")
 """What stands before each turn where a conversation is one text, as in Anthropic's of helpfulness and harmlessness."""
-WHO, WHAT = ("role", "from", "speaker", "author"), ("content", "value", "text", "message", "parts")
+WHAT = ("content", "value", "text", "message", "parts")
 MESSAGE = {
     *WHO, *WHAT, "name", "type", "weight", "loss", "train", "trainable", "refusal", "audio", "annotations",
     "tool_calls", "tool_call_id", "function_call", "reasoning", "reasoning_content", "thinking", "prefix", "masked",
@@ -31,23 +34,17 @@ MESSAGE = {
 
 
 def read_messages(value: object) -> tuple[Message, ...]:
-    """Read a conversation: a list of messages, of texts said in turn, of pairs (request, answer), or of instructions.
+    """Read a conversation: a list of messages, of texts said in turn, or of requests with their answers.
 
-    The list may be written as JSON.
+    What else may stand for such a list says `kamerton.forms.message_shapes`.
 
     Raises:
         ValueError: it is none of these; with the reason.
     """
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            raise ValueError("the conversation is no list of messages") from None
-    if not isinstance(value, Sequence) or isinstance(value, str) or not value:
-        raise ValueError("the conversation is no list of messages")
-    if all(isinstance(turn, str) for turn in value):
-        return tuple(Message("assistant" if at % 2 else "user", str(turn)) for at, turn in enumerate(value))
-    return tuple(message for item in value for message in _messages(item))
+    turns = listed(value, ROLES)
+    if all(isinstance(turn, str) for turn in turns):
+        return tuple(Message("assistant" if at % 2 else "user", str(turn)) for at, turn in enumerate(turns))
+    return tuple(message for item in turns for message in _messages(item))
 
 
 def are_messages(value: object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import ClassVar
@@ -11,6 +12,7 @@ from pydantic import Field
 from kamerton.contracts import Form, ModelKind, Role
 from kamerton.forms.conversation import BETWEEN, Conversation, TrainOn, answered, turns_of
 from kamerton.forms.messages import read_messages, told_beforehand, with_system, written
+from kamerton.forms.rendered import Rendered, read_rendered
 from kamerton.forms.values import few, filled, plain
 from kamerton.forms.writing import require_writer
 from kamerton.records import Example, Message, Place
@@ -20,6 +22,13 @@ from kamerton.tasks._roles import SYSTEM, WANTED
 LOOKED_AT = 50
 SHORT_ANSWER = 24
 """Median length in characters up to which answers are closed ones."""
+
+
+ONE_TEXT = (
+    *("text", "input", "content", "formatted_text", "formatted_chat", "formatted", "full_text", "training_text"),
+    *("sample", "example", "transcript", "текст", "переписка"),
+)
+"""Columns that may hold messages, or a whole conversation as one text, where nothing better is there."""
 
 
 class Chat(Group):
@@ -47,9 +56,14 @@ class Chat(Group):
                 "сообщения",
             ),
             "a list of messages with their roles",
-            weak=("prompt",),
+            weak=("prompt", *ONE_TEXT),
         ),
-        Role("completion", ("completion", "response"), "messages that follow", required=False),
+        Role(
+            "completion",
+            ("completion", "response", "ideal", "answer", "output", "expected", "expected_output", "reference_answer"),
+            "the answer, or the messages, that follow",
+            required=False,
+        ),
         SYSTEM,
         Role("tools", ("tools", "functions"), "the tools that it may call", required=False),
         WANTED,
@@ -65,7 +79,12 @@ class Chat(Group):
         silent = sum(not _speaks(row) for row in rows)
         if not rows or (silent and not few(silent, len(rows))):
             return ""
-        by_turns = any(isinstance(turn, str) for row in rows for turn in _listed(row["messages"]))
+        if templates := Counter(form.template for row in rows if (form := _rendered(row["messages"]))):
+            wrote = templates.most_common(1)[0][0]
+            return (
+                f"conversations in one text ({wrote}), read as messages; `--task language-modeling` takes them as text"
+            )
+        by_turns = any(isinstance(turn, str) for row in rows for turn in _turns(row["messages"]))
         return "turns of two speakers, of whom the second one is the assistant" if by_turns else "messages with roles"
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
@@ -124,13 +143,26 @@ def _answers(example: Example) -> list[str]:
 
 
 def _messages(values: Mapping[str, object]) -> tuple[Message, ...]:
-    """Read the messages of a row, and those that stand in a column of their own."""
-    more = values.get("completion")
-    return (*read_messages(values["messages"]), *(read_messages(more) if _listed(more) else ()))
+    """Read the messages of a row, and the answer or the messages that stand in a column of their own."""
+    before, after = read_messages(values["messages"]), values.get("completion")
+    after = after[:1] if isinstance(after, list) and all(isinstance(one, str) for one in after) else after
+    if _listed(after):
+        return (*before, *read_messages(after))
+    said = after[0] if isinstance(after, list) and after else after
+    open_end = bool(before) and before[-1].role != "assistant" and filled(said)
+    return (*before, Message("assistant", plain(said))) if open_end else before
+
+
+def _rendered(cell: object) -> Rendered | None:
+    return read_rendered(cell) if isinstance(cell, str) and cell.lstrip()[:1] != "[" else None
+
+
+def _turns(cell: object) -> Sequence[object]:
+    return cell if isinstance(cell, list) else ()
 
 
 def _listed(cell: object) -> Sequence[object]:
-    return cell if isinstance(cell, list) else ()
+    return cell if isinstance(cell, list) and not all(isinstance(one, str) for one in cell) else ()
 
 
 def _speaks(values: Mapping[str, object]) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -142,14 +144,15 @@ def _turns(value: object, material: str) -> tuple[Message, ...]:
 
 
 def _answer(value: object) -> tuple[Message, ...]:
-    """Read an answer: a text, a message, or a conversation that ends with it."""
-    if isinstance(value, dict):
-        return read_messages([value])
-    if isinstance(value, list) and value:
+    """Read an answer: a text, a message, or a conversation that ends with it; a conversation may be written as JSON."""
+    if (isinstance(value, list) and value) or isinstance(value, dict):
         turns = read_messages(value)
         if turns[-1].role != "assistant":
             raise ValueError("a conversation of the answers does not end with the assistant's turn")
         return turns
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        with suppress(ValueError):  # a text may begin so, too
+            return _answer(json.loads(value))
     if isinstance(value, str) and (turns := read_transcript(value)) and turns[-1].role == "assistant":
         return turns
     return (Message("assistant", plain(value)),) if filled(value) else ()

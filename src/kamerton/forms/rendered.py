@@ -1,0 +1,132 @@
+"""Conversations that were written into one text: by a chat template, or after the names of who speaks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+Turns = tuple[tuple[str, str], ...]
+"""Who speaks, and what."""
+AROUND = re.compile(
+    r"^(?:\s|<s>|<bos>|<\|begin_of_text\|>|<\|endoftext\|>|\[gMASK\]|<sop>|<\|startoftext\|>|<BOS_TOKEN>|<｜begin▁of▁sentence｜>)+"
+)
+ENDS = re.compile(
+    r"(?:\s|</?s>|<eos>|<(?:\||｜)[\w▁]*end[\w▁]*(?:\||｜)>|<\|eot_id\|>|<\|eot\|>|<end_of_turn>|###\s*End)+$",
+    re.IGNORECASE,
+)
+"""Tokens before and after a conversation, and after a turn."""
+USER = r"Human|User|Question|Instruction|Input|Customer|Client|Пользователь|Человек|Вопрос|Клиент|Инструкция|Запрос"
+ASSISTANT = r"Assistant|Response|Answer|Output|Bot|AI|GPT|Ассистент|Ответ|Бот|Помощник|Оператор"
+SYSTEM = r"System|Система"
+SPEAKERS = {
+    **dict.fromkeys(USER.casefold().split("|"), "user"),
+    **dict.fromkeys(ASSISTANT.casefold().split("|"), "assistant"),
+    **dict.fromkeys(SYSTEM.casefold().split("|"), "system"),
+    "prompter": "user",
+    "model": "assistant",
+    "tool": "tool",
+    "ipython": "tool",
+    "developer": "system",
+    "observation": "tool",
+    "bot": "assistant",
+    "chatbot": "assistant",
+}
+"""Roles by the words that stand before turns."""
+NAMES = rf"{USER}|{ASSISTANT}|{SYSTEM}"
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A conversation read out of a text."""
+
+    template: str
+    """What wrote it: ChatML, Llama 2."""
+    turns: Turns
+
+
+def read_rendered(text: str) -> Rendered | None:
+    r"""Read the conversation that a text is, if a user and an assistant speak in it in a form that is known.
+
+    >>> read_rendered("<s>[INST] Why? [/INST] Because. </s>")
+    Rendered(template='Llama 2', turns=(('user', 'Why?'), ('assistant', 'Because.')))
+    >>> read_rendered("### Human: Why?### Assistant: Because.").turns[1]
+    ('assistant', 'Because.')
+    """
+    for template, marks, read in TEMPLATES:
+        if any(mark in text for mark in marks):
+            turns = tuple((role, said) for role, said in read(AROUND.sub("", text)) if said or role != "system")
+            roles = {role for role, _ in turns}
+            if {"user", "assistant"} <= roles <= {"user", "assistant", "system", "tool"}:
+                return Rendered(template, turns)
+    return None
+
+
+def _headed(pattern: str) -> Callable[[str], Iterator[tuple[str, str]]]:
+    """Read turns that each begin with a mark that names who speaks; what stands before them is a system prompt."""
+    mark = re.compile(pattern)
+
+    def read(text: str) -> Iterator[tuple[str, str]]:
+        before, *parts = mark.split(text)
+        if before.strip():
+            yield "system", before.strip()
+        for who, said in zip(parts[::2], parts[1::2], strict=True):
+            yield SPEAKERS.get(who.strip().casefold(), "?"), ENDS.sub("", said).strip()
+
+    return read
+
+
+def _bracketed(text: str) -> Iterator[tuple[str, str]]:
+    """Read Llama 2's and Mistral's turns: what the user says stands in brackets, what the assistant says after them."""
+    for number, part in enumerate(re.split(r"\[INST\]", text)[1:]):
+        asked, end, answered = part.partition("[/INST]")
+        if not end:
+            yield "?", asked
+            return
+        system = re.match(r"\s*<<SYS>>(.*?)<</SYS>>", asked, re.DOTALL)
+        if system and not number:
+            yield "system", system[1].strip()
+        yield "user", (asked[system.end() :] if system else asked).strip()
+        if said := ENDS.sub("", re.sub(r"<s>\s*$", "", answered.rstrip())).strip():
+            yield "assistant", said
+
+
+def _alpaca(text: str) -> Iterator[tuple[str, str]]:
+    """Read Alpaca's prompt: its request, perhaps with an input below, and its answer; its opening words are dropped."""
+    before, *parts = re.split(r"(?:^|\n)#{2,3} ?(Instruction|Input|Response|Инструкция|Вход|Контекст|Ответ):?", text)
+    if before.strip() and not PREAMBLE.match(before.strip()):
+        yield "system", before.strip()
+    asked = ""
+    for head, said in zip(parts[::2], parts[1::2], strict=True):
+        if head in ("Response", "Ответ"):
+            yield "user", asked
+            yield "assistant", ENDS.sub("", said).strip()
+            asked = ""
+        else:
+            asked = "\n\n".join(filter(None, (asked, said.strip())))
+
+
+PREAMBLE = re.compile(
+    r"(Below is an? instruction|Ниже (приведена|дана) инструкция|Ниже приведено задание)", re.IGNORECASE
+)
+TEMPLATES: tuple[tuple[str, tuple[str, ...], Callable[[str], Iterator[tuple[str, str]]]], ...] = (
+    ("ChatML", ("<|im_start|>",), _headed(r"<\|im_start\|>(\w+)\n?")),
+    ("Llama 3", ("<|start_header_id|>",), _headed(r"<\|start_header_id\|>(\w+)<\|end_header_id\|>")),
+    ("Llama 4", ("<|header_start|>",), _headed(r"<\|header_start\|>(\w+)<\|header_end\|>")),
+    ("Gemma", ("<start_of_turn>",), _headed(r"<start_of_turn>(\w+)\n?")),
+    ("Llama 2", ("[INST]",), _bracketed),
+    (
+        "Phi, Zephyr or OpenAssistant",
+        ("<|user|>", "<|prompter|>", "<|USER|>"),
+        _headed(r"<\|(system|user|prompter|assistant|tool|observation|SYSTEM|USER|ASSISTANT)\|>"),
+    ),
+    ("DeepSeek", ("<｜User｜>",), _headed(r"<｜(User|Assistant)｜>")),
+    ("Command R", ("<|USER_TOKEN|>",), _headed(r"<\|START_OF_TURN_TOKEN\|><\|(USER|CHATBOT|SYSTEM)_TOKEN\|>")),
+    ("Saiga", ("<s>user", "<s>bot"), _headed(r"(?:^|<s>)(system|user|bot)\n")),
+    ("Alpaca", ("### Instruction", "## Instruction", "### Инструкция"), _alpaca),
+    ("names after ###", ("### ",), _headed(rf"\s*###\s?(?i:({NAMES})):?")),
+    ("OpenChat", ("GPT4 Correct User:",), _headed(r"GPT4 Correct (User|Assistant):")),
+    ("Vicuna", ("USER:",), _headed(r"(?:^|(?<=\s)|(?<=</s>))(USER|ASSISTANT|SYSTEM): ?")),
+    ("names of the speakers", (":",), _headed(rf"(?:^|\n|<s>)\s*(?:\*\*)?(?i:({NAMES}))(?:\*\*)?:(?:\*\*)? ?")),
+)
+"""The forms that are known, with what tells that a text may be one, and how it is read."""
