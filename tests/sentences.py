@@ -14,7 +14,7 @@ import kamerton
 SOURCE = Path(kamerton.__file__).parent
 UNSHOWN = {
     "cli.commands", "cli.options", "cli.app",  # `--help` is English
-    "language", "languages", "private", "mojibake", "forms.sandbox", "train.replay",
+    "language", "languages", "private", "mojibake", "forms.rendered", "forms.sandbox", "train.replay",
     "models.e5", "models.load", "models.template", "data.augment", "evaluate.baselines_of_tags",
     "evaluate.probe", "evaluate.before", "models.embed",
 }  # fmt: skip

@@ -13,7 +13,8 @@ from itertools import islice
 
 from kamerton import plugins
 from kamerton.contracts import Task
-from kamerton.data.cells import LOOKED_AT, flags, holds_truths, opened, stand_in, truth, unused, value_at
+from kamerton.data.beside import beside, may_be_labels
+from kamerton.data.cells import LOOKED_AT, cells_of, flags, holds_truths, opened, stand_in, truth, unused, value_at
 from kamerton.data.examples import Examples
 from kamerton.data.marks import Mark, explained, find_marks, refusal
 from kamerton.data.question import labelled, nothing_fits, several_fit, unclear
@@ -28,8 +29,6 @@ LISTED = 6
 """Unused columns named in a message."""
 SEEN_AGAIN, MOSTLY = 50, 0.9
 """Rows looked at, and the share of them, for a column that says again what others say."""
-BESIDE = ("lang", "language", "source", "license", "split", "subset", "partition", "язык", "источник")
-"""Columns that say of a text where it is from, and are no labels."""
 FLAGS = 3
 """Columns of truth values from which on they are taken for labels."""
 
@@ -86,18 +85,24 @@ def recognise(table: Table, task: str | None, columns: Mapping[str, str]) -> Rec
     if reading.unclear or len(reading.ways) > 1:
         raise DataError(unclear(table, reading))
     left = unused(table.columns, reading.columns)
-    if not task and (classes := _beside(table, reading, readings, left)):
-        raise DataError(several_fit(table, [*classes, reading]))
     marks = find_marks(table, left)
+    if not task and reading.task.answers == "likelihood" and len(reading.required) == 1:
+        _ask_beside(table, reading, readings, [name for name in left if name not in marks])
     reason = "; ".join([reading.reason, *explained(marks), *_unused([name for name in left if name not in marks])])
     return Recognition(reading.word, reading.columns, reason, reading.settings, marks)
 
 
-def _beside(table: Table, reading: Reading, readings: Sequence[Reading], left: Sequence[str]) -> Sequence[Reading]:
-    """Give the readings of what is read as a text alone by which a column beside it would be a label."""
-    if reading.task.answers != "likelihood" or len(reading.required) > 1:
-        return ()
-    return labelled(table, [name for name in left if name.casefold() not in BESIDE], readings)
+def _ask_beside(table: Table, reading: Reading, readings: Sequence[Reading], left: Sequence[str]) -> None:
+    """Take a text alone for plain text only where nothing beside it may be a label.
+
+    Raises:
+        DataError: something may be, as a question.
+    """
+    held = {name: what for name in left if (what := may_be_labels(name, cells_of(table, name)))}
+    if classes := labelled(table, list(held), readings):
+        raise DataError(several_fit(table, [*classes, reading]))
+    if held:
+        raise DataError(beside(table, reading, held))
 
 
 def _unused(columns: Sequence[str]) -> list[str]:

@@ -9,6 +9,8 @@ from kamerton.data.annotations import annotated, objects
 from kamerton.data.cells import LOOKED_AT
 from kamerton.data.prodigy import annotated as prodigy_shape
 from kamerton.data.shape import Shape, Values, in_order, opened
+from kamerton.data.shapes_of_chats import CHATS, conversations
+from kamerton.data.shapes_of_labels import labelled
 from kamerton.data.spelling import called
 from kamerton.data.table import Collector, Table
 from kamerton.forms.values import filled, plain
@@ -27,11 +29,16 @@ def reshaped(table: Table) -> Table:
     """
     if shape := annotated(table) or prodigy_shape(table):
         return opened(table, shape)
-    for shape in SHAPES:
+    for shape in (*SHAPES, *CHATS):
         if shape.columns <= {*table.columns} and any(shape.holds(row.values) for row in table.rows[:LOOKED_AT]):
             return opened(table, shape)
     found = [called(names, table.columns) for names in (SENTENCES, WORDS, TAGS)]
-    return _joined(table, *(columns[0] for columns in found)) if all(len(columns) == 1 for columns in found) else table
+    if all(len(columns) == 1 for columns in found):
+        return _joined(table, *(columns[0] for columns in found))
+    if talks := conversations(table):
+        return talks
+    shape = labelled(table)
+    return opened(table, shape) if shape else table
 
 
 # ── a word a row ──────────────────────────────────────────────────────────────────────────────

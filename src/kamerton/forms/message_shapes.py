@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from kamerton.forms.rendered import read_rendered
 from kamerton.forms.values import filled, plain
@@ -47,10 +48,8 @@ def listed(value: object, roles: Mapping[str, str]) -> Sequence[object]:
 
 def _parsed(text: str) -> object:
     if text.lstrip()[:1] in ("[", "{"):
-        try:
+        with suppress(ValueError):  # a text may begin so, too
             return json.loads(text)
-        except ValueError:
-            pass
     if rendered := read_rendered(text):
         return [{"role": role, "content": said} for role, said in rendered.turns]
     raise ValueError("the conversation is no list of messages")
@@ -59,7 +58,7 @@ def _parsed(text: str) -> object:
 def _of_object(value: Mapping[str, object], roles: Mapping[str, str]) -> object:
     held = next((one for key in LISTS if isinstance(one := value.get(key), list)), None)
     if held is not None:
-        told = [value[key] for key in ("system", "tools") if filled(value.get(key))]
+        told = [value[key] for key in ("system", "tools") if filled(value.get(key)) and value[key] != []]
         return [*({"role": "system", "content": plain(one)} for one in told), *held]
     spoken, said = next((value.get(key) for key in WHO if key in value), None), value.get("content", value.get("value"))
     if isinstance(spoken, list) and isinstance(said, list) and len(spoken) == len(said):

@@ -1,0 +1,289 @@
+"""Conversations that are spread over rows, kept as trees, or stand beside what they follow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from kamerton.data.cells import LOOKED_AT
+from kamerton.data.shape import Shape, Values, in_order
+from kamerton.data.spelling import called
+from kamerton.data.table import Collector, Table
+from kamerton.forms.messages import ROLES, are_messages
+from kamerton.forms.values import filled, plain
+from kamerton.records import LedgerEntry
+
+CONVERSATIONS = (
+    *("conversation_id", "conv_id", "dialog_id", "dialogue_id", "chat_id", "thread_id", "session_id", "ticket_id"),
+    *("conversation", "dialog", "dialogue", "Chat", "session", "thread"),
+    *("id диалога", "номер диалога", "диалог", "id чата", "чат", "беседа", "номер беседы", "обращение"),
+)
+SPEAKERS = ("role", "speaker", "author", "sender", "from", "author_role", "who", "роль", "автор", "отправитель", "кто")
+SAID = ("content", "text", "message", "utterance", "value", "body", "текст", "сообщение", "реплика")
+TREE = frozenset({"message_id", "parent_id", "text", "role"})
+"""Columns of OpenAssistant's messages, each with the id of the one it answers (Köpf et al. 2023)."""
+
+
+def conversations(table: Table) -> Table | None:
+    """Return a table with a row for each conversation whose messages are rows, or that is kept as a tree.
+
+    Raises:
+        DataError: most rows belong to no conversation.
+    """
+    some = [row.values for row in table.rows[:LOOKED_AT]]
+    if any(isinstance(tree := one.get("prompt"), Mapping) and "replies" in tree for one in some):
+        return _of_trees(table, _nested_trees(table))
+    if set(table.columns) >= TREE:
+        return _of_trees(table, _flat_trees(table))
+    found = [called(names, table.columns) for names in (CONVERSATIONS, SPEAKERS, SAID)]
+    if not all(len(columns) == 1 for columns in found):
+        return None
+    [number], [who], [said] = found
+    roles = {ROLES.get(plain(one.get(who)).strip().casefold(), "?") for one in some}
+    return _together(table, number, who, said) if {"user", "assistant"} <= roles and "?" not in roles else None
+
+
+# ── a message a row ───────────────────────────────────────────────────────────────────────────
+
+
+def _together(table: Table, number: str, who: str, said: str) -> Table:
+    """Make one row of the messages that have the same number, in their order."""
+    turns, first = dict[str, list[dict[str, object]]](), dict[str, int]()
+    bad = list[LedgerEntry]()
+    for row in in_order(table):
+        if isinstance(row, LedgerEntry):
+            bad.append(row)
+            continue
+        name = plain(row.values.get(number))
+        first.setdefault(name, row.place.line)
+        message = {"role": plain(row.values.get(who)), "content": row.values.get(said)}
+        turns.setdefault(name, []).append(message)
+    rows = Collector(table.file)
+    for entry in bad:
+        rows.reject(entry.place.line, entry.reason)
+    for name, messages in turns.items():
+        rows.accept(first[name], {number: name, "messages": messages})
+    note = f"messages with the same '{number}' are one row"
+    return replace(rows.table((number, "messages"), table.format, table.encoding, [*table.notes, note]), reshaped=True)
+
+
+# ── trees of messages ─────────────────────────────────────────────────────────────────────────
+
+
+@dataclass
+class _Node:
+    """A message of a tree, and those that answer it."""
+
+    role: str
+    text: str
+    rank: float | None
+    replies: list[_Node] = field(default_factory=list)
+
+    @property
+    def message(self) -> dict[str, str]:
+        return {"role": self.role, "content": self.text}
+
+    @property
+    def ranked(self) -> list[_Node]:
+        """The answers to it that people put in an order, the best first; none if they are not of different ranks."""
+        answers = [one for one in self.replies if _speaks(one) == "assistant" and one.rank is not None]
+        answers.sort(key=lambda one: one.rank or 0)
+        return answers if len({one.rank for one in answers}) > 1 else []
+
+
+def _speaks(node: _Node) -> str:
+    return ROLES.get(node.role.strip().casefold(), "")
+
+
+def _node(values: Mapping[str, object]) -> _Node:
+    rank = values.get("rank")
+    known = float(rank) if isinstance(rank, int | float | str) and filled(rank) and plain(rank) != "nan" else None
+    return _Node(plain(values.get("role")), plain(values.get("text")), known)
+
+
+def _nested(value: object) -> _Node | None:
+    if not isinstance(value, Mapping) or not filled(value.get("text")):
+        return None
+    node, replies = _node(value), value.get("replies")
+    node.replies = [one for reply in (replies if isinstance(replies, list) else ()) if (one := _nested(reply))]
+    return node
+
+
+@dataclass
+class _Tree:
+    """A tree, and the line that it begins on."""
+
+    line: int
+    name: str
+    root: _Node | None
+    reason: str = ""
+    """Why it cannot be used."""
+
+
+def _nested_trees(table: Table) -> Iterator[_Tree]:
+    """Read trees that are kept whole, one a row."""
+    for row in in_order(table):
+        if isinstance(row, LedgerEntry):
+            yield _Tree(row.place.line, "", None, row.reason)
+            continue
+        root = _nested(row.values.get("prompt"))
+        yield _Tree(row.place.line, plain(row.values.get("message_tree_id")), root, "" if root else "it is no tree")
+
+
+def _flat_trees(table: Table) -> Iterator[_Tree]:
+    """Put messages together that are rows and name the one they answer."""
+    nodes, parents, lines = dict[str, _Node](), dict[str, str](), dict[str, int]()
+    for row in in_order(table):
+        if isinstance(row, LedgerEntry):
+            yield _Tree(row.place.line, "", None, row.reason)
+            continue
+        name = plain(row.values.get("message_id"))
+        nodes[name], lines[name] = _node(row.values), row.place.line
+        parents[name] = plain(row.values.get("parent_id"))
+    for name, node in nodes.items():
+        if above := nodes.get(parents[name]):
+            above.replies.append(node)
+        elif _speaks(node) == "user":
+            yield _Tree(lines[name], name, node)
+        else:
+            yield _Tree(lines[name], name, None, "the message that it answers is not there")
+
+
+def _of_trees(table: Table, trees: Iterator[_Tree]) -> Table:
+    """Read pairs of a better and a worse answer where answers were ranked in most trees, else conversations."""
+    read = list(trees)
+    usable = [tree for tree in read if tree.root]
+    pairs = 2 * sum(next(_pairs(tree), None) is not None for tree in usable) >= len(usable)
+    rows = Collector(table.file)
+    for tree in read:
+        held = list(_pairs(tree) if pairs else _paths(tree)) if tree.root else []
+        for values in held:
+            rows.accept(tree.line, {"message_tree_id": tree.name, **values})
+        if not held:
+            lacking = "no answers of the tree were ranked" if pairs else "nobody answers in the tree"
+            rows.reject(tree.line, tree.reason or lacking)
+    note = (
+        "of the answers to each message, the best ranked and the worst make a pair; for chats: --task chat"
+        if pairs
+        else "each way through a tree along the first answers is a conversation"
+    )
+    columns = ("message_tree_id", "messages", *(("chosen", "rejected") if pairs else ()))
+    return replace(rows.table(columns, table.format, table.encoding, [*table.notes, note]), reshaped=True)
+
+
+def _pairs(tree: _Tree) -> Iterator[Values]:
+    """Go through the best and the worst answer to each message, after all that was said before."""
+    waiting = [(tree.root, list[dict[str, str]]())] if tree.root else []
+    while waiting:
+        node, before = waiting.pop(0)
+        path = [*before, node.message]
+        if answers := node.ranked:
+            better = [*path, answers[0].message]
+            yield {"messages": better, "chosen": better, "rejected": [*path, answers[-1].message]}
+        waiting += [(reply, path) for reply in node.replies]
+
+
+def _paths(tree: _Tree) -> Iterator[Values]:
+    """Go through the conversations of a tree: all that people said, and the best answer to each, or the first."""
+    waiting = [(tree.root, list[dict[str, str]]())] if tree.root else []
+    while waiting:
+        node, before = waiting.pop(0)
+        path = [*before, node.message]
+        replies = node.ranked[:1] or [one for one in node.replies if _speaks(one) == "assistant"][:1]
+        replies += [one for one in node.replies if _speaks(one) == "user"]
+        waiting += [(reply, path) for reply in replies]
+        if not replies:
+            answered = path if _speaks(node) == "assistant" else path[:-1]
+            if any(ROLES.get(turn["role"].casefold()) == "assistant" for turn in answered):
+                yield {"messages": answered}
+
+
+# ── what stands beside ────────────────────────────────────────────────────────────────────────
+
+REQUESTS, ANSWERS = ("Instruction", "prompt", "query", "question"), ("output", "response", "answer", "completion")
+
+
+def _with_history(values: Values) -> Iterator[Values]:
+    """Put the earlier turns of Alpaca's kin, as LLaMA-Factory has them, before the request."""
+    [asked, *_], [said, *_] = (called(names, list(values)) for names in (REQUESTS, ANSWERS))
+    before = values.get("history")
+    request = "\n\n".join(part for part in (plain(values.get(asked)), plain(values.get("input"))) if part.strip())
+    kept = {name: cell for name, cell in values.items() if name not in ("history", asked, "input", said)}
+    answer = [{"role": "assistant", "content": values[said]}] if filled(values.get(said)) else []
+    turns = [{"role": "user", "content": request}, *answer]
+    yield {**kept, "messages": [*_turns(before if isinstance(before, list) else []), *turns]}
+
+
+def _turns(history: Sequence[object]) -> Iterator[object]:
+    for at, one in enumerate(history):
+        yield {"role": ("user", "assistant")[at % 2], "content": one} if isinstance(one, str) else one
+
+
+def _has_turns(values: Values) -> bool:
+    return (
+        isinstance(turns := values.get("history"), list)
+        and bool(turns)
+        and all(called(names, list(values)) for names in (REQUESTS, ANSWERS))
+    )
+
+
+WRITTEN = ("response", "text", "answer", "completion", "output", "content", "generation", "message")
+SCORES = ("overall_score", "score", "rating", "rank", "fine-grained_score", "reward", "quality")
+
+
+def _best_and_worst(column: str) -> Callable[[Values], Iterator[Values]]:
+    """Read the best and the worst of several answers that were scored, or ranked from 1 on."""
+
+    def rows(values: Values) -> Iterator[Values]:
+        scored = sorted(_scored(values.get(column)), key=lambda one: -one[0])
+        if len(scored) < 2:
+            raise ValueError(f"fewer than two answers in '{column}' have a score")
+        if scored[0][0] == scored[-1][0]:
+            raise ValueError(f"all answers in '{column}' have the same score")
+        kept = {name: cell for name, cell in values.items() if name not in (column, "models", "messages")}
+        yield {**kept, "chosen": scored[0][1], "rejected": scored[-1][1]}
+
+    return rows
+
+
+def _scored(answers: object) -> Iterator[tuple[float, object]]:
+    """Go through the answers of a list with their scores; a rank counts the other way round."""
+    for one in answers if isinstance(answers, list) else ():
+        if not isinstance(one, Mapping):
+            continue
+        said = next((one[key] for key in WRITTEN if filled(one.get(key))), None)
+        key = next((key for key in SCORES if isinstance(one.get(key), int | float)), None)
+        if said is not None and key is not None:
+            number = float(str(one[key]))
+            yield (-number if key == "rank" else number), said
+
+
+def _rated(column: str) -> Shape:
+    return Shape(
+        frozenset({column}),
+        lambda values: len(list(_scored(values.get(column)))) > 1,
+        _best_and_worst(column),
+        f"of the answers in '{column}', the best and the worst make a pair",
+    )
+
+
+def _winning(values: Values) -> Iterator[Values]:
+    """Read two conversations and who won, as in the arena of chatbots (Zheng et al. 2023)."""
+    won = plain(values.get("winner")).strip().casefold()
+    if won not in ("model_a", "model_b", "a", "b"):
+        raise ValueError("neither conversation won")
+    better, worse = ("conversation_a", "conversation_b")[:: 1 if won.endswith("a") else -1]
+    kept = {name: cell for name, cell in values.items() if name not in ("conversation_a", "conversation_b", "winner")}
+    yield {**kept, "chosen": values.get(better), "rejected": values.get(worse)}
+
+
+CHATS = (
+    Shape(frozenset({"history"}), _has_turns, _with_history, "the turns in 'history' stand before the request"),
+    Shape(
+        frozenset({"conversation_a", "conversation_b", "winner"}),
+        lambda values: are_messages(values.get("conversation_a")),
+        _winning,
+        "'winner' says which conversation is chosen",
+    ),
+    *map(_rated, ("completions", "answers", "responses", "candidates", "outputs", "generations")),
+)
