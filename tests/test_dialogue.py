@@ -78,18 +78,17 @@ def test_the_loss_of_a_written_answer_is_that_of_its_training(engine, template):
 
 
 def test_shots_come_as_earlier_turns(engine):
-    prompts = []
+    seen = []
 
     class Watched:
         tokenizer, max_tokens, max_new_tokens = engine.tokenizer, engine.max_tokens, engine.max_new_tokens
-        losses = engine.losses
 
-        def generate(self, items):
-            prompts.extend(items)
-            return [""] * len(items)
+        def answer(self, items, prompts):
+            seen.extend(prompts)
+            return engine.losses(items), [""] * len(prompts)
 
     WRITING.predict_untuned(Watched(), EXAMPLES[2:3], EXAMPLES[:2])
-    text = engine.tokenizer.decode(prompts[0].tokens)
+    text = engine.tokenizer.decode(seen[0].tokens)
     order = [part for example in EXAMPLES[:2] for part in (example.text, example.gold)] + [EXAMPLES[2].text]
     places = [text.index(part) for part in order]
     assert places == sorted(places)

@@ -94,11 +94,11 @@ def test_shots_stand_before_the_source_as_far_as_they_fit(engine):
     seen = []
 
     class Watched:
-        tokenizer, max_tokens, max_new_tokens, losses = engine.tokenizer, 100, 5, engine.losses
+        tokenizer, max_tokens, max_new_tokens = engine.tokenizer, 100, 5
 
-        def generate(self, items):
-            seen.extend(items)
-            return [""] * len(items)
+        def answer(self, items, prompts):
+            seen.extend(prompts)
+            return engine.losses(items), [""] * len(prompts)
 
     FORM.predict_untuned(Watched(), EXAMPLES[:1], EXAMPLES[1:3])
     before = "translate: one, two, three\nодин, два\n\ntranslate: the rain\nдождь\n\ntranslate: good morning"

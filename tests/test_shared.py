@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
-from kamerton.models import write
+from kamerton.models import prefill
 from kamerton.models.engine import TorchEngine
 from kamerton.models.layout import Flat
 from kamerton.models.shared import begin_alike, common_beginning, stems_of
@@ -118,5 +118,5 @@ def test_the_models_own_generation_writes_the_same(decoder):
 def test_long_and_short_trunks_give_the_same_answers(decoder, monkeypatch):
     prompts = [Encoded((*range(50, 70), 9 + i, *range(40, 40 + i)), (), ()) for i in range(5)]
     copied = decoder.generate(prompts)
-    monkeypatch.setattr(write, "COPIED", 0)
+    monkeypatch.setattr(prefill, "COPIED", 0)
     assert decoder.generate(prompts) == copied

@@ -10,17 +10,20 @@ from torch import Tensor
 from transformers import AutoTokenizer, GenerationConfig
 
 from kamerton import plugins
-from kamerton.models.layout import Layout, prove_layout
+from kamerton.forms.supervision import target_losses
+from kamerton.models.layout import Layout, Plain, prove_layout
 from kamerton.models.load import load_model
+from kamerton.models.prefill import Budget
 from kamerton.models.recompute import recompute_layers
 from kamerton.models.virtual import BehindPrefix, InRow, prove_virtual
-from kamerton.models.write import greedily
+from kamerton.models.write import Decoding, greedily
 from kamerton.records import Encoded
 from tiny_engines import HEAD, TEXT
 
 METHODS = ("prompt-tuning", "prefix-tuning", "p-tuning")
 LENGTHS = (3, 9, 4, 9, 6)
 NEW, END = 6, 2
+GREEDY = Decoding(NEW, (END,), greedily)
 
 
 def prompts(lengths: tuple[int, ...]) -> list[Encoded]:
@@ -76,12 +79,16 @@ def test_all_prompts_at_once_are_answered_as_each_is_alone(word, decoder_folder)
     model, rows = adapted(loaded.model, word, loaded.fresh), prompts(LENGTHS)
     _, behind = prove_virtual(model, prove_layout(model, lambda way: way.logits(model, rows)), rows, rows)
     assert behind is not None and behind.count == 5
-    written = behind.write_all(model, rows, NEW, [END], greedily, 1000)
+    asked = [replace(row, reads=(), targets=()) for row in rows]
+    losses, written = behind.answer_all(model, rows, asked, GREEDY, Budget(1000, 1000, 1000))
     assert written == [alone(model, row) for row in rows]
+    with torch.no_grad():
+        wanted = [target_losses(Plain().logits(model, [row]), [row]).item() for row in rows]
+    assert losses == pytest.approx(wanted, rel=1e-4)
     with torch.no_grad():  # what is trained later is written behind later
         for parameter in model.parameters():
             parameter.mul_(1.5) if parameter.requires_grad else None
-    assert behind.write_all(model, rows, NEW, [END], greedily, 20) == [alone(model, row) for row in rows]
+    assert behind.answer_all(model, (), asked, GREEDY, Budget(9, 9, 20))[1] == [alone(model, row) for row in rows]
 
 
 def test_a_model_without_virtual_tokens_is_not_written_for_so(decoder_folder):

@@ -103,6 +103,9 @@ class Engine(Protocol):
     def generate(self, prompts: Sequence[Encoded]) -> list[str]:
         """Continue each prompt greedily until the end token or `max_new_tokens`; return the new text."""
 
+    def answer(self, items: Sequence[Encoded], prompts: Sequence[Encoded]) -> tuple[np.ndarray, list[str]]:
+        """Return the losses of `items` and the continuations of `prompts`; what both begin with is read once."""
+
     def embed(self, items: Sequence[Encoded]) -> np.ndarray:
         """Return the mean of the last hidden states of each item, unit length: `[items, hidden]`."""
 

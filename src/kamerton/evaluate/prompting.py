@@ -224,6 +224,12 @@ class Metered:
         """Count and write, if it may."""
         return self.engine.generate(self._counted(prompts)) if self.writes else [""] * len(prompts)
 
+    def answer(self, items: Sequence[Encoded], prompts: Sequence[Encoded]) -> tuple[np.ndarray, list[str]]:
+        """Count and read, and write, if it may."""
+        if not self.writes:
+            return self.losses(items), [""] * len(prompts)
+        return self.engine.answer(self._counted(items), self._counted(prompts))
+
     def embed(self, items: Sequence[Encoded]) -> np.ndarray:
         """Count and read."""
         return self.engine.embed(self._counted(items))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kamerton.contracts import Engine
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.sandbox import Limits, pass_at_k, passes
 from kamerton.forms.turns import Exchange, Pieces, frame_of, plain
-from kamerton.records import Example, Prediction
+from kamerton.records import Example
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
@@ -50,37 +49,13 @@ class Continuation(Dialogue):
         """Want as many programs as are tried."""
         return self.trial.samples if self.trial else 1
 
-    def predict_shown(
-        self, engine: Engine, examples: Sequence[Example], shown: Sequence[Sequence[Example]]
-    ) -> list[Prediction]:
-        """Go on after each one's solved examples; try what was written where that is asked for."""
-        predictions = super().predict_shown(engine, examples, shown)
-        if self.trial is None:
-            return predictions
-        own = {e.id: shots for e, shots in zip(examples, shown, strict=True) if self.program(e, "")}
-        tried = [example for example in examples if example.id in own]
-        drawn = self._draw(engine, tried, list(own.values()), predictions)
-        results = {example.id: self._passed(example, texts) for example, texts in zip(tried, drawn, strict=True)}
-        return [replace(prediction, passed=results.get(prediction.id)) for prediction in predictions]
+    def drawn(self, example: Example) -> int:
+        """Write as many programs as are tried."""
+        return self.samples if self.program(example, "") else 1
 
-    def _draw(
-        self,
-        engine: Engine,
-        examples: Sequence[Example],
-        shown: Sequence[Sequence[Example]],
-        first: Sequence[Prediction],
-    ) -> list[list[str]]:
-        """Give what was written already, or more samples where more are wanted."""
-        if self.samples == 1:
-            known = {prediction.id: prediction.text for prediction in first}
-            return [[known[example.id]] for example in examples]
-        room = max(1, engine.max_tokens - engine.max_new_tokens)
-        prompts = self._prompts(examples, shown, engine.tokenizer, room)
-        texts = engine.generate([prompt for prompt in prompts for _ in range(self.samples)])
-        return [texts[at : at + self.samples] for at in range(0, len(texts), self.samples)]
-
-    def _passed(self, example: Example, texts: Sequence[str]) -> float | None:
-        if self.trial is None:
+    def tried(self, example: Example, texts: Sequence[str]) -> float | None:
+        """Run what was written, where there are tests; estimate how often one of k passes."""
+        if self.trial is None or not self.program(example, ""):
             return None
         passed = sum(bool(text) and passes(self.program(example, text), self.trial.limits) for text in texts)
         return pass_at_k(len(texts), passed, self.trial.k)

@@ -10,7 +10,7 @@ from kamerton.contracts import Engine
 from kamerton.forms.messages import read_messages
 from kamerton.forms.supervision import written
 from kamerton.forms.turns import Writing, ended, room_before, supervise, tokenize, write_conversation, write_prompt
-from kamerton.forms.usual import Usual, item_losses
+from kamerton.forms.usual import Usual, item_answers
 from kamerton.forms.values import room_for
 from kamerton.records import Encoded, Example, Message, Prediction, Taught
 
@@ -74,7 +74,7 @@ class Conversation(Usual):
     def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Give what serving sends: the conversation up to where the assistant speaks last, or next."""
         prompts = [_prompt(_open(self._turns(example)), tokenizer) for example in examples]
-        return [Encoded(tuple(ids[-max_tokens:]), (), (), max(0, len(ids) - max_tokens)) for ids in prompts]
+        return [_last(ids, max_tokens) for ids in prompts]
 
     def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> str:
         """Find a prompt that differs from serving's, supervision beside the answers, or an untaught end."""
@@ -123,10 +123,10 @@ class Conversation(Usual):
         asked = [_after(shots, self._turns(example)) for example, shots in zip(examples, shown, strict=True)]
         room = max(1, engine.max_tokens - engine.max_new_tokens)
         wanted = [_prompts_of(turns, own, engine.tokenizer) for turns, own in asked]
-        texts = iter(engine.generate([Encoded(tuple(ids[-room:]), (), ()) for prompts in wanted for ids in prompts]))
         cuts = [max((len(ids) - room for ids in prompts), default=0) for prompts in wanted]
         items = self._judged(examples, asked, engine)
-        losses = item_losses(engine, items)
+        losses, written = item_answers(engine, items, [_last(ids, room) for prompts in wanted for ids in prompts])
+        texts = iter(written)
         return [
             Prediction(
                 example.id,
@@ -172,6 +172,11 @@ def answered(turns: Sequence[Message]) -> list[int]:
     """Find the assistant's turns that answer something: a greeting before anybody spoke answers nothing."""
     first = next((at for at, turn in enumerate(turns) if turn.role == "user"), len(turns))
     return [at for at, turn in enumerate(turns) if turn.role == "assistant" and at > first]
+
+
+def _last(ids: Sequence[int], room: int) -> Encoded:
+    """Make a prompt of tokens; where they are too many, the first ones are cut away."""
+    return Encoded(tuple(ids[-room:]), (), (), max(0, len(ids) - room))
 
 
 def _open(turns: Sequence[Message]) -> Sequence[Message]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -125,17 +126,35 @@ class Dialogue(Usual):
         prompts = self._prompts(examples, shown, engine.tokenizer, max(1, engine.max_tokens - longest))
         if self.choices:
             return self._choose(engine, examples, prompts, options)
-        written = [self._write(example, (), engine.tokenizer).answer for example in examples]
-        golds = tokenize(written, engine.tokenizer)
+        answers = [self._write(example, (), engine.tokenizer).answer for example in examples]
+        golds = tokenize(answers, engine.tokenizer)
         supervised = [
             supervise(prompt.tokens, ended(gold, engine.tokenizer), engine.max_tokens)
             for prompt, gold in zip(prompts, golds, strict=True)
         ]
-        losses, texts = engine.losses(supervised), engine.generate(prompts)
+        counts = [self.drawn(example) for example in examples]
+        asked = [prompt for prompt, count in zip(prompts, counts, strict=True) for _ in range(count)]
+        losses, texts = engine.answer(supervised, asked)
+        written = iter(texts)
         return [
-            Prediction(example.id, self.kept(text), None, float(loss), len(item.targets), cut=prompt.cut)
-            for example, text, loss, item, prompt in zip(examples, texts, losses, supervised, prompts, strict=True)
+            self._prediction(example, list(islice(written, count)), float(loss), item, prompt)
+            for example, count, loss, item, prompt in zip(examples, counts, losses, supervised, prompts, strict=True)
         ]
+
+    def _prediction(
+        self, example: Example, texts: Sequence[str], loss: float, item: Encoded, prompt: Encoded
+    ) -> Prediction:
+        """Take the first of the texts that were written as the answer."""
+        passed = self.tried(example, texts)
+        return Prediction(example.id, self.kept(texts[0]), None, loss, len(item.targets), cut=prompt.cut, passed=passed)
+
+    def drawn(self, example: Example) -> int:
+        """Return how many answers are written to an example: one."""
+        return 1
+
+    def tried(self, example: Example, texts: Sequence[str]) -> float | None:
+        """Return the share of what was written that passes the example's tests; None, for there are none."""
+        return None
 
     @staticmethod
     def kept(text: str) -> str:

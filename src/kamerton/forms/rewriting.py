@@ -75,7 +75,7 @@ class Rewriting(Usual):
         sources = [self._shown(example, shots, engine) for example, shots in zip(examples, shown, strict=True)]
         answers = _answer_ids([example.gold for example in examples], engine.tokenizer)
         items = [_supervise(source, ids, engine.max_tokens) for source, ids in zip(sources, answers, strict=True)]
-        losses, texts = engine.losses(items), engine.generate(sources)
+        losses, texts = engine.answer(items, sources)
         return [
             Prediction(example.id, text.strip(), None, float(loss), len(item.targets), cut=source.cut)
             for example, text, loss, item, source in zip(examples, texts, losses, items, sources, strict=True)

@@ -103,6 +103,18 @@ class Usual(ABC):
 
 def item_losses(engine: Engine, items: Sequence[Encoded]) -> np.ndarray:
     """Measure each item's loss over all of its sequences: `[items]`, nats."""
-    sequences = [sequence for item in items for sequence in item.sequences]
+    return _by_item(engine.losses([sequence for item in items for sequence in item.sequences]), items)
+
+
+def item_answers(
+    engine: Engine, items: Sequence[Encoded], prompts: Sequence[Encoded]
+) -> tuple[np.ndarray, Sequence[str]]:
+    """Measure each item's loss over all of its sequences, `[items]`, and continue prompts."""
+    losses, texts = engine.answer([sequence for item in items for sequence in item.sequences], prompts)
+    return _by_item(losses, items), texts
+
+
+def _by_item(losses: np.ndarray, items: Sequence[Encoded]) -> np.ndarray:
+    """Sum losses of sequences by item."""
     owners = [at for at, item in enumerate(items) for _ in item.sequences]
-    return np.bincount(owners, weights=engine.losses(sequences), minlength=len(items))
+    return np.bincount(owners, weights=losses, minlength=len(items))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,17 +19,21 @@ from kamerton.forms.supervision import target_losses
 from kamerton.models.frozen import keep_frozen_work
 from kamerton.models.generate import continue_all
 from kamerton.models.joined import Joined, join_rows
-from kamerton.models.layout import Layout, is_two_sided, outer_model, prove_layout
+from kamerton.models.layout import Layout, TwoSided, is_two_sided, outer_model, prove_layout
 from kamerton.models.passes import token_batches
+from kamerton.models.prefill import Budget, token_bytes
 from kamerton.models.shared import Pass, Shared, begin_alike, prove_shared
+from kamerton.models.sources import EncodedOnce, encodes_once
 from kamerton.models.virtual import Behind, prove_virtual
-from kamerton.models.write import can_write, greedily, sampling, write_all
+from kamerton.models.write import Decoding, answer_all, can_write, greedily, sampling
 from kamerton.nodes.product import use_fast_products
 from kamerton.records import Encoded
 
 LOGITS_PER_PASS = 32_000_000
 """Most logits in one forward pass: 128 MB in fp32, and three times that in training."""
 
+KEPT_BYTES = 1 << 30
+"""Most memory for the keys and values of prompts and their answers: more side by side take less time each."""
 ENDING = 24
 """Last tokens of each sample that rows which begin alike are made of: their proof makes many of a few."""
 
@@ -86,18 +91,55 @@ class TorchEngine:
 
         Greedily, or drawn where `temperature` is above 0.
         """
+        return self.answer((), prompts)[1]
+
+    @torch.no_grad()
+    def answer(self, items: Sequence[Encoded], prompts: Sequence[Encoded]) -> tuple[np.ndarray, list[str]]:
+        """Return the losses of `items` and the continuations of `prompts`; what both begin with is read once."""
         self._ready()
-        choose = sampling(self.temperature, self.seed) if self.temperature else greedily
-        ends, room, new = [self.tokenizer.eos_token_id], self.tokens_per_pass, self.max_new_tokens
         if self.behind:
-            written = self.behind.write_all(self.model, prompts, new, ends, choose, room)
+            losses, written = self.behind.answer_all(self.model, items, prompts, self._decoding, self._budget)
         elif self.shared and self._writes:
-            written = write_all(self.model, self.shared, prompts, new, ends, choose, room)
+            losses, written = answer_all(self.model, self.shared, items, prompts, self._decoding, self._budget)
+        elif self._encoded_once:
+            with self._drawing():
+                losses, written = self._encoded_once.answer_all(items, prompts)
         else:
-            with torch.random.fork_rng():
-                torch.manual_seed(self.seed)
-                written = continue_all(self.model, self.tokenizer, prompts, self._generation, self.tokens_per_pass // 2)
-        return [self.tokenizer.decode(row, skip_special_tokens=True) for row in written]
+            losses, written = self.losses(items).tolist(), self._continued(prompts)
+        return np.array(losses), [self.tokenizer.decode(row, skip_special_tokens=True) for row in written]
+
+    def _continued(self, prompts: Sequence[Encoded]) -> list[list[int]]:
+        """Continue prompts by the model's own `generate`."""
+        with self._drawing():
+            return continue_all(self.model, self.tokenizer, prompts, self._generation, self.tokens_per_pass // 2)
+
+    @contextmanager
+    def _drawing(self) -> Iterator[None]:
+        """While active, torch draws by the engine's seed."""
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            yield
+
+    @cached_property
+    def _encoded_once(self) -> EncodedOnce | None:
+        """Encode each source once, where the model has two sides and gives the same then; tried once."""
+        pad, reads = int(self.tokenizer.pad_token_id), LOGITS_PER_PASS // classes_of(self.model)
+        if not isinstance(self.layout, TwoSided) or not encodes_once(self.model, self.layout, pad):
+            return None
+        return EncodedOnce(self.model, self.layout, pad, self._generation, self.tokens_per_pass // 2, reads)
+
+    @property
+    def _decoding(self) -> Decoding:
+        """Say how answers are written."""
+        choose = sampling(self.temperature, self.seed) if self.temperature else greedily
+        return Decoding(self.max_new_tokens, (int(self.tokenizer.eos_token_id),), choose)
+
+    @cached_property
+    def _budget(self) -> Budget:
+        """Say how much may be in memory at once."""
+        model, shared = (outer_model(self.model), self.behind.shared) if self.behind else (self.model, self.shared)
+        each = token_bytes(model, cast(Shared, shared))
+        return Budget(self.tokens_per_pass, LOGITS_PER_PASS // classes_of(self.model), KEPT_BYTES // each)
 
     @cached_property
     def _writes(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -16,6 +16,8 @@ from kamerton.models.packed import packed
 from kamerton.models.passes import token_batches
 from kamerton.records import Encoded
 
+TRIED = 256
+"""Most tokens of a prompt on which padding is tried: whole ones, which may have thousands, would be read twice more."""
 AT_ONCE = 32
 """Most answers written side by side: the longest of a batch makes the others wait."""
 
@@ -41,16 +43,16 @@ def continue_all(
     """
     written: list[list[int]] = [[] for _ in prompts]
     pad = int(tokenizer.pad_token_id)
-    for batch in _side_by_side(model, prompts, pad, int(config.max_new_tokens), room):
+    for batch in side_by_side(model, prompts, pad, int(config.max_new_tokens), room):
         with packed(model, len(batch)):
-            rows = _generate(model, [prompts[i] for i in batch], pad, config)
+            rows = generate(model, _inputs(model, [prompts[i] for i in batch], pad), config)
         before = 0 if is_two_sided(model) else max(len(prompts[i].tokens) for i in batch)
         for i, row in zip(batch, rows[:, before:].tolist(), strict=True):
             written[i] = row
     return written
 
 
-def _side_by_side(model: nn.Module, prompts: Sequence[Encoded], pad: int, new: int, room: int) -> Iterator[list[int]]:
+def side_by_side(model: nn.Module, prompts: Sequence[Encoded], pad: int, new: int, room: int) -> Iterator[list[int]]:
     """Group prompts to write at once; only those of one length, if padding changes what the model writes."""
     lengths = [len(prompt.tokens) for prompt in prompts]
     together: dict[int, list[int]] = defaultdict(list)
@@ -63,33 +65,41 @@ def _side_by_side(model: nn.Module, prompts: Sequence[Encoded], pad: int, new: i
 
 
 def padding_is_harmless(model: nn.Module, prompts: Sequence[Encoded], pad: int) -> bool:
-    """Say whether a model goes on from a prompt as it does without padding, tried on the shortest and the longest.
+    """Say whether a model goes on from a prompt as it does without padding, tried on parts of two prompts.
 
     With virtual tokens before them, padded prompts stand further from those than unpadded ones.
     """
     ordered = sorted(prompts, key=lambda prompt: len(prompt.tokens))
-    pair = [ordered[0], ordered[-1]]
+    long = ordered[-1].tokens[-TRIED:]
+    pair = [Encoded(tokens, (), ()) for tokens in (ordered[0].tokens[-max(1, len(long) // 2) :], long)]
+    together = first_logits(model, _inputs(model, pair, pad), pad)
+    alone = torch.cat([first_logits(model, _inputs(model, [one], pad), pad) for one in pair])
+    return bool((together - alone).abs().max() <= TOLERANCE * alone.abs().max())
+
+
+def first_logits(model: nn.Module, inputs: Mapping[str, Any], pad: int) -> torch.Tensor:
+    """Return the logits of the first two tokens that a model writes: `[prompts, 2, vocabulary]`."""
     config = GenerationConfig(
         max_new_tokens=2, min_new_tokens=2, do_sample=False, pad_token_id=pad, output_logits=True,
         return_dict_in_generate=True,
     )  # fmt: skip
-    together = torch.stack(_generate(model, pair, pad, config).logits, dim=1)
-    alone = torch.cat([torch.stack(_generate(model, [one], pad, config).logits, dim=1) for one in pair])
-    return bool((together - alone).abs().max() <= TOLERANCE * alone.abs().max())
+    return torch.stack(generate(model, inputs, config).logits, dim=1)
 
 
-def _generate(model: nn.Module, prompts: Sequence[Encoded], pad: int, config: GenerationConfig) -> Any:
-    """Run a model's own `generate` on prompts."""
+def generate(model: nn.Module, inputs: Mapping[str, Any], config: GenerationConfig) -> Any:
+    """Run a model's own `generate` on tokens, or on encoded sources."""
     if is_two_sided(model):
-        inputs = padded_inputs(model, prompts)
         config.decoder_start_token_id = outer_model(model).config.decoder_start_token_id
-    else:
-        inputs = _padded_left(model, prompts, pad)
     wrapper = cast(Any, model)
     with warnings.catch_warnings():
         # PEFT counts the positions after its virtual tokens itself, and warns that nobody else does
         warnings.filterwarnings("ignore", "Position ids are not supported")
         return wrapper.generate(**inputs, generation_config=config)
+
+
+def _inputs(model: nn.Module, prompts: Sequence[Encoded], pad: int) -> dict[str, torch.Tensor]:
+    """Pad prompts as the model reads them."""
+    return padded_inputs(model, prompts) if is_two_sided(model) else _padded_left(model, prompts, pad)
 
 
 def _padded_left(model: nn.Module, prompts: Sequence[Encoded], pad: int) -> dict[str, torch.Tensor]:

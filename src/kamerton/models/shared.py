@@ -27,6 +27,10 @@ WORTHWHILE = 0.9
 """Share of the tokens that may be left for common beginnings to be worth it."""
 
 
+MASKED = 1 << 24
+"""Most numbers of a mask for sequences that do not branch: 64 MB."""
+
+
 @dataclass
 class Trunk:
     """Keys and values of the tokens that all sequences begin with, by attention layer.
@@ -76,7 +80,8 @@ class Alike:
     end: int
     """Their tokens in the row."""
     seen: Tensor | None
-    """What is added to the scores, `[tokens, trunk + tokens]`; None where each token just sees all before it."""
+    """What is added to the scores, `[tokens, trunk + tokens]`; None where each token sees all before it and torch's
+    causal kernel does."""
 
 
 @dataclass(frozen=True)
@@ -92,16 +97,7 @@ class Stems:
         for run in self._runs:
             q, k, v = (apart(x[0, :, run.start : run.end], run.count) for x in (query, key, value))
             k, v = self.trunk.before(module, k, v)
-            mask = None if run.seen is None else run.seen.to(q)
-            attended = scaled_dot_product_attention(
-                q,
-                k,
-                v,
-                attn_mask=mask,
-                is_causal=mask is None and q.shape[2] > 1,
-                scale=scale,
-                enable_gqa=k.shape[1] != q.shape[1],
-            )
+            attended = _to_all_before(q, k, v, scale) if run.seen is None else _attend(q, k, v, scale, run.seen)
             parts.append(attended.transpose(1, 2).reshape(run.end - run.start, q.shape[1], q.shape[3]))
         return torch.cat(parts)
 
@@ -225,6 +221,30 @@ def stems_of(items: Sequence[Encoded], trunk: int) -> list[Stem]:
     return [_stem(items, indices, trunk) for indices in alike.values()]
 
 
+def _to_all_before(query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
+    """Let each token see all before it, those of a trunk included: `[sequences, heads, length, width]`.
+
+    torch's causal kernel takes as many queries as keys, and leaves out what they do not see: the trunk's queries are
+    made up, and their answers are thrown away.
+    """
+    ahead = key.shape[2] - query.shape[2]
+    if ahead:
+        query = torch.cat([query.new_zeros(*query.shape[:2], ahead, query.shape[3]), query], dim=2)
+    return _attend(query, key, value, scale, None)[:, :, ahead:]
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, scale: float | None, mask: Tensor | None) -> Tensor:
+    return scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=None if mask is None else mask.to(query),
+        is_causal=mask is None and query.shape[2] > 1,
+        scale=scale,
+        enable_gqa=key.shape[1] != query.shape[1],
+    )
+
+
 def visible(branches: Sequence[int], trunk: int) -> Tensor | None:
     """Say which token of a stem sees which, as what is added to scores: 0 or minus infinity.
 
@@ -233,9 +253,11 @@ def visible(branches: Sequence[int], trunk: int) -> Tensor | None:
         trunk: how many tokens stand before the stem.
 
     Returns:
-        `[tokens, trunk + tokens]`; None if each token sees just those before it.
+        `[tokens, trunk + tokens]`; None if each token sees just those before it and torch's causal kernel, which takes
+        as many queries as keys, has less to do than one with a mask.
     """
-    if not trunk and set(branches) == {-1}:
+    count = len(branches)
+    if set(branches) == {-1} and (trunk <= count or count * (trunk + count) > MASKED):
         return None
     branch = torch.tensor(branches)
     below = torch.ones(len(branch), len(branch), dtype=torch.bool).tril()
@@ -248,6 +270,7 @@ def _stem(items: Sequence[Encoded], indices: Sequence[int], trunk: int) -> Stem:
     first = items[indices[0]]
     length = first.reads[0] + 1
     own = [items[index].tokens[length : items[index].reads[-1] + 1] for index in indices]
+    alone = int(len(indices) == 1)  # then it has no branches
     starts = list(accumulate((len(tokens) for tokens in own), initial=length - trunk))
     reads = [
         read - trunk if read < length else start + read - length
@@ -258,7 +281,7 @@ def _stem(items: Sequence[Encoded], indices: Sequence[int], trunk: int) -> Stem:
         tuple(indices),
         (*first.tokens[trunk:length], *(token for tokens in own for token in tokens)),
         (*range(trunk, length), *(length + at for tokens in own for at in range(len(tokens)))),
-        (*(-1 for _ in range(trunk, length)), *(branch for branch, tokens in enumerate(own) for _ in tokens)),
+        (*(-1 for _ in range(trunk, length)), *(branch for branch, tokens in enumerate(own, -alone) for _ in tokens)),
         tuple(reads),
     )
 

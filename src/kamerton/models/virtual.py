@@ -23,8 +23,9 @@ from kamerton.models.attention import attend
 from kamerton.models.buckets import Row
 from kamerton.models.joined import Joined, Tree, can_join, join, join_rows, separate
 from kamerton.models.layout import Flat, Layout, is_two_sided, outer_model, prove_equal, prove_layout
+from kamerton.models.prefill import Budget
 from kamerton.models.shared import Shared, Trunk
-from kamerton.models.write import Choose, Writer, write_all
+from kamerton.models.write import Decoding, Writer, answer_all
 from kamerton.records import Encoded
 
 PLACE = 0
@@ -138,12 +139,17 @@ class Behind:
     count: int
     """How many virtual tokens there are."""
 
-    def write_all(
-        self, model: nn.Module, prompts: Sequence[Encoded], room: int, ends: Sequence[int], choose: Choose, tokens: int
-    ) -> list[list[int]]:
-        """Continue prompts as `kamerton.models.write.write_all` does."""
-        placed = [_placed(replace(prompt, reads=()), self.count) for prompt in prompts]
-        return write_all(outer_model(model), self.shared, placed, room, ends, choose, tokens, self.trunk(model))
+    def answer_all(
+        self,
+        model: nn.Module,
+        items: Sequence[Encoded],
+        prompts: Sequence[Encoded],
+        decoding: Decoding,
+        budget: Budget,
+    ) -> tuple[list[float], list[list[int]]]:
+        """Measure items and continue prompts as `kamerton.models.write.answer_all` does."""
+        measured, asked = ([_placed(one, self.count) for one in some] for some in (items, prompts))
+        return answer_all(outer_model(model), self.shared, measured, asked, decoding, budget, trunk=self.trunk(model))
 
     def trunk(self, model: nn.Module) -> Trunk:
         """Compute each layer's keys and values of the virtual tokens, as they are now."""

@@ -7,7 +7,7 @@ has ended leaves the table, so that the longest answer does not make the others 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -15,72 +15,18 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from kamerton.models.layout import prove_equal
+from kamerton.models.once import readings_of, waves
 from kamerton.models.packed import packed
-from kamerton.models.passes import token_batches
-from kamerton.models.shared import Shared, Stem, Stems, Trunk, common_beginning, stems_of
+from kamerton.models.prefill import Budget, Memory, Reader
+from kamerton.models.shared import Shared, Trunk, common_beginning
 from kamerton.records import Encoded
 
 Choose = Callable[[Tensor], Tensor]
 """Logits `[sequences, vocabulary]` to the tokens to go on with, `[sequences]`."""
 AT_ONCE = 64
 """Most sequences written side by side."""
-COPIED = 128
-"""Longest trunk that is copied before each sequence: attention to one table is faster than to two."""
 THINNED = 0.75
 """The table is made smaller once no more than this share of its sequences is still being written."""
-
-
-@dataclass
-class Memory:
-    """Keys and values of sequences behind a trunk, by attention layer: `[sequences, key heads, room, width]` each."""
-
-    trunk: Trunk
-    lengths: Tensor
-    """How many tokens of each sequence are in the table, `[sequences]`; a short trunk is copied into it."""
-    room: int
-    keys: dict[nn.Module, Tensor] = field(default_factory=dict)
-    values: dict[nn.Module, Tensor] = field(default_factory=dict)
-
-    def keep(self, chosen: Tensor) -> None:
-        """Keep only the chosen sequences, by index."""
-        self.lengths = self.lengths[chosen]
-        for table in (self.keys, self.values):
-            for module, states in table.items():
-                table[module] = states[chosen]
-
-
-@dataclass(frozen=True)
-class Prefill:
-    """The context of prompts: they attend as stems do, and are remembered."""
-
-    stems: Stems
-    memory: Memory
-
-    def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
-        """Attend within each prompt and to the trunk; note keys and values."""
-        rows, places = self._places
-        for table, states in ((self.memory.keys, key), (self.memory.values, value)):
-            kept = states.new_zeros(len(self.stems.stems), states.shape[1], self.memory.room, states.shape[3])
-            kept[rows, :, places] = states[0].transpose(0, 1)
-            table[module] = kept
-        if self._copied:
-            self.memory.keys[module][:, :, : self._copied] = self.stems.trunk.keys[module]
-            self.memory.values[module][:, :, : self._copied] = self.stems.trunk.values[module]
-        return self.stems.attend(module, query, key, value, scale)
-
-    @cached_property
-    def _places(self) -> tuple[Tensor, Tensor]:
-        """Say which row and which column of the table each token belongs to: the same in every layer."""
-        lengths = torch.tensor([len(stem.tokens) for stem in self.stems.stems])
-        rows = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
-        starts = lengths.cumsum(0) - lengths
-        device = self.memory.lengths.device
-        return rows.to(device), (torch.arange(len(rows)) - starts[rows] + self._copied).to(device)
-
-    @property
-    def _copied(self) -> int:
-        """How many tokens of the trunk stand in the table before each prompt's own."""
-        return len(self.stems.trunk.tokens) - len(self.memory.trunk.tokens)
 
 
 @dataclass(frozen=True)
@@ -146,15 +92,13 @@ class Writer:
 
     @classmethod
     def begin(cls, model: nn.Module, shared: Shared, trunk: Trunk, prompts: Sequence[Encoded], room: int) -> Writer:
-        """Read the prompts, which all begin with the trunk; `room` is for as many new tokens each."""
-        stems = tuple(_alone(prompt, len(trunk.tokens)) for prompt in prompts)
-        lengths = [len(stem.tokens) for stem in stems]
-        ahead, copied = (trunk, 0) if len(trunk.tokens) > COPIED else (Trunk(()), len(trunk.tokens))
-        memory = Memory(ahead, torch.tensor(lengths) + copied, max(lengths) + copied + room)
-        row = [Encoded(stem.tokens, stem.reads, ()) for stem in stems]
-        positions = [position for stem in stems for position in stem.positions]
-        context = Prefill(Stems(trunk, stems), memory)
-        return cls(model, shared, memory, shared.flat.logits(model, row, context, positions))
+        """Read a few prompts, which all begin with the trunk; `room` is for as many new tokens each."""
+        tokens = sum(len(prompt.tokens) for prompt in prompts)
+        reader = Reader(model, shared, trunk, (), Budget(tokens, tokens, tokens))
+        read, _ = reader.read(readings_of((), prompts), room)
+        order = torch.tensor([read.indices.index(index) for index in range(len(prompts))], device=read.logits.device)
+        read.memory.keep(order)
+        return cls(model, shared, read.memory, read.logits[order])
 
     def add(self, tokens: Tensor) -> None:
         """Go on with one token for each sequence, `[sequences]`."""
@@ -169,57 +113,57 @@ class Writer:
         self.logits = self.logits[chosen]
 
 
-def write_all(
+@dataclass(frozen=True)
+class Decoding:
+    """How answers are written."""
+
+    room: int
+    """Most new tokens of each."""
+    ends: tuple[int, ...]
+    """Tokens that end an answer."""
+    choose: Choose
+
+
+def answer_all(
     model: nn.Module,
     shared: Shared,
+    items: Sequence[Encoded],
     prompts: Sequence[Encoded],
-    room: int,
-    ends: Sequence[int],
-    choose: Choose,
-    tokens: int,
+    decoding: Decoding,
+    budget: Budget,
     trunk: Trunk | None = None,
-) -> list[list[int]]:
-    """Continue prompts, as many at once as a budget of kept tokens allows.
+) -> tuple[list[float], list[list[int]]]:
+    """Measure items and continue prompts; each token that both begin with is read once.
 
     Args:
         model: a causal one.
         shared: the layout that was proven for it.
+        items: what is measured: true answers behind their prompts.
         prompts: what to go on from.
-        room: most new tokens of each.
-        ends: tokens that end an answer.
-        choose: how a token is chosen.
-        tokens: most tokens of prompts and answers that are kept at once, beside what all begin with.
-        trunk: what all prompts begin with, if it is computed already; it is looked for if not.
+        decoding: how.
+        budget: of memory.
+        trunk: what all items and prompts begin with, if it is computed already; it is looked for if not.
 
     Returns:
-        The new tokens of each prompt, without the end token.
+        The losses of the items, summed over their reads; and the new tokens of each prompt, without the end token.
     """
+    readings = readings_of(items, prompts)
     with packed(model, len(prompts)):
-        trunk = trunk or shared.run_trunk(model, common_beginning([_ended(prompt) for prompt in prompts]))
-        return _write_all(model, shared, trunk, prompts, room, ends, choose, tokens)
+        trunk = trunk or shared.run_trunk(model, common_beginning([one.encoded(items) for one in readings]))
+        reader = Reader(model, shared, trunk, items, budget)
+        losses, written = [0.0] * len(items), [list[int]() for _ in prompts]
+        for wave in waves(readings, decoding.room - len(trunk.tokens), budget.kept, AT_ONCE):
+            read, measured = reader.read(wave, decoding.room)
+            for index, loss in measured.items():
+                losses[index] = loss
+            rows = write(Writer(model, shared, read.memory, read.logits), decoding) if read.indices else []
+            for index, row in zip(read.indices, rows, strict=True):
+                written[index] = row
+    return losses, written
 
 
-def _write_all(
-    model: nn.Module,
-    shared: Shared,
-    trunk: Trunk,
-    prompts: Sequence[Encoded],
-    room: int,
-    ends: Sequence[int],
-    choose: Choose,
-    tokens: int,
-) -> list[list[int]]:
-    needs = [len(prompt.tokens) - len(trunk.tokens) + room for prompt in prompts]
-    written: list[list[int]] = [[] for _ in prompts]
-    for batch in token_batches(needs, tokens, AT_ONCE):
-        writer = Writer.begin(model, shared, trunk, [prompts[i] for i in batch], room)
-        for i, row in zip(batch, write(writer, room, ends, choose), strict=True):
-            written[i] = row
-    return written
-
-
-def write(writer: Writer, room: int, ends: Sequence[int], choose: Choose) -> list[list[int]]:
-    """Write until each sequence has come to an end token, or has `room` new tokens.
+def write(writer: Writer, decoding: Decoding) -> list[list[int]]:
+    """Write until each sequence has come to an end token, or has all the new tokens that it may have.
 
     Returns:
         The new tokens of each sequence, without the end token.
@@ -227,12 +171,12 @@ def write(writer: Writer, room: int, ends: Sequence[int], choose: Choose) -> lis
     written: list[list[int]] = [[] for _ in range(len(writer.logits))]
     rows = list(range(len(written)))
     open_rows = set(rows)
-    for _ in range(room):
-        tokens = choose(writer.logits)
+    for left in reversed(range(decoding.room)):
+        tokens = decoding.choose(writer.logits)
         for row, token in zip(rows, tokens.tolist(), strict=True):
             if row in open_rows:
-                open_rows.discard(row) if token in ends else written[row].append(token)
-        if not open_rows:
+                open_rows.discard(row) if token in decoding.ends else written[row].append(token)
+        if not open_rows or not left:
             break
         if len(open_rows) <= THINNED * len(rows):
             kept = [index for index, row in enumerate(rows) if row in open_rows]
@@ -271,13 +215,3 @@ def sampling(temperature: float, seed: int) -> Choose:
         return torch.multinomial(shares, 1, generator=generator)[:, 0].to(logits.device)
 
     return draw
-
-
-def _alone(prompt: Encoded, trunk: int) -> Stem:
-    [stem] = stems_of([_ended(prompt)], trunk)
-    return stem
-
-
-def _ended(prompt: Encoded) -> Encoded:
-    """Read a prompt at its last token, and only there."""
-    return replace(prompt, reads=(len(prompt.tokens) - 1,), targets=())
