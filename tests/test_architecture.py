@@ -25,7 +25,7 @@ SOURCE = ROOT / "src"
 ROWS = (
     (
         *("errors", "records", "outcomes", "contracts", "statistics", "tags", "words", "bags", "similar"),
-        *("russian", "mojibake", "tidy", "private", "languages"),
+        *("russian", "mojibake", "tidy", "private", "languages", "label_values"),
     ),
     ("settings", "recipe", "run", "plugins", "files", "system", "language", "wording", "price"),
     ("nodes",),

@@ -98,10 +98,10 @@ def test_two_columns_are_not_guessed_even_where_the_task_is_named(tmp_path: Path
     assert "'a', 'b'" in message and "by their values: text=a, label=b" in message
 
 
-def test_values_that_do_not_fit_are_refused_unless_task_and_columns_are_named(tmp_path: Path) -> None:
+def test_values_that_do_not_fit_are_refused_unless_the_task_is_named(tmp_path: Path) -> None:
     table = table_of(tmp_path, [{"text": f"sentence {i}", "label": f"label {i}"} for i in range(9)])
     assert "the values of text=text, label=label do not look so" in refusal(table)
-    assert "do not look so" in refusal(table, "text-classification")
+    assert recognise(table, "text-classification", {}).reason == "as you said"
     found = recognise(table, "text-classification", {"text": "text", "label": "label"})
     assert found.reason == "as you said"
 
@@ -195,7 +195,7 @@ BAD: list[tuple[str, dict[str, object], dict[str, object], str]] = [
      {"messages": [{"role": "user", "content": "Hi"}, {"role": "narrator", "content": "He said"}]}, "narrator"),
     ("token-classification", {"tokens": ["a", "b"], "tags": ["O", "B-x"]}, {"tokens": ["a", "b"], "tags": ["O"]},
      "2 words but 1 tags"),
-    ("regression", {"text": "a b", "score": 0.5}, {"text": "a b", "score": "n/a"}, "'n/a' is not a number"),
+    ("regression", {"text": "a b", "score": 0.5}, {"text": "a b", "score": "four"}, "'four' is not a number"),
     ("multiple-choice", {"question": "q", "options": ["x", "y"], "answer": 0},
      {"question": "q", "options": ["x", "y"], "answer": 9}, "none of the 2 options"),
 ]  # fmt: skip
@@ -211,8 +211,11 @@ def test_a_bad_row_is_dropped_and_many_are_a_question_that_names_the_first(
     assert (found.task, len(made.examples)) == (task, 39)
     [entry] = made.rejected
     assert entry.place.line == 31 and why in entry.reason
-    message = refusal(table_of(tmp_path, ([good] * 2 + [bad]) * 10), task)
+    many = table_of(tmp_path, ([good] * 2 + [bad]) * 10)
+    message = refusal(many)
     assert "10 of 30 rows cannot be used, first " in message and "rows.jsonl:3: " in message and why in message
+    said = recognise(many, task, {})
+    assert (said.reason, len(make_examples(many, said, task_of(said)).rejected)) == ("as you said", 10)
 
 
 def test_one_row_of_very_few_is_not_passed_over(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerBase
 from kamerton import plugins
 from kamerton.contracts import AuditContext, Form, ModelFacts, Task
 from kamerton.data.audit import other_columns, run_audit
+from kamerton.data.cells import labels_with_columns
 from kamerton.data.gate import pass_gate
 from kamerton.data.kept_rows import kept_rows
 from kamerton.data.ledger import check_complete, make_ledger
@@ -165,7 +166,7 @@ def understand(recipe: Recipe) -> Understood:
     }
     recipe = recipe.decide(decisions)
     task = make_task(recipe, recognition.task)
-    made = make_examples(table, recognition, task)
+    made = make_examples(table, recognition, task, placeholders=recipe.data.placeholders)
     examples = sample_rows(made.examples, recipe.data.max_rows, recipe.seed)
     undrawn = []
     if len(examples) < len(made.examples):
@@ -237,6 +238,7 @@ def audit(
         tokenizer=fitted.tokenizer if fitted else None,
         embed=Embedder(fitted.facts, recipe.model.precision) if fitted and fitted.facts.kind == "encoder" else None,
         columns=other_columns(understood.table, understood.examples, recipe.data.columns or {}),
+        labels=labels_with_columns(understood.table, (recipe.data.columns or {}).values()),
         parts=[sides.names.get(e.id, "train") for e in understood.examples] if sides.by == "given" else None,
     )
     findings = run_audit(understood.examples, context)

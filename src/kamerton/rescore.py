@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from kamerton.contracts import AnswerKind
 from kamerton.errors import DataError, Fault
 from kamerton.evaluate.per_class import class_results
 from kamerton.evaluate.score import score
 from kamerton.forms.values import filled
+from kamerton.label_values import bare_golds, likely_spellings
 from kamerton.outcomes import Answers, Contender
 from kamerton.prepare import metric_names
 from kamerton.records import Example, LedgerEntry
 from kamerton.run import Run
+from kamerton.tags import kind_of, read_list
 from kamerton.use import Predictor, Served
 
 UNANSWERED = "the row has no answer to score against"
@@ -34,6 +38,10 @@ class Rescored:
     """How many tokens the model takes."""
     trained_on: int
     """How many of the scored rows have the text of one that the run was trained on."""
+    unknown: Mapping[str, int]
+    """Labels, or kinds of spans, that the run was never trained on, and how many rows have them."""
+    spelled: Mapping[str, str]
+    """Those of them that are probably another spelling of a label that it was trained on, and that label."""
 
 
 def score_on(run: Run, path: Path) -> Rescored:
@@ -44,11 +52,16 @@ def score_on(run: Run, path: Path) -> Rescored:
     """
     predictor = Predictor(run)
     taken = predictor.take(path)
-    examples = [example for example in taken.examples if filled(example.gold)]
-    bare = [LedgerEntry(e.id, e.place, "dropped", UNANSWERED) for e in taken.examples if not filled(e.gold)]
+    setup, settings = predictor.setup, predictor.setup.recipe.evaluate
+    answers = setup.task.answers
+    known = {label for example in setup.split.train for label in _labels(example, answers)}
+    golds = [_labels(example, answers) for example in taken.examples]
+    none = bare_golds(golds, known) if setup.recipe.data.placeholders == "drop" and answers != "tags" else set()
+    bare = [e for e, labels in zip(taken.examples, golds, strict=True) if not filled(e.gold) or tuple(labels) in none]
+    unanswered = {example.id: LedgerEntry(example.id, example.place, "dropped", UNANSWERED) for example in bare}
+    examples = [example for example in taken.examples if example.id not in unanswered]
     if not examples:
         raise DataError(Fault(UNANSWERED, str(bare[0].place), "fill it, or use predict"))
-    setup, settings = predictor.setup, predictor.setup.recipe.evaluate
     tuned = Answers("tuned model", "tuned", tuple(setup.form.predict(predictor.engine, examples)), 0.0)
     [contender] = score(
         examples,
@@ -58,15 +71,27 @@ def score_on(run: Run, path: Path) -> Rescored:
         resamples=settings.resamples,
         seed=setup.recipe.seed,
     )
+    unknown = Counter(label for example in examples for label in _labels(example, answers) if label not in known)
     answered = zip(examples, tuned.predictions, strict=True)
     return Rescored(
         replace(contender, per_class=class_results(examples, tuned.predictions, setup.task.answers)),
         len(examples),
-        tuple(sorted((*taken.unusable, *bare), key=lambda entry: entry.id)),
+        tuple(sorted((*taken.unusable, *unanswered.values()), key=lambda entry: entry.id)),
         tuple(Served(example.place, prediction) for example, prediction in answered if prediction.cut),
         setup.max_tokens,
         _known(examples, (*setup.split.train, *setup.split.added)),
+        unknown,
+        likely_spellings(unknown, known),
     )
+
+
+def _labels(example: Example, answers: AnswerKind) -> list[str]:
+    """List the labels of an example, or the kinds of its spans; none where answers are neither."""
+    if answers == "tags":
+        return sorted({kind for tag in read_list(example.gold) if (kind := kind_of(tag))}) if example.gold else []
+    if not example.gold or answers not in ("class", "classes"):
+        return []
+    return read_list(example.gold) if answers == "classes" else [example.gold]
 
 
 def _known(examples: Iterable[Example], trained: Iterable[Example]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import ErrorDetails
 
 from kamerton.errors import Fault
@@ -13,6 +13,11 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 SplitBy = Literal["random", "group", "time", "given"]
 
+Names = Annotated[
+    tuple[str, ...],
+    BeforeValidator(lambda value: [*map(str.strip, value.split(","))] if isinstance(value, str) else value),
+]
+"""A list of names, or a text of them with commas between."""
 SELF = "self"
 """In place of a file to mix in: the base model's own answers."""
 
@@ -83,6 +88,11 @@ class DataSettings(Group):
     max_rows: Count | None = Field(None, description="Use at most this many rows, chosen at random with the seed.")
     too_long: Literal["cut", "drop", "window", "refuse"] | None = Field(
         None, description="What happens to rows longer than the model takes; every one cut or dropped is in the ledger."
+    )
+    placeholders: Literal["drop", "keep"] = Field(
+        "drop",
+        description="Rows whose label only holds a place (`nan`, `NULL`, `#N/A`, `-` beside words, `None` beside "
+        "numbers): they are left out, or have a class like the others.",
     )
     balance: Literal["none", "weights", "oversample"] = Field(
         "none", description="How uneven classes are evened out in training: by weights in the loss, or by repeats."

@@ -7,14 +7,23 @@ bare: `KIND`. Words in a row with the same bare tag are one span.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 OUTSIDE = "O"
 BEGIN, INSIDE = "B-", "I-"
-ENDED = {"B-": "B-", "I-": "I-", "S-": "B-", "U-": "B-", "E-": "I-", "L-": "I-"}
-"""What the prefixes of IOBES and BILOU, which mark ends as well, are in IOB2."""
+PREFIXED = re.compile(r"([BIESLUMWbi])[-_:](?=.)")
+ENDED = dict(zip("BISUWELMbi", (*("B-", "I-", "B-", "B-", "B-", "I-", "I-", "I-"), "B-", "I-"), strict=True))
+"""What the prefixes of IOBES, BILOU and BMES, which mark ends as well, are in IOB2."""
+UNNAMED = {OUTSIDE: OUTSIDE, "B": "B-entity", "I": "I-entity"}
+"""What tags are where there is one kind of span, and it has no name."""
+OUTSIDES = frozenset((
+    "0", "o", "о", "out", "outside", "other", "others", "none", "null", "nan", "_", "-", "", "x", "-100", "нет",
+    "другое",
+))  # fmt: skip
+"""Tags that stand for "outside" where there is no `O`, in small letters; the second one is Cyrillic."""
 
 
 @dataclass(frozen=True, order=True)
@@ -60,18 +69,42 @@ def spans(tags: Sequence[str]) -> list[Span]:
 
 
 def in_iob2(tags: Sequence[str]) -> list[str]:
-    """Write gold tags of other schemes (IOB1, IOBES, BILOU) in IOB2; bare tags stay as they are.
+    """Write gold tags of other schemes (IOB1, IOBES, BILOU, BMES) in IOB2; bare tags stay as they are.
 
     >>> in_iob2(["S-PER", "O", "B-LOC", "E-LOC"]), in_iob2(["I-PER", "I-PER", "B-PER"]), in_iob2(["city", "O"])
     (['B-PER', 'O', 'B-LOC', 'I-LOC'], ['B-PER', 'I-PER', 'B-PER'], ['city', 'O'])
     """
-    if not all(tag == OUTSIDE or tag[:2] in ENDED for tag in tags):
+    if OUTSIDE in tags and UNNAMED.keys() >= {*tags}:
+        tags = [UNNAMED[tag] for tag in tags]
+    if not all(tag == OUTSIDE or PREFIXED.match(tag) for tag in tags):
         return list(tags)
-    plain = [tag if tag == OUTSIDE else ENDED[tag[:2]] + tag[2:] for tag in tags]
+    plain = [tag if tag == OUTSIDE else ENDED[tag[0]] + tag[2:] for tag in tags]
     return [
         BEGIN + kind_of(tag) if tag.startswith(INSIDE) and not follows(before, tag) else tag
         for before, tag in pairwise([OUTSIDE, *plain])
     ]
+
+
+def outside_of(counts: Mapping[str, int]) -> str | None:
+    """Find the tag that stands for "outside" where there is no `O`; None if there is none, or it cannot be told.
+
+    Beside tags with prefixes (`B-PER`) it is the one without; beside others it has one of the usual names and is the
+    commonest, as most words are outside.
+
+    >>> outside_of({"0": 9, "1": 2}), outside_of({"OUT": 9, "B-PER": 2}), outside_of({"NOUN": 9, "X": 1})
+    ('0', 'OUT', None)
+
+    Args:
+        counts: how often each tag occurs.
+    """
+    if OUTSIDE in counts or not counts:
+        return None
+    commonest = max(counts, key=lambda tag: counts[tag])
+    bare = [tag for tag in counts if not PREFIXED.match(tag)]
+    if len(bare) < len(counts):
+        usual = [tag for tag in bare if tag.casefold() in OUTSIDES]
+        return bare[0] if len(bare) == 1 else usual[0] if len(usual) == 1 else None
+    return commonest if len(counts) > 1 and commonest.casefold() in OUTSIDES else None
 
 
 def tagged(words: int, found: Sequence[Span]) -> list[str]:

@@ -6,23 +6,34 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 
 from kamerton.data.table import Table
-from kamerton.forms.values import filled, plain
+from kamerton.forms.printed import opened_text
+from kamerton.forms.values import filled, number_in, plain
 
 LOOKED_AT = 1000
 """Rows whose values say what a table is for."""
 TOGETHER = re.compile(r"[|+]")
 """What stands between the names of columns that are read as one."""
-TRUE, FALSE = ("1", "true"), ("0", "false")
+TRUE = frozenset(("1", "true", "1.0", "yes", "y", "t", "да", "д", "истина", "x", "х", "v", "+", "✓", "✔", "☑", "✅"))
+FALSE = frozenset(("0", "false", "0.0", "no", "n", "f", "нет", "н", "ложь", "-", "✗", "✘", "☐", "❌"))
+BESIDE = frozenset((
+    "lang", "language", "source", "license", "split", "subset", "partition", "is_train", "is_test", "is_valid", "fold",
+    "язык", "источник",
+))  # fmt: skip
+"""Columns that say of a text where it is from or where it goes, and are no labels."""
+SEVERAL = 2
+"""Columns that say yes or no from which on they are taken for labels."""
 
 
 def value_at(values: Mapping[str, object], column: str) -> object:
     """Return a column's value.
 
-    Where no column has that name, `a.b` reaches into objects, `a|b` names those columns of several that are true, and
-    `a+b` holds what stands in several by their names.
+    Where no column has that name, `a.b` reaches into objects, `a|b` names those columns of several that are true (with
+    a `|` at the end, an empty cell is a no), and `a+b` holds what stands in several by their names.
 
     >>> value_at({"meta": {"stars": 5}}, "meta.stars"), value_at({"war": 1, "love": 0, "crime": 1}, "war|love|crime")
-    (5, ['war', 'crime'])
+    (5, ('war', 'crime'))
+    >>> value_at({"war": "x", "love": ""}, "war|love"), value_at({"war": "x", "love": ""}, "war|love|")
+    (None, ('war',))
     >>> value_at({"option1": "a stone", "option2": "a swift", "option3": ""}, "option1+option2+option3")
     {'option1': 'a stone', 'option2': 'a swift'}
     """
@@ -32,16 +43,22 @@ def value_at(values: Mapping[str, object], column: str) -> object:
         cells = {name: value_at(values, name) for name in column.split("+")}
         return {name: cell for name, cell in cells.items() if filled(cell)} or None
     if "|" in column:
-        truths = {name: truth(values.get(name)) for name in column.split("|")}
-        return None if None in truths.values() else [name for name, true in truths.items() if true]
+        names, blank = _parts(column), False if column.endswith("|") else None
+        truths = {name: truth(cell) if filled(cell := values.get(name)) else blank for name in names}
+        return None if None in truths.values() else tuple(name for name, true in truths.items() if true)
     head, dot, rest = column.partition(".")
-    inner = values.get(head)
-    return value_at(inner, rest) if dot and isinstance(inner, Mapping) else None
+    inner = opened_text(values.get(head)) if dot else None
+    return value_at(inner, rest) if isinstance(inner, Mapping) else None
+
+
+def _parts(column: str) -> list[str]:
+    """Name the columns that one reads together."""
+    return [part for part in TOGETHER.split(column) if part]
 
 
 def stand_in(column: str, names: Collection[str]) -> bool:
     """Say whether all that a column reads is there: itself, the object that it reaches into, each of several."""
-    return column in names or all(part in names or part.partition(".")[0] in names for part in TOGETHER.split(column))
+    return column in names or all(part in names or part.partition(".")[0] in names for part in _parts(column))
 
 
 def unused(names: Sequence[str], roles: Mapping[str, str]) -> list[str]:
@@ -50,7 +67,7 @@ def unused(names: Sequence[str], roles: Mapping[str, str]) -> list[str]:
     >>> unused(["id", "question", "A", "B", "meta"], {"question": "question", "options": "A+B", "answer": "meta.key"})
     ['id']
     """
-    used = {*roles.values(), *(part for column in roles.values() for part in TOGETHER.split(column))}
+    used = {*roles.values(), *(part for column in roles.values() for part in _parts(column))}
     used |= {name.partition(".")[0] for name in used}
     return [name for name in names if name not in used]
 
@@ -58,14 +75,14 @@ def unused(names: Sequence[str], roles: Mapping[str, str]) -> list[str]:
 def truth(value: object) -> bool | None:
     """Read a truth value, as numbers and words, too; None if it is none."""
     word = plain(value).strip().casefold()
-    return word in TRUE if word in (*TRUE, *FALSE) else None
+    return word in TRUE if word in TRUE or word in FALSE else None
 
 
 def opened(table: Table) -> tuple[str, ...]:
     """Name the keys of objects instead of the columns that hold them."""
     names = list[str]()
     for column in table.columns:
-        cells = [cell for row in table.rows[:LOOKED_AT] if filled(cell := row.values.get(column))]
+        cells = [opened_text(cell) for row in table.rows[:LOOKED_AT] if filled(cell := row.values.get(column))]
         keys = dict.fromkeys(key for cell in cells if isinstance(cell, Mapping) for key in cell)
         held = bool(keys) and all(isinstance(cell, Mapping) for cell in cells)
         names += [f"{column}.{key}" for key in keys] if held else [column]
@@ -83,7 +100,53 @@ def holds_truths(table: Table, column: str) -> bool:
     return bool(words) and words <= {"true", "false"}
 
 
-def flags(table: Table, columns: Sequence[str]) -> list[str]:
-    """Find the columns that say yes or no, and both."""
-    found = {column: {truth(cell) for cell in cells_of(table, column)} for column in columns}
-    return [column for column, truths in found.items() if truths == {True, False}]
+def says_yes_or_no(table: Table, column: str) -> bool:
+    """Say whether a column holds truth values alone, both of them."""
+    return {truth(cell) for cell in cells_of(table, column)} == {True, False}
+
+
+def flags(table: Table, columns: Sequence[str]) -> str:
+    """Join the columns that say yes or no, each of which may be a label; an empty string if they are too few.
+
+    Beside columns that say both, or that have a mark or nothing, those count that always say no: labels that are rare.
+    """
+    free = [column for column in columns if column.casefold() not in BESIDE]
+    truths = {column: {truth(cell) for cell in cells_of(table, column)} for column in free}
+    both = [column for column in free if truths[column] == {True, False}]
+    never = [column for column in free if truths[column] == {False}]
+    if len(both) >= SEVERAL or (both and len(both) + len(never) > SEVERAL):
+        return "|".join(column for column in free if column in both or column in never)
+    marked = [column for column in free if truths[column] == {True} and _has_blanks(table, column)]
+    return "|".join(marked) + "|" if len(marked) >= SEVERAL else ""
+
+
+def with_blanks(table: Table, column: str) -> str:
+    """Let empty cells of joined columns be a no, where none of them says no in any other way."""
+    parts = _parts(column)
+    if "|" not in column or column in table.columns or column.endswith("|"):
+        return column
+    no = any(truth(cell) is False for part in parts for cell in cells_of(table, part))
+    return column if no else f"{column}|"
+
+
+def labels_with_columns(table: Table, columns: Collection[str]) -> list[str]:
+    """Name the columns each of which is a label."""
+    return [part for name in columns if "|" in name and name not in table.columns for part in _parts(name)]
+
+
+def never_true(table: Table, columns: Sequence[str]) -> list[str]:
+    """Name the columns that say yes in none of the rows that are looked at."""
+    return [column for column in columns if not any(truth(cell) for cell in cells_of(table, column))]
+
+
+def fractions(table: Table, column: str) -> bool:
+    """Say whether a column holds numbers from 0 to 1, some of them in between."""
+    try:
+        numbers = {number_in(cell) for cell in cells_of(table, column)}
+    except ValueError:
+        return False
+    return bool(numbers) and 0 <= min(numbers) <= max(numbers) <= 1 and not numbers <= {0.0, 1.0}
+
+
+def _has_blanks(table: Table, column: str) -> bool:
+    return len(cells_of(table, column)) < len(table.rows[:LOOKED_AT])

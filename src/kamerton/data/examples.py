@@ -42,6 +42,11 @@ class Examples(Sequence[Example]):
         self._keys += bytes.fromhex(example.key)
         self._ids.append(example.id)
 
+    @property
+    def golds(self) -> Sequence[str]:
+        """The right answer of each example; none is made for it."""
+        return self._golds
+
     def _once(self, value: object) -> object:
         """Return the same object for the same short text."""
         if not isinstance(value, str) or len(value) > SHORT:

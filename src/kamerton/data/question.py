@@ -58,8 +58,29 @@ def unclear(table: Table, reading: Reading) -> list[Fault]:
     return faults
 
 
-def nothing_fits(table: Table, names: Sequence[str], readings: Sequence[Reading]) -> list[Fault]:
+def one_of_several(table: Table, reading: Reading, columns: Sequence[str]) -> Fault:
+    """Ask which of several columns with the same kind of values is the answer, or whether all of them are."""
+    role, text = reading.task.roles[-1].name, reading.columns[reading.task.roles[0].name]
+    listed = ", ".join(columns[:LISTED])
+    one = " or ".join(f"`--columns {named({role: column})}`" for column in columns[:LISTED])
+    if reading.task.answers == "class":
+        every = f"`--task multi-label --columns {named({'text': text, 'labels': '|'.join(columns)})}` takes all of them"
+        return Fault(
+            f"{len(columns)} columns say yes or no, and each could be the '{role}': {listed}",
+            table.file,
+            f"which one is meant? {one}; {every}",
+        )
+    one = f"`--task regression --columns {named({'text': text, 'number': columns[0]})}` takes one of them"
+    every = "to choose labels, write 1 where a share is 0.5 or more and 0 elsewhere, and name them like"
+    flags = f"`--task multi-label --columns {named({'text': text, 'labels': '|'.join(columns)})}`"
+    rule = f"{len(columns)} columns hold shares from 0 to 1, and each could be the answer: {listed}"
+    return Fault(rule, table.file, f"{one}; {every} {flags}")
+
+
+def nothing_fits(table: Table, names: Sequence[str], readings: Sequence[Reading], *, told: bool = False) -> list[Fault]:
     """Ask: what the columns nearly look like, else what their values may be."""
+    if told and len(readings) == 1 and not readings[0].missing:
+        return [_unreadable(table, readings[0])]
     more = f" and {len(table.columns) - LISTED} more" if len(table.columns) > LISTED else ""
     found = ", ".join(f"'{column}'" for column in table.columns[:LISTED]) + more
     near = sorted((one for one in readings if not one.missing), key=lambda one: _unusable(table, one)[0])
@@ -74,6 +95,20 @@ def nothing_fits(table: Table, names: Sequence[str], readings: Sequence[Reading]
         "name the task and its columns as shown below, or another: --task WORD --columns ROLE=COLUMN,ROLE=COLUMN",
     )
     return [head, *(_misfit(table, reading, guessed=reading in guessed) for reading in shown), *_about_header(table)]
+
+
+def _unreadable(table: Table, reading: Reading) -> Fault:
+    """Say that no row can be read as what the user named."""
+    held = ", ".join(f"{role}={column}" for role, column in reading.columns.items())
+    rows = rows_of(table, reading.columns)
+    faults = [
+        (row.place, fault)
+        for row, values in zip(table.rows, rows, strict=False)
+        if (fault := fault_of(reading.task, values))
+    ]
+    place, fault = faults[0] if faults else (table.file, "it has no rows")
+    rule = f"no row can be read as {reading.word} with {held}, first {place}: {fault}"
+    return Fault(rule, table.file, "mend the rows, or name other columns: --columns ROLE=COLUMN,ROLE=COLUMN")
 
 
 def likely(table: Table, names: Sequence[str], readings: Sequence[Reading]) -> Iterator[Reading]:

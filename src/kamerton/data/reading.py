@@ -47,6 +47,11 @@ class Reading:
         return {self.columns[role.name] for role in self.task.roles if role.required and role.name in self.columns}
 
     @property
+    def parts(self) -> set[str]:
+        """The columns that the task needs, each of those that are read as one."""
+        return {part for column in self.required for part in (column, *TOGETHER.split(column)) if part}
+
+    @property
     def used(self) -> set[str]:
         """The columns that play a role, alone or with others."""
         return {*self.columns.values(), *(part for name in self.columns.values() for part in TOGETHER.split(name))}

@@ -14,23 +14,44 @@ from itertools import islice
 from kamerton import plugins
 from kamerton.contracts import Task
 from kamerton.data.beside import beside, may_be_labels
-from kamerton.data.cells import LOOKED_AT, cells_of, flags, holds_truths, opened, stand_in, truth, unused, value_at
+from kamerton.data.cells import (
+    BESIDE,
+    LOOKED_AT,
+    cells_of,
+    flags,
+    fractions,
+    holds_truths,
+    labels_with_columns,
+    never_true,
+    opened,
+    says_yes_or_no,
+    stand_in,
+    truth,
+    unused,
+    value_at,
+    with_blanks,
+)
 from kamerton.data.examples import Examples
 from kamerton.data.marks import Mark, explained, find_marks, refusal
-from kamerton.data.question import labelled, nothing_fits, several_fit, unclear
+from kamerton.data.question import labelled, nothing_fits, one_of_several, several_fit, unclear
 from kamerton.data.reading import Reading, fault_of, look, rows_of
 from kamerton.data.spelling import called, spelled, spread, told_apart
 from kamerton.data.table import Table, refuse_mostly_rejected
 from kamerton.errors import DataError, Fault, nearest
 from kamerton.forms.values import filled, plain
+from kamerton.label_values import bare_golds
 from kamerton.records import Example, LedgerEntry
+from kamerton.tags import read_list
 
 LISTED = 6
 """Unused columns named in a message."""
 SEEN_AGAIN, MOSTLY = 50, 0.9
 """Rows looked at, and the share of them, for a column that says again what others say."""
-FLAGS = 3
-"""Columns of truth values from which on they are taken for labels."""
+GENERIC = frozenset((
+    "label", "labels", "class", "category", "target", "number", "value", "gold_label", "y", "метка", "класс",
+    "категория", "число", "значение",
+))  # fmt: skip
+"""Names that say of a column that it is the answer, whatever stands beside it."""
 
 
 @dataclass(frozen=True)
@@ -70,15 +91,18 @@ def recognise(table: Table, task: str | None, columns: Mapping[str, str]) -> Rec
     """
     tasks: dict[str, Task] = {word: plugins.choose("tasks", word)() for word in ([task] if task else _words())}
     _require_known(table, tasks, columns)
+    columns = {role: with_blanks(table, column) for role, column in columns.items()}
+    known = [word for word, each in tasks.items() if columns.keys() <= {role.name for role in each.roles}]
+    told = task is not None or (bool(columns) and len(known) == 1)  # the roles that were named are of one task alone
     names = table.columns
-    readings, fitting = _readings(table, names, tasks, columns, told=task is not None)
+    readings, fitting = _readings(table, names, tasks, columns, told=told)
     if not fitting and (inner := opened(table)) != table.columns:
-        deeper, fitting = _readings(table, inner, tasks, columns, told=task is not None)
+        deeper, fitting = _readings(table, inner, tasks, columns, told=told)
         readings, names = (deeper, inner) if fitting else (readings, names)
     clear = [one for one in fitting if all(other is one or other.required < one.used for other in fitting)]
     clear = clear if len(clear) == 1 else []
     if not fitting:
-        raise DataError(nothing_fits(table, names, readings))
+        raise DataError(nothing_fits(table, names, readings, told=told))
     if not clear:
         raise DataError(several_fit(table, fitting))
     [reading] = clear
@@ -86,9 +110,12 @@ def recognise(table: Table, task: str | None, columns: Mapping[str, str]) -> Rec
         raise DataError(unclear(table, reading))
     left = unused(table.columns, reading.columns)
     marks = find_marks(table, left)
-    if not task and reading.task.answers == "likelihood" and len(reading.required) == 1:
-        _ask_beside(table, reading, readings, [name for name in left if name not in marks])
-    reason = "; ".join([reading.reason, *explained(marks), *_unused([name for name in left if name not in marks])])
+    left = [name for name in left if name not in marks]
+    if more := _others_alike(table, reading, left, columns):
+        raise DataError(one_of_several(table, reading, more))
+    if not told and reading.task.answers == "likelihood" and len(reading.required) == 1:
+        _ask_beside(table, reading, readings, left)
+    reason = "; ".join([reading.reason, *_joined(table, reading), *explained(marks), *_unused(left)])
     return Recognition(reading.word, reading.columns, reason, reading.settings, marks)
 
 
@@ -98,11 +125,33 @@ def _ask_beside(table: Table, reading: Reading, readings: Sequence[Reading], lef
     Raises:
         DataError: something may be, as a question.
     """
+    shares = [name for name in left if fractions(table, name) or says_yes_or_no(table, name)]
+    if len(shares) > 1 and any(fractions(table, name) for name in shares):
+        raise DataError(one_of_several(table, reading, shares))
     held = {name: what for name in left if (what := may_be_labels(name, cells_of(table, name)))}
     if classes := labelled(table, list(held), readings):
         raise DataError(several_fit(table, [*classes, reading]))
     if held:
         raise DataError(beside(table, reading, held))
+
+
+def _others_alike(table: Table, reading: Reading, left: Sequence[str], named: Mapping[str, str]) -> list[str]:
+    """Name the unused columns that hold the same kind of answers as the one that was taken by its name alone."""
+    role = reading.task.roles[-1].name
+    column = reading.columns.get(role, "")
+    if role in named or column.casefold() in GENERIC or reading.task.answers not in ("class", "number"):
+        return []
+    alike = says_yes_or_no if reading.task.answers == "class" else fractions
+    others = [name for name in left if name.casefold() not in BESIDE and alike(table, name)]
+    return [column, *others] if others and alike(table, column) else []
+
+
+def _joined(table: Table, reading: Reading) -> list[str]:
+    """Say which columns are a label each, if there are any, and which of them no row has that was looked at."""
+    labels = labels_with_columns(table, reading.required)
+    never = never_true(table, labels)
+    rare = [f"never true in the first rows: {', '.join(never)}"] if never else []
+    return [f"columns that are a label each: {', '.join(labels)}", *rare] if labels else []
 
 
 def _unused(columns: Sequence[str]) -> list[str]:
@@ -139,7 +188,7 @@ def _readings(
     fitting = [
         reading
         for reading in fitting
-        if not (reading.weak and any(not other.required < reading.required for other in sure))
+        if not (reading.weak and any(not other.required < reading.parts for other in sure))
     ]
     if fitting and all(reading.weak for reading in fitting):  # stars may be classes or measurements
         fitting += [other for other in doubtful if _measures(table, other, fitting)]
@@ -181,8 +230,14 @@ def _measures(table: Table, reading: Reading, fitting: Sequence[Reading]) -> boo
     return len({plain(row[reading.task.roles[-1].name]) for row in rows} - {""}) > 2
 
 
-def make_examples(table: Table, recognition: Recognition, task: Task) -> Made:
+def make_examples(table: Table, recognition: Recognition, task: Task, *, placeholders: str = "drop") -> Made:
     """Make an example of every row by the task that was recognised.
+
+    Args:
+        table: as it was read.
+        recognition: what it was found to be.
+        task: the one that was found, with its settings.
+        placeholders: whether rows whose label only holds a place are left out (drop), or used like the others (keep).
 
     Raises:
         DataError: the task cannot make one of most rows.
@@ -199,7 +254,26 @@ def make_examples(table: Table, recognition: Recognition, task: Task) -> Made:
         except ValueError as error:
             rejected.append(LedgerEntry(row.id, row.place, "dropped", str(error)))
     refuse_mostly_rejected(rejected, len(table.rows), table.file)
-    return Made(examples, (*rejected, *left_out))
+    labelled, unlabelled = _labelled(examples, task) if placeholders == "drop" else (examples, [])
+    return Made(labelled, (*rejected, *left_out, *unlabelled))
+
+
+def _labelled(examples: Examples, task: Task) -> tuple[Examples, list[LedgerEntry]]:
+    """Leave out the examples whose label only holds a place; give the others, and an entry of each that is left out."""
+    if task.answers not in ("class", "classes"):
+        return examples, []
+    labels = {gold: tuple(read_list(gold)) if task.answers == "classes" else (gold,) for gold in {*examples.golds}}
+    bare = bare_golds(held for gold, held in labels.items() if gold)
+    if not bare:
+        return examples, []
+    kept, dropped = Examples(), list[LedgerEntry]()
+    for example in examples:
+        if labels[example.gold] in bare:
+            reason = f"its label '{', '.join(labels[example.gold])}' is a placeholder: the row has no label"
+            dropped.append(LedgerEntry(example.id, example.place, "dropped", reason))
+        else:
+            kept.append(example)
+    return kept, dropped
 
 
 def _refused(task: Task, recognition: Recognition, values: Mapping[str, object]) -> str:
@@ -269,8 +343,8 @@ def _read_as(
         if not found:
             found = called(role.weak, free)
             weak = weak or bool(found and role.required)
-        if not found and task.answers == "classes" and role.required and len(yes_no := flags(table, free)) >= FLAGS:
-            found = ["|".join(yes_no)]
+        if not found and task.answers == "classes" and role.required and (yes_no := _flags(table, free)):
+            found, weak = [yes_no], True
         found = found or spread(role, free)
         if found:
             columns[role.name] = found[0]
@@ -282,9 +356,15 @@ def _read_as(
     reason, settings = look(word, task, table, columns)
     if not reason and (other := _otherwise(table, names, reading, named)):
         return other
-    if not reason and told and reading.required <= set(named.values()):
+    if not reason and told and _readable(task, table, columns):
         reason = "as you said"
     return replace(reading, reason=_explained(reading, reason, named) if reason else "", settings=settings)
+
+
+def _flags(table: Table, columns: Sequence[str]) -> str:
+    """Join the columns that say yes or no of a text; those that refuse rows do not."""
+    marks = find_marks(table, columns)
+    return flags(table, [name for name in columns if name not in marks])
 
 
 def _explained(reading: Reading, reason: str, named: Mapping[str, str]) -> str:
@@ -297,6 +377,11 @@ def _explained(reading: Reading, reason: str, named: Mapping[str, str]) -> str:
         if role.leaves_out and role.name in reading.columns
     ]
     return "; ".join([reason, *told])
+
+
+def _readable(task: Task, table: Table, columns: Mapping[str, str]) -> bool:
+    """Say whether an example can be made of any row that is looked at."""
+    return any(not fault_of(task, row) for row in rows_of(table, columns))
 
 
 def _otherwise(table: Table, names: Sequence[str], reading: Reading, named: Mapping[str, str]) -> Reading | None:

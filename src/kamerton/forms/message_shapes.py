@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 
+from kamerton.forms.printed import opened
 from kamerton.forms.rendered import read_rendered
 from kamerton.forms.values import filled, plain
 
@@ -28,7 +27,7 @@ def listed(value: object, roles: Mapping[str, str]) -> Sequence[object]:
 
     A conversation may be a list of these; an object that holds such a list, beside tools and a system prompt, or whose
     keys are roles; lists of roles and of contents side by side, as the library `datasets` keeps them; any of these
-    written as JSON; or one text that a chat template wrote.
+    printed in a text, as JSON or by Python; or one text that a chat template wrote.
 
     Args:
         value: the cell.
@@ -47,9 +46,9 @@ def listed(value: object, roles: Mapping[str, str]) -> Sequence[object]:
 
 
 def _parsed(text: str) -> object:
-    if text.lstrip()[:1] in ("[", "{"):
-        with suppress(ValueError):  # a text may begin so, too
-            return json.loads(text)
+    value = opened(text, sure=True)
+    if not isinstance(value, str):
+        return value
     if rendered := read_rendered(text):
         return [{"role": role, "content": said} for role, said in rendered.turns]
     raise ValueError("the conversation is no list of messages")

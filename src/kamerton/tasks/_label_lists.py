@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from kamerton.forms.values import filled, plain
+from kamerton.forms.printed import opened
+from kamerton.forms.values import few, filled, plain
 
 SURE = re.compile(r"\s*[;|]\s*")
 """What hardly ever stands within a label."""
@@ -15,6 +15,8 @@ ITEM = re.compile(
     r"""\s*(?:'(?P<single>(?:[^'\\]|\\.)*)'|"(?P<double>(?:[^"\\]|\\.)*)"|(?P<bare>[^,'"\[\]{}]+))\s*(?:,|$)"""
 )
 ESCAPED = re.compile(r"\\(.)")
+BITS = re.compile(r"[\s,;|]+")
+YES, NO = ("1", "true", "1.0"), ("0", "false", "0.0")
 COMMA = re.compile(r"\s*[,،、]\s*")
 """What may: `Arts, Culture`."""
 
@@ -53,20 +55,53 @@ def labels_in(cell: object, separator: str = "") -> list[str]:
 
 
 def as_list(cell: object) -> Sequence[object] | None:
-    """Give the list that a cell is, or that its text writes down; None if it is none.
+    """Give the list that a cell is, or that its text prints; None if it is none.
 
-    >>> as_list('["a", "b"]'), as_list("[a, b]"), as_list("a; b")
-    (['a', 'b'], ['a', 'b'], None)
+    >>> as_list('["a", "b"]'), as_list("[a, b]"), as_list("{'choices': ['a']}"), as_list("a; b")
+    (['a', 'b'], ['a', 'b'], ['a'], None)
+
+    Raises:
+        ValueError: it begins like a list and cannot be read.
     """
+    cell = opened(cell)
+    if isinstance(cell, Mapping) and isinstance(chosen := cell.get("choices"), list | str):  # of Label Studio
+        return chosen if isinstance(chosen, list) else [chosen]
     if isinstance(cell, list | tuple):
         return cell
-    if not isinstance(cell, str) or not (cell.strip().startswith("[") and cell.strip().endswith("]")):
-        return None
+    bare = cell.strip() if isinstance(cell, str) else ""
+    return _items(bare[1:-1]) if (bare[:1], bare[-1:]) in (("[", "]"), ("{", "}")) else None
+
+
+def positions(cell: object) -> list[bool] | None:
+    """Read a list that says of each label, by its position, whether it is right; None if it is another one.
+
+    >>> positions([1, 0, 0]), positions("[1. 0.]"), positions("1 0 1"), positions("1,0"), positions([0, 3])
+    ([True, False, False], [True, False], [True, False, True], None, None)
+    """
     try:
-        listed = json.loads(cell)
-    except (ValueError, RecursionError):
-        return _items(cell.strip()[1:-1])
-    return listed if isinstance(listed, list) else None
+        listed = as_list(cell)
+    except ValueError:
+        return None
+    if listed is None and isinstance(cell, str):
+        parts = BITS.split(cell.strip()) if cell[:1] in "01" else []
+        listed = parts if len(parts) > 2 else None  # of two, the comma may be that of a decimal number
+    if listed is None or len(listed) < 2:
+        return None
+    words = [plain(one).strip().casefold() for one in listed if isinstance(one, bool | int | float | str)]
+    known = len(words) == len(listed) and all(word in YES or word in NO for word in words)
+    return [word in YES for word in words] if known else None
+
+
+def by_position(cells: Sequence[object]) -> dict[str, object]:
+    """Find how many labels a column's lists of 0 and 1 are about; nothing if they are other lists.
+
+    >>> by_position([[1, 0, 0], [0, 0, 1], None]), by_position([["a", "b"]]), by_position([[0], [0, 1]])
+    ({'positions': 3}, {}, {})
+    """
+    there = [cell for cell in cells if filled(cell)]
+    lengths = Counter(len(found) if (found := positions(cell)) else 0 for cell in there)
+    length, rows = max(lengths.items(), key=lambda pair: pair[1], default=(0, 0))
+    return {"positions": length} if length and (rows == len(there) or few(len(there) - rows, len(there))) else {}
 
 
 def _items(text: str) -> list[str] | None:
@@ -81,13 +116,21 @@ def _items(text: str) -> list[str] | None:
     return items
 
 
+def readable(cell: object) -> Sequence[object] | None:
+    """Give the list that a cell is; None if it is none, or is damaged."""
+    try:
+        return as_list(cell)
+    except ValueError:
+        return None
+
+
 def holds_several(cells: Sequence[object]) -> bool:
     """Say whether a column surely holds several labels a row: lists of two, or texts whose parts come elsewhere too.
 
     Commas are no proof.
     """
     there = [cell for cell in cells if filled(cell)]
-    if any(len(as_list(cell) or ()) > 1 for cell in there):
+    if any(len(readable(cell) or ()) > 1 for cell in there):
         return True
     return recombined({SURE.sub(";", cell.strip()) for cell in there if isinstance(cell, str)}, ";")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import string
 from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, TypeGuard
@@ -11,6 +10,7 @@ from pydantic import Field
 
 from kamerton.contracts import Form, ModelKind, Role
 from kamerton.forms.choice import Choice
+from kamerton.forms.printed import opened
 from kamerton.forms.values import filled, plain
 from kamerton.forms.writing import require_writer
 from kamerton.records import Example, Place
@@ -130,7 +130,7 @@ def _options(cell: object) -> list[str]:
     Raises:
         ValueError: there are none.
     """
-    cell = _unpacked(cell)
+    cell = opened(cell)
     if _by_names(cell):
         return [plain(option).strip() for option in cell.values()]
     texts = cell.get("text") if isinstance(cell, Mapping) else cell
@@ -141,7 +141,7 @@ def _options(cell: object) -> list[str]:
 
 def _named(cell: object, options: Sequence[str]) -> dict[str, str]:
     """Give the options by their own names if they have some, else by letters; all names in small letters."""
-    cell = _unpacked(cell)
+    cell = opened(cell)
     names = cell.get("label") if isinstance(cell, Mapping) else None
     if isinstance(cell, list | tuple) and all(isinstance(one, Mapping) and "label" in one for one in cell):
         names = [one["label"] for one in cell]
@@ -158,13 +158,3 @@ def _named(cell: object, options: Sequence[str]) -> dict[str, str]:
 def _by_names(cell: object) -> TypeGuard[Mapping[str, object]]:
     """Say whether a cell holds options by their names: `{"A": "a stone", "B": "a swift"}`."""
     return isinstance(cell, Mapping) and bool(cell) and all(isinstance(one, str | int | float) for one in cell.values())
-
-
-def _unpacked(cell: object) -> object:
-    """Read a list that a text file holds as JSON."""
-    if not isinstance(cell, str):
-        return cell
-    try:
-        return json.loads(cell)
-    except ValueError:
-        return None

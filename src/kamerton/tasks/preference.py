@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Annotated, ClassVar
@@ -10,8 +9,9 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from kamerton.contracts import Form, ModelKind, Role
-from kamerton.forms.messages import read_messages, read_transcript, told_beforehand, with_system, written
+from kamerton.forms.messages import are_messages, read_messages, read_transcript, told_beforehand, with_system, written
 from kamerton.forms.preferences import Objective, Preferences
+from kamerton.forms.printed import opened_text
 from kamerton.forms.values import filled, plain
 from kamerton.forms.writing import require_writer
 from kamerton.records import Example, Message, Place
@@ -134,6 +134,8 @@ class Preference(Group):
 
 def _turns(value: object, material: str) -> tuple[Message, ...]:
     """Read a request: messages, perhaps with the tools that may be called, or a text that is one, over its material."""
+    if isinstance(value, str) and are_messages(found := opened_text(value)):
+        return read_messages(found)
     if not filled(value):
         return ()
     if isinstance(value, Mapping) and "messages" in value:
@@ -150,9 +152,9 @@ def _answer(value: object) -> tuple[Message, ...]:
         if turns[-1].role != "assistant":
             raise ValueError("a conversation of the answers does not end with the assistant's turn")
         return turns
-    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+    if isinstance(value, str) and not isinstance(found := opened_text(value), str):
         with suppress(ValueError):  # a text may begin so, too
-            return _answer(json.loads(value))
+            return _answer(found)
     if isinstance(value, str) and (turns := read_transcript(value)) and turns[-1].role == "assistant":
         return turns
     return (Message("assistant", plain(value)),) if filled(value) else ()

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from kamerton.contracts import Form, ModelKind, Role
 from kamerton.forms.dialogue import Dialogue
+from kamerton.forms.printed import opened_text
 from kamerton.forms.span import SpanReader, answers_of
 from kamerton.forms.values import filled, plain
 from kamerton.records import Example, Place
@@ -111,11 +112,7 @@ def _first(example: Example) -> str:
 
 def _answers(cell: object) -> list[dict[str, object]]:
     """List the answers in a cell: a text, a list, or SQuAD's objects with `text` and `answer_start`."""
-    if isinstance(cell, str) and cell.lstrip()[:1] in ("[", "{"):
-        try:
-            cell = json.loads(cell)
-        except ValueError:
-            return [{"text": str(cell)}]
+    cell = opened_text(cell)
     if isinstance(cell, Mapping):
         texts, starts = cell.get("text"), cell.get("answer_start", cell.get("start"))
         if not isinstance(texts, list):

@@ -10,6 +10,7 @@ from kamerton.contracts import Form, ModelKind, Role
 from kamerton.forms.number import Number
 from kamerton.forms.texts import joined
 from kamerton.forms.values import filled, number_in, plain, written_number
+from kamerton.label_values import is_placeholder
 from kamerton.records import Example, Place
 from kamerton.settings import Group
 from kamerton.tasks._roles import FIRST_TEXT, RATINGS, SECOND_TEXT
@@ -38,7 +39,7 @@ class Regression(Group):
 
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
         """Accept numbers that are measurements: with decimals, or of many different values."""
-        cells = [value for value in columns["number"] if filled(value)]
+        cells = [value for value in columns["number"] if _is_given(value)]
         try:
             numbers = [number_in(value) for value in cells]
         except ValueError:
@@ -48,9 +49,9 @@ class Regression(Group):
         return f"'number' holds numbers from {min(numbers):g} to {max(numbers):g}"
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
-        """Make an example; an empty number stays empty for the audit to find."""
+        """Make an example; an empty number, or a placeholder such as `N/A`, is left empty for the audit to find."""
         text, second, cell = plain(values["text"]), plain(values.get("second")), values["number"]
-        gold = written_number(number_in(cell), exact=True) if filled(cell) else ""
+        gold = written_number(number_in(cell), exact=True) if _is_given(cell) else ""
         fields = {"text": text, "number": gold, **({"second": second} if second.strip() else {})}
         return Example(id, place, joined(text, second), gold, fields)
 
@@ -71,3 +72,8 @@ class Regression(Group):
             {"text": "Тёплый и смешной фильм.", "number": "4,5"},
             {"text": "A man plays a guitar.", "second": "Someone plays an instrument.", "number": 3.8},
         ]
+
+
+def _is_given(cell: object) -> bool:
+    """Say whether a cell holds something else than a placeholder."""
+    return filled(cell) and not (isinstance(cell, str) and is_placeholder(cell))

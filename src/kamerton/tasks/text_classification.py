@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
@@ -12,14 +13,18 @@ from kamerton.contracts import Form, ModelKind, Role
 from kamerton.forms.closing import ClosingLabels
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.labels import Labels
+from kamerton.forms.printed import opened
 from kamerton.forms.texts import joined
 from kamerton.forms.values import filled, plain
+from kamerton.label_values import find_placeholders
 from kamerton.records import Example, Place
 from kamerton.settings import Group
-from kamerton.tasks._label_lists import holds_several
+from kamerton.tasks._label_lists import by_position, holds_several
 from kamerton.tasks._roles import FIRST_TEXT, RATINGS, SECOND_TEXT, UNSURE_TEXT
 
 LONGEST_LABEL = 60
+SHARE, ENDS = re.compile(r"0?[.,]\d*[1-9]\d*"), ("0", "1", "0.0", "1.0", "0,0", "1,0")
+"""What lies between 0 and 1, and these themselves."""
 UNEVEN = 3
 """From this ratio of the largest class to the smallest on, accuracy flatters and macro F1 decides."""
 
@@ -65,13 +70,22 @@ class TextClassification(Group):
 
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
         """Accept labels that are short, repeat themselves, and are not measurements."""
-        labels = [_alone(value) for value in columns["label"] if filled(value)]
+        try:
+            labels = [_alone(value) for value in columns["label"] if filled(value)]
+        except ValueError:
+            return ""
         if not labels or any(isinstance(value, float) and not value.is_integer() for value in labels):
             return ""
+        words = {plain(value).strip() for value in labels}
+        if words - {*ENDS} and all(word in ENDS or SHARE.fullmatch(word) for word in words):
+            return ""  # measurements, as a text file holds them
         if holds_several(labels) or any(isinstance(value, Mapping) for value in (*labels, *columns["text"])):
             return ""
-        distinct = {plain(value) for value in labels}
-        if len(distinct) > max(2, len(labels) // 2) or max(map(len, distinct)) > LONGEST_LABEL:
+        if by_position(labels):
+            return ""  # of several labels, by position
+        distinct = {plain(value).strip() for value in labels}
+        distinct -= find_placeholders(distinct).none
+        if not distinct or len(distinct) > max(2, len(labels) // 2) or max(map(len, distinct)) > LONGEST_LABEL:
             return ""
         return f"'label' repeats {len(distinct)} short values"
 
@@ -111,5 +125,10 @@ class TextClassification(Group):
 
 
 def _alone(value: object) -> object:
-    """Give the one item of a list of one; anything else as it is."""
+    """Give the one item of a list of one, also of a printed one; anything else as it is.
+
+    Raises:
+        ValueError: it begins like a list and cannot be read.
+    """
+    value = opened(value, sure=True)
     return value[0] if isinstance(value, list) and len(value) == 1 else value

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from kamerton.contracts import Form, ModelKind, Role
 from kamerton.forms.offsets import Counting, Marked, Unit, are_spans, counting_of, is_torn, matches, read_span
+from kamerton.forms.printed import opened
 from kamerton.forms.tagging import tagging
 from kamerton.forms.values import filled, plain
 from kamerton.records import Example, Place
-from kamerton.settings import Group
-from kamerton.tags import Span, apart, in_iob2, read_list, tagged, write_tags
+from kamerton.settings import Group, Names
+from kamerton.tags import OUTSIDE, Span, apart, in_iob2, outside_of, read_list, tagged, write_tags
 from kamerton.words import bounds
 
 SEVERAL = 2
@@ -23,16 +25,35 @@ LOOKED_AT = 100
 USUAL = Counting()
 
 
-def _ways_to_count(rows: Sequence[Mapping[str, object]]) -> Sequence[Mapping[str, object]]:
-    """Find how the offsets of spans are counted, as settings; none where they are counted as usual."""
+def _meant(rows: Sequence[Mapping[str, object]]) -> Sequence[Mapping[str, object]]:
+    """Find how offsets of spans are counted, and which tag stands for `O`, as settings; none where that is usual."""
     found = counting_of([pair for row in rows if (pair := _text_and_spans(row))])
-    settings = {"offsets": found.unit, "first_letter": found.first, "end_inside": found.end_inside}
-    return () if found == USUAL else (settings,)
+    settings: dict[str, object] = {}
+    if found != USUAL:
+        settings |= {"offsets": found.unit, "first_letter": found.first, "end_inside": found.end_inside}
+    if (outside := outside_of(_counted(row.get("tags") for row in rows))) is not None:
+        settings["outside"] = outside
+    return (settings,) if settings else ()
+
+
+def _counted(cells: Iterable[object]) -> Counter[str]:
+    """Count the tags of words in a column."""
+    counts = Counter[str]()
+    for cell in cells:
+        with suppress(ValueError):  # told where an example is made of it
+            tags = _unpacked(cell)
+            given = tags.split() if isinstance(tags, str) else _listed(tags)
+            counts.update(plain(tag) for tag in given if not isinstance(tag, Mapping | list | tuple))
+    return counts
 
 
 class TokenClassification(Group):
     """Tag each word of a text."""
 
+    outside: str | None = Field(
+        None, description="The tag of words outside every span, where it is not `O`; found from the tags if open."
+    )
+    names: Names | None = Field(None, description="What tags that are numbers mean, from 0 on: `O,B-person,I-person`.")
     offsets: Unit = Field("letters", description="What the offsets of spans count; found from the spans if they tell.")
     first_letter: int = Field(0, description="The number that the first letter has in the offsets of spans.")
     end_inside: bool = Field(False, description="Whether the end of a span is its last letter, not the one behind it.")
@@ -52,7 +73,7 @@ class TokenClassification(Group):
             ("tags", "ner_tags", "ner", "pos", "pos_tags", "upos", "chunk_tags", "labels", "label", "entities", "spans",
              "tag", "annotations", "annotation", "ents", "tagging", "метки", "теги", "сущности", "разметка"),
             "a tag for each word, or spans of the text with their kinds",
-            settings=_ways_to_count,
+            settings=_meant,
         ),
     )  # fmt: skip
     kinds: ClassVar = ("encoder",)
@@ -62,16 +83,20 @@ class TokenClassification(Group):
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
         """Accept rows with as many tags as words, or with spans that lie in the text."""
         rows = [pair for pair in zip(columns["tokens"], columns["tags"], strict=True) if any(map(filled, pair))]
-        if not rows or not any(_listed(tags) or _repeats(tags) for _, tags in rows):
+        if not rows or not any(_read(tags) or _repeats(tags) for _, tags in rows):
             return ""
         made = [self._tried(words, tags) for words, tags in rows[:LOOKED_AT]]
         usable = [example for example in made if isinstance(example, Example)]
-        spans = [tags for _, tags in rows[:LOOKED_AT] if are_spans(_unpacked(tags))]
+        spans = [tags for _, tags in rows[:LOOKED_AT] if are_spans(_read(tags))]
         bad = len(made) - len(usable)  # spans are known by their form, even where many of them do not lie in the text
         if bad and (len(spans) < len(made) or 2 * bad > len(made)):
             return ""
         kinds = {tag for example in usable for tag in read_list(example.gold)}
         told = [f"each row has a tag for each word, {len(kinds)} different ones", *filter(None, [self.counting.told])]
+        if self.outside is not None and OUTSIDE in kinds:
+            told.append(f"no tag is O, so '{self.outside}' is taken for it: outside every span")
+        if all(kind.isdigit() for kind in kinds - {OUTSIDE}):
+            told.append("the tags are numbers without names, which `--set task.names=...` names from 0 on")
         return "; ".join(told) if len(kinds) > 1 else ""
 
     @property
@@ -91,7 +116,7 @@ class TokenClassification(Group):
         Raises:
             ValueError: there are no words, not as many tags as words, or a span that does not lie in the text.
         """
-        words, tags = _unpacked(values["tokens"]), _unpacked(values.get("tags"))
+        words, tags = _unpacked(values["tokens"], sure=True), _unpacked(values.get("tags"))
         text = plain(words) if isinstance(words, str) else " ".join(plain(word) for word in _listed(words))
         if not text.strip():
             raise ValueError("there are no words")
@@ -103,8 +128,14 @@ class TokenClassification(Group):
         given = tags.split() if isinstance(tags, str) else [plain(tag) for tag in _listed(tags)]
         if len(split) != len(given):
             raise ValueError(f"there are {len(split)} words but {len(given)} tags")
-        given = in_iob2(given)
+        given = in_iob2([self._named(tag) for tag in given])
         return Example(id, place, text, write_tags(given), {"tokens": split, "tags": given})
+
+    def _named(self, tag: str) -> str:
+        """Give a tag's name if it is a number of one, and `O` for what stands for it."""
+        if self.names and tag.isdecimal() and int(tag) < len(self.names):
+            return self.names[int(tag)]
+        return OUTSIDE if tag == self.outside else tag
 
     def _of_spans(self, id: int, place: Place, text: str, marked: Sequence[Marked]) -> Example:
         """Tag the words that spans of letters touch."""
@@ -147,14 +178,18 @@ class TokenClassification(Group):
         ]
 
 
-def _unpacked(value: object) -> object:
-    """Give what a cell of a text file holds: a list that was written as JSON, or the entities of an annotation."""
-    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return value
+def _unpacked(value: object, *, sure: bool = False) -> object:
+    """Give what a cell of a text file prints, or the entities of an annotation."""
+    value = opened(value, sure=sure)
     return value["entities"] if isinstance(value, Mapping) and "entities" in value else value
+
+
+def _read(value: object) -> list[object]:
+    """Give a cell's list; nothing of anything else, nor of what cannot be read."""
+    try:
+        return _listed(value)
+    except ValueError:
+        return []
 
 
 def _listed(value: object) -> list[object]:
@@ -171,10 +206,10 @@ def _repeats(tags: object) -> bool:
 
 def _text_and_spans(row: Mapping[str, object]) -> tuple[str, list[Marked]] | None:
     """Read a row's text and spans as they are written; None if it has none."""
-    text, tags = _unpacked(row.get("tokens")), _unpacked(row.get("tags"))
-    if not isinstance(text, str) or not are_spans(tags):
-        return None
     try:
+        text, tags = _unpacked(row.get("tokens"), sure=True), _unpacked(row.get("tags"))
+        if not isinstance(text, str) or not are_spans(tags):
+            return None
         return text, [read_span(one) for one in _listed(tags)]
     except ValueError:
         return None

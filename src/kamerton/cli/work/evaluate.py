@@ -35,6 +35,7 @@ def _doubts(rescored: Rescored) -> dict[str, object]:
         "left_out": [{"place": str(entry.place), "reason": entry.reason} for entry in rescored.left_out],
         "cut": [{"place": str(served.place), "tokens": served.prediction.cut} for served in rescored.cut],
         "trained_on": rescored.trained_on,
+        "unknown_labels": dict(rescored.unknown),
     }
 
 
@@ -44,6 +45,11 @@ def _say_doubts(rescored: Rescored, voice: Voice) -> None:
         places = [f"{entry.place} ({voice.repeat(entry.reason)})" for entry in rescored.left_out]
         text = "{count} {count:row is|rows are} left out: {places}"
         warn(voice.say(text, {"count": len(places), "places": listed(places, voice)}))
+    if rescored.unknown:
+        shown = {f"'{label}' {count}": rescored.spelled.get(label) for label, count in rescored.unknown.items()}
+        labels = [f"{found} (= '{known}'?)" if known else found for found, known in shown.items()]
+        text = "{count} {count:label was|labels were} never trained on, so every such row counts as wrong: {labels}"
+        warn(voice.say(text, {"count": len(labels), "labels": listed(labels, voice)}))
     say_cut({str(served.place): served.prediction.cut for served in rescored.cut}, rescored.most_tokens, voice)
     if rescored.trained_on:
         text = "{count} of {rows} rows have a text that this run was trained on: these scores are too good to be true"

@@ -1,0 +1,44 @@
+"""Labels that the data name and no row has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kamerton.audits._labels import labels_of
+from kamerton.audits._wording import count, some
+from kamerton.contracts import AuditContext
+from kamerton.records import Example, Finding
+
+
+class AbsentLabels:
+    """Find columns of yes and no, each of which is a label, that always say no; and numbers that are all the same."""
+
+    def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
+        """Compare the labels of the rows with those that have a column."""
+        if context.answers == "number":
+            return _same_number(examples)
+        missing = {*context.labels}
+        for example in examples if missing else ():
+            missing.difference_update(labels_of(example, context))
+        if not missing:
+            return None
+        names = [label for label in context.labels if label in missing]
+        return Finding(
+            check="absent-labels",
+            severity="warning",
+            title=f"{count(len(names), 'label')} that no row has: {some(names)}",
+            remedy="the model cannot learn them and will never give them; add rows that have them, or leave their "
+            "columns out",
+        )
+
+
+def _same_number(examples: Sequence[Example]) -> Finding | None:
+    numbers = {example.gold for example in examples if example.gold.strip()}
+    if len(numbers) != 1:
+        return None
+    return Finding(
+        check="absent-labels",
+        severity="severe",
+        title=f"every row has the same number, {next(iter(numbers))}",
+        remedy="add rows with other numbers: with one number there is nothing to learn",
+    )
