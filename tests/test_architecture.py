@@ -46,8 +46,8 @@ SAME_ROW_ALLOWED = {
     *ROWS[6],  # the story prepares, and asks the planner
     *ROWS[7],
 }
-BELOW_ITS_ROW = {("tasks", "forms")}
-"""Tasks are put to models in forms, which stand in the same row."""
+BELOW_ITS_ROW = {("tasks", "forms"), ("audits", "forms")}
+"""Tasks are put to models in forms, and audits look at what forms make of conversations: all stand in one row."""
 PLUGIN_FOLDERS = ("tasks", "methods", "optimizers", "metrics", "audits", "remedies", "exports")
 HEAVY = {"torch", "transformers", "peft", "accelerate"}
 

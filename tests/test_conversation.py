@@ -104,8 +104,9 @@ def test_each_turn_is_answered_after_the_true_ones_and_its_likelihood_counts(dec
     form = form_of(ROW)
     samples = form.encode(examples[:1], load_tokenizer(facts_of(decoder_folder)), 256)
     engine: Engine = tiny_engine(decoder_folder, TEXT, samples, max_new_tokens=5)
-    scored, served = form.predict(engine, examples)
-    separate = [form.predict(engine, [example_of({"messages": ROW["messages"][:at]})])[0].text for at in (2, 4)]
+    scored, served = form.predict(engine, form.served(examples))
+    rows = form.served([example_of({"messages": ROW["messages"][:at]}) for at in (2, 4)])
+    separate = [prediction.text for prediction in form.predict(engine, rows)]
     assert scored.text == "\n\n".join(separate)
     assert served.text == separate[1]
     assert scored.loss == pytest.approx(float(engine.losses(samples)[0]), rel=1e-6)
@@ -117,7 +118,9 @@ def test_each_turn_is_answered_after_the_true_ones_and_its_likelihood_counts(dec
 
 
 def test_a_conversation_that_nobody_answers_has_no_gold_and_a_greeting_answers_nothing(tokenizer):
-    open_end = example_of({"messages": ROW["messages"][:4]})
+    asked = example_of({"messages": ROW["messages"][:2]})
+    assert asked.gold == ""
+    [open_end] = form_of(ROW).served([example_of({"messages": ROW["messages"][:4]})])
     assert open_end.gold == ""
     greeting = {"messages": [{"role": "assistant", "content": "Hello!"}, *ROW["messages"][1:3]]}
     [item] = form_of(greeting).encode([example_of(greeting)], tokenizer, 256)
@@ -143,9 +146,9 @@ def test_every_usual_shape_is_read(cell):
 def test_calls_of_tools_and_their_descriptions_are_kept_as_they_are():
     calls = [{"id": "1", "type": "function", "function": {"name": "clock", "arguments": '{"город": "Пермь"}'}}]
     [message] = read_messages([{"role": "assistant", "content": None, "tool_calls": calls}])
-    assert json.loads(message.content) == calls
+    assert (message.content, json.loads(message.calls)) == ("", calls)
     tools = '[{"name": "clock"}]'
-    assert with_system((Message("user", "a"),), "", tools) == (Message("system", tools), Message("user", "a"))
+    assert with_system((Message("user", "a"),), "", tools) == (Message("tools", tools), Message("user", "a"))
     assert with_system((Message("system", "x"), Message("user", "a")), "y", "")[0] == Message("system", "x\n\ny")
 
 

@@ -11,7 +11,6 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from kamerton.contracts import Engine
-from kamerton.errors import ModelError
 from kamerton.forms.dialogue import Dialogue
 from kamerton.models.load import load_tokenizer
 from kamerton.records import Example, Place
@@ -143,7 +142,13 @@ def test_no_shots_means_none():
     assert {shot.gold for shot in CHOOSING.shots(EXAMPLES, 1, seed=1)} == set(LABELS)
 
 
-def test_a_template_that_changes_its_prompt_once_answered_is_refused(engine):
+def test_a_template_that_changes_its_prompt_once_answered_teaches_the_answer_behind_servings_prompt(engine):
     engine.tokenizer.chat_template = "{{ messages | length }}" + engine.tokenizer.chat_template
-    with pytest.raises(ModelError, match="once it is answered"):
-        WRITING.encode(EXAMPLES, engine.tokenizer, 256)
+    items = WRITING.encode(EXAMPLES, engine.tokenizer, 256)
+    prompts = WRITING.prompts(EXAMPLES, engine.tokenizer, 256)
+    assert not any(WRITING.flaw(item, one, engine.tokenizer) for item, one in zip(items, prompts, strict=True))
+
+
+def test_a_template_that_writes_no_answer_is_the_fault_of_each_row(engine):
+    engine.tokenizer.chat_template = "{{ messages | length }}"
+    assert all("once it is answered" in item.fault for item in WRITING.encode(EXAMPLES, engine.tokenizer, 256))

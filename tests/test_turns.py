@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from kamerton.errors import ModelError
-from kamerton.forms.turns import ended, plain, tokenize, write_exchange, write_prompt
+from kamerton.forms.templates import RefusedError
+from kamerton.forms.turns import Exchange, ended, plain, tokenize, write_exchange, write_prompt
 from kamerton.models.load import PLAIN_TEMPLATE, load_tokenizer
 from kamerton.records import Message
 from tiny_engines import facts_of
@@ -106,8 +106,10 @@ def test_plain_text_never_holds_a_control_token(decoder_folder, encoder_folder, 
             assert tokenizer.convert_tokens_to_ids(word) not in set(ids) - {tokenizer.unk_token_id}
 
 
-def test_a_template_that_rewrites_its_prompt_is_refused(decoder_folder):
+def test_an_answer_is_taught_behind_servings_prompt_where_the_template_rewrites_it(decoder_folder):
     tokenizer = load_tokenizer(facts_of(decoder_folder))
     tokenizer.chat_template = "{{ messages | length }}{% for m in messages %}{{ m['content'] }}{% endfor %}"
-    with pytest.raises(ModelError, match="writes a prompt differently once it is answered"):
+    assert write_exchange([Message("user", "a")], "b", tokenizer) == Exchange(("1a",), ("b",))
+    tokenizer.chat_template = "{{ messages | length }}"
+    with pytest.raises(RefusedError, match="writes a prompt differently once it is answered"):
         write_exchange([Message("user", "a")], "b", tokenizer)

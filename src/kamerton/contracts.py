@@ -146,10 +146,16 @@ class Form(Protocol):
         """Say how many tokens to allow a generated answer, from the training ones; 0 if none is generated."""
 
     def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
-        """Turn examples into tokens and supervised positions, each cut to `max_tokens` (and the cut counted)."""
+        """Turn examples into tokens and supervised positions, each cut to `max_tokens` (and the cut counted).
+
+        A row that cannot be written for the model has no tokens, but a fault.
+        """
 
     def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
-        """Give the tokens that serving sends for these examples, without any answer."""
+        """Give the tokens that serving sends for these examples, without any answer.
+
+        Where a row teaches several answers, `rivals` hold the prompts of the ones before the last.
+        """
 
     def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> str:
         """Say what is wrong with how a row is supervised, beside its serving `prompt`; an empty string if nothing."""
@@ -159,6 +165,9 @@ class Form(Protocol):
 
     def called(self, at: int, count: int) -> str:
         """Name the sequence `at` of a row that has several (`Encoded.sequences`), for a reader."""
+
+    def served(self, examples: Sequence[Example]) -> list[Example]:
+        """Give examples as a user who sends them wants them answered: an open conversation is answered next."""
 
     def supervised(self, item: Encoded) -> int:
         """Count what an item teaches: the loss of an update is the mean over these counts. 0 if nothing is known."""
@@ -402,6 +411,8 @@ class AuditContext:
     """Columns of the source that play no role, by name: their values in the order of the examples."""
     labels: Sequence[str] = ()
     """Labels that have a column of their own in the source, whether any row has them or not."""
+    learned_from: Sequence[str] = ()
+    """Roles without which a row teaches nothing, beside its text and its answer: a rejected answer."""
     parts: Sequence[str] | None = None
     """The part of a split given by the user that each example is in: `train`, `validation`, `test`."""
 

@@ -131,6 +131,8 @@ class Encoded:
     """Other sequences of the same row, which the loss needs beside this one: a rejected answer, further windows."""
     segments: tuple[int, ...] = ()
     """Each token's type, where the model tells the two texts of a pair apart by it; empty if all are 0."""
+    fault: str = ""
+    """Why the row cannot be written for the model; then there are no tokens."""
 
     @property
     def sequences(self) -> tuple[Encoded, ...]:
@@ -164,10 +166,25 @@ class Taught:
 
 @dataclass(frozen=True)
 class Message:
-    """One turn of a conversation."""
+    """One turn of a conversation; what the assistant may call stands before it, as a message of the role `tools`."""
 
-    role: Literal["system", "user", "assistant", "tool"]
+    role: Literal["system", "user", "assistant", "tool", "tools"]
     content: str
+    reasoning: str = ""
+    """What the assistant thinks before it answers, where the data hold it apart."""
+    calls: str = ""
+    """The assistant's calls of functions: a JSON list in OpenAI's shape; empty if there are none."""
+    call: str = ""
+    """The id of the call that a tool's turn is the result of."""
+    name: str = ""
+    """The name of the function that a tool's turn is the result of."""
+    taught: bool = True
+    """Whether the data let a turn of the assistant be learned."""
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is said: learned from it, a model would stop at once."""
+        return not (self.content.strip() or self.calls)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from kamerton.evaluate.score import measure, score
 from kamerton.evaluate.verdict import judge
 from kamerton.forecast import forecast, measured
 from kamerton.forget import check_benchmarks, remember
+from kamerton.forms.usual import item_losses
 from kamerton.models.engine import TorchEngine
 from kamerton.models.quantize import cost
 from kamerton.outcomes import Answers, Diagnosis
@@ -262,10 +263,10 @@ def validate(setup: Setup, engine: TorchEngine, encoded: Sequence[Encoded]) -> V
     metrics = measure(watched, predictions, metric_names(setup))
     primary = metric_names(setup)[0]
     if len(watched) < len(examples):
-        loss = float(engine.losses(encoded).sum() / sum(setup.form.supervised(item) for item in encoded))
+        loss = float(item_losses(engine, encoded).sum() / sum(setup.form.supervised(item) for item in encoded))
         return Validation(loss, metrics, score=-loss)
-    losses = [prediction.loss for prediction in predictions if prediction.loss is not None]
-    loss = sum(losses) / max(1, len(losses))
+    known = [(one.loss, one.tokens or 1) for one in predictions if one.loss is not None]
+    loss = sum(loss for loss, _ in known) / max(1, sum(tokens for _, tokens in known))
     sign = 1 if plugins.choose("metrics", primary).higher_is_better else -1
     return Validation(loss, metrics, score=sign * metrics[primary] if primary in metrics else -loss)
 

@@ -13,6 +13,7 @@ from kamerton.data.read import read_table
 from kamerton.engines import adapter_engine, saved_engine
 from kamerton.errors import DataError, Fault, RunError
 from kamerton.evaluate.temperature import at_temperature
+from kamerton.forms.templates import RefusedError
 from kamerton.forms.values import filled
 from kamerton.prepare import Setup, differing_parts, open_setup
 from kamerton.records import Example, LedgerEntry, Place, Prediction
@@ -121,7 +122,15 @@ class Predictor:
 
     def _served(self, rows: Sequence[Example | LedgerEntry]) -> Iterator[Served]:
         """Answer those rows that can be used, and say of the others why not."""
-        answers = iter(self._calibrated([row for row in rows if isinstance(row, Example)]))
+        try:
+            answers = iter(self._calibrated([row for row in rows if isinstance(row, Example)]))
+        except RefusedError as error:
+            if len(rows) > 1:
+                for row in rows:
+                    yield from self._served([row])
+            else:
+                yield Served(rows[0].place, Prediction(rows[0].id, ""), error.faults[0].rule)
+            return
         for row in rows:
             if isinstance(row, Example):
                 yield Served(row.place, next(answers))
@@ -130,7 +139,7 @@ class Predictor:
 
     def _calibrated(self, examples: Sequence[Example]) -> list[Prediction]:
         """Answer, with probabilities at the temperature that was fitted on validation rows."""
-        answers = self.setup.form.predict(self.engine, examples)
+        answers = self.setup.form.predict(self.engine, self.setup.form.served(examples))
         return [at_temperature(prediction, self.temperature) for prediction in answers]
 
     def _columns(self, found: Sequence[str], path: Path) -> dict[str, str]:

@@ -14,11 +14,11 @@ class EmptyFields:
 
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
         """Look for blank texts and answers."""
-        rows = [example for example in examples if not (example.text.strip() and example.gold.strip())]
+        rows = [e for e in examples if not (e.text.strip() and e.gold.strip()) or _lacks(e, context.learned_from)]
         if not rows:
             return None
         texts = sum(not example.text.strip() for example in rows)
-        golds = sum(not example.gold.strip() for example in rows)
+        golds = sum(not e.gold.strip() or _lacks(e, context.learned_from) for e in rows)
         return Finding(
             check="empty-fields",
             severity="severe" if len(rows) == len(examples) else "warning",
@@ -28,3 +28,8 @@ class EmptyFields:
             drop=ids(rows),
             samples=samples(rows),
         )
+
+
+def _lacks(example: Example, roles: Sequence[str]) -> bool:
+    """Say whether one of the answers that a row teaches by is blank: a rejected one."""
+    return any(isinstance(answer := example.fields.get(role), str) and not answer.strip() for role in roles)

@@ -109,7 +109,13 @@ def _unusable(rows: Sequence[Row], task: Task, roles: Mapping[str, str]) -> dict
             examples.append(task.example(row.id, row.place, values))
         except ValueError as error:
             reasons[row.id] = str(error)
-    context = AuditContext(stratified=task.stratified, lengths=None, max_tokens=None, answers=task.answers)
+    context = AuditContext(
+        stratified=task.stratified,
+        lengths=None,
+        max_tokens=None,
+        answers=task.answers,
+        learned_from=[role.name for role in task.roles if role.to_learn],
+    )
     for check in DROPPING:
         if finding := check().check(examples, context):
             reasons.update({id: finding.check.replace("-", " ") for id in finding.drop if id not in reasons})

@@ -54,7 +54,7 @@ def pass_gate(
     long = [(example, item.cut) for example, item in zip(examples, encoded, strict=True) if item.cut]
     if long and too_long == "refuse":
         raise DataError([Fault(_too_long(cut), str(example.place), _LONGER) for example, cut in long[:SHOWN]])
-    longest = max((len(item.tokens) for item in encoded), default=0)
+    longest = max((len(sequence.tokens) for item in encoded for sequence in item.sequences), default=0)
     prompts = form.prompts(examples, tokenizer, longest)
     passed, dropped, cut = [], [], []
     for example, item, prompt in zip(examples, encoded, prompts, strict=True):
@@ -81,10 +81,13 @@ _LONGER = "allow it with `--set data.too_long=cut`, or choose a model with a lon
 
 def faults_of(item: Encoded, prompt: Encoded, form: Form, tokenizer: Tokenizer) -> str:
     """Say why a row must not train; an empty string if it may."""
+    if item.fault:
+        return item.fault
     if not form.supervised(item):
         return "nothing in the row is supervised: its answer was cut away or is not known"
     begin = tokenizer.bos_token_id
-    if begin is not None and begin != tokenizer.eos_token_id and list(item.tokens[:2]) == [begin, begin]:
+    doubled = any(sequence.tokens[:2] == (begin, begin) for sequence in item.sequences)
+    if begin is not None and begin != tokenizer.eos_token_id and doubled:
         return "the row begins with two beginning tokens"
     return form.flaw(item, prompt, tokenizer)
 

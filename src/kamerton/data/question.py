@@ -8,10 +8,10 @@ from itertools import permutations
 
 from kamerton.data.cells import cells_of
 from kamerton.data.head import NAMELESS
-from kamerton.data.reading import Reading, fault_of, look, named, rows_of
+from kamerton.data.reading import Reading, fault_of, has_answer, look, named, rows_of
 from kamerton.data.table import Table
 from kamerton.errors import Fault
-from kamerton.forms.values import filled, plain
+from kamerton.forms.values import plain
 
 LISTED = 20
 """Columns named in a message."""
@@ -200,8 +200,7 @@ def _unusable(table: Table, reading: Reading) -> tuple[int, str]:
     rows = rows_of(table, reading.columns)
     found = [(at, fault) for at, row in enumerate(rows) if (fault := fault_of(reading.task, row))]
     if not found:
-        answer = reading.task.roles[-1].name
-        found = [(at, "it has no answer") for at, row in enumerate(rows) if not filled(row.get(answer))]
+        found = [(at, "it has no answer") for at, row in enumerate(rows) if not has_answer(reading.task, row)]
     if not found:
         return 0, ""
     at, fault = found[0]

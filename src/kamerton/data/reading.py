@@ -11,7 +11,7 @@ from kamerton import plugins
 from kamerton.contracts import Role, Task
 from kamerton.data.cells import LOOKED_AT, TOGETHER, value_at
 from kamerton.data.table import Table
-from kamerton.forms.values import few
+from kamerton.forms.values import few, filled
 from kamerton.records import Place
 
 PLAIN = re.compile(r"[\w@%+=:,./-]+")
@@ -89,6 +89,15 @@ def fault_of(task: Task, values: Mapping[str, object]) -> str:
     except ValueError as error:
         return str(error)
     return ""
+
+
+def has_answer(task: Task, values: Mapping[str, object]) -> bool:
+    """Say whether the example that a task makes of a row has an answer.
+
+    Raises:
+        ValueError: the task can make none of it.
+    """
+    return filled(task.example(0, Place("", 0), values).gold)
 
 
 def look(word: str, task: Task, table: Table, columns: Mapping[str, str]) -> tuple[str, Mapping[str, object]]:

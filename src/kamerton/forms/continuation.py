@@ -70,7 +70,11 @@ class Continuation(Dialogue):
         return Exchange((*filter(None, begin), *before), plain(self.answer(example), tokenizer))
 
     @staticmethod
-    def kept(text: str) -> str:
+    def around(tokenizer: Tokenizer) -> int:
+        """Write no template."""
+        return 0
+
+    def kept(self, text: str) -> str:
         """Keep what was written with the space it begins with, which counts in programs."""
         return text.rstrip()
 

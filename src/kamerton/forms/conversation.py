@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from kamerton.contracts import Engine
-from kamerton.forms.messages import read_messages
+from kamerton.forms.messages import kept_messages, said
 from kamerton.forms.supervision import written
-from kamerton.forms.turns import Writing, ended, room_before, supervise, tokenize, write_conversation, write_prompt
+from kamerton.forms.templates import CLOSING_TAG, RefusedError, adapt
+from kamerton.forms.turns import (
+    ended,
+    room_before,
+    tokenize,
+    without_reasoning,
+    write_exchanges,
+    write_prompt,
+    written_around,
+)
 from kamerton.forms.usual import Usual, item_answers
 from kamerton.forms.values import room_for
 from kamerton.records import Encoded, Example, Message, Prediction, Taught
@@ -37,63 +47,92 @@ class Conversation(Usual):
 
     def answer_tokens(self, tokenizer: Tokenizer) -> int:
         """Measure how long nearly all training answers are, with some room."""
-        return room_for([len(ids) for ids in tokenize([(answer,) for answer in self.answers], tokenizer)])
+        longest = room_for([len(ids) for ids in tokenize([(answer,) for answer in self.answers], tokenizer)])
+        return longest + written_around(tokenizer)
 
     def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
-        """Tokenize each conversation up to its last answer; one that does not fit loses its start, as in serving.
+        """Tokenize each answer after the prompt that serving sends for it.
 
-        Where the template writes earlier turns differently later on, each answer is a sequence of its own.
+        Answers share a sequence as long as the next prompt begins with all the tokens before it; where the template
+        writes earlier turns differently later on, a new sequence begins. What does not fit loses its start, as in
+        serving.
         """
-        return [self._encode(self._turns(example), example.id, tokenizer, max_tokens) for example in examples]
+        return [self._tried(example, tokenizer, max_tokens) for example in examples]
 
-    def _encode(
-        self, turns: Sequence[Message], id: int, tokenizer: Tokenizer, max_tokens: int, own: int = 0
-    ) -> Encoded:
+    def _tried(self, example: Example, tokenizer: Tokenizer, max_tokens: int) -> Encoded:
+        try:
+            return self._encode(self._turns(example, tokenizer), tokenizer, max_tokens)
+        except RefusedError as error:
+            return Encoded((), (), (), fault=error.faults[0].rule)
+
+    def _encode(self, turns: Sequence[Message], tokenizer: Tokenizer, max_tokens: int, own: int = 0) -> Encoded:
         """Tokenize a conversation and supervise its answers from the turn `own` on."""
-        answers = [at for at in answered(turns) if at >= own]
-        if not answers:
+        wanted = [at for at in (answered(turns) if self.train_on == "all" else learned(turns)) if at >= own]
+        wanted = wanted[-1:] if self.train_on == "last" else wanted
+        if not wanted:
             return Encoded(tuple(_prompt(turns, tokenizer)[:max_tokens]), (), ())
-        parts = _parts(write_conversation(turns, answers, tokenizer, f"row {id}"), tokenizer)
-        if any(part.begins for part in parts[1:]):
-            items = [supervise(part.before, part.answer, max_tokens) for part in parts]
-            first, *others = items[-1:] if self.train_on == "last" else items
-            return replace(first, rivals=tuple(others), cut=sum(item.cut for item in (first, *others)))
-        tokens, reads = list[int](), list[int]()
-        for part in parts:
-            tokens += part.before
-            start = len(tokens) - 1
-            tokens += part.answer
-            reads = [*([] if self.train_on == "last" else reads), *range(start, len(tokens) - 1)]
+        runs = list[_Run]()
+        for at, (prompt, answer) in zip(wanted, _tokens(turns, wanted, tokenizer), strict=True):
+            tokens, reads = [*prompt, *answer], range(len(prompt) - 1, len(prompt) + len(answer) - 1)
+            before = runs.pop() if runs and prompt[: len(runs[-1].tokens)] == runs[-1].tokens else None
+            ignored = [] if turns[at].taught else list(reads)
+            if before:
+                runs.append(_Run(tokens, [*before.reads, *reads], [*before.ignored, *ignored], len(answer)))
+            else:
+                runs.append(_Run(tokens, list(reads), ignored, len(answer)))
         if self.train_on == "all":
-            reads = list(range(len(tokens) - 1))
-        begin = max(0, start + 1 - room_before(len(tokens) - start - 1, max_tokens))
-        kept = tokens[begin : begin + max_tokens]
-        reads = [read - begin for read in reads if begin <= read < begin + len(kept) - 1]
-        return Encoded(tuple(kept), tuple(reads), tuple(kept[read + 1] for read in reads), len(tokens) - len(kept))
+            runs = [run.whole(before) for before, run in zip([None, *runs], runs, strict=False)]
+        first, *others = [run.cut(max_tokens) for run in runs]
+        return replace(first, rivals=tuple(others), cut=sum(item.cut for item in (first, *others)))
 
     def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
-        """Give what serving sends: the conversation up to where the assistant speaks last, or next."""
-        prompts = [_prompt(_open(self._turns(example)), tokenizer) for example in examples]
-        return [_last(ids, max_tokens) for ids in prompts]
+        """Give what serving sends: the conversation up to where the assistant speaks last, or next.
+
+        `rivals` hold the prompts of the answers before.
+        """
+        return [self._prompted(example, tokenizer, max_tokens) for example in examples]
+
+    def _prompted(self, example: Example, tokenizer: Tokenizer, max_tokens: int) -> Encoded:
+        try:
+            turns = self._turns(example, tokenizer)
+            before = learned(turns)[-1:] if self.train_on == "last" else learned(turns)
+            asked = dict.fromkeys([*before, len(_open(turns))])
+            ids = tokenize([write_prompt(turns[:at], tokenizer) for at in asked], tokenizer)
+        except RefusedError as error:
+            return Encoded((), (), (), fault=error.faults[0].rule)
+        *others, last = (_last(one, max_tokens) for one in ids)
+        return replace(last, rivals=tuple(others))
 
     def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> str:
         """Find a prompt that differs from serving's, supervision beside the answers, or an untaught end."""
-        last = item.sequences[-1]
-        if not item.cut and last.tokens[: len(prompt.tokens)] != prompt.tokens:
+        served = {one.tokens for one in prompt.sequences}
+        if not item.cut and self.train_on == "all" and not _begins(item.sequences[-1], prompt):
             return "the prompt is written differently in training and in serving"
-        if [last.tokens[read + 1] for read in last.reads] != list(last.targets):
-            return "the supervised positions are not the answer's"
-        if not item.cut and last.targets[-1] != tokenizer.eos_token_id:
-            return "the end token is not trained, so the model would not learn to stop"
+        for sequence in item.sequences:
+            if not item.cut and self.train_on != "all" and any(start not in served for start in _before(sequence)):
+                return "the prompt is written differently in training and in serving"
+            if [sequence.tokens[read + 1] for read in sequence.reads] != list(sequence.targets):
+                return "the supervised positions are not the answer's"
+            if not item.cut and sequence.targets[-1:] != (tokenizer.eos_token_id,):
+                return "the end token is not trained, so the model would not learn to stop"
         return ""
 
     def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
         """Mark the answers' tokens; each is read at the one before it."""
-        return Taught(tuple(read + 1 for read in item.reads), (written(item.targets, tokenizer),))
+        words = [written([item.tokens[read + 1] for read in run], tokenizer) for run in _runs(item.reads)]
+        return Taught(tuple(read + 1 for read in item.reads), tuple(words))
 
     def called(self, at: int, count: int) -> str:
-        """Name an answer: where there are several sequences, each has one."""
+        """Name a sequence: a new one begins where the template writes the answers before differently."""
         return f"answer {at + 1} of {count}"
+
+    def served(self, examples: Sequence[Example]) -> list[Example]:
+        """Answer next what somebody else ended, whatever was answered before."""
+        ends = [turns_of(example)[-1:] for example in examples]
+        return [
+            replace(example, gold="") if last and last[0].role != "assistant" else example
+            for example, last in zip(examples, ends, strict=True)
+        ]
 
     def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
         """Write the assistant's turns, each after the true ones before it, and measure the true ones' likelihood."""
@@ -103,8 +142,9 @@ class Conversation(Usual):
         """Put an instruction before what the user says first."""
         return replace(self, told=text)
 
-    def _turns(self, example: Example) -> tuple[Message, ...]:
-        turns = turns_of(example)
+    def _turns(self, example: Example, tokenizer: Tokenizer) -> tuple[Message, ...]:
+        """Give an example's turns as the template can write them, after the instruction if there is one."""
+        turns = adapt(turns_of(example), tokenizer).turns
         first = next((at for at, turn in enumerate(turns) if turn.role == "user"), None)
         if not self.told or first is None:
             return turns
@@ -120,52 +160,110 @@ class Conversation(Usual):
         self, engine: Engine, examples: Sequence[Example], shown: Sequence[Sequence[Example]]
     ) -> list[Prediction]:
         """Answer each conversation after the first exchanges of its own solved ones, all side by side."""
-        asked = [_after(shots, self._turns(example)) for example, shots in zip(examples, shown, strict=True)]
-        room = max(1, engine.max_tokens - engine.max_new_tokens)
-        wanted = [_prompts_of(turns, own, engine.tokenizer) for turns, own in asked]
-        cuts = [max((len(ids) - room for ids in prompts), default=0) for prompts in wanted]
+        tokenizer, room = engine.tokenizer, max(1, engine.max_tokens - engine.max_new_tokens)
+        asked = [
+            self._after(shots, self._turns(example, tokenizer), tokenizer)
+            for example, shots in zip(examples, shown, strict=True)
+        ]
+        wanted = [
+            _exchanges_of(turns, own, tokenizer, open_end=not example.gold)
+            for example, (turns, own) in zip(examples, asked, strict=True)
+        ]
+        cuts = [max((len(one.prompt) - room for one in exchanges), default=0) for exchanges in wanted]
         items = self._judged(examples, asked, engine)
-        losses, written = item_answers(engine, items, [_last(ids, room) for prompts in wanted for ids in prompts])
-        texts = iter(written)
+        losses, heard = item_answers(engine, items, [_last(one.prompt, room) for some in wanted for one in some])
+        texts = iter(heard)
         return [
             Prediction(
                 example.id,
-                BETWEEN.join(next(texts).strip() for _ in prompts),
+                BETWEEN.join(self._heard(next(texts), one) for one in exchanges),
                 None,
                 float(loss) if self.supervised(item) else None,
                 self.supervised(item) or None,
                 cut=max(0, cut),
             )
-            for example, prompts, loss, item, cut in zip(examples, wanted, losses, items, cuts, strict=True)
+            for example, exchanges, loss, item, cut in zip(examples, wanted, losses, items, cuts, strict=True)
         ]
+
+    def _heard(self, text: str, exchange: _Asked) -> str:
+        """Give what was answered as the data write answers: without the template's own words, and without reasoning."""
+        if text.strip() == exchange.answer:
+            return exchange.gold
+        return text.strip() if self._reasons else without_reasoning(text)
+
+    @cached_property
+    def _reasons(self) -> bool:
+        """Whether reasoning stands in the training answers' own text, so that it counts like the rest."""
+        return any(CLOSING_TAG in answer for answer in self.answers)
+
+    def _after(
+        self, shots: Sequence[Example], turns: Sequence[Message], tokenizer: Tokenizer
+    ) -> tuple[tuple[Message, ...], int]:
+        """Put the first exchange of each shot behind the system prompt; say where the conversation goes on itself."""
+        shown = list[Message]()
+        for shot in shots:
+            past = adapt(turns_of(shot), tokenizer).turns
+            for at in learned(past)[:1]:
+                shown += [next(turn for turn in reversed(past[:at]) if turn.role == "user"), past[at]]
+        head = next((at for at, turn in enumerate(turns) if turn.role not in ("system", "tools")), len(turns))
+        return (*turns[:head], *shown, *turns[head:]), head + len(shown) if shown else 0
 
     def _judged(
         self, examples: Sequence[Example], asked: Sequence[tuple[Sequence[Message], int]], engine: Engine
     ) -> list[Encoded]:
         """Supervise the true answers after what is shown; alone where that does not fit, or where all is taught."""
         alone = self.encode(examples, engine.tokenizer, engine.max_tokens)
-        if self.train_on == "all" or all(own <= 1 for _, own in asked):
+        if self.train_on == "all" or not any(own for _, own in asked):
             return alone
-        after = [
-            self._encode(turns, example.id, engine.tokenizer, engine.max_tokens, own)
-            for example, (turns, own) in zip(examples, asked, strict=True)
-        ]
+        after = [self._encode(turns, engine.tokenizer, engine.max_tokens, own) for turns, own in asked]
         return [one if item.cut else item for one, item in zip(alone, after, strict=True)]
 
 
 @dataclass(frozen=True)
-class _Part:
-    """An answer's tokens with its end, and those that stand before it."""
+class _Run:
+    """Tokens of a conversation with the answers that stand in them."""
 
-    before: tuple[int, ...]
-    answer: tuple[int, ...]
-    begins: bool
-    """Whether `before` begins with the conversation, instead of going on after the answer before."""
+    tokens: list[int]
+    reads: list[int]
+    """Positions at which the answers' tokens are read."""
+    ignored: list[int]
+    """Those of answers that the data mark not to be learned."""
+    last: int
+    """Tokens of the last answer."""
+
+    def whole(self, before: _Run | None) -> _Run:
+        """Supervise every token that does not stand in the sequence before, but for what is ignored."""
+        start = alike(before.tokens, self.tokens) if before else 1
+        ignored = set(self.ignored)
+        return replace(self, reads=[read for read in range(start - 1, len(self.tokens) - 1) if read not in ignored])
+
+    def cut(self, max_tokens: int) -> Encoded:
+        """Cut the start so that the last answer stays whole as long as it leaves room for some of its prompt."""
+        size = len(self.tokens)
+        begin = max(0, size - self.last - room_before(self.last, max_tokens))
+        kept = self.tokens[begin : begin + max_tokens]
+        reads = [read - begin for read in self.reads if begin <= read < begin + len(kept) - 1]
+        return Encoded(tuple(kept), tuple(reads), tuple(kept[read + 1] for read in reads), size - len(kept))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A prompt, and its true answer: as the template writes it, and as the data have it."""
+
+    prompt: list[int]
+    answer: str = ""
+    gold: str = ""
+
+
+def alike(one: Sequence[int], other: Sequence[int]) -> int:
+    """Count the tokens that two sequences begin with in common."""
+    pairs = zip(one, other, strict=False)
+    return next((at for at, (mine, theirs) in enumerate(pairs) if mine != theirs), min(len(one), len(other)))
 
 
 def turns_of(example: Example) -> tuple[Message, ...]:
     """Give an example's messages."""
-    return read_messages(example.fields["messages"])
+    return kept_messages(example.fields["messages"])
 
 
 def answered(turns: Sequence[Message]) -> list[int]:
@@ -179,51 +277,60 @@ def _last(ids: Sequence[int], room: int) -> Encoded:
     return Encoded(tuple(ids[-room:]), (), (), max(0, len(ids) - room))
 
 
+def learned(turns: Sequence[Message]) -> list[int]:
+    """Find the answers that are learned: those that say something and are not marked to be left out."""
+    return [at for at in answered(turns) if turns[at].taught and not turns[at].empty]
+
+
 def _open(turns: Sequence[Message]) -> Sequence[Message]:
     """Take the last answer away, if the conversation ends with one."""
     return turns[:-1] if turns[-1].role == "assistant" else turns
 
 
 def _prompt(turns: Sequence[Message], tokenizer: Tokenizer) -> list[int]:
-    """Tokenize a conversation up to where the assistant speaks next, as training does."""
-    answers = answered(turns)
-    if not answers:
-        return tokenize([write_prompt(turns, tokenizer)], tokenizer)[0]
-    opened = [*turns, Message("assistant", "")]
-    writing = write_conversation(opened, [*answers, len(turns)], tokenizer, "a prompt")
-    parts = _parts(writing, tokenizer)
-    if not writing.joined:
-        return list(parts[-1].before)
-    before = [token for part in parts[:-1] for token in (*part.before, *part.answer)]
-    return [*before, *parts[-1].before]
+    """Tokenize a conversation up to where the assistant speaks next, as serving does."""
+    return tokenize([write_prompt(turns, tokenizer)], tokenizer)[0]
 
 
-def _parts(writing: Writing, tokenizer: Tokenizer) -> list[_Part]:
-    """Tokenize answers and what stands between them; what a template writes after an end belongs to what follows."""
-    befores = tokenize([exchange.prompt for exchange in writing.exchanges], tokenizer)
-    answers = tokenize([exchange.answer for exchange in writing.exchanges], tokenizer)
-    parts, rest = [], list[int]()
-    for at, (before, answer) in enumerate(zip(befores, answers, strict=True)):
-        whole = ended(answer, tokenizer)
-        begins = at == 0 or not writing.joined
-        parts.append(_Part((*([] if begins else rest), *before), tuple(whole), begins))
-        rest = answer[len(whole) :]
-    return parts
+def _tokens(
+    turns: Sequence[Message], answers: Sequence[int], tokenizer: Tokenizer
+) -> list[tuple[list[int], list[int]]]:
+    """Tokenize answers, each with its end, and the prompts before them."""
+    exchanges = write_exchanges(turns, answers, tokenizer)
+    ids = tokenize([part for one in exchanges for part in (one.prompt, one.answer)], tokenizer)
+    return [(prompt, ended(answer, tokenizer)) for prompt, answer in zip(ids[::2], ids[1::2], strict=True)]
 
 
-def _after(shots: Sequence[Example], turns: Sequence[Message]) -> tuple[tuple[Message, ...], int]:
-    """Put the first exchange of each shot behind the system prompt; say where the conversation itself begins."""
-    shown = []
-    for shot in shots:
-        past = turns_of(shot)
-        at = answered(past)[0]
-        shown += [next(turn for turn in reversed(past[:at]) if turn.role == "user"), past[at]]
-    system = 1 if turns[0].role == "system" else 0
-    return (*turns[:system], *shown, *turns[system:]), system + len(shown)
+def _runs(reads: Sequence[int]) -> list[list[int]]:
+    """Part positions where they do not follow each other.
+
+    >>> _runs([3, 4, 5, 9, 10])
+    [[3, 4, 5], [9, 10]]
+    """
+    runs = list[list[int]]()
+    for read in reads:
+        if runs and runs[-1][-1] == read - 1:
+            runs[-1].append(read)
+        else:
+            runs.append([read])
+    return runs
 
 
-def _prompts_of(turns: Sequence[Message], own: int, tokenizer: Tokenizer) -> list[list[int]]:
+def _before(sequence: Encoded) -> list[tuple[int, ...]]:
+    """Give what stands before each answer of a sequence that is learned."""
+    return [sequence.tokens[: run[0] + 1] for run in _runs(sequence.reads)]
+
+
+def _begins(sequence: Encoded, prompt: Encoded) -> bool:
+    return sequence.tokens[: len(prompt.tokens)] == prompt.tokens[: len(sequence.tokens)]
+
+
+def _exchanges_of(turns: Sequence[Message], own: int, tokenizer: Tokenizer, *, open_end: bool) -> list[_Asked]:
     """Tokenize what stands before each answer of the conversation itself, or before the next one."""
-    if turns[-1].role != "assistant":
-        return [_prompt(turns, tokenizer)]
-    return [_prompt(turns[:at], tokenizer) for at in answered(turns) if at >= own]
+    answers = [at for at in learned(turns) if at >= own]
+    if open_end or not answers:
+        return [_Asked(_prompt(_open(turns), tokenizer))]
+    return [
+        _Asked(prompt, tokenizer.decode(answer, skip_special_tokens=True).strip(), said(turns[at]).strip())
+        for at, (prompt, answer) in zip(answers, _tokens(turns, answers, tokenizer), strict=True)
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -13,7 +14,17 @@ import numpy as np
 from kamerton.contracts import Engine
 from kamerton.forms.messages import with_system
 from kamerton.forms.supervision import written
-from kamerton.forms.turns import Exchange, ended, same_prompt, supervise, tokenize, write_exchange
+from kamerton.forms.templates import CLOSING_TAG, RefusedError
+from kamerton.forms.turns import (
+    Exchange,
+    ended,
+    same_prompt,
+    supervise,
+    tokenize,
+    without_reasoning,
+    write_exchange,
+    written_around,
+)
 from kamerton.forms.usual import Usual
 from kamerton.forms.values import draw_evenly, room_for
 from kamerton.records import Encoded, Example, Message, Prediction, Taught
@@ -52,24 +63,46 @@ class Dialogue(Usual):
         """Measure how long nearly all training answers are, with some room."""
         if self.choices:
             return 0
-        return room_for([len(ids) for ids in tokenize([(answer,) for answer in self.answers], tokenizer)])
+        longest = room_for([len(ids) for ids in tokenize([(answer,) for answer in self.answers], tokenizer)])
+        return longest + self.around(tokenizer)
+
+    @staticmethod
+    def around(tokenizer: Tokenizer) -> int:
+        """Count the tokens that stand around an answer by the template: an empty thought."""
+        return written_around(tokenizer)
 
     def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Tokenize prompt and answer apart, so that the prompt's tokens are those of serving.
 
         A prompt that does not fit before its answer loses its start, as in serving: else its answer would be lost.
         """
-        written = [self._write(example, (), tokenizer) for example in examples]
+        tried = [self._encodable(example, tokenizer) for example in examples]
+        written = [one for one in tried if isinstance(one, Exchange)]
         prompts = tokenize([one.prompt for one in written], tokenizer)
         answers = tokenize([one.answer for one in written], tokenizer)
-        return [
+        items = (
             supervise(prompt, ended(answer, tokenizer), max_tokens)
             for prompt, answer in zip(prompts, answers, strict=True)
-        ]
+        )
+        return [one if isinstance(one, Encoded) else next(items) for one in tried]
+
+    def _encodable(self, example: Example, tokenizer: Tokenizer) -> Exchange | Encoded:
+        """Write an example, or say why the template cannot."""
+        try:
+            return self._write(example, (), tokenizer)
+        except RefusedError as error:
+            return Encoded((), (), (), fault=error.faults[0].rule)
 
     def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Give what serving sends: the prompt up to where the assistant begins."""
-        return self._prompts(examples, [()] * len(examples), tokenizer, max_tokens)
+        return [self._prompted(example, tokenizer, max_tokens) for example in examples]
+
+    def _prompted(self, example: Example, tokenizer: Tokenizer, max_tokens: int) -> Encoded:
+        try:
+            [prompt] = self._prompts([example], [()], tokenizer, max_tokens)
+        except RefusedError as error:
+            return Encoded((), (), (), fault=error.faults[0].rule)
+        return prompt
 
     def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> str:
         """Find a prompt that differs from serving's, supervision beside the answer, or an untaught end."""
@@ -156,10 +189,14 @@ class Dialogue(Usual):
         """Return the share of what was written that passes the example's tests; None, for there are none."""
         return None
 
-    @staticmethod
-    def kept(text: str) -> str:
-        """Leave out the space around what was written."""
-        return text.strip()
+    def kept(self, text: str) -> str:
+        """Leave out the space around what was written, and the reasoning before it where the true answers have none."""
+        return text.strip() if self._reasons else without_reasoning(text)
+
+    @cached_property
+    def _reasons(self) -> bool:
+        """Whether reasoning stands in the training answers' own text, so that it counts like the rest."""
+        return any(CLOSING_TAG in answer for answer in self.answers)
 
     def _choose(
         self,
@@ -209,4 +246,4 @@ class Dialogue(Usual):
 
     def _write(self, example: Example, shots: Sequence[Example], tokenizer: Tokenizer) -> Exchange:
         """Write prompt and answer as text by the template."""
-        return write_exchange(self.asked(example, shots), self.answer(example), tokenizer, f"row {example.id}")
+        return write_exchange(self.asked(example, shots), self.answer(example), tokenizer)

@@ -57,8 +57,8 @@ def _parsed(text: str) -> object:
 def _of_object(value: Mapping[str, object], roles: Mapping[str, str]) -> object:
     held = next((one for key in LISTS if isinstance(one := value.get(key), list)), None)
     if held is not None:
-        told = [value[key] for key in ("system", "tools") if filled(value.get(key)) and value[key] != []]
-        return [*({"role": "system", "content": plain(one)} for one in told), *held]
+        told = {key: value[key] for key in ("system", "tools") if filled(value.get(key)) and value[key] != []}
+        return [*([{"role": "system", "content": told.pop("system", ""), **told}] if told else []), *held]
     spoken, said = next((value.get(key) for key in WHO if key in value), None), value.get("content", value.get("value"))
     if isinstance(spoken, list) and isinstance(said, list) and len(spoken) == len(said):
         return [{"role": who, "content": what} for who, what in zip(spoken, said, strict=True)]

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Literal
 
+from kamerton.forms.message_parts import (
+    CALLS,
+    IGNORED,
+    LEARNED,
+    PARTIAL,
+    REASONING,
+    WHAT,
+    calls_in,
+    calls_of,
+    learned,
+    reasoning_of,
+    results_in,
+    text_of_message,
+)
 from kamerton.forms.message_shapes import WHO, listed
 from kamerton.forms.values import filled, plain
-from kamerton.records import Message
+from kamerton.records import Example, Message
 
 Role = Literal["system", "user", "assistant", "tool"]
 ROLES: dict[str, Role] = {
@@ -25,12 +40,14 @@ ROLES: dict[str, Role] = {
 """Who speaks, by the words of OpenAI's, ShareGPT's and their kin's files."""
 SPEAKER = re.compile(r"(?:\A\s*|\n\n)(Human|User|Assistant|System): ?")
 """What stands before each turn where a conversation is one text, as in Anthropic's of helpfulness and harmlessness."""
-WHAT = ("content", "value", "text", "message", "parts")
 MESSAGE = {
-    *WHO, *WHAT, "name", "type", "weight", "loss", "train", "trainable", "refusal", "audio", "annotations",
-    "tool_calls", "tool_call_id", "function_call", "reasoning", "reasoning_content", "thinking", "prefix", "masked",
+    *WHO, *WHAT, *REASONING, *CALLS, *LEARNED, *IGNORED, *PARTIAL, "name", "type", "refusal", "audio", "annotations",
+    "tool_call_id", "tools", "prefix",
 }  # fmt: skip
 """Keys of a message, by which a list of messages is told from a list of rows."""
+CALLING = ("function_call", "tool_call")
+"""Roles of ShareGPT's kin under which the assistant calls a function: its text is the call."""
+KEPT = ("reasoning", "calls", "call", "name")
 
 
 def read_messages(value: object) -> tuple[Message, ...]:
@@ -82,22 +99,53 @@ def text_of(value: object) -> str:
     return plain(value)
 
 
-def written(messages: Sequence[Message]) -> list[dict[str, str]]:
-    """Write messages as they are kept in an example's fields."""
-    return [{"role": message.role, "content": message.content} for message in messages]
+def written(messages: Sequence[Message]) -> list[dict[str, object]]:
+    """Write messages as they are kept in an example's fields: what they lack is left out."""
+    return [
+        {
+            "role": message.role,
+            "content": message.content,
+            **{key: value for key in KEPT if (value := vars(message)[key])},
+            **({} if message.taught else {"taught": False}),
+        }
+        for message in messages
+    ]
+
+
+def kept_messages(field: object) -> tuple[Message, ...]:
+    """Read messages back that `written` wrote."""
+    return tuple(Message(**one) for one in field) if isinstance(field, list) else ()
+
+
+def said(turn: Message) -> str:
+    """Write what a turn says as one text: its calls of tools follow as JSON."""
+    return "\n".join(part for part in (turn.content, turn.calls) if part)
+
+
+def conversation_of(example: Example) -> tuple[Message, ...]:
+    """Give the turns of an example of any task that has some; of a request alone, with its system prompt."""
+    fields = example.fields
+    turns = kept_messages(fields.get("messages")) or kept_messages(fields.get("prompt"))
+    if turns:
+        return (*turns, *kept_messages(fields.get("answers"))[:1])
+    system = fields.get("system")
+    return (Message("system", system), Message("user", example.text)) if isinstance(system, str) else ()
 
 
 def told_beforehand(cell: object) -> str:
     """Give a system prompt: a text, or a message that says it."""
-    return _content(cell) if isinstance(cell, Mapping) else plain(cell)
+    return text_of_message(cell, strict=True) if isinstance(cell, Mapping) else plain(cell)
 
 
 def with_system(messages: Sequence[Message], system: str, tools: str) -> tuple[Message, ...]:
-    """Put a system prompt and the descriptions of tools, as they are, at the beginning of a conversation."""
-    own = messages[0].content if messages and messages[0].role == "system" else ""
-    parts = [part for part in (own, system, tools) if part.strip()]
-    rest = tuple(messages[1:] if own else messages)
-    return (Message("system", "\n\n".join(parts)), *rest) if parts else rest
+    """Put a system prompt, and the descriptions of tools as a message of their own, before a conversation."""
+    offered = [turn.content for turn in messages if turn.role == "tools"] + [tools]
+    turns = [turn for turn in messages if turn.role != "tools"]
+    own = turns[0].content if turns and turns[0].role == "system" else ""
+    parts = [part for part in (own, system) if part.strip()]
+    told = (Message("system", "\n\n".join(parts)),) if parts else ()
+    offers = (Message("tools", text) for text in offered if text.strip() not in ("", "[]", "{}"))
+    return (*islice(offers, 1), *told, *(turns[1:] if own else turns))
 
 
 def _messages(item: object) -> tuple[Message, ...]:
@@ -105,7 +153,7 @@ def _messages(item: object) -> tuple[Message, ...]:
     if isinstance(item, Mapping):
         who = next((str(item[key]) for key in WHO if filled(item.get(key))), None)
         if who is not None:
-            return (Message(_role(who), _content(item)),)
+            return _said(who, item)
         if {"instruction", "output"} <= item.keys():
             request = "\n\n".join(part for part in (plain(item["instruction"]), plain(item.get("input"))) if part)
             return Message("user", request), Message("assistant", plain(item["output"]))
@@ -114,25 +162,35 @@ def _messages(item: object) -> tuple[Message, ...]:
     raise ValueError(f"a message of the conversation has no role: {plain(item)[:60]}")
 
 
+def _said(who: str, item: Mapping[str, object]) -> tuple[Message, ...]:
+    """Read a message; results of tools that stand in it are turns of their own."""
+    role = _role(who)
+    if role == "tool":
+        name, call = plain(item.get("name")), plain(item.get("tool_call_id"))
+        return (Message(role, text_of_message(item, strict=False), call=call, name=name),)
+    text = text_of_message(item, strict=True)
+    if role == "system":
+        offered = (Message("tools", plain(item["tools"])),) if filled(item.get("tools")) else ()
+        return (*offered, Message(role, text)) if text.strip() or not offered else offered
+    if role != "assistant":
+        results = tuple(Message("tool", result, call=call) for call, result in results_in(item))
+        return (*results, Message(role, text)) if text.strip() or not results else results
+    calls = calls_of(item)
+    if not calls and who.strip().casefold() in CALLING and (calls := _called(text)):
+        text = ""
+    return (Message(role, text, reasoning_of(item), calls, taught=learned(item)),)
+
+
+def _called(text: str) -> str:
+    """Read the call that a text is; nothing if it is none."""
+    try:
+        return calls_in(text)
+    except ValueError:
+        return ""
+
+
 def _role(who: str) -> Role:
     role = ROLES.get(who.strip().casefold())
     if role is None:
         raise ValueError(f"nobody knows the role '{who}': it is one of system, user, assistant, tool")
     return role
-
-
-def _content(item: Mapping[str, object]) -> str:
-    """Give what a message says; calls of tools follow as they are, as JSON."""
-    content = next((item[key] for key in WHAT if filled(item.get(key))), "")
-    if isinstance(content, Sequence) and not isinstance(content, str):
-        content = "".join(_part(part) for part in content)
-    calls = next((item[key] for key in ("tool_calls", "function_call") if filled(item.get(key))), None)
-    return "\n".join(part for part in (plain(content), plain(calls)) if part)
-
-
-def _part(part: object) -> str:
-    if isinstance(part, Mapping) and isinstance(part.get("text"), str):
-        return str(part["text"])
-    if isinstance(part, str):
-        return part
-    raise ValueError("a message holds something that is not text")

@@ -11,8 +11,9 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from kamerton.contracts import Engine
-from kamerton.forms.messages import read_messages
+from kamerton.forms.messages import kept_messages
 from kamerton.forms.supervision import target_losses, written
+from kamerton.forms.templates import RefusedError
 from kamerton.forms.turns import ended, room_before, same_prompt, supervise, tokenize, write_exchange, write_prompt
 from kamerton.forms.usual import Usual
 from kamerton.forms.values import room_for
@@ -50,12 +51,11 @@ class Preferences(Usual):
 
     def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Tokenize both answers, each after the same prompt; what does not fit is cut at the end."""
-        return [_pair(example, (), tokenizer, max_tokens) for example in examples]
+        return [_tried(example, tokenizer, max_tokens) for example in examples]
 
     def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Give what serving sends: the request up to where the assistant begins."""
-        prompts = tokenize([write_prompt(asked(example), tokenizer) for example in examples], tokenizer)
-        return [Encoded(tuple(ids[-max_tokens:]), (), (), max(0, len(ids) - max_tokens)) for ids in prompts]
+        return [_prompt(example, tokenizer, max_tokens) for example in examples]
 
     def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> str:
         """Find prompts that differ from serving's or from each other, and untaught ends."""
@@ -152,17 +152,41 @@ def orpo_losses(chosen: Tensor, rejected: Tensor, weight: float) -> Tensor:
 
 def asked(example: Example) -> tuple[Message, ...]:
     """Give the turns that both answers answer."""
-    return read_messages(example.fields["prompt"])
+    return kept_messages(example.fields["prompt"])
+
+
+def _tried(example: Example, tokenizer: Tokenizer, max_tokens: int) -> Encoded:
+    """Tokenize a pair, or say why the template cannot write it."""
+    try:
+        return _pair(example, (), tokenizer, max_tokens)
+    except RefusedError as error:
+        return Encoded((), (), (), fault=error.faults[0].rule)
+
+
+def _prompt(example: Example, tokenizer: Tokenizer, max_tokens: int) -> Encoded:
+    """Tokenize a request, or say why the template cannot write it."""
+    try:
+        [ids] = tokenize([write_prompt(asked(example), tokenizer)], tokenizer)
+    except RefusedError as error:
+        return Encoded((), (), (), fault=error.faults[0].rule)
+    return Encoded(tuple(ids[-max_tokens:]), (), (), max(0, len(ids) - max_tokens))
+
+
+def _answers(example: Example) -> tuple[Message, Message]:
+    """Give the chosen answer and the rejected one."""
+    kept = kept_messages(example.fields.get("answers"))
+    if kept:
+        return kept[0], kept[1]
+    return Message("assistant", example.gold), Message("assistant", str(example.fields["rejected"]))
 
 
 def _pair(example: Example, shots: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> Encoded:
-    shown = [turn for shot in shots for turn in (*asked(shot)[-1:], Message("assistant", shot.gold))]
-    turns = asked(example)
-    system = 1 if turns[0].role == "system" else 0
-    whole = (*turns[:system], *shown, *turns[system:])
-    answers, golds = [], (example.gold, str(example.fields["rejected"]))
-    for answer in golds:
-        exchange = write_exchange(whole, answer, tokenizer, f"row {example.id}")
+    shown = [turn for shot in shots for turn in (*asked(shot)[-1:], _answers(shot)[0])]
+    turns, answers = asked(example), []
+    head = next((at for at, turn in enumerate(turns) if turn.role not in ("system", "tools")), len(turns))
+    whole = (*turns[:head], *shown, *turns[head:])
+    for answer in _answers(example):
+        exchange = write_exchange(whole, answer, tokenizer)
         [before, after] = tokenize([exchange.prompt, exchange.answer], tokenizer)
         answers.append(ended(after, tokenizer))
     room = room_before(max(map(len, answers)), max_tokens)  # one for both: they answer the same prompt

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from jinja2 import TemplateError
-
-from kamerton.errors import Fault, ModelError
+from kamerton.errors import Fault
+from kamerton.forms.templates import CLOSED, CLOSING_TAG, OPENED, RefusedError, adapt, render
 from kamerton.records import Encoded, Message
 
 if TYPE_CHECKING:
@@ -27,6 +26,10 @@ PRIVATE = range(0xE000, 0xF8FF)
 
 LEAST = 4
 """An answer is kept whole as long as one part in so many is left to the prompt."""
+OPENING_TAG = re.compile(r"(<think(?:ing)?>|<reasoning>|<thought>)\s*\Z")
+"""How a generation prompt opens reasoning, as DeepSeek-R1's and Qwen3-Thinking's do."""
+THOUGHT = re.compile(r"\s*<think>(.*?)</think>\s*", re.DOTALL)
+"""Reasoning that stands in the answer's own text."""
 Pieces = tuple[str, ...]
 """A text in parts that are tokenized apart: one part, but where somebody wrote a control token as text."""
 
@@ -39,67 +42,55 @@ class Exchange:
     answer: Pieces
 
 
-@dataclass(frozen=True)
-class Writing:
-    """A conversation as text: its answers, each with what stands before it."""
-
-    exchanges: tuple[Exchange, ...]
-    joined: bool
-    """Whether each prompt goes on after the answer before it; else each begins with the conversation anew."""
-
-
-def write_conversation(turns: Sequence[Message], answers: Sequence[int], tokenizer: Tokenizer, place: str) -> Writing:
-    """Write a conversation by the tokenizer's template.
+def write_exchanges(turns: Sequence[Message], answers: Sequence[int], tokenizer: Tokenizer) -> list[Exchange]:
+    """Write some of a conversation's answers, each after what serving sends to ask for it.
 
     Args:
-        turns: all of them.
+        turns: all of them, as the template can write them (`adapt`).
         answers: which of them are answers, in order.
         tokenizer: with a chat template.
-        place: for the message.
+
+    Returns:
+        For each answer the conversation up to it with the generation prompt, and the answer as the template writes it
+        as the last turn.
 
     Raises:
-        ModelError: the template cannot write these turns, or writes a prompt differently once it is answered.
+        RefusedError: the template cannot write these turns, or the answer cannot be found in what it writes.
     """
-    messages, mark = _marked(turns, tokenizer)
-    prompts = [_template(messages[:at], tokenizer, open_end=True) for at in answers]
-    wholes = [_template(messages[: at + 1], tokenizer, open_end=False) for at in answers]
-    for prompt, whole in zip(prompts, wholes, strict=True):
-        if not whole.startswith(prompt):
-            rule = f"the chat template writes a prompt differently once it is answered ({place})"
-            remedy = "give the model a template whose prompt is a prefix"
-            raise ModelError(Fault(rule, tokenizer.name_or_path, remedy))
-    before = ["", *wholes[:-1]]
-    joined = all(prompt.startswith(past) for prompt, past in zip(prompts, before, strict=True))
-    starts = [len(past) if joined else 0 for past in before]
-    return Writing(
-        tuple(
-            Exchange(tuple(prompt[start:].split(mark)), tuple(whole[len(prompt) :].split(mark)))
-            for prompt, whole, start in zip(prompts, wholes, starts, strict=True)
-        ),
-        joined,
-    )
+    marked, mark = _marked(turns, tokenizer)
+    exchanges = []
+    for at in answers:
+        prompt = render(marked[:at], tokenizer, open_end=True)
+        answer = _answer_after(prompt, marked[: at + 1], tokenizer)
+        exchanges.append(Exchange(tuple(prompt.split(mark)), tuple(answer.split(mark))))
+    return exchanges
 
 
-def write_exchange(turns: Sequence[Message], answer: str, tokenizer: Tokenizer, place: str = "") -> Exchange:
+def write_exchange(turns: Sequence[Message], answer: str | Message, tokenizer: Tokenizer) -> Exchange:
     """Write turns and the assistant's answer to them by the tokenizer's template.
 
     Args:
         turns: of the conversation so far; the last one is not the assistant's.
         answer: what the assistant says next.
         tokenizer: with a chat template.
-        place: for the message.
 
     Raises:
-        ModelError: the template cannot write these turns, or writes a prompt differently once it is answered.
+        RefusedError: the template cannot write these turns, or the answer cannot be found in what it writes.
     """
-    [exchange] = write_conversation([*turns, Message("assistant", answer)], [len(turns)], tokenizer, place).exchanges
+    said = Message("assistant", answer) if isinstance(answer, str) else answer
+    whole = adapt([*turns, said], tokenizer).turns
+    [exchange] = write_exchanges(whole, [len(whole) - 1], tokenizer)
     return exchange
 
 
 def write_prompt(turns: Sequence[Message], tokenizer: Tokenizer) -> Pieces:
-    """Write turns up to where the assistant begins."""
-    messages, mark = _marked(turns, tokenizer)
-    return tuple(_template(messages, tokenizer, open_end=True).split(mark))
+    """Write turns up to where the assistant begins: what serving sends.
+
+    Raises:
+        RefusedError: the template cannot write these turns.
+    """
+    messages, mark = _marked(adapt(turns, tokenizer).turns, tokenizer)
+    return tuple(render(messages, tokenizer, open_end=True).split(mark))
 
 
 def plain(text: str, tokenizer: Tokenizer) -> Pieces:
@@ -169,16 +160,84 @@ def same_prompt(item: Encoded, prompt: Encoded) -> bool:
     return own[-shared:] == prompt.tokens[-shared:]
 
 
+def written_around(tokenizer: Tokenizer) -> int:
+    """Count the tokens that a template writes before an answer and after it, beside its end: an empty thought."""
+    try:
+        exchange = write_exchange([Message("user", "a")], "a", tokenizer)
+    except RefusedError:
+        return 0
+    answer, alone = tokenize([exchange.answer, ("a",)], tokenizer)
+    return max(0, len(ended(answer, tokenizer)) - 1 - len(alone))
+
+
+def _answer_after(prompt: str, turns: Sequence[Message], tokenizer: Tokenizer) -> str:
+    """Write the last turn as what follows a prompt.
+
+    Most templates write the prompt and the answer behind it. Some open the reasoning in the generation prompt and
+    leave it out of the answer; some write a turn differently once it is no longer the last one.
+
+    Raises:
+        RefusedError: the answer cannot be found in what the template writes.
+    """
+    whole, said = render(turns, tokenizer, open_end=False), turns[-1]
+    thought, spoken = reasoning_and_answer(said)
+    opened = OPENING_TAG.search(prompt)
+    if whole.startswith(prompt):
+        answer = whole[len(prompt) :]
+    elif opened and whole.startswith(prompt[: opened.start()]):
+        rest = whole[opened.start() :]
+        if rest.startswith(opened[1]):
+            return rest.removeprefix(opened[1]).lstrip("\n")
+        return f"{thought}{opened[1].replace('<', f'{chr(10)}</', 1)}\n\n{rest.lstrip(chr(10))}"
+    else:
+        answer = _found(prompt, turns, whole, spoken, tokenizer)
+    if thought and thought not in answer:  # the template leaves it out, but serving lets the model write it
+        return f"{'' if opened else OPENED}{thought}{CLOSED}{answer.lstrip()}"
+    return answer
+
+
+def _found(prompt: str, turns: Sequence[Message], whole: str, spoken: str, tokenizer: Tokenizer) -> str:
+    """Find the last turn in a conversation of which the template writes earlier turns differently than the prompt."""
+    before = render(turns[:-1], tokenizer, open_end=False)
+    header = prompt.removeprefix(before) if prompt.startswith(before) else ""
+    answer = whole.rpartition(header)[2] if header.strip() and header in whole else ""
+    if spoken and spoken in answer:
+        return answer
+    if spoken and spoken in whole:
+        return whole[whole.rindex(spoken) :]
+    rule = "the chat template writes a prompt differently once it is answered, and the answer is not found in it"
+    raise RefusedError(Fault(rule, tokenizer.name_or_path, "give the model a template whose prompt is a prefix"))
+
+
+def reasoning_and_answer(turn: Message) -> tuple[str, str]:
+    r"""Part what the assistant thinks from what it answers, also where both stand in one text.
+
+    >>> reasoning_and_answer(Message("assistant", "<think>\nTwo and two.\n</think>\n\nFour."))
+    ('Two and two.', 'Four.')
+    """
+    if turn.reasoning or not (found := THOUGHT.match(turn.content)):
+        return turn.reasoning.strip(), turn.content.strip()
+    return found[1].strip(), turn.content[found.end() :].strip()
+
+
+def without_reasoning(text: str) -> str:
+    """Give what was written after the reasoning, if there is any."""
+    return text.rpartition(CLOSING_TAG)[2].strip()
+
+
 def _marked(turns: Sequence[Message], tokenizer: Tokenizer) -> tuple[list[Message], str]:
     """Put a mark into each control word that somebody says, after its first letter."""
-    contents = "".join(turn.content for turn in turns)
+    contents = "".join(f"{turn.content}{turn.reasoning}{turn.calls}" for turn in turns)
     mark = next(chr(point) for point in PRIVATE if chr(point) not in contents)
     words = _control_words(tokenizer)
     marked = []
     for turn in turns:
         control = words.special if turn.role == "assistant" else words.added
-        content = control.sub(lambda match: match[0][0] + mark + match[0][1:], turn.content)
-        marked.append(Message(turn.role, content))
+        content, reasoning, calls = (
+            control.sub(lambda match: match[0][0] + mark + match[0][1:], text) if text else text
+            for text in (turn.content, turn.reasoning, turn.calls)
+        )
+        marked.append(replace(turn, content=content, reasoning=reasoning, calls=calls))
     return marked, mark
 
 
@@ -187,6 +246,7 @@ class _ControlWords:
     """What a tokenizer takes for more than text, the longest first; one letter alone is no control word."""
 
     special: re.Pattern[str]
+    """But the tags of reasoning, which the assistant writes itself."""
     added: re.Pattern[str]
     """With those that are not special, which the assistant may say for itself: the call of a tool."""
 
@@ -194,19 +254,9 @@ class _ControlWords:
 @lru_cache(maxsize=4)
 def _control_words(tokenizer: Tokenizer) -> _ControlWords:
     added = sorted(tokenizer.added_tokens_decoder.values(), key=lambda token: (-len(token.content), token.content))
-    return _ControlWords(_any_of(token.content for token in added if token.special), _any_of(t.content for t in added))
+    special = (token.content for token in added if token.special and token.content not in (OPENED.strip(), CLOSING_TAG))
+    return _ControlWords(_any_of(special), _any_of(token.content for token in added))
 
 
 def _any_of(words: Iterable[str]) -> re.Pattern[str]:
     return re.compile("|".join(re.escape(word) for word in words if len(word) > 1) or "(?!)")
-
-
-def _template(turns: Sequence[Message], tokenizer: Tokenizer, *, open_end: bool) -> str:
-    messages = [{"role": turn.role, "content": turn.content} for turn in turns]
-    try:
-        text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=open_end)
-    except TemplateError as error:
-        roles = ", ".join(turn.role for turn in turns)
-        rule = f"the chat template refuses a conversation of {roles}: {error.message}"
-        raise ModelError(Fault(rule, tokenizer.name_or_path, "change these rows, or choose another model")) from error
-    return text

@@ -63,6 +63,10 @@ class Usual(ABC):
         """Name a window."""
         return f"window {at + 1} of {count}"
 
+    def served(self, examples: Sequence[Example]) -> list[Example]:
+        """Answer what is asked in each."""
+        return list(examples)
+
     def supervised(self, item: Encoded) -> int:
         """Count the known targets of all sequences."""
         return sum(supervised(sequence) for sequence in item.sequences)

@@ -10,8 +10,8 @@ from typing import ClassVar
 from pydantic import Field
 
 from kamerton.contracts import Form, ModelKind, Role
-from kamerton.forms.conversation import BETWEEN, Conversation, TrainOn, answered, turns_of
-from kamerton.forms.messages import read_messages, told_beforehand, with_system, written
+from kamerton.forms.conversation import BETWEEN, Conversation, TrainOn, answered, learned, turns_of
+from kamerton.forms.messages import read_messages, said, told_beforehand, with_system, written
 from kamerton.forms.rendered import Rendered, read_rendered
 from kamerton.forms.values import few, filled, plain
 from kamerton.forms.writing import require_writer
@@ -73,11 +73,12 @@ class Chat(Group):
     stratified: ClassVar = False
 
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
-        """Accept lists of messages in which an assistant speaks."""
+        """Accept lists of messages, in most of which an assistant answers: the others are told one by one."""
         rows = [{role: cells[at] for role, cells in columns.items()} for at in range(len(columns["messages"]))]
         rows = [row for row in rows if filled(row["messages"])][:LOOKED_AT]
-        silent = sum(not _speaks(row) for row in rows)
-        if not rows or (silent and not few(silent, len(rows))):
+        told = [_speaks(row) for row in rows]
+        unread, silent = told.count(None), told.count(False)
+        if not rows or (unread and not few(unread, len(rows))) or 2 * silent > len(rows):
             return ""
         if templates := Counter(form.template for row in rows if (form := _rendered(row["messages"]))):
             wrote = templates.most_common(1)[0][0]
@@ -88,11 +89,16 @@ class Chat(Group):
         return "turns of two speakers, of whom the second one is the assistant" if by_turns else "messages with roles"
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
-        """Make an example whose answer is all that the assistant says; there is none if somebody else speaks last."""
+        """Make an example whose answer is all that the assistant says and that may be learned.
+
+        Raises:
+            ValueError: it is no conversation; nobody asks anything; or every answer is marked not to be learned.
+        """
         messages = with_system(_messages(values), told_beforehand(values.get("system")), plain(values.get("tools")))
-        said = BETWEEN.join(messages[at].content for at in answered(messages))
+        if any(turn.role == "assistant" for turn in messages):
+            _require_learnable(messages)
         text = BETWEEN.join(message.content for message in messages if message.role != "assistant")
-        gold = said if messages[-1].role == "assistant" else ""
+        gold = BETWEEN.join(said(messages[at]) for at in learned(messages))
         return Example(id, place, text, gold, {"messages": written(messages)})
 
     def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
@@ -139,7 +145,7 @@ class Chat(Group):
 
 def _answers(example: Example) -> list[str]:
     turns = turns_of(example)
-    return [turns[at].content for at in answered(turns)]
+    return [f"{turns[at].reasoning}{said(turns[at])}" for at in learned(turns)]
 
 
 def _messages(values: Mapping[str, object]) -> tuple[Message, ...]:
@@ -148,9 +154,9 @@ def _messages(values: Mapping[str, object]) -> tuple[Message, ...]:
     after = after[:1] if isinstance(after, list) and all(isinstance(one, str) for one in after) else after
     if _listed(after):
         return (*before, *read_messages(after))
-    said = after[0] if isinstance(after, list) and after else after
-    open_end = bool(before) and before[-1].role != "assistant" and filled(said)
-    return (*before, Message("assistant", plain(said))) if open_end else before
+    answer = after[0] if isinstance(after, list) and after else after
+    open_end = bool(before) and before[-1].role != "assistant" and filled(answer)
+    return (*before, Message("assistant", plain(answer))) if open_end else before
 
 
 def _rendered(cell: object) -> Rendered | None:
@@ -161,12 +167,21 @@ def _turns(cell: object) -> Sequence[object]:
     return cell if isinstance(cell, list) else ()
 
 
+def _require_learnable(turns: Sequence[Message]) -> None:
+    answers = answered(turns)
+    if not answers:
+        raise ValueError("nobody asks what the assistant says: there is no turn of the user before it")
+    if not any(turns[at].taught for at in answers):
+        raise ValueError("every answer of the conversation is marked not to be learned")
+
+
 def _listed(cell: object) -> Sequence[object]:
     return cell if isinstance(cell, list) and not all(isinstance(one, str) for one in cell) else ()
 
 
-def _speaks(values: Mapping[str, object]) -> bool:
+def _speaks(values: Mapping[str, object]) -> bool | None:
+    """Say whether the assistant answers in a conversation; None if it is none."""
     try:
         return bool(answered(_messages(values)))
     except ValueError:
-        return False
+        return None

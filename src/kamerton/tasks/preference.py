@@ -9,7 +9,15 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from kamerton.contracts import Form, ModelKind, Role
-from kamerton.forms.messages import are_messages, read_messages, read_transcript, told_beforehand, with_system, written
+from kamerton.forms.messages import (
+    are_messages,
+    read_messages,
+    read_transcript,
+    said,
+    told_beforehand,
+    with_system,
+    written,
+)
 from kamerton.forms.preferences import Objective, Preferences
 from kamerton.forms.printed import opened_text
 from kamerton.forms.values import filled, plain
@@ -88,11 +96,14 @@ class Preference(Group):
         prompt = _turns(values.get("prompt"), plain(values.get("input"))) or chosen[:-1] or rejected[:-1]
         if not prompt:
             raise ValueError("there is no request: neither a prompt nor one before the answers")
-        gold, worse = (answer[-1].content if answer else "" for answer in (chosen, rejected))
+        ends = [answer[-1] if answer else Message("assistant", "") for answer in (chosen, rejected)]
+        gold, worse = map(said, ends)
         if gold == worse and gold:
             raise ValueError("the chosen answer and the rejected one are the same")
         whole = with_system(prompt, told_beforehand(values.get("system")), "")
-        fields = {"prompt": written(whole), "chosen": gold, "rejected": worse}
+        fields: dict[str, object] = {"prompt": written(whole), "chosen": gold, "rejected": worse}
+        if any(end.calls or end.reasoning for end in ends):
+            fields["answers"] = written(ends)
         return Example(id, place, "\n\n".join(turn.content for turn in prompt), gold, fields)
 
     def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:

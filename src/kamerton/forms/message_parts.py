@@ -1,0 +1,161 @@
+"""What a message of a data file holds beside its text: reasoning, calls of tools, and whether it may be learned."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from kamerton.forms.values import filled, plain
+
+WHAT = ("content", "value", "text", "message", "parts")
+REASONING = ("reasoning_content", "reasoning", "thinking")
+"""Keys of a message: DeepSeek's and Qwen's, OpenRouter's and vLLM's, gpt-oss's."""
+THOUGHTS = ("thinking", "reasoning", "reasoning_content")
+"""Types of content parts that hold reasoning, and the keys that it stands under: Anthropic's, Mistral's."""
+CALLS = ("tool_calls", "function_call")
+LEARNED = ("weight", "loss", "train", "training", "trainable", "train_on_turn", "loss_mask")
+"""Keys that mark a turn to be learned: OpenAI's (0 or 1), ms-swift's, axolotl's and their kin's."""
+IGNORED = ("masked", "mask")
+"""Keys that mark a turn not to be learned."""
+PARTIAL = ("train_detail", "training_detail")
+"""Axolotl's keys for parts of a turn."""
+TRUTHS = {"true": True, "1": True, "yes": True, "да": True, "false": False, "0": False, "no": False, "нет": False}
+
+
+def learned(item: Mapping[str, object]) -> bool:
+    """Read the marks of a turn: it is learned unless one of them says otherwise.
+
+    >>> learned({"weight": 1}), learned({"train": "false"}), learned({"masked": True}), learned({})
+    (True, False, False, True)
+
+    Raises:
+        ValueError: a mark is neither true nor false, or marks parts of a turn.
+    """
+    for key in PARTIAL:
+        if item.get(key):
+            raise ValueError(f"'{key}' marks parts of a turn: only whole turns can be marked, with 'train'")
+    told = [_mark(key, item[key]) for key in LEARNED if filled(item.get(key))]
+    return all([*told, *(not _mark(key, item[key]) for key in IGNORED if filled(item.get(key)))])
+
+
+def _mark(key: str, value: object) -> bool:
+    truth = TRUTHS.get(plain(value).strip().casefold())
+    if truth is None:
+        raise ValueError(f"the mark '{key}' of a turn is neither true nor false: {plain(value)[:60]}")
+    return truth
+
+
+def reasoning_of(item: Mapping[str, object]) -> str:
+    """Read what the assistant thinks: a key of the message, or content parts of their own type."""
+    for key in REASONING:
+        if filled(value := item.get(key)) and not isinstance(value, bool):
+            return _thought(value)
+    content = next((item[key] for key in WHAT if isinstance(item.get(key), list)), ())
+    parts = [part for part in content if is_thought(part)] if isinstance(content, list) else []
+    return "\n".join(_thought(part) for part in parts)
+
+
+def is_thought(part: object) -> bool:
+    """Say whether a content part holds reasoning."""
+    return isinstance(part, Mapping) and part.get("type") in THOUGHTS
+
+
+def _thought(value: object) -> str:
+    if isinstance(value, Mapping):
+        return _thought(next((value[key] for key in (*THOUGHTS, "text", "content") if filled(value.get(key))), ""))
+    if isinstance(value, list):
+        return "".join(map(_thought, value))
+    return plain(value)
+
+
+def calls_of(item: Mapping[str, object]) -> str:
+    """Read a message's calls of tools, under OpenAI's keys or in Anthropic's content parts: a JSON list, or nothing.
+
+    Raises:
+        ValueError: a call has no name.
+    """
+    cell = next((item[key] for key in CALLS if filled(item.get(key))), None)
+    content = item.get("content")
+    used = [part for part in content if _is_a(part, "tool_use")] if isinstance(content, list) else []
+    return calls_in(cell) or calls_in(used)
+
+
+def calls_in(cell: object) -> str:
+    """Read calls of functions, which may be written as JSON: one, or a list of them.
+
+    >>> calls_in({"name": "clock", "arguments": "{}"})
+    '[{"type": "function", "function": {"name": "clock", "arguments": "{}"}}]'
+
+    Raises:
+        ValueError: a call has no name.
+    """
+    if isinstance(cell, str):
+        cell = _parsed(cell)
+    if isinstance(cell, Mapping):
+        cell = [cell]
+    if not isinstance(cell, Sequence) or isinstance(cell, str) or not cell:
+        return ""
+    return json.dumps([_call(one) for one in cell], ensure_ascii=False)
+
+
+def _call(one: object) -> Mapping[str, object]:
+    inner = one.get("function", one) if isinstance(one, Mapping) else None
+    if not isinstance(inner, Mapping) or not filled(inner.get("name")):
+        raise ValueError(f"a call of a tool has no name: {plain(one)[:60]}")
+    keys = ("arguments", "parameters", "input", "args")
+    arguments: object = next((inner[key] for key in keys if inner.get(key) is not None), {})
+    known = {"id": one["id"]} if isinstance(one, Mapping) and filled(one.get("id")) else {}
+    return {**known, "type": "function", "function": {"name": plain(inner["name"]), "arguments": arguments}}
+
+
+def results_in(item: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Read results of tools that stand as Anthropic's parts in a user's message: the call's id and the text."""
+    content = item.get("content")
+    parts = [part for part in content if _is_a(part, "tool_result")] if isinstance(content, list) else []
+    return [(plain(part.get("tool_use_id")), text_of_parts(part.get("content"), strict=False)) for part in parts]
+
+
+def text_of_message(item: Mapping[str, object], *, strict: bool) -> str:
+    """Give what a message says, without reasoning and calls.
+
+    Args:
+        item: the message.
+        strict: whether content that is no text is refused; else it is written as JSON, as tools' results may be.
+
+    Raises:
+        ValueError: it holds something that is not text.
+    """
+    return text_of_parts(next((item[key] for key in WHAT if filled(item.get(key))), ""), strict=strict)
+
+
+def text_of_parts(content: object, *, strict: bool) -> str:
+    """Join the text of content parts."""
+    if not isinstance(content, list):
+        return plain(content)
+    skipped = ("tool_use", "tool_result")
+    parts = [part for part in content if not is_thought(part) and not any(_is_a(part, kind) for kind in skipped)]
+    try:
+        return "".join(map(_text, parts))
+    except ValueError:
+        if strict:
+            raise
+        return plain(content)
+
+
+def _text(part: object) -> str:
+    if isinstance(part, Mapping) and isinstance(part.get("text"), str):
+        return str(part["text"])
+    if isinstance(part, str):
+        return part
+    raise ValueError("a message holds something that is not text")
+
+
+def _is_a(part: object, kind: str) -> bool:
+    return isinstance(part, Mapping) and part.get("type") == kind
+
+
+def _parsed(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None

@@ -1,0 +1,372 @@
+"""What a chat template can write, found by trying it, and conversations put so that it can write them.
+
+Templates differ in what they take: some refuse a system turn or leave it out, some want users and assistants in turn,
+some know tools and reasoning under one key or another. Each is tried once with small conversations; then every
+conversation is put by the same few rules, and what a rule changed is told.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import pairwise, product
+from typing import TYPE_CHECKING, Any, Literal
+
+from jinja2 import TemplateError
+
+from kamerton.errors import Fault, ModelError
+from kamerton.forms.message_parts import REASONING
+from kamerton.records import Message
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+
+REFUSALS = (TemplateError, TypeError, ValueError, LookupError, AttributeError)
+"""What a template raises at turns that it was not written for."""
+OPENED, CLOSED = "<think>\n", "\n</think>\n\n"
+"""How reasoning stands before an answer, as DeepSeek-R1 and Qwen3 write it."""
+CLOSING_TAG = "</think>"
+
+Change = Literal["system", "neighbours", "opening", "tools", "calls", "results", "reasoning"]
+"""What a rule changed in a conversation."""
+INLINE = "content"
+"""The key of reasoning that a template takes out of the answer's own text."""
+
+
+class RefusedError(ModelError):
+    """A chat template cannot write a conversation: the row is at fault, not the model."""
+
+
+@dataclass(frozen=True)
+class Calling:
+    """How a template wants calls of tools."""
+
+    as_text: bool
+    """Whether arguments are JSON in a string; else an object."""
+    without_content: bool
+    """Whether the content beside a call must be none; else it is an empty text."""
+    numbered: bool
+    """Whether ids must be of nine letters or digits, as Mistral's."""
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What a template writes."""
+
+    system: bool
+    later_system: bool
+    """A system turn that is not the first."""
+    neighbours: bool
+    """Two turns of one role."""
+    opening: bool
+    """A turn of the assistant before the first user's."""
+    results: bool
+    """A turn of a tool."""
+    tools: bool
+    """Descriptions of tools."""
+    calling: Calling | None
+    """How calls must be put; None where it knows none."""
+    reasoning: str
+    """The key under which it reads reasoning; empty if it reads none."""
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A conversation as a template can write it."""
+
+    turns: tuple[Message, ...]
+    changes: tuple[Change, ...] = ()
+
+
+# ── what a template can do ────────────────────────────────────────────────────────────────────
+
+ASKED, SAID, TOLD, DONE = "qzasked", "qzsaid", "qztold", "qzdone"
+USER, ASSISTANT = {"role": "user", "content": ASKED}, {"role": "assistant", "content": SAID}
+SYSTEM = {"role": "system", "content": TOLD}
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "qztool",
+        "description": "qzdescribed",
+        "parameters": {"type": "object", "properties": {"qzkey": {"type": "string"}}, "required": ["qzkey"]},
+    },
+}
+CALL_ID = "qz0000001"
+LONG_ID = "call_qz-1"
+
+
+def abilities_of(tokenizer: Tokenizer) -> Abilities:
+    """Try what a tokenizer's template writes."""
+    return _abilities(tokenizer, str(tokenizer.chat_template))
+
+
+@lru_cache(maxsize=8)
+def _abilities(tokenizer: Tokenizer, template: str) -> Abilities:
+    asked_twice = [USER, {"role": "user", "content": TOLD}]
+    said_twice = [USER, ASSISTANT, {"role": "assistant", "content": TOLD}, USER]
+    result = {"role": "tool", "content": TOLD, "name": "qztool", "tool_call_id": CALL_ID}
+    return Abilities(
+        system=_writes(tokenizer, [SYSTEM, USER], [TOLD, ASKED]),
+        later_system=_writes(tokenizer, [USER, ASSISTANT, SYSTEM, USER], [ASKED, SAID, TOLD]),
+        neighbours=_writes(tokenizer, asked_twice, [ASKED, TOLD]) and _writes(tokenizer, said_twice, [SAID, TOLD]),
+        opening=_writes(tokenizer, [ASSISTANT, USER], [SAID, ASKED]),
+        results=_writes(tokenizer, [USER, ASSISTANT, result], [SAID, TOLD]),
+        tools=_writes(tokenizer, [USER], ["qztool", "qzdescribed", "qzkey"], tools=[TOOL]),
+        calling=next((way for way in _ways() if _calls(tokenizer, way)), None),
+        reasoning=_reasoning(tokenizer, template),
+    )
+
+
+def _ways() -> Iterator[Calling]:
+    for numbered, without_content, as_text in product((False, True), repeat=3):
+        yield Calling(as_text, without_content, numbered)
+
+
+def _calls(tokenizer: Tokenizer, way: Calling) -> bool:
+    """Try a call of a tool, its result, and the answer that follows."""
+    made = {"type": "function", "function": {"name": "qztool", "arguments": {"qzkey": SAID}}}
+    id = CALL_ID if way.numbered else LONG_ID
+    turns: list[Mapping[str, object]] = [
+        USER,
+        _called([{**made, "id": id}], "", way),
+        {"role": "tool", "content": TOLD, "tool_call_id": id, "name": "qztool"},
+        {"role": "assistant", "content": DONE},
+    ]
+    return _writes(tokenizer, turns, ["qztool", '"qzkey"', SAID, TOLD, DONE], tools=[TOOL], open_end=False)
+
+
+def _reasoning(tokenizer: Tokenizer, template: str) -> str:
+    """Find the key that reasoning is read from; in the answer's own text where the template looks for its tag."""
+    for key in REASONING:
+        if _writes(tokenizer, [USER, {**ASSISTANT, key: TOLD}], [TOLD, SAID], open_end=False):
+            return key
+    return INLINE if CLOSING_TAG in template or "<think>" in template else ""
+
+
+def _writes(
+    tokenizer: Tokenizer,
+    messages: Sequence[Mapping[str, object]],
+    wanted: Sequence[str],
+    *,
+    tools: Sequence[Mapping[str, object]] | None = None,
+    open_end: bool = True,
+) -> bool:
+    try:
+        text = _apply(tokenizer, messages, tools, open_end=open_end)
+    except REFUSALS:
+        return False
+    return all(word in text for word in wanted) and "None" not in text
+
+
+def _apply(
+    tokenizer: Tokenizer,
+    messages: Sequence[Mapping[str, object]],
+    tools: Sequence[object] | None,
+    *,
+    open_end: bool,
+) -> str:
+    some: Any = list(tools) if tools else None
+    text = tokenizer.apply_chat_template(list(messages), tools=some, tokenize=False, add_generation_prompt=open_end)
+    return str(text)
+
+
+# ── conversations as it can write them ────────────────────────────────────────────────────────
+
+
+def adapt(turns: Sequence[Message], tokenizer: Tokenizer) -> Adapted:
+    """Put a conversation so that the tokenizer's template can write it.
+
+    What it cannot take is put elsewhere: descriptions of tools into the system prompt, calls into the assistant's
+    text as JSON, a tool's result into a turn of the user, a system turn before the user's turn that follows it;
+    neighbouring turns of one role become one. Left out are what the assistant says before anybody asked, if the
+    template takes no such turn, and reasoning that it does not read.
+    """
+    can, changes = abilities_of(tokenizer), list[Change]()
+    for change, rule in _RULES.items():
+        changed = rule(turns, can)
+        if changed is not turns:
+            changes.append(change)
+            turns = changed
+    return Adapted(tuple(turns), tuple(changes))
+
+
+def _tools(turns: Sequence[Message], can: Abilities) -> Sequence[Message]:
+    offered = [turn.content for turn in turns if turn.role == "tools"]
+    if not offered or (can.tools and all(map(tools_in, offered))):
+        return turns
+    rest = [turn for turn in turns if turn.role != "tools"]
+    own = rest[:1] if rest and rest[0].role == "system" else []
+    told = "\n\n".join([turn.content for turn in own] + offered)
+    return [Message("system", told), *rest[len(own) :]]
+
+
+def _calls_as_text(turns: Sequence[Message], can: Abilities) -> Sequence[Message]:
+    if can.calling or not any(turn.calls for turn in turns):
+        return turns
+    return [
+        replace(turn, content="\n".join(filter(None, (turn.content, turn.calls))), calls="") if turn.calls else turn
+        for turn in turns
+    ]
+
+
+def _results(turns: Sequence[Message], can: Abilities) -> Sequence[Message]:
+    """Let the user tell what tools gave, where the template has no turn for it; it may have one behind a call only."""
+    if can.results or not any(turn.role == "tool" for turn in turns):
+        return turns
+    if can.calling and any(turn.calls for turn in turns):
+        return turns
+    return [Message("user", turn.content) if turn.role == "tool" else turn for turn in turns]
+
+
+def _reasoning_left_out(turns: Sequence[Message], can: Abilities) -> Sequence[Message]:
+    if can.reasoning or not any(turn.reasoning for turn in turns):
+        return turns
+    return [replace(turn, reasoning="") if turn.reasoning else turn for turn in turns]
+
+
+def _system(turns: Sequence[Message], can: Abilities) -> Sequence[Message]:
+    start = next((at for at, turn in enumerate(turns) if turn.role != "tools"), 0)
+    folded, waiting, some = list[Message](), list[str](), False
+    for at, turn in enumerate(turns):
+        if turn.role == "system" and not (can.system if at == start else can.later_system):
+            waiting.append(turn.content)
+            some = True
+            continue
+        if waiting and turn.role == "user":
+            turn, waiting = replace(turn, content="\n\n".join([*waiting, turn.content])), []
+        elif waiting and folded and folded[-1].role == "user":
+            folded[-1], waiting = replace(folded[-1], content="\n\n".join([folded[-1].content, *waiting])), []
+        folded.append(turn)
+    if not some:
+        return turns
+    return [*folded, *([Message("user", "\n\n".join(waiting))] if waiting else [])]
+
+
+def _opening(turns: Sequence[Message], can: Abilities) -> Sequence[Message]:
+    if can.opening:
+        return turns
+    first = next((at for at, turn in enumerate(turns) if turn.role == "user"), len(turns))
+    kept = [turn for turn in turns[:first] if turn.role != "assistant"]
+    return turns if len(kept) == first else [*kept, *turns[first:]]
+
+
+def _neighbours(turns: Sequence[Message], can: Abilities) -> Sequence[Message]:
+    alike = any(one.role == other.role != "tool" for one, other in pairwise(turns))
+    if can.neighbours or not alike:
+        return turns
+    merged = list[Message]()
+    for turn in turns:
+        if merged and merged[-1].role == turn.role != "tool":
+            merged[-1] = _one(merged[-1], turn)
+        else:
+            merged.append(turn)
+    return merged
+
+
+def _one(first: Message, second: Message) -> Message:
+    """Join two turns of one role; the turn is learned if both may be."""
+    content, reasoning = (
+        "\n\n".join(part for part in parts if part.strip())
+        for parts in ((first.content, second.content), (first.reasoning, second.reasoning))
+    )
+    calls = [call for turn in (first, second) for call in calls_as_objects(turn.calls)]
+    listed = json.dumps(calls, ensure_ascii=False) if calls else ""
+    return replace(first, content=content, reasoning=reasoning, calls=listed, taught=first.taught and second.taught)
+
+
+_RULES: Mapping[Change, Callable[[Sequence[Message], Abilities], Sequence[Message]]] = {
+    "tools": _tools,
+    "calls": _calls_as_text,
+    "results": _results,
+    "reasoning": _reasoning_left_out,
+    "system": _system,
+    "opening": _opening,
+    "neighbours": _neighbours,
+}
+"""In this order: what one rule joins to a turn, the later ones see."""
+
+
+# ── writing ───────────────────────────────────────────────────────────────────────────────────
+
+
+def render(turns: Sequence[Message], tokenizer: Tokenizer, *, open_end: bool) -> str:
+    """Write an adapted conversation by the tokenizer's template.
+
+    Raises:
+        RefusedError: the template does not take these turns.
+    """
+    can = abilities_of(tokenizer)
+    offered = [tool for turn in turns if turn.role == "tools" for tool in tools_in(turn.content)]
+    said = [turn for turn in turns if turn.role != "tools"]
+    try:
+        return _apply(tokenizer, _as_dicts(said, can), offered, open_end=open_end)
+    except REFUSALS as error:
+        why = error.message if isinstance(error, TemplateError) else str(error)
+        rule = f"the chat template refuses a conversation of {', '.join(turn.role for turn in said)}: {why}"
+        remedy = "change these rows, or choose another model"
+        raise RefusedError(Fault(rule, tokenizer.name_or_path, remedy)) from error
+
+
+def tools_in(text: str) -> list[object]:
+    """Read descriptions of tools out of JSON, in the shape that templates expect; none if it is no such list."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return []
+    listed = value if isinstance(value, list) else [value]
+    if not all(isinstance(one, dict) and (one.get("function") or one.get("name")) for one in listed):
+        return []
+    return [one if "function" in one else {"type": "function", "function": one} for one in listed]
+
+
+def calls_as_objects(calls: str) -> list[dict[str, Any]]:
+    """Read the calls of a turn."""
+    return list(json.loads(calls)) if calls else []
+
+
+def _as_dicts(turns: Sequence[Message], can: Abilities) -> list[dict[str, object]]:
+    """Write turns as a template reads them; ids of calls that the data do not name are counted through."""
+    messages, waiting, number = list[dict[str, object]](), list[tuple[str, str, str]](), 0
+    for turn in turns:
+        message: dict[str, object] = {"role": turn.role, "content": turn.content}
+        if turn.role == "assistant" and turn.calls and can.calling:
+            calls, waiting = calls_as_objects(turn.calls), []
+            for call in calls:
+                own = str(call.get("id", ""))
+                call["id"] = own if own and not can.calling.numbered else f"{number:09d}"
+                waiting.append((own, call["id"], call["function"]["name"]))
+                number += 1
+            message = _called(calls, turn.content, can.calling)
+        elif turn.role == "tool":
+            known = next((one for one in waiting if one[0] == turn.call), None) or (waiting[0] if waiting else None)
+            if known:
+                waiting.remove(known)
+            _, id, name = known or ("", turn.call, turn.name)
+            message |= {"name": turn.name or name, "tool_call_id": id}
+        if turn.reasoning and can.reasoning == INLINE:
+            message["content"] = f"{OPENED}{turn.reasoning}{CLOSED}{turn.content}"
+        elif turn.reasoning:
+            message[can.reasoning] = turn.reasoning
+        messages.append(message)
+    return messages
+
+
+def _called(calls: Sequence[Mapping[str, Any]], content: str, way: Calling) -> dict[str, object]:
+    """Write a turn that calls tools."""
+    put = [
+        {**call, "function": {**call["function"], "arguments": _arguments(call["function"]["arguments"], way)}}
+        for call in calls
+    ]
+    return {"role": "assistant", "content": content or (None if way.without_content else ""), "tool_calls": put}
+
+
+def _arguments(given: object, way: Calling) -> object:
+    """Give arguments as an object, or as JSON; what is no JSON stays as it is."""
+    if isinstance(given, str):
+        try:
+            given = json.loads(given)
+        except ValueError:
+            return given
+    return json.dumps(given, ensure_ascii=False) if way.as_text else given
