@@ -39,6 +39,18 @@ class Ended:
 
 
 @dataclass(frozen=True)
+class Streams:
+    """What a child gets as its standard streams."""
+
+    stdin: bytes | None = b""
+    """None is a closed stream."""
+    stdout: str | None = ""
+    """A path in place of a file that is read afterwards; None is a closed stream."""
+    encoding: str = "utf-8"
+    """Of its output."""
+
+
+@dataclass(frozen=True)
 class Child:
     """A child at work."""
 
@@ -59,7 +71,7 @@ class Child:
     def wait(self) -> Ended:
         """Wait for its end."""
         status = os.waitstatus_to_exitcode(self.nursery.ask({"wait": self.pid}))
-        return Ended(status, self.out.read_text("utf-8"), self.err.read_text("utf-8"))
+        return Ended(status, self.out.read_text("utf-8", "replace"), self.err.read_text("utf-8", "replace"))
 
 
 class Nursery:
@@ -82,19 +94,27 @@ class Nursery:
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
 
-    def start(self, function: str, *arguments: object, cwd: Path, stdin: str = "") -> Child:
+    def start(
+        self, function: str, *arguments: object, cwd: Path, stdin: str = "", streams: Streams | None = None
+    ) -> Child:
         """Start `module:function` in a new process."""
         self.count += 1
+        given = streams or Streams(stdin.encode())
         paths = {name: self.folder / f"{self.count}.{name}" for name in ("stdin", "out", "err")}
         for path in paths.values():
-            path.write_text(stdin if path.suffix == ".stdin" else "", encoding="utf-8")
-        streams = {name: str(path) for name, path in paths.items()}
-        pid = self.ask({"start": function, "arguments": arguments, "cwd": str(cwd), "streams": streams})
+            path.write_bytes(given.stdin or b"" if path.suffix == ".stdin" else b"")
+        opened: dict[str, str | None] = {name: str(path) for name, path in paths.items()}
+        opened["encoding"] = given.encoding
+        opened |= {} if given.stdin is not None else {"stdin": None}
+        opened |= {"out": given.stdout} if given.stdout != "" else {}
+        pid = self.ask({"start": function, "arguments": arguments, "cwd": str(cwd), "streams": opened})
         return Child(self, pid, paths["out"], paths["err"])
 
-    def run(self, function: str, *arguments: object, cwd: Path, stdin: str = "") -> Ended:
+    def run(
+        self, function: str, *arguments: object, cwd: Path, stdin: str = "", streams: Streams | None = None
+    ) -> Ended:
         """Start `module:function` and wait for its end."""
-        return self.start(function, *arguments, cwd=cwd, stdin=stdin).wait()
+        return self.start(function, *arguments, cwd=cwd, stdin=stdin, streams=streams).wait()
 
     def close(self) -> None:
         """Let the process end."""
@@ -130,10 +150,14 @@ def _be(request: dict[str, Any]) -> None:
     """Become the child, and never come back."""
     os.chdir(request["cwd"])
     streams = request["streams"]
-    os.dup2(os.open(streams["stdin"], os.O_RDONLY), 0)
-    os.dup2(os.open(streams["out"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
-    os.dup2(os.open(streams["err"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
-    sys.stdin, sys.stdout, sys.stderr = (os.fdopen(i, mode, encoding="utf-8") for i, mode in enumerate("rww"))
+    for number, name in enumerate(("stdin", "out", "err")):
+        os.close(number)
+        if streams[name] is not None:
+            opened = os.open(streams[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC if number else os.O_RDONLY)
+            os.dup2(opened, number)
+    sys.stdin = os.fdopen(0, encoding="utf-8") if streams["stdin"] else None
+    sys.stdout = os.fdopen(1, "w", encoding=streams["encoding"]) if streams["out"] else None
+    sys.stderr = os.fdopen(2, "w", encoding=streams["encoding"])
     status = 70
     try:
         module, _, name = request["start"].partition(":")
@@ -144,8 +168,9 @@ def _be(request: dict[str, Any]) -> None:
     except BaseException:  # noqa: BLE001  # a forked child must not fall back into the loop that forked it
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
         os._exit(status)
 
 

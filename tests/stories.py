@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from children import Child, Ended, Nursery
+from children import Child, Ended, Nursery, Streams
 from kamerton.run import Run
 
 DONE, MISTAKE, USAGE, UNMET, INTERRUPTED = 0, 1, 2, 3, 130
@@ -52,11 +52,12 @@ class Place:
     nursery: Nursery
     told: dict[str, Ended] = field(default_factory=dict)
 
-    def start(self, *arguments: object, stdin: str = "") -> Child:
-        return self.nursery.start("children:kamerton", [str(a) for a in arguments], cwd=self.folder, stdin=stdin)
+    def start(self, *arguments: object, stdin: str = "", streams: Streams | None = None) -> Child:
+        words = [str(argument) for argument in arguments]
+        return self.nursery.start("children:kamerton", words, cwd=self.folder, stdin=stdin, streams=streams)
 
-    def call(self, *arguments: object, stdin: str = "") -> Ended:
-        return self.start(*arguments, stdin=stdin).wait()
+    def call(self, *arguments: object, stdin: str = "", streams: Streams | None = None) -> Ended:
+        return self.start(*arguments, stdin=stdin, streams=streams).wait()
 
     def run(self, name: str) -> Run:
         """Give one of the runs below; it is told when it is first asked for."""

@@ -95,7 +95,7 @@ def test_no_code_is_fetched_where_the_package_that_fetches_it_is_installed(tmp_p
 def test_a_mistyped_file_is_told_before_anything_heavy_is_imported(arguments):
     code = f"""
 import contextlib, io, json, sys
-from kamerton.cli.app import main
+from kamerton.cli.start import main
 sys.argv, told, status = ["kamerton", *{arguments!r}], io.StringIO(), 0
 with contextlib.redirect_stderr(told):
     try:

@@ -1,5 +1,5 @@
 """`python -m kamerton`."""
 
-from kamerton.cli.app import main
+from kamerton.cli.start import main
 
 main()

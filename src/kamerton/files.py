@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 CHUNK = 1 << 20
+RUST = re.compile(r"\(os error (\d+)\)")
 
 
 def sync_folder(folder: Path) -> None:
@@ -22,19 +25,60 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def error_number(error: BaseException | None) -> int | None:
+    """Return the system's number of an error; None if the system did not raise it.
+
+    Libraries written in Rust (safetensors, tokenizers) have no type for it, but say `(os error 28)`.
+    """
+    if isinstance(error, OSError):
+        return error.errno
+    told = RUST.search(str(error)) if isinstance(error, Exception) else None
+    return int(told[1]) if told else None
+
+
+class Writing:
+    """Names the place in what the system refuses while it is written; used in a `with` statement.
+
+    Args:
+        path: the file or folder that is written.
+        temporary: what it is called meanwhile.
+
+    Raises:
+        OSError: the system refused; it names the place.
+    """
+
+    def __init__(self, path: Path, temporary: Path | None = None) -> None:
+        self.path, self.temporary = path, temporary
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        number = error_number(error)
+        named = isinstance(error, OSError) and error.filename not in (None, str(self.temporary))
+        if number is not None and not named:
+            raise OSError(number, os.strerror(number), str(self.path)) from error
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path to write to; on success it is synced and takes `path`'s place in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Give a temporary path to write to; on success it is synced and takes `path`'s place in one step.
+
+    Raises:
+        OSError: it cannot be written; the error names `path`, and nothing is left behind.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
+        with Writing(path, temporary):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.replace(path)
+            sync_folder(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # where nothing can be removed, nothing could be written
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -61,11 +61,11 @@ class Run:
         """
         folder = Path(path)
         try:
+            if not (folder / ".lock").exists():
+                require_free(folder)
             folder.mkdir(parents=True, exist_ok=True)
             with _locked(folder):
-                if (folder / "recipe.yaml").exists() and cls(folder).has_split:
-                    remedy = f"`kamerton resume {folder}` goes on with it; or choose another folder with --out"
-                    raise RunError(Fault(f"'{folder}' already holds a run", remedy=remedy))
+                require_free(folder)
                 write_text(folder / "recipe.yaml", to_yaml(recipe))
         except OSError as error:
             rule = f"the run's folder cannot be made: {error.strerror}"
@@ -303,6 +303,42 @@ class Run:
         """Write the outcome for machines, the last file of a run: what was kept for a resume goes."""
         write_json(self.path / "result.json", result)
         shutil.rmtree(self.cache, ignore_errors=True)
+
+
+REMAINS = {".lock", "recipe.yaml", "environment.json", "data", "cache"}
+"""What a run leaves that came to nothing before its data were split."""
+FROZEN = {f"{part}.parquet" for part in (*PARTS, "added", "ledger")} | {"audit.json"}
+HARMLESS = {".DS_Store", ".gitignore", ".gitkeep", "Thumbs.db", "desktop.ini", "lost+found"}
+"""What systems and version control leave in folders that are empty to the user."""
+SHOWN = 3
+
+
+def require_free(folder: Path) -> None:
+    """Let pass a folder that a run may take: a new one, an empty one, or what a run left that came to nothing.
+
+    Raises:
+        RunError: it holds a run, or files that no run made; nothing is changed.
+    """
+    if not folder.is_dir():
+        return
+    if (folder / "recipe.yaml").exists() and Run(folder).has_split:
+        remedy = f"`kamerton resume {folder}` goes on with it; or choose another folder with --out"
+        raise RunError(Fault(f"'{folder}' already holds a run", remedy=remedy))
+    begun = (folder / ".lock").exists()  # the first file of a run: a recipe alone may be the user's own
+    own = REMAINS if begun else {".lock"}
+    strange = [path for path in sorted(folder.iterdir()) if path.name not in own | HARMLESS and not _half(path)]
+    if begun and (folder / "data").is_dir():
+        strange += [path for path in sorted((folder / "data").iterdir()) if path.name not in FROZEN and not _half(path)]
+    if strange:
+        more = f" and {len(strange) - SHOWN} more" if len(strange) > SHOWN else ""
+        named = ", ".join(str(path.relative_to(folder)) for path in strange[:SHOWN])
+        rule = f"the run's folder must be new or empty; this one holds {named}{more}"
+        raise RunError(Fault(rule, str(folder), "choose another folder with --out; nothing here was changed"))
+
+
+def _half(path: Path) -> bool:
+    """Say whether a file is one that a kill left while it was written."""
+    return path.name.startswith(".") and path.name.endswith(".tmp")
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from kamerton.data.cells import stand_in, value_at
+from kamerton.data.encoding import flaw
 from kamerton.data.options import options_of
 from kamerton.data.read import read_table
 from kamerton.engines import adapter_engine, saved_engine
@@ -112,13 +113,19 @@ class Predictor:
         return Taken(tuple(examples), tuple(unusable))
 
     def predict_lines(self, lines: Iterable[str]) -> Iterator[Served]:
-        """Answer texts as they come, one a line; empty lines are passed over."""
+        """Answer texts as they come, one a line; empty lines are passed over, damaged ones get no answer."""
         texts = (text for line in lines if (text := line.rstrip("\n")).strip())
         first = 0
         while batch := list(islice(texts, AT_ONCE)):
-            answers = self.predict(batch, first)
-            yield from (Served(Place("input", answer.id + 1), answer) for answer in answers)
+            yield from self._served([self._line(number, text) for number, text in enumerate(batch, first)])
             first += len(batch)
+
+    def _line(self, number: int, text: str) -> Example | LedgerEntry:
+        """Make an example of a line, unless it holds what is no letter: a NUL alone is one to a tokenizer."""
+        place = Place("input", number + 1)
+        if fault := flaw(text.replace("\0", "")):
+            return LedgerEntry(number, place, "dropped", fault)
+        return self._example(number, place, text)
 
     def _served(self, rows: Sequence[Example | LedgerEntry]) -> Iterator[Served]:
         """Answer those rows that can be used, and say of the others why not."""

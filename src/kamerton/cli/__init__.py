@@ -1,5 +1,5 @@
 """The command line: `kamerton`."""
 
-from kamerton.cli.app import main
+from kamerton.cli.start import main
 
 __all__ = ["main"]

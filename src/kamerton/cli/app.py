@@ -45,8 +45,3 @@ def _register(word: str) -> None:
 
 for _word in plugins.names("cli/commands"):
     _register(_word)
-
-
-def main() -> None:
-    """Run the command line and exit: 0 done, 1 a mistake of the user, 2 wrong usage, 3 demand unmet, 130 stopped."""
-    app()

@@ -1,11 +1,9 @@
-"""What the commands share: flags, exit statuses, and the one place where a mistake becomes a message."""
+"""What the commands share: their flags, and how their work is called."""
 
 from __future__ import annotations
 
 import gc
-import os
 import re
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,9 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from kamerton import plugins
-from kamerton.errors import Fault, KamertonError
-
-OK, MISTAKE, USAGE, UNMET, INTERRUPTED = 0, 1, 2, 3, 130
+from kamerton.cli.border import Border
+from kamerton.cli.interrupts import leave_at_once, stop_properly
 
 NEXT_ROLE = re.compile(r",(?=\s*\w+\s*=)")
 """What stands between two columns: a comma before the next role."""
@@ -87,33 +84,19 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines."
 
 
 def call(name: str, *arguments: object, language: str | None = None, needs: Callable[[], None] | None = None) -> Any:
-    """Run what a command does: import what it needs, and turn a user's mistake into a message and a status.
+    """Run what a command does, with all that goes wrong turned into a message and a status.
 
     A language, where the command speaks several, is given to it last. What it `needs` is looked for before anything
     is imported: a name that was mistyped is told at once.
     """
     speaking = () if language is None else (language,)
-    try:
+    with Border(language) as border:
         if needs is not None:
             needs()
-        return _imported(f"kamerton.cli.work.{name}:run")(*arguments, *speaking)
-    except KamertonError as error:
-        say_faults(error, language or "en")
-        raise typer.Exit(MISTAKE) from None
-    except KeyboardInterrupt:
-        stopped = "kamerton: stopped; what was done is kept, `kamerton resume RUN` goes on"
-        print(plugins.load("kamerton.language.voice:voice")(language or "en").text(stopped), file=sys.stderr)
-        raise typer.Exit(INTERRUPTED) from None
-    except BrokenPipeError:  # whoever read our output went away, which is no fault
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def say_faults(error: KamertonError, language: str) -> None:
-    """Print what is wrong, in the reader's language as far as its catalogue goes."""
-    repeat = plugins.load("kamerton.language.voice:voice")(language).repeat
-    for fault in error.faults:
-        said = Fault(*(repeat(part) for part in (fault.rule, fault.place, fault.remedy)))
-        print(f"kamerton: {said}", file=sys.stderr)
+        leave_at_once(border.worded("kamerton: stopped; nothing was started"))
+        work = _imported(f"kamerton.cli.work.{name}:run")
+        stop_properly()
+        return work(*arguments, *speaking)
 
 
 def _imported(work: str) -> Any:

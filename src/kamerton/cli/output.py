@@ -5,17 +5,37 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from kamerton.cli.streams import is_unicode
+from kamerton.errors import Fault, RunError
 from kamerton.language.voice import ENGLISH, Voice
 
+PAGE = b"<!doctype html"
+"""How a page begins."""
 LISTED = 5
 """Places named one by one."""
 
 
 def print_json(value: Any) -> None:
     """Print a value for machines; a path as its text."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    print(json.dumps(value, indent=2, ensure_ascii=not is_unicode(sys.stdout), default=str))
+
+
+def require_page(path: Path | None) -> None:
+    """Let pass the name of a page to write: it is free, or holds an older page.
+
+    Raises:
+        RunError: it is a folder, or a file that is no page.
+    """
+    if path is None or not path.exists():
+        return
+    if path.is_dir():
+        raise RunError(Fault("this is a folder, and a page is a file", str(path), f"name a file: {path / 'page.html'}"))
+    with path.open("rb") as file:
+        if file.read(len(PAGE)).lower() != PAGE:
+            raise RunError(Fault("this file is there, and is no page", str(path), "choose another name with --out"))
 
 
 def warn(text: str) -> None:

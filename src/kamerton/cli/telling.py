@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from kamerton.cli.border import RESUMABLE
 from kamerton.cli.output import print_json
 from kamerton.language.voice import Language, voice
 from kamerton.report.card import write_card
@@ -18,6 +19,7 @@ from kamerton.tune import Told
 
 def tell(run: Run, told: Iterator[Told], json: bool, language: Language) -> None:
     """Draw a story while it happens, and its verdict at the end; write its report in the language too."""
+    RESUMABLE.set(run.path)
     if json:
         for _ in told:
             pass

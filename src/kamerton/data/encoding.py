@@ -110,7 +110,7 @@ def decode(content: Bytes) -> Source:
         look.take(chunk)
     if look.blank:
         raise DataError(Fault("the file is empty", file, "give a file with rows to learn from"))
-    encoding = _marked(look.head) or _wide(look.head)
+    encoding = mark_of(look.head)
     if encoding:
         _require_decodable(content, encoding)
         return Source(content, encoding)
@@ -137,6 +137,11 @@ def flaw(text: str) -> str:
             return f"holds the byte 0x{code - 0xDC00:02x}, which is not UTF-8"
         return f"holds half a character (the lone surrogate \\u{code:04x})"
     return ""
+
+
+def mark_of(head: bytes) -> Encoding | None:
+    """Recognise an encoding by the first bytes: a byte order mark, or UTF-16 without one; None if they say nothing."""
+    return _marked(head) or _wide(head)
 
 
 def _marked(raw: bytes) -> Encoding | None:

@@ -46,7 +46,8 @@ def kept_rows(
         try:
             return read_rows(place)
         except DAMAGED:
-            place.unlink()
+            with suppress(OSError):  # on a disk that is only read it stays
+                place.unlink()
     rows = encode()
     if not any(rival.rivals for row in rows for rival in row.rivals):
         with suppress(OSError):  # a disk without room for them takes nothing from the rows

@@ -20,7 +20,7 @@ from kamerton.contracts import Export, Form, Tuned
 from kamerton.deliver import fresh
 from kamerton.deliver.saved import is_adapter
 from kamerton.errors import Fault, RunError
-from kamerton.files import read_json, sync_folder
+from kamerton.files import Writing, read_json, sync_folder
 from kamerton.models.layout import decoder_inputs, is_two_sided, padded_inputs
 from kamerton.models.quantize import FILE
 from kamerton.records import Encoded
@@ -49,9 +49,10 @@ def appearing(folder: Path) -> Iterator[Path]:
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        yield temporary
-        temporary.replace(folder)
-        sync_folder(folder.parent)
+        with Writing(folder):
+            yield temporary
+            temporary.replace(folder)
+            sync_folder(folder.parent)
     except OSError as error:
         rule = f"the folder cannot be written: {error.strerror}"
         raise RunError(Fault(rule, str(folder), "choose another folder with --out")) from None
@@ -117,7 +118,7 @@ def _asked(job: Mapping[str, Any], inputs: Sequence[Mapping[str, Tensor]]) -> di
         program = Path(place) / "job.json"
         program.write_text(json.dumps({**job, **paths, "rows": len(inputs)}), encoding="utf-8")
         command = [sys.executable, "-P", fresh.__file__, str(program)]
-        child = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+        child = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         if child.returncode:
             last = child.stderr.strip().rpartition("\n")[2]
             raise RunError(Fault(f"the exported model cannot be loaded: {last}", job["folder"], _REMEDY))

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from kamerton import plugins
 from kamerton.contracts import Form, ModelFacts
 from kamerton.errors import Fault, RunError
-from kamerton.files import sync_folder
+from kamerton.files import Writing, sync_folder
 from kamerton.models.load import load_model
 from kamerton.models.quantize import read_quantization, write_quantization
 from kamerton.models.vocabulary import make_room
@@ -31,18 +31,26 @@ def save_model(folder: Path, model: nn.Module, tokenizer: PreTrainedTokenizerBas
     """
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        with Writing(folder):
+            _write(temporary, model, tokenizer)
+            temporary.replace(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)  # of a full disk: what is half written helps nobody
+    sync_folder(folder.parent)
+
+
+def _write(folder: Path, model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> None:
     if isinstance(model, PreTrainedModel):
-        model.save_pretrained(temporary)
+        model.save_pretrained(folder)
     else:  # PEFT would save a whole table that got new rows; those rows it saves anyway
-        model.save_pretrained(temporary, save_embedding_layers=False)  # type: ignore[operator]
-    tokenizer.save_pretrained(temporary)
-    write_quantization(temporary, model)
-    for path in temporary.rglob("*"):
+        model.save_pretrained(folder, save_embedding_layers=False)  # type: ignore[operator]
+    tokenizer.save_pretrained(folder)
+    write_quantization(folder, model)
+    for path in folder.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
-    temporary.replace(folder)
-    sync_folder(folder.parent)
 
 
 def is_adapter(folder: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
 import tempfile
@@ -53,10 +54,13 @@ def prove_artefact(run: Run, examples: Sequence[Example], predictions: Sequence[
         ]
         source.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         command = [sys.executable, "-m", "kamerton", "predict", str(run.path), str(source), "--json"]
-        child = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+        environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}  # whatever the terminal writes
+        child = subprocess.run(
+            command, capture_output=True, text=True, encoding="utf-8", errors="replace", env=environment, check=False
+        )
     if child.returncode:
         raise RunError(Fault(f"the saved model cannot be used: {child.stderr.strip()}", str(run.model), _REMEDY))
-    answers = [json.loads(line) for line in child.stdout.splitlines()]
+    answers = [json.loads(line) for line in child.stdout.split("\n") if line]
     differences = [
         abs((answer["score"] or 0.0) - (expected[example.id].score or 0.0))
         for example, answer in zip(examples, answers, strict=True)

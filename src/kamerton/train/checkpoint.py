@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from kamerton.errors import Fault, RunError
-from kamerton.files import read_json, sha256_of, sync_folder, write_json
+from kamerton.files import Writing, read_json, sha256_of, sync_folder, write_json
 
 MANIFEST = "MANIFEST.json"
 KEPT = 2
@@ -73,15 +73,26 @@ def save_checkpoint(
     for leftover in (target, temporary):
         if leftover.exists():
             _remove(leftover)
-    temporary.mkdir()
-    for name, group in tensors.items():
-        _write_tensors(temporary / f"{name}.safetensors", group)
-    files = {path.name: {"sha256": sha256_of(path), "size": path.stat().st_size} for path in temporary.iterdir()}
-    manifest = {"schema": 1, "standing": asdict(standing), "identity": dict(identity), "files": files}
-    write_json(temporary / MANIFEST, {**manifest, "seal": _seal(manifest)})
-    temporary.replace(target)
+    try:
+        with Writing(target):
+            _write_whole(temporary, standing, tensors, identity)
+            temporary.replace(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)  # of a full disk: what is half written helps nobody
     sync_folder(root)
     _prune(root)
+
+
+def _write_whole(
+    folder: Path, standing: Standing, tensors: Mapping[str, Mapping[str, Tensor]], identity: Mapping[str, str]
+) -> None:
+    """Write all files of a checkpoint, the manifest last."""
+    folder.mkdir()
+    for name, group in tensors.items():
+        _write_tensors(folder / f"{name}.safetensors", group)
+    files = {path.name: {"sha256": sha256_of(path), "size": path.stat().st_size} for path in folder.iterdir()}
+    manifest = {"schema": 1, "standing": asdict(standing), "identity": dict(identity), "files": files}
+    write_json(folder / MANIFEST, {**manifest, "seal": _seal(manifest)})
 
 
 def latest_checkpoint(root: Path, identity: Mapping[str, str]) -> Checkpoint | None:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from kamerton.cli.options import OK, UNMET, AsJson, Require, call
+from kamerton.cli.border import OK, UNMET
+from kamerton.cli.options import AsJson, Require, call
 
 EPILOG = (
     'Lines of the log, in order:  {"winner": "new"}  or  {"winner": "tie"}   |   {"scores": {"new": 0.9, "old": 0.4}}'

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from kamerton.cli.options import OK, UNMET, AsJson, Language, Require, call
+from kamerton.cli.border import OK, UNMET
+from kamerton.cli.options import AsJson, Language, Require, call
 
 EPILOG = (
     "Examples:  kamerton compare runs/lora runs/full   |   kamerton compare runs/new runs/old --require not-worse"

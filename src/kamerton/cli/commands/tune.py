@@ -9,9 +9,8 @@ from typing import Annotated
 import typer
 
 from kamerton import plugins
+from kamerton.cli.border import OK, UNMET
 from kamerton.cli.options import (
-    OK,
-    UNMET,
     AsJson,
     Assignments,
     Benchmarks,

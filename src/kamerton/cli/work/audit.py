@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from kamerton.cli.output import print_json
+from kamerton.cli.output import print_json, require_page
 from kamerton.data.fix import fix_data
 from kamerton.language.voice import Language, Voice, voice
 from kamerton.outcomes import Fixed
@@ -33,6 +33,7 @@ LISTED = 10
 
 def run(data: Path, flags: Mapping[str, object], fix: bool, out: Path | None, json: bool, language: Language) -> None:
     """Look for what is wrong with the data; write a cleaned copy and a page if asked."""
+    require_page(out)
     understood = choose_base(understand(resolve(None, {"data.path": str(data), **flags})))
     findings = audit_examples(understood, fit(understood) if "model.name" in flags else None)
     recipe = understood.recipe

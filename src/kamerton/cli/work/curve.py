@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from kamerton.begin import RUNS
-from kamerton.cli.output import print_json
+from kamerton.cli.output import print_json, require_page
 from kamerton.curve import draw_curve
 from kamerton.language.voice import Language, Voice, voice
 from kamerton.outcomes import Curve, Reach
@@ -29,6 +29,7 @@ def run(
     language: Language,
 ) -> None:
     """Draw the learning curve of a data file: print it, and write its page."""
+    require_page(out)
     settings = dict(parse_assignment(text) for text in assignments)
     recipe = resolve(None, {"data.path": str(data), **flags, **settings})
     with Screen(Console(stderr=True), voice(language)) as screen:

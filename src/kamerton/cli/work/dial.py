@@ -12,13 +12,15 @@ from kamerton.language.voice import ENGLISH, Language, Voice, voice
 from kamerton.outcomes import Attempt
 from kamerton.prepare import open_setup
 from kamerton.remedy import STRENGTH, dialled_run, turn_dial
-from kamerton.run import Run
+from kamerton.run import Run, require_free
 from kamerton.tune import score_validation, story
 
 
 def run(path: Path, out: Path | None, strength: float | None, json: bool, language: Language) -> None:
     """Measure the strengths, say which one is chosen, and make a run of it if one is wanted."""
     tuned = Run(path)
+    if out is not None:
+        require_free(out)
     setup = open_setup(tuned)
     engine = saved_engine(tuned, setup)
     attempts = turn_dial(tuned, setup, engine, score_validation, strength)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from kamerton.cli.output import print_json
+from kamerton.cli.output import print_json, require_page
 from kamerton.evaluate.compare import in_order, same_rows, tuned_answers
 from kamerton.evaluate.judging import Judged, blind_pairs, judge_choices, read_choices
 from kamerton.language.voice import Language, Voice, voice
@@ -46,6 +46,7 @@ def run(
     language: Language,
 ) -> None:
     """Write the page, or evaluate what was saved from it."""
+    require_page(out)
     if saved:
         judged = judge_choices([read_choices(path) for path in saved])
         print_json(asdict(judged)) if json else print(_told(judged, voice(language)))

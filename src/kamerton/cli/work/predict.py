@@ -8,13 +8,17 @@ from collections.abc import Iterator, Sequence
 from itertools import tee
 from pathlib import Path
 
-from kamerton.cli.output import say_cut, say_unusable
+from kamerton.cli.output import say_cut, say_unusable, warn
+from kamerton.cli.streams import is_unicode, standard_input
+from kamerton.data.lines import lines_of
 from kamerton.data.named import is_file
 from kamerton.records import Place
 from kamerton.run import Run
 from kamerton.use import Predictor, Served
 
 TEXT = Place("input", 1)
+LINE_ENDS = frozenset("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")
+"""What ends a line for one reader or another: `str.splitlines` knows them all."""
 
 
 def run(path: Path, source: str, adapters: Sequence[Path], json: bool) -> None:
@@ -42,17 +46,41 @@ def _line(served: Served, name: str, predictor: Predictor) -> str:
         values["cut"] = prediction.cut
     if served.unusable:
         values["unusable"] = served.unusable
-    return json_library.dumps(values, ensure_ascii=False)
+    return json_library.dumps(values, ensure_ascii=not is_unicode(sys.stdout))
 
 
 def _text(served: Served, name: str) -> str:
-    return f"{name}\t{served.prediction.text}" if name else served.prediction.text
+    written = one_line(served.prediction.text)
+    return f"{name}\t{written}" if name else written
+
+
+def one_line(answer: str) -> str:
+    r"""Write an answer on one line: as it is, or as a JSON string if it holds line ends.
+
+    What would be taken for a JSON string is written as one, too, so that every answer can be had back.
+
+    >>> print(one_line("plain"), one_line("two\nlines"), one_line('"quoted"'))
+    plain "two\nlines" "\"quoted\""
+    """
+    if len(answer.splitlines()) < 2 and answer[-1:] not in LINE_ENDS and not _is_json_string(answer):
+        return answer
+    written = json_library.dumps(answer, ensure_ascii=False)
+    return "".join(f"\\u{ord(sign):04x}" if sign in LINE_ENDS else sign for sign in written)
+
+
+def _is_json_string(answer: str) -> bool:
+    if not answer.startswith('"'):
+        return False
+    try:
+        return isinstance(json_library.loads(answer), str)
+    except ValueError:
+        return False
 
 
 def _answers(predictors: Sequence[Predictor], source: str) -> Iterator[tuple[Served, ...]]:
     """Give the answers of all predictors to one row after the other."""
     if source == "-":
-        lines = tee(sys.stdin, len(predictors))
+        lines = tee(lines_of(standard_input(), "input", warn), len(predictors))
         answers = [predictor.predict_lines(mine) for predictor, mine in zip(predictors, lines, strict=True)]
     elif is_file(source):
         answers = [predictor.predict_file(Path(source)) for predictor in predictors]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from kamerton.cli.output import require_page
 from kamerton.cli.telling import write_pages
 from kamerton.evaluate.compare import compare_as_first
 from kamerton.language.voice import Language
@@ -15,6 +16,7 @@ from kamerton.run import Run
 
 def run(paths: Sequence[Path], out: Path | None, language: Language) -> None:
     """Write a run's report anew, or compare several on one page."""
+    require_page(out)
     runs = [Run(path) for path in paths]
     outcomes = {str(one.path): read_outcome(one) for one in runs}  # an unfinished run says so
     if len(runs) == 1:

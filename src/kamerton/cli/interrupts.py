@@ -1,0 +1,70 @@
+"""Ctrl-C in its three phases: before anything was begun, while a command is at work, and while the process ends."""
+
+from __future__ import annotations
+
+import _thread
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+
+INTERRUPTED = 130
+"""Exit status of what was stopped by Ctrl-C: 128 + SIGINT, as shells have it."""
+QUICK = 1.0
+"""Seconds in which further Ctrl-C are the same wish: they must not disturb what ends properly."""
+SOON = 0.05
+
+Handler = Callable[[int, FrameType | None], None]
+
+
+def leave_at_once(message: str) -> None:
+    """Let Ctrl-C end the process with one line, without any clean-up: nothing was begun.
+
+    While libraries are imported an exception could be swallowed or come out as another one.
+    """
+    line = f"{message}\n".encode(errors="replace")
+
+    def leave(_number: int, _frame: FrameType | None) -> None:
+        os.write(2, line)
+        os._exit(INTERRUPTED)
+
+    _handle(leave)
+
+
+def stop_properly() -> None:
+    """Let Ctrl-C raise KeyboardInterrupt, once for all that come within a moment."""
+    deaf_until = -float("inf")
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        nonlocal deaf_until
+        if time.monotonic() >= deaf_until:
+            deaf_until = time.monotonic() + QUICK
+            raise KeyboardInterrupt
+
+    def again(unraisable: sys.UnraisableHookArgs) -> None:
+        nonlocal deaf_until
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            sys.__unraisablehook__(unraisable)
+            return
+        deaf_until = -float("inf")  # a destructor swallowed it: ask again when that is over
+        again_soon = threading.Timer(SOON, _thread.interrupt_main)
+        again_soon.daemon = True
+        again_soon.start()
+
+    sys.unraisablehook = again
+    _handle(stop)
+
+
+def ignore_interrupts() -> None:
+    """Let the process end undisturbed."""
+    _handle(signal.SIG_IGN)
+
+
+def _handle(handler: Handler | signal.Handlers) -> None:
+    """Set what Ctrl-C does; where it is ignored already (a job in the background), or in a thread, nothing changes."""
+    main = threading.current_thread() is threading.main_thread()
+    if main and signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, None):
+        signal.signal(signal.SIGINT, handler)

@@ -1,0 +1,139 @@
+"""Standard streams as the system gives them: closed, or in an encoding that lacks the signs that are printed."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO, cast
+
+from kamerton import plugins
+from kamerton.errors import DataError, Fault, KamertonError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+OUTPUT, ERRORS = "standard output", "standard error"
+
+PLAIN = {
+    "→": "->", "←": "<-", "↓": "v", "↑": "^", "✓": "*", "•": "*", "·": ".", "…": "...", "–": "-", "—": "-", "−": "-",
+    "±": "+-", "×": "x", "≈": "~", "≥": ">=", "≤": "<=", "∞": "inf", "«": '"', "»": '"', "“": '"', "”": '"', "„": '"',
+    "‘": "'", "’": "'", "№": "No.", "⟦": "[", "⟧": "]", "↵": "$", "⇥": ">", "\u00a0": " ", "\u202f": " ", "━": "-",
+    "─": "-", "╸": "-", "╺": "-", "│": "|", "²": "^2",
+}  # fmt: skip
+"""What is written for a sign that the stream's encoding lacks."""
+HANDLER = "kamerton.plain"
+
+
+def prepare_streams() -> None:
+    """Make the standard streams safe to use: no closed descriptor is taken by a file, no sign is unwritable.
+
+    Raises:
+        KamertonError: standard output is closed.
+    """
+    _occupy_descriptors()
+    codecs.register_error(HANDLER, _plainly)
+    if sys.__stderr__ is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # for as long as the process lives
+    closed = cast(TextIO | None, sys.stdout) is None
+    sys.stdout, sys.stderr = _safe(sys.stdout, OUTPUT), _safe(sys.stderr, ERRORS)
+    if closed:
+        remedy = "let it go somewhere: `kamerton … > file`, or `> /dev/null`"
+        raise KamertonError(Fault("standard output is closed, so nothing could be told", remedy=remedy))
+
+
+class _Named(io.FileIO):
+    """A stream of the process whose errors name it, as those of a file name the file."""
+
+    def __init__(self, stream: TextIO, name: str) -> None:
+        super().__init__(stream.fileno(), "w", closefd=False)
+        self.called, self._kept = name, stream  # which would close the descriptor when it goes
+
+    def write(self, written: ReadableBuffer, /) -> int:
+        try:
+            return super().write(written)
+        except OSError as error:
+            error.filename = self.called
+            raise
+
+
+def _safe(stream: TextIO, name: str) -> TextIO:
+    """Write to a stream's descriptor so that signs are never unwritable and errors say where; others stay."""
+    if not isinstance(stream, io.TextIOWrapper) or not isinstance(stream.buffer, io.BufferedWriter | io.FileIO):
+        return stream
+    raw, lines = io.BufferedWriter(_Named(stream, name)), stream.line_buffering or stream.write_through
+    return io.TextIOWrapper(raw, stream.encoding, HANDLER, line_buffering=lines)
+
+
+def _occupy_descriptors() -> None:
+    """Open the null device in place of closed streams: else a file that is opened later takes their number."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    """Replace what cannot be encoded: known signs by plain ones, the rest by escapes, as Python does on errors."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    signs = error.object[error.start : error.end]
+    return "".join(PLAIN.get(sign) or _escaped(sign) for sign in signs), error.end
+
+
+def _escaped(sign: str) -> str:
+    return sign.encode("ascii", "backslashreplace").decode("ascii")
+
+
+def is_unicode(stream: object) -> bool:
+    """Say whether a stream takes every sign as it is."""
+    encoding = stream.encoding if isinstance(stream, io.TextIOBase) else None
+    return bool(encoding) and codecs.lookup(str(encoding)).name.startswith("utf")
+
+
+def silence(number: int) -> None:
+    """Send what is still to be written to a stream nowhere: writing it has failed, and would fail again at the end."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+
+
+def standard_input() -> io.BufferedReader:
+    """Return the bytes of standard input.
+
+    Raises:
+        DataError: it is closed.
+    """
+    if sys.stdin is None:
+        raise DataError(Fault("standard input is closed", "input", "pipe texts into it: `cat texts | kamerton …`"))
+    return cast(io.BufferedReader, sys.stdin.buffer)
+
+
+def decoded_arguments(arguments: list[str]) -> list[str]:
+    """Return arguments with their bytes decoded as those of a file would be, where they are not UTF-8.
+
+    Raises:
+        DataError: an argument is no text in any known encoding, or names a file whose name is not UTF-8.
+    """
+    return [
+        argument if argument.isascii() or not _is_broken(argument) else _decoded(argument) for argument in arguments
+    ]
+
+
+def _is_broken(argument: str) -> bool:
+    """Say whether an argument holds bytes that the system's encoding could not decode."""
+    return any("\udc80" <= sign <= "\udcff" for sign in argument)
+
+
+def _decoded(argument: str) -> str:
+    raw = os.fsencode(argument)
+    if Path(argument).exists():
+        shown = "".join(map(_escaped, argument))
+        raise DataError(
+            Fault("the file's name is not UTF-8, and runs and pages name files in UTF-8", shown, "rename it")
+        )
+    text: str = plugins.load("kamerton.data.lines:text_of")(raw, "argument")
+    return text
