@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from kamerton import plugins
 from kamerton.cli.app import app
-from kamerton.data.named import ENDINGS, PACKED, require_text_or_file
+from kamerton.data.named import ARCHIVES, ENDINGS, PACKED, SHEETS, require_text_or_file
 from kamerton.data.read import TABLE_READERS, TEXT_READERS
 from kamerton.data.unpack import PACKERS
 from kamerton.errors import DataError
@@ -118,7 +118,7 @@ def test_a_text_is_no_file_unless_it_ends_like_one(source):
 
 
 def test_the_ends_of_names_are_those_that_can_be_read():
-    assert {*TEXT_READERS, *TABLE_READERS} == set(ENDINGS)
+    assert {*TEXT_READERS, *TABLE_READERS, *SHEETS, *ARCHIVES} == set(ENDINGS)
     assert set(PACKERS) == set(PACKED)
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from typing import Literal
 
 from kamerton.data.encoding import Source
 from kamerton.data.head import UNCLOSED, Record
@@ -18,6 +19,12 @@ LINES, LETTERS = 1000, 1 << 18
 """How much of a file is looked at."""
 LARGEST_CELL = 2**31 - 1
 """Characters in a cell; Python's own limit of 131,072 is less than a long document has."""
+EVEN, FEWEST = 0.95, 4
+"""Share of the rows of equal width, and rows, from which on plain text is a table."""
+MOST_LABELS, REPEATED, LONGEST_LABEL, LABEL_WORDS = 20, 4, 40, 3
+MARK = re.compile(r"[+-]?\d{1,2}|[A-Z]+:\w+|[A-Z]{2,}|__\w+")
+"""A label that a space parts from its text, where a word would be the first of a sentence."""
+SIDES: Sequence[Literal["first", "last"]] = ("last", "first")
 ESCAPED = "a quote or a sign between cells after a backslash belongs to its cell"
 SPACED = "spaces beside quotes are passed over"
 SINGLE = "single quotes quote"
@@ -38,6 +45,8 @@ class Dialect:
     """Whether spaces stand beside quotes."""
     skipped: int = 0
     """Lines before the table that only say how it is written."""
+    once: Literal["", "first", "last"] = ""
+    """Whether a line is parted once only, at the first or the last such sign: the text may hold more of them."""
 
     @property
     def notes(self) -> list[str]:
@@ -89,6 +98,9 @@ def _records(lines: Iterable[str], dialect: Dialect) -> Iterator[Record]:
     lines = iter(lines)
     for _ in range(dialect.skipped):
         next(lines, "")
+    if dialect.once:
+        yield from _halved(lines, dialect)
+        return
     reader = csv.reader(
         _mended(lines, dialect),
         delimiter=dialect.delimiter,
@@ -110,6 +122,13 @@ def _records(lines: Iterable[str], dialect: Dialect) -> Iterator[Record]:
         yield Record(first, before + reader.line_num, cells, fault)
 
 
+def _halved(lines: Iterable[str], dialect: Dialect) -> Iterator[Record]:
+    for number, line in enumerate(lines, dialect.skipped + 1):
+        part = line.rpartition if dialect.once == "last" else line.partition
+        cells = [cell.strip("\ufeff \r\n") for cell in part(dialect.delimiter)[::2]]
+        yield Record(number, number, cells if line.strip() else [], "")
+
+
 def _mended(lines: Iterable[str], dialect: Dialect) -> Iterable[str]:
     """Write lines as Python's reader takes them."""
     sign = re.escape(dialect.delimiter)
@@ -120,6 +139,39 @@ def _mended(lines: Iterable[str], dialect: Dialect) -> Iterable[str]:
         beside = re.compile(rf'(?<!")" +(?={sign}|\r?\n|\Z)')
         return (beside.sub('"', line) for line in lines)
     return lines
+
+
+# ── a table in plain text ─────────────────────────────────────────────────────────────────────
+
+
+def find_table(source: Source) -> Sample | None:
+    """Find rows of cells in a file that may be plain text: a column of them holds a few short words over and over."""
+    sample = find_dialect(source)
+    rows = [record.cells for record in sample.records if record.used]
+    wide = sample.width > 1 and sample.fit >= EVEN and len(rows) >= FEWEST
+    if wide and (
+        sample.dialect.delimiter == "\t" or any(_labels(column) for column in (_column(rows, 0), _column(rows, -1)))
+    ):
+        return sample
+    lines, cut = _first_lines(source)
+    halves = [Dialect(sign, once=side) for sign in "\t;|," for side in SIDES] + [Dialect(" ", once="first")]
+    for dialect in halves:
+        sample = _sampled(lines, cut, dialect)
+        words = [record.cells[0 if dialect.once == "first" else -1] for record in sample.records if record.used]
+        if sample.fit >= EVEN and _labels(words) and (dialect.delimiter != " " or all(map(MARK.fullmatch, words))):
+            return sample
+    return None
+
+
+def _column(rows: Sequence[Sequence[str]], at: int) -> list[str]:
+    return [row[at] for row in rows]
+
+
+def _labels(cells: Sequence[str]) -> bool:
+    """Say whether cells are few short words that come again and again."""
+    distinct = {cell.strip() for cell in cells}
+    short = all(0 < len(cell) <= LONGEST_LABEL and len(cell.split()) <= LABEL_WORDS for cell in distinct)
+    return short and 2 <= len(distinct) <= MOST_LABELS and len(distinct) * REPEATED <= len(cells)
 
 
 # ── what is tried ─────────────────────────────────────────────────────────────────────────────

@@ -10,10 +10,13 @@ from __future__ import annotations
 import codecs
 import io
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
+from typing import Any, BinaryIO, Literal
 
+from kamerton.data.kinds import HEAD as HEAD_OF_KIND
+from kamerton.data.kinds import refuse_other
 from kamerton.data.options import FOUND, Options
 from kamerton.data.unpack import Bytes
 from kamerton.errors import DataError, Fault
@@ -26,15 +29,7 @@ BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-SIGNATURES = (
-    (b"PAR1", "Parquet", "let the name end in .parquet"),
-    (b"\x1f\x8b", "gzip", "let the name end in .gz after the format: rows.csv.gz"),
-    (b"\x28\xb5\x2f\xfd", "Zstandard", "let the name end in .zst after the format: rows.csv.zst"),
-    (b"PK\x03\x04", "a zip archive or an Excel workbook", "save the sheet as CSV, encoded in UTF-8"),
-    (b"\xd0\xcf\x11\xe0", "an old Excel or Word document", "save the sheet as CSV, encoded in UTF-8"),
-    (b"%PDF", "PDF", "give a table: CSV, TSV, JSON, JSONL or Parquet"),
-)
-CYRILLIC = ("cp1251", "koi8-r", "cp866")
+CYRILLIC = ("cp1251", "koi8-r", "cp866", "mac_cyrillic", "iso8859-5")
 HIGH = bytes(range(128, 256))
 CONTROL = bytes(byte for byte in range(32) if byte not in b"\t\n\v\f\r\x1b")
 RUNS = re.compile(rb"[\x80-\xff]+")
@@ -44,6 +39,9 @@ LONGEST_WORD = 60
 HEAD = 1 << 16
 """Bytes from the beginning in which marks and control characters are looked for."""
 LARGEST_TEXT = 1 << 30
+SURE, WRONG = 8, 3
+"""Bytes beyond ASCII that make a line surely UTF-8 if all fit, and bytes that do not fit which make it surely not."""
+LONGEST_LINE = 1 << 20
 UNKNOWN_TO_CP1252 = b"\x81\x8d\x8f\x90\x9d"
 CERTAIN = 4
 """A text is damaged UTF-8, not another encoding, if this many times more of its high bytes fit UTF-8 than do not:
@@ -58,6 +56,8 @@ class Encoding:
     errors: Literal["strict", "surrogateescape"] = "strict"
     """`surrogateescape` where single bytes are damaged: `flaw` finds them in the rows concerned."""
     note: str = ""
+    other: str = ""
+    """The encoding of lines that are not UTF-8, where a file holds lines of two."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,10 @@ class Source:
 
     def open(self) -> io.TextIOWrapper:
         """Read it line by line; a line ends as on Unix, Windows or old Macs, and keeps its end."""
-        return io.TextIOWrapper(self.content.open(), self.encoding.name, self.encoding.errors, newline="")
+        raw = self.content.open()
+        if self.encoding.other:
+            raw = io.BufferedReader(OneEncoding(raw, self.encoding.other))
+        return io.TextIOWrapper(raw, self.encoding.name, self.encoding.errors, newline="")
 
     def text(self) -> str:
         """Read it as one text.
@@ -106,7 +109,7 @@ def decode(content: Bytes) -> Source:
     file, look = content.file, _Look()
     for chunk in content.chunks():
         if not look.head:
-            _require_text(file, chunk)
+            refuse_other(file, chunk[:HEAD_OF_KIND], "")
         look.take(chunk)
     if look.blank:
         raise DataError(Fault("the file is empty", file, "give a file with rows to learn from"))
@@ -115,10 +118,12 @@ def decode(content: Bytes) -> Source:
         _require_decodable(content, encoding)
         return Source(content, encoding)
     encoding = look.utf8()
+    if look.unsure and (mixed := _mixed(content)):
+        return Source(content, mixed)
     if _is_binary(look.head, damaged=encoding is None):
         remedy = "give a table: CSV, TSV, JSON, JSONL or Parquet"
         raise DataError(Fault("this is a binary file, not text", file, remedy))
-    return Source(content, encoding or _one_byte(look))
+    return Source(content, encoding or _one_byte(look.runs, look.unknown))
 
 
 def flaw(text: str) -> str:
@@ -158,12 +163,6 @@ def _wide(head: bytes) -> Encoding | None:
         if len(high) > 1 and len(high.translate(None, b"\0\4")) < 0.1 * len(high):
             return Encoding(name, note=f"read as {name}, though it has no byte order mark")
     return None
-
-
-def _require_text(file: str, head: bytes) -> None:
-    for signature, kind, remedy in SIGNATURES:
-        if head.startswith(signature):
-            raise DataError(Fault(f"this is {kind}, not text", file, remedy))
 
 
 def _require_decodable(content: Bytes, encoding: Encoding) -> None:
@@ -209,6 +208,11 @@ class _Look:
             found = islice(RUNS.finditer(chunk), SAMPLE - len(self.runs))
             self.runs += [match.group()[:LONGEST_WORD] for match in found]
 
+    @property
+    def unsure(self) -> bool:
+        """Whether some bytes beyond ASCII are UTF-8 and others are not."""
+        return self._right > 0 and self._broken > 0
+
     def utf8(self) -> Encoding | None:
         """Recognise UTF-8; where a few bytes are damaged, it is UTF-8 if nearly all bytes beyond ASCII are right."""
         self._count(self._decoder.decode(b"", final=True))
@@ -233,11 +237,70 @@ def _high(raw: bytes) -> int:
     return len(raw) - len(raw.translate(None, HIGH))
 
 
-def _one_byte(look: _Look) -> Encoding:
-    runs = look.runs
+def _one_byte(runs: Sequence[bytes], unknown: bool) -> Encoding:
+    """Find the encoding of one byte a letter that fits runs of bytes beyond ASCII best."""
     in_words = sum(len(run) for run in runs if len(run) > 1)
     if in_words < 0.5 * sum(map(len, runs)):
-        name = "latin-1" if look.unknown else "cp1252"
+        name = "latin-1" if unknown else "cp1252"
         return Encoding(name, note=f"read as {name}: not UTF-8, and letters beyond ASCII stand alone")
     name = max(CYRILLIC, key=lambda name: sum(likeness(run.decode(name, "replace")) for run in runs))
     return Encoding(name, "surrogateescape", f"read as {name}: not UTF-8, and so the letters are the likeliest Russian")
+
+
+# ── lines of two encodings ────────────────────────────────────────────────────────────────────
+
+
+def _mixed(content: Bytes) -> Encoding | None:
+    """Recognise a file whose lines are of two encodings, put together out of several: surely UTF-8, and surely not."""
+    sure = others = lines = 0
+    runs = list[bytes]()
+    with content.open() as file:
+        while line := file.readline(LONGEST_LINE):
+            if line.isascii():
+                continue
+            lines += 1
+            if is_foreign(line):
+                others += 1
+                runs += [run[:LONGEST_WORD] for run in RUNS.findall(line)][: max(0, SAMPLE - len(runs))]
+            elif _high(line) >= SURE:
+                sure += 1
+    if not sure or not others or 2 * (sure + others) < lines:
+        return None
+    name = _one_byte(runs, unknown=False).name
+    note = f"lines of two encodings: {others} are read as {name}, the others as UTF-8"
+    return Encoding("utf-8", "surrogateescape", note, name)
+
+
+def is_foreign(line: bytes) -> bool:
+    """Say whether a line is of an encoding other than UTF-8, and no UTF-8 with a damaged byte."""
+    right = _high(line.decode("utf-8", "ignore").encode("utf-8"))
+    wrong = _high(line) - right
+    return wrong >= WRONG and wrong > right
+
+
+class OneEncoding(io.RawIOBase):
+    """The bytes of a file of two encodings as UTF-8."""
+
+    def __init__(self, raw: BinaryIO, other: str) -> None:
+        super().__init__()
+        self._raw, self._other, self._left = raw, other, b""
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Give the next bytes, line by line."""
+        if not self._left:
+            line = self._raw.readline(LONGEST_LINE)
+            if not line.isascii() and is_foreign(line):
+                line = line.decode(self._other, "surrogateescape").encode("utf-8", "surrogateescape")
+            self._left = line
+        count = min(len(buffer), len(self._left))
+        buffer[:count], self._left = self._left[:count], self._left[count:]
+        return count
+
+    def close(self) -> None:
+        """Close the file beneath."""
+        self._raw.close()
+        super().close()

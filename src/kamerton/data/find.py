@@ -9,11 +9,9 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # the base of its HTTP library
 from huggingface_hub.errors import LocalEntryNotFoundError as NotHere
 
-from kamerton.data.named import MAGIC, PACKED, format_of, is_on_hub, is_pattern
+from kamerton.data.named import ARCHIVES, MAGIC, PACKED, format_of, is_aside, is_on_hub, is_pattern
 from kamerton.errors import DataError, Fault
 
-SAVED = ("dataset_info.json", "dataset_dict.json", "dataset_infos.json", "state.json")
-"""What the library `datasets` writes beside the rows."""
 CONVERTED = "refs/convert/parquet"
 """Where the hub keeps a Parquet copy of data sets in other forms."""
 
@@ -60,15 +58,13 @@ def _inside(folder: Path, named: Path, suffixes: Collection[str]) -> list[Path]:
 
 
 def _listed(folder: Path, suffixes: Collection[str]) -> list[Path]:
-    """List a folder's data files, those in folders inside it included; hidden ones are passed over."""
-    return [
+    """List a folder's data files, those in folders inside it included; archives only where there is nothing else."""
+    found = [
         path
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
-        and format_of(path) in suffixes
-        and path.name not in SAVED
-        and not any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
+        if path.is_file() and format_of(path) in suffixes and not is_aside(path.relative_to(folder))
     ]
+    return [path for path in found if format_of(path) not in ARCHIVES] or found
 
 
 def _from_hub(name: str, suffixes: Collection[str]) -> list[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -89,6 +89,8 @@ class Filling:
     head: Head
     rows: Collector
     options: Options
+    beside: Mapping[str, object] = field(default_factory=dict)
+    """What every row has beside its cells."""
     strays: Counter[str] = field(default_factory=Counter)
     """By the name given to a column without one: how many rows hold something there."""
     passed: int = 0
@@ -119,7 +121,7 @@ class Filling:
 
     def _values(self, cells: Sequence[Any]) -> dict[str, object]:
         names, named = self.head.names, self.head.named
-        values = dict(zip(names, cells, strict=False))
+        values = {**dict(zip(names, cells, strict=False)), **self.beside}
         for name in names[named:]:
             if _text(values.get(name, "")):
                 self.strays[name] += 1
@@ -138,16 +140,17 @@ class Filling:
                 for name, count in self.strays.items()]  # fmt: skip
         told += [f"comments among the rows are passed over: {self.passed}"] if self.passed else []
         names = (*head.names[: head.named], *(name for name in head.names[head.named :] if self.strays[name]))
+        names = tuple(dict.fromkeys([*names, *self.beside]))
         return self.rows.table(names, format, encoding, [*notes, *head.notes, *told])
 
 
-def fill(file: str, sample: Sequence[Record], options: Options) -> Filling:
+def fill(file: str, sample: Sequence[Record], options: Options, beside: Mapping[str, object] | None = None) -> Filling:
     """Begin a table whose first records are known.
 
     Raises:
         DataError: nothing stands there, or columns have the same name.
     """
-    return Filling(find_head(file, sample, options.header), Collector(file), options)
+    return Filling(find_head(file, sample, options.header), Collector(file), options, beside or {})
 
 
 def find_head(file: str, sample: Sequence[Record], header: bool | None = None) -> Head:

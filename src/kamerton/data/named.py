@@ -5,19 +5,33 @@ from __future__ import annotations
 import re
 import shlex
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from kamerton.errors import DataError, Fault
 
 HUB_ID = re.compile(r"(?!.*(\.\.|--))[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 MAGIC = set("*?[")
 """What makes a name a pattern."""
-PACKED = (".gz", ".zst", ".zstd")
+PACKED = (".gz", ".bz2", ".xz", ".zst", ".zstd")
 """Ends of the names of packed files."""
+SHEETS = (".xlsx", ".xlsm", ".xls", ".ods")
+"""Ends of the names of workbooks."""
+ARCHIVES = (".zip", ".tar", ".tgz", ".tbz2", ".txz")
+"""Ends of the names of files that hold others."""
+PARTS = (".train", ".dev", ".valid", ".test", ".testa", ".testb")
+"""Ends of names that say the part of the data, and nothing of the format: CoNLL-2003's, for one."""
 ENDINGS = (
     ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".txt", ".conll", ".conllu", ".bio", ".iob", ".parquet", ".arrow",
+    ".iob2", *PARTS, *SHEETS, *ARCHIVES,
 )  # fmt: skip
 """Ends of the names of data files."""
+SAVED = ("dataset_info.json", "dataset_dict.json", "dataset_infos.json", "state.json")
+"""What the library `datasets` writes beside the rows."""
+ABOUT = re.compile(
+    r"(readme|licen[cs]e|copying|change_?log|notice|citation|authors?)(?![a-z])[^.]*(\.(txt|md|rst|html?))?",
+    re.IGNORECASE,
+)
+"""Names of files that say something about the data."""
 
 
 def format_of(path: Path) -> str:
@@ -26,6 +40,16 @@ def format_of(path: Path) -> str:
     if suffixes[-1:] and suffixes[-1] in PACKED:
         suffixes.pop()
     return suffixes[-1] if suffixes else ""
+
+
+def is_aside(path: PurePath) -> bool:
+    """Say whether a file in a folder is none of the data: hidden, or about them.
+
+    >>> is_aside(PurePath("__MACOSX/._train.csv")), is_aside(PurePath("README.txt")), is_aside(PurePath("train.csv"))
+    (True, True, False)
+    """
+    hidden = any(part.startswith((".", "_")) for part in path.parts)
+    return hidden or path.name in SAVED or bool(ABOUT.fullmatch(path.name))
 
 
 def is_pattern(path: Path) -> bool:

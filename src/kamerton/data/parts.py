@@ -20,8 +20,10 @@ from kamerton.settings import SplitBy, SplitSettings
 Part = Literal["train", "validation", "test"]
 WORDS: Mapping[str, Part] = {
     **dict.fromkeys(("train", "training", "обучение", "обучающая"), "train"),
-    **dict.fromkeys(("validation", "valid", "val", "dev", "development", "валидация", "проверка"), "validation"),
-    **dict.fromkeys(("test", "testing", "тест", "тестовая"), "test"),
+    **dict.fromkeys(
+        ("validation", "valid", "val", "dev", "development", "testa", "валидация", "проверка"), "validation"
+    ),
+    **dict.fromkeys(("test", "testing", "testb", "тест", "тестовая"), "test"),
 }
 COLUMNS = ("split", "subset", "partition", "часть", "выборка")
 """Columns that are taken for the user's split if every value in them is one of the words above."""
@@ -74,7 +76,7 @@ def part_of_file(file: str) -> Part | None:
     ('train', 'validation', None)
     """
     path = PurePath(file)
-    for name in (path.name.split(".")[0], path.parent.name):
+    for name in (path.name.split(".")[0], path.suffix, path.parent.name):
         found = {part for word in re.split(r"[\W\d_]+", name) if (part := part_named(word))}
         if len(found) == 1:
             return found.pop()
@@ -90,7 +92,7 @@ def _given(table: Table, settings: SplitSettings) -> Sides:
     elif by_file := _file_parts(table):
         named, reason = {row.id: by_file[row.place.file] for row in table.rows}, "the files' names name the parts"
     if settings.test_path:
-        named |= {row.id: "test" for row in table.rows if row.place.file == settings.test_path}
+        named |= {row.id: "test" for row in table.rows if PurePath(row.place.file).is_relative_to(settings.test_path)}
         reason = f"the test rows are in {settings.test_path}"
     if settings.by == "given" and not named:
         words = ", ".join(get_args(Part))

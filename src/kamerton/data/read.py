@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+from kamerton.data.archive import Member, unpacked
 from kamerton.data.encoding import Source, decode
 from kamerton.data.find import files_of
-from kamerton.data.named import ENDINGS, format_of, require_file
+from kamerton.data.kinds import HEAD, refuse_other
+from kamerton.data.named import ARCHIVES, ENDINGS, PARTS, SHEETS, format_of, require_file
 from kamerton.data.options import FOUND, Options
 from kamerton.data.read_arrow import read_arrow, read_parquet
 from kamerton.data.read_conll import read_conll
 from kamerton.data.read_csv import read_csv, read_tsv
 from kamerton.data.read_json import read_json, read_jsonl
+from kamerton.data.read_sheet import read_sheet
 from kamerton.data.read_text import read_text
+from kamerton.data.read_unnamed import read_unnamed
 from kamerton.data.shapes import reshaped
 from kamerton.data.table import Table, joined
 from kamerton.data.unpack import PACKERS, bytes_of, failures_told
+from kamerton.data.workbook import is_workbook
 from kamerton.errors import DataError, Fault
 
 TEXT_READERS: dict[str, Callable[[Source], Table]] = {
@@ -27,20 +33,17 @@ TEXT_READERS: dict[str, Callable[[Source], Table]] = {
     ".jsonl": read_jsonl,
     ".ndjson": read_jsonl,
     ".txt": read_text,
-    ".conll": read_conll,
-    ".conllu": read_conll,
-    ".bio": read_conll,
-    ".iob": read_conll,
+    **dict.fromkeys((".conll", ".conllu", ".bio", ".iob", ".iob2"), read_conll),
+    **dict.fromkeys(PARTS, read_unnamed),
 }
-TABLE_READERS: dict[str, Callable[[Path], Table]] = {".parquet": read_parquet, ".arrow": read_arrow}
-SHEETS = (".xlsx", ".xlsm", ".xls", ".ods")
+TABLE_READERS: dict[str, Callable[[Path, str], Table]] = {".parquet": read_parquet, ".arrow": read_arrow}
 
 
 def read_table(path: Path, options: Options = FOUND) -> Table:
     """Read a data file, or all of a folder, a pattern, or a data set of the Hugging Face hub, as one table.
 
-    The end of a file's name says its format: CSV, TSV, JSON, JSONL, plain text, CoNLL (each also with .gz or .zst),
-    Parquet, Arrow. Each row knows its own file.
+    The end of a file's name says its format: CSV, TSV, JSON, JSONL, plain text, CoNLL (each also packed), Parquet,
+    Arrow, workbooks; and zip and tar archives of such files. Each row knows its own file.
 
     Args:
         path: as the user named it.
@@ -50,15 +53,7 @@ def read_table(path: Path, options: Options = FOUND) -> Table:
         DataError: there is no such file, one cannot be read as a whole, or more than half of its rows cannot.
 
     """
-    tables, faults = [], list[Fault]()
-    for file in data_files(path):
-        try:
-            tables.append(reshaped(_read_file(file, options)))
-        except DataError as error:
-            faults += error.faults
-    if faults:
-        raise DataError(faults)
-    return joined(tables)
+    return joined(_all([partial(_read, file, options) for file in data_files(path)]))
 
 
 def data_files(path: Path) -> Sequence[Path]:
@@ -70,17 +65,50 @@ def data_files(path: Path) -> Sequence[Path]:
     return files_of(path, ENDINGS)
 
 
-def _read_file(path: Path, options: Options) -> Table:
+def _all(readers: Sequence[Callable[[], Sequence[Table]]]) -> list[Table]:
+    """Read all files; raise the faults of all of them at once."""
+    tables, faults = list[Table](), list[Fault]()
+    for read in readers:
+        try:
+            tables += read()
+        except DataError as error:
+            faults += error.faults
+    if faults:
+        raise DataError(faults)
+    return tables
+
+
+def _read(path: Path, options: Options) -> Sequence[Table]:
     require_file(path)
+    if format_of(path) not in ARCHIVES:
+        return [_read_file(path, str(path), options)]
+    with failures_told(path), unpacked(path, ENDINGS) as members:
+        tables = _all([partial(_listed, member, options) for member in members])
+        return [replace(table, reshaped=True) for table in tables]
+
+
+def _listed(member: Member, options: Options) -> Sequence[Table]:
+    return [_read_file(member.path, member.name, options)]
+
+
+def _read_file(path: Path, name: str, options: Options) -> Table:
     suffix, packed = format_of(path), path.suffix.lower() in PACKERS
-    with failures_told(path):
+    with failures_told(path, name):
+        if not packed and (suffix in SHEETS or is_workbook(path)):
+            return reshaped(_read_workbook(path, name, options))
         if suffix in TABLE_READERS and not packed:
-            return TABLE_READERS[suffix](path)
-        if suffix in TEXT_READERS:
-            return TEXT_READERS[suffix](replace(decode(bytes_of(path)), options=options))
-    ending = path.suffix if not packed else f"{suffix}{path.suffix}"
-    rule = f"the end of the name, '{ending}', is no known format" if suffix else "the name does not say the format"
-    remedy = f"let the name end in one of {', '.join(ENDINGS)}; text also in {' or '.join(PACKERS)}"
-    if suffix in SHEETS:
-        remedy = "save the sheet as CSV, encoded in UTF-8"
-    raise DataError(Fault(rule, str(path), remedy))
+            with path.open("rb") as file:
+                refuse_other(name, file.read(HEAD), suffix)
+            return reshaped(TABLE_READERS[suffix](path, name))
+        source = replace(decode(bytes_of(path, name)), options=options)
+        return reshaped(TEXT_READERS.get(suffix, read_unnamed)(source))
+
+
+def _read_workbook(path: Path, name: str, options: Options) -> Table:
+    """Read a workbook; a table that only bears a workbook's name, as programs export it, as what it is."""
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+    if head[:2] in (b"PK", b"\xd0\xcf"):
+        return read_sheet(path, name, options)
+    refuse_other(name, head, "")
+    return read_csv(replace(decode(bytes_of(path, name)), options=options))

@@ -20,7 +20,7 @@ AT_ONCE = 1000
 REMEDY = "write the file again with pyarrow or pandas"
 
 
-def read_parquet(path: Path) -> Table:
+def read_parquet(path: Path, name: str) -> Table:
     """Read the rows; dates and decimals become text, numbered classes their names.
 
     Raises:
@@ -29,15 +29,15 @@ def read_parquet(path: Path) -> Table:
     """
     try:
         with pq.ParquetFile(path) as file:
-            _require_few(str(path), file.metadata.num_rows)
-            return _read(str(path), file.schema_arrow, file.iter_batches(AT_ONCE), "parquet")
+            _require_few(name, file.metadata.num_rows)
+            return _read(name, file.schema_arrow, file.iter_batches(AT_ONCE), "parquet")
     except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, "Parquet", error) from None
+        raise _unreadable(name, "Parquet", error) from None
     except UnicodeDecodeError as error:
-        raise DataError(Fault(f"a text in it is not UTF-8: {error.reason}", str(path), REMEDY)) from None
+        raise DataError(Fault(f"a text in it is not UTF-8: {error.reason}", name, REMEDY)) from None
 
 
-def read_arrow(path: Path) -> Table:
+def read_arrow(path: Path, name: str) -> Table:
     """Read the rows of an Arrow stream or file.
 
     Raises:
@@ -49,19 +49,19 @@ def read_arrow(path: Path) -> Table:
             if file.read(6) == b"ARROW1":
                 reader = pa.ipc.open_file(file)
                 batches = (reader.get_batch(number) for number in range(reader.num_record_batches))
-                return _read(str(path), reader.schema, _small(str(path), batches), "arrow")
+                return _read(name, reader.schema, _small(name, batches), "arrow")
             file.seek(0)
             stream = pa.ipc.open_stream(file)
-            return _read(str(path), stream.schema, _small(str(path), stream), "arrow")
+            return _read(name, stream.schema, _small(name, stream), "arrow")
     except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, "Arrow", error) from None
+        raise _unreadable(name, "Arrow", error) from None
     except UnicodeDecodeError as error:
-        raise DataError(Fault(f"a text in it is not UTF-8: {error.reason}", str(path), REMEDY)) from None
+        raise DataError(Fault(f"a text in it is not UTF-8: {error.reason}", name, REMEDY)) from None
 
 
-def _unreadable(path: Path, kind: str, error: Exception) -> DataError:
+def _unreadable(name: str, kind: str, error: Exception) -> DataError:
     first = str(error).strip().split("\n")[0]
-    return DataError(Fault(f"the {kind} file cannot be read: {first}", str(path), REMEDY))
+    return DataError(Fault(f"the {kind} file cannot be read: {first}", name, REMEDY))
 
 
 def _require_few(name: str, rows: int) -> None:

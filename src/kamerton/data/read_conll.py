@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -18,6 +19,8 @@ SPAN_TAG = re.compile(r"O|[BIESLUM]-\S+")
 SPANS = 0.9
 """Share of tags of this form from which on they are tags, not words."""
 DOCUMENT = "-DOCSTART-"
+ASIDE = ("# ", DOCUMENT)
+"""What lines begin with that hold no token."""
 UNIVERSAL = 10
 """Columns of CoNLL-U (universaldependencies.org/format.html): the form is the second, its part of speech the fourth."""
 
@@ -36,9 +39,8 @@ def read_conll(source: Source) -> Table:
     Raises:
         DataError: no sentences, or mostly bad ones.
     """
-    rows, width = Collector(source.file), 0
-    for sentence in _sentences(source):
-        width = width or len(sentence.rows[0])
+    rows, width = Collector(source.file), width_of(source)
+    for sentence in _sentences(source, width):
         if reason := _fault(sentence, width):
             rows.reject(sentence.line, reason)
             continue
@@ -59,14 +61,31 @@ def looks_like_conll(source: Source) -> bool:
                 blanks += not cells
                 continue
             width = width or len(cells)
-            if not 2 <= width == len(cells) <= MOST_COLUMNS:
+            more = 1 < width < len(cells) and bool(SPAN_TAG.fullmatch(cells[width - 1]))
+            if not 2 <= width <= MOST_COLUMNS or (len(cells) != width and not more):
                 return False
             rows += 1
-            spans += bool(SPAN_TAG.fullmatch(cells[-1]))
+            spans += more or bool(SPAN_TAG.fullmatch(cells[-1]))
     return blanks > 0 and 0 < SPANS * rows <= spans
 
 
-def _sentences(source: Source) -> Iterator[_Sentence]:
+def width_of(source: Source) -> int:
+    """Count the columns of a token's line: those that most lines have, the first of equally many."""
+    with source.open() as lines:
+        bare = (line.strip("\ufeff \t\r\n") for line in islice(lines, LOOKED_AT))
+        widths = Counter(len(_cells(line, 0)) for line in bare if line and not line.startswith(ASIDE))
+    return max(widths, key=lambda width: widths[width], default=0)
+
+
+def _cells(line: str, width: int) -> list[str]:
+    """Part a line at tabs, else at spaces; what goes beyond the width belongs to a span's tag that has spaces."""
+    cells = line.split("\t") if "\t" in line else line.split()
+    if 1 < width < len(cells) and "\t" not in line and SPAN_TAG.fullmatch(cells[width - 1]):
+        return [*cells[: width - 1], " ".join(cells[width - 1 :])]
+    return cells
+
+
+def _sentences(source: Source, width: int) -> Iterator[_Sentence]:
     sentence = _Sentence(0)
     with source.open() as lines:
         for number, line in enumerate(lines, 1):
@@ -75,9 +94,9 @@ def _sentences(source: Source) -> Iterator[_Sentence]:
                 if sentence.rows:
                     yield sentence
                 sentence = _Sentence(0)
-            elif not bare.startswith(("# ", DOCUMENT)):
+            elif not bare.startswith(ASIDE):
                 sentence.line = sentence.line or number
-                sentence.rows.append(bare.split("\t") if "\t" in bare else bare.split())
+                sentence.rows.append(_cells(bare, width))
     if sentence.rows:
         yield sentence
 

@@ -21,11 +21,14 @@ from kamerton.data.json_scan import (
     skip,
     value_from,
 )
+from kamerton.data.kinds import AGAIN
 from kamerton.data.parts import COLUMNS, part_named
 from kamerton.data.table import Collector, Table, unique_columns
 from kamerton.errors import DataError, Fault
 from kamerton.forms.messages import are_messages
 
+ERRORS = {"error", "errors", "fault", "exception", "ошибка"}
+"""Keys of what servers answer instead of data."""
 DEEPEST = 64
 """Levels of nesting; far below where Python's own JSON gives up, which depends on who calls it."""
 RECORDS = 'write one object a line: {"text": "...", "label": "..."} (pandas: to_json(orient="records", lines=True))'
@@ -341,6 +344,9 @@ def _from_columns(
     Raises:
         DataError: the object holds something else, or the lengths differ.
     """
+    if not arrays and (told := ERRORS & {member.key.casefold() for member in members}):
+        rule = f"this is a server's message of an error ('{min(told)}'), and no data"
+        raise DataError(Fault(rule, source.file, AGAIN))
     if not arrays or len(arrays) < len({member.key for member in members}):
         raise DataError(Fault("the file holds no array of objects", source.file, RECORDS))
     if len({len(items) for items in arrays.values()}) > 1:

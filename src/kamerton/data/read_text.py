@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import groupby
 
+from kamerton.data.dialect import find_table
 from kamerton.data.encoding import Source, flaw
 from kamerton.data.read_conll import looks_like_conll, read_conll
+from kamerton.data.read_csv import read_cells
 from kamerton.data.table import Collector, Table
 
 LABEL = "__label__"
@@ -24,8 +26,10 @@ def read_text(source: Source) -> Table:
     """
     if looks_like_conll(source):
         return read_conll(source)
-    if next((text for _, text in _lines(source) if text), "").startswith(LABEL):
+    if _first(source).startswith(LABEL):
         return _read_labelled(source)
+    if found := find_table(source):
+        return read_cells(source, found, "csv")
     rows, paragraphs = Collector(source.file), _has_paragraphs(source)
     for line, text in _paragraphs(source) if paragraphs else _lines(source):
         if text and (reason := flaw(text)):
@@ -34,6 +38,15 @@ def read_text(source: Source) -> Table:
             rows.accept(line, {"text": text})
     note = f"each {'paragraph' if paragraphs else 'line'} is a row"
     return rows.table(("text",), "txt", source.encoding.name, [*source.notes, note])
+
+
+def looks_like_table(source: Source) -> bool:
+    """Say whether the lines are rows of cells, or have labels before their texts."""
+    return _first(source).startswith(LABEL) or find_table(source) is not None
+
+
+def _first(source: Source) -> str:
+    return next((text for _, text in _lines(source) if text), "")
 
 
 def _read_labelled(source: Source) -> Table:

@@ -7,6 +7,7 @@ import weakref
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from tempfile import SpooledTemporaryFile
 from typing import Any, overload
 
@@ -64,8 +65,11 @@ class RowLog:
 class Rows(Sequence[Row]):
     """The rows of one or several logs, one after the other, each numbered on from the last."""
 
-    def __init__(self, logs: Sequence[RowLog], shifts: Sequence[int]) -> None:
+    def __init__(
+        self, logs: Sequence[RowLog], shifts: Sequence[int], names: Sequence[Mapping[str, str]] | None = None
+    ) -> None:
         self.logs, self.shifts = tuple(logs), tuple(shifts)
+        self.names = tuple(names or [{} for _ in logs])
         self._starts = [0]
         for log in logs:
             self._starts.append(self._starts[-1] + len(log.ids))
@@ -75,7 +79,11 @@ class Rows(Sequence[Row]):
         """Put rows one after the other, the ids of each part counted from its start."""
         logs = [log for part in parts for log in part.logs]
         shifts = [start + shift for part, start in zip(parts, starts, strict=False) for shift in part.shifts]
-        return cls(logs, shifts)
+        return cls(logs, shifts, [names for part in parts for names in part.names])
+
+    def renamed(self, names: Mapping[str, str]) -> Rows:
+        """Give the same rows with other names of their columns."""
+        return Rows(self.logs, self.shifts, [{**old, **names} for old in self.names])
 
     @property
     def files(self) -> list[str]:
@@ -95,9 +103,14 @@ class Rows(Sequence[Row]):
             return tuple(self[number] for number in range(*at.indices(len(self))))
         place = range(len(self))[at]
         which = bisect_right(self._starts, place) - 1
-        return self.logs[which].row(place - self._starts[which], self.shifts[which])
+        return _called(self.logs[which].row(place - self._starts[which], self.shifts[which]), self.names[which])
 
     def __iter__(self) -> Iterator[Row]:
         """Read all rows in order."""
-        for log, shift in zip(self.logs, self.shifts, strict=True):
-            yield from (log.row(at, shift) for at in range(len(log.ids)))
+        for log, shift, names in zip(self.logs, self.shifts, self.names, strict=True):
+            rows = (log.row(at, shift) for at in range(len(log.ids)))
+            yield from (_called(row, names) for row in rows) if names else rows
+
+
+def _called(row: Row, names: Mapping[str, str]) -> Row:
+    return replace(row, values={names.get(name, name): cell for name, cell in row.values.items()}) if names else row

@@ -45,6 +45,8 @@ def joined(tables: Sequence[Table]) -> Table:
     """Put tables one after the other; the ids of the rows go on counting."""
     if len(tables) == 1:
         return tables[0]
+    tables, told = _one_spelling(tables)
+    files = len({file for table in tables for file in table.rows.files})
     starts = [0, *accumulate(table.rows_read for table in tables)]
     return Table(
         tuple(dict.fromkeys(name for table in tables for name in table.columns)),
@@ -56,9 +58,31 @@ def joined(tables: Sequence[Table]) -> Table:
         ),
         _all(table.format for table in tables),
         _all(table.encoding for table in tables),
-        (f"{len(tables)} files", *dict.fromkeys(note for table in tables for note in table.notes)),
+        (
+            *([f"{files} files"] if files > 1 else []),
+            *told,
+            *dict.fromkeys(note for table in tables for note in table.notes),
+        ),
         any(table.reshaped for table in tables),
     )
+
+
+def _one_spelling(tables: Sequence[Table]) -> tuple[Sequence[Table], list[str]]:
+    """Give columns of several files one name if their names differ in case or spaces only; say which were renamed."""
+    largest = sorted(tables, key=lambda table: table.rows_read)
+    known = {_folded(name): name for table in largest for name in reversed(table.columns)}
+    told, renamed = list[str](), list[Table]()
+    for table in tables:
+        names = {name: known.get(_folded(name), name) for name in table.columns}
+        names = {old: new for old, new in names.items() if old != new and new not in table.columns}
+        told += [f"column '{old}' of {table.file} is read as '{new}'" for old, new in names.items()]
+        columns = tuple(names.get(name, name) for name in table.columns)
+        renamed.append(replace(table, columns=columns, rows=table.rows.renamed(names)) if names else table)
+    return renamed, told
+
+
+def _folded(name: str) -> str:
+    return " ".join(name.replace("\xa0", " ").casefold().split())
 
 
 def _all(words: Iterable[str]) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,7 +32,17 @@ def _zstd(path: Path) -> BinaryIO:
     return cast(BinaryIO, io.BufferedReader(pa.input_stream(str(path), compression="zstd")))
 
 
-PACKERS: dict[str, Callable[[Path], BinaryIO]] = {".gz": _gzip, ".zst": _zstd, ".zstd": _zstd}
+def _bzip2(path: Path) -> BinaryIO:
+    return cast(BinaryIO, bz2.open(path))
+
+
+def _xz(path: Path) -> BinaryIO:
+    return cast(BinaryIO, lzma.open(path))
+
+
+PACKERS: dict[str, Callable[[Path], BinaryIO]] = {
+    ".gz": _gzip, ".bz2": _bzip2, ".xz": _xz, ".zst": _zstd, ".zstd": _zstd,
+}  # fmt: skip
 """How to open what ends so."""
 
 
@@ -61,12 +73,22 @@ class Bytes:
                 yield chunk
 
 
-def bytes_of(path: Path) -> Bytes:
-    """Find out how to open a file: the end of its name says how it is packed."""
+def bytes_of(path: Path, name: str | None = None) -> Bytes:
+    """Find out how to open a file: the end of its name says how it is packed.
+
+    Args:
+        path: where it lies.
+        name: how the user knows it, if not by that path.
+    """
     packer = PACKERS.get(path.suffix.lower())
     if packer is None:
-        return Bytes(str(path), lambda: path.open("rb"))
-    return Bytes(str(path), lambda: packer(path), min(LARGEST, max(FREE, DENSEST * path.stat().st_size)))
+        return Bytes(name or str(path), lambda: path.open("rb"))
+    return Bytes(name or str(path), lambda: packer(path), largest_of(path))
+
+
+def largest_of(path: Path) -> int:
+    """Say how many bytes a packed file may hold."""
+    return min(LARGEST, max(FREE, DENSEST * path.stat().st_size))
 
 
 def held(file: str, raw: bytes) -> Bytes:
@@ -75,23 +97,27 @@ def held(file: str, raw: bytes) -> Bytes:
 
 
 @contextmanager
-def failures_told(path: Path) -> Iterator[None]:
+def failures_told(path: Path, name: str | None = None) -> Iterator[None]:
     """Turn what a disk or an unpacker says into an error with a place and a remedy.
+
+    Args:
+        path: where it lies.
+        name: how the user knows it, if not by that path.
 
     Raises:
         DataError: the file cannot be read or unpacked.
     """
     try:
         yield
-    except (gzip.BadGzipFile, EOFError, zlib.error, pa.ArrowInvalid) as error:
-        raise DataError(_not_whole(path, error)) from None
+    except (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError, pa.ArrowInvalid) as error:
+        raise DataError(_not_whole(path, name or str(path), error)) from None
     except OSError as error:
         if path.suffix.lower() in PACKERS and error.errno is None:
-            raise DataError(_not_whole(path, error)) from None
+            raise DataError(_not_whole(path, name or str(path), error)) from None
         rule = f"the file cannot be read: {error.strerror or error}"
-        raise DataError(Fault(rule, str(path), "check that you may read it")) from None
+        raise DataError(Fault(rule, name or str(path), "check that you may read it")) from None
 
 
-def _not_whole(path: Path, error: Exception) -> Fault:
-    kind = "gzip" if path.suffix.lower() == ".gz" else "Zstandard"
-    return Fault(f"this is not a whole {kind} file: {error}", str(path), "pack it again")
+def _not_whole(path: Path, name: str, error: Exception) -> Fault:
+    kind = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz"}.get(path.suffix.lower(), "Zstandard")
+    return Fault(f"this is not a whole {kind} file: {error}", name, "pack it again")

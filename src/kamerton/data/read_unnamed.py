@@ -1,0 +1,31 @@
+"""Read a text file whose name does not say its format, by what its first lines show; prose is not taken for data."""
+
+from __future__ import annotations
+
+from kamerton.data.encoding import Source
+from kamerton.data.named import ENDINGS
+from kamerton.data.read_conll import looks_like_conll, read_conll
+from kamerton.data.read_json import read_json
+from kamerton.data.read_text import looks_like_table, read_text
+from kamerton.data.table import Table
+from kamerton.data.unpack import PACKERS
+from kamerton.errors import DataError, Fault
+
+
+def read_unnamed(source: Source) -> Table:
+    """Read JSON, JSON lines, CoNLL, rows of cells, or labels before texts.
+
+    Raises:
+        DataError: it is none of these, no rows, or mostly bad ones.
+    """
+    with source.open() as lines:
+        first = next((line for line in lines if line.strip()), "").lstrip("\ufeff \t")
+    if looks_like_conll(source):
+        return read_conll(source)
+    if first.startswith(("{", "[")):
+        return read_json(source)
+    if looks_like_table(source):
+        return read_text(source)
+    rule = "the name does not say the format, nor do the first lines"
+    remedy = f"let the name end in one of {', '.join(ENDINGS)}; text also in {' or '.join(PACKERS)}"
+    raise DataError(Fault(rule, source.file, remedy))
