@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from kamerton import plugins
 from kamerton.audits.exact_duplicates import ExactDuplicates
 from kamerton.cli.work.audit import run
 from kamerton.contracts import AuditContext
@@ -23,6 +24,7 @@ from kamerton.data.read import read_table
 from kamerton.records import Example, Place
 from kamerton.report.audit import AuditPage, class_bars, length_bars, shown, write_audit_page
 from kamerton.tasks.text_classification import TextClassification
+from kamerton.tasks.token_classification import TokenClassification
 
 ROWS = [
     ("Хороший фильм, смотрел дважды", "good"),
@@ -38,7 +40,7 @@ CLEAN = [
     ("Хороший фильм, смотрел дважды", "good"),
     ("Скучный фильм; ушёл с середины", "bad"),
     ("Хороший фильм, советую", "good"),
-    ('Tom & Jerry "снова" вместе', "good &amp; fine"),
+    ('Tom & Jerry "снова" вместе', "good & fine"),
     ('Quotes "inside", and\nlines', "bad"),
 ]
 FATES = ["used", "used", "dropped", "dropped", "repaired", "repaired", "used", "dropped"]
@@ -85,7 +87,7 @@ def ledger_of(done: Fixed) -> list[dict[str, object]]:
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_cleaned_copy_has_the_same_format_and_columns_and_no_label_is_touched(name: str, tmp_path: Path) -> None:
+def test_a_cleaned_copy_has_the_same_format_and_columns(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     WRITERS[name](path)
     before = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -190,3 +192,137 @@ def test_the_command_prints_writes_and_tells_machines_the_unreadable_rows(
     run(path, {}, fix=False, out=None, json=False, language="en")
     said = capsys.readouterr().out
     assert "--fix" in said and "severe" in said and f"{path}:11" in said
+
+
+# ── nothing is lost, and what is not damaged stays as it is ───────────────────────────────────
+
+
+def as_read(text: str, truly: str = "utf-8", read: str = "cp1251") -> str:
+    """Read the bytes of a text in a wrong encoding."""
+    return text.encode(truly).decode(read, "replace")
+
+
+def records(count: int = 40) -> list[dict[str, object]]:
+    """Give rows with every kind of cell; each third is damaged in all of its texts."""
+    rows: list[dict[str, object]] = []
+    for n in range(count):
+        text, label, note = f"Чайник номер {n} и лампа", ("плохо", "да")[n % 2], f"заметка {n} о товаре"
+        damaged = n % 3 == 0
+        rows.append({
+            "id": f"a&amp;{n} ",
+            "text": as_read(text) if damaged else f" {text}\u00a0" if n % 7 == 1 else text,
+            "label": as_read(label) if damaged else label,
+            "note": as_read(note) if damaged else note,
+            "count": n,
+            "share": n / 7,
+            "empty": None,
+        })  # fmt: skip
+    return rows
+
+
+def write_records(path: Path, rows: list[dict[str, object]]) -> None:
+    if path.suffix in (".csv", ".tsv"):
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]), delimiter="\t" if path.suffix == ".tsv" else ",")
+            writer.writeheader()
+            writer.writerows(rows)
+    elif path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.tsv", "rows.jsonl", "rows.json", "rows.parquet"])
+def test_every_text_and_label_is_put_right_and_nothing_else_changes(name: str, tmp_path: Path) -> None:
+    write_records(tmp_path / name, records())
+    done = fixed(tmp_path / name)
+    before, after = read_table(tmp_path / name), read_table(done.copies[0])
+    assert after.columns == before.columns and after.rows_read == before.rows_read == 40 and not after.rejected
+    for n, (old, new) in enumerate(zip(before.rows, after.rows, strict=True)):
+        assert new.values["text"] == f"Чайник номер {n} и лампа" and new.values["label"] == ("плохо", "да")[n % 2]
+        assert new.values["note"] == f"заметка {n} о товаре"
+        for column in ("id", "count", "share", "empty"):
+            assert new.values[column] == old.values[column]
+    if name.endswith(".parquet"):
+        assert pq.read_schema(done.copies[0]).equals(pq.read_schema(tmp_path / name), check_metadata=True)
+    again = fixed(done.copies[0])
+    assert (again.repaired, again.dropped, again.used) == (0, 0, 40)
+
+
+NESTED: list[tuple[str, dict[str, str], dict[str, object]]] = [
+    ("chat", {"messages": "messages"},
+     {"messages": [{"role": "user", "content": "Что это за товар?"}, {"role": "assistant", "content": "Это чайник"}]}),
+    ("preference", {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"},
+     {"prompt": "Что это за товар?", "chosen": "Это чайник", "rejected": "Не знаю такого"}),
+    ("token-classification", {"tokens": "tokens", "tags": "tags"},
+     {"tokens": ["Анна", "живёт", "в", "Омске"], "tags": ["B-человек", "O", "O", "B-город"]}),
+    ("text-classification", {"text": "question1", "second": "question2", "label": "label"},
+     {"question1": "Где это?", "question2": "Когда это будет?", "label": "разные"}),
+    ("multiple-choice", {"question": "question", "options": "opa+opb", "answer": "cop"},
+     {"question": "Какой это город?", "opa": "Омск на реке", "opb": "Тула на Упе", "cop": "a"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".parquet"])
+@pytest.mark.parametrize(("task", "roles", "row"), NESTED, ids=[task for task, *_ in NESTED])
+def test_texts_within_lists_and_objects_and_both_of_a_pair_are_put_right(
+    task: str, roles: dict[str, str], row: dict[str, object], ending: str, tmp_path: Path
+) -> None:
+    def misread(value: object) -> object:
+        if isinstance(value, str):
+            return as_read(value)
+        if isinstance(value, list):
+            return [misread(one) for one in value]
+        return {name: misread(one) for name, one in value.items()} if isinstance(value, dict) else value
+
+    path = tmp_path / f"rows{ending}"
+    wrong = misread(row)
+    assert isinstance(wrong, dict)
+    write_records(path, [wrong])
+    done = fix_data(path, read_table(path), plugins.choose("tasks", task)(), roles)
+    [after] = read_table(done.copies[0]).rows
+    assert after.values == row and done.repaired == 1
+
+
+SPANS: list[tuple[str, list[object], str, list[object]]] = [
+    ("Tom &amp; Ann Lee", [{"start": 10, "end": 17, "label": "PER", "text": "Ann Lee"}],
+     "Tom & Ann Lee", [{"start": 6, "end": 13, "label": "PER", "text": "Ann Lee"}]),
+    ("  Ann Lee\u200b sang in Oslo", [[2, 9, "PER"], [19, 23, "LOC"]],
+     "Ann Lee sang in Oslo", [[0, 7, "PER"], [16, 20, "LOC"]]),
+    ("Tom &amp; Ann", [{"offset": 10, "length": 3, "category": "PER"}],
+     "Tom & Ann", [{"offset": 6, "length": 3, "category": "PER"}]),
+    (as_read("В Омске живёт Анна"), [[len(as_read("В Омске живёт ")), len(as_read("В Омске живёт Анна")), "PER"]],
+     "В Омске живёт Анна", [[14, 18, "PER"]]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "spans", "right", "moved"), SPANS)
+@pytest.mark.parametrize("ending", [".jsonl", ".csv"])
+def test_offsets_move_with_the_letters_that_they_count(
+    ending: str, text: str, spans: list[object], right: str, moved: list[object], tmp_path: Path
+) -> None:
+    path = tmp_path / f"rows{ending}"
+    write_records(path, [{"text": text, "spans": json.dumps(spans) if ending == ".csv" else spans}])
+    done = fix_data(path, read_table(path), TokenClassification(), {"tokens": "text", "tags": "spans"})
+    [row] = read_table(done.copies[0]).rows
+    held = row.values["spans"]
+    assert (row.values["text"], json.loads(str(held)) if ending == ".csv" else held) == (right, moved)
+
+
+def test_a_text_whose_offsets_cannot_be_followed_stays_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    row = {"text": "Tom &amp; Ann", "spans": [[6, 9, "SIGN"]]}
+    write_records(path, [row])
+    done = fix_data(path, read_table(path), TokenClassification(), {"tokens": "text", "tags": "spans"})
+    assert [one.values for one in read_table(done.copies[0]).rows] == [row]
+
+
+def test_a_second_cleaning_says_that_nothing_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_records(tmp_path / "rows.csv", records())
+    copy = fixed(tmp_path / "rows.csv").copies[0]
+    run(copy, {}, fix=True, out=None, json=False, language="en")
+    assert "nothing is left to mend" in capsys.readouterr().out
+    run(copy, {}, fix=True, out=None, json=False, language="ru")
+    assert "исправлять больше нечего" in capsys.readouterr().out

@@ -74,6 +74,8 @@ class Role:
     series: tuple[str, ...] = ()
     """Words before the numbers or letters of columns that it may be spread over: option1, option2; an empty one for
     letters alone."""
+    letters_of: str = ""
+    """The role whose letters its offsets count."""
     settings: Callable[[Sequence[Mapping[str, object]]], Sequence[Mapping[str, object]]] | None = None
     """Of rows by role: settings of the task by which they may be meant, the usual ones first; those hold that fit the
     most rows."""

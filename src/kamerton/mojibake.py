@@ -121,6 +121,42 @@ def mend(text: str) -> Mended | None:
     return Mended(text, ", then ".join(damages)) if damages else None
 
 
+def undo(text: str, damage: str) -> str | None:
+    """Undo a damage that other texts beside this one show, where it is too short to show it; None if it has not got it.
+
+    >>> undo("äà", "cp1251 read as cp1252"), undo("да", "cp1251 read as cp1252")
+    ('да', None)
+    """
+    for step in damage.split(", then "):
+        truly, _, read_as = step.partition(" read as ")
+        again = _as_utf8(text, read_as) if truly == "UTF-8" else _exchanged(text, Misreading(read_as, truly))
+        if again is None:
+            return None
+        text = again
+    return text
+
+
+def _as_utf8(text: str, codec: str) -> str | None:
+    known = _bytes_of(codec)
+    try:
+        return b"".join(bytes([known[sign]]) if sign in known else sign.encode("ascii") for sign in text).decode(
+            "utf-8"
+        )
+    except UnicodeError:
+        return None
+
+
+def _exchanged(text: str, mistake: Misreading) -> str | None:
+    """Exchange encodings if that gives letters alone, and likelier ones between Cyrillic encodings."""
+    table = _bytes_of(mistake.read_as)
+    if not all(sign.isascii() or sign in table for sign in text):
+        return None
+    again = text.translate(_exchange(mistake))
+    runs, now = HIGH_RUN.findall(again), HIGH_RUN.findall(text)
+    better = mistake.read_as == WESTERN or sum(map(likeness, runs)) > sum(map(likeness, now))
+    return again if better and all(run.isalpha() for run in runs) else None
+
+
 def _from_utf8(text: str) -> Mended | None:
     """Read again as UTF-8 what was read as another encoding, if one explains it."""
     read_again = [(codec, _sub_utf8(text, codec)) for codec in (WESTERN, *CYRILLIC)]

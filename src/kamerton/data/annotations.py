@@ -64,6 +64,8 @@ class _Seen:
 
     questions: dict[str, str] = field(default_factory=dict)
     """The column that one question alone would be, by question."""
+    several: set[str] = field(default_factory=set)
+    """Questions whose answers are not always one label."""
     differing: int = 0
     cancelled: int = 0
     unread: Counter[str] = field(default_factory=Counter)
@@ -73,6 +75,8 @@ class _Seen:
             for question, answer in answers.items():
                 if answer != [] or question not in self.questions:
                     self.questions[question] = _usual_name(answer) or self.questions.get(question, "")
+                if not (isinstance(answer, list) and len(answer) == 1 and isinstance(answer[0], str)):
+                    self.several.add(question)
         self.differing += task.differ
         self.cancelled += task.cancelled and not task.given
         self.unread.update(task.unread)
@@ -111,18 +115,22 @@ def _shape(table: Table, tool: Tool) -> Shape:
             seen.add(task)
             data.update(dict.fromkeys(task.data))
     columns = seen.columns(list(data))
-    rows = partial(_rows, tool, columns, seen.cancelled > 0)
-    return Shape(tool.columns, lambda values: True, rows, seen.note(columns))
+    rows = partial(_rows, tool, seen, columns)
+    return Shape(tool.columns, lambda values: True, rows, seen.note(columns), tuple(columns.values()))
 
 
-def _rows(tool: Tool, columns: Mapping[str, str], cancelling: bool, values: Values) -> Iterator[Values]:
+def _rows(tool: Tool, seen: _Seen, columns: Mapping[str, str], values: Values) -> Iterator[Values]:
     task = tool.read(values)
     if task is None:
         raise ValueError("it is no annotated task as the others are")
-    answers = {columns[question]: answer for question, answer in task.answers.items()}
-    none = {"entities": list[object]()} if task.given and "entities" in columns.values() else {}
-    marked = {CANCELLED: task.cancelled and not task.given} if cancelling else {}
-    yield {**task.data, **none, **answers, **marked}
+    given = dict(task.answers)
+    for question, usual in seen.questions.items():
+        if usual == "entities" and task.given:
+            given.setdefault(question, [])
+        elif question not in seen.several and isinstance(answer := given.get(question), list):
+            given[question] = answer[0]
+    marked = {CANCELLED: task.cancelled and not task.given} if seen.cancelled else {}
+    yield {**task.data, **{columns[question]: answer for question, answer in given.items()}, **marked}
 
 
 def _try(tool: Tool, values: Values) -> Annotated | None:
@@ -231,7 +239,7 @@ def _of_labelbox(annotations: Values) -> Answers:
         end = place.get("end")
         behind = end + 1 if isinstance(end, int) else end
         spans.append({"start": place.get("start"), "end": behind, "label": one.get("name")})
-    return {**found, "entities": spans} if spans or "objects" in annotations else found
+    return {**found, "entities": spans} if spans or not found else found
 
 
 def _ground_truth(values: Values) -> Annotated | None:

@@ -15,6 +15,7 @@ from kamerton.data.head import UNCLOSED, Record
 DELIMITERS = ",;\t|"
 SEPARATOR = re.compile(r'\ufeff?"?sep=(.)"?[\r\n]*', re.IGNORECASE)
 """The line that tells Excel what stands between cells."""
+QUOTED = re.compile(r' +"[^"]*" *')
 LINES, LETTERS = 1000, 1 << 18
 """How much of a file is looked at."""
 LARGEST_CELL = 2**31 - 1
@@ -80,11 +81,15 @@ def find_dialect(source: Source, delimiters: str = DELIMITERS) -> Sample:
     wide = [sample for sample in plain if sample.width > 1]
     ways = [_sampled(lines, cut, way) for sample in wide for way in _other_ways(lines, sample.dialect)]
     for way in ways:
-        if way.width > 1 and (
-            way.fit > best.fit or (way.dialect.spaced and way.fit == best.fit and not best.dialect.notes)
-        ):
+        quoted = way.dialect.spaced and way.fit == best.fit and not best.dialect.notes and _holds_quotes(best)
+        if way.width > 1 and (way.fit > best.fit or quoted):
             best = way
     return best
+
+
+def _holds_quotes(sample: Sample) -> bool:
+    """Say whether cells hold a space and then quotes that were meant to be around them."""
+    return any(QUOTED.fullmatch(cell) for record in sample.records for cell in record.cells)
 
 
 def records(source: Source, dialect: Dialect) -> Iterator[Record]:

@@ -1,7 +1,7 @@
 """Write a cleaned copy of the data beside the source, and account for every row of it.
 
 Rows that cannot be read or used and exact repeats are left out; wrong encodings, HTML entities, invisible
-signs and stray spaces are put right in what the model reads and writes. Labels are never touched.
+signs and stray spaces are put right in texts and labels, and labels of several spellings get their commonest one.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kamerton.audits.empty_fields import EmptyFields
@@ -17,23 +16,15 @@ from kamerton.audits.exact_duplicates import ExactDuplicates
 from kamerton.contracts import AuditContext, Task
 from kamerton.data.cells import value_at
 from kamerton.data.ledger import check_complete
+from kamerton.data.mend import Repaired, repair_rows
 from kamerton.data.table import Table
 from kamerton.data.write import LINES, Copy, target_format, write_copy
 from kamerton.files import replacing
 from kamerton.outcomes import Fixed
 from kamerton.records import Example, LedgerEntry, Row
-from kamerton.tidy import tidy
 
 DROPPING = (EmptyFields, ExactDuplicates)
 """The checks whose rows are left out."""
-
-
-@dataclass(frozen=True)
-class Repaired:
-    """A row with what was put right in it."""
-
-    row: Row
-    repairs: tuple[str, ...]
 
 
 def fix_data(path: Path, table: Table, task: Task, roles: Mapping[str, str]) -> Fixed:
@@ -45,12 +36,11 @@ def fix_data(path: Path, table: Table, task: Task, roles: Mapping[str, str]) -> 
         task: what the rows are for.
         roles: role to column.
     """
-    columns = _to_repair(task, roles)
-    repaired = [_repair(row, columns) for row in table.rows]
+    repaired = repair_rows(table.rows, task, roles)
     unusable = _unusable([item.row for item in repaired], task, roles)
     entries = sorted([*table.rejected, *(_entry(item, unusable) for item in repaired)], key=lambda entry: entry.id)
     check_complete(table.rows_read, entries)
-    kept = [item.row for item in repaired if item.row.id not in unusable]
+    kept = [item for item in repaired if item.row.id not in unusable]
     place = _free_place(path, table)
     copies = tuple(_write_copies(path, place, kept, table))
     ledger = _ledger_path(path, place, table)
@@ -68,35 +58,6 @@ def fix_data(path: Path, table: Table, task: Task, roles: Mapping[str, str]) -> 
 
 
 # ── rows ──────────────────────────────────────────────────────────────────────────────────────
-
-
-def _to_repair(task: Task, roles: Mapping[str, str]) -> frozenset[str]:
-    """Name the columns in which texts stand: all that play a role, but for answers that are no free text."""
-    answer = roles.get([role.name for role in task.roles if role.required][-1])
-    texts = {column.partition(".")[0] for column in roles.values()}
-    return frozenset(texts if task.answers == "text" else texts - {answer})
-
-
-def _repair(row: Row, columns: frozenset[str]) -> Repaired:
-    """Tidy the texts of some columns, however deep they stand."""
-    done: dict[str, None] = {}
-    values = {
-        name: _tidied(value, done) if name in columns else value  # other columns are not the model's
-        for name, value in row.values.items()
-    }
-    return Repaired(replace(row, values=values), tuple(done)) if done else Repaired(row, ())
-
-
-def _tidied(value: object, done: dict[str, None]) -> object:
-    if isinstance(value, str):
-        tidied = tidy(value)
-        done.update(dict.fromkeys(tidied.repairs))
-        return tidied.text
-    if isinstance(value, list):
-        return [_tidied(item, done) for item in value]
-    if isinstance(value, dict):
-        return {key: _tidied(item, done) for key, item in value.items()}
-    return value
 
 
 def _unusable(rows: Sequence[Row], task: Task, roles: Mapping[str, str]) -> dict[int, str]:
@@ -162,14 +123,15 @@ def _ledger_path(path: Path, word: str, table: Table) -> Path:
     return target.with_name(f"{target.name}.ledger.jsonl")
 
 
-def _write_copies(path: Path, word: str, rows: Sequence[Row], table: Table) -> Iterator[Path]:
-    by_file: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        by_file[row.place.file].append(row)
+def _write_copies(path: Path, word: str, kept: Sequence[Repaired], table: Table) -> Iterator[Path]:
+    by_file: dict[str, list[Repaired]] = defaultdict(list)
+    for item in kept:
+        by_file[item.row.place.file].append(item)
     for file, mine in by_file.items():
         source = Path(file)
         target = _target(path, source, word, table)
-        write_copy(Copy(source, target, mine, table.notes))
+        changed = frozenset(name for item in mine for name in item.changed)
+        write_copy(Copy(source, target, [item.row for item in mine], table.notes, changed))
         yield target
 
 

@@ -33,7 +33,7 @@ from kamerton.data.cells import (
 )
 from kamerton.data.examples import Examples
 from kamerton.data.marks import Mark, explained, find_marks, refusal
-from kamerton.data.question import labelled, nothing_fits, one_of_several, several_fit, unclear
+from kamerton.data.question import labelled, likely, nothing_fits, one_of_several, several_fit, unclear
 from kamerton.data.reading import Reading, fault_of, look, rows_of
 from kamerton.data.spelling import called, spelled, spread, told_apart
 from kamerton.data.table import Table, refuse_mostly_rejected
@@ -109,6 +109,8 @@ def recognise(table: Table, task: str | None, columns: Mapping[str, str]) -> Rec
     if reading.unclear or len(reading.ways) > 1:
         raise DataError(unclear(table, reading))
     left = unused(table.columns, reading.columns)
+    if not columns and (asked := _questions(table, tasks, reading)):
+        raise DataError(several_fit(table, asked))
     marks = find_marks(table, left)
     left = [name for name in left if name not in marks]
     if more := _others_alike(table, reading, left, columns):
@@ -152,6 +154,21 @@ def _joined(table: Table, reading: Reading) -> list[str]:
     never = never_true(table, labels)
     rare = [f"never true in the first rows: {', '.join(never)}"] if never else []
     return [f"columns that are a label each: {', '.join(labels)}", *rare] if labels else []
+
+
+def _questions(table: Table, tasks: Mapping[str, Task], reading: Reading) -> list[Reading]:
+    """Read what annotators answered, one question at a time, if it is not clear which one is meant."""
+    if len(table.questions) < 2 and reading.required & {*table.questions} == {*table.questions}:
+        return []
+    found = list[Reading]()
+    for question in table.questions:
+        names = [name for name in table.columns if name == question or name not in table.questions]
+        readings, fitting = _readings(table, names, tasks, {}, told=False)
+        fitting = [one for one in fitting if question in one.required]
+        found += fitting[:1] or labelled(table, [question], readings)[:1] or list(likely(table, names, readings))[:1]
+    if all(one.columns == reading.columns for one in found):
+        return []
+    return found if len(found) > 1 else [*found, reading]
 
 
 def _unused(columns: Sequence[str]) -> list[str]:

@@ -24,6 +24,8 @@ class Shape:
     rows: Callable[[Values], Iterator[Values]]
     """What is read of a row; raises `ValueError` if it is not what the others are."""
     note: str
+    questions: tuple[str, ...] = ()
+    """Columns of the rows that annotators filled in, one of which is what is learnt."""
 
 
 def in_order(table: Table) -> Iterator[Row | LedgerEntry]:
@@ -51,4 +53,5 @@ def opened(table: Table, shape: Shape) -> Table:
             rows.accept(row.place.line, values)
             columns.update(dict.fromkeys(values))
     notes = [*table.notes, *filter(None, [shape.note])]
-    return replace(rows.table(columns, table.format, table.encoding, notes), reshaped=True)
+    made = rows.table(columns, table.format, table.encoding, notes)
+    return replace(made, reshaped=True, questions=shape.questions)

@@ -29,6 +29,8 @@ class Table:
     """What was assumed in reading, for the user to check: `read as cp1251`."""
     reshaped: bool = False
     """Whether the rows were made of what the file holds, so that they cannot be written back as it was written."""
+    questions: tuple[str, ...] = ()
+    """Columns that hold what annotators answered, each to a question of its own."""
 
     @property
     def rows_read(self) -> int:
@@ -64,6 +66,7 @@ def joined(tables: Sequence[Table]) -> Table:
             *dict.fromkeys(note for table in tables for note in table.notes),
         ),
         any(table.reshaped for table in tables),
+        tuple(dict.fromkeys(name for table in tables for name in table.questions)),
     )
 
 

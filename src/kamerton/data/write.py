@@ -36,6 +36,8 @@ class Copy:
     rows: Sequence[Row]
     notes: Sequence[str]
     """What was assumed in reading."""
+    changed: frozenset[str]
+    """The columns in which the rows differ from the source."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -99,10 +101,22 @@ def _write_parquet(copy: Copy, path: Path) -> None:
         table = source.read()
     table = table.take(pa.array([row.place.line - 1 for row in copy.rows], pa.int64()))
     for at, field in enumerate(table.schema):
-        if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
-            values = pa.array([row.values.get(field.name) for row in copy.rows], field.type)
-            table = table.set_column(at, field, values)
+        if field.name in copy.changed:
+            cells = zip(table.column(at).to_pylist(), copy.rows, strict=True)
+            values = [_with_texts(cell, row.values.get(field.name)) for cell, row in cells]
+            table = table.set_column(at, field, pa.array(values, field.type))
     pq.write_table(table, path)
+
+
+def _with_texts(cell: object, new: object) -> object:
+    """Put other texts into a cell; whatever else it holds stays of its own type."""
+    if isinstance(cell, str):
+        return new
+    if isinstance(cell, dict) and isinstance(new, Mapping):
+        return {key: _with_texts(item, new.get(key)) for key, item in cell.items()}
+    if isinstance(cell, list) and isinstance(new, list) and len(cell) == len(new):
+        return [_with_texts(item, other) for item, other in zip(cell, new, strict=True)]
+    return new if isinstance(cell, int) and isinstance(new, int) else cell
 
 
 WRITERS: Mapping[str, Callable[[Copy, Path], None]] = {

@@ -8,7 +8,7 @@ ends are the last letter itself, and a text is sometimes stripped, or its line e
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
@@ -31,6 +31,8 @@ PIECES = ("points", "offsets", "indices", "location", "span", "value", "position
 """Keys under which a span's place is an object or a list of its own."""
 CANONICAL = ("value", "name", "entity")
 """Keys whose text may be another name of the thing, as Rasa's `value`."""
+PLACED = {name.replace("_", "") for name in (*STARTS, *ENDS, "answer_start")}
+"""Names under which a number is an offset."""
 MOST = 0.1
 """Share of the spans that a way of counting may leave unexplained."""
 BOTH: tuple[Unit, ...] = ("utf-16", "bytes")
@@ -170,6 +172,37 @@ def _is_number(value: object) -> bool:
 
 def _is_pair(value: object) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
+
+
+def moved(value: object, place: Callable[[int], int]) -> object:
+    """Return spans, or a single offset, with every offset moved; all else stays as it is.
+
+    Args:
+        value: as `read_span` reads it, in a list or alone; an offset or a list of offsets.
+        place: says where an offset is now. Its `ValueError` is passed on.
+    """
+    if _is_number(value):
+        return place(int(str(value)))
+    if isinstance(value, Mapping):
+        parts = {_same(name): cell for name, cell in value.items()}
+        start = _first(parts, STARTS)
+        done = {name: moved(cell, place) for name, cell in value.items() if isinstance(cell, Mapping | list)}
+        done |= {name: _each_moved(cell, place) for name, cell in value.items() if _same(name) in PLACED}
+        lengths = {name: cell for name, cell in value.items() if _same(name) in LENGTHS}
+        if _is_number(start):
+            at = int(str(start))
+            done |= {name: place(at + cell) - place(at) for name, cell in lengths.items() if _is_number(cell)}
+        return {**value, **done}
+    if isinstance(value, list):
+        first = [at for at, one in enumerate(value) if _is_number(one)][:2]
+        return [
+            moved(one, place) if at in first or isinstance(one, Mapping | list) else one for at, one in enumerate(value)
+        ]
+    return value
+
+
+def _each_moved(value: object, place: Callable[[int], int]) -> object:
+    return [_each_moved(one, place) for one in value] if isinstance(value, list) else moved(value, place)
 
 
 # ── counting ──────────────────────────────────────────────────────────────────────────────────

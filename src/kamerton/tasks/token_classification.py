@@ -74,6 +74,7 @@ class TokenClassification(Group):
              "tag", "annotations", "annotation", "ents", "tagging", "метки", "теги", "сущности", "разметка"),
             "a tag for each word, or spans of the text with their kinds",
             settings=_meant,
+            letters_of="tokens",
         ),
     )  # fmt: skip
     kinds: ClassVar = ("encoder",)

@@ -90,6 +90,12 @@ def _print_next(data: Path, findings: Sequence[Finding], fixed: Fixed | None, ou
         counts = {"used": fixed.used, "repaired": fixed.repaired, "dropped": fixed.dropped}
         print(f"{voice.text('cleaned'):9}{', '.join(map(str, fixed.copies))}")
         print(" " * 9 + voice.say("{used} rows as they were, {repaired} repaired, {dropped} left out", counts))
+        for reason, rows in (*fixed.repairs.items(), *fixed.reasons.items()):
+            print(
+                " " * 9 + voice.say("{reason}: {rows} {rows:row|rows}", {"reason": voice.repeat(reason), "rows": rows})
+            )
+        if not fixed.repaired + fixed.dropped:
+            print(" " * 9 + voice.text("nothing is left to mend: the copy holds the same rows"))
         print(f"{voice.text('ledger'):9}{fixed.ledger}")
     elif findings:
         written = voice.text("writes a cleaned copy beside the data")

@@ -1,0 +1,198 @@
+"""What can be put right in the cells of a row: wrong encodings, HTML entities, invisible signs, stray spaces.
+
+Columns that play a role are tidied whole, labels and whatever stands within lists and objects included; in other
+columns only wrong encodings are undone. Offsets of spans are moved with the letters that they count.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from kamerton.contracts import Task
+from kamerton.data.cells import TOGETHER, value_at
+from kamerton.forms.offsets import moved
+from kamerton.mojibake import mend, undo
+from kamerton.records import Example, Place, Row
+from kamerton.tags import OUTSIDE
+from kamerton.tidy import tidy
+
+END = "|"
+"""A sign behind the beginning of a text, so that spaces at its end are kept when it is tidied by itself."""
+
+Values = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """A row with what was put right in it."""
+
+    row: Row
+    repairs: tuple[str, ...] = ()
+    changed: frozenset[str] = frozenset()
+    """Names of the columns in which something was."""
+
+
+class Repairs:
+    """What is done to the cells of one row.
+
+    Args:
+        texts: all of its texts: how they were misread shows in all together where one is too short to tell.
+    """
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        found = mend("\n".join(text for text in texts if not text.isascii()))
+        self.damage = found.damage if found else ""
+        self.done: dict[str, None] = {}
+
+    def decoded(self, text: str) -> str:
+        """Undo a wrong encoding of a text, and nothing else."""
+        if text.isascii():
+            return text
+        right = undo(text, self.damage) if self.damage else None
+        if right is not None:
+            self.done[self.damage] = None
+            return right
+        found = mend(text)
+        if found:
+            self.done[found.damage] = None
+        return found.text if found else text
+
+    def tidied(self, text: str) -> str:
+        """Put a text right."""
+        found = tidy(self.decoded(text))
+        self.done.update(dict.fromkeys(found.repairs))
+        return found.text
+
+
+def repair_rows(rows: Sequence[Row], task: Task, roles: Mapping[str, str]) -> list[Repaired]:
+    """Put right what can be in each row.
+
+    Args:
+        rows: as they were read.
+        task: what they are for.
+        roles: role to column.
+    """
+    used = {part.partition(".")[0] for column in roles.values() for part in TOGETHER.split(column)}
+    used |= {*roles.values()}
+    return [_repair(row, used, task, roles) for row in rows]
+
+
+def _repair(row: Row, used: set[str], task: Task, roles: Mapping[str, str]) -> Repaired:
+    repairs = Repairs(list(_texts(row.values)))
+    values = {
+        name: _each(value, repairs.tidied if name in used else repairs.decoded) for name, value in row.values.items()
+    }
+    done = tuple(repairs.done)
+    if values != row.values:
+        values = _with_offsets(row, values, task, roles, repairs)
+    if values != row.values and _example(values, task, roles) is None and _example(row.values, task, roles):
+        values |= {name: cell for name, cell in row.values.items() if name in used}
+    changed = frozenset(name for name, value in values.items() if value != row.values[name])
+    return Repaired(replace(row, values=values), done, changed) if changed else Repaired(row)
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Go through the texts of a value, however deep."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(item)
+
+
+def _each(value: object, put_right: Callable[[str], str]) -> object:
+    """Put right every text of a value, however deep; a list or object that is written as JSON stays JSON."""
+    if isinstance(value, str):
+        held = _written(value)
+        if held is None:
+            return put_right(value)
+        right = _each(held, put_right)
+        return value if right == held else json.dumps(right, ensure_ascii=False)
+    if isinstance(value, list):
+        return [_each(item, put_right) for item in value]
+    if isinstance(value, dict):
+        return {key: _each(item, put_right) for key, item in value.items()}
+    return value
+
+
+def _written(text: str) -> list[object] | dict[str, object] | None:
+    """Read a cell that holds a list or an object as JSON; None if it does not."""
+    if text.lstrip()[:1] not in ("[", "{"):
+        return None
+    try:
+        held = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return held if isinstance(held, list | dict) else None
+
+
+# ── offsets ───────────────────────────────────────────────────────────────────────────────────
+
+
+def _with_offsets(
+    row: Row, values: dict[str, object], task: Task, roles: Mapping[str, str], repairs: Repairs
+) -> dict[str, object]:
+    """Move offsets with the letters of a text that became shorter; where that fails, the text stays as it was."""
+    for role in task.roles:
+        column, text = roles.get(role.name), roles.get(role.letters_of)
+        before, after = (row.values.get(text or ""), values.get(text or ""))
+        if not column or not isinstance(before, str) or not isinstance(after, str) or len(before) == len(after):
+            continue
+        try:
+            new = {**values, column: _moved(values.get(column), _follower(before, after, repairs))}
+        except ValueError:
+            new = dict(row.values)
+        marked = [_marked(_example(some, task, roles), repairs) for some in (row.values, new)]
+        values = (
+            new
+            if marked[0] and marked[0] == marked[1]
+            else {**values, str(text): before, column: row.values.get(column)}
+        )
+    return values
+
+
+def _moved(cell: object, place: Callable[[int], int]) -> object:
+    """Move the offsets in a cell, also where it holds them as JSON, or as a number in a text.
+
+    Raises:
+        ValueError: they cannot be read, or not followed.
+    """
+    if not isinstance(cell, str):
+        return moved(cell, place)
+    if cell.strip().isdecimal():
+        return str(place(int(cell)))
+    held = _written(cell)
+    if held is None and cell.lstrip()[:1] in ("[", "{"):
+        raise ValueError("offsets that are no JSON cannot be moved")
+    return cell if held is None else json.dumps(moved(held, place), ensure_ascii=False)
+
+
+def _follower(before: str, after: str, repairs: Repairs) -> Callable[[int], int]:
+    """Say where a place of a text is in what became of it."""
+
+    def place(at: int) -> int:
+        head = repairs.tidied(before[:at] + END).removesuffix(END)
+        if not after.startswith(head):
+            raise ValueError("the place cannot be followed")
+        return len(head)
+
+    return place
+
+
+def _example(values: Values, task: Task, roles: Mapping[str, str]) -> Example | None:
+    try:
+        return task.example(0, Place("", 0), {role: value_at(values, column) for role, column in roles.items()})
+    except ValueError:
+        return None
+
+
+def _marked(example: Example | None, repairs: Repairs) -> tuple[str, object] | None:
+    """Return the letters of a row that are marked, put right, to be compared before and after; None if it is bad."""
+    if example is None:
+        return None
+    tokens, tags = example.fields.get("tokens"), example.fields.get("tags")
+    pairs = zip(tokens, tags, strict=True) if isinstance(tokens, list) and isinstance(tags, list) else ()
+    words = repairs.tidied("".join(str(token) for token, tag in pairs if tag != OUTSIDE))
+    return "".join(filter(str.isalnum, words)), example.fields.get("moved")
