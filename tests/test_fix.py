@@ -326,3 +326,26 @@ def test_a_second_cleaning_says_that_nothing_is_left(tmp_path: Path, capsys: pyt
     assert "nothing is left to mend" in capsys.readouterr().out
     run(copy, {}, fix=True, out=None, json=False, language="ru")
     assert "исправлять больше нечего" in capsys.readouterr().out
+
+
+SPELLED: list[tuple[str, list[object], list[object]]] = [
+    ("text-classification", ["good", "good", "Good", " good", "bad", "bad ", "BAD", "bad"],
+     ["good", "good", "good", "good", "bad", "bad", "bad", "bad"]),
+    ("text-classification", ["да", "да", "Да", "нет", "нет", "Нет", "нет ", "да"],
+     ["да", "да", "да", "нет", "нет", "нет", "нет", "да"]),
+    ("multi-label", [["war"], ["War", "love"], ["love"], ["war"], ["LOVE"], ["love"], ["war", "love"], []],
+     [["war"], ["war", "love"], ["love"], ["war"], ["love"], ["love"], ["war", "love"], []]),
+    ("multi-label", ["war; love", "War; love", "war", "love", "war", "love; war", "love", "Love"],
+     ["war; love", "war; love", "war", "love", "war", "love; war", "love", "love"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("task", "labels", "right"), SPELLED)
+def test_labels_of_several_spellings_get_their_commonest(
+    task: str, labels: list[object], right: list[object], tmp_path: Path
+) -> None:
+    path, role = tmp_path / "rows.jsonl", {"multi-label": "labels"}.get(task, "label")
+    write_records(path, [{"text": f"a text {n}", "label": label} for n, label in enumerate(labels)])
+    done = fix_data(path, read_table(path), plugins.choose("tasks", task)(), {"text": "text", role: "label"})
+    assert [row.values["label"] for row in read_table(done.copies[0]).rows] == right
+    assert done.repairs["spellings of labels"] > 0

@@ -7,17 +7,23 @@ columns only wrong encodings are undone. Offsets of spans are moved with the let
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kamerton.contracts import Task
 from kamerton.data.cells import TOGETHER, value_at
 from kamerton.forms.offsets import moved
+from kamerton.label_values import main_spellings
 from kamerton.mojibake import mend, undo
 from kamerton.records import Example, Place, Row
-from kamerton.tags import OUTSIDE
+from kamerton.tags import OUTSIDE, read_list
 from kamerton.tidy import tidy
 
+SPELLING = "spellings of labels"
+BETWEEN = re.compile(r"[^;|,]+")
+"""A label among several in a text."""
 END = "|"
 """A sign behind the beginning of a text, so that spaces at its end are kept when it is tidied by itself."""
 
@@ -76,7 +82,7 @@ def repair_rows(rows: Sequence[Row], task: Task, roles: Mapping[str, str]) -> li
     """
     used = {part.partition(".")[0] for column in roles.values() for part in TOGETHER.split(column)}
     used |= {*roles.values()}
-    return [_repair(row, used, task, roles) for row in rows]
+    return respell([_repair(row, used, task, roles) for row in rows], task, roles)
 
 
 def _repair(row: Row, used: set[str], task: Task, roles: Mapping[str, str]) -> Repaired:
@@ -126,6 +132,39 @@ def _written(text: str) -> list[object] | dict[str, object] | None:
     except (ValueError, RecursionError):
         return None
     return held if isinstance(held, list | dict) else None
+
+
+# ── spellings of labels ───────────────────────────────────────────────────────────────────────
+
+
+def respell(repaired: Sequence[Repaired], task: Task, roles: Mapping[str, str]) -> list[Repaired]:
+    """Write each label that is another spelling of a commoner one as that, where answers are labels."""
+    answer = roles.get([role.name for role in task.roles if role.required][-1], "")
+    if task.answers not in ("class", "classes") or not answer:
+        return list(repaired)
+    counts = Counter(label for item in repaired for label in _labels(item.row.values, task, roles))
+    main = main_spellings(counts)
+    return [_respelled(item, answer, main) for item in repaired] if main else list(repaired)
+
+
+def _labels(values: Values, task: Task, roles: Mapping[str, str]) -> list[str]:
+    example = _example(values, task, roles)
+    if example is None or not example.gold.strip():
+        return []
+    return read_list(example.gold) if task.answers == "classes" else [example.gold]
+
+
+def _respelled(item: Repaired, column: str, main: Mapping[str, str]) -> Repaired:
+    values = item.row.values
+
+    def right(text: str) -> str:
+        whole = main.get(text.strip())
+        return whole or BETWEEN.sub(lambda found: main.get(found[0].strip(), found[0]), text)
+
+    if column not in values or (cell := _each(values[column], right)) == values[column]:
+        return item
+    row = replace(item.row, values={**values, column: cell})
+    return Repaired(row, (*item.repairs, SPELLING), item.changed | {column})
 
 
 # ── offsets ───────────────────────────────────────────────────────────────────────────────────
