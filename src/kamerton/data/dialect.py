@@ -12,7 +12,8 @@ from typing import Literal
 from kamerton.data.encoding import Source
 from kamerton.data.head import UNCLOSED, Record
 
-DELIMITERS = ",;\t|"
+DELIMITERS = "\t|;,"
+"""Signs between cells, the one that prose has least of first."""
 SEPARATOR = re.compile(r'\ufeff?"?sep=(.)"?[\r\n]*', re.IGNORECASE)
 """The line that tells Excel what stands between cells."""
 QUOTED = re.compile(r' +"[^"]*" *')
@@ -65,6 +66,15 @@ class Sample:
     fit: float
     """Share of the records that are as wide as the header."""
     width: int
+    begins: bool = True
+    """Whether nothing stands before the header but comments."""
+    told: bool = False
+    """Whether the last comment is as wide, as a header behind a comment's sign is."""
+
+    @property
+    def likely(self) -> tuple[bool, float, bool, int]:
+        """What is larger where the sign is the right one."""
+        return self.begins, round(self.fit, 1), self.told, self.width
 
 
 def find_dialect(source: Source, delimiters: str = DELIMITERS) -> Sample:
@@ -77,7 +87,7 @@ def find_dialect(source: Source, delimiters: str = DELIMITERS) -> Sample:
     skipped = 1 if told else 0
     signs = told.group(1) if told else delimiters
     plain = [_sampled(lines, cut, Dialect(sign, skipped=skipped)) for sign in signs]
-    best = max(plain, key=lambda sample: (sample.width > 1, round(sample.fit, 1), sample.width))
+    best = max(plain, key=lambda sample: (sample.width > 1, *sample.likely))
     wide = [sample for sample in plain if sample.width > 1]
     ways = [_sampled(lines, cut, way) for sample in wide for way in _other_ways(lines, sample.dialect)]
     for way in ways:
@@ -176,6 +186,7 @@ def _labels(cells: Sequence[str]) -> bool:
     """Say whether cells are few short words that come again and again."""
     distinct = {cell.strip() for cell in cells}
     short = all(0 < len(cell) <= LONGEST_LABEL and len(cell.split()) <= LABEL_WORDS for cell in distinct)
+    short = short and not any(cell.endswith((".", "!", "?", "…")) for cell in distinct)  # the end of a sentence
     return short and 2 <= len(distinct) <= MOST_LABELS and len(distinct) * REPEATED <= len(cells)
 
 
@@ -201,7 +212,9 @@ def _sampled(lines: Sequence[str], cut: bool, dialect: Dialect) -> Sample:
     header = next(chain((row for row in rows if row.used > 1 or row.fault), rows), Record(0, 0, ()))
     width, below = len(header.cells), rows[rows.index(header) + 1 :] if rows else []
     right = sum(not row.fault and header.used <= len(row.cells) and row.used <= width for row in below)
-    return Sample(dialect, found, right / len(below) if below else 1.0, width)
+    comments = [record for record in found if record.comment]
+    told = bool(comments) and len(comments[-1].cells) == width
+    return Sample(dialect, found, right / len(below) if below else 1.0, width, header in rows[:1], told)
 
 
 def _other_ways(lines: Sequence[str], dialect: Dialect) -> Iterator[Dialect]:

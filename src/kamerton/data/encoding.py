@@ -262,7 +262,7 @@ def _mixed(content: Bytes) -> Encoding | None:
             if is_foreign(line):
                 others += 1
                 runs += [run[:LONGEST_WORD] for run in RUNS.findall(line)][: max(0, SAMPLE - len(runs))]
-            elif _high(line) >= SURE:
+            elif _high(line) >= SURE and not _wrong(line):
                 sure += 1
     if not sure or not others or 2 * (sure + others) < lines:
         return None
@@ -273,9 +273,13 @@ def _mixed(content: Bytes) -> Encoding | None:
 
 def is_foreign(line: bytes) -> bool:
     """Say whether a line is of an encoding other than UTF-8, and no UTF-8 with a damaged byte."""
-    right = _high(line.decode("utf-8", "ignore").encode("utf-8"))
-    wrong = _high(line) - right
-    return wrong >= WRONG and wrong > right
+    wrong = _wrong(line)
+    return wrong >= WRONG and wrong > _high(line) - wrong
+
+
+def _wrong(line: bytes) -> int:
+    """Count the bytes that are not UTF-8."""
+    return _high(line) - _high(line.decode("utf-8", "ignore").encode("utf-8"))
 
 
 class OneEncoding(io.RawIOBase):

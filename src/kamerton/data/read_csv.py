@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from kamerton.data.dialect import DELIMITERS, Dialect, Sample, find_dialect, records
+from kamerton.data.dialect import Dialect, Sample, find_dialect, records
 from kamerton.data.encoding import Source
 from kamerton.data.head import fill
 from kamerton.data.read_conll import looks_like_conll, read_conll
 from kamerton.data.table import Table
-
-TAB_FIRST = "\t,;|"
 
 
 def read_csv(source: Source) -> Table:
@@ -20,7 +18,7 @@ def read_csv(source: Source) -> Table:
         DataError: no header, columns of the same name, a quote that is never closed, no rows, mostly bad rows.
 
     """
-    return read_cells(source, find_dialect(source, DELIMITERS), "csv")
+    return read_cells(source, find_dialect(source), "csv")
 
 
 def delimiter_of(source: Source) -> str:
@@ -35,9 +33,7 @@ def read_tsv(source: Source) -> Table:
         DataError: as `read_csv`.
 
     """
-    return (
-        read_conll(source) if looks_like_conll(source) else read_cells(source, find_dialect(source, TAB_FIRST), "tsv")
-    )
+    return read_conll(source) if looks_like_conll(source) else read_cells(source, find_dialect(source), "tsv")
 
 
 def read_cells(source: Source, sample: Sample, format: str) -> Table:
