@@ -46,7 +46,7 @@ class Calling:
     as_text: bool
     """Whether arguments are JSON in a string; else an object."""
     without_content: bool
-    """Whether the content beside a call must be none; else it is an empty text."""
+    """Whether a call beside which nothing is said must have no content; else it is an empty text."""
     numbered: bool
     """Whether ids must be of nine letters or digits, as Mistral's."""
 
@@ -63,7 +63,7 @@ class Abilities:
     opening: bool
     """A turn of the assistant before the first user's."""
     results: bool
-    """A turn of a tool."""
+    """A turn of a tool that no call stands before."""
     tools: bool
     """Descriptions of tools."""
     calling: Calling | None
@@ -94,7 +94,7 @@ TOOL = {
     },
 }
 CALL_ID = "qz0000001"
-LONG_ID = "call_qz-1"
+LONG_ID = "call_qz-000001"
 
 
 def abilities_of(tokenizer: Tokenizer) -> Abilities:
@@ -112,7 +112,7 @@ def _abilities(tokenizer: Tokenizer, template: str) -> Abilities:
         later_system=_writes(tokenizer, [USER, ASSISTANT, SYSTEM, USER], [ASKED, SAID, TOLD]),
         neighbours=_writes(tokenizer, asked_twice, [ASKED, TOLD]) and _writes(tokenizer, said_twice, [SAID, TOLD]),
         opening=_writes(tokenizer, [ASSISTANT, USER], [SAID, ASKED]),
-        results=_writes(tokenizer, [USER, ASSISTANT, result], [SAID, TOLD]),
+        results=_writes(tokenizer, [USER, ASSISTANT, result, ASSISTANT], [SAID, TOLD]),
         tools=_writes(tokenizer, [USER], ["qztool", "qzdescribed", "qzkey"], tools=[TOOL]),
         calling=next((way for way in _ways() if _calls(tokenizer, way)), None),
         reasoning=_reasoning(tokenizer, template),
@@ -215,9 +215,11 @@ def _results(turns: Sequence[Message], can: Abilities) -> Sequence[Message]:
     """Let the user tell what tools gave, where the template has no turn for it; it may have one behind a call only."""
     if can.results or not any(turn.role == "tool" for turn in turns):
         return turns
-    if can.calling and any(turn.calls for turn in turns):
-        return turns
-    return [Message("user", turn.content) if turn.role == "tool" else turn for turn in turns]
+    put, called = list[Message](), False
+    for turn in turns:
+        called = bool(turn.calls and can.calling) or (called and turn.role == "tool")
+        put.append(turn if called or turn.role != "tool" else Message("user", turn.content))
+    return put if put != list(turns) else turns
 
 
 def _reasoning_left_out(turns: Sequence[Message], can: Abilities) -> Sequence[Message]:
