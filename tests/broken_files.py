@@ -11,8 +11,13 @@ import gzip
 import io
 import json
 import random
-from collections.abc import Callable, Iterator
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
+from xml.sax.saxutils import escape
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -105,6 +110,147 @@ def as_columns(rows: Rows) -> bytes:
     return json.dumps({key: [row[key] for row in rows] for key in rows[0]}, ensure_ascii=False).encode()
 
 
+MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+RELATED = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+PACKAGE = "http://schemas.openxmlformats.org/package/2006"
+OPEN = "urn:oasis:names:tc:opendocument:xmlns"
+
+
+def zipped(files: Mapping[str, str | bytes]) -> bytes:
+    """Put files into a zip archive."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as held:
+        for name, content in files.items():
+            held.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+    return file.getvalue()
+
+
+def tarred(files: Mapping[str, str | bytes], mode: str = "w:gz") -> bytes:
+    """Put files into a tar archive."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode=mode.replace("gz", "")) as held:  # type: ignore[call-overload]
+        for name, content in files.items():
+            raw = content if isinstance(content, bytes) else content.encode()
+            info = tarfile.TarInfo(name)
+            info.size = len(raw)
+            held.addfile(info, io.BytesIO(raw))
+    return gzip.compress(file.getvalue(), mtime=0) if mode.endswith("gz") else file.getvalue()
+
+
+def xlsx(sheets: Mapping[str, str]) -> bytes:
+    """Make an .xlsx workbook of sheets whose rows are written as its XML has them."""
+    hidden = ' state="hidden"'
+    listed = [
+        f'<sheet name="{name}" sheetId="{at}" r:id="rId{at}"{hidden * name.startswith("~")}/>'
+        for at, name in enumerate(sheets, 1)
+    ]
+    links = [
+        f'<Relationship Id="rId{at}" Type="{RELATED}/worksheet" Target="worksheets/sheet{at}.xml"/>'
+        for at in range(1, len(sheets) + 1)
+    ]
+    return zipped(
+        {
+            "[Content_Types].xml": f'<Types xmlns="{PACKAGE}/content-types"/>',
+            "_rels/.rels": f'<Relationships xmlns="{PACKAGE}/relationships"><Relationship Id="rId1" '
+            f'Type="{RELATED}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+            "xl/workbook.xml": f'<workbook xmlns="{MAIN}" xmlns:r="{RELATED}"><sheets>{"".join(listed)}</sheets>'
+            "</workbook>",
+            "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{PACKAGE}/relationships">{"".join(links)}'
+            "</Relationships>",
+            "xl/styles.xml": f'<styleSheet xmlns="{MAIN}"><cellXfs><xf numFmtId="0"/><xf numFmtId="14"/></cellXfs>'
+            "</styleSheet>",
+            **{
+                f"xl/worksheets/sheet{at}.xml": f'<worksheet xmlns="{MAIN}"><sheetData>{rows}</sheetData></worksheet>'
+                for at, rows in enumerate(sheets.values(), 1)
+            },
+        }
+    )
+
+
+def xlsx_rows(rows: Sequence[Sequence[object]]) -> str:
+    """Write rows of cells: texts, numbers, truth values; None is an empty cell, a text that begins with # an error."""
+    return "".join(f"<row>{''.join(map(_xlsx_cell, row))}</row>" for row in rows)
+
+
+def _xlsx_cell(value: object) -> str:
+    if value is None:
+        return "<c/>"
+    if isinstance(value, bool):
+        return f'<c t="b"><v>{int(value)}</v></c>'
+    if isinstance(value, int | float):
+        return f"<c><v>{value}</v></c>"
+    if isinstance(value, date):
+        return f'<c s="1"><v>{(value - date(1899, 12, 30)).days}</v></c>'
+    if str(value).startswith("#"):
+        return f'<c t="e"><v>{value}</v></c>'
+    return f'<c t="inlineStr"><is><t xml:space="preserve">{escape(str(value))}</t></is></c>'
+
+
+def ods(sheets: Mapping[str, str]) -> bytes:
+    """Make an .ods workbook of sheets whose rows are written as its XML has them."""
+    tables = "".join(f'<table:table table:name="{name}">{rows}</table:table>' for name, rows in sheets.items())
+    spaces = " ".join(f'xmlns:{name}="{OPEN}:{name}:1.0"' for name in ("office", "table", "text"))
+    body = f"<office:body><office:spreadsheet>{tables}</office:spreadsheet></office:body>"
+    return zipped(
+        {
+            "mimetype": "application/vnd.oasis.opendocument.spreadsheet",
+            "META-INF/manifest.xml": f'<manifest:manifest xmlns:manifest="{OPEN}:manifest:1.0"/>',
+            "content.xml": f"<office:document-content {spaces}>{body}</office:document-content>",
+        }
+    )
+
+
+def ods_rows(rows: Sequence[Sequence[object]]) -> str:
+    """Write rows of cells, all as texts."""
+    cell = '<table:table-cell office:value-type="string"><text:p>{}</text:p></table:table-cell>'
+    return "".join(
+        f"<table:table-row>{''.join(cell.format(escape(str(value))) for value in row)}</table:table-row>"
+        for row in rows
+    )
+
+
+def as_xlsx(rows: Rows) -> bytes:
+    """Write rows as an .xlsx workbook."""
+    return xlsx({"Data": xlsx_rows([list(rows[0]), *(list(row.values()) for row in rows)])})
+
+
+def as_ods(rows: Rows) -> bytes:
+    """Write rows as an .ods workbook."""
+    return ods({"Data": ods_rows([list(rows[0]), *(list(row.values()) for row in rows)])})
+
+
+def as_zip(rows: Rows) -> bytes:
+    """Write rows as CSV and JSON lines into a zip archive."""
+    return zipped({"__MACOSX/._train.csv": b"\0", "train.csv": as_csv(rows), "test.jsonl": as_jsonl(rows)})
+
+
+def as_tar(rows: Rows) -> bytes:
+    """Write rows as CSV and Parquet into a tar archive."""
+    return tarred(
+        {"data/train.csv": as_csv(rows), "data/README.txt": b"Read me.", "data/test.parquet": as_parquet(rows)}
+    )
+
+
+def as_nameless(rows: Rows) -> bytes:
+    """Write rows without a header."""
+    return as_csv(rows, "\t").split(b"\n", 1)[1]
+
+
+def as_lines(rows: Rows) -> bytes:
+    """Write each row as a line of plain text, its label behind a semicolon."""
+    return "".join(f"{' '.join(row['text'].split())};{row['label']}\n" for row in rows).encode()
+
+
+def as_report(rows: Rows) -> bytes:
+    """Write rows under a title, a hint for Excel and a comment, with empty columns."""
+    return b"sep=;\n# a comment\nA title;;\n\n" + as_csv(rows, ";").replace(b"\n", b";;\n")
+
+
+def as_printed(rows: Rows) -> bytes:
+    """Write lists as Python prints them into cells."""
+    return as_csv([{"text": row["text"], "labels": repr([row["label"], "x"])} for row in rows])
+
+
 WRITERS = {
     ".csv": as_csv,
     ".tsv": as_tsv,
@@ -125,6 +271,18 @@ FORMATS: tuple[tuple[str, Callable[[Rows], bytes]], ...] = (
     (".txt", as_conll),
     (".tsv", as_conll),
     (".csv", lambda rows: as_csv(rows, ";")),
+    (".xlsx", as_xlsx),
+    (".xlsx", as_xlsx),
+    (".ods", as_ods),
+    (".csv", as_xlsx),
+    (".zip", as_zip),
+    (".tar.gz", as_tar),
+    (".csv", as_nameless),
+    (".txt", as_lines),
+    (".train", as_conll),
+    ("", as_nameless),
+    (".csv", as_report),
+    (".csv", as_printed),
 )
 """Ends of names, and what good files that end so hold."""
 
@@ -228,8 +386,31 @@ BREAKERS: dict[str, Breaker] = {
     "many-columns": _line(lambda line, _: line + b",x" * 5000),
     "emoji-and-marks": _insert("👩‍👩‍👧 e\u0301 \u202e \ufeff".encode()),
     "a-long-line": lambda raw, r: raw + b"word " * r.choice([1000, 400_000]),
+    "inside": lambda raw, r: inside(raw, r),
+    "far-cell": lambda raw, _: raw and xlsx({"Data": '<row r="1048576"><c r="XFD1048576"><v>1</v></c></row>'}),
+    "title": lambda raw, _: "Отчёт за 2024 год\n\n".encode() + raw,
+    "hash-lines": lambda raw, _: b"# one, two\n# three\n" + raw,
+    "backslash-quotes": lambda raw, _: raw.replace(b'""', b'\\"'),
+    "spaced": lambda raw, _: raw.replace(b",", b" , "),
+    "mixed-encodings": lambda raw, _: b"\n".join(
+        line.decode("utf-8", "replace").encode("cp1251" if at % 2 else "utf-8", "replace")
+        for at, line in enumerate(raw.split(b"\n"))
+    ),
+    "trailing-columns": lambda raw, _: raw.replace(b"\n", b",,,\n"),
     "nothing": lambda raw, _: raw,
 }
+
+
+def inside(raw: bytes, random_: random.Random) -> bytes:
+    """Break one file within a zip archive, or a workbook's part, and pack it again."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(raw)) as held:
+            files = {name: held.read(name) for name in held.namelist()}
+    except (zipfile.BadZipFile, OSError, zlib.error, NotImplementedError, RuntimeError, EOFError):
+        return raw
+    name = random_.choice(list(files))
+    breaker = random_.choice([name for name in BREAKERS if name not in ("inside", "nothing", "far-cell")])
+    return zipped({**files, name: BREAKERS[breaker](files[name], random_)})
 
 
 PACKERS: tuple[tuple[str, Callable[[bytes], bytes]], ...] = (

@@ -54,7 +54,7 @@ def unpacked(path: Path, endings: Iterable[str]) -> Iterator[list[Member]]:
     """
     with TemporaryDirectory(prefix="kamerton-") as folder:
         try:
-            members = list(_members(path, Path(folder)))
+            members = sorted(_members(path, Path(folder)), key=lambda member: member.name)
         except (
             tarfile.TarError,
             zipfile.BadZipFile,

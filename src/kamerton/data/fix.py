@@ -17,6 +17,7 @@ from kamerton.contracts import AuditContext, Task
 from kamerton.data.cells import value_at
 from kamerton.data.ledger import check_complete
 from kamerton.data.mend import Repaired, repair_rows
+from kamerton.data.named import ARCHIVES, format_of
 from kamerton.data.table import Table
 from kamerton.data.write import LINES, Copy, target_format, write_copy
 from kamerton.files import replacing
@@ -106,15 +107,15 @@ def _free_place(path: Path, table: Table) -> str:
 
 
 def _target(path: Path, file: Path, word: str, table: Table) -> Path:
-    """Name the copy of a file: beside it, or in a folder beside the folder or pattern that the user named."""
+    """Name the copy of a file: beside it, or in a folder beside the folder, archive or pattern that the user named."""
     ending = LINES if table.reshaped else target_format(file)
-    if path.is_file():
+    if path.is_file() and format_of(path) not in ARCHIVES:
         return path.with_name(f"{path.name.removesuffix(ending)}.{word}{ending}")
-    folder = path if path.is_dir() else Path("".join(sign if sign.isalnum() else "-" for sign in str(path)).strip("-"))
+    folder = path if path.exists() else Path("".join(sign if sign.isalnum() else "-" for sign in str(path)).strip("-"))
     beside = folder.with_name(f"{folder.name}.{word}")
     if file == path:
         return beside
-    inner = file.relative_to(path) if path.is_dir() else Path(*(part for part in file.parts if part.strip("./")))
+    inner = file.relative_to(path) if path.exists() else Path(*(part for part in file.parts if part.strip("./")))
     return beside / inner.with_name(inner.name.removesuffix(ending) + ending)
 
 
