@@ -226,3 +226,20 @@ def test_a_lone_conversation_is_no_table_of_roles(tmp_path):
     with pytest.raises(DataError) as told:
         understood(tmp_path, "rows.json", [*turns("A?", "B."), {"role": "nobody", "content": "C."}])
     assert "label=role" not in str(told.value)
+
+
+@pytest.mark.parametrize("mark", ["kto_tag", "label", "нравится"])
+def test_the_last_answer_of_a_judged_conversation_is_parted_from_it(tmp_path, mark):
+    pattern = {"messages": turns("Hello.", "Ahoy.", ASKED, SAID)}
+    rows = [{**row, mark: at % 2 == 0} for at, row in enumerate(filled(pattern))]
+    found = understood(tmp_path, "rows.jsonl", rows)
+    assert found.recipe.data.task == "feedback"
+    wanted = {"prompt": turns("Hello.", "Ahoy.", "Count to 0."), "completion": "Aye, 0.", "wanted": True}
+    assert found.examples[0].fields == wanted
+    assert understood(tmp_path, "rows.jsonl", rows, **{"data.task": "chat"}).left_out[0].reason == f"'{mark}' is false"
+
+
+def test_yes_and_no_of_judged_answers_may_be_numbers_where_the_column_says_what_it_is(tmp_path):
+    rows = [{**row, "kto_tag": at % 2} for at, row in enumerate(filled({"instruction": ASKED, "output": SAID}))]
+    found = understood(tmp_path, "rows.jsonl", rows)
+    assert [example.fields["wanted"] for example in found.examples[:2]] == [False, True]

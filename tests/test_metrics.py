@@ -31,7 +31,7 @@ from kamerton.records import Prediction
 from kamerton.words import answer_words, bare_answer, fold, words
 
 CASES = range(200)
-OF_LIKELIHOODS = {"bits-per-byte", "pass-at-k", "preference-margin"}
+OF_LIKELIHOODS = {"bits-per-byte", "pass-at-k", "preference-margin", "feedback-auc", "feedback-margin"}
 """Metrics that do not compare texts; tested beside what they are about."""
 OF_NUMBERS = {"spearman", "pearson", "mae", "rmse"}
 """Metrics that read numbers; tested in a file of their own."""

@@ -233,13 +233,26 @@ def test_texts_of_one_language_are_no_translation_unless_it_is_said(tmp_path):
 @pytest.mark.parametrize("refused", [False, "false", "False"])
 def test_answers_that_people_refused_are_left_out_and_it_is_said(tmp_path, refused):
     liked = [True if i % 4 == 0 else refused for i in IDS]
-    for columns in ({"messages": CHATS, "label": liked}, {"prompt": TEXTS, "completion": ANSWERS, "label": liked}):
+    for task, columns in (
+        ("chat", {"messages": CHATS, "label": liked}),
+        ("instruction", {"prompt": TEXTS, "completion": ANSWERS, "label": liked}),
+    ):
         table = table_of(tmp_path, columns)
-        found = recognise(table, None, {})
+        found = recognise(table, task, {})
         made = make_examples(table, found, plugins.choose("tasks", found.task)())
         assert "rows whose 'label' is false are left out" in found.reason
         assert [example.id for example in made.examples] == [0, 4, 8]
         assert {entry.reason for entry in made.rejected} == {"'label' is false"}
+
+
+def test_answers_of_which_people_wanted_some_are_feedback_and_those_of_one_kind_are_not(tmp_path):
+    for liked, task in (
+        ([True, False] * 6, "feedback"),
+        (["good", "bad"] * 6, "feedback"),
+        ([True] * 12, "instruction"),
+    ):
+        table = table_of(tmp_path, {"prompt": TEXTS, "completion": ANSWERS, "label": liked})
+        assert recognise(table, None, {}).task == task
 
 
 def test_a_column_of_words_beside_a_chat_leaves_nothing_out(tmp_path):

@@ -42,6 +42,12 @@ def preference(n: int) -> dict[str, object]:
     return {"prompt": f"Name the thing {n}, {thing}.", "chosen": f"It is {thing}, yes.", "rejected": f"{n} no no."}
 
 
+def feedback(n: int) -> dict[str, object]:
+    thing, wanted = THINGS[n % 5], n % 3 > 0
+    said = f"It is {thing}, yes." if wanted else f"{n} no no."
+    return {"prompt": f"Name the thing {n}, {thing}.", "completion": said, "label": wanted}
+
+
 def plain_text(n: int) -> dict[str, object]:
     return {"text": f"She opened {THINGS[n % 5]} and listened to {ВЕЩИ[n % 5]} for {n} hours."}
 
@@ -80,6 +86,7 @@ def code(n: int) -> dict[str, object]:
 CASES: dict[str, tuple[Callable[[int], dict[str, object]], str, tuple[str, ...]]] = {
     "chat": (chat, "decoder", ("--set", "evaluate.shots=0")),
     "preference": (preference, "decoder", ()),
+    "feedback": (feedback, "decoder", ()),
     "language-modeling": (plain_text, "decoder", ("--set", "model.max_tokens=16")),
     "language-modeling masked": (plain_text, "masked", ()),
     "preference within": (preference_within, "decoder", ()),
@@ -89,7 +96,7 @@ CASES: dict[str, tuple[Callable[[int], dict[str, object]], str, tuple[str, ...]]
     "translation seq2seq": (translation, "seq2seq", ("--set", "evaluate.shots=0")),
     "code-completion": (code, "decoder", ("--set", "task.run_tests=true", "--set", "evaluate.shots=0")),
 }
-LEARNT = {"preference", "language-modeling", "language-modeling masked", "code-completion", "chat"}
+LEARNT = {"preference", "feedback", "language-modeling", "language-modeling masked", "code-completion", "chat"}
 """What so few updates of so small a model can show."""
 
 
@@ -144,7 +151,7 @@ def test_a_file_without_a_flag_becomes_a_verdict(place, masked, name):
             if answers.kind in ("tuned", "base")
         }
         assert losses["tuned"] < losses["base"]
-    if name.startswith("preference"):
+    if name.startswith(("preference", "feedback")):
         asking = place.folder / f"{data.stem}-prompts.jsonl"
         asking.write_text('{"prompt": "Name a thing."}\n{"prompt": "Назови вещь."}\n', encoding="utf-8")
         answered = place.call("predict", out, asking.name, "--json")

@@ -71,6 +71,8 @@ class Role:
     """Words that tell columns of otherwise equal names apart, the same for all roles that have them: languages."""
     leaves_out: bool = False
     """Whether it holds truth values alone; rows in which it is false are not learnt: people refused the answer."""
+    varied: bool = False
+    """Whether a column of one value alone is not taken for it."""
     series: tuple[str, ...] = ()
     """Words before the numbers or letters of columns that it may be spread over: option1, option2; an empty one for
     letters alone."""

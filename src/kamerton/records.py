@@ -208,6 +208,8 @@ class Prediction:
     """Of every label by itself, in the form's order, where any number of them may be right."""
     cut: int = 0
     """How many tokens of the input the model never saw, for they did not fit."""
+    wanted: bool | None = None
+    """Whether people wanted the answer, where one was given to be judged: `score` is the mean chance of its tokens."""
 
 
 @dataclass(frozen=True)

@@ -378,6 +378,7 @@ def _example(row: dict[str, Any]) -> Example:
 
 ANSWERS = (
     "id", "contender", "kind", "gold", "prediction", "score", "loss", "tokens", "passed", "probabilities", "seconds",
+    "wanted",
 )  # fmt: skip
 """Columns of a file of answers."""
 
@@ -396,6 +397,7 @@ def _write_answers(path: Path, examples: Sequence[Example], answers: Sequence[An
             p.passed,
             p.probabilities,
             contender.seconds,
+            p.wanted,
         )
         for contender in answers
         for example, p in zip(examples, contender.predictions, strict=True)
@@ -419,9 +421,8 @@ def _prediction(row: dict[str, Any]) -> Prediction:
     """Make a prediction of a row; the last columns are missing in older runs."""
     known = row.get("probabilities")
     probabilities = None if known is None else tuple(known)
-    return Prediction(
-        row["id"], row["prediction"], row["score"], row["loss"], row["tokens"], row.get("passed"), probabilities
-    )
+    measured = row["score"], row["loss"], row["tokens"], row.get("passed"), probabilities
+    return Prediction(row["id"], row["prediction"], *measured, wanted=row.get("wanted"))
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:
@@ -439,6 +440,7 @@ def _write_table(path: Path, columns: Sequence[str], rows: Sequence[tuple[Any, .
         "loss": pa.float64(),
         "tokens": pa.int64(),
         "passed": pa.float64(),
+        "wanted": pa.bool_(),
         "probabilities": pa.list_(pa.float64()),
         "seconds": pa.float64(),
         "visits": pa.int64(),

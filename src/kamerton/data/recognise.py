@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from kamerton import plugins
-from kamerton.contracts import Task
+from kamerton.contracts import Role, Task
 from kamerton.data.beside import beside, may_be_labels
 from kamerton.data.cells import (
     BESIDE,
@@ -354,7 +354,7 @@ def _read_as(
     columns, unclear, weak = dict[str, str](), dict[str, Sequence[str]](), False
     for role in task.roles:
         taken = {*columns.values(), *named.values(), *(ways[0].values() if ways else ())}
-        free = [name for name in names if name not in taken and (not role.leaves_out or holds_truths(table, name))]
+        free = [name for name in names if name not in taken and _may_play(table, name, role)]
         given = {**named, **(ways[0] if ways else {})}
         found = [given[role.name]] if role.name in given else spelled(role, free)
         if not found:
@@ -382,6 +382,13 @@ def _flags(table: Table, columns: Sequence[str]) -> str:
     """Join the columns that say yes or no of a text; those that refuse rows do not."""
     marks = find_marks(table, columns)
     return flags(table, [name for name in columns if name not in marks])
+
+
+def _may_play(table: Table, column: str, role: Role) -> bool:
+    """Say whether a column holds what a role must hold at least."""
+    if role.varied and len({plain(cell) for cell in cells_of(table, column)}) < 2:
+        return False
+    return not role.leaves_out or holds_truths(table, column)
 
 
 def _explained(reading: Reading, reason: str, named: Mapping[str, str]) -> str:

@@ -9,7 +9,7 @@ from kamerton.data.annotations import annotated, objects
 from kamerton.data.cells import LOOKED_AT
 from kamerton.data.prodigy import annotated as prodigy_shape
 from kamerton.data.shape import Shape, Values, in_order, opened
-from kamerton.data.shapes_of_chats import CHATS, conversations
+from kamerton.data.shapes_of_chats import CHATS, conversations, judged
 from kamerton.data.shapes_of_labels import labelled
 from kamerton.data.spelling import called
 from kamerton.data.table import Collector, Table
@@ -37,7 +37,7 @@ def reshaped(table: Table) -> Table:
         return _joined(table, *(columns[0] for columns in found))
     if talks := conversations(table):
         return talks
-    shape = labelled(table)
+    shape = judged(table) or labelled(table)
     return opened(table, shape) if shape else table
 
 

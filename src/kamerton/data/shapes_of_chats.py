@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
-from kamerton.data.cells import LOOKED_AT
+from kamerton.data.cells import LOOKED_AT, holds_truths, truth
 from kamerton.data.shape import Shape, Values, in_order
 from kamerton.data.spelling import called
 from kamerton.data.table import Collector, Table
@@ -277,6 +278,45 @@ def _winning(values: Values) -> Iterator[Values]:
     yield {**kept, "chosen": values.get(better), "rejected": values.get(worse)}
 
 
+JUDGED = ("kto_tag", "wanted", "desirable", "is_desirable", "thumbs_up", "liked", "нравится")
+"""Columns that say whether people wanted an answer, in whichever way yes and no are written."""
+PERHAPS = ("label", "labels", "good", "is_good", "хороший")
+"""Columns that say so where they hold truth values."""
+
+
+def judged(table: Table) -> Shape | None:
+    """Find how the last answer of each conversation is parted from it, where it was judged; None if none was."""
+    some = [row.values for row in table.rows[:LOOKED_AT]]
+    talks = [name for name in called(TALKS, table.columns) if any(are_messages(one.get(name)) for one in some)]
+    marks = called(JUDGED, table.columns)
+    marks += [name for name in called(PERHAPS, table.columns) if holds_truths(table, name)] if not marks else []
+    if len(marks) != 1 or {truth(one.get(marks[0])) for one in some if filled(one.get(marks[0]))} != {True, False}:
+        return None
+    if len(talks) == 1:
+        note = f"the last answer of each conversation is what '{marks[0]}' judges"
+        return Shape(frozenset({talks[0], marks[0]}), lambda values: True, partial(_parted, talks[0], marks[0]), note)
+    return (
+        None
+        if holds_truths(table, marks[0])
+        else Shape(
+            frozenset(marks), lambda values: True, partial(_with_truth, marks[0]), f"'{marks[0]}' says yes and no"
+        )
+    )
+
+
+def _parted(talk: str, mark: str, values: Values) -> Iterator[Values]:
+    turns = values.get(talk)
+    kept = {name: cell for name, cell in values.items() if name not in (talk, mark)}
+    if not isinstance(turns, list) or len(turns) < 2:
+        raise ValueError("the conversation is no list of messages")
+    yield {**kept, "prompt": turns[:-1], "completion": turns[-1:], mark: truth(values.get(mark))}
+
+
+def _with_truth(mark: str, values: Values) -> Iterator[Values]:
+    yield {**values, mark: truth(values.get(mark))}
+
+
+TALKS = ("messages", "conversations", "conversation", "dialog", "dialogue", "диалог")
 CHATS = (
     Shape(frozenset({"history"}), _has_turns, _with_history, "the turns in 'history' stand before the request"),
     Shape(

@@ -55,7 +55,7 @@ class Preferences(Usual):
 
     def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Give what serving sends: the request up to where the assistant begins."""
-        return [_prompt(example, tokenizer, max_tokens) for example in examples]
+        return [prompt_of(example, tokenizer, max_tokens) for example in examples]
 
     def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> str:
         """Find prompts that differ from serving's or from each other, and untaught ends."""
@@ -163,7 +163,7 @@ def _tried(example: Example, tokenizer: Tokenizer, max_tokens: int) -> Encoded:
         return Encoded((), (), (), fault=error.faults[0].rule)
 
 
-def _prompt(example: Example, tokenizer: Tokenizer, max_tokens: int) -> Encoded:
+def prompt_of(example: Example, tokenizer: Tokenizer, max_tokens: int) -> Encoded:
     """Tokenize a request, or say why the template cannot write it."""
     try:
         [ids] = tokenize([write_prompt(asked(example), tokenizer)], tokenizer)

@@ -1,0 +1,214 @@
+"""An answer that people wanted or did not: the model learns to find the one likelier and the other less likely (KTO).
+
+Ethayarajh et al. 2024, "KTO: Model Alignment as Prospect Theoretic Optimization", equations 7 and 8: the reward of an
+answer is how much likelier than before training it is, and it counts beyond a reference point, the mean reward of
+answers that belong to other requests.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import torch
+
+from kamerton.contracts import Engine
+from kamerton.forms.messages import kept_messages
+from kamerton.forms.preferences import asked, prompt_of
+from kamerton.forms.supervision import target_losses, written
+from kamerton.forms.templates import RefusedError
+from kamerton.forms.turns import ended, room_before, same_prompt, supervise, tokenize, write_exchange
+from kamerton.forms.usual import Usual
+from kamerton.forms.values import room_for
+from kamerton.records import Encoded, Example, Message, Prediction, Taught
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+
+SMALLEST = 1e-12
+"""The least chance of an answer's tokens, or of others, that a loss is taken of."""
+
+
+@dataclass(frozen=True)
+class Judged(Usual):
+    """One answer to a request, and whether it was wanted; `Encoded.rivals` holds another row's answer to the request.
+
+    The other answer's `weight` is that of the row, negative where the answer was not wanted.
+    """
+
+    beta: float
+    """How much a reward counts."""
+    desirable: float
+    """The weight of answers that people wanted."""
+    undesirable: float
+    answers: tuple[str, ...]
+    """Different training answers, of which each row gets one that is not its own."""
+    model_class: ClassVar = "AutoModelForCausalLM"
+    untuned_class: ClassVar = "AutoModelForCausalLM"
+
+    def watched(self, examples: Sequence[Example]) -> Sequence[Example]:
+        """Read every validation row's answer: nothing is written."""
+        return examples
+
+    def answer_tokens(self, tokenizer: Tokenizer) -> int:
+        """Measure how long nearly all answers are, with some room: for requests that bring none."""
+        return room_for([len(ids) for ids in tokenize([(answer,) for answer in self.answers], tokenizer)])
+
+    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+        """Tokenize each answer, and another row's, after the request; what does not fit is cut at the end."""
+        return [self._encode(example, tokenizer, max_tokens) for example in examples]
+
+    def _encode(self, example: Example, tokenizer: Tokenizer, max_tokens: int) -> Encoded:
+        """Tokenize a row, or say why the template cannot write it."""
+        try:
+            item = _judged(example, (), tokenizer, max_tokens)
+            other = _answered(asked(example), self._other(example), tokenizer, max_tokens)
+        except RefusedError as error:
+            return Encoded((), (), (), fault=error.faults[0].rule)
+        weight = self.desirable if example.fields["wanted"] else -self.undesirable
+        return replace(item, rivals=(replace(other, weight=weight),), cut=item.cut + other.cut)
+
+    def _other(self, example: Example) -> str:
+        """Choose another row's answer by the row's own text: the same wherever and whenever it is encoded."""
+        start = zlib.crc32(f"{example.key} {example.gold}".encode())
+        tried = (self.answers[(start + at) % len(self.answers)] for at in range(min(2, len(self.answers))))
+        return next((answer for answer in tried if answer != example.gold), "")
+
+    def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+        """Give what serving sends: the request up to where the assistant begins."""
+        return [prompt_of(example, tokenizer, max_tokens) for example in examples]
+
+    def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> str:
+        """Find a prompt that differs from serving's, and an untaught end."""
+        if not same_prompt(item, prompt):
+            return "the prompt is written differently in training and in serving"
+        if not item.cut and item.targets[-1] != tokenizer.eos_token_id:
+            return "the end token is not trained, so the model would not learn to stop"
+        return ""
+
+    def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
+        """Mark the answer's tokens; each is read at the one before it."""
+        what = "wanted" if item.rivals and item.rivals[0].weight > 0 else "not wanted"
+        return Taught(tuple(read + 1 for read in item.reads), (f"{what}: {written(item.targets, tokenizer)}",))
+
+    def called(self, at: int, count: int) -> str:
+        """Tell the answer from the one that the reference point is measured by."""
+        return ("the row's answer", "another row's answer, for the reference point")[at]
+
+    def supervised(self, item: Encoded) -> int:
+        """Count an answer as one, if something is left of it."""
+        return int(len(item.sequences) == 2 and bool(item.targets))
+
+    def losses(self, logits: Tensor, items: Sequence[Encoded]) -> Tensor:
+        """Give each answer's loss: `[items]`, with gradients; the reference point is that of these items."""
+        sequences = [sequence for item in items for sequence in item.sequences]
+        before = logits.new_tensor([sequence.number for sequence in sequences], dtype=torch.float64)
+        rewards = (-target_losses(logits, sequences) - before).view(-1, 2)
+        weights = rewards.new_tensor([item.rivals[0].weight for item in items])
+        return kto_losses(rewards[:, 0], rewards[:, 1], weights, self.beta)
+
+    def grounded(self, engine: Engine, items: Sequence[Encoded]) -> list[Encoded]:
+        """Note how likely the model finds both answers before training."""
+        known = [item for item in items if item.rivals]
+        likely = iter((-engine.losses([one for item in known for one in item.sequences])).reshape(-1, 2).tolist())
+        return [_with_reference(item, *next(likely)) if item.rivals else item for item in items]
+
+    def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
+        """Say how likely the answers are per token; where there is none to judge, write one."""
+        return self.predict_untuned(engine, examples, ())
+
+    def predict_untuned(
+        self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
+    ) -> list[Prediction]:
+        """Judge the answers after `shots` that people wanted, put as earlier turns of the conversation."""
+        shown = [shot for shot in shots if shot.fields["wanted"]]
+        judged = [example for example in examples if example.gold]
+        results = {p.id: p for p in _judge(engine, judged, shown)}
+        asking = [example for example in examples if example.id not in results]
+        prompts = self.prompts(asking, engine.tokenizer, max(1, engine.max_tokens - engine.max_new_tokens))
+        texts = engine.generate(prompts) if asking else []
+        results |= {
+            example.id: Prediction(example.id, text.strip(), cut=prompt.cut)
+            for example, text, prompt in zip(asking, texts, prompts, strict=True)
+        }
+        return [results[example.id] for example in examples]
+
+
+def kto_losses(rewards: Tensor, others: Tensor, weights: Tensor, beta: float) -> Tensor:
+    """Give KTO's losses (Ethayarajh et al. 2024, equations 7 and 8).
+
+    With the reference point z = max(0, mean of `others`), through which no gradient goes, an answer of reward r that
+    was wanted costs w (1 - sigmoid(beta (r - z))), another one w (1 - sigmoid(beta (z - r))).
+
+    Args:
+        rewards: log-likelihood of the answers minus that before training, `[rows]`, nats.
+        others: the same of answers that belong to other requests.
+        weights: of the rows, negative where the answer was not wanted.
+        beta: how much a reward counts.
+    """
+    reference = others.mean().clamp(min=0).detach()
+    return weights.abs() * torch.sigmoid(beta * weights.sign() * (reference - rewards))
+
+
+def balanced_weights(wanted: int, unwanted: int) -> tuple[float, float]:
+    """Return the weights of both kinds by which neither outweighs the other.
+
+    The paper (section 4.2) wants the wanted ones' share, weight times count, 1 to 4/3 times that of the others.
+
+    >>> balanced_weights(50, 50), balanced_weights(10, 40), balanced_weights(80, 20)
+    ((1.0, 1.0), (4.0, 1.0), (1.0, 3.0))
+    """
+    ratio = wanted / unwanted if wanted and unwanted else 1.0
+    return max(1.0, 1 / ratio), max(1.0, ratio * 3 / 4)
+
+
+def _with_reference(item: Encoded, own: float, other: float) -> Encoded:
+    return replace(item, number=own, rivals=(replace(item.rivals[0], number=other),))
+
+
+def _answered(turns: Sequence[Message], answer: str | Message, tokenizer: Tokenizer, max_tokens: int) -> Encoded:
+    exchange = write_exchange(turns, answer, tokenizer)
+    [before, after] = tokenize([exchange.prompt, exchange.answer], tokenizer)
+    end = ended(after, tokenizer)
+    room = room_before(len(end), max_tokens)
+    lost = max(0, len(before) - room)
+    item = supervise(before[-room:], end, max_tokens)
+    return replace(item, cut=item.cut + lost)
+
+
+def _own(example: Example) -> Message:
+    """Give the answer with its calls of tools and its reasoning."""
+    return next(iter(kept_messages(example.fields.get("answers"))), Message("assistant", example.gold))
+
+
+def _judged(example: Example, shots: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> Encoded:
+    shown = [turn for shot in shots for turn in (*asked(shot)[-1:], _own(shot))]
+    turns = asked(example)
+    head = next((at for at, turn in enumerate(turns) if turn.role not in ("system", "tools")), len(turns))
+    return _answered((*turns[:head], *shown, *turns[head:]), _own(example), tokenizer, max_tokens)
+
+
+def _shown(example: Example, shots: Sequence[Example], engine: Engine) -> Encoded:
+    """Write the answer after as many shots as fit."""
+    for first in range(len(shots) + 1):
+        item = _judged(example, shots[first:], engine.tokenizer, engine.max_tokens)
+        if not item.cut:
+            break
+    return item
+
+
+def _judge(engine: Engine, examples: Sequence[Example], shots: Sequence[Example]) -> list[Prediction]:
+    """Say for each answer how likely its tokens are, and what that costs by whether it was wanted."""
+    items = [_shown(example, shots, engine) for example in examples]
+    losses = engine.losses(items) if items else np.zeros(0)
+    means = losses / np.array([max(1, len(item.targets)) for item in items])
+    results = []
+    for example, item, mean in zip(examples, items, means.tolist(), strict=True):
+        wanted, chance = bool(example.fields["wanted"]), float(np.exp(-mean))
+        loss = -float(np.log(max(SMALLEST, chance if wanted else -np.expm1(-mean))))
+        results.append(Prediction(example.id, example.gold, chance, loss, 1, cut=item.cut, wanted=wanted))
+    return results
