@@ -36,6 +36,7 @@ from kamerton.extension import extension_finding, extension_of
 from kamerton.files import nearby, sha256_of
 from kamerton.forms.values import filled
 from kamerton.models.embed import Embedder
+from kamerton.models.heads import new_head
 from kamerton.models.inspect import fingerprints, inspect_folder
 from kamerton.models.load import load_tokenizer, machine_device
 from kamerton.models.locate import locate, to_fetch
@@ -425,7 +426,10 @@ def _read_message(understood: Understood) -> str:
 def _model_message(fitted: Fitted) -> str:
     facts = fitted.facts
     size = f"{parameters(facts.parameters)} parameters"
-    return f"{facts.name}: {facts.kind} ({facts.family}), {size}, {fitted.max_tokens} tokens at most"
+    told = [f"{facts.name}: {facts.kind} ({facts.family}), {size}, {fitted.max_tokens} tokens at most"]
+    if head := new_head(facts.folder, fitted.form.model_class, fitted.form.config):
+        told.append(head.message)
+    return "\n".join(told)
 
 
 def _split_message(recipe: Recipe, split: Split) -> str:

@@ -46,7 +46,8 @@ def load(job: Mapping[str, Any]) -> nn.Module:
         importlib.import_module(job["module"])  # brings PEFT a type of its own
     if job["quantization"]:
         kept["quantization_config"] = transformers.BitsAndBytesConfig.from_dict(job["quantization"])
-    base = auto.from_pretrained(job["base"], **kept, **job["config"])
+    # a base that was saved with a head of another size: the adapter brings its own
+    base = auto.from_pretrained(job["base"], **kept, **job["config"], ignore_mismatched_sizes=True)
     for module in base.modules():
         if "support_avx512bf16_for_cpu" in vars(module):
             module.support_avx512bf16_for_cpu = False  # else four bits are multiplied in bf16 on some CPUs

@@ -8,9 +8,10 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kamerton.errors import Fault, RunError
 from kamerton.records import Example, Prediction
@@ -44,15 +45,9 @@ def prove_artefact(run: Run, examples: Sequence[Example], predictions: Sequence[
     Raises:
         RunError: the saved model answers otherwise, or does not load.
     """
-    expected = {prediction.id: prediction for prediction in predictions}
-    columns = run.recipe.data.columns or {}
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "rows.jsonl"
-        rows = [
-            {columns.get(role, role): example.fields[role] for role in sorted(example.fields, key=columns.__contains__)}
-            for example in examples  # a role without a column stands under its own name: a prompt within the answers
-        ]
-        source.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        source.write_text(written(run, examples), encoding="utf-8")
         command = [sys.executable, "-m", "kamerton", "predict", str(run.path), str(source), "--json"]
         environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}  # whatever the terminal writes
         child = subprocess.run(
@@ -60,7 +55,28 @@ def prove_artefact(run: Run, examples: Sequence[Example], predictions: Sequence[
         )
     if child.returncode:
         raise RunError(Fault(f"the saved model cannot be used: {child.stderr.strip()}", str(run.model), _REMEDY))
-    answers = [json.loads(line) for line in child.stdout.split("\n") if line]
+    return compared(run, examples, predictions, [json.loads(line) for line in child.stdout.split("\n") if line])
+
+
+def written(run: Run, examples: Sequence[Example]) -> str:
+    """Write examples as the rows of a JSONL file that `kamerton predict` reads."""
+    columns = run.recipe.data.columns or {}
+    rows = [
+        {columns.get(role, role): example.fields[role] for role in sorted(example.fields, key=columns.__contains__)}
+        for example in examples  # a role without a column stands under its own name: a prompt within the answers
+    ]
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def compared(
+    run: Run, examples: Sequence[Example], predictions: Sequence[Prediction], answers: Sequence[Mapping[str, Any]]
+) -> Proof:
+    """Compare the answers of a fresh process, one line of `predict --json` for each example, with the predictions.
+
+    Raises:
+        RunError: they differ.
+    """
+    expected = {prediction.id: prediction for prediction in predictions}
     differences = [
         abs((answer["score"] or 0.0) - (expected[example.id].score or 0.0))
         for example, answer in zip(examples, answers, strict=True)

@@ -62,6 +62,8 @@ class SpanReader(Usual):
     too_long: ClassVar[tuple[TooLong, ...]] = ("window",)
     model_class: ClassVar = "AutoModelForQuestionAnswering"
     untuned_class: ClassVar = "AutoModel"
+    config: ClassVar[dict[str, object]] = {"num_labels": 2}
+    """A start and an end, whatever the head was for that the model was saved with."""
 
     def watched(self, examples: Sequence[Example]) -> Sequence[Example]:
         """Answer every validation row: it costs no more than its loss."""

@@ -95,8 +95,9 @@ def above(model: PreTrainedModel, layers: int) -> list[nn.Parameter]:
     training, wanted = model.training, [parameter.requires_grad for parameter in weights]
     model.eval().requires_grad_(True)
     with _cut_off(model, stack, first):
-        logits = model(**one_token(model)).logits
-    gradients = torch.autograd.grad(logits.sum(), weights, allow_unused=True)
+        output = model(**one_token(model))
+    read = [values.sum() for name, values in output.items() if name.endswith("logits")]  # a span's head has two
+    gradients = torch.autograd.grad(torch.stack(read).sum(), weights, allow_unused=True)
     for parameter, before in zip(weights, wanted, strict=True):
         parameter.requires_grad_(before)
     model.train(training)

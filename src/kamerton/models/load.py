@@ -18,6 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from kamerton.contracts import ModelFacts
 from kamerton.errors import Fault, ModelError
+from kamerton.models.heads import new_head, whole_heads
 from kamerton.models.quantize import keep_exact
 from kamerton.system import keep_freed_memory
 
@@ -45,7 +46,7 @@ transformers_logging.disable_progress_bar()
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model from disk, and what of it is new: heads that the folder had no weights for, tokens it did not know."""
+    """A model from disk, and what of it is new: heads without pretrained weights, tokens that it did not know."""
 
     model: PreTrainedModel
     fresh: tuple[str, ...]
@@ -102,7 +103,7 @@ def load_model(
     """
     keep_freed_memory()
     torch.manual_seed(seed)
-    device = machine_device()
+    device, head = machine_device(), new_head(folder, model_class, config)
     try:
         model, info = getattr(transformers, model_class).from_pretrained(
             folder,
@@ -111,12 +112,18 @@ def load_model(
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # told below, in plain words
             **({"quantization_config": quantization, "device_map": {"": device}} if quantization else {}),
             **config,
         )
     except (OSError, ValueError, RuntimeError) as error:
         remedy = "choose another model, or another task for this one"
         raise ModelError(Fault(f"{model_class} cannot be made: {error}", str(folder), remedy)) from error
+    drawn = head.weights if head else ()
+    _refuse_other_sizes(folder, [one for one in info["mismatched_keys"] if one[0] not in drawn])
+    if head:
+        torch.manual_seed(seed)
+        head.begin(model)
     if model.config.is_encoder_decoder and model.config.decoder_start_token_id is None:
         rule = "the model does not say which token an answer begins with"
         raise ModelError(
@@ -126,11 +133,25 @@ def load_model(
         model = model.to(device)
     else:
         keep_exact(model)
-    return Loaded(model, _modules_of(info["missing_keys"]))
+    return Loaded(model, whole_heads(model, [*info["missing_keys"], *drawn]))
 
 
-def _modules_of(keys: Sequence[str]) -> tuple[str, ...]:
-    return tuple(sorted({key.rpartition(".")[0] for key in keys}))
+def _refuse_other_sizes(folder: str | Path, differing: Sequence[tuple[str, Sequence[int], Sequence[int]]]) -> None:
+    """Refuse weights that are not of the sizes that the configuration states.
+
+    Raises:
+        ModelError: there are some.
+    """
+    if differing:
+        name, saved, stated = min(differing, key=lambda one: one[0])
+        rule = f"the weights '{name}' are {_size(saved)}, and the configuration states {_size(stated)}"
+        more = f"; so it is with {len(differing) - 1} more" if len(differing) > 1 else ""
+        remedy = "get the model's config.json and its weights again, from one place"
+        raise ModelError(Fault(rule + more, str(folder), remedy))
+
+
+def _size(shape: Sequence[int]) -> str:
+    return " × ".join(map(str, shape))
 
 
 def count_parameters(model: nn.Module, *, trainable: bool) -> int:

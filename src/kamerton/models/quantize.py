@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-import transformers
 from torch import nn
-from transformers import AutoConfig, BitsAndBytesConfig, PreTrainedModel
+from transformers import BitsAndBytesConfig, PreTrainedModel
 
 from kamerton import plugins
 from kamerton.contracts import ModelFacts, Quantization
 from kamerton.errors import Fault, ModelError
 from kamerton.files import read_json, write_json
 from kamerton.methods._structure import linear_layers
+from kamerton.models.heads import empty_model
 from kamerton.models.layout import outer_model
 
 FILE = "base_quantization.json"
@@ -35,9 +35,7 @@ def quantized(
         ModelError: no matrix of the layers has rows of whole blocks.
     """
     plugins.require("bitsandbytes", "bitsandbytes")
-    settings = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **config)
-    with torch.device("meta"):
-        empty: PreTrainedModel = getattr(transformers, model_class).from_config(settings)
+    empty = empty_model(folder, model_class, config)
     precise = set(empty._keep_in_fp32_modules or ())  # what transformers keeps in any case, for the family's sake
     fitting = {name for name in linear_layers(empty) if not precise & set(name.split("."))}
     linear = {name: module for name, module in empty.named_modules() if isinstance(module, nn.Linear)}

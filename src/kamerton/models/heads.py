@@ -1,0 +1,143 @@
+"""The heads of models: which of them are kept, which are made anew, and by what names methods train them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoConfig, PreTrainedModel
+
+from kamerton.files import read_json
+
+PURPOSES = {
+    "ForSequenceClassification": "whole texts",
+    "ForTokenClassification": "single tokens",
+    "ForQuestionAnswering": "spans",
+}
+"""Heads whose outputs stand for labels or places: what they answer about, by the end of the class's name."""
+UNNAMED = "LABEL_{}"
+"""What transformers calls labels without names."""
+SHOWN = 3
+"""Labels shown of a head."""
+
+
+@dataclass(frozen=True)
+class NewHead:
+    """A head that takes the place of the one that a model was saved with."""
+
+    message: str
+    """Why, in one line."""
+    weights: tuple[str, ...]
+    """Names of its new weights: those of the output layer."""
+
+    def begin(self, model: PreTrainedModel) -> None:
+        """Draw the output layer anew, as the model's own library does."""
+        for name in sorted({weight.rpartition(".")[0] for weight in self.weights}):
+            layer: Any = model.get_submodule(name)
+            for weight in layer.parameters(recurse=False):
+                weight._is_hf_initialized = False  # else transformers leaves what it has loaded
+            model._init_weights(layer)
+
+
+def empty_model(folder: str | Path, model_class: str, config: Mapping[str, object]) -> PreTrainedModel:
+    """Make a model as its configuration says, on torch's meta device: all of its structure, none of its weights."""
+    settings = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **config)
+    with torch.device("meta"):
+        model: PreTrainedModel = getattr(transformers, model_class).from_config(settings)
+    return model
+
+
+def new_head(folder: str | Path, model_class: str, config: Mapping[str, object]) -> NewHead | None:
+    """Say whether the head that a model was saved with must give way to a new one.
+
+    It stays where it answers about the same things with the same labels in the same order. Where it gives way, only
+    its output layer does: what stands between the layers and the outputs (RoBERTa's `classifier.dense`) is kept.
+
+    Args:
+        folder: an inspected model folder.
+        model_class: the auto class to load it with.
+        config: what the task wants of the configuration.
+
+    Returns:
+        None if the head stays, or the folder has none of this sort.
+    """
+    if "num_labels" not in config:  # it is loaded as it was saved
+        return None
+    saved = read_json(Path(folder) / "config.json")
+    old, new = _purpose(saved.get("architectures") or [""]), _purpose([model_class])
+    if not old or not new or (old == new and _meaning(saved, old) == _meaning(config, new)):
+        return None
+    message = f"a new head for {_told(config, new)} replaces the model's own, which is for {_told(saved, old)}"
+    return NewHead(message, _outputs(folder, model_class, config))
+
+
+def whole_heads(model: PreTrainedModel, keys: Sequence[str]) -> tuple[str, ...]:
+    """Name the modules that hold new weights, as methods train and save them.
+
+    Of a head that stands above the base model, the whole head is meant, also where only its output layer is new: PEFT
+    adds the whole `classifier` to what it saves, and could not load a part of it that was saved beside.
+    Within the base model, it is the largest module of which all weights are new: a pooler.
+    """
+    new, base = set(keys), model.base_model_prefix
+    weights = list(model.state_dict())
+    heads = {_head(key, base) or _largest_new(key, new, weights) for key in new}
+    return tuple(sorted(head for head in heads if head))
+
+
+def _head(key: str, base: str) -> str:
+    first = key.partition(".")[0]
+    return "" if first == base else first
+
+
+def _largest_new(key: str, new: set[str], weights: Sequence[str]) -> str:
+    """Name the outermost module around a weight that has no weight beside the new ones."""
+    parts = key.split(".")[:-1]
+    for depth in range(1, len(parts) + 1):
+        name = ".".join(parts[:depth])
+        if all(weight in new for weight in weights if weight.startswith(f"{name}.")):
+            return name
+    return ".".join(parts)
+
+
+def _purpose(names: Sequence[str]) -> str:
+    return next((ending for ending in PURPOSES if str(names[0]).endswith(ending)), "")
+
+
+def _meaning(config: Mapping[str, Any], purpose: str) -> object:
+    """Give what a head's outputs stand for: two heads of one meaning are alike."""
+    if purpose == "ForQuestionAnswering":
+        return purpose  # a start and an end
+    labels = _labels(config)
+    return (labels, config.get("problem_type") if len(labels) == 1 else None)  # a number, or the score of one label
+
+
+def _labels(config: Mapping[str, Any]) -> list[str]:
+    """List a configuration's labels in their order; those that were never named have the library's own names."""
+    named = config.get("id2label") or {i: UNNAMED.format(i) for i in range(int(config.get("num_labels", 2)))}
+    return [str(label) for _, label in sorted(named.items(), key=lambda item: int(item[0]))]
+
+
+def _told(config: Mapping[str, Any], purpose: str) -> str:
+    if purpose == "ForQuestionAnswering":
+        return PURPOSES[purpose]
+    labels = _labels(config)
+    if labels == [UNNAMED.format(0)]:
+        return "one number"
+    names = ", ".join(labels[:SHOWN]) + (", …" if len(labels) > SHOWN else "")
+    return f"{len(labels)} labels of {PURPOSES[purpose]} ({names})"
+
+
+def _outputs(folder: str | Path, model_class: str, config: Mapping[str, object]) -> tuple[str, ...]:
+    """Name the weights whose shape depends on the number of labels."""
+    count = int(str(config.get("num_labels", 2)))
+    wider = {"num_labels": count + 1}
+    one, other = (_shapes(folder, model_class, settings) for settings in ({"num_labels": count}, wider))
+    return tuple(name for name, shape in one.items() if other.get(name) != shape)
+
+
+def _shapes(folder: str | Path, model_class: str, config: Mapping[str, object]) -> dict[str, torch.Size]:
+    return {name: weight.shape for name, weight in empty_model(folder, model_class, config).state_dict().items()}

@@ -1,0 +1,91 @@
+"""A tiny model of every family of text models that transformers can put a classification head on.
+
+The families come from transformers itself, and the sizes are set under whichever names a configuration has for them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig
+from transformers.models.auto import modeling_auto
+
+from tiny_models import tiny_decoder, tiny_encoder
+
+HEADS: dict[str, str] = dict(modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES)
+WRITERS: dict[str, str] = dict(modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+TWO_SIDED: dict[str, str] = dict(modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES)
+HIDING: dict[str, str] = dict(modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES)
+
+CONTEXT = 128
+SIZES: dict[str, object] = {
+    **dict.fromkeys(("hidden_size", "d_model", "n_embd", "dim", "emb_dim", "embedding_size", "true_hidden_size"), 32),
+    **dict.fromkeys(("pooler_hidden_size",), 32),
+    **dict.fromkeys(("word_embed_proj_dim", "hidden_dim", "intermediate_size", "ffn_dim", "d_ff", "n_inner"), 64),
+    **dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim", "d_inner", "ffn_hidden_size", "moe_intermediate_size"), 64),
+    **dict.fromkeys(("num_hidden_layers", "n_layer", "num_layers", "n_layers", "encoder_layers"), 2),
+    **dict.fromkeys(("decoder_layers", "num_decoder_layers"), 2),
+    **dict.fromkeys(("num_attention_heads", "n_head", "n_heads", "num_heads", "encoder_attention_heads"), 4),
+    **dict.fromkeys(("decoder_attention_heads",), 4),
+    **dict.fromkeys(("num_key_value_heads", "num_kv_heads"), 2),
+    **dict.fromkeys(("head_dim", "d_head", "d_kv", "attention_head_size"), 8),
+    **dict.fromkeys(("max_position_embeddings", "n_positions", "n_ctx", "seq_length", "max_seq_len"), CONTEXT),
+    **dict.fromkeys(("num_local_experts", "num_experts", "n_routed_experts"), 2),
+}
+"""By the names that configurations have for them."""
+BESIDE: dict[str, dict[str, object]] = {
+    "opt": {"word_embed_proj_dim": 32},
+    "distilbert": {"hidden_dim": 64},
+    "funnel": {"block_sizes": [1, 1], "num_decoder_layers": 1, "d_head": 8},
+    "mpt": {"max_seq_len": CONTEXT},
+    "longformer": {"attention_window": [16, 16]},
+    "xmod": {"languages": ["en_XX"], "default_language": "en_XX"},
+    "rembert": {"input_embedding_size": 32, "output_embedding_size": 32},
+    "bigbird_pegasus": {"attention_type": "original_full"},
+    "big_bird": {"attention_type": "original_full"},
+    "xlnet": {"d_inner": 64},
+    "modernbert": {"local_attention": 32},
+}
+"""What a family needs beside."""
+
+
+def kind_of(family: str) -> str:
+    """Say which of Kamerton's kinds a family is of, as transformers sees it."""
+    if family in TWO_SIDED and AutoConfig.for_model(family).is_encoder_decoder:
+        return "seq2seq"
+    return "decoder" if family in WRITERS and family not in HIDING else "encoder"
+
+
+def tiny_family(family: str, folder: Path) -> Path:
+    """Save a tiny model of a family without a classification head, with the tokenizer of its kind."""
+    kind = kind_of(family)
+    donor = (tiny_encoder if kind == "encoder" else tiny_decoder)(folder)
+    tokenizer = AutoTokenizer.from_pretrained(donor, model_max_length=CONTEXT)
+    (folder / "config.json").unlink()
+    config = _shrunk(AutoConfig.for_model(family), tokenizer, BESIDE.get(family, {}))
+    auto = {"encoder": "AutoModel", "decoder": "AutoModelForCausalLM", "seq2seq": "AutoModelForSeq2SeqLM"}[kind]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        getattr(transformers, auto).from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def _shrunk(config: PreTrainedConfig, tokenizer: Any, beside: dict[str, object]) -> PreTrainedConfig:
+    """Make a configuration of tiny sizes that fits a tokenizer."""
+    known = config.to_dict()
+    for name, value in SIZES.items():
+        if isinstance(known.get(name), int):
+            setattr(config, name, value)
+    if "num_key_value_heads" in known:
+        config.num_key_value_heads = SIZES["num_key_value_heads"]
+    if known.get("layer_types"):
+        config.layer_types = known["layer_types"][:2]
+    ids = {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
+    ids["decoder_start_token_id"] = tokenizer.pad_token_id
+    for name, value in {"vocab_size": len(tokenizer), **ids, **beside}.items():
+        setattr(config, name, value)
+    return config
