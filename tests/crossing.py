@@ -117,7 +117,8 @@ def cross(cell: Cell, folder: Path, nursery: Nursery) -> Outcome:
     data = folder / "rows.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in cell.data), encoding="utf-8")
     named = {"data.task": cell.task, "method.name": cell.method, "model.name": str(cell.model)}
-    run = new_run(data, folder / "run", {**named, **SETTINGS, **cell.settings})
+    columns = {key: key for row in cell.data for key in row}
+    run = new_run(data, folder / "run", {**named, "data.columns": columns, **SETTINGS, **cell.settings})
     clock = Clock(run)
     try:
         for _ in freeze(run, clock):
