@@ -47,6 +47,12 @@ ALIKE = str.maketrans("аеорсухкмтвніјѕё", "aeopcyxkmtbhijse")
 """Cyrillic letters that look like Latin ones, small, by those."""
 
 
+OFTEN_MEANT = frozenset(
+    (NONE, "unknown", "missing", "undefined", "empty", "blank", "void", "нет", "неизвестно", "пусто")
+)
+"""Those that are a class as often, where they are written like the others."""
+
+
 @dataclass(frozen=True)
 class Placeholders:
     """What labels only hold a place."""
@@ -103,13 +109,14 @@ def is_placeholder(word: str) -> bool:
 
 
 def _doubt(label: str, others: Collection[str]) -> Severity | None:
-    """Say how surely a word is no label: one that is written like the others may well be one."""
-    if label.casefold() == "нет" and any(other.casefold() == "да" for other in others):
+    """Say how surely a word is no label; None beside a sign that it is the opposite of, as `-` of `+`."""
+    folded = label.casefold()
+    if folded == "нет" and any(other.casefold() == "да" for other in others):
         return None
-    if not others or not any(letter.isalpha() for letter in label):
-        return "severe" if others and all(any(letter.isalnum() for letter in other) for other in others) else None
-    alike = all(other[:1].isupper() == label[:1].isupper() for other in others if other[:1].isalpha())
-    return "warning" if alike and any(other[:1].isalpha() for other in others) else "severe"
+    if not others or (not any(map(str.isalnum, label)) and not all(any(map(str.isalnum, other)) for other in others)):
+        return None
+    begins = {other[:1].isupper() for other in others if other[:1].isalpha()}
+    return "warning" if folded in OFTEN_MEANT and begins == {label[:1].isupper()} else "severe"
 
 
 def _doubt_number(others: Collection[str]) -> Severity | None:

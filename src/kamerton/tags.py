@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,6 +20,8 @@ ENDED = dict(zip("BISUWELMbi", (*("B-", "I-", "B-", "B-", "B-", "I-", "I-", "I-"
 """What the prefixes of IOBES, BILOU and BMES, which mark ends as well, are in IOB2."""
 UNNAMED = {OUTSIDE: OUTSIDE, "B": "B-entity", "I": "I-entity"}
 """What tags are where there is one kind of span, and it has no name."""
+MOST = 1000
+"""Tags that are numbered, at most."""
 OUTSIDES = frozenset((
     "0", "o", "о", "out", "outside", "other", "others", "none", "null", "nan", "_", "-", "", "x", "-100", "нет",
     "другое",
@@ -86,10 +89,10 @@ def in_iob2(tags: Sequence[str]) -> list[str]:
 
 
 def outside_of(counts: Mapping[str, int]) -> str | None:
-    """Find the tag that stands for "outside" where there is no `O`; None if there is none, or it cannot be told.
+    """Find the tag that stands for "outside" in place of `O`; None if there is none, or it cannot be told.
 
-    Beside tags with prefixes (`B-PER`) it is the one without; beside others it has one of the usual names and is the
-    commonest, as most words are outside.
+    Beside tags with prefixes (`B-PER`) it is the one without, or, beside an `O`, the one of the usual names; beside
+    others it has one of the usual names and is the commonest, as most words are outside.
 
     >>> outside_of({"0": 9, "1": 2}), outside_of({"OUT": 9, "B-PER": 2}), outside_of({"NOUN": 9, "X": 1})
     ('0', 'OUT', None)
@@ -97,14 +100,43 @@ def outside_of(counts: Mapping[str, int]) -> str | None:
     Args:
         counts: how often each tag occurs.
     """
-    if OUTSIDE in counts or not counts:
+    bare = [tag for tag in counts if not PREFIXED.match(tag) and tag != OUTSIDE]
+    usual = [tag for tag in bare if tag.casefold() in OUTSIDES]
+    if any(PREFIXED.match(tag) for tag in counts):
+        only = bare if OUTSIDE not in counts and len(bare) == 1 else usual
+        return only[0] if len(only) == 1 else None
+    commonest = max(counts, key=lambda tag: counts[tag], default=OUTSIDE)
+    return commonest if OUTSIDE not in counts and len(counts) > 1 and commonest in usual else None
+
+
+def names_of_numbers(rows: Sequence[Sequence[str]]) -> tuple[str, ...] | None:
+    """Name tags that are numbers by how they follow each other, as in IOB2; None if that does not tell.
+
+    0 is outside if it is the commonest. A number that only ever follows one other number, or itself, goes on with its
+    span; any other begins one. Where one that begins a span follows itself, the numbers are bare kinds.
+
+    >>> names_of_numbers([["1", "2", "0", "3", "0", "0"], ["0", "1", "0"]])
+    ('O', 'B-1', 'I-1', 'B-3')
+    >>> names_of_numbers([["1", "1", "0", "0", "0"]]) is None, names_of_numbers([["O", "B-1"]]) is None
+    (True, True)
+    """
+    counts = Counter(tag for row in rows for tag in row)
+    if not counts or not all(tag.isdecimal() for tag in counts) or counts.most_common(1)[0][0] != "0":
         return None
-    commonest = max(counts, key=lambda tag: counts[tag])
-    bare = [tag for tag in counts if not PREFIXED.match(tag)]
-    if len(bare) < len(counts):
-        usual = [tag for tag in bare if tag.casefold() in OUTSIDES]
-        return bare[0] if len(bare) == 1 else usual[0] if len(usual) == 1 else None
-    return commonest if len(counts) > 1 and commonest.casefold() in OUTSIDES else None
+    before = defaultdict[str, set[str]](set)
+    for row in rows:
+        for earlier, tag in pairwise(["0", *row]):
+            before[tag].add(earlier)
+    names = dict[str, str]()
+    for tag in sorted(counts.keys() - {"0"}, key=int):
+        others = before[tag] - {tag}
+        begun = next(iter(others)) if len(others) == 1 else "0"
+        goes_on = begun != "0" and not names.get(begun, BEGIN).startswith(INSIDE)
+        if not goes_on and tag in before[tag]:
+            return None
+        names[tag] = f"{INSIDE}{begun}" if goes_on else f"{BEGIN}{tag}"
+    largest = max(map(int, counts))
+    return (OUTSIDE, *(names.get(str(n), f"{BEGIN}{n}") for n in range(1, largest + 1))) if largest < MOST else None
 
 
 def tagged(words: int, found: Sequence[Span]) -> list[str]:

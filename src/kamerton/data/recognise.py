@@ -38,6 +38,7 @@ from kamerton.data.reading import Reading, fault_of, look, rows_of
 from kamerton.data.spelling import called, spelled, spread, told_apart
 from kamerton.data.table import Table, refuse_mostly_rejected
 from kamerton.errors import DataError, Fault, nearest
+from kamerton.forms.printed import is_damaged
 from kamerton.forms.values import filled, plain
 from kamerton.label_values import bare_golds
 from kamerton.records import Example, LedgerEntry
@@ -104,7 +105,8 @@ def recognise(table: Table, task: str | None, columns: Mapping[str, str]) -> Rec
     if not fitting:
         raise DataError(nothing_fits(table, names, readings, told=told))
     if not clear:
-        raise DataError(several_fit(table, fitting))
+        whole = [one for one in fitting if not any(one.required < other.parts for other in fitting)]
+        raise DataError(several_fit(table, whole))
     [reading] = clear
     if reading.unclear or len(reading.ways) > 1:
         raise DataError(unclear(table, reading))
@@ -187,7 +189,7 @@ def _readings(
         if columns.keys() <= {role.name for role in each.roles}
     ]
     unsure = [one for one in readings if not one.reason and not one.missing]
-    doubtful = [one for one in unsure if one.spread or _possible(table, one)]
+    doubtful = [one for one in unsure if one.spread or _possible(table, one) or _damaged(table, one)]
     fitting = [
         reading
         for reading in readings  # columns that look like more, but not quite, are not read as less in silence
@@ -235,6 +237,12 @@ def _possible(table: Table, reading: Reading) -> bool:
     """Say whether an example can be made of most rows."""
     rows = rows_of(table, reading.columns, SEEN_AGAIN)
     return 2 * sum(not fault_of(reading.task, row) for row in rows) > len(rows)
+
+
+def _damaged(table: Table, reading: Reading) -> bool:
+    """Say whether a column that a task needs holds lists most of which cannot be read."""
+    rows = rows_of(table, {column: column for column in reading.required}, SEEN_AGAIN)
+    return any(2 * sum(is_damaged(row[column]) for row in rows) > len(rows) for column in reading.required)
 
 
 def _measures(table: Table, reading: Reading, fitting: Sequence[Reading]) -> bool:

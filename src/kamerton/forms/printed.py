@@ -23,7 +23,10 @@ OPENING = re.compile(
     r"|defaultdict|dict_keys|dict_values|deque)\()"
 )
 """How a printed list or object begins; a text in brackets, such as `[deleted]` or `(1)`, begins otherwise."""
-SURE = re.compile(r"\s*(?:\[\s*\{?\s*['\"]|\{\s*['\"]|array\(\[|\[\s*\]\s*$|\{\s*\}\s*$)")
+SURE = re.compile(
+    r"\s*(?:\[\s*\{?\s*['\"]|\{\s*['\"]|\(\s*(?:\{\s*['\"]|'[^']*'\s*,|\"[^\"]*\"\s*,)|array\(\["
+    r"|\[\s*\]\s*$|\{\s*\}\s*$)"
+)
 """How one begins that is nothing else, even if its end is missing."""
 TOKEN = re.compile(
     rf"""\s*(?:
@@ -99,6 +102,15 @@ def opened_text(cell: object) -> object:
         return opened(cell, sure=True)
     except ValueError:
         return cell
+
+
+def is_damaged(cell: object) -> bool:
+    """Say whether a cell begins like a list or an object and cannot be read."""
+    try:
+        opened(cell)
+    except ValueError:
+        return True
+    return False
 
 
 def read_printed(text: str) -> object:

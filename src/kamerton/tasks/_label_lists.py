@@ -75,8 +75,8 @@ def as_list(cell: object) -> Sequence[object] | None:
 def positions(cell: object) -> list[bool] | None:
     """Read a list that says of each label, by its position, whether it is right; None if it is another one.
 
-    >>> positions([1, 0, 0]), positions("[1. 0.]"), positions("1 0 1"), positions("1,0"), positions([0, 3])
-    ([True, False, False], [True, False], [True, False, True], None, None)
+    >>> positions([1, 0, 0]), positions("[1. 0.]"), positions("1 0 1"), positions("101"), positions("1,0")
+    ([True, False, False], [True, False], [True, False, True], [True, False, True], None)
     """
     try:
         listed = as_list(cell)
@@ -84,6 +84,7 @@ def positions(cell: object) -> list[bool] | None:
         return None
     if listed is None and isinstance(cell, str):
         parts = BITS.split(cell.strip()) if cell[:1] in "01" else []
+        parts = list(parts[0]) if len(parts) == 1 else parts
         listed = parts if len(parts) > 2 else None  # of two, the comma may be that of a decimal number
     if listed is None or len(listed) < 2:
         return None
@@ -149,6 +150,8 @@ def recombined(cells: set[str], separator: str) -> bool:
 
 
 def _label(value: object) -> str:
+    if isinstance(value, float) and not value.is_integer():
+        raise ValueError(f"a list of labels holds a share, {value:g}: write 1 where a label is right and 0 elsewhere")
     if isinstance(value, list | tuple | dict) or not filled(value):
         raise ValueError(f"a list of labels holds {plain(value) or 'an empty one'}")
     return plain(value).strip()

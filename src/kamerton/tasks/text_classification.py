@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -16,15 +16,16 @@ from kamerton.forms.labels import Labels
 from kamerton.forms.printed import opened
 from kamerton.forms.texts import joined
 from kamerton.forms.values import filled, plain
-from kamerton.label_values import find_placeholders
+from kamerton.label_values import find_placeholders, is_placeholder
 from kamerton.records import Example, Place
 from kamerton.settings import Group
 from kamerton.tasks._label_lists import by_position, holds_several
 from kamerton.tasks._roles import FIRST_TEXT, RATINGS, SECOND_TEXT, UNSURE_TEXT
 
 LONGEST_LABEL = 60
-SHARE, ENDS = re.compile(r"0?[.,]\d*[1-9]\d*"), ("0", "1", "0.0", "1.0", "0,0", "1,0")
-"""What lies between 0 and 1, and these themselves."""
+FRACTION, WHOLE = re.compile(r"[+-]?\d*[.,]\d*[1-9]\d*"), re.compile(r"[+-]?\d+([.,]0*)?")
+FEW_VALUES = 5
+"""So many different numbers with decimals may be the names of versions."""
 UNEVEN = 3
 """From this ratio of the largest class to the smallest on, accuracy flatters and macro F1 decides."""
 
@@ -76,9 +77,8 @@ class TextClassification(Group):
             return ""
         if not labels or any(isinstance(value, float) and not value.is_integer() for value in labels):
             return ""
-        words = {plain(value).strip() for value in labels}
-        if words - {*ENDS} and all(word in ENDS or SHARE.fullmatch(word) for word in words):
-            return ""  # measurements, as a text file holds them
+        if _are_measured({plain(value).strip() for value in labels}):
+            return ""
         if holds_several(labels) or any(isinstance(value, Mapping) for value in (*labels, *columns["text"])):
             return ""
         if by_position(labels):
@@ -132,3 +132,14 @@ def _alone(value: object) -> object:
     """
     value = opened(value, sure=True)
     return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
+def _are_measured(words: Set[str]) -> bool:
+    """Say whether the values that a text file holds are measurements: shares, or many numbers with decimals."""
+    numbers = {word for word in words if not is_placeholder(word)}
+    if not all(FRACTION.fullmatch(word) or WHOLE.fullmatch(word) for word in numbers):
+        return False
+    if not any(FRACTION.fullmatch(word) for word in numbers):
+        return False
+    shares = all(0 <= float(word.replace(",", ".")) <= 1 for word in numbers)
+    return shares or len(numbers) > FEW_VALUES

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import ClassVar, Literal
 
@@ -16,13 +17,17 @@ from kamerton.forms.tagging import tagging
 from kamerton.forms.values import filled, plain
 from kamerton.records import Example, Place
 from kamerton.settings import Group, Names
-from kamerton.tags import OUTSIDE, Span, apart, in_iob2, outside_of, read_list, tagged, write_tags
+from kamerton.tags import OUTSIDE, Span, apart, in_iob2, names_of_numbers, outside_of, read_list, tagged, write_tags
 from kamerton.words import bounds
 
 SEVERAL = 2
 LOOKED_AT = 100
 """Rows that are tried."""
 USUAL = Counting()
+NUMBERED = re.compile(r"([BI]-)?\d+")
+"""A tag that is a number, or is named by one."""
+LISTED = 9
+"""Tags named in a message."""
 
 
 def _meant(rows: Sequence[Mapping[str, object]]) -> Sequence[Mapping[str, object]]:
@@ -31,20 +36,22 @@ def _meant(rows: Sequence[Mapping[str, object]]) -> Sequence[Mapping[str, object
     settings: dict[str, object] = {}
     if found != USUAL:
         settings |= {"offsets": found.unit, "first_letter": found.first, "end_inside": found.end_inside}
-    if (outside := outside_of(_counted(row.get("tags") for row in rows))) is not None:
+    given = list(_tags_of_words(row.get("tags") for row in rows))
+    if (outside := outside_of(Counter(tag for tags in given for tag in tags))) is not None:
         settings["outside"] = outside
+    if names := names_of_numbers(given):
+        settings = {"names": names}
     return (settings,) if settings else ()
 
 
-def _counted(cells: Iterable[object]) -> Counter[str]:
-    """Count the tags of words in a column."""
-    counts = Counter[str]()
+def _tags_of_words(cells: Iterable[object]) -> Iterator[list[str]]:
+    """Give the tags of each row of a column, as they are written."""
     for cell in cells:
         with suppress(ValueError):  # told where an example is made of it
             tags = _unpacked(cell)
             given = tags.split() if isinstance(tags, str) else _listed(tags)
-            counts.update(plain(tag) for tag in given if not isinstance(tag, Mapping | list | tuple))
-    return counts
+            if not any(isinstance(tag, Mapping | list | tuple) for tag in given):
+                yield [plain(tag) for tag in given]
 
 
 class TokenClassification(Group):
@@ -88,16 +95,17 @@ class TokenClassification(Group):
             return ""
         made = [self._tried(words, tags) for words, tags in rows[:LOOKED_AT]]
         usable = [example for example in made if isinstance(example, Example)]
-        spans = [tags for _, tags in rows[:LOOKED_AT] if are_spans(_read(tags))]
+        spans = [tags for _, tags in rows[:LOOKED_AT] if _holds_spans(tags)]
         bad = len(made) - len(usable)  # spans are known by their form, even where many of them do not lie in the text
         if bad and (len(spans) < len(made) or 2 * bad > len(made)):
             return ""
         kinds = {tag for example in usable for tag in read_list(example.gold)}
         told = [f"each row has a tag for each word, {len(kinds)} different ones", *filter(None, [self.counting.told])]
         if self.outside is not None and OUTSIDE in kinds:
-            told.append(f"no tag is O, so '{self.outside}' is taken for it: outside every span")
-        if all(kind.isdigit() for kind in kinds - {OUTSIDE}):
-            told.append("the tags are numbers without names, which `--set task.names=...` names from 0 on")
+            told.append(f"the tag '{self.outside}' is taken for O: outside every span")
+        if all(NUMBERED.fullmatch(kind) for kind in kinds - {OUTSIDE}):
+            read = f"the tags are numbers without names, read as {', '.join((self.names or sorted(kinds))[:LISTED])}"
+            told += [read, "`--set task.names=...` names them from 0 on"]
         return "; ".join(told) if len(kinds) > 1 else ""
 
     @property
@@ -191,6 +199,14 @@ def _read(value: object) -> list[object]:
         return _listed(value)
     except ValueError:
         return []
+
+
+def _holds_spans(value: object) -> bool:
+    """Say whether a cell holds spans; what cannot be read does not."""
+    try:
+        return are_spans(_unpacked(value))
+    except ValueError:
+        return False
 
 
 def _listed(value: object) -> list[object]:
