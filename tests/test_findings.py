@@ -335,3 +335,24 @@ def test_html_and_invisible_signs_are_found_and_mathematics_is_not() -> None:
 
 def test_clean_rows_have_nothing_severe() -> None:
     assert {finding.severity for finding in run_audit(rows_of(400), CLASSES)} <= {"note", "warning"}
+
+
+def saying(*texts: str) -> list[Example]:
+    return [Example(at, Place("rows.csv", at + 2), text, "ab"[at % 2]) for at, text in enumerate(texts)]
+
+
+def test_what_a_spreadsheet_damaged_is_found_in_any_text_of_a_row() -> None:
+    damaged = ["#NAME?", " #ССЫЛКА! ", "1.23457E+11", "4,56789E+15", "########", "Err:502", "#Н/Д"]
+    whole = ["#metoo matters", "E+ is a grade", "the cell says #REF! to me", "12", "1E5", "a #1 film", "PIECE"]
+    finding = found("damaged-cells", saying(*damaged, *whole))
+    assert finding.rows == (0, 1, 4, 5, 6, 2, 3) and "failed formulas in 5, shortened numbers in 2" in finding.title
+    assert missing("damaged-cells", saying(*whole))
+
+
+def test_texts_that_all_end_at_one_length_were_cut() -> None:
+    cell = found("cut-texts", saying("x" * 32_767, "a longer story. " * 3000, "short"))
+    assert cell.rows == (0,) and "32,767" in cell.title
+    cut = [f"{at} {'word ' * 60}"[:255] for at in range(9)]
+    assert found("cut-texts", saying(*cut, *(f"text {at}" for at in range(50)))).rows == tuple(range(9))
+    sentences = [f"{at} {'word ' * 60}"[:254] + "." for at in range(9)]
+    assert missing("cut-texts", saying(*sentences)) and missing("cut-texts", saying(*cut[:4], "text"))

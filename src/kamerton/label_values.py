@@ -17,11 +17,13 @@ from typing import Literal
 from kamerton.tidy import INVISIBLE
 
 Severity = Literal["severe", "warning", "note"]
-NOTHING = frozenset((
-    "nan", "null", "<na>", "nat", "#n/a", "#н/д", "#name?", "#имя?", "#ref!", "#ссылка!", "#value!", "#знач!",
-    "#div/0!", "#дел/0!", "#num!", "#число!", "#null!", "#пусто!", "#error!", "#spill!", "#getting_data", "\\n",
+FAILED = frozenset((
+    "#n/a", "#name?", "#ref!", "#value!", "#div/0!", "#num!", "#null!", "#error!", "#spill!", "#calc!", "#field!",
+    "#getting_data", "#н/д", "#имя?", "#ссылка!", "#знач!", "#дел/0!", "#число!", "#пусто!", "#перенос!", "#вычисл!",
 ))  # fmt: skip
-"""What programs write where there is no value, and spreadsheets where a formula failed: never a label."""
+"""What spreadsheets write where a formula failed."""
+NOTHING = frozenset(("nan", "null", "<na>", "nat", "\\n", *FAILED))
+"""What programs write where there is no value: never a label."""
 DASHES = frozenset(("-", "--", "---", "–", "—", "−"))
 NONE = "none"
 UNLABELLED = "-1"
