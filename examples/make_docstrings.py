@@ -5,6 +5,7 @@
     python examples/make_docstrings.py --as code-completion --out code.jsonl         a function's head, and its body
     python examples/make_docstrings.py --as preference --out preferences.jsonl       its first line before a later one
     python examples/make_docstrings.py --as text-classification --out packages.jsonl a function, and its package
+    python examples/make_docstrings.py --as modules --out modules.jsonl              a module's code, and what it does
 
 Nothing is downloaded: the functions are those of the Python that runs this.
 """
@@ -24,6 +25,8 @@ REQUEST = "Write the first line of the docstring of this Python function."
 SHORT, LONG = 40, 400
 """Bounds on a function's source in characters, so that a row has about a hundred tokens."""
 PACKAGES = 8
+MODULE = 4600
+"""Letters of a module's code, so that a row has about 1,300 tokens."""
 
 
 def functions(library: Path) -> Iterator[dict[str, str]]:
@@ -35,6 +38,17 @@ def functions(library: Path) -> Iterator[dict[str, str]]:
                 first = text.splitlines()[0].strip()
                 if SHORT <= len(source) <= LONG and len(first.split()) > 2:
                     yield {"instruction": REQUEST, "input": source, "output": first}
+
+
+def modules(library: Path) -> Iterator[dict[str, str]]:
+    """Give the beginning of every long documented module, without its docstring."""
+    request = "Write the first line of the docstring of this Python module."
+    for path in sorted(library.glob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        first = (ast.get_docstring(tree) or "").partition("\n")[0].strip()
+        code = ast.unparse(ast.Module(tree.body[1:], []))
+        if len(first.split()) > 2 and len(code) >= MODULE:
+            yield {"instruction": request, "input": code[:MODULE], "output": first}
 
 
 def summaries(library: Path) -> Iterator[dict[str, str]]:
@@ -101,6 +115,7 @@ def _sources(path: Path) -> Iterator[str]:
 
 MAKERS = {
     "instruction": functions,
+    "modules": modules,
     "summarization": summaries,
     "code-completion": bodies,
     "preference": preferences,

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks" / "peers"))
 
 import rounds as rounds_module
 from agreement import Agreement, agreement, course, same_answers, same_losses, within_noise
-from page import Machine, outcome, page
+from page import Machine, Page, outcome, page
 from protocol import Job, Result, Row, Work, mean_of_batches, read_job, write
 from rounds import OURS, Canary, Record, Round, order_of, quiet, read_record, run_quietly, run_round, write_record
 from workloads import WORKLOADS
@@ -104,11 +104,19 @@ def test_a_missing_update_or_another_accuracy_is_no_agreement() -> None:
 
 def test_answers_agree_if_nearly_all_are_equal() -> None:
     answers = [str(number) for number in range(100)]
-    theirs = replace(result(1), answers=answers)
+    theirs = replace(result(1), answers=answers, test_loss=0.0)
     assert same_answers([(theirs, replace(theirs, answers=[*answers[:98], "", ""]))]).reached
     assert same_answers([(theirs, replace(theirs, answers=["", *answers[1:90], *answers[:10]]))]).words == (
         "89% of the answers are equal"
     )
+
+
+def test_where_losses_are_measured_beside_answers_they_must_be_equal_too() -> None:
+    theirs = replace(result(1), answers=["a"], test_loss=2.0)
+    assert same_answers([(theirs, replace(theirs, test_loss=2.0001))]) == Agreement(
+        True, "100% of the answers are equal, the losses differ by 5e-05"
+    )
+    assert not same_answers([(theirs, replace(theirs, test_loss=2.001))]).reached
 
 
 def test_another_way_is_compared_by_its_scores() -> None:
@@ -171,6 +179,19 @@ def test_the_page_shows_median_range_and_disturbed_rounds() -> None:
     assert "| `kamerton --help` | **0.20 s** (0.20–0.20) | 0.3 s (0.15 s) | reached |" in text
     assert "one text with MiniLM | **5.00 s** (5.00–5.00) | 4 s (3 s) | not reached |" in text
     assert "| 1.0x | 30 | 100 | 2.0 | 50 | 1.00 |\n| 2.0x | 61 | 210 | 4.2 | 50 | 1.10 |" in text
+
+
+def test_what_is_not_measured_anew_on_the_same_machine_stays_on_the_page() -> None:
+    rounds, work = (a_round(3, 1), a_round(4, 1)), Work(tokens=1000, padded=1900, flops=1e11)
+    starts = [{"help": 0.2, "predict": 5.0, "tune": 3.0}]
+    growth = {"W1": [{"rows": 30, "tokens": 100, "seconds": 2.0, "peak_bytes": 1e9}]}
+    first = page({"W1": Record(2000, work, rounds)}, starts, growth, MACHINE)
+    slower = replace(MACHINE, peaks={"fp32": 100.0, "bf16": 400.0})
+    assert page({}, [], {}, slower, Page(first)) == first
+    both = page({"W1d": Record(2000, work, rounds)}, [], {}, slower, Page(first))
+    assert [line for line in first.splitlines() if line not in both.splitlines()] == []
+    assert both.index("| W1 |") < both.index("| W1d |")
+    assert "| W1 |" not in page({}, [], {}, replace(MACHINE, processor="another"), Page(first))
 
 
 def test_a_page_without_start_up_and_growth_leaves_them_out() -> None:

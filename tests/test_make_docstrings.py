@@ -38,6 +38,7 @@ def test_functions_of_packages_have_skewed_lengths_and_no_docstrings(script):
     ("task", "columns"),
     [
         ("instruction", {"instruction", "input", "output"}),
+        ("modules", {"instruction", "input", "output"}),
         ("summarization", {"text", "summary"}),
         ("code-completion", {"prompt", "completion"}),
         ("preference", {"prompt", "chosen", "rejected"}),

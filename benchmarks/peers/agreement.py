@@ -62,12 +62,15 @@ def same_losses(pairs: Sequence[tuple[Result, Result]]) -> Agreement:
 
 
 def same_answers(pairs: Sequence[tuple[Result, Result]]) -> Agreement:
-    """See that nearly all answers are equal."""
-    least = 1.0
+    """See that nearly all answers are equal, and the loss of the true ones where it was measured."""
+    least, worst = 1.0, 0.0
     for peer, ours in pairs:
         equal = sum(a.strip() == b.strip() for a, b in zip(peer.answers, ours.answers, strict=True))
         least = min(least, equal / max(1, len(ours.answers)))
-    return Agreement(least >= ANSWERS, f"{least:.0%} of the answers are equal")
+        worst = max(worst, abs(peer.test_loss - ours.test_loss) / max(peer.test_loss, 1e-12))
+    measured = any(peer.test_loss for peer, _ in pairs)
+    words = f"{least:.0%} of the answers are equal" + (f", the losses differ by {worst:.0e}" if measured else "")
+    return Agreement(least >= ANSWERS and worst <= CLOSE, words)
 
 
 def within_noise(runs: Sequence[tuple[int, Result, Result]]) -> Agreement:

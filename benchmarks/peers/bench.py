@@ -25,7 +25,7 @@ from pathlib import Path
 
 import torch
 import transformers
-from page import Machine, page
+from page import Machine, Page, page
 from protocol import Result, Work
 from rounds import (
     HERE,
@@ -177,11 +177,13 @@ def machine(canary: Canary) -> Machine:
 
 
 def draw(out: Path, canary: Canary) -> None:
-    """Write the page from what is there."""
+    """Write the page from what is there; what was measured earlier on such a machine stays on it."""
     found = {name: read_record(BENCH / f"{name}.json") for name in WORKLOADS}
     records = {name: record for name, record in found.items() if record}
     growth = {name: sizes for name in GROWS if (sizes := read_list(BENCH / f"growth-{name}.json"))}
-    out.write_text(page(records, read_list(BENCH / f"{START}.json"), growth, machine(canary)), encoding="utf-8")
+    before = Page(out.read_text(encoding="utf-8") if out.exists() else "")
+    drawn = page(records, read_list(BENCH / f"{START}.json"), growth, machine(canary), before)
+    out.write_text(drawn, encoding="utf-8")
     print(f"written: {out}", flush=True)
 
 

@@ -17,14 +17,18 @@ def main() -> None:
     setup = open_setup(Run(job.run))
     engine = untuned_engine(setup)
     watch.begin()
-    form, test = setup.form, setup.split.test
-    if job.choices:
+    form, test, loss = setup.form, setup.split.test, 0.0
+    if job.losses:
+        predictions = form.predict_untuned(engine, test, ())
+        answers = [prediction.text for prediction in predictions]
+        loss = sum(one.loss or 0.0 for one in predictions) / sum(one.tokens or 0 for one in predictions)
+    elif job.choices:
         shots = form.shots(setup.split.train, job.shots, setup.recipe.seed)
         answers = [prediction.text for prediction in form.predict_untuned(engine, test, shots)]
     else:
         answers = engine.generate(form.prompts(test, setup.tokenizer, setup.max_tokens))
     watch.stepped()
-    write(path, Result(answers=answers, peak_bytes=peak_memory(), **watch.seconds()))
+    write(path, Result(answers=answers, test_loss=loss, peak_bytes=peak_memory(), **watch.seconds()))
 
 
 if __name__ == "__main__":

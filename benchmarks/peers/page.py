@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agreement import agreement
 from rounds import OURS, Record, Round
@@ -40,6 +40,9 @@ same HF Trainer.
 """
 
 
+SIDE_BY_SIDE, COST, START, GROWTH = "Side by side", "What it takes", "Start-up (W7)", "Growth"
+
+
 @dataclass(frozen=True)
 class Machine:
     """Where it was measured."""
@@ -51,11 +54,38 @@ class Machine:
     """GFLOP/s of a matrix product by precision: the best ever seen."""
 
 
+@dataclass(frozen=True)
+class Page:
+    """A page as it stands: what was not measured anew on the same machine is kept."""
+
+    text: str = ""
+
+    def rows(self, section: str, name: str) -> list[list[str]]:
+        """Return a workload's rows in the table of a section."""
+        lines = self.section(section).splitlines()
+        return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith(f"| {name} |")]
+
+    def section(self, title: str) -> str:
+        """Return the text of a section, up to the next one."""
+        return self.text.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+    def measured_on(self, machine: Machine) -> bool:
+        """Say whether it is of this machine, with these versions."""
+        return f"**Machine.** {_named(machine)}." in self.text
+
+    def peaks(self) -> dict[str, float]:
+        """Return the speeds of matrix products that it gives, by precision."""
+        line = self.text.partition("Matrix products: ")[2].partition(" GFLOP/s.")[0]
+        pairs = (part.split() for part in line.removesuffix(".").replace(" GFLOP/s", "").split(", ") if part)
+        return {name: float(value) for name, value in pairs}
+
+
 def page(
     records: Mapping[str, Record],
     starts: Sequence[Mapping[str, float]],
     growth: Mapping[str, Sequence[Mapping[str, float]]],
     machine: Machine,
+    before: Page = Page(),
 ) -> str:
     """Draw the page.
 
@@ -64,19 +94,32 @@ def page(
         starts: seconds by the name of what was started, a mapping a round.
         growth: by name of a workload, a mapping of `rows`, `tokens`, `seconds` and `peak_bytes` for each size.
         machine: where it was measured.
+        before: the page as it stands, whose figures are kept where there are no new ones.
     """
-    known = [(workload, records[name]) for name, workload in WORKLOADS.items() if name in records]
-    parts = [INTRODUCTION, *about(machine), "## Side by side", ""]
-    parts += [*table(SIDES, [row for one in known for row in side_rows(*one)]), LLAMA_FACTORY]
-    parts += ["## What it takes", "", *table(COSTS, [row for one in known for row in cost_rows(*one, machine)])]
-    parts += [COSTS_EXPLAINED, *start_part(starts), *growth_part(growth)]
+    old = before if before.measured_on(machine) else Page()
+    peaks = {name: max(value, old.peaks().get(name, 0.0)) for name, value in machine.peaks.items()}
+    machine = replace(machine, peaks=peaks)
+    sides, costs = list[list[str]](), list[list[str]]()
+    for name, workload in WORKLOADS.items():
+        record = records.get(name)
+        sides += side_rows(workload, record) if record else old.rows(SIDE_BY_SIDE, name)
+        costs += cost_rows(workload, record, machine) if record else old.rows(COST, name)
+    parts = [INTRODUCTION, *about(machine), f"## {SIDE_BY_SIDE}", "", *table(SIDES, sides), LLAMA_FACTORY]
+    parts += [f"## {COST}", "", *table(COSTS, costs), COSTS_EXPLAINED]
+    for title, lines in ((START, start_part(starts)), (GROWTH, growth_part(growth))):
+        body = "\n".join(lines) or old.section(title)
+        parts += [f"## {title}\n{body}"] if body.strip() else []
     return "\n".join(parts).rstrip() + "\n"
+
+
+def _named(machine: Machine) -> str:
+    return f"{machine.processor}, {machine.cores} cores; {machine.versions}"
 
 
 def about(machine: Machine) -> Iterator[str]:
     """Say what the machine is."""
     peaks = ", ".join(f"{name} {value:.0f} GFLOP/s" for name, value in sorted(machine.peaks.items()))
-    yield f"**Machine.** {machine.processor}, {machine.cores} cores; {machine.versions}. Matrix products: {peaks}.\n"
+    yield f"**Machine.** {_named(machine)}. Matrix products: {peaks}.\n"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -168,7 +211,7 @@ def start_part(starts: Sequence[Mapping[str, float]]) -> Iterator[str]:
     """Draw how long the product takes to begin."""
     if not starts:
         return
-    yield "## Start-up (W7)\n"
+    yield ""
     rows = []
     for start in STARTS:
         values = [one[start.name] for one in starts]
@@ -185,7 +228,7 @@ def growth_part(growth: Mapping[str, Sequence[Mapping[str, float]]]) -> Iterator
     """Draw how time and memory grow with the data."""
     if not growth:
         return
-    yield "## Growth\n"
+    yield ""
     yield "One epoch of Kamerton's side on more and more rows: time should grow as the tokens do, and memory hardly:"
     yield f"passes over validation rows fill up to {MOST_TOKENS_PER_PASS:,} tokens, and a row takes some kilobytes.\n"
     for name, sizes in growth.items():

@@ -83,7 +83,7 @@ def draw_up(run: Run, setup: Setup, folder: Path, updates: int) -> Job:
     )
 
 
-def reading(setup: Setup, job: Job, shots: int) -> Job:
+def reading(setup: Setup, job: Job, shots: int, *, losses: bool) -> Job:
     """Make a job of reading or writing: the test rows' prompts, after solved examples if there shall be any."""
     form, tokenizer, test = setup.form, setup.tokenizer, setup.split.test
     shown = form.shots(setup.split.train, shots, setup.recipe.seed) if shots else []
@@ -91,7 +91,7 @@ def reading(setup: Setup, job: Job, shots: int) -> Job:
     rows = setup.encode(test)
     choices = {example.gold: row.targets[0] for example, row in zip(test, rows, strict=True)} if shots else {}
     new_tokens = 1 if choices else setup.recipe.evaluate.max_new_tokens or 1
-    return replace(job, prompts=prompts, new_tokens=new_tokens, choices=choices, shots=shots)
+    return replace(job, prompts=prompts, new_tokens=new_tokens, choices=choices, shots=shots, losses=losses)
 
 
 def work_of_reading(job: Job) -> Work:
@@ -147,7 +147,7 @@ def main() -> None:
     setup = open_setup(run)
     job = draw_up(run, setup, folder, int(updates))
     if workload.rule == "same answers":
-        job = reading(setup, job, workload.shots)
+        job = reading(setup, job, workload.shots, losses=workload.losses)
         work = work_of_reading(job)
     else:
         work = work_of(setup, job, workload.flops)

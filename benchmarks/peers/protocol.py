@@ -58,6 +58,8 @@ class Job:
     """The token that peers pad with."""
     prompts: list[list[int]] = field(default_factory=list)
     """What is gone on from, where the work is to read or to write."""
+    losses: bool = False
+    """Whether the loss of the test rows is measured as well."""
     new_tokens: int = 0
     """How many tokens to write after each, at most."""
     choices: dict[str, int] = field(default_factory=dict)

@@ -23,7 +23,7 @@ PEERS = ROOT / ".venv-peers" / "bin" / "python"
 OURS = "ours"
 QUIET = 0.85
 """Share of the best speed ever seen of a matrix product, below which the machine is busy."""
-LIMIT = 900
+LIMIT = 1800
 """Seconds after which a process is given up."""
 PRODUCT = (2048, 576, 1536)
 """Rows, inputs and outputs of the product that is timed: of the size of these models'."""

@@ -57,6 +57,8 @@ class Workload:
     """The side that must agree with ours; every peer if not given."""
     shots: int = 0
     """Solved examples before each row that is read."""
+    losses: bool = False
+    """Whether the loss of the true answers is measured, where answers are written."""
     flops: bool = False
     """Whether the arithmetic of its updates is counted."""
 
@@ -64,6 +66,7 @@ class Workload:
 REVIEWS = Data("movie-reviews.csv", ("examples/get_data.py", "movie-reviews"), 2000)
 PACKAGES = Data("packages.jsonl", ("examples/make_docstrings.py", "--as", "text-classification"), 800)
 FUNCTIONS = Data("docstrings.jsonl", ("examples/make_docstrings.py",), 300)
+MODULES = Data("modules.jsonl", ("examples/make_docstrings.py", "--as", "modules"), 52)
 SAME = {"train.weight_decay": 0.0, "model.precision": "fp32"}
 CLASSES = {**SAME, "data.task": "text-classification", "data.columns": {"text": "text", "label": "label"}}
 FULL = {**CLASSES, "method.name": "full", "train.epochs": 1, "train.batch_size": 32, "train.learning_rate": 3e-5}
@@ -181,6 +184,19 @@ WORKLOADS = {
             rule="same answers",
             touch=4.0,
             script="ours_reading",
+        ),
+        Workload(
+            "W5L",
+            "SmolLM2, docstrings of at most 32 tokens written for 12 programs of about 1,350 tokens, and the loss of "
+            "the true ones, fp32",
+            (Peer("hf_generate", "HF generate, batched, and a forward pass for the loss", 3.0),),
+            MODULES,
+            "smollm2",
+            {**LORA, "split.test": 0.32, "evaluate.max_new_tokens": 32},
+            rule="same answers",
+            touch=8.0,
+            script="ours_reading",
+            losses=True,
         ),
     )
 }

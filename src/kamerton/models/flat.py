@@ -21,6 +21,7 @@ from transformers import AttentionInterface
 
 from kamerton.models.attention import attend
 from kamerton.models.buckets import Row
+from kamerton.models.causal import LONG, attend_causally, is_fast
 
 NAME = "kamerton_flat"
 SHORT, SHORT_GROUPED = 48, 600
@@ -105,22 +106,22 @@ def attend_within(
     """Let each sequence of a flat row attend to itself: `[1, heads, tokens, width]` to `[tokens, heads, width]`."""
     grouped = key.shape[1] != query.shape[1]
     short = sum(lengths) <= (SHORT_GROUPED if grouped and causal else SHORT) * len(lengths)
-    if query.device.type == "cpu" and (dropout or short):
+    long = causal and not dropout and sum(lengths) >= LONG * len(lengths) and is_fast(query)
+    if query.device.type == "cpu" and (dropout or short) and not long:
         return attend(query, key, value, Row(tuple(lengths)), scale, dropout=dropout, causal=causal)
     runs = [(length, len(list(run))) for length, run in groupby(lengths)]
     # split in one go: a slice for each sequence would take a gradient of the whole row's size each
     tokens = [length * count for length, count in runs]
     parts = []
     for (length, count), q, k, v in zip(runs, *(x[0].split(tokens, dim=1) for x in (query, key, value)), strict=True):
-        attended = scaled_dot_product_attention(
-            apart(q, count),  # neighbours of equal length go through the kernel together
-            apart(k, count),
-            apart(v, count),
-            dropout_p=dropout,
-            is_causal=causal and length > 1,
-            scale=scale,
-            enable_gqa=grouped,
-        )
+        q, k, v = (apart(x, count) for x in (q, k, v))  # neighbours of equal length go through the kernel together
+        if long and is_fast(q):
+            attended = attend_causally(q, k, v, scale)
+        else:
+            causally = causal and length > 1
+            attended = scaled_dot_product_attention(
+                q, k, v, dropout_p=dropout, is_causal=causally, scale=scale, enable_gqa=grouped
+            )
         parts.append(attended.transpose(1, 2).reshape(length * count, *attended.shape[1::2]))
     return torch.cat(parts)
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from kamerton.models.causal import attend_causally, is_fast
 from kamerton.models.flat import apart, attend_within
 from kamerton.models.layout import Flat, Layout, prove_equal
 from kamerton.models.passes import split_passes
@@ -79,6 +80,8 @@ class Alike:
     start: int
     end: int
     """Their tokens in the row."""
+    branches: bool
+    """Whether they do branch."""
     seen: Tensor | None
     """What is added to the scores, `[tokens, trunk + tokens]`; None where each token sees all before it and torch's
     causal kernel does."""
@@ -97,7 +100,12 @@ class Stems:
         for run in self._runs:
             q, k, v = (apart(x[0, :, run.start : run.end], run.count) for x in (query, key, value))
             k, v = self.trunk.before(module, k, v)
-            attended = _to_all_before(q, k, v, scale) if run.seen is None else _attend(q, k, v, scale, run.seen)
+            if not run.branches and is_fast(q):
+                attended = attend_causally(q, k, v, scale)
+            elif run.seen is None:
+                attended = _to_all_before(q, k, v, scale)
+            else:
+                attended = _attend(q, k, v, scale, run.seen)
             parts.append(attended.transpose(1, 2).reshape(run.end - run.start, q.shape[1], q.shape[3]))
         return torch.cat(parts)
 
@@ -108,7 +116,7 @@ class Stems:
         for branches, group in groupby(stem.branches for stem in self.stems):
             count = len(list(group))
             end = start + count * len(branches)
-            runs.append(Alike(count, start, end, visible(branches, before)))
+            runs.append(Alike(count, start, end, set(branches) != {-1}, visible(branches, before)))
             start = end
         return runs
 

@@ -1,0 +1,69 @@
+"""Attention of one long causal sequence that is only read, on a CPU, in products large enough to be fast.
+
+torch's kernel goes through each head by itself, in fp32 products that PyTorch leaves to another library than oneDNN.
+Here the heads that share a key stand below each other, some of their queries at a time, and are multiplied with all
+keys that these see: two products of hundreds of rows, which took about half the time (Zen 4 and 5).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from kamerton.nodes.product import fast_products_pay, product
+
+SCORES = 1 << 21
+"""Most scores that are in work at a time: 8 MB."""
+ROWS = 256
+"""Most queries of a head at a time: with more, more scores are computed that nobody sees."""
+LONG, WIDE = 256, 32
+"""Shortest sequence, and smallest width of a head, that are worth it."""
+
+
+def is_fast(query: Tensor) -> bool:
+    """Say whether sequences `[..., length, width]` are worth it: long, in fp32 on a CPU, and no gradient is wanted."""
+    usual = query.device.type == "cpu" and query.dtype == torch.float32 and not torch.is_grad_enabled()
+    return usual and query.shape[-2] >= LONG and query.shape[-1] >= WIDE and fast_products_pay()
+
+
+def attend_causally(query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
+    """Let each token of a sequence attend to itself, to those before it, and to all that stand ahead of the sequence.
+
+    Args:
+        query: `[sequences, heads, length, width]`.
+        key: `[sequences, key heads, ahead + length, width]`: neighbouring heads of the query share one.
+        value: like `key`.
+        scale: factor on the scores; one over the root of the width if not given.
+
+    Returns:
+        `[sequences, heads, length, width]`.
+    """
+    return torch.stack([_attend(*one, scale) for one in zip(query, key, value, strict=True)])
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
+    """Attend within one sequence: `[heads, length, width]`."""
+    heads, length, width = query.shape
+    groups, ahead = key.shape[0], key.shape[1] - length
+    each = heads // groups
+    asked = (query * (width**-0.5 if scale is None else scale)).view(groups, each, length, width)
+    attended = value.new_empty(groups, each, length, value.shape[2])
+    at_once = max(1, min(ROWS, SCORES // (each * key.shape[1])))
+    for start in range(0, length, at_once):
+        rows = slice(start, min(length, start + at_once))
+        count, seen = rows.stop - start, ahead + rows.stop
+        for group in range(groups):
+            own = asked[group, :, rows].reshape(each * count, width)
+            scores = product(own, key[group, :seen]).view(each, count, seen)
+            scores[:, :, ahead + start :].add_(_later(count))
+            shares = scores.softmax(dim=-1).view(each * count, seen)
+            attended[group, :, rows] = product(shares, value[group, :seen].T).view(each, count, -1)
+    return attended.view(heads, length, -1)
+
+
+@lru_cache(maxsize=8)
+def _later(count: int) -> Tensor:
+    """Give what hides later tokens: `[count, count]`."""
+    return torch.full((count, count), float("-inf")).triu(1)
