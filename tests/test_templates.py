@@ -404,6 +404,23 @@ def test_pairs_without_one_of_their_answers_are_left_out():
     )
 
 
+@pytest.mark.parametrize("name", ODD)
+def test_messages_are_kept_as_they_are_read_and_can_be_read_as_data_again(name):
+    """The proof of a saved model writes examples as a data file."""
+    marked = [*ODD[name], user("c"), bot("d", weight=0), user("e"), bot("f", reasoning="g")]
+    example = example_of(marked, tools=TOOLS)
+    again = example_of(json.loads(json.dumps(example.fields["messages"])))
+    assert turns_of(again) == turns_of(example)
+    assert (again.text, again.gold) == (example.text, example.gold)
+
+
+def test_a_pair_with_calls_or_reasoning_is_kept_whole():
+    answers = {"chosen": [bot("a", reasoning_content="thought")], "rejected": [bot(None, tool_calls=[CALL])]}
+    example = Preference().example(0, Place("rows.jsonl", 1), {"prompt": "Погода?", **answers})
+    again = Preference().example(0, Place("rows.jsonl", 1), json.loads(json.dumps(dict(example.fields))))
+    assert again == example
+
+
 # ── serving ───────────────────────────────────────────────────────────────────────────────────
 
 

@@ -233,6 +233,7 @@ class SequenceView:
     tokens: tuple[TokenView, ...] = ()
     """Empty for the first, which the example itself shows, and where there are too many to draw."""
     targets: tuple[str, ...] = ()
+    """What it teaches; empty for the first."""
 
 
 @dataclass(frozen=True)

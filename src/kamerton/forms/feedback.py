@@ -16,11 +16,20 @@ import numpy as np
 import torch
 
 from kamerton.contracts import Engine
-from kamerton.forms.messages import kept_messages
+from kamerton.forms.messages import kept_answer
 from kamerton.forms.preferences import asked, prompt_of
 from kamerton.forms.supervision import target_losses, written
 from kamerton.forms.templates import RefusedError
-from kamerton.forms.turns import ended, room_before, same_prompt, supervise, tokenize, write_exchange
+from kamerton.forms.turns import (
+    ended,
+    refuse_faulty,
+    room_before,
+    same_prompt,
+    supervise,
+    tokenize,
+    without_reasoning,
+    write_exchange,
+)
 from kamerton.forms.usual import Usual
 from kamerton.forms.values import room_for
 from kamerton.records import Encoded, Example, Message, Prediction, Taught
@@ -130,9 +139,10 @@ class Judged(Usual):
         results = {p.id: p for p in _judge(engine, judged, shown)}
         asking = [example for example in examples if example.id not in results]
         prompts = self.prompts(asking, engine.tokenizer, max(1, engine.max_tokens - engine.max_new_tokens))
+        refuse_faulty(prompts)
         texts = engine.generate(prompts) if asking else []
         results |= {
-            example.id: Prediction(example.id, text.strip(), cut=prompt.cut)
+            example.id: Prediction(example.id, without_reasoning(text), cut=prompt.cut)
             for example, text, prompt in zip(asking, texts, prompts, strict=True)
         }
         return [results[example.id] for example in examples]
@@ -182,7 +192,7 @@ def _answered(turns: Sequence[Message], answer: str | Message, tokenizer: Tokeni
 
 def _own(example: Example) -> Message:
     """Give the answer with its calls of tools and its reasoning."""
-    return next(iter(kept_messages(example.fields.get("answers"))), Message("assistant", example.gold))
+    return kept_answer(example.fields["completion"])
 
 
 def _judged(example: Example, shots: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> Encoded:

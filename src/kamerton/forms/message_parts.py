@@ -22,6 +22,10 @@ PARTIAL = ("train_detail", "training_detail")
 TRUTHS = {"true": True, "1": True, "yes": True, "да": True, "false": False, "0": False, "no": False, "нет": False}
 
 
+class MarkError(ValueError):
+    """A mark of a turn cannot be followed; the conversation itself can be read."""
+
+
 def learned(item: Mapping[str, object]) -> bool:
     """Read the marks of a turn: it is learned unless one of them says otherwise.
 
@@ -29,11 +33,11 @@ def learned(item: Mapping[str, object]) -> bool:
     (True, False, False, True)
 
     Raises:
-        ValueError: a mark is neither true nor false, or marks parts of a turn.
+        MarkError: a mark is neither true nor false, or marks parts of a turn.
     """
     for key in PARTIAL:
         if item.get(key):
-            raise ValueError(f"'{key}' marks parts of a turn: only whole turns can be marked, with 'train'")
+            raise MarkError(f"'{key}' marks parts of a turn: only whole turns can be marked, with 'train'")
     told = [_mark(key, item[key]) for key in LEARNED if filled(item.get(key))]
     return all([*told, *(not _mark(key, item[key]) for key in IGNORED if filled(item.get(key)))])
 
@@ -41,7 +45,7 @@ def learned(item: Mapping[str, object]) -> bool:
 def _mark(key: str, value: object) -> bool:
     truth = TRUTHS.get(plain(value).strip().casefold())
     if truth is None:
-        raise ValueError(f"the mark '{key}' of a turn is neither true nor false: {plain(value)[:60]}")
+        raise MarkError(f"the mark '{key}' of a turn is neither true nor false: {plain(value)[:60]}")
     return truth
 
 

@@ -25,14 +25,14 @@ from kamerton.forms.message_shapes import WHO, listed
 from kamerton.forms.values import filled, plain
 from kamerton.records import Example, Message
 
-Role = Literal["system", "user", "assistant", "tool"]
+Role = Literal["system", "user", "assistant", "tool", "tools"]
 ROLES: dict[str, Role] = {
     "system": "system", "developer": "system",
     "user": "user", "human": "user", "prompter": "user", "пользователь": "user",
     "assistant": "assistant", "gpt": "assistant", "bot": "assistant", "model": "assistant", "chatgpt": "assistant",
     "ai": "assistant", "function_call": "assistant", "tool_call": "assistant", "ассистент": "assistant",
     "tool": "tool", "function": "tool", "observation": "tool", "ipython": "tool", "function_response": "tool",
-    "tool_response": "tool",
+    "tool_response": "tool", "tools": "tools",
     "chatbot": "assistant", "bing": "assistant", "bard": "assistant", "claude": "assistant", "llm": "assistant",
     "agent": "assistant", "operator": "assistant", "support": "assistant", "бот": "assistant", "помощник": "assistant",
     "оператор": "assistant", "customer": "user", "client": "user", "клиент": "user", "человек": "user",
@@ -47,7 +47,8 @@ MESSAGE = {
 """Keys of a message, by which a list of messages is told from a list of rows."""
 CALLING = ("function_call", "tool_call")
 """Roles of ShareGPT's kin under which the assistant calls a function: its text is the call."""
-KEPT = ("reasoning", "calls", "call", "name")
+KEPT = {"reasoning": "reasoning_content", "calls": "tool_calls", "call": "tool_call_id", "name": "name"}
+"""Under which keys messages are kept, beside role and content."""
 
 
 def read_messages(value: object) -> tuple[Message, ...]:
@@ -100,21 +101,21 @@ def text_of(value: object) -> str:
 
 
 def written(messages: Sequence[Message]) -> list[dict[str, object]]:
-    """Write messages as they are kept in an example's fields: what they lack is left out."""
+    """Write messages as they are kept in an example's fields and as data files hold them."""
     return [
         {
             "role": message.role,
             "content": message.content,
-            **{key: value for key in KEPT if (value := vars(message)[key])},
-            **({} if message.taught else {"taught": False}),
+            **{key: value for name, key in KEPT.items() if (value := vars(message)[name])},
+            **({} if message.taught else {"train": False}),
         }
         for message in messages
     ]
 
 
 def kept_messages(field: object) -> tuple[Message, ...]:
-    """Read messages back that `written` wrote."""
-    return tuple(Message(**one) for one in field) if isinstance(field, list) else ()
+    """Read messages back that `written` wrote; nothing if there are none."""
+    return read_messages(field) if isinstance(field, list) and field else ()
 
 
 def said(turn: Message) -> str:
@@ -122,12 +123,22 @@ def said(turn: Message) -> str:
     return "\n".join(part for part in (turn.content, turn.calls) if part)
 
 
+def kept(answer: Message) -> object:
+    """Write one answer as it is kept in an example's fields: a text, or a message where it holds more."""
+    return written([answer]) if answer.calls or answer.reasoning else answer.content
+
+
+def kept_answer(field: object) -> Message:
+    """Read an answer back that `kept` wrote."""
+    return (*kept_messages(field), Message("assistant", str(field)))[0]
+
+
 def conversation_of(example: Example) -> tuple[Message, ...]:
     """Give the turns of an example of any task that has some; of a request alone, with its system prompt."""
     fields = example.fields
     turns = kept_messages(fields.get("messages")) or kept_messages(fields.get("prompt"))
     if turns:
-        return (*turns, *kept_messages(fields.get("answers"))[:1])
+        return (*turns, *kept_messages(fields.get("chosen")))
     system = fields.get("system")
     return (Message("system", system), Message("user", example.text)) if isinstance(system, str) else ()
 
@@ -168,7 +179,9 @@ def _said(who: str, item: Mapping[str, object]) -> tuple[Message, ...]:
     if role == "tool":
         name, call = plain(item.get("name")), plain(item.get("tool_call_id"))
         return (Message(role, text_of_message(item, strict=False), call=call, name=name),)
-    text = text_of_message(item, strict=True)
+    text = text_of_message(item, strict=role != "tools")
+    if role == "tools":
+        return (Message(role, text),)
     if role == "system":
         offered = (Message("tools", plain(item["tools"])),) if filled(item.get("tools")) else ()
         return (*offered, Message(role, text)) if text.strip() or not offered else offered

@@ -11,10 +11,20 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from kamerton.contracts import Engine
-from kamerton.forms.messages import kept_messages
+from kamerton.forms.messages import kept_answer, kept_messages, said
 from kamerton.forms.supervision import target_losses, written
 from kamerton.forms.templates import RefusedError
-from kamerton.forms.turns import ended, room_before, same_prompt, supervise, tokenize, write_exchange, write_prompt
+from kamerton.forms.turns import (
+    ended,
+    refuse_faulty,
+    room_before,
+    same_prompt,
+    supervise,
+    tokenize,
+    without_reasoning,
+    write_exchange,
+    write_prompt,
+)
 from kamerton.forms.usual import Usual
 from kamerton.forms.values import room_for
 from kamerton.records import Encoded, Example, Message, Prediction, Taught
@@ -115,9 +125,10 @@ class Preferences(Usual):
         asking = [example for example in examples if example.id not in results]
         room = max(1, engine.max_tokens - engine.max_new_tokens)
         prompts = self.prompts(asking, engine.tokenizer, room)
+        refuse_faulty(prompts)
         texts = engine.generate(prompts) if asking else []
         results |= {
-            example.id: Prediction(example.id, text.strip(), cut=prompt.cut)
+            example.id: Prediction(example.id, without_reasoning(text), cut=prompt.cut)
             for example, text, prompt in zip(asking, texts, prompts, strict=True)
         }
         return [results[example.id] for example in examples]
@@ -172,12 +183,9 @@ def prompt_of(example: Example, tokenizer: Tokenizer, max_tokens: int) -> Encode
     return Encoded(tuple(ids[-max_tokens:]), (), (), max(0, len(ids) - max_tokens))
 
 
-def _answers(example: Example) -> tuple[Message, Message]:
+def _answers(example: Example) -> list[Message]:
     """Give the chosen answer and the rejected one."""
-    kept = kept_messages(example.fields.get("answers"))
-    if kept:
-        return kept[0], kept[1]
-    return Message("assistant", example.gold), Message("assistant", str(example.fields["rejected"]))
+    return [kept_answer(example.fields[role]) for role in ("chosen", "rejected")]
 
 
 def _pair(example: Example, shots: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> Encoded:
@@ -213,7 +221,7 @@ def _compare(engine: Engine, examples: Sequence[Example], shots: Sequence[Exampl
     results = []
     for example, (chosen, rejected), item in zip(examples, means, items, strict=True):
         margin = float(rejected - chosen)
-        text = example.gold if margin > 0 else str(example.fields["rejected"])
+        text = example.gold if margin > 0 else said(_answers(example)[1])
         score = float(1 / (1 + np.exp(-abs(margin))))
         results.append(Prediction(example.id, text, score, float(np.logaddexp(0, -margin)), 1, cut=item.cut))
     return results

@@ -153,6 +153,16 @@ def room_before(answer: int, max_tokens: int) -> int:
     return max(1, max_tokens - answer, max_tokens // LEAST)
 
 
+def refuse_faulty(prompts: Sequence[Encoded]) -> None:
+    """Refuse to answer prompts of which one cannot be written.
+
+    Raises:
+        RefusedError: the template cannot write one of them.
+    """
+    if fault := next((prompt.fault for prompt in prompts if prompt.fault), ""):
+        raise RefusedError(Fault(fault, remedy="change the row"))
+
+
 def same_prompt(item: Encoded, prompt: Encoded) -> bool:
     """Say whether a sequence is taught after serving's prompt; of what was cut, the ends of both must agree."""
     own = item.tokens[: item.reads[0] + 1]

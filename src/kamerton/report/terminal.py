@@ -198,6 +198,7 @@ class Screen:
             self._print(Text(one_line(line, self.console.width - 4), "dim"), 2)
             if part.tokens:
                 self._print(draw(part.tokens), 4)
+            if any(part.targets):
                 self._print(Text(one_line(_taught(part.targets, self.voice), self.console.width - 6), "dim"), 4)
         if len(sequences) > LISTED:
             more = self.voice.say("and {count} more", {"count": len(sequences) - LISTED})

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from kamerton.contracts import Form, ModelKind, Role
 from kamerton.forms.conversation import BETWEEN, Conversation, TrainOn, answered, learned, turns_of
+from kamerton.forms.message_parts import MarkError
 from kamerton.forms.messages import read_messages, said, told_beforehand, with_system, written
 from kamerton.forms.rendered import Rendered, read_rendered
 from kamerton.forms.values import few, filled, plain
@@ -183,5 +184,7 @@ def _speaks(values: Mapping[str, object]) -> bool | None:
     """Say whether the assistant answers in a conversation; None if it is none."""
     try:
         return bool(answered(_messages(values)))
+    except MarkError:
+        return True
     except ValueError:
         return None

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from kamerton.contracts import Form, ModelKind, Role
 from kamerton.forms.feedback import Judged, balanced_weights
-from kamerton.forms.messages import read_messages, said, told_beforehand, with_system, written
+from kamerton.forms.messages import kept, read_messages, said, told_beforehand, with_system, written
 from kamerton.forms.values import filled, plain
 from kamerton.forms.writing import require_writer
 from kamerton.records import Example, Message, Place
@@ -88,9 +88,7 @@ class Feedback(Group):
         wanted, answer = _wanted(values.get("wanted")), _answer(values.get("completion"))
         whole = with_system(prompt, told_beforehand(values.get("system")), "")
         gold = "" if wanted is None else said(answer)
-        fields: dict[str, object] = {"prompt": written(whole), "completion": said(answer), "wanted": wanted}
-        if answer.calls or answer.reasoning:
-            fields["answers"] = written([answer])
+        fields = {"prompt": written(whole), "completion": kept(answer), "wanted": wanted}
         return Example(id, place, "\n\n".join(turn.content for turn in prompt), gold, fields)
 
     def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:

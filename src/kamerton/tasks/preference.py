@@ -11,6 +11,7 @@ from pydantic import Field
 from kamerton.contracts import Form, ModelKind, Role
 from kamerton.forms.messages import (
     are_messages,
+    kept,
     read_messages,
     read_transcript,
     said,
@@ -101,9 +102,7 @@ class Preference(Group):
         if gold == worse and gold:
             raise ValueError("the chosen answer and the rejected one are the same")
         whole = with_system(prompt, told_beforehand(values.get("system")), "")
-        fields: dict[str, object] = {"prompt": written(whole), "chosen": gold, "rejected": worse}
-        if any(end.calls or end.reasoning for end in ends):
-            fields["answers"] = written(ends)
+        fields = {"prompt": written(whole), "chosen": kept(ends[0]), "rejected": kept(ends[1])}
         return Example(id, place, "\n\n".join(turn.content for turn in prompt), gold, fields)
 
     def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
