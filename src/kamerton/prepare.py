@@ -21,6 +21,7 @@ from kamerton import plugins
 from kamerton.contracts import AuditContext, Form, ModelFacts, Task
 from kamerton.data.audit import other_columns, run_audit
 from kamerton.data.cells import labels_with_columns
+from kamerton.data.fates import lost_classes, used_line
 from kamerton.data.gate import pass_gate
 from kamerton.data.kept_rows import kept_rows
 from kamerton.data.ledger import check_complete, make_ledger
@@ -171,7 +172,7 @@ def understand(recipe: Recipe) -> Understood:
     examples = sample_rows(made.examples, recipe.data.max_rows, recipe.seed)
     undrawn = []
     if len(examples) < len(made.examples):
-        drawn, reason = {example.id for example in examples}, f"left out by max_rows={recipe.data.max_rows}"
+        drawn, reason = {example.id for example in examples}, f"not drawn: max_rows is {recipe.data.max_rows}"
         undrawn = [LedgerEntry(e.id, e.place, "dropped", reason) for e in made.examples if e.id not in drawn]
     left_out = (*made.rejected, *undrawn)
     return Understood(recipe, table, task, recognition.reason, examples, left_out, sides)
@@ -273,6 +274,25 @@ def _share_metric(understood: Understood) -> str:
     return name if plugins.choose("metrics", name).per_row_binary else ""
 
 
+def foretold_fates(
+    understood: Understood, findings: Sequence[Finding], fitted: Fitted | None
+) -> tuple[list[LedgerEntry], list[LedgerEntry]]:
+    """Say which rows `tune` would leave out after reading, and, with a model, which of the others it would cut."""
+    nowhere = Split((), (), ())
+    dropped = {id for finding in findings for id in finding.drop}
+    left_out = make_ledger((), (), findings, nowhere, (), understood.examples) if dropped else []
+    if fitted is None:
+        return left_out, []
+    kept = [example for example in understood.examples if example.id not in dropped]
+    try:
+        too_long = fitted.recipe.data.too_long or "cut"
+        passed = pass_gate(kept, list(fitted.encode(kept)), fitted.form, fitted.tokenizer, too_long)
+    except DataError as error:  # no row passes
+        reason = error.faults[0].rule
+        return [*left_out, *(LedgerEntry(e.id, e.place, "dropped", reason) for e in kept)], []
+    return [*left_out, *passed.dropped], list(passed.cut)
+
+
 def freeze(run: Run, clock: Clock) -> Iterator[Stage]:
     """Go from the data file to the frozen split and the resolved recipe; written last, the ledger marks it done."""
     understood = choose_base(understand(run.recipe))
@@ -306,12 +326,17 @@ def freeze(run: Run, clock: Clock) -> Iterator[Stage]:
     cut = [entry for entry in passed.cut if entry.id not in unused]
     ledger = make_ledger(understood.table.rejected, left_out, findings, split, cut, understood.examples)
     check_complete(first_id, ledger)
+    read = {e.id for e in understood.examples}
+    after = [entry for entry in ledger if entry.fate == "dropped" and entry.id in read]
+    lost = lost_classes(understood.examples, after, understood.task.answers)
+    findings += [lost] if lost else []
     ledger += added.entries
     recipe = _resolve(understood, fitted, split)
     run.write_recipe(recipe)
     run.write_environment({**run.environment, **_environment(recipe, fitted.facts)})
     run.write_data(split, findings, ledger)
-    yield clock.stage("split", _split_message(recipe, split))
+    told = [_split_message(recipe, split), used_line(len(read), after, cut), _audit_message([lost] if lost else [], "")]
+    yield clock.stage("split", "\n".join(filter(None, told)))
 
 
 def _enlarging(understood: Understood, fitted: Fitted, split: Split, first_id: int) -> Enlarging:
@@ -418,9 +443,10 @@ def _requirements() -> list[str]:
 
 def _read_message(understood: Understood) -> str:
     table = understood.table
-    lost = f", {len(table.rejected)} not readable" if table.rejected else ""
-    read = f"{table.rows_read} rows ({table.format}, {table.encoding}){lost}"
-    return "\n".join([read, *table.notes, f"task {understood.recipe.data.task}: {understood.reason}"])
+    read = f"{table.rows_read} rows ({table.format}, {table.encoding})"
+    used = used_line(table.rows_read, (*table.rejected, *understood.left_out))
+    lines = [read, *table.notes, f"task {understood.recipe.data.task}: {understood.reason}", used]
+    return "\n".join(filter(None, lines))
 
 
 def _model_message(fitted: Fitted) -> str:
@@ -438,10 +464,10 @@ def _split_message(recipe: Recipe, split: Split) -> str:
     return f"{len(split.train)} train, {len(split.validation)} validation, {len(split.test)} test ({how}{fold})"
 
 
-def _audit_message(findings: Sequence[Finding]) -> str:
+def _audit_message(findings: Sequence[Finding], nothing: str = "nothing found") -> str:
     """List what is severe or a warning, a line each, and count the notes."""
     told = [f"{finding.severity}: {finding.title}" for finding in findings if finding.severity != "note"]
     notes = len(findings) - len(told)
     if notes:
         told.append(f"{notes} {'note' if notes == 1 else 'notes'}, which `kamerton audit` shows")
-    return "\n".join(told) or "nothing found"
+    return "\n".join(told) or nothing

@@ -28,6 +28,8 @@ BILLION = re.compile(r"(?<=\d)B\b")
 NUMBER = r"[+−-]?[\d,]*\d(?:\.\d+)?(?:e-?\d+)?"
 QUANTITY = re.compile(rf"(?:below )?{NUMBER}(?: ?(?:{'|'.join(UNITS)}|B|times))?(?: {NUMBER} (?:{'|'.join(UNITS)}))?")
 INTERVAL = re.compile(rf"({NUMBER}%?) to ({NUMBER}%?)")
+ENCLOSED = ("place", "cause", "dropped", "shortened")
+"""Holes whose values hold no semicolon: what stands behind one is the next member of a list."""
 GLUED = re.compile(r"[\w)'\"]$")
 """What stands before a hole that may be empty: the rest of a sentence that is not always said."""
 LISTED = ("; ", ", ", " and ")
@@ -178,7 +180,8 @@ def _matcher(text: str) -> re.Pattern[str]:
         parts.append(re.escape(text[last : hole.start()]))
         name, forms = hole[1], hole[2]
         least = "*" if GLUED.search(text[: hole.start()]) else "+"
-        sign = "." if hole.start() else r"(?:(?!\. ).)"  # what begins a sentence is no sentence itself
+        # what begins a sentence is no sentence itself, and some hold no list
+        sign = "[^;]" if name in ENCLOSED else "." if hole.start() else r"(?:(?!\. ).)"
         free = f"(?P={name})" if name in seen else f"(?P<{name}>{sign}{least}?)"
         parts.append(f"(?:{'|'.join(map(re.escape, forms.split('|')))})" if forms else free)
         seen |= set() if forms else {name}

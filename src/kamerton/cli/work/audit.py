@@ -10,10 +10,11 @@ from pathlib import Path
 from rich.console import Console
 
 from kamerton.cli.output import print_json, require_page
+from kamerton.data.fates import lost_classes, used_line
 from kamerton.data.fix import fix_data
 from kamerton.language.voice import Language, Voice, voice
 from kamerton.outcomes import Fixed
-from kamerton.prepare import Understood, choose_base, fit, understand
+from kamerton.prepare import Understood, choose_base, fit, foretold_fates, understand
 from kamerton.prepare import audit as audit_examples
 from kamerton.recipe import resolve
 from kamerton.records import Finding
@@ -35,7 +36,11 @@ def run(data: Path, flags: Mapping[str, object], fix: bool, out: Path | None, js
     """Look for what is wrong with the data; write a cleaned copy and a page if asked."""
     require_page(out)
     understood = choose_base(understand(resolve(None, {"data.path": str(data), **flags})))
-    findings = audit_examples(understood, fit(understood) if "model.name" in flags else None)
+    fitted = fit(understood) if "model.name" in flags else None
+    findings = audit_examples(understood, fitted)
+    after, cut = foretold_fates(understood, findings, fitted)
+    if lost := lost_classes(understood.examples, after, understood.task.answers):
+        findings.insert(0, lost)
     recipe = understood.recipe
     fixed = fix_data(data, understood.table, understood.task, recipe.data.columns or {}) if fix else None
     if out:
@@ -43,7 +48,9 @@ def run(data: Path, flags: Mapping[str, object], fix: bool, out: Path | None, js
     if json:
         print_json(_for_machines(understood, findings, fixed, out))
         return
-    _print(data, understood, findings, voice(language))
+    left_out = (*understood.table.rejected, *understood.left_out, *after)
+    used = used_line(understood.table.rows_read, left_out, cut)
+    _print(data, understood, findings, used, voice(language))
     _print_next(data, findings, fixed, out, voice(language))
 
 
@@ -67,12 +74,12 @@ def _for_machines(
     }
 
 
-def _print(data: Path, understood: Understood, findings: Sequence[Finding], voice: Voice) -> None:
+def _print(data: Path, understood: Understood, findings: Sequence[Finding], used: str, voice: Voice) -> None:
     table, lost = understood.table, [*understood.table.rejected, *understood.left_out]
     about = {"task": understood.recipe.data.task, "reason": voice.repeat(understood.reason)}
     head = "{data}: {rows} {rows:row|rows}; {task}: {reason}"
     print(voice.say(head, {"data": data, "rows": table.rows_read, **about}))
-    for note in table.notes:
+    for note in (*table.notes, *([used] if used else [])):
         print(f"  {voice.repeat(note)}")
     for entry in lost[:LISTED]:
         print(f"  {voice.repeat(str(entry.place))}: {voice.repeat(entry.reason)}")
