@@ -6,6 +6,7 @@ import csv
 import gzip
 import hashlib
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -349,3 +350,55 @@ def test_labels_of_several_spellings_get_their_commonest(
     done = fix_data(path, read_table(path), plugins.choose("tasks", task)(), {"text": "text", role: "label"})
     assert [row.values["label"] for row in read_table(done.copies[0]).rows] == right
     assert done.repairs["spellings of labels"] > 0
+
+
+SHEET = {
+    "[Content_Types].xml": '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
+    '<Override PartName="/xl/workbook.xml" ContentType="application/vnd.openxmlformats-officedocument.spreadsheetml.'
+    'sheet.main+xml"/></Types>',
+    "_rels/.rels": '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships"><Relationship '
+    'Id="r1" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument" '
+    'Target="xl/workbook.xml"/></Relationships>',
+    "xl/workbook.xml": '<workbook xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main" '
+    'xmlns:r="http://schemas.openxmlformats.org/officeDocument/2006/relationships"><sheets>'
+    '<sheet name="rows" sheetId="1" r:id="r1"/></sheets></workbook>',
+    "xl/_rels/workbook.xml.rels": '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">'
+    '<Relationship Id="r1" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/worksheet" '
+    'Target="worksheets/sheet1.xml"/></Relationships>',
+}
+"""The parts of a workbook beside its one sheet."""
+
+
+def write_sheet(path: Path, rows: list[list[str]]) -> None:
+    def cell(at: int, number: int, text: str) -> str:
+        return f'<c r="{"ABC"[at]}{number}" t="inlineStr"><is><t xml:space="preserve">{text}</t></is></c>'
+
+    lines = [
+        f'<row r="{n}">{"".join(cell(at, n, text) for at, text in enumerate(row))}</row>'
+        for n, row in enumerate(rows, 1)
+    ]
+    sheet = '<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>'
+    with zipfile.ZipFile(path, "w") as book:
+        for name, text in {
+            **SHEET,
+            "xl/worksheets/sheet1.xml": f"{sheet}{''.join(lines)}</sheetData></worksheet>",
+        }.items():
+            book.writestr(name, text)
+
+
+def test_all_files_of_an_archive_are_in_its_copy_and_a_sheet_is_written_as_csv(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with zipfile.ZipFile(tmp_path / "both.zip", "w") as archive:
+        for part in ("train", "test"):
+            lines = "".join(f"{part} text number {n},{'ab'[n % 2]}\n" for n in range(30))
+            archive.writestr(f"{part}.csv", f"text,label\n{lines}")
+    run(tmp_path / "both.zip", {}, fix=True, out=None, json=False, language="en")
+    assert "written as .jsonl" in capsys.readouterr().out
+    copied = read_table(tmp_path / "both.zip.cleaned.jsonl")
+    assert {str(row.values["text"]).split()[0] for row in copied.rows} == {"train", "test"} and copied.rows_read == 60
+    write_sheet(tmp_path / "rows.xlsx", [["text", "label"], *([f" text {n}", "ab"[n % 2]] for n in range(30))])
+    run(tmp_path / "rows.xlsx", {}, fix=True, out=None, json=False, language="en")
+    assert "written as .csv" in capsys.readouterr().out
+    copied = read_table(tmp_path / "rows.xlsx.cleaned.csv")
+    assert [row.values["text"] for row in copied.rows] == [f"text {n}" for n in range(30)]

@@ -17,7 +17,7 @@ from kamerton.contracts import AuditContext, Task
 from kamerton.data.cells import value_at
 from kamerton.data.ledger import check_complete
 from kamerton.data.mend import Repaired, repair_rows
-from kamerton.data.named import ARCHIVES, format_of
+from kamerton.data.named import ARCHIVES, SHEETS, format_of
 from kamerton.data.table import Table
 from kamerton.data.write import LINES, Copy, target_format, write_copy
 from kamerton.files import replacing
@@ -108,8 +108,8 @@ def _free_place(path: Path, table: Table) -> str:
 
 def _target(path: Path, file: Path, word: str, table: Table) -> Path:
     """Name the copy of a file: beside it, or in a folder beside the folder, archive or pattern that the user named."""
-    ending = LINES if table.reshaped else target_format(file)
-    if path.is_file() and format_of(path) not in ARCHIVES:
+    ending = target_format(file) if file.is_file() and _is_written(file, table) else LINES
+    if _is_one(path):
         return path.with_name(f"{path.name.removesuffix(ending)}.{word}{ending}")
     folder = path if path.exists() else Path("".join(sign if sign.isalnum() else "-" for sign in str(path)).strip("-"))
     beside = folder.with_name(f"{folder.name}.{word}")
@@ -119,17 +119,29 @@ def _target(path: Path, file: Path, word: str, table: Table) -> Path:
     return beside / inner.with_name(inner.name.removesuffix(ending) + ending)
 
 
+def _is_one(path: Path) -> bool:
+    """Say whether a path is one file of data, and neither a folder nor an archive of files."""
+    return path.is_file() and format_of(path) not in ARCHIVES
+
+
+def _is_written(file: Path, table: Table) -> bool:
+    """Say whether rows can be written as a file's own kind is: a sheet takes cells, but no lists."""
+    if format_of(file) in SHEETS:
+        return not any(isinstance(cell, list | dict) for row in table.rows[:1] for cell in row.values.values())
+    return not table.reshaped
+
+
 def _ledger_path(path: Path, word: str, table: Table) -> Path:
     target = _target(path, path, word, table)
     return target.with_name(f"{target.name}.ledger.jsonl")
 
 
 def _write_copies(path: Path, word: str, kept: Sequence[Repaired], table: Table) -> Iterator[Path]:
-    by_file: dict[str, list[Repaired]] = defaultdict(list)
+    """Write a copy of each file; the sheets of a workbook stay together."""
+    by_file: dict[Path, list[Repaired]] = defaultdict(list)
     for item in kept:
-        by_file[item.row.place.file].append(item)
-    for file, mine in by_file.items():
-        source = Path(file)
+        by_file[path if _is_one(path) else Path(item.row.place.file)].append(item)
+    for source, mine in by_file.items():
         target = _target(path, source, word, table)
         changed = frozenset(name for item in mine for name in item.changed)
         write_copy(Copy(source, target, [item.row for item in mine], table.notes, changed))

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from kamerton.data.dialect import RAW_QUOTES
 from kamerton.data.encoding import decode
-from kamerton.data.named import format_of
+from kamerton.data.named import SHEETS, format_of
 from kamerton.data.read_csv import delimiter_of
 from kamerton.data.unpack import PACKERS, bytes_of
 from kamerton.files import replacing
@@ -25,6 +25,8 @@ from kamerton.records import Row
 
 LINES = ".jsonl"
 """What rows are written as whose own format cannot be written."""
+SHEET_AS = ".csv"
+"""What sheets are written as."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,11 @@ class Copy:
 def target_format(source: Path) -> str:
     """Give the end of the name under which a copy of a file is written.
 
-    >>> target_format(Path("rows.csv.gz")), target_format(Path("tagged.conll"))
-    ('.csv.gz', '.jsonl')
+    >>> target_format(Path("rows.csv.gz")), target_format(Path("tagged.conll")), target_format(Path("rows.xlsx"))
+    ('.csv.gz', '.jsonl', '.csv')
     """
+    if format_of(source) in SHEETS:
+        return SHEET_AS
     suffix, packing = format_of(source), source.suffix if source.suffix.lower() in PACKERS else ""
     return f"{suffix}{packing}" if suffix in WRITERS else LINES
 
@@ -62,7 +66,8 @@ def write_copy(copy: Copy) -> None:
 
 
 def _write_csv(copy: Copy, path: Path) -> None:
-    _write_cells(copy, path, delimiter_of(decode(bytes_of(copy.source))), csv.QUOTE_MINIMAL)
+    sheet = format_of(copy.source) in SHEETS
+    _write_cells(copy, path, "," if sheet else delimiter_of(decode(bytes_of(copy.source))), csv.QUOTE_MINIMAL)
 
 
 def _write_tsv(copy: Copy, path: Path) -> None:

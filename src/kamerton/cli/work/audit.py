@@ -96,6 +96,12 @@ def _print_next(data: Path, findings: Sequence[Finding], fixed: Fixed | None, ou
     if fixed:
         counts = {"used": fixed.used, "repaired": fixed.repaired, "dropped": fixed.dropped}
         print(f"{voice.text('cleaned'):9}{', '.join(map(str, fixed.copies))}")
+        if fixed.copies and data.is_file() and fixed.copies[0].suffix != data.suffix:
+            ending = {"ending": fixed.copies[0].suffix}
+            print(
+                " " * 9
+                + voice.say("written as {ending}: the rows cannot be written as they stand in the source", ending)
+            )
         print(" " * 9 + voice.say("{used} rows as they were, {repaired} repaired, {dropped} left out", counts))
         for reason, rows in (*fixed.repairs.items(), *fixed.reasons.items()):
             print(
