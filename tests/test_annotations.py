@@ -14,7 +14,7 @@ from kamerton.data.audit import run_audit
 from kamerton.data.read import read_table
 from kamerton.data.recognise import Made, Recognition, make_examples, recognise
 from kamerton.errors import DataError
-from kamerton.records import Example, Finding
+from kamerton.records import Example, Finding, Place
 
 NAMES = ("Marta Lind", "Ольга Ким", "José Núñez", "Li Na")
 GOODS = ("tram", "kettle", "лампу", "garden", "мост 🌉", "sofa", "радио", "window", "bicycle", "chair")
@@ -41,10 +41,10 @@ def finding(check: str, examples: Sequence[Example], answers: str = "tags") -> F
 
 # ── offsets ───────────────────────────────────────────────────────────────────────────────────
 
-Place = Callable[[str, int, int], tuple[int, int]]
+Way = Callable[[str, int, int], tuple[int, int]]
 
 
-def in_units(encoding: str, width: int) -> Place:
+def in_units(encoding: str, width: int) -> Way:
     def place(text: str, start: int, end: int) -> tuple[int, int]:
         first, last = (len(text[:at].encode(encoding)) // width for at in (start, end))
         return first, last
@@ -52,7 +52,7 @@ def in_units(encoding: str, width: int) -> Place:
     return place
 
 
-WAYS: dict[str, tuple[Place, dict[str, object]]] = {
+WAYS: dict[str, tuple[Way, dict[str, object]]] = {
     "letters": (lambda text, start, end: (start, end), {}),
     "utf-16": (in_units("utf-16-le", 2), {"offsets": "utf-16"}),
     "bytes": (in_units("utf-8", 1), {"offsets": "bytes"}),
@@ -243,3 +243,206 @@ def test_a_rejected_only_label_is_another_class(tmp_path: Path) -> None:
     _, made, notes = told(tmp_path, rows)
     assert {example.gold for example in made.examples} == {"INSULT", "not INSULT"} and len(made.rejected) == 10
     assert "rows that reject the only label are read as 'not INSULT'" in notes
+
+
+# ── exports of tools ──────────────────────────────────────────────────────────────────────────
+
+TEXT = "Анна Ким купила лампу №{n} в Омске"
+TONES = ("good", "bad")
+
+
+def spans_of(text: str) -> list[tuple[int, int, str]]:
+    return [(0, 8, "PER"), (len(text) - 5, len(text), "LOC")]
+
+
+def studio(n: int, results: Sequence[object], key: str = "annotations", **more: object) -> dict[str, object]:
+    return {"id": n, "data": {"text": TEXT.format(n=n)}, key: [{"result": list(results), **more}]}
+
+
+def regions(text: str, name: str = "label") -> list[object]:
+    return [
+        {"value": {"start": a, "end": b, "text": text[a:b], "labels": [kind]}, "type": "labels", "from_name": name}
+        for a, b, kind in spans_of(text)
+    ]
+
+
+def choice(value: str, name: str = "tone") -> dict[str, object]:
+    return {"value": {"choices": [value]}, "type": "choices", "from_name": name}
+
+
+def tagged_rows(make: Callable[[str], object], column: str = "entities", text: str = "text") -> list[object]:
+    return [{text: TEXT.format(n=n), column: make(TEXT.format(n=n))} for n in range(20)]
+
+
+SPANNED: dict[str, list[object]] = {
+    "Label Studio": [studio(n, regions(TEXT.format(n=n), "any_name")) for n in range(20)],
+    "Label Studio, completions": [studio(n, regions(TEXT.format(n=n)), "completions") for n in range(20)],
+    "Labelbox, the last letter": [
+        {"data_row": {"id": f"{n}", "row_data": TEXT.format(n=n)}, "projects": {"p": {"labels": [{"annotations": {
+            "objects": [{"name": kind, "value": kind.lower(), "location": {"start": a, "end": b - 1}}
+                        for a, b, kind in spans_of(TEXT.format(n=n))], "classifications": []}}]}}}
+        for n in range(20)
+    ],
+    "Dataturks, the last letter": tagged_rows(
+        lambda text: [{"label": [kind], "points": [{"start": a, "end": b - 1, "text": text[a:b]}]}
+                      for a, b, kind in spans_of(text)], "annotation", "content"),
+    "Azure, a length": tagged_rows(
+        lambda text: [{"category": kind, "offset": a, "length": b - a, "text": text[a:b]}
+                      for a, b, kind in spans_of(text)]),
+    "LUIS, the last letter": tagged_rows(
+        lambda text: [{"entity": kind, "startPos": a, "endPos": b - 1} for a, b, kind in spans_of(text)]),
+    "Comprehend": tagged_rows(
+        lambda text: [{"BeginOffset": a, "EndOffset": b, "Type": kind} for a, b, kind in spans_of(text)], "Entities"),
+    "Ground Truth": [
+        {"source": TEXT.format(n=n), "job": {"annotations": {"entities": [
+            {"label": kind, "startOffset": a, "endOffset": b} for a, b, kind in spans_of(TEXT.format(n=n))]}},
+         "job-metadata": {"type": "groundtruth/text-span"}}
+        for n in range(20)
+    ],
+    "brat's JSON": tagged_rows(
+        lambda text: [[f"T{at}", kind, [[a, b]]] for at, (a, b, kind) in enumerate(spans_of(text))]),
+    "GATE, by kinds": tagged_rows(
+        lambda text: {kind: [{"indices": [a, b]}] for a, b, kind in spans_of(text)}),
+    "spaCy's documents": tagged_rows(
+        lambda text: [{"start": a, "end": b, "label": kind} for a, b, kind in spans_of(text)], "ents"),
+    "LightTag": tagged_rows(
+        lambda text: [{"start": a, "end": b, "tag": kind, "value": text[a:b], "tag_id": "x"}
+                      for a, b, kind in spans_of(text)], "annotations", "content"),
+    "Prodigy, text of the tokens": [
+        {"text": f"🙂 {TEXT.format(n=n)}", "tokens": [{"text": w} for w in f"🙂 {TEXT.format(n=n)}".split()],
+         "spans": [{"start": a + 3, "end": b + 3, "token_start": first, "token_end": last, "label": kind}
+                   for (a, b, kind), first, last in zip(spans_of(TEXT.format(n=n)), (1, 7), (2, 7), strict=True)],
+         "answer": "accept"}
+        for n in range(20)
+    ],
+    "a span a row": [
+        {"text": TEXT.format(n=n), "start": a, "end": b, "label": kind}
+        for n in range(20) for a, b, kind in spans_of(TEXT.format(n=n))
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("tool", SPANNED)
+def test_spans_of_every_tool_mark_the_same_words(tmp_path: Path, tool: str) -> None:
+    found, made, _ = told(tmp_path, SPANNED[tool])
+    assert found.task == "token-classification" and len(made.examples) == 20 and not made.rejected
+    for example in made.examples:
+        tags = json.loads(example.gold)
+        assert tags[-8:] == ["B-PER", "I-PER", "O", "O", "O", "O", "O", "B-LOC"]
+        assert tags.count("B-PER") == tags.count("I-PER") == tags.count("B-LOC") == 1
+        assert not example.fields.get("torn")
+
+
+CHOSEN: dict[str, list[object]] = {
+    "Label Studio": [studio(n, [choice(TONES[n % 2])]) for n in range(20)],
+    "Label Studio, taxonomy": [
+        studio(n, [{"value": {"taxonomy": [["tone", TONES[n % 2]]]}, "type": "taxonomy", "from_name": "x"}])
+        for n in range(20)
+    ],
+    "Labelbox": [
+        {"data_row": {"row_data": TEXT.format(n=n)}, "projects": {"p": {"labels": [{"annotations": {
+            "objects": [], "classifications": [{"name": "q", "radio_answer": {"name": TONES[n % 2]}}]}}]}}}
+        for n in range(20)
+    ],
+    "Ground Truth": [
+        {"source": TEXT.format(n=n), "job": n % 2, "job-metadata": {"class-name": TONES[n % 2]}} for n in range(20)
+    ],
+    "Argilla 2": [
+        {"fields": {"text": TEXT.format(n=n)}, "responses": {"q": [{"value": TONES[n % 2], "status": "submitted"}]}}
+        for n in range(20)
+    ],
+    "Argilla 1": [
+        {"fields": {"text": TEXT.format(n=n)}, "responses": [{"values": {"q": {"value": TONES[n % 2]}}}]}
+        for n in range(20)
+    ],
+    "Argilla, a record": [
+        {"text": TEXT.format(n=n), "prediction": None, "annotation": TONES[n % 2], "status": "Validated"}
+        for n in range(20)
+    ],
+    "Prodigy": [
+        {"text": TEXT.format(n=n), "options": [{"id": tone, "text": tone} for tone in TONES], "accept": [TONES[n % 2]],
+         "answer": "accept"}
+        for n in range(20)
+    ],
+    "doccano": [{"id": n, "data": TEXT.format(n=n), "label": [TONES[n % 2]]} for n in range(20)],
+    "Toloka": [{"INPUT:text": TEXT.format(n=n), "OUTPUT:result": TONES[n % 2]} for n in range(20)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("tool", CHOSEN)
+def test_choices_of_every_tool_are_labels(tmp_path: Path, tool: str) -> None:
+    found, made, _ = told(tmp_path, CHOSEN[tool])
+    assert found.task == "text-classification" and not made.rejected
+    assert [example.gold.rpartition(" / ")[2] for example in made.examples] == [TONES[n % 2] for n in range(20)]
+
+
+def test_of_several_questions_the_one_that_is_meant_is_asked(tmp_path: Path) -> None:
+    both = [studio(n, [*regions(TEXT.format(n=n)), choice(TONES[n % 2])]) for n in range(20)]
+    with pytest.raises(DataError) as caught:
+        told(tmp_path, both)
+    said = str(caught.value)
+    assert "--columns tokens=text,tags=label" in said and "--columns text=text,label=tone" in said
+    two = [studio(n, [choice(TONES[n % 2]), choice("abc"[n % 3], "topic")]) for n in range(20)]
+    with pytest.raises(DataError, match=r"text=text,label=tone.* or .*text=text,label=topic"):
+        told(tmp_path, two)
+
+
+def test_annotations_that_differ_are_counted_and_the_cancelled_are_left_out(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [studio(n, [choice(TONES[n % 2])]) for n in range(20)]
+    votes = [{"result": [choice(tone)]} for tone in ("bad", "good", "good")]
+    rows[4]["annotations"] = votes
+    rows[6]["annotations"] = [{"result": [choice("bad")], "ground_truth": True}, *votes[1:]]
+    rows[8]["annotations"] = [{"result": [], "was_cancelled": True}]
+    _, made, notes = told(tmp_path, rows)
+    golds = {example.id: example.gold for example in made.examples}
+    assert golds[4] == "good" and golds[6] == "bad" and 8 not in golds and len(made.examples) == 19
+    assert [entry.reason for entry in made.rejected] == ["'was_cancelled' is true"]
+    assert any("in 1 tasks annotations differ" in note for note in notes)
+
+
+def test_webanno_is_read_token_by_token_with_its_spans_and_layers(tmp_path: Path) -> None:
+    path = tmp_path / "export.tsv"
+    body = "".join(
+        f"#Text=Ann Lee met {name} twice\n{n}-1\t0-3\tAnn\tPER[{n}]\tNNP\t\n{n}-2\t4-7\tLee\tPER[{n}]\tNNP\t\n"
+        f"{n}-3\t8-11\tmet\t_\tVBD\t\n{n}-4\t12-15\t{name}\t{('_', 'LOC|PER')[n % 2]}\tNNP\t\n{n}-5\t16-21\ttwice\t_\tRB\t\n\n"
+        for n, name in enumerate(("Oslo", "Rome", "Bonn") * 4, 1)
+    )
+    layers = "#T_SP=webanno.custom.Entity|kind\n#T_SP=webanno.custom.POS|tag\n#T_RL=a.Link|x|b\n"
+    head = f"#FORMAT=WebAnno TSV 3.3\n{layers}\n\n"
+    path.write_text(head + body, encoding="utf-8")
+    table = read_table(path)
+    assert table.rows[0].values["kind"] == ["B-PER", "I-PER", "O", "B-LOC", "O"]
+    assert table.rows[0].values["tokens"] == ["Ann", "Lee", "met", "Oslo", "twice"]
+    assert "not read of the annotations: Link" in table.notes
+    assert "of several annotations of a token the first is read, 6 times" in table.notes
+    with pytest.raises(DataError, match=r"tags=kind.* or .*tags=tag"):
+        recognise(table, None, {})
+
+
+# ── answers of questions ──────────────────────────────────────────────────────────────────────
+
+
+def test_an_answer_is_found_where_it_stands_and_where_that_is_not_clear_left_out(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = []
+    for n in range(20):
+        context = f"😀 In {1900 + n} Ann Lee sold {n} trams to Bob, and Bob paid."
+        answers: dict[str, object] = {"text": ["Ann Lee"], "answer_start": [context.index("Ann")]}
+        rows.append({"context": context, "question": "Who?", "answers": answers})
+    rows[2]["answers"] = {"text": ["Ann Lee"], "answer_start": [3]}  # stands once
+    rows[3]["answers"] = {"text": ["Bob"], "answer_start": [3]}  # stands twice
+    context = str(rows[5]["context"])
+    rows[5]["answers"] = {"text": ["Bob"], "answer_start": [context.rindex("Bob") + 1]}  # UTF-16
+    found, made, _ = told(tmp_path, rows)
+    assert found.task == "question-answering"
+    assert [entry.reason for entry in made.rejected] == ["the answer 'Bob' does not stand at 3, but at 2 other places"]
+    starts = {example.id: example.fields["answer"][0]["answer_start"] for example in made.examples}  # type: ignore[index]
+    assert starts[2] == str(rows[2]["context"]).index("Ann") and starts[5] == context.rindex("Bob")
+    assert finding("moved-answers", made.examples, "span").rows == (2, 5)
+
+
+def test_rows_that_nobody_approved_are_told() -> None:
+    examples = [Example(n, Place("f", n + 1), f"text {n}", "a") for n in range(10)]
+    columns = {"annotation_approver": [None if n % 5 else "ann" for n in range(10)]}
+    context = AuditContext(stratified=True, lengths=None, max_tokens=None, columns=columns)
+    [seen] = [one for one in run_audit(examples, context) if one.check == "unapproved-rows"]
+    assert len(seen.rows) == 8 and seen.severity == "note"

@@ -22,6 +22,8 @@ class Mark:
     """Further values that the column may hold; with any other it means something else."""
 
 
+PRODIGY = frozenset({"_input_hash", "_task_hash", "_view_id", "_session_id"})
+"""Columns that only Prodigy writes."""
 YES, NO = frozenset({"true", "1", "yes", "да"}), frozenset({"false", "0", "no", "нет"})
 MARKS = (
     Mark(("answer", "decision"), frozenset({"reject", "ignore"}), frozenset({"accept"})),  # Prodigy
@@ -52,6 +54,12 @@ def find_marks(table: Table, columns: Sequence[str]) -> dict[str, Mark]:
             if words & mark.refuses and words <= mark.refuses | mark.accepts:
                 found[column] = mark
     return found
+
+
+def without_verdicts(columns: Sequence[str]) -> tuple[str, ...]:
+    """Leave out Prodigy's `answer` where it stands beside what was answered: it is never a label there."""
+    beside = not PRODIGY.isdisjoint(columns)
+    return tuple(name for name in columns if not (beside and name == "answer"))
 
 
 def refusal(values: Mapping[str, object], marks: Mapping[str, Mark]) -> str:

@@ -8,6 +8,7 @@ from kamerton.data.dialect import Dialect, Sample, find_dialect, records
 from kamerton.data.encoding import Source
 from kamerton.data.head import fill
 from kamerton.data.read_conll import looks_like_conll, read_conll
+from kamerton.data.read_webanno import is_webanno, read_webanno
 from kamerton.data.table import Table
 
 
@@ -33,6 +34,8 @@ def read_tsv(source: Source) -> Table:
         DataError: as `read_csv`.
 
     """
+    if is_webanno(source):
+        return read_webanno(source)
     return read_conll(source) if looks_like_conll(source) else read_cells(source, find_dialect(source), "tsv")
 
 

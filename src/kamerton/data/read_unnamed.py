@@ -7,6 +7,7 @@ from kamerton.data.named import ENDINGS
 from kamerton.data.read_conll import looks_like_conll, read_conll
 from kamerton.data.read_json import read_json
 from kamerton.data.read_text import looks_like_table, read_text
+from kamerton.data.read_webanno import is_webanno, read_webanno
 from kamerton.data.table import Table
 from kamerton.data.unpack import PACKERS
 from kamerton.errors import DataError, Fault
@@ -20,6 +21,8 @@ def read_unnamed(source: Source) -> Table:
     """
     with source.open() as lines:
         first = next((line for line in lines if line.strip()), "").lstrip("\ufeff \t")
+    if is_webanno(source):
+        return read_webanno(source)
     if looks_like_conll(source):
         return read_conll(source)
     if first.startswith(("{", "[")):

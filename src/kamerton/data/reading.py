@@ -14,6 +14,8 @@ from kamerton.data.table import Table
 from kamerton.forms.values import few, filled
 from kamerton.records import Place
 
+NEIGHBORS = 8
+"""Neighbouring rows that are looked at, where rows are taken from all over a table."""
 PLAIN = re.compile(r"[\w@%+=:,./-]+")
 """What a shell takes as it is."""
 
@@ -109,11 +111,21 @@ def look(word: str, task: Task, table: Table, columns: Mapping[str, str]) -> tup
     """
     rows = rows_of(table, columns)
     find = next((role.settings for role in task.roles if role.settings and role.name in columns), None)
-    settings = find(rows) if find else ()
+    settings = find([*rows, *_further_rows(table, columns)]) if find else ()
     tasks: list[Task] = [plugins.choose("tasks", word)(**some) for some in settings] or [task]
     faults = [[bool(fault_of(one, row)) for row in rows] for one in tasks] if len(tasks) > 1 else [[]]
     best = min(range(len(tasks)), key=lambda at: sum(faults[at]))
     return _seen(tasks[best], rows), settings[best] if best or len(settings) == 1 else {}
+
+
+def _further_rows(table: Table, columns: Mapping[str, str]) -> list[dict[str, object]]:
+    """Give rows from all over the rest of the table by role: what is rare may be missing from the first ones."""
+    step = max(NEIGHBORS, (len(table.rows) - LOOKED_AT) * NEIGHBORS // LOOKED_AT)
+    return [
+        {role: value_at(row.values, name) for role, name in columns.items()}
+        for start in range(LOOKED_AT, len(table.rows), step)
+        for row in table.rows[start : start + NEIGHBORS]
+    ]
 
 
 def _seen(task: Task, rows: Sequence[Mapping[str, object]]) -> str:

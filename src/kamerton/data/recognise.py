@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import chain, islice
 
 from kamerton import plugins
 from kamerton.contracts import Role, Task
@@ -32,7 +32,7 @@ from kamerton.data.cells import (
     with_blanks,
 )
 from kamerton.data.examples import Examples
-from kamerton.data.marks import Mark, explained, find_marks, refusal
+from kamerton.data.marks import Mark, explained, find_marks, refusal, without_verdicts
 from kamerton.data.question import labelled, likely, nothing_fits, one_of_several, several_fit, unclear
 from kamerton.data.reading import Reading, fault_of, look, rows_of
 from kamerton.data.spelling import called, spelled, spread, told_apart
@@ -95,7 +95,7 @@ def recognise(table: Table, task: str | None, columns: Mapping[str, str]) -> Rec
     columns = {role: with_blanks(table, column) for role, column in columns.items()}
     known = [word for word, each in tasks.items() if columns.keys() <= {role.name for role in each.roles}]
     told = task is not None or (bool(columns) and len(known) == 1)  # the roles that were named are of one task alone
-    names = table.columns
+    names = without_verdicts(table.columns)
     readings, fitting = _readings(table, names, tasks, columns, told=told)
     if not fitting and (inner := opened(table)) != table.columns:
         deeper, fitting = _readings(table, inner, tasks, columns, told=told)
@@ -166,8 +166,8 @@ def _questions(table: Table, tasks: Mapping[str, Task], reading: Reading) -> lis
     for question in table.questions:
         names = [name for name in table.columns if name == question or name not in table.questions]
         readings, fitting = _readings(table, names, tasks, {}, told=False)
-        fitting = [one for one in fitting if question in one.required]
-        found += fitting[:1] or labelled(table, [question], readings)[:1] or list(likely(table, names, readings))[:1]
+        ways = chain(fitting, labelled(table, [question], readings), likely(table, names, readings))
+        found += islice((one for one in ways if question in one.required), 1)
     if all(one.columns == reading.columns for one in found):
         return []
     return found if len(found) > 1 else [*found, reading]

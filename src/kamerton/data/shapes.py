@@ -11,6 +11,7 @@ from kamerton.data.prodigy import annotated as prodigy_shape
 from kamerton.data.shape import Shape, Values, in_order, opened
 from kamerton.data.shapes_of_chats import CHATS, conversations, judged
 from kamerton.data.shapes_of_labels import labelled
+from kamerton.data.shapes_of_spans import spans_a_row
 from kamerton.data.spelling import called
 from kamerton.data.table import Collector, Table
 from kamerton.forms.values import filled, plain
@@ -35,6 +36,8 @@ def reshaped(table: Table) -> Table:
     found = [called(names, table.columns) for names in (SENTENCES, WORDS, TAGS)]
     if all(len(columns) == 1 for columns in found):
         return _joined(table, *(columns[0] for columns in found))
+    if marked := spans_a_row(table):
+        return marked
     if talks := conversations(table):
         return talks
     shape = judged(table) or labelled(table)

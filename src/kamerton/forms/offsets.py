@@ -85,6 +85,10 @@ class Counting:
         parts += ["spans end at their last letter"] if self.end_inside else []
         return "; ".join(f"{part}: converted" for part in parts)
 
+    def letter(self, text: str, offset: int) -> int | None:
+        """Return the letter of a text that an offset stands before; None if there is none."""
+        return _letter(text, offset - self.first, self.unit)
+
     def place(self, text: str, span: Marked) -> tuple[int, int]:
         """Return where a span begins in a text, and where it ends, in Python's letters.
 
@@ -92,12 +96,34 @@ class Counting:
             ValueError: it does not lie in the text, or an offset stands within a letter.
         """
         last = int(self.end_inside and not span.behind)
-        start, end = (_letter(text, at - self.first, self.unit) for at in (span.start, span.end + last))
+        start, end = (self.letter(text, at) for at in (span.start, span.end + last))
         if start is None or end is None or not start < end:
             raise ValueError(
                 f"the span from {span.start} to {span.end} does not lie in the text of {len(text)} letters"
             )
         return start, end
+
+
+def listed(value: object) -> object:
+    """Return spans that stand under their kinds as a list: `{"PER": [[0, 4]]}`; any other value as it is.
+
+    >>> listed({"PER": [[0, 4], {"start": 9, "end": 12}]})
+    [[0, 4, 'PER'], {'start': 9, 'end': 12, 'label': 'PER'}]
+    """
+    if not isinstance(value, Mapping) or not value or not all(map(_are_places, value.values())):
+        return value
+    return [
+        {**place, "label": kind} if isinstance(place, Mapping) else [*place, kind]
+        for kind, places in value.items()
+        for place in places
+    ]
+
+
+def _are_places(value: object) -> bool:
+    """Say whether a value lists pairs of offsets, or objects that hold some."""
+    if not isinstance(value, list):
+        return False
+    return all(_is_pair(one) or (isinstance(one, Mapping) and _of_object({**one, "label": "any"})) for one in value)
 
 
 def are_spans(value: object) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, get_args
 
 from pydantic import Field
 
 from kamerton.contracts import Form, ModelKind, Role
 from kamerton.forms.dialogue import Dialogue
+from kamerton.forms.offsets import Counting, Unit
 from kamerton.forms.printed import opened_text
 from kamerton.forms.span import SpanReader, answers_of
 from kamerton.forms.values import filled, plain
@@ -23,6 +24,8 @@ MOSTLY = 0.8
 LETTERS = 3
 """An answer may be so many times as long as the longest training answer."""
 SHORTEST = 60
+SEVERAL = 1000
+"""Places of an answer that are looked at."""
 
 
 class QuestionAnswering(Group):
@@ -40,11 +43,13 @@ class QuestionAnswering(Group):
             "the text that answers",
         ),
         Role("question", ("question", "query", "вопрос"), "what is asked"),
-        Role("start", ("start", "answer_start", "start_position"), "the answer's first letter", required=False),
+        Role("start", ("start", "answer_start", "start_position"), "the answer's first letter", required=False,
+             letters_of="context"),
         Role(
             "answer",
             ("answer", "answers", "answer_text", "ответ", "ответы"),
             "the answer, or several that are right; empty where there is none",
+            letters_of="context",
         ),
     )  # fmt: skip
     kinds: ClassVar = ("encoder", "decoder")
@@ -70,7 +75,9 @@ class QuestionAnswering(Group):
             return Example(id, place, text, "", fields)
         found = [_placed(answer, context, values.get("start")) for answer in _answers(cell)]
         right = list(dict.fromkeys(str(answer["text"]) for answer in found)) or [ABSENT, ""]
-        return Example(id, place, text, json.dumps(right, ensure_ascii=False), {**fields, "answer": found})
+        moved = [str(answer["text"]) for answer in found if answer.pop("moved", False)]
+        fields |= {"answer": found, **({"moved": moved} if moved else {})}
+        return Example(id, place, text, json.dumps(right, ensure_ascii=False), fields)
 
     def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
         """Give encoders a span head; let others write the answer."""
@@ -125,10 +132,43 @@ def _answers(cell: object) -> list[dict[str, object]]:
 
 
 def _placed(answer: Mapping[str, object], context: str, start: object) -> dict[str, object]:
-    """Find where an answer stands: where it is said to, if it does stand there, else where it stands first."""
-    text = str(answer["text"]).strip()
+    """Find where an answer stands: where it is said to, else the one place where it does stand, which is noted.
+
+    Raises:
+        ValueError: it stands at several places, none of which is the one that is said.
+    """
+    whole = str(answer["text"])
+    text, before = whole.strip(), len(whole) - len(whole.lstrip())
+    places = _places(text, context) or _places(text.casefold(), context.casefold())
     for said in (answer.get("answer_start"), start):
-        if isinstance(said, int) and context[said : said + len(text)] == text:
-            return {"text": text, "answer_start": said}
-    at = context.find(text)
-    return {"text": text, "answer_start": at if at >= 0 else context.casefold().find(text.casefold())}
+        at = _number(said)
+        if at is None or not places:
+            continue
+        if at + before in places:
+            return {"text": text, "answer_start": at + before}
+        found = [place for place in places if place in _counted(context, at)] or places
+        if len(found) > 1:
+            raise ValueError(f"the answer '{text}' does not stand at {at}, but at {len(found)} other places")
+        return {"text": text, "answer_start": found[0], "moved": True}
+    return {"text": text, "answer_start": places[0] if places else -1}
+
+
+def _number(said: object) -> int | None:
+    """Read a position that may be written as a text; None if there is none."""
+    written = plain(said).strip()
+    return int(written) if written.isdecimal() else None
+
+
+def _places(text: str, context: str) -> list[int]:
+    """List where a text stands in another one."""
+    places, at = list[int](), context.find(text) if text else -1
+    while at >= 0 and len(places) < SEVERAL:
+        places.append(at)
+        at = context.find(text, at + 1)
+    return places
+
+
+def _counted(context: str, said: int) -> list[int]:
+    """List the letters that a position may mean if something else is counted than letters from 0."""
+    ways = [*(Counting(unit) for unit in get_args(Unit)[1:]), Counting(first=1)]
+    return [at for way in ways if (at := way.letter(context, said)) is not None]

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from kamerton.contracts import Form, ModelKind, Role
-from kamerton.forms.offsets import Counting, Marked, Unit, are_spans, counting_of, is_torn, matches, read_span
+from kamerton.forms.offsets import Counting, Marked, Unit, are_spans, counting_of, is_torn, listed, matches, read_span
 from kamerton.forms.printed import opened
 from kamerton.forms.tagging import tagging
 from kamerton.forms.values import filled, plain
@@ -190,7 +190,7 @@ class TokenClassification(Group):
 def _unpacked(value: object, *, sure: bool = False) -> object:
     """Give what a cell of a text file prints, or the entities of an annotation."""
     value = opened(value, sure=sure)
-    return value["entities"] if isinstance(value, Mapping) and "entities" in value else value
+    return listed(value["entities"] if isinstance(value, Mapping) and "entities" in value else value)
 
 
 def _read(value: object) -> list[object]:
