@@ -404,7 +404,8 @@ def test_webanno_is_read_token_by_token_with_its_spans_and_layers(tmp_path: Path
     path = tmp_path / "export.tsv"
     body = "".join(
         f"#Text=Ann Lee met {name} twice\n{n}-1\t0-3\tAnn\tPER[{n}]\tNNP\t\n{n}-2\t4-7\tLee\tPER[{n}]\tNNP\t\n"
-        f"{n}-3\t8-11\tmet\t_\tVBD\t\n{n}-4\t12-15\t{name}\t{('_', 'LOC|PER')[n % 2]}\tNNP\t\n{n}-5\t16-21\ttwice\t_\tRB\t\n\n"
+        f"{n}-3\t8-11\tmet\t_\tVBD\t\n{n}-4\t12-15\t{name}\t{('_', 'LOC|PER')[n % 2]}\tNNP\t\n"
+        f"{n}-5\t16-21\ttwice\t_\tRB\t\n\n"
         for n, name in enumerate(("Oslo", "Rome", "Bonn") * 4, 1)
     )
     layers = "#T_SP=webanno.custom.Entity|kind\n#T_SP=webanno.custom.POS|tag\n#T_RL=a.Link|x|b\n"

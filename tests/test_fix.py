@@ -386,7 +386,7 @@ def write_sheet(path: Path, rows: list[list[str]]) -> None:
             book.writestr(name, text)
 
 
-def test_all_files_of_an_archive_are_in_its_copy_and_a_sheet_is_written_as_csv(
+def test_all_files_of_an_archive_are_copied_and_a_sheet_is_written_as_csv(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with zipfile.ZipFile(tmp_path / "both.zip", "w") as archive:
@@ -395,7 +395,7 @@ def test_all_files_of_an_archive_are_in_its_copy_and_a_sheet_is_written_as_csv(
             archive.writestr(f"{part}.csv", f"text,label\n{lines}")
     run(tmp_path / "both.zip", {}, fix=True, out=None, json=False, language="en")
     assert "written as .jsonl" in capsys.readouterr().out
-    copied = read_table(tmp_path / "both.zip.cleaned.jsonl")
+    copied = read_table(tmp_path / "both.zip.cleaned")
     assert {str(row.values["text"]).split()[0] for row in copied.rows} == {"train", "test"} and copied.rows_read == 60
     write_sheet(tmp_path / "rows.xlsx", [["text", "label"], *([f" text {n}", "ab"[n % 2]] for n in range(30))])
     run(tmp_path / "rows.xlsx", {}, fix=True, out=None, json=False, language="en")

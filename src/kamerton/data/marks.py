@@ -22,11 +22,11 @@ class Mark:
     """Further values that the column may hold; with any other it means something else."""
 
 
-PRODIGY = frozenset({"_input_hash", "_task_hash", "_view_id", "_session_id"})
-"""Columns that only Prodigy writes."""
 YES, NO = frozenset({"true", "1", "yes", "да"}), frozenset({"false", "0", "no", "нет"})
+VERDICT = "answer"
+PRODIGY = Mark((VERDICT, "decision"), frozenset({"reject", "ignore"}), frozenset({"accept"}))
 MARKS = (
-    Mark(("answer", "decision"), frozenset({"reject", "ignore"}), frozenset({"accept"})),  # Prodigy
+    PRODIGY,
     Mark(
         ("status", "record_status", "response_status", "annotation_status", "review_status", "статус"),
         frozenset({"discarded", "rejected", "skipped", "отклонено", "отклонена", "отклонён", "пропущено"}),
@@ -56,10 +56,11 @@ def find_marks(table: Table, columns: Sequence[str]) -> dict[str, Mark]:
     return found
 
 
-def without_verdicts(columns: Sequence[str]) -> tuple[str, ...]:
-    """Leave out Prodigy's `answer` where it stands beside what was answered: it is never a label there."""
-    beside = not PRODIGY.isdisjoint(columns)
-    return tuple(name for name in columns if not (beside and name == "answer"))
+def without_verdicts(table: Table) -> tuple[str, ...]:
+    """Name the columns but Prodigy's `answer`, which says of what stands beside it whether it is right."""
+    words = {_word(cell) for cell in cells_of(table, VERDICT)} if {VERDICT} < {*table.columns} else set()
+    is_verdict = bool(words) and words <= PRODIGY.refuses | PRODIGY.accepts and len(table.columns) > 2
+    return tuple(name for name in table.columns if not (is_verdict and name == VERDICT))
 
 
 def refusal(values: Mapping[str, object], marks: Mapping[str, Mark]) -> str:

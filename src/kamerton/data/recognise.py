@@ -95,7 +95,7 @@ def recognise(table: Table, task: str | None, columns: Mapping[str, str]) -> Rec
     columns = {role: with_blanks(table, column) for role, column in columns.items()}
     known = [word for word, each in tasks.items() if columns.keys() <= {role.name for role in each.roles}]
     told = task is not None or (bool(columns) and len(known) == 1)  # the roles that were named are of one task alone
-    names = without_verdicts(table.columns)
+    names = without_verdicts(table)
     readings, fitting = _readings(table, names, tasks, columns, told=told)
     if not fitting and (inner := opened(table)) != table.columns:
         deeper, fitting = _readings(table, inner, tasks, columns, told=told)
