@@ -413,6 +413,8 @@ class AuditContext:
     """Frozen embeddings of the chosen encoder: `[examples, hidden]`, unit length; what was asked once is kept."""
     columns: Mapping[str, Sequence[object]] = field(default_factory=dict)
     """Columns of the source that play no role, by name: their values in the order of the examples."""
+    golds: Sequence[str] | None = None
+    """The right answers in the order of the examples, where they are at hand without them."""
     labels: Sequence[str] = ()
     """Labels that have a column of their own in the source, whether any row has them or not."""
     learned_from: Sequence[str] = ()

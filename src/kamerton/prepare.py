@@ -21,6 +21,7 @@ from kamerton import plugins
 from kamerton.contracts import AuditContext, Form, ModelFacts, Task
 from kamerton.data.audit import other_columns, run_audit
 from kamerton.data.cells import labels_with_columns
+from kamerton.data.examples import Examples
 from kamerton.data.fates import lost_classes, used_line
 from kamerton.data.gate import pass_gate
 from kamerton.data.kept_rows import kept_rows
@@ -240,6 +241,7 @@ def audit(
         tokenizer=fitted.tokenizer if fitted else None,
         embed=Embedder(fitted.facts, recipe.model.precision) if fitted and fitted.facts.kind == "encoder" else None,
         columns=other_columns(understood.table, understood.examples, recipe.data.columns or {}),
+        golds=understood.examples.golds if isinstance(understood.examples, Examples) else None,
         labels=labels_with_columns(understood.table, (recipe.data.columns or {}).values()),
         learned_from=[role.name for role in task.roles if role.to_learn],
         parts=[sides.names.get(e.id, "train") for e in understood.examples] if sides.by == "given" else None,

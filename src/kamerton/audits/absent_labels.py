@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kamerton.audits._labels import labels_of
+from kamerton.audits._labels import golds_of, label_counts
 from kamerton.audits._wording import count, some
 from kamerton.contracts import AuditContext
 from kamerton.records import Example, Finding
@@ -16,13 +16,11 @@ class AbsentLabels:
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
         """Compare the labels of the rows with those that have a column."""
         if context.answers == "number":
-            return _same_number(examples)
-        missing = {*context.labels}
-        for example in examples if missing else ():
-            missing.difference_update(labels_of(example, context))
-        if not missing:
+            return _same_number(golds_of(examples, context))
+        known = label_counts(examples, context) if context.labels else {}
+        names = [label for label in context.labels if label not in known]
+        if not names:
             return None
-        names = [label for label in context.labels if label in missing]
         return Finding(
             check="absent-labels",
             severity="warning",
@@ -32,8 +30,8 @@ class AbsentLabels:
         )
 
 
-def _same_number(examples: Sequence[Example]) -> Finding | None:
-    numbers = {example.gold for example in examples if example.gold.strip()}
+def _same_number(golds: Sequence[str]) -> Finding | None:
+    numbers = {*golds} - {""}
     if len(numbers) != 1:
         return None
     return Finding(

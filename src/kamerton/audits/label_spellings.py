@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 
-from kamerton.audits._labels import labels_of
+from kamerton.audits._labels import label_counts, labels_of
 from kamerton.audits._wording import SHOWN, count, ids, samples
 from kamerton.contracts import AuditContext
 from kamerton.label_values import main_spellings
@@ -17,11 +17,11 @@ class LabelSpellings:
 
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
         """Count the rows whose label is another spelling of a commoner one, where answers are labels."""
-        counts = Counter(label for example in examples for label in labels_of(example, context))
+        counts = label_counts(examples, context)
         main = main_spellings(counts)
         if not main:
             return None
-        rows = [example for example in examples if not main.keys().isdisjoint(labels_of(example, context))]
+        rows = [example for example in examples if not main.keys().isdisjoint(labels_of(example.gold, context))]
         variants = defaultdict(list)
         for label, whole in main.items():
             variants[whole].append(f"{label!r} {counts[label]:,}")

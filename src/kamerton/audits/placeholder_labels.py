@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
-from kamerton.audits._labels import labels_of
+from kamerton.audits._labels import label_counts, labels_of
 from kamerton.audits._wording import SHOWN, count, ids, samples
 from kamerton.contracts import AuditContext
 from kamerton.label_values import find_placeholders
@@ -19,11 +18,11 @@ class PlaceholderLabels:
 
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
         """Look at each label beside all others, where answers are labels."""
-        counts = Counter(label for example in examples for label in labels_of(example, context))
+        counts = label_counts(examples, context)
         doubted = find_placeholders(counts.keys()).doubted
         if not doubted:
             return None
-        rows = [example for example in examples if not doubted.keys().isdisjoint(labels_of(example, context))]
+        rows = [example for example in examples if not doubted.keys().isdisjoint(labels_of(example.gold, context))]
         names = sorted(doubted, key=lambda label: -counts[label])
         shown = ", ".join(f"'{name}' {counts[name]:,}" for name in names[:SHOWN])
         return Finding(

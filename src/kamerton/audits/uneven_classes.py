@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
+from kamerton.audits._labels import label_counts
 from kamerton.contracts import AuditContext
 from kamerton.records import Example, Finding
 
@@ -17,8 +17,8 @@ class UnevenClasses:
 
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
         """Compare the sizes of the classes, where answers are classes."""
-        sizes = Counter(example.gold for example in examples if example.gold.strip()).most_common()
-        if not context.stratified or not sizes:
+        sizes = label_counts(examples, context).most_common() if context.stratified else []
+        if not sizes:
             return None
         (largest, most), (smallest, fewest) = sizes[0], sizes[-1]
         ratio = most / fewest

@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from kamerton.cli.options import AsJson, Columns, Data, Language, MaxRows, Model, Task, call, given, parse_columns
+from kamerton.cli.options import (
+    AsJson,
+    Assignments,
+    Columns,
+    Data,
+    Language,
+    MaxRows,
+    Model,
+    Task,
+    call,
+    given,
+    parse_columns,
+)
 from kamerton.data.named import require_data
 
 EPILOG = "Examples:  kamerton audit reviews.csv --model minilm   |   kamerton audit reviews.csv --fix --out page.html"
@@ -20,6 +32,7 @@ def audit(
     columns: Columns = None,
     model: Model = None,
     max_rows: MaxRows = None,
+    assignments: Assignments = None,
     fix: Annotated[bool, typer.Option("--fix", help="Write a cleaned copy beside the data, and a row ledger.")] = False,
     out: Annotated[Path | None, typer.Option(metavar="PAGE", help="Write the findings as an HTML page.")] = None,
     language: Language = "en",
@@ -32,4 +45,5 @@ def audit(
         "data.max_rows": max_rows,
         "model.name": model,
     }
-    call("audit", data, given(flags), fix, out, json, language=language, needs=partial(require_data, data))
+    needs = partial(require_data, data)
+    call("audit", data, given(flags), fix, out, json, assignments or [], language=language, needs=needs)

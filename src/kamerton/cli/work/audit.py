@@ -16,7 +16,7 @@ from kamerton.language.voice import Language, Voice, voice
 from kamerton.outcomes import Fixed
 from kamerton.prepare import Understood, choose_base, fit, foretold_fates, understand
 from kamerton.prepare import audit as audit_examples
-from kamerton.recipe import resolve
+from kamerton.recipe import parse_assignment, resolve
 from kamerton.records import Finding
 from kamerton.report.audit import (
     MOST_CLASSES,
@@ -32,9 +32,18 @@ from kamerton.report.terminal import Screen
 LISTED = 10
 
 
-def run(data: Path, flags: Mapping[str, object], fix: bool, out: Path | None, json: bool, language: Language) -> None:
+def run(
+    data: Path,
+    flags: Mapping[str, object],
+    fix: bool,
+    out: Path | None,
+    json: bool,
+    assignments: Sequence[str] = (),
+    language: Language = "en",
+) -> None:
     """Look for what is wrong with the data; write a cleaned copy and a page if asked."""
     require_page(out)
+    flags = {**flags, **dict(parse_assignment(text) for text in assignments)}
     understood = choose_base(understand(resolve(None, {"data.path": str(data), **flags})))
     fitted = fit(understood) if "model.name" in flags else None
     findings = audit_examples(understood, fitted)
