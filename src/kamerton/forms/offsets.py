@@ -38,7 +38,7 @@ MOST = 0.1
 BOTH: tuple[Unit, ...] = ("utf-16", "bytes")
 """What may be counted and shifted as well."""
 FEWEST = 3
-"""Spans that must be wrong as they stand before another way of counting is looked for."""
+"""Spans without a text of their own that must tear words before another way of counting is looked for."""
 
 COUNTED: Mapping[Unit, str] = {
     "letters": "letters",
@@ -307,10 +307,8 @@ def counting_of(rows: Texts) -> Counting:
     spans = sum(len(found) for _, found in rows)
     wrong = [(text, found) for text, found in rows if _unexplained(text, found, usual)]
     bad = _unexplained_in(wrong, usual)
-    if bad < FEWEST and bad < spans:
-        return usual
     told = any(span.text for _, found in rows for span in found)
-    if bad < FEWEST and not told:
+    if not bad or (bad < FEWEST and not told):
         return usual
     shifted = told or 2 * bad > spans
     tried = [one for one in _candidates(wrong) if shifted or not (one.first or one.end_inside)]
