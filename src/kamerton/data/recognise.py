@@ -105,8 +105,8 @@ def recognise(table: Table, task: str | None, columns: Mapping[str, str]) -> Rec
     if not fitting:
         raise DataError(nothing_fits(table, names, readings, told=told))
     if not clear:
-        whole = [one for one in fitting if not any(one.required < other.parts for other in fitting)]
-        raise DataError(several_fit(table, whole))
+        whole = [one for one in fitting if len(one.required) > 1]  # a text alone is part of each of these
+        raise DataError(several_fit(table, whole if len(whole) > 1 else fitting))
     [reading] = clear
     if reading.unclear or len(reading.ways) > 1:
         raise DataError(unclear(table, reading))
