@@ -15,6 +15,7 @@ from kamerton.contracts import Form, ModelFacts, Task
 from kamerton.data.augment import each, in_other_words, with_guesses, with_swaps, without_words
 from kamerton.data.cells import stand_in
 from kamerton.data.gate import pass_gate
+from kamerton.data.mixed import unified
 from kamerton.data.read import read_table
 from kamerton.data.recognise import make_examples, recognise, sample_rows
 from kamerton.errors import Fault, ModelError, RecipeError
@@ -114,7 +115,7 @@ def _mixed(given: Enlarging) -> Added:
     source = given.recipe.mix.source
     if source is None or source == SELF:
         return Added()
-    table = read_table(Path(source))
+    table = unified(read_table(Path(source)), given.recipe.data.task, given.recipe.data.columns or {})
     columns = {role: name for role, name in (given.recipe.data.columns or {}).items() if stand_in(name, table.columns)}
     made = make_examples(table, recognise(table, given.recipe.data.task, columns), given.task)
     usable = [example for example in made.examples if filled(example.text) and filled(example.gold)]

@@ -26,6 +26,7 @@ from kamerton.data.fates import lost_classes, used_line
 from kamerton.data.gate import pass_gate
 from kamerton.data.kept_rows import kept_rows
 from kamerton.data.ledger import check_complete, make_ledger
+from kamerton.data.mixed import unified
 from kamerton.data.options import options_of
 from kamerton.data.parts import Sides, find_sides
 from kamerton.data.read import data_files, read_table
@@ -159,6 +160,7 @@ def understand(recipe: Recipe) -> Understood:
         tested = nearby(split.test_path)
         table = joined([table, read_table(tested, options)])
         split = split.model_copy(update={"test_path": str(tested)})  # as the rows' places name it
+    table = unified(table, recipe.data.task, recipe.data.columns or {})
     sides = find_sides(table, split)
     recognition = recognise(table, recipe.data.task, recipe.data.columns or {})
     decisions = {

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kamerton.data.cells import stand_in, value_at
 from kamerton.data.encoding import flaw
+from kamerton.data.mixed import unified
 from kamerton.data.options import options_of
 from kamerton.data.read import read_table
 from kamerton.engines import adapter_engine, saved_engine
@@ -98,7 +99,8 @@ class Predictor:
         Raises:
             DataError: the file cannot be read, lacks a column that the task needs, or has no row that can be used.
         """
-        table = read_table(path, options_of(self.setup.recipe.data, blank_rows=True))
+        data = self.setup.recipe.data
+        table = unified(read_table(path, options_of(data, blank_rows=True)), data.task, data.columns or {})
         columns = self._columns(table.columns, path)
         examples, unusable = [], list(table.rejected)
         for row in table.rows:

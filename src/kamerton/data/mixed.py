@@ -1,0 +1,197 @@
+"""Rows of several shapes in one table, as where two data sets were put into one file: made one shape, or told.
+
+Rows that hold the same thing under other names get the names of the task's roles; requests with answers become
+conversations beside others. What cannot be one task is told, with how many rows are of each shape.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, groupby, islice
+
+from kamerton import plugins
+from kamerton.contracts import Task
+from kamerton.data.cells import LOOKED_AT, stand_in, value_at
+from kamerton.data.recognise import Recognition, recognise
+from kamerton.data.shape import in_order
+from kamerton.data.table import Collector, Table, joined
+from kamerton.errors import DataError, Fault
+from kamerton.forms.values import filled
+from kamerton.records import LedgerEntry, Place, Row
+
+PROBED, TOGETHER = 40, 25
+"""Places of a long table that are looked at beside its first rows, and rows at each."""
+LEAST = 0.02
+"""Share of the rows looked at from which on a shape is one."""
+MOST = 6
+"""Shapes beyond which columns are simply filled in now and then."""
+TURNS, TOLD = "messages", "system"
+"""The role of conversations, and the one by which a task is known to be what an assistant is asked."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Rows of one shape, read as a task."""
+
+    word: str
+    task: Task
+    columns: Mapping[str, str]
+    """Role to column."""
+
+    @property
+    def needed(self) -> frozenset[str]:
+        """The columns by which its rows are known."""
+        return frozenset(self.columns[role.name] for role in self.task.roles if role.required)
+
+    def holds(self, values: Mapping[str, object]) -> bool:
+        """Say whether a row is of this shape."""
+        return all(filled(value_at(values, column)) for column in self.needed)
+
+    def by_role(self, values: Mapping[str, object]) -> dict[str, object]:
+        """Name a row's values by their roles."""
+        return {role: value_at(values, column) for role, column in self.columns.items()}
+
+
+def unified(table: Table, task: str | None, columns: Mapping[str, str]) -> Table:
+    """Return a table whose rows are of one shape; the table as it is where they are, or where columns are named.
+
+    Args:
+        table: as it was read.
+        task: the user's word for the task, or None.
+        columns: role to column, as far as they are named.
+
+    Raises:
+        DataError: the rows are of several shapes that cannot be one task, and no task is named.
+    """
+    if columns and all(stand_in(column, table.columns) for column in columns.values()):
+        return table
+    shapes = _shapes(table)
+    if not 1 < len(shapes) <= MOST:
+        return table
+    kinds = [kind for names in shapes if (kind := _kind(table, names))]
+    kinds = list({(kind.word, kind.needed): kind for kind in kinds}.values())
+    if len(kinds) < 2:
+        return table
+    if len({kind.word for kind in kinds}) > 1 and not _are_talks(kinds, task):
+        if task:
+            return table
+        raise DataError(_apart(table, kinds))
+    return _rewritten(table, kinds)
+
+
+def _shapes(table: Table) -> list[frozenset[str]]:
+    """Find which columns are filled together; what another row fills as well, and more, is no shape of its own."""
+    step = max(1, len(table.rows) // PROBED)
+    starts = range(LOOKED_AT, len(table.rows), step)
+    rows = chain(table.rows[:LOOKED_AT], *(table.rows[start : start + TOGETHER] for start in starts))
+    counts = Counter(frozenset(name for name, cell in row.values.items() if filled(cell)) for row in rows)
+    common = [names for names, count in counts.items() if count >= LEAST * counts.total()]
+    return [names for names in common if not any(names < other for other in common)]
+
+
+def _kind(table: Table, names: frozenset[str]) -> Kind | None:
+    """Read the rows of one shape as a task; None if they are no task for sure."""
+    own = (row for row in table.rows if {name for name, cell in row.values.items() if filled(cell)} <= names)
+    rows = Collector(table.file)
+    for row in islice(own, LOOKED_AT):
+        rows.accept(row.place.line, {name: row.values.get(name) for name in names})
+    columns = [name for name in table.columns if name in names]
+    try:
+        found: Recognition = recognise(rows.table(columns, table.format, table.encoding, ()), None, {})
+    except DataError:
+        return None
+    return Kind(found.task, plugins.choose("tasks", found.task)(), found.columns)
+
+
+def _are_talks(kinds: Sequence[Kind], task: str | None) -> bool:
+    """Say whether rows of all these shapes can be conversations, and those are what the task takes."""
+    takes = task is None or any(role.name == TURNS for role in plugins.choose("tasks", task).roles)
+    return takes and all(map(_is_asked, kinds))
+
+
+def _is_asked(kind: Kind) -> bool:
+    """Say whether a task is what somebody asks an assistant, and what it answers."""
+    return kind.task.answers == "text" and any(role.name == TOLD for role in kind.task.roles)
+
+
+def _rewritten(table: Table, kinds: Sequence[Kind]) -> Table:
+    """Give all rows one shape: the roles of one task, or conversations.
+
+    Raises:
+        DataError: most rows are of none of these shapes.
+    """
+    talks, counts = len({kind.word for kind in kinds}) > 1, Counter[str]()
+    by_file = groupby(in_order(table), key=lambda row: row.place.file)
+    parts = [_part(table, file, rows, kinds, counts, talks=talks) for file, rows in by_file]
+    whole = joined(parts)
+    note = f"rows of several shapes, {'read as conversations' if talks else 'read alike'}: {_counted(counts)}"
+    return replace(whole, notes=(*table.notes, note), questions=table.questions)
+
+
+def _part(
+    table: Table,
+    file: str,
+    given: Iterable[Row | LedgerEntry],
+    kinds: Sequence[Kind],
+    counts: Counter[str],
+    *,
+    talks: bool,
+) -> Table:
+    """Rewrite the rows of one file, and count them by their shape."""
+    rows, columns = Collector(file), dict[str, None]()
+    for row in given:
+        if isinstance(row, LedgerEntry):
+            rows.reject(row.place.line, row.reason)
+            continue
+        kind = next((one for one in kinds if one.holds(row.values)), None)
+        try:
+            values = _same(kind, row.values, talks=talks)
+        except ValueError as error:
+            rows.reject(row.place.line, str(error))
+            continue
+        counts.update([_named(kind)] if kind else ())
+        rows.accept(row.place.line, values)
+        columns.update(dict.fromkeys(values))
+    return replace(rows.table(columns, table.format, table.encoding, ()), reshaped=True)
+
+
+def _same(kind: Kind | None, values: Mapping[str, object], *, talks: bool) -> dict[str, object]:
+    """Write a row in the one shape, its other columns after it.
+
+    Raises:
+        ValueError: it is of none of the shapes.
+    """
+    if kind is None:
+        raise ValueError("it has the columns of none of the shapes that the others have")
+    found = _talk(kind, values) if talks else kind.by_role(values)
+    used = {column.partition(".")[0] for column in kind.columns.values()}
+    return {**found, **{name: cell for name, cell in values.items() if name not in {*used, *found} and filled(cell)}}
+
+
+def _talk(kind: Kind, values: Mapping[str, object]) -> dict[str, object]:
+    """Write a row as a conversation, if it is none."""
+    found = kind.by_role(values)
+    if TURNS in found:
+        return found
+    example = kind.task.example(0, Place("", 0), found)
+    said = [{"role": "user", "content": example.text}, {"role": "assistant", "content": example.gold}]
+    return {TURNS: said, **{role: cell for role, cell in found.items() if role in (TOLD, "wanted")}}
+
+
+def _apart(table: Table, kinds: Sequence[Kind]) -> list[Fault]:
+    counts = Counter(
+        next((_named(kind) for kind in kinds if kind.holds(row.values)), "of none of these") for row in table.rows
+    )
+    rule = f"the rows are of several shapes, which are different tasks: {_counted(counts)}"
+    flags = " or ".join(f"`--task {kind.word}`" for kind in kinds)
+    return [Fault(rule, table.file, f"put each into a file of its own, or take one and leave the others out: {flags}")]
+
+
+def _named(kind: Kind) -> str:
+    return f"{kind.word} ({', '.join(sorted(kind.needed))})"
+
+
+def _counted(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.most_common())
