@@ -143,4 +143,4 @@ def test_lists_of_messages_and_texts_with_annotations_are_rows(tmp_path):
     assert values(named) == [{"key": "first", "messages": TURNS}, {"key": "second", "messages": TURNS}]
     cats = ["Ada sings.", {"cats": {"good": 1.0, "bad": 0.0}}]
     table = read(tmp_path, "cats.jsonl", f"{json.dumps(cats)}\n" * 3)
-    assert values(table)[0] == {"text": "Ada sings.", "cats": {"good": 1.0, "bad": 0.0}}
+    assert values(table)[0] == {"text": "Ada sings.", "label": "good"}

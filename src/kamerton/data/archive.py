@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import IO, cast
 
 from kamerton.data.named import ARCHIVES, format_of, is_aside
+from kamerton.data.parallel import sides_of
 from kamerton.data.unpack import CHUNK, PACKERS, largest_of
 from kamerton.errors import DataError, Fault
 
@@ -64,7 +65,9 @@ def unpacked(path: Path, endings: Iterable[str]) -> Iterator[list[Member]]:
             lzma.LZMAError,
         ) as error:
             raise DataError(Fault(f"this is not a whole archive: {error}", str(path), "pack it again")) from None
-        known = [member for member in members if format_of(Path(member.name)) in endings]
+        sides = sides_of([(member.path, member.name) for member in members])
+        parallel = {side.name for some in sides for side in some[1:] and some}
+        known = [one for one in members if format_of(Path(one.name)) in endings or one.name in parallel]
         if not known and len(members) != 1:
             held = ", ".join(member.name.rpartition("/")[2] for member in members[:5]) or "nothing"
             raise DataError(

@@ -10,6 +10,7 @@ from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # th
 from huggingface_hub.errors import LocalEntryNotFoundError as NotHere
 
 from kamerton.data.named import ARCHIVES, MAGIC, PACKED, format_of, is_aside, is_on_hub, is_pattern
+from kamerton.data.parallel import partners_of, sides_of
 from kamerton.errors import DataError, Fault
 
 CONVERTED = "refs/convert/parquet"
@@ -34,10 +35,10 @@ def files_of(path: Path, suffixes: Collection[str]) -> list[Path]:
             return _matching(path, suffixes)
         if not path.exists() and is_on_hub(path):
             return _from_hub(str(path), suffixes)
+        return partners_of(path)
     except OSError as error:
         fault = Fault(f"the file cannot be reached: {error.strerror}", str(path), "give the path of a data file")
         raise DataError(fault) from None
-    return [path]
 
 
 def _matching(pattern: Path, suffixes: Collection[str]) -> list[Path]:
@@ -59,11 +60,9 @@ def _inside(folder: Path, named: Path, suffixes: Collection[str]) -> list[Path]:
 
 def _listed(folder: Path, suffixes: Collection[str]) -> list[Path]:
     """List a folder's data files, those in folders inside it included; archives only where there is nothing else."""
-    found = [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and format_of(path) in suffixes and not is_aside(path.relative_to(folder))
-    ]
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not is_aside(path.relative_to(folder))]
+    parallel = {side.path for sides in sides_of([(path, str(path)) for path in files]) for side in sides[1:] and sides}
+    found = [path for path in files if format_of(path) in suffixes or path in parallel]
     return [path for path in found if format_of(path) not in ARCHIVES] or found
 
 

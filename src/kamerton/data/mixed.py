@@ -185,8 +185,9 @@ def _apart(table: Table, kinds: Sequence[Kind]) -> list[Fault]:
         next((_named(kind) for kind in kinds if kind.holds(row.values)), "of none of these") for row in table.rows
     )
     rule = f"the rows are of several shapes, which are different tasks: {_counted(counts)}"
-    flags = " or ".join(f"`--task {kind.word}`" for kind in kinds)
-    return [Fault(rule, table.file, f"put each into a file of its own, or take one and leave the others out: {flags}")]
+    most = [kind.word for kind in kinds if 2 * counts[_named(kind)] >= len(table.rows)]
+    more = "".join(f", or leave the others out: `--task {word}`" for word in most[:1])
+    return [Fault(rule, table.file, f"put each into a file of its own{more}")]
 
 
 def _named(kind: Kind) -> str:

@@ -7,12 +7,13 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from kamerton.data.archive import Member, unpacked
+from kamerton.data.archive import unpacked
 from kamerton.data.encoding import Source, decode
 from kamerton.data.find import files_of
 from kamerton.data.kinds import HEAD, refuse_other
 from kamerton.data.named import ARCHIVES, ENDINGS, PARTS, SHEETS, format_of, require_file
 from kamerton.data.options import FOUND, Options
+from kamerton.data.parallel import Side, read_parallel, sides_of
 from kamerton.data.read_arrow import read_arrow, read_parquet
 from kamerton.data.read_conll import read_conll
 from kamerton.data.read_csv import read_csv, read_tsv
@@ -53,7 +54,8 @@ def read_table(path: Path, options: Options = FOUND) -> Table:
         DataError: there is no such file, one cannot be read as a whole, or more than half of its rows cannot.
 
     """
-    return joined(_all([partial(_read, file, options) for file in data_files(path)]))
+    sides = sides_of([(file, str(file)) for file in data_files(path)])
+    return joined(_all([partial(_read_sides, some, options) for some in sides]))
 
 
 def data_files(path: Path) -> Sequence[Path]:
@@ -78,17 +80,28 @@ def _all(readers: Sequence[Callable[[], Sequence[Table]]]) -> list[Table]:
     return tables
 
 
+def _read_sides(sides: Sequence[Side], options: Options) -> Sequence[Table]:
+    """Read a file, or those that go line by line beside each other."""
+    if len(sides) == 1:
+        return _read(sides[0].path, options)
+    for side in sides:
+        require_file(side.path)
+    with failures_told(sides[0].path):
+        return [read_parallel(sides)]
+
+
 def _read(path: Path, options: Options) -> Sequence[Table]:
     require_file(path)
     if format_of(path) not in ARCHIVES:
         return [_read_file(path, str(path), options)]
     with failures_told(path), unpacked(path, ENDINGS) as members:
-        tables = _all([partial(_listed, member, options) for member in members])
+        sides = sides_of([(member.path, member.name) for member in members])
+        tables = _all([partial(_listed, some, options) for some in sides])
         return [replace(table, reshaped=True) for table in tables]
 
 
-def _listed(member: Member, options: Options) -> Sequence[Table]:
-    return [_read_file(member.path, member.name, options)]
+def _listed(sides: Sequence[Side], options: Options) -> Sequence[Table]:
+    return [read_parallel(sides) if len(sides) > 1 else _read_file(sides[0].path, sides[0].name, options)]
 
 
 def _read_file(path: Path, name: str, options: Options) -> Table:
