@@ -72,6 +72,10 @@ bench-methods: install  ## Tune two small models by every method on real data, a
 	$(BIN)/kamerton models get smollm2
 	$(BIN)/python benchmarks/methods.py --beside
 
+.PHONY: bench-cross
+bench-cross: install  ## Put every task, method and classification head together, and write docs/cross.md
+	$(BIN)/python benchmarks/cross.py
+
 .PHONY: bench-probe
 bench-probe: install  ## Hold the rate that `--learning-rate auto` finds against a sweep, on two data sets
 	$(BIN)/kamerton models get minilm

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import random
 import string
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import BertConfig, BertForMaskedLM
 
 from children import Nursery
 from kamerton import plugins
@@ -33,6 +34,8 @@ from kamerton.prepare import Clock, Setup, freeze, open_setup
 from kamerton.records import Saved
 from kamerton.run import Run
 from kamerton.tune import contend, tuned_engine
+from tiny_families import FAMILIES, kind_of, tiny_family
+from tiny_models import tiny_decoder, tiny_encoder, tiny_seq2seq
 
 ROWS = 24
 SETTINGS: Mapping[str, object] = {
@@ -77,6 +80,68 @@ class Outcome:
     updates: int = 0
     difference: float = 0.0
     """Of the logits in plain transformers or PEFT, relative to the largest."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the table: a task put to a model, by every method."""
+
+    title: str
+    task: str
+    model: str
+    """A kind of model, or a family."""
+    settings: Mapping[str, object] = field(default_factory=dict)
+
+
+def lines_of_tasks() -> list[Line]:
+    """List every task with every kind of model that it can be put to; an encoder may have to bring its own head."""
+    return [
+        Line(f"{task}, {kind}", task, "masked" if _hides(task, kind) else kind)
+        for task in plugins.names("tasks")
+        for kind in plugins.choose("tasks", task).kinds
+    ]
+
+
+def lines_of_heads() -> list[Line]:
+    """List every family that can carry a classification head, with the task that reads one class of a text."""
+    [task] = [word for word in plugins.names("tasks") if plugins.choose("tasks", word).answers == "class"]
+    reads = {"decoder": {"task.decoder": "classifier"}}
+    return [Line(family, task, family, reads.get(kind_of(family), {})) for family in FAMILIES]
+
+
+def _hides(task: str, kind: str) -> bool:
+    """Say whether a task is put to an encoder's own head for hidden tokens."""
+    return kind == "encoder" and plugins.choose("tasks", task).answers == "likelihood"
+
+
+@dataclass(frozen=True)
+class Models:
+    """Tiny models, each made when it is first asked for."""
+
+    folder: Path
+
+    def __getitem__(self, word: str) -> Path:
+        """Give the folder of a kind or a family."""
+        place = self.folder / word
+        if not place.exists():
+            KINDS[word](place) if word in KINDS else tiny_family(word, place)
+        return place
+
+
+def masked_encoder(folder: Path) -> Path:
+    """Save a tiny BERT with a head for hidden tokens."""
+    config = BertConfig.from_pretrained(tiny_encoder(folder))
+    torch.manual_seed(0)
+    BertForMaskedLM(config).save_pretrained(folder)
+    return folder
+
+
+KINDS: Mapping[str, Callable[[Path], Path]] = {
+    "encoder": tiny_encoder,
+    "decoder": tiny_decoder,
+    "seq2seq": tiny_seq2seq,
+    "masked": masked_encoder,
+}
 
 
 def varied(task: Task, count: int) -> Iterator[dict[str, object]]:
@@ -164,7 +229,7 @@ def _answered_elsewhere(run: Run, folder: Path, rows: Sequence[Any], nursery: Nu
     source.write_text(written(run, rows), encoding="utf-8")
     ended = nursery.run("children:kamerton", ["predict", str(run.path), str(source), "--json"], cwd=folder)
     assert ended.status == 0, ended.said
-    return [json.loads(line) for line in ended.out.splitlines()]
+    return [json.loads(line) for line in ended.out.split("\n") if line]
 
 
 def _plainly(run: Run, setup: Setup, model: torch.nn.Module, folder: Path, nursery: Nursery) -> float:

@@ -33,7 +33,7 @@ ROWS = (
     ("models",),
     ("data", "train", "evaluate", "report", "deliver"),
     (
-        *("begin", "plan", "prepare", "engines", "dial", "remedy", "trainee", "forecast", "probe", "rivals"),
+        *("begin", "plan", "prepare", "door", "engines", "dial", "remedy", "trainee", "forecast", "probe", "rivals"),
         *("curve", "enlarge", "exporting", "extension", "foresee", "forget", "tune", "use", "rescore"),
     ),
     ("api", "cli", "__init__", "__main__"),

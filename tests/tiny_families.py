@@ -38,6 +38,7 @@ SIZES: dict[str, object] = {
 """By the names that configurations have for them."""
 BESIDE: dict[str, dict[str, object]] = {
     "opt": {"word_embed_proj_dim": 32},
+    "mobilebert": {"intra_bottleneck_size": 32},
     "distilbert": {"hidden_dim": 64},
     "funnel": {"block_sizes": [1, 1], "num_decoder_layers": 1, "d_head": 8},
     "mpt": {"max_seq_len": CONTEXT},
@@ -50,6 +51,19 @@ BESIDE: dict[str, dict[str, object]] = {
     "modernbert": {"local_attention": 32},
 }
 """What a family needs beside."""
+
+OTHER_SENSES = {"layoutlm", "layoutlmv2", "layoutlmv3", "lilt", "markuplm", "tapas", "perceiver", "luke", "canine"}
+"""Families that take more than text or bytes instead of tokens."""
+NESTED = {"gemma3", "qwen3_5", "modernvbert", "ultravbert", "ultrabert", "t5gemma", "t5gemma2", "mistral4"}
+"""Families whose sizes stand in configurations within the configuration, so that they cannot be shrunk from outside."""
+PARTICULAR = {
+    "axk1", "axk2", "deepseek_v2", "qwen2_moe", "minicpm3", "deepseek_v3", "qwen3_5_text", "qwen3_next", "minimax",
+    "cohere_compass_text", "esm", "esmc", "gpt_neo", "hunyuan_v1_dense", "hunyuan_v1_moe", "ministral", "reformer",
+    "jina_embeddings_v3", "ctrl", "zamba", "zamba2", "jamba", "gpt-sw3", "phimoe", "jetmoe",
+}  # fmt: skip
+"""Families that want sizes of a kind of their own, or stay large; their heads are those of the others."""
+FAMILIES = tuple(family for family in HEADS if family not in OTHER_SENSES | NESTED | PARTICULAR)
+"""Those that are tried."""
 
 
 def kind_of(family: str) -> str:

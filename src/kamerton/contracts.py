@@ -284,6 +284,13 @@ class Method(Protocol):
     def least_memory(cls, facts: ModelFacts) -> int:
         """Say how many bytes training takes at the least: the weights, gradients, and what the optimizer keeps."""
 
+    def refuses(self, model: PreTrainedModel) -> str:
+        """Say why it cannot be put on a model, from the model's structure alone; an empty string if it can.
+
+        Args:
+            model: of the class that is tuned, on torch's meta device: it has no weights yet.
+        """
+
     def advise(self, facts: ModelFacts, rows: int) -> Mapping[str, Advice]:
         """Give default training settings by name (`learning_rate`, `epochs`, `batch_size`), each with its source."""
 

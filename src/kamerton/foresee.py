@@ -12,6 +12,7 @@ from kamerton.engines import load_base
 from kamerton.extension import Extension, extension_of
 from kamerton.forecast import Forecast, forecast
 from kamerton.models.catalog import known
+from kamerton.models.heads import empty_model
 from kamerton.plan import ROOM, candidates, make_method
 from kamerton.prepare import Clock, Setup, freeze, open_setup
 from kamerton.recipe import Recipe
@@ -72,7 +73,7 @@ def foresee(data: Path, settings: Mapping[str, object]) -> Iterator[Stage | Fore
 
 def _alternatives(setup: Setup, free: int) -> list[Alternative]:
     """List the other known models and methods, those that fit first, and of these the most suitable."""
-    facts, rows = setup.facts, len(setup.split.train)
+    facts, form, rows = setup.facts, setup.form, len(setup.split.train)
     models = [
         Alternative("model.name", model.name, _against(model.kind, setup, model.description))
         for model in known()
@@ -80,7 +81,7 @@ def _alternatives(setup: Setup, free: int) -> list[Alternative]:
     ]
     methods = [
         Alternative("method.name", one.word, one.reason)
-        for one in candidates(facts, rows, free)
+        for one in candidates(facts, rows, free, empty_model(facts.folder, form.model_class, form.config))
         if one.word != setup.recipe.method.name
     ]
     return [*models, *methods]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kamerton import plugins
 from kamerton.contracts import Advice, Form, Method, ModelFacts, ModelKind, Task
@@ -50,31 +50,45 @@ class Candidate:
     advice: Advice
     least_bytes: int
     free_bytes: int
+    refusal: str = ""
+    """Why the model's structure does not allow it."""
 
     @property
     def fits(self) -> bool:
-        """Whether what it needs at the least is there, with some room for the rows."""
-        return self.least_bytes <= ROOM * self.free_bytes
+        """Whether the model allows it, and what it needs at the least is there, with some room for the rows."""
+        return not self.refusal and self.least_bytes <= ROOM * self.free_bytes
 
     @property
     def reason(self) -> str:
         """What speaks for or against it."""
         if self.fits:
             return self.advice.reason
+        if self.refusal:
+            return f"does not fit the model: {self.refusal}; {self.advice.reason}"
         needs, free = memory(self.least_bytes), memory(self.free_bytes)
         return f"does not fit: it takes at least {needs}, and {free} are free; {self.advice.reason}"
 
 
-def candidates(facts: ModelFacts, rows: int, free: int) -> list[Candidate]:
-    """List the methods: first those that fit into `free` bytes, of these the one that calls itself most suitable."""
+def candidates(facts: ModelFacts, rows: int, free: int, model: PreTrainedModel | None = None) -> list[Candidate]:
+    """List the methods: first those that fit into `free` bytes, of these the one that calls itself most suitable.
+
+    Args:
+        facts: of the model.
+        rows: to train on.
+        free: bytes.
+        model: its structure; those that it does not allow come last.
+    """
     chosen = {word: plugins.choose("methods", word) for word in plugins.names("methods")}
-    every = [Candidate(w, m.suitability(facts, rows), m.least_memory(facts), free) for w, m in chosen.items()]
+    every = [
+        Candidate(w, m.suitability(facts, rows), m.least_memory(facts), free, m().refuses(model) if model else "")
+        for w, m in chosen.items()
+    ]
     return sorted(every, key=lambda one: (not one.fits, -one.advice.value))
 
 
-def choose_method(facts: ModelFacts, rows: int, free: int) -> Decision:
-    """Choose the method that calls itself most suitable of those that fit into `free` bytes of memory."""
-    [best, *others] = candidates(facts, rows, free)
+def choose_method(facts: ModelFacts, rows: int, free: int, model: PreTrainedModel | None = None) -> Decision:
+    """Choose the method that calls itself most suitable of those that fit the model and `free` bytes of memory."""
+    [best, *others] = candidates(facts, rows, free, model)
     better = [one for one in others if one.advice.value > best.advice.value]
     against = "".join(f"; {one.word} would suit more but {one.reason.partition(';')[0]}" for one in better[:1])
     return Decision(best.word, best.reason + against)

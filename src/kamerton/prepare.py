@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kamerton import plugins
 from kamerton.contracts import AuditContext, Form, ModelFacts, Task
@@ -33,11 +33,13 @@ from kamerton.data.read import data_files, read_table
 from kamerton.data.recognise import make_examples, recognise, sample_rows
 from kamerton.data.split import split_examples
 from kamerton.data.table import Table, joined
+from kamerton.door import check_fit
 from kamerton.enlarge import Enlarging, enlarge, refuse_unfit
 from kamerton.errors import DataError, Fault, ModelError, RunError
 from kamerton.extension import extension_finding, extension_of
 from kamerton.files import nearby, sha256_of
 from kamerton.forms.values import filled
+from kamerton.models.catalog import known
 from kamerton.models.embed import Embedder
 from kamerton.models.heads import new_head
 from kamerton.models.inspect import fingerprints, inspect_folder
@@ -200,7 +202,8 @@ def fit(understood: Understood) -> Fitted:
     if facts.kind not in understood.task.kinds:
         kinds = " or ".join(understood.task.kinds)
         rule = f"{facts.name} is of the kind {facts.kind}; {recipe.data.task} takes the kind {kinds}"
-        raise ModelError(Fault(rule, facts.folder, "choose another model; `kamerton models` lists some"))
+        fitting = ", ".join(model.name for model in known() if model.kind in understood.task.kinds)
+        raise ModelError(Fault(rule, facts.folder, f"choose another model, such as {fitting}"))
     answered = [example for example in understood.examples if filled(example.gold)]
     if not answered:
         column = (recipe.data.columns or {}).get(understood.task.roles[-1].name, "")
@@ -304,6 +307,7 @@ def freeze(run: Run, clock: Clock) -> Iterator[Stage]:
     if notice := to_fetch(understood.recipe.model.name or ""):
         yield clock.stage("fetch", notice)
     fitted = fit(understood)
+    empty = check_fit(fitted.recipe, fitted.form, fitted.facts, len(understood.examples))
     yield clock.stage("model", _model_message(fitted))
     everything = list(fitted.encode(understood.examples))
     findings = audit(understood, fitted, everything)
@@ -335,7 +339,7 @@ def freeze(run: Run, clock: Clock) -> Iterator[Stage]:
     lost = lost_classes(understood.examples, after, understood.task.answers)
     findings += [lost] if lost else []
     ledger += added.entries
-    recipe = _resolve(understood, fitted, split)
+    recipe = _resolve(understood, fitted, split, empty)
     run.write_recipe(recipe)
     run.write_environment({**run.environment, **_environment(recipe, fitted.facts)})
     run.write_data(split, findings, ledger)
@@ -403,10 +407,10 @@ def _max_tokens(recipe: Recipe, facts: ModelFacts) -> int:
     return min(room, recipe.model.max_tokens or room)
 
 
-def _resolve(understood: Understood, fitted: Fitted, split: Split) -> Recipe:
+def _resolve(understood: Understood, fitted: Fitted, split: Split, empty: PreTrainedModel) -> Recipe:
     """Decide what is still open, now that the training rows are known."""
     rows = len(split.train)
-    recipe = fitted.recipe.decide({"method.name": choose_method(fitted.facts, rows, free_memory())})
+    recipe = fitted.recipe.decide({"method.name": choose_method(fitted.facts, rows, free_memory(), empty)})
     form = make_form(understood.task, recipe, fitted.facts.kind, split.train)
     method = make_method(recipe)
     if recipe.evaluate.metric:

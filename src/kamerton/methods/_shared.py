@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
 from kamerton.contracts import Advice, ModelFacts, Quantization
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 WEIGHT = 4
 """Bytes of a number in full precision."""
@@ -38,6 +41,10 @@ class Knobs(BaseModel):
     def quantization(self) -> Quantization | None:
         """Load the base in full precision."""
         return None
+
+    def refuses(self, model: PreTrainedModel) -> str:
+        """Fit every model."""
+        return ""
 
     @classmethod
     def least_memory(cls, facts: ModelFacts) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from inspect import signature
 from typing import TYPE_CHECKING, Annotated
 
 import torch
@@ -10,10 +11,14 @@ from pydantic import Field
 from torch import Tensor
 from transformers import AutoTokenizer
 
+from kamerton.methods._peft import task_type
 from kamerton.methods._shared import Knobs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+EMBEDDINGS = "inputs_embeds"
+"""How transformers calls embeddings that are given in place of tokens."""
 
 
 class VirtualTokens(Knobs):
@@ -27,6 +32,17 @@ class VirtualTokens(Knobs):
     def added_tokens(self) -> int:
         """Take a position of the context for each virtual token."""
         return self.tokens
+
+    def refuses(self, model: PreTrainedModel) -> str:
+        """Refuse a model that PEFT has no virtual tokens for, or that takes no embeddings in place of tokens."""
+        if task_type(model) is None:
+            return f"PEFT puts no virtual tokens before the rows of a {type(model).__name__}"
+        return "" if takes(model, EMBEDDINGS) else "it does not take embeddings in place of tokens"
+
+
+def takes(model: PreTrainedModel, name: str) -> bool:
+    """Say whether a model, or the base model within it, takes an input of this name."""
+    return any(name in signature(type(part).forward).parameters for part in (model, model.base_model))
 
 
 @dataclass(frozen=True)

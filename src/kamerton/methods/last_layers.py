@@ -45,6 +45,11 @@ class LastLayers(Knobs):
             "batch_size": Advice(BATCH, "16 to 32 rows (Devlin et al. 2019, A.3)"),
         }
 
+    def refuses(self, model: PreTrainedModel) -> str:
+        """Refuse a model of fewer layers."""
+        depth = len(layer_stack(model))
+        return f"it has {depth} layers, and the last {self.layers} should train" if (self.layers or 0) > depth else ""
+
     def attach(self, model: PreTrainedModel, fresh: Sequence[str], tokens: Sequence[int] = ()) -> nn.Module:
         """Freeze the embeddings and the lower layers.
 

@@ -16,7 +16,7 @@ from kamerton.errors import Fault, ModelError
 from kamerton.methods._peft import REFUSALS, adapt, merged, task_type
 from kamerton.methods._shared import body_parameters, patient_epochs
 from kamerton.methods._structure import one_token
-from kamerton.methods._virtual import VirtualTokens, real_tokens
+from kamerton.methods._virtual import VirtualTokens, real_tokens, takes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -46,6 +46,12 @@ class PrefixTuning(VirtualTokens):
             "epochs": patient_epochs(facts, rows, BATCH),
             "batch_size": Advice(BATCH, "16 to 32 rows (P-tuning v2, Liu et al. 2022)"),
         }
+
+    def refuses(self, model: PreTrainedModel) -> str:
+        """Refuse a model whose layers take no keys and values from before."""
+        if takes(model, "past_key_values"):
+            return super().refuses(model)
+        return "its layers do not attend to keys and values from before"
 
     def attach(self, model: PreTrainedModel, fresh: Sequence[str], tokens: Sequence[int] = ()) -> nn.Module:
         """Put the prefix into the cache of every layer: a real one's for a language model, zeros for others.

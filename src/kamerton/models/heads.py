@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import safe_open
 from transformers import AutoConfig, PreTrainedModel
 
 from kamerton.files import read_json
+from kamerton.models.inspect import weight_files
 
 PURPOSES = {
     "ForSequenceClassification": "whole texts",
@@ -73,6 +75,20 @@ def new_head(folder: str | Path, model_class: str, config: Mapping[str, object])
         return None
     message = f"a new head for {_told(config, new)} replaces the model's own, which is for {_told(saved, old)}"
     return NewHead(message, _outputs(folder, model_class, config))
+
+
+def missing_heads(folder: str | Path, empty: PreTrainedModel) -> tuple[str, ...]:
+    """Name the heads of a model of which its weight files hold nothing, without reading any weights.
+
+    A head that shares the embeddings' weights is not missing.
+    """
+    saved: set[str] = set()
+    for path in weight_files(Path(folder)):
+        with safe_open(path, framework="np") as weights:
+            saved |= {key.partition(".")[0] for key in weights.keys()}  # noqa: SIM118 (not a dict)
+    shared = set(empty.all_tied_weights_keys)
+    heads = {_head(name, empty.base_model_prefix) for name, _ in empty.named_parameters() if name not in shared}
+    return tuple(sorted(head for head in heads if head and head not in saved))
 
 
 def whole_heads(model: PreTrainedModel, keys: Sequence[str]) -> tuple[str, ...]:
