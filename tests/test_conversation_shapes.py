@@ -55,6 +55,12 @@ KEPT: Mapping[str, object] = {
         "input": turns(ASKED),
         "output": [{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": SAID}]}],
     },
+    "OpenAI's batches with their responses": {
+        "custom_id": "{}",
+        "body": {"model": "m", "messages": turns(ASKED)},
+        "response": {"body": {"choices": [{"message": {"role": "assistant", "content": SAID}}]}},
+    },
+    "UltraChat": {"id": "{}", "data": [ASKED, SAID]},
     "a bare list": turns(ASKED, SAID),
     "ChatML": {"text": f"<|im_start|>user\n{ASKED}<|im_end|>\n<|im_start|>assistant\n{SAID}<|im_end|>\n"},
     "Vicuna": {"text": f"USER: {ASKED} ASSISTANT: {SAID}</s>"},
@@ -189,6 +195,15 @@ def test_trees_are_pairs_of_ranked_answers_or_conversations(tmp_path, kept):
     assert {len(one.fields["messages"]) for one in unranked.examples} == {2}
 
 
+def test_what_a_model_is_told_in_a_context_and_turns_before_a_message_are_kept(tmp_path):
+    said = [{"author": "user", "content": ASKED}, {"author": "bot", "content": SAID}]
+    found = understood(tmp_path, "palm.jsonl", filled({"context": "Be short.", "messages": said}))
+    assert found.examples[0].fields["messages"] == [SYSTEM, *WANTED]
+    history = [{"role": "USER", "message": "Hello."}, {"role": "CHATBOT", "message": "Ahoy."}]
+    found = understood(tmp_path, "cohere.jsonl", filled({"message": ASKED, "chat_history": history, "response": SAID}))
+    assert found.examples[0].fields["messages"] == [*turns("Hello.", "Ahoy."), *WANTED]
+
+
 def test_turns_in_a_history_stand_before_the_request(tmp_path):
     pattern = {"instruction": "And {}?", "input": "", "output": "Aye, {}.", "history": [["Hello.", "Ahoy."]]}
     rows = filled(pattern)
@@ -222,9 +237,9 @@ def test_compared_answers_of_every_make_are_the_same_preference(tmp_path, shape)
     assert found.examples[0].fields == {"prompt": WANTED[:1], "chosen": "Aye, 0.", "rejected": "No."}
 
 
-def test_a_lone_conversation_is_no_table_of_roles(tmp_path):
-    with pytest.raises(DataError) as told:
-        understood(tmp_path, "rows.json", [*turns("A?", "B."), {"role": "nobody", "content": "C."}])
+def test_messages_that_nothing_puts_together_are_no_table_of_roles(tmp_path):
+    with pytest.raises(DataError, match="no column says which of them are one conversation") as told:
+        understood(tmp_path, "rows.jsonl", [*turns("A?", "B."), {"role": "user", "content": "C?", "time": 1}])
     assert "label=role" not in str(told.value)
 
 

@@ -102,6 +102,7 @@ BESIDE: dict[str, Callable[[int], Any]] = {
     "срочно": lambda at: ("да", "нет")[at % 2],
     "tree": lambda at: {"word": "parcel", "children": []},
     "marks": lambda at: [[0, 3, "X"]],
+    "meta": lambda at: {"label": at % 2, "source": "web"},
     "refs": lambda at: ["one", "two"],
 }
 

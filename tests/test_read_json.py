@@ -35,6 +35,8 @@ LAYOUTS = {
     "pretty.jsonl": pretty(ROWS),
     "pretty.json": pretty(ROWS),
     "commas.jsonl": pretty(ROWS, ",\n"),
+    "lines-with-commas.jsonl": "".join(json.dumps(row) + ",\n" for row in ROWS),
+    "one-line.jsonl": "".join(map(json.dumps, ROWS)),
     "array.jsonl": json.dumps(ROWS, indent=4),
     "windows.jsonl": pretty(ROWS).replace("\n", "\r\n"),
     "index.json": json.dumps({str(at): row for at, row in enumerate(ROWS)}),
@@ -98,6 +100,7 @@ MISTAKES = {
     '[{"text": "a" "label": "b"}]': ("1 column 15", "a comma is missing", "write it"),
     '[{"text": "one\ntwo"}]': ("1 column 15", "a line ends within quotes", "\\n"),
     '[{"text": "C:\\data"}]': ("1 column 14", "a backslash that means nothing", "twice"),
+    '[{"text": "a"}, {"text": "b': ("1 column 26", "closing quote is missing", "close it"),
     '[{"text": "a"}, {"text"': ("1 column 24", "", "the file ends too early"),
 }
 

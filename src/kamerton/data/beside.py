@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from kamerton.data.parts import moment_of
 from kamerton.data.reading import Reading
+from kamerton.data.shapes_of_labels import LABELLED
 from kamerton.data.spelling import same
 from kamerton.data.table import Table
 from kamerton.errors import Fault
@@ -40,7 +41,8 @@ def may_be_labels(name: str, cells: Sequence[object]) -> str:
     >>> may_be_labels("ratings", [{"taste": 1}, {"taste": 2}]), may_be_labels("spans", [[[0, 3]], []])
     ('objects', 'lists')
     """
-    if same(name) in ORIGIN or not cells:
+    inner = {same(str(key)) for cell in cells if isinstance(cell, Mapping) for key in cell}
+    if not cells or (same(name) in ORIGIN and not inner & {same(name) for name in LABELLED}):
         return ""
     written = {plain(cell) for cell in cells}
     if any(isinstance(cell, Mapping) for cell in cells):

@@ -78,6 +78,8 @@ def mistake(text: str, error: json.JSONDecodeError) -> tuple[str, str]:
             return what, remedy
     if error.msg.startswith("Invalid control") and after[:1] in "\r\n":
         return "a line ends within quotes", "write \\n for a line end in a text"
+    if error.msg.startswith("Unterminated"):
+        return "a text whose closing quote is missing", "close it, or write the file again if it ends there"
     if error.msg.startswith("Invalid \\"):
         return "a backslash that means nothing in JSON", "write a backslash twice: \\\\"
     return error.msg, ""

@@ -74,7 +74,8 @@ def _goes_on(source: Source, first: str) -> bool:
         element = value_from(text, skip(text, 0))
     except json.JSONDecodeError:
         return False
-    return "\n" in text[element.start : element.end] or "\r" in text[element.start : element.end]
+    after = first[len(first) - len(first.lstrip()) + element.end - element.start :]
+    return "\n" in text[element.start : element.end] or after.lstrip()[:1] in (",", "{")
 
 
 def _read_lines(source: Source) -> Table:
@@ -214,13 +215,15 @@ def _several(source: Source, text: str, end: int) -> Table:
     Raises:
         DataError: the rows are lists, which do not name their columns.
     """
-    if "\n" not in text[skip(text, 0) : end]:
+    ended = text.find("\n", end)
+    alone = not text[end : ended if ended >= 0 else len(text)].strip()
+    if "\n" not in text[skip(text, 0) : end] and alone:
         first = value_from(text, skip(text, 0)).value
         if isinstance(first, list) and not _is_annotated(first) and not are_messages(first):
             raise DataError(_nameless(source))
         return _read_lines(source)
-    notes = ("each value, which goes over several lines, is a row",)
-    return _from_elements(source, text, list(_values(text)), notes)
+    note = "each value is a row, wherever lines end"
+    return _from_elements(source, text, list(_values(text)), (note,))
 
 
 def _values(text: str) -> Iterator[Element]:

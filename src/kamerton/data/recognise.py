@@ -35,6 +35,7 @@ from kamerton.data.examples import Examples
 from kamerton.data.marks import Mark, explained, find_marks, refusal, without_verdicts
 from kamerton.data.question import labelled, likely, nothing_fits, one_of_several, several_fit, unclear
 from kamerton.data.reading import Reading, fault_of, look, rows_of
+from kamerton.data.shapes_of_chats import lone_messages
 from kamerton.data.spelling import called, spelled, spread, told_apart
 from kamerton.data.table import Table, refuse_mostly_rejected
 from kamerton.errors import DataError, Fault, nearest
@@ -92,6 +93,8 @@ def recognise(table: Table, task: str | None, columns: Mapping[str, str]) -> Rec
     """
     tasks: dict[str, Task] = {word: plugins.choose("tasks", word)() for word in ([task] if task else _words())}
     _require_known(table, tasks, columns)
+    if not task and not columns and (fault := lone_messages(table)):
+        raise DataError(fault)
     columns = {role: with_blanks(table, column) for role, column in columns.items()}
     known = [word for word, each in tasks.items() if columns.keys() <= {role.name for role in each.roles}]
     told = task is not None or (bool(columns) and len(known) == 1)  # the roles that were named are of one task alone

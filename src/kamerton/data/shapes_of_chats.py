@@ -10,6 +10,7 @@ from kamerton.data.cells import LOOKED_AT, holds_truths, truth
 from kamerton.data.shape import Shape, Values, in_order
 from kamerton.data.spelling import called
 from kamerton.data.table import Collector, Table
+from kamerton.errors import Fault
 from kamerton.forms.messages import ROLES, are_messages
 from kamerton.forms.values import filled, plain
 from kamerton.records import LedgerEntry
@@ -42,6 +43,19 @@ def conversations(table: Table) -> Table | None:
     [number], [who], [said] = found
     roles = {ROLES.get(plain(one.get(who)).strip().casefold(), "?") for one in some}
     return _together(table, number, who, said) if {"user", "assistant"} <= roles and "?" not in roles else None
+
+
+def lone_messages(table: Table) -> Fault | None:
+    """Say that rows are messages which nothing puts together, if they are; None if not."""
+    found = [called(names, table.columns) for names in (SPEAKERS, SAID)]
+    if not all(len(columns) == 1 for columns in found):
+        return None
+    words = {plain(row.values.get(found[0][0])).strip().casefold() for row in table.rows[:LOOKED_AT]}
+    if not {"user", "assistant"} <= {ROLES.get(word, "?") for word in words} or not words <= ROLES.keys():
+        return None
+    rule = "the rows are messages, but no column says which of them are one conversation"
+    remedy = 'add such a column, conversation_id, or write one conversation a line: {"messages": [...]}'
+    return Fault(rule, table.file, f"{remedy}; if they are something else, name the task: --task WORD")
 
 
 # ── a message a row ───────────────────────────────────────────────────────────────────────────
@@ -201,15 +215,16 @@ def _paths(tree: _Tree) -> Iterator[Values]:
 
 # ── what stands beside ────────────────────────────────────────────────────────────────────────
 
-REQUESTS, ANSWERS = ("Instruction", "prompt", "query", "question"), ("output", "response", "answer", "completion")
+REQUESTS = ("Instruction", "prompt", "query", "question", "message")
+ANSWERS = ("output", "response", "answer", "completion")
 
 
-def _with_history(values: Values) -> Iterator[Values]:
-    """Put the earlier turns of Alpaca's kin, as LLaMA-Factory has them, before the request."""
+def _with_history(history: str, values: Values) -> Iterator[Values]:
+    """Put the earlier turns of Alpaca's kin, as LLaMA-Factory and Cohere have them, before the request."""
     [asked, *_], [said, *_] = (called(names, list(values)) for names in (REQUESTS, ANSWERS))
-    before = values.get("history")
+    before = values.get(history)
     request = "\n\n".join(part for part in (plain(values.get(asked)), plain(values.get("input"))) if part.strip())
-    kept = {name: cell for name, cell in values.items() if name not in ("history", asked, "input", said)}
+    kept = {name: cell for name, cell in values.items() if name not in (history, asked, "input", said)}
     answer = [{"role": "assistant", "content": values[said]}] if filled(values.get(said)) else []
     turns = [{"role": "user", "content": request}, *answer]
     yield {**kept, "messages": [*_turns(before if isinstance(before, list) else []), *turns]}
@@ -220,12 +235,55 @@ def _turns(history: Sequence[object]) -> Iterator[object]:
         yield {"role": ("user", "assistant")[at % 2], "content": one} if isinstance(one, str) else one
 
 
-def _has_turns(values: Values) -> bool:
-    return (
-        isinstance(turns := values.get("history"), list)
-        and bool(turns)
-        and all(called(names, list(values)) for names in (REQUESTS, ANSWERS))
-    )
+def _has_turns(history: str, values: Values) -> bool:
+    held = all(called(names, list(values)) for names in (REQUESTS, ANSWERS))
+    return held and isinstance(values.get(history), list) and bool(values.get(history))
+
+
+def _beside_history(history: str) -> Shape:
+    note = f"the turns in '{history}' stand before the request"
+    return Shape(frozenset({history}), partial(_has_turns, history), partial(_with_history, history), note)
+
+
+def _logged(request: str) -> Shape:
+    """Read requests to an API of chats: OpenAI's batches, and logs with the response beside."""
+
+    def rows(values: Values) -> Iterator[Values]:
+        body = values.get(request)
+        if not isinstance(body, Mapping):
+            raise ValueError(f"'{request}' is no object")
+        asked = {name: body[name] for name in ("messages", "input", "system", "tools") if filled(body.get(name))}
+        told = {"system": body["instructions"]} if filled(body.get("instructions")) else {}
+        said = _replied(values.get("response"))
+        kept = {name: cell for name, cell in values.items() if name not in (request, "response")}
+        yield {**kept, **asked, **told, **({"completion": [said]} if said else {})}
+
+    def holds(values: Values) -> bool:
+        body = values.get(request)
+        return isinstance(body, Mapping) and any(are_messages(body.get(name)) for name in ("messages", "input"))
+
+    return Shape(frozenset({request}), holds, rows, f"the messages stand in '{request}'")
+
+
+def _replied(response: object) -> object:
+    """Find the message of a response, as OpenAI's API gives it; None if there is none."""
+    for key in ("body", "choices", 0, "message"):
+        if isinstance(response, Mapping):
+            response = response.get(key, response if key == "body" else None)
+        elif isinstance(response, list):
+            response = response[0] if key == 0 and response else None
+    return response if are_messages([response]) else None
+
+
+def _in_context(values: Values) -> Iterator[Values]:
+    """Read what a model is told beforehand, as in Vertex's chats of PaLM."""
+    kept = {name: cell for name, cell in values.items() if name != "context"}
+    yield {**kept, "system": values.get("context")}
+
+
+def _has_authors(values: Values) -> bool:
+    turns = values.get("messages")
+    return isinstance(values.get("context"), str) and isinstance(turns, list) and "author" in next(iter(turns), {})
 
 
 WRITTEN = ("response", "text", "answer", "completion", "output", "content", "generation", "message")
@@ -318,7 +376,9 @@ def _with_truth(mark: str, values: Values) -> Iterator[Values]:
 
 TALKS = ("messages", "conversations", "conversation", "dialog", "dialogue", "диалог")
 CHATS = (
-    Shape(frozenset({"history"}), _has_turns, _with_history, "the turns in 'history' stand before the request"),
+    *map(_beside_history, ("history", "chat_history")),
+    *map(_logged, ("body", "request")),
+    Shape(frozenset({"context", "messages"}), _has_authors, _in_context, "what the model was told stands in 'context'"),
     Shape(
         frozenset({"conversation_a", "conversation_b", "winner"}),
         lambda values: are_messages(values.get("conversation_a")),

@@ -26,7 +26,17 @@ SHORT_ANSWER = 24
 
 
 ONE_TEXT = (
-    *("text", "input", "content", "formatted_text", "formatted_chat", "formatted", "full_text", "training_text"),
+    *(
+        "text",
+        "input",
+        "content",
+        "data",
+        "formatted_text",
+        "formatted_chat",
+        "formatted",
+        "full_text",
+        "training_text",
+    ),
     *("sample", "example", "transcript", "текст", "переписка"),
 )
 """Columns that may hold messages, or a whole conversation as one text, where nothing better is there."""

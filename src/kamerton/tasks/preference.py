@@ -63,7 +63,7 @@ class Preference(Group):
             "rejected",
             (
                 *("rejected", "rejected_response", "response_rejected", "worse", "dispreferred"),
-                *("non_preferred_output", "lose", "отвергнутый", "хуже"),
+                *("non_preferred_output", "lose", "response_k", "отвергнутый", "хуже"),
             ),
             "the worse answer",
             to_learn=True,
@@ -72,7 +72,7 @@ class Preference(Group):
             "chosen",
             (
                 *("chosen", "chosen_response", "response_chosen", "better", "preferred"),
-                *("preferred_output", "win", "выбранный", "лучше"),
+                *("preferred_output", "win", "response_j", "выбранный", "лучше"),
             ),
             "the better answer",
             to_learn=True,
@@ -146,6 +146,8 @@ def _turns(value: object, material: str) -> tuple[Message, ...]:
     """Read a request: messages, perhaps with the tools that may be called, or a text that is one, over its material."""
     if isinstance(value, str) and are_messages(found := opened_text(value)):
         return read_messages(found)
+    if isinstance(value, str) and (turns := read_transcript(value)) and not turns[-1].content:
+        return turns[:-1]  # the answers stand elsewhere
     if not filled(value):
         return ()
     if isinstance(value, Mapping) and "messages" in value:
