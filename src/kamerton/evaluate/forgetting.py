@@ -183,4 +183,5 @@ def _changes(measured: Sequence[Measured]) -> tuple[Forgotten, ...]:
 
 
 def _ratio(totals: np.ndarray) -> np.ndarray:
-    return totals[..., 0] / totals[..., 1]
+    with np.errstate(invalid="ignore"):  # all rows that were drawn again may have no weight
+        return totals[..., 0] / totals[..., 1]

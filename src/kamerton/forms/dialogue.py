@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -18,6 +18,7 @@ from kamerton.forms.templates import CLOSING_TAG, RefusedError
 from kamerton.forms.turns import (
     Exchange,
     ended,
+    most_shots,
     same_prompt,
     supervise,
     tokenize,
@@ -131,14 +132,17 @@ class Dialogue(Usual):
 
         Shots that do not fit are left out, the first ones first; a request that does not fit loses its start.
         """
-        results = []
-        for example, shots in zip(examples, shown, strict=True):
-            for first in range(len(shots) + 1):
-                [ids] = tokenize([self._write(example, shots[first:], tokenizer).prompt], tokenizer)
-                if len(ids) <= room:
-                    break
-            results.append(Encoded(tuple(ids[-room:]), (), (), max(0, len(ids) - room)))
-        return results
+        return [
+            most_shots(len(shots), partial(self._prompt, example, shots, tokenizer, room))
+            for example, shots in zip(examples, shown, strict=True)
+        ]
+
+    def _prompt(
+        self, example: Example, shots: Sequence[Example], tokenizer: Tokenizer, room: int, first: int
+    ) -> Encoded:
+        """Write a prompt without the first shots; what does not fit of it loses its start."""
+        [ids] = tokenize([self._write(example, shots[first:], tokenizer).prompt], tokenizer)
+        return Encoded(tuple(ids[-room:]), (), (), max(0, len(ids) - room))
 
     def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
         """Choose or write the answers, and measure the likelihood of the right ones."""

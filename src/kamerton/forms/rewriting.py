@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from kamerton.contracts import Engine
 from kamerton.forms.supervision import written
-from kamerton.forms.turns import frame_of, plain, tokenize
+from kamerton.forms.turns import frame_of, most_shots, plain, tokenize
 from kamerton.forms.usual import Usual
 from kamerton.forms.values import room_for
 from kamerton.records import Encoded, Example, Prediction, Taught
@@ -83,12 +83,13 @@ class Rewriting(Usual):
 
     def _shown(self, example: Example, shots: Sequence[Example], engine: Engine) -> Encoded:
         """Write the source after as many shots as fit."""
-        for first in range(len(shots) + 1):
+
+        def source(first: int) -> Encoded:
             before = "".join(f"{self.ask(shot)}\n{shot.gold}\n\n" for shot in shots[first:])
-            [source] = _sources([before + self.ask(example)], engine.tokenizer, engine.max_tokens)
-            if not source.cut:
-                break
-        return source
+            [made] = _sources([before + self.ask(example)], engine.tokenizer, engine.max_tokens)
+            return made
+
+        return most_shots(len(shots), source)
 
 
 def _sources(texts: Sequence[str], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:

@@ -9,7 +9,7 @@ tokenized as it always was, byte for byte. transformers has the same protection 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -146,6 +146,28 @@ def supervise(prompt: Sequence[int], answer: Sequence[int], max_tokens: int) -> 
         tuple(answer[:kept]),
         len(prompt) + len(answer) - len(tokens),
     )
+
+
+def most_shots(count: int, prompt: Callable[[int], Encoded]) -> Encoded:
+    """Return the prompt with as many of `count` shots as fit whole, or without any.
+
+    Args:
+        count: how many shots there are.
+        prompt: makes the prompt without so many of the first ones; it is cut where it does not fit. A long one takes
+            time to tokenize, so not all are made.
+    """
+    made, without, enough = prompt(0), 0, count
+    if not made.cut or not count:
+        return made
+    found: Encoded | None = None
+    while enough - without > 1:
+        middle = (without + enough) // 2
+        made = prompt(middle)
+        if made.cut:
+            without = middle
+        else:
+            enough, found = middle, made
+    return found or prompt(count)
 
 
 def room_before(answer: int, max_tokens: int) -> int:

@@ -15,7 +15,7 @@ from kamerton.records import Example
 
 ROOM = 1.25
 """How much longer than the 99th percentile of the training answers a generated one may get."""
-LONGEST = 256
+LONGEST = 1024
 """Most tokens of a generated answer where the recipe does not say: each costs a pass through the whole model."""
 TOLERATED, GOOD = 10, 5
 """One row in so many may be unusable in what is recognised all the same, if at least so many rows are good."""
