@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerBase
 
@@ -13,16 +14,19 @@ from chat_templates import CHATML, FAMILIES, GEMMA, LLAMA3, MISTRAL, PHI3, QWEN3
 from kamerton import plugins
 from kamerton.contracts import AuditContext, Form
 from kamerton.data.gate import pass_gate
+from kamerton.data.read import read_table
+from kamerton.data.recognise import make_examples, recognise
 from kamerton.errors import DataError
 from kamerton.forms.conversation import Conversation, learned, turns_of
 from kamerton.forms.messages import read_messages
-from kamerton.forms.templates import abilities_of, adapt
+from kamerton.forms.templates import RefusedError, abilities_of, adapt
 from kamerton.forms.turns import tokenize, write_prompt
 from kamerton.models.load import load_tokenizer
 from kamerton.records import Encoded, Example, Message, Place
 from kamerton.tasks.chat import Chat
 from kamerton.tasks.instruction import Instruction
 from kamerton.tasks.preference import Preference
+from kamerton.tasks.text_classification import TextClassification
 from tiny_engines import facts_of
 
 ROOM = 4000
@@ -439,3 +443,98 @@ def test_the_template_with_its_date_is_tried_without_harm(decoder_folder):
     can = abilities_of(with_template(decoder_folder, LLAMA3))
     assert (can.system, can.tools, can.results, can.reasoning) == (True, True, True, "")
     assert Message("assistant", "", calls="[]").empty is False
+
+
+# ── what the other rows of a file are ─────────────────────────────────────────────────────────
+
+
+def test_conversations_that_nobody_can_learn_from_do_not_hide_what_the_others_are(tmp_path):
+    """One row in four in which only the assistant speaks is told row by row."""
+    rows = [{"messages": [bot("Hi")] if i % 4 == 0 else [user(f"вопрос {i}"), bot(f"ответ {i}")]} for i in range(48)]
+    file = tmp_path / "d.jsonl"
+    file.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    table = read_table(file)
+    found = recognise(table, None, {})
+    made = make_examples(table, found, Chat())
+    assert (found.task, len(made.examples)) == ("chat", 36)
+    assert [entry.place.line for entry in made.rejected] == [1 + 4 * i for i in range(12)]
+    assert {entry.reason for entry in made.rejected} == {
+        "nobody asks what the assistant says: there is no turn of the user before it"
+    }
+
+
+def test_rows_with_one_of_two_texts_are_counted():
+    rows = [("Where is it?", "Where did it go?"), ("Где он?", ""), ("", "Куда он делся?"), ("Why?", "How?")]
+    examples = [
+        TextClassification().example(i, Place("rows.csv", i + 2), {"text": text, "second": second, "label": "1"})
+        for i, (text, second) in enumerate(rows)
+    ]
+    assert finding_of("single-texts", examples) == (
+        "2 rows with one text where the others have two: without the first 1, without the second 1"
+    )
+    assert not finding_of("single-texts", examples[:1])
+    assert not finding_of("single-texts", examples[1:2])
+
+
+# ── answering ─────────────────────────────────────────────────────────────────────────────────
+
+
+class Parrot:
+    """An engine whose model writes what it is told to."""
+
+    max_tokens, max_new_tokens = ROOM, 100
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> None:
+        self.tokenizer, self.texts = tokenizer, list(texts)
+        self.asked = list[str]()
+
+    def losses(self, items: Sequence[Encoded]) -> np.ndarray:
+        return np.array([float(len(item.targets)) for item in items])
+
+    def generate(self, prompts: Sequence[Encoded]) -> list[str]:
+        self.asked += [self.tokenizer.decode(prompt.tokens) for prompt in prompts]
+        return [self.texts.pop(0) for _ in prompts]
+
+    def answer(self, items: Sequence[Encoded], prompts: Sequence[Encoded]) -> tuple[np.ndarray, list[str]]:
+        return self.losses(items), self.generate(prompts)
+
+
+ANSWERED = [
+    (QWEN3, PLAIN, [f"{EMPTY}Москва", f"{EMPTY}Paris"], "Москва\n\nParis"),
+    (QWEN3, REASONED, ["<think>\nanother way\n</think>\n\n4", FOUR], "4\n\n4"),
+    (R1, REASONED, ["I add\n</think>\n\n4", "so\n</think>\n\n6"], "4\n\n6"),
+    (QWEN3, CALLED[:4], [f'{EMPTY}<tool_call>\n{{"name": "weather", "arguments": {{"город": "Пермь"}}}}\n</tool_call>',
+                         f"{EMPTY}Идёт дождь."], None),
+    (CHATML, THOUGHT, [turn["content"] for turn in THOUGHT[1::2]], None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("template", "messages", "written", "expected"), ANSWERED)
+def test_answers_are_compared_without_the_templates_own_words(decoder_folder, template, messages, written, expected):
+    engine = Parrot(with_template(decoder_folder, template), written)
+    example = example_of(messages)
+    form = form_of(example)
+    [prediction] = form.predict(engine, [example])
+    assert prediction.text == (expected or example.gold)
+    assert prediction.tokens == form.supervised(form.encode([example], engine.tokenizer, ROOM)[0])
+    turns = adapt(turns_of(example), engine.tokenizer).turns
+    prompts = tokenize([write_prompt(turns[:at], engine.tokenizer) for at in learned(turns)], engine.tokenizer)
+    assert engine.asked == [engine.tokenizer.decode(ids) for ids in prompts]
+
+
+def test_a_request_is_answered_without_the_templates_empty_thought(decoder_folder):
+    row = {"instruction": "Назови столицу.", "input": "", "output": "Москва"}
+    example = Instruction().example(0, Place("rows.jsonl", 1), row)
+    form = Instruction().form("decoder", [example])
+    for template, text in ((QWEN3, f"{EMPTY}Москва"), (R1, "hm\n</think>\n\nМосква"), (CHATML, " Москва ")):
+        engine = Parrot(with_template(decoder_folder, template), [text])
+        [prediction] = form.predict(engine, [example])
+        assert prediction.text == "Москва"
+        assert form.answer_tokens(engine.tokenizer) > len(engine.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def test_a_conversation_that_the_template_refuses_is_refused_when_it_is_answered(decoder_folder):
+    engine = Parrot(with_template(decoder_folder, LLAMA3), ["unused"])
+    twice = example_of([user("Погода?"), bot(None, tool_calls=[CALL, CALL]), {"role": "tool", "content": "дождь"}])
+    with pytest.raises(RefusedError, match="single tool-calls"):
+        form_of(example_of(PLAIN)).predict(engine, [twice])
