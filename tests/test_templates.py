@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from transformers import PreTrainedTokenizerBase
+from transformers import AddedToken, PreTrainedTokenizerBase
 
 from chat_templates import CHATML, FAMILIES, GEMMA, LLAMA3, MISTRAL, PHI3, QWEN3, R1, THINKING
 from kamerton import plugins
@@ -20,7 +20,7 @@ from kamerton.errors import DataError
 from kamerton.forms.conversation import Conversation, learned, turns_of
 from kamerton.forms.messages import read_messages
 from kamerton.forms.templates import RefusedError, abilities_of, adapt
-from kamerton.forms.turns import tokenize, write_prompt
+from kamerton.forms.turns import tokenize, tokenize_alike, write_prompt
 from kamerton.models.load import load_tokenizer
 from kamerton.records import Encoded, Example, Message, Place
 from kamerton.tasks.chat import Chat
@@ -212,6 +212,14 @@ def test_descriptions_of_tools_are_given_to_a_template_that_knows_them(decoder_f
     assert '# Tools\n<tools>\n{"type": "function", "function": {"name": "weather"' in text
     bare = tokenizer.decode(form_of().prompts([example_of(PLAIN)], tokenizer, ROOM)[0].tokens)
     assert "# Tools" not in bare
+
+
+def test_what_prompts_have_in_common_is_tokenized_once_and_as_in_the_whole(decoder_folder):
+    tokenizer = with_template(decoder_folder, CHATML)
+    texts = [("<|im_start|>user\n", "a <|im_end|>\n\n Ёж"), ("<|im_start|>user\n a<|im_end|><|im_end|>",), ("",), ()]
+    assert tokenize_alike(texts, tokenizer) == tokenize(texts, tokenizer)
+    tokenizer.add_special_tokens({"additional_special_tokens": [AddedToken("<eats>", rstrip=True)]})
+    assert tokenize_alike([("<eats>  a <|im_end|>",)], tokenizer) == tokenize([("<eats>  a <|im_end|>",)], tokenizer)
 
 
 # ── what a template cannot take ───────────────────────────────────────────────────────────────

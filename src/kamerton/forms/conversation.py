@@ -15,6 +15,7 @@ from kamerton.forms.turns import (
     ended,
     room_before,
     tokenize,
+    tokenize_alike,
     without_reasoning,
     write_exchanges,
     write_prompt,
@@ -97,7 +98,7 @@ class Conversation(Usual):
             turns = self._turns(example, tokenizer)
             before = learned(turns)[-1:] if self.train_on == "last" else learned(turns)
             asked = dict.fromkeys([*before, len(_open(turns))])
-            ids = tokenize([write_prompt(turns[:at], tokenizer) for at in asked], tokenizer)
+            ids = tokenize_alike([write_prompt(turns[:at], tokenizer) for at in asked], tokenizer)
         except RefusedError as error:
             return Encoded((), (), (), fault=error.faults[0].rule)
         *others, last = (_last(one, max_tokens) for one in ids)
@@ -297,7 +298,7 @@ def _tokens(
 ) -> list[tuple[list[int], list[int]]]:
     """Tokenize answers, each with its end, and the prompts before them."""
     exchanges = write_exchanges(turns, answers, tokenizer)
-    ids = tokenize([part for one in exchanges for part in (one.prompt, one.answer)], tokenizer)
+    ids = tokenize_alike([part for one in exchanges for part in (one.prompt, one.answer)], tokenizer)
     return [(prompt, ended(answer, tokenizer)) for prompt, answer in zip(ids[::2], ids[1::2], strict=True)]
 
 

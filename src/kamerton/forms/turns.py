@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 from kamerton.errors import Fault
@@ -30,6 +31,8 @@ OPENING_TAG = re.compile(r"(<think(?:ing)?>|<reasoning>|<thought>)\s*\Z")
 """How a generation prompt opens reasoning, as DeepSeek-R1's and Qwen3-Thinking's do."""
 THOUGHT = re.compile(r"\s*<think>(.*?)</think>\s*", re.DOTALL)
 """Reasoning that stands in the answer's own text."""
+BETWEEN_CONTROL = ("user\n", "Hi, Ёж!", " \n a", "  b", "\n", "c ")
+"""What stands between control tokens where it is tried whether a tokenizer parts texts there."""
 Pieces = tuple[str, ...]
 """A text in parts that are tokenized apart: one part, but where somebody wrote a control token as text."""
 
@@ -106,6 +109,36 @@ def tokenize(texts: Sequence[Pieces], tokenizer: Tokenizer) -> list[list[int]]:
         return []
     ids = iter(tokenizer(flat, add_special_tokens=False, verbose=False)["input_ids"])
     return [[token for _ in pieces for token in next(ids)] for pieces in texts]
+
+
+def tokenize_alike(texts: Sequence[Pieces], tokenizer: Tokenizer) -> list[list[int]]:
+    """Tokenize texts that have much in common, such as the prompts of one conversation: each distinct part once.
+
+    Tokenizers part a text at its control tokens before anything else. Those that do not are given whole texts.
+    """
+    apart = _apart(tokenizer)
+    if apart is None:
+        return tokenize(texts, tokenizer)
+    parted = [[part for piece in pieces for part in apart.split(piece) if part] for pieces in texts]
+    distinct = list(dict.fromkeys(part for parts in parted for part in parts))
+    ids = dict(zip(distinct, tokenize([(part,) for part in distinct], tokenizer), strict=True))
+    return [[token for part in parts for token in ids[part]] for parts in parted]
+
+
+@lru_cache(maxsize=4)
+def _apart(tokenizer: Tokenizer) -> re.Pattern[str] | None:
+    """Give the control words at which a tokenizer parts texts; None if it does not tokenize what is between apart."""
+    control = [
+        token.content
+        for token in sorted(tokenizer.added_tokens_decoder.values(), key=lambda token: -len(token.content))
+        if token.special and not (token.lstrip or token.rstrip or token.single_word or token.normalized)
+    ]
+    pattern = re.compile(f"({'|'.join(map(re.escape, control))})")
+    text = "".join(f"{word}{between}" for word, between in zip(control[:8], cycle(BETWEEN_CONTROL), strict=False))
+    parts = [(part,) for part in pattern.split(text) if part] if control else []
+    [whole] = tokenize([(text,)], tokenizer)
+    equal = whole == [token for ids in tokenize(parts, tokenizer) for token in ids]
+    return pattern if parts and equal else None
 
 
 @dataclass(frozen=True)
