@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,7 +29,7 @@ from kamerton.recipe import Recipe
 
 FOLDER = Path(__file__).parent
 LAYOUTS = FOLDER / "layouts"
-TABLES = (".xlsx", ".ods", ".parquet", ".arrow")
+TABLES = (".xlsx", ".ods", ".parquet", ".arrow", ".zip", ".gz")
 """Ends of names of files that cannot be shown as text: their rows are, as CSV."""
 FOLDERS = {
     "tasks": (
@@ -158,10 +159,22 @@ def layout_lines(layout: Mapping[str, Any]) -> Iterator[str]:
     for name, content in layout["files"].items():
         held = " (its rows)" if name.endswith(TABLES) else ""
         yield from (f"`{name}`{held}", "", "```", *content.rstrip("\n").split("\n"), "```", "")
-    flags = "".join(f" --set {name}={json.dumps(value)}" for name, value in layout.get("settings", {}).items())
-    said = f", with `{flags.strip()}`" if flags else ""
+    flags = [flag(name, value) for name, value in layout.get("settings", {}).items()]
+    said = f", with `{' '.join(flags)}`" if flags else ""
     first = ", ".join(f"{role} = `{json.dumps(value, ensure_ascii=False)}`" for role, value in layout["first"].items())
     yield from (f"Read as `{layout['task']}`{said}; the first row: {first}", "")
+
+
+FLAGS = {"data.task": "--task", "data.columns": "--columns"}
+"""Settings that have a flag of their own."""
+
+
+def flag(name: str, value: object) -> str:
+    """Write a setting as it is given on the command line."""
+    if isinstance(value, Mapping):
+        value = ",".join(f"{role}={column}" for role, column in value.items())
+    said = value if isinstance(value, str) else json.dumps(value)
+    return shlex.join([FLAGS[name], said] if name in FLAGS else ["--set", f"{name}={said}"])
 
 
 PAGES = {"reference.md": page, "data.md": data_page}

@@ -104,7 +104,7 @@ def _inner(path: Path, entry: _Entry) -> str:
     parts = PurePosixPath(name).parts
     if entry.link:
         raise DataError(Fault(f"the archive holds a link: '{name}'", str(path), "pack the file itself"))
-    if name.startswith("/") or ".." in parts or ":" in parts[0]:
+    if name.startswith("/") or not parts or ".." in parts or ":" in parts[0]:
         raise DataError(
             Fault(f"a name in the archive leads out of it: '{name}'", str(path), "pack it again from inside its folder")
         )
@@ -137,7 +137,7 @@ def _entries(path: Path) -> Iterator[_Entry]:
         with zipfile.ZipFile(path) as held:
             for info in held.infolist():
                 link = stat.S_ISLNK(info.external_attr >> 16)
-                if not info.is_dir():
+                if info.filename and not info.is_dir():  # a damaged archive has names without a letter
                     yield _Entry(info.filename, link, lambda info=info: held.open(info))  # type: ignore[misc]
         return
     packer = PACKERS.get({".tgz": ".gz", ".tbz2": ".bz2", ".txz": ".xz"}.get(path.suffix.lower(), path.suffix.lower()))
