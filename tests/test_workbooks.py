@@ -262,7 +262,7 @@ def test_a_folder_with_its_own_archive_is_read_once(tmp_path: Path) -> None:
     ("name", "content", "copies"),
     [
         ("all.zip", zipped(PARTS), ["data/test.jsonl", "data/train.csv.jsonl"]),
-        ("rows.xlsx", xlsx({"S": xlsx_rows(CELLS)}), ["rows.xlsx.cleaned.jsonl"]),
+        ("rows.xlsx", xlsx({"S": xlsx_rows(CELLS)}), ["rows.xlsx.cleaned.csv"]),
     ],
     ids=["zip", "xlsx"],
 )
