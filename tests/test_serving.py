@@ -101,6 +101,19 @@ def test_evaluate_leaves_out_what_cannot_be_scored_and_says_so(place: Place, tmp
     assert "строки не учтены" in place.call("evaluate", "head", holes, "--language", "ru").err
 
 
+def test_evaluate_leaves_out_what_people_refused_and_predict_answers_it(place: Place, tmp_path: Path):
+    place.run("head")
+    rows = [
+        {"text": f"word number {n}", "label": "good", "status": ("Validated", "Discarded")[n % 2]} for n in range(6)
+    ]
+    path = tmp_path / "marked.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    found = json.loads(place.call("evaluate", "head", path, "--json").out)
+    assert found["rows"] == 3 and len(found["left_out"]) == 3
+    assert found["left_out"][0]["reason"] == "marked as refused: 'status' is Discarded"
+    assert len(place.call("predict", "head", path).out.splitlines()) == 6
+
+
 def test_evaluate_says_how_many_rows_were_trained_on(place: Place, tmp_path: Path):
     run = place.run("head")
     split = run.read_split()

@@ -59,9 +59,12 @@ def score_on(run: Run, path: Path) -> Rescored:
     none = bare_golds(golds, known) if setup.recipe.data.placeholders == "drop" and answers != "tags" else set()
     bare = [e for e, labels in zip(taken.examples, golds, strict=True) if not filled(e.gold) or tuple(labels) in none]
     unanswered = {example.id: LedgerEntry(example.id, example.place, "dropped", UNANSWERED) for example in bare}
+    refused = [(e, taken.refused[e.id]) for e in taken.examples if e.id in taken.refused]
+    unanswered |= {e.id: LedgerEntry(e.id, e.place, "dropped", reason) for e, reason in refused}
     examples = [example for example in taken.examples if example.id not in unanswered]
     if not examples:
-        raise DataError(Fault(UNANSWERED, str(bare[0].place), "fill it, or use predict"))
+        first = next(iter(unanswered.values()))
+        raise DataError(Fault(first.reason, str(first.place), "give rows with answers, or use predict"))
     tuned = Answers("tuned model", "tuned", tuple(setup.form.predict(predictor.engine, examples)), 0.0)
     [contender] = score(
         examples,

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from kamerton.data.cells import stand_in, value_at
+from kamerton.data.cells import stand_in, unused, value_at
 from kamerton.data.encoding import flaw
+from kamerton.data.marks import find_marks, refusal
 from kamerton.data.mixed import unified
 from kamerton.data.options import options_of
 from kamerton.data.read import read_table
@@ -44,6 +45,8 @@ class Taken:
 
     examples: tuple[Example, ...]
     unusable: tuple[LedgerEntry, ...]
+    refused: Mapping[int, str]
+    """Ids of examples whose answers people refused, and by which mark: they can be answered, but not scored."""
 
 
 class Predictor:
@@ -102,8 +105,11 @@ class Predictor:
         data = self.setup.recipe.data
         table = unified(read_table(path, options_of(data, blank_rows=True)), data.task, data.columns or {})
         columns = self._columns(table.columns, path)
-        examples, unusable = [], list(table.rejected)
+        marks = find_marks(table, unused(table.columns, columns))
+        examples, unusable, refused = [], list(table.rejected), dict[int, str]()
         for row in table.rows:
+            if reason := refusal(row.values, marks):
+                refused[row.id] = reason
             values = {role: value_at(row.values, column) for role, column in columns.items()}
             try:
                 examples.append(self._example(row.id, row.place, values))
@@ -112,7 +118,7 @@ class Predictor:
         if not examples:
             faults = [Fault(entry.reason, str(entry.place), "mend or remove the row") for entry in unusable]
             raise DataError(faults[:SHOWN])
-        return Taken(tuple(examples), tuple(unusable))
+        return Taken(tuple(examples), tuple(unusable), refused)
 
     def predict_lines(self, lines: Iterable[str]) -> Iterator[Served]:
         """Answer texts as they come, one a line; empty lines are passed over, damaged ones get no answer."""

@@ -92,9 +92,8 @@ class _Seen:
         if len(columns) > 1:
             parts.append(f"the annotations answer several questions: {', '.join(columns.values())}")
         if self.differing:
-            parts.append(
-                f"in {self.differing} tasks annotations differ: the one that most agree on is taken, or the first"
-            )
+            rule = "the one that most agree on is taken, or the first"
+            parts.append(f"tasks whose annotations differ: {self.differing} ({rule})")
         if self.unread:
             parts.append(f"not read of the annotations: {', '.join(self.unread)}")
         return "; ".join(parts)

@@ -66,7 +66,7 @@ def without_verdicts(table: Table) -> tuple[str, ...]:
 def refusal(values: Mapping[str, object], marks: Mapping[str, Mark]) -> str:
     """Say which mark refuses a row; an empty string if none does."""
     refused = (name for name, mark in marks.items() if _word(values.get(name)) in mark.refuses)
-    return next((f"'{name}' is {plain(values.get(name)).strip()}" for name in refused), "")
+    return next((f"marked as refused: '{name}' is {plain(values.get(name)).strip()}" for name in refused), "")
 
 
 def explained(marks: Iterable[str]) -> list[str]:
