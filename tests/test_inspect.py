@@ -434,7 +434,8 @@ def test_of_a_folder_that_holds_no_model_nothing_else_is_said(files: Sequence[st
         (tmp_path / name).write_bytes(b"x")
     with pytest.raises(ModelError) as caught:
         inspect_folder(tmp_path, "x")
-    assert [fault.rule for fault in caught.value.faults] == ["no config.json: this is no model folder"]
+    told = "no config.json: this is no model folder" if files else "the folder is empty"
+    assert [fault.rule for fault in caught.value.faults] == [told]
 
 
 def test_an_adapter_is_no_base_model_whatever_else_it_lacks(tmp_path: Path) -> None:

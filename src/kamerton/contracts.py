@@ -130,6 +130,10 @@ class Form(Protocol):
         """What the tuned model's configuration must carry: `num_labels`, `id2label`, `label2id`."""
 
     @property
+    def ends(self) -> bool:
+        """Whether it teaches answers to end, for which the tokenizer must have an end token."""
+
+    @property
     def too_long(self) -> tuple[TooLong, ...]:
         """What it can do with rows that are too long, the default first."""
 

@@ -43,7 +43,8 @@ from kamerton.models.catalog import known
 from kamerton.models.embed import Embedder
 from kamerton.models.heads import new_head
 from kamerton.models.inspect import fingerprints, inspect_folder
-from kamerton.models.load import load_tokenizer, machine_device
+from kamerton.models.load import load_tokenizer, machine_device, require_end
+from kamerton.models.local import origin
 from kamerton.models.locate import locate, to_fetch
 from kamerton.models.vocabulary import add_words, read_words
 from kamerton.plan import choose_method, choose_model, make_form, make_method, make_task, settings
@@ -215,6 +216,8 @@ def fit(understood: Understood) -> Fitted:
     if words != recipe.model.new_tokens:
         recipe = recipe.settle({"model.new_tokens": Decision(words, f"the lines of {recipe.model.new_tokens}")})
     tokenizer = add_words(load_tokenizer(facts), words)
+    if form.ends:
+        require_end(tokenizer, facts.folder)
     max_tokens = _max_tokens(recipe, facts)
     recipe = recipe.decide({"model.max_tokens": Decision(max_tokens, f"all that {facts.name} takes")})
     return Fitted(recipe, facts, tokenizer, form, max_tokens)
@@ -461,6 +464,8 @@ def _model_message(fitted: Fitted) -> str:
     facts = fitted.facts
     size = f"{parameters(facts.parameters)} parameters"
     told = [f"{facts.name}: {facts.kind} ({facts.family}), {size}, {fitted.max_tokens} tokens at most"]
+    if stands_for := origin(facts.name, Path(facts.folder)):
+        told.append(stands_for)
     if head := new_head(facts.folder, fitted.form.model_class, fitted.form.config):
         told.append(head.message)
     return "\n".join(told)

@@ -29,9 +29,9 @@ class ClosingLabels(Labels):
         return len(piece.tokens) - 1
 
     def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
-        """Tokenize the bare texts; one without any token is its end alone."""
+        """Tokenize the bare texts; one without any token is its end alone, or padding where there is no end."""
         items = super().encode(examples, tokenizer, max_tokens)
-        end = (int(tokenizer.eos_token_id),)
+        end = (int(tokenizer.pad_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id),)
         return [item if item.tokens else replace(item, tokens=end, reads=(0,)) for item in items]
 
     def instructed(self, text: str) -> Self | None:

@@ -60,6 +60,11 @@ class Dialogue(Usual):
         """Answer all validation rows where answers are chosen, a few where they must be written."""
         return examples if self.choices else super().watched(examples)
 
+    @property
+    def ends(self) -> bool:
+        """End answers that are written; of given ones the likeliest is chosen, whatever comes after it."""
+        return not self.choices
+
     def answer_tokens(self, tokenizer: Tokenizer) -> int:
         """Measure how long nearly all training answers are, with some room."""
         if self.choices:
@@ -111,7 +116,7 @@ class Dialogue(Usual):
             return "the prompt is written differently in training and in serving"
         if [item.tokens[read + 1] for read in item.reads] != list(item.targets):
             return "the supervised positions are not the answer's"
-        if not item.cut and item.targets[-1] != tokenizer.eos_token_id:
+        if not item.cut and tokenizer.eos_token_id not in (None, item.targets[-1]):
             return "the end token is not trained, so the model would not learn to stop"
         return ""
 

@@ -66,10 +66,11 @@ class RunningText(_Running):
 
     model_class: ClassVar = "AutoModelForCausalLM"
     untuned_class: ClassVar = "AutoModelForCausalLM"
+    ends: ClassVar = False
 
     def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Cut texts into blocks of `max_tokens`; each token is a target once, and so is the end of the text."""
-        return self._encode(examples, tokenizer, max_tokens, (tokenizer.eos_token_id,))
+        return self._encode(examples, tokenizer, max_tokens, _end(tokenizer))
 
     def _encode(
         self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int, end: tuple[int, ...]
@@ -100,7 +101,7 @@ class RunningText(_Running):
         """Find a text that begins with something else, or an untaught end."""
         if item.tokens[: len(prompt.tokens)] != prompt.tokens:
             return "the text does not begin as texts do"
-        if not item.cut and item.sequences[-1].targets[-1] != tokenizer.eos_token_id:
+        if not item.cut and _end(tokenizer) not in ((), item.sequences[-1].targets[-1:]):
             return "the end of the text is not trained"
         return ""
 
@@ -197,7 +198,12 @@ class MaskedText(_Running):
 
 def _start(tokenizer: Tokenizer) -> tuple[int, ...]:
     """Give what texts begin with: the tokenizer's own beginning, or the end of a text before."""
-    return frame_of(tokenizer).before or (tokenizer.eos_token_id,)
+    return frame_of(tokenizer).before or _end(tokenizer)
+
+
+def _end(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """Return the token that parts texts; none if the tokenizer has none."""
+    return () if tokenizer.eos_token_id is None else (int(tokenizer.eos_token_id),)
 
 
 def _specials(tokenizer: Tokenizer) -> tuple[int, ...]:

@@ -158,8 +158,10 @@ def frame_of(tokenizer: Tokenizer) -> Frame:
 
 
 def ended(answer: Sequence[int], tokenizer: Tokenizer) -> list[int]:
-    """End an answer with exactly one end token, whatever the template writes after it."""
+    """End an answer with exactly one end token, whatever the template writes after it; with none if there is none."""
     end = tokenizer.eos_token_id
+    if end is None:
+        return list(answer)
     kept = list(answer[: answer.index(end)]) if end in answer else list(answer)
     return [*kept, end]
 

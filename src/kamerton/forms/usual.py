@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
+WRITERS = ("AutoModelForCausalLM", "AutoModelForSeq2SeqLM")
 WATCHED = 8
 """Validation rows answered at each validation: writing costs a hundred times more than reading."""
 
@@ -23,12 +24,18 @@ WATCHED = 8
 class Usual(ABC):
     """Cut what is too long, teach targets by cross-entropy, write a few validation answers."""
 
+    model_class: ClassVar[str]
     too_long: ClassVar[tuple[TooLong, ...]] = ("cut", "drop", "refuse")
 
     @property
     def config(self) -> Mapping[str, object]:
         """Need nothing in the model's configuration."""
         return {}
+
+    @property
+    def ends(self) -> bool:
+        """End answers where the model writes them; a head has none to end."""
+        return self.model_class in WRITERS
 
     @property
     def samples(self) -> int:

@@ -131,8 +131,9 @@ class TorchEngine:
     @property
     def _decoding(self) -> Decoding:
         """Say how answers are written."""
+        ends = () if self.tokenizer.eos_token_id is None else (int(self.tokenizer.eos_token_id),)
         choose = sampling(self.temperature, self.seed) if self.temperature else greedily
-        return Decoding(self.max_new_tokens, (int(self.tokenizer.eos_token_id),), choose)
+        return Decoding(self.max_new_tokens, ends, choose)
 
     @cached_property
     def _budget(self) -> Budget:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kamerton.errors import Fault
+from kamerton.models.naming import folder_fault, pointer_fault, pointers
 from kamerton.models.template import traps
 
 SETTINGS = (
@@ -48,11 +49,31 @@ def hazards(folder: Path) -> Iterator[Fault]:
             "name the base model itself; to use what was tuned, name its run folder in `kamerton predict`",
         )
     elif not (folder / "config.json").is_file():
-        rule = "no config.json: this is no model folder"
-        yield Fault(rule, str(folder), "name a folder that `save_pretrained` wrote")
+        yield folder_fault(folder)
         return
-    yield from _strange_files(folder)
     yield from _missing(folder)
+    yield from _unsafe(folder)
+
+
+def adapter_hazards(folder: Path) -> Iterator[Fault]:
+    """Find everything for which a folder is refused as an adapter, weights excepted."""
+    yield from (pointer_fault(path) for path in pointers(folder))
+    yield from _unsafe(folder)
+    config = folder / "adapter_config.json"
+    yield from _settings(config)
+    try:
+        settings = json.loads(config.read_bytes())
+    except (ValueError, RecursionError):  # told already
+        return
+    if isinstance(settings, dict) and settings.get("megatron_config") is not None:
+        yield Fault(
+            "the configuration names a module to import, which is never done", f"{config} megatron_config", CODE_REMEDY
+        )
+
+
+def _unsafe(folder: Path) -> Iterator[Fault]:
+    """Find files, settings and templates that run code or reach outside."""
+    yield from _strange_files(folder)
     for name in SETTINGS:
         if (folder / name).is_file():
             yield from _settings(folder / name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,9 @@ from safetensors import SafetensorError, safe_open
 from kamerton.contracts import ModelFacts, ModelKind
 from kamerton.errors import Fault, ModelError
 from kamerton.files import cache_folder, read_json, sha256_of, write_json
+from kamerton.models.finite import fault_of, not_finite
 from kamerton.models.hazards import PICKLES, VOCABULARIES, hazards
+from kamerton.models.naming import pickles_fault, pointer_fault, pointers, weights_fault
 
 ENCODERS = {
     "albert", "bert", "big_bird", "camembert", "convbert", "deberta", "deberta-v2", "distilbert", "electra", "ernie",
@@ -60,12 +62,15 @@ def inspect_folder(folder: Path, name: str) -> ModelFacts:
         ModelError: with everything for which it is refused.
 
     """
+    if folder.is_dir() and (unfetched := pointers(folder)):
+        raise ModelError([pointer_fault(path) for path in unfetched])
     faults = list(hazards(folder))
     if not (folder / "config.json").is_file():
         raise ModelError(faults)
     parameters = 0
     try:
         parameters = count_parameters(folder)
+        faults += [fault_of(path, found) for path in weight_files(folder) if (found := _not_finite(path))]
     except ModelError as error:
         faults += error.faults
     if faults:
@@ -101,15 +106,20 @@ def weight_files(folder: Path) -> list[Path]:
         return [single]
     if index.is_file():
         return _shards(index)
+    if fault := weights_fault(folder):
+        raise ModelError(fault)
     pickles = sorted(path.name for path in folder.glob("*") if path.suffix in PICKLES)
     if pickles:
-        fault = Fault(
-            f"the weights are only in {', '.join(pickles)}: loading one can run any code, so none is loaded",
-            str(folder),
-            "choose a model with model.safetensors",
-        )
-        raise ModelError(fault)
+        raise ModelError(pickles_fault(folder, pickles, _architecture(folder)))
     raise ModelError(Fault("the folder has no model.safetensors", str(folder), "name a folder with the weights"))
+
+
+def _architecture(folder: Path) -> str:
+    """Name the class that a configuration is for."""
+    with suppress(ValueError, KeyError, IndexError, TypeError, RecursionError):
+        word = str(read_json(folder / "config.json")["architectures"][0])
+        return word if word.isidentifier() else "AutoModel"
+    return "AutoModel"
 
 
 def _shards(index: Path) -> list[Path]:
@@ -252,17 +262,27 @@ def _hash_together(files: Sequence[Path]) -> str:
 
 def _hash(path: Path) -> str:
     """Hash a file, or remember the hash of a large one while its path, size and time stay the same."""
+    return str(_remembered(path, "hashes", sha256_of))
+
+
+def _not_finite(path: Path) -> dict[str, int]:
+    """Count the values of a file's tensors that are no numbers, or remember that of a large one."""
+    return dict(_remembered(path, "finite", not_finite))
+
+
+def _remembered(path: Path, kind: str, compute: Callable[[Path], Any]) -> Any:
+    """Compute something of a file, or remember it of a large one while its path, size and time stay the same."""
     state = path.stat()
     if state.st_size <= SMALL:
-        return sha256_of(path)
+        return compute(path)
     name = str(path.resolve())
     seen = [name, state.st_size, state.st_mtime_ns]
-    memory = cache_folder() / "hashes" / f"{hashlib.sha256(os.fsencode(name)).hexdigest()}.json"
-    with suppress(OSError, ValueError):  # not there yet, or damaged: hash anew
+    memory = cache_folder() / kind / f"{hashlib.sha256(os.fsencode(name)).hexdigest()}.json"
+    with suppress(OSError, ValueError):  # not there yet, or damaged: compute anew
         remembered = read_json(memory)
         if remembered[:-1] == seen:
-            return str(remembered[-1])
-    digest = sha256_of(path)
+            return remembered[-1]
+    value = compute(path)
     with suppress(OSError):  # a cache that cannot be written only costs time
-        write_json(memory, [*seen, digest])
-    return digest
+        write_json(memory, [*seen, value])
+    return value

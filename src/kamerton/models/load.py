@@ -31,6 +31,8 @@ PLAIN_TEMPLATE = (
     "{% if add_generation_prompt %}### Answer:\n{% endif %}"
 )
 """For base models that bring no chat template; it is saved with the tuned model, so serving uses the same."""
+ENDS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "</s>", "<|endoftext|>", "<|end_of_text|>", "<eos>", "[EOS]")
+"""Tokens with which models end, those of a chat first."""
 NO_LIMIT = 1 << 20
 """Tokenizers without a known limit carry an astronomical one."""
 
@@ -59,27 +61,44 @@ def machine_device() -> torch.device:
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
-def load_tokenizer(facts: ModelFacts) -> PreTrainedTokenizerBase:
+def load_tokenizer(facts: ModelFacts, folder: Path | None = None) -> PreTrainedTokenizerBase:
     """Load a tokenizer; one without a padding token pads with its end token, one without a template gets the plain one.
 
+    Args:
+        facts: of the model.
+        folder: where the tokenizer is; the model's own if not given.
+
     Raises:
-        ModelError: the folder holds no tokenizer that can be read, or a decoder's has no end token.
+        ModelError: the folder holds no tokenizer that can be read.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(facts.folder, local_files_only=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder or facts.folder, local_files_only=True, trust_remote_code=False
+        )
     except (OSError, ValueError) as error:
         remedy = "a model folder needs tokenizer.json and tokenizer_config.json"
         raise ModelError(Fault(f"the tokenizer cannot be read: {error}", facts.folder, remedy)) from error
-    if tokenizer.eos_token_id is None and facts.kind != "encoder":
-        rule = "the tokenizer has no end token, so the model could not be taught to stop"
-        raise ModelError(Fault(rule, facts.folder, "set eos_token in its tokenizer_config.json"))
     if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
     if tokenizer.chat_template is None and facts.kind != "encoder":
         tokenizer.chat_template = PLAIN_TEMPLATE
     if tokenizer.model_max_length > NO_LIMIT:
         tokenizer.model_max_length = facts.context
     return tokenizer
+
+
+def require_end(tokenizer: PreTrainedTokenizerBase, folder: str) -> None:
+    """Let pass a tokenizer that has an end token.
+
+    Raises:
+        ModelError: it has none, with the tokens that could be it.
+    """
+    if tokenizer.eos_token_id is None:
+        known = tokenizer.get_vocab()
+        here = [f'"eos_token": "{token}"' for token in ENDS if token in known]
+        remedy = f"write {here[0]} there" if here else "name one of its tokens there as eos_token"
+        rule = "the tokenizer has no end token, so the model could not be taught to stop"
+        raise ModelError(Fault(rule, f"{folder}/tokenizer_config.json", remedy))
 
 
 def load_model(

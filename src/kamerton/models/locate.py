@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,11 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # the base o
     HTTPError,
 )
 
+from kamerton import plugins
 from kamerton.errors import Fault, ModelError, nearest
 from kamerton.models.catalog import KnownModel, known, names
 from kamerton.models.fetch import folder_of, get, is_fetched, what_is_here
+from kamerton.models.local import ADAPTER, CONFIG, model_folder
 
 HUB_ID = re.compile(r"(?!.*(\.\.|--))[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
@@ -44,19 +47,32 @@ def locate(name: str) -> Path:
     """
     if name in names():
         return get(name)
-    if name and Path(name).is_dir():
-        return Path(name)
     if fault := unknown_model(name):
         raise ModelError(fault)
-    return _from_hub(name)
+    folder = model_folder(Path(name)) if Path(name).exists() else _from_hub(name)
+    if (folder / ADAPTER).is_file():
+        merged: Path = plugins.load("kamerton.models.merge:merged_folder")(folder, locate)
+        return merged
+    return folder
 
 
 def unknown_model(name: str) -> Fault | None:
     """Say what is wrong with a name that no base model can have; None if one may have it."""
-    if name in names() or (name and Path(name).is_dir()) or HUB_ID.fullmatch(name):
+    if name in names() or (name and Path(name).exists()) or HUB_ID.fullmatch(name):
         return None
     rule = f"'{name}' is neither a known model, nor a folder, nor a Hugging Face id like org/name"
-    return Fault(rule, remedy=f"{nearest(name, names())}; on this machine: {_on_this_machine()}")
+    return Fault(rule, remedy=f"{_meant(name) or nearest(name, names())}; on this machine: {_on_this_machine()}")
+
+
+def _meant(name: str) -> str:
+    """Guess which model of this machine a name means; an empty string if none is near."""
+    for model in known():
+        if model.description.partition(":")[0].lower() == name.rpartition("/")[2].lower():
+            return f"that is the known model {model.name}: --model {model.name}"
+    beside = Path(name).parent
+    folders = [str(path) for path in beside.iterdir() if path.is_dir()] if beside.is_dir() else []
+    close = difflib.get_close_matches(name, [*names(), *folders, *cached_hub_ids()], n=1)
+    return f"did you mean '{close[0]}'" if close else ""
 
 
 def installed() -> list[Installed]:
@@ -86,7 +102,7 @@ def _from_hub(name: str) -> Path:
         folder = _snapshot(name, local_files_only=True)
     except FileNotFoundError:  # not in the cache
         return _download(name)
-    whole = (folder / "config.json").exists() and any(folder.glob("*.safetensors"))
+    whole = any((folder / config).exists() for config in (CONFIG, ADAPTER)) and any(folder.glob("*.safetensors"))
     return folder if whole else _download(name)
 
 
@@ -96,7 +112,8 @@ def _download(name: str) -> Path:
     except (OSError, HTTPError) as error:
         reason = str(error).strip().partition("\n")[0]
         rule = f"the model '{name}' is not on this machine and could not be downloaded: {reason}"
-        raise ModelError(Fault(rule, remedy=f"use what is on this machine: {_on_this_machine()}")) from error
+        meant = f"{near}; or " if (near := _meant(name)) else ""
+        raise ModelError(Fault(rule, remedy=f"{meant}use what is on this machine: {_on_this_machine()}")) from error
 
 
 def _snapshot(name: str, *, local_files_only: bool) -> Path:

@@ -1,0 +1,63 @@
+"""A path that was named as a base model: the folder to load, also behind a run, an adapter, or the hub's cache."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from kamerton.errors import Fault, ModelError
+from kamerton.files import read_json
+from kamerton.models.naming import file_fault
+
+ADAPTER, CONFIG = "adapter_config.json", "config.json"
+ORIGIN = "merged.json"
+"""In a folder that an adapter was merged into: what of."""
+
+
+def model_folder(path: Path) -> Path:
+    """Return the folder that holds the model, or the adapter, which a path names.
+
+    A run stands for its tuned model, a repository of the hub's cache for its newest snapshot, a folder of
+    sentence-transformers for its transformer.
+
+    Raises:
+        ModelError: the path is a file, or a run without a tuned model.
+    """
+    if path.is_file():
+        raise ModelError(file_fault(path))
+    if (path / CONFIG).is_file() or (path / ADAPTER).is_file():
+        return path
+    if (path / "recipe.yaml").is_file():
+        return _of_run(path)
+    if (path / "snapshots").is_dir():
+        return _snapshot(path)
+    inner = path / "0_Transformer"
+    return inner if (inner / CONFIG).is_file() else path
+
+
+def _of_run(run: Path) -> Path:
+    if (run / "model").is_dir():
+        return run / "model"
+    remedy = f"`kamerton resume {shlex.quote(str(run))}` goes on with it; or name its base model"
+    raise ModelError(Fault("this run has no tuned model yet", str(run), remedy))
+
+
+def _snapshot(repository: Path) -> Path:
+    main = repository / "refs" / "main"
+    if main.is_file():
+        return repository / "snapshots" / main.read_text(encoding="utf-8").strip()
+    every = sorted((repository / "snapshots").iterdir(), key=lambda path: path.stat().st_mtime)
+    return every[-1] if every else repository
+
+
+def origin(name: str, folder: Path) -> str:
+    """Say what a named path stands for; an empty string if it is the model itself."""
+    said = []
+    if (Path(name) / "recipe.yaml").is_file():
+        said.append(f"the tuned model of the run {name}")
+    if (folder / ORIGIN).is_file():
+        made = read_json(folder / ORIGIN)
+        said.append(f"its adapter merged into {made['base']}")
+    elif Path(name).is_dir() and not said and folder.resolve() != Path(name).resolve():
+        said.append(f"the model in {folder}")
+    return ", ".join(said)

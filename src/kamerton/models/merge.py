@@ -1,0 +1,119 @@
+"""An adapter named as a base model: merged into the base that it names, once, in the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from kamerton import plugins
+from kamerton.contracts import ModelFacts
+from kamerton.errors import Fault, ModelError
+from kamerton.files import Writing, cache_folder, read_json, sha256_of, sync_folder, write_json
+from kamerton.models.hazards import adapter_hazards
+from kamerton.models.inspect import inspect_folder
+from kamerton.models.load import load_model, load_tokenizer
+from kamerton.models.local import ADAPTER, ORIGIN
+from kamerton.models.naming import TOKENIZERS
+from kamerton.models.vocabulary import make_room
+
+WEIGHTS = "adapter_model.safetensors"
+CLASSES = {
+    "CAUSAL_LM": "AutoModelForCausalLM",
+    "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM",
+    "SEQ_CLS": "AutoModelForSequenceClassification",
+    "TOKEN_CLS": "AutoModelForTokenClassification",
+    "QUESTION_ANS": "AutoModelForQuestionAnswering",
+}
+"""transformers' class for PEFT's word for the task."""
+HEADED = ("SEQ_CLS", "TOKEN_CLS")
+HEAD = re.compile(r"(classifier|score|out_proj)(\.modules_to_save)?\.weight$")
+"""The last layer of a head: it has a row for each label."""
+BY_KIND = {"decoder": "AutoModelForCausalLM", "seq2seq": "AutoModelForSeq2SeqLM", "encoder": "AutoModel"}
+REMEDY = "name the base model itself; what was tuned answers in `kamerton predict RUN`"
+TYPED = (ValueError, TypeError, KeyError, RuntimeError, NotImplementedError, AttributeError)
+"""How PEFT says that an adapter and a model do not fit."""
+
+
+def merged_folder(adapter: Path, locate: Callable[[str], Path]) -> Path:
+    """Return the folder of the model that an adapter and its base make, merging them if that was not done before.
+
+    Args:
+        adapter: a folder that PEFT wrote.
+        locate: finds the base by its name.
+
+    Raises:
+        ModelError: the folder is unsafe or broken, its base is not here, or the adapter cannot be merged.
+    """
+    if faults := list(adapter_hazards(adapter)):
+        raise ModelError(faults)
+    if not (adapter / WEIGHTS).is_file():
+        raise ModelError(Fault(f"the adapter has no {WEIGHTS}", str(adapter), "save it as safetensors, PEFT's default"))
+    name = str(read_json(adapter / ADAPTER).get("base_model_name_or_path") or "")
+    base = inspect_folder(_base(adapter, name, locate), name)
+    known = (sha256_of(adapter / ADAPTER), sha256_of(adapter / WEIGHTS), base.fingerprint)
+    folder = cache_folder() / "with-adapters" / hashlib.sha256(" ".join(known).encode()).hexdigest()[:20]
+    if not (folder / ORIGIN).is_file():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".", dir=folder.parent) as temporary, Writing(folder):
+            _merge(adapter, base, Path(temporary) / "model")
+            write_json(Path(temporary) / "model" / ORIGIN, {"of": str(adapter.resolve()), "base": name})
+            shutil.rmtree(folder, ignore_errors=True)
+            (Path(temporary) / "model").rename(folder)
+            sync_folder(folder.parent)
+    return folder
+
+
+def _base(adapter: Path, name: str, locate: Callable[[str], Path]) -> Path:
+    """Find the base model that an adapter names."""
+    if not name:
+        raise ModelError(Fault("this is an adapter, and it does not name its base model", str(adapter), REMEDY))
+    beside = adapter / name
+    try:
+        return locate(str(beside) if beside.is_dir() else name)
+    except ModelError as error:
+        rule = f"this is an adapter over '{name}', and that base model is not on this machine"
+        remedy = f"get it where there is a network: `hf download {name}`; or name its folder in {adapter / ADAPTER}"
+        raise ModelError(Fault(rule, str(adapter), remedy)) from error
+
+
+def _merge(adapter: Path, base: ModelFacts, folder: Path) -> None:
+    settings = read_json(adapter / ADAPTER)
+    word = settings.get("task_type")
+    _import_types()
+    head = {"num_labels": labels} if word in HEADED and (labels := _labels(adapter / WEIGHTS)) else {}
+    model = load_model(base.folder, CLASSES.get(str(word), BY_KIND[base.kind]), head, seed=0).model
+    own = any((adapter / name).is_file() for name in TOKENIZERS)
+    tokenizer = load_tokenizer(base, adapter if own else None)
+    make_room(model, tokenizer)
+    try:
+        adapted = plugins.load("peft:PeftModel").from_pretrained(model, adapter)
+        whole: Any = plugins.load("kamerton.methods._peft:merged")(adapted)
+    except TYPED as error:
+        rule = f"this is an adapter, and it cannot be merged into '{base.name}': {error}"
+        raise ModelError(Fault(rule, str(adapter), REMEDY)) from error
+    whole.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _import_types() -> None:
+    """Import the methods: some bring PEFT a type of its own."""
+    for word in plugins.names("methods"):
+        plugins.choose("methods", word)
+
+
+def _labels(weights: Path) -> int | None:
+    """Count the labels of a head that was saved with an adapter."""
+    try:
+        with safe_open(weights, framework="np") as file:
+            shapes = [file.get_slice(key).get_shape() for key in file.keys() if HEAD.search(key)]  # noqa: SIM118
+    except SafetensorError as error:
+        rule = f"the weights are damaged: {error}"
+        raise ModelError(Fault(rule, str(weights), "get the file again from where it came")) from error
+    return int(shapes[-1][0]) if shapes else None
