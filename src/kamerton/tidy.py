@@ -34,11 +34,18 @@ def tidy(text: str) -> Tidied:
     >>> tidy("Tom &amp; Jerry ")
     Tidied(text='Tom & Jerry', repairs=('HTML entities', 'spaces'))
     """
-    repairs = []
     mended = mend(text)
-    if mended:
-        text = mended.text
-        repairs.append(mended.damage)
+    done = neat(mended.text if mended else text)
+    return Tidied(done.text, (mended.damage, *done.repairs)) if mended else done
+
+
+def neat(text: str) -> Tidied:
+    """Put right HTML entities, invisible signs and odd spaces of a text that was read in the right encoding.
+
+    >>> neat("Ïðèâåò ").text
+    'Ïðèâåò'
+    """
+    repairs = []
     for name, repair in (("HTML entities", unescape), ("invisible signs", _drop_invisible), ("spaces", _tidy_space)):
         repaired = repair(text)
         if repaired != text:

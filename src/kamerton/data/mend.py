@@ -16,10 +16,10 @@ from kamerton.contracts import Task
 from kamerton.data.cells import TOGETHER, value_at
 from kamerton.forms.offsets import moved
 from kamerton.label_values import main_spellings
-from kamerton.mojibake import mend, undo
+from kamerton.mojibake import LOOKED_AT, mend, undo
 from kamerton.records import Example, Place, Row
 from kamerton.tags import OUTSIDE, read_list
-from kamerton.tidy import tidy
+from kamerton.tidy import neat
 
 SPELLING = "spellings of labels"
 BETWEEN = re.compile(r"[^;|,]+")
@@ -48,7 +48,8 @@ class Repairs:
     """
 
     def __init__(self, texts: Sequence[str]) -> None:
-        found = mend("\n".join(text for text in texts if not text.isascii()))
+        strange = [text for text in texts if not text.isascii()]
+        found = mend("\n".join(strange)[:LOOKED_AT]) if len(strange) > 1 else None
         self.damage = found.damage if found else ""
         self.done: dict[str, None] = {}
 
@@ -67,7 +68,7 @@ class Repairs:
 
     def tidied(self, text: str) -> str:
         """Put a text right."""
-        found = tidy(self.decoded(text))
+        found = neat(self.decoded(text))
         self.done.update(dict.fromkeys(found.repairs))
         return found.text
 
