@@ -426,6 +426,8 @@ class AuditContext:
     """Columns of the source that play no role, by name: their values in the order of the examples."""
     golds: Sequence[str] | None = None
     """The right answers in the order of the examples, where they are at hand without them."""
+    texts: Sequence[str] | None = None
+    """The texts in the order of the examples, where they are at hand without them."""
     labels: Sequence[str] = ()
     """Labels that have a column of their own in the source, whether any row has them or not."""
     learned_from: Sequence[str] = ()

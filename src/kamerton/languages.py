@@ -45,8 +45,10 @@ def language_of(text: str) -> str:
     ('English', 'Russian', '')
     """
     head = text[:LOOKED_AT].lower()
-    latin, cyrillic = len(LATIN.findall(head)), 0 if head.isascii() else len(CYRILLIC.findall(head))
-    if not head.isascii() and len(ANY_OTHER.findall(head)) > latin + cyrillic:
+    if head.isascii():
+        return _latin(head)
+    latin, cyrillic = len(LATIN.findall(head)), len(CYRILLIC.findall(head))
+    if len(ANY_OTHER.findall(head)) > latin + cyrillic:
         counts = {language: len(pattern.findall(head)) for language, pattern in OTHER.items()}
         best = max(counts, key=lambda language: counts[language])
         japanese = counts["Japanese"] and best == "Chinese"
@@ -65,9 +67,12 @@ def _cyrillic(text: str) -> str:
 
 
 def _latin(text: str) -> str:
+    little = [VOTES[word] for word in LATIN_WORD.findall(text) if word in VOTES]
+    if len(little) < LEAST:
+        return ""
     votes = dict.fromkeys(LITTLE_WORDS, 0)
-    for word in LATIN_WORD.findall(text):
-        for language in VOTES.get(word, ()):
+    for languages in little:
+        for language in languages:
             votes[language] += 1
     first, second = sorted(votes, key=lambda language: -votes[language])[:2]
     return first if votes[first] >= LEAST and votes[first] >= 2 * votes[second] else ""

@@ -250,6 +250,7 @@ def audit(
         embed=Embedder(fitted.facts, recipe.model.precision) if fitted and fitted.facts.kind == "encoder" else None,
         columns=other_columns(understood.table, understood.examples, recipe.data.columns or {}),
         golds=understood.examples.golds if isinstance(understood.examples, Examples) else None,
+        texts=understood.examples.texts if isinstance(understood.examples, Examples) else None,
         labels=labels_with_columns(understood.table, (recipe.data.columns or {}).values()),
         learned_from=[role.name for role in task.roles if role.to_learn],
         parts=[sides.names.get(e.id, "train") for e in understood.examples] if sides.by == "given" else None,

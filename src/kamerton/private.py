@@ -26,11 +26,14 @@ class Private:
 
 @dataclass(frozen=True)
 class Pattern:
-    """How one kind looks: a cheap hint that must be there, what matches, and a proof."""
+    """How one kind looks: a cheap hint that must be there, what matches, and a proof.
+
+    The hint is a pattern, or words of which one stands in the text, whatever their case.
+    """
 
     kind: str
     family: Family
-    hint: re.Pattern[str]
+    hint: re.Pattern[str] | tuple[str, ...]
     match: re.Pattern[str]
     proof: Callable[[str], bool] = lambda _text: True
 
@@ -87,9 +90,9 @@ def _p(pattern: str, flags: int = 0) -> re.Pattern[str]:
 
 
 LONG_NUMBER = _p(r"\d(?:[ .()\u00a0-]{0,3}\d){9}")
-KEYED = _p(
-    r"AKIA|ASIA|gh[pousr]_|github_pat_|glpat-|\bsk-|[sr]k_(?:live|test)_|xox[abprs]-|AIza|hf_|npm_|pypi-|eyJ"
-    r"|PRIVATE KEY|\d:AA"
+KEYED = (
+    *("akia", "asia", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "sk-", "k_live_", "k_test_"),
+    *("xox", "aiza", "hf_", "npm_", "pypi-", "eyj", "private key", ":aa"),
 )
 PATTERNS = (
     Pattern(
@@ -108,7 +111,7 @@ PATTERNS = (
     Pattern(
         "password",
         "secret",
-        _p(r"pass|pwd|secret|token|api|парол|://", re.IGNORECASE),
+        ("pass", "pwd", "secret", "token", "api", "парол", "://"),
         _p(
             r"(?:\b(?:password|passwd|pwd|secret|api[_-]?key|access[_-]?token|auth[_-]?token|парол[ья])\b[\"']?\s*[:=]\s*)"
             r"[\"']?(?=[^\s\"']*\d)(?=[^\s\"']*[A-Za-zА-я])[^\s\"'<>{}()\[\],;]{8,}|\b[a-z][a-z0-9+]{2,20}://[^\s/:@]{1,64}:[^\s/@]{3,64}@[\w.-]+",
@@ -118,7 +121,7 @@ PATTERNS = (
     Pattern(
         "e-mail",
         "person",
-        _p("@"),
+        ("@",),
         _p(r"(?<![\w.+-])[\w][\w.+-]{0,63}@(?:[\w-]{1,63}\.)+[^\W\d_]{2,24}(?![\w@])"),
     ),
     Pattern(
@@ -136,11 +139,11 @@ PATTERNS = (
         _p(r"(?<![\d-])\d{3}-\d{3}-\d{3}[ -]\d{2}(?!\d)|(?<=СНИЛС )\d{11}(?!\d)|(?<=СНИЛС: )\d{11}(?!\d)"),
         is_snils,
     ),
-    Pattern("INN", "person", _p(r"\b(?:ИНН|INN)\b"), _p(r"(?<=\b(?:ИНН|INN)[ :])\s?\d{10}(?:\d\d)?(?!\d)"), is_inn),
+    Pattern("INN", "person", ("инн", "inn"), _p(r"(?<=\b(?:ИНН|INN)[ :])\s?\d{10}(?:\d\d)?(?!\d)"), is_inn),
     Pattern(
         "passport",
         "person",
-        _p(r"(?i:паспорт|passport)"),
+        ("паспорт",),
         _p(r"(?i:паспорт[^\d\n]{0,30})\d\d ?\d\d[ №]{0,3}\d{6}(?!\d)"),
     ),
     Pattern(
@@ -166,8 +169,12 @@ def find_private(text: str, family: Family | None = None) -> list[Private]:
     ['e-mail', 'phone']
     """
     found: list[Private] = []
+    small, number = text.lower(), bool(LONG_NUMBER.search(text))
     for pattern in PATTERNS:
-        if family in (None, pattern.family) and pattern.hint.search(text):
+        hint = pattern.hint
+        if family not in (None, pattern.family) or (hint is LONG_NUMBER and not number):
+            continue
+        if any(word in small for word in hint) if isinstance(hint, tuple) else hint.search(text):
             found += [one for one in _matches(pattern, text) if not any(_overlap(one, other) for other in found)]
     return sorted(found, key=lambda one: one.start)
 

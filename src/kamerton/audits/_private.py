@@ -6,9 +6,15 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kamerton.audits._labels import golds_of
+from kamerton.audits._texts import texts_of
 from kamerton.audits._wording import SHOWN, count, share, short
+from kamerton.contracts import AuditContext
 from kamerton.private import Family, Private, find_private
 from kamerton.records import Example
+
+REPEATED = 1000
+"""Answers that are looked at once, however many rows have them: labels."""
 
 
 @dataclass(frozen=True)
@@ -25,17 +31,21 @@ class Held:
         return f"{count(len(self.rows), 'row')} ({share(len(self.rows), whole)}): {kinds}"
 
 
-def held(examples: Sequence[Example], family: Family) -> Held | None:
+def held(examples: Sequence[Example], context: AuditContext, family: Family) -> Held | None:
     """Find the private things of one family in texts and answers; None if there are none."""
     found: dict[int, list[Private]] = defaultdict(list)
     shown: list[str] = []
-    for example in examples:
-        for text in (example.text, example.gold):
-            mine = find_private(text, family)
-            if mine and example.id not in found and len(shown) < SHOWN:
+    golds = golds_of(examples, context)
+    common = Counter(golds).most_common(REPEATED) if context.stratified else ()
+    safe = {gold for gold, _ in common if not find_private(gold, family)}
+    for at, pair in enumerate(zip(texts_of(examples, context), golds, strict=True)):
+        for text in pair:
+            if text in safe or not (mine := find_private(text, family)):
+                continue
+            example = examples[at]
+            if example.id not in found and len(shown) < SHOWN:
                 shown.append(f"{example.place}: {mine[0].kind} in {short(text, mine[0].start)}")
-            if mine:
-                found[example.id] += mine
+            found[example.id] += mine
     rows = tuple(found)
     kinds = Counter(one.kind for mine in found.values() for one in mine)
     return Held(rows, kinds, tuple(shown)) if rows else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from kamerton.audits._texts import texts_of
 from kamerton.audits._wording import ids, samples
 from kamerton.contracts import AuditContext
 from kamerton.records import Example, Finding
@@ -23,9 +24,11 @@ class CutTexts:
 
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
         """Look at the lengths of texts, and of answers that are texts."""
-        lengths = Counter(len(example.text) for example in examples)
+        texts = texts_of(examples, context)
+        lengths = Counter(map(len, texts))
         limit = SPREADSHEET if lengths[SPREADSHEET] else max(lengths, default=0)
-        rows = [example for example in examples if len(example.text) == limit] if self._is_limit(lengths, limit) else []
+        cut = [at for at, text in enumerate(texts) if len(text) == limit] if self._is_limit(lengths, limit) else []
+        rows = [examples[at] for at in cut]
         torn = [example for example in rows if example.text[-1] not in ENDS]
         if not rows or (limit != SPREADSHEET and 2 * len(torn) < len(rows)):
             return None

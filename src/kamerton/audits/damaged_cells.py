@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from kamerton.audits._labels import golds_of
+from kamerton.audits._texts import chosen, texts_of
 from kamerton.audits._wording import count, ids, samples, share
 from kamerton.contracts import AuditContext
 from kamerton.label_values import FAILED
@@ -14,6 +16,7 @@ MANY = 0.01
 LONGEST = max(map(len, FAILED))
 OTHER = re.compile(r"#{3,}|Err:\d{3}")
 """A number that its column was too narrow for; what LibreOffice writes where a formula failed."""
+HINT = re.compile(r"\dE|Err:")
 SCIENTIFIC = re.compile(r"[+-]?\d(?:[.,]\d+)?E[+-]?\d{2,3}")
 """A long number as a spreadsheet shows it: `1.23457E+11`, its last digits lost."""
 
@@ -24,9 +27,7 @@ class DamagedCells:
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
         """Look at texts whole, and at answers that are texts."""
         failed, cut = list[Example](), list[Example]()
-        for example in examples:
-            if "#" not in (text := example.text) and "E" not in text and not context.free:
-                continue
+        for example in self._doubted(examples, context):
             words = [word for cell in _cells(example, context) if len(word := cell.strip()) <= LONGEST]
             if any(word.casefold() in FAILED or OTHER.fullmatch(word) for word in words):
                 failed.append(example)
@@ -45,6 +46,12 @@ class DamagedCells:
             rows=ids(rows),
             samples=samples(rows),
         )
+
+    def _doubted(self, examples: Sequence[Example], context: AuditContext) -> Iterator[Example]:
+        """Give the examples in which a sign of damage stands anywhere."""
+        texts, golds = texts_of(examples, context), golds_of(examples, context) if context.free else ()
+        found = (at for some in (texts, golds) for at, text in enumerate(some) if "#" in text or HINT.search(text))
+        yield from chosen(examples, found)
 
 
 def _cells(example: Example, context: AuditContext) -> Iterator[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from kamerton.audits._labels import golds_of
+from kamerton.audits._texts import chosen, texts_of
 from kamerton.audits._wording import count, ids, samples, share
 from kamerton.contracts import AuditContext
 from kamerton.mojibake import damage_of
@@ -19,10 +21,13 @@ class DamagedEncoding:
 
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
         """Look at texts, and at answers that are texts."""
-        damages = {e.id: damage for e in examples if (damage := _damage(e, context))}
+        damages = {at: damage for at, text in enumerate(texts_of(examples, context)) if (damage := damage_of(text))}
+        if context.free:
+            golds = enumerate(golds_of(examples, context))
+            damages |= {at: damage for at, gold in golds if at not in damages and (damage := damage_of(gold))}
         if not damages:
             return None
-        rows = [example for example in examples if example.id in damages]
+        rows = chosen(examples, damages)
         kinds = ", ".join(f"{damage} ({number:,})" for damage, number in Counter(damages.values()).most_common(4))
         return Finding(
             check="damaged-encoding",
@@ -32,7 +37,3 @@ class DamagedEncoding:
             rows=ids(rows),
             samples=samples(rows),
         )
-
-
-def _damage(example: Example, context: AuditContext) -> str:
-    return damage_of(example.text) or (damage_of(example.gold) if context.free else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kamerton.audits._texts import chosen, texts_of
 from kamerton.audits._wording import count, ids, samples, share
 from kamerton.contracts import AuditContext
 from kamerton.records import Example, Finding
@@ -17,9 +18,10 @@ class HtmlRemains:
 
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
         """Look for tags of pages and for entities."""
-        tags = {e.id for e in examples if "<" in e.text and TAG.search(e.text)}
-        entities = {e.id for e in examples if "&" in e.text and ENTITY.search(e.text)}
-        rows = [example for example in examples if example.id in tags or example.id in entities]
+        texts = texts_of(examples, context)
+        tags = [at for at, text in enumerate(texts) if "<" in text and TAG.search(text)]
+        entities = [at for at, text in enumerate(texts) if "&" in text and ENTITY.search(text)]
+        rows = chosen(examples, tags, entities)
         if not rows:
             return None
         return Finding(

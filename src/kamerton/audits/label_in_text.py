@@ -6,6 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from kamerton.audits._labels import golds_of
+from kamerton.audits._texts import texts_of
 from kamerton.audits._wording import count, ids, samples, share
 from kamerton.contracts import AuditContext
 from kamerton.records import Example, Finding
@@ -26,17 +28,17 @@ class LabelInText:
         """Look for labels' names as whole words in the texts, where answers are classes."""
         if not context.stratified:
             return None
-        golds = {example.gold for example in examples}
+        golds = set(golds_of(examples, context))
         names = {gold.casefold() for gold in golds if len(gold) >= SHORTEST and any(map(str.isalpha, gold))}
         if len(names) < 2 or len(names) > MOST_LABELS:
             return None
         pattern = re.compile(rf"(?<!\w)(?:{'|'.join(sorted(map(re.escape, names), key=len, reverse=True))})(?!\w)")
         named, right = Counter[str](), list[Example]()
-        for example in examples:
-            said = set(pattern.findall(example.text.casefold()))
-            named.update(said)
-            if example.gold.casefold() in said and len(said) == 1:
-                right.append(example)
+        for at, text in enumerate(texts_of(examples, context)):
+            if said := set(pattern.findall(text.casefold())):
+                named.update(said)
+                if len(said) == 1 and examples[at].gold.casefold() in said:
+                    right.append(examples[at])
         held = Counter(example.gold.casefold() for example in right)
         telling = {name for name in held if held[name] >= TELLING * named[name]}
         rows = [example for example in right if example.gold.casefold() in telling]

@@ -14,7 +14,7 @@ class LeakedSecrets:
 
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
         """Look at texts and answers: a key is known by its form, a password only by the word before it."""
-        found = held(examples, "secret")
+        found = held(examples, context, "secret")
         if not found:
             return None
         return Finding(

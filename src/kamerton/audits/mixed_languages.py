@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from kamerton.audits._texts import texts_of
 from kamerton.audits._wording import SHOWN, count, ids, samples, share
 from kamerton.contracts import AuditContext
 from kamerton.languages import language_of
@@ -28,9 +29,10 @@ class MixedLanguages:
 
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
         """Name each text's language where it can be told, and look for disguised words."""
-        languages = [language_of(example.text) for example in examples]
+        texts = texts_of(examples, context)
+        languages = list(map(language_of, texts))
         counts = Counter(language for language in languages if language)
-        disguised = [e for e in examples if not e.text.isascii() and DISGUISED.search(e.text)]
+        disguised = [examples[at] for at, text in enumerate(texts) if not text.isascii() and DISGUISED.search(text)]
         told = counts.total()
         main = counts.most_common(1)[0][0] if counts else ""
         others = [at for at, language in enumerate(languages) if language not in ("", main)]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from kamerton.audits._same import first_with_text
+from kamerton.audits._texts import texts_of
 from kamerton.audits._wording import count, ids, samples, share
 from kamerton.contracts import AuditContext
 from kamerton.records import Example, Finding
@@ -23,7 +24,8 @@ class NearDuplicates:
         """Compare the different texts; exact repeats are another check's."""
         firsts = first_with_text(examples)
         different = np.flatnonzero(firsts == np.arange(len(firsts)))
-        groups = near_duplicate_groups([examples[at].text for at in different.tolist()])
+        texts = texts_of(examples, context)
+        groups = near_duplicate_groups([texts[at] for at in different.tolist()])
         near = np.flatnonzero(groups != np.arange(len(groups)))
         if not len(near):
             return None

@@ -18,7 +18,7 @@ class PersonalData:
 
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
         """Look at texts and answers."""
-        found = held(examples, "person")
+        found = held(examples, context, "person")
         if not found:
             return None
         many = len(found.rows) > MANY * len(examples) or not GRAVE.isdisjoint(found.kinds)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from kamerton.audits._labels import golds_of
+from kamerton.audits._texts import chosen, texts_of
 from kamerton.audits._wording import count, ids, samples, share
 from kamerton.contracts import AuditContext
 from kamerton.records import Example, Finding
@@ -39,9 +41,12 @@ class PlaceholderRows:
 
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
         """Look at texts whole, and for gaps in texts and in answers that are texts."""
-        said = {e.id for e in examples if e.text.strip() and _is_placeholder(e.text)}
-        gaps = {e.id for e in examples if _has_gap(e.text) or (context.free and _has_gap(e.gold))}
-        rows = [example for example in examples if example.id in said or example.id in gaps]
+        texts = texts_of(examples, context)
+        said = [at for at, text in enumerate(texts) if text.strip() and _is_placeholder(text)]
+        gaps = {at for at, text in enumerate(texts) if _has_gap(text)}
+        if context.free:
+            gaps |= {at for at, gold in enumerate(golds_of(examples, context)) if _has_gap(gold)}
+        rows = chosen(examples, said, gaps)
         if not rows:
             return None
         return Finding(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kamerton.audits._texts import chosen, texts_of
 from kamerton.audits._wording import count, ids, samples, share
 from kamerton.contracts import AuditContext
 from kamerton.records import Example, Finding
@@ -17,9 +18,10 @@ class StraySigns:
 
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
         """Look for them in the texts."""
-        invisible = {e.id for e in examples if INVISIBLE.search(e.text)}
-        odd = {e.id for e in examples if not e.text.isascii() and ODD_SPACE.search(e.text)}
-        rows = [example for example in examples if example.id in invisible or example.id in odd]
+        texts = texts_of(examples, context)
+        invisible = [at for at, text in enumerate(texts) if not text.isprintable() and INVISIBLE.search(text)]
+        odd = [at for at, text in enumerate(texts) if not text.isascii() and ODD_SPACE.search(text)]
+        rows = chosen(examples, invisible, odd)
         if not rows:
             return None
         return Finding(

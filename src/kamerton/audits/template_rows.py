@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 
+from kamerton.audits._texts import texts_of
 from kamerton.audits._wording import count, ids, samples, share
 from kamerton.contracts import AuditContext
 from kamerton.records import Example, Finding
@@ -23,8 +24,8 @@ class TemplateRows:
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
         """Group texts by what is left without their numbers."""
         places: dict[int, list[int]] = defaultdict(list)  # by hash: the texts may be too many to hold
-        for at, example in enumerate(examples):
-            bare, gaps = NUMBER.subn("0", example.text[:2000])
+        for at, text in enumerate(texts_of(examples, context)):
+            bare, gaps = NUMBER.subn("0", text[:2000])
             if gaps:
                 places[hash(" ".join(bare.casefold().split()))].append(at)
         groups = [[examples[at] for at in found] for found in places.values() if len(found) >= LEAST_ROWS]

@@ -47,6 +47,11 @@ class Examples(Sequence[Example]):
         """The right answer of each example; none is made for it."""
         return self._golds
 
+    @property
+    def texts(self) -> Sequence[str]:
+        """What the model is given of each example; none is made for it."""
+        return self._texts
+
     def _once(self, value: object) -> object:
         """Return the same object for the same short text."""
         if not isinstance(value, str) or len(value) > SHORT:
