@@ -238,6 +238,13 @@ def read_preferences(archive: Path) -> Iterator[Record]:
         yield {"prompt": request, "chosen": row["chosen"]["value"], "rejected": row["rejected"]["value"]}
 
 
+def read_feedback(archive: Path) -> Iterator[Record]:
+    """Read conversations with whether people wanted their last answer."""
+    [(_, content)] = members(archive, "*/data/kto_en_demo.json")
+    for row in json.loads(content):
+        yield {"messages": row["messages"], "label": row["label"]}
+
+
 def read_plain_text(archive: Path) -> Iterator[Record]:
     """Read pages of the open web."""
     [(_, content)] = members(archive, "*/data/c4_demo.jsonl")
@@ -327,6 +334,7 @@ DATA_SETS = {
     "instructions": of_llamafactory("999 requests in English with long answers", read_instructions),
     "chats": of_llamafactory("300 conversations in English in which tools are called", read_chats),
     "preferences": of_llamafactory("300 requests in English with a chosen and a rejected answer", read_preferences),
+    "feedback": of_llamafactory("300 conversations in English with a last answer that was judged", read_feedback),
     "plain-text": of_llamafactory("300 pages of the open web in English", read_plain_text),
     "translations": of_django("806 texts of web pages in English and Russian", read_translations),
     "russian-instructions": of_django("806 requests in Russian to translate such texts", read_russian_instructions),

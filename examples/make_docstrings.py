@@ -4,6 +4,7 @@
     python examples/make_docstrings.py --as summarization --out summaries.jsonl      a docstring, and its first line
     python examples/make_docstrings.py --as code-completion --out code.jsonl         a function's head, and its body
     python examples/make_docstrings.py --as preference --out preferences.jsonl       its first line before a later one
+    python examples/make_docstrings.py --as feedback --out feedback.jsonl            one of these two, good or bad
     python examples/make_docstrings.py --as text-classification --out packages.jsonl a function, and its package
     python examples/make_docstrings.py --as modules --out modules.jsonl              a module's code, and what it does
 
@@ -89,6 +90,17 @@ def preferences(library: Path) -> Iterator[dict[str, str]]:
                     yield {"prompt": f"{REQUEST}\n\n{head}", "chosen": first.strip(), "rejected": later}
 
 
+def judged(library: Path) -> Iterator[dict[str, str]]:
+    """Give the same functions with one of the two answers each, in turn: good is the first line."""
+    for at, row in enumerate(preferences(library)):
+        good = at % 2 == 0
+        yield {
+            "prompt": row["prompt"],
+            "completion": row["chosen" if good else "rejected"],
+            "label": "good" if good else "bad",
+        }
+
+
 def packages(library: Path) -> Iterator[dict[str, str]]:
     """Give the functions of the library's largest packages without their docstrings, and which package each is of.
 
@@ -119,6 +131,7 @@ MAKERS = {
     "summarization": summaries,
     "code-completion": bodies,
     "preference": preferences,
+    "feedback": judged,
     "text-classification": packages,
 }
 

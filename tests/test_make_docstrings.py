@@ -42,6 +42,7 @@ def test_functions_of_packages_have_skewed_lengths_and_no_docstrings(script):
         ("summarization", {"text", "summary"}),
         ("code-completion", {"prompt", "completion"}),
         ("preference", {"prompt", "chosen", "rejected"}),
+        ("feedback", {"prompt", "completion", "label"}),
         ("text-classification", {"text", "label"}),
     ],
 )
