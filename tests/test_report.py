@@ -27,7 +27,7 @@ from kamerton.report.content import MOST_REASONS, classes, confusion, contrasts,
 from kamerton.report.html import write_report
 from kamerton.report.outcome import read_outcome
 from kamerton.report.text import number, probability, safe_text, signed
-from kamerton.run import Run
+from kamerton.run import CLASSIC_ROWS, Run
 from synthetic_run import REQUESTS, STEPS, Words, classification_run, generation_run
 
 PAYLOADS = [
@@ -190,6 +190,30 @@ def test_every_contender_metric_and_interval_is_in_the_table(reviews):
     for contender in read_outcome(reviews).contenders:
         for measure in contender.metrics.values():
             assert f"{number(measure.value)} {number(measure.low)} to {number(measure.high)}" in table
+
+
+def test_two_intervals_of_one_difference_are_explained_beside_them(tmp_path):
+    run = classification_run(tmp_path / "run")
+    result, why = run.result, "against all contenders at once"
+    verdict = result["verdict"]
+    (beside,) = [one for one in verdict["comparisons"] if one["name"] == verdict["against"]]
+    beside["comparison"] |= {"low": verdict["low"], "high": verdict["high"]}
+    run.write_result(result)
+    assert why not in words(section(parsed(run), "contenders"))
+    beside["comparison"] |= {"low": 0.0521, "high": 0.1771}
+    run.write_result(result)
+    told = words(section(parsed(run), "contenders"))
+    assert "gives +0.042 to +0.188 for the difference to TF-IDF and logistic regression and this table +0.052" in told
+    assert told.count(why) == 1
+
+
+def test_the_page_says_which_rows_the_classic_contenders_learned_from(tmp_path):
+    run = classification_run(tmp_path / "run")
+    assert "of training and validation" not in words(section(parsed(run), "contenders"))  # older runs do not say
+    run.write_environment({**run.environment, CLASSIC_ROWS: 540})
+    page = parsed(run)
+    assert "learn from all 540 rows of training and validation" in words(section(page, "contenders"))
+    assert CLASSIC_ROWS not in words(page)
 
 
 def test_all_that_went_before_the_verdict_is_told(reviews):

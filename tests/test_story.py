@@ -96,6 +96,14 @@ def test_the_answers_of_all_contenders_are_kept_for_all_test_rows(run):
         assert [prediction.id for prediction in contender.predictions] == [example.id for example in test]
 
 
+def test_the_classic_contenders_learn_from_training_and_validation_rows(run):
+    split = run.read_split()
+    known = {example.gold for example in (*split.train, *split.validation)}
+    assert run.environment["classic_rows"] == len(split.train) + len(split.validation)
+    nearest = [item for item in run.read_answers() if item.name == "nearest training example"]
+    assert all(prediction.text in known for item in nearest for prediction in item.predictions)
+
+
 def test_without_shots_there_is_no_prompted_contender(place):
     kinds = [item["kind"] for item in place.run("answers-full").result["contenders"]]
     assert kinds.count("base") == 1

@@ -29,6 +29,8 @@ from kamerton.records import Event, Example, Finding, LedgerEntry, Place, Predic
 
 EVENT_CLASSES = {cls.__name__.lower(): cls for cls in get_args(Event)}
 PARTS = ("train", "validation", "test")
+CLASSIC_ROWS = "classic_rows"
+"""In the environment: how many rows the classic contenders learned from; older runs do not say."""
 DYNAMICS = tuple(field.name for field in dataclasses.fields(RowDynamics))
 
 

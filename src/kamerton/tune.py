@@ -42,7 +42,7 @@ from kamerton.remedy import Workshop, carry_out
 from kamerton.report.card import write_card
 from kamerton.report.html import write_report
 from kamerton.rivals import untuned_arms, variants
-from kamerton.run import Run
+from kamerton.run import CLASSIC_ROWS, Run
 from kamerton.system import peak_memory
 from kamerton.train.dynamics import Dynamics
 from kamerton.train.loop import Job, Validation, train
@@ -84,8 +84,10 @@ def contend(run: Run, setup: Setup, clock: Clock) -> Iterator[Told]:
     split, seed = setup.split, setup.recipe.seed
     done = {answers.name for answers in run.read_answers()}
     if not done:
-        simple = baselines(split.train, split.test, answers=setup.task.answers, seed=seed)
+        known = (*split.train, *split.validation)  # the tuned model uses both: its weights are selected on the latter
+        simple = baselines(known, split.test, answers=setup.task.answers, seed=seed)
         run.write_answers(split.test, simple)
+        run.write_environment({**run.environment, CLASSIC_ROWS: len(known)})
         yield clock.stage("baselines", ", ".join(answers.name for answers in simple) or "none for this task")
     if "contended" in run.environment:
         return

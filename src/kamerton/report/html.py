@@ -41,7 +41,7 @@ from kamerton.report.judgement import reason_of
 from kamerton.report.outcome import Outcome, read_outcome
 from kamerton.report.pareto import Pareto, pareto
 from kamerton.report.usage import Usage, usage
-from kamerton.run import Run
+from kamerton.run import CLASSIC_ROWS, Run
 
 FIGURES: tuple[Callable[..., str], ...] = (
     text.number,
@@ -53,7 +53,7 @@ FIGURES: tuple[Callable[..., str], ...] = (
     text.memory,
 )
 """What the templates write numbers with, in the reader's language."""
-TOLD_ELSEWHERE = {"seconds", "artefact", "forecast", "measured"}
+TOLD_ELSEWHERE = {"seconds", "artefact", "forecast", "measured", CLASSIC_ROWS}
 """Parts of the environment that stand in the result too, and are shown from there."""
 
 
@@ -75,6 +75,8 @@ class Page:
     findings: tuple[Finding, ...]
     settings: tuple[Explained, ...]
     environment: tuple[Fact, ...]
+    classic_rows: int | None
+    """How many rows of training and validation the classic contenders learned from; older runs do not say."""
     usage: Usage
     reliability: tuple[Bin, ...]
     terrain: Terrain | None
@@ -122,6 +124,7 @@ def read_page(run: Run, voice: Voice) -> Page:
         findings=tuple(run.read_findings()),
         settings=explained(recipe),
         environment=tuple(facts({k: v for k, v in run.environment.items() if k not in TOLD_ELSEWHERE})),
+        classic_rows=run.environment.get(CLASSIC_ROWS),
         usage=usage(run, sorted({example.gold for example in split.train}) if labels else ()),
         reliability=reliability(outcome.calibration) if outcome.calibration else (),
         terrain=terrain(run.read_dynamics(), split.train),

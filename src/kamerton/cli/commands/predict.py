@@ -25,7 +25,9 @@ def predict(
     """Answer one text, the rows of a file, or the lines of standard input.
 
     Each row of a file gets exactly one line, in order: an empty one where the row cannot be used, which is told on the
-    standard error stream with its place. Blank lines of a CSV file of one column are rows; those of standard input are
-    passed over. Inputs that are longer than the model takes are cut, as in training, and that is told, too.
+    standard error stream with its place. An answer that holds line ends is written as a JSON string, on one line.
+    Blank lines of a CSV file of one column are rows; those of standard input are passed over. Bytes that are not
+    UTF-8 are decoded as those of a data file. Inputs that are longer than the model takes are cut, as in training,
+    and that is told, too.
     """
     call("predict", run, input, adapter or [], json, needs=partial(require_text_or_file, input))
