@@ -87,7 +87,7 @@ def test_a_folder_is_one_table_whose_rows_know_their_files(tmp_path: Path) -> No
     ]
     assert [(entry.id, str(entry.place)) for entry in table.rejected] == [(1, f"{first}:3")]
     assert (table.columns, table.rows_read, table.format) == (("text", "label", "stars"), 5, "csv, jsonl")
-    assert table.notes == ("2 files",)
+    assert table.notes[0] == "2 files" and "has no column 'label'" in table.notes[1]
 
 
 def test_a_pattern_names_files_and_a_folder_that_it_names_is_gone_into(tmp_path: Path) -> None:

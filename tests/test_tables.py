@@ -255,6 +255,13 @@ def test_columns_whose_names_differ_in_case_or_spaces_are_one(tmp_path: Path) ->
     assert any("'LABEL' of" in note and "is read as 'label'" in note for note in found.table.notes)
 
 
+def test_a_file_that_lacks_a_column_of_the_others_is_told(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text(QUOTED)
+    (tmp_path / "test.csv").write_text("text\n" + "".join(f'"{text}"\n' for text in TEXTS[:5]))
+    table = read_table(tmp_path)
+    assert f"{tmp_path / 'test.csv'} has no column 'label'" in table.notes and len(table.rows) == len(PAIRS) + 5
+
+
 @pytest.mark.parametrize("encoding", ["mac_cyrillic", "iso8859-5", "cp866", "koi8-r", "cp1251", "utf-16-le"])
 def test_russian_is_read_in_other_encodings(encoding: str, tmp_path: Path) -> None:
     content = "текст,метка\n" + "".join(f"{RUSSIAN[at % 5]} в {at}-й раз,Хорошо\n" for at in range(20))

@@ -105,10 +105,11 @@ def _chosen(sheets: Sequence[Sheet], file: str, options: Options) -> Sequence[Sh
     """
     if options.sheet is not None:
         named = [sheet for sheet in sheets if sheet.name == options.sheet]
-        if not named:
+        if not named and not options.blank_rows:  # rows to be answered may stand in a sheet of another name
             remedy = nearest(options.sheet, [sheet.name for sheet in sheets])
             raise DataError(Fault(f"there is no sheet '{options.sheet}'", file, remedy))
-        return named
+        if named:
+            return named
     tables = [sheet for sheet in sheets if sheet.is_table]
     wide = [sheet for sheet in tables if sheet.held.width > 1]
     found = wide if len(wide) == 1 else tables

@@ -12,6 +12,8 @@ from kamerton.records import LedgerEntry, Place
 
 SHOWN = 5
 """Faults shown when most rows have one."""
+MOST_TOLD = 20
+"""What is said of the columns of several files."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def joined(tables: Sequence[Table]) -> Table:
         _all(table.encoding for table in tables),
         (
             *([f"{files} files"] if files > 1 else []),
-            *told,
+            *told[:MOST_TOLD],
             *dict.fromkeys(note for table in tables for note in table.notes),
         ),
         any(table.reshaped for table in tables),
@@ -78,6 +80,8 @@ def _one_spelling(tables: Sequence[Table]) -> tuple[Sequence[Table], list[str]]:
     for table in tables:
         names = {name: known.get(_folded(name), name) for name in table.columns}
         names = {old: new for old, new in names.items() if old != new and new not in table.columns}
+        missing = [name for name in largest[-1].columns if _folded(name) not in set(map(_folded, table.columns))]
+        told += [f"{table.file} has no column '{name}'" for name in missing[:SHOWN]]
         told += [f"column '{old}' of {table.file} is read as '{new}'" for old, new in names.items()]
         columns = tuple(names.get(name, name) for name in table.columns)
         renamed.append(replace(table, columns=columns, rows=table.rows.renamed(names)) if names else table)
