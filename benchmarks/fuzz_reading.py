@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from broken_files import BrokenFile, broken_files
 from kamerton import plugins
+from kamerton.data.mixed import unified
 from kamerton.data.read import read_table
 from kamerton.data.recognise import make_examples, recognise
 from kamerton.errors import KamertonError
@@ -46,6 +47,7 @@ def outcome_of(path: Path) -> str:
     if ids != list(range(table.rows_read)):
         return "accepted and rejected rows are not the rows read"
     try:
+        table = unified(table, None, {})
         recognition = recognise(table, None, {})
         made = make_examples(table, recognition, plugins.choose("tasks", recognition.task)())
     except KamertonError:

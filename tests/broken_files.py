@@ -251,6 +251,71 @@ def as_printed(rows: Rows) -> bytes:
     return as_csv([{"text": row["text"], "labels": repr([row["label"], "x"])} for row in rows])
 
 
+def as_pretty(rows: Rows) -> bytes:
+    """Write objects over several lines, one after the other."""
+    return "\n".join(json.dumps(row, indent=2, ensure_ascii=False) for row in rows).encode()
+
+
+def as_frame(rows: Rows) -> bytes:
+    """Write rows as pandas does if it is not told otherwise."""
+    return json.dumps({key: {str(at): row[key] for at, row in enumerate(rows)} for key in rows[0]}).encode()
+
+
+def as_index(rows: Rows) -> bytes:
+    """Write an object with a row a key."""
+    return json.dumps({str(at): row for at, row in enumerate(rows)}, indent=1).encode()
+
+
+def as_talks(rows: Rows) -> bytes:
+    """Write lists of messages."""
+    return as_jsonl([_turns(row) for row in rows])  # type: ignore[misc]
+
+
+def as_rendered(rows: Rows) -> bytes:
+    """Write conversations as one text each."""
+    return as_jsonl([{"text": f"USER: {row['text']} ASSISTANT: {row['label']}</s>"} for row in rows])
+
+
+def as_scores(rows: Rows) -> bytes:
+    """Write labels as spaCy does."""
+    return as_jsonl([{"text": row["text"], "cats": {"a": row["label"] == "a", "b": True}} for row in rows])  # type: ignore[dict-item]
+
+
+def as_tree(rows: Rows) -> bytes:
+    """Write OpenAssistant's messages, three of them a tree."""
+    return as_jsonl(
+        [
+            {
+                "message_id": str(at),
+                "parent_id": str(at - at % 3) if at % 3 else "",
+                "text": row["text"],
+                "role": "assistant" if at % 3 else "prompter",
+                "rank": str(at % 3),
+            }
+            for at, row in enumerate(rows)
+        ]
+    )
+
+
+def as_judged(rows: Rows) -> bytes:
+    """Write conversations whose last answer was judged."""
+    return as_jsonl([{"messages": _turns(row), "label": row["label"] == "a"} for row in rows])  # type: ignore[dict-item]
+
+
+def as_two_shapes(rows: Rows) -> bytes:
+    """Write requests with answers and conversations in turn."""
+    return as_jsonl(
+        [
+            {"instruction": row["text"], "output": row["label"]} if at % 2 else {"conversations": _turns(row)}  # type: ignore[dict-item]
+            for at, row in enumerate(rows)
+        ]
+    )
+
+
+def _turns(row: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"role": "user", "content": row["text"]}, {"role": "assistant", "content": row["label"]}]
+
+
 WRITERS = {
     ".csv": as_csv,
     ".tsv": as_tsv,
@@ -283,6 +348,15 @@ FORMATS: tuple[tuple[str, Callable[[Rows], bytes]], ...] = (
     ("", as_nameless),
     (".csv", as_report),
     (".csv", as_printed),
+    (".jsonl", as_pretty),
+    (".json", as_frame),
+    (".json", as_index),
+    (".jsonl", as_talks),
+    (".jsonl", as_rendered),
+    (".jsonl", as_scores),
+    (".jsonl", as_tree),
+    (".jsonl", as_judged),
+    (".jsonl", as_two_shapes),
 )
 """Ends of names, and what good files that end so hold."""
 
