@@ -1,11 +1,12 @@
 """Every task, kind of model and method, and every method on every classification head; written into docs/cross.md.
 
-python benchmarks/cross.py [--only WORD] [--out docs/cross.md]
+python benchmarks/cross.py [--only WORD] [--page] [--out docs/cross.md]
 
 A cell is trained a few updates on a tiny model of random weights, stopped, resumed and saved; its answers are asked for
 again in a process that did not train, and its logits in one that loads it with transformers and PEFT alone. Or it is
 refused before anything runs. Cells that are there already (runs/bench-cross/cells.jsonl) are not made again. With
-`--only` the lines whose title holds the word are made, and no page is written.
+`--only` the lines whose title holds the word are made, and no page is written. With `--page` it is written of the
+lines that are whole.
 """
 
 from __future__ import annotations
@@ -88,7 +89,9 @@ def table(title: str, lines: Sequence[Line], results: Mapping[tuple[str, str], R
     yield from (f"## {title}", "", f"| | {' | '.join(f'`{method}`' for method in methods)} |")
     yield "|" + "---|" * (len(methods) + 1)
     for line in lines:
-        cells = [results[line.title, method] for method in methods]
+        cells = [results[line.title, method] for method in methods if (line.title, method) in results]
+        if len(cells) < len(methods):
+            continue
         marks = ["✓" if one.outcome == WORKS else str(said.setdefault(one.outcome, len(said) + 1)) for one in cells]
         yield f"| {line.title} | {' | '.join(marks)} |"
     yield ""
@@ -108,6 +111,7 @@ def main() -> int:
     """Make all cells and write the page; the status is 1 if any failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="")
+    parser.add_argument("--page", action="store_true", help="make no cells")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "cross.md")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -118,7 +122,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, KEPT.open("a", encoding="utf-8") as file:
         models, nursery = Models(Path(folder) / "models"), Nursery(Path(folder))
         models.folder.mkdir()
-        for line in (line for line in [*tasks, *heads] if arguments.only in line.title):
+        for line in (one for one in [*tasks, *heads] if arguments.only in one.title and not arguments.page):
             for method in plugins.names("methods"):
                 if (line.title, method) not in results:
                     one = results[line.title, method] = made(line, method, models, nursery)
