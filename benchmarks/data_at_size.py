@@ -3,9 +3,9 @@
     python benchmarks/data_at_size.py [--rows 10000,100000,1000000] [--model minilm]
 
 Rows are made from a seed: 14 words each, of a vocabulary that is used as unevenly as a language's; 1% repeat an earlier
-row, 1% repeat it in capitals, 1% with a word exchanged. Each size is read and looked through in a process of its own, as
-`kamerton audit` does: what the file is, CSV to examples, all checks, lengths (in tokens if a model is named). Seconds are
-of the wall; those of the processor are beside their sum, as other work on the machine makes only the former longer.
+row, 1% repeat it in capitals, 1% with a word exchanged. Each size is read and looked through in a process of its own,
+as `kamerton audit` does: what the file is, CSV to examples, all checks, lengths (in tokens if a model is named).
+Seconds are of the wall; those of the processor stand beside their sum, as other work makes only the former longer.
 """
 
 from __future__ import annotations

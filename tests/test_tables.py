@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
@@ -65,6 +66,7 @@ HEADED = {
     "a title": "Отзывы за 2024 год\n\n" + QUOTED,
     "a title that is filled up with signs": "Отзывы за 2024 год;;\n;;\ntext;label;\n" + rows('"{text}";{label};'),
     "a header behind a comment's sign": "# made by a tool\n#text\tlabel\n" + rows("{text}\t{label}"),
+    "a block of other cells": "Report:;on;2024\nDate:;today;\n\ntext;label\n" + rows("{text};{label}"),
     "columns without a name and without cells": "text,label,,,\n" + rows('"{text}",{label},,,'),
     "rows that end early where nothing stands": "text,label,,\n" + rows('"{text}",{label}'),
     "rows that end late where nothing stands": "text,label\n" + rows('"{text}",{label},,'),
@@ -194,6 +196,20 @@ def test_prose_stays_plain_text(tmp_path: Path) -> None:
 # ── other formats under odd names ─────────────────────────────────────────────────────────────
 
 SENTENCE = "Anna B-PER\nsings O\nin O\nOslo B-LOC\n\n"
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.txt", "rows.tsv", "rows", "rows.dat"])
+@pytest.mark.parametrize("lines", [True, False])
+def test_json_is_read_under_any_name(name: str, lines: bool, tmp_path: Path) -> None:
+    objects = [{"text": text, "label": label} for text, label in PAIRS]
+    table = read(tmp_path, name, "\n".join(map(json.dumps, objects)) if lines else json.dumps(objects, indent=1))
+    assert [dict(row.values) for row in table.rows] == objects
+
+
+def test_rows_that_begin_like_comments_stay_rows(tmp_path: Path) -> None:
+    tagged = rows('"#happy {text}",{label}')
+    assert len(read(tmp_path, "rows.csv", tagged).rows) == len(PAIRS)
+    assert read(tmp_path, "rows.csv", "text,label\n" + tagged).columns == ("text", "label")
 
 
 @pytest.mark.parametrize("name", ["eng.train", "eng.testa", "ner.bio", "ner.iob2", "ner", "ner.dat", "ner.csv.test"])

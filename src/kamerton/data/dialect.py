@@ -208,7 +208,8 @@ def _first_lines(source: Source) -> tuple[list[str], bool]:
 def _sampled(lines: Sequence[str], cut: bool, dialect: Dialect) -> Sample:
     found = tuple(_records(lines, dialect))
     found = found[:-1] if cut and len(found) > 1 else found
-    rows = [record for record in found if not record.blank and not record.comment]
+    filled = [record for record in found if not record.blank]
+    rows = [record for record in filled if not record.comment] or filled
     header = next(chain((row for row in rows if row.used > 1 or row.fault), rows), Record(0, 0, ()))
     width, below = len(header.cells), rows[rows.index(header) + 1 :] if rows else []
     right = sum(not row.fault and header.used <= len(row.cells) and row.used <= width for row in below)

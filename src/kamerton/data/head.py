@@ -21,6 +21,8 @@ LONGEST_NAME = 100
 """Characters in a column's name; a longer one is text, and the file has no header."""
 MOST_BEFORE = 20
 """Lines that may stand before the columns' names."""
+BELOW = 3
+"""How many times the lines of a block above a table the table has at least."""
 MOSTLY = 0.9
 OFTEN = 0.1
 """Share of the cells that a label has and a header, repeated where files were put together, has not."""
@@ -167,7 +169,7 @@ def find_head(file: str, sample: Sequence[Record], header: bool | None = None) -
     records = [record for record in sample if not record.blank and record.used]
     if not records:
         raise DataError(Fault("the file is empty", file, "give a file with rows to learn from"))
-    at = 0 if header is False and not records[0].comment else _header_at(records)
+    at = 0 if header is False and not records[0].comment else _after_block(sample) or _header_at(records)
     found, before = records[at], records[:at]
     if header is None and not found.fault and looks_like_row(found, records[at + 1 :]):
         header = False
@@ -236,6 +238,22 @@ def _header_at(records: Sequence[Record]) -> int:
     if titles > at and (looks_like_row(found, records[titles + 1 :]) or found.used < 2):
         return at
     return titles
+
+
+def _after_block(sample: Sequence[Record]) -> int:
+    """Count the records of a block of another width that a blank line parts from the table; 0 if there is none.
+
+    Reports begin so: `Date:,2024-01-02`.
+    """
+    gap = next((at for at, record in enumerate(sample) if record.blank and any(not r.blank for r in sample[:at])), 0)
+    block = [record for record in sample[:gap] if not record.blank]
+    header, *rows = [record for record in sample[gap:] if not record.blank] or [Record(0, 0, ())]
+    width = len(header.cells)
+    names = any(same(_text(cell)) in _known() for record in block[:1] for cell in record.cells)
+    if names or width < 2 or len(rows) < BELOW * len(block) or any(len(record.cells) == width for record in block):
+        return 0
+    even = sum(len(record.cells) == width for record in rows) >= MOSTLY * len(rows)
+    return len(block) if even and header.used == width and not looks_like_row(header, rows) else 0
 
 
 def _is_title(record: Record, rest: Sequence[Record]) -> bool:

@@ -20,7 +20,7 @@ from kamerton.data.read_csv import read_csv, read_tsv
 from kamerton.data.read_json import read_json, read_jsonl
 from kamerton.data.read_sheet import read_sheet
 from kamerton.data.read_text import read_text
-from kamerton.data.read_unnamed import read_unnamed
+from kamerton.data.read_unnamed import looks_like_json, read_unnamed
 from kamerton.data.shapes import reshaped
 from kamerton.data.table import Table, joined
 from kamerton.data.unpack import PACKERS, bytes_of, failures_told
@@ -37,6 +37,8 @@ TEXT_READERS: dict[str, Callable[[Source], Table]] = {
     **dict.fromkeys((".conll", ".conllu", ".bio", ".iob", ".iob2"), read_conll),
     **dict.fromkeys(PARTS, read_unnamed),
 }
+PLAIN = (".csv", ".tsv", ".txt")
+"""Ends of names under which JSON is found, too."""
 TABLE_READERS: dict[str, Callable[[Path, str], Table]] = {".parquet": read_parquet, ".arrow": read_arrow}
 
 
@@ -114,6 +116,8 @@ def _read_file(path: Path, name: str, options: Options) -> Table:
                 refuse_other(name, file.read(HEAD), suffix)
             return reshaped(TABLE_READERS[suffix](path, name))
         source = replace(decode(bytes_of(path, name)), options=options)
+        if suffix in PLAIN and looks_like_json(source):
+            return replace(reshaped(read_json(source)), reshaped=True)
         return reshaped(TEXT_READERS.get(suffix, read_unnamed)(source))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from kamerton.data.encoding import Source
 from kamerton.data.named import ENDINGS
 from kamerton.data.read_conll import looks_like_conll, read_conll
@@ -11,6 +13,17 @@ from kamerton.data.read_webanno import is_webanno, read_webanno
 from kamerton.data.table import Table
 from kamerton.data.unpack import PACKERS
 from kamerton.errors import DataError, Fault
+
+LETTERS = 1000
+"""How much of a file is looked at."""
+OBJECT = re.compile(r'\[?\s*\{\s*(?:"[^"\n]*"\s*:|\})')
+"""How JSON begins: an object with a key in quotes, alone or the first of an array."""
+
+
+def looks_like_json(source: Source) -> bool:
+    """Say whether a text begins with a JSON object."""
+    with source.open() as file:
+        return bool(OBJECT.match(file.read(LETTERS).lstrip("\ufeff \t\r\n")))
 
 
 def read_unnamed(source: Source) -> Table:
