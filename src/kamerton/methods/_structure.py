@@ -128,6 +128,8 @@ def _untie(model: PreTrainedModel) -> None:
     head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
     if head is not None and head.weight is embeddings.weight:
         head.weight = nn.Parameter(embeddings.weight.detach().clone())
+        if head.bias is not None:  # BERT shares it with the module around the head, which is untied with the weights
+            head.bias = nn.Parameter(head.bias.detach().clone())
         model.config.tie_word_embeddings = False
 
 
