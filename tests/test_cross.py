@@ -22,12 +22,20 @@ POPULAR = (
     "modernbert", "xlnet", "bart", "gpt2", "llama", "qwen3", "t5",
 )  # fmt: skip
 """Families whose heads differ: of one layer or two, with a pooler beside, with other names, for the last token."""
+FAILED_ONCE = (
+    ("language-modeling, encoder", "head"),  # a bias that BERT shares was saved once, and loaded as zeros
+    ("question-answering, encoder", "head"),  # a span's head has two outputs
+    ("electra", "lora"),  # a part of a head was saved beside the whole
+)
 
 
 def sample() -> list[tuple[Line, str]]:
     """Choose a method for each line, by turns."""
     lines = [*lines_of_tasks(), *(line for line in lines_of_heads() if line.model in POPULAR)]
-    return list(zip(lines, cycle(METHODS), strict=False))
+    chosen = list(zip(lines, cycle(METHODS), strict=False))
+    met = {(line.title, method) for line, method in chosen}
+    again = [one for one in FAILED_ONCE if one not in met]
+    return chosen + [(line, word) for line in lines for title, word in again if title == line.title]
 
 
 @pytest.fixture(scope="module")
