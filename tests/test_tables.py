@@ -10,7 +10,7 @@ import pytest
 
 from kamerton.data.options import Options
 from kamerton.data.read import read_table
-from kamerton.data.table import Table
+from kamerton.data.table import Table, spelled_as
 from kamerton.errors import DataError
 from kamerton.prepare import understand
 from kamerton.recipe import resolve
@@ -269,6 +269,13 @@ def test_columns_whose_names_differ_in_case_or_spaces_are_one(tmp_path: Path) ->
     found = understand(resolve(None, {"data.path": str(tmp_path)}))
     assert found.table.columns == ("text", "label") and len(found.examples) == len(PAIRS) + 9
     assert any("'LABEL' of" in note and "is read as 'label'" in note for note in found.table.notes)
+
+
+def test_a_table_takes_the_names_that_its_columns_have_elsewhere(tmp_path: Path) -> None:
+    table = spelled_as(
+        read(tmp_path, "rows.csv", " TEXT ,Label,Other\n" + rows('"{text}",{label},1')), ["text", "label"]
+    )
+    assert table.columns == ("text", "label", "Other") and table.rows[0].values["text"] == TEXTS[0]
 
 
 def test_a_file_that_lacks_a_column_of_the_others_is_told(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from kamerton.data.marks import find_marks, refusal
 from kamerton.data.mixed import unified
 from kamerton.data.options import options_of
 from kamerton.data.read import read_table
+from kamerton.data.table import spelled_as
 from kamerton.engines import adapter_engine, saved_engine
 from kamerton.errors import DataError, Fault, RunError
 from kamerton.evaluate.temperature import at_temperature
@@ -103,7 +104,8 @@ class Predictor:
             DataError: the file cannot be read, lacks a column that the task needs, or has no row that can be used.
         """
         data = self.setup.recipe.data
-        table = unified(read_table(path, options_of(data, blank_rows=True)), data.task, data.columns or {})
+        table = spelled_as(read_table(path, options_of(data, blank_rows=True)), (data.columns or {}).values())
+        table = unified(table, data.task, data.columns or {})
         columns = self._columns(table.columns, path)
         marks = find_marks(table, unused(table.columns, columns))
         examples, unusable, refused = [], list(table.rejected), dict[int, str]()

@@ -78,14 +78,29 @@ def _one_spelling(tables: Sequence[Table]) -> tuple[Sequence[Table], list[str]]:
     known = {_folded(name): name for table in largest for name in reversed(table.columns)}
     told, renamed = list[str](), list[Table]()
     for table in tables:
-        names = {name: known.get(_folded(name), name) for name in table.columns}
-        names = {old: new for old, new in names.items() if old != new and new not in table.columns}
         missing = [name for name in largest[-1].columns if _folded(name) not in set(map(_folded, table.columns))]
         told += [f"{table.file} has no column '{name}'" for name in missing[:SHOWN]]
+        names = _other_names(table, known)
         told += [f"column '{old}' of {table.file} is read as '{new}'" for old, new in names.items()]
-        columns = tuple(names.get(name, name) for name in table.columns)
-        renamed.append(replace(table, columns=columns, rows=table.rows.renamed(names)) if names else table)
+        renamed.append(_renamed(table, names))
     return renamed, told
+
+
+def spelled_as(table: Table, columns: Iterable[str]) -> Table:
+    """Give columns the names that they have elsewhere, where theirs differ in case or spaces only."""
+    return _renamed(table, _other_names(table, {_folded(name): name for name in columns}))
+
+
+def _other_names(table: Table, known: Mapping[str, str]) -> dict[str, str]:
+    names = {name: known.get(_folded(name), name) for name in table.columns}
+    return {old: new for old, new in names.items() if old != new and new not in table.columns}
+
+
+def _renamed(table: Table, names: Mapping[str, str]) -> Table:
+    if not names:
+        return table
+    columns = tuple(names.get(name, name) for name in table.columns)
+    return replace(table, columns=columns, rows=table.rows.renamed(names))
 
 
 def _folded(name: str) -> str:
