@@ -29,7 +29,7 @@ Data = Annotated[
     Path,
     typer.Argument(
         metavar="DATA",
-        help="A data file (CSV, TSV, JSON, JSONL, Parquet, text, CoNLL), a folder, or a pattern.",
+        help="A data file (CSV, JSON, Parquet, a workbook, text, CoNLL …), an archive, a folder, or a pattern.",
         show_default=False,
     ),
 ]

@@ -13,7 +13,7 @@ from kamerton import plugins
 from kamerton.data.encoding import flaw
 from kamerton.data.options import Options
 from kamerton.data.spelling import same
-from kamerton.data.table import Collector, Table, unique_columns
+from kamerton.data.table import MEND, Collector, Table, unique_columns
 from kamerton.errors import DataError, Fault
 
 UNCLOSED = "a quote is opened in this row and never closed"
@@ -33,6 +33,10 @@ USUAL = ("id", "idx", "index", "date", "time", "user", "author", "name", "ном
 """Names of columns that play no role and are seen often."""
 SHOWN = 60
 """Letters of a line that are shown."""
+QUOTE = (
+    "cells that hold the sign between cells need double quotes: write the file anew, for example with pandas' to_csv"
+)
+"""What helps where most rows have more cells than the header."""
 COMMENT = "#"
 NAMELESS = "the first line is a row and names no columns: they are called 'column 1', 'column 2' and so on"
 """What is noted of a table without a header."""
@@ -97,6 +101,8 @@ class Filling:
     """By the name given to a column without one: how many rows hold something there."""
     passed: int = 0
     """Comments among the rows."""
+    wider: int = 0
+    """Rows of more cells than the header."""
 
     def take(self, record: Record) -> None:
         """Use a record, reject it with the reason, or pass over what is no row.
@@ -117,6 +123,7 @@ class Filling:
         if misfit and head.comments and record.comment:
             self.passed += 1
         elif reason := record.fault or misfit or flaw("".join(cell for cell in record.cells if isinstance(cell, str))):
+            self.wider += len(record.cells) > len(names)
             self.rows.reject(record.first, reason + _extent(record))
         else:
             self.rows.accept(record.first, self._values(record.cells))
@@ -143,7 +150,8 @@ class Filling:
         told += [f"comments among the rows are passed over: {self.passed}"] if self.passed else []
         names = (*head.names[: head.named], *(name for name in head.names[head.named :] if self.strays[name]))
         names = tuple(dict.fromkeys([*names, *self.beside]))
-        return self.rows.table(names, format, encoding, [*notes, *head.notes, *told])
+        remedy = QUOTE if 2 * self.wider > self.rows.rejections else MEND
+        return self.rows.table(names, format, encoding, [*notes, *head.notes, *told], remedy)
 
 
 def fill(file: str, sample: Sequence[Record], options: Options, beside: Mapping[str, object] | None = None) -> Filling:

@@ -12,6 +12,7 @@ from kamerton.records import LedgerEntry, Place
 
 SHOWN = 5
 """Faults shown when most rows have one."""
+MEND = "mend what is listed below, or check that the file is read as what it is"
 MOST_TOLD = 20
 """What is said of the columns of several files."""
 
@@ -136,8 +137,17 @@ class Collector:
         """How many rows were rejected so far."""
         return len(self._rejected)
 
-    def table(self, columns: Iterable[str], format: str, encoding: str, notes: Sequence[str]) -> Table:
+    def table(
+        self, columns: Iterable[str], format: str, encoding: str, notes: Sequence[str], remedy: str = MEND
+    ) -> Table:
         """Close the table.
+
+        Args:
+            columns: their names.
+            format: the file's.
+            encoding: the file's.
+            notes: what was assumed in reading.
+            remedy: what helps where most rows cannot be used.
 
         Raises:
             DataError: there are no rows, or most of them were rejected.
@@ -145,12 +155,12 @@ class Collector:
         """
         if not self._next:
             raise DataError(Fault("there are no rows in the file", self.file, "give a file with rows to learn from"))
-        refuse_mostly_rejected(self._rejected, self._next, self.file)
+        refuse_mostly_rejected(self._rejected, self._next, self.file, remedy)
         rows = Rows([self._rows], [0])
         return Table(tuple(columns), rows, tuple(self._rejected), format, encoding, tuple(notes))
 
 
-def refuse_mostly_rejected(rejected: Sequence[LedgerEntry], read: int, file: str) -> None:
+def refuse_mostly_rejected(rejected: Sequence[LedgerEntry], read: int, file: str, remedy: str = MEND) -> None:
     """Go on only if at least half of the rows can be used: otherwise the file is misunderstood, not dirty.
 
     Raises:
@@ -159,7 +169,6 @@ def refuse_mostly_rejected(rejected: Sequence[LedgerEntry], read: int, file: str
     """
     if 2 * len(rejected) <= read:
         return
-    remedy = "mend what is listed below, or check that the file is read as what it is"
     head = Fault(f"{len(rejected)} of {read} rows cannot be used", file, remedy)
     faults = [Fault(entry.reason, str(entry.place), "mend or delete the row") for entry in rejected[:SHOWN]]
     raise DataError([head, *faults])
