@@ -59,7 +59,7 @@ NESTED = {"gemma3", "qwen3_5", "modernvbert", "ultravbert", "ultrabert", "t5gemm
 PARTICULAR = {
     "axk1", "axk2", "deepseek_v2", "qwen2_moe", "minicpm3", "deepseek_v3", "qwen3_5_text", "qwen3_next", "minimax",
     "cohere_compass_text", "esm", "esmc", "gpt_neo", "hunyuan_v1_dense", "hunyuan_v1_moe", "ministral", "reformer",
-    "jina_embeddings_v3", "ctrl", "zamba", "zamba2", "jamba", "gpt-sw3", "phimoe", "jetmoe",
+    "ctrl", "zamba", "zamba2", "jamba", "gpt-sw3", "phimoe", "jetmoe",
 }  # fmt: skip
 """Families that want sizes of a kind of their own, or stay large; their heads are those of the others."""
 FAMILIES = tuple(family for family in HEADS if family not in OTHER_SENSES | NESTED | PARTICULAR)

@@ -59,7 +59,8 @@ def sizes_of(model: PreTrainedModel) -> Sizes:
     """Measure a model."""
     config = model.config.get_text_config()
     width = model.get_input_embeddings().weight.shape[1]
-    return Sizes(width, config.num_hidden_layers, config.num_attention_heads)
+    heads = int(config.to_dict().get("num_attention_heads", 1))  # FNet has none, and needs none for tokens before a row
+    return Sizes(width, config.num_hidden_layers, heads)
 
 
 def real_tokens(model: PreTrainedModel, text: str | None, count: int) -> Tensor:

@@ -22,13 +22,15 @@ from kamerton.models.naming import pickles_fault, pointer_fault, pointers, weigh
 
 ENCODERS = {
     "albert", "bert", "big_bird", "camembert", "convbert", "deberta", "deberta-v2", "distilbert", "electra", "ernie",
+    "data2vec-text", "fnet", "gte", "jina_embeddings_v3", "mra", "nomic_bert", "roc_bert",
     "eurobert", "flaubert", "funnel", "longformer", "luke", "megatron-bert", "mobilebert", "modernbert", "mpnet",
     "nystromformer", "rembert", "roberta", "roberta-prelayernorm", "roformer", "squeezebert", "xlm", "xlm-roberta",
     "xlm-roberta-xl", "xmod", "yoso",
 }  # fmt: skip
 """Families that read in both directions, for architectures whose name does not say so (`BertModel`)."""
 POSITIONS_AFTER_PADDING = {
-    "camembert", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod",
+    "camembert", "data2vec-text", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta",
+    "xlm-roberta-xl", "xmod",
 }  # fmt: skip
 """Families that number positions from the padding id on, and so lose that many of them."""
 OTHER_SENSES = ("vision_config", "audio_config", "image_size", "num_mel_bins", "feat_extract_norm")
