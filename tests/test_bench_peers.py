@@ -83,6 +83,15 @@ def test_a_round_times_every_side_once_between_two_looks_at_the_machine(
     assert Canary(tmp_path / "canary.json").best == {"fp32": 110.0, "bf16": 90.0}
 
 
+def test_how_fast_the_machine_was_is_read_from_the_page_where_its_file_is_gone(tmp_path: Path) -> None:
+    text = page({}, [], {}, MACHINE)
+    canary = Canary(tmp_path / "canary.json")
+    canary.know(Page(text).peaks())
+    assert canary.best == {"fp32": 200.0, "bf16": 400.0}
+    canary.know({"fp32": 100.0, "bf16": 500.0})
+    assert canary.best == {"fp32": 200.0, "bf16": 500.0}
+
+
 def test_rounds_outlive_a_stop(tmp_path: Path) -> None:
     record = Record(2000, Work(100, 190, 1e9), (a_round(3, 1), a_round(4, 1)))
     write_record(tmp_path / "W1.json", record)

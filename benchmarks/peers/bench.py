@@ -201,6 +201,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "speed.md")
     given = parser.parse_args()
     canary, budget = Canary(BENCH / "canary.json"), Budget(given.seconds)
+    before = Page(given.out.read_text(encoding="utf-8") if given.out.exists() else "")
+    if before.measured_on(machine(canary)):
+        canary.know(before.peaks())
     every = GROWS if given.growth else (*WORKLOADS, START)
     for name in given.only.split(",") if given.only else every:
         if given.again and not given.updates:

@@ -138,7 +138,8 @@ def side_rows(workload: Workload, record: Record) -> Iterator[list[str]]:
         training, whole = (spread(ratios(record.rounds, peer.script, what)) for what in ("training", "whole"))
         trains = all(one.results[side].steady for one in record.rounds for side in (OURS, peer.script))
         updates = spread(ratios(record.rounds, peer.script, "steady")) if trains else "–"
-        promised = f"{peer.must:g}x ({peer.aim:g}x)" if peer.must else "–"
+        aimed = f" ({peer.aim:g}x)" if peer.aim else ""
+        promised = f"{peer.must:g}x{aimed}" if peer.must else "–"
         rows = str(record.rows)
         found = outcome(workload, peer, record.rounds)
         measured = (rounds, training, updates, whole)

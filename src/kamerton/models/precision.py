@@ -3,6 +3,12 @@
 Only the products of the pretrained matrices are rounded; their results are fp32 again before anything is
 added. So the small updates of an adapter, whose own matrices stay fp32, are not lost in the sum: added to
 a bf16 result, most of a change of 1e-3 would vanish. Weights, gradients and optimizer stay fp32.
+
+What is only read is read in fp32, for answers must not depend on the machine. Tried on SmolLM2 with prompts of 1,300
+tokens, bf16 reading took two thirds of the time, and moved the lead of the best token over the second by 0.02 on
+average and by 0.11 at most. In 4 of 7 answers of 33 tokens some token led by less than 0.1: to be sure of these, their
+prompts would have to be read again in fp32, and the time saved would be lost. A true answer's loss moved by 0.001 a
+token, ten times what two ways to compute it may differ by.
 """
 
 from __future__ import annotations
