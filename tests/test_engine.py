@@ -16,7 +16,7 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceCl
 from kamerton.errors import ModelError
 from kamerton.models import engine as engine_module
 from kamerton.models.engine import TorchEngine, classes_of
-from kamerton.models.load import NO_LIMIT, count_parameters, load_model, load_tokenizer
+from kamerton.models.load import NO_LIMIT, count_parameters, load_model, load_tokenizer, require_end
 from kamerton.models.passes import token_batches
 from kamerton.nodes.dropout import set_dropout
 from kamerton.records import Encoded
@@ -282,13 +282,15 @@ def test_a_decoder_without_padding_and_template_gets_both(decoder_folder, tmp_pa
     assert whole.removeprefix(prompt).strip() == f"Москва{tokenizer.eos_token}"
 
 
-def test_a_decoder_without_an_end_token_is_refused(decoder_folder, tmp_path):
+def test_an_end_token_is_asked_for_only_where_one_is_needed(decoder_folder, tmp_path):
     facts = facts_of(decoder_folder)
     tokenizer = load_tokenizer(facts)
     tokenizer.eos_token = None
     tokenizer.save_pretrained(tmp_path)
+    without = load_tokenizer(replace(facts, folder=str(tmp_path)))
+    require_end(load_tokenizer(facts), facts.folder)
     with pytest.raises(ModelError, match="end token"):
-        load_tokenizer(replace(facts, folder=str(tmp_path)))
+        require_end(without, str(tmp_path))
 
 
 def test_a_folder_without_a_tokenizer_is_refused(decoder_folder, tmp_path):
