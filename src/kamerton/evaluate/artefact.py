@@ -77,15 +77,19 @@ def compared(
         RunError: they differ.
     """
     expected = {prediction.id: prediction for prediction in predictions}
-    differences = [
-        abs((answer["score"] or 0.0) - (expected[example.id].score or 0.0))
-        for example, answer in zip(examples, answers, strict=True)
-    ]
+    differences = [_apart(answer, expected[e.id]) for e, answer in zip(examples, answers, strict=True)]
     wrong = [e for e, answer in zip(examples, answers, strict=True) if not _same(answer["prediction"], expected[e.id])]
     if wrong or max(differences) > TOLERANCE:
         rule = f"the saved model differs from the trained one on {len(wrong)} of {len(examples)} rows"
         raise RunError(Fault(f"{rule} (scores by up to {max(differences):.2g})", str(run.model), _REMEDY))
     return Proof(len(examples), max(differences))
+
+
+def _apart(answer: Mapping[str, Any], expected: Prediction) -> float:
+    """Give how far two scores are apart or, where there is none, two losses, relative to their size above 1."""
+    scores = abs((answer["score"] or 0.0) - (expected.score or 0.0))
+    loss = expected.loss or 0.0
+    return float(max(scores, abs(answer.get("loss", loss) - loss) / max(1.0, loss)))
 
 
 def _same(answer: str, expected: Prediction) -> bool:
