@@ -239,6 +239,7 @@ def test_a_run_killed_after_its_training_is_judged_when_it_goes_on(place, undist
     run = Run(place.folder / "undisturbed")
     assert weights_of(run) == undisturbed
     assert run.result["artefact"]["rows"] > 0
+    assert "The saved model was loaded again" in (run.path / "report.html").read_text("utf-8")
     assert len(run.read_answers()) == len({item.name for item in run.read_answers()})
 
 

@@ -45,10 +45,10 @@ class Counts:
 
 @dataclass(frozen=True)
 class Artefact:
-    """Whether the saved model, loaded again, gave the same answers."""
+    """That the saved model, loaded again, gave the same answers."""
 
-    proven: bool = False
     rows: int = 0
+    """How many; 0 where it was not tried."""
 
 
 @dataclass(frozen=True)
