@@ -88,7 +88,9 @@ def candidates(facts: ModelFacts, rows: int, free: int, model: PreTrainedModel |
 
 def choose_method(facts: ModelFacts, rows: int, free: int, model: PreTrainedModel | None = None) -> Decision:
     """Choose the method that calls itself most suitable of those that fit the model and `free` bytes of memory."""
-    [best, *others] = candidates(facts, rows, free, model)
+    every = candidates(facts, rows, free)
+    best = next(one for one in every if model is None or not plugins.choose("methods", one.word)().refuses(model))
+    others = [one for one in every if one is not best]
     better = [one for one in others if one.advice.value > best.advice.value]
     against = "".join(f"; {one.word} would suit more but {one.reason.partition(';')[0]}" for one in better[:1])
     return Decision(best.word, best.reason + against)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import partial
@@ -64,6 +65,21 @@ def adapt(model: PreTrainedModel, config: PeftConfig, tokens: Sequence[int] = ()
         raise ModelError(Fault(rule, model.name_or_path, remedy)) from error
     adapted.train()
     return adapted
+
+
+def structural_refusal(model: PreTrainedModel, config: PeftConfig) -> str:
+    """Say why PEFT does not put a configuration on a model, from its structure alone; an empty string if it does.
+
+    Args:
+        model: on torch's meta device; it stays as it is.
+        config: one that changes layers, without virtual tokens.
+    """
+    try:
+        with torch.device("meta"):
+            get_peft_model(copy.deepcopy(model), copy.deepcopy(config))
+    except REFUSALS as error:
+        return "" if "meta" in str(error) else str(error)  # what needs weights is found out with weights
+    return ""
 
 
 def _train_rows(model: PreTrainedModel, config: PeftConfig, tokens: Sequence[int]) -> None:

@@ -56,6 +56,11 @@ class Lora(Knobs):
             "batch_size": Advice(BATCH, "LoRA loses more than full training at batches over 32 (Schulman 2025)"),
         }
 
+    def refuses(self, model: PreTrainedModel) -> str:
+        """Refuse a model without a layer of a name in `targets`."""
+        named = ending(linear_layers(model, self.layers), self.targets)
+        return f"it has no linear layer named {' or '.join(self.targets)}" if self.targets and not named else ""
+
     def attach(self, model: PreTrainedModel, fresh: Sequence[str], tokens: Sequence[int] = ()) -> nn.Module:
         """Insert the pairs in every linear map of the layers.
 

@@ -13,9 +13,10 @@ from torch import nn
 
 from kamerton.contracts import Advice, ModelFacts
 from kamerton.errors import Fault, ModelError, RecipeError, nearest
-from kamerton.methods._peft import REFUSALS, adapt, merged, task_type
+from kamerton.methods._peft import REFUSALS, adapt, merged, structural_refusal, task_type
 from kamerton.methods._shared import Knobs, adapter_epochs, low_rank_rate
 from kamerton.methods._structure import linear_layers
+from kamerton.methods._virtual import VirtualTokens
 
 if TYPE_CHECKING:
     from typing import Self
@@ -82,24 +83,44 @@ class Peft(Knobs):
             "batch_size": Advice(BATCH, "as for low-rank updates (Schulman 2025)"),
         }
 
+    def refuses(self, model: PreTrainedModel) -> str:
+        """Refuse what PEFT does, by putting the configuration on a copy of the structure."""
+        config = self._config(model, ())
+        if config.is_prompt_learning:
+            return VirtualTokens(tokens=self.added_tokens).refuses(model)
+        return structural_refusal(model, config)
+
     def attach(self, model: PreTrainedModel, fresh: Sequence[str], tokens: Sequence[int] = ()) -> nn.Module:
         """Put the configuration on: where it says, else where PEFT puts it for the family, else on every linear map.
 
         Raises:
             ModelError: the configuration does not fit the model, or wants what Kamerton does not give it.
         """
+        return adapt(model, self._config(model, fresh), tokens, self._remedy)
+
+    def _config(self, model: PreTrainedModel, fresh: Sequence[str]) -> peft.PeftConfig:
+        """Make the configuration for a model.
+
+        Raises:
+            ModelError: it cannot be made.
+        """
         ours = {"task_type": task_type(model), "modules_to_save": list(fresh) or None}
         given = {name: value for name, value in ours.items() if name in self._fields} | self.knobs
-        remedy = f"change its settings (it leaves open: {', '.join(self._open)}), or choose another configuration"
         try:
             config = CONFIGS[self.config](**given)
         except REFUSALS as error:
-            raise ModelError(Fault(f"{self.config} cannot be made: {error}", model.name_or_path, remedy)) from error
+            raise ModelError(
+                Fault(f"{self.config} cannot be made: {error}", model.name_or_path, self._remedy)
+            ) from error
         if config.is_prompt_learning and not self.added_tokens:
             raise ModelError(Fault(f"{self.config} needs a number of virtual tokens", VIRTUAL, f"set {VIRTUAL}=20"))
         if "target_modules" in self._fields and not self._has_targets(config, model):
             config.target_modules = set(linear_layers(model))
-        return adapt(model, config, tokens, remedy)
+        return config
+
+    @property
+    def _remedy(self) -> str:
+        return f"change its settings (it leaves open: {', '.join(self._open)}), or choose another configuration"
 
     def merge(self, model: nn.Module) -> PreTrainedModel:
         """Merge if PEFT can."""

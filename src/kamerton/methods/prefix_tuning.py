@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 BATCH = 16
+UNFIT = {"big_bird": "its mask of what is attended to has no room for a prefix"}
+"""Families whose layers take keys and values from before, but not those of a prefix."""
 
 
 class PrefixTuning(VirtualTokens):
@@ -48,10 +50,13 @@ class PrefixTuning(VirtualTokens):
         }
 
     def refuses(self, model: PreTrainedModel) -> str:
-        """Refuse a model whose layers take no keys and values from before."""
-        if takes(model, "past_key_values"):
-            return super().refuses(model)
-        return "its layers do not attend to keys and values from before"
+        """Refuse a model whose layers take no keys and values from before, or none that PEFT makes."""
+        config = model.config.get_text_config()
+        if not takes(model, "past_key_values"):
+            return "its layers do not attend to keys and values from before"
+        if config.to_dict().get("multi_query"):
+            return "all heads of a layer share one key, for which PEFT makes no prefix"
+        return UNFIT.get(config.model_type, "") or super().refuses(model)
 
     def attach(self, model: PreTrainedModel, fresh: Sequence[str], tokens: Sequence[int] = ()) -> nn.Module:
         """Put the prefix into the cache of every layer: a real one's for a language model, zeros for others.
