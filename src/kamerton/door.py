@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from transformers import PreTrainedModel
 
-from kamerton.contracts import Form, ModelFacts
+from kamerton.contracts import Form, Method, ModelFacts
 from kamerton.errors import Fault, ModelError
 from kamerton.models.heads import empty_model, missing_heads
 from kamerton.models.quantize import quantized
@@ -37,11 +37,20 @@ def check_fit(recipe: Recipe, form: Form, facts: ModelFacts, rows: int) -> PreTr
     form.start(empty, missing_heads(facts.folder, empty))
     if not recipe.method.name:
         return empty
-    method = make_method(recipe)
-    if reason := method.refuses(empty):
+    if reason := _refusal(make_method(recipe), empty, facts, form):
         other = candidates(facts, rows, free_memory(), empty)[0].word
         rule = f"{recipe.method.name} does not fit {facts.name} ({type(empty).__name__}): {reason}"
         raise ModelError(Fault(rule, facts.folder, f"take another method: --method {other}"))
-    if method.quantization:
-        quantized(facts.folder, form.model_class, form.config, method.quantization)
     return empty
+
+
+def _refusal(method: Method, empty: PreTrainedModel, facts: ModelFacts, form: Form) -> str:
+    """Say why a method cannot be put on a model; an empty string if it can."""
+    reason = method.refuses(empty)
+    if reason or not method.quantization:
+        return reason
+    try:
+        quantized(facts.folder, form.model_class, form.config, method.quantization)
+    except ModelError as error:
+        return error.faults[0].rule
+    return ""

@@ -14,7 +14,7 @@ from torch import nn
 
 from kamerton.errors import Fault, ModelError
 from kamerton.methods._paired import pair_up
-from kamerton.methods._structure import TRAINS_TOKENS, one_token
+from kamerton.methods._structure import TRAINS_TOKENS, short_row
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -41,7 +41,7 @@ def task_type(model: PreTrainedModel) -> TaskType | None:
 
 
 def adapt(model: PreTrainedModel, config: PeftConfig, tokens: Sequence[int] = (), remedy: str = REMEDY) -> PeftModel:
-    """Put a PEFT configuration on a model, and run one token through it.
+    """Put a PEFT configuration on a model, and run a few tokens through it.
 
     Args:
         model: as it was loaded.
@@ -54,7 +54,7 @@ def adapt(model: PreTrainedModel, config: PeftConfig, tokens: Sequence[int] = ()
     """
     if tokens:
         _train_rows(model, config, tokens)
-    inputs = one_token(model)
+    inputs = short_row(model)
     try:
         adapted = get_peft_model(model, config)
         adapted.eval()

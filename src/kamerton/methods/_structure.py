@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 LINEAR = (nn.Linear, Conv1D)
 TRAINS_TOKENS = "choose full training, low-rank updates or bottleneck adapters, or leave the new tokens out"
-TOKEN = 5
-"""Any token but padding, for a pass whose result does not matter."""
+TOKEN, LENGTH = 5, 8
+"""Any token but padding, and how many, for a pass whose result does not matter."""
 
 
 def layer_stack(model: PreTrainedModel) -> nn.ModuleList:
@@ -95,7 +95,7 @@ def above(model: PreTrainedModel, layers: int) -> list[nn.Parameter]:
     training, wanted = model.training, [parameter.requires_grad for parameter in weights]
     model.eval().requires_grad_(True)
     with _cut_off(model, stack, first):
-        output = model(**one_token(model))
+        output = model(**short_row(model))
     read = [values.sum() for name, values in output.items() if name.endswith("logits")]  # a span's head has two
     gradients = torch.autograd.grad(torch.stack(read).sum(), weights, allow_unused=True)
     for parameter, before in zip(weights, wanted, strict=True):
@@ -133,9 +133,9 @@ def _untie(model: PreTrainedModel) -> None:
         model.config.tie_word_embeddings = False
 
 
-def one_token(model: PreTrainedModel) -> dict[str, Tensor]:
-    """Give the smallest input that the model takes."""
-    ids = torch.tensor([[TOKEN]], device=model.device)
+def short_row(model: PreTrainedModel) -> dict[str, Tensor]:
+    """Give a row that every model takes: Funnel halves it between its blocks."""
+    ids = torch.full((1, LENGTH), TOKEN, device=model.device)
     if model.config.is_encoder_decoder:
         return {"input_ids": ids, "decoder_input_ids": ids}
     return {"input_ids": ids}

@@ -17,8 +17,12 @@ from kamerton.methods._shared import Knobs
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+HEADS = "num_attention_heads"
 EMBEDDINGS = "inputs_embeds"
-"""How transformers calls embeddings that are given in place of tokens."""
+"""How transformers calls a layer's heads, and embeddings that are given in place of tokens."""
+
+UNFIT = {"LongformerForSequenceClassification": "it looks at the tokens themselves, also where it gets embeddings"}
+"""Classes that take embeddings by their signature, and fail on them."""
 
 
 class VirtualTokens(Knobs):
@@ -37,7 +41,9 @@ class VirtualTokens(Knobs):
         """Refuse a model that PEFT has no virtual tokens for, or that takes no embeddings in place of tokens."""
         if task_type(model) is None:
             return f"PEFT puts no virtual tokens before the rows of a {type(model).__name__}"
-        return "" if takes(model, EMBEDDINGS) else "it does not take embeddings in place of tokens"
+        if not takes(model, EMBEDDINGS):
+            return "it does not take embeddings in place of tokens"
+        return UNFIT.get(type(model).__name__, "")
 
 
 def takes(model: PreTrainedModel, name: str) -> bool:
@@ -59,7 +65,8 @@ def sizes_of(model: PreTrainedModel) -> Sizes:
     """Measure a model."""
     config = model.config.get_text_config()
     width = model.get_input_embeddings().weight.shape[1]
-    heads = int(config.to_dict().get("num_attention_heads", 1))  # FNet has none, and needs none for tokens before a row
+    name = config.attribute_map.get(HEADS, HEADS)
+    heads = int(config.to_dict().get(name, 1))  # FNet has none, and needs none for tokens before a row
     return Sizes(width, config.num_hidden_layers, heads)
 
 

@@ -15,8 +15,8 @@ from kamerton.contracts import Advice, ModelFacts
 from kamerton.errors import Fault, ModelError
 from kamerton.methods._peft import REFUSALS, adapt, merged, task_type
 from kamerton.methods._shared import body_parameters, patient_epochs
-from kamerton.methods._structure import one_token
-from kamerton.methods._virtual import VirtualTokens, real_tokens, takes
+from kamerton.methods._structure import short_row
+from kamerton.methods._virtual import VirtualTokens, real_tokens, sizes_of, takes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -66,7 +66,11 @@ class PrefixTuning(VirtualTokens):
         """
         word = task_type(model)
         config = PrefixTuningConfig(
-            num_virtual_tokens=self.tokens, init_weights="zero", task_type=word, modules_to_save=list(fresh) or None
+            num_virtual_tokens=self.tokens,
+            num_attention_heads=sizes_of(model).heads,  # PEFT finds them under some of their names
+            init_weights="zero",
+            task_type=word,
+            modules_to_save=list(fresh) or None,
         )
         if model.config.is_encoder_decoder:
             layers = _decoder_keys(model)
@@ -103,7 +107,7 @@ def _decoder_keys(model: PreTrainedModel) -> list[Tensor]:
     PEFT measures one-sided models itself; of two sides it would take the encoder's.
     """
     with torch.no_grad():
-        cache = model(**one_token(model), use_cache=True).past_key_values
+        cache = model(**short_row(model), use_cache=True).past_key_values
     return [layer.keys for layer in cache.self_attention_cache.layers]
 
 

@@ -92,7 +92,8 @@ class _Pairs(torch.autograd.Function):
         outputs = []
         for pair, image in zip(pairs, images.split([len(pair.a) for pair in pairs], dim=1), strict=True):
             output = _map(reads[pair.weight.dtype], pair, x.dtype).addmm_(image, pair.b.T, alpha=pair.scale)
-            outputs.append(output.view(*x.shape[:-1], -1))
+            # no view: Longformer divides its queries in place
+            outputs.append(torch.ops.aten._unsafe_view(output, [*x.shape[:-1], output.shape[-1]]))
         return tuple(outputs)
 
     @staticmethod
