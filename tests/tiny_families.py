@@ -42,6 +42,7 @@ BESIDE: dict[str, dict[str, object]] = {
     "distilbert": {"hidden_dim": 64},
     "gptj": {"rotary_dim": 4},
     "gpt_oss": {"num_experts_per_tok": 2},
+    "qwen3_moe": {"num_experts_per_tok": 2},
     "funnel": {
         "architectures": ["FunnelModel"],
         "block_sizes": [1, 1],

@@ -33,6 +33,10 @@ def layer_stack(model: PreTrainedModel) -> nn.ModuleList:
     return max((found for found in lists if id(found) not in nested), key=len)
 
 
+NO_LINEAR_LAYER = "its layers have no linear map"
+"""Why nothing can stand beside the linear maps of a model (SqueezeBERT has convolutions)."""
+
+
 def linear_layers(model: PreTrainedModel, last: int | None = None) -> list[str]:
     """Name the linear maps inside the layers: all of them, or those of the `last` layers below the head.
 

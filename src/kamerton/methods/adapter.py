@@ -59,6 +59,10 @@ class Adapter(Knobs):
             "batch_size": Advice(BATCH, "16 to 32 rows (Houlsby et al. 2019)"),
         }
 
+    def refuses(self, model: PreTrainedModel) -> str:
+        """Refuse a model with no place for a bottleneck."""
+        return "" if back_to_hidden(model, 1) else "no linear map of its layers leads back to the hidden size"
+
     def attach(self, model: PreTrainedModel, fresh: Sequence[str], tokens: Sequence[int] = ()) -> nn.Module:
         """Insert the bottlenecks; they begin as zeros, so nothing changes yet.
 

@@ -14,7 +14,7 @@ from transformers.pytorch_utils import Conv1D
 from kamerton.contracts import Advice, ModelFacts
 from kamerton.methods._peft import adapt, merged, task_type
 from kamerton.methods._shared import Knobs, patient_epochs
-from kamerton.methods._structure import ending, linear_layers, narrows
+from kamerton.methods._structure import NO_LINEAR_LAYER, ending, linear_layers, narrows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -47,6 +47,10 @@ class Ia3(Knobs):
             "epochs": patient_epochs(facts, rows, BATCH),
             "batch_size": Advice(BATCH, "8 rows for 1,000 updates (T-Few, Liu et al. 2022)"),
         }
+
+    def refuses(self, model: PreTrainedModel) -> str:
+        """Refuse a model whose layers have no linear map to scale."""
+        return "" if linear_layers(model) else NO_LINEAR_LAYER
 
     def attach(self, model: PreTrainedModel, fresh: Sequence[str], tokens: Sequence[int] = ()) -> nn.Module:
         """Insert the vectors; they begin as ones, so nothing changes yet.

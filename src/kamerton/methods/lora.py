@@ -13,7 +13,7 @@ from transformers.pytorch_utils import Conv1D
 from kamerton.contracts import Advice, ModelFacts
 from kamerton.methods._peft import adapt, merged, task_type
 from kamerton.methods._shared import Knobs, adapter_epochs, low_rank_rate
-from kamerton.methods._structure import ending, linear_layers
+from kamerton.methods._structure import NO_LINEAR_LAYER, ending, linear_layers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -57,8 +57,11 @@ class Lora(Knobs):
         }
 
     def refuses(self, model: PreTrainedModel) -> str:
-        """Refuse a model without a layer of a name in `targets`."""
-        named = ending(linear_layers(model, self.layers), self.targets)
+        """Refuse a model without a linear layer, or without one of a name in `targets`."""
+        inside = linear_layers(model, self.layers)
+        if not inside:
+            return NO_LINEAR_LAYER
+        named = ending(inside, self.targets)
         return f"it has no linear layer named {' or '.join(self.targets)}" if self.targets and not named else ""
 
     def attach(self, model: PreTrainedModel, fresh: Sequence[str], tokens: Sequence[int] = ()) -> nn.Module:

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 BATCH = 16
-UNFIT = {"big_bird": "its mask of what is attended to has no room for a prefix"}
+UNFIT = {
+    "big_bird": "its mask of what is attended to has no room for a prefix",
+    "roformer": "its layers do not read the cache that PEFT fills",
+}
 """Families whose layers take keys and values from before, but not those of a prefix."""
 
 
