@@ -42,7 +42,7 @@ def _line(served: Served, name: str, predictor: Predictor) -> str:
     values: dict[str, object] = {"id": prediction.id, **named, "prediction": prediction.text, "score": prediction.score}
     if prediction.each is not None:
         values["probabilities"] = dict(zip(predictor.labels, prediction.each, strict=True))
-    if prediction.score is None and prediction.loss is not None:
+    if not prediction.text and prediction.loss is not None:  # nothing is written: the likelihood is the answer
         values["loss"] = prediction.loss
     if prediction.cut:
         values["cut"] = prediction.cut
