@@ -56,6 +56,17 @@ def test_the_python_shown_for_a_classifier_runs_and_prints_a_label(library, enco
     assert capsys.readouterr().out.strip() in REVIEWS.golds
 
 
+def test_the_python_shown_for_an_adapter_over_a_classifier_of_other_labels_runs(encoder_folder, tmp_path, capsys):
+    other = tmp_path / "five"
+    AutoModelForSequenceClassification.from_pretrained(encoder_folder, num_labels=5).save_pretrained(other)
+    AutoTokenizer.from_pretrained(encoder_folder).save_pretrained(other)
+    run = classification_run(tmp_path / "run")
+    saved(run, other, "SEQ_CLS", "peft", {"num_labels": 3, "ignore_mismatched_sizes": True})
+    (tmp_path / "shown.py").write_text(shown(run, "python"), encoding="utf-8")
+    runpy.run_path(str(tmp_path / "shown.py"))
+    assert capsys.readouterr().out.strip() in REVIEWS.golds
+
+
 @pytest.mark.parametrize("library", ["peft", "transformers"])
 def test_the_python_shown_for_a_decoder_runs_and_prints_what_the_model_writes(
     library, decoder_folder, tmp_path, capsys

@@ -33,6 +33,8 @@ class Usage:
     """What must be imported first, because it brings PEFT a type of its own; mostly nothing."""
     quantized: bool
     """Whether the base below the adapter was in four bits."""
+    replaces: bool = False
+    """Whether the base below the adapter brings a head of its own, perhaps of another size."""
 
 
 def usage(run: Run, labels: Sequence[str]) -> Usage:
@@ -48,6 +50,7 @@ def usage(run: Run, labels: Sequence[str]) -> Usage:
         labels=repr(list(labels)),
         module=_brought_by(run.recipe.method.name or "") if adapter else "",
         quantized=(run.model / "base_quantization.json").exists(),
+        replaces=adapter and _base_of(run.model).endswith("Classification"),
     )
 
 
@@ -59,6 +62,12 @@ def _brought_by(method: str) -> str:
 
 def _adapter_head(folder: Path) -> str:
     return TASK_TYPES.get(str(read_json(folder / "adapter_config.json").get("task_type")), "")
+
+
+def _base_of(adapter: Path) -> str:
+    """Name the class that an adapter's base was saved as, if it lies on this machine."""
+    path = Path(read_json(adapter / "adapter_config.json").get("base_model_name_or_path") or "") / "config.json"
+    return str((read_json(path).get("architectures") or [""])[0]) if path.exists() else ""
 
 
 def _plain_head(folder: Path) -> str:
