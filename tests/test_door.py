@@ -22,6 +22,11 @@ CASES = {
         "encoder", "full", ("--task", "language-modeling", "--columns", "text=text"), "no weights for its masked-lang",
     ),
     "more layers than there are": ("encoder", "last-layers", ("--set", "method.layers=9"), "it has 2 layers"),
+    "a mean of tokens that are read each": (
+        "masked", "head",
+        ("--task", "language-modeling", "--columns", "text=text", "--set", "method.reads=mean"),
+        "the mean of the tokens",
+    ),
     "a task of other kinds of model": ("seq2seq", "full", (), "takes the kind encoder or decoder"),
 }  # fmt: skip
 
@@ -37,6 +42,16 @@ def test_what_does_not_fit_is_refused_before_anything_is_trained(command, name, 
     assert "→" in ended.err
     assert "baselines" not in ended.said
     assert "Traceback" not in ended.said
+
+
+@pytest.mark.parametrize("method", ["head", "last-layers", "ia3", "prompt-tuning", "prefix-tuning", "p-tuning"])
+def test_new_tokens_that_a_method_cannot_learn_are_refused_before_anything_is_trained(method, place):
+    (place.folder / "words.txt").write_text("кинематографический\n", "utf-8")
+    tokens = ("--set", "model.new_tokens=words.txt")
+    ended = place.call("tune", "reviews.csv", "--model", "encoder", "--method", method, *tokens)
+    assert ended.status == MISTAKE, ended.said
+    assert "model.new_tokens: embeddings of new tokens cannot be learned, because" in ended.err
+    assert "baselines" not in ended.said
 
 
 def test_the_planner_takes_a_method_that_fits_and_says_of_the_others_why_not(tmp_path):

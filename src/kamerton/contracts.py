@@ -160,7 +160,7 @@ class Form(Protocol):
         """
 
     def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
-        """Give the tokens that serving sends for these examples, without any answer.
+        """Return the tokens that serving sends for these examples, without any answer.
 
         Where a row teaches several answers, `rivals` hold the prompts of the ones before the last.
         """
@@ -175,7 +175,7 @@ class Form(Protocol):
         """Name the sequence `at` of a row that has several (`Encoded.sequences`), for a reader."""
 
     def served(self, examples: Sequence[Example]) -> list[Example]:
-        """Give examples as a user who sends them wants them answered: an open conversation is answered next."""
+        """Return examples as a user who sends them wants them answered: an open conversation is answered next."""
 
     def supervised(self, item: Encoded) -> int:
         """Count what an item teaches: the loss of an update is the mean over these counts. 0 if nothing is known."""
@@ -289,11 +289,14 @@ class Method(Protocol):
         """Say how many bytes training takes at the least: the weights, gradients, and what the optimizer keeps."""
 
     def refuses(self, model: PreTrainedModel) -> str:
-        """Say why it cannot be put on a model, from the model's structure alone; an empty string if it can.
+        """Return why it cannot be put on a model, from the model's structure alone; an empty string if it can.
 
         Args:
             model: of the class that is tuned, on torch's meta device: it has no weights yet.
         """
+
+    def refuses_tokens(self, model: PreTrainedModel) -> str:
+        """Return why embeddings of new tokens cannot be learned, as `refuses` does; an empty string if they can."""
 
     def advise(self, facts: ModelFacts, rows: int) -> Mapping[str, Advice]:
         """Give default training settings by name (`learning_rate`, `epochs`, `batch_size`), each with its source."""

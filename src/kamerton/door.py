@@ -6,6 +6,7 @@ from transformers import PreTrainedModel
 
 from kamerton.contracts import Form, Method, ModelFacts
 from kamerton.errors import Fault, ModelError
+from kamerton.methods._structure import TRAINS_TOKENS
 from kamerton.models.heads import empty_model, missing_heads
 from kamerton.models.quantize import quantized
 from kamerton.plan import candidates, make_method
@@ -37,15 +38,18 @@ def check_fit(recipe: Recipe, form: Form, facts: ModelFacts, rows: int) -> PreTr
     form.start(empty, missing_heads(facts.folder, empty))
     if not recipe.method.name:
         return empty
-    if reason := _refusal(make_method(recipe), empty, facts, form):
+    method = make_method(recipe)
+    if reason := _refusal(method, empty, facts, form):
         other = candidates(facts, rows, free_memory(), empty)[0].word
         rule = f"{recipe.method.name} does not fit {facts.name} ({type(empty).__name__}): {reason}"
         raise ModelError(Fault(rule, facts.folder, f"take another method: --method {other}"))
+    if recipe.model.new_tokens and (reason := method.refuses_tokens(empty)):
+        raise ModelError(Fault(reason, "model.new_tokens", TRAINS_TOKENS))
     return empty
 
 
 def _refusal(method: Method, empty: PreTrainedModel, facts: ModelFacts, form: Form) -> str:
-    """Say why a method cannot be put on a model; an empty string if it can."""
+    """Return why a method cannot be put on a model; an empty string if it can."""
     reason = method.refuses(empty)
     if reason or not method.quantization:
         return reason

@@ -62,7 +62,7 @@ class Writing:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path to write to; on success it is synced and takes `path`'s place in one step.
+    """Return a temporary path to write to; on success it is synced and takes `path`'s place in one step.
 
     Raises:
         OSError: it cannot be written; the error names `path`, and nothing is left behind.

@@ -101,7 +101,7 @@ def bare_golds(golds: Iterable[Sequence[str]], known: Collection[str] = ()) -> s
 
 
 def is_placeholder(word: str) -> bool:
-    """Say whether a word stands where a number is missing.
+    """Return whether a word stands where a number is missing.
 
     >>> is_placeholder("N/A"), is_placeholder("-"), is_placeholder("-1"), is_placeholder("four")
     (True, True, False, False)
@@ -111,7 +111,7 @@ def is_placeholder(word: str) -> bool:
 
 
 def _doubt(label: str, others: Collection[str]) -> Severity | None:
-    """Say how surely a word is no label; None beside a sign that it is the opposite of, as `-` of `+`."""
+    """Return how surely a word is no label; None beside a sign that it is the opposite of, as `-` of `+`."""
     folded = label.casefold()
     if folded == "нет" and any(other.casefold() == "да" for other in others):
         return None
@@ -122,7 +122,7 @@ def _doubt(label: str, others: Collection[str]) -> Severity | None:
 
 
 def _doubt_number(others: Collection[str]) -> Severity | None:
-    """Say how surely -1 means "no label" beside other labels: beside 0 and 1 it is as often a negative feeling."""
+    """Return how surely -1 means "no label" beside other labels: beside 0 and 1 it is as often a negative feeling."""
     if len(others) < 2 or not all(other.isdigit() for other in others):
         return None
     return "note" if set(others) == {"0", "1"} else "severe"

@@ -288,7 +288,7 @@ def _share_metric(understood: Understood) -> str:
 def foretold_fates(
     understood: Understood, findings: Sequence[Finding], fitted: Fitted | None
 ) -> tuple[list[LedgerEntry], list[LedgerEntry]]:
-    """Say which rows `tune` would leave out after reading, and, with a model, which of the others it would cut."""
+    """Return which rows `tune` would leave out after reading, and, with a model, which of the others it would cut."""
     nowhere = Split((), (), ())
     dropped = {id for finding in findings for id in finding.drop}
     left_out = make_ledger((), (), findings, nowhere, (), understood.examples) if dropped else []

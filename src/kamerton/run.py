@@ -316,7 +316,7 @@ SHOWN = 3
 
 
 def require_free(folder: Path) -> None:
-    """Let pass a folder that a run may take: a new one, an empty one, or what a run left that came to nothing.
+    """Check that a run may take a folder: a new one, an empty one, or what a run left that came to nothing.
 
     Raises:
         RunError: it holds a run, or files that no run made; nothing is changed.
@@ -339,7 +339,7 @@ def require_free(folder: Path) -> None:
 
 
 def _half(path: Path) -> bool:
-    """Say whether a file is one that a kill left while it was written."""
+    """Return whether a file is one that a kill left while it was written."""
     return path.name.startswith(".") and path.name.endswith(".tmp")
 
 

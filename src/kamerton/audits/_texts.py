@@ -9,10 +9,10 @@ from kamerton.records import Example
 
 
 def texts_of(examples: Sequence[Example], context: AuditContext) -> Sequence[str]:
-    """Give the text of each example."""
+    """Return the text of each example."""
     return context.texts if context.texts is not None else [example.text for example in examples]
 
 
 def chosen(examples: Sequence[Example], *places: Iterable[int]) -> list[Example]:
-    """Give the examples at places, each once, in their order."""
+    """Return the examples at places, each once, in their order."""
     return [examples[at] for at in sorted({at for some in places for at in some})]

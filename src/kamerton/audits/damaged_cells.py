@@ -48,7 +48,7 @@ class DamagedCells:
         )
 
     def _doubted(self, examples: Sequence[Example], context: AuditContext) -> Iterator[Example]:
-        """Give the examples in which a sign of damage stands anywhere."""
+        """Return the examples in which a sign of damage stands anywhere."""
         texts, golds = texts_of(examples, context), golds_of(examples, context) if context.free else ()
         found = (at for some in (texts, golds) for at, text in enumerate(some) if "#" in text or HINT.search(text))
         yield from chosen(examples, found)

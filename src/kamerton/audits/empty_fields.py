@@ -31,5 +31,5 @@ class EmptyFields:
 
 
 def _lacks(example: Example, roles: Sequence[str]) -> bool:
-    """Say whether one of the answers that a row teaches by is blank: a rejected one."""
+    """Return whether one of the answers that a row teaches by is blank: a rejected one."""
     return any(isinstance(answer := example.fields.get(role), str) and not answer.strip() for role in roles)

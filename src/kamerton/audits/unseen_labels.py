@@ -46,7 +46,7 @@ class UnseenLabels:
 
 
 def _labels(example: Example, context: AuditContext) -> set[str]:
-    """Give an example's labels, or the kinds of its spans."""
+    """Return an example's labels, or the kinds of its spans."""
     if not example.gold.strip():
         return set()
     if context.answers == "tags":

@@ -114,7 +114,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _faults_of_system(error: BaseException) -> tuple[Fault, ...]:
-    """Say what the system refused; nothing if the error is none of the system's."""
+    """Return what the system refused; nothing if the error is none of the system's."""
     number, place = error_number(error), ""
     if number is None:
         return ()

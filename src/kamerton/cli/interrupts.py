@@ -21,7 +21,7 @@ Handler = Callable[[int, FrameType | None], None]
 
 
 def leave_at_once(message: str) -> None:
-    """Let Ctrl-C end the process with one line, without any clean-up: nothing was begun.
+    """Make Ctrl-C end the process with one line, without any clean-up: nothing was begun.
 
     While libraries are imported an exception could be swallowed or come out as another one.
     """
@@ -35,7 +35,7 @@ def leave_at_once(message: str) -> None:
 
 
 def stop_properly() -> None:
-    """Let Ctrl-C raise KeyboardInterrupt, once for all that come within a moment."""
+    """Make Ctrl-C raise KeyboardInterrupt, once for all that come within a moment."""
     deaf_until = -float("inf")
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -59,7 +59,7 @@ def stop_properly() -> None:
 
 
 def ignore_interrupts() -> None:
-    """Let the process end undisturbed."""
+    """Ignore Ctrl-C while the process ends."""
     _handle(signal.SIG_IGN)
 
 

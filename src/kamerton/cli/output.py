@@ -24,7 +24,7 @@ def print_json(value: Any) -> None:
 
 
 def require_page(path: Path | None) -> None:
-    """Let pass the name of a page to write: it is free, or holds an older page.
+    """Check the name of a page to write: it is free, or holds an older page.
 
     Raises:
         RunError: it is a folder, or a file that is no page.

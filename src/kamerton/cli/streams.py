@@ -90,7 +90,7 @@ def _escaped(sign: str) -> str:
 
 
 def is_unicode(stream: object) -> bool:
-    """Say whether a stream takes every sign as it is."""
+    """Return whether a stream takes every sign as it is."""
     encoding = stream.encoding if isinstance(stream, io.TextIOBase) else None
     return bool(encoding) and codecs.lookup(str(encoding)).name.startswith("utf")
 
@@ -124,7 +124,7 @@ def decoded_arguments(arguments: list[str]) -> list[str]:
 
 
 def _is_broken(argument: str) -> bool:
-    """Say whether an argument holds bytes that the system's encoding could not decode."""
+    """Return whether an argument holds bytes that the system's encoding could not decode."""
     return any("\udc80" <= sign <= "\udcff" for sign in argument)
 
 

@@ -95,7 +95,7 @@ def _members(path: Path, folder: Path) -> Iterator[Member]:
 
 
 def _inner(path: Path, entry: _Entry) -> str:
-    """Give the name of a file within its archive.
+    """Return the name of a file within its archive.
 
     Raises:
         DataError: it leads out of the archive, is a link, or another archive.

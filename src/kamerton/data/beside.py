@@ -34,7 +34,7 @@ MANY = 16
 
 
 def may_be_labels(name: str, cells: Sequence[object]) -> str:
-    """Say what a column holds, if that may be labels of the text beside it; an empty string if not.
+    """Return what a column holds, if that may be labels of the text beside it; an empty string if not.
 
     >>> may_be_labels("is_urgent", [True, False] * 9), may_be_labels("url", ["a", "b"] * 9)
     ('2 values that repeat', '')

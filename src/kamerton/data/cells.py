@@ -101,7 +101,7 @@ def holds_truths(table: Table, column: str) -> bool:
 
 
 def says_yes_or_no(table: Table, column: str) -> bool:
-    """Say whether a column holds truth values alone, both of them."""
+    """Return whether a column holds truth values alone, both of them."""
     return {truth(cell) for cell in cells_of(table, column)} == {True, False}
 
 
@@ -121,7 +121,7 @@ def flags(table: Table, columns: Sequence[str]) -> str:
 
 
 def with_blanks(table: Table, column: str) -> str:
-    """Let empty cells of joined columns be a no, where none of them says no in any other way."""
+    """Read empty cells of joined columns as a no, where none of them says no in any other way."""
     parts = _parts(column)
     if "|" not in column or column in table.columns or column.endswith("|"):
         return column
@@ -140,7 +140,7 @@ def never_true(table: Table, columns: Sequence[str]) -> list[str]:
 
 
 def fractions(table: Table, column: str) -> bool:
-    """Say whether a column holds numbers from 0 to 1, some of them in between."""
+    """Return whether a column holds numbers from 0 to 1, some of them in between."""
     try:
         numbers = {number_in(cell) for cell in cells_of(table, column)}
     except ValueError:

@@ -98,7 +98,7 @@ def find_dialect(source: Source, delimiters: str = DELIMITERS) -> Sample:
 
 
 def _holds_quotes(sample: Sample) -> bool:
-    """Say whether cells hold a space and then quotes that were meant to be around them."""
+    """Return whether cells hold a space and then quotes that were meant to be around them."""
     return any(QUOTED.fullmatch(cell) for record in sample.records for cell in record.cells)
 
 
@@ -183,7 +183,7 @@ def _column(rows: Sequence[Sequence[str]], at: int) -> list[str]:
 
 
 def _labels(cells: Sequence[str]) -> bool:
-    """Say whether cells are few short words that come again and again."""
+    """Return whether cells are few short words that come again and again."""
     distinct = {cell.strip() for cell in cells}
     short = all(0 < len(cell) <= LONGEST_LABEL and len(cell.split()) <= LABEL_WORDS for cell in distinct)
     short = short and not any(cell.endswith((".", "!", "?", "…")) for cell in distinct)  # the end of a sentence
@@ -194,7 +194,7 @@ def _labels(cells: Sequence[str]) -> bool:
 
 
 def _first_lines(source: Source) -> tuple[list[str], bool]:
-    """Give the first lines, and whether there are more."""
+    """Return the first lines, and whether there are more."""
     lines, letters = list[str](), 0
     with source.open() as file:
         for line in file:

@@ -272,7 +272,7 @@ def _mixed(content: Bytes) -> Encoding | None:
 
 
 def is_foreign(line: bytes) -> bool:
-    """Say whether a line is of an encoding other than UTF-8, and no UTF-8 with a damaged byte."""
+    """Return whether a line is of an encoding other than UTF-8, and no UTF-8 with a damaged byte."""
     wrong = _wrong(line)
     return wrong >= WRONG and wrong > _high(line) - wrong
 
@@ -290,11 +290,11 @@ class OneEncoding(io.RawIOBase):
         self._raw, self._other, self._left = raw, other, b""
 
     def readable(self) -> bool:
-        """Say that it can be read."""
+        """Return that it can be read."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Give the next bytes, line by line."""
+        """Return the next bytes, line by line."""
         if not self._left:
             line = self._raw.readline(LONGEST_LINE)
             if not line.isascii() and is_foreign(line):

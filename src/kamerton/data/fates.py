@@ -24,7 +24,7 @@ LISTED = 3
 
 
 def used_line(rows: int, left_out: Sequence[LedgerEntry], cut: Sequence[LedgerEntry] = ()) -> str:
-    """Say how many rows are used, and why the others are not; an empty string if all are, whole.
+    """Return how many rows are used, and why the others are not; an empty string if all are, whole.
 
     >>> used_line(9, [])
     ''

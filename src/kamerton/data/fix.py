@@ -120,12 +120,12 @@ def _target(path: Path, file: Path, word: str, table: Table) -> Path:
 
 
 def _is_one(path: Path) -> bool:
-    """Say whether a path is one file of data, and neither a folder nor an archive of files."""
+    """Return whether a path is one file of data, and neither a folder nor an archive of files."""
     return path.is_file() and format_of(path) not in ARCHIVES
 
 
 def _is_written(file: Path, table: Table) -> bool:
-    """Say whether rows can be written as a file's own kind is: a sheet takes cells, but no lists."""
+    """Return whether rows can be written as a file's own kind is: a sheet takes cells, but no lists."""
     if format_of(file) in SHEETS:
         return not any(isinstance(cell, list | dict) for row in table.rows[:1] for cell in row.values.values())
     return not table.reshaped

@@ -81,7 +81,7 @@ class Head:
     notes: tuple[str, ...] = ()
 
     def misfit(self, record: Record) -> str:
-        """Say why a record's cells do not stand under the names; an empty string if they do."""
+        """Return why a record's cells do not stand under the names; an empty string if they do."""
         found = len(record.cells)
         if self.named <= found and (found == len(self.names) or record.used <= len(self.names)):
             return ""
@@ -265,7 +265,7 @@ def _after_block(sample: Sequence[Record]) -> int:
 
 
 def _is_title(record: Record, rest: Sequence[Record]) -> bool:
-    """Say whether one cell alone stands above a table of several columns."""
+    """Return whether one cell alone stands above a table of several columns."""
     wide = [other for other in rest if other.used > 1]
     if record.fault or record.used > 1 or len(wide) < MOSTLY * len(rest):
         return False
@@ -290,7 +290,7 @@ def _uncommented(record: Record) -> Record:
 
 
 def looks_like_row(record: Record, rows: Sequence[Record]) -> bool:
-    """Say whether a line is surely a row like those below: a cell shows it, and none speaks against it."""
+    """Return whether a line is surely a row like those below: a cell shows it, and none speaks against it."""
     below = [row.cells for row in rows if not row.fault and len(row.cells) == len(record.cells)]
     if not below:
         return False
@@ -301,7 +301,7 @@ def looks_like_row(record: Record, rows: Sequence[Record]) -> bool:
 
 
 def _sign(name: str, cells: Sequence[str]) -> int:
-    """Say of one cell of a first line: 1 if it is like those below, -1 if it is a name, 0 if it may be both."""
+    """Return of one cell of a first line: 1 if it is like those below, -1 if it is a name, 0 if it may be both."""
     if not name or not cells:
         return -1 if cells and not name and len(cells) > 1 and all(map(_number, cells)) else 0
     if same(name) in _known() and cells.count(name) < OFTEN * len(cells):
@@ -346,7 +346,7 @@ def _number(text: str) -> bool:
 
 @cache
 def _known() -> frozenset[str]:
-    """Give the names by which tasks know their columns, as they are compared."""
+    """Return the names by which tasks know their columns, as they are compared."""
     roles = [role for word in plugins.names("tasks") for role in plugins.choose("tasks", word).roles]
     return frozenset(same(name) for role in roles for name in (role.name, *role.spellings, *role.weak, *USUAL))
 

@@ -102,7 +102,7 @@ def kind_of(head: bytes) -> Kind | None:
 
 
 def refuse_other(file: str, head: bytes, ending: str) -> None:
-    """Let pass a file that may be what its name says.
+    """Check that a file may be what its name says.
 
     Raises:
         DataError: it is something else.
@@ -115,6 +115,6 @@ def refuse_other(file: str, head: bytes, ending: str) -> None:
 
 
 def _titled(head: bytes) -> str:
-    """Give the title of a page."""
+    """Return the title of a page."""
     found = re.search(rb"<title[^>]*>\s*([^<]{1,80})", head, re.IGNORECASE)
     return f" ('{found[1].decode('utf-8', 'replace').strip()}')" if found else ""

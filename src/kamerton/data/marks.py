@@ -64,13 +64,13 @@ def without_verdicts(table: Table) -> tuple[str, ...]:
 
 
 def refusal(values: Mapping[str, object], marks: Mapping[str, Mark]) -> str:
-    """Say which mark refuses a row; an empty string if none does."""
+    """Return which mark refuses a row; an empty string if none does."""
     refused = (name for name, mark in marks.items() if _word(values.get(name)) in mark.refuses)
     return next((f"marked as refused: '{name}' is {plain(values.get(name)).strip()}" for name in refused), "")
 
 
 def explained(marks: Iterable[str]) -> list[str]:
-    """Say which columns leave rows out."""
+    """Return which columns leave rows out."""
     return [f"rows that are marked as refused in '{name}' are left out" for name in marks]
 
 

@@ -210,7 +210,7 @@ def _moved(cell: object, place: Callable[[int], int]) -> object:
 
 
 def _follower(before: str, after: str, repairs: Repairs) -> Callable[[int], int]:
-    """Say where a place of a text is in what became of it."""
+    """Return where a place of a text is in what became of it."""
 
     def place(at: int) -> int:
         head = repairs.tidied(before[:at] + END).removesuffix(END)

@@ -46,7 +46,7 @@ class Kind:
         return frozenset(self.columns[role.name] for role in self.task.roles if role.required)
 
     def holds(self, values: Mapping[str, object]) -> bool:
-        """Say whether a row is of this shape."""
+        """Return whether a row is of this shape."""
         return all(filled(value_at(values, column)) for column in self.needed)
 
     def by_role(self, values: Mapping[str, object]) -> dict[str, object]:
@@ -106,18 +106,18 @@ def _kind(table: Table, names: frozenset[str]) -> Kind | None:
 
 
 def _are_talks(kinds: Sequence[Kind], task: str | None) -> bool:
-    """Say whether rows of all these shapes can be conversations, and those are what the task takes."""
+    """Return whether rows of all these shapes can be conversations, and those are what the task takes."""
     takes = task is None or any(role.name == TURNS for role in plugins.choose("tasks", task).roles)
     return takes and all(map(_is_asked, kinds))
 
 
 def _is_asked(kind: Kind) -> bool:
-    """Say whether a task is what somebody asks an assistant, and what it answers."""
+    """Return whether a task is what somebody asks an assistant, and what it answers."""
     return kind.task.answers == "text" and any(role.name == TOLD for role in kind.task.roles)
 
 
 def _rewritten(table: Table, kinds: Sequence[Kind]) -> Table:
-    """Give all rows one shape: the roles of one task, or conversations.
+    """Return all rows one shape: the roles of one task, or conversations.
 
     Raises:
         DataError: most rows are of none of these shapes.

@@ -43,7 +43,7 @@ def format_of(path: Path) -> str:
 
 
 def is_aside(path: PurePath) -> bool:
-    """Say whether a file in a folder is none of the data: hidden, or about them.
+    """Return whether a file in a folder is none of the data: hidden, or about them.
 
     >>> is_aside(PurePath("__MACOSX/._train.csv")), is_aside(PurePath("README.txt")), is_aside(PurePath("train.csv"))
     (True, True, False)

@@ -24,5 +24,5 @@ FOUND = Options()
 
 
 def options_of(settings: DataSettings, *, blank_rows: bool = False) -> Options:
-    """Give the options that a recipe says."""
+    """Return the options that a recipe says."""
     return Options(settings.header, settings.sheet, blank_rows)

@@ -98,7 +98,7 @@ def nothing_fits(table: Table, names: Sequence[str], readings: Sequence[Reading]
 
 
 def _unreadable(table: Table, reading: Reading) -> Fault:
-    """Say that no row can be read as what the user named."""
+    """Return that no row can be read as what the user named."""
     held = ", ".join(f"{role}={column}" for role, column in reading.columns.items())
     rows = rows_of(table, reading.columns)
     faults = [
@@ -151,7 +151,7 @@ def _counts(cells: Sequence[object]) -> bool:
 
 
 def _about_header(table: Table) -> list[Fault]:
-    """Say what was thought of the first line of a table, if it may be otherwise, and how to say so."""
+    """Return what was thought of the first line of a table, if it may be otherwise, and how to say so."""
     if NAMELESS in table.notes:
         return [Fault(NAMELESS, table.file, "if it names them: `--set data.header=true`")]
     if table.format not in TABLES or not any(_is_cell(name, cells_of(table, name)) for name in table.columns):

@@ -57,7 +57,7 @@ def read_cells(source: Source, sample: Sample, format: str) -> Table:
 
 
 def _quotes_are_letters(source: Source, dialect: Dialect) -> bool:
-    """Say whether quotes between tabs make no sense as quoting.
+    """Return whether quotes between tabs make no sense as quoting.
 
     The format has none (IANA, text/tab-separated-values), though spreadsheets write it. A cell that seems to hold a
     tab and a line's end is the beginning of one row and the end of another.

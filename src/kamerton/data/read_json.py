@@ -66,7 +66,7 @@ def read_jsonl(source: Source) -> Table:
 
 
 def _goes_on(source: Source, first: str) -> bool:
-    """Say whether the value that the first line begins ends on a later one, or the file is one array."""
+    """Return whether the value that the first line begins ends on a later one, or the file is one array."""
     if first.lstrip().startswith("["):
         return True
     text = source.text()
@@ -115,7 +115,7 @@ def _collect(rows: Collector, columns: dict[str, None], line: int, text: str, el
 
 
 def _is_annotated(value: object) -> bool:
-    """Say whether a value is a text with its annotations, as spaCy takes them: `["Anna sings", {"entities": []}]`."""
+    """Return whether a value is a text with its annotations, as spaCy has them: `["Anna sings", {"entities": []}]`."""
     if not isinstance(value, list) or len(value) != 2:
         return False
     return isinstance(value[0], str) and isinstance(value[1], dict) and any(key in value[1] for key in ANNOTATED)
@@ -196,7 +196,7 @@ def read_json(source: Source) -> Table:
 
 
 def _broken(source: Source, text: str, error: json.JSONDecodeError) -> Fault:
-    """Say what is wrong where a document stops being JSON, and how it is mended."""
+    """Return what is wrong where a document stops being JSON, and how it is mended."""
     what, remedy = mistake(text, error)
     if not remedy and error.pos >= len(text.rstrip()) - 1:
         remedy = "the file ends too early: write it again"

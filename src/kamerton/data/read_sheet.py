@@ -133,7 +133,7 @@ def _table(sheet: Sheet, options: Options, is_part: bool) -> Table:
 
 
 def _seen(cell: object) -> object:
-    """Give a cell as people see it: whole numbers without a point, dates and times as ISO writes them."""
+    """Return a cell as people see it: whole numbers without a point, dates and times as ISO writes them."""
     if isinstance(cell, float) and cell.is_integer() and abs(cell) < EXACT:
         return int(cell)
     if isinstance(cell, datetime):

@@ -41,7 +41,7 @@ def read_text(source: Source) -> Table:
 
 
 def looks_like_table(source: Source) -> bool:
-    """Say whether the lines are rows of cells, or have labels before their texts."""
+    """Return whether the lines are rows of cells, or have labels before their texts."""
     return _first(source).startswith(LABEL) or find_table(source) is not None
 
 

@@ -21,7 +21,7 @@ OBJECT = re.compile(r'\[?\s*\{\s*(?:"[^"\n]*"\s*:|\})')
 
 
 def looks_like_json(source: Source) -> bool:
-    """Say whether a text begins with a JSON object."""
+    """Return whether a text begins with a JSON object."""
     with source.open() as file:
         return bool(OBJECT.match(file.read(LETTERS).lstrip("\ufeff \t\r\n")))
 

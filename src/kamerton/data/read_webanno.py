@@ -32,7 +32,7 @@ class _Sentence:
 
 
 def is_webanno(source: Source) -> bool:
-    """Say whether a file begins as WebAnno's exports do."""
+    """Return whether a file begins as WebAnno's exports do."""
     with source.open() as lines:
         return bool(MARK.match(next(iter(lines), "")))
 

@@ -94,7 +94,7 @@ def fault_of(task: Task, values: Mapping[str, object]) -> str:
 
 
 def has_answer(task: Task, values: Mapping[str, object]) -> bool:
-    """Say whether the example that a task makes of a row has an answer.
+    """Return whether the example that a task makes of a row has an answer.
 
     Raises:
         ValueError: the task can make none of it.
@@ -119,7 +119,7 @@ def look(word: str, task: Task, table: Table, columns: Mapping[str, str]) -> tup
 
 
 def _further_rows(table: Table, columns: Mapping[str, str]) -> list[dict[str, object]]:
-    """Give rows from all over the rest of the table by role: what is rare may be missing from the first ones."""
+    """Return rows from all over the rest of the table by role: what is rare may be missing from the first ones."""
     step = max(NEIGHBORS, (len(table.rows) - LOOKED_AT) * NEIGHBORS // LOOKED_AT)
     return [
         {role: value_at(row.values, name) for role, name in columns.items()}

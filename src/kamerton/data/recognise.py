@@ -154,7 +154,7 @@ def _others_alike(table: Table, reading: Reading, left: Sequence[str], named: Ma
 
 
 def _joined(table: Table, reading: Reading) -> list[str]:
-    """Say which columns are a label each, if there are any, and which of them no row has that was looked at."""
+    """Return which columns are a label each, if there are any, and which of them no row has that was looked at."""
     labels = labels_with_columns(table, reading.required)
     never = never_true(table, labels)
     rare = [f"never true in the first rows: {', '.join(never)}"] if never else []
@@ -243,7 +243,7 @@ def _possible(table: Table, reading: Reading) -> bool:
 
 
 def _damaged(table: Table, reading: Reading) -> bool:
-    """Say whether a column that a task needs holds lists most of which cannot be read."""
+    """Return whether a column that a task needs holds lists most of which cannot be read."""
     rows = rows_of(table, {column: column for column in reading.required}, SEEN_AGAIN)
     return any(2 * sum(is_damaged(row[column]) for row in rows) > len(rows) for column in reading.required)
 
@@ -396,7 +396,7 @@ def _flags(table: Table, columns: Sequence[str]) -> str:
 
 
 def _may_play(table: Table, column: str, role: Role) -> bool:
-    """Say whether a column holds what a role must hold at least."""
+    """Return whether a column holds what a role must hold at least."""
     if role.varied and len({plain(cell) for cell in cells_of(table, column)}) < 2:
         return False
     return not role.leaves_out or holds_truths(table, column)
@@ -415,7 +415,7 @@ def _explained(reading: Reading, reason: str, named: Mapping[str, str]) -> str:
 
 
 def _readable(task: Task, table: Table, columns: Mapping[str, str]) -> bool:
-    """Say whether an example can be made of any row that is looked at."""
+    """Return whether an example can be made of any row that is looked at."""
     return any(not fault_of(task, row) for row in rows_of(table, columns))
 
 

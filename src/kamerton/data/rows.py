@@ -82,7 +82,7 @@ class Rows(Sequence[Row]):
         return cls(logs, shifts, [names for part in parts for names in part.names])
 
     def renamed(self, names: Mapping[str, str]) -> Rows:
-        """Give the same rows with other names of their columns."""
+        """Return the same rows with other names of their columns."""
         return Rows(self.logs, self.shifts, [{**old, **names} for old in self.names])
 
     @property

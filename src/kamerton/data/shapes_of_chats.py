@@ -46,7 +46,7 @@ def conversations(table: Table) -> Table | None:
 
 
 def lone_messages(table: Table) -> Fault | None:
-    """Say that rows are messages which nothing puts together, if they are; None if not."""
+    """Return that rows are messages which nothing puts together, if they are; None if not."""
     found = [called(names, table.columns) for names in (SPEAKERS, SAID)]
     if not all(len(columns) == 1 for columns in found):
         return None

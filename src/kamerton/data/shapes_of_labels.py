@@ -115,7 +115,7 @@ def _called(table: Table, column: str, one: bool) -> str:
 
 
 def _is_scored(cell: object) -> bool:
-    """Say whether a cell gives each of several names a chance between 0 and 1, or says yes or no."""
+    """Return whether a cell gives each of several names a chance between 0 and 1, or says yes or no."""
     return (
         isinstance(cell, Mapping)
         and len(cell) > 1

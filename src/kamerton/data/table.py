@@ -74,7 +74,7 @@ def joined(tables: Sequence[Table]) -> Table:
 
 
 def _one_spelling(tables: Sequence[Table]) -> tuple[Sequence[Table], list[str]]:
-    """Give columns of several files one name if their names differ in case or spaces only; say which were renamed."""
+    """Return columns of several files one name if their names differ in case or spaces only; say which were renamed."""
     largest = sorted(tables, key=lambda table: table.rows_read)
     known = {_folded(name): name for table in largest for name in reversed(table.columns)}
     told, renamed = list[str](), list[Table]()
@@ -88,7 +88,7 @@ def _one_spelling(tables: Sequence[Table]) -> tuple[Sequence[Table], list[str]]:
 
 
 def spelled_as(table: Table, columns: Iterable[str]) -> Table:
-    """Give columns the names that they have elsewhere, where theirs differ in case or spaces only."""
+    """Return columns the names that they have elsewhere, where theirs differ in case or spaces only."""
     return _renamed(table, _other_names(table, {_folded(name): name for name in columns}))
 
 

@@ -87,7 +87,7 @@ def bytes_of(path: Path, name: str | None = None) -> Bytes:
 
 
 def largest_of(path: Path) -> int:
-    """Say how many bytes a packed file may hold."""
+    """Return how many bytes a packed file may hold."""
     return min(LARGEST, max(FREE, DENSEST * path.stat().st_size))
 
 

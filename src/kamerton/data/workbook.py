@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from xml.etree import ElementTree
@@ -39,7 +40,7 @@ Errors = Mapping[tuple[int, int], str]
 
 
 def is_workbook(path: Path) -> bool:
-    """Say whether a file of any name is an .xlsx or .ods workbook by what the archive holds."""
+    """Return whether a file of any name is an .xlsx or .ods workbook by what the archive holds."""
     with path.open("rb") as file:
         if file.read(4) != b"PK\x03\x04":
             return False
@@ -103,7 +104,7 @@ def _scanned(held: zipfile.ZipFile, part: str, scan: _Scan) -> _Scan:
     return scan
 
 
-class _Scan:
+class _Scan(ABC):
     """Where the cells of one sheet stand."""
 
     def __init__(self, name: str) -> None:
@@ -113,9 +114,9 @@ class _Scan:
         self.parser = expat.ParserCreate()
         self.parser.StartElementHandler = lambda tag, given: self.start(tag.rpartition(":")[2], given)
 
+    @abstractmethod
     def start(self, tag: str, given: Mapping[str, str]) -> None:
         """See an element begin."""
-        raise NotImplementedError
 
     def reach(self, row: int, column: int) -> None:
         """Note that a cell stands there, counted from 1.

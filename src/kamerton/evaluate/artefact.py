@@ -86,7 +86,7 @@ def compared(
 
 
 def _apart(answer: Mapping[str, Any], expected: Prediction) -> float:
-    """Give how far two scores are apart or, where there is none, two losses, relative to their size above 1."""
+    """Return how far two scores are apart or, where there is none, two losses, relative to their size above 1."""
     scores = abs((answer["score"] or 0.0) - (expected.score or 0.0))
     loss = expected.loss or 0.0
     return float(max(scores, abs(answer.get("loss", loss) - loss) / max(1.0, loss)))

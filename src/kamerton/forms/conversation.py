@@ -87,7 +87,7 @@ class Conversation(Usual):
         return replace(first, rivals=tuple(others), cut=sum(item.cut for item in (first, *others)))
 
     def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
-        """Give what serving sends: the conversation up to where the assistant speaks last, or next.
+        """Return what serving sends: the conversation up to where the assistant speaks last, or next.
 
         `rivals` hold the prompts of the answers before.
         """
@@ -144,7 +144,7 @@ class Conversation(Usual):
         return replace(self, told=text)
 
     def _turns(self, example: Example, tokenizer: Tokenizer) -> tuple[Message, ...]:
-        """Give an example's turns as the template can write them, after the instruction if there is one."""
+        """Return an example's turns as the template can write them, after the instruction if there is one."""
         turns = adapt(turns_of(example), tokenizer).turns
         first = next((at for at, turn in enumerate(turns) if turn.role == "user"), None)
         if not self.told or first is None:
@@ -187,7 +187,7 @@ class Conversation(Usual):
         ]
 
     def _heard(self, text: str, exchange: _Asked) -> str:
-        """Give what was answered as the data write answers: without the template's own words, and without reasoning."""
+        """Return an answer as the data write answers: without the template's own words and without reasoning."""
         if text.strip() == exchange.answer:
             return exchange.gold
         return text.strip() if self._reasons else without_reasoning(text)
@@ -318,7 +318,7 @@ def _runs(reads: Sequence[int]) -> list[list[int]]:
 
 
 def _before(sequence: Encoded) -> list[tuple[int, ...]]:
-    """Give what stands before each answer of a sequence that is learned."""
+    """Return what stands before each answer of a sequence that is learned."""
     return [sequence.tokens[: run[0] + 1] for run in _runs(sequence.reads)]
 
 

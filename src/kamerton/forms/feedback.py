@@ -10,28 +10,16 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from kamerton.contracts import Engine
+from kamerton.forms.given import GivenAnswers, asked, behind_shots
 from kamerton.forms.messages import kept_answer
-from kamerton.forms.preferences import asked, prompt_of
 from kamerton.forms.supervision import target_losses, written
-from kamerton.forms.templates import RefusedError
-from kamerton.forms.turns import (
-    ended,
-    refuse_faulty,
-    room_before,
-    same_prompt,
-    supervise,
-    tokenize,
-    without_reasoning,
-    write_exchange,
-)
-from kamerton.forms.usual import Usual
-from kamerton.forms.values import room_for
+from kamerton.forms.turns import ended, room_before, same_prompt, supervise, tokenize, write_exchange
 from kamerton.records import Encoded, Example, Message, Prediction, Taught
 
 if TYPE_CHECKING:
@@ -43,7 +31,7 @@ SMALLEST = 1e-12
 
 
 @dataclass(frozen=True)
-class Judged(Usual):
+class Judged(GivenAnswers):
     """One answer to a request, and whether it was wanted; `Encoded.rivals` holds another row's answer to the request.
 
     The other answer's `weight` is that of the row, negative where the answer was not wanted.
@@ -56,28 +44,20 @@ class Judged(Usual):
     undesirable: float
     answers: tuple[str, ...]
     """Different training answers, of which each row gets one that is not its own."""
-    model_class: ClassVar = "AutoModelForCausalLM"
-    untuned_class: ClassVar = "AutoModelForCausalLM"
 
-    def watched(self, examples: Sequence[Example]) -> Sequence[Example]:
-        """Read every validation row's answer: nothing is written."""
-        return examples
+    def is_given(self, example: Example) -> bool:
+        """Return whether a row holds an answer."""
+        return bool(example.gold)
 
-    def answer_tokens(self, tokenizer: Tokenizer) -> int:
-        """Measure how long nearly all answers are, with some room: for requests that bring none."""
-        return room_for([len(ids) for ids in tokenize([(answer,) for answer in self.answers], tokenizer)])
+    def write(self, example: Example, shots: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> Encoded:
+        """Tokenize a row's answer after the request, behind the shots that people wanted."""
+        shown = [turn for shot in shots if shot.fields["wanted"] for turn in (*asked(shot)[-1:], _own(shot))]
+        return _answered(behind_shots(example, shown), _own(example), tokenizer, max_tokens)
 
-    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
-        """Tokenize each answer, and another row's, after the request; what does not fit is cut at the end."""
-        return [self._encode(example, tokenizer, max_tokens) for example in examples]
-
-    def _encode(self, example: Example, tokenizer: Tokenizer, max_tokens: int) -> Encoded:
-        """Tokenize a row, or say why the template cannot write it."""
-        try:
-            item = _judged(example, (), tokenizer, max_tokens)
-            other = _answered(asked(example), self._other(example), tokenizer, max_tokens)
-        except RefusedError as error:
-            return Encoded((), (), (), fault=error.faults[0].rule)
+    def training_row(self, example: Example, tokenizer: Tokenizer, max_tokens: int) -> Encoded:
+        """Tokenize a row's answer, and another row's after the same request."""
+        item = self.write(example, (), tokenizer, max_tokens)
+        other = _answered(asked(example), self._other(example), tokenizer, max_tokens)
         weight = self.desirable if example.fields["wanted"] else -self.undesirable
         return replace(item, rivals=(replace(other, weight=weight),), cut=item.cut + other.cut)
 
@@ -86,10 +66,6 @@ class Judged(Usual):
         start = zlib.crc32(f"{example.key} {example.gold}".encode())
         tried = (self.answers[(start + at) % len(self.answers)] for at in range(min(2, len(self.answers))))
         return next((answer for answer in tried if answer != example.gold), "")
-
-    def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
-        """Give what serving sends: the request up to where the assistant begins."""
-        return [prompt_of(example, tokenizer, max_tokens) for example in examples]
 
     def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> str:
         """Find a prompt that differs from serving's, and an untaught end."""
@@ -105,7 +81,7 @@ class Judged(Usual):
         return Taught(tuple(read + 1 for read in item.reads), (f"{what}: {written(item.targets, tokenizer)}",))
 
     def called(self, at: int, count: int) -> str:
-        """Tell the answer from the one that the reference point is measured by."""
+        """Name the answer, and the one that the reference point is measured by."""
         return ("the row's answer", "another row's answer, for the reference point")[at]
 
     def supervised(self, item: Encoded) -> int:
@@ -113,7 +89,7 @@ class Judged(Usual):
         return int(len(item.sequences) == 2 and bool(item.targets))
 
     def losses(self, logits: Tensor, items: Sequence[Encoded]) -> Tensor:
-        """Give each answer's loss: `[items]`, with gradients; the reference point is that of these items."""
+        """Return each answer's loss: `[items]`, with gradients; the reference point is that of these items."""
         sequences = [sequence for item in items for sequence in item.sequences]
         before = logits.new_tensor([sequence.number for sequence in sequences], dtype=torch.float64)
         rewards = (-target_losses(logits, sequences) - before).view(-1, 2)
@@ -126,30 +102,19 @@ class Judged(Usual):
         likely = iter((-engine.losses([one for item in known for one in item.sequences])).reshape(-1, 2).tolist())
         return [_with_reference(item, *next(likely)) if item.rivals else item for item in items]
 
-    def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
-        """Say how likely the answers are per token; where there is none to judge, write one."""
-        return self.predict_untuned(engine, examples, ())
-
-    def predict_untuned(
-        self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
-    ) -> list[Prediction]:
-        """Judge the answers after `shots` that people wanted, put as earlier turns of the conversation."""
-        shown = [shot for shot in shots if shot.fields["wanted"]]
-        judged = [example for example in examples if example.gold]
-        results = {p.id: p for p in _judge(engine, judged, shown)}
-        asking = [example for example in examples if example.id not in results]
-        prompts = self.prompts(asking, engine.tokenizer, max(1, engine.max_tokens - engine.max_new_tokens))
-        refuse_faulty(prompts)
-        texts = engine.generate(prompts) if asking else []
-        results |= {
-            example.id: Prediction(example.id, without_reasoning(text), cut=prompt.cut)
-            for example, text, prompt in zip(asking, texts, prompts, strict=True)
-        }
-        return [results[example.id] for example in examples]
+    def judge(self, engine: Engine, examples: Sequence[Example], items: Sequence[Encoded]) -> list[Prediction]:
+        """Measure how likely each answer's tokens are, and what that costs by whether it was wanted."""
+        means = engine.losses(items) / np.array([max(1, len(item.targets)) for item in items])
+        results = []
+        for example, item, mean in zip(examples, items, means.tolist(), strict=True):
+            wanted, chance = bool(example.fields["wanted"]), float(np.exp(-mean))
+            loss = -float(np.log(max(SMALLEST, chance if wanted else -np.expm1(-mean))))
+            results.append(Prediction(example.id, example.gold, chance, loss, 1, cut=item.cut, wanted=wanted))
+        return results
 
 
 def kto_losses(rewards: Tensor, others: Tensor, weights: Tensor, beta: float) -> Tensor:
-    """Give KTO's losses (Ethayarajh et al. 2024, equations 7 and 8).
+    """Return KTO's losses (Ethayarajh et al. 2024, equations 7 and 8).
 
     With the reference point z = max(0, mean of `others`), through which no gradient goes, an answer of reward r that
     was wanted costs w (1 - sigmoid(beta (r - z))), another one w (1 - sigmoid(beta (z - r))).
@@ -191,34 +156,5 @@ def _answered(turns: Sequence[Message], answer: str | Message, tokenizer: Tokeni
 
 
 def _own(example: Example) -> Message:
-    """Give the answer with its calls of tools and its reasoning."""
+    """Return the answer with its calls of tools and its reasoning."""
     return kept_answer(example.fields["completion"])
-
-
-def _judged(example: Example, shots: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> Encoded:
-    shown = [turn for shot in shots for turn in (*asked(shot)[-1:], _own(shot))]
-    turns = asked(example)
-    head = next((at for at, turn in enumerate(turns) if turn.role not in ("system", "tools")), len(turns))
-    return _answered((*turns[:head], *shown, *turns[head:]), _own(example), tokenizer, max_tokens)
-
-
-def _shown(example: Example, shots: Sequence[Example], engine: Engine) -> Encoded:
-    """Write the answer after as many shots as fit."""
-    for first in range(len(shots) + 1):
-        item = _judged(example, shots[first:], engine.tokenizer, engine.max_tokens)
-        if not item.cut:
-            break
-    return item
-
-
-def _judge(engine: Engine, examples: Sequence[Example], shots: Sequence[Example]) -> list[Prediction]:
-    """Say for each answer how likely its tokens are, and what that costs by whether it was wanted."""
-    items = [_shown(example, shots, engine) for example in examples]
-    losses = engine.losses(items) if items else np.zeros(0)
-    means = losses / np.array([max(1, len(item.targets)) for item in items])
-    results = []
-    for example, item, mean in zip(examples, items, means.tolist(), strict=True):
-        wanted, chance = bool(example.fields["wanted"]), float(np.exp(-mean))
-        loss = -float(np.log(max(SMALLEST, chance if wanted else -np.expm1(-mean))))
-        results.append(Prediction(example.id, example.gold, chance, loss, 1, cut=item.cut, wanted=wanted))
-    return results

@@ -60,7 +60,7 @@ def reasoning_of(item: Mapping[str, object]) -> str:
 
 
 def is_thought(part: object) -> bool:
-    """Say whether a content part holds reasoning."""
+    """Return whether a content part holds reasoning."""
     return isinstance(part, Mapping) and part.get("type") in THOUGHTS
 
 
@@ -120,7 +120,7 @@ def results_in(item: Mapping[str, object]) -> list[tuple[str, str]]:
 
 
 def text_of_message(item: Mapping[str, object], *, strict: bool) -> str:
-    """Give what a message says, without reasoning and calls.
+    """Return what a message says, without reasoning and calls.
 
     Args:
         item: the message.

@@ -66,7 +66,7 @@ def read_messages(value: object) -> tuple[Message, ...]:
 
 
 def are_messages(value: object) -> bool:
-    """Say whether a value is a list of messages: each says who speaks and what, and nothing beside that."""
+    """Return whether a value is a list of messages: each says who speaks and what, and nothing beside that."""
     if not isinstance(value, list) or not value:
         return False
     return all(
@@ -134,7 +134,7 @@ def kept_answer(field: object) -> Message:
 
 
 def conversation_of(example: Example) -> tuple[Message, ...]:
-    """Give the turns of an example of any task that has some; of a request alone, with its system prompt."""
+    """Return the turns of an example of any task that has some; of a request alone, with its system prompt."""
     fields = example.fields
     turns = kept_messages(fields.get("messages")) or kept_messages(fields.get("prompt"))
     if turns:

@@ -120,14 +120,14 @@ def listed(value: object) -> object:
 
 
 def _are_places(value: object) -> bool:
-    """Say whether a value lists pairs of offsets, or objects that hold some."""
+    """Return whether a value lists pairs of offsets, or objects that hold some."""
     if not isinstance(value, list):
         return False
     return all(_is_pair(one) or (isinstance(one, Mapping) and _of_object({**one, "label": "any"})) for one in value)
 
 
 def are_spans(value: object) -> bool:
-    """Say whether a cell holds spans: a list of objects or of lists; an empty list holds none."""
+    """Return whether a cell holds spans: a list of objects or of lists; an empty list holds none."""
     return isinstance(value, list | tuple) and all(isinstance(one, Mapping | list | tuple) for one in value)
 
 
@@ -235,7 +235,7 @@ def _each_moved(value: object, place: Callable[[int], int]) -> object:
 
 
 def _widths(text: str, unit: Unit) -> Iterator[int]:
-    """Say how much each letter counts."""
+    """Return how much each letter counts."""
     match unit:
         case "utf-16":
             return (1 + (letter > "\uffff") for letter in text)
@@ -269,13 +269,13 @@ def _letter(text: str, offset: int, unit: Unit) -> int | None:
 
 
 def is_torn(text: str, at: int) -> bool:
-    """Say whether a place in a text stands within a word, of a script that parts words."""
+    """Return whether a place in a text stands within a word, of a script that parts words."""
     found = WORD.match(text, at - 1) if 0 < at < len(text) else None
     return found is not None and found.end() > at
 
 
 def matches(text: str, start: int, end: int, span: Marked) -> bool:
-    """Say whether a span's own text is what it cuts out; case and spaces do not count, nor a word's `##` of BERT.
+    """Return whether a span's own text is what it cuts out; case and spaces do not count, nor a word's `##` of BERT.
 
     A text that stands nowhere else may be another name of the same thing, if the tool writes such names.
     """
@@ -350,5 +350,5 @@ def _unexplained(text: str, found: Sequence[Marked], counting: Counting) -> int:
 
 
 def _is_whole(text: str, start: int, end: int) -> bool:
-    """Say whether a piece of a text is of whole words, with no space at its ends."""
+    """Return whether a piece of a text is of whole words, with no space at its ends."""
     return text[start:end] == text[start:end].strip() and not is_torn(text, start) and not is_torn(text, end)

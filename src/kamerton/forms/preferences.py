@@ -4,29 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from torch.nn.functional import logsigmoid
 
 from kamerton.contracts import Engine
-from kamerton.forms.messages import kept_answer, kept_messages, said
+from kamerton.forms.given import GivenAnswers, asked, behind_shots
+from kamerton.forms.messages import kept_answer, said
 from kamerton.forms.supervision import target_losses, written
-from kamerton.forms.templates import RefusedError
-from kamerton.forms.turns import (
-    ended,
-    refuse_faulty,
-    room_before,
-    same_prompt,
-    supervise,
-    tokenize,
-    without_reasoning,
-    write_exchange,
-    write_prompt,
-)
-from kamerton.forms.usual import Usual
-from kamerton.forms.values import room_for
+from kamerton.forms.turns import ended, room_before, same_prompt, supervise, tokenize, write_exchange
 from kamerton.records import Encoded, Example, Message, Prediction, Taught
 
 if TYPE_CHECKING:
@@ -37,7 +25,7 @@ Objective = Literal["dpo", "orpo", "simpo"]
 
 
 @dataclass(frozen=True)
-class Preferences(Usual):
+class Preferences(GivenAnswers):
     """Two answers to one request; `Encoded.rivals` holds the rejected one."""
 
     objective: Objective
@@ -48,24 +36,24 @@ class Preferences(Usual):
     """Share of the rows whose answers may be the wrong way round, in DPO."""
     answers: tuple[str, ...]
     """The chosen training answers, from which the room for generated ones is measured."""
-    model_class: ClassVar = "AutoModelForCausalLM"
-    untuned_class: ClassVar = "AutoModelForCausalLM"
 
-    def watched(self, examples: Sequence[Example]) -> Sequence[Example]:
-        """Compare every validation row's answers: nothing is written."""
-        return examples
+    def is_given(self, example: Example) -> bool:
+        """Return whether a row holds both answers."""
+        return bool(example.gold and example.fields["rejected"])
 
-    def answer_tokens(self, tokenizer: Tokenizer) -> int:
-        """Measure how long nearly all chosen answers are, with some room: for requests that bring none."""
-        return room_for([len(ids) for ids in tokenize([(answer,) for answer in self.answers], tokenizer)])
-
-    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
-        """Tokenize both answers, each after the same prompt; what does not fit is cut at the end."""
-        return [_tried(example, tokenizer, max_tokens) for example in examples]
-
-    def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
-        """Give what serving sends: the request up to where the assistant begins."""
-        return [prompt_of(example, tokenizer, max_tokens) for example in examples]
+    def write(self, example: Example, shots: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> Encoded:
+        """Tokenize both answers, each after the same prompt, behind the chosen answers of the shots."""
+        shown = [turn for shot in shots for turn in (*asked(shot)[-1:], _answers(shot)[0])]
+        turns, answers = behind_shots(example, shown), []
+        for answer in _answers(example):
+            exchange = write_exchange(turns, answer, tokenizer)
+            [before, after] = tokenize([exchange.prompt, exchange.answer], tokenizer)
+            answers.append(ended(after, tokenizer))
+        room = room_before(max(map(len, answers)), max_tokens)  # one for both: they answer the same prompt
+        lost = max(0, len(before) - room)
+        pair = [supervise(before[-room:], answer, max_tokens) for answer in answers]
+        chosen, rejected = (replace(item, cut=item.cut + lost) for item in pair)
+        return replace(chosen, rivals=(rejected,), cut=chosen.cut + rejected.cut)
 
     def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> str:
         """Find prompts that differ from serving's or from each other, and untaught ends."""
@@ -112,26 +100,18 @@ class Preferences(Usual):
             for item, (chosen, rejected) in zip(items, losses, strict=True)
         ]
 
-    def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
-        """Say which answer is likelier per token; where there are none to compare, write one."""
-        return self.predict_untuned(engine, examples, ())
-
-    def predict_untuned(
-        self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
-    ) -> list[Prediction]:
-        """Compare the answers after `shots` with their chosen ones, put as earlier turns of the conversation."""
-        compared = [example for example in examples if example.gold and example.fields["rejected"]]
-        results = {p.id: p for p in _compare(engine, compared, shots)}
-        asking = [example for example in examples if example.id not in results]
-        room = max(1, engine.max_tokens - engine.max_new_tokens)
-        prompts = self.prompts(asking, engine.tokenizer, room)
-        refuse_faulty(prompts)
-        texts = engine.generate(prompts) if asking else []
-        results |= {
-            example.id: Prediction(example.id, without_reasoning(text), cut=prompt.cut)
-            for example, text, prompt in zip(asking, texts, prompts, strict=True)
-        }
-        return [results[example.id] for example in examples]
+    def judge(self, engine: Engine, examples: Sequence[Example], items: Sequence[Encoded]) -> list[Prediction]:
+        """Find which answer is likelier per token."""
+        sequences = [sequence for item in items for sequence in item.sequences]
+        lengths = np.array([max(1, len(sequence.targets)) for sequence in sequences]).reshape(-1, 2)
+        means = engine.losses(sequences).reshape(-1, 2) / lengths
+        results = []
+        for example, (chosen, rejected), item in zip(examples, means, items, strict=True):
+            margin = float(rejected - chosen)
+            text = example.gold if margin > 0 else said(_answers(example)[1])
+            score = float(1 / (1 + np.exp(-abs(margin))))
+            results.append(Prediction(example.id, text, score, float(np.logaddexp(0, -margin)), 1, cut=item.cut))
+        return results
 
 
 def dpo_losses(likelier: Tensor, reference: Tensor, beta: float, smoothing: float) -> Tensor:
@@ -161,67 +141,6 @@ def orpo_losses(chosen: Tensor, rejected: Tensor, weight: float) -> Tensor:
     return -chosen - weight * logsigmoid(odds)
 
 
-def asked(example: Example) -> tuple[Message, ...]:
-    """Give the turns that both answers answer."""
-    return kept_messages(example.fields["prompt"])
-
-
-def _tried(example: Example, tokenizer: Tokenizer, max_tokens: int) -> Encoded:
-    """Tokenize a pair, or say why the template cannot write it."""
-    try:
-        return _pair(example, (), tokenizer, max_tokens)
-    except RefusedError as error:
-        return Encoded((), (), (), fault=error.faults[0].rule)
-
-
-def prompt_of(example: Example, tokenizer: Tokenizer, max_tokens: int) -> Encoded:
-    """Tokenize a request, or say why the template cannot write it."""
-    try:
-        [ids] = tokenize([write_prompt(asked(example), tokenizer)], tokenizer)
-    except RefusedError as error:
-        return Encoded((), (), (), fault=error.faults[0].rule)
-    return Encoded(tuple(ids[-max_tokens:]), (), (), max(0, len(ids) - max_tokens))
-
-
 def _answers(example: Example) -> list[Message]:
-    """Give the chosen answer and the rejected one."""
+    """Return the chosen answer and the rejected one."""
     return [kept_answer(example.fields[role]) for role in ("chosen", "rejected")]
-
-
-def _pair(example: Example, shots: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> Encoded:
-    shown = [turn for shot in shots for turn in (*asked(shot)[-1:], _answers(shot)[0])]
-    turns, answers = asked(example), []
-    head = next((at for at, turn in enumerate(turns) if turn.role not in ("system", "tools")), len(turns))
-    whole = (*turns[:head], *shown, *turns[head:])
-    for answer in _answers(example):
-        exchange = write_exchange(whole, answer, tokenizer)
-        [before, after] = tokenize([exchange.prompt, exchange.answer], tokenizer)
-        answers.append(ended(after, tokenizer))
-    room = room_before(max(map(len, answers)), max_tokens)  # one for both: they answer the same prompt
-    lost = max(0, len(before) - room)
-    pair = [supervise(before[-room:], answer, max_tokens) for answer in answers]
-    chosen, rejected = (replace(item, cut=item.cut + lost) for item in pair)
-    return replace(chosen, rivals=(rejected,), cut=chosen.cut + rejected.cut)
-
-
-def _shown(example: Example, shots: Sequence[Example], engine: Engine) -> Encoded:
-    """Write both answers after as many shots as fit."""
-    for first in range(len(shots) + 1):
-        item = _pair(example, shots[first:], engine.tokenizer, engine.max_tokens)
-        if not item.cut:
-            break
-    return item
-
-
-def _compare(engine: Engine, examples: Sequence[Example], shots: Sequence[Example]) -> list[Prediction]:
-    items = [_shown(example, shots, engine) for example in examples]
-    sequences = [sequence for item in items for sequence in item.sequences]
-    lengths = np.array([max(1, len(sequence.targets)) for sequence in sequences]).reshape(-1, 2)
-    means = engine.losses(sequences).reshape(-1, 2) / lengths
-    results = []
-    for example, (chosen, rejected), item in zip(examples, means, items, strict=True):
-        margin = float(rejected - chosen)
-        text = example.gold if margin > 0 else said(_answers(example)[1])
-        score = float(1 / (1 + np.exp(-abs(margin))))
-        results.append(Prediction(example.id, text, score, float(np.logaddexp(0, -margin)), 1, cut=item.cut))
-    return results

@@ -105,7 +105,7 @@ def opened_text(cell: object) -> object:
 
 
 def is_damaged(cell: object) -> bool:
-    """Say whether a cell begins like a list or an object and cannot be read."""
+    """Return whether a cell begins like a list or an object and cannot be read."""
     try:
         opened(cell)
     except ValueError:

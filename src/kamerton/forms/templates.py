@@ -212,7 +212,7 @@ def _calls_as_text(turns: Sequence[Message], can: Abilities) -> Sequence[Message
 
 
 def _results(turns: Sequence[Message], can: Abilities) -> Sequence[Message]:
-    """Let the user tell what tools gave, where the template has no turn for it; it may have one behind a call only."""
+    """Put what tools returned into a turn of the user, where the template has no turn for tools or none there."""
     if can.results or not any(turn.role == "tool" for turn in turns):
         return turns
     put, called = list[Message](), False
@@ -365,7 +365,7 @@ def _called(calls: Sequence[Mapping[str, Any]], content: str, way: Calling) -> d
 
 
 def _arguments(given: object, way: Calling) -> object:
-    """Give arguments as an object, or as JSON; what is no JSON stays as it is."""
+    """Return arguments as an object, or as JSON; what is no JSON stays as it is."""
     if isinstance(given, str):
         try:
             given = json.loads(given)

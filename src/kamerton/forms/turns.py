@@ -127,7 +127,7 @@ def tokenize_alike(texts: Sequence[Pieces], tokenizer: Tokenizer) -> list[list[i
 
 @lru_cache(maxsize=4)
 def _apart(tokenizer: Tokenizer) -> re.Pattern[str] | None:
-    """Give the control words at which a tokenizer parts texts; None if it does not tokenize what is between apart."""
+    """Return the control words at which a tokenizer parts texts; None if it does not tokenize what is between apart."""
     control = [
         token.content
         for token in sorted(tokenizer.added_tokens_decoder.values(), key=lambda token: -len(token.content))
@@ -288,7 +288,7 @@ def reasoning_and_answer(turn: Message) -> tuple[str, str]:
 
 
 def without_reasoning(text: str) -> str:
-    """Give what was written after the reasoning, if there is any."""
+    """Return what was written after the reasoning, if there is any."""
     return text.rpartition(CLOSING_TAG)[2].strip()
 
 

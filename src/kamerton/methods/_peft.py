@@ -68,7 +68,7 @@ def adapt(model: PreTrainedModel, config: PeftConfig, tokens: Sequence[int] = ()
 
 
 def structural_refusal(model: PreTrainedModel, config: PeftConfig) -> str:
-    """Say why PEFT does not put a configuration on a model, from its structure alone; an empty string if it does.
+    """Return why PEFT does not put a configuration on a model, from its structure alone; an empty string if it does.
 
     Args:
         model: on torch's meta device; it stays as it is.
@@ -82,22 +82,26 @@ def structural_refusal(model: PreTrainedModel, config: PeftConfig) -> str:
     return ""
 
 
+def token_refusal(model: PreTrainedModel, config: type[PeftConfig]) -> str:
+    """Return why PEFT cannot learn the embeddings of new tokens beside a configuration; an empty string if it can."""
+    head: Any = model.get_output_embeddings()
+    if "trainable_token_indices" not in {field.name for field in fields(config)}:
+        return f"embeddings of new tokens cannot be learned, because PEFT's {config.__name__} trains no rows of a table"
+    if head is not None and head.bias is not None:
+        return "outputs of new tokens cannot be learned, because PEFT trains no rows of a head that has a bias"
+    return ""
+
+
 def _train_rows(model: PreTrainedModel, config: PeftConfig, tokens: Sequence[int]) -> None:
     """Let PEFT train and save the embeddings of some tokens, and their outputs where these have weights of their own.
 
     Raises:
         ModelError: the configuration, or PEFT for this model, cannot.
     """
-    rule = ""
-    head: Any = model.get_output_embeddings()
-    if "trainable_token_indices" not in {field.name for field in fields(config)}:
-        rule = f"embeddings of new tokens cannot be learned, because PEFT's {type(config).__name__} trains no rows of a"
-        rule += " table"
-    elif head is not None and head.bias is not None:
-        rule = "outputs of new tokens cannot be learned, because PEFT trains no rows of a head that has a bias"
-    if rule:
+    if rule := token_refusal(model, type(config)):
         raise ModelError(Fault(rule, "model.new_tokens", TRAINS_TOKENS))
     table: Any = model.get_input_embeddings()
+    head: Any = model.get_output_embeddings()
     own = [table] if head is None or head.weight is table.weight else [table, head]
     rows: Any = config
     rows.trainable_token_indices = {name: list(tokens) for name, module in model.named_modules() if module in own}

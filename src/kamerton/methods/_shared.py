@@ -46,6 +46,10 @@ class Knobs(BaseModel):
         """Fit every model."""
         return ""
 
+    def refuses_tokens(self, model: PreTrainedModel) -> str:
+        """Learn the embeddings of new tokens."""
+        return ""
+
     @classmethod
     def least_memory(cls, facts: ModelFacts) -> int:
         """Hold the weights in full precision; what trains beside them is little."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LINEAR = (nn.Linear, Conv1D)
 TRAINS_TOKENS = "choose full training, low-rank updates or bottleneck adapters, or leave the new tokens out"
+TOKENS_BELOW = "embeddings of new tokens cannot be learned, because no gradient goes below the layers that train"
 TOKEN, LENGTH = 5, 8
 """Any token but padding, and how many, for a pass whose result does not matter."""
 
@@ -117,8 +118,7 @@ def train_above(model: PreTrainedModel, layers: int, fresh: Sequence[str], token
         ModelError: there are new tokens, whose embeddings stand below what trains.
     """
     if tokens:
-        rule = "embeddings of new tokens cannot be learned, because no gradient goes below the layers that train"
-        raise ModelError(Fault(rule, "model.new_tokens", TRAINS_TOKENS))
+        raise ModelError(Fault(TOKENS_BELOW, "model.new_tokens", TRAINS_TOKENS))
     _untie(model)
     chosen = above(model, layers)
     chosen += [parameter for name in fresh for parameter in model.get_submodule(name).parameters()]
@@ -138,7 +138,7 @@ def _untie(model: PreTrainedModel) -> None:
 
 
 def short_row(model: PreTrainedModel) -> dict[str, Tensor]:
-    """Give a row that every model takes: Funnel halves it between its blocks."""
+    """Return a row that every model takes: Funnel halves it between its blocks."""
     ids = torch.full((1, LENGTH), TOKEN, device=model.device)
     if model.config.is_encoder_decoder:
         return {"input_ids": ids, "decoder_input_ids": ids}

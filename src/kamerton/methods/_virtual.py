@@ -7,11 +7,12 @@ from inspect import signature
 from typing import TYPE_CHECKING, Annotated
 
 import torch
+from peft import PromptLearningConfig
 from pydantic import Field
 from torch import Tensor
 from transformers import AutoTokenizer
 
-from kamerton.methods._peft import task_type
+from kamerton.methods._peft import task_type, token_refusal
 from kamerton.methods._shared import Knobs
 
 if TYPE_CHECKING:
@@ -45,9 +46,13 @@ class VirtualTokens(Knobs):
             return "it does not take embeddings in place of tokens"
         return UNFIT.get(type(model).__name__, "")
 
+    def refuses_tokens(self, model: PreTrainedModel) -> str:
+        """Refuse: PEFT trains virtual tokens, and no rows of the tables beside them."""
+        return token_refusal(model, PromptLearningConfig)
+
 
 def takes(model: PreTrainedModel, name: str) -> bool:
-    """Say whether a model, or the base model within it, takes an input of this name."""
+    """Return whether a model, or the base model within it, takes an input of this name."""
     return any(name in signature(type(part).forward).parameters for part in (model, model.base_model))
 
 

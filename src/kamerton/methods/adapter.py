@@ -20,7 +20,7 @@ from transformers.pytorch_utils import Conv1D
 
 from kamerton.contracts import Advice, ModelFacts
 from kamerton.errors import Fault, ModelError
-from kamerton.methods._peft import adapt, merged, task_type
+from kamerton.methods._peft import adapt, merged, task_type, token_refusal
 from kamerton.methods._shared import Knobs, adapter_epochs, body_parameters, patient_epochs
 from kamerton.methods._structure import back_to_hidden
 
@@ -62,6 +62,10 @@ class Adapter(Knobs):
     def refuses(self, model: PreTrainedModel) -> str:
         """Refuse a model with no place for a bottleneck."""
         return "" if back_to_hidden(model, 1) else "no linear map of its layers leads back to the hidden size"
+
+    def refuses_tokens(self, model: PreTrainedModel) -> str:
+        """Refuse where PEFT trains no single rows of the tables."""
+        return token_refusal(model, BottleneckConfig)
 
     def attach(self, model: PreTrainedModel, fresh: Sequence[str], tokens: Sequence[int] = ()) -> nn.Module:
         """Insert the bottlenecks; they begin as zeros, so nothing changes yet.

@@ -10,9 +10,9 @@ from torch import nn
 
 from kamerton.contracts import Advice, ModelFacts
 from kamerton.errors import Fault, ModelError
-from kamerton.methods._mean import read_mean
+from kamerton.methods._mean import NOT_FIRST, read_mean
 from kamerton.methods._shared import FEW, Knobs, epochs_for
-from kamerton.methods._structure import train_above
+from kamerton.methods._structure import TOKENS_BELOW, train_above
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -48,6 +48,15 @@ class Head(Knobs):
             "epochs": epochs_for(rows, BATCH, updates=1500, least=10, most=100),
             "batch_size": Advice(BATCH, "features are cached, so an update is cheap"),
         }
+
+    def refuses(self, model: PreTrainedModel) -> str:
+        """Refuse to read the mean where the head is no classifier of texts: tags, spans and words are read each."""
+        classifies = type(model).__name__.endswith("ForSequenceClassification") and not model.config.is_encoder_decoder
+        return "" if self.reads != "mean" or classifies else f"the mean of the tokens cannot be read: {NOT_FIRST}"
+
+    def refuses_tokens(self, model: PreTrainedModel) -> str:
+        """Refuse: the embeddings stand below what trains."""
+        return TOKENS_BELOW
 
     def attach(self, model: PreTrainedModel, fresh: Sequence[str], tokens: Sequence[int] = ()) -> nn.Module:
         """Freeze the embeddings and the layers; untie an output head that shares the embeddings' weights.

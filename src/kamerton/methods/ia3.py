@@ -12,7 +12,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from kamerton.contracts import Advice, ModelFacts
-from kamerton.methods._peft import adapt, merged, task_type
+from kamerton.methods._peft import adapt, merged, task_type, token_refusal
 from kamerton.methods._shared import Knobs, patient_epochs
 from kamerton.methods._structure import NO_LINEAR_LAYER, ending, linear_layers, narrows
 
@@ -51,6 +51,10 @@ class Ia3(Knobs):
     def refuses(self, model: PreTrainedModel) -> str:
         """Refuse a model whose layers have no linear map to scale."""
         return "" if linear_layers(model) else NO_LINEAR_LAYER
+
+    def refuses_tokens(self, model: PreTrainedModel) -> str:
+        """Refuse where PEFT trains no single rows of the tables."""
+        return token_refusal(model, IA3Config)
 
     def attach(self, model: PreTrainedModel, fresh: Sequence[str], tokens: Sequence[int] = ()) -> nn.Module:
         """Insert the vectors; they begin as ones, so nothing changes yet.

@@ -12,7 +12,7 @@ from torch import nn
 from kamerton.contracts import Advice, ModelFacts
 from kamerton.errors import Fault, ModelError
 from kamerton.methods._shared import TRAINED, Knobs, body_parameters, encoder_epochs, epochs_for, full_rate
-from kamerton.methods._structure import layer_stack, train_above
+from kamerton.methods._structure import TOKENS_BELOW, layer_stack, train_above
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -49,6 +49,10 @@ class LastLayers(Knobs):
         """Refuse a model of fewer layers."""
         depth = len(layer_stack(model))
         return f"it has {depth} layers, and the last {self.layers} should train" if (self.layers or 0) > depth else ""
+
+    def refuses_tokens(self, model: PreTrainedModel) -> str:
+        """Refuse: the embeddings stand below what trains."""
+        return TOKENS_BELOW
 
     def attach(self, model: PreTrainedModel, fresh: Sequence[str], tokens: Sequence[int] = ()) -> nn.Module:
         """Freeze the embeddings and the lower layers.

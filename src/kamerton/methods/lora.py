@@ -11,7 +11,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from kamerton.contracts import Advice, ModelFacts
-from kamerton.methods._peft import adapt, merged, task_type
+from kamerton.methods._peft import adapt, merged, task_type, token_refusal
 from kamerton.methods._shared import Knobs, adapter_epochs, low_rank_rate
 from kamerton.methods._structure import NO_LINEAR_LAYER, ending, linear_layers
 
@@ -63,6 +63,10 @@ class Lora(Knobs):
             return NO_LINEAR_LAYER
         named = ending(inside, self.targets)
         return f"it has no linear layer named {' or '.join(self.targets)}" if self.targets and not named else ""
+
+    def refuses_tokens(self, model: PreTrainedModel) -> str:
+        """Refuse where PEFT trains no single rows of the tables."""
+        return token_refusal(model, LoraConfig)
 
     def attach(self, model: PreTrainedModel, fresh: Sequence[str], tokens: Sequence[int] = ()) -> nn.Module:
         """Insert the pairs in every linear map of the layers.

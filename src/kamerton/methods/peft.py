@@ -13,7 +13,7 @@ from torch import nn
 
 from kamerton.contracts import Advice, ModelFacts
 from kamerton.errors import Fault, ModelError, RecipeError, nearest
-from kamerton.methods._peft import REFUSALS, adapt, merged, structural_refusal, task_type
+from kamerton.methods._peft import REFUSALS, adapt, merged, structural_refusal, task_type, token_refusal
 from kamerton.methods._shared import Knobs, adapter_epochs, low_rank_rate
 from kamerton.methods._structure import linear_layers
 from kamerton.methods._virtual import VirtualTokens
@@ -89,6 +89,10 @@ class Peft(Knobs):
         if config.is_prompt_learning:
             return VirtualTokens(tokens=self.added_tokens).refuses(model)
         return structural_refusal(model, config)
+
+    def refuses_tokens(self, model: PreTrainedModel) -> str:
+        """Refuse where PEFT trains no single rows of the tables."""
+        return token_refusal(model, type(self._config(model, ())))
 
     def attach(self, model: PreTrainedModel, fresh: Sequence[str], tokens: Sequence[int] = ()) -> nn.Module:
         """Put the configuration on: where it says, else where PEFT puts it for the family, else on every linear map.

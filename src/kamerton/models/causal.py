@@ -23,13 +23,13 @@ LONG, WIDE = 256, 32
 
 
 def is_fast(query: Tensor) -> bool:
-    """Say whether sequences `[..., length, width]` are worth it: long, in fp32 on a CPU, and no gradient is wanted."""
+    """Return whether sequences `[..., length, width]` gain: long, in fp32 on a CPU, and no gradient is wanted."""
     usual = query.device.type == "cpu" and query.dtype == torch.float32 and not torch.is_grad_enabled()
     return usual and query.shape[-2] >= LONG and query.shape[-1] >= WIDE and fast_products_pay()
 
 
 def attend_causally(query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
-    """Let each token of a sequence attend to itself, to those before it, and to all that stand ahead of the sequence.
+    """Compute causal attention: each token attends to itself, to those before it, and to all ahead of the sequence.
 
     Args:
         query: `[sequences, heads, length, width]`.
@@ -65,5 +65,5 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> T
 
 @lru_cache(maxsize=8)
 def _later(count: int) -> Tensor:
-    """Give what hides later tokens: `[count, count]`."""
+    """Return what hides later tokens: `[count, count]`."""
     return torch.full((count, count), float("-inf")).triu(1)

@@ -130,14 +130,14 @@ class TorchEngine:
 
     @property
     def _decoding(self) -> Decoding:
-        """Say how answers are written."""
+        """Return how answers are written."""
         ends = () if self.tokenizer.eos_token_id is None else (int(self.tokenizer.eos_token_id),)
         choose = sampling(self.temperature, self.seed) if self.temperature else greedily
         return Decoding(self.max_new_tokens, ends, choose)
 
     @cached_property
     def _budget(self) -> Budget:
-        """Say how much may be in memory at once."""
+        """Return how much may be in memory at once."""
         model, shared = (outer_model(self.model), self.behind.shared) if self.behind else (self.model, self.shared)
         each = token_bytes(model, cast(Shared, shared))
         return Budget(self.tokens_per_pass, LOGITS_PER_PASS // classes_of(self.model), KEPT_BYTES // each)

@@ -229,6 +229,6 @@ def _output_of(layer: nn.Module, run: Callable[[], object]) -> Any:
 
 
 def _first(output: Any) -> Tensor:
-    """Give the hidden states, which come alone or, in a tuple or a list, before other things."""
+    """Return the hidden states, which come alone or, in a tuple or a list, before other things."""
     states: Tensor = output[0] if isinstance(output, tuple | list) else output
     return states

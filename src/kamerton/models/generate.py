@@ -65,7 +65,7 @@ def side_by_side(model: nn.Module, prompts: Sequence[Encoded], pad: int, new: in
 
 
 def padding_is_harmless(model: nn.Module, prompts: Sequence[Encoded], pad: int) -> bool:
-    """Say whether a model goes on from a prompt as it does without padding, tried on parts of two prompts.
+    """Return whether a model goes on from a prompt as it does without padding, tried on parts of two prompts.
 
     With virtual tokens before them, padded prompts stand further from those than unpadded ones.
     """

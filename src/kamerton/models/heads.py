@@ -54,7 +54,7 @@ def empty_model(folder: str | Path, model_class: str, config: Mapping[str, objec
 
 
 def new_head(folder: str | Path, model_class: str, config: Mapping[str, object]) -> NewHead | None:
-    """Say whether the head that a model was saved with must give way to a new one.
+    """Return whether the head that a model was saved with must give way to a new one.
 
     It stays where it answers about the same things with the same labels in the same order. Where it gives way, only
     its output layer does: what stands between the layers and the outputs (RoBERTa's `classifier.dense`) is kept.
@@ -124,7 +124,7 @@ def _purpose(names: Sequence[str]) -> str:
 
 
 def _meaning(config: Mapping[str, Any], purpose: str) -> object:
-    """Give what a head's outputs stand for: two heads of one meaning are alike."""
+    """Return what a head's outputs stand for: two heads of one meaning are alike."""
     if purpose == "ForQuestionAnswering":
         return purpose  # a start and an end
     labels = _labels(config)

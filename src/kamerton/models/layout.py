@@ -293,7 +293,7 @@ class TwoSided(_Below):
         return "padded on both sides" + (", all positions" if self.whole else "")
 
     def logits(self, model: nn.Module, items: Sequence[Encoded], source: Mapping[str, Any] | None = None) -> Tensor:
-        """Give the head's output at every read, `[reads, classes]`; `source` stands in place of the items' tokens."""
+        """Return the head's output at every read, `[reads, classes]`; `source` stands in place of the items' tokens."""
         inputs = {**(source or padded_inputs(model, items)), **decoder_inputs(model, items)}
         if self.whole:
             return self.pick(model(**inputs, use_cache=False).logits, items)

@@ -88,7 +88,7 @@ def load_tokenizer(facts: ModelFacts, folder: Path | None = None) -> PreTrainedT
 
 
 def require_end(tokenizer: PreTrainedTokenizerBase, folder: str) -> None:
-    """Let pass a tokenizer that has an end token.
+    """Check that a tokenizer has an end token.
 
     Raises:
         ModelError: it has none, with the tokens that could be it.

@@ -51,7 +51,7 @@ def _snapshot(repository: Path) -> Path:
 
 
 def origin(name: str, folder: Path) -> str:
-    """Say what a named path stands for; an empty string if it is the model itself."""
+    """Return what a named path stands for; an empty string if it is the model itself."""
     said = []
     if (Path(name) / "recipe.yaml").is_file():
         said.append(f"the tuned model of the run {name}")

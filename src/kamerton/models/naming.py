@@ -44,7 +44,7 @@ TOKENIZERS = ("tokenizer.json", "vocab.txt", "tokenizer.model", "spiece.model", 
 
 
 def file_fault(path: Path) -> Fault:
-    """Say what a file is that was named as a model."""
+    """Return what a file is that was named as a model."""
     what = FILES.get(path.suffix.lower(), "no model: a model is a folder with config.json and model.safetensors")
     if is_pointer(path):
         return pointer_fault(path)
@@ -56,7 +56,7 @@ def file_fault(path: Path) -> Fault:
 
 
 def folder_fault(folder: Path) -> Fault:
-    """Say what a folder without a config.json is."""
+    """Return what a folder without a config.json is."""
     names = sorted(path.name for path in folder.iterdir())
     if not names:
         return Fault("the folder is empty", str(folder), SAVED)
@@ -74,7 +74,7 @@ def folder_fault(folder: Path) -> Fault:
 
 
 def weights_fault(folder: Path) -> Fault | None:
-    """Say that a folder's weights are of another format; None if they are of none that is known."""
+    """Return that a folder's weights are of another format; None if they are of none that is known."""
     for patterns, what, remedy in FORMATS:
         if found := sorted(path.name for pattern in patterns for path in folder.glob(pattern)):
             return Fault(f"the weights are {what} ({_listed(found)})", str(folder), remedy)
@@ -82,7 +82,7 @@ def weights_fault(folder: Path) -> Fault | None:
 
 
 def pickles_fault(folder: Path, names: list[str], architecture: str) -> Fault:
-    """Say that a folder's weights are in pickles only, and how they are written anew where they are trusted."""
+    """Return that a folder's weights are in pickles only, and how they are written anew where they are trusted."""
     rule = f"the weights are only in {_listed(names)}: loading one can run any code, so none is loaded"
     place = shlex.quote(str(folder))
     again = (
@@ -98,7 +98,7 @@ def pointers(folder: Path) -> list[Path]:
 
 
 def is_pointer(path: Path) -> bool:
-    """Say whether a file only stands for one that git-LFS keeps elsewhere."""
+    """Return whether a file only stands for one that git-LFS keeps elsewhere."""
     if not path.is_file() or path.stat().st_size > LFS_SIZE:
         return False
     with path.open("rb") as file:
@@ -106,7 +106,7 @@ def is_pointer(path: Path) -> bool:
 
 
 def pointer_fault(path: Path) -> Fault:
-    """Say so, with the command that fetches it."""
+    """Return the fault of a git-LFS pointer, with the command that fetches the file."""
     command = f"git -C {shlex.quote(str(path.parent))} lfs pull"
     return Fault("this is a git-LFS pointer, not the file itself", str(path), f"`{command}` fetches it")
 

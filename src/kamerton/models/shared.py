@@ -230,7 +230,7 @@ def stems_of(items: Sequence[Encoded], trunk: int) -> list[Stem]:
 
 
 def _to_all_before(query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
-    """Let each token see all before it, those of a trunk included: `[sequences, heads, length, width]`.
+    """Compute attention to all tokens before, those of a trunk included: `[sequences, heads, length, width]`.
 
     torch's causal kernel takes as many queries as keys, and leaves out what they do not see: the trunk's queries are
     made up, and their answers are thrown away.

@@ -97,7 +97,7 @@ class EncodedOnce:
 
 
 def encodes_once(model: nn.Module, layout: TwoSided, pad: int) -> bool:
-    """Say whether a model gives the same logits for encoded sources as for their tokens, measuring and writing."""
+    """Return whether a model gives the same logits for encoded sources as for their tokens, measuring and writing."""
     some = [Encoded(tuple(range(1, length)), (0, 1), (1, 2)) for length in (4, 9, 7)]
 
     def logits(inputs: dict[str, Any]) -> Tensor:
@@ -118,5 +118,5 @@ def _by_source(items: Sequence[Encoded]) -> dict[tuple[int, ...], list[int]]:
 
 
 def _rows(sources: Sequence[tuple[int, ...]], found: Mapping[tuple[int, ...], Sequence[int]]) -> dict[int, int]:
-    """Say for each item of some sources at which place its source stands."""
+    """Return for each item of some sources at which place its source stands."""
     return {index: row for row, tokens in enumerate(sources) for index in found.get(tokens, ())}

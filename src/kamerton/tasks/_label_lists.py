@@ -55,7 +55,7 @@ def labels_in(cell: object, separator: str = "") -> list[str]:
 
 
 def as_list(cell: object) -> Sequence[object] | None:
-    """Give the list that a cell is, or that its text prints; None if it is none.
+    """Return the list that a cell is, or that its text prints; None if it is none.
 
     >>> as_list('["a", "b"]'), as_list("[a, b]"), as_list("{'choices': ['a']}"), as_list("a; b")
     (['a', 'b'], ['a', 'b'], ['a'], None)
@@ -118,7 +118,7 @@ def _items(text: str) -> list[str] | None:
 
 
 def readable(cell: object) -> Sequence[object] | None:
-    """Give the list that a cell is; None if it is none, or is damaged."""
+    """Return the list that a cell is; None if it is none, or is damaged."""
     try:
         return as_list(cell)
     except ValueError:

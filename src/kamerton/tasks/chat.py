@@ -191,7 +191,7 @@ def _listed(cell: object) -> Sequence[object]:
 
 
 def _speaks(values: Mapping[str, object]) -> bool | None:
-    """Say whether the assistant answers in a conversation; None if it is none."""
+    """Return whether the assistant answers in a conversation; None if it is none."""
     try:
         return bool(answered(_messages(values)))
     except MarkError:

@@ -108,11 +108,11 @@ class Feedback(Group):
         return Judged(self.beta, desirable, undesirable, answers)
 
     def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
-        """Let the order decide in which the model puts answers that were wanted and others."""
+        """Rank answers: the order of wanted answers and others decides."""
         return ("feedback-auc", "feedback-margin")
 
     def example_rows(self) -> list[dict[str, object]]:
-        """Give a few answers in two languages, as texts and as messages."""
+        """Return a few answers in two languages, as texts and as messages."""
         return [
             {"prompt": "Name the capital of France.", "completion": "Paris", "wanted": True},
             {"prompt": "Name the capital of France.", "completion": "I do not know.", "wanted": False},

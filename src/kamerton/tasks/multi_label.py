@@ -150,5 +150,5 @@ class MultiLabel(Group):
 
 
 def _are_lists(texts: Sequence[object]) -> bool:
-    """Say whether a text is a list of words."""
+    """Return whether a text is a list of words."""
     return any(isinstance(opened_text(text), list | tuple) for text in texts)

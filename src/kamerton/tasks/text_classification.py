@@ -125,7 +125,7 @@ class TextClassification(Group):
 
 
 def _alone(value: object) -> object:
-    """Give the one item of a list of one, also of a printed one; anything else as it is.
+    """Return the one item of a list of one, also of a printed one; anything else as it is.
 
     Raises:
         ValueError: it begins like a list and cannot be read.
@@ -135,7 +135,7 @@ def _alone(value: object) -> object:
 
 
 def _are_measured(words: Set[str]) -> bool:
-    """Say whether the values that a text file holds are measurements: shares, or many numbers with decimals."""
+    """Return whether the values that a text file holds are measurements: shares, or many numbers with decimals."""
     numbers = {word for word in words if not is_placeholder(word)}
     if not all(FRACTION.fullmatch(word) or WHOLE.fullmatch(word) for word in numbers):
         return False

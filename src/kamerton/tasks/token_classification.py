@@ -45,7 +45,7 @@ def _meant(rows: Sequence[Mapping[str, object]]) -> Sequence[Mapping[str, object
 
 
 def _tags_of_words(cells: Iterable[object]) -> Iterator[list[str]]:
-    """Give the tags of each row of a column, as they are written."""
+    """Return the tags of each row of a column, as they are written."""
     for cell in cells:
         with suppress(ValueError):  # told where an example is made of it
             tags = _unpacked(cell)
@@ -141,7 +141,7 @@ class TokenClassification(Group):
         return Example(id, place, text, write_tags(given), {"tokens": split, "tags": given})
 
     def _named(self, tag: str) -> str:
-        """Give a tag's name if it is a number of one, and `O` for what stands for it."""
+        """Return a tag's name if it is a number of one, and `O` for what stands for it."""
         if self.names and tag.isdecimal() and int(tag) < len(self.names):
             return self.names[int(tag)]
         return OUTSIDE if tag == self.outside else tag
@@ -188,13 +188,13 @@ class TokenClassification(Group):
 
 
 def _unpacked(value: object, *, sure: bool = False) -> object:
-    """Give what a cell of a text file prints, or the entities of an annotation."""
+    """Return what a cell of a text file prints, or the entities of an annotation."""
     value = opened(value, sure=sure)
     return listed(value["entities"] if isinstance(value, Mapping) and "entities" in value else value)
 
 
 def _read(value: object) -> list[object]:
-    """Give a cell's list; nothing of anything else, nor of what cannot be read."""
+    """Return a cell's list; nothing of anything else, nor of what cannot be read."""
     try:
         return _listed(value)
     except ValueError:
@@ -202,7 +202,7 @@ def _read(value: object) -> list[object]:
 
 
 def _holds_spans(value: object) -> bool:
-    """Say whether a cell holds spans; what cannot be read does not."""
+    """Return whether a cell holds spans; what cannot be read does not."""
     try:
         return are_spans(_unpacked(value))
     except ValueError:
