@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from children import Nursery
 from crossing import Cell, Line, Models, cross, lines_of_heads, lines_of_tasks
-from kamerton import plugins
+from kamerton.core import registry
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "runs" / "bench-cross" / "cells.jsonl"
@@ -84,7 +84,7 @@ def _shared(refusal: str, models: Models) -> str:
 
 def table(title: str, lines: Sequence[Line], results: Mapping[tuple[str, str], Result]) -> Iterator[str]:
     """Draw a table, and its refusals below it."""
-    methods = plugins.names("methods")
+    methods = registry.names("methods")
     said: dict[str, int] = {}
     yield from (f"## {title}", "", f"| | {' | '.join(f'`{method}`' for method in methods)} |")
     yield "|" + "---|" * (len(methods) + 1)
@@ -123,7 +123,7 @@ def main() -> int:
         models, nursery = Models(Path(folder) / "models"), Nursery(Path(folder))
         models.folder.mkdir()
         for line in (one for one in [*tasks, *heads] if arguments.only in one.title and not arguments.page):
-            for method in plugins.names("methods"):
+            for method in registry.names("methods"):
                 if (line.title, method) not in results:
                     one = results[line.title, method] = made(line, method, models, nursery)
                     print(f"{line.title:32} {method:14} {one.seconds:5.1f} s  {one.outcome}", flush=True)

@@ -27,8 +27,8 @@ from typing import TypeVar
 from kamerton.data.dialect import find_dialect
 from kamerton.data.encoding import decode
 from kamerton.data.unpack import bytes_of, held
-from kamerton.prepare import Understood, audit, fit, understand
-from kamerton.recipe import resolve
+from kamerton.pipeline.prepare import Understood, audit, fit, understand
+from kamerton.runs.recipe import resolve
 
 WORDS, VOCABULARY = 14, 20_000
 LABELS = ("good", "bad", "so-so")

@@ -22,15 +22,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from kamerton.begin import new_run
-from kamerton.dial import Dial
-from kamerton.engines import saved_engine, untuned_engine
-from kamerton.files import cache_folder, read_json, write_json
-from kamerton.forget import make_meter, measure_forgetting
-from kamerton.outcomes import Attempt
-from kamerton.prepare import Clock, Setup, freeze, open_setup
-from kamerton.remedy import STRENGTH, choose_attempt, luck, turn_dial
-from kamerton.run import Run
+from kamerton.core.files import cache_folder, read_json, write_json
+from kamerton.core.outcomes import Attempt
+from kamerton.pipeline.dial import Dial
+from kamerton.pipeline.forgetting import make_meter, measure_forgetting
+from kamerton.pipeline.prepare import freeze
+from kamerton.pipeline.remedies import STRENGTH, choose_attempt, luck, turn_dial
+from kamerton.runs.run import Run
+from kamerton.session.engines import saved_engine, untuned_engine
+from kamerton.session.new_run import new_run
+from kamerton.session.setup import Clock, Setup, open_setup
 from kamerton.tune import score_validation, tune_model
 
 ROOT = Path(__file__).parent.parent

@@ -2,7 +2,7 @@
 
     python benchmarks/forgetting_encoders.py MODEL=DATA… [--runs runs/bench-forgetting-encoders] [--page PAGE]
 
-The limits of `kamerton.evaluate.forgetting` for encoders stand on this: harmless tuning must stay under them, and
+The limits of `kamerton.forgetting.decide` for encoders stand on this: harmless tuning must stay under them, and
 a rate 30 times too high must not. Each cell is one full training of some hundred rows; cells are kept, so that what
 was stopped goes on.
 """
@@ -16,15 +16,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from kamerton.begin import new_run
-from kamerton.engines import untuned_engine
-from kamerton.evaluate.forgetting import conclude_forgetting
-from kamerton.files import read_json, write_json
-from kamerton.forget import make_meter
-from kamerton.models.engine import TorchEngine
-from kamerton.outcomes import Forgotten
-from kamerton.prepare import Clock, Setup, freeze, open_setup
-from kamerton.run import Run
+from kamerton.core.files import read_json, write_json
+from kamerton.core.outcomes import Forgotten
+from kamerton.engine.engine import TorchEngine
+from kamerton.forgetting.decide import conclude_forgetting
+from kamerton.pipeline.forgetting import make_meter
+from kamerton.pipeline.prepare import freeze
+from kamerton.runs.run import Run
+from kamerton.session.engines import untuned_engine
+from kamerton.session.new_run import new_run
+from kamerton.session.setup import Clock, Setup, open_setup
 from kamerton.tune import score_validation, tune_model
 
 ROOT = Path(__file__).parent.parent

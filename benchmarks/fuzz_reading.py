@@ -24,11 +24,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from broken_files import BrokenFile, broken_files
-from kamerton import plugins
+from kamerton.core import registry
+from kamerton.core.errors import KamertonError
 from kamerton.data.mixed import unified
 from kamerton.data.read import read_table
 from kamerton.data.recognise import make_examples, recognise
-from kamerton.errors import KamertonError
 
 SECONDS = 5
 FACTOR, FREE_MB = 4, 200
@@ -49,7 +49,7 @@ def outcome_of(path: Path) -> str:
     try:
         table = unified(table, None, {})
         recognition = recognise(table, None, {})
-        made = make_examples(table, recognition, plugins.choose("tasks", recognition.task)())
+        made = make_examples(table, recognition, registry.choose("tasks", recognition.task)())
     except KamertonError:
         return "read, not recognised"
     whole = len(made.examples) + len(made.rejected) == len(table.rows)
@@ -63,8 +63,8 @@ def peak_mb() -> float:
 def read_all(files: list[BrokenFile], folder: Path) -> None:
     """Read files in this process, and print what came of each. The timer's signal ends the process."""
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
-    for word in plugins.names("tasks"):
-        plugins.choose("tasks", word)  # the first file does not wait for it
+    for word in registry.names("tasks"):
+        registry.choose("tasks", word)  # the first file does not wait for it
     for file in files:
         path = folder / file.name
         path.write_bytes(file.content)

@@ -17,15 +17,16 @@ from pathlib import Path
 import numpy as np
 from sklearn.linear_model import RidgeClassifierCV
 
-from kamerton import plugins
-from kamerton.curve import bare_setup, embedded
-from kamerton.engines import untuned_engine
-from kamerton.evaluate.growth import STRENGTHS, Counted, choose_sizes, count_heads, grow
-from kamerton.outcomes import Growth
-from kamerton.prepare import fit, understand
-from kamerton.recipe import resolve
-from kamerton.records import Example, Prediction, Progress
-from kamerton.similar import near_duplicate_groups
+from kamerton.core import registry
+from kamerton.core.outcomes import Growth
+from kamerton.core.records import Example, Prediction, Progress
+from kamerton.pipeline.prepare import fit, understand
+from kamerton.planning.growth import Counted, choose_sizes, count_heads, grow
+from kamerton.planning.learning_curve import bare_setup, embedded
+from kamerton.runs.recipe import resolve
+from kamerton.session.engines import untuned_engine
+from kamerton.statistics.linear_probe import STRENGTHS
+from kamerton.text.near_duplicates import near_duplicate_groups
 
 ROWS, TRIALS = 2_000, 10
 MOST_SECONDS, FEWEST_HELD = 90, 8
@@ -97,7 +98,7 @@ def trial(rows: Rows, number: int) -> bool:
 
 
 def estimate(rows: Rows, chosen: np.ndarray) -> Growth:
-    metric = plugins.choose("metrics", "accuracy")()
+    metric = registry.choose("metrics", "accuracy")()
     examples = [rows.examples[i] for i in chosen]
     sizes = choose_sizes(ROWS, 2 * ROWS, "")
     *_, counted = count_heads(rows.features[chosen], examples, rows.alike[chosen].tolist(), metric, sizes, 0)
@@ -108,7 +109,7 @@ def estimate(rows: Rows, chosen: np.ndarray) -> Growth:
 def measured(rows: Rows, train: np.ndarray, test: np.ndarray) -> float:
     head = RidgeClassifierCV(STRENGTHS).fit(rows.features[train], rows.golds[train])
     answers = [Prediction(i, text) for i, text in enumerate(head.predict(rows.features[test]).tolist())]
-    metric = plugins.choose("metrics", "accuracy")()
+    metric = registry.choose("metrics", "accuracy")()
     return float(metric.value(metric.statistics(rows.golds[test].tolist(), answers).sum(axis=0)))
 
 

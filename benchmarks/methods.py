@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
-from kamerton import plugins
+from kamerton.core import registry
 
 ROOT = Path(__file__).parent.parent
 RUNS = ROOT / "runs" / "bench-methods"
@@ -251,7 +251,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "methods.md")
     arguments = parser.parse_args()
     # any PEFT configuration by its class name is no method of its own: it has no defaults to try
-    methods = arguments.only.split(",") if arguments.only else [m for m in plugins.names("methods") if m != "peft"]
+    methods = arguments.only.split(",") if arguments.only else [m for m in registry.names("methods") if m != "peft"]
     columns = [column for column in COLUMNS if arguments.kind in ("", column.kind)]
     cells: dict[str, list[Cell]] = {}
     tables: list[str] = []

@@ -18,14 +18,14 @@ from pathlib import Path
 
 import numpy as np
 
-from kamerton import plugins
-from kamerton.contracts import AuditContext
+from kamerton.core import registry
+from kamerton.core.contracts import AuditContext
+from kamerton.core.records import Example, Place
 from kamerton.data.audit import run_audit
-from kamerton.models.embed import Embedder
+from kamerton.engine.embed import Embedder
 from kamerton.models.inspect import inspect_folder
 from kamerton.models.locate import locate
-from kamerton.records import Example, Place
-from kamerton.similar import near_duplicate_groups
+from kamerton.text.near_duplicates import near_duplicate_groups
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 from get_data import DATA_SETS, fetch, members, parse_messages, text_of
@@ -123,7 +123,7 @@ def secrets(draw: random.Random) -> str:
 
 
 def find(word: str, examples: Sequence[Example], context: AuditContext) -> set[int]:
-    finding = plugins.choose("audits", word)().check(examples, context)
+    finding = registry.choose("audits", word)().check(examples, context)
     return set(finding.rows) if finding else set()
 
 

@@ -19,8 +19,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from kamerton.recipe import AUTO
-from kamerton.run import Run
+from kamerton.runs.recipe import AUTO
+from kamerton.runs.run import Run
 
 RATES = ("1.2e-05", "3.7e-05", "1.1e-04", "3.3e-04", "1e-03", "3e-03")
 """Three apart, over what is published for small encoders and beyond on both sides."""

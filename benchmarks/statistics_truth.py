@@ -20,12 +20,12 @@ from functools import cache, partial
 import numpy as np
 from scipy import stats
 
-from kamerton import plugins
+from kamerton.core import registry
+from kamerton.core.outcomes import Answers, Comparison, ContenderKind, Measure, Verdict
+from kamerton.core.records import Example, Place, Prediction
 from kamerton.evaluate.score import score
-from kamerton.evaluate.simulate import simulate
 from kamerton.evaluate.verdict import decide, judge
-from kamerton.outcomes import Answers, Comparison, ContenderKind, Measure, Verdict
-from kamerton.records import Example, Place, Prediction
+from kamerton.feedback.simulate import simulate
 from kamerton.statistics.comparison import compare, mcnemar_p, paired_share_interval
 from kamerton.statistics.intervals import Scored, measures, wilson_interval
 from kamerton.statistics.seeds import repeated_difference
@@ -112,7 +112,7 @@ def in_groups(draw: Draw, rows: int, share: float) -> Measure:
 def interval(
     word: str, golds: Sequence[str], answers: Sequence[Prediction], draw: Draw, groups: Sequence[str] = ()
 ) -> Measure:
-    metric, seed = plugins.choose("metrics", word)(), int(draw.integers(2**31))
+    metric, seed = registry.choose("metrics", word)(), int(draw.integers(2**31))
     scored = [Scored(metric, metric.statistics(golds, answers))]
     [found] = measures(scored, groups=groups, confidence=0.95, resamples=RESAMPLES, seed=seed)
     return found
@@ -146,14 +146,14 @@ def bootstraps() -> Iterator[Line]:
 def class_difference(draw: Draw, rows: int) -> Measure:
     golds, ease = [str(g) for g in draw.integers(0, 2, rows)], draw.random(rows)
     first, second = ([g if e < p else str(1 - int(g)) for g, e in zip(golds, ease, strict=True)] for p in (0.9, 0.75))
-    metric, seed = plugins.choose("metrics", "macro-f1")(), int(draw.integers(2**31))
+    metric, seed = registry.choose("metrics", "macro-f1")(), int(draw.integers(2**31))
     one, two = predictions(first), predictions(second)
     found = compare(metric, golds, one, two, confidence=0.95, resamples=RESAMPLES, seed=seed)
     return Measure(found.difference, found.low, found.high)
 
 
 def over_seeds(draw: Draw, rows: int, spread: float) -> Measure:
-    metric, ease = plugins.choose("metrics", "accuracy")(), draw.random(rows)
+    metric, ease = registry.choose("metrics", "accuracy")(), draw.random(rows)
     levels = 0.8 + draw.normal(0, spread, 3)
     trained = [predictions([str(int(x)) for x in ease < level]) for level in levels]
     other = predictions([str(int(x)) for x in draw.random(rows) < 0.75])

@@ -21,11 +21,11 @@ from pydantic import BaseModel
 from typer.main import get_group
 from typer.testing import CliRunner
 
-from kamerton import plugins
 from kamerton.cli.app import app
-from kamerton.contracts import Task
-from kamerton.files import write_text
-from kamerton.recipe import Recipe
+from kamerton.core import registry
+from kamerton.core.contracts import Task
+from kamerton.core.files import write_text
+from kamerton.runs.recipe import Recipe
 
 FOLDER = Path(__file__).parent
 LAYOUTS = FOLDER / "layouts"
@@ -65,8 +65,8 @@ def page() -> str:
         lines += [f"### `kamerton {command}`", "", "```", help_of(command), "```", ""]
     for folder, (title, usage) in FOLDERS.items():
         lines += [f"## {title}", "", usage, ""]
-        for word in plugins.names(folder):
-            plugin = plugins.choose(folder, word)
+        for word in registry.names(folder):
+            plugin = registry.choose(folder, word)
             lines += [f"### `{word}`", "", inspect.getdoc(plugin) or "", ""]
             if folder == "tasks":
                 lines += roles_table(plugin)

@@ -27,8 +27,8 @@ from xml.etree import ElementTree
 
 import yaml
 
-from kamerton.errors import DataError, Fault, KamertonError
-from kamerton.files import cache_folder, replacing, sha256_of
+from kamerton.core.errors import DataError, Fault, KamertonError
+from kamerton.core.files import cache_folder, replacing, sha256_of
 
 CLEAR = 0.5
 """From this mean rating on (of -4 to 4) the raters of a review took a side."""

@@ -20,7 +20,7 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
-from kamerton.files import write_text
+from kamerton.core.files import write_text
 
 REQUEST = "Write the first line of the docstring of this Python function."
 SHORT, LONG = 40, 400

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, EncoderDecoderModel
 
-from kamerton.errors import Fault, KamertonError, ModelError
+from kamerton.core.errors import Fault, KamertonError, ModelError
 from kamerton.models.inspect import inspect_folder
 from kamerton.models.locate import locate
 

@@ -19,20 +19,20 @@ from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForMaskedLM
 
 from children import Nursery
-from kamerton import plugins
-from kamerton.begin import new_run
-from kamerton.contracts import Task
+from kamerton.core import registry
+from kamerton.core.contracts import Task
+from kamerton.core.errors import KamertonError
+from kamerton.core.files import read_json
+from kamerton.core.records import Saved
 from kamerton.deliver import fresh
 from kamerton.deliver.export import inputs_of
-from kamerton.deliver.saved import is_adapter
-from kamerton.errors import KamertonError
 from kamerton.evaluate.artefact import compared, written
-from kamerton.files import read_json
 from kamerton.models.quantize import FILE
-from kamerton.plan import make_method
-from kamerton.prepare import Clock, Setup, freeze, open_setup
-from kamerton.records import Saved
-from kamerton.run import Run
+from kamerton.models.saved import is_adapter
+from kamerton.pipeline.prepare import freeze
+from kamerton.runs.run import Run
+from kamerton.session.new_run import new_run
+from kamerton.session.setup import Clock, Setup, make_method, open_setup
 from kamerton.tune import contend, tuned_engine
 from tiny_families import FAMILIES, kind_of, tiny_family
 from tiny_models import tiny_decoder, tiny_encoder, tiny_seq2seq
@@ -67,7 +67,7 @@ class Cell:
     @property
     def data(self) -> list[dict[str, object]]:
         """Its source rows."""
-        task: Task = plugins.choose("tasks", self.task)()
+        task: Task = registry.choose("tasks", self.task)()
         return [dict(row) for row in self.rows] or list(varied(task, ROWS))
 
 
@@ -97,21 +97,21 @@ def lines_of_tasks() -> list[Line]:
     """List every task with every kind of model that it can be put to; an encoder may have to bring its own head."""
     return [
         Line(f"{task}, {kind}", task, "masked" if _hides(task, kind) else kind)
-        for task in plugins.names("tasks")
-        for kind in plugins.choose("tasks", task).kinds
+        for task in registry.names("tasks")
+        for kind in registry.choose("tasks", task).kinds
     ]
 
 
 def lines_of_heads() -> list[Line]:
     """List every family that can carry a classification head, with the task that reads one class of a text."""
-    [task] = [word for word in plugins.names("tasks") if plugins.choose("tasks", word).answers == "class"]
+    [task] = [word for word in registry.names("tasks") if registry.choose("tasks", word).answers == "class"]
     reads = {"decoder": {"task.decoder": "classifier"}}
     return [Line(family, task, family, reads.get(kind_of(family), {})) for family in FAMILIES]
 
 
 def _hides(task: str, kind: str) -> bool:
     """Say whether a task is put to an encoder's own head for hidden tokens."""
-    return kind == "encoder" and plugins.choose("tasks", task).answers == "likelihood"
+    return kind == "encoder" and registry.choose("tasks", task).answers == "likelihood"
 
 
 @dataclass(frozen=True)

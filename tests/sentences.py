@@ -14,9 +14,9 @@ import kamerton
 SOURCE = Path(kamerton.__file__).parent
 UNSHOWN = {
     "cli.commands", "cli.options", "cli.app",  # `--help` is English
-    "language", "languages", "private", "mojibake", "forms.rendered", "forms.sandbox", "train.replay",
-    "models.e5", "models.load", "models.template", "models.naming", "data.augment", "evaluate.baselines_of_tags",
-    "evaluate.probe", "evaluate.before", "models.embed", "label_values",
+    "i18n", "text.language_id", "text.pii", "text.mojibake", "forms.rendered", "forms.sandbox", "train.replay",
+    "models.e5", "models.load", "models.template", "models.naming", "data.augment", "contenders.baselines_of_tags",
+    "forgetting.probe", "forgetting.before", "engine.embed", "text.label_values",
 }  # fmt: skip
 """What holds data, prompts, programs and features instead of sentences to a reader."""
 UNSHOWN_FUNCTIONS = {

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from children import Child, Ended, Nursery, Streams
-from kamerton.run import Run
+from kamerton.runs.run import Run
 
 DONE, MISTAKE, USAGE, UNMET, INTERRUPTED = 0, 1, 2, 3, 130
 GOOD = ("a warm film", "funny and kind", "a delight", "I would watch it again", "тёплый фильм", "чудесно и смешно")

@@ -9,10 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kamerton.files import write_json
-from kamerton.outcomes import Answers, ContenderKind
-from kamerton.recipe import Decision, resolve
-from kamerton.records import (
+from kamerton.core.files import write_json
+from kamerton.core.outcomes import Answers, ContenderKind
+from kamerton.core.records import (
     Event,
     Example,
     Finding,
@@ -27,7 +26,8 @@ from kamerton.records import (
     Stopped,
     Validated,
 )
-from kamerton.run import Run
+from kamerton.runs.recipe import Decision, resolve
+from kamerton.runs.run import Run
 
 STEPS = 240
 

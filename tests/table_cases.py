@@ -20,15 +20,16 @@ from transformers import (
     PreTrainedModel,
 )
 
-from kamerton.contracts import Form
+from kamerton.core.contracts import Form
+from kamerton.core.records import Encoded, Example, Place
+from kamerton.engine.layout import Layout, Padded, prove_layout
 from kamerton.forms.labels import Labels
 from kamerton.forms.rewriting import Rewriting
 from kamerton.forms.running_text import MaskedText, RunningText
-from kamerton.models.layout import Layout, Padded, is_two_sided, prove_layout
+from kamerton.kernels.dropout import set_dropout, use_cheap_dropout
 from kamerton.models.load import load_tokenizer
-from kamerton.nodes.dropout import set_dropout, use_cheap_dropout
-from kamerton.recipe import TrainSettings
-from kamerton.records import Encoded, Example, Place
+from kamerton.models.structure import is_two_sided
+from kamerton.runs.recipe import TrainSettings
 from kamerton.train.dynamics import Dynamics
 from kamerton.train.loop import Job, Validation
 from kamerton.train.used_rows import tokens_in_use

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
+from kamerton.core.outcomes import Answers, Curve
+from kamerton.core.records import Example, Place, Prediction
 from kamerton.evaluate.compare import compare_as_first, tuned_answers
-from kamerton.evaluate.judging import blind_pairs, read_choices
-from kamerton.outcomes import Answers, Curve
-from kamerton.records import Example, Place, Prediction
+from kamerton.feedback.judging import blind_pairs, read_choices
 from kamerton.report.audit import write_audit_page
 from kamerton.report.comparison import write_comparison
 from kamerton.report.curve import write_curve

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from kamerton.run import Run
+from kamerton.runs.run import Run
 from stories import DONE, MISTAKE, QUICK, RUNS, Place
 
 TEXTS = ("a warm film, a delight", "a thin plot, dull and cold", "тёплый фильм")

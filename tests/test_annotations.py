@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from kamerton import plugins
-from kamerton.contracts import AuditContext
+from kamerton.core import registry
+from kamerton.core.contracts import AuditContext
+from kamerton.core.errors import DataError
+from kamerton.core.records import Example, Finding, Place
 from kamerton.data.audit import run_audit
 from kamerton.data.read import read_table
 from kamerton.data.recognise import Made, Recognition, make_examples, recognise
-from kamerton.errors import DataError
-from kamerton.records import Example, Finding, Place
 
 NAMES = ("Marta Lind", "Ольга Ким", "José Núñez", "Li Na")
 GOODS = ("tram", "kettle", "лампу", "garden", "мост 🌉", "sofa", "радио", "window", "bicycle", "chair")
@@ -30,7 +30,7 @@ def told(tmp_path: Path, rows: Sequence[object], name: str = "rows.jsonl") -> tu
         path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     table = read_table(path)
     found = recognise(table, None, {})
-    made = make_examples(table, found, plugins.choose("tasks", found.task)(**found.settings))
+    made = make_examples(table, found, registry.choose("tasks", found.task)(**found.settings))
     return found, made, table.notes
 
 
@@ -182,11 +182,11 @@ def test_spans_that_overlap_are_told_and_the_rest_of_a_shorter_one_is_no_span(tm
     seen = finding("overlapping-spans", made.examples)
     assert seen.severity == "severe" and "FAMILY 20" in seen.title and len(seen.rows) == 20
     for value, wanted in (("shorter", "B-FIRST"), ("longer", "B-PER")):
-        task = plugins.choose("tasks", found.task)(overlaps=value)
+        task = registry.choose("tasks", found.task)(overlaps=value)
         row = {"tokens": "Anna Lind", "tags": [[0, 9, "PER"], [0, 4, "FIRST"]]}
         assert json.loads(task.example(0, made.examples[0].place, row).gold)[0] == wanted
     with pytest.raises(ValueError, match="overlap"):
-        plugins.choose("tasks", found.task)(overlaps="drop").example(0, made.examples[0].place, row)
+        registry.choose("tasks", found.task)(overlaps="drop").example(0, made.examples[0].place, row)
 
 
 def test_of_two_labels_of_one_span_the_first_is_taught_and_the_other_told(tmp_path: Path) -> None:

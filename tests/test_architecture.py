@@ -17,7 +17,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from kamerton import plugins
+from kamerton.core import registry
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src"
@@ -245,7 +245,7 @@ the key of a request in data sets, a pipeline of the hub."""
 
 def words_outside_their_files() -> Iterator[str]:
     for folder in PLUGIN_FOLDERS:
-        words = set(plugins.names(folder))
+        words = set(registry.names(folder))
         for module in MODULES:
             own = module.path.stem.replace("_", "-") if module.part == folder else None
             for node in strings(module):
@@ -261,9 +261,9 @@ def test_a_plugin_word_stands_as_a_string_only_in_its_own_file():
 
 def test_every_plugin_folder_has_plugins_and_their_classes_can_be_chosen():
     for folder in PLUGIN_FOLDERS:
-        assert plugins.names(folder), folder
-        for word in plugins.names(folder):
-            assert plugins.choose(folder, word).__module__.endswith(f".{folder}.{word.replace('-', '_')}")
+        assert registry.names(folder), folder
+        for word in registry.names(folder):
+            assert registry.choose(folder, word).__module__.endswith(f".{folder}.{word.replace('-', '_')}")
 
 
 # ── what is never used ────────────────────────────────────────────────────────────────────────

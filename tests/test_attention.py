@@ -12,10 +12,10 @@ from scipy.stats import binomtest
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from kamerton.models import attention
-from kamerton.models.attention import attend, blocks
-from kamerton.models.buckets import CALL, TOKEN, Row, buckets, way_of_keys, way_of_queries
-from kamerton.models.flat import SHORT, attend_within
+from kamerton.engine.packed import SHORT, attend_within
+from kamerton.kernels import attention
+from kamerton.kernels.attention import attend, blocks
+from kamerton.kernels.buckets import CALL, TOKEN, Row, buckets, way_of_keys, way_of_queries
 
 LENGTHS = (1, 3, 5, 5, 5, 12)
 SURE = 1e-4
@@ -111,7 +111,9 @@ def test_buckets_hold_every_sequence_in_order_and_their_filling_costs_less_than_
 
 def test_short_sequences_go_into_buckets_and_long_ones_to_torchs_kernel(monkeypatch):
     took = []
-    monkeypatch.setattr("kamerton.models.flat.attend", lambda *given, **_: took.append(given[3]) or attend(*given, **_))
+    monkeypatch.setattr(
+        "kamerton.engine.packed.attend", lambda *given, **_: took.append(given[3]) or attend(*given, **_)
+    )
     for length in (SHORT, SHORT + 1):
         inputs = tuple(states(2, 2 * length) for _ in range(3))
         lengths = (length, length)

@@ -7,11 +7,11 @@ import pytest
 from scipy.stats import binomtest
 from statsmodels.stats.proportion import proportion_confint
 
-from kamerton import plugins
-from kamerton.audits._wording import count, share, some
-from kamerton.contracts import AuditContext
+from kamerton.core import registry
+from kamerton.core.contracts import AuditContext
+from kamerton.core.records import Example, Finding, Place
 from kamerton.data.audit import run_audit
-from kamerton.records import Example, Finding, Place
+from kamerton.plugins.audits._wording import count, share, some
 
 CLASSES = AuditContext(stratified=True, lengths=None, max_tokens=None)
 SHARED = AuditContext(stratified=True, lengths=None, max_tokens=None, share_metric="accuracy")
@@ -27,7 +27,7 @@ def many(sizes: dict[str, int]) -> list[Example]:
 
 
 def check(word: str, examples: Sequence[Example], context: AuditContext = CLASSES) -> Finding | None:
-    finding: Finding | None = plugins.choose("audits", word)().check(examples, context)
+    finding: Finding | None = registry.choose("audits", word)().check(examples, context)
     return finding
 
 
@@ -37,7 +37,7 @@ def found(word: str, examples: Sequence[Example], context: AuditContext = CLASSE
     return finding
 
 
-@pytest.mark.parametrize("word", plugins.names("audits"))
+@pytest.mark.parametrize("word", registry.names("audits"))
 @pytest.mark.parametrize("examples", [[], many({"a": 1}), many({"a": 400, "b": 300}), examples_of(("", ""))])
 @pytest.mark.parametrize("context", [CLASSES, FREE, AuditContext(True, None, 5)])
 def test_every_check_keeps_its_contract(word: str, examples: list[Example], context: AuditContext) -> None:

@@ -9,10 +9,10 @@ import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics.pairwise import cosine_similarity
 
-from kamerton.evaluate.baselines import baselines
+from kamerton.contenders.baselines import baselines
+from kamerton.core.outcomes import Answers
+from kamerton.core.records import Example, Place
 from kamerton.evaluate.score import measure
-from kamerton.outcomes import Answers
-from kamerton.records import Example, Place
 
 GOOD = ["тёплый фильм", "прекрасная игра", "смешно и умно", "great fun", "a warm story", "lovely cast"]
 BAD = ["скучный фильм", "ужасная игра", "глупо и долго", "awful mess", "a cold story", "dull cast"]

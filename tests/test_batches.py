@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from kamerton.models.passes import split_passes
+from kamerton.engine.passes import split_passes
 from kamerton.train.batches import UpdatePlan
 
 plans = st.builds(

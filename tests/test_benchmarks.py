@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kamerton import plugins
-from kamerton.errors import RecipeError
-from kamerton.evaluate.benchmarks import benchmark_changes, find_tasks, load_tasks, take_benchmarks
-from kamerton.evaluate.forgetting import POINTS, Precision
-from kamerton.records import Encoded
+from kamerton.core import registry
+from kamerton.core.errors import RecipeError
+from kamerton.core.records import Encoded
+from kamerton.forgetting.benchmarks import benchmark_changes, find_tasks, load_tasks, take_benchmarks
+from kamerton.forgetting.decide import POINTS, Precision
 from stories import DONE, MISTAKE, QUICK, USAGE, Place
 from tiny_engines import TEXT, tiny_engine
 
@@ -150,7 +150,7 @@ def test_without_the_harness_the_command_that_installs_it_is_named(monkeypatch):
     def missing(name: str) -> object:
         raise ModuleNotFoundError(f"No module named '{name}'", name=name.partition(".")[0])
 
-    monkeypatch.setattr(plugins.importlib, "import_module", missing)
+    monkeypatch.setattr(registry.importlib, "import_module", missing)
     with pytest.raises(RecipeError, match=r"pip install 'kamerton\[benchmarks\]'"):
         find_tasks(["arc_easy"])
 
@@ -162,6 +162,6 @@ def test_data_or_benchmarks_are_to_be_named(place: Place):
 
 def test_nothing_asked_needs_no_harness(monkeypatch):
     asked: list[str] = []
-    monkeypatch.setattr(plugins.importlib, "import_module", asked.append)
+    monkeypatch.setattr(registry.importlib, "import_module", asked.append)
     find_tasks([])
     assert asked == []

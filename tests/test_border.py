@@ -17,9 +17,9 @@ from children import Streams
 from kamerton.cli.border import RESUMABLE, Border
 from kamerton.cli.streams import PLAIN
 from kamerton.cli.work.predict import one_line
-from kamerton.errors import RunError
-from kamerton.files import replacing, write_text
-from kamerton.run import Run, require_free
+from kamerton.core.errors import RunError
+from kamerton.core.files import replacing, write_text
+from kamerton.runs.run import Run, require_free
 from stories import DONE, INTERRUPTED, MISTAKE, wait_for
 
 FULL = "/dev/full"

@@ -9,12 +9,12 @@ from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 from sklearn.metrics import brier_score_loss, log_loss
 
+from kamerton.core.records import Example, Place, Prediction
 from kamerton.evaluate.calibration import calibrate, chance_error, fit_temperature, reliability
 from kamerton.evaluate.temperature import at_temperature
-from kamerton.metrics.brier import Brier
-from kamerton.metrics.ece import Ece, bins
-from kamerton.metrics.nll import Nll
-from kamerton.records import Example, Place, Prediction
+from kamerton.plugins.metrics.brier import Brier
+from kamerton.plugins.metrics.ece import Ece, bins
+from kamerton.plugins.metrics.nll import Nll
 
 NAMES = ("а", "б", "в")
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from kamerton.models import causal, flat
+from kamerton.engine import packed as flat
+from kamerton.models import causal
 from kamerton.models.causal import attend_causally, is_fast
 
 

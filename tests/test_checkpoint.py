@@ -14,14 +14,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from kamerton.errors import RunError
-from kamerton.train.checkpoint import (
-    Standing,
-    best_checkpoint,
-    folder_of,
-    latest_checkpoint,
-    save_checkpoint,
-)
+from kamerton.core.errors import RunError
+from kamerton.train.checkpoint import Standing, best_checkpoint, folder_of, latest_checkpoint, save_checkpoint
 
 IDENTITY = {"data": "aaa", "base model": "bbb", "recipe": "ccc"}
 STEPS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.listdir", "os.scandir"}

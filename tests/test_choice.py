@@ -9,10 +9,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from kamerton.contracts import Engine
+from kamerton.core.contracts import Engine
+from kamerton.core.records import Example, Place
 from kamerton.models.load import load_tokenizer
-from kamerton.records import Example, Place
-from kamerton.tasks.multiple_choice import MultipleChoice
+from kamerton.plugins.tasks.multiple_choice import MultipleChoice
 from tiny_engines import TEXT, facts_of, tiny_engine
 
 ROWS = MultipleChoice().example_rows()

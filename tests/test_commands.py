@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from kamerton.begin import new_run
+from kamerton.core.records import Stage
 from kamerton.evaluate.temperature import at_temperature
-from kamerton.records import Stage
-from kamerton.run import Run
+from kamerton.runs.run import Run
+from kamerton.session.new_run import new_run
 from kamerton.tune import story
 from stories import DONE, MISTAKE, QUICK, RUNS, UNMET, USAGE, wait_for, weights_of
 

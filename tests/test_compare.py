@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from scipy.stats import binomtest
 
-from kamerton.errors import RunError
+from kamerton.core.errors import RunError
+from kamerton.core.outcomes import Answers
+from kamerton.core.records import Example, Place, Prediction, Split
 from kamerton.evaluate.compare import compare_runs
-from kamerton.outcomes import Answers
-from kamerton.recipe import resolve
-from kamerton.records import Example, Place, Prediction, Split
-from kamerton.run import Run
+from kamerton.runs.recipe import resolve
+from kamerton.runs.run import Run
 from kamerton.statistics.intervals import wilson_interval
 from kamerton.statistics.power import rows_for_share
 

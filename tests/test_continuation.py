@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from kamerton.errors import RecipeError
-from kamerton.forms.code import looks_like_code
+from kamerton.core.errors import RecipeError
+from kamerton.core.records import Example, Place
 from kamerton.forms.continuation import FILLING
 from kamerton.models.load import load_tokenizer
-from kamerton.recipe import checked
-from kamerton.records import Example, Place
-from kamerton.tasks.code_completion import CodeCompletion
+from kamerton.plugins.tasks.code_completion import CodeCompletion
+from kamerton.runs.recipe import checked
+from kamerton.text.code import looks_like_code
 from tiny_engines import facts_of
 
 EXAMPLES = [

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from kamerton.contracts import Engine
+from kamerton.core.contracts import Engine
+from kamerton.core.records import Example, Message, Place
 from kamerton.forms.conversation import Conversation, turns_of
 from kamerton.forms.messages import read_messages, with_system
 from kamerton.forms.turns import tokenize, write_prompt
 from kamerton.models.load import load_tokenizer
-from kamerton.records import Example, Message, Place
-from kamerton.tasks.chat import Chat
+from kamerton.plugins.tasks.chat import Chat
 from tiny_engines import TEXT, facts_of, tiny_engine
 
 FORGETFUL = (

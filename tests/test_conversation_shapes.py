@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from kamerton.errors import DataError
+from kamerton.core.errors import DataError
 from kamerton.forms.rendered import read_rendered
-from kamerton.prepare import Understood, understand
-from kamerton.recipe import resolve
+from kamerton.pipeline.prepare import Understood, understand
+from kamerton.runs.recipe import resolve
 
 COUNT = range(12)
 ASKED, SAID = "Count to {}.", "Aye, {}."

@@ -11,12 +11,12 @@ from itertools import cycle
 import pytest
 
 from crossing import Cell, Line, Models, cross, lines_of_heads, lines_of_tasks
-from kamerton import plugins
+from kamerton.core import registry
 
 # PEFT asks transformers by an old name
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
-METHODS = plugins.names("methods")
+METHODS = registry.names("methods")
 POPULAR = (
     "bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert", "deberta", "deberta-v2", "mpnet", "albert",
     "modernbert", "xlnet", "bart", "gpt2", "llama", "qwen3", "t5",
@@ -57,5 +57,5 @@ def test_a_cell_works_to_the_end_and_elsewhere_or_is_refused_at_the_door(line, m
 def test_the_sample_meets_every_method_task_and_kind():
     chosen = sample()
     assert {method for _, method in chosen} == set(METHODS)
-    assert {line.task for line, _ in chosen} == set(plugins.names("tasks"))
+    assert {line.task for line, _ in chosen} == set(registry.names("tasks"))
     assert set(POPULAR) <= {line.model for line, _ in chosen}

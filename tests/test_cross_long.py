@@ -11,7 +11,7 @@ import pytest
 from transformers import AutoConfig, AutoTokenizer
 
 from crossing import Cell, cross
-from kamerton.run import Run
+from kamerton.runs.run import Run
 from tiny_models import SENTENCES, tiny_decoder
 
 # PEFT asks transformers by an old name

@@ -9,11 +9,11 @@ import torch
 from tokenizers import processors
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
+from kamerton.core.records import Example
+from kamerton.core.records import Place as Row
 from kamerton.forms.closing import ClosingLabels
-from kamerton.records import Example
-from kamerton.records import Place as Row
-from kamerton.run import Run
-from kamerton.tasks.text_classification import TextClassification
+from kamerton.plugins.tasks.text_classification import TextClassification
+from kamerton.runs.run import Run
 from stories import DONE, Place, write_reviews
 
 # of a name that PEFT asks for in every model

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from kamerton.core.outcomes import Answers, Diagnosis
+from kamerton.core.records import Event, Example, Place, Prediction, RowDynamics, Started, Stepped, Stopped, Validated
 from kamerton.evaluate.diagnosis import diagnose, diagnose_answers, diagnose_rate
 from kamerton.evaluate.label_noise import diagnose_rows
-from kamerton.outcomes import Answers, Diagnosis
-from kamerton.records import Event, Example, Place, Prediction, RowDynamics, Started, Stepped, Stopped, Validated
 
 Curve = Callable[[float], float]
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from kamerton.contracts import Engine
+from kamerton.core.contracts import Engine
+from kamerton.core.records import Example, Place
 from kamerton.forms.dialogue import Dialogue
 from kamerton.models.load import load_tokenizer
-from kamerton.records import Example, Place
 from tiny_engines import TEXT, facts_of, tiny_engine
 
 LABELS = ("bad", "good", "плохо")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from crossing import Models
-from kamerton import plugins
+from kamerton.core import registry
 from kamerton.models.heads import empty_model
 from kamerton.models.inspect import inspect_folder
-from kamerton.plan import candidates
+from kamerton.session.planner import candidates
 from stories import MISTAKE
 from tiny_families import tiny_family
 
@@ -58,7 +58,7 @@ def test_the_planner_takes_a_method_that_fits_and_says_of_the_others_why_not(tmp
     folder = tiny_family("distilbert", tmp_path / "distilbert")
     empty = empty_model(folder, TEXTS, {"num_labels": 2})
     order = candidates(inspect_folder(folder, "distilbert"), 1000, 10**11, empty)
-    assert {one.word for one in order} == set(plugins.names("methods"))
+    assert {one.word for one in order} == set(registry.names("methods"))
     [refused] = [one for one in order if one.refusal]
     assert refused == order[-1]
     assert refused.word == "prefix-tuning"

@@ -11,7 +11,7 @@ import torch
 from scipy.stats import binomtest, chisquare
 from torch import Tensor, nn
 
-from kamerton.nodes.dropout import STEPS, Bits, Chance, Dropout, use_cheap_dropout
+from kamerton.kernels.dropout import STEPS, Bits, Chance, Dropout, use_cheap_dropout
 
 SURE = 1e-4
 """A test that a fair generator fails once in ten thousand seeds; the seeds are fixed."""

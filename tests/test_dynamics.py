@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kamerton.records import RowDynamics
-from kamerton.run import Run
+from kamerton.core.records import RowDynamics
+from kamerton.runs.run import Run
 from kamerton.train.dynamics import Dynamics
 from stories import Place
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer, BertForSequenceClassification
 
-from kamerton.errors import ModelError
+from kamerton.core.errors import ModelError
 from kamerton.models.e5 import INSIDE_A_LAYER, OUTSIDE_LAYERS, convert, dequantize
 from kamerton.models.fetch import get
 

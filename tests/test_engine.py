@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from kamerton.errors import ModelError
-from kamerton.models import engine as engine_module
-from kamerton.models.engine import TorchEngine, classes_of
+from kamerton.core.errors import ModelError
+from kamerton.core.records import Encoded
+from kamerton.engine import engine as engine_module
+from kamerton.engine.engine import TorchEngine, classes_of
+from kamerton.engine.passes import token_batches
+from kamerton.kernels.dropout import set_dropout
 from kamerton.models.load import NO_LIMIT, count_parameters, load_model, load_tokenizer, require_end
-from kamerton.models.passes import token_batches
-from kamerton.nodes.dropout import set_dropout
-from kamerton.records import Encoded
 from tiny_engines import BARE, HEAD, TEXT, facts_of, tiny_engine
 from tiny_models import SENTENCES
 

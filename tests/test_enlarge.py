@@ -14,17 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_sample_weight
 
+from kamerton.core.records import Encoded, Split
+from kamerton.core.records import Place as Line
+from kamerton.core.registry import choose
 from kamerton.data.augment import _masked, in_other_words, with_guesses, with_swaps, without_words
 from kamerton.data.balance import class_weights, oversampled
-from kamerton.enlarge import Enlarging, enlarge
+from kamerton.data.enlarge import Enlarging, enlarge
+from kamerton.engine.engine import make_engine
 from kamerton.forms.labels import Labels
-from kamerton.models.engine import make_engine
 from kamerton.models.load import load_model, load_tokenizer
-from kamerton.plugins import choose
-from kamerton.recipe import resolve
-from kamerton.records import Encoded, Split
-from kamerton.records import Place as Line
-from kamerton.run import Run
+from kamerton.runs.recipe import resolve
+from kamerton.runs.run import Run
 from stories import DONE, MISTAKE, QUICK, Place, reviews
 from tiny_engines import facts_of
 
@@ -120,7 +120,7 @@ def enlarging(folder: Path, rows: list[tuple[str, str]], **settings: object) -> 
 def test_variants_are_kept_only_if_they_help_on_the_validation_rows(encoder_folder: Path, monkeypatch) -> None:
     given_ = enlarging(encoder_folder, reviews(90), by="deletion")
     for scores, kept in (((0.7, 0.8), True), ((0.7, 0.7), False), ((0.8, 0.7), False)):
-        monkeypatch.setattr("kamerton.enlarge._scores", lambda *_, found=scores: found)
+        monkeypatch.setattr("kamerton.data.enlarge._scores", lambda *_, found=scores: found)
         added = enlarge(given_)
         assert bool(added.examples) is kept is bool(added.entries)
         assert f"{scores[0]:.3f} without" in added.messages[0]
@@ -129,7 +129,7 @@ def test_variants_are_kept_only_if_they_help_on_the_validation_rows(encoder_fold
 
 
 def test_variants_keep_their_label_and_are_no_held_row(encoder_folder: Path, monkeypatch) -> None:
-    monkeypatch.setattr("kamerton.enlarge._scores", lambda *_: (0.0, 1.0))
+    monkeypatch.setattr("kamerton.data.enlarge._scores", lambda *_: (0.0, 1.0))
     given_ = enlarging(encoder_folder, reviews(90), by="swap")
     added = enlarge(given_)
     sources = {example.place: example for example in given_.split.train}

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kamerton import errors
-from kamerton.errors import DataError, Fault, KamertonError, nearest
+from kamerton.core import errors
+from kamerton.core.errors import DataError, Fault, KamertonError, nearest
 
 
 def test_a_fault_reads_as_place_then_rule_then_remedy():

@@ -11,11 +11,11 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from kamerton.api import TunedRun
+from kamerton.core.errors import RunError
 from kamerton.deliver import export as export_module
-from kamerton.errors import RunError
-from kamerton.exporting import export_run
-from kamerton.run import Run
-from kamerton.use import Predictor
+from kamerton.deliver.export_run import export_run
+from kamerton.deliver.predictor import Predictor
+from kamerton.runs.run import Run
 from stories import DONE, MISTAKE, QUICK, Place
 
 STRANGER = """

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from tokenizers import AddedToken
 
-from kamerton.extension import MET, extension_finding, find_extension
 from kamerton.models.load import load_tokenizer
+from kamerton.session.new_tokens import MET, extension_finding, find_extension
 from tiny_engines import facts_of
 
 ВЕЩИ = ["подоконник", "картина", "лестница", "занавеска", "чашка", "скатерть", "фонарь", "крыльцо", "чердак"]

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
+from kamerton.core.records import Example, LedgerEntry, Place
 from kamerton.data.fates import REASONS, lost_classes, used_line
-from kamerton.language.voice import voice
-from kamerton.records import Example, LedgerEntry, Place
-from kamerton.run import Run
+from kamerton.i18n.voice import voice
+from kamerton.runs.run import Run
 from stories import DONE, QUICK
 
 

@@ -12,13 +12,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from kamerton.core.records import Encoded, Example, Place, Prediction
+from kamerton.engine.engine import TorchEngine
 from kamerton.forms.feedback import Judged, balanced_weights, kto_losses
-from kamerton.metrics.feedback_auc import FeedbackAuc
-from kamerton.metrics.feedback_margin import FeedbackMargin
-from kamerton.models.engine import TorchEngine
 from kamerton.models.load import load_tokenizer
-from kamerton.records import Encoded, Example, Place, Prediction
-from kamerton.tasks.feedback import Feedback
+from kamerton.plugins.metrics.feedback_auc import FeedbackAuc
+from kamerton.plugins.metrics.feedback_margin import FeedbackMargin
+from kamerton.plugins.tasks.feedback import Feedback
 from tiny_engines import TEXT, facts_of, tiny_engine
 
 

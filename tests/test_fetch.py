@@ -16,8 +16,8 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
-from kamerton.errors import ModelError
-from kamerton.files import read_json, sha256_of
+from kamerton.core.errors import ModelError
+from kamerton.core.files import read_json, sha256_of
 from kamerton.models.catalog import KnownModel
 from kamerton.models.fetch import fetch, folder_of, get, is_fetched
 from kamerton.models.inspect import inspect_folder

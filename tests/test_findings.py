@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from sklearn.datasets import make_blobs
 
-from kamerton import plugins
-from kamerton.audits._confident import confident_joint, probable_errors
-from kamerton.contracts import AuditContext
+from kamerton.core import registry
+from kamerton.core.contracts import AuditContext
+from kamerton.core.records import Example, Finding, Place
 from kamerton.data.audit import run_audit
-from kamerton.languages import language_of
-from kamerton.mojibake import damage_of, mend
-from kamerton.private import find_private, is_card, is_inn, is_snils, mask
-from kamerton.records import Example, Finding, Place
-from kamerton.tidy import tidy
+from kamerton.plugins.audits._confident import confident_joint, probable_errors
+from kamerton.text.language_id import language_of
+from kamerton.text.mojibake import damage_of, mend
+from kamerton.text.pii import find_private, is_card, is_inn, is_snils, mask
+from kamerton.text.repair import tidy
 
 CLASSES = AuditContext(stratified=True, lengths=None, max_tokens=None, answers="class")
 WRITTEN = AuditContext(stratified=False, lengths=None, max_tokens=None, answers="text")
@@ -48,13 +48,13 @@ def changed(examples: Sequence[Example], places: Sequence[int], text: Callable[[
 
 
 def found(word: str, examples: Sequence[Example], context: AuditContext = CLASSES) -> Finding:
-    finding: Finding | None = plugins.choose("audits", word)().check(examples, context)
+    finding: Finding | None = registry.choose("audits", word)().check(examples, context)
     assert finding is not None
     return finding
 
 
 def missing(word: str, examples: Sequence[Example], context: AuditContext = CLASSES) -> bool:
-    return plugins.choose("audits", word)().check(examples, context) is None
+    return registry.choose("audits", word)().check(examples, context) is None
 
 
 # ── wrong labels ──────────────────────────────────────────────────────────────────────────────

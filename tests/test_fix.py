@@ -15,17 +15,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from kamerton import plugins
-from kamerton.audits.exact_duplicates import ExactDuplicates
 from kamerton.cli.work.audit import run
-from kamerton.contracts import AuditContext
+from kamerton.core import registry
+from kamerton.core.contracts import AuditContext
+from kamerton.core.records import Example, Place
 from kamerton.data.audit import run_audit
 from kamerton.data.fix import Fixed, fix_data
 from kamerton.data.read import read_table
-from kamerton.records import Example, Place
+from kamerton.plugins.audits.exact_duplicates import ExactDuplicates
+from kamerton.plugins.tasks.text_classification import TextClassification
+from kamerton.plugins.tasks.token_classification import TokenClassification
 from kamerton.report.audit import AuditPage, class_bars, length_bars, shown, write_audit_page
-from kamerton.tasks.text_classification import TextClassification
-from kamerton.tasks.token_classification import TokenClassification
 
 ROWS = [
     ("Хороший фильм, смотрел дважды", "good"),
@@ -282,7 +282,7 @@ def test_texts_within_lists_and_objects_and_both_of_a_pair_are_put_right(
     wrong = misread(row)
     assert isinstance(wrong, dict)
     write_records(path, [wrong])
-    done = fix_data(path, read_table(path), plugins.choose("tasks", task)(), roles)
+    done = fix_data(path, read_table(path), registry.choose("tasks", task)(), roles)
     [after] = read_table(done.copies[0]).rows
     assert after.values == row and done.repaired == 1
 
@@ -347,7 +347,7 @@ def test_labels_of_several_spellings_get_their_commonest(
 ) -> None:
     path, role = tmp_path / "rows.jsonl", {"multi-label": "labels"}.get(task, "label")
     write_records(path, [{"text": f"a text {n}", "label": label} for n, label in enumerate(labels)])
-    done = fix_data(path, read_table(path), plugins.choose("tasks", task)(), {"text": "text", role: "label"})
+    done = fix_data(path, read_table(path), registry.choose("tasks", task)(), {"text": "text", role: "label"})
     assert [row.values["label"] for row in read_table(done.copies[0]).rows] == right
     assert done.repairs["spellings of labels"] > 0
 

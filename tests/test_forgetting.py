@@ -9,8 +9,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, BertForMaskedLM
 
-from kamerton.evaluate.before import remembered
-from kamerton.evaluate.forgetting import (
+from kamerton.core.outcomes import Forgotten
+from kamerton.core.records import Encoded
+from kamerton.forgetting.before import remembered
+from kamerton.forgetting.decide import (
     NATS,
     SHARES,
     Measured,
@@ -20,14 +22,12 @@ from kamerton.evaluate.forgetting import (
     representation_changes,
     speech_changes,
 )
-from kamerton.evaluate.probe import LANGUAGES, load_probe
-from kamerton.evaluate.representation import masked, read_off, represent, same_neighbours
-from kamerton.evaluate.speech import Speech, divergence, hear, log_softmax, variety
-from kamerton.forget import left_out, masked_language_model, speech_probe
+from kamerton.forgetting.probe import LANGUAGES, load_probe
+from kamerton.forgetting.representation import masked, read_off, represent, same_neighbours
+from kamerton.forgetting.speech import Speech, divergence, hear, log_softmax, variety
 from kamerton.models.inspect import inspect_folder
-from kamerton.outcomes import Forgotten
-from kamerton.prepare import open_setup
-from kamerton.records import Encoded
+from kamerton.pipeline.forgetting import left_out, masked_language_model, speech_probe
+from kamerton.session.setup import open_setup
 from tiny_engines import BARE, TEXT, tiny_engine
 
 PRECISION = Precision(0.95, 1000, 0)
@@ -131,7 +131,7 @@ def russian(setup):
 def test_texts_in_the_language_of_the_rows_are_asked_even_of_a_model_that_breaks_it_into_letters(place, monkeypatch):
     monkeypatch.chdir(place.folder)
     setup = open_setup(place.run("labels"))
-    monkeypatch.setattr("kamerton.forget.known_languages", lambda tokenizer: ["en"])
+    monkeypatch.setattr("kamerton.pipeline.forgetting.known_languages", lambda tokenizer: ["en"])
     english = replace(setup, split=replace(setup.split, train=()))
     assert {document.language for document in speech_probe(english, "quick").documents} == {"en"}
     assert "Russian is not measured" in left_out(english)

@@ -9,13 +9,13 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch.nn.functional import cross_entropy
 
-from kamerton.methods._structure import layer_stack, train_above
-from kamerton.models.frozen import FrozenLayers, keep_frozen_work
-from kamerton.models.kept import Kept
-from kamerton.models.layout import Padded, Plain, outer_model, prove_layout
+from kamerton.core.records import Encoded
+from kamerton.engine.activation_cache import Kept
+from kamerton.engine.frozen import FrozenLayers, keep_frozen_work
+from kamerton.engine.layout import Padded, Plain, prove_layout
+from kamerton.kernels.dropout import set_dropout
 from kamerton.models.load import load_model
-from kamerton.nodes.dropout import set_dropout
-from kamerton.records import Encoded
+from kamerton.models.structure import layer_stack, outer_model, train_above
 from test_layout import FAMILIES, PROVEN_ON
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
@@ -219,7 +219,7 @@ def test_a_file_says_where_the_budget_ended(tmp_path):
 
 
 def test_a_disk_without_room_is_left_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr("kamerton.models.kept.SPARE", 10**15)
+    monkeypatch.setattr("kamerton.engine.activation_cache.SPARE", 10**15)
     kept = Kept()
     kept.add(((1,), (), ()), torch.randn(2, 8))
     kept.store(tmp_path / "some.states", list(kept.states))

@@ -7,14 +7,14 @@ import torch
 from peft import LoraConfig, PeftModel
 from torch import Tensor, nn
 
-from kamerton.methods._paired import PairedLinear
-from kamerton.methods._peft import adapt
-from kamerton.models.fused import prove_fused
-from kamerton.models.layout import prove_layout
+from kamerton.core.records import Encoded
+from kamerton.engine.layout import prove_layout
+from kamerton.engine.verify import prove_fused
+from kamerton.kernels.fused import Fused
 from kamerton.models.load import load_model
 from kamerton.models.precision import set_precision
-from kamerton.nodes.fused import Fused
-from kamerton.records import Encoded
+from kamerton.plugins.methods._paired import PairedLinear
+from kamerton.plugins.methods._peft import adapt
 from tiny_engines import HEAD, TEXT
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")

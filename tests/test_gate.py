@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from kamerton.contracts import Form
+from kamerton.core.contracts import Form
+from kamerton.core.errors import DataError
+from kamerton.core.records import Encoded, Example, Place
 from kamerton.data.gate import Passed, faults_of, look, pass_gate
-from kamerton.errors import DataError
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.labels import Labels
 from kamerton.models.load import load_tokenizer
-from kamerton.records import Encoded, Example, Place
 from tiny_engines import facts_of
 
 ROOM = 128

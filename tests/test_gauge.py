@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from kamerton import plugins
+from kamerton.core import registry
+from kamerton.core.records import Encoded
+from kamerton.engine.checkpointing import recompute_layers
+from kamerton.engine.engine import classes_of
+from kamerton.engine.layout import prove_layout
+from kamerton.engine.profile import Weighed, gauge, weigh
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.labels import Labels
-from kamerton.models.engine import classes_of
-from kamerton.models.gauge import Weighed, gauge, weigh
-from kamerton.models.layout import prove_layout
 from kamerton.models.load import load_model
-from kamerton.models.recompute import recompute_layers
-from kamerton.records import Encoded
 from tiny_engines import HEAD, TEXT
 
 ROWS = [Encoded((7, 8, 9, 10, 11, 12, 13, 14), (5, 6), (13, 14)), Encoded((20, 21, 22, 23, 24, 25), (4,), (25,))]
@@ -29,7 +29,7 @@ WRITTEN = Dialogue(ask=lambda example: example.text)
 
 def made(folder: Path, word: str, kind: str = TEXT, **knobs: object):
     loaded = load_model(folder, kind, {"num_labels": 2} if kind == HEAD else {}, seed=0)
-    return plugins.choose("methods", word)(**knobs).attach(loaded.model, loaded.fresh)
+    return registry.choose("methods", word)(**knobs).attach(loaded.model, loaded.fresh)
 
 
 def gauged(folder: Path, word: str, kind: str = TEXT, written: list[Encoded] = ROWS, **knobs: object):

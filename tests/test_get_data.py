@@ -15,7 +15,7 @@ from types import ModuleType
 
 import pytest
 
-from kamerton.errors import DataError
+from kamerton.core.errors import DataError
 
 SCRIPT = Path(__file__).parent.parent / "examples" / "get_data.py"
 METADATA = "Metadata-Version: 2.1\nName: chatterbot-corpus\nVersion: 1.3.3\n"

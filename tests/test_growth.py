@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from scipy.optimize import nnls
 
-from kamerton import plugins
-from kamerton.errors import DataError
-from kamerton.evaluate.growth import LAWS, Counted, _fit, choose_sizes, count_heads, grow
-from kamerton.outcomes import Curve, Growth
-from kamerton.records import Example, Prediction
-from kamerton.records import Place as Line
+from kamerton.core import registry
+from kamerton.core.errors import DataError
+from kamerton.core.outcomes import Curve, Growth
+from kamerton.core.records import Example, Prediction
+from kamerton.core.records import Place as Line
+from kamerton.planning.growth import LAWS, Counted, _fit, choose_sizes, count_heads, grow
 from kamerton.report.curve import advice, gain_sentence, growth_chart, write_curve
 from stories import DONE, MISTAKE, Place, reviews
 
-ACCURACY = plugins.choose("metrics", "accuracy")()
+ACCURACY = registry.choose("metrics", "accuracy")()
 SIZES = np.array([100, 200, 400, 800, 1600])
 
 

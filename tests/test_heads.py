@@ -13,11 +13,12 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from crossing import SETTINGS, Cell, cross
-from kamerton.begin import new_run
-from kamerton.errors import ModelError
+from kamerton.core.errors import ModelError
 from kamerton.models.heads import new_head
 from kamerton.models.load import load_model
-from kamerton.prepare import Clock, freeze
+from kamerton.pipeline.prepare import freeze
+from kamerton.session.new_run import new_run
+from kamerton.session.setup import Clock
 from tiny_families import tiny_family
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")

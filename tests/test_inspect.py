@@ -29,7 +29,7 @@ from transformers import (
     RobertaModel,
 )
 
-from kamerton.errors import ModelError
+from kamerton.core.errors import ModelError
 from kamerton.models.inspect import fingerprint, inspect_folder
 from kamerton.models.template import traps
 

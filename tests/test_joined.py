@@ -13,19 +13,19 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from kamerton.methods._structure import train_above
-from kamerton.models import attention
-from kamerton.models.attention import attend
-from kamerton.models.buckets import Row
-from kamerton.models.engine import ENDING, make_engine
-from kamerton.models.frozen import FrozenLayers
-from kamerton.models.joined import LEAST, Joined, join, join_rows
-from kamerton.models.layout import Flat, Layout, outer_model, prove_layout
+from kamerton.core.records import Encoded
+from kamerton.engine.checkpointing import recompute_layers
+from kamerton.engine.engine import ENDING, make_engine
+from kamerton.engine.frozen import FrozenLayers
+from kamerton.engine.layout import Flat, Layout, prove_layout
+from kamerton.engine.passes import passes_of
+from kamerton.engine.prefix_tree import LEAST, Joined, join, join_rows
+from kamerton.kernels import attention
+from kamerton.kernels.attention import attend
+from kamerton.kernels.buckets import Row
+from kamerton.kernels.dropout import set_dropout
 from kamerton.models.load import load_model, load_tokenizer
-from kamerton.models.passes import passes_of
-from kamerton.models.recompute import recompute_layers
-from kamerton.nodes.dropout import set_dropout
-from kamerton.records import Encoded
+from kamerton.models.structure import outer_model, train_above
 from test_layout import FAMILIES, HEAD, TEXT, Case, Family, gradient
 from tiny_engines import facts_of
 

@@ -12,11 +12,11 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import cohen_kappa_score
 
-from kamerton.errors import DataError, RunError
-from kamerton.evaluate.judging import Choice, Choices, blind_pairs, judge_choices, read_choices
-from kamerton.language.voice import voice
-from kamerton.outcomes import Answers, Judging
-from kamerton.records import Example, Place, Prediction
+from kamerton.core.errors import DataError, RunError
+from kamerton.core.outcomes import Answers, Judging
+from kamerton.core.records import Example, Place, Prediction
+from kamerton.feedback.judging import Choice, Choices, blind_pairs, judge_choices, read_choices
+from kamerton.i18n.voice import voice
 from kamerton.report.judging import WORDS, write_judging
 
 EXAMPLES = [Example(i, Place("rows.csv", i + 1), f"запрос {i}", f"ответ {i}") for i in range(200)]

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kamerton.begin import new_run
-from kamerton.data import kept_rows as module
-from kamerton.data.kept_rows import kept_rows, read_rows, write_rows
-from kamerton.prepare import Clock, freeze, open_setup
-from kamerton.recipe import Decision
-from kamerton.records import Encoded, Example, Place
+from kamerton.core.records import Encoded, Example, Place
+from kamerton.data import encoded_cache as module
+from kamerton.data.encoded_cache import kept_rows, read_rows, write_rows
+from kamerton.pipeline.prepare import freeze
+from kamerton.runs.recipe import Decision
+from kamerton.session.new_run import new_run
+from kamerton.session.setup import Clock, open_setup
 
 IDS = st.lists(st.integers(0, 2**31 - 1), max_size=4).map(tuple)
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from kamerton.errors import DataError
-from kamerton.prepare import Understood, understand
-from kamerton.recipe import resolve
+from kamerton.core.errors import DataError
+from kamerton.pipeline.prepare import Understood, understand
+from kamerton.runs.recipe import resolve
 
 WORDS = ("хорошо", "плохо")
 ROWS = range(24)

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from kamerton.errors import DataError
-from kamerton.label_values import find_placeholders, main_spellings
-from kamerton.prepare import Understood, audit, understand
-from kamerton.recipe import resolve
-from kamerton.records import Finding
-from kamerton.tags import in_iob2, names_of_numbers, outside_of
+from kamerton.core.errors import DataError
+from kamerton.core.records import Finding
+from kamerton.pipeline.prepare import Understood, audit, understand
+from kamerton.runs.recipe import resolve
+from kamerton.text.label_values import find_placeholders, main_spellings
+from kamerton.text.tags import in_iob2, names_of_numbers, outside_of
 from stories import DONE
 
 ROWS = range(48)

@@ -14,9 +14,9 @@ from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from kamerton.models.flat import flat_attention
-from kamerton.models.layout import Flat, Layout, Padded, Plain, Unpadded, attending, prove_equal, prove_layout
-from kamerton.records import Encoded
+from kamerton.core.records import Encoded
+from kamerton.engine.layout import Flat, Layout, Padded, Plain, Unpadded, attending, prove_equal, prove_layout
+from kamerton.engine.packed import flat_attention
 
 PAD = 1
 VOCABULARY = 100

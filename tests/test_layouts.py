@@ -17,8 +17,8 @@ from kamerton.data.cells import value_at
 from kamerton.data.named import ENDINGS
 from kamerton.data.read import read_table
 from kamerton.data.shapes import SHAPES
-from kamerton.prepare import understand
-from kamerton.recipe import resolve
+from kamerton.pipeline.prepare import understand
+from kamerton.runs.recipe import resolve
 
 FOLDER = Path(__file__).parent.parent / "docs" / "layouts"
 ALIKE = {".ndjson", ".xlsm", ".valid", ".dev", ".test", ".tbz2", ".txz"}

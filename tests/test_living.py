@@ -10,9 +10,9 @@ from scipy import stats
 from scipy.integrate import quad
 from scipy.special import beta
 
-from kamerton.errors import DataError, RecipeError
-from kamerton.evaluate.living import judge_log
-from kamerton.evaluate.simulate import simulate
+from kamerton.core.errors import DataError, RecipeError
+from kamerton.feedback.living import judge_log
+from kamerton.feedback.simulate import simulate
 from kamerton.statistics import sequential
 from kamerton.statistics.sequential import confidence_sequence, log_e_values, match_arms
 

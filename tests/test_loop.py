@@ -16,15 +16,15 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from kamerton import plugins
-from kamerton.errors import TrainingError
+from kamerton.core import registry
+from kamerton.core.errors import TrainingError
+from kamerton.core.records import Encoded, Event, Saved, Started, Stepped, Stopped, Validated
+from kamerton.engine.engine import make_engine
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.labels import Labels
-from kamerton.models.engine import make_engine
+from kamerton.kernels.dropout import set_dropout, use_cheap_dropout
 from kamerton.models.load import load_model, load_tokenizer, machine_device
-from kamerton.nodes.dropout import set_dropout, use_cheap_dropout
-from kamerton.recipe import TrainSettings
-from kamerton.records import Encoded, Event, Saved, Started, Stepped, Stopped, Validated
+from kamerton.runs.recipe import TrainSettings
 from kamerton.train import loop as loop_module
 from kamerton.train.checkpoint import folder_of, latest_checkpoint
 from kamerton.train.dynamics import Dynamics
@@ -66,7 +66,7 @@ def make_job(tmp_path, encoder_folder, decoder_folder) -> Callable[..., Job]:
         loaded = load_model(base, HEAD if kind == "encoder" else TEXT, config, seed=0)
         set_dropout(loaded.model, settings.dropout)
         knobs = {"dropout": settings.dropout} if word.startswith("lora") else {}
-        method = plugins.choose("methods", word.split()[0])(**knobs)
+        method = registry.choose("methods", word.split()[0])(**knobs)
         model = method.attach(loaded.model, loaded.fresh)
         use_cheap_dropout(model)
         training, validation = rows[:22], rows[22:]
@@ -315,7 +315,7 @@ def test_going_on_from_any_step_ends_with_the_same_bits(make_job, saving_always,
         assert not differing(weights, dict(job.model.named_parameters())), step
 
 
-@pytest.mark.parametrize("optimizer", plugins.names("optimizers"))
+@pytest.mark.parametrize("optimizer", registry.names("optimizers"))
 def test_going_on_with_any_optimizer_ends_with_the_same_bits(make_job, saving_always, tmp_path, optimizer):
     undisturbed = make_job("lora", optimizer=optimizer, dropout=0.1)
     for event in train(undisturbed):

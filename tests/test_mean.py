@@ -15,19 +15,19 @@ from torch import Tensor
 from torch.nn.functional import layer_norm
 from transformers import PreTrainedModel
 
-from kamerton.deliver.saved import save_model
-from kamerton.dial import Dial
-from kamerton.engines import saved_engine
-from kamerton.errors import ModelError
-from kamerton.methods._mean import read_mean
-from kamerton.methods._structure import layer_stack
-from kamerton.methods.head import Head
-from kamerton.models.frozen import FrozenLayers, keep_frozen_work
-from kamerton.models.layout import prove_layout
+from kamerton.core.errors import ModelError
+from kamerton.engine.checkpointing import recompute_layers
+from kamerton.engine.frozen import FrozenLayers, keep_frozen_work
+from kamerton.engine.layout import prove_layout
+from kamerton.kernels.dropout import set_dropout
 from kamerton.models.load import load_model, load_tokenizer
-from kamerton.models.recompute import recompute_layers
-from kamerton.nodes.dropout import set_dropout
-from kamerton.prepare import open_setup
+from kamerton.models.saved import save_model
+from kamerton.models.structure import layer_stack
+from kamerton.pipeline.dial import Dial
+from kamerton.plugins.methods._mean import read_mean
+from kamerton.plugins.methods.head import Head
+from kamerton.session.engines import saved_engine
+from kamerton.session.setup import open_setup
 from test_layout import FAMILIES, HEAD, PAD, TAGS, TEXT, Family
 from tiny_engines import facts_of
 

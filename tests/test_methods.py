@@ -21,19 +21,19 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import AutoTokenizer, EncoderDecoderModel
 
-from kamerton import plugins
-from kamerton.contracts import Method, ModelFacts, Quantization
-from kamerton.errors import ModelError, RecipeError
+from kamerton.core import registry
+from kamerton.core.contracts import Method, ModelFacts, Quantization
+from kamerton.core.errors import ModelError, RecipeError
+from kamerton.core.records import Encoded, Saved, Stepped
+from kamerton.engine.engine import make_engine
+from kamerton.engine.layout import Unpadded
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.labels import Labels
-from kamerton.models.engine import make_engine
+from kamerton.kernels.dropout import set_dropout
 from kamerton.models.inspect import inspect_folder
-from kamerton.models.layout import Unpadded
 from kamerton.models.load import Loaded, load_model
 from kamerton.models.quantize import FILE, quantized, write_quantization
-from kamerton.nodes.dropout import set_dropout
-from kamerton.recipe import TrainSettings, checked
-from kamerton.records import Encoded, Saved, Stepped
+from kamerton.runs.recipe import TrainSettings, checked
 from kamerton.train import loop as loop_module
 from kamerton.train.checkpoint import latest_checkpoint
 from kamerton.train.dynamics import Dynamics
@@ -42,7 +42,7 @@ from kamerton.train.loop import Job, Validation, train
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 """PEFT asks transformers by an old name."""
 
-WORDS = plugins.names("methods")
+WORDS = registry.names("methods")
 STEPS = 6
 LENGTH = 7
 CLASSES = 3
@@ -89,7 +89,7 @@ TARGETS = (
 def variants(word: str) -> Iterator[dict[str, object]]:
     """Give the knobs of a method that are choices, each set to each of its values; first none at all."""
     yield {}
-    for name, field in plugins.choose("methods", word).model_fields.items():
+    for name, field in registry.choose("methods", word).model_fields.items():
         values: Sequence[object] = ()
         if get_origin(field.annotation) is Literal:
             values = get_args(field.annotation)
@@ -100,7 +100,7 @@ def variants(word: str) -> Iterator[dict[str, object]]:
 
 def quantization_of(word: str, knobs: Mapping[str, object]) -> Quantization | None:
     """Say how a method wants its base model."""
-    return checked(plugins.choose("methods", word), knobs, "test").quantization
+    return checked(registry.choose("methods", word), knobs, "test").quantization
 
 
 CELLS = [(word, {}, target) for word, target in product(WORDS, TARGETS)]
@@ -166,7 +166,7 @@ class Cell:
 
     @property
     def method(self) -> Method:
-        return checked(plugins.choose("methods", self.word), self.knobs, "test")
+        return checked(registry.choose("methods", self.word), self.knobs, "test")
 
     @property
     def facts(self) -> ModelFacts:
@@ -545,14 +545,14 @@ def test_the_longest_row_that_is_let_through_fits_the_context(index, cells):
 @pytest.mark.parametrize("word", WORDS)
 def test_a_knob_that_does_not_exist_is_named(word):
     with pytest.raises(RecipeError, match="no_such_knob"):
-        checked(plugins.choose("methods", word), {"no_such_knob": 1}, f"method {word}:")
+        checked(registry.choose("methods", word), {"no_such_knob": 1}, f"method {word}:")
 
 
 @pytest.mark.parametrize(
-    ("word", "knob"), [(word, knob) for word in WORDS for knob in plugins.choose("methods", word).model_fields]
+    ("word", "knob"), [(word, knob) for word in WORDS for knob in registry.choose("methods", word).model_fields]
 )
 def test_a_knob_of_a_wrong_kind_is_named_and_every_knob_is_explained(word, knob):
-    method = plugins.choose("methods", word)
+    method = registry.choose("methods", word)
     with pytest.raises(RecipeError, match=knob):
         checked(method, {knob: {"not": "this"}}, f"method {word}:")
     assert method.model_fields[knob].description
@@ -568,10 +568,10 @@ def facts_of(kind: str, parameters: int) -> ModelFacts:
 def test_advice_is_within_the_settings_bounds_and_says_why(word, kind, parameters):
     facts = facts_of(kind, parameters)
     for rows in (3, 200, 5_000, 2_000_000):
-        suits = plugins.choose("methods", word).suitability(facts, rows)
+        suits = registry.choose("methods", word).suitability(facts, rows)
         assert 0 <= suits.value <= 1
         assert suits.reason
-        advice = plugins.choose("methods", word)().advise(facts, rows)
+        advice = registry.choose("methods", word)().advise(facts, rows)
         assert {"learning_rate", "epochs", "batch_size"} <= advice.keys()
         assert all(item.reason for item in advice.values())
         TrainSettings.model_validate({name: item.value for name, item in advice.items()})
@@ -591,7 +591,7 @@ def test_advice_is_within_the_settings_bounds_and_says_why(word, kind, parameter
 )
 def test_what_does_not_fit_the_model_is_refused_with_the_reason(word, knobs, says, bases):
     loaded = bases[TARGETS[2], None]
-    method = checked(plugins.choose("methods", word), knobs, "test")
+    method = checked(registry.choose("methods", word), knobs, "test")
     with pytest.raises(ModelError, match=says):
         method.attach(copy.deepcopy(loaded.model), loaded.fresh)
 
@@ -605,4 +605,4 @@ def test_what_does_not_fit_the_model_is_refused_with_the_reason(word, knobs, say
 )
 def test_an_unknown_peft_configuration_or_setting_is_named(knobs, says):
     with pytest.raises(RecipeError, match=says):
-        checked(plugins.choose("methods", "peft"), knobs, "method peft:")
+        checked(registry.choose("methods", "peft"), knobs, "method peft:")

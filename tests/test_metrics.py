@@ -16,19 +16,19 @@ from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import CHRF
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
-from kamerton import plugins
-from kamerton.contracts import Metric
-from kamerton.metrics.accuracy import Accuracy
-from kamerton.metrics.chrf import Chrf
-from kamerton.metrics.exact_match import ExactMatch
-from kamerton.metrics.macro_f1 import MacroF1
-from kamerton.metrics.mcc import Mcc
-from kamerton.metrics.perplexity import Perplexity
-from kamerton.metrics.rouge_l import RougeL
-from kamerton.metrics.token_f1 import TokenF1
-from kamerton.metrics.weighted_f1 import WeightedF1
-from kamerton.records import Prediction
-from kamerton.words import answer_words, bare_answer, fold, words
+from kamerton.core import registry
+from kamerton.core.contracts import Metric
+from kamerton.core.records import Prediction
+from kamerton.plugins.metrics.accuracy import Accuracy
+from kamerton.plugins.metrics.chrf import Chrf
+from kamerton.plugins.metrics.exact_match import ExactMatch
+from kamerton.plugins.metrics.macro_f1 import MacroF1
+from kamerton.plugins.metrics.mcc import Mcc
+from kamerton.plugins.metrics.perplexity import Perplexity
+from kamerton.plugins.metrics.rouge_l import RougeL
+from kamerton.plugins.metrics.token_f1 import TokenF1
+from kamerton.plugins.metrics.weighted_f1 import WeightedF1
+from kamerton.text.words import answer_words, bare_answer, fold, words
 
 CASES = range(200)
 OF_LIKELIHOODS = {"bits-per-byte", "pass-at-k", "preference-margin", "feedback-auc", "feedback-margin"}
@@ -37,7 +37,7 @@ OF_NUMBERS = {"spearman", "pearson", "mae", "rmse"}
 """Metrics that read numbers; tested in a file of their own."""
 OF_PROBABILITIES = {"brier", "ece", "nll"}
 """Metrics that read probabilities; tested beside calibration."""
-TEXTUAL = [name for name in plugins.names("metrics") if name not in OF_LIKELIHOODS | OF_NUMBERS | OF_PROBABILITIES]
+TEXTUAL = [name for name in registry.names("metrics") if name not in OF_LIKELIHOODS | OF_NUMBERS | OF_PROBABILITIES]
 WORDS = ["cat", "Cat", "sat", "on", "the", "mat", "кошка", "Ёлка", "на", "ковре", "猫", "坐在", "قطة", "🎉", "3.5", "—"]
 LANGUAGES = {
     "english": "The quick brown fox, 2nd of its name.",
@@ -123,7 +123,7 @@ def test_chrf_is_what_its_signature_says() -> None:
 
 
 def test_metrics_of_words_say_how_they_are_computed_and_those_of_labels_need_not() -> None:
-    signed = {name: plugins.choose("metrics", name).signature for name in plugins.names("metrics")}
+    signed = {name: registry.choose("metrics", name).signature for name in registry.names("metrics")}
     assert {name for name in signed if name.startswith(("rouge", "token-f1", "squad"))} | {
         "bleu", "chrf", "exact-match", "edit-similarity",
     } == {name for name, signature in signed.items() if signature}  # fmt: skip
@@ -215,7 +215,7 @@ def test_perplexity_is_unknown_without_losses_and_finite_however_large_they_are(
 @pytest.mark.parametrize("name", TEXTUAL)
 @pytest.mark.parametrize("text", LANGUAGES.values(), ids=LANGUAGES.keys())
 def test_the_gold_answer_gets_the_perfect_score_in_any_language(name: str, text: str) -> None:
-    metric = plugins.choose("metrics", name)()
+    metric = registry.choose("metrics", name)()
     golds = [text, f"{text} 2"]
     assert score(metric, golds, golds) == pytest.approx(1, abs=1e-12)
 
@@ -226,7 +226,7 @@ def test_the_gold_answer_gets_the_perfect_score_in_any_language(name: str, text:
 def test_scores_of_any_text_keep_their_bounds_and_ignore_the_order_of_rows(
     name: str, pairs: list[tuple[str, str]]
 ) -> None:
-    metric = plugins.choose("metrics", name)()
+    metric = registry.choose("metrics", name)()
     golds, texts = [g or "∅" for g, _ in pairs], [t or "∅" for _, t in pairs]
     value = score(metric, golds, texts)
     low, high = (0, 1) if metric.unit_interval else (-1, math.inf)
@@ -234,9 +234,9 @@ def test_scores_of_any_text_keep_their_bounds_and_ignore_the_order_of_rows(
     assert score(metric, golds[::-1], texts[::-1]) == pytest.approx(value, abs=1e-12)
 
 
-@pytest.mark.parametrize("name", plugins.names("metrics"))
+@pytest.mark.parametrize("name", registry.names("metrics"))
 def test_values_of_many_sums_are_the_values_of_each(name: str) -> None:
-    metric = plugins.choose("metrics", name)()
+    metric = registry.choose("metrics", name)()
     golds, texts = labels(3)
     statistics = metric.statistics(golds, answers(texts))
     totals = np.stack([statistics[: i + 1].sum(axis=0) for i in range(len(golds))])

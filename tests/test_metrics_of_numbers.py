@@ -11,16 +11,16 @@ import pytest
 from scipy import stats
 from sklearn.metrics import mean_absolute_error, root_mean_squared_error
 
-from kamerton import plugins
-from kamerton.contracts import Metric
-from kamerton.metrics.mae import Mae
-from kamerton.metrics.pearson import Pearson
-from kamerton.metrics.rmse import Rmse
-from kamerton.metrics.spearman import Spearman
-from kamerton.records import Prediction
+from kamerton.core import registry
+from kamerton.core.contracts import Metric
+from kamerton.core.records import Prediction
+from kamerton.plugins.metrics.mae import Mae
+from kamerton.plugins.metrics.pearson import Pearson
+from kamerton.plugins.metrics.rmse import Rmse
+from kamerton.plugins.metrics.spearman import Spearman
 from kamerton.statistics.comparison import compare
 
-METRICS = [plugins.choose("metrics", name)() for name in ("spearman", "pearson", "mae", "rmse")]
+METRICS = [registry.choose("metrics", name)() for name in ("spearman", "pearson", "mae", "rmse")]
 CORRELATIONS = [Spearman(), Pearson()]
 
 

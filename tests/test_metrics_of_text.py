@@ -12,17 +12,17 @@ import pytest
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import BLEU
 
-from kamerton.contracts import Metric
-from kamerton.metrics.bits_per_byte import BitsPerByte
-from kamerton.metrics.bleu import Bleu
-from kamerton.metrics.edit_similarity import EditSimilarity, distance
-from kamerton.metrics.pass_at_k import PassAtK
-from kamerton.metrics.preference_accuracy import PreferenceAccuracy
-from kamerton.metrics.preference_margin import PreferenceMargin
-from kamerton.metrics.rouge_1 import Rouge1
-from kamerton.metrics.rouge_2 import Rouge2
-from kamerton.records import Prediction
-from kamerton.words import words
+from kamerton.core.contracts import Metric
+from kamerton.core.records import Prediction
+from kamerton.plugins.metrics.bits_per_byte import BitsPerByte
+from kamerton.plugins.metrics.bleu import Bleu
+from kamerton.plugins.metrics.edit_similarity import EditSimilarity, distance
+from kamerton.plugins.metrics.pass_at_k import PassAtK
+from kamerton.plugins.metrics.preference_accuracy import PreferenceAccuracy
+from kamerton.plugins.metrics.preference_margin import PreferenceMargin
+from kamerton.plugins.metrics.rouge_1 import Rouge1
+from kamerton.plugins.metrics.rouge_2 import Rouge2
+from kamerton.text.words import words
 
 CASES = range(250)
 WORDS = ["cat", "Cat", "sat,", "(on)", "the", "mat.", "«кошка»", "Ёлка", "на", "—", "ковре", "3.5", "قطة", "🎉", "x_1"]

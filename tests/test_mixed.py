@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from kamerton.errors import DataError
-from kamerton.prepare import Understood, understand
-from kamerton.recipe import resolve
+from kamerton.core.errors import DataError
+from kamerton.pipeline.prepare import Understood, understand
+from kamerton.runs.recipe import resolve
 
 
 def understood(path: Path, **settings: object) -> Understood:

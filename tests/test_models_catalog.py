@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from kamerton import plugins
-from kamerton.errors import ModelError
+from kamerton.core import registry
+from kamerton.core.errors import ModelError
 from kamerton.models.catalog import find, known, names
 from kamerton.models.fetch import folder_of, get
 from kamerton.models.inspect import inspect_folder
@@ -32,7 +32,7 @@ def test_every_known_model_is_pinned_by_hash_and_licensed_freely() -> None:
     for model in known():
         assert re.fullmatch("[0-9a-f]{64}", model.sha256)
         assert model.licence in {"Apache-2.0", "MIT"}
-        assert callable(plugins.load(model.converter))
+        assert callable(registry.load(model.converter))
 
 
 def test_a_misspelt_name_gets_the_nearest_one() -> None:

@@ -14,25 +14,25 @@ from sklearn.preprocessing import MultiLabelBinarizer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from kamerton.cli.work.evaluate import print_classes
-from kamerton.contracts import Metric
+from kamerton.contenders.baselines import baselines
+from kamerton.core.contracts import Metric
+from kamerton.core.errors import DataError
+from kamerton.core.outcomes import ClassResult
+from kamerton.core.records import Example, Place, Prediction
 from kamerton.data.read import read_table
 from kamerton.data.recognise import recognise
-from kamerton.deliver.saved import load_saved, save_model
-from kamerton.errors import DataError
-from kamerton.evaluate.baselines import baselines
+from kamerton.engine.engine import TorchEngine
+from kamerton.engine.layout import Plain
 from kamerton.evaluate.per_class import class_results
 from kamerton.forms.label_sets import best_threshold
-from kamerton.metrics.macro_label_f1 import MacroLabelF1
-from kamerton.metrics.micro_label_f1 import MicroLabelF1
-from kamerton.metrics.sample_f1 import SampleF1
-from kamerton.models.engine import TorchEngine
-from kamerton.models.layout import Plain
 from kamerton.models.load import load_model, load_tokenizer
-from kamerton.outcomes import ClassResult
-from kamerton.records import Example, Place, Prediction
-from kamerton.tags import write_tags
-from kamerton.tasks._label_lists import labels_in
-from kamerton.tasks.multi_label import MultiLabel
+from kamerton.models.saved import load_saved, save_model
+from kamerton.plugins.metrics.macro_label_f1 import MacroLabelF1
+from kamerton.plugins.metrics.micro_label_f1 import MicroLabelF1
+from kamerton.plugins.metrics.sample_f1 import SampleF1
+from kamerton.plugins.tasks._label_lists import labels_in
+from kamerton.plugins.tasks.multi_label import MultiLabel
+from kamerton.text.tags import write_tags
 from tiny_engines import facts_of, tiny_engine
 
 LABELS = ["комедия", "war", "love", "space"]

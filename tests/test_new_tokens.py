@@ -18,15 +18,15 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import AutoTokenizer, LlamaForCausalLM
 
-from kamerton import plugins
-from kamerton.deliver.saved import save_model
-from kamerton.errors import ModelError, RecipeError
-from kamerton.evaluate.speech import divergence
+from kamerton.core import registry
+from kamerton.core.errors import ModelError, RecipeError
+from kamerton.forgetting.speech import divergence
 from kamerton.models.inspect import inspect_folder
 from kamerton.models.load import Loaded, load_model, load_tokenizer
 from kamerton.models.quantize import FILE, quantized
+from kamerton.models.saved import save_model
 from kamerton.models.vocabulary import add_words, begin_words, make_room, new_ids, read_words
-from kamerton.run import Run
+from kamerton.runs.run import Run
 from stories import DONE, MISTAKE, QUICK, Place
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
@@ -58,7 +58,7 @@ class Trained:
 def extended(folder: Path, kind: str, start: str = "pieces", word: str = "full") -> tuple[Loaded, tuple[int, ...]]:
     facts = inspect_folder(folder, "tiny")
     config = {"num_labels": 3} if kind == "encoder" else {}
-    how = plugins.choose("methods", word)().quantization
+    how = registry.choose("methods", word)().quantization
     loaded = load_model(
         folder, AUTO[kind], config, 0, quantization=quantized(folder, AUTO[kind], config, how) if how else None
     )
@@ -99,7 +99,7 @@ def trained(request: pytest.FixtureRequest) -> Iterator[dict[tuple[str, str], Tr
         base = request.getfixturevalue(f"{kind}_folder")
         loaded, ids = extended(base, kind, word=word)
         torch.manual_seed(0)
-        model = plugins.choose("methods", word)().attach(loaded.model, loaded.fresh, ids)
+        model = registry.choose("methods", word)().attach(loaded.model, loaded.fresh, ids)
         start = rows_of(model, ids)
         optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2, weight_decay=0)
         for _ in range(3):
@@ -226,7 +226,7 @@ def test_merging_keeps_the_logits_or_is_refused(cell):
     model = copy.deepcopy(cell.model)
     wanted = logits_of(model, cell.base, cell.kind)
     try:
-        plain = plugins.choose("methods", cell.word)().merge(model)
+        plain = registry.choose("methods", cell.word)().merge(model)
     except ValueError as error:
         assert str(error).startswith("cannot merge, because ")
         return
@@ -236,7 +236,7 @@ def test_merging_keeps_the_logits_or_is_refused(cell):
 def test_a_head_of_its_own_learns_rows_too_and_is_restored(decoder_folder, tmp_path):
     folder = untied(decoder_folder, tmp_path / "base")
     loaded, ids = extended(folder, "decoder")
-    model = plugins.choose("methods", "lora")().attach(loaded.model, loaded.fresh, ids)
+    model = registry.choose("methods", "lora")().attach(loaded.model, loaded.fresh, ids)
     trains = [name for name, p in model.named_parameters() if p.requires_grad and "tokens_delta" in name]
     assert len(trains) == 2
     with torch.no_grad():
@@ -248,12 +248,12 @@ def test_a_head_of_its_own_learns_rows_too_and_is_restored(decoder_folder, tmp_p
     torch.testing.assert_close(there["own"], logits_of(model, folder, "decoder"), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("word", sorted(set(plugins.names("methods")) - set(LEARNERS)))
+@pytest.mark.parametrize("word", sorted(set(registry.names("methods")) - set(LEARNERS)))
 @pytest.mark.parametrize("kind", AUTO)
 def test_a_method_that_cannot_learn_them_says_why(word, kind, request):
     loaded, ids = extended(request.getfixturevalue(f"{kind}_folder"), kind)
     with pytest.raises(ModelError, match=r"model.new_tokens: embeddings of new tokens cannot be learned, because"):
-        plugins.choose("methods", word)().attach(loaded.model, loaded.fresh, ids)
+        registry.choose("methods", word)().attach(loaded.model, loaded.fresh, ids)
 
 
 def test_a_divergence_counts_what_new_tokens_take_from_the_others():
@@ -337,8 +337,8 @@ def read_elsewhere(trained: dict[tuple[str, str], Trained], tmp_path_factory: py
         folder = root / f"{word}-{kind}"
         tokenizer = add_words(load_tokenizer(inspect_folder(cell.base, "tiny")), WORDS)
         save_model(folder, cell.model, tokenizer)
-        brings = plugins.choose("methods", word).brings_type
-        module = f"kamerton.methods.{word}" if brings else None
+        brings = registry.choose("methods", word).brings_type
+        module = f"kamerton.plugins.methods.{word}" if brings else None
         jobs.append(job(f"{word}-{kind}", cell.base, folder, kind, module))
     return elsewhere(jobs, root)
 

@@ -14,8 +14,8 @@ from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm
 from transformers.models.qwen3_next.modeling_qwen3_next import Qwen3NextRMSNormGated
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
+from kamerton.kernels.norm import FusedNorm, fuse_norms
 from kamerton.models.load import load_model
-from kamerton.nodes.norm import FusedNorm, fuse_norms
 
 WIDTH = 24
 NORMS = {

@@ -9,15 +9,15 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from kamerton import plugins
-from kamerton.deliver.saved import load_saved, save_model
+from kamerton.core import registry
+from kamerton.core.records import Example, Place
+from kamerton.engine.engine import TorchEngine
+from kamerton.engine.layout import Plain
 from kamerton.forms.number import Number
-from kamerton.forms.values import number_in, written_number
-from kamerton.models.engine import TorchEngine
-from kamerton.models.layout import Plain
 from kamerton.models.load import load_model, load_tokenizer
-from kamerton.records import Example, Place
-from kamerton.tasks.regression import Regression
+from kamerton.models.saved import load_saved, save_model
+from kamerton.plugins.tasks.regression import Regression
+from kamerton.text.cells import number_in, written_number
 from tiny_engines import HEAD, facts_of, tiny_engine
 
 TEXTS = ("A warm and funny film.", "I want those two hours back.", "Тёплый и смешной фильм.", "The train leaves.")
@@ -39,7 +39,7 @@ def trained(folder: Path, word: str, rows: list[Example], steps: int = 60) -> to
     form, facts = form_of(rows), facts_of(folder)
     loaded = load_model(folder, form.model_class, form.config, seed=0)
     form.start(loaded.model, loaded.fresh)
-    model = plugins.choose("methods", word)().attach(loaded.model, loaded.fresh)
+    model = registry.choose("methods", word)().attach(loaded.model, loaded.fresh)
     items = form.encode(rows, load_tokenizer(facts), facts.context)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=5e-3)
     model.train()

@@ -13,12 +13,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from kamerton.errors import KamertonError
+from kamerton.core.errors import KamertonError
 from kamerton.models.finite import not_finite
 from kamerton.models.inspect import inspect_folder
 from kamerton.models.local import origin
 from kamerton.models.locate import locate, unknown_model
-from kamerton.run import Run
+from kamerton.runs.run import Run
 from stories import DONE, MISTAKE, QUICK
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 123456\n"

@@ -13,13 +13,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kamerton.core.records import Encoded, Example, Place
+from kamerton.engine.engine import TorchEngine
+from kamerton.engine.once import readings_of, waves
 from kamerton.forms.conversation import Conversation
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.rewriting import Rewriting
-from kamerton.models.engine import TorchEngine
 from kamerton.models.load import load_tokenizer
-from kamerton.models.once import readings_of, waves
-from kamerton.records import Encoded, Example, Place
 from tiny_engines import TEXT, facts_of, tiny_engine
 
 WORDS = st.lists(st.integers(10, 14), min_size=1, max_size=6).map(tuple)

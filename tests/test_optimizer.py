@@ -15,9 +15,9 @@ from transformers import AutoModelForSequenceClassification, get_cosine_schedule
 from transformers import get_linear_schedule_with_warmup as get_linear
 from transformers.trainer_pt_utils import get_parameter_names
 
-from kamerton import plugins
-from kamerton.errors import RecipeError
-from kamerton.recipe import TrainSettings
+from kamerton.core import registry
+from kamerton.core.errors import RecipeError
+from kamerton.runs.recipe import TrainSettings
 from kamerton.train.optimizer import (
     learning_rate,
     make_optimizer,
@@ -26,7 +26,7 @@ from kamerton.train.optimizer import (
     restore_optimizer,
 )
 
-WORDS = plugins.names("optimizers")
+WORDS = registry.names("optimizers")
 THEIRS = {"linear": get_linear, "cosine": get_cosine_schedule_with_warmup}
 
 
@@ -188,9 +188,9 @@ def test_a_missing_library_is_named_with_the_command_that_installs_it():
     """In a process that cannot find it; the optimizers' folder itself is listed and imported all the same."""
     program = (
         "import sys; sys.modules['bitsandbytes'] = None\n"
-        "import torch\nfrom kamerton import plugins\nfrom kamerton.contracts import Trainable\n"
-        "from kamerton.errors import RecipeError\n"
-        "optimizers = [plugins.choose('optimizers', word)() for word in plugins.names('optimizers')]\n"
+        "import torch\nfrom kamerton import plugins\nfrom kamerton.core.contracts import Trainable\n"
+        "from kamerton.core.errors import RecipeError\n"
+        "optimizers = [registry.choose('optimizers', word)() for word in registry.names('optimizers')]\n"
         "weights = Trainable([torch.nn.Parameter(torch.ones(2, 2))], [], 0.0)\n"
         "for optimizer in optimizers:\n"
         "    try:\n        optimizer.make(weights, 1e-3)\n"

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from kamerton.files import read_json
-from kamerton.models import packed as packed_module
+from kamerton.core.files import read_json
+from kamerton.core.records import Encoded
+from kamerton.kernels import prepacked as packed_module
+from kamerton.kernels.prepacked import packed, packing_pays
 from kamerton.models.load import load_model
-from kamerton.models.packed import packed, packing_pays
-from kamerton.records import Encoded
 from tiny_engines import TEXT, tiny_engine
 
 

@@ -9,17 +9,17 @@ import peft
 import pytest
 import torch
 
-from kamerton.deliver.saved import save_model
-from kamerton.errors import KamertonError
+from kamerton.core.errors import KamertonError
+from kamerton.core.records import Encoded
+from kamerton.core.registry import choose
+from kamerton.engine.engine import make_engine
+from kamerton.engine.profile import gauge
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.labels import Labels
-from kamerton.methods.peft import ALLOCATING, CONFIGS
-from kamerton.models.engine import make_engine
-from kamerton.models.gauge import gauge
 from kamerton.models.load import load_model, load_tokenizer
-from kamerton.plugins import choose
-from kamerton.recipe import checked
-from kamerton.records import Encoded
+from kamerton.models.saved import save_model
+from kamerton.plugins.methods.peft import ALLOCATING, CONFIGS
+from kamerton.runs.recipe import checked
 from tiny_engines import facts_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")

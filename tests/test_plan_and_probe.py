@@ -8,14 +8,14 @@ import math
 import pytest
 import yaml
 
-from kamerton import plugins
-from kamerton.contracts import ModelFacts
-from kamerton.forecast import Forecast
-from kamerton.plan import candidates, choose_method
-from kamerton.probe import Probed, beyond, lowered, readings
-from kamerton.recipe import Decision, Recipe
-from kamerton.records import Started
-from kamerton.run import Run
+from kamerton.core import registry
+from kamerton.core.contracts import ModelFacts
+from kamerton.core.records import Started
+from kamerton.pipeline.cost import Forecast
+from kamerton.pipeline.rate import Probed, beyond, lowered, readings
+from kamerton.runs.recipe import Decision, Recipe
+from kamerton.runs.run import Run
+from kamerton.session.planner import candidates, choose_method
 from stories import DONE, MISTAKE, QUICK
 
 ENCODED = ("reviews.csv", "--model", "encoder", "--method", "full", "--epochs", "1")
@@ -38,7 +38,7 @@ def test_a_plan_is_the_recipe_that_tune_resolves(place, planned):
 
 def test_a_plan_names_every_other_method_and_model_with_a_reason(planned):
     methods = [item for item in planned["alternatives"] if item["setting"] == "method.name"]
-    assert {item["value"] for item in methods} == set(plugins.names("methods")) - {"full"}
+    assert {item["value"] for item in methods} == set(registry.names("methods")) - {"full"}
     assert all(item["reason"] for item in planned["alternatives"])
     assert "smollm2" in {item["value"] for item in planned["alternatives"]}
 
@@ -84,7 +84,7 @@ def test_what_suits_a_language_model_does_not_hang_on_its_rows():
 
 def epochs_of(word: str, facts: ModelFacts, rows: int) -> tuple[float, float]:
     """Give the epochs that a method advises, and the updates that these are."""
-    advice = plugins.choose("methods", word)().advise(facts, rows)
+    advice = registry.choose("methods", word)().advise(facts, rows)
     return advice["epochs"].value, advice["epochs"].value * math.ceil(rows / advice["batch_size"].value)
 
 
@@ -113,10 +113,10 @@ def test_larger_data_gets_the_epochs_that_it_always_got():
         assert epochs_of("lora", facts_of(10**9), rows)[0] == lora
 
 
-@pytest.mark.parametrize("word", plugins.names("methods"))
+@pytest.mark.parametrize("word", registry.names("methods"))
 def test_no_method_needs_more_than_full_training_or_less_than_half_a_byte_a_weight(word):
     facts = facts_of(1_000_000_000)
-    assert 5e8 <= plugins.choose("methods", word).least_memory(facts) <= 16e9
+    assert 5e8 <= registry.choose("methods", word).least_memory(facts) <= 16e9
 
 
 def test_a_plan_foretells_time_and_memory_and_leaves_no_run_behind(place, planned):

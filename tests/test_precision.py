@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from kamerton.files import read_json, write_json
+from kamerton.core.files import read_json, write_json
+from kamerton.kernels.trial import ratio_file
 from kamerton.models.precision import choose_precision, set_precision
-from kamerton.nodes.trial import ratio_file
 
 
 @pytest.fixture(autouse=True)

@@ -12,11 +12,11 @@ import torch
 from torch.nn import functional
 from transformers import AutoModelForCausalLM
 
+from kamerton.core.records import Encoded, Example, Place
+from kamerton.engine.engine import TorchEngine
 from kamerton.forms.preferences import dpo_losses, orpo_losses, simpo_losses
-from kamerton.models.engine import TorchEngine
 from kamerton.models.load import load_tokenizer
-from kamerton.records import Encoded, Example, Place
-from kamerton.tasks.preference import Preference
+from kamerton.plugins.tasks.preference import Preference
 from tiny_engines import TEXT, facts_of, tiny_engine
 
 CASES = range(200)

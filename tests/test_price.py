@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from kamerton.price import price
-from kamerton.recipe import resolve
-from kamerton.run import Run
+from kamerton.runs.price import price
+from kamerton.runs.recipe import resolve
+from kamerton.runs.run import Run
 
 
 def a_run(folder: Path, **prompt: float) -> Run:

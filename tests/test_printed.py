@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from kamerton.errors import DataError
-from kamerton.forms.printed import opened, opened_text
-from kamerton.prepare import Understood, understand
-from kamerton.recipe import resolve
+from kamerton.core.errors import DataError
+from kamerton.pipeline.prepare import Understood, understand
+from kamerton.runs.recipe import resolve
+from kamerton.text.printed import opened, opened_text
 
 READ: list[tuple[str, object]] = [
     ("['a', 'b']", ["a", "b"]),

@@ -8,11 +8,11 @@ from torch import nn
 from torch.nn.functional import linear
 from torch.utils.flop_counter import FlopCounterMode
 
-from kamerton.files import read_json
-from kamerton.models import gauge as gauge_module
+from kamerton.core.files import read_json
+from kamerton.engine import profile as gauge_module
+from kamerton.kernels import product as product_module
+from kamerton.kernels.product import FastLinear, fast_products_pay, product, use_fast_products
 from kamerton.models.precision import set_precision
-from kamerton.nodes import product as product_module
-from kamerton.nodes.product import FastLinear, fast_products_pay, product, use_fast_products
 
 DRAW = torch.Generator().manual_seed(3)
 

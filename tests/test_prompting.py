@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from kamerton.errors import RunError
-from kamerton.evaluate.endpoint import Endpoint
-from kamerton.evaluate.prompting import Arm, Nearest, Prompting
+from kamerton.contenders.endpoint import Endpoint
+from kamerton.contenders.prompting import Arm, Nearest, Prompting
+from kamerton.core.errors import RunError
+from kamerton.core.records import Encoded, Example, Place, Split
 from kamerton.forms.conversation import Conversation
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.labels import Labels
-from kamerton.recipe import PromptSettings
-from kamerton.records import Encoded, Example, Place, Split
-from kamerton.run import Run
+from kamerton.runs.recipe import PromptSettings
+from kamerton.runs.run import Run
 from stories import DONE, QUICK
 from tiny_engines import HEAD, TEXT, tiny_engine
 

@@ -11,13 +11,13 @@ from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 from torch import nn
 from transformers import BertConfig, BertForSequenceClassification
 
-from kamerton.contracts import Quantization
-from kamerton.deliver.saved import load_saved, save_model
-from kamerton.errors import ModelError
+from kamerton.core.contracts import Quantization
+from kamerton.core.errors import ModelError
 from kamerton.forms.labels import Labels
-from kamerton.methods.qlora import Qlora
 from kamerton.models.load import Loaded, load_model, load_tokenizer
 from kamerton.models.quantize import cost, is_quantized, quantized
+from kamerton.models.saved import load_saved, save_model
+from kamerton.plugins.methods.qlora import Qlora
 from tiny_engines import HEAD, TEXT, facts_of
 
 HOW = Quantization("nf4", double=True)

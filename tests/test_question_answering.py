@@ -14,13 +14,13 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from kamerton.evaluate.baselines import baselines
+from kamerton.contenders.baselines import baselines
+from kamerton.core.records import Example, Place, Prediction
 from kamerton.forms.span import SpanReader, answers_of
-from kamerton.metrics.squad_exact_match import SquadExactMatch
-from kamerton.metrics.squad_f1 import SquadF1
 from kamerton.models.load import load_model
-from kamerton.records import Example, Place, Prediction
-from kamerton.tasks.question_answering import QuestionAnswering
+from kamerton.plugins.metrics.squad_exact_match import SquadExactMatch
+from kamerton.plugins.metrics.squad_f1 import SquadF1
+from kamerton.plugins.tasks.question_answering import QuestionAnswering
 from tiny_engines import tiny_engine
 
 TASK = QuestionAnswering()

@@ -11,13 +11,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from broken_files import WRITERS
+from kamerton.core.errors import DataError
 from kamerton.data.encoding import Source, decode
 from kamerton.data.read import read_table
 from kamerton.data.read_csv import read_csv
 from kamerton.data.read_json import read_jsonl
 from kamerton.data.table import Table
 from kamerton.data.unpack import held
-from kamerton.errors import DataError
 
 ROWS = [
     {"text": "Тёплый и смешной фильм", "label": "хорошо"},

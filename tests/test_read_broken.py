@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from broken_files import BREAKERS, BrokenFile, broken_files
+from kamerton.core.errors import DataError
 from kamerton.data.read import read_table
-from kamerton.errors import DataError
 
 FILES = list(broken_files(seed=20, count=500))
 

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pytest
 
 from broken_files import WRITERS
+from kamerton.core.errors import DataError
 from kamerton.data import rows as rows_module
 from kamerton.data.read import read_table
 from kamerton.data.table import Table
-from kamerton.errors import DataError
 
 ROWS = [{"text": "Тёплый и смешной фильм", "label": "хорошо"}, {"text": 'a "dull" one,\nsadly', "label": "bad"}]
 TAGGED = "EU NNP B-ORG\nrejects VBZ O\n\nПётр NNP B-PER\nПервый NNP I-PER\n. . O\n"

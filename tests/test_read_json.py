@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from kamerton.core.errors import DataError
 from kamerton.data.read import read_table
 from kamerton.data.table import Table
-from kamerton.errors import DataError
 
 ROWS = [{"text": f"ship {at} came late", "label": "ab"[at % 2]} for at in range(12)]
 PARTS = {"ok": True, "result": {"page": 1, "items": ROWS}}

@@ -9,8 +9,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kamerton.errors import RecipeError
-from kamerton.recipe import Decision, Recipe, parse_assignment, resolve, to_yaml
+from kamerton.core.errors import RecipeError
+from kamerton.runs.recipe import Decision, Recipe, parse_assignment, resolve, to_yaml
 
 
 @pytest.fixture

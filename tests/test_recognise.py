@@ -3,13 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from kamerton import plugins
-from kamerton.contracts import Task
+from kamerton.core import registry
+from kamerton.core.contracts import Task
+from kamerton.core.errors import DataError, RecipeError
+from kamerton.core.records import Example, Place
 from kamerton.data.read import read_table
 from kamerton.data.recognise import Made, Recognition, make_examples, recognise, sample_rows
 from kamerton.data.table import Table
-from kamerton.errors import DataError, RecipeError
-from kamerton.records import Example, Place
 
 LABELS = ("good", "bad", "good", "bad")
 
@@ -67,9 +67,9 @@ def test_usual_columns_are_recognised(tmp_path: Path, columns: list[str], task: 
     assert found.reason
 
 
-@pytest.mark.parametrize("word", plugins.names("tasks"))
+@pytest.mark.parametrize("word", registry.names("tasks"))
 def test_every_task_is_recognised_by_name_in_its_own_example_rows_and_makes_examples(tmp_path: Path, word: str) -> None:
-    rows = plugins.choose("tasks", word)().example_rows()
+    rows = registry.choose("tasks", word)().example_rows()
     table = table_of(tmp_path, rows)
     found = recognise(table, word, {})
     made = make_examples(table, found, task_of(found))
@@ -247,7 +247,7 @@ def test_rows_that_a_task_cannot_use_are_rejected_and_mostly_such_rows_refused(
 ) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "strict_task.py").write_text(
-        "from kamerton.tasks.text_classification import TextClassification\n\n\n"
+        "from kamerton.plugins.tasks.text_classification import TextClassification\n\n\n"
         "class Strict(TextClassification):\n"
         "    def example(self, id, place, values):\n"
         "        if not values['text'].isascii():\n"
@@ -265,7 +265,7 @@ def test_rows_that_a_task_cannot_use_are_rejected_and_mostly_such_rows_refused(
 
 
 def task_of(found: Recognition) -> Task:
-    return plugins.choose("tasks", found.task)()
+    return registry.choose("tasks", found.task)()
 
 
 def made_by_strict(table: Table) -> Made:

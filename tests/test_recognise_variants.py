@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from kamerton import plugins
+from kamerton.core import registry
+from kamerton.core.errors import DataError
 from kamerton.data.read import read_table
 from kamerton.data.recognise import make_examples, recognise
-from kamerton.errors import DataError
-from kamerton.prepare import understand
-from kamerton.recipe import resolve
+from kamerton.pipeline.prepare import understand
+from kamerton.runs.recipe import resolve
 
 WORDS = ["the", "cat", "sat", "on", "the", "mat", "and", "looked", "at", "us"]
 TEXTS = [f"{' '.join(WORDS)}, said number {i} of them." for i in range(12)]
@@ -129,7 +129,7 @@ def test_options_in_columns_of_their_own_are_a_multiple_choice_whose_answers_cou
     table = table_of(tmp_path, columns)
     found = recognise(table, None, {})
     assert (found.task, found.columns["options"]) == ("multiple-choice", options)
-    made = make_examples(table, found, plugins.choose("tasks", found.task)(**found.settings))
+    made = make_examples(table, found, registry.choose("tasks", found.task)(**found.settings))
     assert [example.gold for example in made.examples] == [OPTIONS[at] for at in right]
     assert "not used" not in found.reason
 
@@ -239,7 +239,7 @@ def test_answers_that_people_refused_are_left_out_and_it_is_said(tmp_path, refus
     ):
         table = table_of(tmp_path, columns)
         found = recognise(table, task, {})
-        made = make_examples(table, found, plugins.choose("tasks", found.task)())
+        made = make_examples(table, found, registry.choose("tasks", found.task)())
         assert "rows whose 'label' is false are left out" in found.reason
         assert [example.id for example in made.examples] == [0, 4, 8]
         assert {entry.reason for entry in made.rejected} == {"'label' is false"}
@@ -265,6 +265,6 @@ def test_columns_of_yes_and_no_are_labels_of_which_some_may_be_unknown(tmp_path)
     table = table_of(tmp_path, {"text": TEXTS, **{name: cells * 3 for name, cells in flags.items()}})
     found = recognise(table, None, {})
     assert found.columns["labels"] == "war|love|crime"
-    made = make_examples(table, found, plugins.choose("tasks", found.task)())
+    made = make_examples(table, found, registry.choose("tasks", found.task)())
     golds = ['["crime", "war"]', "[]", '["crime", "love", "war"]', ""] * 3
     assert [example.gold for example in made.examples] == golds

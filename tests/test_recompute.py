@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from kamerton import plugins
-from kamerton.errors import ModelError
-from kamerton.models.engine import make_engine
+from kamerton.core import registry
+from kamerton.core.errors import ModelError
+from kamerton.core.records import Encoded
+from kamerton.engine.checkpointing import recompute_layers
+from kamerton.engine.engine import make_engine
+from kamerton.kernels.dropout import set_dropout
 from kamerton.models.load import load_model, load_tokenizer
-from kamerton.models.recompute import recompute_layers
-from kamerton.nodes.dropout import set_dropout
-from kamerton.records import Encoded
 from tiny_engines import HEAD, TEXT, facts_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
@@ -44,7 +44,7 @@ def backward(folder, kind: str, word: str, *, recompute: bool) -> Backward:
     config = {"num_labels": 2} if kind == "encoder" else {}
     loaded = load_model(folder, HEAD if kind == "encoder" else TEXT, config, seed=0)
     set_dropout(loaded.model, 0.1)
-    model = plugins.choose("methods", word)().attach(loaded.model, loaded.fresh)
+    model = registry.choose("methods", word)().attach(loaded.model, loaded.fresh)
     engine = make_engine(
         model, load_tokenizer(facts), facts, items, max_tokens=64, max_new_tokens=1, tokens_per_pass=512, rows=items
     )
@@ -67,7 +67,7 @@ def backward(folder, kind: str, word: str, *, recompute: bool) -> Backward:
 
 
 @pytest.mark.parametrize("kind", ["encoder", "decoder"])
-@pytest.mark.parametrize("word", [word for word in plugins.names("methods") if word not in NEEDS_CACHE])
+@pytest.mark.parametrize("word", [word for word in registry.names("methods") if word not in NEEDS_CACHE])
 def test_the_loss_and_every_gradient_are_the_same_bit_for_bit_with_less_kept(word, kind, request):
     folder = request.getfixturevalue(f"{kind}_folder")
     plain = backward(folder, kind, word, recompute=False)

@@ -9,17 +9,26 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kamerton import plugins
-from kamerton.contracts import Situation
-from kamerton.dial import Dial
-from kamerton.engines import load_base, saved_engine
-from kamerton.outcomes import Attempt, Forgotten
-from kamerton.plan import make_method
-from kamerton.prepare import Clock, Setup, open_setup
-from kamerton.records import Encoded, Prediction, Validated
-from kamerton.remedy import Plan, answer_symptoms, choose_attempt, luck, narrow, plans, turn_dial, varied, with_variants
+from kamerton.core import registry
+from kamerton.core.contracts import Situation
+from kamerton.core.outcomes import Attempt, Forgotten
+from kamerton.core.records import Encoded, Prediction, Validated
+from kamerton.pipeline.dial import Dial
+from kamerton.pipeline.remedies import (
+    Plan,
+    answer_symptoms,
+    choose_attempt,
+    luck,
+    narrow,
+    plans,
+    turn_dial,
+    varied,
+    with_variants,
+)
 from kamerton.report.pareto import pareto
-from kamerton.run import Run
+from kamerton.runs.run import Run
+from kamerton.session.engines import load_base, saved_engine
+from kamerton.session.setup import Clock, Setup, make_method, open_setup
 from kamerton.statistics.power import detectable_share
 from kamerton.train.replay import replay_rows
 from kamerton.tune import score_validation
@@ -179,9 +188,9 @@ def test_the_chart_places_gain_across_and_harm_upwards():
 # ── each remedy ───────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("word", plugins.names("remedies"))
+@pytest.mark.parametrize("word", registry.names("remedies"))
 def test_each_remedy_says_what_it_treats_and_changes_known_settings(word, place):
-    remedy = plugins.choose("remedies", word)()
+    remedy = registry.choose("remedies", word)()
     assert remedy.treats and all(isinstance(name, str) for name in remedy.treats)
     assert remedy.trainings >= 0
     setup = open_setup(place.run("lora"))
@@ -199,12 +208,12 @@ def test_each_remedy_says_what_it_treats_and_changes_known_settings(word, place)
 
 def test_remedies_that_do_not_apply_change_nothing():
     bare = replace(SITUATION, validations=(), knobs={}, other_methods=(), writes=False, dropout=0.5, varies=False)
-    applying = {word for word in plugins.names("remedies") if plugins.choose("remedies", word)().changes(bare)}
+    applying = {word for word in registry.names("remedies") if registry.choose("remedies", word)().changes(bare)}
     assert applying == {"dial", "lower-rate", "higher-rate", "more-epochs", "more-weight-decay"}
 
 
 def test_few_rows_of_classes_are_varied_and_many_or_others_are_not():
-    remedy = plugins.choose("remedies", "augment")()
+    remedy = registry.choose("remedies", "augment")()
     assert [*remedy.changes(SITUATION)] == [{"augment.by": "deletion"}]
     assert not remedy.changes(replace(SITUATION, rows=50_000))
     assert not remedy.changes(replace(SITUATION, varies=False))
@@ -215,7 +224,7 @@ def test_variants_are_trained_on_in_a_run_of_their_own_and_only_if_they_help(pla
     run = place.run("full")
     plan = Plan("augment", 2.0, {"augment.by": "deletion"})
     setup = varied(open_setup(run), plan)
-    monkeypatch.setattr("kamerton.enlarge._scores", lambda given, fresh: (0.5, better))
+    monkeypatch.setattr("kamerton.data.enlarge._scores", lambda given, fresh: (0.5, better))
     again = run.with_same_split(place.folder / f"varied-{kept}", setup.recipe)
     told = with_variants(again, setup, Clock(again))
     with pytest.raises(StopIteration) as ended:
@@ -250,7 +259,7 @@ def test_one_answer_to_everything_is_a_symptom_that_remedies_treat_and_is_seen_o
     [symptom] = answer_symptoms(replace(setup, form=form), None)
     assert symptom.name == "one answer to everything"
     assert form.asked == [row.id for row in setup.split.validation]
-    treating = [word for word in plugins.names("remedies") if symptom.name in plugins.choose("remedies", word).treats]
+    treating = [word for word in registry.names("remedies") if symptom.name in registry.choose("remedies", word).treats]
     assert treating
     auto = setup.recipe.model_copy(update={"remedy": setup.recipe.remedy.model_copy(update={"names": ("auto",)})})
     found = {plan.remedy for plan in plans(replace(setup, recipe=auto), [], {symptom.name})}

@@ -19,15 +19,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix, precision_score, recall_score
 
-from kamerton.errors import RunError
-from kamerton.outcomes import Answers
-from kamerton.records import Example, LedgerEntry, Place, Prediction, Stepped
+from kamerton.core.errors import RunError
+from kamerton.core.outcomes import Answers
+from kamerton.core.records import Example, LedgerEntry, Place, Prediction, Stepped
 from kamerton.report.charts import Scale, learning, scale, smoothed
 from kamerton.report.content import MOST_REASONS, classes, confusion, contrasts, losses
 from kamerton.report.html import write_report
 from kamerton.report.outcome import read_outcome
-from kamerton.report.text import number, probability, safe_text, signed
-from kamerton.run import CLASSIC_ROWS, Run
+from kamerton.runs.run import CLASSIC_ROWS, Run
+from kamerton.text.figures import number, probability, safe_text, signed
 from synthetic_run import REQUESTS, STEPS, Words, classification_run, generation_run
 
 PAYLOADS = [

@@ -9,9 +9,9 @@ import html5lib
 import pytest
 from huggingface_hub import ModelCard
 
-from kamerton.evaluate import baselines as baselines_module
+from kamerton.contenders import baselines as baselines_module
 from kamerton.evaluate.compare import compare_as_first
-from kamerton.language.voice import HOLE, voice
+from kamerton.i18n.voice import HOLE, voice
 from kamerton.report import html
 from kamerton.report.card import write_card
 from kamerton.report.comparison import write_comparison

@@ -11,11 +11,11 @@ import pytest
 import torch
 from transformers import AutoModelForSeq2SeqLM
 
-from kamerton.errors import ModelError
+from kamerton.core.errors import ModelError
+from kamerton.core.records import Example, Place
+from kamerton.engine.engine import TorchEngine
 from kamerton.forms.rewriting import Rewriting
-from kamerton.models.engine import TorchEngine
 from kamerton.models.load import load_model, load_tokenizer
-from kamerton.records import Example, Place
 from tiny_engines import facts_of, tiny_engine
 
 REWRITES = "AutoModelForSeq2SeqLM"

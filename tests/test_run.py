@@ -15,11 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kamerton.errors import RunError
-from kamerton.files import read_json, replacing, write_json
-from kamerton.outcomes import Answers
-from kamerton.recipe import Recipe, resolve
-from kamerton.records import (
+from kamerton.core.errors import RunError
+from kamerton.core.files import read_json, replacing, write_json
+from kamerton.core.outcomes import Answers
+from kamerton.core.records import (
     Example,
     Finding,
     LedgerEntry,
@@ -32,7 +31,8 @@ from kamerton.records import (
     Stopped,
     Validated,
 )
-from kamerton.run import Run, read_examples, write_examples
+from kamerton.runs.recipe import Recipe, resolve
+from kamerton.runs.run import Run, read_examples, write_examples
 
 EVENTS = (
     Started(0, 40, 128, 1024, "flat: rows are laid end to end"),
@@ -195,8 +195,8 @@ def test_rewinding_forgets_later_events_and_a_cut_one(run):
 
 TRY_LOCK = """
 import sys
-from kamerton.errors import RunError
-from kamerton.run import Run
+from kamerton.core.errors import RunError
+from kamerton.runs.run import Run
 try:
     with Run(sys.argv[1]).locked():
         print("mine", flush=True)

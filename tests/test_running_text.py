@@ -10,11 +10,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, BertConfig, BertForMaskedLM
 
-from kamerton.errors import ModelError
+from kamerton.core.errors import ModelError
+from kamerton.core.records import Example, Place
 from kamerton.forms.running_text import MaskedText, RunningText
-from kamerton.metrics.bits_per_byte import BitsPerByte
 from kamerton.models.load import load_model, load_tokenizer
-from kamerton.records import Example, Place
+from kamerton.plugins.metrics.bits_per_byte import BitsPerByte
 from tiny_engines import TEXT, facts_of, tiny_engine
 from tiny_models import SENTENCES
 

@@ -10,8 +10,8 @@ import pytest
 
 import kamerton
 from children import Nursery
-from kamerton import plugins
-from kamerton.language.voice import voice
+from kamerton.core import registry
+from kamerton.i18n.voice import voice
 from stories import ASKED, DONE, QUICK, Place, reviews
 
 FOLDERS = ("bert-tiny", "llama-tiny")
@@ -37,7 +37,7 @@ WORD = re.compile(r"[A-Za-z]{3,}")
 
 def english(text: str) -> list[str]:
     """List the lines with an English word that is no name, each with the words."""
-    names = sorted((word for folder in PLUGINS for word in plugins.names(folder)), key=len, reverse=True)
+    names = sorted((word for folder in PLUGINS for word in registry.names(folder)), key=len, reverse=True)
     plugged = re.compile(rf"(?<![\w-])(?:{'|'.join(names).replace('-', '[- ]')})(?![\w-])")
     found = []
     for line in PUBLISHED.sub(" ", text).splitlines():

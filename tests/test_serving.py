@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from kamerton.errors import DataError, RecipeError
-from kamerton.evaluate.judging import read_choices
-from kamerton.recipe import resolve
-from kamerton.run import Run
+from kamerton.core.errors import DataError, RecipeError
+from kamerton.feedback.judging import read_choices
+from kamerton.runs.recipe import resolve
+from kamerton.runs.run import Run
 from stories import DONE, MISTAKE, QUICK, Place
 
 

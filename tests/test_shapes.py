@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
+from kamerton.core.errors import DataError
+from kamerton.core.records import Message
 from kamerton.data.fix import fix_data
 from kamerton.data.gate import look
-from kamerton.errors import DataError
 from kamerton.forms.continuation import Continuation
 from kamerton.forms.sandbox import Limits, passes
-from kamerton.prepare import Understood, fit, understand
-from kamerton.recipe import resolve
-from kamerton.records import Message
+from kamerton.pipeline.prepare import Understood, fit, understand
+from kamerton.runs.recipe import resolve
 
 NUMBERS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 TOLD = "Answer like a sailor."

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
-from kamerton.models import prefill
-from kamerton.models.engine import TorchEngine
-from kamerton.models.layout import Flat
-from kamerton.models.shared import begin_alike, common_beginning, stems_of
-from kamerton.models.write import can_write
-from kamerton.records import Encoded
+from kamerton.core.records import Encoded
+from kamerton.engine import prefill
+from kamerton.engine.decode import can_write
+from kamerton.engine.engine import TorchEngine
+from kamerton.engine.layout import Flat
+from kamerton.engine.prefix_sharing import begin_alike, common_beginning, stems_of
 from tiny_engines import HEAD, TEXT, tiny_engine
 
 WORDS = st.lists(st.integers(10, 500), min_size=1, max_size=9).map(tuple)

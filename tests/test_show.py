@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from kamerton.core.records import Example, Place
 from kamerton.data.gate import look
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.labels import Labels
 from kamerton.models.load import load_tokenizer
-from kamerton.records import Example, Place
-from kamerton.tasks.preference import Preference
+from kamerton.plugins.tasks.preference import Preference
 from tiny_engines import facts_of
 
 DIALOGUE = Dialogue(ask=lambda example: example.text, answers=("Paris",))

@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from kamerton.similar import EDIT, LEAST, MOST, SHORT, jaccard, near_duplicate_groups
+from kamerton.text.near_duplicates import EDIT, LEAST, MOST, SHORT, jaccard, near_duplicate_groups
 
 ENGLISH = ["warm", "funny", "film", "about", "two", "old", "friends", "who", "lose", "their", "way", "home"]
 RUSSIAN = ["тёплый", "смешной", "фильм", "про", "двух", "старых", "друзей", "которые", "зимой", "и", "молчат"]

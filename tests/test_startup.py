@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from kamerton import plugins
 from kamerton.cli.app import app
+from kamerton.core import registry
+from kamerton.core.errors import DataError
+from kamerton.core.records import Example, Place
 from kamerton.data.named import ARCHIVES, ENDINGS, PACKED, SHEETS, require_text_or_file
 from kamerton.data.read import TABLE_READERS, TEXT_READERS
 from kamerton.data.unpack import PACKERS
-from kamerton.errors import DataError
-from kamerton.records import Example, Place
-from kamerton.run import write_examples
+from kamerton.runs.run import write_examples
 
 SPY = """
 import pathlib
@@ -59,7 +59,7 @@ def test_reading_a_run_imports_no_pandas_either(tmp_path):
     write_examples(tmp_path / "part.parquet", examples)
     code = f"""
 import pathlib, sys
-from kamerton.run import read_examples
+from kamerton.runs.run import read_examples
 print(read_examples(pathlib.Path({str(tmp_path)!r}, "part.parquet")), "pandas" in sys.modules)
 """
     assert run(code).strip() == f"{tuple(examples)} False"
@@ -131,7 +131,7 @@ def test_version_and_help_are_said(words):
 
 def test_the_list_of_commands_says_each_one_whole():
     said = " ".join(CliRunner().invoke(app, ["--help"]).output.split())
-    for command in plugins.names("cli/commands"):
+    for command in registry.names("cli/commands"):
         module = importlib.import_module(f"kamerton.cli.commands.{command}")
         summary = vars(module)[command].__doc__.partition("\n")[0]
         assert f"{command} {summary}" in said

@@ -14,11 +14,11 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from kamerton.metrics.accuracy import Accuracy
-from kamerton.metrics.macro_f1 import MacroF1
-from kamerton.metrics.mcc import Mcc
-from kamerton.metrics.perplexity import Perplexity
-from kamerton.records import Prediction
+from kamerton.core.records import Prediction
+from kamerton.plugins.metrics.accuracy import Accuracy
+from kamerton.plugins.metrics.macro_f1 import MacroF1
+from kamerton.plugins.metrics.mcc import Mcc
+from kamerton.plugins.metrics.perplexity import Perplexity
 from kamerton.statistics.comparison import compare, holm, mcnemar_p, paired_share_interval
 from kamerton.statistics.intervals import Scored, bootstrap_interval, effective_rows, measures, wilson_interval
 from kamerton.statistics.power import detectable_share, rows_for_score, rows_for_share, rows_needed

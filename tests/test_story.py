@@ -16,7 +16,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from kamerton.run import Run
+from kamerton.runs.run import Run
 from stories import DONE, INTERRUPTED, MISTAKE, QUICK, RUNS, Place, wait_for, weights_of
 
 # of a name that PEFT asks for in every model

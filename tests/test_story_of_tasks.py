@@ -10,9 +10,9 @@ import pytest
 import torch
 from transformers import BertConfig, BertForMaskedLM
 
+from kamerton.core.records import Validated
 from kamerton.models.load import load_tokenizer
-from kamerton.records import Validated
-from kamerton.run import Run
+from kamerton.runs.run import Run
 from stories import DONE, Place
 from tiny_engines import facts_of
 

@@ -13,7 +13,7 @@ BLOCK = 64 * 1024**2
 PAGE = 4096
 FAULTS = f"""
 import resource
-from kamerton.system import keep_freed_memory
+from kamerton.core.system import keep_freed_memory
 keep_freed_memory() if {{keep}} else None
 b"x" * {BLOCK}
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -37,7 +37,7 @@ def test_memory_that_was_freed_is_not_asked_for_again():
 
 SHAPES = """
 import kamerton, torch
-from kamerton.system import resident_memory
+from kamerton.core.system import resident_memory
 layer = torch.nn.Linear(64, 64).to(torch.bfloat16)
 def train(lengths):
     for length in lengths:
@@ -65,7 +65,7 @@ def test_memory_does_not_grow_with_the_lengths_that_were_seen_unless_the_user_wa
 
 
 FREED = """
-from kamerton.system import give_back_freed_memory, keep_freed_memory, resident_memory
+from kamerton.core.system import give_back_freed_memory, keep_freed_memory, resident_memory
 keep_freed_memory()
 before = resident_memory()
 block = b"x" * {block}

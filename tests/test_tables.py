@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from kamerton.core.errors import DataError
 from kamerton.data.options import Options
 from kamerton.data.read import read_table
 from kamerton.data.table import Table, spelled_as
-from kamerton.errors import DataError
-from kamerton.prepare import understand
-from kamerton.recipe import resolve
+from kamerton.pipeline.prepare import understand
+from kamerton.runs.recipe import resolve
 
 SUBJECTS, VERBS = ("lamp", "radio", "garden", "window", "sofa"), ("broke", "worked", "shone", "leaked", "fell")
 ENDS = ("never again.", "very pleased.", "a real joy.", "does not work.", "I hate it.")

@@ -16,16 +16,16 @@ from seqeval.scheme import IOB2
 from sklearn.metrics import accuracy_score
 from transformers import AutoTokenizer
 
-from kamerton.contracts import Metric
-from kamerton.evaluate.baselines import baselines
+from kamerton.contenders.baselines import baselines
+from kamerton.core.contracts import Metric
+from kamerton.core.records import Example, Place, Prediction
 from kamerton.forms.tagging import best_path
-from kamerton.metrics.macro_span_f1 import MacroSpanF1
-from kamerton.metrics.span_f1 import SpanF1
-from kamerton.metrics.token_accuracy import TokenAccuracy
 from kamerton.models.load import load_model
-from kamerton.records import Example, Place, Prediction
-from kamerton.tags import in_iob2, read_list, spans, tagged, write_tags
-from kamerton.tasks.token_classification import TokenClassification
+from kamerton.plugins.metrics.macro_span_f1 import MacroSpanF1
+from kamerton.plugins.metrics.span_f1 import SpanF1
+from kamerton.plugins.metrics.token_accuracy import TokenAccuracy
+from kamerton.plugins.tasks.token_classification import TokenClassification
+from kamerton.text.tags import in_iob2, read_list, spans, tagged, write_tags
 from tiny_engines import facts_of, tiny_engine
 
 TAGS = ("O", "O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-организация", "I-организация")

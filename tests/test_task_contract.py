@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from kamerton import plugins
-from kamerton.contracts import Form, ModelKind, Task, TooLong
+from kamerton.core import registry
+from kamerton.core.contracts import Form, ModelKind, Task, TooLong
+from kamerton.core.records import Encoded, Example, Place
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.labels import Labels
 from kamerton.forms.rewriting import Rewriting
-from kamerton.records import Encoded, Example, Place
-from kamerton.run import read_examples, write_examples
+from kamerton.runs.run import read_examples, write_examples
 
 ROOM = 256
 """Tokens that every example row fits in."""
@@ -54,10 +54,10 @@ def examples_of(task: Task) -> list[Example]:
 
 
 def task_of(word: str) -> Task:
-    return plugins.choose("tasks", word)()
+    return registry.choose("tasks", word)()
 
 
-TASKS = plugins.names("tasks")
+TASKS = registry.names("tasks")
 PAIRS = [(word, kind) for word in TASKS for kind in task_of(word).kinds]
 FORMS = {(word, kind): task_of(word).form(kind, examples_of(task_of(word))) for word, kind in PAIRS}
 IN_CLASSES = [pair for pair, form in FORMS.items() if isinstance(form, Labels)]
@@ -153,7 +153,7 @@ def test_metrics_are_known_by_name(task):
     names = task.metrics(examples_of(task))
     assert names
     assert len(names) == len(set(names))
-    assert set(names) <= set(plugins.names("metrics"))
+    assert set(names) <= set(registry.names("metrics"))
 
 
 # ── encoding ──────────────────────────────────────────────────────────────────────────────────

@@ -11,22 +11,22 @@ import pytest
 from transformers import AddedToken, PreTrainedTokenizerBase
 
 from chat_templates import CHATML, FAMILIES, GEMMA, LLAMA3, MISTRAL, PHI3, QWEN3, R1, THINKING
-from kamerton import plugins
-from kamerton.contracts import AuditContext, Form
+from kamerton.core import registry
+from kamerton.core.contracts import AuditContext, Form
+from kamerton.core.errors import DataError
+from kamerton.core.records import Encoded, Example, Message, Place
 from kamerton.data.gate import pass_gate
 from kamerton.data.read import read_table
 from kamerton.data.recognise import make_examples, recognise
-from kamerton.errors import DataError
 from kamerton.forms.conversation import Conversation, learned, turns_of
 from kamerton.forms.messages import read_messages
 from kamerton.forms.templates import RefusedError, abilities_of, adapt
 from kamerton.forms.turns import tokenize, tokenize_alike, write_prompt
 from kamerton.models.load import load_tokenizer
-from kamerton.records import Encoded, Example, Message, Place
-from kamerton.tasks.chat import Chat
-from kamerton.tasks.instruction import Instruction
-from kamerton.tasks.preference import Preference
-from kamerton.tasks.text_classification import TextClassification
+from kamerton.plugins.tasks.chat import Chat
+from kamerton.plugins.tasks.instruction import Instruction
+from kamerton.plugins.tasks.preference import Preference
+from kamerton.plugins.tasks.text_classification import TextClassification
 from tiny_engines import facts_of
 
 ROOM = 4000
@@ -373,7 +373,7 @@ def test_an_empty_answer_is_not_learned_but_stays_in_the_conversation(decoder_fo
 
 def finding_of(word: str, examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase | None = None) -> str:
     context = AuditContext(False, None, None, tokenizer=tokenizer, learned_from=("chosen", "rejected"))
-    found = plugins.choose("audits", word)().check(examples, context)
+    found = registry.choose("audits", word)().check(examples, context)
     return found.title if found else ""
 
 

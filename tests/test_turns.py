@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerBase
 
+from kamerton.core.records import Message
 from kamerton.forms.templates import RefusedError
 from kamerton.forms.turns import Exchange, ended, plain, tokenize, write_exchange, write_prompt
 from kamerton.models.load import PLAIN_TEMPLATE, load_tokenizer
-from kamerton.records import Message
 from tiny_engines import facts_of
 
 SMOLLM2 = (

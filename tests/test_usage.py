@@ -15,13 +15,13 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from kamerton import plugins
-from kamerton.deliver.saved import save_model
+from kamerton.core import registry
 from kamerton.models.load import load_model, load_tokenizer
 from kamerton.models.quantize import quantized
-from kamerton.recipe import MethodSettings
+from kamerton.models.saved import save_model
 from kamerton.report.html import write_report
-from kamerton.run import Run
+from kamerton.runs.recipe import MethodSettings
+from kamerton.runs.run import Run
 from synthetic_run import REVIEWS, classification_run, generation_run
 from tiny_engines import HEAD, facts_of
 
@@ -85,7 +85,7 @@ def test_the_python_shown_gives_the_trained_models_answer_where_loading_needs_mo
     run = classification_run(tmp_path / "run")
     run.write_recipe(run.recipe.model_copy(update={"method": MethodSettings(name=word)}))
     labels = sorted(set(REVIEWS.golds))
-    method, facts = plugins.choose("methods", word)(), facts_of(encoder_folder)
+    method, facts = registry.choose("methods", word)(), facts_of(encoder_folder)
     how = method.quantization
     config = quantized(encoder_folder, HEAD, {"num_labels": len(labels)}, how) if how else None
     loaded = load_model(encoder_folder, HEAD, {"num_labels": len(labels)}, seed=0, quantization=config)

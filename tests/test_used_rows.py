@@ -18,14 +18,14 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from kamerton import plugins
-from kamerton.contracts import Trainable
-from kamerton.errors import RunError
-from kamerton.models.gauge import gauge
-from kamerton.models.layout import TwoSided, prove_layout
-from kamerton.models.recompute import recompute_layers
-from kamerton.recipe import TrainSettings
-from kamerton.records import Event, Saved, Started, Stepped
+from kamerton.core import registry
+from kamerton.core.contracts import Trainable
+from kamerton.core.errors import RunError
+from kamerton.core.records import Event, Saved, Started, Stepped
+from kamerton.engine.checkpointing import recompute_layers
+from kamerton.engine.layout import TwoSided, prove_layout
+from kamerton.engine.profile import gauge
+from kamerton.runs.recipe import TrainSettings
 from kamerton.train import loop as loop_module
 from kamerton.train import used_rows
 from kamerton.train.batches import UpdatePlan
@@ -367,7 +367,7 @@ def test_a_table_of_which_much_is_in_use_stays_whole(make_case):
 @pytest.mark.parametrize("word", ["head", "last-layers", "lora"])
 def test_a_table_that_does_not_train_stays_as_it_is(make_case, word):
     case = make_case("classes")
-    model = plugins.choose("methods", word)().attach(case.model, ("classifier",))
+    model = registry.choose("methods", word)().attach(case.model, ("classifier",))
     trains = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     with only_used_rows(model, case.layout, case.rows, TrainSettings()) as belongs:
         assert not belongs
@@ -376,7 +376,7 @@ def test_a_table_that_does_not_train_stays_as_it_is(make_case, word):
 
 def test_new_tokens_of_an_adapter_train_as_peft_has_them(make_case):
     case = make_case("classes")
-    model = plugins.choose("methods", "lora")().attach(case.model, ("classifier",), (case.unused[0],))
+    model = registry.choose("methods", "lora")().attach(case.model, ("classifier",), (case.unused[0],))
     with only_used_rows(model, case.layout, case.rows, TrainSettings()) as belongs:
         assert not belongs
         assert not any(isinstance(module, UsedRows) for module in model.modules())
@@ -403,7 +403,7 @@ def updated(word: str, table: Tensor, gradients: Sequence[Tensor]) -> list[Tenso
     chance = torch.Generator().manual_seed(1)
     weights = [nn.Parameter(table.clone()), nn.Parameter(torch.ones(24, 16)), nn.Parameter(torch.ones(24))]
     [embedded, matrix, bias] = weights
-    optimizer = plugins.choose("optimizers", word)().make(Trainable([matrix], [bias, embedded], 0.1), 1e-2)
+    optimizer = registry.choose("optimizers", word)().make(Trainable([matrix], [bias, embedded], 0.1), 1e-2)
     for gradient in gradients:
         embedded.grad = gradient
         for other in (matrix, bias):
@@ -428,14 +428,14 @@ def with_and_without(word: str) -> bool:
     )
 
 
-@pytest.mark.parametrize("word", plugins.names("optimizers"))
+@pytest.mark.parametrize("word", registry.names("optimizers"))
 def test_optimizers_say_truly_whether_rows_without_gradient_can_be_left_out(word):
-    assert with_and_without(word) == plugins.choose("optimizers", word).leaves_untouched
+    assert with_and_without(word) == registry.choose("optimizers", word).leaves_untouched
 
 
-@pytest.mark.parametrize("word", plugins.names("optimizers"))
+@pytest.mark.parametrize("word", registry.names("optimizers"))
 def test_a_table_is_parted_only_for_an_optimizer_that_leaves_the_others_untouched(make_case, word):
-    assert stays_whole(make_case("classes"), optimizer=word) != plugins.choose("optimizers", word).leaves_untouched
+    assert stays_whole(make_case("classes"), optimizer=word) != registry.choose("optimizers", word).leaves_untouched
 
 
 # ── what is foretold ──────────────────────────────────────────────────────────────────────────

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, triang
 
-from kamerton.errors import RunError
+from kamerton.core.errors import RunError
+from kamerton.core.outcomes import Answers, Comparison, ContenderKind, Verdict
+from kamerton.core.records import Example, Place, Prediction
 from kamerton.evaluate.score import measure, score
 from kamerton.evaluate.verdict import decide, judge, stand
-from kamerton.outcomes import Answers, Comparison, ContenderKind, Verdict
-from kamerton.records import Example, Place, Prediction
 
 ONCE = {"confidence": 0.95, "resamples": 2000, "seed": 0}
 

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, GenerationConfig
 
-from kamerton import plugins
+from kamerton.core import registry
+from kamerton.core.records import Encoded
+from kamerton.engine.checkpointing import recompute_layers
+from kamerton.engine.decode import Decoding, greedily
+from kamerton.engine.layout import Layout, Plain, prove_layout
+from kamerton.engine.prefill import Budget
+from kamerton.engine.prompt_tokens import BehindPrefix, InRow, prove_virtual
 from kamerton.forms.supervision import target_losses
-from kamerton.models.layout import Layout, Plain, prove_layout
 from kamerton.models.load import load_model
-from kamerton.models.prefill import Budget
-from kamerton.models.recompute import recompute_layers
-from kamerton.models.virtual import BehindPrefix, InRow, prove_virtual
-from kamerton.models.write import Decoding, greedily
-from kamerton.records import Encoded
 from tiny_engines import HEAD, TEXT
 
 METHODS = ("prompt-tuning", "prefix-tuning", "p-tuning")
@@ -33,7 +33,7 @@ def prompts(lengths: tuple[int, ...]) -> list[Encoded]:
 
 def adapted(base: torch.nn.Module, word: str, fresh: tuple[str, ...] = ()) -> torch.nn.Module:
     """Put virtual tokens before a model, and move them far from where they begin."""
-    model = plugins.choose("methods", word)(tokens=5).attach(base, fresh)
+    model = registry.choose("methods", word)(tokens=5).attach(base, fresh)
     torch.manual_seed(3)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -63,7 +63,7 @@ def slopes(model: torch.nn.Module, way: Layout, rows: list[Encoded]) -> tuple[Te
 def test_a_prompt_begins_with_the_token_that_stands_for_a_row_because_the_head_reads_there(text, encoder_folder):
     loaded = load_model(encoder_folder, HEAD, {"num_labels": 2}, seed=0)
     table, tokenizer = loaded.model.get_input_embeddings().weight, AutoTokenizer.from_pretrained(encoder_folder)
-    model = plugins.choose("methods", "prompt-tuning")(tokens=5, text=text).attach(loaded.model, loaded.fresh)
+    model = registry.choose("methods", "prompt-tuning")(tokens=5, text=text).attach(loaded.model, loaded.fresh)
     vectors = model.prompt_encoder["default"].embedding.weight
     assert torch.equal(vectors[0], table[tokenizer.cls_token_id])
     assert not torch.equal(vectors[1], vectors[0])
@@ -96,7 +96,7 @@ def test_a_model_without_virtual_tokens_is_not_written_for_so(decoder_folder):
     rows = prompts(LENGTHS)
     plain = prove_layout(loaded.model, lambda way: way.logits(loaded.model, rows))
     assert prove_virtual(loaded.model, plain, rows, rows) == (plain, None)
-    low_rank = plugins.choose("methods", "lora")().attach(loaded.model, loaded.fresh)
+    low_rank = registry.choose("methods", "lora")().attach(loaded.model, loaded.fresh)
     assert prove_virtual(low_rank, plain, rows, rows) == (plain, None)
 
 
@@ -138,7 +138,7 @@ def test_a_flat_row_with_the_vectors_in_it_gives_the_logits_and_gradients_of_eac
 @pytest.mark.parametrize("instruction", [(), tuple(range(20, 40))], ids=["bare", "instructed"])
 def test_virtual_tokens_and_an_instruction_stand_once_before_all_rows(word, kind, instruction, decoder_folder):
     loaded = load_model(decoder_folder, TEXT, {}, seed=0)
-    model = plugins.choose("methods", word)(tokens=9).attach(loaded.model, loaded.fresh).eval()
+    model = registry.choose("methods", word)(tokens=9).attach(loaded.model, loaded.fresh).eval()
     rows = [
         replace(row, tokens=instruction + row.tokens, reads=(len(instruction) + row.reads[0],))
         for row in prompts(LENGTHS)

@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 from broken_files import as_csv, as_jsonl, as_parquet, ods, ods_rows, tarred, xlsx, xlsx_rows, zipped
+from kamerton.core.errors import DataError
 from kamerton.data import archive
 from kamerton.data.fix import fix_data
 from kamerton.data.options import Options
 from kamerton.data.read import read_table
 from kamerton.data.table import Table
-from kamerton.errors import DataError
-from kamerton.prepare import understand
-from kamerton.recipe import resolve
+from kamerton.pipeline.prepare import understand
+from kamerton.runs.recipe import resolve
 
 ROWS = [{"text": f"Строка {at}, with a comma", "label": ("good", "bad")[at % 2]} for at in range(12)]
 CELLS = [list(ROWS[0]), *([*row.values()] for row in ROWS)]

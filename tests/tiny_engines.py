@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from kamerton.contracts import ModelFacts
-from kamerton.models.engine import TorchEngine, make_engine
+from kamerton.core.contracts import ModelFacts
+from kamerton.core.records import Encoded
+from kamerton.engine.engine import TorchEngine, make_engine
 from kamerton.models.inspect import inspect_folder
 from kamerton.models.load import load_model, load_tokenizer
-from kamerton.records import Encoded
 
 HEAD, TEXT, BARE = "AutoModelForSequenceClassification", "AutoModelForCausalLM", "AutoModel"
 

@@ -11,15 +11,14 @@ from dataclasses import replace
 import torch
 from protocol import Result, mean_of_batches, open_job, peak_memory, write
 
-from kamerton.contracts import Engine
-from kamerton.deliver.saved import save_model
-from kamerton.engines import load_base
-from kamerton.plan import make_method
-from kamerton.prepare import Setup, open_setup
-from kamerton.records import Example, Saved, Stepped, Validated
-from kamerton.run import Run
+from kamerton.core.contracts import Engine
+from kamerton.core.records import Example, Saved, Stepped, Validated
+from kamerton.models.saved import save_model
+from kamerton.runs.run import Run
+from kamerton.session.engines import load_base
+from kamerton.session.setup import Setup, make_method, open_setup
+from kamerton.session.trainable import attach
 from kamerton.train.loop import Validation, train
-from kamerton.trainee import attach
 from kamerton.tune import job_of
 
 

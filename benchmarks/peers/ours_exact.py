@@ -5,8 +5,8 @@ from __future__ import annotations
 import ours
 from protocol import open_job
 
-from kamerton.recipe import Decision
-from kamerton.run import Run
+from kamerton.runs.recipe import Decision
+from kamerton.runs.run import Run
 
 if __name__ == "__main__":
     run = Run(open_job()[0].run)

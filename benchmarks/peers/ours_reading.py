@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from protocol import Result, open_job, peak_memory, write
 
-from kamerton.engines import untuned_engine
-from kamerton.prepare import open_setup
-from kamerton.run import Run
+from kamerton.runs.run import Run
+from kamerton.session.engines import untuned_engine
+from kamerton.session.setup import open_setup
 
 
 def main() -> None:

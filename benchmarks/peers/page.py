@@ -11,7 +11,7 @@ from rounds import OURS, Record, Round
 from startup import STARTS
 from workloads import WORKLOADS, Peer, Workload
 
-from kamerton.recipe import MOST_TOKENS_PER_PASS
+from kamerton.runs.recipe import MOST_TOKENS_PER_PASS
 
 INTRODUCTION = """# Speed
 

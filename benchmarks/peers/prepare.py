@@ -15,16 +15,17 @@ from protocol import Job, Row, Work, write
 from torch import nn
 from workloads import WORKLOADS, Workload
 
-from kamerton.begin import new_run
-from kamerton.deliver.saved import is_adapter, save_model
-from kamerton.engines import attach_method, load_base
-from kamerton.files import write_json
+from kamerton.core.files import write_json
+from kamerton.core.records import Encoded, Example
+from kamerton.engine.prefix_tree import join
 from kamerton.forms.turns import tokenize, write_prompt
-from kamerton.models.joined import join
 from kamerton.models.load import load_model
-from kamerton.prepare import Clock, Setup, freeze, open_setup
-from kamerton.records import Encoded, Example
-from kamerton.run import Run
+from kamerton.models.saved import is_adapter, save_model
+from kamerton.pipeline.prepare import freeze
+from kamerton.runs.run import Run
+from kamerton.session.engines import attach_method, load_base
+from kamerton.session.new_run import new_run
+from kamerton.session.setup import Clock, Setup, open_setup
 from kamerton.train.batches import UpdatePlan
 from kamerton.train.optimizer import learning_rate
 

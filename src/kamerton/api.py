@@ -7,14 +7,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from kamerton import plugins
+from kamerton.core import registry
 
 
 class TunedRun:
     """A finished run: its verdict, its result, and its model."""
 
     def __init__(self, path: str | Path) -> None:
-        self._run: Any = plugins.load("kamerton.run:Run")(path)
+        self._run: Any = registry.load("kamerton.runs.run:Run")(path)
 
     @property
     def path(self) -> Path:
@@ -30,20 +30,20 @@ class TunedRun:
 
     @property
     def verdict(self) -> Any:
-        """The judgement: a `kamerton.records.Verdict`."""
-        return plugins.load("kamerton.report.outcome:read_outcome")(self._run).verdict
+        """The judgement: a `kamerton.core.records.Verdict`."""
+        return registry.load("kamerton.report.outcome:read_outcome")(self._run).verdict
 
     @cached_property
     def _predictor(self) -> Any:
-        return plugins.load("kamerton.use:Predictor")(self._run)
+        return registry.load("kamerton.deliver.predictor:Predictor")(self._run)
 
     def predict(self, rows: Sequence[str | Mapping[str, object]]) -> list[Any]:
-        """Answer texts, or mappings by role; gives `kamerton.records.Prediction`s. The model is loaded once."""
+        """Answer texts, or mappings by role; gives `kamerton.core.records.Prediction`s. The model is loaded once."""
         predictions: list[Any] = self._predictor.predict(rows)
         return predictions
 
     def export(self, form: str, out: str | Path | None = None) -> Any:
-        """Write the model in another form, proven in a fresh process; gives a `kamerton.exporting.Exported`.
+        """Write the model in another form, proven in a fresh process; gives a `kamerton.deliver.export_run.Exported`.
 
         Args:
             form: `merged` or `adapter`.
@@ -52,7 +52,7 @@ class TunedRun:
         Raises:
             KamertonError: the model cannot take this form, or the folder is there.
         """
-        return plugins.load("kamerton.exporting:export_run")(self._run, form, Path(out) if out else None)
+        return registry.load("kamerton.deliver.export_run:export_run")(self._run, form, Path(out) if out else None)
 
 
 def tune(
@@ -79,17 +79,17 @@ def tune(
     """
     flags = {"data.task": task, "model.name": model, "method.name": method, **(settings or {})}
     given = {path: value for path, value in flags.items() if value is not None}
-    run = plugins.load("kamerton.begin:new_run")(Path(data), Path(out) if out else None, given)
-    for _ in plugins.load("kamerton.tune:story")(run):
+    run = registry.load("kamerton.session.new_run:new_run")(Path(data), Path(out) if out else None, given)
+    for _ in registry.load("kamerton.tune:story")(run):
         pass
     return TunedRun(run.path)
 
 
 def ab(log: str | Path, *, first: str | None = None, margin: float = 0.02, confidence: float = 0.95) -> Any:
-    """Judge a log of outcomes of two arms, valid at every look; gives a `kamerton.evaluate.living.LivingVerdict`.
+    """Judge a log of outcomes of two arms, valid at every look; gives a `kamerton.feedback.living.LivingVerdict`.
 
     Args:
-        log: JSON Lines; `kamerton.evaluate.living` says of what.
+        log: JSON Lines; `kamerton.feedback.living` says of what.
         first: the arm whose gain is asked for; the one that is named first if not given.
         margin: how much worse still counts as not worse.
         confidence: of the decision and the interval.
@@ -97,7 +97,7 @@ def ab(log: str | Path, *, first: str | None = None, margin: float = 0.02, confi
     Raises:
         KamertonError: a line is not an outcome; all such lines, with their numbers.
     """
-    return plugins.load("kamerton.evaluate.living:judge_log")(
+    return registry.load("kamerton.feedback.living:judge_log")(
         Path(log), first=first, margin=margin, confidence=confidence
     )
 
@@ -113,5 +113,5 @@ def compare(*runs: str | Path, metric: str | None = None, detect: float | None =
     Raises:
         KamertonError: the runs cannot be compared.
     """
-    opened = [plugins.load("kamerton.run:Run")(run) for run in runs]
-    return plugins.load("kamerton.evaluate.compare:compare_as_first")(opened, metric=metric, detect=detect)
+    opened = [registry.load("kamerton.runs.run:Run")(run) for run in runs]
+    return registry.load("kamerton.evaluate.compare:compare_as_first")(opened, metric=metric, detect=detect)

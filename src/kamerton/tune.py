@@ -11,42 +11,42 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 
-from kamerton import plugins
-from kamerton.deliver.saved import save_model
-from kamerton.dial import Dial
-from kamerton.engines import load_base, saved_engine
+from kamerton.contenders.baselines import baselines
+from kamerton.contenders.contend import answer
+from kamerton.core import registry
+from kamerton.core.outcomes import Answers, Diagnosis
+from kamerton.core.records import Encoded, Event, Progress, Saved, Split, Stage
+from kamerton.core.system import peak_memory
+from kamerton.engine.engine import TorchEngine
 from kamerton.evaluate.artefact import prove_artefact
-from kamerton.evaluate.baselines import baselines
-from kamerton.evaluate.benchmarks import find_tasks
 from kamerton.evaluate.calibration import calibrate, calibration_rows
 from kamerton.evaluate.compare import tuned_answers
-from kamerton.evaluate.contend import answer
 from kamerton.evaluate.diagnosis import HEALTHY, diagnose, diagnose_answers, diagnose_rate
 from kamerton.evaluate.label_noise import diagnose_rows
 from kamerton.evaluate.outcome import result_of
 from kamerton.evaluate.per_class import class_results
 from kamerton.evaluate.score import measure, score
 from kamerton.evaluate.verdict import judge
-from kamerton.forecast import forecast, measured
-from kamerton.forget import check_benchmarks, remember
+from kamerton.forgetting.benchmarks import find_tasks
 from kamerton.forms.usual import item_losses
-from kamerton.models.engine import TorchEngine
 from kamerton.models.quantize import cost
-from kamerton.outcomes import Answers, Diagnosis
-from kamerton.plan import make_method
-from kamerton.prepare import Clock, Setup, data_fingerprint, freeze, metric_names, open_setup
-from kamerton.probe import readings, settle_rate
-from kamerton.recipe import Decision
-from kamerton.records import Encoded, Event, Progress, Saved, Split, Stage
-from kamerton.remedy import Workshop, carry_out
+from kamerton.models.saved import save_model
+from kamerton.pipeline.contenders import untuned_arms, variants
+from kamerton.pipeline.cost import forecast, measured
+from kamerton.pipeline.dial import Dial
+from kamerton.pipeline.forgetting import check_benchmarks, remember
+from kamerton.pipeline.prepare import freeze
+from kamerton.pipeline.rate import readings, settle_rate
+from kamerton.pipeline.remedies import Workshop, carry_out
 from kamerton.report.card import write_card
 from kamerton.report.html import write_report
-from kamerton.rivals import untuned_arms, variants
-from kamerton.run import CLASSIC_ROWS, Run
-from kamerton.system import peak_memory
+from kamerton.runs.recipe import Decision
+from kamerton.runs.run import CLASSIC_ROWS, Run
+from kamerton.session.engines import load_base, saved_engine
+from kamerton.session.setup import Clock, Setup, data_fingerprint, make_method, metric_names, open_setup
+from kamerton.session.trainable import NOT_OURS, Trainee, attach
 from kamerton.train.dynamics import Dynamics
 from kamerton.train.loop import Job, Validation, train
-from kamerton.trainee import NOT_OURS, Trainee, attach
 
 Told = Stage | Progress | Event
 
@@ -269,7 +269,7 @@ def validate(setup: Setup, engine: TorchEngine, encoded: Sequence[Encoded]) -> V
         return Validation(loss, metrics, score=-loss)
     known = [(one.loss, one.tokens or 1) for one in predictions if one.loss is not None]
     loss = sum(loss for loss, _ in known) / max(1, sum(tokens for _, tokens in known))
-    sign = 1 if plugins.choose("metrics", primary).higher_is_better else -1
+    sign = 1 if registry.choose("metrics", primary).higher_is_better else -1
     return Validation(loss, metrics, score=sign * metrics[primary] if primary in metrics else -loss)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from kamerton import plugins
+from kamerton.core import registry
 
 app = typer.Typer(
     name="kamerton",
@@ -43,5 +43,5 @@ def _register(word: str) -> None:
     app.command(name=word, epilog=module["EPILOG"], short_help=summary)(module[name])
 
 
-for _word in plugins.names("cli/commands"):
+for _word in registry.names("cli/commands"):
     _register(_word)

@@ -12,11 +12,11 @@ from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
 
-from kamerton import plugins
 from kamerton.cli.interrupts import INTERRUPTED, ignore_interrupts
 from kamerton.cli.streams import ERRORS, OUTPUT, silence
-from kamerton.errors import Fault, KamertonError
-from kamerton.files import error_number
+from kamerton.core import registry
+from kamerton.core.errors import Fault, KamertonError
+from kamerton.core.files import error_number
 
 STREAMS = {OUTPUT: 1, ERRORS: 2}
 """Numbers of the streams that may fail."""
@@ -77,7 +77,7 @@ class Border:
 
     def worded(self, sentence: str) -> str:
         """Return a sentence in the reader's language, as far as its catalogue goes."""
-        said: str = plugins.load("kamerton.language.voice:voice")(self.language).repeat(sentence)
+        said: str = registry.load("kamerton.i18n.voice:voice")(self.language).repeat(sentence)
         return said
 
     def say(self, fault: Fault) -> None:

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from kamerton import plugins
 from kamerton.cli.border import Border
 from kamerton.cli.interrupts import leave_at_once, stop_properly
+from kamerton.core import registry
 
 NEXT_ROLE = re.compile(r",(?=\s*\w+\s*=)")
 """What stands between two columns: a comma before the next role."""
@@ -37,7 +37,7 @@ RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.", 
 Task = Annotated[str | None, typer.Option(help="The kind of job, if the columns do not tell.")]
 Columns = Annotated[str | None, typer.Option(metavar="ROLE=NAME,…", help="Which column plays which role.")]
 Model = Annotated[str | None, typer.Option(help="A known name, a folder, or a Hugging Face id.")]
-Method = Annotated[str | None, typer.Option(help=f"One of: {', '.join(plugins.names('methods'))}.")]
+Method = Annotated[str | None, typer.Option(help=f"One of: {', '.join(registry.names('methods'))}.")]
 Epochs = Annotated[float | None, typer.Option(help="Passes over the training rows.")]
 LearningRate = Annotated[
     str | None, typer.Option(metavar="RATE|auto", help="Peak of the schedule; auto tries four on some of the rows.")
@@ -103,7 +103,7 @@ def _imported(work: str) -> Any:
     """Import a command's work. Nothing of what is imported is garbage: to look for it takes a tenth of the start."""
     gc.disable()
     try:
-        return plugins.load(work)
+        return registry.load(work)
     finally:
         gc.freeze()
         gc.enable()

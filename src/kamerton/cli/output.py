@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from kamerton.cli.streams import is_unicode
-from kamerton.errors import Fault, RunError
-from kamerton.language.voice import ENGLISH, Voice
+from kamerton.core.errors import Fault, RunError
+from kamerton.i18n.voice import ENGLISH, Voice
 
 PAGE = b"<!doctype html"
 """How a page begins."""

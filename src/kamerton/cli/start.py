@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from kamerton import plugins
 from kamerton.cli.border import Border
 from kamerton.cli.interrupts import ignore_interrupts, leave_at_once
 from kamerton.cli.streams import decoded_arguments, prepare_streams
+from kamerton.core import registry
 
 
 def main() -> None:
@@ -17,6 +17,6 @@ def main() -> None:
         with Border():
             prepare_streams()
             sys.argv[1:] = decoded_arguments(sys.argv[1:])
-            plugins.load("kamerton.cli.app:app")()
+            registry.load("kamerton.cli.app:app")()
     finally:
         ignore_interrupts()

@@ -10,8 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, cast
 
-from kamerton import plugins
-from kamerton.errors import DataError, Fault, KamertonError
+from kamerton.core import registry
+from kamerton.core.errors import DataError, Fault, KamertonError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -135,5 +135,5 @@ def _decoded(argument: str) -> str:
         raise DataError(
             Fault("the file's name is not UTF-8, and runs and pages name files in UTF-8", shown, "rename it")
         )
-    text: str = plugins.load("kamerton.data.lines:text_of")(raw, "argument")
+    text: str = registry.load("kamerton.data.lines:text_of")(raw, "argument")
     return text

@@ -9,11 +9,11 @@ from rich.console import Console
 
 from kamerton.cli.border import RESUMABLE
 from kamerton.cli.output import print_json
-from kamerton.language.voice import Language, voice
+from kamerton.i18n.voice import Language, voice
 from kamerton.report.card import write_card
 from kamerton.report.html import write_report
 from kamerton.report.terminal import Screen
-from kamerton.run import Run
+from kamerton.runs.run import Run
 from kamerton.tune import Told
 
 

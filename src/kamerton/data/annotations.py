@@ -15,7 +15,7 @@ from functools import partial
 from kamerton.data.cells import LOOKED_AT
 from kamerton.data.shape import Shape, Values
 from kamerton.data.table import Table
-from kamerton.forms.values import filled, plain
+from kamerton.text.cells import filled, plain
 
 CANCELLED = "was_cancelled"
 """The column that says so; rows in which it is true are left out as marked by their annotators."""

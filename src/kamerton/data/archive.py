@@ -14,10 +14,10 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import IO, cast
 
+from kamerton.core.errors import DataError, Fault
 from kamerton.data.named import ARCHIVES, format_of, is_aside
 from kamerton.data.parallel import sides_of
 from kamerton.data.unpack import CHUNK, PACKERS, largest_of
-from kamerton.errors import DataError, Fault
 
 MOST_FILES = 10_000
 UNPACK = "unpack it, and give the folder"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from kamerton import plugins
-from kamerton.contracts import Audit, AuditContext
+from kamerton.core import registry
+from kamerton.core.contracts import Audit, AuditContext
+from kamerton.core.records import Example, Finding
 from kamerton.data.cells import unused
 from kamerton.data.table import Table
-from kamerton.records import Example, Finding
 
 LONGEST = 100
 """Characters of a value in a column beside the text: what tells rows apart is shorter."""
@@ -19,7 +19,7 @@ ORDER = ("severe", "warning", "note")
 
 def run_audit(examples: Sequence[Example], context: AuditContext) -> list[Finding]:
     """Run all checks of `audits/` and return what they found, the severe first."""
-    checks: list[Audit] = [plugins.choose("audits", word)() for word in plugins.names("audits")]
+    checks: list[Audit] = [registry.choose("audits", word)() for word in registry.names("audits")]
     held = list(examples) if len(examples) <= HELD else examples
     findings = [finding for check in checks if (finding := check.check(held, context))]
     return sorted(findings, key=lambda finding: ORDER.index(finding.severity))

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from kamerton.contracts import Engine
+from kamerton.core.contracts import Engine
+from kamerton.core.records import Encoded, Example, Place
 from kamerton.forms.dialogue import Dialogue
-from kamerton.records import Encoded, Example, Place
 
 GUESSES = 5
 """Most probable tokens among which a masked word is drawn anew."""

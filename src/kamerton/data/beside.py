@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from kamerton.core.errors import Fault
 from kamerton.data.parts import moment_of
 from kamerton.data.reading import Reading
 from kamerton.data.shapes_of_labels import LABELLED
 from kamerton.data.spelling import same
 from kamerton.data.table import Table
-from kamerton.errors import Fault
-from kamerton.forms.values import plain
+from kamerton.text.cells import plain
 
 ORIGIN = {
     same(name)

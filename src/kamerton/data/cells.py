@@ -6,8 +6,8 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 
 from kamerton.data.table import Table
-from kamerton.forms.printed import opened_text
-from kamerton.forms.values import filled, number_in, plain
+from kamerton.text.cells import filled, number_in, plain
+from kamerton.text.printed import opened_text
 
 LOOKED_AT = 1000
 """Rows whose values say what a table is for."""

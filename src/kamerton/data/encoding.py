@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, BinaryIO, Literal
 
+from kamerton.core.errors import DataError, Fault
 from kamerton.data.kinds import HEAD as HEAD_OF_KIND
 from kamerton.data.kinds import refuse_other
 from kamerton.data.options import FOUND, Options
 from kamerton.data.unpack import Bytes
-from kamerton.errors import DataError, Fault
-from kamerton.russian import likeness
+from kamerton.text.russian import likeness
 
 BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),

@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from typing import overload
 
-from kamerton.records import Example, Place
+from kamerton.core.records import Example, Place
 
 KEY = 16
 """Bytes of a key."""

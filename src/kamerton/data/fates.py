@@ -6,10 +6,10 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 
-from kamerton import plugins
-from kamerton.contracts import AnswerKind
-from kamerton.records import Example, Finding, LedgerEntry
-from kamerton.tags import kind_of, read_list
+from kamerton.core import registry
+from kamerton.core.contracts import AnswerKind
+from kamerton.core.records import Example, Finding, LedgerEntry
+from kamerton.text.tags import kind_of, read_list
 
 REASONS = 4
 """Most reasons that are told one by one."""
@@ -74,7 +74,7 @@ def _without_quotes(reason: str) -> str:
 def _worded(reason: str) -> str:
     """Shorten a reason; of a check, whose finding is told beside, the name is enough."""
     check = reason.partition(": ")[0]
-    if check in plugins.names("audits"):
+    if check in registry.names("audits"):
         return check.replace("-", " ")
     listed = reason.replace(";", ",")  # which parts the reasons of the line
     return listed if len(listed) <= LONGEST else f"{listed[:LONGEST]}…"

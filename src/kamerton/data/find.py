@@ -9,9 +9,9 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # the base of its HTTP library
 from huggingface_hub.errors import LocalEntryNotFoundError as NotHere
 
+from kamerton.core.errors import DataError, Fault
 from kamerton.data.named import ARCHIVES, MAGIC, PACKED, format_of, is_aside, is_on_hub, is_pattern
 from kamerton.data.parallel import partners_of, sides_of
-from kamerton.errors import DataError, Fault
 
 CONVERTED = "refs/convert/parquet"
 """Where the hub keeps a Parquet copy of data sets in other forms."""

@@ -11,18 +11,18 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from kamerton.audits.empty_fields import EmptyFields
-from kamerton.audits.exact_duplicates import ExactDuplicates
-from kamerton.contracts import AuditContext, Task
+from kamerton.core.contracts import AuditContext, Task
+from kamerton.core.files import replacing
+from kamerton.core.outcomes import Fixed
+from kamerton.core.records import Example, LedgerEntry, Row
 from kamerton.data.cells import value_at
 from kamerton.data.ledger import check_complete
 from kamerton.data.mend import Repaired, repair_rows
 from kamerton.data.named import ARCHIVES, SHEETS, format_of
 from kamerton.data.table import Table
 from kamerton.data.write import LINES, Copy, target_format, write_copy
-from kamerton.files import replacing
-from kamerton.outcomes import Fixed
-from kamerton.records import Example, LedgerEntry, Row
+from kamerton.plugins.audits.empty_fields import EmptyFields
+from kamerton.plugins.audits.exact_duplicates import ExactDuplicates
 
 DROPPING = (EmptyFields, ExactDuplicates)
 """The checks whose rows are left out."""

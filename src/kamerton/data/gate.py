@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kamerton.contracts import Form, TooLong
-from kamerton.errors import DataError, Fault
+from kamerton.core.contracts import Form, TooLong
+from kamerton.core.errors import DataError, Fault
+from kamerton.core.records import Encoded, Example, ExampleView, LedgerEntry, SequenceView, TokenView
 from kamerton.forms.supervision import written_tokens
-from kamerton.records import Encoded, Example, ExampleView, LedgerEntry, SequenceView, TokenView
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from kamerton.records import Example
+from kamerton.core.records import Example
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from kamerton import plugins
+from kamerton.core import registry
+from kamerton.core.errors import DataError, Fault
 from kamerton.data.encoding import flaw
 from kamerton.data.options import Options
 from kamerton.data.spelling import same
 from kamerton.data.table import MEND, Collector, Table, unique_columns
-from kamerton.errors import DataError, Fault
 
 UNCLOSED = "a quote is opened in this row and never closed"
 LONGEST_NAME = 100
@@ -347,7 +347,7 @@ def _number(text: str) -> bool:
 @cache
 def _known() -> frozenset[str]:
     """Return the names by which tasks know their columns, as they are compared."""
-    roles = [role for word in plugins.names("tasks") for role in plugins.choose("tasks", word).roles]
+    roles = [role for word in registry.names("tasks") for role in registry.choose("tasks", word).roles]
     return frozenset(same(name) for role in roles for name in (role.name, *role.spellings, *role.weak, *USUAL))
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kamerton.errors import DataError, Fault
+from kamerton.core.errors import DataError, Fault
 
 HEAD = 4096
 """Bytes looked at."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from kamerton.records import Example, Fate, Finding, LedgerEntry, Split
+from kamerton.core.records import Example, Fate, Finding, LedgerEntry, Split
 
 
 def make_ledger(

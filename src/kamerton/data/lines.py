@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 
+from kamerton.core.errors import DataError, Fault
 from kamerton.data.encoding import HEAD, Encoding, decode, mark_of
 from kamerton.data.unpack import CHUNK, held
-from kamerton.errors import DataError, Fault
 
 
 def text_of(raw: bytes, name: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from kamerton.data.cells import cells_of
 from kamerton.data.spelling import called
 from kamerton.data.table import Table
-from kamerton.forms.values import plain
+from kamerton.text.cells import plain
 
 
 @dataclass(frozen=True)

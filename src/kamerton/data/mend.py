@@ -12,14 +12,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from kamerton.contracts import Task
+from kamerton.core.contracts import Task
+from kamerton.core.records import Example, Place, Row
 from kamerton.data.cells import TOGETHER, value_at
 from kamerton.forms.offsets import moved
-from kamerton.label_values import main_spellings
-from kamerton.mojibake import LOOKED_AT, mend, undo
-from kamerton.records import Example, Place, Row
-from kamerton.tags import OUTSIDE, read_list
-from kamerton.tidy import neat
+from kamerton.text.label_values import main_spellings
+from kamerton.text.mojibake import LOOKED_AT, mend, undo
+from kamerton.text.repair import neat
+from kamerton.text.tags import OUTSIDE, read_list
 
 SPELLING = "spellings of labels"
 BETWEEN = re.compile(r"[^;|,]+")

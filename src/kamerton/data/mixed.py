@@ -11,15 +11,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, groupby, islice
 
-from kamerton import plugins
-from kamerton.contracts import Task
+from kamerton.core import registry
+from kamerton.core.contracts import Task
+from kamerton.core.errors import DataError, Fault
+from kamerton.core.records import LedgerEntry, Place, Row
 from kamerton.data.cells import LOOKED_AT, stand_in, value_at
 from kamerton.data.recognise import Recognition, recognise
 from kamerton.data.shape import in_order
 from kamerton.data.table import Collector, Table, joined
-from kamerton.errors import DataError, Fault
-from kamerton.forms.values import filled
-from kamerton.records import LedgerEntry, Place, Row
+from kamerton.text.cells import filled
 
 PROBED, TOGETHER = 40, 25
 """Places of a long table that are looked at beside its first rows, and rows at each."""
@@ -102,12 +102,12 @@ def _kind(table: Table, names: frozenset[str]) -> Kind | None:
         found: Recognition = recognise(rows.table(columns, table.format, table.encoding, ()), None, {})
     except DataError:
         return None
-    return Kind(found.task, plugins.choose("tasks", found.task)(), found.columns)
+    return Kind(found.task, registry.choose("tasks", found.task)(), found.columns)
 
 
 def _are_talks(kinds: Sequence[Kind], task: str | None) -> bool:
     """Return whether rows of all these shapes can be conversations, and those are what the task takes."""
-    takes = task is None or any(role.name == TURNS for role in plugins.choose("tasks", task).roles)
+    takes = task is None or any(role.name == TURNS for role in registry.choose("tasks", task).roles)
     return takes and all(map(_is_asked, kinds))
 
 

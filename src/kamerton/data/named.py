@@ -7,7 +7,7 @@ import shlex
 from contextlib import suppress
 from pathlib import Path, PurePath
 
-from kamerton.errors import DataError, Fault
+from kamerton.core.errors import DataError, Fault
 
 HUB_ID = re.compile(r"(?!.*(\.\.|--))[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 MAGIC = set("*?[")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kamerton.settings import DataSettings
+from kamerton.runs.settings import DataSettings
 
 
 @dataclass(frozen=True)

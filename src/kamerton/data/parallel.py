@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path, PurePath
 
+from kamerton.core.errors import DataError, Fault
 from kamerton.data.encoding import Source, decode, flaw
 from kamerton.data.named import PACKED
 from kamerton.data.table import Collector, Table
 from kamerton.data.unpack import bytes_of
-from kamerton.errors import DataError, Fault
 
 CODES = (
     *("ar", "az", "be", "bg", "bn", "ca", "cs", "da", "de", "el", "en", "es", "et", "fa", "fi", "fr", "he", "hi", "hr"),

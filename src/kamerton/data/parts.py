@@ -10,12 +10,12 @@ from datetime import UTC, date, datetime
 from pathlib import PurePath
 from typing import Literal, get_args
 
+from kamerton.core.errors import DataError, Fault, nearest
+from kamerton.core.records import Place
 from kamerton.data.cells import value_at
 from kamerton.data.table import Table
-from kamerton.errors import DataError, Fault, nearest
-from kamerton.forms.values import filled, plain
-from kamerton.records import Place
-from kamerton.settings import SplitBy, SplitSettings
+from kamerton.runs.settings import SplitBy, SplitSettings
+from kamerton.text.cells import filled, plain
 
 Part = Literal["train", "validation", "test"]
 WORDS: Mapping[str, Part] = {

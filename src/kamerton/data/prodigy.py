@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from kamerton.data.cells import LOOKED_AT, cells_of
 from kamerton.data.shape import Shape, Values
 from kamerton.data.table import Table
-from kamerton.forms.values import filled, plain
+from kamerton.text.cells import filled, plain
 
 ANSWERS = {"accept", "reject", "ignore"}
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import permutations
 
+from kamerton.core.errors import Fault
 from kamerton.data.cells import cells_of
 from kamerton.data.head import NAMELESS
 from kamerton.data.reading import Reading, fault_of, has_answer, look, named, rows_of
 from kamerton.data.table import Table
-from kamerton.errors import Fault
-from kamerton.forms.values import plain
+from kamerton.text.cells import plain
 
 LISTED = 20
 """Columns named in a message."""

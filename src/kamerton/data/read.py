@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from kamerton.core.errors import DataError, Fault
 from kamerton.data.archive import unpacked
 from kamerton.data.encoding import Source, decode
 from kamerton.data.find import files_of
@@ -25,7 +26,6 @@ from kamerton.data.shapes import reshaped
 from kamerton.data.table import Table, joined
 from kamerton.data.unpack import PACKERS, bytes_of, failures_told
 from kamerton.data.workbook import is_workbook
-from kamerton.errors import DataError, Fault
 
 TEXT_READERS: dict[str, Callable[[Source], Table]] = {
     ".csv": read_csv,

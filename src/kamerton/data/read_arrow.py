@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from kamerton.core.errors import DataError, Fault
 from kamerton.data.encoding import flaw
 from kamerton.data.table import Collector, Table, unique_columns
-from kamerton.errors import DataError, Fault
 
 MOST_ROWS = 50_000_000
 """A small file can claim any number of equal rows; this many fit into memory."""

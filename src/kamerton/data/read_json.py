@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from kamerton.core.errors import DataError, Fault
 from kamerton.data.encoding import Source, flaw
 from kamerton.data.json_scan import (
     STRICT,
@@ -24,7 +25,6 @@ from kamerton.data.json_scan import (
 from kamerton.data.kinds import AGAIN
 from kamerton.data.parts import COLUMNS, part_named
 from kamerton.data.table import Collector, Table, unique_columns
-from kamerton.errors import DataError, Fault
 from kamerton.forms.messages import are_messages
 
 ERRORS = {"error", "errors", "fault", "exception", "ошибка"}

@@ -19,12 +19,12 @@ from python_calamine import (
     SheetVisibleEnum,
 )
 
+from kamerton.core.errors import DataError, Fault, nearest
 from kamerton.data.head import Record, fill
 from kamerton.data.options import Options
 from kamerton.data.parts import COLUMNS, part_named
 from kamerton.data.table import Table, joined
 from kamerton.data.workbook import Errors, errors_of
-from kamerton.errors import DataError, Fault, nearest
 
 FORMAT = "sheet"
 SAMPLED = 1000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from kamerton.core.errors import DataError, Fault
 from kamerton.data.encoding import Source
 from kamerton.data.named import ENDINGS
 from kamerton.data.read_conll import looks_like_conll, read_conll
@@ -12,7 +13,6 @@ from kamerton.data.read_text import looks_like_table, read_text
 from kamerton.data.read_webanno import is_webanno, read_webanno
 from kamerton.data.table import Table
 from kamerton.data.unpack import PACKERS
-from kamerton.errors import DataError, Fault
 
 LETTERS = 1000
 """How much of a file is looked at."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from kamerton.data.encoding import Source
 from kamerton.data.table import Collector, Table
-from kamerton.tags import BEGIN, INSIDE, OUTSIDE
+from kamerton.text.tags import BEGIN, INSIDE, OUTSIDE
 
 MARK = re.compile("\ufeff?#FORMAT=WebAnno TSV")
 LAYER, OTHER_LAYER = "#T_SP=", ("#T_RL=", "#T_CH=")

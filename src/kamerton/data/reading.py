@@ -7,12 +7,12 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from kamerton import plugins
-from kamerton.contracts import Role, Task
+from kamerton.core import registry
+from kamerton.core.contracts import Role, Task
+from kamerton.core.records import Place
 from kamerton.data.cells import LOOKED_AT, TOGETHER, value_at
 from kamerton.data.table import Table
-from kamerton.forms.values import few, filled
-from kamerton.records import Place
+from kamerton.text.cells import few, filled
 
 NEIGHBORS = 8
 """Neighbouring rows that are looked at, where rows are taken from all over a table."""
@@ -112,7 +112,7 @@ def look(word: str, task: Task, table: Table, columns: Mapping[str, str]) -> tup
     rows = rows_of(table, columns)
     find = next((role.settings for role in task.roles if role.settings and role.name in columns), None)
     settings = find([*rows, *_further_rows(table, columns)]) if find else ()
-    tasks: list[Task] = [plugins.choose("tasks", word)(**some) for some in settings] or [task]
+    tasks: list[Task] = [registry.choose("tasks", word)(**some) for some in settings] or [task]
     faults = [[bool(fault_of(one, row)) for row in rows] for one in tasks] if len(tasks) > 1 else [[]]
     best = min(range(len(tasks)), key=lambda at: sum(faults[at]))
     return _seen(tasks[best], rows), settings[best] if best or len(settings) == 1 else {}

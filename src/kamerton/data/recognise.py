@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 
-from kamerton import plugins
-from kamerton.contracts import Role, Task
+from kamerton.core import registry
+from kamerton.core.contracts import Role, Task
+from kamerton.core.errors import DataError, Fault, nearest
+from kamerton.core.records import Example, LedgerEntry
 from kamerton.data.beside import beside, may_be_labels
 from kamerton.data.cells import (
     BESIDE,
@@ -38,12 +40,10 @@ from kamerton.data.reading import Reading, fault_of, look, rows_of
 from kamerton.data.shapes_of_chats import lone_messages
 from kamerton.data.spelling import called, spelled, spread, told_apart
 from kamerton.data.table import Table, refuse_mostly_rejected
-from kamerton.errors import DataError, Fault, nearest
-from kamerton.forms.printed import is_damaged
-from kamerton.forms.values import filled, plain
-from kamerton.label_values import bare_golds
-from kamerton.records import Example, LedgerEntry
-from kamerton.tags import read_list
+from kamerton.text.cells import filled, plain
+from kamerton.text.label_values import bare_golds
+from kamerton.text.printed import is_damaged
+from kamerton.text.tags import read_list
 
 LISTED = 6
 """Unused columns named in a message."""
@@ -91,7 +91,7 @@ def recognise(table: Table, task: str | None, columns: Mapping[str, str]) -> Rec
         RecipeError: there is no such task.
 
     """
-    tasks: dict[str, Task] = {word: plugins.choose("tasks", word)() for word in ([task] if task else _words())}
+    tasks: dict[str, Task] = {word: registry.choose("tasks", word)() for word in ([task] if task else _words())}
     _require_known(table, tasks, columns)
     if not task and not columns and (fault := lone_messages(table)):
         raise DataError(fault)
@@ -322,7 +322,7 @@ def sample_rows(examples: Sequence[Example], max_rows: int | None, seed: int) ->
 
 
 def _words() -> list[str]:
-    return plugins.names("tasks")
+    return registry.names("tasks")
 
 
 def _rank(example: Example, seed: int) -> bytes:

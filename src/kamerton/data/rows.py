@@ -11,7 +11,7 @@ from dataclasses import replace
 from tempfile import SpooledTemporaryFile
 from typing import Any, overload
 
-from kamerton.records import Place, Row
+from kamerton.core.records import Place, Row
 
 IN_MEMORY = 32 << 20
 """Bytes of rows before they go to a file."""

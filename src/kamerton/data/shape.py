@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from heapq import merge
 from operator import attrgetter
 
+from kamerton.core.records import LedgerEntry, Row
 from kamerton.data.table import Collector, Table
-from kamerton.records import LedgerEntry, Row
 
 Values = Mapping[str, object]
 

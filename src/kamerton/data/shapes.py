@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from kamerton.core.records import LedgerEntry, Row
 from kamerton.data.annotations import annotated, objects
 from kamerton.data.cells import LOOKED_AT
 from kamerton.data.prodigy import annotated as prodigy_shape
@@ -14,8 +15,7 @@ from kamerton.data.shapes_of_labels import labelled
 from kamerton.data.shapes_of_spans import spans_a_row
 from kamerton.data.spelling import called
 from kamerton.data.table import Collector, Table
-from kamerton.forms.values import filled, plain
-from kamerton.records import LedgerEntry, Row
+from kamerton.text.cells import filled, plain
 
 SENTENCES = ("sentence #", "sentence_id", "sentence_idx", "sentence_number", "sent_id", "номер предложения")
 WORDS = ("word", "token", "слово", "токен")

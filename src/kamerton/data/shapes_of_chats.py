@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from kamerton.core.errors import Fault
+from kamerton.core.records import LedgerEntry
 from kamerton.data.cells import LOOKED_AT, holds_truths, truth
 from kamerton.data.shape import Shape, Values, in_order
 from kamerton.data.spelling import called
 from kamerton.data.table import Collector, Table
-from kamerton.errors import Fault
 from kamerton.forms.messages import ROLES, are_messages
-from kamerton.forms.values import filled, plain
-from kamerton.records import LedgerEntry
+from kamerton.text.cells import filled, plain
 
 CONVERSATIONS = (
     *("conversation_id", "conv_id", "dialog_id", "dialogue_id", "chat_id", "thread_id", "session_id", "ticket_id"),

@@ -10,7 +10,7 @@ from kamerton.data.cells import LOOKED_AT, truth
 from kamerton.data.shape import Shape, Values
 from kamerton.data.spelling import same
 from kamerton.data.table import Table
-from kamerton.forms.values import filled, plain
+from kamerton.text.cells import filled, plain
 
 NAMES = ("label", "name", "class", "category", "tag", "choice", "value", "title", "class-name", "text", "метка")
 """Keys that name a label within an object, the surest first."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from kamerton.core.records import LedgerEntry
 from kamerton.data.cells import LOOKED_AT
 from kamerton.data.shape import in_order
 from kamerton.data.spelling import called
 from kamerton.data.table import Collector, Table
 from kamerton.forms.offsets import ENDS, KINDS, STARTS
-from kamerton.forms.values import filled, plain
-from kamerton.records import LedgerEntry
+from kamerton.text.cells import filled, plain
 
 WHOLE = ("text", "sentence", "content", "document", "full_text", "текст", "предложение")
 PIECE = ("word", "span", "span_text", "surface", "mention", "entity_text", "entity_value", "слово", "фрагмент")

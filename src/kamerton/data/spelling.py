@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import combinations, permutations, takewhile
 
-from kamerton.contracts import Role
+from kamerton.core.contracts import Role
 
 BETWEEN = re.compile(r"[\W_]+")
 FOLDERS = re.compile(r"[.:]")

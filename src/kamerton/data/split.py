@@ -26,11 +26,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
+from kamerton.core.errors import DataError, Fault
+from kamerton.core.records import Example, LedgerEntry, Split
 from kamerton.data.groups import Group, make_groups
 from kamerton.data.parts import Part, Sides
-from kamerton.errors import DataError, Fault
-from kamerton.records import Example, LedgerEntry, Split
-from kamerton.settings import SplitSettings
+from kamerton.runs.settings import SplitSettings
 
 PARTS = 3
 RANDOM = Sides("random", "", {}, {})

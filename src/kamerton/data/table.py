@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
+from kamerton.core.errors import DataError, Fault
+from kamerton.core.records import LedgerEntry, Place
 from kamerton.data.rows import RowLog, Rows
-from kamerton.errors import DataError, Fault
-from kamerton.records import LedgerEntry, Place
 
 SHOWN = 5
 """Faults shown when most rows have one."""

@@ -15,7 +15,7 @@ from typing import BinaryIO, cast
 
 import pyarrow as pa
 
-from kamerton.errors import DataError, Fault
+from kamerton.core.errors import DataError, Fault
 
 CHUNK = 1 << 20
 LARGEST = 8 << 30

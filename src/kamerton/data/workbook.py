@@ -15,8 +15,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 from xml.parsers import expat
 
+from kamerton.core.errors import DataError, Fault
 from kamerton.data.unpack import CHUNK, largest_of
-from kamerton.errors import DataError, Fault
 
 MOST_CELLS = 20_000_000
 """Cells of a sheet between its corners: some 700 MB while they are read."""

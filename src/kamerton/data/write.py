@@ -15,13 +15,13 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from kamerton.core.files import replacing
+from kamerton.core.records import Row
 from kamerton.data.dialect import RAW_QUOTES
 from kamerton.data.encoding import decode
 from kamerton.data.named import SHEETS, format_of
 from kamerton.data.read_csv import delimiter_of
 from kamerton.data.unpack import PACKERS, bytes_of
-from kamerton.files import replacing
-from kamerton.records import Row
 
 LINES = ".jsonl"
 """What rows are written as whose own format cannot be written."""

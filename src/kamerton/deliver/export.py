@@ -16,14 +16,15 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from kamerton.contracts import Export, Form, Tuned
+from kamerton.core.contracts import Export, Form, Tuned
+from kamerton.core.errors import Fault, RunError
+from kamerton.core.files import Writing, read_json, sync_folder
+from kamerton.core.records import Encoded
 from kamerton.deliver import fresh
-from kamerton.deliver.saved import is_adapter
-from kamerton.errors import Fault, RunError
-from kamerton.files import Writing, read_json, sync_folder
-from kamerton.models.layout import decoder_inputs, is_two_sided, padded_inputs
+from kamerton.engine.layout import decoder_inputs, padded_inputs
 from kamerton.models.quantize import FILE
-from kamerton.records import Encoded
+from kamerton.models.saved import is_adapter
+from kamerton.models.structure import is_two_sided
 
 TOLERANCE = 1e-5
 """Largest difference of a logit, relative to the largest of all, in fp32."""

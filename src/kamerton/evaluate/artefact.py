@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kamerton.errors import Fault, RunError
-from kamerton.records import Example, Prediction
-from kamerton.run import Run
+from kamerton.core.errors import Fault, RunError
+from kamerton.core.records import Example, Prediction
+from kamerton.runs.run import Run
 
 TOLERANCE = 1e-4
 """Largest difference of a score (a probability) between the two."""

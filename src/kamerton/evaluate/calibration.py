@@ -13,12 +13,12 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
+from kamerton.core.outcomes import Calibrated, Calibration, Reliability
+from kamerton.core.records import Example, Prediction
 from kamerton.evaluate.temperature import SMALLEST, at_temperature
-from kamerton.metrics.brier import Brier
-from kamerton.metrics.ece import BINS, Ece, bins
-from kamerton.metrics.nll import Nll
-from kamerton.outcomes import Calibrated, Calibration, Reliability
-from kamerton.records import Example, Prediction
+from kamerton.plugins.metrics.brier import Brier
+from kamerton.plugins.metrics.ece import BINS, Ece, bins
+from kamerton.plugins.metrics.nll import Nll
 from kamerton.statistics.intervals import Scored, measures, wilson_interval
 from kamerton.statistics.resampling import chunks
 

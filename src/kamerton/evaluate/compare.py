@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from kamerton.contracts import Metric
-from kamerton.errors import Fault, RunError
+from kamerton.core.contracts import Metric
+from kamerton.core.errors import Fault, RunError
+from kamerton.core.outcomes import Answers, ComparedRuns, RunPair, RunScore
+from kamerton.core.records import Example, Prediction
+from kamerton.core.registry import choose
 from kamerton.evaluate.score import score
 from kamerton.evaluate.verdict import signed, stand
-from kamerton.outcomes import Answers, ComparedRuns, RunPair, RunScore
-from kamerton.plugins import choose
-from kamerton.records import Example, Prediction
-from kamerton.run import Run
+from kamerton.runs.run import Run
 from kamerton.statistics.comparison import Pairing, holm, pair
 from kamerton.statistics.resampling import NOTHING
 

@@ -10,8 +10,8 @@ from functools import cached_property
 
 import numpy as np
 
-from kamerton.outcomes import Answers, Diagnosis
-from kamerton.records import Event, Example, Started, Stepped, Stopped, Validated
+from kamerton.core.outcomes import Answers, Diagnosis
+from kamerton.core.records import Event, Example, Started, Stepped, Stopped, Validated
 
 HEALTHY = "healthy"
 FEW_UPDATES = 30

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from kamerton.bags import text_features
-from kamerton.outcomes import Diagnosis
-from kamerton.records import Example, RowDynamics
+from kamerton.core.outcomes import Diagnosis
+from kamerton.core.records import Example, RowDynamics
+from kamerton.text.features import text_features
 
 NEIGHBOURS, AGAINST = 5, 4
 """How many of the most alike rows are looked at, and how many must be learnt under another label."""

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from kamerton import plugins
-from kamerton.contracts import Metric
-from kamerton.outcomes import Calibrated, ClassResult, Contender, Diagnosis, Forgetting, Verdict
-from kamerton.price import price
-from kamerton.records import Started, Validated
-from kamerton.run import PARTS, Run
+from kamerton.core import registry
+from kamerton.core.contracts import Metric
+from kamerton.core.outcomes import Calibrated, ClassResult, Contender, Diagnosis, Forgetting, Verdict
+from kamerton.core.records import Started, Validated
+from kamerton.runs.price import price
+from kamerton.runs.run import PARTS, Run
 
 
 def result_of(
@@ -66,7 +66,7 @@ def result_of(
 
 
 def _metric(name: str) -> type[Metric]:
-    metric: type[Metric] = plugins.choose("metrics", name)
+    metric: type[Metric] = registry.choose("metrics", name)
     return metric
 
 

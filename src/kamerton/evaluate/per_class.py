@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from kamerton.contracts import AnswerKind
-from kamerton.outcomes import ClassResult
-from kamerton.records import Example, Prediction
-from kamerton.tags import read_list
+from kamerton.core.contracts import AnswerKind
+from kamerton.core.outcomes import ClassResult
+from kamerton.core.records import Example, Prediction
+from kamerton.text.tags import read_list
 
 
 def class_results(

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kamerton.contracts import Metric
-from kamerton.outcomes import Answers, Contender
-from kamerton.plugins import choose
-from kamerton.records import Example, Prediction
+from kamerton.core.contracts import Metric
+from kamerton.core.outcomes import Answers, Contender
+from kamerton.core.records import Example, Prediction
+from kamerton.core.registry import choose
 from kamerton.statistics.intervals import Scored, measures
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from kamerton.records import Prediction
+from kamerton.core.records import Prediction
 
 SMALLEST = 1e-30
 """A probability below counts as this, for its logarithm."""

@@ -30,15 +30,15 @@ from typing import Literal
 
 import numpy as np
 
-from kamerton.contracts import Metric
-from kamerton.errors import Fault, RunError
-from kamerton.outcomes import Against, Answers, Comparison, Contender, Seeds, Standing, Verdict
-from kamerton.plugins import choose
-from kamerton.records import Example, Prediction
+from kamerton.core.contracts import Metric
+from kamerton.core.errors import Fault, RunError
+from kamerton.core.outcomes import Against, Answers, Comparison, Contender, Seeds, Standing, Verdict
+from kamerton.core.records import Example, Prediction
+from kamerton.core.registry import choose
+from kamerton.report.verdict_text import Found, reason
 from kamerton.statistics.comparison import Pairing, holm, pair
 from kamerton.statistics.resampling import NOTHING
 from kamerton.statistics.seeds import repeated_difference
-from kamerton.wording import Found, reason
 
 Decision = Literal["ship", "do not ship", "not proven"]
 

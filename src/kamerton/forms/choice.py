@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kamerton.contracts import Engine
+from kamerton.core.contracts import Engine
+from kamerton.core.records import Example, Prediction
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.turns import ended, supervise, tokenize
-from kamerton.records import Example, Prediction
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer

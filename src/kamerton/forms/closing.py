@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from kamerton.contracts import Engine
+from kamerton.core.contracts import Engine
+from kamerton.core.records import Encoded, Example, Message, Prediction
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.labels import Labels
 from kamerton.forms.texts import Piece
-from kamerton.records import Encoded, Example, Message, Prediction
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer

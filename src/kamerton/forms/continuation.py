@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kamerton.core.records import Example
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.sandbox import Limits, pass_at_k, passes
 from kamerton.forms.turns import Exchange, Pieces, frame_of, plain
-from kamerton.records import Example
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer

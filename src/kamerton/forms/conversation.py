@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from kamerton.contracts import Engine
+from kamerton.core.contracts import Engine
+from kamerton.core.records import Encoded, Example, Message, Prediction, Taught
 from kamerton.forms.messages import kept_messages, said
 from kamerton.forms.supervision import written
 from kamerton.forms.templates import CLOSING_TAG, RefusedError, adapt
@@ -22,8 +23,7 @@ from kamerton.forms.turns import (
     written_around,
 )
 from kamerton.forms.usual import Usual, item_answers
-from kamerton.forms.values import room_for
-from kamerton.records import Encoded, Example, Message, Prediction, Taught
+from kamerton.text.cells import room_for
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from kamerton.contracts import Engine
+from kamerton.core.contracts import Engine
+from kamerton.core.records import Encoded, Example, Message, Prediction, Taught
 from kamerton.forms.messages import with_system
 from kamerton.forms.supervision import written
 from kamerton.forms.templates import CLOSING_TAG, RefusedError
@@ -27,8 +28,7 @@ from kamerton.forms.turns import (
     written_around,
 )
 from kamerton.forms.usual import Usual
-from kamerton.forms.values import draw_evenly, room_for
-from kamerton.records import Encoded, Example, Message, Prediction, Taught
+from kamerton.text.cells import draw_evenly, room_for
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from kamerton.contracts import Engine
+from kamerton.core.contracts import Engine
+from kamerton.core.records import Encoded, Example, Message, Prediction, Taught
 from kamerton.forms.given import GivenAnswers, asked, behind_shots
 from kamerton.forms.messages import kept_answer
 from kamerton.forms.supervision import target_losses, written
 from kamerton.forms.turns import ended, room_before, same_prompt, supervise, tokenize, write_exchange
-from kamerton.records import Encoded, Example, Message, Prediction, Taught
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,13 +6,13 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from kamerton.contracts import Engine
+from kamerton.core.contracts import Engine
+from kamerton.core.records import Encoded, Example, Message, Prediction
 from kamerton.forms.messages import kept_messages
 from kamerton.forms.templates import RefusedError
 from kamerton.forms.turns import refuse_faulty, tokenize, without_reasoning, write_prompt
 from kamerton.forms.usual import Usual
-from kamerton.forms.values import room_for
-from kamerton.records import Encoded, Example, Message, Prediction
+from kamerton.text.cells import room_for
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer

@@ -12,12 +12,12 @@ import torch
 from scipy.special import expit, log_expit
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from kamerton.contracts import Advice, Engine
+from kamerton.core.contracts import Advice, Engine
+from kamerton.core.records import Encoded, Example, Prediction, Taught
 from kamerton.forms.labels import named_classes
 from kamerton.forms.reading import Reading, embed_texts, window_means
 from kamerton.forms.supervision import IGNORED
-from kamerton.records import Encoded, Example, Prediction, Taught
-from kamerton.tags import read_list, write_tags
+from kamerton.text.tags import read_list, write_tags
 
 if TYPE_CHECKING:
     from torch import Tensor

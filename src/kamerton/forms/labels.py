@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kamerton.contracts import Engine
+from kamerton.core.contracts import Engine
+from kamerton.core.records import Encoded, Example, Prediction, Taught
 from kamerton.forms.reading import Reading, embed_texts, window_means
 from kamerton.forms.supervision import IGNORED, class_losses
-from kamerton.forms.values import draw_evenly
-from kamerton.records import Encoded, Example, Prediction, Taught
+from kamerton.text.cells import draw_evenly
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from kamerton.forms.values import filled, plain
+from kamerton.text.cells import filled, plain
 
 WHAT = ("content", "value", "text", "message", "parts")
 REASONING = ("reasoning_content", "reasoning", "thinking")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from kamerton.forms.printed import opened
 from kamerton.forms.rendered import read_rendered
-from kamerton.forms.values import filled, plain
+from kamerton.text.cells import filled, plain
+from kamerton.text.printed import opened
 
 WHO = ("role", "from", "speaker", "author", "sender")
 LISTS = ("messages", "conversations", "conversation", "contents", "turns", "dialog", "dialogue")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Literal
 
+from kamerton.core.records import Example, Message
 from kamerton.forms.message_parts import (
     CALLS,
     IGNORED,
@@ -22,8 +23,7 @@ from kamerton.forms.message_parts import (
     text_of_message,
 )
 from kamerton.forms.message_shapes import WHO, listed
-from kamerton.forms.values import filled, plain
-from kamerton.records import Example, Message
+from kamerton.text.cells import filled, plain
 
 Role = Literal["system", "user", "assistant", "tool", "tools"]
 ROLES: dict[str, Role] = {

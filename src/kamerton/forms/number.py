@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from kamerton.contracts import Engine
+from kamerton.core.contracts import Engine
+from kamerton.core.records import Encoded, Example, Prediction, Taught
 from kamerton.forms.reading import Reading, window_means
 from kamerton.forms.supervision import IGNORED
-from kamerton.forms.values import filled, written_number
-from kamerton.records import Encoded, Example, Prediction, Taught
+from kamerton.text.cells import filled, written_number
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -14,8 +14,8 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import Literal, get_args
 
-from kamerton.forms.values import filled, plain
-from kamerton.words import SIGN, WORD
+from kamerton.text.cells import filled, plain
+from kamerton.text.words import SIGN, WORD
 
 Unit = Literal["letters", "utf-16", "bytes", "lf", "crlf", "stripped", "graphemes"]
 KINDS = ("label", "type", "tag", "entity_type", "entity", "entity_group", "class", "category", "labels",

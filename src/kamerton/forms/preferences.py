@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch.nn.functional import logsigmoid
 
-from kamerton.contracts import Engine
+from kamerton.core.contracts import Engine
+from kamerton.core.records import Encoded, Example, Message, Prediction, Taught
 from kamerton.forms.given import GivenAnswers, asked, behind_shots
 from kamerton.forms.messages import kept_answer, said
 from kamerton.forms.supervision import target_losses, written
 from kamerton.forms.turns import ended, room_before, same_prompt, supervise, tokenize, write_exchange
-from kamerton.records import Encoded, Example, Message, Prediction, Taught
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 import torch
 
-from kamerton.contracts import Engine, TooLong
+from kamerton.core.contracts import Engine, TooLong
+from kamerton.core.records import Encoded, Example
 from kamerton.forms.texts import Piece, in_one_row, read_texts, texts_of
 from kamerton.forms.usual import Usual
-from kamerton.records import Encoded, Example
 
 if TYPE_CHECKING:
     from torch import Tensor

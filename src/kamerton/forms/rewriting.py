@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from kamerton.contracts import Engine
+from kamerton.core.contracts import Engine
+from kamerton.core.records import Encoded, Example, Prediction, Taught
 from kamerton.forms.supervision import written
 from kamerton.forms.turns import frame_of, most_shots, plain, tokenize
 from kamerton.forms.usual import Usual
-from kamerton.forms.values import room_for
-from kamerton.records import Encoded, Example, Prediction, Taught
+from kamerton.text.cells import room_for
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer

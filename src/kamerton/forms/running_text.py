@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from kamerton.contracts import Engine, TooLong
-from kamerton.errors import Fault, ModelError
+from kamerton.core.contracts import Engine, TooLong
+from kamerton.core.errors import Fault, ModelError
+from kamerton.core.records import Encoded, Example, Prediction, Taught
 from kamerton.forms.supervision import written, written_tokens
 from kamerton.forms.turns import frame_of, plain, tokenize
 from kamerton.forms.usual import Usual, item_losses
-from kamerton.records import Encoded, Example, Prediction, Taught
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kamerton.contracts import Engine, TooLong
+from kamerton.core.contracts import Engine, TooLong
+from kamerton.core.records import Encoded, Example, Prediction, Taught
 from kamerton.forms.reading import embed_texts
 from kamerton.forms.supervision import IGNORED
 from kamerton.forms.texts import OVERLAP
 from kamerton.forms.usual import Usual
-from kamerton.records import Encoded, Example, Prediction, Taught
-from kamerton.words import Bounds, bounds
+from kamerton.text.words import Bounds, bounds
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from kamerton.records import Encoded
+from kamerton.core.records import Encoded
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer

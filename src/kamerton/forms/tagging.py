@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from kamerton.contracts import Engine, TooLong
+from kamerton.core.contracts import Engine, TooLong
+from kamerton.core.records import Encoded, Example, Prediction, Taught
 from kamerton.forms.labels import named_classes
 from kamerton.forms.reading import embed_texts
 from kamerton.forms.supervision import IGNORED
 from kamerton.forms.texts import OVERLAP
 from kamerton.forms.usual import Usual
-from kamerton.records import Encoded, Example, Prediction, Taught
-from kamerton.tags import BEGIN, INSIDE, OUTSIDE, follows, kind_of, read_list, write_tags
-from kamerton.words import bounds
+from kamerton.text.tags import BEGIN, INSIDE, OUTSIDE, follows, kind_of, read_list, write_tags
+from kamerton.text.words import bounds
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer

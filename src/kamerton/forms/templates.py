@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from jinja2 import TemplateError
 
-from kamerton.errors import Fault, ModelError
+from kamerton.core.errors import Fault, ModelError
+from kamerton.core.records import Message
 from kamerton.forms.message_parts import REASONING
-from kamerton.records import Message
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from kamerton.records import Encoded, Example
+from kamerton.core.records import Encoded, Example
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer

@@ -15,9 +15,9 @@ from functools import lru_cache
 from itertools import cycle
 from typing import TYPE_CHECKING
 
-from kamerton.errors import Fault
+from kamerton.core.errors import Fault
+from kamerton.core.records import Encoded, Message
 from kamerton.forms.templates import CLOSED, CLOSING_TAG, OPENED, RefusedError, adapt, render
-from kamerton.records import Encoded, Message
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from kamerton.contracts import Advice, Engine, TooLong
+from kamerton.core.contracts import Advice, Engine, TooLong
+from kamerton.core.records import Encoded, Example, Message, Prediction
 from kamerton.forms.supervision import supervised, target_losses
-from kamerton.records import Encoded, Example, Message, Prediction
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from kamerton.contracts import Form, ModelKind
-from kamerton.errors import Fault, ModelError
+from kamerton.core.contracts import Form, ModelKind
+from kamerton.core.errors import Fault, ModelError
+from kamerton.core.records import Example
 from kamerton.forms.dialogue import Dialogue, silent
 from kamerton.forms.rewriting import Rewriting
-from kamerton.records import Example
 
 CYRILLIC = range(0x400, 0x530)
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kamerton.contracts import ModelKind
-from kamerton.errors import Fault, ModelError, nearest
+from kamerton.core.contracts import ModelKind
+from kamerton.core.errors import Fault, ModelError, nearest
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from kamerton.nodes.product import fast_products_pay, product
+from kamerton.kernels.product import fast_products_pay, product
 
 SCORES = 1 << 21
 """Most scores that are in work at a time: 8 MB."""

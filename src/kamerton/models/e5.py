@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, PreTrainedTokenizerFast
 
-from kamerton.errors import Fault, ModelError
+from kamerton.core.errors import Fault, ModelError
 
 BLOCK = np.dtype([("scale", "<f2"), ("halves", "u1", 16)])
 WEIGHTS_IN_BLOCK = 32

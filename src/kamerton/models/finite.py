@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kamerton.errors import Fault
+from kamerton.core.errors import Fault
 
 EXPONENTS: dict[str, tuple[type[np.unsignedinteger], int]] = {
     "F64": (np.uint64, 0x7FF << 52),

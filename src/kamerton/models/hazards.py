@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from kamerton.errors import Fault
+from kamerton.core.errors import Fault
 from kamerton.models.naming import folder_fault, pointer_fault, pointers
 from kamerton.models.template import traps
 

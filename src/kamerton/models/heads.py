@@ -12,7 +12,7 @@ import transformers
 from safetensors import safe_open
 from transformers import AutoConfig, PreTrainedModel
 
-from kamerton.files import read_json
+from kamerton.core.files import read_json
 from kamerton.models.inspect import weight_files
 
 PURPOSES = {

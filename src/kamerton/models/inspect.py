@@ -13,9 +13,9 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from kamerton.contracts import ModelFacts, ModelKind
-from kamerton.errors import Fault, ModelError
-from kamerton.files import cache_folder, read_json, sha256_of, write_json
+from kamerton.core.contracts import ModelFacts, ModelKind
+from kamerton.core.errors import Fault, ModelError
+from kamerton.core.files import cache_folder, read_json, sha256_of, write_json
 from kamerton.models.finite import fault_of, not_finite
 from kamerton.models.hazards import PICKLES, VOCABULARIES, hazards
 from kamerton.models.naming import pickles_fault, pointer_fault, pointers, weights_fault

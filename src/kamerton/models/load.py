@@ -16,11 +16,11 @@ from torch import nn
 from transformers import AutoTokenizer, BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from kamerton.contracts import ModelFacts
-from kamerton.errors import Fault, ModelError
+from kamerton.core.contracts import ModelFacts
+from kamerton.core.errors import Fault, ModelError
+from kamerton.core.system import keep_freed_memory
 from kamerton.models.heads import new_head, whole_heads
 from kamerton.models.quantize import keep_exact
-from kamerton.system import keep_freed_memory
 
 PLAIN_TEMPLATE = (
     "{% for message in messages %}"

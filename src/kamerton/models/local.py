@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from kamerton.errors import Fault, ModelError
-from kamerton.files import read_json
+from kamerton.core.errors import Fault, ModelError
+from kamerton.core.files import read_json
 from kamerton.models.naming import file_fault
 
 ADAPTER, CONFIG = "adapter_config.json", "config.json"

@@ -13,8 +13,8 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # the base o
     HTTPError,
 )
 
-from kamerton import plugins
-from kamerton.errors import Fault, ModelError, nearest
+from kamerton.core import registry
+from kamerton.core.errors import Fault, ModelError, nearest
 from kamerton.models.catalog import KnownModel, known, names
 from kamerton.models.fetch import folder_of, get, is_fetched, what_is_here
 from kamerton.models.local import ADAPTER, CONFIG, model_folder
@@ -51,7 +51,7 @@ def locate(name: str) -> Path:
         raise ModelError(fault)
     folder = model_folder(Path(name)) if Path(name).exists() else _from_hub(name)
     if (folder / ADAPTER).is_file():
-        merged: Path = plugins.load("kamerton.models.merge:merged_folder")(folder, locate)
+        merged: Path = registry.load("kamerton.models.merge:merged_folder")(folder, locate)
         return merged
     return folder
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from kamerton import plugins
-from kamerton.contracts import ModelFacts
-from kamerton.errors import Fault, ModelError
-from kamerton.files import Writing, cache_folder, read_json, sha256_of, sync_folder, write_json
+from kamerton.core import registry
+from kamerton.core.contracts import ModelFacts
+from kamerton.core.errors import Fault, ModelError
+from kamerton.core.files import Writing, cache_folder, read_json, sha256_of, sync_folder, write_json
 from kamerton.models.hazards import adapter_hazards
 from kamerton.models.inspect import inspect_folder
 from kamerton.models.load import load_model, load_tokenizer
@@ -93,8 +93,8 @@ def _merge(adapter: Path, base: ModelFacts, folder: Path) -> None:
     tokenizer = load_tokenizer(base, adapter if own else None)
     make_room(model, tokenizer)
     try:
-        adapted = plugins.load("peft:PeftModel").from_pretrained(model, adapter)
-        whole: Any = plugins.load("kamerton.methods._peft:merged")(adapted)
+        adapted = registry.load("peft:PeftModel").from_pretrained(model, adapter)
+        whole: Any = registry.load("kamerton.models.adapters:merged")(adapted)
     except TYPED as error:
         rule = f"this is an adapter, and it cannot be merged into '{base.name}': {error}"
         raise ModelError(Fault(rule, str(adapter), REMEDY)) from error
@@ -104,8 +104,8 @@ def _merge(adapter: Path, base: ModelFacts, folder: Path) -> None:
 
 def _import_types() -> None:
     """Import the methods: some bring PEFT a type of its own."""
-    for word in plugins.names("methods"):
-        plugins.choose("methods", word)
+    for word in registry.names("methods"):
+        registry.choose("methods", word)
 
 
 def _labels(weights: Path) -> int | None:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from kamerton.errors import Fault
+from kamerton.core.errors import Fault
 
 LFS = b"version https://git-lfs"
 LFS_SIZE = 1024

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from kamerton.files import read_json, write_json
+from kamerton.core.files import read_json, write_json
 
 
 def convert(unpacked: Path, folder: Path) -> None:

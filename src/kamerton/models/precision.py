@@ -17,10 +17,10 @@ import torch
 from torch import nn
 from torch.nn.functional import linear
 
-from kamerton.nodes.linear import HalfLinear
-from kamerton.nodes.product import product
-from kamerton.nodes.trial import kept_ratio
-from kamerton.recipe import Decision
+from kamerton.kernels.linear import HalfLinear
+from kamerton.kernels.product import product
+from kamerton.kernels.trial import kept_ratio
+from kamerton.runs.recipe import Decision
 
 WORTH = 1.4
 """How much faster bf16 products must be to be worth their rounding."""

@@ -9,13 +9,12 @@ import torch
 from torch import nn
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
-from kamerton import plugins
-from kamerton.contracts import ModelFacts, Quantization
-from kamerton.errors import Fault, ModelError
-from kamerton.files import read_json, write_json
-from kamerton.methods._structure import linear_layers
+from kamerton.core import registry
+from kamerton.core.contracts import ModelFacts, Quantization
+from kamerton.core.errors import Fault, ModelError
+from kamerton.core.files import read_json, write_json
 from kamerton.models.heads import empty_model
-from kamerton.models.layout import outer_model
+from kamerton.models.structure import linear_layers, outer_model
 
 FILE = "base_quantization.json"
 """Beside an adapter: how its base was loaded, in transformers' own form."""
@@ -34,7 +33,7 @@ def quantized(
         RecipeError: bitsandbytes is not installed.
         ModelError: no matrix of the layers has rows of whole blocks.
     """
-    plugins.require("bitsandbytes", "bitsandbytes")
+    registry.require("bitsandbytes", "bitsandbytes")
     empty = empty_model(folder, model_class, config)
     precise = set(empty._keep_in_fp32_modules or ())  # what transformers keeps in any case, for the family's sake
     fitting = {name for name in linear_layers(empty) if not precise & set(name.split("."))}
@@ -58,7 +57,7 @@ def keep_exact(model: nn.Module) -> None:
     On a CPU with bf16 instructions bitsandbytes packs them anew at the first evaluation, computes in bf16 from then
     on, and gives training after it no gradients.
     """
-    layer = plugins.require("bitsandbytes", "bitsandbytes").nn.Linear4bit
+    layer = registry.require("bitsandbytes", "bitsandbytes").nn.Linear4bit
     for module in model.modules():
         if isinstance(module, layer):
             module.support_avx512bf16_for_cpu = False

@@ -11,8 +11,8 @@ from tokenizers import AddedToken
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from kamerton.errors import Fault, RecipeError
-from kamerton.recipe import NewTokenStart
+from kamerton.core.errors import Fault, RecipeError
+from kamerton.runs.recipe import NewTokenStart
 
 PLACE = "model.new_tokens"
 

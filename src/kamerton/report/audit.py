@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from kamerton.files import write_text
-from kamerton.language.voice import Language
-from kamerton.outcomes import Fixed
-from kamerton.private import mask
-from kamerton.records import Example, Finding, LedgerEntry
+from kamerton.core.files import write_text
+from kamerton.core.outcomes import Fixed
+from kamerton.core.records import Example, Finding, LedgerEntry
+from kamerton.i18n.voice import Language
 from kamerton.report.html import environment
+from kamerton.text.pii import mask
 
 MOST_CLASSES = 24
 MOST_PLACES = 60

@@ -11,18 +11,18 @@ from pathlib import Path
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from kamerton.files import write_text
-from kamerton.language.voice import Language, Voice, voice
-from kamerton.languages import language_of
+from kamerton.core.files import write_text
+from kamerton.core.records import Example
+from kamerton.i18n.voice import Language, Voice, voice
 from kamerton.models.catalog import known
-from kamerton.records import Example
-from kamerton.report import text
 from kamerton.report.content import classes
 from kamerton.report.html import FIGURES, figure
 from kamerton.report.judgement import reason_of
 from kamerton.report.outcome import Outcome, read_outcome
 from kamerton.report.usage import usage
-from kamerton.run import Run
+from kamerton.runs.run import Run
+from kamerton.text import figures as text
+from kamerton.text.language_id import language_of
 
 PIPELINES = {"SequenceClassification": "text-classification", "CausalLM": "text-generation"}
 """The hub's pipeline tags, by what transformers' auto classes call the head."""

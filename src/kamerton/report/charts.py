@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from kamerton.outcomes import Measure
-from kamerton.records import Event, Started, Stepped, Stopped, Validated
+from kamerton.core.outcomes import Measure
+from kamerton.core.records import Event, Started, Stepped, Stopped, Validated
 from kamerton.report.outcome import Outcome
 
 MOST_POINTS = 300

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 from sacrebleu.metrics import CHRF
 
-from kamerton.outcomes import Answers
-from kamerton.recipe import Recipe, Setting
-from kamerton.records import Example, Fate, LedgerEntry, Split
-from kamerton.run import PARTS
+from kamerton.core.outcomes import Answers
+from kamerton.core.records import Example, Fate, LedgerEntry, Split
+from kamerton.runs.recipe import Recipe, Setting
+from kamerton.runs.run import PARTS
 
 MOST_CLASSES = 30
 LONGEST_CLASS = 60

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kamerton.outcomes import Calibrated, Contender, Measure
-from kamerton.records import Example, RowDynamics
+from kamerton.core.outcomes import Calibrated, Contender, Measure
+from kamerton.core.records import Example, RowDynamics
 from kamerton.report.charts import Scale, Tick, scale
 from kamerton.report.outcome import Outcome
 

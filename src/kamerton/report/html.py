@@ -14,12 +14,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from kamerton.files import write_text
-from kamerton.forms.values import plain
-from kamerton.language.voice import Language, Voice, voice
-from kamerton.price import Price, price
-from kamerton.records import Finding
-from kamerton.report import text
+from kamerton.core.files import write_text
+from kamerton.core.records import Finding
+from kamerton.i18n.voice import Language, Voice, voice
 from kamerton.report.charts import Forest, Learning, forest, learning
 from kamerton.report.content import (
     ClassCount,
@@ -41,7 +38,10 @@ from kamerton.report.judgement import reason_of
 from kamerton.report.outcome import Outcome, read_outcome
 from kamerton.report.pareto import Pareto, pareto
 from kamerton.report.usage import Usage, usage
-from kamerton.run import CLASSIC_ROWS, Run
+from kamerton.runs.price import Price, price
+from kamerton.runs.run import CLASSIC_ROWS, Run
+from kamerton.text import figures as text
+from kamerton.text.cells import plain
 
 FIGURES: tuple[Callable[..., str], ...] = (
     text.number,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from kamerton import plugins
-from kamerton.contracts import Metric
-from kamerton.language.voice import Voice
-from kamerton.outcomes import Comparison
+from kamerton.core import registry
+from kamerton.core.contracts import Metric
+from kamerton.core.outcomes import Comparison
+from kamerton.i18n.voice import Voice
 from kamerton.report.outcome import Outcome
-from kamerton.wording import Found, reason
+from kamerton.report.verdict_text import Found, reason
 
 
 def reason_of(outcome: Outcome, confidence: float, voice: Voice) -> str:
@@ -15,7 +15,7 @@ def reason_of(outcome: Outcome, confidence: float, voice: Voice) -> str:
     verdict = outcome.verdict
     rival = next((one for one in outcome.contenders if one.name == verdict.against), None)
     ours, metric = outcome.tuned, outcome.primary_metric
-    if voice.language == "en" or rival is None or metric not in plugins.names("metrics"):
+    if voice.language == "en" or rival is None or metric not in registry.names("metrics"):
         return verdict.reason
     if metric not in ours.metrics or metric not in rival.metrics:
         return verdict.reason
@@ -24,7 +24,7 @@ def reason_of(outcome: Outcome, confidence: float, voice: Voice) -> str:
         (one for one in outcome.contenders if one.name in lows), key=lambda one: lows[one.name], default=rival
     )
     gain = Comparison(verdict.difference, verdict.low, verdict.high, verdict.p_value, verdict.minimum_detectable)
-    measure: Metric = plugins.choose("metrics", metric)()
+    measure: Metric = registry.choose("metrics", metric)()
     found = Found(
         metric=metric,
         measure=measure,

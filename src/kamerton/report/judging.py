@@ -7,10 +7,10 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from kamerton.files import write_text
-from kamerton.language.voice import Language, voice
-from kamerton.outcomes import Judging
-from kamerton.report.text import safe_text
+from kamerton.core.files import write_text
+from kamerton.core.outcomes import Judging
+from kamerton.i18n.voice import Language, voice
+from kamerton.text.figures import safe_text
 
 WORDS = {
     "title": "Which answer is better?",

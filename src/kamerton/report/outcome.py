@@ -9,10 +9,10 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from kamerton.errors import Fault, RunError
-from kamerton.outcomes import Attempt, Calibrated, Contender, Diagnosis, Forgetting, Measure, Verdict
-from kamerton.run import Run
-from kamerton.settings import misfit
+from kamerton.core.errors import Fault, RunError
+from kamerton.core.outcomes import Attempt, Calibrated, Contender, Diagnosis, Forgetting, Measure, Verdict
+from kamerton.runs.run import Run
+from kamerton.runs.settings import misfit
 
 SCHEMA = 1
 

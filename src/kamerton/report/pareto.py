@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kamerton.outcomes import Attempt
+from kamerton.core.outcomes import Attempt
 from kamerton.report.charts import Scale, scale
 
 STRENGTH = "remedy.strength"

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
-from kamerton.language.voice import ENGLISH, Language, Voice
-from kamerton.records import Started, Stepped
-from kamerton.report.text import duration, number, safe_text
+from kamerton.core.records import Started, Stepped
+from kamerton.i18n.voice import ENGLISH, Language, Voice
+from kamerton.text.figures import duration, number, safe_text
 
 SECONDS_BETWEEN_LINES = 2.0
 RECENT_STEPS = 20

@@ -13,8 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from kamerton.language.voice import ENGLISH, Voice
-from kamerton.records import (
+from kamerton.core.records import (
     Event,
     ExampleView,
     Finding,
@@ -28,11 +27,12 @@ from kamerton.records import (
     TokenView,
     Validated,
 )
+from kamerton.i18n.voice import ENGLISH, Voice
 from kamerton.report.judgement import reason_of
 from kamerton.report.outcome import Outcome, read_outcome
 from kamerton.report.progress import NAME_WIDTHS, Bars, Lines, Meter, Pace
-from kamerton.report.text import duration, number, one_line, parameters, percent, probability, safe_text, signed
-from kamerton.run import Run
+from kamerton.runs.run import Run
+from kamerton.text.figures import duration, number, one_line, parameters, percent, probability, safe_text, signed
 
 TRAINING = "train"
 DECISION_STYLES = {

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kamerton import plugins
-from kamerton.files import read_json
-from kamerton.run import Run
+from kamerton.core import registry
+from kamerton.core.files import read_json
+from kamerton.runs.run import Run
 
 TASK_TYPES = {"SEQ_CLS": "SequenceClassification", "CAUSAL_LM": "CausalLM"}
 """PEFT's words for the heads of transformers' auto classes."""
@@ -56,7 +56,7 @@ def usage(run: Run, labels: Sequence[str]) -> Usage:
 
 def _brought_by(method: str) -> str:
     """Name the module of a method whose adapters PEFT does not know by itself."""
-    chosen = plugins.choose("methods", method)
+    chosen = registry.choose("methods", method)
     return str(chosen.__module__) if chosen.brings_type else ""
 
 

@@ -10,9 +10,9 @@ from functools import partial
 import numpy as np
 from scipy import stats
 
-from kamerton.contracts import Metric
-from kamerton.outcomes import Comparison, Measure
-from kamerton.records import Prediction
+from kamerton.core.contracts import Metric
+from kamerton.core.outcomes import Comparison, Measure
+from kamerton.core.records import Prediction
 from kamerton.statistics.intervals import interval_of, within
 from kamerton.statistics.power import FEWEST, detectable_score, detectable_share, rows_for_score, rows_for_share
 from kamerton.statistics.resampling import (

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from kamerton.contracts import Metric
-from kamerton.outcomes import Measure
+from kamerton.core.contracts import Metric
+from kamerton.core.outcomes import Measure
 from kamerton.statistics.resampling import (
     NOTHING,
     Block,

@@ -6,7 +6,7 @@ import math
 
 from scipy import stats
 
-from kamerton.outcomes import Comparison
+from kamerton.core.outcomes import Comparison
 from kamerton.statistics.resampling import NOTHING
 
 FEWEST = 6

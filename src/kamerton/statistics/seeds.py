@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from kamerton.contracts import Metric
-from kamerton.outcomes import Measure
-from kamerton.records import Prediction
+from kamerton.core.contracts import Metric
+from kamerton.core.outcomes import Measure
+from kamerton.core.records import Prediction
 from kamerton.statistics.intervals import within
 from kamerton.statistics.resampling import Block, grouped, left_out, standard_error
 

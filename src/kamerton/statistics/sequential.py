@@ -22,7 +22,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import betaln, logsumexp
 
-from kamerton.outcomes import Measure
+from kamerton.core.outcomes import Measure
 
 STAKES = 128
 """Gamblers on either side where there is no closed form. Any number of them makes a fair bet; more lose less."""

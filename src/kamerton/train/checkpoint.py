@@ -20,8 +20,8 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from kamerton.errors import Fault, RunError
-from kamerton.files import Writing, read_json, sha256_of, sync_folder, write_json
+from kamerton.core.errors import Fault, RunError
+from kamerton.core.files import Writing, read_json, sha256_of, sync_folder, write_json
 
 MANIFEST = "MANIFEST.json"
 KEPT = 2

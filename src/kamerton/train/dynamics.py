@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kamerton.records import RowDynamics
+from kamerton.core.records import RowDynamics
 
 SURE = 0.5
 """Above this probability the right answer beats all others together."""

@@ -12,14 +12,14 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from kamerton.contracts import Form
-from kamerton.errors import Fault, RunError, TrainingError
-from kamerton.models.engine import LOGITS_PER_PASS, classes_of
-from kamerton.models.layout import Layout
+from kamerton.core.contracts import Form
+from kamerton.core.errors import Fault, RunError, TrainingError
+from kamerton.core.records import Encoded, Event, Saved, Started, Stepped, Stopped, Validated
+from kamerton.engine.engine import LOGITS_PER_PASS, classes_of
+from kamerton.engine.layout import Layout
+from kamerton.engine.passes import passes_of
 from kamerton.models.load import count_parameters
-from kamerton.models.passes import passes_of
-from kamerton.recipe import TrainSettings
-from kamerton.records import Encoded, Event, Saved, Started, Stepped, Stopped, Validated
+from kamerton.runs.recipe import TrainSettings
 from kamerton.train.batches import UpdatePlan
 from kamerton.train.checkpoint import Checkpoint, Standing, best_checkpoint, latest_checkpoint, save_checkpoint
 from kamerton.train.dynamics import Dynamics

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from kamerton import plugins
-from kamerton.contracts import Optimizer, Trainable
-from kamerton.recipe import TrainSettings
+from kamerton.core import registry
+from kamerton.core.contracts import Optimizer, Trainable
+from kamerton.runs.recipe import TrainSettings
 
 SHAPES: Mapping[str, Callable[[float], float]] = {
     "linear": lambda done: 1.0 - done,
@@ -39,7 +39,7 @@ def learning_rate(step: int, steps: int, settings: TrainSettings) -> float:
 
 def preferred_optimizer() -> str:
     """Name the optimizer that calls itself most suitable."""
-    return max(plugins.names("optimizers"), key=lambda word: plugins.choose("optimizers", word).suitability.value)
+    return max(registry.names("optimizers"), key=lambda word: registry.choose("optimizers", word).suitability.value)
 
 
 def optimizer_class(settings: TrainSettings) -> type[Optimizer]:
@@ -48,7 +48,7 @@ def optimizer_class(settings: TrainSettings) -> type[Optimizer]:
     Raises:
         RecipeError: there is no such optimizer.
     """
-    chosen: type[Optimizer] = plugins.choose("optimizers", settings.optimizer or preferred_optimizer())
+    chosen: type[Optimizer] = registry.choose("optimizers", settings.optimizer or preferred_optimizer())
     return chosen
 
 

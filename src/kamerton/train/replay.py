@@ -10,9 +10,9 @@ from itertools import cycle, islice
 
 import numpy as np
 
-from kamerton.contracts import Engine
+from kamerton.core.contracts import Engine
+from kamerton.core.records import Encoded, Example, Place
 from kamerton.forms.dialogue import Dialogue
-from kamerton.records import Encoded, Example, Place
 
 OPENINGS = {
     "en": ("Explain", "Tell me a short story about", "Write a letter about", "Give three facts about"),

@@ -18,9 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
-from kamerton.models.layout import Layout, is_two_sided, outer_model
-from kamerton.recipe import TrainSettings
-from kamerton.records import Encoded
+from kamerton.core.records import Encoded
+from kamerton.engine.layout import Layout
+from kamerton.models.structure import is_two_sided, outer_model
+from kamerton.runs.recipe import TrainSettings
 from kamerton.train.optimizer import optimizer_class
 
 SHARE = 0.5

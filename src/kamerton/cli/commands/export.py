@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from kamerton import plugins
 from kamerton.cli.options import AsJson, Language, RunPath, call
+from kamerton.core import registry
 
 EPILOG = (
     "Examples:  kamerton export runs/reviews --to merged   |   kamerton export runs/reviews --to adapter --out reviews"
 )
-FORMATS = ", ".join(plugins.names("exports"))
+FORMATS = ", ".join(registry.names("exports"))
 
 
 def export(

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from kamerton import plugins
 from kamerton.cli.border import OK, UNMET
 from kamerton.cli.options import (
     AsJson,
@@ -29,6 +28,7 @@ from kamerton.cli.options import (
     parse_columns,
     parse_rate,
 )
+from kamerton.core import registry
 from kamerton.data.named import require_data
 
 EPILOG = (
@@ -59,7 +59,7 @@ def tune(
     remedy: Annotated[
         str | None,
         typer.Option(
-            metavar="auto|NAME,…", help=f"Try against what training shows: {', '.join(plugins.names('remedies'))}."
+            metavar="auto|NAME,…", help=f"Try against what training shows: {', '.join(registry.names('remedies'))}."
         ),
     ] = None,
     benchmarks: Benchmarks = None,

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from kamerton.cli.output import print_json
-from kamerton.evaluate.living import LivingVerdict, judge_log
-from kamerton.evaluate.simulate import Simulated, simulate
-from kamerton.report.text import number, percent, probability, safe_text, signed
+from kamerton.feedback.living import LivingVerdict, judge_log
+from kamerton.feedback.simulate import Simulated, simulate
+from kamerton.text.figures import number, percent, probability, safe_text, signed
 
 PLANTED = (0.0, 0.1, 0.2, 0.3, 0.5, 0.8)
 """True differences that are simulated, as shares of the disagreement: none, and up to nearly all."""

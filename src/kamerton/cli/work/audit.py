@@ -10,24 +10,16 @@ from pathlib import Path
 from rich.console import Console
 
 from kamerton.cli.output import print_json, require_page
+from kamerton.core.outcomes import Fixed
+from kamerton.core.records import Finding
 from kamerton.data.fates import lost_classes, used_line
 from kamerton.data.fix import fix_data
-from kamerton.language.voice import Language, Voice, voice
-from kamerton.outcomes import Fixed
-from kamerton.prepare import Understood, choose_base, fit, foretold_fates, understand
-from kamerton.prepare import audit as audit_examples
-from kamerton.recipe import parse_assignment, resolve
-from kamerton.records import Finding
-from kamerton.report.audit import (
-    MOST_CLASSES,
-    MOST_UNREAD,
-    AuditPage,
-    class_bars,
-    length_bars,
-    shown,
-    write_audit_page,
-)
+from kamerton.i18n.voice import Language, Voice, voice
+from kamerton.pipeline.prepare import Understood, choose_base, fit, foretold_fates, understand
+from kamerton.pipeline.prepare import audit as audit_examples
+from kamerton.report.audit import MOST_CLASSES, MOST_UNREAD, AuditPage, class_bars, length_bars, shown, write_audit_page
 from kamerton.report.terminal import Screen
+from kamerton.runs.recipe import parse_assignment, resolve
 
 LISTED = 10
 

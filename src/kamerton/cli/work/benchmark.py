@@ -7,10 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from kamerton.cli.output import print_json
-from kamerton.evaluate.benchmarks import find_tasks
-from kamerton.forget import measure_benchmarks
-from kamerton.run import Run
-from kamerton.use import Predictor
+from kamerton.deliver.predictor import Predictor
+from kamerton.forgetting.benchmarks import find_tasks
+from kamerton.pipeline.forgetting import measure_benchmarks
+from kamerton.runs.run import Run
 
 
 def run(path: Path, names: Sequence[str], json: bool) -> None:

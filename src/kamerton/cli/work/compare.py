@@ -11,11 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from kamerton.cli.output import print_json
+from kamerton.core.outcomes import ComparedRuns, RunPair
 from kamerton.evaluate.compare import Pairs, compare_as_first
-from kamerton.language.voice import Language, Voice, voice
-from kamerton.outcomes import ComparedRuns, RunPair
-from kamerton.report.text import number, percent, probability, safe_text, signed
-from kamerton.run import Run
+from kamerton.i18n.voice import Language, Voice, voice
+from kamerton.runs.run import Run
+from kamerton.text.figures import number, percent, probability, safe_text, signed
 
 
 def run(

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from kamerton.begin import RUNS
 from kamerton.cli.output import print_json, require_page
-from kamerton.curve import draw_curve
-from kamerton.language.voice import Language, Voice, voice
-from kamerton.outcomes import Curve, Reach
-from kamerton.recipe import parse_assignment, resolve
+from kamerton.core.outcomes import Curve, Reach
+from kamerton.i18n.voice import Language, Voice, voice
+from kamerton.planning.learning_curve import draw_curve
 from kamerton.report.curve import advice, gain_sentence, write_curve
 from kamerton.report.terminal import Screen
-from kamerton.report.text import number
+from kamerton.runs.recipe import parse_assignment, resolve
+from kamerton.session.new_run import RUNS
+from kamerton.text.figures import number
 
 
 def run(

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from kamerton.cli.output import print_json
 from kamerton.cli.telling import tell
-from kamerton.engines import saved_engine
-from kamerton.language.voice import ENGLISH, Language, Voice, voice
-from kamerton.outcomes import Attempt
-from kamerton.prepare import open_setup
-from kamerton.remedy import STRENGTH, dialled_run, turn_dial
-from kamerton.run import Run, require_free
+from kamerton.core.outcomes import Attempt
+from kamerton.i18n.voice import ENGLISH, Language, Voice, voice
+from kamerton.pipeline.remedies import STRENGTH, dialled_run, turn_dial
+from kamerton.runs.run import Run, require_free
+from kamerton.session.engines import saved_engine
+from kamerton.session.setup import open_setup
 from kamerton.tune import score_validation, story
 
 

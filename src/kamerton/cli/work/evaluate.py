@@ -7,10 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from kamerton.cli.output import listed, print_json, say_cut, warn
-from kamerton.language.voice import ENGLISH, Language, Voice, voice
-from kamerton.outcomes import ClassResult
-from kamerton.rescore import Rescored, score_on
-from kamerton.run import Run
+from kamerton.core.outcomes import ClassResult
+from kamerton.deliver.rescore import Rescored, score_on
+from kamerton.i18n.voice import ENGLISH, Language, Voice, voice
+from kamerton.runs.run import Run
 
 
 def run(path: Path, data: Path, json: bool, language: Language) -> None:

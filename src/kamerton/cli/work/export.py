@@ -6,10 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from kamerton.cli.output import print_json
-from kamerton.exporting import Exported, export_run
-from kamerton.language.voice import Language, Voice, voice
-from kamerton.report.text import memory
-from kamerton.run import Run
+from kamerton.deliver.export_run import Exported, export_run
+from kamerton.i18n.voice import Language, Voice, voice
+from kamerton.runs.run import Run
+from kamerton.text.figures import memory
 
 ALONE, OVER = "loaded by transformers alone", "loaded by PEFT over {base}"
 FIRST = "first import {module}, which brings PEFT a type of its own"

@@ -7,14 +7,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from kamerton.cli.output import print_json, require_page
+from kamerton.core.outcomes import Judging, Measure
 from kamerton.evaluate.compare import in_order, same_rows, tuned_answers
-from kamerton.evaluate.judging import Judged, blind_pairs, judge_choices, read_choices
-from kamerton.language.voice import Language, Voice, voice
-from kamerton.outcomes import Judging, Measure
+from kamerton.feedback.judging import Judged, blind_pairs, judge_choices, read_choices
+from kamerton.i18n.voice import Language, Voice, voice
 from kamerton.report.judging import write_judging
 from kamerton.report.outcome import read_outcome
-from kamerton.report.text import percent, probability, safe_text, signed
-from kamerton.run import Run
+from kamerton.runs.run import Run
+from kamerton.text.figures import percent, probability, safe_text, signed
 
 BIASED = 0.05
 """p-value of the position test below which judges are said to favour a side."""

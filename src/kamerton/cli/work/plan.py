@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.table import Table
 
 from kamerton.cli.output import print_json
-from kamerton.errors import DataError, Fault
-from kamerton.files import write_text
-from kamerton.foresee import Foreseen, foresee
-from kamerton.language.voice import Language, Voice, voice
-from kamerton.recipe import parse_assignment
+from kamerton.core.errors import DataError, Fault
+from kamerton.core.files import write_text
+from kamerton.i18n.voice import Language, Voice, voice
+from kamerton.planning.dry_run import Foreseen, foresee
 from kamerton.report.terminal import Screen
-from kamerton.report.text import memory, parameters, safe_text
+from kamerton.runs.recipe import parse_assignment
+from kamerton.text.figures import memory, parameters, safe_text
 
 
 def run(

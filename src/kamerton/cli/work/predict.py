@@ -10,11 +10,11 @@ from pathlib import Path
 
 from kamerton.cli.output import say_cut, say_unusable, warn
 from kamerton.cli.streams import is_unicode, standard_input
+from kamerton.core.records import Place
 from kamerton.data.lines import lines_of
 from kamerton.data.named import is_file
-from kamerton.records import Place
-from kamerton.run import Run
-from kamerton.use import Predictor, Served
+from kamerton.deliver.predictor import Predictor, Served
+from kamerton.runs.run import Run
 
 TEXT = Place("input", 1)
 LINE_ENDS = frozenset("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")

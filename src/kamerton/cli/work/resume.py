@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from kamerton.cli.telling import tell
-from kamerton.language.voice import Language
-from kamerton.run import Run
+from kamerton.i18n.voice import Language
+from kamerton.runs.run import Run
 from kamerton.tune import story
 
 

@@ -10,10 +10,10 @@ from rich.console import Console
 
 from kamerton.cli.output import print_json
 from kamerton.data.gate import look
-from kamerton.language.voice import Language, voice
-from kamerton.prepare import choose_base, fit, understand
-from kamerton.recipe import parse_assignment, resolve
+from kamerton.i18n.voice import Language, voice
+from kamerton.pipeline.prepare import choose_base, fit, understand
 from kamerton.report.terminal import Screen
+from kamerton.runs.recipe import parse_assignment, resolve
 
 
 def run(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from kamerton.begin import new_run
 from kamerton.cli.telling import tell
 from kamerton.evaluate.verdict import meets
-from kamerton.language.voice import Language
-from kamerton.recipe import parse_assignment
+from kamerton.i18n.voice import Language
 from kamerton.report.outcome import read_outcome
+from kamerton.runs.recipe import parse_assignment
+from kamerton.session.new_run import new_run
 from kamerton.tune import story
 
 

@@ -1,0 +1,1 @@
+"""Who the tuned model must beat: baselines, prompting, an endpoint."""

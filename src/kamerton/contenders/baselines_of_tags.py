@@ -1,0 +1,81 @@
+"""Contenders without a pretrained model where words are tagged: each word's commonest tag, and a linear model."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+
+from sklearn.feature_extraction import FeatureHasher
+from sklearn.linear_model import SGDClassifier
+
+from kamerton.contenders.features import Answerer, timed
+from kamerton.core.outcomes import Answers
+from kamerton.core.records import Example, Prediction
+from kamerton.text.tags import read_list, write_tags
+from kamerton.text.words import fold
+
+COLUMNS = 2**18
+"""Of the hashed features: far more than there are, so that they hardly meet."""
+PASSES = 20
+
+
+def tag_baselines(train: Sequence[Example], test: Sequence[Example], seed: int) -> list[Answers]:
+    """Let the commonest tag, each word's commonest tag and a linear model answer.
+
+    Args:
+        train: examples to learn from, with their words in `fields["tokens"]`.
+        test: examples to answer.
+        seed: of the linear model's order.
+    """
+    words = [(word, tag) for e in train for word, tag in zip(_words(e), read_list(e.gold), strict=True)]
+    [(commonest, _)] = Counter(tag for _, tag in words).most_common(1)
+    by_word: dict[str, Counter[str]] = defaultdict(Counter)
+    for word, tag in words:
+        by_word[fold(word)][tag] += 1
+    usual = {word: counts.most_common(1)[0][0] for word, counts in by_word.items()}
+    return [
+        timed("commonest tag", "trivial", _tagger(usual={}, other=commonest), test),
+        timed("commonest tag of each word", "classic", _tagger(usual, commonest), test),
+        timed("linear model of words in context", "classic", _linear(train, [tag for _, tag in words], seed), test),
+    ]
+
+
+def _tagger(usual: dict[str, str], other: str) -> Answerer:
+    """Give known words their usual tag, and unknown ones another."""
+    return lambda test: [
+        Prediction(example.id, write_tags([usual.get(fold(word), other) for word in _words(example)]))
+        for example in test
+    ]
+
+
+def _linear(train: Sequence[Example], tags: Sequence[str], seed: int) -> Answerer:
+    hasher = FeatureHasher(COLUMNS, input_type="string")
+    features = hasher.transform(row for example in train for row in _in_context(_words(example)))
+    if len(set(tags)) == 1:
+        return _tagger({}, tags[0])
+    model = SGDClassifier(loss="log_loss", max_iter=PASSES, tol=None, average=True, random_state=seed)
+    model.fit(features, tags)
+
+    def answer(test: Sequence[Example]) -> list[Prediction]:
+        given = [model.predict(hasher.transform(_in_context(_words(example)))) for example in test]
+        return [Prediction(e.id, write_tags([str(tag) for tag in row])) for e, row in zip(test, given, strict=True)]
+
+    return answer
+
+
+def _in_context(words: Sequence[str]) -> Iterator[list[str]]:
+    """Describe each word by itself, its ends, its shape and its neighbours."""
+    folded = ["<", *map(fold, words), ">"]
+    for at, word in enumerate(words, 1):
+        own = folded[at]
+        shape = "".join("X" if c.isupper() else "x" if c.isalpha() else "9" if c.isdigit() else c for c in word[:12])
+        yield [
+            f"word {own}", f"end {own[-3:]}", f"end {own[-2:]}", f"begin {own[:3]}", f"shape {shape}",
+            f"before {folded[at - 1]}", f"after {folded[at + 1]}", f"pair {folded[at - 1]} {own}",
+            f"place {min(at, 4)}", f"left {min(len(words) - at, 4)}",
+        ]  # fmt: skip
+
+
+def _words(example: Example) -> list[str]:
+    words = example.fields["tokens"]
+    return [str(word) for word in words] if isinstance(words, list) else str(words).split()

@@ -1,0 +1,110 @@
+"""Any OpenAI-compatible server as a contender: asked over HTTP, its answers kept in the run, its tokens counted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kamerton.core.contracts import Form
+from kamerton.core.errors import Fault, RunError
+from kamerton.core.records import Example, Prediction
+from kamerton.runs.recipe import PromptSettings
+
+SECONDS = 120.0
+"""Longest time to wait for one answer."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer of a server."""
+
+    request: str
+    """sha256 of what was asked: the same question is not asked, or paid, twice."""
+    text: str
+    tokens_in: int
+    tokens_out: int
+
+
+@dataclass
+class Endpoint:
+    """A server with the answers it has given."""
+
+    settings: PromptSettings
+    file: Path
+    """Where answers are kept: JSON lines."""
+    max_new_tokens: int
+    _known: dict[str, Reply] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.file.exists():
+            lines = self.file.read_text(encoding="utf-8").splitlines()
+            self._known = {reply.request: reply for reply in (Reply(**json.loads(line)) for line in lines)}
+
+    @property
+    def cost(self) -> float:
+        """What all answers so far cost, in the unit of the prices."""
+        spent = (
+            r.tokens_in * self.settings.price_in + r.tokens_out * self.settings.price_out for r in self._known.values()
+        )
+        return sum(spent) / 1e6
+
+    def predict(self, form: Form, shots: Sequence[Example], examples: Sequence[Example]) -> list[Prediction]:
+        """Answer examples by asking the server.
+
+        Raises:
+            RunError: it cannot be reached, refuses, or answers something else than the interface says.
+        """
+        predictions = []
+        for example in examples:
+            turns = [{"role": turn.role, "content": turn.content} for turn in form.asked(example, shots)]
+            predictions.append(Prediction(example.id, form.understood(self._ask(turns).text)))
+        return predictions
+
+    def _ask(self, turns: list[dict[str, str]]) -> Reply:
+        question = {
+            "model": self.settings.model, "messages": turns, "temperature": 0, "max_tokens": self.max_new_tokens,
+        }  # fmt: skip
+        body = json.dumps(question, ensure_ascii=False, sort_keys=True).encode()
+        digest = hashlib.sha256(f"{self.settings.against}\n".encode() + body).hexdigest()
+        if digest not in self._known:
+            self._known[digest] = self._fetch(digest, body)
+            with self.file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(self._known[digest]), ensure_ascii=False) + "\n")
+        return self._known[digest]
+
+    def _fetch(self, digest: str, body: bytes) -> Reply:
+        place = f"{self.settings.against}/chat/completions"
+        if not place.startswith(("http://", "https://")):
+            raise RunError(
+                Fault(f"'{self.settings.against}' is no address of a server", "prompt.against", "http://host/v1")
+            )
+        headers = {"Content-Type": "application/json"}
+        if key := os.environ.get(self.settings.key):
+            headers["Authorization"] = f"Bearer {key}"
+        request = urllib.request.Request(place, body, headers)
+        try:
+            with urllib.request.urlopen(request, timeout=SECONDS) as answer:
+                return _reply(digest, json.load(answer))
+        except urllib.error.HTTPError as error:
+            said = error.read(300).decode("utf-8", "replace")
+            remedy = f"check prompt.model, and the key in the environment variable {self.settings.key}"
+            raise RunError(Fault(f"the server refused with status {error.code}: {said}", place, remedy)) from error
+        except OSError as error:
+            remedy = "start it, or correct --against; `kamerton resume` goes on, answers so far are kept"
+            raise RunError(Fault(f"the server cannot be reached: {error}", place, remedy)) from error
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            remedy = "give the address of an OpenAI-compatible server, up to and with /v1"
+            raise RunError(Fault("the server's answer is not that of a chat completion", place, remedy)) from error
+
+
+def _reply(digest: str, answer: Any) -> Reply:
+    usage = answer.get("usage") or {}
+    text = answer["choices"][0]["message"]["content"] or ""
+    return Reply(digest, str(text), int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0)))

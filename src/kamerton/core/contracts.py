@@ -1,0 +1,489 @@
+"""What a plug-in must offer. One page; every file in a plug-in folder is tested against it unlisted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+from kamerton.core.records import Encoded, Example, Finding, Message, Place, Prediction, Taught, Validated
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    import torch
+    from torch import Tensor, nn
+    from transformers import PreTrainedModel
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+
+ModelKind = Literal["encoder", "decoder", "seq2seq"]
+AnswerKind = Literal["class", "classes", "number", "tags", "span", "text", "likelihood"]
+"""What `Example.gold` holds: a label; a JSON list of labels; a number; a JSON list of a tag for each word; a JSON
+list of answers that are all right, each from the text; free text; a text whose likelihood counts, and that nobody is
+asked to write."""
+TooLong = Literal["cut", "drop", "window", "refuse"]
+"""What becomes of a row longer than the model takes: it loses its end (or start), is left out, is read in
+overlapping windows, or stops the run."""
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What a model folder says of itself, read without loading any weights or running any code."""
+
+    name: str
+    folder: str
+    kind: ModelKind
+    family: str
+    """`model_type` of its configuration: bert, llama, t5."""
+    parameters: int
+    """All weights, counted from the headers of the weight files; tied ones once."""
+    layers: int
+    hidden: int
+    vocabulary: int
+    context: int
+    """The longest sequence in tokens."""
+    fingerprint: str
+    """sha256 over the configuration, the tokenizer and the weight files."""
+
+
+@dataclass(frozen=True)
+class Advice:
+    """A default value with its reason and source."""
+
+    value: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Role:
+    """A column that a task needs, and the names it goes by in the wild (lower case)."""
+
+    name: str
+    spellings: tuple[str, ...]
+    meaning: str
+    required: bool = True
+    weak: tuple[str, ...] = ()
+    """Further names that often mean something else: they count only where no other task fits without them."""
+    to_learn: bool = False
+    """Whether it is needed to learn from a row, but not to answer one."""
+    parts: tuple[str, ...] = ()
+    """Words that tell columns of otherwise equal names apart, the same for all roles that have them: languages."""
+    leaves_out: bool = False
+    """Whether it holds truth values alone; rows in which it is false are not learnt: people refused the answer."""
+    varied: bool = False
+    """Whether a column of one value alone is not taken for it."""
+    series: tuple[str, ...] = ()
+    """Words before the numbers or letters of columns that it may be spread over: option1, option2; an empty one for
+    letters alone."""
+    letters_of: str = ""
+    """The role whose letters its offsets count."""
+    settings: Callable[[Sequence[Mapping[str, object]]], Sequence[Mapping[str, object]]] | None = None
+    """Of rows by role: settings of the task by which they may be meant, the usual ones first; those hold that fit the
+    most rows."""
+
+
+class Engine(Protocol):
+    """A model with its tokenizer, ready to be read from: the only thing through which models are asked."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest sequence to use, in tokens: the model's own context or what the recipe says."""
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Longest answer to generate, in tokens."""
+
+    def read(self, items: Sequence[Encoded]) -> list[np.ndarray]:
+        """Return the logits at each item's reads: arrays `[reads, classes]`, float32."""
+
+    def losses(self, items: Sequence[Encoded]) -> np.ndarray:
+        """Return each item's negative log-likelihood of its targets, summed over its reads: `[items]`, nats."""
+
+    def generate(self, prompts: Sequence[Encoded]) -> list[str]:
+        """Continue each prompt greedily until the end token or `max_new_tokens`; return the new text."""
+
+    def answer(self, items: Sequence[Encoded], prompts: Sequence[Encoded]) -> tuple[np.ndarray, list[str]]:
+        """Return the losses of `items` and the continuations of `prompts`; what both begin with is read once."""
+
+    def embed(self, items: Sequence[Encoded]) -> np.ndarray:
+        """Return the mean of the last hidden states of each item, unit length: `[items, hidden]`."""
+
+
+class Form(Protocol):
+    """How a task's examples look to one kind of model: what goes in, what is supervised, what comes out."""
+
+    @property
+    def model_class(self) -> str:
+        """The transformers auto class that is tuned and saved: `AutoModelForSequenceClassification`."""
+
+    @property
+    def untuned_class(self) -> str:
+        """The auto class that the untuned contenders use."""
+
+    @property
+    def config(self) -> Mapping[str, object]:
+        """What the tuned model's configuration must carry: `num_labels`, `id2label`, `label2id`."""
+
+    @property
+    def ends(self) -> bool:
+        """Whether it teaches answers to end, for which the tokenizer must have an end token."""
+
+    @property
+    def too_long(self) -> tuple[TooLong, ...]:
+        """What it can do with rows that are too long, the default first."""
+
+    def reading(self, too_long: TooLong) -> Form:
+        """Give the form that treats too long rows in one of these ways."""
+
+    def start(self, model: PreTrainedModel, fresh: Sequence[str]) -> None:
+        """Prepare a loaded model for training, whose modules `fresh` have no pretrained weights; mostly nothing."""
+
+    def watched(self, examples: Sequence[Example]) -> Sequence[Example]:
+        """Choose the validation rows to answer at every validation. If not all, the loss selects."""
+
+    @property
+    def samples(self) -> int:
+        """How many answers it wants written to each test row; more than one must be drawn."""
+
+    def answer_tokens(self, tokenizer: Tokenizer) -> int:
+        """Say how many tokens to allow a generated answer, from the training ones; 0 if none is generated."""
+
+    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+        """Turn examples into tokens and supervised positions, each cut to `max_tokens` (and the cut counted).
+
+        A row that cannot be written for the model has no tokens, but a fault.
+        """
+
+    def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+        """Return the tokens that serving sends for these examples, without any answer.
+
+        Where a row teaches several answers, `rivals` hold the prompts of the ones before the last.
+        """
+
+    def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> str:
+        """Say what is wrong with how a row is supervised, beside its serving `prompt`; an empty string if nothing."""
+
+    def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
+        """Say which tokens of a row are trained on, and what is taught there."""
+
+    def called(self, at: int, count: int) -> str:
+        """Name the sequence `at` of a row that has several (`Encoded.sequences`), for a reader."""
+
+    def served(self, examples: Sequence[Example]) -> list[Example]:
+        """Return examples as a user who sends them wants them answered: an open conversation is answered next."""
+
+    def supervised(self, item: Encoded) -> int:
+        """Count what an item teaches: the loss of an update is the mean over these counts. 0 if nothing is known."""
+
+    def losses(self, logits: Tensor, items: Sequence[Encoded]) -> Tensor:
+        """Give each item's loss, summed over what it teaches.
+
+        Args:
+            logits: `[reads, classes]` at the reads of all sequences of all items (`Encoded.sequences`), in order.
+            items: the rows.
+
+        Returns:
+            `[items]`, with gradients.
+        """
+
+    def fitted(self, engine: Engine, examples: Sequence[Example]) -> Mapping[str, Advice]:
+        """Fit settings of the task on validation rows, after training; mostly none."""
+
+    def grounded(self, engine: Engine, items: Sequence[Encoded]) -> list[Encoded]:
+        """Note in each item what the loss needs of the model as it is before training; mostly nothing."""
+
+    def shots(self, examples: Sequence[Example], count: int, seed: int) -> list[Example]:
+        """Draw solved examples to show an untuned model: about `count`, or `count` of each class."""
+
+    def instructed(self, text: str) -> Form | None:
+        """Give the form that puts an instruction before each request; None if requests are no prompts."""
+
+    def asked(self, example: Example, shots: Sequence[Example]) -> Sequence[Message]:
+        """Put an example as messages to a model on the network; none if it cannot be put in words."""
+
+    def understood(self, text: str) -> str:
+        """Read an answer that such a model gave."""
+
+    def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
+        """Answer the examples with the tuned model (`engine` holds `model_class`)."""
+
+    def predict_untuned(
+        self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
+    ) -> list[Prediction]:
+        """Answer with the base model as it is (`untuned_class`), shown `shots` solved examples or none."""
+
+    def predict_shown(
+        self, engine: Engine, examples: Sequence[Example], shown: Sequence[Sequence[Example]]
+    ) -> list[Prediction]:
+        """Answer with the base model as it is, each example after solved ones of its own."""
+
+
+class Task(Protocol):
+    """One kind of job: which columns it needs, how an example is made of them, how it is put to a model.
+
+    A frozen pydantic model of its own settings (`--set task.NAME=VALUE`).
+    """
+
+    roles: ClassVar[tuple[Role, ...]]
+    kinds: ClassVar[tuple[ModelKind, ...]]
+    """The kinds of model it can be put to, the usual one first."""
+    answers: ClassVar[AnswerKind]
+    """What `gold` holds: it decides which simple contenders can answer."""
+    stratified: ClassVar[bool]
+    """Whether `gold` is a class, so that splits keep the classes' shares and audits may count them."""
+
+    def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
+        """Say why these columns (role name to its first values) look like this task; an empty string if not."""
+
+    def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
+        """Make an example of one row's values by role. Raises `ValueError` with the reason if it cannot."""
+
+    def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
+        """Fix everything that depends on the training examples (labels, answer lengths) for a kind of model."""
+
+    def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
+        """Name the metrics for these training examples; the first one selects the checkpoint and decides."""
+
+    def example_rows(self) -> list[dict[str, object]]:
+        """Give a few valid source rows: for documentation and for the contract tests."""
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """The base model's matrices in four bits: blocks of indices into a table of 16 values, and a scale for each."""
+
+    type: Literal["nf4", "fp4"]
+    """The table: normally distributed values, or those of a float of four bits."""
+    double: bool
+    """Whether the scales are quantized too, to 8 bits."""
+
+
+class Method(Protocol):
+    """One way to change a pretrained model. A frozen pydantic model of its own knobs."""
+
+    brings_type: ClassVar[bool]
+    """Whether its adapters are of a type that PEFT knows only once the method's module is imported."""
+
+    @property
+    def added_tokens(self) -> int:
+        """Positions of the model's context that it takes for itself before every row; rows are cut to what is left."""
+
+    @property
+    def quantization(self) -> Quantization | None:
+        """How the base model's matrices are loaded; in full precision if None."""
+
+    @classmethod
+    def suitability(cls, facts: ModelFacts, rows: int) -> Advice:
+        """Say how well this method suits a model and a number of training rows, 0 to 1, and why.
+
+        The planner takes the most suitable one where the user names none.
+        """
+
+    @classmethod
+    def least_memory(cls, facts: ModelFacts) -> int:
+        """Say how many bytes training takes at the least: the weights, gradients, and what the optimizer keeps."""
+
+    def refuses(self, model: PreTrainedModel) -> str:
+        """Return why it cannot be put on a model, from the model's structure alone; an empty string if it can.
+
+        Args:
+            model: of the class that is tuned, on torch's meta device: it has no weights yet.
+        """
+
+    def refuses_tokens(self, model: PreTrainedModel) -> str:
+        """Return why embeddings of new tokens cannot be learned, as `refuses` does; an empty string if they can."""
+
+    def advise(self, facts: ModelFacts, rows: int) -> Mapping[str, Advice]:
+        """Give default training settings by name (`learning_rate`, `epochs`, `batch_size`), each with its source."""
+
+    def attach(self, model: PreTrainedModel, fresh: Sequence[str], tokens: Sequence[int] = ()) -> nn.Module:
+        """Prepare a model: insert what is new and leave `requires_grad` on exactly what trains.
+
+        Args:
+            model: as it was loaded.
+            fresh: names of its modules that have no pretrained weights (a new head): they always train.
+            tokens: ids that are new in its vocabulary: their embeddings, and their outputs, always train.
+
+        Returns:
+            A module that saves itself with `save_pretrained`, in transformers' or PEFT's own format.
+        """
+
+    def merge(self, model: nn.Module) -> PreTrainedModel:
+        """Fold what was added into plain weights. Raises `ValueError("cannot merge, because ...")`."""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A run's tuned model, for whoever wants it in another form."""
+
+    folder: Path
+    """Where the run keeps it, as transformers or PEFT load it."""
+    model: nn.Module
+    """Loaded, with its base below it."""
+    tokenizer: Tokenizer
+    method: Method
+    """The one that it was tuned by."""
+
+
+class Export(Protocol):
+    """One form in which a tuned model leaves its run."""
+
+    def is_exact(self, method: Method) -> bool:
+        """Say whether it must give the run's own logits; where it need not, how far they are apart is told."""
+
+    def write(self, tuned: Tuned, folder: Path) -> None:
+        """Write all that is loaded later into a folder that is not there yet; `tuned.model` may be used up.
+
+        Raises:
+            ValueError: the model cannot take this form, with the reason.
+        """
+
+
+@dataclass(frozen=True)
+class Trainable:
+    """The weights that train."""
+
+    decaying: Sequence[nn.Parameter]
+    """Matrices."""
+    others: Sequence[nn.Parameter]
+    """Norms, biases and embeddings, which never decay."""
+    weight_decay: float
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Give those that there are as torch's groups."""
+        groups = ((self.decaying, self.weight_decay), (self.others, 0.0))
+        return [{"params": list(weights), "weight_decay": decay} for weights, decay in groups if weights]
+
+
+class Optimizer(Protocol):
+    """One way to turn gradients into updates."""
+
+    suitability: ClassVar[Advice]
+    """How well it suits, 0 to 1, and why; the most suitable one is taken where the user names none."""
+    leaves_untouched: ClassVar[bool]
+    """Whether rows of an embedding table whose gradient was always zero keep their values, and all other weights come
+    to the same without them: then rows of tokens that do not occur are left out."""
+
+    def make(self, weights: Trainable, learning_rate: float) -> torch.optim.Optimizer:
+        """Make torch's object. The loop sets `lr` of every group anew for each update."""
+
+
+class Metric(Protocol):
+    """A metric as sufficient statistics: rows add up, so that resampling never has to count again.
+
+    `value(statistics(...).sum(axis=0))` is the score of the whole set; a bootstrap sums resampled rows.
+    """
+
+    higher_is_better: ClassVar[bool]
+    unit_interval: ClassVar[bool]
+    """Whether values lie in 0 to 1 and read well as per cent."""
+    per_row_binary: ClassVar[bool]
+    """Whether each row is simply right or wrong, so that exact tests for proportions apply."""
+    signature: ClassVar[str]
+    """How it was computed, where that can be done in several ways: tokenizer, normaliser, version; else empty."""
+
+    def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
+        """Count each row: `[rows, k]` float64."""
+
+    def value(self, totals: np.ndarray) -> np.ndarray:
+        """Turn summed statistics `[..., k]` into scores `[...]`."""
+
+
+class Audit(Protocol):
+    """One check of the data."""
+
+    def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
+        """Look at all examples; return what was found, or None."""
+
+
+@dataclass(frozen=True)
+class AuditContext:
+    """What a check may ask beside the examples."""
+
+    stratified: bool
+    """Whether `gold` is a class."""
+    lengths: Sequence[int] | None
+    """Tokens of each example as the model would get it, in order; None while no model is chosen."""
+    max_tokens: int | None
+    """The longest sequence that the model takes."""
+    test_share: float = 0.1
+    """Share of the rows that will be tested on."""
+    tested: int | None = None
+    """How many rows the split will test on, where that is known; else the share tells."""
+    share_metric: str = ""
+    """The metric that decides, if it is the share of the rows that are answered rightly; else empty."""
+    answers: AnswerKind | None = None
+    """What `gold` holds, where the task is known."""
+    model: ModelFacts | None = None
+    """The chosen base model."""
+    tokenizer: Tokenizer | None = None
+    """Of the chosen base model."""
+    embed: Callable[[Sequence[Example]], np.ndarray] | None = None
+    """Frozen embeddings of the chosen encoder: `[examples, hidden]`, unit length; what was asked once is kept."""
+    columns: Mapping[str, Sequence[object]] = field(default_factory=dict)
+    """Columns of the source that play no role, by name: their values in the order of the examples."""
+    golds: Sequence[str] | None = None
+    """The right answers in the order of the examples, where they are at hand without them."""
+    texts: Sequence[str] | None = None
+    """The texts in the order of the examples, where they are at hand without them."""
+    labels: Sequence[str] = ()
+    """Labels that have a column of their own in the source, whether any row has them or not."""
+    learned_from: Sequence[str] = ()
+    """Roles without which a row teaches nothing, beside its text and its answer: a rejected answer."""
+    parts: Sequence[str] | None = None
+    """The part of a split given by the user that each example is in: `train`, `validation`, `test`."""
+
+    @property
+    def free(self) -> bool:
+        """Whether answers are texts that somebody wrote, not labels, numbers or places in the text."""
+        return self.answers == "text" if self.answers else not self.stratified
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What a remedy may go by."""
+
+    learning_rate: float
+    epochs: float
+    dropout: float
+    weight_decay: float
+    validations: tuple[Validated, ...]
+    """Of the training that is to be remedied, in their order."""
+    knobs: Mapping[str, object]
+    """The method's own settings."""
+    other_methods: tuple[str, ...]
+    """Words of the other methods, the most suitable first."""
+    strengths: tuple[float, ...]
+    """How much of the training to keep, where that is tried."""
+    writes: bool
+    """Whether rows are trained as requests and written answers."""
+    rows: int
+    """Training rows."""
+    varies: bool
+    """Whether variants of the rows keep their answers, and none are trained on yet."""
+
+
+class Remedy(Protocol):
+    """Something that can be tried against what training showed: a change of the recipe."""
+
+    treats: ClassVar[tuple[str, ...]]
+    """Names of diagnoses, or `forgetting`."""
+    trainings: ClassVar[float]
+    """What it costs, in trainings like the first; 0 if nothing is trained. The cheapest is tried first."""
+
+    def changes(self, situation: Situation) -> Sequence[Mapping[str, object]]:
+        """Give recipe settings by dotted path, one mapping for each thing to try; none if it does not apply.
+
+        A value of None is decided anew by the planner.
+        """
+
+
+__all__ = [
+    "Advice", "AnswerKind", "Audit", "AuditContext", "Engine", "Form", "Message", "Method", "Metric", "ModelFacts",
+    "ModelKind", "Optimizer", "Quantization", "Remedy", "Role", "Situation", "Task", "TooLong", "Trainable",
+]  # fmt: skip

@@ -1,0 +1,361 @@
+"""What a run came to: scores, comparisons, the verdict, what was forgotten, what would help. Plain values, frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from kamerton.core.records import Prediction
+
+# ── the outcome ───────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A metric's value with its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+ContenderKind = Literal["tuned", "variant", "base", "prompt", "classic", "trivial"]
+"""A variant is the tuned model asked in another way: it is shown, and the verdict does not look at it."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """All predictions of one contender on the test set, in the test set's order."""
+
+    name: str
+    kind: ContenderKind
+    predictions: tuple[Prediction, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """How well one class, or one label among several, is told from the others."""
+
+    name: str
+    precision: float
+    """Of the rows that were given it, the share that has it; 0 if none was."""
+    recall: float
+    """Of the rows that have it, the share that was given it; 0 if none has it."""
+    f1: float
+    support: int
+    """Rows that have it."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One contender's scores on the test set."""
+
+    name: str
+    kind: ContenderKind
+    metrics: Mapping[str, Measure]
+    seconds: float
+    per_class: tuple[ClassResult, ...] = ()
+    """Of each class, where it was asked for."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A paired comparison of two contenders on the same rows: first minus second."""
+
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    minimum_detectable: float
+    """The smallest true difference that this many rows would show with 80% power at the 5% level."""
+
+
+@dataclass(frozen=True)
+class Against:
+    """The tuned model compared with one other contender: positive means that the tuned model is better."""
+
+    name: str
+    comparison: Comparison
+    adjusted_p: float
+    """By Holm over all the contenders: for saying of several at once that the tuned model differs from them."""
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Training repeated with other seeds on the same split."""
+
+    scores: tuple[float, ...]
+    """Of each training in the deciding metric, the judged one first."""
+    mean: float
+    deviation: float
+    """Standard deviation of the scores between seeds."""
+    difference: float
+    """Mean gain over the best other contender."""
+    low: float
+    high: float
+    """Its interval, over the luck of the test rows and of the seed."""
+
+
+Standing = Literal["better", "equivalent", "not worse", "worse", "unclear"]
+"""What an interval of a gain says beside a margin: all above 0; within the margin on both sides; above minus the
+margin; all below 0; none of these."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the tuned model is worth using, and why."""
+
+    decision: Literal["ship", "do not ship", "not proven"]
+    against: str
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    minimum_detectable: float
+    reason: str
+    """One sentence for a manager."""
+    standing: Standing = "unclear"
+    margin: float = 0.0
+    """How much worse still counts as not worse, in the metric's unit."""
+    comparisons: tuple[Against, ...] = ()
+    """With every other contender, the best first."""
+    seeds: Seeds | None = None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How far a model's probabilities can be believed, each with its interval; less is better."""
+
+    ece: Measure
+    """Expected calibration error: how far shares of right answers lie from the probabilities given."""
+    brier: Measure
+    nll: Measure
+    """Negative log-likelihood of the right class, nats."""
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Answers of about the same probability, and how many of them are right."""
+
+    rows: int
+    score: float
+    """Mean probability of the answers."""
+    right: Measure
+    """Share of right ones, with Wilson's interval."""
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A temperature that was fitted on validation rows, and what it does on test rows."""
+
+    temperature: float
+    """Above 1: the model was too sure."""
+    rows: int
+    """Validation rows it was fitted on."""
+    before: Calibration
+    after: Calibration
+    chance: float
+    """Calibration error that a model with true probabilities stays below on such test rows, 95 times in 100."""
+    reliability: tuple[Reliability, ...]
+    """Before, the least sure answers first."""
+
+    @property
+    def message(self) -> str:
+        """Say it in one line; nothing where, as figures are written, the temperature changes nothing."""
+        before, after = f"{self.before.ece.value:.3f}", f"{self.after.ece.value:.3f}"
+        if f"{self.temperature:.2f}" == "1.00" or before == after:
+            return ""
+        sure = "too sure" if self.temperature > 1 else "not sure enough"
+        errors = f"calibration error {before} → {after}"
+        chance = f"true probabilities would show up to {self.chance:.3f}"
+        return (
+            f"temperature {self.temperature:.2f}, for it was {sure} on {self.rows} validation rows: {errors}; {chance}"
+        )
+
+
+@dataclass(frozen=True)
+class BlindPair:
+    """Two answers to one example, side by side for a judge who does not know whose is which."""
+
+    id: int
+    text: str
+    reference: str
+    """The right answer, for judges who may see it."""
+    left: str
+    right: str
+
+
+@dataclass(frozen=True)
+class Judging:
+    """What a judge is asked: pairs of answers in random order, and whose they are."""
+
+    first: str
+    second: str
+    seed: int
+    """Decides on which side each one's answer stands."""
+    identical: int
+    """Rows on which both answer the same: they are ties, and nobody is asked."""
+    pairs: tuple[BlindPair, ...]
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Something that training showed, in words."""
+
+    name: str
+    evidence: str
+    remedy: str
+
+
+# ── what was forgotten ────────────────────────────────────────────────────────────────────────
+
+ForgettingDecision = Literal["none", "mild", "severe", "not measured"]
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """One thing the base model could do, measured before and after: `change` is tuned minus base."""
+
+    name: str
+    base: float
+    tuned: float
+    change: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Forgetting:
+    """What the model lost elsewhere by being tuned here."""
+
+    decision: ForgettingDecision = "not measured"
+    reason: str = ""
+    measured: tuple[Forgotten, ...] = ()
+
+
+# ── how much more data ────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Reach:
+    """A score at a number of training rows, measured or estimated."""
+
+    rows: int
+    score: Measure
+
+
+@dataclass(frozen=True)
+class PowerLaw:
+    """A law of learning curves: `1 - score = a * n^-b + c` at n training rows."""
+
+    a: float
+    b: float
+    c: float
+
+
+@dataclass(frozen=True)
+class Growth:
+    """A learning curve, measured and continued."""
+
+    metric: str
+    confidence: float
+    """Of every interval."""
+    now: Reach
+    """What all rows that there are would give."""
+    target: Reach
+    gain: Measure
+    """From all rows to the target."""
+    law: PowerLaw
+    """The power law that fits best; the estimates are those of several laws."""
+    measured: tuple[Reach, ...]
+    line: tuple[Reach, ...]
+    """The estimates from the smallest size to the target."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The learning curve of a data file."""
+
+    data: str
+    task: str
+    model: str
+    growth: Growth
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A remedy that was carried out and measured: on the validation rows and on the forgetting probe."""
+
+    remedy: str
+    """Its word; empty for the training as it was."""
+    changes: Mapping[str, object]
+    """Settings by dotted path."""
+    score: float
+    """What selects checkpoints, on the validation rows: higher is better."""
+    gain: float
+    """Score above that of the weights where training began."""
+    forgotten: Forgotten | None
+    """The change that the decision about forgetting goes by; None where it was not measured."""
+    harm: float
+    """That change, signed so that more is worse."""
+    decision: ForgettingDecision
+    seconds: float
+    chosen: bool = False
+
+
+@dataclass(frozen=True)
+class RunScore:
+    """One run's score on the common rows."""
+
+    run: str
+    measure: Measure
+
+
+@dataclass(frozen=True)
+class RunPair:
+    """Two runs compared: positive means that the first is better."""
+
+    first: str
+    second: str
+    comparison: Comparison
+    adjusted_p: float
+    """By Holm over all pairs that are compared."""
+    standing: Standing
+    """What the interval says beside the margin."""
+    rows_needed: int | None
+    """Rows that would show the difference asked for, or else the one observed; None if there is none."""
+
+
+@dataclass(frozen=True)
+class ComparedRuns:
+    """Runs on the same rows."""
+
+    metric: str
+    higher_is_better: bool
+    rows: int
+    margin: float
+    confidence: float
+    scores: tuple[RunScore, ...]
+    """The best first."""
+    pairs: tuple[RunPair, ...]
+
+
+# ── a cleaned copy ────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A cleaned copy of a data file: what was written, and what became of the rows."""
+
+    copies: tuple[Path, ...]
+    ledger: Path
+    used: int
+    repaired: int
+    dropped: int
+    repairs: Mapping[str, int]
+    """Rows by what was put right in them."""
+    reasons: Mapping[str, int]
+    """Rows by why they were left out."""

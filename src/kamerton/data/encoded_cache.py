@@ -1,0 +1,104 @@
+"""Encoded rows, kept in a run's cache: a resumed run and its other seeds read them back instead of tokenizing again.
+
+A file is known by a hash of all that decides what is in it; one that is damaged, or not there, is made anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kamerton.core.files import replacing
+from kamerton.core.records import Encoded, Example
+
+WORTHWHILE = 1000
+"""Rows from which on reading is faster than tokenizing by more than anyone would notice."""
+FORMAT = 1
+LISTS: dict[str, type[np.generic]] = {"tokens": np.int32, "reads": np.int32, "targets": np.int64, "segments": np.int32}
+"""What each sequence has many of."""
+NUMBERS: dict[str, type[np.generic]] = {"cut": np.int64, "weight": np.float64, "number": np.float64}
+DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+"""How a file says that it is not whole."""
+
+
+def kept_rows(
+    folder: Path | None, circumstances: str, examples: Sequence[Example], encode: Callable[[], list[Encoded]]
+) -> list[Encoded]:
+    """Give encoded examples from the folder, or encode them and leave them there.
+
+    Args:
+        folder: None keeps nothing.
+        circumstances: what the rows depend on beside the examples.
+        examples: the rows.
+        encode: gives them as a model gets them.
+    """
+    if folder is None or len(examples) < WORTHWHILE:
+        return encode()
+    place = folder / f"{_fingerprint(circumstances, examples)}.npz"
+    if place.exists():
+        try:
+            return read_rows(place)
+        except DAMAGED:
+            with suppress(OSError):  # on a disk that is only read it stays
+                place.unlink()
+    rows = encode()
+    if not any(rival.rivals for row in rows for rival in row.rivals):
+        with suppress(OSError):  # a disk without room for them takes nothing from the rows
+            write_rows(place, rows)
+    return rows
+
+
+def write_rows(place: Path, rows: Sequence[Encoded]) -> None:
+    """Write encoded rows down; a rival must have none of its own."""
+    sequences = [sequence for row in rows for sequence in row.sequences]
+    columns: dict[str, Any] = {"rivals": np.array([len(row.rivals) for row in rows], dtype=np.int64)}
+    for name, kind in LISTS.items():
+        parts = [vars(sequence)[name] for sequence in sequences]
+        columns[f"{name}_lengths"] = np.array([len(part) for part in parts], dtype=np.int64)
+        columns[name] = np.fromiter(chain.from_iterable(parts), dtype=kind)
+    for name, kind in NUMBERS.items():
+        columns[name] = np.array([vars(sequence)[name] for sequence in sequences], dtype=kind)
+    with replacing(place) as temporary, temporary.open("wb") as file:
+        np.savez(file, **columns)
+
+
+def read_rows(place: Path) -> list[Encoded]:
+    """Read what `write_rows` wrote.
+
+    Raises:
+        OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile: the file is not whole.
+    """
+    with place.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+        columns = {name: file[name] for name in file.files}
+    lists = {name: _parted(columns[name], columns[f"{name}_lengths"]) for name in LISTS}
+    numbers = {name: columns[name].tolist() for name in NUMBERS}
+    parts = {**lists, **numbers}
+    sequences = [Encoded(**dict(zip(parts, values, strict=True))) for values in zip(*parts.values(), strict=True)]
+    rows, at = [], 0
+    for rivals in columns["rivals"].tolist():
+        first, *others = sequences[at : at + 1 + rivals]
+        rows.append(Encoded(**{**vars(first), "rivals": tuple(others)}) if others else first)
+        at += 1 + rivals
+    return rows
+
+
+def _parted(values: np.ndarray, lengths: np.ndarray) -> list[tuple[int, ...]]:
+    ends = lengths.cumsum()
+    if len(values) != lengths.sum():
+        raise ValueError(len(values))
+    every = values.tolist()
+    return [tuple(every[end - length : end]) for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)]
+
+
+def _fingerprint(circumstances: str, examples: Sequence[Example]) -> str:
+    digest = hashlib.sha256(repr((FORMAT, circumstances)).encode())
+    for example in examples:
+        digest.update(repr((example.text, example.gold, dict(example.fields))).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()

@@ -1,0 +1,92 @@
+"""Export a finished run's tuned model: in another form, proven, with a note of what it is."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from kamerton.core import registry
+from kamerton.core.contracts import Export, Tuned
+from kamerton.core.files import write_json
+from kamerton.deliver.export import Proof, appearing, write_and_prove
+from kamerton.models.saved import is_adapter, load_saved
+from kamerton.runs.run import Run
+from kamerton.session.engines import engine_of
+from kamerton.session.setup import Setup, make_method, open_setup
+
+FILE = "export.json"
+ROWS = 8
+"""Test rows whose logits are compared."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was exported, and how it stands to the run's own model."""
+
+    format: str
+    folder: str
+    bytes: int
+    run: str
+    task: str
+    method: str
+    model_class: str
+    """transformers' auto class that loads it, or its base."""
+    base: str | None
+    """What must lie below it; nothing if it is whole."""
+    module: str
+    """What must be imported first, because it brings PEFT a type of its own; mostly nothing."""
+    temperature: float
+    """What logits are divided by for probabilities; 1 changes nothing."""
+    proof: Proof
+    test_rows: int
+    changed_answers: int | None
+    """How many test answers are others than the run's; None where equal logits leave no doubt."""
+
+
+def export_run(run: Run, word: str, out: Path | None) -> Exported:
+    """Export a run's tuned model.
+
+    Args:
+        run: a finished one.
+        word: the form.
+        out: the folder; `exported/FORM` in the run's own if not given.
+
+    Raises:
+        RecipeError: there is no such form.
+        RunError: the run is not finished, the folder is there, or the model cannot take this form.
+    """
+    export: Export = registry.choose("exports", word)()
+    task = run.result["task"]
+    with appearing(out or run.path / "exported" / word) as folder:
+        setup = open_setup(run)
+        method = make_method(setup.recipe)
+        model = load_saved(run.model, setup.form, setup.facts, setup.tokenizer)
+        tuned = Tuned(run.model, model, setup.tokenizer, method)
+        base, rows = Path(setup.facts.folder), setup.encode(setup.split.test[:ROWS])
+        proof = write_and_prove(export, tuned, folder, setup.form, base, rows)
+        over = is_adapter(folder)
+        exported = Exported(
+            format=word,
+            folder=str(out or run.path / "exported" / word),
+            bytes=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+            run=str(run.path),
+            task=task,
+            method=setup.recipe.method.name or "",
+            model_class=setup.form.model_class,
+            base=str(base) if over else None,
+            module=type(method).__module__ if over and method.brings_type else "",
+            temperature=run.temperature,
+            proof=proof,
+            test_rows=len(setup.split.test),
+            changed_answers=None if export.is_exact(method) else _changed(run, setup, folder),
+        )
+        write_json(folder / FILE, asdict(exported))
+    return exported
+
+
+def _changed(run: Run, setup: Setup, folder: Path) -> int:
+    """Count the test rows that the exported model answers otherwise than the run's did."""
+    engine = engine_of(setup, load_saved(folder, setup.form, setup.facts, setup.tokenizer))
+    [tuned] = [answers for answers in run.read_answers() if answers.kind == "tuned"]
+    again = setup.form.predict(engine, setup.split.test)
+    return sum(one.text != other.text for one, other in zip(tuned.predictions, again, strict=True))

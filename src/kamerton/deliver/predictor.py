@@ -1,0 +1,205 @@
+"""Use a finished run: answer new rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from kamerton.core.errors import DataError, Fault, RunError
+from kamerton.core.records import Example, LedgerEntry, Place, Prediction
+from kamerton.data.cells import stand_in, unused, value_at
+from kamerton.data.encoding import flaw
+from kamerton.data.marks import find_marks, refusal
+from kamerton.data.mixed import unified
+from kamerton.data.options import options_of
+from kamerton.data.read import read_table
+from kamerton.data.table import spelled_as
+from kamerton.evaluate.temperature import at_temperature
+from kamerton.forms.templates import RefusedError
+from kamerton.runs.run import Run
+from kamerton.session.engines import adapter_engine, saved_engine
+from kamerton.session.setup import Setup, differing_parts, open_setup
+from kamerton.text.cells import filled
+
+AT_ONCE = 512
+"""Rows of a file that are answered together: enough to batch well, few enough to stream."""
+SHOWN = 5
+"""Faults shown of a file of which no row can be used."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """One row of input and what came of it."""
+
+    place: Place
+    prediction: Prediction
+    """With an empty text where there is no answer."""
+    unusable: str = ""
+    """Why there is no answer."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A data file's rows as the run's task understands them, and those that it cannot use."""
+
+    examples: tuple[Example, ...]
+    unusable: tuple[LedgerEntry, ...]
+    refused: Mapping[int, str]
+    """Ids of examples whose answers people refused, and by which mark: they can be answered, but not scored."""
+
+
+class Predictor:
+    """A run's tuned model, loaded once and asked many times.
+
+    Args:
+        run: whose model answers.
+        beside: another run's, over the same base: its model takes this run's adapter as well.
+
+    Raises:
+        RunError: the run has no tuned model yet, or the two runs do not stand over one base.
+    """
+
+    def __init__(self, run: Run, beside: Predictor | None = None) -> None:
+        if not run.model.exists():
+            remedy = f"`kamerton resume {run.path}` goes on with it"
+            raise RunError(Fault(f"'{run.path}' has no tuned model yet", remedy=remedy))
+        self.run = run
+        self.setup: Setup = open_setup(run)
+        self.temperature = run.temperature
+        if beside is None:
+            self.engine = saved_engine(run, self.setup)
+        else:
+            check_one_base(beside.run, beside.setup, run, self.setup)
+            self.engine = adapter_engine(run, self.setup, beside.engine)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes or labels that probabilities are of, in their order; none where there are none."""
+        ids = self.setup.form.config.get("label2id", {})
+        return tuple(ids) if isinstance(ids, dict) else ()
+
+    def predict(self, rows: Sequence[str | Mapping[str, object]], first: int = 0) -> list[Prediction]:
+        """Answer rows: texts, or mappings by role (`{"instruction": ..., "input": ...}`); ids count from `first`."""
+        examples = [self._example(i, Place("input", i + 1), row) for i, row in enumerate(rows, first)]
+        return self._calibrated(examples)
+
+    def predict_file(self, path: Path) -> Iterator[Served]:
+        """Answer a data file's rows in order, some hundred at a time: each row once, also one that cannot be used.
+
+        Raises:
+            DataError: the file cannot be read, lacks a column that the task needs, or has no row that can be used.
+        """
+        taken = self.take(path)
+        rows: list[Example | LedgerEntry] = [*taken.examples, *taken.unusable]
+        rows.sort(key=lambda row: row.id)
+        for start in range(0, len(rows), AT_ONCE):
+            yield from self._served(rows[start : start + AT_ONCE])
+
+    def take(self, path: Path) -> Taken:
+        """Read a data file's rows as the run's task understands them; answers need not be there.
+
+        Raises:
+            DataError: the file cannot be read, lacks a column that the task needs, or has no row that can be used.
+        """
+        data = self.setup.recipe.data
+        table = spelled_as(read_table(path, options_of(data, blank_rows=True)), (data.columns or {}).values())
+        table = unified(table, data.task, data.columns or {})
+        columns = self._columns(table.columns, path)
+        marks = find_marks(table, unused(table.columns, columns))
+        examples, unusable, refused = [], list(table.rejected), dict[int, str]()
+        for row in table.rows:
+            if reason := refusal(row.values, marks):
+                refused[row.id] = reason
+            values = {role: value_at(row.values, column) for role, column in columns.items()}
+            try:
+                examples.append(self._example(row.id, row.place, values))
+            except DataError as error:
+                unusable.append(LedgerEntry(row.id, row.place, "dropped", error.faults[0].rule))
+        if not examples:
+            faults = [Fault(entry.reason, str(entry.place), "mend or remove the row") for entry in unusable]
+            raise DataError(faults[:SHOWN])
+        return Taken(tuple(examples), tuple(unusable), refused)
+
+    def predict_lines(self, lines: Iterable[str]) -> Iterator[Served]:
+        """Answer texts as they come, one a line; empty lines are passed over, damaged ones get no answer."""
+        texts = (text for line in lines if (text := line.rstrip("\n")).strip())
+        first = 0
+        while batch := list(islice(texts, AT_ONCE)):
+            yield from self._served([self._line(number, text) for number, text in enumerate(batch, first)])
+            first += len(batch)
+
+    def _line(self, number: int, text: str) -> Example | LedgerEntry:
+        """Make an example of a line, unless it holds what is no letter: a NUL alone is one to a tokenizer."""
+        place = Place("input", number + 1)
+        if fault := flaw(text.replace("\0", "")):
+            return LedgerEntry(number, place, "dropped", fault)
+        return self._example(number, place, text)
+
+    def _served(self, rows: Sequence[Example | LedgerEntry]) -> Iterator[Served]:
+        """Answer those rows that can be used, and say of the others why not."""
+        try:
+            answers = iter(self._calibrated([row for row in rows if isinstance(row, Example)]))
+        except RefusedError as error:
+            if len(rows) > 1:
+                for row in rows:
+                    yield from self._served([row])
+            else:
+                yield Served(rows[0].place, Prediction(rows[0].id, ""), error.faults[0].rule)
+            return
+        for row in rows:
+            if isinstance(row, Example):
+                yield Served(row.place, next(answers))
+            else:
+                yield Served(row.place, Prediction(row.id, ""), row.reason)
+
+    def _calibrated(self, examples: Sequence[Example]) -> list[Prediction]:
+        """Answer, with probabilities at the temperature that was fitted on validation rows."""
+        answers = self.setup.form.predict(self.engine, self.setup.form.served(examples))
+        return [at_temperature(prediction, self.temperature) for prediction in answers]
+
+    def _columns(self, found: Sequence[str], path: Path) -> dict[str, str]:
+        """Map roles to a file's columns as in training; what is only learnt from need not be there."""
+        wanted, roles = self.setup.recipe.data.columns or {}, self.setup.task.roles
+        columns = {role: column for role, column in wanted.items() if stand_in(column, found)}
+        if roles[0].name not in wanted and roles[0].name in found:
+            columns[roles[0].name] = roles[0].name  # in training it was found elsewhere: a prompt within the answers
+        *given, _answer = [role for role in roles if role.required]
+        missing = [role.name for role in given if role.name not in columns and not role.to_learn]
+        if missing:
+            faults = [
+                Fault(f"there is no column '{wanted[role]}' ({role})", str(path), f"it has: {', '.join(found)}")
+                for role in missing
+            ]
+            raise DataError(faults)
+        return columns
+
+    def _example(self, id: int, place: Place, row: str | Mapping[str, object]) -> Example:
+        roles = self.setup.task.roles
+        values = {roles[0].name: row} if isinstance(row, str) else dict(row)
+        if roles[0].required and not filled(values.get(roles[0].name)):
+            raise DataError(Fault(f"'{roles[0].name}' is empty", str(place), "give a text"))
+        try:
+            return self.setup.task.example(id, place, {role.name: values.get(role.name) for role in roles})
+        except ValueError as error:
+            raise DataError(Fault(str(error), str(place), "mend the row")) from None
+
+
+def check_one_base(first: Run, setup: Setup, second: Run, other: Setup) -> None:
+    """See that two runs' adapters stand over the same base with the same head.
+
+    Raises:
+        RunError: they do not; the message says what differs.
+    """
+    remedy = "ask each run by itself"
+    mine, theirs = first.environment["model"], second.environment["model"]
+    if mine["fingerprint"] != theirs["fingerprint"]:
+        rule = f"'{second.path}' was tuned over another base: {differing_parts(mine['parts'], theirs['parts'])}"
+        raise RunError(Fault(rule, str(first.path), remedy))
+    if setup.recipe.model.new_tokens != other.recipe.model.new_tokens:
+        rule = f"'{second.path}' has other new tokens, so the two need tables of other sizes"
+        raise RunError(Fault(rule, str(first.path), remedy))
+    if (setup.form.model_class, setup.form.config) != (other.form.model_class, other.form.config):
+        rule = f"'{second.path}' reads its answers from another head, with other labels or of another kind"
+        raise RunError(Fault(rule, str(first.path), remedy))

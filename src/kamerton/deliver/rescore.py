@@ -1,0 +1,103 @@
+"""Score a finished run on other data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from kamerton.core.contracts import AnswerKind
+from kamerton.core.errors import DataError, Fault
+from kamerton.core.outcomes import Answers, Contender
+from kamerton.core.records import Example, LedgerEntry
+from kamerton.deliver.predictor import Predictor, Served
+from kamerton.evaluate.per_class import class_results
+from kamerton.evaluate.score import score
+from kamerton.runs.run import Run
+from kamerton.session.setup import metric_names
+from kamerton.text.cells import filled
+from kamerton.text.label_values import bare_golds, likely_spellings
+from kamerton.text.tags import kind_of, read_list
+
+UNANSWERED = "the row has no answer to score against"
+
+
+@dataclass(frozen=True)
+class Rescored:
+    """A run's tuned model on other data, and what one must know to believe its scores."""
+
+    contender: Contender
+    rows: int
+    """How many rows were scored."""
+    left_out: tuple[LedgerEntry, ...]
+    """Rows that could not be scored, in their order."""
+    cut: tuple[Served, ...]
+    """Rows of which the model saw only a part."""
+    most_tokens: int
+    """How many tokens the model takes."""
+    trained_on: int
+    """How many of the scored rows have the text of one that the run was trained on."""
+    unknown: Mapping[str, int]
+    """Labels, or kinds of spans, that the run was never trained on, and how many rows have them."""
+    spelled: Mapping[str, str]
+    """Those of them that are probably another spelling of a label that it was trained on, and that label."""
+
+
+def score_on(run: Run, path: Path) -> Rescored:
+    """Score a run's tuned model on other data with answers, by the run's own metrics.
+
+    Raises:
+        DataError: the file cannot be read, or no row has an answer.
+    """
+    predictor = Predictor(run)
+    taken = predictor.take(path)
+    setup, settings = predictor.setup, predictor.setup.recipe.evaluate
+    answers = setup.task.answers
+    known = {label for example in setup.split.train for label in _labels(example, answers)}
+    golds = [_labels(example, answers) for example in taken.examples]
+    none = bare_golds(golds, known) if setup.recipe.data.placeholders == "drop" and answers != "tags" else set()
+    bare = [e for e, labels in zip(taken.examples, golds, strict=True) if not filled(e.gold) or tuple(labels) in none]
+    unanswered = {example.id: LedgerEntry(example.id, example.place, "dropped", UNANSWERED) for example in bare}
+    refused = [(e, taken.refused[e.id]) for e in taken.examples if e.id in taken.refused]
+    unanswered |= {e.id: LedgerEntry(e.id, e.place, "dropped", reason) for e, reason in refused}
+    examples = [example for example in taken.examples if example.id not in unanswered]
+    if not examples:
+        first = next(iter(unanswered.values()))
+        raise DataError(Fault(first.reason, str(first.place), "give rows with answers, or use predict"))
+    tuned = Answers("tuned model", "tuned", tuple(setup.form.predict(predictor.engine, examples)), 0.0)
+    [contender] = score(
+        examples,
+        [tuned],
+        metric_names(setup),
+        confidence=settings.confidence,
+        resamples=settings.resamples,
+        seed=setup.recipe.seed,
+    )
+    unknown = Counter(label for example in examples for label in _labels(example, answers) if label not in known)
+    answered = zip(examples, tuned.predictions, strict=True)
+    return Rescored(
+        replace(contender, per_class=class_results(examples, tuned.predictions, setup.task.answers)),
+        len(examples),
+        tuple(sorted((*taken.unusable, *unanswered.values()), key=lambda entry: entry.id)),
+        tuple(Served(example.place, prediction) for example, prediction in answered if prediction.cut),
+        setup.max_tokens,
+        _known(examples, (*setup.split.train, *setup.split.added)),
+        unknown,
+        likely_spellings(unknown, known),
+    )
+
+
+def _labels(example: Example, answers: AnswerKind) -> list[str]:
+    """List the labels of an example, or the kinds of its spans; none where answers are neither."""
+    if answers == "tags":
+        return sorted({kind for tag in read_list(example.gold) if (kind := kind_of(tag))}) if example.gold else []
+    if not example.gold or answers not in ("class", "classes"):
+        return []
+    return read_list(example.gold) if answers == "classes" else [example.gold]
+
+
+def _known(examples: Iterable[Example], trained: Iterable[Example]) -> int:
+    """Count the examples whose text was trained on, but for case, spaces and Unicode form."""
+    keys = {example.key for example in trained}
+    return sum(example.key in keys for example in examples)

@@ -1,0 +1,1 @@
+"""A model ready to be trained or asked: layouts, decoding, caches, FLOP and memory profile."""

@@ -1,0 +1,122 @@
+"""States of frozen layers, by row: in memory, or mapped from a file that a resumed run and other seeds find again."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from kamerton.core.files import read_json, replacing, sha256_of, write_json
+
+BUDGET = 2 * 1024**3
+"""Most bytes of states to keep. SmolLM2 (hidden 576) fills it with 930,000 tokens."""
+FORMAT = 1
+"""Of the files; one of another format is not looked at."""
+SPARE = 2
+"""How many times the states' bytes a disk must have free to take them."""
+KINDS = {str(kind): kind for kind in (torch.float32, torch.bfloat16, torch.float16, torch.float64)}
+"""Types of states, by the names under which a file's description has them."""
+
+Key = tuple[tuple[int, ...], ...]
+
+
+@dataclass
+class Kept:
+    """States by row. Once one does not fit, no other is kept: which ones are must not depend on the order of use."""
+
+    budget: int = BUDGET
+    states: dict[Key, Tensor] = field(default_factory=dict)
+    bytes: int = 0
+    full: bool = False
+
+    def add(self, key: Key, states: Tensor) -> None:
+        """Keep the states of a row if they fit."""
+        self.full = self.full or self.bytes + states.nbytes > self.budget
+        if not self.full:
+            self.states[key] = states.clone()
+            self.bytes += states.nbytes
+
+    def store(self, place: Path, keys: Sequence[Key]) -> None:
+        """Write states down, and read them from there from now on; stay as they are where the disk lacks room.
+
+        Args:
+            place: a file; what it holds is described beside it.
+            keys: of the rows to write, as far as they are kept, in an order that `restore` is told again.
+        """
+        place.parent.mkdir(parents=True, exist_ok=True)
+        rows = [row for row, key in enumerate(keys) if key in self.states]
+        if not rows or shutil.disk_usage(place.parent).free < SPARE * self.bytes:
+            return
+        with replacing(place) as temporary, temporary.open("wb") as file:
+            for row in rows:
+                file.write(_bytes_of(self.states[keys[row]]))
+        some = self.states[keys[rows[0]]]
+        about = {
+            "sha256": sha256_of(place),
+            "type": str(some.dtype),
+            "width": some.shape[-1],
+            "rows": rows,
+            "lengths": [len(self.states[keys[row]]) for row in rows],
+            "exhausted": self.full,
+        }
+        write_json(_beside(place), about)
+        self.restore(place, keys)
+
+    def restore(self, place: Path, keys: Sequence[Key]) -> bool:
+        """Take the states that a file holds in place of those kept so far, if it is whole.
+
+        Args:
+            place: where `store` wrote.
+            keys: as `store` got them.
+
+        Returns:
+            Whether it was there.
+        """
+        if not _beside(place).exists() or not place.exists():
+            return False
+        about = read_json(_beside(place))
+        if sha256_of(place) != about["sha256"]:
+            return False
+        width, lengths = about["width"], about["lengths"]
+        size, kind = sum(lengths) * width, KINDS[about["type"]]
+        mapped = torch.from_file(str(place), shared=False, size=size, dtype=kind).view(-1, width)
+        self.states = {keys[row]: part for row, part in zip(about["rows"], mapped.split(lengths), strict=True)}
+        self.bytes, self.full = mapped.nbytes, about["exhausted"]
+        return True
+
+
+def fingerprint_of(model: nn.Module, passes: Iterable[Sequence[Key]], circumstances: Sequence[object]) -> str:
+    """Hash all that decides the states of frozen layers, to the bit.
+
+    Args:
+        model: whose weights without a gradient are taken.
+        passes: the rows, in the passes in which they are computed.
+        circumstances: what else they depend on.
+    """
+    digest = hashlib.sha256(repr([FORMAT, torch.__version__, torch.get_num_threads(), *circumstances]).encode())
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    for name, tensor in _tensors(model):
+        if name not in trained:
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(_bytes_of(tensor))
+    for rows in passes:
+        digest.update(repr(list(rows)).encode())
+    return digest.hexdigest()
+
+
+def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Give all weights, and what quantized ones are read with."""
+    yield from ((name, one) for name, one in model.state_dict().items() if isinstance(one, Tensor))
+
+
+def _bytes_of(tensor: Tensor) -> memoryview:
+    return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
+
+
+def _beside(place: Path) -> Path:
+    return place.with_suffix(".json")

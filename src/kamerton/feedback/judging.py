@@ -1,0 +1,207 @@
+"""Blind judging by people: which of two answers is better, on which side each stands being drawn by lot."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+from sklearn.metrics import cohen_kappa_score
+
+from kamerton.core.errors import DataError, Fault, RunError
+from kamerton.core.outcomes import Answers, BlindPair, Judging, Measure
+from kamerton.core.records import Example
+from kamerton.runs.settings import misfit
+from kamerton.statistics.comparison import mcnemar_p, paired_share_interval
+from kamerton.statistics.intervals import wilson_interval
+from kamerton.statistics.sequential import log_e_values
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a judge preferred in one pair."""
+
+    id: int
+    choice: Literal["left", "right", "tie"]
+    seconds: float = 0.0
+    """How long it took."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What one judge saved from the page."""
+
+    schema: Literal[1]
+    first: str
+    second: str
+    seed: int
+    identical: int
+    choices: tuple[Choice, ...]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the judges' choices show: first against second."""
+
+    first: str
+    second: str
+    judges: int
+    rows: int
+    """Rows that were judged. With several judges a row goes to whom more of them preferred."""
+    wins: int
+    losses: int
+    ties: int
+    identical: int
+    """Rows on which both answer the same, which nobody was asked about."""
+    preferred: Measure
+    """Share of the rows that are no ties which the first one won, with Wilson's interval."""
+    difference: Measure
+    """Wins minus losses, as a share of all judged rows, with Bonett and Price's interval."""
+    p_value: float
+    """Exact sign test, for a number of rows that was fixed beforehand."""
+    anytime_p: float
+    """Of the e-process over the rows in order: for judges who stop when they like."""
+    left: Measure
+    """Share of the choices, ties left out, that fell on the left side."""
+    position_p: float
+    """Whether that is chance (exact binomial test): small if judges favour a side."""
+    agreement: float | None
+    """Share of the choices on which two judges of one row agree; None for one judge."""
+    kappa: float | None
+    """Cohen's kappa of these, the mean over pairs of judges; None where it has no value."""
+
+
+def blind_pairs(first: Answers, second: Answers, examples: Sequence[Example], *, rows: int, seed: int) -> Judging:
+    """Draw rows on which two contenders differ, and the side on which each one's answer stands.
+
+    Args:
+        first: one contender's answers to the examples, in their order.
+        second: the other's.
+        examples: the test rows.
+        rows: how many to judge at most.
+        seed: of rows, order and sides.
+
+    Raises:
+        RunError: the two answer everything alike.
+
+    """
+    triples = zip(examples, first.predictions, second.predictions, strict=True)
+    differing = [(example, one.text, two.text) for example, one, two in triples if one.text.strip() != two.text.strip()]
+    if not differing:
+        raise RunError(Fault(f"'{first.name}' and '{second.name}' answer every row alike", remedy="judge other runs"))
+    order = np.random.default_rng(seed).permutation(len(differing))[:rows]
+    pairs = []
+    for example, one, two in (differing[i] for i in order):
+        left, right = (one, two) if _first_is_left(seed, example.id) else (two, one)
+        pairs.append(BlindPair(example.id, example.text, example.gold, left, right))
+    return Judging(first.name, second.name, seed, len(examples) - len(differing), tuple(pairs))
+
+
+def read_choices(path: Path) -> Choices:
+    """Read what a judge saved.
+
+    Raises:
+        DataError: the file cannot be read, or is not what the page saves.
+
+    """
+    remedy = "give the file that the page saved"
+    try:
+        choices = TypeAdapter(Choices).validate_python(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise DataError(Fault(f"the file cannot be read: {error.strerror}", str(path), "check the path")) from None
+    except (UnicodeDecodeError, json.JSONDecodeError):
+        raise DataError(Fault("this is not JSON", str(path), remedy)) from None
+    except ValidationError as error:
+        faults = [misfit(item, f"{path} {'.'.join(map(str, item['loc']))}".strip(), remedy) for item in error.errors()]
+        if len(faults) == len(fields(Choices)):
+            faults = [Fault("this is not what the page for judging saves", str(path), remedy)]
+        raise DataError(faults) from None
+    if not choices.choices:
+        raise DataError(Fault("no choice was made", str(path), "judge some pairs, and save again"))
+    return choices
+
+
+def judge_choices(judges: Sequence[Choices], confidence: float = 0.95) -> Judged:
+    """Evaluate the choices of one judge or more on the same two contenders.
+
+    Raises:
+        DataError: they did not judge the same two.
+
+    """
+    one = judges[0]
+    if any((other.first, other.second) != (one.first, one.second) for other in judges):
+        rule = f"the first file is about '{one.first}' and '{one.second}', another one is not"
+        raise DataError(Fault(rule, remedy="evaluate choices between the same two contenders"))
+    votes: dict[int, int] = {}
+    for judge in judges:
+        for id, vote in _votes(judge).items():
+            votes[id] = votes.get(id, 0) + vote
+    signs = np.sign(np.array(list(votes.values()), dtype=np.float64))
+    wins, losses = int((signs > 0).sum()), int((signs < 0).sum())
+    sides = Counter(choice.choice for judge in judges for choice in judge.choices)
+    return Judged(
+        first=one.first,
+        second=one.second,
+        judges=len(judges),
+        rows=len(votes),
+        wins=wins,
+        losses=losses,
+        ties=len(votes) - wins - losses,
+        identical=one.identical,
+        preferred=_share(wins, losses, confidence),
+        difference=paired_share_interval(wins, losses, len(votes), confidence),
+        p_value=mcnemar_p(wins, losses),
+        anytime_p=float(min(1.0, np.exp(-log_e_values(signs).max()))),
+        left=_share(sides["left"], sides["right"], confidence),
+        position_p=mcnemar_p(sides["left"], sides["right"]),
+        agreement=_agreement(judges),
+        kappa=_kappa(judges),
+    )
+
+
+def _first_is_left(seed: int, id: int) -> bool:
+    """Toss a coin for a row that falls the same way for whoever has the seed."""
+    return hashlib.blake2b(f"{seed} {id}".encode(), digest_size=1).digest()[0] % 2 == 0
+
+
+def _votes(judge: Choices) -> Mapping[int, int]:
+    """Give each row's vote: 1 for the first contender, -1 for the second, 0 for a tie; the last choice counts."""
+    ahead = {"left": 1, "right": -1, "tie": 0}
+    return {one.id: ahead[one.choice] * (1 if _first_is_left(judge.seed, one.id) else -1) for one in judge.choices}
+
+
+def _share(count: int, rest: int, confidence: float) -> Measure:
+    return wilson_interval(count, count + rest, confidence) if count + rest else Measure(0.5, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class _Both:
+    """What two judges said of the rows that both judged."""
+
+    one: list[int]
+    two: list[int]
+
+
+def _both(judges: Sequence[Choices]) -> list[_Both]:
+    votes = [_votes(judge) for judge in judges]
+    pairs = [(a, b) for i, a in enumerate(votes) for b in votes[i + 1 :] if a.keys() & b.keys()]
+    return [_Both([a[id] for id in a if id in b], [b[id] for id in a if id in b]) for a, b in pairs]
+
+
+def _agreement(judges: Sequence[Choices]) -> float | None:
+    same = [one == two for both in _both(judges) for one, two in zip(both.one, both.two, strict=True)]
+    return sum(same) / len(same) if same else None
+
+
+def _kappa(judges: Sequence[Choices]) -> float | None:
+    """Average Cohen's kappa; it has no value where two judges gave one and the same vote throughout."""
+    values = [cohen_kappa_score(both.one, both.two) for both in _both(judges) if len({*both.one, *both.two}) > 1]
+    return float(np.mean(values)) if values else None

@@ -1,0 +1,1 @@
+"""The probe of what tuning cost elsewhere, and its decision."""

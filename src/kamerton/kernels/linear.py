@@ -1,0 +1,144 @@
+"""Products with frozen matrices, in bf16 if wanted, and low-rank pairs beside them as one node of autograd.
+
+Written as single operations, a pair beside a matrix is five nodes with a tensor of the output's size each.
+Here the pair's output is added where the matrix's output lies, maps that read the same tensor share one
+node, and what flows back to that tensor is summed where it lies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import linear
+
+from kamerton.kernels.product import FastLinear, product
+
+
+class HalfLinear(FastLinear):
+    """A linear layer whose product is computed in bf16 while training, and in fp32 while evaluating."""
+
+    kept: tuple[Tensor, int] | None = None
+    """While training, a frozen weight in bf16, and the version of the weight that it is of."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Give `[..., outputs]` of `[..., inputs]`, both in the input's own type."""
+        if not self.training:
+            return super().forward(x)
+        product = linear(x.to(torch.bfloat16), self.half_weight()).to(x.dtype)
+        return product if self.bias is None else product + self.bias
+
+    def half_weight(self) -> Tensor:
+        """Give the weight in bf16; one that does not train is rounded once, until the layer evaluates."""
+        if self.weight.requires_grad:
+            return self.weight.to(torch.bfloat16)
+        if self.kept is None or self.kept[1] != self.weight._version:
+            self.kept = self.weight.to(torch.bfloat16), self.weight._version
+        return self.kept[0]
+
+    def train(self, mode: bool = True) -> Self:
+        """Forget the rounded weight when training ends: whoever changes weights does it then."""
+        self.kept = self.kept if mode else None
+        return super().train(mode)
+
+
+PLAIN = (nn.Linear, FastLinear, HalfLinear)
+"""Linear layers that compute nothing but their product."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A frozen linear map and the low-rank update beside it: `y = x W^T + c + scale (x A^T) B^T`."""
+
+    weight: Tensor
+    """`[outputs, inputs]`, in the type in which the product with it is computed; sums stay in the input's."""
+    bias: Tensor | None
+    a: Tensor
+    """`[rank, inputs]`."""
+    b: Tensor
+    """`[outputs, rank]`."""
+    scale: float
+
+
+def apply_pairs(x: Tensor, pairs: Sequence[Pair]) -> tuple[Tensor, ...]:
+    """Give each pair's output of the same input; only that input and its low-rank images are kept.
+
+    Args:
+        x: `[..., inputs]`.
+        pairs: over frozen matrices.
+
+    Returns:
+        `[..., outputs]` for each pair.
+    """
+    outputs: tuple[Tensor, ...] = _Pairs.apply(x, pairs, *(pair.a for pair in pairs), *(pair.b for pair in pairs))
+    return outputs
+
+
+class _Pairs(torch.autograd.Function):
+    """Several maps of one input, each with its low-rank update."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, pairs: Sequence[Pair], *matrices: Tensor) -> Any:
+        flat = x.reshape(-1, x.shape[-1])
+        images = flat @ _together([pair.a for pair in pairs]).T
+        ctx.save_for_backward(x, images, *matrices)
+        ctx.pairs = pairs
+        ctx.set_materialize_grads(False)
+        reads = {kind: flat.to(kind) for kind in {pair.weight.dtype for pair in pairs}}
+        outputs = []
+        for pair, image in zip(pairs, images.split([len(pair.a) for pair in pairs], dim=1), strict=True):
+            output = _map(reads[pair.weight.dtype], pair, x.dtype).addmm_(image, pair.b.T, alpha=pair.scale)
+            # no view: Longformer divides its queries in place
+            outputs.append(torch.ops.aten._unsafe_view(output, [*x.shape[:-1], output.shape[-1]]))
+        return tuple(outputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor | None) -> Any:
+        x, images, *matrices = ctx.saved_tensors
+        count = len(ctx.pairs)
+        a, b = matrices[:count], matrices[count:]
+        flat = x.reshape(-1, x.shape[-1])
+        ranks = [len(one) for one in a]
+        from_outputs = [
+            flat.new_zeros(len(flat), len(one)) if gradient is None else gradient.reshape(-1, len(one))
+            for gradient, one in zip(gradients, b, strict=True)
+        ]
+        to_images = torch.cat(
+            [(gradient @ one).mul_(pair.scale) for gradient, one, pair in zip(from_outputs, b, ctx.pairs, strict=True)],
+            dim=1,
+        )
+        to_a = (to_images.T @ flat).split(ranks)
+        to_b = [
+            (gradient.T @ image).mul_(pair.scale)
+            for gradient, image, pair in zip(from_outputs, images.split(ranks, dim=1), ctx.pairs, strict=True)
+        ]
+        to_x = None
+        if ctx.needs_input_grad[0]:
+            to_x = _back(from_outputs, ctx.pairs).addmm_(to_images, _together(a)).view_as(x)
+        return to_x, None, *to_a, *to_b
+
+
+def _together(matrices: Sequence[Tensor]) -> Tensor:
+    return matrices[0] if len(matrices) == 1 else torch.cat(list(matrices))
+
+
+def _map(read: Tensor, pair: Pair, result: torch.dtype) -> Tensor:
+    """Give `x W^T + c` in the result's type, of an input in the product's."""
+    if read.dtype == result:
+        return product(read, pair.weight, pair.bias)
+    output = linear(read, pair.weight).to(result)
+    return output if pair.bias is None else output.add_(pair.bias)
+
+
+def _back(gradients: Sequence[Tensor], pairs: Sequence[Pair]) -> Tensor:
+    """Give what flows back to the input through the matrices of all pairs: `[rows, inputs]`."""
+    [first, *others], [its, *theirs] = gradients, [pair.weight for pair in pairs]
+    total = product(first.to(its.dtype), its.T).to(first.dtype)
+    for gradient, weight in zip(others, theirs, strict=True):
+        total.add_(product(gradient.to(weight.dtype), weight.T))
+    return total

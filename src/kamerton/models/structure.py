@@ -1,0 +1,198 @@
+"""The parts of a model, found by its structure and its gradients instead of a list of names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+from transformers.utils import ModelOutput
+
+from kamerton.core.errors import Fault, ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+LINEAR = (nn.Linear, Conv1D)
+TRAINS_TOKENS = "choose full training, low-rank updates or bottleneck adapters, or leave the new tokens out"
+TOKENS_BELOW = "embeddings of new tokens cannot be learned, because no gradient goes below the layers that train"
+TOKEN, LENGTH = 5, 8
+"""Any token but padding, and how many, for a pass whose result does not matter."""
+
+
+def layer_stack(model: PreTrainedModel) -> nn.ModuleList:
+    """Find the list of layers that the head stands on: the longest one, in the decoder if there are two stacks.
+
+    Lists inside layers (experts, T5's blocks) are not meant.
+    """
+    holder = model.get_decoder() if model.config.is_encoder_decoder else model.base_model
+    lists = [module for module in holder.modules() if isinstance(module, nn.ModuleList)]
+    nested = {id(inner) for outer in lists for inner in outer.modules() if inner is not outer}
+    return max((found for found in lists if id(found) not in nested), key=len)
+
+
+NO_LINEAR_LAYER = "its layers have no linear map"
+"""Why nothing can stand beside the linear maps of a model (SqueezeBERT has convolutions)."""
+
+
+def linear_layers(model: PreTrainedModel, last: int | None = None) -> list[str]:
+    """Name the linear maps inside the layers: all of them, or those of the `last` layers below the head.
+
+    Embeddings, poolers and heads stand outside the layers and are left out.
+    """
+    if last is None:
+        lists = [module for module in model.base_model.modules() if isinstance(module, nn.ModuleList)]
+        inside = {id(module) for layers in lists for module in layers.modules()}
+    else:
+        inside = {id(module) for layer in list(layer_stack(model))[-last:] for module in layer.modules()}
+    return [name for name, module in model.named_modules() if isinstance(module, LINEAR) and id(module) in inside]
+
+
+def ending(names: Sequence[str], endings: Sequence[str]) -> list[str]:
+    """Keep the dotted names that end in one of `endings`, at a dot.
+
+    >>> ending(["layers.0.mlp.fc1", "layers.0.mlp.xfc1"], ["fc1"])
+    ['layers.0.mlp.fc1']
+    """
+    return [name for name in names if any(f".{name}".endswith(f".{end}") for end in endings)]
+
+
+def narrows(model: PreTrainedModel, name: str) -> bool:
+    """Say whether a linear map leads from wider inner states back to the hidden size: the feed-forward's last one."""
+    module, hidden = model.get_submodule(name), model.config.get_text_config().hidden_size
+    if isinstance(module, Conv1D):
+        return module.nf == hidden < module.nx
+    return isinstance(module, nn.Linear) and module.out_features == hidden < module.in_features
+
+
+def back_to_hidden(model: PreTrainedModel, count: int) -> list[str]:
+    """Name, in every layer, its last `count` linear maps that lead back to the hidden size.
+
+    In a transformer these are the feed-forward's last map and, before it, attention's output.
+    """
+    hidden = model.config.get_text_config().hidden_size
+    by_layer: dict[str, list[str]] = {}
+    for name in linear_layers(model):
+        module = model.get_submodule(name)
+        if (module.nf if isinstance(module, Conv1D) else module.out_features) == hidden:
+            by_layer.setdefault(_layer_of(name), []).append(name)
+    return [name for names in by_layer.values() for name in names[-count:]]
+
+
+def _layer_of(name: str) -> str:
+    """Give the part of a name up to its first number: `encoder.layer.3`."""
+    parts = name.split(".")
+    return ".".join(parts[: next(i for i, part in enumerate(parts) if part.isdigit()) + 1])
+
+
+def above(model: PreTrainedModel, layers: int) -> list[nn.Parameter]:
+    """List the weights of the last `layers` layers and of everything after them: final norm, pooler, heads.
+
+    They are those that still get a gradient once everything before is cut off.
+    """
+    stack = layer_stack(model)
+    first = len(stack) - layers
+    below = {id(parameter) for layer in stack[:first] for parameter in layer.parameters()}
+    weights = [parameter for parameter in model.parameters() if id(parameter) not in below]
+    training, wanted = model.training, [parameter.requires_grad for parameter in weights]
+    model.eval().requires_grad_(True)
+    with _cut_off(model, stack, first):
+        output = model(**short_row(model))
+    read = [values.sum() for name, values in output.items() if name.endswith("logits")]  # a span's head has two
+    gradients = torch.autograd.grad(torch.stack(read).sum(), weights, allow_unused=True)
+    for parameter, before in zip(weights, wanted, strict=True):
+        parameter.requires_grad_(before)
+    model.train(training)
+    return [parameter for parameter, gradient in zip(weights, gradients, strict=True) if gradient is not None]
+
+
+def train_above(model: PreTrainedModel, layers: int, fresh: Sequence[str], tokens: Sequence[int]) -> None:
+    """Let the last `layers` layers, all after them, and the modules without pretrained weights train, nothing else.
+
+    An output head that shares the embeddings' weights gets its own.
+
+    Raises:
+        ModelError: there are new tokens, whose embeddings stand below what trains.
+    """
+    if tokens:
+        raise ModelError(Fault(TOKENS_BELOW, "model.new_tokens", TRAINS_TOKENS))
+    _untie(model)
+    chosen = above(model, layers)
+    chosen += [parameter for name in fresh for parameter in model.get_submodule(name).parameters()]
+    model.requires_grad_(False)
+    for parameter in chosen:
+        parameter.requires_grad_(True)
+
+
+def _untie(model: PreTrainedModel) -> None:
+    """Give the output head weights of its own, or training it would change frozen embeddings too."""
+    head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
+    if head is not None and head.weight is embeddings.weight:
+        head.weight = nn.Parameter(embeddings.weight.detach().clone())
+        if head.bias is not None:  # BERT shares it with the module around the head, which is untied with the weights
+            head.bias = nn.Parameter(head.bias.detach().clone())
+        model.config.tie_word_embeddings = False
+
+
+def short_row(model: PreTrainedModel) -> dict[str, Tensor]:
+    """Return a row that every model takes: Funnel halves it between its blocks."""
+    ids = torch.full((1, LENGTH), TOKEN, device=model.device)
+    if model.config.is_encoder_decoder:
+        return {"input_ids": ids, "decoder_input_ids": ids}
+    return {"input_ids": ids}
+
+
+@contextmanager
+def _cut_off(model: PreTrainedModel, stack: nn.ModuleList, first: int) -> Iterator[None]:
+    """Let no gradient through what goes into the layer `first`, or into the head if there is none, nor into an encoder.
+
+    Layers take more than hidden states: T5's take the position bias that the first one computed.
+    """
+
+    def cut_output(_module: nn.Module, _args: Any, output: Any) -> Any:
+        return _detached(output)
+
+    def cut_input(_module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        return _detached(args), {name: _detached(value) for name, value in kwargs.items()}
+
+    hooks = [
+        stack[first].register_forward_pre_hook(cut_input, with_kwargs=True)
+        if first < len(stack)
+        else stack[-1].register_forward_hook(cut_output)
+    ]
+    if model.config.is_encoder_decoder:
+        hooks.append(model.get_encoder().register_forward_hook(cut_output))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _detached(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach()
+    if isinstance(value, tuple):
+        return tuple(_detached(part) for part in value)
+    if isinstance(value, ModelOutput):
+        return type(value)({name: _detached(part) for name, part in value.items()})
+    return value
+
+
+def outer_model(model: nn.Module) -> PreTrainedModel:
+    """Find the transformers model inside whatever wraps it (PEFT, DDP)."""
+    return next(module for module in model.modules() if isinstance(module, PreTrainedModel))
+
+
+def is_two_sided(model: nn.Module) -> bool:
+    """Say whether a model has an encoder and a decoder."""
+    return bool(outer_model(model).config.is_encoder_decoder)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Say where a model's weights are."""
+    return next(model.parameters()).device

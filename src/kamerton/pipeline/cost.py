@@ -1,0 +1,235 @@
+"""How long training will take and how much memory, foretold before it begins and compared afterwards."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import accumulate
+
+import torch
+
+from kamerton.core.contracts import Form
+from kamerton.core.records import Encoded, Stepped
+from kamerton.core.system import give_back_freed_memory, peak_memory, resident_memory
+from kamerton.engine.engine import LOGITS_PER_PASS, classes_of
+from kamerton.engine.passes import passes_of
+from kamerton.engine.profile import Gauge, Weighed, gauge, weigh
+from kamerton.runs.run import Run
+from kamerton.session.setup import Setup
+from kamerton.session.trainable import Trainee
+from kamerton.text.figures import duration, memory
+from kamerton.train.batches import UpdatePlan
+from kamerton.train.used_rows import only_used_rows
+
+PER_WEIGHT = 4e-10
+"""Seconds of writing one token for each weight, however few rows are written: weights have to come from memory."""
+PER_TRAINED, PER_SAVED = 6e-10, 4e-8
+"""Seconds for each number that trains: of an update, in which the optimizer reads and writes it; of a checkpoint."""
+STATE = 12
+"""Bytes for each number that trains: what AdamW keeps, and a gradient that is there before the next one is added."""
+SLACK, ROOM = 1.3, 2e8
+"""How much more memory work takes than its tensors, which leave gaps between them; and bytes for all else, such as what
+libraries keep for their kernels."""
+PACKED = 4
+"""Bytes for each weight that stand beside it while answers are written: `kamerton.kernels.prepacked`."""
+TRIED_TOKENS, TRIED_SECONDS, TRIES = 640, 1.0, 5
+"""A pass is tried with about so many tokens, for so long, and so often at most."""
+WEIGHED_TOKENS = 2 * TRIED_TOKENS
+"""About so many tokens of the largest pass are weighed."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Seconds of training, validations included, and the most memory that the process will hold."""
+
+    seconds: float
+    peak_bytes: int
+    updates: int
+    """That the seconds are for."""
+
+    def __str__(self) -> str:
+        return f"training will take about {duration(self.seconds)} and {memory(self.peak_bytes)} of memory"
+
+    def until(self, updates: int) -> Forecast:
+        """Give what it says of so many of its updates: training may end before all are made."""
+        return replace(self, seconds=round(self.seconds * updates / self.updates, 3), updates=updates)
+
+    def beside(self, measured: Forecast) -> str:
+        """Say what it came to, and how far off the forecast of as many updates was."""
+        due = self.until(measured.updates)
+        late = due.seconds / max(measured.seconds, 1e-9) - 1
+        large = due.peak_bytes / max(1, measured.peak_bytes) - 1
+        told = duration(due.seconds)
+        if due.updates < self.updates:
+            told = f"{told} for {due.updates:,} of {self.updates:,} updates"
+        return (
+            f"training took {duration(measured.seconds)} (foretold {told}, {late:+.0%}) "
+            f"and {memory(measured.peak_bytes)} of memory (foretold {memory(due.peak_bytes)}, {large:+.0%})"
+        )
+
+
+def forecast(setup: Setup, trainee: Trainee) -> Forecast:
+    """Foretell from counted arithmetic, and from what passes over usual rows take on this machine now."""
+    work = _Work.of(setup, trainee)
+    give_back_freed_memory()
+    held = resident_memory()
+    with only_used_rows(trainee.model, trainee.engine.layout, trainee.rows, setup.recipe.train):
+        tried = _try(trainee, setup.form, work)
+    give_back_freed_memory()
+    peak = held + ROOM + _memory(setup, work, tried)
+    return Forecast(round(_seconds(setup, work, tried), 3), int(max(peak, peak_memory())), work.plan.updates)
+
+
+def measured(run: Run) -> Forecast:
+    """Say what a run's training took."""
+    made = max(event.step for event in run.events() if isinstance(event, Stepped))
+    return Forecast(run.environment["seconds"]["train"], run.environment["peak_bytes"], made)
+
+
+@dataclass(frozen=True)
+class _Pass:
+    rows: Sequence[Encoded]
+
+    @cached_property
+    def sequences(self) -> list[Encoded]:
+        return [sequence for row in self.rows for sequence in row.sequences]
+
+    @cached_property
+    def tokens(self) -> int:
+        return sum(len(sequence.tokens) for sequence in self.sequences)
+
+    @cached_property
+    def reads(self) -> int:
+        return sum(len(sequence.reads) for sequence in self.sequences)
+
+    def some(self, tokens: int) -> _Pass:
+        """Give its first rows, up to about so many tokens."""
+        ends = accumulate(_Pass([row]).tokens for row in self.rows)
+        return _Pass(self.rows[: 1 + sum(end < tokens for end in ends)])
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What training will do."""
+
+    plan: UpdatePlan
+    passes: Sequence[_Pass]
+    """Of an epoch, from the smallest to the largest."""
+    validated: _Pass
+    """All rows of a validation."""
+
+    @classmethod
+    def of(cls, setup: Setup, trainee: Trainee) -> _Work:
+        settings, rows, layout = setup.recipe.train, trainee.rows, trainee.engine.layout
+        plan = UpdatePlan(len(rows), settings.batch_size or 1, settings.epochs or 1, setup.recipe.seed)
+        reads = LOGITS_PER_PASS // classes_of(trainee.model)
+        updates = ([rows[i] for i in plan.rows_of(update)] for update in range(plan.updates_per_epoch))
+        passes = [
+            _Pass([update[i] for i in part])
+            for update in updates
+            for part in passes_of(layout, update, settings.pass_tokens, max(1, reads))
+        ]
+        validated = _Pass(setup.encode(setup.split.validation))
+        return cls(plan, sorted(passes, key=lambda part: part.tokens), validated)
+
+    @cached_property
+    def usual(self) -> _Pass:
+        """A pass of usual size, or a part of it."""
+        return self.passes[len(self.passes) // 2].some(TRIED_TOKENS)
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """What was tried: its seconds, and bytes."""
+
+    costs: Gauge
+    learning: float
+    """Seconds of a usual pass, forward and backward."""
+    new: float
+    """Seconds of each token that is read without gradients for the first time: all layers are run."""
+    again: float
+    """Seconds of each token that is read once more, its frozen work being kept."""
+    most: float
+    """Bytes of the largest pass."""
+    read: float
+    """Bytes for each token that is read without gradients."""
+
+
+def _try(trainee: Trainee, form: Form, work: _Work) -> _Tried:
+    """Count, time and weigh a usual pass, forward and backward, and passes over validation rows."""
+    model, layout = trainee.model, trainee.engine.layout
+    usual, validated = work.usual, work.validated.some(TRIED_TOKENS)
+
+    def learn() -> None:
+        form.losses(layout.logits(model, usual.sequences).float(), usual.rows).sum().backward()
+
+    def read() -> None:
+        with torch.no_grad():
+            layout.logits(model, validated.sequences)
+
+    costs = gauge(model, layout, form, usual.rows)
+    with torch.random.fork_rng():
+        learning = _fastest(learn, TRIES)
+        model.zero_grad(set_to_none=True)
+        model.eval()
+        new, again = _fastest(read, 1) / validated.tokens, _fastest(read, TRIES) / validated.tokens
+        with Weighed() as weighed:
+            read()
+    most = _most(work, lambda part: weigh(model, layout, form, part.rows))
+    return _Tried(costs, learning, new, again, most, weighed.most / validated.tokens)
+
+
+def _most(work: _Work, weight: Callable[[_Pass], int]) -> float:
+    """Weigh the largest pass; of a very large one a part, which grows on as it did from a usual one."""
+    largest, usual = work.passes[-1], work.usual
+    some = largest.some(WEIGHED_TOKENS)
+    if some.tokens == largest.tokens:
+        return weight(largest)
+    each = (weight(some) - (less := weight(usual))) / max(1, some.tokens - usual.tokens)
+    return less + max(0.0, each) * (largest.tokens - usual.tokens)
+
+
+def _fastest(run: Callable[[], None], times: int) -> float:
+    """Give the seconds of the fastest of some runs: what else the machine did makes the others slower."""
+    seconds: list[float] = []
+    while len(seconds) < times and sum(seconds) < TRIED_SECONDS:
+        began = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)
+
+
+def _seconds(setup: Setup, work: _Work, tried: _Tried) -> float:
+    """Foretell the seconds of all updates and validations."""
+    costs, plan, usual = tried.costs, work.plan, work.usual
+    epoch = sum(costs.training.of(part.tokens, part.reads) for part in work.passes)
+    update = epoch / plan.updates_per_epoch * tried.learning / costs.training.of(usual.tokens, usual.reads)
+    validations = max(1.0, plan.updates / plan.updates_per_epoch * setup.recipe.evaluate.validations_per_epoch)
+    # frozen work is kept: what the fastest try did not do is done once
+    once = max(0.0, tried.new - tried.again) * sum(part.tokens for part in work.passes)
+    learned = plan.updates * (update + PER_TRAINED * costs.trainable)
+    return once + learned + validations * (_validation(setup, work.validated, tried) + PER_SAVED * costs.trainable)
+
+
+def _memory(setup: Setup, work: _Work, tried: _Tried) -> float:
+    """Foretell the bytes that come on top of what is held: of the optimizer, and of what stands at once at the most."""
+    read = tried.read * min(work.validated.tokens, setup.recipe.train.pass_tokens)
+    written = PACKED * setup.facts.parameters if _watched(setup) < len(work.validated.rows) else 0
+    return STATE * tried.costs.trainable + SLACK * max(tried.most, read + written)
+
+
+def _validation(setup: Setup, rows: _Pass, tried: _Tried) -> float:
+    """Foretell the seconds of a validation: its rows are read, and some are answered token by token."""
+    watched, read = _watched(setup), tried.again * rows.tokens
+    if watched == len(rows.rows):
+        return read
+    prompts = tried.new * rows.tokens * watched / len(rows.rows)
+    token = max(tried.new * watched, PER_WEIGHT * setup.facts.parameters)
+    return read + prompts + token * (setup.recipe.evaluate.max_new_tokens or 1)
+
+
+def _watched(setup: Setup) -> int:
+    """Count the validation rows that are answered; where these are not all, answers are written token by token."""
+    return len(setup.form.watched(setup.split.validation))

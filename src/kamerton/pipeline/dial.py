@@ -1,0 +1,57 @@
+"""The forgetting dial: the weights of a tuned model, anywhere between where training began and where it ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from kamerton.core.errors import Fault, ModelError
+from kamerton.session.engines import attach_method, load_base
+from kamerton.session.setup import Setup, make_method
+
+
+@dataclass(frozen=True)
+class Turned:
+    """A weight with the values that it is set between."""
+
+    weight: nn.Parameter
+    start: Tensor
+    end: Tensor
+
+
+class Dial:
+    """Sets a tuned model to a strength: 0 is where training began, 1 where it ended (WiSE-FT, Wortsman et al. 2022).
+
+    The beginning is made again from the recipe's seed, so that it costs no memory in training. For full training it is
+    the base model; for methods that add weights, it is what they begin with, which leaves the base model's function
+    unchanged. New heads stay as they were trained: they had nothing to forget.
+
+    Args:
+        setup: of the run.
+        model: tuned; its weights are set in place.
+
+    Raises:
+        ModelError: the model's weights are not those that the recipe's method trains.
+    """
+
+    def __init__(self, setup: Setup, model: nn.Module) -> None:
+        loaded = load_base(setup, make_method(setup.recipe).quantization)
+        began = attach_method(setup, loaded)
+        trained = {name: p.detach() for name, p in began.named_parameters() if p.requires_grad}
+        now = dict(model.named_parameters())
+        if missing := sorted(trained.keys() - now.keys()):
+            rule = f"the tuned model has no weight '{missing[0]}' that its method trains"
+            raise ModelError(Fault(rule, setup.facts.folder, "tune it again with this version"))
+        self.turned = [
+            Turned(now[name], start.clone(), now[name].detach().clone())
+            for name, start in trained.items()
+            if not any(f".{head}." in f".{name}" for head in loaded.fresh)
+        ]
+
+    def turn(self, strength: float) -> None:
+        """Set the weights; 1 gives back exactly the trained ones, 0 exactly the first ones."""
+        with torch.no_grad():
+            for one in self.turned:
+                one.weight.copy_(torch.lerp(one.start, one.end, strength))

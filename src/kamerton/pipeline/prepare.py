@@ -1,0 +1,384 @@
+"""From a data file to a frozen split and a resolved recipe; and everything a later stage needs of them."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import re
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import requires, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from kamerton.core import registry
+from kamerton.core.contracts import AuditContext, Form, ModelFacts, Task
+from kamerton.core.errors import DataError, Fault, ModelError
+from kamerton.core.files import nearby, sha256_of
+from kamerton.core.records import Encoded, Example, Finding, LedgerEntry, Split, Stage
+from kamerton.core.system import free_memory
+from kamerton.data.audit import other_columns, run_audit
+from kamerton.data.cells import labels_with_columns
+from kamerton.data.enlarge import Enlarging, enlarge, refuse_unfit
+from kamerton.data.examples import Examples
+from kamerton.data.fates import lost_classes, used_line
+from kamerton.data.gate import pass_gate
+from kamerton.data.ledger import check_complete, make_ledger
+from kamerton.data.mixed import unified
+from kamerton.data.options import options_of
+from kamerton.data.parts import Sides, find_sides
+from kamerton.data.read import data_files, read_table
+from kamerton.data.recognise import make_examples, recognise, sample_rows
+from kamerton.data.split import split_examples
+from kamerton.data.table import Table, joined
+from kamerton.engine.embed import Embedder
+from kamerton.models.catalog import known
+from kamerton.models.heads import new_head
+from kamerton.models.inspect import fingerprints, inspect_folder
+from kamerton.models.load import load_tokenizer, machine_device, require_end
+from kamerton.models.local import origin
+from kamerton.models.locate import locate, to_fetch
+from kamerton.models.vocabulary import add_words, read_words
+from kamerton.runs.recipe import Decision, Recipe
+from kamerton.runs.run import Run
+from kamerton.session.door import check_fit
+from kamerton.session.new_tokens import extension_finding, extension_of
+from kamerton.session.planner import choose_method, choose_model, settings
+from kamerton.session.setup import (
+    Clock,
+    _max_tokens,
+    make_form,
+    make_method,
+    make_task,
+)
+from kamerton.text.cells import filled
+from kamerton.text.figures import parameters
+from kamerton.text.near_duplicates import near_duplicate_groups
+
+ENCODED_AT_ONCE = 2000
+MANY_TESTED = 2000
+"""Test rows from which on their exact number tells no more."""
+
+
+@dataclass(frozen=True)
+class Understood:
+    """A data file that was read and recognised; no model is chosen yet."""
+
+    recipe: Recipe
+    table: Table
+    task: Task
+    reason: str
+    examples: Sequence[Example]
+    left_out: tuple[LedgerEntry, ...]
+    """Rows that were read but make no example, or were not drawn."""
+    sides: Sides
+    """How the rows are to be split, and what they say to that."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """How one model gets the examples."""
+
+    recipe: Recipe
+    facts: ModelFacts
+    tokenizer: PreTrainedTokenizerBase
+    form: Form
+    max_tokens: int
+
+    def encode(self, examples: Sequence[Example]) -> Iterator[Encoded]:
+        """Encode examples, some at a time: a tokenizer takes kilobytes for each that it works on."""
+        for start in range(0, len(examples), ENCODED_AT_ONCE):
+            yield from self.form.encode(examples[start : start + ENCODED_AT_ONCE], self.tokenizer, self.max_tokens)
+
+
+def understand(recipe: Recipe) -> Understood:
+    """Read the data file, find its task, and make examples of its rows.
+
+    Raises:
+        DataError: the file cannot be read, or what it is for cannot be told.
+    """
+    options, split = options_of(recipe.data), recipe.split
+    table = read_table(nearby(recipe.data.path), options)
+    if split.test_path:
+        tested = nearby(split.test_path)
+        table = joined([table, read_table(tested, options)])
+        split = split.model_copy(update={"test_path": str(tested)})  # as the rows' places name it
+    table = unified(table, recipe.data.task, recipe.data.columns or {})
+    sides = find_sides(table, split)
+    recognition = recognise(table, recipe.data.task, recipe.data.columns or {})
+    decisions = {
+        "data.task": Decision(recognition.task, recognition.reason),
+        "data.columns": Decision(dict(recognition.columns), "found by their names"),
+        "split.by": Decision(sides.by, sides.reason),
+        **{f"task.{name}": Decision(one, "fits the most rows") for name, one in recognition.settings.items()},
+    }
+    recipe = recipe.decide(decisions)
+    task = make_task(recipe, recognition.task)
+    made = make_examples(table, recognition, task, placeholders=recipe.data.placeholders)
+    examples = sample_rows(made.examples, recipe.data.max_rows, recipe.seed)
+    undrawn = []
+    if len(examples) < len(made.examples):
+        drawn, reason = {example.id for example in examples}, f"not drawn: max_rows is {recipe.data.max_rows}"
+        undrawn = [LedgerEntry(e.id, e.place, "dropped", reason) for e in made.examples if e.id not in drawn]
+    left_out = (*made.rejected, *undrawn)
+    return Understood(recipe, table, task, recognition.reason, examples, left_out, sides)
+
+
+def choose_base(understood: Understood) -> Understood:
+    """Decide the base model where the recipe leaves it open."""
+    decisions = {"model.name": choose_model(understood.task, understood.examples)}
+    return replace(understood, recipe=understood.recipe.decide(decisions))
+
+
+def fit(understood: Understood) -> Fitted:
+    """Get and inspect the base model, and settle how it gets the examples.
+
+    Raises:
+        ModelError: the model cannot be had, is unsafe, or cannot do the task.
+        DataError: no row has an answer.
+    """
+    recipe = understood.recipe
+    name = recipe.model.name or ""
+    facts = inspect_folder(locate(name), str(nearby(name)))
+    if facts.kind not in understood.task.kinds:
+        kinds = " or ".join(understood.task.kinds)
+        rule = f"{facts.name} is of the kind {facts.kind}; {recipe.data.task} takes the kind {kinds}"
+        fitting = ", ".join(model.name for model in known() if model.kind in understood.task.kinds)
+        raise ModelError(Fault(rule, facts.folder, f"choose another model, such as {fitting}"))
+    answered = [example for example in understood.examples if filled(example.gold)]
+    if not answered:
+        column = (recipe.data.columns or {}).get(understood.task.roles[-1].name, "")
+        raise DataError(Fault(f"column '{column}' is empty in every row", recipe.data.path, "fill in the answers"))
+    form = make_form(understood.task, recipe, facts.kind, answered)
+    recipe = recipe.decide({"data.too_long": Decision(form.too_long[0], "what this task does if not told otherwise")})
+    refuse_unfit(recipe, understood.task, form)
+    words = read_words(recipe.model.new_tokens)
+    if words != recipe.model.new_tokens:
+        recipe = recipe.settle({"model.new_tokens": Decision(words, f"the lines of {recipe.model.new_tokens}")})
+    tokenizer = add_words(load_tokenizer(facts), words)
+    if form.ends:
+        require_end(tokenizer, facts.folder)
+    max_tokens = _max_tokens(recipe, facts)
+    recipe = recipe.decide({"model.max_tokens": Decision(max_tokens, f"all that {facts.name} takes")})
+    return Fitted(recipe, facts, tokenizer, form, max_tokens)
+
+
+def audit(
+    understood: Understood, fitted: Fitted | None = None, encoded: Iterable[Encoded] | None = None
+) -> list[Finding]:
+    """Look for what is wrong with the examples; with a model, also at their lengths in its tokens.
+
+    Args:
+        understood: the data.
+        fitted: the model, if one is chosen.
+        encoded: the examples as the model gets them, if that is known; they are encoded if not.
+    """
+    if fitted and encoded is None:
+        encoded = fitted.encode(understood.examples)
+    task, recipe, sides = understood.task, understood.recipe, understood.sides
+    few = len(understood.examples) * recipe.split.tested < MANY_TESTED
+    context = AuditContext(
+        stratified=task.stratified,
+        lengths=array("q", (len(item.tokens) + item.cut for item in encoded)) if encoded is not None else None,
+        max_tokens=fitted.max_tokens if fitted else None,
+        test_share=recipe.split.tested,
+        tested=_rows_to_test(understood) if few else None,
+        share_metric=_share_metric(understood) if few else "",
+        answers=task.answers,
+        model=fitted.facts if fitted else None,
+        tokenizer=fitted.tokenizer if fitted else None,
+        embed=Embedder(fitted.facts, recipe.model.precision) if fitted and fitted.facts.kind == "encoder" else None,
+        columns=other_columns(understood.table, understood.examples, recipe.data.columns or {}),
+        golds=understood.examples.golds if isinstance(understood.examples, Examples) else None,
+        texts=understood.examples.texts if isinstance(understood.examples, Examples) else None,
+        labels=labels_with_columns(understood.table, (recipe.data.columns or {}).values()),
+        learned_from=[role.name for role in task.roles if role.to_learn],
+        parts=[sides.names.get(e.id, "train") for e in understood.examples] if sides.by == "given" else None,
+    )
+    findings = run_audit(understood.examples, context)
+    if fitted and (more := extension_of(recipe, understood.examples, fitted.facts, fitted.tokenizer)):
+        findings.append(extension_finding(more, str(nearby(recipe.data.path)), fitted.facts.name))
+    return findings
+
+
+def _rows_to_test(understood: Understood) -> int:
+    """Count the rows that will be tested on, by splitting what the audit and the gate will probably let through."""
+    recipe, sides = understood.recipe, understood.sides
+    kept = {(e.key, e.gold): e for e in reversed(understood.examples) if filled(e.text) and filled(e.gold)}
+    rows = sorted(kept.values(), key=lambda example: example.id)
+    if not rows:
+        return 0
+    alike, stratified = near_duplicate_groups([example.text for example in rows]).tolist(), understood.task.stratified
+    try:
+        parted = split_examples(rows, recipe.split, stratified=stratified, seed=recipe.seed, sides=sides, alike=alike)
+    except DataError:  # told when the rows are split in earnest
+        return 0
+    return len(parted.split.test)
+
+
+def _share_metric(understood: Understood) -> str:
+    """Name the metric that will decide, if it is the share of the rows that are answered rightly."""
+    answered = [example for example in understood.examples if filled(example.gold)]
+    if not answered:
+        return ""
+    name = understood.recipe.evaluate.metric or understood.task.metrics(answered)[0]
+    return name if registry.choose("metrics", name).per_row_binary else ""
+
+
+def foretold_fates(
+    understood: Understood, findings: Sequence[Finding], fitted: Fitted | None
+) -> tuple[list[LedgerEntry], list[LedgerEntry]]:
+    """Return which rows `tune` would leave out after reading, and, with a model, which of the others it would cut."""
+    nowhere = Split((), (), ())
+    dropped = {id for finding in findings for id in finding.drop}
+    left_out = make_ledger((), (), findings, nowhere, (), understood.examples) if dropped else []
+    if fitted is None:
+        return left_out, []
+    kept = [example for example in understood.examples if example.id not in dropped]
+    try:
+        too_long = fitted.recipe.data.too_long or "cut"
+        passed = pass_gate(kept, list(fitted.encode(kept)), fitted.form, fitted.tokenizer, too_long)
+    except DataError as error:  # no row passes
+        reason = error.faults[0].rule
+        return [*left_out, *(LedgerEntry(e.id, e.place, "dropped", reason) for e in kept)], []
+    return [*left_out, *passed.dropped], list(passed.cut)
+
+
+def freeze(run: Run, clock: Clock) -> Iterator[Stage]:
+    """Go from the data file to the frozen split and the resolved recipe; written last, the ledger marks it done."""
+    understood = choose_base(understand(run.recipe))
+    yield clock.stage("read", _read_message(understood))
+    if notice := to_fetch(understood.recipe.model.name or ""):
+        yield clock.stage("fetch", notice)
+    fitted = fit(understood)
+    empty = check_fit(fitted.recipe, fitted.form, fitted.facts, len(understood.examples))
+    yield clock.stage("model", _model_message(fitted))
+    everything = list(fitted.encode(understood.examples))
+    findings = audit(understood, fitted, everything)
+    yield clock.stage("audit", _audit_message(findings))
+    dropped = {id for finding in findings for id in finding.drop}
+    pairs = [(e, item) for e, item in zip(understood.examples, everything, strict=True) if e.id not in dropped]
+    examples, encoded = [example for example, _ in pairs], [item for _, item in pairs]
+    passed = pass_gate(examples, encoded, fitted.form, fitted.tokenizer, fitted.recipe.data.too_long or "cut")
+    parted = split_examples(
+        passed.examples,
+        fitted.recipe.split,
+        stratified=understood.task.stratified,
+        seed=fitted.recipe.seed,
+        sides=understood.sides,
+        alike=near_duplicate_groups([example.text for example in passed.examples]).tolist(),
+    )
+    first_id = understood.table.rows_read
+    added = enlarge(_enlarging(understood, fitted, parted.split, first_id))
+    split = replace(parted.split, added=added.examples)
+    for message in added.messages:
+        yield clock.stage("added", message)
+    left_out = (*understood.left_out, *passed.dropped, *parted.dropped)
+    unused = {entry.id for entry in parted.dropped}
+    cut = [entry for entry in passed.cut if entry.id not in unused]
+    ledger = make_ledger(understood.table.rejected, left_out, findings, split, cut, understood.examples)
+    check_complete(first_id, ledger)
+    read = {e.id for e in understood.examples}
+    after = [entry for entry in ledger if entry.fate == "dropped" and entry.id in read]
+    lost = lost_classes(understood.examples, after, understood.task.answers)
+    findings += [lost] if lost else []
+    ledger += added.entries
+    recipe = _resolve(understood, fitted, split, empty)
+    run.write_recipe(recipe)
+    run.write_environment({**run.environment, **_environment(recipe, fitted.facts)})
+    run.write_data(split, findings, ledger)
+    told = [_split_message(recipe, split), used_line(len(read), after, cut), _audit_message([lost] if lost else [], "")]
+    yield clock.stage("split", "\n".join(filter(None, told)))
+
+
+def _enlarging(understood: Understood, fitted: Fitted, split: Split, first_id: int) -> Enlarging:
+    return Enlarging(
+        fitted.recipe,
+        understood.task,
+        fitted.form,
+        fitted.facts,
+        fitted.tokenizer,
+        fitted.max_tokens,
+        split,
+        first_id,
+    )
+
+
+def _resolve(understood: Understood, fitted: Fitted, split: Split, empty: PreTrainedModel) -> Recipe:
+    """Decide what is still open, now that the training rows are known."""
+    rows = len(split.train)
+    recipe = fitted.recipe.decide({"method.name": choose_method(fitted.facts, rows, free_memory(), empty)})
+    form = make_form(understood.task, recipe, fitted.facts.kind, split.train)
+    method = make_method(recipe)
+    if recipe.evaluate.metric:
+        registry.choose("metrics", recipe.evaluate.metric)  # an unknown one is told now, not after the training
+    return recipe.decide(settings(method, fitted.facts, understood.task, form, split.train, fitted.tokenizer))
+
+
+def _environment(recipe: Recipe, facts: ModelFacts) -> dict[str, Any]:
+    return {
+        "kamerton": version("kamerton"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processors": torch.get_num_threads(),
+        "device": str(machine_device()),
+        "libraries": {name: version(name) for name in _requirements()},
+        "data": {"path": recipe.data.path, "sha256": _hash_of_data(Path(recipe.data.path))},
+        "model": {
+            "name": facts.name,
+            "fingerprint": facts.fingerprint,
+            "parts": fingerprints(Path(facts.folder)),
+            "parameters": facts.parameters,
+        },
+        "seed": recipe.seed,
+    }
+
+
+def _hash_of_data(path: Path) -> str:
+    """Hash the data file; of several, their hashes in order."""
+    hashes = [sha256_of(file) for file in data_files(path)]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
+
+
+def _requirements() -> list[str]:
+    """Name the packages that Kamerton needs; those of extras are left out."""
+    lines = [line for line in requires("kamerton") or [] if "extra ==" not in line]
+    return [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in lines]
+
+
+def _read_message(understood: Understood) -> str:
+    table = understood.table
+    read = f"{table.rows_read} rows ({table.format}, {table.encoding})"
+    used = used_line(table.rows_read, (*table.rejected, *understood.left_out))
+    lines = [read, *table.notes, f"task {understood.recipe.data.task}: {understood.reason}", used]
+    return "\n".join(filter(None, lines))
+
+
+def _model_message(fitted: Fitted) -> str:
+    facts = fitted.facts
+    size = f"{parameters(facts.parameters)} parameters"
+    told = [f"{facts.name}: {facts.kind} ({facts.family}), {size}, {fitted.max_tokens} tokens at most"]
+    if stands_for := origin(facts.name, Path(facts.folder)):
+        told.append(stands_for)
+    if head := new_head(facts.folder, fitted.form.model_class, fitted.form.config):
+        told.append(head.message)
+    return "\n".join(told)
+
+
+def _split_message(recipe: Recipe, split: Split) -> str:
+    how = f"by the column {recipe.split.column}" if recipe.split.column else str(recipe.split.by)
+    fold = f", fold {recipe.split.fold} of {recipe.split.folds}" if recipe.split.folds else ""
+    return f"{len(split.train)} train, {len(split.validation)} validation, {len(split.test)} test ({how}{fold})"
+
+
+def _audit_message(findings: Sequence[Finding], nothing: str = "nothing found") -> str:
+    """List what is severe or a warning, a line each, and count the notes."""
+    told = [f"{finding.severity}: {finding.title}" for finding in findings if finding.severity != "note"]
+    notes = len(findings) - len(told)
+    if notes:
+        told.append(f"{notes} {'note' if notes == 1 else 'notes'}, which `kamerton audit` shows")
+    return "\n".join(told) or nothing

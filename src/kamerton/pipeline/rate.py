@@ -1,0 +1,174 @@
+"""`--learning-rate auto`: a few updates at each of four rates, on a part of the training rows; the best goes on.
+
+Where the best is the lowest or the highest of them, one more rate is tried beyond it. A run that is longer than the
+probe gets a lower rate than was best for so few updates.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+
+from kamerton.core.errors import TrainingError
+from kamerton.core.records import Encoded, Progress, Stage
+from kamerton.engine.passes import token_batches
+from kamerton.runs.recipe import AUTO, Decision
+from kamerton.runs.run import Run
+from kamerton.session.setup import Clock, Setup, make_method
+from kamerton.session.trainable import Trainee
+from kamerton.train.batches import UpdatePlan
+from kamerton.train.dynamics import Dynamics
+from kamerton.train.loop import Job, Validation, train
+
+STEPS_APART = (-1, 0, 1, 2)
+"""Powers of 3 around the published rate: rates that are too low lose more than rates that are too high."""
+APART = 3.0
+UPDATES = 24
+"""Updates at each rate: enough to see a rate fail, a small part of any run."""
+HORIZON = 0.32
+"""The best rate falls with the length of a run to this power (Bjorck et al. 2025, Scaling Optimal LR Across Token
+Horizons)."""
+AT_ONCE = 16
+"""Validation rows in one pass."""
+MOST = 10.0
+"""No rate is tried from here on: soft prompts, whose rates are the highest, take 0.3."""
+WATCHED = 128
+"""Validation rows whose loss decides."""
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What a rate came to."""
+
+    rate: float
+    loss: float
+    """Of validation rows after the probe's updates; infinite if training broke down."""
+
+    def __str__(self) -> str:
+        return f"{self.rate:.2g} {self.loss:.3f}" if math.isfinite(self.loss) else f"{self.rate:.2g} broke down"
+
+
+def settle_rate(run: Run, setup: Setup, trainee: Trainee, clock: Clock) -> Generator[Stage | Progress, None, Setup]:
+    """Decide an open rate, write it into the run's recipe, and leave the model as it was.
+
+    Returns:
+        The setup with the rate that training is to use.
+    """
+    if setup.recipe.train.learning_rate != AUTO:
+        return setup
+    settings = setup.recipe.train
+    centre = make_method(setup.recipe).advise(setup.facts, len(trainee.rows))["learning_rate"].value
+    probed: list[Probed] = []
+    for rate in [centre * APART**power for power in STEPS_APART]:
+        yield Progress("rate", len(probed), len(STEPS_APART))
+        probed.append(_tried(run, setup, trainee, rate))
+    further = beyond(probed)
+    if further:
+        yield Progress("rate", len(probed), len(probed) + 1)
+        probed.append(_tried(run, setup, trainee, further))
+    yield Progress("rate", len(probed), len(probed))
+    best = min(probed, key=lambda one: one.loss)
+    probed.sort(key=lambda one: one.rate)
+    edge = ", at the edge of the probe" if best in (probed[0], probed[-1]) else ""
+    seen = ", ".join(map(str, probed))
+    rows = min(len(trainee.rows), UPDATES * (settings.batch_size or 1))
+    reason = f"the best of {len(probed)} rates{edge}: validation loss after {UPDATES} updates on {rows} rows: {seen}"
+    plan = UpdatePlan(len(trainee.rows), settings.batch_size or 1, settings.epochs or 1, setup.recipe.seed)
+    rate = lowered(best.rate, plan.updates)
+    if rate < best.rate:
+        reason = f"{best.rate:.2g} lowered for {plan.updates} updates (Bjorck et al. 2025), {reason}"
+    recipe = setup.recipe.settle({"train.learning_rate": Decision(rate, reason)})
+    run.write_recipe(recipe)
+    readings = {f"{one.rate!r}": one.loss if math.isfinite(one.loss) else None for one in probed}
+    run.write_environment({**run.environment, "rates": readings, "rate": rate})
+    yield clock.stage("rate", f"{rate:.2g}, {reason}")
+    return replace(setup, recipe=recipe)
+
+
+def _tried(run: Run, setup: Setup, trainee: Trainee, rate: float) -> Probed:
+    """Try a rate, and leave the model as it was."""
+    untouched = {name: p.detach().clone() for name, p in trainee.model.named_parameters() if p.requires_grad}
+    probed = _try(run, setup, trainee, rate)
+    with torch.no_grad():
+        for name, parameter in trainee.model.named_parameters():
+            if name in untouched:
+                parameter.copy_(untouched[name])
+    return probed
+
+
+def beyond(probed: Sequence[Probed]) -> float | None:
+    """Give the rate beyond the best one if that is the lowest or the highest; None if the best is bracketed.
+
+    Args:
+        probed: from the lowest rate to the highest.
+    """
+    best = min(probed, key=lambda one: one.loss)
+    if best is probed[-1]:
+        return best.rate * APART if best.rate * APART < MOST else None
+    return best.rate / APART if best is probed[0] else None
+
+
+def lowered(rate: float, updates: int) -> float:
+    """Give the rate for a run of so many updates that is like the one that was best for the probe's few.
+
+    >>> round(lowered(3e-4, 24 * 10), 6)
+    0.000144
+    """
+    return rate * min(1.0, UPDATES / updates) ** HORIZON
+
+
+def readings(run: Run) -> dict[float, float]:
+    """Give what the probe of a run's rate measured, by rate; empty if there was none or a remedy set another rate."""
+    environment = run.environment
+    kept = environment.get("rates", {}) if environment.get("rate") == run.recipe.train.learning_rate else {}
+    return {float(rate): math.inf if loss is None else loss for rate, loss in kept.items()}
+
+
+def _try(run: Run, setup: Setup, trainee: Trainee, rate: float) -> Probed:
+    """Train for a few updates, and measure the loss of some validation rows."""
+    settings, batch = setup.recipe.train, setup.recipe.train.batch_size or 1
+    rows = trainee.rows[: UPDATES * batch]
+    epochs = UPDATES / math.ceil(len(rows) / batch)
+    watched = setup.encode(setup.split.validation[:WATCHED])
+    folder = run.path / "probe"
+    job = Job(
+        model=trainee.model,
+        layout=trainee.engine.layout,
+        form=setup.form,
+        rows=rows,
+        validate=partial(_loss, setup, trainee, watched),
+        settings=settings.model_copy(update={"learning_rate": rate, "epochs": epochs, "patience": UPDATES}),
+        validations_per_epoch=1,
+        seed=setup.recipe.seed,
+        checkpoints=folder,
+        identity={"probe": f"{rate:g}"},
+        dynamics=Dynamics.of(len(rows)),
+    )
+    try:
+        for _ in train(job):
+            pass
+        return Probed(rate, _loss(setup, trainee, watched).loss)
+    except TrainingError:
+        return Probed(rate, math.inf)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _loss(setup: Setup, trainee: Trainee, watched: list[Encoded]) -> Validation:
+    """Give the mean loss of some rows under the task's own loss."""
+    rows = setup.form.grounded(trainee.engine, watched)
+    total, lengths = 0.0, [sum(len(sequence.tokens) for sequence in item.sequences) for item in rows]
+    trainee.model.eval()
+    for batch in token_batches(lengths, setup.recipe.train.pass_tokens, AT_ONCE):
+        items = [rows[i] for i in batch]
+        sequences = [sequence for item in items for sequence in item.sequences]
+        with torch.no_grad():
+            logits = trainee.engine.layout.logits(trainee.model, sequences).float()
+            total += float(setup.form.losses(logits, items).sum())
+    loss = total / max(1, sum(setup.form.supervised(item) for item in rows))
+    return Validation(loss if math.isfinite(loss) else math.inf, {}, -loss if math.isfinite(loss) else -math.inf)

@@ -1,0 +1,352 @@
+"""Carry out remedies: change the recipe, train or only set the weights, measure both axes, and keep what is best.
+
+Everything is measured on the validation rows and on the forgetting probe; the test rows are not touched. The rule by
+which one attempt is chosen is stated once, in `choose_attempt`.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from kamerton.core import registry
+from kamerton.core.contracts import Remedy, Situation
+from kamerton.core.errors import TrainingError
+from kamerton.core.files import sync_folder
+from kamerton.core.outcomes import Answers, Attempt, Diagnosis
+from kamerton.core.records import Event, Progress, Split, Stage, Validated
+from kamerton.core.system import free_memory
+from kamerton.data.enlarge import Enlarging, vary
+from kamerton.engine.engine import TorchEngine
+from kamerton.evaluate.diagnosis import diagnose, diagnose_answers
+from kamerton.forgetting.decide import conclude_forgetting, deciding
+from kamerton.forms.dialogue import Dialogue
+from kamerton.models.saved import save_model
+from kamerton.pipeline.dial import Dial
+from kamerton.pipeline.forgetting import Meter, make_meter
+from kamerton.runs.recipe import AUTO, Recipe
+from kamerton.runs.run import Run
+from kamerton.session.planner import candidates, settings
+from kamerton.session.setup import Clock, Setup, make_method, metric_names
+from kamerton.statistics.power import detectable_share
+
+FORGETTING = "forgetting"
+KEPT_GAIN = 0.9
+"""Share of the best gain on the validation rows that the chosen attempt must keep."""
+VARIANTS = "augment.by"
+STRENGTH = "remedy.strength"
+"""The one setting that needs no training to be tried."""
+DISAGREEMENT = 0.2
+"""Share of the rows on which two models usually differ: what chance can do goes by it."""
+HALVINGS = 2
+"""How often the step below the dial's chosen strength is halved."""
+
+Told = Stage | Progress | Event
+Train = Callable[[Run, Setup, Clock], Generator[Told, None, TorchEngine]]
+Score = Callable[[Setup, TorchEngine], float]
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What remedies are carried out with: the story's own ways to train and to score on the validation rows."""
+
+    train: Train
+    score: Score
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One thing to try."""
+
+    remedy: str
+    trainings: float
+    changes: Mapping[str, object]
+
+
+def carry_out(run: Run, setup: Setup, engine: TorchEngine, clock: Clock, workshop: Workshop) -> Iterator[Told]:
+    """Try the recipe's remedies within their budget, and leave the chosen model and recipe in the run."""
+    meter = make_meter(setup, engine, "quick")
+    bench = Bench(setup, meter, workshop.score, Dial(setup, engine.model))
+    first = bench.measure(engine, Plan("", 0, {}))
+    attempts, spent = [first], 0.0
+    seen = diagnose(run.events(), setup.recipe.train.clip_norm)
+    symptoms = {diagnosis.name for diagnosis in [*seen, *answer_symptoms(setup, engine)]}
+    asked = AUTO not in setup.recipe.remedy.names
+    symptoms |= {FORGETTING} if asked or first.decision in ("mild", "severe") else set()
+    for plan in plans(setup, run.events(), symptoms):
+        if spent + plan.trainings > setup.recipe.remedy.trainings:
+            continue
+        spent += plan.trainings
+        attempt = yield from _attempt(run, bench, engine, plan, workshop, clock)
+        if attempt:
+            attempts.append(attempt)
+            yield clock.stage("remedies", describe(attempt))
+    if FORGETTING in symptoms and any(attempt.changes.keys() == {STRENGTH} for attempt in attempts):
+        for attempt in narrow(bench, engine, attempts):
+            attempts.append(attempt)
+            yield clock.stage("remedies", describe(attempt))
+    chosen = choose_attempt(attempts, FORGETTING in symptoms, luck(setup))
+    yield from _keep(run, bench, engine, chosen, clock)
+    run.write_attempts([replace(attempt, chosen=attempt is chosen) for attempt in attempts])
+
+
+def answer_symptoms(setup: Setup, engine: TorchEngine) -> list[Diagnosis]:
+    """Diagnose answers to the validation rows, where they are classes; the test rows choose nothing."""
+    rows = setup.form.watched(setup.split.validation)
+    if not setup.task.stratified or not rows:
+        return []
+    answers = Answers("", "tuned", tuple(setup.form.predict(engine, rows)), 0.0)
+    return diagnose_answers(rows, answers)
+
+
+def turn_dial(
+    run: Run, setup: Setup, engine: TorchEngine, score: Score, strength: float | None = None
+) -> list[Attempt]:
+    """Measure a tuned model at the recipe's strengths, mark the chosen one, and leave the model at it.
+
+    Args:
+        run: whose model it is.
+        setup: of the run.
+        engine: of its tuned model.
+        score: of the validation rows.
+        strength: measured beside the whole, and chosen whatever it gives; None for the rule.
+    """
+    bench = Bench(setup, make_meter(setup, engine, "quick"), score, Dial(setup, engine.model))
+    attempts = [bench.measure(engine, Plan("", 0, {}))]
+    for value in [strength] if strength else setup.recipe.remedy.strengths:
+        attempts.append(bench.measure_dialled(engine, Plan("strength", 0, {STRENGTH: value})))
+    if strength is None:
+        for attempt in narrow(bench, engine, attempts):
+            attempts.append(attempt)
+    chosen = attempts[-1] if strength else choose_attempt(attempts, True, luck(setup))
+    bench.dial.turn(_strength(chosen.changes))
+    return [replace(attempt, chosen=attempt is chosen) for attempt in attempts]
+
+
+def dialled_run(run: Run, setup: Setup, engine: TorchEngine, attempts: Sequence[Attempt], out: Path) -> Run:
+    """Make a run of a model at the strength that was chosen; what is left to do is to prove and judge it.
+
+    Raises:
+        RunError: the folder holds a run already.
+    """
+    [chosen] = [attempt for attempt in attempts if attempt.chosen]
+    recipe = varied(setup, Plan(chosen.remedy, 0, chosen.changes)).recipe
+    again = run.with_same_split(out, recipe)
+    others = [answers for answers in run.read_answers() if answers.kind != "tuned"]
+    again.write_answers(setup.split.test, others)
+    again.write_attempts(attempts)
+    shutil.copyfile(run.path / "events.jsonl", again.path / "events.jsonl")
+    save_model(again.model, engine.model, setup.tokenizer)
+    return again
+
+
+class Bench:
+    """Measures an engine on both axes, always against the same base and the same beginning."""
+
+    def __init__(self, setup: Setup, meter: Meter, score: Score, dial: Dial) -> None:
+        self.setup, self.meter, self.score, self.dial = setup, meter, score, dial
+        self.start: float | None = None
+
+    def measure(self, engine: TorchEngine, plan: Plan, setup: Setup | None = None) -> Attempt:
+        """Measure an engine as it is now."""
+        began = time.perf_counter()
+        setup = setup or self.setup
+        if self.start is None:
+            self.dial.turn(0)
+            self.start = self.score(setup, engine)
+            self.dial.turn(1)
+        score = self.score(setup, engine)
+        measured = self.meter.measure_deciding(engine)
+        worst = deciding(measured)
+        return Attempt(
+            plan.remedy,
+            dict(plan.changes),
+            score,
+            score - self.start,
+            worst.change,
+            worst.harm,
+            conclude_forgetting(measured).decision,
+            time.perf_counter() - began,
+        )
+
+    def measure_dialled(self, engine: TorchEngine, plan: Plan) -> Attempt:
+        """Measure the tuned model at a strength of the dial, and turn it back to the whole."""
+        self.dial.turn(_strength(plan.changes))
+        attempt = self.measure(engine, plan)
+        self.dial.turn(1)
+        return attempt
+
+
+def narrow(bench: Bench, engine: TorchEngine, attempts: Sequence[Attempt]) -> Iterator[Attempt]:
+    """Measure strengths between the dial's best and the next weaker one: somewhere there the gain is lost.
+
+    Args:
+        bench: measures.
+        engine: of the tuned model.
+        attempts: at several strengths; what is measured here is to be added to them while it comes.
+    """
+    for _ in range(HALVINGS):
+        dialled = [attempt for attempt in attempts if attempt.changes.keys() == {STRENGTH}]
+        chosen = choose_attempt(attempts, True, luck(bench.setup))
+        best = _strength(chosen.changes)
+        weaker = [_strength(attempt.changes) for attempt in dialled if _strength(attempt.changes) < best]
+        if chosen.gain <= 0 or chosen.changes.keys() - {STRENGTH} or not weaker:
+            return
+        yield bench.measure_dialled(engine, Plan(dialled[0].remedy, 0, {STRENGTH: round((best + max(weaker)) / 2, 4)}))
+
+
+def plans(setup: Setup, events: Sequence[Event], symptoms: set[str]) -> list[Plan]:
+    """List what to try, the cheapest first: what the recipe names, or all that treats a symptom.
+
+    Raises:
+        RecipeError: there is no remedy of that name.
+    """
+    names, situation = setup.recipe.remedy.names, situation_of(setup, events)
+    found = []
+    for word in registry.names("remedies") if AUTO in names else names:
+        remedy: Remedy = registry.choose("remedies", word)()
+        if AUTO not in names or symptoms & set(remedy.treats):
+            found += [Plan(word, remedy.trainings, changes) for changes in remedy.changes(situation)]
+    return sorted(found, key=lambda plan: plan.trainings)
+
+
+def situation_of(setup: Setup, events: Sequence[Event]) -> Situation:
+    """Say what remedies may go by."""
+    train, method = setup.recipe.train, make_method(setup.recipe)
+    knobs: Any = method
+    return Situation(
+        learning_rate=train.peak,
+        epochs=train.epochs or 1.0,
+        dropout=train.dropout,
+        weight_decay=train.weight_decay,
+        validations=tuple(event for event in events if isinstance(event, Validated)),
+        knobs=knobs.model_dump(),
+        other_methods=tuple(
+            one.word
+            for one in candidates(setup.facts, len(setup.split.train), free_memory())
+            if one.word != setup.recipe.method.name
+        ),
+        strengths=setup.recipe.remedy.strengths,
+        writes=isinstance(setup.form, Dialogue),
+        rows=len(setup.split.train),
+        varies=setup.task.stratified and setup.recipe.augment.by == "none",
+    )
+
+
+def luck(setup: Setup) -> float:
+    """Give the gain that so few validation rows would hardly show; 0 where losses decide, which tell far less apart."""
+    metric, rows = registry.choose("metrics", metric_names(setup)[0]), setup.split.validation
+    every = len(setup.form.watched(rows)) == len(rows)
+    return detectable_share(DISAGREEMENT, len(rows)) if every and metric.unit_interval else 0.0
+
+
+def choose_attempt(attempts: Sequence[Attempt], forgetting: bool, luck: float = 0.0) -> Attempt:
+    """Choose by the rule: of those that keep 90% of the best gain on the validation rows, the one that forgets least.
+
+    Where nothing gains over the beginning there is nothing to keep, and the one that forgets least is chosen; so it is
+    where keeping a gain that may be luck would mean to forget severely. Where forgetting is not the trouble, the
+    highest score is chosen; of equals the one that forgets least, then the first.
+
+    Args:
+        attempts: the training as it was first.
+        forgetting: whether forgetting is what is to be remedied.
+        luck: a gain up to this could be one of chance.
+    """
+    best = max(attempt.gain for attempt in attempts)
+    least = (KEPT_GAIN * best if best > 0 else -math.inf) if forgetting else best
+    keeping = [attempt for attempt in attempts if attempt.gain >= least]
+    chosen = min(keeping, key=lambda attempt: attempt.harm)
+    bought = forgetting and chosen.decision == "severe" and best <= luck
+    return min(attempts, key=lambda attempt: attempt.harm) if bought else chosen
+
+
+def describe(attempt: Attempt) -> str:
+    """Say in one line what an attempt did."""
+    changes = ", ".join(f"{path}={value}" for path, value in attempt.changes.items() if value is not None)
+    forgot = f", {attempt.forgotten.name} {attempt.forgotten.change:+.3f}" if attempt.forgotten else ""
+    return f"{attempt.remedy} ({changes}): gain {attempt.gain:+.4f}{forgot}: forgetting {attempt.decision}"
+
+
+def varied(setup: Setup, plan: Plan) -> Setup:
+    """Change a recipe as a plan says, each change with its reason; what is then open is decided anew."""
+    values = setup.recipe.model_dump()
+    if "method.name" in plan.changes:
+        values["method"] = {}
+    for path, value in plan.changes.items():
+        group, _, name = path.partition(".")
+        values[group][name] = value
+        values["reasons"][path] = {"origin": "decided", "reason": f"remedy {plan.remedy}", "value": value}
+    values["remedy"]["names"] = ()
+    recipe = Recipe.model_validate(values)
+    train = setup.split.train
+    decisions = settings(make_method(recipe), setup.facts, setup.task, setup.form, train, setup.tokenizer)
+    return replace(setup, recipe=recipe.decide(decisions))
+
+
+def _attempt(
+    run: Run, bench: Bench, engine: TorchEngine, plan: Plan, workshop: Workshop, clock: Clock
+) -> Generator[Told, None, Attempt | None]:
+    """Carry out one plan and measure it; None if the training came to nothing."""
+    if plan.changes.keys() == {STRENGTH}:
+        return bench.measure_dialled(engine, plan)
+    began = time.perf_counter()
+    setup = varied(bench.setup, plan)
+    try:
+        again = run.variant(f"remedies/{plan.remedy}", setup.recipe)
+        if VARIANTS in plan.changes:
+            setup = replace(setup, split=(yield from with_variants(again, setup, clock)))
+            if len(setup.split.added) == len(bench.setup.split.added):
+                return None
+        trained = yield from workshop.train(again, setup, Clock(again))
+    except TrainingError as error:
+        yield clock.stage("remedies", f"{plan.remedy}: {error.faults[0].rule}")
+        return None
+    return replace(bench.measure(trained, plan, setup), seconds=time.perf_counter() - began)
+
+
+def with_variants(run: Run, setup: Setup, clock: Clock) -> Generator[Stage, None, Split]:
+    """Add variants of the training rows to a run's own copy of the split, if they help; say whether they do."""
+    split, ledger = run.read_split(), run.read_ledger()
+    if len(split.added) > len(setup.split.added):
+        return split  # they were made before a stop
+    first_id = 1 + max(entry.id for entry in ledger)
+    added = vary(
+        Enlarging(setup.recipe, setup.task, setup.form, setup.facts, setup.tokenizer, setup.max_tokens, split, first_id)
+    )
+    split = replace(split, added=(*split.added, *added.examples))
+    run.write_data(split, run.read_findings(), [*ledger, *added.entries])
+    for message in added.messages:
+        yield clock.stage("added", message)
+    return split
+
+
+def _keep(run: Run, bench: Bench, engine: TorchEngine, chosen: Attempt, clock: Clock) -> Iterator[Stage]:
+    """Make the chosen attempt the run's own model, and its recipe the run's recipe."""
+    setup = varied(bench.setup, Plan(chosen.remedy, 0, chosen.changes))
+    fresh = run.path / "model-remedied"
+    shutil.rmtree(fresh, ignore_errors=True)
+    if chosen.changes.keys() == {STRENGTH}:
+        bench.dial.turn(_strength(chosen.changes))
+        save_model(fresh, engine.model, setup.tokenizer)
+    elif chosen.remedy:
+        again = run.path / "remedies" / chosen.remedy
+        shutil.copytree(again / "model", fresh)
+        shutil.copyfile(again / "events.jsonl", run.path / "events.jsonl")
+        kept = Run(again)
+        run.write_data(kept.read_split(), kept.read_findings(), kept.read_ledger())
+        run.write_dynamics(kept.read_dynamics())
+    if fresh.exists():
+        shutil.rmtree(run.model)
+        fresh.rename(run.model)
+        sync_folder(run.path)
+    run.write_recipe(setup.recipe)
+    yield clock.stage("remedies", f"kept: {describe(chosen) if chosen.remedy else 'the training as it was'}")
+
+
+def _strength(changes: Mapping[str, object]) -> float:
+    return float(str(changes.get(STRENGTH, 1)))

@@ -1,0 +1,96 @@
+"""`kamerton plan`: everything `tune` would decide, what it would not choose and why, and what it would cost."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kamerton.core.records import Stage
+from kamerton.core.system import free_memory
+from kamerton.models.catalog import known
+from kamerton.models.heads import empty_model
+from kamerton.pipeline.cost import Forecast, forecast
+from kamerton.pipeline.prepare import freeze
+from kamerton.runs.recipe import Recipe
+from kamerton.session.engines import load_base
+from kamerton.session.new_run import new_run
+from kamerton.session.new_tokens import Extension, extension_of
+from kamerton.session.planner import ROOM, candidates
+from kamerton.session.setup import Clock, Setup, make_method, open_setup
+from kamerton.session.trainable import attach
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """What could be chosen instead, and what speaks for or against it."""
+
+    setting: str
+    value: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """A plan: the resolved recipe with its reasons, the alternatives, and the cost."""
+
+    recipe: Recipe
+    rows: int
+    alternatives: tuple[Alternative, ...]
+    forecast: Forecast
+    free_bytes: int
+    extension: Extension | None
+    """New tokens that would pay."""
+
+    @property
+    def fits(self) -> bool:
+        """Say whether the run fits into the memory that is free now."""
+        return self.forecast.peak_bytes <= ROOM * self.free_bytes
+
+
+def foresee(data: Path, settings: Mapping[str, object]) -> Iterator[Stage | Foreseen]:
+    """Go the way of `tune` up to the first update, in a folder that is thrown away.
+
+    Args:
+        data: a data file, or a recipe that names one.
+        settings: by dotted path.
+
+    Yields:
+        The stages as they are done, and at last the plan.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        free = free_memory()  # before the model is loaded, as when `tune` decides
+        run = new_run(data, Path(folder) / "plan", settings)
+        clock = Clock(run)
+        yield from freeze(run, clock)
+        setup = open_setup(run)
+        trainee = attach(setup, load_base(setup, make_method(setup.recipe).quantization))
+        cost = forecast(setup, trainee)
+        yield clock.stage("forecast", str(cost))
+        more = extension_of(setup.recipe, setup.split.train, setup.facts, setup.tokenizer)
+        yield Foreseen(run.recipe, len(setup.split.train), tuple(_alternatives(setup, free)), cost, free_memory(), more)
+
+
+def _alternatives(setup: Setup, free: int) -> list[Alternative]:
+    """List the other known models and methods, those that fit first, and of these the most suitable."""
+    facts, form, rows = setup.facts, setup.form, len(setup.split.train)
+    models = [
+        Alternative("model.name", model.name, _against(model.kind, setup, model.description))
+        for model in known()
+        if model.name != facts.name
+    ]
+    methods = [
+        Alternative("method.name", one.word, one.reason)
+        for one in candidates(facts, rows, free, empty_model(facts.folder, form.model_class, form.config))
+        if one.word != setup.recipe.method.name
+    ]
+    return [*models, *methods]
+
+
+def _against(kind: str, setup: Setup, description: str) -> str:
+    if kind not in setup.task.kinds:
+        return f"is of the kind {kind}, which this task cannot be put to"
+    if kind != setup.facts.kind:
+        return f"is of the kind {kind}; the usual kind for this task is {setup.task.kinds[0]}"
+    return description

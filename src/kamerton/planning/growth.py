@@ -1,0 +1,247 @@
+"""How a score grows with the training rows: measured at a few sizes, continued by several laws, with a band.
+
+The score is that of a linear head on frozen features: fifteen heads a size cost seconds, where fifteen
+trainings cost hours. Every row is scored by heads that did not see it or a near-duplicate of it
+(cross-validation), at each of five sizes that double; smaller training sets are parts of larger ones.
+
+No single law is right for learning curves, and a fit without a band is worth little (Viering and Loog,
+The Shape of Learning Curves, 2021). So four laws are fitted to each of many bootstrap resamples of the
+scored rows and of the repetitions (Mahmood et al., How Much More Data Do I Need?, CVPR 2022, table 1), and
+the band is taken over all of them. Farther than four times the rows measured nothing is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold
+
+from kamerton.core.contracts import Metric
+from kamerton.core.errors import DataError, Fault
+from kamerton.core.outcomes import Growth, Measure, PowerLaw, Reach
+from kamerton.core.records import Example, Prediction
+from kamerton.statistics.linear_probe import head_answers
+
+SIZES = 5
+FOLDS = 5
+REPEATS = 3
+FARTHEST = 4
+"""Times the largest measured size that a score is still estimated for."""
+LEAST = 10
+"""Rows of the smallest size."""
+RESAMPLES = 500
+POINTS = 40
+"""Of the line that is drawn."""
+STEEPNESS = np.logspace(-1.5, 0.3, 24)
+"""Exponents of the power law that are tried: 0.03 to 2."""
+SCALES = np.logspace(-2, 3, 24)
+"""Of the other laws, relative to the largest measured size."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What the heads of each size answered, as the metric's sufficient statistics."""
+
+    sizes: np.ndarray
+    """`[sizes]`: training rows, ascending."""
+    statistics: np.ndarray
+    """`[sizes, repeats, rows, k]` float64."""
+
+
+# ── measuring ─────────────────────────────────────────────────────────────────────────────────
+
+
+def choose_sizes(rows: int, target: int, place: str) -> np.ndarray:
+    """Double five times up to the rows that cross-validation leaves for training: `[sizes]`.
+
+    Raises:
+        DataError: the rows are too few, or the target is too far away.
+    """
+    largest = rows * (FOLDS - 1) // FOLDS - 1
+    sizes = largest // 2 ** np.arange(SIZES)[::-1]
+    if sizes[0] < LEAST:
+        least = LEAST * 2 ** (SIZES - 1) * FOLDS // (FOLDS - 1) + 2
+        rule = f"{rows} rows are too few for a curve of {SIZES} sizes: it takes {least}"
+        raise DataError(Fault(rule, place, "collect more rows first; a run tells how far these reach"))
+    if target > FARTHEST * largest:
+        rule = f"{target:,} rows are more than {FARTHEST} times the {largest:,} that can be measured"
+        raise DataError(Fault(rule, "--target", f"ask for at most {FARTHEST * largest:,}; collect them, and ask again"))
+    return sizes
+
+
+def count_heads(
+    features: np.ndarray,
+    examples: Sequence[Example],
+    alike: Sequence[int],
+    metric: Metric,
+    sizes: np.ndarray,
+    seed: int,
+) -> Iterator[Counted | float]:
+    """Score heads on frozen features over folds, sizes and repetitions, telling the share that is done.
+
+    Args:
+        features: `[rows, dimensions]`, each row of unit length.
+        examples: the rows; their gold answers are classes.
+        alike: a number for each row; near-duplicates have the same and are never on both sides.
+        metric: counts the answers.
+        sizes: training rows to measure at.
+        seed: of folds and subsets.
+
+    Yields:
+        The share done, from 0 to 1, and last what was counted.
+    """
+    golds = np.array([example.gold for example in examples])
+    answers = np.empty((SIZES, REPEATS, len(golds)), golds.dtype)
+    for repeat in range(REPEATS):
+        folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed + repeat)
+        for fold, (pool, held) in enumerate(folds.split(features, golds, alike)):
+            order = np.random.default_rng([seed, repeat, fold]).permutation(pool)
+            for number, size in enumerate(sizes):
+                answers[number, repeat, held] = head_answers(features, golds, order[:size], held)
+            yield (repeat * FOLDS + fold + 1) / (REPEATS * FOLDS)
+    counts = [[metric.statistics(golds.tolist(), _predictions(row)) for row in size] for size in answers]
+    yield Counted(sizes, np.array(counts))
+
+
+def _predictions(answers: np.ndarray) -> list[Prediction]:
+    return [Prediction(id, text) for id, text in enumerate(answers.tolist())]
+
+
+# ── continuing ────────────────────────────────────────────────────────────────────────────────
+
+
+def grow(
+    counted: Counted, name: str, metric: Metric, *, rows: int, target: int, confidence: float, seed: int
+) -> Growth:
+    """Fit the laws to resamples of what was counted and read scores off them.
+
+    Args:
+        counted: what the heads answered.
+        name: of the metric.
+        metric: turns counts into scores; better is higher, and 1 is best.
+        rows: rows that there are.
+        target: rows to estimate the score for.
+        confidence: of the bands.
+        seed: of the resampling.
+    """
+    scores = _resampled(counted, metric, seed)
+    errors, central = 1 - scores, 1 - metric.value(counted.statistics.sum(axis=(1, 2)))
+    seen = _Seen(counted.sizes, 1 / np.maximum(errors.var(axis=0), 1e-8))
+    at = np.geomspace(counted.sizes[0], max(target, rows), POINTS).round().astype(int)
+    points = np.array(sorted({*at.tolist(), rows, target}))
+    curves = 1 - np.concatenate([_extend(law, seen, errors, points) for law in LAWS])
+    middle = 1 - np.mean([_extend(law, seen, central[None], points)[0] for law in LAWS], axis=0)
+    place = {int(point): index for index, point in enumerate(points)}
+    tails = 100 * np.array([(1 - confidence) / 2, (1 + confidence) / 2])
+
+    def measure(value: float, draws: np.ndarray) -> Measure:
+        low, high = np.percentile(draws, tails)
+        return Measure(float(value), float(min(low, value)), float(max(high, value)))
+
+    line = tuple(Reach(n, measure(middle[i], curves[:, i])) for n, i in place.items())
+    here, there = place[rows], place[target]
+    return Growth(
+        metric=name,
+        confidence=confidence,
+        measured=tuple(Reach(int(n), measure(1 - central[i], scores[:, i])) for i, n in enumerate(counted.sizes)),
+        line=line,
+        now=line[here],
+        target=line[there],
+        gain=measure(middle[there] - middle[here], curves[:, there] - curves[:, here]),
+        law=_power_law(seen, central),
+    )
+
+
+def _resampled(counted: Counted, metric: Metric, seed: int) -> np.ndarray:
+    """Score bootstrap resamples of rows and repetitions: `[resamples, sizes]`."""
+    random = np.random.default_rng(seed)
+    sizes, repeats, rows, _ = counted.statistics.shape
+    scores = np.empty((RESAMPLES, sizes))
+    for draw in range(RESAMPLES):
+        times = np.bincount(random.integers(repeats, size=repeats), minlength=repeats)
+        weights = np.bincount(random.integers(rows, size=rows), minlength=rows)
+        summed = np.einsum("srnk,r,n->sk", counted.statistics, times, weights, optimize=True)
+        scores[draw] = metric.value(summed)
+    return scores
+
+
+def _power(x: np.ndarray) -> np.ndarray:
+    return x[:, None] ** -STEEPNESS
+
+
+def _logarithm(x: np.ndarray) -> np.ndarray:
+    return -np.log(x[:, None] + 1 / SCALES)
+
+
+def _arctangent(x: np.ndarray) -> np.ndarray:
+    return 1 - 2 / np.pi * np.arctan(SCALES * x[:, None])
+
+
+def _algebraic_root(x: np.ndarray) -> np.ndarray:
+    return 1 - SCALES * x[:, None] / np.sqrt(1 + (SCALES * x[:, None]) ** 2)
+
+
+LAWS: tuple[Callable[[np.ndarray], np.ndarray], ...] = (_power, _logarithm, _arctangent, _algebraic_root)
+"""Shapes that fall with the rows, `[rows, shapes]`; an error is a multiple of one and a rest, neither negative."""
+
+
+def _extend(law: Callable[[np.ndarray], np.ndarray], seen: _Seen, errors: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Fit a law to each row of errors and read it at `points`: `[draws, points]`."""
+    fitted = _fit(law(seen.x), seen.weights, errors)
+    shapes = law(points / seen.largest)[:, fitted.best].T
+    return np.clip(fitted.factor[:, None] * shapes + fitted.rest[:, None], 0, None)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """The sizes and how much their errors weigh."""
+
+    sizes: np.ndarray
+    weights: np.ndarray
+
+    @property
+    def largest(self) -> int:
+        return int(self.sizes[-1])
+
+    @property
+    def x(self) -> np.ndarray:
+        return self.sizes / self.largest
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """The best shape of each draw, with its multiple and the rest: `[draws]` each."""
+
+    best: np.ndarray
+    factor: np.ndarray
+    rest: np.ndarray
+
+
+def _fit(shapes: np.ndarray, weights: np.ndarray, errors: np.ndarray) -> _Fitted:
+    """Solve the weighted least squares of `factor * shape + rest` for each draw and shape, and keep the best shape.
+
+    Args:
+        shapes: `[sizes, shapes]`.
+        weights: `[sizes]`.
+        errors: `[draws, sizes]`.
+    """
+    share = weights / weights.sum()
+    centred = shapes - share @ shapes
+    means = (errors @ share)[:, None]
+    spread = share @ centred**2
+    factor = np.maximum(0, (errors * share) @ centred / np.maximum(spread, 1e-12))
+    rest = means - factor * (share @ shapes)
+    through = (errors * share) @ shapes / (share @ shapes**2)  # where the rest would be negative, it is nothing
+    factor, rest = np.where(rest < 0, np.maximum(0, through), factor), np.maximum(0, rest)
+    off = errors[:, :, None] - factor[:, None, :] * shapes - rest[:, None, :]
+    best = np.einsum("s,dsk->dk", share, off**2).argmin(axis=1)
+    rows = np.arange(len(errors))
+    return _Fitted(best, factor[rows, best], rest[rows, best])
+
+
+def _power_law(seen: _Seen, errors: np.ndarray) -> PowerLaw:
+    fitted = _fit(_power(seen.x), seen.weights, errors[None])
+    b = float(STEEPNESS[fitted.best[0]])
+    return PowerLaw(float(fitted.factor[0] * seen.largest**b), b, float(fitted.rest[0]))

@@ -1,0 +1,99 @@
+"""How much more data would help: features of all rows once, many heads on them, and laws that continue the scores."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+
+import numpy as np
+
+from kamerton.core import registry
+from kamerton.core.contracts import Engine, Metric
+from kamerton.core.errors import DataError, Fault, RecipeError
+from kamerton.core.outcomes import Curve
+from kamerton.core.records import Encoded, Example, Progress, Split
+from kamerton.pipeline.prepare import Fitted, Understood, choose_base, fit, understand
+from kamerton.planning.growth import Counted, choose_sizes, count_heads, grow
+from kamerton.runs.recipe import Recipe
+from kamerton.session.engines import untuned_engine
+from kamerton.session.setup import Setup
+from kamerton.text.cells import filled
+from kamerton.text.near_duplicates import near_duplicate_groups
+
+AT_ONCE = 256
+"""Rows whose features are computed between two reports of progress."""
+
+
+def draw_curve(recipe: Recipe, target: int | None) -> Iterator[Progress | Curve]:
+    """Measure and continue the learning curve of a data file; tell how far it is, and the curve last.
+
+    Args:
+        recipe: names the data, and the model or none.
+        target: rows to estimate the score for; twice those that there are if not given.
+
+    Raises:
+        DataError: the data cannot be read, has no classes, too few rows, or the target is too far away.
+        RecipeError: the metric cannot be continued.
+    """
+    understood = choose_base(understand(recipe))
+    if not understood.task.stratified:
+        rule = f"a curve is drawn from classes that a head on frozen features can learn, not for {_task(understood)}"
+        remedy = "tune with --max-rows at two or three sizes, and see `kamerton compare`"
+        raise DataError(Fault(rule, recipe.data.path, remedy))
+    examples = [example for example in understood.examples if filled(example.text) and filled(example.gold)]
+    target = target or 2 * len(examples)
+    sizes = choose_sizes(len(examples), target, recipe.data.path)
+    fitted = fit(understood)
+    items = fitted.form.prompts(examples, fitted.tokenizer, fitted.max_tokens)  # what serving sends: without answers
+    name = recipe.evaluate.metric or understood.task.metrics(examples)[0]
+    metric = _metric(name)
+    engine = untuned_engine(bare_setup(understood, fitted, examples))
+    features = yield from embedded(engine, items)
+    alike = near_duplicate_groups([example.text for example in examples]).tolist()
+    counted = yield from _counted(count_heads(features, examples, alike, metric, sizes, recipe.seed))
+    growth = grow(
+        counted,
+        name,
+        metric,
+        rows=len(examples),
+        target=target,
+        confidence=recipe.evaluate.confidence,
+        seed=recipe.seed,
+    )
+    yield Curve(recipe.data.path, _task(understood), fitted.facts.name, growth)
+
+
+def _task(understood: Understood) -> str:
+    return understood.recipe.data.task or ""
+
+
+def _metric(name: str) -> Metric:
+    metric: Metric = registry.choose("metrics", name)()
+    if not (metric.higher_is_better and metric.unit_interval):
+        rule = f"{name} has no best value of 1 that a curve could come nearer to"
+        raise RecipeError(Fault(rule, "evaluate.metric", "choose accuracy or macro-f1"))
+    return metric
+
+
+def bare_setup(understood: Understood, fitted: Fitted, examples: Sequence[Example]) -> Setup:
+    """Set up the untuned model for examples that are not split."""
+    split = Split(tuple(examples), (), ())
+    recipe, task, form = fitted.recipe, understood.task, fitted.form
+    return Setup(recipe, task, form, fitted.facts, fitted.tokenizer, split, fitted.max_tokens)
+
+
+def embedded(engine: Engine, items: Sequence[Encoded]) -> Generator[Progress, None, np.ndarray]:
+    """Compute the features of rows, telling how far it is: `[rows, hidden]`."""
+    parts = []
+    for start in range(0, len(items), AT_ONCE):
+        yield Progress("features", start, len(items))
+        parts.append(engine.embed(items[start : start + AT_ONCE]))
+    yield Progress("features", len(items), len(items))
+    return np.concatenate(parts)
+
+
+def _counted(told: Iterator[Counted | float]) -> Generator[Progress, None, Counted]:
+    for item in told:
+        if isinstance(item, Counted):
+            return item
+        yield Progress("heads", round(100 * item), 100)
+    raise AssertionError("the heads were not counted")

@@ -1,0 +1,79 @@
+"""Rows that are like no others."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from kamerton.core.contracts import AuditContext
+from kamerton.core.records import Example, Finding
+from kamerton.plugins.audits._wording import count, ids, samples, share
+from kamerton.text.words import words
+
+LEAST_ROWS = 50
+LOOKED_AT = 50_000
+"""Most rows that are compared."""
+LEAST_WORDS = 4
+STRANGE = 0.8
+"""Share of a text's words that no other row has, from which on the text may be of another world."""
+FAR = 6.0
+"""Robust standard deviations (1.4826 times the median deviation; Leys et al. 2013) from the usual."""
+SPREAD = 0.02
+"""Least median deviation: where all rows are alike, small differences are no distance."""
+EMBEDDED = 3_000
+"""Most rows that are embedded."""
+NEIGHBOURS = 5
+MANY = 0.02
+LONGEST = 2_000
+
+
+class Outliers:
+    """Find off-topic and meaningless rows: by their words, and by an encoder's embeddings if one is chosen."""
+
+    def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
+        """Compare each text with all others."""
+        places = np.linspace(0, len(examples) - 1, min(LOOKED_AT, len(examples))).astype(int).tolist()
+        filled = [example for at in places if (example := examples[at]).text.strip()]
+        if len(filled) < LEAST_ROWS:
+            return None
+        strange = strangeness([example.text for example in filled])
+        far = _far(strange) & (strange >= STRANGE)
+        if context.embed is not None and len(filled) <= EMBEDDED:
+            far |= _far(loneliness(context.embed(filled)))
+        rows = [filled[i] for i in np.flatnonzero(far)]
+        if not rows:
+            return None
+        return Finding(
+            check="outliers",
+            severity="warning" if len(rows) > MANY * len(examples) else "note",
+            title=f"{count(len(rows), 'row')} ({share(len(rows), len(examples))}) {'is' if len(rows) == 1 else 'are'} "
+            "like no others",
+            remedy="look whether they belong here: what is off the topic, or no text at all, is best removed",
+            rows=ids(rows),
+            samples=samples(rows),
+        )
+
+
+def strangeness(texts: Sequence[str]) -> np.ndarray:
+    """Give the share of each text's words that no other text has, `[texts]`; 0 for texts of a few words."""
+    bags = [set(words(text[:LONGEST])) for text in texts]
+    rows = Counter(word for bag in bags for word in bag)
+    return np.array([sum(rows[word] == 1 for word in bag) / len(bag) if len(bag) >= LEAST_WORDS else 0 for bag in bags])
+
+
+def loneliness(embedded: np.ndarray) -> np.ndarray:
+    """Give the distance of each row of `[rows, hidden]` to its nearest others: 1 minus their mean cosine."""
+    centred = embedded - embedded.mean(axis=0)
+    centred = centred / (np.linalg.norm(centred, axis=1, keepdims=True) + 1e-9)
+    cosines = centred @ centred.T
+    np.fill_diagonal(cosines, -1.0)
+    nearest = np.partition(cosines, -NEIGHBOURS, axis=1)[:, -NEIGHBOURS:]
+    return np.asarray(1.0 - nearest.mean(axis=1))
+
+
+def _far(scores: np.ndarray) -> np.ndarray:
+    middle = np.median(scores)
+    spread = max(SPREAD, float(np.median(np.abs(scores - middle))))
+    return np.asarray(scores > middle + FAR * 1.4826 * spread)

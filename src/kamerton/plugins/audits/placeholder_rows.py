@@ -1,0 +1,69 @@
+"""Rows where something stands only to fill the place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from kamerton.core.contracts import AuditContext
+from kamerton.core.records import Example, Finding
+from kamerton.plugins.audits._labels import golds_of
+from kamerton.plugins.audits._texts import chosen, texts_of
+from kamerton.plugins.audits._wording import count, ids, samples, share
+
+MANY = 0.02
+EMPTY_WORDS = frozenset((
+    "n/a", "na", "nan", "null", "none", "nil", "undefined", "unknown", "tbd", "todo", "fixme", "test", "testing",
+    "dummy", "sample", "example", "placeholder", "foo", "bar", "baz", "asdf", "qwerty", "lorem", "ipsum", "xxx",
+    "xx", "-", "--", "---", ".", "..", "...", "…", "?", "??", "*", "нет", "пусто", "неизвестно", "тест", "проверка",
+    "заглушка", "образец", "пример", "текст", "йцукен", "фыва", "н/д", "б/н"
+))  # fmt: skip
+"""Texts that say nothing. As answers most of them can be meant (`none`, `unknown`, `нет`), so only texts count."""
+PHRASES = re.compile(
+    r"^\W*(?:lorem ipsum\b|no (?:text|data|content|comment|description|answer)\W*$|not (?:available|applicable)\W*$"
+    r"|text goes here|(?:your|insert|enter|add|type) (?:\w+ ){0,3}(?:text|here)\b"
+    r"|removed by (?:the )?(?:author|moderator)"
+    r"|(?:comment|message|post) (?:was )?(?:deleted|removed)|\[?(?:deleted|removed)\]?\W*$"
+    r"|нет (?:данных|текста|описания|комментари[яев]+|ответа)\W*$|не (?:указано|заполнено|применимо)\W*$"
+    r"|(?:введите|вставьте|здесь) (?:\w+ ){0,3}текст|(?:комментарий|сообщение|текст) удал[её]но?\W*$)",
+    re.IGNORECASE,
+)
+UNFILLED = re.compile(
+    r"\[(?:insert|your|enter|add|name|company|date|вставьте|ваш[аеи]?|имя|дата)\b[^\]\n]{0,40}\](?!\()"
+    r"|<(?:insert|your|enter|вставьте|ваш[аеи]?)\b[^>\n]{0,40}>|\{\{\s*[\w.]{1,40}\s*\}\}",
+    re.IGNORECASE,
+)
+"""Templates whose gaps were never filled; gaps in single braces are left alone, programs' messages have them."""
+
+
+class PlaceholderRows:
+    """Find texts such as `N/A`, `test`, `нет данных`, and templates with unfilled gaps."""
+
+    def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
+        """Look at texts whole, and for gaps in texts and in answers that are texts."""
+        texts = texts_of(examples, context)
+        said = [at for at, text in enumerate(texts) if text.strip() and _is_placeholder(text)]
+        gaps = {at for at, text in enumerate(texts) if _has_gap(text)}
+        if context.free:
+            gaps |= {at for at, gold in enumerate(golds_of(examples, context)) if _has_gap(gold)}
+        rows = chosen(examples, said, gaps)
+        if not rows:
+            return None
+        return Finding(
+            check="placeholder-rows",
+            severity="warning" if len(rows) > MANY * len(examples) else "note",
+            title=f"{count(len(rows), 'row')} ({share(len(rows), len(examples))}) that only hold a place: "
+            f"texts that say nothing {len(said):,}, unfilled gaps {len(gaps):,}",
+            remedy="remove them, or fill them in",
+            rows=ids(rows),
+            samples=samples(rows),
+        )
+
+
+def _is_placeholder(text: str) -> bool:
+    head = text[:200].strip()
+    return (len(head) < 20 and head.casefold() in EMPTY_WORDS) or bool(PHRASES.match(head))
+
+
+def _has_gap(text: str) -> bool:
+    return ("[" in text or "<" in text or "{{" in text) and bool(UNFILLED.search(text))

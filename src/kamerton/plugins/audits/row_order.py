@@ -1,0 +1,37 @@
+"""Rows whose order tells the label."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
+
+from kamerton.core.contracts import AuditContext
+from kamerton.core.records import Example, Finding
+from kamerton.plugins.audits._wording import count
+
+SORTED = 0.5
+"""Share of the changes of label, from row to row, of those that chance would make."""
+LEAST_ROWS = 50
+
+
+class RowOrder:
+    """Find rows that are sorted by label, or come in blocks of one."""
+
+    def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
+        """Count how often the label changes from one row to the next (Wald & Wolfowitz 1940)."""
+        golds = [example.gold for example in examples]
+        if not context.stratified or len(golds) < LEAST_ROWS:
+            return None
+        changes = sum(one != other for one, other in pairwise(golds))
+        equal = sum(number * (number - 1) for number in Counter(golds).values())
+        expected = (len(golds) - 1) * (1 - equal / (len(golds) * (len(golds) - 1)))
+        if changes >= SORTED * expected:
+            return None
+        return Finding(
+            check="row-order",
+            severity="note",
+            title=f"the rows come in blocks of the same label: it changes {count(changes, 'time')}, "
+            f"in a random order about {expected:,.0f} times",
+            remedy="the split here does not depend on the order; what cuts off the first or the last rows does",
+        )

@@ -1,0 +1,49 @@
+"""Rows made by one template, which differ only in their numbers."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+
+from kamerton.core.contracts import AuditContext
+from kamerton.core.records import Example, Finding
+from kamerton.plugins.audits._texts import texts_of
+from kamerton.plugins.audits._wording import count, ids, samples, share
+
+NUMBER = re.compile(r"\d+(?:[.,:/-]\d+)*")
+LEAST_ROWS = 5
+LEAST_LETTERS = 10
+"""Letters that a template must have beside its numbers: sums and codes are no templates."""
+MANY = 0.05
+
+
+class TemplateRows:
+    """Find texts that are the same but for numbers, dates and times."""
+
+    def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
+        """Group texts by what is left without their numbers."""
+        places: dict[int, list[int]] = defaultdict(list)  # by hash: the texts may be too many to hold
+        for at, text in enumerate(texts_of(examples, context)):
+            bare, gaps = NUMBER.subn("0", text[:2000])
+            if gaps:
+                places[hash(" ".join(bare.casefold().split()))].append(at)
+        groups = [[examples[at] for at in found] for found in places.values() if len(found) >= LEAST_ROWS]
+        made = [group for group in groups if _is_template(group)]
+        rows = [example for group in sorted(made, key=len, reverse=True) for example in group]
+        if not rows:
+            return None
+        templates = count(len(made), "template")
+        return Finding(
+            check="template-rows",
+            severity="warning" if len(rows) > MANY * len(examples) else "note",
+            title=f"{count(len(rows), 'row')} ({share(len(rows), len(examples))}) are of {templates} and differ only "
+            "in numbers",
+            remedy="if they are a machine's, keep a few of each: the scores of such rows say little about others",
+            rows=ids(rows),
+            samples=samples(group[0] for group in made),
+        )
+
+
+def _is_template(group: Sequence[Example]) -> bool:
+    return sum(map(str.isalpha, group[0].text)) >= LEAST_LETTERS and len({e.key for e in group}) > 1

@@ -1,0 +1,91 @@
+"""What each language costs in the chosen model's tokens."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kamerton.core.contracts import AuditContext
+from kamerton.core.records import Example, Finding
+from kamerton.plugins.audits._wording import share
+from kamerton.text.language_id import language_of
+from kamerton.text.words import words
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+
+SAMPLE = 400
+"""Texts of each language that are counted."""
+LONGEST = 2000
+PRESENT = 0.02
+"""Share of the rows from which on a language matters."""
+COSTLY, LETTERS = 2.2, 3.5
+"""Tokens a word. Vocabularies made for a language take 1.2 to 1.8 (Rust et al. 2021, 'How Good is Your Tokenizer?',
+figure 2); from 3.5 on words are taken apart into letters or pairs of them."""
+UNKNOWN = 0.02
+"""Share of the tokens that say only that something was there."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Tokens that a language takes."""
+
+    language: str
+    rows: int
+    per_word: float
+    unknown: float
+
+
+class TokensPerWord:
+    """Find languages that the tokenizer was not made for."""
+
+    def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
+        """Count tokens and words of some texts of each language, where a model is chosen."""
+        if context.tokenizer is None or context.model is None or not examples:
+            return None
+        texts: dict[str, list[Example]] = defaultdict(list)
+        for example in examples:
+            if language := language_of(example.text):
+                texts[language].append(example)
+        costs = [
+            _cost(language, mine, context.tokenizer)
+            for language, mine in texts.items()
+            if len(mine) >= PRESENT * len(examples)
+        ]
+        costly = [cost for cost in costs if cost.per_word > COSTLY or cost.unknown > UNKNOWN]
+        if not costly:
+            return None
+        worst = max(costly, key=lambda cost: (cost.unknown > UNKNOWN, cost.per_word))
+        bad = worst.per_word > LETTERS or worst.unknown > UNKNOWN
+        most = sorted(costs, key=lambda cost: -cost.rows)
+        each = ", ".join(f"tokens a word in {cost.language}: {cost.per_word:.1f}" for cost in most)
+        return Finding(
+            check="tokens-per-word",
+            severity="warning" if bad else "note",
+            title=f"{_says(context.model.name, worst)}; {each}",
+            remedy=_remedy(context.model.kind == "encoder"),
+            rows=tuple(e.id for cost in costly for e in texts[cost.language]),
+        )
+
+
+def _cost(language: str, examples: Sequence[Example], tokenizer: Tokenizer) -> Cost:
+    texts = [example.text[:LONGEST] for example in examples[:: max(1, len(examples) // SAMPLE)]]
+    tokens = tokenizer(texts, add_special_tokens=False, truncation=False, verbose=False)["input_ids"]
+    total = sum(map(len, tokens)) or 1
+    unknown = sum(row.count(tokenizer.unk_token_id) for row in tokens) if tokenizer.unk_token_id is not None else 0
+    return Cost(language, len(examples), total / (sum(len(words(text)) for text in texts) or 1), unknown / total)
+
+
+def _says(model: str, cost: Cost) -> str:
+    if cost.unknown > UNKNOWN:
+        return f"{model} does not know {share(round(1e6 * cost.unknown), 1_000_000)} of the {cost.language} tokens"
+    if cost.per_word > LETTERS:
+        return f"{model} breaks {cost.language} into letters"
+    return f"{model} takes {cost.language} words apart"
+
+
+def _remedy(encoder: bool) -> str:
+    better = "use a multilingual encoder: `--model e5-small`" if encoder else "choose a model made for the language"
+    return f"{better}; every further token a word costs time, memory and room, and is harder to learn from"

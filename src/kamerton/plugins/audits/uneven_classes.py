@@ -1,0 +1,33 @@
+"""Classes of very different size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kamerton.core.contracts import AuditContext
+from kamerton.core.records import Example, Finding
+from kamerton.plugins.audits._labels import label_counts
+
+UNEVEN, VERY_UNEVEN = 10, 100
+"""Rows of the largest class for each of the smallest."""
+
+
+class UnevenClasses:
+    """Find a largest class many times the smallest."""
+
+    def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
+        """Compare the sizes of the classes, where answers are classes."""
+        sizes = label_counts(examples, context).most_common() if context.stratified else []
+        if not sizes:
+            return None
+        (largest, most), (smallest, fewest) = sizes[0], sizes[-1]
+        ratio = most / fewest
+        if ratio <= UNEVEN:
+            return None
+        return Finding(
+            check="uneven-classes",
+            severity="warning" if ratio > VERY_UNEVEN else "note",
+            title=f"'{largest}' has {ratio:,.0f} times as many rows ({most:,}) as '{smallest}' ({fewest:,})",
+            remedy="read macro F1, not accuracy, which the largest class alone can make high; "
+            "rows of the small classes are worth most",
+        )

@@ -1,0 +1,96 @@
+"""LoRA: low-rank updates beside frozen matrices (Hu et al. 2022), on the PEFT library."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from peft import LoraConfig
+from pydantic import Field
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from kamerton.core.contracts import Advice, ModelFacts
+from kamerton.models.adapters import merged
+from kamerton.models.structure import NO_LINEAR_LAYER, ending, linear_layers
+from kamerton.plugins.methods._peft import adapt, task_type, token_refusal
+from kamerton.plugins.methods._shared import Knobs, adapter_epochs, low_rank_rate
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+BATCH = 16
+
+
+class Lora(Knobs):
+    """Train a low-rank pair beside every linear layer, and the new head if there is one."""
+
+    rank: Annotated[int, Field(ge=1)] = Field(16, description="Width of the pairs; matters little (Schulman 2025).")
+    alpha: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="Scale is alpha/rank; twice the rank if open."
+    )
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="On the input of the pairs.")
+    targets: tuple[str, ...] = Field((), description="Names of the layers to adapt; all linear ones if empty.")
+    layers: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Adapt only the last so many layers; the ones below are run once over each row."
+    )
+    rslora: bool = Field(False, description="Scale by alpha/sqrt(rank), for high ranks (Kalajdzievski 2023).")
+    dora: bool = Field(False, description="Train the length of each row of weights apart (Liu et al. 2024); slower.")
+    init: Literal["default", "gaussian", "orthogonal", "olora", "pissa"] = Field(
+        "default",
+        description="First values of the pairs. pissa and olora begin with the matrix's main directions "
+        "(Meng et al. 2024, Büyükakyüz 2024), which are computed anew whenever the adapter is loaded.",
+    )
+
+    @classmethod
+    def suitability(cls, facts: ModelFacts, rows: int) -> Advice:
+        """Suit language models."""
+        if facts.kind == "encoder":
+            return Advice(0.5, "as good as training all weights, with a small file to keep")
+        return Advice(0.9, "reaches what full training reaches at a third of the memory, and forgets less")
+
+    def advise(self, facts: ModelFacts, rows: int) -> Mapping[str, Advice]:
+        """Give ten times the full rate, as the published sweeps found."""
+        return {
+            "learning_rate": low_rank_rate(facts),
+            "epochs": adapter_epochs(facts, rows, BATCH),
+            "batch_size": Advice(BATCH, "LoRA loses more than full training at batches over 32 (Schulman 2025)"),
+        }
+
+    def refuses(self, model: PreTrainedModel) -> str:
+        """Refuse a model without a linear layer, or without one of a name in `targets`."""
+        inside = linear_layers(model, self.layers)
+        if not inside:
+            return NO_LINEAR_LAYER
+        named = ending(inside, self.targets)
+        return f"it has no linear layer named {' or '.join(self.targets)}" if self.targets and not named else ""
+
+    def refuses_tokens(self, model: PreTrainedModel) -> str:
+        """Refuse where PEFT trains no single rows of the tables."""
+        return token_refusal(model, LoraConfig)
+
+    def attach(self, model: PreTrainedModel, fresh: Sequence[str], tokens: Sequence[int] = ()) -> nn.Module:
+        """Insert the pairs in every linear map of the layers.
+
+        Raises:
+            ModelError: the model has no layer of a name in `targets`.
+        """
+        inside = linear_layers(model, self.layers)
+        named = ending(inside, self.targets) if self.targets else inside
+        config = LoraConfig(
+            r=self.rank,
+            lora_alpha=self.alpha or 2 * self.rank,
+            lora_dropout=self.dropout,
+            target_modules=named or list(self.targets),
+            fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
+            use_rslora=self.rslora,
+            use_dora=self.dora,
+            init_lora_weights=True if self.init == "default" else self.init,
+            task_type=task_type(model),
+            modules_to_save=list(fresh) or None,
+        )
+        return adapt(model, config, tokens)
+
+    def merge(self, model: nn.Module) -> PreTrainedModel:
+        """Add the product of each pair to its matrix."""
+        return merged(model)

@@ -1,0 +1,48 @@
+"""chrF: overlap of character n-grams, the first choice for generated text in an inflected language."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import ClassVar
+
+import numpy as np
+from sacrebleu.metrics.helpers import extract_all_char_ngrams
+
+from kamerton.core.records import Prediction
+
+ORDER = 6
+BETA2 = 4.0
+"""Recall counts beta = 2 times as much as precision, hence the name chrF2."""
+
+
+class Chrf:
+    """Corpus chrF2 (Popović 2015) as sacrebleu computes it, 0 to 1 instead of 0 to 100; `signature` is sacrebleu's."""
+
+    higher_is_better: ClassVar = True
+    unit_interval: ClassVar = True
+    per_row_binary: ClassVar = False
+    signature: ClassVar = f"nrefs:1|case:mixed|eff:yes|nc:{ORDER}|nw:0|space:no|version:{version('sacrebleu')}"
+
+    def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
+        """Count each row: `[rows, 18]`, for each order n-grams of the answer, of the gold one, and shared."""
+        rows = [_counts(gold, p.text) for gold, p in zip(golds, predictions, strict=True)]
+        return np.array(rows, dtype=np.float64).reshape(-1, 3 * ORDER)
+
+    def value(self, totals: np.ndarray) -> np.ndarray:
+        """Turn summed counts `[..., 18]` into scores `[...]`: precision and recall are means over the orders."""
+        given, wanted, shared = (totals[..., start::3] for start in range(3))
+        used = (given > 0) & (wanted > 0)
+        orders = np.maximum(used.sum(axis=-1), 1)
+        precision = np.where(used, shared / np.maximum(given, 1), 0).sum(axis=-1) / orders
+        recall = np.where(used, shared / np.maximum(wanted, 1), 0).sum(axis=-1) / orders
+        weight = BETA2 * precision + recall
+        return (1 + BETA2) * precision * recall / np.where(weight > 0, weight, 1.0)
+
+
+def _counts(gold: str, text: str) -> list[int]:
+    """Count n-grams of each order; those of the answer only where the gold one is long enough to have any."""
+    counts = []
+    for given, wanted in zip(extract_all_char_ngrams(text, ORDER), extract_all_char_ngrams(gold, ORDER), strict=True):
+        counts += [given.total() if wanted else 0, wanted.total(), (given & wanted).total()]
+    return counts

@@ -1,0 +1,23 @@
+"""The forgetting dial: go only a part of the way from the first to the trained weights (WiSE-FT, Wortsman et al. 2022).
+
+theta = (1 - a) theta_0 + a theta_1. No training is needed: every strength is only measured. Mixtures of a base and a
+tuned language model often beat both ends, and for a low-rank adapter this is a scale on what it adds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from kamerton.core.contracts import Situation
+
+
+class Dial:
+    """Keep a part of what training changed."""
+
+    treats: ClassVar = ("forgetting", "overfitting", "divergence")
+    trainings: ClassVar = 0.0
+
+    def changes(self, situation: Situation) -> Sequence[Mapping[str, object]]:
+        """Try several strengths."""
+        return [{"remedy.strength": strength} for strength in situation.strengths]

@@ -1,0 +1,20 @@
+"""A higher rank, for methods that add something of a rank: it sets how much they can learn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from kamerton.core.contracts import Situation
+
+
+class HigherRank:
+    """Train again with four times the rank."""
+
+    treats: ClassVar = ("underfitting",)
+    trainings: ClassVar = 1.1
+
+    def changes(self, situation: Situation) -> Sequence[Mapping[str, object]]:
+        """Take four times the rank, if the method has one."""
+        rank = situation.knobs.get("rank")
+        return [{"method.rank": 4 * rank}] if isinstance(rank, int) else []

@@ -1,0 +1,200 @@
+"""Chat: conversations of several turns, in which the assistant's words are learnt."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import ClassVar
+
+from pydantic import Field
+
+from kamerton.core.contracts import Form, ModelKind, Role
+from kamerton.core.records import Example, Message, Place
+from kamerton.forms.conversation import BETWEEN, Conversation, TrainOn, answered, learned, turns_of
+from kamerton.forms.message_parts import MarkError
+from kamerton.forms.messages import read_messages, said, told_beforehand, with_system, written
+from kamerton.forms.rendered import Rendered, read_rendered
+from kamerton.forms.writing import require_writer
+from kamerton.plugins.tasks._roles import SYSTEM, WANTED
+from kamerton.runs.settings import Group
+from kamerton.text.cells import few, filled, plain
+
+LOOKED_AT = 50
+SHORT_ANSWER = 24
+"""Median length in characters up to which answers are closed ones."""
+
+
+ONE_TEXT = (
+    *(
+        "text",
+        "input",
+        "content",
+        "data",
+        "formatted_text",
+        "formatted_chat",
+        "formatted",
+        "full_text",
+        "training_text",
+    ),
+    *("sample", "example", "transcript", "текст", "переписка"),
+)
+"""Columns that may hold messages, or a whole conversation as one text, where nothing better is there."""
+
+
+class Chat(Group):
+    """Speak as the assistant of these conversations does."""
+
+    train_on: TrainOn = Field(
+        "assistant", description="The tokens to learn: every turn of the assistant, only its last one, or everything."
+    )
+
+    roles: ClassVar = (
+        Role(
+            "messages",
+            (
+                "messages",
+                "conversations",
+                "conversation",
+                "chat",
+                "dialog",
+                "dialogue",
+                "turns",
+                "utterances",
+                "contents",
+                "диалог",
+                "беседа",
+                "сообщения",
+            ),
+            "a list of messages with their roles",
+            weak=("prompt", *ONE_TEXT),
+        ),
+        Role(
+            "completion",
+            ("completion", "response", "ideal", "answer", "output", "expected", "expected_output", "reference_answer"),
+            "the answer, or the messages, that follow",
+            required=False,
+        ),
+        SYSTEM,
+        Role("tools", ("tools", "functions"), "the tools that it may call", required=False),
+        WANTED,
+    )
+    kinds: ClassVar = ("decoder",)
+    answers: ClassVar = "text"
+    stratified: ClassVar = False
+
+    def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
+        """Accept lists of messages, in most of which an assistant answers: the others are told one by one."""
+        rows = [{role: cells[at] for role, cells in columns.items()} for at in range(len(columns["messages"]))]
+        rows = [row for row in rows if filled(row["messages"])][:LOOKED_AT]
+        told = [_speaks(row) for row in rows]
+        unread, silent = told.count(None), told.count(False)
+        if not rows or (unread and not few(unread, len(rows))) or 2 * silent > len(rows):
+            return ""
+        if templates := Counter(form.template for row in rows if (form := _rendered(row["messages"]))):
+            wrote = templates.most_common(1)[0][0]
+            return (
+                f"conversations in one text ({wrote}), read as messages; `--task language-modeling` takes them as text"
+            )
+        by_turns = any(isinstance(turn, str) for row in rows for turn in _turns(row["messages"]))
+        return "turns of two speakers, of whom the second one is the assistant" if by_turns else "messages with roles"
+
+    def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
+        """Make an example whose answer is all that the assistant says and that may be learned.
+
+        Raises:
+            ValueError: it is no conversation; nobody asks anything; or every answer is marked not to be learned.
+        """
+        messages = with_system(_messages(values), told_beforehand(values.get("system")), plain(values.get("tools")))
+        if any(turn.role == "assistant" for turn in messages):
+            _require_learnable(messages)
+        text = BETWEEN.join(message.content for message in messages if message.role != "assistant")
+        gold = BETWEEN.join(said(messages[at]) for at in learned(messages))
+        return Example(id, place, text, gold, {"messages": written(messages)})
+
+    def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
+        """Train the assistant's turns.
+
+        Raises:
+            ModelError: an encoder cannot write text.
+        """
+        require_writer(kind)
+        return Conversation(self.train_on, tuple(answer for example in examples for answer in _answers(example)))
+
+    def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
+        """Let exact match decide for short closed answers, chrF for long ones; perplexity always."""
+        short = median(len(answer) for example in examples for answer in _answers(example)) <= SHORT_ANSWER
+        first = ("exact-match", "chrf") if short else ("chrf", "exact-match")
+        return (*first, "rouge-l", "perplexity")
+
+    def example_rows(self) -> list[dict[str, object]]:
+        """Give a few conversations, in two languages and in several shapes."""
+        return [
+            {
+                "messages": [
+                    {"role": "system", "content": "Be short."},
+                    {"role": "user", "content": "Name the capital of France."},
+                    {"role": "assistant", "content": "Paris"},
+                    {"role": "user", "content": "And of Russia?"},
+                    {"role": "assistant", "content": "Moscow"},
+                ]
+            },
+            {
+                "messages": [
+                    {"from": "human", "value": "Which time is it?"},
+                    {"from": "function_call", "value": '{"name": "clock"}'},
+                    {"from": "observation", "value": "7:45"},
+                    {"from": "gpt", "value": "It is 7:45."},
+                ],
+                "tools": '[{"name": "clock"}]',
+            },
+            {"messages": ["Как тебя зовут?", "Камертон.", "Кто ты?", "Стальная вилка."]},
+            {"messages": [["доброе утро", "доброе утро, сосед"], ["Который час?", "Семь."]]},
+            {"messages": [{"instruction": "Назови столицу России.", "output": "Москва"}], "system": "Отвечай кратко."},
+        ]
+
+
+def _answers(example: Example) -> list[str]:
+    turns = turns_of(example)
+    return [f"{turns[at].reasoning}{said(turns[at])}" for at in learned(turns)]
+
+
+def _messages(values: Mapping[str, object]) -> tuple[Message, ...]:
+    """Read the messages of a row, and the answer or the messages that stand in a column of their own."""
+    before, after = read_messages(values["messages"]), values.get("completion")
+    after = after[:1] if isinstance(after, list) and all(isinstance(one, str) for one in after) else after
+    if _listed(after):
+        return (*before, *read_messages(after))
+    answer = after[0] if isinstance(after, list) and after else after
+    open_end = bool(before) and before[-1].role != "assistant" and filled(answer)
+    return (*before, Message("assistant", plain(answer))) if open_end else before
+
+
+def _rendered(cell: object) -> Rendered | None:
+    return read_rendered(cell) if isinstance(cell, str) and cell.lstrip()[:1] != "[" else None
+
+
+def _turns(cell: object) -> Sequence[object]:
+    return cell if isinstance(cell, list) else ()
+
+
+def _require_learnable(turns: Sequence[Message]) -> None:
+    answers = answered(turns)
+    if not answers:
+        raise ValueError("nobody asks what the assistant says: there is no turn of the user before it")
+    if not any(turns[at].taught for at in answers):
+        raise ValueError("every answer of the conversation is marked not to be learned")
+
+
+def _listed(cell: object) -> Sequence[object]:
+    return cell if isinstance(cell, list) and not all(isinstance(one, str) for one in cell) else ()
+
+
+def _speaks(values: Mapping[str, object]) -> bool | None:
+    """Return whether the assistant answers in a conversation; None if it is none."""
+    try:
+        return bool(answered(_messages(values)))
+    except MarkError:
+        return True
+    except ValueError:
+        return None

@@ -1,0 +1,125 @@
+"""Code completion: the beginning of a program, and how it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar
+
+from pydantic import Field, model_validator
+
+from kamerton.core.contracts import Form, ModelKind, Role
+from kamerton.core.records import Example, Place
+from kamerton.forms.continuation import Continuation, Trial
+from kamerton.forms.messages import text_of
+from kamerton.forms.sandbox import Limits
+from kamerton.forms.writing import require_writer
+from kamerton.runs.settings import Group
+from kamerton.text.cells import filled
+from kamerton.text.code import looks_like_code
+
+LOOKED_AT = 200
+
+
+class CodeCompletion(Group):
+    """Go on with a program, or fill the gap in one."""
+
+    run_tests: bool = Field(
+        False, description="Run what was written, with the row's tests, in a bounded child process, for pass@k."
+    )
+    samples: Annotated[int, Field(ge=1, le=1000)] = Field(
+        1, description="Programs written for each row's tests; more than one need evaluate.temperature."
+    )
+    k: Annotated[int, Field(ge=1)] = Field(1, description="Of pass@k: how many programs one would try.")
+    seconds: Annotated[int, Field(ge=1)] = Field(5, description="Computing time of one trial.")
+    megabytes: Annotated[int, Field(ge=64)] = Field(512, description="Memory of one trial.")
+
+    roles: ClassVar = (
+        Role(
+            "prompt",
+            ("prompt", "prefix", "before", "code", "начало"),
+            "the beginning of the program",
+        ),
+        Role("suffix", ("suffix", "after", "конец"), "what stands behind the gap", required=False),
+        Role("tests", ("tests", "test", "unit_tests", "тесты"), "a program that fails if the code is wrong",
+             required=False),
+        Role("entry_point", ("entry_point", "function_name"), "what the tests' `check` is called with",
+             required=False),
+        Role(
+            "completion",
+            ("completion", "middle", "canonical_solution", "solution", "body", "continuation", "продолжение"),
+            "how it goes on",
+        ),
+    )  # fmt: skip
+    kinds: ClassVar = ("decoder",)
+    answers: ClassVar = "text"
+    stratified: ClassVar = False
+
+    @model_validator(mode="after")
+    def _enough_samples(self) -> CodeCompletion:
+        if self.samples < self.k:
+            raise ValueError(f"pass@{self.k} needs at least {self.k} samples, got {self.samples}")
+        return self
+
+    def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
+        """Accept beginnings and continuations that are lines of programs."""
+        cells = [[v for v in columns[side] if filled(v)][:LOOKED_AT] for side in ("prompt", "completion")]
+        sides = [[cell for cell in side if isinstance(cell, str)] for side in cells]
+        return "a program and how it goes on" if all(looks_like_code(side) for side in sides) else ""
+
+    def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
+        """Make an example whose text is the program up to the gap, and behind it.
+
+        Raises:
+            ValueError: there are messages instead of programs.
+        """
+        fields = {role.name: text_of(values.get(role.name)) for role in self.roles}
+        text = "\n\n".join(part for part in (fields["prompt"], fields["suffix"]) if part.strip())
+        return Example(id, place, text, fields["completion"], fields)
+
+    def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
+        """Go on from the program as it stands.
+
+        Raises:
+            ModelError: an encoder cannot write text.
+        """
+        require_writer(kind)
+        trial = Trial(self.samples, self.k, Limits(self.seconds, self.megabytes)) if self.run_tests else None
+        return Continuation(
+            ask=lambda example: str(example.fields["prompt"]),
+            answers=tuple(example.gold for example in examples),
+            after=lambda example: str(example.fields["suffix"]),
+            program=_program,
+            trial=trial,
+        )
+
+    def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
+        """Let the tests decide where they are run, else how little need be typed again."""
+        first = ("pass-at-k",) if self.run_tests else ()
+        return (*first, "edit-similarity", "exact-match", "perplexity")
+
+    def example_rows(self) -> list[dict[str, object]]:
+        """Give a few programs, with and without a gap and tests."""
+        return [
+            {
+                "prompt": "def double(x):\n",
+                "completion": "    return 2 * x",
+                "tests": "assert double(3) == 6",
+            },
+            {"prompt": "def greet():\n    # поздоровайся\n", "completion": '    print("Привет")'},
+            {"prompt": "total = 0\nfor n in numbers:\n", "completion": "    total += n", "suffix": "\nprint(total)"},
+            {
+                "prompt": "def is_even(n):\n",
+                "completion": "    return n % 2 == 0",
+                "tests": "def check(f):\n    assert f(4)\n    assert not f(3)",
+                "entry_point": "is_even",
+            },
+        ]
+
+
+def _program(example: Example, text: str) -> str:
+    """Put a written text into its place and the tests below."""
+    tests, entry = str(example.fields["tests"]), str(example.fields["entry_point"])
+    if not tests.strip():
+        return ""
+    call = f"\n\ncheck({entry})" if entry.strip() else ""
+    return f"{example.fields['prompt']}{text}{example.fields['suffix']}\n\n{tests}{call}\n"

@@ -1,0 +1,167 @@
+"""Feedback: a request, an answer, and whether people wanted it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from kamerton.core.contracts import Form, ModelKind, Role
+from kamerton.core.records import Example, Message, Place
+from kamerton.forms.feedback import Judged, balanced_weights
+from kamerton.forms.messages import kept, read_messages, said, told_beforehand, with_system, written
+from kamerton.forms.writing import require_writer
+from kamerton.plugins.tasks._roles import SYSTEM, WANTED
+from kamerton.runs.settings import Group
+from kamerton.text.cells import filled, plain
+
+GOOD = {
+    *("true", "good", "desirable", "wanted", "yes", "up", "thumbs_up", "like", "liked", "positive", "+1"),
+    *("upvote", "да", "хорошо", "хороший", "нравится", "полезно", "👍"),
+}
+BAD = {
+    *("false", "bad", "undesirable", "unwanted", "no", "down", "thumbs_down", "dislike", "disliked"),
+    *("negative", "-1", "downvote", "нет", "плохо", "плохой", "не нравится", "бесполезно", "👎"),
+}
+NUMBERS = {"1": True, "0": False}
+"""Read only where it is said that they mean this: elsewhere they number classes."""
+
+
+class Feedback(Group):
+    """Find answers likelier that people wanted, and others less likely."""
+
+    beta: Annotated[float, Field(gt=0)] = Field(
+        0.1, description="How much a reward counts (Ethayarajh et al. 2024, section 5.1)."
+    )
+    desirable: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="The weight of answers that people wanted; if neither is given, both kinds count the same."
+    )
+    undesirable: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="The weight of answers that people did not want."
+    )
+
+    roles: ClassVar = (
+        Role(
+            "prompt",
+            (
+                *("prompt", "instruction", "question", "query", "request", "messages", "conversations", "conversation"),
+                *("вопрос", "запрос", "инструкция"),
+            ),
+            "what is asked",
+            weak=("input", "text"),
+        ),
+        Role("input", ("input",), "what the request is about", required=False),
+        SYSTEM,
+        Role(
+            "wanted",
+            (*WANTED.spellings, "feedback", "thumbs", "vote", "reaction", "отзыв", "реакция"),
+            "whether people wanted the answer: true or false, good or bad, yes or no",
+            to_learn=True,
+            varied=True,
+        ),
+        Role(
+            "completion",
+            ("completion", "response", "answer", "output", "reply", "assistant", "ответ"),
+            "the answer",
+            to_learn=True,
+        ),
+    )
+    kinds: ClassVar = ("decoder",)
+    answers: ClassVar = "likelihood"
+    stratified: ClassVar = False
+
+    def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
+        """Accept answers of which some were wanted and some were not."""
+        words = [_word(cell) for cell in columns["wanted"] if filled(cell)]
+        wanted = sum(word in GOOD for word in words)
+        if not set(words) <= GOOD | BAD or not 0 < wanted < len(words):
+            return ""
+        return "answers that people wanted and answers that they did not; `--task instruction` leaves the latter out"
+
+    def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
+        """Make an example whose text is the request; a row of which nobody said whether it was wanted has no answer."""
+        prompt = _turns(values.get("prompt"), plain(values.get("input")))
+        if not prompt:
+            raise ValueError("there is no request")
+        wanted, answer = _wanted(values.get("wanted")), _answer(values.get("completion"))
+        whole = with_system(prompt, told_beforehand(values.get("system")), "")
+        gold = "" if wanted is None else said(answer)
+        fields = {"prompt": written(whole), "completion": kept(answer), "wanted": wanted}
+        return Example(id, place, "\n\n".join(turn.content for turn in prompt), gold, fields)
+
+    def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
+        """Hold each answer's likelihood against that before training.
+
+        Raises:
+            ModelError: an encoder cannot write text.
+        """
+        require_writer(kind)
+        counts = Counter(bool(example.fields["wanted"]) for example in examples)
+        weights = self.desirable, self.undesirable
+        balanced = balanced_weights(counts[True], counts[False]) if weights == (None, None) else (1.0, 1.0)
+        desirable, undesirable = (
+            found if given is None else given for given, found in zip(weights, balanced, strict=True)
+        )
+        answers = tuple(sorted({example.gold for example in examples}))
+        return Judged(self.beta, desirable, undesirable, answers)
+
+    def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
+        """Rank answers: the order of wanted answers and others decides."""
+        return ("feedback-auc", "feedback-margin")
+
+    def example_rows(self) -> list[dict[str, object]]:
+        """Return a few answers in two languages, as texts and as messages."""
+        return [
+            {"prompt": "Name the capital of France.", "completion": "Paris", "wanted": True},
+            {"prompt": "Name the capital of France.", "completion": "I do not know.", "wanted": False},
+            {
+                "prompt": [{"role": "user", "content": "Make it polite: give me that."}],
+                "completion": [{"role": "assistant", "content": "Could you give me that, please?"}],
+                "wanted": True,
+            },
+            {"prompt": "Назови столицу России.", "completion": "Париж", "wanted": False},
+        ]
+
+
+def _word(cell: object) -> str:
+    return plain(cell).strip().casefold().replace("thumbs ", "thumbs_")
+
+
+def _wanted(cell: object) -> bool | None:
+    """Read whether people wanted an answer; None if nobody said so.
+
+    Raises:
+        ValueError: it is no word for it.
+    """
+    word = _word(cell)
+    if not word:
+        return None
+    if word in NUMBERS:
+        return NUMBERS[word]
+    if word not in GOOD | BAD:
+        raise ValueError(f"'{word}' does not say whether the answer was wanted")
+    return word in GOOD
+
+
+def _turns(value: object, material: str) -> tuple[Message, ...]:
+    """Read a request: messages, or a text over its material."""
+    if isinstance(value, list | Mapping):
+        return read_messages(value)
+    text = "\n\n".join(part for part in (plain(value), material) if part.strip())
+    return (Message("user", text),) if text.strip() else ()
+
+
+def _answer(value: object) -> Message:
+    """Read an answer: a text, a message, or messages that end with it.
+
+    Raises:
+        ValueError: somebody else speaks last.
+    """
+    if not isinstance(value, list | Mapping) or not value:
+        return Message("assistant", plain(value) if filled(value) and value != [] else "")
+    turns = read_messages(value)
+    if turns[-1].role != "assistant":
+        raise ValueError("the answer does not end with the assistant's turn")
+    return turns[-1]

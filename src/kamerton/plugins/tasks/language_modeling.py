@@ -1,0 +1,66 @@
+"""Language modelling: plain text, learnt as it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from kamerton.core.contracts import Form, ModelKind, Role
+from kamerton.core.records import Example, Place
+from kamerton.forms.running_text import MaskedText, RunningText
+from kamerton.runs.settings import Group
+from kamerton.text.cells import filled, plain
+
+WORDY = 4
+"""Words of a text on average, below which a column holds names or labels."""
+
+
+class LanguageModeling(Group):
+    """Foresee text of a kind or a language: every next token, or hidden ones."""
+
+    hidden: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.15, description="Share of the tokens that an encoder must guess."
+    )
+
+    roles: ClassVar = (
+        Role(
+            "text",
+            ("text", "content", "document", "body", "article", "page", "raw_text", "текст", "документ", "статья"),
+            "the text",
+        ),
+    )
+    kinds: ClassVar = ("decoder", "encoder")
+    answers: ClassVar = "likelihood"
+    stratified: ClassVar = False
+
+    def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
+        """Accept texts of several words."""
+        texts = [cell for cell in columns["text"] if filled(cell)]
+        if not texts or not all(isinstance(text, str) for text in texts):
+            return ""
+        length = sum(len(str(text).split()) for text in texts) / len(texts)
+        return f"plain text of {length:.0f} words a row" if length >= WORDY else ""
+
+    def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
+        """Make an example whose answer is the text itself."""
+        text = plain(values["text"])
+        return Example(id, place, text, text, {"text": text})
+
+    def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
+        """Let decoders foresee every token, encoders guess hidden ones."""
+        return MaskedText(share=self.hidden) if kind == "encoder" else RunningText()
+
+    def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
+        """Let bits per byte decide, which any tokenizer can be compared by."""
+        return ("bits-per-byte", "perplexity")
+
+    def example_rows(self) -> list[dict[str, object]]:
+        """Give a few texts in two languages."""
+        return [
+            {"text": "She opened the window and listened to the rain."},
+            {"text": "Our neighbour repairs clocks, radios and old bicycles."},
+            {"text": "Она открыла окно и слушала дождь."},
+            {"text": "Наш сосед чинит часы, радио и старые велосипеды."},
+        ]

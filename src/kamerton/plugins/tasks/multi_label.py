@@ -1,0 +1,154 @@
+"""Multi-label classification: a text or two, and any number of labels, none included."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from kamerton.core.contracts import Form, ModelKind, Role
+from kamerton.core.records import Example, Place
+from kamerton.forms.label_sets import LabelSets
+from kamerton.forms.texts import joined
+from kamerton.plugins.tasks._label_lists import by_position, holds_several, labels_in, positions, readable, recombined
+from kamerton.plugins.tasks._roles import FIRST_TEXT, SECOND_TEXT, UNSURE_TEXT
+from kamerton.runs.settings import Group, Names
+from kamerton.text.cells import filled, plain
+from kamerton.text.printed import opened_text
+from kamerton.text.tags import read_list, write_tags
+
+LONGEST_LABEL = 60
+LISTED = 8
+"""Labels named in a message."""
+
+
+def _meant(rows: Sequence[Mapping[str, object]]) -> Sequence[Mapping[str, object]]:
+    """Find how many labels lists of 0 and 1 are about, as a setting; none where lists hold labels."""
+    found = by_position([row.get("labels") for row in rows])
+    return (found,) if found else ()
+
+
+class MultiLabel(Group):
+    """Choose all labels that fit a text: topics, genres, emotions."""
+
+    separator: str = Field(
+        "",
+        description="What parts labels in one cell; if empty, `;` or `|`, or else a comma. Lists need none.",
+    )
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None, description="The probability from which on a label is given; fitted on validation rows if open."
+    )
+
+    positions: Annotated[int, Field(ge=2)] | None = Field(
+        None,
+        description="How many labels a list of 0 and 1 is about, each by its position; found from the lists. If open, "
+        "lists hold the labels themselves.",
+    )
+    names: Names | None = Field(
+        None, description="What the labels by position are called, in their order; LABEL_0, LABEL_1 and so on if open."
+    )
+
+    roles: ClassVar = (
+        Role("text", FIRST_TEXT, "the text to classify, or the first of two", weak=UNSURE_TEXT),
+        Role("second", SECOND_TEXT, "the second text, where pairs are classified", required=False),
+        Role(
+            "labels",
+            ("labels", "label", "classes", "categories", "category", "topics", "topic", "genres", "genre", "emotions",
+             "emotion", "themes", "intents", "target", "targets", "метки", "классы", "категории", "темы", "жанры",
+             "эмоции", "рубрики"),
+            "its labels: a list, or with `;` between them",
+            weak=("tags", "keywords", "terms", "теги"),
+            settings=_meant,
+        ),
+    )  # fmt: skip
+    kinds: ClassVar = ("encoder",)
+    answers: ClassVar = "classes"
+    stratified: ClassVar = False
+
+    def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
+        """Accept lists of short labels that repeat themselves from row to row, but not within one."""
+        cells = [cell for cell in columns["labels"] if filled(cell)]
+        if self.positions:
+            return self._by_position(columns["text"], cells)
+        texts = {cell for cell in cells if isinstance(cell, str)}
+        joined_columns = bool(cells) and all(isinstance(cell, tuple) for cell in cells)
+        if not joined_columns and not holds_several(cells) and not recombined(texts, ","):
+            return ""
+        if _are_lists(columns["text"]):
+            return ""
+        listed = [found for cell in cells if (found := readable(cell)) is not None]
+        if any(len(found) > len({str(one) for one in found}) for found in listed):
+            return ""  # words may have the same tag, a text has a label once
+        try:
+            rows = [labels_in(cell) for cell in cells]
+        except ValueError:
+            return ""
+        labels = [label for row in rows for label in row]
+        distinct = set(labels)
+        most = max(map(len, rows))
+        if not distinct or (most < 2 and not joined_columns) or len(distinct) > max(2, len(labels) // 2):
+            return ""
+        if max(map(len, distinct)) > LONGEST_LABEL:
+            return ""
+        return f"rows of 'labels' hold up to {most} of {len(distinct)} labels"
+
+    def _by_position(self, texts: Sequence[object], cells: Sequence[object]) -> str:
+        """Accept lists of 0 and 1 beside texts."""
+        lists = [found for cell in cells if (found := positions(cell)) and len(found) == self.positions]
+        if not lists or _are_lists(texts):
+            return ""
+        names = self._names()
+        never = [name for at, name in enumerate(names) if not any(found[at] for found in lists)]
+        more = " …" if len(names) > LISTED else ""
+        told = [f"'labels' says yes or no to {len(names)} labels by position: {', '.join(names[:LISTED])}{more}"]
+        told += [] if self.names else ["`--set task.names=...` names them in their order"]
+        told += [f"never true in the first rows: {', '.join(never)}"] if never else []
+        return "; ".join(told)
+
+    def _names(self) -> tuple[str, ...]:
+        return self.names or tuple(f"LABEL_{at}" for at in range(self.positions or 0))
+
+    def _right(self, cell: object) -> list[str]:
+        """Name a cell's labels."""
+        if not self.positions:
+            return labels_in(cell, self.separator)
+        found, names = positions(cell), self._names()
+        if found is None or len(found) != len(names):
+            raise ValueError(f"the labels are no list of {len(names)} times 0 or 1: {plain(cell)[:60]}")
+        return sorted(name for name, true in zip(names, found, strict=True) if true)
+
+    def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
+        """Make an example; an empty list is no label, an empty cell stays empty for the audit to find.
+
+        Raises:
+            ValueError: it is not clear what the labels are.
+        """
+        text, second, cell = plain(values["text"]), plain(values.get("second")), values.get("labels")
+        gold = write_tags(self._right(cell)) if filled(cell) else ""
+        fields = {"text": text, "labels": gold, **({"second": second} if second.strip() else {})}
+        return Example(id, place, joined(text, second), gold, fields)
+
+    def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
+        """Give the encoder a head of one output a label."""
+        labels = {label for example in examples for label in read_list(example.gold)}
+        return LabelSets(tuple(sorted(labels)), self.threshold)
+
+    def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
+        """Let all labels together decide; the mean over labels, over rows, and whole sets stand beside it."""
+        return ("micro-label-f1", "macro-label-f1", "sample-f1", "accuracy")
+
+    def example_rows(self) -> list[dict[str, object]]:
+        """Give a few films in two languages, and a question."""
+        return [
+            {"text": "Two clowns fall in love.", "labels": ["comedy", "romance"]},
+            {"text": "Два клоуна идут на войну.", "labels": "war; comedy"},
+            {"text": "He marches for years and comes home.", "labels": "war"},
+            {"text": "A stone lies in a field.", "labels": "[]"},
+            {"text": "Чем это кончится?", "second": "Они поженятся.", "labels": "romance|comedy"},
+        ]
+
+
+def _are_lists(texts: Sequence[object]) -> bool:
+    """Return whether a text is a list of words."""
+    return any(isinstance(opened_text(text), list | tuple) for text in texts)

@@ -1,0 +1,172 @@
+"""Preference: a request with a better and a worse answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from kamerton.core.contracts import Form, ModelKind, Role
+from kamerton.core.records import Example, Message, Place
+from kamerton.forms.messages import (
+    are_messages,
+    kept,
+    read_messages,
+    read_transcript,
+    said,
+    told_beforehand,
+    with_system,
+    written,
+)
+from kamerton.forms.preferences import Objective, Preferences
+from kamerton.forms.writing import require_writer
+from kamerton.plugins.tasks._roles import SYSTEM
+from kamerton.runs.settings import Group
+from kamerton.text.cells import filled, plain
+from kamerton.text.printed import opened_text
+
+BETAS: dict[Objective, float] = {"dpo": 0.1, "orpo": 0.1, "simpo": 2.0}
+"""Of the papers: Rafailov et al. 2023, appendix B; Hong et al. 2024, section 6; Meng et al. 2024, section 4."""
+
+
+class Preference(Group):
+    """Find the answers likelier that people chose."""
+
+    objective: Objective = Field(
+        "dpo", description="The loss: against the model before training (dpo), with the chosen answers' own (orpo), or "
+        "by likelihoods per token (simpo)."
+    )  # fmt: skip
+    beta: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="How much a difference counts: 0.1 in dpo and orpo, 2 in simpo, if not given."
+    )
+    gamma: Annotated[float, Field(ge=0)] = Field(1.0, description="The margin that simpo wants.")
+    smoothing: Annotated[float, Field(ge=0, lt=0.5)] = Field(
+        0.0, description="Share of the rows whose answers may be the wrong way round; for dpo."
+    )
+
+    roles: ClassVar = (
+        Role(
+            "prompt",
+            (
+                *("prompt", "instruction", "question", "query", "request", "conversations", "conversation"),
+                *("вопрос", "запрос"),
+            ),
+            "what is asked; may also stand at the beginning of the answers",
+            required=False,
+            weak=("input", "history"),
+        ),
+        Role("input", ("input",), "what the request is about", required=False),
+        SYSTEM,
+        Role(
+            "rejected",
+            (
+                *("rejected", "rejected_response", "response_rejected", "worse", "dispreferred"),
+                *("non_preferred_output", "lose", "response_k", "отвергнутый", "хуже"),
+            ),
+            "the worse answer",
+            to_learn=True,
+        ),
+        Role(
+            "chosen",
+            (
+                *("chosen", "chosen_response", "response_chosen", "better", "preferred"),
+                *("preferred_output", "win", "response_j", "выбранный", "лучше"),
+            ),
+            "the better answer",
+            to_learn=True,
+        ),
+    )
+    kinds: ClassVar = ("decoder",)
+    answers: ClassVar = "likelihood"
+    stratified: ClassVar = False
+
+    def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
+        """Accept pairs of answers that differ."""
+        pairs = [
+            (chosen, rejected)
+            for chosen, rejected in zip(columns["chosen"], columns["rejected"], strict=True)
+            if filled(chosen) and filled(rejected)
+        ]
+        return "a chosen answer and a rejected one" if any(chosen != rejected for chosen, rejected in pairs) else ""
+
+    def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
+        """Make an example whose text is the request; answers may be texts, messages, or whole conversations."""
+        chosen, rejected = _answer(values.get("chosen")), _answer(values.get("rejected"))
+        prompt = _turns(values.get("prompt"), plain(values.get("input"))) or chosen[:-1] or rejected[:-1]
+        if not prompt:
+            raise ValueError("there is no request: neither a prompt nor one before the answers")
+        ends = [answer[-1] if answer else Message("assistant", "") for answer in (chosen, rejected)]
+        gold, worse = map(said, ends)
+        if gold == worse and gold:
+            raise ValueError("the chosen answer and the rejected one are the same")
+        whole = with_system(prompt, told_beforehand(values.get("system")), "")
+        fields = {"prompt": written(whole), "chosen": kept(ends[0]), "rejected": kept(ends[1])}
+        return Example(id, place, "\n\n".join(turn.content for turn in prompt), gold, fields)
+
+    def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
+        """Hold the chosen answer against the rejected one.
+
+        Raises:
+            ModelError: an encoder cannot write text.
+        """
+        require_writer(kind)
+        beta = self.beta if self.beta is not None else BETAS[self.objective]
+        answers = tuple(example.gold for example in examples)
+        return Preferences(self.objective, beta, self.gamma, self.smoothing, answers)
+
+    def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
+        """Let the share of rows decide in which the chosen answer is found likelier."""
+        return ("preference-accuracy", "preference-margin")
+
+    def example_rows(self) -> list[dict[str, object]]:
+        """Give a few requests in two languages, as texts and as messages."""
+        return [
+            {"prompt": "Name the capital of France.", "chosen": "Paris", "rejected": "I do not know."},
+            {
+                "prompt": [{"role": "user", "content": "Make it polite: give me that."}],
+                "chosen": [{"role": "assistant", "content": "Could you give me that, please?"}],
+                "rejected": [{"role": "assistant", "content": "Give me that."}],
+            },
+            {
+                "chosen": [
+                    {"role": "user", "content": "Назови столицу России."},
+                    {"role": "assistant", "content": "Москва"},
+                ],
+                "rejected": [
+                    {"role": "user", "content": "Назови столицу России."},
+                    {"role": "assistant", "content": "Париж"},
+                ],
+            },
+        ]
+
+
+def _turns(value: object, material: str) -> tuple[Message, ...]:
+    """Read a request: messages, perhaps with the tools that may be called, or a text that is one, over its material."""
+    if isinstance(value, str) and are_messages(found := opened_text(value)):
+        return read_messages(found)
+    if isinstance(value, str) and (turns := read_transcript(value)) and not turns[-1].content:
+        return turns[:-1]  # the answers stand elsewhere
+    if not filled(value):
+        return ()
+    if isinstance(value, Mapping) and "messages" in value:
+        return with_system(read_messages(value["messages"]), "", plain(value.get("tools") or ""))
+    if isinstance(value, list):
+        return read_messages(value)
+    return (Message("user", "\n\n".join(part for part in (plain(value), material) if part.strip())),)
+
+
+def _answer(value: object) -> tuple[Message, ...]:
+    """Read an answer: a text, a message, or a conversation that ends with it; a conversation may be written as JSON."""
+    if (isinstance(value, list) and value) or isinstance(value, dict):
+        turns = read_messages(value)
+        if turns[-1].role != "assistant":
+            raise ValueError("a conversation of the answers does not end with the assistant's turn")
+        return turns
+    if isinstance(value, str) and not isinstance(found := opened_text(value), str):
+        with suppress(ValueError):  # a text may begin so, too
+            return _answer(found)
+    if isinstance(value, str) and (turns := read_transcript(value)) and turns[-1].role == "assistant":
+        return turns
+    return (Message("assistant", plain(value)),) if filled(value) else ()

@@ -1,0 +1,79 @@
+"""Regression: a text or two, and a number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import mean, pstdev
+from typing import ClassVar
+
+from kamerton.core.contracts import Form, ModelKind, Role
+from kamerton.core.records import Example, Place
+from kamerton.forms.number import Number
+from kamerton.forms.texts import joined
+from kamerton.plugins.tasks._roles import FIRST_TEXT, RATINGS, SECOND_TEXT
+from kamerton.runs.settings import Group
+from kamerton.text.cells import filled, number_in, plain, written_number
+from kamerton.text.label_values import is_placeholder
+
+MANY = 20
+"""More different whole numbers than this are hardly classes."""
+
+
+class Regression(Group):
+    """Read a number off a text, or off two: a rating, a price, how alike they are."""
+
+    roles: ClassVar = (
+        Role("text", FIRST_TEXT, "the text, or the first of two"),
+        Role("second", SECOND_TEXT, "the second text, where pairs are measured", required=False),
+        Role(
+            "number",
+            ("number", "value", "target", "similarity", "similarity_score", "relatedness", "relatedness_score",
+             "label", "labels", "y", "число", "значение", "сходство"),
+            "the number",
+            weak=(*RATINGS, "price", "цена"),
+        ),
+    )  # fmt: skip
+    kinds: ClassVar = ("encoder",)
+    answers: ClassVar = "number"
+    stratified: ClassVar = False
+
+    def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
+        """Accept numbers that are measurements: with decimals, or of many different values."""
+        cells = [value for value in columns["number"] if _is_given(value)]
+        try:
+            numbers = [number_in(value) for value in cells]
+        except ValueError:
+            return ""
+        if not numbers or (all(one.is_integer() for one in numbers) and len(set(numbers)) <= MANY):
+            return ""
+        return f"'number' holds numbers from {min(numbers):g} to {max(numbers):g}"
+
+    def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
+        """Make an example; an empty number, or a placeholder such as `N/A`, is left empty for the audit to find."""
+        text, second, cell = plain(values["text"]), plain(values.get("second")), values["number"]
+        gold = written_number(number_in(cell), exact=True) if _is_given(cell) else ""
+        fields = {"text": text, "number": gold, **({"second": second} if second.strip() else {})}
+        return Example(id, place, joined(text, second), gold, fields)
+
+    def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
+        """Give the encoder a head of one output, in the measure of the training numbers."""
+        numbers = [float(example.gold) for example in examples]
+        return Number(mean=mean(numbers), spread=pstdev(numbers) or 1.0)
+
+    def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
+        """Let the order decide; what the errors are worth, the others say."""
+        return ("spearman", "pearson", "mae", "rmse")
+
+    def example_rows(self) -> list[dict[str, object]]:
+        """Give a few ratings in two languages, and a pair."""
+        return [
+            {"text": "A warm and funny film.", "number": 4.5},
+            {"text": "I want those two hours back.", "number": 1.25},
+            {"text": "Тёплый и смешной фильм.", "number": "4,5"},
+            {"text": "A man plays a guitar.", "second": "Someone plays an instrument.", "number": 3.8},
+        ]
+
+
+def _is_given(cell: object) -> bool:
+    """Return whether a cell holds something else than a placeholder."""
+    return filled(cell) and not (isinstance(cell, str) and is_placeholder(cell))

@@ -1,0 +1,93 @@
+"""Summarization: a text, and what it says in few words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import ClassVar
+
+from pydantic import Field
+
+from kamerton.core.contracts import Form, ModelKind, Role
+from kamerton.core.records import Example, Place
+from kamerton.forms.writing import cyrillic_share, writing_form
+from kamerton.runs.settings import Group
+from kamerton.text.cells import filled, plain
+
+
+class Summarization(Group):
+    """Say in few words what a text says."""
+
+    request: str | None = Field(
+        None, description="What is asked of the model before each text; in the language of the summaries if not given."
+    )
+
+    roles: ClassVar = (
+        Role(
+            "text",
+            ("text", "article", "document", "dialogue", "source", "body", "content", "long", "текст", "статья",
+             "документ"),
+            "the text to summarize",
+            weak=("code",),
+        ),
+        Role(
+            "summary",
+            ("summary", "highlights", "abstract", "headline", "tldr", "short", "summaries", "краткое содержание",
+             "резюме", "аннотация", "заголовок"),
+            "what it says in few words",
+            weak=("docstring",),
+        ),
+    )  # fmt: skip
+    kinds: ClassVar = ("decoder", "seq2seq")
+    answers: ClassVar = "text"
+    stratified: ClassVar = False
+
+    def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
+        """Accept summaries that are mostly shorter than their texts and do not repeat themselves."""
+        pairs = [(t, s) for t, s in zip(columns["text"], columns["summary"], strict=True) if filled(t) and filled(s)]
+        if not pairs or not all(isinstance(part, str) for pair in pairs for part in pair):
+            return ""
+        shorter = median(len(str(summary)) / len(str(text)) for text, summary in pairs)
+        varied = len({summary for _, summary in pairs}) > len(pairs) / 2
+        return f"a summary has {shorter:.0%} of its text's letters" if shorter < 1 and varied else ""
+
+    def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
+        """Make an example; empty values stay empty for the audit to find."""
+        text, summary = plain(values["text"]), plain(values["summary"]).strip()
+        return Example(id, place, text, summary, {"text": text, "summary": summary})
+
+    def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
+        """Ask for a summary of each text.
+
+        Raises:
+            ModelError: an encoder cannot write text.
+        """
+        russian = cyrillic_share([example.gold for example in examples]) > 0.5
+        asked = "Кратко перескажи текст." if russian else "Summarize the text in few words."
+        request = self.request if self.request is not None else asked
+        return writing_form(kind, lambda example: f"{request}\n\n{example.text}".strip(), examples)
+
+    def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
+        """Let ROUGE-L decide, the measure of published summaries."""
+        return ("rouge-l", "rouge-1", "rouge-2", "chrf", "perplexity")
+
+    def example_rows(self) -> list[dict[str, object]]:
+        """Give a few texts in two languages."""
+        return [
+            {
+                "text": "The meeting was moved from Monday to Thursday because two of us are ill.",
+                "summary": "The meeting is on Thursday.",
+            },
+            {
+                "text": "Our neighbour repairs clocks, radios and old bicycles in his yard, for nothing.",
+                "summary": "The neighbour repairs old things.",
+            },
+            {
+                "text": "Собрание перенесли с понедельника на утро четверга: двое из нас болеют.",
+                "summary": "Собрание будет в четверг.",
+            },
+            {
+                "text": "Поезд отходит в 7:45 с двенадцатого пути, а не с третьего, как обычно.",
+                "summary": "Поезд отходит с другого пути.",
+            },
+        ]

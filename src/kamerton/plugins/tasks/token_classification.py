@@ -1,0 +1,242 @@
+"""Token classification: a tag for each word; names of people and places, parts of an address, parts of speech."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from kamerton.core.contracts import Form, ModelKind, Role
+from kamerton.core.records import Example, Place
+from kamerton.forms.offsets import Counting, Marked, Unit, are_spans, counting_of, is_torn, listed, matches, read_span
+from kamerton.forms.tagging import tagging
+from kamerton.runs.settings import Group, Names
+from kamerton.text.cells import filled, plain
+from kamerton.text.printed import opened
+from kamerton.text.tags import (
+    OUTSIDE,
+    Span,
+    apart,
+    in_iob2,
+    names_of_numbers,
+    outside_of,
+    read_list,
+    tagged,
+    write_tags,
+)
+from kamerton.text.words import bounds
+
+SEVERAL = 2
+LOOKED_AT = 100
+"""Rows that are tried."""
+USUAL = Counting()
+NUMBERED = re.compile(r"([BI]-)?\d+")
+"""A tag that is a number, or is named by one."""
+LISTED = 9
+"""Tags named in a message."""
+
+
+def _meant(rows: Sequence[Mapping[str, object]]) -> Sequence[Mapping[str, object]]:
+    """Find how offsets of spans are counted, and which tag stands for `O`, as settings; none where that is usual."""
+    found = counting_of([pair for row in rows if (pair := _text_and_spans(row))])
+    settings: dict[str, object] = {}
+    if found != USUAL:
+        settings |= {"offsets": found.unit, "first_letter": found.first, "end_inside": found.end_inside}
+    given = list(_tags_of_words(row.get("tags") for row in rows))
+    if (outside := outside_of(Counter(tag for tags in given for tag in tags))) is not None:
+        settings["outside"] = outside
+    if names := names_of_numbers(given):
+        settings = {"names": names}
+    return (settings,) if settings else ()
+
+
+def _tags_of_words(cells: Iterable[object]) -> Iterator[list[str]]:
+    """Return the tags of each row of a column, as they are written."""
+    for cell in cells:
+        with suppress(ValueError):  # told where an example is made of it
+            tags = _unpacked(cell)
+            given = tags.split() if isinstance(tags, str) else _listed(tags)
+            if not any(isinstance(tag, Mapping | list | tuple) for tag in given):
+                yield [plain(tag) for tag in given]
+
+
+class TokenClassification(Group):
+    """Tag each word of a text."""
+
+    outside: str | None = Field(
+        None, description="The tag of words outside every span, where it is not `O`; found from the tags if open."
+    )
+    names: Names | None = Field(None, description="What tags that are numbers mean, from 0 on: `O,B-person,I-person`.")
+    offsets: Unit = Field("letters", description="What the offsets of spans count; found from the spans if they tell.")
+    first_letter: int = Field(0, description="The number that the first letter has in the offsets of spans.")
+    end_inside: bool = Field(False, description="Whether the end of a span is its last letter, not the one behind it.")
+    overlaps: Literal["longer", "shorter", "drop"] = Field(
+        "longer", description="Which one of two spans that overlap is taught, or whether their row is left out."
+    )
+
+    roles: ClassVar = (
+        Role(
+            "tokens",
+            ("tokens", "words", "text", "sentence", "sentences", "content", "address", "слова", "токены", "текст"),
+            "the words, or the text",
+            weak=("data",),
+        ),
+        Role(
+            "tags",
+            ("tags", "ner_tags", "ner", "pos", "pos_tags", "upos", "chunk_tags", "labels", "label", "entities", "spans",
+             "tag", "annotations", "annotation", "ents", "tagging", "метки", "теги", "сущности", "разметка"),
+            "a tag for each word, or spans of the text with their kinds",
+            settings=_meant,
+            letters_of="tokens",
+        ),
+    )  # fmt: skip
+    kinds: ClassVar = ("encoder",)
+    answers: ClassVar = "tags"
+    stratified: ClassVar = False
+
+    def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
+        """Accept rows with as many tags as words, or with spans that lie in the text."""
+        rows = [pair for pair in zip(columns["tokens"], columns["tags"], strict=True) if any(map(filled, pair))]
+        if not rows or not any(_read(tags) or _repeats(tags) for _, tags in rows):
+            return ""
+        made = [self._tried(words, tags) for words, tags in rows[:LOOKED_AT]]
+        usable = [example for example in made if isinstance(example, Example)]
+        spans = [tags for _, tags in rows[:LOOKED_AT] if _holds_spans(tags)]
+        bad = len(made) - len(usable)  # spans are known by their form, even where many of them do not lie in the text
+        if bad and (len(spans) < len(made) or 2 * bad > len(made)):
+            return ""
+        kinds = {tag for example in usable for tag in read_list(example.gold)}
+        told = [f"each row has a tag for each word, {len(kinds)} different ones", *filter(None, [self.counting.told])]
+        if self.outside is not None and OUTSIDE in kinds:
+            told.append(f"the tag '{self.outside}' is taken for O: outside every span")
+        if all(NUMBERED.fullmatch(kind) for kind in kinds - {OUTSIDE}):
+            read = f"the tags are numbers without names, read as {', '.join((self.names or sorted(kinds))[:LISTED])}"
+            told += [read, "`--set task.names=...` names them from 0 on"]
+        return "; ".join(told) if len(kinds) > 1 else ""
+
+    @property
+    def counting(self) -> Counting:
+        """How the offsets of spans are counted."""
+        return Counting(self.offsets, self.first_letter, self.end_inside)
+
+    def _tried(self, words: object, tags: object) -> Example | None:
+        try:
+            return self.example(0, Place("", 0), {"tokens": words, "tags": tags})
+        except ValueError:
+            return None
+
+    def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
+        """Make an example of words and tags, or of a text and spans.
+
+        Raises:
+            ValueError: there are no words, not as many tags as words, or a span that does not lie in the text.
+        """
+        words, tags = _unpacked(values["tokens"], sure=True), _unpacked(values.get("tags"))
+        text = plain(words) if isinstance(words, str) else " ".join(plain(word) for word in _listed(words))
+        if not text.strip():
+            raise ValueError("there are no words")
+        if not filled(tags):
+            return Example(id, place, text, "", {"tokens": words})
+        if isinstance(words, str) and are_spans(tags):
+            return self._of_spans(id, place, text, [read_span(one) for one in _listed(tags)])
+        split = text.split() if isinstance(words, str) else [plain(word) for word in _listed(words)]
+        given = tags.split() if isinstance(tags, str) else [plain(tag) for tag in _listed(tags)]
+        if len(split) != len(given):
+            raise ValueError(f"there are {len(split)} words but {len(given)} tags")
+        given = in_iob2([self._named(tag) for tag in given])
+        return Example(id, place, text, write_tags(given), {"tokens": split, "tags": given})
+
+    def _named(self, tag: str) -> str:
+        """Return a tag's name if it is a number of one, and `O` for what stands for it."""
+        if self.names and tag.isdecimal() and int(tag) < len(self.names):
+            return self.names[int(tag)]
+        return OUTSIDE if tag == self.outside else tag
+
+    def _of_spans(self, id: int, place: Place, text: str, marked: Sequence[Marked]) -> Example:
+        """Tag the words that spans of letters touch."""
+        words, torn = bounds(text), list[str]()
+        spans = list[Span]()
+        for span in marked:
+            start, end = self.counting.place(text, span)
+            if not matches(text, start, end, span):
+                cut = text[start:end]
+                raise ValueError(f"the span from {span.start} to {span.end} is '{cut}', not '{span.text}' as it says")
+            touched = [at for at, word in enumerate(words) if word.start < end and start < word.end]
+            if not touched:
+                raise ValueError(f"the span from {span.start} to {span.end} holds no word")
+            torn += [text[start:end]] if is_torn(text, start) or is_torn(text, end) else []
+            spans += [Span(touched[0], touched[-1] + 1, kind) for kind in span.kinds]
+        kept, left_out = apart(spans, shorter_first=self.overlaps == "shorter")
+        if left_out and self.overlaps == "drop":
+            raise ValueError(f"spans overlap: {left_out[0].kind} with another one")
+        tags = tagged(len(words), kept)
+        split = [text[word.start : word.end] for word in words]
+        noted = {"left_out": [span.kind for span in left_out], "torn": torn}
+        fields = {"tokens": split, "tags": tags, **{name: seen for name, seen in noted.items() if seen}}
+        return Example(id, place, text, write_tags(tags), fields)
+
+    def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
+        """Give the encoder a head that is read at each word."""
+        return tagging(examples)
+
+    def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
+        """Let whole spans decide."""
+        return ("span-f1", "macro-span-f1", "token-accuracy")
+
+    def example_rows(self) -> list[dict[str, object]]:
+        """Give a few sentences in two languages: words with tags, and texts with spans."""
+        return [
+            {"tokens": ["Anna", "lives", "in", "Oslo", "."], "tags": ["B-person", "O", "O", "B-place", "O"]},
+            {"tokens": "Мария Кюри родилась в Варшаве", "tags": "B-person I-person O O B-place"},
+            {"tokens": "Call Bob Ray now!", "tags": [{"start": 5, "end": 12, "label": "person"}]},
+            {"tokens": "Едем в Омск.", "tags": [[7, 11, "place"]]},
+        ]
+
+
+def _unpacked(value: object, *, sure: bool = False) -> object:
+    """Return what a cell of a text file prints, or the entities of an annotation."""
+    value = opened(value, sure=sure)
+    return listed(value["entities"] if isinstance(value, Mapping) and "entities" in value else value)
+
+
+def _read(value: object) -> list[object]:
+    """Return a cell's list; nothing of anything else, nor of what cannot be read."""
+    try:
+        return _listed(value)
+    except ValueError:
+        return []
+
+
+def _holds_spans(value: object) -> bool:
+    """Return whether a cell holds spans; what cannot be read does not."""
+    try:
+        return are_spans(_unpacked(value))
+    except ValueError:
+        return False
+
+
+def _listed(value: object) -> list[object]:
+    """Give a cell's list; of anything else nothing."""
+    value = _unpacked(value)
+    return list(value) if isinstance(value, list | tuple) else []
+
+
+def _repeats(tags: object) -> bool:
+    """Say whether a text is of tags: three or more words, some of them equal."""
+    words = tags.split() if isinstance(tags, str) else []
+    return len(set(words)) < len(words) > SEVERAL
+
+
+def _text_and_spans(row: Mapping[str, object]) -> tuple[str, list[Marked]] | None:
+    """Read a row's text and spans as they are written; None if it has none."""
+    try:
+        text, tags = _unpacked(row.get("tokens"), sure=True), _unpacked(row.get("tags"))
+        if not isinstance(text, str) or not are_spans(tags):
+            return None
+        return text, [read_span(one) for one in _listed(tags)]
+    except ValueError:
+        return None

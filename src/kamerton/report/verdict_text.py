@@ -1,0 +1,141 @@
+"""The verdict's reason, as one sentence for someone who decides and does not compute."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from kamerton.core.contracts import Metric
+from kamerton.core.outcomes import Comparison, Contender, Seeds, Standing
+from kamerton.i18n.voice import ENGLISH, Voice
+from kamerton.statistics.power import rows_needed
+from kamerton.statistics.resampling import NOTHING
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found, for wording."""
+
+    metric: str
+    measure: Metric
+    tuned: Contender
+    rival: Contender
+    """The best other contender."""
+    hardest: Contender
+    """The one that is beaten least surely."""
+    gain: Comparison
+    rows: int
+    confidence: float
+    standing: Standing
+    margin: float
+    seeds: Seeds | None
+
+
+def reason(found: Found, decision: str, voice: Voice = ENGLISH) -> str:
+    """Say what was found and what follows from it."""
+    return _Wording(found, voice).reason(decision)
+
+
+@dataclass(frozen=True)
+class _Wording:
+    found: Found
+    voice: Voice
+
+    def reason(self, decision: str) -> str:
+        parts = [self._difference(), self._over_seeds(), self._beside_margin()]
+        return self.voice.say(
+            "On {rows} test {rows:row|rows} the tuned model {scores}: {said}, {advice}.",
+            {
+                "rows": self.found.rows,
+                "scores": self._scores(),
+                "said": ", ".join(part for part in parts if part),
+                "advice": self._advice(decision),
+            },
+        )
+
+    def _advice(self, decision: str) -> str:
+        found, say = self.found, self.voice.say
+        if decision == "ship":
+            return say("so use it", {})
+        if decision == "do not ship":
+            return say("so keep {rival}", {"rival": self._name(found.rival)})
+        if found.seeds and found.gain.low > 0:
+            doubt = "which trainings with other seeds do not confirm: it takes more seeds, or more rows, to tell"
+            return say(doubt, {})
+        shown = self._amount(found.gain.minimum_detectable)
+        unproven = "which is not proven: this many rows show a difference of {shown} or more, {needed}"
+        return say(unproven, {"shown": shown, "needed": self._needed()})
+
+    def _needed(self) -> str:
+        found, needed = self.found, rows_needed(self.found.gain, self.found.rows)
+        if needed is None or needed <= found.rows:
+            return self.voice.say("and a few more would settle it", {})
+        unit = 10 ** max(0, len(str(needed)) - 2)
+        rows = math.ceil(needed / unit) * unit
+        amount = self._amount(found.gain.difference)
+        return self.voice.say("and proving {amount} takes about {rows} rows", {"amount": amount, "rows": rows})
+
+    def _scores(self) -> str:
+        found = self.found
+        tuned, other = (self._value(one.metrics[found.metric].value) for one in (found.tuned, found.rival))
+        values = {"value": tuned, "other": other, "rival": self._name(found.rival), "metric": found.metric}
+        if found.measure.per_row_binary:
+            return self.voice.say("is right {value} of the time against {other} for {rival}", values)
+        return self.voice.say("reaches {value} in {metric} against {other} for {rival}", values)
+
+    def _difference(self) -> str:
+        found = self.found
+        p = "p < 0.001" if found.gain.p_value < 0.001 else f"p = {found.gain.p_value:.2g}"
+        unsure = found.gain.difference > 0 and found.hardest.name != found.rival.name
+        least = self.voice.say("; least sure against {name}", {"name": self._name(found.hardest)}) if unsure else ""
+        values = {
+            "difference": self._gain(found.gain.difference),
+            "confidence": self.voice.figure(f"{100 * found.confidence:g}"),
+            "ends": self._ends(found.gain.low, found.gain.high),
+            "p": self.voice.figure(p),
+            "least": least,
+        }
+        return self.voice.say("{difference} ({confidence}% interval {ends}, {p}{least})", values)
+
+    def _gain(self, difference: float) -> str:
+        if abs(difference) < NOTHING:
+            return self.voice.say("no difference", {})
+        amount = {"amount": self._amount(difference)}
+        return self.voice.say("{amount} better" if difference > 0 else "{amount} worse", amount)
+
+    def _over_seeds(self) -> str:
+        seeds = self.found.seeds
+        if seeds is None:
+            return ""
+        amount = {"amount": self._amount(seeds.difference)}
+        values = {
+            "seeds": len(seeds.scores),
+            "gain": self.voice.say("{amount} better" if seeds.difference >= 0 else "{amount} worse", amount),
+            "spread": self._amount(seeds.deviation),
+            "ends": self._ends(seeds.low, seeds.high),
+        }
+        over = "over {seeds} {seeds:seed|seeds} {gain} ± {spread} between seeds (interval with both {ends})"
+        return self.voice.say(over, values)
+
+    def _beside_margin(self) -> str:
+        margin = {"margin": self._amount(self.found.margin)}
+        if self.found.standing == "equivalent":
+            return self.voice.say("equal within {margin}", margin)
+        return self.voice.say("not worse by more than {margin}", margin) if self.found.standing == "not worse" else ""
+
+    def _ends(self, low: float, high: float) -> str:
+        scale, digits = (100, 1) if self.found.measure.unit_interval else (1, 2)
+        style = f".{digits}f" if low > 0 else f"+.{digits}f"
+        ends = [self.voice.figure(format(scale * end, style).replace("-", "−")) for end in (low, high)]
+        return self.voice.interval(*ends)
+
+    def _name(self, contender: Contender) -> str:
+        return self.voice.repeat(contender.name)
+
+    def _value(self, value: float) -> str:
+        return self.voice.figure(f"{value:.1%}" if self.found.measure.unit_interval else f"{value:.2f}")
+
+    def _amount(self, difference: float) -> str:
+        if not self.found.measure.unit_interval:
+            return self.voice.figure(f"{abs(difference):.2f}")
+        return self.voice.say("{size} points", {"size": self.voice.figure(f"{100 * abs(difference):.1f}")})

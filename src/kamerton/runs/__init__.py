@@ -1,0 +1,1 @@
+"""The recipe, its settings, and the run folder."""

@@ -1,0 +1,57 @@
+"""What a server's answers cost, and from what volume a model of one's own is cheaper."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+
+from kamerton.runs.run import Run
+
+HOURLY = (0.1, 0.5, 2.0, 10.0)
+"""Prices of an hour of a machine, in the unit of the server's prices: from an old desktop to several large GPUs."""
+
+
+@dataclass(frozen=True)
+class Volume:
+    """From how many rows tuning pays, where an hour of the machine costs so much; None: it never does."""
+
+    hourly: float
+    rows: int | None
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a server took for its answers."""
+
+    replies: int
+    tokens: float
+    """In and out, of one answer on average."""
+    thousand: float
+    """The price of 1,000 answers."""
+    volumes: tuple[Volume, ...]
+
+
+def price(run: Run, own: float, whole: float) -> Price | None:
+    """Work out what the server's answers cost, and from what volume tuning is cheaper; None without prices.
+
+    Args:
+        run: whose recipe names the prices.
+        own: seconds that the tuned model takes for a row.
+        whole: seconds that the run took.
+    """
+    path, settings = run.path / "endpoint.jsonl", run.recipe.prompt
+    if not path.exists() or not settings.price_in + settings.price_out:
+        return None
+    replies = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    spent = sum(r["tokens_in"] * settings.price_in + r["tokens_out"] * settings.price_out for r in replies) / 1e6
+    tokens = sum(r["tokens_in"] + r["tokens_out"] for r in replies) / max(1, len(replies))
+    each = spent / max(1, len(replies))
+    hours = HOURLY if settings.price_hour is None else (settings.price_hour,)
+    return Price(len(replies), tokens, 1000 * each, tuple(_volume(hourly, whole, own, each) for hourly in hours))
+
+
+def _volume(hourly: float, whole: float, own: float, each: float) -> Volume:
+    """Divide the price of tuning by what each row then saves."""
+    saved = each - own * hourly / 3600
+    return Volume(hourly, math.ceil(whole * hourly / 3600 / saved) if saved > 0 else None)

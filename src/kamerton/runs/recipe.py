@@ -1,0 +1,458 @@
+"""The recipe: every setting of a run, resolved once, each with where it came from and why.
+
+Precedence, lowest first:
+1. the defaults in this file;
+2. a recipe file (YAML);
+3. flags (`--epochs 5`, `--set train.epochs=5`);
+4. what is left open (`null`) is decided by the planner from the data, the model and the method.
+After that the recipe is only read.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from kamerton.core.errors import Fault, RecipeError, nearest
+from kamerton.runs.settings import (
+    AugmentSettings,
+    BenchmarkSettings,
+    Count,
+    DataSettings,
+    Group,
+    MixSettings,
+    Share,
+    SplitSettings,
+    misfit,
+)
+
+Settings = TypeVar("Settings", bound=BaseModel)
+AUTO = "auto"
+"""In place of remedies' names: those that treat what training showed. In place of a rate: what a probe finds."""
+
+
+MOST_TOKENS_PER_PASS = 8192
+"""Above this a pass only takes more memory."""
+
+
+def _rate(value: float | str) -> float | str:
+    if value == AUTO:
+        return value
+    number = _number(value)  # YAML 1.1 takes 1e-4 for text
+    if isinstance(number, float) and 0 < number < 10:
+        return number
+    raise ValueError(f"a rate is a number above 0 and below 10, or {AUTO}")
+
+
+Rate = Annotated[Annotated[float, Field(allow_inf_nan=True)] | str, AfterValidator(_rate)]
+
+
+UNION = re.compile(r"^(str|float)$|\[")
+"""What pydantic adds to a setting's path where a value of several types is none of them."""
+NewTokenStart = Literal["pieces", "mean"]
+
+
+class ModelSettings(Group):
+    """The pretrained model that is tuned."""
+
+    name: str | None = Field(None, description="A known name, a folder, or a Hugging Face id.")
+    max_tokens: Count | None = Field(None, description="Longest sequence in tokens.")
+    precision: Literal["fp32", "bf16"] | None = Field(
+        None, description="Of the pretrained matrices' products in training; weights and sums are fp32."
+    )
+    new_tokens: tuple[str, ...] | str = Field(
+        (), description="Words that become one token each: a list, or a file with one a line. Their embeddings train."
+    )
+    new_tokens_start: NewTokenStart = Field(
+        "pieces",
+        description="What their embeddings begin as: the mean over a word's tokens so far (Gee et al. 2022), or over "
+        "the whole vocabulary (Hewitt 2021).",
+    )
+
+
+class MethodSettings(BaseModel):
+    """How the model is changed: the method's word, and beside it the method's own knobs."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: str | None = Field(None, description="The method: a file in methods/.")
+
+    @property
+    def knobs(self) -> dict[str, Any]:
+        """The method's own settings, not yet checked by it."""
+        return dict(self.model_extra or {})
+
+
+class TaskSettings(BaseModel):
+    """The task's own settings; which task it is, `data.task` says."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    @property
+    def knobs(self) -> dict[str, Any]:
+        """The settings, not yet checked by the task."""
+        return dict(self.model_extra or {})
+
+
+class TrainSettings(Group):
+    """The optimisation."""
+
+    epochs: Annotated[float, Field(gt=0)] | None = Field(None, description="Passes over the training rows.")
+    batch_size: Count | None = Field(None, description="Rows per update of the weights.")
+    learning_rate: Rate | None = Field(
+        None, description="Peak of the schedule; `auto` tries four rates on a part of the training rows."
+    )
+    schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="How the rate falls to zero.")
+    warmup: Annotated[float, Field(ge=0, lt=1)] = Field(0.06, description="Share of the updates with a rising rate.")
+    optimizer: str | None = Field(None, description="How gradients become updates: a file in optimizers/.")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(0.01, description="On matrices only.")
+    clip_norm: Annotated[float, Field(gt=0)] = Field(1.0, description="Largest norm of a gradient.")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="In every dropout layer of the model.")
+    patience: Count = Field(5, description="Validations without a new best before training stops.")
+    gradient_checkpointing: bool = Field(
+        False, description="Compute layers a second time instead of keeping what they computed: less memory, more time."
+    )
+    tokens_per_pass: Count | None = Field(
+        None, description="Most tokens in one forward pass: an update of more rows is accumulated over several."
+    )
+
+    @property
+    def pass_tokens(self) -> int:
+        """`tokens_per_pass`, or the most that ever pays."""
+        return self.tokens_per_pass or MOST_TOKENS_PER_PASS
+
+    @property
+    def peak(self) -> float:
+        """The learning rate as a number; 0 while it is not decided."""
+        return self.learning_rate if isinstance(self.learning_rate, float) else 0.0
+
+
+class EvaluateSettings(Group):
+    """Scoring and proof."""
+
+    metric: str | None = Field(None, description="The metric that selects and decides; the task's first if not given.")
+    validations_per_epoch: Count = Field(1, description="How often the validation rows are scored.")
+    shots: Annotated[int, Field(ge=0)] = Field(3, description="Solved examples in the few-shot prompt.")
+    max_new_tokens: Count | None = Field(None, description="Longest generated answer.")
+    temperature: Annotated[float, Field(ge=0, le=5)] = Field(
+        0.0, description="Of written answers: 0 writes the most probable token, above 0 tokens are drawn with the seed."
+    )
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = Field(0.95, description="Of every interval.")
+    margin: Share = Field(
+        0.02, description="How much worse still counts as not worse: in points of a 0-to-1 metric, else as a share."
+    )
+    resamples: Annotated[int, Field(ge=200)] = Field(10_000, description="Bootstrap resamples.")
+    forgetting: Literal["quick", "whole", "off"] = Field(
+        "quick",
+        description="How much of the probe is asked before and after, to see what tuning made the model forget.",
+    )
+
+
+class PromptSettings(Group):
+    """How the untuned model is asked, and another one on the network: the contenders that tuning must beat."""
+
+    text: str | None = Field(None, description="A prompt of your own, put before each request.")
+    draws: Count = Field(3, description="Random draws of examples to show; the best on validation rows is taken.")
+    nearest: bool = Field(True, description="Also show each row the training examples most like it.")
+    search: bool = Field(True, description="Also tell the best of some instructions, chosen on validation rows.")
+    budget: Count = Field(
+        20_000,
+        description="Most tokens read to choose examples, and as many to choose an instruction, where answers are "
+        "written: the loss of the true answers to validation rows chooses.",
+    )
+    against: str | None = Field(
+        None, description="Address of an OpenAI-compatible server, `http://host:8000/v1`: a contender, too."
+    )
+    model: str = Field("default", description="The model to ask for there.")
+    key: str = Field("OPENAI_API_KEY", description="The environment variable that holds the key to it, if any.")
+    price_in: Annotated[float, Field(ge=0)] = Field(0.0, description="What a million tokens of prompts cost there.")
+    price_out: Annotated[float, Field(ge=0)] = Field(0.0, description="What a million tokens of answers cost there.")
+    price_hour: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="What an hour of your own machine costs, in the same unit; several usual prices if not given."
+    )
+
+
+class RemedySettings(Group):
+    """What is tried against what training showed, and what was found to help."""
+
+    names: tuple[str, ...] = Field(
+        (), description="Files in remedies/ to try after training, or `auto`: those against what it showed."
+    )
+    trainings: Annotated[float, Field(ge=0)] = Field(
+        3.0, description="Most time for them, in trainings like the first; the cheapest are tried first."
+    )
+    strength: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="How much of the way from the first to the trained weights is kept; new heads keep all of it."
+    )
+    strengths: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        (0.85, 0.7, 0.5, 0.35, 0.25, 0.1), description="Strengths that the dial tries beside 1."
+    )
+    replay: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        0.0, description="Rows of the base model's own answers to train on beside the task's, as a share of these."
+    )
+    last_step: Count | None = Field(None, description="End the training after this update, whatever the schedule says.")
+
+
+class Reason(Group):
+    """Where a value came from and why it has this value."""
+
+    origin: Literal["default", "recipe", "flag", "decided"]
+    reason: str = ""
+    value: Any = None
+    """The value that is explained: in a file that was edited by hand, a reason for another value is void."""
+
+
+class Recipe(Group):
+    """All settings of a run."""
+
+    data: DataSettings = DataSettings()
+    split: SplitSettings = SplitSettings()
+    mix: MixSettings = MixSettings()
+    augment: AugmentSettings = AugmentSettings()
+    task: TaskSettings = TaskSettings()
+    model: ModelSettings = ModelSettings()
+    method: MethodSettings = MethodSettings()
+    train: TrainSettings = TrainSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    prompt: PromptSettings = PromptSettings()
+    remedy: RemedySettings = RemedySettings()
+    benchmarks: BenchmarkSettings = BenchmarkSettings()
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(0, description="Of everything random.")
+    seeds: Count = Field(1, description="Trainings on the same split, with seed, seed + 1, …; the first one is kept.")
+    reasons: dict[str, Reason] = Field({}, description="Origin and reason by setting; written by Kamerton.")
+
+    def settings(self) -> Iterator[Setting]:
+        """Go through every setting with its value and reason, in the order of the file."""
+        for group, fields in self.model_dump(exclude={"reasons"}).items():
+            for name, value in fields.items() if isinstance(fields, dict) else [(None, fields)]:
+                path = f"{group}.{name}" if name else group
+                yield Setting(path, value, self.reasons.get(path, Reason(origin="default")))
+
+    def decide(self, decisions: Mapping[str, Decision]) -> Recipe:
+        """Return the recipe with open settings (`None`) filled in, each with its reason.
+
+        A setting that already has a value keeps it: what the user said wins.
+        """
+        values = self.model_dump()
+        still_open = (path for path in decisions if values[path.partition(".")[0]].get(path.partition(".")[2]) is None)
+        return self.settle({path: decisions[path] for path in still_open})
+
+    def settle(self, decisions: Mapping[str, Decision]) -> Recipe:
+        """Return the recipe with settings decided, whatever they were."""
+        values = self.model_dump()
+        for path, decision in decisions.items():
+            group, _, name = path.partition(".")
+            values[group][name] = decision.value
+            values["reasons"][path] = {"origin": "decided", "reason": decision.reason, "value": decision.value}
+        return Recipe.model_validate(values)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting, for printing: its dotted path, value, and reason."""
+
+    path: str
+    value: object
+    reason: Reason
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A value for a setting that was left open."""
+
+    value: object
+    reason: str
+
+
+def resolve(file: Path | None = None, flags: Mapping[str, object] | None = None) -> Recipe:
+    """Resolve a recipe from defaults, a recipe file and flags.
+
+    Args:
+        file: a YAML file in the recipe's own form, or None.
+        flags: values by dotted path, `{"train.epochs": 5}`; they overrule the file.
+
+    Raises:
+        RecipeError: all faults at once, each with its place.
+
+    """
+    values: dict[str, Any] = _read(file) if file else {}
+    explained = checked(Recipe, {"reasons": values.pop("reasons", {})}, str(file)).reasons
+    reasons = {path: _origin(explained.get(path), value, file) for path, value in _flat(values)}
+    for path, value in (flags or {}).items():
+        group, _, name = path.partition(".")
+        fields = values.setdefault(group, {}) if name else values
+        if isinstance(fields, dict):  # else the file is wrong there, which is told below
+            fields[name or group] = value
+        reasons[path] = {"origin": "flag", "value": value}
+    try:
+        return Recipe.model_validate({**values, "reasons": reasons})
+    except ValidationError as error:
+        raise RecipeError([_fault(item, str(file or ""), Recipe) for item in error.errors()]) from None
+
+
+def checked(model: type[Settings], values: Mapping[str, object], place: str) -> Settings:
+    """Make a pydantic model of a user's values.
+
+    Args:
+        model: the class, with its constraints.
+        values: by field name.
+        place: where they stand, for messages.
+
+    Raises:
+        RecipeError: every value that does not fit, at once.
+    """
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        raise RecipeError([_fault(item, place, model) for item in error.errors()]) from None
+
+
+def parse_assignment(text: str) -> tuple[str, object]:
+    """Split `group.field=value`, the value read as YAML.
+
+    >>> parse_assignment("train.epochs=5")
+    ('train.epochs', 5)
+
+    Raises:
+        RecipeError: there is no `=`, or the value is not YAML.
+
+    """
+    path, equals, value = text.partition("=")
+    if not equals:
+        raise RecipeError(
+            Fault(f"--set takes group.field=value, got '{text}'", remedy="for example --set train.epochs=5")
+        )
+    try:
+        parsed = _parsed(value)
+    except yaml.YAMLError:
+        parsed = value
+    return path.strip(), _number(parsed)
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """Write a recipe as YAML, each value with its origin and reason as a comment, and again for machines below."""
+    lines = ["# The resolved recipe of this run; `kamerton tune` on this file repeats it."]
+    group = None
+    for setting in recipe.settings():
+        head, _, name = setting.path.partition(".")
+        if name and head != group:
+            group = head
+            lines.append(f"{head}:")
+        because = ", ".join(part for part in (setting.reason.origin, setting.reason.reason) if part)
+        lines.append(f"{'  ' if name else ''}{name or head}: {_inline(setting.value)}  # {_one_line(because)}")
+    lines.append("reasons:")
+    for setting in recipe.settings():
+        reason = setting.reason.model_copy(update={"value": setting.value}).model_dump()
+        lines.append(f"  {setting.path}: {_inline(reason)}")
+    return "\n".join(lines) + "\n"
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads truth values as YAML 1.2 does: `true` and `false` alone; `off` and `no` are words."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    letter: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("true|True|TRUE|false|False|FALSE"), list("tTfF"))
+
+
+def _parsed(text: str) -> Any:
+    """Read YAML."""
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes any text on one line: what cannot be printed is escaped in double quotes."""
+
+
+def _represent(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
+
+
+_Dumper.add_representer(str, _represent)
+
+
+def _inline(value: object) -> str:
+    text: str = yaml.dump(
+        value, Dumper=_Dumper, default_flow_style=True, allow_unicode=True, sort_keys=False, width=math.inf
+    )
+    return text.removesuffix("...\n").strip()
+
+
+def _one_line(text: str) -> str:
+    """Make a comment of a text: what would end the line, or is no YAML character, becomes a space."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        values = _parsed(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecipeError(Fault(f"there is no file '{file}'", remedy="check the path")) from None
+    except OSError as error:
+        raise RecipeError(Fault(f"the file cannot be read: {error.strerror}", str(file), "check the path")) from None
+    except UnicodeDecodeError as error:
+        raise RecipeError(Fault("a recipe is UTF-8 text", f"{file} byte {error.start}", "save it as UTF-8")) from None
+    except yaml.YAMLError as error:
+        mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+        place = f"{file}:{mark.line + 1} column {mark.column + 1}" if mark else str(file)
+        raise RecipeError(Fault("this is not YAML", place, "mend the line, or write the recipe anew")) from None
+    if not isinstance(values, dict):
+        raise RecipeError(Fault("a recipe is a YAML mapping of groups", str(file), "start with `data:` and `path:`"))
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    for group, fields in values.items():
+        if isinstance(fields, dict):
+            yield from ((f"{group}.{name}", value) for name, value in fields.items())
+        else:
+            yield group, fields
+
+
+def _origin(explained: Reason | None, value: object, file: Path | None) -> Mapping[str, Any]:
+    if explained and explained.value == value:
+        return explained.model_dump()
+    return {"origin": "recipe", "reason": str(file), "value": value}
+
+
+def _number(value: object) -> object:
+    """Read `1e-4`, which YAML 1.1 takes for text, as the number it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
+def _fault(item: ErrorDetails, place: str, model: type[BaseModel]) -> Fault:
+    """Say in the project's grammar what pydantic says of one value."""
+    path = ".".join(str(part) for part in item["loc"] if not UNION.search(str(part)))
+    where = " ".join(part for part in (place, path) if part)
+    if item["type"] == "extra_forbidden":
+        return Fault(f"there is no setting '{path}'", where, nearest(str(item["loc"][-1]), _names(model, item["loc"])))
+    return misfit(item, where)
+
+
+def _names(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
+    """List the names that are known where a wrong one stands."""
+    for part in location[:-1]:
+        annotation = model.model_fields[str(part)].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
+    return [name for name in model.model_fields if name != "reasons"]

@@ -1,0 +1,455 @@
+"""The run folder: the border between training and everything after it.
+
+Each file is written whole or not at all, so that what is there can be trusted after any stop. Its
+layout is the table of contents of a run:
+
+    recipe.yaml  environment.json  data/  cache/  events.jsonl  checkpoints/  model/
+    predictions.parquet  forgetting.json  remedies.json  result.json  report.html  seeds/
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, get_args
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kamerton.core.errors import Fault, RunError
+from kamerton.core.files import read_json, replacing, write_json, write_text
+from kamerton.core.outcomes import Answers, Attempt, Forgetting, Forgotten
+from kamerton.core.records import Event, Example, Finding, LedgerEntry, Place, Prediction, RowDynamics, Split, Started
+from kamerton.runs.recipe import Recipe, resolve, to_yaml
+
+EVENT_CLASSES = {cls.__name__.lower(): cls for cls in get_args(Event)}
+PARTS = ("train", "validation", "test")
+CLASSIC_ROWS = "classic_rows"
+"""In the environment: how many rows the classic contenders learned from; older runs do not say."""
+DYNAMICS = tuple(field.name for field in dataclasses.fields(RowDynamics))
+
+
+class Run:
+    """A run folder that exists.
+
+    Raises:
+        RunError: the folder is not a run.
+
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not (self.path / "recipe.yaml").is_file():
+            fault = Fault(
+                f"'{path}' is not a run: it has no recipe.yaml",
+                remedy="name a folder that `kamerton tune` made",
+            )
+            raise RunError(fault)
+
+    @classmethod
+    def create(cls, path: str | Path, recipe: Recipe) -> Run:
+        """Make the folder and write the recipe, before anything slow begins.
+
+        A run that came to nothing, because its recipe or its data were wrong, gives way.
+
+        Raises:
+            RunError: there is a run already, or the folder cannot be made.
+
+        """
+        folder = Path(path)
+        try:
+            if not (folder / ".lock").exists():
+                require_free(folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            with _locked(folder):
+                require_free(folder)
+                write_text(folder / "recipe.yaml", to_yaml(recipe))
+        except OSError as error:
+            rule = f"the run's folder cannot be made: {error.strerror}"
+            raise RunError(Fault(rule, str(folder), "choose another folder with --out")) from None
+        return cls(folder)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the only process that writes here. The lock ends with the process, however that ends.
+
+        Raises:
+            RunError: another process is at work on this run.
+
+        """
+        with _locked(self.path):
+            yield
+
+    # ── recipe and environment ────────────────────────────────────────────────────────────────
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe as it was last written."""
+        return resolve(self.path / "recipe.yaml")
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        """Replace the recipe by a more resolved one."""
+        write_text(self.path / "recipe.yaml", to_yaml(recipe))
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Versions, hardware, and fingerprints of the inputs; empty before they are known."""
+        path = self.path / "environment.json"
+        return dict(read_json(path)) if path.exists() else {}
+
+    def write_environment(self, environment: dict[str, Any]) -> None:
+        """Write versions, hardware and fingerprints."""
+        write_json(self.path / "environment.json", environment)
+
+    # ── data ──────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def has_split(self) -> bool:
+        """Whether the frozen split is complete (its ledger is written last)."""
+        return (self.path / "data" / "ledger.parquet").exists()
+
+    def write_data(self, split: Split, findings: Sequence[Finding], ledger: Sequence[LedgerEntry]) -> None:
+        """Freeze the split, what the audit found, and the fate of every source row."""
+        for part in (*PARTS, "added"):
+            write_examples(self.path / "data" / f"{part}.parquet", getattr(split, part))
+        write_json(self.path / "data" / "audit.json", [dataclasses.asdict(finding) for finding in findings])
+        rows = [(e.id, e.place.file, e.place.line, e.fate, e.reason) for e in ledger]
+        _write_table(self.path / "data" / "ledger.parquet", ("id", "file", "line", "fate", "reason"), rows)
+
+    def read_split(self) -> Split:
+        """Read the frozen split."""
+        return Split(*(read_examples(self.path / "data" / f"{part}.parquet") for part in (*PARTS, "added")))
+
+    def read_findings(self) -> list[Finding]:
+        """Read what the audit found."""
+        return [
+            Finding(
+                item["check"],
+                item["severity"],
+                item["title"],
+                item["remedy"],
+                tuple(item["rows"]),
+                tuple(item["drop"]),
+                tuple(item["samples"]),
+            )
+            for item in read_json(self.path / "data" / "audit.json")
+        ]
+
+    def read_ledger(self) -> list[LedgerEntry]:
+        """Read the fate of every source row."""
+        return [
+            LedgerEntry(row["id"], Place(row["file"], row["line"]), row["fate"], row["reason"])
+            for row in _read_rows(self.path / "data" / "ledger.parquet")
+        ]
+
+    # ── training ──────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def cache(self) -> Path:
+        """The folder of what would take long to compute again; it goes when the run has its result."""
+        return self.path / "cache"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    def append(self, event: Event) -> None:
+        """Append one event."""
+        with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
+            file.write(_line(event))
+
+    def record(self, event: Event) -> None:
+        """Append one event; a (re)start first forgets what will happen again."""
+        if isinstance(event, Started):
+            self.rewind(event.step)
+        self.append(event)
+
+    def events(self) -> list[Event]:
+        """Read all events; a last line that a kill cut short is left out."""
+        path = self.path / "events.jsonl"
+        if not path.exists():
+            return []
+        lines = path.read_bytes().split(b"\n")[:-1]  # bytes: a kill may cut a letter in two
+        records = [json.loads(line) for line in lines]
+        return [EVENT_CLASSES[record.pop("event")](**record) for record in records]
+
+    def rewind(self, step: int) -> None:
+        """Forget events after `step`: they will happen again from the checkpoint of that step."""
+        kept = [_line(event) for event in self.events() if event.step <= step]
+        write_text(self.path / "events.jsonl", "".join(kept))
+
+    def write_dynamics(self, rows: Sequence[RowDynamics]) -> None:
+        """Write what training saw of each row."""
+        values = [(row.id, row.visits, row.confidence, row.variability, row.correctness) for row in rows]
+        _write_table(self.path / "data" / "cartography.parquet", DYNAMICS, values)
+
+    def read_dynamics(self) -> list[RowDynamics]:
+        """Read what training saw of each row; nothing before it has ended."""
+        path = self.path / "data" / "cartography.parquet"
+        return [RowDynamics(**row) for row in _read_rows(path)] if path.exists() else []
+
+    @property
+    def model(self) -> Path:
+        """The folder of the tuned model, in transformers' or PEFT's format."""
+        return self.path / "model"
+
+    # ── seeds ─────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def repeats(self) -> list[Run]:
+        """The runs in `seeds/` that repeat the training with the recipe's other seeds, made where they are missing."""
+        recipe = self.recipe
+        return [self._repeat(recipe, recipe.seed + i) for i in range(1, recipe.seeds)]
+
+    def _repeat(self, recipe: Recipe, seed: int) -> Run:
+        """Make a run of its own with another seed and the same frozen split."""
+        return self.variant(f"seeds/{seed}", recipe.model_copy(update={"seed": seed, "seeds": 1}))
+
+    def variant(self, name: str, recipe: Recipe) -> Run:
+        """Make a run with another recipe and the same frozen split in a folder inside this one, or open it."""
+        folder = self.path / name
+        if (folder / "recipe.yaml").exists() and Run(folder).has_split:
+            return Run(folder)
+        return self.with_same_split(folder, recipe)
+
+    def with_same_split(self, folder: Path, recipe: Recipe) -> Run:
+        """Make a run with another recipe and the same frozen split.
+
+        Raises:
+            RunError: the folder holds a run already.
+        """
+        again = Run.create(folder, recipe)
+        again.write_environment({**self.environment, "seed": recipe.seed, "seconds": {}})
+        again.write_data(self.read_split(), self.read_findings(), self.read_ledger())
+        return again
+
+    # ── outcome ───────────────────────────────────────────────────────────────────────────────
+
+    def write_answers(self, examples: Sequence[Example], answers: Sequence[Answers]) -> None:
+        """Write every contender's prediction for every test row."""
+        _write_answers(self.path / "predictions.parquet", examples, answers)
+
+    def read_answers(self) -> list[Answers]:
+        """Read every contender's predictions, in the order they were made; none before the first has answered."""
+        return _read_answers(self.path / "predictions.parquet")
+
+    def write_validation_answers(self, examples: Sequence[Example], answers: Sequence[Answers]) -> None:
+        """Write the tuned model's predictions for validation rows."""
+        _write_answers(self.path / "validation.parquet", examples, answers)
+
+    def read_validation_answers(self) -> list[Answers]:
+        """Read the tuned model's predictions for validation rows; none if they were not wanted."""
+        return _read_answers(self.path / "validation.parquet")
+
+    def write_temperature(self, temperature: float) -> None:
+        """Write what the tuned model's logits are divided by in use."""
+        write_json(self.path / "calibration.json", {"temperature": temperature})
+
+    @property
+    def temperature(self) -> float:
+        """What the tuned model's logits are divided by in use; 1 changes nothing."""
+        path = self.path / "calibration.json"
+        return float(read_json(path)["temperature"]) if path.exists() else 1.0
+
+    def write_forgetting(self, forgetting: Forgetting) -> None:
+        """Write what the tuned model forgot."""
+        write_json(self.path / "forgetting.json", dataclasses.asdict(forgetting))
+
+    def read_forgetting(self) -> Forgetting | None:
+        """Read what the tuned model forgot; None if it was not measured yet."""
+        path = self.path / "forgetting.json"
+        if not path.exists():
+            return None
+        values = read_json(path)
+        measured = tuple(Forgotten(**item) for item in values["measured"])
+        return Forgetting(values["decision"], values["reason"], measured)
+
+    def write_attempts(self, attempts: Sequence[Attempt]) -> None:
+        """Write what remedies did."""
+        write_json(self.path / "remedies.json", [dataclasses.asdict(attempt) for attempt in attempts])
+
+    def read_attempts(self) -> list[Attempt]:
+        """Read what remedies did; none where none was tried."""
+        path = self.path / "remedies.json"
+        values = read_json(path) if path.exists() else []
+        return [
+            Attempt(**{**item, "forgotten": item["forgotten"] and Forgotten(**item["forgotten"])}) for item in values
+        ]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has its result."""
+        return (self.path / "result.json").exists()
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The outcome for machines.
+
+        Raises:
+            RunError: the run is not finished.
+
+        """
+        if not self.finished:
+            raise RunError(
+                Fault(f"'{self.path}' is not finished", remedy=f"`kamerton resume {self.path}` goes on with it")
+            )
+        return dict(read_json(self.path / "result.json"))
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        """Write the outcome for machines, the last file of a run: what was kept for a resume goes."""
+        write_json(self.path / "result.json", result)
+        shutil.rmtree(self.cache, ignore_errors=True)
+
+
+REMAINS = {".lock", "recipe.yaml", "environment.json", "data", "cache"}
+"""What a run leaves that came to nothing before its data were split."""
+FROZEN = {f"{part}.parquet" for part in (*PARTS, "added", "ledger")} | {"audit.json"}
+HARMLESS = {".DS_Store", ".gitignore", ".gitkeep", "Thumbs.db", "desktop.ini", "lost+found"}
+"""What systems and version control leave in folders that are empty to the user."""
+SHOWN = 3
+
+
+def require_free(folder: Path) -> None:
+    """Check that a run may take a folder: a new one, an empty one, or what a run left that came to nothing.
+
+    Raises:
+        RunError: it holds a run, or files that no run made; nothing is changed.
+    """
+    if not folder.is_dir():
+        return
+    if (folder / "recipe.yaml").exists() and Run(folder).has_split:
+        remedy = f"`kamerton resume {folder}` goes on with it; or choose another folder with --out"
+        raise RunError(Fault(f"'{folder}' already holds a run", remedy=remedy))
+    begun = (folder / ".lock").exists()  # the first file of a run: a recipe alone may be the user's own
+    own = REMAINS if begun else {".lock"}
+    strange = [path for path in sorted(folder.iterdir()) if path.name not in own | HARMLESS and not _half(path)]
+    if begun and (folder / "data").is_dir():
+        strange += [path for path in sorted((folder / "data").iterdir()) if path.name not in FROZEN and not _half(path)]
+    if strange:
+        more = f" and {len(strange) - SHOWN} more" if len(strange) > SHOWN else ""
+        named = ", ".join(str(path.relative_to(folder)) for path in strange[:SHOWN])
+        rule = f"the run's folder must be new or empty; this one holds {named}{more}"
+        raise RunError(Fault(rule, str(folder), "choose another folder with --out; nothing here was changed"))
+
+
+def _half(path: Path) -> bool:
+    """Return whether a file is one that a kill left while it was written."""
+    return path.name.startswith(".") and path.name.endswith(".tmp")
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fault = Fault(f"another process is at work on '{folder}'", remedy="wait for it, or stop it")
+            raise RunError(fault) from None
+        yield
+
+
+def _line(event: Event) -> str:
+    record = {"event": type(event).__name__.lower(), **dataclasses.asdict(event)}
+    return json.dumps(record, ensure_ascii=False) + "\n"
+
+
+def write_examples(path: Path, examples: Sequence[Example]) -> None:
+    """Write examples as Parquet, their roles as JSON."""
+    rows = [
+        (e.id, e.place.file, e.place.line, e.text, e.gold, json.dumps(dict(e.fields), ensure_ascii=False), e.group)
+        for e in examples
+    ]
+    _write_table(path, ("id", "file", "line", "text", "gold", "fields", "group"), rows)
+
+
+def read_examples(path: Path) -> tuple[Example, ...]:
+    """Read examples that `write_examples` wrote."""
+    return tuple(_example(row) for row in _read_rows(path))
+
+
+def _example(row: dict[str, Any]) -> Example:
+    place, fields = Place(row["file"], row["line"]), json.loads(row["fields"])
+    return Example(row["id"], place, row["text"], row["gold"], fields, row.get("group", ""))  # older runs have none
+
+
+ANSWERS = (
+    "id", "contender", "kind", "gold", "prediction", "score", "loss", "tokens", "passed", "probabilities", "seconds",
+    "wanted",
+)  # fmt: skip
+"""Columns of a file of answers."""
+
+
+def _write_answers(path: Path, examples: Sequence[Example], answers: Sequence[Answers]) -> None:
+    rows = [
+        (
+            p.id,
+            contender.name,
+            contender.kind,
+            example.gold,
+            p.text,
+            p.score,
+            p.loss,
+            p.tokens,
+            p.passed,
+            p.probabilities,
+            contender.seconds,
+            p.wanted,
+        )
+        for contender in answers
+        for example, p in zip(examples, contender.predictions, strict=True)
+    ]
+    _write_table(path, ANSWERS, rows)
+
+
+def _read_answers(path: Path) -> list[Answers]:
+    if not path.exists():
+        return []
+    grouped: dict[str, list[dict[str, Any]]] = {}
+    for row in _read_rows(path):
+        grouped.setdefault(row["contender"], []).append(row)
+    return [
+        Answers(name, rows[0]["kind"], tuple(_prediction(row) for row in rows), rows[0]["seconds"])
+        for name, rows in grouped.items()
+    ]
+
+
+def _prediction(row: dict[str, Any]) -> Prediction:
+    """Make a prediction of a row; the last columns are missing in older runs."""
+    known = row.get("probabilities")
+    probabilities = None if known is None else tuple(known)
+    measured = row["score"], row["loss"], row["tokens"], row.get("passed"), probabilities
+    return Prediction(row["id"], row["prediction"], *measured, wanted=row.get("wanted"))
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    with pq.ParquetFile(path) as file:  # what reads whole tables imports pandas on its way: a third of a second
+        rows: list[dict[str, Any]] = file.read().to_pylist()
+        return rows
+
+
+def _write_table(path: Path, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    values = zip(*rows, strict=True) if rows else [[] for _ in columns]
+    types = {
+        "id": pa.int64(),
+        "line": pa.int64(),
+        "score": pa.float64(),
+        "loss": pa.float64(),
+        "tokens": pa.int64(),
+        "passed": pa.float64(),
+        "wanted": pa.bool_(),
+        "probabilities": pa.list_(pa.float64()),
+        "seconds": pa.float64(),
+        "visits": pa.int64(),
+        **dict.fromkeys(DYNAMICS[2:], pa.float64()),
+    }
+    arrays = [
+        pa.array(list(column), types.get(name, pa.string())) for name, column in zip(columns, values, strict=True)
+    ]
+    with replacing(path) as temporary:
+        pq.write_table(pa.table(dict(zip(columns, arrays, strict=True))), temporary)

@@ -1,0 +1,167 @@
+"""The settings of the data: which rows, how they are split, and what is trained on beside them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import ErrorDetails
+
+from kamerton.core.errors import Fault
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+SplitBy = Literal["random", "group", "time", "given"]
+
+Names = Annotated[
+    tuple[str, ...],
+    BeforeValidator(lambda value: [*map(str.strip, value.split(","))] if isinstance(value, str) else value),
+]
+"""A list of names, or a text of them with commas between."""
+SELF = "self"
+"""In place of a file to mix in: the base model's own answers."""
+
+
+WANTED = {
+    "greater_than": "a number above {gt}",
+    "greater_than_equal": "a number of at least {ge}",
+    "less_than": "a number below {lt}",
+    "less_than_equal": "a number of at most {le}",
+    "finite_number": "a finite number",
+    "literal_error": "one of {expected}",
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), "a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+    "string_type": "a text",
+    **dict.fromkeys(("list_type", "tuple_type", "too_short", "iterable_type"), "a list"),
+    **dict.fromkeys(("dict_type", "mapping_type", "model_type", "dataclass_type"), "a mapping of names to values"),
+}
+"""What should stand where something else stands, by pydantic's word for the mistake."""
+
+
+def misfit(item: ErrorDetails, place: str, remedy: str = "") -> Fault:
+    """Say in the project's words what pydantic found wrong with one value.
+
+    Args:
+        item: what it found.
+        place: where the value stands.
+        remedy: what to do about it, if there is something better than another value.
+    """
+    if item["type"] == "missing":
+        return Fault("this is missing", place, remedy or "add it")
+    if wanted := WANTED.get(item["type"]):
+        bounds = {name: _plain(value) for name, value in item.get("ctx", {}).items()}
+        wanted = wanted.format_map(bounds)
+        return Fault(f"{wanted} is wanted, got {item['input']!r}", place, remedy or f"give {wanted}")
+    rule = item["msg"].removeprefix("Value error, ")
+    if isinstance(item["input"], dict | BaseModel):  # what is wrong is how its parts go together
+        return Fault(rule, place, remedy or "change one of them")
+    return Fault(f"{rule}, got {item['input']!r}", place, remedy or "give another value")
+
+
+def _plain(bound: object) -> object:
+    return int(bound) if isinstance(bound, float) and bound.is_integer() else bound
+
+
+class Group(BaseModel):
+    """A group of settings: frozen, no unknown names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+class DataSettings(Group):
+    """Which rows, understood how."""
+
+    path: str = Field("", description="The data: a file, a folder, a pattern like data/*.csv, or a Hugging Face id.")
+    task: str | None = Field(None, description="The kind of job; found from the columns if not given.")
+    columns: dict[str, str] | None = Field(
+        None, description="Which column plays which role: {text: review, label: stars}."
+    )
+    header: bool | None = Field(
+        None,
+        description="Whether the first line of a table names its columns; found from the lines if not given. Without "
+        "names, columns are called `column 1`, `column 2`.",
+    )
+    sheet: str | None = Field(
+        None, description="Which sheet of a workbook holds the rows; the only one with a table if not given."
+    )
+    max_rows: Count | None = Field(None, description="Use at most this many rows, chosen at random with the seed.")
+    too_long: Literal["cut", "drop", "window", "refuse"] | None = Field(
+        None, description="What happens to rows longer than the model takes; every one cut or dropped is in the ledger."
+    )
+    placeholders: Literal["drop", "keep"] = Field(
+        "drop",
+        description="Rows whose label only holds a place (`nan`, `NULL`, `#N/A`, `-` beside words, `None` beside "
+        "numbers): they are left out, or have a class like the others.",
+    )
+    balance: Literal["none", "weights", "oversample"] = Field(
+        "none", description="How uneven classes are evened out in training: by weights in the loss, or by repeats."
+    )
+
+
+class SplitSettings(Group):
+    """Which rows train, which select the checkpoint, and which prove."""
+
+    by: SplitBy | None = Field(
+        None,
+        description="`random`; `group`: rows of one value in `column` stay together; `time`: the last rows by `column` "
+        "are tested on; `given`: by `column`, or by files named train, validation, test.",
+    )
+    column: str | None = Field(None, description="The column that `by` means.")
+    validation: Share = Field(0.1, description="Share of the rows that selects the checkpoint.")
+    test: Share = Field(0.1, description="Share of the rows that is only looked at once, for the verdict.")
+    test_path: str | None = Field(None, description="A file of its own with the test rows, of the same columns.")
+    folds: Annotated[int, Field(ge=2)] | None = Field(
+        None, description="Test on one of so many equal parts; runs over all of them are a cross-validation."
+    )
+    fold: Annotated[int, Field(ge=0)] = Field(0, description="Which of the folds is tested on, from 0.")
+
+    @model_validator(mode="after")
+    def _agree(self) -> SplitSettings:
+        """Refuse settings that contradict each other."""
+        if self.by in ("group", "time") and not self.column:
+            raise ValueError(f"by: {self.by} needs a column")
+        if self.column and self.by == "random":
+            raise ValueError("by: random looks at no column")
+        if self.column and not self.by and self.test_path:
+            raise ValueError("give either a column or test_path")
+        if self.test_path and self.by not in (None, "given"):
+            raise ValueError(f"the test rows are either those of test_path, or found by {self.by}")
+        if self.folds and (self.by in ("time", "given") or self.test_path):
+            raise ValueError("folds are drawn at random or by group, not by time and not as given")
+        if self.folds and self.fold >= self.folds:
+            raise ValueError(f"fold counts from 0 to {self.folds - 1}")
+        return self
+
+    @property
+    def tested(self) -> float:
+        """The share of the rows that is tested on."""
+        return 1 / self.folds if self.folds else self.test
+
+
+class MixSettings(Group):
+    """General data that is trained on beside the task's, against forgetting."""
+
+    source: str | None = Field(
+        None, description="A data file that reads as the same task, or `self`: what the base model itself answers."
+    )
+    share: Share = Field(0.1, description="How many rows, as a share of the training rows.")
+
+
+class AugmentSettings(Group):
+    """Variants of the training rows of small classification data; kept only if they help on the validation rows."""
+
+    by: Literal["none", "deletion", "swap", "masked", "paraphrase"] = Field(
+        "none",
+        description="Words left out, put in other places, guessed anew by a masked language model, or all said anew.",
+    )
+    share: Share = Field(0.1, description="Share of the words that change.")
+
+
+class BenchmarkSettings(Group):
+    """Tasks of the Language Model Evaluation Harness, asked before and after; they need `kamerton[benchmarks]`."""
+
+    tasks: tuple[str, ...] = Field(
+        (), description="Names of tasks, groups or tags, or task files of its own form, such as `mine.yaml`."
+    )
+    rows: Count = Field(200, description="Most rows of each task: its first ones.")

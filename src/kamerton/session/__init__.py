@@ -1,0 +1,1 @@
+"""What every step of the story holds: setup, planner, engines, the trainable model."""

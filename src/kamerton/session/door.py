@@ -1,0 +1,61 @@
+"""The door: what a run could not do is refused before anything is trained, by the structure of its model alone."""
+
+from __future__ import annotations
+
+from transformers import PreTrainedModel
+
+from kamerton.core.contracts import Form, Method, ModelFacts
+from kamerton.core.errors import Fault, ModelError
+from kamerton.core.system import free_memory
+from kamerton.models.heads import empty_model, missing_heads
+from kamerton.models.quantize import quantized
+from kamerton.models.structure import TRAINS_TOKENS
+from kamerton.runs.recipe import Recipe
+from kamerton.session.planner import candidates
+from kamerton.session.setup import make_method
+
+
+def check_fit(recipe: Recipe, form: Form, facts: ModelFacts, rows: int) -> PreTrainedModel:
+    """Refuse a task or a method that does not fit the model; no weight is read for it.
+
+    Args:
+        recipe: with a method, or without one yet: the planner takes one that fits.
+        form: the task as this kind of model gets it.
+        facts: of the model.
+        rows: to train on, about.
+
+    Returns:
+        The model's structure, without weights.
+
+    Raises:
+        ModelError: they do not fit, with the reason and what to take instead.
+    """
+    try:
+        empty = empty_model(facts.folder, form.model_class, form.config)
+    except (OSError, ValueError) as error:
+        rule = f"models of the family {facts.family} have no head for this task: transformers has no {form.model_class}"
+        remedy = "choose another model; `kamerton models` lists some"
+        raise ModelError(Fault(rule + " of it", facts.folder, remedy)) from error
+    form.start(empty, missing_heads(facts.folder, empty))
+    if not recipe.method.name:
+        return empty
+    method = make_method(recipe)
+    if reason := _refusal(method, empty, facts, form):
+        other = candidates(facts, rows, free_memory(), empty)[0].word
+        rule = f"{recipe.method.name} does not fit {facts.name} ({type(empty).__name__}): {reason}"
+        raise ModelError(Fault(rule, facts.folder, f"take another method: --method {other}"))
+    if recipe.model.new_tokens and (reason := method.refuses_tokens(empty)):
+        raise ModelError(Fault(reason, "model.new_tokens", TRAINS_TOKENS))
+    return empty
+
+
+def _refusal(method: Method, empty: PreTrainedModel, facts: ModelFacts, form: Form) -> str:
+    """Return why a method cannot be put on a model; an empty string if it can."""
+    reason = method.refuses(empty)
+    if reason or not method.quantization:
+        return reason
+    try:
+        quantized(facts.folder, form.model_class, form.config, method.quantization)
+    except ModelError as error:
+        return error.faults[0].rule
+    return ""

@@ -1,0 +1,98 @@
+"""The models of a run, each ready to be asked: the one in training, the saved one, the untuned base."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import nn
+
+from kamerton.core import registry
+from kamerton.core.contracts import Quantization
+from kamerton.core.errors import Fault, RunError
+from kamerton.core.records import Encoded
+from kamerton.engine.engine import TorchEngine, make_engine
+from kamerton.kernels.dropout import set_dropout, use_cheap_dropout
+from kamerton.kernels.norm import fuse_norms
+from kamerton.models.load import Loaded, load_model, load_tokenizer
+from kamerton.models.precision import set_precision
+from kamerton.models.quantize import quantized
+from kamerton.models.saved import add_adapter, is_adapter, load_saved
+from kamerton.models.vocabulary import begin_words, make_room, new_ids
+from kamerton.runs.recipe import MOST_TOKENS_PER_PASS
+from kamerton.runs.run import Run
+from kamerton.session.setup import Setup, bare, make_method
+
+FIRST = "default"
+"""PEFT's name for the adapter that a model is loaded with."""
+
+
+def engine_of(setup: Setup, model: nn.Module, rows: Sequence[Encoded] = ()) -> TorchEngine:
+    """Make an engine of a model under the run's limits; `rows` are those it will be trained on."""
+    return make_engine(
+        model,
+        setup.tokenizer,
+        setup.facts,
+        setup.samples,
+        max_tokens=setup.max_tokens,
+        max_new_tokens=min(setup.recipe.evaluate.max_new_tokens or 1, setup.max_tokens // 2),
+        tokens_per_pass=MOST_TOKENS_PER_PASS,
+        rows=rows,
+        cache=setup.cache,
+        temperature=setup.recipe.evaluate.temperature,
+        seed=setup.recipe.seed,
+    )
+
+
+def saved_engine(run: Run, setup: Setup) -> TorchEngine:
+    """Load the tuned model of a run; its method is imported first, for it may bring PEFT a type of its own."""
+    registry.choose("methods", setup.recipe.method.name or "")
+    engine = engine_of(setup, load_saved(run.model, setup.form, setup.facts, setup.tokenizer))
+    return replace(engine, adapter=FIRST) if is_adapter(run.model) else engine
+
+
+def adapter_engine(run: Run, setup: Setup, other: TorchEngine) -> TorchEngine:
+    """Load the adapter of a run over the base that another engine holds; each engine switches to its own.
+
+    Raises:
+        RunError: a run holds no adapter, or the two do not fit over one base.
+    """
+    if not (other.adapter and is_adapter(run.model)):
+        fault = Fault("only adapters can be kept over one base", str(run.path), "ask each run by itself")
+        raise RunError(fault)
+    registry.choose("methods", setup.recipe.method.name or "")
+    name = str(run.path).replace(".", "_")  # a name of PEFT's must have no dot
+    add_adapter(other.model, run.model, name)
+    return replace(engine_of(setup, other.model), adapter=name)
+
+
+def untuned_engine(setup: Setup) -> TorchEngine:
+    """Load the bare base model, without anything of the method, and with the tokens that it knows itself."""
+    setup = bare(setup)
+    return engine_of(setup, load_model(setup.facts.folder, setup.form.untuned_class, {}, setup.recipe.seed).model)
+
+
+def load_base(setup: Setup, how: Quantization | None) -> Loaded:
+    """Load the base model with the head that the form asks for, as the method wants it."""
+    folder, form = setup.facts.folder, setup.form
+    quantization = quantized(folder, form.model_class, form.config, how) if how else None
+    loaded = load_model(folder, form.model_class, form.config, setup.recipe.seed, quantization=quantization)
+    words = setup.recipe.model.new_tokens
+    if not words:
+        return loaded
+    ids = new_ids(setup.tokenizer, words)
+    make_room(loaded.model, setup.tokenizer)
+    begin_words(loaded.model, load_tokenizer(setup.facts), ids, words, setup.recipe.model.new_tokens_start)
+    return replace(loaded, tokens=ids)
+
+
+def attach_method(setup: Setup, loaded: Loaded) -> nn.Module:
+    """Make a base model ready to train: the form's start, the recipe's dropout and precision, the method."""
+    recipe = setup.recipe
+    setup.form.start(loaded.model, loaded.fresh)
+    set_dropout(loaded.model, recipe.train.dropout)
+    set_precision(loaded.model, recipe.model.precision or "fp32")
+    model = make_method(recipe).attach(loaded.model, loaded.fresh, loaded.tokens)
+    use_cheap_dropout(model)
+    fuse_norms(model)
+    return model

@@ -1,0 +1,123 @@
+"""Begin a run: resolve the recipe and make the folder, before anything slow."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from kamerton.core import registry
+from kamerton.core.errors import Fault, RecipeError
+from kamerton.data.named import is_pattern
+from kamerton.models.catalog import names
+from kamerton.models.locate import unknown_model
+from kamerton.runs.recipe import AUTO, Recipe, resolve
+from kamerton.runs.run import Run
+from kamerton.runs.settings import SELF
+from kamerton.session.setup import make_method, make_task
+
+RECIPES = (".yaml", ".yml")
+RUNS = Path("runs")
+WORDS = ("data.task", "model.name", "train.optimizer", "evaluate.metric", "remedy.names")
+"""Settings that name plug-ins or a model."""
+
+
+def new_run(data: Path, out: Path | None, settings: Mapping[str, object]) -> Run:
+    """Make a run's folder with its recipe.
+
+    Args:
+        data: a data file, or a recipe that names one.
+        out: the folder; a new one under `runs/` if not given.
+        settings: by dotted path; they overrule a recipe's.
+
+    Raises:
+        RecipeError: a setting is wrong; all faults at once.
+        RunError: the folder already holds a run.
+    """
+    written = data if data.suffix in RECIPES else None
+    given = settings if written else {"data.path": str(data), **settings}
+    faults = list[Fault]()
+    try:
+        recipe = resolve(written, given)
+    except RecipeError as error:
+        faults += error.faults
+        recipe = _words_of(given)
+    faults += _unknown(recipe)
+    if faults:
+        raise RecipeError(faults)
+    return Run.create(out or _free_folder(recipe), anchored(recipe))
+
+
+def _words_of(given: Mapping[str, object]) -> Recipe:
+    """Take what names plug-ins out of settings of which some are wrong, so that those are looked at, too."""
+    named = {path: v for path, v in given.items() if path in WORDS or path.startswith(("method.", "task."))}
+    try:
+        return resolve(None, named)
+    except RecipeError:  # told already
+        return Recipe()
+
+
+def _unknown(recipe: Recipe) -> list[Fault]:
+    """Find words that name nothing, and settings that the method or the task does not have."""
+    words = [
+        ("tasks", recipe.data.task),
+        ("methods", recipe.method.name),
+        ("optimizers", recipe.train.optimizer),
+        ("metrics", recipe.evaluate.metric),
+        *(("remedies", word) for word in recipe.remedy.names if word != AUTO),
+    ]
+    faults = [fault for folder, word in words if word and (fault := registry.unknown(folder, word))]
+    if recipe.model.name and (fault := unknown_model(recipe.model.name)):
+        faults.append(fault)
+    task, method = recipe.data.task or "", recipe.method.name or ""
+    if task in registry.names("tasks"):
+        faults += _faults_of(partial(make_task, recipe, task))
+    if method in registry.names("methods"):
+        faults += _faults_of(partial(make_method, recipe))
+    return faults
+
+
+def _faults_of(make: Callable[[], object]) -> Sequence[Fault]:
+    try:
+        make()
+    except RecipeError as error:
+        return error.faults
+    return ()
+
+
+def anchored(recipe: Recipe) -> Recipe:
+    """Write the paths of files and folders that are there from the root on, so that the run works from anywhere.
+
+    What is no path stays as it is: names of known models and tasks, ids of the hub.
+    """
+    data, split, mix, model, benchmarks = recipe.data, recipe.split, recipe.mix, recipe.model, recipe.benchmarks
+    words = model.new_tokens
+    changes: dict[str, dict[str, object]] = {
+        "data": {"path": _anchored(data.path)},
+        "split": {"test_path": _anchored(split.test_path)},
+        "mix": {"source": mix.source if mix.source == SELF else _anchored(mix.source)},
+        "model": {
+            "name": model.name if model.name in names() else _anchored(model.name),
+            "new_tokens": _anchored(words) if isinstance(words, str) else words,
+        },
+        "benchmarks": {"tasks": tuple(_anchored(t) if t.endswith(RECIPES) else t for t in benchmarks.tasks)},
+    }
+    values = recipe.model_dump()
+    return Recipe.model_validate({**values, **{group: {**values[group], **new} for group, new in changes.items()}})
+
+
+def _anchored(word: str | None) -> str | None:
+    """Give the whole path of what is there, or may be: of a pattern."""
+    if not word or not (is_pattern(Path(word)) or Path(word).exists()):
+        return word
+    return str(Path.cwd() / word)  # a link stays a link
+
+
+def _free_folder(recipe: Recipe) -> Path:
+    """Name a new folder under `runs/` after the data and the time."""
+    name = re.sub(r"[^\w.-]+", "", Path(recipe.data.path).stem) or "data"
+    stem = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    names = (stem, *(f"{stem}-{number}" for number in range(2, 100)))
+    return next(RUNS / name for name in names if not (RUNS / name).exists())

@@ -1,0 +1,134 @@
+"""The planner: fill in what the recipe leaves open, from the data, the model and the method, with reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from kamerton.core import registry
+from kamerton.core.contracts import Advice, Form, Method, ModelFacts, Task
+from kamerton.core.records import Example
+from kamerton.models.catalog import known
+from kamerton.models.precision import choose_precision
+from kamerton.runs.recipe import MOST_TOKENS_PER_PASS, Decision
+from kamerton.text.figures import memory
+from kamerton.train.optimizer import preferred_optimizer
+
+ROOM = 0.9
+"""Share of the free memory that a run may fill."""
+PASS_BYTES = 2e9
+"""Most bytes that a training pass may keep for its backward pass."""
+KEPT = 80
+"""Bytes kept for a token, for each layer and each hidden number: 74 in a Llama with LoRA, 85 in a BERT, measured."""
+WRITTEN = "99% of the training answers, with some room, up to a bound: writing is slow"
+STEP = 256
+"""Passes are planned in steps of so many tokens."""
+FOREIGN = 0.2
+"""Share of letters outside the Latin script from which an English model is the wrong one."""
+
+
+def choose_model(task: Task, examples: Sequence[Example]) -> Decision:
+    """Choose among the known models: of the task's usual kind, for the script that the texts are in."""
+    letters = [letter for example in examples[:2000] for letter in example.text if letter.isalpha()]
+    foreign = sum(letter > "\u024f" for letter in letters) / max(1, len(letters))
+    fitting = [model for model in known() if model.kind == task.kinds[0]]
+    many = [model for model in fitting if len(model.languages) > 1]
+    if foreign > FOREIGN and many:
+        return Decision(many[0].name, f"{foreign:.0%} of the letters are not Latin: {many[0].description}")
+    return Decision(fitting[0].name, f"the usual kind for this task: {fitting[0].description}")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A method as it stands for a model, a number of rows and this machine."""
+
+    word: str
+    advice: Advice
+    least_bytes: int
+    free_bytes: int
+    refusal: str = ""
+    """Why the model's structure does not allow it."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether the model allows it, and what it needs at the least is there, with some room for the rows."""
+        return not self.refusal and self.least_bytes <= ROOM * self.free_bytes
+
+    @property
+    def reason(self) -> str:
+        """What speaks for or against it."""
+        if self.fits:
+            return self.advice.reason
+        if self.refusal:
+            return f"does not fit the model: {self.refusal}; {self.advice.reason}"
+        needs, free = memory(self.least_bytes), memory(self.free_bytes)
+        return f"does not fit: it takes at least {needs}, and {free} are free; {self.advice.reason}"
+
+
+def candidates(facts: ModelFacts, rows: int, free: int, model: PreTrainedModel | None = None) -> list[Candidate]:
+    """List the methods: first those that fit into `free` bytes, of these the one that calls itself most suitable.
+
+    Args:
+        facts: of the model.
+        rows: to train on.
+        free: bytes.
+        model: its structure; those that it does not allow come last.
+    """
+    chosen = {word: registry.choose("methods", word) for word in registry.names("methods")}
+    every = [
+        Candidate(w, m.suitability(facts, rows), m.least_memory(facts), free, m().refuses(model) if model else "")
+        for w, m in chosen.items()
+    ]
+    return sorted(every, key=lambda one: (not one.fits, -one.advice.value))
+
+
+def choose_method(facts: ModelFacts, rows: int, free: int, model: PreTrainedModel | None = None) -> Decision:
+    """Choose the method that calls itself most suitable of those that fit the model and `free` bytes of memory."""
+    every = candidates(facts, rows, free)
+    best = next(one for one in every if model is None or not registry.choose("methods", one.word)().refuses(model))
+    others = [one for one in every if one is not best]
+    better = [one for one in others if one.advice.value > best.advice.value]
+    against = "".join(f"; {one.word} would suit more but {one.reason.partition(';')[0]}" for one in better[:1])
+    return Decision(best.word, best.reason + against)
+
+
+def choose_pass(facts: ModelFacts) -> Decision:
+    """Choose how many tokens to train on in one pass, so that what it keeps for the backward pass stays in bounds."""
+    kept = KEPT * facts.layers * facts.hidden
+    tokens = max(STEP, min(MOST_TOKENS_PER_PASS, int(PASS_BYTES / kept) // STEP * STEP))
+    return Decision(tokens, f"a pass then keeps about {memory(tokens * kept)} for its backward pass")
+
+
+def choose_optimizer() -> Decision:
+    """Choose the optimizer that calls itself most suitable."""
+    word = preferred_optimizer()
+    return Decision(word, registry.choose("optimizers", word).suitability.reason)
+
+
+def settings(
+    method: Method,
+    facts: ModelFacts,
+    task: Task,
+    form: Form,
+    train: Sequence[Example],
+    tokenizer: PreTrainedTokenizerBase,
+) -> Mapping[str, Decision]:
+    """Decide every setting that is open, once the data, the model and the method are known."""
+    advice = method.advise(facts, len(train))
+    decisions = {f"train.{name}": Decision(_number(item.value), item.reason) for name, item in advice.items()}
+    metric = task.metrics(train)[0]
+    tokens = form.answer_tokens(tokenizer)
+    return {
+        **decisions,
+        "train.optimizer": choose_optimizer(),
+        "train.tokens_per_pass": choose_pass(facts),
+        "model.precision": choose_precision(),
+        "evaluate.metric": Decision(metric, "the first of the task's metrics for these rows"),
+        **({"evaluate.max_new_tokens": Decision(tokens, WRITTEN)} if tokens else {}),
+    }
+
+
+def _number(value: float) -> float | int:
+    return int(value) if float(value).is_integer() else value

@@ -1,0 +1,76 @@
+"""A model made ready to be trained: what training, the rate's probe and the forecast all begin with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from kamerton.core.records import Encoded, Example
+from kamerton.data.balance import class_weights, oversampled
+from kamerton.engine.checkpointing import recompute_layers
+from kamerton.engine.engine import TorchEngine
+from kamerton.engine.verify import prove_fused
+from kamerton.forgetting.probe import known_languages
+from kamerton.models.load import Loaded
+from kamerton.runs.settings import SELF
+from kamerton.session.engines import attach_method, engine_of, untuned_engine
+from kamerton.session.setup import Setup
+from kamerton.train.replay import replay_rows
+
+NOT_OURS = -1
+"""The id of rows that come from no source file."""
+
+
+@dataclass(frozen=True)
+class Trainee:
+    """A model with its method attached, an engine around it, and the rows it will be trained on."""
+
+    model: nn.Module
+    engine: TorchEngine
+    rows: list[Encoded]
+    """Those of the split, in its order, and after them what is replayed against forgetting."""
+    ids: list[int]
+    """The source row of each."""
+    note: str = ""
+    """What is to be known of how it is computed."""
+
+
+def attach(setup: Setup, loaded: Loaded) -> Trainee:
+    """Attach the recipe's method to a loaded base model, and encode the training rows for it."""
+    model = attach_method(setup, loaded)
+    own = _balanced(setup)
+    rows = [*(row for _, row in own), *replayed(setup)]
+    engine = engine_of(setup, model, rows)
+    note = prove_fused(model, engine.layout, setup.samples[:1])
+    if setup.recipe.train.gradient_checkpointing:
+        recompute_layers(model, engine.layout, setup.samples)
+    ids = [example.id for example, _ in own]
+    ids += [NOT_OURS] * (len(rows) - len(ids))
+    return Trainee(model, engine, setup.form.grounded(engine, rows), ids, note)
+
+
+def _balanced(setup: Setup) -> list[tuple[Example, Encoded]]:
+    """Encode the training rows, and even out their classes as the recipe says."""
+    examples = [*setup.split.train, *setup.split.added]
+    golds, rows = [example.gold for example in examples], setup.encode(examples)
+    match setup.recipe.data.balance:
+        case "weights":
+            rows = [replace(row, weight=weight) for row, weight in zip(rows, class_weights(golds), strict=True)]
+        case "oversample":
+            chosen = oversampled(golds, setup.recipe.seed)
+            return [(examples[i], rows[i]) for i in chosen]
+    return list(zip(examples, rows, strict=True))
+
+
+REPLAYED_TOKENS = 48
+
+
+def replayed(setup: Setup) -> list[Encoded]:
+    """Let the base model write the rows that the recipe wants replayed."""
+    mix, share = setup.recipe.mix, setup.recipe.remedy.replay
+    count = round((share or (mix.share if mix.source == SELF else 0.0)) * len(setup.split.train))
+    if not count:
+        return []
+    base = replace(untuned_engine(setup), max_new_tokens=REPLAYED_TOKENS, temperature=0.0)
+    return replay_rows(base, count, known_languages(setup.tokenizer), setup.recipe.seed)

@@ -1,0 +1,1 @@
+"""Words, tags, personal data, mojibake, near-duplicates, language identification, cells, figures."""

@@ -1,0 +1,34 @@
+"""Texts as bags of words and of pieces of words: TF-IDF that reads any script."""
+
+from __future__ import annotations
+
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.pipeline import FeatureUnion
+
+from kamerton.text.words import fold, words
+
+
+def text_features(of_words: int = 20_000, of_letters: int = 30_000, shortest: int = 3) -> FeatureUnion:
+    """Weigh words and pairs of them, and pieces of words, which bear inflection and misspelling.
+
+    Args:
+        of_words: most words and pairs.
+        of_letters: most pieces.
+        shortest: letters of the shortest pieces; the longest have 5.
+    """
+    whole = TfidfVectorizer(
+        tokenizer=words,
+        token_pattern=None,
+        lowercase=False,
+        ngram_range=(1, 2),
+        sublinear_tf=True,
+        max_features=of_words,
+    )
+    pieces = TfidfVectorizer(
+        preprocessor=fold,
+        analyzer="char_wb",
+        ngram_range=(shortest, 5),
+        sublinear_tf=True,
+        max_features=of_letters,
+    )
+    return FeatureUnion([("words", whole), ("letters", pieces)])
