@@ -9,7 +9,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -22,33 +22,39 @@ from kamerton.core import registry
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src"
 
-ROWS = (
-    (
-        *("errors", "records", "outcomes", "contracts", "statistics", "tags", "words", "bags", "similar"),
-        *("russian", "mojibake", "tidy", "private", "languages", "label_values"),
-    ),
-    ("settings", "recipe", "run", "plugins", "files", "system", "language", "wording", "price"),
-    ("nodes",),
-    ("forms", "tasks", "methods", "optimizers", "metrics", "audits", "remedies", "exports"),
-    ("models",),
-    ("data", "train", "evaluate", "report", "deliver"),
-    (
-        *("begin", "plan", "prepare", "door", "engines", "dial", "remedy", "trainee", "forecast", "probe", "rivals"),
-        *("curve", "enlarge", "exporting", "extension", "foresee", "forget", "tune", "use", "rescore"),
-    ),
-    ("api", "cli", "__init__", "__main__"),
-)
-"""What imports what: each part imports only from the rows above it in this table, and from itself."""
-ROW = {part: number for number, parts in enumerate(ROWS) for part in parts}
-SAME_ROW_ALLOWED = {
-    *ROWS[0],  # plain values build on each other
-    *ROWS[1],  # the run folder holds the recipe and writes files
-    *ROWS[6],  # the story prepares, and asks the planner
-    *ROWS[7],
+MAY_IMPORT = {
+    "core": (),
+    "i18n": (),
+    "text": (),
+    "statistics": (),
+    "runs": (),
+    "kernels": (),
+    "models": ("runs", "kernels"),
+    "forms": ("text",),
+    "engine": ("models", "kernels", "forms"),
+    "plugins": ("forms", "models", "kernels", "text", "statistics", "runs"),
+    "contenders": ("text", "runs"),
+    "report": ("runs", "i18n", "text", "statistics", "models"),
+    "data": ("engine", "plugins", "forms", "models", "text"),
+    "train": ("engine", "models", "forms", "runs"),
+    "forgetting": ("engine", "forms", "statistics"),
+    "evaluate": ("plugins", "statistics", "runs"),
+    "feedback": ("evaluate", "statistics"),
+    "session": ("data", "train", "models", "engine", "forgetting"),
+    "pipeline": ("session", "evaluate", "contenders", "report"),
+    "deliver": ("session", "evaluate", "plugins"),
+    "planning": ("pipeline",),
+    "tune": ("pipeline", "deliver"),
+    "api": ("tune", "planning", "feedback"),
+    "cli": ("tune", "planning", "feedback"),
+    "__init__": ("api",),
+    "__main__": ("cli",),
 }
-BELOW_ITS_ROW = {("tasks", "forms"), ("audits", "forms")}
-"""Tasks are put to models in forms, and audits look at what forms make of conversations: all stand in one row."""
+"""What each folder of the package may import beside itself and `core`, and all that these may import."""
 PLUGIN_FOLDERS = ("tasks", "methods", "optimizers", "metrics", "audits", "remedies", "exports")
+LIGHT_FOLDERS = ("core", "i18n", "statistics", "runs")
+LIGHT = (*LIGHT_FOLDERS, "cli", "api", "__init__", "__main__")
+"""What imports neither torch nor transformers, so that `kamerton --help` answers at once."""
 HEAVY = {"torch", "transformers", "peft", "accelerate"}
 
 MOST_LINES_OF_FILE = 500
@@ -82,6 +88,11 @@ class Module:
     def part(self) -> str:
         parts = self.path.relative_to(SOURCE / "kamerton").parts
         return parts[0].removesuffix(".py")
+
+    @property
+    def package(self) -> str:
+        """The folder it stands in, with dots."""
+        return ".".join(self.path.relative_to(SOURCE).parent.parts)
 
     @cached_property
     def tree(self) -> ast.Module:
@@ -146,26 +157,40 @@ def own_imports(module: Module) -> Iterator[Import]:
             yield Import(node.value.partition(":")[0], node.lineno, typing_only=False, nested=True)
 
 
-def allowed(importer: str, imported: str) -> bool:
-    if importer == imported or (importer, imported) in BELOW_ITS_ROW:
-        return True
-    if ROW[importer] == ROW[imported]:
-        return importer in SAME_ROW_ALLOWED
-    return ROW[imported] < ROW[importer]
+@cache
+def reachable(part: str) -> frozenset[str]:
+    """Return what a part may import: its own entry of the table, and all that those may import."""
+    return frozenset({part, "core"}.union(MAY_IMPORT[part], *(reachable(below) for below in MAY_IMPORT[part])))
 
 
-def test_every_part_stands_in_the_table_of_layers():
-    assert {module.part for module in MODULES} - set(ROW) == set()
+def test_the_table_names_every_part_and_no_other():
+    assert {module.part for module in MODULES} == set(MAY_IMPORT)
 
 
-def test_imports_come_only_from_lower_rows_and_stages_and_plugin_folders_never_import_each_other():
+def test_each_part_imports_only_what_the_table_allows():
     wrong = [
         f"{module.at(found.line)}: {module.part} imports {found.module}"
         for module in MODULES
         for found in own_imports(module)
-        if not allowed(module.part, part_of(found.module))
+        if part_of(found.module) not in reachable(module.part)
     ]
     assert wrong == []
+
+
+def test_private_modules_are_imported_only_within_their_folder():
+    wrong = [
+        f"{module.at(found.line)}: {found.module}"
+        for module in MODULES
+        for found in own_imports(module)
+        if "._" in found.module and found.module.rpartition("._")[0] != module.package
+    ]
+    assert wrong == []
+
+
+def test_the_root_package_holds_the_story_and_the_python_interface_only():
+    assert {module.path.stem for module in MODULES if module.path.parent == SOURCE / "kamerton"} == {
+        "__init__", "__main__", "api", "tune",
+    }  # fmt: skip
 
 
 def test_imports_name_leaf_modules_and_stand_at_the_top():
@@ -194,11 +219,11 @@ def test_no_import_cycle():
     assert set(order) == NAMES
 
 
-def test_rows_0_and_1_and_the_command_line_import_no_model_library():
+def test_light_parts_import_no_model_library():
     wrong = [
         f"{module.at(found.line)}: {found.module}"
         for module in MODULES
-        if module.part in (*ROWS[0], *ROWS[1], *ROWS[7])
+        if module.part in LIGHT
         for found in module.imports
         if found.module.split(".")[0] in HEAVY and not found.typing_only
     ]
@@ -208,7 +233,7 @@ def test_rows_0_and_1_and_the_command_line_import_no_model_library():
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        *((f"kamerton.{part}", HEAVY) for part in (*ROWS[0], *ROWS[1])),
+        *((module.name, HEAVY) for module in MODULES if module.part in LIGHT_FOLDERS),
         ("kamerton", {*HEAVY, "numpy", "pydantic"}),
         ("kamerton.cli.app", {*HEAVY, "numpy", "pydantic"}),
     ],
@@ -236,8 +261,8 @@ def test_functions_are_short():
 NAMED_BY_CONTRACT = {"tasks": "metrics"}
 """A task names its metrics: the contract asks for it."""
 LIBRARY_OF_THAT_NAME = {
-    ("report", "peft"), ("forms", "regression"), ("cli", "dial"), ("forms", "instruction"), ("tasks", "instruction"),
-    ("report", "text-classification"),
+    ("report", "peft"), ("forms", "regression"), ("commands", "dial"), ("forms", "instruction"),
+    ("tasks", "instruction"),    ("report", "text-classification"),
 }  # fmt: skip
 """Where a word is not the plug-in's: a package whose code the report shows, transformers' problem type, a command,
 the key of a request in data sets, a pipeline of the hub."""
@@ -247,10 +272,10 @@ def words_outside_their_files() -> Iterator[str]:
     for folder in PLUGIN_FOLDERS:
         words = set(registry.names(folder))
         for module in MODULES:
-            own = module.path.stem.replace("_", "-") if module.part == folder else None
+            own = module.path.stem.replace("_", "-") if module.path.parent.name == folder else None
             for node in strings(module):
-                named_by_contract = NAMED_BY_CONTRACT.get(module.part) == folder
-                library = (module.part, node.value) in LIBRARY_OF_THAT_NAME
+                named_by_contract = NAMED_BY_CONTRACT.get(module.path.parent.name) == folder
+                library = (module.path.parent.name, node.value) in LIBRARY_OF_THAT_NAME
                 if node.value in words - {own} and not named_by_contract and not library:
                     yield f"{module.at(node.lineno)}: '{node.value}' of {folder}"
 
@@ -263,7 +288,7 @@ def test_every_plugin_folder_has_plugins_and_their_classes_can_be_chosen():
     for folder in PLUGIN_FOLDERS:
         assert registry.names(folder), folder
         for word in registry.names(folder):
-            assert registry.choose(folder, word).__module__.endswith(f".{folder}.{word.replace('-', '_')}")
+            assert registry.choose(folder, word).__module__.endswith(f".plugins.{folder}.{word.replace('-', '_')}")
 
 
 # ── what is never used ────────────────────────────────────────────────────────────────────────

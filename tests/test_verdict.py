@@ -14,6 +14,7 @@ from kamerton.core.outcomes import Answers, Comparison, ContenderKind, Verdict
 from kamerton.core.records import Example, Place, Prediction
 from kamerton.evaluate.score import measure, score
 from kamerton.evaluate.verdict import decide, judge, stand
+from kamerton.report.verdict_text import Found, reason
 
 ONCE = {"confidence": 0.95, "resamples": 2000, "seed": 0}
 
@@ -37,7 +38,9 @@ def right(count: int, total: int, start: int = 0) -> list[str]:
 
 
 def verdict_on(examples: Sequence[Example], answers: Sequence[Answers], metric: str) -> Verdict:
-    return judge(examples, answers, score(examples, answers, [metric], **ONCE), metric, **ONCE)
+    contenders = score(examples, answers, [metric], **ONCE)
+    verdict = judge(examples, answers, contenders, metric, **ONCE)
+    return replace(verdict, reason=reason(Found(verdict, contenders, metric, len(examples), ONCE["confidence"])))
 
 
 # ── scores ────────────────────────────────────────────────────────────────────────────────────
@@ -315,7 +318,8 @@ def over_seeds(counts: Sequence[int]) -> Verdict:
     first, *repeats = (contender("tuned model", "tuned", right(n, 400, i * 5)) for i, n in enumerate(counts))
     answers = [first, contender("base model", "base", right(300, 400, 50))]
     scored = score(rows(["a"] * 400), answers, ["accuracy"], **ONCE)
-    return judge(rows(["a"] * 400), answers, scored, "accuracy", repeats=repeats, **ONCE)
+    verdict = judge(rows(["a"] * 400), answers, scored, "accuracy", repeats=repeats, **ONCE)
+    return replace(verdict, reason=reason(Found(verdict, scored, "accuracy", 400, ONCE["confidence"])))
 
 
 def test_a_gain_that_every_seed_repeats_ships_and_shows_the_spread() -> None:

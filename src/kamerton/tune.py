@@ -40,6 +40,7 @@ from kamerton.pipeline.rate import readings, settle_rate
 from kamerton.pipeline.remedies import Workshop, carry_out
 from kamerton.report.card import write_card
 from kamerton.report.html import write_report
+from kamerton.report.verdict_text import Found, reason
 from kamerton.runs.recipe import Decision
 from kamerton.runs.run import CLASSIC_ROWS, Run
 from kamerton.session.engines import load_base, saved_engine
@@ -224,6 +225,7 @@ def conclude(run: Run, setup: Setup, clock: Clock) -> Iterator[Told]:
         resamples=resamples,
         seed=seed,
     )
+    verdict = replace(verdict, reason=reason(Found(verdict, contenders, names[0], len(test), confidence)))
     diagnoses = diagnose_run(run, setup)
     yield clock.stage("verdict", f"{verdict.decision}; the best other is {verdict.against}")
     calibrated = calibrate(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from importlib import metadata
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -43,5 +44,5 @@ def _register(word: str) -> None:
     app.command(name=word, epilog=module["EPILOG"], short_help=summary)(module[name])
 
 
-for _word in registry.names("cli/commands"):
+for _word in registry.words_in(Path(__file__).parent / "commands"):
     _register(_word)

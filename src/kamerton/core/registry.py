@@ -14,7 +14,7 @@ from typing import Any
 
 from kamerton.core.errors import Fault, RecipeError, nearest
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parent.parent / "plugins"
 DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -24,9 +24,12 @@ def names(folder: str) -> list[str]:
     >>> "lora" in names("methods")
     True
     """
-    return sorted(
-        path.stem.replace("_", "-") for path in (PACKAGE / folder).glob("*.py") if not path.stem.startswith("_")
-    )
+    return words_in(PACKAGE / folder)
+
+
+def words_in(folder: Path) -> list[str]:
+    """List the words that the files of a folder stand for, sorted."""
+    return sorted(path.stem.replace("_", "-") for path in folder.glob("*.py") if not path.stem.startswith("_"))
 
 
 def unknown(folder: str, word: str) -> Fault | None:
@@ -57,7 +60,7 @@ def choose(folder: str, word: str) -> Any:
     if fault := unknown(folder, word):
         raise RecipeError(fault)
     class_name = "".join(part.capitalize() for part in word.split("-"))
-    return getattr(importlib.import_module(f"kamerton.{folder}.{word.replace('-', '_')}"), class_name)
+    return getattr(importlib.import_module(f"kamerton.plugins.{folder}.{word.replace('-', '_')}"), class_name)
 
 
 def load(dotted: str) -> Any:

@@ -35,7 +35,6 @@ from kamerton.core.errors import Fault, RunError
 from kamerton.core.outcomes import Against, Answers, Comparison, Contender, Seeds, Standing, Verdict
 from kamerton.core.records import Example, Prediction
 from kamerton.core.registry import choose
-from kamerton.report.verdict_text import Found, reason
 from kamerton.statistics.comparison import Pairing, holm, pair
 from kamerton.statistics.resampling import NOTHING
 from kamerton.statistics.seeds import repeated_difference
@@ -55,7 +54,7 @@ def judge(
     resamples: int,
     seed: int,
 ) -> Verdict:
-    """Judge the tuned contender against all the others by the primary metric.
+    """Judge the tuned contender against all the others by the primary metric; the reason is not worded yet.
 
     Args:
         examples: the test rows.
@@ -82,24 +81,18 @@ def judge(
     gain = _over_the_best(comparisons, pairings, measure, confidence)
     trained = [first, *(one.predictions for one in repeats)]
     seeds = _seeds(measure, golds, groups, trained, others, confidence) if repeats else None
-    decision = decide(gain, confidence, seeds)
     rival = field.others[0]
     allowed = margin * (1.0 if measure.unit_interval else abs(rival.metrics[metric].value))
-    standing = stand(gain, allowed)
-    hardest = field.others[int(np.argmin([one.low for one in comparisons]))]
-    found = Found(
-        metric, measure, field.tuned, rival, hardest, gain, len(examples), confidence, standing, allowed, seeds
-    )
     return Verdict(
-        decision=decision,
+        decision=decide(gain, confidence, seeds),
         against=rival.name,
         difference=gain.difference,
         low=gain.low,
         high=gain.high,
         p_value=gain.p_value,
         minimum_detectable=gain.minimum_detectable,
-        reason=reason(found, decision),
-        standing=standing,
+        reason="",
+        standing=stand(gain, allowed),
         margin=allowed,
         comparisons=_claims(field.others, comparisons),
         seeds=seeds,

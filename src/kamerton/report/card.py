@@ -17,9 +17,9 @@ from kamerton.i18n.voice import Language, Voice, voice
 from kamerton.models.catalog import known
 from kamerton.report.content import classes
 from kamerton.report.html import FIGURES, figure
-from kamerton.report.judgement import reason_of
 from kamerton.report.outcome import Outcome, read_outcome
 from kamerton.report.usage import usage
+from kamerton.report.verdict_text import reason_of
 from kamerton.runs.run import Run
 from kamerton.text import figures as text
 from kamerton.text.language_id import language_of

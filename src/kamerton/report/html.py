@@ -34,10 +34,10 @@ from kamerton.report.content import (
     losses,
 )
 from kamerton.report.evidence import SHARES, Bin, Terrain, per_thousand, regained, reliability, terrain
-from kamerton.report.judgement import reason_of
 from kamerton.report.outcome import Outcome, read_outcome
 from kamerton.report.pareto import Pareto, pareto
 from kamerton.report.usage import Usage, usage
+from kamerton.report.verdict_text import reason_of
 from kamerton.runs.price import Price, price
 from kamerton.runs.run import CLASSIC_ROWS, Run
 from kamerton.text import figures as text

@@ -28,9 +28,9 @@ from kamerton.core.records import (
     Validated,
 )
 from kamerton.i18n.voice import ENGLISH, Voice
-from kamerton.report.judgement import reason_of
 from kamerton.report.outcome import Outcome, read_outcome
 from kamerton.report.progress import NAME_WIDTHS, Bars, Lines, Meter, Pace
+from kamerton.report.verdict_text import reason_of
 from kamerton.runs.run import Run
 from kamerton.text.figures import duration, number, one_line, parameters, percent, probability, safe_text, signed
 
