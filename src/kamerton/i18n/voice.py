@@ -7,13 +7,18 @@ value, and `{count:row|rows}` the form of a word that agrees with a count: two f
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal
 
 import yaml
+from babel import Locale
+from babel.numbers import get_decimal_symbol
+
+from kamerton.core.figures import ENGLISH_SYMBOLS, Symbols
+from kamerton.core.messages import Joined, Message, write
 
 Language = Literal["en", "ru"]
 
@@ -32,6 +37,8 @@ ENCLOSED = ("place", "cause", "dropped", "shortened")
 """Holes whose values hold no semicolon: what stands behind one is the next member of a list."""
 GLUED = re.compile(r"[\w)'\"]$")
 """What stands before a hole that may be empty: the rest of a sentence that is not always said."""
+FORMS = {"one": 0, "few": 1, "many": 2, "other": 1}
+"""Which of a word's forms a plural category takes; "other" is a fraction in Russian, and the second form in English."""
 LISTED = ("; ", ", ", " and ")
 """What parts a list whose members are said one by one."""
 NARROW, FIXED = "\u202f", "\u00a0"
@@ -81,16 +88,40 @@ class Voice:
         """Let a whole number agree with words; anything else is left as it is."""
         return Counted(value, self) if isinstance(value, int) else value
 
-    def agreeing(self, count: int, forms: list[str]) -> str:
-        """Choose the form of a word after a count (Unicode CLDR, plural rules of cardinals).
+    @cached_property
+    def symbols(self) -> Symbols:
+        """The signs that numbers are written with (Unicode CLDR), and the units."""
+        if self.language == "en":
+            return ENGLISH_SYMBOLS
+        locale = Locale(self.language)
+        return Symbols(
+            decimal=get_decimal_symbol(locale),
+            group=NARROW,
+            gap=FIXED,
+            percent="%",
+            below=self.text("below {limit}"),
+            units=UNITS | {"B": "млрд", "T": "трлн"},
+        )
 
-        >>> [voice("ru").agreeing(n, ["строка", "строки", "строк"]) for n in (1, 3, 11, 25, 41)]
+    def translate(self, template: str) -> str:
+        """Return a message's template in this language; the English one where the catalogue lacks it."""
+        return self.texts.get(template, template)
+
+    def plural(self, count: float, forms: Sequence[str]) -> str:
+        """Choose the form of a word that agrees with a count (Unicode CLDR, plural rules of cardinals).
+
+        >>> [voice("ru").plural(n, ["строка", "строки", "строк"]) for n in (1, 3, 11, 25, 41)]
         ['строка', 'строки', 'строк', 'строк', 'строка']
         """
-        if len(forms) < 3:
-            return forms[0] if count == 1 else forms[-1]
-        ones, teens = count % 10, count % 100 // 10 == 1
-        return forms[2] if teens or ones == 0 or ones > 4 else forms[0] if ones == 1 else forms[1]
+        return forms[min(FORMS[Locale(self.language).plural_form(count)], len(forms) - 1)]
+
+    def render(self, said: Message | Joined | str) -> str:
+        """Render a message; a finished English sentence is said again as far as its template can be found."""
+        return self.repeat(said) if isinstance(said, str) else write(said, self)
+
+    def agreeing(self, count: int, forms: list[str]) -> str:
+        """Choose the form of a word after a count."""
+        return self.plural(count, forms)
 
     def figure(self, english: str) -> str:
         r"""Write a number as this language does: decimal comma, fixed spaces, its units.

@@ -1,0 +1,118 @@
+"""What is said to a reader: a template and its values, kept apart until a face renders them in the reader's language.
+
+A template is English: `{name}` stands for a value, `{rows:row|rows}` for the form of a word that agrees with a count.
+Catalogues of other languages (`i18n`) translate templates, never finished sentences.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+from kamerton.core.figures import ENGLISH_SYMBOLS, Figure, Symbols, number
+
+HOLE = re.compile(r"\{(\w+)(?::([^}]*))?\}")
+"""A value, or the form of a word that agrees with a count."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """A sentence, or a part of one."""
+
+    template: str
+    values: Mapping[str, Value] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """Render in English.
+
+        >>> str(Message("{rows} {rows:row|rows} of {file}", {"rows": 1200, "file": "a.csv"}))
+        '1,200 rows of a.csv'
+        """
+        return render(self, ENGLISH)
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Several messages in a row."""
+
+    parts: Sequence[Value]
+    mark: str = "; "
+    """What stands between two of them; it is translated as well."""
+
+    def __str__(self) -> str:
+        """Render in English."""
+        return write(self, ENGLISH)
+
+
+Value: TypeAlias = "str | int | float | Figure | Message | Joined"
+"""A string is written as it is: a name, a path, a text of the user's."""
+Said: TypeAlias = "Message | Joined"
+
+
+class Language(Protocol):
+    """What a language needs to render a message."""
+
+    @property
+    def symbols(self) -> Symbols:
+        """How numbers are written."""
+
+    def translate(self, template: str) -> str:
+        """Return the template in this language; the English one where the catalogue lacks it."""
+
+    def plural(self, count: float, forms: Sequence[str]) -> str:
+        """Choose the form of a word that agrees with a count."""
+
+
+@dataclass(frozen=True)
+class _English:
+    symbols: Symbols = ENGLISH_SYMBOLS
+
+    def translate(self, template: str) -> str:
+        return template
+
+    def plural(self, count: float, forms: Sequence[str]) -> str:
+        return forms[0] if count == 1 else forms[-1]
+
+
+ENGLISH: Language = _English()
+
+
+def render(message: Message, language: Language) -> str:
+    """Render a message in a language.
+
+    Raises:
+        KeyError: the template names a value that the message lacks.
+    """
+    return HOLE.sub(_filler(message.values, language), language.translate(message.template))
+
+
+def _filler(values: Mapping[str, Value], language: Language) -> Callable[[re.Match[str]], str]:
+    def fill(hole: re.Match[str]) -> str:
+        name, forms = hole[1], hole[2]
+        return write(values[name], language) if forms is None else _agreeing(values[name], forms.split("|"), language)
+
+    return fill
+
+
+def _agreeing(value: Value, forms: Sequence[str], language: Language) -> str:
+    """Choose a form by a count; a number that is not whole takes the last one."""
+    count = value.value if isinstance(value, Figure) else value
+    return language.plural(count, forms) if isinstance(count, int | float) else forms[-1]
+
+
+def write(value: Value, language: Language) -> str:
+    """Write a value in a language."""
+    if isinstance(value, Message):
+        return render(value, language)
+    if isinstance(value, Joined):
+        return language.translate(value.mark).join(write(part, language) for part in value.parts)
+    if isinstance(value, Figure):
+        return value.write(language.symbols)
+    return value if isinstance(value, str) else number(value, language.symbols)
+
+
+def verbatim(text: str) -> Message:
+    """Return a message that says a text as it is: a stranger's words, an older file's finished sentence."""
+    return Message("{text}", {"text": text})
