@@ -28,6 +28,7 @@ from kamerton.core.records import (
 )
 from kamerton.runs.recipe import Decision, resolve
 from kamerton.runs.run import Run
+from kamerton.runs.state import State
 
 STEPS = 240
 
@@ -116,10 +117,8 @@ def _run(folder: Path, shape: Shape, words: Words) -> Run:
             }
         )
     )
-    run.write_environment(
-        {"kamerton": "0.1.0", "python": "3.11.2", "packages": {"torch": "2.13.0", "peft": "0.21.2"}, "cpu": "2 cores"}
-        | {"seconds": {"train": 81.7}}
-    )
+    libraries = {"torch": "2.13.0", "peft": "0.21.2"}
+    run.write_state(State("0.1.0", "3.11.2", "Linux", 2, "cpu", libraries, seconds={"train": 81.7}))
     split = _split(words)
     run.write_data(split, _findings(words), _ledger(split, words))
     for event in _events(shape.metrics):

@@ -373,7 +373,7 @@ def test_a_run_keeps_the_tokens_in_its_recipe_and_its_model_and_measures_the_bas
     assert all(len(tokenizer(word, add_special_tokens=False)["input_ids"]) == 1 for word in words)
     kinds = {answers.kind for answers in told.read_answers()}
     assert {"base", "tuned"} <= kinds
-    assert told.environment["artefact"]["rows"] > 0
+    assert told.state.artefact.rows > 0
     assert told.read_forgetting().measured
     ended = place.call("predict", told.path.name, "-", stdin="a warm film\n")
     assert ended.status == DONE, ended.said

@@ -10,11 +10,13 @@ import yaml
 
 from kamerton.core import registry
 from kamerton.core.contracts import ModelFacts
+from kamerton.core.outcomes import Resources
 from kamerton.core.records import Started
-from kamerton.pipeline.cost import Forecast
+from kamerton.pipeline.cost import measured_sentence
 from kamerton.pipeline.rate import Probed, beyond, lowered, readings
 from kamerton.runs.recipe import Decision, Recipe
 from kamerton.runs.run import Run
+from kamerton.runs.state import State
 from kamerton.session.planner import candidates, choose_method
 from stories import DONE, MISTAKE, QUICK
 
@@ -134,12 +136,12 @@ def test_a_run_compares_what_was_foretold_with_what_came(place):
 
 
 def test_a_training_that_ended_early_is_held_against_the_forecast_of_its_own_updates():
-    planned = Forecast(seconds=60.0, peak_bytes=2 * 2**30, updates=600)
-    assert planned.until(150) == Forecast(seconds=15.0, peak_bytes=2 * 2**30, updates=150)
-    assert planned.beside(Forecast(20.0, 2**30, 150)) == (
+    planned = Resources(seconds=60.0, peak_bytes=2 * 2**30, updates=600)
+    assert planned.until(150) == Resources(seconds=15.0, peak_bytes=2 * 2**30, updates=150)
+    assert measured_sentence(planned, Resources(20.0, 2**30, 150)) == (
         "training took 20 s (foretold 15 s for 150 of 600 updates, -25%) and 1.0 GB of memory (foretold 2.0 GB, +100%)"
     )
-    assert "updates" not in planned.beside(Forecast(20.0, 2**30, 600))
+    assert "updates" not in measured_sentence(planned, Resources(20.0, 2**30, 600))
 
 
 def test_a_rate_is_found_by_a_probe_and_kept_with_what_it_saw(place):
@@ -163,7 +165,7 @@ def test_a_rate_is_found_by_a_probe_and_kept_with_what_it_saw(place):
 
 def test_what_a_probe_saw_is_not_said_of_a_rate_that_was_set_after_it(tmp_path):
     run = Run.create(tmp_path / "run", Recipe().settle({"train.learning_rate": Decision(2e-4, "lowered")}))
-    run.write_environment({"rates": {"0.0001": 0.5, "0.0003": None}, "rate": 2e-4})
+    run.write_state(State(rates={"0.0001": 0.5, "0.0003": None}, rate=2e-4))
     assert readings(run) == {1e-4: 0.5, 3e-4: math.inf}
     run.write_recipe(run.recipe.settle({"train.learning_rate": Decision(6e-4, "a remedy")}))
     assert readings(run) == {}

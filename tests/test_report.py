@@ -26,7 +26,8 @@ from kamerton.report.charts import Scale, learning, scale, smoothed
 from kamerton.report.content import MOST_REASONS, classes, confusion, contrasts, losses
 from kamerton.report.html import write_report
 from kamerton.report.outcome import read_outcome
-from kamerton.runs.run import CLASSIC_ROWS, Run
+from kamerton.runs.run import Run
+from kamerton.runs.state import State
 from kamerton.text.figures import number, probability, safe_text, signed
 from synthetic_run import REQUESTS, STEPS, Words, classification_run, generation_run
 
@@ -210,10 +211,10 @@ def test_two_intervals_of_one_difference_are_explained_beside_them(tmp_path):
 def test_the_page_says_which_rows_the_classic_contenders_learned_from(tmp_path):
     run = classification_run(tmp_path / "run")
     assert "of training and validation" not in words(section(parsed(run), "contenders"))  # older runs do not say
-    run.write_environment({**run.environment, CLASSIC_ROWS: 540})
+    run.write_state(replace(run.state, classic_rows=540))
     page = parsed(run)
     assert "learn from all 540 rows of training and validation" in words(section(page, "contenders"))
-    assert CLASSIC_ROWS not in words(page)
+    assert "classic_rows" not in words(page)
 
 
 def test_all_that_went_before_the_verdict_is_told(reviews):
@@ -225,7 +226,7 @@ def test_all_that_went_before_the_verdict_is_told(reviews):
         "data": ["650 rows were read", "480", "dropped same text, other label 14"],
         "cost": ["1 min 34 s", "1.2 GB", "740K of 22.7M", *result["seconds"]],
         "recipe": [setting.path for setting in reviews.recipe.settings()] + ["Hu et al. 2022"],
-        "environment": ["packages.torch 2.13.0"],
+        "environment": ["libraries.torch 2.13.0"],
         "usage": [f"kamerton predict {reviews.path}"],
     }
     for name, texts in told.items():
@@ -291,7 +292,7 @@ def spiked(folder: Path, payloads: Sequence[str]) -> Run:
     run.write_result(result)
     answers = [replace(answers, name=answers.name + word) for answers in run.read_answers()]
     run.write_answers(run.read_split().test, answers)
-    run.write_environment({word: {word: word}})
+    run.write_state(State(word, word, word, libraries={word: word}))
     return run
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from kamerton.core.errors import RunError
 from kamerton.core.files import read_json, replacing, write_json
-from kamerton.core.outcomes import Answers
+from kamerton.core.outcomes import Answers, Resources
 from kamerton.core.records import (
     Example,
     Finding,
@@ -33,6 +34,7 @@ from kamerton.core.records import (
 )
 from kamerton.runs.recipe import Recipe, resolve
 from kamerton.runs.run import Run, read_examples, write_examples
+from kamerton.runs.state import State
 
 EVENTS = (
     Started(0, 40, 128, 1024, "flat: rows are laid end to end"),
@@ -105,10 +107,21 @@ def test_the_result_is_there_only_when_the_run_is_finished(run):
     assert run.result == {"schema": 1, "task": "задача"}
 
 
-def test_the_environment_is_empty_before_it_is_known(run):
-    assert run.environment == {}
-    run.write_environment({"torch": "2.13.0", "threads": 2})
-    assert run.environment == {"torch": "2.13.0", "threads": 2}
+def test_the_state_is_empty_before_it_is_known(run):
+    assert run.state == State()
+    known = State(libraries={"torch": "2.13.0"}, processors=2, seconds={"train": 1.5}, forecast=Resources(2.5, 100, 10))
+    run.write_state(known)
+    assert run.state == known
+    assert set(json.loads((run.path / "environment.json").read_text("utf-8"))) == {
+        "libraries", "processors", "seconds", "forecast",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", ['{"seconds": "long"}', '{"model": {"name": "minilm"}}', '{"rate": "fast"}'])
+def test_a_damaged_state_is_told_with_its_place(run, damage):
+    (run.path / "environment.json").write_text(damage, "utf-8")
+    with pytest.raises(RunError, match=r"environment\.json"):
+        _ = run.state
 
 
 @given(st.lists(st.tuples(st.text(), st.text(), st.dictionaries(st.text(), st.text(), max_size=3)), max_size=8))

@@ -8,6 +8,7 @@ import re
 import signal
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,7 +100,7 @@ def test_the_answers_of_all_contenders_are_kept_for_all_test_rows(run):
 def test_the_classic_contenders_learn_from_training_and_validation_rows(run):
     split = run.read_split()
     known = {example.gold for example in (*split.train, *split.validation)}
-    assert run.environment["classic_rows"] == len(split.train) + len(split.validation)
+    assert run.state.classic_rows == len(split.train) + len(split.validation)
     nearest = [item for item in run.read_answers() if item.name == "nearest training example"]
     assert all(prediction.text in known for item in nearest for prediction in item.predictions)
 
@@ -279,9 +280,9 @@ def test_a_base_model_that_changed_is_refused(place):
     name = "changed-base"
     tell_to_the_model(place, name)
     run = Run(place.folder / name)
-    environment = run.environment
-    environment["model"]["fingerprint"] = environment["model"]["parts"]["weights"] = "0" * 64
-    run.write_environment(environment)
+    base = run.state.base
+    changed = replace(base, fingerprint="0" * 64, parts={**base.parts, "weights": "0" * 64})
+    run.write_state(replace(run.state, model=changed))
     for arguments in (("resume", name), ("predict", name, "A warm film.")):
         ended = place.call(*arguments)
         assert ended.status == MISTAKE

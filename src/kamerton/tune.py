@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 
 from kamerton.contenders.baselines import baselines
 from kamerton.contenders.contend import answer
+from kamerton.contenders.prompting import selection_sentence
 from kamerton.core import registry
 from kamerton.core.outcomes import Answers, Diagnosis
 from kamerton.core.records import Encoded, Event, Progress, Saved, Split, Stage
 from kamerton.core.system import peak_memory
 from kamerton.engine.engine import TorchEngine
-from kamerton.evaluate.artefact import prove_artefact
+from kamerton.evaluate.artefact import proof_sentence, prove_artefact
 from kamerton.evaluate.calibration import calibrate, calibration_rows
 from kamerton.evaluate.compare import tuned_answers
 from kamerton.evaluate.diagnosis import HEALTHY, diagnose, diagnose_answers, diagnose_rate
@@ -32,7 +33,7 @@ from kamerton.forms.usual import item_losses
 from kamerton.models.quantize import cost
 from kamerton.models.saved import save_model
 from kamerton.pipeline.contenders import untuned_arms, variants
-from kamerton.pipeline.cost import forecast, measured
+from kamerton.pipeline.cost import estimate_sentence, forecast, measured, measured_sentence
 from kamerton.pipeline.dial import Dial
 from kamerton.pipeline.forgetting import check_benchmarks, remember
 from kamerton.pipeline.prepare import freeze
@@ -42,7 +43,7 @@ from kamerton.report.card import write_card
 from kamerton.report.html import write_report
 from kamerton.report.verdict_text import Found, reason
 from kamerton.runs.recipe import Decision
-from kamerton.runs.run import CLASSIC_ROWS, Run
+from kamerton.runs.run import Run
 from kamerton.session.engines import load_base, saved_engine
 from kamerton.session.setup import Clock, Setup, data_fingerprint, make_method, metric_names, open_setup
 from kamerton.session.trainable import NOT_OURS, Trainee, attach
@@ -88,19 +89,19 @@ def contend(run: Run, setup: Setup, clock: Clock) -> Iterator[Told]:
         known = (*split.train, *split.validation)  # the tuned model uses both: its weights are selected on the latter
         simple = baselines(known, split.test, answers=setup.task.answers, seed=seed)
         run.write_answers(split.test, simple)
-        run.write_environment({**run.environment, CLASSIC_ROWS: len(known)})
+        run.write_state(replace(run.state, classic_rows=len(known)))
         yield clock.stage("baselines", ", ".join(answers.name for answers in simple) or "none for this task")
-    if "contended" in run.environment:
+    if run.state.contended:
         return
     arms = yield from untuned_arms(run, setup)
-    selections = {arm.name: asdict(arm.selection) for arm in arms if arm.selection.ways}
-    run.write_environment({**run.environment, "selections": selections})
+    selections = {arm.name: arm.selection for arm in arms if arm.selection.ways}
+    run.write_state(replace(run.state, selections=selections))
     for arm in arms:
         if arm.name not in done:
             _record(run, split, (yield from answer(arm.name, arm.kind, arm.predict, split.test, setup.at_once)))
-            chosen = f"; {arm.selection}" if arm.selection.ways else ""
+            chosen = f"; {selection_sentence(arm.selection)}" if arm.selection.ways else ""
             yield clock.stage("untuned", f"{arm.name}{chosen}")
-    run.write_environment({**run.environment, "contended": True})
+    run.write_state(replace(run.state, contended=True))
 
 
 def tuned_engine(run: Run, setup: Setup, clock: Clock) -> Generator[Told, None, TorchEngine]:
@@ -119,8 +120,8 @@ def tune_model(run: Run, setup: Setup, clock: Clock) -> Generator[Told, None, To
         yield clock.stage("nodes", trainee.note)
     setup = yield from settle_rate(run, setup, trainee, clock)
     foretold = forecast(setup, trainee)
-    run.write_environment({**run.environment, "forecast": asdict(foretold)})
-    yield clock.stage("forecast", str(foretold))
+    run.write_state(replace(run.state, forecast=foretold))
+    yield clock.stage("forecast", estimate_sentence(foretold))
     job = job_of(run, setup, trainee)
     for event in train(job):
         run.record(event)
@@ -134,16 +135,14 @@ def tune_model(run: Run, setup: Setup, clock: Clock) -> Generator[Told, None, To
     save_model(run.model, trainee.model, setup.tokenizer)
     yield clock.stage("train", f"best weights saved in {run.model}")
     took = measured(run)
-    due = {"forecast": asdict(foretold.until(took.updates)), "measured": asdict(took)}
-    run.write_environment({**run.environment, **due})
-    yield clock.stage("measured", foretold.beside(took))
+    run.write_state(replace(run.state, forecast=foretold.until(took.updates), measured=took))
+    yield clock.stage("measured", measured_sentence(foretold, took))
     return trainee.engine
 
 
 def keep_peak(run: Run) -> None:
     """Keep the most memory that training has held so far, over all its sittings; what comes after does not count."""
-    environment = run.environment
-    run.write_environment({**environment, "peak_bytes": max(peak_memory(), environment.get("peak_bytes", 0))})
+    run.write_state(replace(run.state, peak_bytes=max(peak_memory(), run.state.peak_bytes)))
 
 
 def job_of(run: Run, setup: Setup, trainee: Trainee) -> Job:
@@ -185,14 +184,14 @@ def prove(run: Run, setup: Setup, engine: TorchEngine, clock: Clock) -> Iterator
     tuned = yield from answer("tuned model", "tuned", partial(setup.form.predict, engine), test, setup.at_once)
     yield clock.stage("test", f"{len(test)} test rows answered by the tuned model")
     proof = prove_artefact(run, setup.form.watched(test), tuned.predictions)
-    run.write_environment({**run.environment, "artefact": asdict(proof)})
+    run.write_state(replace(run.state, artefact=proof))
     doubted = calibration_rows(tuned.predictions, setup.split.validation)
     own = Answers(tuned.name, "tuned", tuple(setup.form.predict(engine, doubted)), 0.0)
     run.write_validation_answers(doubted, [own])
     for arm in variants(setup, engine):
         _record(run, setup.split, (yield from answer(arm.name, arm.kind, arm.predict, test, setup.at_once)))
     _record(run, setup.split, tuned)
-    yield clock.stage("artefact", proof.message)
+    yield clock.stage("artefact", proof_sentence(proof))
 
 
 def repeat(run: Run, setup: Setup, clock: Clock) -> Iterator[Told]:

@@ -19,7 +19,7 @@ import numpy as np
 
 from kamerton.contenders.contend import Predict
 from kamerton.core.contracts import Engine, Form
-from kamerton.core.outcomes import ContenderKind
+from kamerton.core.outcomes import ContenderKind, Selection
 from kamerton.core.records import Encoded, Example, Prediction, Progress, Split
 from kamerton.runs.recipe import PromptSettings
 from kamerton.text.features import text_features
@@ -57,24 +57,12 @@ Way = Callable[[Engine, Sequence[Example]], Sequence[Prediction]]
 """A way to ask an engine."""
 
 
-@dataclass(frozen=True)
-class Selection:
-    """What it took to choose a way to ask, all of it on validation rows."""
-
-    ways: int = 0
-    """How many were tried; 0 if nothing was chosen."""
-    rows: int = 0
-    calls: int = 0
-    """Rows that were put to the model, over all ways."""
-    tokens: int = 0
-    """Tokens that it was given to read."""
-    seconds: float = 0.0
-
-    def __str__(self) -> str:
-        return (
-            f"chosen from {self.ways} on {self.rows} validation rows by {self.calls:,} calls, {self.tokens:,} tokens, "
-            f"{self.seconds:.1f} s"
-        )
+def selection_sentence(selection: Selection) -> str:
+    """Describe how a prompt was chosen."""
+    return (
+        f"chosen from {selection.ways} on {selection.rows} validation rows by {selection.calls:,} calls, "
+        f"{selection.tokens:,} tokens, {selection.seconds:.1f} s"
+    )
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -359,3 +359,39 @@ class Fixed:
     """Rows by what was put right in them."""
     reasons: Mapping[str, int]
     """Rows by why they were left out."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Seconds of training, validations included, and the most memory that the process holds."""
+
+    seconds: float
+    peak_bytes: int
+    updates: int = 0
+    """The updates that the seconds are for; training may end before all that were planned."""
+
+    def until(self, updates: int) -> Resources:
+        """Return what fewer updates take."""
+        return replace(self, seconds=round(self.seconds * updates / self.updates, 3), updates=updates)
+
+
+@dataclass(frozen=True)
+class Proof:
+    """That a model loaded again gave the same answers: on how many rows, and how far the scores were apart."""
+
+    rows: int
+    largest_difference: float = 0.0
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What it took to choose a prompt, all of it on validation rows."""
+
+    ways: int = 0
+    """How many were tried; 0 if nothing was chosen."""
+    rows: int = 0
+    calls: int = 0
+    """Rows that were put to the model, over all ways."""
+    tokens: int = 0
+    """Tokens that it was given to read."""
+    seconds: float = 0.0

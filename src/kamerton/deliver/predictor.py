@@ -193,9 +193,9 @@ def check_one_base(first: Run, setup: Setup, second: Run, other: Setup) -> None:
         RunError: they do not; the message says what differs.
     """
     remedy = "ask each run by itself"
-    mine, theirs = first.environment["model"], second.environment["model"]
-    if mine["fingerprint"] != theirs["fingerprint"]:
-        rule = f"'{second.path}' was tuned over another base: {differing_parts(mine['parts'], theirs['parts'])}"
+    mine, theirs = first.state.base, second.state.base
+    if mine.fingerprint != theirs.fingerprint:
+        rule = f"'{second.path}' was tuned over another base: {differing_parts(mine.parts, theirs.parts)}"
         raise RunError(Fault(rule, str(first.path), remedy))
     if setup.recipe.model.new_tokens != other.recipe.model.new_tokens:
         rule = f"'{second.path}' has other new tokens, so the two need tables of other sizes"

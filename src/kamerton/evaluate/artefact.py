@@ -9,11 +9,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kamerton.core.errors import Fault, RunError
+from kamerton.core.outcomes import Proof
 from kamerton.core.records import Example, Prediction
 from kamerton.runs.run import Run
 
@@ -21,17 +21,9 @@ TOLERANCE = 1e-4
 """Largest difference of a score (a probability) between the two."""
 
 
-@dataclass(frozen=True)
-class Proof:
-    """How many rows were answered twice, and how far the scores were apart."""
-
-    rows: int
-    largest_difference: float
-
-    @property
-    def message(self) -> str:
-        """Say it in one line."""
-        return f"the saved model gives the same {self.rows} answers in a fresh process"
+def proof_sentence(proof: Proof) -> str:
+    """Say in one line what was proven."""
+    return f"the saved model gives the same {proof.rows} answers in a fresh process"
 
 
 def prove_artefact(run: Run, examples: Sequence[Example], predictions: Sequence[Prediction]) -> Proof:

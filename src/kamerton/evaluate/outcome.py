@@ -12,6 +12,7 @@ from kamerton.core.outcomes import Calibrated, ClassResult, Contender, Diagnosis
 from kamerton.core.records import Started, Validated
 from kamerton.runs.price import price
 from kamerton.runs.run import PARTS, Run
+from kamerton.runs.state import State
 
 
 def result_of(
@@ -34,14 +35,14 @@ def result_of(
         calibrated: how far the tuned model's probabilities can be believed, where it gives any.
         per_class: the tuned model's results for each class, where answers are classes.
     """
-    recipe, environment = run.recipe, run.environment
+    recipe, state = run.recipe, run.state
     started = next(event for event in reversed(run.events()) if isinstance(event, Started))
     tuned = next(one for one in contenders if one.kind == "tuned")
-    cost = price(run, tuned.seconds / max(1, _counts(run)["test"]), sum(environment["seconds"].values()))
+    cost = price(run, tuned.seconds / max(1, _counts(run)["test"]), sum(state.seconds.values()))
     return {
         "schema": 1,
         "task": recipe.data.task,
-        "model": {"name": recipe.model.name, "parameters": environment["model"]["parameters"]},
+        "model": {"name": recipe.model.name, "parameters": state.base.parameters},
         "method": {"name": recipe.method.name, **recipe.method.knobs},
         "trainable_parameters": started.trainable_parameters,
         "layout": started.layout,
@@ -58,10 +59,10 @@ def result_of(
         **({"calibration": asdict(calibrated)} if calibrated else {}),
         **({"per_class": [asdict(one) for one in per_class]} if per_class else {}),
         **({"price": asdict(cost)} if cost else {}),
-        "artefact": environment["artefact"],
-        "forecast": _forecast(environment),
-        "seconds": environment["seconds"],
-        "peak_memory_bytes": environment.get("peak_bytes", 0),
+        "artefact": asdict(state.artefact) if state.artefact else None,
+        "forecast": _forecast(state),
+        "seconds": state.seconds,
+        "peak_memory_bytes": state.peak_bytes,
     }
 
 
@@ -70,11 +71,11 @@ def _metric(name: str) -> type[Metric]:
     return metric
 
 
-def _forecast(environment: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Put what training took beside what was foretold; None if a stop between the two left it unmeasured."""
-    if "measured" not in environment:
+def _forecast(state: State) -> Mapping[str, Any] | None:
+    """Put what training took beside what was estimated; None if a stop between the two left it unmeasured."""
+    if state.forecast is None or state.measured is None:
         return None
-    return {"foretold": environment["forecast"], "measured": environment["measured"]}
+    return {"foretold": asdict(state.forecast), "measured": asdict(state.measured)}
 
 
 def _counts(run: Run) -> Mapping[str, int]:
@@ -89,8 +90,8 @@ def _selection(run: Run, contender: Contender) -> Mapping[str, Any]:
     if contender.kind == "tuned":
         validations = sum(isinstance(event, Validated) for event in run.events())
         return {"ways": validations, "calls": validations * _counts(run)["validation"]}
-    selections: Mapping[str, Mapping[str, Any]] = run.environment.get("selections", {})
-    return selections.get(contender.name, {"ways": 0, "calls": 0, "tokens": 0, "seconds": 0.0})
+    selection = run.state.selections.get(contender.name)
+    return asdict(selection) if selection else {"ways": 0, "calls": 0, "tokens": 0, "seconds": 0.0}
 
 
 def _contender(contender: Contender, selection: Mapping[str, Any]) -> dict[str, Any]:

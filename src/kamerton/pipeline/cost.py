@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 
 import torch
 
 from kamerton.core.contracts import Form
+from kamerton.core.outcomes import Resources
 from kamerton.core.records import Encoded, Stepped
 from kamerton.core.system import give_back_freed_memory, peak_memory, resident_memory
 from kamerton.engine.engine import LOGITS_PER_PASS, classes_of
@@ -40,37 +41,26 @@ WEIGHED_TOKENS = 2 * TRIED_TOKENS
 """About so many tokens of the largest pass are weighed."""
 
 
-@dataclass(frozen=True)
-class Forecast:
-    """Seconds of training, validations included, and the most memory that the process will hold."""
-
-    seconds: float
-    peak_bytes: int
-    updates: int
-    """That the seconds are for."""
-
-    def __str__(self) -> str:
-        return f"training will take about {duration(self.seconds)} and {memory(self.peak_bytes)} of memory"
-
-    def until(self, updates: int) -> Forecast:
-        """Give what it says of so many of its updates: training may end before all are made."""
-        return replace(self, seconds=round(self.seconds * updates / self.updates, 3), updates=updates)
-
-    def beside(self, measured: Forecast) -> str:
-        """Say what it came to, and how far off the forecast of as many updates was."""
-        due = self.until(measured.updates)
-        late = due.seconds / max(measured.seconds, 1e-9) - 1
-        large = due.peak_bytes / max(1, measured.peak_bytes) - 1
-        told = duration(due.seconds)
-        if due.updates < self.updates:
-            told = f"{told} for {due.updates:,} of {self.updates:,} updates"
-        return (
-            f"training took {duration(measured.seconds)} (foretold {told}, {late:+.0%}) "
-            f"and {memory(measured.peak_bytes)} of memory (foretold {memory(due.peak_bytes)}, {large:+.0%})"
-        )
+def estimate_sentence(estimate: Resources) -> str:
+    """Describe what training is estimated to take."""
+    return f"training will take about {duration(estimate.seconds)} and {memory(estimate.peak_bytes)} of memory"
 
 
-def forecast(setup: Setup, trainee: Trainee) -> Forecast:
+def measured_sentence(estimate: Resources, measured: Resources) -> str:
+    """Describe what training took, and how far off the estimate for as many updates was."""
+    due = estimate.until(measured.updates)
+    late = due.seconds / max(measured.seconds, 1e-9) - 1
+    large = due.peak_bytes / max(1, measured.peak_bytes) - 1
+    told = duration(due.seconds)
+    if due.updates < estimate.updates:
+        told = f"{told} for {due.updates:,} of {estimate.updates:,} updates"
+    return (
+        f"training took {duration(measured.seconds)} (foretold {told}, {late:+.0%}) "
+        f"and {memory(measured.peak_bytes)} of memory (foretold {memory(due.peak_bytes)}, {large:+.0%})"
+    )
+
+
+def forecast(setup: Setup, trainee: Trainee) -> Resources:
     """Foretell from counted arithmetic, and from what passes over usual rows take on this machine now."""
     work = _Work.of(setup, trainee)
     give_back_freed_memory()
@@ -79,13 +69,13 @@ def forecast(setup: Setup, trainee: Trainee) -> Forecast:
         tried = _try(trainee, setup.form, work)
     give_back_freed_memory()
     peak = held + ROOM + _memory(setup, work, tried)
-    return Forecast(round(_seconds(setup, work, tried), 3), int(max(peak, peak_memory())), work.plan.updates)
+    return Resources(round(_seconds(setup, work, tried), 3), int(max(peak, peak_memory())), work.plan.updates)
 
 
-def measured(run: Run) -> Forecast:
+def measured(run: Run) -> Resources:
     """Say what a run's training took."""
     made = max(event.step for event in run.events() if isinstance(event, Stepped))
-    return Forecast(run.environment["seconds"]["train"], run.environment["peak_bytes"], made)
+    return Resources(run.state.seconds["train"], run.state.peak_bytes, made)
 
 
 @dataclass(frozen=True)

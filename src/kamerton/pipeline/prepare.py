@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import requires, version
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -45,6 +44,7 @@ from kamerton.models.locate import locate, to_fetch
 from kamerton.models.vocabulary import add_words, read_words
 from kamerton.runs.recipe import Decision, Recipe
 from kamerton.runs.run import Run
+from kamerton.runs.state import BaseModel, Source, State
 from kamerton.session.door import check_fit
 from kamerton.session.new_tokens import extension_finding, extension_of
 from kamerton.session.planner import choose_method, choose_model, settings
@@ -289,7 +289,7 @@ def freeze(run: Run, clock: Clock) -> Iterator[Stage]:
     ledger += added.entries
     recipe = _resolve(understood, fitted, split, empty)
     run.write_recipe(recipe)
-    run.write_environment({**run.environment, **_environment(recipe, fitted.facts)})
+    run.write_state(_state(run.state, recipe, fitted.facts))
     run.write_data(split, findings, ledger)
     told = [_split_message(recipe, split), used_line(len(read), after, cut), _audit_message([lost] if lost else [], "")]
     yield clock.stage("split", "\n".join(filter(None, told)))
@@ -319,23 +319,20 @@ def _resolve(understood: Understood, fitted: Fitted, split: Split, empty: PreTra
     return recipe.decide(settings(method, fitted.facts, understood.task, form, split.train, fitted.tokenizer))
 
 
-def _environment(recipe: Recipe, facts: ModelFacts) -> dict[str, Any]:
-    return {
-        "kamerton": version("kamerton"),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processors": torch.get_num_threads(),
-        "device": str(machine_device()),
-        "libraries": {name: version(name) for name in _requirements()},
-        "data": {"path": recipe.data.path, "sha256": _hash_of_data(Path(recipe.data.path))},
-        "model": {
-            "name": facts.name,
-            "fingerprint": facts.fingerprint,
-            "parts": fingerprints(Path(facts.folder)),
-            "parameters": facts.parameters,
-        },
-        "seed": recipe.seed,
-    }
+def _state(state: State, recipe: Recipe, facts: ModelFacts) -> State:
+    """Add versions, hardware and fingerprints of the inputs to what is known."""
+    return replace(
+        state,
+        kamerton=version("kamerton"),
+        python=platform.python_version(),
+        platform=platform.platform(),
+        processors=torch.get_num_threads(),
+        device=str(machine_device()),
+        libraries={name: version(name) for name in _requirements()},
+        data=Source(recipe.data.path, _hash_of_data(Path(recipe.data.path))),
+        model=BaseModel(facts.name, facts.fingerprint, fingerprints(Path(facts.folder)), facts.parameters),
+        seed=recipe.seed,
+    )
 
 
 def _hash_of_data(path: Path) -> str:

@@ -85,7 +85,7 @@ def settle_rate(run: Run, setup: Setup, trainee: Trainee, clock: Clock) -> Gener
     recipe = setup.recipe.settle({"train.learning_rate": Decision(rate, reason)})
     run.write_recipe(recipe)
     readings = {f"{one.rate!r}": one.loss if math.isfinite(one.loss) else None for one in probed}
-    run.write_environment({**run.environment, "rates": readings, "rate": rate})
+    run.write_state(replace(run.state, rates=readings, rate=rate))
     yield clock.stage("rate", f"{rate:.2g}, {reason}")
     return replace(setup, recipe=recipe)
 
@@ -124,8 +124,8 @@ def lowered(rate: float, updates: int) -> float:
 
 def readings(run: Run) -> dict[float, float]:
     """Give what the probe of a run's rate measured, by rate; empty if there was none or a remedy set another rate."""
-    environment = run.environment
-    kept = environment.get("rates", {}) if environment.get("rate") == run.recipe.train.learning_rate else {}
+    state = run.state
+    kept = state.rates if state.rate == run.recipe.train.learning_rate else {}
     return {float(rate): math.inf if loss is None else loss for rate, loss in kept.items()}
 
 

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from kamerton.core.outcomes import Resources
 from kamerton.core.records import Stage
 from kamerton.core.system import free_memory
 from kamerton.models.catalog import known
 from kamerton.models.heads import empty_model
-from kamerton.pipeline.cost import Forecast, forecast
+from kamerton.pipeline.cost import forecast
 from kamerton.pipeline.prepare import freeze
 from kamerton.runs.recipe import Recipe
 from kamerton.session.engines import load_base
@@ -38,7 +39,7 @@ class Foreseen:
     recipe: Recipe
     rows: int
     alternatives: tuple[Alternative, ...]
-    forecast: Forecast
+    forecast: Resources
     free_bytes: int
     extension: Extension | None
     """New tokens that would pay."""

@@ -39,7 +39,8 @@ from kamerton.report.pareto import Pareto, pareto
 from kamerton.report.usage import Usage, usage
 from kamerton.report.verdict_text import reason_of
 from kamerton.runs.price import Price, price
-from kamerton.runs.run import CLASSIC_ROWS, Run
+from kamerton.runs.run import Run
+from kamerton.runs.state import as_json
 from kamerton.text import figures as text
 from kamerton.text.cells import plain
 
@@ -53,7 +54,7 @@ FIGURES: tuple[Callable[..., str], ...] = (
     text.memory,
 )
 """What the templates write numbers with, in the reader's language."""
-TOLD_ELSEWHERE = {"seconds", "artefact", "forecast", "measured", CLASSIC_ROWS}
+TOLD_ELSEWHERE = {"seconds", "artefact", "forecast", "measured", "classic_rows"}
 """Parts of the environment that stand in the result too, and are shown from there."""
 
 
@@ -123,8 +124,8 @@ def read_page(run: Run, voice: Voice) -> Page:
         losses=losses(run.read_ledger()),
         findings=tuple(run.read_findings()),
         settings=explained(recipe),
-        environment=tuple(facts({k: v for k, v in run.environment.items() if k not in TOLD_ELSEWHERE})),
-        classic_rows=run.environment.get(CLASSIC_ROWS),
+        environment=tuple(facts({k: v for k, v in as_json(run.state).items() if k not in TOLD_ELSEWHERE})),
+        classic_rows=run.state.classic_rows,
         usage=usage(run, sorted({example.gold for example in split.train}) if labels else ()),
         reliability=reliability(outcome.calibration) if outcome.calibration else (),
         terrain=terrain(run.read_dynamics(), split.train),

@@ -10,7 +10,17 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from kamerton.core.errors import Fault, RunError
-from kamerton.core.outcomes import Attempt, Calibrated, Contender, Diagnosis, Forgetting, Measure, Verdict
+from kamerton.core.outcomes import (
+    Attempt,
+    Calibrated,
+    Contender,
+    Diagnosis,
+    Forgetting,
+    Measure,
+    Proof,
+    Resources,
+    Verdict,
+)
 from kamerton.runs.run import Run
 from kamerton.runs.settings import misfit
 
@@ -44,24 +54,6 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Artefact:
-    """That the saved model, loaded again, gave the same answers."""
-
-    rows: int = 0
-    """How many; 0 where it was not tried."""
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What training takes."""
-
-    seconds: float
-    peak_bytes: int
-    updates: int = 0
-    """That it takes this for; training may end before all that were planned."""
-
-
-@dataclass(frozen=True)
 class Foretold:
     """What training was foretold to take, and what it took."""
 
@@ -87,7 +79,7 @@ class Outcome:
     diagnosis: tuple[Diagnosis, ...] = ()
     calibration: Calibrated | None = None
     forecast: Foretold | None = None
-    artefact: Artefact = field(default_factory=Artefact)
+    artefact: Proof | None = None
     warnings: tuple[str, ...] = ()
     lower_is_better: tuple[str, ...] = ()
     """Names of the metrics of which less is better."""

@@ -26,11 +26,10 @@ from kamerton.core.files import read_json, replacing, write_json, write_text
 from kamerton.core.outcomes import Answers, Attempt, Forgetting, Forgotten
 from kamerton.core.records import Event, Example, Finding, LedgerEntry, Place, Prediction, RowDynamics, Split, Started
 from kamerton.runs.recipe import Recipe, resolve, to_yaml
+from kamerton.runs.state import State, read_state, write_state
 
 EVENT_CLASSES = {cls.__name__.lower(): cls for cls in get_args(Event)}
 PARTS = ("train", "validation", "test")
-CLASSIC_ROWS = "classic_rows"
-"""In the environment: how many rows the classic contenders learned from; older runs do not say."""
 DYNAMICS = tuple(field.name for field in dataclasses.fields(RowDynamics))
 
 
@@ -97,14 +96,13 @@ class Run:
         write_text(self.path / "recipe.yaml", to_yaml(recipe))
 
     @property
-    def environment(self) -> dict[str, Any]:
-        """Versions, hardware, and fingerprints of the inputs; empty before they are known."""
-        path = self.path / "environment.json"
-        return dict(read_json(path)) if path.exists() else {}
+    def state(self) -> State:
+        """What the run has done so far, with versions, hardware and fingerprints of the inputs."""
+        return read_state(self.path / "environment.json")
 
-    def write_environment(self, environment: dict[str, Any]) -> None:
-        """Write versions, hardware and fingerprints."""
-        write_json(self.path / "environment.json", environment)
+    def write_state(self, state: State) -> None:
+        """Replace what the run has done so far."""
+        write_state(self.path / "environment.json", state)
 
     # ── data ──────────────────────────────────────────────────────────────────────────────────
 
@@ -225,7 +223,7 @@ class Run:
             RunError: the folder holds a run already.
         """
         again = Run.create(folder, recipe)
-        again.write_environment({**self.environment, "seed": recipe.seed, "seconds": {}})
+        again.write_state(dataclasses.replace(self.state, seed=recipe.seed, seconds={}))
         again.write_data(self.read_split(), self.read_findings(), self.read_ledger())
         return again
 

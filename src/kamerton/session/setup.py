@@ -45,10 +45,9 @@ class Clock:
         now = time.perf_counter()
         stage = Stage(name, message, now - self.began)
         self.began = now
-        environment = self.run.environment
-        seconds = environment.setdefault("seconds", {})
-        seconds[name] = round(seconds.get(name, 0.0) + stage.seconds, 3)
-        self.run.write_environment(environment)
+        state = self.run.state
+        seconds = round(state.seconds.get(name, 0.0) + stage.seconds, 3)
+        self.run.write_state(replace(state, seconds={**state.seconds, name: seconds}))
         return stage
 
 
@@ -97,8 +96,9 @@ def open_setup(run: Run) -> Setup:
     """
     recipe, split, name = run.recipe, run.read_split(), run.recipe.model.name or ""
     facts = inspect_folder(locate(name), str(nearby(name)))
-    if facts.fingerprint != run.environment["model"]["fingerprint"]:
-        differing = differing_parts(run.environment["model"]["parts"], fingerprints(Path(facts.folder)))
+    base = run.state.base
+    if facts.fingerprint != base.fingerprint:
+        differing = differing_parts(base.parts, fingerprints(Path(facts.folder)))
         rule = f"the base model '{facts.name}' is not the one this run began with: it has {differing}"
         remedy = "put the model back as it was, or start a new run with `kamerton tune`"
         raise RunError(Fault(rule, facts.folder, remedy))

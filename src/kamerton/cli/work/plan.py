@@ -14,6 +14,7 @@ from kamerton.cli.output import print_json
 from kamerton.core.errors import DataError, Fault
 from kamerton.core.files import write_text
 from kamerton.i18n.voice import Language, Voice, voice
+from kamerton.pipeline.cost import estimate_sentence
 from kamerton.planning.dry_run import Foreseen, foresee
 from kamerton.report.terminal import Screen
 from kamerton.runs.recipe import parse_assignment
@@ -56,7 +57,7 @@ def run(
     _print_settings(plan, console, speaker)
     _print_alternatives(plan, console, speaker)
     _print_tokens(plan, console, new_tokens, speaker)
-    cost = speaker.repeat(str(plan.forecast))
+    cost = speaker.repeat(estimate_sentence(plan.forecast))
     values = {"cost": f"{cost[0].upper()}{cost[1:]}", "memory": speaker.figure(memory(plan.free_bytes))}
     print("\n" + speaker.say("{cost}; {memory} are free.", values))
     if not plan.fits:

@@ -1,0 +1,111 @@
+"""What a run has done so far: `environment.json` as a typed record, from the first stage to the result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from kamerton.core.errors import Fault, RunError
+from kamerton.core.files import read_json, write_json
+from kamerton.core.outcomes import Proof, Resources, Selection
+from kamerton.runs.settings import misfit
+
+
+@dataclass(frozen=True)
+class Source:
+    """The data file, or the folder, that the rows came from."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """The pretrained model that the run began with."""
+
+    name: str
+    fingerprint: str
+    parts: Mapping[str, str]
+    """Fingerprint of each part: configuration, tokenizer, weights."""
+    parameters: int
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a run stands. What is not known yet has its default; `environment.json` leaves it out."""
+
+    kamerton: str = ""
+    python: str = ""
+    platform: str = ""
+    processors: int = 0
+    device: str = ""
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    """Name to version."""
+    data: Source | None = None
+    model: BaseModel | None = None
+    seed: int = 0
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Stage to seconds, over all sittings."""
+    contended: bool = False
+    """Whether every untuned contender has answered the test rows."""
+    selections: Mapping[str, Selection] = field(default_factory=dict)
+    """Contender to what choosing its prompt took."""
+    forecast: Resources | None = None
+    """What training was estimated to take, for the updates that it made."""
+    measured: Resources | None = None
+    peak_bytes: int = 0
+    """The most memory that training held."""
+    rates: Mapping[str, float | None] = field(default_factory=dict)
+    """Learning rate to validation loss in the range test; None where the loss was not finite."""
+    rate: float | None = None
+    """The learning rate that the range test chose."""
+    artefact: Proof | None = None
+    """That the saved model gave the same answers in a fresh process."""
+    classic_rows: int | None = None
+    """How many rows, of training and validation, the trivial and classic contenders learned from."""
+
+    @property
+    def base(self) -> BaseModel:
+        """The pretrained model.
+
+        Raises:
+            RunError: the run has not got so far.
+        """
+        if self.model is None:
+            raise RunError(Fault("the run has no base model yet", remedy="`kamerton resume RUN` goes on with it"))
+        return self.model
+
+
+KINDS = TypeAdapter(State)
+UNKNOWN = State()
+
+
+def read_state(path: Path) -> State:
+    """Read `environment.json`; an empty state if there is none yet.
+
+    Raises:
+        RunError: the file does not hold what a run writes, with what is wrong.
+    """
+    if not path.exists():
+        return UNKNOWN
+    try:
+        return KINDS.validate_python(read_json(path))
+    except ValidationError as error:
+        remedy = "put the file back from a copy, or start a new run with `kamerton tune`"
+        faults = [misfit(one, f"{path} {'.'.join(map(str, one['loc']))}", remedy) for one in error.errors()]
+        raise RunError(faults) from None
+
+
+def write_state(path: Path, state: State) -> None:
+    """Write `environment.json`, without what is not known yet."""
+    write_json(path, as_json(state))
+
+
+def as_json(state: State) -> dict[str, Any]:
+    """Return what is known of a state, as JSON."""
+    empty = asdict(UNKNOWN)
+    return {name: value for name, value in asdict(state).items() if value != empty[name]}
