@@ -17,6 +17,7 @@ from kamerton.cli.streams import ERRORS, OUTPUT, silence
 from kamerton.core import registry
 from kamerton.core.errors import Fault, KamertonError
 from kamerton.core.files import error_number
+from kamerton.core.messages import Wording
 
 STREAMS = {OUTPUT: 1, ERRORS: 2}
 """Numbers of the streams that may fail."""
@@ -75,9 +76,9 @@ class Border:
             raise SystemExit(MISTAKE) from None
         return False
 
-    def worded(self, sentence: str) -> str:
+    def worded(self, sentence: Wording) -> str:
         """Return a sentence in the reader's language, as far as its catalogue goes."""
-        said: str = registry.load("kamerton.i18n.voice:voice")(self.language).repeat(sentence)
+        said: str = registry.load("kamerton.i18n.voice:voice")(self.language).render(sentence)
         return said
 
     def say(self, fault: Fault) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 from kamerton.cli.streams import is_unicode
 from kamerton.core.errors import Fault, RunError
+from kamerton.core.message_json import without_templates
+from kamerton.core.messages import Wording
 from kamerton.i18n.voice import ENGLISH, Voice
 
 PAGE = b"<!doctype html"
@@ -20,7 +22,7 @@ LISTED = 5
 
 def print_json(value: Any) -> None:
     """Print a value for machines; a path as its text."""
-    print(json.dumps(value, indent=2, ensure_ascii=not is_unicode(sys.stdout), default=str))
+    print(json.dumps(without_templates(value), indent=2, ensure_ascii=not is_unicode(sys.stdout), default=str))
 
 
 def require_page(path: Path | None) -> None:
@@ -43,9 +45,9 @@ def warn(text: str) -> None:
     print("kamerton:", text, file=sys.stderr)
 
 
-def say_unusable(place: str, reason: str, voice: Voice = ENGLISH) -> None:
+def say_unusable(place: str, reason: Wording, voice: Voice = ENGLISH) -> None:
     """Say that a row has no answer, and why."""
-    warn(voice.say("{place}: {reason}; its answer is empty", {"place": place, "reason": voice.repeat(reason)}))
+    warn(voice.say("{place}: {reason}; its answer is empty", {"place": place, "reason": voice.render(reason)}))
 
 
 def say_cut(lost: Mapping[str, int], most: int, voice: Voice = ENGLISH) -> None:

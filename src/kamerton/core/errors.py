@@ -17,16 +17,18 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from kamerton.core.messages import Wording
+
 
 @dataclass(frozen=True)
 class Fault:
     """One thing that is wrong: the rule, the place, and the remedy."""
 
-    rule: str
+    rule: Wording
     """The rule that was broken and the value that broke it, as one sentence."""
-    place: str = ""
+    place: Wording = ""
     """Where: `reviews.csv:12`, `reviews.csv:12 column 'label'`, `recipe.yaml train.epochs`."""
-    remedy: str = ""
+    remedy: Wording = ""
     """What to do about it."""
 
     def __str__(self) -> str:

@@ -24,6 +24,10 @@ class Message:
     template: str
     values: Mapping[str, Value] = field(default_factory=dict)
 
+    def __hash__(self) -> int:
+        """Allow messages to be counted; their values may be mappings."""
+        return hash(self.template)
+
     def __str__(self) -> str:
         """Render in English.
 
@@ -48,7 +52,9 @@ class Joined:
 
 Value: TypeAlias = "str | int | float | Figure | Message | Joined"
 """A string is written as it is: a name, a path, a text of the user's."""
-Said: TypeAlias = "Message | Joined"
+Said: TypeAlias = Message | Joined
+Wording: TypeAlias = Message | Joined | str
+"""What a record says to a reader; a string is in English already."""
 
 
 class Language(Protocol):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from kamerton.core.messages import Wording
 from kamerton.core.records import Prediction
 
 # ── the outcome ───────────────────────────────────────────────────────────────────────────────
@@ -206,8 +207,8 @@ class Diagnosis:
     """Something that training showed, in words."""
 
     name: str
-    evidence: str
-    remedy: str
+    evidence: Wording
+    remedy: Wording
 
 
 # ── what was forgotten ────────────────────────────────────────────────────────────────────────
@@ -232,7 +233,7 @@ class Forgetting:
     """What the model lost elsewhere by being tuned here."""
 
     decision: ForgettingDecision = "not measured"
-    reason: str = ""
+    reason: Wording = ""
     measured: tuple[Forgotten, ...] = ()
 
 

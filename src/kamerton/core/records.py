@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from kamerton.core.messages import Wording
+
 # ── data ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -75,7 +77,7 @@ class LedgerEntry:
     id: int
     place: Place
     fate: Fate
-    reason: str
+    reason: Wording
 
 
 @dataclass(frozen=True)
@@ -84,14 +86,14 @@ class Finding:
 
     check: str
     severity: Literal["severe", "warning", "note"]
-    title: str
+    title: Wording
     """The finding in one sentence, with its number: `14 rows have the same text and different labels`."""
-    remedy: str
+    remedy: Wording
     rows: tuple[int, ...] = ()
     """Ids of the rows concerned."""
     drop: tuple[int, ...] = ()
     """Ids of the rows that cannot be trained on and are dropped before the split; a part of `rows`."""
-    samples: tuple[str, ...] = ()
+    samples: tuple[Wording, ...] = ()
     """A few lines to show, each with its place."""
 
 
@@ -131,7 +133,7 @@ class Encoded:
     """Other sequences of the same row, which the loss needs beside this one: a rejected answer, further windows."""
     segments: tuple[int, ...] = ()
     """Each token's type, where the model tells the two texts of a pair apart by it; empty if all are 0."""
-    fault: str = ""
+    fault: Wording = ""
     """Why the row cannot be written for the model; then there are no tokens."""
 
     @property
@@ -263,7 +265,7 @@ class Started:
     steps: int
     trainable_parameters: int
     parameters: int
-    layout: str
+    layout: Wording
     """How rows are laid out for the model: `flat` (no padding) or `padded`, with the reason."""
 
 
@@ -307,7 +309,7 @@ class Stopped:
 
     step: int
     best_step: int
-    reason: str
+    reason: Wording
     weight_change: float
     """Relative change of the trainable weights: norm of (now - start) over norm of start."""
 
@@ -336,7 +338,7 @@ class Stage:
     """A stage of the story is done: `audit`, and what came of it in one line."""
 
     name: str
-    message: str
+    message: Wording
     seconds: float
 
 

@@ -47,12 +47,13 @@ def _reasons(entries: Sequence[LedgerEntry]) -> list[str]:
     for key in (_without_numbers, _without_quotes):
         groups: dict[str, list[LedgerEntry]] = {}
         for entry in entries:
-            groups.setdefault(key(entry.reason), []).append(entry)
+            groups.setdefault(key(str(entry.reason)), []).append(entry)
         if len(groups) <= REASONS:
             break
     ordered = sorted(groups.values(), key=len, reverse=True)
     told = [
-        f"{count(len(group), 'row')} left out ({_worded(group[0].reason)}, first {group[0].place})" for group in ordered
+        f"{count(len(group), 'row')} left out ({_worded(str(group[0].reason))}, first {group[0].place})"
+        for group in ordered
     ]
     others = sum(map(len, ordered[REASONS:]))
     return [*told[:REASONS], *([f"{count(others, 'row')} left out for other reasons"] if others else [])]
@@ -116,7 +117,7 @@ def lost_classes(examples: Iterable[Example], left_out: Sequence[LedgerEntry], a
         f"'{label}' keeps {there[label] - len(gone[label]):,} of {there[label]:,}" for label in lost[:LISTED]
     )
     more = f" and {len(lost) - LISTED} more" if len(lost) > LISTED else ""
-    reason, _count = Counter(_worded(entry.reason) for label in lost for entry in gone[label]).most_common(1)[0]
+    reason, _count = Counter(_worded(str(entry.reason)) for label in lost for entry in gone[label]).most_common(1)[0]
     return Finding(
         check="lost-classes",
         severity="severe",

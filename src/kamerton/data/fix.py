@@ -54,7 +54,7 @@ def fix_data(path: Path, table: Table, task: Task, roles: Mapping[str, str]) -> 
         fates["repaired"],
         fates["dropped"],
         dict(Counter(repair for item in repaired if item.row.id not in unusable for repair in item.repairs)),
-        dict(Counter(entry.reason for entry in entries if entry.fate == "dropped")),
+        dict(Counter(str(entry.reason) for entry in entries if entry.fate == "dropped")),
     )
 
 

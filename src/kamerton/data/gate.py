@@ -82,7 +82,7 @@ _LONGER = "allow it with `--set data.too_long=cut`, or choose a model with a lon
 def faults_of(item: Encoded, prompt: Encoded, form: Form, tokenizer: Tokenizer) -> str:
     """Say why a row must not train; an empty string if it may."""
     if item.fault:
-        return item.fault
+        return str(item.fault)
     if not form.supervised(item):
         return "nothing in the row is supervised: its answer was cut away or is not known"
     begin = tokenizer.bos_token_id

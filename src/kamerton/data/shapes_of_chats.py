@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from kamerton.core.errors import Fault
+from kamerton.core.messages import Wording
 from kamerton.core.records import LedgerEntry
 from kamerton.data.cells import LOOKED_AT, holds_truths, truth
 from kamerton.data.shape import Shape, Values, in_order
@@ -131,7 +132,7 @@ class _Tree:
     line: int
     name: str
     root: _Node | None
-    reason: str = ""
+    reason: Wording = ""
     """Why it cannot be used."""
 
 

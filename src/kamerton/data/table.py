@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from kamerton.core.errors import DataError, Fault
+from kamerton.core.messages import Wording
 from kamerton.core.records import LedgerEntry, Place
 from kamerton.data.rows import RowLog, Rows
 
@@ -128,7 +129,7 @@ class Collector:
         """Take a row that begins on `line`."""
         self._rows.append(self._next, line, values)
 
-    def reject(self, line: int, reason: str) -> None:
+    def reject(self, line: int, reason: Wording) -> None:
         """Record a row that cannot be used."""
         self._rejected.append(LedgerEntry(self._next, Place(self.file, line), "dropped", reason))
 

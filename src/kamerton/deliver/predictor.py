@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from kamerton.core.errors import DataError, Fault, RunError
+from kamerton.core.messages import Wording
 from kamerton.core.records import Example, LedgerEntry, Place, Prediction
 from kamerton.data.cells import stand_in, unused, value_at
 from kamerton.data.encoding import flaw
@@ -36,7 +37,7 @@ class Served:
     place: Place
     prediction: Prediction
     """With an empty text where there is no answer."""
-    unusable: str = ""
+    unusable: Wording = ""
     """Why there is no answer."""
 
 

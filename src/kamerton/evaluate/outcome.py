@@ -8,6 +8,7 @@ from typing import Any
 
 from kamerton.core import registry
 from kamerton.core.contracts import Metric
+from kamerton.core.message_json import to_json
 from kamerton.core.outcomes import Calibrated, ClassResult, Contender, Diagnosis, Forgetting, Verdict
 from kamerton.core.records import Started, Validated
 from kamerton.runs.price import price
@@ -53,9 +54,9 @@ def result_of(
         "lower_is_better": [name for name in metrics if not _metric(name).higher_is_better],
         "contenders": [_contender(contender, _selection(run, contender)) for contender in contenders],
         "verdict": {name: value for name, value in asdict(verdict).items() if value is not None},
-        "forgetting": asdict(run.read_forgetting() or Forgetting(reason="the probe was not asked")),
-        "remedies": [asdict(attempt) for attempt in run.read_attempts()],
-        "diagnosis": [asdict(diagnosis) for diagnosis in diagnoses],
+        "forgetting": to_json(run.read_forgetting() or Forgetting(reason="the probe was not asked")),
+        "remedies": to_json(run.read_attempts()),
+        "diagnosis": to_json(list(diagnoses)),
         **({"calibration": asdict(calibrated)} if calibrated else {}),
         **({"per_class": [asdict(one) for one in per_class]} if per_class else {}),
         **({"price": asdict(cost)} if cost else {}),

@@ -92,7 +92,7 @@ def environment(language: Language = "en") -> Environment:
     )
     environment.globals |= {"t": partial(_sentence, speaker), "interval": speaker.interval, "language": language}
     environment.filters |= {write.__name__: partial(figure, speaker, write) for write in FIGURES}
-    environment.filters |= {"inline": inline, "said": lambda text: inline(speaker.repeat(text))}
+    environment.filters |= {"inline": inline, "said": lambda text: inline(speaker.render(text))}
     return environment
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
+from kamerton.core.messages import Wording
 from kamerton.core.outcomes import Measure
 from kamerton.core.records import Event, Started, Stepped, Stopped, Validated
 from kamerton.report.outcome import Outcome
@@ -81,7 +82,7 @@ class Learning:
     rate: Chart
     best_step: int | None
     stopped: Stopped | None
-    layout: str
+    layout: Wording
     validations: tuple[Validated, ...]
     steps: tuple[Stepped, ...]
     """A few steps, evenly spread, for the table."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 from sacrebleu.metrics import CHRF
 
+from kamerton.core.messages import Wording
 from kamerton.core.outcomes import Answers
 from kamerton.core.records import Example, Fate, LedgerEntry, Split
 from kamerton.runs.recipe import Recipe, Setting
@@ -145,7 +146,7 @@ class LedgerCount:
     """How many rows met one fate for one reason."""
 
     fate: Fate
-    reason: str
+    reason: Wording
     rows: int
 
 

@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from kamerton.core.files import write_text
+from kamerton.core.messages import Wording
 from kamerton.core.records import Finding
 from kamerton.i18n.voice import Language, Voice, voice
 from kamerton.report.charts import Forest, Learning, forest, learning
@@ -176,8 +177,10 @@ def figure(voice: Voice, write: Callable[[float], str], value: float) -> str:
     return voice.figure(write(value))
 
 
-def _said(voice: Voice, sentence: str) -> str:
-    """Say again what a file of the run says; what the catalogue lacks stays English, and is marked so."""
+def _said(voice: Voice, sentence: Wording) -> str:
+    """Render what a file of the run says; what the catalogue lacks stays English, and is marked so."""
+    if not isinstance(sentence, str):
+        return voice.render(sentence)
     again = voice.again(sentence)
     if again is None and sentence:
         return Markup('<span lang="en">{}</span>').format(text.safe_text(sentence))

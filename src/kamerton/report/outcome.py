@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from kamerton.core.errors import Fault, RunError
+from kamerton.core.message_json import from_json
 from kamerton.core.outcomes import (
     Attempt,
     Calibrated,
@@ -118,7 +119,7 @@ def read_outcome(run: Run) -> Outcome:
 
     """
     file = run.path / "result.json"
-    known = {key: _numbers(value) for key, value in run.result.items() if value is not None}
+    known = {key: _numbers(value) for key, value in from_json(run.result).items() if value is not None}
     if known.get("schema") != SCHEMA:
         fault = Fault(
             f"this Kamerton reads results of schema {SCHEMA}, got {known.get('schema')!r}",

@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from kamerton.core.messages import Wording
 from kamerton.core.records import (
     Event,
     ExampleView,
@@ -124,9 +125,9 @@ class Screen:
         kept = say("the weights of step {step} are kept", {"step": event.best_step})
         return f"{self._said(event.reason)}; {kept}; {say('the trained weights moved by {share}', {'share': share})}"
 
-    def _said(self, text: str) -> str:
-        """Say a text of the run again in the reader's language, safely."""
-        return self.voice.repeat(safe_text(text))
+    def _said(self, text: Wording) -> str:
+        """Render a text of the run in the reader's language, safely."""
+        return safe_text(self.voice.render(text))
 
     def _row(self, mark: Text, name: str, message: Text) -> None:
         label = Text(f"{self._said(name):{NAME_WIDTHS[self.voice.language]}}", "bold")
@@ -176,7 +177,7 @@ class Screen:
             self._print(head.append(self._said(finding.title), "bold"))
             self._print(Text(f"→ {self._said(finding.remedy)}"), 8)
             for sample in finding.samples[:SAMPLES]:
-                self._print(Text(one_line(sample, self.console.width - 8), "dim"), 8)
+                self._print(Text(one_line(self.voice.render(sample), self.console.width - 8), "dim"), 8)
 
     def show_tokens(self, views: Sequence[ExampleView]) -> None:
         """Print examples as the model gets them: trained tokens highlighted, or in ⟦brackets⟧ without colour."""
@@ -249,13 +250,13 @@ def _difference(outcome: Outcome, voice: Voice) -> Text:
 
 def _remarks(outcome: Outcome, voice: Voice) -> Iterator[Text]:
     """Go through what should be known beside the verdict."""
-    remarks = [("warning", warning, "") for warning in outcome.warnings]
+    remarks: list[tuple[Wording, Wording, Wording]] = [("warning", warning, "") for warning in outcome.warnings]
     if (degree := outcome.forgetting.decision) in ("mild", "severe"):
         named = voice.say("{degree} forgetting", {"degree": voice.text(degree)})
         remarks.append((named, outcome.forgetting.reason, ""))
     remarks += [(item.name, item.evidence, item.remedy) for item in outcome.diagnosis]
     for name, evidence, remedy in remarks:
-        said = [voice.repeat(safe_text(text)) for text in (name, evidence, remedy)]
+        said = [safe_text(voice.render(text)) for text in (name, evidence, remedy)]
         text = Text.assemble((f"{said[0]}: ", "yellow"), said[1])
         yield text.append(f" → {said[2]}" if remedy else "")
 

@@ -23,6 +23,8 @@ import pyarrow.parquet as pq
 
 from kamerton.core.errors import Fault, RunError
 from kamerton.core.files import read_json, replacing, write_json, write_text
+from kamerton.core.message_json import from_json, said_from, said_json, to_json
+from kamerton.core.messages import Wording
 from kamerton.core.outcomes import Answers, Attempt, Forgetting, Forgotten
 from kamerton.core.records import Event, Example, Finding, LedgerEntry, Place, Prediction, RowDynamics, Split, Started
 from kamerton.runs.recipe import Recipe, resolve, to_yaml
@@ -30,6 +32,8 @@ from kamerton.runs.state import State, read_state, write_state
 
 EVENT_CLASSES = {cls.__name__.lower(): cls for cls in get_args(Event)}
 PARTS = ("train", "validation", "test")
+LEDGER = ("id", "file", "line", "fate", "reason", "message")
+"""Columns of the ledger; `message` is the reason as JSON with its template."""
 DYNAMICS = tuple(field.name for field in dataclasses.fields(RowDynamics))
 
 
@@ -115,9 +119,9 @@ class Run:
         """Freeze the split, what the audit found, and the fate of every source row."""
         for part in (*PARTS, "added"):
             write_examples(self.path / "data" / f"{part}.parquet", getattr(split, part))
-        write_json(self.path / "data" / "audit.json", [dataclasses.asdict(finding) for finding in findings])
-        rows = [(e.id, e.place.file, e.place.line, e.fate, e.reason) for e in ledger]
-        _write_table(self.path / "data" / "ledger.parquet", ("id", "file", "line", "fate", "reason"), rows)
+        write_json(self.path / "data" / "audit.json", to_json(list(findings)))
+        rows = [(e.id, e.place.file, e.place.line, e.fate, str(e.reason), _whole(e.reason)) for e in ledger]
+        _write_table(self.path / "data" / "ledger.parquet", LEDGER, rows)
 
     def read_split(self) -> Split:
         """Read the frozen split."""
@@ -135,13 +139,13 @@ class Run:
                 tuple(item["drop"]),
                 tuple(item["samples"]),
             )
-            for item in read_json(self.path / "data" / "audit.json")
+            for item in from_json(read_json(self.path / "data" / "audit.json"))
         ]
 
     def read_ledger(self) -> list[LedgerEntry]:
         """Read the fate of every source row."""
         return [
-            LedgerEntry(row["id"], Place(row["file"], row["line"]), row["fate"], row["reason"])
+            LedgerEntry(row["id"], Place(row["file"], row["line"]), row["fate"], _reason(row))
             for row in _read_rows(self.path / "data" / "ledger.parquet")
         ]
 
@@ -174,7 +178,7 @@ class Run:
         if not path.exists():
             return []
         lines = path.read_bytes().split(b"\n")[:-1]  # bytes: a kill may cut a letter in two
-        records = [json.loads(line) for line in lines]
+        records = [from_json(json.loads(line)) for line in lines]
         return [EVENT_CLASSES[record.pop("event")](**record) for record in records]
 
     def rewind(self, step: int) -> None:
@@ -257,25 +261,25 @@ class Run:
 
     def write_forgetting(self, forgetting: Forgetting) -> None:
         """Write what the tuned model forgot."""
-        write_json(self.path / "forgetting.json", dataclasses.asdict(forgetting))
+        write_json(self.path / "forgetting.json", to_json(forgetting))
 
     def read_forgetting(self) -> Forgetting | None:
         """Read what the tuned model forgot; None if it was not measured yet."""
         path = self.path / "forgetting.json"
         if not path.exists():
             return None
-        values = read_json(path)
+        values = from_json(read_json(path))
         measured = tuple(Forgotten(**item) for item in values["measured"])
         return Forgetting(values["decision"], values["reason"], measured)
 
     def write_attempts(self, attempts: Sequence[Attempt]) -> None:
         """Write what remedies did."""
-        write_json(self.path / "remedies.json", [dataclasses.asdict(attempt) for attempt in attempts])
+        write_json(self.path / "remedies.json", to_json(list(attempts)))
 
     def read_attempts(self) -> list[Attempt]:
         """Read what remedies did; none where none was tried."""
         path = self.path / "remedies.json"
-        values = read_json(path) if path.exists() else []
+        values = from_json(read_json(path)) if path.exists() else []
         return [
             Attempt(**{**item, "forgotten": item["forgotten"] and Forgotten(**item["forgotten"])}) for item in values
         ]
@@ -352,8 +356,19 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
+def _whole(reason: Wording) -> str | None:
+    """Write a ledger's reason with its template; None where it is a finished sentence."""
+    return None if isinstance(reason, str) else json.dumps(said_json(reason), ensure_ascii=False)
+
+
+def _reason(row: dict[str, Any]) -> Wording:
+    """Read a ledger's reason; older runs have its English text only."""
+    whole = row.get("message")
+    return said_from(json.loads(whole)) if whole else row["reason"]
+
+
 def _line(event: Event) -> str:
-    record = {"event": type(event).__name__.lower(), **dataclasses.asdict(event)}
+    record = {"event": type(event).__name__.lower(), **to_json(event)}
     return json.dumps(record, ensure_ascii=False) + "\n"
 
 

@@ -57,5 +57,5 @@ def _refusal(method: Method, empty: PreTrainedModel, facts: ModelFacts, form: Fo
     try:
         quantized(facts.folder, form.model_class, form.config, method.quantization)
     except ModelError as error:
-        return error.faults[0].rule
+        return str(error.faults[0].rule)
     return ""

@@ -16,6 +16,7 @@ from kamerton.core import registry
 from kamerton.core.contracts import Form, Method, ModelFacts, ModelKind, Task
 from kamerton.core.errors import Fault, RecipeError, RunError
 from kamerton.core.files import nearby, sha256_of
+from kamerton.core.messages import Wording
 from kamerton.core.records import Encoded, Example, Split, Stage
 from kamerton.data.encoded_cache import kept_rows
 from kamerton.models.inspect import fingerprints, inspect_folder
@@ -40,7 +41,7 @@ class Clock:
         self.run = run
         self.began = time.perf_counter()
 
-    def stage(self, name: str, message: str) -> Stage:
+    def stage(self, name: str, message: Wording) -> Stage:
         """End a stage: note its seconds in the run's environment."""
         now = time.perf_counter()
         stage = Stage(name, message, now - self.began)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from kamerton.cli.output import print_json
+from kamerton.core.message_json import to_json
 from kamerton.feedback.living import LivingVerdict, judge_log
 from kamerton.feedback.simulate import Simulated, simulate
 from kamerton.text.figures import number, percent, probability, safe_text, signed
@@ -34,7 +34,7 @@ def run(
         return True
     verdict = judge_log(log, first=first, margin=margin, confidence=confidence)
     if json:
-        print_json(asdict(verdict))
+        print_json(to_json(verdict))
     else:
         print(_told(verdict, confidence, margin))
     if require == "ship":
@@ -81,7 +81,7 @@ def _simulate(looks: int, disagreement: float, trials: int, confidence: float, j
         for share in PLANTED
     ]
     if json:
-        print_json({"looks": looks, "trials": trials, **settings, "simulated": [asdict(one) for one in found]})
+        print_json({"looks": looks, "trials": trials, **settings, "simulated": [to_json(one) for one in found]})
         return
     console = Console()
     console.print(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 
 from kamerton.cli.output import print_json, require_page
+from kamerton.core.message_json import to_json
 from kamerton.core.outcomes import Fixed
 from kamerton.core.records import Finding
 from kamerton.data.fates import lost_classes, used_line
@@ -69,8 +69,8 @@ def _for_machines(
             {"id": entry.id, "place": str(entry.place), "reason": entry.reason}
             for entry in (*table.rejected, *understood.left_out)
         ],
-        "findings": [asdict(finding) for finding in findings],
-        "fixed": asdict(fixed) if fixed else None,
+        "findings": [to_json(finding) for finding in findings],
+        "fixed": to_json(fixed) if fixed else None,
         "page": str(out) if out else None,
     }
 
@@ -83,7 +83,7 @@ def _print(data: Path, understood: Understood, findings: Sequence[Finding], used
     for note in (*table.notes, *([used] if used else [])):
         print(f"  {voice.repeat(note)}")
     for entry in lost[:LISTED]:
-        print(f"  {voice.repeat(str(entry.place))}: {voice.repeat(entry.reason)}")
+        print(f"  {voice.repeat(str(entry.place))}: {voice.render(entry.reason)}")
     if len(lost) > LISTED:
         more = {"count": len(lost) - LISTED}
         print("  " + voice.say("and {count} more rows that are left out; --json lists them", more))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from kamerton.cli.output import print_json
+from kamerton.core.message_json import to_json
 from kamerton.deliver.predictor import Predictor
 from kamerton.forgetting.benchmarks import find_tasks
 from kamerton.pipeline.forgetting import measure_benchmarks
@@ -20,7 +20,7 @@ def run(path: Path, names: Sequence[str], json: bool) -> None:
     setup = predictor.setup
     changes = [one.change for one in measure_benchmarks(setup, predictor.engine, names, setup.recipe.benchmarks.rows)]
     if json:
-        print_json([asdict(change) for change in changes])
+        print_json([to_json(change) for change in changes])
         return
     width = max((len(change.name) for change in changes), default=0)
     for one in changes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -11,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kamerton.cli.output import print_json
+from kamerton.core.message_json import to_json
 from kamerton.core.outcomes import ComparedRuns, RunPair
 from kamerton.evaluate.compare import Pairs, compare_as_first
 from kamerton.i18n.voice import Language, Voice, voice
@@ -30,7 +30,7 @@ def run(
     """Compare runs; say whether the first one is to each other what was demanded."""
     compared = compare_as_first([Run(path) for path in paths], metric=metric, pairs=pairs, detect=detect)
     if json:
-        print_json(asdict(compared))
+        print_json(to_json(compared))
     else:
         _print(compared, detect, voice(language))
     return all(_meets(one, require, compared.confidence) for one in compared.pairs)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 
 from kamerton.cli.output import print_json, require_page
+from kamerton.core.message_json import to_json
 from kamerton.core.outcomes import Curve, Reach
 from kamerton.i18n.voice import Language, Voice, voice
 from kamerton.planning.learning_curve import draw_curve
@@ -43,7 +43,7 @@ def run(
 def _show(curve: Curve, path: Path, json: bool, language: Language) -> None:
     page = write_curve(curve, path, language)
     if json:
-        print_json({**asdict(curve), "page": page})
+        print_json({**to_json(curve), "page": page})
         return
     _print(curve, voice(language))
     print(f"\n{page}")

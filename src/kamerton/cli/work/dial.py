@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 from kamerton.cli.output import print_json
 from kamerton.cli.telling import tell
+from kamerton.core.message_json import to_json
 from kamerton.core.outcomes import Attempt
 from kamerton.i18n.voice import ENGLISH, Language, Voice, voice
 from kamerton.pipeline.remedies import STRENGTH, dialled_run, turn_dial
@@ -28,7 +28,7 @@ def run(path: Path, out: Path | None, strength: float | None, json: bool, langua
         again = dialled_run(tuned, setup, engine, attempts, out)
         tell(again, story(again), json, language)
     elif json:
-        print_json([asdict(attempt) for attempt in attempts])
+        print_json([to_json(attempt) for attempt in attempts])
     else:
         for attempt in attempts:
             print(line(attempt, voice(language)))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from kamerton.cli.output import listed, print_json, say_cut, warn
+from kamerton.core.message_json import to_json
 from kamerton.core.outcomes import ClassResult
 from kamerton.deliver.rescore import Rescored, score_on
 from kamerton.i18n.voice import ENGLISH, Language, Voice, voice
@@ -18,7 +18,7 @@ def run(path: Path, data: Path, json: bool, language: Language) -> None:
     rescored, speaker = score_on(Run(path), data), voice(language)
     contender = rescored.contender
     if json:
-        print_json({**asdict(contender), **_doubts(rescored)})
+        print_json({**to_json(contender), **_doubts(rescored)})
         return
     for name, value in contender.metrics.items():
         ends = speaker.interval(*(speaker.figure(f"{end:.4f}") for end in (value.low, value.high)))
@@ -42,7 +42,7 @@ def _doubts(rescored: Rescored) -> dict[str, object]:
 def _say_doubts(rescored: Rescored, voice: Voice) -> None:
     """Say what one must know to believe the scores."""
     if rescored.left_out:
-        places = [f"{entry.place} ({voice.repeat(entry.reason)})" for entry in rescored.left_out]
+        places = [f"{entry.place} ({voice.render(entry.reason)})" for entry in rescored.left_out]
         text = "{count} {count:row is|rows are} left out: {places}"
         warn(voice.say(text, {"count": len(places), "places": listed(places, voice)}))
     if rescored.unknown:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 from kamerton.cli.output import print_json
+from kamerton.core.message_json import to_json
 from kamerton.deliver.export_run import Exported, export_run
 from kamerton.i18n.voice import Language, Voice, voice
 from kamerton.runs.run import Run
@@ -25,7 +25,7 @@ def run(path: Path, to: str, out: Path | None, json: bool, language: Language) -
     """Export, and say what came of it."""
     exported = export_run(Run(path), to, out)
     if json:
-        print_json(asdict(exported))
+        print_json(to_json(exported))
         return
     speak = voice(language)
     print(f"{exported.folder}   {speak.figure(memory(exported.bytes))}")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from kamerton.cli.output import print_json, require_page
+from kamerton.core.message_json import to_json
 from kamerton.core.outcomes import Judging, Measure
 from kamerton.evaluate.compare import in_order, same_rows, tuned_answers
 from kamerton.feedback.judging import Judged, blind_pairs, judge_choices, read_choices
@@ -49,7 +50,7 @@ def run(
     require_page(out)
     if saved:
         judged = judge_choices([read_choices(path) for path in saved])
-        print_json(asdict(judged)) if json else print(_told(judged, voice(language)))
+        print_json(to_json(judged)) if json else print(_told(judged, voice(language)))
         return
     runs = [Run(path) for path in paths]
     judging = _of_two(runs, rows, seed) if len(runs) > 1 else _of_one(runs[0], rows, seed)

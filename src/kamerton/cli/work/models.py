@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from kamerton.cli.output import print_json
+from kamerton.core.message_json import to_json
 from kamerton.models.fetch import get
 from kamerton.models.locate import Installed, installed, to_fetch
 
@@ -20,7 +20,7 @@ def run(name: str | None, json: bool) -> None:
         return
     here = installed()
     if json:
-        print_json([asdict(item) for item in here])
+        print_json([to_json(item) for item in here])
         return
     _print_models(here)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from rich.table import Table
 from kamerton.cli.output import print_json
 from kamerton.core.errors import DataError, Fault
 from kamerton.core.files import write_text
+from kamerton.core.message_json import to_json
 from kamerton.i18n.voice import Language, Voice, voice
 from kamerton.pipeline.cost import estimate_sentence
 from kamerton.planning.dry_run import Foreseen, foresee
@@ -43,12 +43,12 @@ def run(
         _write_tokens(plan, new_tokens)
     if json:
         recipe = plan.recipe.model_dump(mode="json")
-        more = asdict(plan.extension) if plan.extension else None
-        costs = {**asdict(plan.forecast), "free_bytes": plan.free_bytes, "fits": plan.fits}
+        more = to_json(plan.extension) if plan.extension else None
+        costs = {**to_json(plan.forecast), "free_bytes": plan.free_bytes, "fits": plan.fits}
         print_json(
             {
                 "recipe": recipe,
-                "alternatives": [asdict(item) for item in plan.alternatives],
+                "alternatives": [to_json(item) for item in plan.alternatives],
                 "cost": costs,
                 "new_tokens": more,
             }

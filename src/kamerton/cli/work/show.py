@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 
 from kamerton.cli.output import print_json
+from kamerton.core.message_json import to_json
 from kamerton.data.gate import look
 from kamerton.i18n.voice import Language, voice
 from kamerton.pipeline.prepare import choose_base, fit, understand
@@ -27,7 +27,7 @@ def run(
     too_long = fitted.recipe.data.too_long or "cut"
     views = look(shown, list(fitted.encode(shown)), fitted.form, fitted.tokenizer, fitted.max_tokens, too_long)
     if json:
-        print_json([asdict(view) for view in views])
+        print_json([to_json(view) for view in views])
         return
     speaker, facts = voice(language), fitted.facts
     values = {"task": fitted.recipe.data.task, "model": facts.name, "kind": speaker.text(facts.kind)}
