@@ -119,6 +119,15 @@ def write(value: Value, language: Language) -> str:
     return value if isinstance(value, str) else number(value, language.symbols)
 
 
+def msg(template: str, /, **values: Value) -> Message:
+    """Return a message of a template and its values.
+
+    >>> str(msg("{rows} {rows:row|rows} of {file}", rows=1, file="a.csv"))
+    '1 row of a.csv'
+    """
+    return Message(template, values)
+
+
 def verbatim(text: str) -> Message:
     """Return a message that says a text as it is: a stranger's words, an older file's finished sentence."""
     return Message("{text}", {"text": text})
