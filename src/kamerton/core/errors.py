@@ -65,6 +65,14 @@ class TrainingError(KamertonError):
     """Training cannot go on."""
 
 
+class Unusable(ValueError):  # noqa: N818
+    """A row, a value or a model that cannot be used here, with the reason for the reader."""
+
+    def __init__(self, message: Wording) -> None:
+        self.message = message
+        super().__init__(str(message))
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Say which known word was probably meant, as a remedy.
 
