@@ -196,7 +196,7 @@ def cross(cell: Cell, folder: Path, nursery: Nursery) -> Outcome:
     stop_at_the_first_checkpoint(run, setup, clock)
     engine = _last(tuned_engine(run, setup, clock))
     updates = sum(1 for event in run.events() if type(event).__name__ == "Stepped")
-    rows = setup.form.watched(setup.split.test)
+    rows = setup.form.validation_subset(setup.split.test)
     predictions = setup.form.predict(engine, rows)
     answers = _answered_elsewhere(run, folder, rows, nursery)
     compared(run, rows, predictions, answers)

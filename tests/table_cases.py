@@ -28,7 +28,7 @@ from kamerton.forms.rewriting import Rewriting
 from kamerton.forms.running_text import MaskedText, RunningText
 from kamerton.kernels.dropout import set_dropout, use_cheap_dropout
 from kamerton.models.load import load_tokenizer
-from kamerton.models.structure import is_two_sided
+from kamerton.models.structure import is_encoder_decoder
 from kamerton.runs.recipe import TrainSettings
 from kamerton.train.dynamics import Dynamics
 from kamerton.train.loop import Job, Validation
@@ -68,7 +68,7 @@ class Case:
     def probe(self) -> list[Encoded]:
         """Make rows of tokens that are in use and others, of uneven lengths."""
         mixed = [self.rows[0].tokens[0], *self.unused[:3], self.rows[1].tokens[1], *self.unused[-4:]]
-        if is_two_sided(self.model):
+        if is_encoder_decoder(self.model):
             return [Encoded(tuple(mixed[:end]), tuple(range(3)), tuple(self.unused[:3])) for end in (5, 9)]
         return [Encoded(tuple(mixed[:end]), (0, 2), (0, 0)) for end in (5, 9)]
 

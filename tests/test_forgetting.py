@@ -32,7 +32,7 @@ from tiny_engines import BARE, TEXT, tiny_engine
 
 PRECISION = Precision(0.95, 1000, 0)
 SAMPLES = [Encoded(tuple(range(5, 5 + n)), (0,), (0,)) for n in (4, 6, 9)]
-TWO_SIDED = [Encoded(tuple(range(5, 5 + n)), (0, 1), (6, 7)) for n in (4, 6, 9)]
+ENCODER_DECODER = [Encoded(tuple(range(5, 5 + n)), (0, 1), (6, 7)) for n in (4, 6, 9)]
 QUICK = load_probe(list(LANGUAGES), "quick")
 SMALL = replace(QUICK, documents=QUICK.documents[::3], questions=QUICK.questions[::4], requests=QUICK.requests[::4])
 
@@ -90,7 +90,7 @@ def test_a_language_model_whose_weights_were_shaken_has_forgotten_severely(decod
 
 
 def halves_heard(folder):
-    return hear(tiny_engine(folder, "AutoModelForSeq2SeqLM", TWO_SIDED), TEXTS, halves=True)
+    return hear(tiny_engine(folder, "AutoModelForSeq2SeqLM", ENCODER_DECODER), TEXTS, halves=True)
 
 
 def test_a_model_of_two_halves_against_itself_has_forgotten_exactly_nothing(seq2seq_folder):
@@ -101,7 +101,7 @@ def test_a_model_of_two_halves_against_itself_has_forgotten_exactly_nothing(seq2
 
 
 def test_the_loss_of_a_second_half_is_that_of_transformers_and_rises_where_weights_were_shaken(seq2seq_folder):
-    base, engine = halves_heard(seq2seq_folder), tiny_engine(seq2seq_folder, "AutoModelForSeq2SeqLM", TWO_SIDED)
+    base, engine = halves_heard(seq2seq_folder), tiny_engine(seq2seq_folder, "AutoModelForSeq2SeqLM", ENCODER_DECODER)
     model = AutoModelForSeq2SeqLM.from_pretrained(seq2seq_folder)
     for document, loss, tokens in zip(TEXTS.documents[:4], base.losses, base.tokens, strict=False):
         words = document.text.split()

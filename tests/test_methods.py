@@ -66,7 +66,7 @@ class Target:
         return "LM" in self.auto
 
     @property
-    def two_sided(self) -> bool:
+    def encoder_decoder(self) -> bool:
         return "Seq2Seq" in self.auto
 
     @property
@@ -111,14 +111,14 @@ def outputs(model: nn.Module, target: Target) -> Tensor:
     """Run the model as its own library does."""
     model.eval()
     inputs = {"input_ids": TOKENS, "attention_mask": torch.ones_like(TOKENS)}
-    if target.two_sided:
+    if target.encoder_decoder:
         inputs["decoder_input_ids"] = TOKENS[:, :4]
     with torch.no_grad():
         return model(**inputs).logits
 
 
 def loss_of(model: nn.Module, target: Target) -> Tensor:
-    if target.two_sided:
+    if target.encoder_decoder:
         logits = model(
             input_ids=TOKENS, attention_mask=torch.ones_like(TOKENS), decoder_input_ids=TOKENS[:, :4]
         ).logits[:, -2:]
@@ -308,7 +308,7 @@ def elsewhere(cells: dict[int, Cell], tmp_path_factory: pytest.TempPathFactory) 
                 "type": json.loads(adapter.read_text())["peft_type"] if adapter.exists() else None,
                 "quantization": json.loads((folder / FILE).read_text()) if (folder / FILE).exists() else None,
                 "module": type(cell.method).__module__,
-                "decoder_ids": cell.target.two_sided,
+                "decoder_ids": cell.target.encoder_decoder,
             }
         )
     (root / "jobs.json").write_text(json.dumps({"tokens": TOKENS.tolist(), "cells": jobs}))
@@ -442,14 +442,14 @@ def engine_of(cell: Cell, max_new_tokens: int = 5) -> Any:
 
 
 def uneven(target: Target) -> list[Encoded]:
-    if target.two_sided:  # answers of different lengths, too, each read from the decoder's start token on
+    if target.encoder_decoder:  # answers of different lengths, too, each read from the decoder's start token on
         answers = ((20, 21, 1), (22, 1), (23, 24, 25, 1), (26, 1))
         return [Encoded(tuple(row), tuple(range(len(a))), a) for row, a in zip(UNEVEN, answers, strict=True)]
     last = target.kind == "decoder" or "Token" in target.auto
     return [Encoded(tuple(row), (len(row) - 1 if last else 0,), (0,)) for row in UNEVEN]
 
 
-ONE_STACK = [index for index, (_, _, target) in enumerate(CELLS) if not target.two_sided]
+ONE_STACK = [index for index, (_, _, target) in enumerate(CELLS) if not target.encoder_decoder]
 WRITERS = [index for index, (_, _, target) in enumerate(CELLS) if target.auto == "AutoModelForCausalLM"]
 
 
@@ -496,10 +496,10 @@ def test_answers_are_written_side_by_side_as_one_by_one_and_by_the_tuned_model(i
         assert text == engine.tokenizer.decode(new, skip_special_tokens=True)
 
 
-TWO_SIDED = [index for index, (_, _, target) in enumerate(CELLS) if target.two_sided]
+ENCODER_DECODER = [index for index, (_, _, target) in enumerate(CELLS) if target.encoder_decoder]
 
 
-@pytest.mark.parametrize("index", TWO_SIDED, ids=told)
+@pytest.mark.parametrize("index", ENCODER_DECODER, ids=told)
 def test_rows_and_answers_of_different_lengths_are_read_together_as_one_by_one(index, cells):
     cell = cells[index]
     start = cell.trained.model.config.decoder_start_token_id
@@ -512,8 +512,8 @@ def test_rows_and_answers_of_different_lengths_are_read_together_as_one_by_one(i
         torch.testing.assert_close(torch.from_numpy(logits), alone, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("index", TWO_SIDED, ids=told)
-def test_two_sided_models_write_side_by_side_as_one_by_one_and_by_the_tuned_model(index, cells):
+@pytest.mark.parametrize("index", ENCODER_DECODER, ids=told)
+def test_encoder_decoder_models_write_side_by_side_as_one_by_one_and_by_the_tuned_model(index, cells):
     cell = cells[index]
     engine, model = engine_of(cell), cell.trained.model
     prompts = [replace(row, reads=(), targets=()) for row in uneven(cell.target)]

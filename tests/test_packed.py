@@ -81,7 +81,7 @@ def test_few_rows_are_not_worth_a_copy(everywhere):
         assert "forward" not in vars(layer)
 
 
-def test_a_model_of_two_sides_writes_the_same_with_packed_weights(everywhere, seq2seq_folder, monkeypatch):
+def test_an_encoder_decoder_writes_the_same_with_packed_weights(everywhere, seq2seq_folder, monkeypatch):
     rows = [Encoded((7, 8, 9, 1), (0, 1), (5, 1)), Encoded((20, 21, 1), (0, 1), (6, 1))]
     engine = tiny_engine(seq2seq_folder, "AutoModelForSeq2SeqLM", rows)
     prompts = [Encoded((7, 8, 9 + i, *range(40, 40 + i), 1), (), ()) for i in range(6)]

@@ -246,7 +246,7 @@ class OneAnswer:
     def __init__(self) -> None:
         self.asked: list[int] = []
 
-    def watched(self, rows):
+    def validation_subset(self, rows):
         return rows
 
     def predict(self, engine, rows):

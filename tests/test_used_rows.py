@@ -23,7 +23,7 @@ from kamerton.core.contracts import Trainable
 from kamerton.core.errors import RunError
 from kamerton.core.records import Event, Saved, Started, Stepped
 from kamerton.engine.checkpointing import recompute_layers
-from kamerton.engine.layout import TwoSided, prove_layout
+from kamerton.engine.layout import EncoderDecoder, prove_layout
 from kamerton.engine.profile import gauge
 from kamerton.runs.recipe import TrainSettings
 from kamerton.train import loop as loop_module
@@ -330,7 +330,7 @@ def test_an_output_head_that_shares_the_table_keeps_it_whole(make_case, encoder_
     assert stays_whole(replace(masked, model=tied))
     t5 = T5ForConditionalGeneration.from_pretrained(seq2seq_folder)
     rows = [replace(row, tokens=(5, 6, 7), reads=(0,), targets=(8,)) for row in written.rows]
-    assert stays_whole(Case(t5, TwoSided(), written.form, rows))
+    assert stays_whole(Case(t5, EncoderDecoder(), written.form, rows))
 
 
 def test_a_head_that_multiplies_by_the_table_without_holding_it_keeps_it_whole(make_case):

@@ -17,7 +17,7 @@ from tiny_models import tiny_decoder, tiny_encoder
 
 HEADS: dict[str, str] = dict(modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES)
 WRITERS: dict[str, str] = dict(modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
-TWO_SIDED: dict[str, str] = dict(modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES)
+ENCODER_DECODER: dict[str, str] = dict(modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES)
 HIDING: dict[str, str] = dict(modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES)
 
 CONTEXT = 128
@@ -77,7 +77,7 @@ FAMILIES = tuple(family for family in HEADS if family not in OTHER_SENSES | NEST
 
 def kind_of(family: str) -> str:
     """Say which of Kamerton's kinds a family is of, as transformers sees it."""
-    if family in TWO_SIDED and AutoConfig.for_model(family).is_encoder_decoder:
+    if family in ENCODER_DECODER and AutoConfig.for_model(family).is_encoder_decoder:
         return "seq2seq"
     return "decoder" if family in WRITERS and family not in HIDING else "encoder"
 

@@ -36,13 +36,13 @@ def main() -> None:
     setup = open_setup(run)
     loaded = load_base(setup, make_method(setup.recipe).quantization)
     watch.begin()
-    trainee = attach(setup, loaded)
+    trainable = attach(setup, loaded)
 
     def validate() -> Validation:
-        loss = mean_loss(setup, trainee.engine, setup.split.validation, job.eval_batch)
+        loss = mean_loss(setup, trainable.engine, setup.split.validation, job.eval_batch)
         return Validation(loss, {}, -loss)
 
-    training = replace(job_of(run, setup, trainee), validate=validate, last_step=len(job.updates))
+    training = replace(job_of(run, setup, trainable), validate=validate, last_step=len(job.updates))
     losses, validations = [], []
     for event in train(training):
         if isinstance(event, Stepped):
@@ -52,14 +52,14 @@ def main() -> None:
             watch.begin()
         if isinstance(event, Validated):
             validations.append(event.loss)
-    save_model(run.model, trainee.model, setup.tokenizer)
+    save_model(run.model, trainable.model, setup.tokenizer)
     test, accuracy = setup.split.test, None
     if setup.task.answers == "class":  # text would have to be written
-        predictions = setup.form.predict(trainee.engine, test)
+        predictions = setup.form.predict(trainable.engine, test)
         accuracy = sum(p.text == e.gold for p, e in zip(predictions, test, strict=True)) / len(test)
         loss = mean_of_batches([p.loss or 0.0 for p in predictions], [1] * len(test), job.eval_batch)
     else:
-        loss = mean_loss(setup, trainee.engine, test, job.eval_batch)
+        loss = mean_loss(setup, trainable.engine, test, job.eval_batch)
     result = Result(losses, validations, loss, accuracy, peak_bytes=peak_memory(), **watch.seconds())
     write(path, result)
 

@@ -46,7 +46,7 @@ from kamerton.runs.recipe import Decision
 from kamerton.runs.run import Run
 from kamerton.session.engines import load_base, saved_engine
 from kamerton.session.setup import Clock, Setup, data_fingerprint, make_method, metric_names, open_setup
-from kamerton.session.trainable import NOT_OURS, Trainee, attach
+from kamerton.session.trainable import NOT_OURS, TrainableModel, attach
 from kamerton.train.dynamics import Dynamics
 from kamerton.train.loop import Job, Validation, train
 
@@ -115,29 +115,29 @@ def tune_model(run: Run, setup: Setup, clock: Clock) -> Generator[Told, None, To
     loaded = load_base(setup, method.quantization)
     if method.quantization:
         yield clock.stage("base", cost(loaded.model, setup.facts))
-    trainee = attach(setup, loaded)
-    if trainee.note:
-        yield clock.stage("nodes", trainee.note)
-    setup = yield from settle_rate(run, setup, trainee, clock)
-    foretold = forecast(setup, trainee)
+    trainable = attach(setup, loaded)
+    if trainable.note:
+        yield clock.stage("nodes", trainable.note)
+    setup = yield from settle_rate(run, setup, trainable, clock)
+    foretold = forecast(setup, trainable)
     run.write_state(replace(run.state, forecast=foretold))
     yield clock.stage("forecast", estimate_sentence(foretold))
-    job = job_of(run, setup, trainee)
+    job = job_of(run, setup, trainable)
     for event in train(job):
         run.record(event)
         if isinstance(event, Saved):
             keep_peak(run)
         yield event
     keep_peak(run)
-    run.write_dynamics([row for row in job.dynamics.of_rows(trainee.ids) if row.id != NOT_OURS])
+    run.write_dynamics([row for row in job.dynamics.of_rows(trainable.ids) if row.id != NOT_OURS])
     if setup.recipe.remedy.strength < 1:
-        Dial(setup, trainee.model).turn(setup.recipe.remedy.strength)
-    save_model(run.model, trainee.model, setup.tokenizer)
+        Dial(setup, trainable.model).turn(setup.recipe.remedy.strength)
+    save_model(run.model, trainable.model, setup.tokenizer)
     yield clock.stage("train", f"best weights saved in {run.model}")
     took = measured(run)
     run.write_state(replace(run.state, forecast=foretold.until(took.updates), measured=took))
     yield clock.stage("measured", measured_sentence(foretold, took))
-    return trainee.engine
+    return trainable.engine
 
 
 def keep_peak(run: Run) -> None:
@@ -145,21 +145,21 @@ def keep_peak(run: Run) -> None:
     run.write_state(replace(run.state, peak_bytes=max(peak_memory(), run.state.peak_bytes)))
 
 
-def job_of(run: Run, setup: Setup, trainee: Trainee) -> Job:
+def job_of(run: Run, setup: Setup, trainable: TrainableModel) -> Job:
     """Draw up the training that the recipe asks for."""
     recipe = setup.recipe
     return Job(
-        model=trainee.model,
-        layout=trainee.engine.layout,
+        model=trainable.model,
+        layout=trainable.engine.layout,
         form=setup.form,
-        rows=trainee.rows,
-        validate=partial(validate, setup, trainee.engine, setup.encode(setup.split.validation)),
+        rows=trainable.rows,
+        validate=partial(validate, setup, trainable.engine, setup.encode(setup.split.validation)),
         settings=recipe.train,
         validations_per_epoch=recipe.evaluate.validations_per_epoch,
         seed=recipe.seed,
         checkpoints=run.checkpoints,
         identity=identity(run, setup),
-        dynamics=Dynamics.of(len(trainee.rows)),
+        dynamics=Dynamics.of(len(trainable.rows)),
         last_step=recipe.remedy.last_step,
     )
 
@@ -183,7 +183,7 @@ def prove(run: Run, setup: Setup, engine: TorchEngine, clock: Clock) -> Iterator
     test = setup.split.test
     tuned = yield from answer("tuned model", "tuned", partial(setup.form.predict, engine), test, setup.at_once)
     yield clock.stage("test", f"{len(test)} test rows answered by the tuned model")
-    proof = prove_artefact(run, setup.form.watched(test), tuned.predictions)
+    proof = prove_artefact(run, setup.form.validation_subset(test), tuned.predictions)
     run.write_state(replace(run.state, artefact=proof))
     doubted = calibration_rows(tuned.predictions, setup.split.validation)
     own = Answers(tuned.name, "tuned", tuple(setup.form.predict(engine, doubted)), 0.0)
@@ -261,11 +261,11 @@ def validate(setup: Setup, engine: TorchEngine, encoded: Sequence[Encoded]) -> V
     The deciding metric selects where it has a value on all rows, the loss elsewhere.
     """
     examples = setup.split.validation
-    watched = setup.form.watched(examples)
-    predictions = setup.form.predict(engine, watched)
-    metrics = measure(watched, predictions, metric_names(setup))
+    subset = setup.form.validation_subset(examples)
+    predictions = setup.form.predict(engine, subset)
+    metrics = measure(subset, predictions, metric_names(setup))
     primary = metric_names(setup)[0]
-    if len(watched) < len(examples):
+    if len(subset) < len(examples):
         loss = float(item_losses(engine, encoded).sum() / sum(setup.form.supervised(item) for item in encoded))
         return Validation(loss, metrics, score=-loss)
     known = [(one.loss, one.tokens or 1) for one in predictions if one.loss is not None]

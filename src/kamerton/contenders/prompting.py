@@ -110,7 +110,7 @@ class Prompting:
     @property
     def _written(self) -> bool:
         """Whether answers must be written, which no choice is worth: the loss of the true ones is read instead."""
-        return len(self.form.watched(self._judges)) < len(self._judges)
+        return len(self.form.validation_subset(self._judges)) < len(self._judges)
 
     def _by_hand(self) -> list[Arm]:
         told = self.form.instructed(self.settings.text) if self.settings.text else None

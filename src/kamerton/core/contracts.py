@@ -143,7 +143,7 @@ class Form(Protocol):
     def start(self, model: PreTrainedModel, fresh: Sequence[str]) -> None:
         """Prepare a loaded model for training, whose modules `fresh` have no pretrained weights; mostly nothing."""
 
-    def watched(self, examples: Sequence[Example]) -> Sequence[Example]:
+    def validation_subset(self, examples: Sequence[Example]) -> Sequence[Example]:
         """Choose the validation rows to answer at every validation. If not all, the loss selects."""
 
     @property

@@ -24,7 +24,7 @@ from kamerton.deliver import fresh
 from kamerton.engine.layout import decoder_inputs, padded_inputs
 from kamerton.models.quantize import FILE
 from kamerton.models.saved import is_adapter
-from kamerton.models.structure import is_two_sided
+from kamerton.models.structure import is_encoder_decoder
 
 TOLERANCE = 1e-5
 """Largest difference of a logit, relative to the largest of all, in fp32."""
@@ -63,7 +63,7 @@ def appearing(folder: Path) -> Iterator[Path]:
 
 def inputs_of(model: nn.Module, items: Sequence[Encoded]) -> list[dict[str, Tensor]]:
     """Give what each row is to the model's own forward pass."""
-    two = is_two_sided(model)
+    two = is_encoder_decoder(model)
     return [{**padded_inputs(model, [one]), **(decoder_inputs(model, [one]) if two else {})} for one in items]
 
 

@@ -19,7 +19,7 @@ from kamerton.core.records import Encoded
 from kamerton.engine.decode import Decoding, answer_all, can_write, greedily, sampling
 from kamerton.engine.frozen import keep_frozen_work
 from kamerton.engine.hf_generate import continue_all
-from kamerton.engine.layout import Layout, TwoSided, prove_layout
+from kamerton.engine.layout import EncoderDecoder, Layout, prove_layout
 from kamerton.engine.passes import token_batches
 from kamerton.engine.prefill import Budget, token_bytes
 from kamerton.engine.prefix_sharing import Pass, Shared, begin_alike, prove_shared
@@ -28,7 +28,7 @@ from kamerton.engine.prompt_tokens import Behind, prove_virtual
 from kamerton.engine.sources import EncodedOnce, encodes_once
 from kamerton.forms.supervision import target_losses
 from kamerton.kernels.product import use_fast_products
-from kamerton.models.structure import is_two_sided, outer_model
+from kamerton.models.structure import is_encoder_decoder, outer_model
 
 LOGITS_PER_PASS = 32_000_000
 """Most logits in one forward pass: 128 MB in fp32, and three times that in training."""
@@ -123,9 +123,9 @@ class TorchEngine:
 
     @cached_property
     def _encoded_once(self) -> EncodedOnce | None:
-        """Encode each source once, where the model has two sides and gives the same then; tried once."""
+        """Encode each source once, if the model is an encoder-decoder and its outputs stay the same; tested once."""
         pad, reads = int(self.tokenizer.pad_token_id), LOGITS_PER_PASS // classes_of(self.model)
-        if not isinstance(self.layout, TwoSided) or not encodes_once(self.model, self.layout, pad):
+        if not isinstance(self.layout, EncoderDecoder) or not encodes_once(self.model, self.layout, pad):
             return None
         return EncodedOnce(self.model, self.layout, pad, self._generation, self.tokens_per_pass // 2, reads)
 
@@ -228,7 +228,7 @@ def make_engine(
     use_fast_products(model)
     outer = outer_model(model)
     shared = behind = None
-    if outer.base_model is outer and not is_two_sided(model):
+    if outer.base_model is outer and not is_encoder_decoder(model):
         layout = prove_layout(model, lambda way: way.hidden(model, samples))
     else:
         sequences = [sequence for row in rows for sequence in row.sequences]

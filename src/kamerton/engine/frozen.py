@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from kamerton.core.records import Encoded
 from kamerton.engine.activation_cache import Kept, Key, fingerprint_of
 from kamerton.engine.layout import Layout, prove_equal, read_above
-from kamerton.models.structure import device_of, is_two_sided, layer_stack, outer_model
+from kamerton.models.structure import device_of, is_encoder_decoder, layer_stack, outer_model
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def keep_frozen_work(
             in the same passes, makes them the same bit for bit however often a run is stopped.
         folder: where the states may be found, and are left.
     """
-    if is_two_sided(model):  # the decoder's states depend on the encoder's row as well
+    if is_encoder_decoder(model):  # the decoder's states depend on the encoder's row as well
         return layout
     stack = layer_stack(outer_model(model))
     outputs = _untouched(layout, model, stack, items)

@@ -15,7 +15,7 @@ from kamerton.core.records import Encoded
 from kamerton.engine.layout import TOLERANCE, padded_inputs
 from kamerton.engine.passes import token_batches
 from kamerton.kernels.prepacked import packed
-from kamerton.models.structure import device_of, is_two_sided, outer_model
+from kamerton.models.structure import device_of, is_encoder_decoder, outer_model
 
 TRIED = 256
 """Most tokens of a prompt on which padding is tried: whole ones, which may have thousands, would be read twice more."""
@@ -33,7 +33,7 @@ def continue_all(
     """Continue prompts by the model's own `generate`.
 
     Args:
-        model: causal, or of two sides.
+        model: a decoder, or an encoder-decoder.
         tokenizer: of the model.
         prompts: what to go on from.
         config: how long, and how tokens are chosen.
@@ -47,7 +47,7 @@ def continue_all(
     for batch in side_by_side(model, prompts, pad, int(config.max_new_tokens), room):
         with packed(model, len(batch)):
             rows = generate(model, _inputs(model, [prompts[i] for i in batch], pad), config)
-        before = 0 if is_two_sided(model) else max(len(prompts[i].tokens) for i in batch)
+        before = 0 if is_encoder_decoder(model) else max(len(prompts[i].tokens) for i in batch)
         for i, row in zip(batch, rows[:, before:].tolist(), strict=True):
             written[i] = row
     return written
@@ -89,7 +89,7 @@ def first_logits(model: nn.Module, inputs: Mapping[str, Any], pad: int) -> torch
 
 def generate(model: nn.Module, inputs: Mapping[str, Any], config: GenerationConfig) -> Any:
     """Run a model's own `generate` on tokens, or on encoded sources."""
-    if is_two_sided(model):
+    if is_encoder_decoder(model):
         config.decoder_start_token_id = outer_model(model).config.decoder_start_token_id
     wrapper = cast(Any, model)
     with warnings.catch_warnings():
@@ -100,7 +100,7 @@ def generate(model: nn.Module, inputs: Mapping[str, Any], config: GenerationConf
 
 def _inputs(model: nn.Module, prompts: Sequence[Encoded], pad: int) -> dict[str, torch.Tensor]:
     """Pad prompts as the model reads them."""
-    return padded_inputs(model, prompts) if is_two_sided(model) else _padded_left(model, prompts, pad)
+    return padded_inputs(model, prompts) if is_encoder_decoder(model) else _padded_left(model, prompts, pad)
 
 
 def _padded_left(model: nn.Module, prompts: Sequence[Encoded], pad: int) -> dict[str, torch.Tensor]:

@@ -27,7 +27,7 @@ from kamerton.core.records import Encoded
 from kamerton.engine.last_layer import Narrowing, narrowings
 from kamerton.engine.packed import NAME as FLAT
 from kamerton.engine.packed import Context, Witness
-from kamerton.models.structure import device_of, is_two_sided, outer_model
+from kamerton.models.structure import device_of, is_encoder_decoder, outer_model
 
 TOLERANCE = 1e-4
 """Largest difference from the plain forward pass, relative to the largest logit, in fp32."""
@@ -224,7 +224,7 @@ class Unpadded:
     A model that is given embeddings in place of tokens cannot see where padding begins.
     """
 
-    plain: Plain | TwoSided = field(default_factory=Plain)
+    plain: Plain | EncoderDecoder = field(default_factory=Plain)
 
     @property
     def name(self) -> str:
@@ -263,7 +263,7 @@ class Unpadded:
 
 
 @dataclass(frozen=True)
-class TwoSided(_Below):
+class EncoderDecoder(_Below):
     """An encoder's rows and a decoder's, both padded; the head only where the decoder is read.
 
     An item's tokens are the encoder's; its targets are the decoder's answer, read from the start token on.
@@ -311,7 +311,7 @@ def prove_layout(model: nn.Module, output: Callable[[Layout], Tensor]) -> Layout
         model: as it will be trained or read.
         output: computes logits (or hidden states) of a few real rows of different lengths under a layout.
     """
-    reference = Unpadded(TwoSided(whole=True)) if is_two_sided(model) else Unpadded()
+    reference = Unpadded(EncoderDecoder(whole=True)) if is_encoder_decoder(model) else Unpadded()
     wanted = partial(output, reference)
     fitting = (way for way in _candidates(model) if prove_equal(model, partial(output, way), wanted))
     layout = next(fitting, reference)
@@ -351,9 +351,9 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def _candidates(model: nn.Module) -> Iterator[Layout]:
-    if is_two_sided(model):
-        yield TwoSided()
-        yield TwoSided(whole=True)
+    if is_encoder_decoder(model):
+        yield EncoderDecoder()
+        yield EncoderDecoder(whole=True)
         return
     config = outer_model(model).config.get_text_config().to_dict()
     pad = config.get("pad_token_id")

@@ -27,7 +27,7 @@ from kamerton.engine.prefix_sharing import Shared, Trunk
 from kamerton.engine.prefix_tree import Joined, Tree, can_join, join, join_rows, separate
 from kamerton.kernels.attention import attend
 from kamerton.kernels.buckets import Row
-from kamerton.models.structure import is_two_sided, outer_model
+from kamerton.models.structure import is_encoder_decoder, outer_model
 
 PLACE = 0
 """The token that holds the place of a virtual one: its own embedding is never used."""
@@ -179,7 +179,7 @@ def prove_virtual(
         rows: those to train on.
     """
     base = outer_model(model)
-    if base is model or is_two_sided(model) or base.get_output_embeddings() is None:
+    if base is model or is_encoder_decoder(model) or base.get_output_embeddings() is None:
         return layout, None
     adapted = _adapted(model)
     if adapted is None or not adapted.active_peft_config.is_prompt_learning:

@@ -1,4 +1,4 @@
-"""Models of two sides: a source is encoded once, whether its answer is measured or one is written, or both."""
+"""Encoder-decoder models: a source is encoded once, whether its answer is measured or one is written, or both."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from kamerton.core.records import Encoded
 from kamerton.engine.hf_generate import first_logits, generate, side_by_side
-from kamerton.engine.layout import TwoSided, padded_inputs, prove_equal
+from kamerton.engine.layout import EncoderDecoder, padded_inputs, prove_equal
 from kamerton.engine.passes import split_passes
 from kamerton.forms.supervision import target_losses
 from kamerton.kernels.prepacked import packed
@@ -48,10 +48,10 @@ class Sources:
 
 @dataclass(frozen=True)
 class EncodedOnce:
-    """A model of two sides whose sources are encoded once, each with its items and its prompts."""
+    """An encoder-decoder whose sources are encoded once, each with its items and its prompts."""
 
     model: nn.Module
-    layout: TwoSided
+    layout: EncoderDecoder
     pad: int
     config: GenerationConfig
     room: int
@@ -97,7 +97,7 @@ class EncodedOnce:
             yield from zip(some, out.tolist(), strict=True)
 
 
-def encodes_once(model: nn.Module, layout: TwoSided, pad: int) -> bool:
+def encodes_once(model: nn.Module, layout: EncoderDecoder, pad: int) -> bool:
     """Return whether a model gives the same logits for encoded sources as for their tokens, measuring and writing."""
     some = [Encoded(tuple(range(1, length)), (0, 1), (1, 2)) for length in (4, 9, 7)]
 

@@ -25,7 +25,7 @@ class Choice(Dialogue):
     (Brown et al. 2020, section 2.4).
     """
 
-    def watched(self, examples: Sequence[Example]) -> Sequence[Example]:
+    def validation_subset(self, examples: Sequence[Example]) -> Sequence[Example]:
         """Answer all validation rows: options are only read."""
         return examples
 

@@ -56,9 +56,9 @@ class Dialogue(Usual):
     model_class: ClassVar = "AutoModelForCausalLM"
     untuned_class: ClassVar = "AutoModelForCausalLM"
 
-    def watched(self, examples: Sequence[Example]) -> Sequence[Example]:
+    def validation_subset(self, examples: Sequence[Example]) -> Sequence[Example]:
         """Answer all validation rows where answers are chosen, a few where they must be written."""
-        return examples if self.choices else super().watched(examples)
+        return examples if self.choices else super().validation_subset(examples)
 
     @property
     def ends(self) -> bool:

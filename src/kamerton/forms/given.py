@@ -42,7 +42,7 @@ class GivenAnswers(Usual):
     def judge(self, engine: Engine, examples: Sequence[Example], items: Sequence[Encoded]) -> list[Prediction]:
         """Measure how likely the answers of rows are; `items` are the rows as `write` wrote them."""
 
-    def watched(self, examples: Sequence[Example]) -> Sequence[Example]:
+    def validation_subset(self, examples: Sequence[Example]) -> Sequence[Example]:
         """Return every validation row: answers are read, not written."""
         return examples
 

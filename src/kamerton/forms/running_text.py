@@ -37,7 +37,7 @@ class _Running(Usual):
         """Go on in further blocks, if that is wanted."""
         return replace(self, in_blocks=too_long == "window")
 
-    def watched(self, examples: Sequence[Example]) -> Sequence[Example]:
+    def validation_subset(self, examples: Sequence[Example]) -> Sequence[Example]:
         """Measure every validation text: nothing is written."""
         return examples
 

@@ -65,7 +65,7 @@ class SpanReader(Usual):
     config: ClassVar[dict[str, object]] = {"num_labels": 2}
     """A start and an end, whatever the head was for that the model was saved with."""
 
-    def watched(self, examples: Sequence[Example]) -> Sequence[Example]:
+    def validation_subset(self, examples: Sequence[Example]) -> Sequence[Example]:
         """Answer every validation row: it costs no more than its loss."""
         return examples
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 WRITERS = ("AutoModelForCausalLM", "AutoModelForSeq2SeqLM")
-WATCHED = 8
+SUBSET = 8
 """Validation rows answered at each validation: writing costs a hundred times more than reading."""
 
 
@@ -62,9 +62,9 @@ class Usual(ABC):
         """Need nothing."""
         return
 
-    def watched(self, examples: Sequence[Example]) -> Sequence[Example]:
+    def validation_subset(self, examples: Sequence[Example]) -> Sequence[Example]:
         """Answer a few validation rows: answers must be written."""
-        return examples[:WATCHED]
+        return examples[:SUBSET]
 
     def called(self, at: int, count: int) -> str:
         """Name a window."""

@@ -188,8 +188,8 @@ def outer_model(model: nn.Module) -> PreTrainedModel:
     return next(module for module in model.modules() if isinstance(module, PreTrainedModel))
 
 
-def is_two_sided(model: nn.Module) -> bool:
-    """Say whether a model has an encoder and a decoder."""
+def is_encoder_decoder(model: nn.Module) -> bool:
+    """Return whether a model has an encoder and a decoder."""
     return bool(outer_model(model).config.is_encoder_decoder)
 
 

@@ -19,7 +19,7 @@ from kamerton.engine.passes import passes_of
 from kamerton.engine.profile import Gauge, Weighed, gauge, weigh
 from kamerton.runs.run import Run
 from kamerton.session.setup import Setup
-from kamerton.session.trainable import Trainee
+from kamerton.session.trainable import TrainableModel
 from kamerton.text.figures import duration, memory
 from kamerton.train.batches import UpdatePlan
 from kamerton.train.used_rows import only_used_rows
@@ -60,13 +60,13 @@ def measured_sentence(estimate: Resources, measured: Resources) -> str:
     )
 
 
-def forecast(setup: Setup, trainee: Trainee) -> Resources:
+def forecast(setup: Setup, trainable: TrainableModel) -> Resources:
     """Foretell from counted arithmetic, and from what passes over usual rows take on this machine now."""
-    work = _Work.of(setup, trainee)
+    work = _Work.of(setup, trainable)
     give_back_freed_memory()
     held = resident_memory()
-    with only_used_rows(trainee.model, trainee.engine.layout, trainee.rows, setup.recipe.train):
-        tried = _try(trainee, setup.form, work)
+    with only_used_rows(trainable.model, trainable.engine.layout, trainable.rows, setup.recipe.train):
+        tried = _try(trainable, setup.form, work)
     give_back_freed_memory()
     peak = held + ROOM + _memory(setup, work, tried)
     return Resources(round(_seconds(setup, work, tried), 3), int(max(peak, peak_memory())), work.plan.updates)
@@ -111,10 +111,10 @@ class _Work:
     """All rows of a validation."""
 
     @classmethod
-    def of(cls, setup: Setup, trainee: Trainee) -> _Work:
-        settings, rows, layout = setup.recipe.train, trainee.rows, trainee.engine.layout
+    def of(cls, setup: Setup, trainable: TrainableModel) -> _Work:
+        settings, rows, layout = setup.recipe.train, trainable.rows, trainable.engine.layout
         plan = UpdatePlan(len(rows), settings.batch_size or 1, settings.epochs or 1, setup.recipe.seed)
-        reads = LOGITS_PER_PASS // classes_of(trainee.model)
+        reads = LOGITS_PER_PASS // classes_of(trainable.model)
         updates = ([rows[i] for i in plan.rows_of(update)] for update in range(plan.updates_per_epoch))
         passes = [
             _Pass([update[i] for i in part])
@@ -147,9 +147,9 @@ class _Tried:
     """Bytes for each token that is read without gradients."""
 
 
-def _try(trainee: Trainee, form: Form, work: _Work) -> _Tried:
+def _try(trainable: TrainableModel, form: Form, work: _Work) -> _Tried:
     """Count, time and weigh a usual pass, forward and backward, and passes over validation rows."""
-    model, layout = trainee.model, trainee.engine.layout
+    model, layout = trainable.model, trainable.engine.layout
     usual, validated = work.usual, work.validated.some(TRIED_TOKENS)
 
     def learn() -> None:
@@ -206,20 +206,20 @@ def _seconds(setup: Setup, work: _Work, tried: _Tried) -> float:
 def _memory(setup: Setup, work: _Work, tried: _Tried) -> float:
     """Foretell the bytes that come on top of what is held: of the optimizer, and of what stands at once at the most."""
     read = tried.read * min(work.validated.tokens, setup.recipe.train.pass_tokens)
-    written = PACKED * setup.facts.parameters if _watched(setup) < len(work.validated.rows) else 0
+    written = PACKED * setup.facts.parameters if _subset_size(setup) < len(work.validated.rows) else 0
     return STATE * tried.costs.trainable + SLACK * max(tried.most, read + written)
 
 
 def _validation(setup: Setup, rows: _Pass, tried: _Tried) -> float:
     """Foretell the seconds of a validation: its rows are read, and some are answered token by token."""
-    watched, read = _watched(setup), tried.again * rows.tokens
-    if watched == len(rows.rows):
+    subset, read = _subset_size(setup), tried.again * rows.tokens
+    if subset == len(rows.rows):
         return read
-    prompts = tried.new * rows.tokens * watched / len(rows.rows)
-    token = max(tried.new * watched, PER_WEIGHT * setup.facts.parameters)
+    prompts = tried.new * rows.tokens * subset / len(rows.rows)
+    token = max(tried.new * subset, PER_WEIGHT * setup.facts.parameters)
     return read + prompts + token * (setup.recipe.evaluate.max_new_tokens or 1)
 
 
-def _watched(setup: Setup) -> int:
+def _subset_size(setup: Setup) -> int:
     """Count the validation rows that are answered; where these are not all, answers are written token by token."""
-    return len(setup.form.watched(setup.split.validation))
+    return len(setup.form.validation_subset(setup.split.validation))

@@ -46,7 +46,7 @@ from kamerton.runs.recipe import Decision, Recipe
 from kamerton.runs.run import Run
 from kamerton.runs.state import BaseModel, Source, State
 from kamerton.session.door import check_fit
-from kamerton.session.new_tokens import extension_finding, extension_of
+from kamerton.session.new_tokens import new_tokens_finding, new_tokens_of
 from kamerton.session.planner import choose_method, choose_model, settings
 from kamerton.session.setup import (
     Clock,
@@ -200,8 +200,8 @@ def audit(
         parts=[sides.names.get(e.id, "train") for e in understood.examples] if sides.by == "given" else None,
     )
     findings = run_audit(understood.examples, context)
-    if fitted and (more := extension_of(recipe, understood.examples, fitted.facts, fitted.tokenizer)):
-        findings.append(extension_finding(more, str(nearby(recipe.data.path)), fitted.facts.name))
+    if fitted and (more := new_tokens_of(recipe, understood.examples, fitted.facts, fitted.tokenizer)):
+        findings.append(new_tokens_finding(more, str(nearby(recipe.data.path)), fitted.facts.name))
     return findings
 
 

@@ -20,7 +20,7 @@ from kamerton.engine.passes import token_batches
 from kamerton.runs.recipe import AUTO, Decision
 from kamerton.runs.run import Run
 from kamerton.session.setup import Clock, Setup, make_method
-from kamerton.session.trainable import Trainee
+from kamerton.session.trainable import TrainableModel
 from kamerton.train.batches import UpdatePlan
 from kamerton.train.dynamics import Dynamics
 from kamerton.train.loop import Job, Validation, train
@@ -37,7 +37,7 @@ AT_ONCE = 16
 """Validation rows in one pass."""
 MOST = 10.0
 """No rate is tried from here on: soft prompts, whose rates are the highest, take 0.3."""
-WATCHED = 128
+SUBSET = 128
 """Validation rows whose loss decides."""
 
 
@@ -53,7 +53,9 @@ class Probed:
         return f"{self.rate:.2g} {self.loss:.3f}" if math.isfinite(self.loss) else f"{self.rate:.2g} broke down"
 
 
-def settle_rate(run: Run, setup: Setup, trainee: Trainee, clock: Clock) -> Generator[Stage | Progress, None, Setup]:
+def settle_rate(
+    run: Run, setup: Setup, trainable: TrainableModel, clock: Clock
+) -> Generator[Stage | Progress, None, Setup]:
     """Decide an open rate, write it into the run's recipe, and leave the model as it was.
 
     Returns:
@@ -62,23 +64,23 @@ def settle_rate(run: Run, setup: Setup, trainee: Trainee, clock: Clock) -> Gener
     if setup.recipe.train.learning_rate != AUTO:
         return setup
     settings = setup.recipe.train
-    centre = make_method(setup.recipe).advise(setup.facts, len(trainee.rows))["learning_rate"].value
+    centre = make_method(setup.recipe).advise(setup.facts, len(trainable.rows))["learning_rate"].value
     probed: list[Probed] = []
     for rate in [centre * APART**power for power in STEPS_APART]:
         yield Progress("rate", len(probed), len(STEPS_APART))
-        probed.append(_tried(run, setup, trainee, rate))
+        probed.append(_tried(run, setup, trainable, rate))
     further = beyond(probed)
     if further:
         yield Progress("rate", len(probed), len(probed) + 1)
-        probed.append(_tried(run, setup, trainee, further))
+        probed.append(_tried(run, setup, trainable, further))
     yield Progress("rate", len(probed), len(probed))
     best = min(probed, key=lambda one: one.loss)
     probed.sort(key=lambda one: one.rate)
     edge = ", at the edge of the probe" if best in (probed[0], probed[-1]) else ""
     seen = ", ".join(map(str, probed))
-    rows = min(len(trainee.rows), UPDATES * (settings.batch_size or 1))
+    rows = min(len(trainable.rows), UPDATES * (settings.batch_size or 1))
     reason = f"the best of {len(probed)} rates{edge}: validation loss after {UPDATES} updates on {rows} rows: {seen}"
-    plan = UpdatePlan(len(trainee.rows), settings.batch_size or 1, settings.epochs or 1, setup.recipe.seed)
+    plan = UpdatePlan(len(trainable.rows), settings.batch_size or 1, settings.epochs or 1, setup.recipe.seed)
     rate = lowered(best.rate, plan.updates)
     if rate < best.rate:
         reason = f"{best.rate:.2g} lowered for {plan.updates} updates (Bjorck et al. 2025), {reason}"
@@ -90,12 +92,12 @@ def settle_rate(run: Run, setup: Setup, trainee: Trainee, clock: Clock) -> Gener
     return replace(setup, recipe=recipe)
 
 
-def _tried(run: Run, setup: Setup, trainee: Trainee, rate: float) -> Probed:
+def _tried(run: Run, setup: Setup, trainable: TrainableModel, rate: float) -> Probed:
     """Try a rate, and leave the model as it was."""
-    untouched = {name: p.detach().clone() for name, p in trainee.model.named_parameters() if p.requires_grad}
-    probed = _try(run, setup, trainee, rate)
+    untouched = {name: p.detach().clone() for name, p in trainable.model.named_parameters() if p.requires_grad}
+    probed = _try(run, setup, trainable, rate)
     with torch.no_grad():
-        for name, parameter in trainee.model.named_parameters():
+        for name, parameter in trainable.model.named_parameters():
             if name in untouched:
                 parameter.copy_(untouched[name])
     return probed
@@ -129,19 +131,19 @@ def readings(run: Run) -> dict[float, float]:
     return {float(rate): math.inf if loss is None else loss for rate, loss in kept.items()}
 
 
-def _try(run: Run, setup: Setup, trainee: Trainee, rate: float) -> Probed:
+def _try(run: Run, setup: Setup, trainable: TrainableModel, rate: float) -> Probed:
     """Train for a few updates, and measure the loss of some validation rows."""
     settings, batch = setup.recipe.train, setup.recipe.train.batch_size or 1
-    rows = trainee.rows[: UPDATES * batch]
+    rows = trainable.rows[: UPDATES * batch]
     epochs = UPDATES / math.ceil(len(rows) / batch)
-    watched = setup.encode(setup.split.validation[:WATCHED])
+    subset = setup.encode(setup.split.validation[:SUBSET])
     folder = run.path / "probe"
     job = Job(
-        model=trainee.model,
-        layout=trainee.engine.layout,
+        model=trainable.model,
+        layout=trainable.engine.layout,
         form=setup.form,
         rows=rows,
-        validate=partial(_loss, setup, trainee, watched),
+        validate=partial(_loss, setup, trainable, subset),
         settings=settings.model_copy(update={"learning_rate": rate, "epochs": epochs, "patience": UPDATES}),
         validations_per_epoch=1,
         seed=setup.recipe.seed,
@@ -152,23 +154,23 @@ def _try(run: Run, setup: Setup, trainee: Trainee, rate: float) -> Probed:
     try:
         for _ in train(job):
             pass
-        return Probed(rate, _loss(setup, trainee, watched).loss)
+        return Probed(rate, _loss(setup, trainable, subset).loss)
     except TrainingError:
         return Probed(rate, math.inf)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _loss(setup: Setup, trainee: Trainee, watched: list[Encoded]) -> Validation:
+def _loss(setup: Setup, trainable: TrainableModel, subset: list[Encoded]) -> Validation:
     """Give the mean loss of some rows under the task's own loss."""
-    rows = setup.form.grounded(trainee.engine, watched)
+    rows = setup.form.grounded(trainable.engine, subset)
     total, lengths = 0.0, [sum(len(sequence.tokens) for sequence in item.sequences) for item in rows]
-    trainee.model.eval()
+    trainable.model.eval()
     for batch in token_batches(lengths, setup.recipe.train.pass_tokens, AT_ONCE):
         items = [rows[i] for i in batch]
         sequences = [sequence for item in items for sequence in item.sequences]
         with torch.no_grad():
-            logits = trainee.engine.layout.logits(trainee.model, sequences).float()
+            logits = trainable.engine.layout.logits(trainable.model, sequences).float()
             total += float(setup.form.losses(logits, items).sum())
     loss = total / max(1, sum(setup.form.supervised(item) for item in rows))
     return Validation(loss if math.isfinite(loss) else math.inf, {}, -loss if math.isfinite(loss) else -math.inf)

@@ -97,7 +97,7 @@ def carry_out(run: Run, setup: Setup, engine: TorchEngine, clock: Clock, worksho
 
 def answer_symptoms(setup: Setup, engine: TorchEngine) -> list[Diagnosis]:
     """Diagnose answers to the validation rows, where they are classes; the test rows choose nothing."""
-    rows = setup.form.watched(setup.split.validation)
+    rows = setup.form.validation_subset(setup.split.validation)
     if not setup.task.stratified or not rows:
         return []
     answers = Answers("", "tuned", tuple(setup.form.predict(engine, rows)), 0.0)
@@ -241,7 +241,7 @@ def situation_of(setup: Setup, events: Sequence[Event]) -> Situation:
 def luck(setup: Setup) -> float:
     """Give the gain that so few validation rows would hardly show; 0 where losses decide, which tell far less apart."""
     metric, rows = registry.choose("metrics", metric_names(setup)[0]), setup.split.validation
-    every = len(setup.form.watched(rows)) == len(rows)
+    every = len(setup.form.validation_subset(rows)) == len(rows)
     return detectable_share(DISAGREEMENT, len(rows)) if every and metric.unit_interval else 0.0
 
 

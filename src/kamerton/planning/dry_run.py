@@ -17,7 +17,7 @@ from kamerton.pipeline.prepare import freeze
 from kamerton.runs.recipe import Recipe
 from kamerton.session.engines import load_base
 from kamerton.session.new_run import new_run
-from kamerton.session.new_tokens import Extension, extension_of
+from kamerton.session.new_tokens import NewTokens, new_tokens_of
 from kamerton.session.planner import ROOM, candidates
 from kamerton.session.setup import Clock, Setup, make_method, open_setup
 from kamerton.session.trainable import attach
@@ -41,7 +41,7 @@ class Foreseen:
     alternatives: tuple[Alternative, ...]
     forecast: Resources
     free_bytes: int
-    extension: Extension | None
+    new_tokens: NewTokens | None
     """New tokens that would pay."""
 
     @property
@@ -66,10 +66,10 @@ def foresee(data: Path, settings: Mapping[str, object]) -> Iterator[Stage | Fore
         clock = Clock(run)
         yield from freeze(run, clock)
         setup = open_setup(run)
-        trainee = attach(setup, load_base(setup, make_method(setup.recipe).quantization))
-        cost = forecast(setup, trainee)
+        trainable = attach(setup, load_base(setup, make_method(setup.recipe).quantization))
+        cost = forecast(setup, trainable)
         yield clock.stage("forecast", str(cost))
-        more = extension_of(setup.recipe, setup.split.train, setup.facts, setup.tokenizer)
+        more = new_tokens_of(setup.recipe, setup.split.train, setup.facts, setup.tokenizer)
         yield Foreseen(run.recipe, len(setup.split.train), tuple(_alternatives(setup, free)), cost, free_memory(), more)
 
 

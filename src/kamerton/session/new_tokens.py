@@ -54,7 +54,7 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Extension:
+class NewTokens:
     """New tokens that would pay."""
 
     tokens: tuple[str, ...]
@@ -65,16 +65,16 @@ class Extension:
     best: Size
 
 
-def extension_of(
+def new_tokens_of(
     recipe: Recipe, examples: Sequence[Example], facts: ModelFacts, tokenizer: PreTrainedTokenizerBase
-) -> Extension | None:
+) -> NewTokens | None:
     """Find new tokens for a model that writes, unless the recipe has some."""
     if facts.kind != "decoder" or recipe.model.new_tokens:
         return None
-    return find_extension([e.text if e.text == e.gold else f"{e.text}\n{e.gold}" for e in examples], facts, tokenizer)
+    return find_new_tokens([e.text if e.text == e.gold else f"{e.text}\n{e.gold}" for e in examples], facts, tokenizer)
 
 
-def find_extension(texts: Sequence[str], facts: ModelFacts, tokenizer: PreTrainedTokenizerBase) -> Extension | None:
+def find_new_tokens(texts: Sequence[str], facts: ModelFacts, tokenizer: PreTrainedTokenizerBase) -> NewTokens | None:
     """Find the new tokens that save most work; None where there are none that would pay.
 
     Args:
@@ -98,18 +98,18 @@ def find_extension(texts: Sequence[str], facts: ModelFacts, tokenizer: PreTraine
     best = max(sizes, key=lambda size: size.work, default=None)
     if best is None or best.work < WORTH:
         return None
-    return Extension(tuple(found[: best.tokens]), before / count, tuple(sizes), best)
+    return NewTokens(tuple(found[: best.tokens]), before / count, tuple(sizes), best)
 
 
-def extension_finding(extension: Extension, data: str, model: str) -> Finding:
+def new_tokens_finding(found: NewTokens, data: str, model: str) -> Finding:
     """Say what the new tokens save, and how to have them."""
     return Finding(
         check="new-tokens",
         severity="note",
-        title=f"{extension.best}; {extension.per_word:.1f} tokens a word now",
+        title=f"{found.best}; {found.per_word:.1f} tokens a word now",
         remedy=f"`kamerton plan {data} --model {model} --new-tokens tokens.txt` writes them, "
         "and `--set model.new_tokens=tokens.txt` trains with them",
-        samples=(", ".join(token.strip() for token in extension.tokens[:12]),),
+        samples=(", ".join(token.strip() for token in found.tokens[:12]),),
     )
 
 

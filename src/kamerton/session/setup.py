@@ -79,7 +79,7 @@ class Setup:
     def at_once(self) -> int:
         """How many rows to answer between two reports of progress: few where answers are written."""
         some = self.split.test[:ROWS_READ]
-        return ROWS_READ if len(self.form.watched(some)) == len(some) else ROWS_WRITTEN
+        return ROWS_READ if len(self.form.validation_subset(some)) == len(some) else ROWS_WRITTEN
 
     @property
     def samples(self) -> list[Encoded]:

@@ -23,7 +23,7 @@ NOT_OURS = -1
 
 
 @dataclass(frozen=True)
-class Trainee:
+class TrainableModel:
     """A model with its method attached, an engine around it, and the rows it will be trained on."""
 
     model: nn.Module
@@ -36,7 +36,7 @@ class Trainee:
     """What is to be known of how it is computed."""
 
 
-def attach(setup: Setup, loaded: Loaded) -> Trainee:
+def attach(setup: Setup, loaded: Loaded) -> TrainableModel:
     """Attach the recipe's method to a loaded base model, and encode the training rows for it."""
     model = attach_method(setup, loaded)
     own = _balanced(setup)
@@ -47,7 +47,7 @@ def attach(setup: Setup, loaded: Loaded) -> Trainee:
         recompute_layers(model, engine.layout, setup.samples)
     ids = [example.id for example, _ in own]
     ids += [NOT_OURS] * (len(rows) - len(ids))
-    return Trainee(model, engine, setup.form.grounded(engine, rows), ids, note)
+    return TrainableModel(model, engine, setup.form.grounded(engine, rows), ids, note)
 
 
 def _balanced(setup: Setup) -> list[tuple[Example, Encoded]]:

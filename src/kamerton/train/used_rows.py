@@ -20,7 +20,7 @@ from torch.nn.functional import embedding
 
 from kamerton.core.records import Encoded
 from kamerton.engine.layout import Layout
-from kamerton.models.structure import is_two_sided, outer_model
+from kamerton.models.structure import is_encoder_decoder, outer_model
 from kamerton.runs.recipe import TrainSettings
 from kamerton.train.optimizer import optimizer_class
 
@@ -88,7 +88,7 @@ def tokens_in_use(model: nn.Module, rows: Sequence[Encoded]) -> set[int]:
     config, sequences = outer_model(model).config, [sequence for row in rows for sequence in row.sequences]
     used = {config.get_text_config().pad_token_id or 0}
     used.update(chain.from_iterable(sequence.tokens for sequence in sequences))
-    if is_two_sided(model):
+    if is_encoder_decoder(model):
         used |= {config.decoder_start_token_id, config.get_text_config(decoder=True).pad_token_id or 0}
         used.update(chain.from_iterable(sequence.targets[:-1] for sequence in sequences))
     return used

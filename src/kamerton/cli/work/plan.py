@@ -43,7 +43,7 @@ def run(
         _write_tokens(plan, new_tokens)
     if json:
         recipe = plan.recipe.model_dump(mode="json")
-        more = to_json(plan.extension) if plan.extension else None
+        more = to_json(plan.new_tokens) if plan.new_tokens else None
         costs = {**to_json(plan.forecast), "free_bytes": plan.free_bytes, "fits": plan.fits}
         print_json(
             {
@@ -94,28 +94,28 @@ def _write_tokens(plan: Foreseen, path: Path) -> None:
     Raises:
         DataError: there are none.
     """
-    if plan.extension is None:
+    if plan.new_tokens is None:
         rule = "no new tokens would pay: the vocabulary is made for these texts, or they are too few"
         raise DataError(Fault(rule, plan.recipe.data.path, "leave --new-tokens out"))
-    write_text(path, "".join(f"{token}\n" for token in plan.extension.tokens))
+    write_text(path, "".join(f"{token}\n" for token in plan.new_tokens.tokens))
 
 
 def _print_tokens(plan: Foreseen, console: Console, path: Path | None, speaker: Voice) -> None:
     """Print what new tokens would save, if they would pay."""
-    if plan.extension is None:
+    if plan.new_tokens is None:
         return
     figure = speaker.figure
     titles = ("new tokens", "tokens a word", "fewer tokens", "more parameters", "less work a pass")
     table = Table(*map(speaker.text, titles), box=None)
-    table.add_row(speaker.text("none"), figure(f"{plan.extension.per_word:.1f}"), "", "", "")
-    for size in plan.extension.sizes:
+    table.add_row(speaker.text("none"), figure(f"{plan.new_tokens.per_word:.1f}"), "", "", "")
+    for size in plan.new_tokens.sizes:
         cells = (f"{size.per_word:.1f}", f"{size.saved:.0%}", parameters(size.parameters), f"{size.work:.0%}")
         table.add_row(str(size.tokens), *map(figure, cells))
     console.print()
     console.print(table)
     name = path or Path("tokens.txt")
     there = speaker.text("They are there") if path else speaker.say("`--new-tokens {file}` writes them", {"file": name})
-    values = {"there": there, "command": f"--set model.new_tokens={name}", "count": plan.extension.best.tokens}
+    values = {"there": there, "command": f"--set model.new_tokens={name}", "count": plan.new_tokens.best.tokens}
     print(speaker.say("{count} would pay most. {there}; tune with {command}", values))
 
 

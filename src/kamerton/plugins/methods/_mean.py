@@ -162,7 +162,7 @@ def _reads_first(model: PreTrainedModel) -> bool:
     """Say whether one output a text depends on the last layer's first token, and on no other."""
     one = {name: rows[:1] for name, rows in _rows(model).items()}
     try:
-        with torch.enable_grad(), _watched(layer_stack(model)[-1:]) as seen:
+        with torch.enable_grad(), _outputs_recorded(layer_stack(model)[-1:]) as seen:
             output = model(**one)
         if "logits" not in output or output.logits.dim() != 2:
             return False
@@ -189,7 +189,7 @@ def _gives_mean(model: PreTrainedModel) -> bool:
 
 def _given(model: PreTrainedModel, layers: list[nn.Module]) -> list[Tensor]:
     """Run the rows of the proof and give what some layers put out."""
-    with torch.no_grad(), _watched(layers) as seen:
+    with torch.no_grad(), _outputs_recorded(layers) as seen:
         model(**_rows(model))
     return seen
 
@@ -207,7 +207,7 @@ def _rows(model: PreTrainedModel) -> dict[str, Tensor]:
 
 
 @contextmanager
-def _watched(layers: Any) -> Iterator[list[Tensor]]:
+def _outputs_recorded(layers: Any) -> Iterator[list[Tensor]]:
     """Collect the hidden states that layers put out, in the order of their calls; gradients reach these."""
     seen: list[Tensor] = []
 

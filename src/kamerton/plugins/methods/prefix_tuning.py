@@ -108,7 +108,7 @@ class PrefixTuning(VirtualTokens):
 def _decoder_keys(model: PreTrainedModel) -> list[Tensor]:
     """Give the keys of a decoder's layers: `[1, heads, 1, width]` each; T5's need not add up to its hidden size.
 
-    PEFT measures one-sided models itself; of two sides it would take the encoder's.
+    PEFT measures other models itself; of an encoder-decoder it would take the encoder's.
     """
     with torch.no_grad():
         cache = model(**short_row(model), use_cache=True).past_key_values

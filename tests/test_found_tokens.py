@@ -10,7 +10,7 @@ import pytest
 from tokenizers import AddedToken
 
 from kamerton.models.load import load_tokenizer
-from kamerton.session.new_tokens import MET, extension_finding, find_extension
+from kamerton.session.new_tokens import MET, find_new_tokens, new_tokens_finding
 from tiny_engines import facts_of
 
 ВЕЩИ = ["подоконник", "картина", "лестница", "занавеска", "чашка", "скатерть", "фонарь", "крыльцо", "чердак"]
@@ -25,7 +25,7 @@ def russian(count: int) -> list[str]:
 def test_what_new_tokens_save_is_what_the_tokenizer_with_them_does(decoder_folder: Path) -> None:
     facts, texts = facts_of(decoder_folder), russian(300)
     tokenizer = load_tokenizer(facts)
-    found = find_extension(texts, facts, tokenizer)
+    found = find_new_tokens(texts, facts, tokenizer)
     assert found is not None
     larger = copy.deepcopy(tokenizer)
     larger.add_tokens([AddedToken(token, single_word=False) for token in found.tokens])
@@ -41,7 +41,7 @@ def test_what_new_tokens_save_is_what_the_tokenizer_with_them_does(decoder_folde
 
 def test_every_new_token_begins_a_word_and_is_met_often(decoder_folder: Path) -> None:
     facts, texts = facts_of(decoder_folder), russian(300)
-    found = find_extension(texts, facts, load_tokenizer(facts))
+    found = find_new_tokens(texts, facts, load_tokenizer(facts))
     assert found is not None and set(found.tokens) & {f" {word}" for word in (*ВЕЩИ, *ДЕЛА)}
     seen = "\n".join(texts[::2])
     assert all(token.startswith(" ") and seen.count(token) >= MET for token in found.tokens)
@@ -49,15 +49,15 @@ def test_every_new_token_begins_a_word_and_is_met_often(decoder_folder: Path) ->
 
 def test_texts_that_the_vocabulary_is_made_for_or_too_few_of_them_need_no_new_tokens(decoder_folder: Path) -> None:
     facts = facts_of(decoder_folder)
-    assert find_extension(russian(6), facts, load_tokenizer(facts)) is None
-    assert find_extension([], facts, load_tokenizer(facts)) is None
+    assert find_new_tokens(russian(6), facts, load_tokenizer(facts)) is None
+    assert find_new_tokens([], facts, load_tokenizer(facts)) is None
 
 
 def test_the_finding_names_the_command_and_the_setting(decoder_folder: Path) -> None:
     facts = facts_of(decoder_folder)
-    found = find_extension(russian(300), facts, load_tokenizer(facts))
+    found = find_new_tokens(russian(300), facts, load_tokenizer(facts))
     assert found is not None
-    finding = extension_finding(found, "rows.jsonl", "decoder")
+    finding = new_tokens_finding(found, "rows.jsonl", "decoder")
     assert "`kamerton plan rows.jsonl --model decoder --new-tokens tokens.txt`" in finding.remedy
     assert "--set model.new_tokens=tokens.txt" in finding.remedy
     assert f"{found.best.tokens} new tokens" in finding.title
