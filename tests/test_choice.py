@@ -69,7 +69,7 @@ def test_the_likeliest_option_by_token_is_chosen(engine, decoder_folder):
             [item] = FORM.encode([one], engine.tokenizer, 256)
             with torch.no_grad():
                 logs = model(torch.tensor([item.tokens])).logits[0].log_softmax(-1)
-            means.append(np.mean([float(logs[r, t]) for r, t in zip(item.reads, item.targets, strict=True)]))
+            means.append(np.mean([float(logs[r, t]) for r, t in zip(item.output_positions, item.targets, strict=True)]))
         shares = np.exp(means) / np.exp(means).sum()
         assert prediction.text == options[int(np.argmax(means))]
         assert prediction.score == pytest.approx(shares.max(), abs=1e-4)

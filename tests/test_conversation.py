@@ -51,7 +51,9 @@ def form_of(row: dict[str, object], **settings: object) -> Conversation:
 
 def taught(form: Conversation, tokenizer: PreTrainedTokenizerBase) -> str:
     [item] = form.encode([example_of(ROW)], tokenizer, 256)
-    assert all(item.tokens[read + 1] == target for read, target in zip(item.reads, item.targets, strict=True))
+    assert all(
+        item.tokens[read + 1] == target for read, target in zip(item.output_positions, item.targets, strict=True)
+    )
     return tokenizer.decode(item.targets)
 
 
@@ -180,4 +182,4 @@ def test_what_does_not_fit_loses_its_start_as_in_serving_and_is_counted(tokenize
         begin = len(whole.tokens) - room
         assert short.tokens == whole.tokens[begin:] == (*prompt.tokens, *last)
         assert short.cut == begin
-        assert short.targets == tuple(whole.tokens[read + 1] for read in whole.reads if read >= begin)
+        assert short.targets == tuple(whole.tokens[read + 1] for read in whole.output_positions if read >= begin)

@@ -62,17 +62,17 @@ def test_the_last_token_of_each_text_is_read_and_no_template_is_written(decoder_
     tokenizer = AutoTokenizer.from_pretrained(decoder_folder)
     for text, item in zip(TEXTS, form_of_head().encode(examples(), tokenizer, 128), strict=True):
         assert list(item.tokens) == tokenizer(text)["input_ids"]
-        assert item.reads == (len(item.tokens) - 1,)
+        assert item.output_positions == (len(item.tokens) - 1,)
 
 
 def test_windows_and_cuts_are_read_at_their_own_last_token(decoder_folder: Path):
     tokenizer = AutoTokenizer.from_pretrained(decoder_folder)
     [_, whole, _] = form_of_head().encode(examples(), tokenizer, 8)
-    assert (len(whole.tokens), whole.reads) == (8, (7,))
+    assert (len(whole.tokens), whole.output_positions) == (8, (7,))
     assert whole.cut > 0
     [_, slid, _] = form_of_head().reading("window").encode(examples(), tokenizer, 8)
     assert len(slid.sequences) > 1
-    assert all(sequence.reads == (len(sequence.tokens) - 1,) for sequence in slid.sequences)
+    assert all(sequence.output_positions == (len(sequence.tokens) - 1,) for sequence in slid.sequences)
 
 
 def test_a_text_without_any_token_is_its_end(decoder_folder: Path):
@@ -81,7 +81,7 @@ def test_a_text_without_any_token_is_its_end(decoder_folder: Path):
     assert tokenizer("")["input_ids"] == []
     empty = TextClassification().example(0, Row("rows.jsonl", 1), {"text": "", "label": "good"})
     [item] = form_of_head().encode([empty], tokenizer, 128)
-    assert (item.tokens, item.reads) == ((tokenizer.eos_token_id,), (0,))
+    assert (item.tokens, item.output_positions) == ((tokenizer.eos_token_id,), (0,))
 
 
 def test_the_untuned_model_answers_as_without_a_head(decoder_folder: Path):

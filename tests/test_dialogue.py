@@ -59,7 +59,9 @@ def test_a_label_is_weighed_as_it_is_trained(engine, decoder_folder, template):
             with torch.no_grad():
                 table = model(input_ids=torch.tensor([trained.tokens])).logits[0].log_softmax(-1)
             scores.append(
-                sum(table[at, token].item() for at, token in zip(trained.reads, trained.targets, strict=True))
+                sum(
+                    table[at, token].item() for at, token in zip(trained.output_positions, trained.targets, strict=True)
+                )
             )
         shares = np.exp(scores) / np.exp(scores).sum()
         assert prediction.text == LABELS[int(np.argmax(shares))]

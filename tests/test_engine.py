@@ -94,14 +94,14 @@ def test_reads_are_the_logits_at_their_positions(decoder, talker_folder, texts):
         with torch.no_grad():
             logits = model(input_ids=torch.tensor([item.tokens])).logits[0].numpy()
         assert got.dtype == np.float32
-        np.testing.assert_allclose(got, logits[list(item.reads)], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(got, logits[list(item.output_positions)], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["encoder", "decoder"])
 def test_embeddings_are_unit_means_of_the_last_hidden_states(kind, request):
     folder: Path = request.getfixturevalue("encoder_folder" if kind == "encoder" else "talker_folder")
     items = request.getfixturevalue("labelled" if kind == "encoder" else "texts")
-    got = tiny_engine(folder, BARE, items[:3]).embed([replace(item, reads=(), targets=()) for item in items])
+    got = tiny_engine(folder, BARE, items[:3]).embed([replace(item, output_positions=(), targets=()) for item in items])
     model = AutoModel.from_pretrained(folder).eval()
     for item, vector in zip(items, got, strict=True):
         with torch.no_grad():
@@ -110,7 +110,7 @@ def test_embeddings_are_unit_means_of_the_last_hidden_states(kind, request):
 
 
 def test_items_that_are_not_supervised_lose_nothing(decoder, texts):
-    bare = replace(texts[0], reads=(), targets=())
+    bare = replace(texts[0], output_positions=(), targets=())
     assert decoder.losses([bare, texts[1], bare]).tolist() == [0, pytest.approx(decoder.losses([texts[1]])[0]), 0]
     assert decoder.losses([bare]).tolist() == [0]
     assert decoder.losses([]).tolist() == []

@@ -91,7 +91,7 @@ def test_guessed_words_are_the_models_own_and_the_rest_stays(encoder_folder: Pat
     with torch.no_grad():
         for old in texts[:2]:
             item, spans = _masked(old, engine, 0.3, 0)
-            logits = engine.model(torch.tensor([item.tokens])).logits[0, list(item.reads)].numpy()
+            logits = engine.model(torch.tensor([item.tokens])).logits[0, list(item.output_positions)].numpy()
             assert np.allclose(engine.read([item])[0], logits, atol=1e-4)
             assert all(old[start:end].strip() for start, end in spans)
 

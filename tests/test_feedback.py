@@ -46,7 +46,9 @@ def engine(decoder_folder: Path) -> TorchEngine:
 def likelihood(model: torch.nn.Module, item: Encoded) -> torch.Tensor:
     """The model's own log-likelihood of an answer."""
     logits = model(input_ids=torch.tensor([item.tokens])).logits[0].double().log_softmax(-1)
-    return torch.stack([logits[read, target] for read, target in zip(item.reads, item.targets, strict=True)]).sum()
+    return torch.stack(
+        [logits[read, target] for read, target in zip(item.output_positions, item.targets, strict=True)]
+    ).sum()
 
 
 def trl_kto(policy, reference, policy_kl, reference_kl, labels, beta, desirable, undesirable):

@@ -210,11 +210,11 @@ def test_masked_losses_are_those_of_transformers_and_a_base_without_the_head_has
     losses = tiny_engine(tmp_path, "AutoModelForMaskedLM", items[:2]).losses(items)
     for item, loss in zip(items[:4], losses, strict=False):
         labels = torch.full((1, len(item.tokens)), -100)
-        labels[0, list(item.reads)] = torch.tensor(item.targets)
+        labels[0, list(item.output_positions)] = torch.tensor(item.targets)
         with torch.no_grad():
             wanted = model.eval()(torch.tensor([item.tokens]), labels=labels).loss.item()
         assert loss / len(item.targets) == pytest.approx(wanted, rel=1e-4)
-        assert all(item.tokens[read] == reader.tokenizer.mask_token_id for read in item.reads)
+        assert all(item.tokens[read] == reader.tokenizer.mask_token_id for read in item.output_positions)
     words = np.array([float(len(item.targets)) for item in items])
     assert masked_change(losses, losses + 0.4 * words, words, PRECISION).change.change == pytest.approx(0.4)
 

@@ -136,7 +136,7 @@ def test_rows_of_the_same_tokens_read_elsewhere_do_not_share_features(load):
     inner = proven(model)
     frozen = keep_frozen_work(inner, model, ROWS)
     frozen.logits(model, ROWS)
-    moved = [replace(row, reads=(0, 1)) for row in ROWS]
+    moved = [replace(row, output_positions=(0, 1)) for row in ROWS]
     torch.testing.assert_close(frozen.logits(model, moved), inner.logits(model, moved), rtol=1e-5, atol=1e-6)
 
 

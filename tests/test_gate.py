@@ -113,12 +113,12 @@ def test_an_unknown_class_is_caught(reader):
 
 
 def test_an_end_token_that_is_masked_is_caught(writer, good):
-    masked = replace(good, reads=good.reads[:-1], targets=good.targets[:-1])
+    masked = replace(good, output_positions=good.output_positions[:-1], targets=good.targets[:-1])
     assert "would not learn to stop" in reasons(writer, masked)
 
 
 def test_an_end_token_that_is_missing_is_caught(writer, good):
-    missing = Encoded(good.tokens[:-1], good.reads[:-1], good.targets[:-1])
+    missing = Encoded(good.tokens[:-1], good.output_positions[:-1], good.targets[:-1])
     assert "would not learn to stop" in reasons(writer, missing)
 
 
@@ -145,8 +145,8 @@ def test_a_prompt_that_differs_from_servings_is_caught(writer, good):
     assert "training and in serving" in reasons(writer, other)
     lengthened = replace(
         good,
-        tokens=(*good.tokens[: good.reads[0]], 77, *good.tokens[good.reads[0] :]),
-        reads=tuple(read + 1 for read in good.reads),
+        tokens=(*good.tokens[: good.output_positions[0]], 77, *good.tokens[good.output_positions[0] :]),
+        output_positions=tuple(read + 1 for read in good.output_positions),
     )
     assert "training and in serving" in reasons(writer, lengthened)
 
@@ -159,8 +159,10 @@ def test_targets_beside_their_tokens_are_caught(writer, good, shift):
 
 def test_no_row_at_all_stops_with_all_reasons_and_their_counts(writer):
     encoded = DIALOGUE.encode(EXAMPLES, writer, ROOM)
-    spoilt = [replace(item, reads=(), targets=()) for item in encoded[:3]]
-    spoilt += [replace(item, reads=item.reads[:-1], targets=item.targets[:-1]) for item in encoded[3:]]
+    spoilt = [replace(item, output_positions=(), targets=()) for item in encoded[:3]]
+    spoilt += [
+        replace(item, output_positions=item.output_positions[:-1], targets=item.targets[:-1]) for item in encoded[3:]
+    ]
     with pytest.raises(DataError) as told:
         gate(writer, spoilt)
     most, other = told.value.faults
@@ -175,7 +177,7 @@ def test_no_row_at_all_stops_with_all_reasons_and_their_counts(writer):
 
 def test_bad_rows_are_dropped_and_the_rest_passes(writer):
     encoded = DIALOGUE.encode(EXAMPLES, writer, ROOM)
-    encoded[1] = replace(encoded[1], reads=(), targets=())
+    encoded[1] = replace(encoded[1], output_positions=(), targets=())
     passed = gate(writer, encoded)
     assert [example.id for example in passed.examples] == [0, 2, 3, 4]
     assert [(entry.id, entry.fate) for entry in passed.dropped] == [(1, "dropped")]

@@ -21,8 +21,8 @@ from kamerton.models.load import load_model
 from tiny_engines import HEAD, TEXT
 
 ROWS = [Encoded((7, 8, 9, 10, 11, 12, 13, 14), (5, 6), (13, 14)), Encoded((20, 21, 22, 23, 24, 25), (4,), (25,))]
-LABELLED = [replace(row, reads=(0,), targets=(i,)) for i, row in enumerate(ROWS)]
-EVERYWHERE = [replace(row, reads=tuple(range(len(row.tokens))), targets=row.tokens) for row in ROWS]
+LABELLED = [replace(row, output_positions=(0,), targets=(i,)) for i, row in enumerate(ROWS)]
+EVERYWHERE = [replace(row, output_positions=tuple(range(len(row.tokens))), targets=row.tokens) for row in ROWS]
 """Read at every token, so that no layer is run at some of them only."""
 WRITTEN = Dialogue(ask=lambda example: example.text)
 

@@ -105,12 +105,12 @@ def test_every_item_is_found_whole_behind_its_parents(beginnings, ends, data):
     for start, length in zip(tree.row.starts, tree.row.lengths, strict=True):
         for at in range(start, start + length):
             seen[at] = (*before[start], *range(start, at + 1))
-    reads = iter(row.reads)
+    reads = iter(row.output_positions)
     for item, own in zip(items, places, strict=True):
         assert own == [] or seen[own[-1]] == tuple(own)
-        assert tuple(row.tokens[at] for at in own) == item.tokens[: max(item.reads, default=-1) + 1]
+        assert tuple(row.tokens[at] for at in own) == item.tokens[: max(item.output_positions, default=-1) + 1]
         assert [positions[at] for at in own] == list(range(len(own)))
-        assert [own[read] for read in item.reads] == [next(reads) for _ in item.reads]
+        assert [own[read] for read in item.output_positions] == [next(reads) for _ in item.output_positions]
 
 
 def test_short_or_rare_beginnings_and_token_types_are_left_alone():
@@ -128,7 +128,7 @@ def alike(last: int = 3) -> list[Encoded]:
     texts = [instruction + question + end for end in ((1, 2), (1, 2, 3, 4), (5,))]
     texts += [(*instruction, 7, 8), (*instruction, 9, 8, 7, 6, 5), (*instruction, 7, 8, 9)]
     rows = [Encoded((*text, last), (len(text) - 2, len(text) - 1), (1, 2)) for text in texts]
-    return [*rows, replace(rows[0], reads=(22, *rows[0].reads), targets=(0, 1, 2))]
+    return [*rows, replace(rows[0], output_positions=(22, *rows[0].output_positions), targets=(0, 1, 2))]
 
 
 def model_gradients(model: nn.Module, layout: Layout, rows: list[Encoded]) -> Tensor:
@@ -234,8 +234,8 @@ def test_hidden_states_are_those_of_a_flat_row(decoder_folder):
 def test_a_head_that_reads_the_last_token_reads_each_rows_own(family: Family):
     case = Case(family, HEAD)
     set_dropout(case.model, 0.0)
-    rows = [replace(row, reads=(len(row.tokens) - 1,), targets=(i % 3,)) for i, row in enumerate(alike())]
-    short = [replace(row, tokens=row.tokens[-ENDING:], reads=(ENDING - 1,)) for row in rows]
+    rows = [replace(row, output_positions=(len(row.tokens) - 1,), targets=(i % 3,)) for i, row in enumerate(alike())]
+    short = [replace(row, tokens=row.tokens[-ENDING:], output_positions=(ENDING - 1,)) for row in rows]
     joined = join_rows(case.proven, case.model, short, rows)
     assert joined == Joined(case.proven)
     wanted, got = (model_gradients(case.model, layout, rows) for layout in (case.proven, joined))

@@ -21,7 +21,7 @@ NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 SEQUENCE = st.builds(
     Encoded,
     tokens=IDS,
-    reads=IDS,
+    output_positions=IDS,
     targets=st.lists(st.integers(-(2**62), 2**62), max_size=3).map(tuple),
     cut=st.integers(0, 10**9),
     weight=NUMBERS,

@@ -121,7 +121,7 @@ def reference(model: PreTrainedModel, rows: list[Encoded]) -> Tensor:
     logits = model(input_ids=ids, attention_mask=mask).logits
     if logits.dim() == 2:
         return logits
-    return torch.stack([logits[i, read] for i, row in enumerate(rows) for read in row.reads])
+    return torch.stack([logits[i, read] for i, row in enumerate(rows) for read in row.output_positions])
 
 
 def gradient(model: nn.Module, logits: Tensor, rows: list[Encoded]) -> Tensor:
@@ -189,7 +189,7 @@ def test_the_last_layer_runs_only_where_it_is_read_and_the_others_for_every_toke
     case.proven.logits(case.model, case.rows)
     for hook in hooks:
         hook.remove()
-    reads, tokens = sum(len(row.reads) for row in case.rows), sum(len(row.tokens) for row in case.rows)
+    reads, tokens = sum(len(row.output_positions) for row in case.rows), sum(len(row.tokens) for row in case.rows)
     assert len(widths) in (4, 6)  # two or three maps of the feed-forward part in each of two layers
     assert widths == [tokens] * (len(widths) // 2) + [reads] * (len(widths) // 2)
 
@@ -228,7 +228,9 @@ def test_hidden_states_equal_the_models_own():
         layout = prove_layout(model, lambda way: way.hidden(model, rows[:PROVEN_ON]))
         got = layout.hidden(model, rows)
         alone = [model(input_ids=torch.tensor([row.tokens])).last_hidden_state[0] for row in rows]
-    wanted = torch.stack([states[read] for states, row in zip(alone, rows, strict=True) for read in row.reads])
+    wanted = torch.stack(
+        [states[read] for states, row in zip(alone, rows, strict=True) for read in row.output_positions]
+    )
     assert type(layout) is Flat
     torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-6)
 
@@ -258,7 +260,7 @@ def test_an_excerpt_stands_around_the_first_read_and_keeps_the_reads_that_it_hol
     row = Encoded(tuple(range(100, 140)), (20, 21, 30), (7, 8, 9), segments=(0,) * 21 + (1,) * 19)
     part = row.excerpt(8)
     assert part.tokens == tuple(range(116, 124))
-    assert [part.tokens[read] for read in part.reads] == [120, 121]
+    assert [part.tokens[read] for read in part.output_positions] == [120, 121]
     assert (part.targets, part.segments) == ((7, 8), (0,) * 5 + (1,) * 3)
 
 
@@ -266,9 +268,9 @@ def test_an_excerpt_stands_around_the_first_read_and_keeps_the_reads_that_it_hol
 def test_an_excerpt_of_a_row_read_at_an_end_holds_that_read(read):
     row = Encoded(tuple(range(10)), (read,), (1,), rivals=(Encoded((1,), (0,), (0,)),))
     part = row.excerpt(4)
-    assert [part.tokens[at] for at in part.reads] == [read]
+    assert [part.tokens[at] for at in part.output_positions] == [read]
     assert part.rivals == ()
-    assert row.excerpt(100) == Encoded(row.tokens, row.reads, row.targets)
+    assert row.excerpt(100) == Encoded(row.tokens, row.output_positions, row.targets)
 
 
 def test_an_excerpt_of_a_row_without_reads_is_its_beginning():

@@ -55,7 +55,7 @@ def test_long_prompts_and_answers_are_read_and_written_as_transformers_does(wide
     assert all(len(item.tokens) > 4_000 and len(item.targets) > 1_000 and not item.cut for item in items)
     model = AutoModelForCausalLM.from_pretrained(wide.facts.folder).eval()
     for item, prediction in zip(items, WRITING.predict(wide, examples), strict=True):
-        first = item.reads[0] + 1
+        first = item.output_positions[0] + 1
         with torch.no_grad():
             table = model(torch.tensor([item.tokens]), logits_to_keep=len(item.targets) + 1).logits[0].log_softmax(-1)
             written = model.generate(torch.tensor([item.tokens[:first]]), max_new_tokens=4, do_sample=False)

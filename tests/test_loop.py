@@ -82,7 +82,7 @@ def make_job(tmp_path, encoder_folder, decoder_folder) -> Callable[..., Job]:
         )
 
         def score() -> Validation:
-            loss = float(engine.losses(validation).sum() / sum(len(row.reads) for row in validation))
+            loss = float(engine.losses(validation).sum() / sum(len(row.output_positions) for row in validation))
             return Validation(loss, {}, -loss)
 
         return Job(
@@ -290,7 +290,7 @@ def test_what_is_seen_of_a_row_is_its_likelihood(make_job, word):
 def likelihood(model: nn.Module, item: Encoded) -> float:
     """Ask the bare model for the probability of a row's targets, as the geometric mean."""
     logits = model(input_ids=torch.tensor([item.tokens])).logits
-    scores = logits[0, list(item.reads)] if logits.dim() == 3 else logits
+    scores = logits[0, list(item.output_positions)] if logits.dim() == 3 else logits
     return math.exp(-torch.nn.functional.cross_entropy(scores.float(), torch.tensor(item.targets)).item())
 
 

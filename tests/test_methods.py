@@ -70,7 +70,7 @@ class Target:
         return "Seq2Seq" in self.auto
 
     @property
-    def reads(self) -> tuple[int, ...]:
+    def output_positions(self) -> tuple[int, ...]:
         if "Sequence" in self.auto:
             return (LENGTH - 1 if self.kind == "decoder" else 0,)
         return (LENGTH - 2, LENGTH - 1)
@@ -128,7 +128,7 @@ def loss_of(model: nn.Module, target: Target) -> Tensor:
 
 
 def rows_of(tokens: Sequence[Sequence[int]], target: Target) -> list[Encoded]:
-    return [Encoded(tuple(row), target.reads, (0,) * len(target.reads)) for row in tokens]
+    return [Encoded(tuple(row), target.output_positions, (0,) * len(target.output_positions)) for row in tokens]
 
 
 def trainable(model: nn.Module) -> dict[str, Tensor]:
@@ -461,7 +461,7 @@ def test_rows_of_different_lengths_are_read_together_as_one_by_one(index, cells)
         ids = torch.tensor([row.tokens])
         with torch.no_grad():
             alone = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
-        wanted = alone if alone.dim() == 2 else alone[:, row.reads[0] - len(row.tokens)]
+        wanted = alone if alone.dim() == 2 else alone[:, row.output_positions[0] - len(row.tokens)]
         torch.testing.assert_close(torch.from_numpy(logits), wanted, rtol=1e-4, atol=1e-5)
 
 
@@ -508,7 +508,7 @@ def test_rows_and_answers_of_different_lengths_are_read_together_as_one_by_one(i
         with torch.no_grad():
             alone = cell.trained.model(
                 input_ids=ids, attention_mask=torch.ones_like(ids), decoder_input_ids=shifted
-            ).logits[0, -len(row.reads) :]
+            ).logits[0, -len(row.output_positions) :]
         torch.testing.assert_close(torch.from_numpy(logits), alone, rtol=1e-4, atol=1e-5)
 
 
@@ -516,7 +516,7 @@ def test_rows_and_answers_of_different_lengths_are_read_together_as_one_by_one(i
 def test_encoder_decoder_models_write_side_by_side_as_one_by_one_and_by_the_tuned_model(index, cells):
     cell = cells[index]
     engine, model = engine_of(cell), cell.trained.model
-    prompts = [replace(row, reads=(), targets=()) for row in uneven(cell.target)]
+    prompts = [replace(row, output_positions=(), targets=()) for row in uneven(cell.target)]
     together = engine.generate(prompts)
     assert together == [text for prompt in prompts for text in engine.generate([prompt])]
     for prompt, text in zip(prompts, together, strict=True):

@@ -79,7 +79,7 @@ def counted(module: torch.nn.Module) -> Iterator[list[int]]:
 @given(items=st.lists(st.tuples(WORDS, WORDS), max_size=8), prompts=PROMPTS)
 def test_the_fewest_sequences_are_read(items, prompts):
     measured, begun = [asked(*item) for item in items], [prompt(tokens) for tokens in prompts]
-    needed = [item.tokens[: item.reads[-1] + 1] for item in measured] + prompts
+    needed = [item.tokens[: item.output_positions[-1] + 1] for item in measured] + prompts
     longest = {one for one in needed if not any(other[: len(one)] == one and other != one for other in needed)}
     readings = readings_of(measured, begun)
     assert sorted(reading.tokens for reading in readings) == sorted(longest)
@@ -120,7 +120,7 @@ def test_losses_and_answers_are_those_of_each_alone(decoder, items, prompts, ahe
 def test_long_sequences_behind_a_common_beginning_need_no_mask(decoder, trunk):
     ahead = tuple(range(10, 10 + trunk))
     items = [asked((*ahead, *range(40, 40 + length)), (5, 6)) for length in (trunk + 20, trunk + 30, 3, 40)]
-    begun = [prompt(item.tokens[: item.reads[0] + 1]) for item in items]
+    begun = [prompt(item.tokens[: item.output_positions[0] + 1]) for item in items]
     wide = replace(decoder, max_tokens=1000, tokens_per_pass=500)
     losses, texts = wide.answer(items, begun)
     np.testing.assert_allclose(losses, [wide.losses([item])[0] for item in items], rtol=1e-4)

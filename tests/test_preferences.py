@@ -40,7 +40,7 @@ def engine(decoder_folder: Path) -> TorchEngine:
 def table(model: torch.nn.Module, item: Encoded) -> torch.Tensor:
     """The model's own log-probabilities of an answer's tokens."""
     logits = model(input_ids=torch.tensor([item.tokens])).logits[0].double().log_softmax(-1)
-    return torch.stack([logits[read, target] for read, target in zip(item.reads, item.targets, strict=True)])
+    return torch.stack([logits[read, target] for read, target in zip(item.output_positions, item.targets, strict=True)])
 
 
 def trl_dpo(chosen, rejected, reference_chosen, reference_rejected, beta, smoothing):
@@ -181,10 +181,10 @@ def test_a_long_prompt_loses_its_start_for_both_answers_alike(engine):
     [whole] = form.encode(EXAMPLES[:1], engine.tokenizer, 256)
     longest = max(len(sequence.targets) for sequence in whole.sequences)
     [short] = form.encode(EXAMPLES[:1], engine.tokenizer, longest + 8)
-    prompts = [sequence.tokens[: sequence.reads[0] + 1] for sequence in short.sequences]
-    assert prompts == [whole.tokens[: whole.reads[0] + 1][-8:]] * 2
+    prompts = [sequence.tokens[: sequence.output_positions[0] + 1] for sequence in short.sequences]
+    assert prompts == [whole.tokens[: whole.output_positions[0] + 1][-8:]] * 2
     assert [sequence.targets for sequence in short.sequences] == [sequence.targets for sequence in whole.sequences]
-    assert short.cut == 2 * (whole.reads[0] + 1 - 8)
+    assert short.cut == 2 * (whole.output_positions[0] + 1 - 8)
     [prompt] = form.prompts(EXAMPLES[:1], engine.tokenizer, 256)
     assert form.flaw(short, prompt, engine.tokenizer) == ""
 

@@ -144,7 +144,7 @@ def test_targets_mark_the_answers_tokens_in_the_windows_that_hold_it(encoder_fol
     found = []
     for sequence in item.sequences:
         assert len(sequence.tokens) <= max_tokens
-        marked = [read for read, target in zip(sequence.reads, sequence.targets, strict=True) if target]
+        marked = [read for read, target in zip(sequence.output_positions, sequence.targets, strict=True) if target]
         assert sum(sequence.targets) == 3
         if marked != [0]:
             found.append(tokenizer.decode(sequence.tokens[marked[0] : marked[-1] + 1]))
@@ -168,7 +168,7 @@ def test_the_loss_is_transformers_own_where_only_the_context_may_answer(encoder_
     model = load_model(encoder_folder, form.model_class, form.config, seed=0).model.eval()
     with torch.no_grad():
         output = model(input_ids=torch.tensor([item.tokens]))
-    read = torch.stack([output.start_logits[0], output.end_logits[0]], dim=1)[list(item.reads)]
+    read = torch.stack([output.start_logits[0], output.end_logits[0]], dim=1)[list(item.output_positions)]
     begin, end = item.targets.index(1), item.targets.index(2)
     expected = (read.log_softmax(dim=0)[begin, 0] + read.log_softmax(dim=0)[end, 1]) / -2
     assert float(form.losses(read, [item])[0]) == pytest.approx(float(expected), rel=1e-6)
@@ -185,7 +185,7 @@ def test_the_context_has_the_second_token_type_where_the_tokenizer_knows_types(e
     model = load_model(encoder_folder, form.model_class, form.config, seed=0).model.eval()
     with torch.no_grad():
         output = model(**tokenizer("When?", CONTEXT, return_tensors="pt"))
-    both = torch.stack([output.start_logits[0], output.end_logits[0]], dim=1)[list(item.reads)]
+    both = torch.stack([output.start_logits[0], output.end_logits[0]], dim=1)[list(item.output_positions)]
     np.testing.assert_allclose(engine.read([item])[0], both.numpy(), atol=1e-5)
 
 

@@ -274,7 +274,7 @@ def test_replayed_rows_are_the_base_models_own_answers(decoder_folder):
     assert rows != replay_rows(engine, 6, ["en", "ru"], seed=1)
     assert len(rows) == 6
     for row in rows:
-        prompt = Encoded(row.tokens[: row.reads[0] + 1], (), ())
+        prompt = Encoded(row.tokens[: row.output_positions[0] + 1], (), ())
         [answer] = engine.generate([prompt])
         assert engine.tokenizer.decode(row.targets, skip_special_tokens=True).strip() == answer.strip()
 

@@ -105,7 +105,7 @@ def test_hidden_tokens_are_always_the_same_and_as_many_as_asked_for(masked_folde
     for item, text in zip(items, TEXTS, strict=True):
         ids = iter(tokenizer(text, add_special_tokens=False)["input_ids"])
         for block in item.sequences:
-            hidden = dict(zip(block.reads, block.targets, strict=True))
+            hidden = dict(zip(block.output_positions, block.targets, strict=True))
             assert (block.tokens[0], block.tokens[-1]) == (tokenizer.cls_token_id, tokenizer.sep_token_id)
             inner = [hidden.get(at, token) for at, token in enumerate(block.tokens)][1:-1]
             assert inner == [next(ids) for _ in inner]
@@ -123,7 +123,7 @@ def test_the_loss_of_hidden_tokens_is_the_models_own(masked_folder):
     model = AutoModelForMaskedLM.from_pretrained(masked_folder).eval()
     for item, loss in zip(items, engine.losses(items), strict=True):
         labels = torch.full((1, len(item.tokens)), -100)
-        labels[0, list(item.reads)] = torch.tensor(item.targets)
+        labels[0, list(item.output_positions)] = torch.tensor(item.targets)
         with torch.no_grad():
             expected = model(input_ids=torch.tensor([item.tokens]), labels=labels).loss.item() * len(item.targets)
         assert loss == pytest.approx(expected, rel=1e-5)

@@ -57,7 +57,7 @@ def test_losses_are_those_that_transformers_gives(decoder, decoder_folder):
     model = AutoModelForCausalLM.from_pretrained(decoder_folder).eval()
     wanted = []
     for item in items:
-        labels = [-100] * (item.reads[0] + 1) + list(item.targets)
+        labels = [-100] * (item.output_positions[0] + 1) + list(item.targets)
         with torch.no_grad():
             mean = model(torch.tensor([item.tokens]), labels=torch.tensor([labels])).loss.item()
         wanted.append(mean * len(item.targets))

@@ -221,7 +221,7 @@ def test_every_word_is_read_once_at_its_first_token_in_windows(encoder_folder) -
     tokenizer = AutoTokenizer.from_pretrained(encoder_folder)
     form = TASK.form("encoder", made)
     [item] = form.encode(made, tokenizer, 24)
-    read = [sequence.tokens[at] for sequence in item.sequences for at in sequence.reads]
+    read = [sequence.tokens[at] for sequence in item.sequences for at in sequence.output_positions]
     first = tokenizer("неслово", add_special_tokens=False)["input_ids"][0]
     assert item.rivals and read == [first] * 30
     assert [form.tags[t] for s in item.sequences for t in s.targets] == ["B-a", "O"] * 15
@@ -235,10 +235,10 @@ def test_the_loss_is_transformers_own(encoder_folder) -> None:
     model = load_model(encoder_folder, form.model_class, form.config, seed=0).model.eval()
     for item in items:
         labels = torch.full((1, len(item.tokens)), -100)
-        labels[0, list(item.reads)] = torch.tensor(item.targets)
+        labels[0, list(item.output_positions)] = torch.tensor(item.targets)
         with torch.no_grad():
             output = model(input_ids=torch.tensor([item.tokens]), labels=labels)
-        loss = form.losses(output.logits[0, list(item.reads)], [item]) / form.supervised(item)
+        loss = form.losses(output.logits[0, list(item.output_positions)], [item]) / form.supervised(item)
         assert float(loss) == pytest.approx(float(output.loss), rel=1e-6)
 
 

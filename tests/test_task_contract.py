@@ -162,9 +162,11 @@ def test_metrics_are_known_by_name(task):
 def supervised_within(case: Case, items: Sequence[Encoded]) -> bool:
     """Say whether reads stand in order within what is read: the tokens, or the answer that another half writes."""
     return all(
-        len(item.reads) == len(item.targets)
-        and list(item.reads) == sorted(set(item.reads))
-        and all(0 <= read < len(item.targets if case.kind == "seq2seq" else item.tokens) for read in item.reads)
+        len(item.output_positions) == len(item.targets)
+        and list(item.output_positions) == sorted(set(item.output_positions))
+        and all(
+            0 <= read < len(item.targets if case.kind == "seq2seq" else item.tokens) for read in item.output_positions
+        )
         for item in items
     )
 
@@ -178,7 +180,7 @@ def length(case: Case, item: Encoded) -> int:
 def test_each_example_is_encoded_in_order_with_something_to_learn_and_nothing_cut(case):
     items = case.encode()
     assert len(items) == len(case.examples)
-    assert all(item.reads and item.cut == 0 for item in items)
+    assert all(item.output_positions and item.cut == 0 for item in items)
     assert supervised_within(case, items)
 
 
@@ -214,7 +216,7 @@ def test_another_half_writes_exactly_the_answer_and_one_end(pair, seq2seq_folder
     case = Case(task_of(pair[0]), pair[1], tokenizer)
     for item, example in zip(case.encode(), case.examples, strict=True):
         assert list(item.targets) == tokenizer(example.gold)["input_ids"]
-        assert item.reads == tuple(range(len(item.targets)))
+        assert item.output_positions == tuple(range(len(item.targets)))
 
 
 def test_targets_are_exactly_the_answer_and_one_end(tokens_case):
@@ -227,8 +229,8 @@ def test_targets_are_exactly_the_answer_and_one_end(tokens_case):
 def test_each_token_of_the_answer_is_read_just_before_it_stands(tokens_case):
     prompts = tokens_case.form.prompts(tokens_case.examples, tokens_case.tokenizer, ROOM)
     for item, prompt in zip(tokens_case.encode(), prompts, strict=True):
-        assert item.reads == tuple(range(len(prompt.tokens) - 1, len(item.tokens) - 1))
-        assert tuple(item.tokens[read + 1] for read in item.reads) == item.targets
+        assert item.output_positions == tuple(range(len(prompt.tokens) - 1, len(item.tokens) - 1))
+        assert tuple(item.tokens[read + 1] for read in item.output_positions) == item.targets
 
 
 def test_class_targets_name_the_answer(classes_case):
@@ -262,7 +264,7 @@ def test_windows_hold_every_token_within_the_limit_and_lose_nothing(case):
     for whole, parted in zip(sliding.encode(), sliding.encode(limit), strict=True):
         assert not whole.rivals and parted.cut == 0
         assert all(len(sequence.tokens) <= limit for sequence in parted.sequences)
-        if len(whole.reads) == 1:  # of a window without anything to read there would be no use
+        if len(whole.output_positions) == 1:  # of a window without anything to read there would be no use
             assert {token for sequence in parted.sequences for token in sequence.tokens} == set(whole.tokens)
         assert case.form.supervised(parted) >= case.form.supervised(whole) > 0
         assert supervised_within(case, parted.sequences)
@@ -279,7 +281,7 @@ def test_an_answer_that_was_cut_is_a_part_of_the_whole_one(tokens_case):
         for whole, short in zip(tokens_case.encode(), tokens_case.encode(max_tokens), strict=True):
             starts = range(len(whole.targets) - len(short.targets) + 1)
             assert any(short.targets == whole.targets[at : at + len(short.targets)] for at in starts)
-            assert tuple(short.tokens[read + 1] for read in short.reads) == short.targets
+            assert tuple(short.tokens[read + 1] for read in short.output_positions) == short.targets
 
 
 def test_generated_answers_have_room_for_the_longest_one(tokens_case):

@@ -105,9 +105,9 @@ def answers_in(item: Encoded) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
     """Part what an item teaches into answers, each with all that stands before it."""
     found = []
     for sequence in item.sequences:
-        starts = [read for read in sequence.reads if read - 1 not in set(sequence.reads)]
+        starts = [read for read in sequence.output_positions if read - 1 not in set(sequence.output_positions)]
         for start in starts:
-            end = next(at for at in range(start, len(sequence.tokens)) if at not in set(sequence.reads))
+            end = next(at for at in range(start, len(sequence.tokens)) if at not in set(sequence.output_positions))
             found.append((sequence.tokens[: start + 1], sequence.tokens[start + 1 : end + 1]))
     return found
 
@@ -283,10 +283,14 @@ def test_the_gate_looks_at_every_sequence_of_a_row(decoder_folder):
     form = form_of(example)
     [item], [prompt] = form.encode([example], tokenizer, ROOM), form.prompts([example], tokenizer, ROOM)
     first, second = item.sequences
-    shifted = Encoded((second.tokens[0], *second.tokens), tuple(read + 1 for read in second.reads), second.targets)
-    endless = Encoded(second.tokens, second.reads[:-1], second.targets[:-1])
+    shifted = Encoded(
+        (second.tokens[0], *second.tokens), tuple(read + 1 for read in second.output_positions), second.targets
+    )
+    endless = Encoded(second.tokens, second.output_positions[:-1], second.targets[:-1])
     for spoilt in (shifted, endless):
-        assert form.flaw(Encoded(first.tokens, first.reads, first.targets, rivals=(spoilt,)), prompt, tokenizer)
+        assert form.flaw(
+            Encoded(first.tokens, first.output_positions, first.targets, rivals=(spoilt,)), prompt, tokenizer
+        )
     assert not form.flaw(item, prompt, tokenizer)
 
 

@@ -329,7 +329,7 @@ def test_an_output_head_that_shares_the_table_keeps_it_whole(make_case, encoder_
     assert not stays_whole(masked)
     assert stays_whole(replace(masked, model=tied))
     t5 = T5ForConditionalGeneration.from_pretrained(seq2seq_folder)
-    rows = [replace(row, tokens=(5, 6, 7), reads=(0,), targets=(8,)) for row in written.rows]
+    rows = [replace(row, tokens=(5, 6, 7), output_positions=(0,), targets=(8,)) for row in written.rows]
     assert stays_whole(Case(t5, EncoderDecoder(), written.form, rows))
 
 

@@ -79,7 +79,7 @@ def test_all_prompts_at_once_are_answered_as_each_is_alone(word, decoder_folder)
     model, rows = adapted(loaded.model, word, loaded.fresh), prompts(LENGTHS)
     _, behind = prove_virtual(model, prove_layout(model, lambda way: way.logits(model, rows)), rows, rows)
     assert behind is not None and behind.count == 5
-    asked = [replace(row, reads=(), targets=()) for row in rows]
+    asked = [replace(row, output_positions=(), targets=()) for row in rows]
     losses, written = behind.answer_all(model, rows, asked, GREEDY, Budget(1000, 1000, 1000))
     assert written == [alone(model, row) for row in rows]
     with torch.no_grad():
@@ -140,7 +140,7 @@ def test_virtual_tokens_and_an_instruction_stand_once_before_all_rows(word, kind
     loaded = load_model(decoder_folder, TEXT, {}, seed=0)
     model = registry.choose("methods", word)(tokens=9).attach(loaded.model, loaded.fresh).eval()
     rows = [
-        replace(row, tokens=instruction + row.tokens, reads=(len(instruction) + row.reads[0],))
+        replace(row, tokens=instruction + row.tokens, output_positions=(len(instruction) + row.output_positions[0],))
         for row in prompts(LENGTHS)
     ]
     layout = prove_layout(model, lambda way: way.logits(model, rows))

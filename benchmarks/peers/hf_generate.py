@@ -48,7 +48,7 @@ def loss(job: Job, model: PreTrainedModel) -> float:
         batch = job.test[start : start + MEASURED]
         longest = max(len(row.tokens) for row in batch)
         gaps = [longest - len(row.tokens) for row in batch]
-        taught = sum(len(row.reads) for row in batch)
+        taught = sum(len(row.output_positions) for row in batch)
         mean = model(
             input_ids=torch.tensor([row.tokens + [job.pad] * gap for row, gap in zip(batch, gaps, strict=True)]),
             attention_mask=torch.tensor([[1] * (longest - gap) + [0] * gap for gap in gaps]),

@@ -52,7 +52,7 @@ def frozen_run(workload: Workload, seed: int, rows: int, folder: Path) -> Run:
 
 def encoded(setup: Setup, examples: Sequence[Example]) -> list[Row]:
     """Encode examples as Kamerton trains on them."""
-    return [Row(list(item.tokens), list(item.reads), list(item.targets)) for item in setup.encode(examples)]
+    return [Row(list(item.tokens), list(item.output_positions), list(item.targets)) for item in setup.encode(examples)]
 
 
 def draw_up(run: Run, setup: Setup, folder: Path, updates: int) -> Job:
@@ -121,7 +121,7 @@ def work_of(setup: Setup, job: Job, count_flops: bool) -> Work:
     head = base.get_output_embeddings()
     linear = [m for m in base.modules() if isinstance(m, nn.Linear) and m is not head]
     inner, outer = sum(m.weight.numel() for m in linear), 0 if head is None else head.weight.numel()
-    reads = sum(len(job.train[i].reads) for update in job.updates for i in update)
+    reads = sum(len(job.train[i].output_positions) for update in job.updates for i in update)
     passes = 2 if job.adapter else 3
     attention = 3 * 4 * setup.facts.hidden * setup.facts.layers * pairs
     flops = 2 * passes * (inner * needed + outer * reads) + attention
@@ -133,7 +133,7 @@ def _unavoidable(rows: Sequence[Row], *, causal: bool) -> tuple[int, float]:
     lengths = [len(row.tokens) for row in rows]
     if not causal:
         return sum(lengths), sum(length**2 for length in lengths)
-    tree = join([Encoded(tuple(row.tokens), tuple(row.reads), ()) for row in rows])
+    tree = join([Encoded(tuple(row.tokens), tuple(row.output_positions), ()) for row in rows])
     if tree is None:
         return sum(lengths), sum(length**2 for length in lengths) / 2
     parts = zip(tree.row.lengths, tree.row.before, strict=True)

@@ -18,13 +18,13 @@ class Row:
     """One sequence: its tokens, the positions whose output is read, and what should be read there."""
 
     tokens: list[int]
-    reads: list[int]
+    output_positions: list[int]
     targets: list[int]
 
     @property
     def labels(self) -> list[int]:
         """Give each token's label as causal models take them: the token itself where it is taught, else -100."""
-        taught = {read + 1 for read in self.reads}
+        taught = {read + 1 for read in self.output_positions}
         return [token if place in taught else -100 for place, token in enumerate(self.tokens)]
 
 

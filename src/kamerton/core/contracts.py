@@ -99,7 +99,7 @@ class Engine(Protocol):
         """Longest answer to generate, in tokens."""
 
     def read(self, items: Sequence[Encoded]) -> list[np.ndarray]:
-        """Return the logits at each item's reads: arrays `[reads, classes]`, float32."""
+        """Return the logits at each item's reads: arrays `[outputs, classes]`, float32."""
 
     def losses(self, items: Sequence[Encoded]) -> np.ndarray:
         """Return each item's negative log-likelihood of its targets, summed over its reads: `[items]`, nats."""
@@ -184,7 +184,7 @@ class Form(Protocol):
         """Give each item's loss, summed over what it teaches.
 
         Args:
-            logits: `[reads, classes]` at the reads of all sequences of all items (`Encoded.sequences`), in order.
+            logits: `[outputs, classes]` at the reads of all sequences of all items (`Encoded.sequences`), in order.
             items: the rows.
 
         Returns:

@@ -120,9 +120,9 @@ class Encoded:
     """
 
     tokens: tuple[int, ...]
-    reads: tuple[int, ...]
+    output_positions: tuple[int, ...]
     targets: tuple[int, ...]
-    """As many as `reads`: class indices or token ids; what a form makes of them is its own `losses`' business."""
+    """Class indices or token ids, one for each output position; a form's `losses` interprets them."""
     cut: int = 0
     """How many tokens did not fit and were cut away."""
     weight: float = 1.0
@@ -142,15 +142,15 @@ class Encoded:
         return (self, *self.rivals)
 
     def excerpt(self, longest: int) -> Encoded:
-        """Give this one sequence cut down to so many tokens around its first read, with the reads that are left."""
-        first = max(0, min(self.reads[0], len(self.tokens)) - longest // 2) if self.reads else 0
+        """Give this one sequence cut down to so many tokens around its first output position."""
+        first = max(0, min(self.output_positions[0], len(self.tokens)) - longest // 2) if self.output_positions else 0
         window = slice(first, first + longest)
-        left = [i for i, read in enumerate(self.reads) if first <= read < first + longest]
+        left = [i for i, read in enumerate(self.output_positions) if first <= read < first + longest]
         return replace(
             self,
             tokens=self.tokens[window],
             segments=self.segments[window],
-            reads=tuple(self.reads[i] - first for i in left),
+            output_positions=tuple(self.output_positions[i] - first for i in left),
             targets=tuple(self.targets[i] for i in left),
             rivals=(),
         )

@@ -20,8 +20,13 @@ from kamerton.core.records import Encoded, Example
 
 WORTHWHILE = 1000
 """Rows from which on reading is faster than tokenizing by more than anyone would notice."""
-FORMAT = 1
-LISTS: dict[str, type[np.generic]] = {"tokens": np.int32, "reads": np.int32, "targets": np.int64, "segments": np.int32}
+FORMAT = 2
+LISTS: dict[str, type[np.generic]] = {
+    "tokens": np.int32,
+    "output_positions": np.int32,
+    "targets": np.int64,
+    "segments": np.int32,
+}
 """What each sequence has many of."""
 NUMBERS: dict[str, type[np.generic]] = {"cut": np.int64, "weight": np.float64, "number": np.float64}
 DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)

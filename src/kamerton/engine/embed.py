@@ -51,7 +51,7 @@ class Embedder:
     def _engine(self) -> TorchEngine:
         model = load_model(self.facts.folder, "AutoModel", {}, seed=0).model
         rows = [self._encode(text) for text in ("one", "one and two, and then three more")]
-        samples = [replace(row, reads=tuple(range(len(row.tokens)))) for row in rows]
+        samples = [replace(row, output_positions=tuple(range(len(row.tokens)))) for row in rows]
         engine = make_engine(
             model,
             self.tokenizer,

@@ -69,10 +69,10 @@ class TorchEngine:
 
     @torch.no_grad()
     def read(self, items: Sequence[Encoded]) -> list[np.ndarray]:
-        """Return the logits at each item's reads: arrays `[reads, classes]`, float32."""
+        """Return the logits at each item's reads: arrays `[outputs, classes]`, float32."""
         results: list[np.ndarray] = [np.empty(0)] * len(items)
         for batch in self._passes(items):
-            logits = batch.logits.float().cpu().split([len(items[i].reads) for i in batch.indices])
+            logits = batch.logits.float().cpu().split([len(items[i].output_positions) for i in batch.indices])
             for i, part in zip(batch.indices, logits, strict=True):
                 results[i] = part.numpy()
         return results
@@ -163,9 +163,9 @@ class TorchEngine:
     @torch.no_grad()
     def embed(self, items: Sequence[Encoded]) -> np.ndarray:
         """Return the mean of the last hidden states of each item, unit length: `[items, hidden]`."""
-        whole = [replace(item, reads=tuple(range(len(item.tokens)))) for item in items]
+        whole = [replace(item, output_positions=tuple(range(len(item.tokens)))) for item in items]
         results = np.zeros((len(items), self.facts.hidden), dtype=np.float32)
-        for batch in self._batches([replace(item, reads=(0,)) for item in items]):
+        for batch in self._batches([replace(item, output_positions=(0,)) for item in items]):
             chosen = [whole[i] for i in batch]
             hidden = self.layout.hidden(self.model, chosen).float().cpu()
             for i, part in zip(batch, hidden.split([len(item.tokens) for item in chosen]), strict=True):
@@ -175,7 +175,7 @@ class TorchEngine:
     def _passes(self, items: Sequence[Encoded]) -> Iterator[Pass]:
         """Run items through the model, as many at once as the budgets of tokens and of logits allow."""
         self._ready()
-        known = [i for i, item in enumerate(items) if item.reads]
+        known = [i for i, item in enumerate(items) if item.output_positions]
         chosen = [items[i] for i in known]
         if self.shared and self.layout in (self.shared.flat, Joined(self.shared.flat)) and begin_alike(chosen):
             parts = self.shared.passes(
@@ -191,7 +191,7 @@ class TorchEngine:
     def _batches(self, items: Sequence[Encoded]) -> Iterator[list[int]]:
         """Group items of like length, as many as the budgets of tokens and of logits allow."""
         self._ready()
-        reads = max((len(item.reads) for item in items), default=1)
+        reads = max((len(item.output_positions) for item in items), default=1)
         at_once = max(1, LOGITS_PER_PASS // (classes_of(self.model) * max(1, reads)))
         return token_batches([len(item.tokens) for item in items], self.tokens_per_pass, at_once)
 

@@ -46,7 +46,7 @@ class FrozenLayers:
         return f"{self.inner.name}; {len(self.layers)} frozen layers computed once"
 
     def logits(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
-        """Give the head's output at every read: `[reads, classes]`."""
+        """Give the head's output at every read: `[outputs, classes]`."""
         states = self._states(model, items)
         if self.above:
             with self._exchanged(self.inner.lay(states, items)):
@@ -86,12 +86,12 @@ class FrozenLayers:
 
     def key(self, item: Encoded) -> Key:
         """Give what the states of a row are known by."""
-        return (item.tokens, item.segments, () if self.above else item.reads)
+        return (item.tokens, item.segments, () if self.above else item.output_positions)
 
     def _run_layers(self, model: nn.Module, items: Sequence[Encoded]) -> tuple[Tensor, ...]:
         """Run the frozen layers without dropout and in full precision."""
         if self.above:
-            items = [replace(item, reads=tuple(range(len(item.tokens)))) for item in items]
+            items = [replace(item, output_positions=tuple(range(len(item.tokens)))) for item in items]
         training = model.training
         model.eval()
         try:
@@ -100,7 +100,7 @@ class FrozenLayers:
         finally:
             model.train(training)
         picked = self.inner.pick(_first(output), items).detach()
-        return picked.split([len(item.reads) for item in items])
+        return picked.split([len(item.output_positions) for item in items])
 
     @contextmanager
     def _exchanged(self, states: Tensor) -> Iterator[None]:

@@ -40,7 +40,7 @@ class Narrowing:
         """Run a flat row this way for a while.
 
         Args:
-            reads: places in the row, `[reads]`.
+            reads: places in the row, `[outputs]`.
         """
         whole: list[Tensor] = []
 

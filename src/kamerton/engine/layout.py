@@ -41,13 +41,13 @@ class Layout(Protocol):
         """What is printed: `flat: no padding`."""
 
     def logits(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
-        """Give the head's output at every read of every item, in order: `[reads, classes]`."""
+        """Give the head's output at every read of every item, in order: `[outputs, classes]`."""
 
     def hidden(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
-        """Give the last hidden state at every read of every item, in order: `[reads, hidden]`."""
+        """Give the last hidden state at every read of every item, in order: `[outputs, hidden]`."""
 
     def pick(self, states: Tensor, items: Sequence[Encoded]) -> Tensor:
-        """Pick the reads out of states that lie as this layout lays them: `[reads, hidden]`."""
+        """Pick the reads out of states that lie as this layout lays them: `[outputs, hidden]`."""
 
     def lay(self, states: Sequence[Tensor], items: Sequence[Encoded]) -> Tensor:
         """Lay states of items, each `[tokens, hidden]`, as this layout lays them."""
@@ -80,7 +80,7 @@ class Flat:
         context: Context | None = None,
         positions: Sequence[int] | None = None,
     ) -> Tensor:
-        """Give the head's output at every read: `[reads, classes]`.
+        """Give the head's output at every read: `[outputs, classes]`.
 
         Args:
             model: with a head.
@@ -98,7 +98,7 @@ class Flat:
         context: Context | None = None,
         positions: Sequence[int] | None = None,
     ) -> Tensor:
-        """Give the last hidden state at every read: `[reads, hidden]`; the arguments are those of `logits`."""
+        """Give the last hidden state at every read: `[outputs, hidden]`; the arguments are those of `logits`."""
         output, reads = self._forward(model, items, context, positions)
         return output.last_hidden_state.reshape(reads, -1)
 
@@ -120,7 +120,7 @@ class Flat:
             **({} if context is None else {"kamerton_context": context}),
             **({} if self.witness is None else {"kamerton_witness": self.witness}),
         }
-        reads = sum(len(item.reads) for item in items)
+        reads = sum(len(item.output_positions) for item in items)
         with attending(model, FLAT), self._narrowed(items, device):
             return _forward(model, inputs, lambda states: self.pick(states, items), reads), reads
 
@@ -179,17 +179,17 @@ class Padded(_Below):
         return f"padded: {self.reason}"
 
     def logits(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
-        """Give the head's output at every read: `[reads, classes]`."""
+        """Give the head's output at every read: `[outputs, classes]`."""
         output, reads = self._forward(model, items)
         return head_output(output).reshape(reads, -1)
 
     def hidden(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
-        """Give the last hidden state at every read: `[reads, hidden]`."""
+        """Give the last hidden state at every read: `[outputs, hidden]`."""
         output, reads = self._forward(model, items)
         return output.last_hidden_state.reshape(reads, -1)
 
     def _forward(self, model: nn.Module, items: Sequence[Encoded]) -> tuple[Any, int]:
-        reads = sum(len(item.reads) for item in items)
+        reads = sum(len(item.output_positions) for item in items)
         return _forward(model, padded_inputs(model, items), lambda states: self.pick(states, items), reads), reads
 
 
@@ -205,7 +205,7 @@ class Plain(_Below):
         return f"padded, all positions: {self.reason}"
 
     def logits(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
-        """Give the head's output at every read: `[reads, classes]`."""
+        """Give the head's output at every read: `[outputs, classes]`."""
         logits = head_output(model(**padded_inputs(model, items)))
         if logits.dim() == 2:  # one output a sequence: the model itself chose where to read
             return logits
@@ -213,7 +213,7 @@ class Plain(_Below):
         return self.pick(logits[:, -longest:], items)  # a method may have put virtual tokens before the real ones
 
     def hidden(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
-        """Give the last hidden state at every read: `[reads, hidden]`."""
+        """Give the last hidden state at every read: `[outputs, hidden]`."""
         return self.pick(model(**padded_inputs(model, items)).last_hidden_state, items)
 
 
@@ -232,11 +232,11 @@ class Unpadded:
         return "rows of one length at a time: padding gives this model other results"
 
     def logits(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
-        """Give the head's output at every read: `[reads, classes]`."""
+        """Give the head's output at every read: `[outputs, classes]`."""
         return self._by_length(items, lambda group: self.plain.logits(model, group))
 
     def hidden(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
-        """Give the last hidden state at every read: `[reads, hidden]`."""
+        """Give the last hidden state at every read: `[outputs, hidden]`."""
         return self._by_length(items, lambda group: self.plain.hidden(model, group))
 
     def pick(self, states: Tensor, items: Sequence[Encoded]) -> Tensor:
@@ -254,11 +254,11 @@ class Unpadded:
     def _by_length(self, items: Sequence[Encoded], output: Callable[[Sequence[Encoded]], Tensor]) -> Tensor:
         groups: dict[tuple[int, int], list[int]] = defaultdict(list)
         for index, item in enumerate(items):
-            groups[len(item.tokens), len(item.reads)].append(index)
+            groups[len(item.tokens), len(item.output_positions)].append(index)
         parts: dict[int, Tensor] = {}
         for chosen in groups.values():
             group = [items[index] for index in chosen]
-            parts.update(zip(chosen, output(group).split([len(item.reads) for item in group]), strict=True))
+            parts.update(zip(chosen, output(group).split([len(item.output_positions) for item in group]), strict=True))
         return torch.cat([parts[index] for index in range(len(items))])
 
 
@@ -278,7 +278,7 @@ class EncoderDecoder(_Below):
         return "padded on both sides" + (", all positions" if self.whole else "")
 
     def logits(self, model: nn.Module, items: Sequence[Encoded], source: Mapping[str, Any] | None = None) -> Tensor:
-        """Return the head's output at every read, `[reads, classes]`; `source` stands in place of the items' tokens."""
+        """Return the logits at the output positions, `[outputs, classes]`; `source` replaces the items' tokens."""
         inputs = {**(source or padded_inputs(model, items)), **decoder_inputs(model, items)}
         if self.whole:
             return self.pick(model(**inputs, use_cache=False).logits, items)
@@ -294,13 +294,13 @@ class EncoderDecoder(_Below):
             hook.remove()
 
     def hidden(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
-        """Give the encoder's last hidden state at every read: `[reads, hidden]`."""
+        """Give the encoder's last hidden state at every read: `[outputs, hidden]`."""
         encoder = outer_model(model).get_encoder()
         return _pick_padded(encoder(**padded_inputs(model, items)).last_hidden_state, items)
 
     def pick(self, states: Tensor, items: Sequence[Encoded]) -> Tensor:
         """Pick the reads out of the decoder's `[items, longest, hidden]`; virtual tokens may stand before."""
-        longest = max(len(item.reads) for item in items)
+        longest = max(len(item.output_positions) for item in items)
         return _pick_padded(states[:, -longest:], items)
 
 
@@ -450,7 +450,7 @@ def decoder_inputs(model: nn.Module, items: Sequence[Encoded]) -> dict[str, Tens
     """Shift each item's targets right behind the start token: `decoder_input_ids` and mask, `[items, longest]`."""
     config = outer_model(model).config
     start, pad = config.decoder_start_token_id, config.get_text_config(decoder=True).pad_token_id or 0
-    longest = max(len(item.reads) for item in items)
+    longest = max(len(item.output_positions) for item in items)
     ids = torch.full((len(items), longest), pad)
     mask = torch.zeros_like(ids)
     for row, item in enumerate(items):
@@ -463,7 +463,7 @@ def decoder_inputs(model: nn.Module, items: Sequence[Encoded]) -> dict[str, Tens
 
 def _places(items: Sequence[Encoded]) -> list[int]:
     """Say where in a flat row the reads stand."""
-    return [start + read for start, item in zip(_bounds(items), items, strict=False) for read in item.reads]
+    return [start + read for start, item in zip(_bounds(items), items, strict=False) for read in item.output_positions]
 
 
 def _bounds(items: Sequence[Encoded]) -> list[int]:
@@ -471,6 +471,6 @@ def _bounds(items: Sequence[Encoded]) -> list[int]:
 
 
 def _pick_padded(states: Tensor, items: Sequence[Encoded]) -> Tensor:
-    rows = [row for row, item in enumerate(items) for _ in item.reads]
-    columns = [read for item in items for read in item.reads]
+    rows = [row for row, item in enumerate(items) for _ in item.output_positions]
+    columns = [read for item in items for read in item.output_positions]
     return states[torch.tensor(rows, device=states.device), torch.tensor(columns, device=states.device)]

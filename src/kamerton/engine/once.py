@@ -32,14 +32,14 @@ class Reading:
     starts: tuple[Start, ...] = ()
     """The prompts that it begins with."""
 
-    def reads(self, items: Sequence[Encoded]) -> tuple[int, ...]:
+    def output_positions(self, items: Sequence[Encoded]) -> tuple[int, ...]:
         """Return the positions whose output is wanted, in order: those of the items, and each prompt's last one."""
-        measured = (read for index in self.items for read in items[index].reads)
+        measured = (read for index in self.items for read in items[index].output_positions)
         return tuple(sorted({*measured, *(start.length - 1 for start in self.starts)}))
 
     def encoded(self, items: Sequence[Encoded]) -> Encoded:
         """Return it as a sequence that is read there."""
-        return Encoded(self.tokens, self.reads(items), ())
+        return Encoded(self.tokens, self.output_positions(items), ())
 
     @property
     def longest(self) -> int:
@@ -56,7 +56,11 @@ def readings_of(items: Sequence[Encoded], prompts: Sequence[Encoded]) -> list[Re
     >>> [reading.tokens for reading in readings_of([Encoded((1, 2, 3, 4), (1, 2), ())], [Encoded((1, 2), (), ())])]
     [(1, 2, 3)]
     """
-    measured = [(item.tokens[: item.reads[-1] + 1], index, True) for index, item in enumerate(items) if item.reads]
+    measured = [
+        (item.tokens[: item.output_positions[-1] + 1], index, True)
+        for index, item in enumerate(items)
+        if item.output_positions
+    ]
     asked = [(prompt.tokens, index, False) for index, prompt in enumerate(prompts)]
     readings: list[Reading] = []
     for tokens, index, is_item in sorted(measured + asked, reverse=True):

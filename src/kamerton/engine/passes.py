@@ -21,7 +21,7 @@ def passes_of(layout: Layout, rows: Sequence[Encoded], max_tokens: int, max_read
     common = layout.common([sequence for own in sequences for sequence in own])
     return split_passes(
         [sum(len(sequence.tokens) - common for sequence in own) for own in sequences],
-        [sum(len(sequence.reads) for sequence in own) for own in sequences],
+        [sum(len(sequence.output_positions) for sequence in own) for own in sequences],
         max_tokens - common,
         max_reads,
     )

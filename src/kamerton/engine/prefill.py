@@ -31,7 +31,7 @@ class Budget:
 
     tokens: int
     """Most tokens in one forward pass."""
-    reads: int
+    outputs: int
     """Most positions in one forward pass whose logits are computed."""
     kept: int
     """Most tokens of prompts and answers whose keys and values are kept."""
@@ -125,9 +125,9 @@ class Reader:
         memory = self._memory([start.length for start in starts], new)
         after, losses = dict[int, Tensor](), dict[int, float]()
         ahead = len(self.trunk.tokens)
-        reads = [reading.reads(self.items) for reading in readings]
+        reads = [reading.output_positions(self.items) for reading in readings]
         lengths = [len(reading.tokens) - ahead for reading in readings]
-        for batch in split_passes(lengths, [len(own) for own in reads], self.budget.tokens, self.budget.reads):
+        for batch in split_passes(lengths, [len(own) for own in reads], self.budget.tokens, self.budget.outputs):
             chosen = [readings[i] for i in batch]
             for reading, own, logits in zip(
                 chosen, (reads[i] for i in batch), self._logits(chosen, memory, starts), strict=True
@@ -158,18 +158,18 @@ class Reader:
             for at, reading in zip(first, readings, strict=False)
             for start in reading.starts
         )
-        row = [Encoded(stem.tokens, stem.reads, ()) for stem in stems]
+        row = [Encoded(stem.tokens, stem.output_positions, ()) for stem in stems]
         positions = [position for stem in stems for position in stem.positions]
         context = Prefill(Stems(self.trunk, stems), memory, copies)
         logits = self.shared.flat.logits(self.model, row, context, positions)
-        return logits.split([len(item.reads) for item in items])
+        return logits.split([len(item.output_positions) for item in items])
 
     def _losses(self, reading: Reading, place: Mapping[int, int], logits: Tensor) -> dict[int, float]:
         """Return the losses of the items that were measured on a sequence."""
         items = [self.items[index] for index in reading.items]
         if not items:
             return {}
-        at = torch.tensor([place[read] for item in items for read in item.reads], device=logits.device)
+        at = torch.tensor([place[read] for item in items for read in item.output_positions], device=logits.device)
         return dict(zip(reading.items, target_losses(logits[at].float(), items).tolist(), strict=True))
 
 

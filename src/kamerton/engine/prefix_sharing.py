@@ -68,7 +68,7 @@ class Stem:
     positions: tuple[int, ...]
     branches: tuple[int, ...]
     """The branch that each token belongs to; -1 in the common part."""
-    reads: tuple[int, ...]
+    output_positions: tuple[int, ...]
     """Where each read of each sequence stands, in order."""
 
 
@@ -133,7 +133,7 @@ class Shared:
         return f"{self.flat.name}; common beginnings once"
 
     def logits(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
-        """Give the head's output at every read of every item, in order: `[reads, classes]`."""
+        """Give the head's output at every read of every item, in order: `[outputs, classes]`."""
         trunk = self.run_trunk(model, common_beginning(items))
         return self.logits_after(model, trunk, items, stems_of(items, len(trunk.tokens)))
 
@@ -145,12 +145,12 @@ class Shared:
         return trunk
 
     def logits_after(self, model: nn.Module, trunk: Trunk, items: Sequence[Encoded], stems: Sequence[Stem]) -> Tensor:
-        """Give the head's output at every read of the stems' sequences, in the order of `items`: `[reads, classes]`."""
-        row = [Encoded(stem.tokens, stem.reads, ()) for stem in stems]
+        """Return the logits at the stems' output positions, in the order of `items`: `[outputs, classes]`."""
+        row = [Encoded(stem.tokens, stem.output_positions, ()) for stem in stems]
         positions = [position for stem in stems for position in stem.positions]
         logits = self.flat.logits(model, row, context=Stems(trunk, tuple(stems)), positions=positions)
         order = [index for stem in stems for index in stem.items]
-        parts = dict(zip(order, logits.split([len(items[index].reads) for index in order]), strict=True))
+        parts = dict(zip(order, logits.split([len(items[index].output_positions) for index in order]), strict=True))
         return torch.cat([parts[index] for index in sorted(parts)])
 
     def passes(self, model: nn.Module, items: Sequence[Encoded], tokens: int, reads: int) -> Iterator[Pass]:
@@ -158,7 +158,7 @@ class Shared:
         trunk = self.run_trunk(model, common_beginning(items))
         stems = sorted(stems_of(items, len(trunk.tokens)), key=lambda stem: (-len(stem.tokens), stem.branches))
         for batch in split_passes(
-            [len(stem.tokens) for stem in stems], [len(stem.reads) for stem in stems], tokens, reads
+            [len(stem.tokens) for stem in stems], [len(stem.output_positions) for stem in stems], tokens, reads
         ):
             chosen = [stems[i] for i in batch]
             indices = sorted(index for stem in chosen for index in stem.items)
@@ -172,14 +172,14 @@ class Pass:
     indices: list[int]
     """The items that were read, in order."""
     logits: Tensor
-    """At all their reads, `[reads, classes]`."""
+    """At all their reads, `[outputs, classes]`."""
 
 
 def begin_alike(items: Sequence[Encoded]) -> bool:
     """Say whether running common beginnings once saves enough tokens to be worth its masks."""
     trunk = len(common_beginning(items))
     needed = trunk + sum(len(stem.tokens) for stem in stems_of(items, trunk))
-    return needed <= WORTHWHILE * sum(item.reads[-1] + 1 for item in items)
+    return needed <= WORTHWHILE * sum(item.output_positions[-1] + 1 for item in items)
 
 
 def prove_shared(model: nn.Module, layout: Layout, samples: Sequence[Encoded]) -> Shared | None:
@@ -199,7 +199,7 @@ def common_beginning(items: Sequence[Encoded]) -> tuple[int, ...]:
     """
     if len(items) < 2:
         return ()
-    room = min(min((*item.reads, len(item.tokens) - 1)) for item in items)
+    room = min(min((*item.output_positions, len(item.tokens) - 1)) for item in items)
     shortest, longest = min(item.tokens[:room] for item in items), max(item.tokens[:room] for item in items)
     # of sequences in order, the first and the last share what all share
     return shortest[: alike_up_to(shortest, longest)]
@@ -224,8 +224,8 @@ def stems_of(items: Sequence[Encoded], trunk: int) -> list[Stem]:
     """
     alike: dict[tuple[int, ...], list[int]] = {}
     for index, item in enumerate(items):
-        if item.reads:
-            alike.setdefault(item.tokens[: item.reads[0] + 1], []).append(index)
+        if item.output_positions:
+            alike.setdefault(item.tokens[: item.output_positions[0] + 1], []).append(index)
     return [_stem(items, indices, trunk) for indices in alike.values()]
 
 
@@ -276,14 +276,14 @@ def visible(branches: Sequence[int], trunk: int) -> Tensor | None:
 
 def _stem(items: Sequence[Encoded], indices: Sequence[int], trunk: int) -> Stem:
     first = items[indices[0]]
-    length = first.reads[0] + 1
-    own = [items[index].tokens[length : items[index].reads[-1] + 1] for index in indices]
+    length = first.output_positions[0] + 1
+    own = [items[index].tokens[length : items[index].output_positions[-1] + 1] for index in indices]
     alone = int(len(indices) == 1)  # then it has no branches
     starts = list(accumulate((len(tokens) for tokens in own), initial=length - trunk))
     reads = [
         read - trunk if read < length else start + read - length
         for index, start in zip(indices, starts, strict=False)
-        for read in items[index].reads
+        for read in items[index].output_positions
     ]
     return Stem(
         tuple(indices),
@@ -300,6 +300,8 @@ def branching(samples: Sequence[Encoded]) -> list[Encoded]:
     whole = [item.tokens[:-2] or item.tokens for item in samples]
     joined = [(*whole[0], *body, *end) for body in whole for end in ends]
     return [
-        replace(samples[0], tokens=tokens, reads=tuple(range(len(tokens) - 3, len(tokens) - 1)), targets=(0, 0))
+        replace(
+            samples[0], tokens=tokens, output_positions=tuple(range(len(tokens) - 3, len(tokens) - 1)), targets=(0, 0)
+        )
         for tokens in joined
     ]

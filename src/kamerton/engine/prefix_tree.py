@@ -69,7 +69,7 @@ class Tree:
         """Write the row, with the reads of all items in their order."""
         tokens = (self.items[part.items[0]].tokens[part.start : part.end] for part in self.parts)
         places = self.places()
-        reads = (places[number][read] for number, item in enumerate(self.items) for read in item.reads)
+        reads = (places[number][read] for number, item in enumerate(self.items) for read in item.output_positions)
         return Encoded(tuple(chain.from_iterable(tokens)), tuple(reads), ())
 
     def positions(self) -> list[int]:
@@ -98,11 +98,11 @@ class Joined:
         return f"{self.flat.name}; common beginnings once"
 
     def logits(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
-        """Give the head's output at every read: `[reads, classes]`."""
+        """Give the head's output at every read: `[outputs, classes]`."""
         return self.flat.logits(model, *_laid(items))
 
     def hidden(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
-        """Give the last hidden state at every read: `[reads, hidden]`."""
+        """Give the last hidden state at every read: `[outputs, hidden]`."""
         return self.flat.hidden(model, *_laid(items))
 
     def places(self, items: Sequence[Encoded]) -> Sequence[Sequence[int]]:
@@ -145,7 +145,7 @@ def join(items: Sequence[Encoded]) -> Tree | None:
     """
     if len(items) < 2 or any(item.segments for item in items):
         return None
-    needed = [item.tokens[: max(item.reads, default=-1) + 1] for item in items]
+    needed = [item.tokens[: max(item.output_positions, default=-1) + 1] for item in items]
     parts = _ordered(list(_parts(needed)))
     joined = sum(part.end - part.start for part in parts)
     return Tree(items, parts) if parts and joined <= WORTHWHILE * sum(len(item.tokens) for item in items) else None

@@ -58,7 +58,7 @@ def gauge(model: nn.Module, layout: Layout, form: Form, rows: Sequence[Encoded])
         rows: some, of usual length. What is quadratic in the length is counted at theirs.
     """
     sequences = [sequence for row in rows for sequence in row.sequences]
-    tokens, reads = sum(len(one.tokens) for one in sequences), sum(len(one.reads) for one in sequences)
+    tokens, reads = sum(len(one.tokens) for one in sequences), sum(len(one.output_positions) for one in sequences)
     with FlopCounterMode(display=False, custom_mapping=_unknown_products()) as counter:
         _learn(model, layout, form, rows)
     head = _head_flops(model, classes_of(model))

@@ -48,12 +48,12 @@ class InRow:
         return f"{self.inner.name}; virtual tokens stand in it"
 
     def logits(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
-        """Give the head's output at every read: `[reads, classes]`."""
+        """Give the head's output at every read: `[outputs, classes]`."""
         with self._vectors(model, items) as placed:
             return self.inner.logits(outer_model(model), placed)
 
     def hidden(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
-        """Give the last hidden state at every read: `[reads, hidden]`."""
+        """Give the last hidden state at every read: `[outputs, hidden]`."""
         with self._vectors(model, items) as placed:
             return self.inner.hidden(outer_model(model), placed)
 
@@ -116,11 +116,11 @@ class BehindPrefix(Joined):
         return f"{super().name}; virtual tokens stand before it"
 
     def logits(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
-        """Give the head's output at every read: `[reads, classes]`."""
+        """Give the head's output at every read: `[outputs, classes]`."""
         return self.flat.logits(outer_model(model), *self._behind(model, items))
 
     def hidden(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
-        """Give the last hidden state at every read: `[reads, hidden]`."""
+        """Give the last hidden state at every read: `[outputs, hidden]`."""
         return self.flat.hidden(outer_model(model), *self._behind(model, items))
 
     def _behind(self, model: nn.Module, items: Sequence[Encoded]) -> tuple[list[Encoded], _Prefixed, list[int]]:
@@ -190,7 +190,7 @@ def prove_virtual(
     behind = Behind(Shared(flat), adapted.active_peft_config.num_virtual_tokens)
     wanted, ways = partial(layout.logits, model, samples), _ways(behind, model, endings, rows)
     best = next((way for way in ways if prove_equal(model, partial(way.logits, model, samples), wanted)), layout)
-    asked = [replace(one, reads=(len(one.tokens) - 1,), targets=()) for one in endings]
+    asked = [replace(one, output_positions=(len(one.tokens) - 1,), targets=()) for one in endings]
     writes = prove_equal(model, lambda: _last_written(behind, model, asked), lambda: layout.logits(model, asked))
     return best, behind if writes else None
 
@@ -218,7 +218,7 @@ def _adapted(model: nn.Module) -> Any:
 
 def _last_written(behind: Behind, model: nn.Module, rows: Sequence[Encoded]) -> Tensor:
     """Write each row's last token behind the others, and give the logits there."""
-    prompts = [_placed(replace(one, tokens=one.tokens[:-1], reads=()), behind.count) for one in rows]
+    prompts = [_placed(replace(one, tokens=one.tokens[:-1], output_positions=()), behind.count) for one in rows]
     writer = Writer.begin(outer_model(model), behind.shared, behind.trunk(model), prompts, 1)
     writer.add(torch.tensor([one.tokens[-1] for one in rows]))
     return writer.logits
@@ -226,8 +226,8 @@ def _last_written(behind: Behind, model: nn.Module, rows: Sequence[Encoded]) -> 
 
 def _placed(item: Encoded, count: int) -> Encoded:
     """Put places for the virtual tokens before a sequence."""
-    reads = tuple(read + count for read in item.reads)
-    return replace(item, tokens=(PLACE,) * count + item.tokens, segments=(), reads=reads)
+    reads = tuple(read + count for read in item.output_positions)
+    return replace(item, tokens=(PLACE,) * count + item.tokens, segments=(), output_positions=reads)
 
 
 def _given(trunk: Trunk, cache: Cache) -> Trunk:

@@ -56,7 +56,7 @@ class EncodedOnce:
     config: GenerationConfig
     room: int
     """Most tokens of sources and answers at once."""
-    reads: int
+    outputs: int
     """Most positions in one pass whose logits are computed."""
 
     def answer_all(self, items: Sequence[Encoded], prompts: Sequence[Encoded]) -> tuple[list[float], list[list[int]]]:
@@ -77,9 +77,9 @@ class EncodedOnce:
         self, items: Sequence[Encoded], rows: Mapping[int, int], encoded: Sources
     ) -> Iterator[tuple[int, float]]:
         """Yield each item's loss; `rows` are the items' places among the sources."""
-        known = [index for index in rows if items[index].reads]
-        counts = [len(items[index].reads) for index in known]
-        for batch in split_passes(counts, counts, max(1, sum(counts)), self.reads):
+        known = [index for index in rows if items[index].output_positions]
+        counts = [len(items[index].output_positions) for index in known]
+        for batch in split_passes(counts, counts, max(1, sum(counts)), self.outputs):
             indices = [known[i] for i in batch]
             chosen = [items[index] for index in indices]
             inputs = encoded.inputs([rows[index] for index in indices])

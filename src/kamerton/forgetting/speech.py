@@ -71,9 +71,13 @@ def hear(engine: Engine, probe: Probe, *, halves: bool = False) -> Speech:
 def outlooks_on(engine: Engine, items: Sequence[Encoded], *, halves: bool = False) -> np.ndarray:
     """Give a model's log-probabilities of the next token at the first read of each item: `[items, vocabulary]`."""
     read = [
-        Encoded(item.tokens if halves else item.tokens[: item.reads[0] + 1], item.reads[:1], item.targets[:1])
+        Encoded(
+            item.tokens if halves else item.tokens[: item.output_positions[0] + 1],
+            item.output_positions[:1],
+            item.targets[:1],
+        )
         for item in items
-        if item.reads
+        if item.output_positions
     ]
     return np.stack([log_softmax(logits)[0] for logits in engine.read(read)]) if read else np.zeros((0, 1), np.float32)
 

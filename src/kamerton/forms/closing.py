@@ -32,7 +32,7 @@ class ClosingLabels(Labels):
         """Tokenize the bare texts; one without any token is its end alone, or padding where there is no end."""
         items = super().encode(examples, tokenizer, max_tokens)
         end = (int(tokenizer.pad_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id),)
-        return [item if item.tokens else replace(item, tokens=end, reads=(0,)) for item in items]
+        return [item if item.tokens else replace(item, tokens=end, output_positions=(0,)) for item in items]
 
     def instructed(self, text: str) -> Self | None:
         """Put an instruction before the untuned model's requests."""

@@ -78,7 +78,7 @@ class Conversation(Usual):
             before = runs.pop() if runs and prompt[: len(runs[-1].tokens)] == runs[-1].tokens else None
             ignored = [] if turns[at].taught else list(reads)
             if before:
-                runs.append(_Run(tokens, [*before.reads, *reads], [*before.ignored, *ignored], len(answer)))
+                runs.append(_Run(tokens, [*before.output_positions, *reads], [*before.ignored, *ignored], len(answer)))
             else:
                 runs.append(_Run(tokens, list(reads), ignored, len(answer)))
         if self.train_on == "all":
@@ -112,7 +112,7 @@ class Conversation(Usual):
         for sequence in item.sequences:
             if not item.cut and self.train_on != "all" and any(start not in served for start in _before(sequence)):
                 return "the prompt is written differently in training and in serving"
-            if [sequence.tokens[read + 1] for read in sequence.reads] != list(sequence.targets):
+            if [sequence.tokens[read + 1] for read in sequence.output_positions] != list(sequence.targets):
                 return "the supervised positions are not the answer's"
             if not item.cut and sequence.targets[-1:] != (tokenizer.eos_token_id,):
                 return "the end token is not trained, so the model would not learn to stop"
@@ -120,8 +120,8 @@ class Conversation(Usual):
 
     def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
         """Mark the answers' tokens; each is read at the one before it."""
-        words = [written([item.tokens[read + 1] for read in run], tokenizer) for run in _runs(item.reads)]
-        return Taught(tuple(read + 1 for read in item.reads), tuple(words))
+        words = [written([item.tokens[read + 1] for read in run], tokenizer) for run in _runs(item.output_positions)]
+        return Taught(tuple(read + 1 for read in item.output_positions), tuple(words))
 
     def called(self, at: int, count: int) -> str:
         """Name a sequence: a new one begins where the template writes the answers before differently."""
@@ -225,7 +225,7 @@ class _Run:
     """Tokens of a conversation with the answers that stand in them."""
 
     tokens: list[int]
-    reads: list[int]
+    output_positions: list[int]
     """Positions at which the answers' tokens are read."""
     ignored: list[int]
     """Those of answers that the data mark not to be learned."""
@@ -236,14 +236,16 @@ class _Run:
         """Supervise every token that does not stand in the sequence before, but for what is ignored."""
         start = alike(before.tokens, self.tokens) if before else 1
         ignored = set(self.ignored)
-        return replace(self, reads=[read for read in range(start - 1, len(self.tokens) - 1) if read not in ignored])
+        return replace(
+            self, output_positions=[read for read in range(start - 1, len(self.tokens) - 1) if read not in ignored]
+        )
 
     def cut(self, max_tokens: int) -> Encoded:
         """Cut the start so that the last answer stays whole as long as it leaves room for some of its prompt."""
         size = len(self.tokens)
         begin = max(0, size - self.last - room_before(self.last, max_tokens))
         kept = self.tokens[begin : begin + max_tokens]
-        reads = [read - begin for read in self.reads if begin <= read < begin + len(kept) - 1]
+        reads = [read - begin for read in self.output_positions if begin <= read < begin + len(kept) - 1]
         return Encoded(tuple(kept), tuple(reads), tuple(kept[read + 1] for read in reads), size - len(kept))
 
 
@@ -319,7 +321,7 @@ def _runs(reads: Sequence[int]) -> list[list[int]]:
 
 def _before(sequence: Encoded) -> list[tuple[int, ...]]:
     """Return what stands before each answer of a sequence that is learned."""
-    return [sequence.tokens[: run[0] + 1] for run in _runs(sequence.reads)]
+    return [sequence.tokens[: run[0] + 1] for run in _runs(sequence.output_positions)]
 
 
 def _begins(sequence: Encoded, prompt: Encoded) -> bool:

@@ -114,7 +114,7 @@ class Dialogue(Usual):
         """Find a prompt that differs from serving's, supervision beside the answer, or an untaught end."""
         if not same_prompt(item, prompt):
             return "the prompt is written differently in training and in serving"
-        if [item.tokens[read + 1] for read in item.reads] != list(item.targets):
+        if [item.tokens[read + 1] for read in item.output_positions] != list(item.targets):
             return "the supervised positions are not the answer's"
         if not item.cut and tokenizer.eos_token_id not in (None, item.targets[-1]):
             return "the end token is not trained, so the model would not learn to stop"
@@ -122,7 +122,7 @@ class Dialogue(Usual):
 
     def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
         """Mark the answer's tokens; each is read at the one before it."""
-        return Taught(tuple(read + 1 for read in item.reads), (written(item.targets, tokenizer),))
+        return Taught(tuple(read + 1 for read in item.output_positions), (written(item.targets, tokenizer),))
 
     def shots(self, examples: Sequence[Example], count: int, seed: int) -> list[Example]:
         """Draw `count` examples, or one of each choice if there are more choices; none if none are wanted."""

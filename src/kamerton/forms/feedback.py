@@ -78,7 +78,9 @@ class Judged(GivenAnswers):
     def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
         """Mark the answer's tokens; each is read at the one before it."""
         what = "wanted" if item.rivals and item.rivals[0].weight > 0 else "not wanted"
-        return Taught(tuple(read + 1 for read in item.reads), (f"{what}: {written(item.targets, tokenizer)}",))
+        return Taught(
+            tuple(read + 1 for read in item.output_positions), (f"{what}: {written(item.targets, tokenizer)}",)
+        )
 
     def called(self, at: int, count: int) -> str:
         """Name the answer, and the one that the reference point is measured by."""

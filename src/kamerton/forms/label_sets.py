@@ -70,7 +70,7 @@ class LabelSets(Reading):
         if not self.supervised(item):
             return Taught((), ())
         right = [label for label, bit in zip(self.labels, self._bits([item])[0], strict=True) if bit]
-        return Taught(item.reads, (", ".join(right) or "no label",))
+        return Taught(item.output_positions, (", ".join(right) or "no label",))
 
     def losses(self, logits: Tensor, items: Sequence[Encoded]) -> Tensor:
         """Give each item's binary cross-entropy, summed over the labels: `[items]`, nats; 0 if they are not known."""

@@ -41,7 +41,9 @@ class Labels(Reading):
 
     def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
         """Mark the token that the class is read at."""
-        known = [(read, target) for read, target in zip(item.reads, item.targets, strict=True) if target >= 0]
+        known = [
+            (read, target) for read, target in zip(item.output_positions, item.targets, strict=True) if target >= 0
+        ]
         return Taught(tuple(read for read, _ in known), tuple(self.labels[target] for _, target in known))
 
     def losses(self, logits: Tensor, items: Sequence[Encoded]) -> Tensor:

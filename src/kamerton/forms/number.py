@@ -60,7 +60,9 @@ class Number(Reading):
 
     def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
         """Mark the token that the number is read at."""
-        return Taught(item.reads, (written_number(item.number),)) if self.supervised(item) else Taught((), ())
+        return (
+            Taught(item.output_positions, (written_number(item.number),)) if self.supervised(item) else Taught((), ())
+        )
 
     def losses(self, logits: Tensor, items: Sequence[Encoded]) -> Tensor:
         """Give each item's squared error in units of the spread: `[items]`; 0 if its number is not known."""

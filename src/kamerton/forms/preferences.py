@@ -68,7 +68,7 @@ class Preferences(GivenAnswers):
 
     def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
         """Mark the chosen answer's tokens; each is read at the one before it."""
-        return Taught(tuple(read + 1 for read in item.reads), (written(item.targets, tokenizer),))
+        return Taught(tuple(read + 1 for read in item.output_positions), (written(item.targets, tokenizer),))
 
     def called(self, at: int, count: int) -> str:
         """Tell the two answers apart."""

@@ -107,7 +107,7 @@ class RunningText(_Running):
 
     def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
         """Mark all but the first token; each is read at the one before it."""
-        positions = tuple(read + 1 for read in item.reads if read + 1 < len(item.tokens))
+        positions = tuple(read + 1 for read in item.output_positions if read + 1 < len(item.tokens))
         return Taught(positions, (written(item.targets, tokenizer),))
 
     def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
@@ -150,7 +150,7 @@ class MaskedText(_Running):
                 replace(
                     block,
                     tokens=(*frame.before, *block.tokens, *frame.after),
-                    reads=tuple(len(frame.before) + read for read in block.reads),
+                    output_positions=tuple(len(frame.before) + read for read in block.output_positions),
                 )
                 for block in blocks
             ]
@@ -183,7 +183,7 @@ class MaskedText(_Running):
 
     def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
         """Mark the hidden tokens, and those that only may have been."""
-        return Taught(item.reads, tuple(written_tokens(item.targets, tokenizer)))
+        return Taught(item.output_positions, tuple(written_tokens(item.targets, tokenizer)))
 
     def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
         """Measure hidden tokens, and take the others to be as likely: a sample of the pseudo-likelihood."""

@@ -37,7 +37,7 @@ class _Window:
 
     tokens: tuple[int, ...]
     segments: tuple[int, ...]
-    reads: tuple[int, ...]
+    output_positions: tuple[int, ...]
     """The first token, which stands for no answer, and the context's."""
     letters: tuple[Bounds, ...]
     """Where the tokens after the first read stand in the context."""
@@ -78,7 +78,7 @@ class SpanReader(Usual):
         items = []
         for example in examples:
             first, *others = (
-                Encoded(window.tokens, window.reads, _targets(example, window), segments=window.segments)
+                Encoded(window.tokens, window.output_positions, _targets(example, window), segments=window.segments)
                 for window in self._windows(example, tokenizer, max_tokens)
             )
             items.append(replace(first, rivals=tuple(others)))
@@ -94,7 +94,7 @@ class SpanReader(Usual):
 
     def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
         """Mark the answer's first and last token."""
-        marked = [read for read, target in zip(item.reads, item.targets, strict=True) if target > 0]
+        marked = [read for read, target in zip(item.output_positions, item.targets, strict=True) if target > 0]
         words = [tokenizer.decode(item.tokens[marked[0] : marked[-1] + 1])] if marked and marked[0] else []
         return Taught(tuple(marked), tuple(words or (["(no answer here)"] if marked else [])))
 
@@ -105,7 +105,7 @@ class SpanReader(Usual):
     def losses(self, logits: Tensor, items: Sequence[Encoded]) -> Tensor:
         """Give the mean of both ends' cross-entropies, summed over each item's windows: `[items]`, nats."""
         sums = []
-        parts = iter(logits.split([len(sequence.reads) for item in items for sequence in item.sequences]))
+        parts = iter(logits.split([len(sequence.output_positions) for item in items for sequence in item.sequences]))
         for item in items:
             total = logits.new_zeros((), dtype=torch.float64)
             for sequence in item.sequences:
@@ -214,11 +214,11 @@ def _fields(example: Example) -> list[dict[str, object]]:
 def _targets(example: Example, window: _Window) -> tuple[int, ...]:
     """Mark where the first answer begins and ends; the first token, if it does not stand whole in the window."""
     if not example.gold:
-        return (IGNORED,) * len(window.reads)
-    targets = [0] * len(window.reads)
+        return (IGNORED,) * len(window.output_positions)
+    targets = [0] * len(window.output_positions)
     place = next((_place(answer) for answer in _fields(example) if _place(answer)), None)
     if place is None and _fields(example):
-        return (IGNORED,) * len(window.reads)  # answered, but not in the words of the context
+        return (IGNORED,) * len(window.output_positions)  # answered, but not in the words of the context
     inside = [
         at for at, one in enumerate(window.letters, 1) if place and one.start < place.end and place.start < one.end
     ]

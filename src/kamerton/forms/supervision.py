@@ -31,7 +31,7 @@ def target_losses(logits: Tensor, items: Sequence[Encoded]) -> Tensor:
     """Give each item's cross-entropy of its targets, summed over its reads.
 
     Args:
-        logits: `[reads, classes]`, of all items one after the other.
+        logits: `[outputs, classes]`, of all items one after the other.
         items: as many as there are losses wanted.
 
     Returns:
@@ -41,14 +41,14 @@ def target_losses(logits: Tensor, items: Sequence[Encoded]) -> Tensor:
 
 
 def class_losses(logits: Tensor, targets: Sequence[int]) -> Tensor:
-    """Give the cross-entropy of each read `[reads, classes]` against its target: `[reads]`, nats; 0 if unknown."""
+    """Give the cross-entropy of each read `[outputs, classes]` against its target: `[outputs]`, nats; 0 if unknown."""
     wanted = torch.tensor(targets, device=logits.device)
     return cross_entropy(logits, wanted, reduction="none", ignore_index=IGNORED)
 
 
 def sum_by_item(values: Tensor, items: Sequence[Encoded]) -> Tensor:
-    """Sum values of reads `[reads]` within each item, in double precision: `[items]`."""
-    counts = torch.tensor([len(item.reads) for item in items], device=values.device)
+    """Sum values of reads `[outputs]` within each item, in double precision: `[items]`."""
+    counts = torch.tensor([len(item.output_positions) for item in items], device=values.device)
     owners = torch.repeat_interleave(torch.arange(len(items), device=values.device), counts)
     sums = torch.zeros(len(items), dtype=torch.float64, device=values.device)
     return sums.index_add(0, owners, values.double())

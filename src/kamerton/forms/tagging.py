@@ -34,7 +34,7 @@ class _Window:
     """Some tokens of a text, where its words are read, and which words these are."""
 
     tokens: tuple[int, ...]
-    reads: tuple[int, ...]
+    output_positions: tuple[int, ...]
     words: tuple[int, ...]
     cut: int = 0
 
@@ -85,7 +85,10 @@ class Tagging(Usual):
             targets = dict(enumerate(index.get(tag, IGNORED) for tag in golds))
             first, *others = (
                 Encoded(
-                    window.tokens, window.reads, tuple(targets.get(word, IGNORED) for word in window.words), window.cut
+                    window.tokens,
+                    window.output_positions,
+                    tuple(targets.get(word, IGNORED) for word in window.words),
+                    window.cut,
                 )
                 for window in self._windows(example, tokenizer, max_tokens)
             )
@@ -102,7 +105,9 @@ class Tagging(Usual):
 
     def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
         """Mark the first token of every word, with its tag."""
-        known = [(read, target) for read, target in zip(item.reads, item.targets, strict=True) if target >= 0]
+        known = [
+            (read, target) for read, target in zip(item.output_positions, item.targets, strict=True) if target >= 0
+        ]
         return Taught(tuple(read for read, _ in known), tuple(self.tags[target] for _, target in known))
 
     def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:

@@ -222,7 +222,7 @@ def refuse_faulty(prompts: Sequence[Encoded]) -> None:
 
 def same_prompt(item: Encoded, prompt: Encoded) -> bool:
     """Say whether a sequence is taught after serving's prompt; of what was cut, the ends of both must agree."""
-    own = item.tokens[: item.reads[0] + 1]
+    own = item.tokens[: item.output_positions[0] + 1]
     shared = min(len(own), len(prompt.tokens)) if item.cut else max(len(own), len(prompt.tokens))
     return own[-shared:] == prompt.tokens[-shared:]
 

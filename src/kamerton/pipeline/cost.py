@@ -91,8 +91,8 @@ class _Pass:
         return sum(len(sequence.tokens) for sequence in self.sequences)
 
     @cached_property
-    def reads(self) -> int:
-        return sum(len(sequence.reads) for sequence in self.sequences)
+    def outputs(self) -> int:
+        return sum(len(sequence.output_positions) for sequence in self.sequences)
 
     def some(self, tokens: int) -> _Pass:
         """Give its first rows, up to about so many tokens."""
@@ -194,8 +194,8 @@ def _fastest(run: Callable[[], None], times: int) -> float:
 def _seconds(setup: Setup, work: _Work, tried: _Tried) -> float:
     """Foretell the seconds of all updates and validations."""
     costs, plan, usual = tried.costs, work.plan, work.usual
-    epoch = sum(costs.training.of(part.tokens, part.reads) for part in work.passes)
-    update = epoch / plan.updates_per_epoch * tried.learning / costs.training.of(usual.tokens, usual.reads)
+    epoch = sum(costs.training.of(part.tokens, part.outputs) for part in work.passes)
+    update = epoch / plan.updates_per_epoch * tried.learning / costs.training.of(usual.tokens, usual.outputs)
     validations = max(1.0, plan.updates / plan.updates_per_epoch * setup.recipe.evaluate.validations_per_epoch)
     # frozen work is kept: what the fastest try did not do is done once
     once = max(0.0, tried.new - tried.again) * sum(part.tokens for part in work.passes)

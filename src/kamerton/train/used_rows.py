@@ -126,7 +126,7 @@ def _is_only_looked_up(
 
     If so, no gradient reaches it once its rows in use are apart.
     """
-    some = [sequence for row in rows for sequence in row.sequences if sequence.reads][:1]
+    some = [sequence for row in rows for sequence in row.sequences if sequence.output_positions][:1]
     if not some:
         return False
     training = model.training
