@@ -82,12 +82,12 @@ def test_loss_and_gradient_agree_with_a_plain_forward_pass(engine, decoder_folde
     items = form.encode(EXAMPLES, engine.tokenizer, engine.max_tokens)
     references = [(-30.0 - at, -25.0 + at) for at in range(len(items))]
     items = [
-        replace(item, number=own, rivals=(replace(item.rivals[0], number=other),))
+        replace(item, number=own, extra=(replace(item.extra[0], number=other),))
         for item, (own, other) in zip(items, references, strict=True)
     ]
     plain = AutoModelForCausalLM.from_pretrained(decoder_folder).train()
     ours = torch.stack([likelihood(plain, item) for item in items])
-    others = torch.stack([likelihood(plain, item.rivals[0]) for item in items])
+    others = torch.stack([likelihood(plain, item.extra[0]) for item in items])
     own, other = torch.tensor(references).double().unbind(1)
     labels = [bool(example.fields["wanted"]) for example in EXAMPLES]
     expected = trl_kto(ours, own, others, other, labels, BETA, 1.5, 0.5)
@@ -108,7 +108,7 @@ def test_before_training_every_reward_is_zero(engine):
     items = form.grounded(engine, form.encode(EXAMPLES, engine.tokenizer, engine.max_tokens))
     for item in items:
         for sequence in item.sequences:
-            assert sequence.number == pytest.approx(-float(engine.losses([replace(sequence, rivals=())])[0]), abs=1e-4)
+            assert sequence.number == pytest.approx(-float(engine.losses([replace(sequence, extra=())])[0]), abs=1e-4)
     engine.model.eval()
     sequences = [sequence for item in items for sequence in item.sequences]
     with torch.no_grad():
@@ -120,10 +120,10 @@ def test_the_reference_point_is_measured_by_answers_of_other_rows_the_same_in_ev
     form = form_of()
     whole = form.encode(EXAMPLES, engine.tokenizer, engine.max_tokens)
     assert whole == [form.encode([example], engine.tokenizer, engine.max_tokens)[0] for example in EXAMPLES]
-    assert all(item.rivals[0].targets != item.targets for item in whole)
+    assert all(item.extra[0].targets != item.targets for item in whole)
     alike = [replace(example, gold="Paris") for example in EXAMPLES]
     same = Feedback().form("decoder", alike).encode(alike, engine.tokenizer, engine.max_tokens)
-    assert all(item.rivals[0].targets == (engine.tokenizer.eos_token_id,) for item in same)
+    assert all(item.extra[0].targets == (engine.tokenizer.eos_token_id,) for item in same)
 
 
 def test_weights_are_in_the_range_of_the_paper():
@@ -160,7 +160,7 @@ def test_requests_alone_are_answered_and_shots_are_wanted_answers(engine):
     assert (written.id, written.wanted, written.score) == (9, None, None)
     items = form.encode(EXAMPLES, engine.tokenizer, engine.max_tokens)
     for item, prediction in zip(items, judged, strict=True):
-        mean = float(engine.losses([replace(item, rivals=())])[0]) / len(item.targets)
+        mean = float(engine.losses([replace(item, extra=())])[0]) / len(item.targets)
         assert prediction.score == pytest.approx(np.exp(-mean), rel=1e-5)
     shown = form.predict_untuned(engine, EXAMPLES[:1], EXAMPLES[1:])
     assert shown == form.predict_untuned(engine, EXAMPLES[:1], [EXAMPLES[2]])

@@ -29,7 +29,7 @@ SEQUENCE = st.builds(
     segments=IDS,
 )
 ROWS = st.lists(
-    st.builds(replace, SEQUENCE, rivals=st.lists(SEQUENCE, max_size=2).map(tuple)),
+    st.builds(replace, SEQUENCE, extra=st.lists(SEQUENCE, max_size=2).map(tuple)),
     max_size=4,
 )
 

@@ -266,10 +266,10 @@ def test_an_excerpt_stands_around_the_first_read_and_keeps_the_reads_that_it_hol
 
 @pytest.mark.parametrize("read", [0, 9])
 def test_an_excerpt_of_a_row_read_at_an_end_holds_that_read(read):
-    row = Encoded(tuple(range(10)), (read,), (1,), rivals=(Encoded((1,), (0,), (0,)),))
+    row = Encoded(tuple(range(10)), (read,), (1,), extra=(Encoded((1,), (0,), (0,)),))
     part = row.excerpt(4)
     assert [part.tokens[at] for at in part.output_positions] == [read]
-    assert part.rivals == ()
+    assert part.extra == ()
     assert row.excerpt(100) == Encoded(row.tokens, row.output_positions, row.targets)
 
 

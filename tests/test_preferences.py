@@ -82,7 +82,7 @@ def test_loss_and_gradient_agree_with_a_plain_forward_pass(engine, decoder_folde
     plain = AutoModelForCausalLM.from_pretrained(decoder_folder).train()
     expected = torch.zeros(0, dtype=torch.float64)
     for item in items:
-        chosen, rejected = table(plain, item), table(plain, item.rivals[0])
+        chosen, rejected = table(plain, item), table(plain, item.extra[0])
         if objective == "dpo":
             zero = torch.tensor(0.0)
             loss = trl_dpo(chosen.sum(), rejected.sum(), torch.tensor(item.number), zero, 0.3, 0.0)
@@ -109,9 +109,7 @@ def test_only_dpo_asks_what_the_model_thought_before(engine):
         form = Preference(objective=objective).form("decoder", EXAMPLES)
         items = form.encode(EXAMPLES, engine.tokenizer, engine.max_tokens)
         numbers = [item.number for item in form.grounded(engine, items)]
-        likelier = [
-            float(engine.losses(item.rivals)[0] - engine.losses([replace(item, rivals=())])[0]) for item in items
-        ]
+        likelier = [float(engine.losses(item.extra)[0] - engine.losses([replace(item, extra=())])[0]) for item in items]
         assert numbers == pytest.approx(likelier if objective == "dpo" else [0.0] * len(items), abs=1e-5)
 
 
@@ -195,4 +193,4 @@ def test_a_pair_of_which_one_answer_was_cut_away_teaches_nothing(engine):
     assert form.supervised(whole) == 1
     [short] = form.encode(EXAMPLES[:1], engine.tokenizer, 1)
     assert form.supervised(short) == 0
-    assert short.cut == len(whole.tokens) + len(whole.rivals[0].tokens) - 2
+    assert short.cut == len(whole.tokens) + len(whole.extra[0].tokens) - 2

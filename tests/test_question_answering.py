@@ -150,7 +150,7 @@ def test_targets_mark_the_answers_tokens_in_the_windows_that_hold_it(encoder_fol
             found.append(tokenizer.decode(sequence.tokens[marked[0] : marked[-1] + 1]))
     plain = tokenizer.decode(tokenizer(answer, add_special_tokens=False)["input_ids"])
     assert found and set(found) == {plain}
-    assert bool(item.rivals) == (max_tokens < 128)
+    assert bool(item.extra) == (max_tokens < 128)
 
 
 def test_an_answer_that_is_not_in_the_context_teaches_nothing_and_none_teaches_the_first_token(encoder_folder) -> None:

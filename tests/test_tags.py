@@ -223,7 +223,7 @@ def test_every_word_is_read_once_at_its_first_token_in_windows(encoder_folder) -
     [item] = form.encode(made, tokenizer, 24)
     read = [sequence.tokens[at] for sequence in item.sequences for at in sequence.output_positions]
     first = tokenizer("неслово", add_special_tokens=False)["input_ids"][0]
-    assert item.rivals and read == [first] * 30
+    assert item.extra and read == [first] * 30
     assert [form.tags[t] for s in item.sequences for t in s.targets] == ["B-a", "O"] * 15
 
 

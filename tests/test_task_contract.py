@@ -260,9 +260,9 @@ def test_windows_hold_every_token_within_the_limit_and_lose_nothing(case):
         pytest.skip("this form reads no windows")
     sliding = replace(case, form_as="window")
     limit = max(len(item.tokens) for item in sliding.encode()) // 2 + 4
-    assert any(item.rivals for item in sliding.encode(limit))
+    assert any(item.extra for item in sliding.encode(limit))
     for whole, parted in zip(sliding.encode(), sliding.encode(limit), strict=True):
-        assert not whole.rivals and parted.cut == 0
+        assert not whole.extra and parted.cut == 0
         assert all(len(sequence.tokens) <= limit for sequence in parted.sequences)
         if len(whole.output_positions) == 1:  # of a window without anything to read there would be no use
             assert {token for sequence in parted.sequences for token in sequence.tokens} == set(whole.tokens)

@@ -289,7 +289,7 @@ def test_the_gate_looks_at_every_sequence_of_a_row(decoder_folder):
     endless = Encoded(second.tokens, second.output_positions[:-1], second.targets[:-1])
     for spoilt in (shifted, endless):
         assert form.flaw(
-            Encoded(first.tokens, first.output_positions, first.targets, rivals=(spoilt,)), prompt, tokenizer
+            Encoded(first.tokens, first.output_positions, first.targets, extra=(spoilt,)), prompt, tokenizer
         )
     assert not form.flaw(item, prompt, tokenizer)
 

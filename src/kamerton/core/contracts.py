@@ -162,7 +162,7 @@ class Form(Protocol):
     def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Return the tokens that serving sends for these examples, without any answer.
 
-        Where a row teaches several answers, `rivals` hold the prompts of the ones before the last.
+        Where a row teaches several answers, `extra` hold the prompts of the ones before the last.
         """
 
     def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> str:

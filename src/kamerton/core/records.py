@@ -129,7 +129,7 @@ class Encoded:
     """How much the row counts in the loss, beside others."""
     number: float = 0.0
     """A number that the loss needs beside the targets: a gold value, the untuned model's likelihood."""
-    rivals: tuple[Encoded, ...] = ()
+    extra: tuple[Encoded, ...] = ()
     """Other sequences of the same row, which the loss needs beside this one: a rejected answer, further windows."""
     segments: tuple[int, ...] = ()
     """Each token's type, where the model tells the two texts of a pair apart by it; empty if all are 0."""
@@ -139,7 +139,7 @@ class Encoded:
     @property
     def sequences(self) -> tuple[Encoded, ...]:
         """All sequences of the row, this one first."""
-        return (self, *self.rivals)
+        return (self, *self.extra)
 
     def excerpt(self, longest: int) -> Encoded:
         """Give this one sequence cut down to so many tokens around its first output position."""
@@ -152,7 +152,7 @@ class Encoded:
             segments=self.segments[window],
             output_positions=tuple(self.output_positions[i] - first for i in left),
             targets=tuple(self.targets[i] for i in left),
-            rivals=(),
+            extra=(),
         )
 
 

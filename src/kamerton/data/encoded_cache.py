@@ -54,16 +54,16 @@ def kept_rows(
             with suppress(OSError):  # on a disk that is only read it stays
                 place.unlink()
     rows = encode()
-    if not any(rival.rivals for row in rows for rival in row.rivals):
+    if not any(sequence.extra for row in rows for sequence in row.extra):
         with suppress(OSError):  # a disk without room for them takes nothing from the rows
             write_rows(place, rows)
     return rows
 
 
 def write_rows(place: Path, rows: Sequence[Encoded]) -> None:
-    """Write encoded rows down; a rival must have none of its own."""
+    """Write encoded rows down; extra sequences must have none of their own."""
     sequences = [sequence for row in rows for sequence in row.sequences]
-    columns: dict[str, Any] = {"rivals": np.array([len(row.rivals) for row in rows], dtype=np.int64)}
+    columns: dict[str, Any] = {"extra": np.array([len(row.extra) for row in rows], dtype=np.int64)}
     for name, kind in LISTS.items():
         parts = [vars(sequence)[name] for sequence in sequences]
         columns[f"{name}_lengths"] = np.array([len(part) for part in parts], dtype=np.int64)
@@ -87,10 +87,10 @@ def read_rows(place: Path) -> list[Encoded]:
     parts = {**lists, **numbers}
     sequences = [Encoded(**dict(zip(parts, values, strict=True))) for values in zip(*parts.values(), strict=True)]
     rows, at = [], 0
-    for rivals in columns["rivals"].tolist():
-        first, *others = sequences[at : at + 1 + rivals]
-        rows.append(Encoded(**{**vars(first), "rivals": tuple(others)}) if others else first)
-        at += 1 + rivals
+    for count in columns["extra"].tolist():
+        first, *others = sequences[at : at + 1 + count]
+        rows.append(Encoded(**{**vars(first), "extra": tuple(others)}) if others else first)
+        at += 1 + count
     return rows
 
 

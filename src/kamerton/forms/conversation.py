@@ -84,12 +84,12 @@ class Conversation(Usual):
         if self.train_on == "all":
             runs = [run.whole(before) for before, run in zip([None, *runs], runs, strict=False)]
         first, *others = [run.cut(max_tokens) for run in runs]
-        return replace(first, rivals=tuple(others), cut=sum(item.cut for item in (first, *others)))
+        return replace(first, extra=tuple(others), cut=sum(item.cut for item in (first, *others)))
 
     def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Return what serving sends: the conversation up to where the assistant speaks last, or next.
 
-        `rivals` hold the prompts of the answers before.
+        `extra` hold the prompts of the answers before.
         """
         return [self._prompted(example, tokenizer, max_tokens) for example in examples]
 
@@ -102,7 +102,7 @@ class Conversation(Usual):
         except RefusedError as error:
             return Encoded((), (), (), fault=error.faults[0].rule)
         *others, last = (_last(one, max_tokens) for one in ids)
-        return replace(last, rivals=tuple(others))
+        return replace(last, extra=tuple(others))
 
     def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> str:
         """Find a prompt that differs from serving's, supervision beside the answers, or an untaught end."""

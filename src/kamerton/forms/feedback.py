@@ -32,7 +32,7 @@ SMALLEST = 1e-12
 
 @dataclass(frozen=True)
 class Judged(GivenAnswers):
-    """One answer to a request, and whether it was wanted; `Encoded.rivals` holds another row's answer to the request.
+    """One answer to a request, and whether it was wanted; `Encoded.extra` holds another row's answer to the request.
 
     The other answer's `weight` is that of the row, negative where the answer was not wanted.
     """
@@ -59,7 +59,7 @@ class Judged(GivenAnswers):
         item = self.write(example, (), tokenizer, max_tokens)
         other = _answered(asked(example), self._other(example), tokenizer, max_tokens)
         weight = self.desirable if example.fields["wanted"] else -self.undesirable
-        return replace(item, rivals=(replace(other, weight=weight),), cut=item.cut + other.cut)
+        return replace(item, extra=(replace(other, weight=weight),), cut=item.cut + other.cut)
 
     def _other(self, example: Example) -> str:
         """Choose another row's answer by the row's own text: the same wherever and whenever it is encoded."""
@@ -77,7 +77,7 @@ class Judged(GivenAnswers):
 
     def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
         """Mark the answer's tokens; each is read at the one before it."""
-        what = "wanted" if item.rivals and item.rivals[0].weight > 0 else "not wanted"
+        what = "wanted" if item.extra and item.extra[0].weight > 0 else "not wanted"
         return Taught(
             tuple(read + 1 for read in item.output_positions), (f"{what}: {written(item.targets, tokenizer)}",)
         )
@@ -95,14 +95,14 @@ class Judged(GivenAnswers):
         sequences = [sequence for item in items for sequence in item.sequences]
         before = logits.new_tensor([sequence.number for sequence in sequences], dtype=torch.float64)
         rewards = (-target_losses(logits, sequences) - before).view(-1, 2)
-        weights = rewards.new_tensor([item.rivals[0].weight for item in items])
+        weights = rewards.new_tensor([item.extra[0].weight for item in items])
         return kto_losses(rewards[:, 0], rewards[:, 1], weights, self.beta)
 
     def grounded(self, engine: Engine, items: Sequence[Encoded]) -> list[Encoded]:
         """Note how likely the model finds both answers before training."""
-        known = [item for item in items if item.rivals]
+        known = [item for item in items if item.extra]
         likely = iter((-engine.losses([one for item in known for one in item.sequences])).reshape(-1, 2).tolist())
-        return [_with_reference(item, *next(likely)) if item.rivals else item for item in items]
+        return [_with_reference(item, *next(likely)) if item.extra else item for item in items]
 
     def judge(self, engine: Engine, examples: Sequence[Example], items: Sequence[Encoded]) -> list[Prediction]:
         """Measure how likely each answer's tokens are, and what that costs by whether it was wanted."""
@@ -144,7 +144,7 @@ def balanced_weights(wanted: int, unwanted: int) -> tuple[float, float]:
 
 
 def _with_reference(item: Encoded, own: float, other: float) -> Encoded:
-    return replace(item, number=own, rivals=(replace(item.rivals[0], number=other),))
+    return replace(item, number=own, extra=(replace(item.extra[0], number=other),))
 
 
 def _answered(turns: Sequence[Message], answer: str | Message, tokenizer: Tokenizer, max_tokens: int) -> Encoded:

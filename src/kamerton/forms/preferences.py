@@ -26,7 +26,7 @@ Objective = Literal["dpo", "orpo", "simpo"]
 
 @dataclass(frozen=True)
 class Preferences(GivenAnswers):
-    """Two answers to one request; `Encoded.rivals` holds the rejected one."""
+    """Two answers to one request; `Encoded.extra` holds the rejected one."""
 
     objective: Objective
     beta: float
@@ -53,7 +53,7 @@ class Preferences(GivenAnswers):
         lost = max(0, len(before) - room)
         pair = [supervise(before[-room:], answer, max_tokens) for answer in answers]
         chosen, rejected = (replace(item, cut=item.cut + lost) for item in pair)
-        return replace(chosen, rivals=(rejected,), cut=chosen.cut + rejected.cut)
+        return replace(chosen, extra=(rejected,), cut=chosen.cut + rejected.cut)
 
     def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> str:
         """Find prompts that differ from serving's or from each other, and untaught ends."""
@@ -62,7 +62,7 @@ class Preferences(GivenAnswers):
                 return "the prompt is written differently in training and in serving"
             if not item.cut and sequence.targets[-1] != tokenizer.eos_token_id:
                 return "the end token is not trained, so the model would not learn to stop"
-        if item.targets == item.rivals[0].targets:
+        if item.targets == item.extra[0].targets:
             return "the chosen answer and the rejected one have the same tokens"
         return ""
 

@@ -90,7 +90,7 @@ class RunningText(_Running):
                 Encoded(tokens, tuple(range(first, len(tokens))), tuple(wanted[at + first : at + len(tokens)]))
             )
         if self.in_blocks:
-            return replace(blocks[0], rivals=tuple(blocks[1:]))
+            return replace(blocks[0], extra=tuple(blocks[1:]))
         return replace(blocks[0], cut=max(0, len(given) - max_tokens))
 
     def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
@@ -156,7 +156,7 @@ class MaskedText(_Running):
             ]
             kept = framed if self.in_blocks else framed[:1]
             cut = 0 if self.in_blocks else max(0, len(ids) - room)
-            items.append(replace(kept[0], rivals=tuple(kept[1:]), cut=cut))
+            items.append(replace(kept[0], extra=tuple(kept[1:]), cut=cut))
         return items
 
     def _hide(self, ids: Sequence[int], tokenizer: Tokenizer) -> Encoded:

@@ -92,7 +92,7 @@ class Tagging(Usual):
                 )
                 for window in self._windows(example, tokenizer, max_tokens)
             )
-            items.append(replace(first, rivals=tuple(others)))
+            items.append(replace(first, extra=tuple(others)))
         return items
 
     def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:

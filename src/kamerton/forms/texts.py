@@ -70,7 +70,7 @@ def in_one_row(
         Encoded(piece.tokens, (read_at(piece),), targets, piece.cut, number=number, segments=piece.segments)
         for piece in pieces
     )
-    return replace(first, rivals=tuple(others))
+    return replace(first, extra=tuple(others))
 
 
 def _tokenize(texts: Sequence[tuple[str, ...]], tokenizer: Tokenizer) -> Any:
