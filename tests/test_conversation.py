@@ -9,7 +9,7 @@ import pytest
 from transformers import PreTrainedTokenizerBase
 
 from kamerton.core.contracts import Engine
-from kamerton.core.records import Example, Message, Place
+from kamerton.core.records import Example, Place, Turn
 from kamerton.forms.conversation import Conversation, turns_of
 from kamerton.forms.messages import read_messages, with_system
 from kamerton.forms.turns import tokenize, write_prompt
@@ -142,7 +142,7 @@ def test_a_conversation_that_nobody_answers_has_no_gold_and_a_greeting_answers_n
     ],
 )
 def test_every_usual_shape_is_read(cell):
-    assert read_messages(cell) == (Message("user", "a"), Message("assistant", "b"))
+    assert read_messages(cell) == (Turn("user", "a"), Turn("assistant", "b"))
 
 
 def test_calls_of_tools_and_their_descriptions_are_kept_as_they_are():
@@ -150,8 +150,8 @@ def test_calls_of_tools_and_their_descriptions_are_kept_as_they_are():
     [message] = read_messages([{"role": "assistant", "content": None, "tool_calls": calls}])
     assert (message.content, json.loads(message.calls)) == ("", calls)
     tools = '[{"name": "clock"}]'
-    assert with_system((Message("user", "a"),), "", tools) == (Message("tools", tools), Message("user", "a"))
-    assert with_system((Message("system", "x"), Message("user", "a")), "y", "")[0] == Message("system", "x\n\ny")
+    assert with_system((Turn("user", "a"),), "", tools) == (Turn("tools", tools), Turn("user", "a"))
+    assert with_system((Turn("system", "x"), Turn("user", "a")), "y", "")[0] == Turn("system", "x\n\ny")
 
 
 @pytest.mark.parametrize(

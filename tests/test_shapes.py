@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kamerton.core.errors import DataError
-from kamerton.core.records import Message
+from kamerton.core.records import Turn
 from kamerton.data.fix import fix_data
 from kamerton.data.gate import look
 from kamerton.forms.continuation import Continuation
@@ -92,7 +92,7 @@ def test_every_contender_is_told_the_system_prompt_once_and_rows_without_one_are
     form = fit(found).form
     prompted, silent, shot = found.examples[0], found.examples[1], found.examples[2]
     asked = list(form.asked(prompted, [shot]))
-    assert asked[0] == Message("system", TOLD)
+    assert asked[0] == Turn("system", TOLD)
     assert [turn.role for turn in asked] == ["system", "user", "assistant", "user"]
     assert [turn.role for turn in form.asked(silent, ())] == ["user"]
     instructed = form.instructed("Be brief.")

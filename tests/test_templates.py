@@ -14,7 +14,7 @@ from chat_templates import CHATML, FAMILIES, GEMMA, LLAMA3, MISTRAL, PHI3, QWEN3
 from kamerton.core import registry
 from kamerton.core.contracts import AuditContext, Form
 from kamerton.core.errors import DataError
-from kamerton.core.records import Encoded, Example, Message, Place
+from kamerton.core.records import Encoded, Example, Place, Turn
 from kamerton.data.gate import pass_gate
 from kamerton.data.read import read_table
 from kamerton.data.recognise import make_examples, recognise
@@ -454,7 +454,7 @@ def test_an_open_conversation_is_answered_next_when_it_is_served_and_learned_whe
 def test_the_template_with_its_date_is_tried_without_harm(decoder_folder):
     can = abilities_of(with_template(decoder_folder, LLAMA3))
     assert (can.system, can.tools, can.results, can.reasoning) == (True, True, True, "")
-    assert Message("assistant", "", calls="[]").empty is False
+    assert Turn("assistant", "", calls="[]").empty is False
 
 
 # ── what the other rows of a file are ─────────────────────────────────────────────────────────

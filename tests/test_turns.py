@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from kamerton.core.records import Message
+from kamerton.core.records import Turn
 from kamerton.forms.templates import RefusedError
 from kamerton.forms.turns import Exchange, ended, plain, tokenize, write_exchange, write_prompt
 from kamerton.models.load import PLAIN_TEMPLATE, load_tokenizer
@@ -46,12 +46,12 @@ def words(case: int, *more: str) -> str:
     return "".join(chance.choices([*PARTS, *more], k=chance.randint(1, 12))) + "."
 
 
-def conversation(case: int) -> list[Message]:
-    turns = [Message("user", words(3 * case)), Message("assistant", words(3 * case + 1))][: 2 * (case % 2)]
-    return [*turns, Message("user", words(3 * case + 2))]
+def conversation(case: int) -> list[Turn]:
+    turns = [Turn("user", words(3 * case)), Turn("assistant", words(3 * case + 1))][: 2 * (case % 2)]
+    return [*turns, Turn("user", words(3 * case + 2))]
 
 
-def rendered(tokenizer: PreTrainedTokenizerBase, turns: list[Message], *, open_end: bool) -> str:
+def rendered(tokenizer: PreTrainedTokenizerBase, turns: list[Turn], *, open_end: bool) -> str:
     messages = [{"role": turn.role, "content": turn.content} for turn in turns]
     return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=open_end)
 
@@ -61,7 +61,7 @@ def test_ordinary_text_is_tokenized_as_the_template_writes_it_whole(tokenizer):
         turns, answer = conversation(case), words(7000 + case)
         assert not any(word in turn.content for turn in turns for word in CONTROL)
         prompt = rendered(tokenizer, turns, open_end=True)
-        whole = rendered(tokenizer, [*turns, Message("assistant", answer)], open_end=False)
+        whole = rendered(tokenizer, [*turns, Turn("assistant", answer)], open_end=False)
         expected = tokenizer([prompt, whole[len(prompt) :]], add_special_tokens=False)["input_ids"]
         written = write_exchange(turns, answer, tokenizer)
         assert tokenize([written.prompt, written.answer], tokenizer) == expected
@@ -72,8 +72,8 @@ def test_control_words_that_somebody_says_are_text_and_all_others_are_what_the_t
     special = set(tokenizer.all_special_ids)
     for case in range(100):
         said, answer = words(case, *CONTROL, *CONTROL), words(500 + case, *CONTROL, *CONTROL)
-        harmless = write_exchange([Message("user", "cat")], "cat", tokenizer)
-        written = write_exchange([Message("user", said)], answer, tokenizer)
+        harmless = write_exchange([Turn("user", "cat")], "cat", tokenizer)
+        written = write_exchange([Turn("user", said)], answer, tokenizer)
         counts = [
             [sum(token in special for token in ids) for ids in tokenize([one.prompt, one.answer], tokenizer)]
             for one in (harmless, written)
@@ -84,14 +84,14 @@ def test_control_words_that_somebody_says_are_text_and_all_others_are_what_the_t
 def test_what_was_said_is_kept_letter_by_letter(tokenizer):
     for case in range(100):
         said, answer = words(case, *CONTROL).strip(), words(500 + case, *CONTROL).strip()
-        written = write_exchange([Message("user", said)], answer, tokenizer)
+        written = write_exchange([Turn("user", said)], answer, tokenizer)
         prompt, reply = (tokenizer.decode(ids) for ids in tokenize([written.prompt, written.answer], tokenizer))
         assert said in prompt
         assert answer in reply
 
 
 def test_an_answer_that_speaks_of_the_end_token_ends_once_and_whole(tokenizer):
-    written = write_exchange([Message("user", "Which token?")], "It is <|im_end|> itself.", tokenizer)
+    written = write_exchange([Turn("user", "Which token?")], "It is <|im_end|> itself.", tokenizer)
     [ids] = tokenize([written.answer], tokenizer)
     answer = ended(ids, tokenizer)
     assert answer.count(tokenizer.eos_token_id) == 1
@@ -109,7 +109,7 @@ def test_plain_text_never_holds_a_control_token(decoder_folder, encoder_folder, 
 def test_an_answer_is_taught_behind_servings_prompt_where_the_template_rewrites_it(decoder_folder):
     tokenizer = load_tokenizer(facts_of(decoder_folder))
     tokenizer.chat_template = "{{ messages | length }}{% for m in messages %}{{ m['content'] }}{% endfor %}"
-    assert write_exchange([Message("user", "a")], "b", tokenizer) == Exchange(("1a",), ("b",))
+    assert write_exchange([Turn("user", "a")], "b", tokenizer) == Exchange(("1a",), ("b",))
     tokenizer.chat_template = "{{ messages | length }}"
     with pytest.raises(RefusedError, match="writes a prompt differently once it is answered"):
-        write_exchange([Message("user", "a")], "b", tokenizer)
+        write_exchange([Turn("user", "a")], "b", tokenizer)

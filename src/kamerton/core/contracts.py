@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
-from kamerton.core.records import Encoded, Example, Finding, Message, Place, Prediction, Taught, Validated
+from kamerton.core.records import Encoded, Example, Finding, Place, Prediction, Taught, Turn, Validated
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -203,7 +203,7 @@ class Form(Protocol):
     def instructed(self, text: str) -> Form | None:
         """Give the form that puts an instruction before each request; None if requests are no prompts."""
 
-    def asked(self, example: Example, shots: Sequence[Example]) -> Sequence[Message]:
+    def asked(self, example: Example, shots: Sequence[Example]) -> Sequence[Turn]:
         """Put an example as messages to a model on the network; none if it cannot be put in words."""
 
     def understood(self, text: str) -> str:
@@ -484,6 +484,23 @@ class Remedy(Protocol):
 
 
 __all__ = [
-    "Advice", "AnswerKind", "Audit", "AuditContext", "Engine", "Form", "Message", "Method", "Metric", "ModelFacts",
-    "ModelKind", "Optimizer", "Quantization", "Remedy", "Role", "Situation", "Task", "TooLong", "Trainable",
+    "Advice",
+    "AnswerKind",
+    "Audit",
+    "AuditContext",
+    "Engine",
+    "Form",
+    "Method",
+    "Metric",
+    "ModelFacts",
+    "ModelKind",
+    "Optimizer",
+    "Quantization",
+    "Remedy",
+    "Role",
+    "Situation",
+    "Task",
+    "TooLong",
+    "Trainable",
+    "Turn",
 ]  # fmt: skip

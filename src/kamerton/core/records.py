@@ -167,7 +167,7 @@ class Taught:
 
 
 @dataclass(frozen=True)
-class Message:
+class Turn:
     """One turn of a conversation; what the assistant may call stands before it, as a message of the role `tools`."""
 
     role: Literal["system", "user", "assistant", "tool", "tools"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from kamerton.core.contracts import Engine
-from kamerton.core.records import Encoded, Example, Message, Prediction
+from kamerton.core.records import Encoded, Example, Prediction, Turn
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.labels import Labels
 from kamerton.forms.texts import Piece
@@ -39,7 +39,7 @@ class ClosingLabels(Labels):
         asked = self.dialogue.instructed(text)
         return None if asked is None else replace(self, dialogue=asked)
 
-    def asked(self, example: Example, shots: Sequence[Example]) -> Sequence[Message]:
+    def asked(self, example: Example, shots: Sequence[Example]) -> Sequence[Turn]:
         """Put the request as the untuned model gets it."""
         return self.dialogue.asked(example, shots)
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from kamerton.core.contracts import Engine
-from kamerton.core.records import Encoded, Example, Message, Prediction, Taught
+from kamerton.core.records import Encoded, Example, Prediction, Taught, Turn
 from kamerton.forms.messages import kept_messages, said
 from kamerton.forms.supervision import written
 from kamerton.forms.templates import CLOSING_TAG, RefusedError, adapt
@@ -66,7 +66,7 @@ class Conversation(Usual):
         except RefusedError as error:
             return Encoded((), (), (), fault=error.faults[0].rule)
 
-    def _encode(self, turns: Sequence[Message], tokenizer: Tokenizer, max_tokens: int, own: int = 0) -> Encoded:
+    def _encode(self, turns: Sequence[Turn], tokenizer: Tokenizer, max_tokens: int, own: int = 0) -> Encoded:
         """Tokenize a conversation and supervise its answers from the turn `own` on."""
         wanted = [at for at in (answered(turns) if self.train_on == "all" else learned(turns)) if at >= own]
         wanted = wanted[-1:] if self.train_on == "last" else wanted
@@ -143,13 +143,13 @@ class Conversation(Usual):
         """Put an instruction before what the user says first."""
         return replace(self, told=text)
 
-    def _turns(self, example: Example, tokenizer: Tokenizer) -> tuple[Message, ...]:
+    def _turns(self, example: Example, tokenizer: Tokenizer) -> tuple[Turn, ...]:
         """Return an example's turns as the template can write them, after the instruction if there is one."""
         turns = adapt(turns_of(example), tokenizer).turns
         first = next((at for at, turn in enumerate(turns) if turn.role == "user"), None)
         if not self.told or first is None:
             return turns
-        return (*turns[:first], Message("user", f"{self.told}\n\n{turns[first].content}"), *turns[first + 1 :])
+        return (*turns[:first], Turn("user", f"{self.told}\n\n{turns[first].content}"), *turns[first + 1 :])
 
     def predict_untuned(
         self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
@@ -198,10 +198,10 @@ class Conversation(Usual):
         return any(CLOSING_TAG in answer for answer in self.answers)
 
     def _after(
-        self, shots: Sequence[Example], turns: Sequence[Message], tokenizer: Tokenizer
-    ) -> tuple[tuple[Message, ...], int]:
+        self, shots: Sequence[Example], turns: Sequence[Turn], tokenizer: Tokenizer
+    ) -> tuple[tuple[Turn, ...], int]:
         """Put the first exchange of each shot behind the system prompt; say where the conversation goes on itself."""
-        shown = list[Message]()
+        shown = list[Turn]()
         for shot in shots:
             past = adapt(turns_of(shot), tokenizer).turns
             for at in learned(past)[:1]:
@@ -210,7 +210,7 @@ class Conversation(Usual):
         return (*turns[:head], *shown, *turns[head:]), head + len(shown) if shown else 0
 
     def _judged(
-        self, examples: Sequence[Example], asked: Sequence[tuple[Sequence[Message], int]], engine: Engine
+        self, examples: Sequence[Example], asked: Sequence[tuple[Sequence[Turn], int]], engine: Engine
     ) -> list[Encoded]:
         """Supervise the true answers after what is shown; alone where that does not fit, or where all is taught."""
         alone = self.encode(examples, engine.tokenizer, engine.max_tokens)
@@ -264,12 +264,12 @@ def alike(one: Sequence[int], other: Sequence[int]) -> int:
     return next((at for at, (mine, theirs) in enumerate(pairs) if mine != theirs), min(len(one), len(other)))
 
 
-def turns_of(example: Example) -> tuple[Message, ...]:
+def turns_of(example: Example) -> tuple[Turn, ...]:
     """Give an example's messages."""
     return kept_messages(example.fields["messages"])
 
 
-def answered(turns: Sequence[Message]) -> list[int]:
+def answered(turns: Sequence[Turn]) -> list[int]:
     """Find the assistant's turns that answer something: a greeting before anybody spoke answers nothing."""
     first = next((at for at, turn in enumerate(turns) if turn.role == "user"), len(turns))
     return [at for at, turn in enumerate(turns) if turn.role == "assistant" and at > first]
@@ -280,24 +280,22 @@ def _last(ids: Sequence[int], room: int) -> Encoded:
     return Encoded(tuple(ids[-room:]), (), (), max(0, len(ids) - room))
 
 
-def learned(turns: Sequence[Message]) -> list[int]:
+def learned(turns: Sequence[Turn]) -> list[int]:
     """Find the answers that are learned: those that say something and are not marked to be left out."""
     return [at for at in answered(turns) if turns[at].taught and not turns[at].empty]
 
 
-def _open(turns: Sequence[Message]) -> Sequence[Message]:
+def _open(turns: Sequence[Turn]) -> Sequence[Turn]:
     """Take the last answer away, if the conversation ends with one."""
     return turns[:-1] if turns[-1].role == "assistant" else turns
 
 
-def _prompt(turns: Sequence[Message], tokenizer: Tokenizer) -> list[int]:
+def _prompt(turns: Sequence[Turn], tokenizer: Tokenizer) -> list[int]:
     """Tokenize a conversation up to where the assistant speaks next, as serving does."""
     return tokenize([write_prompt(turns, tokenizer)], tokenizer)[0]
 
 
-def _tokens(
-    turns: Sequence[Message], answers: Sequence[int], tokenizer: Tokenizer
-) -> list[tuple[list[int], list[int]]]:
+def _tokens(turns: Sequence[Turn], answers: Sequence[int], tokenizer: Tokenizer) -> list[tuple[list[int], list[int]]]:
     """Tokenize answers, each with its end, and the prompts before them."""
     exchanges = write_exchanges(turns, answers, tokenizer)
     ids = tokenize_alike([part for one in exchanges for part in (one.prompt, one.answer)], tokenizer)
@@ -328,7 +326,7 @@ def _begins(sequence: Encoded, prompt: Encoded) -> bool:
     return sequence.tokens[: len(prompt.tokens)] == prompt.tokens[: len(sequence.tokens)]
 
 
-def _exchanges_of(turns: Sequence[Message], own: int, tokenizer: Tokenizer, *, open_end: bool) -> list[_Asked]:
+def _exchanges_of(turns: Sequence[Turn], own: int, tokenizer: Tokenizer, *, open_end: bool) -> list[_Asked]:
     """Tokenize what stands before each answer of the conversation itself, or before the next one."""
     answers = [at for at in learned(turns) if at >= own]
     if open_end or not answers:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 
 from kamerton.core.contracts import Engine
-from kamerton.core.records import Encoded, Example, Message, Prediction, Taught
+from kamerton.core.records import Encoded, Example, Prediction, Taught, Turn
 from kamerton.forms.messages import with_system
 from kamerton.forms.supervision import written
 from kamerton.forms.templates import CLOSING_TAG, RefusedError
@@ -240,11 +240,11 @@ class Dialogue(Usual):
         """Put an instruction before what the user says."""
         return replace(self, ask=lambda example: f"{text}\n\n{self.ask(example)}")
 
-    def asked(self, example: Example, shots: Sequence[Example]) -> Sequence[Message]:
+    def asked(self, example: Example, shots: Sequence[Example]) -> Sequence[Turn]:
         """Put solved examples as earlier turns behind the system prompt, and the request as the last."""
-        turns = [Message("user", self.ask(example))]
+        turns = [Turn("user", self.ask(example))]
         for shot in reversed(shots):
-            turns = [Message("user", self.ask(shot)), Message("assistant", self.answer(shot)), *turns]
+            turns = [Turn("user", self.ask(shot)), Turn("assistant", self.answer(shot)), *turns]
         return with_system(turns, self.system(example), "")
 
     def understood(self, text: str) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from kamerton.core.contracts import Engine
-from kamerton.core.records import Encoded, Example, Message, Prediction, Taught
+from kamerton.core.records import Encoded, Example, Prediction, Taught, Turn
 from kamerton.forms.given import GivenAnswers, asked, behind_shots
 from kamerton.forms.messages import kept_answer
 from kamerton.forms.supervision import target_losses, written
@@ -147,7 +147,7 @@ def _with_reference(item: Encoded, own: float, other: float) -> Encoded:
     return replace(item, number=own, extra=(replace(item.extra[0], number=other),))
 
 
-def _answered(turns: Sequence[Message], answer: str | Message, tokenizer: Tokenizer, max_tokens: int) -> Encoded:
+def _answered(turns: Sequence[Turn], answer: str | Turn, tokenizer: Tokenizer, max_tokens: int) -> Encoded:
     exchange = write_exchange(turns, answer, tokenizer)
     [before, after] = tokenize([exchange.prompt, exchange.answer], tokenizer)
     end = ended(after, tokenizer)
@@ -157,6 +157,6 @@ def _answered(turns: Sequence[Message], answer: str | Message, tokenizer: Tokeni
     return replace(item, cut=item.cut + lost)
 
 
-def _own(example: Example) -> Message:
+def _own(example: Example) -> Turn:
     """Return the answer with its calls of tools and its reasoning."""
     return kept_answer(example.fields["completion"])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from kamerton.core.contracts import Engine
-from kamerton.core.records import Encoded, Example, Message, Prediction
+from kamerton.core.records import Encoded, Example, Prediction, Turn
 from kamerton.forms.messages import kept_messages
 from kamerton.forms.templates import RefusedError
 from kamerton.forms.turns import refuse_faulty, tokenize, without_reasoning, write_prompt
@@ -98,12 +98,12 @@ class GivenAnswers(Usual):
         return item
 
 
-def asked(example: Example) -> tuple[Message, ...]:
+def asked(example: Example) -> tuple[Turn, ...]:
     """Return the turns that the answers answer."""
     return kept_messages(example.fields["prompt"])
 
 
-def behind_shots(example: Example, shown: Sequence[Message]) -> tuple[Message, ...]:
+def behind_shots(example: Example, shown: Sequence[Turn]) -> tuple[Turn, ...]:
     """Put solved examples between the system's turn and the request."""
     turns = asked(example)
     head = next((at for at, turn in enumerate(turns) if turn.role not in ("system", "tools")), len(turns))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Literal
 
-from kamerton.core.records import Example, Message
+from kamerton.core.records import Example, Turn
 from kamerton.forms.message_parts import (
     CALLS,
     IGNORED,
@@ -51,7 +51,7 @@ KEPT = {"reasoning": "reasoning_content", "calls": "tool_calls", "call": "tool_c
 """Under which keys messages are kept, beside role and content."""
 
 
-def read_messages(value: object) -> tuple[Message, ...]:
+def read_messages(value: object) -> tuple[Turn, ...]:
     """Read a conversation: a list of messages, of texts said in turn, or of requests with their answers.
 
     What else may stand for such a list says `kamerton.forms.message_shapes`.
@@ -61,7 +61,7 @@ def read_messages(value: object) -> tuple[Message, ...]:
     """
     turns = listed(value, ROLES)
     if all(isinstance(turn, str) for turn in turns):
-        return tuple(Message("assistant" if at % 2 else "user", str(turn)) for at, turn in enumerate(turns))
+        return tuple(Turn("assistant" if at % 2 else "user", str(turn)) for at, turn in enumerate(turns))
     return tuple(message for item in turns for message in _messages(item))
 
 
@@ -77,7 +77,7 @@ def are_messages(value: object) -> bool:
     )
 
 
-def read_transcript(text: str) -> tuple[Message, ...]:
+def read_transcript(text: str) -> tuple[Turn, ...]:
     r"""Read a conversation that is written as one text, each turn after who speaks; nothing if it is none.
 
     >>> [turn.role for turn in read_transcript("Human: Why?\n\nAssistant: Because.")]
@@ -86,7 +86,7 @@ def read_transcript(text: str) -> tuple[Message, ...]:
     _, *parts = SPEAKER.split(text)
     if not SPEAKER.match(text):
         return ()
-    return tuple(Message(_role(who), said.strip()) for who, said in zip(parts[::2], parts[1::2], strict=True))
+    return tuple(Turn(_role(who), said.strip()) for who, said in zip(parts[::2], parts[1::2], strict=True))
 
 
 def text_of(value: object) -> str:
@@ -100,7 +100,7 @@ def text_of(value: object) -> str:
     return plain(value)
 
 
-def written(messages: Sequence[Message]) -> list[dict[str, object]]:
+def written(messages: Sequence[Turn]) -> list[dict[str, object]]:
     """Write messages as they are kept in an example's fields and as data files hold them."""
     return [
         {
@@ -113,34 +113,34 @@ def written(messages: Sequence[Message]) -> list[dict[str, object]]:
     ]
 
 
-def kept_messages(field: object) -> tuple[Message, ...]:
+def kept_messages(field: object) -> tuple[Turn, ...]:
     """Read messages back that `written` wrote; nothing if there are none."""
     return read_messages(field) if isinstance(field, list) and field else ()
 
 
-def said(turn: Message) -> str:
+def said(turn: Turn) -> str:
     """Write what a turn says as one text: its calls of tools follow as JSON."""
     return "\n".join(part for part in (turn.content, turn.calls) if part)
 
 
-def kept(answer: Message) -> object:
+def kept(answer: Turn) -> object:
     """Write one answer as it is kept in an example's fields: a text, or a message where it holds more."""
     return written([answer]) if answer.calls or answer.reasoning else answer.content
 
 
-def kept_answer(field: object) -> Message:
+def kept_answer(field: object) -> Turn:
     """Read an answer back that `kept` wrote."""
-    return (*kept_messages(field), Message("assistant", str(field)))[0]
+    return (*kept_messages(field), Turn("assistant", str(field)))[0]
 
 
-def conversation_of(example: Example) -> tuple[Message, ...]:
+def conversation_of(example: Example) -> tuple[Turn, ...]:
     """Return the turns of an example of any task that has some; of a request alone, with its system prompt."""
     fields = example.fields
     turns = kept_messages(fields.get("messages")) or kept_messages(fields.get("prompt"))
     if turns:
         return (*turns, *kept_messages(fields.get("chosen")))
     system = fields.get("system")
-    return (Message("system", system), Message("user", example.text)) if isinstance(system, str) else ()
+    return (Turn("system", system), Turn("user", example.text)) if isinstance(system, str) else ()
 
 
 def told_beforehand(cell: object) -> str:
@@ -148,18 +148,18 @@ def told_beforehand(cell: object) -> str:
     return text_of_message(cell, strict=True) if isinstance(cell, Mapping) else plain(cell)
 
 
-def with_system(messages: Sequence[Message], system: str, tools: str) -> tuple[Message, ...]:
+def with_system(messages: Sequence[Turn], system: str, tools: str) -> tuple[Turn, ...]:
     """Put a system prompt, and the descriptions of tools as a message of their own, before a conversation."""
     offered = [turn.content for turn in messages if turn.role == "tools"] + [tools]
     turns = [turn for turn in messages if turn.role != "tools"]
     own = turns[0].content if turns and turns[0].role == "system" else ""
     parts = [part for part in (own, system) if part.strip()]
-    told = (Message("system", "\n\n".join(parts)),) if parts else ()
-    offers = (Message("tools", text) for text in offered if text.strip() not in ("", "[]", "{}"))
+    told = (Turn("system", "\n\n".join(parts)),) if parts else ()
+    offers = (Turn("tools", text) for text in offered if text.strip() not in ("", "[]", "{}"))
     return (*islice(offers, 1), *told, *(turns[1:] if own else turns))
 
 
-def _messages(item: object) -> tuple[Message, ...]:
+def _messages(item: object) -> tuple[Turn, ...]:
     """Read one item of a conversation: a message, or a request with its answer."""
     if isinstance(item, Mapping):
         who = next((str(item[key]) for key in WHO if filled(item.get(key))), None)
@@ -167,31 +167,31 @@ def _messages(item: object) -> tuple[Message, ...]:
             return _said(who, item)
         if {"instruction", "output"} <= item.keys():
             request = "\n\n".join(part for part in (plain(item["instruction"]), plain(item.get("input"))) if part)
-            return Message("user", request), Message("assistant", plain(item["output"]))
+            return Turn("user", request), Turn("assistant", plain(item["output"]))
     elif isinstance(item, Sequence) and not isinstance(item, str) and len(item) == 2:
-        return Message("user", plain(item[0])), Message("assistant", plain(item[1]))
+        return Turn("user", plain(item[0])), Turn("assistant", plain(item[1]))
     raise ValueError(f"a message of the conversation has no role: {plain(item)[:60]}")
 
 
-def _said(who: str, item: Mapping[str, object]) -> tuple[Message, ...]:
+def _said(who: str, item: Mapping[str, object]) -> tuple[Turn, ...]:
     """Read a message; results of tools that stand in it are turns of their own."""
     role = _role(who)
     if role == "tool":
         name, call = plain(item.get("name")), plain(item.get("tool_call_id"))
-        return (Message(role, text_of_message(item, strict=False), call=call, name=name),)
+        return (Turn(role, text_of_message(item, strict=False), call=call, name=name),)
     text = text_of_message(item, strict=role != "tools")
     if role == "tools":
-        return (Message(role, text),)
+        return (Turn(role, text),)
     if role == "system":
-        offered = (Message("tools", plain(item["tools"])),) if filled(item.get("tools")) else ()
-        return (*offered, Message(role, text)) if text.strip() or not offered else offered
+        offered = (Turn("tools", plain(item["tools"])),) if filled(item.get("tools")) else ()
+        return (*offered, Turn(role, text)) if text.strip() or not offered else offered
     if role != "assistant":
-        results = tuple(Message("tool", result, call=call) for call, result in results_in(item))
-        return (*results, Message(role, text)) if text.strip() or not results else results
+        results = tuple(Turn("tool", result, call=call) for call, result in results_in(item))
+        return (*results, Turn(role, text)) if text.strip() or not results else results
     calls = calls_of(item)
     if not calls and who.strip().casefold() in CALLING and (calls := _called(text)):
         text = ""
-    return (Message(role, text, reasoning_of(item), calls, taught=learned(item)),)
+    return (Turn(role, text, reasoning_of(item), calls, taught=learned(item)),)
 
 
 def _called(text: str) -> str:

@@ -11,7 +11,7 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from kamerton.core.contracts import Engine
-from kamerton.core.records import Encoded, Example, Message, Prediction, Taught
+from kamerton.core.records import Encoded, Example, Prediction, Taught, Turn
 from kamerton.forms.given import GivenAnswers, asked, behind_shots
 from kamerton.forms.messages import kept_answer, said
 from kamerton.forms.supervision import target_losses, written
@@ -141,6 +141,6 @@ def orpo_losses(chosen: Tensor, rejected: Tensor, weight: float) -> Tensor:
     return -chosen - weight * logsigmoid(odds)
 
 
-def _answers(example: Example) -> list[Message]:
+def _answers(example: Example) -> list[Turn]:
     """Return the chosen answer and the rejected one."""
     return [kept_answer(example.fields[role]) for role in ("chosen", "rejected")]

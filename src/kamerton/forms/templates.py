@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from jinja2 import TemplateError
 
 from kamerton.core.errors import Fault, ModelError
-from kamerton.core.records import Message
+from kamerton.core.records import Turn
 from kamerton.forms.message_parts import REASONING
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Abilities:
 class Adapted:
     """A conversation as a template can write it."""
 
-    turns: tuple[Message, ...]
+    turns: tuple[Turn, ...]
     changes: tuple[Change, ...] = ()
 
 
@@ -175,7 +175,7 @@ def _apply(
 # ── conversations as it can write them ────────────────────────────────────────────────────────
 
 
-def adapt(turns: Sequence[Message], tokenizer: Tokenizer) -> Adapted:
+def adapt(turns: Sequence[Turn], tokenizer: Tokenizer) -> Adapted:
     """Put a conversation so that the tokenizer's template can write it.
 
     What it cannot take is put elsewhere: descriptions of tools into the system prompt, calls into the assistant's
@@ -192,17 +192,17 @@ def adapt(turns: Sequence[Message], tokenizer: Tokenizer) -> Adapted:
     return Adapted(tuple(turns), tuple(changes))
 
 
-def _tools(turns: Sequence[Message], can: Abilities) -> Sequence[Message]:
+def _tools(turns: Sequence[Turn], can: Abilities) -> Sequence[Turn]:
     offered = [turn.content for turn in turns if turn.role == "tools"]
     if not offered or (can.tools and all(map(tools_in, offered))):
         return turns
     rest = [turn for turn in turns if turn.role != "tools"]
     own = rest[:1] if rest and rest[0].role == "system" else []
     told = "\n\n".join([turn.content for turn in own] + offered)
-    return [Message("system", told), *rest[len(own) :]]
+    return [Turn("system", told), *rest[len(own) :]]
 
 
-def _calls_as_text(turns: Sequence[Message], can: Abilities) -> Sequence[Message]:
+def _calls_as_text(turns: Sequence[Turn], can: Abilities) -> Sequence[Turn]:
     if can.calling or not any(turn.calls for turn in turns):
         return turns
     return [
@@ -211,26 +211,26 @@ def _calls_as_text(turns: Sequence[Message], can: Abilities) -> Sequence[Message
     ]
 
 
-def _results(turns: Sequence[Message], can: Abilities) -> Sequence[Message]:
+def _results(turns: Sequence[Turn], can: Abilities) -> Sequence[Turn]:
     """Put what tools returned into a turn of the user, where the template has no turn for tools or none there."""
     if can.results or not any(turn.role == "tool" for turn in turns):
         return turns
-    put, called = list[Message](), False
+    put, called = list[Turn](), False
     for turn in turns:
         called = bool(turn.calls and can.calling) or (called and turn.role == "tool")
-        put.append(turn if called or turn.role != "tool" else Message("user", turn.content))
+        put.append(turn if called or turn.role != "tool" else Turn("user", turn.content))
     return put if put != list(turns) else turns
 
 
-def _reasoning_left_out(turns: Sequence[Message], can: Abilities) -> Sequence[Message]:
+def _reasoning_left_out(turns: Sequence[Turn], can: Abilities) -> Sequence[Turn]:
     if can.reasoning or not any(turn.reasoning for turn in turns):
         return turns
     return [replace(turn, reasoning="") if turn.reasoning else turn for turn in turns]
 
 
-def _system(turns: Sequence[Message], can: Abilities) -> Sequence[Message]:
+def _system(turns: Sequence[Turn], can: Abilities) -> Sequence[Turn]:
     start = next((at for at, turn in enumerate(turns) if turn.role != "tools"), 0)
-    folded, waiting, some = list[Message](), list[str](), False
+    folded, waiting, some = list[Turn](), list[str](), False
     for at, turn in enumerate(turns):
         if turn.role == "system" and not (can.system if at == start else can.later_system):
             waiting.append(turn.content)
@@ -243,10 +243,10 @@ def _system(turns: Sequence[Message], can: Abilities) -> Sequence[Message]:
         folded.append(turn)
     if not some:
         return turns
-    return [*folded, *([Message("user", "\n\n".join(waiting))] if waiting else [])]
+    return [*folded, *([Turn("user", "\n\n".join(waiting))] if waiting else [])]
 
 
-def _opening(turns: Sequence[Message], can: Abilities) -> Sequence[Message]:
+def _opening(turns: Sequence[Turn], can: Abilities) -> Sequence[Turn]:
     if can.opening:
         return turns
     first = next((at for at, turn in enumerate(turns) if turn.role == "user"), len(turns))
@@ -254,11 +254,11 @@ def _opening(turns: Sequence[Message], can: Abilities) -> Sequence[Message]:
     return turns if len(kept) == first else [*kept, *turns[first:]]
 
 
-def _neighbours(turns: Sequence[Message], can: Abilities) -> Sequence[Message]:
+def _neighbours(turns: Sequence[Turn], can: Abilities) -> Sequence[Turn]:
     alike = any(one.role == other.role != "tool" for one, other in pairwise(turns))
     if can.neighbours or not alike:
         return turns
-    merged = list[Message]()
+    merged = list[Turn]()
     for turn in turns:
         if merged and merged[-1].role == turn.role != "tool":
             merged[-1] = _one(merged[-1], turn)
@@ -267,7 +267,7 @@ def _neighbours(turns: Sequence[Message], can: Abilities) -> Sequence[Message]:
     return merged
 
 
-def _one(first: Message, second: Message) -> Message:
+def _one(first: Turn, second: Turn) -> Turn:
     """Join two turns of one role; the turn is learned if both may be."""
     content, reasoning = (
         "\n\n".join(part for part in parts if part.strip())
@@ -278,7 +278,7 @@ def _one(first: Message, second: Message) -> Message:
     return replace(first, content=content, reasoning=reasoning, calls=listed, taught=first.taught and second.taught)
 
 
-_RULES: Mapping[Change, Callable[[Sequence[Message], Abilities], Sequence[Message]]] = {
+_RULES: Mapping[Change, Callable[[Sequence[Turn], Abilities], Sequence[Turn]]] = {
     "tools": _tools,
     "calls": _calls_as_text,
     "results": _results,
@@ -293,7 +293,7 @@ _RULES: Mapping[Change, Callable[[Sequence[Message], Abilities], Sequence[Messag
 # ── writing ───────────────────────────────────────────────────────────────────────────────────
 
 
-def render(turns: Sequence[Message], tokenizer: Tokenizer, *, open_end: bool) -> str:
+def render(turns: Sequence[Turn], tokenizer: Tokenizer, *, open_end: bool) -> str:
     """Write an adapted conversation by the tokenizer's template.
 
     Raises:
@@ -328,7 +328,7 @@ def calls_as_objects(calls: str) -> list[dict[str, Any]]:
     return list(json.loads(calls)) if calls else []
 
 
-def _as_dicts(turns: Sequence[Message], can: Abilities) -> list[dict[str, object]]:
+def _as_dicts(turns: Sequence[Turn], can: Abilities) -> list[dict[str, object]]:
     """Write turns as a template reads them; ids of calls that the data do not name are counted through."""
     messages, waiting, number = list[dict[str, object]](), list[tuple[str, str, str]](), 0
     for turn in turns:

@@ -16,7 +16,7 @@ from itertools import cycle
 from typing import TYPE_CHECKING
 
 from kamerton.core.errors import Fault
-from kamerton.core.records import Encoded, Message
+from kamerton.core.records import Encoded, Turn
 from kamerton.forms.templates import CLOSED, CLOSING_TAG, OPENED, RefusedError, adapt, render
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Exchange:
     answer: Pieces
 
 
-def write_exchanges(turns: Sequence[Message], answers: Sequence[int], tokenizer: Tokenizer) -> list[Exchange]:
+def write_exchanges(turns: Sequence[Turn], answers: Sequence[int], tokenizer: Tokenizer) -> list[Exchange]:
     """Write some of a conversation's answers, each after what serving sends to ask for it.
 
     Args:
@@ -69,7 +69,7 @@ def write_exchanges(turns: Sequence[Message], answers: Sequence[int], tokenizer:
     return exchanges
 
 
-def write_exchange(turns: Sequence[Message], answer: str | Message, tokenizer: Tokenizer) -> Exchange:
+def write_exchange(turns: Sequence[Turn], answer: str | Turn, tokenizer: Tokenizer) -> Exchange:
     """Write turns and the assistant's answer to them by the tokenizer's template.
 
     Args:
@@ -80,13 +80,13 @@ def write_exchange(turns: Sequence[Message], answer: str | Message, tokenizer: T
     Raises:
         RefusedError: the template cannot write these turns, or the answer cannot be found in what it writes.
     """
-    said = Message("assistant", answer) if isinstance(answer, str) else answer
+    said = Turn("assistant", answer) if isinstance(answer, str) else answer
     whole = adapt([*turns, said], tokenizer).turns
     [exchange] = write_exchanges(whole, [len(whole) - 1], tokenizer)
     return exchange
 
 
-def write_prompt(turns: Sequence[Message], tokenizer: Tokenizer) -> Pieces:
+def write_prompt(turns: Sequence[Turn], tokenizer: Tokenizer) -> Pieces:
     """Write turns up to where the assistant begins: what serving sends.
 
     Raises:
@@ -98,7 +98,7 @@ def write_prompt(turns: Sequence[Message], tokenizer: Tokenizer) -> Pieces:
 
 def plain(text: str, tokenizer: Tokenizer) -> Pieces:
     """Part a text that no template writes wherever it would become a control token."""
-    [message], mark = _marked([Message("user", text)], tokenizer)
+    [message], mark = _marked([Turn("user", text)], tokenizer)
     return tuple(message.content.split(mark))
 
 
@@ -230,14 +230,14 @@ def same_prompt(item: Encoded, prompt: Encoded) -> bool:
 def written_around(tokenizer: Tokenizer) -> int:
     """Count the tokens that a template writes before an answer and after it, beside its end: an empty thought."""
     try:
-        exchange = write_exchange([Message("user", "a")], "a", tokenizer)
+        exchange = write_exchange([Turn("user", "a")], "a", tokenizer)
     except RefusedError:
         return 0
     answer, alone = tokenize([exchange.answer, ("a",)], tokenizer)
     return max(0, len(ended(answer, tokenizer)) - 1 - len(alone))
 
 
-def _answer_after(prompt: str, turns: Sequence[Message], tokenizer: Tokenizer) -> str:
+def _answer_after(prompt: str, turns: Sequence[Turn], tokenizer: Tokenizer) -> str:
     """Write the last turn as what follows a prompt.
 
     Most templates write the prompt and the answer behind it. Some open the reasoning in the generation prompt and
@@ -263,7 +263,7 @@ def _answer_after(prompt: str, turns: Sequence[Message], tokenizer: Tokenizer) -
     return answer
 
 
-def _found(prompt: str, turns: Sequence[Message], whole: str, spoken: str, tokenizer: Tokenizer) -> str:
+def _found(prompt: str, turns: Sequence[Turn], whole: str, spoken: str, tokenizer: Tokenizer) -> str:
     """Find the last turn in a conversation of which the template writes earlier turns differently than the prompt."""
     before = render(turns[:-1], tokenizer, open_end=False)
     header = prompt.removeprefix(before) if prompt.startswith(before) else ""
@@ -276,10 +276,10 @@ def _found(prompt: str, turns: Sequence[Message], whole: str, spoken: str, token
     raise RefusedError(Fault(rule, tokenizer.name_or_path, "give the model a template whose prompt is a prefix"))
 
 
-def reasoning_and_answer(turn: Message) -> tuple[str, str]:
+def reasoning_and_answer(turn: Turn) -> tuple[str, str]:
     r"""Part what the assistant thinks from what it answers, also where both stand in one text.
 
-    >>> reasoning_and_answer(Message("assistant", "<think>\nTwo and two.\n</think>\n\nFour."))
+    >>> reasoning_and_answer(Turn("assistant", "<think>\nTwo and two.\n</think>\n\nFour."))
     ('Two and two.', 'Four.')
     """
     if turn.reasoning or not (found := THOUGHT.match(turn.content)):
@@ -292,7 +292,7 @@ def without_reasoning(text: str) -> str:
     return text.rpartition(CLOSING_TAG)[2].strip()
 
 
-def _marked(turns: Sequence[Message], tokenizer: Tokenizer) -> tuple[list[Message], str]:
+def _marked(turns: Sequence[Turn], tokenizer: Tokenizer) -> tuple[list[Turn], str]:
     """Put a mark into each control word that somebody says, after its first letter."""
     contents = "".join(f"{turn.content}{turn.reasoning}{turn.calls}" for turn in turns)
     mark = next(chr(point) for point in PRIVATE if chr(point) not in contents)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 
 from kamerton.core.contracts import Advice, Engine, TooLong
-from kamerton.core.records import Encoded, Example, Message, Prediction
+from kamerton.core.records import Encoded, Example, Prediction, Turn
 from kamerton.forms.supervision import supervised, target_losses
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Usual(ABC):
         """Take no instruction."""
         return None
 
-    def asked(self, example: Example, shots: Sequence[Example]) -> Sequence[Message]:
+    def asked(self, example: Example, shots: Sequence[Example]) -> Sequence[Turn]:
         """Say nothing in words."""
         return ()
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from kamerton.core.contracts import AuditContext
-from kamerton.core.records import Example, Finding, Message
+from kamerton.core.records import Example, Finding, Turn
 from kamerton.forms.messages import kept_messages
 from kamerton.plugins.audits._wording import count, ids, samples
 
@@ -49,7 +49,7 @@ def _unlearned(example: Example) -> Counter[str]:
     return kinds
 
 
-def _kind(turn: Message, *, greets: bool) -> str:
+def _kind(turn: Turn, *, greets: bool) -> str:
     if greets:
         return "greetings before anybody asks"
     if not turn.taught:

@@ -10,7 +10,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from kamerton.core.contracts import Form, ModelKind, Role
-from kamerton.core.records import Example, Message, Place
+from kamerton.core.records import Example, Place, Turn
 from kamerton.forms.conversation import BETWEEN, Conversation, TrainOn, answered, learned, turns_of
 from kamerton.forms.message_parts import MarkError
 from kamerton.forms.messages import read_messages, said, told_beforehand, with_system, written
@@ -159,7 +159,7 @@ def _answers(example: Example) -> list[str]:
     return [f"{turns[at].reasoning}{said(turns[at])}" for at in learned(turns)]
 
 
-def _messages(values: Mapping[str, object]) -> tuple[Message, ...]:
+def _messages(values: Mapping[str, object]) -> tuple[Turn, ...]:
     """Read the messages of a row, and the answer or the messages that stand in a column of their own."""
     before, after = read_messages(values["messages"]), values.get("completion")
     after = after[:1] if isinstance(after, list) and all(isinstance(one, str) for one in after) else after
@@ -167,7 +167,7 @@ def _messages(values: Mapping[str, object]) -> tuple[Message, ...]:
         return (*before, *read_messages(after))
     answer = after[0] if isinstance(after, list) and after else after
     open_end = bool(before) and before[-1].role != "assistant" and filled(answer)
-    return (*before, Message("assistant", plain(answer))) if open_end else before
+    return (*before, Turn("assistant", plain(answer))) if open_end else before
 
 
 def _rendered(cell: object) -> Rendered | None:
@@ -178,7 +178,7 @@ def _turns(cell: object) -> Sequence[object]:
     return cell if isinstance(cell, list) else ()
 
 
-def _require_learnable(turns: Sequence[Message]) -> None:
+def _require_learnable(turns: Sequence[Turn]) -> None:
     answers = answered(turns)
     if not answers:
         raise ValueError("nobody asks what the assistant says: there is no turn of the user before it")

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from kamerton.core.contracts import Form, ModelKind, Role
-from kamerton.core.records import Example, Message, Place
+from kamerton.core.records import Example, Place, Turn
 from kamerton.forms.feedback import Judged, balanced_weights
 from kamerton.forms.messages import kept, read_messages, said, told_beforehand, with_system, written
 from kamerton.forms.writing import require_writer
@@ -145,22 +145,22 @@ def _wanted(cell: object) -> bool | None:
     return word in GOOD
 
 
-def _turns(value: object, material: str) -> tuple[Message, ...]:
+def _turns(value: object, material: str) -> tuple[Turn, ...]:
     """Read a request: messages, or a text over its material."""
     if isinstance(value, list | Mapping):
         return read_messages(value)
     text = "\n\n".join(part for part in (plain(value), material) if part.strip())
-    return (Message("user", text),) if text.strip() else ()
+    return (Turn("user", text),) if text.strip() else ()
 
 
-def _answer(value: object) -> Message:
+def _answer(value: object) -> Turn:
     """Read an answer: a text, a message, or messages that end with it.
 
     Raises:
         ValueError: somebody else speaks last.
     """
     if not isinstance(value, list | Mapping) or not value:
-        return Message("assistant", plain(value) if filled(value) and value != [] else "")
+        return Turn("assistant", plain(value) if filled(value) and value != [] else "")
     turns = read_messages(value)
     if turns[-1].role != "assistant":
         raise ValueError("the answer does not end with the assistant's turn")

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from kamerton.core.contracts import Form, ModelKind, Role
-from kamerton.core.records import Example, Message, Place
+from kamerton.core.records import Example, Place, Turn
 from kamerton.forms.messages import (
     are_messages,
     kept,
@@ -97,7 +97,7 @@ class Preference(Group):
         prompt = _turns(values.get("prompt"), plain(values.get("input"))) or chosen[:-1] or rejected[:-1]
         if not prompt:
             raise ValueError("there is no request: neither a prompt nor one before the answers")
-        ends = [answer[-1] if answer else Message("assistant", "") for answer in (chosen, rejected)]
+        ends = [answer[-1] if answer else Turn("assistant", "") for answer in (chosen, rejected)]
         gold, worse = map(said, ends)
         if gold == worse and gold:
             raise ValueError("the chosen answer and the rejected one are the same")
@@ -142,7 +142,7 @@ class Preference(Group):
         ]
 
 
-def _turns(value: object, material: str) -> tuple[Message, ...]:
+def _turns(value: object, material: str) -> tuple[Turn, ...]:
     """Read a request: messages, perhaps with the tools that may be called, or a text that is one, over its material."""
     if isinstance(value, str) and are_messages(found := opened_text(value)):
         return read_messages(found)
@@ -154,10 +154,10 @@ def _turns(value: object, material: str) -> tuple[Message, ...]:
         return with_system(read_messages(value["messages"]), "", plain(value.get("tools") or ""))
     if isinstance(value, list):
         return read_messages(value)
-    return (Message("user", "\n\n".join(part for part in (plain(value), material) if part.strip())),)
+    return (Turn("user", "\n\n".join(part for part in (plain(value), material) if part.strip())),)
 
 
-def _answer(value: object) -> tuple[Message, ...]:
+def _answer(value: object) -> tuple[Turn, ...]:
     """Read an answer: a text, a message, or a conversation that ends with it; a conversation may be written as JSON."""
     if (isinstance(value, list) and value) or isinstance(value, dict):
         turns = read_messages(value)
@@ -169,4 +169,4 @@ def _answer(value: object) -> tuple[Message, ...]:
             return _answer(found)
     if isinstance(value, str) and (turns := read_transcript(value)) and turns[-1].role == "assistant":
         return turns
-    return (Message("assistant", plain(value)),) if filled(value) else ()
+    return (Turn("assistant", plain(value)),) if filled(value) else ()
