@@ -105,7 +105,7 @@ def test_loss_and_gradient_agree_with_a_plain_forward_pass(engine, decoder_folde
 
 def test_before_training_every_reward_is_zero(engine):
     form = form_of()
-    items = form.grounded(engine, form.encode(EXAMPLES, engine.tokenizer, engine.max_tokens))
+    items = form.with_reference(engine, form.encode(EXAMPLES, engine.tokenizer, engine.max_tokens))
     for item in items:
         for sequence in item.sequences:
             assert sequence.number == pytest.approx(-float(engine.losses([replace(sequence, extra=())])[0]), abs=1e-4)
@@ -139,7 +139,7 @@ def test_a_few_updates_part_wanted_answers_from_others(decoder_folder):
     engine = tiny_engine(decoder_folder, TEXT, items)
     before = [float(p.loss) for p in form.predict(engine, EXAMPLES)]
     optimizer = torch.optim.AdamW(engine.model.parameters(), lr=3e-3)
-    ground = form.grounded(engine, items)
+    ground = form.with_reference(engine, items)
     for _ in range(20):
         engine.model.train()
         logits = engine.layout.logits(engine.model, [s for item in ground for s in item.sequences])

@@ -108,7 +108,7 @@ def test_only_dpo_asks_what_the_model_thought_before(engine):
     for objective in ("dpo", "orpo", "simpo"):
         form = Preference(objective=objective).form("decoder", EXAMPLES)
         items = form.encode(EXAMPLES, engine.tokenizer, engine.max_tokens)
-        numbers = [item.number for item in form.grounded(engine, items)]
+        numbers = [item.number for item in form.with_reference(engine, items)]
         likelier = [float(engine.losses(item.extra)[0] - engine.losses([replace(item, extra=())])[0]) for item in items]
         assert numbers == pytest.approx(likelier if objective == "dpo" else [0.0] * len(items), abs=1e-5)
 
@@ -144,7 +144,7 @@ def test_a_few_updates_make_chosen_answers_likelier(decoder_folder):
         engine = tiny_engine(decoder_folder, TEXT, items)
         before = [float(p.loss) for p in form.predict(engine, EXAMPLES)]
         optimizer = torch.optim.AdamW(engine.model.parameters(), lr=3e-3)
-        ground = form.grounded(engine, items)
+        ground = form.with_reference(engine, items)
         for _ in range(12):
             logits = engine.layout.logits(engine.model, [s for item in ground for s in item.sequences])
             form.losses(logits.float(), ground).sum().backward()

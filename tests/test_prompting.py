@@ -122,9 +122,9 @@ def test_the_instructions_are_in_the_language_of_the_rows(decoder):
     seen = []
 
     class Told(Dialogue):
-        def instructed(self, text):
+        def with_instruction(self, text):
             seen.append(text)
-            return super().instructed(text)
+            return super().with_instruction(text)
 
     russian = tuple(Example(i, Place("f", i), f"Тёплый и смешной фильм {i}", "Paris") for i in range(20))
     made(
@@ -161,7 +161,7 @@ def test_a_conversation_is_shown_and_told_as_well_and_its_answers_are_judged_aft
     plain, shown = (arm.predict(split.test) for arm in arms[:2])
     assert [p.tokens for p in plain] == [p.tokens for p in shown]
     assert [p.loss for p in plain] != [p.loss for p in shown]
-    told = form.instructed("Be brief.")
+    told = form.with_instruction("Be brief.")
     [prompt] = told.prompts(split.test[:1], decoder.tokenizer, 256)
     assert "Be brief.\n\nName a city, 32." in decoder.tokenizer.decode(prompt.tokens)
 

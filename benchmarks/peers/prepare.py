@@ -88,7 +88,7 @@ def reading(setup: Setup, job: Job, shots: int, *, losses: bool) -> Job:
     """Make a job of reading or writing: the test rows' prompts, after solved examples if there shall be any."""
     form, tokenizer, test = setup.form, setup.tokenizer, setup.split.test
     shown = form.shots(setup.split.train, shots, setup.recipe.seed) if shots else []
-    prompts = tokenize([write_prompt(form.asked(example, shown), tokenizer) for example in test], tokenizer)
+    prompts = tokenize([write_prompt(form.to_messages(example, shown), tokenizer) for example in test], tokenizer)
     rows = setup.encode(test)
     choices = {example.gold: row.targets[0] for example, row in zip(test, rows, strict=True)} if shots else {}
     new_tokens = 1 if choices else setup.recipe.evaluate.max_new_tokens or 1

@@ -63,8 +63,8 @@ class Endpoint:
         """
         predictions = []
         for example in examples:
-            turns = [{"role": turn.role, "content": turn.content} for turn in form.asked(example, shots)]
-            predictions.append(Prediction(example.id, form.understood(self._ask(turns).text)))
+            turns = [{"role": turn.role, "content": turn.content} for turn in form.to_messages(example, shots)]
+            predictions.append(Prediction(example.id, form.parse(self._ask(turns).text)))
         return predictions
 
     def _ask(self, turns: list[dict[str, str]]) -> Reply:

@@ -99,7 +99,7 @@ class Prompting:
 
     @property
     def _takes_prompts(self) -> bool:
-        return self.form.instructed("") is not None
+        return self.form.with_instruction("") is not None
 
     @property
     def _judges(self) -> Sequence[Example]:
@@ -113,7 +113,7 @@ class Prompting:
         return len(self.form.validation_subset(self._judges)) < len(self._judges)
 
     def _by_hand(self) -> list[Arm]:
-        told = self.form.instructed(self.settings.text) if self.settings.text else None
+        told = self.form.with_instruction(self.settings.text) if self.settings.text else None
         if told is None:
             return []
         return [Arm("base model with your prompt", "prompt", partial(told.predict_untuned, self.engine, shots=()))]
@@ -143,7 +143,7 @@ class Prompting:
             return []
         languages = Counter(language_of(example.text) for example in self.split.train[:200])
         texts = INSTRUCTIONS["ru" if languages["Russian"] > languages["English"] else "en"]
-        told = [self.form.instructed(text) for text in texts]
+        told = [self.form.with_instruction(text) for text in texts]
         ways = [_showing(form, ()) for form in told if form is not None]
         best, selection = yield from self._best("instructions", ways)
         name = f"base model told the best of {len(ways)} instructions"

@@ -171,7 +171,7 @@ class Form(Protocol):
     def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
         """Say which tokens of a row are trained on, and what is taught there."""
 
-    def called(self, at: int, count: int) -> str:
+    def sequence_name(self, at: int, count: int) -> str:
         """Name the sequence `at` of a row that has several (`Encoded.sequences`), for a reader."""
 
     def served(self, examples: Sequence[Example]) -> list[Example]:
@@ -194,19 +194,19 @@ class Form(Protocol):
     def fitted(self, engine: Engine, examples: Sequence[Example]) -> Mapping[str, Advice]:
         """Fit settings of the task on validation rows, after training; mostly none."""
 
-    def grounded(self, engine: Engine, items: Sequence[Encoded]) -> list[Encoded]:
+    def with_reference(self, engine: Engine, items: Sequence[Encoded]) -> list[Encoded]:
         """Note in each item what the loss needs of the model as it is before training; mostly nothing."""
 
     def shots(self, examples: Sequence[Example], count: int, seed: int) -> list[Example]:
         """Draw solved examples to show an untuned model: about `count`, or `count` of each class."""
 
-    def instructed(self, text: str) -> Form | None:
+    def with_instruction(self, text: str) -> Form | None:
         """Give the form that puts an instruction before each request; None if requests are no prompts."""
 
-    def asked(self, example: Example, shots: Sequence[Example]) -> Sequence[Turn]:
+    def to_messages(self, example: Example, shots: Sequence[Example]) -> Sequence[Turn]:
         """Put an example as messages to a model on the network; none if it cannot be put in words."""
 
-    def understood(self, text: str) -> str:
+    def parse(self, text: str) -> str:
         """Read an answer that such a model gave."""
 
     def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:

@@ -129,9 +129,8 @@ def _sequence(item: Encoded, at: int, form: Form, tokenizer: Tokenizer) -> Seque
     words = tokenizer.decode(list(sequence.tokens), skip_special_tokens=True).split()
     ends = words if len(words) <= 2 * ENDS else [*words[:ENDS], "…", *words[-ENDS:]]
     tokens, words = _drawn(sequence, form, tokenizer) if at else ((), ())
-    return SequenceView(
-        form.called(at, len(item.sequences)), len(sequence.tokens), " ".join(ends), tokens if at < DRAWN else (), words
-    )
+    name = form.sequence_name(at, len(item.sequences))
+    return SequenceView(name, len(sequence.tokens), " ".join(ends), tokens if at < DRAWN else (), words)
 
 
 def _drawn(item: Encoded, form: Form, tokenizer: Tokenizer) -> tuple[tuple[TokenView, ...], tuple[str, ...]]:

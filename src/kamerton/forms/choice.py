@@ -57,7 +57,7 @@ class Choice(Dialogue):
         written = [self._write(replace(example, gold=o), (), engine.tokenizer).answer for o in options_of(example)]
         return [ended(ids, engine.tokenizer) for ids in tokenize(written, engine.tokenizer)]
 
-    def understood(self, text: str) -> str:
+    def parse(self, text: str) -> str:
         """Keep an answer as it is: only its own question knows the options."""
         return text.strip().rstrip(".")
 

@@ -34,18 +34,18 @@ class ClosingLabels(Labels):
         end = (int(tokenizer.pad_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id),)
         return [item if item.tokens else replace(item, tokens=end, output_positions=(0,)) for item in items]
 
-    def instructed(self, text: str) -> Self | None:
+    def with_instruction(self, text: str) -> Self | None:
         """Put an instruction before the untuned model's requests."""
-        asked = self.dialogue.instructed(text)
+        asked = self.dialogue.with_instruction(text)
         return None if asked is None else replace(self, dialogue=asked)
 
-    def asked(self, example: Example, shots: Sequence[Example]) -> Sequence[Turn]:
+    def to_messages(self, example: Example, shots: Sequence[Example]) -> Sequence[Turn]:
         """Put the request as the untuned model gets it."""
-        return self.dialogue.asked(example, shots)
+        return self.dialogue.to_messages(example, shots)
 
-    def understood(self, text: str) -> str:
+    def parse(self, text: str) -> str:
         """Find the label that an answer names."""
-        return self.dialogue.understood(text)
+        return self.dialogue.parse(text)
 
     def shots(self, examples: Sequence[Example], count: int, seed: int) -> list[Example]:
         """Draw examples to show as earlier turns."""

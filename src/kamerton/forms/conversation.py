@@ -123,7 +123,7 @@ class Conversation(Usual):
         words = [written([item.tokens[read + 1] for read in run], tokenizer) for run in _runs(item.output_positions)]
         return Taught(tuple(read + 1 for read in item.output_positions), tuple(words))
 
-    def called(self, at: int, count: int) -> str:
+    def sequence_name(self, at: int, count: int) -> str:
         """Name a sequence: a new one begins where the template writes the answers before differently."""
         return f"answer {at + 1} of {count}"
 
@@ -139,7 +139,7 @@ class Conversation(Usual):
         """Write the assistant's turns, each after the true ones before it, and measure the true ones' likelihood."""
         return self.predict_untuned(engine, examples, ())
 
-    def instructed(self, text: str) -> Self | None:
+    def with_instruction(self, text: str) -> Self | None:
         """Put an instruction before what the user says first."""
         return replace(self, told=text)
 

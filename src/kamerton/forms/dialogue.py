@@ -236,18 +236,18 @@ class Dialogue(Usual):
         ]
         return [tuple(ended(ids, tokenizer)) for ids in tokenize(answers, tokenizer)]
 
-    def instructed(self, text: str) -> Self | None:
+    def with_instruction(self, text: str) -> Self | None:
         """Put an instruction before what the user says."""
         return replace(self, ask=lambda example: f"{text}\n\n{self.ask(example)}")
 
-    def asked(self, example: Example, shots: Sequence[Example]) -> Sequence[Turn]:
+    def to_messages(self, example: Example, shots: Sequence[Example]) -> Sequence[Turn]:
         """Put solved examples as earlier turns behind the system prompt, and the request as the last."""
         turns = [Turn("user", self.ask(example))]
         for shot in reversed(shots):
             turns = [Turn("user", self.ask(shot)), Turn("assistant", self.answer(shot)), *turns]
         return with_system(turns, self.system(example), "")
 
-    def understood(self, text: str) -> str:
+    def parse(self, text: str) -> str:
         """Find the choice that an answer names first, if there are choices; else keep it as it is."""
         folded = text.casefold()
         named = [(folded.find(choice.casefold()), -len(choice), choice) for choice in self.choices]
@@ -255,4 +255,4 @@ class Dialogue(Usual):
 
     def _write(self, example: Example, shots: Sequence[Example], tokenizer: Tokenizer) -> Exchange:
         """Write prompt and answer as text by the template."""
-        return write_exchange(self.asked(example, shots), self.answer(example), tokenizer)
+        return write_exchange(self.to_messages(example, shots), self.answer(example), tokenizer)

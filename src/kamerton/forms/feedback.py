@@ -17,7 +17,7 @@ import torch
 
 from kamerton.core.contracts import Engine
 from kamerton.core.records import Encoded, Example, Prediction, Taught, Turn
-from kamerton.forms.given import GivenAnswers, asked, behind_shots
+from kamerton.forms.given import GivenAnswers, behind_shots, request_of
 from kamerton.forms.messages import kept_answer
 from kamerton.forms.supervision import target_losses, written
 from kamerton.forms.turns import ended, room_before, same_prompt, supervise, tokenize, write_exchange
@@ -51,13 +51,13 @@ class Judged(GivenAnswers):
 
     def write(self, example: Example, shots: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> Encoded:
         """Tokenize a row's answer after the request, behind the shots that people wanted."""
-        shown = [turn for shot in shots if shot.fields["wanted"] for turn in (*asked(shot)[-1:], _own(shot))]
+        shown = [turn for shot in shots if shot.fields["wanted"] for turn in (*request_of(shot)[-1:], _own(shot))]
         return _answered(behind_shots(example, shown), _own(example), tokenizer, max_tokens)
 
     def training_row(self, example: Example, tokenizer: Tokenizer, max_tokens: int) -> Encoded:
         """Tokenize a row's answer, and another row's after the same request."""
         item = self.write(example, (), tokenizer, max_tokens)
-        other = _answered(asked(example), self._other(example), tokenizer, max_tokens)
+        other = _answered(request_of(example), self._other(example), tokenizer, max_tokens)
         weight = self.desirable if example.fields["wanted"] else -self.undesirable
         return replace(item, extra=(replace(other, weight=weight),), cut=item.cut + other.cut)
 
@@ -82,7 +82,7 @@ class Judged(GivenAnswers):
             tuple(read + 1 for read in item.output_positions), (f"{what}: {written(item.targets, tokenizer)}",)
         )
 
-    def called(self, at: int, count: int) -> str:
+    def sequence_name(self, at: int, count: int) -> str:
         """Name the answer, and the one that the reference point is measured by."""
         return ("the row's answer", "another row's answer, for the reference point")[at]
 
@@ -98,7 +98,7 @@ class Judged(GivenAnswers):
         weights = rewards.new_tensor([item.extra[0].weight for item in items])
         return kto_losses(rewards[:, 0], rewards[:, 1], weights, self.beta)
 
-    def grounded(self, engine: Engine, items: Sequence[Encoded]) -> list[Encoded]:
+    def with_reference(self, engine: Engine, items: Sequence[Encoded]) -> list[Encoded]:
         """Note how likely the model finds both answers before training."""
         known = [item for item in items if item.extra]
         likely = iter((-engine.losses([one for item in known for one in item.sequences])).reshape(-1, 2).tolist())

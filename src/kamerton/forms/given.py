@@ -98,21 +98,21 @@ class GivenAnswers(Usual):
         return item
 
 
-def asked(example: Example) -> tuple[Turn, ...]:
+def request_of(example: Example) -> tuple[Turn, ...]:
     """Return the turns that the answers answer."""
     return kept_messages(example.fields["prompt"])
 
 
 def behind_shots(example: Example, shown: Sequence[Turn]) -> tuple[Turn, ...]:
     """Put solved examples between the system's turn and the request."""
-    turns = asked(example)
+    turns = request_of(example)
     head = next((at for at, turn in enumerate(turns) if turn.role not in ("system", "tools")), len(turns))
     return (*turns[:head], *shown, *turns[head:])
 
 
 def _prompt(example: Example, tokenizer: Tokenizer, max_tokens: int) -> Encoded:
     try:
-        [ids] = tokenize([write_prompt(asked(example), tokenizer)], tokenizer)
+        [ids] = tokenize([write_prompt(request_of(example), tokenizer)], tokenizer)
     except RefusedError as error:
         return Encoded((), (), (), fault=error.faults[0].rule)
     return Encoded(tuple(ids[-max_tokens:]), (), (), max(0, len(ids) - max_tokens))

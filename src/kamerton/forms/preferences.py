@@ -12,7 +12,7 @@ from torch.nn.functional import logsigmoid
 
 from kamerton.core.contracts import Engine
 from kamerton.core.records import Encoded, Example, Prediction, Taught, Turn
-from kamerton.forms.given import GivenAnswers, asked, behind_shots
+from kamerton.forms.given import GivenAnswers, behind_shots, request_of
 from kamerton.forms.messages import kept_answer, said
 from kamerton.forms.supervision import target_losses, written
 from kamerton.forms.turns import ended, room_before, same_prompt, supervise, tokenize, write_exchange
@@ -43,7 +43,7 @@ class Preferences(GivenAnswers):
 
     def write(self, example: Example, shots: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> Encoded:
         """Tokenize both answers, each after the same prompt, behind the chosen answers of the shots."""
-        shown = [turn for shot in shots for turn in (*asked(shot)[-1:], _answers(shot)[0])]
+        shown = [turn for shot in shots for turn in (*request_of(shot)[-1:], _answers(shot)[0])]
         turns, answers = behind_shots(example, shown), []
         for answer in _answers(example):
             exchange = write_exchange(turns, answer, tokenizer)
@@ -70,7 +70,7 @@ class Preferences(GivenAnswers):
         """Mark the chosen answer's tokens; each is read at the one before it."""
         return Taught(tuple(read + 1 for read in item.output_positions), (written(item.targets, tokenizer),))
 
-    def called(self, at: int, count: int) -> str:
+    def sequence_name(self, at: int, count: int) -> str:
         """Tell the two answers apart."""
         return ("chosen answer", "rejected answer")[at]
 
@@ -90,7 +90,7 @@ class Preferences(GivenAnswers):
         reference = chosen.new_tensor([item.number for item in items])
         return dpo_losses(chosen - rejected, reference, self.beta, self.smoothing)
 
-    def grounded(self, engine: Engine, items: Sequence[Encoded]) -> list[Encoded]:
+    def with_reference(self, engine: Engine, items: Sequence[Encoded]) -> list[Encoded]:
         """Note how much likelier the model finds the chosen answer before training; only DPO asks for it."""
         if self.objective != "dpo":
             return list(items)

@@ -50,7 +50,7 @@ class Rewriting(Usual):
             return "the end token is not trained, so the model would not learn to stop"
         return ""
 
-    def instructed(self, text: str) -> Self | None:
+    def with_instruction(self, text: str) -> Self | None:
         """Put an instruction before the source."""
         return replace(self, ask=lambda example: f"{text}\n\n{self.ask(example)}")
 

@@ -42,15 +42,15 @@ class Usual(ABC):
         """Want one answer to each row."""
         return 1
 
-    def instructed(self, text: str) -> Self | None:
+    def with_instruction(self, text: str) -> Self | None:
         """Take no instruction."""
         return None
 
-    def asked(self, example: Example, shots: Sequence[Example]) -> Sequence[Turn]:
+    def to_messages(self, example: Example, shots: Sequence[Example]) -> Sequence[Turn]:
         """Say nothing in words."""
         return ()
 
-    def understood(self, text: str) -> str:
+    def parse(self, text: str) -> str:
         """Leave out the space around the answer."""
         return text.strip()
 
@@ -66,7 +66,7 @@ class Usual(ABC):
         """Answer a few validation rows: answers must be written."""
         return examples[:SUBSET]
 
-    def called(self, at: int, count: int) -> str:
+    def sequence_name(self, at: int, count: int) -> str:
         """Name a window."""
         return f"window {at + 1} of {count}"
 
@@ -89,7 +89,7 @@ class Usual(ABC):
         """Fit nothing."""
         return {}
 
-    def grounded(self, engine: Engine, items: Sequence[Encoded]) -> list[Encoded]:
+    def with_reference(self, engine: Engine, items: Sequence[Encoded]) -> list[Encoded]:
         """Need nothing of the untuned model."""
         return list(items)
 

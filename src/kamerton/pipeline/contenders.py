@@ -42,7 +42,7 @@ def untuned_arms(run: Run, setup: Setup) -> Generator[Progress, None, list[Arm]]
 def variants(setup: Setup, engine: TorchEngine) -> list[Arm]:
     """Ask the tuned model with the user's own prompt as well."""
     text = setup.recipe.prompt.text
-    told = setup.form.instructed(text) if text else None
+    told = setup.form.with_instruction(text) if text else None
     return [Arm("tuned model with your prompt", "variant", partial(told.predict, engine))] if told else []
 
 
@@ -65,7 +65,7 @@ def _in_words(setup: Setup) -> Form:
     if "decoder" not in setup.task.kinds:
         raise RecipeError(Fault(f"{setup.recipe.data.task} cannot be put to a server in words", place, remedy))
     form = make_form(setup.task, setup.recipe, "decoder", setup.split.train)
-    if not form.asked(setup.split.train[0], ()):
+    if not form.to_messages(setup.split.train[0], ()):
         raise RecipeError(Fault(f"{setup.recipe.data.task} cannot be put to a server in words", place, remedy))
     return form
 

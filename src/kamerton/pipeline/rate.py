@@ -163,7 +163,7 @@ def _try(run: Run, setup: Setup, trainable: TrainableModel, rate: float) -> Prob
 
 def _loss(setup: Setup, trainable: TrainableModel, subset: list[Encoded]) -> Validation:
     """Give the mean loss of some rows under the task's own loss."""
-    rows = setup.form.grounded(trainable.engine, subset)
+    rows = setup.form.with_reference(trainable.engine, subset)
     total, lengths = 0.0, [sum(len(sequence.tokens) for sequence in item.sequences) for item in rows]
     trainable.model.eval()
     for batch in token_batches(lengths, setup.recipe.train.pass_tokens, AT_ONCE):

@@ -47,7 +47,7 @@ def attach(setup: Setup, loaded: Loaded) -> TrainableModel:
         recompute_layers(model, engine.layout, setup.samples)
     ids = [example.id for example, _ in own]
     ids += [NOT_OURS] * (len(rows) - len(ids))
-    return TrainableModel(model, engine, setup.form.grounded(engine, rows), ids, note)
+    return TrainableModel(model, engine, setup.form.with_reference(engine, rows), ids, note)
 
 
 def _balanced(setup: Setup) -> list[tuple[Example, Encoded]]:
