@@ -8,7 +8,7 @@ import pytest
 
 from kamerton.core.outcomes import Answers, Diagnosis
 from kamerton.core.records import Event, Example, Place, Prediction, RowDynamics, Started, Stepped, Stopped, Validated
-from kamerton.evaluate.diagnosis import diagnose, diagnose_answers, diagnose_rate
+from kamerton.evaluate.diagnosis import diagnose, diagnose_answers, diagnose_classes, diagnose_rate
 from kamerton.evaluate.label_noise import diagnose_rows
 
 Curve = Callable[[float], float]
@@ -49,15 +49,15 @@ def only(events: Sequence[Event]) -> Diagnosis:
 def test_falling_losses_are_healthy_and_say_so_in_numbers() -> None:
     diagnosis = only(course(falling, falling))
     assert diagnosis.name == "healthy"
-    assert "training loss fell from 0.937 to 0.202" in diagnosis.evidence
-    assert "at update 200 of 200" in diagnosis.evidence
+    assert "training loss fell from 0.937 to 0.202" in str(diagnosis.evidence)
+    assert "at update 200 of 200" in str(diagnosis.evidence)
 
 
 def test_validation_loss_that_rises_while_training_loss_falls_is_overfitting() -> None:
     diagnosis = only(course(falling, lambda share: 0.5 + (share - 0.25) ** 2))
     assert diagnosis.name == "overfitting"
-    assert "after epoch 1 validation loss rose from 0.5 to 1.06" in diagnosis.evidence
-    assert diagnosis.remedy.startswith("--epochs 1, --set train.dropout=0.1 or --set train.weight_decay=0.05")
+    assert "after epoch 1 validation loss rose from 0.500 to 1.062" in str(diagnosis.evidence)
+    assert str(diagnosis.remedy).startswith("--epochs 1, --set train.dropout=0.1 or --set train.weight_decay=0.05")
 
 
 def test_a_rise_within_the_noise_is_not_overfitting() -> None:
@@ -72,13 +72,13 @@ def test_validation_loss_that_rises_with_training_loss_is_not_called_overfitting
 def test_training_loss_that_stays_is_underfitting_with_a_higher_rate() -> None:
     diagnosis = only(course(lambda share: 0.69))
     assert diagnosis.name == "underfitting"
-    assert diagnosis.remedy == "--learning-rate 0.003 or --epochs 8"
+    assert str(diagnosis.remedy) == "--learning-rate 0.003 or --epochs 8"
 
 
 def test_validation_loss_still_falling_at_the_end_asks_for_more_epochs() -> None:
     diagnosis = only(course(lambda share: 2 - share, lambda share: 2 - share))
     assert diagnosis.name == "stopped too early"
-    assert diagnosis.remedy == "--epochs 8"
+    assert str(diagnosis.remedy) == "--epochs 8"
 
 
 def test_training_that_was_cut_short_is_not_said_to_need_more_epochs() -> None:
@@ -91,14 +91,14 @@ def test_training_that_was_cut_short_is_not_said_to_need_more_epochs() -> None:
 def test_a_loss_that_is_not_finite_is_named_with_its_update_and_explains_all(bad: float) -> None:
     diagnosis = only(course(lambda share: bad if share > 0.6 else 1 + share))
     assert diagnosis.name == "not finite"
-    assert "at update 121" in diagnosis.evidence
-    assert diagnosis.remedy == "--learning-rate 0.0001"
+    assert "at update 121" in str(diagnosis.evidence)
+    assert str(diagnosis.remedy) == "--learning-rate 0.0001"
 
 
 def test_a_loss_that_grows_is_divergence_with_a_lower_rate() -> None:
     diagnosis = only(course(lambda share: 1 + 3 * share))
     assert diagnosis.name == "divergence"
-    assert diagnosis.remedy == "--learning-rate 0.0003"
+    assert str(diagnosis.remedy) == "--learning-rate 0.0003"
 
 
 def test_spikes_are_counted_and_the_worst_is_named() -> None:
@@ -110,7 +110,7 @@ def test_spikes_are_counted_and_the_worst_is_named() -> None:
         ]
     diagnosis = only(events)
     assert diagnosis.name == "spikes"
-    assert diagnosis.evidence == "2 losses far above those before; the worst 5 at update 150"
+    assert str(diagnosis.evidence) == "2 losses far above those before; the worst 5.000 at update 150"
 
 
 def test_ordinary_noise_has_no_spikes() -> None:
@@ -128,7 +128,7 @@ def test_weights_that_do_not_move_are_noticed(gradient: float, weight_change: fl
 def test_a_few_updates_are_called_too_few_with_the_epochs_that_would_do() -> None:
     diagnosis = only(course(falling, updates=12, epochs=3))
     assert diagnosis.name == "too few updates"
-    assert diagnosis.remedy.startswith("--epochs 8,")
+    assert str(diagnosis.remedy).startswith("--epochs 8,")
 
 
 def test_a_task_that_is_solved_from_the_start_is_healthy() -> None:
@@ -150,8 +150,8 @@ def test_every_diagnosis_has_evidence_and_a_remedy_in_flags() -> None:
     for train in curves:
         for validation in curves:
             for diagnosis in diagnose(course(train, validation, updates=25)):
-                assert any(letter.isdigit() for letter in diagnosis.evidence)
-                assert diagnosis.name == "healthy" or "--" in diagnosis.remedy
+                assert any(letter.isdigit() for letter in str(diagnosis.evidence))
+                assert diagnosis.name == "healthy" or "--" in str(diagnosis.remedy)
 
 
 # ── gradients ─────────────────────────────────────────────────────────────────────────────────
@@ -167,8 +167,8 @@ def test_every_diagnosis_has_evidence_and_a_remedy_in_flags() -> None:
 def test_gradients_whose_norm_explodes_are_named_with_their_norms_and_a_lower_rate(gradient, clipped):
     diagnosis = only(course(falling, falling, gradient=gradient))
     assert diagnosis.name == "exploding gradients"
-    assert f"{clipped} of the updates were clipped to 1" in diagnosis.evidence
-    assert diagnosis.remedy.startswith("--learning-rate 0.0003 or ")
+    assert f"{clipped} of the updates were clipped to 1" in str(diagnosis.evidence)
+    assert str(diagnosis.remedy).startswith("--learning-rate 0.0003 or ")
 
 
 def test_what_was_let_through_depends_on_the_limit():
@@ -193,8 +193,8 @@ def test_gradients_that_die_away_while_there_is_a_loss_are_named_and_not_where_a
     dying = lambda share: 10 ** (-7 * share)  # noqa: E731
     diagnosis = only(course(falling, falling, gradient=dying))
     assert diagnosis.name == "dead gradients"
-    assert "while the training loss is still 0.20" in diagnosis.evidence
-    assert diagnosis.remedy == "--learning-rate 0.0003 or --set model.precision=fp32"
+    assert "while the training loss is still 0.20" in str(diagnosis.evidence)
+    assert str(diagnosis.remedy) == "--learning-rate 0.0003 or --set model.precision=fp32"
     solved = lambda share: 0.001 + math.exp(-9 * share)  # noqa: E731
     assert only(course(solved, gradient=dying)).name == "healthy"
 
@@ -205,14 +205,14 @@ def test_gradients_that_die_away_while_there_is_a_loss_are_named_and_not_where_a
 def test_a_rate_at_the_edge_of_its_probe_is_said_with_the_next_one_to_try():
     [high] = diagnose_rate({1e-4: 0.7, 3e-4: 0.6, 9e-4: 0.4}, 9e-4)
     assert high.name == "the rate is at the edge of its probe"
-    assert high.evidence == (
-        "0.0009 is the best of 3 rates and the highest that was tried: validation loss 0.4 there, 0.6 at 0.0003"
+    assert str(high.evidence) == (
+        "0.0009 is the best of 3 rates and the highest that was tried: validation loss 0.400 there, 0.600 at 0.0003"
     )
-    assert high.remedy == "--learning-rate 0.003"
+    assert str(high.remedy) == "--learning-rate 0.003"
     [low] = diagnose_rate({1e-4: 0.3, 3e-4: 0.6, 9e-4: math.inf}, 1e-4)
-    assert "the lowest" in low.evidence and low.remedy == "--learning-rate 3e-05"
+    assert "the lowest" in str(low.evidence) and str(low.remedy) == "--learning-rate 3e-05"
     [for_long] = diagnose_rate({1e-4: 0.7, 3e-4: 0.6, 9e-4: 0.4}, 5e-4)
-    assert for_long.evidence == high.evidence and for_long.remedy == "--learning-rate 0.002"
+    assert str(for_long.evidence) == str(high.evidence) and str(for_long.remedy) == "--learning-rate 0.002"
 
 
 def test_a_rate_between_others_or_below_one_that_broke_down_is_no_edge():
@@ -250,8 +250,8 @@ def test_planted_label_noise_is_found_and_counted_whatever_else_is_hard(share):
     hard = {i for i in range(400) if i % 97 == 0}
     [diagnosis] = diagnose_rows(watched(examples, wrong | hard), examples)
     assert diagnosis.name == "label noise"
-    assert "kamerton audit" in diagnosis.remedy
-    counted = int(diagnosis.evidence.split()[0])
+    assert "kamerton audit" in str(diagnosis.remedy)
+    counted = int(str(diagnosis.evidence).split()[0])
     assert 0.7 * len(wrong) <= counted <= len(wrong) + 1
 
 
@@ -292,14 +292,29 @@ def test_a_class_that_is_never_predicted_is_named_with_its_rows() -> None:
     golds = ["спорт"] * 10 + ["политика"] * 8 + ["погода"] * 4 + ["rare"]
     [diagnosis] = diagnose_answers(rows(golds), tuned(["спорт"] * 12 + ["политика"] * 11))
     assert diagnosis.name == "a class is never predicted"
-    assert diagnosis.evidence == "never predicted: 'погода' (4 test rows)"
-    assert "--set evaluate.metric=macro-f1" in diagnosis.remedy
+    assert str(diagnosis.evidence) == "never predicted: 'погода' (4 test rows)"
+    assert "--set evaluate.metric=macro-f1" in str(diagnosis.remedy)
 
 
 def test_one_answer_to_everything_is_named() -> None:
     [diagnosis] = diagnose_answers(rows(["a", "b"] * 5), tuned(["a"] * 10))
     assert diagnosis.name == "one answer to everything"
-    assert "'a' is the answer to all 10 test rows of 2 classes" in diagnosis.evidence
+    assert "'a' is the answer to all 10 test rows of 2 classes" in str(diagnosis.evidence)
+
+
+def test_training_rows_of_one_class_need_no_other_rate() -> None:
+    [diagnosis] = diagnose_classes(rows(["ham"] * 7))
+    assert diagnosis.name == "all answers are the same class"
+    assert str(diagnosis.evidence) == "all 7 training rows have the same answer: 'ham'"
+    assert "--" not in str(diagnosis.remedy)
+    assert diagnose_classes(rows(["ham", "spam"])) == []
+
+
+def test_a_loss_that_does_not_fall_is_not_said_to_have_gone_from_a_number_to_the_same() -> None:
+    found = [str(only(course(lambda s, k=k: 5.01 - k * s, noise=0)).evidence) for k in (0.0, 0.0001, 0.02)]
+    assert found[0] == "training loss did not fall: 5.010 at first, 5.010 at last"
+    assert found[1] == "training loss did not fall: 5.010 at first, 5.010 at last"
+    assert found[2] == "training loss fell only from 5.009 to 4.991"
 
 
 def test_answers_of_every_class_need_no_diagnosis() -> None:

@@ -58,7 +58,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def tell(screen: Screen, run: Run) -> None:
     """Draw a whole story, from the first stage to the verdict."""
     screen.show(Stage("read", "650 rows of reviews.csv", 0.41))
-    screen.show(Progress("untuned", 32, 96))
+    screen.show(Progress("untuned", 32, 96, "rows"))
     screen.show(Stage("untuned", "base model", 6.3))
     for event in run.events():
         screen.show(event)
@@ -73,7 +73,7 @@ def test_plain_lines_hold_no_control_codes(run):
     text = drawn(lambda screen: tell(screen, run))
     assert NOT_SHOWN.search(text) is None
     assert "✓ read        650 rows of reviews.csv  0.4 s\n" in text
-    assert "  untuned     32/96\n" in text
+    assert "  untuned     32 of 96 rows\n" in text
     assert f"{STEPS} steps; flat, because the attention kernel allows it" in text
     assert "all epochs done; the weights of step 180 are kept" in text
 
@@ -96,7 +96,7 @@ def test_plain_training_lines_come_at_most_every_two_seconds(run):
         if isinstance(event, Started | Stepped):
             now += 0.5
             screen.show(event)
-    steps = [int(step) for step in re.findall(rf"train +(\d+)/{STEPS}", file.getvalue())]
+    steps = [int(step) for step in re.findall(rf"train +(\d+) of {STEPS} steps", file.getvalue())]
     assert steps == list(range(1, STEPS + 1, 4))
 
 

@@ -22,7 +22,7 @@ from kamerton.engine.engine import TorchEngine
 from kamerton.evaluate.artefact import proof_sentence, prove_artefact
 from kamerton.evaluate.calibration import calibrate, calibration_rows
 from kamerton.evaluate.compare import tuned_answers
-from kamerton.evaluate.diagnosis import HEALTHY, diagnose, diagnose_answers, diagnose_rate
+from kamerton.evaluate.diagnosis import HEALTHY, diagnose, diagnose_answers, diagnose_classes, diagnose_rate
 from kamerton.evaluate.label_noise import diagnose_rows
 from kamerton.evaluate.outcome import result_of
 from kamerton.evaluate.per_class import class_results
@@ -247,6 +247,8 @@ def conclude(run: Run, setup: Setup, clock: Clock) -> Iterator[Told]:
 
 def diagnose_run(run: Run, setup: Setup) -> list[Diagnosis]:
     """Say all that training, the probe of its rate, its rows and its answers showed; that all is well only alone."""
+    if setup.task.stratified and (one_class := diagnose_classes(setup.split.train)):
+        return one_class
     found = diagnose(run.events(), run.recipe.train.clip_norm)
     found += diagnose_rate(readings(run), run.recipe.train.peak)
     if setup.task.stratified:

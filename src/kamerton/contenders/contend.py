@@ -28,7 +28,7 @@ def answer(
     size = math.ceil(len(examples) / math.ceil(len(examples) / at_once))
     predictions: list[Prediction] = []
     for start in range(0, len(examples), size):
-        yield Progress(name, start, len(examples))
+        yield Progress(name, start, len(examples), "rows")
         predictions += predict(examples[start : start + size])
-    yield Progress(name, len(examples), len(examples))
+    yield Progress(name, len(examples), len(examples), "rows")
     return Answers(name, kind, tuple(predictions), time.perf_counter() - began)

@@ -349,3 +349,5 @@ class Progress:
     stage: str
     done: int
     total: int
+    unit: Literal["", "rows", "steps"] = ""
+    """What is counted."""

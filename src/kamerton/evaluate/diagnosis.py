@@ -1,4 +1,4 @@
-"""What the course of training says of itself, in words, with the flag that mends it."""
+"""Diagnoses of training and of its answers, each with its evidence and the flag that helps."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from functools import cached_property
 
 import numpy as np
 
+from kamerton.core.figures import Figure, number
+from kamerton.core.messages import Joined, msg
 from kamerton.core.outcomes import Answers, Diagnosis
 from kamerton.core.records import Event, Example, Started, Stepped, Stopped, Validated
 
@@ -19,9 +21,9 @@ FEW_UPDATES = 30
 OVERFIT_RISE = 0.05
 """Share by which the validation loss must have risen from its best; less is noise of small validation sets."""
 DIVERGED = 0.2
-"""Share by which the training loss must have risen from its start; less is a loss that stays where it was."""
+"""Share by which the training loss must have risen from its start."""
 SOLVED = 0.05
-"""Nats: below this, a loss has nothing left to fall, and its ups and downs mean nothing."""
+"""Nats below which a loss has nothing left to fall."""
 LEARNT = 0.05
 """Share by which the training loss must fall before anything counts as learnt."""
 STILL_FALLING = 0.05
@@ -29,26 +31,29 @@ STILL_FALLING = 0.05
 SPIKE_DEVIATIONS, SPIKE_WINDOW = 6, 20
 """A spike is this many standard deviations above the mean of this many losses before it."""
 STILL = 1e-6
-"""Relative change of the weights below which nothing was trained: a float32 does not resolve much less."""
+"""Relative change of the weights below which nothing was trained: float32 does not resolve much less."""
 NO_GRADIENT = 1e-8
 DIED = 1e-4
 """Share of its first norm below which a gradient has died away, where the loss still has something to fall."""
 EXPLODED = 100.0
 """Growth of the gradients' norm that no healthy fine-tuning shows: over its course it stays within three times."""
 GREW, ALL_CLIPPED = 10.0, 0.95
-"""Growth that is called an explosion as well where nearly all updates were clipped."""
+"""Growth that counts as an explosion where nearly all updates were clipped."""
+NAMED_CLASSES = 8
 SUPPORT = 3
-"""Rows of a class from which on its never being predicted is no chance."""
+"""Rows of a class from which on never predicting it is not chance."""
 
 
 def diagnose(events: Sequence[Event], clip_norm: float = 1.0) -> list[Diagnosis]:
-    """Read the events of training; the worst first, and `healthy` if there is nothing to say; empty if none trained.
-
-    Losses that are not finite explain all else, so nothing follows them.
+    """Diagnose the events of one training.
 
     Args:
         events: of one training.
         clip_norm: the largest norm of a gradient that was let through.
+
+    Returns:
+        The worst first, `healthy` if there is none, nothing if nothing was trained. Losses that are not finite
+        explain all else, so nothing follows them.
     """
     course = _Course(tuple(events), clip_norm)
     if not course.steps:
@@ -56,26 +61,44 @@ def diagnose(events: Sequence[Event], clip_norm: float = 1.0) -> list[Diagnosis]
     if fatal := _not_finite(course):
         return [fatal]
     checks = (_exploded, _diverged, _died, _still, _hardly_learnt, _few_updates, _overfits, _still_learning, _spikes)
-    found = [diagnosis for check in checks if (diagnosis := check(course))]
-    return found or [_healthy(course)]
+    return [diagnosis for check in checks if (diagnosis := check(course))] or [_healthy(course)]
+
+
+def diagnose_classes(train: Sequence[Example]) -> list[Diagnosis]:
+    """Find training rows that all have one class: then no rate and no number of epochs can help."""
+    if len({example.gold for example in train}) != 1:
+        return []
+    evidence = msg(
+        "all {rows} training {rows:row has|rows have} the same answer: '{label}'", rows=len(train), label=train[0].gold
+    )
+    return [Diagnosis("all answers are the same class", evidence, msg("add rows of the other classes"))]
 
 
 def diagnose_rate(tried: Mapping[float, float], rate: float) -> list[Diagnosis]:
-    """Say that the best rate of a probe is the lowest or the highest that was tried, so that a better may lie beyond.
+    """Report a best rate at the edge of the range test, since a better one may lie beyond.
 
     Args:
-        tried: validation loss by rate, infinite where training broke down; empty if there was no probe.
+        tried: validation loss by rate, infinite where training broke down; empty without a range test.
         rate: what was trained with: the best one, or lower, for a long run.
     """
     rates = sorted(tried)
     if len(rates) < 2 or (best := min(rates, key=tried.__getitem__)) not in (rates[0], rates[-1]):
         return []
-    edge, beyond, inner = ("lowest", 1 / 3, rates[1]) if best == rates[0] else ("highest", 3.0, rates[-2])
-    evidence = (
-        f"{best:.2g} is the best of {len(rates)} rates and the {edge} that was tried: "
-        f"validation loss {tried[best]:.3g} there, {tried[inner]:.3g} at {inner:.2g}"
+    lowest = best == rates[0]
+    inner = rates[1] if lowest else rates[-2]
+    evidence = msg(
+        "{rate} is the best of {count} rates and the {edge} that was tried: validation loss {loss} there, "
+        "{other} at {inner}",
+        rate=best,
+        count=len(rates),
+        edge=msg("lowest") if lowest else msg("highest"),
+        loss=tried[best],
+        other=tried[inner],
+        inner=inner,
     )
-    return [Diagnosis("the rate is at the edge of its probe", evidence, _rate(min(1.0, rate * beyond)))]
+    return [
+        Diagnosis("the rate is at the edge of its probe", evidence, _rate(min(1.0, rate * (1 / 3 if lowest else 3))))
+    ]
 
 
 def diagnose_answers(examples: Sequence[Example], answers: Answers) -> list[Diagnosis]:
@@ -86,17 +109,28 @@ def diagnose_answers(examples: Sequence[Example], answers: Answers) -> list[Diag
         answers: one contender's predictions for them, in their order.
     """
     golds = Counter(example.gold for example in examples)
-    given = Counter(prediction.text for prediction in answers.predictions)
+    given = {prediction.text for prediction in answers.predictions}
     if len(golds) > 1 and len(given) == 1:
-        evidence = f"'{next(iter(given))}' is the answer to all {len(examples):,} test rows of {len(golds)} classes"
-        remedy = "train longer or faster: raise --epochs or --learning-rate; `kamerton audit` checks the labels"
+        evidence = msg(
+            "'{label}' is the answer to all {rows} test rows of {classes} classes",
+            label=next(iter(given)),
+            rows=len(examples),
+            classes=len(golds),
+        )
+        remedy = msg("train longer or faster: raise --epochs or --learning-rate; `kamerton audit` checks the labels")
         return [Diagnosis("one answer to everything", evidence, remedy)]
     never = [label for label, rows in golds.most_common() if rows >= SUPPORT and label not in given]
     if not never:
         return []
-    named = ", ".join(f"'{label}' ({golds[label]} test rows)" for label in never)
-    remedy = "add training rows of it, or let the classes count the same: --set evaluate.metric=macro-f1"
-    return [Diagnosis("a class is never predicted", f"never predicted: {named}", remedy)]
+    named = [
+        msg("'{label}' ({rows} test {rows:row|rows})", label=label, rows=golds[label])
+        for label in never[:NAMED_CLASSES]
+    ]
+    if len(never) > NAMED_CLASSES:
+        named.append(msg("{count} more", count=len(never) - NAMED_CLASSES))
+    evidence = msg("never predicted: {named}", named=Joined(named, ", "))
+    remedy = msg("add training rows of these classes, or weigh all classes the same: --set evaluate.metric=macro-f1")
+    return [Diagnosis("a class is never predicted", evidence, remedy)]
 
 
 @dataclass(frozen=True)
@@ -124,7 +158,7 @@ class _Course:
 
     @property
     def window(self) -> int:
-        """Updates to average over, since one update's loss is mostly its rows' luck."""
+        """Updates to average over: the loss of one update depends mostly on its rows."""
         return max(1, min(SPIKE_WINDOW, len(self.steps) // 5))
 
     @property
@@ -170,7 +204,11 @@ def _not_finite(course: _Course) -> Diagnosis | None:
     bad += [validation.step for validation in course.validations if not math.isfinite(validation.loss)]
     if not bad:
         return None
-    evidence = f"loss or gradient was not finite at update {min(bad)}, at a learning rate of {course.learning_rate:g}"
+    evidence = msg(
+        "loss or gradient was not finite at update {update}, at a learning rate of {rate}",
+        update=min(bad),
+        rate=course.learning_rate,
+    )
     return Diagnosis("not finite", evidence, _rate(course.learning_rate / 10))
 
 
@@ -179,29 +217,34 @@ def _exploded(course: _Course) -> Diagnosis | None:
     clipped = float((course.norms > course.clip_norm).mean())
     if course.last_norm <= course.clip_norm or grown < (GREW if clipped >= ALL_CLIPPED else EXPLODED):
         return None
-    evidence = (
-        f"the gradients' norm grew from {course.first_norm:.3g} to {course.last_norm:.3g}; "
-        f"{clipped:.0%} of the updates were clipped to {course.clip_norm:g}"
+    evidence = msg(
+        "the gradient norm grew from {first} to {last}; {share} of the updates were clipped to {limit}",
+        first=course.first_norm,
+        last=course.last_norm,
+        share=Figure(clipped, "percent"),
+        limit=f"{course.clip_norm:g}",
     )
-    remedy = f"{_rate(course.learning_rate / 3)} or a longer --set train.warmup=0.1"
+    remedy = msg("{rate} or a longer --set train.warmup=0.1", rate=_rate(course.learning_rate / 3))
     return Diagnosis("exploding gradients", evidence, remedy)
 
 
 def _died(course: _Course) -> Diagnosis | None:
     if course.last_norm >= DIED * course.first_norm or course.last_loss <= SOLVED or course.first_norm < NO_GRADIENT:
         return None
-    evidence = (
-        f"the gradients' norm fell from {course.first_norm:.1e} to {course.last_norm:.1e} "
-        f"while the training loss is still {course.last_loss:.3g}"
+    evidence = msg(
+        "the gradient norm fell from {first} to {last} while the training loss is still {loss}",
+        first=course.first_norm,
+        last=course.last_norm,
+        loss=course.last_loss,
     )
-    remedy = f"{_rate(course.learning_rate / 3)} or --set model.precision=fp32"
+    remedy = msg("{rate} or --set model.precision=fp32", rate=_rate(course.learning_rate / 3))
     return Diagnosis("dead gradients", evidence, remedy)
 
 
 def _diverged(course: _Course) -> Diagnosis | None:
     if course.last_loss < max(SOLVED, course.first_loss * (1 + DIVERGED)):
         return None
-    evidence = f"training loss rose from {course.first_loss:.3g} to {course.last_loss:.3g}"
+    evidence = msg("training loss rose from {first} to {last}", first=course.first_loss, last=course.last_loss)
     return Diagnosis("divergence", evidence, _rate(course.learning_rate / 3))
 
 
@@ -210,27 +253,35 @@ def _still(course: _Course) -> Diagnosis | None:
     change = course.stopped.weight_change if course.stopped else math.inf
     if change >= STILL and gradient >= NO_GRADIENT:
         return None
-    moved = f"the trained weights changed by {change:.1e} of their size, " if course.stopped else ""
-    return Diagnosis(
-        "the weights do not move", f"{moved}median gradient norm {gradient:.1e}", _rate(course.learning_rate * 10)
-    )
+    parts = [msg("median gradient norm {norm}", norm=gradient)]
+    if course.stopped:
+        parts.insert(0, msg("the trained weights changed by {share} of their size", share=change))
+    return Diagnosis("the weights do not move", Joined(parts, ", "), _rate(course.learning_rate * 10))
 
 
 def _hardly_learnt(course: _Course) -> Diagnosis | None:
-    low, high = max(SOLVED, (1 - LEARNT) * course.first_loss), (1 + DIVERGED) * course.first_loss
-    if not low < course.last_loss < high:
+    first, last = course.first_loss, course.last_loss
+    if not max(SOLVED, (1 - LEARNT) * first) < last < (1 + DIVERGED) * first:
         return None
-    evidence = f"training loss went only from {course.first_loss:.3g} to {course.last_loss:.3g}"
-    return Diagnosis("underfitting", evidence, f"{_rate(course.learning_rate * 3)} or {_epochs(course.epochs * 2)}")
+    if last < first and number(first) != number(last):
+        evidence = msg("training loss fell only from {first} to {last}", first=first, last=last)
+    else:
+        evidence = msg("training loss did not fall: {first} at first, {last} at last", first=first, last=last)
+    remedy = msg("{rate} or {epochs}", rate=_rate(course.learning_rate * 3), epochs=_epochs(course.epochs * 2))
+    return Diagnosis("underfitting", evidence, remedy)
 
 
 def _few_updates(course: _Course) -> Diagnosis | None:
     updates = course.steps[-1].step
     if updates >= FEW_UPDATES:
         return None
+    evidence = msg(
+        "{updates} {updates:update|updates} of the weights; at least {least} are needed, better some hundreds",
+        updates=updates,
+        least=FEW_UPDATES,
+    )
     longer = _epochs(math.ceil(course.epochs * FEW_UPDATES / updates))
-    evidence = f"{updates} updates of the weights; at least {FEW_UPDATES} are wanted, better some hundreds"
-    return Diagnosis("too few updates", evidence, f"{longer}, or a smaller --set train.batch_size")
+    return Diagnosis("too few updates", evidence, msg("{epochs}, or a smaller --set train.batch_size", epochs=longer))
 
 
 def _overfits(course: _Course) -> Diagnosis | None:
@@ -241,11 +292,17 @@ def _overfits(course: _Course) -> Diagnosis | None:
     rose = last.loss >= max(SOLVED, best.loss * (1 + OVERFIT_RISE))
     if not rose or not until or course.last_loss >= np.mean(until):
         return None
-    evidence = (
-        f"after epoch {best.epoch:.2g} validation loss rose from {best.loss:.3g} to {last.loss:.3g} "
-        f"while training loss fell from {np.mean(until):.3g} to {course.last_loss:.3g}"
+    evidence = msg(
+        "after epoch {epoch} validation loss rose from {low} to {high} while training loss fell from {first} to {last}",
+        epoch=f"{best.epoch:.2g}",
+        low=best.loss,
+        high=last.loss,
+        first=float(np.mean(until)),
+        last=course.last_loss,
     )
-    remedy = f"{_epochs(best.epoch)}, --set train.dropout=0.1 or --set train.weight_decay=0.05; or more data"
+    remedy = msg(
+        "{epochs}, --set train.dropout=0.1 or --set train.weight_decay=0.05; or more data", epochs=_epochs(best.epoch)
+    )
     return Diagnosis("overfitting", evidence, remedy)
 
 
@@ -258,8 +315,13 @@ def _still_learning(course: _Course) -> Diagnosis | None:
         return None
     if last.loss > (1 - STILL_FALLING) * before[-1].loss:
         return None
-    evidence = f"validation loss was still falling: {before[-1].loss:.3g} at update {before[-1].step}, {last.loss:.3g}"
-    return Diagnosis("stopped too early", f"{evidence} at the end", _epochs(course.epochs * 2))
+    evidence = msg(
+        "validation loss was still falling: {before} at update {update}, {last} at the end",
+        before=before[-1].loss,
+        update=before[-1].step,
+        last=last.loss,
+    )
+    return Diagnosis("stopped too early", evidence, _epochs(course.epochs * 2))
 
 
 def _spikes(course: _Course) -> Diagnosis | None:
@@ -272,16 +334,30 @@ def _spikes(course: _Course) -> Diagnosis | None:
     if not spikes:
         return None
     worst = max(spikes, key=lambda step: step.loss)
-    evidence = f"{len(spikes)} losses far above those before; the worst {worst.loss:.3g} at update {worst.step}"
-    return Diagnosis("spikes", evidence, f"{_rate(course.learning_rate / 2)} or --set train.clip_norm=0.5")
+    evidence = msg(
+        "{count} {count:loss|losses} far above those before; the worst {loss} at update {update}",
+        count=len(spikes),
+        loss=worst.loss,
+        update=worst.step,
+    )
+    remedy = msg("{rate} or --set train.clip_norm=0.5", rate=_rate(course.learning_rate / 2))
+    return Diagnosis("spikes", evidence, remedy)
 
 
 def _healthy(course: _Course) -> Diagnosis:
-    evidence = f"training loss fell from {course.first_loss:.3g} to {course.last_loss:.3g}"
+    parts = [msg("training loss fell from {first} to {last}", first=course.first_loss, last=course.last_loss)]
     if course.validations:
         best = min(course.validations, key=lambda v: v.loss)
-        evidence += f", validation loss was best ({best.loss:.3g}) at update {best.step} of {course.steps[-1].step}"
-    return Diagnosis(HEALTHY, evidence, "nothing to do")
+        steps = course.steps[-1].step
+        parts.append(
+            msg(
+                "validation loss was best ({loss}) at update {update} of {updates}",
+                loss=best.loss,
+                update=best.step,
+                updates=steps,
+            )
+        )
+    return Diagnosis(HEALTHY, Joined(parts, ", "), msg("nothing to do"))
 
 
 def _rate(value: float) -> str:

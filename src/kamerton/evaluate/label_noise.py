@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from kamerton.core.messages import msg
 from kamerton.core.outcomes import Diagnosis
 from kamerton.core.records import Example, RowDynamics
 from kamerton.text.features import text_features
@@ -19,7 +20,7 @@ from kamerton.text.features import text_features
 NEIGHBOURS, AGAINST = 5, 4
 """How many of the most alike rows are looked at, and how many must be learnt under another label."""
 LEAST, SHARE = 5, 0.02
-"""Rows, and share of all rows, from which on it is no few odd ones: clean sets that people labelled have 1 to 3%."""
+"""Fewest rows, and share of all rows, that count: clean hand-labelled sets have 1 to 3% wrong labels."""
 MOSTLY = 0.5
 """Share of the never learnt rows that must be contradicted; where fewer are, rows are hard rather than wrong."""
 LOOKED_AT = 20_000
@@ -44,12 +45,16 @@ def diagnose_rows(seen: Sequence[RowDynamics], train: Sequence[Example]) -> list
     against = never & (_contradicting(known, learnt, never) >= AGAINST)
     if against.sum() < max(wanted, MOSTLY * never.sum()):
         return []
-    places = ", ".join(str(known[i].place) for i in np.flatnonzero(against)[:NAMED])
-    evidence = (
-        f"{against.sum():,} of {len(known):,} training rows were never answered rightly, while at least {AGAINST} of "
-        f"the {NEIGHBOURS} rows most like each were learnt with another label: {places}"
+    evidence = msg(
+        "{wrong} of {rows} training rows were never answered correctly, while at least {least} of the {count} rows "
+        "most like each were learnt with another label: {places}",
+        wrong=int(against.sum()),
+        rows=len(known),
+        least=AGAINST,
+        count=NEIGHBOURS,
+        places=", ".join(str(known[i].place) for i in np.flatnonzero(against)[:NAMED]),
     )
-    remedy = "`kamerton audit DATA` lists the probable wrong labels; correct them in the source and train again"
+    remedy = msg("`kamerton audit DATA` lists the probable wrong labels; correct them in the source and train again")
     return [Diagnosis("label noise", evidence, remedy)]
 
 

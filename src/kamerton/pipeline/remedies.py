@@ -23,7 +23,7 @@ from kamerton.core.records import Event, Progress, Split, Stage, Validated
 from kamerton.core.system import free_memory
 from kamerton.data.enlarge import Enlarging, vary
 from kamerton.engine.engine import TorchEngine
-from kamerton.evaluate.diagnosis import diagnose, diagnose_answers
+from kamerton.evaluate.diagnosis import diagnose, diagnose_answers, diagnose_classes
 from kamerton.forgetting.decide import conclude_forgetting, deciding
 from kamerton.forms.dialogue import Dialogue
 from kamerton.models.saved import save_model
@@ -74,7 +74,8 @@ def carry_out(run: Run, setup: Setup, engine: TorchEngine, clock: Clock, worksho
     bench = Bench(setup, meter, workshop.score, Dial(setup, engine.model))
     first = bench.measure(engine, Plan("", 0, {}))
     attempts, spent = [first], 0.0
-    seen = diagnose(run.events(), setup.recipe.train.clip_norm)
+    one_class = setup.task.stratified and diagnose_classes(setup.split.train)
+    seen = [] if one_class else diagnose(run.events(), setup.recipe.train.clip_norm)
     symptoms = {diagnosis.name for diagnosis in [*seen, *answer_symptoms(setup, engine)]}
     asked = AUTO not in setup.recipe.remedy.names
     symptoms |= {FORGETTING} if asked or first.decision in ("mild", "severe") else set()

@@ -85,9 +85,9 @@ def embedded(engine: Engine, items: Sequence[Encoded]) -> Generator[Progress, No
     """Compute the features of rows, telling how far it is: `[rows, hidden]`."""
     parts = []
     for start in range(0, len(items), AT_ONCE):
-        yield Progress("features", start, len(items))
+        yield Progress("features", start, len(items), "rows")
         parts.append(engine.embed(items[start : start + AT_ONCE]))
-    yield Progress("features", len(items), len(items))
+    yield Progress("features", len(items), len(items), "rows")
     return np.concatenate(parts)
 
 

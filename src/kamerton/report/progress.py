@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
+from kamerton.core.messages import Message, msg
 from kamerton.core.records import Started, Stepped
 from kamerton.i18n.voice import ENGLISH, Language, Voice
 from kamerton.text.figures import duration, number, safe_text
@@ -24,7 +25,7 @@ NAME_WIDTHS: Mapping[Language, int] = {"en": 11, "ru": 13}
 class Meter(Protocol):
     """Shows how far a named thing is."""
 
-    def advance(self, name: str, done: int, total: int, note: str) -> None:
+    def advance(self, name: str, done: int, total: int, note: str = "", unit: str = "") -> None:
         """Show that `done` of `total` is done."""
 
     def finish(self, name: str) -> None:
@@ -40,20 +41,21 @@ class Bars:
     def __init__(self, console: Console, voice: Voice = ENGLISH) -> None:
         bar = BarColumn(bar_width=10 if console.width < NARROW else 30)
         columns = (TextColumn(f"  {{task.description:{NAME_WIDTHS[voice.language]}}}", markup=False), bar)
-        count = TextColumn("{task.completed:.0f}/{task.total:.0f}", markup=False)
+        count = TextColumn("{task.fields[count]}", markup=False)
         note = TextColumn("{task.fields[note]}", markup=False, style="dim")
         self._progress = Progress(*columns, count, note, console=console, transient=True)
         self._tasks: dict[str, TaskID] = {}
         self._voice = voice
 
-    def advance(self, name: str, done: int, total: int, note: str) -> None:
+    def advance(self, name: str, done: int, total: int, note: str = "", unit: str = "") -> None:
         """Move a bar, which appears when it is first moved."""
+        count = self._voice.render(counted(done, total, unit))
         if name not in self._tasks:
             self._tasks[name] = self._progress.add_task(
-                self._voice.repeat(safe_text(name)), total=total, completed=done, note=note
+                self._voice.repeat(safe_text(name)), total=total, completed=done, note=note, count=count
             )
             self._progress.start()
-        self._progress.update(self._tasks[name], total=total, completed=done, note=note)
+        self._progress.update(self._tasks[name], total=total, completed=done, note=note, count=count)
 
     def finish(self, name: str) -> None:
         """Take a bar away; without bars the terminal is left alone."""
@@ -76,13 +78,14 @@ class Lines:
         self._clock = clock
         self._silent_until = -float("inf")
 
-    def advance(self, name: str, done: int, total: int, note: str) -> None:
+    def advance(self, name: str, done: int, total: int, note: str = "", unit: str = "") -> None:
         """Write a line, unless there was one a moment ago."""
         if self._clock() < self._silent_until:
             return
         self._silent_until = self._clock() + SECONDS_BETWEEN_LINES
         named = self._voice.repeat(safe_text(name))
-        line = f"  {named:{NAME_WIDTHS[self._voice.language]}} {done}/{total}  {note}"
+        count = self._voice.render(counted(done, total, unit))
+        line = f"  {named:{NAME_WIDTHS[self._voice.language]}} {count}  {note}"
         self._console.print(Text(line.rstrip()), soft_wrap=True)
 
     def finish(self, name: str) -> None:
@@ -91,6 +94,15 @@ class Lines:
 
     def close(self) -> None:
         """Leave nothing behind: lines are whole when they are written."""
+
+
+def counted(done: int, total: int, unit: str) -> Message:
+    """Return how much is done, with its unit: beside a contender's name a bare fraction reads as its score."""
+    if unit == "rows":
+        return msg("{done} of {total} {total:row|rows}", done=done, total=total)
+    if unit == "steps":
+        return msg("{done} of {total} {total:step|steps}", done=done, total=total)
+    return msg("{done} of {total}", done=done, total=total)
 
 
 class Pace:

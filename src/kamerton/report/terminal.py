@@ -78,7 +78,7 @@ class Screen:
                 message = Text.assemble(self._said(item.message), (taken, "dim"))
                 self._row(Text("✓", "green"), item.name, message)
             case Progress():
-                self._meter.advance(item.stage, item.done, item.total, "")
+                self._meter.advance(item.stage, item.done, item.total, unit=item.unit)
                 if item.done >= item.total:
                     self._meter.finish(item.stage)
             case Started() | Stepped() | Validated() | Saved() | Stopped():
@@ -93,7 +93,7 @@ class Screen:
                 self._row(Text(" "), TRAINING, Text(self._started(event)))
             case Stepped():
                 if self._pace:
-                    self._meter.advance(TRAINING, event.step, self._pace.steps, self._pace.note(event))
+                    self._meter.advance(TRAINING, event.step, self._pace.steps, self._pace.note(event), "steps")
             case Validated():
                 best = self.voice.text("best so far") if event.best else ""
                 self._row(Text(" "), "validation", Text(self._validated(event)).append(f"  {best}".rstrip(), "green"))

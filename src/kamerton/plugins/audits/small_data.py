@@ -10,7 +10,7 @@ from kamerton.core.contracts import AnswerKind, AuditContext
 from kamerton.core.records import Example, Finding
 from kamerton.plugins.audits._wording import count
 from kamerton.statistics.intervals import wilson_interval
-from kamerton.statistics.power import detectable_share
+from kamerton.statistics.power import FEWEST, detectable_share
 
 ENOUGH, FEW, VERY_FEW = 1000, 100, 30
 """Test rows. From 1,000 on an accuracy of 80% is known to within 2.5 points; of 100 to 8; of 30 to 14."""
@@ -71,10 +71,13 @@ class SmallData:
 
 def _proves(tested: int, metric: str) -> str:
     """Say what so many test rows can show."""
-    if not _can_prove(tested):
+    smallest = detectable_share(DISAGREEMENT, tested) if tested else 1.0
+    if tested < FEWEST:
         limits = "nothing can be proven"
+    elif smallest >= 1:
+        limits = "only a difference on nearly every row would show"
     elif metric:
-        interval, smallest = wilson_interval(TYPICAL * tested, tested, 0.95), detectable_share(DISAGREEMENT, tested)
+        interval = wilson_interval(TYPICAL * tested, tested, 0.95)
         limits = (
             f"{metric} of {TYPICAL:.0%} would be known to within {(interval.high - interval.low) / 2:.0%}, "
             f"and a difference below {smallest:.0%} would hardly show"
@@ -82,11 +85,6 @@ def _proves(tested: int, metric: str) -> str:
     else:
         limits = f"only {'large' if tested < FEW else 'clear'} differences would show"
     return f"with {count(tested, 'test row')}, {limits}"
-
-
-def _can_prove(tested: int) -> bool:
-    """Say whether any difference of two contenders would show."""
-    return tested > 0 and detectable_share(DISAGREEMENT, tested) < 1
 
 
 def _severity(tested: int, too_few: bool) -> Literal["severe", "warning", "note"]:
@@ -101,7 +99,7 @@ def usual_rows(context: AuditContext) -> UsualRows | None:
 
 
 def _remedy(tested: int, context: AuditContext, usual: UsualRows | None) -> str:
-    halved = context.share_metric and _can_prove(tested) and tested < ENOUGH
+    halved = context.share_metric and ENOUGH > tested > 0 and detectable_share(DISAGREEMENT, tested) < 1
     more = "four times the rows halve both" if halved else "collect more rows"
     remedy = f"{more}; the share of the test rows is {context.test_share:.0%} (`--set split.test=...`)"
     enough = f"; {usual.enough:,} can be enough where the job is simple and few weights are trained" if usual else ""
