@@ -27,7 +27,7 @@ from typing import TypeVar
 from kamerton.data.dialect import find_dialect
 from kamerton.data.encoding import decode
 from kamerton.data.unpack import bytes_of, held
-from kamerton.pipeline.prepare import Understood, audit, fit, understand
+from kamerton.pipeline.prepare import Understood, audit, bind, understand
 from kamerton.runs.recipe import resolve
 
 WORDS, VOCABULARY = 14, 20_000
@@ -89,8 +89,8 @@ def look_through(path: Path, model: str | None) -> dict[str, float]:
 
 def lengths_of(understood: Understood) -> array[int]:
     """Count the tokens of every example as the model gets it."""
-    fitted = fit(understood)
-    return array("q", (len(item.tokens) + item.cut for item in fitted.encode(understood.examples)))
+    bound = bind(understood)
+    return array("q", (len(item.tokens) + item.cut for item in bound.encode(understood.examples)))
 
 
 def main() -> None:

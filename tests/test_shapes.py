@@ -15,7 +15,7 @@ from kamerton.data.fix import fix_data
 from kamerton.data.gate import look
 from kamerton.forms.continuation import Continuation
 from kamerton.forms.sandbox import Limits, passes
-from kamerton.pipeline.prepare import Understood, fit, understand
+from kamerton.pipeline.prepare import Understood, bind, understand
 from kamerton.runs.recipe import resolve
 
 NUMBERS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
@@ -75,12 +75,12 @@ def test_a_system_prompt_is_told_in_training_in_serving_and_in_what_is_shown(tmp
     task, pattern = PROMPTED[name]
     found = understood(write(tmp_path, "rows.jsonl", lines(rows_of(pattern))), **{"model.name": str(decoder_folder)})
     assert found.recipe.data.task == task
-    fitted = fit(found)
+    bound = bind(found)
     two = found.examples[:2]
-    trained, served = fitted.form.encode(two, fitted.tokenizer, 256), fitted.form.prompts(two, fitted.tokenizer, 256)
-    views = look(two, trained, fitted.form, fitted.tokenizer, 256)
+    trained, served = bound.form.encode(two, bound.tokenizer, 256), bound.form.prompts(two, bound.tokenizer, 256)
+    views = look(two, trained, bound.form, bound.tokenizer, 256)
     for item, prompt, view in zip(trained, served, views, strict=True):
-        for told in (fitted.tokenizer.decode(item.tokens), fitted.tokenizer.decode(prompt.tokens)):
+        for told in (bound.tokenizer.decode(item.tokens), bound.tokenizer.decode(prompt.tokens)):
             assert TOLD in told.split("Count to")[0]
         assert TOLD in "".join(token.token for token in view.tokens)
 
@@ -89,7 +89,7 @@ def test_every_contender_is_told_the_system_prompt_once_and_rows_without_one_are
     rows = rows_of(PROMPTED["OpenOrca"][1])
     rows[1] = {"id": "8", "system_prompt": "", "question": "Count to two.", "response": "Two."}
     found = understood(write(tmp_path, "rows.jsonl", lines(rows)), **{"model.name": str(decoder_folder)})
-    form = fit(found).form
+    form = bind(found).form
     prompted, silent, shot = found.examples[0], found.examples[1], found.examples[2]
     asked = list(form.to_messages(prompted, [shot]))
     assert asked[0] == Turn("system", TOLD)
@@ -103,9 +103,9 @@ def test_every_contender_is_told_the_system_prompt_once_and_rows_without_one_are
 def test_a_model_of_two_halves_reads_the_system_prompt_before_the_request(tmp_path, seq2seq_folder):
     path = write(tmp_path, "rows.jsonl", lines(rows_of(PROMPTED["OpenOrca"][1])))
     found = understood(path, **{"model.name": str(seq2seq_folder)})
-    fitted = fit(found)
-    [item] = fitted.form.encode(found.examples[:1], fitted.tokenizer, 256)
-    words = fitted.tokenizer(f"{TOLD}\n\nCount to one.")["input_ids"]
+    bound = bind(found)
+    [item] = bound.form.encode(found.examples[:1], bound.tokenizer, 256)
+    words = bound.tokenizer(f"{TOLD}\n\nCount to one.")["input_ids"]
     assert list(item.tokens) == words
 
 

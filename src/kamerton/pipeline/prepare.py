@@ -22,7 +22,7 @@ from kamerton.core.records import Encoded, Example, Finding, LedgerEntry, Split,
 from kamerton.core.system import free_memory
 from kamerton.data.audit import other_columns, run_audit
 from kamerton.data.cells import labels_with_columns
-from kamerton.data.enlarge import Enlarging, enlarge, refuse_unfit
+from kamerton.data.enlarge import Enlarging, enlarge
 from kamerton.data.examples import Examples
 from kamerton.data.fates import lost_classes, used_line
 from kamerton.data.gate import pass_gate
@@ -45,7 +45,6 @@ from kamerton.models.vocabulary import add_words, read_words
 from kamerton.runs.recipe import Decision, Recipe
 from kamerton.runs.run import Run
 from kamerton.runs.state import BaseModel, Source, State
-from kamerton.session.door import check_fit
 from kamerton.session.new_tokens import new_tokens_finding, new_tokens_of
 from kamerton.session.planner import choose_method, choose_model, settings
 from kamerton.session.setup import (
@@ -80,7 +79,7 @@ class Understood:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class BoundData:
     """How one model gets the examples."""
 
     recipe: Recipe
@@ -134,7 +133,7 @@ def choose_base(understood: Understood) -> Understood:
     return replace(understood, recipe=understood.recipe.decide(decisions))
 
 
-def fit(understood: Understood) -> Fitted:
+def bind(understood: Understood) -> BoundData:
     """Get and inspect the base model, and settle how it gets the examples.
 
     Raises:
@@ -155,7 +154,7 @@ def fit(understood: Understood) -> Fitted:
         raise DataError(Fault(f"column '{column}' is empty in every row", recipe.data.path, "fill in the answers"))
     form = make_form(understood.task, recipe, facts.kind, answered)
     recipe = recipe.decide({"data.too_long": Decision(form.too_long[0], "what this task does if not told otherwise")})
-    refuse_unfit(recipe, understood.task, form)
+    refuse_unbind(recipe, understood.task, form)
     words = read_words(recipe.model.new_tokens)
     if words != recipe.model.new_tokens:
         recipe = recipe.settle({"model.new_tokens": Decision(words, f"the lines of {recipe.model.new_tokens}")})
@@ -164,34 +163,34 @@ def fit(understood: Understood) -> Fitted:
         require_end(tokenizer, facts.folder)
     max_tokens = _max_tokens(recipe, facts)
     recipe = recipe.decide({"model.max_tokens": Decision(max_tokens, f"all that {facts.name} takes")})
-    return Fitted(recipe, facts, tokenizer, form, max_tokens)
+    return BoundData(recipe, facts, tokenizer, form, max_tokens)
 
 
 def audit(
-    understood: Understood, fitted: Fitted | None = None, encoded: Iterable[Encoded] | None = None
+    understood: Understood, bound: BoundData | None = None, encoded: Iterable[Encoded] | None = None
 ) -> list[Finding]:
     """Look for what is wrong with the examples; with a model, also at their lengths in its tokens.
 
     Args:
         understood: the data.
-        fitted: the model, if one is chosen.
+        bound: the model, if one is chosen.
         encoded: the examples as the model gets them, if that is known; they are encoded if not.
     """
-    if fitted and encoded is None:
-        encoded = fitted.encode(understood.examples)
+    if bound and encoded is None:
+        encoded = bound.encode(understood.examples)
     task, recipe, sides = understood.task, understood.recipe, understood.sides
     few = len(understood.examples) * recipe.split.tested < MANY_TESTED
     context = AuditContext(
         stratified=task.stratified,
         lengths=array("q", (len(item.tokens) + item.cut for item in encoded)) if encoded is not None else None,
-        max_tokens=fitted.max_tokens if fitted else None,
+        max_tokens=bound.max_tokens if bound else None,
         test_share=recipe.split.tested,
         tested=_rows_to_test(understood) if few else None,
         share_metric=_share_metric(understood) if few else "",
         answers=task.answers,
-        model=fitted.facts if fitted else None,
-        tokenizer=fitted.tokenizer if fitted else None,
-        embed=Embedder(fitted.facts, recipe.model.precision) if fitted and fitted.facts.kind == "encoder" else None,
+        model=bound.facts if bound else None,
+        tokenizer=bound.tokenizer if bound else None,
+        embed=Embedder(bound.facts, recipe.model.precision) if bound and bound.facts.kind == "encoder" else None,
         columns=other_columns(understood.table, understood.examples, recipe.data.columns or {}),
         golds=understood.examples.golds if isinstance(understood.examples, Examples) else None,
         texts=understood.examples.texts if isinstance(understood.examples, Examples) else None,
@@ -200,8 +199,8 @@ def audit(
         parts=[sides.names.get(e.id, "train") for e in understood.examples] if sides.by == "given" else None,
     )
     findings = run_audit(understood.examples, context)
-    if fitted and (more := new_tokens_of(recipe, understood.examples, fitted.facts, fitted.tokenizer)):
-        findings.append(new_tokens_finding(more, str(nearby(recipe.data.path)), fitted.facts.name))
+    if bound and (more := new_tokens_of(recipe, understood.examples, bound.facts, bound.tokenizer)):
+        findings.append(new_tokens_finding(more, str(nearby(recipe.data.path)), bound.facts.name))
     return findings
 
 
@@ -229,19 +228,19 @@ def _share_metric(understood: Understood) -> str:
     return name if registry.choose("metrics", name).per_row_binary else ""
 
 
-def foretold_fates(
-    understood: Understood, findings: Sequence[Finding], fitted: Fitted | None
+def predicted_fates(
+    understood: Understood, findings: Sequence[Finding], bound: BoundData | None
 ) -> tuple[list[LedgerEntry], list[LedgerEntry]]:
     """Return which rows `tune` would leave out after reading, and, with a model, which of the others it would cut."""
     nowhere = Split((), (), ())
     dropped = {id for finding in findings for id in finding.drop}
     left_out = make_ledger((), (), findings, nowhere, (), understood.examples) if dropped else []
-    if fitted is None:
+    if bound is None:
         return left_out, []
     kept = [example for example in understood.examples if example.id not in dropped]
     try:
-        too_long = fitted.recipe.data.too_long or "cut"
-        passed = pass_gate(kept, list(fitted.encode(kept)), fitted.form, fitted.tokenizer, too_long)
+        too_long = bound.recipe.data.too_long or "cut"
+        passed = pass_gate(kept, list(bound.encode(kept)), bound.form, bound.tokenizer, too_long)
     except DataError as error:  # no row passes
         reason = error.faults[0].rule
         return [*left_out, *(LedgerEntry(e.id, e.place, "dropped", reason) for e in kept)], []
@@ -254,26 +253,26 @@ def freeze(run: Run, clock: Clock) -> Iterator[Stage]:
     yield clock.stage("read", _read_message(understood))
     if notice := to_fetch(understood.recipe.model.name or ""):
         yield clock.stage("fetch", notice)
-    fitted = fit(understood)
-    empty = check_fit(fitted.recipe, fitted.form, fitted.facts, len(understood.examples))
-    yield clock.stage("model", _model_message(fitted))
-    everything = list(fitted.encode(understood.examples))
-    findings = audit(understood, fitted, everything)
+    bound = bind(understood)
+    empty = check_bind(bound.recipe, bound.form, bound.facts, len(understood.examples))
+    yield clock.stage("model", _model_message(bound))
+    everything = list(bound.encode(understood.examples))
+    findings = audit(understood, bound, everything)
     yield clock.stage("audit", _audit_message(findings))
     dropped = {id for finding in findings for id in finding.drop}
     pairs = [(e, item) for e, item in zip(understood.examples, everything, strict=True) if e.id not in dropped]
     examples, encoded = [example for example, _ in pairs], [item for _, item in pairs]
-    passed = pass_gate(examples, encoded, fitted.form, fitted.tokenizer, fitted.recipe.data.too_long or "cut")
+    passed = pass_gate(examples, encoded, bound.form, bound.tokenizer, bound.recipe.data.too_long or "cut")
     parted = split_examples(
         passed.examples,
-        fitted.recipe.split,
+        bound.recipe.split,
         stratified=understood.task.stratified,
-        seed=fitted.recipe.seed,
+        seed=bound.recipe.seed,
         sides=understood.sides,
         alike=near_duplicate_groups([example.text for example in passed.examples]).tolist(),
     )
     first_id = understood.table.rows_read
-    added = enlarge(_enlarging(understood, fitted, parted.split, first_id))
+    added = enlarge(_enlarging(understood, bound, parted.split, first_id))
     split = replace(parted.split, added=added.examples)
     for message in added.messages:
         yield clock.stage("added", message)
@@ -287,36 +286,36 @@ def freeze(run: Run, clock: Clock) -> Iterator[Stage]:
     lost = lost_classes(understood.examples, after, understood.task.answers)
     findings += [lost] if lost else []
     ledger += added.entries
-    recipe = _resolve(understood, fitted, split, empty)
+    recipe = _resolve(understood, bound, split, empty)
     run.write_recipe(recipe)
-    run.write_state(_state(run.state, recipe, fitted.facts))
+    run.write_state(_state(run.state, recipe, bound.facts))
     run.write_data(split, findings, ledger)
     told = [_split_message(recipe, split), used_line(len(read), after, cut), _audit_message([lost] if lost else [], "")]
     yield clock.stage("split", "\n".join(filter(None, told)))
 
 
-def _enlarging(understood: Understood, fitted: Fitted, split: Split, first_id: int) -> Enlarging:
+def _enlarging(understood: Understood, bound: BoundData, split: Split, first_id: int) -> Enlarging:
     return Enlarging(
-        fitted.recipe,
+        bound.recipe,
         understood.task,
-        fitted.form,
-        fitted.facts,
-        fitted.tokenizer,
-        fitted.max_tokens,
+        bound.form,
+        bound.facts,
+        bound.tokenizer,
+        bound.max_tokens,
         split,
         first_id,
     )
 
 
-def _resolve(understood: Understood, fitted: Fitted, split: Split, empty: PreTrainedModel) -> Recipe:
+def _resolve(understood: Understood, bound: BoundData, split: Split, empty: PreTrainedModel) -> Recipe:
     """Decide what is still open, now that the training rows are known."""
     rows = len(split.train)
-    recipe = fitted.recipe.decide({"method.name": choose_method(fitted.facts, rows, free_memory(), empty)})
-    form = make_form(understood.task, recipe, fitted.facts.kind, split.train)
+    recipe = bound.recipe.decide({"method.name": choose_method(bound.facts, rows, free_memory(), empty)})
+    form = make_form(understood.task, recipe, bound.facts.kind, split.train)
     method = make_method(recipe)
     if recipe.evaluate.metric:
         registry.choose("metrics", recipe.evaluate.metric)  # an unknown one is told now, not after the training
-    return recipe.decide(settings(method, fitted.facts, understood.task, form, split.train, fitted.tokenizer))
+    return recipe.decide(settings(method, bound.facts, understood.task, form, split.train, bound.tokenizer))
 
 
 def _state(state: State, recipe: Recipe, facts: ModelFacts) -> State:
@@ -355,13 +354,13 @@ def _read_message(understood: Understood) -> str:
     return "\n".join(filter(None, lines))
 
 
-def _model_message(fitted: Fitted) -> str:
-    facts = fitted.facts
+def _model_message(bound: BoundData) -> str:
+    facts = bound.facts
     size = f"{parameters(facts.parameters)} parameters"
-    told = [f"{facts.name}: {facts.kind} ({facts.family}), {size}, {fitted.max_tokens} tokens at most"]
+    told = [f"{facts.name}: {facts.kind} ({facts.family}), {size}, {bound.max_tokens} tokens at most"]
     if stands_for := origin(facts.name, Path(facts.folder)):
         told.append(stands_for)
-    if head := new_head(facts.folder, fitted.form.model_class, fitted.form.config):
+    if head := new_head(facts.folder, bound.form.model_class, bound.form.config):
         told.append(head.message)
     return "\n".join(told)
 

@@ -11,7 +11,7 @@ from kamerton.core.contracts import Engine, Metric
 from kamerton.core.errors import DataError, Fault, RecipeError
 from kamerton.core.outcomes import Curve
 from kamerton.core.records import Encoded, Example, Progress, Split
-from kamerton.pipeline.prepare import Fitted, Understood, choose_base, fit, understand
+from kamerton.pipeline.prepare import BoundData, Understood, bind, choose_base, understand
 from kamerton.planning.growth import Counted, choose_sizes, count_heads, grow
 from kamerton.runs.recipe import Recipe
 from kamerton.session.engines import untuned_engine
@@ -42,11 +42,11 @@ def draw_curve(recipe: Recipe, target: int | None) -> Iterator[Progress | Curve]
     examples = [example for example in understood.examples if filled(example.text) and filled(example.gold)]
     target = target or 2 * len(examples)
     sizes = choose_sizes(len(examples), target, recipe.data.path)
-    fitted = fit(understood)
-    items = fitted.form.prompts(examples, fitted.tokenizer, fitted.max_tokens)  # what serving sends: without answers
+    bound = bind(understood)
+    items = bound.form.prompts(examples, bound.tokenizer, bound.max_tokens)  # what serving sends: without answers
     name = recipe.evaluate.metric or understood.task.metrics(examples)[0]
     metric = _metric(name)
-    engine = untuned_engine(bare_setup(understood, fitted, examples))
+    engine = untuned_engine(bare_setup(understood, bound, examples))
     features = yield from embedded(engine, items)
     alike = near_duplicate_groups([example.text for example in examples]).tolist()
     counted = yield from _counted(count_heads(features, examples, alike, metric, sizes, recipe.seed))
@@ -59,7 +59,7 @@ def draw_curve(recipe: Recipe, target: int | None) -> Iterator[Progress | Curve]
         confidence=recipe.evaluate.confidence,
         seed=recipe.seed,
     )
-    yield Curve(recipe.data.path, _task(understood), fitted.facts.name, growth)
+    yield Curve(recipe.data.path, _task(understood), bound.facts.name, growth)
 
 
 def _task(understood: Understood) -> str:
@@ -74,11 +74,11 @@ def _metric(name: str) -> Metric:
     return metric
 
 
-def bare_setup(understood: Understood, fitted: Fitted, examples: Sequence[Example]) -> Setup:
+def bare_setup(understood: Understood, bound: BoundData, examples: Sequence[Example]) -> Setup:
     """Set up the untuned model for examples that are not split."""
     split = Split(tuple(examples), (), ())
-    recipe, task, form = fitted.recipe, understood.task, fitted.form
-    return Setup(recipe, task, form, fitted.facts, fitted.tokenizer, split, fitted.max_tokens)
+    recipe, task, form = bound.recipe, understood.task, bound.form
+    return Setup(recipe, task, form, bound.facts, bound.tokenizer, split, bound.max_tokens)
 
 
 def embedded(engine: Engine, items: Sequence[Encoded]) -> Generator[Progress, None, np.ndarray]:

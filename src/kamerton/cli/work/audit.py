@@ -15,7 +15,7 @@ from kamerton.core.records import Finding
 from kamerton.data.fates import lost_classes, used_line
 from kamerton.data.fix import fix_data
 from kamerton.i18n.voice import Language, Voice, voice
-from kamerton.pipeline.prepare import Understood, choose_base, fit, foretold_fates, understand
+from kamerton.pipeline.prepare import Understood, bind, choose_base, predicted_fates, understand
 from kamerton.pipeline.prepare import audit as audit_examples
 from kamerton.report.audit import MOST_CLASSES, MOST_UNREAD, AuditPage, class_bars, length_bars, shown, write_audit_page
 from kamerton.report.terminal import Screen
@@ -37,9 +37,9 @@ def run(
     require_page(out)
     flags = {**flags, **dict(parse_assignment(text) for text in assignments)}
     understood = choose_base(understand(resolve(None, {"data.path": str(data), **flags})))
-    fitted = fit(understood) if "model.name" in flags else None
-    findings = audit_examples(understood, fitted)
-    after, cut = foretold_fates(understood, findings, fitted)
+    bound = bind(understood) if "model.name" in flags else None
+    findings = audit_examples(understood, bound)
+    after, cut = predicted_fates(understood, findings, bound)
     if lost := lost_classes(understood.examples, after, understood.task.answers):
         findings.insert(0, lost)
     recipe = understood.recipe

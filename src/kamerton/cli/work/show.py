@@ -11,7 +11,7 @@ from kamerton.cli.output import print_json
 from kamerton.core.message_json import to_json
 from kamerton.data.gate import look
 from kamerton.i18n.voice import Language, voice
-from kamerton.pipeline.prepare import choose_base, fit, understand
+from kamerton.pipeline.prepare import bind, choose_base, understand
 from kamerton.report.terminal import Screen
 from kamerton.runs.recipe import parse_assignment, resolve
 
@@ -22,16 +22,16 @@ def run(
     """Show what the model gets for some rows."""
     settings = dict(parse_assignment(text) for text in assignments)
     understood = choose_base(understand(resolve(None, {"data.path": str(data), **flags, **settings})))
-    fitted = fit(understood)
+    bound = bind(understood)
     shown = understood.examples[:rows]
-    too_long = fitted.recipe.data.too_long or "cut"
-    views = look(shown, list(fitted.encode(shown)), fitted.form, fitted.tokenizer, fitted.max_tokens, too_long)
+    too_long = bound.recipe.data.too_long or "cut"
+    views = look(shown, list(bound.encode(shown)), bound.form, bound.tokenizer, bound.max_tokens, too_long)
     if json:
         print_json([to_json(view) for view in views])
         return
-    speaker, facts = voice(language), fitted.facts
-    values = {"task": fitted.recipe.data.task, "model": facts.name, "kind": speaker.text(facts.kind)}
+    speaker, facts = voice(language), bound.facts
+    values = {"task": bound.recipe.data.task, "model": facts.name, "kind": speaker.text(facts.kind)}
     head = "{task} for {model} ({kind}), {tokens} {tokens:token|tokens} at most"
-    print(speaker.say(head, {**values, "tokens": fitted.max_tokens}))
+    print(speaker.say(head, {**values, "tokens": bound.max_tokens}))
     print(speaker.repeat(understood.reason))
     Screen(Console(), speaker).show_tokens(views)
