@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from kamerton.contenders.endpoint import Endpoint
-from kamerton.contenders.prompting import Arm, Nearest, Prompting
+from kamerton.contenders.prompting import Nearest, Prompting, PromptStrategy
 from kamerton.core.errors import RunError
 from kamerton.core.records import Encoded, Example, Place, Split
 from kamerton.forms.conversation import Conversation
@@ -39,13 +39,13 @@ def rows(count: int, start: int = 0) -> tuple[Example, ...]:
 SPLIT = Split(rows(24), rows(20, 100), rows(8, 200))
 
 
-def made(told: Generator[Any, None, list[Arm]]) -> list[Arm]:
+def made(told: Generator[Any, None, list[PromptStrategy]]) -> list[PromptStrategy]:
     while True:
         try:
             next(told)
         except StopIteration as end:
-            arms: list[Arm] = end.value
-            return arms
+            strategies: list[PromptStrategy] = end.value
+            return strategies
 
 
 @pytest.fixture(scope="module")
@@ -59,16 +59,16 @@ def prompting(engine, form=FORM, split=SPLIT, shots: int = 2, score=None, **sett
 
 
 def test_a_decoder_is_asked_in_all_ways_and_each_answers_every_row(decoder):
-    arms = made(prompting(decoder, text="Judge the film.").arms())
-    assert [arm.name for arm in arms] == [
+    strategies = made(prompting(decoder, text="Judge the film.").strategies())
+    assert [strategy.name for strategy in strategies] == [
         "base model",
         "base model with your prompt",
         "base model shown 2 examples, the best of 3 draws",
         "base model shown the nearest 2",
         "base model told the best of 4 instructions",
     ]
-    for arm in arms:
-        predictions = arm.predict(SPLIT.test)
+    for strategy in strategies:
+        predictions = strategy.predict(SPLIT.test)
         assert [p.id for p in predictions] == [example.id for example in SPLIT.test]
         assert {p.text for p in predictions} <= set(FORM.choices)
 
@@ -81,18 +81,18 @@ def test_the_draw_is_the_one_that_validation_rows_prefer(decoder):
         seen.append(len(seen))
         return float(len(seen) == 2)  # the second draw is best
 
-    [_, arm] = made(prompting(decoder, nearest=False, search=False, score=score).arms())
+    [_, strategy] = made(prompting(decoder, nearest=False, search=False, score=score).strategies())
     second = FORM.shots(SPLIT.train, 2, 1)
     wanted = FORM.predict_untuned(decoder, SPLIT.test, second)
-    assert [p.loss for p in arm.predict(SPLIT.test)] == [p.loss for p in wanted]
+    assert [p.loss for p in strategy.predict(SPLIT.test)] == [p.loss for p in wanted]
 
 
 def test_where_answers_are_written_the_loss_of_the_true_ones_chooses_and_nothing_is_written(decoder, monkeypatch):
     """One draw and no instruction were taken there, since writing is slow: but reading the true answers is not."""
     monkeypatch.setattr(type(decoder), "generate", partial(pytest.fail, "nothing was to be written"))
     never = partial(pytest.fail, "no metric has a value where nothing is written")
-    arms = made(prompting(decoder, form=WRITTEN, score=never).arms())
-    assert [arm.name for arm in arms] == [
+    strategies = made(prompting(decoder, form=WRITTEN, score=never).strategies())
+    assert [strategy.name for strategy in strategies] == [
         "base model",
         "base model shown 2 examples, the best of 3 draws",
         "base model shown the nearest 2",
@@ -102,20 +102,20 @@ def test_where_answers_are_written_the_loss_of_the_true_ones_chooses_and_nothing
     draws = [WRITTEN.shots(SPLIT.train, 2, seed) for seed in range(3)]
     losses = [sum(p.loss for p in WRITTEN.predict_untuned(decoder, SPLIT.validation, draw)) for draw in draws]
     best = WRITTEN.predict_untuned(decoder, SPLIT.test, draws[losses.index(min(losses))])
-    assert [p.loss for p in arms[1].predict(SPLIT.test)] == pytest.approx([p.loss for p in best])
+    assert [p.loss for p in strategies[1].predict(SPLIT.test)] == pytest.approx([p.loss for p in best])
 
 
 def test_what_choosing_took_is_counted_and_kept_within_the_budget(decoder):
-    arms = made(prompting(decoder, form=WRITTEN).arms())
-    shown, told = arms[1].selection, arms[3].selection
+    strategies = made(prompting(decoder, form=WRITTEN).strategies())
+    shown, told = strategies[1].selection, strategies[3].selection
     assert (shown.ways, shown.rows, shown.calls) == (3, 20, 60)
     assert (told.ways, told.rows, told.calls) == (4, 20, 80)
     assert shown.tokens > 60 and told.tokens > 80 and shown.seconds > 0
-    assert arms[0].selection.ways == arms[2].selection.ways == 0
+    assert strategies[0].selection.ways == strategies[2].selection.ways == 0
     assert "3 on 20 validation rows by 60 calls" in str(shown)
-    tight = made(prompting(decoder, form=WRITTEN, budget=shown.tokens // 2).arms())[1].selection
+    tight = made(prompting(decoder, form=WRITTEN, budget=shown.tokens // 2).strategies())[1].selection
     assert tight.rows == 8 and tight.tokens <= shown.tokens // 2
-    assert made(prompting(decoder, form=WRITTEN, budget=1).arms())[1].selection.rows == 8  # the least there is
+    assert made(prompting(decoder, form=WRITTEN, budget=1).strategies())[1].selection.rows == 8  # the least there is
 
 
 def test_the_instructions_are_in_the_language_of_the_rows(decoder):
@@ -130,7 +130,7 @@ def test_the_instructions_are_in_the_language_of_the_rows(decoder):
     made(
         prompting(
             decoder, form=Told(ask=WRITTEN.ask, answers=WRITTEN.answers), split=Split(russian, russian, ())
-        ).arms()
+        ).strategies()
     )
     assert "Будь точен: верен самый определённый из подходящих ответов." in seen
 
@@ -139,8 +139,8 @@ def test_nothing_is_chosen_where_validation_rows_are_few(decoder):
     never = partial(pytest.fail, "nothing was to be chosen")
     few = Split(SPLIT.train, SPLIT.validation[:4], SPLIT.test)
     for form in (FORM, WRITTEN):
-        arms = made(prompting(decoder, form=form, split=few, score=never).arms())
-        assert [arm.name for arm in arms] == [
+        strategies = made(prompting(decoder, form=form, split=few, score=never).strategies())
+        assert [strategy.name for strategy in strategies] == [
             "base model",
             "base model shown 2 examples",
             "base model shown the nearest 2",
@@ -156,9 +156,9 @@ def test_a_conversation_is_shown_and_told_as_well_and_its_answers_are_judged_aft
     form = Conversation("assistant", ("Paris",))
     talks = [talk(i) for i in range(40)]
     split = Split(tuple(talks[:16]), tuple(talks[16:32]), tuple(talks[32:]))
-    arms = made(prompting(decoder, form=form, split=split, shots=1).arms())
-    assert [arm.selection.ways for arm in arms] == [0, 3, 0, 4]
-    plain, shown = (arm.predict(split.test) for arm in arms[:2])
+    strategies = made(prompting(decoder, form=form, split=split, shots=1).strategies())
+    assert [strategy.selection.ways for strategy in strategies] == [0, 3, 0, 4]
+    plain, shown = (strategy.predict(split.test) for strategy in strategies[:2])
     assert [p.tokens for p in plain] == [p.tokens for p in shown]
     assert [p.loss for p in plain] != [p.loss for p in shown]
     told = form.with_instruction("Be brief.")
@@ -187,7 +187,10 @@ def test_the_selection_of_each_contender_is_told_and_stands_in_the_result(place)
 
 def test_an_encoder_takes_examples_and_no_words(encoder_folder):
     engine = tiny_engine(encoder_folder, HEAD, [Encoded((2, 7, 3), (0,), (0,)), Encoded((2, 3), (0,), (1,))], classes=2)
-    names = [arm.name for arm in made(prompting(engine, form=Labels(("bad", "good")), text="x", draws=1).arms())]
+    names = [
+        strategy.name
+        for strategy in made(prompting(engine, form=Labels(("bad", "good")), text="x", draws=1).strategies())
+    ]
     assert names == ["base model", "base model shown 4 examples"]
 
 

@@ -16,7 +16,7 @@ from kamerton.contenders.contend import answer
 from kamerton.contenders.prompting import selection_sentence
 from kamerton.core import registry
 from kamerton.core.outcomes import Answers, Diagnosis
-from kamerton.core.records import Encoded, Event, Progress, Saved, Split, Stage
+from kamerton.core.records import Encoded, RunEvent, Saved, Split
 from kamerton.core.system import peak_memory
 from kamerton.engine.engine import TorchEngine
 from kamerton.evaluate.artefact import proof_sentence, prove_artefact
@@ -32,8 +32,8 @@ from kamerton.forgetting.benchmarks import find_tasks
 from kamerton.forms.usual import item_losses
 from kamerton.models.quantize import cost
 from kamerton.models.saved import save_model
-from kamerton.pipeline.contenders import untuned_arms, variants
-from kamerton.pipeline.cost import estimate_sentence, forecast, measured, measured_sentence
+from kamerton.pipeline.contenders import untuned_strategies, variants
+from kamerton.pipeline.cost import estimate_cost, estimate_sentence, measured, measured_sentence
 from kamerton.pipeline.dial import Dial
 from kamerton.pipeline.forgetting import check_benchmarks, remember
 from kamerton.pipeline.prepare import freeze
@@ -50,10 +50,8 @@ from kamerton.session.trainable import NOT_OURS, TrainableModel, attach
 from kamerton.train.dynamics import Dynamics
 from kamerton.train.loop import Job, Validation, train
 
-Told = Stage | Progress | Event
 
-
-def story(run: Run) -> Iterator[Told]:
+def story(run: Run) -> Iterator[RunEvent]:
     """Tell a run from wherever it stands to its report.
 
     Raises:
@@ -81,7 +79,7 @@ def story(run: Run) -> Iterator[Told]:
         yield from conclude(run, setup, clock)
 
 
-def contend(run: Run, setup: Setup, clock: Clock) -> Iterator[Told]:
+def contend(run: Run, setup: Setup, clock: Clock) -> Iterator[RunEvent]:
     """Let the trivial, the classic and the untuned contenders answer the test rows."""
     split, seed = setup.split, setup.recipe.seed
     done = {answers.name for answers in run.read_answers()}
@@ -93,23 +91,27 @@ def contend(run: Run, setup: Setup, clock: Clock) -> Iterator[Told]:
         yield clock.stage("baselines", ", ".join(answers.name for answers in simple) or "none for this task")
     if run.state.contended:
         return
-    arms = yield from untuned_arms(run, setup)
-    selections = {arm.name: arm.selection for arm in arms if arm.selection.ways}
+    strategies = yield from untuned_strategies(run, setup)
+    selections = {strategy.name: strategy.selection for strategy in strategies if strategy.selection.ways}
     run.write_state(replace(run.state, selections=selections))
-    for arm in arms:
-        if arm.name not in done:
-            _record(run, split, (yield from answer(arm.name, arm.kind, arm.predict, split.test, setup.at_once)))
-            chosen = f"; {selection_sentence(arm.selection)}" if arm.selection.ways else ""
-            yield clock.stage("untuned", f"{arm.name}{chosen}")
+    for strategy in strategies:
+        if strategy.name not in done:
+            _record(
+                run,
+                split,
+                (yield from answer(strategy.name, strategy.kind, strategy.predict, split.test, setup.at_once)),
+            )
+            chosen = f"; {selection_sentence(strategy.selection)}" if strategy.selection.ways else ""
+            yield clock.stage("untuned", f"{strategy.name}{chosen}")
     run.write_state(replace(run.state, contended=True))
 
 
-def tuned_engine(run: Run, setup: Setup, clock: Clock) -> Generator[Told, None, TorchEngine]:
+def tuned_engine(run: Run, setup: Setup, clock: Clock) -> Generator[RunEvent, None, TorchEngine]:
     """Load the tuned model, or make it."""
     return saved_engine(run, setup) if run.model.exists() else (yield from tune_model(run, setup, clock))
 
 
-def tune_model(run: Run, setup: Setup, clock: Clock) -> Generator[Told, None, TorchEngine]:
+def tune_model(run: Run, setup: Setup, clock: Clock) -> Generator[RunEvent, None, TorchEngine]:
     """Attach the method, train, and save the best weights in transformers' or PEFT's own format."""
     method = make_method(setup.recipe)
     loaded = load_base(setup, method.quantization)
@@ -119,7 +121,7 @@ def tune_model(run: Run, setup: Setup, clock: Clock) -> Generator[Told, None, To
     if trainable.note:
         yield clock.stage("nodes", trainable.note)
     setup = yield from settle_rate(run, setup, trainable, clock)
-    foretold = forecast(setup, trainable)
+    foretold = estimate_cost(setup, trainable)
     run.write_state(replace(run.state, forecast=foretold))
     yield clock.stage("forecast", estimate_sentence(foretold))
     job = job_of(run, setup, trainable)
@@ -164,7 +166,7 @@ def job_of(run: Run, setup: Setup, trainable: TrainableModel) -> Job:
     )
 
 
-def fit_settings(run: Run, setup: Setup, engine: TorchEngine, clock: Clock) -> Generator[Told, None, Setup]:
+def fit_settings(run: Run, setup: Setup, engine: TorchEngine, clock: Clock) -> Generator[RunEvent, None, Setup]:
     """Fit on validation rows what the task decides by, and keep it in the recipe: predictions use it from now on."""
     fitted = setup.form.fitted(engine, setup.split.validation)
     if not fitted:
@@ -176,7 +178,7 @@ def fit_settings(run: Run, setup: Setup, engine: TorchEngine, clock: Clock) -> G
     return open_setup(run)
 
 
-def prove(run: Run, setup: Setup, engine: TorchEngine, clock: Clock) -> Iterator[Told]:
+def prove(run: Run, setup: Setup, engine: TorchEngine, clock: Clock) -> Iterator[RunEvent]:
     """Let the tuned model answer the test rows, and the saved one again in a fresh process: they must agree."""
     if any(answers.kind == "tuned" for answers in run.read_answers()):
         return
@@ -188,13 +190,15 @@ def prove(run: Run, setup: Setup, engine: TorchEngine, clock: Clock) -> Iterator
     doubted = calibration_rows(tuned.predictions, setup.split.validation)
     own = Answers(tuned.name, "tuned", tuple(setup.form.predict(engine, doubted)), 0.0)
     run.write_validation_answers(doubted, [own])
-    for arm in variants(setup, engine):
-        _record(run, setup.split, (yield from answer(arm.name, arm.kind, arm.predict, test, setup.at_once)))
+    for strategy in variants(setup, engine):
+        _record(
+            run, setup.split, (yield from answer(strategy.name, strategy.kind, strategy.predict, test, setup.at_once))
+        )
     _record(run, setup.split, tuned)
     yield clock.stage("artefact", proof_sentence(proof))
 
 
-def repeat(run: Run, setup: Setup, clock: Clock) -> Iterator[Told]:
+def repeat(run: Run, setup: Setup, clock: Clock) -> Iterator[RunEvent]:
     """Train again with each other seed of the recipe, on the same split, and let each model answer the test rows."""
     for again in run.repeats:
         if again.read_answers():
@@ -207,7 +211,7 @@ def repeat(run: Run, setup: Setup, clock: Clock) -> Iterator[Told]:
         yield clock.stage("seeds", f"trained again with seed {other.recipe.seed}: {again.path}")
 
 
-def conclude(run: Run, setup: Setup, clock: Clock) -> Iterator[Told]:
+def conclude(run: Run, setup: Setup, clock: Clock) -> Iterator[RunEvent]:
     """Score all contenders, judge, diagnose, and write result and report."""
     answers, test, names = run.read_answers(), setup.split.test, metric_names(setup)
     confidence, resamples = setup.recipe.evaluate.confidence, setup.recipe.evaluate.resamples

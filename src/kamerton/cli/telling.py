@@ -9,15 +9,15 @@ from rich.console import Console
 
 from kamerton.cli.border import RESUMABLE
 from kamerton.cli.output import print_json
+from kamerton.core.records import RunEvent
 from kamerton.i18n.voice import Language, voice
 from kamerton.report.card import write_card
 from kamerton.report.html import write_report
 from kamerton.report.terminal import Screen
 from kamerton.runs.run import Run
-from kamerton.tune import Told
 
 
-def tell(run: Run, told: Iterator[Told], json: bool, language: Language) -> None:
+def tell(run: Run, told: Iterator[RunEvent], json: bool, language: Language) -> None:
     """Draw a story while it happens, and its verdict at the end; write its report in the language too."""
     RESUMABLE.set(run.path)
     if json:

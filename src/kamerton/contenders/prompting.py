@@ -66,7 +66,7 @@ def selection_sentence(selection: Selection) -> str:
 
 
 @dataclass(frozen=True)
-class Arm:
+class PromptStrategy:
     """A way to ask a model, ready to answer the test rows."""
 
     name: str
@@ -77,7 +77,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Prompting:
-    """All that the arms are made of."""
+    """All that the strategies are made of."""
 
     form: Form
     engine: Engine
@@ -87,9 +87,9 @@ class Prompting:
     score: Score
     seed: int
 
-    def arms(self) -> Generator[Progress, None, list[Arm]]:
-        """Make the arms; those that are searched for are chosen by validation rows."""
-        plain = Arm("base model", "base", partial(self.form.predict_untuned, self.engine, shots=()))
+    def strategies(self) -> Generator[Progress, None, list[PromptStrategy]]:
+        """Make the strategies; those that are searched for are chosen by validation rows."""
+        plain = PromptStrategy("base model", "base", partial(self.form.predict_untuned, self.engine, shots=()))
         found = [plain, *self._by_hand()]
         if self.shots:
             found += yield from self._shown()
@@ -112,13 +112,17 @@ class Prompting:
         """Whether answers must be written, which no choice is worth: the loss of the true ones is read instead."""
         return len(self.form.validation_subset(self._judges)) < len(self._judges)
 
-    def _by_hand(self) -> list[Arm]:
+    def _by_hand(self) -> list[PromptStrategy]:
         told = self.form.with_instruction(self.settings.text) if self.settings.text else None
         if told is None:
             return []
-        return [Arm("base model with your prompt", "prompt", partial(told.predict_untuned, self.engine, shots=()))]
+        return [
+            PromptStrategy(
+                "base model with your prompt", "prompt", partial(told.predict_untuned, self.engine, shots=())
+            )
+        ]
 
-    def _shown(self) -> Generator[Progress, None, list[Arm]]:
+    def _shown(self) -> Generator[Progress, None, list[PromptStrategy]]:
         """Show the best of several random draws; and, where each row has a prompt of its own, the nearest examples."""
         drawn = range(self.settings.draws if self._judges else 1)
         draws = [self.form.shots(self.split.train, self.shots, self.seed + number) for number in drawn]
@@ -128,16 +132,18 @@ class Prompting:
         best, selection = yield from self._best("examples", ways)
         of = f", the best of {len(draws)} draws" if len(draws) > 1 else ""
         name = f"base model shown {len(draws[best])} examples{of}"
-        arms = [Arm(name, "prompt", partial(ways[best], self.engine), selection)]
+        strategies = [PromptStrategy(name, "prompt", partial(ways[best], self.engine), selection)]
         if self._takes_prompts and self.settings.nearest:
             count = min(self.shots, len(self.split.train))
             nearest = Nearest(self.split.train, count)
-            arms.append(
-                Arm(f"base model shown the nearest {count}", "prompt", partial(nearest.predict, self.form, self.engine))
+            strategies.append(
+                PromptStrategy(
+                    f"base model shown the nearest {count}", "prompt", partial(nearest.predict, self.form, self.engine)
+                )
             )
-        return arms
+        return strategies
 
-    def _told(self) -> Generator[Progress, None, list[Arm]]:
+    def _told(self) -> Generator[Progress, None, list[PromptStrategy]]:
         """Tell it the instruction that helps most."""
         if not self._judges:
             return []
@@ -147,7 +153,7 @@ class Prompting:
         ways = [_showing(form, ()) for form in told if form is not None]
         best, selection = yield from self._best("instructions", ways)
         name = f"base model told the best of {len(ways)} instructions"
-        return [Arm(name, "prompt", partial(ways[best], self.engine), selection)]
+        return [PromptStrategy(name, "prompt", partial(ways[best], self.engine), selection)]
 
     def _best(self, name: str, ways: Sequence[Way]) -> Generator[Progress, None, tuple[int, Selection]]:
         """Choose a way to ask by the validation rows, the first of equals; say what that took."""

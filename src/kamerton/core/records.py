@@ -9,7 +9,7 @@ import hashlib
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from kamerton.core.messages import Wording
 
@@ -351,3 +351,7 @@ class Progress:
     total: int
     unit: Literal["", "rows", "steps"] = ""
     """What is counted."""
+
+
+RunEvent: TypeAlias = Stage | Progress | Event
+"""What a run yields: the caller renders or ignores it."""

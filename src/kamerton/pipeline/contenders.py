@@ -7,7 +7,7 @@ from collections.abc import Generator, Sequence
 from functools import partial
 
 from kamerton.contenders.endpoint import Endpoint
-from kamerton.contenders.prompting import Arm, Prompting
+from kamerton.contenders.prompting import Prompting, PromptStrategy
 from kamerton.core import registry
 from kamerton.core.contracts import Form
 from kamerton.core.errors import Fault, RecipeError
@@ -19,14 +19,14 @@ from kamerton.session.engines import untuned_engine
 from kamerton.session.setup import Setup, make_form, metric_names
 
 
-def untuned_arms(run: Run, setup: Setup) -> Generator[Progress, None, list[Arm]]:
+def untuned_strategies(run: Run, setup: Setup) -> Generator[Progress, None, list[PromptStrategy]]:
     """Make all ways to ask the untuned model, and those to ask a server if the recipe names one.
 
     Raises:
         RecipeError: a server shall answer a task that cannot be put in words.
     """
     recipe = setup.recipe
-    server = _server_arms(run, setup)  # what is wrong with it is told before anything slow
+    server = _server_strategies(run, setup)  # what is wrong with it is told before anything slow
     prompting = Prompting(
         setup.form,
         untuned_engine(setup),
@@ -36,17 +36,17 @@ def untuned_arms(run: Run, setup: Setup) -> Generator[Progress, None, list[Arm]]
         partial(_score, setup),
         recipe.seed,
     )
-    return [*(yield from prompting.arms()), *server]
+    return [*(yield from prompting.strategies()), *server]
 
 
-def variants(setup: Setup, engine: TorchEngine) -> list[Arm]:
+def variants(setup: Setup, engine: TorchEngine) -> list[PromptStrategy]:
     """Ask the tuned model with the user's own prompt as well."""
     text = setup.recipe.prompt.text
     told = setup.form.with_instruction(text) if text else None
-    return [Arm("tuned model with your prompt", "variant", partial(told.predict, engine))] if told else []
+    return [PromptStrategy("tuned model with your prompt", "variant", partial(told.predict, engine))] if told else []
 
 
-def _server_arms(run: Run, setup: Setup) -> list[Arm]:
+def _server_strategies(run: Run, setup: Setup) -> list[PromptStrategy]:
     """Ask a server without and with solved examples."""
     settings, split = setup.recipe.prompt, setup.split
     if not settings.against:
@@ -55,8 +55,11 @@ def _server_arms(run: Run, setup: Setup) -> list[Arm]:
     endpoint = Endpoint(settings, run.path / "endpoint.jsonl", setup.recipe.evaluate.max_new_tokens or 32)
     shots = form.shots(split.train, setup.recipe.evaluate.shots, setup.recipe.seed)
     name = f"{settings.model} at {settings.against}"
-    bare = Arm(name, "prompt", partial(endpoint.predict, form, ()))
-    return [bare, Arm(f"{name} shown {len(shots)} examples", "prompt", partial(endpoint.predict, form, shots))]
+    bare = PromptStrategy(name, "prompt", partial(endpoint.predict, form, ()))
+    return [
+        bare,
+        PromptStrategy(f"{name} shown {len(shots)} examples", "prompt", partial(endpoint.predict, form, shots)),
+    ]
 
 
 def _in_words(setup: Setup) -> Form:

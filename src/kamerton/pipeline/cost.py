@@ -60,8 +60,8 @@ def measured_sentence(estimate: Resources, measured: Resources) -> str:
     )
 
 
-def forecast(setup: Setup, trainable: TrainableModel) -> Resources:
-    """Foretell from counted arithmetic, and from what passes over usual rows take on this machine now."""
+def estimate_cost(setup: Setup, trainable: TrainableModel) -> Resources:
+    """Estimate from counted arithmetic, and from what passes over usual rows take on this machine now."""
     work = _Work.of(setup, trainable)
     give_back_freed_memory()
     held = resident_memory()
@@ -192,7 +192,7 @@ def _fastest(run: Callable[[], None], times: int) -> float:
 
 
 def _seconds(setup: Setup, work: _Work, tried: _Tried) -> float:
-    """Foretell the seconds of all updates and validations."""
+    """Estimate the seconds of all updates and validations."""
     costs, plan, usual = tried.costs, work.plan, work.usual
     epoch = sum(costs.training.of(part.tokens, part.outputs) for part in work.passes)
     update = epoch / plan.updates_per_epoch * tried.learning / costs.training.of(usual.tokens, usual.outputs)
@@ -204,14 +204,14 @@ def _seconds(setup: Setup, work: _Work, tried: _Tried) -> float:
 
 
 def _memory(setup: Setup, work: _Work, tried: _Tried) -> float:
-    """Foretell the bytes that come on top of what is held: of the optimizer, and of what stands at once at the most."""
+    """Estimate the bytes that come on top of what is held: of the optimizer, and of what stands at once at the most."""
     read = tried.read * min(work.validated.tokens, setup.recipe.train.pass_tokens)
     written = PACKED * setup.facts.parameters if _subset_size(setup) < len(work.validated.rows) else 0
     return STATE * tried.costs.trainable + SLACK * max(tried.most, read + written)
 
 
 def _validation(setup: Setup, rows: _Pass, tried: _Tried) -> float:
-    """Foretell the seconds of a validation: its rows are read, and some are answered token by token."""
+    """Estimate the seconds of a validation: its rows are read, and some are answered token by token."""
     subset, read = _subset_size(setup), tried.again * rows.tokens
     if subset == len(rows.rows):
         return read

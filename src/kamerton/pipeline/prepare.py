@@ -22,7 +22,7 @@ from kamerton.core.records import Encoded, Example, Finding, LedgerEntry, Split,
 from kamerton.core.system import free_memory
 from kamerton.data.audit import other_columns, run_audit
 from kamerton.data.cells import labels_with_columns
-from kamerton.data.enlarge import Enlarging, enlarge
+from kamerton.data.enlarge import Enlarging, enlarge, refuse_unfit
 from kamerton.data.examples import Examples
 from kamerton.data.fates import lost_classes, used_line
 from kamerton.data.gate import pass_gate
@@ -45,6 +45,7 @@ from kamerton.models.vocabulary import add_words, read_words
 from kamerton.runs.recipe import Decision, Recipe
 from kamerton.runs.run import Run
 from kamerton.runs.state import BaseModel, Source, State
+from kamerton.session.door import check_fit
 from kamerton.session.new_tokens import new_tokens_finding, new_tokens_of
 from kamerton.session.planner import choose_method, choose_model, settings
 from kamerton.session.setup import (
@@ -154,7 +155,7 @@ def bind(understood: Understood) -> BoundData:
         raise DataError(Fault(f"column '{column}' is empty in every row", recipe.data.path, "fill in the answers"))
     form = make_form(understood.task, recipe, facts.kind, answered)
     recipe = recipe.decide({"data.too_long": Decision(form.too_long[0], "what this task does if not told otherwise")})
-    refuse_unbind(recipe, understood.task, form)
+    refuse_unfit(recipe, understood.task, form)
     words = read_words(recipe.model.new_tokens)
     if words != recipe.model.new_tokens:
         recipe = recipe.settle({"model.new_tokens": Decision(words, f"the lines of {recipe.model.new_tokens}")})
@@ -254,7 +255,7 @@ def freeze(run: Run, clock: Clock) -> Iterator[Stage]:
     if notice := to_fetch(understood.recipe.model.name or ""):
         yield clock.stage("fetch", notice)
     bound = bind(understood)
-    empty = check_bind(bound.recipe, bound.form, bound.facts, len(understood.examples))
+    empty = check_fit(bound.recipe, bound.form, bound.facts, len(understood.examples))
     yield clock.stage("model", _model_message(bound))
     everything = list(bound.encode(understood.examples))
     findings = audit(understood, bound, everything)

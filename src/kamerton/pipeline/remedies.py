@@ -19,7 +19,7 @@ from kamerton.core.contracts import Remedy, Situation
 from kamerton.core.errors import TrainingError
 from kamerton.core.files import sync_folder
 from kamerton.core.outcomes import Answers, Attempt, Diagnosis
-from kamerton.core.records import Event, Progress, Split, Stage, Validated
+from kamerton.core.records import Event, RunEvent, Split, Stage, Validated
 from kamerton.core.system import free_memory
 from kamerton.data.enlarge import Enlarging, vary
 from kamerton.engine.engine import TorchEngine
@@ -46,8 +46,7 @@ DISAGREEMENT = 0.2
 HALVINGS = 2
 """How often the step below the dial's chosen strength is halved."""
 
-Told = Stage | Progress | Event
-Train = Callable[[Run, Setup, Clock], Generator[Told, None, TorchEngine]]
+Train = Callable[[Run, Setup, Clock], Generator[RunEvent, None, TorchEngine]]
 Score = Callable[[Setup, TorchEngine], float]
 
 
@@ -68,7 +67,7 @@ class Plan:
     changes: Mapping[str, object]
 
 
-def carry_out(run: Run, setup: Setup, engine: TorchEngine, clock: Clock, workshop: Workshop) -> Iterator[Told]:
+def carry_out(run: Run, setup: Setup, engine: TorchEngine, clock: Clock, workshop: Workshop) -> Iterator[RunEvent]:
     """Try the recipe's remedies within their budget, and leave the chosen model and recipe in the run."""
     meter = make_meter(setup, engine, "quick")
     bench = Bench(setup, meter, workshop.score, Dial(setup, engine.model))
@@ -291,7 +290,7 @@ def varied(setup: Setup, plan: Plan) -> Setup:
 
 def _attempt(
     run: Run, bench: Bench, engine: TorchEngine, plan: Plan, workshop: Workshop, clock: Clock
-) -> Generator[Told, None, Attempt | None]:
+) -> Generator[RunEvent, None, Attempt | None]:
     """Carry out one plan and measure it; None if the training came to nothing."""
     if plan.changes.keys() == {STRENGTH}:
         return bench.measure_dialled(engine, plan)

@@ -12,7 +12,7 @@ from kamerton.core.records import Stage
 from kamerton.core.system import free_memory
 from kamerton.models.catalog import known
 from kamerton.models.heads import empty_model
-from kamerton.pipeline.cost import forecast
+from kamerton.pipeline.cost import estimate_cost
 from kamerton.pipeline.prepare import freeze
 from kamerton.runs.recipe import Recipe
 from kamerton.session.engines import load_base
@@ -33,7 +33,7 @@ class Alternative:
 
 
 @dataclass(frozen=True)
-class Foreseen:
+class DryRun:
     """A plan: the resolved recipe with its reasons, the alternatives, and the cost."""
 
     recipe: Recipe
@@ -50,7 +50,7 @@ class Foreseen:
         return self.forecast.peak_bytes <= ROOM * self.free_bytes
 
 
-def foresee(data: Path, settings: Mapping[str, object]) -> Iterator[Stage | Foreseen]:
+def dry_run(data: Path, settings: Mapping[str, object]) -> Iterator[Stage | DryRun]:
     """Go the way of `tune` up to the first update, in a folder that is thrown away.
 
     Args:
@@ -67,10 +67,10 @@ def foresee(data: Path, settings: Mapping[str, object]) -> Iterator[Stage | Fore
         yield from freeze(run, clock)
         setup = open_setup(run)
         trainable = attach(setup, load_base(setup, make_method(setup.recipe).quantization))
-        cost = forecast(setup, trainable)
+        cost = estimate_cost(setup, trainable)
         yield clock.stage("forecast", str(cost))
         more = new_tokens_of(setup.recipe, setup.split.train, setup.facts, setup.tokenizer)
-        yield Foreseen(run.recipe, len(setup.split.train), tuple(_alternatives(setup, free)), cost, free_memory(), more)
+        yield DryRun(run.recipe, len(setup.split.train), tuple(_alternatives(setup, free)), cost, free_memory(), more)
 
 
 def _alternatives(setup: Setup, free: int) -> list[Alternative]:

@@ -55,8 +55,8 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Foretold:
-    """What training was foretold to take, and what it took."""
+class TrainingCost:
+    """What training was estimated to take, and what it took."""
 
     foretold: Resources
     measured: Resources
@@ -79,7 +79,7 @@ class Outcome:
     remedies: tuple[Attempt, ...] = ()
     diagnosis: tuple[Diagnosis, ...] = ()
     calibration: Calibrated | None = None
-    forecast: Foretold | None = None
+    forecast: TrainingCost | None = None
     artefact: Proof | None = None
     warnings: tuple[str, ...] = ()
     lower_is_better: tuple[str, ...] = ()

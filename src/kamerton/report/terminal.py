@@ -19,6 +19,7 @@ from kamerton.core.records import (
     ExampleView,
     Finding,
     Progress,
+    RunEvent,
     Saved,
     SequenceView,
     Stage,
@@ -69,7 +70,7 @@ class Screen:
 
     # ── the story ─────────────────────────────────────────────────────────────────────────────
 
-    def show(self, item: Stage | Progress | Event) -> None:
+    def show(self, item: RunEvent) -> None:
         """Draw one piece of the story."""
         match item:
             case Stage():

@@ -15,7 +15,7 @@ from kamerton.core.files import write_text
 from kamerton.core.message_json import to_json
 from kamerton.i18n.voice import Language, Voice, voice
 from kamerton.pipeline.cost import estimate_sentence
-from kamerton.planning.dry_run import Foreseen, foresee
+from kamerton.planning.dry_run import DryRun, dry_run
 from kamerton.report.terminal import Screen
 from kamerton.runs.recipe import parse_assignment
 from kamerton.text.figures import memory, parameters, safe_text
@@ -34,8 +34,8 @@ def run(
     console = Console()
     speaker = voice(language)
     with Screen(Console(stderr=True), speaker) as screen:
-        for told in foresee(data, settings):
-            if isinstance(told, Foreseen):
+        for told in dry_run(data, settings):
+            if isinstance(told, DryRun):
                 plan = told
             else:
                 screen.show(told)
@@ -69,7 +69,7 @@ def run(
         )
 
 
-def _print_settings(plan: Foreseen, console: Console, speaker: Voice) -> None:
+def _print_settings(plan: DryRun, console: Console, speaker: Voice) -> None:
     """Print what was decided and what the user said, with the reasons."""
     titles = map(speaker.text, ("setting", "value", "because"))
     table = Table(*titles, box=None, pad_edge=False, title_justify="left")
@@ -88,7 +88,7 @@ def _plain(value: object) -> str:
     return ", ".join(map(_plain, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def _write_tokens(plan: Foreseen, path: Path) -> None:
+def _write_tokens(plan: DryRun, path: Path) -> None:
     """Write the new tokens that would pay, one a line.
 
     Raises:
@@ -100,7 +100,7 @@ def _write_tokens(plan: Foreseen, path: Path) -> None:
     write_text(path, "".join(f"{token}\n" for token in plan.new_tokens.tokens))
 
 
-def _print_tokens(plan: Foreseen, console: Console, path: Path | None, speaker: Voice) -> None:
+def _print_tokens(plan: DryRun, console: Console, path: Path | None, speaker: Voice) -> None:
     """Print what new tokens would save, if they would pay."""
     if plan.new_tokens is None:
         return
@@ -119,7 +119,7 @@ def _print_tokens(plan: Foreseen, console: Console, path: Path | None, speaker: 
     print(speaker.say("{count} would pay most. {there}; tune with {command}", values))
 
 
-def _print_alternatives(plan: Foreseen, console: Console, speaker: Voice) -> None:
+def _print_alternatives(plan: DryRun, console: Console, speaker: Voice) -> None:
     for setting, group in groupby(plan.alternatives, key=lambda item: item.setting):
         instead = speaker.say("instead of {setting}", {"setting": setting})
         table = Table(instead, speaker.text("because"), box=None, pad_edge=False)
