@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -253,6 +254,39 @@ def test_what_the_model_gets_is_shown(place):
     assert trained == "0<|im_end|>"
     assert "Назови" in "".join(token["token"] for token in second["tokens"])
     assert place.call("show", "reviews.csv", "--model", "encoder").status == DONE
+
+
+def test_a_row_that_is_left_out_is_shown_as_such_and_not_as_taught(place):
+    ended = place.call("show", "reviews.csv", "--model", "encoder", "--rows", "100", "--json")
+    rows = json.loads(ended.out)
+    assert [number for number, row in enumerate(rows) if row["warnings"]] == [90, 91, 92]
+    assert not rows[91]["targets"] and not any(token["trained"] for token in rows[91]["tokens"])
+    assert rows[91]["warnings"] == ["dropped: exact duplicates"] and rows[4]["targets"]
+    drawn = place.call("show", "reviews.csv", "--model", "encoder", "--rows", "100").out
+    assert re.search(r"^reviews.csv:95: left out: .*cells", drawn, re.MULTILINE), drawn
+    assert ":95" not in place.call("show", "reviews.csv", "--model", "encoder", "--rows", "3").out
+
+
+def test_the_audit_names_the_command_that_mends_with_the_flags_that_were_given(place):
+    given = ("--task", "text-classification", "--columns", "text=text,label=label", "--model", "encoder",
+             "--set", "split.test=0.2")  # fmt: skip
+    last = place.call("audit", "reviews.csv", *given).out.splitlines()[-1]
+    assert last.split("  ")[2].strip() == f"kamerton audit reviews.csv {' '.join(given)} --fix"
+
+
+def test_the_audit_names_no_command_that_mends_where_nothing_can_be_mended(place):
+    (place.folder / "clean.csv").write_text("text,label\n" + "".join(f"{a},{b}\n" for a, b in zip(
+        (f"row number {word}" for word in "abcdefghijklmnopqrst"), ["good", "bad"] * 10, strict=True)))  # fmt: skip
+    ended = place.call("audit", "clean.csv")
+    assert ended.status == DONE and "severe" in ended.out and "--fix" not in ended.out
+
+
+def test_a_reason_of_many_rows_is_told_once_with_their_places(place):
+    lines = ["a,b", *(f"text {n},good,!" if n % 2 else f"text {n},bad" for n in range(40))]
+    (place.folder / "torn.csv").write_text("text,label\n" + "\n".join(lines[1:]) + "\n", encoding="utf-8")
+    told = place.call("audit", "torn.csv", "--task", "text-classification", "--columns", "text=text,label=label").out
+    [line] = [line for line in told.splitlines() if "torn.csv:3, torn.csv:5" in line]
+    assert line.endswith("torn.csv:11 and 15 more"), told
 
 
 def test_the_audit_finds_what_was_put_in(place):

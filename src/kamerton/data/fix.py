@@ -14,18 +14,48 @@ from pathlib import Path
 from kamerton.core.contracts import AuditContext, Task
 from kamerton.core.files import replacing
 from kamerton.core.outcomes import Fixed
-from kamerton.core.records import Example, LedgerEntry, Row
+from kamerton.core.records import Example, Finding, LedgerEntry, Row
 from kamerton.data.cells import value_at
 from kamerton.data.ledger import check_complete
 from kamerton.data.mend import Repaired, repair_rows
 from kamerton.data.named import ARCHIVES, SHEETS, format_of
 from kamerton.data.table import Table
 from kamerton.data.write import LINES, Copy, target_format, write_copy
+from kamerton.plugins.audits.damaged_encoding import DamagedEncoding
 from kamerton.plugins.audits.empty_fields import EmptyFields
 from kamerton.plugins.audits.exact_duplicates import ExactDuplicates
+from kamerton.plugins.audits.html_remains import HtmlRemains
+from kamerton.plugins.audits.label_spellings import LabelSpellings
+from kamerton.plugins.audits.stray_signs import StraySigns
 
 DROPPING = (EmptyFields, ExactDuplicates)
 """The checks whose rows are left out."""
+MENDED = {
+    check.__module__.rpartition(".")[2].replace("_", "-")
+    for check in (*DROPPING, DamagedEncoding, HtmlRemains, LabelSpellings, StraySigns)
+}
+"""Names of the checks whose findings a cleaned copy no longer has."""
+
+
+def can_fix(findings: Sequence[Finding], unusable: Sequence[LedgerEntry]) -> bool:
+    """Return whether a cleaned copy would differ from the source."""
+    return bool(unusable) or any(finding.check in MENDED for finding in findings)
+
+
+def dropped_examples(examples: Sequence[Example], task: Task) -> dict[int, str]:
+    """Return by id why examples are left out: the checks of `DROPPING` find them."""
+    context = AuditContext(
+        stratified=task.stratified,
+        lengths=None,
+        max_tokens=None,
+        answers=task.answers,
+        learned_from=[role.name for role in task.roles if role.to_learn],
+    )
+    reasons: dict[int, str] = {}
+    for check in DROPPING:
+        if finding := check().check(examples, context):
+            reasons |= {id: finding.check.replace("-", " ") for id in finding.drop if id not in reasons}
+    return reasons
 
 
 def fix_data(path: Path, table: Table, task: Task, roles: Mapping[str, str]) -> Fixed:
@@ -71,17 +101,7 @@ def _unusable(rows: Sequence[Row], task: Task, roles: Mapping[str, str]) -> dict
             examples.append(task.example(row.id, row.place, values))
         except ValueError as error:
             reasons[row.id] = str(error)
-    context = AuditContext(
-        stratified=task.stratified,
-        lengths=None,
-        max_tokens=None,
-        answers=task.answers,
-        learned_from=[role.name for role in task.roles if role.to_learn],
-    )
-    for check in DROPPING:
-        if finding := check().check(examples, context):
-            reasons.update({id: finding.check.replace("-", " ") for id in finding.drop if id not in reasons})
-    return reasons
+    return {**dropped_examples(examples, task), **reasons}
 
 
 def _entry(item: Repaired, unusable: Mapping[int, str]) -> LedgerEntry:

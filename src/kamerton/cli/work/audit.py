@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 
 from rich.console import Console
 
-from kamerton.cli.output import print_json, require_page
+from kamerton.cli.output import listed, print_json, require_page
 from kamerton.core.message_json import to_json
+from kamerton.core.messages import msg
 from kamerton.core.outcomes import Fixed
-from kamerton.core.records import Finding
+from kamerton.core.records import Finding, LedgerEntry
 from kamerton.data.fates import lost_classes, used_line
-from kamerton.data.fix import fix_data
+from kamerton.data.fix import can_fix, fix_data
 from kamerton.i18n.voice import Language, Voice, voice
 from kamerton.pipeline.prepare import Understood, bind, choose_base, predicted_fates, understand
 from kamerton.pipeline.prepare import audit as audit_examples
@@ -21,7 +23,15 @@ from kamerton.report.audit import MOST_CLASSES, MOST_UNREAD, AuditPage, class_ba
 from kamerton.report.terminal import Screen
 from kamerton.runs.recipe import parse_assignment, resolve
 
-LISTED = 10
+FLAGS = {
+    "data.task": "--task",
+    "data.columns": "--columns",
+    "model.name": "--model",
+    "data.max_rows": "--max-rows",
+}
+"""The options of the settings that have one."""
+MOST_REASONS = 10
+INDENT = " " * 9
 
 
 def run(
@@ -33,26 +43,45 @@ def run(
     assignments: Sequence[str] = (),
     language: Language = "en",
 ) -> None:
-    """Look for what is wrong with the data; write a cleaned copy and a page if asked."""
+    """Audit the data; write a cleaned copy and a page if asked."""
     require_page(out)
-    flags = {**flags, **dict(parse_assignment(text) for text in assignments)}
-    understood = choose_base(understand(resolve(None, {"data.path": str(data), **flags})))
-    bound = bind(understood) if "model.name" in flags else None
+    settings = {**flags, **dict(parse_assignment(text) for text in assignments)}
+    understood = choose_base(understand(resolve(None, {"data.path": str(data), **settings})))
+    bound = bind(understood) if "model.name" in settings else None
     findings = audit_examples(understood, bound)
     after, cut = predicted_fates(understood, findings, bound)
     if lost := lost_classes(understood.examples, after, understood.task.answers):
         findings.insert(0, lost)
     recipe = understood.recipe
     fixed = fix_data(data, understood.table, understood.task, recipe.data.columns or {}) if fix else None
+    command = _fix_command(data, flags, assignments)
     if out:
-        write_audit_page(out, _page(data, flags, understood, findings, fixed), language)
+        write_audit_page(out, _page(data, settings, understood, findings, fixed, command), language)
     if json:
         print_json(_for_machines(understood, findings, fixed, out))
         return
     left_out = (*understood.table.rejected, *understood.left_out, *after)
     used = used_line(understood.table.rows_read, left_out, cut)
-    _print(data, understood, findings, used, voice(language))
-    _print_next(data, findings, fixed, out, voice(language))
+    speaker = voice(language)
+    _print(data, understood, findings, used, speaker)
+    lines = list(_copy_lines(data, fixed, speaker)) if fixed else []
+    if not fixed and can_fix(findings, () if recipe.data.max_rows else left_out):
+        lines = [f"{speaker.text('next'):9}{command}   {speaker.text('writes a cleaned copy beside the data')}"]
+    if out:
+        lines.append(f"{speaker.text('page'):9}{out}")
+    if lines:
+        print("", *lines, sep="\n")
+
+
+def _fix_command(data: Path, flags: Mapping[str, object], assignments: Sequence[str]) -> str:
+    """Return the command that writes a cleaned copy, with the options that were given."""
+    words = ["kamerton", "audit", str(data)]
+    for path, value in flags.items():
+        text = ",".join(f"{role}={name}" for role, name in value.items()) if isinstance(value, dict) else str(value)
+        words += [FLAGS[path], text]
+    for text in assignments:
+        words += ["--set", text]
+    return shlex.join([*words, "--fix"])
 
 
 def _for_machines(
@@ -76,54 +105,63 @@ def _for_machines(
 
 
 def _print(data: Path, understood: Understood, findings: Sequence[Finding], used: str, voice: Voice) -> None:
-    table, lost = understood.table, [*understood.table.rejected, *understood.left_out]
-    about = {"task": understood.recipe.data.task, "reason": voice.repeat(understood.reason)}
-    head = "{data}: {rows} {rows:row|rows}; {task}: {reason}"
-    print(voice.say(head, {"data": data, "rows": table.rows_read, **about}))
+    table = understood.table
+    head = msg(
+        "{data}: {rows} {rows:row|rows}; {task}: {reason}",
+        data=str(data),
+        rows=table.rows_read,
+        task=understood.recipe.data.task or "",
+        reason=voice.render(understood.reason),
+    )
+    print(voice.render(head))
     for note in (*table.notes, *([used] if used else [])):
-        print(f"  {voice.repeat(note)}")
-    for entry in lost[:LISTED]:
-        print(f"  {voice.repeat(str(entry.place))}: {voice.render(entry.reason)}")
-    if len(lost) > LISTED:
-        more = {"count": len(lost) - LISTED}
-        print("  " + voice.say("and {count} more rows that are left out; --json lists them", more))
+        print(f"  {voice.render(note)}")
+    for line in _places([*table.rejected, *understood.left_out], voice):
+        print(f"  {line}")
     print()
     Screen(Console(), voice).show_findings(findings)
 
 
-def _print_next(data: Path, findings: Sequence[Finding], fixed: Fixed | None, out: Path | None, voice: Voice) -> None:
-    """Say what was written, or what can be."""
-    print()
-    if fixed:
-        counts = {"used": fixed.used, "repaired": fixed.repaired, "dropped": fixed.dropped}
-        print(f"{voice.text('cleaned'):9}{', '.join(map(str, fixed.copies))}")
-        if fixed.copies and data.is_file() and fixed.copies[0].suffix != data.suffix:
-            ending = {"ending": fixed.copies[0].suffix}
-            print(
-                " " * 9
-                + voice.say("written as {ending}: the rows cannot be written as they stand in the source", ending)
-            )
-        print(" " * 9 + voice.say("{used} rows as they were, {repaired} repaired, {dropped} left out", counts))
-        for reason, rows in (*fixed.repairs.items(), *fixed.reasons.items()):
-            print(
-                " " * 9 + voice.say("{reason}: {rows} {rows:row|rows}", {"reason": voice.repeat(reason), "rows": rows})
-            )
-        if not fixed.repaired + fixed.dropped:
-            print(" " * 9 + voice.text("nothing is left to mend: the copy holds the same rows"))
-        print(f"{voice.text('ledger'):9}{fixed.ledger}")
-    elif findings:
-        written = voice.text("writes a cleaned copy beside the data")
-        print(f"{voice.text('next'):9}kamerton audit {shlex.quote(str(data))} --fix   {written}")
-    if out:
-        print(f"{voice.text('page'):9}{out}")
+def _places(entries: Sequence[LedgerEntry], voice: Voice) -> Iterator[str]:
+    """Yield a line for each reason that several rows are left out for: where they stand.
+
+    A single row's place is in the line that counts the rows.
+    """
+    reasons = sorted(entries, key=lambda entry: str(entry.reason))
+    groups = [list(group) for _, group in groupby(reasons, key=lambda entry: str(entry.reason))]
+    several = sorted((group for group in groups if len(group) > 1), key=len, reverse=True)
+    for group in several[:MOST_REASONS]:
+        places = listed([str(entry.place) for entry in group], voice)
+        yield voice.render(msg("{reason}: {places}", reason=voice.render(group[0].reason), places=places))
+
+
+def _copy_lines(data: Path, fixed: Fixed, voice: Voice) -> Iterator[str]:
+    """Yield what was written, and what was repaired and left out."""
+    yield f"{voice.text('cleaned'):9}{', '.join(map(str, fixed.copies))}"
+    if fixed.copies and data.is_file() and fixed.copies[0].suffix != data.suffix:
+        rule = "written as {ending}: the rows cannot be written as they stand in the source"
+        yield INDENT + voice.render(msg(rule, ending=fixed.copies[0].suffix))
+    counts = msg(
+        "{used} rows as they were, {repaired} repaired, {dropped} left out",
+        used=fixed.used,
+        repaired=fixed.repaired,
+        dropped=fixed.dropped,
+    )
+    yield INDENT + voice.render(counts)
+    for reason, rows in (*fixed.repairs.items(), *fixed.reasons.items()):
+        yield INDENT + voice.render(msg("{reason}: {rows} {rows:row|rows}", reason=voice.render(reason), rows=rows))
+    if not fixed.repaired + fixed.dropped:
+        yield INDENT + voice.text("nothing is left to mend: the copy holds the same rows")
+    yield f"{voice.text('ledger'):9}{fixed.ledger}"
 
 
 def _page(
     data: Path,
-    flags: Mapping[str, object],
+    settings: Mapping[str, object],
     understood: Understood,
     findings: Sequence[Finding],
     fixed: Fixed | None,
+    command: str,
 ) -> AuditPage:
     table, examples, lost = understood.table, understood.examples, (*understood.table.rejected, *understood.left_out)
     classes = class_bars(examples) if understood.task.stratified else ()
@@ -131,7 +169,7 @@ def _page(
         name=data.name,
         task=understood.recipe.data.task or "",
         reason=understood.reason,
-        model=str(flags.get("model.name", "")),
+        model=str(settings.get("model.name", "")),
         rows=table.rows_read,
         examples=len(examples),
         unread=tuple(lost[:MOST_UNREAD]),
@@ -140,6 +178,6 @@ def _page(
         classes=classes[:MOST_CLASSES],
         more_classes=max(0, len(classes) - MOST_CLASSES),
         lengths=length_bars(examples),
-        command=f"kamerton audit {shlex.quote(str(data))} --fix",
+        command=command,
         mended=fixed,
     )

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
-from kamerton.cli.output import print_json
+from kamerton.cli.output import listed, print_json
 from kamerton.core.message_json import to_json
+from kamerton.core.messages import msg
+from kamerton.core.records import Example, ExampleView
+from kamerton.data.fix import dropped_examples
 from kamerton.data.gate import look
-from kamerton.i18n.voice import Language, voice
-from kamerton.pipeline.prepare import bind, choose_base, understand
+from kamerton.i18n.voice import Language, Voice, voice
+from kamerton.pipeline.prepare import BoundData, Understood, bind, choose_base, understand
 from kamerton.report.terminal import Screen
 from kamerton.runs.recipe import parse_assignment, resolve
 
@@ -24,14 +28,48 @@ def run(
     understood = choose_base(understand(resolve(None, {"data.path": str(data), **flags, **settings})))
     bound = bind(understood)
     shown = understood.examples[:rows]
-    too_long = bound.recipe.data.too_long or "cut"
-    views = look(shown, list(bound.encode(shown)), bound.form, bound.tokenizer, bound.max_tokens, too_long)
+    views = _views(understood, bound, shown)
     if json:
         print_json([to_json(view) for view in views])
         return
     speaker, facts = voice(language), bound.facts
-    values = {"task": bound.recipe.data.task, "model": facts.name, "kind": speaker.text(facts.kind)}
-    head = "{task} for {model} ({kind}), {tokens} {tokens:token|tokens} at most"
-    print(speaker.say(head, {**values, "tokens": bound.max_tokens}))
-    print(speaker.repeat(understood.reason))
+    head = msg(
+        "{task} for {model} ({kind}), {tokens} {tokens:token|tokens} at most",
+        task=bound.recipe.data.task or "",
+        model=facts.name,
+        kind=speaker.text(facts.kind),
+        tokens=bound.max_tokens,
+    )
+    print(speaker.render(head))
+    print(speaker.render(understood.reason))
+    for line in _left_out(understood, shown, speaker):
+        print(line)
     Screen(Console(), speaker).show_tokens(views)
+
+
+def _views(understood: Understood, bound: BoundData, shown: Sequence[Example]) -> list[ExampleView]:
+    """Return the rows as the model gets them; of those that the audit leaves out, nothing is marked as taught."""
+    too_long = bound.recipe.data.too_long or "cut"
+    views = look(shown, list(bound.encode(shown)), bound.form, bound.tokenizer, bound.max_tokens, too_long)
+    dropped = dropped_examples(understood.examples, understood.task)
+    return [
+        _untaught(view, dropped[example.id]) if example.id in dropped else view
+        for example, view in zip(shown, views, strict=True)
+    ]
+
+
+def _untaught(view: ExampleView, reason: str) -> ExampleView:
+    tokens = tuple(replace(token, trained=False) for token in view.tokens)
+    return replace(view, tokens=tokens, targets=(), sequences=(), warnings=(f"dropped: {reason}", *view.warnings))
+
+
+def _left_out(understood: Understood, shown: Sequence[Example], voice: Voice) -> Iterator[str]:
+    """Yield the rows that are left out among those that are shown, a line for each reason."""
+    last = shown[-1].id if len(shown) < len(understood.examples) else understood.table.rows_read
+    places: dict[str, list[str]] = {}
+    for entry in sorted((*understood.table.rejected, *understood.left_out), key=lambda entry: entry.id):
+        if entry.id < last:
+            places.setdefault(voice.render(entry.reason), []).append(str(entry.place))
+    for reason, rows in places.items():
+        line = "{places}: left out: {reason}"
+        yield voice.render(msg(line, places=listed(rows, voice), reason=reason))
