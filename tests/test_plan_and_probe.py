@@ -57,7 +57,7 @@ def test_a_method_that_does_not_fit_into_the_memory_is_not_recommended_and_says_
     squeezed = {one.word: one for one in candidates(facts, 1000, 12 * 10**9)}
     assert squeezed[str(tight.value)].fits
     assert not squeezed[whole.word].fits
-    assert squeezed[whole.word].reason.startswith("does not fit: it takes at least 104 GB, and 11.2 GB are free")
+    assert str(squeezed[whole.word].reason).startswith("does not fit: it takes at least 104 GB, and 11.2 GB are free")
     order = [one.fits for one in squeezed.values()]
     assert order == sorted(order, reverse=True)
 
@@ -67,7 +67,7 @@ def test_the_reason_names_what_would_suit_more_if_it_fitted():
     best = choose_method(small, 1000, 10**11)
     rest = choose_method(small, 1000, 2 * 10**9)
     assert rest.value != best.value
-    assert f"{best.value} would suit more but does not fit: it takes at least 4.5 GB" in rest.reason
+    assert f"{best.value} would suit more but does not fit: it takes at least 4.5 GB" in str(rest.reason)
 
 
 ENCODER = ModelFacts("m", "m", "encoder", "bert", 22_000_000, 6, 384, 30_000, 512, "0")

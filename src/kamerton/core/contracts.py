@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
+from kamerton.core.messages import Wording
 from kamerton.core.records import Encoded, Example, Finding, Place, Prediction, Taught, Turn, Validated
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Advice:
     """A default value with its reason and source."""
 
     value: float
-    reason: str
+    reason: Wording
 
 
 @dataclass(frozen=True)
@@ -288,14 +289,14 @@ class Method(Protocol):
     def least_memory(cls, facts: ModelFacts) -> int:
         """Say how many bytes training takes at the least: the weights, gradients, and what the optimizer keeps."""
 
-    def refuses(self, model: PreTrainedModel) -> str:
+    def refuses(self, model: PreTrainedModel) -> Wording:
         """Return why it cannot be put on a model, from the model's structure alone; an empty string if it can.
 
         Args:
             model: of the class that is tuned, on torch's meta device: it has no weights yet.
         """
 
-    def refuses_tokens(self, model: PreTrainedModel) -> str:
+    def refuses_tokens(self, model: PreTrainedModel) -> Wording:
         """Return why embeddings of new tokens cannot be learned, as `refuses` does; an empty string if they can."""
 
     def advise(self, facts: ModelFacts, rows: int) -> Mapping[str, Advice]:

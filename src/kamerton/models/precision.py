@@ -17,6 +17,8 @@ import torch
 from torch import nn
 from torch.nn.functional import linear
 
+from kamerton.core.figures import Figure
+from kamerton.core.messages import msg
 from kamerton.kernels.linear import HalfLinear
 from kamerton.kernels.product import product
 from kamerton.kernels.trial import kept_ratio
@@ -42,9 +44,11 @@ def choose_precision() -> Decision:
     So two runs on one machine decide alike, however busy it is.
     """
     ratio = round(_ratio(), 2)
+    times = Figure(ratio, "tenths")
     if ratio >= WORTH:
-        return Decision("bf16", f"products in bf16 are {ratio:.1f} times as fast here; sums and weights stay fp32")
-    return Decision("fp32", f"products in bf16 are {ratio:.1f} times as fast here: not worth the rounding")
+        reason = msg("products in bf16 are {times} times as fast here; sums and weights stay fp32", times=times)
+        return Decision("bf16", reason)
+    return Decision("fp32", msg("products in bf16 are {times} times as fast here: not worth the rounding", times=times))
 
 
 def _ratio() -> float:

@@ -13,13 +13,14 @@ from transformers.pytorch_utils import Conv1D
 from transformers.utils import ModelOutput
 
 from kamerton.core.errors import Fault, ModelError
+from kamerton.core.messages import msg
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 LINEAR = (nn.Linear, Conv1D)
-TRAINS_TOKENS = "choose full training, low-rank updates or bottleneck adapters, or leave the new tokens out"
-TOKENS_BELOW = "embeddings of new tokens cannot be learned, because no gradient goes below the layers that train"
+TRAINS_TOKENS = msg("choose full training, low-rank updates or bottleneck adapters, or leave the new tokens out")
+TOKENS_BELOW = msg("embeddings of new tokens cannot be learned, because no gradient goes below the layers that train")
 TOKEN, LENGTH = 5, 8
 """Any token but padding, and how many, for a pass whose result does not matter."""
 
@@ -35,7 +36,7 @@ def layer_stack(model: PreTrainedModel) -> nn.ModuleList:
     return max((found for found in lists if id(found) not in nested), key=len)
 
 
-NO_LINEAR_LAYER = "its layers have no linear map"
+NO_LINEAR_LAYER = msg("its layers have no linear map")
 """Why nothing can stand beside the linear maps of a model (SqueezeBERT has convolutions)."""
 
 

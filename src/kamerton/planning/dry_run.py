@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from kamerton.core.messages import Wording
 from kamerton.core.outcomes import Resources
 from kamerton.core.records import Stage
 from kamerton.core.system import free_memory
@@ -29,7 +30,7 @@ class Alternative:
 
     setting: str
     value: str
-    reason: str
+    reason: Wording
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def _alternatives(setup: Setup, free: int) -> list[Alternative]:
     return [*models, *methods]
 
 
-def _against(kind: str, setup: Setup, description: str) -> str:
+def _against(kind: str, setup: Setup, description: Wording) -> Wording:
     if kind not in setup.task.kinds:
         return f"is of the kind {kind}, which this task cannot be put to"
     if kind != setup.facts.kind:

@@ -18,10 +18,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FieldSerializationInfo,
+    PlainSerializer,
+    PlainValidator,
+    ValidationError,
+)
 from pydantic_core import ErrorDetails
 
 from kamerton.core.errors import Fault, RecipeError, nearest
+from kamerton.core.message_json import from_json, said_from, said_json, to_json
+from kamerton.core.messages import Wording, msg
 from kamerton.runs.settings import (
     AugmentSettings,
     BenchmarkSettings,
@@ -201,11 +212,23 @@ class RemedySettings(Group):
     last_step: Count | None = Field(None, description="End the training after this update, whatever the schedule says.")
 
 
+def _wording(value: Any) -> Any:
+    return said_from(value) if isinstance(value, dict) else value
+
+
+def _dumped(reason: Wording, info: FieldSerializationInfo) -> Any:
+    return str(reason) if info.mode == "json" else said_json(reason)
+
+
+Because = Annotated[Wording, PlainValidator(_wording), PlainSerializer(_dumped)]
+"""A reason; programs read its English text."""
+
+
 class Reason(Group):
     """Where a value came from and why it has this value."""
 
     origin: Literal["default", "recipe", "flag", "decided"]
-    reason: str = ""
+    reason: Because = ""
     value: Any = None
     """The value that is explained: in a file that was edited by hand, a reason for another value is void."""
 
@@ -269,7 +292,7 @@ class Decision:
     """A value for a setting that was left open."""
 
     value: object
-    reason: str
+    reason: Wording
 
 
 def resolve(file: Path | None = None, flags: Mapping[str, object] | None = None) -> Recipe:
@@ -284,7 +307,7 @@ def resolve(file: Path | None = None, flags: Mapping[str, object] | None = None)
 
     """
     values: dict[str, Any] = _read(file) if file else {}
-    explained = checked(Recipe, {"reasons": values.pop("reasons", {})}, str(file)).reasons
+    explained = _explained(values.pop("reasons", {}), str(file))
     reasons = {path: _origin(explained.get(path), value, file) for path, value in _flat(values)}
     for path, value in (flags or {}).items():
         group, _, name = path.partition(".")
@@ -296,6 +319,19 @@ def resolve(file: Path | None = None, flags: Mapping[str, object] | None = None)
         return Recipe.model_validate({**values, "reasons": reasons})
     except ValidationError as error:
         raise RecipeError([_fault(item, str(file or ""), Recipe) for item in error.errors()]) from None
+
+
+def _explained(written: object, file: str) -> Mapping[str, Reason]:
+    """Parse a file's reasons, each with its template."""
+    try:
+        reasons = from_json(written)
+    except (KeyError, TypeError, AttributeError):
+        rule, remedy = (
+            msg("the reasons were changed by hand and cannot be read"),
+            msg("remove `reasons:` and all below it"),
+        )
+        raise RecipeError(Fault(rule, file, remedy)) from None
+    return checked(Recipe, {"reasons": reasons}, file).reasons
 
 
 def checked(model: type[Settings], values: Mapping[str, object], place: str) -> Settings:
@@ -346,12 +382,12 @@ def to_yaml(recipe: Recipe) -> str:
         if name and head != group:
             group = head
             lines.append(f"{head}:")
-        because = ", ".join(part for part in (setting.reason.origin, setting.reason.reason) if part)
+        because = ", ".join(str(part) for part in (setting.reason.origin, setting.reason.reason) if part)
         lines.append(f"{'  ' if name else ''}{name or head}: {_inline(setting.value)}  # {_one_line(because)}")
     lines.append("reasons:")
     for setting in recipe.settings():
-        reason = setting.reason.model_copy(update={"value": setting.value}).model_dump()
-        lines.append(f"  {setting.path}: {_inline(reason)}")
+        reason = {"origin": setting.reason.origin, "reason": setting.reason.reason, "value": setting.value}
+        lines.append(f"  {setting.path}: {_inline(to_json(reason))}")
     return "\n".join(lines) + "\n"
 
 

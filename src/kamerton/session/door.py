@@ -1,4 +1,4 @@
-"""The door: what a run could not do is refused before anything is trained, by the structure of its model alone."""
+"""Check that a task and a method fit a model, by its structure alone, before anything is trained."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from transformers import PreTrainedModel
 
 from kamerton.core.contracts import Form, Method, ModelFacts
 from kamerton.core.errors import Fault, ModelError
+from kamerton.core.messages import Wording, msg
 from kamerton.core.system import free_memory
 from kamerton.models.heads import empty_model, missing_heads
 from kamerton.models.quantize import quantized
@@ -33,23 +34,33 @@ def check_fit(recipe: Recipe, form: Form, facts: ModelFacts, rows: int) -> PreTr
     try:
         empty = empty_model(facts.folder, form.model_class, form.config)
     except (OSError, ValueError) as error:
-        rule = f"models of the family {facts.family} have no head for this task: transformers has no {form.model_class}"
-        remedy = "choose another model; `kamerton models` lists some"
-        raise ModelError(Fault(rule + " of it", facts.folder, remedy)) from error
+        rule = msg(
+            "models of the family {family} have no head for this task: transformers has no {model_class} of it",
+            family=facts.family,
+            model_class=form.model_class,
+        )
+        remedy = msg("choose another model; `kamerton models` lists some")
+        raise ModelError(Fault(rule, facts.folder, remedy)) from error
     form.start(empty, missing_heads(facts.folder, empty))
     if not recipe.method.name:
         return empty
     method = make_method(recipe)
     if reason := _refusal(method, empty, facts, form):
         other = candidates(facts, rows, free_memory(), empty)[0].word
-        rule = f"{recipe.method.name} does not fit {facts.name} ({type(empty).__name__}): {reason}"
-        raise ModelError(Fault(rule, facts.folder, f"take another method: --method {other}"))
+        rule = msg(
+            "{method} does not fit {model} ({model_class}): {reason}",
+            method=recipe.method.name,
+            model=facts.name,
+            model_class=type(empty).__name__,
+            reason=reason,
+        )
+        raise ModelError(Fault(rule, facts.folder, msg("choose another method: --method {method}", method=other)))
     if recipe.model.new_tokens and (reason := method.refuses_tokens(empty)):
         raise ModelError(Fault(reason, "model.new_tokens", TRAINS_TOKENS))
     return empty
 
 
-def _refusal(method: Method, empty: PreTrainedModel, facts: ModelFacts, form: Form) -> str:
+def _refusal(method: Method, empty: PreTrainedModel, facts: ModelFacts, form: Form) -> Wording:
     """Return why a method cannot be put on a model; an empty string if it can."""
     reason = method.refuses(empty)
     if reason or not method.quantization:
@@ -57,5 +68,5 @@ def _refusal(method: Method, empty: PreTrainedModel, facts: ModelFacts, form: Fo
     try:
         quantized(facts.folder, form.model_class, form.config, method.quantization)
     except ModelError as error:
-        return str(error.faults[0].rule)
+        return error.faults[0].rule
     return ""

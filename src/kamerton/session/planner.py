@@ -9,11 +9,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kamerton.core import registry
 from kamerton.core.contracts import Advice, Form, Method, ModelFacts, Task
+from kamerton.core.figures import Figure
+from kamerton.core.messages import Joined, Value, Wording, msg
 from kamerton.core.records import Example
 from kamerton.models.catalog import known
 from kamerton.models.precision import choose_precision
 from kamerton.runs.recipe import MOST_TOKENS_PER_PASS, Decision
-from kamerton.text.figures import memory
 from kamerton.train.optimizer import preferred_optimizer
 
 ROOM = 0.9
@@ -22,7 +23,7 @@ PASS_BYTES = 2e9
 """Most bytes that a training pass may keep for its backward pass."""
 KEPT = 80
 """Bytes kept for a token, for each layer and each hidden number: 74 in a Llama with LoRA, 85 in a BERT, measured."""
-WRITTEN = "99% of the training answers, with some room, up to a bound: writing is slow"
+WRITTEN = msg("99% of the training answers, with some room, up to a bound: writing is slow")
 STEP = 256
 """Passes are planned in steps of so many tokens."""
 FOREIGN = 0.2
@@ -36,8 +37,10 @@ def choose_model(task: Task, examples: Sequence[Example]) -> Decision:
     fitting = [model for model in known() if model.kind == task.kinds[0]]
     many = [model for model in fitting if len(model.languages) > 1]
     if foreign > FOREIGN and many:
-        return Decision(many[0].name, f"{foreign:.0%} of the letters are not Latin: {many[0].description}")
-    return Decision(fitting[0].name, f"the usual kind for this task: {fitting[0].description}")
+        share = Figure(round(foreign, 2), "percent")
+        reason = msg("{share} of the letters are not Latin: {model}", share=share, model=many[0].description)
+        return Decision(many[0].name, reason)
+    return Decision(fitting[0].name, msg("the usual kind for this task: {model}", model=fitting[0].description))
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Candidate:
     advice: Advice
     least_bytes: int
     free_bytes: int
-    refusal: str = ""
+    refusal: Wording = ""
     """Why the model's structure does not allow it."""
 
     @property
@@ -57,14 +60,21 @@ class Candidate:
         return not self.refusal and self.least_bytes <= ROOM * self.free_bytes
 
     @property
-    def reason(self) -> str:
-        """What speaks for or against it."""
-        if self.fits:
-            return self.advice.reason
+    def obstacle(self) -> Wording:
+        """Why it does not fit; empty if it does."""
         if self.refusal:
-            return f"does not fit the model: {self.refusal}; {self.advice.reason}"
-        needs, free = memory(self.least_bytes), memory(self.free_bytes)
-        return f"does not fit: it takes at least {needs}, and {free} are free; {self.advice.reason}"
+            return msg("does not fit the model: {reason}", reason=self.refusal)
+        needs, free = Figure(self.least_bytes, "memory"), Figure(self.free_bytes, "memory")
+        return (
+            ""
+            if self.fits
+            else msg("does not fit: it takes at least {needs}, and {free} are free", needs=needs, free=free)
+        )
+
+    @property
+    def reason(self) -> Wording:
+        """What speaks for or against it."""
+        return Joined((self.obstacle, self.advice.reason)) if self.obstacle else self.advice.reason
 
 
 def candidates(facts: ModelFacts, rows: int, free: int, model: PreTrainedModel | None = None) -> list[Candidate]:
@@ -90,15 +100,19 @@ def choose_method(facts: ModelFacts, rows: int, free: int, model: PreTrainedMode
     best = next(one for one in every if model is None or not registry.choose("methods", one.word)().refuses(model))
     others = [one for one in every if one is not best]
     better = [one for one in others if one.advice.value > best.advice.value]
-    against = "".join(f"; {one.word} would suit more but {one.reason.partition(';')[0]}" for one in better[:1])
-    return Decision(best.word, best.reason + against)
+    reasons: list[Value] = [best.advice.reason]
+    for one in better[:1]:
+        reasons.append(msg("{method} would suit more but {obstacle}", method=one.word, obstacle=one.obstacle))
+    return Decision(best.word, Joined(reasons))
 
 
 def choose_pass(facts: ModelFacts) -> Decision:
     """Choose how many tokens to train on in one pass, so that what it keeps for the backward pass stays in bounds."""
     kept = KEPT * facts.layers * facts.hidden
     tokens = max(STEP, min(MOST_TOKENS_PER_PASS, int(PASS_BYTES / kept) // STEP * STEP))
-    return Decision(tokens, f"a pass then keeps about {memory(tokens * kept)} for its backward pass")
+    return Decision(
+        tokens, msg("a pass then keeps about {bytes} for its backward pass", bytes=Figure(tokens * kept, "memory"))
+    )
 
 
 def choose_optimizer() -> Decision:
@@ -125,7 +139,7 @@ def settings(
         "train.optimizer": choose_optimizer(),
         "train.tokens_per_pass": choose_pass(facts),
         "model.precision": choose_precision(),
-        "evaluate.metric": Decision(metric, "the first of the task's metrics for these rows"),
+        "evaluate.metric": Decision(metric, msg("the first of the task's metrics for these rows")),
         **({"evaluate.max_new_tokens": Decision(tokens, WRITTEN)} if tokens else {}),
     }
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from kamerton.cli.output import print_json
-from kamerton.core.message_json import to_json
+from kamerton.core.message_json import without_templates
 from kamerton.models.fetch import get
 from kamerton.models.locate import Installed, installed, to_fetch
 
@@ -20,7 +20,7 @@ def run(name: str | None, json: bool) -> None:
         return
     here = installed()
     if json:
-        print_json([to_json(item) for item in here])
+        print_json([without_templates(item) for item in here])
         return
     _print_models(here)
 

@@ -76,7 +76,7 @@ def _print_settings(plan: DryRun, console: Console, speaker: Voice) -> None:
     for setting in plan.recipe.settings():
         if setting.reason.origin != "default":
             because = setting.reason.reason or setting.reason.origin
-            table.add_row(setting.path, safe_text(_plain(setting.value)), speaker.repeat(safe_text(because)))
+            table.add_row(setting.path, safe_text(_plain(setting.value)), safe_text(speaker.render(because)))
     console.print()
     console.print(table)
 
@@ -124,6 +124,6 @@ def _print_alternatives(plan: DryRun, console: Console, speaker: Voice) -> None:
         instead = speaker.say("instead of {setting}", {"setting": setting})
         table = Table(instead, speaker.text("because"), box=None, pad_edge=False)
         for item in group:
-            table.add_row(item.value, speaker.repeat(safe_text(item.reason)))
+            table.add_row(item.value, safe_text(speaker.render(item.reason)))
         console.print()
         console.print(table)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import BaseModel, ConfigDict
 
 from kamerton.core.contracts import Advice, ModelFacts, Quantization
+from kamerton.core.messages import Wording
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -42,11 +43,11 @@ class Knobs(BaseModel):
         """Load the base in full precision."""
         return None
 
-    def refuses(self, model: PreTrainedModel) -> str:
+    def refuses(self, model: PreTrainedModel) -> Wording:
         """Fit every model."""
         return ""
 
-    def refuses_tokens(self, model: PreTrainedModel) -> str:
+    def refuses_tokens(self, model: PreTrainedModel) -> Wording:
         """Learn the embeddings of new tokens."""
         return ""
 

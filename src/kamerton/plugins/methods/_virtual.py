@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor
 from transformers import AutoTokenizer
 
+from kamerton.core.messages import Wording
 from kamerton.plugins.methods._peft import task_type, token_refusal
 from kamerton.plugins.methods._shared import Knobs
 
@@ -38,7 +39,7 @@ class VirtualTokens(Knobs):
         """Take a position of the context for each virtual token."""
         return self.tokens
 
-    def refuses(self, model: PreTrainedModel) -> str:
+    def refuses(self, model: PreTrainedModel) -> Wording:
         """Refuse a model that PEFT has no virtual tokens for, or that takes no embeddings in place of tokens."""
         if task_type(model) is None:
             return f"PEFT puts no virtual tokens before the rows of a {type(model).__name__}"
@@ -46,7 +47,7 @@ class VirtualTokens(Knobs):
             return "it does not take embeddings in place of tokens"
         return UNFIT.get(type(model).__name__, "")
 
-    def refuses_tokens(self, model: PreTrainedModel) -> str:
+    def refuses_tokens(self, model: PreTrainedModel) -> Wording:
         """Refuse: PEFT trains virtual tokens, and no rows of the tables beside them."""
         return token_refusal(model, PromptLearningConfig)
 

@@ -20,6 +20,7 @@ from transformers.pytorch_utils import Conv1D
 
 from kamerton.core.contracts import Advice, ModelFacts
 from kamerton.core.errors import Fault, ModelError
+from kamerton.core.messages import Wording
 from kamerton.models.adapters import merged
 from kamerton.models.structure import back_to_hidden
 from kamerton.plugins.methods._peft import adapt, task_type, token_refusal
@@ -60,11 +61,11 @@ class Adapter(Knobs):
             "batch_size": Advice(BATCH, "16 to 32 rows (Houlsby et al. 2019)"),
         }
 
-    def refuses(self, model: PreTrainedModel) -> str:
+    def refuses(self, model: PreTrainedModel) -> Wording:
         """Refuse a model with no place for a bottleneck."""
         return "" if back_to_hidden(model, 1) else "no linear map of its layers leads back to the hidden size"
 
-    def refuses_tokens(self, model: PreTrainedModel) -> str:
+    def refuses_tokens(self, model: PreTrainedModel) -> Wording:
         """Refuse where PEFT trains no single rows of the tables."""
         return token_refusal(model, BottleneckConfig)
 

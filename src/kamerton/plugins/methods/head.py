@@ -10,6 +10,7 @@ from torch import nn
 
 from kamerton.core.contracts import Advice, ModelFacts
 from kamerton.core.errors import Fault, ModelError
+from kamerton.core.messages import Wording
 from kamerton.models.structure import TOKENS_BELOW, train_above
 from kamerton.plugins.methods._mean import NOT_FIRST, read_mean
 from kamerton.plugins.methods._shared import FEW, Knobs, epochs_for
@@ -49,12 +50,12 @@ class Head(Knobs):
             "batch_size": Advice(BATCH, "features are cached, so an update is cheap"),
         }
 
-    def refuses(self, model: PreTrainedModel) -> str:
+    def refuses(self, model: PreTrainedModel) -> Wording:
         """Refuse to read the mean where the head is no classifier of texts: tags, spans and words are read each."""
         classifies = type(model).__name__.endswith("ForSequenceClassification") and not model.config.is_encoder_decoder
         return "" if self.reads != "mean" or classifies else f"the mean of the tokens cannot be read: {NOT_FIRST}"
 
-    def refuses_tokens(self, model: PreTrainedModel) -> str:
+    def refuses_tokens(self, model: PreTrainedModel) -> Wording:
         """Refuse: the embeddings stand below what trains."""
         return TOKENS_BELOW
 

@@ -12,6 +12,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from kamerton.core.contracts import Advice, ModelFacts
+from kamerton.core.messages import Wording
 from kamerton.models.adapters import merged
 from kamerton.models.structure import NO_LINEAR_LAYER, ending, linear_layers, narrows
 from kamerton.plugins.methods._peft import adapt, task_type, token_refusal
@@ -49,11 +50,11 @@ class Ia3(Knobs):
             "batch_size": Advice(BATCH, "8 rows for 1,000 updates (T-Few, Liu et al. 2022)"),
         }
 
-    def refuses(self, model: PreTrainedModel) -> str:
+    def refuses(self, model: PreTrainedModel) -> Wording:
         """Refuse a model whose layers have no linear map to scale."""
         return "" if linear_layers(model) else NO_LINEAR_LAYER
 
-    def refuses_tokens(self, model: PreTrainedModel) -> str:
+    def refuses_tokens(self, model: PreTrainedModel) -> Wording:
         """Refuse where PEFT trains no single rows of the tables."""
         return token_refusal(model, IA3Config)
 

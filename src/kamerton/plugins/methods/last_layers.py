@@ -11,6 +11,7 @@ from torch import nn
 
 from kamerton.core.contracts import Advice, ModelFacts
 from kamerton.core.errors import Fault, ModelError
+from kamerton.core.messages import Wording
 from kamerton.models.structure import TOKENS_BELOW, layer_stack, train_above
 from kamerton.plugins.methods._shared import TRAINED, Knobs, body_parameters, encoder_epochs, epochs_for, full_rate
 
@@ -45,12 +46,12 @@ class LastLayers(Knobs):
             "batch_size": Advice(BATCH, "16 to 32 rows (Devlin et al. 2019, A.3)"),
         }
 
-    def refuses(self, model: PreTrainedModel) -> str:
+    def refuses(self, model: PreTrainedModel) -> Wording:
         """Refuse a model of fewer layers."""
         depth = len(layer_stack(model))
         return f"it has {depth} layers, and the last {self.layers} should train" if (self.layers or 0) > depth else ""
 
-    def refuses_tokens(self, model: PreTrainedModel) -> str:
+    def refuses_tokens(self, model: PreTrainedModel) -> Wording:
         """Refuse: the embeddings stand below what trains."""
         return TOKENS_BELOW
 

@@ -11,6 +11,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from kamerton.core.contracts import Advice, ModelFacts
+from kamerton.core.messages import Wording
 from kamerton.models.adapters import merged
 from kamerton.models.structure import NO_LINEAR_LAYER, ending, linear_layers
 from kamerton.plugins.methods._peft import adapt, task_type, token_refusal
@@ -57,7 +58,7 @@ class Lora(Knobs):
             "batch_size": Advice(BATCH, "LoRA loses more than full training at batches over 32 (Schulman 2025)"),
         }
 
-    def refuses(self, model: PreTrainedModel) -> str:
+    def refuses(self, model: PreTrainedModel) -> Wording:
         """Refuse a model without a linear layer, or without one of a name in `targets`."""
         inside = linear_layers(model, self.layers)
         if not inside:
@@ -65,7 +66,7 @@ class Lora(Knobs):
         named = ending(inside, self.targets)
         return f"it has no linear layer named {' or '.join(self.targets)}" if self.targets and not named else ""
 
-    def refuses_tokens(self, model: PreTrainedModel) -> str:
+    def refuses_tokens(self, model: PreTrainedModel) -> Wording:
         """Refuse where PEFT trains no single rows of the tables."""
         return token_refusal(model, LoraConfig)
 

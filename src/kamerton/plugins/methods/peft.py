@@ -13,6 +13,7 @@ from torch import nn
 
 from kamerton.core.contracts import Advice, ModelFacts
 from kamerton.core.errors import Fault, ModelError, RecipeError, nearest
+from kamerton.core.messages import Wording
 from kamerton.models.adapters import REFUSALS, merged
 from kamerton.models.structure import linear_layers
 from kamerton.plugins.methods._peft import adapt, structural_refusal, task_type, token_refusal
@@ -84,14 +85,14 @@ class Peft(Knobs):
             "batch_size": Advice(BATCH, "as for low-rank updates (Schulman 2025)"),
         }
 
-    def refuses(self, model: PreTrainedModel) -> str:
+    def refuses(self, model: PreTrainedModel) -> Wording:
         """Refuse what PEFT does, by putting the configuration on a copy of the structure."""
         config = self._config(model, ())
         if config.is_prompt_learning:
             return VirtualTokens(tokens=self.added_tokens).refuses(model)
         return structural_refusal(model, config)
 
-    def refuses_tokens(self, model: PreTrainedModel) -> str:
+    def refuses_tokens(self, model: PreTrainedModel) -> Wording:
         """Refuse where PEFT trains no single rows of the tables."""
         return token_refusal(model, type(self._config(model, ())))
 

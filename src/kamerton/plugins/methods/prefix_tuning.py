@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from kamerton.core.contracts import Advice, ModelFacts
 from kamerton.core.errors import Fault, ModelError
+from kamerton.core.messages import Wording
 from kamerton.models.adapters import REFUSALS, merged
 from kamerton.models.structure import short_row
 from kamerton.plugins.methods._peft import adapt, task_type
@@ -53,7 +54,7 @@ class PrefixTuning(VirtualTokens):
             "batch_size": Advice(BATCH, "16 to 32 rows (P-tuning v2, Liu et al. 2022)"),
         }
 
-    def refuses(self, model: PreTrainedModel) -> str:
+    def refuses(self, model: PreTrainedModel) -> Wording:
         """Refuse a model whose layers take no keys and values from before, or none that PEFT makes."""
         config = model.config.get_text_config()
         if not takes(model, "past_key_values"):
