@@ -191,3 +191,17 @@ def test_a_text_that_nearly_repeats_an_earlier_one_is_shown_with_it_and_kept(oth
     assert finding.title == f"1 text (25.0%) nearly repeats an earlier one{said}"
     assert (finding.rows, finding.drop) == ((3,), ())
     assert [sample.split(": ")[0] for sample in finding.samples] == ["rows.csv:3", "rows.csv:5"]
+
+
+def test_files_without_texts_or_answers_are_named_with_what_to_do() -> None:
+    parts = {"train.csv": ("a text", "1"), "test.csv": ("a text", ""), "sample.csv": ("", "0")}
+    examples = [
+        Example(at, Place(name, at % 10 + 2), text and f"{text} {at}", gold)
+        for at, (name, (text, gold)) in enumerate(part for part in parts.items() for _ in range(10))
+    ]
+    finding = found("incomplete-files", examples, CLASSES)
+    assert str(finding.title) == "sample.csv has no texts, as a sample of a submission; test.csv has no answers"
+    assert "leave sample.csv out" in str(finding.remedy) and "`kamerton predict RUN test.csv`" in str(finding.remedy)
+    assert "name train.csv instead of the folder" in str(finding.remedy)
+    assert check("incomplete-files", examples[:10], CLASSES) is None
+    assert check("incomplete-files", examples[10:], CLASSES) is None

@@ -6,54 +6,62 @@ import json
 
 import pytest
 
-from kamerton.core.records import Example, LedgerEntry, Place
-from kamerton.data.fates import REASONS, lost_classes, used_line
+from kamerton.core.errors import DataError
+from kamerton.core.messages import Message, Wording, msg
+from kamerton.core.records import Example, Finding, LedgerEntry, Place, Split
+from kamerton.data.fates import REASONS, lost_classes, require_classes, untested_classes, used_line
+from kamerton.data.gate import overlong
+from kamerton.data.ledger import found_by
 from kamerton.i18n.voice import voice
 from kamerton.runs.run import Run
 from stories import DONE, QUICK
 
 
-def entries(*reasons: str, fate: str = "dropped") -> list[LedgerEntry]:
+def entries(*reasons: Wording, fate: str = "dropped") -> list[LedgerEntry]:
     return [LedgerEntry(i, Place("rows.csv", i + 2), fate, reason) for i, reason in enumerate(reasons)]
 
 
+def cells(count: int) -> Message:
+    return msg("has {count} cells", count=count)
+
+
 def test_reasons_are_counted_the_most_frequent_first_each_with_its_first_place():
-    left_out = entries("has 3 cells", "too long: 7 tokens do not fit", "too long: 9 tokens do not fit")
-    assert used_line(1200, left_out) == (
-        "1,197 of 1,200 rows are used; 2 rows left out (too long: 7 tokens do not fit, first rows.csv:3); "
+    left_out = entries(cells(3), overlong(7), overlong(1))
+    assert str(used_line(1200, left_out)) == (
+        "1,197 of 1,200 rows are used; 2 rows left out (too long by 7 tokens, first rows.csv:3); "
         "1 row left out (has 3 cells, first rows.csv:2)"
     )
 
 
 def test_a_line_is_written_only_where_something_was_lost():
     assert used_line(7, []) == ""
-    assert (
-        used_line(7, [], entries("x", fate="cut"))
-        == "7 of 7 rows are used; 1 row cut to fit the model (first rows.csv:2)"
-    )
+    cut = entries(overlong(1), fate="cut")
+    assert str(used_line(7, [], cut)) == "7 of 7 rows are used; 1 row cut to fit the model (first rows.csv:2)"
 
 
 def test_many_reasons_are_summed():
-    line = used_line(99, entries(*(f"{'ab'[n % 2]} is {chr(97 + n)}" for n in range(9))))
+    line = str(used_line(99, entries(*(f"reason {n}" for n in range(9)))))
     assert line.count("left out (") == REASONS
     assert "5 rows left out for other reasons" in line
-    quoted = used_line(99, entries(*(f"'{chr(97 + n)}' is no number" for n in range(9))))
-    assert quoted == "90 of 99 rows are used; 9 rows left out ('a' is no number, first rows.csv:2)"
+    quoted = used_line(99, entries(*(msg("'{text}' is no number", text=chr(97 + n)) for n in range(9))))
+    assert str(quoted) == "90 of 99 rows are used; 9 rows left out ('a' is no number, first rows.csv:2)"
 
 
-def test_a_check_is_named_by_its_word_and_a_reason_holds_no_mark_of_the_list():
-    assert "(exact duplicates, first" in used_line(9, entries("exact-duplicates: 1 row repeats a text"))
-    assert "(one, two, first" in used_line(9, entries("one; two"))
+def repeats(rows: int) -> Message:
+    return found_by(Finding("exact-duplicates", "note", msg("{rows} rows repeat", rows=rows), ""))
+
+
+def test_a_check_is_named_by_its_word():
+    assert "2 rows left out (exact duplicates, first" in str(used_line(9, entries(repeats(1), repeats(2))))
 
 
 def test_the_line_is_said_in_russian():
-    left_out = entries("holds a NUL character", "has 3 cells, the header has 2", "empty-fields: 1 row without a text")
-    said = voice("ru").again(used_line(1000, left_out, entries("x", fate="cut")))
-    assert said == (
-        "использованы 997 из 1\u202f000 строк; 1 строка не взята (содержит знак NUL, первая rows.csv:2); "
-        "1 строка не взята (ячейки: 3, а в заголовке 2, первая rows.csv:3); "
-        "1 строка не взята (пустые поля, первая rows.csv:4); "
-        "1 строка обрезана под модель (первая rows.csv:2)"
+    left_out = entries(msg("holds a NUL character"), repeats(1), overlong(3))
+    assert voice("ru").render(used_line(1000, left_out, entries(overlong(2), fate="cut"))) == (
+        "использованы 997 из 1\u202f000 строк; 1 строка не взята (содержит знак NUL, первая — rows.csv:2); "
+        "1 строка не взята (точные повторы, первая — rows.csv:3); "
+        "1 строка не взята (длиннее на 3 токена, первая — rows.csv:4); "
+        "1 строка обрезана под модель (первая — rows.csv:2)"
     )
 
 
@@ -73,11 +81,12 @@ def examples(golds: list[str]) -> list[Example]:
     ],
 )
 def test_a_class_that_nearly_vanishes_is_severe(golds, gone, told):
-    left_out = [LedgerEntry(i, Place("rows.csv", i + 2), "dropped", "too long: 3 tokens do not fit") for i in gone]
+    left_out = [LedgerEntry(i, Place("rows.csv", i + 2), "dropped", overlong(3)) for i in gone]
     found = lost_classes(examples(golds), left_out, "class")
     assert (found is None) == (told is None)
     if found:
-        assert (found.severity, told in found.title, "too long" in found.remedy) == ("severe", True, True)
+        assert found.severity == "severe" and told in str(found.title)
+        assert "--set data.too_long=cut" in str(found.remedy)
         assert set(found.rows) == set(gone)
 
 
@@ -92,7 +101,44 @@ def test_a_class_that_nearly_vanishes_is_severe(golds, gone, told):
 def test_labels_of_lists_and_kinds_of_spans_are_classes_too(answers, gold, told):
     other = json.dumps(["other"])
     found = lost_classes(examples([gold] * 3 + [other] * 3), entries("x", "x", "x"), answers)
-    assert (found.title if found else None) == (told and f"classes lose nearly all of their rows: {told}")
+    assert (str(found.title) if found else None) == (told and f"classes lose nearly all of their rows: {told}")
+
+
+def test_other_reasons_are_named_in_the_remedy_of_a_lost_class():
+    found = lost_classes(examples(["a", "a", "b"]), entries(repeats(2), repeats(2)), "class")
+    assert "this reason: exact duplicates" in str(found.remedy)
+
+
+@pytest.mark.parametrize(
+    ("answers", "golds", "named"),
+    [
+        ("class", ["bad"] * 3, "3 training rows are labeled 'bad'"),
+        ("classes", [json.dumps(["a", "b"])] * 2, "2 training rows are labeled 'a', 'b'"),
+        ("classes", [json.dumps(["a", "b"]), json.dumps(["a"])], None),
+        ("class", ["bad", "good"], None),
+        ("number", ["1", "1"], None),
+        ("text", ["yes", "yes"], None),
+    ],
+)
+def test_one_class_in_the_training_rows_is_refused_with_what_was_lost(answers, golds, named):
+    split = Split(tuple(examples(golds)), (), ())
+    lost = Finding("lost-classes", "severe", msg("classes lose rows"), msg("keep them"))
+    if named is None:
+        require_classes(split, answers, "rows.csv", lost)
+        return
+    with pytest.raises(DataError) as refused:
+        require_classes(split, answers, "rows.csv", lost)
+    first, second = refused.value.faults
+    assert named in str(first.rule) and (str(second.rule), str(second.remedy)) == ("classes lose rows", "keep them")
+
+
+def test_test_rows_of_one_class_are_severe():
+    train = tuple(examples(["good", "bad"]))
+    found = untested_classes(Split(train, (), tuple(examples(["good"] * 22))), "class")
+    assert found.severity == "severe"
+    assert str(found.title) == "all 22 test rows are 'good': nothing about other classes is tested"
+    assert untested_classes(Split(train, (), train), "class") is None
+    assert untested_classes(Split(train[:1], (), train[:1]), "class") is None
 
 
 def test_tune_plan_and_audit_say_what_becomes_of_the_rows(place):
@@ -112,7 +158,7 @@ def test_tune_plan_and_audit_say_what_becomes_of_the_rows(place):
     assert all(line in told.out for line in (read, "at column 30, first lost.jsonl:12)", gated, lost)), told.said
     assert any(finding.check == "lost-classes" for finding in Run(place.folder / "lost").read_findings())
     planned = place.call("plan", "lost.jsonl", *flags[:-2], "--language", "ru")
-    assert "использованы 60 из 101 строки; 40 строк не взято (слишком длинная" in planned.err, planned.said
+    assert "использованы 60 из 101 строки; 40 строк не взято (длиннее на" in planned.err, planned.said
     audited = place.call("audit", "lost.jsonl")
     assert "100 of 102 rows are used; 1 row left out (" in audited.out, audited.said
     assert "(exact duplicates, first lost.jsonl:102)" in audited.out, audited.said

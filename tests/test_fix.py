@@ -402,3 +402,16 @@ def test_all_files_of_an_archive_are_copied_and_a_sheet_is_written_as_csv(
     assert "written as .csv" in capsys.readouterr().out
     copied = read_table(tmp_path / "rows.xlsx.cleaned.csv")
     assert [row.values["text"] for row in copied.rows] == [f"text {n}" for n in range(30)]
+
+
+@pytest.mark.parametrize(
+    ("encodings", "note"),
+    [(("cp1251",), "cp1251"), (("utf-8", "cp1251"), "utf-8, cp1251"), (("utf-8",), None)],
+)
+def test_a_copy_that_is_encoded_anew_says_so(encodings: tuple[str, ...], note: str | None, tmp_path: Path) -> None:
+    rows = [f"Чайник номер {n} и большая лампа,{'плохо' if n % 2 else 'хорошо'}\n" for n in range(40)]
+    lines = [row.encode(encodings[n % len(encodings)]) for n, row in enumerate(rows)]
+    (tmp_path / "rows.csv").write_bytes(b"".join([b"text,label\n", *lines]))
+    fixed = fix_data(tmp_path / "rows.csv", read_table(tmp_path / "rows.csv"), TextClassification(), ROLES)
+    assert [str(one) for one in fixed.notes] == ([f"written in UTF-8; the source is in {note}"] if note else [])
+    assert fixed.copies[0].read_text("utf-8") == "".join(["text,label\n", *rows])

@@ -88,7 +88,7 @@ def test_the_end_token_is_trained_whatever_the_template_writes_at_the_end(writer
 def reasons(tokenizer: PreTrainedTokenizerBase, item: Encoded, form: Form = DIALOGUE) -> str:
     """Say what the gate says of the first example when it is encoded like this."""
     [prompt] = form.prompts(EXAMPLES[:1], tokenizer, ROOM)
-    return faults_of(item, prompt, form, tokenizer)
+    return str(faults_of(item, prompt, form, tokenizer))
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_an_unknown_class_is_caught(reader):
     assert [example.id for example in passed.examples] == [0, 1]
     [entry] = passed.dropped
     assert (entry.id, entry.fate, str(entry.place)) == (2, "dropped", "rows.csv:4")
-    assert "not known" in entry.reason
+    assert "not known" in str(entry.reason)
 
 
 def test_an_end_token_that_is_masked_is_caught(writer, good):
@@ -166,13 +166,13 @@ def test_no_row_at_all_stops_with_all_reasons_and_their_counts(writer):
     with pytest.raises(DataError) as told:
         gate(writer, spoilt)
     most, other = told.value.faults
-    assert "(3 rows)" in most.rule
-    assert "cut away" in most.rule
+    assert "(3 rows)" in str(most.rule)
+    assert "cut away" in str(most.rule)
     assert most.place == "rows.csv:2"
-    assert "(2 rows)" in other.rule
-    assert "learn to stop" in other.rule
+    assert "(2 rows)" in str(other.rule)
+    assert "learn to stop" in str(other.rule)
     assert other.place == "rows.csv:5"
-    assert "kamerton show" in other.remedy
+    assert "kamerton show" in str(other.remedy)
 
 
 def test_bad_rows_are_dropped_and_the_rest_passes(writer):
@@ -198,7 +198,7 @@ def test_cut_rows_are_kept_and_told(writer, tight):
     passed = gate(writer, max_tokens=tight)
     assert [example.id for example in passed.examples] == [0, 1, 2, 3, 4]  # the last one's answer is not lost
     assert [(entry.id, entry.fate) for entry in passed.cut] == [(2, "cut"), (4, "cut")]
-    assert passed.cut[0].reason == "too long: 2 tokens do not fit"
+    assert str(passed.cut[0].reason) == "too long by 2 tokens"
     assert not passed.dropped
 
 
@@ -207,14 +207,14 @@ def test_long_rows_are_dropped_if_asked(writer, tight):
     assert [example.id for example in passed.examples] == [0, 1, 3]
     assert not passed.cut
     assert [entry.id for entry in passed.dropped] == [2, 4]
-    assert passed.dropped[0].reason == "too long: 2 tokens do not fit"
+    assert str(passed.dropped[0].reason) == "too long by 2 tokens"
 
 
 def test_long_rows_are_refused_if_asked(writer, tight):
     with pytest.raises(DataError) as told:
         gate(writer, max_tokens=tight, too_long="refuse")
     assert {fault.place for fault in told.value.faults} == {"rows.csv:4", "rows.csv:6"}
-    assert all("data.too_long" in fault.remedy for fault in told.value.faults)
+    assert all("data.too_long" in str(fault.remedy) for fault in told.value.faults)
 
 
 def test_nothing_is_refused_where_all_fits(writer):
@@ -241,7 +241,7 @@ def test_the_one_token_that_a_class_is_read_at_is_shown_as_trained(reader):
     assert [[i for i, token in enumerate(view.tokens) if token.trained] for view in views] == [[0], [0], []]
     assert [view.targets for view in views] == [("good",), ("bad",), ()]
     assert views[0].tokens[0].token == "[CLS]"
-    assert "not known" in views[2].warnings[0]
+    assert "not known" in str(views[2].warnings[0])
 
 
 def test_tokens_are_shown_as_they_are_written(writer):
@@ -269,4 +269,4 @@ def test_what_was_cut_and_what_is_wrong_is_shown(writer, tight):
     assert not any(view.warnings for view in views)
     [gone] = DIALOGUE.encode(EXAMPLES[:1], writer, 1)
     [view] = look(EXAMPLES[:1], [gone], DIALOGUE, writer, 1)
-    assert "cut away" in view.warnings[0]
+    assert "cut away" in str(view.warnings[0])

@@ -166,13 +166,13 @@ class Form(Protocol):
         Where a row teaches several answers, `extra` hold the prompts of the ones before the last.
         """
 
-    def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> str:
+    def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> Wording:
         """Say what is wrong with how a row is supervised, beside its serving `prompt`; an empty string if nothing."""
 
     def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
         """Say which tokens of a row are trained on, and what is taught there."""
 
-    def sequence_name(self, at: int, count: int) -> str:
+    def sequence_name(self, at: int, count: int) -> Wording:
         """Name the sequence `at` of a row that has several (`Encoded.sequences`), for a reader."""
 
     def served(self, examples: Sequence[Example]) -> list[Example]:

@@ -49,9 +49,9 @@ def _bare(value: Any) -> Any:
     return value
 
 
-def _object(values: Mapping[str, Any]) -> dict[str, Any]:
-    said = {name: _whole(value) for name, value in values.items() if _holds_messages(value)}
-    return {name: to_json(value) for name, value in values.items()} | ({SAID: said} if said else {})
+def _object(values: Mapping[Any, Any]) -> dict[str, Any]:
+    said = {str(name): _whole(value) for name, value in values.items() if _holds_messages(value)}
+    return {str(name): to_json(value) for name, value in values.items()} | ({SAID: said} if said else {})
 
 
 def _holds_messages(value: object) -> bool:

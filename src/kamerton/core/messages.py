@@ -131,3 +131,8 @@ def msg(template: str, /, **values: Value) -> Message:
 def verbatim(text: str) -> Message:
     """Return a message that says a text as it is: a stranger's words, an older file's finished sentence."""
     return Message("{text}", {"text": text})
+
+
+def term(name: str) -> Message:
+    """Return a message of one fixed term, such as the name of a check: catalogues hold it under its own name."""
+    return Message(name)

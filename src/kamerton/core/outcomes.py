@@ -356,10 +356,12 @@ class Fixed:
     used: int
     repaired: int
     dropped: int
-    repairs: Mapping[str, int]
+    repairs: Mapping[Wording, int]
     """Rows by what was put right in them."""
-    reasons: Mapping[str, int]
+    reasons: Mapping[Wording, int]
     """Rows by why they were left out."""
+    notes: tuple[Wording, ...] = ()
+    """How the copy differs from the source beside its rows."""
 
 
 @dataclass(frozen=True)

@@ -227,7 +227,7 @@ class TokenView:
 class SequenceView:
     """One of the several sequences of an example: a window, an answer."""
 
-    title: str
+    title: Wording
     size: int
     """How many tokens it has."""
     ends: str
@@ -243,13 +243,13 @@ class ExampleView:
     """One example as the model gets it, to be looked at."""
 
     place: Place
-    title: str
+    title: Wording
     tokens: tuple[TokenView, ...]
     targets: tuple[str, ...]
     """What is taught: class names, or the answer's text."""
     cut: int
     """How many tokens did not fit."""
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Wording, ...] = ()
     sequences: tuple[SequenceView, ...] = ()
     """All of them, where there are several."""
 

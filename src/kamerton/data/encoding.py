@@ -59,6 +59,11 @@ class Encoding:
     other: str = ""
     """The encoding of lines that are not UTF-8, where a file holds lines of two."""
 
+    @property
+    def label(self) -> str:
+        """The encodings of the file, separated by commas."""
+        return f"{self.name}, {self.other}" if self.other else self.name
+
 
 @dataclass(frozen=True)
 class Source:

@@ -1,21 +1,19 @@
-"""How many rows went where and why, in one line; and the classes that hardly any row is left of."""
+"""How many rows were used, why the others were not, and which classes were lost on the way."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 
-from kamerton.core import registry
 from kamerton.core.contracts import AnswerKind
-from kamerton.core.records import Example, Finding, LedgerEntry
+from kamerton.core.errors import DataError, Fault
+from kamerton.core.messages import Joined, Message, Wording, msg, term
+from kamerton.core.records import Example, Finding, LedgerEntry, Split
+from kamerton.data.gate import overlong
 from kamerton.text.tags import kind_of, read_list
 
 REASONS = 4
-"""Most reasons that are told one by one."""
-LONGEST = 120
-"""Characters of a reason that are told."""
-NUMBERS, QUOTED = re.compile(r"\d+"), re.compile(r"'[^']*'|\"[^\"]*\"")
+"""Most reasons that are listed one by one."""
 NEARLY = 0.1
 """Share of its rows below which a class counts as lost: what is left is no sample of it."""
 FEWEST = 10
@@ -23,62 +21,56 @@ FEWEST = 10
 LISTED = 3
 
 
-def used_line(rows: int, left_out: Sequence[LedgerEntry], cut: Sequence[LedgerEntry] = ()) -> str:
-    """Return how many rows are used, and why the others are not; an empty string if all are, whole.
+def used_line(rows: int, left_out: Sequence[LedgerEntry], cut: Sequence[LedgerEntry] = ()) -> Wording:
+    """Return how many rows are used, and why the others are not; an empty string if all are used whole.
 
     >>> used_line(9, [])
     ''
 
     Args:
         rows: how many there are.
-        left_out: what the ledger says of those that are not used.
-        cut: what it says of those that are used and lost a part.
+        left_out: the ledger's entries of the rows that are not used.
+        cut: the entries of rows that are used but lost tokens.
     """
-    parts = [*_reasons(left_out)]
+    parts = _reasons(left_out)
     if cut:
-        parts.append(f"{count(len(cut), 'row')} cut to fit the model (first {cut[0].place})")
+        parts.append(
+            msg("{rows} {rows:row|rows} cut to fit the model (first {place})", rows=len(cut), place=str(cut[0].place))
+        )
     if not parts:
         return ""
-    return "; ".join([f"{rows - len(left_out):,} of {rows:,} rows are used", *parts])
+    return Joined((msg("{used} of {rows} rows are used", used=rows - len(left_out), rows=rows), *parts))
 
 
-def _reasons(entries: Sequence[LedgerEntry]) -> list[str]:
-    """Count entries by their reason, the most frequent first, each with its first place."""
-    for key in (_without_numbers, _without_quotes):
-        groups: dict[str, list[LedgerEntry]] = {}
-        for entry in entries:
-            groups.setdefault(key(str(entry.reason)), []).append(entry)
-        if len(groups) <= REASONS:
-            break
+def _reasons(entries: Sequence[LedgerEntry]) -> list[Message]:
+    """Count entries by the kind of their reason, the most frequent first, each with its first place."""
+    groups: dict[object, list[LedgerEntry]] = {}
+    for entry in entries:
+        groups.setdefault(_kind(entry.reason), []).append(entry)
     ordered = sorted(groups.values(), key=len, reverse=True)
-    told = [
-        f"{count(len(group), 'row')} left out ({_worded(str(group[0].reason))}, first {group[0].place})"
-        for group in ordered
+    listed = [
+        msg(
+            "{rows} {rows:row|rows} left out ({reason}, first {place})",
+            rows=len(group),
+            reason=_short(group[0].reason),
+            place=str(group[0].place),
+        )
+        for group in ordered[:REASONS]
     ]
-    others = sum(map(len, ordered[REASONS:]))
-    return [*told[:REASONS], *([f"{count(others, 'row')} left out for other reasons"] if others else [])]
+    if others := sum(map(len, ordered[REASONS:])):
+        listed.append(msg("{rows} {rows:row|rows} left out for other reasons", rows=others))
+    return listed
 
 
-def count(number: int, noun: str) -> str:
-    """Write a number with its noun."""
-    return f"{number:,} {noun if number == 1 else noun + 's'}"
+def _kind(reason: Wording) -> object:
+    """Return what reasons of one kind share: the check that left the row out, or else the template."""
+    return reason.values.get("check", reason.template) if isinstance(reason, Message) else reason
 
 
-def _without_numbers(reason: str) -> str:
-    return NUMBERS.sub("#", reason)
-
-
-def _without_quotes(reason: str) -> str:
-    return QUOTED.sub("'…'", _without_numbers(reason))
-
-
-def _worded(reason: str) -> str:
-    """Shorten a reason; of a check, whose finding is told beside, the name is enough."""
-    check = reason.partition(": ")[0]
-    if check in registry.names("audits"):
-        return check.replace("-", " ")
-    listed = reason.replace(";", ",")  # which parts the reasons of the line
-    return listed if len(listed) <= LONGEST else f"{listed[:LONGEST]}…"
+def _short(reason: Wording) -> Wording:
+    """Return a check's name instead of its finding, which is reported in full elsewhere."""
+    check = reason.values.get("check") if isinstance(reason, Message) else None
+    return term(str(check).replace("-", " ")) if check else reason
 
 
 # ── classes ───────────────────────────────────────────────────────────────────────────────────
@@ -88,44 +80,101 @@ LABELS: dict[AnswerKind, Callable[[str], Collection[str]]] = {
     "classes": lambda gold: set(read_list(gold)),
     "tags": lambda gold: {kind for tag in read_list(gold) if (kind := kind_of(tag))},
 }
-"""How the classes of a row are read from its gold answer, by what answers are."""
+"""How the classes of a row are read from its gold answer, by the kind of answers."""
 
 
 def lost_classes(examples: Iterable[Example], left_out: Sequence[LedgerEntry], answers: AnswerKind) -> Finding | None:
     """Find classes of which all or nearly all rows are left out.
 
     Args:
-        examples: all that were made of the data.
-        left_out: what the ledger says of those that are not used.
-        answers: what their gold answers are; others than classes have none.
+        examples: all examples made of the data.
+        left_out: the ledger's entries of those that are not used.
+        answers: the kind of their gold answers; only classes, sets of classes and tags can be lost.
     """
     read = LABELS.get(answers)
-    reasons = {entry.id: entry for entry in left_out}
-    if read is None or not reasons:
+    entries = {entry.id: entry for entry in left_out}
+    if read is None or not entries:
         return None
-    there, gone = Counter[str](), dict[str, list[LedgerEntry]]()
+    total, gone = Counter[str](), dict[str, list[LedgerEntry]]()
     for example in examples:
         for label in read(example.gold):
-            there[label] += 1
-            if example.id in reasons:
-                gone.setdefault(label, []).append(reasons[example.id])
-    lost = [label for label, entries in gone.items() if label and _is_lost(there[label], len(entries))]
+            total[label] += 1
+            if example.id in entries:
+                gone.setdefault(label, []).append(entries[example.id])
+    lost = [label for label, some in gone.items() if label and _is_lost(total[label], len(some))]
     if not lost:
         return None
     lost.sort(key=lambda label: -len(gone[label]))
-    named = ", ".join(
-        f"'{label}' keeps {there[label] - len(gone[label]):,} of {there[label]:,}" for label in lost[:LISTED]
-    )
-    more = f" and {len(lost) - LISTED} more" if len(lost) > LISTED else ""
-    reason, _count = Counter(_worded(str(entry.reason)) for label in lost for entry in gone[label]).most_common(1)[0]
+    named: list[Message] = [
+        msg("'{label}' keeps {kept} of {rows}", label=label, kept=total[label] - len(gone[label]), rows=total[label])
+        for label in lost[:LISTED]
+    ]
+    if more := lost[LISTED:]:
+        named.append(msg("and {count} more", count=len(more)))
+    groups = Counter(_kind(entry.reason) for label in lost for entry in gone[label])
+    [(commonest, _)] = groups.most_common(1)
+    reason = next(e.reason for label in lost for e in gone[label] if _kind(e.reason) == commonest)
     return Finding(
         check="lost-classes",
         severity="severe",
-        title=f"classes lose nearly all of their rows: {named}{more}",
-        remedy=f"keep their rows, or leave these classes out on purpose; most often the reason is: {reason}",
+        title=msg("classes lose nearly all of their rows: {classes}", classes=Joined(tuple(named), ", ")),
+        remedy=_keep(reason),
         rows=tuple(entry.id for label in lost for entry in gone[label]),
     )
 
 
-def _is_lost(there: int, gone: int) -> bool:
-    return gone == there > 1 or (there >= FEWEST and there - gone < NEARLY * there)
+def _is_lost(total: int, gone: int) -> bool:
+    return gone == total > 1 or (total >= FEWEST and total - gone < NEARLY * total)
+
+
+def _keep(reason: Wording) -> Message:
+    """Return how to keep rows that are left out for a reason."""
+    if isinstance(reason, Message) and reason.template == overlong(1).template:
+        return msg(
+            "the rows are too long for the model: keep them with `--set data.too_long=cut`, shorten them, or "
+            "choose a model with a longer context"
+        )
+    return msg(
+        "most of the rows are left out for this reason: {reason}; correct them in the source", reason=_short(reason)
+    )
+
+
+def require_classes(split: Split, answers: AnswerKind, file: str, lost: Finding | None) -> None:
+    """Check that the training rows have more than one class, where answers are classes or sets of classes.
+
+    Args:
+        split: the rows to train and test on.
+        answers: the kind of their gold answers.
+        file: the data, as the user named it.
+        lost: the classes whose rows were left out, if there are any.
+
+    Raises:
+        DataError: all training rows have the same answer.
+    """
+    golds = {example.gold for example in (*split.train, *split.added)}
+    if answers not in ("class", "classes") or len(golds) != 1:
+        return
+    rule = msg(
+        "all {rows} training rows are labeled {label}: there is nothing to learn",
+        rows=len(split.train) + len(split.added),
+        label=", ".join(f"'{label}'" for label in sorted(LABELS[answers](*golds))) or "''",
+    )
+    faults = [Fault(rule, file, msg("add rows with other labels"))]
+    raise DataError([*faults, *([Fault(lost.title, file, lost.remedy)] if lost else [])])
+
+
+def untested_classes(split: Split, answers: AnswerKind) -> Finding | None:
+    """Find test rows that are all of one class, though others are trained on."""
+    tested = {example.gold for example in split.test}
+    if answers != "class" or len(tested) != 1 or {example.gold for example in split.train} <= tested:
+        return None
+    return Finding(
+        check="untested-classes",
+        severity="severe",
+        title=msg(
+            "all {rows} test rows are '{label}': nothing about other classes is tested",
+            rows=len(split.test),
+            label=next(iter(tested)),
+        ),
+        remedy=msg("add rows of the other classes, or test on more rows: `--set split.test=0.3`"),
+    )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from kamerton.core.contracts import AuditContext, Task
 from kamerton.core.files import replacing
+from kamerton.core.messages import Message, msg
 from kamerton.core.outcomes import Fixed
 from kamerton.core.records import Example, Finding, LedgerEntry, Row
 from kamerton.data.cells import value_at
@@ -84,8 +85,22 @@ def fix_data(path: Path, table: Table, task: Task, roles: Mapping[str, str]) -> 
         fates["repaired"],
         fates["dropped"],
         dict(Counter(repair for item in repaired if item.row.id not in unusable for repair in item.repairs)),
-        dict(Counter(str(entry.reason) for entry in entries if entry.fate == "dropped")),
+        dict(Counter(entry.reason for entry in entries if entry.fate == "dropped")),
+        _notes(path, copies, table),
     )
+
+
+def _notes(path: Path, copies: Sequence[Path], table: Table) -> tuple[Message, ...]:
+    """Return how the copy differs from the source beside its rows."""
+    other = not all(name.startswith("utf-8") for name in table.encoding.split(", "))
+    notes = [msg("written in UTF-8; the source is in {encoding}", encoding=table.encoding)] if other else []
+    if copies and path.is_file() and copies[0].suffix != path.suffix:
+        notes.append(
+            msg(
+                "written as {ending}: rows like these cannot be written in the source's format", ending=copies[0].suffix
+            )
+        )
+    return tuple(notes)
 
 
 # ── rows ──────────────────────────────────────────────────────────────────────────────────────

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from kamerton.core.messages import Message, msg
 from kamerton.core.records import Example, Fate, Finding, LedgerEntry, Split
 
 
@@ -32,13 +33,14 @@ def make_ledger(
         for id in finding.drop:
             dropped.setdefault(id, finding)
     entries = [*unread, *left_out, *cut]
-    entries += [
-        LedgerEntry(e.id, e.place, "dropped", f"{dropped[e.id].check}: {dropped[e.id].title}")
-        for e in examples
-        if e.id in dropped
-    ]
+    entries += [LedgerEntry(e.id, e.place, "dropped", found_by(dropped[e.id])) for e in examples if e.id in dropped]
     entries += _used(split.train, "train") + _used(split.validation, "validation") + _used(split.test, "test")
     return sorted(entries, key=lambda entry: (entry.id, entry.fate == "cut"))
+
+
+def found_by(finding: Finding) -> Message:
+    """Return why a row that a check drops is left out."""
+    return msg("{check}: {title}", check=finding.check, title=finding.title)
 
 
 def check_complete(rows_read: int, ledger: Sequence[LedgerEntry]) -> None:

@@ -126,7 +126,7 @@ def read_parallel(sides: Sequence[Side]) -> Table:
         raise DataError(Fault(f"the files have different numbers of lines: {held}", sides[0].name, remedy))
     note = f"read line by line beside each other: {', '.join(side.name for side in sides)}"
     notes = [*dict.fromkeys(note for source in sources for note in source.notes), note]
-    encoding = ", ".join(dict.fromkeys(source.encoding.name for source in sources))
+    encoding = ", ".join(dict.fromkeys(source.encoding.label for source in sources))
     return replace(rows.table([side.column for side in sides], "moses", encoding, notes), reshaped=True)
 
 

@@ -48,7 +48,7 @@ def read_conll(source: Source) -> Table:
         token, tag = (1, 3) if width == UNIVERSAL else (0, -1)
         rows.accept(sentence.line, {"tokens": [cells[token] for cells in words], "tags": [c[tag] for c in words]})
     notes = [*source.notes, "a sentence is a row"]
-    return replace(rows.table(("tokens", "tags"), "conll", source.encoding.name, notes), reshaped=True)
+    return replace(rows.table(("tokens", "tags"), "conll", source.encoding.label, notes), reshaped=True)
 
 
 def looks_like_conll(source: Source) -> bool:

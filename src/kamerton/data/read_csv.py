@@ -53,7 +53,7 @@ def read_cells(source: Source, sample: Sample, format: str) -> Table:
     for record in records(source, dialect):
         if record.first > filling.head.line:
             filling.take(record)
-    return filling.table(format, source.encoding.name, [*source.notes, *dialect.notes])
+    return filling.table(format, source.encoding.label, [*source.notes, *dialect.notes])
 
 
 def _quotes_are_letters(source: Source, dialect: Dialect) -> bool:

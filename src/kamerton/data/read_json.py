@@ -84,7 +84,7 @@ def _read_lines(source: Source) -> Table:
         for number, line in enumerate(lines, 1):
             if line.strip():
                 _collect(rows, columns, number, line, _parse_line(line))
-    return rows.table(columns, "jsonl", source.encoding.name, source.notes)
+    return rows.table(columns, "jsonl", source.encoding.label, source.notes)
 
 
 def _parse_line(line: str) -> Element:
@@ -336,7 +336,7 @@ def _from_elements(source: Source, text: str, elements: Sequence[Element], notes
     for element in elements:
         line, seen = line + text.count("\n", seen, element.start), element.start
         _collect(rows, columns, line, text, element)
-    return rows.table(columns, "json", source.encoding.name, [*source.notes, *notes])
+    return rows.table(columns, "json", source.encoding.label, [*source.notes, *notes])
 
 
 def _from_columns(
@@ -367,4 +367,4 @@ def _from_columns(
             rows.reject(line, reason)
         else:
             rows.accept(line, values)
-    return rows.table(names, "json", source.encoding.name, [*source.notes, "each key is read as a column"])
+    return rows.table(names, "json", source.encoding.label, [*source.notes, "each key is read as a column"])

@@ -37,7 +37,7 @@ def read_text(source: Source) -> Table:
         elif text:
             rows.accept(line, {"text": text})
     note = f"each {'paragraph' if paragraphs else 'line'} is a row"
-    return rows.table(("text",), "txt", source.encoding.name, [*source.notes, note])
+    return rows.table(("text",), "txt", source.encoding.label, [*source.notes, note])
 
 
 def looks_like_table(source: Source) -> bool:
@@ -60,7 +60,7 @@ def _read_labelled(source: Source) -> Table:
         elif text:
             rows.accept(line, {"text": said, "labels": labels})
     note = f"the words that begin with {LABEL} are labels"
-    table = rows.table(("text", "labels"), "fasttext", source.encoding.name, [*source.notes, note])
+    table = rows.table(("text", "labels"), "fasttext", source.encoding.label, [*source.notes, note])
     return replace(table, reshaped=True)
 
 

@@ -56,7 +56,7 @@ def read_webanno(source: Source) -> Table:
     notes = [*source.notes, "a sentence is a row"]
     notes += [f"not read of the annotations: {', '.join(others)}"] if others else []
     notes += [f"of several annotations of a token the first is read, {stacked} times"] if stacked else []
-    table = rows.table(("tokens", *names), "webanno", source.encoding.name, notes)
+    table = rows.table(("tokens", *names), "webanno", source.encoding.label, notes)
     return replace(table, reshaped=True, questions=tuple(names))
 
 

@@ -29,7 +29,7 @@ class Table:
     """Rows that could not be read, each with its reason; with `rows` they are all that was read."""
     format: str
     encoding: str
-    notes: tuple[str, ...]
+    notes: tuple[Wording, ...]
     """What was assumed in reading, for the user to check: `read as cp1251`."""
     reshaped: bool = False
     """Whether the rows were made of what the file holds, so that they cannot be written back as it was written."""
@@ -139,7 +139,7 @@ class Collector:
         return len(self._rejected)
 
     def table(
-        self, columns: Iterable[str], format: str, encoding: str, notes: Sequence[str], remedy: str = MEND
+        self, columns: Iterable[str], format: str, encoding: str, notes: Sequence[Wording], remedy: Wording = MEND
     ) -> Table:
         """Close the table.
 
@@ -161,7 +161,7 @@ class Collector:
         return Table(tuple(columns), rows, tuple(self._rejected), format, encoding, tuple(notes))
 
 
-def refuse_mostly_rejected(rejected: Sequence[LedgerEntry], read: int, file: str, remedy: str = MEND) -> None:
+def refuse_mostly_rejected(rejected: Sequence[LedgerEntry], read: int, file: str, remedy: Wording = MEND) -> None:
     """Go on only if at least half of the rows can be used: otherwise the file is misunderstood, not dirty.
 
     Raises:

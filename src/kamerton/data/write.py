@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kamerton.core.files import replacing
+from kamerton.core.messages import Wording
 from kamerton.core.records import Row
 from kamerton.data.dialect import RAW_QUOTES
 from kamerton.data.encoding import decode
@@ -36,7 +37,7 @@ class Copy:
     source: Path
     target: Path
     rows: Sequence[Row]
-    notes: Sequence[str]
+    notes: Sequence[Wording]
     """What was assumed in reading."""
     changed: frozenset[str]
     """The columns in which the rows differ from the source."""

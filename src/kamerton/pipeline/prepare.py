@@ -18,13 +18,14 @@ from kamerton.core import registry
 from kamerton.core.contracts import AuditContext, Form, ModelFacts, Task
 from kamerton.core.errors import DataError, Fault, ModelError
 from kamerton.core.files import nearby, sha256_of
+from kamerton.core.messages import Joined
 from kamerton.core.records import Encoded, Example, Finding, LedgerEntry, Split, Stage
 from kamerton.core.system import free_memory
 from kamerton.data.audit import other_columns, run_audit
 from kamerton.data.cells import labels_with_columns
 from kamerton.data.enlarge import Enlarging, enlarge, refuse_unfit
 from kamerton.data.examples import Examples
-from kamerton.data.fates import lost_classes, used_line
+from kamerton.data.fates import lost_classes, require_classes, untested_classes, used_line
 from kamerton.data.gate import pass_gate
 from kamerton.data.ledger import check_complete, make_ledger
 from kamerton.data.mixed import unified
@@ -285,14 +286,16 @@ def freeze(run: Run, clock: Clock) -> Iterator[Stage]:
     read = {e.id for e in understood.examples}
     after = [entry for entry in ledger if entry.fate == "dropped" and entry.id in read]
     lost = lost_classes(understood.examples, after, understood.task.answers)
-    findings += [lost] if lost else []
+    require_classes(split, understood.task.answers, understood.recipe.data.path, lost)
+    seen = [found for found in (lost, untested_classes(split, understood.task.answers)) if found]
+    findings += seen
     ledger += added.entries
     recipe = _resolve(understood, bound, split, empty)
     run.write_recipe(recipe)
     run.write_state(_state(run.state, recipe, bound.facts))
     run.write_data(split, findings, ledger)
-    told = [_split_message(recipe, split), used_line(len(read), after, cut), _audit_message([lost] if lost else [], "")]
-    yield clock.stage("split", "\n".join(filter(None, told)))
+    told = [_split_message(recipe, split), used_line(len(read), after, cut), _audit_message(seen, "")]
+    yield clock.stage("split", Joined([part for part in told if part], "\n"))
 
 
 def _enlarging(understood: Understood, bound: BoundData, split: Split, first_id: int) -> Enlarging:
@@ -347,12 +350,12 @@ def _requirements() -> list[str]:
     return [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in lines]
 
 
-def _read_message(understood: Understood) -> str:
+def _read_message(understood: Understood) -> Joined:
     table = understood.table
     read = f"{table.rows_read} rows ({table.format}, {table.encoding})"
     used = used_line(table.rows_read, (*table.rejected, *understood.left_out))
     lines = [read, *table.notes, f"task {understood.recipe.data.task}: {understood.reason}", used]
-    return "\n".join(filter(None, lines))
+    return Joined([line for line in lines if line], "\n")
 
 
 def _model_message(bound: BoundData) -> str:

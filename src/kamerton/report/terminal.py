@@ -297,4 +297,4 @@ def _token_notes(view: ExampleView, room: int, voice: Voice) -> Iterator[Text]:
     if any(view.targets):
         yield Text(one_line(_taught(view.targets, voice), room), "dim")
     for warning in view.warnings:
-        yield Text(f"! {voice.repeat(safe_text(warning))}", "yellow")
+        yield Text(f"! {safe_text(voice.render(warning))}", "yellow")

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from kamerton.cli.output import listed, print_json, require_page
 from kamerton.core.message_json import to_json
-from kamerton.core.messages import msg
+from kamerton.core.messages import Wording, msg
 from kamerton.core.outcomes import Fixed
 from kamerton.core.records import Finding, LedgerEntry
 from kamerton.data.fates import lost_classes, used_line
@@ -64,7 +64,7 @@ def run(
     used = used_line(understood.table.rows_read, left_out, cut)
     speaker = voice(language)
     _print(data, understood, findings, used, speaker)
-    lines = list(_copy_lines(data, fixed, speaker)) if fixed else []
+    lines = list(_copy_lines(fixed, speaker)) if fixed else []
     if not fixed and can_fix(findings, () if recipe.data.max_rows else left_out):
         lines = [f"{speaker.text('next'):9}{command}   {speaker.text('writes a cleaned copy beside the data')}"]
     if out:
@@ -104,7 +104,7 @@ def _for_machines(
     }
 
 
-def _print(data: Path, understood: Understood, findings: Sequence[Finding], used: str, voice: Voice) -> None:
+def _print(data: Path, understood: Understood, findings: Sequence[Finding], used: Wording, voice: Voice) -> None:
     table = understood.table
     head = msg(
         "{data}: {rows} {rows:row|rows}; {task}: {reason}",
@@ -135,12 +135,10 @@ def _places(entries: Sequence[LedgerEntry], voice: Voice) -> Iterator[str]:
         yield voice.render(msg("{reason}: {places}", reason=voice.render(group[0].reason), places=places))
 
 
-def _copy_lines(data: Path, fixed: Fixed, voice: Voice) -> Iterator[str]:
+def _copy_lines(fixed: Fixed, voice: Voice) -> Iterator[str]:
     """Yield what was written, and what was repaired and left out."""
     yield f"{voice.text('cleaned'):9}{', '.join(map(str, fixed.copies))}"
-    if fixed.copies and data.is_file() and fixed.copies[0].suffix != data.suffix:
-        rule = "written as {ending}: the rows cannot be written as they stand in the source"
-        yield INDENT + voice.render(msg(rule, ending=fixed.copies[0].suffix))
+    yield from (INDENT + voice.render(note) for note in fixed.notes)
     counts = msg(
         "{used} rows as they were, {repaired} repaired, {dropped} left out",
         used=fixed.used,
