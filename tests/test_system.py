@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 
@@ -13,6 +14,9 @@ BLOCK = 64 * 1024**2
 PAGE = 4096
 FAULTS = f"""
 import resource
+from hypothesis import given
+from hypothesis import strategies as st
+from kamerton.core.files import shell_word
 from kamerton.core.system import keep_freed_memory
 keep_freed_memory() if {{keep}} else None
 b"x" * {BLOCK}
@@ -82,3 +86,9 @@ def test_what_was_freed_and_kept_can_be_given_back():
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     freed, left = map(int, child.stdout.split())
     assert abs(left) < 0.05 * BLOCK < 0.9 * BLOCK < freed
+
+
+@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1))
+def test_a_word_that_was_quoted_is_the_same_word_to_a_shell(word):
+    assert shlex.split(shell_word(word)) == [word]
+    assert "'\"'\"'" not in shell_word(word) or set(word) & set('$`"\\!\n')

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import shlex
 import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
@@ -16,7 +15,7 @@ from kamerton.cli.interrupts import INTERRUPTED, ignore_interrupts
 from kamerton.cli.streams import ERRORS, OUTPUT, silence
 from kamerton.core import registry
 from kamerton.core.errors import Fault, KamertonError
-from kamerton.core.files import error_number
+from kamerton.core.files import error_number, shell_word
 from kamerton.core.messages import Wording
 
 STREAMS = {OUTPUT: 1, ERRORS: 2}
@@ -94,7 +93,7 @@ def _stopped() -> Fault:
     run = RESUMABLE.get()
     if run is None:
         return Fault("stopped")
-    return Fault(f"stopped; what was done is kept, `kamerton resume {shlex.quote(str(run))}` goes on")
+    return Fault(f"stopped; what was done is kept, `kamerton resume {shell_word(run)}` goes on")
 
 
 def _flushed() -> OSError | None:
@@ -125,7 +124,7 @@ def _faults_of_system(error: BaseException) -> tuple[Fault, ...]:
             silence(STREAMS[place])
     rule, remedy = FAULTS.get(number, (os.strerror(number).lower(), ""))
     if run := RESUMABLE.get():
-        remedy = f"{remedy}; then `kamerton resume {shlex.quote(str(run))}` goes on".removeprefix("; ")
+        remedy = f"{remedy}; then `kamerton resume {shell_word(run)}` goes on".removeprefix("; ")
     return (Fault(rule, place, remedy),)
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +14,8 @@ from types import TracebackType
 from typing import Any
 
 CHUNK = 1 << 20
+ACTIVE = re.compile(r'[$`"\\!\n]')
+"""What shells act on within double quotes."""
 RUST = re.compile(r"\(os error (\d+)\)")
 
 
@@ -110,6 +113,16 @@ def nearby(path: str) -> Path:
     """Name a file as it is seen from where one works: relatively, if it lies below."""
     absolute, here = Path(path), Path.cwd()
     return absolute.relative_to(here) if absolute.is_relative_to(here) and absolute != here else absolute
+
+
+def shell_word(word: str | Path) -> str:
+    """Quote a word for a shell if it needs that: in double quotes, unless it holds what a shell would act on there.
+
+    >>> print(shell_word("my file's.csv"), shell_word("plain"), shell_word("$x y"))
+    "my file's.csv" plain '$x y'
+    """
+    quoted = shlex.quote(str(word))
+    return quoted if quoted == str(word) or ACTIVE.search(str(word)) else f'"{word}"'
 
 
 def cache_folder() -> Path:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import shlex
 from contextlib import suppress
 from pathlib import Path, PurePath
 
 from kamerton.core.errors import DataError, Fault
+from kamerton.core.files import shell_word
 
 HUB_ID = re.compile(r"(?!.*(\.\.|--))[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 MAGIC = set("*?[")
@@ -96,7 +96,7 @@ def require_text_or_file(source: str) -> None:
         DataError: there is no such file.
     """
     if format_of(Path(source)) in ENDINGS and not is_file(source):
-        remedy = f"give the path of a data file; if it is a text: echo {shlex.quote(source)} | kamerton predict RUN -"
+        remedy = f"give the path of a data file; if it is a text: echo {shell_word(source)} | kamerton predict RUN -"
         raise DataError(Fault("there is no such file", source, remedy))
 
 

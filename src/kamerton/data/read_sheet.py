@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from python_calamine import (
 )
 
 from kamerton.core.errors import DataError, Fault, nearest
+from kamerton.core.files import shell_word
 from kamerton.data.head import Record, fill
 from kamerton.data.options import Options
 from kamerton.data.parts import COLUMNS, part_named
@@ -119,7 +119,7 @@ def _chosen(sheets: Sequence[Sheet], file: str, options: Options) -> Sequence[Sh
     if len(found) == 1 or (None not in parts and len(set(parts)) == len(parts)):
         return found
     held = ", ".join(f"'{sheet.name}' ({sheet.held.height} rows)" for sheet in found)
-    remedy = " or ".join(f"`--set {shlex.quote('data.sheet=' + sheet.name)}`" for sheet in found)
+    remedy = " or ".join(f"`--set {shell_word('data.sheet=' + sheet.name)}`" for sheet in found)
     raise DataError(Fault(f"several sheets hold rows: {held}", file, f"which one is meant? {remedy}"))
 
 

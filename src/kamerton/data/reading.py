@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kamerton.core import registry
 from kamerton.core.contracts import Role, Task
+from kamerton.core.files import shell_word
 from kamerton.core.records import Place
 from kamerton.data.cells import LOOKED_AT, TOGETHER, value_at
 from kamerton.data.table import Table
@@ -76,7 +76,7 @@ def named(columns: Mapping[str, str]) -> str:
     ('text=review,label=stars', "'text=Review Text'")
     """
     pairs = ",".join(f"{role}={column}" for role, column in columns.items())
-    return pairs if PLAIN.fullmatch(pairs) else shlex.quote(pairs)
+    return pairs if PLAIN.fullmatch(pairs) else shell_word(pairs)
 
 
 def rows_of(table: Table, columns: Mapping[str, str], count: int = LOOKED_AT) -> list[dict[str, object]]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 from kamerton.core.errors import Fault, ModelError
-from kamerton.core.files import read_json
+from kamerton.core.files import read_json, shell_word
 from kamerton.models.naming import file_fault
 
 ADAPTER, CONFIG = "adapter_config.json", "config.json"
@@ -38,7 +37,7 @@ def model_folder(path: Path) -> Path:
 def _of_run(run: Path) -> Path:
     if (run / "model").is_dir():
         return run / "model"
-    remedy = f"`kamerton resume {shlex.quote(str(run))}` goes on with it; or name its base model"
+    remedy = f"`kamerton resume {shell_word(run)}` goes on with it; or name its base model"
     raise ModelError(Fault("this run has no tuned model yet", str(run), remedy))
 
 

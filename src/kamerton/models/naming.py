@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from kamerton.core.errors import Fault
+from kamerton.core.files import shell_word
 
 LFS = b"version https://git-lfs"
 LFS_SIZE = 1024
@@ -51,7 +51,7 @@ def file_fault(path: Path) -> Fault:
     if what == "an archive":
         return Fault("this file is an archive", str(path), "unpack it, and name the folder")
     if (path.parent / "config.json").is_file():
-        return Fault(f"this file is {what}", str(path), f"name its folder: --model {shlex.quote(str(path.parent))}")
+        return Fault(f"this file is {what}", str(path), f"name its folder: --model {shell_word(path.parent)}")
     return Fault(f"this file is {what}", str(path), ORIGINAL if path.suffix.lower() in FILES else SAVED)
 
 
@@ -64,7 +64,7 @@ def folder_fault(folder: Path) -> Fault:
         return fault
     if inside := list(_models_inside(folder)):
         named = ", ".join(inside[:SHOWN])
-        place = shlex.quote(str(folder / inside[-1]))
+        place = shell_word(folder / inside[-1])
         return Fault(f"the folder is no model, but holds some: {named}", str(folder), f"name one: --model {place}")
     if any(folder.glob("*.safetensors")):
         return Fault("no config.json: the weights are there, but not what they are of", str(folder), SAVED)
@@ -84,11 +84,11 @@ def weights_fault(folder: Path) -> Fault | None:
 def pickles_fault(folder: Path, names: list[str], architecture: str) -> Fault:
     """Return that a folder's weights are in pickles only, and how they are written anew where they are trusted."""
     rule = f"the weights are only in {_listed(names)}: loading one can run any code, so none is loaded"
-    place = shlex.quote(str(folder))
+    place = shell_word(folder)
     again = (
         f"import transformers as t; t.{architecture}.from_pretrained({str(folder)!r}).save_pretrained({str(folder)!r})"
     )
-    remedy = f"choose a model with model.safetensors; if you trust {place}: python -c {shlex.quote(again)}"
+    remedy = f"choose a model with model.safetensors; if you trust {place}: python -c {shell_word(again)}"
     return Fault(rule, str(folder), remedy)
 
 
@@ -107,7 +107,7 @@ def is_pointer(path: Path) -> bool:
 
 def pointer_fault(path: Path) -> Fault:
     """Return the fault of a git-LFS pointer, with the command that fetches the file."""
-    command = f"git -C {shlex.quote(str(path.parent))} lfs pull"
+    command = f"git -C {shell_word(path.parent)} lfs pull"
     return Fault("this is a git-LFS pointer, not the file itself", str(path), f"`{command}` fetches it")
 
 

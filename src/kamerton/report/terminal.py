@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
@@ -13,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from kamerton.core.files import shell_word
 from kamerton.core.messages import Wording
 from kamerton.core.records import (
     Event,
@@ -263,7 +263,7 @@ def _remarks(outcome: Outcome, voice: Voice) -> Iterator[Text]:
 
 
 def _next_steps(run: Run, voice: Voice) -> Iterator[Text]:
-    folder, language = shlex.quote(str(run.path)), voice.language
+    folder, language = shell_word(run.path), voice.language
     report = run.path / ("report.html" if language == "en" else f"report.{language}.html")
     width = max(len(voice.text(name)) for name in ("report", "next")) + 2
     if report.exists():

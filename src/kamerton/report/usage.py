@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kamerton.core import registry
-from kamerton.core.files import read_json
+from kamerton.core.files import read_json, shell_word
 from kamerton.runs.run import Run
 
 TASK_TYPES = {"SEQ_CLS": "SequenceClassification", "CAUSAL_LM": "CausalLM"}
@@ -43,7 +42,7 @@ def usage(run: Run, labels: Sequence[str]) -> Usage:
     head = _adapter_head(run.model) if adapter else _plain_head(run.model)
     library = "peft" if adapter else "transformers"
     return Usage(
-        run=shlex.quote(str(run.path)),
+        run=shell_word(run.path),
         folder=repr(str(run.model)),
         package=library,
         head=head,

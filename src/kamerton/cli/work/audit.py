@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from kamerton.cli.output import listed, print_json, require_page
+from kamerton.core.files import shell_word
 from kamerton.core.message_json import to_json
 from kamerton.core.messages import Wording, msg
 from kamerton.core.outcomes import Fixed
@@ -81,7 +81,7 @@ def _fix_command(data: Path, flags: Mapping[str, object], assignments: Sequence[
         words += [FLAGS[path], text]
     for text in assignments:
         words += ["--set", text]
-    return shlex.join([*words, "--fix"])
+    return " ".join(map(shell_word, [*words, "--fix"]))
 
 
 def _for_machines(
