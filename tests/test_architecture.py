@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -256,6 +257,52 @@ def test_functions_are_short():
     assert len(long) <= MOST_LONG_FUNCTIONS * len(lengths), long
 
 
+# ── contracts and names ───────────────────────────────────────────────────────────────────────
+
+CLASSES = [(module, node) for module in MODULES for node in ast.walk(module.tree) if isinstance(node, ast.ClassDef)]
+FORMS = {node.name for module, node in CLASSES if module.part == "forms"}
+MOST_MEMBERS = 8
+PLUGIN_CLASSES = {word.title().replace("-", "") for folder in PLUGIN_FOLDERS for word in registry.names(folder)}
+"""Named by the words that users type."""
+TO_RENAME = {
+    "Block", "Copy", "Cost", "Counted", "Dot", "Fitted", "Found", "Group", "Held", "Joined", "Kind", "Mark", "Member",
+    "Meter", "Named", "Outcome", "Pass", "Pattern", "Proof", "Reader", "Reading", "Row", "Rows", "Run", "Seen",
+    "Sentence", "Shape", "Source",
+    "Tree",
+}  # fmt: skip
+"""Classes that still have two owners each."""
+
+
+def test_protocols_are_small():
+    members = {
+        f"{module.at(node.lineno)}: {node.name}": sum(
+            isinstance(one, ast.FunctionDef | ast.AnnAssign) for one in node.body
+        )
+        for module, node in CLASSES
+        if "Protocol" in {ast.unparse(base) for base in node.bases}
+    }
+    assert {name: count for name, count in members.items() if count > MOST_MEMBERS} == {}
+
+
+def test_a_class_name_has_one_owner():
+    owners = Counter(node.name.lstrip("_") for _, node in CLASSES)
+    twice = {name for name, count in owners.items() if count > 1} - PLUGIN_CLASSES
+    assert twice - TO_RENAME == set()
+
+
+def test_only_the_forms_know_which_form_they_are():
+    wrong = [
+        module.at(node.lineno)
+        for module in MODULES
+        if module.part != "forms"
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance"
+        if FORMS & {name.id for name in ast.walk(node.args[1]) if isinstance(name, ast.Name)}
+        or re.search(r"\bform$", ast.unparse(node.args[0]))
+    ]
+    assert wrong == []
+
+
 # ── plug-in words ─────────────────────────────────────────────────────────────────────────────
 
 NAMED_BY_CONTRACT = {"tasks": "metrics"}
@@ -319,9 +366,13 @@ def faults_of(module: Module) -> Iterator[str]:
             yield f"{module.at(node.lineno)}: {node.name} takes keywords that it does not name"
 
 
+NAMED_BY_TEMPLATE = "msg"
+"""The function whose keywords its first argument names."""
+
+
 def passes_on_keywords(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    """Say whether unnamed keywords are taken and used; `**_` only lets a library's caller say more than is heard."""
-    return node.args.kwarg is not None and node.args.kwarg.arg != "_" and node.name != "msg"  # named by the template
+    """Return whether unnamed keywords are taken and used; `**_` only lets a library's caller pass more."""
+    return node.args.kwarg is not None and node.args.kwarg.arg != "_" and node.name != NAMED_BY_TEMPLATE
 
 
 def is_name(node: ast.AST) -> bool:

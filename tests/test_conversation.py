@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from kamerton.core.contracts import Engine
 from kamerton.core.records import Example, Place, Turn
-from kamerton.forms.conversation import Conversation, turns_of
+from kamerton.forms.conversation import Conversation, answered_next, turns_of
 from kamerton.forms.messages import read_messages, with_system
 from kamerton.forms.turns import tokenize, write_prompt
 from kamerton.models.load import load_tokenizer
@@ -106,8 +106,8 @@ def test_each_turn_is_answered_after_the_true_ones_and_its_likelihood_counts(dec
     form = form_of(ROW)
     samples = form.encode(examples[:1], load_tokenizer(facts_of(decoder_folder)), 256)
     engine: Engine = tiny_engine(decoder_folder, TEXT, samples, max_new_tokens=5)
-    scored, served = form.predict(engine, form.served(examples))
-    rows = form.served([example_of({"messages": ROW["messages"][:at]}) for at in (2, 4)])
+    scored, served = form.predict(engine, answered_next(examples))
+    rows = answered_next([example_of({"messages": ROW["messages"][:at]}) for at in (2, 4)])
     separate = [prediction.text for prediction in form.predict(engine, rows)]
     assert scored.text == "\n\n".join(separate)
     assert served.text == separate[1]
@@ -122,7 +122,7 @@ def test_each_turn_is_answered_after_the_true_ones_and_its_likelihood_counts(dec
 def test_a_conversation_that_nobody_answers_has_no_gold_and_a_greeting_answers_nothing(tokenizer):
     asked = example_of({"messages": ROW["messages"][:2]})
     assert asked.gold == ""
-    [open_end] = form_of(ROW).served([example_of({"messages": ROW["messages"][:4]})])
+    [open_end] = answered_next([example_of({"messages": ROW["messages"][:4]})])
     assert open_end.gold == ""
     greeting = {"messages": [{"role": "assistant", "content": "Hello!"}, *ROW["messages"][1:3]]}
     [item] = form_of(greeting).encode([example_of(greeting)], tokenizer, 256)

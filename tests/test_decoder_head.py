@@ -70,7 +70,7 @@ def test_windows_and_cuts_are_read_at_their_own_last_token(decoder_folder: Path)
     [_, whole, _] = form_of_head().encode(examples(), tokenizer, 8)
     assert (len(whole.tokens), whole.output_positions) == (8, (7,))
     assert whole.cut > 0
-    [_, slid, _] = form_of_head().reading("window").encode(examples(), tokenizer, 8)
+    [_, slid, _] = form_of_head().with_too_long("window").encode(examples(), tokenizer, 8)
     assert len(slid.sequences) > 1
     assert all(sequence.output_positions == (len(sequence.tokens) - 1,) for sequence in slid.sequences)
 

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from kamerton.core.records import Encoded, Example, Place, Prediction
 from kamerton.engine.engine import TorchEngine
-from kamerton.forms.feedback import Judged, balanced_weights, kto_losses
+from kamerton.forms.feedback import BinaryFeedback, balanced_weights, kto_losses
 from kamerton.models.load import load_tokenizer
 from kamerton.plugins.metrics.feedback_auc import FeedbackAuc
 from kamerton.plugins.metrics.feedback_margin import FeedbackMargin
@@ -30,9 +30,9 @@ EXAMPLES = [example_of(row, id) for id, row in enumerate(Feedback().example_rows
 BETA = 0.3
 
 
-def form_of() -> Judged:
+def form_of() -> BinaryFeedback:
     form = Feedback(beta=BETA, desirable=1.5, undesirable=0.5).form("decoder", EXAMPLES)
-    assert isinstance(form, Judged)
+    assert isinstance(form, BinaryFeedback)
     return form
 
 

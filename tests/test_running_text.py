@@ -49,7 +49,7 @@ def test_every_token_is_foreseen_once_whatever_the_blocks(decoder_folder):
 
 def test_what_is_asked_to_be_cut_is_counted(decoder_folder):
     tokenizer = load_tokenizer(facts_of(decoder_folder))
-    for item, text in zip(RunningText().reading("cut").encode(EXAMPLES, tokenizer, 9), TEXTS, strict=True):
+    for item, text in zip(RunningText().with_too_long("cut").encode(EXAMPLES, tokenizer, 9), TEXTS, strict=True):
         size = len(tokenizer(text)["input_ids"])
         assert (len(item.sequences), item.cut) == (1, max(0, size - 9))
 
@@ -75,7 +75,9 @@ def test_whole_texts_are_measured_where_training_cuts_them(decoder_folder, maske
     for form, folder, kind in ((RunningText(), decoder_folder, TEXT), (MaskedText(), masked_folder, MASKED)):
         samples = form.encode(EXAMPLES[:3], load_tokenizer(facts_of(folder)), 100)
         engine = replace(tiny_engine(folder, kind, samples), max_tokens=20)
-        assert form.reading("cut").predict(engine, EXAMPLES) == form.reading("window").predict(engine, EXAMPLES)
+        assert form.with_too_long("cut").predict(engine, EXAMPLES) == form.with_too_long("window").predict(
+            engine, EXAMPLES
+        )
 
 
 def test_the_loss_of_a_row_is_that_of_all_its_blocks(decoder_folder):

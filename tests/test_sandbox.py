@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from kamerton.forms.sandbox import Limits, pass_at_k, passes
+from kamerton.forms.sandbox import SandboxLimits, pass_at_k, passes
 
-LIMITS = Limits(seconds=2, megabytes=256)
+LIMITS = SandboxLimits(seconds=2, megabytes=256)
 
 
 @pytest.mark.parametrize("samples", range(1, 9))
@@ -61,7 +61,7 @@ def test_wrong_programs_and_those_that_leave_early_or_want_too_much_do_not(progr
 @pytest.mark.parametrize("program", ["while True: pass", "import time; time.sleep(60)"])
 def test_programs_that_do_not_end_are_ended(program):
     began = time.monotonic()
-    assert not passes(program, Limits(seconds=1, megabytes=256))
+    assert not passes(program, SandboxLimits(seconds=1, megabytes=256))
     assert time.monotonic() - began < 30
 
 

@@ -14,7 +14,7 @@ from kamerton.core.records import Turn
 from kamerton.data.fix import fix_data
 from kamerton.data.gate import look
 from kamerton.forms.continuation import Continuation
-from kamerton.forms.sandbox import Limits, passes
+from kamerton.forms.sandbox import SandboxLimits, passes
 from kamerton.pipeline.prepare import Understood, bind, understand
 from kamerton.runs.recipe import resolve
 
@@ -314,8 +314,8 @@ def test_tasks_of_mbpp_are_programs_whose_tests_pass_and_fail(tmp_path, decoder_
     assert example.gold == "def length():\n    return len('one')"
     form = found.task.form("decoder", found.examples)
     assert isinstance(form, Continuation)
-    assert passes(form.program(example, example.gold), Limits(5, 512))
-    assert not passes(form.program(example, "def length():\n    return 0"), Limits(5, 512))
+    assert passes(form.program(example, example.gold), SandboxLimits(5, 512))
+    assert not passes(form.program(example, "def length():\n    return 0"), SandboxLimits(5, 512))
 
 
 def test_parts_in_one_document_are_the_split(tmp_path):

@@ -46,7 +46,7 @@ def test_what_is_taught_is_the_text_and_not_its_tokens(decoder_folder: Path):
 
 
 def test_every_window_is_told_and_the_first_two_are_drawn(encoder_folder: Path):
-    reader, form = load_tokenizer(facts_of(encoder_folder)), LABELS.reading("window")
+    reader, form = load_tokenizer(facts_of(encoder_folder)), LABELS.with_too_long("window")
     examples = examples_of([("good " * 10 + "bad " * 10 + "good " * 10, "good"), ("good", "good")])
     encoded = form.encode(examples, reader, 12)
     long, short = look(examples, encoded, form, reader, 12, "window")

@@ -42,7 +42,7 @@ class Case:
     @cached_property
     def form(self) -> Form:
         form = self.task.form(self.kind, self.examples)
-        return form.reading(self.form_as) if self.form_as else form
+        return form.with_too_long(self.form_as) if self.form_as else form
 
     def encode(self, max_tokens: int = ROOM) -> list[Encoded]:
         return self.form.encode(self.examples, self.tokenizer, max_tokens)
@@ -272,7 +272,7 @@ def test_windows_hold_every_token_within_the_limit_and_lose_nothing(case):
 
 def test_each_way_with_long_rows_that_a_form_names_it_takes(case):
     assert len(set(case.form.too_long)) == len(case.form.too_long)
-    assert all(type(case.form.reading(way)) is type(case.form) for way in case.form.too_long)
+    assert all(type(case.form.with_too_long(way)) is type(case.form) for way in case.form.too_long)
 
 
 def test_an_answer_that_was_cut_is_a_part_of_the_whole_one(tokens_case):

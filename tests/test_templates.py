@@ -18,7 +18,7 @@ from kamerton.core.records import Encoded, Example, Place, Turn
 from kamerton.data.gate import pass_gate
 from kamerton.data.read import read_table
 from kamerton.data.recognise import make_examples, recognise
-from kamerton.forms.conversation import Conversation, learned, turns_of
+from kamerton.forms.conversation import Conversation, answered_next, learned, turns_of
 from kamerton.forms.messages import read_messages
 from kamerton.forms.templates import RefusedError, abilities_of, adapt
 from kamerton.forms.turns import tokenize, tokenize_alike, write_prompt
@@ -444,7 +444,7 @@ def test_an_open_conversation_is_answered_next_when_it_is_served_and_learned_whe
     example = example_of([*PLAIN, user("bye")])
     form = form_of(example)
     assert example.gold == "Москва\n\nParis"
-    [served] = form.served([example])
+    [served] = answered_next([example])
     assert served.gold == ""
     [prompt] = form.prompts([served], tokenizer, ROOM)
     whole = tokenize([write_prompt(read_messages([*PLAIN, user("bye")]), tokenizer)], tokenizer)[0]

@@ -29,6 +29,7 @@ from kamerton.evaluate.per_class import class_results
 from kamerton.evaluate.score import measure, score
 from kamerton.evaluate.verdict import judge
 from kamerton.forgetting.benchmarks import find_tasks
+from kamerton.forms.label_sets import fit_threshold
 from kamerton.forms.usual import item_losses
 from kamerton.models.quantize import cost
 from kamerton.models.saved import save_model
@@ -168,7 +169,7 @@ def job_of(run: Run, setup: Setup, trainable: TrainableModel) -> Job:
 
 def fit_settings(run: Run, setup: Setup, engine: TorchEngine, clock: Clock) -> Generator[RunEvent, None, Setup]:
     """Fit on validation rows what the task decides by, and keep it in the recipe: predictions use it from now on."""
-    fitted = setup.form.fitted(engine, setup.split.validation)
+    fitted = fit_threshold(setup.form, engine, setup.split.validation)
     if not fitted:
         return setup
     recipe = run.recipe.decide({f"task.{name}": Decision(one.value, one.reason) for name, one in fitted.items()})
@@ -251,11 +252,11 @@ def conclude(run: Run, setup: Setup, clock: Clock) -> Iterator[RunEvent]:
 
 def diagnose_run(run: Run, setup: Setup) -> list[Diagnosis]:
     """Say all that training, the probe of its rate, its rows and its answers showed; that all is well only alone."""
-    if setup.task.stratified and (one_class := diagnose_classes(setup.split.train)):
+    if setup.task.answers == "class" and (one_class := diagnose_classes(setup.split.train)):
         return one_class
     found = diagnose(run.events(), run.recipe.train.clip_norm)
     found += diagnose_rate(readings(run), run.recipe.train.peak)
-    if setup.task.stratified:
+    if setup.task.answers == "class":
         found += diagnose_rows(run.read_dynamics(), setup.split.train)
         found += diagnose_answers(setup.split.test, tuned_answers(run))
     return [one for one in found if one.name != HEALTHY] or found

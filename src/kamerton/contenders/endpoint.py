@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kamerton.core.contracts import Form
+from kamerton.core.contracts import ChatRequests
 from kamerton.core.errors import Fault, RunError
 from kamerton.core.records import Example, Prediction
 from kamerton.runs.recipe import PromptSettings
@@ -55,7 +55,7 @@ class Endpoint:
         )
         return sum(spent) / 1e6
 
-    def predict(self, form: Form, shots: Sequence[Example], examples: Sequence[Example]) -> list[Prediction]:
+    def predict(self, form: ChatRequests, shots: Sequence[Example], examples: Sequence[Example]) -> list[Prediction]:
         """Answer examples by asking the server.
 
         Raises:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kamerton.contenders.contend import Predict
-from kamerton.core.contracts import Engine, Form
+from kamerton.core.contracts import Engine, Form, UntunedAnswerer
 from kamerton.core.outcomes import ContenderKind, Selection
 from kamerton.core.records import Encoded, Example, Prediction, Progress, Split
 from kamerton.runs.recipe import PromptSettings
@@ -233,7 +233,7 @@ class Metered:
         return items
 
 
-def _showing(form: Form, shots: Sequence[Example]) -> Way:
+def _showing(form: UntunedAnswerer, shots: Sequence[Example]) -> Way:
     """Ask after the same solved examples, or none."""
     return lambda engine, rows: form.predict_untuned(engine, rows, shots)
 
@@ -252,6 +252,6 @@ class Nearest:
         best = sorted(range(len(alike)), key=lambda i: (-alike[i], i))[: self.count]
         return [self.examples[i] for i in reversed(best)]
 
-    def predict(self, form: Form, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
+    def predict(self, form: UntunedAnswerer, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
         """Answer each row after its own examples."""
         return form.predict_shown(engine, examples, [self.of(example) for example in examples])

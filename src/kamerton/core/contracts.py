@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 from kamerton.core.messages import Wording
 from kamerton.core.records import Encoded, Example, Finding, Place, Prediction, Taught, Turn, Validated
@@ -115,8 +115,8 @@ class Engine(Protocol):
         """Return the mean of the last hidden states of each item, unit length: `[items, hidden]`."""
 
 
-class Form(Protocol):
-    """How a task's examples look to one kind of model: what goes in, what is supervised, what comes out."""
+class ModelHead(Protocol):
+    """Which model a task needs."""
 
     @property
     def model_class(self) -> str:
@@ -130,6 +130,13 @@ class Form(Protocol):
     def config(self) -> Mapping[str, object]:
         """What the tuned model's configuration must carry: `num_labels`, `id2label`, `label2id`."""
 
+    def start(self, model: PreTrainedModel, fresh: Sequence[str]) -> None:
+        """Prepare a loaded model for training; the modules in `fresh` have no pretrained weights."""
+
+
+class RowEncoder(Protocol):
+    """How examples become tokens."""
+
     @property
     def ends(self) -> bool:
         """Whether it teaches answers to end, for which the tokenizer must have an end token."""
@@ -138,24 +145,11 @@ class Form(Protocol):
     def too_long(self) -> tuple[TooLong, ...]:
         """What it can do with rows that are too long, the default first."""
 
-    def reading(self, too_long: TooLong) -> Form:
-        """Give the form that treats too long rows in one of these ways."""
-
-    def start(self, model: PreTrainedModel, fresh: Sequence[str]) -> None:
-        """Prepare a loaded model for training, whose modules `fresh` have no pretrained weights; mostly nothing."""
-
-    def validation_subset(self, examples: Sequence[Example]) -> Sequence[Example]:
-        """Choose the validation rows to answer at every validation. If not all, the loss selects."""
-
-    @property
-    def samples(self) -> int:
-        """How many answers it wants written to each test row; more than one must be drawn."""
-
-    def answer_tokens(self, tokenizer: Tokenizer) -> int:
-        """Say how many tokens to allow a generated answer, from the training ones; 0 if none is generated."""
+    def with_too_long(self, too_long: TooLong) -> Self:
+        """Return the form that treats too long rows in one of these ways."""
 
     def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
-        """Turn examples into tokens and supervised positions, each cut to `max_tokens` (and the cut counted).
+        """Encode examples with their targets, each cut to `max_tokens` (and the cut counted).
 
         A row that cannot be written for the model has no tokens, but a fault.
         """
@@ -163,65 +157,87 @@ class Form(Protocol):
     def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Return the tokens that serving sends for these examples, without any answer.
 
-        Where a row teaches several answers, `extra` hold the prompts of the ones before the last.
+        Where a row teaches several answers, `extra` holds the prompts of the ones before the last.
         """
 
-    def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> Wording:
-        """Say what is wrong with how a row is supervised, beside its serving `prompt`; an empty string if nothing."""
 
-    def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
-        """Say which tokens of a row are trained on, and what is taught there."""
-
-    def sequence_name(self, at: int, count: int) -> Wording:
-        """Name the sequence `at` of a row that has several (`Encoded.sequences`), for a reader."""
-
-    def served(self, examples: Sequence[Example]) -> list[Example]:
-        """Return examples as a user who sends them wants them answered: an open conversation is answered next."""
+class RowInspector(Protocol):
+    """What an encoded row teaches, for the gate and for a reader."""
 
     def supervised(self, item: Encoded) -> int:
-        """Count what an item teaches: the loss of an update is the mean over these counts. 0 if nothing is known."""
+        """Count what an item teaches; 0 if nothing is known."""
+
+    def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> Wording:
+        """Return what is wrong with a row's supervision, beside its serving `prompt`; an empty string if nothing."""
+
+    def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
+        """Return which tokens of a row are trained on, and what is taught there."""
+
+    def sequence_name(self, at: int, count: int) -> Wording:
+        """Name the sequence `at` of a row that has several (`Encoded.sequences`)."""
+
+
+class Objective(Protocol):
+    """What is optimized."""
+
+    def supervised(self, item: Encoded) -> int:
+        """Count what an item teaches: the loss of an update is the mean over these counts."""
 
     def losses(self, logits: Tensor, items: Sequence[Encoded]) -> Tensor:
-        """Give each item's loss, summed over what it teaches.
+        """Compute each item's loss, summed over what it teaches: `[items]`, with gradients.
 
-        Args:
-            logits: `[outputs, classes]` at the reads of all sequences of all items (`Encoded.sequences`), in order.
-            items: the rows.
-
-        Returns:
-            `[items]`, with gradients.
+        `logits` are those at the output positions of all sequences of all items, in order: `[outputs, classes]`.
         """
 
-    def fitted(self, engine: Engine, examples: Sequence[Example]) -> Mapping[str, Advice]:
-        """Fit settings of the task on validation rows, after training; mostly none."""
-
     def with_reference(self, engine: Engine, items: Sequence[Encoded]) -> list[Encoded]:
-        """Note in each item what the loss needs of the model as it is before training; mostly nothing."""
+        """Add to each item what the loss needs of the model as it is before training."""
 
-    def shots(self, examples: Sequence[Example], count: int, seed: int) -> list[Example]:
-        """Draw solved examples to show an untuned model: about `count`, or `count` of each class."""
 
-    def with_instruction(self, text: str) -> Form | None:
-        """Give the form that puts an instruction before each request; None if requests are no prompts."""
+class Answerer(Protocol):
+    """How the tuned model answers."""
 
-    def to_messages(self, example: Example, shots: Sequence[Example]) -> Sequence[Turn]:
-        """Put an example as messages to a model on the network; none if it cannot be put in words."""
+    def answer_tokens(self, tokenizer: Tokenizer) -> int:
+        """Return how many tokens to allow a generated answer, from the training ones; 0 if none is generated."""
 
-    def parse(self, text: str) -> str:
-        """Read an answer that such a model gave."""
+    def validation_subset(self, examples: Sequence[Example]) -> Sequence[Example]:
+        """Choose the validation rows to answer at every validation. If not all, the loss selects."""
 
     def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
-        """Answer the examples with the tuned model (`engine` holds `model_class`)."""
+        """Answer examples with the tuned model (`engine` holds `model_class`)."""
+
+
+class UntunedAnswerer(Protocol):
+    """How the base model answers as it is (`engine` holds `untuned_class`)."""
+
+    def with_instruction(self, text: str) -> Self | None:
+        """Return the form that puts an instruction before each request; None if requests are no prompts."""
+
+    def shots(self, examples: Sequence[Example], count: int, seed: int) -> list[Example]:
+        """Draw solved examples to show: about `count`, or `count` of each class."""
 
     def predict_untuned(
         self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
     ) -> list[Prediction]:
-        """Answer with the base model as it is (`untuned_class`), shown `shots` solved examples or none."""
+        """Answer examples after `shots` solved ones."""
 
     def predict_shown(
         self, engine: Engine, examples: Sequence[Example], shown: Sequence[Sequence[Example]]
     ) -> list[Prediction]:
-        """Answer with the base model as it is, each example after solved ones of its own."""
+        """Answer each example after solved ones of its own."""
+
+
+class ChatRequests(Protocol):
+    """How a model on the network is asked."""
+
+    def to_messages(self, example: Example, shots: Sequence[Example]) -> Sequence[Turn]:
+        """Return an example as turns of a conversation; none if it cannot be put in words."""
+
+    def parse(self, text: str) -> str:
+        """Return the answer that such a model's reply gives."""
+
+
+class Form(ModelHead, RowEncoder, RowInspector, Objective, Answerer, UntunedAnswerer, ChatRequests, Protocol):
+    """How a task's examples look to one kind of model. Callers take the protocol whose question they ask."""
 
 
 class Task(Protocol):
@@ -234,9 +250,7 @@ class Task(Protocol):
     kinds: ClassVar[tuple[ModelKind, ...]]
     """The kinds of model it can be put to, the usual one first."""
     answers: ClassVar[AnswerKind]
-    """What `gold` holds: it decides which simple contenders can answer."""
-    stratified: ClassVar[bool]
-    """Whether `gold` is a class, so that splits keep the classes' shares and audits may count them."""
+    """What `gold` holds: it decides which simple contenders can answer, and whether splits keep shares of classes."""
 
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
         """Say why these columns (role name to its first values) look like this task; an empty string if not."""
@@ -264,7 +278,25 @@ class Quantization:
     """Whether the scales are quantized too, to 8 bits."""
 
 
-class Method(Protocol):
+class MethodAdvice(Protocol):
+    """What the planner asks of a method."""
+
+    @classmethod
+    def suitability(cls, facts: ModelFacts, rows: int) -> Advice:
+        """Say how well this method suits a model and a number of training rows, 0 to 1, and why.
+
+        The planner takes the most suitable one where the user names none.
+        """
+
+    @classmethod
+    def least_memory(cls, facts: ModelFacts) -> int:
+        """Say how many bytes training takes at the least: the weights, gradients, and what the optimizer keeps."""
+
+    def advise(self, facts: ModelFacts, rows: int) -> Mapping[str, Advice]:
+        """Give default training settings by name (`learning_rate`, `epochs`, `batch_size`), each with its source."""
+
+
+class Method(MethodAdvice, Protocol):
     """One way to change a pretrained model. A frozen pydantic model of its own knobs."""
 
     brings_type: ClassVar[bool]
@@ -278,17 +310,6 @@ class Method(Protocol):
     def quantization(self) -> Quantization | None:
         """How the base model's matrices are loaded; in full precision if None."""
 
-    @classmethod
-    def suitability(cls, facts: ModelFacts, rows: int) -> Advice:
-        """Say how well this method suits a model and a number of training rows, 0 to 1, and why.
-
-        The planner takes the most suitable one where the user names none.
-        """
-
-    @classmethod
-    def least_memory(cls, facts: ModelFacts) -> int:
-        """Say how many bytes training takes at the least: the weights, gradients, and what the optimizer keeps."""
-
     def refuses(self, model: PreTrainedModel) -> Wording:
         """Return why it cannot be put on a model, from the model's structure alone; an empty string if it can.
 
@@ -299,19 +320,16 @@ class Method(Protocol):
     def refuses_tokens(self, model: PreTrainedModel) -> Wording:
         """Return why embeddings of new tokens cannot be learned, as `refuses` does; an empty string if they can."""
 
-    def advise(self, facts: ModelFacts, rows: int) -> Mapping[str, Advice]:
-        """Give default training settings by name (`learning_rate`, `epochs`, `batch_size`), each with its source."""
-
     def attach(self, model: PreTrainedModel, fresh: Sequence[str], tokens: Sequence[int] = ()) -> nn.Module:
-        """Prepare a model: insert what is new and leave `requires_grad` on exactly what trains.
+        """Insert what is new and leave `requires_grad` on exactly what trains.
 
         Args:
             model: as it was loaded.
             fresh: names of its modules that have no pretrained weights (a new head): they always train.
-            tokens: ids that are new in its vocabulary: their embeddings, and their outputs, always train.
+            tokens: ids that are new in its vocabulary: their embeddings and outputs always train.
 
         Returns:
-            A module that saves itself with `save_pretrained`, in transformers' or PEFT's own format.
+            A module whose `save_pretrained` writes transformers' or PEFT's own format.
         """
 
     def merge(self, model: nn.Module) -> PreTrainedModel:
@@ -338,11 +356,7 @@ class Export(Protocol):
         """Say whether it must give the run's own logits; where it need not, how far they are apart is told."""
 
     def write(self, tuned: Tuned, folder: Path) -> None:
-        """Write all that is loaded later into a folder that is not there yet; `tuned.model` may be used up.
-
-        Raises:
-            ValueError: the model cannot take this form, with the reason.
-        """
+        """Write the model into a new folder; `tuned.model` may be used up. Raises `Unusable` with the reason."""
 
 
 @dataclass(frozen=True)
@@ -356,7 +370,7 @@ class Trainable:
     weight_decay: float
 
     def groups(self) -> list[dict[str, Any]]:
-        """Give those that there are as torch's groups."""
+        """Return the groups that are not empty as torch's."""
         groups = ((self.decaying, self.weight_decay), (self.others, 0.0))
         return [{"params": list(weights), "weight_decay": decay} for weights, decay in groups if weights]
 
@@ -482,26 +496,3 @@ class Remedy(Protocol):
 
         A value of None is decided anew by the planner.
         """
-
-
-__all__ = [
-    "Advice",
-    "AnswerKind",
-    "Audit",
-    "AuditContext",
-    "Engine",
-    "Form",
-    "Method",
-    "Metric",
-    "ModelFacts",
-    "ModelKind",
-    "Optimizer",
-    "Quantization",
-    "Remedy",
-    "Role",
-    "Situation",
-    "Task",
-    "TooLong",
-    "Trainable",
-    "Turn",
-]  # fmt: skip

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from kamerton.core import registry
-from kamerton.core.contracts import Form, ModelFacts, Task
+from kamerton.core.contracts import Form, ModelFacts, ModelHead, Task
 from kamerton.core.errors import Fault, ModelError, RecipeError
 from kamerton.core.records import Encoded, Example, LedgerEntry, Prediction, Split
 from kamerton.data.augment import each, in_other_words, with_guesses, with_swaps, without_words
@@ -22,7 +22,8 @@ from kamerton.data.read import read_table
 from kamerton.data.recognise import make_examples, recognise, sample_rows
 from kamerton.engine.embed import Embedder
 from kamerton.engine.engine import TorchEngine, make_engine
-from kamerton.forms.dialogue import Dialogue
+from kamerton.forms.continuation import samples_of
+from kamerton.forms.dialogue import trains_on_requests
 from kamerton.models.load import load_model, load_tokenizer
 from kamerton.runs.recipe import Recipe
 from kamerton.runs.settings import SELF
@@ -63,7 +64,7 @@ class Added:
     messages: tuple[str, ...] = ()
 
 
-def refuse_unfit(recipe: Recipe, task: Task, form: Form) -> None:
+def refuse_unfit(recipe: Recipe, task: Task, form: ModelHead) -> None:
     """Refuse to even out, vary or replay what has no classes or no written answers, and equal samples.
 
     Raises:
@@ -71,16 +72,17 @@ def refuse_unfit(recipe: Recipe, task: Task, form: Form) -> None:
     """
     faults = []
     name = recipe.data.task
-    if recipe.data.balance != "none" and not task.stratified:
+    if recipe.data.balance != "none" and task.answers != "class":
         faults.append(Fault(f"{name} has no classes to even out", "data.balance", "leave it at none"))
-    if recipe.augment.by != "none" and not task.stratified:
+    if recipe.augment.by != "none" and task.answers != "class":
         rule = f"a changed text would not fit its answer any longer in {name}"
         faults.append(Fault(rule, "augment.by", "leave it at none; more rows of your own help"))
-    if recipe.mix.source == SELF and not isinstance(form, Dialogue):
+    if recipe.mix.source == SELF and not trains_on_requests(form):
         rule = "an encoder writes no answers that could be replayed"
         faults.append(Fault(rule, "mix.source", "name a data file with the same columns"))
-    if form.samples > 1 and not recipe.evaluate.temperature:
-        rule = f"{form.samples} samples a row would all be the same at temperature 0, so that pass@k says nothing new"
+    samples = samples_of(form)
+    if samples > 1 and not recipe.evaluate.temperature:
+        rule = f"{samples} samples a row would all be the same at temperature 0, so that pass@k says nothing new"
         faults.append(Fault(rule, "evaluate.temperature", "draw them, `--set evaluate.temperature=0.8`; or write one"))
     if faults:
         raise RecipeError(faults)

@@ -46,7 +46,7 @@ def can_fix(findings: Sequence[Finding], unusable: Sequence[LedgerEntry]) -> boo
 def dropped_examples(examples: Sequence[Example], task: Task) -> dict[int, str]:
     """Return by id why examples are left out: the checks of `DROPPING` find them."""
     context = AuditContext(
-        stratified=task.stratified,
+        stratified=task.answers == "class",
         lengths=None,
         max_tokens=None,
         answers=task.answers,

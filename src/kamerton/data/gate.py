@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from kamerton.core.contracts import Form, TooLong
+from kamerton.core.contracts import RowEncoder, RowInspector, TooLong
 from kamerton.core.errors import DataError, Fault
 from kamerton.core.messages import Message, Wording, msg
 from kamerton.core.records import Encoded, Example, ExampleView, LedgerEntry, SequenceView, TokenView
@@ -37,8 +37,12 @@ class Passed:
     cut: tuple[LedgerEntry, ...]
 
 
+class _GatedForm(RowEncoder, RowInspector, Protocol):
+    """What the gate asks of a form."""
+
+
 def pass_gate(
-    examples: Sequence[Example], encoded: Sequence[Encoded], form: Form, tokenizer: Tokenizer, too_long: TooLong
+    examples: Sequence[Example], encoded: Sequence[Encoded], form: _GatedForm, tokenizer: Tokenizer, too_long: TooLong
 ) -> Passed:
     """Return the examples that can be trained on, and ledger entries of the rest.
 
@@ -79,7 +83,7 @@ def overlong(cut: int) -> Message:
     return msg("too long by {tokens} {tokens:token|tokens}", tokens=cut)
 
 
-def faults_of(item: Encoded, prompt: Encoded, form: Form, tokenizer: Tokenizer) -> Wording:
+def faults_of(item: Encoded, prompt: Encoded, form: RowInspector, tokenizer: Tokenizer) -> Wording:
     """Return why a row must not train; an empty string if it may."""
     if item.fault:
         return item.fault
@@ -95,7 +99,7 @@ def faults_of(item: Encoded, prompt: Encoded, form: Form, tokenizer: Tokenizer) 
 def look(
     examples: Sequence[Example],
     encoded: Sequence[Encoded],
-    form: Form,
+    form: _GatedForm,
     tokenizer: Tokenizer,
     max_tokens: int,
     too_long: TooLong = "cut",
@@ -117,7 +121,7 @@ def _fate(item: Encoded, fault: Wording, too_long: TooLong) -> tuple[Message, ..
 
 
 def _view(
-    example: Example, item: Encoded, warnings: tuple[Message, ...], form: Form, tokenizer: Tokenizer
+    example: Example, item: Encoded, warnings: tuple[Message, ...], form: RowInspector, tokenizer: Tokenizer
 ) -> ExampleView:
     several = len(item.sequences) > 1
     sequences = [_sequence(item, at, form, tokenizer) for at in range(len(item.sequences))] if several else []
@@ -126,7 +130,7 @@ def _view(
     return ExampleView(example.place, title, tokens, words, item.cut, warnings, tuple(sequences))
 
 
-def _sequence(item: Encoded, at: int, form: Form, tokenizer: Tokenizer) -> SequenceView:
+def _sequence(item: Encoded, at: int, form: RowInspector, tokenizer: Tokenizer) -> SequenceView:
     sequence = item.sequences[at]
     words = tokenizer.decode(list(sequence.tokens), skip_special_tokens=True).split()
     ends = words if len(words) <= 2 * ENDS else [*words[:ENDS], "…", *words[-ENDS:]]
@@ -135,7 +139,7 @@ def _sequence(item: Encoded, at: int, form: Form, tokenizer: Tokenizer) -> Seque
     return SequenceView(name, len(sequence.tokens), " ".join(ends), tokens if at < DRAWN else (), words)
 
 
-def _drawn(item: Encoded, form: Form, tokenizer: Tokenizer) -> tuple[tuple[TokenView, ...], tuple[str, ...]]:
+def _drawn(item: Encoded, form: RowInspector, tokenizer: Tokenizer) -> tuple[tuple[TokenView, ...], tuple[str, ...]]:
     taught = form.taught(item, tokenizer)
     marked = set(taught.positions)
     tokens = tuple(TokenView(text, i in marked) for i, text in enumerate(written_tokens(item.tokens, tokenizer)))

@@ -16,7 +16,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from kamerton.core.contracts import Export, Form, Tuned
+from kamerton.core.contracts import Export, ModelHead, Tuned
 from kamerton.core.errors import Fault, RunError
 from kamerton.core.files import Writing, read_json, sync_folder
 from kamerton.core.records import Encoded
@@ -68,7 +68,7 @@ def inputs_of(model: nn.Module, items: Sequence[Encoded]) -> list[dict[str, Tens
 
 
 def write_and_prove(
-    export: Export, tuned: Tuned, folder: Path, form: Form, base: Path, rows: Sequence[Encoded]
+    export: Export, tuned: Tuned, folder: Path, form: ModelHead, base: Path, rows: Sequence[Encoded]
 ) -> Proof:
     """Write the model, load it in a fresh process without Kamerton, and compare its logits with the run's.
 
@@ -97,7 +97,7 @@ def write_and_prove(
     return Proof(len(rows), difference)
 
 
-def _job(tuned: Tuned, folder: Path, form: Form, base: Path) -> dict[str, Any]:
+def _job(tuned: Tuned, folder: Path, form: ModelHead, base: Path) -> dict[str, Any]:
     over = is_adapter(folder)
     return {
         "folder": str(folder.absolute()),

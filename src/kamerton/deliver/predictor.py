@@ -18,6 +18,7 @@ from kamerton.data.options import options_of
 from kamerton.data.read import read_table
 from kamerton.data.table import spelled_as
 from kamerton.evaluate.temperature import at_temperature
+from kamerton.forms.conversation import answered_next
 from kamerton.forms.templates import RefusedError
 from kamerton.runs.run import Run
 from kamerton.session.engines import adapter_engine, saved_engine
@@ -157,7 +158,7 @@ class Predictor:
 
     def _calibrated(self, examples: Sequence[Example]) -> list[Prediction]:
         """Answer, with probabilities at the temperature that was fitted on validation rows."""
-        answers = self.setup.form.predict(self.engine, self.setup.form.served(examples))
+        answers = self.setup.form.predict(self.engine, answered_next(examples))
         return [at_temperature(prediction, self.temperature) for prediction in answers]
 
     def _columns(self, found: Sequence[str], path: Path) -> dict[str, str]:

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from kamerton.core.contracts import Form
+from kamerton.core.contracts import Objective
 from kamerton.core.records import Encoded
 from kamerton.engine.engine import classes_of
 from kamerton.engine.layout import Layout
@@ -48,7 +48,7 @@ class Gauge:
     """Numbers that train."""
 
 
-def gauge(model: nn.Module, layout: Layout, form: Form, rows: Sequence[Encoded]) -> Gauge:
+def gauge(model: nn.Module, layout: Layout, form: Objective, rows: Sequence[Encoded]) -> Gauge:
     """Run a few rows forward and backward, and count.
 
     Args:
@@ -68,7 +68,7 @@ def gauge(model: nn.Module, layout: Layout, form: Form, rows: Sequence[Encoded])
     )
 
 
-def weigh(model: nn.Module, layout: Layout, form: Form, rows: Sequence[Encoded]) -> int:
+def weigh(model: nn.Module, layout: Layout, form: Objective, rows: Sequence[Encoded]) -> int:
     """Run rows forward and backward, and give the bytes of the tensors that this made, gradients included, at the most.
 
     The arguments are those of `gauge`. The two are runs of their own: torch's counter holds on to what layers that are
@@ -79,7 +79,7 @@ def weigh(model: nn.Module, layout: Layout, form: Form, rows: Sequence[Encoded])
     return weighed.most
 
 
-def _learn(model: nn.Module, layout: Layout, form: Form, rows: Sequence[Encoded]) -> None:
+def _learn(model: nn.Module, layout: Layout, form: Objective, rows: Sequence[Encoded]) -> None:
     """Run rows forward and backward as training does, and leave neither gradients nor a trace in what is random."""
     sequences = [sequence for row in rows for sequence in row.sequences]
     model.train()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Choice(Dialogue):
+class OptionChoice(Dialogue):
     """A user's question and one of its options as the assistant's answer; nothing is generated.
 
     Options are compared by their mean log-likelihood a token, so that long ones are not at a disadvantage

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kamerton.core.contracts import ModelHead
 from kamerton.core.records import Example
 from kamerton.forms.dialogue import Dialogue
-from kamerton.forms.sandbox import Limits, pass_at_k, passes
+from kamerton.forms.sandbox import SandboxLimits, pass_at_k, passes
 from kamerton.forms.turns import Exchange, Pieces, frame_of, plain
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Trial:
 
     samples: int
     k: int
-    limits: Limits
+    limits: SandboxLimits
 
 
 @dataclass(frozen=True)
@@ -44,14 +45,9 @@ class Continuation(Dialogue):
     trial: Trial | None = None
     """How programs are run; none are, if not given."""
 
-    @property
-    def samples(self) -> int:
-        """Want as many programs as are tried."""
-        return self.trial.samples if self.trial else 1
-
     def drawn(self, example: Example) -> int:
         """Write as many programs as are tried."""
-        return self.samples if self.program(example, "") else 1
+        return samples_of(self) if self.program(example, "") else 1
 
     def tried(self, example: Example, texts: Sequence[str]) -> float | None:
         """Run what was written, where there are tests; estimate how often one of k passes."""
@@ -77,6 +73,11 @@ class Continuation(Dialogue):
     def kept(self, text: str) -> str:
         """Keep what was written with the space it begins with, which counts in programs."""
         return text.rstrip()
+
+
+def samples_of(form: ModelHead) -> int:
+    """Return how many answers a form writes to a test row; more than one must be drawn at random."""
+    return form.trial.samples if isinstance(form, Continuation) and form.trial else 1
 
 
 def _filling(tokenizer: Tokenizer) -> tuple[str, ...]:

@@ -72,15 +72,14 @@ class Conversation(Usual):
         wanted = wanted[-1:] if self.train_on == "last" else wanted
         if not wanted:
             return Encoded(tuple(_prompt(turns, tokenizer)[:max_tokens]), (), ())
-        runs = list[_Run]()
+        runs = list[_AnsweredTokens]()
         for at, (prompt, answer) in zip(wanted, _tokens(turns, wanted, tokenizer), strict=True):
-            tokens, reads = [*prompt, *answer], range(len(prompt) - 1, len(prompt) + len(answer) - 1)
+            tokens, reads = [*prompt, *answer], list(range(len(prompt) - 1, len(prompt) + len(answer) - 1))
             before = runs.pop() if runs and prompt[: len(runs[-1].tokens)] == runs[-1].tokens else None
-            ignored = [] if turns[at].taught else list(reads)
+            ignored = [] if turns[at].taught else reads
             if before:
-                runs.append(_Run(tokens, [*before.output_positions, *reads], [*before.ignored, *ignored], len(answer)))
-            else:
-                runs.append(_Run(tokens, list(reads), ignored, len(answer)))
+                reads, ignored = [*before.output_positions, *reads], [*before.ignored, *ignored]
+            runs.append(_AnsweredTokens(tokens, reads, ignored, len(answer)))
         if self.train_on == "all":
             runs = [run.whole(before) for before, run in zip([None, *runs], runs, strict=False)]
         first, *others = [run.cut(max_tokens) for run in runs]
@@ -126,14 +125,6 @@ class Conversation(Usual):
     def sequence_name(self, at: int, count: int) -> str:
         """Name a sequence: a new one begins where the template writes the answers before differently."""
         return f"answer {at + 1} of {count}"
-
-    def served(self, examples: Sequence[Example]) -> list[Example]:
-        """Answer next what somebody else ended, whatever was answered before."""
-        ends = [turns_of(example)[-1:] for example in examples]
-        return [
-            replace(example, gold="") if last and last[0].role != "assistant" else example
-            for example, last in zip(examples, ends, strict=True)
-        ]
 
     def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
         """Write the assistant's turns, each after the true ones before it, and measure the true ones' likelihood."""
@@ -186,7 +177,7 @@ class Conversation(Usual):
             for example, exchanges, loss, item, cut in zip(examples, wanted, losses, items, cuts, strict=True)
         ]
 
-    def _heard(self, text: str, exchange: _Asked) -> str:
+    def _heard(self, text: str, exchange: _PromptedAnswer) -> str:
         """Return an answer as the data write answers: without the template's own words and without reasoning."""
         if text.strip() == exchange.answer:
             return exchange.gold
@@ -221,7 +212,7 @@ class Conversation(Usual):
 
 
 @dataclass(frozen=True)
-class _Run:
+class _AnsweredTokens:
     """Tokens of a conversation with the answers that stand in them."""
 
     tokens: list[int]
@@ -232,7 +223,7 @@ class _Run:
     last: int
     """Tokens of the last answer."""
 
-    def whole(self, before: _Run | None) -> _Run:
+    def whole(self, before: _AnsweredTokens | None) -> _AnsweredTokens:
         """Supervise every token that does not stand in the sequence before, but for what is ignored."""
         start = alike(before.tokens, self.tokens) if before else 1
         ignored = set(self.ignored)
@@ -250,7 +241,7 @@ class _Run:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _PromptedAnswer:
     """A prompt, and its true answer: as the template writes it, and as the data have it."""
 
     prompt: list[int]
@@ -267,6 +258,16 @@ def alike(one: Sequence[int], other: Sequence[int]) -> int:
 def turns_of(example: Example) -> tuple[Turn, ...]:
     """Give an example's messages."""
     return kept_messages(example.fields["messages"])
+
+
+def answered_next(examples: Sequence[Example]) -> list[Example]:
+    """Return examples without the answers of conversations that somebody else ended: only the next one is wanted."""
+    return [replace(example, gold="") if _ends_open(example) else example for example in examples]
+
+
+def _ends_open(example: Example) -> bool:
+    turns = kept_messages(example.fields.get("messages"))
+    return bool(turns) and turns[-1].role != "assistant"
 
 
 def answered(turns: Sequence[Turn]) -> list[int]:
@@ -326,12 +327,12 @@ def _begins(sequence: Encoded, prompt: Encoded) -> bool:
     return sequence.tokens[: len(prompt.tokens)] == prompt.tokens[: len(sequence.tokens)]
 
 
-def _exchanges_of(turns: Sequence[Turn], own: int, tokenizer: Tokenizer, *, open_end: bool) -> list[_Asked]:
+def _exchanges_of(turns: Sequence[Turn], own: int, tokenizer: Tokenizer, *, open_end: bool) -> list[_PromptedAnswer]:
     """Tokenize what stands before each answer of the conversation itself, or before the next one."""
     answers = [at for at in learned(turns) if at >= own]
     if open_end or not answers:
-        return [_Asked(_prompt(_open(turns), tokenizer))]
+        return [_PromptedAnswer(_prompt(_open(turns), tokenizer))]
     return [
-        _Asked(prompt, tokenizer.decode(answer, skip_special_tokens=True).strip(), said(turns[at]).strip())
+        _PromptedAnswer(prompt, tokenizer.decode(answer, skip_special_tokens=True).strip(), said(turns[at]).strip())
         for at, (prompt, answer) in zip(answers, _tokens(turns, answers, tokenizer), strict=True)
     ]

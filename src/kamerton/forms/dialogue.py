@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from kamerton.core.contracts import Engine
+from kamerton.core.contracts import Engine, ModelHead
 from kamerton.core.records import Encoded, Example, Prediction, Taught, Turn
 from kamerton.forms.messages import with_system
 from kamerton.forms.supervision import written
@@ -256,3 +256,8 @@ class Dialogue(Usual):
     def _write(self, example: Example, shots: Sequence[Example], tokenizer: Tokenizer) -> Exchange:
         """Write prompt and answer as text by the template."""
         return write_exchange(self.to_messages(example, shots), self.answer(example), tokenizer)
+
+
+def trains_on_requests(form: ModelHead) -> bool:
+    """Return whether a form's rows are single requests with their answers, which the base model can also write."""
+    return isinstance(form, Dialogue)

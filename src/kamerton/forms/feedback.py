@@ -31,7 +31,7 @@ SMALLEST = 1e-12
 
 
 @dataclass(frozen=True)
-class Judged(GivenAnswers):
+class BinaryFeedback(GivenAnswers):
     """One answer to a request, and whether it was wanted; `Encoded.extra` holds another row's answer to the request.
 
     The other answer's `weight` is that of the row, negative where the answer was not wanted.

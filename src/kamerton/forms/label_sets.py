@@ -12,10 +12,10 @@ import torch
 from scipy.special import expit, log_expit
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from kamerton.core.contracts import Advice, Engine
+from kamerton.core.contracts import Advice, Engine, ModelHead
 from kamerton.core.records import Encoded, Example, Prediction, Taught
 from kamerton.forms.labels import named_classes
-from kamerton.forms.reading import Reading, embed_texts, window_means
+from kamerton.forms.reading import SequenceHead, embed_texts, window_means
 from kamerton.forms.supervision import IGNORED
 from kamerton.text.tags import read_list, write_tags
 
@@ -30,7 +30,7 @@ NEIGHBOURS = 3
 """Shown examples whose labels an untuned model takes, where more than half of them agree."""
 
 
-class Fitted(NamedTuple):
+class Threshold(NamedTuple):
     """A threshold, the micro F1 that it gives, and that of `EVEN`."""
 
     threshold: float
@@ -39,7 +39,7 @@ class Fitted(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LabelSets(Reading):
+class LabelSets(SequenceHead):
     """A head with an output a label, read at the first token; a label is given where its probability is above a bar.
 
     A row's target is a bit mask: bit i is set if label i is right.
@@ -119,17 +119,15 @@ class LabelSets(Reading):
             )
         ]
 
-    def fitted(self, engine: Engine, examples: Sequence[Example]) -> Mapping[str, Advice]:
-        """Fit the threshold for the F1 of all labels together, unless there is one (Lipton et al. 2014)."""
-        if self.threshold is not None:
-            return {}
+    def fit_threshold(self, engine: Engine, examples: Sequence[Example]) -> Advice | None:
+        """Return the threshold of the best micro F1 on validation rows (Lipton et al. 2014); None without any."""
         encoded = self.encode(examples, engine.tokenizer, engine.max_tokens)
         known = [item for item in encoded if self.supervised(item)]
         if not known:
-            return {}
+            return None
         bar, best, even = best_threshold(expit(self.read(engine, known).astype(np.float64)), self._bits(known) > 0)
         reason = f"micro F1 on {len(known)} validation rows is {best:.3f} there and {even:.3f} at {EVEN}"
-        return {"threshold": Advice(bar, reason)}
+        return Advice(bar, reason)
 
     def predict_untuned(
         self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
@@ -149,7 +147,15 @@ class LabelSets(Reading):
         return write_tags([label for label, there in zip(self.labels, given, strict=True) if there])
 
 
-def best_threshold(probabilities: np.ndarray, right: np.ndarray) -> Fitted:
+def fit_threshold(form: ModelHead, engine: Engine, examples: Sequence[Example]) -> Mapping[str, Advice]:
+    """Fit a multi-label form's threshold on validation rows, unless it has one; nothing for other forms."""
+    if not isinstance(form, LabelSets) or form.threshold is not None:
+        return {}
+    advice = form.fit_threshold(engine, examples)
+    return {"threshold": advice} if advice else {}
+
+
+def best_threshold(probabilities: np.ndarray, right: np.ndarray) -> Threshold:
     """Find the threshold of the best micro F1, in the middle between the probabilities beside it.
 
     Args:
@@ -168,7 +174,7 @@ def best_threshold(probabilities: np.ndarray, right: np.ndarray) -> Fitted:
     middle = (sorted_[at] + (sorted_[at + 1] if at + 1 < len(sorted_) else 0.0)) / 2
     bar = round(float(np.clip(middle, *BOUNDS)), 4)
     best = _micro_f1(probabilities > bar, right)
-    return Fitted(bar, best, even) if best > even else Fitted(EVEN, even, even)
+    return Threshold(bar, best, even) if best > even else Threshold(EVEN, even, even)
 
 
 def _micro_f1(given: np.ndarray, right: np.ndarray) -> float:

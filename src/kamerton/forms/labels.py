@@ -11,7 +11,7 @@ import numpy as np
 
 from kamerton.core.contracts import Engine
 from kamerton.core.records import Encoded, Example, Prediction, Taught
-from kamerton.forms.reading import Reading, embed_texts, window_means
+from kamerton.forms.reading import SequenceHead, embed_texts, window_means
 from kamerton.forms.supervision import IGNORED, class_losses
 from kamerton.text.cells import draw_evenly
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Labels(Reading):
+class Labels(SequenceHead):
     """A classification head on an encoder, read at the first token."""
 
     labels: tuple[str, ...]

@@ -13,7 +13,7 @@ from torch.nn.functional import linear
 
 from kamerton.core.contracts import Engine
 from kamerton.core.records import Encoded, Example, Prediction, Taught
-from kamerton.forms.reading import Reading, window_means
+from kamerton.forms.reading import SequenceHead, window_means
 from kamerton.forms.supervision import IGNORED
 from kamerton.text.cells import filled, written_number
 
@@ -28,7 +28,7 @@ NEIGHBOURS = 3
 
 
 @dataclass(frozen=True)
-class Number(Reading):
+class Number(SequenceHead):
     """A head that puts out the number in its own unit.
 
     It is trained as if numbers had mean 0 and spread 1: the last layer's weights are held in that measure and

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading(Usual):
+class SequenceHead(Usual):
     """A head read at one token, the first: of the text, or of each window of it, which are averaged."""
 
     in_windows: bool = False
@@ -30,7 +30,7 @@ class Reading(Usual):
     model_class: ClassVar = "AutoModelForSequenceClassification"
     untuned_class: ClassVar = "AutoModel"
 
-    def reading(self, too_long: TooLong) -> Self:
+    def with_too_long(self, too_long: TooLong) -> Self:
         """Read what is too long in windows, if that is wanted."""
         return replace(self, in_windows=too_long == "window")
 

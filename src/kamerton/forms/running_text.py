@@ -33,7 +33,7 @@ class _Running(Usual):
     """Whether what is too long goes on in the next block; else it is cut."""
     too_long: ClassVar[tuple[TooLong, ...]] = ("window", "cut", "drop", "refuse")
 
-    def reading(self, too_long: TooLong) -> Self:
+    def with_too_long(self, too_long: TooLong) -> Self:
         """Go on in further blocks, if that is wanted."""
         return replace(self, in_blocks=too_long == "window")
 

@@ -47,14 +47,14 @@ ROOM = 1.5
 
 
 @dataclass(frozen=True)
-class Limits:
+class SandboxLimits:
     """What a program may use."""
 
     seconds: int
     megabytes: int
 
 
-def passes(program: str, limits: Limits) -> bool:
+def passes(program: str, limits: SandboxLimits) -> bool:
     """Run a Python program to its end in a child process; say whether it got there without an error."""
     word = token_hex(16)
     with tempfile.TemporaryDirectory() as folder:

@@ -32,7 +32,7 @@ CUT_QUESTION = 2
 
 
 @dataclass(frozen=True)
-class _Window:
+class _ContextWindow:
     """A question with a part of its context."""
 
     tokens: tuple[int, ...]
@@ -131,7 +131,7 @@ class SpanReader(Usual):
         return predictions
 
     def _choose(
-        self, example: Example, windows: Sequence[_Window], read: Sequence[np.ndarray]
+        self, example: Example, windows: Sequence[_ContextWindow], read: Sequence[np.ndarray]
     ) -> tuple[str, float | None]:
         """Choose among the best spans of all windows and no answer; give the text and its probability among them."""
         found = [span for window, logits in zip(windows, read, strict=True) for span in self._spans(window, logits)]
@@ -147,7 +147,7 @@ class SpanReader(Usual):
         text = context[found[best][1].start : found[best][1].end] if best < len(found) else ""
         return text.strip(), float(chances[best])
 
-    def _spans(self, window: _Window, logits: np.ndarray) -> list[tuple[float, Bounds]]:
+    def _spans(self, window: _ContextWindow, logits: np.ndarray) -> list[tuple[float, Bounds]]:
         """Give the best spans of a window: those that do not end before they begin and are not too long."""
         starts = np.array([one.start for one in window.letters])
         ends = np.array([one.end for one in window.letters])
@@ -176,7 +176,7 @@ class SpanReader(Usual):
         pieces = zip(found, found[words - 1 :], strict=False)
         return _nearest_text(engine, question, [sentence[first.start : last.end] for first, last in pieces])
 
-    def _windows(self, example: Example, tokenizer: Tokenizer, max_tokens: int) -> list[_Window]:
+    def _windows(self, example: Example, tokenizer: Tokenizer, max_tokens: int) -> list[_ContextWindow]:
         question, context = str(example.fields["question"]).strip(), str(example.fields["context"])
         asked = tokenizer(question, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         room = max(1, max_tokens // CUT_QUESTION - tokenizer.num_special_tokens_to_add(pair=True))
@@ -198,7 +198,7 @@ class SpanReader(Usual):
             places = [place for place, part in enumerate(batch.sequence_ids(at)) if part == 1]
             types = (batch.get("token_type_ids") or [[] for _ in batch["input_ids"]])[at]
             letters = tuple(Bounds(*batch["offset_mapping"][at][place]) for place in places)
-            windows.append(_Window(tuple(ids), tuple(types) if any(types) else (), (0, *places), letters))
+            windows.append(_ContextWindow(tuple(ids), tuple(types) if any(types) else (), (0, *places), letters))
         return windows
 
 
@@ -211,7 +211,7 @@ def _fields(example: Example) -> list[dict[str, object]]:
     return cast("list[dict[str, object]]", example.fields.get("answer") or [])
 
 
-def _targets(example: Example, window: _Window) -> tuple[int, ...]:
+def _targets(example: Example, window: _ContextWindow) -> tuple[int, ...]:
     """Mark where the first answer begins and ends; the first token, if it does not stand whole in the window."""
     if not example.gold:
         return (IGNORED,) * len(window.output_positions)
@@ -229,7 +229,7 @@ def _targets(example: Example, window: _Window) -> tuple[int, ...]:
     return tuple(targets)
 
 
-def _covers(window: _Window, inside: Sequence[int], place: Bounds | None) -> bool:
+def _covers(window: _ContextWindow, inside: Sequence[int], place: Bounds | None) -> bool:
     first, last = window.letters[inside[0] - 1], window.letters[inside[-1] - 1]
     return place is not None and first.start <= place.start and place.end <= last.end
 

@@ -30,7 +30,7 @@ FORBIDDEN = -1e9
 
 
 @dataclass(frozen=True)
-class _Window:
+class _WordWindow:
     """Some tokens of a text, where its words are read, and which words these are."""
 
     tokens: tuple[int, ...]
@@ -56,7 +56,7 @@ class Tagging(Usual):
         """Number and names of the tags, as transformers' configurations carry them."""
         return named_classes(self.tags)
 
-    def reading(self, too_long: TooLong) -> Self:
+    def with_too_long(self, too_long: TooLong) -> Self:
         """Read what is too long in windows, or cut it; words that are cut away are outside every span."""
         return replace(self, in_windows=too_long == "window")
 
@@ -174,7 +174,7 @@ class Tagging(Usual):
             for before, kind in zip(befores, kinds, strict=False)
         ]
 
-    def _windows(self, example: Example, tokenizer: Tokenizer, max_tokens: int) -> list[_Window]:
+    def _windows(self, example: Example, tokenizer: Tokenizer, max_tokens: int) -> list[_WordWindow]:
         words = self.words_of(example)
         batch = _tokenize(words, tokenizer, max_tokens, max_tokens // OVERLAP if self.in_windows else None)
         windows = [list(_first_tokens(batch, at)) for at in range(len(batch["input_ids"]))]
@@ -182,13 +182,13 @@ class Tagging(Usual):
         if not self.in_windows:
             reads, found = zip(*windows[0], strict=True) if windows[0] else ((), ())
             whole = sum(len(one) for one in _tokenize(words, tokenizer, None, None)["input_ids"])
-            return [_Window(ids[0], reads, found, whole - len(ids[0]))]
+            return [_WordWindow(ids[0], reads, found, whole - len(ids[0]))]
         owned = _owned(windows, [len(one) for one in ids])
         parts = (
-            _Window(tokens, tuple(read for read, _ in window), tuple(word for _, word in window))
+            _WordWindow(tokens, tuple(read for read, _ in window), tuple(word for _, word in window))
             for tokens, window in zip(ids, owned, strict=True)
         )
-        return [part for part in parts if part.words] or [_Window(ids[0], (), ())]
+        return [part for part in parts if part.words] or [_WordWindow(ids[0], (), ())]
 
 
 def tagging(examples: Sequence[Example]) -> Tagging:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from kamerton.core.contracts import Advice, Engine, TooLong
+from kamerton.core.contracts import Engine, TooLong
 from kamerton.core.records import Encoded, Example, Prediction, Turn
 from kamerton.forms.supervision import supervised, target_losses
 
@@ -37,11 +37,6 @@ class Usual(ABC):
         """End answers where the model writes them; a head has none to end."""
         return self.model_class in WRITERS
 
-    @property
-    def samples(self) -> int:
-        """Want one answer to each row."""
-        return 1
-
     def with_instruction(self, text: str) -> Self | None:
         """Take no instruction."""
         return None
@@ -54,7 +49,7 @@ class Usual(ABC):
         """Leave out the space around the answer."""
         return text.strip()
 
-    def reading(self, too_long: TooLong) -> Self:
+    def with_too_long(self, too_long: TooLong) -> Self:
         """Cut them, if anything: which rows pass is not the form's to say."""
         return self
 
@@ -70,10 +65,6 @@ class Usual(ABC):
         """Name a window."""
         return f"window {at + 1} of {count}"
 
-    def served(self, examples: Sequence[Example]) -> list[Example]:
-        """Answer what is asked in each."""
-        return list(examples)
-
     def supervised(self, item: Encoded) -> int:
         """Count the known targets of all sequences."""
         return sum(supervised(sequence) for sequence in item.sequences)
@@ -84,10 +75,6 @@ class Usual(ABC):
         owners = [at for at, item in enumerate(items) for _ in item.sequences]
         losses = target_losses(logits, sequences)
         return losses.new_zeros(len(items)).index_add(0, losses.new_tensor(owners).long(), losses)
-
-    def fitted(self, engine: Engine, examples: Sequence[Example]) -> Mapping[str, Advice]:
-        """Fit nothing."""
-        return {}
 
     def with_reference(self, engine: Engine, items: Sequence[Encoded]) -> list[Encoded]:
         """Need nothing of the untuned model."""

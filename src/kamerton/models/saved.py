@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kamerton.core import registry
-from kamerton.core.contracts import Form, ModelFacts
+from kamerton.core.contracts import ModelFacts, ModelHead
 from kamerton.core.errors import Fault, RunError
 from kamerton.core.files import Writing, sync_folder
 from kamerton.models.load import load_model
@@ -74,7 +74,7 @@ def add_adapter(model: nn.Module, folder: Path, name: str) -> None:
 
 
 def load_saved(
-    folder: Path, form: Form, facts: ModelFacts, tokenizer: PreTrainedTokenizerBase | None = None
+    folder: Path, form: ModelHead, facts: ModelFacts, tokenizer: PreTrainedTokenizerBase | None = None
 ) -> nn.Module:
     """Load a tuned model, with its base below it if it is an adapter.
 

@@ -10,7 +10,7 @@ from itertools import accumulate
 
 import torch
 
-from kamerton.core.contracts import Form
+from kamerton.core.contracts import Objective
 from kamerton.core.outcomes import Resources
 from kamerton.core.records import Encoded, Stepped
 from kamerton.core.system import give_back_freed_memory, peak_memory, resident_memory
@@ -147,7 +147,7 @@ class _Tried:
     """Bytes for each token that is read without gradients."""
 
 
-def _try(trainable: TrainableModel, form: Form, work: _Work) -> _Tried:
+def _try(trainable: TrainableModel, form: Objective, work: _Work) -> _Tried:
     """Count, time and weigh a usual pass, forward and backward, and passes over validation rows."""
     model, layout = trainable.model, trainable.engine.layout
     usual, validated = work.usual, work.validated.some(TRIED_TOKENS)

@@ -183,7 +183,7 @@ def audit(
     task, recipe, sides = understood.task, understood.recipe, understood.sides
     few = len(understood.examples) * recipe.split.tested < MANY_TESTED
     context = AuditContext(
-        stratified=task.stratified,
+        stratified=task.answers == "class",
         lengths=array("q", (len(item.tokens) + item.cut for item in encoded)) if encoded is not None else None,
         max_tokens=bound.max_tokens if bound else None,
         test_share=recipe.split.tested,
@@ -213,7 +213,10 @@ def _rows_to_test(understood: Understood) -> int:
     rows = sorted(kept.values(), key=lambda example: example.id)
     if not rows:
         return 0
-    alike, stratified = near_duplicate_groups([example.text for example in rows]).tolist(), understood.task.stratified
+    alike, stratified = (
+        near_duplicate_groups([example.text for example in rows]).tolist(),
+        understood.task.answers == "class",
+    )
     try:
         parted = split_examples(rows, recipe.split, stratified=stratified, seed=recipe.seed, sides=sides, alike=alike)
     except DataError:  # told when the rows are split in earnest
@@ -268,7 +271,7 @@ def freeze(run: Run, clock: Clock) -> Iterator[Stage]:
     parted = split_examples(
         passed.examples,
         bound.recipe.split,
-        stratified=understood.task.stratified,
+        stratified=understood.task.answers == "class",
         seed=bound.recipe.seed,
         sides=understood.sides,
         alike=near_duplicate_groups([example.text for example in passed.examples]).tolist(),

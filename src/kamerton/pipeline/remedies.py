@@ -25,7 +25,7 @@ from kamerton.data.enlarge import Enlarging, vary
 from kamerton.engine.engine import TorchEngine
 from kamerton.evaluate.diagnosis import diagnose, diagnose_answers, diagnose_classes
 from kamerton.forgetting.decide import conclude_forgetting, deciding
-from kamerton.forms.dialogue import Dialogue
+from kamerton.forms.dialogue import trains_on_requests
 from kamerton.models.saved import save_model
 from kamerton.pipeline.dial import Dial
 from kamerton.pipeline.forgetting import Meter, make_meter
@@ -73,7 +73,7 @@ def carry_out(run: Run, setup: Setup, engine: TorchEngine, clock: Clock, worksho
     bench = Bench(setup, meter, workshop.score, Dial(setup, engine.model))
     first = bench.measure(engine, Plan("", 0, {}))
     attempts, spent = [first], 0.0
-    one_class = setup.task.stratified and diagnose_classes(setup.split.train)
+    one_class = setup.task.answers == "class" and diagnose_classes(setup.split.train)
     seen = [] if one_class else diagnose(run.events(), setup.recipe.train.clip_norm)
     symptoms = {diagnosis.name for diagnosis in [*seen, *answer_symptoms(setup, engine)]}
     asked = AUTO not in setup.recipe.remedy.names
@@ -98,7 +98,7 @@ def carry_out(run: Run, setup: Setup, engine: TorchEngine, clock: Clock, worksho
 def answer_symptoms(setup: Setup, engine: TorchEngine) -> list[Diagnosis]:
     """Diagnose answers to the validation rows, where they are classes; the test rows choose nothing."""
     rows = setup.form.validation_subset(setup.split.validation)
-    if not setup.task.stratified or not rows:
+    if setup.task.answers != "class" or not rows:
         return []
     answers = Answers("", "tuned", tuple(setup.form.predict(engine, rows)), 0.0)
     return diagnose_answers(rows, answers)
@@ -232,9 +232,9 @@ def situation_of(setup: Setup, events: Sequence[Event]) -> Situation:
             if one.word != setup.recipe.method.name
         ),
         strengths=setup.recipe.remedy.strengths,
-        writes=isinstance(setup.form, Dialogue),
+        writes=trains_on_requests(setup.form),
         rows=len(setup.split.train),
-        varies=setup.task.stratified and setup.recipe.augment.by == "none",
+        varies=setup.task.answers == "class" and setup.recipe.augment.by == "none",
     )
 
 

@@ -35,7 +35,7 @@ def draw_curve(recipe: Recipe, target: int | None) -> Iterator[Progress | Curve]
         RecipeError: the metric cannot be continued.
     """
     understood = choose_base(understand(recipe))
-    if not understood.task.stratified:
+    if understood.task.answers != "class":
         rule = f"a curve is drawn from classes that a head on frozen features can learn, not for {_task(understood)}"
         remedy = "tune with --max-rows at two or three sizes, and see `kamerton compare`"
         raise DataError(Fault(rule, recipe.data.path, remedy))

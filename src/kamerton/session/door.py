@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from transformers import PreTrainedModel
 
-from kamerton.core.contracts import Form, Method, ModelFacts
+from kamerton.core.contracts import Method, ModelFacts, ModelHead
 from kamerton.core.errors import Fault, ModelError
 from kamerton.core.messages import Wording, msg
 from kamerton.core.system import free_memory
@@ -16,7 +16,7 @@ from kamerton.session.planner import candidates
 from kamerton.session.setup import make_method
 
 
-def check_fit(recipe: Recipe, form: Form, facts: ModelFacts, rows: int) -> PreTrainedModel:
+def check_fit(recipe: Recipe, form: ModelHead, facts: ModelFacts, rows: int) -> PreTrainedModel:
     """Refuse a task or a method that does not fit the model; no weight is read for it.
 
     Args:
@@ -60,7 +60,7 @@ def check_fit(recipe: Recipe, form: Form, facts: ModelFacts, rows: int) -> PreTr
     return empty
 
 
-def _refusal(method: Method, empty: PreTrainedModel, facts: ModelFacts, form: Form) -> Wording:
+def _refusal(method: Method, empty: PreTrainedModel, facts: ModelFacts, form: ModelHead) -> Wording:
     """Return why a method cannot be put on a model; an empty string if it can."""
     reason = method.refuses(empty)
     if reason or not method.quantization:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kamerton.core import registry
-from kamerton.core.contracts import Advice, Form, Method, ModelFacts, Task
+from kamerton.core.contracts import Advice, Answerer, Method, ModelFacts, Task
 from kamerton.core.figures import Figure
 from kamerton.core.messages import Joined, Value, Wording, msg
 from kamerton.core.records import Example
@@ -125,7 +125,7 @@ def settings(
     method: Method,
     facts: ModelFacts,
     task: Task,
-    form: Form,
+    form: Answerer,
     train: Sequence[Example],
     tokenizer: PreTrainedTokenizerBase,
 ) -> Mapping[str, Decision]:

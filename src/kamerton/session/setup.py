@@ -159,7 +159,7 @@ def make_form(task: Task, recipe: Recipe, kind: ModelKind, examples: Sequence[Ex
     if wanted not in form.too_long:
         rule = f"{recipe.data.task} on {kind} models cannot treat rows that are too long by '{wanted}'"
         raise RecipeError(Fault(rule, "data.too_long", f"choose one of: {', '.join(form.too_long)}"))
-    return form.reading(wanted)
+    return form.with_too_long(wanted)
 
 
 def make_method(recipe: Recipe) -> Method:

@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from kamerton.core.contracts import Form
+from kamerton.core.contracts import Objective
 from kamerton.core.errors import Fault, RunError, TrainingError
 from kamerton.core.records import Encoded, Event, Saved, Started, Stepped, Stopped, Validated
 from kamerton.engine.engine import LOGITS_PER_PASS, classes_of
@@ -49,7 +49,7 @@ class Job:
 
     model: nn.Module
     layout: Layout
-    form: Form
+    form: Objective
     rows: Sequence[Encoded]
     validate: Callable[[], Validation]
     settings: TrainSettings

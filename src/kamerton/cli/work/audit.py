@@ -162,7 +162,7 @@ def _page(
     command: str,
 ) -> AuditPage:
     table, examples, lost = understood.table, understood.examples, (*understood.table.rejected, *understood.left_out)
-    classes = class_bars(examples) if understood.task.stratified else ()
+    classes = class_bars(examples) if understood.task.answers == "class" else ()
     return AuditPage(
         name=data.name,
         task=understood.recipe.data.task or "",

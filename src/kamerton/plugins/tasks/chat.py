@@ -81,7 +81,6 @@ class Chat(Group):
     )
     kinds: ClassVar = ("decoder",)
     answers: ClassVar = "text"
-    stratified: ClassVar = False
 
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
         """Accept lists of messages, in most of which an assistant answers: the others are told one by one."""

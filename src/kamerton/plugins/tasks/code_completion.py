@@ -11,7 +11,7 @@ from kamerton.core.contracts import Form, ModelKind, Role
 from kamerton.core.records import Example, Place
 from kamerton.forms.continuation import Continuation, Trial
 from kamerton.forms.messages import text_of
-from kamerton.forms.sandbox import Limits
+from kamerton.forms.sandbox import SandboxLimits
 from kamerton.forms.writing import require_writer
 from kamerton.runs.settings import Group
 from kamerton.text.cells import filled
@@ -52,7 +52,6 @@ class CodeCompletion(Group):
     )  # fmt: skip
     kinds: ClassVar = ("decoder",)
     answers: ClassVar = "text"
-    stratified: ClassVar = False
 
     @model_validator(mode="after")
     def _enough_samples(self) -> CodeCompletion:
@@ -83,7 +82,7 @@ class CodeCompletion(Group):
             ModelError: an encoder cannot write text.
         """
         require_writer(kind)
-        trial = Trial(self.samples, self.k, Limits(self.seconds, self.megabytes)) if self.run_tests else None
+        trial = Trial(self.samples, self.k, SandboxLimits(self.seconds, self.megabytes)) if self.run_tests else None
         return Continuation(
             ask=lambda example: str(example.fields["prompt"]),
             answers=tuple(example.gold for example in examples),

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from kamerton.core.contracts import Form, ModelKind, Role
 from kamerton.core.records import Example, Place, Turn
-from kamerton.forms.feedback import Judged, balanced_weights
+from kamerton.forms.feedback import BinaryFeedback, balanced_weights
 from kamerton.forms.messages import kept, read_messages, said, told_beforehand, with_system, written
 from kamerton.forms.writing import require_writer
 from kamerton.plugins.tasks._roles import SYSTEM, WANTED
@@ -70,7 +70,6 @@ class Feedback(Group):
     )
     kinds: ClassVar = ("decoder",)
     answers: ClassVar = "likelihood"
-    stratified: ClassVar = False
 
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
         """Accept answers of which some were wanted and some were not."""
@@ -105,7 +104,7 @@ class Feedback(Group):
             found if given is None else given for given, found in zip(weights, balanced, strict=True)
         )
         answers = tuple(sorted({example.gold for example in examples}))
-        return Judged(self.beta, desirable, undesirable, answers)
+        return BinaryFeedback(self.beta, desirable, undesirable, answers)
 
     def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
         """Rank answers: the order of wanted answers and others decides."""

@@ -59,7 +59,6 @@ class Instruction(Group):
     )
     kinds: ClassVar = ("decoder", "seq2seq")
     answers: ClassVar = "text"
-    stratified: ClassVar = False
 
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
         """Accept any pair of texts that are not programs."""

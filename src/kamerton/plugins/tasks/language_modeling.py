@@ -33,7 +33,6 @@ class LanguageModeling(Group):
     )
     kinds: ClassVar = ("decoder", "encoder")
     answers: ClassVar = "likelihood"
-    stratified: ClassVar = False
 
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
         """Accept texts of several words."""

@@ -64,7 +64,6 @@ class MultiLabel(Group):
     )  # fmt: skip
     kinds: ClassVar = ("encoder",)
     answers: ClassVar = "classes"
-    stratified: ClassVar = False
 
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
         """Accept lists of short labels that repeat themselves from row to row, but not within one."""

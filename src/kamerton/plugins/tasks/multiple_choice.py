@@ -10,7 +10,7 @@ from pydantic import Field
 
 from kamerton.core.contracts import Form, ModelKind, Role
 from kamerton.core.records import Example, Place
-from kamerton.forms.choice import Choice
+from kamerton.forms.choice import OptionChoice
 from kamerton.forms.writing import require_writer
 from kamerton.runs.settings import Group
 from kamerton.text.cells import filled, plain
@@ -53,7 +53,6 @@ class MultipleChoice(Group):
     )  # fmt: skip
     kinds: ClassVar = ("decoder",)
     answers: ClassVar = "text"
-    stratified: ClassVar = False
 
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
         """Accept lists of at least two options of which each answer names one."""
@@ -105,7 +104,7 @@ class MultipleChoice(Group):
             ModelError: an encoder cannot write text.
         """
         require_writer(kind)
-        return Choice(ask=lambda example: example.text)
+        return OptionChoice(ask=lambda example: example.text)
 
     def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
         """Let the share of right choices decide."""

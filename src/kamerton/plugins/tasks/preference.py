@@ -80,7 +80,6 @@ class Preference(Group):
     )
     kinds: ClassVar = ("decoder",)
     answers: ClassVar = "likelihood"
-    stratified: ClassVar = False
 
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
         """Accept pairs of answers that differ."""

@@ -54,7 +54,6 @@ class QuestionAnswering(Group):
     )  # fmt: skip
     kinds: ClassVar = ("encoder", "decoder")
     answers: ClassVar = "span"
-    stratified: ClassVar = False
 
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
         """Accept answers that stand in their contexts."""

@@ -35,7 +35,6 @@ class Regression(Group):
     )  # fmt: skip
     kinds: ClassVar = ("encoder",)
     answers: ClassVar = "number"
-    stratified: ClassVar = False
 
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
         """Accept numbers that are measurements: with decimals, or of many different values."""

@@ -40,7 +40,6 @@ class Summarization(Group):
     )  # fmt: skip
     kinds: ClassVar = ("decoder", "seq2seq")
     answers: ClassVar = "text"
-    stratified: ClassVar = False
 
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
         """Accept summaries that are mostly shorter than their texts and do not repeat themselves."""

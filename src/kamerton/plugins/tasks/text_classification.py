@@ -67,7 +67,6 @@ class TextClassification(Group):
     )  # fmt: skip
     kinds: ClassVar = ("encoder", "decoder")
     answers: ClassVar = "class"
-    stratified: ClassVar = True
 
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
         """Accept labels that are short, repeat themselves, and are not measurements."""

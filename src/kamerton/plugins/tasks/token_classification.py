@@ -96,7 +96,6 @@ class TokenClassification(Group):
     )  # fmt: skip
     kinds: ClassVar = ("encoder",)
     answers: ClassVar = "tags"
-    stratified: ClassVar = False
 
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
         """Accept rows with as many tags as words, or with spans that lie in the text."""

@@ -58,7 +58,6 @@ class Translation(Group):
     )  # fmt: skip
     kinds: ClassVar = ("decoder", "seq2seq")
     answers: ClassVar = "text"
-    stratified: ClassVar = False
 
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
         """Accept texts whose translations are others, and do not repeat themselves."""
