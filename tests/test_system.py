@@ -9,14 +9,15 @@ import sys
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kamerton.core.files import shell_word
 
 BLOCK = 64 * 1024**2
 PAGE = 4096
 FAULTS = f"""
 import resource
-from hypothesis import given
-from hypothesis import strategies as st
-from kamerton.core.files import shell_word
 from kamerton.core.system import keep_freed_memory
 keep_freed_memory() if {{keep}} else None
 b"x" * {BLOCK}
