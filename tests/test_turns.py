@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import random
+import shutil
 from pathlib import Path
 
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from kamerton.core.records import Turn
+from kamerton.core.errors import ModelError
+from kamerton.core.records import Example, Place, Turn
+from kamerton.forms.conversation import Conversation
+from kamerton.forms.messages import written
 from kamerton.forms.templates import RefusedError
 from kamerton.forms.turns import Exchange, ended, plain, tokenize, write_exchange, write_prompt
 from kamerton.models.load import PLAIN_TEMPLATE, load_tokenizer
+from kamerton.models.vocabulary import add_words
 from tiny_engines import facts_of
 
 SMOLLM2 = (
@@ -113,3 +118,31 @@ def test_an_answer_is_taught_behind_servings_prompt_where_the_template_rewrites_
     tokenizer.chat_template = "{{ messages | length }}"
     with pytest.raises(RefusedError, match="writes a prompt differently once it is answered"):
         write_exchange([Turn("user", "a")], "b", tokenizer)
+
+
+def test_added_words_of_a_language_are_one_token_in_a_text_and_control_words_are_none(tokenizer):
+    learned = add_words(tokenizer, ["kettle", "настройка", "->>", "<|aside|>"])
+    [row] = Conversation("assistant", ()).encode(
+        [example_of("A kettle ->> <|aside|>", "Одна настройка, kettle <|im_end|>")], learned, 512
+    )
+    tokens = learned.convert_ids_to_tokens(list(row.tokens))
+    assert (tokens.count("kettle"), tokens.count("->>"), tokens.count("<|aside|>")) == (2, 1, 0)
+    targets = learned.convert_ids_to_tokens(list(row.targets))
+    assert targets.count("kettle") == targets.count("настройка") == 1
+    assert row.targets.count(learned.eos_token_id) == 1
+
+
+def example_of(asked: str, answer: str) -> Example:
+    turns = [Turn("user", asked), Turn("assistant", answer)]
+    return Example(0, Place("a.jsonl", 1), asked, answer, {"messages": written(turns)})
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_has_embeddings_is_refused(tmp_path, decoder_folder):
+    folder = tmp_path / "more"
+    shutil.copytree(decoder_folder, folder)
+    tokenizer = load_tokenizer(facts_of(folder))
+    room = facts_of(folder).vocabulary - len(tokenizer)
+    tokenizer.add_tokens([f"word{at}" for at in range(room + 2)])
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(ModelError, match=rf"no embedding for 2 tokens of its tokenizer, such as 'word{room}'"):
+        load_tokenizer(facts_of(folder))

@@ -31,6 +31,8 @@ OPENING_TAG = re.compile(r"(<think(?:ing)?>|<reasoning>|<thought>)\s*\Z")
 """How a generation prompt opens reasoning, as DeepSeek-R1's and Qwen3-Thinking's do."""
 THOUGHT = re.compile(r"\s*<think>(.*?)</think>\s*", re.DOTALL)
 """Reasoning that stands in the answer's own text."""
+PIPED, BRACKETED = re.compile(r"<[|｜].+[|｜]>"), re.compile(r"<.+>|\[.+\]")
+"""Control words: `<|fim_prefix|>`; where a template writes them also `<tool_call>` and `[INST]`."""
 BETWEEN_CONTROL = ("user\n", "Hi, Ёж!", " \n a", "  b", "\n", "c ")
 """What stands between control tokens where it is tried whether a tokenizer parts texts there."""
 Pieces = tuple[str, ...]
@@ -299,7 +301,7 @@ def _marked(turns: Sequence[Turn], tokenizer: Tokenizer) -> tuple[list[Turn], st
     words = _control_words(tokenizer)
     marked = []
     for turn in turns:
-        control = words.special if turn.role == "assistant" else words.added
+        control = words.special if turn.role == "assistant" else words.every
         content, reasoning, calls = (
             control.sub(lambda match: match[0][0] + mark + match[0][1:], text) if text else text
             for text in (turn.content, turn.reasoning, turn.calls)
@@ -310,19 +312,26 @@ def _marked(turns: Sequence[Turn], tokenizer: Tokenizer) -> tuple[list[Turn], st
 
 @dataclass(frozen=True)
 class _ControlWords:
-    """What a tokenizer takes for more than text, the longest first; one letter alone is no control word."""
+    """Added tokens that control a model, the longest first; single letters and added words of a language are text."""
 
     special: re.Pattern[str]
-    """But the tags of reasoning, which the assistant writes itself."""
-    added: re.Pattern[str]
-    """With those that are not special, which the assistant may say for itself: the call of a tool."""
+    """Special tokens without the tags of reasoning, which the assistant writes itself."""
+    every: re.Pattern[str]
+    """With those that are not special, such as `<tool_call>`, which the assistant may write."""
 
 
 @lru_cache(maxsize=4)
 def _control_words(tokenizer: Tokenizer) -> _ControlWords:
     added = sorted(tokenizer.added_tokens_decoder.values(), key=lambda token: (-len(token.content), token.content))
     special = (token.content for token in added if token.special and token.content not in (OPENED.strip(), CLOSING_TAG))
-    return _ControlWords(_any_of(special), _any_of(token.content for token in added))
+    template = str(tokenizer.chat_template)
+    every = (token.content for token in added if token.special or _controls(token.content, template))
+    return _ControlWords(_any_of(special), _any_of(every))
+
+
+def _controls(word: str, template: str) -> bool:
+    """Return whether an added token that is not special looks like a control word."""
+    return bool(PIPED.fullmatch(word) or (BRACKETED.fullmatch(word) and word in template))
 
 
 def _any_of(words: Iterable[str]) -> re.Pattern[str]:

@@ -18,6 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from kamerton.core.contracts import ModelFacts
 from kamerton.core.errors import Fault, ModelError
+from kamerton.core.messages import msg
 from kamerton.core.system import keep_freed_memory
 from kamerton.models.heads import new_head, whole_heads
 from kamerton.models.quantize import keep_exact
@@ -78,6 +79,8 @@ def load_tokenizer(facts: ModelFacts, folder: Path | None = None) -> PreTrainedT
     except (OSError, ValueError) as error:
         remedy = "a model folder needs tokenizer.json and tokenizer_config.json"
         raise ModelError(Fault(f"the tokenizer cannot be read: {error}", facts.folder, remedy)) from error
+    if folder is None:
+        _require_embeddings(tokenizer, facts)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
     if tokenizer.chat_template is None and facts.kind != "encoder":
@@ -85,6 +88,32 @@ def load_tokenizer(facts: ModelFacts, folder: Path | None = None) -> PreTrainedT
     if tokenizer.model_max_length > NO_LIMIT:
         tokenizer.model_max_length = facts.context
     return tokenizer
+
+
+def _require_embeddings(tokenizer: PreTrainedTokenizerBase, facts: ModelFacts) -> None:
+    """Refuse a tokenizer with tokens that texts can hold and the model has no embedding for.
+
+    Special tokens that only other modalities use may lie beyond the embeddings, as in Gemma 3 of 1B.
+    """
+    used = {tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id, tokenizer.unk_token_id}
+    template = str(tokenizer.chat_template)
+    missing = [
+        token.content
+        for id, token in tokenizer.added_tokens_decoder.items()
+        if 0 < facts.vocabulary <= id and (not token.special or id in used or token.content in template)
+    ]
+    if missing:
+        rule = msg(
+            "the model has no embedding for {count} {count:token|tokens} of its tokenizer, such as '{first}'",
+            count=len(missing),
+            first=missing[0],
+        )
+        remedy = msg(
+            "use the tokenizer that the model was saved with, and let `--set model.new_tokens=FILE` add words; or save "
+            "the model again after `model.resize_token_embeddings({tokens})`",
+            tokens=str(len(tokenizer)),
+        )
+        raise ModelError(Fault(rule, facts.folder, remedy))
 
 
 def require_end(tokenizer: PreTrainedTokenizerBase, folder: str) -> None:
