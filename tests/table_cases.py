@@ -22,11 +22,12 @@ from transformers import (
 
 from kamerton.core.contracts import Form
 from kamerton.core.records import Encoded, Example, Place
-from kamerton.engine.layout import Layout, Padded, prove_layout
+from kamerton.engine.layout import Layout, Padded
+from kamerton.engine.verify import prove_layout
 from kamerton.forms.labels import Labels
 from kamerton.forms.rewriting import Rewriting
 from kamerton.forms.running_text import MaskedText, RunningText
-from kamerton.kernels.dropout import set_dropout, use_cheap_dropout
+from kamerton.kernels.dropout import set_dropout, use_fast_dropout
 from kamerton.models.load import load_tokenizer
 from kamerton.models.structure import is_encoder_decoder
 from kamerton.runs.recipe import TrainSettings
@@ -115,7 +116,7 @@ def case_of(word: str, folder: Path, dropout: float = 0.0) -> Case:
     torch.manual_seed(0)
     model, form = BUILDERS[word](folder)
     set_dropout(model, dropout)
-    use_cheap_dropout(model)
+    use_fast_dropout(model)
     if BUILDERS[word] is classes:
         rows = labelled(tokenizer([example.text for example in EXAMPLES])["input_ids"])
     else:

@@ -15,7 +15,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from kamerton.engine.packed import SHORT, attend_within
 from kamerton.kernels import attention
 from kamerton.kernels.attention import attend, blocks
-from kamerton.kernels.buckets import CALL, TOKEN, Row, buckets, way_of_keys, way_of_queries
+from kamerton.kernels.buckets import CALL, TOKEN, Row, buckets, key_slots, query_slots
 
 LENGTHS = (1, 3, 5, 5, 5, 12)
 SURE = 1e-4
@@ -38,7 +38,7 @@ def one_by_one(query: Tensor, key: Tensor, value: Tensor, lengths: tuple[int, ..
 @pytest.fixture(autouse=True)
 def _fresh():
     yield
-    for cached in (buckets, way_of_queries, way_of_keys, blocks):
+    for cached in (buckets, query_slots, key_slots, blocks):
         cached.cache_clear()
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from kamerton.engine import packed as flat
+from kamerton.engine import packed
 from kamerton.models import causal
 from kamerton.models.causal import attend_causally, is_fast
 
@@ -36,7 +36,7 @@ def test_a_flat_row_of_long_and_short_sequences_attends_as_each_alone(fast, monk
     monkeypatch.setattr(causal, "fast_products_pay", lambda: fast)
     lengths = [400, 400, 30, 700]
     query, key, value = (states(heads, sum(lengths), 32, heads)[:1] for heads in (6, 2, 2))
-    got = flat.attend_within(query, key, value, lengths, None)
+    got = packed.attend_within(query, key, value, lengths, None)
     parts = zip(*(x.split(lengths, dim=2) for x in (query, key, value)), strict=True)
     alone = [scaled_dot_product_attention(*part, is_causal=True, enable_gqa=True)[0].transpose(0, 1) for part in parts]
     torch.testing.assert_close(got, torch.cat(alone), rtol=1e-5, atol=1e-5)

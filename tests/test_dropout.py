@@ -11,7 +11,7 @@ import torch
 from scipy.stats import binomtest, chisquare
 from torch import Tensor, nn
 
-from kamerton.kernels.dropout import STEPS, Bits, Chance, Dropout, use_cheap_dropout
+from kamerton.kernels.dropout import STEPS, Bits, Chance, Dropout, use_fast_dropout
 
 SURE = 1e-4
 """A test that a fair generator fails once in ten thousand seeds; the seeds are fixed."""
@@ -97,6 +97,6 @@ def test_nothing_is_dropped_while_evaluating_or_at_probability_0():
 def test_a_models_dropout_layers_are_exchanged_and_its_weights_keep_their_names():
     model = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.1), nn.Sequential(nn.Dropout(0.2)))
     names = list(model.state_dict())
-    use_cheap_dropout(model)
+    use_fast_dropout(model)
     assert [module.p for module in model.modules() if type(module) is Dropout] == [0.1, 0.2]
     assert list(model.state_dict()) == names

@@ -13,8 +13,8 @@ from kamerton.core import registry
 from kamerton.core.records import Encoded
 from kamerton.engine.checkpointing import recompute_layers
 from kamerton.engine.engine import classes_of
-from kamerton.engine.layout import prove_layout
-from kamerton.engine.profile import Weighed, gauge, weigh
+from kamerton.engine.profile import MemoryProfile, profile_flops, profile_memory
+from kamerton.engine.verify import prove_layout
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.labels import Labels
 from kamerton.models.load import load_model
@@ -35,7 +35,7 @@ def made(folder: Path, word: str, kind: str = TEXT, **knobs: object):
 def gauged(folder: Path, word: str, kind: str = TEXT, written: list[Encoded] = ROWS, **knobs: object):
     model = made(folder, word, kind, **knobs)
     rows, form = (LABELLED, Labels(("a", "b"))) if kind == HEAD else (written, WRITTEN)
-    return gauge(model, prove_layout(model, lambda way: way.logits(model, rows)), form, rows)
+    return profile_flops(model, prove_layout(model, lambda way: way.logits(model, rows)), form, rows)
 
 
 def matrices(folder: Path) -> int:
@@ -73,7 +73,7 @@ def test_as_much_is_weighed_as_the_allocator_gave_out(decoder_folder):
     model = made(decoder_folder, "full")
     layout = prove_layout(model, lambda way: way.logits(model, ROWS))
     model.train()
-    weighed = weigh(model, layout, WRITTEN, ROWS)
+    weighed = profile_memory(model, layout, WRITTEN, ROWS)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
         WRITTEN.losses(layout.logits(model, ROWS).float(), ROWS).sum().backward()
     events = profiler.profiler.kineto_results.events()
@@ -85,28 +85,28 @@ def test_recomputed_layers_take_less(encoder_folder):
     model = load_model(encoder_folder, HEAD, {"num_labels": 2, "num_hidden_layers": 6}, seed=0).model
     form, rows = Labels(("a", "b")), 40 * LABELLED
     layout = prove_layout(model, lambda way: way.logits(model, LABELLED))
-    whole = weigh(model, layout, form, rows)
+    whole = profile_memory(model, layout, form, rows)
     recompute_layers(model, layout, LABELLED)
-    assert weigh(model, layout, form, rows) < 0.5 * whole
+    assert profile_memory(model, layout, form, rows) < 0.5 * whole
 
 
 def test_what_was_there_before_is_not_weighed_and_what_is_let_go_leaves():
     there = torch.zeros(1000)
-    with Weighed() as weighed:
+    with MemoryProfile() as profile:
         first = there.view(10, 100) + 1
         there.add_(first.view(1000))
-        assert weighed.most == 4000
+        assert profile.peak == 4000
         first = first * 2
-        assert weighed.most == 8000
+        assert profile.peak == 8000
         del first
         assert (there + 1).sum() > 0
-    assert weighed.most == 8000
+    assert profile.peak == 8000
 
 
 def test_sparse_tensors_are_weighed_by_their_entries():
-    with Weighed() as weighed:
+    with MemoryProfile() as profile:
         torch.eye(100).to_sparse()
-    assert 100 * (4 + 2 * 8) <= weighed.most - 4 * 100 * 100 <= 3 * 100 * (4 + 2 * 8)
+    assert 100 * (4 + 2 * 8) <= profile.peak - 4 * 100 * 100 <= 3 * 100 * (4 + 2 * 8)
 
 
 def test_gauging_leaves_weights_and_chance_as_they_were(encoder_folder):
@@ -115,6 +115,6 @@ def test_gauging_leaves_weights_and_chance_as_they_were(encoder_folder):
     layout = prove_layout(model, lambda way: way.logits(model, LABELLED))
     torch.manual_seed(5)
     state = torch.get_rng_state()
-    gauge(model, layout, Labels(("a", "b")), LABELLED)
+    profile_flops(model, layout, Labels(("a", "b")), LABELLED)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(p, before[name]) and p.grad is None for name, p in model.named_parameters())

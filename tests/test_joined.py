@@ -17,9 +17,11 @@ from kamerton.core.records import Encoded
 from kamerton.engine.checkpointing import recompute_layers
 from kamerton.engine.engine import ENDING, make_engine
 from kamerton.engine.frozen import FrozenLayers
-from kamerton.engine.layout import Flat, Layout, prove_layout
+from kamerton.engine.layout import Layout, Packed
 from kamerton.engine.passes import passes_of
-from kamerton.engine.prefix_tree import LEAST, Joined, join, join_rows
+from kamerton.engine.prefix_tree import MIN_SHARED, join
+from kamerton.engine.shared_prefix import PackedTree, join_rows
+from kamerton.engine.verify import prove_layout
 from kamerton.kernels import attention
 from kamerton.kernels.attention import attend
 from kamerton.kernels.buckets import Row
@@ -31,7 +33,7 @@ from tiny_engines import facts_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
-CAUSAL = [family for family in FAMILIES if family.layout is Flat and TEXT in family.heads]
+CAUSAL = [family for family in FAMILIES if family.layout is Packed and TEXT in family.heads]
 TREE = Row((5, 3, 7, 7, 2, 4), (-1, 0, 0, 1, 1, -1))
 TOKENS = st.lists(st.integers(1, 3), max_size=5).map(tuple)
 
@@ -92,7 +94,7 @@ def test_gradients_of_a_tree_are_those_of_its_values_however_the_work_is_cut(kep
 def test_every_item_is_found_whole_behind_its_parents(beginnings, ends, data):
     items = []
     for end in ends:
-        tokens = (*data.draw(st.sampled_from(beginnings)) * LEAST, *end, 9)
+        tokens = (*data.draw(st.sampled_from(beginnings)) * MIN_SHARED, *end, 9)
         reads = sorted(data.draw(st.sets(st.integers(0, len(tokens) - 1), max_size=3)))
         items.append(Encoded(tokens, tuple(reads), ()))
     tree = join(items)
@@ -114,7 +116,7 @@ def test_every_item_is_found_whole_behind_its_parents(beginnings, ends, data):
 
 
 def test_short_or_rare_beginnings_and_token_types_are_left_alone():
-    assert join([Encoded((*range(LEAST - 1), last), (LEAST - 1,), ()) for last in (20, 30)]) is None
+    assert join([Encoded((*range(MIN_SHARED - 1), last), (MIN_SHARED - 1,), ()) for last in (20, 30)]) is None
     rows = [Encoded((*range(10), last), (10,), ()) for last in (20, 30)]
     assert join(rows) is not None
     assert join(rows[:1]) is None
@@ -142,7 +144,7 @@ def test_logits_and_gradients_are_those_of_a_flat_row(family: Family):
     flat = case.proven
     short = [replace(row, tokens=row.tokens[-ENDING:]) for row in rows]  # some have few positions
     joined = join_rows(flat, case.model, short, rows)
-    assert joined == Joined(flat)
+    assert joined == PackedTree(flat)
     torch.testing.assert_close(joined.logits(case.model, rows), flat.logits(case.model, rows), rtol=1e-4, atol=1e-5)
     wanted, got = (model_gradients(case.model, layout, rows) for layout in (flat, joined))
     assert (got - wanted).norm() <= 1e-5 * wanted.norm()
@@ -166,13 +168,13 @@ def test_common_tokens_and_those_behind_the_last_read_are_not_run_again(decoder_
     flat = prove_layout(model, lambda way: way.logits(model, rows))
     assert tokens_run(model, flat, rows) == sum(len(row.tokens) for row in rows)
     # an instruction, a question, and the ends of four rows with it and three without
-    assert tokens_run(model, Joined(flat), rows) == 20 + 10 + (2 + 4 + 1 + 2) + (2 + 5 + 3)
+    assert tokens_run(model, PackedTree(flat), rows) == 20 + 10 + (2 + 4 + 1 + 2) + (2 + 5 + 3)
 
 
 def test_rows_are_not_joined_where_each_drops_its_own(decoder_folder):
     model, rows = load_tiny(decoder_folder).model, alike()
     flat = prove_layout(model, lambda way: way.logits(model, rows))
-    assert isinstance(join_rows(flat, model, rows, rows), Joined)
+    assert isinstance(join_rows(flat, model, rows, rows), PackedTree)
     set_dropout(model, 0.1)
     assert join_rows(flat, model, rows, rows) is flat
     set_dropout(model, 0.0)
@@ -197,8 +199,8 @@ def test_frozen_layers_run_once_below_joined_rows(decoder_folder, layers):
         model, load_tokenizer(facts), facts, rows, max_tokens=64, max_new_tokens=1, tokens_per_pass=512, rows=rows
     )
     assert isinstance(engine.layout, FrozenLayers)
-    assert isinstance(engine.layout.inner, Joined)
-    flat = engine.layout.inner.flat
+    assert isinstance(engine.layout.inner, PackedTree)
+    flat = engine.layout.inner.packed
     for some in (rows, rows[2:], alike(last=4)):
         wanted, got = (model_gradients(model, layout, some) for layout in (flat, engine.layout))
         assert (got - wanted).norm() <= 1e-5 * wanted.norm()
@@ -207,9 +209,9 @@ def test_frozen_layers_run_once_below_joined_rows(decoder_folder, layers):
 def test_layers_that_are_computed_again_attend_as_before(decoder_folder):
     model, rows = load_tiny(decoder_folder).model, alike()
     flat = prove_layout(model, lambda way: way.logits(model, rows))
-    wanted = model_gradients(model.train(), Joined(flat), rows)
-    recompute_layers(model, Joined(flat), rows)
-    got = model_gradients(model.train(), Joined(flat), rows)
+    wanted = model_gradients(model.train(), PackedTree(flat), rows)
+    recompute_layers(model, PackedTree(flat), rows)
+    got = model_gradients(model.train(), PackedTree(flat), rows)
     torch.testing.assert_close(got, wanted, rtol=0, atol=0)
 
 
@@ -217,17 +219,17 @@ def test_a_pass_holds_more_rows_where_their_beginning_counts_once(decoder_folder
     model, rows = load_tiny(decoder_folder).model, alike()
     flat = prove_layout(model, lambda way: way.logits(model, rows))
     tokens = 20 + sum(len(row.tokens) - 20 for row in rows)
-    assert passes_of(Joined(flat), rows, tokens, 100) == [sorted(range(7), key=lambda i: len(rows[i].tokens))]
-    assert len(passes_of(Joined(flat), rows, tokens - 1, 100)) == 2
+    assert passes_of(PackedTree(flat), rows, tokens, 100) == [sorted(range(7), key=lambda i: len(rows[i].tokens))]
+    assert len(passes_of(PackedTree(flat), rows, tokens - 1, 100)) == 2
     assert len(passes_of(flat, rows, tokens, 100)) == 3
-    assert len(passes_of(Joined(flat), rows, 1, 100)) == 7
+    assert len(passes_of(PackedTree(flat), rows, 1, 100)) == 7
 
 
 def test_hidden_states_are_those_of_a_flat_row(decoder_folder):
     model, rows = load_model(decoder_folder, "AutoModel", {}, seed=0).model, alike()
     flat = prove_layout(model, lambda way: way.hidden(model, rows))
     with torch.no_grad():
-        torch.testing.assert_close(Joined(flat).hidden(model, rows), flat.hidden(model, rows), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(PackedTree(flat).hidden(model, rows), flat.hidden(model, rows), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", [family for family in CAUSAL if HEAD in family.heads], ids=lambda one: one.name)
@@ -237,7 +239,7 @@ def test_a_head_that_reads_the_last_token_reads_each_rows_own(family: Family):
     rows = [replace(row, output_positions=(len(row.tokens) - 1,), targets=(i % 3,)) for i, row in enumerate(alike())]
     short = [replace(row, tokens=row.tokens[-ENDING:], output_positions=(ENDING - 1,)) for row in rows]
     joined = join_rows(case.proven, case.model, short, rows)
-    assert joined == Joined(case.proven)
+    assert joined == PackedTree(case.proven)
     wanted, got = (model_gradients(case.model, layout, rows) for layout in (case.proven, joined))
     assert (got - wanted).norm() <= 1e-5 * wanted.norm()
 

@@ -15,8 +15,9 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from kamerton.core.records import Encoded
-from kamerton.engine.layout import Flat, Layout, Padded, Plain, Unpadded, attending, prove_equal, prove_layout
-from kamerton.engine.packed import flat_attention
+from kamerton.engine.layout import Layout, Packed, Padded, Plain, Unpadded, attending
+from kamerton.engine.packed import packed_attention
+from kamerton.engine.verify import prove_equal, prove_layout
 
 PAD = 1
 VOCABULARY = 100
@@ -71,13 +72,13 @@ BOTH = (HEAD, TAGS)
 ALL = (HEAD, TAGS, TEXT)
 ENCODER_MARKS = {"bos_token_id": 0, "eos_token_id": 2, "cls_token_id": 0, "sep_token_id": 2}
 FAMILIES = (
-    Family("bert", "BertConfig", BASE, BOTH, Flat),
-    Family("roberta", "RobertaConfig", BASE, BOTH, Flat),
-    Family("distilbert", "DistilBertConfig", {**DISTIL, **SHARED, "max_position_embeddings": 64}, BOTH, Flat),
-    Family("electra", "ElectraConfig", {**BASE, "embedding_size": 16}, BOTH, Flat),
-    Family("llama", "LlamaConfig", GROUPED, ALL, Flat, reads_last=True),
-    Family("qwen3", "Qwen3Config", GROUPED, ALL, Flat, reads_last=True),
-    Family("gpt2", "GPT2Config", {**GPT, **SHARED, **MARKS}, ALL, Flat, reads_last=True),
+    Family("bert", "BertConfig", BASE, BOTH, Packed),
+    Family("roberta", "RobertaConfig", BASE, BOTH, Packed),
+    Family("distilbert", "DistilBertConfig", {**DISTIL, **SHARED, "max_position_embeddings": 64}, BOTH, Packed),
+    Family("electra", "ElectraConfig", {**BASE, "embedding_size": 16}, BOTH, Packed),
+    Family("llama", "LlamaConfig", GROUPED, ALL, Packed, reads_last=True),
+    Family("qwen3", "Qwen3Config", GROUPED, ALL, Packed, reads_last=True),
+    Family("gpt2", "GPT2Config", {**GPT, **SHARED, **MARKS}, ALL, Packed, reads_last=True),
     Family("modernbert", "ModernBertConfig", {**BASE, **ENCODER_MARKS, "local_attention": 2 * WINDOW}, BOTH, Padded),
     Family("gemma3", "Gemma3TextConfig", {**GROUPED, "sliding_window": WINDOW}, (HEAD, TEXT), Padded, reads_last=True),
     Family("mistral", "MistralConfig", {**GROUPED, "sliding_window": WINDOW}, (HEAD, TEXT), Padded, reads_last=True),
@@ -170,11 +171,11 @@ def test_no_attention_is_left_changed(case, tmp_path):
 def test_a_model_keeps_whether_it_trains_through_the_proof():
     case = Case(FAMILIES[0], HEAD)
     case.model.train()
-    assert type(case.proven) is Flat
+    assert type(case.proven) is Packed
     assert case.model.training
 
 
-NARROWED = [family for family in FAMILIES if family.layout is Flat and family.name != "gpt2"]
+NARROWED = [family for family in FAMILIES if family.layout is Packed and family.name != "gpt2"]
 
 
 @pytest.mark.parametrize("family", NARROWED, ids=lambda family: family.name)
@@ -197,10 +198,10 @@ def test_the_last_layer_runs_only_where_it_is_read_and_the_others_for_every_toke
 @pytest.mark.parametrize("family", [FAMILIES[0], FAMILIES[4]], ids=lambda family: family.name)
 def test_narrowing_is_turned_down_where_another_module_is_taken_for_the_one_before_attention(family):
     case = Case(family, HEAD)
-    right = case.proven.narrowing
+    right = case.proven.last_layer
     for module in right.layer.modules():
         if isinstance(module, nn.Linear) and module is not right.behind:
-            wrong = Flat(case.proven.offset, replace(right, before=module))
+            wrong = Packed(case.proven.offset, replace(right, before=module))
             assert not prove_equal(
                 case.model,
                 lambda way=wrong: way.logits(case.model, case.rows),
@@ -208,13 +209,13 @@ def test_narrowing_is_turned_down_where_another_module_is_taken_for_the_one_befo
             )
 
 
-@pytest.mark.parametrize("family", [f for f in FAMILIES if f.layout is not Flat], ids=lambda family: family.name)
+@pytest.mark.parametrize("family", [f for f in FAMILIES if f.layout is not Packed], ids=lambda family: family.name)
 def test_flat_rows_are_turned_down_where_they_give_other_results_or_none(family):
     case = Case(family, family.heads[0])
     with torch.no_grad():
         wanted = reference(case.model, case.rows)
         try:
-            difference = (Flat().logits(case.model, case.rows) - wanted).abs().max()
+            difference = (Packed().logits(case.model, case.rows) - wanted).abs().max()
         except (TypeError, IndexError):
             return  # it refuses, so it is never used
     assert difference > 1e-4 * wanted.abs().max()
@@ -231,7 +232,7 @@ def test_hidden_states_equal_the_models_own():
     wanted = torch.stack(
         [states[read] for states, row in zip(alone, rows, strict=True) for read in row.output_positions]
     )
-    assert type(layout) is Flat
+    assert type(layout) is Packed
     torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-6)
 
 
@@ -249,11 +250,11 @@ def test_the_attention_comes_back_after_a_failure():
     [{"attention_mask": torch.ones(1)}, {"softcap": 30.0}, {"sliding_window": 4096}],
     ids=lambda e: next(iter(e)),
 )
-def test_flat_attention_refuses_what_would_change_its_result(extra):
+def test_packed_attention_refuses_what_would_change_its_result(extra):
     states = torch.zeros(1, 2, 4, 8)
     arguments = {"attention_mask": None, "cu_seq_lens_q": torch.tensor([0, 4]), "is_causal": True, **extra}
-    with pytest.raises(TypeError, match="flat attention"):
-        flat_attention(nn.Identity(), states, states, states, **arguments)
+    with pytest.raises(TypeError, match="packed attention"):
+        packed_attention(nn.Identity(), states, states, states, **arguments)
 
 
 def test_an_excerpt_stands_around_the_first_read_and_keeps_the_reads_that_it_holds():

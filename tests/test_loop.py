@@ -22,7 +22,7 @@ from kamerton.core.records import Encoded, Event, Saved, Started, Stepped, Stopp
 from kamerton.engine.engine import make_engine
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.labels import Labels
-from kamerton.kernels.dropout import set_dropout, use_cheap_dropout
+from kamerton.kernels.dropout import set_dropout, use_fast_dropout
 from kamerton.models.load import load_model, load_tokenizer, machine_device
 from kamerton.runs.recipe import TrainSettings
 from kamerton.train import loop as loop_module
@@ -68,7 +68,7 @@ def make_job(tmp_path, encoder_folder, decoder_folder) -> Callable[..., Job]:
         knobs = {"dropout": settings.dropout} if word.startswith("lora") else {}
         method = registry.choose("methods", word.split()[0])(**knobs)
         model = method.attach(loaded.model, loaded.fresh)
-        use_cheap_dropout(model)
+        use_fast_dropout(model)
         training, validation = rows[:22], rows[22:]
         engine = make_engine(
             model,

@@ -17,8 +17,8 @@ from transformers import PreTrainedModel
 
 from kamerton.core.errors import ModelError
 from kamerton.engine.checkpointing import recompute_layers
-from kamerton.engine.frozen import FrozenLayers, keep_frozen_work
-from kamerton.engine.layout import prove_layout
+from kamerton.engine.frozen import FrozenLayers, run_frozen_once
+from kamerton.engine.verify import prove_layout
 from kamerton.kernels.dropout import set_dropout
 from kamerton.models.load import load_model, load_tokenizer
 from kamerton.models.saved import save_model
@@ -178,7 +178,7 @@ def test_its_rows_are_laid_out_as_those_of_other_models_and_its_layers_may_be_co
 def test_the_mean_is_computed_once_for_each_row(name):
     model, rows = BY_NAME[name].build(HEAD), BY_NAME[name].rows(HEAD)
     Head().attach(model, ["classifier"])
-    kept = keep_frozen_work(prove_layout(model, lambda way: way.logits(model, rows[:3])), model, rows)
+    kept = run_frozen_once(prove_layout(model, lambda way: way.logits(model, rows[:3])), model, rows)
     assert isinstance(kept, FrozenLayers) and (len(kept.layers), kept.above) == (3, 0)
     alone = torch.cat([model(input_ids=torch.tensor([row.tokens])).logits for row in rows])
     torch.testing.assert_close(kept.logits(model, rows), alone, rtol=1e-4, atol=1e-5)

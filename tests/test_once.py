@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from kamerton.core.records import Encoded, Example, Place
 from kamerton.engine.engine import TorchEngine
-from kamerton.engine.once import readings_of, waves
+from kamerton.engine.merged import decoding_batches, merge
 from kamerton.forms.conversation import Conversation
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.rewriting import Rewriting
@@ -81,20 +81,20 @@ def test_the_fewest_sequences_are_read(items, prompts):
     measured, begun = [asked(*item) for item in items], [prompt(tokens) for tokens in prompts]
     needed = [item.tokens[: item.output_positions[-1] + 1] for item in measured] + prompts
     longest = {one for one in needed if not any(other[: len(one)] == one and other != one for other in needed)}
-    readings = readings_of(measured, begun)
+    readings = merge(measured, begun)
     assert sorted(reading.tokens for reading in readings) == sorted(longest)
     assert sorted(index for reading in readings for index in reading.items) == list(range(len(items)))
-    assert sorted(start.prompt for reading in readings for start in reading.starts) == list(range(len(prompts)))
+    assert sorted(start.prompt for reading in readings for start in reading.prompts) == list(range(len(prompts)))
     for reading in readings:
         assert all(needed[index] == reading.tokens[: len(needed[index])] for index in reading.items)
-        assert all(prompts[start.prompt] == reading.tokens[: start.length] for start in reading.starts)
+        assert all(prompts[start.prompt] == reading.tokens[: start.length] for start in reading.prompts)
 
 
 @given(prompts=PROMPTS, tokens=st.integers(1, 60), at_once=st.integers(1, 5))
 def test_each_prompt_is_answered_once_within_the_budgets(prompts, tokens, at_once):
-    readings = readings_of([asked((10, 11), (12,))], [prompt(tokens) for tokens in prompts])
-    found = list(waves(readings, NEW, tokens, at_once))
-    starts = [[start for reading in wave for start in reading.starts] for wave in found]
+    readings = merge([asked((10, 11), (12,))], [prompt(tokens) for tokens in prompts])
+    found = list(decoding_batches(readings, NEW, tokens, at_once))
+    starts = [[start for reading in wave for start in reading.prompts] for wave in found]
     assert sorted(start.prompt for wave in starts for start in wave) == list(range(len(prompts)))
     assert [index for wave in found for reading in wave for index in reading.items] == [0]
     for wave in starts:

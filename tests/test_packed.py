@@ -8,8 +8,8 @@ from torch import nn
 
 from kamerton.core.files import read_json
 from kamerton.core.records import Encoded
-from kamerton.kernels import prepacked as packed_module
-from kamerton.kernels.prepacked import packed, packing_pays
+from kamerton.kernels import prepacked as prepacked_module
+from kamerton.kernels.prepacked import prepacked, prepacking_pays
 from kamerton.models.load import load_model
 from tiny_engines import TEXT, tiny_engine
 
@@ -17,8 +17,8 @@ from tiny_engines import TEXT, tiny_engine
 @pytest.fixture
 def everywhere(monkeypatch):
     """Pack all layers, however small they are and whatever this machine gains by it."""
-    monkeypatch.setattr(packed_module, "packing_pays", lambda: True)
-    monkeypatch.setattr(packed_module, "SMALL", 0)
+    monkeypatch.setattr(prepacked_module, "prepacking_pays", lambda: True)
+    monkeypatch.setattr(prepacked_module, "SMALL", 0)
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -28,7 +28,7 @@ def test_packed_products_are_the_usual_ones(everywhere, rows, bias):
     layer, x = nn.Linear(96, 200, bias=bias), torch.randn(2, rows, 96, generator=generator)
     with torch.no_grad():
         usual = layer(x)
-        with packed(layer, 4):
+        with prepacked(layer, 4):
             got = layer(x)
     assert got.shape == usual.shape
     torch.testing.assert_close(got, usual, rtol=1e-5, atol=1e-5)
@@ -39,9 +39,9 @@ def test_a_model_is_itself_again_whatever_happened(everywhere, decoder_folder):
     ids = torch.arange(5, 13).unsqueeze(0)
     with torch.no_grad():
         usual = model(input_ids=ids).logits
-        with packed(model, 4):
+        with prepacked(model, 4):
             torch.testing.assert_close(model(input_ids=ids).logits, usual, rtol=1e-4, atol=1e-5)
-        with pytest.raises(IndexError), packed(model, 4):
+        with pytest.raises(IndexError), prepacked(model, 4):
             model(input_ids=ids + 10_000)
         assert torch.equal(model(input_ids=ids).logits, usual)
     assert not any("forward" in vars(module) for module in model.modules())
@@ -49,7 +49,7 @@ def test_a_model_is_itself_again_whatever_happened(everywhere, decoder_folder):
 
 def test_layers_of_other_kinds_and_types_stay_as_they_are(everywhere):
     layers = nn.Sequential(nn.Linear(8, 8).to(torch.bfloat16), nn.LayerNorm(8), nn.Bilinear(8, 8, 8))
-    with packed(layers, 4):
+    with prepacked(layers, 4):
         assert not any("forward" in vars(module) for module in layers.modules())
 
 
@@ -57,27 +57,27 @@ def test_answers_are_the_same_with_packed_weights(everywhere, decoder_folder, mo
     engine = tiny_engine(decoder_folder, TEXT, [Encoded((7, 8, 9), (1,), (9,)), Encoded((20, 21), (0,), (21,))])
     prompts = [Encoded((7, 8, 9 + i, *range(40, 40 + i)), (), ()) for i in range(6)]
     with_packed = engine.generate(prompts)
-    monkeypatch.setattr(packed_module, "FEW", 100)
+    monkeypatch.setattr(prepacked_module, "FEW", 100)
     assert with_packed == engine.generate(prompts)
 
 
 def test_a_machine_is_tried_once(tmp_path, monkeypatch):
     monkeypatch.setenv("KAMERTON_CACHE", str(tmp_path))
-    packed_module._ratio.cache_clear()
-    pays = packing_pays()
+    prepacked_module._ratio.cache_clear()
+    pays = prepacking_pays()
     [path] = tmp_path.glob("packed-products-*.json")
     ratio = read_json(path)["ratio"]
     assert ratio > 0  # right, at least: how fast is the machine's own affair
-    assert pays == (ratio >= packed_module.WORTH)
+    assert pays == (ratio >= prepacked_module.WORTH)
     path.write_text('{"ratio": 0.0}')
-    packed_module._ratio.cache_clear()
-    assert not packing_pays()
-    packed_module._ratio.cache_clear()
+    prepacked_module._ratio.cache_clear()
+    assert not prepacking_pays()
+    prepacked_module._ratio.cache_clear()
 
 
 def test_few_rows_are_not_worth_a_copy(everywhere):
     layer = nn.Linear(8, 8)
-    with packed(layer, packed_module.FEW - 1):
+    with prepacked(layer, prepacked_module.FEW - 1):
         assert "forward" not in vars(layer)
 
 
@@ -86,5 +86,5 @@ def test_an_encoder_decoder_writes_the_same_with_packed_weights(everywhere, seq2
     engine = tiny_engine(seq2seq_folder, "AutoModelForSeq2SeqLM", rows)
     prompts = [Encoded((7, 8, 9 + i, *range(40, 40 + i), 1), (), ()) for i in range(6)]
     with_packed = engine.generate(prompts)
-    monkeypatch.setattr(packed_module, "FEW", 100)
+    monkeypatch.setattr(prepacked_module, "FEW", 100)
     assert with_packed == engine.generate(prompts)

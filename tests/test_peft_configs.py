@@ -13,7 +13,7 @@ from kamerton.core.errors import KamertonError
 from kamerton.core.records import Encoded
 from kamerton.core.registry import choose
 from kamerton.engine.engine import make_engine
-from kamerton.engine.profile import gauge
+from kamerton.engine.profile import profile_flops
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.labels import Labels
 from kamerton.models.load import load_model, load_tokenizer
@@ -67,7 +67,7 @@ def train(kind: str, folder: Any, base: Any, knobs: dict[str, object], out: Any)
     layout = make_engine(
         model, tokenizer, facts, rows, max_tokens=64, max_new_tokens=1, tokens_per_pass=64, rows=rows
     ).layout
-    assert gauge(model, layout, form, rows).trainable > 0
+    assert profile_flops(model, layout, form, rows).trainable > 0
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-3)
     losses = []

@@ -9,7 +9,7 @@ from torch.nn.functional import linear
 from torch.utils.flop_counter import FlopCounterMode
 
 from kamerton.core.files import read_json
-from kamerton.engine import profile as gauge_module
+from kamerton.engine import profile as profile_module
 from kamerton.kernels import product as product_module
 from kamerton.kernels.product import FastLinear, fast_products_pay, product, use_fast_products
 from kamerton.models.precision import set_precision
@@ -20,9 +20,9 @@ DRAW = torch.Generator().manual_seed(3)
 @pytest.fixture
 def everywhere(monkeypatch):
     """Take the faster products however small they are and whatever this machine gains by them."""
-    for module in (product_module, gauge_module):
+    for module in (product_module, profile_module):
         monkeypatch.setattr(module, "fast_products_pay", lambda: True)
-    monkeypatch.setattr(product_module, "LEAST", 0)
+    monkeypatch.setattr(product_module, "MIN_SIZE", 0)
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_other_types_and_small_products_are_left_to_pytorch(monkeypatch, calls):
     layer = nn.Linear(64, 64)
     use_fast_products(layer)
     assert torch.equal(layer(torch.ones(3, 64)), linear(torch.ones(3, 64), layer.weight, layer.bias))
-    monkeypatch.setattr(product_module, "LEAST", 0)
+    monkeypatch.setattr(product_module, "MIN_SIZE", 0)
     double = nn.Linear(64, 64).double()
     use_fast_products(double)
     assert double(torch.ones(3, 64).double()).dtype == torch.float64
@@ -140,7 +140,7 @@ def test_the_counter_of_arithmetic_sees_them(everywhere):
     for kind in (nn.Linear, FastLinear):
         layer, x = nn.Linear(16, 8), torch.ones(2, 5, 16, requires_grad=True)
         layer.__class__ = kind
-        with FlopCounterMode(display=False, custom_mapping=gauge_module._unknown_products()) as counter:
+        with FlopCounterMode(display=False, custom_mapping=profile_module._onednn_products()) as counter:
             layer(x).sum().backward()
         counted.append(counter.get_total_flops())
     assert counted == [3 * 2 * 10 * 16 * 8] * 2

@@ -14,10 +14,11 @@ from transformers import AutoModelForCausalLM
 
 from kamerton.core.records import Encoded
 from kamerton.engine import prefill
-from kamerton.engine.decode import can_write
+from kamerton.engine.decode import can_decode
 from kamerton.engine.engine import TorchEngine
-from kamerton.engine.layout import Flat
-from kamerton.engine.prefix_sharing import begin_alike, common_beginning, stems_of
+from kamerton.engine.layout import Packed
+from kamerton.engine.prefix_tree import KeyValues, branched
+from kamerton.engine.shared_prefix import alike_to_first_output, common_prefix, worth_sharing
 from tiny_engines import HEAD, TEXT, tiny_engine
 
 WORDS = st.lists(st.integers(10, 500), min_size=1, max_size=9).map(tuple)
@@ -47,8 +48,8 @@ def choices(trunk: tuple[int, ...], prompts: list[tuple[int, ...]], answers: lis
 def test_losses_are_those_of_each_row_alone(decoder, trunk, prompts, answers):
     items = choices(trunk, prompts, answers)
     alone = np.array([replace(decoder, shared=None).losses([item])[0] for item in items])
-    shared = decoder.shared.logits(decoder.model, items)
-    assert torch.isfinite(shared).all()
+    [batch] = decoder.shared.passes(decoder.model, items, 10000, 10000)
+    assert torch.isfinite(batch.logits).all()
     np.testing.assert_allclose(decoder.losses(items), alone, rtol=1e-4)
 
 
@@ -61,7 +62,7 @@ def test_losses_are_those_that_transformers_gives(decoder, decoder_folder):
         with torch.no_grad():
             mean = model(torch.tensor([item.tokens]), labels=torch.tensor([labels])).loss.item()
         wanted.append(mean * len(item.targets))
-    assert begin_alike(items)
+    assert worth_sharing(items)
     np.testing.assert_allclose(decoder.losses(items), wanted, rtol=1e-4)
 
 
@@ -74,32 +75,33 @@ def test_rows_come_back_in_their_order_through_many_passes(decoder):
 
 
 def test_common_beginning_ends_where_something_is_read():
-    assert common_beginning([asked((1, 2, 3), (9,)), asked((1, 2, 3), (8,))]) == (1, 2)
-    assert common_beginning([asked((1, 2, 3), (9,)), asked((1, 5, 3), (8,))]) == (1,)
-    assert common_beginning([asked((1, 2, 3), (9,))]) == ()
+    assert common_prefix([asked((1, 2, 3), (9,)), asked((1, 2, 3), (8,))]) == (1, 2)
+    assert common_prefix([asked((1, 2, 3), (9,)), asked((1, 5, 3), (8,))]) == (1,)
+    assert common_prefix([asked((1, 2, 3), (9,))]) == ()
 
 
-def test_each_token_that_matters_is_in_one_stem_once():
+def test_each_token_that_matters_is_in_one_part_once():
     items = choices((1, 2), [(3, 4), (5,)], [(6, 7), (6, 8)])
-    stems = stems_of(items, 2)
-    assert [stem.tokens for stem in stems] == [(3, 4, 6, 6), (5, 6, 6)]
-    assert [stem.positions for stem in stems] == [(2, 3, 4, 4), (2, 3, 3)]
-    assert [stem.branches for stem in stems] == [(-1, -1, 0, 1), (-1, 0, 1)]
+    tree = branched(items, alike_to_first_output(items), KeyValues(2))
+    assert tree.encoded().tokens == (3, 4, 6, 6, 5, 6, 6)
+    assert tree.positions() == [2, 3, 4, 4, 2, 3, 3]
+    assert tree.row.parents == (-1, 0, 0, -1, 3, 3)
+    assert tree.places() == [[0, 1, 2], [0, 1, 3], [4, 5], [4, 6]]
 
 
 def test_different_rows_are_not_worth_it():
-    assert not begin_alike([asked((1, 2, 3), (9,)), asked((4, 5, 6), (8,))])
+    assert not worth_sharing([asked((1, 2, 3), (9,)), asked((4, 5, 6), (8,))])
 
 
 def test_an_encoder_is_never_read_in_stems(encoder_folder):
     rows = [Encoded((2, 7, 8, 3), (0,), (0,)), Encoded((2, 7, 9, 9, 3), (0,), (1,))]
     engine = tiny_engine(encoder_folder, HEAD, rows, classes=2)
-    assert isinstance(engine.layout, Flat)
+    assert isinstance(engine.layout, Packed)
     assert engine.shared is None
 
 
 def test_a_table_of_keys_gives_what_a_whole_row_gives(decoder):
-    assert can_write(decoder.model, decoder.shared)
+    assert can_decode(decoder.model, decoder.shared)
 
 
 def test_drawn_answers_are_the_same_for_a_seed_and_greedy_ones_when_cold(decoder):

@@ -23,8 +23,9 @@ from kamerton.core.contracts import Trainable
 from kamerton.core.errors import RunError
 from kamerton.core.records import Event, Saved, Started, Stepped
 from kamerton.engine.checkpointing import recompute_layers
-from kamerton.engine.layout import EncoderDecoder, prove_layout
-from kamerton.engine.profile import gauge
+from kamerton.engine.layout import EncoderDecoder
+from kamerton.engine.profile import profile_flops
+from kamerton.engine.verify import prove_layout
 from kamerton.runs.recipe import TrainSettings
 from kamerton.train import loop as loop_module
 from kamerton.train import used_rows
@@ -443,8 +444,8 @@ def test_a_table_is_parted_only_for_an_optimizer_that_leaves_the_others_untouche
 
 def test_only_what_trains_is_gauged(make_case):
     case = make_case("classes")
-    whole = gauge(case.model, case.layout, case.form, case.rows[:2])
+    whole = profile_flops(case.model, case.layout, case.form, case.rows[:2])
     with only_used_rows(case.model, case.layout, case.rows, TrainSettings()):
-        parted = gauge(case.model, case.layout, case.form, case.rows[:2])
+        parted = profile_flops(case.model, case.layout, case.form, case.rows[:2])
     assert whole.trainable - parted.trainable == len(case.unused) * case.table.embedding_dim
     assert parted.training == whole.training

@@ -12,10 +12,11 @@ from transformers import AutoTokenizer, GenerationConfig
 from kamerton.core import registry
 from kamerton.core.records import Encoded
 from kamerton.engine.checkpointing import recompute_layers
-from kamerton.engine.decode import Decoding, greedily
-from kamerton.engine.layout import Layout, Plain, prove_layout
+from kamerton.engine.decode import Decoding, greedy
+from kamerton.engine.layout import Layout, Plain
 from kamerton.engine.prefill import Budget
-from kamerton.engine.prompt_tokens import BehindPrefix, InRow, prove_virtual
+from kamerton.engine.prompt_tokens import PackedPrompts, TreeBehindPrefix, prove_prompt_tokens
+from kamerton.engine.verify import prove_layout
 from kamerton.forms.supervision import target_losses
 from kamerton.models.load import load_model
 from tiny_engines import HEAD, TEXT
@@ -23,7 +24,7 @@ from tiny_engines import HEAD, TEXT
 METHODS = ("prompt-tuning", "prefix-tuning", "p-tuning")
 LENGTHS = (3, 9, 4, 9, 6)
 NEW, END = 6, 2
-GREEDY = Decoding(NEW, (END,), greedily)
+GREEDY = Decoding(NEW, (END,), greedy)
 
 
 def prompts(lengths: tuple[int, ...]) -> list[Encoded]:
@@ -77,7 +78,7 @@ def test_a_prompt_begins_with_the_token_that_stands_for_a_row_because_the_head_r
 def test_all_prompts_at_once_are_answered_as_each_is_alone(word, decoder_folder):
     loaded = load_model(decoder_folder, TEXT, {}, seed=0)
     model, rows = adapted(loaded.model, word, loaded.fresh), prompts(LENGTHS)
-    _, behind = prove_virtual(model, prove_layout(model, lambda way: way.logits(model, rows)), rows, rows)
+    _, behind = prove_prompt_tokens(model, prove_layout(model, lambda way: way.logits(model, rows)), rows, rows)
     assert behind is not None and behind.count == 5
     asked = [replace(row, output_positions=(), targets=()) for row in rows]
     losses, written = behind.answer_all(model, rows, asked, GREEDY, Budget(1000, 1000, 1000))
@@ -95,9 +96,9 @@ def test_a_model_without_virtual_tokens_is_not_written_for_so(decoder_folder):
     loaded = load_model(decoder_folder, TEXT, {}, seed=0)
     rows = prompts(LENGTHS)
     plain = prove_layout(loaded.model, lambda way: way.logits(loaded.model, rows))
-    assert prove_virtual(loaded.model, plain, rows, rows) == (plain, None)
+    assert prove_prompt_tokens(loaded.model, plain, rows, rows) == (plain, None)
     low_rank = registry.choose("methods", "lora")().attach(loaded.model, loaded.fresh)
-    assert prove_virtual(low_rank, plain, rows, rows) == (plain, None)
+    assert prove_prompt_tokens(low_rank, plain, rows, rows) == (plain, None)
 
 
 def test_a_way_that_does_not_give_the_models_own_logits_is_not_taken(decoder_folder):
@@ -111,9 +112,9 @@ def test_a_way_that_does_not_give_the_models_own_logits_is_not_taken(decoder_fol
         def logits(self, model, items):
             return layout.logits(second, items)
 
-    assert prove_virtual(first, layout, rows, rows)[1] is not None
+    assert prove_prompt_tokens(first, layout, rows, rows)[1] is not None
     other = OfTheOther()
-    assert prove_virtual(first, other, rows, rows) == (other, None)
+    assert prove_prompt_tokens(first, other, rows, rows) == (other, None)
 
 
 @pytest.mark.parametrize("word", ["prompt-tuning", "p-tuning"])
@@ -122,9 +123,9 @@ def test_a_flat_row_with_the_vectors_in_it_gives_the_logits_and_gradients_of_eac
     model, rows = adapted(loaded.model, word, loaded.fresh), prompts(LENGTHS)
     layout = prove_layout(model, lambda way: way.logits(model, rows))
     endings = [replace(row, tokens=row.tokens[-2:]) for row in rows]  # whose reads are still those of the whole rows
-    in_row, behind = prove_virtual(model, layout, rows, endings)
+    in_row, behind = prove_prompt_tokens(model, layout, rows, endings)
     assert behind is not None
-    assert isinstance(in_row, InRow) and not isinstance(layout, InRow)
+    assert isinstance(in_row, PackedPrompts) and not isinstance(layout, PackedPrompts)
     (logits, gradient), (wanted, slope) = (slopes(model, way, rows) for way in (in_row, layout))
     torch.testing.assert_close(logits, wanted, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(gradient, slope, rtol=1e-3, atol=1e-5 * float(slope.abs().max()))
@@ -133,7 +134,8 @@ def test_a_flat_row_with_the_vectors_in_it_gives_the_logits_and_gradients_of_eac
 
 @pytest.mark.filterwarnings("ignore:Position ids are not supported:UserWarning")
 @pytest.mark.parametrize(
-    ("word", "kind"), [("prompt-tuning", InRow), ("p-tuning", InRow), ("prefix-tuning", BehindPrefix)]
+    ("word", "kind"),
+    [("prompt-tuning", PackedPrompts), ("p-tuning", PackedPrompts), ("prefix-tuning", TreeBehindPrefix)],
 )
 @pytest.mark.parametrize("instruction", [(), tuple(range(20, 40))], ids=["bare", "instructed"])
 def test_virtual_tokens_and_an_instruction_stand_once_before_all_rows(word, kind, instruction, decoder_folder):
@@ -144,8 +146,8 @@ def test_virtual_tokens_and_an_instruction_stand_once_before_all_rows(word, kind
         for row in prompts(LENGTHS)
     ]
     layout = prove_layout(model, lambda way: way.logits(model, rows))
-    best, _ = prove_virtual(model, layout, rows, prompts((20, 20)), rows)
-    assert isinstance(best, kind) and "common beginnings once" in best.name
+    best, _ = prove_prompt_tokens(model, layout, rows, prompts((20, 20)), rows)
+    assert isinstance(best, kind) and "shared prefixes computed once" in str(best.name)
     for some in (rows, rows[:1]):
         logits, gradient = slopes(model, best, some)
         wanted, slope = slopes(model, layout, some)
@@ -160,8 +162,8 @@ def test_layers_behind_a_prefix_may_be_computed_again(decoder_folder):
     loaded = load_model(decoder_folder, TEXT, {}, seed=0)
     model, rows = adapted(loaded.model, "prefix-tuning", loaded.fresh), prompts(LENGTHS)
     layout = prove_layout(model, lambda way: way.logits(model, rows))
-    best, _ = prove_virtual(model, layout, rows, rows)
-    assert isinstance(best, BehindPrefix)
+    best, _ = prove_prompt_tokens(model, layout, rows, rows)
+    assert isinstance(best, TreeBehindPrefix)
     wanted = slopes(model.train(), best, rows)
     recompute_layers(model, best, rows)
     for one, other in zip(slopes(model.train(), best, rows), wanted, strict=True):

@@ -1,10 +1,10 @@
-"""States of frozen layers, by row: in memory, or mapped from a file that a resumed run and other seeds find again."""
+"""The cache of frozen layers' states: in memory, or mapped from a file that a resumed run and other seeds share."""
 
 from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,20 +14,20 @@ from torch import Tensor, nn
 from kamerton.core.files import read_json, replacing, sha256_of, write_json
 
 BUDGET = 2 * 1024**3
-"""Most bytes of states to keep. SmolLM2 (hidden 576) fills it with 930,000 tokens."""
+"""Most bytes of states to cache. SmolLM2 (hidden 576) fills it with 930,000 tokens."""
 FORMAT = 1
-"""Of the files; one of another format is not looked at."""
+"""Of the files; it is part of their fingerprint."""
 SPARE = 2
-"""How many times the states' bytes a disk must have free to take them."""
+"""How many times the states' bytes a disk must have free."""
 KINDS = {str(kind): kind for kind in (torch.float32, torch.bfloat16, torch.float16, torch.float64)}
-"""Types of states, by the names under which a file's description has them."""
+"""Types of states by their names in a file's description."""
 
 Key = tuple[tuple[int, ...], ...]
 
 
 @dataclass
-class Kept:
-    """States by row. Once one does not fit, no other is kept: which ones are must not depend on the order of use."""
+class ActivationCache:
+    """States by row. Once one does not fit, no other is added: the content must not depend on the order of use."""
 
     budget: int = BUDGET
     states: dict[Key, Tensor] = field(default_factory=dict)
@@ -35,18 +35,18 @@ class Kept:
     full: bool = False
 
     def add(self, key: Key, states: Tensor) -> None:
-        """Keep the states of a row if they fit."""
+        """Add the states of a row if they fit."""
         self.full = self.full or self.bytes + states.nbytes > self.budget
         if not self.full:
             self.states[key] = states.clone()
             self.bytes += states.nbytes
 
     def store(self, place: Path, keys: Sequence[Key]) -> None:
-        """Write states down, and read them from there from now on; stay as they are where the disk lacks room.
+        """Write states to a file and map them from there; do nothing if the disk lacks room.
 
         Args:
-            place: a file; what it holds is described beside it.
-            keys: of the rows to write, as far as they are kept, in an order that `restore` is told again.
+            place: the file; a description is written beside it.
+            keys: of the rows to write, those that are cached, in an order that `restore` needs again.
         """
         place.parent.mkdir(parents=True, exist_ok=True)
         rows = [row for row, key in enumerate(keys) if key in self.states]
@@ -68,14 +68,11 @@ class Kept:
         self.restore(place, keys)
 
     def restore(self, place: Path, keys: Sequence[Key]) -> bool:
-        """Take the states that a file holds in place of those kept so far, if it is whole.
+        """Replace the states by those of an intact file; return whether there was one.
 
         Args:
             place: where `store` wrote.
-            keys: as `store` got them.
-
-        Returns:
-            Whether it was there.
+            keys: as they were given to `store`.
         """
         if not _beside(place).exists() or not place.exists():
             return False
@@ -91,27 +88,22 @@ class Kept:
 
 
 def fingerprint_of(model: nn.Module, passes: Iterable[Sequence[Key]], circumstances: Sequence[object]) -> str:
-    """Hash all that decides the states of frozen layers, to the bit.
+    """Hash all that the states of frozen layers depend on, to the bit.
 
     Args:
-        model: whose weights without a gradient are taken.
+        model: its untrained weights are hashed.
         passes: the rows, in the passes in which they are computed.
-        circumstances: what else they depend on.
+        circumstances: what else the states depend on.
     """
     digest = hashlib.sha256(repr([FORMAT, torch.__version__, torch.get_num_threads(), *circumstances]).encode())
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    for name, tensor in _tensors(model):
-        if name not in trained:
+    for name, tensor in model.state_dict().items():  # with what quantized weights are decoded by
+        if isinstance(tensor, Tensor) and name not in trained:
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(_bytes_of(tensor))
     for rows in passes:
         digest.update(repr(list(rows)).encode())
     return digest.hexdigest()
-
-
-def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Give all weights, and what quantized ones are read with."""
-    yield from ((name, one) for name, one in model.state_dict().items() if isinstance(one, Tensor))
 
 
 def _bytes_of(tensor: Tensor) -> memoryview:

@@ -1,4 +1,4 @@
-"""Gradient checkpointing (Chen et al. 2016): layers are computed a second time instead of keeping what they did."""
+"""Gradient checkpointing (Chen et al. 2016): the backward pass recomputes layers instead of keeping activations."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from kamerton.core.errors import Fault, ModelError
+from kamerton.core.messages import msg
 from kamerton.core.records import Encoded
-from kamerton.engine.last_layer import narrowed_again
+from kamerton.engine.last_layer import recomputing
 from kamerton.engine.layout import Layout, attending
+from kamerton.kernels.trial import is_out_of_memory
 from kamerton.models.structure import outer_model
 
-REMEDY = "set train.gradient_checkpointing=false; fewer train.tokens_per_pass save memory too"
+REMEDY = msg("set train.gradient_checkpointing=false; smaller train.tokens_per_pass saves memory too")
 
 
 def recompute_layers(model: nn.Module, layout: Layout, items: Sequence[Encoded]) -> None:
-    """Let a model's layers keep only their inputs for the backward pass, which computes them anew.
+    """Make a model's layers keep only their inputs for the backward pass, which recomputes them.
 
     Args:
         model: as it will be trained.
@@ -28,45 +30,48 @@ def recompute_layers(model: nn.Module, layout: Layout, items: Sequence[Encoded])
         items: a few real rows for the proof that nothing else changes.
 
     Raises:
-        ModelError: the model cannot, or would compute something else: prefixes live in a cache, which
-            transformers leaves out when layers are computed again.
+        ModelError: the model does not support it, or would compute something else: prefixes are in a cache, which
+            transformers drops when layers are recomputed.
     """
     outer = outer_model(model)
     wanted = _logits(model, layout, items)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # its new name is not in every release that will do
+            warnings.simplefilter("ignore", FutureWarning)  # its new name is not in every supported release
             outer.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": _same_attention(outer)})
-        outer.disable_input_require_grads()  # only the reentrant kind needs it; here it would be work for nothing
+        outer.disable_input_require_grads()  # only the reentrant kind needs it
         same = torch.equal(_logits(model, layout, items), wanted)
-    except (ValueError, RuntimeError) as error:
-        raise ModelError(Fault(f"layers cannot be computed again: {error}", outer.name_or_path, REMEDY)) from error
+    except (ValueError, RuntimeError) as error:  # transformers refuses; torch finds that recomputed states differ
+        if is_out_of_memory(error):
+            raise
+        rule = msg("gradient checkpointing does not work with this model: {error}", error=str(error))
+        raise ModelError(Fault(rule, outer.name_or_path, REMEDY)) from error
     if not same:
-        rule = "layers cannot be computed again: this model then computes something else"
+        rule = msg("gradient checkpointing changes what this model computes")
         raise ModelError(Fault(rule, outer.name_or_path, REMEDY))
 
 
 def _same_attention(
     model: PreTrainedModel,
 ) -> Callable[[], tuple[AbstractContextManager[None], AbstractContextManager[None]]]:
-    """Give the two contexts of a layer: a second pass attends as the first did, though the layout has since ended."""
+    """Return the contexts of a layer's two passes: the second attends as the first did, after the layout has ended."""
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), _second_pass(attending(model, model.config._attn_implementation), narrowed_again())
+        return nullcontext(), _second_pass(attending(model, model.config._attn_implementation), recomputing())
 
     return contexts
 
 
 @contextmanager
 def _second_pass(
-    attention: AbstractContextManager[None], narrowed: Callable[[], AbstractContextManager[None]]
+    attention: AbstractContextManager[None], selecting: Callable[[], AbstractContextManager[None]]
 ) -> Iterator[None]:
-    with attention, narrowed():
+    with attention, selecting():
         yield
 
 
 def _logits(model: nn.Module, layout: Layout, items: Sequence[Encoded]) -> Tensor:
-    """Compute logits as in training, without moving the random state on."""
+    """Compute logits as in training, without advancing the random state."""
     training = model.training
     model.train()
     try:

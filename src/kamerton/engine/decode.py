@@ -1,77 +1,79 @@
-"""Writing answers token by token: prompts side by side without padding, what they share computed once.
+"""Decoding token by token: prompts together without padding, the prefix that they share computed once.
 
-Each layer's keys and values of what was read and written so far are kept in one table. A sequence that
-has ended leaves the table, so that the longest answer does not make the others wait.
+Each layer's keys and values of all tokens so far are cached. A sequence that has ended leaves the cache, so that the
+longest answer does not slow the others down.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from kamerton.core.records import Encoded
-from kamerton.engine.layout import prove_equal
-from kamerton.engine.once import readings_of, waves
-from kamerton.engine.prefill import Budget, Memory, Reader
-from kamerton.engine.prefix_sharing import Shared, Trunk, common_beginning
-from kamerton.kernels.prepacked import packed
+from kamerton.engine.merged import decoding_batches, merge
+from kamerton.engine.prefill import Budget, KeyValueCache, Prefill
+from kamerton.engine.prefix_tree import KeyValues
+from kamerton.engine.shared_prefix import SharedPrefix, common_prefix
+from kamerton.engine.verify import prove_equal
+from kamerton.kernels.prepacked import prepacked
 
 Choose = Callable[[Tensor], Tensor]
-"""Logits `[sequences, vocabulary]` to the tokens to go on with, `[sequences]`."""
+"""Maps logits `[sequences, vocabulary]` to the next tokens, `[sequences]`."""
 AT_ONCE = 64
-"""Most sequences written side by side."""
+"""Most sequences decoded together."""
 THINNED = 0.75
-"""The table is made smaller once no more than this share of its sequences is still being written."""
+"""The cache is made smaller once no more than this share of its sequences is unfinished."""
 
 
 @dataclass(frozen=True)
-class Step:
-    """The context of one more token for each sequence of a memory."""
+class StepAttention:
+    """The attention context of one more token for each sequence of a cache."""
 
-    memory: Memory
+    cache: KeyValueCache
 
     def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
-        """Add the tokens' keys and values, and let each attend to the trunk and to its own sequence."""
-        keys, values, longest = self.memory.keys[module], self.memory.values[module], self._longest
-        keys[self._rows, :, self.memory.lengths] = key[0].transpose(0, 1)
-        values[self._rows, :, self.memory.lengths] = value[0].transpose(0, 1)
+        """Cache the tokens' keys and values, and attend to the prefix and within each sequence."""
+        keys, values, longest = self.cache.keys[module], self.cache.values[module], self._longest
+        keys[self._rows, :, self.cache.lengths] = key[0].transpose(0, 1)
+        values[self._rows, :, self.cache.lengths] = value[0].transpose(0, 1)
         _, heads, count, width = query.shape
         groups = keys.shape[1]
         asked = query[0].transpose(0, 1).reshape(count, groups, heads // groups, width)
         keys, values = keys[:, :, :longest], values[:, :, :longest]
-        if self.memory.trunk.tokens:
-            return self._with_trunk(module, asked * (scale or width**-0.5), keys, values).reshape(count, heads, width)
-        # the queries that share a key are put as if they followed each other
-        attended = scaled_dot_product_attention(asked, keys, values, attn_mask=self._unseen, scale=scale)
+        if self.cache.prefix.length:
+            scaled = asked * (scale or width**-0.5)
+            return self._attend_with_prefix(module, scaled, keys, values).reshape(count, heads, width)
+        # queries that share a key are passed as if they followed each other
+        attended = scaled_dot_product_attention(asked, keys, values, attn_mask=self._mask, scale=scale)
         return attended.reshape(count, heads, width)
 
     @cached_property
     def _rows(self) -> Tensor:
-        return torch.arange(len(self.memory.lengths), device=self.memory.lengths.device)
+        return torch.arange(len(self.cache.lengths), device=self.cache.lengths.device)
 
     @cached_property
     def _longest(self) -> int:
-        """The tokens of the longest sequence, with the one that is added: the same in every layer."""
-        return int(self.memory.lengths.max()) + 1
+        """The length of the longest sequence with its new token: the same in every layer."""
+        return int(self.cache.lengths.max()) + 1
 
     @cached_property
-    def _unseen(self) -> Tensor:
-        """What is added to scores: minus infinity behind a sequence's end, `[sequences, 1, 1, longest]`."""
-        lengths = self.memory.lengths
+    def _mask(self) -> Tensor:
+        """Added to scores: minus infinity behind a sequence's end, `[sequences, 1, 1, longest]`."""
+        lengths = self.cache.lengths
         behind = torch.arange(self._longest, device=lengths.device) > lengths[:, None]
-        some = next(iter(self.memory.keys.values()))
+        some = next(iter(self.cache.keys.values()))
         return some.new_zeros(behind.shape).masked_fill(behind, float("-inf"))[:, None, None]
 
-    def _with_trunk(self, module: nn.Module, asked: Tensor, own: Tensor, values: Tensor) -> Tensor:
-        """Attend to the trunk, which is there once, with all sequences' queries in one product."""
-        scores = asked @ own.transpose(2, 3) + self._unseen
+    def _attend_with_prefix(self, module: nn.Module, asked: Tensor, own: Tensor, values: Tensor) -> Tensor:
+        """Attend to the prefix with all sequences' queries in one product, and to each sequence."""
+        scores = asked @ own.transpose(2, 3) + self._mask
         count, groups, each, width = asked.shape
-        keys, kept = self.memory.trunk.keys[module][0], self.memory.trunk.values[module][0]
+        keys, kept = self.cache.prefix.keys[module][0], self.cache.prefix.values[module][0]
         together = asked.transpose(0, 1).reshape(groups, count * each, width)
         before = (together @ keys.transpose(1, 2)).reshape(groups, count, each, -1).transpose(0, 1)
         shares = torch.cat([before, scores], dim=-1).softmax(dim=-1)
@@ -81,41 +83,43 @@ class Step:
 
 
 @dataclass
-class Writer:
-    """Sequences being written, each step a token longer."""
+class Decoder:
+    """Sequences that are decoded together, one token a step."""
 
     model: nn.Module
-    shared: Shared
-    memory: Memory
+    shared: SharedPrefix
+    cache: KeyValueCache
     logits: Tensor
-    """What each sequence may go on with, `[sequences, vocabulary]`."""
+    """Of each sequence's next token, `[sequences, vocabulary]`."""
 
     @classmethod
-    def begin(cls, model: nn.Module, shared: Shared, trunk: Trunk, prompts: Sequence[Encoded], room: int) -> Writer:
-        """Read a few prompts, which all begin with the trunk; `room` is for as many new tokens each."""
+    def start(
+        cls, model: nn.Module, shared: SharedPrefix, prefix: KeyValues, prompts: Sequence[Encoded], room: int
+    ) -> Decoder:
+        """Run a few prompts, which all begin with the prefix; `room` is the most new tokens of each."""
         tokens = sum(len(prompt.tokens) for prompt in prompts)
-        reader = Reader(model, shared, trunk, (), Budget(tokens, tokens, tokens))
-        read, _ = reader.read(readings_of((), prompts), room)
-        order = torch.tensor([read.indices.index(index) for index in range(len(prompts))], device=read.logits.device)
-        read.memory.keep(order)
-        return cls(model, shared, read.memory, read.logits[order])
+        prefill = Prefill(model, shared, prefix, (), Budget(tokens, tokens, tokens))
+        done, _ = prefill.run(merge((), prompts), room)
+        order = torch.tensor([done.indices.index(index) for index in range(len(prompts))], device=done.logits.device)
+        done.cache.keep(order)
+        return cls(model, shared, done.cache, done.logits[order])
 
     def add(self, tokens: Tensor) -> None:
-        """Go on with one token for each sequence, `[sequences]`."""
+        """Add one token to each sequence, `[sequences]`."""
         row = [Encoded((token,), (0,), ()) for token in tokens.tolist()]
-        positions = (self.memory.lengths + len(self.memory.trunk.tokens)).tolist()
-        self.logits = self.shared.flat.logits(self.model, row, Step(self.memory), positions)
-        self.memory.lengths += 1
+        positions = (self.cache.lengths + self.cache.prefix.length).tolist()
+        self.logits = self.shared.packed.logits(self.model, row, StepAttention(self.cache), positions)
+        self.cache.lengths += 1
 
     def keep(self, chosen: Tensor) -> None:
-        """Go on with the chosen sequences only."""
-        self.memory.keep(chosen)
+        """Continue with the chosen sequences only."""
+        self.cache.keep(chosen)
         self.logits = self.logits[chosen]
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How answers are written."""
+    """How answers are decoded."""
 
     room: int
     """Most new tokens of each."""
@@ -126,82 +130,82 @@ class Decoding:
 
 def answer_all(
     model: nn.Module,
-    shared: Shared,
+    shared: SharedPrefix,
     items: Sequence[Encoded],
     prompts: Sequence[Encoded],
     decoding: Decoding,
     budget: Budget,
-    trunk: Trunk | None = None,
+    prefix: KeyValues | None = None,
 ) -> tuple[list[float], list[list[int]]]:
-    """Measure items and continue prompts; each token that both begin with is read once.
+    """Score items and continue prompts; each token that both begin with is run once.
 
     Args:
         model: a causal one.
-        shared: the layout that was proven for it.
-        items: what is measured: true answers behind their prompts.
-        prompts: what to go on from.
+        shared: proven for it.
+        items: what is scored: true answers behind their prompts.
+        prompts: what to continue.
         decoding: how.
         budget: of memory.
-        trunk: what all items and prompts begin with, if it is computed already; it is looked for if not.
+        prefix: what all items and prompts begin with, if it is computed already; it is searched for if not.
 
     Returns:
-        The losses of the items, summed over their reads; and the new tokens of each prompt, without the end token.
+        The losses of the items, summed over their output positions; and the new tokens of each prompt, without the
+        end token.
     """
-    readings = readings_of(items, prompts)
-    with packed(model, len(prompts)):
-        trunk = trunk or shared.run_trunk(model, common_beginning([one.encoded(items) for one in readings]))
-        reader = Reader(model, shared, trunk, items, budget)
-        losses, written = [0.0] * len(items), [list[int]() for _ in prompts]
-        for wave in waves(readings, decoding.room - len(trunk.tokens), budget.kept, AT_ONCE):
-            read, measured = reader.read(wave, decoding.room)
-            for index, loss in measured.items():
+    sequences = merge(items, prompts)
+    with prepacked(model, len(prompts)):
+        prefix = prefix or shared.run_prefix(model, common_prefix([one.encoded(items) for one in sequences]))
+        prefill = Prefill(model, shared, prefix, items, budget)
+        losses, answers = [0.0] * len(items), [list[int]() for _ in prompts]
+        for batch in decoding_batches(sequences, decoding.room - prefix.length, budget.kept, AT_ONCE):
+            done, scored = prefill.run(batch, decoding.room)
+            for index, loss in scored.items():
                 losses[index] = loss
-            rows = write(Writer(model, shared, read.memory, read.logits), decoding) if read.indices else []
-            for index, row in zip(read.indices, rows, strict=True):
-                written[index] = row
-    return losses, written
+            rows = decode(Decoder(model, shared, done.cache, done.logits), decoding) if done.indices else []
+            for index, row in zip(done.indices, rows, strict=True):
+                answers[index] = row
+    return losses, answers
 
 
-def write(writer: Writer, decoding: Decoding) -> list[list[int]]:
-    """Write until each sequence has come to an end token, or has all the new tokens that it may have.
+def decode(decoder: Decoder, decoding: Decoding) -> list[list[int]]:
+    """Decode until each sequence has reached an end token, or the most new tokens.
 
     Returns:
         The new tokens of each sequence, without the end token.
     """
-    written: list[list[int]] = [[] for _ in range(len(writer.logits))]
-    rows = list(range(len(written)))
-    open_rows = set(rows)
+    answers: list[list[int]] = [[] for _ in range(len(decoder.logits))]
+    rows = list(range(len(answers)))
+    unfinished = set(rows)
     for left in reversed(range(decoding.room)):
-        tokens = decoding.choose(writer.logits)
+        tokens = decoding.choose(decoder.logits)
         for row, token in zip(rows, tokens.tolist(), strict=True):
-            if row in open_rows:
-                open_rows.discard(row) if token in decoding.ends else written[row].append(token)
-        if not open_rows or not left:
+            if row in unfinished:
+                unfinished.discard(row) if token in decoding.ends else answers[row].append(token)
+        if not unfinished or not left:
             break
-        if len(open_rows) <= THINNED * len(rows):
-            kept = [index for index, row in enumerate(rows) if row in open_rows]
+        if len(unfinished) <= THINNED * len(rows):
+            kept = [index for index, row in enumerate(rows) if row in unfinished]
             chosen = torch.tensor(kept, device=tokens.device)
             rows, tokens = [rows[index] for index in kept], tokens[chosen]
-            writer.keep(chosen)
-        writer.add(tokens)
-    return written
+            decoder.keep(chosen)
+        decoder.add(tokens)
+    return answers
 
 
-def can_write(model: nn.Module, shared: Shared) -> bool:
-    """Say whether a token that is added has the logits that the model gives when it reads the whole row."""
+def can_decode(model: nn.Module, shared: SharedPrefix) -> bool:
+    """Return whether an added token has the logits that the model computes for the whole row."""
     prompts = [Encoded(tuple(range(1, length)), (), ()) for length in (4, 9, 7)]
     rows = [Encoded((*prompt.tokens, 2), (len(prompt.tokens),), ()) for prompt in prompts]
 
     def added() -> Tensor:
-        trunk = shared.run_trunk(model, (1, 2))
-        writer = Writer.begin(model, shared, trunk, prompts, 1)
-        writer.add(torch.full((len(prompts),), 2))
-        return writer.logits
+        decoder = Decoder.start(model, shared, shared.run_prefix(model, (1, 2)), prompts, 1)
+        decoder.add(torch.full((len(prompts),), 2))
+        return decoder.logits
 
-    return prove_equal(model, added, lambda: shared.flat.logits(model, rows))
+    return prove_equal(model, added, partial(shared.packed.logits, model, rows))
 
 
-def greedily(logits: Tensor) -> Tensor:
+def greedy(logits: Tensor) -> Tensor:
     """Choose the most probable token of each sequence."""
     return logits.argmax(dim=-1)
 

@@ -17,30 +17,30 @@ from kamerton.models.load import load_model, load_tokenizer
 from kamerton.models.precision import choose_precision
 
 LONGEST = 128
-"""Tokens of a text that are embedded: what it is about is said by then."""
+"""Tokens of a text that are embedded: enough to know its topic."""
 TOKENS_PER_PASS = 8192
 
 
 class Embedder:
-    """Embeds examples' texts with a base model as it is; the model is loaded when it is first asked.
+    """Embeds examples' texts with an untuned base model, which is loaded at the first call.
 
     Args:
         facts: of the model.
-        precision: of its products; what is fast on this machine if not given.
+        precision: of its matrix products; the fast one on this machine if not given.
     """
 
     def __init__(self, facts: ModelFacts, precision: str | None = None) -> None:
         self.facts = facts
         self.precision = precision
-        self._kept: dict[str, np.ndarray] = {}
+        self._known: dict[str, np.ndarray] = {}
 
     def __call__(self, examples: Sequence[Example]) -> np.ndarray:
-        """Give the mean of the last hidden states of each text, unit length: `[examples, hidden]` float32."""
-        new = {example.key: example.text for example in examples if example.key not in self._kept}
+        """Return the mean of the last hidden states of each text, unit length: `[examples, hidden]` float32."""
+        new = {example.key: example.text for example in examples if example.key not in self._known}
         if new:
             vectors = self._engine.embed([self._encode(text) for text in new.values()])
-            self._kept.update(zip(new, vectors, strict=True))
-        return np.stack([self._kept[example.key] for example in examples])
+            self._known.update(zip(new, vectors, strict=True))
+        return np.stack([self._known[example.key] for example in examples])
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -62,7 +62,7 @@ class Embedder:
             tokens_per_pass=TOKENS_PER_PASS,
         )
         if (self.precision or choose_precision().value) == "bf16":
-            model.to(torch.bfloat16)  # once the layout is proven: what texts are about is not in the last digits
+            model.to(torch.bfloat16)  # once the layout is proven: topics do not depend on the last digits
         return engine
 
     @property

@@ -1,4 +1,4 @@
-"""The model's own `generate`, for models whose answers we cannot write token by token ourselves."""
+"""HF generate: the model's own `generate`, for models that our decoding does not support."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from torch import nn
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from kamerton.core.records import Encoded
-from kamerton.engine.layout import TOLERANCE, padded_inputs
+from kamerton.engine.layout import padded_inputs
 from kamerton.engine.passes import token_batches
-from kamerton.kernels.prepacked import packed
+from kamerton.engine.verify import TOLERANCE
+from kamerton.kernels.prepacked import prepacked
 from kamerton.models.structure import device_of, is_encoder_decoder, outer_model
 
 TRIED = 256
-"""Most tokens of a prompt on which padding is tried: whole ones, which may have thousands, would be read twice more."""
+"""Most tokens of a prompt on which padding is tried: whole prompts, which may be long, would be run twice more."""
 AT_ONCE = 32
-"""Most answers written side by side: the longest of a batch makes the others wait."""
+"""Most answers at once: the longest of a batch slows the others down."""
 
 
 def continue_all(
@@ -35,26 +36,26 @@ def continue_all(
     Args:
         model: a decoder, or an encoder-decoder.
         tokenizer: of the model.
-        prompts: what to go on from.
-        config: how long, and how tokens are chosen.
+        prompts: what to continue.
+        config: how many tokens, and how they are chosen.
         room: most tokens of prompts and answers at once.
 
     Returns:
         The new tokens of each prompt.
     """
-    written: list[list[int]] = [[] for _ in prompts]
+    answers: list[list[int]] = [[] for _ in prompts]
     pad = int(tokenizer.pad_token_id)
-    for batch in side_by_side(model, prompts, pad, int(config.max_new_tokens), room):
-        with packed(model, len(batch)):
+    for batch in prompt_batches(model, prompts, pad, int(config.max_new_tokens), room):
+        with prepacked(model, len(batch)):
             rows = generate(model, _inputs(model, [prompts[i] for i in batch], pad), config)
         before = 0 if is_encoder_decoder(model) else max(len(prompts[i].tokens) for i in batch)
         for i, row in zip(batch, rows[:, before:].tolist(), strict=True):
-            written[i] = row
-    return written
+            answers[i] = row
+    return answers
 
 
-def side_by_side(model: nn.Module, prompts: Sequence[Encoded], pad: int, new: int, room: int) -> Iterator[list[int]]:
-    """Group prompts to write at once; only those of one length, if padding changes what the model writes."""
+def prompt_batches(model: nn.Module, prompts: Sequence[Encoded], pad: int, new: int, room: int) -> Iterator[list[int]]:
+    """Group prompts to continue together; only those of one length, if padding changes the model's output."""
     lengths = [len(prompt.tokens) for prompt in prompts]
     together: dict[int, list[int]] = defaultdict(list)
     mixed = len(set(lengths)) > 1 and padding_is_harmless(model, prompts, pad)
@@ -66,9 +67,9 @@ def side_by_side(model: nn.Module, prompts: Sequence[Encoded], pad: int, new: in
 
 
 def padding_is_harmless(model: nn.Module, prompts: Sequence[Encoded], pad: int) -> bool:
-    """Return whether a model goes on from a prompt as it does without padding, tried on parts of two prompts.
+    """Return whether padding leaves a model's output unchanged, tried on parts of two prompts.
 
-    With virtual tokens before them, padded prompts stand further from those than unpadded ones.
+    Prompt tokens stand before the padding, farther from a padded prompt than from an unpadded one.
     """
     ordered = sorted(prompts, key=lambda prompt: len(prompt.tokens))
     long = ordered[-1].tokens[-TRIED:]
@@ -79,7 +80,7 @@ def padding_is_harmless(model: nn.Module, prompts: Sequence[Encoded], pad: int) 
 
 
 def first_logits(model: nn.Module, inputs: Mapping[str, Any], pad: int) -> torch.Tensor:
-    """Return the logits of the first two tokens that a model writes: `[prompts, 2, vocabulary]`."""
+    """Return the logits of the first two tokens that a model generates: `[prompts, 2, vocabulary]`."""
     config = GenerationConfig(
         max_new_tokens=2, min_new_tokens=2, do_sample=False, pad_token_id=pad, output_logits=True,
         return_dict_in_generate=True,
@@ -93,18 +94,17 @@ def generate(model: nn.Module, inputs: Mapping[str, Any], config: GenerationConf
         config.decoder_start_token_id = outer_model(model).config.decoder_start_token_id
     wrapper = cast(Any, model)
     with warnings.catch_warnings():
-        # PEFT counts the positions after its virtual tokens itself, and warns that nobody else does
+        # PEFT counts the positions after its prompt tokens itself, and warns that others are ignored
         warnings.filterwarnings("ignore", "Position ids are not supported")
         return wrapper.generate(**inputs, generation_config=config)
 
 
 def _inputs(model: nn.Module, prompts: Sequence[Encoded], pad: int) -> dict[str, torch.Tensor]:
-    """Pad prompts as the model reads them."""
     return padded_inputs(model, prompts) if is_encoder_decoder(model) else _padded_left(model, prompts, pad)
 
 
 def _padded_left(model: nn.Module, prompts: Sequence[Encoded], pad: int) -> dict[str, torch.Tensor]:
-    """Pad prompts on the left, so that all go on at the same place: `[prompts, longest]`."""
+    """Pad prompts on the left, so that all continue at the same position: `[prompts, longest]`."""
     longest = max(len(prompt.tokens) for prompt in prompts)
     gaps = [longest - len(prompt.tokens) for prompt in prompts]
     ids = torch.tensor([[pad] * gap + list(p.tokens) for gap, p in zip(gaps, prompts, strict=True)])

@@ -1,9 +1,9 @@
-"""The last layer is computed only where it is read: one token of a text to be classified, the answer's of a prompt.
+"""Last-layer token selection: the last layer is computed only at the output positions.
 
-A token's output in the last layer is nobody's input but the head's; only attention has to see every token.
-So the layer is given the reads alone, but for the module that leads to attention, be it the attention itself
-(BERT) or a norm before it (Llama); and the map behind attention goes on with the reads alone. Which modules
-these are is found by watching one pass, and proven like every layout.
+Only the head reads a token's output of the last layer; attention alone needs every token. So the layer is given the
+output positions, except for the module that leads to attention, be it the attention itself (BERT) or a norm before it
+(Llama); and the map behind attention continues with the output positions. These modules are found by watching one
+pass, and the result is proven equal.
 """
 
 from __future__ import annotations
@@ -26,38 +26,34 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Narrowing:
-    """How the last layer of a model is run at the reads."""
+class LastLayerSelection:
+    """How the last layer of a model is run at the output positions."""
 
     layer: nn.Module
     before: nn.Module
-    """The module in it that takes the layer's input to attention."""
+    """The module in it that leads to attention."""
     behind: nn.Module
     """The map that takes attention's output."""
 
     @contextmanager
-    def at(self, reads: Tensor) -> Iterator[None]:
-        """Run a flat row this way for a while.
-
-        Args:
-            reads: places in the row, `[outputs]`.
-        """
+    def at(self, outputs: Tensor) -> Iterator[None]:
+        """While active, the layer computes only some positions of a packed row, `[positions]`."""
         whole: list[Tensor] = []
 
-        def narrow(_module: nn.Module, args: Any) -> Any:
-            whole.append(args[0])
-            return (args[0].index_select(1, reads), *args[1:])
+        def select(_module: nn.Module, args: Any) -> Any:
+            return (args[0].index_select(1, outputs), *args[1:])
 
-        def widen(_module: nn.Module, args: Any) -> Any:
+        def keep_and_select(module: nn.Module, args: Any) -> Any:
+            whole.append(args[0])
+            return select(module, args)
+
+        def restore(_module: nn.Module, args: Any) -> Any:
             return (whole[-1], *args[1:])
 
-        def pick(_module: nn.Module, args: Any) -> Any:
-            return (args[0].index_select(1, reads), *args[1:])
-
-        again = partial(_hooked, ((self.before, widen), (self.behind, pick)))
+        again = partial(_hooked, ((self.before, restore), (self.behind, select)))
         token = _again.set(again)
         try:
-            with _hooked(((self.layer, narrow),)), again():
+            with _hooked(((self.layer, keep_and_select),)), again():
                 yield
         finally:
             _again.reset(token)
@@ -65,7 +61,7 @@ class Narrowing:
 
 @contextmanager
 def _hooked(hooks: Sequence[tuple[nn.Module, Callable[[nn.Module, Any], Any]]]) -> Iterator[None]:
-    """Change what modules take for a while."""
+    """While active, hooks change the inputs of modules."""
     handles = [module.register_forward_pre_hook(hook) for module, hook in hooks]
     try:
         yield
@@ -77,17 +73,17 @@ def _hooked(hooks: Sequence[tuple[nn.Module, Callable[[nn.Module, Any], Any]]]) 
 _again: ContextVar[Callable[[], AbstractContextManager[None]]] = ContextVar("again", default=nullcontext)
 
 
-def narrowed_again() -> Callable[[], AbstractContextManager[None]]:
-    """Give what lets a layer that the backward pass computes a second time do as it does in this pass."""
+def recomputing() -> Callable[[], AbstractContextManager[None]]:
+    """Return the context in which gradient checkpointing must recompute a layer of the current pass."""
     return _again.get()
 
 
-def narrowings(model: PreTrainedModel, run: Callable[[Witness], Tensor]) -> Iterator[Narrowing]:
-    """Find ways in which the last layer may be run at the reads; each is still to be proven.
+def selections(model: PreTrainedModel, run: Callable[[Witness], Tensor]) -> Iterator[LastLayerSelection]:
+    """Find ways to run the last layer at the output positions only; each has yet to be proven.
 
     Args:
         model: transformers' own.
-        run: runs some rows flat, and gives the output at their reads.
+        run: runs some rows packed, and returns the output at their output positions.
     """
     layer = layer_stack(model)[-1]
     taken: dict[nn.Module, Tensor] = {}
@@ -100,20 +96,20 @@ def narrowings(model: PreTrainedModel, run: Callable[[Witness], Tensor]) -> Iter
     hooks = [module.register_forward_pre_hook(note) for module in layer.modules()]
     try:
         with torch.no_grad():
-            reads = len(run(attended.append))
+            outputs = len(run(attended.append))
     finally:
         for hook in hooks:
             hook.remove()
     states = taken.get(layer)
-    if states is None or not attended or reads >= states.shape[1]:
-        return  # nothing to find, or nothing to win: every token is read
+    if states is None or not attended or outputs >= states.shape[1]:
+        return  # nothing found, or every token is an output position
     inside = {module: took for module, took in taken.items() if module is not layer}
     behind = [module for module, took in inside.items() if _same(took, attended[-1])]
     for before in (module for module, took in inside.items() if _same(took, states)):
         if behind:
-            yield Narrowing(layer, before, behind[0])
+            yield LastLayerSelection(layer, before, behind[0])
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
-    """Say whether two tensors are views of the same numbers; both are alive, so that no storage is used twice."""
+    """Return whether two tensors share their storage; both are alive, so no storage is reused."""
     return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()

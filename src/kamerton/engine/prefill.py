@@ -1,28 +1,28 @@
-"""Reading sequences before answers are written: each layer's keys and values of the prompts are kept in one table.
+"""Prefill: prompts are run before they are continued, and each layer's keys and values of them are cached.
 
-A sequence is read once, whatever it is read for: where it is the true answer behind its prompt, its losses are
-computed in the pass that fills the prompt's part of the table.
+A sequence is run once, whatever for: where it is the true answer behind its prompt, its losses are computed in the
+pass that fills the prompt's part of the cache.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from kamerton.core.records import Encoded
-from kamerton.engine.once import Reading, Start
+from kamerton.engine.merged import MergedSequence, PromptPrefix
 from kamerton.engine.passes import split_passes
-from kamerton.engine.prefix_sharing import Shared, Stems, Trunk, stems_of
+from kamerton.engine.prefix_tree import KeyValues, MaskedAttention, separate
+from kamerton.engine.shared_prefix import SharedPrefix
 from kamerton.forms.supervision import target_losses
 from kamerton.models.structure import device_of
 
 COPIED = 128
-"""Longest trunk that is copied before each sequence: attention to one table is faster than to two."""
+"""Longest shared prefix that is copied before each sequence: attention to one cache is faster than to two."""
 
 
 @dataclass(frozen=True)
@@ -32,18 +32,18 @@ class Budget:
     tokens: int
     """Most tokens in one forward pass."""
     outputs: int
-    """Most positions in one forward pass whose logits are computed."""
+    """Most output positions in one forward pass."""
     kept: int
-    """Most tokens of prompts and answers whose keys and values are kept."""
+    """Most tokens of prompts and answers whose keys and values are cached."""
 
 
 @dataclass
-class Memory:
-    """Keys and values of sequences behind a trunk, by attention layer: `[sequences, key heads, room, width]` each."""
+class KeyValueCache:
+    """Keys and values of sequences behind a prefix, by attention layer: `[sequences, key heads, room, width]` each."""
 
-    trunk: Trunk
+    prefix: KeyValues
     lengths: Tensor
-    """How many tokens of each sequence are in the table, `[sequences]`; a short trunk is copied into it."""
+    """How many tokens of each sequence are cached, `[sequences]`; a short prefix is copied into the cache."""
     room: int
     keys: dict[nn.Module, Tensor] = field(default_factory=dict)
     values: dict[nn.Module, Tensor] = field(default_factory=dict)
@@ -57,7 +57,7 @@ class Memory:
 
 
 class Copy(NamedTuple):
-    """A prompt's keys and values: which sequence of the memory they are, and where they stand in the row."""
+    """A prompt's sequence in the cache, and its tokens in the packed row."""
 
     sequence: int
     start: int
@@ -65,115 +65,109 @@ class Copy(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Prefill:
-    """The context of sequences that are read: they attend as stems do, and the prompts among them are remembered."""
+class CachingAttention:
+    """The attention context of sequences that fills the cache of the prompts among them."""
 
-    stems: Stems
-    memory: Memory
+    attention: MaskedAttention
+    cache: KeyValueCache
     copies: tuple[Copy, ...]
 
     def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
-        """Attend within each sequence and to the trunk; keep the prompts' keys and values."""
-        trunk = self.stems.trunk
-        self._keep(self.memory.keys, module, key, trunk.keys)
-        self._keep(self.memory.values, module, value, trunk.values)
-        return self.stems.attend(module, query, key, value, scale)
+        """Attend within each sequence and to the prefix; cache the prompts' keys and values."""
+        prefix = self.attention.tree.prefix
+        self._copy(self.cache.keys, module, key, prefix.keys)
+        self._copy(self.cache.values, module, value, prefix.values)
+        return self.attention.attend(module, query, key, value, scale)
 
-    def _keep(
-        self, table: dict[nn.Module, Tensor], module: nn.Module, states: Tensor, trunk: dict[nn.Module, Tensor]
+    def _copy(
+        self, table: dict[nn.Module, Tensor], module: nn.Module, states: Tensor, prefix: dict[nn.Module, Tensor]
     ) -> None:
-        copied = len(self.stems.trunk.tokens) - len(self.memory.trunk.tokens)
+        copied = self.attention.tree.prefix.length - self.cache.prefix.length
         if module not in table:
             _, heads, _, width = states.shape
-            table[module] = states.new_zeros(len(self.memory.lengths), heads, self.memory.room, width)
+            table[module] = states.new_zeros(len(self.cache.lengths), heads, self.cache.room, width)
             if copied:
-                table[module][:, :, :copied] = trunk[module]
+                table[module][:, :, :copied] = prefix[module]
         for sequence, start, end in self.copies:
             table[module][sequence, :, copied : copied + end - start] = states[0, :, start:end]
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """Prompts that were read and may be continued."""
+    """Prompts that were run and may be continued."""
 
     indices: tuple[int, ...]
-    """Which ones, in the order of the memory's sequences."""
-    memory: Memory
+    """Which ones, in the order of the cache's sequences."""
+    cache: KeyValueCache
     logits: Tensor
-    """What each may go on with, `[prompts, vocabulary]`."""
+    """Of each one's next token, `[prompts, vocabulary]`."""
 
 
 @dataclass(frozen=True)
-class Reader:
-    """Reads sequences behind a trunk."""
+class Prefill:
+    """Runs sequences behind a prefix."""
 
     model: nn.Module
-    shared: Shared
-    trunk: Trunk
+    shared: SharedPrefix
+    prefix: KeyValues
     items: Sequence[Encoded]
-    """What is measured."""
+    """What is scored."""
     budget: Budget
 
-    def read(self, readings: Sequence[Reading], new: int) -> tuple[Prompts, dict[int, float]]:
-        """Read sequences, and return their prompts, and the losses of their items by index.
+    def run(self, sequences: Sequence[MergedSequence], new: int) -> tuple[Prompts, dict[int, float]]:
+        """Run sequences; return their prompts, and the losses of their items by index.
 
         Args:
-            readings: whose prompts are continued side by side.
+            sequences: whose prompts are continued together.
             new: most new tokens of each prompt.
         """
-        starts = [start for reading in readings for start in reading.starts]
-        memory = self._memory([start.length for start in starts], new)
+        prompts = [prompt for sequence in sequences for prompt in sequence.prompts]
+        cache = self._empty_cache([prompt.length for prompt in prompts], new)
         after, losses = dict[int, Tensor](), dict[int, float]()
-        ahead = len(self.trunk.tokens)
-        reads = [reading.output_positions(self.items) for reading in readings]
-        lengths = [len(reading.tokens) - ahead for reading in readings]
+        reads = [sequence.output_positions(self.items) for sequence in sequences]
+        lengths = [len(sequence.tokens) - self.prefix.length for sequence in sequences]
         for batch in split_passes(lengths, [len(own) for own in reads], self.budget.tokens, self.budget.outputs):
-            chosen = [readings[i] for i in batch]
-            for reading, own, logits in zip(
-                chosen, (reads[i] for i in batch), self._logits(chosen, memory, starts), strict=True
-            ):
-                place = {read: at for at, read in enumerate(own)}
-                after.update({start.prompt: logits[place[start.length - 1]] for start in reading.starts})
-                losses.update(self._losses(reading, place, logits))
-        indices = tuple(start.prompt for start in starts)
+            outputs = self._logits([sequences[i] for i in batch], cache, prompts)
+            for i, logits in zip(batch, outputs, strict=True):
+                place = {read: at for at, read in enumerate(reads[i])}
+                after.update({prompt.prompt: logits[place[prompt.length - 1]] for prompt in sequences[i].prompts})
+                losses.update(self._losses(sequences[i], place, logits))
+        indices = tuple(prompt.prompt for prompt in prompts)
         together = torch.stack([after[index] for index in indices]) if indices else torch.empty(0)
-        return Prompts(indices, memory, together), losses
+        return Prompts(indices, cache, together), losses
 
-    def _memory(self, lengths: Sequence[int], new: int) -> Memory:
-        """Make an empty memory; a short trunk will stand in it before each sequence."""
-        ahead = len(self.trunk.tokens)
-        apart = self.trunk if ahead > COPIED else Trunk(())
-        own = torch.tensor(lengths, dtype=torch.long, device=device_of(self.model)) - len(apart.tokens)
-        return Memory(apart, own, max(lengths, default=0) - len(apart.tokens) + new)
+    def _empty_cache(self, lengths: Sequence[int], new: int) -> KeyValueCache:
+        """Return an empty cache; a short prefix will be copied before each of its sequences."""
+        apart = self.prefix if self.prefix.length > COPIED else KeyValues()
+        own = torch.tensor(lengths, dtype=torch.long, device=device_of(self.model)) - apart.length
+        return KeyValueCache(apart, own, max(lengths, default=0) - apart.length + new)
 
-    def _logits(self, readings: Sequence[Reading], memory: Memory, starts: Sequence[Start]) -> tuple[Tensor, ...]:
-        """Run sequences in one pass; return the logits at each one's reads."""
-        ahead = len(self.trunk.tokens)
-        items = [reading.encoded(self.items) for reading in readings]
-        stems = tuple(stem for item in items for stem in stems_of([item], ahead))
-        sequence = {start: number for number, start in enumerate(starts)}
-        first = accumulate((len(stem.tokens) for stem in stems), initial=0)
+    def _logits(
+        self, sequences: Sequence[MergedSequence], cache: KeyValueCache, prompts: Sequence[PromptPrefix]
+    ) -> tuple[Tensor, ...]:
+        """Run sequences in one pass; return the logits at each one's output positions."""
+        items = [sequence.encoded(self.items) for sequence in sequences]
+        tree = separate(items, self.prefix)
+        number = {prompt: index for index, prompt in enumerate(prompts)}
         copies = tuple(
-            Copy(sequence[start], at, at + start.length - ahead)
-            for at, reading in zip(first, readings, strict=False)
-            for start in reading.starts
+            Copy(number[prompt], at, at + prompt.length - self.prefix.length)
+            for at, sequence in zip(tree.row.starts, sequences, strict=True)
+            for prompt in sequence.prompts
         )
-        row = [Encoded(stem.tokens, stem.output_positions, ()) for stem in stems]
-        positions = [position for stem in stems for position in stem.positions]
-        context = Prefill(Stems(self.trunk, stems), memory, copies)
-        logits = self.shared.flat.logits(self.model, row, context, positions)
+        context = CachingAttention(MaskedAttention(tree), cache, copies)
+        logits = self.shared.packed.logits(self.model, [tree.encoded()], context, tree.positions())
         return logits.split([len(item.output_positions) for item in items])
 
-    def _losses(self, reading: Reading, place: Mapping[int, int], logits: Tensor) -> dict[int, float]:
-        """Return the losses of the items that were measured on a sequence."""
-        items = [self.items[index] for index in reading.items]
+    def _losses(self, sequence: MergedSequence, place: Mapping[int, int], logits: Tensor) -> dict[int, float]:
+        """Return the losses of the items that are scored on a sequence."""
+        items = [self.items[index] for index in sequence.items]
         if not items:
             return {}
         at = torch.tensor([place[read] for item in items for read in item.output_positions], device=logits.device)
-        return dict(zip(reading.items, target_losses(logits[at].float(), items).tolist(), strict=True))
+        return dict(zip(sequence.items, target_losses(logits[at].float(), items).tolist(), strict=True))
 
 
-def token_bytes(model: nn.Module, shared: Shared) -> int:
-    """Measure how much memory the keys and values of one token take."""
-    trunk = shared.run_trunk(model, (1,))
-    return sum(states.nbytes for table in (trunk.keys, trunk.values) for states in table.values())
+def token_bytes(model: nn.Module, shared: SharedPrefix) -> int:
+    """Return the bytes that the keys and values of one token take."""
+    prefix = shared.run_prefix(model, (1,))
+    return sum(states.nbytes for table in (prefix.keys, prefix.values) for states in table.values())

@@ -1,205 +1,304 @@
-"""What the rows of a pass begin with is computed once, in training too.
+"""Sequences that share prefixes, as a tree in one packed row: each shared token is computed once.
 
 A narrow task has one instruction, and all its rows begin with it; a question stands before each of its options, a
-prompt before the answer that is preferred and the one that is not. In a causal model what a token becomes depends on
-nothing behind it, so such a beginning is the same in each row, and the gradients of all that follows it add up in it.
-Rows stand as a tree in one flat row, each part of it behind the part that it continues. Exact where nothing is dropped
-at random, and proven like every layout.
+prompt before the preferred answer and the rejected one. In a causal model a token's states depend only on the tokens
+before it, so a shared prefix has the same states in every row, and the gradients of its continuations add up in it.
 
-What is only read goes another way (`kamerton.engine.prefix_sharing`): there a beginning lasts over many passes, and
-labels of a token or two are cheaper behind a mask than with the keys of all that they continue gathered for each.
+The tree may itself continue a prefix whose keys and values are already known: computed once for many passes, or
+trained (prefix tuning).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import accumulate, chain, groupby
+from itertools import chain, groupby, pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 
 from kamerton.core.records import Encoded
-from kamerton.engine.layout import Flat, Layout, prove_equal
-from kamerton.engine.packed import Context
-from kamerton.engine.prefix_sharing import alike_up_to, branching
+from kamerton.engine.packed import attend_within, split_sequences
 from kamerton.kernels.attention import attend
 from kamerton.kernels.buckets import Row
-from kamerton.kernels.dropout import drops
-from kamerton.models.structure import device_of
+from kamerton.models.causal import attend_causally, is_fast
 
 WORTHWHILE = 0.95
-"""Share of the tokens that may be left for joining to be worth its way about."""
-LEAST = 8
-"""A beginning of fewer tokens is computed in each row."""
-LOOKED_AT = 64
-"""Rows that are looked at to see whether the data begin alike."""
+"""Largest share of the tokens that may remain for a tree to be worth its overhead in training."""
+MIN_SHARED = 8
+"""In training, a shorter shared prefix is computed in each row."""
+MAX_MASK = 1 << 24
+"""Most elements of a mask for sequences that do not branch: 64 MB."""
+
+
+@dataclass
+class KeyValues:
+    """Keys and values of a shared prefix, by attention layer.
+
+    While it is filled, it is the attention context of the prefix's own tokens.
+    """
+
+    length: int = 0
+    keys: dict[nn.Module, Tensor] = field(default_factory=dict)
+    """`[1, key heads, length, width]` each; `values` alike."""
+    values: dict[nn.Module, Tensor] = field(default_factory=dict)
+
+    def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
+        """Attend within the prefix, and keep its keys and values."""
+        self.keys[module], self.values[module] = key, value
+        return attend_within(query, key, value, [self.length], scale)
+
+    def before(self, module: nn.Module, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Prepend the prefix to keys and values of sequences, `[sequences, key heads, length, width]`."""
+        if not self.length:
+            return key, value
+        first, second = (kept[module].expand(len(key), -1, -1, -1) for kept in (self.keys, self.values))
+        return torch.cat([first, key], dim=2), torch.cat([second, value], dim=2)
 
 
 class Part(NamedTuple):
-    """Some tokens in a row, that some items have in common or one has alone."""
+    """Tokens that several items share, or that one item has alone."""
 
     items: tuple[int, ...]
     start: int
-    """Where it begins in each of the items."""
+    """Its first position in each of the items."""
     end: int
     parent: int
-    """The part before it; -1 for none."""
+    """The index of the part that it continues; -1 for none."""
+
+    @property
+    def length(self) -> int:
+        """Number of tokens."""
+        return self.end - self.start
 
 
 @dataclass(frozen=True)
-class Tree:
-    """Items that begin alike, as parts in one flat row: a parent before its children."""
+class PrefixTree:
+    """Items as the parts of one packed row, a parent before its children."""
 
     items: Sequence[Encoded]
     parts: tuple[Part, ...]
+    prefix: KeyValues = field(default_factory=KeyValues)
+    """What all items begin with, if it is computed elsewhere; their parts start behind it."""
 
     @cached_property
     def row(self) -> Row:
-        """Say how the row is to attend."""
-        return Row(tuple(part.end - part.start for part in self.parts), tuple(part.parent for part in self.parts))
-
-    def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
-        """Let each part attend to itself and to what it continues: the `Context` of the row."""
-        return attend(query, key, value, self.row, scale, causal=True)
+        """The parts' lengths and parents."""
+        return Row(tuple(part.length for part in self.parts), tuple(part.parent for part in self.parts))
 
     def encoded(self) -> Encoded:
-        """Write the row, with the reads of all items in their order."""
+        """Return the row, with the output positions of all items in their order."""
         tokens = (self.items[part.items[0]].tokens[part.start : part.end] for part in self.parts)
         places = self.places()
-        reads = (places[number][read] for number, item in enumerate(self.items) for read in item.output_positions)
+        reads = (
+            places[number][read - self.prefix.length]
+            for number, item in enumerate(self.items)
+            for read in item.output_positions
+        )
         return Encoded(tuple(chain.from_iterable(tokens)), tuple(reads), ())
 
     def positions(self) -> list[int]:
-        """Say for each token of the row where it stands in its items."""
+        """Return each token's position in its items."""
         return [at for part in self.parts for at in range(part.start, part.end)]
 
     def places(self) -> list[list[int]]:
-        """Say for each item where its tokens stand in the row, those behind its last read left out."""
+        """Return, for each item, the indices of its tokens in the row; tokens behind its last output are left out."""
         places: list[list[int]] = [[] for _ in self.items]
-        starts = accumulate((part.end - part.start for part in self.parts), initial=0)
-        for start, part in zip(starts, self.parts, strict=False):
+        for start, part in zip(self.row.starts, self.parts, strict=True):
             for number in part.items:
-                places[number] += range(start, start + part.end - part.start)
+                places[number] += range(start, start + part.length)
         return places
 
 
 @dataclass(frozen=True)
-class Joined:
-    """A flat row in which what several items begin with stands once."""
+class GatheredAttention:
+    """The attention context of a tree in training: each part's keys are gathered from all that it continues."""
 
-    flat: Flat
+    tree: PrefixTree
 
-    @property
-    def name(self) -> str:
-        """Name the layout with its reason."""
-        return f"{self.flat.name}; common beginnings once"
+    def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
+        """Attend within each part and to its ancestors."""
+        count = self.tree.prefix.length
+        if count:  # as one more part, whose queries are not needed
+            known = (self.tree.prefix.keys[module], self.tree.prefix.values[module])
+            ahead = (query.new_zeros(1, query.shape[1], count, query.shape[3]), *known)
+            query, key, value = (torch.cat(pair, dim=2) for pair in zip(ahead, (query, key, value), strict=True))
+        return attend(query, key, value, self._row, scale, causal=True)[count:]
 
-    def logits(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
-        """Give the head's output at every read: `[outputs, classes]`."""
-        return self.flat.logits(model, *_laid(items))
-
-    def hidden(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
-        """Give the last hidden state at every read: `[outputs, hidden]`."""
-        return self.flat.hidden(model, *_laid(items))
-
-    def places(self, items: Sequence[Encoded]) -> Sequence[Sequence[int]]:
-        """Say for each item where its tokens stand in the row."""
-        tree = join(items)
-        return self.flat.places(items) if tree is None else tree.places()
-
-    def pick(self, states: Tensor, items: Sequence[Encoded]) -> Tensor:
-        """Pick the reads as the flat row does."""
-        tree = join(items)
-        return self.flat.pick(states, items if tree is None else [tree.encoded()])
-
-    def lay(self, states: Sequence[Tensor], items: Sequence[Encoded]) -> Tensor:
-        """Lay states of items, each `[tokens, hidden]`, as their tokens lie: `[1, row, hidden]`."""
-        tree = join(items)
-        if tree is None:
-            return self.flat.lay(states, items)
-        return torch.cat([states[part.items[0]][part.start : part.end] for part in tree.parts]).unsqueeze(0)
-
-    def common(self, items: Sequence[Encoded]) -> int:
-        """Say how many tokens the tree's only root has; others may have more in common, which is not counted."""
-        if len(items) < 2:
-            return 0
-        alike = alike_up_to(min(item.tokens for item in items), max(item.tokens for item in items))
-        return alike if alike >= LEAST else 0
+    @cached_property
+    def _row(self) -> Row:
+        row, count = self.tree.row, self.tree.prefix.length
+        return Row((count, *row.lengths), (-1, *(parent + 1 for parent in row.parents))) if count else row
 
 
-def _laid(items: Sequence[Encoded]) -> tuple[Sequence[Encoded], Context | None, Sequence[int] | None]:
-    """Give the row for a flat layout, what it attends to beside itself, and where its tokens stand."""
-    tree = join(items)
-    return (items, None, None) if tree is None else ([tree.encoded()], tree, tree.positions())
+class MaskedRun(NamedTuple):
+    """Neighboring subtrees of one shape, which share a mask."""
+
+    subtrees: int
+    tokens: slice
+    branches: bool
+    mask: Tensor | None
+    """Added to the scores, `[tokens, prefix + tokens]`; None where each token attends to all before it and torch's
+    causal kernel does that."""
 
 
-def join(items: Sequence[Encoded]) -> Tree | None:
-    """Find what items begin with in common; None if too little to be worth it.
+@dataclass(frozen=True)
+class MaskedAttention:
+    """The attention context of a tree at inference: each root with its children attends under one mask.
+
+    For answers of a token or two this is cheaper than gathering the keys of all that they continue. Each root is
+    followed by its children.
+    """
+
+    tree: PrefixTree
+
+    def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
+        """Attend within each subtree and to the prefix."""
+        parts = []
+        for run in self._runs:
+            q, k, v = (split_sequences(x[0, :, run.tokens], run.subtrees) for x in (query, key, value))
+            k, v = self.tree.prefix.before(module, k, v)
+            if not run.branches and is_fast(q):
+                attended = attend_causally(q, k, v, scale)
+            elif run.mask is None:
+                attended = _attend_to_all_before(q, k, v, scale)
+            else:
+                attended = _attend(q, k, v, scale, run.mask)
+            parts.append(attended.transpose(1, 2).reshape(-1, q.shape[1], q.shape[3]))
+        return torch.cat(parts)
+
+    @cached_property
+    def _runs(self) -> list[MaskedRun]:
+        """Group neighboring subtrees of one shape; they are the same in every layer."""
+        roots = [index for index, part in enumerate(self.tree.parts) if part.parent < 0]
+        subtrees = (self.tree.parts[start:end] for start, end in pairwise([*roots, len(self.tree.parts)]))
+        runs, start = list[MaskedRun](), 0
+        for shape, group in groupby(subtrees, key=lambda parts: tuple(part.length for part in parts)):
+            count = len(list(group))
+            end = start + count * sum(shape)
+            runs.append(
+                MaskedRun(count, slice(start, end), len(shape) > 1, branch_mask(shape, self.tree.prefix.length))
+            )
+            start = end
+        return runs
+
+
+def branch_mask(shape: Sequence[int], prefix: int) -> Tensor | None:
+    """Return what is added to the scores of a shared part and its branches: 0 or minus infinity.
+
+    Args:
+        shape: lengths of the shared part and of each branch.
+        prefix: number of tokens before the shared part.
+
+    Returns:
+        `[tokens, prefix + tokens]`; None if each token attends to all before it and torch's causal kernel, which takes
+        as many queries as keys, has less to compute than one with a mask.
+    """
+    count = sum(shape)
+    if len(shape) == 1 and (prefix <= count or count * (prefix + count) > MAX_MASK):
+        return None
+    branch = torch.repeat_interleave(torch.arange(len(shape)), torch.tensor(shape))
+    below = torch.ones(count, count, dtype=torch.bool).tril()
+    own = below & ((branch[None, :] == 0) | (branch[None, :] == branch[:, None]))
+    hidden = torch.zeros(own.shape).masked_fill(~own, float("-inf"))
+    return torch.cat([torch.zeros(count, prefix), hidden], dim=1)
+
+
+def _attend_to_all_before(query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
+    """Compute causal attention behind a prefix: `[sequences, heads, length, width]`.
+
+    torch's causal kernel takes as many queries as keys: the prefix gets zeros as queries, whose outputs are dropped.
+    """
+    ahead = key.shape[2] - query.shape[2]
+    if ahead:
+        query = torch.cat([query.new_zeros(*query.shape[:2], ahead, query.shape[3]), query], dim=2)
+    return _attend(query, key, value, scale, None)[:, :, ahead:]
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, scale: float | None, mask: Tensor | None) -> Tensor:
+    return scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=None if mask is None else mask.to(query),
+        is_causal=mask is None and query.shape[2] > 1,
+        scale=scale,
+        enable_gqa=key.shape[1] != query.shape[1],
+    )
+
+
+def shared_length(one: Sequence[int], other: Sequence[int], start: int = 0) -> int:
+    """Return the length of the common prefix of two sequences that are equal up to `start`.
+
+    >>> shared_length((1, 2, 3), (1, 2, 4, 5))
+    2
+    """
+    limit = min(len(one), len(other))
+    return next((at for at in range(start, limit) if one[at] != other[at]), limit)
+
+
+def join(items: Sequence[Encoded], prefix: KeyValues | None = None) -> PrefixTree | None:
+    """Build the tree of all prefixes that items share; None if it saves too little.
 
     >>> rows = [Encoded((*range(10), last), (10,), ()) for last in (20, 30)]
     >>> [(part.items, part.start, part.end, part.parent) for part in join(rows).parts]
     [((0, 1), 0, 10, -1), ((0,), 10, 11, 0), ((1,), 10, 11, 0)]
     """
+    prefix = prefix or KeyValues()
     if len(items) < 2 or any(item.segments for item in items):
         return None
     needed = [item.tokens[: max(item.output_positions, default=-1) + 1] for item in items]
-    parts = _ordered(list(_parts(needed)))
-    joined = sum(part.end - part.start for part in parts)
-    return Tree(items, parts) if parts and joined <= WORTHWHILE * sum(len(item.tokens) for item in items) else None
+    parts = _ordered(list(_parts(needed, prefix.length)))
+    total = sum(len(item.tokens) - prefix.length for item in items)
+    worthwhile = parts and sum(part.length for part in parts) <= WORTHWHILE * total
+    return PrefixTree(items, parts, prefix) if worthwhile else None
 
 
-def separate(items: Sequence[Encoded]) -> Tree:
-    """Give items that have nothing in common as a tree: each is a part of its own."""
-    return Tree(items, tuple(Part((number,), 0, len(item.tokens), -1) for number, item in enumerate(items)))
+def separate(items: Sequence[Encoded], prefix: KeyValues) -> PrefixTree:
+    """Build a tree in which each item stands alone behind a prefix."""
+    parts = tuple(Part((number,), prefix.length, len(item.tokens), -1) for number, item in enumerate(items))
+    return PrefixTree(items, parts, prefix)
 
 
-def join_rows(layout: Layout, model: nn.Module, samples: Sequence[Encoded], rows: Sequence[Encoded]) -> Layout:
-    """Give the layout that computes common beginnings once, if rows have them and it gives what a flat row gives.
+def branched(items: Sequence[Encoded], groups: Sequence[Sequence[int]], prefix: KeyValues) -> PrefixTree:
+    """Build a tree of the items of some groups, in this order; those of a group are equal up to their first output.
 
-    Args:
-        layout: proven for the model.
-        model: as it will be trained; if it drops anything at random, each row has to have its own.
-        samples: short encoded rows, out of which rows that begin alike are made for the proof.
-        rows: those to train on.
+    What follows an item's last output is left out.
     """
-    if not isinstance(layout, Flat) or not can_join(model):
-        return layout
-    if join([sequence for row in rows[:LOOKED_AT] for sequence in row.sequences]) is None:
-        return layout
-    joined, alike = Joined(layout), branching(samples[:2])
-    if join(alike) is None:
-        return layout  # they are too short to prove anything
-    equal = prove_equal(model, lambda: joined.logits(model, alike), lambda: layout.logits(model, alike))
-    return joined if equal else layout
+    parts: list[Part] = []
+    chosen = [items[index] for group in groups for index in group]
+    number = 0
+    for group in groups:
+        own = tuple(range(number, number + len(group)))
+        number += len(group)
+        ends = [chosen[i].output_positions[-1] + 1 for i in own]
+        shared = chosen[own[0]].output_positions[0] + 1 if len(own) > 1 else ends[0]
+        parent = len(parts)
+        parts.append(Part(own, prefix.length, shared, -1))
+        parts += [Part((i,), shared, end, parent) for i, end in zip(own, ends, strict=True) if end > shared]
+    return PrefixTree(chosen, tuple(parts), prefix)
 
 
-def can_join(model: nn.Module) -> bool:
-    """Say whether a model's rows may stand as a tree.
-
-    Other devices' kernels for many sequences know none, and what is dropped at random has to be each row's own.
-    """
-    return device_of(model).type == "cpu" and not drops(model)
-
-
-def _parts(sequences: Sequence[tuple[int, ...]]) -> Iterator[Part]:
-    """Cut sequences where they part from each other; a part stands behind its parent."""
-    waiting = [(sorted((i for i, tokens in enumerate(sequences) if tokens), key=lambda i: sequences[i]), 0, -1)]
+def _parts(sequences: Sequence[tuple[int, ...]], start: int) -> Iterator[Part]:
+    """Cut sequences where they differ from each other; yield a parent before its children."""
+    order = sorted((i for i, tokens in enumerate(sequences) if len(tokens) > start), key=lambda i: sequences[i])
+    waiting = [(order, start, -1)]
     count = 0
     while waiting:
         group, start, parent = waiting.pop()
         if not group:
             continue
         first, last = sequences[group[0]], sequences[group[-1]]
-        end = alike_up_to(first, last, start)  # of sequences in order, the first and the last share what all share
-        if len(group) == 1 or end - start >= LEAST:
+        end = shared_length(first, last, start)  # in sorted order the first and the last share what all share
+        if len(group) == 1 or end - start >= MIN_SHARED:
             yield Part(tuple(group), start, end, parent)
             start, parent = end, count
             count += 1
             group = [i for i in group if len(sequences[i]) > end]
-        elif end == len(last):  # short ones that are all the same
+        elif end == len(last):  # short and all equal
             for i in group:
                 yield Part((i,), start, end, parent)
                 count += 1
@@ -210,7 +309,7 @@ def _parts(sequences: Sequence[tuple[int, ...]]) -> Iterator[Part]:
 
 
 def _ordered(parts: Sequence[Part]) -> tuple[Part, ...]:
-    """Put parts of like size behind like beginnings side by side; a parent begins earlier than its children."""
+    """Sort parts so that those of like length behind like prefixes are neighbors; parents stay before children."""
     order = sorted(range(len(parts)), key=lambda i: (parts[i].start, parts[i].end))
     place = {-1: -1, **{old: new for new, old in enumerate(order)}}
     return tuple(parts[i]._replace(parent=place[parts[i].parent]) for i in order)

@@ -1,8 +1,8 @@
-"""What a model costs, measured on a few rows: arithmetic is counted, and the bytes of what stands at once weighed.
+"""FLOP and memory profile of a model, measured on a few rows.
 
-Nothing is timed and no formula knows any architecture: torch's own counter sees every product that a
-forward and a backward pass make, and every tensor that they make is seen as it comes and goes. So methods,
-frozen layers, gradient checkpointing and layouts are all accounted for as they are.
+Nothing is timed, and no formula depends on the architecture: torch's own counter sees every product of a forward and a
+backward pass, and every tensor is seen as it is allocated and freed. So methods, frozen layers, gradient checkpointing
+and layouts are all accounted for.
 """
 
 from __future__ import annotations
@@ -28,59 +28,59 @@ from kamerton.models.structure import outer_model
 
 @dataclass(frozen=True)
 class Cost:
-    """What something costs for each token and for each read."""
+    """Cost of each token and of each output position."""
 
     per_token: float
     per_read: float
 
     def of(self, tokens: float, reads: float) -> float:
-        """Cost of so many tokens and reads."""
+        """Return the cost of so many tokens and output positions."""
         return self.per_token * tokens + self.per_read * reads
 
 
 @dataclass(frozen=True)
-class Gauge:
-    """What a model costs."""
+class FlopProfile:
+    """What a training pass costs."""
 
     training: Cost
     """Floating-point operations of a forward and a backward pass."""
     trainable: int
-    """Numbers that train."""
+    """Trainable parameters."""
 
 
-def gauge(model: nn.Module, layout: Layout, form: Objective, rows: Sequence[Encoded]) -> Gauge:
-    """Run a few rows forward and backward, and count.
+def profile_flops(model: nn.Module, layout: Layout, form: Objective, rows: Sequence[Encoded]) -> FlopProfile:
+    """Count the operations of a forward and a backward pass.
 
     Args:
         model: as it will be trained.
         layout: proven for it.
-        form: gives the loss.
+        form: computes the loss.
         rows: some, of usual length. What is quadratic in the length is counted at theirs.
     """
     sequences = [sequence for row in rows for sequence in row.sequences]
     tokens, reads = sum(len(one.tokens) for one in sequences), sum(len(one.output_positions) for one in sequences)
-    with FlopCounterMode(display=False, custom_mapping=_unknown_products()) as counter:
-        _learn(model, layout, form, rows)
+    with FlopCounterMode(display=False, custom_mapping=_onednn_products()) as counter:
+        _backpropagate(model, layout, form, rows)
     head = _head_flops(model, classes_of(model))
-    return Gauge(
+    return FlopProfile(
         Cost(max(0.0, counter.get_total_flops() - 2 * head * reads) / tokens, 2 * head),
         sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
     )
 
 
-def weigh(model: nn.Module, layout: Layout, form: Objective, rows: Sequence[Encoded]) -> int:
-    """Run rows forward and backward, and give the bytes of the tensors that this made, gradients included, at the most.
+def profile_memory(model: nn.Module, layout: Layout, form: Objective, rows: Sequence[Encoded]) -> int:
+    """Return the peak bytes of the tensors that a forward and a backward pass allocate, gradients included.
 
-    The arguments are those of `gauge`. The two are runs of their own: torch's counter holds on to what layers that are
-    computed again have let go.
+    The arguments are those of `profile_flops`. The two need separate passes: torch's counter holds references to
+    tensors that recomputed layers have freed.
     """
-    with Weighed() as weighed:
-        _learn(model, layout, form, rows)
-    return weighed.most
+    with MemoryProfile() as profile:
+        _backpropagate(model, layout, form, rows)
+    return profile.peak
 
 
-def _learn(model: nn.Module, layout: Layout, form: Objective, rows: Sequence[Encoded]) -> None:
-    """Run rows forward and backward as training does, and leave neither gradients nor a trace in what is random."""
+def _backpropagate(model: nn.Module, layout: Layout, form: Objective, rows: Sequence[Encoded]) -> None:
+    """Run rows forward and backward as in training; clear the gradients and restore the random state."""
     sequences = [sequence for row in rows for sequence in row.sequences]
     model.train()
     with torch.random.fork_rng():
@@ -88,27 +88,27 @@ def _learn(model: nn.Module, layout: Layout, form: Objective, rows: Sequence[Enc
     model.zero_grad(set_to_none=True)
 
 
-class Weighed(TorchDispatchMode):
-    """While active, weighs the tensors that operations make for as long as something holds them."""
+class MemoryProfile(TorchDispatchMode):
+    """While active, counts the bytes of the tensors that operations allocate, as long as they are alive."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.most = 0
-        """Bytes when most were there."""
+        self.peak = 0
+        """Most bytes at once."""
         self._now = 0
         self._known: dict[int, weakref.ref[Any]] = {}
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Run an operation; what it was given was there before, and what it gives may be new."""
+        """Run an operation; its inputs count nothing if they are new here, its outputs count in full."""
         given = kwargs or {}
         for storage in _storages((args, given)):
             self._note(storage, 0)
         made = func(*args, **given)
         for storage in _storages(made):
             self._note(storage, storage.nbytes())
-        self.most = max(self.most, self._now)
+        self.peak = max(self.peak, self._now)
         return made
 
     def _note(self, storage: torch.UntypedStorage, size: int) -> None:
@@ -123,18 +123,18 @@ class Weighed(TorchDispatchMode):
 
 
 def _storages(values: Any) -> list[torch.UntypedStorage]:
-    """Give where the tensors among some values stand; those in a library's own layout do not say."""
+    """Return the storages of the tensors among some values, without those in oneDNN's own layout."""
     tensors = [part for value in tree_leaves(values) if isinstance(value, Tensor) for part in _dense(value)]
     return [tensor.untyped_storage() for tensor in tensors if not tensor.is_mkldnn]
 
 
 def _dense(tensor: Tensor) -> list[Tensor]:
-    """Give what a tensor is stored as: itself, or a sparse one's entries and where they stand."""
+    """Return the dense tensors that store a tensor: itself, or a sparse one's indices and values."""
     return [tensor._indices(), tensor._values()] if tensor.layout == torch.sparse_coo else [tensor]
 
 
-def _unknown_products() -> dict[Any, Any]:
-    """Count what torch's counter does not know: the faster products, where they are taken."""
+def _onednn_products() -> dict[Any, Any]:
+    """Return the formulas of products that torch's counter does not know, where they are used."""
     return {torch.ops.mkldnn._linear_pointwise: _product_flops} if fast_products_pay() else {}
 
 
@@ -143,6 +143,6 @@ def _product_flops(x: torch.Size, *_: object, out_shape: torch.Size) -> int:
 
 
 def _head_flops(model: nn.Module, classes: int) -> float:
-    """Count a forward product with the output head, for one read."""
+    """Count a forward product with the output head at one position."""
     hidden: Any = outer_model(model).config.get_text_config().hidden_size
     return 2.0 * hidden * classes

@@ -1,17 +1,16 @@
-"""Virtual tokens: what prompt, prefix and p-tuning train stands before every sequence.
+"""Prompt tokens: the trained vectors that prompt, prefix and p-tuning put before every sequence.
 
-PEFT puts such tokens before a padded batch. Where it writes, prompts are padded on the left, so that each stands
-farther from them the shorter it is; to be exact, only prompts of one length may be written together. Here they are
-what they are: a beginning that all sequences have in common. In training they stand in the flat row, in writing their
-keys and values are computed once.
+PEFT puts them before a padded batch. In generation it pads prompts on the left, so that a shorter prompt stands farther
+from its prompt tokens; to be exact, only prompts of one length could be answered together. Here they are a prefix that
+all sequences share: in training a part of the packed row, in decoding keys and values that are computed once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -19,126 +18,86 @@ from torch import Tensor, nn
 from transformers import Cache
 
 from kamerton.core import registry
+from kamerton.core.messages import Message, msg
 from kamerton.core.records import Encoded
-from kamerton.engine.decode import Decoding, Writer, answer_all
-from kamerton.engine.layout import Flat, Layout, prove_equal, prove_layout
+from kamerton.engine.decode import Decoder, Decoding, answer_all
+from kamerton.engine.layout import Layout, Packed
 from kamerton.engine.prefill import Budget
-from kamerton.engine.prefix_sharing import Shared, Trunk
-from kamerton.engine.prefix_tree import Joined, Tree, can_join, join, join_rows, separate
-from kamerton.kernels.attention import attend
-from kamerton.kernels.buckets import Row
+from kamerton.engine.prefix_tree import KeyValues, join, separate
+from kamerton.engine.shared_prefix import PackedTree, SharedPrefix, can_join, join_rows, run_tree
+from kamerton.engine.verify import prove_equal, prove_layout
 from kamerton.models.structure import is_encoder_decoder, outer_model
 
-PLACE = 0
-"""The token that holds the place of a virtual one: its own embedding is never used."""
+PLACEHOLDER = 0
+"""The token at a prompt token's position: its own embedding is never used."""
 
 
 @dataclass(frozen=True)
-class InRow:
-    """A flat row in which trained vectors stand before each sequence; once for all of them, where it is joined."""
+class PackedPrompts(Layout):
+    """A packed row with trained vectors before each sequence; only once where the row is a tree."""
 
-    inner: Flat | Joined
+    inner: Packed | PackedTree
     """Proven for the base model."""
     count: int
-    """How many virtual tokens there are."""
+    """Number of prompt tokens."""
 
     @property
-    def name(self) -> str:
-        """Name the layout with its reason."""
-        return f"{self.inner.name}; virtual tokens stand in it"
+    def name(self) -> Message:
+        """The layout below, and where the prompt tokens are."""
+        return msg("{layout}; prompt tokens in the row", layout=self.inner.name)
 
-    def logits(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
-        """Give the head's output at every read: `[outputs, classes]`."""
-        with self._vectors(model, items) as placed:
-            return self.inner.logits(outer_model(model), placed)
-
-    def hidden(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
-        """Give the last hidden state at every read: `[outputs, hidden]`."""
-        with self._vectors(model, items) as placed:
-            return self.inner.hidden(outer_model(model), placed)
+    def run(self, model: nn.Module, items: Sequence[Encoded]) -> Any:
+        """Run the base model on rows with placeholders, whose embeddings are the trained vectors."""
+        placed = _placed(items, self.count)
+        row_places = {place: at for own in self.inner.places(placed) for at, place in enumerate(own[: self.count])}
+        vectors = _adapted(model).get_prompt(batch_size=1)
+        at, which = (torch.tensor([*part], device=vectors.device) for part in (row_places.keys(), row_places.values()))
+        with _embedding(model, lambda looked_up: looked_up.index_copy(1, at, vectors.index_select(1, which))):
+            return self.inner.run(outer_model(model), placed)
 
     def pick(self, states: Tensor, items: Sequence[Encoded]) -> Tensor:
-        """Pick the reads as the row does."""
-        return self.inner.pick(states, [_placed(item, self.count) for item in items])
+        """Select the output positions as the layout below does."""
+        return self.inner.pick(states, _placed(items, self.count))
 
     def lay(self, states: Sequence[Tensor], items: Sequence[Encoded]) -> Tensor:
-        """Lay states as the row does."""
-        return self.inner.lay(states, [_placed(item, self.count) for item in items])
+        """Arrange states as the layout below does."""
+        return self.inner.lay(states, _placed(items, self.count))
 
     def common(self, items: Sequence[Encoded]) -> int:
-        """Say how many tokens beside the virtual ones are computed once."""
-        return max(0, self.inner.common([_placed(item, self.count) for item in items]) - self.count)
-
-    @contextmanager
-    def _vectors(self, model: nn.Module, items: Sequence[Encoded]) -> Iterator[list[Encoded]]:
-        """While active, the base model's token table gives the vectors at their places; the items have places then."""
-        placed = [_placed(item, self.count) for item in items]
-        stand = {place: at for places in self.inner.places(placed) for at, place in enumerate(places[: self.count])}
-        vectors = _adapted(model).get_prompt(batch_size=1)
-        at, which = (torch.tensor([*part], device=vectors.device) for part in (stand.keys(), stand.values()))
-        with _embedding(model, lambda looked_up: looked_up.index_copy(1, at, vectors.index_select(1, which))):
-            yield placed
+        """Return how many tokens beside the prompt tokens are computed once."""
+        return max(0, self.inner.common(_placed(items, self.count)) - self.count)
 
 
 @dataclass(frozen=True)
-class _Prefixed:
-    """The context of a tree of rows behind keys and values that are trained for every layer."""
-
-    tree: Tree
-    prefix: Mapping[nn.Module, tuple[Tensor, Tensor]]
-    """Of each attention layer, `[1, key heads, count, width]`."""
-    count: int
-
-    def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
-        """Attend as the tree does, whose roots continue the prefix; that asks for nothing itself."""
-        ahead = (query.new_zeros(1, query.shape[1], self.count, query.shape[3]), *self.prefix[module])
-        query, key, value = (torch.cat(pair, dim=2) for pair in zip(ahead, (query, key, value), strict=True))
-        return attend(query, key, value, self._row, scale, causal=True)[self.count :]
-
-    @cached_property
-    def _row(self) -> Row:
-        row = self.tree.row
-        return Row((self.count, *row.lengths), (-1, *(parent + 1 for parent in row.parents)))
-
-
-@dataclass(frozen=True)
-class BehindPrefix(Joined):
-    """A joined row behind what prefix tuning trains."""
+class TreeBehindPrefix(PackedTree):
+    """A tree behind the keys and values that prefix tuning trains."""
 
     count: int
-    """How many virtual tokens there are."""
+    """Number of prompt tokens."""
     layers: tuple[nn.Module, ...]
     """The base model's attention layers, from the lowest."""
 
     @property
-    def name(self) -> str:
-        """Name the layout with its reason."""
-        return f"{super().name}; virtual tokens stand before it"
+    def name(self) -> Message:
+        """The layout below, and where the prompt tokens are."""
+        return msg("{layout}; prompt tokens before the row", layout=super().name)
 
-    def logits(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
-        """Give the head's output at every read: `[outputs, classes]`."""
-        return self.flat.logits(outer_model(model), *self._behind(model, items))
-
-    def hidden(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
-        """Give the last hidden state at every read: `[outputs, hidden]`."""
-        return self.flat.hidden(outer_model(model), *self._behind(model, items))
-
-    def _behind(self, model: nn.Module, items: Sequence[Encoded]) -> tuple[list[Encoded], _Prefixed, list[int]]:
-        """Give the row for the flat layout, what it attends to, and where its tokens stand."""
-        prefix = _adapted(model).get_prompt(batch_size=1)
-        given = {layer: (own.keys, own.values) for layer, own in zip(self.layers, prefix.layers, strict=True)}
-        tree = join(items) or separate(items)
-        return [tree.encoded()], _Prefixed(tree, given, self.count), [self.count + at for at in tree.positions()]
+    def run(self, model: nn.Module, items: Sequence[Encoded]) -> Any:
+        """Run the base model on the tree, whose prefix is trained."""
+        prefix = KeyValues(self.count)
+        _set(prefix, self.layers, _adapted(model).get_prompt(batch_size=1))
+        placed = _placed(items, self.count)
+        return run_tree(self.packed, outer_model(model), join(placed, prefix) or separate(placed, prefix))
 
 
 @dataclass(frozen=True)
-class Behind:
-    """A way to write behind a model's virtual tokens: the base model alone, with what these are in its table."""
+class PromptDecoder:
+    """Decoding behind a model's prompt tokens: by the base model alone, with their keys and values as its prefix."""
 
-    shared: Shared
+    shared: SharedPrefix
     """Proven for the base model."""
     count: int
-    """How many virtual tokens there are."""
+    """Number of prompt tokens."""
 
     def answer_all(
         self,
@@ -148,34 +107,36 @@ class Behind:
         decoding: Decoding,
         budget: Budget,
     ) -> tuple[list[float], list[list[int]]]:
-        """Measure items and continue prompts as `kamerton.engine.decode.answer_all` does."""
-        measured, asked = ([_placed(one, self.count) for one in some] for some in (items, prompts))
-        return answer_all(outer_model(model), self.shared, measured, asked, decoding, budget, trunk=self.trunk(model))
+        """Score items and continue prompts as `kamerton.engine.decode.answer_all` does."""
+        scored, asked = _placed(items, self.count), _placed(prompts, self.count)
+        return answer_all(outer_model(model), self.shared, scored, asked, decoding, budget, self.prefix(model))
 
-    def trunk(self, model: nn.Module) -> Trunk:
-        """Compute each layer's keys and values of the virtual tokens, as they are now."""
+    def prefix(self, model: nn.Module) -> KeyValues:
+        """Compute the keys and values of the prompt tokens as they are now."""
         base = outer_model(model)
         prompt = _adapted(model).get_prompt(batch_size=1)
         if isinstance(prompt, Cache):
-            return _given(self.shared.run_trunk(base, (PLACE,) * self.count), prompt)
+            prefix = self.shared.run_prefix(base, (PLACEHOLDER,) * self.count)
+            _set(prefix, list(prefix.keys), prompt)
+            return prefix
         with _embedding(base, lambda _: prompt):
-            return self.shared.run_trunk(base, (PLACE,) * self.count)
+            return self.shared.run_prefix(base, (PLACEHOLDER,) * self.count)
 
 
-def prove_virtual(
+def prove_prompt_tokens(
     model: nn.Module,
     layout: Layout,
     samples: Sequence[Encoded],
     endings: Sequence[Encoded],
     rows: Sequence[Encoded] = (),
-) -> tuple[Layout, Behind | None]:
-    """Give the best layout for virtual tokens, and the way to write behind them, if both give the model's own logits.
+) -> tuple[Layout, PromptDecoder | None]:
+    """Return the best layout for prompt tokens, and their decoder, if both give the model's own logits.
 
     Args:
         model: any.
-        layout: proven for it; it is given back if there is no better one.
+        layout: proven for it; returned if there is no better one.
         samples: a few encoded rows to prove the layout on.
-        endings: short ones, to prove the writing on.
+        endings: short ones, to prove the decoder on.
         rows: those to train on.
     """
     base = outer_model(model)
@@ -184,30 +145,30 @@ def prove_virtual(
     adapted = _adapted(model)
     if adapted is None or not adapted.active_peft_config.is_prompt_learning:
         return layout, None
-    flat = prove_layout(base, lambda way: way.logits(base, samples))
-    if not isinstance(flat, Flat):
+    packed = prove_layout(base, lambda way: way.logits(base, samples))
+    if not isinstance(packed, Packed):
         return layout, None
-    behind = Behind(Shared(flat), adapted.active_peft_config.num_virtual_tokens)
-    wanted, ways = partial(layout.logits, model, samples), _ways(behind, model, endings, rows)
-    best = next((way for way in ways if prove_equal(model, partial(way.logits, model, samples), wanted)), layout)
+    decoder = PromptDecoder(SharedPrefix(packed), adapted.active_peft_config.num_virtual_tokens)
+    wanted, candidates = partial(layout.logits, model, samples), _candidates(decoder, model, endings, rows)
+    best = next((way for way in candidates if prove_equal(model, partial(way.logits, model, samples), wanted)), layout)
     asked = [replace(one, output_positions=(len(one.tokens) - 1,), targets=()) for one in endings]
-    writes = prove_equal(model, lambda: _last_written(behind, model, asked), lambda: layout.logits(model, asked))
-    return best, behind if writes else None
+    decodes = prove_equal(model, partial(_last_decoded, decoder, model, asked), partial(layout.logits, model, asked))
+    return best, decoder if decodes else None
 
 
-def _ways(
-    behind: Behind, model: nn.Module, endings: Sequence[Encoded], rows: Sequence[Encoded]
-) -> Iterator[InRow | BehindPrefix]:
-    """Give the layouts that may do for a model with virtual tokens, the best first."""
-    base, flat, count = outer_model(model), behind.shared.flat, behind.count
+def _candidates(
+    decoder: PromptDecoder, model: nn.Module, endings: Sequence[Encoded], rows: Sequence[Encoded]
+) -> Iterator[Layout]:
+    """Yield the layouts that may fit a model with prompt tokens, the best first."""
+    base, packed, count = outer_model(model), decoder.shared.packed, decoder.count
     if isinstance(_adapted(model).get_prompt(batch_size=1), Cache):
         if can_join(base):
-            yield BehindPrefix(flat, count, tuple(behind.trunk(model).keys))
+            yield TreeBehindPrefix(packed, count, tuple(decoder.prefix(model).keys))
         return
-    joined = join_rows(flat, base, *([_placed(one, count) for one in some] for some in (endings, rows)))
-    if isinstance(joined, Joined):
-        yield InRow(joined, count)
-    yield InRow(flat, count)
+    tree = join_rows(packed, base, _placed(endings, count), _placed(rows, count))
+    if isinstance(tree, PackedTree):
+        yield PackedPrompts(tree, count)
+    yield PackedPrompts(packed, count)
 
 
 def _adapted(model: nn.Module) -> Any:
@@ -216,32 +177,39 @@ def _adapted(model: nn.Module) -> Any:
     return next((module for module in model.modules() if isinstance(module, kind)), None)
 
 
-def _last_written(behind: Behind, model: nn.Module, rows: Sequence[Encoded]) -> Tensor:
-    """Write each row's last token behind the others, and give the logits there."""
-    prompts = [_placed(replace(one, tokens=one.tokens[:-1], output_positions=()), behind.count) for one in rows]
-    writer = Writer.begin(outer_model(model), behind.shared, behind.trunk(model), prompts, 1)
-    writer.add(torch.tensor([one.tokens[-1] for one in rows]))
-    return writer.logits
+def _last_decoded(decoder: PromptDecoder, model: nn.Module, rows: Sequence[Encoded]) -> Tensor:
+    """Decode each row's last token behind the others, and return the logits there."""
+    prompts = _placed([replace(one, tokens=one.tokens[:-1], output_positions=()) for one in rows], decoder.count)
+    started = Decoder.start(outer_model(model), decoder.shared, decoder.prefix(model), prompts, 1)
+    started.add(torch.tensor([one.tokens[-1] for one in rows]))
+    return started.logits
 
 
-def _placed(item: Encoded, count: int) -> Encoded:
-    """Put places for the virtual tokens before a sequence."""
-    reads = tuple(read + count for read in item.output_positions)
-    return replace(item, tokens=(PLACE,) * count + item.tokens, segments=(), output_positions=reads)
+def _placed(items: Sequence[Encoded], count: int) -> list[Encoded]:
+    """Put placeholders for the prompt tokens before each sequence."""
+    ahead = (PLACEHOLDER,) * count
+    return [
+        replace(
+            item,
+            tokens=ahead + item.tokens,
+            segments=(),
+            output_positions=tuple(read + count for read in item.output_positions),
+        )
+        for item in items
+    ]
 
 
-def _given(trunk: Trunk, cache: Cache) -> Trunk:
-    """Take keys and values as prefix tuning trains them, in place of those that were computed."""
-    for module, layer in zip(list(trunk.keys), cast(Any, cache).layers, strict=True):
-        trunk.keys[module], trunk.values[module] = layer.keys, layer.values
-    return trunk
+def _set(prefix: KeyValues, modules: Sequence[nn.Module], cache: Cache) -> None:
+    """Set a prefix to the keys and values that prefix tuning trains, by attention layer."""
+    for module, layer in zip(modules, cast(Any, cache).layers, strict=True):
+        prefix.keys[module], prefix.values[module] = layer.keys, layer.values
 
 
 @contextmanager
-def _embedding(model: nn.Module, give: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """While active, a model's token table gives something else, `[1, tokens, hidden]`, than what it has looked up."""
+def _embedding(model: nn.Module, exchange: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """While active, the output of a model's token table, `[1, tokens, hidden]`, is exchanged."""
     table = cast(Any, outer_model(model)).get_input_embeddings()
-    hook = table.register_forward_hook(lambda _module, _args, looked_up: give(looked_up))
+    hook = table.register_forward_hook(lambda _module, _args, looked_up: exchange(looked_up))
     try:
         yield
     finally:

@@ -1,31 +1,68 @@
-"""Modules take the faster ways they have, once they are proven to give the same logits and the same gradients."""
+"""Proofs: a faster way to run a model is taken only where it gives the results of the model's own forward pass."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from kamerton.core.figures import Figure
+from kamerton.core.messages import Message, msg
 from kamerton.core.records import Encoded
-from kamerton.engine.layout import TOLERANCE, Layout
+from kamerton.engine.last_layer import selections
+from kamerton.engine.layout import Layout, Packed, candidate_layouts, evaluating, reference_layout
 from kamerton.kernels.fused import Fused
+from kamerton.kernels.trial import attempt
+from kamerton.models.structure import outer_model
 
+TOLERANCE = 1e-4
+"""Largest difference from the reference, relative to the largest number, in fp32."""
 SPREAD = 0.02
-"""Of the values that stand for zeros in the proof: the second matrices of pairs begin as zeros, and would hide all."""
+"""Standard deviation of the values that replace weights of zeros in a proof: those would hide all that differs."""
 
 
-@dataclass(frozen=True)
-class _Run:
-    logits: Tensor
-    gradient: Tensor
-    """Of all that trains, in one vector: single weights may have a true gradient of zero."""
+def prove_layout(model: nn.Module, output: Callable[[Layout], Tensor]) -> Layout:
+    """Choose the best layout that gives what the model's own forward pass gives for each row without padding.
+
+    Args:
+        model: as it will be trained or used.
+        output: computes logits (or hidden states) of a few real rows of different lengths under a layout.
+    """
+    reference = reference_layout(model)
+    wanted = partial(output, reference)
+    proven = (way for way in candidate_layouts(model) if prove_equal(model, partial(output, way), wanted))
+    layout = next(proven, reference)
+    return _with_last_layer(model, layout, output) if isinstance(layout, Packed) else layout
 
 
-def prove_fused(model: nn.Module, layout: Layout, items: Sequence[Encoded]) -> str:
-    """See that modules computing in one node do what they do in single operations; else put them all back to these.
+def _with_last_layer(model: nn.Module, packed: Packed, output: Callable[[Layout], Tensor]) -> Packed:
+    """Run the last layer at the output positions only, if that is proven equal."""
+    with evaluating(model):
+        found = list(selections(outer_model(model), lambda witness: output(replace(packed, witness=witness))))
+    candidates = (replace(packed, last_layer=one) for one in found)
+    wanted = partial(output, packed)
+    return next((way for way in candidates if prove_equal(model, partial(output, way), wanted)), packed)
+
+
+def prove_equal(model: nn.Module, way: Callable[[], Tensor], reference: Callable[[], Tensor]) -> bool:
+    """Return whether one way to run a model gives the output of another, within `TOLERANCE`.
+
+    A model that cannot be run this way fails the proof; what else goes wrong is told (`kamerton.kernels.trial`).
+    """
+    with evaluating(model), torch.no_grad():
+        wanted = reference()
+        got = attempt(way)
+    if got is None or got.shape != wanted.shape:
+        return False
+    return (got - wanted).abs().max().item() <= TOLERANCE * wanted.abs().max().item()
+
+
+def prove_fused(model: nn.Module, layout: Layout, items: Sequence[Encoded]) -> Message | None:
+    """Check that fused modules give the logits and gradients of single operations; switch them all off if not.
 
     Args:
         model: as it will be trained.
@@ -33,20 +70,22 @@ def prove_fused(model: nn.Module, layout: Layout, items: Sequence[Encoded]) -> s
         items: a few real rows.
 
     Returns:
-        What differs; nothing if all is well.
+        How far they differ; None if they do not.
     """
     parts = [module for module in model.modules() if isinstance(module, Fused)]
     if not parts:
-        return ""
+        return None
     with _without_zeros(model):
-        fused = _run(model, layout, items)
+        fused = _gradients(model, layout, items)
         _set_plain(parts, plain=True)
-        plain = _run(model, layout, items)
-    difference = max(_apart(fused.logits, plain.logits), _apart(fused.gradient, plain.gradient))
+        plain = _gradients(model, layout, items)
+    difference = max(_distance(one, other) for one, other in zip(fused, plain, strict=True))
     if difference <= TOLERANCE:
         _set_plain(parts, plain=False)
-        return ""
-    return f"modules are computed in single operations: in one node each, results would differ by {difference:.1g}"
+        return None
+    return msg(
+        "fused modules are off: their results would differ by {difference}", difference=Figure(difference, "number")
+    )
 
 
 def _set_plain(parts: Sequence[Fused], *, plain: bool) -> None:
@@ -54,22 +93,18 @@ def _set_plain(parts: Sequence[Fused], *, plain: bool) -> None:
         part.plain = plain
 
 
-def _run(model: nn.Module, layout: Layout, items: Sequence[Encoded]) -> _Run:
-    """Compute logits and gradients in full precision and without dropout."""
-    training = model.training
+def _gradients(model: nn.Module, layout: Layout, items: Sequence[Encoded]) -> tuple[Tensor, Tensor]:
+    """Compute logits and the gradient of all that trains, in one vector: single weights may have a gradient of zero."""
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    model.eval()
-    try:
+    with evaluating(model):
         logits = layout.logits(model, items).float()
         gradients = torch.autograd.grad(logits.square().mean(), weights, allow_unused=True)
-    finally:
-        model.train(training)
     known = [gradient.flatten().float() for gradient in gradients if gradient is not None]
-    return _Run(logits.detach(), torch.cat(known) if known else logits.new_zeros(1))
+    return logits.detach(), torch.cat(known) if known else logits.new_zeros(1)
 
 
-def _apart(one: Tensor, other: Tensor) -> float:
-    """Give the distance of two results, relative to the second's size; infinite if they are not alike at all."""
+def _distance(one: Tensor, other: Tensor) -> float:
+    """Return the distance of two results relative to the second's norm; infinite if they cannot be compared."""
     if one.shape != other.shape or not torch.isfinite(one).all():
         return float("inf")
     return float((one - other).norm() / (other.norm() + 1e-30))
@@ -77,7 +112,7 @@ def _apart(one: Tensor, other: Tensor) -> float:
 
 @contextmanager
 def _without_zeros(model: nn.Module) -> Iterator[None]:
-    """While active, weights that train and are all zeros have other values."""
+    """While active, trainable weights that are all zeros have other values."""
     zeros = [p for p in model.parameters() if p.requires_grad and not p.detach().any()]
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():

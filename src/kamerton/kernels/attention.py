@@ -1,10 +1,9 @@
-"""Attention of many sequences in one flat row, on a CPU: those of like length are worked on together, in one node.
+"""Attention of many sequences in one packed row on a CPU, as one autograd function.
 
-torch's own kernel takes a call for each length and goes through the heads of each sequence one by one, which for short
-sequences takes several times the arithmetic. Here neighbours of near lengths stand in a bucket, where the shorter ones
-are filled up to the longest; nobody sees the filling, and all products with weights stay free of it. Attention weights
-of long sequences are computed a second time in the backward pass, some at a time; which of them are dropped is drawn
-again, so that dropout costs no memory.
+torch's own kernel needs a call for each length and computes the heads of each sequence one by one, which for short
+sequences takes several times the arithmetic. Here neighbors of near lengths share a bucket, padded to the longest;
+padding is masked, and products with weights never see it. Attention weights of long sequences are recomputed in the
+backward pass, some at a time; the dropout mask is drawn again from its seed, so that dropout needs no memory.
 """
 
 from __future__ import annotations
@@ -20,22 +19,22 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
-from kamerton.kernels.buckets import Row, buckets, way_of_keys, way_of_queries
+from kamerton.kernels.buckets import Row, buckets, key_slots, query_slots
 from kamerton.kernels.dropout import Bits, Chance, draw_seed
 
 AT_ONCE = 1 << 20
-"""Most attention weights in work at a time: 4 MB, which a processor's cache holds."""
+"""Most attention weights computed at a time: 4 MB, which fit a processor's cache."""
 PART = 96
-"""About how many queries of a causal sequence are worked on together: fewer would compute less that nobody sees, in
-products that are too small to be fast."""
+"""About how many queries of a causal sequence are computed together: fewer would mask less, in products that are too
+small to be fast."""
 KEPT = 2
-"""How many times the queries' numbers attention weights may be to be kept for the backward pass; else they are computed
-a second time."""
+"""Attention weights are kept for the backward pass if they are at most this many times the queries' elements; else they
+are recomputed."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Attention matrices of one size that are worked on together: some queries of a bucket, for all heads."""
+    """Attention matrices of one size that are computed together: some queries of a bucket, for all heads."""
 
     count: int
     """Sequences times heads of the keys."""
@@ -43,28 +42,28 @@ class Block:
     """Heads of the queries that share one of the keys."""
     length: int
     ahead: int
-    """How many keys stand before a sequence's own."""
+    """Number of keys before a sequence's own."""
     rows: slice
-    """The queries, by their place in each sequence."""
+    """The queries, by their position in each sequence."""
     seen: int
-    """How many keys of each sequence they see."""
+    """Number of keys that they attend to."""
     queries: slice
-    """The places of all queries of these sequences in the buckets."""
+    """The slots of all queries of these sequences in the buckets."""
     keys: slice
     hidden: Tensor | None
-    """What is added to the scores so that nobody sees what it should not: filling, or what comes after."""
+    """Added to the scores to mask padding and later tokens."""
 
-    def query(self, places: Tensor) -> Tensor:
-        """Give the block's part of the queries' places: `[count, rows * groups, width]`."""
+    def query(self, slots: Tensor) -> Tensor:
+        """Return the block's queries among all slots: `[count, rows * groups, width]`."""
         own = slice(self.rows.start * self.groups, self.rows.stop * self.groups)
-        return places[self.queries].view(self.count, self.length * self.groups, -1)[:, own]
+        return slots[self.queries].view(self.count, self.length * self.groups, -1)[:, own]
 
-    def key(self, places: Tensor) -> Tensor:
-        """Give the block's part of the keys' places: `[count, seen, width]`."""
-        return places[self.keys].view(self.count, self.ahead + self.length, -1)[:, : self.seen]
+    def key(self, slots: Tensor) -> Tensor:
+        """Return the block's keys among all slots: `[count, seen, width]`."""
+        return slots[self.keys].view(self.count, self.ahead + self.length, -1)[:, : self.seen]
 
     def put(self, one: Tensor, other: Tensor, into: Tensor) -> None:
-        """Write a product into a part of the places; where queries are cut, parts of keys are there several times."""
+        """Write a product into slots; add it where queries are split, since parts then share keys."""
         if self.rows.stop - self.rows.start == self.length:
             torch.bmm(one, other, out=into)
         else:
@@ -72,11 +71,11 @@ class Block:
 
     @property
     def weights(self) -> int:
-        """How many attention weights it has."""
+        """Number of attention weights."""
         return self.count * (self.rows.stop - self.rows.start) * self.groups * self.seen
 
-    def weigh(self, query: Tensor, key: Tensor) -> Tensor:
-        """Compute its attention weights: `[count, rows * groups, seen]`."""
+    def attention_weights(self, query: Tensor, key: Tensor) -> Tensor:
+        """Compute the attention weights: `[count, rows * groups, seen]`."""
         scores = torch.bmm(self.query(query), self.key(key).transpose(1, 2))
         rows = self.rows.stop - self.rows.start
         if self.hidden is not None:
@@ -84,16 +83,16 @@ class Block:
         return scores.softmax(dim=-1)
 
 
-@lru_cache(maxsize=2)  # the layers of one pass share them; what long sequences hide would fill memory else
+@lru_cache(maxsize=2)  # shared by the layers of one pass; masks of long sequences would fill memory
 def blocks(row: Row, heads: int, groups: int, *, causal: bool) -> tuple[Block, ...]:
-    """Cut buckets into blocks that a cache holds.
+    """Split buckets into blocks that fit a processor's cache.
 
     Args:
         row: the sequences.
         heads: of the keys.
         groups: heads of the queries for each of these.
-        causal: whether a token sees only those before it; then the queries are cut, too, and each part is held
-            against the keys up to its last token.
+        causal: whether a token attends only to those before it; then queries are split too, and each part is
+            multiplied with the keys up to its last token.
     """
     cut = []
     first = first_key = 0
@@ -109,8 +108,8 @@ def blocks(row: Row, heads: int, groups: int, *, causal: bool) -> tuple[Block, .
             keys = slice(first_key, first_key + count * (ahead + length))
             for start, end in pairwise([0, *ends]):
                 seen = ahead + (end if causal else length)
-                # filling at the end stands last: who is causal never sees it
-                hidden = _hidden(real[:, :ahead], start, end) if causal else _filling(real)
+                # padding at the end comes last: causal queries never attend to it
+                hidden = _causal_mask(real[:, :ahead], start, end) if causal else _padding_mask(real)
                 rows = slice(start, end)
                 cut.append(Block(count, groups, length, ahead, rows, seen, queries, keys, hidden))
             first += count * length
@@ -118,28 +117,28 @@ def blocks(row: Row, heads: int, groups: int, *, causal: bool) -> tuple[Block, .
     return tuple(cut)
 
 
-def _filling(real: Tensor) -> Tensor | None:
-    """Give what hides filling: `[sequences, 1, 1, 1, length]`; nothing if there is none."""
+def _padding_mask(real: Tensor) -> Tensor | None:
+    """Return the mask of padding, `[sequences, 1, 1, 1, length]`; None if there is none."""
     return None if real.all() else torch.zeros(real.shape).masked_fill_(~real, float("-inf"))[:, None, None, None]
 
 
-def _hidden(continued: Tensor, start: int, end: int) -> Tensor:
-    """Give what hides later tokens from some queries, and filling: `[sequences or 1, 1, rows, 1, ahead + end]`."""
+def _causal_mask(continued: Tensor, start: int, end: int) -> Tensor:
+    """Return the mask of later tokens and of padding: `[sequences or 1, 1, rows, 1, ahead + end]`."""
     later = _later(start, end, continued.shape[1])
-    filling = _filling(continued)
-    return later if filling is None else later + pad(filling, (0, end))
+    padding = _padding_mask(continued)
+    return later if padding is None else later + pad(padding, (0, end))
 
 
 @lru_cache(maxsize=64)
 def _later(start: int, end: int, ahead: int) -> Tensor:
-    """Give what hides later tokens from those between two places: `[1, 1, rows, 1, ahead + end]`."""
+    """Return the mask of later tokens for queries between two positions: `[1, 1, rows, 1, ahead + end]`."""
     later = torch.full((end - start, ahead + end), float("-inf"))
     return later.triu(ahead + start + 1)[None, None, :, None]
 
 
 @dataclass(frozen=True)
 class Attending:
-    """How a flat row attends."""
+    """How a packed row attends."""
 
     row: Row
     heads: int
@@ -147,45 +146,45 @@ class Attending:
     scale: float
     causal: bool
     chance: Chance | None
-    """Of an attention weight to be dropped."""
+    """Dropout of attention weights."""
 
     def into(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Carry `[tokens, heads, width]` into the buckets; the queries are scaled there, which the scores then are."""
-        few = way_of_keys(self.row, self.heads)
-        many = way_of_queries(self.row, self.heads, self.groups)
+        """Copy `[tokens, heads, width]` into the buckets; the queries are scaled there."""
+        few = key_slots(self.row, self.heads)
+        many = query_slots(self.row, self.heads, self.groups)
         return many.fill(query).mul_(self.scale), few.fill(key), few.fill(value)
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """The parts that are worked on one after the other."""
+        """The blocks, computed one after the other."""
         return blocks(self.row, self.heads, self.groups, causal=self.causal)
 
     def keeps(self, query: Tensor) -> bool:
-        """Say whether attention weights are few beside the queries, as they are in short sequences."""
+        """Return whether attention weights are few compared to queries, as in short sequences."""
         return sum(block.weights for block in self.blocks) <= KEPT * query.numel()
 
     def weights(
         self, query: Tensor, key: Tensor, seed: int, known: Sequence[Tensor] = ()
     ) -> Iterator[tuple[Block, Tensor, Tensor | None]]:
-        """Give each block's attention weights, and which of them stay; the same ones for the same seed.
+        """Yield each block's attention weights and dropout mask, the same one for the same seed.
 
         Args:
             query: in the buckets, scaled.
             key: in the buckets.
-            seed: of what is dropped.
-            known: the blocks' weights if they were kept; they are computed if not.
+            seed: of the dropout masks.
+            known: the blocks' weights if they were kept.
         """
         bits = Bits(seed)
         for number, block in enumerate(self.blocks):
-            weights = known[number] if known else block.weigh(query, key)
+            weights = known[number] if known else block.attention_weights(query, key)
             yield block, weights, self.chance.kept(bits.of(weights.shape)) if self.chance else None
 
-    def room(self, places: Tensor, width: int) -> Tensor:
-        """Give room for as many places of such a width: zeros where products may be added to it."""
-        return (places.new_zeros if self.causal else places.new_empty)(len(places), width)
+    def room(self, slots: Tensor, width: int) -> Tensor:
+        """Allocate as many slots of some width: zeros where products may be added."""
+        return (slots.new_zeros if self.causal else slots.new_empty)(len(slots), width)
 
     def stayed(self, weights: Tensor, kept: Tensor | None) -> Tensor:
-        """Give attention weights, or gradients of them, without those that are dropped."""
+        """Apply a dropout mask to attention weights or their gradients."""
         return weights if kept is None or self.chance is None else self.chance.drop(weights, kept)
 
 
@@ -199,16 +198,16 @@ def attend(
     dropout: float = 0.0,
     causal: bool,
 ) -> Tensor:
-    """Let each sequence of a flat row attend to itself, and to what it continues.
+    """Attend within each sequence of a packed row, and to what it continues.
 
     Args:
         query: `[1, heads, tokens, width]`.
-        key: `[1, key heads, tokens, width]`: neighbouring heads of the query share one.
-        value: like `key`; its width may be another.
+        key: `[1, key heads, tokens, width]`: neighboring heads of the query share one.
+        value: like `key`; its width may differ.
         row: the sequences; none continues another if not causal.
         scale: factor on the scores; one over the root of the width if not given.
         dropout: probability of an attention weight to be dropped.
-        causal: whether a token sees only those before it.
+        causal: whether a token attends only to those before it.
 
     Returns:
         `[tokens, heads, width]`.
@@ -231,13 +230,13 @@ class _Attended(torch.autograd.Function):
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, how: Attending) -> Tensor:
         ctx.how, ctx.seed = how, draw_seed() if how.chance else 0
         q, k, v = how.into(query, key, value)
-        places = how.room(q, value.shape[2])
+        slots = how.room(q, value.shape[2])
         known = []
         keeps = any(ctx.needs_input_grad) and how.keeps(q)
         for block, weights, kept in how.weights(q, k, ctx.seed):
-            block.put(how.stayed(weights, kept), block.key(v), block.query(places))
+            block.put(how.stayed(weights, kept), block.key(v), block.query(slots))
             known += [weights] if keeps else []
-        attended = way_of_queries(how.row, how.heads, how.groups).empty(places, query.shape[1])
+        attended = query_slots(how.row, how.heads, how.groups).collect(slots, query.shape[1])
         ctx.save_for_backward(query, key, value, attended, *known)
         return attended
 
@@ -246,10 +245,10 @@ class _Attended(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         query, key, value, attended, *known = ctx.saved_tensors
         how: Attending = ctx.how
-        many, few = way_of_queries(how.row, how.heads, how.groups), way_of_keys(how.row, how.heads)
+        many, few = query_slots(how.row, how.heads, how.groups), key_slots(how.row, how.heads)
         q, k, v = how.into(query, key, value)
         # the sum over keys of a weight times its gradient is that of the output times its own (Dao et al. 2022, B.2)
-        above = many.fill(gradients[0]).index_fill_(0, many.filling, 0)  # nothing comes from what nobody reads
+        above = many.fill(gradients[0]).index_fill_(0, many.padding, 0)  # padding receives zero gradient
         own = (above * many.fill(attended)).sum(dim=-1, keepdim=True)
         to_q, to_k, to_v = (how.room(states, states.shape[1]) for states in (q, k, v))
         for block, weights, kept in how.weights(q, k, ctx.seed, known):
@@ -260,8 +259,8 @@ class _Attended(torch.autograd.Function):
             block.put(inner, block.key(k), block.query(to_q))
             block.put(inner.transpose(1, 2), block.query(q), block.key(to_k))
         return (
-            many.empty(to_q.mul_(how.scale), query.shape[1]),
-            few.empty(to_k, how.heads),
-            few.empty(to_v, how.heads),
+            many.collect(to_q.mul_(how.scale), query.shape[1]),
+            few.collect(to_k, how.heads),
+            few.collect(to_v, how.heads),
             None,
         )

@@ -1,6 +1,6 @@
-"""Where tokens of a flat row stand while they attend: sequences of near lengths in buckets, filled up to one length.
+"""Buckets: sequences of a packed row that are padded to one length to attend together.
 
-Sequences that begin alike may stand in the row as a tree: each part sees itself and the parts that it continues.
+Sequences with shared prefixes may form a tree in the row: each part attends to itself and to the parts it continues.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 CALL = 3000
-"""What one more bucket costs, in pairs of tokens that attend to each other (measured on two cores of a Zen 4)."""
+"""Cost of one more bucket, in pairs of tokens that attend to each other (measured on two cores of a Zen 4)."""
 TOKEN = 20
-"""What a token of filling costs beside its pairs."""
+"""Cost of a token of padding beside its pairs."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """The sequences of a flat row, or parts of such that begin alike."""
+    """The sequences of a packed row, or the parts of a prefix tree."""
 
     lengths: tuple[int, ...]
     parents: tuple[int, ...] = ()
-    """Which part each part continues, -1 for none, a parent before its children; nothing continues another if empty.
-    Who is causal sees what it continues."""
+    """The part that each part continues, -1 for none, a parent before its children; none continues another if empty.
+    Causal queries attend to their prefix."""
 
     @cached_property
     def starts(self) -> tuple[int, ...]:
-        """Say where each part begins."""
+        """The first index of each part in the row."""
         return tuple(accumulate(self.lengths[:-1], initial=0))
 
     @cached_property
     def before(self) -> tuple[tuple[int, ...], ...]:
-        """Give the tokens that each part continues, by their place in the row."""
+        """The tokens that each part continues, by their index in the row."""
         known: list[tuple[int, ...]] = []
         for parent in self.parents or (-1,) * len(self.lengths):
             own = () if parent < 0 else range(self.starts[parent], self.starts[parent] + self.lengths[parent])
@@ -46,17 +46,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Bucket:
-    """Neighbouring sequences of a flat row, filled up to one length."""
+    """Neighboring sequences of a packed row, padded to one length."""
 
     start: int
-    """The first one's first token in the row."""
+    """The first one's first index in the row."""
     lengths: tuple[int, ...]
     before: tuple[tuple[int, ...], ...]
-    """What each of them continues."""
+    """The tokens that each of them continues."""
 
     @cached_property
     def length(self) -> int:
-        """The longest one's."""
+        """Length of the longest one."""
         return max(self.lengths)
 
     @cached_property
@@ -66,25 +66,25 @@ class Bucket:
 
     @cached_property
     def real(self) -> Tensor:
-        """Say which places are no filling: `[sequences, length]`."""
+        """Whether each slot holds a token, not padding: `[sequences, length]`."""
         return torch.arange(self.length) < torch.tensor(self.lengths).unsqueeze(1)
 
     @cached_property
     def tokens(self) -> Tensor:
-        """Give each place's token in the row, `[sequences, length]`; filling repeats the last one."""
+        """Each slot's index in the row, `[sequences, length]`; padding repeats the last token."""
         starts = torch.tensor([*accumulate(self.lengths[:-1], initial=self.start)])
         at = torch.arange(self.length).minimum(torch.tensor(self.lengths).unsqueeze(1) - 1)
         return starts.unsqueeze(1) + at
 
     @cached_property
     def real_keys(self) -> Tensor:
-        """Say which places of the keys are no filling, which stands before what is continued as well."""
+        """Whether each slot of the keys holds a token: `[sequences, ahead + length]`."""
         continued = torch.tensor([len(tokens) for tokens in self.before]).unsqueeze(1)
         return torch.cat([torch.arange(self.ahead) >= self.ahead - continued, self.real], dim=1)
 
     @cached_property
     def keys(self) -> Tensor:
-        """Give the token of each place of the keys, `[sequences, ahead + length]`."""
+        """Each key slot's index in the row, `[sequences, ahead + length]`; what is continued is padded at its start."""
         continued = [(0,) * (self.ahead - len(tokens)) + tokens for tokens in self.before]
         return torch.cat(
             [torch.tensor(continued, dtype=torch.long).view(len(self.before), self.ahead), self.tokens], dim=1
@@ -93,9 +93,9 @@ class Bucket:
 
 @lru_cache(maxsize=8)
 def buckets(row: Row) -> tuple[Bucket, ...]:
-    """Put neighbours together as long as the filling costs less than a bucket of their own.
+    """Group neighbors as long as their padding costs less than a bucket of their own.
 
-    Rows of a pass are sorted by length; where they are not, there are just more buckets.
+    Rows of a pass are sorted by length; where they are not, there are more buckets.
 
     >>> [bucket.lengths for bucket in buckets(Row((9, 10, 10, 12, 200)))]
     [(9, 10, 10, 12), (200,)]
@@ -119,61 +119,61 @@ def buckets(row: Row) -> tuple[Bucket, ...]:
 
 
 def _cost(sizes: Sequence[tuple[int, int]]) -> int:
-    """Say what it costs to have sequences in one bucket, each of a length and behind so many tokens."""
+    """Return the cost of one bucket for sequences, each given as its length and the number of tokens it continues."""
     length, ahead = (max(part) for part in zip(*sizes, strict=True))
     return len(sizes) * length * (length + ahead + TOKEN)
 
 
 @dataclass(frozen=True)
-class Way:
-    """How the states of heads go from a flat row into buckets and back.
+class Slots:
+    """How the states of heads are copied from a packed row into buckets and back.
 
-    In the row a token's heads lie side by side. In a bucket the tokens of each head of the keys do; heads of the
-    queries that share one stand together at each token, so that they are one matrix, and so are those of some tokens.
+    In the row a token's heads are contiguous. In a bucket the tokens of each key head are; query heads that share a key
+    head are contiguous at each token, so that they form one matrix, as do those of neighboring tokens.
     """
 
     into: Tensor
-    """The row of `[tokens * heads, width]` that stands at each place of the buckets."""
+    """The row of `[tokens * heads, width]` in each slot."""
     back: Tensor
-    """The places at which each of those rows stands, one row's after the other's."""
+    """The slots of each of those rows, one row's after the other's."""
     bags: Tensor | None
-    """Where each row's places begin in `back`; None if each stands at one."""
-    filling: Tensor
-    """The places that are filling."""
+    """Where each row's slots begin in `back`; None if each has one."""
+    padding: Tensor
+    """The slots of padding."""
 
     def fill(self, states: Tensor) -> Tensor:
-        """Carry `[tokens, heads, width]` into the buckets: `[places, width]`."""
+        """Copy `[tokens, heads, width]` into the buckets: `[slots, width]`."""
         return states.reshape(-1, states.shape[-1]).index_select(0, self.into)
 
-    def empty(self, places: Tensor, heads: int) -> Tensor:
-        """Carry the buckets' places back, the sum of them where there are several: `[tokens, heads, width]`."""
+    def collect(self, slots: Tensor, heads: int) -> Tensor:
+        """Copy the slots back, summed where a row has several: `[tokens, heads, width]`."""
         if self.bags is None:
-            states = places.index_select(0, self.back)
+            states = slots.index_select(0, self.back)
         else:
-            states = embedding_bag(self.back, places, self.bags, mode="sum")
-        return states.view(-1, heads, places.shape[-1])
+            states = embedding_bag(self.back, slots, self.bags, mode="sum")
+        return states.view(-1, heads, slots.shape[-1])
 
 
 @lru_cache(maxsize=8)
-def way_of_queries(row: Row, heads: int, groups: int) -> Way:
-    """Draw up the way of a row's queries; so many neighbouring heads stand together."""
-    return _way([(bucket.tokens, bucket.real) for bucket in buckets(row)], heads, groups)
+def query_slots(row: Row, heads: int, groups: int) -> Slots:
+    """Return the slots of a row's queries, of which so many neighboring heads share a key head."""
+    return _slots([(bucket.tokens, bucket.real) for bucket in buckets(row)], heads, groups)
 
 
 @lru_cache(maxsize=8)
-def way_of_keys(row: Row, heads: int) -> Way:
-    """Draw up the way of a row's keys, which are seen by what continues them, too."""
-    return _way([(bucket.keys, bucket.real_keys) for bucket in buckets(row)], heads, 1)
+def key_slots(row: Row, heads: int) -> Slots:
+    """Return the slots of a row's keys, which have one for each part that continues them."""
+    return _slots([(bucket.keys, bucket.real_keys) for bucket in buckets(row)], heads, 1)
 
 
-def _way(parts: Sequence[tuple[Tensor, Tensor]], heads: int, groups: int) -> Way:
+def _slots(parts: Sequence[tuple[Tensor, Tensor]], heads: int, groups: int) -> Slots:
     number = torch.arange(heads * groups).view(heads, 1, groups)
     into, real = [], []
     for tokens, held in parts:
         into.append((tokens[:, None, :, None] * (heads * groups) + number).flatten())
         real.append(held[:, None, :, None].expand(-1, heads, -1, groups).flatten())
     rows, held = torch.cat(into), torch.cat(real)
-    places = held.nonzero()[:, 0]
-    back = places[rows[places].argsort(stable=True)]
-    times = rows[places].bincount()
-    return Way(rows, back, None if times.max() == 1 else times.cumsum(0) - times, (~held).nonzero()[:, 0])
+    slots = held.nonzero()[:, 0]
+    back = slots[rows[slots].argsort(stable=True)]
+    times = rows[slots].bincount()
+    return Slots(rows, back, None if times.max() == 1 else times.cumsum(0) - times, (~held).nonzero()[:, 0])

@@ -1,4 +1,4 @@
-"""Modules that can compute themselves in one node, or as their own library does."""
+"""Modules with a fused implementation beside their library's own."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from torch import nn
 
 
 class Fused(nn.Module):
-    """A module with a faster way of its own, which it takes until somebody puts `plain` on."""
+    """A module that computes by its fused implementation unless `plain` is set."""
 
     plain = False

@@ -1,8 +1,8 @@
-"""Products with frozen matrices, in bf16 if wanted, and low-rank pairs beside them as one node of autograd.
+"""Linear layers in bf16, and frozen matrices with low-rank updates as one autograd function.
 
-Written as single operations, a pair beside a matrix is five nodes with a tensor of the output's size each.
-Here the pair's output is added where the matrix's output lies, maps that read the same tensor share one
-node, and what flows back to that tensor is summed where it lies.
+As single operations, a low-rank update beside a matrix is five nodes with a tensor of the output's size each. Here the
+update is added in place to the matrix's output, maps of the same input share one node, and the gradients to that input
+are summed in place.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ class HalfLinear(FastLinear):
     """A linear layer whose product is computed in bf16 while training, and in fp32 while evaluating."""
 
     kept: tuple[Tensor, int] | None = None
-    """While training, a frozen weight in bf16, and the version of the weight that it is of."""
+    """While training, a frozen weight in bf16 and the weight's version when it was rounded."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give `[..., outputs]` of `[..., inputs]`, both in the input's own type."""
+        """Map `[..., inputs]` to `[..., outputs]`, both in the input's own type."""
         if not self.training:
             return super().forward(x)
         product = linear(x.to(torch.bfloat16), self.half_weight()).to(x.dtype)
         return product if self.bias is None else product + self.bias
 
     def half_weight(self) -> Tensor:
-        """Give the weight in bf16; one that does not train is rounded once, until the layer evaluates."""
+        """Return the weight in bf16; a frozen one is rounded once, until the layer evaluates."""
         if self.weight.requires_grad:
             return self.weight.to(torch.bfloat16)
         if self.kept is None or self.kept[1] != self.weight._version:
@@ -41,13 +41,13 @@ class HalfLinear(FastLinear):
         return self.kept[0]
 
     def train(self, mode: bool = True) -> Self:
-        """Forget the rounded weight when training ends: whoever changes weights does it then."""
+        """Drop the rounded weight when training ends, since weights are changed outside of training."""
         self.kept = self.kept if mode else None
         return super().train(mode)
 
 
 PLAIN = (nn.Linear, FastLinear, HalfLinear)
-"""Linear layers that compute nothing but their product."""
+"""Linear layers that compute just their product."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Pair:
     """A frozen linear map and the low-rank update beside it: `y = x W^T + c + scale (x A^T) B^T`."""
 
     weight: Tensor
-    """`[outputs, inputs]`, in the type in which the product with it is computed; sums stay in the input's."""
+    """`[outputs, inputs]`, in the type of its product; sums stay in the input's."""
     bias: Tensor | None
     a: Tensor
     """`[rank, inputs]`."""
@@ -65,7 +65,7 @@ class Pair:
 
 
 def apply_pairs(x: Tensor, pairs: Sequence[Pair]) -> tuple[Tensor, ...]:
-    """Give each pair's output of the same input; only that input and its low-rank images are kept.
+    """Return each pair's output for one input; only the input and its low-rank images are kept for the backward pass.
 
     Args:
         x: `[..., inputs]`.
@@ -79,8 +79,6 @@ def apply_pairs(x: Tensor, pairs: Sequence[Pair]) -> tuple[Tensor, ...]:
 
 
 class _Pairs(torch.autograd.Function):
-    """Several maps of one input, each with its low-rank update."""
-
     @staticmethod
     def forward(ctx: Any, x: Tensor, pairs: Sequence[Pair], *matrices: Tensor) -> Any:
         flat = x.reshape(-1, x.shape[-1])
@@ -88,11 +86,11 @@ class _Pairs(torch.autograd.Function):
         ctx.save_for_backward(x, images, *matrices)
         ctx.pairs = pairs
         ctx.set_materialize_grads(False)
-        reads = {kind: flat.to(kind) for kind in {pair.weight.dtype for pair in pairs}}
+        inputs = {kind: flat.to(kind) for kind in {pair.weight.dtype for pair in pairs}}
         outputs = []
         for pair, image in zip(pairs, images.split([len(pair.a) for pair in pairs], dim=1), strict=True):
-            output = _map(reads[pair.weight.dtype], pair, x.dtype).addmm_(image, pair.b.T, alpha=pair.scale)
-            # no view: Longformer divides its queries in place
+            output = _map(inputs[pair.weight.dtype], pair, x.dtype).addmm_(image, pair.b.T, alpha=pair.scale)
+            # not a view: Longformer divides its queries in place
             outputs.append(torch.ops.aten._unsafe_view(output, [*x.shape[:-1], output.shape[-1]]))
         return tuple(outputs)
 
@@ -127,16 +125,16 @@ def _together(matrices: Sequence[Tensor]) -> Tensor:
     return matrices[0] if len(matrices) == 1 else torch.cat(list(matrices))
 
 
-def _map(read: Tensor, pair: Pair, result: torch.dtype) -> Tensor:
-    """Give `x W^T + c` in the result's type, of an input in the product's."""
-    if read.dtype == result:
-        return product(read, pair.weight, pair.bias)
-    output = linear(read, pair.weight).to(result)
+def _map(x: Tensor, pair: Pair, result: torch.dtype) -> Tensor:
+    """Return `x W^T + c` in the result's type, for an input in the product's."""
+    if x.dtype == result:
+        return product(x, pair.weight, pair.bias)
+    output = linear(x, pair.weight).to(result)
     return output if pair.bias is None else output.add_(pair.bias)
 
 
 def _back(gradients: Sequence[Tensor], pairs: Sequence[Pair]) -> Tensor:
-    """Give what flows back to the input through the matrices of all pairs: `[rows, inputs]`."""
+    """Return the gradient of the input through the matrices of all pairs: `[rows, inputs]`."""
     [first, *others], [its, *theirs] = gradients, [pair.weight for pair in pairs]
     total = product(first.to(its.dtype), its.T).to(first.dtype)
     for gradient, weight in zip(others, theirs, strict=True):

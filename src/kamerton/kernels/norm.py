@@ -1,7 +1,7 @@
-"""Root-mean-square norms as one node of autograd: `y = w x / sqrt(mean(x^2) + eps)`.
+"""Root-mean-square norms as one autograd function: `y = w x / sqrt(mean(x^2) + eps)`.
 
-Zhang and Sennrich, Root Mean Square Layer Normalization, NeurIPS 2019. Written as single operations its gradient
-takes a dozen passes over the states and twice the time.
+Zhang and Sennrich, Root Mean Square Layer Normalization, NeurIPS 2019. As single operations its gradient takes a dozen
+passes over the states and twice the time.
 """
 
 from __future__ import annotations
@@ -16,38 +16,38 @@ from torch.autograd.function import once_differentiable
 from kamerton.kernels.fused import Fused
 
 CLOSE = 1e-5
-"""How near a module must come to the formula to be such a norm."""
+"""Tolerance within which a module must match the formula to be such a norm."""
 
 
 class FusedNorm(Fused):
-    """What a norm of another library becomes: it computes in one node where gradients are wanted."""
+    """A library's norm that computes in one node where gradients are needed."""
 
     weight: Tensor
     epsilon: float
 
     def forward(self, states: Tensor) -> Tensor:
-        """Give the norm of `[..., width]`."""
+        """Normalize `[..., width]`."""
         if self.plain or not torch.is_grad_enabled() or states.dtype != self.weight.dtype:
-            return super().forward(states)  # the library's own, next in line
+            return super().forward(states)  # the library's own, next in the method resolution order
         normed: Tensor = _Norm.apply(states, self.weight, self.epsilon)
         return normed
 
 
 def fuse_norms(model: nn.Module) -> None:
-    """Let a model's root-mean-square norms compute in one node. They are known by what they compute."""
+    """Fuse a model's root-mean-square norms, which are recognized by what they compute."""
     for module in model.modules():
         names = [name for name, _ in module.named_parameters()]
         numbers = [value for value in vars(module).values() if isinstance(value, float)]
         if names == ["weight"] and len(numbers) == 1 and _is_norm(module, numbers[0]):
-            module.__class__ = _fused(type(module))
+            module.__class__ = _fused_class(type(module))
             cast(FusedNorm, module).epsilon = numbers[0]
 
 
 @torch.no_grad()
 def _is_norm(module: nn.Module, epsilon: float) -> bool:
-    """Say whether a module of one weight gives the norm of some states that are not around zero."""
+    """Return whether a module of one weight computes the norm, on states that are not around zero."""
     weight = module.get_parameter("weight")
-    if weight.ndim != 1 or len(signature(module.forward).parameters) != 1:  # a gate, say, may come beside the states
+    if weight.ndim != 1 or len(signature(module.forward).parameters) != 1:  # another input, such as a gate
         return False
     draw = torch.Generator().manual_seed(0)
     states = (1 + torch.randn(2, len(weight), generator=draw)).to(weight)
@@ -55,13 +55,13 @@ def _is_norm(module: nn.Module, epsilon: float) -> bool:
     return torch.allclose(module(states), wanted, rtol=CLOSE, atol=CLOSE)
 
 
-def _fused(kind: Any) -> Any:
-    """Give a norm's class a faster way, under the name that its library knows it by."""
+def _fused_class(kind: Any) -> Any:
+    """Derive the fused class of a norm's class, under the same name."""
     return type(kind.__name__, (FusedNorm, kind), {})
 
 
 def _inverse(states: Tensor, epsilon: float) -> Tensor:
-    """Give one over the root of the mean square, `[..., 1]`."""
+    """Return one over the root mean square, `[..., 1]`."""
     norms = torch.linalg.vector_norm(states, dim=-1, keepdim=True)
     return norms.square_().div_(states.shape[-1]).add_(epsilon).rsqrt_()
 

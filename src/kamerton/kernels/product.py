@@ -1,9 +1,9 @@
-"""Products in fp32 by the kernels of oneDNN, where they are faster on this machine than those that PyTorch takes.
+"""fp32 products by oneDNN's kernels, where they are faster on this machine than PyTorch's own.
 
-PyTorch leaves its fp32 products to another library than its bf16 ones. oneDNN's were 5 to 14% faster with the
-matrices of small models, and by half with an output head's, in the same precision: only the order of the sums differs.
-PyTorch uses this operator in what it compiles (`torch._inductor.fx_passes.mkldnn_fusion`), where it has no gradient;
-here it gets one. Whether it is right and faster is tried once on each machine.
+PyTorch uses another library for fp32 than for bf16. oneDNN's products were 5 to 14% faster with the matrices of small
+models, and by half with an output head's, in the same precision: only the order of the sums differs. PyTorch uses this
+operator in what it compiles (`torch._inductor.fx_passes.mkldnn_fusion`), without a gradient; here it has one. Whether
+it is right and faster is tried once on each machine.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from kamerton.kernels.fused import Fused
 from kamerton.kernels.trial import kept_ratio_if_equal
 
 WORTH = 1.02
-"""How much faster these products must be: they cost nothing, but what is timed varies."""
-LEAST = 1 << 23
-"""Products of fewer multiplications are left to PyTorch: calling the operator costs more than it gains."""
+"""How much faster these products must be: they cost nothing, but timings vary."""
+MIN_SIZE = 1 << 23
+"""Smaller products, by their multiplications, are left to PyTorch: the operator's call costs more than it gains."""
 TRIED = (512, 1024, 768)
-"""Rows, outputs and inputs of the product that is tried."""
+"""Rows, outputs and inputs of the trial's product."""
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Give `x W^T + c`; no gradient flows back.
+    """Return `x W^T + c`, without a gradient.
 
     Args:
         x: `[..., inputs]`.
-        weight: `[outputs, inputs]`, laid out in any way.
+        weight: `[outputs, inputs]`, with any strides.
         bias: `[outputs]`.
     """
     return _by_onednn(x, weight, bias) if _pays(x, weight) else linear(x, weight, bias)
 
 
 class FastLinear(nn.Linear, Fused):
-    """A linear layer that takes the faster products, forward and back."""
+    """A linear layer that uses the faster products, forward and backward."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give `[..., outputs]` of `[..., inputs]`."""
+        """Map `[..., inputs]` to `[..., outputs]`."""
         if self.plain or not _pays(x, self.weight):
             return super().forward(x)
         if not torch.is_grad_enabled():
@@ -52,7 +52,7 @@ class FastLinear(nn.Linear, Fused):
 
 
 def use_fast_products(model: nn.Module) -> None:
-    """Let a model's plain linear layers take the faster products, if they are faster here."""
+    """Make a model's plain linear layers use the faster products, if they are faster here."""
     if fast_products_pay():
         for module in model.modules():
             if type(module) is nn.Linear:
@@ -61,7 +61,7 @@ def use_fast_products(model: nn.Module) -> None:
 
 @cache
 def fast_products_pay() -> bool:
-    """Say whether these products are right and faster on this machine; tried once and kept in the cache folder."""
+    """Return whether these products are right and faster on this machine; tried once and cached on disk."""
     if not torch.backends.mkldnn.is_available():
         return False
     rows, outputs, inputs = TRIED
@@ -72,8 +72,6 @@ def fast_products_pay() -> bool:
 
 
 class _Product(torch.autograd.Function):
-    """The layer's map, forward and back."""
-
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, weight)
@@ -103,6 +101,6 @@ def _pays(x: Tensor, weight: Tensor) -> bool:
     return (
         x.dtype == weight.dtype == torch.float32
         and x.device.type == "cpu"
-        and x.numel() * weight.shape[0] >= LEAST
+        and x.numel() * weight.shape[0] >= MIN_SIZE
         and fast_products_pay()
     )

@@ -1,12 +1,14 @@
-"""How much faster one way to compute is than another on this machine: tried once, and kept in the user's cache folder.
+"""Trials of faster ways to compute: whether they are supported, whether they are right, and how fast they are here.
 
-So all runs on one machine decide alike, however busy it is.
+A ratio of speeds is measured once on a machine and kept in the user's cache folder, so that all runs there decide
+alike, however busy the machine is.
 """
 
 from __future__ import annotations
 
 import platform
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from torch import Tensor
 
 from kamerton.core.files import cache_folder, read_json, write_json
 
-TIMES = 12
+REPEATS = 12
 """How often each way is timed, in turns; the fastest time counts."""
 ROUNDING = 1e-5
 """Largest difference of two fp32 results, relative to the largest number."""
@@ -23,11 +25,49 @@ ROUNDING = 1e-5
 Way = Callable[[], Tensor]
 
 
+class UnsupportedError(TypeError):
+    """A way to compute does not support what it is given."""
+
+
+class UnexpectedFailure(UserWarning):
+    """A trial failed by an exception that is no known refusal: the slower way is taken, and a bug is likely."""
+
+
+REFUSALS = (UnsupportedError, RuntimeError, IndexError)
+"""How torch and transformers refuse: by shapes that do not match, or an operator that is not there."""
+SURPRISES = (TypeError, ValueError, KeyError, AttributeError, AssertionError, ArithmeticError)
+
+
+def attempt(way: Way, refusals: tuple[type[Exception], ...] = REFUSALS) -> Tensor | None:
+    """Return the result of a way to compute; None if it is refused.
+
+    Raises:
+        RuntimeError, MemoryError: memory ran out, which is no refusal.
+
+    Warns:
+        UnexpectedFailure: an exception that is no known refusal was raised.
+    """
+    try:
+        return way()
+    except refusals as error:
+        if is_out_of_memory(error):
+            raise
+    except SURPRISES as error:
+        text = f"a faster way to compute is not taken: its trial raised {type(error).__name__}: {error}"
+        warnings.warn(text, UnexpectedFailure, stacklevel=2)
+    return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an exception means that memory ran out; torch raises a bare RuntimeError for a CPU's."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
 def kept_ratio(name: str, usual: Way, other: Way) -> float:
-    """Give how many times as fast as the usual way the other is, as it was when both were tried first.
+    """Return how many times as fast as the usual way the other is, as measured when both were tried first.
 
     Args:
-        name: of what is tried; with the machine, its threads and PyTorch's version it names the file.
+        name: of the trial; with the machine, its threads and PyTorch's version it names the file.
         usual: a way to compute something.
         other: another one.
     """
@@ -38,7 +78,7 @@ def kept_ratio(name: str, usual: Way, other: Way) -> float:
 
 
 def kept_ratio_if_equal(name: str, usual: Way, other: Way) -> float:
-    """Give the same; 0 if the other way gives another result, or cannot be gone with this PyTorch."""
+    """Return the same; 0 if the other way gives another result, or this PyTorch lacks its operator."""
     path = ratio_file(name)
     if not path.exists() and not _are_equal(usual, other):
         write_json(path, {"ratio": 0.0})
@@ -46,24 +86,24 @@ def kept_ratio_if_equal(name: str, usual: Way, other: Way) -> float:
 
 
 def ratio_file(name: str) -> Path:
-    """Name the file in which a ratio is kept."""
+    """Return the file in which a ratio is kept."""
     return cache_folder() / f"{name}-{platform.node()}-{torch.get_num_threads()}-{torch.__version__}.json"
 
 
 def _are_equal(usual: Way, other: Way) -> bool:
-    wanted = usual()
-    try:
-        return bool((other() - wanted).abs().max() <= ROUNDING * wanted.abs().max())
-    except (AttributeError, RuntimeError, TypeError):
-        return False  # a PyTorch without an operator, or with another of its name, says so in one of these ways
+    wanted, got = (
+        usual(),
+        attempt(other, (AttributeError, RuntimeError, TypeError)),
+    )  # no operator, or another signature
+    return got is not None and bool((got - wanted).abs().max() <= ROUNDING * wanted.abs().max())
 
 
 def _ratio(usual: Way, other: Way) -> float:
-    times = [(_seconds(usual), _seconds(other)) for _ in range(TIMES)]
+    times = [(_seconds(usual), _seconds(other)) for _ in range(REPEATS)]
     return min(time for time, _ in times) / min(time for _, time in times)
 
 
 def _seconds(way: Way) -> float:
-    began = time.perf_counter()
+    start = time.perf_counter()
     way()
-    return time.perf_counter() - began
+    return time.perf_counter() - start

@@ -16,7 +16,7 @@ from kamerton.core.records import Encoded, Stepped
 from kamerton.core.system import give_back_freed_memory, peak_memory, resident_memory
 from kamerton.engine.engine import LOGITS_PER_PASS, classes_of
 from kamerton.engine.passes import passes_of
-from kamerton.engine.profile import Gauge, Weighed, gauge, weigh
+from kamerton.engine.profile import FlopProfile, MemoryProfile, profile_flops, profile_memory
 from kamerton.runs.run import Run
 from kamerton.session.setup import Setup
 from kamerton.session.trainable import TrainableModel
@@ -134,7 +134,7 @@ class _Work:
 class _Tried:
     """What was tried: its seconds, and bytes."""
 
-    costs: Gauge
+    costs: FlopProfile
     learning: float
     """Seconds of a usual pass, forward and backward."""
     new: float
@@ -159,16 +159,16 @@ def _try(trainable: TrainableModel, form: Objective, work: _Work) -> _Tried:
         with torch.no_grad():
             layout.logits(model, validated.sequences)
 
-    costs = gauge(model, layout, form, usual.rows)
+    costs = profile_flops(model, layout, form, usual.rows)
     with torch.random.fork_rng():
         learning = _fastest(learn, TRIES)
         model.zero_grad(set_to_none=True)
         model.eval()
         new, again = _fastest(read, 1) / validated.tokens, _fastest(read, TRIES) / validated.tokens
-        with Weighed() as weighed:
+        with MemoryProfile() as profile:
             read()
-    most = _most(work, lambda part: weigh(model, layout, form, part.rows))
-    return _Tried(costs, learning, new, again, most, weighed.most / validated.tokens)
+    most = _most(work, lambda part: profile_memory(model, layout, form, part.rows))
+    return _Tried(costs, learning, new, again, most, profile.peak / validated.tokens)
 
 
 def _most(work: _Work, weight: Callable[[_Pass], int]) -> float:

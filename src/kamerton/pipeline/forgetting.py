@@ -300,7 +300,7 @@ def _circumstances(base: TorchEngine, languages: Sequence[str], size: Size) -> t
     """List what a base model's readings depend on: with other threads or layouts sums are rounded otherwise."""
     limits = (base.max_tokens, base.max_new_tokens, base.tokens_per_pass)
     machine = (torch.__version__, torch.get_num_threads(), str(base.model.device))
-    return (base.facts.fingerprint, base.layout.name, limits, tuple(languages), size, machine)
+    return (base.facts.fingerprint, str(base.layout.name), limits, tuple(languages), size, machine)
 
 
 def _precision(setup: Setup) -> Precision:

@@ -12,7 +12,7 @@ from kamerton.core.contracts import Quantization
 from kamerton.core.errors import Fault, RunError
 from kamerton.core.records import Encoded
 from kamerton.engine.engine import TorchEngine, make_engine
-from kamerton.kernels.dropout import set_dropout, use_cheap_dropout
+from kamerton.kernels.dropout import set_dropout, use_fast_dropout
 from kamerton.kernels.norm import fuse_norms
 from kamerton.models.load import Loaded, load_model, load_tokenizer
 from kamerton.models.precision import set_precision
@@ -93,6 +93,6 @@ def attach_method(setup: Setup, loaded: Loaded) -> nn.Module:
     set_dropout(loaded.model, recipe.train.dropout)
     set_precision(loaded.model, recipe.model.precision or "fp32")
     model = make_method(recipe).attach(loaded.model, loaded.fresh, loaded.tokens)
-    use_cheap_dropout(model)
+    use_fast_dropout(model)
     fuse_norms(model)
     return model

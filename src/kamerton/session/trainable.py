@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
+from kamerton.core.messages import Wording
 from kamerton.core.records import Encoded, Example
 from kamerton.data.balance import class_weights, oversampled
 from kamerton.engine.checkpointing import recompute_layers
@@ -32,7 +33,7 @@ class TrainableModel:
     """Those of the split, in its order, and after them what is replayed against forgetting."""
     ids: list[int]
     """The source row of each."""
-    note: str = ""
+    note: Wording = ""
     """What is to be known of how it is computed."""
 
 
@@ -42,7 +43,7 @@ def attach(setup: Setup, loaded: Loaded) -> TrainableModel:
     own = _balanced(setup)
     rows = [*(row for _, row in own), *replayed(setup)]
     engine = engine_of(setup, model, rows)
-    note = prove_fused(model, engine.layout, setup.samples[:1])
+    note = prove_fused(model, engine.layout, setup.samples[:1]) or ""
     if setup.recipe.train.gradient_checkpointing:
         recompute_layers(model, engine.layout, setup.samples)
     ids = [example.id for example, _ in own]
