@@ -16,7 +16,7 @@ UNSHOWN = {
     "cli.commands", "cli.options", "cli.app",  # `--help` is English
     "i18n", "text.language_id", "text.pii", "text.mojibake", "forms.rendered", "forms.sandbox", "train.replay",
     "models.e5", "models.load", "models.template", "models.naming", "data.augment", "contenders.baselines_of_tags",
-    "forgetting.probe", "forgetting.before", "engine.embed", "text.label_values",
+    "forgetting.probe", "forgetting.before", "engine.embed", "engine.packed", "kernels.trial", "text.label_values",
 }  # fmt: skip
 """What holds data, prompts, programs and features instead of sentences to a reader."""
 UNSHOWN_FUNCTIONS = {
