@@ -134,15 +134,15 @@ def test_a_thousand_looks_in_two_thousand_logs_cry_wolf_in_at_most_5_of_100() ->
 
 def test_a_fixed_test_finds_what_counting_all_its_outcomes_gives() -> None:
     looks, disagreement = SIMULATED["looks"], SIMULATED["disagreement"]
+    region = {}
+    for pairs in range(150, 251):  # all but one log in ten thousand
+        wins = np.arange(pairs + 1)
+        region[pairs] = wins[2 * stats.binom.cdf(np.minimum(wins, pairs - wins), pairs, 0.5) < 0.05]
     for difference in (0.0, 0.03, 0.06):
+        win = (1 + difference / disagreement) / 2
         power = sum(
-            stats.binom.pmf(pairs, looks, disagreement)
-            * sum(
-                stats.binom.pmf(wins, pairs, (1 + difference / disagreement) / 2)
-                for wins in range(pairs + 1)
-                if stats.binomtest(wins, pairs).pvalue < 0.05
-            )
-            for pairs in range(150, 251)  # all but one log in ten thousand
+            stats.binom.pmf(pairs, looks, disagreement) * stats.binom.pmf(wins, pairs, win).sum()
+            for pairs, wins in region.items()
         )
         assert simulate(difference, **SIMULATED).found_fixed == pytest.approx(power, abs=0.03)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import os
 import signal
 import sys
@@ -50,7 +49,8 @@ def stop_properly() -> None:
             sys.__unraisablehook__(unraisable)
             return
         deaf_until = -float("inf")  # a destructor swallowed it: ask again when that is over
-        again_soon = threading.Timer(SOON, _thread.interrupt_main)
+        # a signal, for `_thread.interrupt_main` would let a system call go on that is waiting
+        again_soon = threading.Timer(SOON, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
         again_soon.daemon = True
         again_soon.start()
 
