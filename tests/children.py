@@ -1,7 +1,8 @@
 """Real processes that start in milliseconds: one has imported everything, and forks each of the others.
 
 A forked child has its own streams, its own folder and its own process group, so that it can be killed
-together with whatever it started.
+together with whatever it started. Where a child starts `python -m kamerton` itself, `warm_python` stands in for
+Python: the command runs in a process that is forked from a second server, which never trained anything.
 """
 
 from __future__ import annotations
@@ -10,16 +11,19 @@ import importlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 IMPORTED = ("kamerton.cli.work.tune", "kamerton.cli.work.predict", "peft", "scipy.stats", "sklearn.linear_model")
 """What the children need and what takes long to import."""
+WARM_PYTHON = Path(__file__).with_name("warm_python")
+"""What the children take for Python."""
 ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 
 
@@ -80,12 +84,13 @@ class Nursery:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.count = 0
+        warm = {"WARM_PYTHON": sys.executable, "WARM_SOCKET": str(folder / "s")}
         self.process = subprocess.Popen(
             [sys.executable, __file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, **ENVIRONMENT},
+            env={**os.environ, **ENVIRONMENT, **warm},
         )
 
     def ask(self, request: dict[str, Any]) -> int:
@@ -132,6 +137,14 @@ def kamerton(arguments: Sequence[str]) -> None:
 def _serve() -> None:
     for name in IMPORTED:
         importlib.import_module(name)
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(os.environ["WARM_SOCKET"])
+    server.listen()
+    warm = os.fork()
+    if not warm:
+        _serve_commands(server)
+    server.close()
+    sys.executable = str(WARM_PYTHON)
     for line in sys.stdin:
         request = json.loads(line)
         if "wait" in request:
@@ -144,6 +157,37 @@ def _serve() -> None:
             if not answer:
                 _be(request)
         print(answer, flush=True)
+    os.kill(warm, signal.SIGKILL)
+
+
+def _serve_commands(server: socket.socket) -> None:
+    """Fork a process for each `python -m kamerton` that `warm_python` hands on; it gets the caller's streams."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # whoever handles a command is reaped by the system
+    while True:
+        connection, _ = server.accept()
+        if os.fork():
+            connection.close()
+            continue
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        request, streams, _, _ = socket.recv_fds(connection, 1 << 20, 3)
+        pid = os.fork()
+        if not pid:
+            connection.close()
+            _be_command(json.loads(request), streams)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        connection.sendall(str(status).encode())
+        os._exit(0)
+
+
+def _be_command(request: dict[str, Any], streams: Sequence[int]) -> None:
+    """Become `python -m kamerton`, and never come back."""
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    sys.stdin, sys.stdout, sys.stderr = (os.fdopen(n, "w" if n else "r", encoding="utf-8") for n in range(3))
+    _end_with(lambda: kamerton(request["arguments"]))
 
 
 def _be(request: dict[str, Any]) -> None:
@@ -158,10 +202,15 @@ def _be(request: dict[str, Any]) -> None:
     sys.stdin = os.fdopen(0, encoding="utf-8") if streams["stdin"] else None
     sys.stdout = os.fdopen(1, "w", encoding=streams["encoding"]) if streams["out"] else None
     sys.stderr = os.fdopen(2, "w", encoding=streams["encoding"])
+    module, _, name = request["start"].partition(":")
+    _end_with(lambda: vars(importlib.import_module(module))[name](*request["arguments"]))
+
+
+def _end_with(work: Callable[[], None]) -> None:
+    """Do some work, and end this process with its status."""
     status = 70
     try:
-        module, _, name = request["start"].partition(":")
-        vars(importlib.import_module(module))[name](*request["arguments"])
+        work()
         status = 0
     except SystemExit as end:
         status = int(end.code or 0)
