@@ -222,14 +222,15 @@ def test_any_kill_at_any_moment_ends_with_the_same_weights(place, undisturbed):
             time.sleep(drawn.uniform(0, seconds))
             child.kill()
             ended = child.wait()
-            assert ended.status in (-signal.SIGKILL, MISTAKE), ended.said
+            assert ended.status in (-signal.SIGKILL, MISTAKE, DONE), ended.said  # DONE: the machine was faster just now
             if ended.status == MISTAKE:
                 assert "not a run" in ended.err  # it was killed before there was anything
         run = place.folder / name
         stages[
             ("split" if (run / "data" / "ledger.parquet").exists() else "nothing", (run / "checkpoints").exists())
         ] += 1
-        tell_to_the_model(place, name)
+        if not (run / "result.json").exists():
+            tell_to_the_model(place, name)
         assert weights_of(run) == undisturbed, name
     assert stages[("split", True)] > KILLS // 4
 
