@@ -79,7 +79,7 @@ def test_every_shape_of_a_conversation_is_the_same_messages(tmp_path, shape):
 
 def test_what_a_template_wrote_is_told_and_stays_text_where_that_is_said(tmp_path):
     rows = filled(KEPT["ChatML"])
-    assert "conversations in one text (ChatML)" in understood(tmp_path, "rows.jsonl", rows).reason
+    assert "conversations in one text (ChatML)" in str(understood(tmp_path, "rows.jsonl", rows).reason)
     plain = understood(tmp_path, "rows.jsonl", rows, **{"data.task": "language-modeling"})
     assert plain.examples[0].gold.startswith("<|im_start|>user")
 
@@ -187,7 +187,7 @@ def test_trees_are_pairs_of_ranked_answers_or_conversations(tmp_path, kept):
     assert found.recipe.data.task == "preference"
     first = next(one for one in found.examples if one.fields["prompt"] == WANTED[:1])
     assert (first.gold, first.fields["rejected"]) == ("Aye, 0.", "No.")
-    assert [entry.reason for entry in found.table.rejected] == ["no answers of the tree were ranked"]
+    assert [str(entry.reason) for entry in found.table.rejected] == ["no answers of the tree were ranked"]
     chats = understood(tmp_path, "rows.jsonl", rows, **{"data.task": "chat"})
     assert WANTED in [one.fields["messages"] for one in chats.examples]
     unranked = understood(tmp_path, "plain.jsonl", plain if kept == "trees" else flat(plain))
@@ -251,7 +251,10 @@ def test_the_last_answer_of_a_judged_conversation_is_parted_from_it(tmp_path, ma
     assert found.recipe.data.task == "feedback"
     wanted = {"prompt": turns("Hello.", "Ahoy.", "Count to 0."), "completion": "Aye, 0.", "wanted": True}
     assert found.examples[0].fields == wanted
-    assert understood(tmp_path, "rows.jsonl", rows, **{"data.task": "chat"}).left_out[0].reason == f"'{mark}' is false"
+    assert (
+        str(understood(tmp_path, "rows.jsonl", rows, **{"data.task": "chat"}).left_out[0].reason)
+        == f"'{mark}' is false"
+    )
 
 
 def test_yes_and_no_of_judged_answers_may_be_numbers_where_the_column_says_what_it_is(tmp_path):

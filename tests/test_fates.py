@@ -152,13 +152,13 @@ def test_tune_plan_and_audit_say_what_becomes_of_the_rows(place):
     flags = (*model, "--method", "head", "--epochs", "1", "--set", "evaluate.forgetting=off", *QUICK)
     told = place.call("tune", "lost.jsonl", *flags, "--out", "lost")
     assert told.status == DONE, told.said
-    read = "101 of 102 rows are used; 1 row left out ("
-    gated = "60 of 101 rows are used; 40 rows left out (too long"
+    read = "\n              1 row left out ("
+    gated = "60 of 102 rows are used; 40 rows left out (too long"
     lost = "severe: classes lose nearly all of their rows: 'good' keeps 0 of 40"
     assert all(line in told.out for line in (read, "at column 30, first lost.jsonl:12)", gated, lost)), told.said
     assert any(finding.check == "lost-classes" for finding in Run(place.folder / "lost").read_findings())
     planned = place.call("plan", "lost.jsonl", *flags[:-2], "--language", "ru")
-    assert "использованы 60 из 101 строки; 40 строк не взято (длиннее на" in planned.err, planned.said
+    assert "использованы 60 из 102 строк; 40 строк не взято (длиннее на" in planned.err, planned.said
     audited = place.call("audit", "lost.jsonl")
     assert "100 of 102 rows are used; 1 row left out (" in audited.out, audited.said
     assert "(exact duplicates, first lost.jsonl:102)" in audited.out, audited.said

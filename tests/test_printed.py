@@ -198,6 +198,6 @@ def test_a_damaged_list_is_told_with_its_line(tmp_path: Path, kind: str) -> None
     _, row, _ = TASKS[kind]
     found = understood(tmp_path, [row(at, truncated if at == 7 else repr) for at in ROWS])
     [entry] = found.left_out
-    assert str(entry.place).endswith("rows.csv:9") and "left out its middle" in entry.reason
+    assert str(entry.place).endswith("rows.csv:9") and "left out its middle" in str(entry.reason)
     with pytest.raises(DataError, match=r"rows.csv:2: .* left out its middle"):
         understood(tmp_path, [row(at, truncated) for at in ROWS])

@@ -131,7 +131,7 @@ def test_options_in_columns_of_their_own_are_a_multiple_choice_whose_answers_cou
     assert (found.task, found.columns["options"]) == ("multiple-choice", options)
     made = make_examples(table, found, registry.choose("tasks", found.task)(**found.settings))
     assert [example.gold for example in made.examples] == [OPTIONS[at] for at in right]
-    assert "not used" not in found.reason
+    assert "not used" not in str(found.reason)
 
 
 def test_the_number_that_answers_count_from_stands_in_the_recipe_unless_the_user_names_it(tmp_path):
@@ -148,7 +148,9 @@ def test_the_number_that_answers_count_from_stands_in_the_recipe_unless_the_user
 
 def test_options_whose_answers_name_none_are_a_question_and_no_instructions(tmp_path):
     columns = {"question": TEXTS, "A": ["x"] * 12, "B": ["y"] * 12, "C": ["z"] * 12, "answer": ["so so"] * 12}
-    with pytest.raises(DataError, match=r"12 of 12 rows cannot be used, first .*rows.jsonl:1: the answer 'so so'"):
+    with pytest.raises(
+        DataError, match=r"12 of 12 rows cannot be used with .*, first .*rows.jsonl:1: the answer 'so so'"
+    ):
         recognise(table_of(tmp_path, columns), None, {})
 
 
@@ -200,16 +202,12 @@ def test_what_may_be_several_things_is_asked_and_not_guessed(tmp_path, columns):
             {"tokens": [WORDS] * 12, "pos_tags": TAGS, "ner_tags": TAGS},
             ["`--columns tags=pos_tags`", "`--columns tags=ner_tags`"],
         ),
-        (
-            {"question": TEXTS, "passage": TEXTS, "answer": [i % 2 == 0 for i in IDS]},
-            ["--task text-classification", "--task question-answering", "--task instruction"],
-        ),
     ],
 )  # fmt: skip
 def test_a_question_names_every_choice_and_nothing_else(tmp_path, columns, choices):
     with pytest.raises(DataError) as told:
         recognise(table_of(tmp_path, columns), None, {})
-    remedies = " ".join(fault.remedy for fault in told.value.faults)
+    remedies = " ".join(str(fault.remedy) for fault in told.value.faults)
     assert all(choice in remedies for choice in choices)
     assert remedies.count("`--") == len(choices)
 
@@ -219,7 +217,7 @@ def test_the_direction_of_a_translation_is_that_of_the_columns_and_is_said(tmp_p
     assert dict(recognise(table_of(tmp_path, there), None, {}).columns) == {"source": "en", "target": "ru"}
     found = recognise(table_of(tmp_path, back), None, {})
     assert dict(found.columns) == {"source": "ru", "target": "en"}
-    assert "source=ru, as the columns stand" in found.reason
+    assert "source=ru, as the columns stand" in str(found.reason)
     assert recognise(table_of(tmp_path, back), None, {"source": "en"}).columns["target"] == "ru"
 
 
@@ -227,7 +225,7 @@ def test_texts_of_one_language_are_no_translation_unless_it_is_said(tmp_path):
     same = table_of(tmp_path, {"source": TEXTS, "target": [f"Indeed {text}" for text in TEXTS]})
     with pytest.raises(DataError, match="`--task translation --columns source=source,target=target`"):
         recognise(same, None, {})
-    assert recognise(same, "translation", {"source": "source", "target": "target"}).reason == "as you said"
+    assert str(recognise(same, "translation", {"source": "source", "target": "target"}).reason) == "as you said"
 
 
 @pytest.mark.parametrize("refused", [False, "false", "False"])
@@ -240,9 +238,9 @@ def test_answers_that_people_refused_are_left_out_and_it_is_said(tmp_path, refus
         table = table_of(tmp_path, columns)
         found = recognise(table, task, {})
         made = make_examples(table, found, registry.choose("tasks", found.task)())
-        assert "rows whose 'label' is false are left out" in found.reason
+        assert "rows whose 'label' is false are left out" in str(found.reason)
         assert [example.id for example in made.examples] == [0, 4, 8]
-        assert {entry.reason for entry in made.rejected} == {"'label' is false"}
+        assert {str(entry.reason) for entry in made.rejected} == {"'label' is false"}
 
 
 def test_answers_of_which_people_wanted_some_are_feedback_and_those_of_one_kind_are_not(tmp_path):

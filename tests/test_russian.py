@@ -23,7 +23,7 @@ NOT_SAID = re.compile(
     r"|\.tmp$|kamerton (predict|audit|judge|tune) |^p by Holm over all pairs; Xyz$|Xyz (min|h) 7|\n\n(Answer|Which)"
     r"|^Translate into|^Summarize the text|^Xyz(-Xyz)+\.json$|^kamerton\.|^Xyz byte Xyz$|^sample Xyz|^`--task"
     r"|^The least populated|^Label \.\*|^Position ids|^the heads were not counted$"
-    r"|^changed by 7 \(7 to 7\)$|examplesXyz$|^nrefs:|kamerton:Xyz$"
+    r"|^changed by 7 \(7 to 7\)$|examplesXyz$|^nrefs:|^Xyz item Xyz$|kamerton:Xyz$"
 )
 """File names, commands, prompts to a model, others' messages, figures that `Voice.figure` writes, pieces of a whole."""
 FAULTS = re.compile(
@@ -69,7 +69,7 @@ def test_a_sentence_without_russian_is_found(monkeypatch: pytest.MonkeyPatch, tm
         ("twice the rows would give +1.2 to +3.0 points", "вдвое больше строк дали бы от +1,2 до +3,0 п. п."),
         ("a request and its answer; not used: id, meta", "запрос и ответ на него; не используются: id, meta"),
         ("messages with roles; not used: a, b, c, d, e, f … (9 in all)", "a, b, c, d, e, f … (всего 9)"),
-        ("'label' repeats 2 short values; not used: text", "2 коротких значения; не используются: text"),
+        ("2 different labels; not used: text", "разные метки: 2; не используются: text"),
         ("each question has 3 options; the first one's number is 1", "вариантов: 3; номер первого — 1"),
         ("too few updates, spikes", "слишком мало шагов, выбросы"),
     ],

@@ -252,7 +252,7 @@ class Task(Protocol):
     answers: ClassVar[AnswerKind]
     """What `gold` holds: it decides which simple contenders can answer, and whether splits keep shares of classes."""
 
-    def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
+    def plausible(self, columns: Mapping[str, Sequence[object]]) -> Wording:
         """Say why these columns (role name to its first values) look like this task; an empty string if not."""
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:

@@ -73,6 +73,11 @@ class Unusable(ValueError):  # noqa: N818
         super().__init__(str(message))
 
 
+def reason_of(error: ValueError) -> Wording:
+    """Return why a value cannot be used, as a message where the error carries one."""
+    return error.message if isinstance(error, Unusable) else str(error)
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Say which known word was probably meant, as a remedy.
 

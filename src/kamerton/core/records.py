@@ -18,13 +18,15 @@ from kamerton.core.messages import Wording
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a row stands in its source: the file and the line (from 1), or the row number in Parquet."""
+    """Where a row stands in its source."""
 
     file: str
     line: int
+    """The line, or the number of the row in Parquet, from 1. Below 0: minus the number of the item in a JSON file
+    whose rows are all on one line."""
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
+        return f"{self.file}:{self.line}" if self.line >= 0 else f"{self.file} item {-self.line}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,9 +62,7 @@ def beside(table: Table, reading: Reading, held: Mapping[str, str]) -> list[Faul
     [column] = reading.required
     named = ", ".join(f"'{name}' ({what})" for name, what in held.items())
     rule = f"'{column}' looks like plain text, but beside it stands what may be labels: {named}"
-    inside = next(
-        (f"; what stands in objects is named {name}.KEY" for name, what in held.items() if what == "objects"), ""
-    )
+    inside = next((f"; a key of an object is named {name}.KEY" for name, what in held.items() if what == "objects"), "")
     remedy = (
         f"if it is plain text: {reading.flags}; if not, name the task and its columns: "
         f"--task WORD --columns ROLE=COLUMN,ROLE=COLUMN{inside}"

@@ -21,7 +21,12 @@ FEWEST = 10
 LISTED = 3
 
 
-def used_line(rows: int, left_out: Sequence[LedgerEntry], cut: Sequence[LedgerEntry] = ()) -> Wording:
+def left_out_line(left_out: Sequence[LedgerEntry]) -> Wording:
+    """Return how many rows are left out and why; an empty string if none are."""
+    return Joined(_reasons(left_out)) if left_out else ""
+
+
+def used_line(rows: int, left_out: Sequence[LedgerEntry], cut: Sequence[LedgerEntry] = (), before: int = 0) -> Wording:
     """Return how many rows are used, and why the others are not; an empty string if all are used whole.
 
     >>> used_line(9, [])
@@ -31,15 +36,17 @@ def used_line(rows: int, left_out: Sequence[LedgerEntry], cut: Sequence[LedgerEn
         rows: how many there are.
         left_out: the ledger's entries of the rows that are not used.
         cut: the entries of rows that are used but lost tokens.
+        before: how many further rows are left out for reasons that are reported elsewhere.
     """
     parts = _reasons(left_out)
     if cut:
         parts.append(
             msg("{rows} {rows:row|rows} cut to fit the model (first {place})", rows=len(cut), place=str(cut[0].place))
         )
-    if not parts:
+    if not parts and not before:
         return ""
-    return Joined((msg("{used} of {rows} rows are used", used=rows - len(left_out), rows=rows), *parts))
+    used = rows - before - len(left_out)
+    return Joined((msg("{used} of {rows} rows are used", used=used, rows=rows), *parts))
 
 
 def _reasons(entries: Sequence[LedgerEntry]) -> list[Message]:

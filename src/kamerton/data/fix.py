@@ -190,7 +190,7 @@ def _write_ledger(path: Path, entries: Sequence[LedgerEntry]) -> None:
             record = {
                 "id": entry.id,
                 "file": entry.place.file,
-                "line": entry.place.line,
+                **({"line": entry.place.line} if entry.place.line > 0 else {"line": 1, "item": -entry.place.line}),
                 "fate": entry.fate,
                 "reason": entry.reason,
             }

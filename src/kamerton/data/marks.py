@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from kamerton.core.messages import Message, Wording, msg
 from kamerton.data.cells import cells_of
 from kamerton.data.spelling import called
 from kamerton.data.table import Table
@@ -63,15 +64,17 @@ def without_verdicts(table: Table) -> tuple[str, ...]:
     return tuple(name for name in table.columns if not (is_verdict and name == VERDICT))
 
 
-def refusal(values: Mapping[str, object], marks: Mapping[str, Mark]) -> str:
+def refusal(values: Mapping[str, object], marks: Mapping[str, Mark]) -> Wording:
     """Return which mark refuses a row; an empty string if none does."""
-    refused = (name for name, mark in marks.items() if _word(values.get(name)) in mark.refuses)
-    return next((f"marked as refused: '{name}' is {plain(values.get(name)).strip()}" for name in refused), "")
+    for name, mark in marks.items():
+        if _word(values.get(name)) in mark.refuses:
+            return msg("marked as refused: '{column}' is {value}", column=name, value=plain(values[name]).strip())
+    return ""
 
 
-def explained(marks: Iterable[str]) -> list[str]:
+def explained(marks: Iterable[str]) -> list[Message]:
     """Return which columns leave rows out."""
-    return [f"rows that are marked as refused in '{name}' are left out" for name in marks]
+    return [msg("rows that are marked as refused in '{column}' are left out", column=name) for name in marks]
 
 
 def _word(value: object) -> str:

@@ -1,13 +1,15 @@
-"""What the user is asked where a table may be several things, or none: short, the likeliest first."""
+"""Questions to the user where a table may be several things, or none: short, the likeliest answer first."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import permutations
 
 from kamerton.core.errors import Fault
-from kamerton.data.cells import cells_of
+from kamerton.core.messages import Joined, Message, Said, Wording, msg
+from kamerton.core.records import Place
+from kamerton.data.cells import BESIDE, cells_of, says_yes_or_no, unused
 from kamerton.data.head import NAMELESS
 from kamerton.data.reading import Reading, fault_of, has_answer, look, named, rows_of
 from kamerton.data.table import Table
@@ -15,128 +17,198 @@ from kamerton.text.cells import plain
 
 LISTED = 20
 """Columns named in a message."""
-OFFERED = 3
-"""Readings offered at once."""
+OFFERED, MOST_OFFERED = 3, 6
+"""Readings offered at once, and at most where several columns hold answers."""
 TRIED, AT_ONCE = 6, 2
 """Columns tried by their values alone, and roles that they are tried for at once."""
 FEW, REPEATED = 20, 4
 """Labels are at most so many, and each comes so many times on average."""
+LETTERS, MOST_OPTIONS = "abcdefghij", 10
+"""What names the right option, and how many options a question has at most."""
 WORDY = 4
 """Words of a column's name from which on it is a text."""
 TABLES = ("csv", "tsv", "sheet")
 """Formats whose first line names the columns."""
 CLOSED = ("class", "classes", "number", "tags", "span")
 """Answers by whose values a task knows its own; free texts may be anything."""
+OTHERWISE = "--task WORD --columns ROLE=COLUMN,ROLE=COLUMN"
 
 
 def several_fit(table: Table, readings: Sequence[Reading]) -> Fault:
     """Ask which of several readings is meant."""
-    whys = [reading.reason or "they hold numbers" for reading in readings]
-    fits = "; ".join(f"{reading.word}, because {why}" for reading, why in zip(readings, whys, strict=True))
+    fits = [
+        msg("{task} with {columns} ({why})", task=one.word, columns=_held(one), why=one.reason or msg("numbers"))
+        for one in readings
+    ]
     return Fault(
-        f"the columns fit several tasks: {fits}",
+        msg("the columns fit several tasks: {fits}", fits=Joined(fits)),
         table.file,
-        f"which one is meant? {' or '.join(reading.flags for reading in readings)}",
+        _which([reading.flags for reading in readings]),
     )
+
+
+def _which(flags: Sequence[str]) -> Message:
+    return msg("which one is meant? {flags}", flags=Joined(flags, " or "))
+
+
+def _held(reading: Reading) -> str:
+    return ", ".join(f"{role}={column}" for role, column in reading.columns.items())
+
+
+def other_answers(table: Table, fitting: Sequence[Reading], readings: Sequence[Reading]) -> list[Reading]:
+    """Return further readings of a table whose answer is in doubt: other columns of labels, other texts as answers."""
+    first, found = fitting[0], list[Reading]()
+    role, text = first.task.roles[-1].name, first.columns[first.task.roles[0].name]
+    for name in unused(table.columns, first.columns) if first.task.answers == "class" else ():
+        if name.casefold() not in BESIDE and (repeats(table, name) or says_yes_or_no(table, name)):
+            found.append(replace(first, columns={**first.columns, role: name}))
+    for one in readings:
+        if len(one.missing) == 1 and one.task.answers == "text" and text not in one.used:
+            found.append(replace(one, columns={**one.columns, one.missing[0].name: text}))
+    seen = [(one, *look(one.word, one.task, table, one.columns)) for one in found]
+    likely_ones = [replace(one, reason=reason, settings=settings) for one, reason, settings in seen if reason]
+    return [*fitting, *likely_ones][:MOST_OFFERED]
 
 
 def unclear(table: Table, reading: Reading) -> list[Fault]:
     """Ask which of several columns plays a role."""
     faults = [
         Fault(
-            f"several columns could be the '{role}' of {reading.word}: {', '.join(columns)}",
+            msg("several columns could be the '{role}' of {task}: {columns}", role=role, task=reading.word,
+                columns=", ".join(columns)),
             table.file,
-            f"which one is meant? {' or '.join(f'`--columns {named({role: column})}`' for column in columns)}",
+            _which([f"`--columns {named({role: column})}`" for column in columns]),
         )
         for role, columns in reading.unclear.items()
-    ]
+    ]  # fmt: skip
     if len(reading.ways) > 1:
         names = dict.fromkeys(column for way in reading.ways for column in way.values())
-        rule = f"several pairs of columns could be what {reading.word} needs: {', '.join(names)}"
-        remedy = f"which one is meant? {' or '.join(f'`--columns {named(way)}`' for way in reading.ways)}"
-        faults.append(Fault(rule, table.file, remedy))
+        template = "several pairs of columns could be what {task} needs: {columns}"
+        rule = Message(template, {"task": reading.word, "columns": ", ".join(names)})
+        faults.append(Fault(rule, table.file, _which([f"`--columns {named(way)}`" for way in reading.ways])))
     return faults
 
 
 def one_of_several(table: Table, reading: Reading, columns: Sequence[str]) -> Fault:
     """Ask which of several columns with the same kind of values is the answer, or whether all of them are."""
     role, text = reading.task.roles[-1].name, reading.columns[reading.task.roles[0].name]
-    listed = ", ".join(columns[:LISTED])
-    one = " or ".join(f"`--columns {named({role: column})}`" for column in columns[:LISTED])
+    listed, count = ", ".join(columns[:LISTED]), len(columns)
+    every = f"`--task multi-label --columns {named({'text': text, 'labels': '|'.join(columns)})}`"
     if reading.task.answers == "class":
-        every = f"`--task multi-label --columns {named({'text': text, 'labels': '|'.join(columns)})}` takes all of them"
+        one = Joined([f"`--columns {named({role: column})}`" for column in columns[:LISTED]], " or ")
         return Fault(
-            f"{len(columns)} columns say yes or no, and each could be the '{role}': {listed}",
+            msg("{count} columns say yes or no, and each could be the '{role}': {listed}", count=count, role=role,
+                listed=listed),
             table.file,
-            f"which one is meant? {one}; {every}",
-        )
-    one = f"`--task regression --columns {named({'text': text, 'number': columns[0]})}` takes one of them"
-    every = "to choose labels, write 1 where a share is 0.5 or more and 0 elsewhere, and name them like"
-    flags = f"`--task multi-label --columns {named({'text': text, 'labels': '|'.join(columns)})}`"
-    rule = f"{len(columns)} columns hold shares from 0 to 1, and each could be the answer: {listed}"
-    return Fault(rule, table.file, f"{one}; {every} {flags}")
+            msg("which one is meant? {one}; {every} takes all of them", one=one, every=every),
+        )  # fmt: skip
+    return Fault(
+        msg("{count} columns hold shares from 0 to 1, and each could be the answer: {listed}", count=count,
+            listed=listed),
+        table.file,
+        msg("{one} takes one of them; to choose labels, write 1 where a share is 0.5 or more and 0 elsewhere, and "
+            "name them like {every}",
+            one=f"`--task regression --columns {named({'text': text, 'number': columns[0]})}`", every=every),
+    )  # fmt: skip
 
 
 def nothing_fits(table: Table, names: Sequence[str], readings: Sequence[Reading], *, told: bool = False) -> list[Fault]:
-    """Ask: what the columns nearly look like, else what their values may be."""
+    """Ask which task is meant: what the columns nearly look like, else what their values may be."""
     if told and len(readings) == 1 and not readings[0].missing:
         return [_unreadable(table, readings[0])]
-    more = f" and {len(table.columns) - LISTED} more" if len(table.columns) > LISTED else ""
-    found = ", ".join(f"'{column}'" for column in table.columns[:LISTED]) + more
-    near = sorted((one for one in readings if not one.missing), key=lambda one: _unusable(table, one)[0])
-    near = [one for one in near if not (one.weak and _unusable(table, one)[0] == len(rows_of(table, one.columns)))]
+    bad = {one.word: _bad_rows(table, one) for one in readings if not one.missing}
+    looked_at = len(rows_of(table, {}))
+    near = sorted((one for one in readings if not one.missing), key=lambda one: len(bad[one.word]))
+    near = [one for one in near if not (one.weak and len(bad[one.word]) == looked_at)]
     guessed = list(likely(table, names, readings)) if len(near) < OFFERED else []
     guessed = [one for one in guessed if one.task.answers in CLOSED] or ([] if near else guessed)
+    if chosen := _chosen_by_letter(table, names, readings):
+        near, guessed = [], [chosen]
+    if len(near) == 1 and not guessed and len(bad[near[0].word]) == looked_at:
+        return [_unreadable(table, near[0])]
     shown = [*near, *guessed][:OFFERED] or [one for one in readings if len(readings) == 1]
-    words = " or ".join(one.word for one in shown) or f"any task: {', '.join(one.word for one in readings)}"
-    head = Fault(
-        f"the columns {found} do not {'surely ' if near or guessed else ''}look like {words}",
-        table.file,
-        "name the task and its columns as shown below, or another: --task WORD --columns ROLE=COLUMN,ROLE=COLUMN",
-    )
-    return [head, *(_misfit(table, reading, guessed=reading in guessed) for reading in shown), *_about_header(table)]
+    words = Joined([one.word for one in shown], " or ")
+    columns = Joined([f"'{column}'" for column in table.columns[:LISTED]], ", ")
+    more = len(table.columns) - LISTED
+    found = msg("{columns} and {more} more", columns=columns, more=more) if more > 0 else columns
+    rule = (
+        msg("the columns {columns} do not surely look like {tasks}", columns=found, tasks=words)
+        if near or guessed
+        else msg("the columns {columns} do not look like {tasks}", columns=found, tasks=words)
+        if shown
+        else msg("the columns {columns} do not look like any task: {tasks}", columns=found,
+                 tasks=", ".join(one.word for one in readings))
+    )  # fmt: skip
+    remedy = msg("name the task and its columns as shown below, or another: {flags}", flags=OTHERWISE)
+    misfits = [_guess(table, one) if one in guessed else _misfit(table, one, bad.get(one.word, ())) for one in shown]
+    return [Fault(rule, table.file, remedy), *misfits, *_about_header(table)]
 
 
 def _unreadable(table: Table, reading: Reading) -> Fault:
-    """Return that no row can be read as what the user named."""
-    held = ", ".join(f"{role}={column}" for role, column in reading.columns.items())
-    rows = rows_of(table, reading.columns)
-    faults = [
-        (row.place, fault)
-        for row, values in zip(table.rows, rows, strict=False)
-        if (fault := fault_of(reading.task, values))
-    ]
-    place, fault = faults[0] if faults else (table.file, "it has no rows")
-    rule = f"no row can be read as {reading.word} with {held}, first {place}: {fault}"
-    return Fault(rule, table.file, "mend the rows, or name other columns: --columns ROLE=COLUMN,ROLE=COLUMN")
+    """Return that no row can be read as what the user named, or as the only thing that the columns look like."""
+    bad = _bad_rows(table, reading)
+    place, fault = bad[0] if bad else (table.file, msg("it has no rows"))
+    rule = msg("no row can be read as {task} with {columns}, first {place}: {fault}", task=reading.word,
+               columns=_held(reading), place=str(place), fault=fault)  # fmt: skip
+    return Fault(rule, table.file, msg("mend the rows, or name other columns: {flags}", flags=OTHERWISE))
 
 
 def likely(table: Table, names: Sequence[str], readings: Sequence[Reading]) -> Iterator[Reading]:
-    """Find what columns of unknown names may be by their values, tasks of closed answers first."""
-    free = [name for name in names if len(cells := cells_of(table, name)) and not _counts(cells)]
+    """Yield what columns of unknown names may be by their values, tasks of closed answers first."""
+    free = [name for name in names if len({*map(plain, cells := cells_of(table, name))}) > 1 and not _identifies(cells)]
     lengths = {name: sum(len(plain(cell)) for cell in cells_of(table, name)) for name in free}
     free = sorted(free, key=lambda name: -lengths[name])
     for one in sorted(readings, key=lambda one: (one.task.answers not in CLOSED, len(one.missing))):
         roles = [role.name for role in one.missing]
+        if sum(role.to_learn for role in one.missing) > 1:  # which answer is the better one, no value says
+            continue
         others = [name for name in free if name not in one.used][:TRIED]
         for some in permutations(others, len(roles)) if 0 < len(roles) <= AT_ONCE else ():
-            found = {**one.columns, **dict(zip(roles, some, strict=True))}
-            columns = {role.name: found[role.name] for role in one.task.roles if role.name in found}
+            columns = _in_order(one, {**one.columns, **dict(zip(roles, some, strict=True))})
             reason, settings = look(one.word, one.task, table, columns)
             if reason:
                 yield replace(one, columns=columns, reason=reason, settings=settings)
                 break
 
 
+def _in_order(reading: Reading, columns: Mapping[str, str]) -> dict[str, str]:
+    return {role.name: columns[role.name] for role in reading.task.roles if role.name in columns}
+
+
+def _chosen_by_letter(table: Table, names: Sequence[str], readings: Sequence[Reading]) -> Reading | None:
+    """Read columns of unknown names as a question, its options, and the letter or number of the right one."""
+    one = next((one for one in readings if len(one.missing) > AT_ONCE and any(r.series for r in one.missing)), None)
+    if one is None:
+        return None
+    free = [name for name in names if name not in one.used]
+    for answer in filter(lambda name: _names_options(table, name), free):
+        texts = [name for name in free if name != answer and not _identifies(cells_of(table, name))]
+        question = next((name for name in texts if not repeats(table, name)), None)
+        options = texts[texts.index(question) + 1 :] if question else []
+        if question and 1 < len(options) <= MOST_OPTIONS:
+            given = [question, "+".join(options), answer]
+            columns = _in_order(one, {**one.columns, **dict(zip((r.name for r in one.missing), given, strict=False))})
+            reason, settings = look(one.word, one.task, table, columns)
+            if reason:
+                return replace(one, columns=columns, reason=reason, settings=settings)
+    return None
+
+
+def _names_options(table: Table, column: str) -> bool:
+    """Return whether a column holds single letters or digits, and not one alone."""
+    words = {plain(cell).strip().casefold() for cell in cells_of(table, column)}
+    return len(words) > 1 and (words <= {*LETTERS} or words <= {*map(str, range(MOST_OPTIONS))})
+
+
 def labelled(table: Table, names: Sequence[str], readings: Sequence[Reading]) -> list[Reading]:
-    """Find readings by which a column of few values that repeat themselves would be the answer."""
-    labels = [name for name in names if _repeats(table, name)]
+    """Return the readings by which a column of few values that repeat would be the answer."""
+    labels = [name for name in names if repeats(table, name)]
     one_short = [one for one in readings if one.task.answers == "class" and len(one.missing) == 1 and not one.unclear]
     return list(likely(table, labels, one_short))
 
 
-def _repeats(table: Table, column: str) -> bool:
-    """Say whether a column holds few short values that come again and again."""
+def repeats(table: Table, column: str) -> bool:
+    """Return whether a column holds few short values, each several times."""
     cells = cells_of(table, column)
     if not all(isinstance(cell, str | bool) for cell in cells):
         return False
@@ -144,64 +216,72 @@ def _repeats(table: Table, column: str) -> bool:
     return 2 <= distinct <= FEW and distinct * REPEATED <= len(cells)
 
 
-def _counts(cells: Sequence[object]) -> bool:
-    """Say whether a column only numbers the rows, or says the same in all."""
-    words = {plain(cell) for cell in cells}
-    return (len(words) == len(cells) > 1 and all(word.isdigit() for word in words)) or len(words) == 1
+def _identifies(cells: Sequence[object]) -> bool:
+    """Return whether a column holds a number or a name of each row."""
+    words = {plain(cell).strip() for cell in cells}
+    single = all(any(map(str.isdigit, word)) and len(word.split()) == 1 for word in words)
+    return len(words) == len(cells) > 1 and single
 
 
 def _about_header(table: Table) -> list[Fault]:
-    """Return what was thought of the first line of a table, if it may be otherwise, and how to say so."""
+    """Return what was assumed of the first line of a table, if it may be otherwise, and how to change it."""
     if NAMELESS in table.notes:
-        return [Fault(NAMELESS, table.file, "if it names them: `--set data.header=true`")]
+        return [Fault(NAMELESS, table.file, msg("if it names them: {flag}", flag="`--set data.header=true`"))]
     if table.format not in TABLES or not any(_is_cell(name, cells_of(table, name)) for name in table.columns):
         return []
-    rule = "the first line may be a row like the others, and not the columns' names"
-    return [Fault(rule, f"{table.file}:1", "if it is a row: `--set data.header=false`")]
+    rule = msg("the first line may be a row like the others, and not the columns' names")
+    return [Fault(rule, f"{table.file}:1", msg("if it is a row: {flag}", flag="`--set data.header=false`"))]
 
 
 def _is_cell(name: str, cells: Sequence[object]) -> bool:
-    """Say whether a column's name is rather one of its cells: the same, a number among numbers, a text among texts."""
+    """Return whether a column's name looks like one of its cells: equal, a number among numbers, a text among texts."""
     words = [plain(cell).strip() for cell in cells]
     lengths = [len(word.split()) for word in words]
     return (
         name in words
-        or (_number(name) and all(map(_number, words)))
+        or (_is_number(name) and all(map(_is_number, words)))
         or (len(name.split()) >= WORDY and 2 * sum(lengths) >= WORDY * len(words))
     )
 
 
-def _number(text: str) -> bool:
+def _is_number(text: str) -> bool:
     return text.replace(".", "", 1).removeprefix("-").isdigit()
 
 
-def _misfit(table: Table, reading: Reading, *, guessed: bool) -> Fault:
-    roles, remedy = reading.task.roles, ""
-    needs = " and ".join(f"'{role.name}' ({role.meaning})" for role in roles if role.required)
-    held = ", ".join(f"{role}={column}" for role, column in reading.columns.items())
+def _guess(table: Table, reading: Reading) -> Fault:
+    rule = msg("{task}, by their values: {columns}; {why}", task=reading.word, columns=_held(reading),
+               why=reading.reason)  # fmt: skip
+    return Fault(rule, table.file, reading.flags)
+
+
+def _misfit(table: Table, reading: Reading, bad: Sequence[tuple[Place, Wording]]) -> Fault:
+    """Return what a task needs, and why the columns are not surely that."""
+    required = [role for role in reading.task.roles if role.required]
+    columns = {role.name: reading.columns.get(role.name, "COLUMN") for role in required}
+    flags: str | Message = f"`--task {reading.word} --columns {named(columns)}`"
+    needs = Joined([msg("'{role}' ({meaning})", role=role.name, meaning=role.meaning) for role in required], " and ")
+    held: Said = msg("{task} needs {needs}", task=reading.word, needs=needs)
+    rows = len(rows_of(table, reading.columns))
     if reading.missing:
-        why = f", but no column is named like {' or '.join(repr(role.name) for role in reading.missing)}"
-    elif reading.reason and guessed:
-        return Fault(f"{reading.word}, by their values: {held}; {reading.reason}", table.file, reading.flags)
+        names = Joined([f"'{role.name}'" for role in reading.missing], " or ")
+        rule = msg("{task}, but no column is named like {names}", task=held, names=names)
     elif reading.reason:
-        why = f": {held} may be that ({reading.reason}), were there not more"
+        rule = msg("{task}: {columns} would do ({why}), but another task needs more of the columns", task=held,
+                   columns=_held(reading), why=reading.reason)  # fmt: skip
+    elif bad:
+        rule = msg("{task}, but {bad} of {rows} rows cannot be used with {columns}, first {place}: {fault}", task=held,
+                   bad=len(bad), rows=rows, columns=_held(reading), place=str(bad[0][0]), fault=bad[0][1])  # fmt: skip
     else:
-        bad, first = _unusable(table, reading)
-        why = f", but the values of {held} do not look so{first}"
-        few = 0 < 2 * bad <= len(rows_of(table, reading.columns))
-        remedy = "mend or delete these rows, or leave them out: " if few else ""
-    columns = {role.name: reading.columns.get(role.name, "COLUMN") for role in roles if role.required}
-    flags = f"`--task {reading.word} --columns {named(columns)}`"
-    return Fault(f"{reading.word} needs {needs}{why}", table.file, remedy + flags)
+        rule = msg("{task}, but the values of {columns} do not look like that", task=held, columns=_held(reading))
+    if not reading.reason and 0 < 2 * len(bad) <= rows:
+        flags = msg("mend or delete these rows, or leave them out: {flags}", flags=flags)
+    return Fault(rule, table.file, flags)
 
 
-def _unusable(table: Table, reading: Reading) -> tuple[int, str]:
-    """Count the rows that a task cannot use, or that have no answer; and name the first one."""
+def _bad_rows(table: Table, reading: Reading) -> list[tuple[Place, Wording]]:
+    """Return the rows that a task cannot use; where it can use all, those without an answer."""
     rows = rows_of(table, reading.columns)
     found = [(at, fault) for at, row in enumerate(rows) if (fault := fault_of(reading.task, row))]
     if not found:
-        found = [(at, "it has no answer") for at, row in enumerate(rows) if not has_answer(reading.task, row)]
-    if not found:
-        return 0, ""
-    at, fault = found[0]
-    return len(found), f": {len(found)} of {len(rows)} rows cannot be used, first {table.rows[at].place}: {fault}"
+        found = [(at, msg("it has no answer")) for at, row in enumerate(rows) if not has_answer(reading.task, row)]
+    return [(table.rows[at].place, fault) for at, fault in found]

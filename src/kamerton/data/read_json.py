@@ -332,11 +332,20 @@ def _labelled(element: Element, part: str) -> Element:
 
 def _from_elements(source: Source, text: str, elements: Sequence[Element], notes: Sequence[str]) -> Table:
     rows, columns = Collector(source.file), dict[str, None]()
+    for line, element in zip(_lines(text, elements), elements, strict=True):
+        _collect(rows, columns, line, text, element)
+    return rows.table(columns, "json", source.encoding.name, [*source.notes, *notes])
+
+
+def _lines(text: str, elements: Sequence[Element]) -> Iterator[int]:
+    """Yield the line of each element, or minus its number where all of several are on one line (see `Place`)."""
+    if len(elements) > 1 and "\n" not in text[elements[0].start : elements[-1].start]:
+        yield from range(-1, -len(elements) - 1, -1)
+        return
     line, seen = 1, 0
     for element in elements:
         line, seen = line + text.count("\n", seen, element.start), element.start
-        _collect(rows, columns, line, text, element)
-    return rows.table(columns, "json", source.encoding.label, [*source.notes, *notes])
+        yield line
 
 
 def _from_columns(
@@ -357,9 +366,8 @@ def _from_columns(
         raise DataError(Fault(f"columns have different lengths: {counts}", source.file, RECORDS))
     names = unique_columns([member.key for member in members], source.file)
     rows = Collector(source.file)
-    line, seen = 1, 0
-    for elements in zip(*(member.elements or () for member in members), strict=True):
-        line, seen = line + text.count("\n", seen, elements[0].start), elements[0].start
+    whole = list(zip(*(member.elements or () for member in members), strict=True))
+    for line, elements in zip(_lines(text, [elements[0] for elements in whole]), whole, strict=True):
         values = dict(zip(names, (element.value for element in elements), strict=True))
         written = "".join(text[element.start : element.end] for element in elements)
         fault = next((element.fault for element in elements if element.fault), "")

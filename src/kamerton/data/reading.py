@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 
 from kamerton.core import registry
 from kamerton.core.contracts import Role, Task
+from kamerton.core.errors import reason_of
 from kamerton.core.files import shell_word
+from kamerton.core.messages import Wording
 from kamerton.core.records import Place
 from kamerton.data.cells import LOOKED_AT, TOGETHER, value_at
 from kamerton.data.table import Table
@@ -31,7 +33,7 @@ class Reading:
     """Roles that several columns could play."""
     ways: Sequence[Mapping[str, str]]
     """Columns of several roles at once, where there are several ways."""
-    reason: str
+    reason: Wording
     """Why it looks like the task; empty if it does not."""
     weak: bool = False
     """Whether a column was found only by a name that often means something else."""
@@ -84,12 +86,12 @@ def rows_of(table: Table, columns: Mapping[str, str], count: int = LOOKED_AT) ->
     return [{role: value_at(row.values, name) for role, name in columns.items()} for row in table.rows[:count]]
 
 
-def fault_of(task: Task, values: Mapping[str, object]) -> str:
-    """Say why a task can make no example of a row; an empty string if it can."""
+def fault_of(task: Task, values: Mapping[str, object]) -> Wording:
+    """Return why a task cannot make an example of a row; an empty string if it can."""
     try:
         task.example(0, Place("", 0), values)
     except ValueError as error:
-        return str(error)
+        return reason_of(error)
     return ""
 
 
@@ -102,7 +104,7 @@ def has_answer(task: Task, values: Mapping[str, object]) -> bool:
     return filled(task.example(0, Place("", 0), values).gold)
 
 
-def look(word: str, task: Task, table: Table, columns: Mapping[str, str]) -> tuple[str, Mapping[str, object]]:
+def look(word: str, task: Task, table: Table, columns: Mapping[str, str]) -> tuple[Wording, Mapping[str, object]]:
     """Let a task look at the values of its columns; a few rows that it cannot use are passed over.
 
     Returns:
@@ -128,7 +130,7 @@ def _further_rows(table: Table, columns: Mapping[str, str]) -> list[dict[str, ob
     ]
 
 
-def _seen(task: Task, rows: Sequence[Mapping[str, object]]) -> str:
+def _seen(task: Task, rows: Sequence[Mapping[str, object]]) -> Wording:
     if not rows or (reason := _plausible(task, rows)):
         return reason if rows else ""
     usable = [row for row in rows if not fault_of(task, row)]
@@ -136,5 +138,5 @@ def _seen(task: Task, rows: Sequence[Mapping[str, object]]) -> str:
     return _plausible(task, usable) if bad and few(bad, len(rows)) else ""
 
 
-def _plausible(task: Task, rows: Sequence[Mapping[str, object]]) -> str:
+def _plausible(task: Task, rows: Sequence[Mapping[str, object]]) -> Wording:
     return task.plausible({role: [row[role] for row in rows] for role in rows[0]})

@@ -13,7 +13,8 @@ from itertools import chain, islice
 
 from kamerton.core import registry
 from kamerton.core.contracts import Role, Task
-from kamerton.core.errors import DataError, Fault, nearest
+from kamerton.core.errors import DataError, Fault, nearest, reason_of
+from kamerton.core.messages import Joined, Message, Wording, msg
 from kamerton.core.records import Example, LedgerEntry
 from kamerton.data.beside import beside, may_be_labels
 from kamerton.data.cells import (
@@ -35,16 +36,26 @@ from kamerton.data.cells import (
 )
 from kamerton.data.examples import Examples
 from kamerton.data.marks import Mark, explained, find_marks, refusal, without_verdicts
-from kamerton.data.question import labelled, likely, nothing_fits, one_of_several, several_fit, unclear
+from kamerton.data.question import (
+    labelled,
+    likely,
+    nothing_fits,
+    one_of_several,
+    other_answers,
+    repeats,
+    several_fit,
+    unclear,
+)
 from kamerton.data.reading import Reading, fault_of, look, rows_of
 from kamerton.data.shapes_of_chats import lone_messages
 from kamerton.data.spelling import called, spelled, spread, told_apart
 from kamerton.data.table import Table, refuse_mostly_rejected
 from kamerton.text.cells import filled, plain
-from kamerton.text.label_values import bare_golds
+from kamerton.text.label_values import bare_golds, find_placeholders, whole_number
 from kamerton.text.printed import is_damaged
 from kamerton.text.tags import read_list
 
+WHOLE = msg("labels such as 1.0 are read as 1: pandas writes whole numbers so where some are missing")
 LISTED = 6
 """Unused columns named in a message."""
 SEEN_AGAIN, MOSTLY = 50, 0.9
@@ -63,11 +74,13 @@ class Recognition:
     task: str
     columns: Mapping[str, str]
     """Role to column; a column `a.b` is the key `b` of the objects in column `a`."""
-    reason: str
+    reason: Wording
     settings: Mapping[str, object] = field(default_factory=dict)
     """What the values say of the task's settings."""
     marks: Mapping[str, Mark] = field(default_factory=dict)
     """Columns by which people refused rows."""
+    whole: bool = False
+    """Whether labels such as `1.0` are read as whole numbers."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +122,10 @@ def recognise(table: Table, task: str | None, columns: Mapping[str, str]) -> Rec
         raise DataError(nothing_fits(table, names, readings, told=told))
     if not clear:
         whole = [one for one in fitting if len(one.required) > 1]  # a text alone is part of each of these
-        raise DataError(several_fit(table, whole if len(whole) > 1 else fitting))
+        asked = whole if len(whole) > 1 else fitting
+        if not told and all(one.weak for one in asked):
+            asked = other_answers(table, asked, readings)
+        raise DataError(several_fit(table, asked))
     [reading] = clear
     if reading.unclear or len(reading.ways) > 1:
         raise DataError(unclear(table, reading))
@@ -122,8 +138,10 @@ def recognise(table: Table, task: str | None, columns: Mapping[str, str]) -> Rec
         raise DataError(one_of_several(table, reading, more))
     if not told and reading.task.answers == "likelihood" and len(reading.required) == 1:
         _ask_beside(table, reading, readings, left)
-    reason = "; ".join([reading.reason, *_joined(table, reading), *explained(marks), *_unused(left)])
-    return Recognition(reading.word, reading.columns, reason, reading.settings, marks)
+    numbers = _are_whole(table, reading)
+    notes = [*_joined(table, reading), *explained(marks), *([WHOLE] if numbers else []), *_unused(left)]
+    reason = Joined((reading.reason, *notes))
+    return Recognition(reading.word, reading.columns, reason, reading.settings, marks, numbers)
 
 
 def _ask_beside(table: Table, reading: Reading, readings: Sequence[Reading], left: Sequence[str]) -> None:
@@ -153,12 +171,22 @@ def _others_alike(table: Table, reading: Reading, left: Sequence[str], named: Ma
     return [column, *others] if others and alike(table, column) else []
 
 
-def _joined(table: Table, reading: Reading) -> list[str]:
-    """Return which columns are a label each, if there are any, and which of them no row has that was looked at."""
+def _are_whole(table: Table, reading: Reading) -> bool:
+    """Return whether labels are whole numbers, some of which pandas wrote as `1.0`, since others were missing."""
+    if reading.task.answers != "class":
+        return False
+    labels = {plain(cell).strip() for cell in cells_of(table, reading.columns[reading.task.roles[-1].name])}
+    labels -= find_placeholders(labels).none
+    short = {label: whole_number(label) for label in labels}
+    return bool(labels) and all(map(str.isdigit, short.values())) and len({*short.values()}) < len(labels)
+
+
+def _joined(table: Table, reading: Reading) -> list[Message]:
+    """Return which columns are a label each, if there are any, and which of them are true in none of the first rows."""
     labels = labels_with_columns(table, reading.required)
     never = never_true(table, labels)
-    rare = [f"never true in the first rows: {', '.join(never)}"] if never else []
-    return [f"columns that are a label each: {', '.join(labels)}", *rare] if labels else []
+    rare = [msg("never true in the first rows: {columns}", columns=", ".join(never))] if never else []
+    return [msg("columns that are a label each: {columns}", columns=", ".join(labels)), *rare] if labels else []
 
 
 def _questions(table: Table, tasks: Mapping[str, Task], reading: Reading) -> list[Reading]:
@@ -176,10 +204,12 @@ def _questions(table: Table, tasks: Mapping[str, Task], reading: Reading) -> lis
     return found if len(found) > 1 else [*found, reading]
 
 
-def _unused(columns: Sequence[str]) -> list[str]:
-    """Name the columns that play no role, if there are any."""
-    more = f" … ({len(columns)} in all)" if len(columns) > LISTED else ""
-    return [f"not used: {', '.join(columns[:LISTED])}{more}"] if columns else []
+def _unused(columns: Sequence[str]) -> list[Message]:
+    """Return which columns play no role, if there are any."""
+    listed = ", ".join(columns[:LISTED])
+    if len(columns) > LISTED:
+        return [msg("not used: {columns} … ({count} in all)", columns=listed, count=len(columns))]
+    return [msg("not used: {columns}", columns=listed)] if columns else []
 
 
 def _readings(
@@ -196,7 +226,7 @@ def _readings(
     fitting = [
         reading
         for reading in readings  # columns that look like more, but not quite, are not read as less in silence
-        if reading.reason and not any(reading.required < other.required for other in doubtful)
+        if reading.reason and not any(_is_part(table, reading, other) for other in doubtful)
     ]
     fitting = [one for one in fitting if not any(_told_again(table, one, other) for other in fitting)]
     said = {
@@ -215,6 +245,18 @@ def _readings(
     if fitting and all(reading.weak for reading in fitting):  # stars may be classes or measurements
         fitting += [other for other in doubtful if _measures(table, other, fitting)]
     return readings, fitting
+
+
+def _is_part(table: Table, reading: Reading, other: Reading) -> bool:
+    """Return whether a reading leaves columns out that another one needs; labels that repeat need no place in a text.
+
+    Yes or no about a passage (BoolQ) is a label, though a question with a passage mostly has its answer there.
+    """
+    if not reading.required < other.required:
+        return False
+    label = reading.columns[reading.task.roles[-1].name]
+    holds_labels = reading.task.answers == "class" and (repeats(table, label) or says_yes_or_no(table, label))
+    return not (holds_labels and other.required <= reading.used)
 
 
 def _told_again(table: Table, one: Reading, other: Reading) -> bool:
@@ -272,15 +314,18 @@ def make_examples(table: Table, recognition: Recognition, task: Task, *, placeho
 
     """
     examples, rejected, left_out = Examples(), list[LedgerEntry](), list[LedgerEntry]()
+    label = task.roles[-1].name
     for row in table.rows:
         values = {role: value_at(row.values, column) for role, column in recognition.columns.items()}
+        if recognition.whole:
+            values[label] = whole_number(plain(values[label]).strip())
         if reason := _refused(task, recognition, values) or refusal(row.values, recognition.marks):
             left_out.append(LedgerEntry(row.id, row.place, "dropped", reason))
             continue
         try:
             examples.append(task.example(row.id, row.place, values))
         except ValueError as error:
-            rejected.append(LedgerEntry(row.id, row.place, "dropped", str(error)))
+            rejected.append(LedgerEntry(row.id, row.place, "dropped", reason_of(error)))
     refuse_mostly_rejected(rejected, len(table.rows), table.file)
     labelled, unlabelled = _labelled(examples, task) if placeholders == "drop" else (examples, [])
     return Made(labelled, (*rejected, *left_out, *unlabelled))
@@ -297,17 +342,20 @@ def _labelled(examples: Examples, task: Task) -> tuple[Examples, list[LedgerEntr
     kept, dropped = Examples(), list[LedgerEntry]()
     for example in examples:
         if labels[example.gold] in bare:
-            reason = f"its label '{', '.join(labels[example.gold])}' is a placeholder: the row has no label"
+            label = ", ".join(labels[example.gold])
+            reason = msg("its label '{label}' is a placeholder: the row has no label", label=label)
             dropped.append(LedgerEntry(example.id, example.place, "dropped", reason))
         else:
             kept.append(example)
     return kept, dropped
 
 
-def _refused(task: Task, recognition: Recognition, values: Mapping[str, object]) -> str:
-    """Say that people refused a row's answer, if its data say so."""
-    roles = [role.name for role in task.roles if role.leaves_out and role.name in values]
-    return next((f"'{recognition.columns[role]}' is false" for role in roles if truth(values[role]) is False), "")
+def _refused(task: Task, recognition: Recognition, values: Mapping[str, object]) -> Wording:
+    """Return that people refused a row's answer, if its data say so; else an empty string."""
+    for role in task.roles:
+        if role.leaves_out and role.name in values and truth(values[role.name]) is False:
+            return msg("'{column}' is false", column=recognition.columns[role.name])
+    return ""
 
 
 def sample_rows(examples: Sequence[Example], max_rows: int | None, seed: int) -> Sequence[Example]:
@@ -332,18 +380,24 @@ def _rank(example: Example, seed: int) -> bytes:
 def _require_known(table: Table, tasks: Mapping[str, Task], columns: Mapping[str, str]) -> None:
     roles = {role.name for task in tasks.values() for role in task.roles}
     faults = [
-        Fault(f"there is no role '{role}'", f"{table.file} --columns {role}={column}", nearest(role, roles))
+        Fault(
+            msg("there is no role '{role}'", role=role), f"{table.file} --columns {role}={column}", nearest(role, roles)
+        )
         for role, column in columns.items()
         if role not in roles
     ]
     faults += [
-        Fault(f"there is no column '{column}'", table.file, nearest(column, table.columns))
+        Fault(msg("there is no column '{column}'", column=column), table.file, nearest(column, table.columns))
         for column in columns.values()
         if not _exists(table, column)
     ]
     repeated = sorted({column for column in columns.values() if list(columns.values()).count(column) > 1})
     faults += [
-        Fault(f"the column '{column}' cannot play two roles", table.file, "name a column for each role")
+        Fault(
+            msg("the column '{column}' cannot play two roles", column=column),
+            table.file,
+            msg("name a column for each role"),
+        )
         for column in repeated
     ]
     if faults:
@@ -385,7 +439,7 @@ def _read_as(
     if not reason and (other := _otherwise(table, names, reading, named)):
         return other
     if not reason and told and _readable(task, table, columns):
-        reason = "as you said"
+        reason = msg("as you said")
     return replace(reading, reason=_explained(reading, reason, named) if reason else "", settings=settings)
 
 
@@ -402,16 +456,19 @@ def _may_play(table: Table, column: str, role: Role) -> bool:
     return not role.leaves_out or holds_truths(table, column)
 
 
-def _explained(reading: Reading, reason: str, named: Mapping[str, str]) -> str:
+def _explained(reading: Reading, reason: Wording, named: Mapping[str, str]) -> Wording:
     """Add to a reason what else was taken from the columns."""
-    told = [f"{role}={column}, as the columns stand" for way in reading.ways[:1] for role, column in way.items()]
-    told = told[:1] if not named else []
-    told += [
-        f"rows whose '{reading.columns[role.name]}' is false are left out"
+    more = [
+        msg("{role}={column}, as the columns stand", role=role, column=column)
+        for way in reading.ways[:1]
+        for role, column in [*way.items()][: 0 if named else 1]
+    ]
+    more += [
+        msg("rows whose '{column}' is false are left out", column=reading.columns[role.name])
         for role in reading.task.roles
         if role.leaves_out and role.name in reading.columns
     ]
-    return "; ".join([reason, *told])
+    return Joined((reason, *more)) if more else reason
 
 
 def _readable(task: Task, table: Table, columns: Mapping[str, str]) -> bool:

@@ -12,6 +12,8 @@ from kamerton.core.contracts import Role
 BETWEEN = re.compile(r"[\W_]+")
 FOLDERS = re.compile(r"[.:]")
 """What stands before a column's own name: `translation.en`, `INPUT:text`."""
+TEXT_KEYS = ("answer", "text", "content", "response", "output", "value", "message")
+"""Keys under which objects hold a text."""
 MOST_PAIRS = 6
 SERIES = ("0123456789", "123456789", "abcdefghij", "абвгдежзик")
 """What the columns of a series are told apart by."""
@@ -35,7 +37,14 @@ def spelled(role: Role, columns: Sequence[str]) -> list[str]:
             return [role.name]
         if len(exact) == 1:
             return exact
-    return called(role.spellings, columns)
+    return called(role.spellings, columns) or _within((role.name, *role.spellings), columns)
+
+
+def _within(names: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """Find the texts within objects whose columns have one of these names: `chosen.text`, `pos_answer.answer`."""
+    spellings = {same(name) for name in names}
+    parts = [(column, *column.rpartition(".")[::2]) for column in columns]
+    return [column for column, outer, key in parts if outer and key in TEXT_KEYS and same(outer) in spellings]
 
 
 def called(names: Sequence[str], columns: Sequence[str]) -> list[str]:

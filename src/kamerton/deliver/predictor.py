@@ -48,7 +48,7 @@ class Taken:
 
     examples: tuple[Example, ...]
     unusable: tuple[LedgerEntry, ...]
-    refused: Mapping[int, str]
+    refused: Mapping[int, Wording]
     """Ids of examples whose answers people refused, and by which mark: they can be answered, but not scored."""
 
 
@@ -110,7 +110,7 @@ class Predictor:
         table = unified(table, data.task, data.columns or {})
         columns = self._columns(table.columns, path)
         marks = find_marks(table, unused(table.columns, columns))
-        examples, unusable, refused = [], list(table.rejected), dict[int, str]()
+        examples, unusable, refused = [], list(table.rejected), dict[int, Wording]()
         for row in table.rows:
             if reason := refusal(row.values, marks):
                 refused[row.id] = reason

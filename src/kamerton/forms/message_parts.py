@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+from kamerton.core.errors import Unusable
+from kamerton.core.messages import msg
 from kamerton.text.cells import filled, plain
 
 WHAT = ("content", "value", "text", "message", "parts")
@@ -20,6 +22,15 @@ IGNORED = ("masked", "mask")
 PARTIAL = ("train_detail", "training_detail")
 """Axolotl's keys for parts of a turn."""
 TRUTHS = {"true": True, "1": True, "yes": True, "да": True, "false": False, "0": False, "no": False, "нет": False}
+
+NOT_TEXT = msg("a message holds something that is not text")
+MEDIA = {
+    "image": msg("a message holds an image; models are tuned on text only"),
+    "video": msg("a message holds a video; models are tuned on text only"),
+    "audio": msg("a message holds a sound; models are tuned on text only"),
+    "file": msg("a message holds a file; models are tuned on text only"),
+}
+"""Why a content part is refused, by a word of its keys or of its type."""
 
 
 class MarkError(ValueError):
@@ -151,7 +162,8 @@ def _text(part: object) -> str:
         return str(part["text"])
     if isinstance(part, str):
         return part
-    raise ValueError("a message holds something that is not text")
+    words = " ".join((*part, plain(part.get("type")))) if isinstance(part, Mapping) else ""
+    raise Unusable(next((why for word, why in MEDIA.items() if word in words), NOT_TEXT))
 
 
 def _is_a(part: object, kind: str) -> bool:

@@ -18,14 +18,14 @@ from kamerton.core import registry
 from kamerton.core.contracts import AuditContext, Form, ModelFacts, Task
 from kamerton.core.errors import DataError, Fault, ModelError
 from kamerton.core.files import nearby, sha256_of
-from kamerton.core.messages import Joined
+from kamerton.core.messages import Joined, Wording, msg
 from kamerton.core.records import Encoded, Example, Finding, LedgerEntry, Split, Stage
 from kamerton.core.system import free_memory
 from kamerton.data.audit import other_columns, run_audit
 from kamerton.data.cells import labels_with_columns
 from kamerton.data.enlarge import Enlarging, enlarge, refuse_unfit
 from kamerton.data.examples import Examples
-from kamerton.data.fates import lost_classes, require_classes, untested_classes, used_line
+from kamerton.data.fates import left_out_line, lost_classes, require_classes, untested_classes, used_line
 from kamerton.data.gate import pass_gate
 from kamerton.data.ledger import check_complete, make_ledger
 from kamerton.data.mixed import unified
@@ -72,7 +72,7 @@ class Understood:
     recipe: Recipe
     table: Table
     task: Task
-    reason: str
+    reason: Wording
     examples: Sequence[Example]
     left_out: tuple[LedgerEntry, ...]
     """Rows that were read but make no example, or were not drawn."""
@@ -112,7 +112,7 @@ def understand(recipe: Recipe) -> Understood:
     sides = find_sides(table, split)
     recognition = recognise(table, recipe.data.task, recipe.data.columns or {})
     decisions = {
-        "data.task": Decision(recognition.task, recognition.reason),
+        "data.task": Decision(recognition.task, str(recognition.reason)),
         "data.columns": Decision(dict(recognition.columns), "found by their names"),
         "split.by": Decision(sides.by, sides.reason),
         **{f"task.{name}": Decision(one, "fits the most rows") for name, one in recognition.settings.items()},
@@ -297,7 +297,11 @@ def freeze(run: Run, clock: Clock) -> Iterator[Stage]:
     run.write_recipe(recipe)
     run.write_state(_state(run.state, recipe, bound.facts))
     run.write_data(split, findings, ledger)
-    told = [_split_message(recipe, split), used_line(len(read), after, cut), _audit_message(seen, "")]
+    told = [
+        _split_message(recipe, split),
+        used_line(first_id, after, cut, first_id - len(read)),
+        _audit_message(seen, ""),
+    ]
     yield clock.stage("split", Joined([part for part in told if part], "\n"))
 
 
@@ -355,9 +359,13 @@ def _requirements() -> list[str]:
 
 def _read_message(understood: Understood) -> Joined:
     table = understood.table
-    read = f"{table.rows_read} rows ({table.format}, {table.encoding})"
-    used = used_line(table.rows_read, (*table.rejected, *understood.left_out))
-    lines = [read, *table.notes, f"task {understood.recipe.data.task}: {understood.reason}", used]
+    lines = [
+        msg("{rows} {rows:row|rows} ({format}, {encoding})", rows=table.rows_read, format=table.format,
+            encoding=table.encoding),
+        *table.notes,
+        msg("task {task}: {reason}", task=understood.recipe.data.task or "", reason=understood.reason),
+        left_out_line((*table.rejected, *understood.left_out)),
+    ]  # fmt: skip
     return Joined([line for line in lines if line], "\n")
 
 

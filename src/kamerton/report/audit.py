@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from kamerton.core.files import write_text
+from kamerton.core.messages import Wording
 from kamerton.core.outcomes import Fixed
 from kamerton.core.records import Example, Finding, LedgerEntry
 from kamerton.i18n.voice import Language
@@ -49,7 +50,7 @@ class AuditPage:
 
     name: str
     task: str
-    reason: str
+    reason: Wording
     model: str
     """Empty where none was chosen."""
     rows: int

@@ -128,6 +128,16 @@ def _doubt_number(others: Collection[str]) -> Severity | None:
     return "note" if set(others) == {"0", "1"} else "severe"
 
 
+def whole_number(label: str) -> str:
+    """Write a whole number without its zero decimals; return any other label as it is.
+
+    >>> whole_number("1.0"), whole_number("1.5"), whole_number("v1.0")
+    ('1', '1.5', 'v1.0')
+    """
+    found = WHOLE.fullmatch(label)
+    return found[1] if found else label
+
+
 def spelling_key(label: str) -> str:
     """Reduce a label to what all of its spellings have in common.
 
@@ -143,9 +153,7 @@ def spelling_key(label: str) -> str:
     text = HYPHENS.sub(lambda sign: "" if sign[0] == "\u00ad" else "-", INVISIBLE.sub("", label))
     text = unicodedata.normalize("NFKC", text).replace("\u200c", "").replace("\u200d", "")
     text = unicodedata.normalize("NFC", text.casefold()).strip(ENDS) or text.strip()
-    if whole := WHOLE.fullmatch(text):
-        return whole[1]
-    return BETWEEN.sub(" ", text).translate(ALIKE)
+    return whole_number(text) if WHOLE.fullmatch(text) else BETWEEN.sub(" ", text).translate(ALIKE)
 
 
 def main_spellings(counts: Mapping[str, int]) -> dict[str, str]:

@@ -63,7 +63,8 @@ class Preference(Group):
             "rejected",
             (
                 *("rejected", "rejected_response", "response_rejected", "worse", "dispreferred"),
-                *("non_preferred_output", "lose", "response_k", "отвергнутый", "хуже"),
+                *("non_preferred_output", "lose", "response_k", "neg_answer", "negative_answer", "neg_response"),
+                *("negative_response", "bad_answer", "worse_answer", "отвергнутый", "хуже"),
             ),
             "the worse answer",
             to_learn=True,
@@ -72,7 +73,8 @@ class Preference(Group):
             "chosen",
             (
                 *("chosen", "chosen_response", "response_chosen", "better", "preferred"),
-                *("preferred_output", "win", "response_j", "выбранный", "лучше"),
+                *("preferred_output", "win", "response_j", "pos_answer", "positive_answer", "pos_response"),
+                *("positive_response", "good_answer", "better_answer", "выбранный", "лучше"),
             ),
             "the better answer",
             to_learn=True,
@@ -88,6 +90,8 @@ class Preference(Group):
             for chosen, rejected in zip(columns["chosen"], columns["rejected"], strict=True)
             if filled(chosen) and filled(rejected)
         ]
+        if any(isinstance(cell, dict) and not _is_readable(cell) for pair in pairs for cell in pair):
+            return ""
         return "a chosen answer and a rejected one" if any(chosen != rejected for chosen, rejected in pairs) else ""
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
@@ -154,6 +158,13 @@ def _turns(value: object, material: str) -> tuple[Turn, ...]:
     if isinstance(value, list):
         return read_messages(value)
     return (Turn("user", "\n\n".join(part for part in (plain(value), material) if part.strip())),)
+
+
+def _is_readable(cell: object) -> bool:
+    try:
+        return bool(_answer(cell))
+    except ValueError:
+        return False
 
 
 def _answer(value: object) -> tuple[Turn, ...]:

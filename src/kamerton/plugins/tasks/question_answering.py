@@ -9,6 +9,8 @@ from typing import Annotated, ClassVar, get_args
 from pydantic import Field
 
 from kamerton.core.contracts import Form, ModelKind, Role
+from kamerton.core.figures import Figure
+from kamerton.core.messages import Joined, Wording, msg
 from kamerton.core.records import Example, Place
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.offsets import Counting, Unit
@@ -55,7 +57,7 @@ class QuestionAnswering(Group):
     kinds: ClassVar = ("encoder", "decoder")
     answers: ClassVar = "span"
 
-    def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
+    def plausible(self, columns: Mapping[str, Sequence[object]]) -> Wording:
         """Accept answers that stand in their contexts."""
         rows = zip(columns["context"], columns["question"], columns["answer"], strict=True)
         pairs = [(plain(context), _answers(cell)) for context, asked, cell in rows if filled(context) and filled(asked)]
@@ -63,7 +65,12 @@ class QuestionAnswering(Group):
         inside = sum(any(str(one["text"]) in context for one in found) for context, found in given)
         if not given or inside < MOSTLY * len(given):
             return ""
-        return f"{inside / len(given):.0%} of the answers stand in their contexts"
+        share = msg(
+            "{share} of the answers stand in their contexts", share=Figure(round(inside / len(given), 2), "percent")
+        )
+        none = len(pairs) - len(given)
+        counted = msg("{none} {none:question has|questions have} no answer", none=none)
+        return Joined((share, counted)) if none else share
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
         """Make an example; an answer that is not known (null) stays unknown, an empty one means that there is none."""

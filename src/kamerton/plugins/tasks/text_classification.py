@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from kamerton.core.contracts import Form, ModelKind, Role
+from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Example, Place
 from kamerton.forms.closing import ClosingLabels
 from kamerton.forms.dialogue import Dialogue
@@ -19,7 +20,7 @@ from kamerton.plugins.tasks._label_lists import by_position, holds_several
 from kamerton.plugins.tasks._roles import FIRST_TEXT, RATINGS, SECOND_TEXT, UNSURE_TEXT
 from kamerton.runs.settings import Group
 from kamerton.text.cells import filled, plain
-from kamerton.text.label_values import find_placeholders, is_placeholder
+from kamerton.text.label_values import find_placeholders, is_placeholder, whole_number
 from kamerton.text.printed import opened
 
 LONGEST_LABEL = 60
@@ -68,7 +69,7 @@ class TextClassification(Group):
     kinds: ClassVar = ("encoder", "decoder")
     answers: ClassVar = "class"
 
-    def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
+    def plausible(self, columns: Mapping[str, Sequence[object]]) -> Wording:
         """Accept labels that are short, repeat themselves, and are not measurements."""
         try:
             labels = [_alone(value) for value in columns["label"] if filled(value)]
@@ -82,11 +83,11 @@ class TextClassification(Group):
             return ""
         if by_position(labels):
             return ""  # of several labels, by position
-        distinct = {plain(value).strip() for value in labels}
+        distinct = {whole_number(plain(value).strip()) for value in labels}
         distinct -= find_placeholders(distinct).none
         if not distinct or len(distinct) > max(2, len(labels) // 2) or max(map(len, distinct)) > LONGEST_LABEL:
             return ""
-        return f"'label' repeats {len(distinct)} short values"
+        return msg("{labels} different {labels:label|labels}", labels=len(distinct))
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
         """Make an example; empty values stay empty for the audit to find."""
