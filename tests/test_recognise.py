@@ -142,7 +142,7 @@ def test_unknown_columns_are_a_short_question_the_likeliest_reading_first(tmp_pa
     message = refusal(table)
     assert len(message.splitlines()) <= 8
     flags = [line for line in message.splitlines() if "--columns" in line and "COLUMN" not in line]
-    assert flags[0].strip() == "→ `--task text-classification --columns 'text=Wortlaut hier,label=Art'`"
+    assert flags[0].strip() == '→ `--task text-classification --columns "text=Wortlaut hier,label=Art"`'
     assert len(refusal(table_of(tmp_path, [{"a": i, "b": i * 2} for i in range(9)])).splitlines()) <= 8
 
 
@@ -163,7 +163,7 @@ def test_a_table_without_a_header_keeps_its_first_row_and_the_question_has_the_w
     with pytest.raises(DataError) as told:
         recognise(table, None, {})
     _, guessed, header = told.value.faults
-    assert guessed.remedy == f"`--task text-classification --columns '{columns}'`"
+    assert guessed.remedy == f'`--task text-classification --columns "{columns}"`'
     assert "names no columns" in str(header.rule) and "data.header=true" in str(header.remedy)
     named = dict(pair.split("=") for pair in columns.split(","))
     assert recognise(table, "text-classification", named).columns == named

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix, precision_score, recall_score
 
 from kamerton.core.errors import RunError
+from kamerton.core.figures import number, probability, signed
 from kamerton.core.outcomes import Answers
 from kamerton.core.records import Example, LedgerEntry, Place, Prediction, Stepped
 from kamerton.report.charts import Scale, learning, scale, smoothed
@@ -28,7 +29,7 @@ from kamerton.report.html import write_report
 from kamerton.report.outcome import read_outcome
 from kamerton.runs.run import Run
 from kamerton.runs.state import State
-from kamerton.text.figures import number, probability, safe_text, signed
+from kamerton.text.safe import safe_text
 from synthetic_run import REQUESTS, STEPS, Words, classification_run, generation_run
 
 PAYLOADS = [

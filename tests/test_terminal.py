@@ -13,6 +13,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from kamerton.core.errors import RunError
+from kamerton.core.figures import number, probability, signed
 from kamerton.core.records import (
     ExampleView,
     Finding,
@@ -30,7 +31,6 @@ from kamerton.report.outcome import read_outcome
 from kamerton.report.progress import RECENT_STEPS, Pace
 from kamerton.report.terminal import LISTED, Screen
 from kamerton.runs.run import Run
-from kamerton.text.figures import number, probability, signed
 from synthetic_run import REVIEWS, STEPS, Words, classification_run, generation_run
 
 SPITEFUL = "\x1b[2J\x1b]0;title\x07[bold red]markup[/] :bomb: \u202egnp.exe\x9b31m \x07\x08"

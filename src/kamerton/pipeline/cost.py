@@ -11,6 +11,7 @@ from itertools import accumulate
 import torch
 
 from kamerton.core.contracts import Objective
+from kamerton.core.figures import duration, memory
 from kamerton.core.outcomes import Resources
 from kamerton.core.records import Encoded, Stepped
 from kamerton.core.system import give_back_freed_memory, peak_memory, resident_memory
@@ -20,7 +21,6 @@ from kamerton.engine.profile import FlopProfile, MemoryProfile, profile_flops, p
 from kamerton.runs.run import Run
 from kamerton.session.setup import Setup
 from kamerton.session.trainable import TrainableModel
-from kamerton.text.figures import duration, memory
 from kamerton.train.batches import UpdatePlan
 from kamerton.train.used_rows import only_used_rows
 

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from kamerton.core import registry
 from kamerton.core.contracts import AuditContext, Form, ModelFacts, Task
 from kamerton.core.errors import DataError, Fault, ModelError
+from kamerton.core.figures import parameters
 from kamerton.core.files import nearby, sha256_of
 from kamerton.core.messages import Joined, Wording, msg
 from kamerton.core.records import Encoded, Example, Finding, LedgerEntry, Split, Stage
@@ -57,7 +58,6 @@ from kamerton.session.setup import (
     make_task,
 )
 from kamerton.text.cells import filled
-from kamerton.text.figures import parameters
 from kamerton.text.near_duplicates import near_duplicate_groups
 
 ENCODED_AT_ONCE = 2000

@@ -21,8 +21,8 @@ from kamerton.report.outcome import Outcome, read_outcome
 from kamerton.report.usage import usage
 from kamerton.report.verdict_text import reason_of
 from kamerton.runs.run import Run
-from kamerton.text import figures as text
 from kamerton.text.language_id import language_of
+from kamerton.text.safe import one_line
 
 PIPELINES = {"SequenceClassification": "text-classification", "CausalLM": "text-generation"}
 """The hub's pipeline tags, by what transformers' auto classes call the head."""
@@ -109,7 +109,7 @@ def inline(value: str) -> str:
     >>> inline("a|b <script>\n*c*")
     'a\\|b &lt;script&gt; \\*c\\*'
     """
-    line = text.one_line(value, 2000).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    line = one_line(value, 2000).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return "".join(f"\\{sign}" if sign in "\\`*_[]|" else sign for sign in line)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from kamerton.core.figures import percent
 from kamerton.core.files import write_text
 from kamerton.core.outcomes import ComparedRuns
 from kamerton.i18n.voice import Language
 from kamerton.report.html import environment
 from kamerton.report.outcome import Outcome
-from kamerton.text.figures import percent
 
 
 def write_comparison(

@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from kamerton.core.figures import number, percent
 from kamerton.core.files import write_text
 from kamerton.core.outcomes import Curve, Growth, Measure
 from kamerton.i18n.voice import Language
 from kamerton.report.charts import Scale, Tick, scale
 from kamerton.report.html import environment
-from kamerton.text.figures import number, percent
 
 HARDLY = 0.005
 """A gain below half a point is hardly one."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from kamerton.core import figures
 from kamerton.core.files import write_text
 from kamerton.core.messages import Wording
 from kamerton.core.records import Finding
@@ -42,17 +43,17 @@ from kamerton.report.verdict_text import reason_of
 from kamerton.runs.price import Price, price
 from kamerton.runs.run import Run
 from kamerton.runs.state import as_json
-from kamerton.text import figures as text
 from kamerton.text.cells import plain
+from kamerton.text.safe import one_line, safe_text
 
 FIGURES: tuple[Callable[..., str], ...] = (
-    text.number,
-    text.signed,
-    text.percent,
-    text.probability,
-    text.duration,
-    text.parameters,
-    text.memory,
+    figures.number,
+    figures.signed,
+    figures.percent,
+    figures.probability,
+    figures.duration,
+    figures.parameters,
+    figures.memory,
 )
 """What the templates write numbers with, in the reader's language."""
 TOLD_ELSEWHERE = {"seconds", "artefact", "forecast", "measured", "classic_rows"}
@@ -150,7 +151,7 @@ def environment(language: Language = "en") -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"plain": plain, "safe_text": text.safe_text, "one_line": text.one_line}
+    environment.filters |= {"plain": plain, "safe_text": safe_text, "one_line": one_line}
     environment.filters |= {write.__name__: partial(figure, speaker, write) for write in FIGURES}
     environment.filters |= {"figure": speaker.figure, "said": partial(_said, speaker), "repeat": speaker.repeat}
     environment.globals |= {
@@ -183,10 +184,10 @@ def _said(voice: Voice, sentence: Wording) -> str:
         return voice.render(sentence)
     again = voice.again(sentence)
     if again is None and sentence:
-        return Markup('<span lang="en">{}</span>').format(text.safe_text(sentence))
+        return Markup('<span lang="en">{}</span>').format(safe_text(sentence))
     return again or ""
 
 
 def _finalize(value: object) -> object:
     """Make every value that is put into the page safe text; what the template itself made is left as it is."""
-    return text.safe_text(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return safe_text(value) if isinstance(value, str) and not isinstance(value, Markup) else value

@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from kamerton.core.figures import duration, number, parameters, percent, probability, signed
 from kamerton.core.files import shell_word
 from kamerton.core.messages import Wording
 from kamerton.core.records import (
@@ -34,7 +35,7 @@ from kamerton.report.outcome import Outcome, read_outcome
 from kamerton.report.progress import NAME_WIDTHS, Bars, Lines, Meter, Pace
 from kamerton.report.verdict_text import reason_of
 from kamerton.runs.run import Run
-from kamerton.text.figures import duration, number, one_line, parameters, percent, probability, safe_text, signed
+from kamerton.text.safe import one_line, safe_text
 
 TRAINING = "train"
 DECISION_STYLES = {

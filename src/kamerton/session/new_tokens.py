@@ -14,10 +14,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase
 
 from kamerton.core.contracts import ModelFacts
+from kamerton.core.figures import parameters
 from kamerton.core.records import Example, Finding
 from kamerton.models.vocabulary import add_words
 from kamerton.runs.recipe import Recipe
-from kamerton.text.figures import parameters
 from kamerton.text.words import words
 
 SIZES = (100, 300, 1000, 3000)

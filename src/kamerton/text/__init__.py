@@ -1,1 +1,1 @@
-"""Words, tags, personal data, mojibake, near-duplicates, language identification, cells, figures."""
+"""Words, tags, personal data, mojibake, near-duplicates, language identification, cells, safe text."""

@@ -8,10 +8,11 @@ from rich.console import Console
 from rich.table import Table
 
 from kamerton.cli.output import print_json
+from kamerton.core.figures import number, percent, probability, signed
 from kamerton.core.message_json import to_json
 from kamerton.feedback.living import LivingVerdict, judge_log
 from kamerton.feedback.simulate import Simulated, simulate
-from kamerton.text.figures import number, percent, probability, safe_text, signed
+from kamerton.text.safe import safe_text
 
 PLANTED = (0.0, 0.1, 0.2, 0.3, 0.5, 0.8)
 """True differences that are simulated, as shares of the disagreement: none, and up to nearly all."""

@@ -10,12 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from kamerton.cli.output import print_json
+from kamerton.core.figures import number, percent, probability, signed
 from kamerton.core.message_json import to_json
 from kamerton.core.outcomes import ComparedRuns, RunPair
 from kamerton.evaluate.compare import Pairs, compare_as_first
 from kamerton.i18n.voice import Language, Voice, voice
 from kamerton.runs.run import Run
-from kamerton.text.figures import number, percent, probability, safe_text, signed
+from kamerton.text.safe import safe_text
 
 
 def run(

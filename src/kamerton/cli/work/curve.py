@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from kamerton.cli.output import print_json, require_page
+from kamerton.core.figures import number
 from kamerton.core.message_json import to_json
 from kamerton.core.outcomes import Curve, Reach
 from kamerton.i18n.voice import Language, Voice, voice
@@ -16,7 +17,6 @@ from kamerton.report.curve import advice, gain_sentence, write_curve
 from kamerton.report.terminal import Screen
 from kamerton.runs.recipe import parse_assignment, resolve
 from kamerton.session.new_run import RUNS
-from kamerton.text.figures import number
 
 
 def run(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from kamerton.cli.output import print_json
+from kamerton.core.figures import memory
 from kamerton.core.message_json import to_json
 from kamerton.deliver.export_run import Exported, export_run
 from kamerton.i18n.voice import Language, Voice, voice
 from kamerton.runs.run import Run
-from kamerton.text.figures import memory
 
 ALONE, OVER = "loaded by transformers alone", "loaded by PEFT over {base}"
 FIRST = "first import {module}, which brings PEFT a type of its own"

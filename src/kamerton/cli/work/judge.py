@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kamerton.cli.output import print_json, require_page
+from kamerton.core.figures import percent, probability, signed
 from kamerton.core.message_json import to_json
 from kamerton.core.outcomes import Judging, Measure
 from kamerton.evaluate.compare import in_order, same_rows, tuned_answers
@@ -15,7 +16,7 @@ from kamerton.i18n.voice import Language, Voice, voice
 from kamerton.report.judging import write_judging
 from kamerton.report.outcome import read_outcome
 from kamerton.runs.run import Run
-from kamerton.text.figures import percent, probability, safe_text, signed
+from kamerton.text.safe import safe_text
 
 BIASED = 0.05
 """p-value of the position test below which judges are said to favour a side."""

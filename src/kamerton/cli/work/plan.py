@@ -11,6 +11,7 @@ from rich.table import Table
 
 from kamerton.cli.output import print_json
 from kamerton.core.errors import DataError, Fault
+from kamerton.core.figures import memory, parameters
 from kamerton.core.files import write_text
 from kamerton.core.message_json import to_json
 from kamerton.i18n.voice import Language, Voice, voice
@@ -18,7 +19,7 @@ from kamerton.pipeline.cost import estimate_sentence
 from kamerton.planning.dry_run import DryRun, dry_run
 from kamerton.report.terminal import Screen
 from kamerton.runs.recipe import parse_assignment
-from kamerton.text.figures import memory, parameters, safe_text
+from kamerton.text.safe import safe_text
 
 
 def run(
