@@ -305,7 +305,7 @@ class Run:
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Write the outcome for machines, the last file of a run: what was kept for a resume goes."""
-        write_json(self.path / "result.json", result)
+        write_json(self.path / "result.json", to_json(result))
         shutil.rmtree(self.cache, ignore_errors=True)
 
 
