@@ -9,9 +9,10 @@ from statsmodels.stats.proportion import proportion_confint
 
 from kamerton.core import registry
 from kamerton.core.contracts import AuditContext
+from kamerton.core.messages import Message
 from kamerton.core.records import Example, Finding, Place
 from kamerton.data.audit import run_audit
-from kamerton.plugins.audits._wording import count, share, some
+from kamerton.plugins.audits._findings import about, first_of, quote, share
 
 CLASSES = AuditContext(stratified=True, lengths=None, max_tokens=None)
 SHARED = AuditContext(stratified=True, lengths=None, max_tokens=None, share_metric="accuracy")
@@ -66,8 +67,8 @@ def test_findings_are_sorted_by_severity() -> None:
 def test_blank_texts_and_answers_are_dropped() -> None:
     finding = found("empty-fields", examples_of(("a", "x"), (" \n", "x"), ("b", ""), ("\u00a0", ""), ("c", "y")), FREE)
     assert finding.drop == finding.rows == (1, 2, 3)
-    assert finding.severity == "warning" and "(2)" in finding.title
-    assert finding.samples[0] == "rows.csv:3: '' → 'x'"
+    assert finding.severity == "warning" and "(2)" in str(finding.title)
+    assert str(finding.samples[0]) == "rows.csv:3: '' → 'x'"
 
 
 def test_repeats_are_dropped_but_for_the_first_and_whatever_their_case_and_spaces() -> None:
@@ -92,7 +93,7 @@ def test_rare_classes_are_judged_by_their_different_texts() -> None:
     assert nine.severity == "warning" and nine.rows == tuple(range(50, 59))
     assert found("rare-classes", many({"a": 50, "b": 3})).severity == "warning"
     two = found("rare-classes", many({"a": 50, "b": 2, "c": 5}))
-    assert two.severity == "severe" and "1 class has fewer than 3 texts" in two.title and "'b'" in two.title
+    assert two.severity == "severe" and "1 class has fewer than 3 texts" in str(two.title) and "'b'" in str(two.title)
     repeated = examples_of(*[(f"t{i}", "a") for i in range(20)], *[("same", "b")] * 20)
     assert found("rare-classes", repeated).severity == "severe"
     assert check("rare-classes", many({"a": 50, "b": 2}), FREE) is None
@@ -100,7 +101,7 @@ def test_rare_classes_are_judged_by_their_different_texts() -> None:
 
 def test_one_class_is_severe_with_a_remedy() -> None:
     finding = found("rare-classes", [*many({"a": 50}), Example(99, Place("f", 1), "x", "")])
-    assert finding.severity == "severe" and "'a'" in finding.title and "another class" in finding.remedy
+    assert finding.severity == "severe" and "'a'" in str(finding.title) and "another class" in str(finding.remedy)
 
 
 def test_long_rows_are_counted_with_the_longest() -> None:
@@ -108,7 +109,7 @@ def test_long_rows_are_counted_with_the_longest() -> None:
     lengths = [10] * 995 + [513, 2113, 513, 513, 513]
     finding = found("too-long", examples, AuditContext(True, lengths, 512))
     assert finding.rows == tuple(range(995, 1000)) and finding.drop == ()
-    assert finding.title == "5 rows (0.5%) have more than 512 tokens; the longest has 2,113"
+    assert str(finding.title) == "5 rows have more than 512 tokens (0.5%); the longest has 2,113"
     assert finding.severity == "note"
     assert found("too-long", examples, AuditContext(True, [600] * 1000, 512)).severity == "warning"
     assert check("too-long", examples, AuditContext(True, [512] * 1000, 512)) is None
@@ -119,36 +120,36 @@ def test_long_rows_are_counted_with_the_longest() -> None:
 def test_small_data_names_wilsons_half_width(rows: int, severity: str) -> None:
     finding = found("small-data", many({"a": rows}), SHARED)
     low, high = proportion_confint(0.8 * rows / 10, rows / 10, method="wilson")
-    assert f"{rows // 10} test rows" in finding.title
-    assert f"within {(high - low) / 2:.0%}" in finding.title
+    assert f"{rows // 10} test rows" in str(finding.title)
+    assert f"within {(high - low) / 2:.0%}" in str(finding.title)
     assert finding.severity == severity
 
 
 def test_small_data_follows_the_share_of_the_test_rows() -> None:
     halves = AuditContext(True, None, None, test_share=0.5)
     assert check("small-data", many({"a": 2000}), halves) is None
-    assert "1,000 test rows" not in found("small-data", many({"a": 2000})).title
-    assert "nothing can be proven" in found("small-data", many({"a": 3})).title
+    assert "1,000 test rows" not in str(found("small-data", many({"a": 2000})).title)
+    assert "nothing can be proven" in str(found("small-data", many({"a": 3})).title)
 
 
 @pytest.mark.parametrize("context", [SHARED, FREE])
 @pytest.mark.parametrize("tested", range(60))
 def test_small_data_promises_nothing_that_so_few_rows_cannot_keep(tested: int, context: AuditContext) -> None:
     finding = found("small-data", many({"a": 400}), replace(context, tested=tested))
-    assert f"with {tested} test row" in finding.title and "100%" not in finding.title
-    assert ("nothing can be proven" in finding.title) == (tested < 6)  # 6 rows all one way: p = 2 / 2**6 = 0.03
-    assert ("nearly every row" in finding.title) == (6 <= tested < 8)  # McNemar's test by Connor's formula, above 7.85
-    assert ("halve both" in finding.remedy) == ("would be known" in finding.title)
+    assert f"with {tested} test row" in str(finding.title) and "100%" not in str(finding.title)
+    assert ("nothing can be proven" in str(finding.title)) == (tested < 6)  # 6 rows all one way: p = 2 / 2**6 = 0.03
+    assert ("nearly every row" in str(finding.title)) == (6 <= tested < 8)  # McNemar's test by Connor's formula, above 7.85
+    assert ("halve both" in str(finding.remedy)) == ("would be known" in str(finding.title))
 
 
 def test_small_data_speaks_of_shares_only_where_a_share_decides() -> None:
-    title = found("small-data", many({"a": 400}), FREE).title
+    title = str(found("small-data", many({"a": 400}), FREE).title)
     assert "only large differences would show" in title and "80%" not in title
 
 
 def test_the_difference_that_hardly_shows_is_shown_by_four_of_five_simulated_exact_tests() -> None:
     """Of 626 pairs, 12.5% that one and 7.5% that the other alone has right: a difference of 5%."""
-    title = found("small-data", many({"a": 6260}), SHARED).title
+    title = str(found("small-data", many({"a": 6260}), SHARED).title)
     assert "626 test rows" in title and "accuracy of 80%" in title
     assert "difference below 5%" in title
     pairs = np.random.default_rng(0).multinomial(626, [0.125, 0.075, 0.8], size=1000)
@@ -161,7 +162,7 @@ def test_uneven_classes_are_noted_above_ten_and_warned_of_above_a_hundred() -> N
     assert found("uneven-classes", many({"a": 101, "b": 10})).severity == "note"
     finding = found("uneven-classes", many({"a": 1010, "b": 10, "c": 500}))
     assert finding.severity == "warning"
-    assert finding.title == "'a' has 101 times as many rows (1,010) as 'b' (10)"
+    assert str(finding.title) == "'a' has 101 times as many rows (1,010) as 'b' (10)"
     assert check("uneven-classes", many({"a": 1010, "b": 10}), FREE) is None
 
 
@@ -176,10 +177,15 @@ def test_seeded_damage_is_found_whole_and_nothing_else_is() -> None:
     assert findings["empty-fields"].drop == (517, 518)
 
 
-def test_numbers_are_worded() -> None:
-    assert [count(1, "row"), count(1234, "row"), count(0, "class", "classes")] == ["1 row", "1,234 rows", "0 classes"]
-    assert [share(1, 3), share(1, 10_000), share(3, 3)] == ["33.3%", "below 0.1%", "100.0%"]
-    assert some(["a"]) == "'a'" and some(list("abcdefg")) == "'a', 'b', 'c', 'd', 'e' and 2 more"
+def test_findings_count_their_rows() -> None:
+    assert [share(range(1), range(n)).write() for n in (3, 10_000, 1)] == ["33.3%", "below 0.1%", "100%"]
+    assert str(first_of([quote(name) for name in "a"])) == "'a'"
+    assert str(first_of([quote(name) for name in "abcdefg"])) == "'a', 'b', 'c', 'd', 'e' and 2 more"
+    rows = many({"a": 4})
+    title = Message("{rows} {rows:row|rows} of {share}")
+    finding = about("x", rows[:1], rows, title, title, many=0.25)
+    assert finding is not None and (str(finding.title), finding.severity) == ("1 row of 25%", "note")
+    assert about("x", [], [], title, title) is None
 
 
 @pytest.mark.parametrize(("other", "said"), [("good", ""), ("bad", ", 1 of them with another label")])
@@ -188,9 +194,9 @@ def test_a_text_that_nearly_repeats_an_earlier_one_is_shown_with_it_and_kept(oth
     clean = [("A dull film without a single joke.", "bad"), (text, "good"), (text.upper(), "good")]
     assert check("near-duplicates", examples_of(*clean)) is None
     finding = found("near-duplicates", examples_of(*clean, (text.replace("двух", "трёх"), other)))
-    assert finding.title == f"1 text (25.0%) nearly repeats an earlier one{said}"
+    assert str(finding.title) == f"1 text (25%) nearly repeats an earlier one{said}"
     assert (finding.rows, finding.drop) == ((3,), ())
-    assert [sample.split(": ")[0] for sample in finding.samples] == ["rows.csv:3", "rows.csv:5"]
+    assert [str(one).split(": ")[0] for one in finding.samples] == ["rows.csv:5 repeats rows.csv:3"]
 
 
 def test_files_without_texts_or_answers_are_named_with_what_to_do() -> None:

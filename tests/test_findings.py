@@ -71,7 +71,7 @@ def test_flipped_labels_are_found(share: float) -> None:
     finding = found("wrong-labels", wrong)
     right = flipped & set(finding.rows)
     assert len(right) >= 0.8 * len(flipped) and len(right) >= 0.5 * len(finding.rows)
-    assert finding.drop == () and "likelier" in finding.samples[0]
+    assert finding.drop == () and "likelier" in str(finding.samples[0])
     assert finding.rows[0] in flipped, "the likeliest error comes first"
 
 
@@ -80,6 +80,26 @@ def test_labels_that_nothing_tells_are_not_called_wrong() -> None:
     noise = [Example(e.id, e.place, e.text, draw.choice("ab")) for e in rows_of(200)]
     assert missing("wrong-labels", noise)
     assert missing("wrong-labels", rows_of(400), WRITTEN)
+
+
+def test_a_classifier_that_is_mostly_wrong_is_not_believed() -> None:
+    """Texts of 80 rows hardly tell their four labels: whatever it contradicts are its own errors."""
+    draw = random.Random(2)
+    doubtful = [
+        Example(e.id, e.place, " ".join(draw.choices(e.text.split(), k=2) + [str(draw.random())] * 4), e.gold)
+        for e in rows_of(80)
+    ]
+    names = {gold: f"{gold} {draw.choice('ab')}" for gold in WORDS}
+    four = [Example(e.id, e.place, e.text, draw.choice([e.gold, names[e.gold]])) for e in doubtful]
+    assert missing("wrong-labels", four)
+
+
+def test_one_label_in_two_spellings_is_not_called_wrong() -> None:
+    spelled = [Example(e.id, e.place, e.text, e.gold.title() if e.id % 3 == 0 else e.gold) for e in rows_of(300)]
+    assert missing("wrong-labels", spelled)
+    wrong = [Example(e.id, e.place, e.text, "pilot" if e.id == 7 else e.gold) for e in rows_of(300)]
+    one = registry.choose("audits", "wrong-labels")().check(wrong, CLASSES)
+    assert one is None or " labels (" in str(one.title)
 
 
 def test_an_encoder_is_asked_where_one_is_chosen() -> None:
@@ -209,7 +229,7 @@ def test_private_data_are_never_shown_by_any_finding() -> None:
     planted = [
         Example(i, Place("f", i), f"{e.text} {secrets[i % len(secrets)]}", e.gold) for i, e in enumerate(rows_of(90))
     ]
-    shown = "\n".join(sample for finding in run_audit(planted, CLASSES) for sample in finding.samples)
+    shown = "\n".join(str(sample) for finding in run_audit(planted, CLASSES) for sample in finding.samples)
     assert shown and not any(secret in shown for secret in secrets)
     assert found("leaked-secrets", planted).severity == "severe"
 
@@ -234,7 +254,7 @@ def test_columns_that_tell_the_label_are_named_and_others_are_not() -> None:
         "coin": [i % 2 for i in range(300)],
         "uuid": [f"{random.Random(i).random():.17f}" for i in range(300)],
     }
-    title = found("revealing-columns", examples, AuditContext(True, None, None, columns=columns)).title
+    title = str(found("revealing-columns", examples, AuditContext(True, None, None, columns=columns)).title)
     assert "'source'" in title and "'number'" in title and "'coin'" not in title and "'uuid'" not in title
     assert found("row-order", examples).severity == "note"
     assert missing("row-order", rows_of(300))
@@ -246,11 +266,12 @@ def test_leaks_between_given_parts_are_found_by_text_by_likeness_and_by_author()
     examples[150:160] = [Example(e.id + 150, e.place, e.text, e.gold) for e in examples[:10]]
     examples[160:165] = [Example(e.id + 140, e.place, f"{e.text}!", e.gold) for e in examples[20:25]]
     finding = found("split-leaks", examples, AuditContext(True, None, None, parts=parts))
-    assert set(finding.rows) == set(range(150, 165)) and finding.severity == "severe"
+    assert set(finding.rows) == set(range(150, 165)) and finding.severity == "warning"
+    assert "15 tested rows (15%) repeat rows of an earlier part, 5 of them with small changes" in str(finding.title)
     assert missing("split-leaks", examples)
     authors = {"author_id": ["ann" if i in (3, 170) else None if i % 2 else str(i) for i in range(200)]}
     context = AuditContext(True, None, None, columns=authors, parts=parts)
-    assert "'author_id'" in found("split-leaks", rows_of(200), context).title
+    assert "'author_id'" in str(found("split-leaks", rows_of(200), context).title)
 
 
 # ── rows that do not belong ───────────────────────────────────────────────────────────────────
@@ -281,7 +302,7 @@ def test_placeholders_and_unfilled_templates_are_found() -> None:
 
 def test_rows_of_one_template_are_found_and_plain_numbers_are_not() -> None:
     made = [Example(i, Place("f", i), f"Заказ {i * 37} отправлен в 10:{i + 10}", "x") for i in range(8)]
-    assert found("template-rows", [*made, *rows_of(20)]).title.startswith("8 rows")
+    assert str(found("template-rows", [*made, *rows_of(20)]).title).startswith("8 rows")
     assert missing("template-rows", [Example(i, Place("f", i), f"{i} + {i}", "x") for i in range(20)])
 
 
@@ -345,13 +366,15 @@ def test_what_a_spreadsheet_damaged_is_found_in_any_text_of_a_row() -> None:
     damaged = ["#NAME?", " #ССЫЛКА! ", "1.23457E+11", "4,56789E+15", "########", "Err:502", "#Н/Д"]
     whole = ["#metoo matters", "E+ is a grade", "the cell says #REF! to me", "12", "1E5", "a #1 film", "PIECE"]
     finding = found("damaged-cells", saying(*damaged, *whole))
-    assert finding.rows == (0, 1, 4, 5, 6, 2, 3) and "failed formulas in 5, shortened numbers in 2" in finding.title
+    assert finding.rows == (0, 1, 4, 5, 6, 2, 3) and "failed formulas in 5, shortened numbers in 2" in str(
+        finding.title
+    )
     assert missing("damaged-cells", saying(*whole))
 
 
 def test_texts_that_all_end_at_one_length_were_cut() -> None:
     cell = found("cut-texts", saying("x" * 32_767, "a longer story. " * 3000, "short"))
-    assert cell.rows == (0,) and "32,767" in cell.title
+    assert cell.rows == (0,) and "32,767" in str(cell.title)
     cut = [f"{at} {'word ' * 60}"[:255] for at in range(9)]
     assert found("cut-texts", saying(*cut, *(f"text {at}" for at in range(50)))).rows == tuple(range(9))
     sentences = [f"{at} {'word ' * 60}"[:254] + "." for at in range(9)]

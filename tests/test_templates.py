@@ -378,7 +378,7 @@ def test_an_empty_answer_is_not_learned_but_stays_in_the_conversation(decoder_fo
 def finding_of(word: str, examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase | None = None) -> str:
     context = AuditContext(False, None, None, tokenizer=tokenizer, learned_from=("chosen", "rejected"))
     found = registry.choose("audits", word)().check(examples, context)
-    return found.title if found else ""
+    return str(found.title) if found else ""
 
 
 def test_what_is_not_learned_is_counted():

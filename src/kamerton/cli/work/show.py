@@ -9,6 +9,8 @@ from pathlib import Path
 from rich.console import Console
 
 from kamerton.cli.output import listed, print_json
+from kamerton.core import registry
+from kamerton.core.contracts import AuditContext
 from kamerton.core.message_json import to_json
 from kamerton.core.messages import msg
 from kamerton.core.records import Example, ExampleView
@@ -44,7 +46,11 @@ def run(
     print(speaker.render(understood.reason))
     for line in _left_out(understood, shown, speaker):
         print(line)
-    Screen(Console(), speaker).show_tokens(views)
+    screen = Screen(Console(), speaker)
+    screen.show_tokens(views)
+    context = AuditContext(stratified=False, lengths=None, max_tokens=None, tokenizer=bound.tokenizer)
+    if finding := registry.choose("audits", "adapted-turns")().check(shown, context):
+        screen.show_findings([finding])
 
 
 def _views(understood: Understood, bound: BoundData, shown: Sequence[Example]) -> list[ExampleView]:

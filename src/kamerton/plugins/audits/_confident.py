@@ -1,4 +1,4 @@
-"""Confident learning: which labels a model that never saw the row thinks wrong.
+"""Confident learning: which labels are wrong according to a model that was not trained on the row.
 
 Northcutt, Jiang, Chuang, Confident Learning: Estimating Uncertainty in Dataset Labels, JAIR 70 (2021).
 """
@@ -36,10 +36,10 @@ def confident_joint(chances: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def probable_errors(chances: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Rank the rows whose label is probably wrong, the most probable first.
 
-    A row is given if another label is likelier, and if either of the paper's rankings picks it (section 3.2):
+    A row is returned if another label is likelier, and if either of the paper's rankings picks it (section 3.2):
     by class, the least self-confident rows of a label, as many as the joint has off its diagonal there; by
-    noise rate, those of the largest margin of another label, as many as the joint has of that pair. Of both
-    together no more are given than the joint has off its diagonal in all.
+    noise rate, those of the largest margin of another label, as many as the joint has of that pair. In all
+    no more are returned than the joint has off its diagonal.
 
     Args:
         chances: `[rows, classes]`, out of fold.
@@ -64,5 +64,5 @@ def probable_errors(chances: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def _first(rows: np.ndarray, scores: np.ndarray, number: int) -> np.ndarray:
-    """Take the rows of the lowest scores."""
+    """Return the rows of the lowest scores."""
     return rows[np.argsort(scores[rows], kind="stable")[:number]]

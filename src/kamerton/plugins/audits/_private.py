@@ -1,4 +1,4 @@
-"""Findings about what should not be learnt by heart."""
+"""Findings about private data, which must not be memorized."""
 
 from __future__ import annotations
 
@@ -7,34 +7,41 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kamerton.core.contracts import AuditContext
+from kamerton.core.messages import Joined, Message, msg
 from kamerton.core.records import Example
-from kamerton.plugins.audits._labels import golds_of
-from kamerton.plugins.audits._texts import texts_of
-from kamerton.plugins.audits._wording import SHOWN, count, share, short
+from kamerton.plugins.audits._examples import golds_of, texts_of
+from kamerton.plugins.audits._findings import SHOWN, counted, short
 from kamerton.text.pii import Family, Private, find_private
 
 REPEATED = 1000
-"""Answers that are looked at once, however many rows have them: labels."""
+"""So many of the commonest answers, which are labels, are searched only once."""
+KINDS = {
+    str(name): name
+    for name in (
+        msg("e-mail"), msg("phone"), msg("card"), msg("SNILS"), msg("INN"), msg("IBAN"), msg("passport"), msg("key"),
+        msg("password")
+    )
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Held:
-    """Examples that hold private things, and how many of each kind."""
+    """Examples with private data, and how many of each kind."""
 
     rows: tuple[int, ...]
     kinds: Counter[str]
-    samples: tuple[str, ...]
+    samples: tuple[Message, ...]
 
-    def title(self, whole: int) -> str:
-        """Say how many there are, of which kinds, in how many rows."""
-        kinds = ", ".join(f"{kind} {number:,}" for kind, number in self.kinds.most_common())
-        return f"{count(len(self.rows), 'row')} ({share(len(self.rows), whole)}): {kinds}"
+    @property
+    def listed(self) -> Joined:
+        """The kinds, the commonest first."""
+        return Joined(tuple(counted(KINDS[kind], number) for kind, number in self.kinds.most_common()), ", ")
 
 
 def held(examples: Sequence[Example], context: AuditContext, family: Family) -> Held | None:
-    """Find the private things of one family in texts and answers; None if there are none."""
+    """Find the private data of one family in texts and answers; None if there are none."""
     found: dict[int, list[Private]] = defaultdict(list)
-    shown: list[str] = []
+    shown: list[Message] = []
     golds = golds_of(examples, context)
     common = Counter(golds).most_common(REPEATED) if context.stratified else ()
     safe = {gold for gold, _ in common if not find_private(gold, family)}
@@ -44,8 +51,8 @@ def held(examples: Sequence[Example], context: AuditContext, family: Family) -> 
                 continue
             example = examples[at]
             if example.id not in found and len(shown) < SHOWN:
-                shown.append(f"{example.place}: {mine[0].kind} in {short(text, mine[0].start)}")
+                place, excerpt = str(example.place), short(text, mine[0].start)
+                shown.append(msg("{place}: {kind} in {text}", place=place, kind=KINDS[mine[0].kind], text=excerpt))
             found[example.id] += mine
-    rows = tuple(found)
     kinds = Counter(one.kind for mine in found.values() for one in mine)
-    return Held(rows, kinds, tuple(shown)) if rows else None
+    return Held(tuple(found), kinds, tuple(shown)) if found else None

@@ -1,4 +1,4 @@
-"""Which examples have the same text, told with 24 bytes of memory an example."""
+"""Which examples have the same text, found with 24 bytes of memory for each example."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kamerton.core.records import Example
 
 
 def first_with_text(examples: Sequence[Example]) -> np.ndarray:
-    """Give for each example the position of the first with the same text, but for case and spaces: `[examples]`."""
+    """Return for each example the position of the first with the same text, ignoring case and spaces: `[examples]`."""
     digests = bytearray()
     for example in examples:
         digests += bytes.fromhex(example.key)
@@ -24,7 +24,7 @@ def first_with_text(examples: Sequence[Example]) -> np.ndarray:
 
 
 def same_texts(examples: Sequence[Example]) -> Iterator[list[Example]]:
-    """Go through the groups of examples with the same text, where there are two or more and the text is not blank."""
+    """Yield the groups of two or more examples with the same text that is not blank."""
     firsts = first_with_text(examples)
     repeated = np.flatnonzero(np.bincount(firsts, minlength=len(firsts))[firsts] > 1)
     members = repeated[np.argsort(firsts[repeated], kind="stable")]

@@ -1,48 +1,62 @@
-"""Conversations that the model's chat template cannot write as they stand."""
+"""Conversations that the model's chat template cannot write as they are."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from kamerton.core.contracts import AuditContext
+from kamerton.core.messages import Joined, Message, msg
 from kamerton.core.records import Example, Finding
 from kamerton.forms.messages import conversation_of
 from kamerton.forms.templates import Change, adapt
-from kamerton.plugins.audits._wording import count, ids, samples
+from kamerton.plugins.audits._findings import about
 
-WORDS: dict[Change, str] = {
-    "system": "system turns joined to a turn of the user",
-    "neighbours": "neighbouring turns of one role joined",
-    "opening": "greetings before anybody asks left out",
-    "tools": "descriptions of tools put into the system prompt",
-    "calls": "calls of tools written as JSON",
-    "results": "results of tools put as turns of the user",
-    "reasoning": "reasoning left out, which the template does not read",
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase as Tokenizer
+
+CHANGES: dict[Change, Message] = {
+    "system": msg("system turns joined to a user turn"),
+    "neighbours": msg("neighboring turns of one role joined"),
+    "opening": msg("greetings before the first question removed"),
+    "tools": msg("tool descriptions moved into the system prompt"),
+    "calls": msg("tool calls written as JSON"),
+    "results": msg("tool results written as user turns"),
+    "reasoning": msg("reasoning removed, because the template does not read it"),
 }
 
 
 class AdaptedTurns:
-    """Find conversations that are put differently so that the chat template takes them, and what is lost by it."""
+    """Find conversations that must be changed to fit the chat template, and what they lose by it."""
 
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
-        """Put every conversation to the template's rules, where a model with a template is chosen."""
-        if context.tokenizer is None or context.tokenizer.chat_template is None:
-            return None
-        changes, rows = Counter[Change](), list[Example]()
-        for example in examples:
-            turns = conversation_of(example)
-            if turns and (changed := adapt(turns, context.tokenizer).changes):
-                changes.update(changed)
-                rows.append(example)
-        if not rows:
-            return None
-        listed = "; ".join(f"{WORDS[change]}: {number:,}" for change, number in changes.most_common())
-        return Finding(
-            check="adapted-turns",
-            severity="warning",
-            title=f"{count(len(rows), 'row')} put differently, as the model's chat template wants it: {listed}",
-            remedy="look at them with `kamerton show`; a model with another template may take them as they are",
-            rows=ids(rows),
-            samples=samples(rows),
-        )
+        """Apply the template's rules to every conversation; without a model, look for reasoning."""
+        if context.tokenizer is None:
+            return _reasoning(examples) if context.free else None
+        return _changes(examples, context.tokenizer) if context.tokenizer.chat_template else None
+
+
+def _reasoning(examples: Sequence[Example]) -> Finding | None:
+    rows = [example for example in examples if any(turn.reasoning for turn in conversation_of(example))]
+    title = msg(
+        "{rows} {rows:row contains|rows contain} reasoning; a model is trained on it if its chat template reads it"
+    )
+    remedy = msg("`kamerton show DATA --model MODEL` shows what a model is trained on")
+    return about("adapted-turns", rows, examples, title, remedy, severity="note")
+
+
+def _changes(examples: Sequence[Example], tokenizer: Tokenizer) -> Finding | None:
+    changes, rows = Counter[Change](), list[Example]()
+    for example in examples:
+        turns = conversation_of(example)
+        if turns and (changed := adapt(turns, tokenizer).changes):
+            changes.update(changed)
+            rows.append(example)
+    listed = [msg("{change}: {rows}", change=CHANGES[change], rows=number) for change, number in changes.most_common()]
+    title = msg(
+        "{rows} {rows:row is|rows are} changed to fit the model's chat template: {changes}",
+        changes=Joined(tuple(listed)),
+    )
+    remedy = msg("look at them with `kamerton show`; a model with another template may take them as they are")
+    return about("adapted-turns", rows, examples, title, remedy)

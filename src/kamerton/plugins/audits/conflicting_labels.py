@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kamerton.core.contracts import AuditContext
+from kamerton.core.messages import msg
 from kamerton.core.records import Example, Finding
+from kamerton.plugins.audits._findings import about
 from kamerton.plugins.audits._same import same_texts
-from kamerton.plugins.audits._wording import count, ids, samples, share
 
 SEVERE = 0.01
 """Share of the rows. A model cannot be right on both of two labels, so half of these rows are lost points."""
@@ -17,20 +18,15 @@ class ConflictingLabels:
     """Find rows of the same text with different labels; they are kept, on one side of the split."""
 
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
-        """Look for texts with more than one label, where answers are labels."""
+        """Find texts with more than one label, where answers are labels."""
         if not context.stratified:
             return None
         groups = ([example for example in group if example.gold.strip()] for group in same_texts(examples))
         torn = [group for group in groups if len({example.gold for example in group}) > 1]
         rows = [example for group in torn for example in group]
-        if not rows:
-            return None
-        texts = count(len(torn), "text")
-        return Finding(
-            check="conflicting-labels",
-            severity="severe" if len(rows) > SEVERE * len(examples) else "warning",
-            title=f"{texts} with different labels, in {count(len(rows), 'row')} ({share(len(rows), len(examples))})",
-            remedy="decide on one label for each text, or on a rule that tells the labels apart",
-            rows=ids(rows),
-            samples=samples(rows),
+        title = msg(
+            "{texts} {texts:text|texts} with different labels, in {rows} {rows:row|rows} ({share})", texts=len(torn)
         )
+        remedy = msg("decide on one label for each text, or on a rule that tells the labels apart")
+        severe = len(rows) > SEVERE * len(examples)
+        return about("conflicting-labels", rows, examples, title, remedy, severity="severe" if severe else "warning")

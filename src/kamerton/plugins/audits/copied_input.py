@@ -1,12 +1,13 @@
-"""Answers that only repeat what was asked."""
+"""Answers that only repeat the input."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from kamerton.core.contracts import AuditContext
+from kamerton.core.messages import msg
 from kamerton.core.records import Example, Finding
-from kamerton.plugins.audits._wording import count, ids, samples, share
+from kamerton.plugins.audits._findings import about
 
 MANY = 0.05
 LEAST = 25
@@ -18,20 +19,13 @@ class CopiedInput:
 
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
         """Compare answers with inputs, where answers are free texts."""
-        if not context.free:
-            return None
-        rows = [example for example in examples if _copies(example)]
-        if not rows:
-            return None
-        return Finding(
-            check="copied-input",
-            severity="warning" if len(rows) > MANY * len(examples) else "note",
-            title=f"{count(len(rows), 'answer')} ({share(len(rows), len(examples))}) repeat the input",
-            remedy="if the answer shall not contain the question, cut it off there; "
-            "where nothing was to be changed it may be meant",
-            rows=ids(rows),
-            samples=samples(rows),
+        rows = [example for example in examples if _copies(example)] if context.free else []
+        title = msg("{rows} {rows:answer repeats|answers repeat} the input ({share})")
+        remedy = msg(
+            "if the answer should not contain the question, remove it there; where nothing was to be changed, this "
+            "may be intended"
         )
+        return about("copied-input", rows, examples, title, remedy, many=MANY)
 
 
 def _copies(example: Example) -> bool:

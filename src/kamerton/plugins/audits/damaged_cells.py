@@ -1,4 +1,4 @@
-"""Texts that a spreadsheet put something else in place of."""
+"""Texts that a spreadsheet replaced."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator, Sequence
 
 from kamerton.core.contracts import AuditContext
+from kamerton.core.messages import msg
 from kamerton.core.records import Example, Finding
-from kamerton.plugins.audits._labels import golds_of
-from kamerton.plugins.audits._texts import chosen, texts_of
-from kamerton.plugins.audits._wording import count, ids, samples, share
+from kamerton.plugins.audits._examples import chosen, golds_of, texts_of
+from kamerton.plugins.audits._findings import about
 from kamerton.text.label_values import FAILED
 
 MANY = 0.01
@@ -25,33 +25,33 @@ class DamagedCells:
     """Find what a spreadsheet left of a formula or a long number: `#NAME?`, `#REF!`, `#ЗНАЧ!`, `1.23457E+11`."""
 
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
-        """Look at texts whole, and at answers that are texts."""
+        """Match whole texts, and answers that are texts."""
         failed, cut = list[Example](), list[Example]()
-        for example in self._doubted(examples, context):
+        for example in _suspects(examples, context):
             words = [word for cell in _cells(example, context) if len(word := cell.strip()) <= LONGEST]
             if any(word.casefold() in FAILED or OTHER.fullmatch(word) for word in words):
                 failed.append(example)
             elif any(map(SCIENTIFIC.fullmatch, words)):
                 cut.append(example)
         rows = [*failed, *cut]
-        if not rows:
-            return None
-        return Finding(
-            check="damaged-cells",
-            severity="warning" if len(rows) > MANY * len(examples) else "note",
-            title=f"{count(len(rows), 'row')} ({share(len(rows), len(examples))}) that a spreadsheet damaged: "
-            f"failed formulas in {len(failed):,}, shortened numbers in {len(cut):,}",
-            remedy="a text that begins with = or - was taken for a formula, a long number was rounded: take these "
-            "cells from the source again, with the column's format set to text",
-            rows=ids(rows),
-            samples=samples(rows),
+        title = msg(
+            "{rows} {rows:row|rows} ({share}) damaged by a spreadsheet: failed formulas in {failed}, shortened "
+            "numbers in {cut}",
+            failed=len(failed),
+            cut=len(cut),
         )
+        remedy = msg(
+            "a text that begins with = or - was taken for a formula, a long number was rounded: export these cells "
+            "from the source again, with the column's format set to text"
+        )
+        return about("damaged-cells", rows, examples, title, remedy, many=MANY)
 
-    def _doubted(self, examples: Sequence[Example], context: AuditContext) -> Iterator[Example]:
-        """Return the examples in which a sign of damage stands anywhere."""
-        texts, golds = texts_of(examples, context), golds_of(examples, context) if context.free else ()
-        found = (at for some in (texts, golds) for at, text in enumerate(some) if "#" in text or HINT.search(text))
-        yield from chosen(examples, found)
+
+def _suspects(examples: Sequence[Example], context: AuditContext) -> list[Example]:
+    """Return the examples with a sign of damage anywhere."""
+    texts, golds = texts_of(examples, context), golds_of(examples, context) if context.free else ()
+    found = (at for some in (texts, golds) for at, text in enumerate(some) if "#" in text or HINT.search(text))
+    return chosen(examples, found)
 
 
 def _cells(example: Example, context: AuditContext) -> Iterator[str]:

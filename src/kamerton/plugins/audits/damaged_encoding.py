@@ -6,21 +6,22 @@ from collections import Counter
 from collections.abc import Sequence
 
 from kamerton.core.contracts import AuditContext
+from kamerton.core.messages import Joined, msg
 from kamerton.core.records import Example, Finding
-from kamerton.plugins.audits._labels import golds_of
-from kamerton.plugins.audits._texts import chosen, texts_of
-from kamerton.plugins.audits._wording import count, ids, samples, share
+from kamerton.plugins.audits._examples import chosen, golds_of, texts_of
+from kamerton.plugins.audits._findings import about
 from kamerton.text.mojibake import damage_of
 
 MANY = 0.01
-"""Share of the rows from which on the damage is learnt."""
+"""Share of the rows from which on the damage is learned."""
+NAMED = 4
 
 
 class DamagedEncoding:
     """Find mojibake: `Ã©`, `РџСЂРё`, `Ïðèâåò`, `рТЙЧЕФ`, `????`, `�`."""
 
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
-        """Look at texts, and at answers that are texts."""
+        """Check texts, and answers that are texts."""
         damages = {at: damage for at, text in enumerate(texts_of(examples, context)) if (damage := damage_of(text))}
         if context.free:
             golds = enumerate(golds_of(examples, context))
@@ -28,12 +29,10 @@ class DamagedEncoding:
         if not damages:
             return None
         rows = chosen(examples, damages)
-        kinds = ", ".join(f"{damage} ({number:,})" for damage, number in Counter(damages.values()).most_common(4))
-        return Finding(
-            check="damaged-encoding",
-            severity="warning" if len(rows) > MANY * len(examples) else "note",
-            title=f"{count(len(rows), 'row')} ({share(len(rows), len(examples))}) of damaged letters: {kinds}",
-            remedy="`kamerton audit DATA --fix` puts right what can be; lost letters must come from the source",
-            rows=ids(rows),
-            samples=samples(rows),
+        kinds = Counter(damages.values()).most_common(NAMED)
+        title = msg(
+            "{rows} {rows:row|rows} ({share}) with damaged letters: {kinds}",
+            kinds=Joined(tuple(msg("{damage} ({rows})", damage=damage, rows=number) for damage, number in kinds), ", "),
         )
+        remedy = msg("`kamerton audit DATA --fix` repairs what it can; lost letters must come from the source")
+        return about("damaged-encoding", rows, examples, title, remedy, many=MANY)

@@ -6,9 +6,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from kamerton.core.contracts import AuditContext
+from kamerton.core.messages import Joined, msg
 from kamerton.core.records import Example, Finding
-from kamerton.plugins.audits._labels import label_counts, labels_of
-from kamerton.plugins.audits._wording import SHOWN, count, ids, samples
+from kamerton.plugins.audits._examples import label_counts, with_labels
+from kamerton.plugins.audits._findings import about, counted, first_of
 from kamerton.text.label_values import main_spellings
 
 
@@ -16,24 +17,23 @@ class LabelSpellings:
     """Find labels that differ in case, spaces, hyphens, signs that look alike, ё and е, or `1` and `1.0`."""
 
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
-        """Count the rows whose label is another spelling of a commoner one, where answers are labels."""
+        """Compare the spellings of all labels, where answers are labels."""
         counts = label_counts(examples, context)
         main = main_spellings(counts)
-        if not main:
-            return None
-        rows = [example for example in examples if not main.keys().isdisjoint(labels_of(example.gold, context))]
-        variants = defaultdict(list)
+        groups = defaultdict(list)
         for label, whole in main.items():
-            variants[whole].append(f"{label!r} {counts[label]:,}")
-        said = [f"{whole!r} {counts[whole]:,} = {' = '.join(found)}" for whole, found in variants.items()]
-        more = f" and {len(said) - SHOWN} more" if len(said) > SHOWN else ""
-        return Finding(
-            check="label-spellings",
-            severity="severe",
-            title=f"{count(len(rows), 'row')} whose label is another spelling of a commoner one: "
-            f"{', '.join(said[:SHOWN])}{more}",
-            remedy="`kamerton audit DATA --fix` writes each as its commonest spelling; until then they are learnt as "
-            "different classes",
-            rows=ids(rows),
-            samples=samples(rows),
+            groups[whole].append(label)
+        spellings = [
+            Joined(tuple(counted(label, counts[label]) for label in (whole, *others)), " = ")
+            for whole, others in groups.items()
+        ]
+        title = msg(
+            "{labels} {labels:label is|labels are} spelled in several ways: {spellings}",
+            labels=len(groups),
+            spellings=first_of([msg("{spelling}", spelling=one) for one in spellings]),
         )
+        remedy = msg(
+            "`kamerton audit DATA --fix` writes each in one spelling; until then they are learned as different classes"
+        )
+        rows = with_labels(examples, context, main)
+        return about("label-spellings", rows, examples, title, remedy, severity="severe")

@@ -7,14 +7,18 @@ from collections import Counter
 from collections.abc import Sequence
 
 from kamerton.core.contracts import AuditContext
+from kamerton.core.figures import Figure
+from kamerton.core.messages import Joined, Message, msg
 from kamerton.core.records import Example, Finding
-from kamerton.plugins.audits._texts import texts_of
-from kamerton.plugins.audits._wording import SHOWN, count, ids, samples, share
+from kamerton.plugins.audits._examples import texts_of
+from kamerton.plugins.audits._findings import SHOWN, graded, samples
+from kamerton.plugins.audits._languages import LANGUAGES
 from kamerton.text.language_id import language_of
 
 MINORITY = 0.2
 """Below this share of the rows a language is the exception; above it the data are of several languages."""
 LEAST = 0.0005
+MANY = 0.01
 ALIKE_LATIN, ALIKE_CYRILLIC = "ABCEHKMOPTXaceopxy", "АВСЕНКМОРТХасеорху"
 DISGUISED = re.compile(
     f"(?<![А-яЁёA-Za-z])(?=[А-яЁё{ALIKE_LATIN}]*[А-яЁё]{{2}})[А-яЁё{ALIKE_LATIN}]*"
@@ -28,32 +32,42 @@ class MixedLanguages:
     """Find rows in another language than most, and words with look-alike letters of another alphabet."""
 
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
-        """Name each text's language where it can be told, and look for disguised words."""
+        """Identify the language of each text where that is possible, and search for disguised words."""
         texts = texts_of(examples, context)
         languages = list(map(language_of, texts))
         counts = Counter(language for language in languages if language)
         disguised = [examples[at] for at, text in enumerate(texts) if not text.isascii() and DISGUISED.search(text)]
-        told = counts.total()
+        known = counts.total()
         main = counts.most_common(1)[0][0] if counts else ""
         others = [at for at, language in enumerate(languages) if language not in ("", main)]
-        if not disguised and len(others) <= LEAST * told:
+        foreign = others if len(others) > LEAST * known else []
+        if not disguised and not foreign:
             return None
-        foreign = others if len(others) > LEAST * told else []
         parts = [_shares(counts, len(foreign))] if foreign else []
         if disguised:
-            parts.append(f"{count(len(disguised), 'row')} with words in which letters of two alphabets are mixed")
-        minor = [at for at in foreign if counts[languages[at]] < MINORITY * told]
+            parts.append(
+                msg("{rows} {rows:row|rows} with words that mix letters of two alphabets", rows=len(disguised))
+            )
+        minor = [at for at in foreign if counts[languages[at]] < MINORITY * known]
+        rows = [*disguised, *(examples[at] for at in foreign)]
         return Finding(
             check="mixed-languages",
-            severity="warning" if disguised and len(disguised) > 0.01 * len(examples) else "note",
-            title="; ".join(parts),
-            remedy="choose a model that knows each of the languages, and look at each one's scores; "
-            "rows that strayed in are best removed",
-            rows=tuple(dict.fromkeys([*ids(disguised), *(examples[at].id for at in foreign)])),
+            severity=graded(disguised, examples, MANY),
+            title=Joined(tuple(parts)),
+            remedy=msg(
+                "choose a model that knows each of the languages, and compare their scores; remove rows that do not "
+                "belong here"
+            ),
+            rows=tuple(dict.fromkeys(row.id for row in rows)),
             samples=samples([*disguised[:2], *(examples[at] for at in (minor or foreign)[:SHOWN])]),
         )
 
 
-def _shares(counts: Counter[str], others: int) -> str:
-    listed = ", ".join(f"{language} {share(number, counts.total())}" for language, number in counts.most_common(5))
-    return f"{count(others, 'row')} in other languages than most: {listed}"
+def _shares(counts: Counter[str], others: int) -> Message:
+    listed = [
+        msg("{language} {share}", language=LANGUAGES[language], share=Figure(number / counts.total(), "share"))
+        for language, number in counts.most_common(5)
+    ]
+    return msg(
+        "{rows} {rows:row|rows} in other languages than most: {listed}", rows=others, listed=Joined(tuple(listed), ", ")
+    )

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from kamerton.core.contracts import AuditContext
+from kamerton.core.messages import msg
 from kamerton.core.records import Example, Finding
-from kamerton.plugins.audits._wording import count, ids, samples, share
+from kamerton.plugins.audits._findings import about, share
 from kamerton.text.words import words
 
 LEAST_ROWS = 50
@@ -17,11 +18,11 @@ LOOKED_AT = 50_000
 """Most rows that are compared."""
 LEAST_WORDS = 4
 STRANGE = 0.8
-"""Share of a text's words that no other row has, from which on the text may be of another world."""
+"""Share of a text's words that no other row has, from which on the text may be off-topic."""
 FAR = 6.0
-"""Robust standard deviations (1.4826 times the median deviation; Leys et al. 2013) from the usual."""
+"""Robust standard deviations from the median (1.4826 times the median deviation; Leys et al. 2013)."""
 SPREAD = 0.02
-"""Least median deviation: where all rows are alike, small differences are no distance."""
+"""Least median deviation: where all rows are alike, small differences do not count."""
 EMBEDDED = 3_000
 """Most rows that are embedded."""
 NEIGHBOURS = 5
@@ -43,28 +44,22 @@ class Outliers:
         if context.embed is not None and len(filled) <= EMBEDDED:
             far |= _far(loneliness(context.embed(filled)))
         rows = [filled[i] for i in np.flatnonzero(far)]
-        if not rows:
-            return None
-        return Finding(
-            check="outliers",
-            severity="warning" if len(rows) > MANY * len(examples) else "note",
-            title=f"{count(len(rows), 'row')} ({share(len(rows), len(examples))}) {'is' if len(rows) == 1 else 'are'} "
-            "like no others",
-            remedy="look whether they belong here: what is off the topic, or no text at all, is best removed",
-            rows=ids(rows),
-            samples=samples(rows),
+        title = msg(
+            "{rows} {rows:row is|rows are} like no others ({share})", rows=len(rows), share=share(rows, examples)
         )
+        remedy = msg("check whether they belong here: remove what is off-topic or no text at all")
+        return about("outliers", rows, examples, title, remedy, many=MANY)
 
 
 def strangeness(texts: Sequence[str]) -> np.ndarray:
-    """Give the share of each text's words that no other text has, `[texts]`; 0 for texts of a few words."""
+    """Return the share of each text's words that no other text has, `[texts]`; 0 for texts of a few words."""
     bags = [set(words(text[:LONGEST])) for text in texts]
     rows = Counter(word for bag in bags for word in bag)
     return np.array([sum(rows[word] == 1 for word in bag) / len(bag) if len(bag) >= LEAST_WORDS else 0 for bag in bags])
 
 
 def loneliness(embedded: np.ndarray) -> np.ndarray:
-    """Give the distance of each row of `[rows, hidden]` to its nearest others: 1 minus their mean cosine."""
+    """Return the distance of each row of `[rows, hidden]` to its nearest others: 1 minus their mean cosine."""
     centred = embedded - embedded.mean(axis=0)
     centred = centred / (np.linalg.norm(centred, axis=1, keepdims=True) + 1e-9)
     cosines = centred @ centred.T

@@ -1,4 +1,4 @@
-"""Rows where something stands only to fill the place."""
+"""Rows that only fill a place."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 
 from kamerton.core.contracts import AuditContext
+from kamerton.core.messages import msg
 from kamerton.core.records import Example, Finding
-from kamerton.plugins.audits._labels import golds_of
-from kamerton.plugins.audits._texts import chosen, texts_of
-from kamerton.plugins.audits._wording import count, ids, samples, share
+from kamerton.plugins.audits._examples import chosen, golds_of, texts_of
+from kamerton.plugins.audits._findings import about
 
 MANY = 0.02
 EMPTY_WORDS = frozenset((
@@ -18,7 +18,7 @@ EMPTY_WORDS = frozenset((
     "xx", "-", "--", "---", ".", "..", "...", "…", "?", "??", "*", "нет", "пусто", "неизвестно", "тест", "проверка",
     "заглушка", "образец", "пример", "текст", "йцукен", "фыва", "н/д", "б/н"
 ))  # fmt: skip
-"""Texts that say nothing. As answers most of them can be meant (`none`, `unknown`, `нет`), so only texts count."""
+"""Texts without content. As answers most of them can be intended (`none`, `unknown`, `нет`), so only texts count."""
 PHRASES = re.compile(
     r"^\W*(?:lorem ipsum\b|no (?:text|data|content|comment|description|answer)\W*$|not (?:available|applicable)\W*$"
     r"|text goes here|(?:your|insert|enter|add|type) (?:\w+ ){0,3}(?:text|here)\b"
@@ -33,31 +33,27 @@ UNFILLED = re.compile(
     r"|<(?:insert|your|enter|вставьте|ваш[аеи]?)\b[^>\n]{0,40}>|\{\{\s*[\w.]{1,40}\s*\}\}",
     re.IGNORECASE,
 )
-"""Templates whose gaps were never filled; gaps in single braces are left alone, programs' messages have them."""
+"""Templates whose gaps were never filled; gaps in single braces are ignored: messages of programs have them."""
 
 
 class PlaceholderRows:
     """Find texts such as `N/A`, `test`, `нет данных`, and templates with unfilled gaps."""
 
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
-        """Look at texts whole, and for gaps in texts and in answers that are texts."""
+        """Match whole texts, and search texts and free answers for gaps."""
         texts = texts_of(examples, context)
-        said = [at for at, text in enumerate(texts) if text.strip() and _is_placeholder(text)]
+        empty = [at for at, text in enumerate(texts) if text.strip() and _is_placeholder(text)]
         gaps = {at for at, text in enumerate(texts) if _has_gap(text)}
         if context.free:
             gaps |= {at for at, gold in enumerate(golds_of(examples, context)) if _has_gap(gold)}
-        rows = chosen(examples, said, gaps)
-        if not rows:
-            return None
-        return Finding(
-            check="placeholder-rows",
-            severity="warning" if len(rows) > MANY * len(examples) else "note",
-            title=f"{count(len(rows), 'row')} ({share(len(rows), len(examples))}) that only hold a place: "
-            f"texts that say nothing {len(said):,}, unfilled gaps {len(gaps):,}",
-            remedy="remove them, or fill them in",
-            rows=ids(rows),
-            samples=samples(rows),
+        rows = chosen(examples, empty, gaps)
+        title = msg(
+            "{rows} placeholder {rows:row|rows} ({share}): texts without content {empty}, unfilled gaps {gaps}",
+            empty=len(empty),
+            gaps=len(gaps),
         )
+        remedy = msg("remove them, or fill them in")
+        return about("placeholder-rows", rows, examples, title, remedy, many=MANY)
 
 
 def _is_placeholder(text: str) -> bool:

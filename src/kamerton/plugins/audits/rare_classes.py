@@ -6,11 +6,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from kamerton.core.contracts import AuditContext
+from kamerton.core.messages import msg
 from kamerton.core.records import Example, Finding
-from kamerton.plugins.audits._wording import count, ids, samples, some
+from kamerton.plugins.audits._findings import about, first_of, quote
 
 RARE = 10
-"""Below this many texts a class has at most one or two test rows: nothing can be said of it."""
+"""Below this many texts a class has one or two test rows at most, too few to judge it by."""
 PARTS = 3
 """Training, validation and test need a text each."""
 
@@ -29,33 +30,32 @@ class RareClasses:
         if len(texts) == 1:
             return _only(next(iter(texts)))
         rare = sorted((name for name, keys in texts.items() if len(keys) < RARE), key=lambda name: len(texts[name]))
-        if not rare:
-            return None
         torn = [name for name in rare if len(texts[name]) < PARTS]
+        names = first_of([quote(name) for name in torn or rare])
+        if torn:
+            title = msg(
+                "{count} {count:class has|classes have} fewer than {parts} texts and cannot be in training, "
+                "validation and test: {names}",
+                count=len(torn),
+                parts=PARTS,
+                names=names,
+            )
+        else:
+            title = msg(
+                "{count} {count:class has|classes have} fewer than {least} texts: {names}",
+                count=len(rare),
+                least=RARE,
+                names=names,
+            )
+        remedy = msg("collect more rows of them, merge them with a similar class, or leave them out")
         rows = [example for example in examples if example.gold in set(rare)]
-        return _rare(rare, torn, rows)
+        return about("rare-classes", rows, examples, title, remedy, severity="severe" if torn else "warning")
 
 
 def _only(name: str) -> Finding:
     return Finding(
         check="rare-classes",
         severity="severe",
-        title=f"every row has the same class, '{name}'",
-        remedy="add rows of another class: with one class there is nothing to learn",
-    )
-
-
-def _rare(rare: Sequence[str], torn: Sequence[str], rows: Sequence[Example]) -> Finding:
-    if torn:
-        few = count(len(torn), "class has", "classes have")
-        title = f"{few} fewer than {PARTS} texts and cannot be in training, validation and test: {some(torn)}"
-    else:
-        title = f"{count(len(rare), 'class has', 'classes have')} fewer than {RARE} texts: {some(rare)}"
-    return Finding(
-        check="rare-classes",
-        severity="severe" if torn else "warning",
-        title=title,
-        remedy="collect more rows of them, join them with a class near to them, or leave them out",
-        rows=ids(rows),
-        samples=samples(rows),
+        title=msg("every row has the same class, '{name}'", name=name),
+        remedy=msg("add rows of another class: from one class there is nothing to learn"),
     )

@@ -1,4 +1,4 @@
-"""Rows whose order tells the label."""
+"""Rows whose order reveals the label."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from kamerton.core.contracts import AuditContext
+from kamerton.core.messages import msg
 from kamerton.core.records import Example, Finding
-from kamerton.plugins.audits._wording import count
 
 SORTED = 0.5
-"""Share of the changes of label, from row to row, of those that chance would make."""
+"""Changes of the label from row to row, as a share of those expected in a random order."""
 LEAST_ROWS = 50
 
 
@@ -31,7 +31,11 @@ class RowOrder:
         return Finding(
             check="row-order",
             severity="note",
-            title=f"the rows come in blocks of the same label: it changes {count(changes, 'time')}, "
-            f"in a random order about {expected:,.0f} times",
-            remedy="the split here does not depend on the order; what cuts off the first or the last rows does",
+            title=msg(
+                "the rows come in blocks of the same label: it changes {changes} {changes:time|times}, about "
+                "{expected} in a random order",
+                changes=changes,
+                expected=round(expected),
+            ),
+            remedy=msg("the split here does not depend on the order, but programs that cut off a part of the file do"),
         )

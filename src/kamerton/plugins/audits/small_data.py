@@ -1,14 +1,15 @@
-"""How little can be proven with few rows."""
+"""How little few rows can prove."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from kamerton.core.contracts import AnswerKind, AuditContext
+from kamerton.core.figures import Figure
+from kamerton.core.messages import Joined, Message, msg
 from kamerton.core.records import Example, Finding
-from kamerton.plugins.audits._wording import count
+from kamerton.plugins.audits._findings import Severity
 from kamerton.statistics.intervals import wilson_interval
 from kamerton.statistics.power import FEWEST, detectable_share
 
@@ -19,12 +20,12 @@ TYPICAL = 0.8
 
 @dataclass(frozen=True)
 class UsualRows:
-    """How many rows a kind of job is usually tuned on."""
+    """How many rows a kind of task is usually tuned on."""
 
     least: int
     most: int
     enough: int
-    """What can be enough where the job is simple and few weights are trained."""
+    """What can be enough where the task is simple and few weights are trained."""
 
 
 LABELLED, QUESTIONS, WRITTEN = (
@@ -37,70 +38,86 @@ USUAL: dict[AnswerKind, UsualRows] = {
     "span": QUESTIONS,
     **dict.fromkeys(("text", "likelihood"), WRITTEN),
 }
-"""By what the answers are: of labels, of answers found in a text, of instructions."""
+"""By kind of answers: labels, answers found in a text, written answers."""
 DISAGREEMENT = 0.2
-"""Share of the rows on which just one of two contenders is right, taken as an example of two that are not alike."""
+"""Assumed share of the rows on which exactly one of two contenders is right."""
 
 
 class SmallData:
-    """Say what the expected test rows can prove: how exact a score, and how small a difference.
+    """Estimate what the test rows can prove: the precision of a score, and the smallest difference that would show.
 
     The interval is Wilson's (1927) at 95%; the difference is what McNemar's test shows with 80% power at
     the 5% level (Connor, Biometrics 1987).
     """
 
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
-        """Work it out from the number of rows and the share that is tested on."""
+        """Compute it from the number of rows and the share that is tested on."""
         tested = round(len(examples) * context.test_share) if context.tested is None else context.tested
-        usual = usual_rows(context)
+        usual = USUAL[context.answers] if context.answers else None
         few = usual is not None and len(examples) < usual.least
         if tested >= ENOUGH and not few:
             return None
         parts = [_proves(tested, context.share_metric)] if tested < ENOUGH else []
         if usual and few:
             parts.append(
-                f"jobs like this usually take {usual.least:,} to {usual.most:,} rows, these are {len(examples):,}"
+                msg(
+                    "tasks of this kind usually take {least} to {most} rows, these are {rows}",
+                    least=usual.least,
+                    most=usual.most,
+                    rows=len(examples),
+                )
             )
         return Finding(
             check="small-data",
             severity=_severity(tested, usual is not None and len(examples) < usual.enough),
-            title="; ".join(parts),
+            title=Joined(tuple(parts)),
             remedy=_remedy(tested, context, usual),
         )
 
 
-def _proves(tested: int, metric: str) -> str:
-    """Say what so many test rows can show."""
+def _proves(tested: int, metric: str) -> Message:
+    """Describe what so many test rows can show."""
     smallest = detectable_share(DISAGREEMENT, tested) if tested else 1.0
     if tested < FEWEST:
-        limits = "nothing can be proven"
+        limits = msg("nothing can be proven")
     elif smallest >= 1:
-        limits = "only a difference on nearly every row would show"
+        limits = msg("only a difference on nearly every row would show")
     elif metric:
         interval = wilson_interval(TYPICAL * tested, tested, 0.95)
-        limits = (
-            f"{metric} of {TYPICAL:.0%} would be known to within {(interval.high - interval.low) / 2:.0%}, "
-            f"and a difference below {smallest:.0%} would hardly show"
+        limits = msg(
+            "{metric} of {typical} would be known to within {half}, and a difference below {smallest} would hardly "
+            "show",
+            metric=metric,
+            typical=_whole(TYPICAL),
+            half=_whole((interval.high - interval.low) / 2),
+            smallest=_whole(smallest),
         )
+    elif tested < FEW:
+        limits = msg("only large differences would show")
     else:
-        limits = f"only {'large' if tested < FEW else 'clear'} differences would show"
-    return f"with {count(tested, 'test row')}, {limits}"
+        limits = msg("only clear differences would show")
+    return msg("with {tested} {tested:test row|test rows}, {limits}", tested=tested, limits=limits)
 
 
-def _severity(tested: int, too_few: bool) -> Literal["severe", "warning", "note"]:
+def _whole(share: float) -> Figure:
+    """Round a share to whole per cent."""
+    return Figure(round(share, 2), "percent")
+
+
+def _severity(tested: int, too_few: bool) -> Severity:
     if tested < VERY_FEW:
         return "severe"
     return "warning" if tested < FEW or too_few else "note"
 
 
-def usual_rows(context: AuditContext) -> UsualRows | None:
-    """Say how many rows jobs of this kind usually take, where the kind is known."""
-    return USUAL[context.answers] if context.answers else None
-
-
-def _remedy(tested: int, context: AuditContext, usual: UsualRows | None) -> str:
+def _remedy(tested: int, context: AuditContext, usual: UsualRows | None) -> Joined:
     halved = context.share_metric and ENOUGH > tested > 0 and detectable_share(DISAGREEMENT, tested) < 1
-    more = "four times the rows halve both" if halved else "collect more rows"
-    remedy = f"{more}; the share of the test rows is {context.test_share:.0%} (`--set split.test=...`)"
-    enough = f"; {usual.enough:,} can be enough where the job is simple and few weights are trained" if usual else ""
-    return remedy + enough
+    parts = [
+        msg("four times the rows halve both") if halved else msg("collect more rows"),
+        msg("the share of the test rows is {share} (`--set split.test=...`)", share=_whole(context.test_share)),
+    ]
+    if usual:
+        parts.append(
+            msg("{rows} can be enough where the task is simple and few weights are trained", rows=usual.enough)
+        )
+    return Joined(tuple(parts))

@@ -1,4 +1,4 @@
-"""Rows made by one template, which differ only in their numbers."""
+"""Rows made from one template, which differ only in their numbers."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from kamerton.core.contracts import AuditContext
+from kamerton.core.messages import msg
 from kamerton.core.records import Example, Finding
-from kamerton.plugins.audits._texts import texts_of
-from kamerton.plugins.audits._wording import count, ids, samples, share
+from kamerton.plugins.audits._examples import texts_of
+from kamerton.plugins.audits._findings import graded, samples, share
 
 NUMBER = re.compile(r"\d+(?:[.,:/-]\d+)*")
 LEAST_ROWS = 5
 LEAST_LETTERS = 10
-"""Letters that a template must have beside its numbers: sums and codes are no templates."""
+"""Letters that a template has at least beside its numbers: sums and codes are no templates."""
 MANY = 0.05
 
 
 class TemplateRows:
-    """Find texts that are the same but for numbers, dates and times."""
+    """Find texts that differ only in numbers, dates and times."""
 
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
-        """Group texts by what is left without their numbers."""
+        """Group the texts by what remains without their numbers."""
         places: dict[int, list[int]] = defaultdict(list)  # by hash: the texts may be too many to hold
         for at, text in enumerate(texts_of(examples, context)):
             bare, gaps = NUMBER.subn("0", text[:2000])
@@ -33,14 +34,18 @@ class TemplateRows:
         rows = [example for group in sorted(made, key=len, reverse=True) for example in group]
         if not rows:
             return None
-        templates = count(len(made), "template")
         return Finding(
             check="template-rows",
-            severity="warning" if len(rows) > MANY * len(examples) else "note",
-            title=f"{count(len(rows), 'row')} ({share(len(rows), len(examples))}) are of {templates} and differ only "
-            "in numbers",
-            remedy="if they are a machine's, keep a few of each: the scores of such rows say little about others",
-            rows=ids(rows),
+            severity=graded(rows, examples, MANY),
+            title=msg(
+                "{rows} {rows:row|rows} ({share}) made from {templates} {templates:template|templates} differ only in "
+                "numbers",
+                rows=len(rows),
+                share=share(rows, examples),
+                templates=len(made),
+            ),
+            remedy=msg("if a program wrote them, keep a few of each: scores of such rows tell little about others"),
+            rows=tuple(row.id for row in rows),
             samples=samples(group[0] for group in made),
         )
 

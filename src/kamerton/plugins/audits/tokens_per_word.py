@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kamerton.core.contracts import AuditContext
+from kamerton.core.figures import Figure
+from kamerton.core.messages import Joined, Message, msg
 from kamerton.core.records import Example, Finding
-from kamerton.plugins.audits._wording import share
+from kamerton.plugins.audits._languages import LANGUAGES
 from kamerton.text.language_id import language_of
 from kamerton.text.words import words
 
@@ -23,14 +25,14 @@ PRESENT = 0.02
 """Share of the rows from which on a language matters."""
 COSTLY, LETTERS = 2.2, 3.5
 """Tokens a word. Vocabularies made for a language take 1.2 to 1.8 (Rust et al. 2021, 'How Good is Your Tokenizer?',
-figure 2); from 3.5 on words are taken apart into letters or pairs of them."""
+figure 2); from 3.5 on words are split into letters or pairs of them."""
 UNKNOWN = 0.02
-"""Share of the tokens that say only that something was there."""
+"""Share of unknown tokens from which on they matter."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Tokens that a language takes."""
+    """Tokens that a language costs."""
 
     language: str
     rows: int
@@ -60,11 +62,22 @@ class TokensPerWord:
         worst = max(costly, key=lambda cost: (cost.unknown > UNKNOWN, cost.per_word))
         bad = worst.per_word > LETTERS or worst.unknown > UNKNOWN
         most = sorted(costs, key=lambda cost: -cost.rows)
-        each = ", ".join(f"tokens a word in {cost.language}: {cost.per_word:.1f}" for cost in most)
+        each = [
+            msg(
+                "{language} {tokens}",
+                language=LANGUAGES[cost.language],
+                tokens=Figure(cost.per_word, "tenths"),
+            )
+            for cost in most
+        ]
         return Finding(
             check="tokens-per-word",
             severity="warning" if bad else "note",
-            title=f"{_says(context.model.name, worst)}; {each}",
+            title=msg(
+                "{finding}; tokens per word: {each}",
+                finding=_finding(context.model.name, worst),
+                each=Joined(tuple(each), ", "),
+            ),
             remedy=_remedy(context.model.kind == "encoder"),
             rows=tuple(e.id for cost in costly for e in texts[cost.language]),
         )
@@ -78,14 +91,19 @@ def _cost(language: str, examples: Sequence[Example], tokenizer: Tokenizer) -> C
     return Cost(language, len(examples), total / (sum(len(words(text)) for text in texts) or 1), unknown / total)
 
 
-def _says(model: str, cost: Cost) -> str:
+def _finding(model: str, cost: Cost) -> Message:
+    language = LANGUAGES[cost.language]
     if cost.unknown > UNKNOWN:
-        return f"{model} does not know {share(round(1e6 * cost.unknown), 1_000_000)} of the {cost.language} tokens"
+        share = Figure(cost.unknown, "share")
+        return msg(
+            "{model} does not know {share} of the {language} tokens", model=model, share=share, language=language
+        )
     if cost.per_word > LETTERS:
-        return f"{model} breaks {cost.language} into letters"
-    return f"{model} takes {cost.language} words apart"
+        return msg("{model} splits {language} into letters", model=model, language=language)
+    return msg("{model} splits {language} words into pieces", model=model, language=language)
 
 
-def _remedy(encoder: bool) -> str:
-    better = "use a multilingual encoder: `--model e5-small`" if encoder else "choose a model made for the language"
-    return f"{better}; every further token a word costs time, memory and room, and is harder to learn from"
+def _remedy(encoder: bool) -> Joined:
+    better = msg("use a multilingual encoder: `--model e5-small`") if encoder else msg("choose a model of the language")
+    cost = msg("every further token per word costs time, memory and context, and makes learning harder")
+    return Joined((better, cost))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kamerton.core.contracts import AuditContext
+from kamerton.core.messages import msg
 from kamerton.core.records import Example, Finding
-from kamerton.plugins.audits._wording import count, ids, samples, share
+from kamerton.plugins.audits._findings import about
 
 NOTEWORTHY = 0.01
 """Share of the rows from which on the cut ones can move the scores by a visible amount."""
@@ -22,15 +23,13 @@ class TooLong:
         long = [
             example for example, length in zip(examples, context.lengths, strict=True) if length > context.max_tokens
         ]
-        if not long:
-            return None
-        rows = f"{count(len(long), 'row')} ({share(len(long), len(examples))})"
-        return Finding(
-            check="too-long",
-            severity="warning" if len(long) > NOTEWORTHY * len(examples) else "note",
-            title=f"{rows} have more than {context.max_tokens:,} tokens; the longest has {max(context.lengths):,}",
-            remedy="shorten them, choose a model with a longer context, or say what happens to them: "
-            "`--set data.too_long=cut`, `drop` or `refuse`",
-            rows=ids(long),
-            samples=samples(long),
+        title = msg(
+            "{rows} {rows:row has|rows have} more than {limit} tokens ({share}); the longest has {longest}",
+            limit=context.max_tokens,
+            longest=max(context.lengths),
         )
+        remedy = msg(
+            "shorten them, choose a model with a longer context, or decide what happens to them: "
+            "`--set data.too_long=cut`, `drop` or `refuse`"
+        )
+        return about("too-long", long, examples, title, remedy, many=NOTEWORTHY)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kamerton.core.contracts import AuditContext
+from kamerton.core.messages import msg
 from kamerton.core.records import Example, Finding
-from kamerton.plugins.audits._labels import label_counts
+from kamerton.plugins.audits._examples import label_counts
 
 UNEVEN, VERY_UNEVEN = 10, 100
 """Rows of the largest class for each of the smallest."""
@@ -27,7 +28,16 @@ class UnevenClasses:
         return Finding(
             check="uneven-classes",
             severity="warning" if ratio > VERY_UNEVEN else "note",
-            title=f"'{largest}' has {ratio:,.0f} times as many rows ({most:,}) as '{smallest}' ({fewest:,})",
-            remedy="read macro F1, not accuracy, which the largest class alone can make high; "
-            "rows of the small classes are worth most",
+            title=msg(
+                "'{largest}' has {ratio} times as many rows ({most}) as '{smallest}' ({fewest})",
+                largest=largest,
+                ratio=round(ratio),
+                most=most,
+                smallest=smallest,
+                fewest=fewest,
+            ),
+            remedy=msg(
+                "use macro F1, not accuracy, which the largest class alone can make high; more rows of the small "
+                "classes help most"
+            ),
         )

@@ -1,4 +1,4 @@
-"""Turns of conversations that are not learned."""
+"""Turns of conversations that are not trained on."""
 
 from __future__ import annotations
 
@@ -6,52 +6,53 @@ from collections import Counter
 from collections.abc import Sequence
 
 from kamerton.core.contracts import AuditContext
+from kamerton.core.messages import Joined, Message, msg
 from kamerton.core.records import Example, Finding, Turn
 from kamerton.forms.messages import kept_messages
-from kamerton.plugins.audits._wording import count, ids, samples
+from kamerton.plugins.audits._findings import about
 
-EMPTY = "empty answers"
-"""Learned from one, a model would stop at once."""
+EMPTY = msg("empty answers")
+"""Trained on one, a model would stop at once."""
+GREETINGS, MARKED = msg("greetings before the first question"), msg("answers marked in the data")
+OPEN_END = msg("turns after the last answer")
 
 
 class UnlearnedTurns:
-    """Find answers that are empty, marked not to be learned, or answer nothing, and turns that nobody answers."""
+    """Find answers that are empty, marked not to be learned, or answer nothing, and turns without an answer."""
 
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
-        """Look at the turns of conversations."""
-        found = {e.id: turns for e in examples if "messages" in e.fields and (turns := _unlearned(e))}
-        if not found:
+        """Check the turns of conversations."""
+        kinds, rows = Counter[Message](), list[Example]()
+        for example in examples:
+            if "messages" in example.fields and (turns := _unlearned(example)):
+                kinds.update(turns)
+                rows.append(example)
+        if not rows:
             return None
-        kinds = Counter[str]()
-        for turns in found.values():
-            kinds.update(turns)
-        rows = [example for example in examples if example.id in found]
-        listed = ", ".join(f"{kind} {number:,}" for kind, number in kinds.most_common())
-        return Finding(
-            check="unlearned-turns",
-            severity="warning" if EMPTY in kinds else "note",
-            title=f"{count(kinds.total(), 'turn')} in {count(len(rows), 'conversation')} "
-            f"{'is' if kinds.total() == 1 else 'are'} not learned: {listed}",
-            remedy="the other answers are learned; fill in what is empty, and check the marks of the turns",
-            rows=ids(rows),
-            samples=samples(rows),
+        listed = [msg("{kind} {turns}", kind=kind, turns=number) for kind, number in kinds.most_common()]
+        title = msg(
+            "{turns} {turns:turn|turns} in {rows} {rows:conversation|conversations} {turns:is|are} not trained on: "
+            "{kinds}",
+            turns=kinds.total(),
+            kinds=Joined(tuple(listed), ", "),
         )
+        remedy = msg("the other answers are trained on; fill in the empty ones, and check the marks of the turns")
+        return about("unlearned-turns", rows, examples, title, remedy, severity="warning" if EMPTY in kinds else "note")
 
 
-def _unlearned(example: Example) -> Counter[str]:
-    """Count a conversation's turns that are not learned, by the reason."""
+def _unlearned(example: Example) -> list[Message]:
+    """Return the reason for each turn of a conversation that is not trained on."""
     turns = kept_messages(example.fields["messages"])
     first = next((at for at, turn in enumerate(turns) if turn.role == "user"), len(turns))
     answers = [at for at, turn in enumerate(turns) if turn.role == "assistant"]
-    kinds = Counter(kind for at in answers if (kind := _kind(turns[at], greets=at < first)))
+    kinds = [kind for at in answers if (kind := _kind(turns[at], greets=at < first))]
     open_end = turns[answers[-1] + 1 :] if answers else ()
-    kinds.update("turns after the last answer" for _ in open_end)
-    return kinds
+    return [*kinds, *(OPEN_END for _ in open_end)]
 
 
-def _kind(turn: Turn, *, greets: bool) -> str:
+def _kind(turn: Turn, *, greets: bool) -> Message | None:
     if greets:
-        return "greetings before anybody asks"
+        return GREETINGS
     if not turn.taught:
-        return "answers marked in the data"
-    return EMPTY if turn.empty else ""
+        return MARKED
+    return EMPTY if turn.empty else None

@@ -6,14 +6,15 @@ from collections import Counter
 from collections.abc import Sequence
 
 from kamerton.core.contracts import AuditContext
+from kamerton.core.messages import msg
 from kamerton.core.records import Example, Finding
-from kamerton.plugins.audits._wording import SHOWN, count, ids, samples
+from kamerton.plugins.audits._findings import about, counted, first_of
 from kamerton.text.label_values import likely_spellings
 from kamerton.text.tags import kind_of, read_list
 
 
 class UnseenLabels:
-    """Find labels of validation and test rows that training never shows, where the user gave the split."""
+    """Find labels of validation and test rows that are never trained on, where the user gave the split."""
 
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
         """Compare the labels of the parts."""
@@ -28,21 +29,24 @@ class UnseenLabels:
         if not rows or not known:
             return None
         counts = Counter(label for _, labels in tested for label in labels if label not in known)
-        shown = ", ".join(f"'{label}' {number:,}" for label, number in counts.most_common(SHOWN))
-        more = f" and {len(counts) - SHOWN} more" if len(counts) > SHOWN else ""
-        same = likely_spellings(counts, known)
-        spelled = ", ".join(f"'{label}' = '{own}'" for label, own in list(same.items())[:SHOWN])
-        return Finding(
-            check="unseen-labels",
-            severity="severe",
-            title=f"{count(len(rows), 'row')} of {len(tested):,} that are tested on have labels that no training row "
-            f"has: {shown}{more}",
-            remedy=f"probably other spellings of trained labels: {spelled}; spell them alike in all files"
-            if same
-            else "add such rows to training, or take them out of the test: no model can give a label that it never saw",
-            rows=ids(rows),
-            samples=samples(rows),
+        title = msg(
+            "{rows} of {tested} tested rows {rows:has|have} labels that no training row has: {labels}",
+            tested=len(tested),
+            labels=first_of([counted(label, number) for label, number in counts.most_common()]),
         )
+        same = [
+            msg("'{label}' = '{known}'", label=one, known=own) for one, own in likely_spellings(counts, known).items()
+        ]
+        if same:
+            remedy = msg(
+                "probably other spellings of trained labels: {spellings}; spell them alike in all files",
+                spellings=first_of(same),
+            )
+        else:
+            remedy = msg(
+                "add such rows to training, or remove them from the test: a model cannot predict unseen labels"
+            )
+        return about("unseen-labels", rows, examples, title, remedy, severity="severe")
 
 
 def _labels(example: Example, context: AuditContext) -> set[str]:
