@@ -138,7 +138,9 @@ def test_small_data_promises_nothing_that_so_few_rows_cannot_keep(tested: int, c
     finding = found("small-data", many({"a": 400}), replace(context, tested=tested))
     assert f"with {tested} test row" in str(finding.title) and "100%" not in str(finding.title)
     assert ("nothing can be proven" in str(finding.title)) == (tested < 6)  # 6 rows all one way: p = 2 / 2**6 = 0.03
-    assert ("nearly every row" in str(finding.title)) == (6 <= tested < 8)  # McNemar's test by Connor's formula, above 7.85
+    assert ("nearly every row" in str(finding.title)) == (
+        6 <= tested < 8
+    )  # McNemar's test by Connor's formula, above 7.85
     assert ("halve both" in str(finding.remedy)) == ("would be known" in str(finding.title))
 
 

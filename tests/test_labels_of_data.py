@@ -326,4 +326,4 @@ def test_what_no_row_can_be_read_as_is_refused_with_the_first_row(tmp_path: Path
     assert "--task regression --columns" not in str(error.value)
     same = read(write(tmp_path, [{"text": f"a text {at}", "score": 3} for at in ROWS]), data__task="regression")
     found = finding(same, "absent-labels")
-    assert found is not None and found.severity == "severe" and "the same number, 3" in found.title
+    assert found is not None and found.severity == "severe" and "the same number, 3" in str(found.title)

@@ -385,7 +385,7 @@ def test_what_is_not_learned_is_counted():
     marked = [user("a"), bot("b", weight=0), user("c"), bot("d")]
     examples = [example_of(marked, 0), example_of([user("a"), bot(""), user("c"), bot("d"), user("bye")], 1)]
     assert finding_of("unlearned-turns", [*examples, example_of(PLAIN, 2)]) == (
-        "3 turns in 2 conversations are not learned: answers marked in the data 1, empty answers 1, "
+        "3 turns in 2 conversations are not trained on: answers marked in the data 1, empty answers 1, "
         "turns after the last answer 1"
     )
     assert not finding_of("unlearned-turns", [example_of(PLAIN)])
@@ -394,11 +394,21 @@ def test_what_is_not_learned_is_counted():
 def test_what_the_template_makes_necessary_is_counted(decoder_folder):
     examples = [example_of([SYSTEM, *PLAIN], 0), example_of([SYSTEM, user("a"), *PLAIN], 1), example_of(PLAIN, 2)]
     assert finding_of("adapted-turns", examples, with_template(decoder_folder, GEMMA)) == (
-        "2 rows put differently, as the model's chat template wants it: "
-        "system turns joined to a turn of the user: 2; neighbouring turns of one role joined: 1"
+        "2 rows are changed to fit the model's chat template: "
+        "system turns joined to a user turn: 2; neighboring turns of one role joined: 1"
     )
     assert not finding_of("adapted-turns", examples, with_template(decoder_folder, CHATML))
-    assert "reasoning left out" in finding_of(
+
+
+def test_reasoning_is_mentioned_before_a_model_is_chosen_and_where_its_template_drops_it(decoder_folder):
+    thinking = [example_of([user("a"), bot("b", reasoning_content="because")], 0), example_of(PLAIN, 1)]
+    assert finding_of("adapted-turns", thinking) == (
+        "1 row contains reasoning; a model is trained on it if its chat template reads it"
+    )
+    assert "reasoning removed" in finding_of("adapted-turns", thinking, with_template(decoder_folder, CHATML))
+    assert not finding_of("adapted-turns", thinking, with_template(decoder_folder, QWEN3))
+    assert not finding_of("adapted-turns", thinking[1:])
+    assert "reasoning removed" in finding_of(
         "adapted-turns", [example_of(REASONED)], with_template(decoder_folder, CHATML)
     )
 

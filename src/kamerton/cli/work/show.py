@@ -9,7 +9,6 @@ from pathlib import Path
 from rich.console import Console
 
 from kamerton.cli.output import listed, print_json
-from kamerton.core import registry
 from kamerton.core.contracts import AuditContext
 from kamerton.core.message_json import to_json
 from kamerton.core.messages import msg
@@ -18,6 +17,7 @@ from kamerton.data.fix import dropped_examples
 from kamerton.data.gate import look
 from kamerton.i18n.voice import Language, Voice, voice
 from kamerton.pipeline.prepare import BoundData, Understood, bind, choose_base, understand
+from kamerton.plugins.audits.adapted_turns import AdaptedTurns
 from kamerton.report.terminal import Screen
 from kamerton.runs.recipe import parse_assignment, resolve
 
@@ -49,7 +49,7 @@ def run(
     screen = Screen(Console(), speaker)
     screen.show_tokens(views)
     context = AuditContext(stratified=False, lengths=None, max_tokens=None, tokenizer=bound.tokenizer)
-    if finding := registry.choose("audits", "adapted-turns")().check(shown, context):
+    if finding := AdaptedTurns().check(shown, context):
         screen.show_findings([finding])
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence, Sized
+from dataclasses import replace
 from itertools import islice
 from typing import Literal, TypeAlias
 
 from kamerton.core.figures import Figure
-from kamerton.core.messages import Joined, Message, Wording, msg
+from kamerton.core.messages import Joined, Message, Value, Wording, msg
 from kamerton.core.records import Example, Finding
 from kamerton.text.pii import mask
 
@@ -20,7 +21,7 @@ def about(
     check: str,
     rows: Sequence[Example],
     examples: Sized,
-    title: Message,
+    title: Message | Joined,
     remedy: Wording,
     *,
     severity: Severity | None = None,
@@ -43,12 +44,12 @@ def about(
     """
     if not rows:
         return None
-    values = {"rows": len(rows), "share": share(rows, examples), **title.values}
     ids = tuple(row.id for row in rows)
+    values: dict[str, Value] = {"rows": len(rows), "share": share(rows, examples)}
     return Finding(
         check=check,
         severity=severity or graded(rows, examples, many),
-        title=Message(title.template, values),
+        title=replace(title, values={**values, **title.values}) if isinstance(title, Message) else title,
         remedy=remedy,
         rows=ids,
         drop=ids if drop else (),
@@ -91,7 +92,7 @@ def quote(name: str) -> Message:
     return msg("'{name}'", name=name)
 
 
-def first_of(parts: Sequence[Message], shown: int = SHOWN) -> Message | Joined:
+def first_of(parts: Sequence[Message | Joined], shown: int = SHOWN) -> Message | Joined:
     """List the first few of some parts.
 
     >>> str(first_of([quote("a"), quote("b"), quote("c")], 2))

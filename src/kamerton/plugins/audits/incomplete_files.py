@@ -1,22 +1,22 @@
-"""Files among several that can teach nothing: without any text, or without any answer."""
+"""Files among several from which nothing can be learned: without any text, or without any answer."""
 
 from __future__ import annotations
 
-import shlex
 from collections import defaultdict
 from collections.abc import Sequence
+from shlex import quote
 
 from kamerton.core.contracts import AuditContext
 from kamerton.core.messages import Joined, msg
 from kamerton.core.records import Example, Finding
-from kamerton.plugins.audits._wording import ids
+from kamerton.plugins.audits._findings import about
 
 
 class IncompleteFiles:
     """Find files in which no row has a text, or no row has an answer, where others have both."""
 
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
-        """Look at the texts and answers of each file."""
+        """Check the texts and answers of each file."""
         files: dict[str, list[Example]] = defaultdict(list)
         for example in examples:
             files[example.place.file].append(example)
@@ -37,17 +37,12 @@ class IncompleteFiles:
                 msg(
                     "answer {file} with the tuned model: `kamerton predict RUN {path}`",
                     file=name,
-                    path=shlex.quote(name),
+                    path=quote(name),
                 )
                 for name in unanswered
             ),
         ]
         if len(whole) == 1:
             remedies.append(msg("to learn from the rest, name {file} instead of the folder", file=whole[0]))
-        return Finding(
-            check="incomplete-files",
-            severity="warning",
-            title=Joined(titles),
-            remedy=Joined(remedies),
-            rows=ids(row for name in (*textless, *unanswered) for row in files[name]),
-        )
+        rows = [row for name in (*textless, *unanswered) for row in files[name]]
+        return about("incomplete-files", rows, examples, Joined(titles), Joined(remedies))

@@ -30,7 +30,7 @@ class LabelSpellings:
         title = msg(
             "{labels} {labels:label is|labels are} spelled in several ways: {spellings}",
             labels=len(groups),
-            spellings=first_of([msg("{spelling}", spelling=one) for one in spellings]),
+            spellings=first_of(spellings),
         )
         remedy = msg(
             "`kamerton audit DATA --fix` writes each in one spelling; until then they are learned as different classes"
