@@ -46,7 +46,7 @@ def result_of(
         "model": {"name": recipe.model.name, "parameters": state.base.parameters},
         "method": {"name": recipe.method.name, **recipe.method.knobs},
         "trainable_parameters": started.trainable_parameters,
-        "layout": started.layout,
+        "layout": to_json(started.layout),
         "data": _counts(run),
         "primary_metric": metrics[0],
         "metrics": list(metrics),
