@@ -6,52 +6,49 @@ import errno
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
 
 from kamerton.cli.interrupts import INTERRUPTED, ignore_interrupts
+from kamerton.cli.speech import worded
 from kamerton.cli.streams import ERRORS, OUTPUT, silence
-from kamerton.core import registry
 from kamerton.core.errors import Fault, KamertonError
 from kamerton.core.files import error_number, shell_word
-from kamerton.core.messages import Wording
+from kamerton.core.messages import Joined, Message, Wording, msg, verbatim
 
-STREAMS = {OUTPUT: 1, ERRORS: 2}
-"""Numbers of the streams that may fail."""
+STREAMS = {OUTPUT: (1, msg("standard output")), ERRORS: (2, msg("standard error"))}
+"""Descriptors and names of the streams that may fail."""
 OK, MISTAKE, USAGE, UNMET = 0, 1, 2, 3
 
 RESUMABLE: ContextVar[Path | None] = ContextVar("resumable", default=None)
 """The run that is kept when the command stops, if there is one."""
 TEMPORARY = re.compile(r"^\.(.+?)(\.\d+)?\.tmp$")
 """The name of a file while it is written."""
-SPACE = "free some space there, or choose another place"
-WRITABLE = "choose a place that can be written to"
-FAULTS = {
-    errno.ENOSPC: ("the disk is full", SPACE),
-    errno.EDQUOT: ("the disk quota is used up", SPACE),
-    errno.EFBIG: ("the file would be larger than is allowed", "raise the limit (`ulimit -f`), or choose another place"),
-    errno.EROFS: ("this place is read-only", WRITABLE),
-    errno.EACCES: ("permission is denied", "choose a place that you may use, or change its permissions"),
-    errno.EPERM: ("permission is denied", "choose a place that you may use, or change its permissions"),
-    errno.EIO: ("the device reports an error", "check the disk or the network drive"),
-    errno.EMFILE: ("too many files are open", "raise the limit (`ulimit -n`)"),
-    errno.ENOENT: ("there is no such file or folder", "check the path"),
-    errno.ENAMETOOLONG: ("the name is too long", "choose a shorter one"),
+SPACE = msg("free some space there, or choose another place")
+PERMISSION = msg("permission is denied")
+ALLOWED = msg("choose a place that you may use, or change its permissions")
+FAULTS: Mapping[int, tuple[Message, Message]] = {
+    errno.ENOSPC: (msg("the disk is full"), SPACE),
+    errno.EDQUOT: (msg("the disk quota is used up"), SPACE),
+    errno.EFBIG: (
+        msg("the file would be larger than is allowed"),
+        msg("raise the limit (`ulimit -f`), or choose another place"),
+    ),
+    errno.EROFS: (msg("this place is read-only"), msg("choose a place that can be written to")),
+    errno.EACCES: (PERMISSION, ALLOWED),
+    errno.EPERM: (PERMISSION, ALLOWED),
+    errno.EIO: (msg("the device reports an error"), msg("check the disk or the network drive")),
+    errno.EMFILE: (msg("too many files are open"), msg("raise the limit (`ulimit -n`)")),
+    errno.ENOENT: (msg("there is no such file or folder"), msg("check the path")),
+    errno.ENAMETOOLONG: (msg("the name is too long"), msg("choose a shorter one")),
 }
-"""What the user reads for an error of the system, and what to do about it."""
+"""The rule and the remedy for each error of the system."""
 
 
 class Border:
-    """Turns what a block raises into a message on standard error and an exit status; used in a `with` statement.
-
-    Args:
-        language: of the reader; that of the environment if not given.
-    """
-
-    def __init__(self, language: str | None = None) -> None:
-        self.language = language or ("ru" if os.environ.get("KAMERTON_LANGUAGE") == "ru" else "en")
+    """Turns what a block raises into a message on standard error and an exit status; used in a `with` statement."""
 
     def __enter__(self) -> Border:
         return self
@@ -61,39 +58,38 @@ class Border:
             error = _flushed() or error
         if error is None or isinstance(error, SystemExit):
             return False
-        if isinstance(error, BrokenPipeError):  # whoever read our output went away, which is no fault
+        if isinstance(error, BrokenPipeError):  # the reader of our output has gone: no fault
             silence(1)
             return True
         if any(isinstance(one, KeyboardInterrupt) for one in _chain(error)):
             ignore_interrupts()
-            self.say(_stopped())
+            print_fault(_stopped())
             raise SystemExit(INTERRUPTED) from None
         faults = error.faults if isinstance(error, KamertonError) else _faults_of_system(error)
         for fault in faults:
-            self.say(fault)
+            print_fault(fault)
         if faults:
             raise SystemExit(MISTAKE) from None
         return False
 
-    def worded(self, sentence: Wording) -> str:
-        """Return a sentence in the reader's language, as far as its catalogue goes."""
-        said: str = registry.load("kamerton.i18n.voice:voice")(self.language).render(sentence)
-        return said
 
-    def say(self, fault: Fault) -> None:
-        """Print what is wrong."""
-        said = Fault(*map(self.worded, (fault.rule, fault.place, fault.remedy)))
-        try:
-            print(f"kamerton: {said}", file=sys.stderr, flush=True)
-        except OSError:
-            silence(2)
+def print_fault(fault: Fault) -> None:
+    """Print what is wrong on standard error, in the reader's language."""
+    said = Fault(*map(worded, (fault.rule, fault.place, fault.remedy)))
+    try:
+        print(f"kamerton: {said}", file=sys.stderr, flush=True)
+    except OSError:
+        silence(2)
 
 
 def _stopped() -> Fault:
-    run = RESUMABLE.get()
-    if run is None:
-        return Fault("stopped")
-    return Fault(f"stopped; what was done is kept, `kamerton resume {shell_word(run)}` goes on")
+    if RESUMABLE.get() is None:
+        return Fault(msg("stopped"))
+    return Fault(msg("stopped; what was done is kept, `{command}` goes on", command=_resume()))
+
+
+def _resume() -> str:
+    return f"kamerton resume {shell_word(str(RESUMABLE.get()))}"
 
 
 def _flushed() -> OSError | None:
@@ -106,7 +102,7 @@ def _flushed() -> OSError | None:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Go through an exception and those that it came from: a library may turn a stop into an error of its own."""
+    """Yield an exception and those that it came from: a library may turn a stop into an error of its own."""
     current: BaseException | None = error
     while current is not None:
         yield current
@@ -115,20 +111,24 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def _faults_of_system(error: BaseException) -> tuple[Fault, ...]:
     """Return what the system refused; nothing if the error is none of the system's."""
-    number, place = error_number(error), ""
+    number = error_number(error)
     if number is None:
         return ()
+    place: Wording = ""
     if isinstance(error, OSError) and error.filename is not None:
         place = _place(os.fsdecode(error.filename))
         if place in STREAMS:
-            silence(STREAMS[place])
-    rule, remedy = FAULTS.get(number, (os.strerror(number).lower(), ""))
-    if run := RESUMABLE.get():
-        remedy = f"{remedy}; then `kamerton resume {shell_word(run)}` goes on".removeprefix("; ")
+            descriptor, place = STREAMS[place]
+            silence(descriptor)
+    remedy: Wording
+    rule, remedy = FAULTS.get(number) or (verbatim(os.strerror(number).lower()), "")
+    if RESUMABLE.get():
+        resume = msg("then `{command}` goes on", command=_resume())
+        remedy = Joined((remedy, resume)) if remedy else resume
     return (Fault(rule, place, remedy),)
 
 
 def _place(path: str) -> str:
-    """Name a file by the name that it would have got."""
+    """Return the final name of a file that was being written."""
     named = Path(path)
     return str(named.with_name(TEMPORARY.sub(r"\1", named.name))) if named.name else path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,16 +13,22 @@ import typer
 
 from kamerton.cli.border import Border
 from kamerton.cli.interrupts import leave_at_once, stop_properly
+from kamerton.cli.speech import LANGUAGE, speak, worded
+from kamerton.cli.start import NOTHING_STARTED
+from kamerton.cli.usage import bad_value
 from kamerton.core import registry
+from kamerton.core.messages import msg
+from kamerton.i18n.language import LANGUAGES, VARIABLE, language_of
+from kamerton.i18n.language import Language as AnyLanguage
 
 NEXT_ROLE = re.compile(r",(?=\s*\w+\s*=)")
 """What stands between two columns: a comma before the next role."""
 
 
 def demand(word: str | None) -> str | None:
-    """Let pass what can be demanded of a verdict."""
+    """Check what is demanded of a verdict."""
     if word not in (None, "ship", "not-worse"):
-        raise typer.BadParameter(f"'{word}' is neither ship nor not-worse")
+        raise bad_value(msg("'{word}' is neither ship nor not-worse", word=word))
     return word
 
 
@@ -34,73 +41,82 @@ Data = Annotated[
     ),
 ]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.", show_default=False)]
-Task = Annotated[str | None, typer.Option(help="The kind of job, if the columns do not tell.")]
-Columns = Annotated[str | None, typer.Option(metavar="ROLE=NAME,…", help="Which column plays which role.")]
+Task = Annotated[str | None, typer.Option(help="The task; found from the columns if not given.")]
+Columns = Annotated[
+    str | None, typer.Option(metavar="ROLE=NAME,…", help="Which column holds which part of an example.")
+]
 Model = Annotated[str | None, typer.Option(help="A known name, a folder, or a Hugging Face id.")]
-Method = Annotated[str | None, typer.Option(help=f"One of: {', '.join(registry.names('methods'))}.")]
+Method = Annotated[str | None, typer.Option(help="One of: {methods}.")]
 Epochs = Annotated[float | None, typer.Option(help="Passes over the training rows.")]
 LearningRate = Annotated[
-    str | None, typer.Option(metavar="RATE|auto", help="Peak of the schedule; auto tries four on some of the rows.")
+    str | None, typer.Option(metavar="RATE|auto", help="Peak learning rate; auto tries four on a part of the rows.")
 ]
 MaxRows = Annotated[int | None, typer.Option(help="Use at most this many rows, drawn at random.")]
 TooLong = Annotated[
-    str | None, typer.Option(metavar="cut|drop|window|refuse", help="What happens to rows longer than the model takes.")
+    str | None,
+    typer.Option(metavar="cut|drop|window|refuse", help="What to do with rows that are longer than the model takes."),
 ]
 Assignments = Annotated[list[str] | None, typer.Option("--set", metavar="GROUP.FIELD=VALUE", help="Any other setting.")]
 Benchmarks = Annotated[
     str | None,
     typer.Option(
         metavar="TASK,…",
-        help="Tasks of lm-eval, or task files x.yaml, asked before and after; pip install 'kamerton[benchmarks]'.",
+        help="Tasks of lm-eval, or task files x.yaml, evaluated before and after; needs kamerton[benchmarks].",
     ),
 ]
 Require = Annotated[
     str | None,
     typer.Option(
         metavar="ship|not-worse",
-        help="Exit with 3 unless it is proven better, or not worse by more than evaluate.margin.",
+        help="Exit with status 3 unless it is proven better, or not worse by more than evaluate.margin.",
         callback=demand,
     ),
 ]
 
 
-def language_word(word: str) -> str:
-    """Let pass the languages that are spoken."""
-    if word not in ("en", "ru"):
-        raise typer.BadParameter(f"'{word}' is neither en nor ru")
-    return word
+def language_word(word: str | None) -> AnyLanguage:
+    """Return the language of the reader: as given, else that of the environment."""
+    for language in LANGUAGES:
+        if word == language:
+            return language
+    if word is not None:
+        raise bad_value(msg("'{word}' is neither en nor ru", word=word))
+    return language_of(os.environ)
 
 
 Language = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="en|ru",
-        envvar="KAMERTON_LANGUAGE",
-        help="Of what is printed and of the pages; files for machines stay English.",
+        envvar=VARIABLE,
+        help="Of what is printed and of the pages; that of the locale if not given. Files for machines stay English.",
         callback=language_word,
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 
-def call(name: str, *arguments: object, language: str | None = None, needs: Callable[[], None] | None = None) -> Any:
-    """Run what a command does, with all that goes wrong turned into a message and a status.
+def call(name: str, *arguments: object, language: str | None, needs: Callable[[], None] | None = None) -> Any:
+    """Run the work of a command, with everything that goes wrong turned into a message and a status.
 
-    A language, where the command speaks several, is given to it last. What it `needs` is looked for before anything
-    is imported: a name that was mistyped is told at once.
+    Args:
+        name: of the command.
+        arguments: of the work; the language is its last one.
+        language: of the reader.
+        needs: checks the names that were given, before anything heavy is imported.
     """
-    speaking = () if language is None else (language,)
-    with Border(language) as border:
+    speak(language_word(language))
+    with Border():
         if needs is not None:
             needs()
-        leave_at_once(border.worded("kamerton: stopped; nothing was started"))
+        leave_at_once(worded(NOTHING_STARTED))
         work = _imported(f"kamerton.cli.work.{name}:run")
         stop_properly()
-        return work(*arguments, *speaking)
+        return work(*arguments, LANGUAGE.get())
 
 
 def _imported(work: str) -> Any:
-    """Import a command's work. Nothing of what is imported is garbage: to look for it takes a tenth of the start."""
+    """Import a command's work without collecting garbage, which would take a tenth of the start."""
     gc.disable()
     try:
         return registry.load(work)
@@ -115,7 +131,7 @@ def given(flags: Mapping[str, object]) -> dict[str, object]:
 
 
 def parse_rate(text: str | None) -> float | str | None:
-    """Read a learning rate; what is no number is left for the recipe to judge."""
+    """Parse a learning rate; what is no number is left to the recipe."""
     try:
         return text if text is None else float(text)
     except ValueError:
@@ -123,12 +139,10 @@ def parse_rate(text: str | None) -> float | str | None:
 
 
 def parse_columns(text: str | None) -> dict[str, str] | None:
-    """Read `text=review,label=stars`; a comma after which no role follows belongs to a column's name."""
+    """Parse `text=review,label=stars`; a comma after which no role follows belongs to a column's name."""
     if text is None:
         return None
     pairs = [part.partition("=") for part in NEXT_ROLE.split(text)]
     if not all(equals and role.strip() and name.strip() for role, equals, name in pairs):
-        raise typer.BadParameter(
-            "takes ROLE=NAME,ROLE=NAME: for example text=review,label=stars", param_hint="--columns"
-        )
+        raise bad_value(msg("takes ROLE=NAME,ROLE=NAME: for example text=review,label=stars"), "--columns")
     return {role.strip(): name.strip() for role, _, name in pairs}

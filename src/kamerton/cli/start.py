@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from kamerton.cli.border import Border
 from kamerton.cli.interrupts import ignore_interrupts, leave_at_once
+from kamerton.cli.speech import speak, worded
 from kamerton.cli.streams import decoded_arguments, prepare_streams
 from kamerton.core import registry
+from kamerton.core.messages import msg
+from kamerton.i18n.language import language_asked
+
+NOTHING_STARTED = msg("kamerton: stopped; nothing was started")
 
 
 def main() -> None:
     """Run the command line and exit: 0 done, 1 a mistake of the user, 2 wrong usage, 3 demand unmet, 130 stopped."""
-    leave_at_once("kamerton: stopped; nothing was started")
+    leave_at_once(str(NOTHING_STARTED))
     try:
         with Border():
+            speak(language_asked(sys.argv[1:], os.environ))
+            leave_at_once(worded(NOTHING_STARTED))
             prepare_streams()
             sys.argv[1:] = decoded_arguments(sys.argv[1:])
-            registry.load("kamerton.cli.app:app")()
+            sys.exit(registry.load("kamerton.cli.app:run")())
     finally:
         ignore_interrupts()

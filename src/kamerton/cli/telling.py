@@ -10,7 +10,8 @@ from rich.console import Console
 from kamerton.cli.border import RESUMABLE
 from kamerton.cli.output import print_json
 from kamerton.core.records import RunEvent
-from kamerton.i18n.voice import Language, voice
+from kamerton.i18n.language import Language
+from kamerton.i18n.voice import voice
 from kamerton.report.card import write_card
 from kamerton.report.html import write_report
 from kamerton.report.terminal import Screen

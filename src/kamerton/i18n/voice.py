@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Literal
 
 import yaml
 from babel import Locale
@@ -19,8 +18,7 @@ from babel.numbers import get_decimal_symbol
 
 from kamerton.core.figures import ENGLISH_SYMBOLS, Symbols
 from kamerton.core.messages import Joined, Message, write
-
-Language = Literal["en", "ru"]
+from kamerton.i18n.language import Language
 
 HOLE = re.compile(r"\{(\w+)(?::([^}]*))?\}")
 THOUSANDS, POINT = re.compile(r"(?<=\d),(?=\d{3}(?!\d))"), re.compile(r"(?<=\d)\.(?=\d)")

@@ -12,7 +12,7 @@ from kamerton.core.files import write_text
 from kamerton.core.messages import Wording
 from kamerton.core.outcomes import Fixed
 from kamerton.core.records import Example, Finding, LedgerEntry
-from kamerton.i18n.voice import Language
+from kamerton.i18n.language import Language
 from kamerton.report.html import environment
 from kamerton.text.pii import mask
 

@@ -13,7 +13,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from kamerton.core.files import write_text
 from kamerton.core.records import Example
-from kamerton.i18n.voice import Language, Voice, voice
+from kamerton.i18n.language import Language
+from kamerton.i18n.voice import Voice, voice
 from kamerton.models.catalog import known
 from kamerton.report.content import classes
 from kamerton.report.html import FIGURES, figure

@@ -8,7 +8,7 @@ from pathlib import Path
 from kamerton.core.figures import percent
 from kamerton.core.files import write_text
 from kamerton.core.outcomes import ComparedRuns
-from kamerton.i18n.voice import Language
+from kamerton.i18n.language import Language
 from kamerton.report.html import environment
 from kamerton.report.outcome import Outcome
 

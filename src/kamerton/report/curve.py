@@ -9,7 +9,7 @@ from pathlib import Path
 from kamerton.core.figures import number, percent
 from kamerton.core.files import write_text
 from kamerton.core.outcomes import Curve, Growth, Measure
-from kamerton.i18n.voice import Language
+from kamerton.i18n.language import Language
 from kamerton.report.charts import Scale, Tick, scale
 from kamerton.report.html import environment
 

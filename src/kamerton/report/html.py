@@ -18,7 +18,8 @@ from kamerton.core import figures
 from kamerton.core.files import write_text
 from kamerton.core.messages import Wording
 from kamerton.core.records import Finding
-from kamerton.i18n.voice import Language, Voice, voice
+from kamerton.i18n.language import Language
+from kamerton.i18n.voice import Voice, voice
 from kamerton.report.charts import Forest, Learning, forest, learning
 from kamerton.report.content import (
     ClassCount,

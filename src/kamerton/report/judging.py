@@ -9,8 +9,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from kamerton.core.files import write_text
 from kamerton.core.outcomes import Judging
-from kamerton.i18n.voice import Language, voice
-from kamerton.text.safe import safe_text
+from kamerton.i18n.language import Language
+from kamerton.i18n.voice import voice
+from kamerton.text.figures import safe_text
 
 WORDS = {
     "title": "Which answer is better?",

@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
-from kamerton.core.figures import duration, number
 from kamerton.core.messages import Message, msg
 from kamerton.core.records import Started, Stepped
-from kamerton.i18n.voice import ENGLISH, Language, Voice
-from kamerton.text.safe import safe_text
+from kamerton.i18n.language import Language
+from kamerton.i18n.voice import ENGLISH, Voice
+from kamerton.text.figures import duration, number, safe_text
 
 SECONDS_BETWEEN_LINES = 2.0
 RECENT_STEPS = 20

@@ -23,7 +23,7 @@ from kamerton.cli.options import (
 )
 from kamerton.data.named import require_data
 
-EPILOG = "Examples:  kamerton audit reviews.csv --model minilm   |   kamerton audit reviews.csv --fix --out page.html"
+EXAMPLES = ("kamerton audit reviews.csv --model minilm", "kamerton audit reviews.csv --fix --out page.html")
 
 
 def audit(
@@ -35,10 +35,10 @@ def audit(
     assignments: Assignments = None,
     fix: Annotated[bool, typer.Option("--fix", help="Write a cleaned copy beside the data, and a row ledger.")] = False,
     out: Annotated[Path | None, typer.Option(metavar="PAGE", help="Write the findings as an HTML page.")] = None,
-    language: Language = "en",
+    language: Language = None,
     json: AsJson = False,
 ) -> None:
-    """Say what is wrong with the data; with a model, also what it would cut and what a word costs."""
+    """Find what is wrong with the data; with a model, also what it would cut and how many tokens a word takes."""
     flags = {
         "data.task": task,
         "data.columns": parse_columns(columns),

@@ -23,7 +23,7 @@ from kamerton.cli.options import (
 )
 from kamerton.data.named import require_data
 
-EPILOG = "Example:  kamerton curve reviews.csv --model minilm"
+EXAMPLES = ("kamerton curve reviews.csv --model minilm",)
 
 
 def curve(
@@ -35,24 +35,15 @@ def curve(
     target: Annotated[int | None, typer.Option(min=1, help="Rows to estimate for; twice those given if not.")] = None,
     out: Annotated[Path | None, typer.Option(help="The page's file; in runs/ if not given.")] = None,
     assignments: Assignments = None,
-    language: Language = "en",
+    language: Language = None,
     json: AsJson = False,
 ) -> None:
-    """Say how much more data would help: scores at five sizes, continued with a band, and a page with the chart."""
+    """Estimate how much more data would help: scores at five sizes, extrapolated with a band, and a chart."""
     flags = {
         "data.task": task,
         "data.columns": parse_columns(columns),
         "data.max_rows": max_rows,
         "model.name": model,
     }
-    call(
-        "curve",
-        data,
-        target,
-        out,
-        given(flags),
-        assignments or [],
-        json,
-        language=language,
-        needs=partial(require_data, data),
-    )
+    needs = partial(require_data, data)
+    call("curve", data, target, out, given(flags), assignments or [], json, language=language, needs=needs)

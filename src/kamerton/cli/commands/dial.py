@@ -9,18 +9,18 @@ import typer
 
 from kamerton.cli.options import AsJson, Language, RunPath, call
 
-EPILOG = "Examples:  kamerton dial runs/reviews   |   kamerton dial runs/reviews --out runs/reviews-dialled"
+EXAMPLES = ("kamerton dial runs/reviews", "kamerton dial runs/reviews --out runs/reviews-dialled")
 
 
 def dial(
     run: RunPath,
     out: Annotated[
-        Path | None, typer.Option(help="A new run with the chosen strength: proven, judged and reported like any.")
+        Path | None, typer.Option(help="A new run with the chosen strength: verified, judged and reported like any.")
     ] = None,
     strength: Annotated[
         float | None, typer.Option(min=0.01, max=1, help="Take this strength instead of the one chosen by the rule.")
     ] = None,
-    language: Language = "en",
+    language: Language = None,
     json: AsJson = False,
 ) -> None:
     """Measure a tuned model at several strengths, on the validation rows and on the forgetting probe."""

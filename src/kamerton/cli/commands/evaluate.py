@@ -9,9 +9,11 @@ from typing import Annotated
 import typer
 
 from kamerton.cli.options import AsJson, Benchmarks, Language, RunPath, call
+from kamerton.cli.usage import bad_value
+from kamerton.core.messages import msg
 from kamerton.data.named import require_data
 
-EPILOG = "Examples:  kamerton evaluate runs/reviews other.csv   |   kamerton evaluate runs/chats --benchmarks arc_easy"
+EXAMPLES = ("kamerton evaluate runs/reviews other.csv", "kamerton evaluate runs/chats --benchmarks arc_easy")
 
 
 def evaluate(
@@ -20,17 +22,17 @@ def evaluate(
         Path | None, typer.Argument(metavar="[DATA]", help="A data file that has answers.", show_default=False)
     ] = None,
     benchmarks: Benchmarks = None,
-    language: Language = "en",
+    language: Language = None,
     json: AsJson = False,
 ) -> None:
-    """Score a run's tuned model on other data that has answers, or ask it and its base benchmark tasks.
+    """Score a run's tuned model on other data that has answers, or run benchmark tasks on it and its base.
 
-    It is told which rows were left out because they cannot be scored, which were cut to what the model takes, and how
-    many have a text that the run was trained on.
+    Rows that cannot be scored, rows that are cut to what the model takes, and rows whose text the run was trained on
+    are counted on the standard error stream.
     """
     if (data is None) == (benchmarks is None):
-        raise typer.BadParameter("name either a data file or --benchmarks TASK,…", param_hint="DATA")
+        raise bad_value(msg("give either a data file or --benchmarks TASK,…"), "DATA")
     if data is not None:
         call("evaluate", run, data, json, language=language, needs=partial(require_data, data))
     elif benchmarks is not None:
-        call("benchmark", run, benchmarks.split(","), json)
+        call("benchmark", run, benchmarks.split(","), json, language=language)

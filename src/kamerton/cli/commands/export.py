@@ -1,4 +1,4 @@
-"""`kamerton export`: the tuned model in a form for others."""
+"""`kamerton export`: the tuned model in another format."""
 
 from __future__ import annotations
 
@@ -8,22 +8,21 @@ from typing import Annotated
 import typer
 
 from kamerton.cli.options import AsJson, Language, RunPath, call
-from kamerton.core import registry
 
-EPILOG = (
-    "Examples:  kamerton export runs/reviews --to merged   |   kamerton export runs/reviews --to adapter --out reviews"
+EXAMPLES = (
+    "kamerton export runs/reviews --to merged",
+    "kamerton export runs/reviews --to adapter --out reviews",
 )
-FORMATS = ", ".join(registry.names("exports"))
 
 
 def export(
     run: RunPath,
-    to: Annotated[str, typer.Option(metavar="FORMAT", help=f"One of: {FORMATS}.", show_default=False)],
+    to: Annotated[str, typer.Option(metavar="FORMAT", help="One of: {exports}.", show_default=False)],
     out: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="A new folder; exported/FORMAT in the run's if not given.")
     ] = None,
-    language: Language = "en",
+    language: Language = None,
     json: AsJson = False,
 ) -> None:
-    """Write the tuned model in another form, loaded in a fresh process and compared before it is called done."""
+    """Export the tuned model, then load it in a fresh process and compare its answers."""
     call("export", run, to, out, json, language=language)

@@ -6,17 +6,20 @@ from typing import Annotated
 
 import typer
 
-from kamerton.cli.options import AsJson, call
+from kamerton.cli.options import AsJson, Language, call
+from kamerton.cli.usage import bad_value
+from kamerton.core.messages import msg
 
-EPILOG = "Examples:  kamerton models   |   kamerton models get minilm"
+EXAMPLES = ("kamerton models", "kamerton models get minilm")
 
 
 def models(
     action: Annotated[str | None, typer.Argument(metavar="[get NAME]", show_default=False)] = None,
     name: Annotated[str | None, typer.Argument(show_default=False)] = None,
+    language: Language = None,
     json: AsJson = False,
 ) -> None:
     """List the base models Kamerton knows and which are here, or get one."""
     if action not in (None, "get") or (action == "get") != (name is not None):
-        raise typer.BadParameter("use `kamerton models` or `kamerton models get NAME`")
-    call("models", name, json)
+        raise bad_value(msg("use `kamerton models` or `kamerton models get NAME`"), "get NAME")
+    call("models", name, json, language=language)

@@ -32,7 +32,7 @@ NewTokens = Annotated[
     typer.Option("--new-tokens", metavar="FILE", help="Write the new tokens that would pay, for model.new_tokens."),
 ]
 
-EPILOG = "Example:  kamerton plan reviews.csv   |   kamerton plan answers.jsonl --model smollm2 --method lora"
+EXAMPLES = ("kamerton plan reviews.csv", "kamerton plan answers.jsonl --model smollm2 --method lora")
 
 
 def plan(
@@ -45,11 +45,11 @@ def plan(
     max_rows: MaxRows = None,
     columns: Columns = None,
     assignments: Assignments = None,
-    language: Language = "en",
+    language: Language = None,
     new_tokens: NewTokens = None,
     json: AsJson = False,
 ) -> None:
-    """Say what `tune` would do and why, what else it could, and how much time and memory that takes."""
+    """Show what `tune` would do and why, the alternatives, and the time and memory that it takes."""
     flags = {
         "data.task": task,
         "model.name": model,
@@ -59,13 +59,5 @@ def plan(
         "data.max_rows": max_rows,
         "data.columns": parse_columns(columns),
     }
-    call(
-        "plan",
-        data,
-        given(flags),
-        assignments or [],
-        new_tokens,
-        json,
-        language=language,
-        needs=partial(require_data, data),
-    )
+    needs = partial(require_data, data)
+    call("plan", data, given(flags), assignments or [], new_tokens, json, language=language, needs=needs)

@@ -8,16 +8,18 @@ from typing import Annotated
 import typer
 
 from kamerton.cli.options import Language, call
+from kamerton.cli.usage import bad_value
+from kamerton.core.messages import msg
 
-EPILOG = "Examples:  kamerton report runs/reviews --language ru   |   kamerton report runs/lora runs/full"
+EXAMPLES = ("kamerton report runs/reviews --language ru", "kamerton report runs/lora runs/full")
 
 
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN…", help="A run; several are compared on one page.")],
-    language: Language = "en",
-    out: Annotated[Path | None, typer.Option(help="Where the comparison goes; comparison.html if not given.")] = None,
+    language: Language = None,
+    out: Annotated[Path | None, typer.Option(help="The comparison's file; comparison.html if not given.")] = None,
 ) -> None:
-    """Write a run's report anew and say where it is; several runs are compared on one page."""
+    """Write a run's report anew and print its path; several runs are compared on one page."""
     if out and len(runs) == 1:
-        raise typer.BadParameter("a single run's report stands in its own folder", param_hint="--out")
+        raise bad_value(msg("a single run's report stands in its own folder"), "--out")
     call("report", runs, out, language=language)

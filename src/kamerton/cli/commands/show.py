@@ -10,7 +10,7 @@ import typer
 from kamerton.cli.options import AsJson, Assignments, Columns, Data, Language, Model, Task, call, given, parse_columns
 from kamerton.data.named import require_data
 
-EPILOG = "Example:  kamerton show answers.jsonl --model smollm2 --rows 3"
+EXAMPLES = ("kamerton show answers.jsonl --model smollm2 --rows 3",)
 
 
 def show(
@@ -21,10 +21,9 @@ def show(
     model: Model = None,
     assignments: Assignments = None,
     json: AsJson = False,
-    language: Language = "en",
+    language: Language = None,
 ) -> None:
     """Show what the model gets: the template, every token, what is trained on, what is cut."""
     flags = {"data.task": task, "data.columns": parse_columns(columns), "model.name": model}
-    call(
-        "show", data, rows, given(flags), assignments or [], json, language=language, needs=partial(require_data, data)
-    )
+    needs = partial(require_data, data)
+    call("show", data, rows, given(flags), assignments or [], json, language=language, needs=needs)

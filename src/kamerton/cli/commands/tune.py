@@ -1,4 +1,4 @@
-"""`kamerton tune`: the whole way, from a data file to a verdict."""
+"""`kamerton tune`: from a data file to a verdict."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from kamerton.cli.options import (
     parse_columns,
     parse_rate,
 )
-from kamerton.core import registry
 from kamerton.data.named import require_data
 
-EPILOG = (
-    "Examples:  kamerton tune reviews.csv   |   kamerton tune answers.jsonl --model smollm2 --method lora"
-    "   |   kamerton tune runs/x/recipe.yaml --out runs/again"
+EXAMPLES = (
+    "kamerton tune reviews.csv",
+    "kamerton tune answers.jsonl --model smollm2 --method lora",
+    "kamerton tune runs/x/recipe.yaml --out runs/again",
 )
 
 
@@ -43,9 +43,9 @@ def tune(
     model: Model = None,
     method: Method = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; a new one under runs/ if not given.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     seeds: Annotated[
-        int | None, typer.Option(min=1, help="Train so many times on the same split: the spread counts in the verdict.")
+        int | None, typer.Option(min=1, help="Train so many times on the same split; the verdict counts the spread.")
     ] = None,
     epochs: Epochs = None,
     learning_rate: LearningRate = None,
@@ -58,13 +58,11 @@ def tune(
     require: Require = None,
     remedy: Annotated[
         str | None,
-        typer.Option(
-            metavar="auto|NAME,…", help=f"Try against what training shows: {', '.join(registry.names('remedies'))}."
-        ),
+        typer.Option(metavar="auto|NAME,…", help="Remedies to try against what training shows: {remedies}."),
     ] = None,
     benchmarks: Benchmarks = None,
     assignments: Assignments = None,
-    language: Language = "en",
+    language: Language = None,
     json: AsJson = False,
 ) -> None:
     """Tune a model on a data file and judge it: read, audit, split, contenders, train, verdict, report."""
@@ -83,15 +81,6 @@ def tune(
         "benchmarks.tasks": benchmarks.split(",") if benchmarks else None,
         "data.columns": parse_columns(columns),
     }
-    met = call(
-        "tune",
-        data,
-        out,
-        given(flags),
-        assignments or [],
-        require,
-        json,
-        language=language,
-        needs=partial(require_data, data),
-    )
+    needs = partial(require_data, data)
+    met = call("tune", data, out, given(flags), assignments or [], require, json, language=language, needs=needs)
     raise typer.Exit(OK if met else UNMET)

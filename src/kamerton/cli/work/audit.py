@@ -16,7 +16,8 @@ from kamerton.core.outcomes import Fixed
 from kamerton.core.records import Finding, LedgerEntry
 from kamerton.data.fates import lost_classes, used_line
 from kamerton.data.fix import can_fix, fix_data
-from kamerton.i18n.voice import Language, Voice, voice
+from kamerton.i18n.language import Language
+from kamerton.i18n.voice import Voice, voice
 from kamerton.pipeline.prepare import Understood, bind, choose_base, predicted_fates, understand
 from kamerton.pipeline.prepare import audit as audit_examples
 from kamerton.report.audit import MOST_CLASSES, MOST_UNREAD, AuditPage, class_bars, length_bars, shown, write_audit_page

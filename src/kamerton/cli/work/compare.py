@@ -14,7 +14,8 @@ from kamerton.core.figures import number, percent, probability, signed
 from kamerton.core.message_json import to_json
 from kamerton.core.outcomes import ComparedRuns, RunPair
 from kamerton.evaluate.compare import Pairs, compare_as_first
-from kamerton.i18n.voice import Language, Voice, voice
+from kamerton.i18n.language import Language
+from kamerton.i18n.voice import Voice, voice
 from kamerton.runs.run import Run
 from kamerton.text.safe import safe_text
 

@@ -11,7 +11,8 @@ from kamerton.cli.output import print_json, require_page
 from kamerton.core.figures import number
 from kamerton.core.message_json import to_json
 from kamerton.core.outcomes import Curve, Reach
-from kamerton.i18n.voice import Language, Voice, voice
+from kamerton.i18n.language import Language
+from kamerton.i18n.voice import Voice, voice
 from kamerton.planning.learning_curve import draw_curve
 from kamerton.report.curve import advice, gain_sentence, write_curve
 from kamerton.report.terminal import Screen

@@ -8,7 +8,8 @@ from kamerton.cli.output import print_json
 from kamerton.cli.telling import tell
 from kamerton.core.message_json import to_json
 from kamerton.core.outcomes import Attempt
-from kamerton.i18n.voice import ENGLISH, Language, Voice, voice
+from kamerton.i18n.language import Language
+from kamerton.i18n.voice import ENGLISH, Voice, voice
 from kamerton.pipeline.remedies import STRENGTH, dialled_run, turn_dial
 from kamerton.runs.run import Run, require_free
 from kamerton.session.engines import saved_engine

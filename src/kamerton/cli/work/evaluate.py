@@ -9,7 +9,8 @@ from kamerton.cli.output import listed, print_json, say_cut, warn
 from kamerton.core.message_json import to_json
 from kamerton.core.outcomes import ClassResult
 from kamerton.deliver.rescore import Rescored, score_on
-from kamerton.i18n.voice import ENGLISH, Language, Voice, voice
+from kamerton.i18n.language import Language
+from kamerton.i18n.voice import ENGLISH, Voice, voice
 from kamerton.runs.run import Run
 
 

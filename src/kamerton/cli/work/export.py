@@ -8,7 +8,8 @@ from kamerton.cli.output import print_json
 from kamerton.core.figures import memory
 from kamerton.core.message_json import to_json
 from kamerton.deliver.export_run import Exported, export_run
-from kamerton.i18n.voice import Language, Voice, voice
+from kamerton.i18n.language import Language
+from kamerton.i18n.voice import Voice, voice
 from kamerton.runs.run import Run
 
 ALONE, OVER = "loaded by transformers alone", "loaded by PEFT over {base}"

@@ -12,7 +12,8 @@ from kamerton.core.message_json import to_json
 from kamerton.core.outcomes import Judging, Measure
 from kamerton.evaluate.compare import in_order, same_rows, tuned_answers
 from kamerton.feedback.judging import Judged, blind_pairs, judge_choices, read_choices
-from kamerton.i18n.voice import Language, Voice, voice
+from kamerton.i18n.language import Language
+from kamerton.i18n.voice import Voice, voice
 from kamerton.report.judging import write_judging
 from kamerton.report.outcome import read_outcome
 from kamerton.runs.run import Run

@@ -14,7 +14,8 @@ from kamerton.core.errors import DataError, Fault
 from kamerton.core.figures import memory, parameters
 from kamerton.core.files import write_text
 from kamerton.core.message_json import to_json
-from kamerton.i18n.voice import Language, Voice, voice
+from kamerton.i18n.language import Language
+from kamerton.i18n.voice import Voice, voice
 from kamerton.pipeline.cost import estimate_sentence
 from kamerton.planning.dry_run import DryRun, dry_run
 from kamerton.report.terminal import Screen

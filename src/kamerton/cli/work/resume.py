@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kamerton.cli.telling import tell
-from kamerton.i18n.voice import Language
+from kamerton.i18n.language import Language
 from kamerton.runs.run import Run
 from kamerton.tune import story
 

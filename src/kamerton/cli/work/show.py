@@ -15,7 +15,8 @@ from kamerton.core.messages import msg
 from kamerton.core.records import Example, ExampleView
 from kamerton.data.fix import dropped_examples
 from kamerton.data.gate import look
-from kamerton.i18n.voice import Language, Voice, voice
+from kamerton.i18n.language import Language
+from kamerton.i18n.voice import Voice, voice
 from kamerton.pipeline.prepare import BoundData, Understood, bind, choose_base, understand
 from kamerton.plugins.audits.adapted_turns import AdaptedTurns
 from kamerton.report.terminal import Screen

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kamerton.cli.telling import tell
 from kamerton.evaluate.verdict import meets
-from kamerton.i18n.voice import Language
+from kamerton.i18n.language import Language
 from kamerton.report.outcome import read_outcome
 from kamerton.runs.recipe import parse_assignment
 from kamerton.session.new_run import new_run
