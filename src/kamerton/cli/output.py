@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kamerton.cli.speech import worded
 from kamerton.cli.streams import is_unicode
 from kamerton.core.errors import Fault, RunError
 from kamerton.core.message_json import without_templates
-from kamerton.core.messages import Wording
-from kamerton.i18n.voice import ENGLISH, Voice
+from kamerton.core.messages import Joined, Value, Wording, msg
 
 PAGE = b"<!doctype html"
 """How a page begins."""
@@ -34,39 +34,38 @@ def require_page(path: Path | None) -> None:
     if path is None or not path.exists():
         return
     if path.is_dir():
-        raise RunError(Fault("this is a folder, and a page is a file", str(path), f"name a file: {path / 'page.html'}"))
+        remedy = msg("name a file: {file}", file=str(path / "page.html"))
+        raise RunError(Fault(msg("this is a folder, and a page is a file"), str(path), remedy))
     with path.open("rb") as file:
         if file.read(len(PAGE)).lower() != PAGE:
-            raise RunError(Fault("this file is there, and is no page", str(path), "choose another name with --out"))
+            rule, remedy = msg("this file is there, and is no page"), msg("choose another name with --out")
+            raise RunError(Fault(rule, str(path), remedy))
 
 
-def warn(text: str) -> None:
-    """Say something beside the output."""
-    print("kamerton:", text, file=sys.stderr)
+def warn(wording: Wording) -> None:
+    """Print a warning on standard error, in the reader's language."""
+    print("kamerton:", worded(wording), file=sys.stderr)
 
 
-def say_unusable(place: str, reason: Wording, voice: Voice = ENGLISH) -> None:
-    """Say that a row has no answer, and why."""
-    warn(voice.say("{place}: {reason}; its answer is empty", {"place": place, "reason": voice.render(reason)}))
+def warn_unusable(place: str, reason: Wording) -> None:
+    """Warn that a row has no answer, and why."""
+    warn(msg("{place}: {reason}; its answer is empty", place=place, reason=reason))
 
 
-def say_cut(lost: Mapping[str, int], most: int, voice: Voice = ENGLISH) -> None:
-    """Say which inputs the model saw only a part of.
+def warn_cut(lost: Mapping[str, int], most: int) -> None:
+    """Warn of inputs of which the model saw only a part.
 
     Args:
         lost: how many tokens of each did not fit, by place.
         most: how many tokens the model takes.
-        voice: of the reader.
     """
-    if not lost:
-        return
-    places = listed([voice.say("{place} ({tokens} lost)", {"place": p, "tokens": n}) for p, n in lost.items()], voice)
-    text = "{count} {count:input is|inputs are} longer than the {most} tokens that the model takes: {places}"
-    warn(voice.say(text, {"count": len(lost), "most": most, "places": places}))
+    if lost:
+        places = listed([msg("{place} ({tokens} lost)", place=place, tokens=tokens) for place, tokens in lost.items()])
+        rule = "{count} {count:input is|inputs are} longer than the {most} tokens that the model takes: {places}"
+        warn(msg(rule, count=len(lost), most=most, places=places))
 
 
-def listed(items: list[str], voice: Voice = ENGLISH) -> str:
-    """Name the first of some things, and say how many more there are."""
-    more = len(items) - LISTED
-    named = ", ".join(items[:LISTED])
-    return voice.say("{named} and {more} more", {"named": named, "more": more}) if more > 0 else named
+def listed(items: Sequence[Value]) -> Value:
+    """Return the first of some things, and how many more there are."""
+    named, more = Joined(tuple(items[:LISTED]), ", "), len(items) - LISTED
+    return msg("{named} and {more} more", named=named, more=more) if more > 0 else named

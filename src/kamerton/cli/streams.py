@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TextIO, cast
 
 from kamerton.core import registry
 from kamerton.core.errors import DataError, Fault, KamertonError
+from kamerton.core.messages import msg
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -29,7 +30,7 @@ HANDLER = "kamerton.plain"
 
 
 def prepare_streams() -> None:
-    """Make the standard streams safe to use: no closed descriptor is taken by a file, no sign is unwritable.
+    """Make the standard streams safe to use: no file takes a closed descriptor, every character can be written.
 
     Raises:
         KamertonError: standard output is closed.
@@ -41,8 +42,8 @@ def prepare_streams() -> None:
     closed = cast(TextIO | None, sys.stdout) is None
     sys.stdout, sys.stderr = _safe(sys.stdout, OUTPUT), _safe(sys.stderr, ERRORS)
     if closed:
-        remedy = "let it go somewhere: `kamerton … > file`, or `> /dev/null`"
-        raise KamertonError(Fault("standard output is closed, so nothing could be told", remedy=remedy))
+        remedy = msg("redirect it: `kamerton … > file`, or `> /dev/null`")
+        raise KamertonError(Fault(msg("standard output is closed, so nothing can be printed"), remedy=remedy))
 
 
 class _Named(io.FileIO):
@@ -108,7 +109,8 @@ def standard_input() -> io.BufferedReader:
         DataError: it is closed.
     """
     if sys.stdin is None:
-        raise DataError(Fault("standard input is closed", "input", "pipe texts into it: `cat texts | kamerton …`"))
+        remedy = msg("pipe texts into it: `cat texts | kamerton …`")
+        raise DataError(Fault(msg("standard input is closed"), "input", remedy))
     return cast(io.BufferedReader, sys.stdin.buffer)
 
 
@@ -132,8 +134,7 @@ def _decoded(argument: str) -> str:
     raw = os.fsencode(argument)
     if Path(argument).exists():
         shown = "".join(map(_escaped, argument))
-        raise DataError(
-            Fault("the file's name is not UTF-8, and runs and pages name files in UTF-8", shown, "rename it")
-        )
+        rule = msg("the file's name is not UTF-8, and runs and pages name files in UTF-8")
+        raise DataError(Fault(rule, shown, msg("rename it")))
     text: str = registry.load("kamerton.data.lines:text_of")(raw, "argument")
     return text

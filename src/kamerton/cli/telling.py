@@ -18,17 +18,17 @@ from kamerton.report.terminal import Screen
 from kamerton.runs.run import Run
 
 
-def tell(run: Run, told: Iterator[RunEvent], json: bool, language: Language) -> None:
-    """Draw a story while it happens, and its verdict at the end; write its report in the language too."""
+def tell(run: Run, events: Iterator[RunEvent], json: bool, language: Language) -> None:
+    """Draw a story while it happens, and its verdict at the end; write its report in the language, too."""
     RESUMABLE.set(run.path)
     if json:
-        for _ in told:
+        for _ in events:
             pass
         _other_pages(run, language)
         print_json(run.result)
         return
     with Screen(Console(), voice(language)) as screen:
-        for item in told:
+        for item in events:
             screen.show(item)
         _other_pages(run, language)
         screen.show_verdict(run)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Style = Literal["number", "tenths", "signed", "percent", "share", "probability", "duration", "parameters", "memory"]
+Style = Literal[
+    "number", "tenths", "hundredths", "signed", "signed tenths", "signed hundredths", "percent", "share", "probability",
+    "duration", "parameters", "memory",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -80,13 +83,17 @@ def _digits(value: float) -> str:
     return f"{size:.3f}" if size < 10 else f"{size:.2f}" if size < 100 else f"{size:.1f}"
 
 
-def tenths(value: float, symbols: Symbols = ENGLISH_SYMBOLS) -> str:
-    """Write a positive number with one decimal.
+def fixed(digits: str) -> Callable[[float, Symbols], str]:
+    """Return a writer of numbers with a fixed number of decimals.
 
-    >>> tenths(1.44), tenths(2)
-    ('1.4', '2.0')
+    >>> fixed(",.1f")(1.44, ENGLISH_SYMBOLS), fixed("+,.2f")(-2, ENGLISH_SYMBOLS)
+    ('1.4', '−2.00')
     """
-    return symbols.localize(f"{value:,.1f}")
+
+    def write(value: float, symbols: Symbols) -> str:
+        return symbols.localize(format(value, digits)).replace("-", "−")
+
+    return write
 
 
 def signed(value: float, symbols: Symbols = ENGLISH_SYMBOLS) -> str:
@@ -167,10 +174,13 @@ def memory(count: float, symbols: Symbols = ENGLISH_SYMBOLS) -> str:
     return scaled(count, 1024, ("bytes", "KB", "MB", "GB", "TB"), symbols)
 
 
-WRITERS = {
+WRITERS: Mapping[Style, Callable[[float, Symbols], str]] = {
     "number": number,
-    "tenths": tenths,
+    "tenths": fixed(",.1f"),
+    "hundredths": fixed(",.2f"),
     "signed": signed,
+    "signed tenths": fixed("+,.1f"),
+    "signed hundredths": fixed("+,.2f"),
     "percent": percent,
     "share": share,
     "probability": probability,

@@ -16,8 +16,8 @@ import yaml
 from babel import Locale
 from babel.numbers import get_decimal_symbol
 
-from kamerton.core.figures import ENGLISH_SYMBOLS, Symbols
-from kamerton.core.messages import Joined, Message, write
+from kamerton.core.figures import ENGLISH_SYMBOLS, Figure, Style, Symbols
+from kamerton.core.messages import Joined, Message, Value, write
 from kamerton.i18n.language import Language
 
 HOLE = re.compile(r"\{(\w+)(?::([^}]*))?\}")
@@ -132,9 +132,13 @@ class Voice:
         spaced = POINT.sub(",", THOUSANDS.sub(NARROW, english)).replace("below ", "меньше ")
         return UNIT.sub(lambda found: FIXED + UNITS[found[1]], BILLION.sub(f"{FIXED}млрд", spaced))
 
-    def interval(self, low: str, high: str) -> str:
-        """Name both ends of an interval."""
-        return self.say("{low} to {high}", {"low": low, "high": high})
+    def write(self, value: Value) -> str:
+        """Write a value of a message: a number, a text, a message."""
+        return write(value, self)
+
+    def interval(self, low: float, high: float, style: Style = "number") -> str:
+        """Write both ends of an interval."""
+        return self.render(Message("{low} to {high}", {"low": Figure(low, style), "high": Figure(high, style)}))
 
     def again(self, said: str) -> str | None:
         """Say a whole English sentence again that was put together earlier; None where the catalogue lacks it.
@@ -182,7 +186,7 @@ class Voice:
         if value.replace(",", "").isdecimal():
             return int(value.replace(",", ""))
         if ends := INTERVAL.fullmatch(value):
-            return self.interval(self.figure(ends[1]), self.figure(ends[2]))
+            return self.say("{low} to {high}", {"low": self.figure(ends[1]), "high": self.figure(ends[2])})
         return Uncounted(self.figure(value) if QUANTITY.fullmatch(value) else self.repeat(value))
 
     @cached_property

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from kamerton.cli.output import print_json
-from kamerton.core.figures import number, percent, probability, signed
+from kamerton.core.figures import Figure
 from kamerton.core.message_json import to_json
+from kamerton.core.messages import Message, msg
 from kamerton.feedback.living import LivingVerdict, judge_log
 from kamerton.feedback.simulate import Simulated, simulate
-from kamerton.text.safe import safe_text
+from kamerton.i18n.language import Language
+from kamerton.i18n.voice import Voice, voice
+from kamerton.text.figures import safe_text
 
 PLANTED = (0.0, 0.1, 0.2, 0.3, 0.5, 0.8)
 """True differences that are simulated, as shares of the disagreement: none, and up to nearly all."""
@@ -28,47 +32,63 @@ def run(
     trials: int,
     require: str | None,
     json: bool,
+    language: Language,
 ) -> bool:
-    """Judge a log, or simulate some; say whether what was demanded is met."""
+    """Judge a log, or simulate some; return whether the demand is met."""
+    speaker = voice(language)
     if log is None:
-        _simulate(looks or 1, disagreement, trials, confidence, json)
+        _simulate(looks or 1, disagreement, trials, confidence, json, speaker)
         return True
     verdict = judge_log(log, first=first, margin=margin, confidence=confidence)
     if json:
         print_json(to_json(verdict))
     else:
-        print(_told(verdict, confidence, margin))
+        print("\n".join(map(speaker.render, _lines(verdict, confidence, margin))))
     if require == "ship":
         return verdict.decision == "first is better"
     return require is None or verdict.standing in ("better", "equivalent", "not worse")
 
 
-def _told(verdict: LivingVerdict, confidence: float, margin: float) -> str:
+def _lines(verdict: LivingVerdict, confidence: float, margin: float) -> Iterator[Message]:
     first, second = safe_text(verdict.first), safe_text(verdict.second)
-    decided = {
-        "first is better": f"{first} is better than {second}",
-        "second is better": f"{second} is better than {first}",
-        "not decided": f"not decided between {first} and {second}",
-    }[verdict.decision]
-    at = f", since pair {verdict.decided_at:,}" if verdict.decided_at else "; go on, or stop: both are allowed"
-    beside = {
-        "equivalent": f"equal within {number(margin)}",
-        "not worse": f"{first} is not worse by more than {number(margin)}",
-    }.get(verdict.standing, "")
-    lines = [
-        f"{decided}{at}",
-        f"{verdict.outcomes:,} outcomes, {verdict.pairs:,} differences: {verdict.wins:,} for {first}, "
-        f"{verdict.losses:,} for {second}, {verdict.ties:,} ties",
-        f"difference {signed(verdict.difference)}; {percent(confidence)} interval, valid at every look: "
-        f"{signed(verdict.low)} to {signed(verdict.high)}",
-        f"e-value {number(verdict.e_value)}, which decides once it has reached {1 / (1 - confidence):.4g}; "
-        f"anytime p {probability(verdict.p_value)}",
-        beside,
-    ]
-    return "\n".join(line for line in lines if line)
+    if verdict.decided_at is None:
+        rule = "not decided between {first} and {second}; go on, or stop: both are allowed"
+        yield msg(rule, first=first, second=second)
+    else:
+        better, other = (first, second) if verdict.decision == "first is better" else (second, first)
+        yield msg(
+            "{better} is better than {other}, since pair {pair}", better=better, other=other, pair=verdict.decided_at
+        )
+    yield msg(
+        "{outcomes} outcomes, {pairs} differences: {wins} for {first}, {losses} for {second}, {ties} {ties:tie|ties}",
+        outcomes=verdict.outcomes,
+        pairs=verdict.pairs,
+        wins=verdict.wins,
+        losses=verdict.losses,
+        ties=verdict.ties,
+        first=first,
+        second=second,
+    )
+    yield msg(
+        "difference {difference}; {confidence} interval, valid at every look: {low} to {high}",
+        difference=Figure(verdict.difference, "signed"),
+        confidence=Figure(confidence, "percent"),
+        low=Figure(verdict.low, "signed"),
+        high=Figure(verdict.high, "signed"),
+    )
+    yield msg(
+        "e-value {e_value}, which decides once it has reached {limit}; anytime p {p}",
+        e_value=Figure(verdict.e_value),
+        limit=Figure(1 / (1 - confidence)),
+        p=Figure(verdict.p_value, "probability"),
+    )
+    if verdict.standing == "equivalent":
+        yield msg("equal within {margin}", margin=Figure(margin))
+    elif verdict.standing == "not worse":
+        yield msg("{first} is not worse by more than {margin}", first=first, margin=Figure(margin))
 
 
-def _simulate(looks: int, disagreement: float, trials: int, confidence: float, json: bool) -> None:
+def _simulate(looks: int, disagreement: float, trials: int, confidence: float, json: bool, voice: Voice) -> None:
     settings = {"disagreement": disagreement, "confidence": confidence}
     found = [
         simulate(
@@ -85,29 +105,38 @@ def _simulate(looks: int, disagreement: float, trials: int, confidence: float, j
         print_json({"looks": looks, "trials": trials, **settings, "simulated": [to_json(one) for one in found]})
         return
     console = Console()
-    console.print(
-        f"{trials:,} simulated logs of {looks:,} outcomes, {percent(disagreement)} of them no ties, "
-        "looked at after every one\n",
-        highlight=False,
-        soft_wrap=True,
+    about = msg(
+        "{trials} simulated logs of {looks} outcomes, {disagreement} of them no ties, looked at after every one",
+        trials=trials,
+        looks=looks,
+        disagreement=Figure(disagreement, "percent"),
     )
-    console.print(_table(found))
-    console.print(
-        "\nWhere the difference is 0, each one found is a false alarm: "
-        f"{percent(1 - confidence)} are allowed. A fixed test may be looked at once, when the log is complete; "
-        "looked at after every outcome it finds too much.",
-        highlight=False,
-        soft_wrap=True,
+    allowed = msg(
+        "Where the difference is 0, each one found is a false alarm: {allowed} are allowed. A fixed test may be looked "
+        "at once, when the log is complete; looked at after every outcome it finds too much.",
+        allowed=Figure(1 - confidence, "percent"),
     )
+    console.print(f"{voice.render(about)}\n", highlight=False, soft_wrap=True)
+    console.print(_table(found, voice))
+    console.print(f"\n{voice.render(allowed)}", highlight=False, soft_wrap=True)
 
 
-def _table(found: list[Simulated]) -> Table:
+TITLES = (
+    msg("true difference"),
+    msg("found"),
+    msg("half of them by"),
+    msg("a fixed test at the end"),
+    msg("peeked at"),
+)
+
+
+def _table(found: list[Simulated], voice: Voice) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for title in ("true difference", "found", "half of them by", "a fixed test at the end", "peeked at"):
-        table.add_column(title, justify="right")
+    for title in TITLES:
+        table.add_column(voice.render(title), justify="right")
     for one in found:
-        by = "–" if one.median_look is None else f"{one.median_look:,}"
-        table.add_row(
-            signed(one.difference), percent(one.found), by, percent(one.found_fixed), percent(one.found_peeking)
-        )
+        by = "–" if one.median_look is None else voice.write(one.median_look)
+        shares = (Figure(share, "percent") for share in (one.found, one.found_fixed, one.found_peeking))
+        power, fixed, peeking = map(voice.write, shares)
+        table.add_row(voice.write(Figure(one.difference, "signed")), power, by, fixed, peeking)
     return table

@@ -132,7 +132,7 @@ def _places(entries: Sequence[LedgerEntry], voice: Voice) -> Iterator[str]:
     groups = [list(group) for _, group in groupby(reasons, key=lambda entry: str(entry.reason))]
     several = sorted((group for group in groups if len(group) > 1), key=len, reverse=True)
     for group in several[:MOST_REASONS]:
-        places = listed([str(entry.place) for entry in group], voice)
+        places = listed([str(entry.place) for entry in group])
         yield voice.render(msg("{reason}: {places}", reason=voice.render(group[0].reason), places=places))
 
 

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from kamerton.cli.output import print_json
-from kamerton.core.figures import number, percent, probability, signed
+from kamerton.core.figures import Figure
 from kamerton.core.message_json import to_json
+from kamerton.core.messages import Message, msg
 from kamerton.core.outcomes import ComparedRuns, RunPair
 from kamerton.evaluate.compare import Pairs, compare_as_first
 from kamerton.i18n.language import Language
 from kamerton.i18n.voice import Voice, voice
 from kamerton.runs.run import Run
-from kamerton.text.safe import safe_text
+from kamerton.text.figures import safe_text
+
+Justify = Literal["left", "right"]
 
 
 def run(
@@ -29,7 +33,7 @@ def run(
     json: bool,
     language: Language,
 ) -> bool:
-    """Compare runs; say whether the first one is to each other what was demanded."""
+    """Compare runs; return whether the first one meets the demand against each other."""
     compared = compare_as_first([Run(path) for path in paths], metric=metric, pairs=pairs, detect=detect)
     if json:
         print_json(to_json(compared))
@@ -39,69 +43,69 @@ def run(
 
 
 def _meets(one: RunPair, require: str | None, confidence: float) -> bool:
-    """Say whether a pair is what was demanded. All of them must be, so none needs Holm's correction."""
+    """Return whether a pair meets the demand. All of them must, so none needs Holm's correction."""
     if require == "ship":
         return one.standing == "better" and one.comparison.p_value < 1 - confidence
     return require is None or one.standing in ("better", "equivalent", "not worse")
 
 
-SHOWN = "'can show' is the smallest difference that these rows show in 80 of 100 test sets."
-SHOWN_OF_PAIRS = f"p by Holm over all pairs; {SHOWN}"
-
-
 def _print(compared: ComparedRuns, detect: float | None, voice: Voice) -> None:
     console = Console()
-    more = "{metric} on {rows} test {rows:row|rows}; more is better"
-    less = "{metric} on {rows} test {rows:row|rows}; less is better"
-    values = {"metric": compared.metric, "rows": compared.rows}
-    console.print(voice.say(more if compared.higher_is_better else less, values) + "\n", highlight=False)
+    name, rows = compared.metric, compared.rows
+    more = msg("{metric} on {rows} test {rows:row|rows}; more is better", metric=name, rows=rows)
+    less = msg("{metric} on {rows} test {rows:row|rows}; less is better", metric=name, rows=rows)
+    console.print(voice.render(more if compared.higher_is_better else less) + "\n", highlight=False)
     console.print(_scores(compared, voice))
     console.print()
     console.print(_pairs(compared, detect, voice))
-    note = voice.text(SHOWN_OF_PAIRS if len(compared.pairs) > 1 else SHOWN)
+    note = voice.text("'can show' is the smallest difference that these rows show in 80 of 100 test sets.")
+    if len(compared.pairs) > 1:
+        note = f"{voice.text('p is corrected by Holm over all pairs.')} {note}"
     console.print(Text(f"\n{note}", "dim"), soft_wrap=True)
 
 
 def _scores(compared: ComparedRuns, voice: Voice) -> Table:
-    figure = voice.figure
-    table = _table(voice, "run", ">score", _interval(compared, voice))
+    table = _table(voice, (msg("run"), "left"), (msg("score"), "right"), (_interval(compared), "left"))
     for one in compared.scores:
         measure = one.measure
-        ends = voice.interval(figure(number(measure.low)), figure(number(measure.high)))
-        table.add_row(safe_text(one.run), figure(number(measure.value)), ends)
+        table.add_row(safe_text(one.run), voice.write(Figure(measure.value)), voice.interval(measure.low, measure.high))
     return table
 
 
 def _pairs(compared: ComparedRuns, detect: float | None, voice: Voice) -> Table:
-    figure = voice.figure
-    size = "" if detect is None else figure(number(abs(detect)))
-    needed = voice.say("rows to show {size}", {"size": size}) if size else "rows to show it"
-    table = _table(voice, "run", "than", ">better by", _interval(compared, voice), ">p", "so it is",
-                   ">can show", f">{needed}")  # fmt: skip
+    needed = msg("rows to show it") if detect is None else msg("rows to show {size}", size=Figure(abs(detect)))
+    table = _table(
+        voice,
+        (msg("run"), "left"),
+        (msg("than"), "left"),
+        (msg("better by"), "right"),
+        (_interval(compared), "left"),
+        (msg("p"), "right"),
+        (msg("so it is"), "left"),
+        (msg("can show"), "right"),
+        (needed, "right"),
+    )
     for one in compared.pairs:
         found = one.comparison
         table.add_row(
             safe_text(one.first),
             safe_text(one.second),
-            figure(signed(found.difference)),
-            voice.interval(figure(signed(found.low)), figure(signed(found.high))),
-            figure(probability(one.adjusted_p)),
+            voice.write(Figure(found.difference, "signed")),
+            voice.interval(found.low, found.high, "signed"),
+            voice.write(Figure(one.adjusted_p, "probability")),
             voice.text("not told apart" if one.standing == "unclear" else one.standing),
-            figure(number(found.minimum_detectable)),
-            "–" if one.rows_needed is None else figure(f"{one.rows_needed:,}"),
+            voice.write(Figure(found.minimum_detectable)),
+            "–" if one.rows_needed is None else voice.write(one.rows_needed),
         )
     return table
 
 
-def _interval(compared: ComparedRuns, voice: Voice) -> str:
-    return voice.say("{confidence} interval", {"confidence": voice.figure(percent(compared.confidence))})
+def _interval(compared: ComparedRuns) -> Message:
+    return msg("{confidence} interval", confidence=Figure(compared.confidence, "percent"))
 
 
-def _table(voice: Voice, *titles: str) -> Table:
-    """Make a plain table; a title that begins with > stands over figures."""
+def _table(voice: Voice, *columns: tuple[Message, Justify]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for title in titles:
-        right = title.startswith(">")
-        named = voice.text(title.removeprefix(">"))
-        table.add_column(Text(named), justify="right" if right else "left", overflow="fold")
+    for title, justify in columns:
+        table.add_column(Text(voice.render(title)), justify=justify, overflow="fold")
     return table

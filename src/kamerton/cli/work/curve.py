@@ -8,8 +8,9 @@ from pathlib import Path
 from rich.console import Console
 
 from kamerton.cli.output import print_json, require_page
-from kamerton.core.figures import number
+from kamerton.core.figures import Figure
 from kamerton.core.message_json import to_json
+from kamerton.core.messages import msg
 from kamerton.core.outcomes import Curve, Reach
 from kamerton.i18n.language import Language
 from kamerton.i18n.voice import Voice, voice
@@ -34,11 +35,11 @@ def run(
     settings = dict(parse_assignment(text) for text in assignments)
     recipe = resolve(None, {"data.path": str(data), **flags, **settings})
     with Screen(Console(stderr=True), voice(language)) as screen:
-        for told in draw_curve(recipe, target):
-            if isinstance(told, Curve):
-                _show(told, out or RUNS / f"{data.stem}-curve.html", json, language)
+        for item in draw_curve(recipe, target):
+            if isinstance(item, Curve):
+                _show(item, out or RUNS / f"{data.stem}-curve.html", json, language)
             else:
-                screen.show(told)
+                screen.show(item)
 
 
 def _show(curve: Curve, path: Path, json: bool, language: Language) -> None:
@@ -52,15 +53,15 @@ def _show(curve: Curve, path: Path, json: bool, language: Language) -> None:
 
 def _print(curve: Curve, voice: Voice) -> None:
     growth, counted = curve.growth, voice.text("training rows")
-    print(voice.say("{task}, a head on the features of {model}", {"task": curve.task, "model": curve.model}) + "\n")
+    print(voice.render(msg("{task}, a head on the features of {model}", task=curve.task, model=curve.model)) + "\n")
     print(f"{counted}  {growth.metric}")
     for reach in growth.measured:
         print(_line(reach, voice, len(counted)))
     for reach in (growth.now, growth.target):
         print(f"{_line(reach, voice, len(counted))}, {voice.text('estimated')}")
-    print(f"\n{voice.repeat(gain_sentence(growth)).capitalize()}. {voice.text(advice(growth))}")
+    print(f"\n{voice.render(gain_sentence(growth))}. {voice.render(advice(growth))}")
 
 
 def _line(reach: Reach, voice: Voice, width: int) -> str:
-    value, low, high = (voice.figure(number(one)) for one in (reach.score.value, reach.score.low, reach.score.high))
-    return f"{voice.figure(f'{reach.rows:,}'):>{width}}  {value} ({voice.interval(low, high)})"
+    ends = voice.interval(reach.score.low, reach.score.high)
+    return f"{voice.write(reach.rows):>{width}}  {voice.write(Figure(reach.score.value))} ({ends})"

@@ -7,6 +7,7 @@ from pathlib import Path
 from kamerton.cli.output import print_json
 from kamerton.cli.telling import tell
 from kamerton.core.message_json import to_json
+from kamerton.core.messages import Message, msg
 from kamerton.core.outcomes import Attempt
 from kamerton.i18n.language import Language
 from kamerton.i18n.voice import ENGLISH, Voice, voice
@@ -18,7 +19,7 @@ from kamerton.tune import score_validation, story
 
 
 def run(path: Path, out: Path | None, strength: float | None, json: bool, language: Language) -> None:
-    """Measure the strengths, say which one is chosen, and make a run of it if one is wanted."""
+    """Measure the strengths, print which one is chosen, and make a run of it if asked."""
     tuned = Run(path)
     if out is not None:
         require_free(out)
@@ -37,11 +38,21 @@ def run(path: Path, out: Path | None, strength: float | None, json: bool, langua
 
 def line(attempt: Attempt, voice: Voice = ENGLISH) -> str:
     """Write one strength: what it gains, and what it forgets."""
-    forgot, figure = voice.text("nothing measured"), voice.figure
+    digits = voice.symbols.localize
+    forgot = msg("nothing measured")
     if change := attempt.forgotten:
-        ends = voice.interval(figure(f"{change.low:+.3f}"), figure(f"{change.high:+.3f}"))
-        forgot = f"{voice.repeat(change.name)} {figure(f'{change.change:+.3f}')} ({ends})"
-    strength = figure(f"{float(str(attempt.changes.get(STRENGTH, 1))):<5g}")
-    gained = f"{voice.say('strength {strength}', {'strength': strength})} {voice.text('gain')} "
-    mark = f"   {voice.text('← chosen')}" if attempt.chosen else ""
-    return f"{gained}{figure(f'{attempt.gain:+.4f}')}   {forgot}: {voice.text(attempt.decision)}{mark}"
+        forgot = msg(
+            "{measure} {change} ({low} to {high})",
+            measure=change.name,
+            change=digits(f"{change.change:+.3f}"),
+            low=digits(f"{change.low:+.3f}"),
+            high=digits(f"{change.high:+.3f}"),
+        )
+    said: Message = msg(
+        "strength {strength} gain {gain}   {forgotten}: {decision}",
+        strength=digits(f"{float(str(attempt.changes.get(STRENGTH, 1))):<5g}"),
+        gain=digits(f"{attempt.gain:+.4f}"),
+        forgotten=forgot,
+        decision=voice.text(attempt.decision),
+    )
+    return f"{voice.render(said)}   {voice.text('← chosen')}" if attempt.chosen else voice.render(said)

@@ -2,40 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from kamerton.cli.output import print_json, require_page
-from kamerton.core.figures import percent, probability, signed
+from kamerton.core.figures import Figure
 from kamerton.core.message_json import to_json
+from kamerton.core.messages import Message, Value, msg
 from kamerton.core.outcomes import Judging, Measure
 from kamerton.evaluate.compare import in_order, same_rows, tuned_answers
 from kamerton.feedback.judging import Judged, blind_pairs, judge_choices, read_choices
 from kamerton.i18n.language import Language
-from kamerton.i18n.voice import Voice, voice
+from kamerton.i18n.voice import voice
 from kamerton.report.judging import write_judging
 from kamerton.report.outcome import read_outcome
 from kamerton.runs.run import Run
-from kamerton.text.safe import safe_text
+from kamerton.text.figures import safe_text
 
 BIASED = 0.05
-"""p-value of the position test below which judges are said to favour a side."""
-FAVOURED, NOT_FAVOURED = "the judges favour a side", "no sign of favouring a side"
-BY_ONE = (
-    "{rows} {rows:row|rows}: {wins} for {first}, {losses} for {second}, {ties} {ties:tie|ties}; "
-    "on {identical} more both answer the same"
-)
-BY_SEVERAL = (
-    "{rows} {rows:row|rows} by {judges} judges: {wins} for {first}, {losses} for {second}, {ties} {ties:tie|ties}; "
-    "on {identical} more both answer the same"
-)
-FOUND = (
-    "{first} is preferred in {preferred} of the rows that are no ties",
-    "difference {difference} of all judged rows, 95% interval {low} to {high}",
-    "sign test p {p}; where judging stopped at will, p {anytime}",
-    "left was chosen in {left} of the choices, p {chance}: {side}",
-)
+"""p-value of the position test below which judges are said to favor a side."""
 
 
 def run(
@@ -50,9 +36,10 @@ def run(
 ) -> None:
     """Write the page, or evaluate what was saved from it."""
     require_page(out)
+    speaker = voice(language)
     if saved:
         judged = judge_choices([read_choices(path) for path in saved])
-        print_json(to_json(judged)) if json else print(_told(judged, voice(language)))
+        print_json(to_json(judged)) if json else print("\n".join(map(speaker.render, _lines(judged))))
         return
     runs = [Run(path) for path in paths]
     judging = _of_two(runs, rows, seed) if len(runs) > 1 else _of_one(runs[0], rows, seed)
@@ -60,10 +47,9 @@ def run(
     if json:
         print_json({"page": out, "pairs": len(judging.pairs), "identical": judging.identical})
         return
-    counts = {"pairs": len(judging.pairs), "identical": judging.identical}
-    told = "{pairs} {pairs:pair|pairs} to judge; on {identical} {identical:row|rows} both answer the same"
-    print(f"{out}: {voice(language).say(told, counts)}")
-    after = voice(language).text("open it in a browser, judge, save the choices, then:")
+    count = "{page}: {pairs} {pairs:pair|pairs} to judge; on {identical} {identical:row|rows} both answer the same"
+    print(speaker.render(msg(count, page=str(out), pairs=len(judging.pairs), identical=judging.identical)))
+    after = speaker.text("open it in a browser, judge, save the choices, then:")
     print(f"{after} kamerton judge --evaluate choices.json")
 
 
@@ -74,43 +60,57 @@ def _of_two(runs: Sequence[Run], rows: int, seed: int) -> Judging:
 
 
 def _of_one(run: Run, rows: int, seed: int) -> Judging:
-    """Set a run's tuned model against the contender that its verdict is about."""
-    rival = read_outcome(run).verdict.against
-    other = next(answers for answers in run.read_answers() if answers.name == rival)
+    """Pair a run's tuned model with the contender that its verdict is about."""
+    best = read_outcome(run).verdict.against
+    other = next(answers for answers in run.read_answers() if answers.name == best)
     return blind_pairs(tuned_answers(run), other, run.read_split().test, rows=rows, seed=seed)
 
 
-def _told(judged: Judged, voice: Voice) -> str:
-    say, figure = voice.say, voice.figure
-    counts: dict[str, object] = {
+def _lines(judged: Judged) -> Iterator[Message]:
+    first, second = safe_text(judged.first), safe_text(judged.second)
+    counts: dict[str, Value] = {
         "rows": judged.rows,
         "judges": judged.judges,
         "wins": judged.wins,
         "losses": judged.losses,
         "ties": judged.ties,
         "identical": judged.identical,
-        "first": safe_text(judged.first),
-        "second": safe_text(judged.second),
-        "preferred": _range(judged.preferred, voice),
-        "difference": figure(signed(judged.difference.value)),
-        "low": figure(signed(judged.difference.low)),
-        "high": figure(signed(judged.difference.high)),
-        "p": figure(probability(judged.p_value)),
-        "anytime": figure(probability(judged.anytime_p)),
-        "left": _range(judged.left, voice),
-        "chance": figure(probability(judged.position_p)),
-        "side": voice.text(FAVOURED if judged.position_p < BIASED else NOT_FAVOURED),
+        "first": first,
+        "second": second,
     }
-    lines = [say(line, counts) for line in (BY_SEVERAL if judged.judges > 1 else BY_ONE, *FOUND)]
+    yield Message(
+        "{rows} {rows:row|rows}, {judges} {judges:judge|judges}: {wins} for {first}, {losses} for {second}, "
+        "{ties} {ties:tie|ties}; on {identical} more both answer the same",
+        counts,
+    )
+    rule = "{first} is preferred in {preferred} of the rows that are no ties"
+    yield msg(rule, first=first, preferred=_share(judged.preferred))
+    yield msg(
+        "difference {difference} of all judged rows, 95% interval {low} to {high}",
+        difference=Figure(judged.difference.value, "signed"),
+        low=Figure(judged.difference.low, "signed"),
+        high=Figure(judged.difference.high, "signed"),
+    )
+    yield msg(
+        "sign test p {p}; if judging was stopped at will, p {anytime}",
+        p=Figure(judged.p_value, "probability"),
+        anytime=Figure(judged.anytime_p, "probability"),
+    )
+    biased = judged.position_p < BIASED
+    yield msg(
+        "left was chosen in {left} of the choices, p {chance}: {side}",
+        left=_share(judged.left),
+        chance=Figure(judged.position_p, "probability"),
+        side=msg("the judges favor a side") if biased else msg("no sign of favoring a side"),
+    )
     if judged.agreement is not None:
-        kappa = ""
-        if judged.kappa is not None:
-            kappa = say("; Cohen's kappa {kappa}", {"kappa": figure(f"{judged.kappa:.2f}")})
-        agreed = {"share": figure(percent(judged.agreement))}
-        lines.append(say("two judges agree on {share} of the rows", agreed) + kappa)
-    return "\n".join(lines)
+        agreed = msg("two judges agree on {share} of the rows", share=Figure(judged.agreement, "percent"))
+        if judged.kappa is None:
+            yield agreed
+        else:
+            yield msg("{agreed}; Cohen's kappa {kappa}", agreed=agreed, kappa=Figure(judged.kappa, "hundredths"))
 
 
-def _range(share: Measure, voice: Voice) -> str:
-    value, low, high = (voice.figure(percent(one)) for one in (share.value, share.low, share.high))
-    return f"{value} ({voice.interval(low, high)})"
+def _share(share: Measure) -> Message:
+    value, low, high = (Figure(one, "percent") for one in (share.value, share.low, share.high))
+    return msg("{value} ({low} to {high})", value=value, low=low, high=high)

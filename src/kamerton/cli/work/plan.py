@@ -11,16 +11,16 @@ from rich.table import Table
 
 from kamerton.cli.output import print_json
 from kamerton.core.errors import DataError, Fault
-from kamerton.core.figures import memory, parameters
+from kamerton.core.figures import Figure
 from kamerton.core.files import write_text
 from kamerton.core.message_json import to_json
+from kamerton.core.messages import msg
 from kamerton.i18n.language import Language
 from kamerton.i18n.voice import Voice, voice
-from kamerton.pipeline.cost import estimate_sentence
 from kamerton.planning.dry_run import DryRun, dry_run
 from kamerton.report.terminal import Screen
 from kamerton.runs.recipe import parse_assignment
-from kamerton.text.safe import safe_text
+from kamerton.text.figures import safe_text
 
 
 def run(
@@ -31,54 +31,56 @@ def run(
     json: bool,
     language: Language,
 ) -> None:
-    """Say what a run would be."""
+    """Print what a run would do."""
     settings = {**flags, **dict(parse_assignment(text) for text in assignments)}
-    console = Console()
     speaker = voice(language)
     with Screen(Console(stderr=True), speaker) as screen:
-        for told in dry_run(data, settings):
-            if isinstance(told, DryRun):
-                plan = told
+        for item in dry_run(data, settings):
+            if isinstance(item, DryRun):
+                plan = item
             else:
-                screen.show(told)
+                screen.show(item)
     if new_tokens is not None:
         _write_tokens(plan, new_tokens)
     if json:
-        recipe = plan.recipe.model_dump(mode="json")
-        more = to_json(plan.new_tokens) if plan.new_tokens else None
-        costs = {**to_json(plan.forecast), "free_bytes": plan.free_bytes, "fits": plan.fits}
-        print_json(
-            {
-                "recipe": recipe,
-                "alternatives": [to_json(item) for item in plan.alternatives],
-                "cost": costs,
-                "new_tokens": more,
-            }
-        )
+        print_json(_for_machines(plan))
         return
+    console = Console()
     _print_settings(plan, console, speaker)
     _print_alternatives(plan, console, speaker)
     _print_tokens(plan, console, new_tokens, speaker)
-    cost = speaker.repeat(estimate_sentence(plan.forecast))
-    values = {"cost": f"{cost[0].upper()}{cost[1:]}", "memory": speaker.figure(memory(plan.free_bytes))}
-    print("\n" + speaker.say("{cost}; {memory} are free.", values))
+    cost = msg(
+        "Training will take about {seconds} and {memory} of memory; {free} are free.",
+        seconds=Figure(plan.forecast.seconds, "duration"),
+        memory=Figure(plan.forecast.peak_bytes, "memory"),
+        free=Figure(plan.free_bytes, "memory"),
+    )
+    print("\n" + speaker.render(cost))
     if not plan.fits:
-        print(
-            speaker.text(
-                "That does not fit. Less memory takes: --set train.tokens_per_pass=2048, "
-                "--set train.gradient_checkpointing=true, or a method that trains less."
-            )
+        less = msg(
+            "That does not fit. To need less memory: --set train.tokens_per_pass=2048, "
+            "--set train.gradient_checkpointing=true, or a method that trains fewer weights."
         )
+        print(speaker.render(less))
+
+
+def _for_machines(plan: DryRun) -> dict[str, object]:
+    return {
+        "recipe": plan.recipe.model_dump(mode="json"),
+        "alternatives": [to_json(item) for item in plan.alternatives],
+        "cost": {**to_json(plan.forecast), "free_bytes": plan.free_bytes, "fits": plan.fits},
+        "new_tokens": to_json(plan.new_tokens) if plan.new_tokens else None,
+    }
 
 
 def _print_settings(plan: DryRun, console: Console, speaker: Voice) -> None:
-    """Print what was decided and what the user said, with the reasons."""
-    titles = map(speaker.text, ("setting", "value", "because"))
+    """Print what was decided and what the user gave, with the reasons."""
+    titles = (speaker.text("setting"), speaker.text("value"), speaker.text("because"))
     table = Table(*titles, box=None, pad_edge=False, title_justify="left")
     for setting in plan.recipe.settings():
         if setting.reason.origin != "default":
-            because = setting.reason.reason or setting.reason.origin
-            table.add_row(setting.path, safe_text(_plain(setting.value)), safe_text(speaker.render(because)))
+            because = speaker.render(setting.reason.reason) or speaker.text(setting.reason.origin)
+            table.add_row(setting.path, safe_text(_plain(setting.value)), safe_text(because))
     console.print()
     console.print(table)
 
@@ -97,8 +99,8 @@ def _write_tokens(plan: DryRun, path: Path) -> None:
         DataError: there are none.
     """
     if plan.new_tokens is None:
-        rule = "no new tokens would pay: the vocabulary is made for these texts, or they are too few"
-        raise DataError(Fault(rule, plan.recipe.data.path, "leave --new-tokens out"))
+        rule = msg("no new tokens would pay: the vocabulary is made for these texts, or they are too few")
+        raise DataError(Fault(rule, plan.recipe.data.path, msg("leave --new-tokens out")))
     write_text(path, "".join(f"{token}\n" for token in plan.new_tokens.tokens))
 
 
@@ -106,24 +108,29 @@ def _print_tokens(plan: DryRun, console: Console, path: Path | None, speaker: Vo
     """Print what new tokens would save, if they would pay."""
     if plan.new_tokens is None:
         return
-    figure = speaker.figure
-    titles = ("new tokens", "tokens a word", "fewer tokens", "more parameters", "less work a pass")
-    table = Table(*map(speaker.text, titles), box=None)
-    table.add_row(speaker.text("none"), figure(f"{plan.new_tokens.per_word:.1f}"), "", "", "")
+    text, write = speaker.text, speaker.write
+    titles = (text("new tokens"), text("tokens a word"), text("fewer tokens"), text("more parameters"))
+    table = Table(*titles, text("less work a pass"), box=None)
+    table.add_row(text("none"), write(Figure(plan.new_tokens.per_word, "tenths")), "", "", "")
     for size in plan.new_tokens.sizes:
-        cells = (f"{size.per_word:.1f}", f"{size.saved:.0%}", parameters(size.parameters), f"{size.work:.0%}")
-        table.add_row(str(size.tokens), *map(figure, cells))
+        table.add_row(
+            str(size.tokens),
+            write(Figure(size.per_word, "tenths")),
+            write(Figure(round(size.saved, 2), "percent")),
+            write(Figure(size.parameters, "parameters")),
+            write(Figure(round(size.work, 2), "percent")),
+        )
     console.print()
     console.print(table)
-    name = path or Path("tokens.txt")
-    there = speaker.text("They are there") if path else speaker.say("`--new-tokens {file}` writes them", {"file": name})
-    values = {"there": there, "command": f"--set model.new_tokens={name}", "count": plan.new_tokens.best.tokens}
-    print(speaker.say("{count} would pay most. {there}; tune with {command}", values))
+    name = str(path or "tokens.txt")
+    written = msg("they are in {file}", file=name) if path else msg("`--new-tokens {file}` writes them", file=name)
+    line = "{count} would pay most; {written}; tune with --set model.new_tokens={file}"
+    print(speaker.render(msg(line, count=plan.new_tokens.best.tokens, written=written, file=name)))
 
 
 def _print_alternatives(plan: DryRun, console: Console, speaker: Voice) -> None:
     for setting, group in groupby(plan.alternatives, key=lambda item: item.setting):
-        instead = speaker.say("instead of {setting}", {"setting": setting})
+        instead = speaker.render(msg("instead of {setting}", setting=setting))
         table = Table(instead, speaker.text("because"), box=None, pad_edge=False)
         for item in group:
             table.add_row(item.value, safe_text(speaker.render(item.reason)))

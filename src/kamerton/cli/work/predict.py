@@ -8,12 +8,13 @@ from collections.abc import Iterator, Sequence
 from itertools import tee
 from pathlib import Path
 
-from kamerton.cli.output import say_cut, say_unusable, warn
+from kamerton.cli.output import warn, warn_cut, warn_unusable
 from kamerton.cli.streams import is_unicode, standard_input
 from kamerton.core.records import Place
 from kamerton.data.lines import lines_of
 from kamerton.data.named import is_file
 from kamerton.deliver.predictor import Predictor, Served
+from kamerton.i18n.language import Language
 from kamerton.runs.run import Run
 
 TEXT = Place("input", 1)
@@ -21,7 +22,7 @@ LINE_ENDS = frozenset("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")
 """What ends a line for one reader or another: `str.splitlines` knows them all."""
 
 
-def run(path: Path, source: str, adapters: Sequence[Path], json: bool) -> None:
+def run(path: Path, source: str, adapters: Sequence[Path], json: bool, _: Language) -> None:
     """Answer a text, a file's rows, or the lines of standard input; of several adapters, each in turn."""
     predictors = [Predictor(Run(path))]
     predictors += [Predictor(Run(other), beside=predictors[0]) for other in adapters]
@@ -31,10 +32,10 @@ def run(path: Path, source: str, adapters: Sequence[Path], json: bool) -> None:
             name = str(predictor.run.path) if adapters else ""
             print(_line(served, name, predictor) if json else _text(served, name), flush=True)
         if served.unusable:
-            say_unusable(str(served.place), served.unusable)
+            warn_unusable(str(served.place), served.unusable)
         if lost := max(one.prediction.cut for one in answers):
             cut[str(served.place)] = lost
-    say_cut(cut, min(predictor.setup.max_tokens for predictor in predictors))
+    warn_cut(cut, min(predictor.setup.max_tokens for predictor in predictors))
 
 
 def _line(served: Served, name: str, predictor: Predictor) -> str:
@@ -80,7 +81,7 @@ def _is_json_string(answer: str) -> bool:
 
 
 def _answers(predictors: Sequence[Predictor], source: str) -> Iterator[tuple[Served, ...]]:
-    """Give the answers of all predictors to one row after the other."""
+    """Yield the answers of all predictors to one row after the other."""
     if source == "-":
         lines = tee(lines_of(standard_input(), "input", warn), len(predictors))
         answers = [predictor.predict_lines(mine) for predictor, mine in zip(predictors, lines, strict=True)]

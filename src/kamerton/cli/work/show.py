@@ -78,5 +78,4 @@ def _left_out(understood: Understood, shown: Sequence[Example], voice: Voice) ->
         if entry.id < last:
             places.setdefault(voice.render(entry.reason), []).append(str(entry.place))
     for reason, rows in places.items():
-        line = "{places}: left out: {reason}"
-        yield voice.render(msg(line, places=listed(rows, voice), reason=reason))
+        yield voice.render(msg("{places}: left out: {reason}", places=listed(rows), reason=reason))
