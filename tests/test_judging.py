@@ -78,7 +78,7 @@ def test_the_page_is_valid_asks_no_network_and_does_not_tell_whose_answer_is_whi
     asked = replace(asked, pairs=(replace(asked.pairs[0], left=hostile), *asked.pairs[1:]))
     page = write_judging(asked, tmp_path / "judge.html", language=language, reference=False).read_text("utf-8")
     html5lib.HTMLParser(strict=True).parse(page)
-    assert voice(language).text(WORDS["title"]) in page
+    assert voice(language).render(WORDS["title"]) in page
     assert not re.search(r"https?:|src=(?!x)|@import|url\(", page)
     assert "default-src 'none'" in page
     data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.S).group(1))
@@ -89,7 +89,7 @@ def test_the_page_is_valid_asks_no_network_and_does_not_tell_whose_answer_is_whi
 
 
 def test_every_word_of_the_page_has_its_russian() -> None:
-    assert [text for text in WORDS.values() if voice("ru").text(text) == text] == []
+    assert [text for text in WORDS.values() if voice("ru").render(text) == str(text)] == []
 
 
 # ── choices ───────────────────────────────────────────────────────────────────────────────────

@@ -86,8 +86,8 @@ REQUESTING = {
 HEADINGS = [
     "Verdict",
     "Contenders",
-    "What was learnt",
-    "What was forgotten",
+    "Training",
+    "Forgetting",
     "Diagnosis",
     "Examples side by side",
     "Data",
@@ -139,7 +139,7 @@ def page(request: pytest.FixtureRequest) -> Element:
 
 def test_a_classification_report_has_its_sections_in_order(reviews):
     headings = [words(element) for element in parsed(reviews).iter("h2")]
-    believed = "How far to believe its probabilities"
+    believed = "Calibration"
     assert headings == [*HEADINGS[:2], believed, *HEADINGS[2:5], "Confusion matrix", *HEADINGS[5:]]
 
 
@@ -257,7 +257,7 @@ def test_a_report_without_predictions_of_the_rival_or_training_steps_still_stand
     run.write_answers(run.read_split().test, [a for a in run.read_answers() if a.kind == "tuned"])
     headings = [words(element) for element in parsed(run).iter("h2")]
     assert "Examples side by side" not in headings
-    assert "No step of training is on record" in words(section(parsed(run), "learning"))
+    assert "No training step was recorded" in words(section(parsed(run), "learning"))
 
 
 # ── hostile data ──────────────────────────────────────────────────────────────────────────────

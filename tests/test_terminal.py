@@ -106,7 +106,7 @@ def test_the_pace_is_that_of_the_recent_steps():
         pace.note(Stepped(step, 0.1, 1.0, 1e-4, 1.0, 10, 60.0))
     for step in range(11, 11 + RECENT_STEPS):
         note = pace.note(Stepped(step, 0.1, 0.5, 1e-4, 1.0, 100, 0.5))
-    assert note == "loss 0.500  200 tokens/s  35 s left"
+    assert str(note) == "loss 0.500  200 tokens/s  35 s left"
 
 
 def test_a_terminal_gets_a_bar_that_is_gone_in_the_end_and_the_cursor_back(run):
@@ -149,7 +149,7 @@ def test_the_short_verdict_says_what_the_report_says(make, tmp_path):
     difference = f"{signed(verdict.difference)} ({signed(verdict.low)} to {signed(verdict.high)})"
     told = [verdict.decision.upper(), verdict.reason, difference, probability(verdict.p_value), *outcome.warnings]
     told += [part for item in outcome.diagnosis for part in (item.name, item.evidence, item.remedy)]
-    told += [f"kamerton predict '{run.path}'", "mild forgetting: It lost a little"]
+    told += [f'kamerton predict "{run.path}"', "mild forgetting: It lost a little"]
     for contender in outcome.contenders:
         measure = outcome.primary(contender)
         told.append(f"{number(measure.value)} {number(measure.low)} to {number(measure.high)}")

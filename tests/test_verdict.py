@@ -84,7 +84,7 @@ def test_a_planted_gain_ships() -> None:
     assert verdict.against == "TF-IDF + logistic regression"
     assert verdict.difference == pytest.approx(0.075)
     assert verdict.p_value == pytest.approx(binomtest(0, 15).pvalue)
-    assert verdict.reason == (
+    assert str(verdict.reason) == (
         "On 200 test rows the tuned model is right 91.5% of the time against 84.0% for TF-IDF + logistic regression: "
         f"7.5 points better (95% interval {100 * verdict.low:.1f} to {100 * verdict.high:.1f}, p < 0.001), so use it."
     )
@@ -98,9 +98,9 @@ def test_a_gain_that_chance_could_make_is_not_proven_and_says_what_would_prove_i
     verdict = verdict_on(rows(["a"] * 200), answers, "accuracy")
     assert verdict.decision == "not proven"
     assert verdict.low < 0 < verdict.high
-    assert "3.0 points better" in verdict.reason
-    assert f"show a difference of {100 * verdict.minimum_detectable:.1f} points or more" in verdict.reason
-    assert "proving 3.0 points takes about 2," in verdict.reason
+    assert "3.0 points better" in str(verdict.reason)
+    assert f"show a difference of {100 * verdict.minimum_detectable:.1f} points or more" in str(verdict.reason)
+    assert "proving 3.0 points takes about 2," in str(verdict.reason)
 
 
 @pytest.mark.parametrize("tuned", [60, 120, 150])
@@ -111,7 +111,7 @@ def test_a_tuned_model_that_is_no_better_does_not_ship(tuned: int) -> None:
     ]
     verdict = verdict_on(rows(["a"] * 200), answers, "accuracy")
     assert verdict.decision == "do not ship"
-    assert verdict.reason.endswith("so keep few-shot prompt.")
+    assert str(verdict.reason).endswith("so keep few-shot prompt.")
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "macro-f1", "mcc", "chrf", "rouge-l", "token-f1", "perplexity"])
@@ -123,7 +123,7 @@ def test_identical_answers_never_ship(metric: str, count: int) -> None:
     answers = [contender("tuned model", "tuned", texts, losses), contender("base model", "base", texts, losses)]
     verdict = verdict_on(rows(golds), answers, metric)
     assert (verdict.decision, verdict.difference, verdict.p_value) == ("do not ship", 0, 1)
-    assert "no difference" in verdict.reason
+    assert "no difference" in str(verdict.reason)
     json.dumps(asdict(verdict), allow_nan=False)
 
 
@@ -179,7 +179,7 @@ def test_lower_perplexity_is_better_and_contenders_without_losses_do_not_count()
     verdict = verdict_on(rows(["a"] * 80), answers, "perplexity")
     assert (verdict.decision, verdict.against) == ("ship", "base model")
     assert 0 < verdict.low < verdict.difference < verdict.high
-    assert "reaches 2.68 in perplexity against 4.53 for base model" in verdict.reason
+    assert "reaches 2.68 in perplexity against 4.53 for base model" in str(verdict.reason)
     swapped = [replace(answers[0], kind="base", name="base model"), replace(answers[1], kind="tuned", name="tuned")]
     assert verdict_on(rows(["a"] * 80), swapped, "perplexity").decision == "do not ship"
 
@@ -222,7 +222,7 @@ def test_the_tuned_model_has_to_beat_every_contender_not_only_the_highest_scorer
     assert (verdict.decision, verdict.against) == ("not proven", "twin")
     assert verdict.difference == pytest.approx(0.04)
     assert verdict.p_value == pytest.approx(binomtest(27, 63).pvalue)
-    assert "least sure against stranger" in verdict.reason
+    assert "least sure against stranger" in str(verdict.reason)
     assert [one.name for one in verdict.comparisons] == ["twin", "stranger"]
     assert verdict.comparisons[0].adjusted_p == pytest.approx(2 * binomtest(0, 8).pvalue)
 
@@ -257,7 +257,7 @@ def test_a_model_as_good_as_the_best_within_the_margin_is_not_worse_and_says_so(
     ]
     verdict = verdict_on(rows(["a"] * 2000), answers, "accuracy")
     assert (verdict.decision, verdict.standing, verdict.margin) == ("do not ship", "equivalent", 0.02)
-    assert "equal within 2.0 points, so keep prompt" in verdict.reason
+    assert "equal within 2.0 points, so keep prompt" in str(verdict.reason)
     few = [replace(one, predictions=one.predictions[:60]) for one in answers]
     assert verdict_on(rows(["a"] * 60), few, "accuracy").standing == "unclear"
 
@@ -331,14 +331,14 @@ def test_a_gain_that_every_seed_repeats_ships_and_shows_the_spread() -> None:
     assert verdict.seeds.deviation == pytest.approx(np.std([0.85, 0.86, 0.84], ddof=1))
     assert verdict.seeds.difference == pytest.approx(0.10)
     assert 0 < verdict.seeds.low < 0.1 < verdict.seeds.high
-    assert "over 3 seeds 10.0 points better ± 1.0 points between seeds" in verdict.reason
+    assert "over 3 seeds 10.0 points better ± 1.0 points between seeds" in str(verdict.reason)
 
 
 def test_a_gain_that_other_seeds_do_not_repeat_is_not_proven() -> None:
     verdict = over_seeds([350, 290, 280])
     assert over_seeds([350]).decision == "ship"
     assert verdict.decision == "not proven"
-    assert "trainings with other seeds do not confirm" in verdict.reason
+    assert "trainings with other seeds do not confirm" in str(verdict.reason)
 
 
 def test_a_verdict_needs_a_tuned_model_and_another_contender() -> None:

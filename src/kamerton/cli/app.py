@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -14,11 +15,13 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from kamerton.cli.speech import text, worded
+from kamerton.cli.options import Language
+from kamerton.cli.speech import LANGUAGE, text, worded
 from kamerton.cli.usage import misuse
 from kamerton.core import registry
 from kamerton.core.errors import nearest
 from kamerton.core.messages import Message, msg
+from kamerton.i18n.language import VARIABLE
 
 NAMES = {folder: ", ".join(registry.names(folder)) for folder in ("methods", "remedies", "exports")}
 """The words of plug-ins, for the help texts that list them."""
@@ -106,8 +109,10 @@ def _all(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    language: Language = None,
 ) -> None:
     """Fine-tune a pretrained language model on a narrow task, and prove whether it helped."""
+    os.environ[VARIABLE] = language or LANGUAGE.get()  # the default of the commands' own option
 
 
 def _register(word: str) -> None:

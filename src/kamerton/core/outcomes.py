@@ -116,7 +116,7 @@ class Verdict:
     high: float
     p_value: float
     minimum_detectable: float
-    reason: str
+    reason: Wording
     """One sentence for a manager."""
     standing: Standing = "unclear"
     margin: float = 0.0

@@ -1,4 +1,4 @@
-"""The page of an audit: what the data are, what is wrong with them, and how to mend it. One file, as the report is."""
+"""The page of an audit: the data, what is wrong with them, and how to mend it. One file, like the report."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from kamerton.core.files import write_text
-from kamerton.core.messages import Wording
+from kamerton.core.messages import Message, Wording, msg
 from kamerton.core.outcomes import Fixed
 from kamerton.core.records import Example, Finding, LedgerEntry
 from kamerton.i18n.language import Language
@@ -28,7 +28,7 @@ EDGES = (0, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
 class Bar:
     """A bar of a chart."""
 
-    label: str
+    label: Wording
     rows: int
     share: float
     """Of the longest bar, 0 to 1."""
@@ -67,21 +67,21 @@ class AuditPage:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """Count the findings by severity."""
+        """The number of findings by severity."""
         return Counter(shown.finding.severity for shown in self.findings)
 
     @property
-    def decision(self) -> str:
-        """Say it all in a word or two."""
+    def decision(self) -> Message:
+        """The result in a few words."""
         if severe := self.counts["severe"]:
-            return f"{severe} severe {'finding' if severe == 1 else 'findings'}"
+            return msg("{severe} severe {severe:finding|findings}", severe=severe)
         if warnings := self.counts["warning"]:
-            return f"Nothing severe, {warnings} {'warning' if warnings == 1 else 'warnings'}"
-        return "Clean"
+            return msg("Nothing severe, {warnings} {warnings:warning|warnings}", warnings=warnings)
+        return msg("Clean")
 
     @property
     def tone(self) -> str:
-        """Name the colour of the verdict's band."""
+        """The class of the band's color."""
         return "do-not-ship" if self.counts["severe"] else "not-proven" if self.counts["warning"] else "ship"
 
 
@@ -92,7 +92,7 @@ def write_audit_page(path: Path, page: AuditPage, language: Language = "en") -> 
 
 
 def shown(findings: Sequence[Finding], examples: Sequence[Example]) -> tuple[Shown, ...]:
-    """Put the places of their rows beside findings, in the order of the finding."""
+    """Return findings with the places of their rows, in the order of the finding."""
     wanted = {id for finding in findings for id in finding.rows[:MOST_PLACES]}
     places = {example.id: str(example.place) for example in examples if example.id in wanted}
     return tuple(
@@ -107,7 +107,8 @@ def shown(findings: Sequence[Finding], examples: Sequence[Example]) -> tuple[Sho
 
 def class_bars(examples: Sequence[Example]) -> tuple[Bar, ...]:
     """Count the rows of each label, the largest first."""
-    return _bars([(mask(label) or "(empty)", rows) for label, rows in Counter(e.gold for e in examples).most_common()])
+    counted = Counter(example.gold for example in examples).most_common()
+    return _bars([(mask(label) or msg("(empty)"), rows) for label, rows in counted])
 
 
 def length_bars(examples: Sequence[Example]) -> tuple[Bar, ...]:
@@ -118,13 +119,11 @@ def length_bars(examples: Sequence[Example]) -> tuple[Bar, ...]:
     filled = [i for i, rows in enumerate(counts) if rows]
     if not filled:
         return ()
-    ends = [
-        *(f"{low:,} to {high - 1:,}" for low, high in pairwise(EDGES)),
-        f"{EDGES[-1]:,} or more",
-    ]
+    ends = [msg("{low} to {high}", low=low, high=high - 1) for low, high in pairwise(EDGES)]
+    ends.append(msg("{low} or more", low=EDGES[-1]))
     return _bars([(ends[i], counts[i]) for i in range(filled[0], filled[-1] + 1)])
 
 
-def _bars(counted: Sequence[tuple[str, int]]) -> tuple[Bar, ...]:
+def _bars(counted: Sequence[tuple[Wording, int]]) -> tuple[Bar, ...]:
     most = max((rows for _, rows in counted), default=1)
     return tuple(Bar(label, rows, rows / most) for label, rows in counted)

@@ -1,4 +1,4 @@
-"""The model card: `README.md` in the hub's form beside the weights, made of the run's result."""
+"""The model card: `README.md` in the hub's format beside the weights, made of the run's result."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from kamerton.core.files import write_text
+from kamerton.core.messages import Message, Value
 from kamerton.core.records import Example
 from kamerton.i18n.language import Language
 from kamerton.i18n.voice import Voice, voice
 from kamerton.models.catalog import known
 from kamerton.report.content import classes
-from kamerton.report.html import FIGURES, figure
-from kamerton.report.outcome import Outcome, read_outcome
+from kamerton.report.html import figure_filters, interval
+from kamerton.report.outcome import Outcome, named, read_outcome, title_of
 from kamerton.report.usage import usage
-from kamerton.report.verdict_text import reason_of
 from kamerton.runs.run import Run
 from kamerton.text.language_id import language_of
 from kamerton.text.safe import one_line
@@ -29,7 +29,7 @@ PIPELINES = {"SequenceClassification": "text-classification", "CausalLM": "text-
 """The hub's pipeline tags, by what transformers' auto classes call the head."""
 CODES = {"English": "en", "Russian": "ru", "German": "de", "French": "fr", "Spanish": "es", "Italian": "it"}
 LOOKED_AT = 200
-"""Rows whose language is looked at; one in ten of a language makes it the model's."""
+"""Rows whose language is identified; one in ten of a language makes it the model's."""
 
 
 def write_card(run: Run, language: Language = "en") -> Path:
@@ -48,7 +48,6 @@ def write_card(run: Run, language: Language = "en") -> Path:
             front=yaml.safe_dump(front, allow_unicode=True, sort_keys=False).strip(),
             name=run.path.resolve().name,
             outcome=outcome,
-            reason=reason_of(outcome, recipe.evaluate.confidence, voice(language)),
             recipe=recipe,
             usage=replace(used, folder=repr("path/to/this/folder")),
         )
@@ -61,7 +60,7 @@ def write_card(run: Run, language: Language = "en") -> Path:
 def front_matter(
     run: Run, outcome: Outcome, rows: tuple[Example, ...], pipeline: str, library: str
 ) -> dict[str, object]:
-    """Give the card's metadata; what is not known is left out."""
+    """Return the card's metadata; what is not known is left out."""
     tuned, name, base = outcome.tuned, run.path.resolve().name, outcome.model.name
     source = Path(run.recipe.data.path or "data").name
     licences = [model.licence.lower() for model in known() if model.name == base]
@@ -82,7 +81,7 @@ def front_matter(
 
 @cache
 def environment(language: Language = "en") -> Environment:
-    """Give what renders the card: Markdown, in which a value stays on its line and cannot become markup."""
+    """Return the Jinja environment of the card: Markdown, in which a value stays on its line and is no markup."""
     speaker = voice(language)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -91,21 +90,23 @@ def environment(language: Language = "en") -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"t": partial(_sentence, speaker), "interval": speaker.interval, "language": language}
-    environment.filters |= {write.__name__: partial(figure, speaker, write) for write in FIGURES}
-    environment.filters |= {"inline": inline, "said": lambda text: inline(speaker.render(text))}
+    environment.globals |= {"t": partial(_message, speaker), "interval": partial(interval, speaker)}
+    environment.globals |= {"language": language, "title_of": title_of, "named": named}
+    environment.filters |= figure_filters(speaker)
+    environment.filters |= {"inline": inline, "said": lambda wording: inline(speaker.render(wording))}
+    environment.filters["term"] = lambda word: inline(speaker.translate(word))
     return environment
 
 
-NO_VALUES: Mapping[str, object] = {}
+NO_VALUES: Mapping[str, Value] = {}
 
 
-def _sentence(voice: Voice, english: str, values: Mapping[str, object] = NO_VALUES) -> str:
-    return voice.say(english, values)
+def _message(voice: Voice, template: str, values: Mapping[str, Value] = NO_VALUES) -> str:
+    return voice.render(Message(template, values))
 
 
 def inline(value: str) -> str:
-    r"""Write a text in one line of Markdown, its signs without meaning.
+    r"""Write a text on one line of Markdown, its special characters escaped.
 
     >>> inline("a|b <script>\n*c*")
     'a\\|b &lt;script&gt; \\*c\\*'

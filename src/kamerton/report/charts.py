@@ -1,6 +1,6 @@
-"""The geometry of the report's charts: values become positions in per cent; the template draws them.
+"""The geometry of the report's charts: positions in percent; the templates draw them.
 
-Positions in per cent, with text in pixels, keep letters the same size on a phone and on paper.
+Positions in percent, with text in pixels, keep letters the same size on a phone and on paper.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Literal
 from kamerton.core.messages import Wording
 from kamerton.core.outcomes import Measure
 from kamerton.core.records import Event, Started, Stepped, Stopped, Validated
-from kamerton.report.outcome import Outcome
+from kamerton.report.outcome import Outcome, title_of
 
 MOST_POINTS = 300
 """More points than a chart has pixels only make the file large."""
@@ -40,7 +40,7 @@ class Scale:
     ticks: tuple[Tick, ...]
 
     def at(self, value: float) -> float:
-        """Give the position of a value, 0 to 100."""
+        """Return the position of a value, 0 to 100."""
         return round(100 * (value - self.low) / (self.high - self.low), 3)
 
 
@@ -75,7 +75,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Learning:
-    """The course of the training, as far as the events tell it."""
+    """The course of the training, as far as events record it."""
 
     loss: Chart
     metric: Chart | None
@@ -92,7 +92,7 @@ class Learning:
 class Whisker:
     """One contender in the forest plot."""
 
-    name: str
+    name: Wording
     kind: str
     measure: Measure
     at: Measure
@@ -108,7 +108,7 @@ class Forest:
 
 
 def scale(low: float, high: float, most: int = 5) -> Scale:
-    """Make an axis that covers low to high with about `most` round ticks.
+    """Build an axis that covers low to high with about `most` round ticks.
 
     Steps are 1, 2, 2.5 or 5 times a power of ten (Heckbert, "Nice numbers for graph labels", Graphics Gems, 1990).
     """
@@ -130,7 +130,7 @@ def forest(outcome: Outcome) -> Forest:
     measures = [_finite(outcome.primary(contender)) for contender in measured]
     axis = scale(min((m.low for m in measures), default=0), max((m.high for m in measures), default=1))
     whiskers = tuple(
-        Whisker(c.name, c.kind, outcome.primary(c), Measure(axis.at(m.value), axis.at(m.low), axis.at(m.high)))
+        Whisker(title_of(c), c.kind, outcome.primary(c), Measure(axis.at(m.value), axis.at(m.low), axis.at(m.high)))
         for c, m in zip(measured, measures, strict=True)
     )
     return Forest(whiskers, axis)
@@ -171,7 +171,7 @@ def smoothed(values: Sequence[float], window: float) -> list[float]:
 
 
 def _steps_axis(last: int) -> Scale:
-    """End the axis with the last step, wherever the last round tick is."""
+    """Build an axis that ends with the last step, not with a round tick."""
     axis, whole = scale(0, last), Scale(0, last, ())
     values = (axis.low + tick.at / 100 * (axis.high - axis.low) for tick in axis.ticks)
     ticks = zip(values, axis.ticks, strict=True)
@@ -194,7 +194,7 @@ def _chart(lines: tuple[Line, ...], axis: Scale) -> Chart:
 
 
 def _finite(measure: Measure) -> Measure:
-    """Let a whisker without an end stop at the dot."""
+    """Replace the ends that are not finite by the value."""
     low, high = (end if math.isfinite(end) else measure.value for end in (measure.low, measure.high))
     return Measure(measure.value, low, high)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from kamerton.core.figures import percent
 from kamerton.core.files import write_text
 from kamerton.core.outcomes import ComparedRuns
 from kamerton.i18n.language import Language
@@ -25,6 +24,6 @@ def write_comparison(
         language: of the page.
     """
     template = environment(language).get_template("comparison.html.j2")
-    html = template.render(compared=compared, outcomes=outcomes, confidence=percent(compared.confidence))
+    html = template.render(compared=compared, outcomes=outcomes, confidence=compared.confidence)
     write_text(path, html.strip() + "\n")
     return path

@@ -1,4 +1,4 @@
-"""What the report shows of a run's files, as records: confusions, examples side by side, the ledger."""
+"""What the report shows of a run's files: confusions, examples side by side, the ledger."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Confusion:
 
 
 def classes(golds: Sequence[str]) -> tuple[str, ...]:
-    """List the distinct right answers if they are classes: few, short, and each twice there or more on average."""
+    """Return the distinct right answers if they are classes: few, short, and each occurs twice or more on average."""
     distinct = sorted(set(golds))
     short = all(len(gold) <= LONGEST_CLASS for gold in distinct)
     return tuple(distinct) if short and len(distinct) <= min(MOST_CLASSES, len(golds) // 2) else ()
@@ -77,11 +77,11 @@ def confusion(labels: Sequence[str], golds: Sequence[str], answers: Sequence[str
 
 @dataclass(frozen=True)
 class Contrast:
-    """One test row on which the tuned model and its rival differ."""
+    """One test row on which the tuned model and the other contender differ."""
 
     example: Example
     tuned: str
-    rival: str
+    other: str
     change: float
     """How much nearer the tuned model's answer is to the right one, -1 to 1."""
 
@@ -90,20 +90,21 @@ class Contrast:
 class Contrasts:
     """The rows where the difference is largest, either way."""
 
-    rival: str
+    other: str
+    """The name of the other contender."""
     differing: int
     rows: tuple[Contrast, ...]
 
 
-def contrasts(examples: Sequence[Example], tuned: Answers, rival: Answers, *, labels: Sequence[str]) -> Contrasts:
-    """Pick the test rows that the tuned model answers better and worse than its rival.
+def contrasts(examples: Sequence[Example], tuned: Answers, other: Answers, *, labels: Sequence[str]) -> Contrasts:
+    """Choose the test rows that the tuned model answers better and worse than the other contender.
 
     Nearness to the right answer is equality for classes, else sentence chrF (Popović 2015).
     """
     nearness = _equal if labels else _chrf
     differing = [
         (example, ours.text, theirs.text)
-        for example, ours, theirs in zip(examples, tuned.predictions, rival.predictions, strict=True)
+        for example, ours, theirs in zip(examples, tuned.predictions, other.predictions, strict=True)
         if ours.text.strip() != theirs.text.strip()
     ]
     compared = [_contrast(nearness, *triple) for triple in differing[:COMPARED]]
@@ -111,12 +112,12 @@ def contrasts(examples: Sequence[Example], tuned: Answers, rival: Answers, *, la
     better, worse = [row for row in ordered if row.change > 0], [row for row in ordered if row.change < 0]
     room = max(SHOWN // 2, SHOWN - len(worse))
     shown = better[:room]
-    return Contrasts(rival.name, len(differing), (*shown, *reversed(worse[len(shown) - SHOWN :])))
+    return Contrasts(other.name, len(differing), (*shown, *reversed(worse[len(shown) - SHOWN :])))
 
 
-def _contrast(nearness: Callable[[str, str], float], example: Example, tuned: str, rival: str) -> Contrast:
-    change = nearness(tuned, example.gold) - nearness(rival, example.gold)
-    return Contrast(example, tuned, rival, change)
+def _contrast(nearness: Callable[[str, str], float], example: Example, tuned: str, other: str) -> Contrast:
+    change = nearness(tuned, example.gold) - nearness(other, example.gold)
+    return Contrast(example, tuned, other, change)
 
 
 def _equal(answer: str, gold: str) -> float:
@@ -173,7 +174,7 @@ def losses(ledger: Sequence[LedgerEntry]) -> tuple[LedgerCount, ...]:
 
 @dataclass(frozen=True)
 class Explained:
-    """A setting with what it means."""
+    """A setting and its description."""
 
     setting: Setting
     meaning: str
@@ -181,7 +182,7 @@ class Explained:
 
 
 def explained(recipe: Recipe) -> tuple[Explained, ...]:
-    """Put its description beside each setting of a recipe."""
+    """Return the settings of a recipe, each with its description."""
     groups = {"": type(recipe)} | {group: type(value) for group, value in recipe if isinstance(value, BaseModel)}
     meanings = {
         f"{group}.{name}".strip("."): field.description or ""

@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from kamerton.core.figures import number, percent
+from kamerton.core.figures import Figure
 from kamerton.core.files import write_text
+from kamerton.core.messages import Message, msg
 from kamerton.core.outcomes import Curve, Growth, Measure
 from kamerton.i18n.language import Language
 from kamerton.report.charts import Scale, Tick, scale
@@ -29,7 +30,7 @@ class Dot:
 
 @dataclass(frozen=True)
 class GrowthChart:
-    """Scores over the training rows, the rows on a logarithmic axis; positions in per cent."""
+    """Scores over the training rows, the rows on a logarithmic axis; positions in percent."""
 
     rows: Scale
     values: Scale
@@ -67,35 +68,38 @@ def growth_chart(growth: Growth) -> GrowthChart:
     return GrowthChart(rows, values, dots, " ".join([*upper, *lower]), line, rows.at(math.log(growth.now.rows)))
 
 
-def gain_sentence(growth: Growth) -> str:
-    """Say in one sentence what the target's rows would give: `twice the rows would give +1.2 to +3.0 points`."""
+def gain_sentence(growth: Growth) -> Message:
+    """Return in one sentence what the target's rows would give: `Twice the rows would give +1.2 to +3.0 points`."""
     times = growth.target.rows / growth.now.rows
-    how = "twice the rows" if times == 2 else f"{times:.3g} times the rows"
-    return f"{how} would give {points(growth.gain.low)} to {points(growth.gain.high)} points"
+    low, high = points(growth.gain.low), points(growth.gain.high)
+    if times == 2:
+        return msg("Twice the rows would give {low} to {high} points", low=low, high=high)
+    rule = "{times} times the rows would give {low} to {high} points"
+    return msg(rule, times=Figure(times, "tenths"), low=low, high=high)
 
 
-def advice(growth: Growth) -> str:
-    """Say what follows for whoever thinks of collecting more rows."""
+def advice(growth: Growth) -> Message:
+    """Return whether to collect more rows."""
     if growth.gain.high < HARDLY:
-        return "More rows of this kind will hardly help; cleaner labels or a larger base model may."
+        return msg("More rows of this kind will hardly help; cleaner labels or a larger base model may.")
     if growth.gain.low > HARDLY:
-        return "More rows would help."
-    return "More rows may help or hardly; collect some, and measure again."
+        return msg("More rows would help.")
+    return msg("More rows may help a little or not at all; collect some, and measure again.")
 
 
-def points(share: float) -> str:
-    """Write a difference of shares in signed points.
+def points(share: float) -> Figure:
+    """Return a difference of shares in signed percentage points.
 
-    >>> points(0.0123), points(0.0)
+    >>> points(0.0123).write(), points(0.0).write()
     ('+1.2', '0.0')
     """
-    return f"{100 * share:+.1f}".replace("-", "−") if round(100 * share, 1) else "0.0"
+    return Figure(100 * share, "signed tenths") if round(100 * share, 1) else Figure(0.0, "tenths")
 
 
-def law_sentence(growth: Growth) -> str:
-    """Write the power law that fits best."""
-    law = growth.law
-    return f"1 − {growth.metric} ≈ {number(law.a)} · n^−{number(law.b)} + {number(law.c)}"
+def law_sentence(growth: Growth) -> Message:
+    """Return the power law that fits best."""
+    law, rule = growth.law, "1 − {metric} ≈ {a} · n^−{b} + {c}"
+    return msg(rule, metric=growth.metric, a=Figure(law.a), b=Figure(law.b), c=Figure(law.c))
 
 
 def write_curve(curve: Curve, path: Path, language: Language = "en") -> Path:
@@ -108,7 +112,7 @@ def write_curve(curve: Curve, path: Path, language: Language = "en") -> Path:
             curve=curve,
             growth=growth,
             chart=growth_chart(growth),
-            confidence=percent(growth.confidence),
+            confidence=growth.confidence,
             gain=gain_sentence(growth),
             advice=advice(growth),
             law=law_sentence(growth),

@@ -1,4 +1,4 @@
-"""What stands behind a verdict, laid out: believable probabilities, rows as training saw them, speed."""
+"""The evidence for a verdict: calibration, training dynamics, speed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHARES = Scale(0, 1, tuple(Tick(25.0 * i, f"{0.25 * i:g}") for i in range(5)))
 
 @dataclass(frozen=True)
 class Bin:
-    """Answers of about the same probability: where their whisker stands, in per cent."""
+    """Answers of about the same probability: where their whisker stands, in percent."""
 
     rows: int
     score: float
@@ -44,12 +44,12 @@ def reliability(calibrated: Calibrated) -> tuple[Bin, ...]:
     )
 
 
-# ── rows as training saw them ─────────────────────────────────────────────────────────────────
+# ── training dynamics ─────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True)
 class Dot:
-    """A row in the map: spread of the right answer's probability across, its mean upwards, in per cent."""
+    """A row in the map: spread of the right answer's probability across, its mean upwards, in percent."""
 
     x: float
     y: float
@@ -58,7 +58,7 @@ class Dot:
 
 @dataclass(frozen=True)
 class Seen:
-    """A row to show, with what training saw of it."""
+    """A row to show, with its training dynamics."""
 
     example: Example
     dynamics: RowDynamics
@@ -72,16 +72,16 @@ class Terrain:
     spreads: Scale
     means: Scale
     easy: int
-    """Rows answered rightly at every visit."""
+    """Rows answered correctly at every visit."""
     ambiguous: int
     hard: int
-    """Rows answered rightly at none."""
+    """Rows answered correctly at none."""
     hardest: tuple[Seen, ...]
-    wavering: tuple[Seen, ...]
+    variable: tuple[Seen, ...]
 
 
 def terrain(rows: Sequence[RowDynamics], train: Sequence[Example]) -> Terrain | None:
-    """Lay out the map; None where training was not watched, or saw no row twice."""
+    """Lay out the map; None where no dynamics were recorded, or no row was visited twice."""
     if max((row.visits for row in rows), default=0) < 2:
         return None
     spreads = scale(0, max(row.variability for row in rows) or 0.1, 4)
@@ -92,7 +92,7 @@ def terrain(rows: Sequence[RowDynamics], train: Sequence[Example]) -> Terrain | 
     known = [Seen(examples[row.id], row) for row in rows if row.id in examples]
     hardest = sorted((one for one in known if _kind(one.dynamics) == "hard"), key=lambda one: one.dynamics.confidence)
     others = [one for one in known if _kind(one.dynamics) == "ambiguous"]
-    wavering = sorted(others, key=lambda one: -one.dynamics.variability)
+    variable = sorted(others, key=lambda one: -one.dynamics.variability)
     return Terrain(
         dots,
         spreads,
@@ -101,7 +101,7 @@ def terrain(rows: Sequence[RowDynamics], train: Sequence[Example]) -> Terrain | 
         kinds.count("ambiguous"),
         kinds.count("hard"),
         tuple(hardest[:SHOWN]),
-        tuple(wavering[:SHOWN]),
+        tuple(variable[:SHOWN]),
     )
 
 
@@ -113,12 +113,12 @@ def _kind(row: RowDynamics) -> str:
 
 
 def per_thousand(contender: Contender, outcome: Outcome) -> float:
-    """Give a contender's seconds for 1,000 rows."""
+    """Return a contender's seconds for 1,000 rows."""
     return 1000 * contender.seconds / max(1, outcome.data.test)
 
 
 def regained(outcome: Outcome) -> int | None:
-    """Give the rows after which a faster tuned model has won back the time that the run took; None if it is slower."""
-    rival = next((one for one in outcome.contenders if one.name == outcome.verdict.against), outcome.tuned)
-    won = (per_thousand(rival, outcome) - per_thousand(outcome.tuned, outcome)) / 1000
-    return round(sum(outcome.seconds.values()) / won) if won > 0 else None
+    """Return after how many rows a faster tuned model has saved the time of the run; None if it is slower."""
+    other = next((one for one in outcome.contenders if one.name == outcome.verdict.against), outcome.tuned)
+    saved = (per_thousand(other, outcome) - per_thousand(outcome.tuned, outcome)) / 1000
+    return round(sum(outcome.seconds.values()) / saved) if saved > 0 else None

@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from typing import Any, get_args
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-from kamerton.core import figures
+from kamerton.core.figures import Figure, Style
 from kamerton.core.files import write_text
-from kamerton.core.messages import Wording
+from kamerton.core.messages import Message, msg
 from kamerton.core.records import Finding
 from kamerton.i18n.language import Language
 from kamerton.i18n.voice import Voice, voice
@@ -37,28 +38,17 @@ from kamerton.report.content import (
     losses,
 )
 from kamerton.report.evidence import SHARES, Bin, Terrain, per_thousand, regained, reliability, terrain
-from kamerton.report.outcome import Outcome, read_outcome
+from kamerton.report.outcome import Outcome, named, read_outcome, title_of
 from kamerton.report.pareto import Pareto, pareto
 from kamerton.report.usage import Usage, usage
-from kamerton.report.verdict_text import reason_of
 from kamerton.runs.price import Price, price
 from kamerton.runs.run import Run
 from kamerton.runs.state import as_json
+from kamerton.text import safe as text
 from kamerton.text.cells import plain
-from kamerton.text.safe import one_line, safe_text
 
-FIGURES: tuple[Callable[..., str], ...] = (
-    figures.number,
-    figures.signed,
-    figures.percent,
-    figures.probability,
-    figures.duration,
-    figures.parameters,
-    figures.memory,
-)
-"""What the templates write numbers with, in the reader's language."""
-TOLD_ELSEWHERE = {"seconds", "artefact", "forecast", "measured", "classic_rows"}
-"""Parts of the environment that stand in the result too, and are shown from there."""
+SHOWN_ELSEWHERE = {"seconds", "artefact", "forecast", "measured", "classic_rows"}
+"""Parts of the state that the result holds too, and are shown from there."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +57,6 @@ class Page:
 
     name: str
     outcome: Outcome
-    reason: str
     confidence: float
     forest: Forest
     learning: Learning | None
@@ -80,7 +69,7 @@ class Page:
     settings: tuple[Explained, ...]
     environment: tuple[Fact, ...]
     classic_rows: int | None
-    """How many rows of training and validation the classic contenders learned from; older runs do not say."""
+    """How many rows of training and validation the classic contenders learned from; older runs lack it."""
     usage: Usage
     reliability: tuple[Bin, ...]
     terrain: Terrain | None
@@ -96,13 +85,13 @@ def write_report(run: Run, language: Language = "en") -> Path:
 
     """
     path = run.path / ("report.html" if language == "en" else f"report.{language}.html")
-    html = environment(language).get_template("report.html.j2").render(page=read_page(run, voice(language)))
+    html = environment(language).get_template("report.html.j2").render(page=read_page(run))
     write_text(path, html.strip() + "\n")
     return path
 
 
-def read_page(run: Run, voice: Voice) -> Page:
-    """Gather from a finished run's folder what its report shows.
+def read_page(run: Run) -> Page:
+    """Collect from a finished run's folder what its report shows.
 
     Raises:
         RunError: the run is not finished, or its result cannot be read.
@@ -112,22 +101,21 @@ def read_page(run: Run, voice: Voice) -> Page:
     golds = [example.gold for example in split.test]
     labels = classes(golds)
     answers = {contender.name: contender for contender in run.read_answers()}
-    tuned, rival = answers.get(outcome.tuned.name), answers.get(outcome.verdict.against)
+    tuned, other = answers.get(outcome.tuned.name), answers.get(outcome.verdict.against)
     return Page(
         name=run.path.resolve().name,
         outcome=outcome,
-        reason=reason_of(outcome, recipe.evaluate.confidence, voice),
         confidence=recipe.evaluate.confidence,
         forest=forest(outcome),
         learning=learning(run.events(), outcome.primary_metric),
         pareto=pareto(outcome.remedies),
         confusion=confusion(labels, golds, [p.text for p in tuned.predictions]) if labels and tuned else None,
-        contrasts=contrasts(split.test, tuned, rival, labels=labels) if tuned and rival else None,
+        contrasts=contrasts(split.test, tuned, other, labels=labels) if tuned and other else None,
         class_counts=class_counts(split, labels),
         losses=losses(run.read_ledger()),
         findings=tuple(run.read_findings()),
         settings=explained(recipe),
-        environment=tuple(facts({k: v for k, v in as_json(run.state).items() if k not in TOLD_ELSEWHERE})),
+        environment=tuple(facts({k: v for k, v in as_json(run.state).items() if k not in SHOWN_ELSEWHERE})),
         classic_rows=run.state.classic_rows,
         usage=usage(run, sorted({example.gold for example in split.train}) if labels else ()),
         reliability=reliability(outcome.calibration) if outcome.calibration else (),
@@ -139,9 +127,10 @@ def read_page(run: Run, voice: Voice) -> Page:
 
 @cache
 def environment(language: Language = "en") -> Environment:
-    """Give what renders the pages: autoescaping, strict, with a language's sentences and figures.
+    """Return the Jinja environment of the pages: autoescaping, strict, with a language's messages and figures.
 
-    Templates say `{{ t("{rows} {rows:row|rows} were read", {"rows": 3}) }}`; `said` says again what a run's files say.
+    In templates `{{ t("{rows} {rows:row|rows} were read", {"rows": 3}) }}` is a message of ours, `{{ x|said }}` renders
+    a message of a record, `{{ x|term }}` translates a fixed word of one, and `{{ x|percent }}` writes a number.
     """
     speaker = voice(language)
     environment = Environment(
@@ -152,43 +141,46 @@ def environment(language: Language = "en") -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"plain": plain, "safe_text": safe_text, "one_line": one_line}
-    environment.filters |= {write.__name__: partial(figure, speaker, write) for write in FIGURES}
-    environment.filters |= {"figure": speaker.figure, "said": partial(_said, speaker), "repeat": speaker.repeat}
+    environment.filters |= {"plain": plain, "safe_text": text.safe_text, "one_line": text.one_line}
+    environment.filters |= figure_filters(speaker)
+    environment.filters |= {"said": speaker.render, "term": speaker.translate}
     environment.globals |= {
-        "t": partial(_sentence, speaker),
-        "interval": speaker.interval,
+        "t": partial(_message, speaker),
+        "interval": partial(interval, speaker),
         "language": language,
         "per_thousand": per_thousand,
+        "named": named,
+        "title_of": title_of,
         "shares": SHARES,
     }
     return environment
 
 
+def figure_filters(voice: Voice) -> dict[str, Callable[..., str]]:
+    """Return the filters that write numbers, by the names of the styles; `digits` localizes a number's separators."""
+    styles: tuple[Style, ...] = get_args(Style)
+    filters = {style.replace(" ", "_"): partial(_figure, voice, style) for style in styles}
+    return filters | {"digits": voice.symbols.localize}
+
+
+def _figure(voice: Voice, style: Style, value: float) -> str:
+    return voice.write(Figure(value, style))
+
+
+def interval(voice: Voice, low: str, high: str) -> str:
+    """Write both ends of an interval, which are written already."""
+    return voice.render(msg("{low} to {high}", low=low, high=high))
+
+
 NOTHING: Mapping[str, object] = {}
 
 
-def _sentence(voice: Voice, english: str, values: Mapping[str, object] = NOTHING) -> Markup:
-    """Say a sentence of ours, which may hold markup, with values, which may not."""
-    filled = {name: voice.counted(_finalize(value)) for name, value in values.items()}
-    return Markup(voice.text(english)).format_map(filled)
-
-
-def figure(voice: Voice, write: Callable[[float], str], value: float) -> str:
-    """Write a number in one of the ways of `FIGURES`, as the language does."""
-    return voice.figure(write(value))
-
-
-def _said(voice: Voice, sentence: Wording) -> str:
-    """Render what a file of the run says; what the catalogue lacks stays English, and is marked so."""
-    if not isinstance(sentence, str):
-        return voice.render(sentence)
-    again = voice.again(sentence)
-    if again is None and sentence:
-        return Markup('<span lang="en">{}</span>').format(safe_text(sentence))
-    return again or ""
+def _message(voice: Voice, template: str, values: Mapping[str, Any] = NOTHING) -> Markup:
+    """Render a message of ours, which may hold markup, with values, which may not."""
+    safe = {name: value if isinstance(value, int) else escape(_finalize(value)) for name, value in values.items()}
+    return Markup(voice.render(Message(template, safe)))
 
 
 def _finalize(value: object) -> object:
     """Make every value that is put into the page safe text; what the template itself made is left as it is."""
-    return safe_text(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return text.safe_text(value) if isinstance(value, str) and not isinstance(value, Markup) else value

@@ -1,4 +1,4 @@
-"""The page for blind judging: one self-contained file that asks the network for nothing and saves its own result."""
+"""The page for blind judging: one self-contained file without network requests that saves its own result."""
 
 from __future__ import annotations
 
@@ -8,36 +8,37 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from kamerton.core.files import write_text
+from kamerton.core.messages import msg
 from kamerton.core.outcomes import Judging
 from kamerton.i18n.language import Language
 from kamerton.i18n.voice import voice
-from kamerton.text.figures import safe_text
+from kamerton.text.safe import safe_text
 
 WORDS = {
-    "title": "Which answer is better?",
-    "how": "The sides are drawn by lot. Keys: 1 or ← left, 2 or → right, 0 or ↓ equal, Backspace goes back.",
-    "request": "Request",
-    "reference": "Right answer",
-    "left": "Left",
-    "right": "Right",
-    "tie": "Equal",
-    "back": "Back",
-    "save": "Save the choices",
-    "of": "of",
-    "done": "All pairs are judged. Save the choices, and give the file to kamerton judge --evaluate.",
-    "unsaved": "Choices are kept in this browser; save them as a file when you are done, or before.",
+    "title": msg("Which answer is better?"),
+    "how": msg("The sides are random. Keys: 1 or ← left, 2 or → right, 0 or ↓ equal, Backspace goes back."),
+    "request": msg("Request"),
+    "reference": msg("Right answer"),
+    "left": msg("Left"),
+    "right": msg("Right"),
+    "tie": msg("Equal"),
+    "back": msg("Back"),
+    "save": msg("Save the choices"),
+    "of": msg("of"),
+    "done": msg("All pairs are judged. Save the choices, and evaluate the file with kamerton judge --evaluate."),
+    "unsaved": msg("Choices are kept in this browser; save them as a file when you are done, or before."),
 }
-"""What the page says."""
+"""The page's own texts."""
 
 
 def write_judging(judging: Judging, path: Path, *, language: Language, reference: bool) -> Path:
     """Write the page.
 
     Args:
-        judging: what to ask.
+        judging: the pairs.
         path: the page.
         language: of the page's own words.
-        reference: whether judges see the right answer.
+        reference: whether to show the right answer.
 
     """
     shown = [
@@ -54,7 +55,7 @@ def write_judging(judging: Judging, path: Path, *, language: Language, reference
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    words = {name: voice(language).text(text) for name, text in WORDS.items()}
+    words = {name: voice(language).render(text) for name, text in WORDS.items()}
     data = {"about": {"schema": 1, **about}, "pairs": shown, "words": words}
     html = environment.get_template("judging.html.j2").render(language=language, words=words, data=data)
     write_text(path, html.strip() + "\n")

@@ -1,4 +1,4 @@
-"""What a run came to, read from its result.json into records: the one place that knows that file's keys."""
+"""The outcome of a run, read from its result.json into records: the one place that knows that file's keys."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from kamerton.core.errors import Fault, RunError
 from kamerton.core.message_json import from_json
+from kamerton.core.messages import Wording, msg, term
 from kamerton.core.outcomes import (
     Attempt,
     Calibrated,
@@ -81,7 +82,7 @@ class Outcome:
     calibration: Calibrated | None = None
     forecast: TrainingCost | None = None
     artefact: Proof | None = None
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Wording, ...] = ()
     lower_is_better: tuple[str, ...] = ()
     """Names of the metrics of which less is better."""
     signatures: Mapping[str, str] = field(default_factory=dict)
@@ -107,8 +108,22 @@ class Outcome:
         return tuple(sorted(self.contenders, key=lambda contender: _rank(sign * self.primary(contender).value)))
 
     def primary(self, contender: Contender) -> Measure:
-        """Give a contender's deciding metric, not-a-number if it has none."""
+        """Return a contender's deciding metric, not-a-number if it has none."""
         return contender.metrics.get(self.primary_metric, Measure(math.nan, math.nan, math.nan))
+
+    def title(self, name: str) -> Wording:
+        """Return the title of the contender of this name."""
+        return next((title_of(one) for one in self.contenders if one.name == name), name)
+
+
+def title_of(contender: Contender) -> Wording:
+    """Return a contender's name as a reader sees it."""
+    return named(contender.name)
+
+
+def named(name: Wording) -> Wording:
+    """Return a name of a file as the term that catalogues translate; a message is one already."""
+    return term(name) if isinstance(name, str) and "{" not in name else name
 
 
 def read_outcome(run: Run) -> Outcome:
@@ -120,26 +135,22 @@ def read_outcome(run: Run) -> Outcome:
     """
     file = run.path / "result.json"
     known = {key: _numbers(value) for key, value in from_json(run.result).items() if value is not None}
-    if known.get("schema") != SCHEMA:
-        fault = Fault(
-            f"this Kamerton reads results of schema {SCHEMA}, got {known.get('schema')!r}",
-            f"{file} schema",
-            "use the version of Kamerton that made the run",
-        )
-        raise RunError(fault)
-    remedy = "the file was changed after the run, or is damaged; `kamerton evaluate` writes it anew"
+    if (found := known.get("schema")) != SCHEMA:
+        rule = msg("this Kamerton reads results of schema {known}, got {found}", known=SCHEMA, found=repr(found))
+        raise RunError(Fault(rule, f"{file} schema", msg("use the version of Kamerton that made the run")))
+    remedy = msg("the file was changed after the run, or is damaged: delete it, and `kamerton resume` writes it anew")
     try:
         outcome = TypeAdapter(Outcome).validate_python(known)
     except ValidationError as error:
         faults = [misfit(item, f"{file} {'.'.join(map(str, item['loc']))}", remedy) for item in error.errors()]
         raise RunError(faults) from None
     if "tuned" not in [contender.kind for contender in outcome.contenders]:
-        raise RunError(Fault("no contender is of the kind 'tuned'", f"{file} contenders", remedy))
+        raise RunError(Fault(msg("no contender is of the kind 'tuned'"), f"{file} contenders", remedy))
     return outcome
 
 
 def _numbers(value: Any) -> Any:
-    """Read null as not-a-number, which JSON cannot say."""
+    """Read null as not-a-number, for which JSON has no value."""
     if isinstance(value, dict):
         return {key: _numbers(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,22 +1,24 @@
-"""The geometry of what remedies did: gain on the validation rows across, what was forgotten upwards."""
+"""The geometry of remedies: gain on the validation rows across, forgetting upwards."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kamerton.core.messages import Wording, msg
 from kamerton.core.outcomes import Attempt
 from kamerton.report.charts import Scale, scale
+from kamerton.report.outcome import named
 
 STRENGTH = "remedy.strength"
 
 
 @dataclass(frozen=True)
 class Mark:
-    """One attempt in the chart, in per cent of its width and height."""
+    """One attempt in the chart, in percent of its width and height."""
 
     attempt: Attempt
-    name: str
+    name: Wording
     x: float
     y: float
 
@@ -29,7 +31,7 @@ class Pareto:
     line: str
     gains: Scale
     harms: Scale
-    measure: str
+    measure: Wording
 
 
 def pareto(attempts: Sequence[Attempt]) -> Pareto | None:
@@ -41,14 +43,14 @@ def pareto(attempts: Sequence[Attempt]) -> Pareto | None:
     harms = scale(min(0.0, *(a.harm for a in measured)), max(0.0, *(a.harm for a in measured)), 4)
     marks = tuple(Mark(a, name_of(a), gains.at(a.gain), 100 - harms.at(a.harm)) for a in measured)
     dialled = sorted((m for m in marks if m.attempt.changes.keys() <= {STRENGTH}), key=lambda mark: -_strength(mark))
-    return Pareto(marks, " ".join(f"{m.x:g},{m.y:g}" for m in dialled), gains, harms, measured[0].forgotten.name)
+    return Pareto(marks, " ".join(f"{m.x:g},{m.y:g}" for m in dialled), gains, harms, named(measured[0].forgotten.name))
 
 
-def name_of(attempt: Attempt) -> str:
-    """Name an attempt shortly: its strength, its remedy, or the training itself."""
+def name_of(attempt: Attempt) -> Wording:
+    """Return a short name: the strength, the remedy, or the training itself."""
     if attempt.changes.keys() == {STRENGTH}:
-        return f"{attempt.changes[STRENGTH]}"
-    return attempt.remedy or "as trained"
+        return str(attempt.changes[STRENGTH])
+    return attempt.remedy or msg("as trained")
 
 
 def _strength(mark: Mark) -> float:

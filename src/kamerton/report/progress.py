@@ -1,4 +1,4 @@
-"""How far something is: a live bar on a terminal, now and then a line elsewhere."""
+"""Progress: a live bar on a terminal, a line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
+from kamerton.core.figures import Figure
 from kamerton.core.messages import Message, msg
 from kamerton.core.records import Started, Stepped
 from kamerton.i18n.language import Language
 from kamerton.i18n.voice import ENGLISH, Voice
-from kamerton.text.figures import duration, number, safe_text
 
 SECONDS_BETWEEN_LINES = 2.0
 RECENT_STEPS = 20
@@ -24,16 +24,16 @@ NAME_WIDTHS: Mapping[Language, int] = {"en": 11, "ru": 13}
 
 
 class Meter(Protocol):
-    """Shows how far a named thing is."""
+    """Shows the progress of named stages."""
 
     def advance(self, name: str, done: int, total: int, note: str = "", unit: str = "") -> None:
-        """Show that `done` of `total` is done."""
+        """Show that `done` of `total` is done of a stage, by its name in the reader's language."""
 
     def finish(self, name: str) -> None:
-        """Show this thing no longer."""
+        """Remove this stage."""
 
     def close(self) -> None:
-        """Show nothing any longer."""
+        """Remove everything."""
 
 
 class Bars:
@@ -52,21 +52,19 @@ class Bars:
         """Move a bar, which appears when it is first moved."""
         count = self._voice.render(counted(done, total, unit))
         if name not in self._tasks:
-            self._tasks[name] = self._progress.add_task(
-                self._voice.repeat(safe_text(name)), total=total, completed=done, note=note, count=count
-            )
+            self._tasks[name] = self._progress.add_task(name, total=total, completed=done, note=note, count=count)
             self._progress.start()
         self._progress.update(self._tasks[name], total=total, completed=done, note=note, count=count)
 
     def finish(self, name: str) -> None:
-        """Take a bar away; without bars the terminal is left alone."""
+        """Remove a bar; without bars, stop drawing."""
         if name in self._tasks:
             self._progress.remove_task(self._tasks.pop(name))
         if not self._tasks:
             self._progress.stop()
 
     def close(self) -> None:
-        """Take all bars away."""
+        """Remove all bars."""
         for name in list(self._tasks):
             self.finish(name)
 
@@ -84,17 +82,16 @@ class Lines:
         if self._clock() < self._silent_until:
             return
         self._silent_until = self._clock() + SECONDS_BETWEEN_LINES
-        named = self._voice.repeat(safe_text(name))
         count = self._voice.render(counted(done, total, unit))
-        line = f"  {named:{NAME_WIDTHS[self._voice.language]}} {count}  {note}"
+        line = f"  {name:{NAME_WIDTHS[self._voice.language]}} {count}  {note}"
         self._console.print(Text(line.rstrip()), soft_wrap=True)
 
     def finish(self, name: str) -> None:
-        """Let the next thing begin with a line at once."""
+        """Write the next stage's first line at once."""
         self._silent_until = -float("inf")
 
     def close(self) -> None:
-        """Leave nothing behind: lines are whole when they are written."""
+        """Nothing to clean up."""
 
 
 def counted(done: int, total: int, unit: str) -> Message:
@@ -109,17 +106,17 @@ def counted(done: int, total: int, unit: str) -> Message:
 class Pace:
     """The speed of the last few steps, and the time that is left at that speed."""
 
-    def __init__(self, started: Started, voice: Voice = ENGLISH) -> None:
-        self.steps, self._voice = started.steps, voice
+    def __init__(self, started: Started) -> None:
+        self.steps = started.steps
         self._recent: deque[Stepped] = deque(maxlen=RECENT_STEPS)
 
-    def note(self, step: Stepped) -> str:
-        """Take account of a step, and say how it goes: `loss 0.312  1,100 tokens/s  12 s left`."""
+    def note(self, step: Stepped) -> Message:
+        """Take account of a step, and return the pace: `loss 0.312  1,100 tokens/s  12 s left`."""
         self._recent.append(step)
         seconds = sum(recent.seconds for recent in self._recent)
         tokens = sum(recent.tokens for recent in self._recent)
-        left = (self.steps - step.step) * seconds / len(self._recent)
-        figure, say = self._voice.figure, self._voice.say
-        speed = say("{count} tokens/s", {"count": figure(f"{tokens / seconds:,.0f}")}) + "  " if seconds else ""
-        values = {"loss": figure(number(step.loss)), "speed": speed, "left": figure(duration(left))}
-        return say("loss {loss}  {speed}{left} left", values)
+        left = Figure((self.steps - step.step) * seconds / len(self._recent), "duration")
+        if not seconds:
+            return msg("loss {loss}  {left} left", loss=Figure(step.loss), left=left)
+        speed = round(tokens / seconds)
+        return msg("loss {loss}  {speed} tokens/s  {left} left", loss=Figure(step.loss), speed=speed, left=left)

@@ -1,4 +1,4 @@
-"""The story of a run drawn on a terminal, and its end in short. What data says is made safe before it is printed."""
+"""The story of a run on a terminal, and its end in short. What data hold is made safe before it is printed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from kamerton.core.figures import duration, number, parameters, percent, probability, signed
+from kamerton.core.figures import Figure
 from kamerton.core.files import shell_word
-from kamerton.core.messages import Wording
+from kamerton.core.messages import Joined, Message, Wording, msg
 from kamerton.core.records import (
     Event,
     ExampleView,
@@ -31,13 +31,11 @@ from kamerton.core.records import (
     Validated,
 )
 from kamerton.i18n.voice import ENGLISH, Voice
-from kamerton.report.outcome import Outcome, read_outcome
+from kamerton.report.outcome import Outcome, named, read_outcome, title_of
 from kamerton.report.progress import NAME_WIDTHS, Bars, Lines, Meter, Pace
-from kamerton.report.verdict_text import reason_of
 from kamerton.runs.run import Run
 from kamerton.text.safe import one_line, safe_text
 
-TRAINING = "train"
 DECISION_STYLES = {
     "ship": "bold white on green",
     "do not ship": "bold white on red",
@@ -47,7 +45,7 @@ SEVERITY_STYLES = {"severe": "bold red", "warning": "yellow", "note": "cyan"}
 TRAINED_STYLE = "bold black on green"
 SAMPLES = 3
 LISTED = 8
-"""Sequences of one row that are told of."""
+"""Sequences of one row that are listed."""
 
 
 class Screen:
@@ -60,6 +58,7 @@ class Screen:
         self.console, self.voice = console, voice
         self._meter: Meter = Bars(console, voice) if console.is_terminal else Lines(console, clock, voice)
         self._pace: Pace | None = None
+        self._training = voice.text("train")
 
     def __enter__(self) -> Screen:
         return self
@@ -72,17 +71,18 @@ class Screen:
     # ── the story ─────────────────────────────────────────────────────────────────────────────
 
     def show(self, item: RunEvent) -> None:
-        """Draw one piece of the story."""
+        """Draw one event."""
         match item:
             case Stage():
-                self._meter.finish(item.name)
-                taken = f"  {self.voice.figure(duration(item.seconds))}"
-                message = Text.assemble(self._said(item.message), (taken, "dim"))
-                self._row(Text("✓", "green"), item.name, message)
+                name = self._named(item.name)
+                self._meter.finish(name)
+                taken = f"  {self.voice.write(Figure(item.seconds, 'duration'))}"
+                self._row(Text("✓", "green"), name, Text.assemble(self._safe(item.message), (taken, "dim")))
             case Progress():
-                self._meter.advance(item.stage, item.done, item.total, unit=item.unit)
+                name = self._named(item.stage)
+                self._meter.advance(name, item.done, item.total, unit=item.unit)
                 if item.done >= item.total:
-                    self._meter.finish(item.stage)
+                    self._meter.finish(name)
             case Started() | Stepped() | Validated() | Saved() | Stopped():
                 self._train(item)
             case _:
@@ -91,48 +91,34 @@ class Screen:
     def _train(self, event: Event) -> None:
         match event:
             case Started():
-                self._pace = Pace(event, self.voice)
-                self._row(Text(" "), TRAINING, Text(self._started(event)))
+                self._pace = Pace(event)
+                self._row(Text(" "), self._training, Text(self._safe(_started(event))))
             case Stepped():
                 if self._pace:
-                    self._meter.advance(TRAINING, event.step, self._pace.steps, self._pace.note(event), "steps")
+                    note = self.voice.render(self._pace.note(event))
+                    self._meter.advance(self._training, event.step, self._pace.steps, note, "steps")
             case Validated():
-                best = self.voice.text("best so far") if event.best else ""
-                self._row(Text(" "), "validation", Text(self._validated(event)).append(f"  {best}".rstrip(), "green"))
+                best = f"  {self.voice.text('best so far')}" if event.best else ""
+                message = Text(self._safe(_validated(event))).append(best, "green")
+                self._row(Text(" "), self.voice.text("validation"), message)
             case Stopped():
-                self._meter.finish(TRAINING)
-                self._row(Text(" "), TRAINING, Text(self._stopped(event)))
+                self._meter.finish(self._training)
+                self._row(Text(" "), self._training, Text(self._safe(_stopped(event))))
             case Saved():
                 pass  # checkpoints are many, and worth a word only when one is resumed from
             case _:
                 assert_never(event)
 
-    def _started(self, event: Started) -> str:
-        say, figure = self.voice.say, self.voice.figure
-        counts = {
-            "trained": figure(parameters(event.trainable_parameters)),
-            "all": figure(parameters(event.parameters)),
-        }
-        steps = {"steps": event.steps - event.step, "layout": self._said(event.layout)}
-        return f"{say('{trained} of {all} weights', counts)}, {say('{steps} steps; {layout}', steps)}"
+    def _safe(self, wording: Wording) -> str:
+        """Render a message without what could steer a terminal."""
+        return safe_text(self.voice.render(wording))
 
-    def _validated(self, event: Validated) -> str:
-        figure = self.voice.figure
-        scores = [f"{safe_text(name)} {figure(number(value))}" for name, value in event.metrics.items()]
-        told = self.voice.say("step {step}: loss {loss}", {"step": event.step, "loss": figure(number(event.loss))})
-        return ", ".join([told, *scores])
-
-    def _stopped(self, event: Stopped) -> str:
-        say, share = self.voice.say, self.voice.figure(percent(event.weight_change))
-        kept = say("the weights of step {step} are kept", {"step": event.best_step})
-        return f"{self._said(event.reason)}; {kept}; {say('the trained weights moved by {share}', {'share': share})}"
-
-    def _said(self, text: Wording) -> str:
-        """Render a text of the run in the reader's language, safely."""
-        return safe_text(self.voice.render(text))
+    def _named(self, name: Wording) -> str:
+        """Render the name of a stage, or of the contender that answers in it."""
+        return self._safe(named(name))
 
     def _row(self, mark: Text, name: str, message: Text) -> None:
-        label = Text(f"{self._said(name):{NAME_WIDTHS[self.voice.language]}}", "bold")
+        label = Text(f"{name:{NAME_WIDTHS[self.voice.language]}}", "bold")
         if not self.console.is_terminal:
             lines = Text("\n" + " " * (3 + len(label))).join(message.split("\n"))
             self.console.print(Text.assemble(mark, " ", label, " ", lines), soft_wrap=True)
@@ -153,15 +139,16 @@ class Screen:
             RunError: the run is not finished, or its result cannot be read.
 
         """
-        outcome, confidence = read_outcome(run), run.recipe.evaluate.confidence
+        outcome, confidence = read_outcome(run), Figure(run.recipe.evaluate.confidence, "percent")
         decision = outcome.verdict.decision
         self.console.print()
         self._print(Text(f" {self.voice.text(decision).upper()} ", DECISION_STYLES[decision]))
-        self._print(Text(safe_text(reason_of(outcome, confidence, self.voice)), "bold"))
+        self._print(Text(self._safe(outcome.verdict.reason), "bold"))
         self.console.print()
-        self.console.print(_contender_table(outcome, percent(confidence), self.voice))
+        self.console.print(_contender_table(outcome, confidence, self.voice))
         self.console.print()
-        for line in (_difference(outcome, self.voice), *_remarks(outcome, self.voice)):
+        self._print(Text(self._safe(_difference(outcome))))
+        for line in _remarks(outcome, self.voice):
             self._print(line)
         self.console.print()
         for line in _next_steps(run, self.voice):
@@ -170,42 +157,56 @@ class Screen:
     # ── the data ──────────────────────────────────────────────────────────────────────────────
 
     def show_findings(self, findings: Sequence[Finding]) -> None:
-        """Print what the audit found, with a few samples each."""
+        """Print the findings of the audit, with a few samples each."""
         if not findings:
             self._print(Text(self.voice.text("The audit found nothing to mend.")))
         for finding in findings:
             severity = f"{self.voice.text(finding.severity)} "
             head = Text.assemble((f"{severity:8}", SEVERITY_STYLES[finding.severity]))
-            self._print(head.append(self._said(finding.title), "bold"))
-            self._print(Text(f"→ {self._said(finding.remedy)}"), 8)
+            self._print(head.append(self._safe(finding.title), "bold"))
+            self._print(Text(f"→ {self._safe(finding.remedy)}"), 8)
             for sample in finding.samples[:SAMPLES]:
                 self._print(Text(one_line(self.voice.render(sample), self.console.width - 8), "dim"), 8)
 
     def show_tokens(self, views: Sequence[ExampleView]) -> None:
-        """Print examples as the model gets them: trained tokens highlighted, or in ⟦brackets⟧ without colour."""
+        """Print examples as the model gets them: trained tokens highlighted, or in ⟦brackets⟧ without color."""
         plain = self.console.color_system is None or self.console.no_color
         for view in views:
-            self._print(Text.assemble((safe_text(str(view.place)), "dim"), "  ", (self._said(view.title), "bold")))
-            draw = _bracketed if plain else _coloured
+            self._print(Text.assemble((safe_text(str(view.place)), "dim"), "  ", (self._safe(view.title), "bold")))
+            draw = _bracketed if plain else _colored
             self._print(draw(view.tokens), 2)
-            for line in _token_notes(view, self.console.width - 4, self.voice):
+            for line in self._token_notes(view):
                 self._print(line, 2)
             self._show_sequences(view.sequences, draw)
             self.console.print()
 
+    def _token_notes(self, view: ExampleView) -> Iterator[Text]:
+        parts = [
+            msg("{tokens} {tokens:token|tokens}", tokens=len(view.tokens)),
+            msg("{trained} trained", trained=sum(token.trained for token in view.tokens)),
+            *([msg("{cut} cut", cut=view.cut)] if view.cut else []),
+        ]
+        yield Text(self._safe(Joined(parts, ", ")), "dim")
+        if any(view.targets):
+            yield self._dim(_taught(view.targets), 4)
+        for warning in view.warnings:
+            yield Text(f"! {self._safe(warning)}", "yellow")
+
     def _show_sequences(self, sequences: Sequence[SequenceView], draw: Callable[[Sequence[TokenView]], Text]) -> None:
         """Print where each of a row's sequences begins and ends, and those that are drawn."""
         for part in sequences[:LISTED]:
-            values = {"title": self._said(part.title), "tokens": part.size, "ends": safe_text(part.ends)}
-            line = self.voice.say("{title}, {tokens} {tokens:token|tokens}: {ends}", values)
-            self._print(Text(one_line(line, self.console.width - 4), "dim"), 2)
+            line = "{title}, {tokens} {tokens:token|tokens}: {ends}"
+            self._print(self._dim(msg(line, title=part.title, tokens=part.size, ends=part.ends), 4), 2)
             if part.tokens:
                 self._print(draw(part.tokens), 4)
             if any(part.targets):
-                self._print(Text(one_line(_taught(part.targets, self.voice), self.console.width - 6), "dim"), 4)
+                self._print(self._dim(_taught(part.targets), 6), 4)
         if len(sequences) > LISTED:
-            more = self.voice.say("and {count} more", {"count": len(sequences) - LISTED})
-            self._print(Text(more, "dim"), 2)
+            self._print(Text(self.voice.render(msg("and {count} more", count=len(sequences) - LISTED)), "dim"), 2)
+
+    def _dim(self, message: Message, margin: int) -> Text:
+        """Render a message on one line that leaves a margin of so many columns."""
+        return Text(one_line(self.voice.render(message), self.console.width - margin), "dim")
 
     def _print(self, text: Text, indent: int = 0) -> None:
         """Print a text wrapped to the window; where there is no window, its lines as they are."""
@@ -216,64 +217,91 @@ class Screen:
             self.console.print(Text(" " * indent).append_text(line), soft_wrap=True)
 
 
-def _contender_table(outcome: Outcome, confidence: str, voice: Voice) -> Table:
-    figure = voice.figure
+def _started(event: Started) -> Message:
+    return msg(
+        "{trained} of {all} weights, {steps} {steps:step|steps}; {layout}",
+        trained=Figure(event.trainable_parameters, "parameters"),
+        all=Figure(event.parameters, "parameters"),
+        steps=event.steps - event.step,
+        layout=event.layout,
+    )
+
+
+def _validated(event: Validated) -> Joined:
+    loss = msg("step {step}: loss {loss}", step=event.step, loss=Figure(event.loss))
+    return Joined([loss, *(msg("{name} {value}", name=n, value=Figure(v)) for n, v in event.metrics.items())], ", ")
+
+
+def _stopped(event: Stopped) -> Message:
+    return msg(
+        "{reason}; the weights of step {step} are kept; the trained weights moved by {share}",
+        reason=event.reason,
+        step=event.best_step,
+        share=Figure(event.weight_change, "percent"),
+    )
+
+
+def _contender_table(outcome: Outcome, confidence: Figure, voice: Voice) -> Table:
+    interval = voice.render(msg("{confidence} interval", confidence=confidence))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column(Text(voice.text("contender")), overflow="fold")
     table.add_column(Text(safe_text(outcome.primary_metric)), justify="right", no_wrap=True)
-    table.add_column(Text(voice.say("{confidence} interval", {"confidence": figure(confidence)})), no_wrap=True)
+    table.add_column(Text(interval), no_wrap=True)
     table.add_column(Text(voice.text("time")), justify="right", no_wrap=True)
     for contender in outcome.ranking:
         measure = outcome.primary(contender)
         cells = (
-            voice.repeat(safe_text(contender.name)),
-            figure(number(measure.value)),
-            voice.interval(figure(number(measure.low)), figure(number(measure.high))),
-            figure(duration(contender.seconds)),
+            safe_text(voice.render(title_of(contender))),
+            voice.write(Figure(measure.value)),
+            voice.interval(measure.low, measure.high),
+            voice.write(Figure(contender.seconds, "duration")),
         )
         style = "bold" if contender.kind == "tuned" else ""
         table.add_row(*(Text(cell, style) for cell in cells))
     return table
 
 
-def _difference(outcome: Outcome, voice: Voice) -> Text:
-    verdict, figure = outcome.verdict, voice.figure
-    values = {
-        "name": voice.repeat(safe_text(verdict.against)),
-        "difference": figure(signed(verdict.difference)),
-        "ends": voice.interval(figure(signed(verdict.low)), figure(signed(verdict.high))),
-        "p": figure(probability(verdict.p_value)),
-        "rows": outcome.data.test,
-        "least": figure(number(verdict.minimum_detectable)),
-    }
-    told = "Difference to {name}: {difference} ({ends}), p {p}. {rows} test rows can show a difference of {least}."
-    return Text(voice.say(told, values))
+def _difference(outcome: Outcome) -> Message:
+    verdict = outcome.verdict
+    return msg(
+        "Difference to {name}: {difference} ({low} to {high}), p {p}. "
+        "{rows} test {rows:row|rows} can show a difference of {least}.",
+        name=outcome.title(verdict.against),
+        difference=Figure(verdict.difference, "signed"),
+        low=Figure(verdict.low, "signed"),
+        high=Figure(verdict.high, "signed"),
+        p=Figure(verdict.p_value, "probability"),
+        rows=outcome.data.test,
+        least=Figure(verdict.minimum_detectable),
+    )
 
 
 def _remarks(outcome: Outcome, voice: Voice) -> Iterator[Text]:
-    """Go through what should be known beside the verdict."""
-    remarks: list[tuple[Wording, Wording, Wording]] = [("warning", warning, "") for warning in outcome.warnings]
-    if (degree := outcome.forgetting.decision) in ("mild", "severe"):
-        named = voice.say("{degree} forgetting", {"degree": voice.text(degree)})
-        remarks.append((named, outcome.forgetting.reason, ""))
-    remarks += [(item.name, item.evidence, item.remedy) for item in outcome.diagnosis]
+    """Yield what should be known beside the verdict."""
+    remarks: list[tuple[Wording, Wording, Wording]] = [(msg("warning"), warning, "") for warning in outcome.warnings]
+    if outcome.forgetting.decision == "mild":
+        remarks.append((msg("mild forgetting"), outcome.forgetting.reason, ""))
+    if outcome.forgetting.decision == "severe":
+        remarks.append((msg("severe forgetting"), outcome.forgetting.reason, ""))
+    remarks += [(named(item.name), item.evidence, item.remedy) for item in outcome.diagnosis]
     for name, evidence, remedy in remarks:
-        said = [safe_text(voice.render(text)) for text in (name, evidence, remedy)]
-        text = Text.assemble((f"{said[0]}: ", "yellow"), said[1])
-        yield text.append(f" → {said[2]}" if remedy else "")
+        shown = [safe_text(voice.render(wording)) for wording in (name, evidence, remedy)]
+        text = Text.assemble((f"{shown[0]}: ", "yellow"), shown[1])
+        yield text.append(f" → {shown[2]}" if remedy else "")
 
 
 def _next_steps(run: Run, voice: Voice) -> Iterator[Text]:
     folder, language = shell_word(run.path), voice.language
     report = run.path / ("report.html" if language == "en" else f"report.{language}.html")
-    width = max(len(voice.text(name)) for name in ("report", "next")) + 2
+    names = voice.text("report"), voice.text("next")
+    width = max(map(len, names)) + 2
     if report.exists():
-        yield Text.assemble((f"{voice.text('report'):{width}}", "dim"), safe_text(str(report)))
+        yield Text.assemble((f"{names[0]:{width}}", "dim"), safe_text(str(report)))
     command = f'kamerton predict {safe_text(folder)} "{voice.text("your text")}"'
-    yield Text.assemble((f"{voice.text('next'):{width}}", "dim"), command)
+    yield Text.assemble((f"{names[1]:{width}}", "dim"), command)
 
 
-def _coloured(tokens: Sequence[TokenView]) -> Text:
+def _colored(tokens: Sequence[TokenView]) -> Text:
     styled = [Text(_visible(view.token), TRAINED_STYLE if view.trained else "") for view in tokens]
     return Text.assemble(("|", "dim")).join(styled)
 
@@ -287,15 +315,5 @@ def _visible(token: str) -> str:
     return safe_text(token).replace("\n", "↵\n").replace("\t", "⇥")
 
 
-def _taught(targets: Sequence[str], voice: Voice) -> str:
-    return voice.say("taught: {targets}", {"targets": " ".join(targets)})
-
-
-def _token_notes(view: ExampleView, room: int, voice: Voice) -> Iterator[Text]:
-    counts = {"tokens": len(view.tokens), "trained": sum(token.trained for token in view.tokens), "cut": view.cut}
-    told = "{tokens} {tokens:token|tokens}, {trained} trained" + (", {cut} cut" if view.cut else "")
-    yield Text(voice.say(told, counts), "dim")
-    if any(view.targets):
-        yield Text(one_line(_taught(view.targets, voice), room), "dim")
-    for warning in view.warnings:
-        yield Text(f"! {safe_text(voice.render(warning))}", "yellow")
+def _taught(targets: Sequence[str]) -> Message:
+    return msg("taught: {targets}", targets=" ".join(targets))

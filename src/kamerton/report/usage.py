@@ -1,4 +1,4 @@
-"""How to use the tuned model, from the format that its folder is in."""
+"""How to use the tuned model: commands and a Python program, from the format of its folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TASK_TYPES = {"SEQ_CLS": "SequenceClassification", "CAUSAL_LM": "CausalLM"}
 
 @dataclass(frozen=True)
 class Usage:
-    """What the commands and the Python program are made of."""
+    """The parts of the commands and of the Python program."""
 
     run: str
     """The run's folder, quoted for a shell."""
@@ -25,19 +25,19 @@ class Usage:
     package: str
     """The Python package that loads it."""
     head: str
-    """What its auto class is for: `SequenceClassification`; empty if there is no program to show."""
+    """The head of its auto class: `SequenceClassification`; empty if there is no program to show."""
     labels: str
     """The classes, as a Python list."""
     module: str
-    """What must be imported first, because it brings PEFT a type of its own; mostly nothing."""
+    """The module that must be imported first because it registers a PEFT type; mostly empty."""
     quantized: bool
     """Whether the base below the adapter was in four bits."""
     replaces: bool = False
-    """Whether the base below the adapter brings a head of its own, perhaps of another size."""
+    """Whether the base below the adapter has a head of its own, perhaps of another size."""
 
 
 def usage(run: Run, labels: Sequence[str]) -> Usage:
-    """Find out how this run's model is loaded."""
+    """Return how this run's model is loaded."""
     adapter = (run.model / "adapter_config.json").exists()
     head = _adapter_head(run.model) if adapter else _plain_head(run.model)
     library = "peft" if adapter else "transformers"
@@ -54,7 +54,7 @@ def usage(run: Run, labels: Sequence[str]) -> Usage:
 
 
 def _brought_by(method: str) -> str:
-    """Name the module of a method whose adapters PEFT does not know by itself."""
+    """Return the module of a method whose adapters PEFT does not know by itself."""
     chosen = registry.choose("methods", method)
     return str(chosen.__module__) if chosen.brings_type else ""
 
@@ -64,7 +64,7 @@ def _adapter_head(folder: Path) -> str:
 
 
 def _base_of(adapter: Path) -> str:
-    """Name the class that an adapter's base was saved as, if it lies on this machine."""
+    """Return the class that an adapter's base was saved as, if it is on this machine."""
     path = Path(read_json(adapter / "adapter_config.json").get("base_model_name_or_path") or "") / "config.json"
     return str((read_json(path).get("architectures") or [""])[0]) if path.exists() else ""
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from pydantic_core import ErrorDetails
 
 from kamerton.core.errors import Fault
+from kamerton.core.messages import Wording
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -39,7 +40,7 @@ WANTED = {
 """What should stand where something else stands, by pydantic's word for the mistake."""
 
 
-def misfit(item: ErrorDetails, place: str, remedy: str = "") -> Fault:
+def misfit(item: ErrorDetails, place: str, remedy: Wording = "") -> Fault:
     """Say in the project's words what pydantic found wrong with one value.
 
     Args:

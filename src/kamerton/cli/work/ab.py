@@ -16,7 +16,7 @@ from kamerton.feedback.living import LivingVerdict, judge_log
 from kamerton.feedback.simulate import Simulated, simulate
 from kamerton.i18n.language import Language
 from kamerton.i18n.voice import Voice, voice
-from kamerton.text.figures import safe_text
+from kamerton.text.safe import safe_text
 
 PLANTED = (0.0, 0.1, 0.2, 0.3, 0.5, 0.8)
 """True differences that are simulated, as shares of the disagreement: none, and up to nearly all."""

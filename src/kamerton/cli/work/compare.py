@@ -19,7 +19,7 @@ from kamerton.evaluate.compare import Pairs, compare_as_first
 from kamerton.i18n.language import Language
 from kamerton.i18n.voice import Voice, voice
 from kamerton.runs.run import Run
-from kamerton.text.figures import safe_text
+from kamerton.text.safe import safe_text
 
 Justify = Literal["left", "right"]
 

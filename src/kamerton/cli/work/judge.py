@@ -18,7 +18,7 @@ from kamerton.i18n.voice import voice
 from kamerton.report.judging import write_judging
 from kamerton.report.outcome import read_outcome
 from kamerton.runs.run import Run
-from kamerton.text.figures import safe_text
+from kamerton.text.safe import safe_text
 
 BIASED = 0.05
 """p-value of the position test below which judges are said to favor a side."""

@@ -44,5 +44,5 @@ def _print_models(here: Sequence[Installed], voice: Voice) -> None:
             where=where,
         )
         print(f"{model.name:<10} {voice.render(about)}")
-        print(f"{'':<10} {voice.text(model.description)}; {', '.join(map(voice.text, model.languages))}")
+        print(f"{'':<10} {voice.render(model.description)}; {', '.join(map(voice.text, model.languages))}")
     print(f"\n{voice.text('`kamerton models get NAME` gets one; a folder or a Hugging Face id works in its place.')}")

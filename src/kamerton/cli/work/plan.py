@@ -20,7 +20,7 @@ from kamerton.i18n.voice import Voice, voice
 from kamerton.planning.dry_run import DryRun, dry_run
 from kamerton.report.terminal import Screen
 from kamerton.runs.recipe import parse_assignment
-from kamerton.text.figures import safe_text
+from kamerton.text.safe import safe_text
 
 
 def run(
