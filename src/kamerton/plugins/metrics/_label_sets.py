@@ -1,4 +1,4 @@
-"""Metrics of several labels a row as counts per label."""
+"""Metrics of several labels per row as counts per label."""
 
 from __future__ import annotations
 
@@ -20,10 +20,3 @@ def label_counts(golds: Sequence[str], predictions: Sequence[Prediction]) -> np.
         for block, side in enumerate((gold & given, gold, given)):
             row[block, [index[label] for label in side]] = 1
     return counts
-
-
-def f1_of_sums(totals: np.ndarray) -> np.ndarray:
-    """Turn right, gold and predicted `[..., 3]` into F1 `[...]`; 1 where nothing is to be found and nothing was."""
-    right, gold, predicted = np.moveaxis(totals, -1, 0)
-    there = gold + predicted
-    return np.where(there > 0, 2 * right / np.where(there > 0, there, 1), 1.0)

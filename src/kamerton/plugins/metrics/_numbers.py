@@ -1,20 +1,22 @@
-"""Metrics of numbers: how golds and answers go together."""
+"""Metrics of numbers: how golds and answers correlate."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
 from kamerton.core.records import Prediction
+from kamerton.plugins.metrics._base import Usual
 
 FLAT = 1e-13
 """A variance below this share of the mean square is rounding: the values are constant."""
 
 
 def number_of(text: str) -> float:
-    """Read a number; NaN if the text is none.
+    """Parse a number; NaN if the text is none.
 
     >>> number_of("3.5"), number_of("many")
     (3.5, nan)
@@ -26,21 +28,26 @@ def number_of(text: str) -> float:
 
 
 def numbers(golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
-    """Read golds and answers: `[rows, 2]`."""
+    """Parse golds and answers: `[rows, 2]`."""
     pairs = [(number_of(gold), number_of(p.text)) for gold, p in zip(golds, predictions, strict=True)]
     return np.array(pairs, dtype=np.float64).reshape(-1, 2)
 
 
 def products(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Count what a correlation needs: `[rows, 6]`, 1, x, y, x², y², xy."""
+    """Return what a correlation needs: `[rows, 6]`, 1, x, y, x², y², xy."""
     return np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=1)
 
 
-def correlation(totals: np.ndarray) -> np.ndarray:
-    """Turn summed products `[..., 6]` into coefficients `[...]`; 0 where either side is constant."""
-    n, x, y, xx, yy, xy = np.moveaxis(totals, -1, 0)
-    n = np.maximum(n, 1)
-    wide_x, wide_y = xx - x * x / n, yy - y * y / n
-    known = np.isnan(xy) | ((wide_x > FLAT * xx) & (wide_y > FLAT * yy))
-    spread = np.sqrt(np.where(known, wide_x * wide_y, 1.0))
-    return np.where(known, np.clip((xy - x * y / n) / spread, -1.0, 1.0), 0.0)
+class Correlation(Usual):
+    """Base of the correlations, -1 to 1."""
+
+    unit_interval: ClassVar = False
+
+    def value(self, totals: np.ndarray) -> np.ndarray:
+        """Compute coefficients `[...]` of summed products `[..., 6]`; 0 where either side is constant."""
+        n, x, y, xx, yy, xy = np.moveaxis(totals, -1, 0)
+        n = np.maximum(n, 1)
+        wide_x, wide_y = xx - x * x / n, yy - y * y / n
+        known = np.isnan(xy) | ((wide_x > FLAT * xx) & (wide_y > FLAT * yy))
+        spread = np.sqrt(np.where(known, wide_x * wide_y, 1.0))
+        return np.where(known, np.clip((xy - x * y / n) / spread, -1.0, 1.0), 0.0)

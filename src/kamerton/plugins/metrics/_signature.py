@@ -1,4 +1,4 @@
-"""Signatures: what a score was computed with, so that it is compared with none that was computed otherwise."""
+"""Signatures: what a score was computed with; scores of different signatures are not compared."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from kamerton.text.tags import OUTSIDE, Span, read_list, spans
 
 
 def as_long(tags: Sequence[str], words: int) -> list[str]:
-    """Cut tags to so many words; words without one are outside."""
+    """Cut or extend tags to a number of words; words without a tag are outside."""
     return [*tags[:words], *[OUTSIDE] * (words - len(tags))]
 
 
@@ -22,7 +22,7 @@ def found_spans(gold: str, answer: str) -> tuple[set[Span], set[Span]]:
 
 
 def span_counts(golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
-    """Count each row: `[rows, 3 * kinds]`, three blocks: right, gold, predicted, each one column per kind of span."""
+    """Count each row: `[rows, 3, kinds]`: right, gold, predicted; the kinds of spans are all that occur, sorted."""
     rows = [found_spans(gold, p.text) for gold, p in zip(golds, predictions, strict=True)]
     kinds = sorted({span.kind for row in rows for side in row for span in side})
     index = {kind: i for i, kind in enumerate(kinds)}
@@ -31,4 +31,4 @@ def span_counts(golds: Sequence[str], predictions: Sequence[Prediction]) -> np.n
         for block, side in enumerate((wanted & given, wanted, given)):
             for span in side:
                 row[block, index[span.kind]] += 1
-    return counts.reshape(len(rows), -1)
+    return counts

@@ -12,23 +12,21 @@ from sacrebleu.metrics.helpers import extract_all_word_ngrams
 from sacrebleu.tokenizers.tokenizer_intl import TokenizerV14International
 
 from kamerton.core.records import Prediction
+from kamerton.plugins.metrics._base import Usual
 from kamerton.text.words import UNSPACED
 
 ORDER = 4
 LETTER = regex.compile(rf"(?V1)([{UNSPACED}]\p{{M}}*)")
 
 
-class Bleu:
+class Bleu(Usual):
     """Corpus BLEU (Papineni et al. 2002) as sacrebleu computes it, 0 to 1 instead of 0 to 100.
 
-    `signature` is sacrebleu's, and says at its end that the letters of scripts without spaces stand alone before it
+    `signature` is sacrebleu's, and ends with the remark that the letters of scripts without spaces stand alone before it
     tokenizes. `tok:intl` splits off the punctuation of any script, « » included. Only orders that the texts are
     long enough for count (`eff:yes`), which changes nothing where one text has four words.
     """
 
-    higher_is_better: ClassVar = True
-    unit_interval: ClassVar = True
-    per_row_binary: ClassVar = False
     signature: ClassVar = (
         f"nrefs:1|case:mixed|eff:yes|tok:intl|smooth:exp|version:{version('sacrebleu')}|unspaced:letters"
     )
@@ -55,7 +53,7 @@ class Bleu:
 
 
 def _spaced(text: str) -> str:
-    """Put spaces around letters that stand for words or parts of them, as sacrebleu's `zh` does."""
+    """Insert spaces around letters that stand for words or parts of them, as sacrebleu's `zh` does."""
     spaced: str = LETTER.sub(r" \1 ", text)
     return spaced
 

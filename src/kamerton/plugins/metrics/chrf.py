@@ -10,18 +10,16 @@ import numpy as np
 from sacrebleu.metrics.helpers import extract_all_char_ngrams
 
 from kamerton.core.records import Prediction
+from kamerton.plugins.metrics._base import Usual
 
 ORDER = 6
 BETA2 = 4.0
 """Recall counts beta = 2 times as much as precision, hence the name chrF2."""
 
 
-class Chrf:
+class Chrf(Usual):
     """Corpus chrF2 (Popović 2015) as sacrebleu computes it, 0 to 1 instead of 0 to 100; `signature` is sacrebleu's."""
 
-    higher_is_better: ClassVar = True
-    unit_interval: ClassVar = True
-    per_row_binary: ClassVar = False
     signature: ClassVar = f"nrefs:1|case:mixed|eff:yes|nc:{ORDER}|nw:0|space:no|version:{version('sacrebleu')}"
 
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:

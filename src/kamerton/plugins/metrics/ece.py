@@ -8,12 +8,13 @@ from typing import ClassVar
 import numpy as np
 
 from kamerton.core.records import Prediction
+from kamerton.plugins.metrics._base import Usual
 
 BINS = 15
 """As Guo et al. 2017 have it, but of equal mass (Nguyen and O'Connor 2015): no bin is nearly empty."""
 
 
-class Ece:
+class Ece(Usual):
     """Mean distance of probability and share of right answers over 15 bins of equally many rows.
 
     With fewer than about 500 rows chance alone makes it large, and its interval holds that too: read it beside what
@@ -23,9 +24,6 @@ class Ece:
     """
 
     higher_is_better: ClassVar = False
-    unit_interval: ClassVar = True
-    per_row_binary: ClassVar = False
-    signature: ClassVar = ""
 
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
         """Count each row in its bin: `[rows, 3 * 15]`, three blocks: rows, probabilities, right answers."""
@@ -44,6 +42,6 @@ class Ece:
 
 
 def bins(scores: np.ndarray) -> np.ndarray:
-    """Put probabilities `[rows]` into 15 bins of about equally many by rank, equal ones into the same: `[rows]`."""
+    """Assign probabilities `[rows]` to 15 bins of about equally many by rank, equal ones to the same: `[rows]`."""
     below = np.searchsorted(np.sort(scores), scores, side="left")
     return below * BINS // max(1, len(scores))

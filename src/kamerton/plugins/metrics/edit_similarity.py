@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 
 from kamerton.core.records import Prediction
-from kamerton.plugins.metrics._rowwise import mean, scores_and_ones
+from kamerton.plugins.metrics._base import Mean
 from kamerton.plugins.metrics._signature import signature
 
 
-class EditSimilarity:
+class EditSimilarity(Mean):
     """Mean over rows of 1 - (Levenshtein distance / length of the longer text), in characters; 1 for two empty texts.
 
     Unlike fuzzywuzzy's ratio, which CodeXGLUE reports, an exchange costs 1 like an insertion.
     """
 
-    higher_is_better: ClassVar = True
-    unit_interval: ClassVar = True
-    per_row_binary: ClassVar = False
     signature: ClassVar = signature("edit-similarity", "unit:letter", "norm:none")
 
-    def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
-        """Score each row: `[rows, 2]`, similarity and 1."""
-        return scores_and_ones(
-            1 - distance(gold, p.text) / max(1, len(gold), len(p.text))
-            for gold, p in zip(golds, predictions, strict=True)
-        )
-
-    def value(self, totals: np.ndarray) -> np.ndarray:
-        """Turn summed scores `[..., 2]` into means `[...]`."""
-        return mean(totals)
+    def score(self, gold: str, prediction: Prediction) -> float:
+        """Return the similarity of a row."""
+        return 1 - distance(gold, prediction.text) / max(1, len(gold), len(prediction.text))
 
 
 def distance(first: str, second: str) -> int:

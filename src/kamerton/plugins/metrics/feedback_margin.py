@@ -8,21 +8,19 @@ from typing import ClassVar
 import numpy as np
 
 from kamerton.core.records import Prediction
+from kamerton.plugins.metrics._base import Usual
 
 SMALLEST = 1e-300
 """The least chance a token that a logarithm is taken of."""
 
 
-class FeedbackMargin:
+class FeedbackMargin(Usual):
     """Mean log-likelihood per token of wanted answers minus that of others, in nats.
 
     Rows whose answer was not judged are not counted. Where there is only one kind nothing is compared, and it is 0.
     """
 
-    higher_is_better: ClassVar = True
     unit_interval: ClassVar = False
-    per_row_binary: ClassVar = False
-    signature: ClassVar = ""
 
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
         """Count each row: `[rows, 4]`, nats and 1 of a wanted answer, nats and 1 of another."""

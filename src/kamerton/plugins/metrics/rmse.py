@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 
 from kamerton.core.records import Prediction
-from kamerton.plugins.metrics._numbers import numbers
-from kamerton.plugins.metrics._rowwise import mean, scores_and_ones
+from kamerton.plugins.metrics._base import Mean
+from kamerton.plugins.metrics._numbers import number_of
 
 
-class Rmse:
+class Rmse(Mean):
     """Root of the mean over rows of the squared distance between answer and gold number."""
 
     higher_is_better: ClassVar = False
     unit_interval: ClassVar = False
-    per_row_binary: ClassVar = False
-    signature: ClassVar = ""
 
-    def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
-        """Measure each row: `[rows, 2]`, squared distance and 1."""
-        gold, given = numbers(golds, predictions).T
-        return scores_and_ones((gold - given) ** 2)
+    def score(self, gold: str, prediction: Prediction) -> float:
+        """Return the squared distance of a row."""
+        distance = number_of(gold) - number_of(prediction.text)
+        return distance * distance
 
     def value(self, totals: np.ndarray) -> np.ndarray:
-        """Turn summed squares `[..., 2]` into roots of means `[...]`."""
-        return np.sqrt(mean(totals))
+        """Compute roots of means `[...]` of summed squares `[..., 2]`."""
+        return np.sqrt(super().value(totals))

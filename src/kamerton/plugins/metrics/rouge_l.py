@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
-import numpy as np
-
-from kamerton.core.records import Prediction
-from kamerton.plugins.metrics._rouge import rouge_scores
-from kamerton.plugins.metrics._rowwise import mean, scores_and_ones
+from kamerton.plugins.metrics._rouge import Rouge
 from kamerton.plugins.metrics._signature import signature
 
 
-class RougeL:
+class RougeL(Rouge):
     """Mean over rows of the F1 of ROUGE-L (Lin 2004), rouge_score's, on `words.words` and without stemming."""
 
-    higher_is_better: ClassVar = True
-    unit_interval: ClassVar = True
-    per_row_binary: ClassVar = False
+    kind: ClassVar = "rougeL"
     signature: ClassVar = signature("rougeL", "f1", "stem:no", "tok:words", package="rouge_score")
-
-    def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
-        """Score each row: `[rows, 2]`, F1 and 1."""
-        return scores_and_ones(rouge_scores("rougeL", golds, predictions))
-
-    def value(self, totals: np.ndarray) -> np.ndarray:
-        """Turn summed scores `[..., 2]` into means `[...]`."""
-        return mean(totals)

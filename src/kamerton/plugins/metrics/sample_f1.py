@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
-
-import numpy as np
-
 from kamerton.core.records import Prediction
-from kamerton.plugins.metrics._label_sets import f1_of_sums, label_counts
+from kamerton.plugins.metrics._base import Mean
+from kamerton.text.tags import read_list
 
 
-class SampleF1:
+class SampleF1(Mean):
     """Mean F1 of the rows' labels, as scikit-learn's `f1_score(average="samples", zero_division=1)`.
 
     A row without labels that gets none scores 1.
     """
 
-    higher_is_better: ClassVar = True
-    unit_interval: ClassVar = True
-    per_row_binary: ClassVar = False
-    signature: ClassVar = ""
-
-    def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
-        """Score each row: `[rows, 2]`, its F1 and 1."""
-        scores = f1_of_sums(label_counts(golds, predictions).sum(axis=2))
-        return np.stack([scores, np.ones(len(scores))], axis=1)
-
-    def value(self, totals: np.ndarray) -> np.ndarray:
-        """Turn summed scores `[..., 2]` into means `[...]`; NaN for no rows."""
-        with np.errstate(invalid="ignore"):
-            return totals[..., 0] / totals[..., 1]
+    def score(self, gold: str, prediction: Prediction) -> float:
+        """Return the F1 of a row."""
+        wanted, given = set(read_list(gold)), set(read_list(prediction.text))
+        both = len(wanted) + len(given)
+        return 2 * len(wanted & given) / both if both else 1.0

@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import ClassVar
 
 import numpy as np
 from scipy.stats import rankdata
 
 from kamerton.core.records import Prediction
-from kamerton.plugins.metrics._numbers import correlation, numbers, products
+from kamerton.plugins.metrics._numbers import Correlation, numbers, products
 
 
-class Spearman:
+class Spearman(Correlation):
     """The correlation of ranks, -1 to 1; 0 where either side is constant.
 
     Ranks are those among all rows, the mean of ties. A resample keeps them: its value is the correlation of these
     ranks, which comes near to that of ranks counted anew, while the value of all rows is exactly scipy's.
     """
 
-    higher_is_better: ClassVar = True
-    unit_interval: ClassVar = False
-    per_row_binary: ClassVar = False
-    signature: ClassVar = ""
-
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
         """Count each row: `[rows, 6]`; each contender's answers are ranked among themselves."""
         pairs = numbers(golds, predictions)
         parts = [products(*_ranks(pairs[part]).T) for part in _contenders(predictions)]
         return np.concatenate(parts) if parts else products(*pairs.T)
-
-    def value(self, totals: np.ndarray) -> np.ndarray:
-        """Turn summed products `[..., 6]` into coefficients `[...]`."""
-        return correlation(totals)
 
 
 def _ranks(pairs: np.ndarray) -> np.ndarray:

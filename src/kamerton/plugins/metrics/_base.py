@@ -1,0 +1,50 @@
+"""Bases of the metrics: the usual properties, and means over rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from kamerton.core.records import Prediction
+
+
+class Usual:
+    """Properties that most metrics have."""
+
+    higher_is_better: ClassVar[bool] = True
+    unit_interval: ClassVar[bool] = True
+    per_row_binary: ClassVar[bool] = False
+    signature: ClassVar[str] = ""
+
+
+class Ratio(Usual):
+    """A sum over the rows divided by another."""
+
+    def counts(self, gold: str, prediction: Prediction) -> tuple[float, float]:
+        """Return what a row adds to both sums; zeros if it does not count."""
+        raise NotImplementedError
+
+    def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
+        """Count each row: `[rows, 2]`."""
+        rows = [self.counts(gold, prediction) for gold, prediction in zip(golds, predictions, strict=True)]
+        return np.array(rows, dtype=np.float64).reshape(-1, 2)
+
+    def value(self, totals: np.ndarray) -> np.ndarray:
+        """Divide the sums: `[..., 2]` to `[...]`; NaN for no rows."""
+        with np.errstate(invalid="ignore"):
+            return totals[..., 0] / totals[..., 1]
+
+
+class Mean(Ratio):
+    """The mean of a score per row."""
+
+    def score(self, gold: str, prediction: Prediction) -> float | None:
+        """Return the score of a row; None if it does not count."""
+        raise NotImplementedError
+
+    def counts(self, gold: str, prediction: Prediction) -> tuple[float, float]:
+        """Return the score and 1."""
+        score = self.score(gold, prediction)
+        return (0.0, 0.0) if score is None else (score, 1.0)
