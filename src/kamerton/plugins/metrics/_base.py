@@ -10,7 +10,7 @@ import numpy as np
 from kamerton.core.records import Prediction
 
 
-class Usual:
+class UsualMetric:
     """Properties that most metrics have."""
 
     higher_is_better: ClassVar[bool] = True
@@ -19,7 +19,7 @@ class Usual:
     signature: ClassVar[str] = ""
 
 
-class Ratio(Usual):
+class Ratio(UsualMetric):
     """A sum over the rows divided by another."""
 
     def counts(self, gold: str, prediction: Prediction) -> tuple[float, float]:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from kamerton.core.records import Prediction
-from kamerton.plugins.metrics._base import Usual
+from kamerton.plugins.metrics._base import UsualMetric
 
 
-class ClassCounts(Usual):
+class ClassCounts(UsualMetric):
     """Base of the metrics of the classes that are gold or predicted in any of the rows."""
 
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from kamerton.core.records import Prediction
-from kamerton.plugins.metrics._base import Usual
+from kamerton.plugins.metrics._base import UsualMetric
 
 FLAT = 1e-13
 """A variance below this share of the mean square is rounding: the values are constant."""
@@ -38,7 +38,7 @@ def products(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=1)
 
 
-class Correlation(Usual):
+class Correlation(UsualMetric):
     """Base of the correlations, -1 to 1."""
 
     unit_interval: ClassVar = False

@@ -12,14 +12,14 @@ from sacrebleu.metrics.helpers import extract_all_word_ngrams
 from sacrebleu.tokenizers.tokenizer_intl import TokenizerV14International
 
 from kamerton.core.records import Prediction
-from kamerton.plugins.metrics._base import Usual
+from kamerton.plugins.metrics._base import UsualMetric
 from kamerton.text.words import UNSPACED
 
 ORDER = 4
 LETTER = regex.compile(rf"(?V1)([{UNSPACED}]\p{{M}}*)")
 
 
-class Bleu(Usual):
+class Bleu(UsualMetric):
     """Corpus BLEU (Papineni et al. 2002) as sacrebleu computes it, 0 to 1 instead of 0 to 100.
 
     `signature` is sacrebleu's, and ends with the remark that the letters of scripts without spaces stand alone before it

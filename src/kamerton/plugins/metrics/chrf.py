@@ -10,14 +10,14 @@ import numpy as np
 from sacrebleu.metrics.helpers import extract_all_char_ngrams
 
 from kamerton.core.records import Prediction
-from kamerton.plugins.metrics._base import Usual
+from kamerton.plugins.metrics._base import UsualMetric
 
 ORDER = 6
 BETA2 = 4.0
 """Recall counts beta = 2 times as much as precision, hence the name chrF2."""
 
 
-class Chrf(Usual):
+class Chrf(UsualMetric):
     """Corpus chrF2 (Popović 2015) as sacrebleu computes it, 0 to 1 instead of 0 to 100; `signature` is sacrebleu's."""
 
     signature: ClassVar = f"nrefs:1|case:mixed|eff:yes|nc:{ORDER}|nw:0|space:no|version:{version('sacrebleu')}"

@@ -8,13 +8,13 @@ from typing import ClassVar
 import numpy as np
 
 from kamerton.core.records import Prediction
-from kamerton.plugins.metrics._base import Usual
+from kamerton.plugins.metrics._base import UsualMetric
 
 BINS = 15
 """As Guo et al. 2017 have it, but of equal mass (Nguyen and O'Connor 2015): no bin is nearly empty."""
 
 
-class Ece(Usual):
+class Ece(UsualMetric):
     """Mean distance of probability and share of right answers over 15 bins of equally many rows.
 
     With fewer than about 500 rows chance alone makes it large, and its interval holds that too: read it beside what

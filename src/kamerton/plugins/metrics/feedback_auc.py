@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from kamerton.core.records import Prediction
-from kamerton.plugins.metrics._base import Usual
+from kamerton.plugins.metrics._base import UsualMetric
 
 BINS = 200
 """Steps of the order in which a resample is counted; fewer rows are counted exactly."""
 
 
-class FeedbackAuc(Usual):
+class FeedbackAuc(UsualMetric):
     """Share of the pairs of a wanted and an unwanted answer of which the wanted one is likelier per token.
 
     It is the area under the ROC curve, the statistic of Mann and Whitney (1947); of equal ones half counts. The

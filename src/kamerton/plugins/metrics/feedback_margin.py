@@ -8,13 +8,13 @@ from typing import ClassVar
 import numpy as np
 
 from kamerton.core.records import Prediction
-from kamerton.plugins.metrics._base import Usual
+from kamerton.plugins.metrics._base import UsualMetric
 
 SMALLEST = 1e-300
 """The least chance a token that a logarithm is taken of."""
 
 
-class FeedbackMargin(Usual):
+class FeedbackMargin(UsualMetric):
     """Mean log-likelihood per token of wanted answers minus that of others, in nats.
 
     Rows whose answer was not judged are not counted. Where there is only one kind nothing is compared, and it is 0.

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from kamerton.core.records import Prediction
-from kamerton.plugins.metrics._base import Usual
+from kamerton.plugins.metrics._base import UsualMetric
 from kamerton.plugins.metrics._classes import macro_f1
 from kamerton.plugins.metrics._label_sets import label_counts
 
 
-class MacroLabelF1(Usual):
+class MacroLabelF1(UsualMetric):
     """Mean F1 over the labels that are gold or predicted, as scikit-learn's macro average; 1 if there are none."""
 
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from kamerton.core.records import Prediction
-from kamerton.plugins.metrics._base import Usual
+from kamerton.plugins.metrics._base import UsualMetric
 from kamerton.plugins.metrics._classes import macro_f1
 from kamerton.plugins.metrics._spans import span_counts
 
 
-class MacroSpanF1(Usual):
+class MacroSpanF1(UsualMetric):
     """Mean F1 over the kinds of spans that are gold or predicted, as seqeval's macro average; 1 if there are none."""
 
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from kamerton.core.records import Prediction
-from kamerton.plugins.metrics._base import Usual
+from kamerton.plugins.metrics._base import UsualMetric
 from kamerton.plugins.metrics._classes import f1_of_sums
 from kamerton.plugins.metrics._label_sets import label_counts
 
 
-class MicroLabelF1(Usual):
+class MicroLabelF1(UsualMetric):
     """F1 over all decisions for a label, as scikit-learn's `f1_score(average="micro")`; 1 if there are none."""
 
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from kamerton.core.records import Prediction
-from kamerton.plugins.metrics._base import Usual
+from kamerton.plugins.metrics._base import UsualMetric
 from kamerton.plugins.metrics._classes import f1_of_sums
 from kamerton.plugins.metrics._spans import span_counts
 
 
-class SpanF1(Usual):
+class SpanF1(UsualMetric):
     """Micro F1 over spans, strictly in IOB2 as seqeval's (Nakayama 2018); bare tags in a row are one span.
 
     1 where there is nothing to find and nothing was found.

@@ -32,6 +32,6 @@ def _ranks(pairs: np.ndarray) -> np.ndarray:
 
 
 def _contenders(predictions: Sequence[Prediction]) -> Iterator[slice]:
-    """Part answers that were put together for a comparison: where the first row comes again, another begins."""
+    """Split the answers of a comparison into its contenders: where the first row comes again, the next begins."""
     starts = [i for i, prediction in enumerate(predictions) if prediction.id == predictions[0].id]
     return (slice(*bounds) for bounds in zip(starts, [*starts[1:], len(predictions)], strict=True))
