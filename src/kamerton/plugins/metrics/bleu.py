@@ -22,7 +22,7 @@ LETTER = regex.compile(rf"(?V1)([{UNSPACED}]\p{{M}}*)")
 class Bleu(UsualMetric):
     """Corpus BLEU (Papineni et al. 2002) as sacrebleu computes it, 0 to 1 instead of 0 to 100.
 
-    `signature` is sacrebleu's, and ends with the remark that the letters of scripts without spaces stand alone before it
+    `signature` is sacrebleu's, and adds at its end that letters of scripts without spaces are separated before it
     tokenizes. `tok:intl` splits off the punctuation of any script, « » included. Only orders that the texts are
     long enough for count (`eff:yes`), which changes nothing where one text has four words.
     """
