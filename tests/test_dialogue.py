@@ -119,7 +119,7 @@ def test_a_long_prompt_loses_its_start_in_training_as_in_serving_and_the_answer_
     assert short.cut == prompt.cut == len(whole.tokens) - room
     assert WRITING.flaw(short, prompt, engine.tokenizer) == ""
     other = replace(prompt, tokens=(*prompt.tokens[:-1], prompt.tokens[-1] + 1))
-    assert "differently" in WRITING.flaw(short, other, engine.tokenizer)
+    assert "differently" in str(WRITING.flaw(short, other, engine.tokenizer))
 
 
 def test_what_serving_cuts_is_told_with_the_answer(engine):
@@ -153,4 +153,4 @@ def test_a_template_that_changes_its_prompt_once_answered_teaches_the_answer_beh
 
 def test_a_template_that_writes_no_answer_is_the_fault_of_each_row(engine):
     engine.tokenizer.chat_template = "{{ messages | length }}"
-    assert all("once it is answered" in item.fault for item in WRITING.encode(EXAMPLES, engine.tokenizer, 256))
+    assert all("once it is answered" in str(item.fault) for item in WRITING.encode(EXAMPLES, engine.tokenizer, 256))

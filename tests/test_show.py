@@ -52,7 +52,9 @@ def test_every_window_is_told_and_the_first_two_are_drawn(encoder_folder: Path):
     long, short = look(examples, encoded, form, reader, 12, "window")
     windows = encoded[0].sequences
     assert len(windows) > 3 and not long.cut and not long.warnings
-    assert [one.title for one in long.sequences] == [f"window {n + 1} of {len(windows)}" for n in range(len(windows))]
+    assert [str(one.title) for one in long.sequences] == [
+        f"window {n + 1} of {len(windows)}" for n in range(len(windows))
+    ]
     assert [one.size for one in long.sequences] == [len(window.tokens) for window in windows]
     assert [bool(one.tokens) for one in long.sequences] == [False, True, *[False] * (len(windows) - 2)]
     assert long.sequences[0].ends == "good good good good … good good good good"
@@ -67,7 +69,7 @@ def test_both_answers_of_a_preference_are_drawn(decoder_folder: Path):
     form = task.form("decoder", [example])
     [view] = look([example], form.encode([example], writer, 200), form, writer, 200)
     chosen, rejected = view.sequences
-    assert (chosen.title, rejected.title) == ("chosen answer", "rejected answer")
+    assert (str(chosen.title), str(rejected.title)) == ("chosen answer", "rejected answer")
     assert view.targets == ("Paris<|im_end|>",)
     assert rejected.targets == ("London<|im_end|>",)
     assert "".join(token.token for token in rejected.tokens if token.trained) == "London<|im_end|>"

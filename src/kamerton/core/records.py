@@ -164,7 +164,7 @@ class Taught:
 
     positions: tuple[int, ...]
     """The tokens of the sequence that are marked: an answer's, or the one that a class is read at."""
-    words: tuple[str, ...]
+    words: tuple[Wording, ...]
     """What is taught: class names, or the answer's text."""
 
 
@@ -236,7 +236,7 @@ class SequenceView:
     """The words that it begins and ends with."""
     tokens: tuple[TokenView, ...] = ()
     """Empty for the first, which the example itself shows, and where there are too many to draw."""
-    targets: tuple[str, ...] = ()
+    targets: tuple[Wording, ...] = ()
     """What it teaches; empty for the first."""
 
 
@@ -247,7 +247,7 @@ class ExampleView:
     place: Place
     title: Wording
     tokens: tuple[TokenView, ...]
-    targets: tuple[str, ...]
+    targets: tuple[Wording, ...]
     """What is taught: class names, or the answer's text."""
     cut: int
     """How many tokens did not fit."""

@@ -139,7 +139,9 @@ def _sequence(item: Encoded, at: int, form: RowInspector, tokenizer: Tokenizer) 
     return SequenceView(name, len(sequence.tokens), " ".join(ends), tokens if at < DRAWN else (), words)
 
 
-def _drawn(item: Encoded, form: RowInspector, tokenizer: Tokenizer) -> tuple[tuple[TokenView, ...], tuple[str, ...]]:
+def _drawn(
+    item: Encoded, form: RowInspector, tokenizer: Tokenizer
+) -> tuple[tuple[TokenView, ...], tuple[Wording, ...]]:
     taught = form.taught(item, tokenizer)
     marked = set(taught.positions)
     tokens = tuple(TokenView(text, i in marked) for i, text in enumerate(written_tokens(item.tokens, tokenizer)))

@@ -14,7 +14,7 @@ from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.turns import ended, supervise, tokenize
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase as Tokenizer
+    pass
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,10 @@ class OptionChoice(Dialogue):
     (Brown et al. 2020, section 2.4).
     """
 
-    def validation_subset(self, examples: Sequence[Example]) -> Sequence[Example]:
-        """Answer all validation rows: options are only read."""
-        return examples
-
-    def answer_tokens(self, tokenizer: Tokenizer) -> int:
-        """Write nothing."""
-        return 0
+    @property
+    def generates(self) -> bool:
+        """False: options are only scored."""
+        return False
 
     def predict_shown(
         self, engine: Engine, examples: Sequence[Example], shown: Sequence[Sequence[Example]]
@@ -53,17 +50,17 @@ class OptionChoice(Dialogue):
         ]
 
     def _answers(self, engine: Engine, example: Example) -> list[list[int]]:
-        """Write each option as the answer."""
+        """Tokenize each option as an answer."""
         written = [self._write(replace(example, gold=o), (), engine.tokenizer).answer for o in options_of(example)]
         return [ended(ids, engine.tokenizer) for ids in tokenize(written, engine.tokenizer)]
 
     def parse(self, text: str) -> str:
-        """Keep an answer as it is: only its own question knows the options."""
+        """Return the reply: only its own question knows the options."""
         return text.strip().rstrip(".")
 
 
 def options_of(example: Example) -> list[str]:
-    """Give an example's options."""
+    """Return an example's options."""
     options = example.fields["options"]
     return [str(option) for option in options] if isinstance(options, list) else []
 

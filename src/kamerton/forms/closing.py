@@ -1,4 +1,4 @@
-"""One class of a text, read by a classification head on a decoder: at the last token, which alone has seen them all."""
+"""One class of a text, read by a classification head on a decoder: at the last token, which attends to all others."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ClosingLabels(Labels):
-    """A classification head on a decoder, which reads the bare text; the untuned model, which has none, is asked."""
+    """A classification head on a decoder, which reads the bare text; the untuned model is prompted instead."""
 
     dialogue: Dialogue
     """How the untuned model is asked for a label."""
     untuned_class: ClassVar = "AutoModelForCausalLM"
 
     def read_at(self, piece: Piece) -> int:
-        """Read the last token, as transformers' heads on decoders do."""
+        """Return the last token, which transformers' heads on decoders read."""
         return len(piece.tokens) - 1
 
     def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
-        """Tokenize the bare texts; one without any token is its end alone, or padding where there is no end."""
+        """Tokenize the bare texts; an empty one is the end token, or padding where there is no end token."""
         items = super().encode(examples, tokenizer, max_tokens)
         end = (int(tokenizer.pad_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id),)
         return [item if item.tokens else replace(item, tokens=end, output_positions=(0,)) for item in items]
 
     def with_instruction(self, text: str) -> Self | None:
-        """Put an instruction before the untuned model's requests."""
-        asked = self.dialogue.with_instruction(text)
-        return None if asked is None else replace(self, dialogue=asked)
+        """Return the form that puts an instruction before the untuned model's requests."""
+        dialogue = self.dialogue.with_instruction(text)
+        return None if dialogue is None else replace(self, dialogue=dialogue)
 
     def to_messages(self, example: Example, shots: Sequence[Example]) -> Sequence[Turn]:
-        """Put the request as the untuned model gets it."""
+        """Return the request of the untuned model."""
         return self.dialogue.to_messages(example, shots)
 
     def parse(self, text: str) -> str:
-        """Find the label that an answer names."""
+        """Return the label that a reply names."""
         return self.dialogue.parse(text)
 
     def shots(self, examples: Sequence[Example], count: int, seed: int) -> list[Example]:

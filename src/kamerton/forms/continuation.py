@@ -1,4 +1,4 @@
-"""A text and how it goes on, as it stands: no template, no roles."""
+"""A text and its continuation, without template and roles."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ FILLING = (
     ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
     ("<PRE>", "<SUF>", "<MID>"),
 )
-"""What models of code were pretrained to see around a gap: StarCoder's, Qwen's and Code Llama's words."""
+"""Fill-in-the-middle tokens of StarCoder, Qwen and Code Llama."""
 BETWEEN = "\n\n\n"
-"""What stands between solved examples."""
+"""Separates solved examples."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """How written programs are tried."""
+    """How generated programs are run."""
 
     samples: int
     k: int
@@ -36,21 +36,21 @@ class Trial:
 
 @dataclass(frozen=True)
 class Continuation(Dialogue):
-    """A beginning, perhaps an end, and what belongs there; `ask` gives the beginning, `answer` what follows."""
+    """A prefix, perhaps a suffix, and the middle: `ask` returns the prefix, `answer` the middle."""
 
     after: Callable[[Example], str] = lambda example: ""
-    """What stands behind the gap."""
+    """Returns the suffix."""
     program: Callable[[Example, str], str] = lambda example, text: ""
-    """The program that tries a written text; empty where there are no tests."""
+    """Returns the program that tests a generated text; empty without tests."""
     trial: Trial | None = None
-    """How programs are run; none are, if not given."""
+    """How programs are run; None runs none."""
 
     def drawn(self, example: Example) -> int:
-        """Write as many programs as are tried."""
+        """Return how many programs are generated."""
         return samples_of(self) if self.program(example, "") else 1
 
     def tried(self, example: Example, texts: Sequence[str]) -> float | None:
-        """Run what was written, where there are tests; estimate how often one of k passes."""
+        """Run the generated programs, if there are tests; estimate how often one of k passes."""
         if self.trial is None or not self.program(example, ""):
             return None
         passed = sum(bool(text) and passes(self.program(example, text), self.trial.limits) for text in texts)
@@ -67,11 +67,11 @@ class Continuation(Dialogue):
 
     @staticmethod
     def around(tokenizer: Tokenizer) -> int:
-        """Write no template."""
+        """Return 0: there is no template."""
         return 0
 
     def kept(self, text: str) -> str:
-        """Keep what was written with the space it begins with, which counts in programs."""
+        """Strip the end only: leading space counts in programs."""
         return text.rstrip()
 
 
@@ -81,6 +81,6 @@ def samples_of(form: ModelHead) -> int:
 
 
 def _filling(tokenizer: Tokenizer) -> tuple[str, ...]:
-    """Find the words around a gap that the tokenizer knows; else any will do, as text."""
+    """Return the fill-in-the-middle tokens that the tokenizer knows; else the first ones, as text."""
     known = tokenizer.get_vocab()
     return next((words for words in FILLING if set(words) <= known.keys()), FILLING[0])

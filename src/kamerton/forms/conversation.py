@@ -1,19 +1,25 @@
-"""Whole conversations through the model's own chat template; what the assistant says is supervised, turn by turn."""
+"""Whole conversations through the model's chat template; the assistant's turns are supervised."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from kamerton.core.contracts import Engine
+from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Encoded, Example, Prediction, Taught, Turn
 from kamerton.forms.messages import kept_messages, said
 from kamerton.forms.supervision import written
-from kamerton.forms.templates import CLOSING_TAG, RefusedError, adapt
+from kamerton.forms.templates import CLOSING_TAG, adapt
 from kamerton.forms.turns import (
+    END_UNTRAINED,
+    PROMPT_DIFFERS,
+    TARGETS_DIFFER,
+    cut_start,
     ended,
+    or_fault,
     room_before,
     tokenize,
     tokenize_alike,
@@ -41,13 +47,18 @@ class Conversation(Usual):
     """Every assistant's turn, only the last one, or every token of the conversation."""
     answers: tuple[str, ...]
     """The assistant's turns in the training rows, from which the room for generated ones is measured."""
-    told: str = ""
-    """An instruction that is put before what the user says first."""
+    instruction: str = ""
+    """An instruction before the first turn of the user."""
     model_class: ClassVar = "AutoModelForCausalLM"
     untuned_class: ClassVar = "AutoModelForCausalLM"
 
+    @property
+    def generates(self) -> bool:
+        """True: the assistant's turns are generated."""
+        return True
+
     def answer_tokens(self, tokenizer: Tokenizer) -> int:
-        """Measure how long nearly all training answers are, with some room."""
+        """Return a length that nearly all training answers have, with some room."""
         longest = room_for([len(ids) for ids in tokenize([(answer,) for answer in self.answers], tokenizer)])
         return longest + written_around(tokenizer)
 
@@ -55,16 +66,13 @@ class Conversation(Usual):
         """Tokenize each answer after the prompt that serving sends for it.
 
         Answers share a sequence as long as the next prompt begins with all the tokens before it; where the template
-        writes earlier turns differently later on, a new sequence begins. What does not fit loses its start, as in
+        renders earlier turns differently later on, a new sequence begins. What does not fit loses its start, as in
         serving.
         """
-        return [self._tried(example, tokenizer, max_tokens) for example in examples]
+        return [or_fault(partial(self._encode_row, example, tokenizer, max_tokens)) for example in examples]
 
-    def _tried(self, example: Example, tokenizer: Tokenizer, max_tokens: int) -> Encoded:
-        try:
-            return self._encode(self._turns(example, tokenizer), tokenizer, max_tokens)
-        except RefusedError as error:
-            return Encoded((), (), (), fault=error.faults[0].rule)
+    def _encode_row(self, example: Example, tokenizer: Tokenizer, max_tokens: int) -> Encoded:
+        return self._encode(self._turns(example, tokenizer), tokenizer, max_tokens)
 
     def _encode(self, turns: Sequence[Turn], tokenizer: Tokenizer, max_tokens: int, own: int = 0) -> Encoded:
         """Tokenize a conversation and supervise its answers from the turn `own` on."""
@@ -90,57 +98,54 @@ class Conversation(Usual):
 
         `extra` hold the prompts of the answers before.
         """
-        return [self._prompted(example, tokenizer, max_tokens) for example in examples]
+        return [or_fault(partial(self._prompts, example, tokenizer, max_tokens)) for example in examples]
 
-    def _prompted(self, example: Example, tokenizer: Tokenizer, max_tokens: int) -> Encoded:
-        try:
-            turns = self._turns(example, tokenizer)
-            before = learned(turns)[-1:] if self.train_on == "last" else learned(turns)
-            asked = dict.fromkeys([*before, len(_open(turns))])
-            ids = tokenize_alike([write_prompt(turns[:at], tokenizer) for at in asked], tokenizer)
-        except RefusedError as error:
-            return Encoded((), (), (), fault=error.faults[0].rule)
-        *others, last = (_last(one, max_tokens) for one in ids)
+    def _prompts(self, example: Example, tokenizer: Tokenizer, max_tokens: int) -> Encoded:
+        turns = self._turns(example, tokenizer)
+        before = learned(turns)[-1:] if self.train_on == "last" else learned(turns)
+        ends = dict.fromkeys([*before, len(_open(turns))])
+        ids = tokenize_alike([write_prompt(turns[:at], tokenizer) for at in ends], tokenizer)
+        *others, last = (cut_start(one, max_tokens) for one in ids)
         return replace(last, extra=tuple(others))
 
-    def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> str:
-        """Find a prompt that differs from serving's, supervision beside the answers, or an untaught end."""
+    def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> Wording:
+        """Find a prompt that differs from serving's, supervision beside the answers, or an untrained end."""
         served = {one.tokens for one in prompt.sequences}
         if not item.cut and self.train_on == "all" and not _begins(item.sequences[-1], prompt):
-            return "the prompt is written differently in training and in serving"
+            return PROMPT_DIFFERS
         for sequence in item.sequences:
             if not item.cut and self.train_on != "all" and any(start not in served for start in _before(sequence)):
-                return "the prompt is written differently in training and in serving"
+                return PROMPT_DIFFERS
             if [sequence.tokens[read + 1] for read in sequence.output_positions] != list(sequence.targets):
-                return "the supervised positions are not the answer's"
+                return TARGETS_DIFFER
             if not item.cut and sequence.targets[-1:] != (tokenizer.eos_token_id,):
-                return "the end token is not trained, so the model would not learn to stop"
+                return END_UNTRAINED
         return ""
 
     def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
-        """Mark the answers' tokens; each is read at the one before it."""
+        """Return the answers' tokens; each is predicted at the one before it."""
         words = [written([item.tokens[read + 1] for read in run], tokenizer) for run in _runs(item.output_positions)]
         return Taught(tuple(read + 1 for read in item.output_positions), tuple(words))
 
-    def sequence_name(self, at: int, count: int) -> str:
-        """Name a sequence: a new one begins where the template writes the answers before differently."""
-        return f"answer {at + 1} of {count}"
+    def sequence_name(self, at: int, count: int) -> Wording:
+        """Name a sequence: a new one begins where the template renders earlier answers differently."""
+        return msg("answer {number} of {count}", number=at + 1, count=count)
 
     def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
-        """Write the assistant's turns, each after the true ones before it, and measure the true ones' likelihood."""
+        """Generate the assistant's turns, each after the true ones before it, and compute the loss of the true ones."""
         return self.predict_untuned(engine, examples, ())
 
     def with_instruction(self, text: str) -> Self | None:
-        """Put an instruction before what the user says first."""
-        return replace(self, told=text)
+        """Return the form that puts an instruction before the first turn of the user."""
+        return replace(self, instruction=text)
 
     def _turns(self, example: Example, tokenizer: Tokenizer) -> tuple[Turn, ...]:
-        """Return an example's turns as the template can write them, after the instruction if there is one."""
+        """Return an example's turns, adapted to the template, with the instruction if there is one."""
         turns = adapt(turns_of(example), tokenizer).turns
         first = next((at for at, turn in enumerate(turns) if turn.role == "user"), None)
-        if not self.told or first is None:
+        if not self.instruction or first is None:
             return turns
-        return (*turns[:first], Turn("user", f"{self.told}\n\n{turns[first].content}"), *turns[first + 1 :])
+        return (*turns[:first], Turn("user", f"{self.instruction}\n\n{turns[first].content}"), *turns[first + 1 :])
 
     def predict_untuned(
         self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
@@ -163,7 +168,7 @@ class Conversation(Usual):
         ]
         cuts = [max((len(one.prompt) - room for one in exchanges), default=0) for exchanges in wanted]
         items = self._judged(examples, asked, engine)
-        losses, heard = item_answers(engine, items, [_last(one.prompt, room) for some in wanted for one in some])
+        losses, heard = item_answers(engine, items, [cut_start(one.prompt, room) for some in wanted for one in some])
         texts = iter(heard)
         return [
             Prediction(
@@ -178,20 +183,20 @@ class Conversation(Usual):
         ]
 
     def _heard(self, text: str, exchange: _PromptedAnswer) -> str:
-        """Return an answer as the data write answers: without the template's own words and without reasoning."""
+        """Return an answer without what the template adds, and without reasoning if the data have none."""
         if text.strip() == exchange.answer:
             return exchange.gold
         return text.strip() if self._reasons else without_reasoning(text)
 
     @cached_property
     def _reasons(self) -> bool:
-        """Whether reasoning stands in the training answers' own text, so that it counts like the rest."""
+        """Whether the training answers contain reasoning, so that it counts like the rest."""
         return any(CLOSING_TAG in answer for answer in self.answers)
 
     def _after(
         self, shots: Sequence[Example], turns: Sequence[Turn], tokenizer: Tokenizer
     ) -> tuple[tuple[Turn, ...], int]:
-        """Put the first exchange of each shot behind the system prompt; say where the conversation goes on itself."""
+        """Insert the first exchange of each shot behind the system prompt; return also where the own turns begin."""
         shown = list[Turn]()
         for shot in shots:
             past = adapt(turns_of(shot), tokenizer).turns
@@ -203,7 +208,7 @@ class Conversation(Usual):
     def _judged(
         self, examples: Sequence[Example], asked: Sequence[tuple[Sequence[Turn], int]], engine: Engine
     ) -> list[Encoded]:
-        """Supervise the true answers after what is shown; alone where that does not fit, or where all is taught."""
+        """Supervise the true answers after the shots; without these where they do not fit or all tokens train."""
         alone = self.encode(examples, engine.tokenizer, engine.max_tokens)
         if self.train_on == "all" or not any(own for _, own in asked):
             return alone
@@ -217,14 +222,14 @@ class _AnsweredTokens:
 
     tokens: list[int]
     output_positions: list[int]
-    """Positions at which the answers' tokens are read."""
+    """Positions before the answers' tokens."""
     ignored: list[int]
     """Those of answers that the data mark not to be learned."""
     last: int
     """Tokens of the last answer."""
 
     def whole(self, before: _AnsweredTokens | None) -> _AnsweredTokens:
-        """Supervise every token that does not stand in the sequence before, but for what is ignored."""
+        """Supervise every token that is not in the sequence before, except ignored ones."""
         start = alike(before.tokens, self.tokens) if before else 1
         ignored = set(self.ignored)
         return replace(
@@ -242,7 +247,7 @@ class _AnsweredTokens:
 
 @dataclass(frozen=True)
 class _PromptedAnswer:
-    """A prompt, and its true answer: as the template writes it, and as the data have it."""
+    """A prompt and its true answer: as the template renders it, and as the data have it."""
 
     prompt: list[int]
     answer: str = ""
@@ -256,7 +261,7 @@ def alike(one: Sequence[int], other: Sequence[int]) -> int:
 
 
 def turns_of(example: Example) -> tuple[Turn, ...]:
-    """Give an example's messages."""
+    """Return an example's turns."""
     return kept_messages(example.fields["messages"])
 
 
@@ -271,28 +276,23 @@ def _ends_open(example: Example) -> bool:
 
 
 def answered(turns: Sequence[Turn]) -> list[int]:
-    """Find the assistant's turns that answer something: a greeting before anybody spoke answers nothing."""
+    """Return which turns are the assistant's after the first turn of the user: a greeting answers nothing."""
     first = next((at for at, turn in enumerate(turns) if turn.role == "user"), len(turns))
     return [at for at, turn in enumerate(turns) if turn.role == "assistant" and at > first]
 
 
-def _last(ids: Sequence[int], room: int) -> Encoded:
-    """Make a prompt of tokens; where they are too many, the first ones are cut away."""
-    return Encoded(tuple(ids[-room:]), (), (), max(0, len(ids) - room))
-
-
 def learned(turns: Sequence[Turn]) -> list[int]:
-    """Find the answers that are learned: those that say something and are not marked to be left out."""
+    """Return which answers are trained on: those that are not empty and not marked to be left out."""
     return [at for at in answered(turns) if turns[at].taught and not turns[at].empty]
 
 
 def _open(turns: Sequence[Turn]) -> Sequence[Turn]:
-    """Take the last answer away, if the conversation ends with one."""
+    """Return the turns without the last answer, if they end with one."""
     return turns[:-1] if turns[-1].role == "assistant" else turns
 
 
 def _prompt(turns: Sequence[Turn], tokenizer: Tokenizer) -> list[int]:
-    """Tokenize a conversation up to where the assistant speaks next, as serving does."""
+    """Tokenize a conversation with the generation prompt, as serving does."""
     return tokenize([write_prompt(turns, tokenizer)], tokenizer)[0]
 
 
@@ -304,7 +304,7 @@ def _tokens(turns: Sequence[Turn], answers: Sequence[int], tokenizer: Tokenizer)
 
 
 def _runs(reads: Sequence[int]) -> list[list[int]]:
-    """Part positions where they do not follow each other.
+    """Split positions where they are not consecutive.
 
     >>> _runs([3, 4, 5, 9, 10])
     [[3, 4, 5], [9, 10]]
@@ -319,7 +319,7 @@ def _runs(reads: Sequence[int]) -> list[list[int]]:
 
 
 def _before(sequence: Encoded) -> list[tuple[int, ...]]:
-    """Return what stands before each answer of a sequence that is learned."""
+    """Return the tokens before each supervised answer of a sequence."""
     return [sequence.tokens[: run[0] + 1] for run in _runs(sequence.output_positions)]
 
 
@@ -328,7 +328,7 @@ def _begins(sequence: Encoded, prompt: Encoded) -> bool:
 
 
 def _exchanges_of(turns: Sequence[Turn], own: int, tokenizer: Tokenizer, *, open_end: bool) -> list[_PromptedAnswer]:
-    """Tokenize what stands before each answer of the conversation itself, or before the next one."""
+    """Tokenize the prompt of each answer of the conversation itself, or of the next one."""
     answers = [at for at in learned(turns) if at >= own]
     if open_end or not answers:
         return [_PromptedAnswer(_prompt(_open(turns), tokenizer))]

@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 
 from kamerton.core.contracts import Engine, ModelHead
+from kamerton.core.messages import Wording
 from kamerton.core.records import Encoded, Example, Prediction, Taught, Turn
 from kamerton.forms.messages import with_system
 from kamerton.forms.supervision import written
 from kamerton.forms.templates import CLOSING_TAG, RefusedError
 from kamerton.forms.turns import (
     Exchange,
+    answer_flaw,
+    cut_start,
     ended,
     most_shots,
-    same_prompt,
+    or_fault,
     supervise,
     tokenize,
     without_reasoning,
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
 
 
 def silent(example: Example) -> str:
-    """Tell the assistant nothing beforehand."""
+    """Return no system prompt."""
     return ""
 
 
@@ -44,84 +47,69 @@ class Dialogue(Usual):
     """A user's turn and the assistant's: either free text, or one of `choices`."""
 
     ask: Callable[[Example], str]
-    """What the user says in an example."""
+    """Returns the user's turn of an example."""
     choices: tuple[str, ...] = ()
     """If given, answers are chosen among these by their likelihood; nothing is generated."""
     answers: tuple[str, ...] = ()
     """The training answers, from which the room for generated ones is measured."""
     answer: Callable[[Example], str] = attrgetter("gold")
-    """What the assistant says to an example."""
+    """Returns the assistant's turn."""
     system: Callable[[Example], str] = silent
-    """What the assistant is told beforehand; if nothing, there is no such turn."""
+    """Returns the system prompt, or nothing."""
     model_class: ClassVar = "AutoModelForCausalLM"
     untuned_class: ClassVar = "AutoModelForCausalLM"
 
-    def validation_subset(self, examples: Sequence[Example]) -> Sequence[Example]:
-        """Answer all validation rows where answers are chosen, a few where they must be written."""
-        return examples if self.choices else super().validation_subset(examples)
-
     @property
     def ends(self) -> bool:
-        """End answers that are written; of given ones the likeliest is chosen, whatever comes after it."""
+        """Whether answers are generated; of choices the likeliest one is taken, whatever comes after it."""
+        return not self.choices
+
+    @property
+    def generates(self) -> bool:
+        """Whether answers are free text."""
         return not self.choices
 
     def answer_tokens(self, tokenizer: Tokenizer) -> int:
-        """Measure how long nearly all training answers are, with some room."""
-        if self.choices:
+        """Return a length that nearly all training answers have, with some room."""
+        if not self.generates:
             return 0
         longest = room_for([len(ids) for ids in tokenize([(answer,) for answer in self.answers], tokenizer)])
         return longest + self.around(tokenizer)
 
     @staticmethod
     def around(tokenizer: Tokenizer) -> int:
-        """Count the tokens that stand around an answer by the template: an empty thought."""
+        """Count the tokens that the template writes around an answer: an empty thought."""
         return written_around(tokenizer)
 
     def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
-        """Tokenize prompt and answer apart, so that the prompt's tokens are those of serving.
+        """Tokenize prompt and answer separately, so that the prompt's tokens are those of serving.
 
         A prompt that does not fit before its answer loses its start, as in serving: else its answer would be lost.
         """
-        tried = [self._encodable(example, tokenizer) for example in examples]
-        written = [one for one in tried if isinstance(one, Exchange)]
-        prompts = tokenize([one.prompt for one in written], tokenizer)
-        answers = tokenize([one.answer for one in written], tokenizer)
+        exchanges, faults = list[Exchange](), dict[int, Encoded]()
+        for at, example in enumerate(examples):
+            try:
+                exchanges.append(self._write(example, (), tokenizer))
+            except RefusedError as error:
+                faults[at] = Encoded((), (), (), fault=error.faults[0].rule)
+        prompts = tokenize([one.prompt for one in exchanges], tokenizer)
+        answers = tokenize([one.answer for one in exchanges], tokenizer)
         items = (
             supervise(prompt, ended(answer, tokenizer), max_tokens)
             for prompt, answer in zip(prompts, answers, strict=True)
         )
-        return [one if isinstance(one, Encoded) else next(items) for one in tried]
-
-    def _encodable(self, example: Example, tokenizer: Tokenizer) -> Exchange | Encoded:
-        """Write an example, or say why the template cannot."""
-        try:
-            return self._write(example, (), tokenizer)
-        except RefusedError as error:
-            return Encoded((), (), (), fault=error.faults[0].rule)
+        return [faults.get(at) or next(items) for at in range(len(examples))]
 
     def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
-        """Give what serving sends: the prompt up to where the assistant begins."""
-        return [self._prompted(example, tokenizer, max_tokens) for example in examples]
+        """Return what serving sends: the prompt up to where the assistant begins."""
+        return [or_fault(partial(self._prompt, example, (), tokenizer, max_tokens, 0)) for example in examples]
 
-    def _prompted(self, example: Example, tokenizer: Tokenizer, max_tokens: int) -> Encoded:
-        try:
-            [prompt] = self._prompts([example], [()], tokenizer, max_tokens)
-        except RefusedError as error:
-            return Encoded((), (), (), fault=error.faults[0].rule)
-        return prompt
-
-    def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> str:
-        """Find a prompt that differs from serving's, supervision beside the answer, or an untaught end."""
-        if not same_prompt(item, prompt):
-            return "the prompt is written differently in training and in serving"
-        if [item.tokens[read + 1] for read in item.output_positions] != list(item.targets):
-            return "the supervised positions are not the answer's"
-        if not item.cut and tokenizer.eos_token_id not in (None, item.targets[-1]):
-            return "the end token is not trained, so the model would not learn to stop"
-        return ""
+    def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> Wording:
+        """Find a prompt that differs from serving's, supervision beside the answer, or an untrained end."""
+        return answer_flaw(item, prompt, tokenizer)
 
     def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
-        """Mark the answer's tokens; each is read at the one before it."""
+        """Return the answer's tokens; each is predicted at the one before it."""
         return Taught(tuple(read + 1 for read in item.output_positions), (written(item.targets, tokenizer),))
 
     def shots(self, examples: Sequence[Example], count: int, seed: int) -> list[Example]:
@@ -133,7 +121,7 @@ class Dialogue(Usual):
     def _prompts(
         self, examples: Sequence[Example], shown: Sequence[Sequence[Example]], tokenizer: Tokenizer, room: int
     ) -> list[Encoded]:
-        """Give prompts, each after its own shots, in at most `room` tokens.
+        """Return prompts, each after its own shots, in at most `room` tokens.
 
         Shots that do not fit are left out, the first ones first; a request that does not fit loses its start.
         """
@@ -145,12 +133,12 @@ class Dialogue(Usual):
     def _prompt(
         self, example: Example, shots: Sequence[Example], tokenizer: Tokenizer, room: int, first: int
     ) -> Encoded:
-        """Write a prompt without the first shots; what does not fit of it loses its start."""
+        """Return a prompt without the first shots."""
         [ids] = tokenize([self._write(example, shots[first:], tokenizer).prompt], tokenizer)
-        return Encoded(tuple(ids[-room:]), (), (), max(0, len(ids) - room))
+        return cut_start(ids, room)
 
     def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
-        """Choose or write the answers, and measure the likelihood of the right ones."""
+        """Choose or generate the answers, and compute the loss of the right ones."""
         return self.predict_untuned(engine, examples, ())
 
     def predict_untuned(
@@ -186,25 +174,25 @@ class Dialogue(Usual):
     def _prediction(
         self, example: Example, texts: Sequence[str], loss: float, item: Encoded, prompt: Encoded
     ) -> Prediction:
-        """Take the first of the texts that were written as the answer."""
+        """Return the first of the generated texts as the answer."""
         passed = self.tried(example, texts)
         return Prediction(example.id, self.kept(texts[0]), None, loss, len(item.targets), cut=prompt.cut, passed=passed)
 
     def drawn(self, example: Example) -> int:
-        """Return how many answers are written to an example: one."""
+        """Return how many answers are generated for an example: one."""
         return 1
 
     def tried(self, example: Example, texts: Sequence[str]) -> float | None:
-        """Return the share of what was written that passes the example's tests; None, for there are none."""
+        """Return the share of generated texts that passes the example's tests; None without tests."""
         return None
 
     def kept(self, text: str) -> str:
-        """Leave out the space around what was written, and the reasoning before it where the true answers have none."""
+        """Strip a generated text, and the reasoning before it where the true answers have none."""
         return text.strip() if self._reasons else without_reasoning(text)
 
     @cached_property
     def _reasons(self) -> bool:
-        """Whether reasoning stands in the training answers' own text, so that it counts like the rest."""
+        """Whether the training answers contain reasoning, so that it counts like the rest."""
         return any(CLOSING_TAG in answer for answer in self.answers)
 
     def _choose(
@@ -228,7 +216,7 @@ class Dialogue(Usual):
         return predictions
 
     def _options(self, examples: Sequence[Example], tokenizer: Tokenizer) -> list[tuple[int, ...]]:
-        """Write the choices as the template writes answers: in training they were written by it, too."""
+        """Tokenize the choices as the template renders answers, as in training."""
         answers = [
             self._write(replace(example, gold=choice), (), tokenizer).answer
             for example in examples[:1]
@@ -237,24 +225,24 @@ class Dialogue(Usual):
         return [tuple(ended(ids, tokenizer)) for ids in tokenize(answers, tokenizer)]
 
     def with_instruction(self, text: str) -> Self | None:
-        """Put an instruction before what the user says."""
+        """Return the form that puts an instruction before the user's turn."""
         return replace(self, ask=lambda example: f"{text}\n\n{self.ask(example)}")
 
     def to_messages(self, example: Example, shots: Sequence[Example]) -> Sequence[Turn]:
-        """Put solved examples as earlier turns behind the system prompt, and the request as the last."""
+        """Return the system prompt, solved examples as earlier turns, and the request as the last."""
         turns = [Turn("user", self.ask(example))]
         for shot in reversed(shots):
             turns = [Turn("user", self.ask(shot)), Turn("assistant", self.answer(shot)), *turns]
         return with_system(turns, self.system(example), "")
 
     def parse(self, text: str) -> str:
-        """Find the choice that an answer names first, if there are choices; else keep it as it is."""
+        """Return the choice that a reply names first, if there are choices; else the reply."""
         folded = text.casefold()
         named = [(folded.find(choice.casefold()), -len(choice), choice) for choice in self.choices]
         return min((found for found in named if found[0] >= 0), default=(0, 0, self.kept(text)))[2]
 
     def _write(self, example: Example, shots: Sequence[Example], tokenizer: Tokenizer) -> Exchange:
-        """Write prompt and answer as text by the template."""
+        """Render prompt and answer by the template."""
         return write_exchange(self.to_messages(example, shots), self.answer(example), tokenizer)
 
 

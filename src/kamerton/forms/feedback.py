@@ -1,8 +1,8 @@
-"""An answer that people wanted or did not: the model learns to find the one likelier and the other less likely (KTO).
+"""An answer that people wanted or did not: KTO makes the one likelier and the other less likely.
 
 Ethayarajh et al. 2024, "KTO: Model Alignment as Prospect Theoretic Optimization", equations 7 and 8: the reward of an
-answer is how much likelier than before training it is, and it counts beyond a reference point, the mean reward of
-answers that belong to other requests.
+answer is the gain of its log-likelihood by training, relative to a reference point, the mean reward of answers to
+other requests.
 """
 
 from __future__ import annotations
@@ -16,41 +16,43 @@ import numpy as np
 import torch
 
 from kamerton.core.contracts import Engine
+from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Encoded, Example, Prediction, Taught, Turn
 from kamerton.forms.given import GivenAnswers, behind_shots, request_of
 from kamerton.forms.messages import kept_answer
 from kamerton.forms.supervision import target_losses, written
-from kamerton.forms.turns import ended, room_before, same_prompt, supervise, tokenize, write_exchange
+from kamerton.forms.turns import ended, room_before, supervise, tokenize, write_exchange
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
 SMALLEST = 1e-12
-"""The least chance of an answer's tokens, or of others, that a loss is taken of."""
+"""The least probability in a logarithm."""
 
 
 @dataclass(frozen=True)
 class BinaryFeedback(GivenAnswers):
-    """One answer to a request, and whether it was wanted; `Encoded.extra` holds another row's answer to the request.
+    """One answer to a request, and whether it was wanted.
 
-    The other answer's `weight` is that of the row, negative where the answer was not wanted.
+    `Encoded.extra` holds another row's answer after the request. Its `weight` is that of the row, negative where the
+    answer was not wanted.
     """
 
     beta: float
-    """How much a reward counts."""
+    """Scale of the rewards."""
     desirable: float
     """The weight of answers that people wanted."""
     undesirable: float
     answers: tuple[str, ...]
-    """Different training answers, of which each row gets one that is not its own."""
+    """Distinct training answers; each row gets one that is not its own."""
 
     def is_given(self, example: Example) -> bool:
         """Return whether a row holds an answer."""
         return bool(example.gold)
 
     def write(self, example: Example, shots: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> Encoded:
-        """Tokenize a row's answer after the request, behind the shots that people wanted."""
+        """Tokenize a row's answer after the request and the shots that people wanted."""
         shown = [turn for shot in shots if shot.fields["wanted"] for turn in (*request_of(shot)[-1:], _own(shot))]
         return _answered(behind_shots(example, shown), _own(example), tokenizer, max_tokens)
 
@@ -62,29 +64,21 @@ class BinaryFeedback(GivenAnswers):
         return replace(item, extra=(replace(other, weight=weight),), cut=item.cut + other.cut)
 
     def _other(self, example: Example) -> str:
-        """Choose another row's answer by the row's own text: the same wherever and whenever it is encoded."""
+        """Choose another row's answer by a hash of the row: the same each time it is encoded."""
         start = zlib.crc32(f"{example.key} {example.gold}".encode())
         tried = (self.answers[(start + at) % len(self.answers)] for at in range(min(2, len(self.answers))))
         return next((answer for answer in tried if answer != example.gold), "")
 
-    def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> str:
-        """Find a prompt that differs from serving's, and an untaught end."""
-        if not same_prompt(item, prompt):
-            return "the prompt is written differently in training and in serving"
-        if not item.cut and item.targets[-1] != tokenizer.eos_token_id:
-            return "the end token is not trained, so the model would not learn to stop"
-        return ""
-
     def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
-        """Mark the answer's tokens; each is read at the one before it."""
-        what = "wanted" if item.extra and item.extra[0].weight > 0 else "not wanted"
-        return Taught(
-            tuple(read + 1 for read in item.output_positions), (f"{what}: {written(item.targets, tokenizer)}",)
-        )
+        """Return the answer's tokens; each is predicted at the one before it."""
+        answer = written(item.targets, tokenizer)
+        wanted = item.extra and item.extra[0].weight > 0
+        words = msg("wanted: {answer}", answer=answer) if wanted else msg("not wanted: {answer}", answer=answer)
+        return Taught(tuple(read + 1 for read in item.output_positions), (words,))
 
-    def sequence_name(self, at: int, count: int) -> str:
-        """Name the answer, and the one that the reference point is measured by."""
-        return ("the row's answer", "another row's answer, for the reference point")[at]
+    def sequence_name(self, at: int, count: int) -> Wording:
+        """Name the answer, or the one for the reference point."""
+        return msg("another row's answer, for the reference point") if at else msg("the row's answer")
 
     def supervised(self, item: Encoded) -> int:
         """Count an answer as one, if something is left of it."""
@@ -99,13 +93,13 @@ class BinaryFeedback(GivenAnswers):
         return kto_losses(rewards[:, 0], rewards[:, 1], weights, self.beta)
 
     def with_reference(self, engine: Engine, items: Sequence[Encoded]) -> list[Encoded]:
-        """Note how likely the model finds both answers before training."""
+        """Add the log-likelihoods of both answers before training."""
         known = [item for item in items if item.extra]
         likely = iter((-engine.losses([one for item in known for one in item.sequences])).reshape(-1, 2).tolist())
         return [_with_reference(item, *next(likely)) if item.extra else item for item in items]
 
     def judge(self, engine: Engine, examples: Sequence[Example], items: Sequence[Encoded]) -> list[Prediction]:
-        """Measure how likely each answer's tokens are, and what that costs by whether it was wanted."""
+        """Compute the mean probability of each answer's tokens, and a loss by whether it was wanted."""
         means = engine.losses(items) / np.array([max(1, len(item.targets)) for item in items])
         results = []
         for example, item, mean in zip(examples, items, means.tolist(), strict=True):
@@ -132,9 +126,9 @@ def kto_losses(rewards: Tensor, others: Tensor, weights: Tensor, beta: float) ->
 
 
 def balanced_weights(wanted: int, unwanted: int) -> tuple[float, float]:
-    """Return the weights of both kinds by which neither outweighs the other.
+    """Return weights by which neither wanted nor unwanted answers dominate.
 
-    The paper (section 4.2) wants the wanted ones' share, weight times count, 1 to 4/3 times that of the others.
+    By the paper (section 4.2) the share of the wanted ones, weight times count, is 1 to 4/3 times that of the others.
 
     >>> balanced_weights(50, 50), balanced_weights(10, 40), balanced_weights(80, 20)
     ((1.0, 1.0), (4.0, 1.0), (1.0, 3.0))
@@ -158,5 +152,5 @@ def _answered(turns: Sequence[Turn], answer: str | Turn, tokenizer: Tokenizer, m
 
 
 def _own(example: Example) -> Turn:
-    """Return the answer with its calls of tools and its reasoning."""
+    """Return the answer with its tool calls and its reasoning."""
     return kept_answer(example.fields["completion"])

@@ -13,6 +13,8 @@ from scipy.special import expit, log_expit
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from kamerton.core.contracts import Advice, Engine, ModelHead
+from kamerton.core.figures import Figure
+from kamerton.core.messages import msg
 from kamerton.core.records import Encoded, Example, Prediction, Taught
 from kamerton.forms.labels import named_classes
 from kamerton.forms.reading import SequenceHead, embed_texts, window_means
@@ -40,7 +42,7 @@ class Threshold(NamedTuple):
 
 @dataclass(frozen=True)
 class LabelSets(SequenceHead):
-    """A head with an output a label, read at the first token; a label is given where its probability is above a bar.
+    """A head with an output for each label; a label is given where its probability is above a threshold.
 
     A row's target is a bit mask: bit i is set if label i is right.
     """
@@ -51,7 +53,7 @@ class LabelSets(SequenceHead):
 
     @property
     def config(self) -> dict[str, object]:
-        """Number and names of the labels, and the kind of problem, as transformers' configurations carry them."""
+        """Number and names of the labels, and the kind of problem."""
         return {**named_classes(self.labels), "problem_type": "multi_label_classification"}
 
     @cached_property
@@ -59,28 +61,28 @@ class LabelSets(SequenceHead):
         return {label: i for i, label in enumerate(self.labels)}
 
     def target(self, example: Example) -> int:
-        """Give the labels' bit mask; it is not known if one of them is not."""
+        """Return the labels' bit mask; it is unknown if one of them is."""
         labels = read_list(example.gold)
         if not all(label in self._index for label in labels):
             return IGNORED
         return sum(1 << self._index[label] for label in set(labels))
 
     def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
-        """Mark the token that the labels are read at."""
+        """Return the output position and the labels."""
         if not self.supervised(item):
             return Taught((), ())
-        right = [label for label, bit in zip(self.labels, self._bits([item])[0], strict=True) if bit]
-        return Taught(item.output_positions, (", ".join(right) or "no label",))
+        right = [label for label, bit in zip(self.labels, self.bits([item])[0], strict=True) if bit]
+        return Taught(item.output_positions, (", ".join(right) or msg("no label"),))
 
     def losses(self, logits: Tensor, items: Sequence[Encoded]) -> Tensor:
-        """Give each item's binary cross-entropy, summed over the labels: `[items]`, nats; 0 if they are not known."""
+        """Compute each item's binary cross-entropy, summed over the labels: `[items]`, nats; 0 if they are unknown."""
         means = window_means(logits, items)
-        wanted = torch.from_numpy(self._bits(items)).to(means)
+        wanted = torch.from_numpy(self.bits(items)).to(means)
         known = torch.tensor([float(self.supervised(item)) for item in items], device=logits.device)
         return known * binary_cross_entropy_with_logits(means, wanted, reduction="none").sum(dim=1)
 
-    def _bits(self, items: Sequence[Encoded]) -> np.ndarray:
-        """Spread the masks out: `[items, labels]`, 1 where a label is right; of what is not known, all 0."""
+    def bits(self, items: Sequence[Encoded]) -> np.ndarray:
+        """Unpack the masks: `[items, labels]`, 1 where a label is right; all 0 where the labels are not known."""
         masks = [max(item.targets[0], 0) for item in items]
         return np.array([[mask >> i & 1 for i in range(len(self.labels))] for mask in masks], dtype=np.float64)
 
@@ -94,7 +96,7 @@ class LabelSets(SequenceHead):
         return list(drawn.values())
 
     def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
-        """Give the labels whose probability is above the threshold."""
+        """Return the labels whose probability is above the threshold."""
         encoded = self.encode(examples, engine.tokenizer, engine.max_tokens)
         if not encoded:
             return []
@@ -103,7 +105,7 @@ class LabelSets(SequenceHead):
         probabilities = expit(logits)
         given = probabilities > bar
         sure = np.where(given, log_expit(logits), log_expit(-logits)).sum(axis=1)
-        losses = np.logaddexp(0, np.where(self._bits(encoded) > 0, -logits, logits)).sum(axis=1)
+        losses = np.logaddexp(0, np.where(self.bits(encoded) > 0, -logits, logits)).sum(axis=1)
         return [
             Prediction(
                 example.id,
@@ -119,20 +121,10 @@ class LabelSets(SequenceHead):
             )
         ]
 
-    def fit_threshold(self, engine: Engine, examples: Sequence[Example]) -> Advice | None:
-        """Return the threshold of the best micro F1 on validation rows (Lipton et al. 2014); None without any."""
-        encoded = self.encode(examples, engine.tokenizer, engine.max_tokens)
-        known = [item for item in encoded if self.supervised(item)]
-        if not known:
-            return None
-        bar, best, even = best_threshold(expit(self.read(engine, known).astype(np.float64)), self._bits(known) > 0)
-        reason = f"micro F1 on {len(known)} validation rows is {best:.3f} there and {even:.3f} at {EVEN}"
-        return Advice(bar, reason)
-
     def predict_untuned(
         self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
     ) -> list[Prediction]:
-        """Give what most of the nearest shown examples have; without any, the label whose name is nearest."""
+        """Return the labels of most of the nearest shown examples; without any, the label whose name is nearest."""
         texts = self.embed(engine, examples)
         if not shots:
             names = embed_texts(engine, [(label,) for label in self.labels])
@@ -148,11 +140,25 @@ class LabelSets(SequenceHead):
 
 
 def fit_threshold(form: ModelHead, engine: Engine, examples: Sequence[Example]) -> Mapping[str, Advice]:
-    """Fit a multi-label form's threshold on validation rows, unless it has one; nothing for other forms."""
+    """Return the setting that gives a multi-label form the best F1 on validation rows (Lipton et al. 2014).
+
+    Nothing for other forms, and for one that has a threshold.
+    """
     if not isinstance(form, LabelSets) or form.threshold is not None:
         return {}
-    advice = form.fit_threshold(engine, examples)
-    return {"threshold": advice} if advice else {}
+    encoded = form.encode(examples, engine.tokenizer, engine.max_tokens)
+    known = [item for item in encoded if form.supervised(item)]
+    if not known:
+        return {}
+    bar, best, even = best_threshold(expit(form.read(engine, known).astype(np.float64)), form.bits(known) > 0)
+    reason = msg(
+        "micro F1 on {rows} validation {rows:row|rows} is {best} there and {even} at {usual}",
+        rows=len(known),
+        best=Figure(best),
+        even=Figure(even),
+        usual=str(EVEN),
+    )
+    return {"threshold": Advice(bar, reason)}
 
 
 def best_threshold(probabilities: np.ndarray, right: np.ndarray) -> Threshold:

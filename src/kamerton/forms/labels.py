@@ -28,7 +28,7 @@ class Labels(SequenceHead):
 
     @property
     def config(self) -> dict[str, object]:
-        """Number and names of the classes, as transformers' configurations carry them."""
+        """Number and names of the classes."""
         return named_classes(self.labels)
 
     @cached_property
@@ -36,18 +36,18 @@ class Labels(SequenceHead):
         return {label: i for i, label in enumerate(self.labels)}
 
     def target(self, example: Example) -> int:
-        """Give the class's number."""
+        """Return the class's number."""
         return self._index.get(example.gold, IGNORED)
 
     def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
-        """Mark the token that the class is read at."""
+        """Return the output position and the class."""
         known = [
             (read, target) for read, target in zip(item.output_positions, item.targets, strict=True) if target >= 0
         ]
         return Taught(tuple(read for read, _ in known), tuple(self.labels[target] for _, target in known))
 
     def losses(self, logits: Tensor, items: Sequence[Encoded]) -> Tensor:
-        """Give the cross-entropy of each item's class: `[items]`, nats."""
+        """Compute the cross-entropy of each item's class: `[items]`, nats."""
         return class_losses(window_means(logits, items), [item.targets[0] for item in items])
 
     def shots(self, examples: Sequence[Example], count: int, seed: int) -> list[Example]:
@@ -85,6 +85,6 @@ class Labels(SequenceHead):
 
 
 def named_classes(names: Sequence[str]) -> dict[str, object]:
-    """Write down classes as transformers' configurations carry them."""
+    """Return classes as transformers' configurations carry them."""
     id2label = dict(enumerate(names))
     return {"num_labels": len(names), "id2label": id2label, "label2id": {v: k for k, v in id2label.items()}}

@@ -31,9 +31,9 @@ NEIGHBOURS = 3
 class Number(SequenceHead):
     """A head that puts out the number in its own unit.
 
-    It is trained as if numbers had mean 0 and spread 1: the last layer's weights are held in that measure and
-    multiplied out on their way in, so that one learning rate suits stars and salaries alike. What is saved are the
-    multiplied weights: any program that loads the model gets the unit of the data.
+    It is trained as if numbers had mean 0 and spread 1: the last layer's weights are in that unit and multiplied out
+    in the forward pass, so that one learning rate suits stars and salaries alike. The multiplied weights are saved:
+    any program that loads the model gets the unit of the data.
     """
 
     mean: float
@@ -42,7 +42,7 @@ class Number(SequenceHead):
     config: ClassVar[dict[str, object]] = {"num_labels": 1, "problem_type": "regression"}
 
     def start(self, model: PreTrainedModel, fresh: Sequence[str]) -> None:
-        """Hold the last layer in units of the spread; a new one begins at the mean."""
+        """Rescale the last layer to units of the spread; a new one begins at the mean."""
         name, layer = _last_layer(model)
         if any(name == new or name.startswith(f"{new}.") for new in fresh):
             with torch.no_grad():
@@ -51,21 +51,21 @@ class Number(SequenceHead):
         model.set_submodule(name, _InUnits(layer, self.spread, self.mean))
 
     def target(self, example: Example) -> int:
-        """Say whether the number is known."""
+        """Return 0 if the number is known, else `IGNORED`."""
         return 0 if filled(example.gold) else IGNORED
 
     def number(self, example: Example) -> float:
-        """Give the gold number."""
+        """Return the gold number."""
         return float(example.gold) if filled(example.gold) else 0.0
 
     def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
-        """Mark the token that the number is read at."""
+        """Return the output position and the number."""
         return (
             Taught(item.output_positions, (written_number(item.number),)) if self.supervised(item) else Taught((), ())
         )
 
     def losses(self, logits: Tensor, items: Sequence[Encoded]) -> Tensor:
-        """Give each item's squared error in units of the spread: `[items]`; 0 if its number is not known."""
+        """Compute each item's squared error in units of the spread: `[items]`; 0 if its number is unknown."""
         wanted = torch.tensor([item.number for item in items], dtype=torch.float64, device=logits.device)
         known = torch.tensor([float(self.supervised(item)) for item in items], device=logits.device)
         error = (window_means(logits, items)[:, 0].double() - wanted) / self.spread
@@ -79,7 +79,7 @@ class Number(SequenceHead):
         return [examples[i] for part in parts for i in draw.permutation(part)[:count]]
 
     def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
-        """Read the numbers off."""
+        """Return the head's numbers."""
         encoded = self.encode(examples, engine.tokenizer, engine.max_tokens)
         return [
             self._prediction(example, item, float(logits[0]))
@@ -94,7 +94,7 @@ class Number(SequenceHead):
     def predict_untuned(
         self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
     ) -> list[Prediction]:
-        """Average the numbers of the nearest shown examples; without any, the model knows the mean at best."""
+        """Average the numbers of the nearest shown examples; without any, return the mean."""
         if not shots:
             return [Prediction(example.id, written_number(self.mean)) for example in examples]
         likeness = self.embed(engine, examples) @ self.embed(engine, shots).T
@@ -104,7 +104,7 @@ class Number(SequenceHead):
 
 
 class _InUnits(nn.Linear):
-    """A layer whose weights are held in another measure than they are used and saved in."""
+    """A layer whose weights are trained in another unit than they are used and saved in."""
 
     def __init__(self, layer: nn.Linear, scale: float, shift: float) -> None:
         super().__init__(layer.in_features, layer.out_features, device=layer.weight.device)
@@ -115,12 +115,12 @@ class _InUnits(nn.Linear):
         self.register_state_dict_post_hook(_multiply_out)
 
     def forward(self, states: Tensor) -> Tensor:
-        """Give the numbers in the unit of the data."""
+        """Compute the numbers in the unit of the data."""
         return linear(states, self.weight, self.bias) * self.scale + self.shift
 
 
 def _multiply_out(layer: _InUnits, state: dict[str, Tensor], prefix: str, _metadata: Any) -> None:
-    """Write plain weights in the unit of the data wherever a model's weights are asked for."""
+    """Put plain weights, in the unit of the data, into the state dict."""
     state[f"{prefix}weight"] = state[f"{prefix}weight"] * layer.scale
     state[f"{prefix}bias"] = state[f"{prefix}bias"] * layer.scale + layer.shift
 

@@ -1,4 +1,4 @@
-"""A request with a chosen and a rejected answer: the model learns to find the chosen one likelier."""
+"""A request with a chosen and a rejected answer: training makes the chosen one likelier."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from kamerton.core.contracts import Engine
+from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Encoded, Example, Prediction, Taught, Turn
 from kamerton.forms.given import GivenAnswers, behind_shots, request_of
 from kamerton.forms.messages import kept_answer, said
 from kamerton.forms.supervision import target_losses, written
-from kamerton.forms.turns import ended, room_before, same_prompt, supervise, tokenize, write_exchange
+from kamerton.forms.turns import ended, room_before, supervise, tokenize, write_exchange
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
-Objective = Literal["dpo", "orpo", "simpo"]
+PreferenceLoss = Literal["dpo", "orpo", "simpo"]
 
 
 @dataclass(frozen=True)
 class Preferences(GivenAnswers):
     """Two answers to one request; `Encoded.extra` holds the rejected one."""
 
-    objective: Objective
+    objective: PreferenceLoss
     beta: float
     gamma: float
-    """The margin that SimPO wants, in units of its reward."""
+    """SimPO's target margin, in units of its reward."""
     smoothing: float
-    """Share of the rows whose answers may be the wrong way round, in DPO."""
+    """Share of the rows whose answers may be swapped, in DPO."""
     answers: tuple[str, ...]
     """The chosen training answers, from which the room for generated ones is measured."""
 
@@ -42,7 +43,7 @@ class Preferences(GivenAnswers):
         return bool(example.gold and example.fields["rejected"])
 
     def write(self, example: Example, shots: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> Encoded:
-        """Tokenize both answers, each after the same prompt, behind the chosen answers of the shots."""
+        """Tokenize both answers, each after the same prompt and the chosen answers of the shots."""
         shown = [turn for shot in shots for turn in (*request_of(shot)[-1:], _answers(shot)[0])]
         turns, answers = behind_shots(example, shown), []
         for answer in _answers(example):
@@ -55,31 +56,29 @@ class Preferences(GivenAnswers):
         chosen, rejected = (replace(item, cut=item.cut + lost) for item in pair)
         return replace(chosen, extra=(rejected,), cut=chosen.cut + rejected.cut)
 
-    def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> str:
-        """Find prompts that differ from serving's or from each other, and untaught ends."""
+    def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> Wording:
+        """Find prompts that differ from serving's or from each other, untrained ends, and equal answers."""
         for sequence in item.sequences:
-            if not same_prompt(sequence, prompt):
-                return "the prompt is written differently in training and in serving"
-            if not item.cut and sequence.targets[-1] != tokenizer.eos_token_id:
-                return "the end token is not trained, so the model would not learn to stop"
+            if flaw := super().flaw(sequence, prompt, tokenizer):
+                return flaw
         if item.targets == item.extra[0].targets:
-            return "the chosen answer and the rejected one have the same tokens"
+            return msg("the chosen answer and the rejected one have the same tokens")
         return ""
 
     def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
-        """Mark the chosen answer's tokens; each is read at the one before it."""
+        """Return the chosen answer's tokens; each is predicted at the one before it."""
         return Taught(tuple(read + 1 for read in item.output_positions), (written(item.targets, tokenizer),))
 
-    def sequence_name(self, at: int, count: int) -> str:
-        """Tell the two answers apart."""
-        return ("chosen answer", "rejected answer")[at]
+    def sequence_name(self, at: int, count: int) -> Wording:
+        """Name the chosen or the rejected answer."""
+        return msg("rejected answer") if at else msg("chosen answer")
 
     def supervised(self, item: Encoded) -> int:
         """Count a pair as one, if something is left of both answers."""
         return int(len(item.sequences) == 2 and all(sequence.targets for sequence in item.sequences))
 
     def losses(self, logits: Tensor, items: Sequence[Encoded]) -> Tensor:
-        """Give each pair's loss by the objective: `[items]`, with gradients."""
+        """Compute each pair's loss by the objective: `[items]`, with gradients."""
         sequences = [sequence for item in items for sequence in item.sequences]
         chosen, rejected = (-target_losses(logits, sequences)).view(-1, 2).unbind(1)
         lengths = chosen.new_tensor([[len(sequence.targets) for sequence in item.sequences] for item in items])
@@ -91,7 +90,7 @@ class Preferences(GivenAnswers):
         return dpo_losses(chosen - rejected, reference, self.beta, self.smoothing)
 
     def with_reference(self, engine: Engine, items: Sequence[Encoded]) -> list[Encoded]:
-        """Note how much likelier the model finds the chosen answer before training; only DPO asks for it."""
+        """Add the margin of the chosen answer before training; only DPO needs it."""
         if self.objective != "dpo":
             return list(items)
         losses = engine.losses([sequence for item in items for sequence in item.sequences]).reshape(-1, 2)
@@ -101,7 +100,7 @@ class Preferences(GivenAnswers):
         ]
 
     def judge(self, engine: Engine, examples: Sequence[Example], items: Sequence[Encoded]) -> list[Prediction]:
-        """Find which answer is likelier per token."""
+        """Return the answer that is likelier per token."""
         sequences = [sequence for item in items for sequence in item.sequences]
         lengths = np.array([max(1, len(sequence.targets)) for sequence in sequences]).reshape(-1, 2)
         means = engine.losses(sequences).reshape(-1, 2) / lengths
@@ -115,12 +114,12 @@ class Preferences(GivenAnswers):
 
 
 def dpo_losses(likelier: Tensor, reference: Tensor, beta: float, smoothing: float) -> Tensor:
-    """Give DPO's losses (Rafailov et al. 2023, equation 7; smoothing as in cDPO, Mitchell 2023).
+    """Return DPO's losses (Rafailov et al. 2023, equation 7; smoothing as in cDPO, Mitchell 2023).
 
     Args:
         likelier: log-likelihood of the chosen answers minus that of the rejected ones, `[pairs]`, nats.
         reference: the same before training.
-        beta: how much a difference counts.
+        beta: scale of the rewards.
         smoothing: 0 for DPO itself.
     """
     reward = beta * (likelier - reference)
@@ -128,12 +127,12 @@ def dpo_losses(likelier: Tensor, reference: Tensor, beta: float, smoothing: floa
 
 
 def simpo_losses(chosen: Tensor, rejected: Tensor, beta: float, gamma: float) -> Tensor:
-    """Give SimPO's losses (Meng et al. 2024, equation 6) of mean log-likelihoods per token `[pairs]`."""
+    """Return SimPO's losses (Meng et al. 2024, equation 6) of mean log-likelihoods per token `[pairs]`."""
     return -logsigmoid(beta * (chosen - rejected) - gamma)
 
 
 def orpo_losses(chosen: Tensor, rejected: Tensor, weight: float) -> Tensor:
-    """Give ORPO's losses (Hong et al. 2024, equations 6 and 7) of mean log-likelihoods per token `[pairs]`.
+    """Return ORPO's losses (Hong et al. 2024, equations 6 and 7) of mean log-likelihoods per token `[pairs]`.
 
     The first part is the loss of the chosen answer alone, as in the paper; some implementations add the request's.
     """

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class SequenceHead(Usual):
-    """A head read at one token, the first: of the text, or of each window of it, which are averaged."""
+    """A head on one token of a text, or of each window of it; the logits of windows are averaged."""
 
     in_windows: bool = False
     """Whether what is too long is read in windows."""
@@ -31,27 +31,19 @@ class SequenceHead(Usual):
     untuned_class: ClassVar = "AutoModel"
 
     def with_too_long(self, too_long: TooLong) -> Self:
-        """Read what is too long in windows, if that is wanted."""
+        """Return the form that reads long texts in windows, or cuts them."""
         return replace(self, in_windows=too_long == "window")
-
-    def validation_subset(self, examples: Sequence[Example]) -> Sequence[Example]:
-        """Answer every validation row: it costs no more than its loss."""
-        return examples
-
-    def answer_tokens(self, tokenizer: Tokenizer) -> int:
-        """Generate nothing."""
-        return 0
 
     @abstractmethod
     def target(self, example: Example) -> int:
-        """Say what is to be read in an example, below 0 if that is not known."""
+        """Return an example's target, below 0 if it is not known."""
 
     def number(self, example: Example) -> float:
-        """Say which number is to be read, if it is a number."""
+        """Return the number to be read, if it is one."""
         return 0.0
 
     def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
-        """Tokenize the texts, cut from the right or in windows, and read one token of each."""
+        """Tokenize the texts, cut from the right or in windows, each with one output position."""
         pieces = read_texts([texts_of(e) for e in examples], tokenizer, max_tokens, in_windows=self.in_windows)
         return [
             in_one_row(parts, self.read_at, (self.target(example),), self.number(example))
@@ -59,16 +51,8 @@ class SequenceHead(Usual):
         ]
 
     def read_at(self, piece: Piece) -> int:
-        """Say which token of a text, or of a window of it, is read."""
+        """Return the output position of a text, or of a window of it."""
         return 0
-
-    def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
-        """Send what is trained on: the answer is no part of the tokens."""
-        return self.encode(examples, tokenizer, max_tokens)
-
-    def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> str:
-        """Find none: the answer is no part of the tokens."""
-        return ""
 
     def supervised(self, item: Encoded) -> int:
         """Count the answer, if it is known."""
@@ -79,7 +63,7 @@ class SequenceHead(Usual):
         return embed_texts(engine, [texts_of(example) for example in examples])
 
     def read(self, engine: Engine, items: Sequence[Encoded]) -> np.ndarray:
-        """Give each item's logits, averaged over its windows: `[items, classes]`; `[0, 0]` for no items."""
+        """Compute each item's logits, averaged over its windows: `[items, classes]`; `[0, 0]` for no items."""
         if not items:
             return np.zeros((0, 0))
         logits = np.concatenate(engine.read([sequence for item in items for sequence in item.sequences]))

@@ -1,4 +1,4 @@
-"""A text and the one it is made into, by a model that reads with one half and writes with the other."""
+"""A text and its answer, by an encoder-decoder."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from kamerton.core.contracts import Engine
+from kamerton.core.messages import Wording
 from kamerton.core.records import Encoded, Example, Prediction, Taught
 from kamerton.forms.supervision import written
-from kamerton.forms.turns import frame_of, most_shots, plain, tokenize
+from kamerton.forms.turns import END_UNTRAINED, PROMPT_DIFFERS, frame_of, most_shots, plain, tokenize
 from kamerton.forms.usual import Usual
 from kamerton.text.cells import room_for
 
@@ -39,33 +40,36 @@ class Rewriting(Usual):
         return [_supervise(source, ids, max_tokens) for source, ids in zip(sources, answers, strict=True)]
 
     def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
-        """Give what serving sends: the source."""
+        """Return what serving sends: the source."""
         return _sources([self.ask(example) for example in examples], tokenizer, max_tokens)
 
-    def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> str:
-        """Find a source that differs from serving's, or an untaught end."""
+    @property
+    def generates(self) -> bool:
+        """True: the decoder writes the answers."""
+        return True
+
+    def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> Wording:
+        """Find a source that differs from serving's, or an untrained end."""
         if item.tokens != prompt.tokens:
-            return "the source is written differently in training and in serving"
-        if not item.cut and item.targets[-1] != tokenizer.eos_token_id:
-            return "the end token is not trained, so the model would not learn to stop"
-        return ""
+            return PROMPT_DIFFERS
+        return "" if item.cut or item.targets[-1] == tokenizer.eos_token_id else END_UNTRAINED
 
     def with_instruction(self, text: str) -> Self | None:
-        """Put an instruction before the source."""
+        """Return the form that puts an instruction before the source."""
         return replace(self, ask=lambda example: f"{text}\n\n{self.ask(example)}")
 
     def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
-        """Mark nothing in the source; the answer is written by the other half."""
+        """Return the answer; no token of the source is trained on."""
         return Taught((), (written(item.targets, tokenizer),))
 
     def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
-        """Write the answers, and measure the likelihood of the right ones."""
+        """Generate answers, and compute the loss of the right ones."""
         return self.predict_untuned(engine, examples, ())
 
     def predict_untuned(
         self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
     ) -> list[Prediction]:
-        """Answer with `shots` solved examples written before the source; those that do not fit are left out."""
+        """Answer with `shots` solved examples before the source; those that do not fit are left out."""
         return self.predict_shown(engine, examples, [shots] * len(examples))
 
     def predict_shown(
@@ -82,7 +86,7 @@ class Rewriting(Usual):
         ]
 
     def _shown(self, example: Example, shots: Sequence[Example], engine: Engine) -> Encoded:
-        """Write the source after as many shots as fit."""
+        """Tokenize the source after as many shots as fit."""
 
         def source(first: int) -> Encoded:
             before = "".join(f"{self.ask(shot)}\n{shot.gold}\n\n" for shot in shots[first:])

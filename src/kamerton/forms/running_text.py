@@ -1,4 +1,4 @@
-"""Plain text, learnt as it runs: every token from those before it, or hidden ones from those around them."""
+"""Plain text: causal or masked language modeling."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from kamerton.core.contracts import Engine, TooLong
 from kamerton.core.errors import Fault, ModelError
+from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Encoded, Example, Prediction, Taught
 from kamerton.forms.supervision import written, written_tokens
 from kamerton.forms.turns import frame_of, plain, tokenize
@@ -22,47 +23,40 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
 HIDDEN, EXCHANGED = 0.8, 0.1
-"""Of the chosen tokens, so many become the mask token and so many another; the rest stays (Devlin et al. 2018)."""
+"""Shares of the chosen tokens that become the mask token, and another token (Devlin et al. 2018)."""
+BEGINS_DIFFERENTLY = msg("the text begins differently in training and in serving")
 
 
 @dataclass(frozen=True)
 class _Running(Usual):
-    """A text in blocks that follow each other; each is a sequence of the one row that the text is."""
+    """A text in consecutive blocks, the sequences of one row."""
 
     in_blocks: bool = True
-    """Whether what is too long goes on in the next block; else it is cut."""
+    """Whether a long text continues in the next block; else it is cut."""
     too_long: ClassVar[tuple[TooLong, ...]] = ("window", "cut", "drop", "refuse")
 
     def with_too_long(self, too_long: TooLong) -> Self:
-        """Go on in further blocks, if that is wanted."""
+        """Return the form that continues in further blocks, or cuts."""
         return replace(self, in_blocks=too_long == "window")
 
-    def validation_subset(self, examples: Sequence[Example]) -> Sequence[Example]:
-        """Measure every validation text: nothing is written."""
-        return examples
-
-    def answer_tokens(self, tokenizer: Tokenizer) -> int:
-        """Generate nothing."""
-        return 0
-
     def shots(self, examples: Sequence[Example], count: int, seed: int) -> list[Example]:
-        """Show none: a text goes on from itself."""
+        """Return none: a text goes on from itself."""
         return []
 
     def predict_untuned(
         self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
     ) -> list[Prediction]:
-        """Measure the texts' likelihood."""
+        """Compute the texts' likelihood."""
         return self.predict(engine, examples)
 
     @abstractmethod
     def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
-        """Measure the texts' likelihood; the score is the mean probability of a token, geometrically."""
+        """Compute the texts' likelihood; the score is the geometric mean of the tokens' probabilities."""
 
 
 @dataclass(frozen=True)
 class RunningText(_Running):
-    """Every token of a text, read at the one before it; the first at what begins or parts texts."""
+    """Every token of a text, predicted at the one before it; the first at what begins or separates texts."""
 
     model_class: ClassVar = "AutoModelForCausalLM"
     untuned_class: ClassVar = "AutoModelForCausalLM"
@@ -80,7 +74,7 @@ class RunningText(_Running):
         return [self._blocks((*start, *ids, *end), len(start), max_tokens) for ids in texts]
 
     def _blocks(self, whole: Sequence[int], start: int, max_tokens: int) -> Encoded:
-        """Read `whole[i]` at `whole[i - 1]`; the last token is only a target."""
+        """Predict `whole[i]` at `whole[i - 1]`; the last token is only a target."""
         given, wanted = whole[:-1], whole[1:]
         blocks = []
         for at in range(0, max(1, len(given)), max_tokens):
@@ -94,24 +88,24 @@ class RunningText(_Running):
         return replace(blocks[0], cut=max(0, len(given) - max_tokens))
 
     def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
-        """Give what stands before every text."""
+        """Return what stands before every text."""
         return [Encoded(_start(tokenizer), (), ()) for _ in examples]
 
-    def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> str:
-        """Find a text that begins with something else, or an untaught end."""
+    def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> Wording:
+        """Find a text that begins differently, or an untrained end."""
         if item.tokens[: len(prompt.tokens)] != prompt.tokens:
-            return "the text does not begin as texts do"
+            return BEGINS_DIFFERENTLY
         if not item.cut and _end(tokenizer) not in ((), item.sequences[-1].targets[-1:]):
-            return "the end of the text is not trained"
+            return msg("the end of the text is not trained")
         return ""
 
     def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
-        """Mark all but the first token; each is read at the one before it."""
+        """Return all tokens but the first."""
         positions = tuple(read + 1 for read in item.output_positions if read + 1 < len(item.tokens))
         return Taught(positions, (written(item.targets, tokenizer),))
 
     def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
-        """Measure the whole texts' likelihood, without that of their ends; nothing is cut where a share is told."""
+        """Compute the likelihood of whole, uncut texts, without that of their ends."""
         items = replace(self, in_blocks=True)._encode(examples, engine.tokenizer, engine.max_tokens, ())
         return [
             _measured(example, loss, self.supervised(item))
@@ -121,10 +115,10 @@ class RunningText(_Running):
 
 @dataclass(frozen=True)
 class MaskedText(_Running):
-    """Some tokens of a text, hidden and read at their places."""
+    """Some tokens of a text, masked and predicted."""
 
     share: float = 0.15
-    """Of the tokens, how many are hidden; always the same ones of the same text."""
+    """Share of the tokens that are masked; the same ones of the same text each time."""
     model_class: ClassVar = "AutoModelForMaskedLM"
     untuned_class: ClassVar = "AutoModelForMaskedLM"
 
@@ -135,17 +129,17 @@ class MaskedText(_Running):
             ModelError: it has none.
         """
         if fresh:
-            rule = f"the model has no weights for its masked-language head ({', '.join(fresh)})"
-            remedy = "choose an encoder that was saved with its head, as bert-base is; sentence encoders are not"
+            rule = msg("the model has no weights for its masked-language head ({modules})", modules=", ".join(fresh))
+            remedy = msg("choose an encoder that was saved with its head, as bert-base is; sentence encoders are not")
             raise ModelError(Fault(rule, model.name_or_path, remedy))
 
     def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
-        """Cut texts into blocks between the tokenizer's special tokens, and hide tokens of each."""
+        """Cut texts into blocks between the tokenizer's special tokens, and mask tokens of each."""
         frame = frame_of(tokenizer)
         room = max(1, max_tokens - len(frame.before) - len(frame.after))
         items = []
         for ids in tokenize([plain(example.text, tokenizer) for example in examples], tokenizer):
-            blocks = [self._hide(ids[at : at + room], tokenizer) for at in range(0, max(1, len(ids)), room)]
+            blocks = [self._mask(ids[at : at + room], tokenizer) for at in range(0, max(1, len(ids)), room)]
             framed = [
                 replace(
                     block,
@@ -159,8 +153,8 @@ class MaskedText(_Running):
             items.append(replace(kept[0], extra=tuple(kept[1:]), cut=cut))
         return items
 
-    def _hide(self, ids: Sequence[int], tokenizer: Tokenizer) -> Encoded:
-        """Hide tokens drawn with the text itself as the seed: at least one."""
+    def _mask(self, ids: Sequence[int], tokenizer: Tokenizer) -> Encoded:
+        """Mask tokens drawn with the text itself as the seed: at least one."""
         digest = hashlib.blake2b(np.array(ids, dtype=np.int64).tobytes(), digest_size=8).digest()
         chance = np.random.default_rng(int.from_bytes(digest))
         chosen = sorted(chance.permutation(len(ids))[: max(1, round(self.share * len(ids)))].tolist())
@@ -174,19 +168,19 @@ class MaskedText(_Running):
         return Encoded(tuple(tokens), tuple(chosen), tuple(ids[at] for at in chosen))
 
     def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
-        """Give what stands before every text."""
+        """Return what stands before every text."""
         return [Encoded(frame_of(tokenizer).before, (), ()) for _ in examples]
 
-    def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> str:
-        """Find a text that begins with something else."""
-        return "" if item.tokens[: len(prompt.tokens)] == prompt.tokens else "the text does not begin as texts do"
+    def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> Wording:
+        """Find a text that begins differently."""
+        return "" if item.tokens[: len(prompt.tokens)] == prompt.tokens else BEGINS_DIFFERENTLY
 
     def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
-        """Mark the hidden tokens, and those that only may have been."""
+        """Return the chosen tokens."""
         return Taught(item.output_positions, tuple(written_tokens(item.targets, tokenizer)))
 
     def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
-        """Measure hidden tokens, and take the others to be as likely: a sample of the pseudo-likelihood."""
+        """Compute the loss of masked tokens, and scale it to all: a sample of the pseudo-likelihood."""
         items = replace(self, in_blocks=True).encode(examples, engine.tokenizer, engine.max_tokens)
         special = len(_specials(engine.tokenizer))
         sizes = [sum(len(part.tokens) - special for part in item.sequences) for item in items]
@@ -197,12 +191,12 @@ class MaskedText(_Running):
 
 
 def _start(tokenizer: Tokenizer) -> tuple[int, ...]:
-    """Give what texts begin with: the tokenizer's own beginning, or the end of a text before."""
+    """Return what texts begin with: the tokenizer's own beginning, or the end of a text before."""
     return frame_of(tokenizer).before or _end(tokenizer)
 
 
 def _end(tokenizer: Tokenizer) -> tuple[int, ...]:
-    """Return the token that parts texts; none if the tokenizer has none."""
+    """Return the token that separates texts, if the tokenizer has one."""
     return () if tokenizer.eos_token_id is None else (int(tokenizer.eos_token_id),)
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from kamerton.core.contracts import Engine, TooLong
+from kamerton.core.messages import msg
 from kamerton.core.records import Encoded, Example, Prediction, Taught
 from kamerton.forms.reading import embed_texts
 from kamerton.forms.supervision import IGNORED
@@ -65,16 +66,8 @@ class SpanReader(Usual):
     config: ClassVar[dict[str, object]] = {"num_labels": 2}
     """A start and an end, whatever the head was for that the model was saved with."""
 
-    def validation_subset(self, examples: Sequence[Example]) -> Sequence[Example]:
-        """Answer every validation row: it costs no more than its loss."""
-        return examples
-
-    def answer_tokens(self, tokenizer: Tokenizer) -> int:
-        """Generate nothing."""
-        return 0
-
     def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
-        """Tokenize question and context in windows; every token of the context is read."""
+        """Tokenize question and context in windows; every token of the context is an output position."""
         items = []
         for example in examples:
             first, *others = (
@@ -84,26 +77,20 @@ class SpanReader(Usual):
             items.append(replace(first, extra=tuple(others)))
         return items
 
-    def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
-        """Send what is trained on: the answer is a part of the context."""
-        return self.encode(examples, tokenizer, max_tokens)
-
-    def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> str:
-        """Find none: which tokens answer is no part of the tokens."""
-        return ""
-
     def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
-        """Mark the answer's first and last token."""
+        """Return the answer's first and last token."""
         marked = [read for read, target in zip(item.output_positions, item.targets, strict=True) if target > 0]
-        words = [tokenizer.decode(item.tokens[marked[0] : marked[-1] + 1])] if marked and marked[0] else []
-        return Taught(tuple(marked), tuple(words or (["(no answer here)"] if marked else [])))
+        if not marked:
+            return Taught((), ())
+        answer = tokenizer.decode(item.tokens[marked[0] : marked[-1] + 1]) if marked[0] else msg("(no answer here)")
+        return Taught(tuple(marked), (answer,))
 
     def supervised(self, item: Encoded) -> int:
         """Count the windows whose answer is known."""
         return sum(max(sequence.targets) > 0 for sequence in item.sequences)
 
     def losses(self, logits: Tensor, items: Sequence[Encoded]) -> Tensor:
-        """Give the mean of both ends' cross-entropies, summed over each item's windows: `[items]`, nats."""
+        """Compute the mean of both ends' cross-entropies, summed over each item's windows: `[items]`, nats."""
         sums = []
         parts = iter(logits.split([len(sequence.output_positions) for item in items for sequence in item.sequences]))
         for item in items:
@@ -133,7 +120,7 @@ class SpanReader(Usual):
     def _choose(
         self, example: Example, windows: Sequence[_ContextWindow], read: Sequence[np.ndarray]
     ) -> tuple[str, float | None]:
-        """Choose among the best spans of all windows and no answer; give the text and its probability among them."""
+        """Choose among the best spans of all windows and no answer; return the text and its probability among them."""
         found = [span for window, logits in zip(windows, read, strict=True) for span in self._spans(window, logits)]
         absent = min(float(logits[0].sum()) for logits in read)
         scores = np.array([score for score, _ in found] + [absent] * self.may_be_absent)
@@ -148,7 +135,7 @@ class SpanReader(Usual):
         return text.strip(), float(chances[best])
 
     def _spans(self, window: _ContextWindow, logits: np.ndarray) -> list[tuple[float, Bounds]]:
-        """Give the best spans of a window: those that do not end before they begin and are not too long."""
+        """Return the best spans of a window: those that do not end before they begin and are not too long."""
         starts = np.array([one.start for one in window.letters])
         ends = np.array([one.end for one in window.letters])
         begins, finishes = (np.argsort(-logits[1:, side], kind="stable")[:BEST] for side in (0, 1))

@@ -1,4 +1,4 @@
-"""What forms share of supervision: the loss of reads against targets, and how a row that is taught is written down."""
+"""Shared by forms: the loss of targets, and how trained tokens are shown."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
 IGNORED = -100
-"""The target of a position that is read but not supervised (torch's own convention)."""
+"""The target of an unsupervised output position (torch's convention)."""
 BROKEN = "\ufffd"
-"""What decoders write for bytes that are no whole letter."""
+"""How tokenizers decode bytes that are no whole letter."""
 LONGEST_LETTER = 4
 """Bytes of a letter in UTF-8."""
 
@@ -28,26 +28,21 @@ def supervised(item: Encoded) -> int:
 
 
 def target_losses(logits: Tensor, items: Sequence[Encoded]) -> Tensor:
-    """Give each item's cross-entropy of its targets, summed over its reads.
+    """Compute each item's cross-entropy, summed over its targets: `[items]`, nats; 0 without known targets.
 
-    Args:
-        logits: `[outputs, classes]`, of all items one after the other.
-        items: as many as there are losses wanted.
-
-    Returns:
-        `[items]`, nats; an item without known targets has 0.
+    `logits` are those of all items, one after the other: `[outputs, classes]`.
     """
     return sum_by_item(class_losses(logits, [target for item in items for target in item.targets]), items)
 
 
 def class_losses(logits: Tensor, targets: Sequence[int]) -> Tensor:
-    """Give the cross-entropy of each read `[outputs, classes]` against its target: `[outputs]`, nats; 0 if unknown."""
+    """Compute the cross-entropy of each output `[outputs, classes]`: `[outputs]`, nats; 0 if its target is unknown."""
     wanted = torch.tensor(targets, device=logits.device)
     return cross_entropy(logits, wanted, reduction="none", ignore_index=IGNORED)
 
 
 def sum_by_item(values: Tensor, items: Sequence[Encoded]) -> Tensor:
-    """Sum values of reads `[outputs]` within each item, in double precision: `[items]`."""
+    """Sum values of outputs `[outputs]` within each item, in double precision: `[items]`."""
     counts = torch.tensor([len(item.output_positions) for item in items], device=values.device)
     owners = torch.repeat_interleave(torch.arange(len(items), device=values.device), counts)
     sums = torch.zeros(len(items), dtype=torch.float64, device=values.device)
@@ -55,14 +50,14 @@ def sum_by_item(values: Tensor, items: Sequence[Encoded]) -> Tensor:
 
 
 def written(tokens: Sequence[int], tokenizer: Tokenizer) -> str:
-    """Write tokens that follow each other as a reader knows them, one text."""
+    """Decode consecutive tokens as one text."""
     return "".join(written_tokens(tokens, tokenizer))
 
 
 def written_tokens(tokens: Sequence[int], tokenizer: Tokenizer) -> list[str]:
-    """Write each token as a reader knows it, its leading space included.
+    """Decode each token, with its leading space.
 
-    Byte-level tokenizers part a letter, Cyrillic ones often: then its last token shows it, the others show nothing.
+    Byte-level tokenizers often split a Cyrillic letter: then its last token shows it, the others show nothing.
     """
     texts: list[str] = []
     parts: list[str] = []

@@ -53,23 +53,15 @@ class Tagging(Usual):
 
     @property
     def config(self) -> dict[str, object]:
-        """Number and names of the tags, as transformers' configurations carry them."""
+        """Number and names of the tags."""
         return named_classes(self.tags)
 
     def with_too_long(self, too_long: TooLong) -> Self:
-        """Read what is too long in windows, or cut it; words that are cut away are outside every span."""
+        """Return the form that reads long texts in windows, or cuts them; words cut away are outside every span."""
         return replace(self, in_windows=too_long == "window")
 
-    def validation_subset(self, examples: Sequence[Example]) -> Sequence[Example]:
-        """Answer every validation row: it costs no more than its loss."""
-        return examples
-
-    def answer_tokens(self, tokenizer: Tokenizer) -> int:
-        """Generate nothing."""
-        return 0
-
     def words_of(self, example: Example) -> list[str]:
-        """Give the words that tags belong to."""
+        """Return the words that tags belong to."""
         words = example.fields["tokens"]
         if isinstance(words, list):
             return [str(word) for word in words]
@@ -77,7 +69,7 @@ class Tagging(Usual):
         return text.split() if self.by_spaces else [text[one.start : one.end] for one in bounds(text)]
 
     def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
-        """Tokenize word by word and read each word's first token."""
+        """Tokenize word by word; each word's first token is an output position."""
         index = {tag: i for i, tag in enumerate(self.tags)}
         items = []
         for example in examples:
@@ -95,14 +87,6 @@ class Tagging(Usual):
             items.append(replace(first, extra=tuple(others)))
         return items
 
-    def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
-        """Send what is trained on: tags are no part of the tokens."""
-        return self.encode(examples, tokenizer, max_tokens)
-
-    def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> str:
-        """Find none: tags are no part of the tokens."""
-        return ""
-
     def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
         """Mark the first token of every word, with its tag."""
         known = [
@@ -111,7 +95,7 @@ class Tagging(Usual):
         return Taught(tuple(read for read, _ in known), tuple(self.tags[target] for _, target in known))
 
     def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
-        """Take the most probable tags that go together: what goes on with a span, follows it."""
+        """Take the most probable valid sequence of tags: `I-x` only after `B-x` or `I-x`."""
         encoded = self.encode(examples, engine.tokenizer, engine.max_tokens)
         logits = iter(engine.read([sequence for item in encoded for sequence in item.sequences]))
         predictions = []
@@ -127,7 +111,7 @@ class Tagging(Usual):
     def predict_untuned(
         self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
     ) -> list[Prediction]:
-        """Give each word the kind whose name, or whose shown words' mean, is nearest in the embedding of words."""
+        """Tag each word with the kind whose name, or whose shown words' mean, has the nearest embedding."""
         shown: dict[str, list[str]] = {}
         for shot in shots:
             for word, tag in zip(self.words_of(shot), read_list(shot.gold), strict=True):
@@ -159,7 +143,7 @@ class Tagging(Usual):
 
     @cached_property
     def _follow(self) -> np.ndarray:
-        """Say at what cost a tag follows another, `[before, after]`; the first row is that of the beginning."""
+        """Cost of a tag after another, `[before, after]`; the first row is that of the beginning."""
         before = [OUTSIDE, *self.tags]
         broken = [[tag.startswith(INSIDE) and not follows(one, tag) for tag in self.tags] for one in before]
         return np.where(np.array(broken), FORBIDDEN, 0.0)
@@ -192,7 +176,7 @@ class Tagging(Usual):
 
 
 def tagging(examples: Sequence[Example]) -> Tagging:
-    """Make the form for training examples: their tags, and how their words were parted."""
+    """Return the form for training examples: their tags, and how their words were split."""
     golds = Counter(tag for example in examples for tag in read_list(example.gold))
     begun = {INSIDE + kind_of(tag) for tag in golds if tag.startswith(BEGIN)}
     words = [str(word) for example in examples for word in list(example.fields["tokens"])]  # type: ignore[call-overload]
@@ -235,7 +219,7 @@ def _tokenize(words: Sequence[str], tokenizer: Tokenizer, max_tokens: int | None
 
 
 def _first_tokens(batch: Any, at: int) -> Iterator[tuple[int, int]]:
-    """Give the place of each word's first token in a window, and the word; a word that began before has none."""
+    """Yield the position of each word's first token in a window, and the word; a word that began before has none."""
     before = None
     for place, word in enumerate(batch.word_ids(at)):
         if word is not None and word != before and batch["offset_mapping"][at][place][0] == 0:
@@ -244,7 +228,7 @@ def _first_tokens(batch: Any, at: int) -> Iterator[tuple[int, int]]:
 
 
 def _owned(windows: Sequence[Sequence[tuple[int, int]]], lengths: Sequence[int]) -> list[list[tuple[int, int]]]:
-    """Leave each word to the window in which it stands furthest from an edge where the text goes on."""
+    """Assign each word to the window in which it is furthest from an edge where the text goes on."""
     best: dict[int, tuple[int, int]] = {}
     for at, (window, length) in enumerate(zip(windows, lengths, strict=True)):
         for read, word in window:

@@ -1,4 +1,4 @@
-"""Texts, alone or in pairs, as an encoder's tokens: whole, cut, or in overlapping windows."""
+"""Tokenization of texts and pairs for encoders: whole, cut, or in overlapping windows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
 OVERLAP = 4
-"""A window shares one part in so many with the one before it."""
+"""One part in so many of a window is shared with the window before it."""
 SECOND = "second"
 """The role of the second text of a pair."""
 
@@ -29,13 +29,13 @@ class Piece:
 
 
 def texts_of(example: Example) -> tuple[str, ...]:
-    """Give an example's two texts if it has two, else its one text."""
+    """Return an example's two texts if it has two, else its one text."""
     second = str(example.fields.get(SECOND) or "")
     return (example.text.removesuffix(f"\n\n{second}"), second) if second.strip() else (example.text,)
 
 
 def joined(text: str, second: str) -> str:
-    """Write a text and what stands beside it as one, for whoever reads plain text."""
+    """Return a text and its second text as one plain text."""
     return f"{text}\n\n{second}" if second.strip() else text
 
 
@@ -65,7 +65,7 @@ def read_texts(
 def in_one_row(
     pieces: Sequence[Piece], read_at: Callable[[Piece], int], targets: tuple[int, ...], number: float
 ) -> Encoded:
-    """Make one row of the pieces of a text, each read at one token: every further piece hangs on the first."""
+    """Encode the pieces of a text as one row, each with one output position."""
     first, *others = (
         Encoded(piece.tokens, (read_at(piece),), targets, piece.cut, number=number, segments=piece.segments)
         for piece in pieces
@@ -91,7 +91,7 @@ def _piece(ids: Sequence[int], types: Sequence[int], cut: int = 0) -> Piece:
 def _shorten(
     parts: tuple[str, ...], length: int, tokenizer: Tokenizer, max_tokens: int, in_windows: bool
 ) -> list[Piece]:
-    """Cut the longer text at its end, or slide over it."""
+    """Cut the longer text at its end, or split it into windows."""
     ids = [tokenizer(part, add_special_tokens=False, verbose=False)["input_ids"] for part in parts]
     lengths = [len(one) for one in ids]
     longer = lengths.index(max(lengths))

@@ -1,9 +1,9 @@
-"""Conversations written by a model's chat template, so that nothing anybody says becomes a control token.
+"""Conversations rendered by a model's chat template, in which no text becomes a control token.
 
-Tokenizers turn `<|im_end|>` into the end token wherever it stands, also where a user typed it. So such words are
-marked inside before the template writes them, and parted there before they are tokenized. Text without them is
-tokenized as it always was, byte for byte. transformers has the same protection for whole chats
-(`apply_chat_template(sanitize_control_tokens=True)`); here prompt and answer must be tokenized apart.
+Tokenizers turn `<|im_end|>` into the end token even where a user typed it. So a mark is put inside such words before
+the template renders them, and the rendered text is split there before it is tokenized. Text without them is tokenized
+as it is. transformers protects whole chats (`apply_chat_template(sanitize_control_tokens=True)`); here prompt and
+answer must be tokenized separately.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from itertools import cycle
 from typing import TYPE_CHECKING
 
 from kamerton.core.errors import Fault
+from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Encoded, Turn
 from kamerton.forms.templates import CLOSED, CLOSING_TAG, OPENED, RefusedError, adapt, render
 
@@ -23,44 +24,43 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
 PRIVATE = range(0xE000, 0xF8FF)
-"""Code points that stand for nothing: one that no content holds marks control words."""
+"""Code points without a meaning: one that no turn contains marks control words."""
 
 LEAST = 4
-"""An answer is kept whole as long as one part in so many is left to the prompt."""
+"""An answer is kept whole as long as one part in so many is left for the prompt."""
 OPENING_TAG = re.compile(r"(<think(?:ing)?>|<reasoning>|<thought>)\s*\Z")
-"""How a generation prompt opens reasoning, as DeepSeek-R1's and Qwen3-Thinking's do."""
+"""Reasoning opened by a generation prompt, as in DeepSeek-R1 and Qwen3-Thinking."""
 THOUGHT = re.compile(r"\s*<think>(.*?)</think>\s*", re.DOTALL)
-"""Reasoning that stands in the answer's own text."""
+"""Reasoning inside the answer's text."""
 PIPED, BRACKETED = re.compile(r"<[|｜].+[|｜]>"), re.compile(r"<.+>|\[.+\]")
 """Control words: `<|fim_prefix|>`; where a template writes them also `<tool_call>` and `[INST]`."""
 BETWEEN_CONTROL = ("user\n", "Hi, Ёж!", " \n a", "  b", "\n", "c ")
-"""What stands between control tokens where it is tried whether a tokenizer parts texts there."""
+"""Text between control tokens, to try whether a tokenizer splits texts at them."""
+PROMPT_DIFFERS = msg("the prompt is written differently in training and in serving")
+TARGETS_DIFFER = msg("the supervised positions are not the answer's")
+END_UNTRAINED = msg("the end token is not trained, so the model would not learn to stop")
 Pieces = tuple[str, ...]
-"""A text in parts that are tokenized apart: one part, but where somebody wrote a control token as text."""
+"""A text in parts that are tokenized separately: several where it holds a control token as text."""
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """What a model is given, and what it should answer, as text."""
+    """A prompt and its answer, as text."""
 
     prompt: Pieces
     answer: Pieces
 
 
 def write_exchanges(turns: Sequence[Turn], answers: Sequence[int], tokenizer: Tokenizer) -> list[Exchange]:
-    """Write some of a conversation's answers, each after what serving sends to ask for it.
+    """Render some of a conversation's answers, each after the prompt that serving sends for it.
 
     Args:
-        turns: all of them, as the template can write them (`adapt`).
+        turns: all of them, adapted to the template (`adapt`).
         answers: which of them are answers, in order.
         tokenizer: with a chat template.
 
-    Returns:
-        For each answer the conversation up to it with the generation prompt, and the answer as the template writes it
-        as the last turn.
-
     Raises:
-        RefusedError: the template cannot write these turns, or the answer cannot be found in what it writes.
+        RefusedError: the template cannot render these turns, or the answer cannot be found in its output.
     """
     marked, mark = _marked(turns, tokenizer)
     exchanges = []
@@ -72,15 +72,10 @@ def write_exchanges(turns: Sequence[Turn], answers: Sequence[int], tokenizer: To
 
 
 def write_exchange(turns: Sequence[Turn], answer: str | Turn, tokenizer: Tokenizer) -> Exchange:
-    """Write turns and the assistant's answer to them by the tokenizer's template.
-
-    Args:
-        turns: of the conversation so far; the last one is not the assistant's.
-        answer: what the assistant says next.
-        tokenizer: with a chat template.
+    """Render a conversation so far and the assistant's answer.
 
     Raises:
-        RefusedError: the template cannot write these turns, or the answer cannot be found in what it writes.
+        RefusedError: the template cannot render these turns, or the answer cannot be found in its output.
     """
     said = Turn("assistant", answer) if isinstance(answer, str) else answer
     whole = adapt([*turns, said], tokenizer).turns
@@ -89,23 +84,23 @@ def write_exchange(turns: Sequence[Turn], answer: str | Turn, tokenizer: Tokeniz
 
 
 def write_prompt(turns: Sequence[Turn], tokenizer: Tokenizer) -> Pieces:
-    """Write turns up to where the assistant begins: what serving sends.
+    """Render turns with the generation prompt: what serving sends.
 
     Raises:
-        RefusedError: the template cannot write these turns.
+        RefusedError: the template cannot render these turns.
     """
     messages, mark = _marked(adapt(turns, tokenizer).turns, tokenizer)
     return tuple(render(messages, tokenizer, open_end=True).split(mark))
 
 
 def plain(text: str, tokenizer: Tokenizer) -> Pieces:
-    """Part a text that no template writes wherever it would become a control token."""
+    """Split a text without a template inside its control words."""
     [message], mark = _marked([Turn("user", text)], tokenizer)
     return tuple(message.content.split(mark))
 
 
 def tokenize(texts: Sequence[Pieces], tokenizer: Tokenizer) -> list[list[int]]:
-    """Tokenize without adding anything: a template has already written the special tokens."""
+    """Tokenize without adding special tokens: a template has already written them."""
     flat = [piece for pieces in texts for piece in pieces]
     if not flat:
         return []
@@ -116,7 +111,7 @@ def tokenize(texts: Sequence[Pieces], tokenizer: Tokenizer) -> list[list[int]]:
 def tokenize_alike(texts: Sequence[Pieces], tokenizer: Tokenizer) -> list[list[int]]:
     """Tokenize texts that have much in common, such as the prompts of one conversation: each distinct part once.
 
-    Tokenizers part a text at its control tokens before anything else. Those that do not are given whole texts.
+    This needs a tokenizer that splits a text at its control tokens first; others get whole texts.
     """
     apart = _apart(tokenizer)
     if apart is None:
@@ -129,7 +124,7 @@ def tokenize_alike(texts: Sequence[Pieces], tokenizer: Tokenizer) -> list[list[i
 
 @lru_cache(maxsize=4)
 def _apart(tokenizer: Tokenizer) -> re.Pattern[str] | None:
-    """Return the control words at which a tokenizer parts texts; None if it does not tokenize what is between apart."""
+    """Return the control words at which a tokenizer splits texts; None if it does not."""
     control = [
         token.content
         for token in sorted(tokenizer.added_tokens_decoder.values(), key=lambda token: -len(token.content))
@@ -145,14 +140,14 @@ def _apart(tokenizer: Tokenizer) -> re.Pattern[str] | None:
 
 @dataclass(frozen=True)
 class Frame:
-    """The special tokens that a tokenizer puts around a text of its own accord."""
+    """The special tokens that a tokenizer puts around a text."""
 
     before: tuple[int, ...]
     after: tuple[int, ...]
 
 
 def frame_of(tokenizer: Tokenizer) -> Frame:
-    """Find what a tokenizer puts around a text, by letting it tokenize one."""
+    """Return the special tokens that a tokenizer puts around a text."""
     bare = tokenizer("a", add_special_tokens=False)["input_ids"]
     whole = tokenizer("a", add_special_tokens=True)["input_ids"]
     at = next(i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)
@@ -169,7 +164,7 @@ def ended(answer: Sequence[int], tokenizer: Tokenizer) -> list[int]:
 
 
 def supervise(prompt: Sequence[int], answer: Sequence[int], max_tokens: int) -> Encoded:
-    """Supervise every token of the answer, each read at the position before it.
+    """Supervise every token of the answer, each predicted at the position before it.
 
     A prompt that is too long loses its start, as in serving; an answer that is still too long loses its end.
     """
@@ -190,8 +185,8 @@ def most_shots(count: int, prompt: Callable[[int], Encoded]) -> Encoded:
 
     Args:
         count: how many shots there are.
-        prompt: makes the prompt without so many of the first ones; it is cut where it does not fit. A long one takes
-            time to tokenize, so not all are made.
+        prompt: makes the prompt without so many of the first ones, cut where it does not fit. Long prompts take time
+            to tokenize, so the search is binary.
     """
     made, without, enough = prompt(0), 0, count
     if not made.cut or not count:
@@ -208,29 +203,41 @@ def most_shots(count: int, prompt: Callable[[int], Encoded]) -> Encoded:
 
 
 def room_before(answer: int, max_tokens: int) -> int:
-    """Say how many tokens a prompt may keep before so many of an answer: all others, or at least some."""
+    """Return how many tokens a prompt may keep before so many of an answer: all others, or at least some."""
     return max(1, max_tokens - answer, max_tokens // LEAST)
 
 
-def refuse_faulty(prompts: Sequence[Encoded]) -> None:
-    """Refuse to answer prompts of which one cannot be written.
+def or_fault(encode: Callable[[], Encoded]) -> Encoded:
+    """Encode a row; one that the template refuses has no tokens, but a fault."""
+    try:
+        return encode()
+    except RefusedError as error:
+        return Encoded((), (), (), fault=error.faults[0].rule)
 
-    Raises:
-        RefusedError: the template cannot write one of them.
-    """
-    if fault := next((prompt.fault for prompt in prompts if prompt.fault), ""):
-        raise RefusedError(Fault(fault, remedy="change the row"))
+
+def cut_start(ids: Sequence[int], room: int) -> Encoded:
+    """Return a prompt of tokens without the first ones that do not fit."""
+    return Encoded(tuple(ids[-room:]), (), (), max(0, len(ids) - room))
+
+
+def answer_flaw(item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> Wording:
+    """Find a prompt that differs from serving's, supervision beside the answer, or an untrained end."""
+    if not same_prompt(item, prompt):
+        return PROMPT_DIFFERS
+    if [item.tokens[read + 1] for read in item.output_positions] != list(item.targets):
+        return TARGETS_DIFFER
+    return "" if item.cut or tokenizer.eos_token_id in (None, item.targets[-1]) else END_UNTRAINED
 
 
 def same_prompt(item: Encoded, prompt: Encoded) -> bool:
-    """Say whether a sequence is taught after serving's prompt; of what was cut, the ends of both must agree."""
+    """Return whether a sequence has serving's prompt; where it was cut, the ends of both must agree."""
     own = item.tokens[: item.output_positions[0] + 1]
     shared = min(len(own), len(prompt.tokens)) if item.cut else max(len(own), len(prompt.tokens))
     return own[-shared:] == prompt.tokens[-shared:]
 
 
 def written_around(tokenizer: Tokenizer) -> int:
-    """Count the tokens that a template writes before an answer and after it, beside its end: an empty thought."""
+    """Count the tokens that a template writes around an answer, without its end: an empty thought."""
     try:
         exchange = write_exchange([Turn("user", "a")], "a", tokenizer)
     except RefusedError:
@@ -240,13 +247,13 @@ def written_around(tokenizer: Tokenizer) -> int:
 
 
 def _answer_after(prompt: str, turns: Sequence[Turn], tokenizer: Tokenizer) -> str:
-    """Write the last turn as what follows a prompt.
+    """Return the last turn as it follows a prompt.
 
-    Most templates write the prompt and the answer behind it. Some open the reasoning in the generation prompt and
-    leave it out of the answer; some write a turn differently once it is no longer the last one.
+    Most templates render the prompt and then the answer. Some open the reasoning in the generation prompt and leave
+    it out of the answer; some render a turn differently once it is no longer the last one.
 
     Raises:
-        RefusedError: the answer cannot be found in what the template writes.
+        RefusedError: the answer cannot be found in the template's output.
     """
     whole, said = render(turns, tokenizer, open_end=False), turns[-1]
     thought, spoken = reasoning_and_answer(said)
@@ -266,7 +273,7 @@ def _answer_after(prompt: str, turns: Sequence[Turn], tokenizer: Tokenizer) -> s
 
 
 def _found(prompt: str, turns: Sequence[Turn], whole: str, spoken: str, tokenizer: Tokenizer) -> str:
-    """Find the last turn in a conversation of which the template writes earlier turns differently than the prompt."""
+    """Find the last turn where the template renders earlier turns differently than in the prompt."""
     before = render(turns[:-1], tokenizer, open_end=False)
     header = prompt.removeprefix(before) if prompt.startswith(before) else ""
     answer = whole.rpartition(header)[2] if header.strip() and header in whole else ""
@@ -274,12 +281,13 @@ def _found(prompt: str, turns: Sequence[Turn], whole: str, spoken: str, tokenize
         return answer
     if spoken and spoken in whole:
         return whole[whole.rindex(spoken) :]
-    rule = "the chat template writes a prompt differently once it is answered, and the answer is not found in it"
-    raise RefusedError(Fault(rule, tokenizer.name_or_path, "give the model a template whose prompt is a prefix"))
+    rule = msg("the chat template writes a prompt differently once it is answered, and the answer is not found in it")
+    remedy = msg("give the model a template whose prompts are prefixes of answered conversations")
+    raise RefusedError(Fault(rule, tokenizer.name_or_path, remedy))
 
 
 def reasoning_and_answer(turn: Turn) -> tuple[str, str]:
-    r"""Part what the assistant thinks from what it answers, also where both stand in one text.
+    r"""Return the assistant's reasoning and its answer, also of a text that holds both.
 
     >>> reasoning_and_answer(Turn("assistant", "<think>\nTwo and two.\n</think>\n\nFour."))
     ('Two and two.', 'Four.')
@@ -290,12 +298,12 @@ def reasoning_and_answer(turn: Turn) -> tuple[str, str]:
 
 
 def without_reasoning(text: str) -> str:
-    """Return what was written after the reasoning, if there is any."""
+    """Return the text after the reasoning, if there is any."""
     return text.rpartition(CLOSING_TAG)[2].strip()
 
 
 def _marked(turns: Sequence[Turn], tokenizer: Tokenizer) -> tuple[list[Turn], str]:
-    """Put a mark into each control word that somebody says, after its first letter."""
+    """Put a mark into each control word of the turns, after its first letter."""
     contents = "".join(f"{turn.content}{turn.reasoning}{turn.calls}" for turn in turns)
     mark = next(chr(point) for point in PRIVATE if chr(point) not in contents)
     words = _control_words(tokenizer)

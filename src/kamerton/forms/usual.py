@@ -9,75 +9,98 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 
 from kamerton.core.contracts import Engine, TooLong
+from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Encoded, Example, Prediction, Turn
 from kamerton.forms.supervision import supervised, target_losses
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
+    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 WRITERS = ("AutoModelForCausalLM", "AutoModelForSeq2SeqLM")
-SUBSET = 8
-"""Validation rows answered at each validation: writing costs a hundred times more than reading."""
+GENERATED = 8
+"""Validation rows answered at each validation where answers are generated: a hundred times the cost of a loss."""
 
 
 class Usual(ABC):
-    """Cut what is too long, teach targets by cross-entropy, write a few validation answers."""
+    """Cut what is too long, train targets by cross-entropy, generate nothing."""
 
     model_class: ClassVar[str]
     too_long: ClassVar[tuple[TooLong, ...]] = ("cut", "drop", "refuse")
 
     @property
     def config(self) -> Mapping[str, object]:
-        """Need nothing in the model's configuration."""
+        """No keys of the model's configuration."""
         return {}
 
     @property
     def ends(self) -> bool:
-        """End answers where the model writes them; a head has none to end."""
+        """Whether the model writes: a head has no answers to end."""
         return self.model_class in WRITERS
 
+    @property
+    def generates(self) -> bool:
+        """Whether answers are generated, instead of read or scored."""
+        return False
+
     def with_instruction(self, text: str) -> Self | None:
-        """Take no instruction."""
+        """Return None: requests are no prompts."""
         return None
 
     def to_messages(self, example: Example, shots: Sequence[Example]) -> Sequence[Turn]:
-        """Say nothing in words."""
+        """Return no messages."""
         return ()
 
     def parse(self, text: str) -> str:
-        """Leave out the space around the answer."""
+        """Return the reply without the space around it."""
         return text.strip()
 
     def with_too_long(self, too_long: TooLong) -> Self:
-        """Cut them, if anything: which rows pass is not the form's to say."""
+        """Return this form: long rows are cut, and the gate drops or refuses them."""
         return self
 
     def start(self, model: PreTrainedModel, fresh: Sequence[str]) -> None:
-        """Need nothing."""
+        """No initialization."""
         return
 
     def validation_subset(self, examples: Sequence[Example]) -> Sequence[Example]:
-        """Answer a few validation rows: answers must be written."""
-        return examples[:SUBSET]
+        """Return all rows, or a few where answers are generated."""
+        return examples[:GENERATED] if self.generates else examples
 
-    def sequence_name(self, at: int, count: int) -> str:
+    def answer_tokens(self, tokenizer: Tokenizer) -> int:
+        """Return 0: nothing is generated."""
+        return 0
+
+    @abstractmethod
+    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+        """Encode examples with their targets."""
+
+    def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+        """Return the rows as they are trained on: the answer is no part of the tokens."""
+        return self.encode(examples, tokenizer, max_tokens)
+
+    def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> Wording:
+        """Return nothing: the answer is no part of the tokens."""
+        return ""
+
+    def sequence_name(self, at: int, count: int) -> Wording:
         """Name a window."""
-        return f"window {at + 1} of {count}"
+        return msg("window {number} of {count}", number=at + 1, count=count)
 
     def supervised(self, item: Encoded) -> int:
         """Count the known targets of all sequences."""
         return sum(supervised(sequence) for sequence in item.sequences)
 
     def losses(self, logits: Tensor, items: Sequence[Encoded]) -> Tensor:
-        """Give the cross-entropy of each item's targets, summed over its sequences: `[items]`, nats."""
+        """Compute the cross-entropy of each item's targets, summed over its sequences: `[items]`, nats."""
         sequences = [sequence for item in items for sequence in item.sequences]
         owners = [at for at, item in enumerate(items) for _ in item.sequences]
         losses = target_losses(logits, sequences)
         return losses.new_zeros(len(items)).index_add(0, losses.new_tensor(owners).long(), losses)
 
     def with_reference(self, engine: Engine, items: Sequence[Encoded]) -> list[Encoded]:
-        """Need nothing of the untuned model."""
+        """Return the items: the loss has no reference."""
         return list(items)
 
     @abstractmethod
@@ -100,19 +123,18 @@ class Usual(ABC):
 
 
 def item_losses(engine: Engine, items: Sequence[Encoded]) -> np.ndarray:
-    """Measure each item's loss over all of its sequences: `[items]`, nats."""
+    """Compute each item's loss over all of its sequences: `[items]`, nats."""
     return _by_item(engine.losses([sequence for item in items for sequence in item.sequences]), items)
 
 
 def item_answers(
     engine: Engine, items: Sequence[Encoded], prompts: Sequence[Encoded]
 ) -> tuple[np.ndarray, Sequence[str]]:
-    """Measure each item's loss over all of its sequences, `[items]`, and continue prompts."""
+    """Compute each item's loss over all of its sequences, `[items]`, and continue prompts."""
     losses, texts = engine.answer([sequence for item in items for sequence in item.sequences], prompts)
     return _by_item(losses, items), texts
 
 
 def _by_item(losses: np.ndarray, items: Sequence[Encoded]) -> np.ndarray:
-    """Sum losses of sequences by item."""
     owners = [at for at, item in enumerate(items) for _ in item.sequences]
     return np.bincount(owners, weights=losses, minlength=len(items))

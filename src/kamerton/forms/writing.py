@@ -1,4 +1,4 @@
-"""The form of a request that is answered in free text, for each kind of model that can write."""
+"""The form of a request that is answered in free text, for each kind of model that can generate."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from kamerton.core.contracts import Form, ModelKind
 from kamerton.core.errors import Fault, ModelError
+from kamerton.core.messages import msg
 from kamerton.core.records import Example
 from kamerton.forms.dialogue import Dialogue, silent
 from kamerton.forms.rewriting import Rewriting
@@ -19,12 +20,12 @@ def writing_form(
     examples: Sequence[Example],
     system: Callable[[Example], str] = silent,
 ) -> Form:
-    """Put a request to a model that writes: as a user's turn, or as the text that its encoder reads.
+    """Return a form of requests: as a user's turn, or as the source text of an encoder-decoder.
 
-    What `system` tells the assistant beforehand stands before the request, in a turn of its own if there are turns.
+    The system prompt comes before the request, in a turn of its own if there are turns.
 
     Raises:
-        ModelError: an encoder cannot write text.
+        ModelError: the model is an encoder.
     """
     answers = tuple(example.gold for example in examples)
     if kind == "seq2seq":
@@ -40,12 +41,11 @@ def require_writer(kind: ModelKind) -> None:
         ModelError: it cannot.
     """
     if kind == "encoder":
-        fault = Fault("an encoder reads text but cannot write it", remedy="choose a decoder: --model smollm2")
-        raise ModelError(fault)
+        raise ModelError(Fault(msg("an encoder cannot generate text"), remedy=msg("choose a decoder: --model smollm2")))
 
 
 def cyrillic_share(texts: Sequence[str]) -> float:
-    """Say which share of the letters is Cyrillic; 0 if there is no letter.
+    """Return the share of Cyrillic letters; 0 without any letter.
 
     >>> cyrillic_share(["кот", "cat"])
     0.5

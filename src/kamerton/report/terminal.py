@@ -315,5 +315,5 @@ def _visible(token: str) -> str:
     return safe_text(token).replace("\n", "↵\n").replace("\t", "⇥")
 
 
-def _taught(targets: Sequence[str]) -> Message:
-    return msg("taught: {targets}", targets=" ".join(targets))
+def _taught(targets: Sequence[Wording]) -> Message:
+    return msg("taught: {targets}", targets=Joined(targets, " "))

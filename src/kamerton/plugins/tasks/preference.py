@@ -20,21 +20,21 @@ from kamerton.forms.messages import (
     with_system,
     written,
 )
-from kamerton.forms.preferences import Objective, Preferences
+from kamerton.forms.preferences import PreferenceLoss, Preferences
 from kamerton.forms.writing import require_writer
 from kamerton.plugins.tasks._roles import SYSTEM
 from kamerton.runs.settings import Group
 from kamerton.text.cells import filled, plain
 from kamerton.text.printed import opened_text
 
-BETAS: dict[Objective, float] = {"dpo": 0.1, "orpo": 0.1, "simpo": 2.0}
+BETAS: dict[PreferenceLoss, float] = {"dpo": 0.1, "orpo": 0.1, "simpo": 2.0}
 """Of the papers: Rafailov et al. 2023, appendix B; Hong et al. 2024, section 6; Meng et al. 2024, section 4."""
 
 
 class Preference(Group):
     """Find the answers likelier that people chose."""
 
-    objective: Objective = Field(
+    objective: PreferenceLoss = Field(
         "dpo", description="The loss: against the model before training (dpo), with the chosen answers' own (orpo), or "
         "by likelihoods per token (simpo)."
     )  # fmt: skip
