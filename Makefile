@@ -115,6 +115,10 @@ check: install  ## Look at the code without running it: format, lint, types, arc
 docs: install  ## Write the generated pages of docs/ anew
 	$(BIN)/python docs/generate.py
 
+.PHONY: messages
+messages: install  ## Update the translations' catalogue with the messages of the code, and compile it
+	$(BIN)/python docs/messages.py
+
 .PHONY: bench-curve
 bench-curve: install  ## Time the learning curve, and hold its band against the truth on real data
 	$(BIN)/kamerton models get minilm

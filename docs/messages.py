@@ -14,6 +14,7 @@ import io
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -40,6 +41,9 @@ TYPER = (
     "COMMAND [ARGS]...", "Show this message and exit.",
 )  # fmt: skip
 """Words of the command-line library."""
+
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+"""A date that does not change: the catalogue is the same for the same messages."""
 
 Places = Mapping[str, set[str]]
 """The files below `kamerton` that hold a template, by template."""
@@ -171,7 +175,7 @@ def faults(language: str, found: Places) -> Iterator[str]:
     for template, text in held.items():
         if {hole[1] for hole in HOLE.finditer(text)} != {hole[1] for hole in HOLE.finditer(template)}:
             yield f"other holes in {language}: {template!r} → {text!r}"
-        if any(hole[2] and hole[2].count("|") != 2 for hole in HOLE.finditer(text)):
+        if any("|" in (hole[2] or "") and hole[2].count("|") != 2 for hole in HOLE.finditer(text)):
             yield f"not three forms in {language}: {text!r}"
     if compiled(read_catalogue(language)) != catalogue_path(language).with_suffix(".mo").read_bytes():
         yield f"{DOMAIN}.mo of {language} is out of step: run `make messages`"
@@ -186,7 +190,9 @@ def compiled(catalogue: Catalog) -> bytes:
 
 def update(language: str, found: Places, translations: Mapping[str, str]) -> None:
     """Write a language's catalogue, its templates in the order of the files, and compile it."""
-    catalogue = Catalog(language, DOMAIN, project="Kamerton", copyright_holder="the Kamerton authors")
+    header = f"# Kamerton's messages: {language}. Written by `make messages`; translations are kept."
+    about = {"project": "Kamerton", "version": "1", "last_translator": "Kamerton", "language_team": language}
+    catalogue = Catalog(language, DOMAIN, header, **about, creation_date=EPOCH, revision_date=EPOCH, fuzzy=False)
     for template in sorted(found, key=lambda one: (sorted(found[one]), one)):
         places = [(place, None) for place in sorted(found[template])]
         catalogue.add(template, translations.get(template, ""), locations=places)

@@ -168,6 +168,21 @@ def test_the_table_names_every_part_and_no_other():
     assert {module.part for module in MODULES} == set(MAY_IMPORT)
 
 
+TREE = re.compile(r"^  (\w+)(?:/|\.py) +[^←\n]+(?:← (.+))?$", re.MULTILINE)
+"""A line of the README's tree: the part, what it holds, what it may import."""
+
+
+def test_the_tree_in_the_readme_is_the_table():
+    tree = (ROOT / "README.md").read_text(encoding="utf-8").partition("src/kamerton/\n")[2].partition("```")[0]
+    assert {name: tuple(imports.split()) for name, imports in TREE.findall(tree)} == MAY_IMPORT
+
+
+def test_the_pages_for_newcomers_name_files_that_are_there():
+    for page in (ROOT / "docs" / "architecture.md", ROOT / "CONTRIBUTING.md"):
+        named = re.findall(r"`((?:src|docs|tests)/[\w/.]+?)`", page.read_text(encoding="utf-8"))
+        assert named and [name for name in named if not (ROOT / name).exists()] == []
+
+
 def test_each_part_imports_only_what_the_table_allows():
     wrong = [
         f"{module.at(found.line)}: {module.part} imports {found.module}"
