@@ -28,11 +28,11 @@ from kamerton.pipeline.dial import Dial
 from kamerton.pipeline.forgetting import make_meter, measure_forgetting
 from kamerton.pipeline.prepare import freeze
 from kamerton.pipeline.remedies import STRENGTH, choose_attempt, luck, turn_dial
+from kamerton.pipeline.training import score_validation, tune_model
 from kamerton.runs.run import Run
 from kamerton.session.engines import saved_engine, untuned_engine
 from kamerton.session.new_run import new_run
 from kamerton.session.setup import Clock, Setup, open_setup
-from kamerton.tune import score_validation, tune_model
 
 ROOT = Path(__file__).parent.parent
 RATE = 5e-4
@@ -178,7 +178,7 @@ def dialled(data: Path, runs: Path, factor: int) -> Turned:
             pass
         print(f"     {data.stem} at {factor}x: trained", flush=True)
     if not run.read_attempts():
-        run.write_attempts(turn_dial(run, setup, saved_engine(run, setup), score_validation))
+        run.write_attempts(turn_dial(setup, saved_engine(run, setup)))
     chosen = choose_attempt(run.read_attempts(), True, luck(setup))
     attempts = [replace(attempt, chosen=attempt.changes == chosen.changes) for attempt in run.read_attempts()]
     for attempt in attempts:

@@ -22,11 +22,11 @@ from kamerton.engine.engine import TorchEngine
 from kamerton.forgetting.decide import conclude_forgetting
 from kamerton.pipeline.forgetting import make_meter
 from kamerton.pipeline.prepare import freeze
+from kamerton.pipeline.training import score_validation, tune_model
 from kamerton.runs.run import Run
 from kamerton.session.engines import untuned_engine
 from kamerton.session.new_run import new_run
 from kamerton.session.setup import Clock, Setup, open_setup
-from kamerton.tune import score_validation, tune_model
 
 ROOT = Path(__file__).parent.parent
 FACTORS, SEEDS, ROWS = (0, 1, 30), (0, 1, 2), 300

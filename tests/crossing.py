@@ -29,11 +29,12 @@ from kamerton.deliver.export import inputs_of
 from kamerton.evaluate.artefact import compared, written
 from kamerton.models.quantize import FILE
 from kamerton.models.saved import is_adapter
+from kamerton.pipeline.contenders import answer_baselines, ask_untuned
 from kamerton.pipeline.prepare import freeze
+from kamerton.pipeline.training import tuned_engine
 from kamerton.runs.run import Run
 from kamerton.session.new_run import new_run
 from kamerton.session.setup import Clock, Setup, make_method, open_setup
-from kamerton.tune import contend, tuned_engine
 from tiny_families import FAMILIES, kind_of, tiny_family
 from tiny_models import tiny_decoder, tiny_encoder, tiny_seq2seq
 
@@ -191,7 +192,7 @@ def cross(cell: Cell, folder: Path, nursery: Nursery) -> Outcome:
     except KamertonError as error:
         return Outcome(refused=str(error))
     setup = open_setup(run)
-    for _ in contend(run, setup, clock):
+    for _ in (*answer_baselines(run, setup, clock), *ask_untuned(run, setup, clock)):
         pass
     stop_at_the_first_checkpoint(run, setup, clock)
     engine = _last(tuned_engine(run, setup, clock))

@@ -10,7 +10,7 @@ from scipy.special import softmax
 from sklearn.metrics import brier_score_loss, log_loss
 
 from kamerton.core.records import Example, Place, Prediction
-from kamerton.evaluate.calibration import calibrate, chance_error, fit_temperature, reliability
+from kamerton.evaluate.calibration import calibrate, calibration_message, chance_error, fit_temperature, reliability
 from kamerton.evaluate.temperature import at_temperature
 from kamerton.plugins.metrics.brier import Brier
 from kamerton.plugins.metrics.ece import Ece, bins
@@ -159,7 +159,7 @@ def test_calibrating_an_overconfident_model_on_validation_rows_mends_test_rows()
     assert found.after.ece.value < found.before.ece.low
     assert found.after.nll.value < found.before.nll.low
     assert found.after.brier.value < found.before.brier.value
-    assert "too sure" in found.message
+    assert "overconfident" in str(calibration_message(found))
     assert sum(bin.rows for bin in found.reliability) == 600
     assert found.reliability[-1].score > found.reliability[-1].right.high
     assert found.after.ece.value < found.chance < found.before.ece.value
@@ -169,9 +169,9 @@ def test_a_temperature_that_changes_nothing_is_not_spoken_of() -> None:
     _, validation = drawn(0, 400, heat=3.0)
     golds, test = drawn(1, 600, heat=3.0)
     found = calibrate(validation, rows(golds), test, confidence=0.95, resamples=100, seed=0)
-    assert found is not None and found.message
-    assert replace(found, temperature=1.004).message == ""
-    assert replace(found, temperature=0.99, after=found.before).message == ""
+    assert found is not None and calibration_message(found)
+    assert calibration_message(replace(found, temperature=1.004)) is None
+    assert calibration_message(replace(found, temperature=0.99, after=found.before)) is None
 
 
 def test_answers_without_probabilities_are_not_calibrated() -> None:

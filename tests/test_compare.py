@@ -88,17 +88,17 @@ def test_runs_on_other_test_rows_are_refused_with_the_number_of_common_ones(tmp_
     elsewhere = run_of(tmp_path / "four", [replace(e, text=f"other {e.id}") for e in examples], ["a"] * 10)
     with pytest.raises(RunError) as refused:
         compare_runs([first, fewer, relabelled, elsewhere], **ONCE)
-    assert [fault.rule.partition("only ")[2] for fault in refused.value.faults] == [
-        "8 are common to 10 of the first and 8 of the second",
-        "9 are common to 10 of the first and 10 of the second",
-        "0 are common to 10 of the first and 10 of the second",
+    assert [str(fault.rule).partition("only ")[2] for fault in refused.value.faults] == [
+        "8 are common to 10 of the first run and 8 of the second",
+        "9 are common to 10 of the first run and 10 of the second",
+        "0 are common to 10 of the first run and 10 of the second",
     ]
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     examples = rows(["a"] * 10)
     first, second = (run_of(tmp_path / name, examples, ["a"] * 10) for name in ("one", "two"))
-    with pytest.raises(RunError, match="takes two runs or more"):
+    with pytest.raises(RunError, match="needs two runs or more"):
         compare_runs([first], **ONCE)
     with pytest.raises(RunError, match="each named once"):
         compare_runs([first, second, first], **ONCE)

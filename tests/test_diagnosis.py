@@ -204,7 +204,7 @@ def test_gradients_that_die_away_while_there_is_a_loss_are_named_and_not_where_a
 
 def test_a_rate_at_the_edge_of_its_probe_is_said_with_the_next_one_to_try():
     [high] = diagnose_rate({1e-4: 0.7, 3e-4: 0.6, 9e-4: 0.4}, 9e-4)
-    assert high.name == "the rate is at the edge of its probe"
+    assert high.name == "the rate is at the edge of its range"
     assert str(high.evidence) == (
         "0.0009 is the best of 3 rates and the highest that was tried: validation loss 0.400 there, 0.600 at 0.0003"
     )

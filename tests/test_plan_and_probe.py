@@ -12,7 +12,7 @@ from kamerton.core import registry
 from kamerton.core.contracts import ModelFacts
 from kamerton.core.outcomes import Resources
 from kamerton.core.records import Started
-from kamerton.pipeline.cost import measured_sentence
+from kamerton.pipeline.cost import measured_message
 from kamerton.pipeline.rate import Probed, beyond, lowered, readings
 from kamerton.runs.recipe import Decision, Recipe
 from kamerton.runs.run import Run
@@ -138,10 +138,10 @@ def test_a_run_compares_what_was_foretold_with_what_came(place):
 def test_a_training_that_ended_early_is_held_against_the_forecast_of_its_own_updates():
     planned = Resources(seconds=60.0, peak_bytes=2 * 2**30, updates=600)
     assert planned.until(150) == Resources(seconds=15.0, peak_bytes=2 * 2**30, updates=150)
-    assert measured_sentence(planned, Resources(20.0, 2**30, 150)) == (
+    assert measured_message(planned, Resources(20.0, 2**30, 150)) == (
         "training took 20 s (foretold 15 s for 150 of 600 updates, -25%) and 1.0 GB of memory (foretold 2.0 GB, +100%)"
     )
-    assert "updates" not in measured_sentence(planned, Resources(20.0, 2**30, 600))
+    assert "updates" not in measured_message(planned, Resources(20.0, 2**30, 600))
 
 
 def test_a_rate_is_found_by_a_probe_and_kept_with_what_it_saw(place):

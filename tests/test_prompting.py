@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from kamerton.contenders.endpoint import Endpoint
-from kamerton.contenders.prompting import Nearest, Prompting, PromptStrategy
+from kamerton.contenders.prompting import Nearest, Prompting, PromptStrategy, selection_message
 from kamerton.core.errors import RunError
 from kamerton.core.records import Encoded, Example, Place, Split
 from kamerton.forms.conversation import Conversation
@@ -65,7 +65,7 @@ def test_a_decoder_is_asked_in_all_ways_and_each_answers_every_row(decoder):
         "base model with your prompt",
         "base model shown 2 examples, the best of 3 draws",
         "base model shown the nearest 2",
-        "base model told the best of 4 instructions",
+        "base model + best of 4 instructions",
     ]
     for strategy in strategies:
         predictions = strategy.predict(SPLIT.test)
@@ -96,7 +96,7 @@ def test_where_answers_are_written_the_loss_of_the_true_ones_chooses_and_nothing
         "base model",
         "base model shown 2 examples, the best of 3 draws",
         "base model shown the nearest 2",
-        "base model told the best of 4 instructions",
+        "base model + best of 4 instructions",
     ]
     monkeypatch.undo()
     draws = [WRITTEN.shots(SPLIT.train, 2, seed) for seed in range(3)]
@@ -112,7 +112,7 @@ def test_what_choosing_took_is_counted_and_kept_within_the_budget(decoder):
     assert (told.ways, told.rows, told.calls) == (4, 20, 80)
     assert shown.tokens > 60 and told.tokens > 80 and shown.seconds > 0
     assert strategies[0].selection.ways == strategies[2].selection.ways == 0
-    assert "3 on 20 validation rows by 60 calls" in str(shown)
+    assert "3 on 20 validation rows by 60 calls" in str(selection_message(shown))
     tight = made(prompting(decoder, form=WRITTEN, budget=shown.tokens // 2).strategies())[1].selection
     assert tight.rows == 8 and tight.tokens <= shown.tokens // 2
     assert made(prompting(decoder, form=WRITTEN, budget=1).strategies())[1].selection.rows == 8  # the least there is
@@ -174,10 +174,10 @@ def test_the_selection_of_each_contender_is_told_and_stands_in_the_result(place)
     assert ended.status == DONE, ended.said
     assert "chosen from 3 on 1" in ended.said and "chosen from 4 on 1" in ended.said
     contenders = Run(place.folder / "chosen").result["contenders"]
-    assert sum("the best of" in one["name"] for one in contenders) == 2
+    assert sum("best of" in one["name"] for one in contenders) == 2
     for one in contenders:
         chosen = one["selection"]
-        if "the best of" in one["name"]:
+        if "best of" in one["name"]:
             assert chosen["calls"] == chosen["ways"] * chosen["rows"] and chosen["tokens"] > 0 < chosen["seconds"]
         elif one["kind"] == "tuned":
             assert chosen["ways"] > 1 and chosen["calls"] > chosen["ways"]
@@ -259,7 +259,7 @@ def test_a_server_is_asked_once_for_each_row_and_its_label_is_found(server, tmp_
 
 @pytest.mark.parametrize(
     ("status", "says", "told"),
-    [(401, {"error": "who are you"}, "status 401"), (200, {"choices": []}, "not that of a chat completion")],
+    [(401, {"error": "who are you"}, "status 401"), (200, {"choices": []}, "is not a chat completion")],
 )
 def test_a_server_that_refuses_or_babbles_is_a_message(server, tmp_path, monkeypatch, status, says, told):
     monkeypatch.setattr(Served, "status", status)
@@ -270,7 +270,7 @@ def test_a_server_that_refuses_or_babbles_is_a_message(server, tmp_path, monkeyp
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9/v1", "file:///etc/hosts", "nonsense"])
 def test_an_address_without_a_server_is_a_message(tmp_path, address):
-    with pytest.raises(RunError, match=r"cannot be reached|no address of a server"):
+    with pytest.raises(RunError, match=r"cannot be reached|not the address of a server"):
         endpoint(address, tmp_path).predict(FORM, (), SPLIT.test[:1])
 
 

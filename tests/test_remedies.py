@@ -31,7 +31,6 @@ from kamerton.session.engines import load_base, saved_engine
 from kamerton.session.setup import Clock, Setup, make_method, open_setup
 from kamerton.statistics.power import detectable_share
 from kamerton.train.replay import replay_rows
-from kamerton.tune import score_validation
 from stories import DONE, MISTAKE, QUICK, Place, weights_of
 from tiny_engines import TEXT, tiny_engine
 
@@ -106,7 +105,7 @@ def test_between_them_weights_are_mixed_in_proportion(place):
 def test_turning_the_dial_measures_each_strength_and_chooses_by_the_rule(place):
     run = place.run("full")
     setup = open_setup(run)
-    attempts = turn_dial(run, setup, saved_engine(run, setup), score_validation)
+    attempts = turn_dial(setup, saved_engine(run, setup))
     strengths = [a.changes.get("remedy.strength", 1) for a in attempts]
     asked = [1, *setup.recipe.remedy.strengths]
     assert strengths[: len(asked)] == asked

@@ -14,12 +14,12 @@ from protocol import Result, mean_of_batches, open_job, peak_memory, write
 from kamerton.core.contracts import Engine
 from kamerton.core.records import Example, Saved, Stepped, Validated
 from kamerton.models.saved import save_model
+from kamerton.pipeline.training import job_of
 from kamerton.runs.run import Run
 from kamerton.session.engines import load_base
 from kamerton.session.setup import Setup, make_method, open_setup
 from kamerton.session.trainable import attach
 from kamerton.train.loop import Validation, train
-from kamerton.tune import job_of
 
 
 def mean_loss(setup: Setup, engine: Engine, examples: tuple[Example, ...], batch: int) -> float:

@@ -27,8 +27,9 @@ from kamerton.contenders.baselines_of_label_sets import label_set_baselines
 from kamerton.contenders.baselines_of_numbers import number_baselines
 from kamerton.contenders.baselines_of_spans import span_baselines
 from kamerton.contenders.baselines_of_tags import tag_baselines
-from kamerton.contenders.features import Answerer, texts, timed
+from kamerton.contenders.contend import Predict, texts, timed
 from kamerton.core.contracts import AnswerKind
+from kamerton.core.messages import msg
 from kamerton.core.outcomes import Answers
 from kamerton.core.records import Example, Prediction
 from kamerton.text.features import text_features
@@ -47,7 +48,7 @@ MEGABYTES = 64
 
 
 def baselines(train: Sequence[Example], test: Sequence[Example], *, answers: AnswerKind, seed: int) -> list[Answers]:
-    """Let the simple contenders learn from `train` and answer `test`, the trivial one first; none where none can.
+    """Train the simple contenders on `train` and answer `test`, the trivial one first.
 
     Args:
         train: examples to learn from, at least one.
@@ -64,18 +65,18 @@ def baselines(train: Sequence[Example], test: Sequence[Example], *, answers: Ans
         return tag_baselines(train, test, seed)
     features = text_features()
     known = features.fit_transform(texts(train))
-    nearest = timed("nearest training example", "classic", _nearest(train, features, known), test)
+    nearest = timed(msg("nearest training example"), "classic", _nearest(train, features, known), test)
     if answers == "number":
         return [*number_baselines(train, test, features, known, seed), nearest]
     if answers == "classes":
         return [*label_set_baselines(train, test, features, known), nearest]
     if answers != "class":
-        return [timed("copy of the input", "trivial", _copy, test), nearest]
-    majority = timed("majority class", "trivial", _majority(train), test)
+        return [timed(msg("copy of the input"), "trivial", _copy, test), nearest]
+    majority = timed(msg("majority class"), "trivial", _majority(train), test)
     if len({example.gold for example in train}) == 1:
         return [majority, nearest]
     regression = _regression(train, features, known, seed)
-    return [majority, timed("TF-IDF + logistic regression", "classic", regression, test), nearest]
+    return [majority, timed(msg("TF-IDF + logistic regression"), "classic", regression, test), nearest]
 
 
 def _copy(test: Sequence[Example]) -> list[Prediction]:
@@ -83,7 +84,7 @@ def _copy(test: Sequence[Example]) -> list[Prediction]:
     return [Prediction(example.id, str(example.fields.get("input") or example.text)) for example in test]
 
 
-def _majority(train: Sequence[Example]) -> Answerer:
+def _majority(train: Sequence[Example]) -> Predict:
     """Answer always with the commonest class, the first one seen among equals; the shares are its probabilities."""
     counts = Counter(example.gold for example in train)
     [(label, rows)] = counts.most_common(1)
@@ -94,7 +95,7 @@ def _majority(train: Sequence[Example]) -> Answerer:
     return answer
 
 
-def _regression(train: Sequence[Example], features: FeatureUnion, known: csr_matrix, seed: int) -> Answerer:
+def _regression(train: Sequence[Example], features: FeatureUnion, known: csr_matrix, seed: int) -> Predict:
     """Fit logistic regression on TF-IDF of words and letters: the strong old way, in seconds."""
     golds = np.array([example.gold for example in train])
     with warnings.catch_warnings():
@@ -134,7 +135,7 @@ def _strength(known: csr_matrix, golds: np.ndarray, seed: int) -> float:
     return float(search.fit(known[order], chosen).best_params_["C"])
 
 
-def _nearest(train: Sequence[Example], features: FeatureUnion, known: csr_matrix) -> Answerer:
+def _nearest(train: Sequence[Example], features: FeatureUnion, known: csr_matrix) -> Predict:
     """Answer as the training example of the smallest TF-IDF angle was answered; the first one among equals."""
     index = NearestNeighbors(n_neighbors=1, metric="cosine", algorithm="brute").fit(known)
 

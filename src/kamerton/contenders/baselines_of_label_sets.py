@@ -14,7 +14,8 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import FeatureUnion
 from sklearn.preprocessing import MultiLabelBinarizer
 
-from kamerton.contenders.features import Answerer, always, texts, timed
+from kamerton.contenders.contend import Predict, always, texts, timed
+from kamerton.core.messages import msg
 from kamerton.core.outcomes import Answers
 from kamerton.core.records import Example, Prediction
 from kamerton.text.tags import read_list, write_tags
@@ -35,16 +36,16 @@ def label_set_baselines(
         known: what `features` made of them.
     """
     [(commonest, _)] = Counter(example.gold for example in train).most_common(1)
-    majority = timed("commonest set of labels", "trivial", always(commonest), test)
+    majority = timed(msg("commonest set of labels"), "trivial", always(commonest), test)
     binarizer = MultiLabelBinarizer()
     golds = binarizer.fit_transform([read_list(example.gold) for example in train])
     if not golds.size:
         return [majority]
     regression = _one_vs_rest(golds, list(binarizer.classes_), features, known)
-    return [majority, timed("TF-IDF + one-vs-rest logistic regression", "classic", regression, test)]
+    return [majority, timed(msg("TF-IDF + one-vs-rest logistic regression"), "classic", regression, test)]
 
 
-def _one_vs_rest(golds: np.ndarray, labels: Sequence[str], features: FeatureUnion, known: csr_matrix) -> Answerer:
+def _one_vs_rest(golds: np.ndarray, labels: Sequence[str], features: FeatureUnion, known: csr_matrix) -> Predict:
     model = OneVsRestClassifier(LogisticRegression(C=STRENGTH, max_iter=ITERATIONS, tol=TOLERANCE))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # nearly optimal weights predict as well

@@ -10,7 +10,8 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import FeatureUnion
 
-from kamerton.contenders.features import Answerer, always, texts, timed
+from kamerton.contenders.contend import Predict, always, texts, timed
+from kamerton.core.messages import msg
 from kamerton.core.outcomes import Answers
 from kamerton.core.records import Example, Prediction
 from kamerton.text.cells import written_number
@@ -37,12 +38,12 @@ def number_baselines(
     mean = always(written_number(float(golds.mean())))
     ridge = _ridge(golds, features, known, seed)
     return [
-        timed("mean of the training rows", "trivial", mean, test),
-        timed("TF-IDF + ridge regression", "classic", ridge, test),
+        timed(msg("mean of the training rows"), "trivial", mean, test),
+        timed(msg("TF-IDF + ridge regression"), "classic", ridge, test),
     ]
 
 
-def _ridge(golds: np.ndarray, features: FeatureUnion, known: csr_matrix, seed: int) -> Answerer:
+def _ridge(golds: np.ndarray, features: FeatureUnion, known: csr_matrix, seed: int) -> Predict:
     model = Ridge(alpha=_strength(known, golds, seed), solver="sparse_cg").fit(known, golds)
 
     def answer(test: Sequence[Example]) -> list[Prediction]:

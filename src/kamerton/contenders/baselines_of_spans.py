@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from kamerton.contenders.features import timed
+from kamerton.contenders.contend import timed
+from kamerton.core.messages import msg
 from kamerton.core.outcomes import Answers
 from kamerton.core.records import Example, Prediction
 from kamerton.text.words import words
@@ -27,8 +28,8 @@ def span_baselines(train: Sequence[Example], test: Sequence[Example]) -> list[An
         return [Prediction(example.id, _sentences(example)[0].strip()) for example in rows]
 
     return [
-        timed("first sentence", "trivial", first, test),
-        timed("sentence nearest to the question by TF-IDF", "classic", nearest, test),
+        timed(msg("first sentence"), "trivial", first, test),
+        timed(msg("sentence nearest to the question by TF-IDF"), "classic", nearest, test),
     ]
 
 

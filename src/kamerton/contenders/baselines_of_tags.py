@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from sklearn.feature_extraction import FeatureHasher
 from sklearn.linear_model import SGDClassifier
 
-from kamerton.contenders.features import Answerer, timed
+from kamerton.contenders.contend import Predict, timed
+from kamerton.core.messages import msg
 from kamerton.core.outcomes import Answers
 from kamerton.core.records import Example, Prediction
 from kamerton.text.tags import read_list, write_tags
@@ -34,13 +35,15 @@ def tag_baselines(train: Sequence[Example], test: Sequence[Example], seed: int) 
         by_word[fold(word)][tag] += 1
     usual = {word: counts.most_common(1)[0][0] for word, counts in by_word.items()}
     return [
-        timed("commonest tag", "trivial", _tagger(usual={}, other=commonest), test),
-        timed("commonest tag of each word", "classic", _tagger(usual, commonest), test),
-        timed("linear model of words in context", "classic", _linear(train, [tag for _, tag in words], seed), test),
+        timed(msg("commonest tag"), "trivial", _tagger(usual={}, other=commonest), test),
+        timed(msg("commonest tag of each word"), "classic", _tagger(usual, commonest), test),
+        timed(
+            msg("linear model of words in context"), "classic", _linear(train, [tag for _, tag in words], seed), test
+        ),
     ]
 
 
-def _tagger(usual: dict[str, str], other: str) -> Answerer:
+def _tagger(usual: dict[str, str], other: str) -> Predict:
     """Give known words their usual tag, and unknown ones another."""
     return lambda test: [
         Prediction(example.id, write_tags([usual.get(fold(word), other) for word in _words(example)]))
@@ -48,7 +51,7 @@ def _tagger(usual: dict[str, str], other: str) -> Answerer:
     ]
 
 
-def _linear(train: Sequence[Example], tags: Sequence[str], seed: int) -> Answerer:
+def _linear(train: Sequence[Example], tags: Sequence[str], seed: int) -> Predict:
     hasher = FeatureHasher(COLUMNS, input_type="string")
     features = hasher.transform(row for example in train for row in _in_context(_words(example)))
     if len(set(tags)) == 1:

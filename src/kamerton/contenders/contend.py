@@ -1,4 +1,4 @@
-"""Let a contender answer, and take the time."""
+"""How contenders answer: at once or in parts, with the time they take."""
 
 from __future__ import annotations
 
@@ -6,29 +6,49 @@ import math
 import time
 from collections.abc import Callable, Generator, Sequence
 
+from kamerton.core.messages import Message
 from kamerton.core.outcomes import Answers, ContenderKind
 from kamerton.core.records import Example, Prediction, Progress
 
 Predict = Callable[[Sequence[Example]], Sequence[Prediction]]
+LONGEST = 4_000
+"""Characters of a text that simple contenders read: the gist, at a bounded cost."""
+
+
+def timed(title: Message, kind: ContenderKind, predict: Predict, examples: Sequence[Example]) -> Answers:
+    """Answer all examples at once."""
+    began = time.perf_counter()
+    predictions = tuple(predict(examples))
+    return Answers(str(title), kind, predictions, time.perf_counter() - began, title)
 
 
 def answer(
-    name: str, kind: ContenderKind, predict: Predict, examples: Sequence[Example], at_once: int
+    title: Message, kind: ContenderKind, predict: Predict, examples: Sequence[Example], at_once: int
 ) -> Generator[Progress, None, Answers]:
-    """Let a contender answer the test rows, telling how far it is.
+    """Answer examples in parts, and yield the progress.
 
     Args:
-        name: as the report calls it.
+        title: the contender's name in the report.
         kind: what sort of contender it is.
-        predict: gives its predictions for some rows, in their order.
+        predict: returns its predictions for some rows, in their order.
         examples: the test rows.
         at_once: most rows between two reports of progress.
     """
-    began = time.perf_counter()
-    size = math.ceil(len(examples) / math.ceil(len(examples) / at_once))
+    began, rows = time.perf_counter(), len(examples)
+    size = math.ceil(rows / math.ceil(rows / at_once))
     predictions: list[Prediction] = []
-    for start in range(0, len(examples), size):
-        yield Progress(name, start, len(examples), "rows")
+    for start in range(0, rows, size):
+        yield Progress(title, start, rows, "rows")
         predictions += predict(examples[start : start + size])
-    yield Progress(name, len(examples), len(examples), "rows")
-    return Answers(name, kind, tuple(predictions), time.perf_counter() - began)
+    yield Progress(title, rows, rows, "rows")
+    return Answers(str(title), kind, tuple(predictions), time.perf_counter() - began, title)
+
+
+def always(text: str) -> Predict:
+    """Return a contender that answers the same to everything."""
+    return lambda test: [Prediction(example.id, text) for example in test]
+
+
+def texts(examples: Sequence[Example]) -> list[str]:
+    """Return what simple contenders read of each example; never an empty text."""
+    return [example.text.strip()[:LONGEST] or "∅" for example in examples]

@@ -1,4 +1,4 @@
-"""Any OpenAI-compatible server as a contender: asked over HTTP, its answers kept in the run, its tokens counted."""
+"""An OpenAI-compatible server as a contender: its answers are kept in the run, its tokens counted."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 
 from kamerton.core.contracts import ChatRequests
 from kamerton.core.errors import Fault, RunError
+from kamerton.core.messages import msg
 from kamerton.core.records import Example, Prediction
 from kamerton.runs.recipe import PromptSettings
 
@@ -26,7 +27,7 @@ class Reply:
     """One answer of a server."""
 
     request: str
-    """sha256 of what was asked: the same question is not asked, or paid, twice."""
+    """sha256 of the request: the same one is not sent, or paid, twice."""
     text: str
     tokens_in: int
     tokens_out: int
@@ -38,7 +39,7 @@ class Endpoint:
 
     settings: PromptSettings
     file: Path
-    """Where answers are kept: JSON lines."""
+    """JSON Lines of its answers."""
     max_new_tokens: int
     _known: dict[str, Reply] = field(default_factory=dict)
 
@@ -49,17 +50,17 @@ class Endpoint:
 
     @property
     def cost(self) -> float:
-        """What all answers so far cost, in the unit of the prices."""
+        """Cost of all answers so far, in the unit of the prices."""
         spent = (
             r.tokens_in * self.settings.price_in + r.tokens_out * self.settings.price_out for r in self._known.values()
         )
         return sum(spent) / 1e6
 
     def predict(self, form: ChatRequests, shots: Sequence[Example], examples: Sequence[Example]) -> list[Prediction]:
-        """Answer examples by asking the server.
+        """Answer examples through the server.
 
         Raises:
-            RunError: it cannot be reached, refuses, or answers something else than the interface says.
+            RunError: it cannot be reached, refuses, or its answer is not a chat completion.
         """
         predictions = []
         for example in examples:
@@ -82,9 +83,8 @@ class Endpoint:
     def _fetch(self, digest: str, body: bytes) -> Reply:
         place = f"{self.settings.against}/chat/completions"
         if not place.startswith(("http://", "https://")):
-            raise RunError(
-                Fault(f"'{self.settings.against}' is no address of a server", "prompt.against", "http://host/v1")
-            )
+            rule = msg("'{address}' is not the address of a server", address=str(self.settings.against))
+            raise RunError(Fault(rule, "prompt.against", "http://host/v1"))
         headers = {"Content-Type": "application/json"}
         if key := os.environ.get(self.settings.key):
             headers["Authorization"] = f"Bearer {key}"
@@ -93,15 +93,20 @@ class Endpoint:
             with urllib.request.urlopen(request, timeout=SECONDS) as answer:
                 return _reply(digest, json.load(answer))
         except urllib.error.HTTPError as error:
-            said = error.read(300).decode("utf-8", "replace")
-            remedy = f"check prompt.model, and the key in the environment variable {self.settings.key}"
-            raise RunError(Fault(f"the server refused with status {error.code}: {said}", place, remedy)) from error
+            reply = error.read(300).decode("utf-8", "replace")
+            rule = msg("the server refused with status {status}: {reply}", status=str(error.code), reply=reply)
+            remedy = msg(
+                "check prompt.model, and the key in the environment variable {variable}", variable=self.settings.key
+            )
+            raise RunError(Fault(rule, place, remedy)) from error
         except OSError as error:
-            remedy = "start it, or correct --against; `kamerton resume` goes on, answers so far are kept"
-            raise RunError(Fault(f"the server cannot be reached: {error}", place, remedy)) from error
+            rule = msg("the server cannot be reached: {error}", error=str(error))
+            remedy = msg("start it, or correct --against; `kamerton resume` continues, answers so far are kept")
+            raise RunError(Fault(rule, place, remedy)) from error
         except (KeyError, IndexError, TypeError, ValueError) as error:
-            remedy = "give the address of an OpenAI-compatible server, up to and with /v1"
-            raise RunError(Fault("the server's answer is not that of a chat completion", place, remedy)) from error
+            rule = msg("the server's answer is not a chat completion")
+            remedy = msg("use the address of an OpenAI-compatible server, up to and including /v1")
+            raise RunError(Fault(rule, place, remedy)) from error
 
 
 def _reply(digest: str, answer: Any) -> Reply:

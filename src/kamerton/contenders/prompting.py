@@ -1,9 +1,9 @@
-"""The untuned model at its best: zero-shot, with a prompt written by hand, shown examples, told what was found to help.
+"""Prompt strategies for the untuned model: zero-shot, the user's prompt, few-shot, nearest examples, instructions.
 
-Nothing is chosen on the test rows. Draws of examples and instructions are chosen by the validation rows,
-which select the tuned model's checkpoint as well: the same labels for both (evaluation budget, Dodge et al. 2019).
-Where answers are scored, the deciding metric chooses; where they must be written, which costs a hundred times more,
-the loss of the true answers chooses, within a budget of tokens, and nothing is written.
+Nothing is chosen on the test rows. Draws of examples and instructions are chosen on the validation rows, which select
+the tuned model's checkpoint as well: the same labels for both (evaluation budget, Dodge et al. 2019). Where answers
+are scored, the deciding metric chooses. Where they are generated, which costs a hundred times more, the loss of the
+true answers chooses, within a budget of tokens.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import numpy as np
 
 from kamerton.contenders.contend import Predict
 from kamerton.core.contracts import Engine, Form, UntunedAnswerer
+from kamerton.core.figures import Figure
+from kamerton.core.messages import Message, msg
 from kamerton.core.outcomes import ContenderKind, Selection
 from kamerton.core.records import Encoded, Example, Prediction, Progress, Split
 from kamerton.runs.recipe import PromptSettings
@@ -31,9 +33,9 @@ if TYPE_CHECKING:
 CHOSEN_ON = 48
 """Most validation rows that draws and instructions are chosen on."""
 ENOUGH = 16
-"""With fewer validation rows nothing is chosen: the first draw is taken."""
+"""Fewest validation rows to choose on; below, the first draw is taken."""
 ROUND = 8
-"""Validation rows that every way is tried on before the budget is looked at again."""
+"""Validation rows that every way is tried on between two looks at the budget."""
 INSTRUCTIONS = {
     "en": (
         "Answer as an expert in this field would.",
@@ -48,7 +50,7 @@ INSTRUCTIONS = {
         "Будь точен: верен самый определённый из подходящих ответов.",
     ),
 }
-"""What the light search tries before the request, by the language of the texts."""
+"""Instructions that are tried before the request, by the language of the texts."""
 Score = Callable[[Sequence[Example], Sequence[Prediction]], float]
 """How good predictions are: higher is better."""
 
@@ -57,11 +59,16 @@ Way = Callable[[Engine, Sequence[Example]], Sequence[Prediction]]
 """A way to ask an engine."""
 
 
-def selection_sentence(selection: Selection) -> str:
+def selection_message(selection: Selection) -> Message:
     """Describe how a prompt was chosen."""
-    return (
-        f"chosen from {selection.ways} on {selection.rows} validation rows by {selection.calls:,} calls, "
-        f"{selection.tokens:,} tokens, {selection.seconds:.1f} s"
+    return msg(
+        "chosen from {ways} on {rows} validation {rows:row|rows} by {calls} {calls:call|calls}, "
+        "{tokens} {tokens:token|tokens}, {seconds}",
+        ways=selection.ways,
+        rows=selection.rows,
+        calls=selection.calls,
+        tokens=selection.tokens,
+        seconds=Figure(selection.seconds, "duration"),
     )
 
 
@@ -69,15 +76,20 @@ def selection_sentence(selection: Selection) -> str:
 class PromptStrategy:
     """A way to ask a model, ready to answer the test rows."""
 
-    name: str
+    title: Message
     kind: ContenderKind
     predict: Predict
     selection: Selection = field(default_factory=Selection)
 
+    @property
+    def name(self) -> str:
+        """The title in English, which identifies the strategy in files."""
+        return str(self.title)
+
 
 @dataclass(frozen=True)
 class Prompting:
-    """All that the strategies are made of."""
+    """Builds the prompt strategies."""
 
     form: Form
     engine: Engine
@@ -88,13 +100,17 @@ class Prompting:
     seed: int
 
     def strategies(self) -> Generator[Progress, None, list[PromptStrategy]]:
-        """Make the strategies; those that are searched for are chosen by validation rows."""
-        plain = PromptStrategy("base model", "base", partial(self.form.predict_untuned, self.engine, shots=()))
-        found = [plain, *self._by_hand()]
+        """Build the strategies; those that are searched for are chosen on validation rows."""
+        plain = partial(self.form.predict_untuned, self.engine, shots=())
+        found = [PromptStrategy(msg("base model"), "base", plain)]
+        own = self.form.with_instruction(self.settings.text) if self.settings.text else None
+        if own:
+            asked = partial(own.predict_untuned, self.engine, shots=())
+            found.append(PromptStrategy(msg("base model with your prompt"), "prompt", asked))
         if self.shots:
-            found += yield from self._shown()
-        if self.settings.search and self._takes_prompts:
-            found += yield from self._told()
+            found += yield from self._few_shot()
+        if self.settings.search and self._takes_prompts and self._choosing:
+            found.append((yield from self._instructed()))
         return found
 
     @property
@@ -102,94 +118,82 @@ class Prompting:
         return self.form.with_instruction("") is not None
 
     @property
-    def _judges(self) -> Sequence[Example]:
-        """The validation rows to choose by; none if they are few."""
+    def _choosing(self) -> Sequence[Example]:
+        """The validation rows to choose on; none if they are few."""
         rows = self.split.validation[:CHOSEN_ON]
         return rows if len(rows) >= ENOUGH else ()
 
     @property
-    def _written(self) -> bool:
-        """Whether answers must be written, which no choice is worth: the loss of the true ones is read instead."""
-        return len(self.form.validation_subset(self._judges)) < len(self._judges)
+    def _generates(self) -> bool:
+        """Whether answers must be generated: then the loss of the true ones is read instead, which is far cheaper."""
+        return len(self.form.validation_subset(self._choosing)) < len(self._choosing)
 
-    def _by_hand(self) -> list[PromptStrategy]:
-        told = self.form.with_instruction(self.settings.text) if self.settings.text else None
-        if told is None:
-            return []
-        return [
-            PromptStrategy(
-                "base model with your prompt", "prompt", partial(told.predict_untuned, self.engine, shots=())
-            )
-        ]
-
-    def _shown(self) -> Generator[Progress, None, list[PromptStrategy]]:
+    def _few_shot(self) -> Generator[Progress, None, list[PromptStrategy]]:
         """Show the best of several random draws; and, where each row has a prompt of its own, the nearest examples."""
-        drawn = range(self.settings.draws if self._judges else 1)
+        drawn = range(self.settings.draws if self._choosing else 1)
         draws = [self.form.shots(self.split.train, self.shots, self.seed + number) for number in drawn]
         if not draws[0]:
             return []
         ways = [_showing(self.form, draw) for draw in draws]
         best, selection = yield from self._best("examples", ways)
-        of = f", the best of {len(draws)} draws" if len(draws) > 1 else ""
-        name = f"base model shown {len(draws[best])} examples{of}"
-        strategies = [PromptStrategy(name, "prompt", partial(ways[best], self.engine), selection)]
+        title = msg("base model shown {count} {count:example|examples}", count=len(draws[best]))
+        if len(draws) > 1:
+            title = msg("{name}, the best of {draws} draws", name=title, draws=len(draws))
+        strategies = [PromptStrategy(title, "prompt", partial(ways[best], self.engine), selection)]
         if self._takes_prompts and self.settings.nearest:
             count = min(self.shots, len(self.split.train))
-            nearest = Nearest(self.split.train, count)
+            predict = partial(Nearest(self.split.train, count).predict, self.form, self.engine)
             strategies.append(
-                PromptStrategy(
-                    f"base model shown the nearest {count}", "prompt", partial(nearest.predict, self.form, self.engine)
-                )
+                PromptStrategy(msg("base model shown the nearest {count}", count=count), "prompt", predict)
             )
         return strategies
 
-    def _told(self) -> Generator[Progress, None, list[PromptStrategy]]:
-        """Tell it the instruction that helps most."""
-        if not self._judges:
-            return []
+    def _instructed(self) -> Generator[Progress, None, PromptStrategy]:
+        """Ask with the instruction that helps most."""
         languages = Counter(language_of(example.text) for example in self.split.train[:200])
         texts = INSTRUCTIONS["ru" if languages["Russian"] > languages["English"] else "en"]
-        told = [self.form.with_instruction(text) for text in texts]
-        ways = [_showing(form, ()) for form in told if form is not None]
+        forms = [self.form.with_instruction(text) for text in texts]
+        ways = [_showing(form, ()) for form in forms if form is not None]
         best, selection = yield from self._best("instructions", ways)
-        name = f"base model told the best of {len(ways)} instructions"
-        return [PromptStrategy(name, "prompt", partial(ways[best], self.engine), selection)]
+        title = msg("base model + best of {count} instructions", count=len(ways))
+        return PromptStrategy(title, "prompt", partial(ways[best], self.engine), selection)
 
     def _best(self, name: str, ways: Sequence[Way]) -> Generator[Progress, None, tuple[int, Selection]]:
-        """Choose a way to ask by the validation rows, the first of equals; say what that took."""
+        """Choose a way to ask on the validation rows, the first of equals; return it with what the choice took."""
         if len(ways) == 1:
             return 0, Selection()
-        began, engine, judges = time.perf_counter(), Metered(self.engine, writes=not self._written), self._judges
-        given: list[list[Prediction]] = [[] for _ in ways]
-        asked = 0
-        while asked < len(judges) and self._affords(engine.tokens, asked):
-            some = judges[asked : asked + ROUND]
+        began, rows = time.perf_counter(), self._choosing
+        engine = Metered(self.engine, generates=not self._generates)
+        answers: list[list[Prediction]] = [[] for _ in ways]
+        asked, total = 0, len(rows) * len(ways)
+        while asked < len(rows) and self._affords(engine.tokens, asked):
+            some = rows[asked : asked + ROUND]
             for number, way in enumerate(ways):
-                yield Progress(name, asked * len(ways) + number * len(some), len(judges) * len(ways))
-                given[number] += way(engine, some)
+                yield Progress(name, asked * len(ways) + number * len(some), total)
+                answers[number] += way(engine, some)
             asked += len(some)
-        yield Progress(name, len(judges) * len(ways), len(judges) * len(ways))
-        scores = [self._score(judges[:asked], predictions) for predictions in given]
+        yield Progress(name, total, total)
+        scores = [self._score(rows[:asked], predictions) for predictions in answers]
         seconds = time.perf_counter() - began
         return int(np.argmax(scores)), Selection(len(ways), asked, asked * len(ways), engine.tokens, seconds)
 
     def _affords(self, spent: int, asked: int) -> bool:
-        """Say whether another round fits into the budget, by what the rows before took; the first always does."""
-        return not asked or not self._written or spent * (1 + ROUND / asked) <= self.settings.budget
+        """Return whether another round fits into the budget, judged by the rows so far; the first always does."""
+        return not asked or not self._generates or spent * (1 + ROUND / asked) <= self.settings.budget
 
     def _score(self, rows: Sequence[Example], predictions: Sequence[Prediction]) -> float:
-        """Give the deciding metric, or where answers are written the true answers' log-likelihood a token."""
-        if not self._written:
+        """Return the deciding metric or, where answers are generated, the true answers' log-likelihood per token."""
+        if not self._generates:
             return self.score(rows, predictions)
         known = [(one.loss, one.tokens) for one in predictions if one.loss is not None and one.tokens]
         return -sum(loss for loss, _ in known) / max(1, sum(tokens for _, tokens in known))
 
 
 class Metered:
-    """An engine that counts the tokens it reads, and that may be kept from writing: then every answer is empty."""
+    """An engine that counts the tokens it reads; if it does not generate, every answer is empty."""
 
-    def __init__(self, engine: Engine, *, writes: bool) -> None:
-        self.engine, self.writes, self.tokens = engine, writes, 0
+    def __init__(self, engine: Engine, *, generates: bool) -> None:
+        self.engine, self.generates, self.tokens = engine, generates, 0
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -215,12 +219,12 @@ class Metered:
         return self.engine.losses(self._counted(items))
 
     def generate(self, prompts: Sequence[Encoded]) -> list[str]:
-        """Count and write, if it may."""
-        return self.engine.generate(self._counted(prompts)) if self.writes else [""] * len(prompts)
+        """Count and generate, if it may."""
+        return self.engine.generate(self._counted(prompts)) if self.generates else [""] * len(prompts)
 
     def answer(self, items: Sequence[Encoded], prompts: Sequence[Encoded]) -> tuple[np.ndarray, list[str]]:
-        """Count and read, and write, if it may."""
-        if not self.writes:
+        """Count and read, and generate if it may."""
+        if not self.generates:
             return self.losses(items), [""] * len(prompts)
         return self.engine.answer(self._counted(items), self._counted(prompts))
 
@@ -234,12 +238,12 @@ class Metered:
 
 
 def _showing(form: UntunedAnswerer, shots: Sequence[Example]) -> Way:
-    """Ask after the same solved examples, or none."""
+    """Return the way to ask after the same solved examples, or none."""
     return lambda engine, rows: form.predict_untuned(engine, rows, shots)
 
 
 class Nearest:
-    """Training examples by their likeness to a row, in words and pieces of them."""
+    """Training examples by their TF-IDF similarity to a row."""
 
     def __init__(self, examples: Sequence[Example], count: int) -> None:
         self.examples, self.count = examples, count
@@ -247,9 +251,9 @@ class Nearest:
         self._known = self._features.fit_transform([example.text for example in examples])
 
     def of(self, example: Example) -> list[Example]:
-        """Give the most alike examples, the most alike one last: nearest to the request."""
-        alike = (self._known @ self._features.transform([example.text]).T).toarray()[:, 0]
-        best = sorted(range(len(alike)), key=lambda i: (-alike[i], i))[: self.count]
+        """Return the most similar examples, the most similar one last: nearest to the request."""
+        similarity = (self._known @ self._features.transform([example.text]).T).toarray()[:, 0]
+        best = sorted(range(len(similarity)), key=lambda i: (-similarity[i], i))[: self.count]
         return [self.examples[i] for i in reversed(best)]
 
     def predict(self, form: UntunedAnswerer, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Style = Literal[
-    "number", "tenths", "hundredths", "signed", "signed tenths", "signed hundredths", "percent", "share", "probability",
-    "duration", "parameters", "memory",
+    "number", "tenths", "hundredths", "signed", "signed tenths", "signed hundredths", "percent", "change", "share",
+    "probability", "duration", "parameters", "memory",
 ]  # fmt: skip
 
 
@@ -114,6 +114,16 @@ def percent(share: float, symbols: Symbols = ENGLISH_SYMBOLS) -> str:
     return symbols.localize(f"{100 * share:.1f}".removesuffix(".0")) + symbols.percent
 
 
+def change(share: float, symbols: Symbols = ENGLISH_SYMBOLS) -> str:
+    """Write a relative difference as a whole percentage with its sign.
+
+    >>> change(0.062), change(-0.25), change(0.001)
+    ('+6%', '−25%', '+0%')
+    """
+    sign = "−" if round(100 * share) < 0 else "+"
+    return f"{sign}{symbols.localize(f'{abs(round(100 * share)):,}')}{symbols.percent}"
+
+
 def share(part: float, symbols: Symbols = ENGLISH_SYMBOLS) -> str:
     """Write a share of rows: a small one is never written as zero.
 
@@ -182,6 +192,7 @@ WRITERS: Mapping[Style, Callable[[float, Symbols], str]] = {
     "signed tenths": fixed("+,.1f"),
     "signed hundredths": fixed("+,.2f"),
     "percent": percent,
+    "change": change,
     "share": share,
     "probability": probability,
     "duration": duration,

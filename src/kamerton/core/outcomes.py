@@ -34,6 +34,8 @@ class Answers:
     kind: ContenderKind
     predictions: tuple[Prediction, ...]
     seconds: float
+    title: Wording = ""
+    """The name as a message; older runs have none."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class Contender:
     seconds: float
     per_class: tuple[ClassResult, ...] = ()
     """Of each class, where it was asked for."""
+    title: Wording = ""
+    """The name as a message; older runs have none."""
 
 
 @dataclass(frozen=True)
@@ -163,19 +167,6 @@ class Calibrated:
     reliability: tuple[Reliability, ...]
     """Before, the least sure answers first."""
 
-    @property
-    def message(self) -> str:
-        """Say it in one line; nothing where, as figures are written, the temperature changes nothing."""
-        before, after = f"{self.before.ece.value:.3f}", f"{self.after.ece.value:.3f}"
-        if f"{self.temperature:.2f}" == "1.00" or before == after:
-            return ""
-        sure = "too sure" if self.temperature > 1 else "not sure enough"
-        errors = f"calibration error {before} → {after}"
-        chance = f"true probabilities would show up to {self.chance:.3f}"
-        return (
-            f"temperature {self.temperature:.2f}, for it was {sure} on {self.rows} validation rows: {errors}; {chance}"
-        )
-
 
 @dataclass(frozen=True)
 class BlindPair:
@@ -218,9 +209,9 @@ ForgettingDecision = Literal["none", "mild", "severe", "not measured"]
 
 @dataclass(frozen=True)
 class Forgotten:
-    """One thing the base model could do, measured before and after: `change` is tuned minus base."""
+    """One ability of the base model, measured before and after: `change` is tuned minus base."""
 
-    name: str
+    name: Wording
     base: float
     tuned: float
     change: float

@@ -348,7 +348,7 @@ class Stage:
 class Progress:
     """How far a long stage is."""
 
-    stage: str
+    stage: Wording
     done: int
     total: int
     unit: Literal["", "rows", "steps"] = ""

@@ -1,4 +1,4 @@
-"""Prove the artefact: what was saved must answer as what was trained, in a process that knows nothing of training."""
+"""Prove the artefact: in a fresh process, the saved model must answer as the trained one."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ from pathlib import Path
 from typing import Any
 
 from kamerton.core.errors import Fault, RunError
+from kamerton.core.messages import Message, msg
 from kamerton.core.outcomes import Proof
 from kamerton.core.records import Example, Prediction
 from kamerton.runs.run import Run
 
 TOLERANCE = 1e-4
 """Largest difference of a score (a probability) between the two."""
+REMEDY = msg("do not use this model; `kamerton resume` tries again; if the fault stays, it is a bug in Kamerton")
 
 
-def proof_sentence(proof: Proof) -> str:
-    """Say in one line what was proven."""
-    return f"the saved model gives the same {proof.rows} answers in a fresh process"
+def proof_message(proof: Proof) -> Message:
+    """Return what was proven, in one line."""
+    return msg("the saved model gives the same {rows} {rows:answer|answers} in a fresh process", rows=proof.rows)
 
 
 def prove_artefact(run: Run, examples: Sequence[Example], predictions: Sequence[Prediction]) -> Proof:
-    """Let `kamerton predict` answer rows in a fresh process, and compare.
+    """Run `kamerton predict` on rows in a fresh process, and compare its answers.
 
     Args:
         run: whose model is saved.
@@ -46,7 +48,8 @@ def prove_artefact(run: Run, examples: Sequence[Example], predictions: Sequence[
             command, capture_output=True, text=True, encoding="utf-8", errors="replace", env=environment, check=False
         )
     if child.returncode:
-        raise RunError(Fault(f"the saved model cannot be used: {child.stderr.strip()}", str(run.model), _REMEDY))
+        rule = msg("the saved model cannot be used: {error}", error=child.stderr.strip())
+        raise RunError(Fault(rule, str(run.model), REMEDY))
     return compared(run, examples, predictions, [json.loads(line) for line in child.stdout.split("\n") if line])
 
 
@@ -72,8 +75,14 @@ def compared(
     differences = [_apart(answer, expected[e.id]) for e, answer in zip(examples, answers, strict=True)]
     wrong = [e for e, answer in zip(examples, answers, strict=True) if not _same(answer["prediction"], expected[e.id])]
     if wrong or max(differences) > TOLERANCE:
-        rule = f"the saved model differs from the trained one on {len(wrong)} of {len(examples)} rows"
-        raise RunError(Fault(f"{rule} (scores by up to {max(differences):.2g})", str(run.model), _REMEDY))
+        rule = msg(
+            "the saved model differs from the trained one on {wrong} of {rows} {rows:row|rows} "
+            "(scores by up to {difference})",
+            wrong=len(wrong),
+            rows=len(examples),
+            difference=max(differences),
+        )
+        raise RunError(Fault(rule, str(run.model), REMEDY))
     return Proof(len(examples), max(differences))
 
 
@@ -85,7 +94,7 @@ def _apart(answer: Mapping[str, Any], expected: Prediction) -> float:
 
 
 def _same(answer: str, expected: Prediction) -> bool:
-    """Say whether an answer is the expected one; of numbers the last digits may differ."""
+    """Return whether an answer is the expected one; the last digits of numbers may differ."""
     if answer == expected.text:
         return True
     try:
@@ -93,6 +102,3 @@ def _same(answer: str, expected: Prediction) -> bool:
     except ValueError:
         return False
     return math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
-
-
-_REMEDY = "do not use this model; `kamerton resume` tries again; if it stays so, it is a fault of Kamerton"

@@ -1,7 +1,6 @@
-"""Temperature scaling: one number, fitted on validation rows, that makes probabilities believable.
+"""Temperature scaling: one number, fitted on validation rows, that calibrates probabilities.
 
-All logits are divided by it; the answers stay what they were (Guo et al. 2017, "On Calibration of Modern Neural
-Networks").
+All logits are divided by it; the answers stay the same (Guo et al. 2017, "On Calibration of Modern Neural Networks").
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
+from kamerton.core.messages import Message, msg
 from kamerton.core.outcomes import Calibrated, Calibration, Reliability
 from kamerton.core.records import Example, Prediction
 from kamerton.evaluate.temperature import SMALLEST, at_temperature
@@ -30,7 +30,7 @@ alone would have it 0, and every probability 1. A hundred rows outweigh it."""
 
 
 def fit_temperature(predictions: Sequence[Prediction]) -> float:
-    """Fit the temperature that makes the right classes of validation rows likeliest.
+    """Fit the temperature that maximizes the likelihood of the right classes of validation rows.
 
     Args:
         predictions: for validation rows; those without probabilities, or whose class is not known, are left out.
@@ -67,9 +67,9 @@ def calibrate(
     resamples: int,
     seed: int,
 ) -> Calibrated | None:
-    """Fit the temperature on validation rows, and say what it does on test rows.
+    """Fit the temperature on validation rows, and measure its effect on test rows.
 
-    It gives None without probabilities, or where no test row's class is known.
+    Returns None without probabilities, or where no test row's class is known.
 
     Args:
         validation: predictions for validation rows, all that the temperature is fitted on.
@@ -102,8 +102,26 @@ def calibrate(
     )
 
 
+def calibration_message(calibrated: Calibrated) -> Message | None:
+    """Describe the temperature in one line; None where, as figures are written, it changes nothing."""
+    before, after = f"{calibrated.before.ece.value:.3f}", f"{calibrated.after.ece.value:.3f}"
+    temperature = calibrated.temperature
+    if f"{temperature:.2f}" == "1.00" or before == after:
+        return None
+    return msg(
+        "temperature {temperature}, because the model was {confident} on {rows} validation {rows:row|rows}: "
+        "calibration error {before} → {after}; true probabilities would show up to {chance}",
+        temperature=temperature,
+        confident=msg("overconfident") if temperature > 1 else msg("underconfident"),
+        rows=calibrated.rows,
+        before=calibrated.before.ece.value,
+        after=calibrated.after.ece.value,
+        chance=calibrated.chance,
+    )
+
+
 def chance_error(predictions: Sequence[Prediction], confidence: float, resamples: int, seed: int) -> float:
-    """Say which calibration error a model with true probabilities stays below, with this confidence.
+    """Return the calibration error that a model with true probabilities stays below, with this confidence.
 
     Consistency resampling (Bröcker and Smith 2007): right answers are drawn from the model's own probabilities.
     """
@@ -119,7 +137,7 @@ def chance_error(predictions: Sequence[Prediction], confidence: float, resamples
 def reliability(
     examples: Sequence[Example], predictions: Sequence[Prediction], confidence: float
 ) -> tuple[Reliability, ...]:
-    """Set mean probability beside the share of right answers, in bins of equally many rows, the least sure first."""
+    """Compare mean probability with the share of right answers, in bins of equally many rows, the least sure first."""
     scores = np.array([prediction.score for prediction in predictions], dtype=np.float64)
     right = np.array([p.text == e.gold for e, p in zip(examples, predictions, strict=True)])
     member = bins(scores)

@@ -1,4 +1,4 @@
-"""Runs compared in pairs, on the test rows that all of them answered."""
+"""Pairwise comparison of runs on the test rows that all of them answered."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Literal
 
 from kamerton.core.contracts import Metric
 from kamerton.core.errors import Fault, RunError
+from kamerton.core.messages import msg
 from kamerton.core.outcomes import Answers, ComparedRuns, RunPair, RunScore
 from kamerton.core.records import Example, Prediction
 from kamerton.core.registry import choose
@@ -56,7 +57,8 @@ def compare_runs(
     answers = [replace(in_order(tuned_answers(run), examples), name=str(run.path)) for run in runs]
     scored = score(examples, answers, [word], confidence=confidence, resamples=resamples, seed=seed)
     if missing := [one.name for one in scored if word not in one.metrics]:
-        raise RunError(Fault(f"{word} has no value for {', '.join(missing)}", remedy="compare by another metric"))
+        rule = msg("{metric} has no value for {runs}", metric=word, runs=", ".join(missing))
+        raise RunError(Fault(rule, remedy=msg("compare by another metric")))
     scores = [RunScore(one.name, one.metrics[word]) for one in scored]
     ranked = sorted(scores, key=lambda one: one.measure.value, reverse=measure.higher_is_better)
     order = [one.run for one in ranked] if pairs == "all" else [one.run for one in scores]
@@ -84,7 +86,7 @@ def compare_as_first(
 
     """
     if not runs:
-        raise RunError(Fault("comparing takes two runs or more, got none", remedy="name two runs"))
+        raise RunError(Fault(msg("a comparison needs two runs or more, got none"), remedy=msg("name two runs")))
     recipe = runs[0].recipe
     return compare_runs(
         runs,
@@ -108,8 +110,8 @@ def tuned_answers(run: Run) -> Answers:
     for answers in run.read_answers():
         if answers.kind == "tuned":
             return answers
-    remedy = f"`kamerton resume {run.path}` goes on with it"
-    raise RunError(Fault(f"'{run.path}' has no answers of a tuned model", remedy=remedy))
+    rule = msg("'{run}' has no answers of a tuned model", run=str(run.path))
+    raise RunError(Fault(rule, remedy=msg("`kamerton resume {run}` continues it", run=str(run.path))))
 
 
 def in_order(answers: Answers, examples: Sequence[Example]) -> Answers:
@@ -126,7 +128,8 @@ def same_rows(runs: Sequence[Run]) -> tuple[Example, ...]:
 
     """
     if len({run.path.resolve() for run in runs}) < max(2, len(runs)):
-        raise RunError(Fault("comparing takes two runs or more, each named once", remedy="name another run"))
+        rule = msg("a comparison needs two runs or more, each named once")
+        raise RunError(Fault(rule, remedy=msg("name another run")))
     first, *others = runs
     rows = first.read_split().test
     ours = {example.id: _content(example) for example in rows}
@@ -134,10 +137,14 @@ def same_rows(runs: Sequence[Run]) -> tuple[Example, ...]:
     for other in others:
         theirs = {example.id: _content(example) for example in other.read_split().test}
         if ours != theirs:
-            common = sum(theirs.get(id) == content for id, content in ours.items())
-            sizes = f"{len(ours):,} of the first and {len(theirs):,} of the second"
-            rule = f"two runs are compared on the same test rows, but only {common:,} are common to {sizes}"
-            remedy = "tune both on the same file with the same --seed, --max-rows and split.test"
+            rule = msg(
+                "runs are compared on the same test rows, but only {common} are common to {first} of the first run "
+                "and {second} of the second",
+                common=sum(theirs.get(id) == content for id, content in ours.items()),
+                first=len(ours),
+                second=len(theirs),
+            )
+            remedy = msg("tune both on the same file with the same --seed, --max-rows and split.test")
             faults.append(Fault(rule, f"{first.path}, {other.path}", remedy))
     if faults:
         raise RunError(faults)
@@ -167,7 +174,7 @@ class _Found:
     def judged(
         self, measure: Metric, adjusted_p: float, margin: float, detect: float | None, confidence: float
     ) -> RunPair:
-        """Say what the pairing shows, once it is known how many pairs there are."""
+        """Return what the pairing shows, once the number of pairs is known."""
         comparison = signed(self.pairing.at(confidence), measure)
         planned = detect or comparison.difference
         needed = self.pairing.rows_for(planned) if abs(planned) > NOTHING else None

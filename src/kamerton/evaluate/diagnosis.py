@@ -97,7 +97,7 @@ def diagnose_rate(tried: Mapping[float, float], rate: float) -> list[Diagnosis]:
         inner=inner,
     )
     return [
-        Diagnosis("the rate is at the edge of its probe", evidence, _rate(min(1.0, rate * (1 / 3 if lowest else 3))))
+        Diagnosis("the rate is at the edge of its range", evidence, _rate(min(1.0, rate * (1 / 3 if lowest else 3))))
     ]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from kamerton.core import registry
 from kamerton.core.contracts import Metric
 from kamerton.core.message_json import to_json
+from kamerton.core.messages import msg
 from kamerton.core.outcomes import Calibrated, ClassResult, Contender, Diagnosis, Forgetting, Verdict
 from kamerton.core.records import Started, Validated
 from kamerton.runs.price import price
@@ -25,15 +26,15 @@ def result_of(
     calibrated: Calibrated | None = None,
     per_class: Sequence[ClassResult] = (),
 ) -> dict[str, Any]:
-    """Put together what others rely on.
+    """Return the result as `result.json` holds it.
 
     Args:
-        run: with its recipe, split, events and environment.
+        run: with its recipe, split, events and state.
         metrics: names, the one that decides first.
         contenders: with their scores.
         verdict: the judgement.
         diagnoses: what training showed.
-        calibrated: how far the tuned model's probabilities can be believed, where it gives any.
+        calibrated: the calibration of the tuned model's probabilities, where it gives any.
         per_class: the tuned model's results for each class, where answers are classes.
     """
     recipe, state = run.recipe, run.state
@@ -53,8 +54,8 @@ def result_of(
         "signatures": {name: signature for name in metrics if (signature := _metric(name).signature)},
         "lower_is_better": [name for name in metrics if not _metric(name).higher_is_better],
         "contenders": [_contender(contender, _selection(run, contender)) for contender in contenders],
-        "verdict": {name: value for name, value in asdict(verdict).items() if value is not None},
-        "forgetting": to_json(run.read_forgetting() or Forgetting(reason="the probe was not asked")),
+        "verdict": {name: value for name, value in to_json(verdict).items() if value is not None},
+        "forgetting": to_json(run.read_forgetting() or Forgetting(reason=msg("forgetting was not measured"))),
         "remedies": to_json(run.read_attempts()),
         "diagnosis": to_json(list(diagnoses)),
         **({"calibration": asdict(calibrated)} if calibrated else {}),
@@ -73,7 +74,7 @@ def _metric(name: str) -> type[Metric]:
 
 
 def _forecast(state: State) -> Mapping[str, Any] | None:
-    """Put what training took beside what was estimated; None if a stop between the two left it unmeasured."""
+    """Return the estimated and the measured cost of training; None if a stop left it unmeasured."""
     if state.forecast is None or state.measured is None:
         return None
     return {"foretold": asdict(state.forecast), "measured": asdict(state.measured)}
@@ -87,7 +88,7 @@ def _counts(run: Run) -> Mapping[str, int]:
 
 
 def _selection(run: Run, contender: Contender) -> Mapping[str, Any]:
-    """Say what choosing a contender took on validation rows: a prompt among several, or a checkpoint."""
+    """Return what choosing a contender took on validation rows: a prompt among several, or a checkpoint."""
     if contender.kind == "tuned":
         validations = sum(isinstance(event, Validated) for event in run.events())
         return {"ways": validations, "calls": validations * _counts(run)["validation"]}
@@ -96,11 +97,6 @@ def _selection(run: Run, contender: Contender) -> Mapping[str, Any]:
 
 
 def _contender(contender: Contender, selection: Mapping[str, Any]) -> dict[str, Any]:
-    metrics = {name: asdict(measure) for name, measure in contender.metrics.items()}
-    return {
-        "name": contender.name,
-        "kind": contender.kind,
-        "metrics": metrics,
-        "seconds": contender.seconds,
-        "selection": dict(selection),
+    return {name: value for name, value in to_json(contender).items() if name != "per_class" and value != ""} | {
+        "selection": dict(selection)
     }

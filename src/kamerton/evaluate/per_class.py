@@ -1,4 +1,4 @@
-"""Results for each class: which ones are found, and which are mistaken for others."""
+"""Precision, recall and F1 of each class."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kamerton.text.tags import read_list
 def class_results(
     examples: Sequence[Example], predictions: Sequence[Prediction], answers: AnswerKind
 ) -> tuple[ClassResult, ...]:
-    """Give precision, recall, F1 and support of every class that is gold or predicted, in alphabetical order.
+    """Return precision, recall, F1 and support of every class that is gold or predicted, in alphabetical order.
 
     Args:
         examples: with their gold answers.

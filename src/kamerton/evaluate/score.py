@@ -41,7 +41,9 @@ def score(
     for one in answers:
         scored = _scored(golds, one.predictions, metrics)
         results = measures(list(scored.values()), groups=groups, confidence=confidence, resamples=resamples, seed=seed)
-        contenders.append(Contender(one.name, one.kind, dict(zip(scored, results, strict=True)), one.seconds))
+        contenders.append(
+            Contender(one.name, one.kind, dict(zip(scored, results, strict=True)), one.seconds, title=one.title)
+        )
     return contenders
 
 

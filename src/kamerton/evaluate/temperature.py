@@ -1,4 +1,4 @@
-"""A prediction at another temperature: all that a model in use needs of its calibration."""
+"""Apply a temperature to a prediction: all of calibration that a deployed model needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SMALLEST = 1e-30
 
 
 def at_temperature(prediction: Prediction, temperature: float) -> Prediction:
-    """Give a prediction with its probabilities at another temperature; without probabilities it stays as it is."""
+    """Return a prediction with its probabilities at another temperature; unchanged if it has no probabilities."""
     if prediction.probabilities is None or temperature == 1.0:
         return prediction
     logs = np.log(np.maximum(prediction.probabilities, SMALLEST)) / temperature

@@ -1,16 +1,16 @@
-"""Is the tuned model worth using? One decision on one metric that was named beforehand, against the best other.
+"""Is the tuned model worth using? One decision on one metric, named beforehand, against the best other contender.
 
-The tuned model has to beat every other contender, for the best of them is only known from these very rows. That
-needs no correction for several comparisons: to claim that it beats all, each single test must succeed, and where
-even one contender is truly as good, that one test is passed by chance no more often than it says (an
-intersection-union test, Berger 1982). Testing against the highest scorer alone would not do: another one, a little
-lower but less alike, may be the better one in truth. So, with differences signed so that positive is better:
+The tuned model has to beat every other contender, because the best of them is known only from these very rows. That
+needs no correction for multiple comparisons: the claim that it beats all requires every single test to succeed, and
+where even one contender is truly as good, that one test passes by chance no more often than its level (an
+intersection-union test, Berger 1982). Testing against the highest scorer alone is not enough: another contender, with
+a slightly lower score, may truly be better. So, with differences signed so that positive is better:
 
-- the lower end is the lowest of all the lower ends, and p the largest of all the p-values;
-- the upper end is the lowest of the upper ends, each moved out as Bonferroni asks for that many contenders: that the
-  tuned model is worse than the best is a claim about some contender, chosen among several;
-- the difference itself is that to the highest scorer, which luck flatters: it errs against the tuned model, and
-  where it is not above 0, the p-value is that of this one difference.
+- the lower end is the lowest of all lower ends, and p the largest of all p-values;
+- the upper end is the lowest of the upper ends, each widened by Bonferroni's correction for the number of contenders:
+  that the tuned model is worse than the best is a claim about one contender, chosen among several;
+- the difference is that to the highest scorer, which luck flatters: it errs against the tuned model, and where it is
+  not above 0, the p-value is that of this one difference.
 
 The decision:
 - ship: the whole interval is above 0, p is below 1 - confidence, and where training was repeated with other seeds,
@@ -18,7 +18,7 @@ The decision:
 - do not ship: the tuned model scores no higher than the best other contender, which is cheaper;
 - not proven: it scores higher, but chance could have made that difference.
 
-Beside it stands what the interval says of a margin (two one-sided tests, Schuirmann 1987, each at half of
+The standing compares the interval with a margin (two one-sided tests, Schuirmann 1987, each at half of
 1 - confidence): "not worse" means worse by less than the margin.
 """
 
@@ -32,6 +32,7 @@ import numpy as np
 
 from kamerton.core.contracts import Metric
 from kamerton.core.errors import Fault, RunError
+from kamerton.core.messages import Message, msg
 from kamerton.core.outcomes import Against, Answers, Comparison, Contender, Seeds, Standing, Verdict
 from kamerton.core.records import Example, Prediction
 from kamerton.core.registry import choose
@@ -40,6 +41,7 @@ from kamerton.statistics.resampling import NOTHING
 from kamerton.statistics.seeds import repeated_difference
 
 Decision = Literal["ship", "do not ship", "not proven"]
+DECISIONS = {"ship": msg("ship"), "do not ship": msg("do not ship"), "not proven": msg("not proven")}
 
 
 def judge(
@@ -54,7 +56,7 @@ def judge(
     resamples: int,
     seed: int,
 ) -> Verdict:
-    """Judge the tuned contender against all the others by the primary metric; the reason is not worded yet.
+    """Judge the tuned contender against all the others by the primary metric; the reason is left empty.
 
     Args:
         examples: the test rows.
@@ -81,11 +83,11 @@ def judge(
     gain = _over_the_best(comparisons, pairings, measure, confidence)
     trained = [first, *(one.predictions for one in repeats)]
     seeds = _seeds(measure, golds, groups, trained, others, confidence) if repeats else None
-    rival = field.others[0]
-    allowed = margin * (1.0 if measure.unit_interval else abs(rival.metrics[metric].value))
+    best = field.others[0]
+    allowed = margin * (1.0 if measure.unit_interval else abs(best.metrics[metric].value))
     return Verdict(
         decision=decide(gain, confidence, seeds),
-        against=rival.name,
+        against=best.name,
         difference=gain.difference,
         low=gain.low,
         high=gain.high,
@@ -107,7 +109,7 @@ def decide(gain: Comparison, confidence: float, seeds: Seeds | None = None) -> D
 
 
 def stand(gain: Comparison, margin: float) -> Standing:
-    """Say what an interval in which positive means better says beside a margin."""
+    """Return what an interval, in which positive means better, shows beside a margin."""
     if gain.low > 0:
         return "better"
     if gain.low > -margin:
@@ -115,8 +117,14 @@ def stand(gain: Comparison, margin: float) -> Standing:
     return "worse" if gain.high < 0 else "unclear"
 
 
+def verdict_message(verdict: Verdict, contenders: Sequence[Contender]) -> Message:
+    """Return the decision and the best other contender."""
+    other = next(one.title or one.name for one in contenders if one.name == verdict.against)
+    return msg("{decision}; the best other is {contender}", decision=DECISIONS[verdict.decision], contender=other)
+
+
 def meets(verdict: Verdict, demand: str | None) -> bool:
-    """Say whether a verdict is what was demanded: `ship`, `not-worse`, or nothing."""
+    """Return whether a verdict meets a demand: `ship`, `not-worse`, or none."""
     not_worse = verdict.standing in ("better", "equivalent", "not worse")
     return demand is None or verdict.decision == demand or (demand == "not-worse" and not_worse)
 
@@ -134,9 +142,13 @@ def _field(contenders: Sequence[Contender], metric: str, measure: Metric) -> _Fi
     tuned = [one for one in contenders if one.kind == "tuned" and metric in one.metrics]
     others = [one for one in contenders if one.kind not in ("tuned", "variant") and metric in one.metrics]
     if not tuned or not others:
-        missing = "another contender" if tuned else "a tuned model"
-        remedy = "set evaluate.metric to a metric that the tuned model and another contender both have"
-        raise RunError(Fault(f"a verdict by {metric} needs {missing} with a value in it", remedy=remedy))
+        rule = (
+            msg("a verdict by {metric} needs another contender with a value in it", metric=metric)
+            if tuned
+            else msg("a verdict by {metric} needs a tuned model with a value in it", metric=metric)
+        )
+        remedy = msg("set evaluate.metric to a metric that the tuned model and another contender both have")
+        raise RunError(Fault(rule, remedy=remedy))
     return _Field(tuned[0], sorted(others, key=lambda one: sign * one.metrics[metric].value))
 
 
@@ -162,7 +174,7 @@ def _seeds(
     others: Sequence[Sequence[Prediction]],
     confidence: float,
 ) -> Seeds:
-    """Put together what repeated training showed; the ends are the lowest over all contenders, as for one training."""
+    """Summarize repeated training; the ends are the lowest over all contenders, as for one training."""
     sign = 1 if measure.higher_is_better else -1
     scores = [float(measure.value(measure.statistics(golds, one).sum(axis=0))) for one in trained]
     gains = [
@@ -186,7 +198,7 @@ def _claims(others: Sequence[Contender], comparisons: Sequence[Comparison]) -> t
 
 
 def signed(comparison: Comparison, measure: Metric) -> Comparison:
-    """Make positive mean better."""
+    """Return the comparison with its sign such that positive means better."""
     if measure.higher_is_better:
         return comparison
     return replace(comparison, difference=-comparison.difference, low=-comparison.high, high=-comparison.low)

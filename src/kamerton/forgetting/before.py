@@ -1,4 +1,4 @@
-"""The base model's own readings, taken once for each model and kept in the user's cache folder."""
+"""The base model's measurements, taken once per model and kept in the user's cache folder."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ TEXTS = "texts"
 
 
 def remembered(kind: type[Readings], circumstances: tuple[object, ...], read: Callable[[], Readings]) -> Readings:
-    """Give what `read` gave under the same circumstances before, or read now and keep it.
+    """Load what `read` returned under the same circumstances before, or read now and keep it.
 
     Args:
         kind: a dataclass of arrays and tuples of texts.
-        circumstances: all that the readings depend on beside the probe's own files: the model's fingerprint, sizes,
-            versions. They must be told apart by their `repr`.
-        read: asks the model.
+        circumstances: all that the measurements depend on beside the probe's own files: the model's fingerprint,
+            sizes, versions. Their `repr` must tell them apart.
+        read: measures the model.
     """
     path = cache_folder() / "forgetting" / f"{_key(kind.__name__, circumstances)}.safetensors"
     if path.exists():

@@ -1,12 +1,13 @@
-"""Tasks of the Language Model Evaluation Harness, asked of the base and the tuned model on the same rows.
+"""Tasks of the Language Model Evaluation Harness, run on the base and the tuned model with the same rows.
 
-The harness asks as it always does, so that its figures are those that others publish; only the comparison is ours:
-row by row and paired. A task is one that the harness brings, or a YAML file in its own form. Its rows come from where
-the task says: the Hugging Face hub, mostly, or a file. A task file may bring code of its own: name only trusted ones.
+The harness runs unchanged, so that its figures are those that others publish; only the paired comparison is ours. A
+task is one of the harness, or a YAML file in its format. Its rows come from the Hugging Face hub or from a file. A task
+file may contain code: name only trusted ones.
 """
 
 from __future__ import annotations
 
+import difflib
 import io
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from kamerton.core.errors import Fault, RecipeError, nearest
+from kamerton.core.errors import Fault, RecipeError
+from kamerton.core.messages import Message, Wording, msg
 from kamerton.core.registry import require
 from kamerton.engine.engine import TorchEngine
 from kamerton.forgetting.decide import POINTS, Limits, Measured, Precision
@@ -32,19 +34,19 @@ SEED = 1234
 
 @dataclass(frozen=True)
 class Scores:
-    """What a model reached in one metric of one task, row by row."""
+    """A model's scores in one metric of one task, row by row."""
 
-    name: str
-    """As it is shown: task and metric."""
+    name: Wording
+    """Task and metric."""
     sums: np.ndarray
     """`[rows]`; the metric is their sum over that of the weights."""
     weights: np.ndarray
     limits: Limits | None
-    """From where on a change counts; None for what has no agreed scale."""
+    """Limits of a change that counts; None for a metric without a fixed scale."""
 
 
 def find_tasks(names: Sequence[str]) -> None:
-    """Make sure that the harness is there and knows the tasks, before anything slow begins.
+    """Check that the harness is installed and knows the tasks, before anything slow begins.
 
     Raises:
         RecipeError: it is not installed, or a name is neither a task nor a file; all faults at once.
@@ -53,7 +55,7 @@ def find_tasks(names: Sequence[str]) -> None:
         return
     known = _manager().task_index
     faults = [
-        Fault(f"there is no benchmark task '{name}'", PLACE, f"{_nearest(name, known)}; or name a task file, x.yaml")
+        Fault(msg("there is no benchmark task '{name}'", name=name), PLACE, _nearest(name, known))
         for name in names
         if name not in known and not Path(name).is_file()
     ]
@@ -68,7 +70,7 @@ def load_tasks(names: Sequence[str]) -> Mapping[str, Any]:
         names: of tasks, groups or tags of the harness, or task files.
 
     Raises:
-        RecipeError: the rows of one cannot be had, or a file is no task.
+        RecipeError: the rows of one are not available, or a file is not a task.
     """
     manager, loaded, faults = _manager(), {}, []
     for name in names:
@@ -76,25 +78,27 @@ def load_tasks(names: Sequence[str]) -> Mapping[str, Any]:
             with _quiet():
                 loaded.update(manager.load([name])["tasks"])
         except OSError as error:  # no network, no such file, no such data set
-            remedy = "get on line, or name a task file whose rows are in a local file"
-            faults.append(Fault(f"the rows of benchmark '{name}' cannot be had: {error}", PLACE, remedy))
+            rule = msg("the rows of benchmark '{name}' are not available: {error}", name=name, error=str(error))
+            remedy = msg("connect to the network, or name a task file whose rows are in a local file")
+            faults.append(Fault(rule, PLACE, remedy))
         except (KeyError, TypeError, ValueError) as error:
-            faults.append(Fault(f"'{name}' is no benchmark task: {error}", PLACE, "correct the task file"))
+            rule = msg("'{name}' is not a benchmark task: {error}", name=name, error=str(error))
+            faults.append(Fault(rule, PLACE, msg("correct the task file")))
     if faults:
         raise RecipeError(faults)
     return loaded
 
 
 def take_benchmarks(engine: TorchEngine, tasks: Mapping[str, Any], rows: int) -> list[Scores]:
-    """Ask a language model the first rows of each task.
+    """Run a language model on the first rows of each task.
 
     Args:
-        engine: of a model that writes.
-        tasks: as `load_tasks` gives them.
+        engine: of a model that generates text.
+        tasks: from `load_tasks`.
         rows: most rows of each task.
 
     Raises:
-        RecipeError: a task wants to run what the model writes, or to show it pictures.
+        RecipeError: a task runs generated code, or needs pictures.
     """
     harness, wrap = require("lm_eval", EXTRA), require("lm_eval.models.huggingface", EXTRA).HFLM
     engine.model.eval()
@@ -107,7 +111,8 @@ def take_benchmarks(engine: TorchEngine, tasks: Mapping[str, Any], rows: int) ->
             )
             found = harness.evaluate(model, {"tasks": dict(tasks)}, limit=rows, bootstrap_iters=0, log_samples=True)
     except ValueError as error:
-        raise RecipeError(Fault(f"a benchmark cannot be asked here: {error}", PLACE, "leave that task out")) from error
+        rule = msg("a benchmark cannot be run here: {error}", error=str(error))
+        raise RecipeError(Fault(rule, PLACE, msg("leave that task out"))) from error
     return [
         scores
         for task, samples in found["samples"].items()
@@ -116,19 +121,19 @@ def take_benchmarks(engine: TorchEngine, tasks: Mapping[str, Any], rows: int) ->
 
 
 def benchmark_changes(base: Sequence[Scores], tuned: Sequence[Scores], precision: Precision) -> Iterator[Measured]:
-    """Compare what base and tuned model reached on the same rows."""
+    """Compare the scores of base and tuned model on the same rows."""
     for before, after in zip(base, tuned, strict=True):
         yield Measured(precision.change(before.name, before.sums, after.sums, before.weights), before.limits)
 
 
 def _scores(task: str, samples: Sequence[Mapping[str, Any]], higher: Mapping[str, bool]) -> Iterator[Scores]:
-    """Take the metrics that are means over rows, or sums over sums; of several filters the first."""
+    """Collect the metrics that are means over rows, or ratios of sums; of several filters the first."""
     first = [sample for sample in samples if sample["filter"] == samples[0]["filter"]]
     for metric in samples[0]["metrics"]:
         values, name = [sample[metric] for sample in first], f"{task}: {metric}"
         if all(isinstance(value, tuple | list) and len(value) == 2 for value in values):
             pairs = np.array(values, dtype=float)  # a log-likelihood and what it is counted by: words or bytes
-            yield Scores(f"{name}, nats each", -pairs[:, 0], pairs[:, 1], None)
+            yield Scores(msg("{name}, nats each", name=name), -pairs[:, 0], pairs[:, 1], None)
         elif all(isinstance(value, int | float | np.number) for value in values):
             sums = np.array(values, dtype=float)
             share = higher.get(metric, False) and ((sums >= 0) & (sums <= 1)).all()
@@ -140,14 +145,16 @@ def _manager() -> Any:
     return require("lm_eval.tasks", EXTRA).TaskManager()
 
 
-def _nearest(name: str, known: Mapping[str, Any]) -> str:
-    """Name what is like a name; there are thousands."""
-    return nearest(name, known).partition(" Known:")[0] if "did you mean" in nearest(name, known) else "check its name"
+def _nearest(name: str, known: Mapping[str, Any]) -> Message:
+    """Return the most similar name; the list of all would have thousands."""
+    if similar := difflib.get_close_matches(name, known, n=1):
+        return msg("did you mean '{name}'? Or name a task file, x.yaml", name=similar[0])
+    return msg("check its name, or name a task file, x.yaml")
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the harness's own talk off the terminal."""
+    """Suppress the harness's own output."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

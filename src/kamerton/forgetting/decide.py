@@ -1,21 +1,21 @@
-"""What tuning made a model forget: each measure before and after, on the same rows, and one decision.
+"""Decide what a model forgot: each measure before and after tuning, on the same rows, and one decision.
 
-The decision goes by the end of the interval that speaks for the model, not by the point: "mild" or "severe" is said
-only when chance cannot explain it. What decides:
+The decision uses the end of the interval that favors the model, not the point estimate: it is "mild" or "severe" only
+when chance cannot explain it. What decides:
 
-| model    | measure                                     | mild beyond | severe beyond |
-|----------|---------------------------------------------|-------------|---------------|
-| language | cross-entropy of general text, nats a token | +0.05       | +0.3          |
-| seq2seq  | the same, of its second half after its first | +0.05      | +0.3          |
-| encoder  | what a linear classifier reads off, share   | -0.05       | -0.15         |
-| encoder  | masked words, nats each                     | +0.05       | +0.3          |
-| language | a benchmark that was asked for, share right | -0.05       | -0.15         |
+| model    | measure                                        | mild beyond | severe beyond |
+|----------|------------------------------------------------|-------------|---------------|
+| language | cross-entropy of general text, nats per token  | +0.05       | +0.3          |
+| seq2seq  | the same, of the second half given the first   | +0.05       | +0.3          |
+| encoder  | linear-probe accuracy                          | -0.05       | -0.15         |
+| encoder  | masked words, nats each                        | +0.05       | +0.3          |
+| language | accuracy on a benchmark that was asked for     | -0.05       | -0.15         |
 
 The nats: in PEFT's method comparison of 63 runs the rise has its quartiles at 0.05 and 0.19; 7 runs exceed 0.3.
-The shares: a fine-tuned encoder is meant to turn towards its task, and at the usual rates loses up to a few points;
-5 of 100 texts is what the probe's rows can tell from chance, and three times that is a loss in any other use.
-Everything else is evidence that is shown but does not decide: on multiple choice small models stand near chance, and
-a divergence says how much changed, not whether for the worse.
+The shares: a fine-tuned encoder adapts to its task, and loses a few points at the usual rates; 5 of 100 texts is what
+the probe's rows can tell from chance, and three times that is a loss in any other use. Everything else is shown but
+does not decide: small models are near chance on multiple choice, and a divergence measures how much changed, not
+whether for the worse.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kamerton.core.figures import Figure
+from kamerton.core.messages import Joined, Message, Wording, msg
 from kamerton.core.outcomes import Forgetting, ForgettingDecision, Forgotten
-from kamerton.forgetting.probe import LANGUAGES, Probe, rows_in
-from kamerton.forgetting.representation import Representation, read_off, same_neighbours
+from kamerton.forgetting.probe import LANGUAGE_NAMES, Probe, rows_in
+from kamerton.forgetting.representation import Representation, neighbor_overlap, probe_hits
 from kamerton.forgetting.speech import Speech, divergence, kept_formats, variety
 from kamerton.statistics.intervals import bootstrap_interval
 from kamerton.statistics.resampling import Block
@@ -35,14 +37,14 @@ from kamerton.statistics.resampling import Block
 
 @dataclass(frozen=True)
 class Limits:
-    """From where on a change is mild or severe; `sign` is +1 where more is worse, -1 where less is."""
+    """Limits of a mild and a severe change; `sign` is +1 where more is worse, -1 where less is."""
 
     sign: int
     mild: float
     severe: float
 
     def decide(self, change: Forgotten) -> ForgettingDecision:
-        """Decide by the least harm that the interval allows."""
+        """Decide by the smallest harm in the interval."""
         harm = change.low if self.sign > 0 else -change.high
         return "severe" if harm > self.severe else "mild" if harm > self.mild else "none"
 
@@ -50,12 +52,13 @@ class Limits:
 NATS = Limits(+1, 0.05, 0.3)
 SHARES = Limits(-1, 0.05, 0.15)
 POINTS = Limits(-1, 0.05, 0.15)
+DECISIONS = {"not measured": msg("not measured"), "none": msg("none"), "mild": msg("mild"), "severe": msg("severe")}
 SEVERITY: tuple[ForgettingDecision, ...] = ("not measured", "none", "mild", "severe")
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A change, and what it must exceed to count against the model; None if it is only shown."""
+    """A change, and its limits; None if it is only shown."""
 
     change: Forgotten
     limits: Limits | None = None
@@ -67,7 +70,7 @@ class Measured:
 
     @property
     def weight(self) -> float:
-        """The harm as a share of what is severe, by which measures of different units are held together."""
+        """The harm relative to the severe limit, which makes measures of different units comparable."""
         return self.harm / self.limits.severe if self.limits else 0.0
 
 
@@ -79,7 +82,9 @@ class Precision:
     resamples: int
     seed: int
 
-    def change(self, name: str, base: np.ndarray, tuned: np.ndarray, weights: np.ndarray | None = None) -> Forgotten:
+    def change(
+        self, name: Wording, base: np.ndarray, tuned: np.ndarray, weights: np.ndarray | None = None
+    ) -> Forgotten:
         """Compare two sums per row `[rows]`, divided by the rows' weights, with a paired bootstrap over the rows."""
         weights = np.ones(len(base)) if weights is None else weights
         before, after = base.sum() / weights.sum(), tuned.sum() / weights.sum()
@@ -89,93 +94,124 @@ class Precision:
 
 
 def speech_changes(probe: Probe, base: Speech, tuned: Speech, precision: Precision) -> Iterator[Measured]:
-    """Compare all that a language model says before and after, by language."""
+    """Compare a language model before and after, by language."""
     yield from text_changes(probe, base, tuned, precision)
     for language in dict.fromkeys(question.language for question in probe.questions):
-        name, asked, wanted = LANGUAGES[language], rows_in(probe.questions, language), rows_in(probe.requests, language)
-        yield Measured(precision.change(f"{name} questions, share right", base.right[asked], tuned.right[asked]))
+        name, asked, wanted = (
+            LANGUAGE_NAMES[language],
+            rows_in(probe.questions, language),
+            rows_in(probe.requests, language),
+        )
+        yield Measured(
+            precision.change(
+                msg("{language} questions, share right", language=name), base.right[asked], tuned.right[asked]
+            )
+        )
         requests = [request for request in probe.requests if request.language == language]
         before, after = ([a for a, here in zip(one.answers, wanted, strict=True) if here] for one in (base, tuned))
         formats = kept_formats(requests, before), kept_formats(requests, after)
-        yield Measured(precision.change(f"{name} requests, share in the form asked for", *formats))
+        yield Measured(
+            precision.change(msg("{language} requests, share in the requested format", language=name), *formats)
+        )
         own = variety(before), variety(after)
-        yield Measured(precision.change(f"{name} answers, share of words of their own", *own))
+        yield Measured(
+            precision.change(msg("{language} answers, share of words in no other answer", language=name), *own)
+        )
 
 
 def text_changes(probe: Probe, base: Speech, tuned: Speech, precision: Precision) -> Iterator[Measured]:
-    """Compare the losses of plain texts, and how far the outlook on them moved, by language."""
+    """Compare the losses of plain texts, and the divergence of the predictions on them, by language."""
     for language in dict.fromkeys(document.language for document in probe.documents):
-        name, here = LANGUAGES[language], rows_in(probe.documents, language)
+        name, here = LANGUAGE_NAMES[language], rows_in(probe.documents, language)
         losses = base.losses[here], tuned.losses[here], base.tokens[here]
-        yield Measured(precision.change(f"{name} text, nats a token", *losses), NATS)
+        yield Measured(precision.change(msg("{language} text, nats per token", language=name), *losses), NATS)
         moved = divergence(base.outlooks[here], tuned.outlooks[here]).mean(axis=1)
-        yield Measured(precision.change(f"{name} text, divergence from the base, nats", 0 * moved, moved))
+        yield Measured(
+            precision.change(
+                msg("{language} text, divergence from the base model, nats", language=name), 0 * moved, moved
+            )
+        )
 
 
 def task_change(base: np.ndarray, tuned: np.ndarray, precision: Precision) -> Measured:
-    """Compare the outlooks `[rows, vocabulary]` on the task's own rows: there a model is meant to change."""
+    """Compare the predictions `[rows, vocabulary]` on the task's own rows, where a model is meant to change."""
     moved = divergence(base, tuned)
-    return Measured(precision.change("the task's rows, divergence from the base, nats", 0 * moved, moved))
+    return Measured(precision.change(msg("the task's rows, divergence from the base model, nats"), 0 * moved, moved))
 
 
 def representation_changes(
     probe: Probe, base: Representation, tuned: Representation, precision: Precision
 ) -> Iterator[Measured]:
-    """Compare what can be read off an encoder's embeddings before and after, by language."""
+    """Compare linear probes and nearest neighbors of an encoder's embeddings before and after, by language."""
     for language in dict.fromkeys(document.language for document in probe.documents):
-        name = LANGUAGES[language]
+        name = LANGUAGE_NAMES[language]
         documents, questions = rows_in(probe.documents, language), rows_in(probe.questions, language)
         kinds = [document.kind for document in probe.documents if document.language == language]
         topics = [question.topic for question in probe.questions if question.language == language]
         found = [
-            np.concatenate([read_off(one.texts[documents], kinds), read_off(one.questions[questions], topics)])
+            np.concatenate([probe_hits(one.texts[documents], kinds), probe_hits(one.questions[questions], topics)])
             for one in (base, tuned)
         ]
-        yield Measured(precision.change(f"{name} kinds and topics, share a linear reader finds", *found), SHARES)
+        yield Measured(
+            precision.change(msg("{language} kinds and topics, linear-probe accuracy", language=name), *found), SHARES
+        )
         kept = np.concatenate(
             [
-                same_neighbours(base.texts[documents], tuned.texts[documents]),
-                same_neighbours(base.questions[questions], tuned.questions[questions]),
+                neighbor_overlap(base.texts[documents], tuned.texts[documents]),
+                neighbor_overlap(base.questions[questions], tuned.questions[questions]),
             ]
         )
-        yield Measured(precision.change(f"{name} texts, share of the same neighbours", 0 * kept + 1, kept))
+        yield Measured(
+            precision.change(msg("{language} texts, nearest-neighbor overlap", language=name), 0 * kept + 1, kept)
+        )
 
 
 def masked_change(base: np.ndarray, tuned: np.ndarray, words: np.ndarray, precision: Precision) -> Measured:
     """Compare the masked-language losses of documents, `words` masked in each: `[documents]`."""
-    return Measured(precision.change("masked words, nats each", base, tuned, words), NATS)
+    return Measured(precision.change(msg("masked words, nats each"), base, tuned, words), NATS)
 
 
 def deciding(measured: Sequence[Measured]) -> Measured:
-    """Give the measure that speaks loudest against the model, of those that count."""
+    """Return the deciding measure with the largest normalized harm."""
     return max((one for one in measured if one.limits), key=lambda one: one.weight)
 
 
-def conclude_forgetting(measured: Sequence[Measured], left_out: str = "") -> Forgetting:
-    """Decide by the worst of the measures that count, and say which it was.
+def conclude_forgetting(measured: Sequence[Measured], left_out: Wording = "") -> Forgetting:
+    """Decide by the worst of the deciding measures.
 
     Args:
-        measured: all that was measured.
-        left_out: what was not, and why, as a sentence; empty if nothing.
+        measured: all measures.
+        left_out: what was not measured, and why; empty if nothing.
     """
-    if not any(one.limits for one in measured):
-        return Forgetting(reason=left_out or "nothing that counts was measured", measured=_changes(measured))
     counted = [(one.limits.decide(one.change), one) for one in measured if one.limits]
+    if not counted:
+        return Forgetting(reason=left_out or msg("nothing that counts was measured"), measured=_changes(measured))
     worst = max((decision for decision, _ in counted), key=SEVERITY.index)
-    loudest = deciding([one for decision, one in counted if decision == worst])
-    limits, change = loudest.limits or NATS, loudest.change
-    interval = f"changed by {change.change:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
-    meaning = {
-        "none": f"up to {limits.sign * limits.mild:+g} counts as none",
-        "mild": f"all of it is beyond {limits.sign * limits.mild:+g}, which counts as mild",
-        "severe": f"all of it is beyond {limits.sign * limits.severe:+g}, which counts as severe",
-    }[worst]
-    if worst == "none" and limits.sign * change.change > limits.mild:
-        real = change.low > 0 or change.high < 0
-        beyond = f"it is no chance, but not surely beyond {limits.sign * limits.mild:+g}, from where on it counts"
-        meaning = beyond if real else "the rows are too few to tell that from chance"
-    reason = f"{change.name}: {interval}; {meaning}.{' ' + left_out if left_out else ''}"
-    return Forgetting(worst, reason, _changes(measured))
+    largest = deciding([one for decision, one in counted if decision == worst])
+    change = largest.change
+    reason: Message = msg(
+        "{measure}: changed by {change} ({low} to {high}); {meaning}.",
+        measure=change.name,
+        change=Figure(change.change, "signed"),
+        low=Figure(change.low, "signed"),
+        high=Figure(change.high, "signed"),
+        meaning=_meaning(worst, change, largest.limits or NATS),
+    )
+    return Forgetting(worst, Joined([reason, left_out], " ") if left_out else reason, _changes(measured))
+
+
+def _meaning(decision: ForgettingDecision, change: Forgotten, limits: Limits) -> Message:
+    """Return what the interval of the deciding change shows."""
+    mild, severe = (Figure(limits.sign * limit, "signed") for limit in (limits.mild, limits.severe))
+    if decision == "severe":
+        return msg("the whole interval exceeds {limit}, which counts as severe", limit=severe)
+    if decision == "mild":
+        return msg("the whole interval exceeds {limit}, which counts as mild", limit=mild)
+    if limits.sign * change.change <= limits.mild:
+        return msg("up to {limit} counts as none", limit=mild)
+    if change.low > 0 or change.high < 0:
+        return msg("this is not chance, but it does not surely exceed {limit}, from where it counts", limit=mild)
+    return msg("there are too few rows to tell it from chance")
 
 
 def _changes(measured: Sequence[Measured]) -> tuple[Forgotten, ...]:

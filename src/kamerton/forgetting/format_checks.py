@@ -1,4 +1,4 @@
-"""Whether an answer has the form that was asked for: one rule a name, each a plain function of answer and value."""
+"""Format checks of answers: one rule per name, each a function of answer and value."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ PUNCTUATION = ".!?…,;:\"'«»“”*` "
 
 
 def keeps_format(check: str, value: str, answer: str) -> bool:
-    """Say whether an answer keeps a rule.
+    """Return whether an answer keeps a rule.
 
     >>> keeps_format("words", "1", "Paris."), keeps_format("keys", "name,age", '{"name": "Ada"}')
     (True, False)

@@ -1,8 +1,7 @@
-"""The forgetting probe: texts, questions and requests that no task is about, in English and in Russian.
+"""The forgetting probe: off-topic texts, questions and requests, in English and in Russian.
 
-All of it was written for Kamerton, so that no model has been trained on it and nobody's rights are touched.
-It lies beside this file as JSONL; rows of one kind or topic stand together, and a quick probe takes the first
-few of each, always the same ones.
+All of it was written for Kamerton, so that no model has been trained on it. It is stored beside this file as JSONL;
+rows of one kind or topic are adjacent, and a quick probe takes the first few of each, always the same ones.
 """
 
 from __future__ import annotations
@@ -16,23 +15,26 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 
+from kamerton.core.messages import msg
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
 FOLDER = Path(__file__).parent / "probe"
 LANGUAGES = {"en": "English", "ru": "Russian"}
+LANGUAGE_NAMES = {"en": msg("English"), "ru": msg("Russian")}
 Size = Literal["quick", "whole"]
 QUICK_DOCUMENTS, QUICK_QUESTIONS, QUICK_REQUESTS = 2, 5, 1
-"""How many of each kind, of each topic and of each check a quick probe takes: 24, 40 and 12 a language."""
+"""Rows of each kind, topic and check in a quick probe: 24, 40 and 12 per language."""
 FLUENT = 3.0
 """A language is known if a word of it takes at most this many times the tokens of a word of the best one.
 
-A tokenizer that was trained on a language spends one to two tokens on a word; one that was not breaks it into letters.
-Russian takes SmolLM2 five times the tokens of English, and multilingual E5 one and a half times.
+A tokenizer that was trained on a language takes one to two tokens per word; others split words into characters.
+SmolLM2 takes five times as many tokens for Russian as for English, multilingual E5 one and a half times.
 """
 
 UNREAD = 0.3
-"""A language cannot be read if this share of its tokens stands for unknown letters: T5 reads Russian as gaps."""
+"""Share of unknown tokens from which on a language cannot be read: T5 has no Russian letters."""
 
 Row = TypeVar("Row")
 
@@ -72,7 +74,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Probe:
-    """What is asked."""
+    """Documents, questions and requests."""
 
     documents: tuple[Document, ...]
     questions: tuple[Question, ...]
@@ -97,14 +99,14 @@ def load_probe(languages: Sequence[str], size: Size) -> Probe:
 
 
 def tokens_per_word(tokenizer: Tokenizer, language: str) -> float:
-    """Say how many tokens a word of the probe's texts takes on average."""
+    """Return the mean number of tokens per word of the probe's texts."""
     texts = [document.text for document in load_probe([language], "quick").documents]
     ids = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
     return sum(map(len, ids)) / sum(len(text.split()) for text in texts)
 
 
 def known_languages(tokenizer: Tokenizer) -> list[str]:
-    """List the probe's languages that a model was made for, to judge by its tokenizer."""
+    """List the probe's languages that a model was trained on, judging by its tokenizer."""
     spent = {language: tokens_per_word(tokenizer, language) for language in readable_languages(tokenizer)}
     return [language for language in spent if spent[language] <= FLUENT * min(spent.values())]
 
@@ -116,14 +118,14 @@ def readable_languages(tokenizer: Tokenizer) -> list[str]:
 
 
 def _unread(tokenizer: Tokenizer, language: str) -> float:
-    """Give the share of the tokens of the probe's texts that stand for what the tokenizer does not know."""
+    """Return the share of unknown tokens in the probe's texts."""
     texts = [document.text for document in load_probe([language], "quick").documents]
     ids = [id for row in tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"] for id in row]
     return ids.count(tokenizer.unk_token_id) / len(ids)
 
 
 def rows_in(rows: Sequence[Document] | Sequence[Question] | Sequence[Request], language: str) -> np.ndarray:
-    """Say of each row of the probe whether it is in a language: `[rows]`, bool."""
+    """Return whether each row of the probe is in a language: `[rows]`, bool."""
     return np.array([row.language == language for row in rows], dtype=bool)
 
 

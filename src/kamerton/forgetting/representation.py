@@ -1,9 +1,9 @@
-"""What an encoder's representation still holds: general features, neighbourhoods, masked words.
+"""What an encoder's embeddings retain: linear-probe accuracy, nearest neighbors, masked words.
 
-An encoder says nothing, so it is asked through its embeddings (the mean of the last hidden states): how well a linear
-classifier reads a question's topic or a text's kind off them, and which texts lie beside which. The classifier is
-trained anew on each model's own embeddings, by cross-validation: what is lost is what no linear reading finds again.
-Where the base model has a masked-language head, that head is put on the tuned body, and its loss compared.
+Encoders are probed through their embeddings (the mean of the last hidden states): how well a linear classifier predicts
+a question's topic or a text's kind, and which texts are nearest neighbors. The classifier is trained anew on each
+model's own embeddings, by cross-validation. Where the base model has a masked-language head, that head is put on the
+tuned body, and its loss is compared.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from kamerton.forgetting.probe import Probe
 FOLDS = 5
 PENALTY = 0.01
 """Inverse strength of the classifier's ridge: there are more features than texts of a class."""
-NEIGHBOURS = 10
+NEIGHBORS = 10
 MASKED_SHARE = 0.15
 """Share of a text's tokens that are masked (Devlin et al. 2019)."""
 
 
 @dataclass(frozen=True)
 class Representation:
-    """What an encoder gives for the probe."""
+    """An encoder's embeddings of the probe."""
 
     texts: np.ndarray
     """Embeddings of the documents: `[documents, hidden]`, unit length."""
@@ -47,23 +47,23 @@ def represent(engine: Engine, probe: Probe) -> Representation:
     )
 
 
-def read_off(embeddings: np.ndarray, classes: Sequence[str]) -> np.ndarray:
-    """Say of each text whether a linear classifier, trained on the others, reads its class off: `[texts]`, 0 or 1."""
+def probe_hits(embeddings: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    """Return whether a linear probe, trained on the other texts, predicts each text's class: `[texts]`, 0 or 1."""
     reader = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, max_iter=5000))
     folds = StratifiedKFold(min(FOLDS, min(classes.count(name) for name in set(classes))), shuffle=True, random_state=0)
     predicted = cross_val_predict(reader, embeddings.astype(np.float64), list(classes), cv=folds)
     return (predicted == np.array(classes)).astype(float)
 
 
-def same_neighbours(base: np.ndarray, tuned: np.ndarray) -> np.ndarray:
-    """Give the share of each text's nearest others that both embeddings `[texts, hidden]` agree on: `[texts]`."""
-    count = min(NEIGHBOURS, len(base) - 1)
+def neighbor_overlap(base: np.ndarray, tuned: np.ndarray) -> np.ndarray:
+    """Return the share of each text's nearest neighbors that two embeddings `[texts, hidden]` share: `[texts]`."""
+    count = min(NEIGHBORS, len(base) - 1)
     pairs = zip(_nearest(base, count), _nearest(tuned, count), strict=True)
     return np.array([len(set(before) & set(after)) / count for before, after in pairs])
 
 
 def masked(engine: Engine, probe: Probe, mask: int) -> list[Encoded]:
-    """Mask some tokens of each document, always the same ones, and ask for what stood there."""
+    """Mask some tokens of each document, always the same ones, and supervise them."""
     drawn = np.random.default_rng(0)
     items = []
     for item in _encoded(engine, [document.text for document in probe.documents]):

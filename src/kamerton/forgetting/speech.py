@@ -1,7 +1,7 @@
-"""What a language model can still say: its loss on plain texts, its outlook, questions, formats, variety.
+"""What a language model retains: loss on plain texts, next-token distributions, questions, formats, variety.
 
-Token cross-entropy on general text is what shows forgetting first and most surely: in PEFT's method comparison it
-rises by a median of 0.08 nats over 63 runs, while multiple-choice scores of small models stay within their error.
+Token cross-entropy on general text shows forgetting first and most surely: in PEFT's method comparison it rises by a
+median of 0.08 nats over 63 runs, while multiple-choice scores of small models stay within their error.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NO_TURNS = Place("probe", 0)
 
 @dataclass(frozen=True)
 class Speech:
-    """What a language model gives for the probe."""
+    """A language model's results on the probe."""
 
     losses: np.ndarray
     """Of each text, summed over its tokens: `[texts]`, nats."""
@@ -39,17 +39,16 @@ class Speech:
     right: np.ndarray
     """Whether the likeliest answer to each question is the right one: `[questions]`, 0 or 1."""
     answers: tuple[str, ...]
-    """What it writes to each request."""
+    """Its answer to each request."""
 
 
 def hear(engine: Engine, probe: Probe, *, halves: bool = False) -> Speech:
-    """Ask a language model everything in the probe.
+    """Measure a language model on the whole probe.
 
     Args:
         engine: over the model.
-        probe: what it is asked.
-        halves: whether it reads with one half and writes with the other: then each text's second half is predicted
-            from its first.
+        probe: texts, questions and requests.
+        halves: for encoder-decoders: predict the second half of each text from the first.
     """
     texts = [(_second_half if halves else _text)(document, engine) for document in probe.documents]
     losses, outlooks = [], []
@@ -69,7 +68,7 @@ def hear(engine: Engine, probe: Probe, *, halves: bool = False) -> Speech:
 
 
 def outlooks_on(engine: Engine, items: Sequence[Encoded], *, halves: bool = False) -> np.ndarray:
-    """Give a model's log-probabilities of the next token at the first read of each item: `[items, vocabulary]`."""
+    """Return a model's log-probabilities of the next token at the first read of each item: `[items, vocabulary]`."""
     read = [
         Encoded(
             item.tokens if halves else item.tokens[: item.output_positions[0] + 1],
@@ -83,9 +82,9 @@ def outlooks_on(engine: Engine, items: Sequence[Encoded], *, halves: bool = Fals
 
 
 def divergence(base: np.ndarray, tuned: np.ndarray) -> np.ndarray:
-    """Give KL(base‖tuned) of log-probabilities `[..., vocabulary]` in nats: `[...]`.
+    """Return KL(base‖tuned) of log-probabilities `[..., vocabulary]` in nats: `[...]`.
 
-    Tokens that only the tuned model knows count by what they take from the others: the base gives them none.
+    The base model gives tokens that only the tuned one knows no probability.
     """
     tuned = tuned[..., : base.shape[-1]]
     base64, tuned64 = base.astype(np.float64), tuned.astype(np.float64)
@@ -99,13 +98,13 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def kept_formats(requests: Sequence[Request], answers: Sequence[str]) -> np.ndarray:
-    """Say of each answer whether it has the form that was asked for: `[requests]`, 0 or 1."""
+    """Return whether each answer has the requested format: `[requests]`, 0 or 1."""
     pairs = zip(requests, answers, strict=True)
     return np.array([float(keeps_format(request.check, request.value, answer)) for request, answer in pairs])
 
 
 def variety(answers: Sequence[str]) -> np.ndarray:
-    """Give the share of each answer's distinct words that stand in no other answer; 0 for an empty one: `[answers]`."""
+    """Return the share of each answer's distinct words that occur in no other answer: `[answers]`."""
     words = [set(answer.casefold().split()) for answer in answers]
     counts = Counter(word for own in words for word in own)
     return np.array([sum(counts[word] == 1 for word in own) / max(1, len(own)) for own in words])
@@ -118,7 +117,7 @@ def _text(document: Document, engine: Engine) -> Encoded:
 
 
 def _second_half(document: Document, engine: Engine) -> Encoded:
-    """Let the encoder read the first half of a text, by its words, and supervise the second with its end."""
+    """Encode the first half of a text, by its words, and supervise the second half."""
     words = document.text.split()
     first, second = (" ".join(part) for part in (words[: len(words) // 2], words[len(words) // 2 :]))
     source, answer = engine.tokenizer([first, second], truncation=True, max_length=engine.max_tokens)["input_ids"]
@@ -126,7 +125,7 @@ def _second_half(document: Document, engine: Engine) -> Encoded:
 
 
 def _answered(engine: Engine, questions: Sequence[Question]) -> np.ndarray:
-    """Choose the answer with the highest likelihood a letter, written after the question as plain text."""
+    """Choose the answer with the highest likelihood per character, after the question as plain text."""
     if not questions:
         return np.zeros(0)
     items, lengths = [], []
@@ -142,7 +141,7 @@ def _answered(engine: Engine, questions: Sequence[Question]) -> np.ndarray:
 
 
 def _written(engine: Engine, requests: Sequence[Request]) -> tuple[str, ...]:
-    """Let the model answer requests through its chat template."""
+    """Generate answers to requests through the chat template."""
     if not requests:
         return ()
     asked = [Example(i, NO_TURNS, request.prompt, "") for i, request in enumerate(requests)]

@@ -178,9 +178,9 @@ class Voice:
         small = self.again(said[0].lower() + said[1:]) if said[:1].isupper() else None
         return small[0].upper() + small[1:] if small else None
 
-    def repeat(self, said: str) -> str:
-        """Say a sentence again, or leave it in English."""
-        return self.again(said) or said
+    def repeat(self, said: Message | Joined | str) -> str:
+        """Render a message; say a finished sentence again, or leave it in English."""
+        return (self.again(said) or said) if isinstance(said, str) else write(said, self)
 
     def _value(self, value: str) -> object:
         if value.replace(",", "").isdecimal():

@@ -1,32 +1,73 @@
-"""Who the tuned model is held against: the untuned one asked in several ways, a server, and itself with a prompt."""
+"""The contenders that the tuned model must beat: simple ones, the untuned model asked in several ways, a server."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
+from kamerton.contenders.baselines import baselines
+from kamerton.contenders.contend import answer
 from kamerton.contenders.endpoint import Endpoint
-from kamerton.contenders.prompting import Prompting, PromptStrategy
+from kamerton.contenders.prompting import Prompting, PromptStrategy, selection_message
 from kamerton.core import registry
 from kamerton.core.contracts import Form
 from kamerton.core.errors import Fault, RecipeError
-from kamerton.core.records import Example, Prediction, Progress
+from kamerton.core.messages import Joined, msg
+from kamerton.core.outcomes import Answers
+from kamerton.core.records import Example, Prediction, Progress, RunEvent
 from kamerton.engine.engine import TorchEngine
 from kamerton.evaluate.score import measure
 from kamerton.runs.run import Run
 from kamerton.session.engines import untuned_engine
-from kamerton.session.setup import Setup, make_form, metric_names
+from kamerton.session.setup import Clock, Setup, make_form, metric_names
+
+
+def answer_baselines(run: Run, setup: Setup, clock: Clock) -> Iterator[RunEvent]:
+    """Answer the test rows by the trivial and the classic contenders."""
+    if run.read_answers():
+        return
+    split = setup.split
+    known = (*split.train, *split.validation)  # the tuned model uses both: its weights are selected on the latter
+    simple = baselines(known, split.test, answers=setup.task.answers, seed=setup.recipe.seed)
+    run.write_answers(split.test, simple)
+    run.write_state(replace(run.state, classic_rows=len(known)))
+    titles = Joined([answers.title for answers in simple], ", ")
+    yield clock.stage("baselines", titles if simple else msg("none for this task"))
+
+
+def ask_untuned(run: Run, setup: Setup, clock: Clock) -> Iterator[RunEvent]:
+    """Answer the test rows by the untuned model, and by a server if the recipe names one."""
+    if run.state.contended:
+        return
+    done = {answers.name for answers in run.read_answers()}
+    strategies = yield from untuned_strategies(run, setup)
+    selections = {one.name: one.selection for one in strategies if one.selection.ways}
+    run.write_state(replace(run.state, selections=selections))
+    for one in strategies:
+        if one.name not in done:
+            answers = yield from answer(one.title, one.kind, one.predict, setup.split.test, setup.at_once)
+            record_answers(run, setup, answers)
+            parts = [one.title, selection_message(one.selection)] if one.selection.ways else [one.title]
+            yield clock.stage("untuned", Joined(parts))
+    run.write_state(replace(run.state, contended=True))
+
+
+def record_answers(run: Run, setup: Setup, answers: Answers) -> None:
+    """Write a contender's answers beside those of the others."""
+    others = [before for before in run.read_answers() if before.name != answers.name]
+    run.write_answers(setup.split.test, [*others, answers])
 
 
 def untuned_strategies(run: Run, setup: Setup) -> Generator[Progress, None, list[PromptStrategy]]:
-    """Make all ways to ask the untuned model, and those to ask a server if the recipe names one.
+    """Return all ways to ask the untuned model, and those to ask a server if the recipe names one.
 
     Raises:
-        RecipeError: a server shall answer a task that cannot be put in words.
+        RecipeError: the task cannot be put to a server in words.
     """
     recipe = setup.recipe
-    server = _server_strategies(run, setup)  # what is wrong with it is told before anything slow
+    server = _server_strategies(run, setup)  # what is wrong with it is reported before anything slow
     prompting = Prompting(
         setup.form,
         untuned_engine(setup),
@@ -40,41 +81,42 @@ def untuned_strategies(run: Run, setup: Setup) -> Generator[Progress, None, list
 
 
 def variants(setup: Setup, engine: TorchEngine) -> list[PromptStrategy]:
-    """Ask the tuned model with the user's own prompt as well."""
+    """Return the tuned model asked with the user's own prompt, if there is one."""
     text = setup.recipe.prompt.text
-    told = setup.form.with_instruction(text) if text else None
-    return [PromptStrategy("tuned model with your prompt", "variant", partial(told.predict, engine))] if told else []
+    form = setup.form.with_instruction(text) if text else None
+    if form is None:
+        return []
+    return [PromptStrategy(msg("tuned model with your prompt"), "variant", partial(form.predict, engine))]
 
 
 def _server_strategies(run: Run, setup: Setup) -> list[PromptStrategy]:
-    """Ask a server without and with solved examples."""
-    settings, split = setup.recipe.prompt, setup.split
-    if not settings.against:
+    """Return the ways to ask a server: without and with solved examples."""
+    settings, split, server = setup.recipe.prompt, setup.split, setup.recipe.prompt.against
+    if not server:
         return []
     form = _in_words(setup)
     endpoint = Endpoint(settings, run.path / "endpoint.jsonl", setup.recipe.evaluate.max_new_tokens or 32)
     shots = form.shots(split.train, setup.recipe.evaluate.shots, setup.recipe.seed)
-    name = f"{settings.model} at {settings.against}"
-    bare = PromptStrategy(name, "prompt", partial(endpoint.predict, form, ()))
+    bare = msg("{model} at {server}", model=settings.model or "", server=server)
+    shown = msg("{name} shown {count} {count:example|examples}", name=bare, count=len(shots))
     return [
-        bare,
-        PromptStrategy(f"{name} shown {len(shots)} examples", "prompt", partial(endpoint.predict, form, shots)),
+        PromptStrategy(title, "prompt", partial(endpoint.predict, form, some))
+        for title, some in ((bare, ()), (shown, shots))
     ]
 
 
 def _in_words(setup: Setup) -> Form:
-    """Give the form in which the task is put to models that write."""
-    place, remedy = "prompt.against", "leave it out for this task"
-    if "decoder" not in setup.task.kinds:
-        raise RecipeError(Fault(f"{setup.recipe.data.task} cannot be put to a server in words", place, remedy))
-    form = make_form(setup.task, setup.recipe, "decoder", setup.split.train)
-    if not form.to_messages(setup.split.train[0], ()):
-        raise RecipeError(Fault(f"{setup.recipe.data.task} cannot be put to a server in words", place, remedy))
-    return form
+    """Return the form in which the task is put to models that write."""
+    if "decoder" in setup.task.kinds:
+        form = make_form(setup.task, setup.recipe, "decoder", setup.split.train)
+        if form.to_messages(setup.split.train[0], ()):
+            return form
+    rule = msg("a server cannot be asked to do {task}", task=setup.recipe.data.task or "")
+    raise RecipeError(Fault(rule, "prompt.against", msg("leave it out for this task")))
 
 
 def _score(setup: Setup, examples: Sequence[Example], predictions: Sequence[Prediction]) -> float:
-    """Score predictions by the metric that decides: higher is better, and no value is the worst."""
+    """Score predictions by the deciding metric: higher is better, and no value is the worst."""
     name = metric_names(setup)[0]
     sign = 1 if registry.choose("metrics", name).higher_is_better else -1
     return sign * measure(examples, predictions, [name]).get(name, -sign * math.inf)

@@ -1,4 +1,4 @@
-"""How long training will take and how much memory, foretold before it begins and compared afterwards."""
+"""The cost of training in seconds and memory: estimated before it begins, and measured afterwards."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from itertools import accumulate
 import torch
 
 from kamerton.core.contracts import Objective
-from kamerton.core.figures import duration, memory
+from kamerton.core.figures import Figure
+from kamerton.core.messages import Message, Value, msg
 from kamerton.core.outcomes import Resources
 from kamerton.core.records import Encoded, Stepped
 from kamerton.core.system import give_back_freed_memory, peak_memory, resident_memory
@@ -25,43 +26,51 @@ from kamerton.train.batches import UpdatePlan
 from kamerton.train.used_rows import only_used_rows
 
 PER_WEIGHT = 4e-10
-"""Seconds of writing one token for each weight, however few rows are written: weights have to come from memory."""
+"""Seconds per weight to generate one token, however few rows: weights are read from memory."""
 PER_TRAINED, PER_SAVED = 6e-10, 4e-8
-"""Seconds for each number that trains: of an update, in which the optimizer reads and writes it; of a checkpoint."""
+"""Seconds per trained parameter: of an update by the optimizer; of a checkpoint."""
 STATE = 12
-"""Bytes for each number that trains: what AdamW keeps, and a gradient that is there before the next one is added."""
+"""Bytes per trained parameter: AdamW's states, and one more gradient before it is added."""
 SLACK, ROOM = 1.3, 2e8
-"""How much more memory work takes than its tensors, which leave gaps between them; and bytes for all else, such as what
-libraries keep for their kernels."""
+"""Memory relative to the tensors' own, for fragmentation; and bytes for all else, such as what libraries keep."""
 PACKED = 4
-"""Bytes for each weight that stand beside it while answers are written: `kamerton.kernels.prepacked`."""
+"""Bytes per weight that are held beside it while answers are generated: `kamerton.kernels.prepacked`."""
 TRIED_TOKENS, TRIED_SECONDS, TRIES = 640, 1.0, 5
-"""A pass is tried with about so many tokens, for so long, and so often at most."""
+"""Tokens of a timed pass, seconds of timing, and most repetitions."""
 WEIGHED_TOKENS = 2 * TRIED_TOKENS
-"""About so many tokens of the largest pass are weighed."""
+"""Tokens of the largest pass whose memory is profiled."""
 
 
-def estimate_sentence(estimate: Resources) -> str:
-    """Describe what training is estimated to take."""
-    return f"training will take about {duration(estimate.seconds)} and {memory(estimate.peak_bytes)} of memory"
+def cost_message(estimate: Resources) -> Message:
+    """Describe the estimated cost of training."""
+    return msg(
+        "training will take about {time} and {memory} of memory",
+        time=Figure(estimate.seconds, "duration"),
+        memory=Figure(estimate.peak_bytes, "memory"),
+    )
 
 
-def measured_sentence(estimate: Resources, measured: Resources) -> str:
-    """Describe what training took, and how far off the estimate for as many updates was."""
+def measured_message(estimate: Resources, measured: Resources) -> Message:
+    """Describe what training took, and the error of the estimate for as many updates."""
     due = estimate.until(measured.updates)
-    late = due.seconds / max(measured.seconds, 1e-9) - 1
-    large = due.peak_bytes / max(1, measured.peak_bytes) - 1
-    told = duration(due.seconds)
+    expected: Value = Figure(due.seconds, "duration")
     if due.updates < estimate.updates:
-        told = f"{told} for {due.updates:,} of {estimate.updates:,} updates"
-    return (
-        f"training took {duration(measured.seconds)} (foretold {told}, {late:+.0%}) "
-        f"and {memory(measured.peak_bytes)} of memory (foretold {memory(due.peak_bytes)}, {large:+.0%})"
+        expected = msg(
+            "{time} for {made} of {planned} updates", time=expected, made=due.updates, planned=estimate.updates
+        )
+    return msg(
+        "training took {time} (estimated {expected}, {late}) and {memory} of memory (estimated {due}, {large})",
+        time=Figure(measured.seconds, "duration"),
+        expected=expected,
+        late=Figure(due.seconds / max(measured.seconds, 1e-9) - 1, "change"),
+        memory=Figure(measured.peak_bytes, "memory"),
+        due=Figure(due.peak_bytes, "memory"),
+        large=Figure(due.peak_bytes / max(1, measured.peak_bytes) - 1, "change"),
     )
 
 
 def estimate_cost(setup: Setup, trainable: TrainableModel) -> Resources:
-    """Estimate from counted arithmetic, and from what passes over usual rows take on this machine now."""
+    """Estimate the cost from counted FLOPs, and from what passes over usual rows take on this machine now."""
     work = _Work.of(setup, trainable)
     give_back_freed_memory()
     held = resident_memory()
@@ -73,7 +82,7 @@ def estimate_cost(setup: Setup, trainable: TrainableModel) -> Resources:
 
 
 def measured(run: Run) -> Resources:
-    """Say what a run's training took."""
+    """Return what a run's training took."""
     made = max(event.step for event in run.events() if isinstance(event, Stepped))
     return Resources(run.state.seconds["train"], run.state.peak_bytes, made)
 
@@ -95,7 +104,7 @@ class _Pass:
         return sum(len(sequence.output_positions) for sequence in self.sequences)
 
     def some(self, tokens: int) -> _Pass:
-        """Give its first rows, up to about so many tokens."""
+        """Return its first rows, up to about so many tokens."""
         ends = accumulate(_Pass([row]).tokens for row in self.rows)
         return _Pass(self.rows[: 1 + sum(end < tokens for end in ends)])
 
@@ -132,23 +141,23 @@ class _Work:
 
 @dataclass(frozen=True)
 class _Tried:
-    """What was tried: its seconds, and bytes."""
+    """Seconds and bytes of the passes that were run."""
 
     costs: FlopProfile
     learning: float
     """Seconds of a usual pass, forward and backward."""
     new: float
-    """Seconds of each token that is read without gradients for the first time: all layers are run."""
+    """Seconds per token of a first pass without gradients: all layers run."""
     again: float
-    """Seconds of each token that is read once more, its frozen work being kept."""
+    """Seconds per token of a repeated pass, with the activations of frozen layers cached."""
     most: float
     """Bytes of the largest pass."""
     read: float
-    """Bytes for each token that is read without gradients."""
+    """Bytes per token of a pass without gradients."""
 
 
 def _try(trainable: TrainableModel, form: Objective, work: _Work) -> _Tried:
-    """Count, time and weigh a usual pass, forward and backward, and passes over validation rows."""
+    """Profile a usual pass, forward and backward, and passes over validation rows."""
     model, layout = trainable.model, trainable.engine.layout
     usual, validated = work.usual, work.validated.some(TRIED_TOKENS)
 
@@ -172,7 +181,7 @@ def _try(trainable: TrainableModel, form: Objective, work: _Work) -> _Tried:
 
 
 def _most(work: _Work, weight: Callable[[_Pass], int]) -> float:
-    """Weigh the largest pass; of a very large one a part, which grows on as it did from a usual one."""
+    """Profile the memory of the largest pass; a very large one is extrapolated from a part of it."""
     largest, usual = work.passes[-1], work.usual
     some = largest.some(WEIGHED_TOKENS)
     if some.tokens == largest.tokens:
@@ -182,7 +191,7 @@ def _most(work: _Work, weight: Callable[[_Pass], int]) -> float:
 
 
 def _fastest(run: Callable[[], None], times: int) -> float:
-    """Give the seconds of the fastest of some runs: what else the machine did makes the others slower."""
+    """Return the seconds of the fastest of some runs: other load on the machine slows the rest."""
     seconds: list[float] = []
     while len(seconds) < times and sum(seconds) < TRIED_SECONDS:
         began = time.perf_counter()
@@ -197,21 +206,21 @@ def _seconds(setup: Setup, work: _Work, tried: _Tried) -> float:
     epoch = sum(costs.training.of(part.tokens, part.outputs) for part in work.passes)
     update = epoch / plan.updates_per_epoch * tried.learning / costs.training.of(usual.tokens, usual.outputs)
     validations = max(1.0, plan.updates / plan.updates_per_epoch * setup.recipe.evaluate.validations_per_epoch)
-    # frozen work is kept: what the fastest try did not do is done once
+    # activations of frozen layers are cached: what the fastest pass skipped is computed once
     once = max(0.0, tried.new - tried.again) * sum(part.tokens for part in work.passes)
     learned = plan.updates * (update + PER_TRAINED * costs.trainable)
     return once + learned + validations * (_validation(setup, work.validated, tried) + PER_SAVED * costs.trainable)
 
 
 def _memory(setup: Setup, work: _Work, tried: _Tried) -> float:
-    """Estimate the bytes that come on top of what is held: of the optimizer, and of what stands at once at the most."""
+    """Estimate the bytes beyond what is held: optimizer states, and the largest set of tensors held at once."""
     read = tried.read * min(work.validated.tokens, setup.recipe.train.pass_tokens)
     written = PACKED * setup.facts.parameters if _subset_size(setup) < len(work.validated.rows) else 0
     return STATE * tried.costs.trainable + SLACK * max(tried.most, read + written)
 
 
 def _validation(setup: Setup, rows: _Pass, tried: _Tried) -> float:
-    """Estimate the seconds of a validation: its rows are read, and some are answered token by token."""
+    """Estimate the seconds of a validation: its rows are read, and some answers are generated token by token."""
     subset, read = _subset_size(setup), tried.again * rows.tokens
     if subset == len(rows.rows):
         return read
@@ -221,5 +230,5 @@ def _validation(setup: Setup, rows: _Pass, tried: _Tried) -> float:
 
 
 def _subset_size(setup: Setup) -> int:
-    """Count the validation rows that are answered; where these are not all, answers are written token by token."""
+    """Count the validation rows that are answered; where these are not all, answers are generated token by token."""
     return len(setup.form.validation_subset(setup.split.validation))

@@ -1,4 +1,4 @@
-"""The forgetting dial: the weights of a tuned model, anywhere between where training began and where it ended."""
+"""The forgetting dial: interpolate the weights of a tuned model between the start and the end of training."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kamerton.core.errors import Fault, ModelError
+from kamerton.core.messages import msg
 from kamerton.session.engines import attach_method, load_base
 from kamerton.session.setup import Setup, make_method
 
@@ -24,8 +25,8 @@ class Turned:
 class Dial:
     """Sets a tuned model to a strength: 0 is where training began, 1 where it ended (WiSE-FT, Wortsman et al. 2022).
 
-    The beginning is made again from the recipe's seed, so that it costs no memory in training. For full training it is
-    the base model; for methods that add weights, it is what they begin with, which leaves the base model's function
+    The start is rebuilt from the recipe's seed, so that it costs no memory in training. For full training it is the
+    base model; for methods that add weights, it is their initialization, which leaves the base model's function
     unchanged. New heads stay as they were trained: they had nothing to forget.
 
     Args:
@@ -42,8 +43,8 @@ class Dial:
         trained = {name: p.detach() for name, p in began.named_parameters() if p.requires_grad}
         now = dict(model.named_parameters())
         if missing := sorted(trained.keys() - now.keys()):
-            rule = f"the tuned model has no weight '{missing[0]}' that its method trains"
-            raise ModelError(Fault(rule, setup.facts.folder, "tune it again with this version"))
+            rule = msg("the tuned model has no weight '{name}' that its method trains", name=missing[0])
+            raise ModelError(Fault(rule, setup.facts.folder, msg("tune it again with this version")))
         self.turned = [
             Turned(now[name], start.clone(), now[name].detach().clone())
             for name, start in trained.items()
@@ -51,7 +52,7 @@ class Dial:
         ]
 
     def turn(self, strength: float) -> None:
-        """Set the weights; 1 gives back exactly the trained ones, 0 exactly the first ones."""
+        """Set the weights: 1 restores exactly the trained ones, 0 exactly the first ones."""
         with torch.no_grad():
             for one in self.turned:
                 one.weight.copy_(torch.lerp(one.start, one.end, strength))

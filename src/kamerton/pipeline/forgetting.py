@@ -1,4 +1,4 @@
-"""Measure what a tuned model forgot: the bare base model and the tuned one are asked the same probe."""
+"""Measure forgetting: the base model and the tuned one answer the same probe."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from kamerton.core.contracts import ModelFacts
 from kamerton.core.errors import Fault, ModelError, RecipeError
+from kamerton.core.messages import Joined, Message, Wording, msg
 from kamerton.core.outcomes import Forgetting
 from kamerton.core.records import Encoded, Progress, Stage
 from kamerton.engine.engine import TorchEngine, make_engine
@@ -30,6 +31,7 @@ from kamerton.forgetting.decide import (
     text_changes,
 )
 from kamerton.forgetting.probe import (
+    LANGUAGE_NAMES,
     LANGUAGES,
     Probe,
     Size,
@@ -48,23 +50,23 @@ from kamerton.session.setup import Clock, Setup, bare, make_method
 from kamerton.text.language_id import language_of
 
 LONGEST = 512
-"""Most tokens of a text of the probe that are looked at."""
+"""Most tokens of a text of the probe that are read."""
 WRITTEN = 24
-"""Most tokens of an answer to a request of the probe: its forms need no more."""
+"""Most tokens of an answer to a request of the probe: its formats need no more."""
 TOKENS_PER_PASS = 4096
-"""The same in every run, whatever its recipe says: the base is read once for all of them."""
+"""Fixed for every run, so that the base model is read once for all of them."""
 LOOKED_AT = 200
-"""Training rows whose language is looked at."""
+"""Training rows whose language is identified."""
 TASK_ROWS = 16
 """Validation rows on which the divergence from the base is measured."""
 
 
-def remember(run: Run, setup: Setup, engine: TorchEngine, clock: Clock) -> Iterator[Stage | Progress]:
-    """Ask the bare base model and the tuned one what neither was tuned for, and see what was forgotten."""
+def probe_forgetting(run: Run, setup: Setup, engine: TorchEngine, clock: Clock) -> Iterator[Stage | Progress]:
+    """Measure the base model and the tuned one on the probe and on benchmarks, and decide what was forgotten."""
     if run.read_forgetting():
         return
     size, names = setup.recipe.evaluate.forgetting, setup.recipe.benchmarks.tasks
-    asked = Asked((), "evaluate.forgetting is off")
+    asked = Asked((), msg("evaluate.forgetting is off"))
     if size != "off":
         yield Progress("forgetting", 0, 2)
         meter = make_meter(setup, engine, size)
@@ -83,34 +85,40 @@ def remember(run: Run, setup: Setup, engine: TorchEngine, clock: Clock) -> Itera
 
 
 def check_benchmarks(run: Run, setup: Setup, clock: Clock) -> Iterator[Stage]:
-    """Fetch the rows of the benchmarks that the recipe asks for, before anything slow.
+    """Fetch the rows of the recipe's benchmarks, before anything slow.
 
     Raises:
-        RecipeError: they cannot be had, or the model does not write.
+        RecipeError: they are not available, or the model does not generate text.
     """
     names = setup.recipe.benchmarks.tasks
     if names and not run.read_forgetting():
         tasks = benchmark_tasks(setup, names)
-        yield clock.stage("benchmarks", f"{', '.join(tasks)}: at most {setup.recipe.benchmarks.rows} rows each")
+        rows = setup.recipe.benchmarks.rows
+        yield clock.stage("benchmarks", msg("{tasks}: at most {rows} rows each", tasks=", ".join(tasks), rows=rows))
 
 
 def benchmark_tasks(setup: Setup, names: Sequence[str]) -> Mapping[str, Any]:
     """Load benchmark tasks for a run's models.
 
     Raises:
-        RecipeError: their rows cannot be had, or the model does not write.
+        RecipeError: their rows are not available, or the model does not generate text.
     """
     if setup.facts.kind != "decoder":
-        rule = f"benchmarks ask models that write; {setup.facts.name} is of the kind {setup.facts.kind}"
-        raise RecipeError(Fault(rule, "benchmarks.tasks", "leave them out for this model"))
+        kind = setup.facts.kind
+        rule = msg(
+            "benchmarks need a model that generates text; {model} is of the kind {kind}",
+            model=setup.facts.name,
+            kind=kind,
+        )
+        raise RecipeError(Fault(rule, "benchmarks.tasks", msg("leave them out for this model")))
     return load_tasks(names)
 
 
 def measure_benchmarks(setup: Setup, engine: TorchEngine, names: Sequence[str], rows: int) -> list[Measured]:
-    """Ask the bare base model and the tuned one the same rows of benchmark tasks.
+    """Measure the base model and the tuned one on the same rows of benchmark tasks.
 
     Raises:
-        RecipeError: a task's rows cannot be had, or it cannot be asked.
+        RecipeError: a task's rows are not available, or it cannot be run.
     """
     tasks = benchmark_tasks(setup, names)
     base = load_model(setup.facts.folder, "AutoModelForCausalLM", {}, setup.recipe.seed).model
@@ -123,24 +131,24 @@ class Asked:
     """What was measured, and what was not, and why."""
 
     measured: tuple[Measured, ...]
-    left_out: str
+    left_out: Wording
 
 
 class Meter(Protocol):
-    """A base model's readings, against which tuned models are held."""
+    """The base model's measurements, with which tuned models are compared."""
 
     def measure(self, engine: TorchEngine) -> list[Measured]:
-        """Ask a tuned model everything."""
+        """Measure a tuned model on the whole probe."""
 
     def measure_deciding(self, engine: TorchEngine) -> list[Measured]:
-        """Ask a tuned model only what the decision goes by."""
+        """Measure a tuned model only on what decides."""
 
 
 class SpeechMeter:
-    """For models that write: the probe is put to them as text.
+    """For models that generate text: the probe is given to them as text.
 
-    One that reads with one half and writes with the other is asked for each text's second half after its first;
-    questions and requests are not put to it, for most such models were never trained to follow any.
+    An encoder-decoder predicts the second half of each text from the first; questions and requests are left out,
+    because most such models were never trained to follow any.
     """
 
     def __init__(self, setup: Setup, size: Size) -> None:
@@ -154,7 +162,7 @@ class SpeechMeter:
         self.task = outlooks_on(base, self.task_rows, halves=self.halves)
 
     def measure(self, engine: TorchEngine) -> list[Measured]:
-        """Ask everything, and look at the task's own rows."""
+        """Measure the whole probe, and the divergence on the task's own rows."""
         asked = _probing(engine, self.setup)
         heard = hear(asked, self.probe, halves=self.halves)
         changes = speech_changes(self.probe, self.base, heard, self.precision)
@@ -162,7 +170,7 @@ class SpeechMeter:
         return [*changes, task_change(self.task, task, self.precision)]
 
     def measure_deciding(self, engine: TorchEngine) -> list[Measured]:
-        """Ask only for the texts' losses."""
+        """Measure only the losses of the texts."""
         texts = replace(self.probe, questions=(), requests=())
         heard = hear(_probing(engine, self.setup), texts, halves=self.halves)
         changes = text_changes(texts, self.base, heard, self.precision)
@@ -170,7 +178,7 @@ class SpeechMeter:
 
 
 class RepresentationMeter:
-    """For models that only represent: they are asked through their embeddings, and for masked words."""
+    """For encoders: they are measured through their embeddings, and on masked words."""
 
     def __init__(self, setup: Setup, size: Size) -> None:
         base = _base_engine(setup, "AutoModel")
@@ -186,10 +194,9 @@ class RepresentationMeter:
         self.masked_losses = self._masked_losses(base)
 
     def measure(self, engine: TorchEngine) -> list[Measured]:
-        """Embed the probe, and let the base's own head guess masked words above the tuned layers.
+        """Embed the probe, and predict masked words with the base's own head above the tuned layers.
 
-        Layers that the base does not have are left out: what they give is for the task's head alone, and what was
-        known is still there below them.
+        Layers that the base does not have are left out: their output is for the task's head alone.
         """
         tuned = outer_model(engine.model).base_model
         with _cut(layer_stack(tuned), self.layers):
@@ -201,11 +208,11 @@ class RepresentationMeter:
         return changes
 
     def measure_deciding(self, engine: TorchEngine) -> list[Measured]:
-        """Ask everything, since an encoder answers it in one pass; keep what decides."""
+        """Measure everything, since an encoder does so in one pass; keep what decides."""
         return [one for one in self.measure(engine) if one.limits]
 
     def _masked_losses(self, body: TorchEngine) -> np.ndarray:
-        """Give the losses of each document's masked words with the base's head above a body: `[documents]`."""
+        """Return the losses of each document's masked words with the base's head above a body: `[documents]`."""
         if not self.masked or self.head is None:
             return np.zeros(0)
         setattr(self.head, self.head.base_model_prefix, body.model)
@@ -223,7 +230,7 @@ class RepresentationMeter:
 
 
 def speech_probe(setup: Setup, size: Size) -> Probe:
-    """Choose what a model that writes is asked: in the languages it knows, and texts of the one it is tuned in."""
+    """Choose the probe of a generating model: in the languages it knows, and texts of the one it is tuned in."""
     known = known_languages(setup.tokenizer)
     probe = load_probe(known, size)
     if setup.facts.kind == "seq2seq":
@@ -233,7 +240,7 @@ def speech_probe(setup: Setup, size: Size) -> Probe:
 
 
 def _tuned_in(setup: Setup) -> list[str]:
-    """Name the probe's language that most training rows are in, if the tokenizer has its letters; none if no one is."""
+    """List the probe's language that most training rows are in, if the tokenizer knows its letters."""
     rows = setup.split.train[:LOOKED_AT]
     spoken = [language_of(f"{example.text} {example.gold}") for example in rows]
     readable = readable_languages(setup.tokenizer)
@@ -241,20 +248,20 @@ def _tuned_in(setup: Setup) -> list[str]:
 
 
 def make_meter(setup: Setup, engine: TorchEngine, size: Size) -> Meter:
-    """Choose how a tuned model can be asked, and read its base."""
-    setup = bare(setup)  # both are asked in tokens that both know
+    """Choose how a tuned model can be measured, and measure its base."""
+    setup = bare(setup)  # both are measured in tokens that both know
     writes = outer_model(engine.model).get_output_embeddings() is not None
     return SpeechMeter(setup, size) if writes else RepresentationMeter(setup, size)
 
 
 def measure_forgetting(setup: Setup, engine: TorchEngine, meter: Meter) -> Forgetting:
-    """Ask a tuned model the whole probe and decide what it forgot."""
+    """Measure a tuned model on the whole probe and decide what it forgot."""
     asked = ask_probe(setup, engine, meter)
     return conclude_forgetting(asked.measured, asked.left_out)
 
 
 def ask_probe(setup: Setup, engine: TorchEngine, meter: Meter) -> Asked:
-    """Ask a tuned model the whole probe."""
+    """Measure a tuned model on the whole probe."""
     return Asked(tuple(meter.measure(engine)), left_out(setup))
 
 
@@ -262,14 +269,14 @@ def masked_language_model(facts: ModelFacts) -> PreTrainedModel | None:
     """Load a base model with its masked-language head; None if its folder holds none."""
     try:
         loaded = load_model(facts.folder, "AutoModelForMaskedLM", {}, seed=0)
-    except ModelError:
-        return None  # a kind of model that has no such head
+    except ModelError:  # a kind of model that has no such head
+        return None
     return None if loaded.fresh else loaded.model
 
 
 @contextmanager
 def _cut(stack: nn.ModuleList, layers: int) -> Iterator[None]:
-    """Leave only the lowest layers in a stack for a while."""
+    """Keep only the lowest layers of a stack within the block."""
     others = list(stack[layers:])
     del stack[layers:]
     try:
@@ -284,7 +291,7 @@ def _base_engine(setup: Setup, model_class: str) -> TorchEngine:
 
 
 def _probing(engine: TorchEngine, setup: Setup) -> TorchEngine:
-    """Set an engine's limits for the probe: the same for base and tuned model, and in every run of the method."""
+    """Set an engine's limits for the probe: the same for base and tuned model."""
     room = setup.facts.context - make_method(setup.recipe).added_tokens
     return replace(
         engine,
@@ -297,7 +304,7 @@ def _probing(engine: TorchEngine, setup: Setup) -> TorchEngine:
 
 
 def _circumstances(base: TorchEngine, languages: Sequence[str], size: Size) -> tuple[object, ...]:
-    """List what a base model's readings depend on: with other threads or layouts sums are rounded otherwise."""
+    """List what a base model's measurements depend on: threads and layouts change the rounding of sums."""
     limits = (base.max_tokens, base.max_new_tokens, base.tokens_per_pass)
     machine = (torch.__version__, torch.get_num_threads(), str(base.model.device))
     return (base.facts.fingerprint, str(base.layout.name), limits, tuple(languages), size, machine)
@@ -308,19 +315,24 @@ def _precision(setup: Setup) -> Precision:
     return Precision(evaluate.confidence, evaluate.resamples, setup.recipe.seed)
 
 
-def left_out(setup: Setup) -> str:
-    """Say which language was not measured, or only by the loss of its texts, and why."""
+def left_out(setup: Setup) -> Wording:
+    """Return which language was not measured, or only by the loss of its texts, and why."""
     known = known_languages(setup.tokenizer)
     others = [code for code in LANGUAGES if code not in known]
     tuned = _tuned_in(setup) if setup.facts.kind != "encoder" else []
-    said = []
-    for code in others:
-        name, spent = LANGUAGES[code], tokens_per_word(setup.tokenizer, code)
-        if code in tuned:
-            rule = "the loss of texts is measured, for the training rows are in it, and nothing else"
-            said.append(f"{name} is broken into letters here, {spent:.1f} tokens a word: {rule}.")
-        elif code not in readable_languages(setup.tokenizer):
-            said.append(f"{name} is not measured: the model does not have its letters.")
-        else:
-            said.append(f"{name} is not measured: its words take {spent:.1f} tokens each here.")
-    return " ".join(said)
+    return Joined([_partly_measured(setup, code, code in tuned) for code in others], " ") if others else ""
+
+
+def _partly_measured(setup: Setup, code: str, tuned: bool) -> Message:
+    """Return why a language is measured in part or not at all."""
+    name, tokens = LANGUAGE_NAMES[code], tokens_per_word(setup.tokenizer, code)
+    if tuned:
+        return msg(
+            "{language} is tokenized nearly character by character ({tokens} tokens per word): since the training rows "
+            "are in it, the loss of its texts is measured, and nothing else.",
+            language=name,
+            tokens=tokens,
+        )
+    if code not in readable_languages(setup.tokenizer):
+        return msg("{language} is not measured: the tokenizer does not know its letters.", language=name)
+    return msg("{language} is not measured: its words take {tokens} tokens each here.", language=name, tokens=tokens)

@@ -1,4 +1,4 @@
-"""From a data file to a frozen split and a resolved recipe; and everything a later stage needs of them."""
+"""From a data file to a frozen split and a resolved recipe."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from kamerton.core import registry
 from kamerton.core.contracts import AuditContext, Form, ModelFacts, Task
 from kamerton.core.errors import DataError, Fault, ModelError
-from kamerton.core.figures import parameters
+from kamerton.core.figures import Figure
 from kamerton.core.files import nearby, sha256_of
-from kamerton.core.messages import Joined, Wording, msg
+from kamerton.core.messages import Joined, Message, Wording, msg
 from kamerton.core.records import Encoded, Example, Finding, LedgerEntry, Split, Stage
 from kamerton.core.system import free_memory
 from kamerton.data.audit import other_columns, run_audit
@@ -60,14 +60,16 @@ from kamerton.session.setup import (
 from kamerton.text.cells import filled
 from kamerton.text.near_duplicates import near_duplicate_groups
 
+KINDS = {"encoder": msg("encoder"), "decoder": msg("decoder"), "seq2seq": msg("encoder-decoder")}
+SPLITS = {"random": msg("random"), "given": msg("given")}
 ENCODED_AT_ONCE = 2000
 MANY_TESTED = 2000
-"""Test rows from which on their exact number tells no more."""
+"""Test rows from which on their exact number does not matter."""
 
 
 @dataclass(frozen=True)
 class Understood:
-    """A data file that was read and recognised; no model is chosen yet."""
+    """A data file that was read and recognized; no model is chosen yet."""
 
     recipe: Recipe
     table: Table
@@ -77,12 +79,12 @@ class Understood:
     left_out: tuple[LedgerEntry, ...]
     """Rows that were read but make no example, or were not drawn."""
     sides: Sides
-    """How the rows are to be split, and what they say to that."""
+    """How the rows are to be split, and the parts that they name."""
 
 
 @dataclass(frozen=True)
 class BoundData:
-    """How one model gets the examples."""
+    """Data bound to a base model: how it gets the examples."""
 
     recipe: Recipe
     facts: ModelFacts
@@ -91,7 +93,7 @@ class BoundData:
     max_tokens: int
 
     def encode(self, examples: Sequence[Example]) -> Iterator[Encoded]:
-        """Encode examples, some at a time: a tokenizer takes kilobytes for each that it works on."""
+        """Encode examples, some at a time: a tokenizer takes kilobytes for each in a batch."""
         for start in range(0, len(examples), ENCODED_AT_ONCE):
             yield from self.form.encode(examples[start : start + ENCODED_AT_ONCE], self.tokenizer, self.max_tokens)
 
@@ -100,7 +102,7 @@ def understand(recipe: Recipe) -> Understood:
     """Read the data file, find its task, and make examples of its rows.
 
     Raises:
-        DataError: the file cannot be read, or what it is for cannot be told.
+        DataError: the file cannot be read, or its task cannot be recognized.
     """
     options, split = options_of(recipe.data), recipe.split
     table = read_table(nearby(recipe.data.path), options)
@@ -112,10 +114,10 @@ def understand(recipe: Recipe) -> Understood:
     sides = find_sides(table, split)
     recognition = recognise(table, recipe.data.task, recipe.data.columns or {})
     decisions = {
-        "data.task": Decision(recognition.task, str(recognition.reason)),
-        "data.columns": Decision(dict(recognition.columns), "found by their names"),
+        "data.task": Decision(recognition.task, recognition.reason),
+        "data.columns": Decision(dict(recognition.columns), msg("found by their names")),
         "split.by": Decision(sides.by, sides.reason),
-        **{f"task.{name}": Decision(one, "fits the most rows") for name, one in recognition.settings.items()},
+        **{f"task.{name}": Decision(one, msg("fits the most rows")) for name, one in recognition.settings.items()},
     }
     recipe = recipe.decide(decisions)
     task = make_task(recipe, recognition.task)
@@ -123,7 +125,10 @@ def understand(recipe: Recipe) -> Understood:
     examples = sample_rows(made.examples, recipe.data.max_rows, recipe.seed)
     undrawn = []
     if len(examples) < len(made.examples):
-        drawn, reason = {example.id for example in examples}, f"not drawn: max_rows is {recipe.data.max_rows}"
+        drawn, reason = (
+            {example.id for example in examples},
+            msg("not drawn: max_rows is {rows}", rows=recipe.data.max_rows or 0),
+        )
         undrawn = [LedgerEntry(e.id, e.place, "dropped", reason) for e in made.examples if e.id not in drawn]
     left_out = (*made.rejected, *undrawn)
     return Understood(recipe, table, task, recognition.reason, examples, left_out, sides)
@@ -136,47 +141,57 @@ def choose_base(understood: Understood) -> Understood:
 
 
 def bind(understood: Understood) -> BoundData:
-    """Get and inspect the base model, and settle how it gets the examples.
+    """Fetch and inspect the base model, and settle how it gets the examples.
 
     Raises:
-        ModelError: the model cannot be had, is unsafe, or cannot do the task.
+        ModelError: the model is not available, is unsafe, or cannot do the task.
         DataError: no row has an answer.
     """
     recipe = understood.recipe
     name = recipe.model.name or ""
     facts = inspect_folder(locate(name), str(nearby(name)))
     if facts.kind not in understood.task.kinds:
-        kinds = " or ".join(understood.task.kinds)
-        rule = f"{facts.name} is of the kind {facts.kind}; {recipe.data.task} takes the kind {kinds}"
+        rule = msg(
+            "{model} is of the kind {kind}; {task} takes the kind {kinds}",
+            model=facts.name,
+            kind=KINDS[facts.kind],
+            task=recipe.data.task or "",
+            kinds=Joined([KINDS[kind] for kind in understood.task.kinds], " or "),
+        )
         fitting = ", ".join(model.name for model in known() if model.kind in understood.task.kinds)
-        raise ModelError(Fault(rule, facts.folder, f"choose another model, such as {fitting}"))
+        raise ModelError(Fault(rule, facts.folder, msg("choose another model, such as {models}", models=fitting)))
     answered = [example for example in understood.examples if filled(example.gold)]
     if not answered:
         column = (recipe.data.columns or {}).get(understood.task.roles[-1].name, "")
-        raise DataError(Fault(f"column '{column}' is empty in every row", recipe.data.path, "fill in the answers"))
+        rule = msg("column '{column}' is empty in every row", column=column)
+        raise DataError(Fault(rule, recipe.data.path, msg("fill in the answers")))
     form = make_form(understood.task, recipe, facts.kind, answered)
-    recipe = recipe.decide({"data.too_long": Decision(form.too_long[0], "what this task does if not told otherwise")})
+    recipe = recipe.decide({"data.too_long": Decision(form.too_long[0], msg("the default of this task"))})
     refuse_unfit(recipe, understood.task, form)
     words = read_words(recipe.model.new_tokens)
     if words != recipe.model.new_tokens:
-        recipe = recipe.settle({"model.new_tokens": Decision(words, f"the lines of {recipe.model.new_tokens}")})
+        recipe = recipe.settle(
+            {"model.new_tokens": Decision(words, msg("the lines of {file}", file=str(recipe.model.new_tokens)))}
+        )
     tokenizer = add_words(load_tokenizer(facts), words)
     if form.ends:
         require_end(tokenizer, facts.folder)
     max_tokens = _max_tokens(recipe, facts)
-    recipe = recipe.decide({"model.max_tokens": Decision(max_tokens, f"all that {facts.name} takes")})
+    recipe = recipe.decide(
+        {"model.max_tokens": Decision(max_tokens, msg("the most that {model} takes", model=facts.name))}
+    )
     return BoundData(recipe, facts, tokenizer, form, max_tokens)
 
 
 def audit(
     understood: Understood, bound: BoundData | None = None, encoded: Iterable[Encoded] | None = None
 ) -> list[Finding]:
-    """Look for what is wrong with the examples; with a model, also at their lengths in its tokens.
+    """Run the audit on the examples; with a model, also on their lengths in its tokens.
 
     Args:
         understood: the data.
         bound: the model, if one is chosen.
-        encoded: the examples as the model gets them, if that is known; they are encoded if not.
+        encoded: the examples as the model gets them; they are encoded here if not given.
     """
     if bound and encoded is None:
         encoded = bound.encode(understood.examples)
@@ -207,25 +222,22 @@ def audit(
 
 
 def _rows_to_test(understood: Understood) -> int:
-    """Count the rows that will be tested on, by splitting what the audit and the gate will probably let through."""
+    """Count the test rows, by splitting what the audit and the gate will probably let through."""
     recipe, sides = understood.recipe, understood.sides
     kept = {(e.key, e.gold): e for e in reversed(understood.examples) if filled(e.text) and filled(e.gold)}
     rows = sorted(kept.values(), key=lambda example: example.id)
     if not rows:
         return 0
-    alike, stratified = (
-        near_duplicate_groups([example.text for example in rows]).tolist(),
-        understood.task.answers == "class",
-    )
+    alike, stratified = near_duplicate_groups([e.text for e in rows]).tolist(), understood.task.answers == "class"
     try:
         parted = split_examples(rows, recipe.split, stratified=stratified, seed=recipe.seed, sides=sides, alike=alike)
-    except DataError:  # told when the rows are split in earnest
+    except DataError:  # reported when the rows are split
         return 0
     return len(parted.split.test)
 
 
 def _share_metric(understood: Understood) -> str:
-    """Name the metric that will decide, if it is the share of the rows that are answered rightly."""
+    """Return the metric that will decide, if it is the share of rows that are answered correctly."""
     answered = [example for example in understood.examples if filled(example.gold)]
     if not answered:
         return ""
@@ -253,7 +265,7 @@ def predicted_fates(
 
 
 def freeze(run: Run, clock: Clock) -> Iterator[Stage]:
-    """Go from the data file to the frozen split and the resolved recipe; written last, the ledger marks it done."""
+    """Freeze split and recipe: read, audit, gate, split, augment, resolve. Written last, the ledger marks it done."""
     understood = choose_base(understand(run.recipe))
     yield clock.stage("read", _read_message(understood))
     if notice := to_fetch(understood.recipe.model.name or ""):
@@ -263,7 +275,7 @@ def freeze(run: Run, clock: Clock) -> Iterator[Stage]:
     yield clock.stage("model", _model_message(bound))
     everything = list(bound.encode(understood.examples))
     findings = audit(understood, bound, everything)
-    yield clock.stage("audit", _audit_message(findings))
+    yield clock.stage("audit", _lines(*_found(findings)) if findings else msg("nothing found"))
     dropped = {id for finding in findings for id in finding.drop}
     pairs = [(e, item) for e, item in zip(understood.examples, everything, strict=True) if e.id not in dropped]
     examples, encoded = [example for example, _ in pairs], [item for _, item in pairs]
@@ -297,12 +309,10 @@ def freeze(run: Run, clock: Clock) -> Iterator[Stage]:
     run.write_recipe(recipe)
     run.write_state(_state(run.state, recipe, bound.facts))
     run.write_data(split, findings, ledger)
-    told = [
-        _split_message(recipe, split),
-        used_line(first_id, after, cut, first_id - len(read)),
-        _audit_message(seen, ""),
-    ]
-    yield clock.stage("split", Joined([part for part in told if part], "\n"))
+    yield clock.stage(
+        "split",
+        _lines(_split_message(recipe, split), used_line(first_id, after, cut, first_id - len(read)), *_found(seen)),
+    )
 
 
 def _enlarging(understood: Understood, bound: BoundData, split: Split, first_id: int) -> Enlarging:
@@ -325,12 +335,12 @@ def _resolve(understood: Understood, bound: BoundData, split: Split, empty: PreT
     form = make_form(understood.task, recipe, bound.facts.kind, split.train)
     method = make_method(recipe)
     if recipe.evaluate.metric:
-        registry.choose("metrics", recipe.evaluate.metric)  # an unknown one is told now, not after the training
+        registry.choose("metrics", recipe.evaluate.metric)  # an unknown one is reported before the training
     return recipe.decide(settings(method, bound.facts, understood.task, form, split.train, bound.tokenizer))
 
 
 def _state(state: State, recipe: Recipe, facts: ModelFacts) -> State:
-    """Add versions, hardware and fingerprints of the inputs to what is known."""
+    """Add versions, hardware and fingerprints of the inputs to the state."""
     return replace(
         state,
         kamerton=version("kamerton"),
@@ -357,39 +367,62 @@ def _requirements() -> list[str]:
     return [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in lines]
 
 
+def _lines(*parts: Wording) -> Joined:
+    """Join the parts that are not empty, a line each."""
+    return Joined([part for part in parts if part], "\n")
+
+
 def _read_message(understood: Understood) -> Joined:
     table = understood.table
-    lines = [
-        msg("{rows} {rows:row|rows} ({format}, {encoding})", rows=table.rows_read, format=table.format,
-            encoding=table.encoding),
-        *table.notes,
-        msg("task {task}: {reason}", task=understood.recipe.data.task or "", reason=understood.reason),
-        left_out_line((*table.rejected, *understood.left_out)),
-    ]  # fmt: skip
-    return Joined([line for line in lines if line], "\n")
+    read = msg(
+        "{rows} {rows:row|rows} ({format}, {encoding})",
+        rows=table.rows_read,
+        format=table.format,
+        encoding=table.encoding,
+    )
+    task = msg("task {task}: {reason}", task=understood.recipe.data.task or "", reason=understood.reason)
+    return _lines(read, *table.notes, task, left_out_line((*table.rejected, *understood.left_out)))
 
 
-def _model_message(bound: BoundData) -> str:
+def _model_message(bound: BoundData) -> Joined:
     facts = bound.facts
-    size = f"{parameters(facts.parameters)} parameters"
-    told = [f"{facts.name}: {facts.kind} ({facts.family}), {size}, {bound.max_tokens} tokens at most"]
-    if stands_for := origin(facts.name, Path(facts.folder)):
-        told.append(stands_for)
-    if head := new_head(facts.folder, bound.form.model_class, bound.form.config):
-        told.append(head.message)
-    return "\n".join(told)
+    model = msg(
+        "{name}: {kind} ({family}), {size} parameters, {limit} tokens at most",
+        name=facts.name,
+        kind=KINDS[facts.kind],
+        family=facts.family,
+        size=Figure(facts.parameters, "parameters"),
+        limit=bound.max_tokens,
+    )
+    head = new_head(facts.folder, bound.form.model_class, bound.form.config)
+    return _lines(model, origin(facts.name, Path(facts.folder)), head.message if head else "")
 
 
-def _split_message(recipe: Recipe, split: Split) -> str:
-    how = f"by the column {recipe.split.column}" if recipe.split.column else str(recipe.split.by)
-    fold = f", fold {recipe.split.fold} of {recipe.split.folds}" if recipe.split.folds else ""
-    return f"{len(split.train)} train, {len(split.validation)} validation, {len(split.test)} test ({how}{fold})"
+def _split_message(recipe: Recipe, split: Split) -> Message:
+    settings = recipe.split
+    how: Message = (
+        msg("by the column {column}", column=settings.column) if settings.column else SPLITS[str(settings.by)]
+    )
+    if settings.folds:
+        how = msg("{how}, fold {fold} of {folds}", how=how, fold=settings.fold, folds=settings.folds)
+    return msg(
+        "{train} train, {validation} validation, {test} test ({how})",
+        train=len(split.train),
+        validation=len(split.validation),
+        test=len(split.test),
+        how=how,
+    )
 
 
-def _audit_message(findings: Sequence[Finding], nothing: str = "nothing found") -> str:
-    """List what is severe or a warning, a line each, and count the notes."""
-    told = [f"{finding.severity}: {finding.title}" for finding in findings if finding.severity != "note"]
-    notes = len(findings) - len(told)
-    if notes:
-        told.append(f"{notes} {'note' if notes == 1 else 'notes'}, which `kamerton audit` shows")
-    return "\n".join(told) or nothing
+def _found(findings: Sequence[Finding]) -> list[Wording]:
+    """List what is severe or a warning, and count the notes."""
+    lines: list[Wording] = [
+        msg("severe: {title}", title=one.title)
+        if one.severity == "severe"
+        else msg("warning: {title}", title=one.title)
+        for one in findings
+        if one.severity != "note"
+    ]
+    if notes := len(findings) - len(lines):
+        lines.append(msg("{notes} {notes:note|notes}, which `kamerton audit` shows", notes=notes))
+    return lines

@@ -1,7 +1,7 @@
-"""`--learning-rate auto`: a few updates at each of four rates, on a part of the training rows; the best goes on.
+"""`--learning-rate auto`: a learning-rate range test, a few updates at each of four rates on part of the training rows.
 
-Where the best is the lowest or the highest of them, one more rate is tried beyond it. A run that is longer than the
-probe gets a lower rate than was best for so few updates.
+Where the best rate is the lowest or the highest, one more is tried beyond it. A run that is longer than the test gets
+a lower rate than was best for so few updates.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from functools import partial
 import torch
 
 from kamerton.core.errors import TrainingError
+from kamerton.core.messages import Joined, Message, msg
 from kamerton.core.records import Encoded, Progress, Stage
 from kamerton.engine.passes import token_batches
 from kamerton.runs.recipe import AUTO, Decision
@@ -38,19 +39,26 @@ AT_ONCE = 16
 MOST = 10.0
 """No rate is tried from here on: soft prompts, whose rates are the highest, take 0.3."""
 SUBSET = 128
-"""Validation rows whose loss decides."""
+"""Most validation rows whose loss decides."""
 
 
 @dataclass(frozen=True)
 class Probed:
-    """What a rate came to."""
+    """A rate and its result."""
 
     rate: float
     loss: float
-    """Of validation rows after the probe's updates; infinite if training broke down."""
+    """Of validation rows after the test's updates; infinite if training diverged."""
 
-    def __str__(self) -> str:
-        return f"{self.rate:.2g} {self.loss:.3f}" if math.isfinite(self.loss) else f"{self.rate:.2g} broke down"
+    @property
+    def message(self) -> Message:
+        """The rate and its loss."""
+        rate = f"{self.rate:.2g}"
+        return (
+            msg("{rate} {loss}", rate=rate, loss=self.loss)
+            if math.isfinite(self.loss)
+            else msg("{rate} diverged", rate=rate)
+        )
 
 
 def settle_rate(
@@ -76,19 +84,29 @@ def settle_rate(
     yield Progress("rate", len(probed), len(probed))
     best = min(probed, key=lambda one: one.loss)
     probed.sort(key=lambda one: one.rate)
-    edge = ", at the edge of the probe" if best in (probed[0], probed[-1]) else ""
-    seen = ", ".join(map(str, probed))
-    rows = min(len(trainable.rows), UPDATES * (settings.batch_size or 1))
-    reason = f"the best of {len(probed)} rates{edge}: validation loss after {UPDATES} updates on {rows} rows: {seen}"
+    reason: Message = msg(
+        "the best of {count} rates by validation loss after {updates} updates on {rows} rows: {losses}",
+        count=len(probed),
+        updates=UPDATES,
+        rows=min(len(trainable.rows), UPDATES * (settings.batch_size or 1)),
+        losses=Joined([one.message for one in probed], ", "),
+    )
+    if best in (probed[0], probed[-1]):
+        reason = msg("{reason}; it is at the edge of the range", reason=reason)
     plan = UpdatePlan(len(trainable.rows), settings.batch_size or 1, settings.epochs or 1, setup.recipe.seed)
     rate = lowered(best.rate, plan.updates)
     if rate < best.rate:
-        reason = f"{best.rate:.2g} lowered for {plan.updates} updates (Bjorck et al. 2025), {reason}"
+        reason = msg(
+            "{rate} lowered for {updates} updates (Bjorck et al. 2025), {reason}",
+            rate=f"{best.rate:.2g}",
+            updates=plan.updates,
+            reason=reason,
+        )
     recipe = setup.recipe.settle({"train.learning_rate": Decision(rate, reason)})
     run.write_recipe(recipe)
     readings = {f"{one.rate!r}": one.loss if math.isfinite(one.loss) else None for one in probed}
     run.write_state(replace(run.state, rates=readings, rate=rate))
-    yield clock.stage("rate", f"{rate:.2g}, {reason}")
+    yield clock.stage("rate", msg("{rate}, {reason}", rate=f"{rate:.2g}", reason=reason))
     return replace(setup, recipe=recipe)
 
 
@@ -104,7 +122,7 @@ def _tried(run: Run, setup: Setup, trainable: TrainableModel, rate: float) -> Pr
 
 
 def beyond(probed: Sequence[Probed]) -> float | None:
-    """Give the rate beyond the best one if that is the lowest or the highest; None if the best is bracketed.
+    """Return the rate beyond the best one if that is the lowest or the highest; None if the best is bracketed.
 
     Args:
         probed: from the lowest rate to the highest.
@@ -116,7 +134,7 @@ def beyond(probed: Sequence[Probed]) -> float | None:
 
 
 def lowered(rate: float, updates: int) -> float:
-    """Give the rate for a run of so many updates that is like the one that was best for the probe's few.
+    """Return the rate for a run of so many updates that corresponds to the best one of the test's few.
 
     >>> round(lowered(3e-4, 24 * 10), 6)
     0.000144
@@ -125,7 +143,7 @@ def lowered(rate: float, updates: int) -> float:
 
 
 def readings(run: Run) -> dict[float, float]:
-    """Give what the probe of a run's rate measured, by rate; empty if there was none or a remedy set another rate."""
+    """Return the losses of a run's range test by rate; empty if there was none or a remedy set another rate."""
     state = run.state
     kept = state.rates if state.rate == run.recipe.train.learning_rate else {}
     return {float(rate): math.inf if loss is None else loss for rate, loss in kept.items()}
@@ -162,7 +180,7 @@ def _try(run: Run, setup: Setup, trainable: TrainableModel, rate: float) -> Prob
 
 
 def _loss(setup: Setup, trainable: TrainableModel, subset: list[Encoded]) -> Validation:
-    """Give the mean loss of some rows under the task's own loss."""
+    """Return the mean loss of some rows under the task's own loss."""
     rows = setup.form.with_reference(trainable.engine, subset)
     total, lengths = 0.0, [sum(len(sequence.tokens) for sequence in item.sequences) for item in rows]
     trainable.model.eval()

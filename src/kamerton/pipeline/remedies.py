@@ -1,7 +1,7 @@
-"""Carry out remedies: change the recipe, train or only set the weights, measure both axes, and keep what is best.
+"""Apply remedies: change the recipe, train or only set the weights, measure both axes, and keep the best.
 
-Everything is measured on the validation rows and on the forgetting probe; the test rows are not touched. The rule by
-which one attempt is chosen is stated once, in `choose_attempt`.
+Everything is measured on the validation rows and on the forgetting probe; the test rows are not touched. The rule that
+chooses an attempt is stated in `choose_attempt`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,22 +17,26 @@ from typing import Any
 from kamerton.core import registry
 from kamerton.core.contracts import Remedy, Situation
 from kamerton.core.errors import TrainingError
+from kamerton.core.figures import Figure
 from kamerton.core.files import sync_folder
+from kamerton.core.messages import Joined, Message, msg
 from kamerton.core.outcomes import Answers, Attempt, Diagnosis
 from kamerton.core.records import Event, RunEvent, Split, Stage, Validated
 from kamerton.core.system import free_memory
 from kamerton.data.enlarge import Enlarging, vary
 from kamerton.engine.engine import TorchEngine
 from kamerton.evaluate.diagnosis import diagnose, diagnose_answers, diagnose_classes
-from kamerton.forgetting.decide import conclude_forgetting, deciding
+from kamerton.forgetting.decide import DECISIONS, conclude_forgetting, deciding
 from kamerton.forms.dialogue import trains_on_requests
 from kamerton.models.saved import save_model
 from kamerton.pipeline.dial import Dial
 from kamerton.pipeline.forgetting import Meter, make_meter
+from kamerton.pipeline.training import score_validation, tuned_engine
 from kamerton.runs.recipe import AUTO, Recipe
 from kamerton.runs.run import Run
+from kamerton.session.engines import saved_engine
 from kamerton.session.planner import candidates, settings
-from kamerton.session.setup import Clock, Setup, make_method, metric_names
+from kamerton.session.setup import Clock, Setup, make_method, metric_names, open_setup
 from kamerton.statistics.power import detectable_share
 
 FORGETTING = "forgetting"
@@ -40,22 +44,11 @@ KEPT_GAIN = 0.9
 """Share of the best gain on the validation rows that the chosen attempt must keep."""
 VARIANTS = "augment.by"
 STRENGTH = "remedy.strength"
-"""The one setting that needs no training to be tried."""
+"""The one setting that is tried without training."""
 DISAGREEMENT = 0.2
-"""Share of the rows on which two models usually differ: what chance can do goes by it."""
+"""Share of the rows on which two models usually differ: it bounds what chance can do."""
 HALVINGS = 2
-"""How often the step below the dial's chosen strength is halved."""
-
-Train = Callable[[Run, Setup, Clock], Generator[RunEvent, None, TorchEngine]]
-Score = Callable[[Setup, TorchEngine], float]
-
-
-@dataclass(frozen=True)
-class Workshop:
-    """What remedies are carried out with: the story's own ways to train and to score on the validation rows."""
-
-    train: Train
-    score: Score
+"""Number of halvings of the step below the dial's chosen strength."""
 
 
 @dataclass(frozen=True)
@@ -67,22 +60,28 @@ class Plan:
     changes: Mapping[str, object]
 
 
-def carry_out(run: Run, setup: Setup, engine: TorchEngine, clock: Clock, workshop: Workshop) -> Iterator[RunEvent]:
-    """Try the recipe's remedies within their budget, and leave the chosen model and recipe in the run."""
-    meter = make_meter(setup, engine, "quick")
-    bench = Bench(setup, meter, workshop.score, Dial(setup, engine.model))
+@dataclass(frozen=True)
+class Remedied:
+    """The setup and the engine of the chosen model."""
+
+    setup: Setup
+    engine: TorchEngine
+
+
+def apply_remedies(run: Run, setup: Setup, engine: TorchEngine, clock: Clock) -> Generator[RunEvent, None, Remedied]:
+    """Try the recipe's remedies within their budget, and keep the chosen model and recipe in the run."""
+    setup = replace(setup, recipe=run.recipe)  # the learning rate may have been found since
+    if not setup.recipe.remedy.names or run.read_attempts():
+        return Remedied(setup, engine)
+    bench = Bench(setup, make_meter(setup, engine, "quick"), Dial(setup, engine.model))
     first = bench.measure(engine, Plan("", 0, {}))
     attempts, spent = [first], 0.0
-    one_class = setup.task.answers == "class" and diagnose_classes(setup.split.train)
-    seen = [] if one_class else diagnose(run.events(), setup.recipe.train.clip_norm)
-    symptoms = {diagnosis.name for diagnosis in [*seen, *answer_symptoms(setup, engine)]}
-    asked = AUTO not in setup.recipe.remedy.names
-    symptoms |= {FORGETTING} if asked or first.decision in ("mild", "severe") else set()
+    symptoms = _symptoms(run, setup, engine, first)
     for plan in plans(setup, run.events(), symptoms):
         if spent + plan.trainings > setup.recipe.remedy.trainings:
             continue
         spent += plan.trainings
-        attempt = yield from _attempt(run, bench, engine, plan, workshop, clock)
+        attempt = yield from _attempt(run, bench, engine, plan, clock)
         if attempt:
             attempts.append(attempt)
             yield clock.stage("remedies", describe(attempt))
@@ -93,10 +92,21 @@ def carry_out(run: Run, setup: Setup, engine: TorchEngine, clock: Clock, worksho
     chosen = choose_attempt(attempts, FORGETTING in symptoms, luck(setup))
     yield from _keep(run, bench, engine, chosen, clock)
     run.write_attempts([replace(attempt, chosen=attempt is chosen) for attempt in attempts])
+    setup = open_setup(run)
+    return Remedied(setup, saved_engine(run, setup))
+
+
+def _symptoms(run: Run, setup: Setup, engine: TorchEngine, first: Attempt) -> set[str]:
+    """List what remedies may treat: names of diagnoses, and forgetting."""
+    one_class = setup.task.answers == "class" and diagnose_classes(setup.split.train)
+    seen = [] if one_class else diagnose(run.events(), setup.recipe.train.clip_norm)
+    symptoms = {diagnosis.name for diagnosis in [*seen, *answer_symptoms(setup, engine)]}
+    named = AUTO not in setup.recipe.remedy.names
+    return symptoms | ({FORGETTING} if named or first.decision in ("mild", "severe") else set())
 
 
 def answer_symptoms(setup: Setup, engine: TorchEngine) -> list[Diagnosis]:
-    """Diagnose answers to the validation rows, where they are classes; the test rows choose nothing."""
+    """Diagnose answers to the validation rows, where they are classes; test rows must not choose."""
     rows = setup.form.validation_subset(setup.split.validation)
     if setup.task.answers != "class" or not rows:
         return []
@@ -104,19 +114,15 @@ def answer_symptoms(setup: Setup, engine: TorchEngine) -> list[Diagnosis]:
     return diagnose_answers(rows, answers)
 
 
-def turn_dial(
-    run: Run, setup: Setup, engine: TorchEngine, score: Score, strength: float | None = None
-) -> list[Attempt]:
+def turn_dial(setup: Setup, engine: TorchEngine, strength: float | None = None) -> list[Attempt]:
     """Measure a tuned model at the recipe's strengths, mark the chosen one, and leave the model at it.
 
     Args:
-        run: whose model it is.
         setup: of the run.
         engine: of its tuned model.
-        score: of the validation rows.
-        strength: measured beside the whole, and chosen whatever it gives; None for the rule.
+        strength: measured beside the full one, and chosen whatever the result; None for the rule.
     """
-    bench = Bench(setup, make_meter(setup, engine, "quick"), score, Dial(setup, engine.model))
+    bench = Bench(setup, make_meter(setup, engine, "quick"), Dial(setup, engine.model))
     attempts = [bench.measure(engine, Plan("", 0, {}))]
     for value in [strength] if strength else setup.recipe.remedy.strengths:
         attempts.append(bench.measure_dialled(engine, Plan("strength", 0, {STRENGTH: value})))
@@ -129,7 +135,7 @@ def turn_dial(
 
 
 def dialled_run(run: Run, setup: Setup, engine: TorchEngine, attempts: Sequence[Attempt], out: Path) -> Run:
-    """Make a run of a model at the strength that was chosen; what is left to do is to prove and judge it.
+    """Create a run of a model at the chosen strength; it remains to prove and judge it.
 
     Raises:
         RunError: the folder holds a run already.
@@ -146,21 +152,21 @@ def dialled_run(run: Run, setup: Setup, engine: TorchEngine, attempts: Sequence[
 
 
 class Bench:
-    """Measures an engine on both axes, always against the same base and the same beginning."""
+    """Measures an engine on both axes, always against the same base and the same start."""
 
-    def __init__(self, setup: Setup, meter: Meter, score: Score, dial: Dial) -> None:
-        self.setup, self.meter, self.score, self.dial = setup, meter, score, dial
+    def __init__(self, setup: Setup, meter: Meter, dial: Dial) -> None:
+        self.setup, self.meter, self.dial = setup, meter, dial
         self.start: float | None = None
 
     def measure(self, engine: TorchEngine, plan: Plan, setup: Setup | None = None) -> Attempt:
-        """Measure an engine as it is now."""
+        """Measure an engine in its current state."""
         began = time.perf_counter()
         setup = setup or self.setup
         if self.start is None:
             self.dial.turn(0)
-            self.start = self.score(setup, engine)
+            self.start = score_validation(setup, engine)
             self.dial.turn(1)
-        score = self.score(setup, engine)
+        score = score_validation(setup, engine)
         measured = self.meter.measure_deciding(engine)
         worst = deciding(measured)
         return Attempt(
@@ -175,7 +181,7 @@ class Bench:
         )
 
     def measure_dialled(self, engine: TorchEngine, plan: Plan) -> Attempt:
-        """Measure the tuned model at a strength of the dial, and turn it back to the whole."""
+        """Measure the tuned model at a strength of the dial, then restore full strength."""
         self.dial.turn(_strength(plan.changes))
         attempt = self.measure(engine, plan)
         self.dial.turn(1)
@@ -183,12 +189,12 @@ class Bench:
 
 
 def narrow(bench: Bench, engine: TorchEngine, attempts: Sequence[Attempt]) -> Iterator[Attempt]:
-    """Measure strengths between the dial's best and the next weaker one: somewhere there the gain is lost.
+    """Measure strengths between the dial's best and the next weaker one, where the gain is lost.
 
     Args:
         bench: measures.
         engine: of the tuned model.
-        attempts: at several strengths; what is measured here is to be added to them while it comes.
+        attempts: at several strengths; the caller adds to them what is yielded here.
     """
     for _ in range(HALVINGS):
         dialled = [attempt for attempt in attempts if attempt.changes.keys() == {STRENGTH}]
@@ -216,7 +222,7 @@ def plans(setup: Setup, events: Sequence[Event], symptoms: set[str]) -> list[Pla
 
 
 def situation_of(setup: Setup, events: Sequence[Event]) -> Situation:
-    """Say what remedies may go by."""
+    """Collect what remedies may depend on."""
     train, method = setup.recipe.train, make_method(setup.recipe)
     knobs: Any = method
     return Situation(
@@ -239,7 +245,7 @@ def situation_of(setup: Setup, events: Sequence[Event]) -> Situation:
 
 
 def luck(setup: Setup) -> float:
-    """Give the gain that so few validation rows would hardly show; 0 where losses decide, which tell far less apart."""
+    """Return the gain that so few validation rows would hardly show; 0 where losses decide, which show far less."""
     metric, rows = registry.choose("metrics", metric_names(setup)[0]), setup.split.validation
     every = len(setup.form.validation_subset(rows)) == len(rows)
     return detectable_share(DISAGREEMENT, len(rows)) if every and metric.unit_interval else 0.0
@@ -248,14 +254,14 @@ def luck(setup: Setup) -> float:
 def choose_attempt(attempts: Sequence[Attempt], forgetting: bool, luck: float = 0.0) -> Attempt:
     """Choose by the rule: of those that keep 90% of the best gain on the validation rows, the one that forgets least.
 
-    Where nothing gains over the beginning there is nothing to keep, and the one that forgets least is chosen; so it is
-    where keeping a gain that may be luck would mean to forget severely. Where forgetting is not the trouble, the
-    highest score is chosen; of equals the one that forgets least, then the first.
+    Where nothing gains over the start, the one that forgets least is chosen; so it is where keeping a gain that may be
+    luck would cost severe forgetting. Where forgetting is not to be remedied, the highest score is chosen; of equals
+    the one that forgets least, then the first.
 
     Args:
-        attempts: the training as it was first.
-        forgetting: whether forgetting is what is to be remedied.
-        luck: a gain up to this could be one of chance.
+        attempts: the first training first.
+        forgetting: whether forgetting is to be remedied.
+        luck: a gain up to this may be chance.
     """
     best = max(attempt.gain for attempt in attempts)
     least = (KEPT_GAIN * best if best > 0 else -math.inf) if forgetting else best
@@ -265,22 +271,35 @@ def choose_attempt(attempts: Sequence[Attempt], forgetting: bool, luck: float = 
     return min(attempts, key=lambda attempt: attempt.harm) if bought else chosen
 
 
-def describe(attempt: Attempt) -> str:
-    """Say in one line what an attempt did."""
-    changes = ", ".join(f"{path}={value}" for path, value in attempt.changes.items() if value is not None)
-    forgot = f", {attempt.forgotten.name} {attempt.forgotten.change:+.3f}" if attempt.forgotten else ""
-    return f"{attempt.remedy} ({changes}): gain {attempt.gain:+.4f}{forgot}: forgetting {attempt.decision}"
+def describe(attempt: Attempt) -> Message:
+    """Describe an attempt in one line."""
+    changed = ", ".join(f"{path}={value}" for path, value in attempt.changes.items() if value is not None)
+    effects = [msg("gain {gain}", gain=Figure(attempt.gain, "signed"))]
+    if attempt.forgotten:
+        change = Figure(attempt.forgotten.change, "signed")
+        effects.append(msg("{name} {change}", name=attempt.forgotten.name, change=change))
+    return msg(
+        "{remedy} ({changes}): {effects}: forgetting {decision}",
+        remedy=attempt.remedy,
+        changes=changed,
+        effects=Joined(effects, ", "),
+        decision=DECISIONS[attempt.decision],
+    )
 
 
 def varied(setup: Setup, plan: Plan) -> Setup:
-    """Change a recipe as a plan says, each change with its reason; what is then open is decided anew."""
+    """Change a recipe by a plan, each change with its reason; settings that this leaves open are decided anew."""
     values = setup.recipe.model_dump()
     if "method.name" in plan.changes:
         values["method"] = {}
     for path, value in plan.changes.items():
         group, _, name = path.partition(".")
         values[group][name] = value
-        values["reasons"][path] = {"origin": "decided", "reason": f"remedy {plan.remedy}", "value": value}
+        values["reasons"][path] = {
+            "origin": "decided",
+            "reason": msg("remedy {name}", name=plan.remedy),
+            "value": value,
+        }
     values["remedy"]["names"] = ()
     recipe = Recipe.model_validate(values)
     train = setup.split.train
@@ -289,9 +308,9 @@ def varied(setup: Setup, plan: Plan) -> Setup:
 
 
 def _attempt(
-    run: Run, bench: Bench, engine: TorchEngine, plan: Plan, workshop: Workshop, clock: Clock
+    run: Run, bench: Bench, engine: TorchEngine, plan: Plan, clock: Clock
 ) -> Generator[RunEvent, None, Attempt | None]:
-    """Carry out one plan and measure it; None if the training came to nothing."""
+    """Carry out one plan and measure it; None if training failed or nothing was added."""
     if plan.changes.keys() == {STRENGTH}:
         return bench.measure_dialled(engine, plan)
     began = time.perf_counter()
@@ -302,18 +321,18 @@ def _attempt(
             setup = replace(setup, split=(yield from with_variants(again, setup, clock)))
             if len(setup.split.added) == len(bench.setup.split.added):
                 return None
-        trained = yield from workshop.train(again, setup, Clock(again))
+        trained = yield from tuned_engine(again, setup, Clock(again))
     except TrainingError as error:
-        yield clock.stage("remedies", f"{plan.remedy}: {error.faults[0].rule}")
+        yield clock.stage("remedies", msg("{remedy}: {reason}", remedy=plan.remedy, reason=error.faults[0].rule))
         return None
     return replace(bench.measure(trained, plan, setup), seconds=time.perf_counter() - began)
 
 
 def with_variants(run: Run, setup: Setup, clock: Clock) -> Generator[Stage, None, Split]:
-    """Add variants of the training rows to a run's own copy of the split, if they help; say whether they do."""
+    """Add variants of the training rows to a run's own copy of the split, if they help."""
     split, ledger = run.read_split(), run.read_ledger()
     if len(split.added) > len(setup.split.added):
-        return split  # they were made before a stop
+        return split  # made before a stop
     first_id = 1 + max(entry.id for entry in ledger)
     added = vary(
         Enlarging(setup.recipe, setup.task, setup.form, setup.facts, setup.tokenizer, setup.max_tokens, split, first_id)
@@ -345,7 +364,8 @@ def _keep(run: Run, bench: Bench, engine: TorchEngine, chosen: Attempt, clock: C
         fresh.rename(run.model)
         sync_folder(run.path)
     run.write_recipe(setup.recipe)
-    yield clock.stage("remedies", f"kept: {describe(chosen) if chosen.remedy else 'the training as it was'}")
+    attempt = describe(chosen) if chosen.remedy else msg("the first training")
+    yield clock.stage("remedies", msg("kept: {attempt}", attempt=attempt))
 
 
 def _strength(changes: Mapping[str, object]) -> float:

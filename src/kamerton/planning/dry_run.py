@@ -1,4 +1,4 @@
-"""`kamerton plan`: everything `tune` would decide, what it would not choose and why, and what it would cost."""
+"""`kamerton plan`: everything that `tune` would decide, the alternatives, and the cost."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from kamerton.core.messages import Wording
+from kamerton.core.messages import Wording, msg
 from kamerton.core.outcomes import Resources
 from kamerton.core.records import Stage
 from kamerton.core.system import free_memory
 from kamerton.models.catalog import known
 from kamerton.models.heads import empty_model
-from kamerton.pipeline.cost import estimate_cost
-from kamerton.pipeline.prepare import freeze
+from kamerton.pipeline.cost import cost_message, estimate_cost
+from kamerton.pipeline.prepare import KINDS, freeze
 from kamerton.runs.recipe import Recipe
 from kamerton.session.engines import load_base
 from kamerton.session.new_run import new_run
@@ -26,7 +26,7 @@ from kamerton.session.trainable import attach
 
 @dataclass(frozen=True)
 class Alternative:
-    """What could be chosen instead, and what speaks for or against it."""
+    """What could be chosen instead, with the reason for or against it."""
 
     setting: str
     value: str
@@ -47,19 +47,19 @@ class DryRun:
 
     @property
     def fits(self) -> bool:
-        """Say whether the run fits into the memory that is free now."""
+        """Whether the run fits into the memory that is free now."""
         return self.forecast.peak_bytes <= ROOM * self.free_bytes
 
 
 def dry_run(data: Path, settings: Mapping[str, object]) -> Iterator[Stage | DryRun]:
-    """Go the way of `tune` up to the first update, in a folder that is thrown away.
+    """Run `tune` up to the first update, in a temporary folder.
 
     Args:
         data: a data file, or a recipe that names one.
         settings: by dotted path.
 
     Yields:
-        The stages as they are done, and at last the plan.
+        The stages as they are done, and last the plan.
     """
     with tempfile.TemporaryDirectory() as folder:
         free = free_memory()  # before the model is loaded, as when `tune` decides
@@ -69,7 +69,7 @@ def dry_run(data: Path, settings: Mapping[str, object]) -> Iterator[Stage | DryR
         setup = open_setup(run)
         trainable = attach(setup, load_base(setup, make_method(setup.recipe).quantization))
         cost = estimate_cost(setup, trainable)
-        yield clock.stage("forecast", str(cost))
+        yield clock.stage("forecast", cost_message(cost))
         more = new_tokens_of(setup.recipe, setup.split.train, setup.facts, setup.tokenizer)
         yield DryRun(run.recipe, len(setup.split.train), tuple(_alternatives(setup, free)), cost, free_memory(), more)
 
@@ -92,7 +92,8 @@ def _alternatives(setup: Setup, free: int) -> list[Alternative]:
 
 def _against(kind: str, setup: Setup, description: Wording) -> Wording:
     if kind not in setup.task.kinds:
-        return f"is of the kind {kind}, which this task cannot be put to"
+        return msg("is of the kind {kind}, which cannot do this task", kind=KINDS[kind])
     if kind != setup.facts.kind:
-        return f"is of the kind {kind}; the usual kind for this task is {setup.task.kinds[0]}"
+        usual = KINDS[setup.task.kinds[0]]
+        return msg("is of the kind {kind}; the usual kind for this task is {usual}", kind=KINDS[kind], usual=usual)
     return description

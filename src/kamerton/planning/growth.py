@@ -1,13 +1,13 @@
-"""How a score grows with the training rows: measured at a few sizes, continued by several laws, with a band.
+"""Learning curves: scores measured at a few training sizes and extrapolated by several laws, with a band.
 
-The score is that of a linear head on frozen features: fifteen heads a size cost seconds, where fifteen
-trainings cost hours. Every row is scored by heads that did not see it or a near-duplicate of it
-(cross-validation), at each of five sizes that double; smaller training sets are parts of larger ones.
+The score is that of a linear head on frozen features: fifteen heads per size cost seconds, fifteen trainings hours.
+Every row is scored by heads that did not see it or a near-duplicate of it (cross-validation), at each of five sizes
+that double; smaller training sets are parts of larger ones.
 
-No single law is right for learning curves, and a fit without a band is worth little (Viering and Loog,
-The Shape of Learning Curves, 2021). So four laws are fitted to each of many bootstrap resamples of the
-scored rows and of the repetitions (Mahmood et al., How Much More Data Do I Need?, CVPR 2022, table 1), and
-the band is taken over all of them. Farther than four times the rows measured nothing is said.
+No single law is right for learning curves, and a fit without a band is worth little (Viering and Loog, The Shape of
+Learning Curves, 2021). So four laws are fitted to each of many bootstrap resamples of the scored rows and of the
+repetitions (Mahmood et al., How Much More Data Do I Need?, CVPR 2022, table 1), and the band is taken over all of
+them. Nothing is extrapolated beyond four times the measured rows.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from kamerton.core.contracts import Metric
 from kamerton.core.errors import DataError, Fault
+from kamerton.core.messages import msg
 from kamerton.core.outcomes import Growth, Measure, PowerLaw, Reach
 from kamerton.core.records import Example, Prediction
 from kamerton.statistics.linear_probe import head_answers
@@ -28,7 +29,7 @@ SIZES = 5
 FOLDS = 5
 REPEATS = 3
 FARTHEST = 4
-"""Times the largest measured size that a score is still estimated for."""
+"""Multiple of the largest measured size up to which scores are estimated."""
 LEAST = 10
 """Rows of the smallest size."""
 RESAMPLES = 500
@@ -57,17 +58,28 @@ def choose_sizes(rows: int, target: int, place: str) -> np.ndarray:
     """Double five times up to the rows that cross-validation leaves for training: `[sizes]`.
 
     Raises:
-        DataError: the rows are too few, or the target is too far away.
+        DataError: there are too few rows, or the target is too far away.
     """
     largest = rows * (FOLDS - 1) // FOLDS - 1
     sizes = largest // 2 ** np.arange(SIZES)[::-1]
     if sizes[0] < LEAST:
         least = LEAST * 2 ** (SIZES - 1) * FOLDS // (FOLDS - 1) + 2
-        rule = f"{rows} rows are too few for a curve of {SIZES} sizes: it takes {least}"
-        raise DataError(Fault(rule, place, "collect more rows first; a run tells how far these reach"))
+        rule = msg(
+            "{rows} {rows:row is|rows are} too few for a curve of {sizes} sizes: it takes {least}",
+            rows=rows,
+            sizes=SIZES,
+            least=least,
+        )
+        raise DataError(Fault(rule, place, msg("collect more rows first; a run shows how good these are")))
     if target > FARTHEST * largest:
-        rule = f"{target:,} rows are more than {FARTHEST} times the {largest:,} that can be measured"
-        raise DataError(Fault(rule, "--target", f"ask for at most {FARTHEST * largest:,}; collect them, and ask again"))
+        rule = msg(
+            "{target} rows are more than {times} times the {largest} that can be measured",
+            target=target,
+            times=FARTHEST,
+            largest=largest,
+        )
+        remedy = msg("ask for at most {most}; collect them, and ask again", most=FARTHEST * largest)
+        raise DataError(Fault(rule, "--target", remedy))
     return sizes
 
 
@@ -79,7 +91,7 @@ def count_heads(
     sizes: np.ndarray,
     seed: int,
 ) -> Iterator[Counted | float]:
-    """Score heads on frozen features over folds, sizes and repetitions, telling the share that is done.
+    """Score heads on frozen features over folds, sizes and repetitions.
 
     Args:
         features: `[rows, dimensions]`, each row of unit length.
@@ -90,7 +102,7 @@ def count_heads(
         seed: of folds and subsets.
 
     Yields:
-        The share done, from 0 to 1, and last what was counted.
+        The share done, from 0 to 1, and last the counts.
     """
     golds = np.array([example.gold for example in examples])
     answers = np.empty((SIZES, REPEATS, len(golds)), golds.dtype)
@@ -115,7 +127,7 @@ def _predictions(answers: np.ndarray) -> list[Prediction]:
 def grow(
     counted: Counted, name: str, metric: Metric, *, rows: int, target: int, confidence: float, seed: int
 ) -> Growth:
-    """Fit the laws to resamples of what was counted and read scores off them.
+    """Fit the laws to resamples of the counts and evaluate them.
 
     Args:
         counted: what the heads answered.
@@ -188,7 +200,7 @@ LAWS: tuple[Callable[[np.ndarray], np.ndarray], ...] = (_power, _logarithm, _arc
 
 
 def _extend(law: Callable[[np.ndarray], np.ndarray], seen: _Seen, errors: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Fit a law to each row of errors and read it at `points`: `[draws, points]`."""
+    """Fit a law to each row of errors and evaluate it at `points`: `[draws, points]`."""
     fitted = _fit(law(seen.x), seen.weights, errors)
     shapes = law(points / seen.largest)[:, fitted.best].T
     return np.clip(fitted.factor[:, None] * shapes + fitted.rest[:, None], 0, None)
@@ -196,7 +208,7 @@ def _extend(law: Callable[[np.ndarray], np.ndarray], seen: _Seen, errors: np.nda
 
 @dataclass(frozen=True)
 class _Seen:
-    """The sizes and how much their errors weigh."""
+    """The sizes and the weights of their errors."""
 
     sizes: np.ndarray
     weights: np.ndarray

@@ -1,4 +1,4 @@
-"""How much more data would help: features of all rows once, many heads on them, and laws that continue the scores."""
+"""How much more data would help: linear heads on frozen features, and extrapolation of their scores."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from kamerton.core import registry
 from kamerton.core.contracts import Engine, Metric
 from kamerton.core.errors import DataError, Fault, RecipeError
+from kamerton.core.messages import msg
 from kamerton.core.outcomes import Curve
 from kamerton.core.records import Encoded, Example, Progress, Split
 from kamerton.pipeline.prepare import BoundData, Understood, bind, choose_base, understand
@@ -24,7 +25,7 @@ AT_ONCE = 256
 
 
 def draw_curve(recipe: Recipe, target: int | None) -> Iterator[Progress | Curve]:
-    """Measure and continue the learning curve of a data file; tell how far it is, and the curve last.
+    """Measure and extrapolate the learning curve of a data file; yields progress, and the curve last.
 
     Args:
         recipe: names the data, and the model or none.
@@ -32,12 +33,13 @@ def draw_curve(recipe: Recipe, target: int | None) -> Iterator[Progress | Curve]
 
     Raises:
         DataError: the data cannot be read, has no classes, too few rows, or the target is too far away.
-        RecipeError: the metric cannot be continued.
+        RecipeError: the metric cannot be extrapolated.
     """
     understood = choose_base(understand(recipe))
+    task = understood.recipe.data.task or ""
     if understood.task.answers != "class":
-        rule = f"a curve is drawn from classes that a head on frozen features can learn, not for {_task(understood)}"
-        remedy = "tune with --max-rows at two or three sizes, and see `kamerton compare`"
+        rule = msg("a learning curve needs classes that a head on frozen features learns; {task} has none", task=task)
+        remedy = msg("tune with --max-rows at two or three sizes, and see `kamerton compare`")
         raise DataError(Fault(rule, recipe.data.path, remedy))
     examples = [example for example in understood.examples if filled(example.text) and filled(example.gold)]
     target = target or 2 * len(examples)
@@ -59,18 +61,14 @@ def draw_curve(recipe: Recipe, target: int | None) -> Iterator[Progress | Curve]
         confidence=recipe.evaluate.confidence,
         seed=recipe.seed,
     )
-    yield Curve(recipe.data.path, _task(understood), bound.facts.name, growth)
-
-
-def _task(understood: Understood) -> str:
-    return understood.recipe.data.task or ""
+    yield Curve(recipe.data.path, task, bound.facts.name, growth)
 
 
 def _metric(name: str) -> Metric:
     metric: Metric = registry.choose("metrics", name)()
     if not (metric.higher_is_better and metric.unit_interval):
-        rule = f"{name} has no best value of 1 that a curve could come nearer to"
-        raise RecipeError(Fault(rule, "evaluate.metric", "choose accuracy or macro-f1"))
+        rule = msg("{metric} has no best value of 1 that a curve could approach", metric=name)
+        raise RecipeError(Fault(rule, "evaluate.metric", msg("choose accuracy or macro-f1")))
     return metric
 
 
@@ -82,7 +80,7 @@ def bare_setup(understood: Understood, bound: BoundData, examples: Sequence[Exam
 
 
 def embedded(engine: Engine, items: Sequence[Encoded]) -> Generator[Progress, None, np.ndarray]:
-    """Compute the features of rows, telling how far it is: `[rows, hidden]`."""
+    """Compute the features of rows, and yield the progress: `[rows, hidden]`."""
     parts = []
     for start in range(0, len(items), AT_ONCE):
         yield Progress("features", start, len(items), "rows")
@@ -91,8 +89,8 @@ def embedded(engine: Engine, items: Sequence[Encoded]) -> Generator[Progress, No
     return np.concatenate(parts)
 
 
-def _counted(told: Iterator[Counted | float]) -> Generator[Progress, None, Counted]:
-    for item in told:
+def _counted(counting: Iterator[Counted | float]) -> Generator[Progress, None, Counted]:
+    for item in counting:
         if isinstance(item, Counted):
             return item
         yield Progress("heads", round(100 * item), 100)

@@ -118,7 +118,7 @@ class Outcome:
 
 def title_of(contender: Contender) -> Wording:
     """Return a contender's name as a reader sees it."""
-    return named(contender.name)
+    return contender.title or named(contender.name)
 
 
 def named(name: Wording) -> Wording:

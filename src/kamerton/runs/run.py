@@ -367,6 +367,12 @@ def _reason(row: dict[str, Any]) -> Wording:
     return said_from(json.loads(whole)) if whole else row["reason"]
 
 
+def _title(row: dict[str, Any]) -> Wording:
+    """Read a contender's title; older runs have none."""
+    whole = row.get("title")
+    return said_from(json.loads(whole)) if whole else ""
+
+
 def _line(event: Event) -> str:
     record = {"event": type(event).__name__.lower(), **to_json(event)}
     return json.dumps(record, ensure_ascii=False) + "\n"
@@ -393,7 +399,7 @@ def _example(row: dict[str, Any]) -> Example:
 
 ANSWERS = (
     "id", "contender", "kind", "gold", "prediction", "score", "loss", "tokens", "passed", "probabilities", "seconds",
-    "wanted",
+    "wanted", "title",
 )  # fmt: skip
 """Columns of a file of answers."""
 
@@ -413,6 +419,7 @@ def _write_answers(path: Path, examples: Sequence[Example], answers: Sequence[An
             p.probabilities,
             contender.seconds,
             p.wanted,
+            _whole(contender.title),
         )
         for contender in answers
         for example, p in zip(examples, contender.predictions, strict=True)
@@ -427,7 +434,7 @@ def _read_answers(path: Path) -> list[Answers]:
     for row in _read_rows(path):
         grouped.setdefault(row["contender"], []).append(row)
     return [
-        Answers(name, rows[0]["kind"], tuple(_prediction(row) for row in rows), rows[0]["seconds"])
+        Answers(name, rows[0]["kind"], tuple(map(_prediction, rows)), rows[0]["seconds"], _title(rows[0]))
         for name, rows in grouped.items()
     ]
 

@@ -15,7 +15,7 @@ from kamerton.pipeline.remedies import STRENGTH, dialled_run, turn_dial
 from kamerton.runs.run import Run, require_free
 from kamerton.session.engines import saved_engine
 from kamerton.session.setup import open_setup
-from kamerton.tune import score_validation, story
+from kamerton.tune import story
 
 
 def run(path: Path, out: Path | None, strength: float | None, json: bool, language: Language) -> None:
@@ -25,7 +25,7 @@ def run(path: Path, out: Path | None, strength: float | None, json: bool, langua
         require_free(out)
     setup = open_setup(tuned)
     engine = saved_engine(tuned, setup)
-    attempts = turn_dial(tuned, setup, engine, score_validation, strength)
+    attempts = turn_dial(setup, engine, strength)
     if out is not None:
         again = dialled_run(tuned, setup, engine, attempts, out)
         tell(again, story(again), json, language)

@@ -1,0 +1,52 @@
+"""The tuned model's answers to the test rows, the proof of the saved model, and trainings with other seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+from kamerton.contenders.contend import answer
+from kamerton.core.messages import msg
+from kamerton.core.outcomes import Answers
+from kamerton.core.records import RunEvent
+from kamerton.engine.engine import TorchEngine
+from kamerton.evaluate.artefact import proof_message, prove_artefact
+from kamerton.evaluate.calibration import calibration_rows
+from kamerton.pipeline.contenders import record_answers, variants
+from kamerton.pipeline.training import tuned_engine
+from kamerton.runs.run import Run
+from kamerton.session.setup import Clock, Setup
+
+
+def prove(run: Run, setup: Setup, engine: TorchEngine, clock: Clock) -> Iterator[RunEvent]:
+    """Answer the test rows, and answer them again by the saved model in a fresh process: both must agree."""
+    if any(answers.kind == "tuned" for answers in run.read_answers()):
+        return
+    form, test = setup.form, setup.split.test
+    tuned = yield from answer(msg("tuned model"), "tuned", partial(form.predict, engine), test, setup.at_once)
+    yield clock.stage("test", msg("{rows} test {rows:row|rows} answered by the tuned model", rows=len(test)))
+    proof = prove_artefact(run, form.validation_subset(test), tuned.predictions)
+    run.write_state(replace(run.state, artefact=proof))
+    rows = calibration_rows(tuned.predictions, setup.split.validation)
+    run.write_validation_answers(rows, [Answers(tuned.name, "tuned", tuple(form.predict(engine, rows)), 0.0)])
+    for one in variants(setup, engine):
+        record_answers(run, setup, (yield from answer(one.title, one.kind, one.predict, test, setup.at_once)))
+    record_answers(run, setup, tuned)
+    yield clock.stage("artefact", proof_message(proof))
+
+
+def repeat_with_seeds(run: Run, setup: Setup, clock: Clock) -> Iterator[RunEvent]:
+    """Train again with each other seed of the recipe, on the same split, and answer the test rows by each model."""
+    for again in run.repeats:
+        if again.read_answers():
+            continue
+        other, test = replace(setup, recipe=again.recipe), setup.split.test
+        engine = yield from tuned_engine(again, other, Clock(again))
+        title, predict = msg("seed {seed}", seed=str(other.recipe.seed)), partial(other.form.predict, engine)
+        tuned = yield from answer(title, "tuned", predict, test, setup.at_once)
+        again.write_answers(test, [replace(tuned, name="tuned model", title=msg("tuned model"))])
+        yield clock.stage(
+            "seeds",
+            msg("trained again with seed {seed}: {folder}", seed=str(other.recipe.seed), folder=str(again.path)),
+        )

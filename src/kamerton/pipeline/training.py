@@ -1,0 +1,138 @@
+"""Train the model, or load the one that was trained; then fit what the task decides by."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+from functools import partial
+
+from kamerton.core import registry
+from kamerton.core.messages import Joined, msg
+from kamerton.core.records import Encoded, RunEvent, Saved
+from kamerton.core.system import peak_memory
+from kamerton.engine.engine import TorchEngine
+from kamerton.evaluate.score import measure
+from kamerton.forms.label_sets import fit_threshold
+from kamerton.forms.usual import item_losses
+from kamerton.models.quantize import cost
+from kamerton.models.saved import save_model
+from kamerton.pipeline.cost import cost_message, estimate_cost, measured, measured_message
+from kamerton.pipeline.dial import Dial
+from kamerton.pipeline.rate import settle_rate
+from kamerton.runs.recipe import Decision
+from kamerton.runs.run import Run
+from kamerton.session.engines import load_base, saved_engine
+from kamerton.session.setup import Clock, Setup, data_fingerprint, make_method, metric_names, open_setup
+from kamerton.session.trainable import NOT_OURS, TrainableModel, attach
+from kamerton.train.dynamics import Dynamics
+from kamerton.train.loop import Job, Validation, train
+
+
+def tuned_engine(run: Run, setup: Setup, clock: Clock) -> Generator[RunEvent, None, TorchEngine]:
+    """Load the tuned model, or make it."""
+    return saved_engine(run, setup) if run.model.exists() else (yield from tune_model(run, setup, clock))
+
+
+def tune_model(run: Run, setup: Setup, clock: Clock) -> Generator[RunEvent, None, TorchEngine]:
+    """Attach the method, train, and save the best weights in transformers' or PEFT's own format."""
+    method = make_method(setup.recipe)
+    loaded = load_base(setup, method.quantization)
+    if method.quantization:
+        yield clock.stage("base", cost(loaded.model, setup.facts))
+    trainable = attach(setup, loaded)
+    if trainable.note:
+        yield clock.stage("nodes", trainable.note)
+    setup = yield from settle_rate(run, setup, trainable, clock)
+    estimate = estimate_cost(setup, trainable)
+    run.write_state(replace(run.state, forecast=estimate))
+    yield clock.stage("forecast", cost_message(estimate))
+    job = job_of(run, setup, trainable)
+    for event in train(job):
+        run.record(event)
+        if isinstance(event, Saved):
+            _keep_peak(run)
+        yield event
+    _keep_peak(run)
+    run.write_dynamics([row for row in job.dynamics.of_rows(trainable.ids) if row.id != NOT_OURS])
+    if setup.recipe.remedy.strength < 1:
+        Dial(setup, trainable.model).turn(setup.recipe.remedy.strength)
+    save_model(run.model, trainable.model, setup.tokenizer)
+    yield clock.stage("train", msg("best weights saved in {folder}", folder=str(run.model)))
+    took = measured(run)
+    run.write_state(replace(run.state, forecast=estimate.until(took.updates), measured=took))
+    yield clock.stage("measured", measured_message(estimate, took))
+    return trainable.engine
+
+
+def _keep_peak(run: Run) -> None:
+    """Keep the most memory that training has held so far, over all its sittings; what comes after does not count."""
+    run.write_state(replace(run.state, peak_bytes=max(peak_memory(), run.state.peak_bytes)))
+
+
+def job_of(run: Run, setup: Setup, trainable: TrainableModel) -> Job:
+    """Build the training job of a recipe."""
+    recipe = setup.recipe
+    return Job(
+        model=trainable.model,
+        layout=trainable.engine.layout,
+        form=setup.form,
+        rows=trainable.rows,
+        validate=partial(validate, setup, trainable.engine, setup.encode(setup.split.validation)),
+        settings=recipe.train,
+        validations_per_epoch=recipe.evaluate.validations_per_epoch,
+        seed=recipe.seed,
+        checkpoints=run.checkpoints,
+        identity=_identity(run, setup),
+        dynamics=Dynamics.of(len(trainable.rows)),
+        last_step=recipe.remedy.last_step,
+    )
+
+
+def _identity(run: Run, setup: Setup) -> dict[str, str]:
+    """Fingerprint what a checkpoint belongs to."""
+    recipe = setup.recipe.model_dump_json(include={"model", "method", "train", "evaluate", "seed"})
+    return {
+        "data": data_fingerprint(run),
+        "base model": setup.facts.fingerprint,
+        "recipe": hashlib.sha256(recipe.encode()).hexdigest(),
+    }
+
+
+def validate(setup: Setup, engine: TorchEngine, encoded: Sequence[Encoded]) -> Validation:
+    """Score the validation rows: all by their loss, and the form's validation subset by the task's metrics.
+
+    The deciding metric selects where it has a value on all rows, the loss elsewhere.
+    """
+    examples, names = setup.split.validation, metric_names(setup)
+    subset = setup.form.validation_subset(examples)
+    predictions = setup.form.predict(engine, subset)
+    metrics = measure(subset, predictions, names)
+    if len(subset) < len(examples):
+        loss = float(item_losses(engine, encoded).sum() / sum(setup.form.supervised(item) for item in encoded))
+        return Validation(loss, metrics, score=-loss)
+    known = [(one.loss, one.tokens or 1) for one in predictions if one.loss is not None]
+    loss = sum(loss for loss, _ in known) / max(1, sum(tokens for _, tokens in known))
+    sign = 1 if registry.choose("metrics", names[0]).higher_is_better else -1
+    return Validation(loss, metrics, score=sign * metrics[names[0]] if names[0] in metrics else -loss)
+
+
+def score_validation(setup: Setup, engine: TorchEngine) -> float:
+    """Score the validation rows as the selection of checkpoints does: higher is better."""
+    return validate(setup, engine, setup.encode(setup.split.validation)).score
+
+
+def fit_task_settings(run: Run, setup: Setup, engine: TorchEngine, clock: Clock) -> Generator[RunEvent, None, Setup]:
+    """Fit settings of the task on validation rows, and keep them in the recipe: predictions use them from now on."""
+    fitted = fit_threshold(setup.form, engine, setup.split.validation)
+    if not fitted:
+        return setup
+    run.write_recipe(
+        run.recipe.decide({f"task.{name}": Decision(one.value, one.reason) for name, one in fitted.items()})
+    )
+    parts = [
+        msg("{setting} {value}: {reason}", setting=name, value=f"{one.value:g}", reason=one.reason)
+        for name, one in fitted.items()
+    ]
+    yield clock.stage("fitted", Joined(parts))
+    return open_setup(run)
