@@ -1,4 +1,4 @@
-"""Blind judging by people: which of two answers is better, on which side each stands being drawn by lot."""
+"""Blind judging by people: which of two answers is better, with the sides drawn at random."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from pydantic import TypeAdapter, ValidationError
 from sklearn.metrics import cohen_kappa_score
 
 from kamerton.core.errors import DataError, Fault, RunError
+from kamerton.core.messages import msg
 from kamerton.core.outcomes import Answers, BlindPair, Judging, Measure
 from kamerton.core.records import Example
+from kamerton.feedback.living import unreadable
 from kamerton.runs.settings import misfit
 from kamerton.statistics.comparison import mcnemar_p, paired_share_interval
 from kamerton.statistics.intervals import wilson_interval
@@ -27,17 +29,17 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Choice:
-    """What a judge preferred in one pair."""
+    """A judge's preference in one pair."""
 
     id: int
     choice: Literal["left", "right", "tie"]
     seconds: float = 0.0
-    """How long it took."""
+    """Time it took."""
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What one judge saved from the page."""
+    """The choices that one judge saved from the page."""
 
     schema: Literal[1]
     first: str
@@ -49,30 +51,30 @@ class Choices:
 
 @dataclass(frozen=True)
 class Judged:
-    """What the judges' choices show: first against second."""
+    """The result of the judges' choices: first against second."""
 
     first: str
     second: str
     judges: int
     rows: int
-    """Rows that were judged. With several judges a row goes to whom more of them preferred."""
+    """Judged rows. With several judges, the majority decides a row."""
     wins: int
     losses: int
     ties: int
     identical: int
-    """Rows on which both answer the same, which nobody was asked about."""
+    """Rows on which both answer the same, which are not judged."""
     preferred: Measure
-    """Share of the rows that are no ties which the first one won, with Wilson's interval."""
+    """Share of the rows without ties that the first one won, with Wilson's interval."""
     difference: Measure
     """Wins minus losses, as a share of all judged rows, with Bonett and Price's interval."""
     p_value: float
     """Exact sign test, for a number of rows that was fixed beforehand."""
     anytime_p: float
-    """Of the e-process over the rows in order: for judges who stop when they like."""
+    """p-value of the e-process over the rows in order: valid if judges stop at any time."""
     left: Measure
-    """Share of the choices, ties left out, that fell on the left side."""
+    """Share of the choices, ties left out, for the left side."""
     position_p: float
-    """Whether that is chance (exact binomial test): small if judges favour a side."""
+    """Exact binomial test of it: small if judges favor a side."""
     agreement: float | None
     """Share of the choices on which two judges of one row agree; None for one judge."""
     kappa: float | None
@@ -90,13 +92,14 @@ def blind_pairs(first: Answers, second: Answers, examples: Sequence[Example], *,
         seed: of rows, order and sides.
 
     Raises:
-        RunError: the two answer everything alike.
+        RunError: the two answer every row alike.
 
     """
     triples = zip(examples, first.predictions, second.predictions, strict=True)
     differing = [(example, one.text, two.text) for example, one, two in triples if one.text.strip() != two.text.strip()]
     if not differing:
-        raise RunError(Fault(f"'{first.name}' and '{second.name}' answer every row alike", remedy="judge other runs"))
+        rule = msg("'{first}' and '{second}' answer every row alike", first=first.name, second=second.name)
+        raise RunError(Fault(rule, remedy=msg("judge other runs")))
     order = np.random.default_rng(seed).permutation(len(differing))[:rows]
     pairs = []
     for example, one, two in (differing[i] for i in order):
@@ -106,26 +109,25 @@ def blind_pairs(first: Answers, second: Answers, examples: Sequence[Example], *,
 
 
 def read_choices(path: Path) -> Choices:
-    """Read what a judge saved.
+    """Read a judge's choices.
 
     Raises:
-        DataError: the file cannot be read, or is not what the page saves.
-
+        DataError: the file cannot be read, or was not saved by the page.
     """
-    remedy = "give the file that the page saved"
+    remedy = msg("use the file that the page saved")
     try:
         choices = TypeAdapter(Choices).validate_python(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
-        raise DataError(Fault(f"the file cannot be read: {error.strerror}", str(path), "check the path")) from None
+        raise DataError(unreadable(path, error)) from None
     except (UnicodeDecodeError, json.JSONDecodeError):
-        raise DataError(Fault("this is not JSON", str(path), remedy)) from None
+        raise DataError(Fault(msg("this is not JSON"), str(path), remedy)) from None
     except ValidationError as error:
         faults = [misfit(item, f"{path} {'.'.join(map(str, item['loc']))}".strip(), remedy) for item in error.errors()]
         if len(faults) == len(fields(Choices)):
-            faults = [Fault("this is not what the page for judging saves", str(path), remedy)]
+            faults = [Fault(msg("this is not what the page for judging saves"), str(path), remedy)]
         raise DataError(faults) from None
     if not choices.choices:
-        raise DataError(Fault("no choice was made", str(path), "judge some pairs, and save again"))
+        raise DataError(Fault(msg("no choice was made"), str(path), msg("judge some pairs, and save again")))
     return choices
 
 
@@ -134,12 +136,13 @@ def judge_choices(judges: Sequence[Choices], confidence: float = 0.95) -> Judged
 
     Raises:
         DataError: they did not judge the same two.
-
     """
     one = judges[0]
     if any((other.first, other.second) != (one.first, one.second) for other in judges):
-        rule = f"the first file is about '{one.first}' and '{one.second}', another one is not"
-        raise DataError(Fault(rule, remedy="evaluate choices between the same two contenders"))
+        rule = msg(
+            "the first file is about '{first}' and '{second}', another one is not", first=one.first, second=one.second
+        )
+        raise DataError(Fault(rule, remedy=msg("evaluate choices between the same two contenders")))
     votes: dict[int, int] = {}
     for judge in judges:
         for id, vote in _votes(judge).items():
@@ -168,12 +171,12 @@ def judge_choices(judges: Sequence[Choices], confidence: float = 0.95) -> Judged
 
 
 def _first_is_left(seed: int, id: int) -> bool:
-    """Toss a coin for a row that falls the same way for whoever has the seed."""
+    """Draw the side of a row, reproducibly from the seed."""
     return hashlib.blake2b(f"{seed} {id}".encode(), digest_size=1).digest()[0] % 2 == 0
 
 
 def _votes(judge: Choices) -> Mapping[int, int]:
-    """Give each row's vote: 1 for the first contender, -1 for the second, 0 for a tie; the last choice counts."""
+    """Return each row's vote: 1 for the first contender, -1 for the second, 0 for a tie; the last choice counts."""
     ahead = {"left": 1, "right": -1, "tie": 0}
     return {one.id: ahead[one.choice] * (1 if _first_is_left(judge.seed, one.id) else -1) for one in judge.choices}
 
@@ -184,7 +187,7 @@ def _share(count: int, rest: int, confidence: float) -> Measure:
 
 @dataclass(frozen=True)
 class _Both:
-    """What two judges said of the rows that both judged."""
+    """Two judges' votes on the rows that both judged."""
 
     one: list[int]
     two: list[int]
@@ -202,6 +205,6 @@ def _agreement(judges: Sequence[Choices]) -> float | None:
 
 
 def _kappa(judges: Sequence[Choices]) -> float | None:
-    """Average Cohen's kappa; it has no value where two judges gave one and the same vote throughout."""
+    """Average Cohen's kappa; it is undefined where all votes of two judges are the same."""
     values = [cohen_kappa_score(both.one, both.two) for both in _both(judges) if len({*both.one, *both.two}) > 1]
     return float(np.mean(values)) if values else None

@@ -1,27 +1,28 @@
-"""A/B on living traffic: a log of outcomes, judged so that one may look after every line and stop when one likes.
+"""Anytime-valid A/B test on production logs: the result holds after every line, and one may stop at any time.
 
-The log is JSON Lines, one outcome a line, in the order in which they came; lines are all of one kind:
+The log is JSON Lines, one outcome per line, in order; all lines are of one kind:
 
     {"winner": "tuned"}                          which of two answers to one request was preferred; "tie" if neither
     {"scores": {"tuned": 0.9, "base": 0.4}}      both answers to one request, scored from 0 to 1
-    {"arm": "tuned", "outcome": 1}               one answer to one request, drawn without regard to outcomes, and what
-                                                 came of it, from 0 to 1 (or false and true)
+    {"arm": "tuned", "outcome": 1}               one answer to one request, assigned independently of outcomes, and its
+                                                 outcome, from 0 to 1 (or false and true)
 
-The names of the two arms are free; other fields (a time, an id) are passed over.
+The names of the two arms are free; other fields (a time, an id) are ignored.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from kamerton.core.errors import DataError, Fault
+from kamerton.core.errors import DataError, Fault, Unusable
+from kamerton.core.messages import Joined, Wording, msg
 from kamerton.core.outcomes import Comparison, Standing
 from kamerton.evaluate.verdict import stand
 from kamerton.statistics.sequential import confidence_sequence, log_e_values, match_arms
@@ -30,12 +31,12 @@ TIE = "tie"
 OTHER = "the other"
 """The name of an arm that never won."""
 MOST_FAULTS = 20
-"""Lines that are complained of at once."""
+"""Most faulty lines that are reported at once."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One line of a log: the arms that it names, and what each got."""
+    """One line of a log: the outcome of each arm that it names."""
 
     line: int
     got: Mapping[str, float]
@@ -43,10 +44,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Log:
-    """A log that was read."""
+    """A parsed log."""
 
     paired: bool
-    """Whether each line is about both arms; else each is about one."""
+    """Whether each line holds both arms; else one."""
     first: str
     second: str
     outcomes: tuple[Outcome, ...]
@@ -54,20 +55,20 @@ class Log:
 
 @dataclass(frozen=True)
 class LivingVerdict:
-    """What a log shows of two arms: first minus second."""
+    """The result of a log: first arm minus second."""
 
     first: str
     second: str
     outcomes: int
     pairs: int
-    """Differences that the test is made of."""
+    """Differences that the test uses."""
     wins: int
     losses: int
     ties: int
     difference: float
     low: float
     high: float
-    """A confidence sequence: true at every look at once."""
+    """End of a confidence sequence, which holds at every look simultaneously."""
     p_value: float
     """1 over the largest e-value so far: valid at any time."""
     e_value: float
@@ -82,19 +83,18 @@ def judge_log(path: Path, *, first: str | None = None, margin: float = 0.02, con
 
     Args:
         path: JSON Lines as the top of this file has them.
-        first: the arm whose gain is asked for; the one that is named first if not given.
+        first: the arm whose gain is reported; the first in the log if not given.
         margin: how much worse still counts as not worse.
-        confidence: such as 0.95: with no difference, one is ever found with probability 0.05 at most.
+        confidence: such as 0.95: without a difference, one is ever found with probability 0.05 at most.
 
     Raises:
-        DataError: the file cannot be read, or a line is not an outcome; all such lines, with their numbers.
-
+        DataError: the file cannot be read, or lines are not outcomes; each with its number.
     """
     return judge_outcomes(read_log(path, first), margin=margin, confidence=confidence)
 
 
 def judge_outcomes(log: Log, *, margin: float = 0.02, confidence: float = 0.95) -> LivingVerdict:
-    """Judge outcomes that were read."""
+    """Judge parsed outcomes."""
     differences = _differences(log)
     logs = log_e_values(differences)
     reached = np.flatnonzero(logs >= -math.log(1 - confidence))
@@ -126,40 +126,52 @@ def read_log(path: Path, first: str | None = None) -> Log:
     """Read a log.
 
     Raises:
-        DataError: the file cannot be read, or a line is not an outcome.
-
+        DataError: the file cannot be read, or lines are not outcomes.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
-        raise DataError(Fault(f"the file cannot be read: {error.strerror}", str(path), "check the path")) from None
+        raise DataError(unreadable(path, error)) from None
     except UnicodeDecodeError as error:
-        raise DataError(Fault("a log is UTF-8 text", f"{path} byte {error.start}", "save it as UTF-8")) from None
+        place = msg("{file} byte {byte}", file=str(path), byte=error.start)
+        raise DataError(Fault(msg("a log is UTF-8 text"), place, msg("save it as UTF-8"))) from None
     reader = _Reader(path)
     outcomes = tuple(reader.read(lines))
     if reader.faults:
         raise DataError(reader.faults[:MOST_FAULTS])
     if first and len(reader.arms) == 2 and first not in reader.arms:
-        known = ", ".join(f"'{name}'" for name in reader.arms)
-        raise DataError(Fault(f"the log has no arm '{first}'", str(path), f"name one of its arms: {known}"))
+        remedy = msg("name one of its arms: {names}", names=_quoted(reader.arms))
+        raise DataError(Fault(msg("the log has no arm '{name}'", name=first), str(path), remedy))
     names = list(dict.fromkeys([*([first] if first else []), *reader.arms]))
     if reader.kind == "winner" and len(names) == 1:
         names.append(OTHER)
     if not reader.arms or len(names) != 2:
-        known = ", ".join(f"'{name}'" for name in names) or "none"
-        rule = f"a comparison takes outcomes of two arms, got {known}"
-        raise DataError(Fault(rule, str(path), "log what each of the two arms got"))
+        rule = msg(
+            "a comparison needs outcomes of two arms, got {names}", names=_quoted(names) if names else msg("none")
+        )
+        raise DataError(Fault(rule, str(path), msg("log the outcomes of both arms")))
     return Log(reader.kind != "arm", names[0], names[1], outcomes)
 
 
+def unreadable(path: Path, error: OSError) -> Fault:
+    """Return the fault of a file that cannot be read."""
+    return Fault(
+        msg("the file cannot be read: {reason}", reason=error.strerror or ""), str(path), msg("check the path")
+    )
+
+
+def _quoted(names: Iterable[str]) -> Joined:
+    return Joined([msg("'{name}'", name=name) for name in names], ", ")
+
+
 class _Reader:
-    """Reads lines, and gathers what is wrong with them."""
+    """Parses lines, and collects their faults."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.kind = ""
         self.arms: dict[str, int] = {}
-        """Each arm's name and the line that first names it."""
+        """Each arm and the line that first names it."""
         self.faults: list[Fault] = []
 
     def read(self, lines: Sequence[str]) -> Iterator[Outcome]:
@@ -169,17 +181,18 @@ class _Reader:
             try:
                 yield Outcome(number, self._got(json.loads(line), number))
             except json.JSONDecodeError as error:
-                self._fault(f"this is not JSON: {error.msg}", number, error.colno)
-            except ValueError as error:
-                self._fault(str(error), number)
+                self._fault(msg("this is not JSON: {error}", error=error.msg), number, error.colno)
+            except Unusable as error:
+                self._fault(error.message, number)
 
     def _got(self, record: Any, number: int) -> Mapping[str, float]:
         kinds = [kind for kind in _KINDS if isinstance(record, dict) and kind in record]
         if len(kinds) != 1:
-            raise ValueError(f"an outcome has one of the fields {', '.join(_KINDS)}")
+            raise Unusable(msg("an outcome has one of the fields {fields}", fields=", ".join(_KINDS)))
         self.kind = self.kind or kinds[0]
         if kinds[0] != self.kind:
-            raise ValueError(f"the lines before have '{self.kind}', this one has '{kinds[0]}'")
+            rule = msg("the lines before have '{field}', this one has '{other}'", field=self.kind, other=kinds[0])
+            raise Unusable(rule)
         got = _KINDS[self.kind](record)
         for name in got:
             self.arms.setdefault(name, number)
@@ -187,36 +200,39 @@ class _Reader:
             known = list(self.arms)[:2]
             for name in [*self.arms][2:]:
                 del self.arms[name]
-            raise ValueError(f"a third name beside '{known[0]}' and '{known[1]}'")
+            raise Unusable(msg("a third name beside '{first}' and '{second}'", first=known[0], second=known[1]))
         return got
 
-    def _fault(self, rule: str, line: int, column: int | None = None) -> None:
-        place = f"{self.path}:{line}" + (f" column {column}" if column else "")
-        self.faults.append(Fault(rule, place, 'write {"winner": …}, {"scores": {…}} or {"arm": …, "outcome": …}'))
+    def _fault(self, rule: Wording, line: int, column: int | None = None) -> None:
+        place: Wording = f"{self.path}:{line}"
+        if column:
+            place = msg("{place} column {column}", place=place, column=str(column))
+        shapes = '{"winner": …}, {"scores": {…}}, {"arm": …, "outcome": …}'
+        self.faults.append(Fault(rule, place, msg("write one of {shapes}", shapes=shapes)))
 
 
 def _winner(record: Mapping[str, Any]) -> Mapping[str, float]:
     if not isinstance(record["winner"], str) or not record["winner"]:
-        raise ValueError(f"'winner' is the name of an arm or '{TIE}', got {record['winner']!r}")
+        raise Unusable(msg("'winner' is the name of an arm or 'tie', got {value}", value=repr(record["winner"])))
     return {} if record["winner"] == TIE else {record["winner"]: 1.0}
 
 
 def _scores(record: Mapping[str, Any]) -> Mapping[str, float]:
     scores = record["scores"]
     if not isinstance(scores, dict) or len(scores) != 2:
-        raise ValueError("'scores' has the score of each of two arms")
-    return {name: _unit(value, f"the score of '{name}'") for name, value in scores.items()}
+        raise Unusable(msg("'scores' has the score of each of two arms"))
+    return {name: _unit(value, msg("the score of '{name}'", name=name)) for name, value in scores.items()}
 
 
 def _arm(record: Mapping[str, Any]) -> Mapping[str, float]:
     if not isinstance(record["arm"], str) or "outcome" not in record:
-        raise ValueError("a line with 'arm' has its name, and an 'outcome'")
+        raise Unusable(msg("a line with 'arm' has its name, and an 'outcome'"))
     return {record["arm"]: _unit(record["outcome"], "'outcome'")}
 
 
-def _unit(value: object, what: str) -> float:
+def _unit(value: object, what: Wording) -> float:
     if not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise ValueError(f"{what} is a number from 0 to 1, got {value!r}")
+        raise Unusable(msg("{what} is a number from 0 to 1, got {value}", what=what, value=repr(value)))
     return float(value)
 
 

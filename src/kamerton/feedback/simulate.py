@@ -1,4 +1,4 @@
-"""What looking at every outcome does to a test: false alarms and power, by simulation."""
+"""Simulate false alarms and power of tests that are looked at after every outcome."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ import numpy as np
 from scipy import stats
 
 from kamerton.core.errors import Fault, RecipeError
+from kamerton.core.messages import msg
 from kamerton.statistics.sequential import log_e_values
 
 
 @dataclass(frozen=True)
 class Simulated:
-    """What became of many simulated logs of one true difference."""
+    """Shares of simulated logs of one true difference in which tests find it."""
 
     difference: float
     found: float
-    """Share of the logs in which the anytime-valid test found a difference at some look."""
+    """By the anytime-valid test, at some look."""
     found_fixed: float
-    """The same for an exact sign test that is looked at once, when the log is complete."""
+    """By an exact sign test, once, when the log is complete."""
     found_peeking: float
-    """The same for that sign test if it is looked at after every outcome, which it does not allow."""
+    """By that sign test, looked at after every outcome, which it does not allow."""
     median_look: int | None
-    """Half of those that were found were found by this look."""
+    """Half of the found differences were found by this look."""
 
 
 def simulate(
@@ -33,7 +34,7 @@ def simulate(
     """Simulate logs of paired wins, ties and losses, looked at after every one.
 
     Args:
-        difference: share of wins minus share of losses, in truth.
+        difference: true share of wins minus share of losses.
         disagreement: share of wins and losses together.
         looks: outcomes in each log.
         trials: how many logs.
@@ -41,12 +42,16 @@ def simulate(
         seed: of the draws.
 
     Raises:
-        RecipeError: the difference is larger than the disagreement, or that is no share.
-
+        RecipeError: the difference is larger than the disagreement, or that is not a share.
     """
     if not abs(difference) <= disagreement <= 1:
-        rule = f"wins and losses are {disagreement:.3g} of the outcomes: they cannot differ by {difference:.3g}"
-        raise RecipeError(Fault(rule, "--disagreement", "simulate a larger disagreement or a smaller difference"))
+        rule = msg(
+            "wins and losses are {disagreement} of the outcomes: they cannot differ by {difference}",
+            disagreement=disagreement,
+            difference=difference,
+        )
+        remedy = msg("simulate a larger disagreement or a smaller difference")
+        raise RecipeError(Fault(rule, "--disagreement", remedy))
     drawn = np.random.default_rng(seed).random((trials, looks))
     win = (disagreement + difference) / 2
     outcomes = np.where(drawn < win, 1.0, np.where(drawn < disagreement, -1.0, 0.0))
@@ -60,7 +65,7 @@ def simulate(
 
 
 def _significant(outcomes: np.ndarray, alpha: float) -> np.ndarray:
-    """Say in which logs, after which outcomes, an exact sign test at level `alpha` finds a difference."""
+    """Return in which logs, after which outcomes, an exact sign test at level `alpha` finds a difference."""
     wins, losses = (outcomes > 0).cumsum(axis=1), (outcomes < 0).cumsum(axis=1)
     fewest = stats.binom.ppf(alpha / 2, np.arange(outcomes.shape[1] + 1), 0.5)  # fewer of either kind are significant
     passed: np.ndarray = np.minimum(wins, losses) < fewest[wins + losses]
