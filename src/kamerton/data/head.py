@@ -138,7 +138,7 @@ class Filling:
                 values.pop(name, None)
         return values
 
-    def table(self, format: str, encoding: str, notes: Sequence[str]) -> Table:
+    def table(self, format: str, encoding: str, notes: Sequence[Wording]) -> Table:
         """Close the table.
 
         Raises:

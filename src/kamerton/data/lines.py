@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable, Iterator
 
 from kamerton.core.errors import DataError, Fault
+from kamerton.core.messages import Wording, msg
 from kamerton.data.encoding import HEAD, Encoding, decode, mark_of
 from kamerton.data.unpack import CHUNK, held
 
@@ -20,15 +21,15 @@ def text_of(raw: bytes, name: str) -> str:
         return file.read()
 
 
-def lines_of(raw: io.BufferedReader, name: str, note: Callable[[str], None]) -> Iterator[str]:
-    """Read lines as they come, without their ends.
+def lines_of(raw: io.BufferedReader, name: str, note: Callable[[Wording], None]) -> Iterator[str]:
+    """Yield lines as they come, without their ends.
 
     Bytes are UTF-8 until some come that are not: those decide, as a file's bytes do, for the rest of the stream.
 
     Args:
         raw: the stream.
         name: what it is called in messages.
-        note: is told what was assumed about the encoding.
+        note: called with what was assumed about the encoding.
 
     Raises:
         DataError: what comes is no text.
@@ -48,16 +49,18 @@ def lines_of(raw: io.BufferedReader, name: str, note: Callable[[str], None]) -> 
 
 
 def _wide_lines(raw: io.BufferedReader, encoding: Encoding, name: str) -> Iterator[str]:
-    """Read lines of an encoding with several bytes a letter."""
+    """Yield lines of an encoding with several bytes a letter."""
     try:
         for line in io.TextIOWrapper(raw, encoding.name):
             yield line.removesuffix("\n")
     except UnicodeDecodeError:
-        raise DataError(Fault(f"this is not valid {encoding.name}", name, "write it in UTF-8")) from None
+        raise DataError(
+            Fault(msg("this is not valid {encoding}", encoding=encoding.name), name, msg("write it in UTF-8"))
+        ) from None
 
 
 def _blocks(raw: io.BufferedReader) -> Iterator[bytes]:
-    """Read what is there, up to the end of the last whole line."""
+    """Yield what has arrived, up to the end of the last whole line."""
     rest = b""
     while chunk := raw.read1(CHUNK):
         whole, end, rest = (rest + chunk).rpartition(b"\n")

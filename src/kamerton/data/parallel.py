@@ -10,40 +10,20 @@ from itertools import zip_longest
 from pathlib import Path, PurePath
 
 from kamerton.core.errors import DataError, Fault
+from kamerton.core.messages import Joined, Wording, msg
 from kamerton.data.encoding import Source, decode, flaw
 from kamerton.data.named import PACKED
 from kamerton.data.table import Collector, Table
 from kamerton.data.unpack import bytes_of
 
 CODES = (
-    *("ar", "az", "be", "bg", "bn", "ca", "cs", "da", "de", "el", "en", "es", "et", "fa", "fi", "fr", "he", "hi", "hr"),
-    *("hu", "hy", "it", "ja", "ka", "kk", "ko", "ky", "lt", "lv", "mn", "nl", "no", "pl", "pt", "ro", "ru", "sk", "sl"),
-    *(
-        "sr",
-        "sv",
-        "tg",
-        "th",
-        "tr",
-        "tt",
-        "uk",
-        "ur",
-        "uz",
-        "vi",
-        "zh",
-        "eng",
-        "rus",
-        "deu",
-        "fra",
-        "spa",
-        "ukr",
-        "bel",
-    ),
-    *("kaz", "tat"),
+    "ar|az|be|bg|bn|ca|cs|da|de|el|en|es|et|fa|fi|fr|he|hi|hr|hu|hy|it|ja|ka|kk|ko|ky|lt|lv|mn|nl|no|pl|pt|ro|ru|sk|sl|"
+    "sr|sv|tg|th|tr|tt|uk|ur|uz|vi|zh|eng|rus|deu|fra|spa|ukr|bel|kaz|tat"
 )
 """Codes of languages, as the ends of names."""
 SIDES = {"src": "source", "source": "source", "tgt": "target", "trg": "target", "target": "target"}
 """Ends of names that say the side instead of the language, and what the column is called."""
-NAME = re.compile(rf"(.*?)(?:^|[._-])({'|'.join([*CODES, *SIDES])})(\.txt)?", re.IGNORECASE)
+NAME = re.compile(rf"(.*?)(?:^|[._-])({CODES}|{'|'.join(SIDES)})(\.txt)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -75,7 +55,7 @@ def language_of_file(path: PurePath) -> tuple[str, str, bool] | None:
 
 
 def sides_of(files: Sequence[tuple[Path, str]]) -> list[list[Side]]:
-    """Put files together that are the same text in several languages; each other file stands alone.
+    """Group files that are the same text in several languages; each other file stands alone.
 
     Files that end in `.txt` may be texts of their own: they belong together only if they have as many lines.
 
@@ -100,8 +80,8 @@ def partners_of(path: Path) -> list[Path]:
     found = language_of_file(path)
     if not found or found[2] or not path.is_file():
         return [path]
-    named = {other: language_of_file(other) for other in sorted(path.parent.iterdir()) if other.is_file()}
-    others = [other for other, said in named.items() if said and said[0] == found[0] and not said[2]]
+    known = {other: language_of_file(other) for other in sorted(path.parent.iterdir()) if other.is_file()}
+    others = [other for other, name in known.items() if name and name[0] == found[0] and not name[2]]
     return [path, *(other for other in others if other != path)] if len(others) > 1 else [path]
 
 
@@ -121,11 +101,14 @@ def read_parallel(sides: Sequence[Side]) -> Table:
         elif any(text.strip() for text in texts):
             rows.accept(number, {side.column: text for side, text in zip(sides, texts, strict=True)})
     if len(set(counts)) > 1:
-        held = ", ".join(f"{side.name} has {count:,}" for side, count in zip(sides, counts, strict=True))
-        remedy = "write them so that each line of one is the translation of the same line of the other"
-        raise DataError(Fault(f"the files have different numbers of lines: {held}", sides[0].name, remedy))
-    note = f"read line by line beside each other: {', '.join(side.name for side in sides)}"
-    notes = [*dict.fromkeys(note for source in sources for note in source.notes), note]
+        pairs = zip(sides, counts, strict=True)
+        held = Joined([msg("{file} has {lines}", file=side.name, lines=count) for side, count in pairs], ", ")
+        remedy = msg("write them so that each line of one is the translation of the same line of the other")
+        raise DataError(
+            Fault(msg("the files have different numbers of lines: {held}", held=held), sides[0].name, remedy)
+        )
+    note = msg("read line by line beside each other: {files}", files=", ".join(side.name for side in sides))
+    notes: list[Wording] = [*dict.fromkeys(note for source in sources for note in source.notes), note]
     encoding = ", ".join(dict.fromkeys(source.encoding.label for source in sources))
     return replace(rows.table([side.column for side in sides], "moses", encoding, notes), reshaped=True)
 

@@ -1,4 +1,4 @@
-"""What the user says of the split: a column or files that name the part, a column of groups, a column of times."""
+"""How the user wants the rows split: by a column or files that name the part, by groups, or by time."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import PurePath
 from typing import Literal, get_args
 
 from kamerton.core.errors import DataError, Fault, nearest
+from kamerton.core.messages import Message, Wording, msg
 from kamerton.core.records import Place
 from kamerton.data.cells import value_at
 from kamerton.data.table import Table
@@ -29,14 +30,15 @@ COLUMNS = ("split", "subset", "partition", "часть", "выборка")
 """Columns that are taken for the user's split if every value in them is one of the words above."""
 RUSSIAN_TIME = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})(?:[ T](.+))?")
 SHOWN = 5
+AS_SAID = msg("as you said")
 
 
 @dataclass(frozen=True)
 class Sides:
-    """How a table is split, and what its rows say to that."""
+    """How a table is split, and the groups, parts or times of its rows."""
 
     by: SplitBy
-    reason: str
+    reason: Wording
     names: Mapping[int, str]
     """By row id: the group, or the part that the user gave."""
     times: Mapping[int, float]
@@ -44,7 +46,7 @@ class Sides:
 
 
 def find_sides(table: Table, settings: SplitSettings) -> Sides:
-    """Find how the table is to be split: as the recipe says, else as its rows say, else at random.
+    """Return how the table is to be split: as the recipe says, else as its rows or files say, else at random.
 
     Raises:
         DataError: the column is missing, or has a value that is no part, no group or no time.
@@ -52,16 +54,16 @@ def find_sides(table: Table, settings: SplitSettings) -> Sides:
     if settings.column:
         _require_column(table, settings.column)
     if settings.by == "group":
-        return Sides("group", "as you said", _groups(table, settings.column or ""), {})
+        return Sides("group", AS_SAID, _groups(table, settings.column or ""), {})
     if settings.by == "time":
-        return Sides("time", "as you said", {}, _times(table, settings.column or ""))
+        return Sides("time", AS_SAID, {}, _times(table, settings.column or ""))
     if settings.by == "random" or settings.folds:
-        return Sides("random", "folds are drawn at random", {}, {})
+        return Sides("random", msg("folds are drawn at random"), {}, {})
     return _given(table, settings)
 
 
 def part_named(text: str) -> Part | None:
-    """Say which part a word names.
+    """Return the part that a word names.
 
     >>> part_named("Dev"), part_named("maybe")
     ('validation', None)
@@ -70,7 +72,7 @@ def part_named(text: str) -> Part | None:
 
 
 def part_of_file(file: str) -> Part | None:
-    """Say which part a file's name, or its folder's, names.
+    """Return the part that a file's name, or its folder's, says.
 
     >>> part_of_file("data/train-00000-of-00002.parquet"), part_of_file("corpus/dev/a.csv"), part_of_file("latest.csv")
     ('train', 'validation', None)
@@ -84,20 +86,20 @@ def part_of_file(file: str) -> Part | None:
 
 
 def _given(table: Table, settings: SplitSettings) -> Sides:
-    """Take the parts from the column that is named or looks so, else from the files' names, else from nothing."""
+    """Take the parts from the column that is named or looks so, else from the names of the files."""
     named: dict[int, str] = {}
-    reason = "no column and no file's name says the parts"
+    reason = msg("no column and no file's name says the parts")
     if column := settings.column or _part_column(table):
-        named, reason = dict(_parts(table, column)), f"column '{column}' names the parts"
+        named, reason = dict(_parts(table, column)), msg("column '{column}' names the parts", column=column)
     elif by_file := _file_parts(table):
-        named, reason = {row.id: by_file[row.place.file] for row in table.rows}, "the files' names name the parts"
+        named = {row.id: by_file[row.place.file] for row in table.rows}
+        reason = msg("the files' names name the parts")
     if settings.test_path:
         named |= {row.id: "test" for row in table.rows if PurePath(row.place.file).is_relative_to(settings.test_path)}
-        reason = f"the test rows are in {settings.test_path}"
+        reason = msg("the test rows are in {path}", path=str(settings.test_path))
     if settings.by == "given" and not named:
-        words = ", ".join(get_args(Part))
-        remedy = f"name the column with split.column, or the files {words}"
-        raise DataError(Fault(f"split.by is given, but {reason}", table.file, remedy))
+        remedy = msg("name the column with split.column, or the files {words}", words=", ".join(get_args(Part)))
+        raise DataError(Fault(msg("split.by is given, but {reason}", reason=reason), table.file, remedy))
     return Sides("given" if named else "random", reason, named, {})
 
 
@@ -112,7 +114,7 @@ def _part_column(table: Table) -> str | None:
 
 
 def _file_parts(table: Table) -> dict[str, Part]:
-    """Give the part of each file if there are several files and the names of all of them say it."""
+    """Return the part of each file if there are several files and the names of all of them say it."""
     files = table.rows.files
     named = {file: part for file in files if (part := part_of_file(file))}
     return named if len(files) > 1 and len(named) == len(files) and len(set(named.values())) > 1 else {}
@@ -125,9 +127,9 @@ def _parts(table: Table, column: str) -> Iterable[tuple[int, Part]]:
         if part := part_named(value):
             yield row.id, part
         else:
-            rule = f"'{value}' names no part of the data"
-            remedy = f"use {', '.join(get_args(Part))}; or say what the column is: split.by=group or split.by=time"
-            faults.append(_fault(row.place, column, rule, remedy))
+            rule = msg("'{value}' names no part of the data", value=value)
+            template = "use {words}; or choose another kind of split: split.by=group or split.by=time"
+            faults.append(_fault(row.place, column, rule, Message(template, {"words": ", ".join(get_args(Part))})))
     _refuse(faults)
 
 
@@ -135,9 +137,11 @@ def _groups(table: Table, column: str) -> dict[int, str]:
     """Name each row's group; a row with an empty cell is a group of its own."""
     values = {row.id: value_at(row.values, column) for row in table.rows}
     names = {id: plain(value) for id, value in values.items() if filled(value)}
-    if len(set(names.values())) < len(get_args(Part)):
-        rule = f"column '{column}' has {len(set(names.values()))} different values: too few groups for three parts"
-        raise DataError(Fault(rule, table.file, "name a column with more groups"))
+    groups = len(set(names.values()))
+    if groups < len(get_args(Part)):
+        template = "column '{column}' has {groups} different {groups:value|values}: too few groups for three parts"
+        rule = Message(template, {"column": column, "groups": groups})
+        raise DataError(Fault(rule, table.file, msg("name a column with more groups")))
     return names
 
 
@@ -148,8 +152,9 @@ def _times(table: Table, column: str) -> dict[int, float]:
         value = value_at(row.values, column)
         moment = moment_of(value)
         if moment is None:
-            remedy = "write ISO dates (2026-03-01), Russian ones (01.03.2026), or numbers"
-            faults.append(_fault(row.place, column, f"'{plain(value)}' is no time", remedy))
+            rule = msg("'{value}' is not a time", value=plain(value))
+            remedy = msg("write ISO dates (2026-03-01), Russian ones (01.03.2026), or numbers")
+            faults.append(_fault(row.place, column, rule, remedy))
         else:
             times[row.id] = moment
     _refuse(faults)
@@ -157,7 +162,7 @@ def _times(table: Table, column: str) -> dict[int, float]:
 
 
 def moment_of(value: object) -> float | None:
-    """Read a time as a number that grows with it; None if it is none. Without a time zone, UTC is meant.
+    """Parse a time into a number that grows with it; None if it is not one. Without a time zone, UTC is meant.
 
     >>> moment_of("1970-01-02"), moment_of("02.01.1970"), moment_of(2019), moment_of("soon")
     (86400.0, 86400.0, 2019.0, None)
@@ -189,15 +194,20 @@ def _written_moment(text: str) -> float | None:
 def _require_column(table: Table, column: str) -> None:
     if column not in table.columns and not any(value_at(row.values, column) is not None for row in table.rows):
         raise DataError(
-            Fault(f"there is no column '{column}'", f"{table.file} split.column", nearest(column, table.columns))
+            Fault(
+                msg("there is no column '{column}'", column=column),
+                f"{table.file} split.column",
+                nearest(column, table.columns),
+            )
         )
 
 
-def _fault(place: Place, column: str, rule: str, remedy: str) -> Fault:
-    return Fault(rule, f"{place} column '{column}'", remedy)
+def _fault(place: Place, column: str, rule: Message, remedy: Message) -> Fault:
+    return Fault(rule, msg("{place} column '{column}'", place=str(place), column=column), remedy)
 
 
 def _refuse(faults: list[Fault]) -> None:
     if faults:
-        more = [Fault(f"and {len(faults) - SHOWN} rows more")] if len(faults) > SHOWN else []
+        count = len(faults) - SHOWN
+        more = [Fault(msg("and {count} more {count:row|rows}", count=count))] if count > 0 else []
         raise DataError([*faults[:SHOWN], *more])

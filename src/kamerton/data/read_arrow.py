@@ -11,13 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kamerton.core.errors import DataError, Fault
+from kamerton.core.messages import Message, msg
 from kamerton.data.encoding import flaw
 from kamerton.data.table import Collector, Table, unique_columns
 
 MOST_ROWS = 50_000_000
 """A small file can claim any number of equal rows; this many fit into memory."""
 AT_ONCE = 1000
-REMEDY = "write the file again with pyarrow or pandas"
+REMEDY = msg("write the file again with pyarrow or pandas")
 
 
 def read_parquet(path: Path, name: str) -> Table:
@@ -34,7 +35,7 @@ def read_parquet(path: Path, name: str) -> Table:
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(name, "Parquet", error) from None
     except UnicodeDecodeError as error:
-        raise DataError(Fault(f"a text in it is not UTF-8: {error.reason}", name, REMEDY)) from None
+        raise DataError(_not_utf8(name, error)) from None
 
 
 def read_arrow(path: Path, name: str) -> Table:
@@ -56,17 +57,22 @@ def read_arrow(path: Path, name: str) -> Table:
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(name, "Arrow", error) from None
     except UnicodeDecodeError as error:
-        raise DataError(Fault(f"a text in it is not UTF-8: {error.reason}", name, REMEDY)) from None
+        raise DataError(_not_utf8(name, error)) from None
 
 
 def _unreadable(name: str, kind: str, error: Exception) -> DataError:
     first = str(error).strip().split("\n")[0]
-    return DataError(Fault(f"the {kind} file cannot be read: {first}", name, REMEDY))
+    return DataError(Fault(msg("the {kind} file cannot be read: {error}", kind=kind, error=first), name, REMEDY))
+
+
+def _not_utf8(name: str, error: UnicodeDecodeError) -> Fault:
+    return Fault(msg("a text in it is not UTF-8: {error}", error=error.reason), name, REMEDY)
 
 
 def _require_few(name: str, rows: int) -> None:
     if rows > MOST_ROWS:
-        raise DataError(Fault(f"{rows} rows are more than {MOST_ROWS}", name, "take a part of the rows"))
+        rule = msg("{rows} rows are more than {most}", rows=rows, most=MOST_ROWS)
+        raise DataError(Fault(rule, name, msg("take a part of the rows")))
 
 
 def _small(name: str, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -89,7 +95,7 @@ def _read(name: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch], forma
             try:
                 plain = {column: _plain(value) for column, value in values.items()}
             except UnicodeDecodeError:
-                rows.reject(number, "holds bytes that are not text")
+                rows.reject(number, msg("holds bytes that are not text"))
                 continue
             plain |= {column: _named(plain[column], names) for column, names in classes.items()}
             reason = next((reason for v in plain.values() if isinstance(v, str) and (reason := flaw(v))), "")
@@ -97,12 +103,13 @@ def _read(name: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch], forma
                 rows.reject(number, reason)
             else:
                 rows.accept(number, plain)
-    notes = [f"the numbers in '{column}' are read as its classes: {', '.join(n[:5])}" for column, n in classes.items()]
+    template = "the numbers in '{column}' are read as its classes: {classes}"
+    notes = [Message(template, {"column": name, "classes": ", ".join(some[:5])}) for name, some in classes.items()]
     return rows.table(columns, format, "utf-8", notes)
 
 
 def _plain(value: object) -> object:
-    """Make a value of what JSON knows: text, numbers, truth, lists, objects."""
+    """Convert a value to what JSON knows: text, numbers, truth values, lists, objects."""
     if value is None or isinstance(value, str | int | float | bool):
         return value
     if isinstance(value, bytes):

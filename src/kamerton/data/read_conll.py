@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
+from kamerton.core.messages import Message, Wording, msg
 from kamerton.data.encoding import Source, flaw
 from kamerton.data.table import Collector, Table
 
@@ -18,6 +19,7 @@ SPAN_TAG = re.compile(r"O|[BIESLUM]-\S+")
 """Tags of spans: inside, outside, beginning, and their kin."""
 SPANS = 0.9
 """Share of tags of this form from which on they are tags, not words."""
+SENTENCE_IS_ROW = msg("a sentence is a row")
 DOCUMENT = "-DOCSTART-"
 ASIDE = ("# ", DOCUMENT)
 """What lines begin with that hold no token."""
@@ -47,12 +49,12 @@ def read_conll(source: Source) -> Table:
         words = [cells for cells in sentence.rows if width != UNIVERSAL or cells[0].isdecimal()]
         token, tag = (1, 3) if width == UNIVERSAL else (0, -1)
         rows.accept(sentence.line, {"tokens": [cells[token] for cells in words], "tags": [c[tag] for c in words]})
-    notes = [*source.notes, "a sentence is a row"]
+    notes: list[Wording] = [*source.notes, SENTENCE_IS_ROW]
     return replace(rows.table(("tokens", "tags"), "conll", source.encoding.label, notes), reshaped=True)
 
 
 def looks_like_conll(source: Source) -> bool:
-    """Say whether a text has blank lines between blocks of lines of equally many columns, the last of spans' tags."""
+    """Return whether a text has blank lines between blocks of lines with equally many columns, the last of tags."""
     rows = blanks = spans = width = 0
     with source.open() as lines:
         for line in islice(lines, LOOKED_AT):
@@ -70,7 +72,7 @@ def looks_like_conll(source: Source) -> bool:
 
 
 def width_of(source: Source) -> int:
-    """Count the columns of a token's line: those that most lines have, the first of equally many."""
+    """Return how many columns most lines of tokens have."""
     with source.open() as lines:
         bare = (line.strip("\ufeff \t\r\n") for line in islice(lines, LOOKED_AT))
         widths = Counter(len(_cells(line, 0)) for line in bare if line and not line.startswith(ASIDE))
@@ -78,7 +80,7 @@ def width_of(source: Source) -> int:
 
 
 def _cells(line: str, width: int) -> list[str]:
-    """Part a line at tabs, else at spaces; what goes beyond the width belongs to a span's tag that has spaces."""
+    """Split a line at tabs, else at spaces; cells beyond the width belong to a tag that has spaces."""
     cells = line.split("\t") if "\t" in line else line.split()
     if 1 < width < len(cells) and "\t" not in line and SPAN_TAG.fullmatch(cells[width - 1]):
         return [*cells[: width - 1], " ".join(cells[width - 1 :])]
@@ -101,11 +103,12 @@ def _sentences(source: Source, width: int) -> Iterator[_Sentence]:
         yield sentence
 
 
-def _fault(sentence: _Sentence, width: int) -> str:
-    """Say why a sentence cannot be used; an empty string if it can."""
+def _fault(sentence: _Sentence, width: int) -> Wording:
+    """Return why a sentence cannot be used; an empty string if it can."""
     if width < 2:
-        return "a token stands without a tag: two columns are needed"
+        return msg("a token stands without a tag: two columns are needed")
     for number, cells in enumerate(sentence.rows):
         if len(cells) != width:
-            return f"line {sentence.line + number} has {len(cells)} columns, the first has {width}"
+            template = "line {line} has {columns} {columns:column|columns}, the first has {width}"
+            return Message(template, {"line": str(sentence.line + number), "columns": len(cells), "width": width})
     return flaw("".join(cell for cells in sentence.rows for cell in cells))

@@ -19,12 +19,14 @@ from python_calamine import (
 )
 
 from kamerton.core.errors import DataError, Fault, nearest
+from kamerton.core.figures import Figure
 from kamerton.core.files import shell_word
+from kamerton.core.messages import Joined, msg
 from kamerton.data.head import Record, fill
 from kamerton.data.options import Options
 from kamerton.data.parts import COLUMNS, part_named
 from kamerton.data.table import Table, joined
-from kamerton.data.workbook import Errors, errors_of
+from kamerton.data.workbook import AS_CSV, ENCRYPTED, WITHOUT_PASSWORD, Errors, errors_of
 
 FORMAT = "sheet"
 SAMPLED = 1000
@@ -45,7 +47,7 @@ class Sheet:
     errors: Errors
 
     def records(self) -> Iterator[Record]:
-        """Go through the rows that hold anything."""
+        """Yield the rows that hold anything."""
         left = self.held.start[1] if self.held.start else 0
         for number, cells in enumerate(self.held.iter_rows()):
             seen = [_seen(cell) for cell in cells]
@@ -74,7 +76,8 @@ def read_sheet(path: Path, name: str, options: Options) -> Table:
     """
     is_old = path.read_bytes()[:2] != b"PK"
     if is_old and path.stat().st_size > LARGEST_OLD:
-        raise DataError(Fault(f"the workbook is larger than {LARGEST_OLD >> 20} MiB", name, "save the sheet as CSV"))
+        rule = msg("the workbook is larger than {most}", most=Figure(LARGEST_OLD, "memory"))
+        raise DataError(Fault(rule, name, AS_CSV))
     errors = {} if is_old else errors_of(path, name)
     try:
         with closing(CalamineWorkbook.from_path(path)) as workbook:
@@ -84,21 +87,17 @@ def read_sheet(path: Path, name: str, options: Options) -> Table:
                 if one.typ == SheetTypeEnum.WorkSheet
                 and (one.visible == SheetVisibleEnum.Visible or one.name == options.sheet)
             ]
-            return joined(
-                [
-                    _table(sheet, options, len(parts) > 1)
-                    for parts in [_chosen(sheets, name, options)]
-                    for sheet in parts
-                ]
-            )
+            chosen = _chosen(sheets, name, options)
+            return joined([_table(sheet, options, len(chosen) > 1) for sheet in chosen])
     except PasswordError:
-        raise DataError(Fault("the workbook is encrypted", name, "save it without a password")) from None
+        raise DataError(Fault(ENCRYPTED, name, WITHOUT_PASSWORD)) from None
     except CalamineError as error:
-        raise DataError(Fault(f"the workbook cannot be read: {error}", name, "save it again, or as CSV")) from None
+        rule = msg("the workbook cannot be read: {error}", error=str(error))
+        raise DataError(Fault(rule, name, msg("save it again, or as CSV"))) from None
 
 
 def _chosen(sheets: Sequence[Sheet], file: str, options: Options) -> Sequence[Sheet]:
-    """Find the sheet that is meant, or those of the parts.
+    """Return the sheet that is meant, or those of the parts.
 
     Raises:
         DataError: none holds a table, or several do.
@@ -107,20 +106,22 @@ def _chosen(sheets: Sequence[Sheet], file: str, options: Options) -> Sequence[Sh
         named = [sheet for sheet in sheets if sheet.name == options.sheet]
         if not named and not options.blank_rows:  # rows to be answered may stand in a sheet of another name
             remedy = nearest(options.sheet, [sheet.name for sheet in sheets])
-            raise DataError(Fault(f"there is no sheet '{options.sheet}'", file, remedy))
+            raise DataError(Fault(msg("there is no sheet '{sheet}'", sheet=options.sheet), file, remedy))
         if named:
             return named
     tables = [sheet for sheet in sheets if sheet.is_table]
     wide = [sheet for sheet in tables if sheet.held.width > 1]
     found = wide if len(wide) == 1 else tables
     if not found:
-        raise DataError(Fault("no sheet of the workbook holds rows", file, "give a workbook with rows to learn from"))
+        rule = msg("no sheet of the workbook holds rows")
+        raise DataError(Fault(rule, file, msg("give a workbook with rows to learn from")))
     parts = [part_named(sheet.name) for sheet in found]
     if len(found) == 1 or (None not in parts and len(set(parts)) == len(parts)):
         return found
-    held = ", ".join(f"'{sheet.name}' ({sheet.held.height} rows)" for sheet in found)
-    remedy = " or ".join(f"`--set {shell_word('data.sheet=' + sheet.name)}`" for sheet in found)
-    raise DataError(Fault(f"several sheets hold rows: {held}", file, f"which one is meant? {remedy}"))
+    held = [msg("'{sheet}' ({rows} rows)", sheet=sheet.name, rows=sheet.held.height) for sheet in found]
+    flags = [f"`--set {shell_word('data.sheet=' + sheet.name)}`" for sheet in found]
+    rule = msg("several sheets hold rows: {sheets}", sheets=Joined(held, ", "))
+    raise DataError(Fault(rule, file, msg("which one is meant? {flags}", flags=Joined(flags, " or "))))
 
 
 def _table(sheet: Sheet, options: Options, is_part: bool) -> Table:
@@ -129,11 +130,13 @@ def _table(sheet: Sheet, options: Options, is_part: bool) -> Table:
     for record in sheet.records():
         if record.first > filling.head.line:
             filling.take(record)
-    return replace(filling.table(FORMAT, "utf-8", [f"read from the sheet '{sheet.name}'"]), reshaped=True)
+    return replace(
+        filling.table(FORMAT, "utf-8", [msg("read from the sheet '{sheet}'", sheet=sheet.name)]), reshaped=True
+    )
 
 
 def _seen(cell: object) -> object:
-    """Return a cell as people see it: whole numbers without a point, dates and times as ISO writes them."""
+    """Return a cell as it is shown: whole numbers without a decimal point, dates and times in ISO format."""
     if isinstance(cell, float) and cell.is_integer() and abs(cell) < EXACT:
         return int(cell)
     if isinstance(cell, datetime):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import groupby
 
+from kamerton.core.messages import msg
 from kamerton.data.dialect import find_table
 from kamerton.data.encoding import Source, flaw
 from kamerton.data.read_conll import looks_like_conll, read_conll
@@ -14,6 +15,7 @@ from kamerton.data.table import Collector, Table
 
 LABEL = "__label__"
 """What fastText's labels begin with, which stand before their text (fasttext.cc/docs/en/supervised-tutorial.html)."""
+NO_LABEL = msg("no label stands before the text: {example}", example=f"{LABEL}good")
 LONGEST_PARAGRAPH = 20
 """Lines of a paragraph on average; from here on, blank lines part something larger, and lines are the rows."""
 
@@ -36,7 +38,7 @@ def read_text(source: Source) -> Table:
             rows.reject(line, reason)
         elif text:
             rows.accept(line, {"text": text})
-    note = f"each {'paragraph' if paragraphs else 'line'} is a row"
+    note = msg("each paragraph is a row") if paragraphs else msg("each line is a row")
     return rows.table(("text",), "txt", source.encoding.label, [*source.notes, note])
 
 
@@ -54,12 +56,12 @@ def _read_labelled(source: Source) -> Table:
     for line, text in _lines(source):
         words = text.split()
         labels = [word.removeprefix(LABEL) for word in words if word.startswith(LABEL)]
-        said = " ".join(word for word in words if not word.startswith(LABEL))
-        if text and (reason := flaw(text) or ("" if labels else f"no label stands before the text: {LABEL}good")):
+        rest = " ".join(word for word in words if not word.startswith(LABEL))
+        if text and (reason := flaw(text) or ("" if labels else NO_LABEL)):
             rows.reject(line, reason)
         elif text:
-            rows.accept(line, {"text": said, "labels": labels})
-    note = f"the words that begin with {LABEL} are labels"
+            rows.accept(line, {"text": rest, "labels": labels})
+    note = msg("the words that begin with {prefix} are labels", prefix=LABEL)
     table = rows.table(("text", "labels"), "fasttext", source.encoding.label, [*source.notes, note])
     return replace(table, reshaped=True)
 
@@ -75,14 +77,14 @@ def _has_paragraphs(source: Source) -> bool:
 
 
 def _lines(source: Source) -> Iterator[tuple[int, str]]:
-    """Number the lines, blank ones as empty texts."""
+    """Yield the lines with their numbers, blank ones as empty texts."""
     with source.open() as lines:
         for number, line in enumerate(lines, 1):
             yield number, line.strip("\r\n\ufeff").rstrip()
 
 
 def _paragraphs(source: Source) -> Iterator[tuple[int, str]]:
-    """Join the lines between blank ones; the number is that of the first."""
+    """Yield the paragraphs, each with the number of its first line."""
     for filled, group in groupby(_lines(source), key=lambda numbered: bool(numbered[1])):
         if filled:
             lines = list(group)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from kamerton.core.errors import DataError, Fault
+from kamerton.core.messages import msg
 from kamerton.data.encoding import Source
 from kamerton.data.named import ENDINGS
 from kamerton.data.read_conll import looks_like_conll, read_conll
@@ -42,6 +43,7 @@ def read_unnamed(source: Source) -> Table:
         return read_json(source)
     if looks_like_table(source):
         return read_text(source)
-    rule = "the name does not say the format, nor do the first lines"
-    remedy = f"let the name end in one of {', '.join(ENDINGS)}; text also in {' or '.join(PACKERS)}"
+    rule = msg("the name does not say the format, nor do the first lines")
+    remedy = msg("use a name that ends in one of {endings}; text may also be packed: {packed}",
+                 endings=", ".join(ENDINGS), packed=", ".join(PACKERS))  # fmt: skip
     raise DataError(Fault(rule, source.file, remedy))

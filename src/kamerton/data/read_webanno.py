@@ -10,7 +10,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from kamerton.core.messages import Message, Wording, msg
 from kamerton.data.encoding import Source
+from kamerton.data.read_conll import SENTENCE_IS_ROW
 from kamerton.data.table import Collector, Table
 from kamerton.text.tags import BEGIN, INSIDE, OUTSIDE
 
@@ -53,9 +55,12 @@ def read_webanno(source: Source) -> Table:
         stacked += sum("|" in cell for column in columns for cell in column)
         tags = [_tags(column, features[at]) for column, at in zip(columns, used, strict=True)]
         rows.accept(one.line, {"tokens": one.tokens, **dict(zip(names, tags, strict=True))})
-    notes = [*source.notes, "a sentence is a row"]
-    notes += [f"not read of the annotations: {', '.join(others)}"] if others else []
-    notes += [f"of several annotations of a token the first is read, {stacked} times"] if stacked else []
+    notes: list[Wording] = [*source.notes, SENTENCE_IS_ROW]
+    notes += [msg("not read of the annotations: {layers}", layers=", ".join(others))] if others else []
+    if stacked:
+        notes.append(
+            msg("of several annotations of a token the first is read, {times} {times:time|times}", times=stacked)
+        )
     table = rows.table(("tokens", *names), "webanno", source.encoding.label, notes)
     return replace(table, reshaped=True, questions=tuple(names))
 

@@ -27,6 +27,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from kamerton.core.errors import DataError, Fault
+from kamerton.core.messages import Message, msg
 from kamerton.core.records import Example, LedgerEntry, Split
 from kamerton.data.groups import Group, make_groups
 from kamerton.data.parts import Part, Sides
@@ -71,8 +72,9 @@ def split_examples(
     ordered = sorted(zip(examples, alike or range(len(examples)), strict=True), key=lambda pair: pair[0].id)
     rows, place = [example for example, _ in ordered], examples[0].place.file if examples else ""
     if settings.validation + settings.tested >= 1:
-        rule = f"validation {settings.validation:g} and test {settings.tested:g} must leave rows for training"
-        raise DataError(Fault(rule, place, "set split.validation and split.test, for example 0.1 each"))
+        rule = msg("validation {validation} and test {test} must leave rows for training",
+                   validation=f"{settings.validation:g}", test=f"{settings.tested:g}")  # fmt: skip
+        raise DataError(Fault(rule, place, msg("set split.validation and split.test, for example 0.1 each")))
     marks = sides.names if sides.by == "group" else None
     if marks:  # scores and verdicts will count rows of one group as one draw
         rows = [replace(example, group=marks.get(example.id, "")) for example in rows]
@@ -97,11 +99,11 @@ def _parted(rows: Sequence[Example], parts: Mapping[int, Part], place: str, sett
         tuple(e for e in rows if parts.get(e.id) == part) for part in ("train", "validation", "test")
     )
     if not (train and validation and test):
-        fold = f" (fold {settings.fold} of {settings.folds})" if settings.folds else ""
-        rule = f"{len(rows)} rows are too few for training, validation and test{fold}"
-        remedy = "give at least three different texts, of each class if there are classes"
-        raise DataError(Fault(rule, place, remedy))
-    reason = "left out of training: the validation or test rows that were given say the same"
+        few = msg("{rows} {rows:row is|rows are} too few for training, validation and test", rows=len(rows))
+        fold = msg("{few} (fold {fold} of {folds})", few=few, fold=settings.fold, folds=settings.folds or 0)
+        remedy = msg("give at least three different texts, of each class if there are classes")
+        raise DataError(Fault(fold if settings.folds else few, place, remedy))
+    reason = msg("left out of training: the validation or test rows that were given say the same")
     dropped = tuple(LedgerEntry(e.id, e.place, "dropped", reason) for e in rows if e.id not in parts)
     return Parted(Split(train, validation, test), dropped)
 
@@ -110,7 +112,7 @@ def _parted(rows: Sequence[Example], parts: Mapping[int, Part], place: str, sett
 
 
 def _at_random(groups: Sequence[Group], settings: SplitSettings, stratified: bool, seed: int) -> list[Part]:
-    """Draw each group's part from its own content; see to it that small classes are in every part."""
+    """Draw each group's part from its own content; put small classes into every part."""
     rows = sum(len(group.examples) for group in groups)
     middle = (settings.tested + 1 - settings.validation) / 2
     turn = settings.fold / settings.folds if settings.folds else 0.0
@@ -165,8 +167,9 @@ def _by_time(groups: Sequence[Group], times: Mapping[int, float], settings: Spli
     for moment, group in zip(moments, groups, strict=True):
         sizes[moment] += len(group.examples)
     if len(sizes) < PARTS:
-        rule = f"the rows have {len(sizes)} different times: too few for training, validation and test"
-        raise DataError(Fault(rule, f"{place} column '{settings.column}'", "name a column with finer times"))
+        template = "the rows have {times} different {times:time|times}: too few for training, validation and test"
+        column = msg("{place} column '{column}'", place=place, column=settings.column or "")
+        raise DataError(Fault(Message(template, {"times": len(sizes)}), column, msg("name a column with finer times")))
     ends, distinct = list(accumulate(sizes.values())), list(sizes)
     rows = ends[-1]
     test = _nearest_end(ends[1:-1], rows * (1 - settings.test)) + 1
@@ -186,14 +189,14 @@ def _as_given(groups: Sequence[Group], names: Mapping[int, str], settings: Split
     given = set(names.values())
     parts: dict[int, Part] = {}
     for group in groups:
-        told = {e.id: _told(names.get(e.id)) for e in group.examples}
-        held = {part for part in told.values() if part != "train"}
+        named = {e.id: _part(names.get(e.id)) for e in group.examples}
+        held = {part for part in named.values() if part != "train"}
         drawn = _part_at(_draw(f"{seed} {group.name}"), settings)
         rest: Part = drawn if drawn not in given else "train"
-        parts |= {id: part for id, part in told.items() if part != "train"}
-        parts |= {id: rest for id, part in told.items() if part == "train" and not held}
+        parts |= {id: part for id, part in named.items() if part != "train"}
+        parts |= {id: rest for id, part in named.items() if part == "train" and not held}
     return parts
 
 
-def _told(word: str | None) -> Part:
+def _part(word: str | None) -> Part:
     return "test" if word == "test" else "validation" if word == "validation" else "train"

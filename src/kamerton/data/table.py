@@ -1,4 +1,4 @@
-"""What reading gives: the rows in their order, and every row that could not be used with the reason."""
+"""Tables of rows in their order, with every row that could not be used and the reason."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from kamerton.core.errors import DataError, Fault
-from kamerton.core.messages import Wording
+from kamerton.core.messages import Wording, msg
 from kamerton.core.records import LedgerEntry, Place
 from kamerton.data.rows import RowLog, Rows
 
+NO_ROWS = msg("there are no rows in the file")
 SHOWN = 5
 """Faults shown when most rows have one."""
-MEND = "mend what is listed below, or check that the file is read as what it is"
-MOST_TOLD = 20
-"""What is said of the columns of several files."""
+MEND = msg("mend what is listed below, or check that the file is read as what it is")
+MOST_NOTES = 20
+"""Notes about the columns of several files."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,10 @@ class Table:
 
 
 def joined(tables: Sequence[Table]) -> Table:
-    """Put tables one after the other; the ids of the rows go on counting."""
+    """Concatenate tables; the ids of the rows are numbered on."""
     if len(tables) == 1:
         return tables[0]
-    tables, told = _one_spelling(tables)
+    tables, renamed = _one_spelling(tables)
     files = len({file for table in tables for file in table.rows.files})
     starts = [0, *accumulate(table.rows_read for table in tables)]
     return Table(
@@ -65,8 +66,8 @@ def joined(tables: Sequence[Table]) -> Table:
         _all(table.format for table in tables),
         _all(table.encoding for table in tables),
         (
-            *([f"{files} files"] if files > 1 else []),
-            *told[:MOST_TOLD],
+            *([msg("{files} files", files=files)] if files > 1 else []),
+            *renamed[:MOST_NOTES],
             *dict.fromkeys(note for table in tables for note in table.notes),
         ),
         any(table.reshaped for table in tables),
@@ -74,22 +75,25 @@ def joined(tables: Sequence[Table]) -> Table:
     )
 
 
-def _one_spelling(tables: Sequence[Table]) -> tuple[Sequence[Table], list[str]]:
-    """Return columns of several files one name if their names differ in case or spaces only; say which were renamed."""
+def _one_spelling(tables: Sequence[Table]) -> tuple[Sequence[Table], list[Wording]]:
+    """Rename the columns of several files whose names differ in case or spaces only; return notes beside the tables."""
     largest = sorted(tables, key=lambda table: table.rows_read)
     known = {_folded(name): name for table in largest for name in reversed(table.columns)}
-    told, renamed = list[str](), list[Table]()
+    notes, renamed = list[Wording](), list[Table]()
     for table in tables:
         missing = [name for name in largest[-1].columns if _folded(name) not in set(map(_folded, table.columns))]
-        told += [f"{table.file} has no column '{name}'" for name in missing[:SHOWN]]
+        notes += [msg("{file} has no column '{name}'", file=table.file, name=name) for name in missing[:SHOWN]]
         names = _other_names(table, known)
-        told += [f"column '{old}' of {table.file} is read as '{new}'" for old, new in names.items()]
+        notes += [
+            msg("column '{old}' of {file} is read as '{new}'", old=old, file=table.file, new=new)
+            for old, new in names.items()
+        ]
         renamed.append(_renamed(table, names))
-    return renamed, told
+    return renamed, notes
 
 
 def spelled_as(table: Table, columns: Iterable[str]) -> Table:
-    """Return columns the names that they have elsewhere, where theirs differ in case or spaces only."""
+    """Rename columns as they are called elsewhere, where the names differ in case or spaces only."""
     return _renamed(table, _other_names(table, {_folded(name): name for name in columns}))
 
 
@@ -114,7 +118,7 @@ def _all(words: Iterable[str]) -> str:
 
 
 class Collector:
-    """Number the rows of one file as they are read, accepted or rejected."""
+    """Numbers the rows of one file as they are read, accepted or rejected."""
 
     def __init__(self, file: str) -> None:
         self.file = file
@@ -126,7 +130,7 @@ class Collector:
         return len(self._rows.ids) + len(self._rejected)
 
     def accept(self, line: int, values: Mapping[str, object]) -> None:
-        """Take a row that begins on `line`."""
+        """Add a row that begins on `line`."""
         self._rows.append(self._next, line, values)
 
     def reject(self, line: int, reason: Wording) -> None:
@@ -155,7 +159,7 @@ class Collector:
 
         """
         if not self._next:
-            raise DataError(Fault("there are no rows in the file", self.file, "give a file with rows to learn from"))
+            raise DataError(Fault(NO_ROWS, self.file, msg("give a file with rows to learn from")))
         refuse_mostly_rejected(self._rejected, self._next, self.file, remedy)
         rows = Rows([self._rows], [0])
         return Table(tuple(columns), rows, tuple(self._rejected), format, encoding, tuple(notes))
@@ -170,8 +174,8 @@ def refuse_mostly_rejected(rejected: Sequence[LedgerEntry], read: int, file: str
     """
     if 2 * len(rejected) <= read:
         return
-    head = Fault(f"{len(rejected)} of {read} rows cannot be used", file, remedy)
-    faults = [Fault(entry.reason, str(entry.place), "mend or delete the row") for entry in rejected[:SHOWN]]
+    head = Fault(msg("{bad} of {rows} rows cannot be used", bad=len(rejected), rows=read), file, remedy)
+    faults = [Fault(entry.reason, str(entry.place), msg("mend or delete the row")) for entry in rejected[:SHOWN]]
     raise DataError([head, *faults])
 
 
@@ -185,6 +189,9 @@ def unique_columns(names: Sequence[str], place: str) -> tuple[str, ...]:
     repeated = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if repeated:
         raise DataError(
-            [Fault(f"two columns are named '{name}'", place, "rename or remove one of them") for name in repeated]
+            [
+                Fault(msg("two columns are named '{name}'", name=name), place, msg("rename or remove one of them"))
+                for name in repeated
+            ]
         )
     return tuple(names)

@@ -16,6 +16,8 @@ from typing import BinaryIO, cast
 import pyarrow as pa
 
 from kamerton.core.errors import DataError, Fault
+from kamerton.core.figures import Figure
+from kamerton.core.messages import msg
 
 CHUNK = 1 << 20
 LARGEST = 8 << 30
@@ -24,26 +26,18 @@ DENSEST, FREE = 200, 64 << 20
 """How many times its own size a packed file may hold, from so many bytes on: text packs 3 to 20 times, a trap 1000."""
 
 
-def _gzip(path: Path) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(path))
-
-
 def _zstd(path: Path) -> BinaryIO:
     return cast(BinaryIO, io.BufferedReader(pa.input_stream(str(path), compression="zstd")))
 
 
-def _bzip2(path: Path) -> BinaryIO:
-    return cast(BinaryIO, bz2.open(path))
-
-
-def _xz(path: Path) -> BinaryIO:
-    return cast(BinaryIO, lzma.open(path))
-
-
 PACKERS: dict[str, Callable[[Path], BinaryIO]] = {
-    ".gz": _gzip, ".bz2": _bzip2, ".xz": _xz, ".zst": _zstd, ".zstd": _zstd,
-}  # fmt: skip
-"""How to open what ends so."""
+    ".gz": cast("Callable[[Path], BinaryIO]", gzip.open),
+    ".bz2": cast("Callable[[Path], BinaryIO]", bz2.open),
+    ".xz": cast("Callable[[Path], BinaryIO]", lzma.open),
+    ".zst": _zstd,
+    ".zstd": _zstd,
+}
+"""How to open a packed file, by the end of its name."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +62,14 @@ class Bytes:
             while chunk := file.read(CHUNK):
                 size += len(chunk)
                 if size > self.most:
-                    rule = f"it holds more than {self.most / (1 << 20):,.0f} MiB of text"
-                    raise DataError(Fault(rule, self.file, "take a part of the rows, or write them as Parquet"))
+                    rule = msg("it holds more than {size} of text", size=Figure(self.most, "memory"))
+                    remedy = msg("take a part of the rows, or write them as Parquet")
+                    raise DataError(Fault(rule, self.file, remedy))
                 yield chunk
 
 
 def bytes_of(path: Path, name: str | None = None) -> Bytes:
-    """Find out how to open a file: the end of its name says how it is packed.
+    """Return how to open a file: the end of its name says how it is packed.
 
     Args:
         path: where it lies.
@@ -98,7 +93,7 @@ def held(file: str, raw: bytes) -> Bytes:
 
 @contextmanager
 def failures_told(path: Path, name: str | None = None) -> Iterator[None]:
-    """Turn what a disk or an unpacker says into an error with a place and a remedy.
+    """Turn errors of the disk or an unpacker into one with a place and a remedy.
 
     Args:
         path: where it lies.
@@ -114,10 +109,11 @@ def failures_told(path: Path, name: str | None = None) -> Iterator[None]:
     except OSError as error:
         if path.suffix.lower() in PACKERS and error.errno is None:
             raise DataError(_not_whole(path, name or str(path), error)) from None
-        rule = f"the file cannot be read: {error.strerror or error}"
-        raise DataError(Fault(rule, name or str(path), "check that you may read it")) from None
+        rule = msg("the file cannot be read: {error}", error=error.strerror or str(error))
+        raise DataError(Fault(rule, name or str(path), msg("check that you may read it"))) from None
 
 
 def _not_whole(path: Path, name: str, error: Exception) -> Fault:
     kind = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz"}.get(path.suffix.lower(), "Zstandard")
-    return Fault(f"this is not a whole {kind} file: {error}", name, "pack it again")
+    rule = msg("this is not a whole {kind} file: {error}", kind=kind, error=str(error))
+    return Fault(rule, name, msg("pack it again"))

@@ -16,6 +16,8 @@ from xml.etree import ElementTree
 from xml.parsers import expat
 
 from kamerton.core.errors import DataError, Fault
+from kamerton.core.figures import Figure
+from kamerton.core.messages import msg
 from kamerton.data.unpack import CHUNK, largest_of
 
 MOST_CELLS = 20_000_000
@@ -23,6 +25,8 @@ MOST_CELLS = 20_000_000
 LETTERS = {letter: number for number, letter in enumerate("ABCDEFGHIJKLMNOPQRSTUVWXYZ", 1)}
 SMALL = 16 << 20
 """Bytes of the part that lists the sheets."""
+ENCRYPTED, WITHOUT_PASSWORD = msg("the workbook is encrypted"), msg("save it without a password")
+AS_CSV = msg("save the sheet as CSV")
 LISTED = "xl/workbook.xml"
 RELATED = "xl/_rels/workbook.xml.rels"
 BROKEN = (
@@ -53,7 +57,7 @@ def is_workbook(path: Path) -> bool:
 
 
 def errors_of(path: Path, name: str) -> dict[str, Errors]:
-    """Look through a workbook; return its cells with errors, by sheet.
+    """Return the cells of a workbook that hold errors, by sheet.
 
     Raises:
         DataError: it is damaged, encrypted, or larger than can be read.
@@ -66,16 +70,18 @@ def errors_of(path: Path, name: str) -> dict[str, Errors]:
                 return {}
             return {sheet: _scanned(held, part, _Cells(name)).errors for sheet, part in _parts(held).items()}
     except BROKEN as error:
-        raise DataError(Fault(f"this is not a whole workbook: {error}", name, "save it again")) from None
+        rule = msg("this is not a whole workbook: {error}", error=str(error))
+        raise DataError(Fault(rule, name, msg("save it again"))) from None
     except RuntimeError:  # zipfile's word for what is encrypted
-        raise DataError(Fault("the workbook is encrypted", name, "save it without a password")) from None
+        raise DataError(Fault(ENCRYPTED, name, WITHOUT_PASSWORD)) from None
 
 
 def _require_small(held: zipfile.ZipFile, path: Path, name: str) -> None:
     size, most = sum(info.file_size for info in held.infolist()), largest_of(path)
     if size > most:
-        rule = f"unpacked, the workbook holds {size / (1 << 20):,.0f} MiB, more than {most / (1 << 20):,.0f}"
-        raise DataError(Fault(rule, name, "save the sheet as CSV"))
+        rule = msg("unpacked, the workbook holds {size}, more than {most}", size=Figure(size, "memory"),
+                   most=Figure(most, "memory"))  # fmt: skip
+        raise DataError(Fault(rule, name, AS_CSV))
 
 
 def _parts(held: zipfile.ZipFile) -> dict[str, str]:
@@ -116,7 +122,7 @@ class _Scan(ABC):
 
     @abstractmethod
     def start(self, tag: str, given: Mapping[str, str]) -> None:
-        """See an element begin."""
+        """Handle the start of an element."""
 
     def reach(self, row: int, column: int) -> None:
         """Note that a cell stands there, counted from 1.
@@ -126,8 +132,10 @@ class _Scan(ABC):
         """
         self.rows, self.columns = max(self.rows, row), max(self.columns, column)
         if self.rows * self.columns > MOST_CELLS:
-            rule = f"a sheet of {self.rows} rows and {self.columns} columns has more than {MOST_CELLS} cells"
-            raise DataError(Fault(rule, self.name, "delete what stands far outside the table, or save it as CSV"))
+            rule = msg("a sheet of {rows} rows and {columns} columns has more than {most} cells", rows=self.rows,
+                       columns=self.columns, most=MOST_CELLS)  # fmt: skip
+            remedy = msg("delete what stands far outside the table, or save it as CSV")
+            raise DataError(Fault(rule, self.name, remedy))
 
 
 class _Cells(_Scan):
@@ -137,18 +145,18 @@ class _Cells(_Scan):
     error = False
 
     def start(self, tag: str, given: Mapping[str, str]) -> None:
-        """See an element begin; a cell counts where something stands in it."""
+        """Handle the start of an element; a cell counts if it holds a value."""
         if tag == "c":
             self.column = _column(given["r"]) if "r" in given else self.column + 1
             self.error = given.get("t") == "e"
         elif tag in ("v", "is"):
             self.reach(self.row, self.column)
-            self.parser.CharacterDataHandler = self._hear if self.error and tag == "v" else None
+            self.parser.CharacterDataHandler = self._read_error if self.error and tag == "v" else None
         elif tag == "row":
             self.row, self.column = int(given["r"]) if given.get("r", "").isdecimal() else self.row + 1, 0
             self.parser.CharacterDataHandler = None
 
-    def _hear(self, text: str) -> None:
+    def _read_error(self, text: str) -> None:
         place = self.row - 1, self.column - 1
         self.errors[place] = self.errors.get(place, "") + text.strip()
 
@@ -159,7 +167,7 @@ class _Repeats(_Scan):
     row, column, repeated, wide = 0, 0, 1, 1
 
     def start(self, tag: str, given: Mapping[str, str]) -> None:
-        """See an element begin; a cell counts where something stands in it."""
+        """Handle the start of an element; a cell counts if it holds a value."""
         if tag in ("table-cell", "covered-table-cell"):
             self.wide = _times(given, "columns")
             self.column += self.wide

@@ -25,10 +25,6 @@ def text_features(of_words: int = 20_000, of_letters: int = 30_000, shortest: in
         max_features=of_words,
     )
     pieces = TfidfVectorizer(
-        preprocessor=fold,
-        analyzer="char_wb",
-        ngram_range=(shortest, 5),
-        sublinear_tf=True,
-        max_features=of_letters,
+        preprocessor=fold, analyzer="char_wb", ngram_range=(shortest, 5), sublinear_tf=True, max_features=of_letters
     )
     return FeatureUnion([("words", whole), ("letters", pieces)])

@@ -118,12 +118,7 @@ PATTERNS = (
             re.IGNORECASE,
         ),
     ),
-    Pattern(
-        "e-mail",
-        "person",
-        ("@",),
-        _p(r"(?<![\w.+-])[\w][\w.+-]{0,63}@(?:[\w-]{1,63}\.)+[^\W\d_]{2,24}(?![\w@])"),
-    ),
+    Pattern("e-mail", "person", ("@",), _p(r"(?<![\w.+-])[\w][\w.+-]{0,63}@(?:[\w-]{1,63}\.)+[^\W\d_]{2,24}(?![\w@])")),
     Pattern(
         "IBAN",
         "person",
@@ -140,12 +135,7 @@ PATTERNS = (
         is_snils,
     ),
     Pattern("INN", "person", ("инн", "inn"), _p(r"(?<=\b(?:ИНН|INN)[ :])\s?\d{10}(?:\d\d)?(?!\d)"), is_inn),
-    Pattern(
-        "passport",
-        "person",
-        ("паспорт",),
-        _p(r"(?i:паспорт[^\d\n]{0,30})\d\d ?\d\d[ №]{0,3}\d{6}(?!\d)"),
-    ),
+    Pattern("passport", "person", ("паспорт",), _p(r"(?i:паспорт[^\d\n]{0,30})\d\d ?\d\d[ №]{0,3}\d{6}(?!\d)")),
     Pattern(
         "phone",
         "person",
