@@ -21,6 +21,7 @@ from kamerton.core.contracts import AuditContext
 from kamerton.core.records import Example, Place
 from kamerton.data.audit import run_audit
 from kamerton.data.fix import Fixed, fix_data
+from kamerton.data.mend import SPELLING
 from kamerton.data.read import read_table
 from kamerton.plugins.audits.exact_duplicates import ExactDuplicates
 from kamerton.plugins.tasks.text_classification import TextClassification
@@ -349,7 +350,7 @@ def test_labels_of_several_spellings_get_their_commonest(
     write_records(path, [{"text": f"a text {n}", "label": label} for n, label in enumerate(labels)])
     done = fix_data(path, read_table(path), registry.choose("tasks", task)(), {"text": "text", role: "label"})
     assert [row.values["label"] for row in read_table(done.copies[0]).rows] == right
-    assert done.repairs["spellings of labels"] > 0
+    assert done.repairs[SPELLING] > 0
 
 
 SHEET = {

@@ -91,7 +91,7 @@ def test_people_who_disagree_are_told(tmp_path):
     rows = [ONE["three people"](at) for at in ROWS]
     rows[4]["annotations"] = [{"annotator": "a", "label": "хорошо"}, {"annotator": "b", "label": "плохо"}]
     [entry] = understood(tmp_path, rows).table.rejected
-    assert (entry.id, str(entry.reason)) == (4, "the people who labelled it disagree: хорошо 1, плохо 1")
+    assert (entry.id, str(entry.reason)) == (4, "the people who labeled it disagree: хорошо 1, плохо 1")
 
 
 BESIDE: dict[str, Callable[[int], Any]] = {

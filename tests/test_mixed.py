@@ -51,7 +51,7 @@ def test_requests_and_conversations_are_conversations_together(tmp_path):
         ["Be short.", "Say 0.", "No, 0."],
     ]
     counts = "instruction (instruction, output) 20, chat (conversations) 20"
-    assert f"rows of several shapes, read as conversations: {counts}" in found.table.notes
+    assert f"rows of several shapes, read as conversations: {counts}" in tuple(map(str, found.table.notes))
     assert [example.place.line for example in found.examples[:2]] == [1, 2]
 
 
@@ -63,7 +63,7 @@ def test_the_same_task_under_other_names_is_read_alike(tmp_path, shapes, task):
     assert found.recipe.data.task == task
     assert len(found.examples) == 40
     assert all(example.text and example.gold for example in found.examples)
-    assert any("read alike" in note for note in found.table.notes)
+    assert any("read alike" in note for note in tuple(map(str, found.table.notes)))
 
 
 def test_shapes_of_several_files_are_read_together_and_rows_keep_their_file(tmp_path):
@@ -87,7 +87,7 @@ def test_shapes_that_are_different_tasks_are_counted_and_one_may_be_taken(tmp_pa
 def test_rows_that_only_lack_a_value_are_no_shape_of_their_own(tmp_path):
     rows = [*rows_of(ENGLISH), *({"text": f"a ship without a label, {at}"} for at in range(8))]
     found = understood(write(tmp_path, "rows.jsonl", rows))
-    assert found.table.notes == ()
+    assert tuple(map(str, found.table.notes)) == ()
     assert [example.gold for example in found.examples[-2:]] == ["", ""]
     varied = [{**row, "note" if at % 2 else "date": "x"} for at, row in enumerate(rows_of(ENGLISH))]
     assert understood(write(tmp_path, "varied.jsonl", varied)).table.notes == ()

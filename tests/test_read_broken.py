@@ -27,7 +27,7 @@ def test_a_broken_file_gives_a_whole_table_or_an_error_with_rule_place_and_remed
     except DataError as error:
         assert error.faults
         for fault in error.faults:
-            assert fault.rule and str(path) in fault.place and fault.remedy
+            assert str(fault.rule) and str(path) in str(fault.place) and str(fault.remedy)
         return
     ids = sorted([row.id for row in table.rows] + [entry.id for entry in table.rejected])
     assert ids == list(range(table.rows_read)) and table.rows

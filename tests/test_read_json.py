@@ -111,9 +111,9 @@ def test_what_is_not_json_is_told_with_its_place_and_its_own_remedy(tmp_path, co
     with pytest.raises(DataError) as told:
         read(tmp_path, "rows.json", content)
     [fault] = told.value.faults
-    assert fault.place.endswith(f"rows.json:{place}")
-    assert rule in fault.rule
-    assert remedy in fault.remedy
+    assert str(fault.place).endswith(f"rows.json:{place}")
+    assert rule in str(fault.rule)
+    assert remedy in str(fault.remedy)
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def test_squad_as_it_is_published_is_a_row_for_each_question(tmp_path, version):
     found = understood(write(tmp_path, "train.json", json.dumps(document)))
     assert found.recipe.data.task == "question-answering"
     assert len(found.examples) == version * len(NUMBERS)
-    assert "each question about a paragraph is a row" in found.table.notes
+    assert "each question about a paragraph is a row" in tuple(map(str, found.table.notes))
     first, second = found.examples[:2]
     assert first.fields["question"] == "Who led it?"
     assert first.fields["answer"] == [{"text": "Ada", "answer_start": first.fields["context"].index("Ada")}]

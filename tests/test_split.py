@@ -184,7 +184,7 @@ def test_a_class_with_one_or_two_texts_is_in_training() -> None:
 def test_too_few_rows_are_refused(rows: int) -> None:
     with pytest.raises(DataError, match="too few for training, validation and test") as caught:
         split(rows_of({"a": rows}), stratified=False)
-    assert caught.value.faults[0].remedy
+    assert str(caught.value.faults[0].remedy)
     assert len(split(rows_of({"a": 3}), stratified=False).train) == 1
 
 
@@ -366,7 +366,7 @@ def test_rows_without_a_time_are_named() -> None:
     table = table_of(*({"day": day} for day in ("2026-03-01", "soon", "")))
     with pytest.raises(DataError) as caught:
         find_sides(table, SplitSettings(by="time", column="day"))
-    assert [fault.place for fault in caught.value.faults] == ["rows.csv:3 column 'day'", "rows.csv:4 column 'day'"]
+    assert [str(fault.place) for fault in caught.value.faults] == ["rows.csv:3 column 'day'", "rows.csv:4 column 'day'"]
     with pytest.raises(DataError, match="did you mean 'day'"):
         find_sides(table, SplitSettings(by="time", column="dya"))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from kamerton.core.contracts import AuditContext, Task
 from kamerton.core.files import replacing
-from kamerton.core.messages import Message, msg
+from kamerton.core.messages import Joined, Message, msg
 from kamerton.core.outcomes import Fixed
 from kamerton.core.records import Example, Finding, LedgerEntry, Row
 from kamerton.data.cells import value_at
@@ -124,7 +124,7 @@ def _entry(item: Repaired, unusable: Mapping[int, str]) -> LedgerEntry:
     if row.id in unusable:
         return LedgerEntry(row.id, row.place, "dropped", unusable[row.id])
     if item.repairs:
-        return LedgerEntry(row.id, row.place, "repaired", ", ".join(item.repairs))
+        return LedgerEntry(row.id, row.place, "repaired", Joined(item.repairs, ", "))
     return LedgerEntry(row.id, row.place, "used", "")
 
 
@@ -192,6 +192,6 @@ def _write_ledger(path: Path, entries: Sequence[LedgerEntry]) -> None:
                 "file": entry.place.file,
                 **({"line": entry.place.line} if entry.place.line > 0 else {"line": 1, "item": -entry.place.line}),
                 "fate": entry.fate,
-                "reason": entry.reason,
+                "reason": str(entry.reason),
             }
             file.write(json.dumps(record, ensure_ascii=False) + "\n")

@@ -11,6 +11,7 @@ from typing import Any
 
 from kamerton.core import registry
 from kamerton.core.errors import DataError, Fault
+from kamerton.core.messages import Wording
 from kamerton.data.encoding import flaw
 from kamerton.data.options import Options
 from kamerton.data.spelling import same

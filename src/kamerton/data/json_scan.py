@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from kamerton.core.messages import Wording
+
 SPACE = re.compile(r"[ \t\n\r]*")
 TOO_DEEP = "nested too deeply"
 PRINTED = "Python prints rows so: write them with json.dumps(row, ensure_ascii=False)"
@@ -51,7 +53,7 @@ class Element:
     """One value of an array: where it stands, and why it cannot be used, if so."""
 
     value: Any
-    fault: str
+    fault: Wording
     start: int
     end: int
 
@@ -66,7 +68,7 @@ class Member:
     elements: tuple[Element, ...] | None
 
 
-def mistake(text: str, error: json.JSONDecodeError) -> tuple[str, str]:
+def mistake(text: str, error: json.JSONDecodeError) -> tuple[Wording, Wording]:
     """Return what is wrong where a text stops being JSON, and how it is mended; the remedy may be empty.
 
     >>> mistake("[1,]", json.JSONDecodeError("Expecting value", "[1,]", 3))

@@ -17,13 +17,13 @@ def make_ledger(
     cut: Iterable[LedgerEntry],
     examples: Sequence[Example],
 ) -> list[LedgerEntry]:
-    """Give each source row its one fate, in the order of the rows; rows that were cut have a second entry.
+    """Return the one fate of each source row, in the order of the rows; rows that were cut have a second entry.
 
     Args:
         unread: rows that could not be read.
         left_out: rows that became no example, were not drawn, or did not pass the gate.
         findings: of the audit; a row that several checks drop is dropped by the first.
-        split: where the rest went.
+        split: the parts of the rest.
         cut: entries of rows that lost tokens.
         examples: those that were audited.
 
@@ -44,7 +44,7 @@ def found_by(finding: Finding) -> Message:
 
 
 def check_complete(rows_read: int, ledger: Sequence[LedgerEntry]) -> None:
-    """Make sure that every row read has exactly one fate, and that only rows in use were cut.
+    """Check that every row read has exactly one fate, and that only rows in use were cut.
 
     Raises:
         AssertionError: a row was lost or counted twice: a fault of Kamerton, not of the data.

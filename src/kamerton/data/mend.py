@@ -1,6 +1,6 @@
-"""What can be put right in the cells of a row: wrong encodings, HTML entities, invisible signs, stray spaces.
+"""Repair the cells of rows: wrong encodings, HTML entities, invisible signs, stray spaces.
 
-Columns that play a role are tidied whole, labels and whatever stands within lists and objects included; in other
+Columns that play a role are repaired whole, labels and whatever stands within lists and objects included; in other
 columns only wrong encodings are undone. Offsets of spans are moved with the letters that they count.
 """
 
@@ -13,35 +13,36 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kamerton.core.contracts import Task
+from kamerton.core.messages import Message, msg
 from kamerton.core.records import Example, Place, Row
 from kamerton.data.cells import TOGETHER, value_at
 from kamerton.forms.offsets import moved
 from kamerton.text.label_values import main_spellings
-from kamerton.text.mojibake import LOOKED_AT, mend, undo
+from kamerton.text.mojibake import LOOKED_AT, damage_by, mend, undo
 from kamerton.text.repair import neat
 from kamerton.text.tags import OUTSIDE, read_list
 
-SPELLING = "spellings of labels"
+SPELLING = msg("spellings of labels")
 BETWEEN = re.compile(r"[^;|,]+")
 """A label among several in a text."""
 END = "|"
-"""A sign behind the beginning of a text, so that spaces at its end are kept when it is tidied by itself."""
+"""A sign behind the beginning of a text, so that spaces at its end are kept when it is repaired alone."""
 
 Values = Mapping[str, object]
 
 
 @dataclass(frozen=True)
 class Repaired:
-    """A row with what was put right in it."""
+    """A row with the repairs that were made."""
 
     row: Row
-    repairs: tuple[str, ...] = ()
+    repairs: tuple[Message, ...] = ()
     changed: frozenset[str] = frozenset()
     """Names of the columns in which something was."""
 
 
 class Repairs:
-    """What is done to the cells of one row.
+    """The repairs of one row's cells.
 
     Args:
         texts: all of its texts: how they were misread shows in all together where one is too short to tell.
@@ -50,31 +51,31 @@ class Repairs:
     def __init__(self, texts: Sequence[str]) -> None:
         strange = [text for text in texts if not text.isascii()]
         found = mend("\n".join(strange)[:LOOKED_AT]) if len(strange) > 1 else None
-        self.damage = found.damage if found else ""
-        self.done: dict[str, None] = {}
+        self.steps = found.steps if found else ()
+        self.done: dict[Message, None] = {}
 
     def decoded(self, text: str) -> str:
         """Undo a wrong encoding of a text, and nothing else."""
         if text.isascii():
             return text
-        right = undo(text, self.damage) if self.damage else None
+        right = undo(text, self.steps) if self.steps else None
         if right is not None:
-            self.done[self.damage] = None
+            self.done[damage_by(self.steps)] = None
             return right
         found = mend(text)
         if found:
-            self.done[found.damage] = None
+            self.done[damage_by(found.steps)] = None
         return found.text if found else text
 
-    def tidied(self, text: str) -> str:
-        """Put a text right."""
+    def repaired(self, text: str) -> str:
+        """Repair a text."""
         found = neat(self.decoded(text))
         self.done.update(dict.fromkeys(found.repairs))
         return found.text
 
 
 def repair_rows(rows: Sequence[Row], task: Task, roles: Mapping[str, str]) -> list[Repaired]:
-    """Put right what can be in each row.
+    """Repair each row as far as possible.
 
     Args:
         rows: as they were read.
@@ -89,7 +90,7 @@ def repair_rows(rows: Sequence[Row], task: Task, roles: Mapping[str, str]) -> li
 def _repair(row: Row, used: set[str], task: Task, roles: Mapping[str, str]) -> Repaired:
     repairs = Repairs(list(_texts(row.values)))
     values = {
-        name: _each(value, repairs.tidied if name in used else repairs.decoded) for name, value in row.values.items()
+        name: _each(value, repairs.repaired if name in used else repairs.decoded) for name, value in row.values.items()
     }
     done = tuple(repairs.done)
     if values != row.values:
@@ -101,7 +102,7 @@ def _repair(row: Row, used: set[str], task: Task, roles: Mapping[str, str]) -> R
 
 
 def _texts(value: object) -> Iterator[str]:
-    """Go through the texts of a value, however deep."""
+    """Yield the texts of a value, however deep."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping | list):
@@ -109,18 +110,18 @@ def _texts(value: object) -> Iterator[str]:
             yield from _texts(item)
 
 
-def _each(value: object, put_right: Callable[[str], str]) -> object:
-    """Put right every text of a value, however deep; a list or object that is written as JSON stays JSON."""
+def _each(value: object, repair: Callable[[str], str]) -> object:
+    """Repair every text of a value, however deep; a list or object that is written as JSON stays JSON."""
     if isinstance(value, str):
         held = _written(value)
         if held is None:
-            return put_right(value)
-        right = _each(held, put_right)
+            return repair(value)
+        right = _each(held, repair)
         return value if right == held else json.dumps(right, ensure_ascii=False)
     if isinstance(value, list):
-        return [_each(item, put_right) for item in value]
+        return [_each(item, repair) for item in value]
     if isinstance(value, dict):
-        return {key: _each(item, put_right) for key, item in value.items()}
+        return {key: _each(item, repair) for key, item in value.items()}
     return value
 
 
@@ -213,7 +214,7 @@ def _follower(before: str, after: str, repairs: Repairs) -> Callable[[int], int]
     """Return where a place of a text is in what became of it."""
 
     def place(at: int) -> int:
-        head = repairs.tidied(before[:at] + END).removesuffix(END)
+        head = repairs.repaired(before[:at] + END).removesuffix(END)
         if not after.startswith(head):
             raise ValueError("the place cannot be followed")
         return len(head)
@@ -234,5 +235,5 @@ def _marked(example: Example | None, repairs: Repairs) -> tuple[str, object] | N
         return None
     tokens, tags = example.fields.get("tokens"), example.fields.get("tags")
     pairs = zip(tokens, tags, strict=True) if isinstance(tokens, list) and isinstance(tags, list) else ()
-    words = repairs.tidied("".join(str(token) for token, tag in pairs if tag != OUTSIDE))
+    words = repairs.repaired("".join(str(token) for token, tag in pairs if tag != OUTSIDE))
     return "".join(filter(str.isalnum, words)), example.fields.get("moved")

@@ -1,7 +1,7 @@
-"""Rows of several shapes in one table, as where two data sets were put into one file: made one shape, or told.
+"""Rows of several shapes in one table, as where two data sets were put into one file: made one shape, or refused.
 
 Rows that hold the same thing under other names get the names of the task's roles; requests with answers become
-conversations beside others. What cannot be one task is told, with how many rows are of each shape.
+conversations beside others. Rows that cannot be one task are refused, with how many rows are of each shape.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from itertools import chain, groupby, islice
 
 from kamerton.core import registry
 from kamerton.core.contracts import Task
-from kamerton.core.errors import DataError, Fault
+from kamerton.core.errors import DataError, Fault, Unusable, reason_of
+from kamerton.core.messages import Joined, Message, Wording, msg
 from kamerton.core.records import LedgerEntry, Place, Row
 from kamerton.data.cells import LOOKED_AT, stand_in, value_at
 from kamerton.data.recognise import Recognition, recognise
@@ -27,7 +28,8 @@ LEAST = 0.02
 """Share of the rows looked at from which on a shape is one."""
 MOST = 6
 """Shapes beyond which columns are simply filled in now and then."""
-TURNS, TOLD = "messages", "system"
+OTHERS = msg("of none of these")
+TURNS, SYSTEM = "messages", "system"
 """The role of conversations, and the one by which a task is known to be what an assistant is asked."""
 
 
@@ -113,7 +115,7 @@ def _are_talks(kinds: Sequence[Kind], task: str | None) -> bool:
 
 def _is_asked(kind: Kind) -> bool:
     """Return whether a task is what somebody asks an assistant, and what it answers."""
-    return kind.task.answers == "text" and any(role.name == TOLD for role in kind.task.roles)
+    return kind.task.answers == "text" and any(role.name == SYSTEM for role in kind.task.roles)
 
 
 def _rewritten(table: Table, kinds: Sequence[Kind]) -> Table:
@@ -122,11 +124,16 @@ def _rewritten(table: Table, kinds: Sequence[Kind]) -> Table:
     Raises:
         DataError: most rows are of none of these shapes.
     """
-    talks, counts = len({kind.word for kind in kinds}) > 1, Counter[str]()
+    talks, counts = len({kind.word for kind in kinds}) > 1, Counter[Wording]()
     by_file = groupby(in_order(table), key=lambda row: row.place.file)
     parts = [_part(table, file, rows, kinds, counts, talks=talks) for file, rows in by_file]
     whole = joined(parts)
-    note = f"rows of several shapes, {'read as conversations' if talks else 'read alike'}: {_counted(counts)}"
+    template = (
+        "rows of several shapes, read as conversations: {counts}"
+        if talks
+        else "rows of several shapes, read alike: {counts}"
+    )
+    note = Message(template, {"counts": _counted(counts)})
     return replace(whole, notes=(*table.notes, note), questions=table.questions)
 
 
@@ -135,7 +142,7 @@ def _part(
     file: str,
     given: Iterable[Row | LedgerEntry],
     kinds: Sequence[Kind],
-    counts: Counter[str],
+    counts: Counter[Wording],
     *,
     talks: bool,
 ) -> Table:
@@ -149,7 +156,7 @@ def _part(
         try:
             values = _same(kind, row.values, talks=talks)
         except ValueError as error:
-            rows.reject(row.place.line, str(error))
+            rows.reject(row.place.line, reason_of(error))
             continue
         counts.update([_named(kind)] if kind else ())
         rows.accept(row.place.line, values)
@@ -161,10 +168,10 @@ def _same(kind: Kind | None, values: Mapping[str, object], *, talks: bool) -> di
     """Write a row in the one shape, its other columns after it.
 
     Raises:
-        ValueError: it is of none of the shapes.
+        Unusable: it is of none of the shapes.
     """
     if kind is None:
-        raise ValueError("it has the columns of none of the shapes that the others have")
+        raise Unusable(msg("it has the columns of none of the shapes that the others have"))
     found = _talk(kind, values) if talks else kind.by_role(values)
     used = {column.partition(".")[0] for column in kind.columns.values()}
     return {**found, **{name: cell for name, cell in values.items() if name not in {*used, *found} and filled(cell)}}
@@ -176,23 +183,29 @@ def _talk(kind: Kind, values: Mapping[str, object]) -> dict[str, object]:
     if TURNS in found:
         return found
     example = kind.task.example(0, Place("", 0), found)
-    said = [{"role": "user", "content": example.text}, {"role": "assistant", "content": example.gold}]
-    return {TURNS: said, **{role: cell for role, cell in found.items() if role in (TOLD, "wanted")}}
+    turns = [{"role": "user", "content": example.text}, {"role": "assistant", "content": example.gold}]
+    return {TURNS: turns, **{role: cell for role, cell in found.items() if role in (SYSTEM, "wanted")}}
 
 
 def _apart(table: Table, kinds: Sequence[Kind]) -> list[Fault]:
-    counts = Counter(
-        next((_named(kind) for kind in kinds if kind.holds(row.values)), "of none of these") for row in table.rows
-    )
-    rule = f"the rows are of several shapes, which are different tasks: {_counted(counts)}"
+    names: list[Wording] = [
+        next((_named(kind) for kind in kinds if kind.holds(row.values)), OTHERS) for row in table.rows
+    ]
+    counts = Counter(names)
+    rule = msg("the rows are of several shapes, which are different tasks: {counts}", counts=_counted(counts))
     most = [kind.word for kind in kinds if 2 * counts[_named(kind)] >= len(table.rows)]
-    more = "".join(f", or leave the others out: `--task {word}`" for word in most[:1])
-    return [Fault(rule, table.file, f"put each into a file of its own{more}")]
+    remedy = (
+        msg("put each into a file of its own, or leave the others out: {flag}", flag=f"`--task {most[0]}`")
+        if most
+        else msg("put each into a file of its own")
+    )
+    return [Fault(rule, table.file, remedy)]
 
 
 def _named(kind: Kind) -> str:
     return f"{kind.word} ({', '.join(sorted(kind.needed))})"
 
 
-def _counted(counts: Counter[str]) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in counts.most_common())
+def _counted(counts: Mapping[Wording, int]) -> Joined:
+    ordered = sorted(counts.items(), key=lambda item: -item[1])
+    return Joined([msg("{shape} {count}", shape=shape, count=count) for shape, count in ordered], ", ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from kamerton.core.messages import msg
 from kamerton.data.cells import LOOKED_AT, cells_of
 from kamerton.data.shape import Shape, Values
 from kamerton.data.table import Table
@@ -16,15 +17,17 @@ def annotated(table: Table) -> Shape | None:
     """Find how rows of Prodigy are opened; None if they are not Prodigy's or need not be."""
     names = {*table.columns}
     if {"options", "accept"} <= names and any(_is_choice(row.values) for row in table.rows[:LOOKED_AT]):
-        return Shape(frozenset({"options", "accept"}), _is_choice, _choice, "each row's label is what was accepted")
+        return Shape(
+            frozenset({"options", "accept"}), _is_choice, _choice, msg("each row's label is what was accepted")
+        )
     if "answer" not in names or not {plain(cell) for cell in cells_of(table, "answer")} <= ANSWERS:
         return None
     if {"spans", "tokens"} <= names:
         return Shape(frozenset({"spans", "tokens"}), _has_tokens, _spans, "")
     labels = {plain(row.values["label"]) for row in table.rows if filled(row.values.get("label"))}
     if "spans" not in names and len(labels) == 1 and any(row.values.get("answer") == "reject" for row in table.rows):
-        note = f"rows that reject the only label are read as 'not {labels.pop()}'"
-        return Shape(frozenset({"label", "answer"}), lambda values: True, _yes_or_no, note)
+        only = msg("rows that reject the only label are read as '{label}'", label=f"not {labels.pop()}")
+        return Shape(frozenset({"label", "answer"}), lambda values: True, _yes_or_no, only)
     return None
 
 

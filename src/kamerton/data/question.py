@@ -182,7 +182,7 @@ def _chosen_by_letter(table: Table, names: Sequence[str], readings: Sequence[Rea
         return None
     free = [name for name in names if name not in one.used]
     for answer in filter(lambda name: _names_options(table, name), free):
-        texts = [name for name in free if name != answer and not _identifies(cells_of(table, name))]
+        texts = [name for name in free[: free.index(answer)] if not _identifies(cells_of(table, name))]
         question = next((name for name in texts if not repeats(table, name)), None)
         options = texts[texts.index(question) + 1 :] if question else []
         if question and 1 < len(options) <= MOST_OPTIONS:

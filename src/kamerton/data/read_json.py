@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from kamerton.core.errors import DataError, Fault
+from kamerton.core.errors import DataError, Fault, reason_of
+from kamerton.core.messages import Joined, Message, Wording, msg
 from kamerton.data.encoding import Source, flaw
 from kamerton.data.json_scan import (
     STRICT,
@@ -31,7 +32,8 @@ ERRORS = {"error", "errors", "fault", "exception", "ошибка"}
 """Keys of what servers answer instead of data."""
 DEEPEST = 64
 """Levels of nesting; far below where Python's own JSON gives up, which depends on who calls it."""
-RECORDS = 'write one object a line: {"text": "...", "label": "..."} (pandas: to_json(orient="records", lines=True))'
+RECORDS = msg("write one object a line: {example} (pandas: {call})", example='{"text": "...", "label": "..."}',
+              call='to_json(orient="records", lines=True)')  # fmt: skip
 NEXT = re.compile(r"\n(?=[{\[])")
 """Where a value begins after one that is not JSON."""
 HEADS = ("features", "fields", "schema", "errors", "links", "columns")
@@ -92,12 +94,16 @@ def _parse_line(line: str) -> Element:
         return Element(STRICT.decode(line), "", 0, len(line))
     except json.JSONDecodeError as error:
         what, remedy = mistake(line, error)
-        mended = f": {remedy}" if remedy else ""
-        return Element(None, f"not JSON: {what} at column {error.pos + 1}{mended}", 0, len(line))
+        rule = msg("not JSON: {message} at column {column}", message=what, column=str(error.pos + 1))
+        return Element(None, _with(rule, remedy), 0, len(line))
     except ValueError as error:
-        return Element(None, str(error), 0, len(line))
+        return Element(None, reason_of(error), 0, len(line))
     except RecursionError:
         return Element(None, TOO_DEEP, 0, len(line))
+
+
+def _with(rule: Message, remedy: Wording) -> Message:
+    return msg("{rule}: {remedy}", rule=rule, remedy=remedy) if remedy else rule
 
 
 def _collect(rows: Collector, columns: dict[str, None], line: int, text: str, element: Element) -> None:
@@ -121,13 +127,13 @@ def _is_annotated(value: object) -> bool:
     return isinstance(value[0], str) and isinstance(value[1], dict) and any(key in value[1] for key in ANNOTATED)
 
 
-def _unusable(value: object, written: str) -> str:
+def _unusable(value: object, written: str) -> Wording:
     if isinstance(value, list):
-        return "not an object with named values, but a list, which does not name them"
+        return msg("not an object with named values, but a list, which does not name them")
     if not isinstance(value, dict):
-        return "not an object with named values"
+        return msg("not an object with named values")
     if not value:
-        return "an object without values"
+        return msg("an object without values")
     if _is_deep(value):
         return TOO_DEEP
     if reason := flaw(written):
@@ -148,7 +154,7 @@ def _is_deep(value: dict[str, Any]) -> bool:
 
 
 def _strings(value: object) -> Iterator[str]:
-    """Go through every text inside a value, keys included, however deep."""
+    """Yield every text inside a value, keys included, however deep."""
     waiting = [value]
     while waiting:
         item = waiting.pop()
@@ -199,13 +205,15 @@ def _broken(source: Source, text: str, error: json.JSONDecodeError) -> Fault:
     """Return what is wrong where a document stops being JSON, and how it is mended."""
     what, remedy = mistake(text, error)
     if not remedy and error.pos >= len(text.rstrip()) - 1:
-        remedy = "the file ends too early: write it again"
-    place = f"{source.file}:{error.lineno} column {error.colno}"
-    return Fault(f"this is not JSON: {what}", place, remedy or f"mend it there, or {RECORDS}")
+        remedy = msg("the file ends too early: write it again")
+    place = msg("{place} column {column}", place=f"{source.file}:{error.lineno}", column=str(error.colno))
+    remedy = remedy or msg("mend it there, or {remedy}", remedy=RECORDS)
+    return Fault(msg("this is not JSON: {message}", message=what), place, remedy)
 
 
 def _nameless(source: Source) -> Fault:
-    rule = "the rows are lists, which do not name their columns (pandas writes so with orient='values')"
+    rule = msg("the rows are lists, which do not name their columns (pandas writes so with {option})",
+               option="orient='values'")  # fmt: skip
     return Fault(rule, source.file, RECORDS)
 
 
@@ -222,7 +230,7 @@ def _several(source: Source, text: str, end: int) -> Table:
         if isinstance(first, list) and not _is_annotated(first) and not are_messages(first):
             raise DataError(_nameless(source))
         return _read_lines(source)
-    note = "each value is a row, wherever lines end"
+    note = msg("each value is a row, wherever lines end")
     return _from_elements(source, text, list(_values(text)), (note,))
 
 
@@ -236,9 +244,9 @@ def _values(text: str) -> Iterator[Element]:
             what, remedy = mistake(text, error)
             following = NEXT.search(text, at + 1)
             end = following.end() if following else len(text)
-            mended = f": {remedy}" if remedy else ""
-            place = f"line {error.lineno} column {error.colno}"
-            element = Element(None, f"not JSON: {what} at {place}{mended}", at, end)
+            rule = msg("not JSON: {message} at line {line} column {column}", message=what, line=str(error.lineno),
+                       column=str(error.colno))  # fmt: skip
+            element = Element(None, _with(rule, remedy), at, end)
         yield element
         at = skip(text, element.end)
         at = skip(text, at + 1) if text.startswith(",", at) else at
@@ -247,27 +255,36 @@ def _values(text: str) -> Iterator[Element]:
 def _from_object(source: Source, text: str, members: Sequence[Member]) -> Table:
     arrays = {member.key: member.elements for member in members if member.elements is not None}
     if {"columns", "data"} <= arrays.keys() and (rows := _split(arrays["columns"], arrays["data"])):
-        return _from_elements(source, text, rows, ("the names of the columns stand in the key 'columns'",))
+        return _from_elements(
+            source, text, rows, (msg("the names of the columns stand in the key '{key}'", key="columns"),)
+        )
     conversations = [key for key, items in arrays.items() if are_messages([item.value for item in items])]
     if conversations == ["messages"] or len(conversations) > 1 == len(arrays) // len(conversations):
         return _from_conversations(source, text, members, conversations)
     if len(arrays) == 0 and (rows := _of_objects(text, members)):
-        return _from_elements(source, text, rows, ("each key is read as a row or a column, as pandas writes them",))
+        return _from_elements(
+            source, text, rows, (msg("each key is read as a row or a column, as pandas writes them"),)
+        )
     tables = [key for key, items in arrays.items() if items and isinstance(items[0].value, dict)]
     tables = [key for key in tables if key not in HEADS] or tables
     if len(tables) == 1:
-        return _from_elements(source, text, arrays[tables[0]], (f"the rows are read from the key '{tables[0]}'",))
+        return _from_elements(source, text, arrays[tables[0]], (_from_key(tables[0]),))
     if tables and all(map(part_named, tables)):
         parts = [_labelled(element, key) for key in tables for element in arrays[key]]
-        return _from_elements(source, text, parts, (f"the rows are read from the keys {', '.join(tables)}",))
+        note = msg("the rows are read from the keys {keys}", keys=", ".join(tables))
+        return _from_elements(source, text, parts, (note,))
     if tables:
-        rule = f"the file holds several arrays of rows: {', '.join(tables)}"
-        raise DataError(Fault(rule, source.file, "keep one of them in a file of its own"))
+        rule = msg("the file holds several arrays of rows: {keys}", keys=", ".join(tables))
+        raise DataError(Fault(rule, source.file, msg("keep one of them in a file of its own")))
     inner = list(_within(text, members, "", INNERMOST))
     if len(inner) == 1:
         [(path, found)] = inner
-        return _from_elements(source, text, found, (f"the rows are read from the key '{path}'",))
+        return _from_elements(source, text, found, (_from_key(path),))
     return _from_columns(source, text, members, arrays)
+
+
+def _from_key(key: str) -> Message:
+    return msg("the rows are read from the key '{key}'", key=key)
 
 
 def _split(names: Sequence[Element], rows: Sequence[Element]) -> list[Element]:
@@ -320,7 +337,7 @@ def _from_conversations(source: Source, text: str, members: Sequence[Member], ke
         for member in members
         if member.key in lists
     ]
-    return _from_elements(source, text, rows, ("each key holds a conversation",))
+    return _from_elements(source, text, rows, (msg("each key holds a conversation"),))
 
 
 def _labelled(element: Element, part: str) -> Element:
@@ -330,7 +347,7 @@ def _labelled(element: Element, part: str) -> Element:
     return replace(element, value={**element.value, COLUMNS[0]: element.value.get(COLUMNS[0], part)})
 
 
-def _from_elements(source: Source, text: str, elements: Sequence[Element], notes: Sequence[str]) -> Table:
+def _from_elements(source: Source, text: str, elements: Sequence[Element], notes: Sequence[Wording]) -> Table:
     rows, columns = Collector(source.file), dict[str, None]()
     for line, element in zip(_lines(text, elements), elements, strict=True):
         _collect(rows, columns, line, text, element)
@@ -356,14 +373,14 @@ def _from_columns(
     Raises:
         DataError: the object holds something else, or the lengths differ.
     """
-    if not arrays and (told := ERRORS & {member.key.casefold() for member in members}):
-        rule = f"this is a server's message of an error ('{min(told)}'), and no data"
+    if not arrays and (keys := ERRORS & {member.key.casefold() for member in members}):
+        rule = msg("this is a server's error message ('{key}'), not data", key=min(keys))
         raise DataError(Fault(rule, source.file, AGAIN))
     if not arrays or len(arrays) < len({member.key for member in members}):
-        raise DataError(Fault("the file holds no array of objects", source.file, RECORDS))
+        raise DataError(Fault(msg("the file holds no array of objects"), source.file, RECORDS))
     if len({len(items) for items in arrays.values()}) > 1:
-        counts = ", ".join(f"{key} {len(items)}" for key, items in arrays.items())
-        raise DataError(Fault(f"columns have different lengths: {counts}", source.file, RECORDS))
+        counts = Joined([msg("{column} {rows}", column=key, rows=len(items)) for key, items in arrays.items()], ", ")
+        raise DataError(Fault(msg("columns have different lengths: {counts}", counts=counts), source.file, RECORDS))
     names = unique_columns([member.key for member in members], source.file)
     rows = Collector(source.file)
     whole = list(zip(*(member.elements or () for member in members), strict=True))
@@ -375,4 +392,4 @@ def _from_columns(
             rows.reject(line, reason)
         else:
             rows.accept(line, values)
-    return rows.table(names, "json", source.encoding.label, [*source.notes, "each key is read as a column"])
+    return rows.table(names, "json", source.encoding.label, [*source.notes, msg("each key is read as a column")])

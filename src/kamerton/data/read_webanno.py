@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from kamerton.core.messages import Message, Wording, msg
+from kamerton.core.messages import Wording, msg
 from kamerton.data.encoding import Source
 from kamerton.data.read_conll import SENTENCE_IS_ROW
 from kamerton.data.table import Collector, Table

@@ -75,7 +75,7 @@ def named(columns: Mapping[str, str]) -> str:
     """Write roles and columns as `--columns` takes them.
 
     >>> named({"text": "review", "label": "stars"}), named({"text": "Review Text"})
-    ('text=review,label=stars', "'text=Review Text'")
+    ('text=review,label=stars', '"text=Review Text"')
     """
     pairs = ",".join(f"{role}={column}" for role, column in columns.items())
     return pairs if PLAIN.fullmatch(pairs) else shell_word(pairs)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from heapq import merge
 from operator import attrgetter
 
+from kamerton.core.errors import Unusable
+from kamerton.core.messages import Wording
 from kamerton.core.records import LedgerEntry, Row
 from kamerton.data.table import Collector, Table
 
@@ -22,14 +24,14 @@ class Shape:
     holds: Callable[[Values], bool]
     """Whether a row shows that the columns mean what they seem to."""
     rows: Callable[[Values], Iterator[Values]]
-    """What is read of a row; raises `ValueError` if it is not what the others are."""
-    note: str
+    """What is read of a row; raises `Unusable` if it is not what the others are."""
+    note: Wording
     questions: tuple[str, ...] = ()
-    """Columns of the rows that annotators filled in, one of which is what is learnt."""
+    """Columns of the rows that annotators filled in, one of which is to be learned."""
 
 
 def in_order(table: Table) -> Iterator[Row | LedgerEntry]:
-    """Go through all that was read, used or rejected."""
+    """Yield all rows in order, those that were rejected as their entries."""
     return merge(table.rows, table.rejected, key=attrgetter("id"))
 
 
@@ -46,12 +48,12 @@ def opened(table: Table, shape: Shape) -> Table:
             continue
         try:
             held = list(shape.rows(row.values))
-        except ValueError as error:
-            rows.reject(row.place.line, str(error))
+        except Unusable as error:
+            rows.reject(row.place.line, error.message)
             continue
         for values in held:
             rows.accept(row.place.line, values)
             columns.update(dict.fromkeys(values))
-    notes = [*table.notes, *filter(None, [shape.note])]
+    notes = [*table.notes, *([shape.note] if shape.note else [])]
     made = rows.table(columns, table.format, table.encoding, notes)
     return replace(made, reshaped=True, questions=shape.questions)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from kamerton.core.errors import Unusable
+from kamerton.core.messages import Message, msg
 from kamerton.core.records import LedgerEntry, Row
 from kamerton.data.annotations import annotated, objects
 from kamerton.data.cells import LOOKED_AT
@@ -23,7 +25,7 @@ TAGS = ("tag", "ner_tag", "ner", "label", "тег", "метка")
 
 
 def reshaped(table: Table) -> Table:
-    """Give the rows that a table's rows hold, each at its old place; a table of any other shape as it is.
+    """Return a table of the rows that a table's rows hold, each at its old place; any other table unchanged.
 
     Raises:
         DataError: most rows do not hold what the others do.
@@ -57,7 +59,7 @@ def _joined(table: Table, number: str, word: str, tag: str) -> Table:
             sentence, current = [], name
         sentence.append(row)
     _collect(rows, sentence, word, tag)
-    note = f"words with the same '{number}' are one row"
+    note = msg("words with the same '{column}' are one row", column=number)
     return replace(rows.table(("tokens", "tags"), table.format, table.encoding, [*table.notes, note]), reshaped=True)
 
 
@@ -68,7 +70,8 @@ def _collect(rows: Collector, sentence: Sequence[Row | LedgerEntry], word: str, 
     words = [one.values for one in sentence if isinstance(one, Row)]
     line = sentence[0].place.line
     if bad:
-        rows.reject(line, f"a word of the sentence is missing: line {bad[0].place.line} {bad[0].reason}")
+        template = "a word of the sentence is missing: line {line} {reason}"
+        rows.reject(line, Message(template, {"line": str(bad[0].place.line), "reason": bad[0].reason}))
     else:
         rows.accept(line, {"tokens": [plain(v.get(word)) for v in words], "tags": [plain(v.get(tag)) for v in words]})
 
@@ -77,7 +80,7 @@ def _collect(rows: Collector, sentence: Sequence[Row | LedgerEntry], word: str, 
 
 
 def _has(value: object, key: str) -> bool:
-    """Say whether a value is a list with an object that has a key."""
+    """Return whether a value is a list with an object that has a key."""
     return isinstance(value, list) and any(isinstance(one, Mapping) and key in one for one in value)
 
 
@@ -87,7 +90,7 @@ def _questions(values: Values) -> Iterator[Values]:
     for paragraph in objects(values.get("paragraphs"), "paragraphs"):
         for asked in objects(paragraph.get("qas"), "qas"):
             if not filled(paragraph.get("context")) or not filled(asked.get("question")):
-                raise ValueError("a paragraph has no context, or a question no text")
+                raise Unusable(msg("a paragraph has no context, or a question no text"))
             known = {name: asked[name] for name in ("id", "answers") if name in asked}
             if asked.get("is_impossible") is True:
                 known["answers"] = []
@@ -116,14 +119,14 @@ def _comparison(first: str, second: str, better: str, means_first: str) -> Shape
     """Read two answers and a number that says which one is better."""
 
     def rows(values: Values) -> Iterator[Values]:
-        said = plain(values.get(better))
-        if said not in ("0", "1"):
-            raise ValueError(f"'{better}' is neither 0 nor 1")
-        chosen, rejected = (first, second) if said == means_first else (second, first)
+        choice = plain(values.get(better))
+        if choice not in ("0", "1"):
+            raise Unusable(msg("'{column}' is neither 0 nor 1", column=better))
+        chosen, rejected = (first, second) if choice == means_first else (second, first)
         kept = {name: cell for name, cell in values.items() if name not in (first, second, better)}
         yield {**kept, "chosen": values.get(chosen), "rejected": values.get(rejected)}
 
-    note = f"'{better}' says which answer is chosen"
+    note = msg("'{column}' says which answer is chosen", column=better)
     return Shape(frozenset({first, second, better}), lambda values: filled(values.get(first)), rows, note)
 
 
@@ -132,13 +135,13 @@ SHAPES = (
         frozenset({"paragraphs"}),
         lambda values: _has(values.get("paragraphs"), "qas"),
         _questions,
-        "each question about a paragraph is a row",
+        msg("each question about a paragraph is a row"),
     ),
     Shape(
         frozenset({"code", "test_list"}),
         lambda values: bool(_lines(values.get("test_list"))) and isinstance(values.get("code"), str),
         _programs,
-        "the request and its tests stand as comments before the program",
+        msg("the request and its tests stand as comments before the program"),
     ),
     _comparison("human_ref_A", "human_ref_B", "labels", means_first="1"),  # SHP (Ethayarajh et al. 2022)
     _comparison("response_0", "response_1", "better_response_id", means_first="0"),  # SafeRLHF (Dai et al. 2023)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from kamerton.core.errors import Fault
-from kamerton.core.messages import Wording
+from kamerton.core.errors import Fault, Unusable
+from kamerton.core.messages import Wording, msg
 from kamerton.core.records import LedgerEntry
 from kamerton.data.cells import LOOKED_AT, holds_truths, truth
 from kamerton.data.shape import Shape, Values, in_order
@@ -23,6 +23,10 @@ CONVERSATIONS = (
 )
 SPEAKERS = ("role", "speaker", "author", "sender", "from", "author_role", "who", "роль", "автор", "отправитель", "кто")
 SAID = ("content", "text", "message", "utterance", "value", "body", "текст", "сообщение", "реплика")
+NO_TREE = msg("it is not a tree")
+UNRANKED, UNANSWERED = msg("no answers of the tree were ranked"), msg("nobody answers in the tree")
+RANKED = msg("of the answers to each message, the best ranked and the worst make a pair; for chats: --task chat")
+PATHS = msg("each way through a tree along the first answers is a conversation")
 TREE = frozenset({"message_id", "parent_id", "text", "role"})
 """Columns of OpenAssistant's messages, each with the id of the one it answers (Köpf et al. 2023)."""
 
@@ -47,16 +51,18 @@ def conversations(table: Table) -> Table | None:
 
 
 def lone_messages(table: Table) -> Fault | None:
-    """Return that rows are messages which nothing puts together, if they are; None if not."""
+    """Return a fault if the rows are messages that no column groups into conversations; else None."""
     found = [called(names, table.columns) for names in (SPEAKERS, SAID)]
     if not all(len(columns) == 1 for columns in found):
         return None
     words = {plain(row.values.get(found[0][0])).strip().casefold() for row in table.rows[:LOOKED_AT]}
     if not {"user", "assistant"} <= {ROLES.get(word, "?") for word in words} or not words <= ROLES.keys():
         return None
-    rule = "the rows are messages, but no column says which of them are one conversation"
-    remedy = 'add such a column, conversation_id, or write one conversation a line: {"messages": [...]}'
-    return Fault(rule, table.file, f"{remedy}; if they are something else, name the task: --task WORD")
+    rule = msg("the rows are messages, but no column says which of them are one conversation")
+    remedy = msg("add such a column, conversation_id, or write one conversation a line: {example}; if they are "
+                 "something else, name the task: {flag}",
+                 example='{"messages": [...]}', flag="--task WORD")  # fmt: skip
+    return Fault(rule, table.file, remedy)
 
 
 # ── a message a row ───────────────────────────────────────────────────────────────────────────
@@ -79,7 +85,7 @@ def _together(table: Table, number: str, who: str, said: str) -> Table:
         rows.reject(entry.place.line, entry.reason)
     for name, messages in turns.items():
         rows.accept(first[name], {number: name, "messages": messages})
-    note = f"messages with the same '{number}' are one row"
+    note = msg("messages with the same '{number}' are one row", number=number)
     return replace(rows.table((number, "messages"), table.format, table.encoding, [*table.notes, note]), reshaped=True)
 
 
@@ -143,7 +149,7 @@ def _nested_trees(table: Table) -> Iterator[_Tree]:
             yield _Tree(row.place.line, "", None, row.reason)
             continue
         root = _nested(row.values.get("prompt"))
-        yield _Tree(row.place.line, plain(row.values.get("message_tree_id")), root, "" if root else "it is no tree")
+        yield _Tree(row.place.line, plain(row.values.get("message_tree_id")), root, "" if root else NO_TREE)
 
 
 def _flat_trees(table: Table) -> Iterator[_Tree]:
@@ -162,7 +168,7 @@ def _flat_trees(table: Table) -> Iterator[_Tree]:
         elif _speaks(node) == "user":
             yield _Tree(lines[name], name, node)
         else:
-            yield _Tree(lines[name], name, None, "the message that it answers is not there")
+            yield _Tree(lines[name], name, None, msg("the message that it answers is missing"))
 
 
 def _of_trees(table: Table, trees: Iterator[_Tree]) -> Table:
@@ -176,19 +182,14 @@ def _of_trees(table: Table, trees: Iterator[_Tree]) -> Table:
         for values in held:
             rows.accept(tree.line, {"message_tree_id": tree.name, **values})
         if not held:
-            lacking = "no answers of the tree were ranked" if pairs else "nobody answers in the tree"
-            rows.reject(tree.line, tree.reason or lacking)
-    note = (
-        "of the answers to each message, the best ranked and the worst make a pair; for chats: --task chat"
-        if pairs
-        else "each way through a tree along the first answers is a conversation"
-    )
+            rows.reject(tree.line, tree.reason or (UNRANKED if pairs else UNANSWERED))
     columns = ("message_tree_id", "messages", *(("chosen", "rejected") if pairs else ()))
-    return replace(rows.table(columns, table.format, table.encoding, [*table.notes, note]), reshaped=True)
+    notes = [*table.notes, RANKED if pairs else PATHS]
+    return replace(rows.table(columns, table.format, table.encoding, notes), reshaped=True)
 
 
 def _pairs(tree: _Tree) -> Iterator[Values]:
-    """Go through the best and the worst answer to each message, after all that was said before."""
+    """Yield the best and the worst answer to each message, after the turns before it."""
     waiting = [(tree.root, list[dict[str, str]]())] if tree.root else []
     while waiting:
         node, before = waiting.pop(0)
@@ -200,7 +201,7 @@ def _pairs(tree: _Tree) -> Iterator[Values]:
 
 
 def _paths(tree: _Tree) -> Iterator[Values]:
-    """Go through the conversations of a tree: all that people said, and the best answer to each, or the first."""
+    """Yield the conversations of a tree: all that people wrote, and the best answer to each, or the first."""
     waiting = [(tree.root, list[dict[str, str]]())] if tree.root else []
     while waiting:
         node, before = waiting.pop(0)
@@ -242,7 +243,7 @@ def _has_turns(history: str, values: Values) -> bool:
 
 
 def _beside_history(history: str) -> Shape:
-    note = f"the turns in '{history}' stand before the request"
+    note = msg("the turns in '{column}' stand before the request", column=history)
     return Shape(frozenset({history}), partial(_has_turns, history), partial(_with_history, history), note)
 
 
@@ -252,18 +253,18 @@ def _logged(request: str) -> Shape:
     def rows(values: Values) -> Iterator[Values]:
         body = values.get(request)
         if not isinstance(body, Mapping):
-            raise ValueError(f"'{request}' is no object")
+            raise Unusable(msg("'{column}' is not an object", column=request))
         asked = {name: body[name] for name in ("messages", "input", "system", "tools") if filled(body.get(name))}
-        told = {"system": body["instructions"]} if filled(body.get("instructions")) else {}
-        said = _replied(values.get("response"))
+        system = {"system": body["instructions"]} if filled(body.get("instructions")) else {}
+        reply = _replied(values.get("response"))
         kept = {name: cell for name, cell in values.items() if name not in (request, "response")}
-        yield {**kept, **asked, **told, **({"completion": [said]} if said else {})}
+        yield {**kept, **asked, **system, **({"completion": [reply]} if reply else {})}
 
     def holds(values: Values) -> bool:
         body = values.get(request)
         return isinstance(body, Mapping) and any(are_messages(body.get(name)) for name in ("messages", "input"))
 
-    return Shape(frozenset({request}), holds, rows, f"the messages stand in '{request}'")
+    return Shape(frozenset({request}), holds, rows, msg("the messages stand in '{column}'", column=request))
 
 
 def _replied(response: object) -> object:
@@ -297,9 +298,9 @@ def _best_and_worst(column: str) -> Callable[[Values], Iterator[Values]]:
     def rows(values: Values) -> Iterator[Values]:
         scored = sorted(_scored(values.get(column)), key=lambda one: -one[0])
         if len(scored) < 2:
-            raise ValueError(f"fewer than two answers in '{column}' have a score")
+            raise Unusable(msg("fewer than two answers in '{column}' have a score", column=column))
         if scored[0][0] == scored[-1][0]:
-            raise ValueError(f"all answers in '{column}' have the same score")
+            raise Unusable(msg("all answers in '{column}' have the same score", column=column))
         kept = {name: cell for name, cell in values.items() if name not in (column, "models", "messages")}
         yield {**kept, "chosen": scored[0][1], "rejected": scored[-1][1]}
 
@@ -307,7 +308,7 @@ def _best_and_worst(column: str) -> Callable[[Values], Iterator[Values]]:
 
 
 def _scored(answers: object) -> Iterator[tuple[float, object]]:
-    """Go through the answers of a list with their scores; a rank counts the other way round."""
+    """Yield the answers of a list with their scores; of ranks, the lowest is the best."""
     for one in answers if isinstance(answers, list) else ():
         if not isinstance(one, Mapping):
             continue
@@ -323,7 +324,7 @@ def _rated(column: str) -> Shape:
         frozenset({column}),
         lambda values: len(list(_scored(values.get(column)))) > 1,
         _best_and_worst(column),
-        f"of the answers in '{column}', the best and the worst make a pair",
+        msg("of the answers in '{column}', the best and the worst make a pair", column=column),
     )
 
 
@@ -331,7 +332,7 @@ def _winning(values: Values) -> Iterator[Values]:
     """Read two conversations and who won, as in the arena of chatbots (Zheng et al. 2023)."""
     won = plain(values.get("winner")).strip().casefold()
     if won not in ("model_a", "model_b", "a", "b"):
-        raise ValueError("neither conversation won")
+        raise Unusable(msg("neither conversation won"))
     better, worse = ("conversation_a", "conversation_b")[:: 1 if won.endswith("a") else -1]
     kept = {name: cell for name, cell in values.items() if name not in ("conversation_a", "conversation_b", "winner")}
     yield {**kept, "chosen": values.get(better), "rejected": values.get(worse)}
@@ -352,22 +353,19 @@ def judged(table: Table) -> Shape | None:
     if len(marks) != 1 or {truth(one.get(marks[0])) for one in some if filled(one.get(marks[0]))} != {True, False}:
         return None
     if len(talks) == 1:
-        note = f"the last answer of each conversation is what '{marks[0]}' judges"
+        note = msg("'{column}' judges the last answer of each conversation", column=marks[0])
         return Shape(frozenset({talks[0], marks[0]}), lambda values: True, partial(_parted, talks[0], marks[0]), note)
-    return (
-        None
-        if holds_truths(table, marks[0])
-        else Shape(
-            frozenset(marks), lambda values: True, partial(_with_truth, marks[0]), f"'{marks[0]}' says yes and no"
-        )
-    )
+    if holds_truths(table, marks[0]):
+        return None
+    note = msg("'{column}' says yes and no", column=marks[0])
+    return Shape(frozenset(marks), lambda values: True, partial(_with_truth, marks[0]), note)
 
 
 def _parted(talk: str, mark: str, values: Values) -> Iterator[Values]:
     turns = values.get(talk)
     kept = {name: cell for name, cell in values.items() if name not in (talk, mark)}
     if not isinstance(turns, list) or len(turns) < 2:
-        raise ValueError("the conversation is no list of messages")
+        raise Unusable(msg("the conversation is not a list of messages"))
     yield {**kept, "prompt": turns[:-1], "completion": turns[-1:], mark: truth(values.get(mark))}
 
 
@@ -375,16 +373,17 @@ def _with_truth(mark: str, values: Values) -> Iterator[Values]:
     yield {**values, mark: truth(values.get(mark))}
 
 
+IN_CONTEXT = msg("the system prompt stands in '{column}'", column="context")
 TALKS = ("messages", "conversations", "conversation", "dialog", "dialogue", "диалог")
 CHATS = (
     *map(_beside_history, ("history", "chat_history")),
     *map(_logged, ("body", "request")),
-    Shape(frozenset({"context", "messages"}), _has_authors, _in_context, "what the model was told stands in 'context'"),
+    Shape(frozenset({"context", "messages"}), _has_authors, _in_context, IN_CONTEXT),
     Shape(
         frozenset({"conversation_a", "conversation_b", "winner"}),
         lambda values: are_messages(values.get("conversation_a")),
         _winning,
-        "'winner' says which conversation is chosen",
+        msg("'{column}' says which conversation is chosen", column="winner"),
     ),
     *map(_rated, ("completions", "answers", "responses", "candidates", "outputs", "generations")),
 )

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from kamerton.core.errors import Unusable
+from kamerton.core.messages import Joined, Message, msg
 from kamerton.data.cells import LOOKED_AT, truth
 from kamerton.data.shape import Shape, Values
 from kamerton.data.spelling import same
@@ -20,28 +22,17 @@ PEOPLE = ("annotator", "annotator_id", "user", "user_id", "worker", "worker_id",
 """Keys that say who gave a label."""
 LABELLED = (
     *("label", "labels", "cats", "category", "categories", "class", "classes", "sentiment", "emotion", "topic"),
-    *(
-        "annotation",
-        "annotations",
-        "target",
-        "targets",
-        "tag",
-        "tags",
-        "intent",
-        "метка",
-        "метки",
-        "класс",
-        "категория",
-    ),
-    *("разметка", "тема", "темы"),
+    *("annotation", "annotations", "target", "targets", "tag", "tags", "intent"),
+    *("метка", "метки", "класс", "категория", "разметка", "тема", "темы"),
 )
 """Columns that hold labels, by their names."""
 LONGEST = 60
 """Characters of a label's name."""
+NO_LIST = msg("the labels are not a list")
 HALF = 0.5
-"""The chance from which on a label is taken for true, as spaCy does by default."""
+"""The probability from which on a label counts as true; spaCy's default."""
 Reader = Callable[[object], object]
-"""Reads a cell as a label, a list of labels, or nothing; raises `ValueError` if it cannot."""
+"""Reads a cell as a label, a list of labels, or nothing; raises `Unusable` if it cannot."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +43,7 @@ class Change:
     name: str
     """What the column is called then."""
     read: Reader
-    note: str
+    note: Message
 
     def rows(self, values: Values) -> Iterator[Values]:
         """Read the label of a row."""
@@ -80,29 +71,29 @@ def _change(table: Table, column: str, some: Sequence[Values]) -> Change | None:
     if all(map(_is_scored, cells)) and (known or all(map(_is_sharp, cells))):
         one = all(len(_true(cell)) == 1 for cell in cells)
         note = (
-            f"of the names in '{column}', the one with a chance of at least 0.5 is the label"
+            msg("of the names in '{column}', the one with a probability of at least 0.5 is the label", column=column)
             if one
-            else f"of the names in '{column}', those with a chance of at least 0.5 are labels"
+            else msg("of the names in '{column}', those with a probability of at least 0.5 are labels", column=column)
         )
         return Change(column, _called(table, column, one), _first if one else _true, note)
     if not known:
         return None
     if all(isinstance(cell, Mapping) for cell in cells):
         key = _naming(cells)
-        return Change(column, _called(table, column, True), _named(key), _said(column, key)) if key else None
+        return Change(column, _called(table, column, True), _named(key), _note(column, key)) if key else None
     items = [one for cell in cells if isinstance(cell, list) for one in cell]
     key = _naming(items)
     if not key:
         return None
     if any(who in one for one in items for who in PEOPLE):
-        note = f"the label that most people gave in '{column}' counts"
+        note = msg("the label that most people gave in '{column}' counts", column=column)
         return Change(column, _called(table, column, True), _voted(key), note)
     one = all(isinstance(cell, list) and len(cell) == 1 for cell in cells)
-    return Change(column, _called(table, column, one), _listed(key, alone=one), _said(column, key))
+    return Change(column, _called(table, column, one), _listed(key, alone=one), _note(column, key))
 
 
-def _said(column: str, key: str) -> str:
-    return f"the label is '{key}' in '{column}'"
+def _note(column: str, key: str) -> Message:
+    return msg("the label is '{key}' in '{column}'", key=key, column=column)
 
 
 def _called(table: Table, column: str, one: bool) -> str:
@@ -129,14 +120,14 @@ def _is_sharp(cell: object) -> bool:
 
 def _true(cell: object) -> list[str]:
     if not _is_scored(cell) or not isinstance(cell, Mapping):
-        raise ValueError("the labels are no names with a chance each")
+        raise Unusable(msg("the labels are not names with a probability each"))
     return [str(name) for name, chance in cell.items() if chance >= HALF]
 
 
 def _first(cell: object) -> str:
     names = _true(cell)
     if len(names) != 1:
-        raise ValueError(f"{len(names)} labels are true, where other rows have one")
+        raise Unusable(msg("{labels} {labels:label is|labels are} true, where other rows have one", labels=len(names)))
     return names[0]
 
 
@@ -155,7 +146,7 @@ def _is_name(value: object) -> bool:
 def _named(key: str) -> Reader:
     def read(cell: object) -> object:
         if not isinstance(cell, Mapping) or not filled(cell.get(key)):
-            raise ValueError(f"the label has no '{key}'")
+            raise Unusable(msg("the label has no '{key}'", key=key))
         return cell[key]
 
     return read
@@ -166,10 +157,10 @@ def _listed(key: str, *, alone: bool) -> Reader:
 
     def read(cell: object) -> object:
         if not isinstance(cell, list):
-            raise ValueError("the labels are no list")
+            raise Unusable(NO_LIST)
         names = [plain(name(one)) for one in cell]
         if alone and len(names) > 1:
-            raise ValueError(f"{len(names)} labels, where other rows have one")
+            raise Unusable(msg("{labels} labels, where other rows have one", labels=len(names)))
         return (names[0] if names else None) if alone else names
 
     return read
@@ -180,7 +171,7 @@ def _voted(key: str) -> Reader:
 
     def read(cell: object) -> object:
         if not isinstance(cell, list):
-            raise ValueError("the labels are no list")
+            raise Unusable(NO_LIST)
         return vote([plain(name(one)) for one in cell])
 
     return read
@@ -193,10 +184,10 @@ def vote(labels: Sequence[str]) -> str | None:
     'good'
 
     Raises:
-        ValueError: several were given as often.
+        Unusable: several were given as often.
     """
     counts = Counter(labels).most_common()
     if len(counts) > 1 and counts[0][1] == counts[1][1]:
-        said = ", ".join(f"{label} {count}" for label, count in counts)
-        raise ValueError(f"the people who labelled it disagree: {said}")
+        votes = Joined([msg("{label} {count}", label=label, count=count) for label, count in counts], ", ")
+        raise Unusable(msg("the people who labeled it disagree: {votes}", votes=votes))
     return counts[0][0] if counts else None

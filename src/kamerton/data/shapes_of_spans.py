@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from kamerton.core.messages import msg
 from kamerton.core.records import LedgerEntry
 from kamerton.data.cells import LOOKED_AT
 from kamerton.data.shape import in_order
@@ -59,7 +60,7 @@ def _gathered(table: Table, columns: Mapping[str, str]) -> Table:
             spans.append({role: _cell(row.values.get(name)) for role, name in columns.items() if role != "text"})
     for text, (line, spans) in texts.items():
         rows.accept(line, {"text": text, "entities": spans})
-    note = f"the spans of the same '{columns['text']}' are one row"
+    note = msg("the spans of the same '{column}' are one row", column=columns["text"])
     made = rows.table(("text", "entities"), table.format, table.encoding, [*table.notes, note])
     return replace(made, reshaped=True)
 

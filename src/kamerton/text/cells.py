@@ -11,6 +11,8 @@ from itertools import chain, zip_longest
 
 import numpy as np
 
+from kamerton.core.errors import Unusable
+from kamerton.core.messages import msg
 from kamerton.core.records import Example
 
 ROOM = 1.25
@@ -24,14 +26,14 @@ AMBIGUOUS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
 
 
 def filled(value: object) -> bool:
-    """Say whether a cell holds anything: not null, not NaN, not blank."""
+    """Return whether a cell holds anything: not null, not NaN, not blank."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return False
     return not (isinstance(value, str) and not value.strip())
 
 
 def few(bad: int, rows: int) -> bool:
-    """Say whether so few of the rows cannot be used that the others tell what they all are.
+    """Return whether so few rows cannot be used that the others tell what they all are.
 
     >>> few(1, 8), few(5, 50), few(6, 50), few(1, 4)
     (True, True, False, False)
@@ -57,7 +59,7 @@ def plain(value: object) -> str:
 
 
 def room_for(lengths: Sequence[int]) -> int:
-    """Say how many tokens to allow an answer: as many as 99% of these have, and some more.
+    """Return how many tokens to allow an answer: as many as 99% of these have, and some more.
 
     >>> room_for([4, 8])
     11
@@ -73,20 +75,24 @@ def number_in(value: object) -> float:
     (3.0, 3.5, 3.5)
 
     Raises:
-        ValueError: it is no finite number, or its comma could part thousands as well.
+        Unusable: it is no finite number, or its comma could part thousands as well.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError(f"{plain(value)!r} is not a number")
+        raise _no_number(plain(value))
     text = str(value).strip().replace("\u2212", "-")
     if AMBIGUOUS.fullmatch(text):
-        raise ValueError(f"{text!r} may mean two numbers: write it without a comma")
+        raise Unusable(msg("{text} may mean two numbers: write it without a comma", text=repr(text)))
     try:
         number = float(COMMA.sub(".", text))
     except ValueError:
-        raise ValueError(f"{text!r} is not a number") from None
+        raise _no_number(text) from None
     if not math.isfinite(number):
-        raise ValueError(f"{text!r} is not a number")
+        raise _no_number(text)
     return number
+
+
+def _no_number(text: str) -> Unusable:
+    return Unusable(msg("{text} is not a number", text=repr(text)))
 
 
 def written_number(number: float, *, exact: bool = False) -> str:

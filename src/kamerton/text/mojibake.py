@@ -9,11 +9,15 @@ counted, and cannot be undone.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from kamerton.core.messages import Joined, Message, msg
 from kamerton.text.russian import likeness
 
+UTF8 = "UTF-8"
+LETTERS_LOST = msg("letters lost in reading")
 WESTERN = "cp1252"
 CYRILLIC = ("cp1251", "koi8-r", "cp866")
 ROUNDS = 3
@@ -36,15 +40,16 @@ LOST = re.compile("\ufffd|(?<![\\w?])\\?{3,}(?:\\s+\\?{2,})+|(?<=\\w)\\?{3,}(?=\
 
 @dataclass(frozen=True)
 class Mended:
-    """A text put right, and what had been done to it."""
+    """A text put right, and how it had been misread."""
 
     text: str
-    damage: str
+    steps: tuple[Misreading, ...]
+    """The wrong readings, the last one first."""
 
 
 @dataclass(frozen=True)
 class Misreading:
-    """Bytes of one one-byte encoding read as another."""
+    """Bytes of one encoding read as another."""
 
     read_as: str
     truly: str
@@ -93,16 +98,26 @@ LIKELY = -2.9
 """Likeness of real Russian, in nats a letter, is hardly ever below this."""
 
 
-def damage_of(text: str) -> str:
-    r"""Say what was done to a text; an empty string if nothing that shows.
+def damage_by(steps: Sequence[Misreading]) -> Message:
+    """Name the damage that wrong readings did.
 
-    >>> damage_of("Ð\x9fÑ\x80Ð¸Ð²ÐµÑ\x82"), damage_of("Привет")
-    ('UTF-8 read as cp1252', '')
+    >>> str(damage_by([Misreading("cp1252", UTF8)]))
+    'UTF-8 read as cp1252'
+    """
+    parts = [msg("{truly} read as {read_as}", truly=step.truly, read_as=step.read_as) for step in steps]
+    return msg("{damages}", damages=Joined(parts, ", then "))
+
+
+def damage_of(text: str) -> Message | None:
+    r"""Name the damage of a text; None if none shows.
+
+    >>> str(damage_of("Ð\x9fÑ\x80Ð¸Ð²ÐµÑ\x82")), damage_of("Привет")
+    ('UTF-8 read as cp1252', None)
     """
     if text.isascii() and "???" not in text:
-        return ""
+        return None
     mended = mend(text)
-    return mended.damage if mended else "letters lost in reading" if LOST.search(text) else ""
+    return damage_by(mended.steps) if mended else LETTERS_LOST if LOST.search(text) else None
 
 
 def mend(text: str) -> Mended | None:
@@ -111,25 +126,24 @@ def mend(text: str) -> Mended | None:
     >>> mend("Ïðèâåò, ìèð").text
     'Привет, мир'
     """
-    damages: list[str] = []
+    steps: list[Misreading] = []
     for _ in range(ROUNDS):
         found = None if text.isascii() else _from_one_byte(text) or _from_utf8(text)
         if found is None or found.text.count("\ufffd") > text.count("\ufffd"):
             break
         text = found.text
-        damages.append(found.damage)
-    return Mended(text, ", then ".join(damages)) if damages else None
+        steps += found.steps
+    return Mended(text, tuple(steps)) if steps else None
 
 
-def undo(text: str, damage: str) -> str | None:
-    """Undo a damage that other texts beside this one show, where it is too short to show it; None if it has not got it.
+def undo(text: str, steps: Sequence[Misreading]) -> str | None:
+    """Undo wrong readings that the texts beside this one show; None if this one was not misread so.
 
-    >>> undo("äà", "cp1251 read as cp1252"), undo("да", "cp1251 read as cp1252")
+    >>> undo("äà", [Misreading("cp1252", "cp1251")]), undo("да", [Misreading("cp1252", "cp1251")])
     ('да', None)
     """
-    for step in damage.split(", then "):
-        truly, _, read_as = step.partition(" read as ")
-        again = _as_utf8(text, read_as) if truly == "UTF-8" else _exchanged(text, Misreading(read_as, truly))
+    for step in steps:
+        again = _as_utf8(text, step.read_as) if step.truly == UTF8 else _exchanged(text, step)
         if again is None:
             return None
         text = again
@@ -161,7 +175,7 @@ def _from_utf8(text: str) -> Mended | None:
     """Read again as UTF-8 what was read as another encoding, if one explains it."""
     read_again = [(codec, _sub_utf8(text, codec)) for codec in (WESTERN, *CYRILLIC)]
     codec, mended = min(read_again, key=lambda pair: len(pair[1]))
-    return Mended(mended, f"UTF-8 read as {codec}") if len(mended) < len(text) else None
+    return Mended(mended, (Misreading(codec, UTF8),)) if len(mended) < len(text) else None
 
 
 def _sub_utf8(text: str, codec: str) -> str:
@@ -196,7 +210,7 @@ def _from_one_byte(text: str) -> Mended | None:
     best = max(pairs, key=lambda pair: scores[pair])
     if scores[best] - now < GAIN * letters:
         return None
-    return Mended(text.translate(_exchange(best)), f"{best.truly} read as {best.read_as}")
+    return Mended(text.translate(_exchange(best)), (best,))
 
 
 def _possible_readings(text: str, letters: int) -> tuple[Misreading, ...]:

@@ -13,6 +13,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from kamerton.core.errors import Unusable
+from kamerton.core.messages import Message, msg
+
 LONGEST, DEEPEST = 20_000_000, 100
 """Letters of a cell, and lists within lists: more is no row of a data set."""
 NAME = r"[A-Za-z_][\w.]*"
@@ -62,10 +65,8 @@ SCALARS = frozenset((
 TIMES = frozenset(("date", "datetime", "time", "datetime.date", "datetime.datetime", "datetime.time"))
 DATE = 3
 """Numbers of a time's that are its year, month and day."""
-TRUNCATED = (
-    "numpy or pandas left out its middle (`...`) when it was printed: write the column again as JSON, "
-    "`df[column] = df[column].map(lambda cell: json.dumps(list(cell)))`"
-)
+TRUNCATED = msg("numpy or pandas left out its middle (`...`) when it was printed: write the column again as JSON, "
+                "{code}", code="`df[column] = df[column].map(lambda cell: json.dumps(list(cell)))`")  # fmt: skip
 
 
 def opened(cell: object, *, sure: bool = False) -> object:
@@ -81,14 +82,15 @@ def opened(cell: object, *, sure: bool = False) -> object:
         sure: whether the cell may be a text as well, so that only brackets with quotes behind them begin a list.
 
     Raises:
-        ValueError: it begins like a list or an object, and cannot be read to its end; with the reason.
+        Unusable: it begins like a list or an object, and cannot be read to its end; with the reason.
     """
     if not isinstance(cell, str) or not (SURE if sure else OPENING).match(cell):
         return cell
     if cell.rstrip()[-1] in "])}":
         return read_printed(cell)
     if SURE.match(cell):
-        raise ValueError(f"it begins like a list or an object, and its end is missing: …{cell.rstrip()[-20:]}")
+        rule = "it begins like a list or an object, and its end is missing: …{end}"
+        raise Unusable(Message(rule, {"end": cell.rstrip()[-20:]}))
     return cell
 
 
@@ -117,18 +119,19 @@ def read_printed(text: str) -> object:
     """Read a printed list or object; tuples, sets and arrays become lists.
 
     Raises:
-        ValueError: it is none, or is damaged.
+        Unusable: it is none, or is damaged.
     """
     if len(text) > LONGEST:
-        raise ValueError(f"it looks like a list, but has {len(text):,} letters")
+        raise Unusable(msg("it looks like a list, but has {letters} letters", letters=len(text)))
     try:
         value = _read(text)
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise ValueError("it holds half a character (a lone surrogate)") from None
+        raise Unusable(msg("it holds half a character (a lone surrogate)")) from None
     except _DamagedError as error:
-        raise ValueError(f"it looks like a list or an object, but cannot be read: {error}") from None
+        rule = msg("it looks like a list or an object, but cannot be read: {reason}", reason=error.message)
+        raise Unusable(rule) from None
     return value
 
 
@@ -144,6 +147,10 @@ def _read(text: str) -> object:
 
 class _DamagedError(Exception):
     """Why a text cannot be read."""
+
+    def __init__(self, message: Message) -> None:
+        self.message = message
+        super().__init__(str(message))
 
 
 @dataclass(frozen=True)
@@ -169,8 +176,9 @@ def _tokens(text: str) -> Iterator[_Token]:
         found = TOKEN.match(text, at)
         if not found:
             rest = text[at:].strip()
+            unclosed = msg("a quote is not closed: {text}", text=rest[:30])
             raise _DamagedError(
-                f"a quote is not closed: {rest[:30]}" if rest[:1] in ("'", '"') else f"{rest[:20]!r} is no value"
+                unclosed if rest[:1] in ("'", '"') else msg("{text} is not a value", text=repr(rest[:20]))
             )
         kind = found.lastgroup or ""
         at = found.end()
@@ -206,19 +214,19 @@ class _Reader:
         return False
 
     def end(self) -> None:
-        """See that nothing follows."""
+        """Check that nothing follows."""
         if self._peek().kind != "end":
-            raise _DamagedError(f"{self._peek().text[:20]!r} follows its end")
+            raise _DamagedError(msg("{text} follows its end", text=repr(self._peek().text[:20])))
 
     def value(self, depth: int) -> object:
         """Read a value."""
         if depth > DEEPEST:
-            raise _DamagedError("its lists are too deep")
+            raise _DamagedError(msg("its lists are nested too deeply"))
         token = self._take()
         if token.text in CLOSING:
             held = self._items(CLOSING[token.text], depth + 1)
             if held.named or (held.pairs and held.values):
-                raise _DamagedError("some of its values have keys and others have none")
+                raise _DamagedError(msg("some of its values have keys and others have none"))
             return held.pairs if held.pairs or (token.text == "{" and not held.values) else held.values
         if token.kind == "quoted":
             return _unquoted(token.text)
@@ -228,7 +236,8 @@ class _Reader:
             return self._named(token.text, depth)
         if token.kind == "absent":
             return None
-        raise _DamagedError("it ends too early" if token.kind == "end" else f"{token.text!r} stands in a value's place")
+        misplaced = msg("{text} stands in a value's place", text=repr(token.text))
+        raise _DamagedError(msg("it ends too early") if token.kind == "end" else misplaced)
 
     def _items(self, closing: str, depth: int) -> _Held:
         """Read values up to the closing sign, with commas, spaces or lines between them."""
@@ -262,7 +271,7 @@ class _Reader:
             return values[0]
         if held.named and not values:  # a dataclass or a row of Spark
             return held.named
-        raise _DamagedError(f"it holds a Python object, `{name}(...)`: write the column as JSON")
+        raise _DamagedError(msg("it holds a Python object, {call}: write the column as JSON", call=f"`{name}(...)`"))
 
     def _word(self, name: str) -> object:
         if name in WORDS:
@@ -270,7 +279,7 @@ class _Reader:
         last = name.rpartition(".")[2]
         if self._peek().text == "=" or last in SCALARS or last == "object":
             return name
-        raise _DamagedError(f"{name[:20]!r} has no quotes")
+        raise _DamagedError(msg("{text} has no quotes", text=repr(name[:20])))
 
 
 ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(\n)|(.))", re.DOTALL)

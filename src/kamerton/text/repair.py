@@ -1,4 +1,4 @@
-"""What can be put right in a text without changing what it says."""
+"""Repairs of a text that do not change what it says."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import html
 import re
 from dataclasses import dataclass
 
-from kamerton.text.mojibake import mend
+from kamerton.core.messages import Message, msg
+from kamerton.text.mojibake import damage_by, mend
 
 ENTITY = re.compile(r"&(?:[A-Za-z]{2,8}|#\d{2,6}|#[xX][0-9A-Fa-f]{2,5});")
 TAG = re.compile(
@@ -25,28 +26,29 @@ class Tidied:
     """A text put right, and what was done."""
 
     text: str
-    repairs: tuple[str, ...]
+    repairs: tuple[Message, ...]
 
 
 def tidy(text: str) -> Tidied:
-    """Put right a wrong reading, HTML entities, invisible signs and odd spaces, in this order.
+    """Repair a wrong reading, HTML entities, invisible signs and odd spaces, in this order.
 
-    >>> tidy("Tom &amp; Jerry ")
-    Tidied(text='Tom & Jerry', repairs=('HTML entities', 'spaces'))
+    >>> tidied = tidy("Tom &amp; Jerry ")
+    >>> tidied.text, [str(repair) for repair in tidied.repairs]
+    ('Tom & Jerry', ['HTML entities', 'spaces'])
     """
     mended = mend(text)
     done = neat(mended.text if mended else text)
-    return Tidied(done.text, (mended.damage, *done.repairs)) if mended else done
+    return Tidied(done.text, (damage_by(mended.steps), *done.repairs)) if mended else done
 
 
 def neat(text: str) -> Tidied:
-    """Put right HTML entities, invisible signs and odd spaces of a text that was read in the right encoding.
+    """Repair HTML entities, invisible signs and odd spaces of a text that was read in the right encoding.
 
     >>> neat("Ïðèâåò ").text
     'Ïðèâåò'
     """
     repairs = []
-    for name, repair in (("HTML entities", unescape), ("invisible signs", _drop_invisible), ("spaces", _tidy_space)):
+    for name, repair in REPAIRS.items():
         repaired = repair(text)
         if repaired != text:
             text = repaired
@@ -55,7 +57,7 @@ def neat(text: str) -> Tidied:
 
 
 def unescape(text: str) -> str:
-    """Write HTML's entities as the letters they stand for, once."""
+    """Replace HTML entities by the letters they stand for, once."""
     return ENTITY.sub(lambda match: html.unescape(match.group()), text) if "&" in text else text
 
 
@@ -64,6 +66,10 @@ def _drop_invisible(text: str) -> str:
 
 
 def _tidy_space(text: str) -> str:
-    """Make odd spaces plain and strip the ends; the indentation of a first line of several stays."""
+    """Replace odd spaces and strip the ends; the indentation of a first line of several stays."""
     text = ODD_SPACE.sub(" ", text).rstrip()
     return text.lstrip("\r\n") if "\n" in text.strip() else text.lstrip()
+
+
+REPAIRS = {msg("HTML entities"): unescape, msg("invisible signs"): _drop_invisible, msg("spaces"): _tidy_space}
+"""By name, in the order in which they are made."""
