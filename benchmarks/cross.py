@@ -39,11 +39,11 @@ ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "runs" / "bench-cross" / "cells.jsonl"
 WORKS = "works"
 INTRODUCTION = (
-    "# What goes together",
+    "# What works together",
     "",
     "Written by `make bench-cross`. Every cell is a small run on a tiny model of random weights: trained a few",
     "updates, stopped, resumed, saved; asked again by `kamerton predict` in a process that did not train, with the",
-    "same answers; and loaded by transformers and PEFT alone, with the same logits. A number stands for a refusal:",
+    "same answers; and loaded by transformers and PEFT alone, with the same logits. A number marks a refusal:",
     "it comes before anything is trained, in `kamerton plan` and `kamerton tune` alike, with the reason and what to",
     "take instead.",
     "",

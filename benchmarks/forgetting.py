@@ -231,38 +231,38 @@ def figures(attempt: Attempt) -> str:
 
 
 INTRODUCTION = """\
-# Forgetting, and what the dial gives back
+# Forgetting, and how much of it the dial recovers
 
 Written by `make bench-forgetting`. Every run asks the base model and the tuned one a probe that no task is about:
-plain texts, questions, requests for answers of a form. What decides is the cross-entropy of the texts in nats a token:
-"mild" is said when the whole 95% interval of its rise is beyond 0.05, "severe" when it is beyond 0.3.
+plain texts, questions, requests for answers of a form. The cross-entropy of the texts decides, in nats a token:
+"mild" if the whole 95% interval of its rise exceeds 0.05, "severe" if it exceeds 0.3.
 
-`kamerton dial RUN` sets the weights of a tuned model back towards where training began (WiSE-FT, Wortsman et al.
+`kamerton dial RUN` interpolates the weights of a tuned model towards those before training (WiSE-FT, Wortsman et al.
 2022), measures each strength on the validation rows and on the probe, and chooses by a rule: of the strengths that
-keep 90% of the best gain, the one that forgets least. Where nothing gains, or keeping a gain that could be luck on so
-few rows would mean to forget severely, it is the one that forgets least of all. `kamerton tune --remedy dial` does
-the same in the course of a run, and `kamerton dial RUN --out NEW` makes a run of the chosen strength.
+keep 90% of the best gain, the one that forgets least. Where nothing gains, or a gain that may be chance on so
+few rows would cost severe forgetting, it is the one that forgets least of all. `kamerton tune --remedy dial` does
+the same during a run, and `kamerton dial RUN --out NEW` makes a run of the chosen strength.
 
 Tasks of the Language Model Evaluation Harness can stand beside the probe (`pip install 'kamerton[benchmarks]'`):
 `kamerton tune … --benchmarks arc_easy,mine.yaml`, or `kamerton evaluate RUN --benchmarks …` for a run that is there.
 Base and tuned model answer the same rows, the first 200 of each task (`--set benchmarks.rows=`), and are compared in
 pairs; a share of right answers counts in the decision: mild beyond 5 points lost, severe beyond 15. A task file has
 the harness's own form; with `dataset_path: json` and `dataset_kwargs: {data_files: {test: rows.jsonl}}` it needs no
-network. It may bring code of its own: name only files that you trust.
+network. It may contain code: use only files that you trust.
 """
 
 
 def page(cost: Cost, turned: Sequence[Turned], checks: Sequence[Check]) -> Iterator[str]:
     """Write the page, line by line."""
     yield INTRODUCTION
-    yield "## What was promised\n"
+    yield "## Targets\n"
     yield "| claim | figure | |"
     yield "|---|---|---|"
     for check in checks:
         yield f"| {check.claim} | {check.figure} | {'held' if check.held else '**not held**'} |"
     yield "\n## What the probe costs\n"
     yield f"SmolLM2 (135M), quick probe, both models: {cost.first:.0f} s where nothing of the base is known yet, "
-    yield f"{cost.later:.0f} s after that: the base's own readings are kept in the user's cache folder.\n"
+    yield f"{cost.later:.0f} s after that: the base's own results are cached in the user's cache folder.\n"
     for one in turned:
         yield from section(one)
 

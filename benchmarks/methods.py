@@ -136,9 +136,9 @@ HEAD = (
     "tuned",
     "untuned",
     "trained numbers",
-    "training s (foretold)",
+    "training s (estimated)",
     "all stages s",
-    "peak GB (foretold)",
+    "peak GB (estimated)",
     "MB on disk",
 )
 
@@ -156,10 +156,10 @@ def promised(cells: Sequence[Cell], pair: tuple[float, float] | None) -> Iterato
     claims = {
         "every method is better than the untuned model": [not one.failed and one.tuned > one.untuned for one in cells],
         "every run, all stages, takes 8 minutes at most": [not one.failed and one.seconds <= BUDGET for one in cells],
-        "memory is foretold within 15%, in 90% of the runs": [one.off("peak_bytes") <= 0.15 for one in whole],
-        "time is foretold within 40%": [one.off("seconds") <= 0.4 for one in whole],
+        "memory is estimated within 15%, in 90% of the runs": [one.off("peak_bytes") <= 0.15 for one in whole],
+        "time is estimated within 40%": [one.off("seconds") <= 0.4 for one in whole],
     }
-    yield from ("## What was promised", "", "| claim | |", "|---|---|")
+    yield from ("## Targets", "", "| claim | |", "|---|---|")
     for claim, held in claims.items():
         yield f"| {claim} | {sum(held)} of {len(held)} |"
     if pair:
@@ -175,9 +175,9 @@ INTRODUCTION = (
     "# The methods on real data",
     "",
     "Written by `make bench-methods`: one `kamerton tune` for each method, with the method's own defaults.",
-    "Tuned and untuned are scores on the same test rows by the run's deciding metric. What was foretold of time is for",
-    "the updates that were made (training ends early where validation no longer gets better), on a machine that does",
-    "nothing else meanwhile.",
+    "Tuned and untuned are scores on the same test rows by the run's deciding metric. The estimate of time is for",
+    "the updates that were made (training ends early where validation no longer improves), on a machine that is",
+    "otherwise idle.",
     "",
 )
 CONTRACT = {

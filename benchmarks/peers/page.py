@@ -31,7 +31,7 @@ loading, proof of the layout, frozen work), without validations and checkpoints.
 the first update: how fast training goes once it goes. **Whole** is the whole process, with
 imports, loading, validations, checkpoints and test. A ratio is the peer's seconds divided by Kamerton's in the same
 round: above 1 Kamerton is faster, below 1 it is slower. The table gives the median and the range over the rounds;
-what was promised is held against the median ratio of training. A round is marked disturbed if a matrix product timed
+targets are compared with the median ratio of training. A round is marked disturbed if a matrix product timed
 between the processes ran at less than 85% of the best speed ever seen here.
 """
 LLAMA_FACTORY = """LLaMA-Factory is not among the peers: its release 0.9.5 asks for transformers up to 5.6, TRL up to
@@ -40,7 +40,7 @@ same HF Trainer.
 """
 
 
-SIDE_BY_SIDE, COST, START, GROWTH = "Side by side", "What it takes", "Start-up (W7)", "Growth"
+SIDE_BY_SIDE, COST, START, GROWTH = "Side by side", "Time and memory", "Start-up (W7)", "Growth"
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)] + [""]
 
 
-SIDES = ("", "work", "against", "rows", "rounds", "training", "updates", "whole", "promised (aimed at)", "outcome")
+SIDES = ("", "work", "against", "rows", "rounds", "training", "updates", "whole", "target (stretch)", "outcome")
 
 
 def side_rows(workload: Workload, record: Record) -> Iterator[list[str]]:
@@ -167,7 +167,7 @@ def outcome(workload: Workload, peer: Peer, rounds: Sequence[Round]) -> str:
         faults.append("not reached" if ratio >= 1 else "not reached: Kamerton is slower")
     share = memory_share(rounds, peer.script)
     if workload.memory and share > workload.memory:
-        faults.append(f"memory {share:.2f} of the peer's, promised {workload.memory:g}")
+        faults.append(f"memory {share:.2f} of the peer's, target {workload.memory:g}")
     kept = "aim reached" if peer.aim and ratio >= peer.aim else "reached" if peer.must else "for comparison"
     return f"{'; '.join(faults) or kept}; {agreed.words}"
 
@@ -184,7 +184,7 @@ all rows of a batch begin with is computed once. The share of the peak is useful
 pretrained matrices and attention over real tokens, of which a common beginning counts once in a causal model; the
 output head where an answer is taught) in the seconds of the updates after the first, against the speed of a bare matrix
 product of the same precision as PyTorch computes it by itself (Kamerton takes oneDNN's where they are faster), measured
-beside. 50% was promised and 65% aimed at. Memory is the most that the process held (VmHWM).
+beside. The target is 50%, the stretch target 65%. Memory is the peak of the process (VmHWM).
 """
 
 
@@ -219,7 +219,7 @@ def start_part(starts: Sequence[Mapping[str, float]]) -> Iterator[str]:
         kept = "reached" if statistics.median(values) <= start.must else "not reached"
         kept = "aim reached" if statistics.median(values) <= start.aim else kept
         rows.append([start.title, spread(values, " s"), f"{start.must:g} s ({start.aim:g} s)", kept])
-    yield from table(("", f"seconds, {len(starts)} rounds", "promised (aimed at)", "outcome"), rows)
+    yield from table(("", f"seconds, {len(starts)} rounds", "target (stretch)", "outcome"), rows)
     if alone := [one["alone"] for one in starts if "alone" in one]:
         yield f"A script that answers the same text with transformers alone takes {spread(alone, ' s')}.\n"
     yield "The tuning reads, audits and splits the data and lets the contenders answer before its first update.\n"

@@ -8,42 +8,30 @@ from typing import Annotated
 
 import typer
 
-from kamerton.cli.options import (
-    AsJson,
-    Assignments,
-    Columns,
-    Data,
-    Language,
-    MaxRows,
-    Model,
-    Task,
-    call,
-    given,
-    parse_columns,
-)
+from kamerton.cli import options
 from kamerton.data.named import require_data
 
 EXAMPLES = ("kamerton audit reviews.csv --model minilm", "kamerton audit reviews.csv --fix --out page.html")
 
 
 def audit(
-    data: Data,
-    task: Task = None,
-    columns: Columns = None,
-    model: Model = None,
-    max_rows: MaxRows = None,
-    assignments: Assignments = None,
+    data: options.Data,
+    task: options.Task = None,
+    columns: options.Columns = None,
+    model: options.Model = None,
+    max_rows: options.MaxRows = None,
+    assignments: options.Assignments = None,
     fix: Annotated[bool, typer.Option("--fix", help="Write a cleaned copy beside the data, and a row ledger.")] = False,
     out: Annotated[Path | None, typer.Option(metavar="PAGE", help="Write the findings as an HTML page.")] = None,
-    language: Language = None,
-    json: AsJson = False,
+    language: options.Language = None,
+    json: options.AsJson = False,
 ) -> None:
     """Find what is wrong with the data; with a model, also what it would cut and how many tokens a word takes."""
     flags = {
         "data.task": task,
-        "data.columns": parse_columns(columns),
+        "data.columns": options.parse_columns(columns),
         "data.max_rows": max_rows,
         "model.name": model,
     }
     needs = partial(require_data, data)
-    call("audit", data, given(flags), fix, out, json, assignments or [], language=language, needs=needs)
+    options.call("audit", data, options.given(flags), fix, out, json, assignments or [], language=language, needs=needs)

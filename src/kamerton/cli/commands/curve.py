@@ -8,42 +8,32 @@ from typing import Annotated
 
 import typer
 
-from kamerton.cli.options import (
-    AsJson,
-    Assignments,
-    Columns,
-    Data,
-    Language,
-    MaxRows,
-    Model,
-    Task,
-    call,
-    given,
-    parse_columns,
-)
+from kamerton.cli import options
 from kamerton.data.named import require_data
 
 EXAMPLES = ("kamerton curve reviews.csv --model minilm",)
 
 
 def curve(
-    data: Data,
-    task: Task = None,
-    columns: Columns = None,
-    model: Model = None,
-    max_rows: MaxRows = None,
+    data: options.Data,
+    task: options.Task = None,
+    columns: options.Columns = None,
+    model: options.Model = None,
+    max_rows: options.MaxRows = None,
     target: Annotated[int | None, typer.Option(min=1, help="Rows to estimate for; twice those given if not.")] = None,
     out: Annotated[Path | None, typer.Option(help="The page's file; in runs/ if not given.")] = None,
-    assignments: Assignments = None,
-    language: Language = None,
-    json: AsJson = False,
+    assignments: options.Assignments = None,
+    language: options.Language = None,
+    json: options.AsJson = False,
 ) -> None:
     """Estimate how much more data would help: scores at five sizes, extrapolated with a band, and a chart."""
     flags = {
         "data.task": task,
-        "data.columns": parse_columns(columns),
+        "data.columns": options.parse_columns(columns),
         "data.max_rows": max_rows,
         "model.name": model,
     }
     needs = partial(require_data, data)
-    call("curve", data, target, out, given(flags), assignments or [], json, language=language, needs=needs)
+    options.call(
+        "curve", data, target, out, options.given(flags), assignments or [], json, language=language, needs=needs
+    )

@@ -8,23 +8,7 @@ from typing import Annotated
 
 import typer
 
-from kamerton.cli.options import (
-    AsJson,
-    Assignments,
-    Columns,
-    Data,
-    Epochs,
-    Language,
-    LearningRate,
-    MaxRows,
-    Method,
-    Model,
-    Task,
-    call,
-    given,
-    parse_columns,
-    parse_rate,
-)
+from kamerton.cli import options
 from kamerton.data.named import require_data
 
 NewTokens = Annotated[
@@ -36,18 +20,18 @@ EXAMPLES = ("kamerton plan reviews.csv", "kamerton plan answers.jsonl --model sm
 
 
 def plan(
-    data: Data,
-    task: Task = None,
-    model: Model = None,
-    method: Method = None,
-    epochs: Epochs = None,
-    learning_rate: LearningRate = None,
-    max_rows: MaxRows = None,
-    columns: Columns = None,
-    assignments: Assignments = None,
-    language: Language = None,
+    data: options.Data,
+    task: options.Task = None,
+    model: options.Model = None,
+    method: options.Method = None,
+    epochs: options.Epochs = None,
+    learning_rate: options.LearningRate = None,
+    max_rows: options.MaxRows = None,
+    columns: options.Columns = None,
+    assignments: options.Assignments = None,
+    language: options.Language = None,
     new_tokens: NewTokens = None,
-    json: AsJson = False,
+    json: options.AsJson = False,
 ) -> None:
     """Show what `tune` would do and why, the alternatives, and the time and memory that it takes."""
     flags = {
@@ -55,9 +39,11 @@ def plan(
         "model.name": model,
         "method.name": method,
         "train.epochs": epochs,
-        "train.learning_rate": parse_rate(learning_rate),
+        "train.learning_rate": options.parse_rate(learning_rate),
         "data.max_rows": max_rows,
-        "data.columns": parse_columns(columns),
+        "data.columns": options.parse_columns(columns),
     }
     needs = partial(require_data, data)
-    call("plan", data, given(flags), assignments or [], new_tokens, json, language=language, needs=needs)
+    options.call(
+        "plan", data, options.given(flags), assignments or [], new_tokens, json, language=language, needs=needs
+    )
