@@ -14,8 +14,10 @@ EXAMPLES = ("kamerton models", "kamerton models get minilm")
 
 
 def models(
-    action: Annotated[str | None, typer.Argument(metavar="[get NAME]", show_default=False)] = None,
-    name: Annotated[str | None, typer.Argument(show_default=False)] = None,
+    action: Annotated[
+        str | None, typer.Argument(metavar="[get NAME]", help="Get one, and print its folder.", show_default=False)
+    ] = None,
+    name: Annotated[str | None, typer.Argument(hidden=True)] = None,
     language: Language = None,
     json: AsJson = False,
 ) -> None:
