@@ -1,9 +1,9 @@
-"""Contenders that need no pretrained model: if one of these is as good, the tuned model is not worth its cost.
+"""Contenders without a pretrained model: if one of these is as good, the tuned model is not worth its cost.
 
-For classes: the commonest one, TF-IDF with logistic regression, and the nearest training example.
+For classes: the most common one, TF-IDF with logistic regression, and the nearest training example.
 For numbers: their mean, ridge regression on TF-IDF, and the nearest training example.
-For several labels a row: the commonest set, TF-IDF with logistic regression for each label, and the nearest example.
-For tags: the commonest one, each word's commonest one, and a linear model of words in context.
+For several labels a row: the most common set, TF-IDF with logistic regression for each label, and the nearest example.
+For tags: the most common one, each word's most common one, and a linear model of words in context.
 For free answers: a copy of the input, and the answer of the nearest training example.
 """
 
@@ -55,7 +55,6 @@ def baselines(train: Sequence[Example], test: Sequence[Example], *, answers: Ans
         test: examples to answer, at least one; their gold answers serve for the losses only.
         answers: what the gold answers are.
         seed: of the folds that choose the regularisation.
-
     """
     if answers == "likelihood":
         return []  # who only copies words gives no likelihoods
@@ -148,6 +147,6 @@ def _nearest(train: Sequence[Example], features: FeatureUnion, known: csr_matrix
 
 
 def _likely(example: Example, label: str, score: float, chance: float) -> Prediction:
-    """Make a prediction of a class; `chance` is the gold class's probability, 0 if it was never seen."""
+    """Return a prediction of a class; `chance` is the gold class's probability, 0 if it was never seen."""
     loss = -math.log(chance) if chance > 0 else None
     return Prediction(example.id, label, score, loss, None if loss is None else 1)

@@ -27,7 +27,7 @@ STRENGTH, ITERATIONS, TOLERANCE = 10.0, 300, 1e-3
 def label_set_baselines(
     train: Sequence[Example], test: Sequence[Example], features: FeatureUnion, known: csr_matrix
 ) -> list[Answers]:
-    """Let the commonest set, and logistic regression for each label, answer.
+    """Answer by the most common set, and by logistic regression for each label.
 
     Args:
         train: examples to learn from.

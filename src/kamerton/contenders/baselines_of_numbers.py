@@ -25,7 +25,7 @@ FOLDS, ENOUGH_TO_CHOOSE, MOST_TO_CHOOSE = 3, 60, 1_500
 def number_baselines(
     train: Sequence[Example], test: Sequence[Example], features: FeatureUnion, known: csr_matrix, seed: int
 ) -> list[Answers]:
-    """Let the mean and ridge regression answer.
+    """Answer by the mean and by ridge regression.
 
     Args:
         train: examples to learn from.

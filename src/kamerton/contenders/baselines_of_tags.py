@@ -21,7 +21,7 @@ PASSES = 20
 
 
 def tag_baselines(train: Sequence[Example], test: Sequence[Example], seed: int) -> list[Answers]:
-    """Let the commonest tag, each word's commonest tag and a linear model answer.
+    """Answer by the most common tag, by that of each word, and by a linear model.
 
     Args:
         train: examples to learn from, with their words in `fields["tokens"]`.
@@ -44,7 +44,7 @@ def tag_baselines(train: Sequence[Example], test: Sequence[Example], seed: int) 
 
 
 def _tagger(usual: dict[str, str], other: str) -> Predict:
-    """Give known words their usual tag, and unknown ones another."""
+    """Tag known words with their usual tag, and unknown ones with another."""
     return lambda test: [
         Prediction(example.id, write_tags([usual.get(fold(word), other) for word in _words(example)]))
         for example in test
@@ -67,7 +67,7 @@ def _linear(train: Sequence[Example], tags: Sequence[str], seed: int) -> Predict
 
 
 def _in_context(words: Sequence[str]) -> Iterator[list[str]]:
-    """Describe each word by itself, its ends, its shape and its neighbours."""
+    """Yield the features of each word: itself, its affixes, its shape and its neighbors."""
     folded = ["<", *map(fold, words), ">"]
     for at, word in enumerate(words, 1):
         own = folded[at]

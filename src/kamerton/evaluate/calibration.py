@@ -37,7 +37,6 @@ def fit_temperature(predictions: Sequence[Prediction]) -> float:
 
     Returns:
         1.0 if no row is left.
-
     """
     known = [p for p in predictions if p.probabilities is not None and p.loss is not None]
     if not known:
@@ -78,7 +77,6 @@ def calibrate(
         confidence: such as 0.95.
         resamples: of the bootstrap.
         seed: of the bootstrap.
-
     """
     without = any(prediction.probabilities is None for prediction in (*validation, *test))
     if not validation or without or all(prediction.loss is None for prediction in test):

@@ -49,7 +49,6 @@ def compare_runs(
     Raises:
         RunError: there are not two runs, the test rows are not the same, one has no answers, or the metric has no
             value for one.
-
     """
     word = metric or runs[0].recipe.evaluate.metric or ""
     measure: Metric = choose("metrics", word)()
@@ -83,7 +82,6 @@ def compare_as_first(
 
     Raises:
         RunError: the runs cannot be compared.
-
     """
     if not runs:
         raise RunError(Fault(msg("a comparison needs two runs or more, got none"), remedy=msg("name two runs")))
@@ -105,7 +103,6 @@ def tuned_answers(run: Run) -> Answers:
 
     Raises:
         RunError: there are none yet.
-
     """
     for answers in run.read_answers():
         if answers.kind == "tuned":
@@ -115,7 +112,7 @@ def tuned_answers(run: Run) -> Answers:
 
 
 def in_order(answers: Answers, examples: Sequence[Example]) -> Answers:
-    """Put answers into the order of the examples."""
+    """Return answers in the order of the examples."""
     by_id = {prediction.id: prediction for prediction in answers.predictions}
     return replace(answers, predictions=tuple(by_id[example.id] for example in examples))
 
@@ -125,7 +122,6 @@ def same_rows(runs: Sequence[Run]) -> tuple[Example, ...]:
 
     Raises:
         RunError: there are not two runs, one is named twice, or their test rows differ.
-
     """
     if len({run.path.resolve() for run in runs}) < max(2, len(runs)):
         rule = msg("a comparison needs two runs or more, each named once")

@@ -34,7 +34,6 @@ def score(
         confidence: of the intervals.
         resamples: of the bootstrap, for the metrics that need one.
         seed: of the bootstrap.
-
     """
     golds, groups = [example.gold for example in examples], [example.group for example in examples]
     contenders = []

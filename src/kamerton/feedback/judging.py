@@ -93,7 +93,6 @@ def blind_pairs(first: Answers, second: Answers, examples: Sequence[Example], *,
 
     Raises:
         RunError: the two answer every row alike.
-
     """
     triples = zip(examples, first.predictions, second.predictions, strict=True)
     differing = [(example, one.text, two.text) for example, one, two in triples if one.text.strip() != two.text.strip()]

@@ -21,10 +21,6 @@ def _lines(answer: str) -> list[str]:
     return [line.strip() for line in answer.splitlines() if line.strip()]
 
 
-def _words(answer: str, value: str) -> bool:
-    return len(answer.split()) == int(value)
-
-
 def _line_count(answer: str, value: str) -> bool:
     return len(_lines(answer)) == int(value)
 
@@ -46,45 +42,17 @@ def _keys(answer: str, value: str) -> bool:
     return isinstance(parsed, dict) and set(parsed) == set(value.split(","))
 
 
-def _starts(answer: str, value: str) -> bool:
-    return answer.startswith(value)
-
-
-def _ends(answer: str, value: str) -> bool:
-    return answer.endswith(value)
-
-
-def _contains(answer: str, value: str) -> bool:
-    return value.casefold() in answer.casefold() and len(_lines(answer)) == 1
-
-
-def _digits(answer: str, _value: str) -> bool:
-    return answer.rstrip(".").isdecimal()
-
-
-def _upper(answer: str, _value: str) -> bool:
-    return answer.isupper()
-
-
-def _lower(answer: str, _value: str) -> bool:
-    return answer.islower()
-
-
-def _choice(answer: str, value: str) -> bool:
-    return answer.strip(PUNCTUATION).casefold() in value.split(",")
-
-
 CHECKS: Mapping[str, Callable[[str, str], bool]] = {
-    "words": _words,
+    "words": lambda answer, value: len(answer.split()) == int(value),
     "lines": _line_count,
     "bullets": _bullets,
     "commas": _commas,
     "keys": _keys,
-    "starts": _starts,
-    "ends": _ends,
-    "contains": _contains,
-    "digits": _digits,
-    "upper": _upper,
-    "lower": _lower,
-    "choice": _choice,
+    "starts": str.startswith,
+    "ends": str.endswith,
+    "contains": lambda answer, value: value.casefold() in answer.casefold() and len(_lines(answer)) == 1,
+    "digits": lambda answer, _: answer.rstrip(".").isdecimal(),
+    "upper": lambda answer, _: answer.isupper(),
+    "lower": lambda answer, _: answer.islower(),
+    "choice": lambda answer, value: answer.strip(PUNCTUATION).casefold() in value.split(","),
 }

@@ -362,7 +362,7 @@ def _hash_of_data(path: Path) -> str:
 
 
 def _requirements() -> list[str]:
-    """Name the packages that Kamerton needs; those of extras are left out."""
+    """List the packages that Kamerton needs, without those of extras."""
     lines = [line for line in requires("kamerton") or [] if "extra ==" not in line]
     return [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in lines]
 

@@ -1,8 +1,7 @@
 """Intervals, tests and power for scores on the same rows, computed from sufficient statistics.
 
-Each row of a test set is a row of additive counts (see `contracts.Metric`), so a resampled score is
-one matrix product and never counts anything again. Rows of one group are summed before anything
-else: then every method below resamples groups. What is used when:
+Each row of a test set is a row of additive counts (see `contracts.Metric`), so a resampled score is one matrix
+product. Rows of one group are summed first: then every method below resamples groups. Methods:
 
 | question                    | a row is right or wrong     | any other metric, or rows in groups        |
 |-----------------------------|-----------------------------|--------------------------------------------|

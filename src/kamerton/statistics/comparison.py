@@ -1,4 +1,4 @@
-"""Two scores on the same rows: interval, test, and claims about several pairs at once."""
+"""Paired comparison of two scores on the same rows: interval, test, multiple comparisons."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from kamerton.statistics.resampling import (
 
 @dataclass(frozen=True)
 class Pairing:
-    """Two contenders' answers to the same rows, resampled once: first minus second, in the metric's own unit."""
+    """A paired comparison, resampled once: first minus second, in the metric's own unit."""
 
     p_value: float
     minimum_detectable: float
     interval: Callable[[float], Measure]
     """The difference with its interval at any confidence."""
     rows_for: Callable[[float], int]
-    """How many rows like these would show a difference, not 0, with 80% power at the 5% level."""
+    """Rows like these that would detect a difference, not 0, with 80% power at the 5% level."""
 
     def at(self, confidence: float) -> Comparison:
-        """Give the comparison with the interval at one confidence."""
+        """Return the comparison at one confidence."""
         measure = self.interval(confidence)
         return Comparison(measure.value, measure.low, measure.high, self.p_value, self.minimum_detectable)
 
@@ -70,7 +70,7 @@ def pair(
     resamples: int,
     seed: int,
 ) -> list[Pairing]:
-    """Pair one contender's answers with those of each of others, on the same resamples.
+    """Pair one contender's answers with those of each other contender, on the same resamples.
 
     The statistics of all are counted together, so that they have the same columns and rows can be swapped.
 
@@ -79,10 +79,9 @@ def pair(
         golds: the right answers.
         first: predictions of the one contender.
         others: predictions of each other one, at least one of them.
-        groups: each row's group, where rows belong together; none if they are independent.
+        groups: each row's group; empty if rows are independent.
         resamples: of bootstrap and randomisation, for a metric that needs them.
         seed: of both.
-
     """
     rows = len(golds)
     together = metric.statistics([*golds] * (1 + len(others)), [*first, *(p for other in others for p in other)])
@@ -99,16 +98,15 @@ def pair(
 
 
 def paired_share_interval(first_only: int, second_only: int, rows: int, confidence: float) -> Measure:
-    """Give the difference of two shares on the same rows with Bonett and Price's adjusted Wald interval (2012).
+    """Return the difference of two shares on the same rows with Bonett and Price's adjusted Wald interval (2012).
 
-    One row is added to each kind of disagreement, so that the interval has a width even where none was seen.
+    One row is added to each kind of disagreement, so that the interval has a width even without any.
 
     Args:
         first_only: rows that only the first has right.
         second_only: rows that only the second has right.
         rows: all rows.
         confidence: such as 0.95.
-
     """
     one, two = (first_only + 1) / (rows + 2), (second_only + 1) / (rows + 2)
     half = float(stats.norm.isf((1 - confidence) / 2)) * math.sqrt((one + two - (one - two) ** 2) / (rows + 2))
@@ -118,21 +116,20 @@ def paired_share_interval(first_only: int, second_only: int, rows: int, confiden
 
 
 def mcnemar_p(first_only: int, second_only: int) -> float:
-    """Test, exactly and on both sides, whether two contenders are right equally often (McNemar 1947).
+    """Return the p-value of the exact two-sided McNemar test (1947) of two contenders being right equally often.
 
     Args:
         first_only: rows that only the first has right.
         second_only: rows that only the second has right.
-
     """
     disagreements = first_only + second_only
     return float(stats.binomtest(first_only, disagreements).pvalue) if disagreements else 1.0
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust p-values for making several claims at once (Holm 1979), in the order given.
+    """Adjust p-values for multiple claims (Holm 1979), in the given order.
 
-    Claims whose adjusted p is below α are all true with probability 1 - α or more, however they depend on each other.
+    Claims whose adjusted p is below α are all true with probability 1 - α or more, under any dependence.
     """
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     adjusted, largest = [0.0] * len(p_values), 0.0

@@ -22,7 +22,7 @@ from kamerton.statistics.resampling import (
 )
 
 SMALL = 8
-"""Below this many rows a bootstrap only repeats the few it has seen; Student's t with the jackknife is used."""
+"""Fewest rows for the bootstrap; below, Student's t with the jackknife."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,7 @@ class Scored:
 def measures(
     scored: Sequence[Scored], *, groups: Sequence[str] = (), confidence: float, resamples: int, seed: int
 ) -> list[Measure]:
-    """Give the score and confidence interval of each of several statistics of the same rows.
-
-    All of them share each resample, so that drawing it is paid for once.
+    """Return the score and confidence interval of each of several statistics of the same rows, on shared resamples.
 
     Args:
         scored: what to measure.
@@ -46,7 +44,6 @@ def measures(
         confidence: such as 0.95.
         resamples: of the bootstrap, for the metrics that need one.
         seed: of the bootstrap.
-
     """
     blocks = [Block(grouped(one.statistics, groups), one.metric.value) for one in scored]
     drawn = [block for one, block in zip(scored, blocks, strict=True) if not one.metric.per_row_binary]
@@ -60,13 +57,12 @@ def measures(
 
 
 def wilson_interval(successes: float, rows: float, confidence: float) -> Measure:
-    """Give a share with its score interval (Wilson 1927), which holds its coverage at any share and size.
+    """Return a share with its score interval (Wilson 1927), which keeps its coverage at any share and size.
 
     Args:
         successes: how many rows, 0 to `rows`; may be a fraction where a mean of 0-to-1 scores stands in.
         rows: at least 1; may be a fraction where it is the effective number of rows in groups.
         confidence: such as 0.95.
-
     """
     z2 = float(stats.norm.isf((1 - confidence) / 2)) ** 2
     share = successes / rows
@@ -76,33 +72,30 @@ def wilson_interval(successes: float, rows: float, confidence: float) -> Measure
 
 
 def bootstrap_interval(block: Block, confidence: float, resamples: int, seed: int) -> Measure:
-    """Give a score with its bootstrap interval.
+    """Return a score with its bootstrap interval.
 
     Args:
         block: one row or more.
         confidence: such as 0.95.
         resamples: how many, 1,000 or more.
         seed: the same one gives the same interval.
-
     """
     [replicates] = bootstrap_values([block], resamples, seed)
     return interval_of(float(block.value(block.statistics.sum(axis=0))), replicates, left_out(block), confidence)
 
 
 def effective_rows(share: float, error: float, rows: int, groups: int, confidence: float) -> float:
-    """Say how many independent rows would know a share as exactly as these rows in groups do.
+    """Return the number of independent rows that would give a share the same standard error as these groups.
 
     The variance of independent rows over that of the groups (Kish 1965), with Student's t for the number of groups
-    as Korn and Graubard (1998) have it; never more than there are rows. Where all rows are alike the groups show no
-    variance, and each counts as one row.
+    (Korn and Graubard 1998); at most the number of rows. Groups without variance count as one row each.
 
     Args:
         share: 0 to 1.
         error: its standard error over groups.
-        rows: how many rows there are.
-        groups: how many groups they are in.
+        rows: number of rows.
+        groups: number of groups.
         confidence: such as 0.95.
-
     """
     if error < NOTHING:
         return float(groups)
@@ -112,14 +105,13 @@ def effective_rows(share: float, error: float, rows: int, groups: int, confidenc
 
 
 def interval_of(value: float, replicates: np.ndarray, left_out: np.ndarray, confidence: float) -> Measure:
-    """Choose the interval for the number of rows; it always holds the value itself.
+    """Choose the interval for the number of rows; it always contains the value.
 
     Args:
         value: the score.
         replicates: `[resamples]`, the score of each resample.
         left_out: `[rows]`, the score without each row.
         confidence: such as 0.95.
-
     """
     rows, tail = len(left_out), (1 - confidence) / 2
     error = standard_error(left_out, value)
@@ -136,7 +128,7 @@ def interval_of(value: float, replicates: np.ndarray, left_out: np.ndarray, conf
 
 
 def within(measure: Measure, low: float, high: float) -> Measure:
-    """Keep an interval within what is possible."""
+    """Clip an interval to a range."""
     return Measure(measure.value, max(low, measure.low), min(high, measure.high))
 
 
@@ -159,7 +151,7 @@ def _score(metric: Metric, block: Block, replicates: np.ndarray, confidence: flo
 
 
 def _bca_shares(value: float, replicates: np.ndarray, left_out: np.ndarray, z: float) -> np.ndarray:
-    """Give the two shares of the replicates that bound the interval (Efron 1987: bias-corrected, accelerated)."""
+    """Return the two quantiles of the replicates that bound the BCa interval (Efron 1987)."""
     below = ((replicates < value - NOTHING).mean() + (replicates <= value + NOTHING).mean()) / 2
     edge = 0.5 / len(replicates)
     bias = float(stats.norm.ppf(np.clip(below, edge, 1 - edge)))

@@ -1,4 +1,4 @@
-"""What a number of rows could show, and how many rows a difference needs."""
+"""Power: the difference that a number of rows detects, and the rows that a difference needs."""
 
 from __future__ import annotations
 
@@ -16,16 +16,14 @@ Z_POWER = float(stats.norm.isf(0.20))
 
 
 def detectable_share(disagreement: float, rows: int) -> float:
-    """Give the smallest difference of two shares that McNemar's test shows with 80% power at the 5% level.
+    """Return the smallest difference of two shares that McNemar's test detects with 80% power at the 5% level.
 
     Connor (1987): rows · d² = (z_α √ψ + z_β √(ψ − d²))², solved for the difference d. Where the observed share of
-    disagreement ψ is too small to hold such a difference, all disagreement would have to be in its favour: ψ = d,
-    and d = (z_α + z_β)² / rows, slightly too large to be on the safe side.
+    disagreement ψ is smaller than such a difference, ψ = d, and d = (z_α + z_β)² / rows, which errs on the safe side.
 
     Args:
         disagreement: ψ, the share of rows that only one of the two has right.
-        rows: how many rows both answered.
-
+        rows: rows that both answered.
     """
     square = rows - Z_ALPHA**2 + Z_POWER**2
     if square > 0:
@@ -37,47 +35,42 @@ def detectable_share(disagreement: float, rows: int) -> float:
 
 
 def detectable_score(error: float, rows: int) -> float:
-    """Give the smallest difference of two scores that is shown with 80% power at the 5% level.
+    """Return the smallest difference of two scores that is detected with 80% power at the 5% level.
 
     Args:
         error: standard error of the paired difference.
-        rows: how many rows both answered; from about 50 on this is (1.96 + 0.84) errors.
-
+        rows: rows that both answered; from about 50 on the result is (1.96 + 0.84) errors.
     """
     freedom = max(1, rows - 1)
     return float(stats.t.isf(0.025, freedom) + stats.t.isf(0.20, freedom)) * error
 
 
 def rows_for_share(difference: float, disagreement: float) -> int:
-    """Say how many rows McNemar's test needs to show a difference of two shares with 80% power at the 5% level.
+    """Return the rows that McNemar's test needs to detect a difference of two shares with 80% power at the 5% level.
 
     Connor (1987): rows = (z_α √ψ + z_β √(ψ − d²))² / d².
 
     Args:
         difference: d, not 0, up to 1 either way.
         disagreement: ψ, the share of rows that only one of the two has right; taken as d where it is smaller.
-
     """
     d, disagreement = abs(difference), max(disagreement, abs(difference))
     return math.ceil(((Z_ALPHA * math.sqrt(disagreement) + Z_POWER * math.sqrt(disagreement - d**2)) / d) ** 2)
 
 
 def rows_for_score(difference: float, detectable: float, rows: int) -> int:
-    """Say how many rows like these would show a difference with 80% power at the 5% level.
-
-    What can be shown shrinks with the square root of the rows.
+    """Return how many rows like these would detect a difference with 80% power at the 5% level.
 
     Args:
         difference: not 0, in the metric's unit.
-        detectable: the smallest difference that these rows could show.
-        rows: how many there are.
-
+        detectable: the smallest difference that these rows detect; it shrinks with the square root of the rows.
+        rows: number of rows.
     """
     return math.ceil(rows * (detectable / difference) ** 2)
 
 
 def rows_needed(comparison: Comparison, rows: int) -> int | None:
-    """Estimate how many rows would show the observed difference with 80% power; None if there is none."""
+    """Estimate the rows that would detect the observed difference with 80% power; None if there is none."""
     if abs(comparison.difference) < NOTHING:
         return None
     return max(rows, rows_for_score(comparison.difference, comparison.minimum_detectable, rows))

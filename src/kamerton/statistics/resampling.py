@@ -14,7 +14,7 @@ Value = Callable[[np.ndarray], np.ndarray]
 ELEMENTS = 2_000_000
 """Entries of a resampling matrix that are held at once: 16 MB in float64."""
 NOTHING = 1e-12
-"""Scores that differ by less are equal: what remains is rounding."""
+"""Scores that differ by less are equal up to rounding."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,12 @@ class Block:
 def grouped(statistics: np.ndarray, groups: Sequence[str]) -> np.ndarray:
     """Sum the statistics of rows that belong together: `[rows, k]` to `[groups, k]`.
 
-    Rows of one document, user or conversation are alike, and count as one draw (Miller 2024,
-    "Adding Error Bars to Evals"). A row whose group is empty stands for itself.
+    Rows of one document, user or conversation are alike, and count as one draw (Miller 2024, "Adding Error Bars to
+    Evals"). A row without a group is its own.
 
     Args:
         statistics: `[rows, k]`.
-        groups: each row's group; none at all if rows are independent.
-
+        groups: each row's group; empty if rows are independent.
     """
     if not clustered(groups):
         return statistics
@@ -45,7 +44,7 @@ def grouped(statistics: np.ndarray, groups: Sequence[str]) -> np.ndarray:
 
 
 def clustered(groups: Sequence[str]) -> bool:
-    """Say whether any two rows belong together."""
+    """Return whether any two rows belong together."""
     named = [group for group in groups if group]
     return len(set(named)) < len(named)
 
@@ -57,7 +56,6 @@ def bootstrap_values(blocks: Sequence[Block], resamples: int, seed: int) -> np.n
         blocks: all of the same rows.
         resamples: how many.
         seed: of the draws.
-
     """
     values = np.empty((len(blocks), resamples))
     rows, done = (len(blocks[0].statistics) if blocks else 0), 0
@@ -80,7 +78,6 @@ def swapped_p(first: Block, others: Sequence[Block], resamples: int, seed: int) 
         others: the others, with the same columns and rows.
         resamples: how many swappings.
         seed: of the draws.
-
     """
     moves = [other.statistics - first.statistics for other in others]
     extreme = [0] * len(others)
@@ -96,7 +93,6 @@ def swapped_p(first: Block, others: Sequence[Block], resamples: int, seed: int) 
 
 
 def _gap(first: Block, other: Block, moved: np.ndarray | float) -> np.ndarray:
-    """Give the difference of the two scores after `moved` statistics went from the other to the first."""
     ours, theirs = first.statistics.sum(axis=0), other.statistics.sum(axis=0)
     return first.value(ours + moved) - other.value(theirs - moved)
 
@@ -107,14 +103,11 @@ def left_out(block: Block) -> np.ndarray:
 
 
 def standard_error(left_out: np.ndarray, value: float) -> float:
-    """Give the jackknife's standard error (Efron and Tibshirani 1993, ch. 11).
-
-    One row shows no spread at all: then the spread is taken to be as large as the value itself, at least 1.
+    """Return the jackknife standard error (Efron and Tibshirani 1993, ch. 11); for one row at least 1.
 
     Args:
         left_out: `[rows]`, the score without each row.
         value: the score with all of them.
-
     """
     known = left_out[np.isfinite(left_out)]
     if len(known) < 2:
@@ -130,7 +123,7 @@ def chunks(resamples: int, rows: int) -> Iterator[int]:
 
 
 def _resampled_counts(rows: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """Draw `rows` rows with replacement, `resamples` times; give how often each was drawn: `[some, rows]`."""
+    """Draw `rows` rows with replacement, `resamples` times, and yield the counts of each: `[some, rows]`."""
     generator = np.random.default_rng(seed)
     for size in chunks(resamples, rows):
         drawn = generator.integers(rows, size=(size, rows)) + rows * np.arange(size)[:, None]

@@ -1,4 +1,4 @@
-"""Training repeated with other seeds: the luck of the seed beside the luck of the test rows."""
+"""Training repeated with other seeds: variance between seeds and between test rows."""
 
 from __future__ import annotations
 
@@ -24,12 +24,11 @@ def repeated_difference(
     groups: Sequence[str] = (),
     confidence: float,
 ) -> Measure:
-    """Give the mean difference between repeated trainings and another contender, over both kinds of luck.
+    """Return the mean difference between repeated trainings and another contender, with both variances.
 
-    The margin of the test rows for these very trainings (jackknife of the mean difference, and never less than one
-    row in doubt gives) and the margin of the trainings on these very rows (their SD over √seeds), each by its own
-    Student's t, are added in squares, as Zou and Donner (2008) combine intervals: with three seeds the second has but
-    two degrees of freedom. What varies with both rows and seeds counts in both, which errs on the safe side.
+    The margin of the test rows for these trainings (jackknife of the mean difference, at least that of one row in
+    doubt) and the margin of the trainings on these rows (their SD over √seeds), each by its own Student's t, are added
+    in squares (Zou and Donner 2008). What varies with both counts in both, which errs on the safe side.
 
     Args:
         metric: in which all must have a value.
@@ -38,14 +37,13 @@ def repeated_difference(
         other: predictions of the other contender.
         groups: each row's group; none if rows are independent.
         confidence: such as 0.95.
-
     """
     rows, runs = len(golds), len(repeats)
     together = metric.statistics([*golds] * (1 + runs), [*other, *(p for repeat in repeats for p in repeat)])
     counted = [together[start : start + rows] for start in range(0, len(together), rows)]
-    rival, *trained = (Block(grouped(statistics, groups), metric.value) for statistics in counted)
-    differences = np.array([_value(block) - _value(rival) for block in trained])
-    without = np.mean([left_out(block) - left_out(rival) for block in trained], axis=0)
+    other_block, *trained = (Block(grouped(statistics, groups), metric.value) for statistics in counted)
+    differences = np.array([_value(block) - _value(other_block) for block in trained])
+    without = np.mean([left_out(block) - left_out(other_block) for block in trained], axis=0)
     difference, units = float(differences.mean()), len(without)
     least = math.sqrt(2) / (units + 2) if metric.unit_interval else 0.0  # as in Bonett and Price, one row each way
     tail = (1 - confidence) / 2

@@ -1,13 +1,12 @@
-"""Tests that may be looked at after every outcome: betting e-processes and confidence sequences.
+"""Anytime-valid inference: betting e-processes and confidence sequences.
 
-The outcomes are differences from -1 to 1, one after another: what one arm got minus what the other got. A gambler
-who is offered fair bets cannot grow rich if the mean difference is m: with a stake λ that was fixed beforehand his
-wealth is the product of 1 + λ (difference - m). The e-value is the wealth of many gamblers with stakes spread evenly
-from one extreme to the other, averaged. By Ville's inequality it ever reaches 1 / α with probability α at most if
-the claim is true, however often one looks and whenever one stops.
+The outcomes are a sequence of differences between two arms, from -1 to 1. If the mean difference is m, bets on it are
+fair: with a fixed stake λ, the wealth is the product of 1 + λ (difference - m). The e-value is the mean wealth over
+stakes spread evenly over their range. If the claim is true, it ever reaches 1 / α with probability α at most (Ville's
+inequality), however often one looks and whenever one stops.
 
 - For m = 0 and wins, ties and losses (1, 0, -1) the average is exact: 2^(w+l) B(1+w, 1+l).
-- The confidence sequence holds every m at which the wealth is below 1 / α. The wealth is log-convex in m, so that is
+- The confidence sequence is the set of m at which the wealth is below 1 / α. The wealth is log-convex in m, so it is
   an interval. (With stakes θ/(1+m) and -θ/(1-m), θ from 0 to 1, each factor is log-convex in m, and so are products
   and averages of such.)
 
@@ -25,21 +24,20 @@ from scipy.special import betaln, logsumexp
 from kamerton.core.outcomes import Measure
 
 STAKES = 128
-"""Gamblers on either side where there is no closed form. Any number of them makes a fair bet; more lose less."""
+"""Stakes on either side where there is no closed form. Any number is valid; more lose less."""
 ELEMENTS = 2_000_000
-"""Entries of a table of wealth that are held at once."""
+"""Most entries of a wealth table."""
 STEPS = 40
-"""Halvings in the search for an end of the interval: to rounding."""
+"""Halvings in the search for an end of the interval."""
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(STAKES)
-_THETA, _LOG_SHARE = (_NODES + 1) / 2, np.log(_WEIGHTS / 4)  # stakes in 0 to 1; half of the gamblers on either side
+_THETA, _LOG_SHARE = (_NODES + 1) / 2, np.log(_WEIGHTS / 4)  # stakes in 0 to 1; half of the wealth on either side
 
 
 def log_e_values(differences: np.ndarray) -> np.ndarray:
-    """Give the logarithm of the e-value against "the mean difference is 0" after each outcome: `[..., n]`.
+    """Return the logarithm of the e-value against "the mean difference is 0" after each outcome: `[..., n]`.
 
     Args:
-        differences: `[..., n]`, each -1 to 1, in the order in which they came.
-
+        differences: `[..., n]`, each -1 to 1, in order.
     """
     if np.isin(differences, (-1.0, 0.0, 1.0)).all():
         wins, losses = (differences > 0).cumsum(axis=-1), (differences < 0).cumsum(axis=-1)
@@ -48,18 +46,17 @@ def log_e_values(differences: np.ndarray) -> np.ndarray:
 
 
 def confidence_sequence(differences: np.ndarray, confidence: float) -> Measure:
-    """Give the mean difference with an interval that holds the true one at every look, past and future.
+    """Return the mean difference with an interval that covers the true one at every look simultaneously.
 
     Args:
         differences: `[n]`, each -1 to 1, at least one.
         confidence: such as 0.95.
-
     """
     distinct, counts = np.unique(differences, return_counts=True)
     mean, limit = float(differences.mean()), -math.log(1 - confidence)
 
     def end(possible: float) -> float:
-        """Search between what is impossible and the mean, where the wealth is below the limit."""
+        """Search for the end of the interval between `possible` and the mean."""
         outside, inside = possible, mean
         for _ in range(STEPS if outside != inside else 0):
             middle = (outside + inside) / 2
@@ -73,17 +70,16 @@ def confidence_sequence(differences: np.ndarray, confidence: float) -> Measure:
 
 
 def match_arms(in_first: Sequence[bool], outcomes: Sequence[float]) -> np.ndarray:
-    """Make differences of outcomes from two arms that are not paired: each of one arm minus its share of the other.
+    """Match unpaired outcomes of two arms, and return the differences.
 
-    Each outcome of the arm that has fewer is set against the mean of as many of the other's waiting outcomes as the
-    whole number of times that arm was ahead so far, at least one. How many depends only on which arm each outcome
-    fell to, so that the mean of every difference is the difference of the arms, as long as the arms are drawn without
-    regard to outcomes. What still waits at the end is not used.
+    Each outcome of the arm with fewer is compared with the mean of as many waiting outcomes of the other as the whole
+    ratio of their counts so far, at least one. That number depends only on the assignment to arms, so that the mean of
+    every difference is the difference of the arms, if assignment is independent of outcomes. Outcomes that still wait
+    at the end are not used.
 
     Args:
-        in_first: whether each outcome is the first arm's; else it is the second's.
-        outcomes: each 0 to 1, in the order in which they came.
-
+        in_first: whether each outcome is the first arm's.
+        outcomes: each 0 to 1, in order.
     """
     waiting: dict[bool, list[float]] = {True: [], False: []}
     seen = {True: 0, False: 0}
@@ -98,14 +94,14 @@ def match_arms(in_first: Sequence[bool], outcomes: Sequence[float]) -> np.ndarra
 
 
 def _take(waiting: list[float], count: int) -> float:
-    """Take up to `count` waiting outcomes, at least one, the oldest first; give their mean."""
+    """Remove up to `count` waiting outcomes, at least one, the oldest first; return their mean."""
     taken = waiting[: max(1, count)]
     del waiting[: len(taken)]
     return sum(taken) / len(taken)
 
 
 def _log_path(differences: np.ndarray) -> np.ndarray:
-    """Follow the wealth of all gamblers against a mean of 0."""
+    """Return the path of the log wealth against a mean of 0."""
     stakes, shares = np.concatenate([_THETA, -_THETA]), np.concatenate([_LOG_SHARE, _LOG_SHARE])
     wealth, paths = np.zeros(len(stakes)), []
     for part in np.array_split(differences, math.ceil(len(differences) * len(stakes) / ELEMENTS)):
@@ -116,14 +112,7 @@ def _log_path(differences: np.ndarray) -> np.ndarray:
 
 
 def _log_wealth(distinct: np.ndarray, counts: np.ndarray, mean: float) -> float:
-    """Give the logarithm of all gamblers' wealth in the end, against any mean.
-
-    Args:
-        distinct: `[k]`, the differences that occur.
-        counts: `[k]`, how often.
-        mean: what is claimed, above -1 and below 1.
-
-    """
+    """Return the final log wealth against a mean between -1 and 1, of distinct differences `[k]` and their counts."""
     wealth = np.empty((2, STAKES))
     for side, stakes in enumerate((_THETA / (1 + mean), -_THETA / (1 - mean))):
         wealth[side] = _summed_logs(distinct - mean, counts, stakes)
