@@ -24,8 +24,9 @@ from typing import TypeVar
 
 from kamerton.core.files import cache_folder, read_json, write_json
 from kamerton.core.outcomes import Attempt
+from kamerton.forgetting.decide import conclude_forgetting
 from kamerton.pipeline.dial import Dial
-from kamerton.pipeline.forgetting import make_meter, measure_forgetting
+from kamerton.pipeline.forgetting import left_out, make_meter
 from kamerton.pipeline.prepare import freeze
 from kamerton.pipeline.remedies import STRENGTH, choose_attempt, luck, turn_dial
 from kamerton.pipeline.training import score_validation, tune_model
@@ -152,7 +153,8 @@ def price(run: Run) -> Cost:
     with unread():
         for _ in range(2):
             began = time.perf_counter()
-            found = measure_forgetting(setup, engine, make_meter(setup, engine, "quick"))
+            measured = make_meter(setup, engine, "quick").measure(engine)
+            found = conclude_forgetting(measured, left_out(setup))
             seconds.append(time.perf_counter() - began)
             print(f"     the probe: {seconds[-1]:.1f} s", flush=True)
     return Cost(*seconds, all(one.change == one.low == one.high == 0 for one in found.measured))

@@ -128,10 +128,10 @@ def same_rows(runs: Sequence[Run]) -> tuple[Example, ...]:
         raise RunError(Fault(rule, remedy=msg("name another run")))
     first, *others = runs
     rows = first.read_split().test
-    ours = {example.id: _content(example) for example in rows}
+    ours = {example.id: (example.key, example.gold) for example in rows}
     faults = []
     for other in others:
-        theirs = {example.id: _content(example) for example in other.read_split().test}
+        theirs = {example.id: (example.key, example.gold) for example in other.read_split().test}
         if ours != theirs:
             rule = msg(
                 "runs are compared on the same test rows, but only {common} are common to {first} of the first run "
@@ -145,18 +145,6 @@ def same_rows(runs: Sequence[Run]) -> tuple[Example, ...]:
     if faults:
         raise RunError(faults)
     return rows
-
-
-@dataclass(frozen=True)
-class _Content:
-    """What must be the same in two runs for a row to be the same."""
-
-    text: str
-    gold: str
-
-
-def _content(example: Example) -> _Content:
-    return _Content(example.key, example.gold)
 
 
 @dataclass(frozen=True)

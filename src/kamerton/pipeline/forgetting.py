@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,7 +15,6 @@ from transformers import PreTrainedModel
 from kamerton.core.contracts import ModelFacts
 from kamerton.core.errors import Fault, ModelError, RecipeError
 from kamerton.core.messages import Joined, Message, Wording, msg
-from kamerton.core.outcomes import Forgetting
 from kamerton.core.records import Encoded, Progress, Stage
 from kamerton.engine.engine import TorchEngine, make_engine
 from kamerton.forgetting.before import remembered
@@ -66,21 +65,21 @@ def probe_forgetting(run: Run, setup: Setup, engine: TorchEngine, clock: Clock) 
     if run.read_forgetting():
         return
     size, names = setup.recipe.evaluate.forgetting, setup.recipe.benchmarks.tasks
-    asked = Asked((), msg("evaluate.forgetting is off"))
+    measured: list[Measured] = []
     if size != "off":
         yield Progress("forgetting", 0, 2)
         meter = make_meter(setup, engine, size)
         yield Progress("forgetting", 1, 2)
-        asked = ask_probe(setup, engine, meter)
+        measured += meter.measure(engine)
         yield Progress("forgetting", 2, 2)
     if names:
         yield Progress("benchmarks", 0, 1)
-        changes = measure_benchmarks(setup, engine, names, setup.recipe.benchmarks.rows)
-        asked = replace(asked, measured=(*asked.measured, *changes))
+        measured += measure_benchmarks(setup, engine, names, setup.recipe.benchmarks.rows)
         yield Progress("benchmarks", 1, 1)
-    forgetting = conclude_forgetting(asked.measured, asked.left_out)
+    unmeasured = left_out(setup) if size != "off" else msg("evaluate.forgetting is off")
+    forgetting = conclude_forgetting(measured, unmeasured)
     run.write_forgetting(forgetting)
-    if asked.measured or size != "off":
+    if measured or size != "off":
         yield clock.stage("forgetting", forgetting.reason)
 
 
@@ -124,14 +123,6 @@ def measure_benchmarks(setup: Setup, engine: TorchEngine, names: Sequence[str], 
     base = load_model(setup.facts.folder, "AutoModelForCausalLM", {}, setup.recipe.seed).model
     before = take_benchmarks(engine_of(setup, base), tasks, rows)
     return [*benchmark_changes(before, take_benchmarks(engine, tasks, rows), _precision(setup))]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What was measured, and what was not, and why."""
-
-    measured: tuple[Measured, ...]
-    left_out: Wording
 
 
 class Meter(Protocol):
@@ -252,17 +243,6 @@ def make_meter(setup: Setup, engine: TorchEngine, size: Size) -> Meter:
     setup = bare(setup)  # both are measured in tokens that both know
     writes = outer_model(engine.model).get_output_embeddings() is not None
     return SpeechMeter(setup, size) if writes else RepresentationMeter(setup, size)
-
-
-def measure_forgetting(setup: Setup, engine: TorchEngine, meter: Meter) -> Forgetting:
-    """Measure a tuned model on the whole probe and decide what it forgot."""
-    asked = ask_probe(setup, engine, meter)
-    return conclude_forgetting(asked.measured, asked.left_out)
-
-
-def ask_probe(setup: Setup, engine: TorchEngine, meter: Meter) -> Asked:
-    """Measure a tuned model on the whole probe."""
-    return Asked(tuple(meter.measure(engine)), left_out(setup))
 
 
 def masked_language_model(facts: ModelFacts) -> PreTrainedModel | None:

@@ -50,13 +50,7 @@ from kamerton.runs.state import BaseModel, Source, State
 from kamerton.session.door import check_fit
 from kamerton.session.new_tokens import new_tokens_finding, new_tokens_of
 from kamerton.session.planner import choose_method, choose_model, settings
-from kamerton.session.setup import (
-    Clock,
-    _max_tokens,
-    make_form,
-    make_method,
-    make_task,
-)
+from kamerton.session.setup import Clock, _max_tokens, make_form, make_method, make_task
 from kamerton.text.cells import filled
 from kamerton.text.near_duplicates import near_duplicate_groups
 
@@ -317,14 +311,7 @@ def freeze(run: Run, clock: Clock) -> Iterator[Stage]:
 
 def _enlarging(understood: Understood, bound: BoundData, split: Split, first_id: int) -> Enlarging:
     return Enlarging(
-        bound.recipe,
-        understood.task,
-        bound.form,
-        bound.facts,
-        bound.tokenizer,
-        bound.max_tokens,
-        split,
-        first_id,
+        bound.recipe, understood.task, bound.form, bound.facts, bound.tokenizer, bound.max_tokens, split, first_id
     )
 
 
