@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from kamerton.core.errors import RunError
-from kamerton.train.checkpoint import Standing, best_checkpoint, folder_of, latest_checkpoint, save_checkpoint
+from kamerton.train.checkpoint import TrainState, best_checkpoint, folder_of, latest_checkpoint, save_checkpoint
 
 IDENTITY = {"data": "aaa", "base model": "bbb", "recipe": "ccc"}
 STEPS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.listdir", "os.scandir"}
@@ -33,8 +33,8 @@ def tensors_of(step: int) -> dict[str, dict[str, Tensor]]:
 
 
 def save(root: Path, step: int, best_step: int) -> None:
-    standing = Standing(step, best_step, best_score=best_step / 10, best_loss=1 / best_step, stale=step - best_step)
-    save_checkpoint(root, standing, tensors_of(step), IDENTITY)
+    state = TrainState(step, best_step, best_score=best_step / 10, best_loss=1 / best_step, stale=step - best_step)
+    save_checkpoint(root, state, tensors_of(step), IDENTITY)
 
 
 def steps_of(root: Path) -> list[int]:
@@ -44,7 +44,7 @@ def steps_of(root: Path) -> list[int]:
 def holds(root: Path) -> int:
     """Read the latest checkpoint whole and give its step."""
     latest = latest_checkpoint(root, IDENTITY)
-    step = latest.standing.step
+    step = latest.state.step
     for group, tensors in tensors_of(step).items():
         found = latest.tensors(group)
         assert found.keys() == tensors.keys()
@@ -55,7 +55,7 @@ def holds(root: Path) -> int:
 def test_a_checkpoint_reads_back_as_it_was_written(tmp_path):
     save(tmp_path, 4, best_step=4)
     latest = latest_checkpoint(tmp_path, IDENTITY)
-    assert latest.standing == Standing(4, 4, 0.4, 0.25, 0)
+    assert latest.state == TrainState(4, 4, 0.4, 0.25, 0)
     assert holds(tmp_path) == 4
 
 
@@ -84,7 +84,7 @@ def test_the_two_latest_and_their_best_are_kept(tmp_path):
 def test_the_best_is_opened_even_when_later_ones_are_there(tmp_path):
     for step in (1, 2, 3):
         save(tmp_path, step, best_step=1)
-    best = best_checkpoint(tmp_path, latest_checkpoint(tmp_path, IDENTITY).standing)
+    best = best_checkpoint(tmp_path, latest_checkpoint(tmp_path, IDENTITY).state)
     assert torch.equal(best.tensors("weights")["b"], torch.full((3,), 1.0))
 
 
@@ -112,8 +112,8 @@ def test_what_changed_since_is_named(tmp_path, changed):
     with pytest.raises(RunError) as told:
         latest_checkpoint(tmp_path, other)
     [fault] = told.value.faults
-    assert fault.rule == f"the run's {', '.join(changed)} changed since its checkpoint"
-    assert "new run" in fault.remedy
+    assert str(fault.rule) == f"the run's {', '.join(changed)} changed since its checkpoint"
+    assert "new run" in str(fault.remedy)
 
 
 # ── damage ────────────────────────────────────────────────────────────────────────────────────
@@ -146,8 +146,8 @@ def test_a_flipped_byte_anywhere_is_seen_and_the_one_before_is_taken(pair, tmp_p
     place = drawn.randrange(len(data) * part // 25, len(data) * (part + 1) // 25)
     data[place] ^= 1 << drawn.randrange(8)
     path.write_bytes(data)
-    before = latest_checkpoint(pair, IDENTITY).standing
-    taken = latest_checkpoint(root, IDENTITY).standing
+    before = latest_checkpoint(pair, IDENTITY).state
+    taken = latest_checkpoint(root, IDENTITY).state
     harmless = name == "MANIFEST.json" and taken == before  # a space became a line's end: it says the same
     assert taken.step == 1 or harmless
     assert holds(root) in (1, 2)
@@ -177,7 +177,7 @@ def test_a_checkpoint_without_its_best_is_not_gone_on_from(tmp_path):
     (folder_of(tmp_path, 2) / "weights.safetensors").write_bytes(b"damaged")
     assert latest_checkpoint(tmp_path, IDENTITY) is None
     with pytest.raises(RunError, match="best checkpoint is missing or damaged"):
-        best_checkpoint(tmp_path, Standing(3, 2, 0.2, 0.5, 1))
+        best_checkpoint(tmp_path, TrainState(3, 2, 0.2, 0.5, 1))
 
 
 def test_all_of_them_damaged_means_none(pair, tmp_path):
@@ -218,7 +218,7 @@ def test_a_kill_at_any_file_operation_leaves_the_new_checkpoint_or_the_one_befor
         assert ended.status in (0, -signal.SIGKILL), ended.said
         step = holds(root)
         seen.add(step)
-        best_checkpoint(root, latest_checkpoint(root, IDENTITY).standing)
+        best_checkpoint(root, latest_checkpoint(root, IDENTITY).state)
         save(root, step + 1, step + 1)  # and it can be gone on with
         assert holds(root) == step + 1
         assert not list(root.glob(".step*"))

@@ -1,1 +1,1 @@
-"""The training loop and what it stands on: batches, optimizer, checkpoints."""
+"""The training loop: batches, optimizer, checkpoints."""

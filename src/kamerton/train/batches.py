@@ -1,4 +1,4 @@
-"""Which rows train in which update: a pure function of the seed, so that any step can be found again."""
+"""The rows of each update: a pure function of the seed, so that training can resume at any step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class UpdatePlan:
-    """The order of all rows over all epochs, cut into updates. Nothing is stored: it is computed from the step."""
+    """The order of all rows over all epochs, split into updates; computed from the step, not stored."""
 
     rows: int
     batch_size: int
@@ -20,7 +20,7 @@ class UpdatePlan:
 
     @property
     def updates_per_epoch(self) -> int:
-        """Updates in one pass over the rows; the last one may be smaller."""
+        """Updates in one epoch; the last one may be smaller."""
         return math.ceil(self.rows / self.batch_size)
 
     @property
@@ -29,17 +29,17 @@ class UpdatePlan:
         return max(1, math.ceil(self.epochs * self.updates_per_epoch))
 
     def rows_of(self, update: int) -> list[int]:
-        """Give the row indices of an update, counted from 0."""
+        """Return the row indices of an update, counted from 0."""
         epoch, position = divmod(update, self.updates_per_epoch)
         order = _permutation(self.rows, self.seed, epoch)
         return order[position * self.batch_size : (position + 1) * self.batch_size]
 
     def epoch_after(self, updates: int) -> float:
-        """Say how many passes over the rows so many updates make."""
+        """Return how many epochs so many updates are."""
         return updates / self.updates_per_epoch
 
     def validates_after(self, updates: int, per_epoch: int) -> bool:
-        """Say whether validation is due: `per_epoch` times in each epoch, evenly, and at the end."""
+        """Return whether validation is due: `per_epoch` times in each epoch, evenly spaced, and at the end."""
         before, now = (math.floor(n * per_epoch / self.updates_per_epoch) for n in (updates - 1, updates))
         return now > before or updates == self.updates
 

@@ -1,8 +1,8 @@
-"""What training saw of each row: sums over its visits, kept at almost no cost, whole over any stop.
+"""Training dynamics: sums over the visits of each row, which are part of checkpoints.
 
-Dataset cartography (Swayamdipta et al., EMNLP 2020): the mean of the right answer's probability over the epochs
-says how easy a row is, its spread how much the model wavers. Easy rows teach little more, ambiguous ones
-teach the most, and among the hard ones stand most wrong labels.
+Dataset cartography (Swayamdipta et al., EMNLP 2020): the mean probability of the right answer over the epochs tells
+easy rows from hard ones, its spread finds ambiguous rows. Easy rows teach little more, ambiguous ones teach the most,
+and hard ones include most wrong labels.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from kamerton.core.records import RowDynamics
 
 SURE = 0.5
-"""Above this probability the right answer beats all others together."""
+"""Above this probability the right answer is more probable than all others together."""
 
 
 @dataclass(frozen=True)
@@ -28,34 +28,31 @@ class Dynamics:
 
     @classmethod
     def of(cls, rows: int) -> Dynamics:
-        """Begin with nothing seen."""
+        """Start without any visit."""
         return cls(torch.zeros(rows, 4, dtype=torch.float64))
 
     def add(self, rows: Sequence[int], losses: Tensor, counts: Sequence[int]) -> None:
-        """Take account of one visit each.
+        """Add one visit of each row.
 
         Args:
-            rows: which rows.
-            losses: `[rows]`, summed over what each teaches.
-            counts: how much each teaches; nothing is noted of a row that teaches nothing.
+            rows: their indices.
+            losses: `[rows]`, summed over the supervised positions of each.
+            counts: number of supervised positions; a row without any is skipped.
         """
-        taught = torch.tensor(counts, dtype=torch.float64)
-        probability = torch.exp(-losses.detach().double().cpu() / taught.clamp(min=1))
-        seen = (taught > 0).double()
+        supervised = torch.tensor(counts, dtype=torch.float64)
+        probability = torch.exp(-losses.detach().double().cpu() / supervised.clamp(min=1))
+        seen = (supervised > 0).double()
         visits = torch.stack((seen, probability * seen, probability**2 * seen, (probability > SURE) * seen), dim=1)
         self.sums.index_add_(0, torch.tensor(rows), visits)
 
     def of_rows(self, ids: Sequence[int]) -> list[RowDynamics]:
-        """Draw up what was seen of each row, under the ids of the examples; rows never visited are left out.
-
-        Rows that were trained on in several copies have the sums of all of them.
-        """
+        """Return the dynamics of each row that was visited, by the ids of the examples; copies of a row are summed."""
         order = {id: place for place, id in enumerate(dict.fromkeys(ids))}
         sums = torch.zeros(len(order), 4, dtype=torch.float64)
         sums.index_add_(0, torch.tensor([order[id] for id in ids], dtype=torch.int64), self.sums)
-        return [_drawn(id, *sums[place].tolist()) for id, place in order.items() if sums[place, 0] > 0]
+        return [_dynamics(id, *sums[place].tolist()) for id, place in order.items() if sums[place, 0] > 0]
 
 
-def _drawn(id: int, visits: float, total: float, squares: float, sure: float) -> RowDynamics:
+def _dynamics(id: int, visits: float, total: float, squares: float, sure: float) -> RowDynamics:
     mean = total / visits
     return RowDynamics(id, round(visits), mean, max(0.0, squares / visits - mean**2) ** 0.5, sure / visits)

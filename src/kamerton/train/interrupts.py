@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM wait until the update is whole, so that it can be saved; a second Ctrl-C does not wait."""
+"""Ctrl-C and SIGTERM wait until the update is complete and can be saved; a second one does not wait."""
 
 from __future__ import annotations
 
@@ -14,30 +14,27 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @dataclass
 class Interrupts:
-    """Whether a stop was asked for."""
+    """Whether a stop was requested."""
 
     requested: bool = False
 
 
 @contextmanager
 def deferred_interrupts() -> Iterator[Interrupts]:
-    """Note the first SIGINT or SIGTERM instead of stopping at once.
-
-    Signals reach only a process's main thread; elsewhere nothing changes.
-    """
+    """While active, record the first SIGINT or SIGTERM instead of stopping; only a main thread receives signals."""
     interrupts = Interrupts()
     if threading.current_thread() is not threading.main_thread():
         yield interrupts
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
 
-    def note(_number: int, _frame: FrameType | None) -> None:
+    def record(_number: int, _frame: FrameType | None) -> None:
         interrupts.requested = True
         for number, handler in before.items():
             signal.signal(number, handler)
 
     for number in SIGNALS:
-        signal.signal(number, note)
+        signal.signal(number, record)
     try:
         yield interrupts
     finally:

@@ -1,4 +1,4 @@
-"""The optimizer, its state as tensors, and the learning rate's course."""
+"""The optimizer, its state as tensors, and the learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ SHAPES: Mapping[str, Callable[[float], float]] = {
 }
 
 WIDE = {int: torch.int64, float: torch.float64}
-"""How plain numbers of an optimizer's state are kept."""
+"""Types in which plain numbers of an optimizer's state are saved."""
 
 
 def learning_rate(step: int, steps: int, settings: TrainSettings) -> float:
-    """Give the rate of an update: it rises linearly during the warm-up, then follows the schedule.
+    """Return the rate of an update: it rises linearly during the warm-up, then follows the schedule.
 
     Args:
         step: the update, from 0.
@@ -38,12 +38,12 @@ def learning_rate(step: int, steps: int, settings: TrainSettings) -> float:
 
 
 def preferred_optimizer() -> str:
-    """Name the optimizer that calls itself most suitable."""
+    """Return the name of the optimizer with the highest suitability."""
     return max(registry.names("optimizers"), key=lambda word: registry.choose("optimizers", word).suitability.value)
 
 
 def optimizer_class(settings: TrainSettings) -> type[Optimizer]:
-    """Find the settings' optimizer.
+    """Return the settings' optimizer class.
 
     Raises:
         RecipeError: there is no such optimizer.
@@ -53,7 +53,7 @@ def optimizer_class(settings: TrainSettings) -> type[Optimizer]:
 
 
 def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
-    """Make the settings' optimizer over the trainable weights; only matrices decay, not norms, biases or embeddings.
+    """Build the settings' optimizer; only matrices decay, not norms, biases or embeddings.
 
     Raises:
         RecipeError: there is no such optimizer, or its library is not installed.
@@ -69,9 +69,9 @@ def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Opt
 
 
 def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Name all of the optimizer's state after its weight: `encoder.weight/exp_avg`.
+    """Return the optimizer's state by its weight: `encoder.weight/exp_avg`.
 
-    A plain number becomes a scalar of 64 bits, which no optimizer keeps itself; what several weights share is copied.
+    A plain number becomes a scalar of 64 bits, which no optimizer uses itself; tensors shared by weights are copied.
     """
     tensors: dict[str, Tensor] = {}
     seen: set[int] = set()
@@ -84,7 +84,7 @@ def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dic
 
 
 def restore_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` gave."""
+    """Restore the result of `optimizer_tensors`."""
     parameters = dict(model.named_parameters())
     for path, value in tensors.items():
         name, _, key = path.rpartition("/")
@@ -92,7 +92,7 @@ def restore_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensor
 
 
 def _restored(value: Tensor, device: torch.device) -> Tensor | int | float:
-    """Give a tensor on its weight's device, a count of steps where torch keeps it, a plain number as it was."""
+    """Return a tensor on its weight's device, a scalar as torch keeps it, a plain number as it was."""
     if value.dim():
         return value.to(device)
     number: int | float = value.item()

@@ -1,6 +1,6 @@
-"""Replay: rows of the base model's own, trained on beside the task's so that it keeps what they stand for.
+"""Replay against forgetting: the base model's own answers to general requests, trained on beside the task's rows.
 
-What a model writes by itself needs no licence and no download, and is by nature what it could say before.
+They need no license and no download, and by nature are what the model could say before.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ SUBJECTS = {
 
 
 def replay_rows(engine: Engine, count: int, languages: Sequence[str], seed: int) -> list[Encoded]:
-    """Let the base model answer general requests, and encode them with its answers as rows to train on.
+    """Generate the base model's answers to general requests, and encode them as training rows.
 
     Args:
         engine: the base model, untuned.
         count: how many rows; if there are fewer requests, they repeat.
-        languages: the ones to ask in: `en`, `ru`.
+        languages: of the requests: `en`, `ru`.
         seed: of the requests' order.
     """
     asked = [f"{opening} {subject}." for lang in languages for opening in OPENINGS[lang] for subject in SUBJECTS[lang]]

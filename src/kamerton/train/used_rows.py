@@ -1,9 +1,9 @@
-"""Only those rows of an embedding table train that the training rows use: exact, and a fraction of the work.
+"""Only the rows of an embedding table that the training rows use are trained: exact, and a fraction of the work.
 
 A multilingual encoder of 118M weights has 96M of them in a table of 250,000 rows, of which a few thousand texts use
-some thousands. The others get a gradient of zeros in every update, and an optimizer that keeps them for that reason
-does as well without them. So while training lasts, the rows in use stand in a table of their own, which alone has
-gradients, a norm, averages and a place in checkpoints; then they are folded back, and nothing of it is left.
+some thousands. The others have a gradient of zero in every update, and some optimizers then leave them unchanged. So
+while training lasts, the rows in use are a table of their own, which alone has gradients, optimizer state and a place
+in checkpoints; then they are copied back.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ from kamerton.runs.recipe import TrainSettings
 from kamerton.train.optimizer import optimizer_class
 
 SHARE = 0.5
-"""Of a table's rows: from this on, a second table would be more to hold than there is to save."""
+"""Share of a table's rows in use from which a second table would take more memory than it saves."""
 NONE = -1
-"""The place of a token that is not in use."""
+"""The index of a token that is not in use."""
 
 
 class UsedRows(nn.Embedding):
-    """An embedding table whose rows in use train in a table of their own; the others stay as they are."""
+    """An embedding table whose rows in use train in a table of their own; the others are frozen."""
 
     rows: nn.Parameter
-    """Those in use, by token: `[used, hidden]`."""
+    """The rows in use, in the order of their tokens: `[used, hidden]`."""
     places: Tensor
-    """Where in `rows` each token's is: `[vocabulary]`."""
+    """Each token's index in `rows`: `[vocabulary]`."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Look tokens up: in training only such as are in use, else any.
+        """Look tokens up; in training, only those in use.
 
         Raises:
-            IndexError: a token is trained on that no training row holds.
+            IndexError: a token is trained on that no training row contains.
         """
         places = self.places[input]
         used = places != NONE
         if not self.training:
             return torch.where(used.unsqueeze(-1), self._look_up(places.clamp(min=0)), super().forward(input))
         if not used.all():
-            raise IndexError(f"token {input[~used][0].item()} is trained on, but no training row holds it")
+            raise IndexError(f"token {input[~used][0].item()} is trained on, but no training row contains it")
         return self._look_up(places)
 
     def _look_up(self, places: Tensor) -> Tensor:
@@ -63,8 +63,6 @@ def only_used_rows(
 ) -> Iterator[Mapping[str, str]]:
     """While active, the token table of a model trains only where rows use it, if that changes nothing.
 
-    This alone decides what trains of a table: the forecast gauges a model inside of it, too.
-
     Args:
         model: with `requires_grad` as the method left it.
         layout: how it will be run.
@@ -72,19 +70,19 @@ def only_used_rows(
         settings: name the optimizer.
 
     Yields:
-        What a checkpoint made meanwhile belongs to, beside all else: which tokens are in use.
+        What else identifies a checkpoint made meanwhile: the tokens in use.
     """
     chosen = _choose(model, layout, rows) if optimizer_class(settings).leaves_untouched else None
     if chosen is None:
         yield {}
         return
     table, tokens = chosen
-    with _parted(table, tokens):
+    with _split(table, tokens):
         yield {"tokens in use": hashlib.sha256(tokens.numpy().tobytes()).hexdigest()}
 
 
 def tokens_in_use(model: nn.Module, rows: Sequence[Encoded]) -> set[int]:
-    """Give all tokens that layouts show a model while it trains on these rows, padding and start token included."""
+    """Return all tokens that a model is given while it trains on these rows, padding and start token included."""
     config, sequences = outer_model(model).config, [sequence for row in rows for sequence in row.sequences]
     used = {config.get_text_config().pad_token_id or 0}
     used.update(chain.from_iterable(sequence.tokens for sequence in sequences))
@@ -95,7 +93,7 @@ def tokens_in_use(model: nn.Module, rows: Sequence[Encoded]) -> set[int]:
 
 
 def _choose(model: nn.Module, layout: Layout, rows: Sequence[Encoded]) -> tuple[nn.Embedding, Tensor] | None:
-    """Give the table to part, with the tokens in use, in order; None if that would save little, or change anything."""
+    """Return the table to split and the sorted tokens in use; None if that would save little, or change anything."""
     table = _table(model)
     if table is None:
         return None
@@ -106,11 +104,11 @@ def _choose(model: nn.Module, layout: Layout, rows: Sequence[Encoded]) -> tuple[
 
 
 def _table(model: nn.Module) -> nn.Embedding | None:
-    """Find the token table, if it trains, is torch's own, and no other module holds it, as an output head may."""
+    """Find the token table, if it trains, is torch's own, and no other module shares it, as an output head may."""
     try:
         table = outer_model(model).get_input_embeddings()
     except NotImplementedError:
-        return None  # transformers' word for a model whose tokens it cannot find
+        return None  # transformers finds no token table
     if type(table) is not nn.Embedding or not table.weight.requires_grad:
         return None
     if table.sparse or table.scale_grad_by_freq or table.max_norm is not None:
@@ -122,16 +120,16 @@ def _table(model: nn.Module) -> nn.Embedding | None:
 def _is_only_looked_up(
     table: nn.Embedding, tokens: Tensor, model: nn.Module, layout: Layout, rows: Sequence[Encoded]
 ) -> bool:
-    """Say whether a table is for looking up and nothing else: DeBERTa's head for hidden tokens multiplies by it.
+    """Return whether a table is only looked up (DeBERTa's masked-language head multiplies by it).
 
-    If so, no gradient reaches it once its rows in use are apart.
+    If so, no gradient reaches it once its rows in use are split off.
     """
     some = [sequence for row in rows for sequence in row.sequences if sequence.output_positions][:1]
     if not some:
         return False
     training = model.training
     try:
-        with _parted(table, tokens), torch.random.fork_rng():
+        with _split(table, tokens), torch.random.fork_rng():
             table.weight.requires_grad_(True)
             logits = layout.logits(model.train(), some)
             [gradient] = torch.autograd.grad(logits.sum(), [table.weight], allow_unused=True)
@@ -141,25 +139,20 @@ def _is_only_looked_up(
 
 
 @contextmanager
-def _parted(table: nn.Embedding, tokens: Tensor) -> Iterator[None]:
-    """While active, some rows of a table train in a table of their own, and the others are frozen.
-
-    Args:
-        table: that trains.
-        tokens: whose rows, in order.
-    """
+def _split(table: nn.Embedding, tokens: Tensor) -> Iterator[None]:
+    """While active, the rows of some tokens, in order, train in a table of their own; the others are frozen."""
     places = torch.full((len(table.weight),), NONE)
     places[tokens] = torch.arange(len(tokens))
     table.weight.requires_grad_(False)
     table.__class__ = UsedRows
-    parted = cast(UsedRows, table)
-    parted.rows = nn.Parameter(table.weight[tokens.to(table.weight.device)].clone())
-    parted.register_buffer("places", places.to(table.weight.device), persistent=False)
+    split_table = cast(UsedRows, table)
+    split_table.rows = nn.Parameter(table.weight[tokens.to(table.weight.device)].clone())
+    split_table.register_buffer("places", places.to(table.weight.device), persistent=False)
     try:
         yield
     finally:
         with torch.no_grad():
-            table.weight[parted.places != NONE] = parted.rows
-        del parted.rows, parted.places
+            table.weight[split_table.places != NONE] = split_table.rows
+        del split_table.rows, split_table.places
         table.__class__ = nn.Embedding
         table.weight.requires_grad_(True)
