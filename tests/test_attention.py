@@ -15,7 +15,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from kamerton.engine.packed import SHORT, attend_within
 from kamerton.kernels import attention
 from kamerton.kernels.attention import attend, blocks
-from kamerton.kernels.buckets import CALL, TOKEN, Row, buckets, key_slots, query_slots
+from kamerton.kernels.buckets import CALL, TOKEN, PackedRow, buckets, key_slots, query_slots
 
 LENGTHS = (1, 3, 5, 5, 5, 12)
 SURE = 1e-4
@@ -52,7 +52,7 @@ def test_values_and_gradients_are_those_of_each_sequence_by_itself(key_heads, ca
     drawn = [draw.choice([1, 2, 3, 9, 10, 17, 40, 41]) for _ in range(draw.randint(1, 12))]
     lengths = tuple({"sorted": sorted(drawn), "falling": sorted(drawn, reverse=True), "mixed": drawn}[order])
     inputs = (states(4, sum(lengths)), states(key_heads, sum(lengths)), states(key_heads, sum(lengths)))
-    got, wanted = attend(*inputs, Row(lengths), None, causal=causal), one_by_one(*inputs, lengths, causal=causal)
+    got, wanted = attend(*inputs, PackedRow(lengths), None, causal=causal), one_by_one(*inputs, lengths, causal=causal)
     torch.testing.assert_close(got, wanted)
     towards = torch.randn_like(got)
     pairs = [torch.autograd.grad((out * towards).sum(), inputs) for out in (wanted, got)]
@@ -74,7 +74,7 @@ def test_the_gradients_are_those_of_the_values_however_the_work_is_cut(part, kep
 
     def once(*parts: Tensor) -> Tensor:
         torch.manual_seed(5)
-        return attend(*parts, Row(lengths), None, dropout=dropout, causal=True)
+        return attend(*parts, PackedRow(lengths), None, dropout=dropout, causal=True)
 
     assert torch.autograd.gradcheck(once, inputs)
 
@@ -84,24 +84,24 @@ def test_the_scale_is_the_callers(causal):
     torch.manual_seed(0)
     inputs = tuple(states(2, sum(LENGTHS)) for _ in range(3))
     query, key, value = inputs
-    got = attend(query, key, value, Row(LENGTHS), 0.7, causal=causal)
+    got = attend(query, key, value, PackedRow(LENGTHS), 0.7, causal=causal)
     torch.testing.assert_close(got, one_by_one(query * (0.7 * 8**0.5), key, value, LENGTHS, causal=causal))
 
 
 def test_what_stands_in_the_filling_reaches_nobody():
-    assert len(buckets(Row(LENGTHS))) == 1, "else there is no filling"
+    assert len(buckets(PackedRow(LENGTHS))) == 1, "else there is no filling"
     torch.manual_seed(0)
     query, key, value = (states(2, sum(LENGTHS)).detach() for _ in range(3))
     huge = key.clone()
     huge[:, :, 0] = 1e4  # the shortest sequence's last token, which its filling repeats
-    one, other = (attend(query, keys, value, Row(LENGTHS), None, causal=False) for keys in (key, huge))
+    one, other = (attend(query, keys, value, PackedRow(LENGTHS), None, causal=False) for keys in (key, huge))
     torch.testing.assert_close(other[1:], one[1:], rtol=0, atol=0)
     torch.testing.assert_close(other[0], value[0, :, 0], rtol=0, atol=1e-6)
 
 
 def test_buckets_hold_every_sequence_in_order_and_their_filling_costs_less_than_calls():
     lengths = tuple(sorted(random.Random(1).choices(range(1, 300), k=200)))
-    found = buckets(Row(lengths))
+    found = buckets(PackedRow(lengths))
     assert tuple(length for bucket in found for length in bucket.lengths) == lengths
     assert 1 < len(found) < len(set(lengths))
     for bucket in found:
@@ -119,7 +119,7 @@ def test_short_sequences_go_into_buckets_and_long_ones_to_torchs_kernel(monkeypa
         lengths = (length, length)
         got = attend_within(*inputs, lengths, None, causal=False)
         torch.testing.assert_close(got, one_by_one(*inputs, lengths, causal=False))
-    assert took == [Row((SHORT, SHORT))]
+    assert took == [PackedRow((SHORT, SHORT))]
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -128,7 +128,7 @@ def test_attention_that_hardly_drops_is_attention_that_does_not(causal, key_head
     torch.manual_seed(0)
     inputs = (states(4, sum(LENGTHS)), states(key_heads, sum(LENGTHS)), states(key_heads, sum(LENGTHS)))
     wanted, got = (
-        attend(*inputs, Row(LENGTHS), None, dropout=probability, causal=causal) for probability in (0.0, 1e-9)
+        attend(*inputs, PackedRow(LENGTHS), None, dropout=probability, causal=causal) for probability in (0.0, 1e-9)
     )
     torch.testing.assert_close(got, wanted)
 
@@ -159,5 +159,5 @@ def test_attention_weights_are_kept_for_the_gradient_where_they_are_few(length, 
     inputs = tuple(states(2, length, 64) for _ in range(3))
     saved = []
     with torch.autograd.graph.saved_tensors_hooks(lambda one: saved.append(one.shape) or one, lambda one: one):
-        attend(*inputs, Row((length,)), None, causal=False)
+        attend(*inputs, PackedRow((length,)), None, causal=False)
     assert (torch.Size([2, length, length]) in saved) is kept

@@ -75,13 +75,13 @@ def test_validations_lie_evenly(plan, per_epoch):
     st.integers(1, 900),
     st.integers(1, 90),
 )
-def test_passes_hold_each_row_once_within_their_budgets(rows, max_tokens, max_reads):
+def test_passes_hold_each_row_once_within_their_budgets(rows, max_tokens, max_outputs):
     lengths, reads = [length for length, _ in rows], [count for _, count in rows]
-    passes = split_passes(lengths, reads, max_tokens, max_reads)
+    passes = split_passes(lengths, reads, max_tokens, max_outputs)
     assert sorted(index for chosen in passes for index in chosen) == list(range(len(rows)))
     for chosen in passes:
         assert len(chosen) == 1 or sum(lengths[i] for i in chosen) <= max_tokens
-        assert len(chosen) == 1 or sum(reads[i] for i in chosen) <= max_reads
+        assert len(chosen) == 1 or sum(reads[i] for i in chosen) <= max_outputs
 
 
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=40), st.integers(1, 900))
@@ -92,4 +92,4 @@ def test_no_two_neighbouring_passes_would_fit_in_one(lengths, max_tokens):
 
 
 def test_everything_goes_in_one_pass_where_it_fits():
-    assert len(split_passes([5, 1, 9], [1, 1, 1], max_tokens=15, max_reads=3)) == 1
+    assert len(split_passes([5, 1, 9], [1, 1, 1], max_tokens=15, max_outputs=3)) == 1

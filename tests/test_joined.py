@@ -24,7 +24,7 @@ from kamerton.engine.shared_prefix import PackedTree, join_rows
 from kamerton.engine.verify import prove_layout
 from kamerton.kernels import attention
 from kamerton.kernels.attention import attend
-from kamerton.kernels.buckets import Row
+from kamerton.kernels.buckets import PackedRow
 from kamerton.kernels.dropout import set_dropout
 from kamerton.models.load import load_model, load_tokenizer
 from kamerton.models.structure import outer_model, train_above
@@ -34,7 +34,7 @@ from tiny_engines import facts_of
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
 CAUSAL = [family for family in FAMILIES if family.layout is Packed and TEXT in family.heads]
-TREE = Row((5, 3, 7, 7, 2, 4), (-1, 0, 0, 1, 1, -1))
+TREE = PackedRow((5, 3, 7, 7, 2, 4), (-1, 0, 0, 1, 1, -1))
 TOKENS = st.lists(st.integers(1, 3), max_size=5).map(tuple)
 
 
@@ -42,7 +42,7 @@ def states(heads: int, tokens: int, width: int = 8) -> Tensor:
     return torch.randn(1, tokens, heads * width).view(1, tokens, heads, width).transpose(1, 2)
 
 
-def branch_by_branch(query: Tensor, key: Tensor, value: Tensor, row: Row) -> Tensor:
+def branch_by_branch(query: Tensor, key: Tensor, value: Tensor, row: PackedRow) -> Tensor:
     """Attend as the definition says: each part by itself, its keys behind those it continues."""
     found = []
     for start, length, before in zip(row.starts, row.lengths, row.before, strict=True):
@@ -53,10 +53,12 @@ def branch_by_branch(query: Tensor, key: Tensor, value: Tensor, row: Row) -> Ten
     return torch.cat(found)
 
 
-def drawn_tree(seed: int) -> Row:
+def drawn_tree(seed: int) -> PackedRow:
     draw = random.Random(seed)
     lengths = [draw.choice([1, 2, 8, 9, 30, 120]) for _ in range(draw.randint(1, 10))]
-    return Row(tuple(lengths), tuple(draw.randrange(-1, i) if draw.random() < 0.8 else -1 for i in range(len(lengths))))
+    return PackedRow(
+        tuple(lengths), tuple(draw.randrange(-1, i) if draw.random() < 0.8 else -1 for i in range(len(lengths)))
+    )
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -81,7 +83,7 @@ def test_gradients_of_a_tree_are_those_of_its_values_however_the_work_is_cut(kep
         monkeypatch.setattr(attention, name, value)
     attention.blocks.cache_clear()
     torch.manual_seed(0)
-    row = Row((2, 3, 1, 2), (-1, 0, 0, 1))
+    row = PackedRow((2, 3, 1, 2), (-1, 0, 0, 1))
     inputs = tuple(states(2, sum(row.lengths), 2).double().requires_grad_() for _ in range(3))
     assert torch.autograd.gradcheck(lambda *parts: attend(*parts, row, None, causal=True), inputs)
     attention.blocks.cache_clear()

@@ -29,13 +29,13 @@ def everywhere(monkeypatch):
 def calls(monkeypatch):
     """Count how often the operator is called."""
     made = []
-    real = product_module._by_onednn
+    real = product_module.onednn_linear
 
     def noted(*args):
         made.append(args)
         return real(*args)
 
-    monkeypatch.setattr(product_module, "_by_onednn", noted)
+    monkeypatch.setattr(product_module, "onednn_linear", noted)
     return made
 
 
@@ -129,7 +129,7 @@ def test_a_machine_is_tried_once(tmp_path, monkeypatch):
 
 def test_an_operator_that_gives_something_else_is_not_taken(tmp_path, monkeypatch):
     monkeypatch.setenv("KAMERTON_CACHE", str(tmp_path))
-    monkeypatch.setattr(product_module, "_by_onednn", lambda x, weight: linear(x, weight) * 1.001)
+    monkeypatch.setattr(product_module, "onednn_linear", lambda x, weight: linear(x, weight) * 1.001)
     fast_products_pay.cache_clear()
     assert not fast_products_pay()
     fast_products_pay.cache_clear()

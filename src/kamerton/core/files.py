@@ -95,6 +95,10 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+BAD_JSON = (ValueError, RecursionError)
+"""What `json` raises for a text that is not JSON, or is nested too deeply."""
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kamerton.core.contracts import Task
+from kamerton.core.files import BAD_JSON
 from kamerton.core.messages import Message, msg
 from kamerton.core.records import Example, Place, Row
 from kamerton.data.cells import TOGETHER, value_at
@@ -131,7 +132,7 @@ def _written(text: str) -> list[object] | dict[str, object] | None:
         return None
     try:
         held = json.loads(text)
-    except (ValueError, RecursionError):
+    except BAD_JSON:
         return None
     return held if isinstance(held, list | dict) else None
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kamerton.core.errors import DataError, Fault
+from kamerton.core.files import BAD_JSON
 from kamerton.core.messages import Message, msg
 from kamerton.data.encoding import flaw
 from kamerton.data.table import Collector, Table, unique_columns
@@ -129,7 +130,7 @@ def _classes(schema: pa.Schema) -> dict[str, Sequence[str]]:
     written = (schema.metadata or {}).get(b"huggingface", b"{}")
     try:
         features = json.loads(written)["info"]["features"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (*BAD_JSON, KeyError, TypeError):
         return {}
     found = {column: _class_names(features.get(column)) for column in schema.names if isinstance(features, dict)}
     return {column: names for column, names in found.items() if names}

@@ -42,11 +42,9 @@ class ActivationCache:
             self.bytes += states.nbytes
 
     def store(self, place: Path, keys: Sequence[Key]) -> None:
-        """Write states to a file and map them from there; do nothing if the disk lacks room.
+        """Write the cached states of rows to a file, with a description beside it, and map them from there.
 
-        Args:
-            place: the file; a description is written beside it.
-            keys: of the rows to write, those that are cached, in an order that `restore` needs again.
+        Does nothing if the disk lacks room. `restore` needs the keys in the same order.
         """
         place.parent.mkdir(parents=True, exist_ok=True)
         rows = [row for row, key in enumerate(keys) if key in self.states]
@@ -64,19 +62,15 @@ class ActivationCache:
             "lengths": [len(self.states[keys[row]]) for row in rows],
             "exhausted": self.full,
         }
-        write_json(_beside(place), about)
+        write_json(place.with_suffix(".json"), about)
         self.restore(place, keys)
 
     def restore(self, place: Path, keys: Sequence[Key]) -> bool:
-        """Replace the states by those of an intact file; return whether there was one.
-
-        Args:
-            place: where `store` wrote.
-            keys: as they were given to `store`.
-        """
-        if not _beside(place).exists() or not place.exists():
+        """Replace the states by those of an intact file that `store` wrote; return whether there was one."""
+        description = place.with_suffix(".json")
+        if not description.exists() or not place.exists():
             return False
-        about = read_json(_beside(place))
+        about = read_json(description)
         if sha256_of(place) != about["sha256"]:
             return False
         width, lengths = about["width"], about["lengths"]
@@ -88,13 +82,7 @@ class ActivationCache:
 
 
 def fingerprint_of(model: nn.Module, passes: Iterable[Sequence[Key]], circumstances: Sequence[object]) -> str:
-    """Hash all that the states of frozen layers depend on, to the bit.
-
-    Args:
-        model: its untrained weights are hashed.
-        passes: the rows, in the passes in which they are computed.
-        circumstances: what else the states depend on.
-    """
+    """Hash all that the states of frozen layers depend on: frozen weights, the rows in their passes, and the rest."""
     digest = hashlib.sha256(repr([FORMAT, torch.__version__, torch.get_num_threads(), *circumstances]).encode())
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     for name, tensor in model.state_dict().items():  # with what quantized weights are decoded by
@@ -108,7 +96,3 @@ def fingerprint_of(model: nn.Module, passes: Iterable[Sequence[Key]], circumstan
 
 def _bytes_of(tensor: Tensor) -> memoryview:
     return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
-
-
-def _beside(place: Path) -> Path:
-    return place.with_suffix(".json")

@@ -14,7 +14,7 @@ from kamerton.core.errors import Fault, ModelError
 from kamerton.core.messages import msg
 from kamerton.core.records import Encoded
 from kamerton.engine.last_layer import recomputing
-from kamerton.engine.layout import Layout, attending
+from kamerton.engine.layout import Layout, attending, in_mode
 from kamerton.kernels.trial import is_out_of_memory
 from kamerton.models.structure import outer_model
 
@@ -22,12 +22,7 @@ REMEDY = msg("set train.gradient_checkpointing=false; smaller train.tokens_per_p
 
 
 def recompute_layers(model: nn.Module, layout: Layout, items: Sequence[Encoded]) -> None:
-    """Make a model's layers keep only their inputs for the backward pass, which recomputes them.
-
-    Args:
-        model: as it will be trained.
-        layout: how it will be run.
-        items: a few real rows for the proof that nothing else changes.
+    """Make a model's layers keep only their inputs for the backward pass; prove on rows that nothing else changes.
 
     Raises:
         ModelError: the model does not support it, or would compute something else: prefixes are in a cache, which
@@ -72,11 +67,6 @@ def _second_pass(
 
 def _logits(model: nn.Module, layout: Layout, items: Sequence[Encoded]) -> Tensor:
     """Compute logits as in training, without advancing the random state."""
-    training = model.training
-    model.train()
-    try:
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            return layout.logits(model, items).detach()
-    finally:
-        model.train(training)
+    with in_mode(model, training=True), torch.random.fork_rng():
+        torch.manual_seed(0)
+        return layout.logits(model, items).detach()

@@ -142,15 +142,14 @@ def answer_all(
     Args:
         model: a causal one.
         shared: proven for it.
-        items: what is scored: true answers behind their prompts.
+        items: true answers behind their prompts.
         prompts: what to continue.
         decoding: how.
         budget: of memory.
-        prefix: what all items and prompts begin with, if it is computed already; it is searched for if not.
+        prefix: what all begin with, if it is computed already; it is searched for if not.
 
     Returns:
-        The losses of the items, summed over their output positions; and the new tokens of each prompt, without the
-        end token.
+        The items' losses, summed over their output positions; and each prompt's new tokens, without the end token.
     """
     sequences = merge(items, prompts)
     with prepacked(model, len(prompts)):
@@ -168,11 +167,7 @@ def answer_all(
 
 
 def decode(decoder: Decoder, decoding: Decoding) -> list[list[int]]:
-    """Decode until each sequence has reached an end token, or the most new tokens.
-
-    Returns:
-        The new tokens of each sequence, without the end token.
-    """
+    """Return each sequence's new tokens up to its end token, or the most that it may have."""
     answers: list[list[int]] = [[] for _ in range(len(decoder.logits))]
     rows = list(range(len(answers)))
     unfinished = set(rows)

@@ -24,14 +24,7 @@ from kamerton.engine.layout import EncoderDecoder, Layout
 from kamerton.engine.passes import token_batches
 from kamerton.engine.prefill import Budget, token_bytes
 from kamerton.engine.prompt_tokens import PromptDecoder, prove_prompt_tokens
-from kamerton.engine.shared_prefix import (
-    PackedTree,
-    Pass,
-    SharedPrefix,
-    join_rows,
-    prove_shared_prefix,
-    worth_sharing,
-)
+from kamerton.engine.shared_prefix import PackedTree, Pass, SharedPrefix, join_rows, prove_shared_prefix, worth_sharing
 from kamerton.engine.verify import prove_layout
 from kamerton.forms.supervision import target_losses
 from kamerton.kernels.product import use_fast_products
@@ -222,8 +215,8 @@ def make_engine(
         tokenizer: of the model.
         facts: of the base model.
         samples: a few encoded rows, the shorter the cheaper.
-        max_tokens: longest sequence to use.
-        max_new_tokens: longest answer to generate.
+        max_tokens: longest sequence.
+        max_new_tokens: longest answer.
         tokens_per_pass: most tokens in one forward pass.
         rows: those to train on; their frozen layers are run at once.
         cache: a folder for the activations of frozen layers.

@@ -9,7 +9,7 @@ frozen layers run without dropout; proven, like every layout.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, takewhile
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from kamerton.core.messages import Message, msg
 from kamerton.core.records import Encoded
 from kamerton.engine.activation_cache import ActivationCache, Key, fingerprint_of
-from kamerton.engine.layout import Layout, evaluating, read_above
+from kamerton.engine.layout import Layout, head_logits, in_mode
 from kamerton.engine.verify import prove_equal
 from kamerton.models.structure import device_of, is_encoder_decoder, layer_stack, outer_model
 
@@ -58,11 +58,11 @@ class FrozenLayers(Layout):
     def logits(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
         """Return the head's output at every output position: `[outputs, classes]`."""
         if self.above:
-            with self._exchanged(self.inner.lay(self._states(model, items), items)):
+            with self._exchanged(self.inner.lay(self.states(model, items), items)):
                 return self.inner.logits(model, items)
-        features = torch.cat(self._states(model, items))
+        features = torch.cat(self.states(model, items))
         with self._exchanged(features.unsqueeze(1)):
-            return read_above(model, len(features)).reshape(len(features), -1)
+            return head_logits(model, len(features)).reshape(len(features), -1)
 
     def hidden(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
         """Return the last hidden state at every output position, from the layout below."""
@@ -80,15 +80,11 @@ class FrozenLayers(Layout):
         """Return what the layout below returns."""
         return self.inner.common(items)
 
-    def fill(self, model: nn.Module, items: Sequence[Encoded]) -> None:
-        """Compute what is not cached yet, in one pass."""
-        self._states(model, items)
-
     def key(self, item: Encoded) -> Key:
         """Return the cache key of a row."""
         return (item.tokens, item.segments, () if self.above else item.output_positions)
 
-    def _states(self, model: nn.Module, items: Sequence[Encoded]) -> list[Tensor]:
+    def states(self, model: nn.Module, items: Sequence[Encoded]) -> list[Tensor]:
         """Return each item's states above the frozen layers: at all its tokens, or at its output positions only."""
         new = {self.key(item): item for item in items if self.key(item) not in self.cache.states}
         fresh = dict(zip(new, self._run_layers(model, list(new.values())), strict=True)) if new else {}
@@ -101,8 +97,8 @@ class FrozenLayers(Layout):
         """Run the frozen layers without dropout and in full precision."""
         if self.above:
             items = [replace(item, output_positions=tuple(range(len(item.tokens)))) for item in items]
-        with evaluating(model), torch.no_grad(), torch.autocast(device_of(model).type, enabled=False):
-            output = _output_of(self.layers[-1], lambda: self.inner.logits(model, items))
+        with in_mode(model, training=False), torch.no_grad(), torch.autocast(device_of(model).type, enabled=False):
+            [output] = _outputs(self.layers[-1:], lambda: self.inner.logits(model, items), stop=True)
         picked = self.inner.pick(_first(output), items).detach()
         return picked.split([len(item.output_positions) for item in items])
 
@@ -145,10 +141,9 @@ def run_frozen_once(
             passes, makes the states equal bit for bit however often a run is stopped.
         folder: of cache files.
     """
-    if is_encoder_decoder(model):  # the decoder's states depend on the encoder's row as well
-        return layout
     stack = layer_stack(outer_model(model))
-    outputs = _untrained_outputs(layout, model, stack, items)
+    # an encoder-decoder's decoder depends on the encoder's row as well
+    outputs = [] if is_encoder_decoder(model) else _untrained_outputs(layout, model, stack, items)
     if not outputs:
         return layout
     depth, beside = len(outputs), tuple(outputs[0][1:]) if isinstance(outputs[0], tuple | list) else None
@@ -174,7 +169,7 @@ def _fill(frozen: FrozenLayers, model: nn.Module, passes: Sequence[Sequence[Enco
             return
     for rows in passes:
         if not frozen.cache.full:
-            frozen.fill(model, rows)
+            frozen.states(model, rows)
     if place:
         frozen.cache.store(place, keys)
 
@@ -182,45 +177,31 @@ def _fill(frozen: FrozenLayers, model: nn.Module, passes: Sequence[Sequence[Enco
 def _untrained_outputs(layout: Layout, model: nn.Module, stack: nn.ModuleList, items: Sequence[Encoded]) -> list[Any]:
     """Return the outputs of the lowest layers that no gradient reaches; none if nothing trains at all."""
     logits: list[Tensor] = []
-    with evaluating(model), torch.enable_grad():
+    with in_mode(model, training=False), torch.enable_grad():
         outputs = _outputs(stack, lambda: logits.append(layout.logits(model, items[:1])))
     if not logits[0].requires_grad or len(outputs) != len(stack):
         return []
     return list(takewhile(lambda output: not _first(output).requires_grad, outputs))
 
 
-def _outputs(layers: Iterable[nn.Module], run: Callable[[], object]) -> list[Any]:
-    """Return the outputs of layers while something runs, in the order of their calls."""
-    outputs: list[Any] = []
-    hooks = [layer.register_forward_hook(lambda _module, _args, output: outputs.append(output)) for layer in layers]
-    try:
-        run()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return outputs
-
-
 class _Stop(Exception):  # noqa: N818  # no error
     """Stop the forward pass early."""
 
 
-def _output_of(layer: nn.Module, run: Callable[[], object]) -> Any:
-    """Return the output of a layer while something runs, which stops there."""
+def _outputs(layers: Iterable[nn.Module], run: Callable[[], object], *, stop: bool = False) -> list[Any]:
+    """Return the outputs of layers while something runs, in the order of their calls; `stop` at the first one."""
     outputs: list[Any] = []
 
     def capture(_module: nn.Module, _args: Any, output: Any) -> None:
         outputs.append(output)
-        raise _Stop
+        if stop:
+            raise _Stop
 
-    hook = layer.register_forward_hook(capture)
-    try:
+    with ExitStack() as hooks, suppress(_Stop):
+        for layer in layers:
+            hooks.enter_context(layer.register_forward_hook(capture))
         run()
-    except _Stop:
-        return outputs[0]
-    finally:
-        hook.remove()
-    raise RuntimeError("the layer was not run")
+    return outputs
 
 
 def _first(output: Any) -> Tensor:

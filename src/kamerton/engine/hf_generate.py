@@ -12,7 +12,7 @@ from torch import nn
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from kamerton.core.records import Encoded
-from kamerton.engine.layout import padded_inputs
+from kamerton.engine.layout import pad_rows, padded_inputs
 from kamerton.engine.passes import token_batches
 from kamerton.engine.verify import TOLERANCE
 from kamerton.kernels.prepacked import prepacked
@@ -31,18 +31,7 @@ def continue_all(
     config: GenerationConfig,
     room: int,
 ) -> list[list[int]]:
-    """Continue prompts by the model's own `generate`.
-
-    Args:
-        model: a decoder, or an encoder-decoder.
-        tokenizer: of the model.
-        prompts: what to continue.
-        config: how many tokens, and how they are chosen.
-        room: most tokens of prompts and answers at once.
-
-    Returns:
-        The new tokens of each prompt.
-    """
+    """Return each prompt's new tokens by the model's own `generate`; `room` is the most tokens at once."""
     answers: list[list[int]] = [[] for _ in prompts]
     pad = int(tokenizer.pad_token_id)
     for batch in prompt_batches(model, prompts, pad, int(config.max_new_tokens), room):
@@ -100,14 +89,8 @@ def generate(model: nn.Module, inputs: Mapping[str, Any], config: GenerationConf
 
 
 def _inputs(model: nn.Module, prompts: Sequence[Encoded], pad: int) -> dict[str, torch.Tensor]:
-    return padded_inputs(model, prompts) if is_encoder_decoder(model) else _padded_left(model, prompts, pad)
-
-
-def _padded_left(model: nn.Module, prompts: Sequence[Encoded], pad: int) -> dict[str, torch.Tensor]:
-    """Pad prompts on the left, so that all continue at the same position: `[prompts, longest]`."""
-    longest = max(len(prompt.tokens) for prompt in prompts)
-    gaps = [longest - len(prompt.tokens) for prompt in prompts]
-    ids = torch.tensor([[pad] * gap + list(p.tokens) for gap, p in zip(gaps, prompts, strict=True)])
-    mask = torch.tensor([[0] * gap + [1] * len(p.tokens) for gap, p in zip(gaps, prompts, strict=True)])
-    device = device_of(model)
-    return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
+    """Pad prompts; a decoder's on the left, so that all continue at the same position."""
+    if is_encoder_decoder(model):
+        return padded_inputs(model, prompts)
+    ids, mask = pad_rows([prompt.tokens for prompt in prompts], pad, device_of(model), side="left")
+    return {"input_ids": ids, "attention_mask": mask}

@@ -9,7 +9,7 @@ pass, and the result is proven equal.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
@@ -62,12 +62,10 @@ class LastLayerSelection:
 @contextmanager
 def _hooked(hooks: Sequence[tuple[nn.Module, Callable[[nn.Module, Any], Any]]]) -> Iterator[None]:
     """While active, hooks change the inputs of modules."""
-    handles = [module.register_forward_pre_hook(hook) for module, hook in hooks]
-    try:
+    with ExitStack() as stack:
+        for module, hook in hooks:
+            stack.enter_context(module.register_forward_pre_hook(hook))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 _again: ContextVar[Callable[[], AbstractContextManager[None]]] = ContextVar("again", default=nullcontext)
@@ -81,25 +79,18 @@ def recomputing() -> Callable[[], AbstractContextManager[None]]:
 def selections(model: PreTrainedModel, run: Callable[[Witness], Tensor]) -> Iterator[LastLayerSelection]:
     """Find ways to run the last layer at the output positions only; each has yet to be proven.
 
-    Args:
-        model: transformers' own.
-        run: runs some rows packed, and returns the output at their output positions.
+    `run` runs some rows packed, and returns the output at their output positions.
     """
     layer = layer_stack(model)[-1]
     taken: dict[nn.Module, Tensor] = {}
     attended: list[Tensor] = []
 
-    def note(module: nn.Module, args: Any) -> None:
+    def record(module: nn.Module, args: Any) -> None:
         if args and isinstance(args[0], Tensor):
             taken[module] = args[0]
 
-    hooks = [module.register_forward_pre_hook(note) for module in layer.modules()]
-    try:
-        with torch.no_grad():
-            outputs = len(run(attended.append))
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with _hooked([(module, record) for module in layer.modules()]), torch.no_grad():
+        outputs = len(run(attended.append))
     states = taken.get(layer)
     if states is None or not attended or outputs >= states.shape[1]:
         return  # nothing found, or every token is an output position

@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from typing import Any
 
 import torch
@@ -102,17 +102,21 @@ class Packed(Layout):
         boundaries = torch.tensor(_bounds(items), dtype=torch.int32, device=device)
         longest = max(len(item.tokens) for item in items)
         positions = positions or [at for item in items for at in range(len(item.tokens))]
-        inputs = {
+        inputs: dict[str, Any] = {
             "input_ids": torch.tensor([[token for item in items for token in item.tokens]], device=device),
             "position_ids": torch.tensor([positions], device=device) + self.offset,
             "cu_seq_lens_q": boundaries,
             "cu_seq_lens_k": boundaries,
             "max_length_q": longest,
             "max_length_k": longest,
-            **_types(items, [[kind for item in items for kind in types_of(item)]], device),
-            **({} if context is None else {"kamerton_context": context}),
-            **({} if self.witness is None else {"kamerton_witness": self.witness}),
         }
+        if any(item.segments for item in items):
+            types = [kind for item in items for kind in _types_of(item)]
+            inputs["token_type_ids"] = torch.tensor([types], device=device)
+        if context is not None:
+            inputs["kamerton_context"] = context
+        if self.witness is not None:
+            inputs["kamerton_witness"] = self.witness
         with attending(model, PACKED), self._selecting(items, device):
             return _forward(model, inputs, lambda states: self.pick(states, items), count_outputs(items))
 
@@ -226,12 +230,10 @@ class EncoderDecoder(Layout):
             output.last_hidden_state = self.pick(output.last_hidden_state, items).unsqueeze(0)
             return output
 
-        hook = outer_model(model).get_decoder().base_model.register_forward_hook(select, with_kwargs=True)
-        try:
+        decoder = outer_model(model).get_decoder().base_model
+        with decoder.register_forward_hook(select, with_kwargs=True):
             logits: Tensor = self.run(model, items, source).logits[0]
-            return logits
-        finally:
-            hook.remove()
+        return logits
 
     def hidden(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
         """Return the encoder's last hidden state at every output position: `[outputs, hidden]`."""
@@ -278,11 +280,8 @@ class Unpadded(Layout):
         groups: dict[tuple[int, int], list[int]] = defaultdict(list)
         for index, item in enumerate(items):
             groups[len(item.tokens), len(item.output_positions)].append(index)
-        parts: dict[int, Tensor] = {}
-        for chosen in groups.values():
-            group = [items[index] for index in chosen]
-            parts.update(zip(chosen, output(group).split([len(item.output_positions) for item in group]), strict=True))
-        return torch.cat([parts[index] for index in range(len(items))])
+        states = torch.cat([output([items[index] for index in group]) for group in groups.values()])
+        return in_order(states, items, list(chain.from_iterable(groups.values())))
 
 
 def reference_layout(model: nn.Module) -> Unpadded:
@@ -309,14 +308,14 @@ def candidate_layouts(model: nn.Module) -> Iterator[Layout]:
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """While active, a model is in evaluation mode."""
-    training = model.training
-    model.eval()
+def in_mode(model: nn.Module, *, training: bool) -> Iterator[None]:
+    """While active, a model is in training or evaluation mode."""
+    before = model.training
+    model.train(training)
     try:
         yield
     finally:
-        model.train(training)
+        model.train(before)
 
 
 @contextmanager
@@ -331,8 +330,8 @@ def attending(model: nn.Module, implementation: str) -> Iterator[None]:
         config._attn_implementation = before
 
 
-def read_above(model: nn.Module, outputs: int) -> Tensor:
-    """Run one token through a backbone whose last layer's output is exchanged; return the logits."""
+def head_logits(model: nn.Module, outputs: int) -> Tensor:
+    """Run one token through a backbone whose last layer's output is exchanged; return the head's output."""
     ids = torch.zeros((1, 1), dtype=torch.long, device=device_of(model))
     return head_output(_forward(model, {"input_ids": ids}, lambda states: states.squeeze(1), outputs))
 
@@ -350,14 +349,14 @@ def count_outputs(items: Sequence[Encoded]) -> int:
     return sum(len(item.output_positions) for item in items)
 
 
-def types_of(item: Encoded) -> tuple[int, ...]:
-    """Return each token's type, 0 where none is set."""
+def in_order(states: Tensor, items: Sequence[Encoded], indices: Sequence[int]) -> Tensor:
+    """Sort states at the output positions of items from some order of their indices: `[outputs, ...]`."""
+    parts = dict(zip(indices, states.split([len(items[i].output_positions) for i in indices]), strict=True))
+    return torch.cat([parts[index] for index in range(len(items))])
+
+
+def _types_of(item: Encoded) -> tuple[int, ...]:
     return item.segments or (0,) * len(item.tokens)
-
-
-def _types(items: Sequence[Encoded], rows: list[list[int]], device: torch.device) -> dict[str, Tensor]:
-    """Return `token_type_ids`, if any item has types."""
-    return {"token_type_ids": torch.tensor(rows, device=device)} if any(item.segments for item in items) else {}
 
 
 def _forward(model: nn.Module, inputs: Mapping[str, Any], pick: Callable[[Tensor], Tensor], outputs: int) -> Any:
@@ -374,27 +373,23 @@ def _forward(model: nn.Module, inputs: Mapping[str, Any], pick: Callable[[Tensor
             output.pooler_output = module.pooler(output.last_hidden_state)
         return output
 
-    hooks = (
-        backbone.register_forward_pre_hook(exchange, with_kwargs=True),
-        backbone.register_forward_hook(select, with_kwargs=True),
-    )
-    try:
-        # any token but padding: a head that looks for the last real token then finds this one
-        token = 1 if outer.config.get_text_config().pad_token_id == 0 else 0
-        ids = torch.full((outputs, 1), token, device=device_of(model))
+    # any token but padding: a head that looks for the last real token then finds this one
+    token = 1 if outer.config.get_text_config().pad_token_id == 0 else 0
+    ids = torch.full((outputs, 1), token, device=device_of(model))
+    exchanged = backbone.register_forward_pre_hook(exchange, with_kwargs=True)
+    with exchanged, backbone.register_forward_hook(select, with_kwargs=True):
         return model(input_ids=ids, attention_mask=torch.ones_like(ids))
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def padded_inputs(model: nn.Module, items: Sequence[Encoded]) -> dict[str, Tensor]:
     """Pad items on the right to the longest: `input_ids` and `attention_mask`, `[items, longest]`."""
     pad = outer_model(model).config.get_text_config().pad_token_id or 0
     device = device_of(model)
-    ids, mask = _pad([item.tokens for item in items], pad, device)
-    types, _ = _pad([types_of(item) for item in items], 0, device)
-    return {"input_ids": ids, "attention_mask": mask, **_types(items, types.tolist(), device)}
+    ids, mask = pad_rows([item.tokens for item in items], pad, device)
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    if any(item.segments for item in items):
+        inputs["token_type_ids"], _ = pad_rows([_types_of(item) for item in items], 0, device)
+    return inputs
 
 
 def decoder_inputs(model: nn.Module, items: Sequence[Encoded]) -> dict[str, Tensor]:
@@ -402,15 +397,17 @@ def decoder_inputs(model: nn.Module, items: Sequence[Encoded]) -> dict[str, Tens
     config = outer_model(model).config
     pad = config.get_text_config(decoder=True).pad_token_id or 0
     shifted = [(config.decoder_start_token_id, *item.targets[:-1]) for item in items]
-    ids, mask = _pad(shifted, pad, device_of(model))
+    ids, mask = pad_rows(shifted, pad, device_of(model))
     return {"decoder_input_ids": ids, "decoder_attention_mask": mask}
 
 
-def _pad(rows: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Pad rows on the right to the longest; return them with their mask, `[rows, longest]` each."""
+def pad_rows(
+    rows: Sequence[Sequence[int]], pad: int, device: torch.device, side: str = "right"
+) -> tuple[Tensor, Tensor]:
+    """Pad rows to the longest; return them with their mask, `[rows, longest]` each."""
     tensors = [torch.tensor(row, dtype=torch.long) for row in rows]
-    ids = pad_sequence(tensors, batch_first=True, padding_value=pad)
-    mask = pad_sequence([torch.ones_like(row) for row in tensors], batch_first=True)
+    ids = pad_sequence(tensors, batch_first=True, padding_value=pad, padding_side=side)
+    mask = pad_sequence([torch.ones_like(row) for row in tensors], batch_first=True, padding_side=side)
     return ids.to(device), mask.to(device)
 
 

@@ -20,7 +20,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from kamerton.kernels.attention import attend
-from kamerton.kernels.buckets import Row
+from kamerton.kernels.buckets import PackedRow
 from kamerton.kernels.trial import UnsupportedError
 from kamerton.models.causal import LONG, attend_causally, is_fast
 
@@ -109,15 +109,13 @@ def attend_within(
     short = sum(lengths) <= (SHORT_GROUPED if grouped and causal else SHORT) * len(lengths)
     long = causal and not dropout and sum(lengths) >= LONG * len(lengths) and is_fast(query)
     if query.device.type == "cpu" and (dropout or short) and not long:
-        return attend(query, key, value, Row(tuple(lengths)), scale, dropout=dropout, causal=causal)
+        return attend(query, key, value, PackedRow(tuple(lengths)), scale, dropout=dropout, causal=causal)
     runs = [(length, len(list(run))) for length, run in groupby(lengths)]
     # one split: a slice for each sequence would need a gradient of the whole row's size each
     tokens = [length * count for length, count in runs]
     parts = []
     for (length, count), q, k, v in zip(runs, *(x[0].split(tokens, dim=1) for x in (query, key, value)), strict=True):
-        q, k, v = (
-            split_sequences(x, count) for x in (q, k, v)
-        )  # neighbours of equal length go through the kernel together
+        q, k, v = (split_sequences(x, count) for x in (q, k, v))  # neighbors of equal length share a call
         if long and is_fast(q):
             attended = attend_causally(q, k, v, scale)
         else:

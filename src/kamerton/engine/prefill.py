@@ -56,7 +56,7 @@ class KeyValueCache:
                 table[module] = states[chosen]
 
 
-class Copy(NamedTuple):
+class PromptSlot(NamedTuple):
     """A prompt's sequence in the cache, and its tokens in the packed row."""
 
     sequence: int
@@ -70,7 +70,7 @@ class CachingAttention:
 
     attention: MaskedAttention
     cache: KeyValueCache
-    copies: tuple[Copy, ...]
+    copies: tuple[PromptSlot, ...]
 
     def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
         """Attend within each sequence and to the prefix; cache the prompts' keys and values."""
@@ -150,7 +150,7 @@ class Prefill:
         tree = separate(items, self.prefix)
         number = {prompt: index for index, prompt in enumerate(prompts)}
         copies = tuple(
-            Copy(number[prompt], at, at + prompt.length - self.prefix.length)
+            PromptSlot(number[prompt], at, at + prompt.length - self.prefix.length)
             for at, sequence in zip(tree.row.starts, sequences, strict=True)
             for prompt in sequence.prompts
         )

@@ -23,7 +23,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from kamerton.core.records import Encoded
 from kamerton.engine.packed import attend_within, split_sequences
 from kamerton.kernels.attention import attend
-from kamerton.kernels.buckets import Row
+from kamerton.kernels.buckets import PackedRow
 from kamerton.models.causal import attend_causally, is_fast
 
 WORTHWHILE = 0.95
@@ -85,20 +85,16 @@ class PrefixTree:
     """What all items begin with, if it is computed elsewhere; their parts start behind it."""
 
     @cached_property
-    def row(self) -> Row:
+    def row(self) -> PackedRow:
         """The parts' lengths and parents."""
-        return Row(tuple(part.length for part in self.parts), tuple(part.parent for part in self.parts))
+        return PackedRow(tuple(part.length for part in self.parts), tuple(part.parent for part in self.parts))
 
     def encoded(self) -> Encoded:
         """Return the row, with the output positions of all items in their order."""
         tokens = (self.items[part.items[0]].tokens[part.start : part.end] for part in self.parts)
-        places = self.places()
-        reads = (
-            places[number][read - self.prefix.length]
-            for number, item in enumerate(self.items)
-            for read in item.output_positions
-        )
-        return Encoded(tuple(chain.from_iterable(tokens)), tuple(reads), ())
+        places, ahead = zip(self.places(), self.items, strict=True), self.prefix.length
+        outputs = (own[position - ahead] for own, item in places for position in item.output_positions)
+        return Encoded(tuple(chain.from_iterable(tokens)), tuple(outputs), ())
 
     def positions(self) -> list[int]:
         """Return each token's position in its items."""
@@ -129,9 +125,9 @@ class GatheredAttention:
         return attend(query, key, value, self._row, scale, causal=True)[count:]
 
     @cached_property
-    def _row(self) -> Row:
+    def _row(self) -> PackedRow:
         row, count = self.tree.row, self.tree.prefix.length
-        return Row((count, *row.lengths), (-1, *(parent + 1 for parent in row.parents))) if count else row
+        return PackedRow((count, *row.lengths), (-1, *(parent + 1 for parent in row.parents))) if count else row
 
 
 class MaskedRun(NamedTuple):
@@ -161,12 +157,8 @@ class MaskedAttention:
         for run in self._runs:
             q, k, v = (split_sequences(x[0, :, run.tokens], run.subtrees) for x in (query, key, value))
             k, v = self.tree.prefix.before(module, k, v)
-            if not run.branches and is_fast(q):
-                attended = attend_causally(q, k, v, scale)
-            elif run.mask is None:
-                attended = _attend_to_all_before(q, k, v, scale)
-            else:
-                attended = _attend(q, k, v, scale, run.mask)
+            causally = not run.branches and is_fast(q)
+            attended = attend_causally(q, k, v, scale) if causally else _attend(q, k, v, scale, run.mask)
             parts.append(attended.transpose(1, 2).reshape(-1, q.shape[1], q.shape[3]))
         return torch.cat(parts)
 
@@ -179,23 +171,17 @@ class MaskedAttention:
         for shape, group in groupby(subtrees, key=lambda parts: tuple(part.length for part in parts)):
             count = len(list(group))
             end = start + count * sum(shape)
-            runs.append(
-                MaskedRun(count, slice(start, end), len(shape) > 1, branch_mask(shape, self.tree.prefix.length))
-            )
+            mask = branch_mask(shape, self.tree.prefix.length)
+            runs.append(MaskedRun(count, slice(start, end), len(shape) > 1, mask))
             start = end
         return runs
 
 
 def branch_mask(shape: Sequence[int], prefix: int) -> Tensor | None:
-    """Return what is added to the scores of a shared part and its branches: 0 or minus infinity.
+    """Return the additive mask of a shared part and its branches, given their lengths: `[tokens, prefix + tokens]`.
 
-    Args:
-        shape: lengths of the shared part and of each branch.
-        prefix: number of tokens before the shared part.
-
-    Returns:
-        `[tokens, prefix + tokens]`; None if each token attends to all before it and torch's causal kernel, which takes
-        as many queries as keys, has less to compute than one with a mask.
+    None if each token attends to all before it and torch's causal kernel, which takes as many queries as keys, has less
+    to compute than one with a mask.
     """
     count = sum(shape)
     if len(shape) == 1 and (prefix <= count or count * (prefix + count) > MAX_MASK):
@@ -207,27 +193,20 @@ def branch_mask(shape: Sequence[int], prefix: int) -> Tensor | None:
     return torch.cat([torch.zeros(count, prefix), hidden], dim=1)
 
 
-def _attend_to_all_before(query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
-    """Compute causal attention behind a prefix: `[sequences, heads, length, width]`.
+def _attend(query: Tensor, key: Tensor, value: Tensor, scale: float | None, mask: Tensor | None) -> Tensor:
+    """Attend behind a prefix by a mask, or to all tokens before: `[sequences, heads, length, width]`.
 
     torch's causal kernel takes as many queries as keys: the prefix gets zeros as queries, whose outputs are dropped.
     """
+    grouped = key.shape[1] != query.shape[1]
+    if mask is not None:
+        return scaled_dot_product_attention(query, key, value, mask.to(query), scale=scale, enable_gqa=grouped)
     ahead = key.shape[2] - query.shape[2]
     if ahead:
         query = torch.cat([query.new_zeros(*query.shape[:2], ahead, query.shape[3]), query], dim=2)
-    return _attend(query, key, value, scale, None)[:, :, ahead:]
-
-
-def _attend(query: Tensor, key: Tensor, value: Tensor, scale: float | None, mask: Tensor | None) -> Tensor:
-    return scaled_dot_product_attention(
-        query,
-        key,
-        value,
-        attn_mask=None if mask is None else mask.to(query),
-        is_causal=mask is None and query.shape[2] > 1,
-        scale=scale,
-        enable_gqa=key.shape[1] != query.shape[1],
-    )
+    causal = query.shape[2] > 1
+    attended = scaled_dot_product_attention(query, key, value, is_causal=causal, scale=scale, enable_gqa=grouped)
+    return attended[:, :, ahead:]
 
 
 def shared_length(one: Sequence[int], other: Sequence[int], start: int = 0) -> int:

@@ -8,7 +8,7 @@ and layouts are all accounted for.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +27,8 @@ from kamerton.models.structure import outer_model
 
 
 @dataclass(frozen=True)
-class Cost:
-    """Cost of each token and of each output position."""
+class UnitCost:
+    """UnitCost of each token and of each output position."""
 
     per_token: float
     per_read: float
@@ -42,28 +42,21 @@ class Cost:
 class FlopProfile:
     """What a training pass costs."""
 
-    training: Cost
+    training: UnitCost
     """Floating-point operations of a forward and a backward pass."""
     trainable: int
     """Trainable parameters."""
 
 
 def profile_flops(model: nn.Module, layout: Layout, form: Objective, rows: Sequence[Encoded]) -> FlopProfile:
-    """Count the operations of a forward and a backward pass.
-
-    Args:
-        model: as it will be trained.
-        layout: proven for it.
-        form: computes the loss.
-        rows: some, of usual length. What is quadratic in the length is counted at theirs.
-    """
+    """Count the operations of a forward and a backward pass of rows of usual length."""
     sequences = [sequence for row in rows for sequence in row.sequences]
     tokens, reads = sum(len(one.tokens) for one in sequences), sum(len(one.output_positions) for one in sequences)
     with FlopCounterMode(display=False, custom_mapping=_onednn_products()) as counter:
         _backpropagate(model, layout, form, rows)
-    head = _head_flops(model, classes_of(model))
+    head = 2.0 * int(outer_model(model).config.get_text_config().hidden_size) * classes_of(model)
     return FlopProfile(
-        Cost(max(0.0, counter.get_total_flops() - 2 * head * reads) / tokens, 2 * head),
+        UnitCost(max(0.0, counter.get_total_flops() - 2 * head * reads) / tokens, 2 * head),
         sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
     )
 
@@ -71,8 +64,7 @@ def profile_flops(model: nn.Module, layout: Layout, form: Objective, rows: Seque
 def profile_memory(model: nn.Module, layout: Layout, form: Objective, rows: Sequence[Encoded]) -> int:
     """Return the peak bytes of the tensors that a forward and a backward pass allocate, gradients included.
 
-    The arguments are those of `profile_flops`. The two need separate passes: torch's counter holds references to
-    tensors that recomputed layers have freed.
+    It needs a pass of its own: the FLOP counter holds references to tensors that recomputed layers have freed.
     """
     with MemoryProfile() as profile:
         _backpropagate(model, layout, form, rows)
@@ -122,15 +114,13 @@ class MemoryProfile(TorchDispatchMode):
         self._now -= size
 
 
-def _storages(values: Any) -> list[torch.UntypedStorage]:
-    """Return the storages of the tensors among some values, without those in oneDNN's own layout."""
-    tensors = [part for value in tree_leaves(values) if isinstance(value, Tensor) for part in _dense(value)]
-    return [tensor.untyped_storage() for tensor in tensors if not tensor.is_mkldnn]
-
-
-def _dense(tensor: Tensor) -> list[Tensor]:
-    """Return the dense tensors that store a tensor: itself, or a sparse one's indices and values."""
-    return [tensor._indices(), tensor._values()] if tensor.layout == torch.sparse_coo else [tensor]
+def _storages(values: Any) -> Iterator[torch.UntypedStorage]:
+    """Yield the storages of the tensors among some values, without those in oneDNN's own layout."""
+    for value in tree_leaves(values):
+        if isinstance(value, Tensor) and value.layout == torch.sparse_coo:
+            yield from (value._indices().untyped_storage(), value._values().untyped_storage())
+        elif isinstance(value, Tensor) and not value.is_mkldnn:
+            yield value.untyped_storage()
 
 
 def _onednn_products() -> dict[Any, Any]:
@@ -140,9 +130,3 @@ def _onednn_products() -> dict[Any, Any]:
 
 def _product_flops(x: torch.Size, *_: object, out_shape: torch.Size) -> int:
     return 2 * x[-1] * out_shape.numel()
-
-
-def _head_flops(model: nn.Module, classes: int) -> float:
-    """Count a forward product with the output head at one position."""
-    hidden: Any = outer_model(model).config.get_text_config().hidden_size
-    return 2.0 * hidden * classes

@@ -8,13 +8,13 @@ all sequences share: in training a part of the packed row, in decoding keys and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from transformers import Cache
 
 from kamerton.core import registry
@@ -34,7 +34,10 @@ PLACEHOLDER = 0
 
 @dataclass(frozen=True)
 class PackedPrompts(Layout):
-    """A packed row with trained vectors before each sequence; only once where the row is a tree."""
+    """A packed row with trained vectors before each sequence; only once where the row is a tree.
+
+    They train, so that no layer above them has cached states: `pick` and `lay` are never needed.
+    """
 
     inner: Packed | PackedTree
     """Proven for the base model."""
@@ -54,14 +57,6 @@ class PackedPrompts(Layout):
         at, which = (torch.tensor([*part], device=vectors.device) for part in (row_places.keys(), row_places.values()))
         with _embedding(model, lambda looked_up: looked_up.index_copy(1, at, vectors.index_select(1, which))):
             return self.inner.run(outer_model(model), placed)
-
-    def pick(self, states: Tensor, items: Sequence[Encoded]) -> Tensor:
-        """Select the output positions as the layout below does."""
-        return self.inner.pick(states, _placed(items, self.count))
-
-    def lay(self, states: Sequence[Tensor], items: Sequence[Encoded]) -> Tensor:
-        """Arrange states as the layout below does."""
-        return self.inner.lay(states, _placed(items, self.count))
 
     def common(self, items: Sequence[Encoded]) -> int:
         """Return how many tokens beside the prompt tokens are computed once."""
@@ -100,12 +95,7 @@ class PromptDecoder:
     """Number of prompt tokens."""
 
     def answer_all(
-        self,
-        model: nn.Module,
-        items: Sequence[Encoded],
-        prompts: Sequence[Encoded],
-        decoding: Decoding,
-        budget: Budget,
+        self, model: nn.Module, items: Sequence[Encoded], prompts: Sequence[Encoded], decoding: Decoding, budget: Budget
     ) -> tuple[list[float], list[list[int]]]:
         """Score items and continue prompts as `kamerton.engine.decode.answer_all` does."""
         scored, asked = _placed(items, self.count), _placed(prompts, self.count)
@@ -205,12 +195,7 @@ def _set(prefix: KeyValues, modules: Sequence[nn.Module], cache: Cache) -> None:
         prefix.keys[module], prefix.values[module] = layer.keys, layer.values
 
 
-@contextmanager
-def _embedding(model: nn.Module, exchange: Callable[[Tensor], Tensor]) -> Iterator[None]:
+def _embedding(model: nn.Module, exchange: Callable[[Tensor], Tensor]) -> RemovableHandle:
     """While active, the output of a model's token table, `[1, tokens, hidden]`, is exchanged."""
-    table = cast(Any, outer_model(model)).get_input_embeddings()
-    hook = table.register_forward_hook(lambda _module, _args, looked_up: exchange(looked_up))
-    try:
-        yield
-    finally:
-        hook.remove()
+    table: nn.Module = cast(Any, outer_model(model)).get_input_embeddings()
+    return table.register_forward_hook(lambda _module, _args, looked_up: exchange(looked_up))

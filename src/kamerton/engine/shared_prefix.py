@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from kamerton.core.messages import Message, msg
 from kamerton.core.records import Encoded
-from kamerton.engine.layout import Layout, Packed
+from kamerton.engine.layout import Layout, Packed, in_order
 from kamerton.engine.passes import split_passes
 from kamerton.engine.prefix_tree import (
     MIN_SHARED,
@@ -82,11 +82,7 @@ def run_tree(packed: Packed, model: nn.Module, tree: PrefixTree) -> Any:
 def join_rows(layout: Layout, model: nn.Module, samples: Sequence[Encoded], rows: Sequence[Encoded]) -> Layout:
     """Return the layout that computes shared prefixes once, if rows have them and it is proven equal.
 
-    Args:
-        layout: proven for the model.
-        model: as it will be trained; dropout must differ between rows, so a model with dropout keeps its layout.
-        samples: short encoded rows, from which rows with shared prefixes are made for the proof.
-        rows: those to train on.
+    The proof runs rows with shared prefixes that are made of short `samples`.
     """
     if not isinstance(layout, Packed) or not can_join(model):
         return layout
@@ -95,9 +91,8 @@ def join_rows(layout: Layout, model: nn.Module, samples: Sequence[Encoded], rows
     tree, made = PackedTree(layout), branching(samples[:2])
     if join(made) is None:
         return layout  # too short to prove anything
-    return (
-        tree if prove_equal(model, partial(tree.logits, model, made), partial(layout.logits, model, made)) else layout
-    )
+    equal = prove_equal(model, partial(tree.logits, model, made), partial(layout.logits, model, made))
+    return tree if equal else layout
 
 
 def can_join(model: nn.Module) -> bool:
@@ -153,11 +148,9 @@ def prove_shared_prefix(model: nn.Module, layout: Layout, samples: Sequence[Enco
     shared, rows = SharedPrefix(layout), branching(samples)
 
     def got() -> Tensor:
-        [batch] = shared.passes(model, rows, *(sum(len(row.tokens) for row in rows),) * 2)
-        parts = dict(
-            zip(batch.indices, batch.logits.split([len(rows[i].output_positions) for i in batch.indices]), strict=True)
-        )
-        return torch.cat([parts[index] for index in range(len(rows))])
+        whole = sum(len(row.tokens) for row in rows)
+        [batch] = shared.passes(model, rows, whole, whole)
+        return in_order(batch.logits, rows, batch.indices)
 
     return shared if prove_equal(model, got, partial(layout.logits, model, rows)) else None
 
@@ -197,9 +190,4 @@ def branching(samples: Sequence[Encoded]) -> list[Encoded]:
     ends = [item.tokens[-2:] for item in samples]
     bodies = [item.tokens[:-2] or item.tokens for item in samples]
     made = [(*bodies[0], *body, *end) for body in bodies for end in ends]
-    return [
-        replace(
-            samples[0], tokens=tokens, output_positions=tuple(range(len(tokens) - 3, len(tokens) - 1)), targets=(0, 0)
-        )
-        for tokens in made
-    ]
+    return [Encoded(tokens, (len(tokens) - 3, len(tokens) - 2), (0, 0)) for tokens in made]

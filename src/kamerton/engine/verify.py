@@ -14,7 +14,7 @@ from kamerton.core.figures import Figure
 from kamerton.core.messages import Message, msg
 from kamerton.core.records import Encoded
 from kamerton.engine.last_layer import selections
-from kamerton.engine.layout import Layout, Packed, candidate_layouts, evaluating, reference_layout
+from kamerton.engine.layout import Layout, Packed, candidate_layouts, in_mode, reference_layout
 from kamerton.kernels.fused import Fused
 from kamerton.kernels.trial import attempt
 from kamerton.models.structure import outer_model
@@ -28,9 +28,7 @@ SPREAD = 0.02
 def prove_layout(model: nn.Module, output: Callable[[Layout], Tensor]) -> Layout:
     """Choose the best layout that gives what the model's own forward pass gives for each row without padding.
 
-    Args:
-        model: as it will be trained or used.
-        output: computes logits (or hidden states) of a few real rows of different lengths under a layout.
+    `output` computes logits (or hidden states) of a few real rows of different lengths under a layout.
     """
     reference = reference_layout(model)
     wanted = partial(output, reference)
@@ -41,7 +39,7 @@ def prove_layout(model: nn.Module, output: Callable[[Layout], Tensor]) -> Layout
 
 def _with_last_layer(model: nn.Module, packed: Packed, output: Callable[[Layout], Tensor]) -> Packed:
     """Run the last layer at the output positions only, if that is proven equal."""
-    with evaluating(model):
+    with in_mode(model, training=False):
         found = list(selections(outer_model(model), lambda witness: output(replace(packed, witness=witness))))
     candidates = (replace(packed, last_layer=one) for one in found)
     wanted = partial(output, packed)
@@ -53,7 +51,7 @@ def prove_equal(model: nn.Module, way: Callable[[], Tensor], reference: Callable
 
     A model that cannot be run this way fails the proof; what else goes wrong is told (`kamerton.kernels.trial`).
     """
-    with evaluating(model), torch.no_grad():
+    with in_mode(model, training=False), torch.no_grad():
         wanted = reference()
         got = attempt(way)
     if got is None or got.shape != wanted.shape:
@@ -64,11 +62,6 @@ def prove_equal(model: nn.Module, way: Callable[[], Tensor], reference: Callable
 def prove_fused(model: nn.Module, layout: Layout, items: Sequence[Encoded]) -> Message | None:
     """Check that fused modules give the logits and gradients of single operations; switch them all off if not.
 
-    Args:
-        model: as it will be trained.
-        layout: how it will be run.
-        items: a few real rows.
-
     Returns:
         How far they differ; None if they do not.
     """
@@ -77,26 +70,23 @@ def prove_fused(model: nn.Module, layout: Layout, items: Sequence[Encoded]) -> M
         return None
     with _without_zeros(model):
         fused = _gradients(model, layout, items)
-        _set_plain(parts, plain=True)
+        for part in parts:
+            part.plain = True
         plain = _gradients(model, layout, items)
     difference = max(_distance(one, other) for one, other in zip(fused, plain, strict=True))
     if difference <= TOLERANCE:
-        _set_plain(parts, plain=False)
+        for part in parts:
+            part.plain = False
         return None
     return msg(
         "fused modules are off: their results would differ by {difference}", difference=Figure(difference, "number")
     )
 
 
-def _set_plain(parts: Sequence[Fused], *, plain: bool) -> None:
-    for part in parts:
-        part.plain = plain
-
-
 def _gradients(model: nn.Module, layout: Layout, items: Sequence[Encoded]) -> tuple[Tensor, Tensor]:
     """Compute logits and the gradient of all that trains, in one vector: single weights may have a gradient of zero."""
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    with evaluating(model):
+    with in_mode(model, training=False):
         logits = layout.logits(model, items).float()
         gradients = torch.autograd.grad(logits.square().mean(), weights, allow_unused=True)
     known = [gradient.flatten().float() for gradient in gradients if gradient is not None]

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
-from kamerton.kernels.buckets import Row, buckets, key_slots, query_slots
+from kamerton.kernels.buckets import PackedRow, Slots, buckets, key_slots, query_slots
 from kamerton.kernels.dropout import Bits, Chance, draw_seed
 
 AT_ONCE = 1 << 20
@@ -33,7 +33,7 @@ are recomputed."""
 
 
 @dataclass(frozen=True)
-class Block:
+class AttentionBlock:
     """Attention matrices of one size that are computed together: some queries of a bucket, for all heads."""
 
     count: int
@@ -84,15 +84,10 @@ class Block:
 
 
 @lru_cache(maxsize=2)  # shared by the layers of one pass; masks of long sequences would fill memory
-def blocks(row: Row, heads: int, groups: int, *, causal: bool) -> tuple[Block, ...]:
-    """Split buckets into blocks that fit a processor's cache.
+def blocks(row: PackedRow, heads: int, groups: int, *, causal: bool) -> tuple[AttentionBlock, ...]:
+    """Split buckets into blocks that fit a processor's cache, for key heads with groups of query heads each.
 
-    Args:
-        row: the sequences.
-        heads: of the keys.
-        groups: heads of the queries for each of these.
-        causal: whether a token attends only to those before it; then queries are split too, and each part is
-            multiplied with the keys up to its last token.
+    Where attention is causal, queries are split too, and each part is multiplied with the keys up to its last token.
     """
     cut = []
     first = first_key = 0
@@ -111,7 +106,7 @@ def blocks(row: Row, heads: int, groups: int, *, causal: bool) -> tuple[Block, .
                 # padding at the end comes last: causal queries never attend to it
                 hidden = _causal_mask(real[:, :ahead], start, end) if causal else _padding_mask(real)
                 rows = slice(start, end)
-                cut.append(Block(count, groups, length, ahead, rows, seen, queries, keys, hidden))
+                cut.append(AttentionBlock(count, groups, length, ahead, rows, seen, queries, keys, hidden))
             first += count * length
             first_key += count * (ahead + length)
     return tuple(cut)
@@ -140,7 +135,7 @@ def _later(start: int, end: int, ahead: int) -> Tensor:
 class Attending:
     """How a packed row attends."""
 
-    row: Row
+    row: PackedRow
     heads: int
     groups: int
     scale: float
@@ -148,14 +143,23 @@ class Attending:
     chance: Chance | None
     """Dropout of attention weights."""
 
-    def into(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Copy `[tokens, heads, width]` into the buckets; the queries are scaled there."""
-        few = key_slots(self.row, self.heads)
-        many = query_slots(self.row, self.heads, self.groups)
-        return many.fill(query).mul_(self.scale), few.fill(key), few.fill(value)
+    @property
+    def query_slots(self) -> Slots:
+        """The slots of the queries."""
+        return query_slots(self.row, self.heads, self.groups)
 
     @property
-    def blocks(self) -> tuple[Block, ...]:
+    def key_slots(self) -> Slots:
+        """The slots of keys and values."""
+        return key_slots(self.row, self.heads)
+
+    def into(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Copy `[tokens, heads, width]` into the buckets; the queries are scaled there."""
+        fill = self.key_slots.fill
+        return self.query_slots.fill(query).mul_(self.scale), fill(key), fill(value)
+
+    @property
+    def blocks(self) -> tuple[AttentionBlock, ...]:
         """The blocks, computed one after the other."""
         return blocks(self.row, self.heads, self.groups, causal=self.causal)
 
@@ -165,15 +169,8 @@ class Attending:
 
     def weights(
         self, query: Tensor, key: Tensor, seed: int, known: Sequence[Tensor] = ()
-    ) -> Iterator[tuple[Block, Tensor, Tensor | None]]:
-        """Yield each block's attention weights and dropout mask, the same one for the same seed.
-
-        Args:
-            query: in the buckets, scaled.
-            key: in the buckets.
-            seed: of the dropout masks.
-            known: the blocks' weights if they were kept.
-        """
+    ) -> Iterator[tuple[AttentionBlock, Tensor, Tensor | None]]:
+        """Yield each block's attention weights, if not `known`, and its dropout mask, the same one for a seed."""
         bits = Bits(seed)
         for number, block in enumerate(self.blocks):
             weights = known[number] if known else block.attention_weights(query, key)
@@ -192,7 +189,7 @@ def attend(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    row: Row,
+    row: PackedRow,
     scale: float | None,
     *,
     dropout: float = 0.0,
@@ -213,14 +210,9 @@ def attend(
         `[tokens, heads, width]`.
     """
     heads = key.shape[1]
-    how = Attending(
-        row,
-        heads,
-        query.shape[1] // heads,
-        query.shape[3] ** -0.5 if scale is None else scale,
-        causal,
-        Chance.of(dropout) if dropout else None,
-    )
+    scale = query.shape[3] ** -0.5 if scale is None else scale
+    chance = Chance.of(dropout) if dropout else None
+    how = Attending(row, heads, query.shape[1] // heads, scale, causal, chance)
     attended: Tensor = _Attended.apply(*(states[0].transpose(0, 1) for states in (query, key, value)), how)
     return attended
 
@@ -236,7 +228,7 @@ class _Attended(torch.autograd.Function):
         for block, weights, kept in how.weights(q, k, ctx.seed):
             block.put(how.stayed(weights, kept), block.key(v), block.query(slots))
             known += [weights] if keeps else []
-        attended = query_slots(how.row, how.heads, how.groups).collect(slots, query.shape[1])
+        attended = how.query_slots.collect(slots, query.shape[1])
         ctx.save_for_backward(query, key, value, attended, *known)
         return attended
 
@@ -245,7 +237,7 @@ class _Attended(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         query, key, value, attended, *known = ctx.saved_tensors
         how: Attending = ctx.how
-        many, few = query_slots(how.row, how.heads, how.groups), key_slots(how.row, how.heads)
+        many, few = how.query_slots, how.key_slots
         q, k, v = how.into(query, key, value)
         # the sum over keys of a weight times its gradient is that of the output times its own (Dao et al. 2022, B.2)
         above = many.fill(gradients[0]).index_fill_(0, many.padding, 0)  # padding receives zero gradient
@@ -258,9 +250,5 @@ class _Attended(torch.autograd.Function):
             inner.sub_(block.query(own)).mul_(weights)
             block.put(inner, block.key(k), block.query(to_q))
             block.put(inner.transpose(1, 2), block.query(q), block.key(to_k))
-        return (
-            many.collect(to_q.mul_(how.scale), query.shape[1]),
-            few.collect(to_k, how.heads),
-            few.collect(to_v, how.heads),
-            None,
-        )
+        to_query = many.collect(to_q.mul_(how.scale), query.shape[1])
+        return to_query, few.collect(to_k, how.heads), few.collect(to_v, how.heads), None

@@ -21,7 +21,7 @@ TOKEN = 20
 
 
 @dataclass(frozen=True)
-class Row:
+class PackedRow:
     """The sequences of a packed row, or the parts of a prefix tree."""
 
     lengths: tuple[int, ...]
@@ -85,19 +85,18 @@ class Bucket:
     @cached_property
     def keys(self) -> Tensor:
         """Each key slot's index in the row, `[sequences, ahead + length]`; what is continued is padded at its start."""
-        continued = [(0,) * (self.ahead - len(tokens)) + tokens for tokens in self.before]
-        return torch.cat(
-            [torch.tensor(continued, dtype=torch.long).view(len(self.before), self.ahead), self.tokens], dim=1
-        )
+        padded = [(0,) * (self.ahead - len(tokens)) + tokens for tokens in self.before]
+        continued = torch.tensor(padded, dtype=torch.long).view(len(self.before), self.ahead)
+        return torch.cat([continued, self.tokens], dim=1)
 
 
 @lru_cache(maxsize=8)
-def buckets(row: Row) -> tuple[Bucket, ...]:
+def buckets(row: PackedRow) -> tuple[Bucket, ...]:
     """Group neighbors as long as their padding costs less than a bucket of their own.
 
     Rows of a pass are sorted by length; where they are not, there are more buckets.
 
-    >>> [bucket.lengths for bucket in buckets(Row((9, 10, 10, 12, 200)))]
+    >>> [bucket.lengths for bucket in buckets(PackedRow((9, 10, 10, 12, 200)))]
     [(9, 10, 10, 12), (200,)]
     """
     sizes = [(length, len(before)) for length, before in zip(row.lengths, row.before, strict=True)]
@@ -155,13 +154,13 @@ class Slots:
 
 
 @lru_cache(maxsize=8)
-def query_slots(row: Row, heads: int, groups: int) -> Slots:
+def query_slots(row: PackedRow, heads: int, groups: int) -> Slots:
     """Return the slots of a row's queries, of which so many neighboring heads share a key head."""
     return _slots([(bucket.tokens, bucket.real) for bucket in buckets(row)], heads, groups)
 
 
 @lru_cache(maxsize=8)
-def key_slots(row: Row, heads: int) -> Slots:
+def key_slots(row: PackedRow, heads: int) -> Slots:
     """Return the slots of a row's keys, which have one for each part that continues them."""
     return _slots([(bucket.keys, bucket.real_keys) for bucket in buckets(row)], heads, 1)
 

@@ -65,15 +65,7 @@ class Pair:
 
 
 def apply_pairs(x: Tensor, pairs: Sequence[Pair]) -> tuple[Tensor, ...]:
-    """Return each pair's output for one input; only the input and its low-rank images are kept for the backward pass.
-
-    Args:
-        x: `[..., inputs]`.
-        pairs: over frozen matrices.
-
-    Returns:
-        `[..., outputs]` for each pair.
-    """
+    """Map `[..., inputs]` to each pair's `[..., outputs]`; only the input and its low-rank images are kept."""
     outputs: tuple[Tensor, ...] = _Pairs.apply(x, pairs, *(pair.a for pair in pairs), *(pair.b for pair in pairs))
     return outputs
 
@@ -82,7 +74,7 @@ class _Pairs(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, pairs: Sequence[Pair], *matrices: Tensor) -> Any:
         flat = x.reshape(-1, x.shape[-1])
-        images = flat @ _together([pair.a for pair in pairs]).T
+        images = flat @ torch.cat([pair.a for pair in pairs]).T
         ctx.save_for_backward(x, images, *matrices)
         ctx.pairs = pairs
         ctx.set_materialize_grads(False)
@@ -117,12 +109,8 @@ class _Pairs(torch.autograd.Function):
         ]
         to_x = None
         if ctx.needs_input_grad[0]:
-            to_x = _back(from_outputs, ctx.pairs).addmm_(to_images, _together(a)).view_as(x)
+            to_x = _back(from_outputs, ctx.pairs).addmm_(to_images, torch.cat(a)).view_as(x)
         return to_x, None, *to_a, *to_b
-
-
-def _together(matrices: Sequence[Tensor]) -> Tensor:
-    return matrices[0] if len(matrices) == 1 else torch.cat(list(matrices))
 
 
 def _map(x: Tensor, pair: Pair, result: torch.dtype) -> Tensor:

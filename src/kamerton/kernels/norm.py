@@ -39,7 +39,8 @@ def fuse_norms(model: nn.Module) -> None:
         names = [name for name, _ in module.named_parameters()]
         numbers = [value for value in vars(module).values() if isinstance(value, float)]
         if names == ["weight"] and len(numbers) == 1 and _is_norm(module, numbers[0]):
-            module.__class__ = _fused_class(type(module))
+            kind: Any = type(module)
+            module.__class__ = type(kind.__name__, (FusedNorm, kind), {})
             cast(FusedNorm, module).epsilon = numbers[0]
 
 
@@ -53,11 +54,6 @@ def _is_norm(module: nn.Module, epsilon: float) -> bool:
     states = (1 + torch.randn(2, len(weight), generator=draw)).to(weight)
     wanted = weight * states * _inverse(states, epsilon)
     return torch.allclose(module(states), wanted, rtol=CLOSE, atol=CLOSE)
-
-
-def _fused_class(kind: Any) -> Any:
-    """Derive the fused class of a norm's class, under the same name."""
-    return type(kind.__name__, (FusedNorm, kind), {})
 
 
 def _inverse(states: Tensor, epsilon: float) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from kamerton.kernels.linear import PLAIN
+from kamerton.kernels.product import onednn_linear
 from kamerton.kernels.trial import kept_ratio_if_equal
 
 WORTH = 1.2
@@ -33,15 +34,12 @@ SMALL = 1 << 16
 def prepacked(model: nn.Module, rows: int) -> Iterator[None]:
     """While active, a model's linear layers use prepacked copies of their weights, where that is faster here.
 
-    The copies take as much memory as the weights, and do not follow later changes of them.
-
-    Args:
-        model: any.
-        rows: how many rows are multiplied at a time.
+    The copies take as much memory as the weights, and do not follow later changes of them. `rows` are multiplied at a
+    time.
     """
     layers = _layers(model) if rows >= FEW and prepacking_pays() else []
     for layer in layers:
-        vars(layer)["forward"] = partial(_multiply, prepack(layer.weight), layer.bias)
+        vars(layer)["forward"] = partial(onednn_linear, weight=prepack(layer.weight), bias=layer.bias)
     try:
         yield
     finally:
@@ -60,20 +58,11 @@ def prepacking_pays() -> bool:
     return torch.backends.mkldnn.is_available() and _ratio() >= WORTH
 
 
-def _multiply(weight: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
-    """Multiply as `torch.nn.functional.linear` does, by a prepacked matrix."""
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-    return product
-
-
 def _layers(model: nn.Module) -> list[nn.Linear]:
-    """Find the linear layers that are plain and large enough."""
-    linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    return [layer for layer in linears if type(layer) in PLAIN and _is_plain(layer.weight)]
-
-
-def _is_plain(weight: Tensor) -> bool:
-    return weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.numel() >= SMALL
+    """Find the plain linear layers with large enough fp32 weights on a CPU."""
+    found = [module for module in model.modules() if isinstance(module, nn.Linear) and type(module) in PLAIN]
+    usual = [layer for layer in found if (layer.weight.device.type, layer.weight.dtype) == ("cpu", torch.float32)]
+    return [layer for layer in usual if layer.weight.numel() >= SMALL]
 
 
 @cache
@@ -82,5 +71,5 @@ def _ratio() -> float:
     x = torch.linspace(0, 9, ROWS * SHAPE[1]).cos().reshape(ROWS, SHAPE[1])
     in_blocks = cache(prepack)
     return kept_ratio_if_equal(
-        "packed-products", lambda: linear(x, weight), lambda: _multiply(in_blocks(weight), None, x)
+        "packed-products", lambda: linear(x, weight), lambda: onednn_linear(x, in_blocks(weight))
     )

@@ -28,14 +28,8 @@ TRIED = (512, 1024, 768)
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Return `x W^T + c`, without a gradient.
-
-    Args:
-        x: `[..., inputs]`.
-        weight: `[outputs, inputs]`, with any strides.
-        bias: `[outputs]`.
-    """
-    return _by_onednn(x, weight, bias) if _pays(x, weight) else linear(x, weight, bias)
+    """Return `x W^T + c` without a gradient; the strides of `[outputs, inputs]` weights do not matter."""
+    return onednn_linear(x, weight, bias) if _pays(x, weight) else linear(x, weight, bias)
 
 
 class FastLinear(nn.Linear, Fused):
@@ -68,7 +62,8 @@ def fast_products_pay() -> bool:
     weight = torch.linspace(-1, 1, outputs * inputs).sin().reshape(outputs, inputs)
     x = torch.linspace(0, 9, rows * inputs).cos().reshape(rows, inputs)
     with torch.no_grad():
-        return kept_ratio_if_equal("fast-products", lambda: linear(x, weight), lambda: _by_onednn(x, weight)) >= WORTH
+        ratio = kept_ratio_if_equal("fast-products", lambda: linear(x, weight), lambda: onednn_linear(x, weight))
+    return ratio >= WORTH
 
 
 class _Product(torch.autograd.Function):
@@ -92,7 +87,8 @@ class _Product(torch.autograd.Function):
         return to_x, to_weight, to_bias
 
 
-def _by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Multiply as `torch.nn.functional.linear` does, by oneDNN; the weight may be prepacked."""
     result: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return result
 

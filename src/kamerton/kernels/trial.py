@@ -64,13 +64,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def kept_ratio(name: str, usual: Way, other: Way) -> float:
-    """Return how many times as fast as the usual way the other is, as measured when both were tried first.
-
-    Args:
-        name: of the trial; with the machine, its threads and PyTorch's version it names the file.
-        usual: a way to compute something.
-        other: another one.
-    """
+    """Return how many times as fast as the usual way the other is, as measured when both were tried first."""
     path = ratio_file(name)
     if not path.exists():
         write_json(path, {"ratio": _ratio(usual, other)})
@@ -86,7 +80,7 @@ def kept_ratio_if_equal(name: str, usual: Way, other: Way) -> float:
 
 
 def ratio_file(name: str) -> Path:
-    """Return the file in which a ratio is kept."""
+    """Return the file of a ratio, for this machine, its threads and PyTorch's version."""
     return cache_folder() / f"{name}-{platform.node()}-{torch.get_num_threads()}-{torch.__version__}.json"
 
 

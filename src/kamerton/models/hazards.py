@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kamerton.core.errors import Fault
+from kamerton.core.files import BAD_JSON
 from kamerton.models.naming import folder_fault, pointer_fault, pointers
 from kamerton.models.template import traps
 
@@ -63,7 +64,7 @@ def adapter_hazards(folder: Path) -> Iterator[Fault]:
     yield from _settings(config)
     try:
         settings = json.loads(config.read_bytes())
-    except (ValueError, RecursionError):  # told already
+    except BAD_JSON:  # told already
         return
     if isinstance(settings, dict) and settings.get("megatron_config") is not None:
         yield Fault(
@@ -109,7 +110,7 @@ def _settings(path: Path) -> Iterator[Fault]:
         return
     try:
         settings = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
+    except BAD_JSON as error:
         yield Fault(f"the file is not readable JSON: {error}", str(path), "get it again from where it came")
         return
     if not isinstance(settings, dict):

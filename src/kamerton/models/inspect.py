@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from kamerton.core.contracts import ModelFacts, ModelKind
 from kamerton.core.errors import Fault, ModelError
-from kamerton.core.files import cache_folder, read_json, sha256_of, write_json
+from kamerton.core.files import BAD_JSON, cache_folder, read_json, sha256_of, write_json
 from kamerton.models.finite import fault_of, not_finite
 from kamerton.models.hazards import PICKLES, VOCABULARIES, hazards
 from kamerton.models.naming import pickles_fault, pointer_fault, pointers, weights_fault
@@ -118,7 +118,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 def _architecture(folder: Path) -> str:
     """Name the class that a configuration is for."""
-    with suppress(ValueError, KeyError, IndexError, TypeError, RecursionError):
+    with suppress(*BAD_JSON, KeyError, IndexError, TypeError):
         word = str(read_json(folder / "config.json")["architectures"][0])
         return word if word.isidentifier() else "AutoModel"
     return "AutoModel"
@@ -129,7 +129,7 @@ def _shards(index: Path) -> list[Path]:
         weight_map = read_json(index)["weight_map"]
         names = sorted(set(weight_map.values()))
         shards = [index.parent / name for name in names if Path(name).name == name and name.endswith(".safetensors")]
-    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+    except (*BAD_JSON, KeyError, TypeError, AttributeError) as error:
         raise ModelError(Fault(f"the index of the weights is broken: {error!r}", str(index), "get it again")) from error
     missing = [name for name in names if not (index.parent / name).is_file()]
     if missing or not shards or len(shards) < len(names):

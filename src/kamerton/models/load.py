@@ -20,6 +20,7 @@ from kamerton.core.contracts import ModelFacts
 from kamerton.core.errors import Fault, ModelError
 from kamerton.core.messages import msg
 from kamerton.core.system import keep_freed_memory
+from kamerton.kernels.trial import is_out_of_memory
 from kamerton.models.heads import new_head, whole_heads
 from kamerton.models.quantize import keep_exact
 
@@ -165,6 +166,8 @@ def load_model(
             **config,
         )
     except (OSError, ValueError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         remedy = "choose another model, or another task for this one"
         raise ModelError(Fault(f"{model_class} cannot be made: {error}", str(folder), remedy)) from error
     drawn = head.weights if head else ()

@@ -14,6 +14,7 @@ from kamerton.core import registry
 from kamerton.core.contracts import ModelFacts, ModelHead
 from kamerton.core.errors import Fault, RunError
 from kamerton.core.files import Writing, sync_folder
+from kamerton.kernels.trial import is_out_of_memory
 from kamerton.models.load import load_model
 from kamerton.models.quantize import read_quantization, write_quantization
 from kamerton.models.vocabulary import make_room
@@ -69,6 +70,8 @@ def add_adapter(model: nn.Module, folder: Path, name: str) -> None:
         adapted.load_adapter(folder, adapter_name=name)
         adapted.set_adapter(name)
     except (ValueError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         remedy = "ask each run by itself"
         raise RunError(Fault(f"the adapters do not fit over one base: {error}", str(folder), remedy)) from error
 

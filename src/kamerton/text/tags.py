@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from kamerton.core.files import BAD_JSON
+
 OUTSIDE = "O"
 BEGIN, INSIDE = "B-", "I-"
 PREFIXED = re.compile(r"([BIESLUMWbi])[-_:](?=.)")
@@ -182,7 +184,7 @@ def read_list(text: str) -> list[str]:
     """
     try:
         values = json.loads(text)
-    except (ValueError, RecursionError):
+    except BAD_JSON:
         return [text]
     texts = isinstance(values, list) and all(isinstance(value, str) for value in values)
     return values if texts else [text]

@@ -88,7 +88,10 @@ def _write_whole(
 ) -> None:
     folder.mkdir()
     for name, group in tensors.items():
-        _write_tensors(folder / f"{name}.safetensors", group)
+        path = folder / f"{name}.safetensors"
+        save_file({key: tensor.detach().cpu().contiguous() for key, tensor in group.items()}, path)
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
     files = {path.name: {"sha256": sha256_of(path), "size": path.stat().st_size} for path in folder.iterdir()}
     manifest = {"schema": 1, "standing": asdict(state), "identity": dict(identity), "files": files}
     write_json(folder / MANIFEST, {**manifest, "seal": _seal(manifest)})
@@ -161,22 +164,16 @@ def _has_best(root: Path, manifest: Mapping[str, Any]) -> bool:
     return state.best_score is None or _verified(folder_of(root, state.best_step)) is not None
 
 
-def _write_tensors(path: Path, group: Mapping[str, Tensor]) -> None:
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in group.items()}, path)
-    with path.open("rb") as written:
-        os.fsync(written.fileno())
-
-
 def _folders(root: Path) -> list[Path]:
     return sorted(root.glob("step-*"), key=lambda folder: int(folder.name.removeprefix("step-")))
 
 
 def _prune(root: Path) -> None:
     """Keep the latest checkpoints and their best ones; remove the rest, and what a kill left incomplete."""
-    latest = _folders(root)[-KEPT:]
-    states = [manifest["standing"] for folder in latest if (manifest := _manifest(folder))]
-    keep = {*latest, *(folder_of(root, state["best_step"]) for state in states)}
-    for folder in [*_folders(root), *root.glob(".step-*.tmp")]:
+    folders = _folders(root)
+    states = [manifest["standing"] for folder in folders[-KEPT:] if (manifest := _manifest(folder))]
+    keep = {*folders[-KEPT:], *(folder_of(root, state["best_step"]) for state in states)}
+    for folder in [*folders, *root.glob(".step-*.tmp")]:
         if folder not in keep:
             _remove(folder)
 

@@ -32,13 +32,7 @@ class Dynamics:
         return cls(torch.zeros(rows, 4, dtype=torch.float64))
 
     def add(self, rows: Sequence[int], losses: Tensor, counts: Sequence[int]) -> None:
-        """Add one visit of each row.
-
-        Args:
-            rows: their indices.
-            losses: `[rows]`, summed over the supervised positions of each.
-            counts: number of supervised positions; a row without any is skipped.
-        """
+        """Add one visit of each row: its loss, summed over so many supervised positions; one without any is skipped."""
         supervised = torch.tensor(counts, dtype=torch.float64)
         probability = torch.exp(-losses.detach().double().cpu() / supervised.clamp(min=1))
         seen = (supervised > 0).double()

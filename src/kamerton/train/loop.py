@@ -93,9 +93,7 @@ def train(job: Job) -> Iterator[Event]:
 def _train(job: Job, counts: tuple[int, int]) -> Generator[Event, None, tuple[TrainState, Message]]:
     """Make all updates; return the final state and why training ended.
 
-    Args:
-        job: what to train.
-        counts: of the weights that the method trains, and of all, for the first event.
+    `counts` are those of the weights that the method trains, and of all.
     """
     plan = UpdatePlan(len(job.rows), job.settings.batch_size or 1, job.settings.epochs or 1, job.seed)
     last = min(plan.updates, job.last_step or plan.updates)
@@ -166,10 +164,7 @@ def _update(
 def _validate(job: Job, plan: UpdatePlan, state: TrainState) -> Validated:
     """Score the validation rows and update the best state."""
     result = job.validate()
-    best = state.best_score is None or (result.score, -result.loss) > (
-        state.best_score,
-        -(state.best_loss or 0.0),
-    )
+    best = state.best_score is None or (result.score, -result.loss) > (state.best_score, -(state.best_loss or 0.0))
     if best:
         state.best_step, state.best_score, state.best_loss = state.step, result.score, result.loss
     state.stale = 0 if best else state.stale + 1
@@ -211,16 +206,12 @@ def _keep_best(job: Job, state: TrainState, reason: Message) -> None:
 
 def _load_weights(model: nn.Module, checkpoint: Checkpoint) -> None:
     trainable, weights = _trainable(model), checkpoint.tensors("weights")
-    if _shapes(trainable) != _shapes(weights):
+    if {name: one.shape for name, one in trainable.items()} != {name: one.shape for name, one in weights.items()}:
         rule = msg("the checkpoint holds other weights than those that train")
         raise RunError(Fault(rule, str(checkpoint.folder), msg("start a new run with `kamerton tune`")))
     with torch.no_grad():
         for name, value in weights.items():
             trainable[name].copy_(value)
-
-
-def _shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
-    return {name: weight.shape for name, weight in weights.items()}
 
 
 def _trainable(model: nn.Module) -> dict[str, Tensor]:

@@ -23,13 +23,7 @@ WIDE = {int: torch.int64, float: torch.float64}
 
 
 def learning_rate(step: int, steps: int, settings: TrainSettings) -> float:
-    """Return the rate of an update: it rises linearly during the warm-up, then follows the schedule.
-
-    Args:
-        step: the update, from 0.
-        steps: updates of the whole run.
-        settings: `learning_rate`, `schedule`, `warmup`.
-    """
+    """Return the rate of an update, from 0: it rises linearly during the warm-up, then follows the schedule."""
     peak = settings.peak
     warm = math.ceil(settings.warmup * steps)
     if step < warm:
@@ -88,12 +82,8 @@ def restore_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensor
     parameters = dict(model.named_parameters())
     for path, value in tensors.items():
         name, _, key = path.rpartition("/")
-        optimizer.state[parameters[name]][key] = _restored(value, parameters[name].device)
-
-
-def _restored(value: Tensor, device: torch.device) -> Tensor | int | float:
-    """Return a tensor on its weight's device, a scalar as torch keeps it, a plain number as it was."""
-    if value.dim():
-        return value.to(device)
-    number: int | float = value.item()
-    return number if value.dtype in WIDE.values() else value
+        parameter = parameters[name]
+        if value.dim():
+            optimizer.state[parameter][key] = value.to(parameter.device)
+        else:  # a count of steps as torch keeps it, or a plain number
+            optimizer.state[parameter][key] = value.item() if value.dtype in WIDE.values() else value

@@ -27,13 +27,9 @@ SUBJECTS = {
 
 
 def replay_rows(engine: Engine, count: int, languages: Sequence[str], seed: int) -> list[Encoded]:
-    """Generate the base model's answers to general requests, and encode them as training rows.
+    """Generate the untuned model's answers to general requests, in random order, and encode them as training rows.
 
-    Args:
-        engine: the base model, untuned.
-        count: how many rows; if there are fewer requests, they repeat.
-        languages: of the requests: `en`, `ru`.
-        seed: of the requests' order.
+    Rows repeat if there are fewer requests. Languages are `en` and `ru`.
     """
     asked = [f"{opening} {subject}." for lang in languages for opening in OPENINGS[lang] for subject in SUBJECTS[lang]]
     order = np.random.default_rng(seed).permutation(len(asked))[:count]

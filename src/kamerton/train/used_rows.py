@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding
 
 from kamerton.core.records import Encoded
-from kamerton.engine.layout import Layout
+from kamerton.engine.layout import Layout, in_mode
 from kamerton.models.structure import is_encoder_decoder, outer_model
 from kamerton.runs.recipe import TrainSettings
 from kamerton.train.optimizer import optimizer_class
@@ -62,12 +62,6 @@ def only_used_rows(
     model: nn.Module, layout: Layout, rows: Sequence[Encoded], settings: TrainSettings
 ) -> Iterator[Mapping[str, str]]:
     """While active, the token table of a model trains only where rows use it, if that changes nothing.
-
-    Args:
-        model: with `requires_grad` as the method left it.
-        layout: how it will be run.
-        rows: all that it will be trained on.
-        settings: name the optimizer.
 
     Yields:
         What else identifies a checkpoint made meanwhile: the tokens in use.
@@ -127,14 +121,10 @@ def _is_only_looked_up(
     some = [sequence for row in rows for sequence in row.sequences if sequence.output_positions][:1]
     if not some:
         return False
-    training = model.training
-    try:
-        with _split(table, tokens), torch.random.fork_rng():
-            table.weight.requires_grad_(True)
-            logits = layout.logits(model.train(), some)
-            [gradient] = torch.autograd.grad(logits.sum(), [table.weight], allow_unused=True)
-    finally:
-        model.train(training)
+    with in_mode(model, training=True), _split(table, tokens), torch.random.fork_rng():
+        table.weight.requires_grad_(True)
+        logits = layout.logits(model, some)
+        [gradient] = torch.autograd.grad(logits.sum(), [table.weight], allow_unused=True)
     return gradient is None
 
 
