@@ -75,13 +75,13 @@ def test_validations_lie_evenly(plan, per_epoch):
     st.integers(1, 900),
     st.integers(1, 90),
 )
-def test_passes_hold_each_row_once_within_their_budgets(rows, max_tokens, max_outputs):
+def test_passes_hold_each_row_once_within_their_budgets(rows, max_tokens, max_reads):
     lengths, reads = [length for length, _ in rows], [count for _, count in rows]
-    passes = split_passes(lengths, reads, max_tokens, max_outputs)
+    passes = split_passes(lengths, reads, max_tokens, max_reads)
     assert sorted(index for chosen in passes for index in chosen) == list(range(len(rows)))
     for chosen in passes:
         assert len(chosen) == 1 or sum(lengths[i] for i in chosen) <= max_tokens
-        assert len(chosen) == 1 or sum(reads[i] for i in chosen) <= max_outputs
+        assert len(chosen) == 1 or sum(reads[i] for i in chosen) <= max_reads
 
 
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=40), st.integers(1, 900))

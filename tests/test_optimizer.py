@@ -188,7 +188,7 @@ def test_a_missing_library_is_named_with_the_command_that_installs_it():
     """In a process that cannot find it; the optimizers' folder itself is listed and imported all the same."""
     program = (
         "import sys; sys.modules['bitsandbytes'] = None\n"
-        "import torch\nfrom kamerton import plugins\nfrom kamerton.core.contracts import Trainable\n"
+        "import torch\nfrom kamerton.core import registry\nfrom kamerton.core.contracts import Trainable\n"
         "from kamerton.core.errors import RecipeError\n"
         "optimizers = [registry.choose('optimizers', word)() for word in registry.names('optimizers')]\n"
         "weights = Trainable([torch.nn.Parameter(torch.ones(2, 2))], [], 0.0)\n"

@@ -110,7 +110,6 @@ class TorchEngine:
         return np.array(losses), [self.tokenizer.decode(row, skip_special_tokens=True) for row in answers]
 
     def _generate(self, prompts: Sequence[Encoded]) -> list[list[int]]:
-        """Continue prompts by the model's own `generate`."""
         with self._drawing():
             return continue_all(self.model, self.tokenizer, prompts, self._generation, self.tokens_per_pass // 2)
 

@@ -159,7 +159,6 @@ def run_frozen_once(
 
 
 def _fill(frozen: FrozenLayers, model: nn.Module, passes: Sequence[Sequence[Encoded]], folder: Path | None) -> None:
-    """Load the states of the rows from the folder, or compute and store them."""
     parts = [[frozen.key(row) for row in rows] for rows in passes]
     keys, place = list(dict.fromkeys(chain.from_iterable(parts))), None
     if folder:

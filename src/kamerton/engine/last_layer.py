@@ -61,7 +61,6 @@ class LastLayerSelection:
 
 @contextmanager
 def _hooked(hooks: Sequence[tuple[nn.Module, Callable[[nn.Module, Any], Any]]]) -> Iterator[None]:
-    """While active, hooks change the inputs of modules."""
     with ExitStack() as stack:
         for module, hook in hooks:
             stack.enter_context(module.register_forward_pre_hook(hook))

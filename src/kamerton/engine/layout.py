@@ -117,7 +117,10 @@ class Packed(Layout):
             inputs["kamerton_context"] = context
         if self.witness is not None:
             inputs["kamerton_witness"] = self.witness
-        with attending(model, PACKED), self._selecting(items, device):
+        selecting: AbstractContextManager[None] = nullcontext()
+        if self.last_layer and count_outputs(items) < sum(len(item.tokens) for item in items):
+            selecting = self.last_layer.at(torch.tensor(self._outputs(items), device=device))
+        with attending(model, PACKED), selecting:
             return _forward(model, inputs, lambda states: self.pick(states, items), count_outputs(items))
 
     def logits(
@@ -130,20 +133,13 @@ class Packed(Layout):
         """Return the head's output at every output position; the arguments are those of `run`."""
         return head_output(self.run(model, items, context, positions)).reshape(count_outputs(items), -1)
 
-    def _selecting(self, items: Sequence[Encoded], device: torch.device) -> AbstractContextManager[None]:
-        """Run the last layer at the output positions only, if these are fewer than the tokens."""
-        if self.last_layer is None or count_outputs(items) >= sum(len(item.tokens) for item in items):
-            return nullcontext()
-        return self.last_layer.at(torch.tensor(self._outputs(items), device=device))
-
     def places(self, items: Sequence[Encoded]) -> Sequence[Sequence[int]]:
         """Return, for each item, the indices of its tokens in the row."""
         return [range(start, end) for start, end in pairwise(_bounds(items))]
 
     def _outputs(self, items: Sequence[Encoded]) -> list[int]:
-        return [
-            start + read for start, item in zip(_bounds(items), items, strict=False) for read in item.output_positions
-        ]
+        starts = zip(_bounds(items), items, strict=False)
+        return [start + position for start, item in starts for position in item.output_positions]
 
     def pick(self, states: Tensor, items: Sequence[Encoded]) -> Tensor:
         """Select the output positions from `[1, tokens, hidden]`, unless the last layer has done so."""
@@ -178,10 +174,7 @@ class Padded(Layout):
 class Plain(Layout):
     """The model's own forward pass on padded rows."""
 
-    @property
-    def name(self) -> Message:
-        """The layout with its reason."""
-        return msg("padded, all positions: the model's own forward pass")
+    name = msg("padded, all positions: the model's own forward pass")
 
     def run(self, model: nn.Module, items: Sequence[Encoded]) -> Any:
         """Run a model on padded rows, at all positions."""
@@ -255,10 +248,7 @@ class Unpadded(Layout):
 
     plain: Plain | EncoderDecoder = field(default_factory=Plain)
 
-    @property
-    def name(self) -> Message:
-        """The layout with its reason."""
-        return msg("rows of one length at a time: padding changes this model's results")
+    name = msg("rows of one length at a time: padding changes this model's results")
 
     def run(self, model: nn.Module, items: Sequence[Encoded]) -> Any:
         """Run items of one length."""

@@ -56,11 +56,8 @@ def merge(items: Sequence[Encoded], prompts: Sequence[Encoded]) -> list[MergedSe
     >>> [one.tokens for one in merge([Encoded((1, 2, 3, 4), (1, 2), ())], [Encoded((1, 2), (), ())])]
     [(1, 2, 3)]
     """
-    scored = [
-        (item.tokens[: item.output_positions[-1] + 1], index, True)
-        for index, item in enumerate(items)
-        if item.output_positions
-    ]
+    known = [(index, item.output_positions[-1] + 1) for index, item in enumerate(items) if item.output_positions]
+    scored = [(items[index].tokens[:end], index, True) for index, end in known]
     asked = [(prompt.tokens, index, False) for index, prompt in enumerate(prompts)]
     merged: list[MergedSequence] = []
     for tokens, index, is_item in sorted(scored + asked, reverse=True):
@@ -79,11 +76,8 @@ def decoding_batches(
 ) -> Iterator[list[MergedSequence]]:
     """Group sequences whose prompts are answered together, those with the longest prompts first.
 
-    Args:
-        sequences: one with more prompts than fit is run again for each group of them.
-        new: most new tokens of each prompt.
-        tokens: most tokens to cache at once, each prompt counted as long as the longest.
-        prompts: most prompts at once.
+    At most so many `prompts` are together, and so many `tokens` cached, each prompt counted as long as the longest with
+    its `new` tokens. A sequence with more prompts than fit is run again for each group of them.
     """
     parts = [part for sequence in sequences for part in _split(sequence, new, tokens, prompts)]
     batch: list[MergedSequence] = []

@@ -57,22 +57,11 @@ def packed_attention(
     kamerton_witness: Witness | None = None,
     **_: object,  # the interface passes every model's own extras; what would change the result is named above
 ) -> tuple[Tensor, None]:
-    """Attend within each sequence of a packed row.
+    """Attend within each sequence of a packed row, by transformers' attention interface.
 
-    Args:
-        module: the attention layer, which knows whether it is causal.
-        query: `[1, heads, tokens, width]`; key and value may have fewer heads (grouped queries).
-        key: `[1, key heads, tokens, width]`.
-        value: like `key`.
-        attention_mask: must be None: the boundaries replace it.
-        scaling: factor on the scores.
-        dropout: probability, already 0 in evaluation.
-        is_causal: overrides the module's own.
-        cu_seq_lens_q: boundaries of the sequences, `[sequences + 1]`.
-        softcap: must be None.
-        sliding_window: must be None: short rows would prove nothing about rows longer than the window.
-        kamerton_context: attends instead, for causal models.
-        kamerton_witness: called with the result.
+    Queries are `[1, heads, tokens, width]`; keys and values may have fewer heads. `cu_seq_lens_q` holds the boundaries
+    of the sequences, `[sequences + 1]`. A mask, a soft cap and a sliding window are refused: short rows would prove
+    nothing about rows longer than a window. A context attends instead, in causal models; a witness gets the result.
 
     Returns:
         `[1, tokens, heads, width]`, and no weights.

@@ -115,12 +115,7 @@ class Prefill:
     budget: Budget
 
     def run(self, sequences: Sequence[MergedSequence], new: int) -> tuple[Prompts, dict[int, float]]:
-        """Run sequences; return their prompts, and the losses of their items by index.
-
-        Args:
-            sequences: whose prompts are continued together.
-            new: most new tokens of each prompt.
-        """
+        """Run sequences; return their prompts, with room for `new` tokens each, and their items' losses by index."""
         prompts = [prompt for sequence in sequences for prompt in sequence.prompts]
         cache = self._empty_cache([prompt.length for prompt in prompts], new)
         after, losses = dict[int, Tensor](), dict[int, float]()
@@ -159,7 +154,6 @@ class Prefill:
         return logits.split([len(item.output_positions) for item in items])
 
     def _losses(self, sequence: MergedSequence, place: Mapping[int, int], logits: Tensor) -> dict[int, float]:
-        """Return the losses of the items that are scored on a sequence."""
         items = [self.items[index] for index in sequence.items]
         if not items:
             return {}

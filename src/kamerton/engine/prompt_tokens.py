@@ -122,12 +122,8 @@ def prove_prompt_tokens(
 ) -> tuple[Layout, PromptDecoder | None]:
     """Return the best layout for prompt tokens, and their decoder, if both give the model's own logits.
 
-    Args:
-        model: any.
-        layout: proven for it; returned if there is no better one.
-        samples: a few encoded rows to prove the layout on.
-        endings: short ones, to prove the decoder on.
-        rows: those to train on.
+    The layout that is proven for the model is returned if there is no better one. The new one is proven on `samples`,
+    the decoder on short `endings`.
     """
     base = outer_model(model)
     if base is model or is_encoder_decoder(model) or base.get_output_embeddings() is None:
@@ -168,7 +164,6 @@ def _adapted(model: nn.Module) -> Any:
 
 
 def _last_decoded(decoder: PromptDecoder, model: nn.Module, rows: Sequence[Encoded]) -> Tensor:
-    """Decode each row's last token behind the others, and return the logits there."""
     prompts = _placed([replace(one, tokens=one.tokens[:-1], output_positions=()) for one in rows], decoder.count)
     started = Decoder.start(outer_model(model), decoder.shared, decoder.prefix(model), prompts, 1)
     started.add(torch.tensor([one.tokens[-1] for one in rows]))

@@ -38,7 +38,6 @@ def prove_layout(model: nn.Module, output: Callable[[Layout], Tensor]) -> Layout
 
 
 def _with_last_layer(model: nn.Module, packed: Packed, output: Callable[[Layout], Tensor]) -> Packed:
-    """Run the last layer at the output positions only, if that is proven equal."""
     with in_mode(model, training=False):
         found = list(selections(outer_model(model), lambda witness: output(replace(packed, witness=witness))))
     candidates = (replace(packed, last_layer=one) for one in found)
@@ -49,7 +48,7 @@ def _with_last_layer(model: nn.Module, packed: Packed, output: Callable[[Layout]
 def prove_equal(model: nn.Module, way: Callable[[], Tensor], reference: Callable[[], Tensor]) -> bool:
     """Return whether one way to run a model gives the output of another, within `TOLERANCE`.
 
-    A model that cannot be run this way fails the proof; what else goes wrong is told (`kamerton.kernels.trial`).
+    A model that cannot be run this way fails the proof; any other failure is reported (`kamerton.kernels.trial`).
     """
     with in_mode(model, training=False), torch.no_grad():
         wanted = reference()

@@ -57,7 +57,6 @@ def _is_norm(module: nn.Module, epsilon: float) -> bool:
 
 
 def _inverse(states: Tensor, epsilon: float) -> Tensor:
-    """Return one over the root mean square, `[..., 1]`."""
     norms = torch.linalg.vector_norm(states, dim=-1, keepdim=True)
     return norms.square_().div_(states.shape[-1]).add_(epsilon).rsqrt_()
 

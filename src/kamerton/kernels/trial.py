@@ -39,13 +39,10 @@ SURPRISES = (TypeError, ValueError, KeyError, AttributeError, AssertionError, Ar
 
 
 def attempt(way: Way, refusals: tuple[type[Exception], ...] = REFUSALS) -> Tensor | None:
-    """Return the result of a way to compute; None if it is refused.
+    """Return the result of a way to compute; None if it is refused, or fails, which raises a warning.
 
     Raises:
-        RuntimeError, MemoryError: memory ran out, which is no refusal.
-
-    Warns:
-        UnexpectedFailure: an exception that is no known refusal was raised.
+        RuntimeError: memory ran out, which is no refusal.
     """
     try:
         return way()

@@ -162,7 +162,6 @@ def _update(
 
 
 def _validate(job: Job, plan: UpdatePlan, state: TrainState) -> Validated:
-    """Score the validation rows and update the best state."""
     result = job.validate()
     best = state.best_score is None or (result.score, -result.loss) > (state.best_score, -(state.best_loss or 0.0))
     if best:
@@ -219,7 +218,6 @@ def _trainable(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _sample(model: nn.Module) -> Tensor:
-    """Copy some entries of each trainable weight, evenly spread."""
     parts = [p.detach().flatten()[:: max(1, p.numel() // SAMPLED)].float().cpu() for p in _trainable(model).values()]
     return torch.cat(parts) if parts else torch.zeros(0)
 
