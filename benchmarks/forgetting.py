@@ -236,7 +236,7 @@ INTRODUCTION = """\
 # Forgetting, and how much of it the dial recovers
 
 Written by `make bench-forgetting`. Every run asks the base model and the tuned one a probe that no task is about:
-plain texts, questions, requests for answers of a form. The cross-entropy of the texts decides, in nats a token:
+plain texts, questions, requests for answers of a form. The cross-entropy of the texts decides, in nats per token:
 "mild" if the whole 95% interval of its rise exceeds 0.05, "severe" if it exceeds 0.3.
 
 `kamerton dial RUN` interpolates the weights of a tuned model towards those before training (WiSE-FT, Wortsman et al.
@@ -272,7 +272,7 @@ def page(cost: Cost, turned: Sequence[Turned], checks: Sequence[Check]) -> Itera
 def section(one: Turned) -> Iterator[str]:
     """Write one run's Pareto points."""
     yield f"## {one.data}, LoRA at {one.factor} times its rate\n"
-    yield "| strength | gain | of the best | nats a token | 95% interval | forgetting | |"
+    yield "| strength | gain | of the best | nats per token | 95% interval | forgetting | |"
     yield "|---:|---:|---:|---:|---:|---|---|"
     best = max(attempt.gain for attempt in one.attempts)
     for attempt in sorted(one.attempts, key=strength_of, reverse=True):

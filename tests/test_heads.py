@@ -130,7 +130,7 @@ def test_the_terminal_says_in_one_line_that_a_new_head_is_made(saved, tmp_path):
     data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     named_so = {"model.name": str(saved("bert", TEXTS, named(*STARS))), "method.name": "full"}
     run = new_run(data, tmp_path / "run", {**named_so, **SETTINGS})
-    said = {stage.name: stage.message.splitlines() for stage in freeze(run, Clock(run))}
+    said = {stage.name: str(stage.message).splitlines() for stage in freeze(run, Clock(run))}
     assert said["model"][1:] == [
         "a new head for 2 labels of whole texts (bad, good) replaces the model's own, which is for 5 labels of whole "
         "texts (star0, star1, star2, …)"
