@@ -23,8 +23,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import FeatureUnion
 
-from kamerton.contenders.baselines_of_label_sets import label_set_baselines
-from kamerton.contenders.baselines_of_numbers import number_baselines
+from kamerton.contenders.baselines_linear import Vectorized, label_set_baselines, number_baselines
 from kamerton.contenders.baselines_of_spans import span_baselines
 from kamerton.contenders.baselines_of_tags import tag_baselines
 from kamerton.contenders.contend import Predict, texts, timed
@@ -66,9 +65,9 @@ def baselines(train: Sequence[Example], test: Sequence[Example], *, answers: Ans
     known = features.fit_transform(texts(train))
     nearest = timed(msg("nearest training example"), "classic", _nearest(train, features, known), test)
     if answers == "number":
-        return [*number_baselines(train, test, features, known, seed), nearest]
+        return [*number_baselines(Vectorized(train, features, known), test, seed), nearest]
     if answers == "classes":
-        return [*label_set_baselines(train, test, features, known), nearest]
+        return [*label_set_baselines(Vectorized(train, features, known), test), nearest]
     if answers != "class":
         return [timed(msg("copy of the input"), "trivial", _copy, test), nearest]
     majority = timed(msg("majority class"), "trivial", _majority(train), test)
