@@ -157,11 +157,11 @@ def test_calls_of_tools_and_their_descriptions_are_kept_as_they_are():
 @pytest.mark.parametrize(
     ("cell", "reason"),
     [
-        ("hello", "no list of messages"),
-        ([], "no list of messages"),
+        ("hello", "not a list of messages"),
+        ([], "not a list of messages"),
         ([{"content": "a"}], "has no role"),
-        ([{"role": "wizard", "content": "a"}], "nobody knows the role 'wizard'"),
-        ([{"role": "user", "content": [{"type": "image_url"}]}], "not text"),
+        ([{"role": "wizard", "content": "a"}], "unknown role 'wizard'"),
+        ([{"role": "user", "content": [{"type": "image_url"}]}], "an image"),
     ],
 )
 def test_what_is_no_conversation_is_refused_with_the_reason(cell, reason):

@@ -74,7 +74,7 @@ def test_labels_are_read_as_people_write_them(cell, labels):
 
 
 def test_a_comma_that_may_belong_to_a_label_is_asked_about():
-    with pytest.raises(ValueError, match="say what parts labels"):
+    with pytest.raises(ValueError, match="name the one between labels"):
         labels_in("Arts, Culture; Sport")
     assert labels_in("Arts, Culture; Sport", ";") == ["Arts, Culture", "Sport"]
 

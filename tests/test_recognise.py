@@ -194,7 +194,7 @@ BAD: list[tuple[str, dict[str, object], dict[str, object], str]] = [
     ("chat", {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo"}]},
      {"messages": [{"role": "user", "content": "Hi"}, {"role": "narrator", "content": "He said"}]}, "narrator"),
     ("token-classification", {"tokens": ["a", "b"], "tags": ["O", "B-x"]}, {"tokens": ["a", "b"], "tags": ["O"]},
-     "2 words but 1 tags"),
+     "2 words but 1 tag"),
     ("regression", {"text": "a b", "score": 0.5}, {"text": "a b", "score": "four"}, "'four' is not a number"),
     ("multiple-choice", {"question": "q", "options": ["x", "y"], "answer": 0},
      {"question": "q", "options": ["x", "y"], "answer": 9}, "none of the 2 options"),

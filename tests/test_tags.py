@@ -173,11 +173,11 @@ def test_spans_in_russian_chinese_and_emoji_find_their_words() -> None:
 @pytest.mark.parametrize(
     ("tokens", "tags", "reason"),
     [
-        (["a", "b"], ["O"], "2 words but 1 tags"),
+        (["a", "b"], ["O"], "2 words but 1 tag"),
         ([], [], "no words"),
         ("  ", [[0, 1, "x"]], "no words"),
-        ("abc", [[2, 9, "x"]], "does not lie in the text"),
-        ("abc", [[2, 2, "x"]], "does not lie in the text"),
+        ("abc", [[2, 9, "x"]], "is outside the text"),
+        ("abc", [[2, 2, "x"]], "is outside the text"),
         ("abc", [{"from": 1}], "needs start, end and label"),
         ("abc", [[0, 3]], "needs start, end and label"),
     ],

@@ -358,7 +358,7 @@ def test_a_mark_that_cannot_be_followed_is_refused(mark, reason):
 def test_rows_of_which_nothing_can_be_learned_say_why():
     with pytest.raises(ValueError, match="every answer of the conversation is marked"):
         example_of([user("a"), bot("b", weight=0)])
-    with pytest.raises(ValueError, match="nobody asks what the assistant says"):
+    with pytest.raises(ValueError, match="no turn of the user comes before"):
         example_of([bot("b")])
     assert example_of([SYSTEM, user("a")]).gold == ""
     assert example_of([user("a"), bot("  ")]).gold == ""
@@ -478,7 +478,7 @@ def test_conversations_that_nobody_can_learn_from_do_not_hide_what_the_others_ar
     assert (found.task, len(made.examples)) == ("chat", 36)
     assert [entry.place.line for entry in made.rejected] == [1 + 4 * i for i in range(12)]
     assert {str(entry.reason) for entry in made.rejected} == {
-        "nobody asks what the assistant says: there is no turn of the user before it"
+        "no turn of the user comes before the assistant's"
     }
 
 

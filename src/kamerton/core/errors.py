@@ -1,14 +1,14 @@
-"""The errors a user can meet.
+"""Errors that users meet.
 
 KamertonError
 ├── DataError      a data file cannot be read or does not fit the task
 ├── RecipeError    a setting has a value that cannot be used
 ├── ModelError     a model folder is missing, unsafe, or of the wrong kind
 ├── RunError       a run folder is missing, damaged, busy, or made from other inputs
-└── TrainingError  training cannot go on (not finite, nothing to train, out of memory)
+└── TrainingError  training cannot continue (not finite, nothing to train, out of memory)
 
-Each one carries `Fault`s: all that is wrong, not only the first. The command line prints them
-and ends with status 1; nothing in Kamerton shows a traceback for a user's mistake.
+Each carries one or more `Fault`s: everything that is wrong, not only the first. The command line prints them and exits
+with status 1; a user's mistake never shows a traceback.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from kamerton.core.messages import Wording
+from kamerton.core.messages import Message, Wording, msg
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Fault:
 
 
 class KamertonError(Exception):
-    """Base of every error that is the user's to mend."""
+    """Base of all errors that a user can fix."""
 
     def __init__(self, faults: Fault | Sequence[Fault]) -> None:
         self.faults = (faults,) if isinstance(faults, Fault) else tuple(faults)
@@ -62,7 +62,7 @@ class RunError(KamertonError):
 
 
 class TrainingError(KamertonError):
-    """Training cannot go on."""
+    """Training cannot continue."""
 
 
 class Unusable(ValueError):  # noqa: N818
@@ -78,17 +78,18 @@ def reason_of(error: ValueError) -> Wording:
     return error.message if isinstance(error, Unusable) else str(error)
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Say which known word was probably meant, as a remedy.
+def nearest(word: str, known: Iterable[str]) -> Message:
+    """Return a remedy that names the known word that was probably meant.
 
-    >>> nearest("lorra", ["lora", "full"])
+    >>> str(nearest("lorra", ["lora", "full"]))
     "did you mean 'lora'? Known: full, lora"
-    >>> nearest("samples", [])
-    'leave it out: there is none here'
+    >>> str(nearest("samples", []))
+    'remove it: no name is accepted here'
     """
     names = sorted(known)
     if not names:
-        return "leave it out: there is none here"
-    close = difflib.get_close_matches(word, names, n=1)
-    question = f"did you mean '{close[0]}'? " if close else ""
-    return f"{question}Known: {', '.join(names)}"
+        return msg("remove it: no name is accepted here")
+    known_names, close = ", ".join(names), difflib.get_close_matches(word, names, n=1)
+    if close:
+        return msg("did you mean '{word}'? Known: {names}", word=close[0], names=known_names)
+    return msg("Known: {names}", names=known_names)

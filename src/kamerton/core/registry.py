@@ -13,8 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from kamerton.core.errors import Fault, RecipeError, nearest
+from kamerton.core.messages import msg
 
 PACKAGE = Path(__file__).parent.parent / "plugins"
+KINDS = {
+    "tasks": msg("task"),
+    "methods": msg("method"),
+    "optimizers": msg("optimizer"),
+    "metrics": msg("metric"),
+    "audits": msg("audit"),
+    "remedies": msg("remedy"),
+    "exports": msg("export"),
+}
+"""The plug-in folders, and what each plug-in is."""
 DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -28,20 +39,15 @@ def names(folder: str) -> list[str]:
 
 
 def words_in(folder: Path) -> list[str]:
-    """List the words that the files of a folder stand for, sorted."""
+    """List the words of a folder's files, sorted."""
     return sorted(path.stem.replace("_", "-") for path in folder.glob("*.py") if not path.stem.startswith("_"))
 
 
 def unknown(folder: str, word: str) -> Fault | None:
-    """Say what is wrong with a word that names no plug-in, without importing any; None if it names one."""
+    """Return the fault of a word that names no plug-in, without importing any; None if it names one."""
     if DOTTED.fullmatch(word) or word in names(folder):
         return None
-    return Fault(f"there is no {_one_of(folder)} '{word}'", remedy=nearest(word, names(folder)))
-
-
-def _one_of(folder: str) -> str:
-    """Name one thing of a folder: `remedy` of `remedies`."""
-    return f"{folder.removesuffix('ies')}y" if folder.endswith("ies") else folder.removesuffix("s")
+    return Fault(msg("there is no {kind} '{word}'", kind=KINDS[folder], word=word), remedy=nearest(word, names(folder)))
 
 
 def choose(folder: str, word: str) -> Any:
@@ -78,12 +84,12 @@ def load(dotted: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or not module_name.startswith(error.name):
             raise
-        fault = Fault(f"'{dotted}' names a module that cannot be imported", remedy=f"install or spell {error.name}")
-        raise RecipeError(fault) from error
+        rule = msg("'{name}' names a module that cannot be imported", name=dotted)
+        remedy = msg("install {module}, or check its spelling", module=error.name)
+        raise RecipeError(Fault(rule, remedy=remedy)) from error
     if attribute not in vars(module):
-        raise RecipeError(
-            Fault(f"module '{module_name}' has no '{attribute}'", remedy=nearest(attribute, vars(module)))
-        )
+        rule = msg("module '{module}' has no '{name}'", module=module_name, name=attribute)
+        raise RecipeError(Fault(rule, remedy=nearest(attribute, vars(module))))
     return vars(module)[attribute]
 
 
@@ -99,5 +105,5 @@ def require(module: str, extra: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name != module.partition(".")[0]:
             raise
-        fault = Fault(f"this needs {error.name}, which is not installed", remedy=f"pip install 'kamerton[{extra}]'")
-        raise RecipeError(fault) from error
+        rule = msg("this needs {library}, which is not installed", library=error.name)
+        raise RecipeError(Fault(rule, remedy=f"pip install 'kamerton[{extra}]'")) from error

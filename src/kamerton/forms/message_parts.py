@@ -1,4 +1,4 @@
-"""What a message of a data file holds beside its text: reasoning, calls of tools, and whether it may be learned."""
+"""Parts of a message beside its text: reasoning, tool calls, and marks of whether it is trained on."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ THOUGHTS = ("thinking", "reasoning", "reasoning_content")
 """Types of content parts that hold reasoning, and the keys that it stands under: Anthropic's, Mistral's."""
 CALLS = ("tool_calls", "function_call")
 LEARNED = ("weight", "loss", "train", "training", "trainable", "train_on_turn", "loss_mask")
-"""Keys that mark a turn to be learned: OpenAI's (0 or 1), ms-swift's, axolotl's and their kin's."""
+"""Keys that mark a turn to be trained on: OpenAI's (0 or 1), ms-swift's, axolotl's and their kin's."""
 IGNORED = ("masked", "mask")
-"""Keys that mark a turn not to be learned."""
+"""Keys that mark a turn not to be trained on."""
 PARTIAL = ("train_detail", "training_detail")
 """Axolotl's keys for parts of a turn."""
 TRUTHS = {"true": True, "1": True, "yes": True, "да": True, "false": False, "0": False, "no": False, "нет": False}
@@ -33,12 +33,12 @@ MEDIA = {
 """Why a content part is refused, by a word of its keys or of its type."""
 
 
-class MarkError(ValueError):
+class MarkError(Unusable):
     """A mark of a turn cannot be followed; the conversation itself can be read."""
 
 
 def learned(item: Mapping[str, object]) -> bool:
-    """Read the marks of a turn: it is learned unless one of them says otherwise.
+    """Return whether a turn is trained on, which it is unless a mark says otherwise.
 
     >>> learned({"weight": 1}), learned({"train": "false"}), learned({"masked": True}), learned({})
     (True, False, False, True)
@@ -48,20 +48,21 @@ def learned(item: Mapping[str, object]) -> bool:
     """
     for key in PARTIAL:
         if item.get(key):
-            raise MarkError(f"'{key}' marks parts of a turn: only whole turns can be marked, with 'train'")
-    told = [_mark(key, item[key]) for key in LEARNED if filled(item.get(key))]
-    return all([*told, *(not _mark(key, item[key]) for key in IGNORED if filled(item.get(key)))])
+            raise MarkError(msg("'{key}' marks parts of a turn; only whole turns can be marked, with 'train'", key=key))
+    marks = [_mark(key, item[key]) for key in LEARNED if filled(item.get(key))]
+    return all([*marks, *(not _mark(key, item[key]) for key in IGNORED if filled(item.get(key)))])
 
 
 def _mark(key: str, value: object) -> bool:
     truth = TRUTHS.get(plain(value).strip().casefold())
     if truth is None:
-        raise MarkError(f"the mark '{key}' of a turn is neither true nor false: {plain(value)[:60]}")
+        rule = msg("the mark '{key}' of a turn is neither true nor false: {value}", key=key, value=plain(value)[:60])
+        raise MarkError(rule)
     return truth
 
 
 def reasoning_of(item: Mapping[str, object]) -> str:
-    """Read what the assistant thinks: a key of the message, or content parts of their own type."""
+    """Return the assistant's reasoning: a key of the message, or content parts of their own type."""
     for key in REASONING:
         if filled(value := item.get(key)) and not isinstance(value, bool):
             return _thought(value)
@@ -84,10 +85,10 @@ def _thought(value: object) -> str:
 
 
 def calls_of(item: Mapping[str, object]) -> str:
-    """Read a message's calls of tools, under OpenAI's keys or in Anthropic's content parts: a JSON list, or nothing.
+    """Return a message's tool calls, under OpenAI's keys or in Anthropic's content parts, as a JSON list, or nothing.
 
     Raises:
-        ValueError: a call has no name.
+        Unusable: a call has no name.
     """
     cell = next((item[key] for key in CALLS if filled(item.get(key))), None)
     content = item.get("content")
@@ -96,13 +97,13 @@ def calls_of(item: Mapping[str, object]) -> str:
 
 
 def calls_in(cell: object) -> str:
-    """Read calls of functions, which may be written as JSON: one, or a list of them.
+    """Parse one or several function calls, perhaps written as JSON.
 
     >>> calls_in({"name": "clock", "arguments": "{}"})
     '[{"type": "function", "function": {"name": "clock", "arguments": "{}"}}]'
 
     Raises:
-        ValueError: a call has no name.
+        Unusable: a call has no name.
     """
     if isinstance(cell, str):
         cell = _parsed(cell)
@@ -116,7 +117,7 @@ def calls_in(cell: object) -> str:
 def _call(one: object) -> Mapping[str, object]:
     inner = one.get("function", one) if isinstance(one, Mapping) else None
     if not isinstance(inner, Mapping) or not filled(inner.get("name")):
-        raise ValueError(f"a call of a tool has no name: {plain(one)[:60]}")
+        raise Unusable(msg("a tool call has no name: {call}", call=plain(one)[:60]))
     keys = ("arguments", "parameters", "input", "args")
     arguments: object = next((inner[key] for key in keys if inner.get(key) is not None), {})
     known = {"id": one["id"]} if isinstance(one, Mapping) and filled(one.get("id")) else {}
@@ -124,21 +125,21 @@ def _call(one: object) -> Mapping[str, object]:
 
 
 def results_in(item: Mapping[str, object]) -> list[tuple[str, str]]:
-    """Read results of tools that stand as Anthropic's parts in a user's message: the call's id and the text."""
+    """Return tool results in Anthropic's parts of a user's message: the call's id and the text."""
     content = item.get("content")
     parts = [part for part in content if _is_a(part, "tool_result")] if isinstance(content, list) else []
     return [(plain(part.get("tool_use_id")), text_of_parts(part.get("content"), strict=False)) for part in parts]
 
 
 def text_of_message(item: Mapping[str, object], *, strict: bool) -> str:
-    """Return what a message says, without reasoning and calls.
+    """Return a message's text, without reasoning and calls.
 
     Args:
         item: the message.
-        strict: whether content that is no text is refused; else it is written as JSON, as tools' results may be.
+        strict: whether content that is not text is refused; else it is written as JSON, as for results of tools.
 
     Raises:
-        ValueError: it holds something that is not text.
+        Unusable: it holds something that is not text.
     """
     return text_of_parts(next((item[key] for key in WHAT if filled(item.get(key))), ""), strict=strict)
 
@@ -151,7 +152,7 @@ def text_of_parts(content: object, *, strict: bool) -> str:
     parts = [part for part in content if not is_thought(part) and not any(_is_a(part, kind) for kind in skipped)]
     try:
         return "".join(map(_text, parts))
-    except ValueError:
+    except Unusable:
         if strict:
             raise
         return plain(content)

@@ -1,9 +1,11 @@
-"""The shapes that a conversation is kept in, all turned into one: a list of messages."""
+"""The shapes of conversations in data files, all converted into a list of messages."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from kamerton.core.errors import Unusable
+from kamerton.core.messages import msg
 from kamerton.forms.rendered import read_rendered
 from kamerton.text.cells import filled, plain
 from kamerton.text.printed import opened
@@ -34,14 +36,14 @@ def listed(value: object, roles: Mapping[str, str]) -> Sequence[object]:
         roles: words for who speaks, in lower case.
 
     Raises:
-        ValueError: it is none of these.
+        Unusable: it is none of these.
     """
     if isinstance(value, str):
         value = _parsed(value)
     if isinstance(value, Mapping):
         value = _of_object(value, roles)
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
-        raise ValueError("the conversation is no list of messages")
+        raise Unusable(msg("the conversation is not a list of messages"))
     return [item for one in value for item in _items(one, roles)]
 
 
@@ -51,14 +53,14 @@ def _parsed(text: str) -> object:
         return value
     if rendered := read_rendered(text):
         return [{"role": role, "content": said} for role, said in rendered.turns]
-    raise ValueError("the conversation is no list of messages")
+    raise Unusable(msg("the conversation is not a list of messages"))
 
 
 def _of_object(value: Mapping[str, object], roles: Mapping[str, str]) -> object:
     held = next((one for key in LISTS if isinstance(one := value.get(key), list)), None)
     if held is not None:
-        told = {key: value[key] for key in ("system", "tools") if filled(value.get(key)) and value[key] != []}
-        return [*([{"role": "system", "content": told.pop("system", ""), **told}] if told else []), *held]
+        given = {key: value[key] for key in ("system", "tools") if filled(value.get(key)) and value[key] != []}
+        return [*([{"role": "system", "content": given.pop("system", ""), **given}] if given else []), *held]
     spoken, said = next((value.get(key) for key in WHO if key in value), None), value.get("content", value.get("value"))
     if isinstance(spoken, list) and isinstance(said, list) and len(spoken) == len(said):
         return [{"role": who, "content": what} for who, what in zip(spoken, said, strict=True)]
@@ -66,7 +68,7 @@ def _of_object(value: Mapping[str, object], roles: Mapping[str, str]) -> object:
 
 
 def _items(item: object, roles: Mapping[str, str]) -> Sequence[object]:
-    """Part an object whose keys are roles, or that holds a request and its answer, into messages."""
+    """Split an object whose keys are roles, or that holds a request and its answer, into messages."""
     if not isinstance(item, Mapping) or any(filled(item.get(key)) for key in WHO):
         return (item,)
     spoken = [(key, said) for key, said in item.items() if key.strip().casefold() in roles and isinstance(said, str)]

@@ -1,4 +1,4 @@
-"""Messages of a conversation out of a data file's cell, in whichever of the usual shapes it is written."""
+"""Parsing of a conversation in a cell of a data file."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Literal
 
+from kamerton.core.errors import Unusable
+from kamerton.core.messages import msg
 from kamerton.core.records import Example, Turn
 from kamerton.forms.message_parts import (
     CALLS,
@@ -37,7 +39,7 @@ ROLES: dict[str, Role] = {
     "agent": "assistant", "operator": "assistant", "support": "assistant", "бот": "assistant", "помощник": "assistant",
     "оператор": "assistant", "customer": "user", "client": "user", "клиент": "user", "человек": "user",
 }  # fmt: skip
-"""Who speaks, by the words of OpenAI's, ShareGPT's and their kin's files."""
+"""Roles by their names in files of OpenAI, ShareGPT and others."""
 SPEAKER = re.compile(r"(?:\A\s*|\n\n)(Human|User|Assistant|System): ?")
 """What stands before each turn where a conversation is one text, as in Anthropic's of helpfulness and harmlessness."""
 MESSAGE = {
@@ -52,12 +54,12 @@ KEPT = {"reasoning": "reasoning_content", "calls": "tool_calls", "call": "tool_c
 
 
 def read_messages(value: object) -> tuple[Turn, ...]:
-    """Read a conversation: a list of messages, of texts said in turn, or of requests with their answers.
+    """Parse a conversation: a list of messages, of alternating texts, or of requests with their answers.
 
-    What else may stand for such a list says `kamerton.forms.message_shapes`.
+    `kamerton.forms.message_shapes` lists the other shapes.
 
     Raises:
-        ValueError: it is none of these; with the reason.
+        Unusable: it is none of these.
     """
     turns = listed(value, ROLES)
     if all(isinstance(turn, str) for turn in turns):
@@ -78,7 +80,7 @@ def are_messages(value: object) -> bool:
 
 
 def read_transcript(text: str) -> tuple[Turn, ...]:
-    r"""Read a conversation that is written as one text, each turn after who speaks; nothing if it is none.
+    r"""Parse a conversation in one text, each turn after its speaker; nothing if it is none.
 
     >>> [turn.role for turn in read_transcript("Human: Why?\n\nAssistant: Because.")]
     ['user', 'assistant']
@@ -90,18 +92,18 @@ def read_transcript(text: str) -> tuple[Turn, ...]:
 
 
 def text_of(value: object) -> str:
-    """Give the text of a cell that a request or an answer stands in.
+    """Return the text of a cell that holds a request or an answer.
 
     Raises:
-        ValueError: it holds messages.
+        Unusable: it holds messages.
     """
     if isinstance(value, list) and any(isinstance(one, Mapping) and any(key in one for key in WHO) for one in value):
-        raise ValueError("there are messages instead of a text: that is a chat")
+        raise Unusable(msg("there are messages instead of a text: that is a chat"))
     return plain(value)
 
 
 def written(messages: Sequence[Turn]) -> list[dict[str, object]]:
-    """Write messages as they are kept in an example's fields and as data files hold them."""
+    """Return messages as they are kept in an example's fields and in data files."""
     return [
         {
             "role": message.role,
@@ -114,27 +116,27 @@ def written(messages: Sequence[Turn]) -> list[dict[str, object]]:
 
 
 def kept_messages(field: object) -> tuple[Turn, ...]:
-    """Read messages back that `written` wrote; nothing if there are none."""
+    """Parse messages that `written` returned; none of anything else."""
     return read_messages(field) if isinstance(field, list) and field else ()
 
 
 def said(turn: Turn) -> str:
-    """Write what a turn says as one text: its calls of tools follow as JSON."""
+    """Return a turn's text, followed by its tool calls as JSON."""
     return "\n".join(part for part in (turn.content, turn.calls) if part)
 
 
 def kept(answer: Turn) -> object:
-    """Write one answer as it is kept in an example's fields: a text, or a message where it holds more."""
+    """Return one answer as it is kept in an example's fields: a text, or a message where it holds more."""
     return written([answer]) if answer.calls or answer.reasoning else answer.content
 
 
 def kept_answer(field: object) -> Turn:
-    """Read an answer back that `kept` wrote."""
+    """Parse an answer that `kept` returned."""
     return (*kept_messages(field), Turn("assistant", str(field)))[0]
 
 
 def conversation_of(example: Example) -> tuple[Turn, ...]:
-    """Return the turns of an example of any task that has some; of a request alone, with its system prompt."""
+    """Return an example's turns; for other requests the system prompt and the text; nothing without either."""
     fields = example.fields
     turns = kept_messages(fields.get("messages")) or kept_messages(fields.get("prompt"))
     if turns:
@@ -143,8 +145,8 @@ def conversation_of(example: Example) -> tuple[Turn, ...]:
     return (Turn("system", system), Turn("user", example.text)) if isinstance(system, str) else ()
 
 
-def told_beforehand(cell: object) -> str:
-    """Give a system prompt: a text, or a message that says it."""
+def system_prompt(cell: object) -> str:
+    """Return a system prompt, which is a text or a message."""
     return text_of_message(cell, strict=True) if isinstance(cell, Mapping) else plain(cell)
 
 
@@ -154,13 +156,13 @@ def with_system(messages: Sequence[Turn], system: str, tools: str) -> tuple[Turn
     turns = [turn for turn in messages if turn.role != "tools"]
     own = turns[0].content if turns and turns[0].role == "system" else ""
     parts = [part for part in (own, system) if part.strip()]
-    told = (Turn("system", "\n\n".join(parts)),) if parts else ()
+    prompt = (Turn("system", "\n\n".join(parts)),) if parts else ()
     offers = (Turn("tools", text) for text in offered if text.strip() not in ("", "[]", "{}"))
-    return (*islice(offers, 1), *told, *(turns[1:] if own else turns))
+    return (*islice(offers, 1), *prompt, *(turns[1:] if own else turns))
 
 
 def _messages(item: object) -> tuple[Turn, ...]:
-    """Read one item of a conversation: a message, or a request with its answer."""
+    """Parse one item of a conversation: a message, or a request with its answer."""
     if isinstance(item, Mapping):
         who = next((str(item[key]) for key in WHO if filled(item.get(key))), None)
         if who is not None:
@@ -170,11 +172,11 @@ def _messages(item: object) -> tuple[Turn, ...]:
             return Turn("user", request), Turn("assistant", plain(item["output"]))
     elif isinstance(item, Sequence) and not isinstance(item, str) and len(item) == 2:
         return Turn("user", plain(item[0])), Turn("assistant", plain(item[1]))
-    raise ValueError(f"a message of the conversation has no role: {plain(item)[:60]}")
+    raise Unusable(msg("a message of the conversation has no role: {message}", message=plain(item)[:60]))
 
 
 def _said(who: str, item: Mapping[str, object]) -> tuple[Turn, ...]:
-    """Read a message; results of tools that stand in it are turns of their own."""
+    """Parse a message; tool results inside it become turns of their own."""
     role = _role(who)
     if role == "tool":
         name, call = plain(item.get("name")), plain(item.get("tool_call_id"))
@@ -195,15 +197,15 @@ def _said(who: str, item: Mapping[str, object]) -> tuple[Turn, ...]:
 
 
 def _called(text: str) -> str:
-    """Read the call that a text is; nothing if it is none."""
+    """Parse a text as a call; nothing if it is none."""
     try:
         return calls_in(text)
-    except ValueError:
+    except Unusable:
         return ""
 
 
 def _role(who: str) -> Role:
     role = ROLES.get(who.strip().casefold())
     if role is None:
-        raise ValueError(f"nobody knows the role '{who}': it is one of system, user, assistant, tool")
+        raise Unusable(msg("unknown role '{role}'; known are system, user, assistant and tool", role=who))
     return role

@@ -1,8 +1,8 @@
-"""Spans of a text as annotation tools write them, and how each tool counts the letters of the text.
+"""Spans of a text as annotation tools write them, and the unit of their offsets.
 
-Python counts code points from 0 and an end stands behind the last letter. Tools differ: JavaScript and Java count
-UTF-16 code units, Go and Rust bytes of UTF-8, Azure counts what a reader sees as one sign, Labelbox's and Dataturks'
-ends are the last letter itself, and a text is sometimes stripped, or its line ends are changed, after it was annotated.
+Python counts code points from 0, and an end is exclusive. Tools differ: JavaScript and Java count UTF-16 code units, Go
+and Rust bytes of UTF-8, Azure grapheme clusters, Labelbox's and Dataturks' ends are inclusive, and a text is sometimes
+stripped, or its line ends are changed, after annotation.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import Literal, get_args
 
+from kamerton.core.errors import Unusable
+from kamerton.core.messages import Message, msg
 from kamerton.text.cells import filled, plain
 from kamerton.text.words import SIGN, WORD
 
@@ -40,21 +42,20 @@ BOTH: tuple[Unit, ...] = ("utf-16", "bytes")
 FEWEST = 3
 """Spans without a text of their own that must tear words before another way of counting is looked for."""
 
-COUNTED: Mapping[Unit, str] = {
-    "letters": "letters",
-    "utf-16": "UTF-16 units",
-    "bytes": "bytes of UTF-8",
-    "lf": "one letter for each line end",
-    "crlf": "two letters for each line end",
-    "stripped": "letters of the text without the spaces before it",
-    "graphemes": "signs as a reader sees them",
+COUNTED: Mapping[Unit, Message] = {
+    "utf-16": msg("offsets of spans count UTF-16 units: converted"),
+    "bytes": msg("offsets of spans count bytes of UTF-8: converted"),
+    "lf": msg("offsets of spans count one letter for each line end: converted"),
+    "crlf": msg("offsets of spans count two letters for each line end: converted"),
+    "stripped": msg("offsets of spans do not count leading spaces of the text: converted"),
+    "graphemes": msg("offsets of spans count grapheme clusters: converted"),
 }
-"""What offsets may count."""
+"""What offsets may count instead of letters."""
 
 
 @dataclass(frozen=True)
 class Marked:
-    """A span as it is written: offsets as they stand, and what the tool says of it."""
+    """A span as the tool wrote it."""
 
     start: int
     end: int
@@ -64,7 +65,7 @@ class Marked:
     canonical: bool = False
     """Whether its own text may be another name of the same thing."""
     behind: bool | None = None
-    """Whether the end is given by a length, so that it surely stands behind the last letter."""
+    """Whether the end is given by a length, so that it is exclusive."""
 
 
 @dataclass(frozen=True)
@@ -73,33 +74,37 @@ class Counting:
 
     unit: Unit = "letters"
     first: int = 0
-    """The number that the first letter has."""
+    """The offset of the first letter."""
     end_inside: bool = False
-    """Whether an end is the span's last letter instead of the one behind it."""
+    """Whether an end is inclusive."""
 
     @property
-    def told(self) -> str:
-        """What is unusual about it, for the user; empty if nothing is."""
-        parts = [f"spans count {COUNTED[self.unit]}"] if self.unit != "letters" else []
-        parts += [f"spans count from {self.first}"] if self.first else []
-        parts += ["spans end at their last letter"] if self.end_inside else []
-        return "; ".join(f"{part}: converted" for part in parts)
+    def notes(self) -> list[Message]:
+        """What is unusual about it."""
+        parts = [COUNTED[self.unit]] if self.unit in COUNTED else []
+        parts += [msg("offsets of spans count from {first}: converted", first=str(self.first))] if self.first else []
+        return [*parts, msg("spans end at their last letter: converted")] if self.end_inside else parts
 
     def letter(self, text: str, offset: int) -> int | None:
-        """Return the letter of a text that an offset stands before; None if there is none."""
+        """Return the index of the letter at an offset; None if there is none."""
         return _letter(text, offset - self.first, self.unit)
 
     def place(self, text: str, span: Marked) -> tuple[int, int]:
-        """Return where a span begins in a text, and where it ends, in Python's letters.
+        """Return the start and the end of a span in Python's letters.
 
         Raises:
-            ValueError: it does not lie in the text, or an offset stands within a letter.
+            Unusable: it is outside the text, or an offset is within a letter.
         """
         last = int(self.end_inside and not span.behind)
         start, end = (self.letter(text, at) for at in (span.start, span.end + last))
         if start is None or end is None or not start < end:
-            raise ValueError(
-                f"the span from {span.start} to {span.end} does not lie in the text of {len(text)} letters"
+            raise Unusable(
+                msg(
+                    "the span from {start} to {end} is outside the text of {letters} {letters:letter|letters}",
+                    start=str(span.start),
+                    end=str(span.end),
+                    letters=len(text),
+                )
             )
         return start, end
 
@@ -132,14 +137,14 @@ def are_spans(value: object) -> bool:
 
 
 def read_span(value: object) -> Marked:
-    """Read a span: `{"start": 0, "end": 4, "label": "place"}`, `{"offset": 0, "length": 4, ...}`, `[0, 4, "place"]`.
+    """Parse a span: `{"start": 0, "end": 4, "label": "place"}`, `{"offset": 0, "length": 4, ...}`, `[0, 4, "place"]`.
 
     Raises:
-        ValueError: it has no start, end and kind.
+        Unusable: it has no start, end and kind.
     """
     found = _of_object(value) if isinstance(value, Mapping) else _of_list(value)
     if found is None:
-        raise ValueError(f"{plain(value)} is no span: it needs start, end and label")
+        raise Unusable(msg("{value} is not a span: it needs start, end and label", value=plain(value)))
     return found
 
 
@@ -165,7 +170,7 @@ def _of_object(value: Mapping[str, object]) -> Marked | None:
 
 
 def _of_list(value: object) -> Marked | None:
-    """Read `[0, 4, "place"]`, in any order, or brat's `["T1", "place", [[0, 4]]]`."""
+    """Parse `[0, 4, "place"]`, in any order, or brat's `["T1", "place", [[0, 4]]]`."""
     if not isinstance(value, list | tuple):
         return None
     if len(value) == 3 and isinstance(value[2], list) and len(value[2]) == 1 and _is_pair(value[2][0]):
@@ -260,7 +265,7 @@ def _places(text: str, unit: Unit) -> tuple[int, ...]:
 
 
 def _letter(text: str, offset: int, unit: Unit) -> int | None:
-    """Find the letter that an offset stands before; None if it is outside the text or within a letter."""
+    """Return the index of the letter at an offset; None if it is outside the text or within a letter."""
     if unit == "letters" or (text.isascii() and unit in ("utf-16", "bytes")):
         return offset if 0 <= offset <= len(text) else None
     places = _places(text, unit)
@@ -269,7 +274,7 @@ def _letter(text: str, offset: int, unit: Unit) -> int | None:
 
 
 def is_torn(text: str, at: int) -> bool:
-    """Return whether a place in a text stands within a word, of a script that parts words."""
+    """Return whether a position is within a word, in a script with spaces between words."""
     found = WORD.match(text, at - 1) if 0 < at < len(text) else None
     return found is not None and found.end() > at
 
@@ -342,7 +347,7 @@ def _unexplained(text: str, found: Sequence[Marked], counting: Counting) -> int:
     for span in found:
         try:
             start, end = counting.place(text, span)
-        except ValueError:
+        except Unusable:
             bad += 1
             continue
         bad += not (matches(text, start, end, span) if span.text else _is_whole(text, start, end))

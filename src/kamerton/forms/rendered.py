@@ -1,4 +1,4 @@
-"""Conversations that were written into one text: by a chat template, or after the names of who speaks."""
+"""Conversations in one text: rendered by a chat template, or written with names of the speakers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 Turns = tuple[tuple[str, str], ...]
-"""Who speaks, and what."""
+"""Roles and texts."""
 AROUND = re.compile(
     r"^(?:\s|<s>|<bos>|<\|begin_of_text\|>|<\|endoftext\|>|\[gMASK\]|<sop>|<\|startoftext\|>|<BOS_TOKEN>|<｜begin▁of▁sentence｜>)+"
 )
@@ -38,15 +38,15 @@ NAMES = rf"{USER}|{ASSISTANT}|{SYSTEM}"
 
 @dataclass(frozen=True)
 class Rendered:
-    """A conversation read out of a text."""
+    """A conversation parsed from a text."""
 
     template: str
-    """What wrote it: ChatML, Llama 2."""
+    """Its name: ChatML, Llama 2."""
     turns: Turns
 
 
 def read_rendered(text: str) -> Rendered | None:
-    r"""Read the conversation that a text is, if a user and an assistant speak in it in a form that is known.
+    r"""Parse a text as a conversation of a user and an assistant; None if no known template fits.
 
     >>> read_rendered("<s>[INST] Why? [/INST] Because. </s>")
     Rendered(template='Llama 2', turns=(('user', 'Why?'), ('assistant', 'Because.')))
@@ -63,7 +63,7 @@ def read_rendered(text: str) -> Rendered | None:
 
 
 def _headed(pattern: str) -> Callable[[str], Iterator[tuple[str, str]]]:
-    """Read turns that each begin with a mark that names who speaks; what stands before them is a system prompt."""
+    """Return a parser of turns that begin with a mark of their role; text before them is a system prompt."""
     mark = re.compile(pattern)
 
     def read(text: str) -> Iterator[tuple[str, str]]:
@@ -77,7 +77,7 @@ def _headed(pattern: str) -> Callable[[str], Iterator[tuple[str, str]]]:
 
 
 def _bracketed(text: str) -> Iterator[tuple[str, str]]:
-    """Read Llama 2's and Mistral's turns: what the user says stands in brackets, what the assistant says after them."""
+    """Yield Llama 2's and Mistral's turns: the user's in brackets, the assistant's after them."""
     for number, part in enumerate(re.split(r"\[INST\]", text)[1:]):
         asked, end, answered = part.partition("[/INST]")
         if not end:
@@ -92,7 +92,7 @@ def _bracketed(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _alpaca(text: str) -> Iterator[tuple[str, str]]:
-    """Read Alpaca's prompt: its request, perhaps with an input below, and its answer; its opening words are dropped."""
+    """Yield Alpaca's request, perhaps with an input below, and its answer; the opening words are dropped."""
     before, *parts = re.split(r"(?:^|\n)#{2,3} ?(Instruction|Input|Response|Инструкция|Вход|Контекст|Ответ):?", text)
     if before.strip() and not PREAMBLE.match(before.strip()):
         yield "system", before.strip()
@@ -129,4 +129,4 @@ TEMPLATES: tuple[tuple[str, tuple[str, ...], Callable[[str], Iterator[tuple[str,
     ("Vicuna", ("USER:",), _headed(r"(?:^|(?<=\s)|(?<=</s>))(USER|ASSISTANT|SYSTEM): ?")),
     ("names of the speakers", (":",), _headed(rf"(?:^|\n|<s>)\s*(?:\*\*)?(?i:({NAMES}))(?:\*\*)?:(?:\*\*)? ?")),
 )
-"""The forms that are known, with what tells that a text may be one, and how it is read."""
+"""Known templates, with texts that hint at them, and their parsers."""

@@ -1,8 +1,8 @@
-"""Programs that a model wrote, run in a child process with little time, memory and no files, network or children.
+"""Generated programs, run in a child process with bounded time and memory and without files, network or children.
 
-The kernel bounds time, memory and what is written; where it allows, the child has a network of its own, without
-anybody in it; Python's audit hooks refuse the rest. That holds against accidents and clumsy programs. Whoever fears
-the model itself runs all of this in a container.
+The kernel bounds time, memory and output; where it can, it gives the child an empty network of its own; Python's audit
+hooks refuse the rest. This guards against accidents, not against a hostile model: for that, run everything in a
+container.
 """
 
 from __future__ import annotations
@@ -41,21 +41,21 @@ sys.addaudithook(guard)
 exec(code, {"__name__": "__main__"})
 os.write(out, word.encode())
 """
-"""What the child runs: bind itself, then the program, and say the secret word if it came to its end."""
+"""Code of the child: set its limits, run the program, and write the secret word if it came to its end."""
 ROOM = 1.5
 """Of the seconds of computing time, so many pass by the clock, and one for the start."""
 
 
 @dataclass(frozen=True)
 class SandboxLimits:
-    """What a program may use."""
+    """Limits of a program."""
 
     seconds: int
     megabytes: int
 
 
 def passes(program: str, limits: SandboxLimits) -> bool:
-    """Run a Python program to its end in a child process; say whether it got there without an error."""
+    """Run a Python program in a child process; return whether it ended without an error."""
     word = token_hex(16)
     with tempfile.TemporaryDirectory() as folder:
         said = Path(folder) / "said"

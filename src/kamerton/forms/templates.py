@@ -1,8 +1,8 @@
-"""What a chat template can write, found by trying it, and conversations put so that it can write them.
+"""Conversations adapted to what a chat template can render.
 
-Templates differ in what they take: some refuse a system turn or leave it out, some want users and assistants in turn,
-some know tools and reasoning under one key or another. Each is tried once with small conversations; then every
-conversation is put by the same few rules, and what a rule changed is told.
+Templates differ: some refuse a system turn or leave it out, some want user and assistant to alternate, some know tools
+and reasoning under one key or another. Each template is tried once with small conversations; then every conversation
+is adapted by the same few rules, and the changes are reported.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from jinja2 import TemplateError
 
 from kamerton.core.errors import Fault, ModelError
+from kamerton.core.messages import msg
 from kamerton.core.records import Turn
 from kamerton.forms.message_parts import REASONING
 
@@ -24,36 +25,36 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
 REFUSALS = (TemplateError, TypeError, ValueError, LookupError, AttributeError)
-"""What a template raises at turns that it was not written for."""
+"""Raised by templates at turns that they do not expect."""
 OPENED, CLOSED = "<think>\n", "\n</think>\n\n"
-"""How reasoning stands before an answer, as DeepSeek-R1 and Qwen3 write it."""
+"""Around reasoning before an answer, as in DeepSeek-R1 and Qwen3."""
 CLOSING_TAG = "</think>"
 
 Change = Literal["system", "neighbours", "opening", "tools", "calls", "results", "reasoning"]
 """What a rule changed in a conversation."""
 INLINE = "content"
-"""The key of reasoning that a template takes out of the answer's own text."""
+"""The key of reasoning that a template extracts from the answer's text."""
 
 
 class RefusedError(ModelError):
-    """A chat template cannot write a conversation: the row is at fault, not the model."""
+    """A chat template cannot render a conversation: the row is at fault, not the model."""
 
 
 @dataclass(frozen=True)
 class Calling:
-    """How a template wants calls of tools."""
+    """How a template expects tool calls."""
 
     as_text: bool
     """Whether arguments are JSON in a string; else an object."""
     without_content: bool
-    """Whether a call beside which nothing is said must have no content; else it is an empty text."""
+    """Whether a call without text must have no content, instead of an empty one."""
     numbered: bool
-    """Whether ids must be of nine letters or digits, as Mistral's."""
+    """Whether ids must have nine letters or digits, as Mistral's."""
 
 
 @dataclass(frozen=True)
 class Abilities:
-    """What a template writes."""
+    """What a template renders."""
 
     system: bool
     later_system: bool
@@ -63,18 +64,18 @@ class Abilities:
     opening: bool
     """A turn of the assistant before the first user's."""
     results: bool
-    """A turn of a tool that no call stands before."""
+    """A turn of a tool without a call before it."""
     tools: bool
     """Descriptions of tools."""
     calling: Calling | None
-    """How calls must be put; None where it knows none."""
+    """How it expects tool calls; None where it has none."""
     reasoning: str
     """The key under which it reads reasoning; empty if it reads none."""
 
 
 @dataclass(frozen=True)
 class Adapted:
-    """A conversation as a template can write it."""
+    """A conversation that a template can render."""
 
     turns: tuple[Turn, ...]
     changes: tuple[Change, ...] = ()
@@ -98,7 +99,7 @@ LONG_ID = "call_qz-000001"
 
 
 def abilities_of(tokenizer: Tokenizer) -> Abilities:
-    """Try what a tokenizer's template writes."""
+    """Try what a tokenizer's template renders."""
     return _abilities(tokenizer, str(tokenizer.chat_template))
 
 
@@ -125,7 +126,7 @@ def _ways() -> Iterator[Calling]:
 
 
 def _calls(tokenizer: Tokenizer, way: Calling) -> bool:
-    """Try a call of a tool, its result, and the answer that follows."""
+    """Try a tool call, its result, and the answer."""
     made = {"type": "function", "function": {"name": "qztool", "arguments": {"qzkey": SAID}}}
     id = CALL_ID if way.numbered else LONG_ID
     turns: list[Mapping[str, object]] = [
@@ -138,7 +139,7 @@ def _calls(tokenizer: Tokenizer, way: Calling) -> bool:
 
 
 def _reasoning(tokenizer: Tokenizer, template: str) -> str:
-    """Find the key that reasoning is read from; in the answer's own text where the template looks for its tag."""
+    """Return the key that reasoning is read from; `INLINE` where the template looks for its tag in the answer."""
     for key in REASONING:
         if _writes(tokenizer, [USER, {**ASSISTANT, key: TOLD}], [TOLD, SAID], open_end=False):
             return key
@@ -176,12 +177,11 @@ def _apply(
 
 
 def adapt(turns: Sequence[Turn], tokenizer: Tokenizer) -> Adapted:
-    """Put a conversation so that the tokenizer's template can write it.
+    """Adapt a conversation to the tokenizer's template.
 
-    What it cannot take is put elsewhere: descriptions of tools into the system prompt, calls into the assistant's
-    text as JSON, a tool's result into a turn of the user, a system turn before the user's turn that follows it;
-    neighbouring turns of one role become one. Left out are what the assistant says before anybody asked, if the
-    template takes no such turn, and reasoning that it does not read.
+    What the template does not take moves: descriptions of tools into the system prompt, calls into the assistant's
+    text as JSON, a tool's result into a turn of the user, a system turn into the next turn of the user; adjacent turns
+    of one role become one. Turns of the assistant before the first user's, and reasoning, are left out.
     """
     can, changes = abilities_of(tokenizer), list[Change]()
     for change, rule in _RULES.items():
@@ -198,8 +198,8 @@ def _tools(turns: Sequence[Turn], can: Abilities) -> Sequence[Turn]:
         return turns
     rest = [turn for turn in turns if turn.role != "tools"]
     own = rest[:1] if rest and rest[0].role == "system" else []
-    told = "\n\n".join([turn.content for turn in own] + offered)
-    return [Turn("system", told), *rest[len(own) :]]
+    prompt = "\n\n".join([turn.content for turn in own] + offered)
+    return [Turn("system", prompt), *rest[len(own) :]]
 
 
 def _calls_as_text(turns: Sequence[Turn], can: Abilities) -> Sequence[Turn]:
@@ -212,7 +212,7 @@ def _calls_as_text(turns: Sequence[Turn], can: Abilities) -> Sequence[Turn]:
 
 
 def _results(turns: Sequence[Turn], can: Abilities) -> Sequence[Turn]:
-    """Put what tools returned into a turn of the user, where the template has no turn for tools or none there."""
+    """Move results of tools into turns of the user, where the template has no turn for them."""
     if can.results or not any(turn.role == "tool" for turn in turns):
         return turns
     put, called = list[Turn](), False
@@ -268,7 +268,7 @@ def _neighbours(turns: Sequence[Turn], can: Abilities) -> Sequence[Turn]:
 
 
 def _one(first: Turn, second: Turn) -> Turn:
-    """Join two turns of one role; the turn is learned if both may be."""
+    """Join two turns of one role; the result is trained on if both may be."""
     content, reasoning = (
         "\n\n".join(part for part in parts if part.strip())
         for parts in ((first.content, second.content), (first.reasoning, second.reasoning))
@@ -287,14 +287,14 @@ _RULES: Mapping[Change, Callable[[Sequence[Turn], Abilities], Sequence[Turn]]] =
     "opening": _opening,
     "neighbours": _neighbours,
 }
-"""In this order: what one rule joins to a turn, the later ones see."""
+"""Applied in this order."""
 
 
 # ── writing ───────────────────────────────────────────────────────────────────────────────────
 
 
 def render(turns: Sequence[Turn], tokenizer: Tokenizer, *, open_end: bool) -> str:
-    """Write an adapted conversation by the tokenizer's template.
+    """Render an adapted conversation by the tokenizer's template.
 
     Raises:
         RefusedError: the template does not take these turns.
@@ -305,14 +305,17 @@ def render(turns: Sequence[Turn], tokenizer: Tokenizer, *, open_end: bool) -> st
     try:
         return _apply(tokenizer, _as_dicts(said, can), offered, open_end=open_end)
     except REFUSALS as error:
-        why = error.message if isinstance(error, TemplateError) else str(error)
-        rule = f"the chat template refuses a conversation of {', '.join(turn.role for turn in said)}: {why}"
-        remedy = "change these rows, or choose another model"
+        rule = msg(
+            "the chat template refuses a conversation of {roles}: {why}",
+            roles=", ".join(turn.role for turn in said),
+            why=(error.message if isinstance(error, TemplateError) else None) or str(error),
+        )
+        remedy = msg("change these rows, or choose another model")
         raise RefusedError(Fault(rule, tokenizer.name_or_path, remedy)) from error
 
 
 def tools_in(text: str) -> list[object]:
-    """Read descriptions of tools out of JSON, in the shape that templates expect; none if it is no such list."""
+    """Parse descriptions of tools from JSON, in the shape that templates expect; none if it is no such list."""
     try:
         value = json.loads(text)
     except ValueError:
@@ -324,12 +327,12 @@ def tools_in(text: str) -> list[object]:
 
 
 def calls_as_objects(calls: str) -> list[dict[str, Any]]:
-    """Read the calls of a turn."""
+    """Parse the calls of a turn."""
     return list(json.loads(calls)) if calls else []
 
 
 def _as_dicts(turns: Sequence[Turn], can: Abilities) -> list[dict[str, object]]:
-    """Write turns as a template reads them; ids of calls that the data do not name are counted through."""
+    """Return turns as a template reads them; calls without an id are numbered."""
     messages, waiting, number = list[dict[str, object]](), list[tuple[str, str, str]](), 0
     for turn in turns:
         message: dict[str, object] = {"role": turn.role, "content": turn.content}
@@ -356,7 +359,7 @@ def _as_dicts(turns: Sequence[Turn], can: Abilities) -> list[dict[str, object]]:
 
 
 def _called(calls: Sequence[Mapping[str, Any]], content: str, way: Calling) -> dict[str, object]:
-    """Write a turn that calls tools."""
+    """Return a turn that calls tools."""
     put = [
         {**call, "function": {**call["function"], "arguments": _arguments(call["function"]["arguments"], way)}}
         for call in calls
@@ -365,7 +368,7 @@ def _called(calls: Sequence[Mapping[str, Any]], content: str, way: Calling) -> d
 
 
 def _arguments(given: object, way: Calling) -> object:
-    """Return arguments as an object, or as JSON; what is no JSON stays as it is."""
+    """Return arguments as an object, or as JSON; text that is not JSON is unchanged."""
     if isinstance(given, str):
         try:
             given = json.loads(given)

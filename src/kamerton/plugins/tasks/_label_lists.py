@@ -1,4 +1,4 @@
-"""Cells that hold several labels: lists, JSON or Python's way of writing them, or labels with separators between."""
+"""Cells that hold several labels: lists, also as JSON or printed by Python, or labels between separators."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from kamerton.core.errors import Unusable
+from kamerton.core.messages import msg
 from kamerton.text.cells import few, filled, plain
 from kamerton.text.printed import opened
 
 SURE = re.compile(r"\s*[;|]\s*")
-"""What hardly ever stands within a label."""
+"""Hardly ever part of a label."""
 ITEM = re.compile(
     r"""\s*(?:'(?P<single>(?:[^'\\]|\\.)*)'|"(?P<double>(?:[^"\\]|\\.)*)"|(?P<bare>[^,'"\[\]{}]+))\s*(?:,|$)"""
 )
@@ -18,11 +20,11 @@ ESCAPED = re.compile(r"\\(.)")
 BITS = re.compile(r"[\s,;|]+")
 YES, NO = ("1", "true", "1.0"), ("0", "false", "0.0")
 COMMA = re.compile(r"\s*[,،、]\s*")
-"""What may: `Arts, Culture`."""
+"""May be part of one: `Arts, Culture`."""
 
 
 def labels_in(cell: object, separator: str = "") -> list[str]:
-    """Read a cell's labels, each once, sorted.
+    """Parse a cell's labels, each once, sorted.
 
     >>> labels_in("drama; comedy"), labels_in("['drama', 'war']"), labels_in([]), labels_in("drama, war")
     (['comedy', 'drama'], ['drama', 'war'], [], ['drama', 'war'])
@@ -31,11 +33,11 @@ def labels_in(cell: object, separator: str = "") -> list[str]:
 
     Args:
         cell: a list or a text.
-        separator: what parts labels in a text; if empty, `;` and `|`, and a comma where neither of them stands.
+        separator: between labels in a text; if empty, `;` and `|`, and a comma where neither of them stands.
 
     Raises:
-        ValueError: a list holds something else than labels, or a text has commas beside another separator, so that
-            they may belong to labels.
+        Unusable: a list holds something else than labels, or a text has commas beside another separator, so that they
+            may belong to labels.
     """
     listed = as_list(cell)
     if listed is not None:
@@ -45,8 +47,12 @@ def labels_in(cell: object, separator: str = "") -> list[str]:
         parts = text.split(separator)
     elif SURE.search(text):
         if COMMA.search(text):
-            raise ValueError(
-                f'{text!r} has commas beside another separator: say what parts labels, `--set task.separator=";"`'
+            raise Unusable(
+                msg(
+                    "'{text}' has commas beside another separator; name the one between labels with "
+                    '`--set task.separator=";"`',
+                    text=text,
+                )
             )
         parts = SURE.split(text)
     else:
@@ -55,13 +61,13 @@ def labels_in(cell: object, separator: str = "") -> list[str]:
 
 
 def as_list(cell: object) -> Sequence[object] | None:
-    """Return the list that a cell is, or that its text prints; None if it is none.
+    """Return a cell's list, or the one that its text prints; None if there is none.
 
     >>> as_list('["a", "b"]'), as_list("[a, b]"), as_list("{'choices': ['a']}"), as_list("a; b")
     (['a', 'b'], ['a', 'b'], ['a'], None)
 
     Raises:
-        ValueError: it begins like a list and cannot be read.
+        Unusable: it begins like a list and cannot be parsed.
     """
     cell = opened(cell)
     if isinstance(cell, Mapping) and isinstance(chosen := cell.get("choices"), list | str):  # of Label Studio
@@ -73,7 +79,7 @@ def as_list(cell: object) -> Sequence[object] | None:
 
 
 def positions(cell: object) -> list[bool] | None:
-    """Read a list that says of each label, by its position, whether it is right; None if it is another one.
+    """Parse a list of 0 and 1, one for each label; None if it is another one.
 
     >>> positions([1, 0, 0]), positions("[1. 0.]"), positions("1 0 1"), positions("101"), positions("1,0")
     ([True, False, False], [True, False], [True, False, True], [True, False, True], None)
@@ -94,7 +100,7 @@ def positions(cell: object) -> list[bool] | None:
 
 
 def by_position(cells: Sequence[object]) -> dict[str, object]:
-    """Find how many labels a column's lists of 0 and 1 are about; nothing if they are other lists.
+    """Return the number of labels in a column's lists of 0 and 1, as a setting; nothing if they are other lists.
 
     >>> by_position([[1, 0, 0], [0, 0, 1], None]), by_position([["a", "b"]]), by_position([[0], [0, 1]])
     ({'positions': 3}, {}, {})
@@ -106,7 +112,7 @@ def by_position(cells: Sequence[object]) -> dict[str, object]:
 
 
 def _items(text: str) -> list[str] | None:
-    """Read what stands between the brackets as Python writes it, or bare; None if it is something else."""
+    """Parse what stands between brackets, quoted or bare; None if it is something else."""
     items, at = [], 0
     while text[at:].strip():
         item = ITEM.match(text, at)
@@ -126,7 +132,7 @@ def readable(cell: object) -> Sequence[object] | None:
 
 
 def holds_several(cells: Sequence[object]) -> bool:
-    """Say whether a column surely holds several labels a row: lists of two, or texts whose parts come elsewhere too.
+    """Return whether a column surely holds several labels a row: lists of two, or texts whose parts come elsewhere too.
 
     Commas are no proof.
     """
@@ -137,7 +143,7 @@ def holds_several(cells: Sequence[object]) -> bool:
 
 
 def recombined(cells: set[str], separator: str) -> bool:
-    """Say whether the parts of several cells stand in more than one of them.
+    """Return whether the parts of several cells stand in more than one of them.
 
     >>> recombined({"a;b", "b", "c"}, ";"), recombined({"yes; sure", "no"}, ";")
     (True, False)
@@ -151,7 +157,14 @@ def recombined(cells: set[str], separator: str) -> bool:
 
 def _label(value: object) -> str:
     if isinstance(value, float) and not value.is_integer():
-        raise ValueError(f"a list of labels holds a share, {value:g}: write 1 where a label is right and 0 elsewhere")
+        raise Unusable(
+            msg(
+                "a list of labels holds a share, {share}: write 1 where a label is right and 0 elsewhere",
+                share=f"{value:g}",
+            )
+        )
     if isinstance(value, list | tuple | dict) or not filled(value):
-        raise ValueError(f"a list of labels holds {plain(value) or 'an empty one'}")
+        if not filled(value):
+            raise Unusable(msg("a list of labels holds an empty one"))
+        raise Unusable(msg("a list of labels holds {value}", value=plain(value)))
     return plain(value).strip()

@@ -1,4 +1,4 @@
-"""Chat: conversations of several turns, in which the assistant's words are learnt."""
+"""Chat: conversations of several turns; the assistant's are trained on."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import ClassVar
 from pydantic import Field
 
 from kamerton.core.contracts import Form, ModelKind, Role
+from kamerton.core.errors import Unusable
+from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Example, Place, Turn
 from kamerton.forms.conversation import BETWEEN, Conversation, TrainOn, answered, learned, turns_of
 from kamerton.forms.message_parts import MarkError
-from kamerton.forms.messages import read_messages, said, told_beforehand, with_system, written
+from kamerton.forms.messages import read_messages, said, system_prompt, with_system, written
 from kamerton.forms.rendered import Rendered, read_rendered
 from kamerton.forms.writing import require_writer
 from kamerton.plugins.tasks._roles import SYSTEM, WANTED
@@ -26,24 +28,14 @@ SHORT_ANSWER = 24
 
 
 ONE_TEXT = (
-    *(
-        "text",
-        "input",
-        "content",
-        "data",
-        "formatted_text",
-        "formatted_chat",
-        "formatted",
-        "full_text",
-        "training_text",
-    ),
-    *("sample", "example", "transcript", "текст", "переписка"),
-)
+    "text", "input", "content", "data", "formatted_text", "formatted_chat", "formatted", "full_text", "training_text",
+    "sample", "example", "transcript", "текст", "переписка",
+)  # fmt: skip
 """Columns that may hold messages, or a whole conversation as one text, where nothing better is there."""
 
 
 class Chat(Group):
-    """Speak as the assistant of these conversations does."""
+    """Answer as the assistant of these conversations."""
 
     train_on: TrainOn = Field(
         "assistant", description="The tokens to learn: every turn of the assistant, only its last one, or everything."
@@ -52,20 +44,8 @@ class Chat(Group):
     roles: ClassVar = (
         Role(
             "messages",
-            (
-                "messages",
-                "conversations",
-                "conversation",
-                "chat",
-                "dialog",
-                "dialogue",
-                "turns",
-                "utterances",
-                "contents",
-                "диалог",
-                "беседа",
-                "сообщения",
-            ),
+            ("messages", "conversations", "conversation", "chat", "dialog", "dialogue", "turns", "utterances",
+             "contents", "диалог", "беседа", "сообщения"),
             "a list of messages with their roles",
             weak=("prompt", *ONE_TEXT),
         ),
@@ -78,33 +58,34 @@ class Chat(Group):
         SYSTEM,
         Role("tools", ("tools", "functions"), "the tools that it may call", required=False),
         WANTED,
-    )
+    )  # fmt: skip
     kinds: ClassVar = ("decoder",)
     answers: ClassVar = "text"
 
-    def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
-        """Accept lists of messages, in most of which an assistant answers: the others are told one by one."""
+    def plausible(self, columns: Mapping[str, Sequence[object]]) -> Wording:
+        """Accept lists of messages, in most of which an assistant answers; the others are reported one by one."""
         rows = [{role: cells[at] for role, cells in columns.items()} for at in range(len(columns["messages"]))]
         rows = [row for row in rows if filled(row["messages"])][:LOOKED_AT]
-        told = [_speaks(row) for row in rows]
-        unread, silent = told.count(None), told.count(False)
+        answered = [_speaks(row) for row in rows]
+        unread, silent = answered.count(None), answered.count(False)
         if not rows or (unread and not few(unread, len(rows))) or 2 * silent > len(rows):
             return ""
         if templates := Counter(form.template for row in rows if (form := _rendered(row["messages"]))):
             wrote = templates.most_common(1)[0][0]
-            return (
-                f"conversations in one text ({wrote}), read as messages; `--task language-modeling` takes them as text"
+            return msg(
+                "conversations in one text ({template}), read as messages; `--task language-modeling` reads plain text",
+                template=wrote,
             )
         by_turns = any(isinstance(turn, str) for row in rows for turn in _turns(row["messages"]))
-        return "turns of two speakers, of whom the second one is the assistant" if by_turns else "messages with roles"
+        return msg("turns of two speakers; the second one is the assistant") if by_turns else msg("messages with roles")
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
-        """Make an example whose answer is all that the assistant says and that may be learned.
+        """Return an example whose answer is all turns of the assistant that may be trained on.
 
         Raises:
-            ValueError: it is no conversation; nobody asks anything; or every answer is marked not to be learned.
+            Unusable: it is no conversation; no user speaks; or every answer is marked as not to be trained on.
         """
-        messages = with_system(_messages(values), told_beforehand(values.get("system")), plain(values.get("tools")))
+        messages = with_system(_messages(values), system_prompt(values.get("system")), plain(values.get("tools")))
         if any(turn.role == "assistant" for turn in messages):
             _require_learnable(messages)
         text = BETWEEN.join(message.content for message in messages if message.role != "assistant")
@@ -121,13 +102,13 @@ class Chat(Group):
         return Conversation(self.train_on, tuple(answer for example in examples for answer in _answers(example)))
 
     def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
-        """Let exact match decide for short closed answers, chrF for long ones; perplexity always."""
+        """Return exact match first for short closed answers, chrF for long ones."""
         short = median(len(answer) for example in examples for answer in _answers(example)) <= SHORT_ANSWER
         first = ("exact-match", "chrf") if short else ("chrf", "exact-match")
         return (*first, "rouge-l", "perplexity")
 
     def example_rows(self) -> list[dict[str, object]]:
-        """Give a few conversations, in two languages and in several shapes."""
+        """Return a few conversations, in two languages and in several shapes."""
         return [
             {
                 "messages": [
@@ -180,9 +161,9 @@ def _turns(cell: object) -> Sequence[object]:
 def _require_learnable(turns: Sequence[Turn]) -> None:
     answers = answered(turns)
     if not answers:
-        raise ValueError("nobody asks what the assistant says: there is no turn of the user before it")
+        raise Unusable(msg("no turn of the user comes before the assistant's"))
     if not any(turns[at].taught for at in answers):
-        raise ValueError("every answer of the conversation is marked not to be learned")
+        raise Unusable(msg("every answer of the conversation is marked as not to be trained on"))
 
 
 def _listed(cell: object) -> Sequence[object]:

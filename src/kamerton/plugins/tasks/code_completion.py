@@ -1,4 +1,4 @@
-"""Code completion: the beginning of a program, and how it goes on."""
+"""Code completion: the beginning of a program, and its continuation."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, model_validator
 
 from kamerton.core.contracts import Form, ModelKind, Role
+from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Example, Place
 from kamerton.forms.continuation import Continuation, Trial
 from kamerton.forms.messages import text_of
@@ -21,7 +22,7 @@ LOOKED_AT = 200
 
 
 class CodeCompletion(Group):
-    """Go on with a program, or fill the gap in one."""
+    """Continue a program, or fill the gap in one."""
 
     run_tests: bool = Field(
         False, description="Run what was written, with the row's tests, in a bounded child process, for pass@k."
@@ -59,24 +60,24 @@ class CodeCompletion(Group):
             raise ValueError(f"pass@{self.k} needs at least {self.k} samples, got {self.samples}")
         return self
 
-    def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
+    def plausible(self, columns: Mapping[str, Sequence[object]]) -> Wording:
         """Accept beginnings and continuations that are lines of programs."""
         cells = [[v for v in columns[side] if filled(v)][:LOOKED_AT] for side in ("prompt", "completion")]
         sides = [[cell for cell in side if isinstance(cell, str)] for side in cells]
-        return "a program and how it goes on" if all(looks_like_code(side) for side in sides) else ""
+        return msg("a program and its continuation") if all(looks_like_code(side) for side in sides) else ""
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
-        """Make an example whose text is the program up to the gap, and behind it.
+        """Return an example whose text is the program up to the gap, and behind it.
 
         Raises:
-            ValueError: there are messages instead of programs.
+            Unusable: there are messages instead of programs.
         """
         fields = {role.name: text_of(values.get(role.name)) for role in self.roles}
         text = "\n\n".join(part for part in (fields["prompt"], fields["suffix"]) if part.strip())
         return Example(id, place, text, fields["completion"], fields)
 
     def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
-        """Go on from the program as it stands.
+        """Return the form that continues the bare program.
 
         Raises:
             ModelError: an encoder cannot write text.
@@ -92,12 +93,12 @@ class CodeCompletion(Group):
         )
 
     def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
-        """Let the tests decide where they are run, else how little need be typed again."""
+        """Return pass@k first where tests are run, else edit similarity."""
         first = ("pass-at-k",) if self.run_tests else ()
         return (*first, "edit-similarity", "exact-match", "perplexity")
 
     def example_rows(self) -> list[dict[str, object]]:
-        """Give a few programs, with and without a gap and tests."""
+        """Return a few programs, with and without a gap and tests."""
         return [
             {
                 "prompt": "def double(x):\n",
@@ -116,7 +117,7 @@ class CodeCompletion(Group):
 
 
 def _program(example: Example, text: str) -> str:
-    """Put a written text into its place and the tests below."""
+    """Return the program with a generated text in its place and the tests below."""
     tests, entry = str(example.fields["tests"]), str(example.fields["entry_point"])
     if not tests.strip():
         return ""

@@ -9,9 +9,11 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from kamerton.core.contracts import Form, ModelKind, Role
+from kamerton.core.errors import Unusable
+from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Example, Place, Turn
 from kamerton.forms.feedback import BinaryFeedback, balanced_weights
-from kamerton.forms.messages import kept, read_messages, said, told_beforehand, with_system, written
+from kamerton.forms.messages import kept, read_messages, said, system_prompt, with_system, written
 from kamerton.forms.writing import require_writer
 from kamerton.plugins.tasks._roles import SYSTEM, WANTED
 from kamerton.runs.settings import Group
@@ -30,7 +32,7 @@ NUMBERS = {"1": True, "0": False}
 
 
 class Feedback(Group):
-    """Find answers likelier that people wanted, and others less likely."""
+    """Prefer answers that people wanted over those that they did not."""
 
     beta: Annotated[float, Field(gt=0)] = Field(
         0.1, description="How much a reward counts (Ethayarajh et al. 2024, section 5.1)."
@@ -45,10 +47,8 @@ class Feedback(Group):
     roles: ClassVar = (
         Role(
             "prompt",
-            (
-                *("prompt", "instruction", "question", "query", "request", "messages", "conversations", "conversation"),
-                *("вопрос", "запрос", "инструкция"),
-            ),
+            ("prompt", "instruction", "question", "query", "request", "messages", "conversations", "conversation",
+             "вопрос", "запрос", "инструкция"),
             "what is asked",
             weak=("input", "text"),
         ),
@@ -67,31 +67,31 @@ class Feedback(Group):
             "the answer",
             to_learn=True,
         ),
-    )
+    )  # fmt: skip
     kinds: ClassVar = ("decoder",)
     answers: ClassVar = "likelihood"
 
-    def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
+    def plausible(self, columns: Mapping[str, Sequence[object]]) -> Wording:
         """Accept answers of which some were wanted and some were not."""
         words = [_word(cell) for cell in columns["wanted"] if filled(cell)]
         wanted = sum(word in GOOD for word in words)
         if not set(words) <= GOOD | BAD or not 0 < wanted < len(words):
             return ""
-        return "answers that people wanted and answers that they did not; `--task instruction` leaves the latter out"
+        return msg("answers that people wanted and did not want; `--task instruction` leaves the latter out")
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
-        """Make an example whose text is the request; a row of which nobody said whether it was wanted has no answer."""
+        """Return an example whose text is the request; a row without a judgement has no answer."""
         prompt = _turns(values.get("prompt"), plain(values.get("input")))
         if not prompt:
-            raise ValueError("there is no request")
+            raise Unusable(msg("there is no request"))
         wanted, answer = _wanted(values.get("wanted")), _answer(values.get("completion"))
-        whole = with_system(prompt, told_beforehand(values.get("system")), "")
+        whole = with_system(prompt, system_prompt(values.get("system")), "")
         gold = "" if wanted is None else said(answer)
         fields = {"prompt": written(whole), "completion": kept(answer), "wanted": wanted}
         return Example(id, place, "\n\n".join(turn.content for turn in prompt), gold, fields)
 
     def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
-        """Hold each answer's likelihood against that before training.
+        """Return the form that compares each answer's likelihood with that before training.
 
         Raises:
             ModelError: an encoder cannot write text.
@@ -107,7 +107,7 @@ class Feedback(Group):
         return BinaryFeedback(self.beta, desirable, undesirable, answers)
 
     def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
-        """Rank answers: the order of wanted answers and others decides."""
+        """Return first how well likelihood separates wanted answers from others."""
         return ("feedback-auc", "feedback-margin")
 
     def example_rows(self) -> list[dict[str, object]]:
@@ -129,10 +129,10 @@ def _word(cell: object) -> str:
 
 
 def _wanted(cell: object) -> bool | None:
-    """Read whether people wanted an answer; None if nobody said so.
+    """Parse whether people wanted an answer; None if the cell is empty.
 
     Raises:
-        ValueError: it is no word for it.
+        Unusable: the cell does not say.
     """
     word = _word(cell)
     if not word:
@@ -140,12 +140,12 @@ def _wanted(cell: object) -> bool | None:
     if word in NUMBERS:
         return NUMBERS[word]
     if word not in GOOD | BAD:
-        raise ValueError(f"'{word}' does not say whether the answer was wanted")
+        raise Unusable(msg("'{word}' does not say whether the answer was wanted", word=word))
     return word in GOOD
 
 
 def _turns(value: object, material: str) -> tuple[Turn, ...]:
-    """Read a request: messages, or a text over its material."""
+    """Parse a request: messages, or a text above its material."""
     if isinstance(value, list | Mapping):
         return read_messages(value)
     text = "\n\n".join(part for part in (plain(value), material) if part.strip())
@@ -153,14 +153,14 @@ def _turns(value: object, material: str) -> tuple[Turn, ...]:
 
 
 def _answer(value: object) -> Turn:
-    """Read an answer: a text, a message, or messages that end with it.
+    """Parse an answer: a text, a message, or messages that end with it.
 
     Raises:
-        ValueError: somebody else speaks last.
+        Unusable: the last turn is not the assistant's.
     """
     if not isinstance(value, list | Mapping) or not value:
         return Turn("assistant", plain(value) if filled(value) and value != [] else "")
     turns = read_messages(value)
     if turns[-1].role != "assistant":
-        raise ValueError("the answer does not end with the assistant's turn")
+        raise Unusable(msg("the answer does not end with the assistant's turn"))
     return turns[-1]

@@ -1,4 +1,4 @@
-"""Instruction following: a request, perhaps with an input, and the answer that is wanted."""
+"""Instruction following: a request, perhaps with an input, and its answer."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from statistics import median
 from typing import ClassVar
 
 from kamerton.core.contracts import Form, ModelKind, Role
+from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Example, Place
-from kamerton.forms.messages import text_of, told_beforehand
+from kamerton.forms.messages import system_prompt, text_of
 from kamerton.forms.writing import writing_form
 from kamerton.plugins.tasks._roles import SYSTEM, WANTED
 from kamerton.runs.settings import Group
@@ -27,23 +28,10 @@ class Instruction(Group):
     roles: ClassVar = (
         Role(
             "instruction",
-            (
-                "instruction",
-                "prompt",
-                "question",
-                "query",
-                "request",
-                "task",
-                "user",
-                "инструкция",
-                "вопрос",
-                "запрос",
-            ),
+            ("instruction", "prompt", "question", "query", "request", "task", "user", "инструкция", "вопрос", "запрос"),
             "what is asked",
-            weak=(
-                *("input", "inputs", "human", "problem", "q", "input_text", "text_input", "user_message"),
-                *("docstring", "вход"),
-            ),
+            weak=("input", "inputs", "human", "problem", "q", "input_text", "text_input", "user_message", "docstring",
+                  "вход"),
         ),
         Role("input", ("input", "context", "вход", "контекст"), "what the request is about", required=False),
         SYSTEM,
@@ -52,40 +40,37 @@ class Instruction(Group):
             "output",
             ("output", "response", "completion", "answer", "reply", "assistant", "ответ", "вывод"),
             "the answer wanted",
-            weak=(
-                *("outputs", "targets", "solution", "bot", "gpt", "a", "target_text", "bot_response", "sql", "code"),
-            ),
+            weak=("outputs", "targets", "solution", "bot", "gpt", "a", "target_text", "bot_response", "sql", "code"),
         ),
-    )
+    )  # fmt: skip
     kinds: ClassVar = ("decoder", "seq2seq")
     answers: ClassVar = "text"
 
-    def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
+    def plausible(self, columns: Mapping[str, Sequence[object]]) -> Wording:
         """Accept any pair of texts that are not programs."""
         texts = all(isinstance(v, str | int | float) for v in columns["output"] if filled(v))
         sides = [[plain(v) for v in columns[side] if filled(v)][:LOOKED_AT] for side in ("instruction", "output")]
         if all(looks_like_code(side) for side in sides):
             return ""  # a program and how it goes on
-        return "a request and its answer" if texts and any(filled(v) for v in columns["output"]) else ""
+        return msg("a request and its answer") if texts and any(filled(v) for v in columns["output"]) else ""
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
-        """Make an example whose text is the request with its input below.
+        """Return an example whose text is the request with its input below.
 
-        What the assistant is told beforehand stands in the fields alone: many rows share it, and with it they would
-        all look alike.
+        The system prompt is in the fields only: many rows share it, and with it they would all look alike.
 
         Raises:
-            ValueError: request or answer are messages.
+            Unusable: request or answer are messages.
         """
         request, material = text_of(values["instruction"]), plain(values.get("input"))
         answer = text_of(values["output"])
         text = f"{request}\n\n{material}" if material.strip() else request
         fields = {"instruction": request, "input": material, "output": answer}
-        system = told_beforehand(values.get("system"))
+        system = system_prompt(values.get("system"))
         return Example(id, place, text, answer, {**fields, "system": system} if system.strip() else fields)
 
     def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
-        """Put the request as one user turn after its system prompt, or to an encoder, and train the answer.
+        """Return the form of a request with its system prompt, and a free answer.
 
         Raises:
             ModelError: an encoder cannot write text.
@@ -94,13 +79,13 @@ class Instruction(Group):
         return writing_form(kind, attrgetter("text"), examples, _system)
 
     def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
-        """Let exact match decide for short closed answers, chrF for long ones; perplexity always."""
+        """Return exact match first for short closed answers, chrF for long ones."""
         short = median(len(example.gold) for example in examples) <= SHORT_ANSWER
         first = ("exact-match", "chrf") if short else ("chrf", "exact-match")
         return (*first, "rouge-l", "perplexity")
 
     def example_rows(self) -> list[dict[str, object]]:
-        """Give a few requests in two languages, with and without an input."""
+        """Return a few requests in two languages, with and without an input."""
         return [
             {"instruction": "Name the capital of France.", "input": "", "output": "Paris"},
             {

@@ -1,4 +1,4 @@
-"""Language modelling: plain text, learnt as it runs."""
+"""Language modeling: plain text."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from kamerton.core.contracts import Form, ModelKind, Role
+from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Example, Place
 from kamerton.forms.running_text import MaskedText, RunningText
 from kamerton.runs.settings import Group
@@ -18,7 +19,7 @@ WORDY = 4
 
 
 class LanguageModeling(Group):
-    """Foresee text of a kind or a language: every next token, or hidden ones."""
+    """Predict text of a kind or a language: every next token, or masked ones."""
 
     hidden: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.15, description="Share of the tokens that an encoder must guess."
@@ -34,29 +35,29 @@ class LanguageModeling(Group):
     kinds: ClassVar = ("decoder", "encoder")
     answers: ClassVar = "likelihood"
 
-    def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
+    def plausible(self, columns: Mapping[str, Sequence[object]]) -> Wording:
         """Accept texts of several words."""
         texts = [cell for cell in columns["text"] if filled(cell)]
         if not texts or not all(isinstance(text, str) for text in texts):
             return ""
         length = sum(len(str(text).split()) for text in texts) / len(texts)
-        return f"plain text of {length:.0f} words a row" if length >= WORDY else ""
+        return msg("plain text of {words} {words:word|words} a row", words=round(length)) if length >= WORDY else ""
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
-        """Make an example whose answer is the text itself."""
+        """Return an example whose answer is the text itself."""
         text = plain(values["text"])
         return Example(id, place, text, text, {"text": text})
 
     def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
-        """Let decoders foresee every token, encoders guess hidden ones."""
+        """Return causal language modeling for decoders, masked for encoders."""
         return MaskedText(share=self.hidden) if kind == "encoder" else RunningText()
 
     def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
-        """Let bits per byte decide, which any tokenizer can be compared by."""
+        """Return bits per byte first: they do not depend on the tokenizer."""
         return ("bits-per-byte", "perplexity")
 
     def example_rows(self) -> list[dict[str, object]]:
-        """Give a few texts in two languages."""
+        """Return a few texts in two languages."""
         return [
             {"text": "She opened the window and listened to the rain."},
             {"text": "Our neighbour repairs clocks, radios and old bicycles."},

@@ -8,6 +8,8 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from kamerton.core.contracts import Form, ModelKind, Role
+from kamerton.core.errors import Unusable
+from kamerton.core.messages import Joined, Wording, msg
 from kamerton.core.records import Example, Place
 from kamerton.forms.label_sets import LabelSets
 from kamerton.forms.texts import joined
@@ -65,7 +67,7 @@ class MultiLabel(Group):
     kinds: ClassVar = ("encoder",)
     answers: ClassVar = "classes"
 
-    def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
+    def plausible(self, columns: Mapping[str, Sequence[object]]) -> Wording:
         """Accept lists of short labels that repeat themselves from row to row, but not within one."""
         cells = [cell for cell in columns["labels"] if filled(cell)]
         if self.positions:
@@ -90,38 +92,46 @@ class MultiLabel(Group):
             return ""
         if max(map(len, distinct)) > LONGEST_LABEL:
             return ""
-        return f"rows of 'labels' hold up to {most} of {len(distinct)} labels"
+        return msg("rows of 'labels' hold up to {most} of {count} labels", most=most, count=len(distinct))
 
-    def _by_position(self, texts: Sequence[object], cells: Sequence[object]) -> str:
+    def _by_position(self, texts: Sequence[object], cells: Sequence[object]) -> Wording:
         """Accept lists of 0 and 1 beside texts."""
         lists = [found for cell in cells if (found := positions(cell)) and len(found) == self.positions]
         if not lists or _are_lists(texts):
             return ""
         names = self._names()
         never = [name for at, name in enumerate(names) if not any(found[at] for found in lists)]
-        more = " …" if len(names) > LISTED else ""
-        told = [f"'labels' says yes or no to {len(names)} labels by position: {', '.join(names[:LISTED])}{more}"]
-        told += [] if self.names else ["`--set task.names=...` names them in their order"]
-        told += [f"never true in the first rows: {', '.join(never)}"] if never else []
-        return "; ".join(told)
+        listed = ", ".join(names[:LISTED]) + (" …" if len(names) > LISTED else "")
+        parts = [
+            msg("'labels' says yes or no to {count} labels by position: {labels}", count=len(names), labels=listed)
+        ]
+        if not self.names:
+            parts.append(msg("`--set task.names=...` names them in their order"))
+        if never:
+            parts.append(msg("never true in the first rows: {labels}", labels=", ".join(never)))
+        return Joined(tuple(parts))
 
     def _names(self) -> tuple[str, ...]:
         return self.names or tuple(f"LABEL_{at}" for at in range(self.positions or 0))
 
     def _right(self, cell: object) -> list[str]:
-        """Name a cell's labels."""
+        """Return a cell's labels."""
         if not self.positions:
             return labels_in(cell, self.separator)
         found, names = positions(cell), self._names()
         if found is None or len(found) != len(names):
-            raise ValueError(f"the labels are no list of {len(names)} times 0 or 1: {plain(cell)[:60]}")
+            raise Unusable(
+                msg(
+                    "the labels are not a list of {count} times 0 or 1: {cell}", count=len(names), cell=plain(cell)[:60]
+                )
+            )
         return sorted(name for name, true in zip(names, found, strict=True) if true)
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
-        """Make an example; an empty list is no label, an empty cell stays empty for the audit to find.
+        """Return an example; an empty list is no label, an empty cell stays empty for the audit to find.
 
         Raises:
-            ValueError: it is not clear what the labels are.
+            Unusable: it is not clear what the labels are.
         """
         text, second, cell = plain(values["text"]), plain(values.get("second")), values.get("labels")
         gold = write_tags(self._right(cell)) if filled(cell) else ""
@@ -129,16 +139,16 @@ class MultiLabel(Group):
         return Example(id, place, joined(text, second), gold, fields)
 
     def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
-        """Give the encoder a head of one output a label."""
+        """Return a head with an output for each label."""
         labels = {label for example in examples for label in read_list(example.gold)}
         return LabelSets(tuple(sorted(labels)), self.threshold)
 
     def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
-        """Let all labels together decide; the mean over labels, over rows, and whole sets stand beside it."""
+        """Return micro F1 first."""
         return ("micro-label-f1", "macro-label-f1", "sample-f1", "accuracy")
 
     def example_rows(self) -> list[dict[str, object]]:
-        """Give a few films in two languages, and a question."""
+        """Return a few films in two languages, and a question."""
         return [
             {"text": "Two clowns fall in love.", "labels": ["comedy", "romance"]},
             {"text": "Два клоуна идут на войну.", "labels": "war; comedy"},

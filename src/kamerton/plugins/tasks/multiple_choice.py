@@ -9,6 +9,8 @@ from typing import Annotated, ClassVar, TypeGuard
 from pydantic import Field
 
 from kamerton.core.contracts import Form, ModelKind, Role
+from kamerton.core.errors import Unusable
+from kamerton.core.messages import Joined, Wording, msg
 from kamerton.core.records import Example, Place
 from kamerton.forms.choice import OptionChoice
 from kamerton.forms.writing import require_writer
@@ -54,7 +56,7 @@ class MultipleChoice(Group):
     kinds: ClassVar = ("decoder",)
     answers: ClassVar = "text"
 
-    def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
+    def plausible(self, columns: Mapping[str, Sequence[object]]) -> Wording:
         """Accept lists of at least two options of which each answer names one."""
         rows = [{role: cells[at] for role, cells in columns.items()} for at in range(len(columns["options"]))]
         rows = [row for row in rows if filled(row["options"]) and filled(row["answer"])]
@@ -65,16 +67,21 @@ class MultipleChoice(Group):
         counts = {len(_options(row["options"])) for row in rows}
         if not made or min(counts) < 2:
             return ""
-        many = f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
-        numbered = any(plain(row["answer"]).strip().isdigit() for row in rows)
-        counted = [f"the first one's number is {self.first}"] if numbered else []
-        return "; ".join([f"each question has {many} options", *counted])
+        least, most = min(counts), max(counts)
+        parts = [
+            msg("each question has {count} options", count=least)
+            if least == most
+            else msg("each question has {least} to {most} options", least=least, most=most)
+        ]
+        if any(plain(row["answer"]).strip().isdigit() for row in rows):
+            parts.append(msg("the first one's number is {first}", first=self.first))
+        return Joined(tuple(parts))
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
-        """Make an example whose answer is the right option's text.
+        """Return an example whose answer is the right option's text.
 
         Raises:
-            ValueError: there are no options, or the answer names none of them.
+            Unusable: there are no options, or the answer names none of them.
         """
         question, passage = plain(values["question"]).strip(), plain(values.get("passage")).strip()
         options = _options(values["options"])
@@ -95,10 +102,12 @@ class MultipleChoice(Group):
         at = int(word) - self.first if word.isascii() and word.isdigit() else -1
         if 0 <= at < len(options):
             return options[at]
-        raise ValueError(f"the answer {word!r} is none of the {len(options)} options")
+        raise Unusable(
+            msg("the answer '{answer}' is none of the {count} {count:option|options}", answer=word, count=len(options))
+        )
 
     def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
-        """Ask the question, and compare the options as answers.
+        """Return the form that scores the options as answers.
 
         Raises:
             ModelError: an encoder cannot write text.
@@ -107,11 +116,11 @@ class MultipleChoice(Group):
         return OptionChoice(ask=lambda example: example.text)
 
     def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
-        """Let the share of right choices decide."""
+        """Return the share of right choices."""
         return ("accuracy",)
 
     def example_rows(self) -> list[dict[str, object]]:
-        """Give a few questions in two languages, their answers named in each of the ways."""
+        """Return a few questions in two languages, their answers named in each of the ways."""
         return [
             {"question": "The capital of France is", "options": ["Paris", "Rome", "Oslo"], "answer": 0},
             {"question": "Which one flies?", "options": {"text": ["a stone", "a swift"], "label": ["A", "B"]},
@@ -127,19 +136,19 @@ def _options(cell: object) -> list[str]:
     """List the options: of a list, of JSON, of an object with their `text`, or of one that holds each by its name.
 
     Raises:
-        ValueError: there are none.
+        Unusable: there are none.
     """
     cell = opened(cell)
     if _by_names(cell):
         return [plain(option).strip() for option in cell.values()]
     texts = cell.get("text") if isinstance(cell, Mapping) else cell
     if not isinstance(texts, list | tuple) or not texts:
-        raise ValueError("there is no list of options")
+        raise Unusable(msg("there is no list of options"))
     return [plain(one.get("text") if isinstance(one, Mapping) else one).strip() for one in texts]
 
 
 def _named(cell: object, options: Sequence[str]) -> dict[str, str]:
-    """Give the options by their own names if they have some, else by letters; all names in small letters."""
+    """Return the options by their own names if they have some, else by letters; all names in small letters."""
     cell = opened(cell)
     names = cell.get("label") if isinstance(cell, Mapping) else None
     if isinstance(cell, list | tuple) and all(isinstance(one, Mapping) and "label" in one for one in cell):
@@ -155,5 +164,5 @@ def _named(cell: object, options: Sequence[str]) -> dict[str, str]:
 
 
 def _by_names(cell: object) -> TypeGuard[Mapping[str, object]]:
-    """Say whether a cell holds options by their names: `{"A": "a stone", "B": "a swift"}`."""
+    """Return whether a cell holds options by their names: `{"A": "a stone", "B": "a swift"}`."""
     return isinstance(cell, Mapping) and bool(cell) and all(isinstance(one, str | int | float) for one in cell.values())

@@ -9,6 +9,8 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from kamerton.core.contracts import Form, ModelKind, Role
+from kamerton.core.errors import Unusable
+from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Example, Place, Turn
 from kamerton.forms.messages import (
     are_messages,
@@ -16,7 +18,7 @@ from kamerton.forms.messages import (
     read_messages,
     read_transcript,
     said,
-    told_beforehand,
+    system_prompt,
     with_system,
     written,
 )
@@ -32,7 +34,7 @@ BETAS: dict[PreferenceLoss, float] = {"dpo": 0.1, "orpo": 0.1, "simpo": 2.0}
 
 
 class Preference(Group):
-    """Find the answers likelier that people chose."""
+    """Prefer the answers that people chose."""
 
     objective: PreferenceLoss = Field(
         "dpo", description="The loss: against the model before training (dpo), with the chosen answers' own (orpo), or "
@@ -50,8 +52,15 @@ class Preference(Group):
         Role(
             "prompt",
             (
-                *("prompt", "instruction", "question", "query", "request", "conversations", "conversation"),
-                *("вопрос", "запрос"),
+                "prompt",
+                "instruction",
+                "question",
+                "query",
+                "request",
+                "conversations",
+                "conversation",
+                "вопрос",
+                "запрос",
             ),
             "what is asked; may also stand at the beginning of the answers",
             required=False,
@@ -83,7 +92,7 @@ class Preference(Group):
     kinds: ClassVar = ("decoder",)
     answers: ClassVar = "likelihood"
 
-    def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
+    def plausible(self, columns: Mapping[str, Sequence[object]]) -> Wording:
         """Accept pairs of answers that differ."""
         pairs = [
             (chosen, rejected)
@@ -92,24 +101,26 @@ class Preference(Group):
         ]
         if any(isinstance(cell, dict) and not _is_readable(cell) for pair in pairs for cell in pair):
             return ""
-        return "a chosen answer and a rejected one" if any(chosen != rejected for chosen, rejected in pairs) else ""
+        return (
+            msg("a chosen answer and a rejected one") if any(chosen != rejected for chosen, rejected in pairs) else ""
+        )
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
-        """Make an example whose text is the request; answers may be texts, messages, or whole conversations."""
+        """Return an example whose text is the request; answers may be texts, messages, or whole conversations."""
         chosen, rejected = _answer(values.get("chosen")), _answer(values.get("rejected"))
         prompt = _turns(values.get("prompt"), plain(values.get("input"))) or chosen[:-1] or rejected[:-1]
         if not prompt:
-            raise ValueError("there is no request: neither a prompt nor one before the answers")
+            raise Unusable(msg("there is no request, neither as a prompt nor before the answers"))
         ends = [answer[-1] if answer else Turn("assistant", "") for answer in (chosen, rejected)]
         gold, worse = map(said, ends)
         if gold == worse and gold:
-            raise ValueError("the chosen answer and the rejected one are the same")
-        whole = with_system(prompt, told_beforehand(values.get("system")), "")
+            raise Unusable(msg("the chosen answer and the rejected one are the same"))
+        whole = with_system(prompt, system_prompt(values.get("system")), "")
         fields = {"prompt": written(whole), "chosen": kept(ends[0]), "rejected": kept(ends[1])}
         return Example(id, place, "\n\n".join(turn.content for turn in prompt), gold, fields)
 
     def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
-        """Hold the chosen answer against the rejected one.
+        """Return the form that compares the chosen answer with the rejected one.
 
         Raises:
             ModelError: an encoder cannot write text.
@@ -120,11 +131,11 @@ class Preference(Group):
         return Preferences(self.objective, beta, self.gamma, self.smoothing, answers)
 
     def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
-        """Let the share of rows decide in which the chosen answer is found likelier."""
+        """Return first the share of rows whose chosen answer is likelier."""
         return ("preference-accuracy", "preference-margin")
 
     def example_rows(self) -> list[dict[str, object]]:
-        """Give a few requests in two languages, as texts and as messages."""
+        """Return a few requests in two languages, as texts and as messages."""
         return [
             {"prompt": "Name the capital of France.", "chosen": "Paris", "rejected": "I do not know."},
             {
@@ -146,7 +157,7 @@ class Preference(Group):
 
 
 def _turns(value: object, material: str) -> tuple[Turn, ...]:
-    """Read a request: messages, perhaps with the tools that may be called, or a text that is one, over its material."""
+    """Parse a request: messages, perhaps with tools, or a text above its material."""
     if isinstance(value, str) and are_messages(found := opened_text(value)):
         return read_messages(found)
     if isinstance(value, str) and (turns := read_transcript(value)) and not turns[-1].content:
@@ -168,11 +179,11 @@ def _is_readable(cell: object) -> bool:
 
 
 def _answer(value: object) -> tuple[Turn, ...]:
-    """Read an answer: a text, a message, or a conversation that ends with it; a conversation may be written as JSON."""
+    """Parse an answer: a text, a message, or a conversation that ends with it, perhaps as JSON."""
     if (isinstance(value, list) and value) or isinstance(value, dict):
         turns = read_messages(value)
         if turns[-1].role != "assistant":
-            raise ValueError("a conversation of the answers does not end with the assistant's turn")
+            raise Unusable(msg("a conversation of the answers does not end with the assistant's turn"))
         return turns
     if isinstance(value, str) and not isinstance(found := opened_text(value), str):
         with suppress(ValueError):  # a text may begin so, too

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, get_args
 from pydantic import Field
 
 from kamerton.core.contracts import Form, ModelKind, Role
+from kamerton.core.errors import Unusable
 from kamerton.core.figures import Figure
 from kamerton.core.messages import Joined, Wording, msg
 from kamerton.core.records import Example, Place
@@ -20,9 +21,9 @@ from kamerton.text.cells import filled, plain
 from kamerton.text.printed import opened_text
 
 ABSENT = "no answer"
-"""What is written where a context has no answer."""
+"""The answer where a context has none."""
 MOSTLY = 0.8
-"""Share of the answers that must stand in their contexts."""
+"""Share of the answers that must be in their contexts."""
 LETTERS = 3
 """An answer may be so many times as long as the longest training answer."""
 SHORTEST = 60
@@ -31,7 +32,7 @@ SEVERAL = 1000
 
 
 class QuestionAnswering(Group):
-    """Answer questions from a text, in its words."""
+    """Answer questions in the words of a text."""
 
     stride: Annotated[int, Field(ge=0)] | None = Field(
         None, description="Tokens that a window of a long context shares with the one before it; a quarter if open."
@@ -58,7 +59,7 @@ class QuestionAnswering(Group):
     answers: ClassVar = "span"
 
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> Wording:
-        """Accept answers that stand in their contexts."""
+        """Accept answers that are in their contexts."""
         rows = zip(columns["context"], columns["question"], columns["answer"], strict=True)
         pairs = [(plain(context), _answers(cell)) for context, asked, cell in rows if filled(context) and filled(asked)]
         given = [(context, found) for context, found in pairs if found]
@@ -66,14 +67,14 @@ class QuestionAnswering(Group):
         if not given or inside < MOSTLY * len(given):
             return ""
         share = msg(
-            "{share} of the answers stand in their contexts", share=Figure(round(inside / len(given), 2), "percent")
+            "{share} of the answers are in their contexts", share=Figure(round(inside / len(given), 2), "percent")
         )
         none = len(pairs) - len(given)
         counted = msg("{none} {none:question has|questions have} no answer", none=none)
         return Joined((share, counted)) if none else share
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
-        """Make an example; an answer that is not known (null) stays unknown, an empty one means that there is none."""
+        """Return an example; a null answer is unknown, an empty one means that there is none."""
         context, question, cell = plain(values["context"]), plain(values["question"]), values.get("answer")
         fields: dict[str, object] = {"context": context, "question": question}
         text = f"{question}\n\n{context}" if context.strip() and question.strip() else ""
@@ -86,7 +87,7 @@ class QuestionAnswering(Group):
         return Example(id, place, text, json.dumps(right, ensure_ascii=False), fields)
 
     def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
-        """Give encoders a span head; let others write the answer."""
+        """Return a span head for encoders; other models generate the answer."""
         if kind != "encoder":
             return Dialogue(_ask, answers=tuple(map(_first, examples)), answer=_first)
         golds = [answers_of(example)[0] for example in examples]
@@ -98,11 +99,11 @@ class QuestionAnswering(Group):
         )
 
     def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
-        """Let the words that are right decide."""
+        """Return the F1 of words first."""
         return ("squad-f1", "squad-exact-match")
 
     def example_rows(self) -> list[dict[str, object]]:
-        """Give a few questions in two languages, with and without a position, and one without an answer."""
+        """Return a few questions in two languages, with and without a position, and one without an answer."""
         return [
             {"context": "Anna lives in Oslo.", "question": "Where does Anna live?", "answer": "Oslo"},
             {"context": "Анна живёт в Омске.", "question": "Где живёт Анна?",
@@ -113,13 +114,13 @@ class QuestionAnswering(Group):
 
 
 def _ask(example: Example) -> str:
-    """Put a context and a question to a model that writes."""
+    """Return the prompt of a generating model."""
     context, question = example.fields["context"], example.fields["question"]
     return f"{context}\n\nAnswer in the words of the text above, or with: {ABSENT}.\n{question}"
 
 
 def _first(example: Example) -> str:
-    """Give the first answer that is right, as it is written."""
+    """Return the first right answer."""
     return answers_of(example)[0] or ABSENT
 
 
@@ -138,10 +139,10 @@ def _answers(cell: object) -> list[dict[str, object]]:
 
 
 def _placed(answer: Mapping[str, object], context: str, start: object) -> dict[str, object]:
-    """Find where an answer stands: where it is said to, else the one place where it does stand, which is noted.
+    """Locate an answer: at the given place, else at the only place where it is, which is noted.
 
     Raises:
-        ValueError: it stands at several places, none of which is the one that is said.
+        Unusable: it is at several places, none of which is the given one.
     """
     whole = str(answer["text"])
     text, before = whole.strip(), len(whole) - len(whole.lstrip())
@@ -154,19 +155,26 @@ def _placed(answer: Mapping[str, object], context: str, start: object) -> dict[s
             return {"text": text, "answer_start": at + before}
         found = [place for place in places if place in _counted(context, at)] or places
         if len(found) > 1:
-            raise ValueError(f"the answer '{text}' does not stand at {at}, but at {len(found)} other places")
+            raise Unusable(
+                msg(
+                    "the answer '{text}' is not at {at}, but at {count} other places",
+                    text=text,
+                    at=at,
+                    count=len(found),
+                )
+            )
         return {"text": text, "answer_start": found[0], "moved": True}
     return {"text": text, "answer_start": places[0] if places else -1}
 
 
 def _number(said: object) -> int | None:
-    """Read a position that may be written as a text; None if there is none."""
+    """Parse a position; None if there is none."""
     written = plain(said).strip()
     return int(written) if written.isdecimal() else None
 
 
 def _places(text: str, context: str) -> list[int]:
-    """List where a text stands in another one."""
+    """List the positions of a text in another one."""
     places, at = list[int](), context.find(text) if text else -1
     while at >= 0 and len(places) < SEVERAL:
         places.append(at)
@@ -175,6 +183,6 @@ def _places(text: str, context: str) -> list[int]:
 
 
 def _counted(context: str, said: int) -> list[int]:
-    """List the letters that a position may mean if something else is counted than letters from 0."""
+    """List the letters that a position may mean if it does not count letters from 0."""
     ways = [*(Counting(unit) for unit in get_args(Unit)[1:]), Counting(first=1)]
     return [at for way in ways if (at := way.letter(context, said)) is not None]

@@ -7,6 +7,7 @@ from statistics import mean, pstdev
 from typing import ClassVar
 
 from kamerton.core.contracts import Form, ModelKind, Role
+from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Example, Place
 from kamerton.forms.number import Number
 from kamerton.forms.texts import joined
@@ -20,7 +21,7 @@ MANY = 20
 
 
 class Regression(Group):
-    """Read a number off a text, or off two: a rating, a price, how alike they are."""
+    """Predict a number from one text or two: a rating, a price, a similarity."""
 
     roles: ClassVar = (
         Role("text", FIRST_TEXT, "the text, or the first of two"),
@@ -36,7 +37,7 @@ class Regression(Group):
     kinds: ClassVar = ("encoder",)
     answers: ClassVar = "number"
 
-    def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
+    def plausible(self, columns: Mapping[str, Sequence[object]]) -> Wording:
         """Accept numbers that are measurements: with decimals, or of many different values."""
         cells = [value for value in columns["number"] if _is_given(value)]
         try:
@@ -45,26 +46,26 @@ class Regression(Group):
             return ""
         if not numbers or (all(one.is_integer() for one in numbers) and len(set(numbers)) <= MANY):
             return ""
-        return f"'number' holds numbers from {min(numbers):g} to {max(numbers):g}"
+        return msg("'number' holds numbers from {low} to {high}", low=f"{min(numbers):g}", high=f"{max(numbers):g}")
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
-        """Make an example; an empty number, or a placeholder such as `N/A`, is left empty for the audit to find."""
+        """Return an example; an empty number, or a placeholder such as `N/A`, is left empty for the audit to find."""
         text, second, cell = plain(values["text"]), plain(values.get("second")), values["number"]
         gold = written_number(number_in(cell), exact=True) if _is_given(cell) else ""
         fields = {"text": text, "number": gold, **({"second": second} if second.strip() else {})}
         return Example(id, place, joined(text, second), gold, fields)
 
     def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
-        """Give the encoder a head of one output, in the measure of the training numbers."""
+        """Return a head with one output, scaled to the training numbers."""
         numbers = [float(example.gold) for example in examples]
         return Number(mean=mean(numbers), spread=pstdev(numbers) or 1.0)
 
     def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
-        """Let the order decide; what the errors are worth, the others say."""
+        """Return rank correlation first."""
         return ("spearman", "pearson", "mae", "rmse")
 
     def example_rows(self) -> list[dict[str, object]]:
-        """Give a few ratings in two languages, and a pair."""
+        """Return a few ratings in two languages, and a pair."""
         return [
             {"text": "A warm and funny film.", "number": 4.5},
             {"text": "I want those two hours back.", "number": 1.25},

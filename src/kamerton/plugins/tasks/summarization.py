@@ -1,4 +1,4 @@
-"""Summarization: a text, and what it says in few words."""
+"""Summarization: a text and its summary."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import ClassVar
 from pydantic import Field
 
 from kamerton.core.contracts import Form, ModelKind, Role
+from kamerton.core.figures import Figure
+from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Example, Place
 from kamerton.forms.writing import cyrillic_share, writing_form
 from kamerton.runs.settings import Group
@@ -16,7 +18,7 @@ from kamerton.text.cells import filled, plain
 
 
 class Summarization(Group):
-    """Say in few words what a text says."""
+    """Summarize a text."""
 
     request: str | None = Field(
         None, description="What is asked of the model before each text; in the language of the summaries if not given."
@@ -41,22 +43,24 @@ class Summarization(Group):
     kinds: ClassVar = ("decoder", "seq2seq")
     answers: ClassVar = "text"
 
-    def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
+    def plausible(self, columns: Mapping[str, Sequence[object]]) -> Wording:
         """Accept summaries that are mostly shorter than their texts and do not repeat themselves."""
         pairs = [(t, s) for t, s in zip(columns["text"], columns["summary"], strict=True) if filled(t) and filled(s)]
         if not pairs or not all(isinstance(part, str) for pair in pairs for part in pair):
             return ""
         shorter = median(len(str(summary)) / len(str(text)) for text, summary in pairs)
         varied = len({summary for _, summary in pairs}) > len(pairs) / 2
-        return f"a summary has {shorter:.0%} of its text's letters" if shorter < 1 and varied else ""
+        if shorter >= 1 or not varied:
+            return ""
+        return msg("a summary has {share} of its text's letters", share=Figure(round(shorter, 2), "percent"))
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
-        """Make an example; empty values stay empty for the audit to find."""
+        """Return an example; empty values stay empty for the audit to find."""
         text, summary = plain(values["text"]), plain(values["summary"]).strip()
         return Example(id, place, text, summary, {"text": text, "summary": summary})
 
     def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
-        """Ask for a summary of each text.
+        """Return the form that asks for a summary.
 
         Raises:
             ModelError: an encoder cannot write text.
@@ -67,11 +71,11 @@ class Summarization(Group):
         return writing_form(kind, lambda example: f"{request}\n\n{example.text}".strip(), examples)
 
     def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
-        """Let ROUGE-L decide, the measure of published summaries."""
+        """Return ROUGE-L first, the metric of published summaries."""
         return ("rouge-l", "rouge-1", "rouge-2", "chrf", "perplexity")
 
     def example_rows(self) -> list[dict[str, object]]:
-        """Give a few texts in two languages."""
+        """Return a few texts in two languages."""
         return [
             {
                 "text": "The meeting was moved from Monday to Thursday because two of us are ill.",

@@ -41,29 +41,16 @@ class TextClassification(Group):
     )
 
     roles: ClassVar = (
-        Role(
-            "text",
-            FIRST_TEXT,
-            "the text to classify, or the first of two",
-            weak=UNSURE_TEXT,
-        ),
-        Role(
-            "second",
-            SECOND_TEXT,
-            "the second text, where pairs are classified",
-            required=False,
-        ),
+        Role("text", FIRST_TEXT, "the text to classify, or the first of two", weak=UNSURE_TEXT),
+        Role("second", SECOND_TEXT, "the second text, where pairs are classified", required=False),
         Role(
             "label",
             ("label", "labels", "class", "category", "target", "sentiment", "topic", "intent", "section", "sense",
              "emotion", "gold_label", "relation", "entailment", "is_duplicate", "duplicate", "answerable", "spam",
              "class_index", "метка", "класс", "категория", "тема", "тональность", "рубрика", "темы", "эмоция"),
             "its label",
-            weak=(
-                *RATINGS,
-                *("answer", "annotation", "result", "toxic", "is_toxic", "hate", "is_spam", "v1", "ticket_type"),
-                *("ответ", "токсичный", "тип обращения", "тип жалобы"),
-            ),
+            weak=(*RATINGS, "answer", "annotation", "result", "toxic", "is_toxic", "hate", "is_spam", "v1",
+                  "ticket_type", "ответ", "токсичный", "тип обращения", "тип жалобы"),
         ),
     )  # fmt: skip
     kinds: ClassVar = ("encoder", "decoder")
@@ -90,13 +77,13 @@ class TextClassification(Group):
         return msg("{labels} different {labels:label|labels}", labels=len(distinct))
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
-        """Make an example; empty values stay empty for the audit to find."""
+        """Return an example; empty values stay empty for the audit to find."""
         text, second, label = plain(values["text"]), plain(values.get("second")), plain(_alone(values["label"])).strip()
         fields = {"text": text, "label": label, **({"second": second} if second.strip() else {})}
         return Example(id, place, joined(text, second), label, fields)
 
     def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
-        """Give encoders a classification head; ask decoders, and score each label as the answer, or as is set."""
+        """Return a classification head for encoders; decoders score each label as the answer, or as set."""
         labels = tuple(sorted({example.gold for example in examples}))
         if kind == "encoder":
             return Labels(labels)
@@ -108,13 +95,13 @@ class TextClassification(Group):
         return ClosingLabels(labels, dialogue) if self.decoder == "classifier" else dialogue
 
     def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
-        """Let macro F1 decide when classes are uneven, accuracy otherwise."""
+        """Return macro F1 first when classes are uneven, accuracy otherwise."""
         counts = Counter(example.gold for example in examples).values()
         names = ("accuracy", "macro-f1", "weighted-f1", "mcc")
         return ("macro-f1", "accuracy", *names[2:]) if max(counts) > UNEVEN * min(counts) else names
 
     def example_rows(self) -> list[dict[str, object]]:
-        """Give a few reviews in two languages."""
+        """Return a few reviews in two languages."""
         return [
             {"text": "A warm and funny film.", "label": "good"},
             {"text": "I want those two hours back.", "label": "bad"},

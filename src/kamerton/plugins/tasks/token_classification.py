@@ -11,6 +11,8 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from kamerton.core.contracts import Form, ModelKind, Role
+from kamerton.core.errors import Unusable
+from kamerton.core.messages import Joined, Wording, msg
 from kamerton.core.records import Example, Place
 from kamerton.forms.offsets import Counting, Marked, Unit, are_spans, counting_of, is_torn, listed, matches, read_span
 from kamerton.forms.tagging import tagging
@@ -57,7 +59,7 @@ def _meant(rows: Sequence[Mapping[str, object]]) -> Sequence[Mapping[str, object
 def _tags_of_words(cells: Iterable[object]) -> Iterator[list[str]]:
     """Return the tags of each row of a column, as they are written."""
     for cell in cells:
-        with suppress(ValueError):  # told where an example is made of it
+        with suppress(ValueError):  # reported where an example is made of it
             tags = _unpacked(cell)
             given = tags.split() if isinstance(tags, str) else _listed(tags)
             if not any(isinstance(tag, Mapping | list | tuple) for tag in given):
@@ -97,7 +99,7 @@ class TokenClassification(Group):
     kinds: ClassVar = ("encoder",)
     answers: ClassVar = "tags"
 
-    def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
+    def plausible(self, columns: Mapping[str, Sequence[object]]) -> Wording:
         """Accept rows with as many tags as words, or with spans that lie in the text."""
         rows = [pair for pair in zip(columns["tokens"], columns["tags"], strict=True) if any(map(filled, pair))]
         if not rows or not any(_read(tags) or _repeats(tags) for _, tags in rows):
@@ -109,13 +111,19 @@ class TokenClassification(Group):
         if bad and (len(spans) < len(made) or 2 * bad > len(made)):
             return ""
         kinds = {tag for example in usable for tag in read_list(example.gold)}
-        told = [f"each row has a tag for each word, {len(kinds)} different ones", *filter(None, [self.counting.told])]
+        if len(kinds) < 2:
+            return ""
+        parts = [
+            msg("each row has a tag for each word, {count} different ones", count=len(kinds)),
+            *self.counting.notes,
+        ]
         if self.outside is not None and OUTSIDE in kinds:
-            told.append(f"the tag '{self.outside}' is taken for O: outside every span")
+            parts.append(msg("the tag '{tag}' is read as O: outside every span", tag=self.outside))
         if all(NUMBERED.fullmatch(kind) for kind in kinds - {OUTSIDE}):
-            read = f"the tags are numbers without names, read as {', '.join((self.names or sorted(kinds))[:LISTED])}"
-            told += [read, "`--set task.names=...` names them from 0 on"]
-        return "; ".join(told) if len(kinds) > 1 else ""
+            names = ", ".join((self.names or sorted(kinds))[:LISTED])
+            parts.append(msg("the tags are numbers without names, read as {names}", names=names))
+            parts.append(msg("`--set task.names=...` names them from 0 on"))
+        return Joined(tuple(parts))
 
     @property
     def counting(self) -> Counting:
@@ -129,15 +137,15 @@ class TokenClassification(Group):
             return None
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
-        """Make an example of words and tags, or of a text and spans.
+        """Return an example of words and tags, or of a text and spans.
 
         Raises:
-            ValueError: there are no words, not as many tags as words, or a span that does not lie in the text.
+            Unusable: there are no words, not as many tags as words, or a span is outside the text.
         """
         words, tags = _unpacked(values["tokens"], sure=True), _unpacked(values.get("tags"))
         text = plain(words) if isinstance(words, str) else " ".join(plain(word) for word in _listed(words))
         if not text.strip():
-            raise ValueError("there are no words")
+            raise Unusable(msg("there are no words"))
         if not filled(tags):
             return Example(id, place, text, "", {"tokens": words})
         if isinstance(words, str) and are_spans(tags):
@@ -145,7 +153,11 @@ class TokenClassification(Group):
         split = text.split() if isinstance(words, str) else [plain(word) for word in _listed(words)]
         given = tags.split() if isinstance(tags, str) else [plain(tag) for tag in _listed(tags)]
         if len(split) != len(given):
-            raise ValueError(f"there are {len(split)} words but {len(given)} tags")
+            raise Unusable(
+                msg(
+                    "there are {words} {words:word|words} but {tags} {tags:tag|tags}", words=len(split), tags=len(given)
+                )
+            )
         given = in_iob2([self._named(tag) for tag in given])
         return Example(id, place, text, write_tags(given), {"tokens": split, "tags": given})
 
@@ -162,16 +174,25 @@ class TokenClassification(Group):
         for span in marked:
             start, end = self.counting.place(text, span)
             if not matches(text, start, end, span):
-                cut = text[start:end]
-                raise ValueError(f"the span from {span.start} to {span.end} is '{cut}', not '{span.text}' as it says")
+                raise Unusable(
+                    msg(
+                        "the span from {start} to {end} is '{cut}', not '{text}' as it says",
+                        start=str(span.start),
+                        end=str(span.end),
+                        cut=text[start:end],
+                        text=span.text,
+                    )
+                )
             touched = [at for at, word in enumerate(words) if word.start < end and start < word.end]
             if not touched:
-                raise ValueError(f"the span from {span.start} to {span.end} holds no word")
+                raise Unusable(
+                    msg("the span from {start} to {end} holds no word", start=str(span.start), end=str(span.end))
+                )
             torn += [text[start:end]] if is_torn(text, start) or is_torn(text, end) else []
             spans += [Span(touched[0], touched[-1] + 1, kind) for kind in span.kinds]
         kept, left_out = apart(spans, shorter_first=self.overlaps == "shorter")
         if left_out and self.overlaps == "drop":
-            raise ValueError(f"spans overlap: {left_out[0].kind} with another one")
+            raise Unusable(msg("spans overlap: {kind} with another one", kind=left_out[0].kind))
         tags = tagged(len(words), kept)
         split = [text[word.start : word.end] for word in words]
         noted = {"left_out": [span.kind for span in left_out], "torn": torn}
@@ -179,15 +200,15 @@ class TokenClassification(Group):
         return Example(id, place, text, write_tags(tags), fields)
 
     def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
-        """Give the encoder a head that is read at each word."""
+        """Return a head that is read at each word."""
         return tagging(examples)
 
     def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
-        """Let whole spans decide."""
+        """Return the F1 of whole spans first."""
         return ("span-f1", "macro-span-f1", "token-accuracy")
 
     def example_rows(self) -> list[dict[str, object]]:
-        """Give a few sentences in two languages: words with tags, and texts with spans."""
+        """Return a few sentences in two languages: words with tags, and texts with spans."""
         return [
             {"tokens": ["Anna", "lives", "in", "Oslo", "."], "tags": ["B-person", "O", "O", "B-place", "O"]},
             {"tokens": "Мария Кюри родилась в Варшаве", "tags": "B-person I-person O O B-place"},
@@ -219,13 +240,13 @@ def _holds_spans(value: object) -> bool:
 
 
 def _listed(value: object) -> list[object]:
-    """Give a cell's list; of anything else nothing."""
+    """Return a cell's list; an empty one of anything else."""
     value = _unpacked(value)
     return list(value) if isinstance(value, list | tuple) else []
 
 
 def _repeats(tags: object) -> bool:
-    """Say whether a text is of tags: three or more words, some of them equal."""
+    """Return whether a text is of tags: three or more words, some of them equal."""
     words = tags.split() if isinstance(tags, str) else []
     return len(set(words)) < len(words) > SEVERAL
 

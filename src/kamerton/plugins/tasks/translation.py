@@ -1,4 +1,4 @@
-"""Translation: a text, and the same in another language."""
+"""Translation: a text and its translation."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from kamerton.core.contracts import Form, ModelKind, Role
+from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Example, Place
 from kamerton.forms.writing import cyrillic_share, writing_form
 from kamerton.runs.settings import Group
@@ -34,7 +35,7 @@ are not there."""
 
 
 class Translation(Group):
-    """Say in another language what a text says."""
+    """Translate a text."""
 
     into: str | None = Field(
         None, description="The language to translate into, as the model is told it; Russian and English are found."
@@ -59,7 +60,7 @@ class Translation(Group):
     kinds: ClassVar = ("decoder", "seq2seq")
     answers: ClassVar = "text"
 
-    def plausible(self, columns: Mapping[str, Sequence[object]]) -> str:
+    def plausible(self, columns: Mapping[str, Sequence[object]]) -> Wording:
         """Accept texts whose translations are others, and do not repeat themselves."""
         pairs = [(s, t) for s, t in zip(columns["source"], columns["target"], strict=True) if filled(s) and filled(t)]
         if not pairs or not all(isinstance(part, str) for pair in pairs for part in pair):
@@ -69,15 +70,15 @@ class Translation(Group):
         spoken = [tuple(language_of(str(part)) for part in pair) for pair in pairs]
         known = [pair for pair in spoken if all(pair)]
         same = sum(source == target for source, target in known) > len(pairs) / 2
-        return "a text and its translation" if varied and other and not same else ""
+        return msg("a text and its translation") if varied and other and not same else ""
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
-        """Make an example; empty values stay empty for the audit to find."""
+        """Return an example; empty values stay empty for the audit to find."""
         source, target = plain(values["source"]), plain(values["target"])
         return Example(id, place, source, target, {"source": source, "target": target})
 
     def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
-        """Ask for the translation of each text.
+        """Return the form that asks for a translation.
 
         Raises:
             ModelError: an encoder cannot write text.
@@ -87,11 +88,11 @@ class Translation(Group):
         return writing_form(kind, lambda example: f"{request}\n\n{example.text}", examples)
 
     def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
-        """Let chrF decide, which sees inflected words that are nearly right; BLEU for comparison with others."""
+        """Return chrF first, which credits inflected words that are nearly right; BLEU for comparison with others."""
         return ("chrf", "bleu", "exact-match", "perplexity")
 
     def example_rows(self) -> list[dict[str, object]]:
-        """Give a few sentences in two languages."""
+        """Return a few sentences in two languages."""
         return [
             {"source": "good morning", "target": "доброе утро"},
             {"source": "She opened the window.", "target": "Она открыла окно."},
@@ -101,7 +102,7 @@ class Translation(Group):
 
 
 def _language(examples: Sequence[Example]) -> str:
-    """Name the language of the translations where the letters tell it apart from that of the originals."""
+    """Return the language of the translations where their script differs from that of the originals."""
     before = cyrillic_share([example.text for example in examples])
     after = cyrillic_share([example.gold for example in examples])
     if after > 0.5 and before < 0.5:
