@@ -434,9 +434,7 @@ def test_an_answer_is_found_where_it_stands_and_where_that_is_not_clear_left_out
     rows[5]["answers"] = {"text": ["Bob"], "answer_start": [context.rindex("Bob") + 1]}  # UTF-16
     found, made, _ = told(tmp_path, rows)
     assert found.task == "question-answering"
-    assert [str(entry.reason) for entry in made.rejected] == [
-        "the answer 'Bob' is not at 3, but at 2 other places"
-    ]
+    assert [str(entry.reason) for entry in made.rejected] == ["the answer 'Bob' is not at 3, but at 2 other places"]
     starts = {example.id: example.fields["answer"][0]["answer_start"] for example in made.examples}  # type: ignore[index]
     assert starts[2] == str(rows[2]["context"]).index("Ann") and starts[5] == context.rindex("Bob")
     assert finding("moved-answers", made.examples, "span").rows == (2, 5)

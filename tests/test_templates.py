@@ -477,9 +477,7 @@ def test_conversations_that_nobody_can_learn_from_do_not_hide_what_the_others_ar
     made = make_examples(table, found, Chat())
     assert (found.task, len(made.examples)) == ("chat", 36)
     assert [entry.place.line for entry in made.rejected] == [1 + 4 * i for i in range(12)]
-    assert {str(entry.reason) for entry in made.rejected} == {
-        "no turn of the user comes before the assistant's"
-    }
+    assert {str(entry.reason) for entry in made.rejected} == {"no turn of the user comes before the assistant's"}
 
 
 def test_rows_with_one_of_two_texts_are_counted():
