@@ -396,7 +396,7 @@ def test_annotations_that_differ_are_counted_and_the_cancelled_are_left_out(tmp_
     golds = {example.id: example.gold for example in made.examples}
     assert golds[4] == "good" and golds[6] == "bad" and 8 not in golds and len(made.examples) == 19
     assert [str(entry.reason) for entry in made.rejected] == ["marked as refused: 'was_cancelled' is true"]
-    assert any("tasks whose annotations differ: 1 (" in note for note in notes)
+    assert any("tasks whose annotations differ: 1 (" in str(note) for note in notes)
 
 
 def test_webanno_is_read_token_by_token_with_its_spans_and_layers(tmp_path: Path) -> None:

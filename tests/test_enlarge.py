@@ -123,9 +123,9 @@ def test_variants_are_kept_only_if_they_help_on_the_validation_rows(encoder_fold
         monkeypatch.setattr("kamerton.data.enlarge._scores", lambda *_, found=scores: found)
         added = enlarge(given_)
         assert bool(added.examples) is kept is bool(added.entries)
-        assert f"{scores[0]:.3f} without" in added.messages[0]
+        assert f"{scores[0]:.3f} without" in str(added.messages[0])
     monkeypatch.undo()
-    assert "validates at" in enlarge(given_).messages[0]
+    assert "validates at" in str(enlarge(given_).messages[0])
 
 
 def test_variants_keep_their_label_and_are_no_held_row(encoder_folder: Path, monkeypatch) -> None:
@@ -139,7 +139,7 @@ def test_variants_keep_their_label_and_are_no_held_row(encoder_folder: Path, mon
         assert example.gold == source.gold == example.fields["label"]
         assert example.fields["text"] == example.text != source.text
         assert sorted(example.text.split()) == sorted(source.text.split())
-    assert not {e.key for e in added.examples} & {e.key for e in given_.held}
+    assert not {e.key for e in added.examples} & {e.key for e in given_.held_out}
 
 
 def test_mixed_rows_are_none_that_the_held_rows_repeat(encoder_folder: Path, tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_a_run_trains_on_what_is_added_and_says_so(place: Place) -> None:
     split, ledger = run.read_split(), run.read_ledger()
     assert split.added and {Path(e.place.file).name for e in split.added} == {"general.csv"}
     assert sorted(e.id for e in ledger if e.fate == "added") == [e.id for e in split.added]
-    assert all(e.reason == f"mixed in from {place.folder / 'general.csv'}" for e in ledger if e.fate == "added")
+    assert all(str(e.reason) == f"mixed in from {place.folder / 'general.csv'}" for e in ledger if e.fate == "added")
     seen = {row.id: row.visits for row in run.read_dynamics()}
     assert seen.keys() == {e.id for e in (*split.train, *split.added)}
     golds: Counter[str] = Counter()
@@ -186,8 +186,8 @@ def test_a_run_trains_on_what_is_added_and_says_so(place: Place) -> None:
 @pytest.mark.parametrize(
     ("data", "model", "setting", "said"),
     [
-        ("answers.jsonl", "decoder", "data.balance=weights", "no classes to even out"),
-        ("answers.jsonl", "decoder", "augment.by=swap", "would not fit its answer"),
+        ("answers.jsonl", "decoder", "data.balance=weights", "no classes to balance"),
+        ("answers.jsonl", "decoder", "augment.by=swap", "would no longer fit its answer"),
         ("reviews.csv", "encoder", "mix.source=self", "writes no answers"),
         ("reviews.csv", "encoder", "augment.by=paraphrase", "cannot write"),
         ("reviews.csv", "encoder", "mix.source=missing.csv", "no such file"),
@@ -212,5 +212,5 @@ def test_samples_that_would_all_be_the_same_are_refused(place: Place) -> None:
         "task.samples=3",
     )
     refused = place.call(*several)
-    assert refused.status == MISTAKE and "3 samples a row would all be the same at temperature 0" in refused.err
+    assert refused.status == MISTAKE and "3 samples per row are all equal at temperature 0" in refused.err
     assert place.call(*several, "--set", "evaluate.temperature=0.8").status == 0

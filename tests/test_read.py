@@ -46,7 +46,7 @@ def fault_of(path: Path) -> str:
     with pytest.raises(DataError) as caught:
         read_table(path)
     for fault in caught.value.faults:
-        assert str(fault.rule) and str(fault.remedy) and str(path) in str(fault.place)
+        assert fault.rule and fault.remedy and str(path) in str(fault.place)
     return str(caught.value)
 
 
@@ -92,7 +92,7 @@ def test_quotes_that_quote_nothing_in_tsv_are_characters(tmp_path: Path) -> None
     content = 'text\tlabel\n"Great\tgood\n12" pizza\tgood\n"a" b\tbad\n'
     table = read_table(write(tmp_path, "rows.tsv", content))
     assert [row.values["text"] for row in table.rows] == ['"Great', '12" pizza', '"a" b']
-    assert tuple(map(str, table.notes)) == ("quotes are read as characters",)
+    assert [str(note) for note in table.notes] == ["quotes are read as characters"]
 
 
 def test_json_lines_in_a_json_file_and_an_array_in_a_jsonl_file_are_read(tmp_path: Path) -> None:
@@ -151,9 +151,7 @@ def test_russian_text_is_read_in_every_usual_encoding(tmp_path: Path, encoding: 
     table = read_table(write(tmp_path, f"rows{suffix}", raw))
     assert values(table) == rows
     assert table.encoding.replace("-sig", "") in encoding.replace("-sig", "")
-    assert ("" if encoding.startswith("utf-8") else f"read as {table.encoding}") in "".join(
-        tuple(map(str, table.notes))
-    )
+    assert ("" if encoding.startswith("utf-8") else f"read as {table.encoding}") in "".join(map(str, table.notes))
     assert bool(table.notes) == (not encoding.startswith("utf-8"))
 
 
@@ -179,7 +177,7 @@ def test_one_damaged_byte_in_utf8_costs_one_row_and_no_other(tmp_path: Path) -> 
     [entry] = table.rejected
     assert (entry.id, entry.place.line) == (0, 2)
     assert "0xff" in str(entry.reason) and len(table.rows) == 2
-    assert table.encoding == "utf-8" and "1 bytes are not UTF-8" in str(table.notes[0])
+    assert table.encoding == "utf-8" and "1 byte is not UTF-8; its row is left out" in str(table.notes[0])
 
 
 # ── places ────────────────────────────────────────────────────────────────────────────────────
@@ -241,7 +239,7 @@ def test_a_bad_line_of_json_lines_is_rejected_with_its_reason(tmp_path: Path, li
         ("a,b,c", "has 3 cells, the header has 2"),
         ("a", "has 1 cell, the header has 2"),
         ("a\0,b", "NUL"),
-        ('"a"b,c', "its quotes make no sense"),
+        ('"a"b,c', "its quotes are malformed"),
         ('"a\n\nb",c,d', "(3 lines were read as one row"),
     ],
 )
@@ -313,7 +311,7 @@ def test_a_file_that_cannot_be_read_is_refused_with_rule_place_and_remedy(
 def test_what_is_not_a_file_is_refused(tmp_path: Path) -> None:
     assert "no such file" in fault_of(tmp_path / "none.csv")
     assert "folder" in fault_of(tmp_path)
-    assert "cannot be reached" in fault_of(tmp_path / ("x" * 300 + ".csv"))
+    assert "cannot be accessed" in fault_of(tmp_path / ("x" * 300 + ".csv"))
 
 
 def test_a_mostly_bad_file_is_refused_with_its_first_five_faults(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_a_pattern_names_files_and_a_folder_that_it_names_is_gone_into(tmp_path:
         "dee*": ["c.csv", "d.tsv"],
         "[ab].csv": ["a.csv", "b.csv"],
     }
-    assert "no file has such a name" in fault_of(tmp_path / "*.jsonl")
+    assert "no file matches the pattern" in fault_of(tmp_path / "*.jsonl")
     assert read_table(write(tmp_path / "odd[1].csv", "text,label\na,b\n")).rows_read == 1
 
 
@@ -256,6 +256,6 @@ def test_a_data_set_of_the_hub_that_cannot_be_had_is_told_as_such(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.chdir(tmp_path)
     message = fault_of(Path("no-such-org/no-such-data"))
-    assert "as a data set of the Hugging Face hub it cannot be downloaded" in message
+    assert "cannot be downloaded as a data set of the Hugging Face hub" in message
     assert "without a network" in message
     assert "there is no such file" in fault_of(Path("no-such-org/rows.csv"))

@@ -91,16 +91,16 @@ MISTAKES = {
     '[\n{"text": "a"},\n]\n': ("3 column 1", "a comma stands before the closing bracket", "delete that comma"),
     "[{'text': 'a'}]": ("1 column 3", "single quotes", "json.dumps(row"),
     '[{"text": "a", "n": None}]': ("1 column 21", "a word of Python", "json.dumps(row"),
-    '[{"text": "a", "n": nan}]': ("1 column 21", "a word that JSON does not know", "null"),
+    '[{"text": "a", "n": nan}]': ("1 column 21", "a word that JSON does not have", "null"),
     '[{"text": "a"}, // the second\n {"text": "b"}]': ("1 column 17", "a comment", "delete"),
     '{\n# data\n"a": [1]}': ("2 column 1", "a comment", "delete"),
     '[{text: "a"}]': ("1 column 3", "a key without quotes", '"key":'),
     "[{“text”: “a”}]": ("1 column 3", "curly quotes", 'write "'),
-    '[{"text": "a"}\n{"text": "b"}]': ("2 column 1", "a comma is missing", "write it"),
-    '[{"text": "a" "label": "b"}]': ("1 column 15", "a comma is missing", "write it"),
+    '[{"text": "a"}\n{"text": "b"}]': ("2 column 1", "a comma is missing", "add it"),
+    '[{"text": "a" "label": "b"}]': ("1 column 15", "a comma is missing", "add it"),
     '[{"text": "one\ntwo"}]': ("1 column 15", "a line ends within quotes", "\\n"),
-    '[{"text": "C:\\data"}]': ("1 column 14", "a backslash that means nothing", "twice"),
-    '[{"text": "a"}, {"text": "b': ("1 column 26", "closing quote is missing", "close it"),
+    '[{"text": "C:\\data"}]': ("1 column 14", "a backslash that has no meaning", "twice"),
+    '[{"text": "a"}, {"text": "b': ("1 column 26", "closing quote is missing", "add it"),
     '[{"text": "a"}, {"text"': ("1 column 24", "", "the file ends too early"),
 }
 
@@ -119,10 +119,10 @@ def test_what_is_not_json_is_told_with_its_place_and_its_own_remedy(tmp_path, co
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("{'text': 'a'}", "single quotes, where JSON has double ones at column 2: Python prints rows so"),
+        ("{'text': 'a'}", "single quotes, where JSON has double ones at column 2: Python prints rows this way"),
         ('{"text": "a",}', "a comma stands before the closing bracket at column 14: delete that comma"),
         ('{"text": "a"} // once', "a comment; JSON has none at column 15"),
-        ('{"n": Infinity}', "Infinity is not a number that JSON knows"),
+        ('{"n": Infinity}', "Infinity is not a number that JSON has"),
     ],
 )
 def test_a_line_that_is_not_json_is_rejected_with_its_remedy(tmp_path, line, reason):

@@ -164,7 +164,7 @@ def test_a_table_without_a_header_keeps_its_first_row_and_the_question_has_the_w
         recognise(table, None, {})
     _, guessed, header = told.value.faults
     assert str(guessed.remedy) == f'`--task text-classification --columns "{columns}"`'
-    assert "names no columns" in str(header.rule) and "data.header=true" in str(header.remedy)
+    assert "not a header" in str(header.rule) and "data.header=true" in str(header.remedy)
     named = dict(pair.split("=") for pair in columns.split(","))
     assert recognise(table, "text-classification", named).columns == named
 

@@ -111,7 +111,7 @@ def test_a_stray_cell_beside_the_named_columns_is_told(tmp_path: Path) -> None:
     )
     table = read(tmp_path, "spam.csv", content.encode("latin-1"))
     assert table.columns == ("v1", "v2", "column 3", "column 4") and len(table.rows) == len(PAIRS) + 1
-    assert "1 row has something in a column without a name: 'column 3'" in tuple(map(str, table.notes))
+    assert "1 row has something in a column without a name: 'column 3'" in map(str, table.notes)
     assert dict(table.rows[1].values) == {"v1": LABELS[0], "v2": TEXTS[0]}
 
 
@@ -250,7 +250,7 @@ def test_a_tag_with_a_space_is_one_tag(tmp_path: Path) -> None:
         ("rows.jsonl", b"\x80\x04\x95" + bytes(8) + b"]\x94.", "a Python pickle"),
         ("rows.csv", b"\x89PNG\r\n\x1a\n" + bytes(90), "an image"),
         ("rows.parquet", b"text,label\na,b\n", "Parquet file cannot be read"),
-        ("rows.csv", b"PAR1" + bytes(90), "let the name end in .parquet"),
+        ("rows.csv", b"PAR1" + bytes(90), "let its name end in .parquet"),
     ],
 )
 def test_what_is_no_data_is_called_what_it_is(name: str, content: bytes, told: str, tmp_path: Path) -> None:
@@ -292,7 +292,7 @@ def test_a_file_that_lacks_a_column_of_the_others_is_told(tmp_path: Path) -> Non
 def test_russian_is_read_in_other_encodings(encoding: str, tmp_path: Path) -> None:
     content = "текст,метка\n" + "".join(f"{RUSSIAN[at % 5]} в {at}-й раз,Хорошо\n" for at in range(20))
     table = read(tmp_path, "rows.csv", content.encode(encoding))
-    assert pairs(table)[2] == ("Сад цветёт в 2-й раз", "Хорошо") and encoding in " ".join(tuple(map(str, table.notes)))
+    assert pairs(table)[2] == ("Сад цветёт в 2-й раз", "Хорошо") and encoding in " ".join(map(str, table.notes))
 
 
 @pytest.mark.parametrize("other", ["cp1251", "koi8-r"])
@@ -302,4 +302,4 @@ def test_lines_of_two_encodings_are_each_read_in_their_own(other: str, every: in
     content = b"".join((line + "\n").encode(other if at % every == 0 else "utf-8") for at, line in enumerate(lines))
     table = read(tmp_path, "rows.csv", content)
     assert pairs(table) == [tuple(line.split(",")) for line in lines[1:]]
-    assert any("lines of two encodings" in note and other in note for note in tuple(map(str, table.notes)))
+    assert any("lines of two encodings" in str(note) and other in str(note) for note in table.notes)

@@ -45,6 +45,10 @@ class Joined:
     mark: str = "; "
     """What stands between two of them; it is translated as well."""
 
+    def __post_init__(self) -> None:
+        """Keep the parts as a tuple."""
+        object.__setattr__(self, "parts", tuple(self.parts))
+
     def __str__(self) -> str:
         """Render in English."""
         return write(self, ENGLISH)

@@ -1,7 +1,7 @@
-"""What annotation tools export: each task with its annotations, as a row with a column for each question.
+"""Exports of annotation tools: each annotated task becomes a row with a column for each question.
 
-One question is read in silence; where an export answers several, each is a column of its own and the user is asked
-which one is meant. Of several annotations of a task one is taken by a stated rule, and how often they differ is told.
+Where an export answers several questions, each is a column and the user is asked which one to learn. Of several
+annotations of a task the one that most annotators agree on is used, and a note counts the tasks that differ.
 """
 
 from __future__ import annotations
@@ -12,28 +12,30 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from kamerton.core.errors import Unusable
+from kamerton.core.messages import Joined, msg
 from kamerton.data.cells import LOOKED_AT
 from kamerton.data.shape import Shape, Values
 from kamerton.data.table import Table
 from kamerton.text.cells import filled, plain
 
 CANCELLED = "was_cancelled"
-"""The column that says so; rows in which it is true are left out as marked by their annotators."""
+"""The column that marks tasks an annotator refused; rows in which it is true are left out."""
 HIERARCHY = " / "
-"""What stands between the levels of a taxonomy's label."""
+"""Separates the levels of a taxonomy's label."""
 Answers = Mapping[str, object]
 """Answers by their question: a list of spans, a list of labels, a text or a number."""
 
 
 @dataclass(frozen=True)
 class Annotated:
-    """One task as its annotators left it."""
+    """One task with its annotations."""
 
     data: Values
     given: tuple[Answers, ...] = ()
-    """The annotations that stand, the one that counts most first."""
+    """The valid annotations, the one that counts most first."""
     cancelled: bool = False
-    """Whether somebody looked at it and refused to annotate it."""
+    """Whether an annotator refused the task."""
     unread: tuple[str, ...] = ()
     """Kinds of answers that are not read."""
 
@@ -45,25 +47,25 @@ class Annotated:
 
     @property
     def differ(self) -> bool:
-        """Whether its annotations say different things."""
+        """Whether its annotations are not all equal."""
         return len(set(map(_written, self.given))) > 1
 
 
 @dataclass(frozen=True)
 class Tool:
-    """How a tool writes a task."""
+    """An annotation tool's export format."""
 
     columns: frozenset[str]
     read: Callable[[Values], Annotated | None]
-    """Read a row; None if it is none of the tool's. Raises `ValueError` if it cannot be read."""
+    """Parse a row; None if it has another format. Raises `Unusable` if it is malformed."""
 
 
 @dataclass
 class _Seen:
-    """What a whole export holds."""
+    """What was seen in the tasks of an export."""
 
     questions: dict[str, str] = field(default_factory=dict)
-    """The column that one question alone would be, by question."""
+    """By question, the usual name of a column with such answers."""
     several: set[str] = field(default_factory=set)
     """Questions whose answers are not always one label."""
     differing: int = 0
@@ -82,25 +84,29 @@ class _Seen:
         self.unread.update(task.unread)
 
     def columns(self, data: Sequence[str]) -> dict[str, str]:
-        """Name the column of each question: its own name, but the usual one where there is one question."""
+        """Return the column of each question: the usual name where there is one question, else its own."""
         if len(self.questions) == 1:
             return {question: usual or "label" for question, usual in self.questions.items()}
         return {question: f"annotated {question}" if question in data else question for question in self.questions}
 
-    def note(self, columns: Mapping[str, str]) -> str:
-        parts = ["each row is a task with its annotation"]
+    def note(self, columns: Mapping[str, str]) -> Joined:
+        parts = [msg("each row is a task with its annotation")]
         if len(columns) > 1:
-            parts.append(f"the annotations answer several questions: {', '.join(columns.values())}")
+            parts.append(msg("the annotations answer several questions: {names}", names=", ".join(columns.values())))
         if self.differing:
-            rule = "the one that most agree on is taken, or the first"
-            parts.append(f"tasks whose annotations differ: {self.differing} ({rule})")
+            parts.append(
+                msg(
+                    "tasks whose annotations differ: {count} (the one that most agree on is used, or the first)",
+                    count=self.differing,
+                )
+            )
         if self.unread:
-            parts.append(f"not read of the annotations: {', '.join(self.unread)}")
-        return "; ".join(parts)
+            parts.append(msg("kinds of annotations that are not read: {kinds}", kinds=", ".join(self.unread)))
+        return Joined(parts)
 
 
 def annotated(table: Table) -> Shape | None:
-    """Find the tool that wrote a table, and how its rows are opened; None if it is none of these tools'."""
+    """Return the shape of a table that one of `TOOLS` wrote; None if none did."""
     for tool in TOOLS:
         if tool.columns <= {*table.columns} and any(_try(tool, row.values) for row in table.rows[:LOOKED_AT]):
             return _shape(table, tool)
@@ -121,7 +127,7 @@ def _shape(table: Table, tool: Tool) -> Shape:
 def _rows(tool: Tool, seen: _Seen, columns: Mapping[str, str], values: Values) -> Iterator[Values]:
     task = tool.read(values)
     if task is None:
-        raise ValueError("it is no annotated task as the others are")
+        raise Unusable(msg("the row is not an annotated task like the others"))
     given = dict(task.answers)
     for question, usual in seen.questions.items():
         if usual == "entities" and task.given:
@@ -135,12 +141,12 @@ def _rows(tool: Tool, seen: _Seen, columns: Mapping[str, str], values: Values) -
 def _try(tool: Tool, values: Values) -> Annotated | None:
     try:
         return tool.read(values)
-    except ValueError:
+    except Unusable:
         return None
 
 
 def _usual_name(answer: object) -> str:
-    """Name the column that holds such answers, as the tasks know it; empty if an empty answer does not tell."""
+    """Return the name by which tasks know a column of such answers; empty for an empty answer."""
     if isinstance(answer, list):
         return "" if not answer else "entities" if isinstance(answer[0], Mapping) else "label"
     return "response" if isinstance(answer, str) else "score"
@@ -154,10 +160,10 @@ def objects(value: object, name: str) -> list[Values]:
     """Return the objects of a list.
 
     Raises:
-        ValueError: it is no such list.
+        Unusable: the value is anything else.
     """
     if not isinstance(value, list) or not all(isinstance(one, Mapping) for one in value):
-        raise ValueError(f"'{name}' is no list of objects")
+        raise Unusable(msg("'{name}' is not a list of objects", name=name))
     return value
 
 
@@ -176,7 +182,7 @@ REGIONS = ("labels", "hypertextlabels")
 
 
 def _label_studio(key: str, values: Values) -> Annotated | None:
-    """Read a task: its data, and the annotations that were not cancelled, the ground truth first."""
+    """Parse a task: its data, and of the annotations that were not cancelled the ground truth or all."""
     data, given = values.get("data"), values.get(key)
     if not isinstance(data, Mapping) or not isinstance(given, list):
         return None
@@ -185,23 +191,24 @@ def _label_studio(key: str, values: Values) -> Annotated | None:
     standing = [one for one in made if not (one.get("was_cancelled") or one.get("skipped"))]
     truths = [one for one in standing if one.get("ground_truth")] or standing
     results = [objects(one.get("result"), "result") for one in truths]
-    unread = [plain(one.get("type")) for result in results for one in result if _said(one) is None]
+    unread = [plain(one.get("type")) for result in results for one in result if _answer(one) is None]
     return Annotated(kept, tuple(map(_answers, results)), len(standing) < len(made), tuple(unread))
 
 
 def _answers(result: Sequence[Values]) -> Answers:
     found: dict[str, object] = {}
     for one in result:
-        said = _said(one)
+        answer = _answer(one)
         question = plain(one.get("from_name")) or plain(one.get("type")) or "label"
         before = found.get(question)
-        if said is not None:
-            found[question] = [*before, *said] if isinstance(before, list) and isinstance(said, list) else said
+        if answer is not None:
+            several = isinstance(before, list) and isinstance(answer, list)
+            found[question] = [*_list(before), *_list(answer)] if several else answer
     return found
 
 
-def _said(one: Values) -> object:
-    """Read one result: a list of one span, of labels, or a text or number; None if it is of another kind."""
+def _answer(one: Values) -> object:
+    """Parse one result: a list of one span or of labels, a text or a number; None if it is of another kind."""
     value, kind = _object(one.get("value")), plain(one.get("type"))
     if any(region in value for region in REGIONS):
         return [value]
@@ -218,7 +225,7 @@ def _said(one: Values) -> object:
 
 
 def _labelbox(values: Values) -> Annotated | None:
-    """Read a data row with the labels of its projects; its spans end at their last letter."""
+    """Parse a data row with the labels of its projects; its spans end at their last letter."""
     row, projects = _object(values.get("data_row")), _object(values.get("projects"))
     if "row_data" not in row:
         return None
@@ -242,46 +249,46 @@ def _of_labelbox(annotations: Values) -> Answers:
 
 
 def _ground_truth(values: Values) -> Annotated | None:
-    """Read a line of a manifest of SageMaker Ground Truth: `source`, and each job's answer beside its metadata."""
+    """Parse a line of a SageMaker Ground Truth manifest: `source`, and each job's answer beside its metadata."""
     jobs = [name for name in values if isinstance(values.get(f"{name}-metadata"), Mapping)]
     if "source" not in values or not jobs:
         return None
     answers: dict[str, object] = {}
     for job in jobs:
-        told, held = _object(values[f"{job}-metadata"]), _object(_object(values[job]).get("annotations"))
-        several = _object(told.get("class-map"))
-        if "entities" in held:
-            answers[job] = _list(held["entities"])
+        metadata, found = _object(values[f"{job}-metadata"]), _object(_object(values[job]).get("annotations"))
+        several = _object(metadata.get("class-map"))
+        if "entities" in found:
+            answers[job] = _list(found["entities"])
         elif several:
             answers[job] = [plain(several.get(plain(one), one)) for one in _list(values[job])]
         else:
-            answers[job] = [plain(told.get("class-name", values[job]))]
+            answers[job] = [plain(metadata.get("class-name", values[job]))]
     return Annotated({"text": values["source"]}, (answers,))
 
 
 def _argilla(values: Values) -> Annotated | None:
-    """Read a record with its fields and the responses of its annotators, as Argilla 1 and 2 write them."""
+    """Parse a record of Argilla 1 or 2: its fields, and the responses of its annotators."""
     fields, responses = values.get("fields"), values.get("responses")
     if not isinstance(fields, Mapping) or not isinstance(responses, list | Mapping):
         return None
     given, discarded = [], False
     by_user: dict[str, dict[str, object]] = {}
-    for question, said in _object(responses).items():  # Argilla 2: answers of all by question
-        for at, one in enumerate(map(_object, _list(said))):
+    for question, answers in _object(responses).items():  # Argilla 2: answers of all by question
+        for at, one in enumerate(map(_object, _list(answers))):
             user = by_user.setdefault(plain(one.get("user_id")) or str(at), {"status": one.get("status")})
             user[question] = one.get("value")
     flat = [{**_object(one.get("values")), "status": one.get("status")} for one in map(_object, _list(responses))]
     for one in (*by_user.values(), *flat):  # Argilla 1: all answers of one annotator
         discarded |= plain(one.get("status")) == "discarded"
         if plain(one.get("status")) in ("", "submitted"):
-            values_of = {name: _value(said) for name, said in one.items() if name != "status"}
-            given.append({name: said for name, said in values_of.items() if filled(said)})
+            answered = {name: _value(answer) for name, answer in one.items() if name != "status"}
+            given.append({name: answer for name, answer in answered.items() if filled(answer)})
     return Annotated(dict(fields), tuple(given), discarded)
 
 
-def _value(said: object) -> object:
-    """Take an answer out of its object; one label is a list of one."""
-    value = said["value"] if isinstance(said, Mapping) and "value" in said else said
+def _value(answer: object) -> object:
+    """Return the value of an answer; one label is a list of one."""
+    value = answer["value"] if isinstance(answer, Mapping) and "value" in answer else answer
     return [value] if isinstance(value, str) else value
 
 

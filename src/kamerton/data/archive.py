@@ -1,4 +1,4 @@
-"""Data files out of an archive, unpacked into a folder that is gone afterwards: bounded, and nowhere else."""
+"""Unpack the data files of an archive into a temporary folder, with bounds on their number and size."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ from tempfile import TemporaryDirectory
 from typing import IO, cast
 
 from kamerton.core.errors import DataError, Fault
+from kamerton.core.figures import Figure
+from kamerton.core.messages import msg
 from kamerton.data.named import ARCHIVES, format_of, is_aside
 from kamerton.data.parallel import sides_of
 from kamerton.data.unpack import CHUNK, PACKERS, largest_of
 
 MOST_FILES = 10_000
-UNPACK = "unpack it, and give the folder"
+DAMAGED = (tarfile.TarError, zipfile.BadZipFile, NotImplementedError, EOFError, zlib.error, lzma.LZMAError)
+"""What reading a damaged archive raises."""
+UNPACK = msg("unpack it, and name the folder instead")
 
 
 @dataclass(frozen=True)
@@ -28,14 +32,14 @@ class Member:
     """One file of an archive, unpacked."""
 
     name: str
-    """As it is called in the archive, after the archive's own name."""
+    """The archive's name, a slash, and the file's name in the archive."""
     path: Path
-    """Where it lies for now."""
+    """Where it is unpacked."""
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """What an archive says of one of its files."""
+    """A file's entry in an archive."""
 
     name: str
     link: bool
@@ -44,11 +48,11 @@ class _Entry:
 
 @contextmanager
 def unpacked(path: Path, endings: Iterable[str]) -> Iterator[list[Member]]:
-    """Unpack an archive's data files for a while.
+    """Unpack an archive's data files within the context.
 
     Args:
-        path: a zip or tar archive, the latter packed or not.
-        endings: the ends of names that can be read.
+        path: a zip archive, or a tar archive, compressed or not.
+        endings: the file name extensions that can be read.
 
     Raises:
         DataError: it is damaged, encrypted or too large; it holds links, archives, names leading out of it, or no data.
@@ -56,27 +60,17 @@ def unpacked(path: Path, endings: Iterable[str]) -> Iterator[list[Member]]:
     with TemporaryDirectory(prefix="kamerton-") as folder:
         try:
             members = sorted(_members(path, Path(folder)), key=lambda member: member.name)
-        except (
-            tarfile.TarError,
-            zipfile.BadZipFile,
-            NotImplementedError,
-            EOFError,
-            zlib.error,
-            lzma.LZMAError,
-        ) as error:
-            raise DataError(Fault(f"this is not a whole archive: {error}", str(path), "pack it again")) from None
+        except DAMAGED as error:
+            rule = msg("the archive is damaged: {error}", error=str(error))
+            raise DataError(Fault(rule, str(path), msg("pack it again"))) from None
         sides = sides_of([(member.path, member.name) for member in members])
         parallel = {side.name for some in sides for side in some[1:] and some}
         known = [one for one in members if format_of(Path(one.name)) in endings or one.name in parallel]
         if not known and len(members) != 1:
-            held = ", ".join(member.name.rpartition("/")[2] for member in members[:5]) or "nothing"
-            raise DataError(
-                Fault(
-                    f"the archive holds no data file: {held}",
-                    str(path),
-                    f"put files there that end in {', '.join(endings)}",
-                )
-            )
+            names = ", ".join(member.name.rpartition("/")[2] for member in members[:5])
+            only, empty = msg("the archive holds no data file, only: {names}", names=names), msg("the archive is empty")
+            remedy = msg("add files with one of these extensions: {known}", known=", ".join(endings))
+            raise DataError(Fault(only if names else empty, str(path), remedy))
         yield known or members
 
 
@@ -85,7 +79,7 @@ def _members(path: Path, folder: Path) -> Iterator[Member]:
     for number, entry in enumerate(_entries(path)):
         name = _inner(path, entry)
         if number >= MOST_FILES:
-            raise DataError(Fault(f"the archive holds more than {MOST_FILES} files", str(path), UNPACK))
+            raise DataError(Fault(msg("the archive holds more than {most} files", most=MOST_FILES), str(path), UNPACK))
         if is_aside(PurePosixPath(name)):
             continue
         target = folder / str(number) / PurePosixPath(name).name
@@ -98,36 +92,35 @@ def _inner(path: Path, entry: _Entry) -> str:
     """Return the name of a file within its archive.
 
     Raises:
-        DataError: it leads out of the archive, is a link, or another archive.
+        DataError: the name leads out of the archive, or the file is a link or another archive.
     """
     name = entry.name.replace("\\", "/")
     parts = PurePosixPath(name).parts
     if entry.link:
-        raise DataError(Fault(f"the archive holds a link: '{name}'", str(path), "pack the file itself"))
+        rule, remedy = msg("the archive holds a link: '{name}'", name=name), msg("pack the file itself")
+        raise DataError(Fault(rule, str(path), remedy))
     if name.startswith("/") or not parts or ".." in parts or ":" in parts[0]:
-        raise DataError(
-            Fault(f"a name in the archive leads out of it: '{name}'", str(path), "pack it again from inside its folder")
-        )
+        rule = msg("a file name in the archive leads out of it: '{name}'", name=name)
+        raise DataError(Fault(rule, str(path), msg("pack the archive again from inside its folder")))
     if format_of(Path(name)) in ARCHIVES and not is_aside(PurePosixPath(name)):
-        raise DataError(Fault(f"the archive holds another archive: '{name}'", str(path), UNPACK))
+        raise DataError(Fault(msg("the archive holds another archive: '{name}'", name=name), str(path), UNPACK))
     return name
 
 
 def _copy(path: Path, entry: _Entry, target: Path, left: int) -> int:
-    """Unpack one file; return its size."""
+    """Unpack one file of at most `left` bytes; return its size."""
     size = 0
     try:
         source = entry.open()
-    except RuntimeError as error:  # zipfile's word for a file that is encrypted
-        raise DataError(Fault(f"'{entry.name}' is encrypted: {error}", str(path), f"{UNPACK}")) from None
+    except RuntimeError:  # what zipfile raises for an encrypted file
+        raise DataError(Fault(msg("'{name}' is encrypted", name=entry.name), str(path), UNPACK)) from None
     if source is None:
         return 0
     with source, target.open("wb") as file:
         while chunk := source.read(CHUNK):
             size += len(chunk)
             if size > left:
-                rule = f"unpacked, the archive holds more than {largest_of(path) / (1 << 20):,.0f} MiB"
-                raise DataError(Fault(rule, str(path), UNPACK))
+                raise _too_large(path, largest_of(path))
             file.write(chunk)
     return size
 
@@ -137,7 +130,7 @@ def _entries(path: Path) -> Iterator[_Entry]:
         with zipfile.ZipFile(path) as held:
             for info in held.infolist():
                 link = stat.S_ISLNK(info.external_attr >> 16)
-                if info.filename and not info.is_dir():  # a damaged archive has names without a letter
+                if info.filename and not info.is_dir():  # names can be empty in a damaged archive
                     yield _Entry(info.filename, link, lambda info=info: held.open(info))  # type: ignore[misc]
         return
     packer = PACKERS.get({".tgz": ".gz", ".tbz2": ".bz2", ".txz": ".xz"}.get(path.suffix.lower(), path.suffix.lower()))
@@ -151,16 +144,20 @@ def _entries(path: Path) -> Iterator[_Entry]:
 
 
 class _Bounded:
-    """Bytes of a tar archive, read once and not beyond what such an archive may hold."""
+    """A stream of a tar archive's bytes that ends with an error at twice the size that its files may have."""
 
     def __init__(self, raw: IO[bytes], path: Path) -> None:
         self.raw, self.path, self.left = raw, path, 2 * largest_of(path)
 
     def read(self, size: int) -> bytes:
-        """Read the next bytes."""
+        """Return the next bytes."""
         chunk = self.raw.read(size)
         self.left -= len(chunk)
         if self.left < 0:
-            rule = f"unpacked, the archive holds more than {2 * largest_of(self.path) / (1 << 20):,.0f} MiB"
-            raise DataError(Fault(rule, str(self.path), UNPACK))
+            raise _too_large(self.path, 2 * largest_of(self.path))
         return chunk
+
+
+def _too_large(path: Path, most: int) -> DataError:
+    rule = msg("unpacked, the archive holds more than {most}", most=Figure(most, "memory"))
+    return DataError(Fault(rule, str(path), UNPACK))

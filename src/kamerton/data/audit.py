@@ -1,4 +1,4 @@
-"""Run every check of the data."""
+"""Run the audit checks over the examples of a data file."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from kamerton.data.cells import unused
 from kamerton.data.table import Table
 
 LONGEST = 100
-"""Characters of a value in a column beside the text: what tells rows apart is shorter."""
+"""Characters kept of a value in an unused column: values that identify rows are shorter."""
 HELD = 100_000
-"""Most examples that are made once for all checks, not once for each: they take three times the memory."""
+"""Most examples that are held in memory for all checks, not made for each: they take three times as much."""
 ORDER = ("severe", "warning", "note")
 
 
 def run_audit(examples: Sequence[Example], context: AuditContext) -> list[Finding]:
-    """Run all checks of `audits/` and return what they found, the severe first."""
+    """Run all checks of `audits/` and return their findings, the severe ones first."""
     checks: list[Audit] = [registry.choose("audits", word)() for word in registry.names("audits")]
     held = list(examples) if len(examples) <= HELD else examples
     findings = [finding for check in checks if (finding := check.check(held, context))]
@@ -26,20 +26,18 @@ def run_audit(examples: Sequence[Example], context: AuditContext) -> list[Findin
 
 
 def other_columns(table: Table, examples: Sequence[Example], roles: Mapping[str, str]) -> dict[str, list[object]]:
-    """Give the columns that play no role, their values in the order of the examples; none where they are too many.
+    """Return the values of the columns without a role in the examples' order; nothing for more than `HELD` examples.
 
     Args:
-        table: as it was read.
-        examples: made of some of its rows.
+        table: the data.
+        examples: made of some of its rows, in their order.
         roles: role to column.
-
     """
     names = unused(table.columns, roles) if len(examples) <= HELD else []
-    columns: dict[str, list[object]] = {name: [] for name in names}
     wanted = {example.id for example in examples}
-    for row in table.rows if names else ():
-        if row.id in wanted:
-            for name in names:
-                value = row.values.get(name)
-                columns[name].append(value[:LONGEST] if isinstance(value, str) else value)
-    return columns
+    rows = [row.values for row in table.rows if row.id in wanted] if names else []
+    return {name: [_start(values.get(name)) for values in rows] for name in names}
+
+
+def _start(value: object) -> object:
+    return value[:LONGEST] if isinstance(value, str) else value

@@ -1,14 +1,14 @@
-"""Variants of texts that should keep their label: words left out, put in other places, guessed anew, or all said anew.
+"""Text augmentation that should keep the label: word deletion, word swaps, masked-language-model words, paraphrases.
 
-For small classification data only: what is said of single tokens does not survive a change of the text. A
-variant that comes out as its original is none.
+For small classification data only: labels of single tokens do not survive a change of the text. Variants equal to
+their original are discarded by the caller.
 """
 
 from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -17,9 +17,9 @@ from kamerton.core.records import Encoded, Example, Place
 from kamerton.forms.dialogue import Dialogue
 
 GUESSES = 5
-"""Most probable tokens among which a masked word is drawn anew."""
+"""Most probable tokens from which the replacement of a masked word is sampled."""
 SHORTER, LONGER = 0.3, 3.0
-"""A paraphrase outside these times the length of its original is something else."""
+"""A text shorter or longer than its original by more than these factors is not a paraphrase."""
 REQUESTS = {
     "en": "Say the following in other words, and write nothing else:\n\n",
     "ru": "Скажи следующее другими словами и не пиши больше ничего:\n\n",
@@ -27,7 +27,7 @@ REQUESTS = {
 
 
 def without_words(text: str, share: float, seed: int) -> str:
-    """Leave out each word with a chance of `share`, but not all (Wei and Zou, EDA, EMNLP 2019).
+    """Delete each word with a probability of `share`, but not all of them (Wei and Zou, EDA, EMNLP 2019).
 
     >>> without_words("a warm and funny film", 0.4, 0)
     'a warm'
@@ -38,7 +38,7 @@ def without_words(text: str, share: float, seed: int) -> str:
 
 
 def with_swaps(text: str, share: float, seed: int) -> str:
-    """Let pairs of words change places, as many as `share` of the words, at least one (Wei and Zou, EDA, EMNLP 2019).
+    """Swap pairs of words, as many as `share` of the words, at least one (Wei and Zou, EDA, EMNLP 2019).
 
     >>> with_swaps("a warm and funny film", 0.2, 0)
     'a film and funny warm'
@@ -51,15 +51,15 @@ def with_swaps(text: str, share: float, seed: int) -> str:
 
 
 def with_guesses(texts: Sequence[str], engine: Engine, share: float, seed: int) -> list[str]:
-    """Let a masked language model guess a share of the words anew (Kobayashi, NAACL 2018; Wu et al., ICCS 2019).
+    """Replace a share of the words by a masked language model (Kobayashi, NAACL 2018; Wu et al., ICCS 2019).
 
-    Only words of one token are masked, so that every guess is a whole word; the rest of the text stays as it is.
+    Only words of one token are masked, so that every replacement is a whole word.
 
     Args:
         texts: the originals.
-        engine: over a model with a masked-language-model head.
-        share: of the words.
-        seed: of what is masked and drawn.
+        engine: an engine over a model with a masked-language-model head.
+        share: the share of the words to replace.
+        seed: seed of the choice and of the sampling.
     """
     masks = [_masked(text, engine, share, seed) for text in texts]
     logits = engine.read([item for item, _ in masks])
@@ -83,7 +83,7 @@ def _masked(text: str, engine: Engine, share: float, seed: int) -> tuple[Encoded
 
 
 def _drawn_tokens(scores: np.ndarray, item: Encoded, special: Sequence[int], drawn: random.Random) -> list[int]:
-    """Draw a likely token for each place, never the one that stood there."""
+    """Sample a likely token for each place, never the original one."""
     tokens = []
     for row, old in zip(scores, item.targets, strict=True):
         row = row.copy()
@@ -95,7 +95,7 @@ def _drawn_tokens(scores: np.ndarray, item: Encoded, special: Sequence[int], dra
 
 
 def _spliced(text: str, spans: Sequence[tuple[int, int]], tokens: Sequence[int], engine: Engine) -> str:
-    """Put words in the place of others, the last first, so that the places before stay right."""
+    """Replace words, the last first, so that the offsets of those before stay valid."""
     for (start, end), token in zip(reversed(spans), reversed(tokens[: len(spans)]), strict=True):
         old = text[start:end]
         space = old[: len(old) - len(old.lstrip())]
@@ -104,7 +104,7 @@ def _spliced(text: str, spans: Sequence[tuple[int, int]], tokens: Sequence[int],
 
 
 def in_other_words(texts: Sequence[str], engine: Engine) -> list[str]:
-    """Let a decoder say texts in other words, each in its own language; what is no paraphrase stays as it was."""
+    """Paraphrase texts with a decoder, each in its own language; an answer of another length is discarded."""
     examples = [Example(i, Place("", i), text, "") for i, text in enumerate(texts)]
     form = Dialogue(ask=lambda example: REQUESTS[_language(example.text)] + example.text)
     written = engine.generate(form.prompts(examples, engine.tokenizer, engine.max_tokens - engine.max_new_tokens))
@@ -119,12 +119,7 @@ def _language(text: str) -> str:
     return "ru" if 2 * sum("а" <= letter.lower() <= "ё" for letter in letters) > len(letters) else "en"
 
 
-def each(vary: Callable[[str, float, int], str], texts: Sequence[str], share: float, seed: int) -> list[str]:
-    """Vary each text by itself."""
-    return [vary(text, share, seed) for text in texts]
-
-
 def _random(text: str, seed: int) -> random.Random:
-    """Draw from a text and a seed, so that a row's variant depends on no other row."""
+    """Return a generator seeded by a text and a seed, so that a row's variant depends on no other row."""
     digest = hashlib.blake2b(f"{seed} {text}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return random.Random(int.from_bytes(digest))

@@ -1,4 +1,4 @@
-"""Uneven classes evened out in training: by weights in the loss, or by repeating the rows of the rarer ones."""
+"""Class balancing in training: weights in the loss, or oversampling of the rarer classes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import numpy as np
 
 
 def class_weights(golds: Sequence[str]) -> list[float]:
-    """Weigh each row so that all classes weigh the same together, and the rows 1 on average.
+    """Return a weight for each row: rows / (classes * rows of its class), 1 on average.
 
-    The weight is rows / (classes * rows of the class) (King and Zeng, Political Analysis 9, 2001; scikit-learn's
-    `balanced`).
+    This is `balanced` of scikit-learn (King and Zeng, Political Analysis 9, 2001).
 
     >>> class_weights(["a", "a", "a", "b"])
     [0.6666666666666666, 0.6666666666666666, 0.6666666666666666, 2.0]
@@ -22,10 +21,9 @@ def class_weights(golds: Sequence[str]) -> list[float]:
 
 
 def oversampled(golds: Sequence[str], seed: int) -> list[int]:
-    """Repeat rows until each class comes as often as the largest; those that come once more are drawn.
+    """Return positions that repeat rows until each class is as frequent as the largest.
 
-    Returns:
-        Positions: each row in its order, then the repeats.
+    Every row comes first, in order; then the repeats. Rows repeated once more than others of their class are sampled.
     """
     members: dict[str, list[int]] = defaultdict(list)
     for position, gold in enumerate(golds):

@@ -1,10 +1,11 @@
-"""What stands beside a text that may be plain text: a column of labels there means that it is for something else."""
+"""Columns beside a plain text that may hold labels: then the data may be meant for another task."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from kamerton.core.errors import Fault
+from kamerton.core.messages import Joined, Message, Wording, msg
 from kamerton.data.parts import moment_of
 from kamerton.data.reading import Reading
 from kamerton.data.shapes_of_labels import LABELLED
@@ -24,21 +25,22 @@ ORIGIN = {
         *("pile_set_name", "warc", "digest", "title", "name", "author", "заголовок", "название", "автор"),
     )
 }
-"""Columns that say of a text what it is and where it is from, and are no labels."""
+"""Names of columns that describe a text and its origin, and are not labels."""
 REPEATED = 4
-"""From how many times a value comes again on average, it may be a label."""
+"""Rows that each value must have on average to count as a label."""
 LONGEST = 60
-"""Characters of a value that may be a label."""
+"""Most characters of a label."""
 MANY = 16
-"""Numbers of a list from which on they are an embedding or tokens."""
+"""Numbers in a list from which on it is an embedding or token ids."""
+OBJECTS = msg("objects")
 
 
-def may_be_labels(name: str, cells: Sequence[object]) -> str:
+def may_be_labels(name: str, cells: Sequence[object]) -> Wording:
     """Return what a column holds, if that may be labels of the text beside it; an empty string if not.
 
-    >>> may_be_labels("is_urgent", [True, False] * 9), may_be_labels("url", ["a", "b"] * 9)
+    >>> str(may_be_labels("is_urgent", [True, False] * 9)), may_be_labels("url", ["a", "b"] * 9)
     ('2 values that repeat', '')
-    >>> may_be_labels("ratings", [{"taste": 1}, {"taste": 2}]), may_be_labels("spans", [[[0, 3]], []])
+    >>> str(may_be_labels("ratings", [{"taste": 1}, {"taste": 2}])), str(may_be_labels("spans", [[[0, 3]], []]))
     ('objects', 'lists')
     """
     inner = {same(str(key)) for cell in cells if isinstance(cell, Mapping) for key in cell}
@@ -46,25 +48,32 @@ def may_be_labels(name: str, cells: Sequence[object]) -> str:
         return ""
     written = {plain(cell) for cell in cells}
     if any(isinstance(cell, Mapping) for cell in cells):
-        return "objects"
+        return OBJECTS
     lists = [cell for cell in cells if isinstance(cell, list) and cell]
     if lists:
         long = all(len(cell) >= MANY and all(isinstance(one, int | float) for one in cell) for cell in lists)
-        return "" if long else "lists"
+        return "" if long else msg("lists")
     if len(written) < 2 or len(written) * REPEATED > len(cells) or max(map(len, written)) > LONGEST:
         return ""
     dated = all(isinstance(cell, str) and moment_of(cell) is not None and not cell.isdigit() for cell in cells)
-    return "" if dated else f"{len(written)} values that repeat"
+    return "" if dated else msg("{count} {count:value|values} that repeat", count=len(written))
 
 
-def beside(table: Table, reading: Reading, held: Mapping[str, str]) -> list[Fault]:
-    """Ask whether a text is plain text, though something that may be labels stands beside it."""
+def beside(table: Table, reading: Reading, held: Mapping[str, Wording]) -> list[Fault]:
+    """Return the question whether a text is plain text although columns beside it may be labels."""
     [column] = reading.required
-    named = ", ".join(f"'{name}' ({what})" for name, what in held.items())
-    rule = f"'{column}' looks like plain text, but beside it stands what may be labels: {named}"
-    inside = next((f"; a key of an object is named {name}.KEY" for name, what in held.items() if what == "objects"), "")
-    remedy = (
-        f"if it is plain text: {reading.flags}; if not, name the task and its columns: "
-        f"--task WORD --columns ROLE=COLUMN,ROLE=COLUMN{inside}"
+    named: list[Message] = [msg("'{name}' ({what})", name=name, what=what) for name, what in held.items()]
+    rule = msg(
+        "'{column}' looks like plain text, but these columns may be its labels: {columns}",
+        column=column,
+        columns=Joined(named, ", "),
     )
-    return [Fault(rule, table.file, remedy)]
+    remedy = msg(
+        "if it is plain text: {flags}; if not, name the task and its columns: "
+        "--task WORD --columns ROLE=COLUMN,ROLE=COLUMN",
+        flags=reading.flags,
+    )
+    inside = [
+        msg("a key of an object is named {name}.KEY", name=name) for name, what in held.items() if what == OBJECTS
+    ]
+    return [Fault(rule, table.file, Joined((remedy, *inside[:1])))]

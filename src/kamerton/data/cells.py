@@ -1,4 +1,4 @@
-"""Values of a table's columns: also what stands within objects, and what several columns hold together."""
+"""Values of a table's columns, of keys within objects, and of several columns read as one."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from kamerton.text.cells import filled, number_in, plain
 from kamerton.text.printed import opened_text
 
 LOOKED_AT = 1000
-"""Rows whose values say what a table is for."""
+"""Rows whose values are looked at to find what a table is for."""
 TOGETHER = re.compile(r"[|+]")
-"""What stands between the names of columns that are read as one."""
+"""Separates the names of columns that are read as one."""
 TRUE = frozenset(("1", "true", "1.0", "yes", "y", "t", "да", "д", "истина", "x", "х", "v", "+", "✓", "✔", "☑", "✅"))
 FALSE = frozenset(("0", "false", "0.0", "no", "n", "f", "нет", "н", "ложь", "-", "✗", "✘", "☐", "❌"))
 BESIDE = frozenset((
     "lang", "language", "source", "license", "split", "subset", "partition", "is_train", "is_test", "is_valid", "fold",
     "язык", "источник",
 ))  # fmt: skip
-"""Columns that say of a text where it is from or where it goes, and are no labels."""
+"""Names of columns that describe a text's origin or part, and are not labels."""
 SEVERAL = 2
-"""Columns that say yes or no from which on they are taken for labels."""
+"""How many yes/no columns are taken for labels."""
 
 
 def value_at(values: Mapping[str, object], column: str) -> object:
     """Return a column's value.
 
-    Where no column has that name, `a.b` reaches into objects, `a|b` names those columns of several that are true (with
-    a `|` at the end, an empty cell is a no), and `a+b` holds what stands in several by their names.
+    If no column has that name, `a.b` reads a key of an object, `a|b` returns the names of the true ones among several
+    columns (with a `|` at the end, an empty cell is false), and `a+b` the values of several columns by their names.
 
     >>> value_at({"meta": {"stars": 5}}, "meta.stars"), value_at({"war": 1, "love": 0, "crime": 1}, "war|love|crime")
     (5, ('war', 'crime'))
@@ -52,17 +52,17 @@ def value_at(values: Mapping[str, object], column: str) -> object:
 
 
 def _parts(column: str) -> list[str]:
-    """Name the columns that one reads together."""
+    """Return the columns that are read as one."""
     return [part for part in TOGETHER.split(column) if part]
 
 
 def stand_in(column: str, names: Collection[str]) -> bool:
-    """Say whether all that a column reads is there: itself, the object that it reaches into, each of several."""
+    """Return whether a column exists: itself, the object that it reads a key of, or all of several."""
     return column in names or all(part in names or part.partition(".")[0] in names for part in _parts(column))
 
 
 def unused(names: Sequence[str], roles: Mapping[str, str]) -> list[str]:
-    """Name the columns that play no role.
+    """Return the columns without a role.
 
     >>> unused(["id", "question", "A", "B", "meta"], {"question": "question", "options": "A+B", "answer": "meta.key"})
     ['id']
@@ -73,42 +73,43 @@ def unused(names: Sequence[str], roles: Mapping[str, str]) -> list[str]:
 
 
 def truth(value: object) -> bool | None:
-    """Read a truth value, as numbers and words, too; None if it is none."""
+    """Parse a truth value, written as a number or word, too; None if it is none."""
     word = plain(value).strip().casefold()
     return word in TRUE if word in TRUE or word in FALSE else None
 
 
 def opened(table: Table) -> tuple[str, ...]:
-    """Name the keys of objects instead of the columns that hold them."""
+    """Return the columns, each one of objects replaced by its keys: `meta.stars`."""
     names = list[str]()
     for column in table.columns:
         cells = [opened_text(cell) for row in table.rows[:LOOKED_AT] if filled(cell := row.values.get(column))]
         keys = dict.fromkeys(key for cell in cells if isinstance(cell, Mapping) for key in cell)
-        held = bool(keys) and all(isinstance(cell, Mapping) for cell in cells)
-        names += [f"{column}.{key}" for key in keys] if held else [column]
+        objects = bool(keys) and all(isinstance(cell, Mapping) for cell in cells)
+        names += [f"{column}.{key}" for key in keys] if objects else [column]
     return tuple(names)
 
 
 def cells_of(table: Table, column: str) -> list[object]:
-    """Give what stands in a column of the first rows, where there is anything."""
+    """Return the values of a column in the first rows, empty ones left out."""
     return [cell for row in table.rows[:LOOKED_AT] if filled(cell := value_at(row.values, column))]
 
 
 def holds_truths(table: Table, column: str) -> bool:
-    """Say whether a column holds truth values alone, no numbers."""
+    """Return whether a column holds only `true` and `false`, no numbers."""
     words = {plain(cell).strip().casefold() for cell in cells_of(table, column)}
     return bool(words) and words <= {"true", "false"}
 
 
 def says_yes_or_no(table: Table, column: str) -> bool:
-    """Return whether a column holds truth values alone, both of them."""
+    """Return whether a column holds only truth values, both of them."""
     return {truth(cell) for cell in cells_of(table, column)} == {True, False}
 
 
 def flags(table: Table, columns: Sequence[str]) -> str:
-    """Join the columns that say yes or no, each of which may be a label; an empty string if they are too few.
+    """Join the yes/no columns, each of which may be a label; an empty string if there are too few.
 
-    Beside columns that say both, or that have a mark or nothing, those count that always say no: labels that are rare.
+    Columns that hold both values count; beside them also those that are always false (rare labels), or, where there
+    are none, columns with a mark or nothing.
     """
     free = [column for column in columns if column.casefold() not in BESIDE]
     truths = {column: {truth(cell) for cell in cells_of(table, column)} for column in free}
@@ -121,7 +122,7 @@ def flags(table: Table, columns: Sequence[str]) -> str:
 
 
 def with_blanks(table: Table, column: str) -> str:
-    """Read empty cells of joined columns as a no, where none of them says no in any other way."""
+    """Let empty cells of joined columns count as false, if no cell is false in any other way."""
     parts = _parts(column)
     if "|" not in column or column in table.columns or column.endswith("|"):
         return column
@@ -130,17 +131,17 @@ def with_blanks(table: Table, column: str) -> str:
 
 
 def labels_with_columns(table: Table, columns: Collection[str]) -> list[str]:
-    """Name the columns each of which is a label."""
+    """Return the columns that are labels by themselves."""
     return [part for name in columns if "|" in name and name not in table.columns for part in _parts(name)]
 
 
 def never_true(table: Table, columns: Sequence[str]) -> list[str]:
-    """Name the columns that say yes in none of the rows that are looked at."""
+    """Return the columns that are true in none of the rows that are looked at."""
     return [column for column in columns if not any(truth(cell) for cell in cells_of(table, column))]
 
 
 def fractions(table: Table, column: str) -> bool:
-    """Return whether a column holds numbers from 0 to 1, some of them in between."""
+    """Return whether a column holds numbers from 0 to 1, some of them strictly between."""
     try:
         numbers = {number_in(cell) for cell in cells_of(table, column)}
     except ValueError:

@@ -1,4 +1,4 @@
-"""How a text file parts its rows into cells: the sign between them, the quotes, and what escapes them."""
+"""The dialect of a delimited text file: its delimiter, quotes and escapes."""
 
 from __future__ import annotations
 
@@ -9,57 +9,60 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Literal
 
+from kamerton.core.messages import Message, Wording, msg
 from kamerton.data.encoding import Source
 from kamerton.data.head import UNCLOSED, Record
 
 DELIMITERS = "\t|;,"
-"""Signs between cells, the one that prose has least of first."""
+"""Delimiters, the one that is rarest in prose first."""
 SEPARATOR = re.compile(r'\ufeff?"?sep=(.)"?[\r\n]*', re.IGNORECASE)
-"""The line that tells Excel what stands between cells."""
+"""The line that tells Excel the delimiter."""
 QUOTED = re.compile(r' +"[^"]*" *')
 LINES, LETTERS = 1000, 1 << 18
 """How much of a file is looked at."""
 LARGEST_CELL = 2**31 - 1
-"""Characters in a cell; Python's own limit of 131,072 is less than a long document has."""
+"""Characters in a cell; long documents exceed Python's default limit of 131,072."""
 EVEN, FEWEST = 0.95, 4
-"""Share of the rows of equal width, and rows, from which on plain text is a table."""
+"""Share of rows of equal width, and number of rows, from which on plain text is a table."""
 MOST_LABELS, REPEATED, LONGEST_LABEL, LABEL_WORDS = 20, 4, 40, 3
 MARK = re.compile(r"[+-]?\d{1,2}|[A-Z]+:\w+|[A-Z]{2,}|__\w+")
-"""A label that a space parts from its text, where a word would be the first of a sentence."""
+"""A label that is separated from its text by a space; any other word would begin a sentence."""
 SIDES: Sequence[Literal["first", "last"]] = ("last", "first")
-ESCAPED = "a quote or a sign between cells after a backslash belongs to its cell"
-SPACED = "spaces beside quotes are passed over"
-SINGLE = "single quotes quote"
-RAW_QUOTES = "quotes are read as characters"
-"""What is noted of a file without quoting."""
+RAW_QUOTES = msg("quotes are read as characters")
+"""The note on a file without quoting."""
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How cells are parted and quoted."""
+    """How cells are separated and quoted."""
 
     delimiter: str
     quote: str = '"'
-    """What a cell is quoted with; empty if nothing is."""
+    """The quote character; empty if there are no quotes."""
     escaped: bool = False
-    """Whether a backslash makes the sign after it part of its cell."""
+    """Whether a backslash escapes the character after it."""
     spaced: bool = False
-    """Whether spaces stand beside quotes."""
+    """Whether spaces may stand beside quotes."""
     skipped: int = 0
-    """Lines before the table that only say how it is written."""
+    """Lines before the table that only describe its dialect."""
     once: Literal["", "first", "last"] = ""
-    """Whether a line is parted once only, at the first or the last such sign: the text may hold more of them."""
+    """Whether a line is split only once, at the first or last delimiter: the text may hold more of them."""
 
     @property
-    def notes(self) -> list[str]:
+    def notes(self) -> list[Message]:
         """What is unusual."""
-        told = {ESCAPED: self.escaped, SPACED: self.spaced, SINGLE: self.quote == "'", RAW_QUOTES: not self.quote}
-        return [note for note, true in told.items() if true]
+        unusual = (
+            (self.escaped, msg("a backslash before a quote or delimiter makes it part of its cell")),
+            (self.spaced, msg("spaces beside quotes are ignored")),
+            (self.quote == "'", msg("cells are quoted by single quotes")),
+            (not self.quote, RAW_QUOTES),
+        )
+        return [note for true, note in unusual if true]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The first records of a file, read in the way that fits it best."""
+    """The first records of a file, read in one dialect."""
 
     dialect: Dialect
     records: tuple[Record, ...]
@@ -67,25 +70,25 @@ class Sample:
     """Share of the records that are as wide as the header."""
     width: int
     begins: bool = True
-    """Whether nothing stands before the header but comments."""
-    told: bool = False
-    """Whether the last comment is as wide, as a header behind a comment's sign is."""
+    """Whether only comments come before the header."""
+    commented: bool = False
+    """Whether the last comment is as wide: it may be the header."""
 
     @property
     def likely(self) -> tuple[bool, float, bool, int]:
-        """What is larger where the sign is the right one."""
-        return self.begins, round(self.fit, 1), self.told, self.width
+        """A rank: the largest one belongs to the right delimiter."""
+        return self.begins, round(self.fit, 1), self.commented, self.width
 
 
 def find_dialect(source: Source, delimiters: str = DELIMITERS) -> Sample:
-    """Find how a file is written: by which sign most rows are as wide as the header, then the header is widest.
+    """Find the dialect of a file: most rows are as wide as the header, and then the header is widest.
 
     Other quotes and backslashes are tried where rows do not fit.
     """
     lines, cut = _first_lines(source)
-    told = SEPARATOR.fullmatch(lines[0]) if lines else None
-    skipped = 1 if told else 0
-    signs = told.group(1) if told else delimiters
+    separator = SEPARATOR.fullmatch(lines[0]) if lines else None
+    skipped = 1 if separator else 0
+    signs = separator.group(1) if separator else delimiters
     plain = [_sampled(lines, cut, Dialect(sign, skipped=skipped)) for sign in signs]
     best = max(plain, key=lambda sample: (sample.width > 1, *sample.likely))
     wide = [sample for sample in plain if sample.width > 1]
@@ -98,12 +101,12 @@ def find_dialect(source: Source, delimiters: str = DELIMITERS) -> Sample:
 
 
 def _holds_quotes(sample: Sample) -> bool:
-    """Return whether cells hold a space and then quotes that were meant to be around them."""
+    """Return whether cells hold quotes that were meant to be around them, behind a space."""
     return any(QUOTED.fullmatch(cell) for record in sample.records for cell in record.cells)
 
 
 def records(source: Source, dialect: Dialect) -> Iterator[Record]:
-    """Go through the rows, blank ones included."""
+    """Yield the rows, blank ones included."""
     with source.open() as lines:
         yield from _records(lines, dialect)
 
@@ -127,13 +130,15 @@ def _records(lines: Iterable[str], dialect: Dialect) -> Iterator[Record]:
     )
     before = dialect.skipped
     while True:
-        first, cells, fault = before + reader.line_num + 1, list[str](), ""
+        first, cells = before + reader.line_num + 1, list[str]()
+        fault: Wording = ""
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            fault = UNCLOSED if str(error) == "unexpected end of data" else f"its quotes make no sense: {error}"
+            unclosed = str(error) == "unexpected end of data"
+            fault = UNCLOSED if unclosed else msg("its quotes are malformed: {error}", error=str(error))
         yield Record(first, before + reader.line_num, cells, fault)
 
 
@@ -145,9 +150,9 @@ def _halved(lines: Iterable[str], dialect: Dialect) -> Iterator[Record]:
 
 
 def _mended(lines: Iterable[str], dialect: Dialect) -> Iterable[str]:
-    """Write lines as Python's reader takes them."""
+    """Rewrite lines in the form that Python's reader takes."""
     sign = re.escape(dialect.delimiter)
-    if dialect.escaped:  # a backslash before any other sign stands for itself
+    if dialect.escaped:  # a backslash before any other character is literal
         escape = re.compile(rf"\\([\"'\\{sign}\r\n]?)")
         return (escape.sub(lambda found: found[0] if found[1] else "\\\\", line) for line in lines)
     if dialect.spaced:
@@ -160,7 +165,7 @@ def _mended(lines: Iterable[str], dialect: Dialect) -> Iterable[str]:
 
 
 def find_table(source: Source) -> Sample | None:
-    """Find rows of cells in a file that may be plain text: a column of them holds a few short words over and over."""
+    """Find a table in what may be plain text: one of its columns repeats a few short words."""
     sample = find_dialect(source)
     rows = [record.cells for record in sample.records if record.used]
     wide = sample.width > 1 and sample.fit >= EVEN and len(rows) >= FEWEST
@@ -183,7 +188,7 @@ def _column(rows: Sequence[Sequence[str]], at: int) -> list[str]:
 
 
 def _labels(cells: Sequence[str]) -> bool:
-    """Return whether cells are few short words that come again and again."""
+    """Return whether cells repeat a few short words."""
     distinct = {cell.strip() for cell in cells}
     short = all(0 < len(cell) <= LONGEST_LABEL and len(cell.split()) <= LABEL_WORDS for cell in distinct)
     short = short and not any(cell.endswith((".", "!", "?", "…")) for cell in distinct)  # the end of a sentence
@@ -214,8 +219,8 @@ def _sampled(lines: Sequence[str], cut: bool, dialect: Dialect) -> Sample:
     width, below = len(header.cells), rows[rows.index(header) + 1 :] if rows else []
     right = sum(not row.fault and header.used <= len(row.cells) and row.used <= width for row in below)
     comments = [record for record in found if record.comment]
-    told = bool(comments) and len(comments[-1].cells) == width
-    return Sample(dialect, found, right / len(below) if below else 1.0, width, header in rows[:1], told)
+    commented = bool(comments) and len(comments[-1].cells) == width
+    return Sample(dialect, found, right / len(below) if below else 1.0, width, header in rows[:1], commented)
 
 
 def _other_ways(lines: Sequence[str], dialect: Dialect) -> Iterator[Dialect]:

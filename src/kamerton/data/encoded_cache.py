@@ -1,6 +1,6 @@
-"""Encoded rows, kept in a run's cache: a resumed run and its other seeds read them back instead of tokenizing again.
+"""A cache of encoded rows in a run's folder: a resumed run and its other seeds load them instead of tokenizing again.
 
-A file is known by a hash of all that decides what is in it; one that is damaged, or not there, is made anew.
+A file is named by a hash of everything its content depends on; a damaged or missing one is written again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from kamerton.core.files import replacing
 from kamerton.core.records import Encoded, Example
 
 WORTHWHILE = 1000
-"""Rows from which on reading is faster than tokenizing by more than anyone would notice."""
+"""Rows from which on loading saves noticeable time."""
 FORMAT = 2
 LISTS: dict[str, type[np.generic]] = {
     "tokens": np.int32,
@@ -27,22 +27,22 @@ LISTS: dict[str, type[np.generic]] = {
     "targets": np.int64,
     "segments": np.int32,
 }
-"""What each sequence has many of."""
+"""Attributes of a sequence that are lists."""
 NUMBERS: dict[str, type[np.generic]] = {"cut": np.int64, "weight": np.float64, "number": np.float64}
 DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
-"""How a file says that it is not whole."""
+"""What reading a damaged file raises."""
 
 
 def kept_rows(
     folder: Path | None, circumstances: str, examples: Sequence[Example], encode: Callable[[], list[Encoded]]
 ) -> list[Encoded]:
-    """Give encoded examples from the folder, or encode them and leave them there.
+    """Load encoded examples from a folder, or encode them and write them there.
 
     Args:
-        folder: None keeps nothing.
-        circumstances: what the rows depend on beside the examples.
+        folder: the cache; None for no caching.
+        circumstances: everything the encoding depends on beside the examples.
         examples: the rows.
-        encode: gives them as a model gets them.
+        encode: encodes them.
     """
     if folder is None or len(examples) < WORTHWHILE:
         return encode()
@@ -51,11 +51,11 @@ def kept_rows(
         try:
             return read_rows(place)
         except DAMAGED:
-            with suppress(OSError):  # on a disk that is only read it stays
+            with suppress(OSError):  # on a read-only disk it stays
                 place.unlink()
     rows = encode()
     if not any(sequence.extra for row in rows for sequence in row.extra):
-        with suppress(OSError):  # a disk without room for them takes nothing from the rows
+        with suppress(OSError):  # a full disk only costs the cache
             write_rows(place, rows)
     return rows
 
@@ -75,14 +75,14 @@ def write_rows(place: Path, rows: Sequence[Encoded]) -> None:
 
 
 def read_rows(place: Path) -> list[Encoded]:
-    """Read what `write_rows` wrote.
+    """Load what `write_rows` wrote.
 
     Raises:
-        OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile: the file is not whole.
+        OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile: the file is damaged.
     """
     with place.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
         columns = {name: file[name] for name in file.files}
-    lists = {name: _parted(columns[name], columns[f"{name}_lengths"]) for name in LISTS}
+    lists = {name: _split(columns[name], columns[f"{name}_lengths"]) for name in LISTS}
     numbers = {name: columns[name].tolist() for name in NUMBERS}
     parts = {**lists, **numbers}
     sequences = [Encoded(**dict(zip(parts, values, strict=True))) for values in zip(*parts.values(), strict=True)]
@@ -94,7 +94,7 @@ def read_rows(place: Path) -> list[Encoded]:
     return rows
 
 
-def _parted(values: np.ndarray, lengths: np.ndarray) -> list[tuple[int, ...]]:
+def _split(values: np.ndarray, lengths: np.ndarray) -> list[tuple[int, ...]]:
     ends = lengths.cumsum()
     if len(values) != lengths.sum():
         raise ValueError(len(values))

@@ -1,8 +1,8 @@
-"""Rows beside the user's own that are trained on only: general data against forgetting, variants of few rows."""
+"""Training rows beside the user's own: general data against forgetting, and augmented variants of few rows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,8 +13,10 @@ from transformers import PreTrainedTokenizerBase
 from kamerton.core import registry
 from kamerton.core.contracts import Form, ModelFacts, ModelHead, Task
 from kamerton.core.errors import Fault, ModelError, RecipeError
+from kamerton.core.figures import Figure
+from kamerton.core.messages import Message, msg
 from kamerton.core.records import Encoded, Example, LedgerEntry, Prediction, Split
-from kamerton.data.augment import each, in_other_words, with_guesses, with_swaps, without_words
+from kamerton.data.augment import in_other_words, with_guesses, with_swaps, without_words
 from kamerton.data.cells import stand_in
 from kamerton.data.gate import pass_gate
 from kamerton.data.mixed import unified
@@ -37,7 +39,7 @@ TOKENS_PER_PASS = 8192
 
 @dataclass(frozen=True)
 class Enlarging:
-    """What the rows to add are made from."""
+    """What the added rows are made from."""
 
     recipe: Recipe
     task: Task
@@ -47,65 +49,67 @@ class Enlarging:
     max_tokens: int
     split: Split
     first_id: int
-    """The id of the first row that is added: those of the source come before."""
+    """The id of the first added row, above those of the source."""
 
     @property
-    def held(self) -> tuple[Example, ...]:
-        """The rows that must not be trained on in any shape."""
+    def held_out(self) -> tuple[Example, ...]:
+        """The rows that must not be trained on in any form."""
         return (*self.split.validation, *self.split.test)
 
 
 @dataclass(frozen=True)
 class Added:
-    """The rows that were added, their entries in the ledger, and what was done in words."""
+    """The added rows, their entries in the ledger, and messages on what was done."""
 
     examples: tuple[Example, ...] = ()
     entries: tuple[LedgerEntry, ...] = ()
-    messages: tuple[str, ...] = ()
+    messages: tuple[Message, ...] = ()
 
 
 def refuse_unfit(recipe: Recipe, task: Task, form: ModelHead) -> None:
-    """Refuse to even out, vary or replay what has no classes or no written answers, and equal samples.
+    """Refuse settings that the task cannot follow: balancing, augmentation, replay, several equal samples.
 
     Raises:
-        RecipeError: all that does not fit, at once.
+        RecipeError: with all settings that do not fit.
     """
     faults = []
-    name = recipe.data.task
+    name = recipe.data.task or ""
     if recipe.data.balance != "none" and task.answers != "class":
-        faults.append(Fault(f"{name} has no classes to even out", "data.balance", "leave it at none"))
+        rule, remedy = msg("{task} has no classes to balance", task=name), msg("leave it at none")
+        faults.append(Fault(rule, "data.balance", remedy))
     if recipe.augment.by != "none" and task.answers != "class":
-        rule = f"a changed text would not fit its answer any longer in {name}"
-        faults.append(Fault(rule, "augment.by", "leave it at none; more rows of your own help"))
+        rule = msg("a changed text would no longer fit its answer in {task}", task=name)
+        faults.append(Fault(rule, "augment.by", msg("leave it at none; more rows of your own help")))
     if recipe.mix.source == SELF and not trains_on_requests(form):
-        rule = "an encoder writes no answers that could be replayed"
-        faults.append(Fault(rule, "mix.source", "name a data file with the same columns"))
+        rule = msg("an encoder writes no answers that could be replayed")
+        faults.append(Fault(rule, "mix.source", msg("name a data file with the same columns")))
     samples = samples_of(form)
     if samples > 1 and not recipe.evaluate.temperature:
-        rule = f"{samples} samples a row would all be the same at temperature 0, so that pass@k says nothing new"
-        faults.append(Fault(rule, "evaluate.temperature", "draw them, `--set evaluate.temperature=0.8`; or write one"))
+        rule = msg("{samples} samples per row are all equal at temperature 0: pass@k adds nothing", samples=samples)
+        remedy = msg("sample with `--set evaluate.temperature=0.8`, or write one answer")
+        faults.append(Fault(rule, "evaluate.temperature", remedy))
     if faults:
         raise RecipeError(faults)
 
 
 def enlarge(given: Enlarging) -> Added:
-    """Add what the recipe asks for.
+    """Add the rows that the recipe asks for.
 
     Raises:
         RecipeError: the model cannot make the variants.
         DataError: the file to mix in cannot be read, or fits no row of the task.
     """
     mixed = _mixed(given)
-    return _join(mixed, vary(replace(given, first_id=given.first_id + len(mixed.examples))))
+    varied = vary(replace(given, first_id=given.first_id + len(mixed.examples)))
+    return Added(
+        (*mixed.examples, *varied.examples),
+        (*mixed.entries, *varied.entries),
+        (*mixed.messages, *varied.messages),
+    )
 
 
-def _join(one: Added, other: Added) -> Added:
-    examples, entries = (*one.examples, *other.examples), (*one.entries, *other.entries)
-    return Added(examples, entries, (*one.messages, *other.messages))
-
-
-def _added(examples: Sequence[Example], reason: Callable[[Example], str], message: str) -> Added:
-    entries = tuple(LedgerEntry(e.id, e.place, "added", reason(e)) for e in examples)
+def _added(examples: Sequence[Example], reason: Message, message: Message) -> Added:
+    entries = tuple(LedgerEntry(example.id, example.place, "added", reason) for example in examples)
     return Added(tuple(examples), entries, (message,))
 
 
@@ -113,7 +117,7 @@ def _added(examples: Sequence[Example], reason: Callable[[Example], str], messag
 
 
 def _mixed(given: Enlarging) -> Added:
-    """Draw rows of another file; none that the held rows say nearly the same as."""
+    """Sample rows of another file, without near-duplicates of the held-out rows."""
     source = given.recipe.mix.source
     if source is None or source == SELF:
         return Added()
@@ -121,53 +125,61 @@ def _mixed(given: Enlarging) -> Added:
     columns = {role: name for role, name in (given.recipe.data.columns or {}).items() if stand_in(name, table.columns)}
     made = make_examples(table, recognise(table, given.recipe.data.task, columns), given.task)
     usable = [example for example in made.examples if filled(example.text) and filled(example.gold)]
-    groups = near_duplicate_groups([example.text for example in (*given.held, *usable)])
-    seen = set(groups[: len(given.held)].tolist())
-    apart = [e for e, group in zip(usable, groups[len(given.held) :].tolist(), strict=True) if group not in seen]
+    held_out = given.held_out
+    groups = near_duplicate_groups([example.text for example in (*held_out, *usable)]).tolist()
+    seen = set(groups[: len(held_out)])
+    apart = [example for example, group in zip(usable, groups[len(held_out) :], strict=True) if group not in seen]
     encoded = given.form.encode(apart, given.tokenizer, given.max_tokens)
     passed = pass_gate(apart, encoded, given.form, given.tokenizer, "cut").examples
     count = max(1, round(given.recipe.mix.share * len(given.split.train)))
     drawn = sample_rows(passed, count, given.recipe.seed)
     numbered = [replace(example, id=given.first_id + i) for i, example in enumerate(drawn)]
-    few = f" (all of them: {count} were wanted)" if len(drawn) < count else ""
-    return _added(numbered, lambda _: f"mixed in from {source}", f"{len(drawn)} rows mixed in from {source}{few}")
+    mixed = msg("{rows} {rows:row|rows} mixed in from {source}", rows=len(drawn), source=source)
+    if len(drawn) < count:
+        mixed = msg("{mixed} (all of them: {count} were wanted)", mixed=mixed, count=count)
+    return _added(numbered, msg("mixed in from {source}", source=source), mixed)
 
 
 # ── variants ──────────────────────────────────────────────────────────────────────────────────
 
 
 def vary(given: Enlarging) -> Added:
-    """Make a variant of each training row, and keep them if a head on frozen features validates better with them."""
+    """Return a variant of each training row, if a head on frozen features validates better with them."""
     by = given.recipe.augment.by
     if by == "none":
         return Added()
     train, role = given.split.train, given.task.roles[0].name
     texts = _variants(given, [str(example.fields[role]) for example in train])
-    held = {example.key for example in given.held}
+    held_out = {example.key for example in given.held_out}
     made = [
         given.task.example(given.first_id + i, source.place, {**source.fields, role: text})
         for i, (source, text) in enumerate(zip(train, texts, strict=True))
     ]
-    fresh = [new for new, old in zip(made, train, strict=True) if new.key != old.key and new.key not in held]
+    fresh = [new for new, old in zip(made, train, strict=True) if new.key != old.key and new.key not in held_out]
     fresh = [replace(example, id=given.first_id + i) for i, example in enumerate(fresh)]
     if not fresh:
-        return Added(messages=(f"{by} changes no row",))
+        return Added(messages=(msg("{by} changes no row", by=by),))
     plain, enlarged = _scores(given, fresh)
-    compared = (
-        f"a head on frozen features validates at {plain:.3f} without, at {enlarged:.3f} with {len(fresh)} variants"
+    compared = msg(
+        "{by}: a head on frozen features validates at {plain} without and at {enlarged} with {count} "
+        "{count:variant|variants}",
+        by=by,
+        plain=Figure(plain),
+        enlarged=Figure(enlarged),
+        count=len(fresh),
     )
     if enlarged <= plain:
-        return Added(messages=(f"{by}: {compared}; left out",))
-    return _added(fresh, lambda _: f"a variant of the row by {by}", f"{by}: {compared}; trained on")
+        return Added(messages=(msg("{compared}; left out", compared=compared),))
+    return _added(fresh, msg("a variant of the row by {by}", by=by), msg("{compared}; trained on", compared=compared))
 
 
 def _variants(given: Enlarging, texts: Sequence[str]) -> list[str]:
     settings, seed = given.recipe.augment, given.recipe.seed
     match settings.by:
         case "deletion":
-            return each(without_words, texts, settings.share, seed)
+            return [without_words(text, settings.share, seed) for text in texts]
         case "swap":
-            return each(with_swaps, texts, settings.share, seed)
+            return [with_swaps(text, settings.share, seed) for text in texts]
         case "masked":
             return with_guesses(texts, _guessing_engine(given), settings.share, seed)
         case _:
@@ -175,7 +187,7 @@ def _variants(given: Enlarging, texts: Sequence[str]) -> list[str]:
 
 
 def _scores(given: Enlarging, variants: Sequence[Example]) -> tuple[float, float]:
-    """Score the validation rows by a head on the training rows, without and with the variants."""
+    """Score a head on frozen features on the validation rows, trained without and with the variants."""
     train, validation = given.split.train, given.split.validation
     everything = (*train, *variants, *validation)
     features = Embedder(given.facts, given.recipe.model.precision)(everything)
@@ -197,8 +209,8 @@ def _scores(given: Enlarging, variants: Sequence[Example]) -> tuple[float, float
 
 
 def _guessing_engine(given: Enlarging) -> TorchEngine:
-    """Load the base model with its masked-language-model head."""
-    fault = Fault(f"{given.facts.name} cannot guess masked words", "augment.by", "choose deletion or swap")
+    remedy = msg("choose deletion or swap")
+    fault = Fault(msg("{model} cannot predict masked words", model=given.facts.name), "augment.by", remedy)
     if given.facts.kind != "encoder" or given.tokenizer.mask_token_id is None:
         raise RecipeError(fault)
     try:
@@ -206,14 +218,15 @@ def _guessing_engine(given: Enlarging) -> TorchEngine:
     except ModelError:
         raise RecipeError(fault) from None
     if loaded.fresh:
-        raise RecipeError(replace(fault, rule=f"{given.facts.name} comes without a head that guesses masked words"))
+        rule = msg("{model} comes without a head that predicts masked words", model=given.facts.name)
+        raise RecipeError(replace(fault, rule=rule))
     return _engine(given, loaded.model)
 
 
 def _writing_engine(given: Enlarging) -> TorchEngine:
-    """Load the base model to write."""
     if given.facts.kind != "decoder":
-        raise RecipeError(Fault(f"{given.facts.name} cannot write", "augment.by", "choose deletion, swap or masked"))
+        rule, remedy = msg("{model} cannot write", model=given.facts.name), msg("choose deletion, swap or masked")
+        raise RecipeError(Fault(rule, "augment.by", remedy))
     return _engine(given, load_model(given.facts.folder, "AutoModelForCausalLM", {}, given.recipe.seed).model)
 
 

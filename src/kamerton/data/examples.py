@@ -1,4 +1,4 @@
-"""Examples held by columns: a third of the memory that as many objects take, and each made when it is looked at."""
+"""Examples held by columns in a third of the memory of as many objects; each is made when it is accessed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kamerton.core.records import Example, Place
 KEY = 16
 """Bytes of a key."""
 SHORT, SHORT_ONES = 60, 10_000
-"""Letters of a text, and how many such texts, that are held once however often they occur: labels."""
+"""Characters of a text, such as a label, that is held once however often it occurs; and how many such texts."""
 ABSENT = object()
 
 
@@ -44,16 +44,16 @@ class Examples(Sequence[Example]):
 
     @property
     def golds(self) -> Sequence[str]:
-        """The right answer of each example; none is made for it."""
+        """The right answer of each example, without making the examples."""
         return self._golds
 
     @property
     def texts(self) -> Sequence[str]:
-        """What the model is given of each example; none is made for it."""
+        """The text of each example, without making the examples."""
         return self._texts
 
     def _once(self, value: object) -> object:
-        """Return the same object for the same short text."""
+        """Return the same object for equal short texts."""
         if not isinstance(value, str) or len(value) > SHORT:
             return value
         if len(self._known) < SHORT_ONES:
@@ -68,14 +68,14 @@ class Examples(Sequence[Example]):
     @overload
     def __getitem__(self, at: slice) -> tuple[Example, ...]: ...
     def __getitem__(self, at: int | slice) -> Example | tuple[Example, ...]:
-        """Make an example, or some."""
+        """Return an example, or a tuple of them."""
         if isinstance(at, slice):
             return tuple(self._made(range(*at.indices(len(self)))))
         place = range(len(self))[at]
         return next(self._made(range(place, place + 1)))
 
     def __iter__(self) -> Iterator[Example]:
-        """Make all examples in order."""
+        """Yield all examples in order."""
         return self._made(range(len(self)))
 
     def _made(self, places: range) -> Iterator[Example]:

@@ -1,7 +1,7 @@
-"""Write a cleaned copy of the data beside the source, and account for every row of it.
+"""Write a cleaned copy of the data beside the source, and a ledger of every row.
 
-Rows that cannot be read or used and exact repeats are left out; wrong encodings, HTML entities, invisible
-signs and stray spaces are put right in texts and labels, and labels of several spellings get their commonest one.
+Rows that cannot be used and exact duplicates are left out; wrong encodings, HTML entities, invisible characters and
+stray spaces are repaired in texts and labels, and different spellings of a label become the most frequent one.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from kamerton.core.contracts import AuditContext, Task
+from kamerton.core.errors import reason_of
 from kamerton.core.files import replacing
-from kamerton.core.messages import Joined, Message, msg
+from kamerton.core.messages import Joined, Message, Wording, msg, term
 from kamerton.core.outcomes import Fixed
 from kamerton.core.records import Example, Finding, LedgerEntry, Row
 from kamerton.data.cells import value_at
@@ -35,7 +36,7 @@ MENDED = {
     check.__module__.rpartition(".")[2].replace("_", "-")
     for check in (*DROPPING, DamagedEncoding, HtmlRemains, LabelSpellings, StraySigns)
 }
-"""Names of the checks whose findings a cleaned copy no longer has."""
+"""The checks that find nothing in a cleaned copy."""
 
 
 def can_fix(findings: Sequence[Finding], unusable: Sequence[LedgerEntry]) -> bool:
@@ -43,8 +44,8 @@ def can_fix(findings: Sequence[Finding], unusable: Sequence[LedgerEntry]) -> boo
     return bool(unusable) or any(finding.check in MENDED for finding in findings)
 
 
-def dropped_examples(examples: Sequence[Example], task: Task) -> dict[int, str]:
-    """Return by id why examples are left out: the checks of `DROPPING` find them."""
+def dropped_examples(examples: Sequence[Example], task: Task) -> dict[int, Wording]:
+    """Return by id the checks of `DROPPING` that leave examples out."""
     context = AuditContext(
         stratified=task.answers == "class",
         lengths=None,
@@ -52,10 +53,10 @@ def dropped_examples(examples: Sequence[Example], task: Task) -> dict[int, str]:
         answers=task.answers,
         learned_from=[role.name for role in task.roles if role.to_learn],
     )
-    reasons: dict[int, str] = {}
-    for check in DROPPING:
+    reasons: dict[int, Wording] = {}
+    for check in reversed(DROPPING):
         if finding := check().check(examples, context):
-            reasons |= {id: finding.check.replace("-", " ") for id in finding.drop if id not in reasons}
+            reasons |= dict.fromkeys(finding.drop, term(finding.check.replace("-", " ")))
     return reasons
 
 
@@ -63,8 +64,8 @@ def fix_data(path: Path, table: Table, task: Task, roles: Mapping[str, str]) -> 
     """Write the cleaned copy and its ledger; the source is only read.
 
     Args:
-        path: the data as the user named them.
-        table: as it was read.
+        path: the data, as the user named them.
+        table: the data as they were read.
         task: what the rows are for.
         roles: role to column.
     """
@@ -106,20 +107,20 @@ def _notes(path: Path, copies: Sequence[Path], table: Table) -> tuple[Message, .
 # ── rows ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def _unusable(rows: Sequence[Row], task: Task, roles: Mapping[str, str]) -> dict[int, str]:
-    """Say of the rows that are left out why, by id: judged after the repair, which can make rows equal."""
-    reasons: dict[int, str] = {}
+def _unusable(rows: Sequence[Row], task: Task, roles: Mapping[str, str]) -> dict[int, Wording]:
+    """Return by id why rows are left out, judged after the repair, which can make rows equal."""
+    reasons: dict[int, Wording] = {}
     examples: list[Example] = []
     for row in rows:
         try:
             values = {role: value_at(row.values, column) for role, column in roles.items()}
             examples.append(task.example(row.id, row.place, values))
         except ValueError as error:
-            reasons[row.id] = str(error)
+            reasons[row.id] = reason_of(error)
     return {**dropped_examples(examples, task), **reasons}
 
 
-def _entry(item: Repaired, unusable: Mapping[int, str]) -> LedgerEntry:
+def _entry(item: Repaired, unusable: Mapping[int, Wording]) -> LedgerEntry:
     row = item.row
     if row.id in unusable:
         return LedgerEntry(row.id, row.place, "dropped", unusable[row.id])
@@ -132,7 +133,7 @@ def _entry(item: Repaired, unusable: Mapping[int, str]) -> LedgerEntry:
 
 
 def _free_place(path: Path, table: Table) -> str:
-    """Choose the word between a name and its ending so that nothing that is there is written over."""
+    """Return the word to put between a name and its extension so that no file is overwritten."""
     words = ("cleaned", *(f"cleaned-{number}" for number in range(2, 10_000)))
     return next(
         word
@@ -142,7 +143,7 @@ def _free_place(path: Path, table: Table) -> str:
 
 
 def _target(path: Path, file: Path, word: str, table: Table) -> Path:
-    """Name the copy of a file: beside it, or in a folder beside the folder, archive or pattern that the user named."""
+    """Return the path of a file's copy: beside it, or in a folder beside the folder, archive or pattern."""
     ending = target_format(file) if file.is_file() and _is_written(file, table) else LINES
     if _is_one(path):
         return path.with_name(f"{path.name.removesuffix(ending)}.{word}{ending}")
@@ -155,12 +156,12 @@ def _target(path: Path, file: Path, word: str, table: Table) -> Path:
 
 
 def _is_one(path: Path) -> bool:
-    """Return whether a path is one file of data, and neither a folder nor an archive of files."""
+    """Return whether a path is a single data file, not a folder or an archive."""
     return path.is_file() and format_of(path) not in ARCHIVES
 
 
 def _is_written(file: Path, table: Table) -> bool:
-    """Return whether rows can be written as a file's own kind is: a sheet takes cells, but no lists."""
+    """Return whether rows can be written in a file's own format: a sheet takes cells, but no lists."""
     if format_of(file) in SHEETS:
         return not any(isinstance(cell, list | dict) for row in table.rows[:1] for cell in row.values.values())
     return not table.reshaped
@@ -172,7 +173,7 @@ def _ledger_path(path: Path, word: str, table: Table) -> Path:
 
 
 def _write_copies(path: Path, word: str, kept: Sequence[Repaired], table: Table) -> Iterator[Path]:
-    """Write a copy of each file; the sheets of a workbook stay together."""
+    """Write a copy of each file, of a workbook all sheets into one; yield their paths."""
     by_file: dict[Path, list[Repaired]] = defaultdict(list)
     for item in kept:
         by_file[path if _is_one(path) else Path(item.row.place.file)].append(item)
@@ -184,7 +185,7 @@ def _write_copies(path: Path, word: str, kept: Sequence[Repaired], table: Table)
 
 
 def _write_ledger(path: Path, entries: Sequence[LedgerEntry]) -> None:
-    """Write one object a line: the row's id, its file and line in the source, its fate and the reason."""
+    """Write one JSON object a line: the row's id, its file and line in the source, its fate and the reason."""
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         for entry in entries:
             record = {

@@ -1,4 +1,4 @@
-"""Examples that must stay on one side of a split: of the same text, nearly the same, or of one author."""
+"""Groups of examples that must stay in one part of a split: equal or nearly equal texts, or those of one author."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Group:
     """Examples that stay together."""
 
     name: str
-    """What its side is drawn from: the value they share, else the hash of the first one's text."""
+    """What its part is derived from: the value they share, else the hash of the first one's text."""
     examples: tuple[Example, ...]
 
     @property
     def majority(self) -> str:
-        """The gold answer that is there most often; of several, the first by alphabet."""
+        """The most frequent gold answer; of several, the first in alphabetical order."""
         counts = Counter(example.gold for example in self.examples)
         return min(counts, key=lambda gold: (-counts[gold], gold))
 
@@ -35,17 +35,14 @@ def make_groups(
     alike: Sequence[int] | None = None,
     most: float = float("inf"),
 ) -> list[Group]:
-    """Group examples of equal text, of equal mark, and those that are nearly alike.
+    """Group examples of equal text, of equal mark, and near-duplicates, in the order of their first examples.
 
     Args:
         examples: with unique ids, in the order of the source.
-        marks: a name by id; examples of one name stay together, the others are their own.
-        alike: a number for each example; those of one number are near-duplicates of each other.
-        most: near-duplicates that would make a group of more rows than this are kept apart (rows written by one
-            template are all alike, and would all go to one side).
-
-    Returns:
-        The groups in the order of their first examples.
+        marks: a name by id; examples of one name stay together, those without a name are their own.
+        alike: a number for each example, the same for near-duplicates.
+        most: larger groups of near-duplicates are not kept together: rows written by one template are all alike, and
+            would all go to one part.
     """
     bonds: list[list[Hashable]] = [[("key", example.key) for example in examples]]
     if marks is not None:
@@ -66,7 +63,7 @@ def make_groups(
 
 
 def _bound(bonds: Sequence[Sequence[Hashable]]) -> list[int]:
-    """Number the rows so that two of one label, in whichever list of labels, have one number."""
+    """Number the rows so that two with the same label in any list of labels have the same number."""
     rows = len(bonds[0])
     nodes: dict[Hashable, int] = {}
     ends = [rows + nodes.setdefault(label, len(nodes)) for labels in bonds for label in labels]

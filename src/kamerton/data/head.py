@@ -1,4 +1,4 @@
-"""Where a table of cells begins: the line that names the columns, what stands before it, and whether there is one."""
+"""Find the header of a table of cells: the line that names its columns, if there is one, and what stands before it."""
 
 from __future__ import annotations
 
@@ -11,102 +11,100 @@ from typing import Any
 
 from kamerton.core import registry
 from kamerton.core.errors import DataError, Fault
-from kamerton.core.messages import Wording
+from kamerton.core.messages import Message, Wording, msg
 from kamerton.data.encoding import flaw
 from kamerton.data.options import Options
 from kamerton.data.spelling import same
 from kamerton.data.table import MEND, Collector, Table, unique_columns
 
-UNCLOSED = "a quote is opened in this row and never closed"
+UNCLOSED = msg("a quote is opened in this row and never closed")
 LONGEST_NAME = 100
 """Characters in a column's name; a longer one is text, and the file has no header."""
 MOST_BEFORE = 20
-"""Lines that may stand before the columns' names."""
+"""Lines that may stand before the header."""
 BELOW = 3
-"""How many times the lines of a block above a table the table has at least."""
+"""A table has at least this many times the lines of a block above it."""
 MOSTLY = 0.9
 OFTEN = 0.1
-"""Share of the cells that a label has and a header, repeated where files were put together, has not."""
+"""A label fills at least this share of the cells; a header that is repeated in joined files does not."""
 WORDY = 4
-"""Words of a cell, on average, from which on a column holds texts."""
+"""Words per cell, on average, from which on a column holds texts."""
 SURELY_WORDY = 12
 USUAL = ("id", "idx", "index", "date", "time", "user", "author", "name", "номер", "дата", "автор")
-"""Names of columns that play no role and are seen often."""
+"""Frequent names of columns without a role."""
 SHOWN = 60
-"""Letters of a line that are shown."""
-QUOTE = (
-    "cells that hold the sign between cells need double quotes: write the file anew, for example with pandas' to_csv"
-)
-"""What helps where most rows have more cells than the header."""
+"""Characters shown of a line."""
+QUOTE = msg("cells that hold the delimiter need double quotes: write the file again, for example with pandas' to_csv")
+"""The remedy where most rows have more cells than the header."""
 COMMENT = "#"
-NAMELESS = "the first line is a row and names no columns: they are called 'column 1', 'column 2' and so on"
-"""What is noted of a table without a header."""
+NAMELESS = msg("the first line is a row, not a header: the columns are called 'column 1', 'column 2' and so on")
+"""The note on a table without a header."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """One row as cells: the lines it stands on, and what is wrong with it, if anything."""
+    """The cells of one row, its first and last line, and what is wrong with it."""
 
     first: int
     last: int
     cells: Sequence[Any]
-    fault: str = ""
+    fault: Wording = ""
 
     @property
     def blank(self) -> bool:
-        """Whether nothing stands on its line."""
+        """Whether its line is blank."""
         return not self.fault and len(self.cells) <= 1 and not any(_text(cell) for cell in self.cells)
 
     @property
     def used(self) -> int:
-        """How many cells there are up to the last that holds anything."""
+        """The number of cells up to the last one that is not empty."""
         return next((at for at in range(len(self.cells), 0, -1) if _text(self.cells[at - 1])), 0)
 
     @property
     def comment(self) -> bool:
-        """Whether it begins like a comment."""
+        """Whether it begins as a comment does."""
         return bool(self.cells) and _text(self.cells[0]).startswith(COMMENT)
 
 
 @dataclass(frozen=True)
 class Head:
-    """The names of a table's columns and where its rows begin."""
+    """The names of a table's columns."""
 
     names: tuple[str, ...]
     named: int
-    """How many columns the header names; those after it stand without a name."""
+    """How many columns the header names; those after it have no name."""
     line: int
-    """The last line that is no row; 0 if the first one is."""
+    """The last line before the rows; 0 if the first line is a row."""
     comments: bool = False
-    """Whether comments stand before the names, so that lines of another width that begin so are comments, too."""
-    notes: tuple[str, ...] = ()
+    """Whether comments stand before the header, so that lines of another width that begin so are comments, too."""
+    notes: tuple[Message, ...] = ()
 
-    def misfit(self, record: Record) -> str:
-        """Return why a record's cells do not stand under the names; an empty string if they do."""
-        found = len(record.cells)
-        if self.named <= found and (found == len(self.names) or record.used <= len(self.names)):
+    def misfit(self, record: Record) -> Wording:
+        """Return why a record does not fit the columns; an empty string if it does."""
+        found, width = len(record.cells), len(self.names)
+        if self.named <= found and (found == width or record.used <= width):
             return ""
-        return f"has {found} {'cell' if found == 1 else 'cells'}, the header has {len(self.names)}"
+        return msg("has {cells} {cells:cell|cells}, the header has {width}", cells=found, width=width)
 
 
 @dataclass
 class Filling:
-    """A table that grows record by record under its head."""
+    """A table that is filled record by record."""
 
     head: Head
     rows: Collector
     options: Options
     beside: Mapping[str, object] = field(default_factory=dict)
-    """What every row has beside its cells."""
+    """Further values of every row."""
     strays: Counter[str] = field(default_factory=Counter)
-    """By the name given to a column without one: how many rows hold something there."""
+    """Rows that hold something in a column without a name, by the name given to it."""
     passed: int = 0
     """Comments among the rows."""
     wider: int = 0
     """Rows of more cells than the header."""
 
     def take(self, record: Record) -> None:
-        """Use a record, reject it with the reason, or pass over what is no row.
+        """Add a record, reject it with the reason, or skip it if it is not a row.
 
         Raises:
             DataError: a quote is never closed and swallows lines.
@@ -117,15 +115,17 @@ class Filling:
                 self.rows.accept(record.first, {names[0]: ""})
             return
         if record.fault == UNCLOSED and record.last > record.first:
-            rule = f"{UNCLOSED}: it swallows {record.last - record.first} more lines"
-            remedy = 'close it; a quote inside a quoted cell is written twice ("")'
+            rule = msg(
+                "{fault}: it swallows {lines} more {lines:line|lines}", fault=UNCLOSED, lines=record.last - record.first
+            )
+            remedy = msg('close it; a quote inside a quoted cell is written twice ("")')
             raise DataError(Fault(rule, f"{self.rows.file}:{record.first}", remedy))
         misfit = head.misfit(record)
         if misfit and head.comments and record.comment:
             self.passed += 1
         elif reason := record.fault or misfit or flaw("".join(cell for cell in record.cells if isinstance(cell, str))):
             self.wider += len(record.cells) > len(names)
-            self.rows.reject(record.first, reason + _extent(record))
+            self.rows.reject(record.first, _with_extent(reason, record.last - record.first + 1))
         else:
             self.rows.accept(record.first, self._values(record.cells))
 
@@ -140,26 +140,29 @@ class Filling:
         return values
 
     def table(self, format: str, encoding: str, notes: Sequence[Wording]) -> Table:
-        """Close the table.
+        """Return the table.
 
         Raises:
             DataError: there are no rows, or most of them were rejected.
         """
         head = self.head
-        told = [f"{count} {'row has' if count == 1 else 'rows have'} something in a column without a name: '{name}'"
-                for name, count in self.strays.items()]  # fmt: skip
-        told += [f"comments among the rows are passed over: {self.passed}"] if self.passed else []
+        found = [
+            msg("{rows} {rows:row has|rows have} something in a column without a name: '{name}'", rows=count, name=name)
+            for name, count in self.strays.items()
+        ]
+        found += [msg("comments among the rows are skipped: {count}", count=self.passed)] if self.passed else []
         names = (*head.names[: head.named], *(name for name in head.names[head.named :] if self.strays[name]))
-        names = tuple(dict.fromkeys([*names, *self.beside]))
         remedy = QUOTE if 2 * self.wider > self.rows.rejections else MEND
-        return self.rows.table(names, format, encoding, [*notes, *head.notes, *told], remedy)
+        return self.rows.table(
+            dict.fromkeys([*names, *self.beside]), format, encoding, [*notes, *head.notes, *found], remedy
+        )
 
 
 def fill(file: str, sample: Sequence[Record], options: Options, beside: Mapping[str, object] | None = None) -> Filling:
-    """Begin a table whose first records are known.
+    """Return an empty table with the columns that the first records show.
 
     Raises:
-        DataError: nothing stands there, or columns have the same name.
+        DataError: there are no records, or columns have the same name.
     """
     return Filling(find_head(file, sample, options.header), Collector(file), options, beside or {})
 
@@ -168,16 +171,16 @@ def find_head(file: str, sample: Sequence[Record], header: bool | None = None) -
     """Find the names of the columns among the first records.
 
     Args:
-        file: as the user named it.
+        file: the name of the file, as the user wrote it.
         sample: the first records, blank ones included.
-        header: whether there is a header, if the user says so.
+        header: whether there is a header, if the user said so.
 
     Raises:
-        DataError: nothing stands there, the header is damaged, or columns have the same name.
+        DataError: there are no records, the header is damaged, or columns have the same name.
     """
     records = [record for record in sample if not record.blank and record.used]
     if not records:
-        raise DataError(Fault("the file is empty", file, "give a file with rows to learn from"))
+        raise DataError(Fault(msg("the file is empty"), file, msg("name a file with rows to learn from")))
     at = 0 if header is False and not records[0].comment else _after_block(sample) or _header_at(records)
     found, before = records[at], records[:at]
     if header is None and not found.fault and looks_like_row(found, records[at + 1 :]):
@@ -185,18 +188,17 @@ def find_head(file: str, sample: Sequence[Record], header: bool | None = None) -
         if before and before[-1].comment and not _row_among(before[-1], records[at:]):
             found, header = _uncommented(before.pop()), None
     if header is False:
-        return _nameless(records if not before or not _all_comments(before) else records[at:], at and before)
+        commented = before and all(record.comment for record in before)
+        return _nameless(records[at:] if commented else records, before)
     return _named(file, found, before, records[at + 1 :])
 
 
-def _nameless(records: Sequence[Record], before: Sequence[Record] | int) -> Head:
-    """Name the columns of a table whose first line is a row by their places."""
+def _nameless(records: Sequence[Record], before: Sequence[Record]) -> Head:
+    """Number the columns of a table without a header."""
     usable = [record for record in records if not record.fault] or records
-    width, _ = Counter(len(record.cells) for record in usable).most_common(1)[0]
+    [(width, _)] = Counter(len(record.cells) for record in usable).most_common(1)
     names = tuple(f"column {number}" for number in range(1, width + 1))
-    line = before[-1].last if isinstance(before, Sequence) and before else records[0].first - 1
-    comments = bool(before)
-    return Head(names, width, line, comments, (NAMELESS,))
+    return Head(names, width, before[-1].last if before else records[0].first - 1, bool(before), (NAMELESS,))
 
 
 def _named(file: str, header: Record, before: Sequence[Record], below: Sequence[Record]) -> Head:
@@ -206,23 +208,27 @@ def _named(file: str, header: Record, before: Sequence[Record], below: Sequence[
     reason = header.fault or flaw("".join(cells))
     beyond = sum(record.used > named for record in below) * 2 > len(below)
     if not reason and sum(map(bool, cells)) * 2 < (len(cells) if beyond else named):
-        reason = "most cells are empty"
+        reason = msg("most cells are empty")
     if not reason and any(len(cell) > LONGEST_NAME or "\n" in cell for cell in cells):
-        reason = "a cell is a text"
+        reason = msg("a cell is a text")
     if reason:
-        remedy = "write the columns' names into the first line, for example text,label; if it is a row: "
-        raise DataError(
-            Fault(f"the first line does not name the columns: {reason}", place, f"{remedy}`--set data.header=false`")
+        rule = msg("the first line does not name the columns: {reason}", reason=reason)
+        remedy = msg(
+            "write the names of the columns into the first line, for example text,label; if it is a row: "
+            "`--set data.header=false`"
         )
+        raise DataError(Fault(rule, place, remedy))
     names = unique_columns([cell or f"column {number}" for number, cell in enumerate(cells, 1)], place)
     notes = [
-        f"a column without a name is called '{name}'"
+        msg("a column without a name is called '{name}'", name=name)
         for name, cell in zip(names[:named], cells, strict=False)
         if not cell
     ]
     if before:
-        shown = _text(before[0].cells[0])[:SHOWN]
-        notes.append(f"lines before the columns' names are passed over: {len(before)}, the first is '{shown}'")
+        first = _text(before[0].cells[0])[:SHOWN]
+        notes.append(
+            msg("lines before the header are skipped: {count}, the first is '{first}'", count=len(before), first=first)
+        )
     return Head(names, named, header.last, any(record.comment for record in before), tuple(notes))
 
 
@@ -230,7 +236,7 @@ def _named(file: str, header: Record, before: Sequence[Record], below: Sequence[
 
 
 def _header_at(records: Sequence[Record]) -> int:
-    """Find the first record that is neither a comment nor a title above the table."""
+    """Return the index of the first record that is neither a comment nor a title above the table."""
     at = 0
     while at < len(records) - 1 and at < MOST_BEFORE and records[at].comment:
         at += 1
@@ -238,7 +244,7 @@ def _header_at(records: Sequence[Record]) -> int:
         records[at], records[at + 1 :]
     ):
         rows = [number for number, record in enumerate(records[:at]) if _row_among(record, records[at:])]
-        if rows:  # what begins like a comment is a row like the others
+        if rows:  # it begins like a comment but is a row like the others
             return rows[0]
     titles = at
     while titles < min(len(records) - 2, MOST_BEFORE) and _is_title(records[titles], records[titles + 1 :]):
@@ -250,9 +256,9 @@ def _header_at(records: Sequence[Record]) -> int:
 
 
 def _after_block(sample: Sequence[Record]) -> int:
-    """Count the records of a block of another width that a blank line parts from the table; 0 if there is none.
+    """Return the size of a block of another width that a blank line separates from the table; 0 if there is none.
 
-    Reports begin so: `Date:,2024-01-02`.
+    Reports begin with such lines: `Date:,2024-01-02`.
     """
     gap = next((at for at, record in enumerate(sample) if record.blank and any(not r.blank for r in sample[:at])), 0)
     block = [record for record in sample[:gap] if not record.blank]
@@ -266,16 +272,12 @@ def _after_block(sample: Sequence[Record]) -> int:
 
 
 def _is_title(record: Record, rest: Sequence[Record]) -> bool:
-    """Return whether one cell alone stands above a table of several columns."""
+    """Return whether a record is a single cell above a table of several columns."""
     wide = [other for other in rest if other.used > 1]
     if record.fault or record.used > 1 or len(wide) < MOSTLY * len(rest):
         return False
     _, most = Counter(len(other.cells) for other in wide).most_common(1)[0] if wide else (0, 0)
     return most >= MOSTLY * len(wide) > 0
-
-
-def _all_comments(records: Sequence[Record]) -> bool:
-    return all(record.comment for record in records)
 
 
 def _row_among(record: Record, rows: Sequence[Record]) -> bool:
@@ -291,7 +293,7 @@ def _uncommented(record: Record) -> Record:
 
 
 def looks_like_row(record: Record, rows: Sequence[Record]) -> bool:
-    """Return whether a line is surely a row like those below: a cell shows it, and none speaks against it."""
+    """Return whether a first line is surely a row: a cell is like those below it, and no cell is a name."""
     below = [row.cells for row in rows if not row.fault and len(row.cells) == len(record.cells)]
     if not below:
         return False
@@ -302,7 +304,7 @@ def looks_like_row(record: Record, rows: Sequence[Record]) -> bool:
 
 
 def _sign(name: str, cells: Sequence[str]) -> int:
-    """Return of one cell of a first line: 1 if it is like those below, -1 if it is a name, 0 if it may be both."""
+    """Return 1 if a cell of a first line is like those below it, -1 if it is a name, 0 if it may be either."""
     if not name or not cells:
         return -1 if cells and not name and len(cells) > 1 and all(map(_number, cells)) else 0
     if same(name) in _known() and cells.count(name) < OFTEN * len(cells):
@@ -324,7 +326,7 @@ def _sign(name: str, cells: Sequence[str]) -> int:
 
 
 def _worded(name: str, words: int, average: float) -> int:
-    """Judge the first line of a column of texts: questions of a survey and short titles are names."""
+    """Return the sign of a cell above a column of texts: questions of a survey and short titles are names."""
     if name.endswith(("?", ":")):
         return 0
     if words >= WORDY and words >= min(average / 2, SURELY_WORDY):
@@ -333,7 +335,7 @@ def _worded(name: str, words: int, average: float) -> int:
 
 
 def _shape(text: str) -> str:
-    """Reduce a text to the kinds of its signs.
+    """Reduce a text to the kinds of its characters.
 
     >>> _shape("user_17"), _shape("2024-01-02 10:00")
     ('a_9', '9-9-9 9:9')
@@ -347,7 +349,7 @@ def _number(text: str) -> bool:
 
 @cache
 def _known() -> frozenset[str]:
-    """Return the names by which tasks know their columns, as they are compared."""
+    """Return the names that columns of tasks have, normalized."""
     roles = [role for word in registry.names("tasks") for role in registry.choose("tasks", word).roles]
     return frozenset(same(name) for role in roles for name in (role.name, *role.spellings, *role.weak, *USUAL))
 
@@ -356,6 +358,7 @@ def _text(cell: object) -> str:
     return cell.strip("\ufeff \t\r\n") if isinstance(cell, str) else "" if cell is None else str(cell)
 
 
-def _extent(record: Record) -> str:
-    lines = record.last - record.first + 1
-    return f" ({lines} lines were read as one row: is a quote not closed?)" if lines > 1 else ""
+def _with_extent(reason: Wording, lines: int) -> Wording:
+    if lines == 1:
+        return reason
+    return msg("{reason} ({lines} lines were read as one row: is a quote not closed?)", reason=reason, lines=lines)

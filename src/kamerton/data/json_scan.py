@@ -1,4 +1,4 @@
-"""Scan JSON value by value, so that each row keeps its line, and say what is wrong where a text is not JSON."""
+"""Scan JSON value by value, so that each row keeps its line, and find what is wrong where a text is not JSON."""
 
 from __future__ import annotations
 
@@ -7,24 +7,30 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from kamerton.core.messages import Wording
+from kamerton.core.errors import Unusable, reason_of
+from kamerton.core.messages import Joined, Message, Wording, msg
 
 SPACE = re.compile(r"[ \t\n\r]*")
-TOO_DEEP = "nested too deeply"
-PRINTED = "Python prints rows so: write them with json.dumps(row, ensure_ascii=False)"
+TOO_DEEP = msg("nested too deeply")
+COMMA, DELETE = msg("a comma stands before the closing bracket"), msg("delete that comma")
+PRINTED = msg("Python prints rows this way: write them with json.dumps(row, ensure_ascii=False)")
 MISTAKES = (
-    (r",\s*\Z", r"[\]}]", "a comma stands before the closing bracket", "delete that comma"),
-    (r"", r",\s*[\]}]", "a comma stands before the closing bracket", "delete that comma"),
-    (r"", r"'", "single quotes, where JSON has double ones", PRINTED),
-    (r"", r"(?:None|True|False)\b", "a word of Python, where JSON has null, true or false", PRINTED),
-    (r"", r"//|/\*|#", "a comment; JSON has none", "delete the comments"),
-    (r"", r"[“”„«»]", "curly quotes, where JSON has straight ones", 'write " around keys and texts'),
-    (r"", r"-?(?:nan|inf|infinity|undefined)\b", "a word that JSON does not know", "write null for an empty value"),
-    (r"[{,]\s*\Z", r"[^\W\d][\w$]*\s*:", "a key without quotes", 'write "key": before each value'),
-    (r'[}\]"\w]\s*\Z', r'[{\["]', "a comma is missing before this value", "write it"),
+    (r",\s*\Z", r"[\]}]", COMMA, DELETE),
+    (r"", r",\s*[\]}]", COMMA, DELETE),
+    (r"", r"'", msg("single quotes, where JSON has double ones"), PRINTED),
+    (r"", r"(?:None|True|False)\b", msg("a word of Python, where JSON has null, true or false"), PRINTED),
+    (r"", r"//|/\*|#", msg("a comment; JSON has none"), msg("delete the comments")),
+    (r"", r"[“”„«»]", msg("curly quotes, where JSON has straight ones"), msg('write " around keys and texts')),
+    (
+        r"",
+        r"-?(?:nan|inf|infinity|undefined)\b",
+        msg("a word that JSON does not have"),
+        msg("write null for an empty value"),
+    ),
+    (r"[{,]\s*\Z", r"[^\W\d][\w$]*\s*:", msg("a key without quotes"), msg('write "key": before each value')),
+    (r'[}\]"\w]\s*\Z', r'[{\["]', msg("a comma is missing before this value"), msg("add it")),
 )
-"""What people and programs write instead of JSON: what stands before the place, what stands there, what it is, and how
-it is mended."""
+"""Frequent mistakes: patterns of the text before and after the place of the error, what it is, and the remedy."""
 SEEN = 200
 """Characters looked at on both sides of a mistake."""
 
@@ -33,24 +39,32 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     values = dict(pairs)
     if len(values) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} occurs twice")
+        raise Unusable(msg("the key '{key}' occurs twice", key=next(key for key in keys if keys.count(key) > 1)))
     return values
 
 
 def _constant(word: str) -> None:
-    """Read NaN, which pandas writes for an empty cell, as empty."""
+    """Read NaN, which pandas writes for an empty cell, as null."""
     if word != "NaN":
-        raise ValueError(f"{word} is not a number that JSON knows")
+        raise Unusable(msg("{word} is not a number that JSON has", word=word))
 
 
 STRICT = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_constant)
 LENIENT = json.JSONDecoder(parse_int=str)
-"""Finds the end of what the strict one refuses for its content."""
+"""Finds the end of what the strict decoder refuses for its content."""
+
+
+class MalformedError(json.JSONDecodeError):
+    """Text that is not JSON, with the reason for the reader."""
+
+    def __init__(self, message: Message, text: str, at: int) -> None:
+        self.message = message
+        super().__init__(str(message), text, at)
 
 
 @dataclass(frozen=True)
 class Element:
-    """One value of an array: where it stands, and why it cannot be used, if so."""
+    """One value of an array, its place in the text, and why it cannot be used, if so."""
 
     value: Any
     fault: Wording
@@ -64,52 +78,53 @@ class Member:
 
     key: str
     value: Element
-    """Without its content where it is an array: `elements` has that."""
+    """Without its content if it is an array, which is in `elements`."""
     elements: tuple[Element, ...] | None
 
 
 def mistake(text: str, error: json.JSONDecodeError) -> tuple[Wording, Wording]:
-    """Return what is wrong where a text stops being JSON, and how it is mended; the remedy may be empty.
+    """Return what is wrong where a text stops being JSON, and the remedy, which may be empty.
 
-    >>> mistake("[1,]", json.JSONDecodeError("Expecting value", "[1,]", 3))
-    ('a comma stands before the closing bracket', 'delete that comma')
+    >>> [str(part) for part in mistake("[1,]", json.JSONDecodeError("Expecting value", "[1,]", 3))]
+    ['a comma stands before the closing bracket', 'delete that comma']
     """
     before, after = text[max(0, error.pos - SEEN) : error.pos], text[error.pos : error.pos + SEEN]
     for earlier, here, what, remedy in MISTAKES:
         if re.search(earlier, before) and re.match(here, after, re.IGNORECASE if "nan" in here else 0):
             return what, remedy
     if error.msg.startswith("Invalid control") and after[:1] in "\r\n":
-        return "a line ends within quotes", "write \\n for a line end in a text"
+        return msg("a line ends within quotes"), msg("write \\n for a line end in a text")
     if error.msg.startswith("Unterminated"):
-        return "a text whose closing quote is missing", "close it, or write the file again if it ends there"
+        remedy = msg("add it, or write the file again if it ends there")
+        return msg("a text whose closing quote is missing"), remedy
     if error.msg.startswith("Invalid \\"):
-        return "a backslash that means nothing in JSON", "write a backslash twice: \\\\"
-    return error.msg, ""
+        return msg("a backslash that has no meaning in JSON"), msg("write a backslash twice: \\\\")
+    return error.message if isinstance(error, MalformedError) else error.msg, ""
 
 
 def skip(text: str, at: int) -> int:
-    """Return the place of the next character that is not white space."""
+    """Return the position of the next character that is not white space."""
     match = SPACE.match(text, at)
     return match.end() if match else at
 
 
 def expect(text: str, at: int, signs: str) -> str:
-    """Return the character at a place, which must be one of some.
+    """Return the character at a position.
 
     Raises:
-        json.JSONDecodeError: it is another.
+        MalformedError: it is none of `signs`.
     """
     sign = text[at : at + 1]
     if not sign or sign not in signs:
-        raise json.JSONDecodeError(f"expecting {' or '.join(signs)}", text, at)
+        raise MalformedError(msg("expecting {signs}", signs=Joined(list(signs), " or ")), text, at)
     return sign
 
 
 def value_from(text: str, at: int) -> Element:
-    """Read one value; what is JSON but cannot be used becomes an element with a fault.
+    """Parse one value; JSON that cannot be used becomes an element with a fault.
 
     Raises:
-        json.JSONDecodeError: it is not JSON.
+        json.JSONDecodeError: the text is not JSON.
     """
     try:
         value, end = STRICT.raw_decode(text, at)
@@ -118,16 +133,16 @@ def value_from(text: str, at: int) -> Element:
         raise
     except ValueError as error:
         _, end = LENIENT.raw_decode(text, at)
-        return Element(None, str(error), at, end)
+        return Element(None, reason_of(error), at, end)
     except RecursionError:
-        raise json.JSONDecodeError(TOO_DEEP, text, at) from None
+        raise MalformedError(TOO_DEEP, text, at) from None
 
 
 def array_from(text: str, at: int) -> tuple[list[Element], int]:
-    """Read an array's values, and return where it ends.
+    """Parse an array; return its values and its end.
 
     Raises:
-        json.JSONDecodeError: it is not JSON.
+        json.JSONDecodeError: the text is not JSON.
     """
     expect(text, at, "[")
     elements: list[Element] = []
@@ -143,10 +158,10 @@ def array_from(text: str, at: int) -> tuple[list[Element], int]:
 
 
 def members_from(text: str, at: int) -> tuple[list[Member], int]:
-    """Read an object's keys and values, and return where it ends.
+    """Parse an object; return its members and its end.
 
     Raises:
-        json.JSONDecodeError: it is not JSON.
+        json.JSONDecodeError: the text is not JSON.
     """
     expect(text, at, "{")
     members: list[Member] = []

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, where its name promises data and it holds something else."""
+"""Files whose first bytes show that they are not the data that their name promises."""
 
 from __future__ import annotations
 
@@ -7,114 +7,122 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kamerton.core.errors import DataError, Fault
+from kamerton.core.messages import Message, msg, verbatim
 
 HEAD = 4096
 """Bytes looked at."""
-AGAIN = "download the file itself: open its address in a browser, sign in if it asks, and save the data"
-TABLE = "give a table: CSV, TSV, JSON, JSONL, Parquet or a workbook"
-SAVE = "open it in what wrote it, and save the rows as CSV, JSONL or Parquet"
-UNPICKLE = "load it with Python where you trust it, and save the rows as CSV, JSONL or Parquet: it can hold code"
+AGAIN = msg("download the file itself: open its address in a browser, sign in if asked, and save the data")
+TABLE = msg("name a table: CSV, TSV, JSON, JSONL, Parquet or a workbook")
+SAVE = msg("open it in the program that wrote it, and save the rows as CSV, JSONL or Parquet")
+UNPICKLE = msg("load it with Python if you trust it (it can hold code), and save the rows as CSV, JSONL or Parquet")
+PARQUET = msg("write it as Parquet")
+UNPACK = msg("unpack it")
+IMAGE, PROGRAM = msg("an image"), msg("a program")
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One thing that a file may be."""
+    """One kind of file."""
 
     begins: re.Pattern[bytes]
-    what: str
-    remedy: str
+    what: Message
+    remedy: Message
     endings: tuple[str, ...] = ()
-    """Ends of names that promise it."""
+    """Extensions that promise it."""
 
 
-def _kind(begins: bytes, what: str, remedy: str, *endings: str) -> Kind:
-    return Kind(re.compile(rb"(?:\xef\xbb\xbf)?\s*" + begins, re.IGNORECASE), what, remedy, endings)
+def _text(begins: bytes, what: Message, remedy: Message) -> Kind:
+    return Kind(re.compile(rb"(?:\xef\xbb\xbf)?\s*" + begins, re.IGNORECASE), what, remedy)
 
 
-def _exact(begins: bytes, what: str, remedy: str, *endings: str) -> Kind:
+def _binary(begins: bytes, what: Message, remedy: Message, *endings: str) -> Kind:
     return Kind(re.compile(re.escape(begins)), what, remedy, endings)
 
 
+def _misnamed(begins: bytes, what: Message, *endings: str) -> Kind:
+    """Return a kind that is read under other names."""
+    return _binary(begins, what, msg("let its name end in {ending}", ending=endings[0]), *endings)
+
+
+def _packed(begins: bytes, name: str, *endings: str) -> Kind:
+    remedy = msg("let its name end in {ending} after the format: rows.csv{ending}", ending=endings[0])
+    return _binary(begins, verbatim(name), remedy, *endings)
+
+
 KINDS: Sequence[Kind] = (
-    _kind(rb"<(?:!doctype html|html|head|body)\b", "an HTML page", AGAIN),
-    _kind(rb"<\?xml\b|<!DOCTYPE\b", "XML", SAVE),
-    _kind(
+    _text(rb"<(?:!doctype html|html|head|body)\b", msg("an HTML page"), AGAIN),
+    _text(rb"<\?xml\b|<!DOCTYPE\b", verbatim("XML"), SAVE),
+    _text(
         rb"version https://git-lfs\.github\.com/spec/",
-        "a Git LFS pointer (the file itself was not fetched)",
-        "fetch the file itself: git lfs pull",
+        msg("a Git LFS pointer (the file itself was not fetched)"),
+        msg("fetch the file itself: git lfs pull"),
     ),
-    _kind(
+    _text(
         rb"(?:\.\./)*\.git/annex/objects/",
-        "a git-annex pointer (the file itself was not fetched)",
-        "fetch the file itself: git annex get FILE",
+        msg("a git-annex pointer (the file itself was not fetched)"),
+        msg("fetch the file itself: git annex get FILE"),
     ),
-    _kind(rb"\{\\rtf", "RTF text", SAVE),
-    _kind(rb"%PDF-?", "PDF", "copy the rows out of it into a table"),
-    _kind(rb"-----BEGIN [A-Z ]+-----", "a key or a certificate", TABLE),
-    _exact(b"PAR1", "Parquet", "let the name end in .parquet", ".parquet"),
-    _exact(b"ARROW1", "Arrow", "let the name end in .arrow", ".arrow", ".feather"),
-    _exact(b"FEA1", "an old Feather file", "write it again with pandas: to_parquet"),
-    _exact(b"\x1f\x8b", "gzip", "let the name end in .gz after the format: rows.csv.gz", ".gz", ".tgz"),
-    _exact(
-        b"\x28\xb5\x2f\xfd", "Zstandard", "let the name end in .zst after the format: rows.csv.zst", ".zst", ".zstd"
-    ),
-    _exact(b"BZh", "bzip2", "let the name end in .bz2 after the format: rows.csv.bz2", ".bz2", ".tbz2"),
-    _exact(b"\xfd7zXZ", "xz", "let the name end in .xz after the format: rows.csv.xz", ".xz", ".txz"),
-    _exact(b"7z\xbc\xaf'\x1c", "a 7z archive", "unpack it"),
-    _exact(b"Rar!\x1a\x07", "a RAR archive", "unpack it"),
-    _exact(
+    _text(rb"\{\\rtf", msg("RTF text"), SAVE),
+    _text(rb"%PDF-?", verbatim("PDF"), msg("copy the rows out of it into a table")),
+    _text(rb"-----BEGIN [A-Z ]+-----", msg("a key or a certificate"), TABLE),
+    _misnamed(b"PAR1", verbatim("Parquet"), ".parquet"),
+    _misnamed(b"ARROW1", verbatim("Arrow"), ".arrow", ".feather"),
+    _binary(b"FEA1", msg("an old Feather file"), msg("write it again with pandas: to_parquet")),
+    _packed(b"\x1f\x8b", "gzip", ".gz", ".tgz"),
+    _packed(b"\x28\xb5\x2f\xfd", "Zstandard", ".zst", ".zstd"),
+    _packed(b"BZh", "bzip2", ".bz2", ".tbz2"),
+    _packed(b"\xfd7zXZ", "xz", ".xz", ".txz"),
+    _binary(b"7z\xbc\xaf'\x1c", msg("a 7z archive"), UNPACK),
+    _binary(b"Rar!\x1a\x07", msg("a RAR archive"), UNPACK),
+    _binary(
         b"PK\x03\x04",
-        "a zip archive or an Excel workbook",
-        "let the name end in .zip or .xlsx",
-        ".zip",
-        ".xlsx",
-        ".xlsm",
-        ".ods",
+        msg("a zip archive or an Excel workbook"),
+        msg("let its name end in .zip or .xlsx"),
+        *(".zip", ".xlsx", ".xlsm", ".ods"),
     ),
-    _exact(b"\xd0\xcf\x11\xe0", "an old Excel or Word document", "let the name end in .xls if it is Excel's", ".xls"),
-    _exact(
+    _binary(
+        b"\xd0\xcf\x11\xe0",
+        msg("an old Excel or Word document"),
+        msg("if it is an Excel workbook, let its name end in .xls"),
+        ".xls",
+    ),
+    _binary(
         b"SQLite format 3\0",
-        "an SQLite database",
-        "write the table as CSV: sqlite3 -header -csv FILE 'select * from TABLE'",
+        msg("an SQLite database"),
+        msg("write the table as CSV: sqlite3 -header -csv FILE 'select * from TABLE'"),
     ),
-    _exact(b"\x89HDF", "HDF5", SAVE),
-    _exact(b"\x93NUMPY", "a NumPy array", SAVE),
-    _exact(b"ORC", "ORC", "write it as Parquet"),
-    _exact(b"Obj\x01", "Avro", "write it as Parquet"),
-    _exact(b"\x89PNG", "an image", TABLE),
-    _exact(b"\xff\xd8\xff", "an image", TABLE),
-    _exact(b"GIF8", "an image", TABLE),
-    _exact(b"RIFF", "a picture or a sound", TABLE),
-    _exact(b"ID3", "a sound", TABLE),
-    _exact(b"\x7fELF", "a program", TABLE),
-    _exact(b"MZ\x90", "a program", TABLE),
-    Kind(re.compile(rb"\x80[\x02-\x05](?:\x95.{8}|[\]}(cX\x8c])", re.DOTALL), "a Python pickle", UNPICKLE),
+    _binary(b"\x89HDF", verbatim("HDF5"), SAVE),
+    _binary(b"\x93NUMPY", msg("a NumPy array"), SAVE),
+    _binary(b"ORC", verbatim("ORC"), PARQUET),
+    _binary(b"Obj\x01", verbatim("Avro"), PARQUET),
+    *(_binary(begins, IMAGE, TABLE) for begins in (b"\x89PNG", b"\xff\xd8\xff", b"GIF8")),
+    _binary(b"RIFF", msg("an image or a sound"), TABLE),
+    _binary(b"ID3", msg("a sound"), TABLE),
+    *(_binary(begins, PROGRAM, TABLE) for begins in (b"\x7fELF", b"MZ\x90")),
+    Kind(re.compile(rb"\x80[\x02-\x05](?:\x95.{8}|[\]}(cX\x8c])", re.DOTALL), msg("a Python pickle"), UNPICKLE),
 )
 
 
 def kind_of(head: bytes) -> Kind | None:
-    """Recognise what is no text table by its first bytes.
+    """Return the kind of a file by its first bytes; None for a text table.
 
-    >>> kind_of(b"<!DOCTYPE html><title>Sign in</title>").what
+    >>> str(kind_of(b"<!DOCTYPE html><title>Sign in</title>").what)
     'an HTML page'
     """
     return next((kind for kind in KINDS if kind.begins.match(head)), None)
 
 
 def refuse_other(file: str, head: bytes, ending: str) -> None:
-    """Check that a file may be what its name says.
+    """Check that a file may be what its name promises.
 
     Raises:
-        DataError: it is something else.
+        DataError: it is of another kind.
     """
     kind = kind_of(head)
-    if kind and ending not in kind.endings:
-        raise DataError(
-            Fault(f"this is {kind.what}{_titled(head)}, not the data that its name promises", file, kind.remedy)
-        )
-
-
-def _titled(head: bytes) -> str:
-    """Return the title of a page."""
-    found = re.search(rb"<title[^>]*>\s*([^<]{1,80})", head, re.IGNORECASE)
-    return f" ('{found[1].decode('utf-8', 'replace').strip()}')" if found else ""
+    if not kind or ending in kind.endings:
+        return
+    what, title = kind.what, re.search(rb"<title[^>]*>\s*([^<]{1,80})", head, re.IGNORECASE)
+    if title:
+        what = msg("{what} ('{title}')", what=what, title=title[1].decode("utf-8", "replace").strip())
+    rule = msg("this is {what}, not the data that its name promises", what=what)
+    raise DataError(Fault(rule, file, kind.remedy))

@@ -11,7 +11,7 @@ from rich.console import Console
 from kamerton.cli.output import listed, print_json
 from kamerton.core.contracts import AuditContext
 from kamerton.core.message_json import to_json
-from kamerton.core.messages import msg
+from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Example, ExampleView
 from kamerton.data.fix import dropped_examples
 from kamerton.data.gate import look
@@ -65,9 +65,10 @@ def _views(understood: Understood, bound: BoundData, shown: Sequence[Example]) -
     ]
 
 
-def _untaught(view: ExampleView, reason: str) -> ExampleView:
+def _untaught(view: ExampleView, reason: Wording) -> ExampleView:
     tokens = tuple(replace(token, trained=False) for token in view.tokens)
-    return replace(view, tokens=tokens, targets=(), sequences=(), warnings=(f"dropped: {reason}", *view.warnings))
+    warnings = (msg("dropped: {reason}", reason=reason), *view.warnings)
+    return replace(view, tokens=tokens, targets=(), sequences=(), warnings=warnings)
 
 
 def _left_out(understood: Understood, shown: Sequence[Example], voice: Voice) -> Iterator[str]:
