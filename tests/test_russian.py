@@ -12,7 +12,7 @@ from sentences import Said, sentences
 ENGLISH = {
     "text.printed", "forms.feedback", "forms.label_sets",
     "cli.work.ab", "cli.work.benchmark", "cli.work.models", "cli.work.show",  # commands that speak English only
-    "data.annotations", "data.dialect",
+    "data.annotations", "data.dialect", "data.json_scan",
     "data.encoding", "data.gate", "data.ledger", "data.question", "data.read_arrow", "data.read_csv",
     "data.read_json", "data.split", "data.enlarge", "core.errors", "evaluate.artefact", "forgetting.benchmarks",
     "evaluate.compare", "contenders.endpoint", "feedback.judging", "feedback.living", "evaluate.verdict",
