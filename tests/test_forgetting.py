@@ -24,7 +24,7 @@ from kamerton.forgetting.decide import (
 )
 from kamerton.forgetting.probe import LANGUAGES, load_probe
 from kamerton.forgetting.representation import masked, neighbor_overlap, probe_hits, represent
-from kamerton.forgetting.speech import Speech, divergence, hear, log_softmax, variety
+from kamerton.forgetting.speech import Speech, divergence, log_softmax, measure_speech, variety
 from kamerton.models.inspect import inspect_folder
 from kamerton.pipeline.forgetting import left_out, masked_language_model, speech_probe
 from kamerton.session.setup import open_setup
@@ -51,7 +51,7 @@ def reader(encoder_folder):
 
 @pytest.fixture(scope="module")
 def heard(speaker):
-    return hear(speaker, SMALL)
+    return measure_speech(speaker, SMALL)
 
 
 def change(low: float, high: float) -> Forgotten:
@@ -62,7 +62,7 @@ def change(low: float, high: float) -> Forgotten:
 
 
 def test_a_language_model_against_itself_has_forgotten_exactly_nothing(decoder_folder, heard):
-    again = hear(tiny_engine(decoder_folder, TEXT, SAMPLES), SMALL)
+    again = measure_speech(tiny_engine(decoder_folder, TEXT, SAMPLES), SMALL)
     measured = list(speech_changes(SMALL, heard, again, PRECISION))
     assert len(measured) == 5 * len(LANGUAGES)
     assert all((one.change.change, one.change.low, one.change.high) == (0, 0, 0) for one in measured)
@@ -82,7 +82,7 @@ def test_a_language_model_whose_weights_were_shaken_has_forgotten_severely(decod
     with torch.no_grad():
         for parameter in shaken.model.parameters():
             parameter.add_(0.5 * torch.randn_like(parameter))
-    measured = list(speech_changes(SMALL, heard, hear(shaken, SMALL), PRECISION))
+    measured = list(speech_changes(SMALL, heard, measure_speech(shaken, SMALL), PRECISION))
     forgetting = conclude_forgetting(measured)
     assert forgetting.decision == "severe"
     assert "nats per token" in str(forgetting.reason) and "severe" in str(forgetting.reason)
@@ -90,7 +90,7 @@ def test_a_language_model_whose_weights_were_shaken_has_forgotten_severely(decod
 
 
 def halves_heard(folder):
-    return hear(tiny_engine(folder, "AutoModelForSeq2SeqLM", ENCODER_DECODER), TEXTS, halves=True)
+    return measure_speech(tiny_engine(folder, "AutoModelForSeq2SeqLM", ENCODER_DECODER), TEXTS, halves=True)
 
 
 def test_a_model_of_two_halves_against_itself_has_forgotten_exactly_nothing(seq2seq_folder):
@@ -114,7 +114,7 @@ def test_the_loss_of_a_second_half_is_that_of_transformers_and_rises_where_weigh
     with torch.no_grad():
         for parameter in engine.model.parameters():
             parameter.add_(0.5 * torch.randn_like(parameter))
-    measured = list(speech_changes(TEXTS, base, hear(engine, TEXTS, halves=True), PRECISION))
+    measured = list(speech_changes(TEXTS, base, measure_speech(engine, TEXTS, halves=True), PRECISION))
     assert conclude_forgetting(measured).decision == "severe"
 
 

@@ -1,4 +1,4 @@
-"""Kamerton from Python: `tune` a data file, then ask the run. Nothing heavy is imported before it is needed."""
+"""Python API: `tune` a data file, then use the run. Heavy libraries are imported when they are needed."""
 
 from __future__ import annotations
 
@@ -19,14 +19,12 @@ class TunedRun:
     @property
     def path(self) -> Path:
         """The run's folder."""
-        folder: Path = self._run.path
-        return folder
+        return Path(self._run.path)
 
     @property
     def result(self) -> dict[str, Any]:
         """All of `result.json`."""
-        result: dict[str, Any] = self._run.result
-        return result
+        return dict(self._run.result)
 
     @property
     def verdict(self) -> Any:
@@ -38,19 +36,18 @@ class TunedRun:
         return registry.load("kamerton.deliver.predictor:Predictor")(self._run)
 
     def predict(self, rows: Sequence[str | Mapping[str, object]]) -> list[Any]:
-        """Answer texts, or mappings by role; gives `kamerton.core.records.Prediction`s. The model is loaded once."""
-        predictions: list[Any] = self._predictor.predict(rows)
-        return predictions
+        """Answer texts, or mappings by role, with `kamerton.core.records.Prediction`s. The model is loaded once."""
+        return list(self._predictor.predict(rows))
 
     def export(self, form: str, out: str | Path | None = None) -> Any:
-        """Write the model in another form, proven in a fresh process; gives a `kamerton.deliver.export_run.Exported`.
+        """Export the model, proven in a fresh process, and return a `kamerton.deliver.export_run.Exported`.
 
         Args:
             form: `merged` or `adapter`.
             out: a new folder; `exported/FORM` in the run's own if not given.
 
         Raises:
-            KamertonError: the model cannot take this form, or the folder is there.
+            KamertonError: the model cannot be exported so, or the folder exists.
         """
         return registry.load("kamerton.deliver.export_run:export_run")(self._run, form, Path(out) if out else None)
 
@@ -64,7 +61,7 @@ def tune(
     out: str | Path | None = None,
     settings: Mapping[str, object] | None = None,
 ) -> TunedRun:
-    """Tune a model on a data file, judge it, and give the finished run.
+    """Tune a model on a data file, judge it, and return the finished run.
 
     Args:
         data: a file (CSV, TSV, JSON, JSONL, Parquet, text, CoNLL), a folder, or a pattern; or a recipe (YAML).
@@ -75,7 +72,7 @@ def tune(
         settings: any other setting by its dotted path: `{"train.epochs": 5}`.
 
     Raises:
-        KamertonError: something the user can mend.
+        KamertonError: something that the user can fix.
     """
     flags = {"data.task": task, "model.name": model, "method.name": method, **(settings or {})}
     given = {path: value for path, value in flags.items() if value is not None}
@@ -86,16 +83,16 @@ def tune(
 
 
 def ab(log: str | Path, *, first: str | None = None, margin: float = 0.02, confidence: float = 0.95) -> Any:
-    """Judge a log of outcomes of two arms, valid at every look; gives a `kamerton.feedback.living.LivingVerdict`.
+    """Run the anytime-valid A/B test on a log, and return a `kamerton.feedback.living.LivingVerdict`.
 
     Args:
-        log: JSON Lines; `kamerton.feedback.living` says of what.
-        first: the arm whose gain is asked for; the one that is named first if not given.
+        log: JSON Lines, as `kamerton.feedback.living` describes them.
+        first: the arm whose gain is reported; the first in the log if not given.
         margin: how much worse still counts as not worse.
         confidence: of the decision and the interval.
 
     Raises:
-        KamertonError: a line is not an outcome; all such lines, with their numbers.
+        KamertonError: lines are not outcomes; each with its number.
     """
     return registry.load("kamerton.feedback.living:judge_log")(
         Path(log), first=first, margin=margin, confidence=confidence
@@ -103,12 +100,12 @@ def ab(log: str | Path, *, first: str | None = None, margin: float = 0.02, confi
 
 
 def compare(*runs: str | Path, metric: str | None = None, detect: float | None = None) -> Any:
-    """Compare runs on the same test rows in pairs; gives a `kamerton.evaluate.compare.ComparedRuns`.
+    """Compare runs pairwise on the same test rows, and return `kamerton.core.outcomes.ComparedRuns`.
 
     Args:
         runs: folders of two runs or more.
-        metric: what to compare by; the one that decides in the first run if not given.
-        detect: a difference for which to say how many rows would show it.
+        metric: what to compare by; the deciding one of the first run if not given.
+        detect: a difference to compute the number of rows for.
 
     Raises:
         KamertonError: the runs cannot be compared.

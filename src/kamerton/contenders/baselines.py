@@ -47,14 +47,7 @@ MEGABYTES = 64
 
 
 def baselines(train: Sequence[Example], test: Sequence[Example], *, answers: AnswerKind, seed: int) -> list[Answers]:
-    """Train the simple contenders on `train` and answer `test`, the trivial one first.
-
-    Args:
-        train: examples to learn from, at least one.
-        test: examples to answer, at least one; their gold answers serve for the losses only.
-        answers: what the gold answers are.
-        seed: of the folds that choose the regularisation.
-    """
+    """Train the simple contenders on `train` and answer `test`, the trivial one first."""
     if answers == "likelihood":
         return []  # who only copies words gives no likelihoods
     if answers == "span":
@@ -78,7 +71,6 @@ def baselines(train: Sequence[Example], test: Sequence[Example], *, answers: Ans
 
 
 def _copy(test: Sequence[Example]) -> list[Prediction]:
-    """Answer with the material where the task has a role for it, else with all of the text."""
     return [Prediction(example.id, str(example.fields.get("input") or example.text)) for example in test]
 
 
@@ -146,6 +138,5 @@ def _nearest(train: Sequence[Example], features: FeatureUnion, known: csr_matrix
 
 
 def _likely(example: Example, label: str, score: float, chance: float) -> Prediction:
-    """Return a prediction of a class; `chance` is the gold class's probability, 0 if it was never seen."""
     loss = -math.log(chance) if chance > 0 else None
     return Prediction(example.id, label, score, loss, None if loss is None else 1)

@@ -21,13 +21,7 @@ PASSES = 20
 
 
 def tag_baselines(train: Sequence[Example], test: Sequence[Example], seed: int) -> list[Answers]:
-    """Answer by the most common tag, by that of each word, and by a linear model.
-
-    Args:
-        train: examples to learn from, with their words in `fields["tokens"]`.
-        test: examples to answer.
-        seed: of the linear model's order.
-    """
+    """Answer by the most common tag, by that of each word, and by a linear model."""
     words = [(word, tag) for e in train for word, tag in zip(_words(e), read_list(e.gold), strict=True)]
     [(commonest, _)] = Counter(tag for _, tag in words).most_common(1)
     by_word: dict[str, Counter[str]] = defaultdict(Counter)
@@ -44,7 +38,6 @@ def tag_baselines(train: Sequence[Example], test: Sequence[Example], seed: int) 
 
 
 def _tagger(usual: dict[str, str], other: str) -> Predict:
-    """Tag known words with their usual tag, and unknown ones with another."""
     return lambda test: [
         Prediction(example.id, write_tags([usual.get(fold(word), other) for word in _words(example)]))
         for example in test

@@ -25,15 +25,7 @@ def timed(title: Message, kind: ContenderKind, predict: Predict, examples: Seque
 def answer(
     title: Message, kind: ContenderKind, predict: Predict, examples: Sequence[Example], at_once: int
 ) -> Generator[Progress, None, Answers]:
-    """Answer examples in parts, and yield the progress.
-
-    Args:
-        title: the contender's name in the report.
-        kind: what sort of contender it is.
-        predict: returns its predictions for some rows, in their order.
-        examples: the test rows.
-        at_once: most rows between two reports of progress.
-    """
+    """Answer examples in parts, and yield the progress."""
     began, rows = time.perf_counter(), len(examples)
     size = math.ceil(rows / math.ceil(rows / at_once))
     predictions: list[Prediction] = []

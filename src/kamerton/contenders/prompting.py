@@ -149,7 +149,6 @@ class Prompting:
         return strategies
 
     def _instructed(self) -> Generator[Progress, None, PromptStrategy]:
-        """Ask with the instruction that helps most."""
         languages = Counter(language_of(example.text) for example in self.split.train[:200])
         texts = INSTRUCTIONS["ru" if languages["Russian"] > languages["English"] else "en"]
         forms = [self.form.with_instruction(text) for text in texts]
@@ -238,7 +237,6 @@ class Metered:
 
 
 def _showing(form: UntunedAnswerer, shots: Sequence[Example]) -> Way:
-    """Return the way to ask after the same solved examples, or none."""
     return lambda engine, rows: form.predict_untuned(engine, rows, shots)
 
 

@@ -31,11 +31,6 @@ def proof_message(proof: Proof) -> Message:
 def prove_artefact(run: Run, examples: Sequence[Example], predictions: Sequence[Prediction]) -> Proof:
     """Run `kamerton predict` on rows in a fresh process, and compare its answers.
 
-    Args:
-        run: whose model is saved.
-        examples: the rows to answer, a part of those predicted.
-        predictions: what the model in memory answered; more rows are no harm.
-
     Raises:
         RunError: the saved model answers otherwise, or does not load.
     """
@@ -94,7 +89,6 @@ def _apart(answer: Mapping[str, Any], expected: Prediction) -> float:
 
 
 def _same(answer: str, expected: Prediction) -> bool:
-    """Return whether an answer is the expected one; the last digits of numbers may differ."""
     if answer == expected.text:
         return True
     try:

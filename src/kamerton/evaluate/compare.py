@@ -175,7 +175,6 @@ def _with_each(
     resamples: int,
     seed: int,
 ) -> list[_Found]:
-    """Pair one run with each of others."""
     golds, groups = [example.gold for example in examples], [example.group for example in examples]
     others = [by_run[run] for run in rest]
     pairings = pair(measure, golds, by_run[first], others, groups=groups, resamples=resamples, seed=seed)

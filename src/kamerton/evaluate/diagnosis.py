@@ -25,7 +25,7 @@ DIVERGED = 0.2
 SOLVED = 0.05
 """Nats below which a loss has nothing left to fall."""
 LEARNT = 0.05
-"""Share by which the training loss must fall before anything counts as learnt."""
+"""Share by which the training loss must fall before anything counts as learned."""
 STILL_FALLING = 0.05
 """Share by which the validation loss fell in the last quarter of training that had room for more."""
 SPIKE_DEVIATIONS, SPIKE_WINDOW = 6, 20

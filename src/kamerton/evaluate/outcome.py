@@ -26,17 +26,7 @@ def result_of(
     calibrated: Calibrated | None = None,
     per_class: Sequence[ClassResult] = (),
 ) -> dict[str, Any]:
-    """Return the result as `result.json` holds it.
-
-    Args:
-        run: with its recipe, split, events and state.
-        metrics: names, the one that decides first.
-        contenders: with their scores.
-        verdict: the judgement.
-        diagnoses: what training showed.
-        calibrated: the calibration of the tuned model's probabilities, where it gives any.
-        per_class: the tuned model's results for each class, where answers are classes.
-    """
+    """Return the result as `result.json` holds it."""
     recipe, state = run.recipe, run.state
     started = next(event for event in reversed(run.events()) if isinstance(event, Started))
     tuned = next(one for one in contenders if one.kind == "tuned")

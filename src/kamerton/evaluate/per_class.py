@@ -14,13 +14,7 @@ from kamerton.text.tags import read_list
 def class_results(
     examples: Sequence[Example], predictions: Sequence[Prediction], answers: AnswerKind
 ) -> tuple[ClassResult, ...]:
-    """Return precision, recall, F1 and support of every class that is gold or predicted, in alphabetical order.
-
-    Args:
-        examples: with their gold answers.
-        predictions: for these, in their order.
-        answers: what the gold answers are; where they are not classes there are no results.
-    """
+    """Return precision, recall, F1 and support of every class that is gold or predicted, in alphabetical order."""
     if answers == "class":
         golds, given = [[example.gold] for example in examples], [[p.text] for p in predictions]
     elif answers == "classes":

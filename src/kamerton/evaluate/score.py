@@ -26,14 +26,6 @@ def score(
     """Score every contender in every metric that its answers allow, in the order of `answers`.
 
     A metric that has no value for a contender (perplexity where it gave no losses) is left out for it.
-
-    Args:
-        examples: the test rows.
-        answers: predictions for exactly these rows, in their order.
-        metrics: names of metrics.
-        confidence: of the intervals.
-        resamples: of the bootstrap, for the metrics that need one.
-        seed: of the bootstrap.
     """
     golds, groups = [example.gold for example in examples], [example.group for example in examples]
     contenders = []

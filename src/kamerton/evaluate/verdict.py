@@ -155,7 +155,6 @@ def _field(contenders: Sequence[Contender], metric: str, measure: Metric) -> _Fi
 def _over_the_best(
     comparisons: Sequence[Comparison], pairings: Sequence[Pairing], measure: Metric, confidence: float
 ) -> Comparison:
-    """Compare with the best of several, the highest scorer first: see the top of this file."""
     outer, best = 1 - (1 - confidence) / len(pairings), comparisons[0]
     return Comparison(
         difference=best.difference,

@@ -84,13 +84,6 @@ class Judged:
 def blind_pairs(first: Answers, second: Answers, examples: Sequence[Example], *, rows: int, seed: int) -> Judging:
     """Draw rows on which two contenders differ, and the side on which each one's answer stands.
 
-    Args:
-        first: one contender's answers to the examples, in their order.
-        second: the other's.
-        examples: the test rows.
-        rows: how many to judge at most.
-        seed: of rows, order and sides.
-
     Raises:
         RunError: the two answer every row alike.
     """

@@ -66,9 +66,6 @@ def find_tasks(names: Sequence[str]) -> None:
 def load_tasks(names: Sequence[str]) -> Mapping[str, Any]:
     """Load tasks with their rows.
 
-    Args:
-        names: of tasks, groups or tags of the harness, or task files.
-
     Raises:
         RecipeError: the rows of one are not available, or a file is not a task.
     """
@@ -91,11 +88,6 @@ def load_tasks(names: Sequence[str]) -> Mapping[str, Any]:
 
 def take_benchmarks(engine: TorchEngine, tasks: Mapping[str, Any], rows: int) -> list[Scores]:
     """Run a language model on the first rows of each task.
-
-    Args:
-        engine: of a model that generates text.
-        tasks: from `load_tasks`.
-        rows: most rows of each task.
 
     Raises:
         RecipeError: a task runs generated code, or needs pictures.
@@ -146,7 +138,6 @@ def _manager() -> Any:
 
 
 def _nearest(name: str, known: Mapping[str, Any]) -> Message:
-    """Return the most similar name; the list of all would have thousands."""
     if similar := difflib.get_close_matches(name, known, n=1):
         return msg("did you mean '{name}'? Or name a task file, x.yaml", name=similar[0])
     return msg("check its name, or name a task file, x.yaml")
@@ -154,7 +145,6 @@ def _nearest(name: str, known: Mapping[str, Any]) -> Message:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Suppress the harness's own output."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

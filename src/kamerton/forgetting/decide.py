@@ -177,12 +177,7 @@ def deciding(measured: Sequence[Measured]) -> Measured:
 
 
 def conclude_forgetting(measured: Sequence[Measured], left_out: Wording = "") -> Forgetting:
-    """Decide by the worst of the deciding measures.
-
-    Args:
-        measured: all measures.
-        left_out: what was not measured, and why; empty if nothing.
-    """
+    """Decide by the worst of the deciding measures."""
     counted = [(one.limits.decide(one.change), one) for one in measured if one.limits]
     if not counted:
         return Forgetting(reason=left_out or msg("nothing that counts was measured"), measured=_changes(measured))
@@ -201,7 +196,6 @@ def conclude_forgetting(measured: Sequence[Measured], left_out: Wording = "") ->
 
 
 def _meaning(decision: ForgettingDecision, change: Forgotten, limits: Limits) -> Message:
-    """Return what the interval of the deciding change shows."""
     mild, severe = (Figure(limits.sign * limit, "signed") for limit in (limits.mild, limits.severe))
     if decision == "severe":
         return msg("the whole interval exceeds {limit}, which counts as severe", limit=severe)

@@ -42,7 +42,7 @@ class Speech:
     """Its answer to each request."""
 
 
-def hear(engine: Engine, probe: Probe, *, halves: bool = False) -> Speech:
+def measure_speech(engine: Engine, probe: Probe, *, halves: bool = False) -> Speech:
     """Measure a language model on the whole probe.
 
     Args:
@@ -111,13 +111,11 @@ def variety(answers: Sequence[str]) -> np.ndarray:
 
 
 def _text(document: Document, engine: Engine) -> Encoded:
-    """Supervise every token of a text but the first."""
     ids = engine.tokenizer(document.text, truncation=True, max_length=engine.max_tokens)["input_ids"]
     return Encoded(tuple(ids), tuple(range(len(ids) - 1)), tuple(ids[1:]))
 
 
 def _second_half(document: Document, engine: Engine) -> Encoded:
-    """Encode the first half of a text, by its words, and supervise the second half."""
     words = document.text.split()
     first, second = (" ".join(part) for part in (words[: len(words) // 2], words[len(words) // 2 :]))
     source, answer = engine.tokenizer([first, second], truncation=True, max_length=engine.max_tokens)["input_ids"]
@@ -141,7 +139,6 @@ def _answered(engine: Engine, questions: Sequence[Question]) -> np.ndarray:
 
 
 def _written(engine: Engine, requests: Sequence[Request]) -> tuple[str, ...]:
-    """Generate answers to requests through the chat template."""
     if not requests:
         return ()
     asked = [Example(i, NO_TURNS, request.prompt, "") for i, request in enumerate(requests)]

@@ -90,7 +90,6 @@ def variants(setup: Setup, engine: TorchEngine) -> list[PromptStrategy]:
 
 
 def _server_strategies(run: Run, setup: Setup) -> list[PromptStrategy]:
-    """Return the ways to ask a server: without and with solved examples."""
     settings, split, server = setup.recipe.prompt, setup.split, setup.recipe.prompt.against
     if not server:
         return []

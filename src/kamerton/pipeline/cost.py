@@ -201,7 +201,6 @@ def _fastest(run: Callable[[], None], times: int) -> float:
 
 
 def _seconds(setup: Setup, work: _Work, tried: _Tried) -> float:
-    """Estimate the seconds of all updates and validations."""
     costs, plan, usual = tried.costs, work.plan, work.usual
     epoch = sum(costs.training.of(part.tokens, part.outputs) for part in work.passes)
     update = epoch / plan.updates_per_epoch * tried.learning / costs.training.of(usual.tokens, usual.outputs)

@@ -29,10 +29,6 @@ class Dial:
     base model; for methods that add weights, it is their initialization, which leaves the base model's function
     unchanged. New heads stay as they were trained: they had nothing to forget.
 
-    Args:
-        setup: of the run.
-        model: tuned; its weights are set in place.
-
     Raises:
         ModelError: the model's weights are not those that the recipe's method trains.
     """

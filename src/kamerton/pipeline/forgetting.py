@@ -40,7 +40,7 @@ from kamerton.forgetting.probe import (
     tokens_per_word,
 )
 from kamerton.forgetting.representation import Representation, masked, represent
-from kamerton.forgetting.speech import Speech, hear, outlooks_on
+from kamerton.forgetting.speech import Speech, measure_speech, outlooks_on
 from kamerton.models.load import load_model
 from kamerton.models.structure import layer_stack, outer_model
 from kamerton.runs.run import Run
@@ -148,14 +148,14 @@ class SpeechMeter:
         self.setup, self.precision, self.probe = setup, _precision(setup), speech_probe(setup, size)
         languages = [document.language for document in self.probe.documents]
         circumstances = _circumstances(base, [*dict.fromkeys(languages)], size)
-        self.base = remembered(Speech, circumstances, lambda: hear(base, self.probe, halves=self.halves))
+        self.base = remembered(Speech, circumstances, lambda: measure_speech(base, self.probe, halves=self.halves))
         self.task_rows = setup.encode(setup.split.validation[:TASK_ROWS])
         self.task = outlooks_on(base, self.task_rows, halves=self.halves)
 
     def measure(self, engine: TorchEngine) -> list[Measured]:
         """Measure the whole probe, and the divergence on the task's own rows."""
         asked = _probing(engine, self.setup)
-        heard = hear(asked, self.probe, halves=self.halves)
+        heard = measure_speech(asked, self.probe, halves=self.halves)
         changes = speech_changes(self.probe, self.base, heard, self.precision)
         task = outlooks_on(asked, self.task_rows, halves=self.halves)
         return [*changes, task_change(self.task, task, self.precision)]
@@ -163,7 +163,7 @@ class SpeechMeter:
     def measure_deciding(self, engine: TorchEngine) -> list[Measured]:
         """Measure only the losses of the texts."""
         texts = replace(self.probe, questions=(), requests=())
-        heard = hear(_probing(engine, self.setup), texts, halves=self.halves)
+        heard = measure_speech(_probing(engine, self.setup), texts, halves=self.halves)
         changes = text_changes(texts, self.base, heard, self.precision)
         return [one for one in changes if one.limits]
 
@@ -266,7 +266,6 @@ def _cut(stack: nn.ModuleList, layers: int) -> Iterator[None]:
 
 
 def _base_engine(setup: Setup, model_class: str) -> TorchEngine:
-    """Load the bare base model, ready for the probe."""
     return _probing(engine_of(setup, load_model(setup.facts.folder, model_class, {}, setup.recipe.seed).model), setup)
 
 
@@ -304,7 +303,6 @@ def left_out(setup: Setup) -> Wording:
 
 
 def _partly_measured(setup: Setup, code: str, tuned: bool) -> Message:
-    """Return why a language is measured in part or not at all."""
     name, tokens = LANGUAGE_NAMES[code], tokens_per_word(setup.tokenizer, code)
     if tuned:
         return msg(

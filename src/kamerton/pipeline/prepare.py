@@ -316,7 +316,6 @@ def _enlarging(understood: Understood, bound: BoundData, split: Split, first_id:
 
 
 def _resolve(understood: Understood, bound: BoundData, split: Split, empty: PreTrainedModel) -> Recipe:
-    """Decide what is still open, now that the training rows are known."""
     rows = len(split.train)
     recipe = bound.recipe.decide({"method.name": choose_method(bound.facts, rows, free_memory(), empty)})
     form = make_form(understood.task, recipe, bound.facts.kind, split.train)
@@ -327,7 +326,6 @@ def _resolve(understood: Understood, bound: BoundData, split: Split, empty: PreT
 
 
 def _state(state: State, recipe: Recipe, facts: ModelFacts) -> State:
-    """Add versions, hardware and fingerprints of the inputs to the state."""
     return replace(
         state,
         kamerton=version("kamerton"),
@@ -343,19 +341,16 @@ def _state(state: State, recipe: Recipe, facts: ModelFacts) -> State:
 
 
 def _hash_of_data(path: Path) -> str:
-    """Hash the data file; of several, their hashes in order."""
     hashes = [sha256_of(file) for file in data_files(path)]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
 
 
 def _requirements() -> list[str]:
-    """List the packages that Kamerton needs, without those of extras."""
     lines = [line for line in requires("kamerton") or [] if "extra ==" not in line]
     return [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in lines]
 
 
 def _lines(*parts: Wording) -> Joined:
-    """Join the parts that are not empty, a line each."""
     return Joined([part for part in parts if part], "\n")
 
 
@@ -402,7 +397,6 @@ def _split_message(recipe: Recipe, split: Split) -> Message:
 
 
 def _found(findings: Sequence[Finding]) -> list[Wording]:
-    """List what is severe or a warning, and count the notes."""
     lines: list[Wording] = [
         msg("severe: {title}", title=one.title)
         if one.severity == "severe"

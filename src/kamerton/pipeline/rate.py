@@ -72,9 +72,9 @@ def settle_rate(
     if setup.recipe.train.learning_rate != AUTO:
         return setup
     settings = setup.recipe.train
-    centre = make_method(setup.recipe).advise(setup.facts, len(trainable.rows))["learning_rate"].value
+    center = make_method(setup.recipe).advise(setup.facts, len(trainable.rows))["learning_rate"].value
     probed: list[Probed] = []
-    for rate in [centre * APART**power for power in STEPS_APART]:
+    for rate in [center * APART**power for power in STEPS_APART]:
         yield Progress("rate", len(probed), len(STEPS_APART))
         probed.append(_tried(run, setup, trainable, rate))
     further = beyond(probed)
@@ -111,7 +111,6 @@ def settle_rate(
 
 
 def _tried(run: Run, setup: Setup, trainable: TrainableModel, rate: float) -> Probed:
-    """Try a rate, and leave the model as it was."""
     untouched = {name: p.detach().clone() for name, p in trainable.model.named_parameters() if p.requires_grad}
     probed = _try(run, setup, trainable, rate)
     with torch.no_grad():
@@ -150,7 +149,6 @@ def readings(run: Run) -> dict[float, float]:
 
 
 def _try(run: Run, setup: Setup, trainable: TrainableModel, rate: float) -> Probed:
-    """Train for a few updates, and measure the loss of some validation rows."""
     settings, batch = setup.recipe.train, setup.recipe.train.batch_size or 1
     rows = trainable.rows[: UPDATES * batch]
     epochs = UPDATES / math.ceil(len(rows) / batch)
@@ -180,7 +178,6 @@ def _try(run: Run, setup: Setup, trainable: TrainableModel, rate: float) -> Prob
 
 
 def _loss(setup: Setup, trainable: TrainableModel, subset: list[Encoded]) -> Validation:
-    """Return the mean loss of some rows under the task's own loss."""
     rows = setup.form.with_reference(trainable.engine, subset)
     total, lengths = 0.0, [sum(len(sequence.tokens) for sequence in item.sequences) for item in rows]
     trainable.model.eval()

@@ -97,7 +97,6 @@ def apply_remedies(run: Run, setup: Setup, engine: TorchEngine, clock: Clock) ->
 
 
 def _symptoms(run: Run, setup: Setup, engine: TorchEngine, first: Attempt) -> set[str]:
-    """List what remedies may treat: names of diagnoses, and forgetting."""
     one_class = setup.task.answers == "class" and diagnose_classes(setup.split.train)
     seen = [] if one_class else diagnose(run.events(), setup.recipe.train.clip_norm)
     symptoms = {diagnosis.name for diagnosis in [*seen, *answer_symptoms(setup, engine)]}
@@ -189,13 +188,7 @@ class Bench:
 
 
 def narrow(bench: Bench, engine: TorchEngine, attempts: Sequence[Attempt]) -> Iterator[Attempt]:
-    """Measure strengths between the dial's best and the next weaker one, where the gain is lost.
-
-    Args:
-        bench: measures.
-        engine: of the tuned model.
-        attempts: at several strengths; the caller adds to them what is yielded here.
-    """
+    """Measure strengths between the dial's best and the next weaker one; the caller adds each to the attempts."""
     for _ in range(HALVINGS):
         dialled = [attempt for attempt in attempts if attempt.changes.keys() == {STRENGTH}]
         chosen = choose_attempt(attempts, True, luck(bench.setup))
@@ -345,7 +338,6 @@ def with_variants(run: Run, setup: Setup, clock: Clock) -> Generator[Stage, None
 
 
 def _keep(run: Run, bench: Bench, engine: TorchEngine, chosen: Attempt, clock: Clock) -> Iterator[Stage]:
-    """Make the chosen attempt the run's own model, and its recipe the run's recipe."""
     setup = varied(bench.setup, Plan(chosen.remedy, 0, chosen.changes))
     fresh = run.path / "model-remedied"
     shutil.rmtree(fresh, ignore_errors=True)

@@ -90,7 +90,6 @@ def job_of(run: Run, setup: Setup, trainable: TrainableModel) -> Job:
 
 
 def _identity(run: Run, setup: Setup) -> dict[str, str]:
-    """Fingerprint what a checkpoint belongs to."""
     recipe = setup.recipe.model_dump_json(include={"model", "method", "train", "evaluate", "seed"})
     return {
         "data": data_fingerprint(run),

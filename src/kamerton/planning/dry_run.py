@@ -54,10 +54,6 @@ class DryRun:
 def dry_run(data: Path, settings: Mapping[str, object]) -> Iterator[Stage | DryRun]:
     """Run `tune` up to the first update, in a temporary folder.
 
-    Args:
-        data: a data file, or a recipe that names one.
-        settings: by dotted path.
-
     Yields:
         The stages as they are done, and last the plan.
     """

@@ -127,17 +127,7 @@ def _predictions(answers: np.ndarray) -> list[Prediction]:
 def grow(
     counted: Counted, name: str, metric: Metric, *, rows: int, target: int, confidence: float, seed: int
 ) -> Growth:
-    """Fit the laws to resamples of the counts and evaluate them.
-
-    Args:
-        counted: what the heads answered.
-        name: of the metric.
-        metric: turns counts into scores; better is higher, and 1 is best.
-        rows: rows that there are.
-        target: rows to estimate the score for.
-        confidence: of the bands.
-        seed: of the resampling.
-    """
+    """Fit the laws to resamples of the counts and evaluate them."""
     scores = _resampled(counted, metric, seed)
     errors, central = 1 - scores, 1 - metric.value(counted.statistics.sum(axis=(1, 2)))
     seen = _Seen(counted.sizes, 1 / np.maximum(errors.var(axis=0), 1e-8))
@@ -167,7 +157,6 @@ def grow(
 
 
 def _resampled(counted: Counted, metric: Metric, seed: int) -> np.ndarray:
-    """Score bootstrap resamples of rows and repetitions: `[resamples, sizes]`."""
     random = np.random.default_rng(seed)
     sizes, repeats, rows, _ = counted.statistics.shape
     scores = np.empty((RESAMPLES, sizes))
@@ -183,19 +172,12 @@ def _power(x: np.ndarray) -> np.ndarray:
     return x[:, None] ** -STEEPNESS
 
 
-def _logarithm(x: np.ndarray) -> np.ndarray:
-    return -np.log(x[:, None] + 1 / SCALES)
-
-
-def _arctangent(x: np.ndarray) -> np.ndarray:
-    return 1 - 2 / np.pi * np.arctan(SCALES * x[:, None])
-
-
-def _algebraic_root(x: np.ndarray) -> np.ndarray:
-    return 1 - SCALES * x[:, None] / np.sqrt(1 + (SCALES * x[:, None]) ** 2)
-
-
-LAWS: tuple[Callable[[np.ndarray], np.ndarray], ...] = (_power, _logarithm, _arctangent, _algebraic_root)
+LAWS: tuple[Callable[[np.ndarray], np.ndarray], ...] = (
+    _power,
+    lambda x: -np.log(x[:, None] + 1 / SCALES),
+    lambda x: 1 - 2 / np.pi * np.arctan(SCALES * x[:, None]),
+    lambda x: 1 - SCALES * x[:, None] / np.sqrt(1 + (SCALES * x[:, None]) ** 2),
+)
 """Shapes that fall with the rows, `[rows, shapes]`; an error is a multiple of one and a rest, neither negative."""
 
 
@@ -240,10 +222,10 @@ def _fit(shapes: np.ndarray, weights: np.ndarray, errors: np.ndarray) -> _Fitted
         errors: `[draws, sizes]`.
     """
     share = weights / weights.sum()
-    centred = shapes - share @ shapes
+    centered = shapes - share @ shapes
     means = (errors @ share)[:, None]
-    spread = share @ centred**2
-    factor = np.maximum(0, (errors * share) @ centred / np.maximum(spread, 1e-12))
+    spread = share @ centered**2
+    factor = np.maximum(0, (errors * share) @ centered / np.maximum(spread, 1e-12))
     rest = means - factor * (share @ shapes)
     through = (errors * share) @ shapes / (share @ shapes**2)  # where the rest would be negative, it is nothing
     factor, rest = np.where(rest < 0, np.maximum(0, through), factor), np.maximum(0, rest)

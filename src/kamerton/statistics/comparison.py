@@ -101,12 +101,6 @@ def paired_share_interval(first_only: int, second_only: int, rows: int, confiden
     """Return the difference of two shares on the same rows with Bonett and Price's adjusted Wald interval (2012).
 
     One row is added to each kind of disagreement, so that the interval has a width even without any.
-
-    Args:
-        first_only: rows that only the first has right.
-        second_only: rows that only the second has right.
-        rows: all rows.
-        confidence: such as 0.95.
     """
     one, two = (first_only + 1) / (rows + 2), (second_only + 1) / (rows + 2)
     half = float(stats.norm.isf((1 - confidence) / 2)) * math.sqrt((one + two - (one - two) ** 2) / (rows + 2))
@@ -116,12 +110,7 @@ def paired_share_interval(first_only: int, second_only: int, rows: int, confiden
 
 
 def mcnemar_p(first_only: int, second_only: int) -> float:
-    """Return the p-value of the exact two-sided McNemar test (1947) of two contenders being right equally often.
-
-    Args:
-        first_only: rows that only the first has right.
-        second_only: rows that only the second has right.
-    """
+    """Return the p-value of the exact two-sided McNemar test (1947) of two contenders being right equally often."""
     disagreements = first_only + second_only
     return float(stats.binomtest(first_only, disagreements).pvalue) if disagreements else 1.0
 

@@ -36,15 +36,7 @@ class Scored:
 def measures(
     scored: Sequence[Scored], *, groups: Sequence[str] = (), confidence: float, resamples: int, seed: int
 ) -> list[Measure]:
-    """Return the score and confidence interval of each of several statistics of the same rows, on shared resamples.
-
-    Args:
-        scored: what to measure.
-        groups: each row's group, where rows belong together; none if they are independent.
-        confidence: such as 0.95.
-        resamples: of the bootstrap, for the metrics that need one.
-        seed: of the bootstrap.
-    """
+    """Return the score and confidence interval of each of several statistics of the same rows, on shared resamples."""
     blocks = [Block(grouped(one.statistics, groups), one.metric.value) for one in scored]
     drawn = [block for one, block in zip(scored, blocks, strict=True) if not one.metric.per_row_binary]
     replicates = iter(bootstrap_values(drawn, resamples, seed))
@@ -66,20 +58,13 @@ def wilson_interval(successes: float, rows: float, confidence: float) -> Measure
     """
     z2 = float(stats.norm.isf((1 - confidence) / 2)) ** 2
     share = successes / rows
-    centre = (successes + z2 / 2) / (rows + z2)
+    center = (successes + z2 / 2) / (rows + z2)
     half = math.sqrt(z2 * (share * (1 - share) * rows + z2 / 4)) / (rows + z2)
-    return Measure(share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)))
+    return Measure(share, max(0.0, min(share, center - half)), min(1.0, max(share, center + half)))
 
 
 def bootstrap_interval(block: Block, confidence: float, resamples: int, seed: int) -> Measure:
-    """Return a score with its bootstrap interval.
-
-    Args:
-        block: one row or more.
-        confidence: such as 0.95.
-        resamples: how many, 1,000 or more.
-        seed: the same one gives the same interval.
-    """
+    """Return a score with its bootstrap interval."""
     [replicates] = bootstrap_values([block], resamples, seed)
     return interval_of(float(block.value(block.statistics.sum(axis=0))), replicates, left_out(block), confidence)
 
@@ -89,13 +74,6 @@ def effective_rows(share: float, error: float, rows: int, groups: int, confidenc
 
     The variance of independent rows over that of the groups (Kish 1965), with Student's t for the number of groups
     (Korn and Graubard 1998); at most the number of rows. Groups without variance count as one row each.
-
-    Args:
-        share: 0 to 1.
-        error: its standard error over groups.
-        rows: number of rows.
-        groups: number of groups.
-        confidence: such as 0.95.
     """
     if error < NOTHING:
         return float(groups)
@@ -105,14 +83,7 @@ def effective_rows(share: float, error: float, rows: int, groups: int, confidenc
 
 
 def interval_of(value: float, replicates: np.ndarray, left_out: np.ndarray, confidence: float) -> Measure:
-    """Choose the interval for the number of rows; it always contains the value.
-
-    Args:
-        value: the score.
-        replicates: `[resamples]`, the score of each resample.
-        left_out: `[rows]`, the score without each row.
-        confidence: such as 0.95.
-    """
+    """Choose the interval of a score by its bootstrap replicates and its values without each row."""
     rows, tail = len(left_out), (1 - confidence) / 2
     error = standard_error(left_out, value)
     if error < NOTHING:

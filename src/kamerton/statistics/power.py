@@ -35,12 +35,7 @@ def detectable_share(disagreement: float, rows: int) -> float:
 
 
 def detectable_score(error: float, rows: int) -> float:
-    """Return the smallest difference of two scores that is detected with 80% power at the 5% level.
-
-    Args:
-        error: standard error of the paired difference.
-        rows: rows that both answered; from about 50 on the result is (1.96 + 0.84) errors.
-    """
+    """Return the smallest difference of two scores that is detected with 80% power at the 5% level."""
     freedom = max(1, rows - 1)
     return float(stats.t.isf(0.025, freedom) + stats.t.isf(0.20, freedom)) * error
 

@@ -30,10 +30,6 @@ def grouped(statistics: np.ndarray, groups: Sequence[str]) -> np.ndarray:
 
     Rows of one document, user or conversation are alike, and count as one draw (Miller 2024, "Adding Error Bars to
     Evals"). A row without a group is its own.
-
-    Args:
-        statistics: `[rows, k]`.
-        groups: each row's group; empty if rows are independent.
     """
     if not clustered(groups):
         return statistics
@@ -50,13 +46,7 @@ def clustered(groups: Sequence[str]) -> bool:
 
 
 def bootstrap_values(blocks: Sequence[Block], resamples: int, seed: int) -> np.ndarray:
-    """Score every block on the same resamples: `[blocks, resamples]`.
-
-    Args:
-        blocks: all of the same rows.
-        resamples: how many.
-        seed: of the draws.
-    """
+    """Score blocks of the same rows on the same resamples: `[blocks, resamples]`."""
     values = np.empty((len(blocks), resamples))
     rows, done = (len(blocks[0].statistics) if blocks else 0), 0
     for counts in _resampled_counts(rows, resamples if blocks else 0, seed):
@@ -72,12 +62,6 @@ def swapped_p(first: Block, others: Sequence[Block], resamples: int, seed: int) 
     Under the null hypothesis each row's two answers might as well have been swapped (Noreen 1989). With `b` of `m`
     random swappings at least as far apart as the real answers, p = (b + 1) / (m + 1), which is never 0.
     All pairs share the same swappings.
-
-    Args:
-        first: the one contender.
-        others: the others, with the same columns and rows.
-        resamples: how many swappings.
-        seed: of the draws.
     """
     moves = [other.statistics - first.statistics for other in others]
     extreme = [0] * len(others)
@@ -103,12 +87,7 @@ def left_out(block: Block) -> np.ndarray:
 
 
 def standard_error(left_out: np.ndarray, value: float) -> float:
-    """Return the jackknife standard error (Efron and Tibshirani 1993, ch. 11); for one row at least 1.
-
-    Args:
-        left_out: `[rows]`, the score without each row.
-        value: the score with all of them.
-    """
+    """Return the jackknife standard error (Efron and Tibshirani 1993, ch. 11); for one row at least 1."""
     known = left_out[np.isfinite(left_out)]
     if len(known) < 2:
         return max(1.0, abs(value))

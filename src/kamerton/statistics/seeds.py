@@ -29,14 +29,6 @@ def repeated_difference(
     The margin of the test rows for these trainings (jackknife of the mean difference, at least that of one row in
     doubt) and the margin of the trainings on these rows (their SD over √seeds), each by its own Student's t, are added
     in squares (Zou and Donner 2008). What varies with both counts in both, which errs on the safe side.
-
-    Args:
-        metric: in which all must have a value.
-        golds: the right answers.
-        repeats: predictions of each training, two of them or more.
-        other: predictions of the other contender.
-        groups: each row's group; none if rows are independent.
-        confidence: such as 0.95.
     """
     rows, runs = len(golds), len(repeats)
     together = metric.statistics([*golds] * (1 + runs), [*other, *(p for repeat in repeats for p in repeat)])

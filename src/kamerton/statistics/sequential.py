@@ -94,14 +94,12 @@ def match_arms(in_first: Sequence[bool], outcomes: Sequence[float]) -> np.ndarra
 
 
 def _take(waiting: list[float], count: int) -> float:
-    """Remove up to `count` waiting outcomes, at least one, the oldest first; return their mean."""
     taken = waiting[: max(1, count)]
     del waiting[: len(taken)]
     return sum(taken) / len(taken)
 
 
 def _log_path(differences: np.ndarray) -> np.ndarray:
-    """Return the path of the log wealth against a mean of 0."""
     stakes, shares = np.concatenate([_THETA, -_THETA]), np.concatenate([_LOG_SHARE, _LOG_SHARE])
     wealth, paths = np.zeros(len(stakes)), []
     for part in np.array_split(differences, math.ceil(len(differences) * len(stakes) / ELEMENTS)):
