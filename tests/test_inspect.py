@@ -434,15 +434,15 @@ def test_of_a_folder_that_holds_no_model_nothing_else_is_said(files: Sequence[st
         (tmp_path / name).write_bytes(b"x")
     with pytest.raises(ModelError) as caught:
         inspect_folder(tmp_path, "x")
-    told = "no config.json: this is no model folder" if files else "the folder is empty"
-    assert [fault.rule for fault in caught.value.faults] == [told]
+    told = "the folder is not a model: it has no config.json" if files else "the folder is empty"
+    assert [str(fault.rule) for fault in caught.value.faults] == [told]
 
 
 def test_an_adapter_is_no_base_model_whatever_else_it_lacks(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ModelError) as caught:
         inspect_folder(tmp_path, "x")
-    assert "this is an adapter" in caught.value.faults[0].rule
+    assert "this is an adapter" in str(caught.value.faults[0].rule)
 
 
 HARMLESS = (
@@ -463,3 +463,24 @@ def test_what_published_templates_do_is_harmless(text: str) -> None:
 @given(st.text(alphabet="{}%# \n\"'*0x9_e.|()[]abформат-+~", max_size=80))
 def test_any_text_gets_a_judgement(text: str) -> None:
     assert all(isinstance(trap, str) and trap for trap in traps(text))
+
+
+@pytest.mark.parametrize(
+    ("cut", "told"),
+    [
+        (lambda data: data[:-1000], r"the file is cut off: it has [\d.]+ KB of [\d.]+ KB"),
+        (lambda data: data[:40], "the file is damaged: its header cannot be read; it has 40 bytes"),
+        (lambda data: b"\xff" * 8 + data[8:], "the file is damaged: its header cannot be read"),
+        (lambda _: b"", "the file is damaged: its header cannot be read; it has 0 bytes"),
+    ],
+)
+def test_a_damaged_file_of_weights_is_named_with_its_size_in_our_own_words(encoder_folder, tmp_path, cut, told):
+    folder = tmp_path / "model"
+    shutil.copytree(encoder_folder, folder)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(cut(weights.read_bytes()))
+    with pytest.raises(ModelError, match=told) as caught:
+        inspect_folder(folder, "model")
+    [fault] = caught.value.faults
+    assert (fault.place, str(fault.remedy)) == (str(weights), "download the file again")
+    assert "deserializing" not in str(fault)

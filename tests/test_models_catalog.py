@@ -10,9 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 from kamerton.core import registry
 from kamerton.core.errors import ModelError
+from kamerton.models import locate as locate_module
 from kamerton.models.catalog import find, known, names
 from kamerton.models.fetch import folder_of, get
 from kamerton.models.inspect import inspect_folder
@@ -84,9 +86,9 @@ def test_names_that_are_paths_or_worse_reach_nothing(
 
 
 def test_an_id_that_cannot_be_had_says_what_is_here(empty_cache: Path) -> None:
-    with pytest.raises(ModelError, match="could not be downloaded") as caught:
+    with pytest.raises(ModelError, match="HF_HUB_OFFLINE forbids downloading") as caught:
         locate("kamerton-nobody/nothing")
-    assert caught.value.faults[0].remedy.startswith("use what is on this machine: --model")
+    assert str(caught.value.faults[0].remedy).startswith("use a model of this machine: --model")
 
 
 def test_an_id_in_the_hugging_face_cache_is_found_without_a_network(encoder_folder: Path, tmp_path: Path) -> None:
@@ -117,3 +119,22 @@ def test_the_catalog_says_of_a_model_what_its_files_say(name: str, millions: flo
     (entry,) = (each for each in installed() if each.model == model)
     assert entry.folder == folder_of(model)
     assert entry.disk_bytes >= (folder_of(model) / "model.safetensors").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (LocalEntryNotFoundError("Cannot find an appropriate cached snapshot folder"), "is not in the cache"),
+        (OSError(28, "No space left on device"), "it could not be downloaded: No space left on device"),
+        (ConnectionError("raw text of a library"), "is not in the cache"),
+    ],
+)
+def test_why_the_hub_does_not_deliver_is_said_in_our_own_words(monkeypatch, error, told) -> None:
+    def refuse(*_: object, local_files_only: bool, **__: object) -> str:
+        raise LocalEntryNotFoundError("not in the cache") if local_files_only else error
+
+    monkeypatch.setattr(locate_module, "snapshot_download", refuse)
+    with pytest.raises(ModelError, match=told) as caught:
+        locate("org/name")
+    assert "snapshot folder" not in str(caught.value)
+    assert "raw text" not in str(caught.value)

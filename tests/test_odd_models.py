@@ -43,13 +43,13 @@ FOLDERS: dict[str, tuple[dict[str, bytes], str]] = {
     "tensorflow": ({"tf_model.h5": b"x", "config.json": b"{}"}, "TensorFlow"),
     "flax": ({"flax_model.msgpack": b"x"}, "Flax"),
     "the publisher's layout": ({"consolidated.00.pth": b"x", "params.json": b"{}"}, "publisher's own layout"),
-    "a tokenizer": ({"tokenizer.json": b"{}", "tokenizer_config.json": b"{}"}, "a tokenizer without a model"),
-    "weights alone": ({"model.safetensors": b"x"}, "not what they are of"),
+    "a tokenizer": ({"tokenizer.json": b"{}", "tokenizer_config.json": b"{}"}, "has a tokenizer, but no config.json"),
+    "weights alone": ({"model.safetensors": b"x"}, "but no config.json that describes"),
     "checkpoints": (
         {"checkpoint-500/config.json": b"{}", "checkpoint-1000/config.json": b"{}"}, "checkpoint-1000",
     ),
     "pointers": ({"config.json": b"{}", "model.safetensors": LFS, "tokenizer.json": LFS}, "lfs pull"),
-    "something else": ({"notes.txt": b"x"}, "no model folder"),
+    "something else": ({"notes.txt": b"x"}, "is not a model"),
     "an unfinished run": ({"recipe.yaml": b"{}"}, "no tuned model yet"),
     "an adapter without its base": (
         {"adapter_config.json": b'{"base_model_name_or_path": "org/base"}', "adapter_model.safetensors": b"x"},
@@ -79,13 +79,13 @@ def test_a_folder_that_is_no_base_model_is_named_as_what_it_is(name, tmp_path):
     ("name", "told"),
     [
         ("x.gguf", "GGUF"),
-        ("model.safetensors", "weights alone"),
+        ("model.safetensors", "only weights"),
         ("pytorch_model.bin", "any code"),
         ("model.pt", "any code"),
         ("model.onnx", "ONNX"),
         ("model.tar.gz", "unpack it"),
         ("config.json", "settings file"),
-        ("notes", "no model"),
+        ("notes", "not a model"),
     ],
 )
 def test_a_file_is_named_as_what_it_is(name, told, tmp_path):
@@ -152,7 +152,7 @@ def test_a_repository_of_the_hubs_cache_stands_for_its_snapshot(encoder_folder, 
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("abc")
     assert locate(str(repository)) == repository / "snapshots" / "abc"
-    assert "snapshots/abc" in origin(str(repository), locate(str(repository)))
+    assert "snapshots/abc" in str(origin(str(repository), locate(str(repository))))
 
 
 def test_a_folder_of_sentence_transformers_stands_for_its_transformer(encoder_folder, tmp_path):
@@ -181,7 +181,7 @@ def test_an_adapter_over_a_base_that_is_here_is_merged_into_it_once(adapter, dec
     before = (folder / "model.safetensors").stat().st_mtime_ns
     assert locate(str(adapter)) == folder
     assert (folder / "model.safetensors").stat().st_mtime_ns == before
-    assert origin(str(adapter), folder) == f"its adapter merged into {decoder_folder}"
+    assert str(origin(str(adapter), folder)) == f"its adapter merged into {decoder_folder}"
     ids = AutoTokenizer.from_pretrained(folder)("a warm film", return_tensors="pt").input_ids
     base = AutoModelForCausalLM.from_pretrained(decoder_folder)
     plain = base(ids).logits.detach()
@@ -267,4 +267,4 @@ def test_without_an_end_token_what_is_written_is_refused_and_a_token_is_named(pl
     ended = place.call("tune", "answers.jsonl", "--model", endless, "--out", "never")
     assert ended.status == MISTAKE, ended.said
     assert "no end token" in ended.err
-    assert 'write "eos_token": "<|im_end|>" there' in ended.err
+    assert 'add "eos_token": "<|im_end|>" there' in ended.err

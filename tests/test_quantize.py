@@ -13,6 +13,7 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from kamerton.core.contracts import Quantization
 from kamerton.core.errors import ModelError
+from kamerton.core.figures import memory
 from kamerton.forms.labels import Labels
 from kamerton.models.load import Loaded, load_model, load_tokenizer
 from kamerton.models.quantize import cost, is_quantized, quantized
@@ -117,4 +118,4 @@ def test_the_bytes_saved_are_those_of_the_tensors(decoder_folder):
     loaded, facts = base_of(decoder_folder, TEXT), facts_of(decoder_folder)
     weights = sum(p.nbytes for p in loaded.model.parameters())
     assert weights < 4 * facts.parameters
-    assert f"takes {loaded.model.get_memory_footprint() / 1e6:,.0f} MB" in cost(loaded.model, facts)
+    assert f"takes {memory(loaded.model.get_memory_footprint())} instead of" in str(cost(loaded.model, facts))

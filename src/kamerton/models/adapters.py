@@ -1,4 +1,4 @@
-"""Folding an adapter into the weights that it stands beside."""
+"""Merge an adapter into the weights of its base model."""
 
 from __future__ import annotations
 
@@ -7,24 +7,48 @@ from typing import TYPE_CHECKING
 from peft import PeftModel
 from torch import nn
 
+from kamerton.core.errors import Unusable
+from kamerton.core.messages import msg, verbatim
+from kamerton.kernels.trial import is_out_of_memory
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from transformers import PreTrainedModel
 
 REFUSALS = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RuntimeError, IndexError)
-"""How PEFT says that a model and a configuration do not fit."""
+"""What PEFT raises when a model and a configuration do not fit."""
 
 
 def merged(model: nn.Module) -> PreTrainedModel:
-    """Fold an adapter into the weights that it stands beside.
+    """Merge a model's adapter into its weights.
 
     Raises:
-        ValueError: it cannot be folded, with the reason.
+        Unusable: it cannot be merged, with the reason.
     """
     if not isinstance(model, PeftModel):
-        raise ValueError("cannot merge, because the model carries no adapter")
+        raise Unusable(msg("cannot merge, because the model has no adapter"))
     if model.active_peft_config.is_prompt_learning:
-        raise ValueError("cannot merge, because virtual tokens are inputs of the model and no change of its weights")
+        raise Unusable(msg("cannot merge, because virtual tokens are inputs of the model, not a change of its weights"))
     try:
         return model.merge_and_unload()
     except REFUSALS as error:
-        raise ValueError(f"cannot merge, because {error}") from error
+        if is_out_of_memory(error):
+            raise
+        raise Unusable(msg("cannot merge, because {reason}", reason=str(error))) from error
+
+
+def merged_over(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
+    """Load a saved adapter over its base model, and merge it.
+
+    Raises:
+        Unusable: the two do not fit, with the reason.
+    """
+    try:
+        return merged(PeftModel.from_pretrained(model, adapter))
+    except Unusable:
+        raise
+    except REFUSALS as error:
+        if is_out_of_memory(error):
+            raise
+        raise Unusable(verbatim(str(error))) from error

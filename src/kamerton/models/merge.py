@@ -1,4 +1,4 @@
-"""An adapter named as a base model: merged into the base that it names, once, in the cache."""
+"""An adapter that was named as a base model: merged once into the base that it names, in the cache."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from safetensors import SafetensorError, safe_open
 
 from kamerton.core import registry
 from kamerton.core.contracts import ModelFacts
-from kamerton.core.errors import Fault, ModelError
+from kamerton.core.errors import Fault, ModelError, Unusable
 from kamerton.core.files import Writing, cache_folder, read_json, sha256_of, sync_folder, write_json
+from kamerton.core.messages import msg
+from kamerton.models.finite import damage_of
 from kamerton.models.hazards import adapter_hazards
 from kamerton.models.inspect import inspect_folder
 from kamerton.models.load import load_model, load_tokenizer
@@ -36,13 +38,11 @@ HEADED = ("SEQ_CLS", "TOKEN_CLS")
 HEAD = re.compile(r"(classifier|score|out_proj)(\.modules_to_save)?\.weight$")
 """The last layer of a head: it has a row for each label."""
 BY_KIND = {"decoder": "AutoModelForCausalLM", "seq2seq": "AutoModelForSeq2SeqLM", "encoder": "AutoModel"}
-REMEDY = "name the base model itself; what was tuned answers in `kamerton predict RUN`"
-TYPED = (ValueError, TypeError, KeyError, RuntimeError, NotImplementedError, AttributeError)
-"""How PEFT says that an adapter and a model do not fit."""
+REMEDY = msg("name the base model itself; `kamerton predict RUN` uses what was tuned")
 
 
 def merged_folder(adapter: Path, locate: Callable[[str], Path]) -> Path:
-    """Return the folder of the model that an adapter and its base make, merging them if that was not done before.
+    """Return the folder of an adapter merged into its base; merge them if that was not done before.
 
     Args:
         adapter: a folder that PEFT wrote.
@@ -54,7 +54,8 @@ def merged_folder(adapter: Path, locate: Callable[[str], Path]) -> Path:
     if faults := list(adapter_hazards(adapter)):
         raise ModelError(faults)
     if not (adapter / WEIGHTS).is_file():
-        raise ModelError(Fault(f"the adapter has no {WEIGHTS}", str(adapter), "save it as safetensors, PEFT's default"))
+        rule = msg("the adapter has no {file}", file=WEIGHTS)
+        raise ModelError(Fault(rule, str(adapter), msg("save it as safetensors, PEFT's default")))
     name = str(read_json(adapter / ADAPTER).get("base_model_name_or_path") or "")
     base = inspect_folder(_base(adapter, name, locate), name)
     known = (sha256_of(adapter / ADAPTER), sha256_of(adapter / WEIGHTS), base.fingerprint)
@@ -71,15 +72,18 @@ def merged_folder(adapter: Path, locate: Callable[[str], Path]) -> Path:
 
 
 def _base(adapter: Path, name: str, locate: Callable[[str], Path]) -> Path:
-    """Find the base model that an adapter names."""
     if not name:
-        raise ModelError(Fault("this is an adapter, and it does not name its base model", str(adapter), REMEDY))
+        raise ModelError(Fault(msg("this is an adapter, and it does not name its base model"), str(adapter), REMEDY))
     beside = adapter / name
     try:
         return locate(str(beside) if beside.is_dir() else name)
     except ModelError as error:
-        rule = f"this is an adapter over '{name}', and that base model is not on this machine"
-        remedy = f"get it where there is a network: `hf download {name}`; or name its folder in {adapter / ADAPTER}"
+        rule = msg("this is an adapter over '{base}', and that base model is not on this machine", base=name)
+        remedy = msg(
+            "download it where there is a network: `hf download {base}`; or name its folder in {file}",
+            base=name,
+            file=str(adapter / ADAPTER),
+        )
         raise ModelError(Fault(rule, str(adapter), remedy)) from error
 
 
@@ -93,10 +97,10 @@ def _merge(adapter: Path, base: ModelFacts, folder: Path) -> None:
     tokenizer = load_tokenizer(base, adapter if own else None)
     make_room(model, tokenizer)
     try:
-        adapted = registry.load("peft:PeftModel").from_pretrained(model, adapter)
-        whole: Any = registry.load("kamerton.models.adapters:merged")(adapted)
-    except TYPED as error:
-        rule = f"this is an adapter, and it cannot be merged into '{base.name}': {error}"
+        # PEFT takes seconds to import: only where there is an adapter
+        whole: Any = registry.load("kamerton.models.adapters:merged_over")(model, adapter)
+    except Unusable as error:
+        rule = msg("this is an adapter that does not fit '{base}': {reason}", base=base.name, reason=error.message)
         raise ModelError(Fault(rule, str(adapter), REMEDY)) from error
     whole.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -109,11 +113,9 @@ def _import_types() -> None:
 
 
 def _labels(weights: Path) -> int | None:
-    """Count the labels of a head that was saved with an adapter."""
     try:
         with safe_open(weights, framework="np") as file:
             shapes = [file.get_slice(key).get_shape() for key in file.keys() if HEAD.search(key)]  # noqa: SIM118
     except SafetensorError as error:
-        rule = f"the weights are damaged: {error}"
-        raise ModelError(Fault(rule, str(weights), "get the file again from where it came")) from error
+        raise ModelError(damage_of(weights)) from error
     return int(shapes[-1][0]) if shapes else None

@@ -1,4 +1,4 @@
-"""Packages that hold a Hugging Face folder already."""
+"""Convert packages that hold a Hugging Face folder."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from kamerton.core.files import read_json, write_json
 
 
 def convert(unpacked: Path, folder: Path) -> None:
-    """Copy the files, and free the tokenizer of truncation and padding to a fixed length.
+    """Copy the files, and remove truncation and padding to a fixed length from the tokenizer.
 
-    Sentence-embedding models ship a `tokenizer.json` that cuts and pads to 128 tokens for everyone
-    who reads it with the tokenizers library alone.
+    The `tokenizer.json` of sentence-embedding models cuts and pads to 128 tokens.
     """
     for path in unpacked.iterdir():
         shutil.copyfile(path, folder / path.name)

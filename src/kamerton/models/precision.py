@@ -1,14 +1,14 @@
-"""Arithmetic: matrix products in bf16 where the machine is faster at them, everything else in fp32.
+"""Mixed precision: matrix products in bf16 if that is faster on this machine, everything else in fp32.
 
-Only the products of the pretrained matrices are rounded; their results are fp32 again before anything is
-added. So the small updates of an adapter, whose own matrices stay fp32, are not lost in the sum: added to
-a bf16 result, most of a change of 1e-3 would vanish. Weights, gradients and optimizer stay fp32.
+Only the products of the pretrained matrices are rounded; their results are converted to fp32 before anything is
+added. So the small updates of an adapter, whose own matrices stay fp32, survive the sum: added to a bf16 result, most
+of a change of 1e-3 would vanish. Weights, gradients and optimizer states stay fp32.
 
-What is only read is read in fp32, for answers must not depend on the machine. Tried on SmolLM2 with prompts of 1,300
-tokens, bf16 reading took two thirds of the time, and moved the lead of the best token over the second by 0.02 on
-average and by 0.11 at most. In 4 of 7 answers of 33 tokens some token led by less than 0.1: to be sure of these, their
-prompts would have to be read again in fp32, and the time saved would be lost. A true answer's loss moved by 0.001 a
-token, ten times what two ways to compute it may differ by.
+Inference runs in fp32, since answers must not depend on the machine. On SmolLM2 with prompts of 1,300 tokens, prefill
+in bf16 took two thirds of the time, and changed the margin of the best token over the second by 0.02 on average and by
+0.11 at most. In 4 of 7 answers of 33 tokens some margin was below 0.1: these prompts would have to be computed again in
+fp32, which costs the time saved. The loss of a true answer changed by 0.001 per token, ten times the tolerance between
+two ways to compute it.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from kamerton.kernels.trial import kept_ratio
 from kamerton.runs.recipe import Decision
 
 WORTH = 1.4
-"""How much faster bf16 products must be to be worth their rounding."""
+"""The speed-up from which bf16 products are worth their rounding."""
 SHAPE = (768, 768, 2048)
-"""Rows, inputs and outputs of the products that are timed: those of small models."""
+"""Rows, inputs and outputs of the timed products: those of small models."""
 
 
 def set_precision(model: nn.Module, precision: str) -> None:
-    """Let a pretrained model's linear layers compute in `fp32` or `bf16`; layers added later are not touched."""
+    """Set the precision of a pretrained model's linear layers to `fp32` or `bf16`; layers added later are unchanged."""
     if precision == "bf16":
         for module in model.modules():
             if type(module) is nn.Linear:
@@ -39,9 +39,9 @@ def set_precision(model: nn.Module, precision: str) -> None:
 
 
 def choose_precision() -> Decision:
-    """Decide by what this machine really does: the ratio is timed once and kept in the user's cache folder.
+    """Choose by a ratio that is timed once on this machine and kept in the user's cache folder.
 
-    So two runs on one machine decide alike, however busy it is.
+    So all runs on one machine make the same choice, however busy it is.
     """
     ratio = round(_ratio(), 2)
     times = Figure(ratio, "tenths")

@@ -1,4 +1,4 @@
-"""A base model in four bits: which of its matrices, how they are loaded, and how the choice is kept with an adapter."""
+"""A base model in four bits: which matrices, how they are loaded, and how the choice is saved with an adapter."""
 
 from __future__ import annotations
 
@@ -12,36 +12,38 @@ from transformers import BitsAndBytesConfig, PreTrainedModel
 from kamerton.core import registry
 from kamerton.core.contracts import ModelFacts, Quantization
 from kamerton.core.errors import Fault, ModelError
+from kamerton.core.figures import Figure
 from kamerton.core.files import read_json, write_json
+from kamerton.core.messages import Message, msg
 from kamerton.models.heads import empty_model
 from kamerton.models.structure import linear_layers, outer_model
 
 FILE = "base_quantization.json"
-"""Beside an adapter: how its base was loaded, in transformers' own form."""
+"""Saved with an adapter: how its base was loaded, as transformers writes it."""
 BLOCK = 64
-"""Weights that share a scale; a row of a matrix must be made of whole blocks."""
+"""Weights that share a scale; a matrix row must consist of whole blocks."""
 
 
 def quantized(
     folder: str | Path, model_class: str, config: Mapping[str, object], how: Quantization
 ) -> BitsAndBytesConfig:
-    """Say to transformers which matrices to load in four bits: those of the layers, whose rows are whole blocks.
+    """Return a configuration that loads the layers' matrices in four bits where their rows are whole blocks.
 
-    Heads, poolers and embeddings stay as they are: new ones have nothing to quantize, and they train.
+    Heads, poolers and embeddings are not quantized: new ones are trained.
 
     Raises:
         RecipeError: bitsandbytes is not installed.
-        ModelError: no matrix of the layers has rows of whole blocks.
+        ModelError: no layer has a matrix with rows of whole blocks.
     """
     registry.require("bitsandbytes", "bitsandbytes")
     empty = empty_model(folder, model_class, config)
-    precise = set(empty._keep_in_fp32_modules or ())  # what transformers keeps in any case, for the family's sake
+    precise = set(empty._keep_in_fp32_modules or ())  # transformers keeps these in fp32
     fitting = {name for name in linear_layers(empty) if not precise & set(name.split("."))}
     linear = {name: module for name, module in empty.named_modules() if isinstance(module, nn.Linear)}
     kept = [name for name, module in linear.items() if name not in fitting or module.in_features % BLOCK]
     if len(kept) == len(linear):
-        rule = f"no linear layer has a number of inputs that is a multiple of {BLOCK}, which four bits need"
-        raise ModelError(Fault(rule, str(folder), "choose another model, or another method"))
+        rule = msg("four bits need linear layers with a multiple of {block} inputs, and there is none", block=BLOCK)
+        raise ModelError(Fault(rule, str(folder), msg("choose another model, or another method")))
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type=how.type,
@@ -52,10 +54,10 @@ def quantized(
 
 
 def keep_exact(model: nn.Module) -> None:
-    """Let matrices of four bits be multiplied in fp32 while evaluating, as they are while training.
+    """Multiply four-bit matrices in fp32 in evaluation, as in training.
 
-    On a CPU with bf16 instructions bitsandbytes packs them anew at the first evaluation, computes in bf16 from then
-    on, and gives training after it no gradients.
+    On a CPU with bf16 instructions, bitsandbytes repacks them at the first evaluation and computes in bf16 from then
+    on; training after that gets no gradients.
     """
     layer = registry.require("bitsandbytes", "bitsandbytes").nn.Linear4bit
     for module in model.modules():
@@ -64,26 +66,29 @@ def keep_exact(model: nn.Module) -> None:
 
 
 def is_quantized(model: nn.Module) -> bool:
-    """Say whether a model's matrices were loaded in four bits."""
+    """Return whether a model's matrices were loaded in four bits."""
     return "quantization_config" in outer_model(model).config.to_dict()
 
 
 def write_quantization(folder: Path, model: nn.Module) -> None:
-    """Write down how the base of a saved adapter was loaded, if not in full precision."""
+    """Save how the base of an adapter was loaded, unless in full precision."""
     if is_quantized(model):
         write_json(folder / FILE, outer_model(model).config.quantization_config.to_dict())
 
 
 def read_quantization(folder: Path) -> BitsAndBytesConfig | None:
-    """Read how the base of a saved adapter was loaded; None if in full precision."""
+    """Read how the base of an adapter was loaded; None if in full precision."""
     if not (folder / FILE).exists():
         return None
     config: BitsAndBytesConfig = BitsAndBytesConfig.from_dict(read_json(folder / FILE))
     return config
 
 
-def cost(model: PreTrainedModel, facts: ModelFacts) -> str:
-    """Say in one line what four bits save and cost."""
-    now, before = model.get_memory_footprint() / 1e6, 4 * facts.parameters / 1e6
-    saved = f"the base model takes {now:,.0f} MB in place of {before:,.0f}"
-    return f"{saved}; its matrices are rounded to 16 values, and made fp32 again for each product"
+def cost(model: PreTrainedModel, facts: ModelFacts) -> Message:
+    """Return what four bits save and cost."""
+    return msg(
+        "the base model takes {now} instead of {before}; its matrices are rounded to 16 values, and are fp32 again in "
+        "each product",
+        now=Figure(model.get_memory_footprint(), "memory"),
+        before=Figure(4 * facts.parameters, "memory"),
+    )

@@ -14,19 +14,21 @@ from kamerton.core import registry
 from kamerton.core.contracts import ModelFacts, ModelHead
 from kamerton.core.errors import Fault, RunError
 from kamerton.core.files import Writing, sync_folder
+from kamerton.core.messages import msg
 from kamerton.kernels.trial import is_out_of_memory
 from kamerton.models.load import load_model
+from kamerton.models.local import ADAPTER
 from kamerton.models.quantize import read_quantization, write_quantization
 from kamerton.models.vocabulary import make_room
 
-ADAPTER = "adapter_config.json"
+ONE_BY_ONE = msg("use each run separately")
 
 
 def save_model(folder: Path, model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Save a model beside, then rename: the folder is whole or not there.
+    """Save a model in a temporary folder, then rename it: the folder is whole or not there.
 
     Args:
-        folder: where it goes; must not exist yet.
+        folder: must not exist yet.
         model: transformers' or PEFT's, with the weights to keep.
         tokenizer: with the chat template that was trained with.
     """
@@ -37,14 +39,14 @@ def save_model(folder: Path, model: nn.Module, tokenizer: PreTrainedTokenizerBas
             _write(temporary, model, tokenizer)
             temporary.replace(folder)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)  # of a full disk: what is half written helps nobody
+        shutil.rmtree(temporary, ignore_errors=True)  # on a full disk, half a model is of no use
     sync_folder(folder.parent)
 
 
 def _write(folder: Path, model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> None:
     if isinstance(model, PreTrainedModel):
         model.save_pretrained(folder)
-    else:  # PEFT would save a whole table that got new rows; those rows it saves anyway
+    else:  # else PEFT saves the whole embedding table beside its new rows
         model.save_pretrained(folder, save_embedding_layers=False)  # type: ignore[operator]
     tokenizer.save_pretrained(folder)
     write_quantization(folder, model)
@@ -55,12 +57,12 @@ def _write(folder: Path, model: nn.Module, tokenizer: PreTrainedTokenizerBase) -
 
 
 def is_adapter(folder: Path) -> bool:
-    """Say whether a saved model needs its base: it holds only what was trained on top of one."""
+    """Return whether a saved model is an adapter, which needs its base."""
     return (folder / ADAPTER).exists()
 
 
 def add_adapter(model: nn.Module, folder: Path, name: str) -> None:
-    """Load one more adapter into a model that has one, and let it answer.
+    """Load another adapter into a model that has one, and activate it.
 
     Raises:
         RunError: PEFT cannot keep the two over one base.
@@ -72,14 +74,14 @@ def add_adapter(model: nn.Module, folder: Path, name: str) -> None:
     except (ValueError, RuntimeError) as error:
         if is_out_of_memory(error):
             raise
-        remedy = "ask each run by itself"
-        raise RunError(Fault(f"the adapters do not fit over one base: {error}", str(folder), remedy)) from error
+        rule = msg("the adapters do not fit over one base: {error}", error=str(error))
+        raise RunError(Fault(rule, str(folder), ONE_BY_ONE)) from error
 
 
 def load_saved(
     folder: Path, form: ModelHead, facts: ModelFacts, tokenizer: PreTrainedTokenizerBase | None = None
 ) -> nn.Module:
-    """Load a tuned model, with its base below it if it is an adapter.
+    """Load a tuned model; an adapter is loaded over its base.
 
     Args:
         folder: what `save_model` wrote.

@@ -1,10 +1,10 @@
-"""The parts of a model, found by its structure and its gradients instead of a list of names."""
+"""Parts of a model, found by its structure and its gradients instead of a list of names."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,20 +15,17 @@ from transformers.utils import ModelOutput
 from kamerton.core.errors import Fault, ModelError
 from kamerton.core.messages import msg
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
 LINEAR = (nn.Linear, Conv1D)
 TRAINS_TOKENS = msg("choose full training, low-rank updates or bottleneck adapters, or leave the new tokens out")
 TOKENS_BELOW = msg("embeddings of new tokens cannot be learned, because no gradient goes below the layers that train")
 TOKEN, LENGTH = 5, 8
-"""Any token but padding, and how many, for a pass whose result does not matter."""
+"""Any token except padding, and how many of it, for a pass whose result does not matter."""
 
 
 def layer_stack(model: PreTrainedModel) -> nn.ModuleList:
-    """Find the list of layers that the head stands on: the longest one, in the decoder if there are two stacks.
+    """Return the list of layers below the head: the longest one, in the decoder of an encoder-decoder.
 
-    Lists inside layers (experts, T5's blocks) are not meant.
+    Lists inside layers (experts, T5's blocks) are ignored.
     """
     holder = model.get_decoder() if model.config.is_encoder_decoder else model.base_model
     lists = [module for module in holder.modules() if isinstance(module, nn.ModuleList)]
@@ -37,13 +34,13 @@ def layer_stack(model: PreTrainedModel) -> nn.ModuleList:
 
 
 NO_LINEAR_LAYER = msg("its layers have no linear map")
-"""Why nothing can stand beside the linear maps of a model (SqueezeBERT has convolutions)."""
+"""The reason of methods that need linear maps (SqueezeBERT has convolutions)."""
 
 
 def linear_layers(model: PreTrainedModel, last: int | None = None) -> list[str]:
-    """Name the linear maps inside the layers: all of them, or those of the `last` layers below the head.
+    """Return the names of the linear maps inside the layers: all of them, or those of the `last` layers below the head.
 
-    Embeddings, poolers and heads stand outside the layers and are left out.
+    Embeddings, poolers and heads are outside the layers.
     """
     if last is None:
         lists = [module for module in model.base_model.modules() if isinstance(module, nn.ModuleList)]
@@ -54,7 +51,7 @@ def linear_layers(model: PreTrainedModel, last: int | None = None) -> list[str]:
 
 
 def ending(names: Sequence[str], endings: Sequence[str]) -> list[str]:
-    """Keep the dotted names that end in one of `endings`, at a dot.
+    """Return the dotted names that end in one of `endings`, at a dot.
 
     >>> ending(["layers.0.mlp.fc1", "layers.0.mlp.xfc1"], ["fc1"])
     ['layers.0.mlp.fc1']
@@ -63,7 +60,7 @@ def ending(names: Sequence[str], endings: Sequence[str]) -> list[str]:
 
 
 def narrows(model: PreTrainedModel, name: str) -> bool:
-    """Say whether a linear map leads from wider inner states back to the hidden size: the feed-forward's last one."""
+    """Return whether a linear map projects a wider state to the hidden size: the feed-forward's last one."""
     module, hidden = model.get_submodule(name), model.config.get_text_config().hidden_size
     if isinstance(module, Conv1D):
         return module.nf == hidden < module.nx
@@ -71,7 +68,7 @@ def narrows(model: PreTrainedModel, name: str) -> bool:
 
 
 def back_to_hidden(model: PreTrainedModel, count: int) -> list[str]:
-    """Name, in every layer, its last `count` linear maps that lead back to the hidden size.
+    """Return the names of the last `count` linear maps of each layer that project to the hidden size.
 
     In a transformer these are the feed-forward's last map and, before it, attention's output.
     """
@@ -85,15 +82,15 @@ def back_to_hidden(model: PreTrainedModel, count: int) -> list[str]:
 
 
 def _layer_of(name: str) -> str:
-    """Give the part of a name up to its first number: `encoder.layer.3`."""
+    """Return the part of a name up to its first number: `encoder.layer.3`."""
     parts = name.split(".")
     return ".".join(parts[: next(i for i, part in enumerate(parts) if part.isdigit()) + 1])
 
 
 def above(model: PreTrainedModel, layers: int) -> list[nn.Parameter]:
-    """List the weights of the last `layers` layers and of everything after them: final norm, pooler, heads.
+    """Return the weights of the last `layers` layers and of everything after them: final norm, pooler, heads.
 
-    They are those that still get a gradient once everything before is cut off.
+    They are the weights that still get a gradient when the graph is cut before these layers.
     """
     stack = layer_stack(model)
     first = len(stack) - layers
@@ -112,12 +109,12 @@ def above(model: PreTrainedModel, layers: int) -> list[nn.Parameter]:
 
 
 def train_above(model: PreTrainedModel, layers: int, fresh: Sequence[str], tokens: Sequence[int]) -> None:
-    """Let the last `layers` layers, all after them, and the modules without pretrained weights train, nothing else.
+    """Make only the last `layers` layers, all after them, and the modules without pretrained weights trainable.
 
-    An output head that shares the embeddings' weights gets its own.
+    An output head that shares the embeddings' weights gets its own copy.
 
     Raises:
-        ModelError: there are new tokens, whose embeddings stand below what trains.
+        ModelError: there are new tokens, whose embeddings are below the trained layers.
     """
     if tokens:
         raise ModelError(Fault(TOKENS_BELOW, "model.new_tokens", TRAINS_TOKENS))
@@ -130,17 +127,17 @@ def train_above(model: PreTrainedModel, layers: int, fresh: Sequence[str], token
 
 
 def _untie(model: PreTrainedModel) -> None:
-    """Give the output head weights of its own, or training it would change frozen embeddings too."""
+    """Copy the output head's weights if they are shared; else training it would change frozen embeddings."""
     head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
     if head is not None and head.weight is embeddings.weight:
         head.weight = nn.Parameter(embeddings.weight.detach().clone())
-        if head.bias is not None:  # BERT shares it with the module around the head, which is untied with the weights
+        if head.bias is not None:  # in BERT, the module around the head has it, too
             head.bias = nn.Parameter(head.bias.detach().clone())
         model.config.tie_word_embeddings = False
 
 
 def short_row(model: PreTrainedModel) -> dict[str, Tensor]:
-    """Return a row that every model takes: Funnel halves it between its blocks."""
+    """Return a row that every model accepts: Funnel halves it between its blocks."""
     ids = torch.full((1, LENGTH), TOKEN, device=model.device)
     if model.config.is_encoder_decoder:
         return {"input_ids": ids, "decoder_input_ids": ids}
@@ -149,9 +146,9 @@ def short_row(model: PreTrainedModel) -> dict[str, Tensor]:
 
 @contextmanager
 def _cut_off(model: PreTrainedModel, stack: nn.ModuleList, first: int) -> Iterator[None]:
-    """Let no gradient through what goes into the layer `first`, or into the head if there is none, nor into an encoder.
+    """Detach the inputs of layer `first`, or of the head if there is no such layer, and an encoder's output.
 
-    Layers take more than hidden states: T5's take the position bias that the first one computed.
+    All inputs are detached: T5's layers take the position bias that the first layer computes.
     """
 
     def cut_output(_module: nn.Module, _args: Any, output: Any) -> Any:
@@ -185,7 +182,7 @@ def _detached(value: Any) -> Any:
 
 
 def outer_model(model: nn.Module) -> PreTrainedModel:
-    """Find the transformers model inside whatever wraps it (PEFT, DDP)."""
+    """Return the transformers model inside a wrapper (PEFT, DDP)."""
     return next(module for module in model.modules() if isinstance(module, PreTrainedModel))
 
 
@@ -195,5 +192,5 @@ def is_encoder_decoder(model: nn.Module) -> bool:
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Say where a model's weights are."""
+    """Return the device of a model's weights."""
     return next(model.parameters()).device

@@ -1,4 +1,4 @@
-"""Look for traps in a chat template without compiling it.
+"""Find traps in a chat template without compiling it.
 
 Transformers renders templates in a sandbox, so they cannot run code; but they can burn hours or memory,
 and Jinja computes constant expressions while it *compiles*: `{{ 9 ** 99999999 }}` hangs a process that
@@ -12,6 +12,8 @@ from ast import literal_eval
 from collections.abc import Iterable, Iterator
 
 from jinja2 import Environment, TemplateSyntaxError
+
+from kamerton.core.messages import Message, msg, verbatim
 
 LARGEST = 100_000
 """Characters. The longest templates of published models have about 20,000."""
@@ -27,41 +29,45 @@ WIDE_FIELD = re.compile(r"[%{:][^%{}]*\d{5,}")
 Token = tuple[int, str, str]
 
 
-def traps(template: str) -> Iterator[str]:
-    """Say what in a template is dangerous, with its line; nothing if it is harmless."""
+def traps(template: str) -> Iterator[Message]:
+    """Yield what is dangerous in a template, with its line."""
     if len(template) > LARGEST:
-        yield f"it has {len(template):,} characters, more than {LARGEST:,}"
+        yield msg("it has {count} characters, more than {limit}", count=len(template), limit=LARGEST)
         return
     try:
         tokens = [token for token in Environment().lex(template) if token[1] not in ("whitespace", "data", "comment")]
     except TemplateSyntaxError as error:
-        yield f"line {error.lineno}: {error.message}"
+        yield _at(error.lineno, verbatim(error.message or ""))
         return
-    yield from (f"line {token[0]}: {why}" for token in tokens if (why := _trap(token)))
+    yield from (_at(token[0], why) for token in tokens if (why := _trap(token)))
     yield from _long_products(tokens)
     for mark, word, after in zip(tokens, tokens[1:], tokens[2:], strict=False):
         if word[2] == "format" and (mark[2] == "|" or (mark[2] == "." and after[2] == "(")):
-            yield f"line {word[0]}: it formats text, which can be made as wide as memory"
+            yield _at(word[0], msg("it formats text, which can be padded to fill the memory"))
 
 
-def _trap(token: Token) -> str:
+def _at(line: int, trap: Message) -> Message:
+    return msg("line {line}: {trap}", line=line, trap=trap)
+
+
+def _trap(token: Token) -> Message | None:
     _, kind, text = token
     match kind:
         case "operator" if text == "**":
-            return "the power operator can compute for hours"
+            return msg("the power operator can compute for hours")
         case "integer" | "float" if len(text) > LONGEST_NUMBER or float(literal_eval(text)) > LARGEST_NUMBER:
-            return f"the number {text[:40]} is larger than {LARGEST_NUMBER}"
+            return msg("the number {number} is larger than {limit}", number=text[:40], limit=LARGEST_NUMBER)
         case "name" if text in FORBIDDEN or "__" in text:
-            return f"'{text}' has no place in a chat template"
+            return msg("'{name}' has no place in a chat template", name=text)
         case "string" if WIDE_FIELD.search(text):
-            return f"the format {text[:40]} is too wide"
+            return msg("the format {format} is too wide", format=text[:40])
         case "string" if text[1:-1].startswith("__"):
-            return f"{text[:40]} reaches for Python's internals"
-    return ""
+            return msg("{name} reaches for Python's internals", name=text[:40])
+    return None
 
 
-def _long_products(tokens: Iterable[Token]) -> Iterator[str]:
-    """Find expressions that multiply more than once: each factor is bounded, their product is not."""
+def _long_products(tokens: Iterable[Token]) -> Iterator[Message]:
+    """Yield expressions that multiply more than once: each factor is bounded, their product is not."""
     factors = 0
     for line, kind, text in tokens:
         if kind in ("variable_begin", "block_begin"):
@@ -69,4 +75,4 @@ def _long_products(tokens: Iterable[Token]) -> Iterator[str]:
         if kind == "operator" and text == "*":
             factors += 1
             if factors == 2:
-                yield f"line {line}: a product of more than two factors can be made as large as memory"
+                yield _at(line, msg("a product of more than two factors can grow to fill the memory"))

@@ -1,4 +1,4 @@
-"""New words in a model's vocabulary: found by its tokenizer as one token, and with embeddings to begin from."""
+"""New words in a model's vocabulary: each one token of its tokenizer, with initial embeddings."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kamerton.core.errors import Fault, RecipeError
+from kamerton.core.messages import Message, msg
 from kamerton.runs.recipe import NewTokenStart
 
 PLACE = "model.new_tokens"
 
 
 def read_words(new_tokens: Sequence[str] | str) -> tuple[str, ...]:
-    """Give the words of a setting: a list as it is, a file's lines without their ends.
+    """Return the words of a setting: a list as it is, or a file's lines.
 
     Raises:
         RecipeError: the file cannot be read.
@@ -28,29 +29,29 @@ def read_words(new_tokens: Sequence[str] | str) -> tuple[str, ...]:
     try:
         lines = Path(new_tokens).read_text(encoding="utf-8").splitlines()
     except OSError as error:
-        rule = f"the file '{new_tokens}' cannot be read: {error.strerror}"
-        raise RecipeError(Fault(rule, PLACE, "name a file with one token a line, or give a list")) from None
+        rule = msg("the file '{file}' cannot be read: {reason}", file=new_tokens, reason=error.strerror or str(error))
+        raise RecipeError(Fault(rule, PLACE, msg("name a file with one token per line, or give a list"))) from None
     except UnicodeDecodeError as error:
-        rule, place = "a file of tokens is UTF-8 text", f"{new_tokens} byte {error.start}"
-        raise RecipeError(Fault(rule, place, "save it as UTF-8")) from None
+        place = msg("{file} byte {byte}", file=new_tokens, byte=error.start)
+        raise RecipeError(Fault(msg("a file of tokens is UTF-8 text"), place, msg("save it as UTF-8"))) from None
     return tuple(line for line in lines if line.strip())
 
 
 def add_words(tokenizer: PreTrainedTokenizerBase, words: Sequence[str]) -> PreTrainedTokenizerBase:
-    """Teach a tokenizer words, each as one token; return it.
+    """Add words to a tokenizer, each as one token; return it.
 
-    A word that begins and ends with a letter or a digit is found only as a whole word, others wherever they
-    stand. Letter case counts unless the tokenizer folds it.
+    A word that begins and ends with a letter or a digit matches whole words only; others match anywhere. Letter case
+    counts unless the tokenizer folds it.
 
     Raises:
-        RecipeError: all words that cannot be added, at once.
+        RecipeError: with all words that cannot be added.
     """
     known, seen, faults = tokenizer.get_vocab(), set[str](), []
     for word in words:
         rule = _fault(word, known, seen)
         seen.add(word)
         if rule:
-            faults.append(Fault(rule, PLACE, "leave it out"))
+            faults.append(Fault(rule, PLACE, msg("remove it")))
     if faults:
         raise RecipeError(faults)
     folds = _folds_case(tokenizer)
@@ -59,12 +60,12 @@ def add_words(tokenizer: PreTrainedTokenizerBase, words: Sequence[str]) -> PreTr
 
 
 def new_ids(tokenizer: PreTrainedTokenizerBase, words: Sequence[str]) -> tuple[int, ...]:
-    """Give the ids of words that were added."""
+    """Return the ids of words that were added."""
     return tuple(tokenizer.convert_tokens_to_ids(list(words)))
 
 
 def make_room(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Give a model an embedding, and an output where it has those, for every token of a tokenizer."""
+    """Resize a model's embeddings, and its outputs if it has some, to a tokenizer's vocabulary."""
     if len(tokenizer) > len(model.get_input_embeddings().weight):
         trained = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
@@ -79,14 +80,14 @@ def begin_words(
     words: Sequence[str],
     start: NewTokenStart,
 ) -> None:
-    """Set the embeddings of new words, and their outputs.
+    """Initialize the embeddings of new words, and their outputs.
 
     Args:
         model: with room for the words.
         base: the tokenizer that does not know the words.
         ids: of the words.
-        words: as they are written.
-        start: `pieces` takes the mean over the tokens that a word was until now (Gee et al. 2022, Fast Vocabulary
+        words: in the order of `ids`.
+        start: `pieces` takes the mean over the tokens that a word was split into (Gee et al. 2022, Fast Vocabulary
             Transfer); `mean` the mean over the whole vocabulary, which bounds how far a language model's predictions
             move (Hewitt 2021, Initializing New Word Embeddings for Pretrained Language Models).
     """
@@ -107,17 +108,17 @@ def _begin(table: Tensor, known: int, ids: Sequence[int], pieces: Sequence[Seque
 
 
 def _pieces(base: PreTrainedTokenizerBase, word: str) -> list[int]:
-    """Give the tokens that a word was so far; none if the tokenizer did not know what it is made of."""
+    """Return the tokens that a word was split into; none if one of them is unknown."""
     ids = list(base(word, add_special_tokens=False)["input_ids"])
     return [] if base.unk_token_id in ids else ids
 
 
-def _fault(word: str, known: dict[str, int], seen: set[str]) -> str:
+def _fault(word: str, known: dict[str, int], seen: set[str]) -> Message | None:
     if not word.strip():
-        return "a new token is at least one letter or sign, got an empty one"
+        return msg("a new token has at least one character other than spaces")
     if word in seen:
-        return f"'{word}' is there twice"
-    return f"'{word}' is a token already" if word in known else ""
+        return msg("'{token}' is listed twice", token=word)
+    return msg("'{token}' is already a token", token=word) if word in known else None
 
 
 def _is_word(word: str) -> bool:
