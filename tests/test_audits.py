@@ -67,7 +67,7 @@ def test_findings_are_sorted_by_severity() -> None:
 def test_blank_texts_and_answers_are_dropped() -> None:
     finding = found("empty-fields", examples_of(("a", "x"), (" \n", "x"), ("b", ""), ("\u00a0", ""), ("c", "y")), FREE)
     assert finding.drop == finding.rows == (1, 2, 3)
-    assert finding.severity == "warning" and "(2)" in str(finding.title)
+    assert finding.severity == "warning" and str(finding.title).endswith("the text 2, the answer 2")
     assert str(finding.samples[0]) == "rows.csv:3: '' → 'x'"
 
 

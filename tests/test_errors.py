@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kamerton.core import errors
-from kamerton.core.errors import DataError, Fault, KamertonError, nearest
+from kamerton.core.errors import DataError, Fault, KamertonError, Unusable, nearest, reason_of
+from kamerton.core.messages import msg
 
 
 def test_a_fault_reads_as_place_then_rule_then_remedy():
@@ -30,7 +31,8 @@ def test_a_single_fault_needs_no_list():
 
 
 def test_every_error_is_drawn_in_the_tree_and_caught_as_one():
-    classes = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)]
+    found = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)]
+    classes = [value for value in found if value is not Unusable]
     assert len(classes) > 1
     for cls in classes:
         assert cls.__name__ in str(errors.__doc__)
@@ -42,16 +44,23 @@ def test_every_error_is_drawn_in_the_tree_and_caught_as_one():
     ("word", "meant"), [("lorra", "lora"), ("Lora", "lora"), ("ful", "full"), ("тональнсть", "тональность")]
 )
 def test_the_nearest_word_is_proposed(word, meant):
-    assert nearest(word, ["full", "head", "lora", "тональность"]).startswith(f"did you mean '{meant}'? ")
+    assert str(nearest(word, ["full", "head", "lora", "тональность"])).startswith(f"did you mean '{meant}'? ")
 
 
 def test_nothing_is_proposed_for_a_word_that_is_like_none():
-    assert nearest("qqqqqqqq", ["lora", "full"]) == "Known: full, lora"
+    assert str(nearest("qqqqqqqq", ["lora", "full"])) == "Known: full, lora"
 
 
 @given(st.text(), st.lists(st.text(min_size=1), max_size=5))
 def test_nearest_lists_all_known_words_and_never_invents_one(word, known):
-    message = nearest(word, known)
-    assert message.endswith(f"Known: {', '.join(sorted(known))}" if known else "there is none here")
+    message = str(nearest(word, known))
+    assert message.endswith(f"Known: {', '.join(sorted(known))}" if known else "remove it: no name is accepted here")
     if message.startswith("did you mean"):
         assert any(message.startswith(f"did you mean '{name}'? ") for name in known)
+
+
+def test_the_reason_of_an_unusable_row_stays_a_message():
+    reason = msg("{rows} {rows:row|rows}", rows=2)
+    assert (str(Unusable(reason)), reason_of(Unusable(reason)), reason_of(ValueError("as it is"))) == (
+        "2 rows", reason, "as it is",
+    )  # fmt: skip

@@ -90,5 +90,9 @@ def test_unknown_words_are_told_all_at_once_and_before_anything_is_made(tmp_path
     wrong = {"data.task": "text-clasification", "method.name": "lorra", "evaluate.metric": "accurracy"}
     with pytest.raises(RecipeError) as caught:
         new_run(tmp_path / "data.csv", tmp_path / "run", wrong)
-    assert [fault.remedy.split("'")[1] for fault in caught.value.faults] == ["text-classification", "lora", "accuracy"]
+    assert [str(fault.remedy).split("'")[1] for fault in caught.value.faults] == [
+        "text-classification",
+        "lora",
+        "accuracy",
+    ]
     assert not (tmp_path / "run").exists()

@@ -22,7 +22,7 @@ from kamerton.forms.conversation import Conversation, answered_next, learned, tu
 from kamerton.forms.messages import read_messages
 from kamerton.forms.templates import RefusedError, abilities_of, adapt
 from kamerton.forms.turns import tokenize, tokenize_alike, write_prompt
-from kamerton.models.load import load_tokenizer
+from kamerton.models.load import PLAIN_TEMPLATE, load_tokenizer
 from kamerton.plugins.tasks.chat import Chat
 from kamerton.plugins.tasks.instruction import Instruction
 from kamerton.plugins.tasks.preference import Preference
@@ -385,8 +385,12 @@ def test_what_is_not_learned_is_counted():
     marked = [user("a"), bot("b", weight=0), user("c"), bot("d")]
     examples = [example_of(marked, 0), example_of([user("a"), bot(""), user("c"), bot("d"), user("bye")], 1)]
     assert finding_of("unlearned-turns", [*examples, example_of(PLAIN, 2)]) == (
-        "3 turns in 2 conversations are not trained on: answers marked in the data 1, empty answers 1, "
-        "turns after the last answer 1"
+        "3 turns in 2 conversations are not trained on: answers marked in the data 1, first rows.jsonl:1; "
+        "empty answers 1, first rows.jsonl:2; turns after the last answer 1, first rows.jsonl:2"
+    )
+    twice = [example_of(PLAIN, 0), example_of([user("a"), user("b"), bot("c")], 1)]
+    assert finding_of("unlearned-turns", twice) == (
+        "1 turn in 1 conversation is not trained on: turns of the user before another one 1, first rows.jsonl:2"
     )
     assert not finding_of("unlearned-turns", [example_of(PLAIN)])
 
@@ -410,6 +414,16 @@ def test_reasoning_is_mentioned_before_a_model_is_chosen_and_where_its_template_
     assert not finding_of("adapted-turns", thinking[1:])
 
 
+def test_a_model_without_a_template_says_which_one_its_rows_get(decoder_folder):
+    check, facts = registry.choose("audits", "plain-template")().check, facts_of(decoder_folder)
+    plain, own = (with_template(decoder_folder, template) for template in (PLAIN_TEMPLATE, CHATML))
+    [example], text = [example_of(PLAIN)], Example(0, Place("rows.txt", 1), "a", "a", {"text": "a"})
+    found = check([example], AuditContext(False, None, None, model=facts, tokenizer=plain))
+    assert found.severity == "note" and "has no chat template: requests follow '### Request:'" in str(found.title)
+    assert check([example], AuditContext(False, None, None, model=facts, tokenizer=own)) is None
+    assert check([text], AuditContext(False, None, None, model=facts, tokenizer=plain)) is None
+
+
 def test_pairs_without_one_of_their_answers_are_left_out():
     values = {"prompt": "a", "input": None, "system": None}
     pairs = [("b", "c"), ("b", " "), ("", "c")]
@@ -417,7 +431,7 @@ def test_pairs_without_one_of_their_answers_are_left_out():
         Preference().example(id, Place("rows.jsonl", id + 1), {**values, "chosen": chosen, "rejected": rejected})
         for id, (chosen, rejected) in enumerate(pairs)
     ]
-    assert finding_of("empty-fields", examples) == "2 rows without a text (0) or without an answer (2)"
+    assert finding_of("empty-fields", examples) == "2 rows with empty fields: 'rejected' 1, the answer 1"
     transcript = "\n\nHuman: Why?\n\nAssistant:"
     assert (
         Preference()

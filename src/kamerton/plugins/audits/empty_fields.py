@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from kamerton.core.contracts import AuditContext
-from kamerton.core.messages import msg
+from kamerton.core.messages import Joined, Message, msg
 from kamerton.core.records import Example, Finding
-from kamerton.plugins.audits._findings import about
+from kamerton.plugins.audits._findings import SHOWN, about, counted, quote, sample, short
+
+TEXT, ANSWER = msg("the text"), msg("the answer")
 
 
 class EmptyFields:
@@ -15,24 +18,32 @@ class EmptyFields:
 
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
         """Find blank texts and answers."""
-        rows = [e for e in examples if not (e.text.strip() and e.gold.strip()) or _lacks(e, context.learned_from)]
-        title = msg(
-            "{rows} {rows:row|rows} without a text ({texts}) or without an answer ({answers})",
-            texts=sum(not example.text.strip() for example in rows),
-            answers=sum(not e.gold.strip() or _lacks(e, context.learned_from) for e in rows),
-        )
-        remedy = msg("they are left out; fill them in to use them")
+        empty = {example.id: fields for example in examples if (fields := _empty(example, context.learned_from))}
+        rows = [example for example in examples if example.id in empty]
+        kinds = Counter(field for fields in empty.values() for field in fields)
+        listed = Joined(tuple(counted(field, number) for field, number in kinds.most_common()), ", ")
         return about(
             "empty-fields",
             rows,
             examples,
-            title,
-            remedy,
+            msg("{rows} {rows:row|rows} with empty fields: {fields}", fields=listed),
+            msg("they are left out; fill them in to use them"),
             severity="severe" if len(rows) == len(examples) else "warning",
             drop=True,
+            shown=tuple(_shown(row, empty[row.id][0]) for row in rows[:SHOWN]),
         )
 
 
-def _lacks(example: Example, roles: Sequence[str]) -> bool:
-    """Return whether one of the answers that are learned from is blank: a rejected one."""
-    return any(isinstance(answer := example.fields.get(role), str) and not answer.strip() for role in roles)
+def _empty(example: Example, roles: Sequence[str]) -> list[Message]:
+    """Name the fields that a row is trained by and that are blank: the text, the answer, others such as `rejected`."""
+    fields = [TEXT] if not example.text.strip() else []
+    if not example.gold.strip():
+        return [*fields, ANSWER]
+    cells = {role: example.fields.get(role) for role in roles}
+    return fields + [quote(role) for role, cell in cells.items() if isinstance(cell, str) and not cell.strip()]
+
+
+def _shown(example: Example, field: Message) -> Message:
+    if field in (TEXT, ANSWER):
+        return sample(example, short(example.text))
+    return msg("{place}: {text} → {field} is empty", place=str(example.place), text=short(example.text), field=field)

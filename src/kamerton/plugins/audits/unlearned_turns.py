@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 
 from kamerton.core.contracts import AuditContext
 from kamerton.core.messages import Joined, Message, msg
@@ -15,6 +16,7 @@ EMPTY = msg("empty answers")
 """Trained on one, a model would stop at once."""
 GREETINGS, MARKED = msg("greetings before the first question"), msg("answers marked in the data")
 OPEN_END = msg("turns after the last answer")
+UNANSWERED = msg("turns of the user before another one")
 
 
 class UnlearnedTurns:
@@ -22,19 +24,23 @@ class UnlearnedTurns:
 
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
         """Check the turns of conversations."""
-        kinds, rows = Counter[Message](), list[Example]()
+        kinds, places, rows = Counter[Message](), dict[Message, str](), list[Example]()
         for example in examples:
             if "messages" in example.fields and (turns := _unlearned(example)):
                 kinds.update(turns)
+                places = {**dict.fromkeys(turns, str(example.place)), **places}
                 rows.append(example)
         if not rows:
             return None
-        listed = [msg("{kind} {turns}", kind=kind, turns=number) for kind, number in kinds.most_common()]
+        listed = [
+            msg("{kind} {turns}, first {place}", kind=kind, turns=number, place=places[kind])
+            for kind, number in kinds.most_common()
+        ]
         title = msg(
             "{turns} {turns:turn|turns} in {rows} {rows:conversation|conversations} {turns:is|are} not trained on: "
             "{kinds}",
             turns=kinds.total(),
-            kinds=Joined(tuple(listed), ", "),
+            kinds=Joined(tuple(listed), "; "),
         )
         remedy = msg("the other answers are trained on; fill in the empty ones, and check the marks of the turns")
         return about("unlearned-turns", rows, examples, title, remedy, severity="warning" if EMPTY in kinds else "note")
@@ -47,6 +53,8 @@ def _unlearned(example: Example) -> list[Message]:
     answers = [at for at, turn in enumerate(turns) if turn.role == "assistant"]
     kinds = [kind for at in answers if (kind := _kind(turns[at], greets=at < first))]
     open_end = turns[answers[-1] + 1 :] if answers else ()
+    asked = turns[: answers[-1] + 1] if answers else ()
+    kinds += [UNANSWERED for turn, following in pairwise(asked) if turn.role == following.role == "user"]
     return [*kinds, *(OPEN_END for _ in open_end)]
 
 
