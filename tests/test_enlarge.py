@@ -125,7 +125,7 @@ def test_variants_are_kept_only_if_they_help_on_the_validation_rows(encoder_fold
         assert bool(added.examples) is kept is bool(added.entries)
         assert f"{scores[0]:.3f} without" in str(added.messages[0])
     monkeypatch.undo()
-    assert "validates at" in str(enlarge(given_).messages[0])
+    assert "a head on frozen features scores" in str(enlarge(given_).messages[0])
 
 
 def test_variants_keep_their_label_and_are_no_held_row(encoder_folder: Path, monkeypatch) -> None:

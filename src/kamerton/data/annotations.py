@@ -94,12 +94,7 @@ class _Seen:
         if len(columns) > 1:
             parts.append(msg("the annotations answer several questions: {names}", names=", ".join(columns.values())))
         if self.differing:
-            parts.append(
-                msg(
-                    "tasks whose annotations differ: {count} (the one that most agree on is used, or the first)",
-                    count=self.differing,
-                )
-            )
+            parts.append(msg("tasks whose annotations differ: {count} (the commonest is used)", count=self.differing))
         if self.unread:
             parts.append(msg("kinds of annotations that are not read: {kinds}", kinds=", ".join(self.unread)))
         return Joined(parts)

@@ -39,8 +39,6 @@ class Member:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A file's entry in an archive."""
-
     name: str
     link: bool
     open: Callable[[], IO[bytes] | None]
@@ -48,11 +46,7 @@ class _Entry:
 
 @contextmanager
 def unpacked(path: Path, endings: Iterable[str]) -> Iterator[list[Member]]:
-    """Unpack an archive's data files within the context.
-
-    Args:
-        path: a zip archive, or a tar archive, compressed or not.
-        endings: the file name extensions that can be read.
+    """Unpack the data files of a zip or tar archive within the context.
 
     Raises:
         DataError: it is damaged, encrypted or too large; it holds links, archives, names leading out of it, or no data.
@@ -89,11 +83,6 @@ def _members(path: Path, folder: Path) -> Iterator[Member]:
 
 
 def _inner(path: Path, entry: _Entry) -> str:
-    """Return the name of a file within its archive.
-
-    Raises:
-        DataError: the name leads out of the archive, or the file is a link or another archive.
-    """
     name = entry.name.replace("\\", "/")
     parts = PurePosixPath(name).parts
     if entry.link:

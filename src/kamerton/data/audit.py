@@ -26,13 +26,7 @@ def run_audit(examples: Sequence[Example], context: AuditContext) -> list[Findin
 
 
 def other_columns(table: Table, examples: Sequence[Example], roles: Mapping[str, str]) -> dict[str, list[object]]:
-    """Return the values of the columns without a role in the examples' order; nothing for more than `HELD` examples.
-
-    Args:
-        table: the data.
-        examples: made of some of its rows, in their order.
-        roles: role to column.
-    """
+    """Return the values of the columns without a role, in the examples' order; none for more than `HELD` examples."""
     names = unused(table.columns, roles) if len(examples) <= HELD else []
     wanted = {example.id for example in examples}
     rows = [row.values for row in table.rows if row.id in wanted] if names else []

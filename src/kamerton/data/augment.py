@@ -54,12 +54,6 @@ def with_guesses(texts: Sequence[str], engine: Engine, share: float, seed: int) 
     """Replace a share of the words by a masked language model (Kobayashi, NAACL 2018; Wu et al., ICCS 2019).
 
     Only words of one token are masked, so that every replacement is a whole word.
-
-    Args:
-        texts: the originals.
-        engine: an engine over a model with a masked-language-model head.
-        share: the share of the words to replace.
-        seed: seed of the choice and of the sampling.
     """
     masks = [_masked(text, engine, share, seed) for text in texts]
     logits = engine.read([item for item, _ in masks])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from kamerton.core.errors import Fault
-from kamerton.core.messages import Joined, Message, Wording, msg
+from kamerton.core.messages import Joined, Wording, msg
 from kamerton.data.parts import moment_of
 from kamerton.data.reading import Reading
 from kamerton.data.shapes_of_labels import LABELLED
@@ -62,18 +62,12 @@ def may_be_labels(name: str, cells: Sequence[object]) -> Wording:
 def beside(table: Table, reading: Reading, held: Mapping[str, Wording]) -> list[Fault]:
     """Return the question whether a text is plain text although columns beside it may be labels."""
     [column] = reading.required
-    named: list[Message] = [msg("'{name}' ({what})", name=name, what=what) for name, what in held.items()]
-    rule = msg(
-        "'{column}' looks like plain text, but these columns may be its labels: {columns}",
-        column=column,
-        columns=Joined(named, ", "),
-    )
-    remedy = msg(
-        "if it is plain text: {flags}; if not, name the task and its columns: "
-        "--task WORD --columns ROLE=COLUMN,ROLE=COLUMN",
-        flags=reading.flags,
-    )
-    inside = [
-        msg("a key of an object is named {name}.KEY", name=name) for name, what in held.items() if what == OBJECTS
+    named = Joined([msg("'{name}' ({what})", name=name, what=what) for name, what in held.items()], ", ")
+    rule = msg("'{column}' looks like plain text, but these may be its labels: {named}", column=column, named=named)
+    remedies = [
+        msg("if it is plain text: {flags}", flags=reading.flags),
+        msg("if not, name the task and its columns: --task WORD --columns ROLE=COLUMN,ROLE=COLUMN"),
     ]
-    return [Fault(rule, table.file, Joined((remedy, *inside[:1])))]
+    if objects := [name for name, what in held.items() if what == OBJECTS]:
+        remedies.append(msg("a key of an object is named {name}.KEY", name=objects[0]))
+    return [Fault(rule, table.file, Joined(remedies))]

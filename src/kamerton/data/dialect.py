@@ -161,9 +161,6 @@ def _mended(lines: Iterable[str], dialect: Dialect) -> Iterable[str]:
     return lines
 
 
-# ── a table in plain text ─────────────────────────────────────────────────────────────────────
-
-
 def find_table(source: Source) -> Sample | None:
     """Find a table in what may be plain text: one of its columns repeats a few short words."""
     sample = find_dialect(source)
@@ -193,9 +190,6 @@ def _labels(cells: Sequence[str]) -> bool:
     short = all(0 < len(cell) <= LONGEST_LABEL and len(cell.split()) <= LABEL_WORDS for cell in distinct)
     short = short and not any(cell.endswith((".", "!", "?", "…")) for cell in distinct)  # the end of a sentence
     return short and 2 <= len(distinct) <= MOST_LABELS and len(distinct) * REPEATED <= len(cells)
-
-
-# ── what is tried ─────────────────────────────────────────────────────────────────────────────
 
 
 def _first_lines(source: Source) -> tuple[list[str], bool]:

@@ -38,11 +38,7 @@ def kept_rows(
 ) -> list[Encoded]:
     """Load encoded examples from a folder, or encode them and write them there.
 
-    Args:
-        folder: the cache; None for no caching.
-        circumstances: everything the encoding depends on beside the examples.
-        examples: the rows.
-        encode: encodes them.
+    `circumstances` is everything that the encoding depends on beside the examples; without a folder nothing is cached.
     """
     if folder is None or len(examples) < WORTHWHILE:
         return encode()

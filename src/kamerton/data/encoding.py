@@ -225,7 +225,6 @@ class _Look:
         return Encoding("utf-8", "surrogateescape", note)
 
     def _count(self, text: str) -> None:
-        """Count the non-ASCII bytes that are UTF-8, and those that are not."""
         if text.isascii():
             return
         whole = text.encode("utf-8", "surrogateescape")
@@ -281,7 +280,6 @@ def is_foreign(line: bytes) -> bool:
 
 
 def _wrong(line: bytes) -> int:
-    """Count the non-ASCII bytes that are not UTF-8."""
     return _high(line) - _high(line.decode("utf-8", "ignore").encode("utf-8"))
 
 

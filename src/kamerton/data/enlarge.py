@@ -113,9 +113,6 @@ def _added(examples: Sequence[Example], reason: Message, message: Message) -> Ad
     return Added(tuple(examples), entries, (message,))
 
 
-# ── general data ──────────────────────────────────────────────────────────────────────────────
-
-
 def _mixed(given: Enlarging) -> Added:
     """Sample rows of another file, without near-duplicates of the held-out rows."""
     source = given.recipe.mix.source
@@ -140,9 +137,6 @@ def _mixed(given: Enlarging) -> Added:
     return _added(numbered, msg("mixed in from {source}", source=source), mixed)
 
 
-# ── variants ──────────────────────────────────────────────────────────────────────────────────
-
-
 def vary(given: Enlarging) -> Added:
     """Return a variant of each training row, if a head on frozen features validates better with them."""
     by = given.recipe.augment.by
@@ -161,8 +155,7 @@ def vary(given: Enlarging) -> Added:
         return Added(messages=(msg("{by} changes no row", by=by),))
     plain, enlarged = _scores(given, fresh)
     compared = msg(
-        "{by}: a head on frozen features validates at {plain} without and at {enlarged} with {count} "
-        "{count:variant|variants}",
+        "{by}: a head on frozen features scores {plain} without and {enlarged} with {count} {count:variant|variants}",
         by=by,
         plain=Figure(plain),
         enlarged=Figure(enlarged),
@@ -187,7 +180,6 @@ def _variants(given: Enlarging, texts: Sequence[str]) -> list[str]:
 
 
 def _scores(given: Enlarging, variants: Sequence[Example]) -> tuple[float, float]:
-    """Score a head on frozen features on the validation rows, trained without and with the variants."""
     train, validation = given.split.train, given.split.validation
     everything = (*train, *variants, *validation)
     features = Embedder(given.facts, given.recipe.model.precision)(everything)

@@ -27,16 +27,9 @@ def left_out_line(left_out: Sequence[LedgerEntry]) -> Wording:
 
 
 def used_line(rows: int, left_out: Sequence[LedgerEntry], cut: Sequence[LedgerEntry] = (), before: int = 0) -> Wording:
-    """Return how many rows are used, and why the others are not; an empty string if all are used whole.
+    """Return how many rows are used, and why others are left out or cut; an empty string if all are used whole.
 
-    >>> used_line(9, [])
-    ''
-
-    Args:
-        rows: how many there are.
-        left_out: the ledger's entries of the rows that are not used.
-        cut: the entries of rows that are used but lost tokens.
-        before: how many further rows are left out for reasons that are reported elsewhere.
+    Further rows, `before` in number, are left out for reasons that are reported elsewhere.
     """
     parts = _reasons(left_out)
     if cut:
@@ -56,13 +49,9 @@ def _reasons(entries: Sequence[LedgerEntry]) -> list[Message]:
         groups.setdefault(_kind(entry.reason), []).append(entry)
     ordered = sorted(groups.values(), key=len, reverse=True)
     listed = [
-        msg(
-            "{rows} {rows:row|rows} left out ({reason}, first {place})",
-            rows=len(group),
-            reason=_short(group[0].reason),
-            place=str(group[0].place),
-        )
+        msg("{rows} {rows:row|rows} left out ({reason}, first {place})", rows=len(group), reason=reason, place=place)
         for group in ordered[:REASONS]
+        for reason, place in [(_short(group[0].reason), str(group[0].place))]
     ]
     if others := sum(map(len, ordered[REASONS:])):
         listed.append(msg("{rows} {rows:row|rows} left out for other reasons", rows=others))
@@ -80,8 +69,6 @@ def _short(reason: Wording) -> Wording:
     return term(str(check).replace("-", " ")) if check else reason
 
 
-# ── classes ───────────────────────────────────────────────────────────────────────────────────
-
 LABELS: dict[AnswerKind, Callable[[str], Collection[str]]] = {
     "class": lambda gold: {gold},
     "classes": lambda gold: set(read_list(gold)),
@@ -91,13 +78,7 @@ LABELS: dict[AnswerKind, Callable[[str], Collection[str]]] = {
 
 
 def lost_classes(examples: Iterable[Example], left_out: Sequence[LedgerEntry], answers: AnswerKind) -> Finding | None:
-    """Find classes of which all or nearly all rows are left out.
-
-    Args:
-        examples: all examples made of the data.
-        left_out: the ledger's entries of those that are not used.
-        answers: the kind of their gold answers; only classes, sets of classes and tags can be lost.
-    """
+    """Find classes of which all or nearly all rows are left out."""
     read = LABELS.get(answers)
     entries = {entry.id: entry for entry in left_out}
     if read is None or not entries:
@@ -137,26 +118,15 @@ def _is_lost(total: int, gone: int) -> bool:
 def _keep(reason: Wording) -> Message:
     """Return how to keep rows that are left out for a reason."""
     if isinstance(reason, Message) and reason.template == overlong(1).template:
-        return msg(
-            "the rows are too long for the model: keep them with `--set data.too_long=cut`, shorten them, or "
-            "choose a model with a longer context"
-        )
-    return msg(
-        "most of the rows are left out for this reason: {reason}; correct them in the source", reason=_short(reason)
-    )
+        return msg("cut them with `--set data.too_long=cut`, or choose a model with a longer context")
+    return msg("most of the rows are left out for this reason: {reason}; correct the source", reason=_short(reason))
 
 
 def require_classes(split: Split, answers: AnswerKind, file: str, lost: Finding | None) -> None:
     """Check that the training rows have more than one class, where answers are classes or sets of classes.
 
-    Args:
-        split: the rows to train and test on.
-        answers: the kind of their gold answers.
-        file: the data, as the user named it.
-        lost: the classes whose rows were left out, if there are any.
-
     Raises:
-        DataError: all training rows have the same answer.
+        DataError: all have the same answer; what was `lost` is told with it.
     """
     golds = {example.gold for example in (*split.train, *split.added)}
     if answers not in ("class", "classes") or len(golds) != 1:
@@ -181,7 +151,7 @@ def untested_classes(split: Split, answers: AnswerKind) -> Finding | None:
         title=msg(
             "all {rows} test rows are '{label}': nothing about other classes is tested",
             rows=len(split.test),
-            label=next(iter(tested)),
+            label=split.test[0].gold,
         ),
         remedy=msg("add rows of the other classes, or test on more rows: `--set split.test=0.3`"),
     )

@@ -69,11 +69,7 @@ def _listed(folder: Path, suffixes: Collection[str]) -> list[Path]:
 
 
 def _from_hub(name: str, suffixes: Collection[str]) -> list[Path]:
-    """Return the files of a data set in the cache, or download them; code is never downloaded.
-
-    Raises:
-        DataError: the data set cannot be downloaded, or has no readable file.
-    """
+    """Return the files of a data set in the cache, or download them; code is never downloaded."""
     wanted = [f"*{suffix}{packed}" for suffix in suffixes for packed in ("", *PACKED)]
     for revision in (None, CONVERTED):
         try:

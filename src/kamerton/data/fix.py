@@ -61,14 +61,7 @@ def dropped_examples(examples: Sequence[Example], task: Task) -> dict[int, Wordi
 
 
 def fix_data(path: Path, table: Table, task: Task, roles: Mapping[str, str]) -> Fixed:
-    """Write the cleaned copy and its ledger; the source is only read.
-
-    Args:
-        path: the data, as the user named them.
-        table: the data as they were read.
-        task: what the rows are for.
-        roles: role to column.
-    """
+    """Write the cleaned copy of `path` and its ledger; the source is only read."""
     repaired = repair_rows(table.rows, task, roles)
     unusable = _unusable([item.row for item in repaired], task, roles)
     entries = sorted([*table.rejected, *(_entry(item, unusable) for item in repaired)], key=lambda entry: entry.id)
@@ -92,19 +85,11 @@ def fix_data(path: Path, table: Table, task: Task, roles: Mapping[str, str]) -> 
 
 
 def _notes(path: Path, copies: Sequence[Path], table: Table) -> tuple[Message, ...]:
-    """Return how the copy differs from the source beside its rows."""
     other = not all(name.startswith("utf-8") for name in table.encoding.split(", "))
     notes = [msg("written in UTF-8; the source is in {encoding}", encoding=table.encoding)] if other else []
     if copies and path.is_file() and copies[0].suffix != path.suffix:
-        notes.append(
-            msg(
-                "written as {ending}: rows like these cannot be written in the source's format", ending=copies[0].suffix
-            )
-        )
+        notes.append(msg("written as {ending}: the source's format cannot hold these rows", ending=copies[0].suffix))
     return tuple(notes)
-
-
-# ── rows ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def _unusable(rows: Sequence[Row], task: Task, roles: Mapping[str, str]) -> dict[int, Wording]:
@@ -127,9 +112,6 @@ def _entry(item: Repaired, unusable: Mapping[int, Wording]) -> LedgerEntry:
     if item.repairs:
         return LedgerEntry(row.id, row.place, "repaired", Joined(item.repairs, ", "))
     return LedgerEntry(row.id, row.place, "used", "")
-
-
-# ── files ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def _free_place(path: Path, table: Table) -> str:
@@ -156,7 +138,6 @@ def _target(path: Path, file: Path, word: str, table: Table) -> Path:
 
 
 def _is_one(path: Path) -> bool:
-    """Return whether a path is a single data file, not a folder or an archive."""
     return path.is_file() and format_of(path) not in ARCHIVES
 
 

@@ -44,14 +44,7 @@ class _GatedForm(RowEncoder, RowInspector, Protocol):
 def pass_gate(
     examples: Sequence[Example], encoded: Sequence[Encoded], form: _GatedForm, tokenizer: Tokenizer, too_long: TooLong
 ) -> Passed:
-    """Return the examples that can be trained on, and ledger entries of the rest.
-
-    Args:
-        examples: all examples.
-        encoded: their encodings, in order.
-        form: how the task looks to the model.
-        tokenizer: of the model.
-        too_long: what to do with rows that lost tokens.
+    """Return the examples that can be trained on, and ledger entries of the rest and of those that lost tokens.
 
     Raises:
         DataError: no row passes; or rows are too long and `too_long` is `refuse`.

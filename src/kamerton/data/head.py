@@ -115,9 +115,8 @@ class Filling:
                 self.rows.accept(record.first, {names[0]: ""})
             return
         if record.fault == UNCLOSED and record.last > record.first:
-            rule = msg(
-                "{fault}: it swallows {lines} more {lines:line|lines}", fault=UNCLOSED, lines=record.last - record.first
-            )
+            lines = record.last - record.first
+            rule = msg("{fault}: it swallows {lines} more {lines:line|lines}", fault=UNCLOSED, lines=lines)
             remedy = msg('close it; a quote inside a quoted cell is written twice ("")')
             raise DataError(Fault(rule, f"{self.rows.file}:{record.first}", remedy))
         misfit = head.misfit(record)
@@ -168,12 +167,7 @@ def fill(file: str, sample: Sequence[Record], options: Options, beside: Mapping[
 
 
 def find_head(file: str, sample: Sequence[Record], header: bool | None = None) -> Head:
-    """Find the names of the columns among the first records.
-
-    Args:
-        file: the name of the file, as the user wrote it.
-        sample: the first records, blank ones included.
-        header: whether there is a header, if the user said so.
+    """Find the names of the columns among the first records; `header` says whether there is one, if that is known.
 
     Raises:
         DataError: there are no records, the header is damaged, or columns have the same name.
@@ -194,7 +188,6 @@ def find_head(file: str, sample: Sequence[Record], header: bool | None = None) -
 
 
 def _nameless(records: Sequence[Record], before: Sequence[Record]) -> Head:
-    """Number the columns of a table without a header."""
     usable = [record for record in records if not record.fault] or records
     [(width, _)] = Counter(len(record.cells) for record in usable).most_common(1)
     names = tuple(f"column {number}" for number in range(1, width + 1))
@@ -213,10 +206,7 @@ def _named(file: str, header: Record, before: Sequence[Record], below: Sequence[
         reason = msg("a cell is a text")
     if reason:
         rule = msg("the first line does not name the columns: {reason}", reason=reason)
-        remedy = msg(
-            "write the names of the columns into the first line, for example text,label; if it is a row: "
-            "`--set data.header=false`"
-        )
+        remedy = msg("write names into the first line, such as text,label; if it is a row: `--set data.header=false`")
         raise DataError(Fault(rule, place, remedy))
     names = unique_columns([cell or f"column {number}" for number, cell in enumerate(cells, 1)], place)
     notes = [
