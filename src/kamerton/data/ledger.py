@@ -26,7 +26,6 @@ def make_ledger(
         split: the parts of the rest.
         cut: entries of rows that lost tokens.
         examples: those that were audited.
-
     """
     dropped: dict[int, Finding] = {}
     for finding in findings:
@@ -48,7 +47,6 @@ def check_complete(rows_read: int, ledger: Sequence[LedgerEntry]) -> None:
 
     Raises:
         AssertionError: a row was lost or counted twice: a fault of Kamerton, not of the data.
-
     """
     fates = Counter(entry.id for entry in ledger if entry.fate != "cut")
     lost = [id for id in range(rows_read) if fates[id] != 1]

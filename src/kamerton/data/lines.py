@@ -26,11 +26,6 @@ def lines_of(raw: io.BufferedReader, name: str, note: Callable[[Wording], None])
 
     Bytes are UTF-8 until some come that are not: those decide, as a file's bytes do, for the rest of the stream.
 
-    Args:
-        raw: the stream.
-        name: what it is called in messages.
-        note: called with what was assumed about the encoding.
-
     Raises:
         DataError: what comes is no text.
     """
@@ -49,7 +44,6 @@ def lines_of(raw: io.BufferedReader, name: str, note: Callable[[Wording], None])
 
 
 def _wide_lines(raw: io.BufferedReader, encoding: Encoding, name: str) -> Iterator[str]:
-    """Yield lines of an encoding with several bytes a letter."""
     try:
         for line in io.TextIOWrapper(raw, encoding.name):
             yield line.removesuffix("\n")

@@ -42,12 +42,7 @@ MARKS = (
 
 
 def find_marks(table: Table, columns: Sequence[str]) -> dict[str, Mark]:
-    """Find the columns that say of rows whether people refused them, and do so of at least one.
-
-    Args:
-        table: as it was read.
-        columns: those that play no role.
-    """
+    """Find the columns that say of rows whether people refused them, and do so of at least one."""
     found = {}
     for mark in MARKS:
         for column in called(mark.names, columns):

@@ -76,13 +76,7 @@ class Repairs:
 
 
 def repair_rows(rows: Sequence[Row], task: Task, roles: Mapping[str, str]) -> list[Repaired]:
-    """Repair each row as far as possible.
-
-    Args:
-        rows: as they were read.
-        task: what they are for.
-        roles: role to column.
-    """
+    """Repair each row as far as possible."""
     used = {part.partition(".")[0] for column in roles.values() for part in TOGETHER.split(column)}
     used |= {*roles.values()}
     return respell([_repair(row, used, task, roles) for row in rows], task, roles)
@@ -103,7 +97,6 @@ def _repair(row: Row, used: set[str], task: Task, roles: Mapping[str, str]) -> R
 
 
 def _texts(value: object) -> Iterator[str]:
-    """Yield the texts of a value, however deep."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping | list):
@@ -196,11 +189,7 @@ def _with_offsets(
 
 
 def _moved(cell: object, place: Callable[[int], int]) -> object:
-    """Move the offsets in a cell, also where it holds them as JSON, or as a number in a text.
-
-    Raises:
-        ValueError: they cannot be read, or not followed.
-    """
+    """Move the offsets in a cell, also where it holds them as JSON, or as a number in a text."""
     if not isinstance(cell, str):
         return moved(cell, place)
     if cell.strip().isdecimal():

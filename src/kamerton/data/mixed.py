@@ -59,11 +59,6 @@ class Kind:
 def unified(table: Table, task: str | None, columns: Mapping[str, str]) -> Table:
     """Return a table whose rows are of one shape; the table as it is where they are, or where columns are named.
 
-    Args:
-        table: as it was read.
-        task: the user's word for the task, or None.
-        columns: role to column, as far as they are named.
-
     Raises:
         DataError: the rows are of several shapes that cannot be one task, and no task is named.
     """
@@ -94,7 +89,6 @@ def _shapes(table: Table) -> list[frozenset[str]]:
 
 
 def _kind(table: Table, names: frozenset[str]) -> Kind | None:
-    """Read the rows of one shape as a task; None if they are no task for sure."""
     own = (row for row in table.rows if {name for name, cell in row.values.items() if filled(cell)} <= names)
     rows = Collector(table.file)
     for row in islice(own, LOOKED_AT):
@@ -114,16 +108,11 @@ def _are_talks(kinds: Sequence[Kind], task: str | None) -> bool:
 
 
 def _is_asked(kind: Kind) -> bool:
-    """Return whether a task is what somebody asks an assistant, and what it answers."""
     return kind.task.answers == "text" and any(role.name == SYSTEM for role in kind.task.roles)
 
 
 def _rewritten(table: Table, kinds: Sequence[Kind]) -> Table:
-    """Return all rows one shape: the roles of one task, or conversations.
-
-    Raises:
-        DataError: most rows are of none of these shapes.
-    """
+    """Return all rows one shape: the roles of one task, or conversations."""
     talks, counts = len({kind.word for kind in kinds}) > 1, Counter[Wording]()
     by_file = groupby(in_order(table), key=lambda row: row.place.file)
     parts = [_part(table, file, rows, kinds, counts, talks=talks) for file, rows in by_file]
@@ -146,7 +135,6 @@ def _part(
     *,
     talks: bool,
 ) -> Table:
-    """Rewrite the rows of one file, and count them by their shape."""
     rows, columns = Collector(file), dict[str, None]()
     for row in given:
         if isinstance(row, LedgerEntry):
@@ -165,11 +153,7 @@ def _part(
 
 
 def _same(kind: Kind | None, values: Mapping[str, object], *, talks: bool) -> dict[str, object]:
-    """Write a row in the one shape, its other columns after it.
-
-    Raises:
-        Unusable: it is of none of the shapes.
-    """
+    """Write a row in the one shape, its other columns after it."""
     if kind is None:
         raise Unusable(msg("it has the columns of none of the shapes that the others have"))
     found = _talk(kind, values) if talks else kind.by_role(values)
@@ -178,7 +162,6 @@ def _same(kind: Kind | None, values: Mapping[str, object], *, talks: bool) -> di
 
 
 def _talk(kind: Kind, values: Mapping[str, object]) -> dict[str, object]:
-    """Write a row as a conversation, if it is none."""
     found = kind.by_role(values)
     if TURNS in found:
         return found

@@ -58,9 +58,6 @@ def sides_of(files: Sequence[tuple[Path, str]]) -> list[list[Side]]:
     """Group files that are the same text in several languages; each other file stands alone.
 
     Files that end in `.txt` may be texts of their own: they belong together only if they have as many lines.
-
-    Args:
-        files: paths and what they are called.
     """
     groups, order = defaultdict[object, dict[str, Side]](dict), list[object]()
     for path, name in files:
@@ -86,11 +83,7 @@ def partners_of(path: Path) -> list[Path]:
 
 
 def read_parallel(sides: Sequence[Side]) -> Table:
-    """Read files whose lines belong together, each as a column.
-
-    Raises:
-        DataError: they have different numbers of lines, or one cannot be read.
-    """
+    """Read files whose lines belong together, each as a column."""
     sources = [decode(bytes_of(side.path, side.name)) for side in sides]
     rows, counts = Collector(sides[0].name), [0] * len(sides)
     for number, lines in enumerate(zip_longest(*map(_lines, sources)), 1):

@@ -114,7 +114,6 @@ def _part_column(table: Table) -> str | None:
 
 
 def _file_parts(table: Table) -> dict[str, Part]:
-    """Return the part of each file if there are several files and the names of all of them say it."""
     files = table.rows.files
     named = {file: part for file in files if (part := part_of_file(file))}
     return named if len(files) > 1 and len(named) == len(files) and len(set(named.values())) > 1 else {}
@@ -134,7 +133,6 @@ def _parts(table: Table, column: str) -> Iterable[tuple[int, Part]]:
 
 
 def _groups(table: Table, column: str) -> dict[int, str]:
-    """Name each row's group; a row with an empty cell is a group of its own."""
     values = {row.id: value_at(row.values, column) for row in table.rows}
     names = {id: plain(value) for id, value in values.items() if filled(value)}
     groups = len(set(names.values()))

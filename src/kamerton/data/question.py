@@ -195,7 +195,6 @@ def _chosen_by_letter(table: Table, names: Sequence[str], readings: Sequence[Rea
 
 
 def _names_options(table: Table, column: str) -> bool:
-    """Return whether a column holds single letters or digits, and not one alone."""
     words = {plain(cell).strip().casefold() for cell in cells_of(table, column)}
     return len(words) > 1 and (words <= {*LETTERS} or words <= {*map(str, range(MOST_OPTIONS))})
 
@@ -255,7 +254,6 @@ def _guess(table: Table, reading: Reading) -> Fault:
 
 
 def _misfit(table: Table, reading: Reading, bad: Sequence[tuple[Place, Wording]]) -> Fault:
-    """Return what a task needs, and why the columns are not surely that."""
     required = [role for role in reading.task.roles if role.required]
     columns = {role.name: reading.columns.get(role.name, "COLUMN") for role in required}
     flags: str | Message = f"`--task {reading.word} --columns {named(columns)}`"
@@ -279,7 +277,6 @@ def _misfit(table: Table, reading: Reading, bad: Sequence[tuple[Place, Wording]]
 
 
 def _bad_rows(table: Table, reading: Reading) -> list[tuple[Place, Wording]]:
-    """Return the rows that a task cannot use; where it can use all, those without an answer."""
     rows = rows_of(table, reading.columns)
     found = [(at, fault) for at, row in enumerate(rows) if (fault := fault_of(reading.task, row))]
     if not found:

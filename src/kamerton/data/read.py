@@ -47,14 +47,6 @@ def read_table(path: Path, options: Options = FOUND) -> Table:
 
     The end of a file's name says its format: CSV, TSV, JSON, JSONL, plain text, CoNLL (each also packed), Parquet,
     Arrow, workbooks; and zip and tar archives of such files. Each row knows its own file.
-
-    Args:
-        path: as the user named it.
-        options: how, where the files do not tell.
-
-    Raises:
-        DataError: there is no such file, one cannot be read as a whole, or more than half of its rows cannot.
-
     """
     sides = sides_of([(file, str(file)) for file in data_files(path)])
     return joined(_all([partial(_read_sides, some, options) for some in sides]))
@@ -83,7 +75,6 @@ def _all(readers: Sequence[Callable[[], Sequence[Table]]]) -> list[Table]:
 
 
 def _read_sides(sides: Sequence[Side], options: Options) -> Sequence[Table]:
-    """Read a file, or those that go line by line beside each other."""
     if len(sides) == 1:
         return _read(sides[0].path, options)
     for side in sides:

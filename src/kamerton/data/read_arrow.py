@@ -23,12 +23,7 @@ REMEDY = msg("write the file again with pyarrow or pandas")
 
 
 def read_parquet(path: Path, name: str) -> Table:
-    """Read the rows; dates and decimals become text, numbered classes their names.
-
-    Raises:
-        DataError: not a whole Parquet file, columns of the same name, too many rows, no rows, mostly bad ones.
-
-    """
+    """Read the rows; dates and decimals become text, numbered classes their names."""
     try:
         with pq.ParquetFile(path) as file:
             _require_few(name, file.metadata.num_rows)
@@ -40,12 +35,7 @@ def read_parquet(path: Path, name: str) -> Table:
 
 
 def read_arrow(path: Path, name: str) -> Table:
-    """Read the rows of an Arrow stream or file.
-
-    Raises:
-        DataError: as `read_parquet`.
-
-    """
+    """Read the rows of an Arrow stream or file."""
     try:
         with pa.memory_map(str(path)) as file:
             if file.read(6) == b"ARROW1":
@@ -77,7 +67,6 @@ def _require_few(name: str, rows: int) -> None:
 
 
 def _small(name: str, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Check batches from an unknown hand, and cut them into small ones."""
     rows = 0
     for batch in batches:
         batch.validate(full=True)
@@ -110,7 +99,6 @@ def _read(name: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch], forma
 
 
 def _plain(value: object) -> object:
-    """Convert a value to what JSON knows: text, numbers, truth values, lists, objects."""
     if value is None or isinstance(value, str | int | float | bool):
         return value
     if isinstance(value, bytes):

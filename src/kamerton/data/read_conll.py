@@ -29,18 +29,12 @@ UNIVERSAL = 10
 
 @dataclass
 class _Sentence:
-    """The lines of a sentence, as they come."""
-
     line: int
     rows: list[list[str]] = field(default_factory=list)
 
 
 def read_conll(source: Source) -> Table:
-    """Read the first column as tokens and the last as tags (of CoNLL-U: forms and parts of speech).
-
-    Raises:
-        DataError: no sentences, or mostly bad ones.
-    """
+    """Read the first column as tokens and the last as tags (of CoNLL-U: forms and parts of speech)."""
     rows, width = Collector(source.file), width_of(source)
     for sentence in _sentences(source, width):
         if reason := _fault(sentence, width):
@@ -104,7 +98,6 @@ def _sentences(source: Source, width: int) -> Iterator[_Sentence]:
 
 
 def _fault(sentence: _Sentence, width: int) -> Wording:
-    """Return why a sentence cannot be used; an empty string if it can."""
     if width < 2:
         return msg("a token stands without a tag: two columns are needed")
     for number, cells in enumerate(sentence.rows):

@@ -13,12 +13,7 @@ from kamerton.data.table import Table
 
 
 def read_csv(source: Source) -> Table:
-    """Read rows whose cells are parted by a comma, a semicolon, a tab or a bar, whichever most rows fit.
-
-    Raises:
-        DataError: no header, columns of the same name, a quote that is never closed, no rows, mostly bad rows.
-
-    """
+    """Read rows whose cells are parted by a comma, a semicolon, a tab or a bar, whichever most rows fit."""
     return read_cells(source, find_dialect(source), "csv")
 
 
@@ -28,23 +23,14 @@ def delimiter_of(source: Source) -> str:
 
 
 def read_tsv(source: Source) -> Table:
-    """Read rows whose cells are parted by tabs, or by another sign if there are none.
-
-    Raises:
-        DataError: as `read_csv`.
-
-    """
+    """Read rows whose cells are parted by tabs, or by another sign if there are none."""
     if is_webanno(source):
         return read_webanno(source)
     return read_conll(source) if looks_like_conll(source) else read_cells(source, find_dialect(source), "tsv")
 
 
 def read_cells(source: Source, sample: Sample, format: str) -> Table:
-    """Read a table that is written in a known way.
-
-    Raises:
-        DataError: as `read_csv`.
-    """
+    """Read a table that is written in a known way."""
     dialect, first = sample.dialect, sample.records
     if dialect.delimiter == "\t" and _quotes_are_letters(source, dialect):
         dialect = replace(dialect, quote="")

@@ -53,10 +53,6 @@ def read_jsonl(source: Source) -> Table:
     """Read one object a line, a text with its annotations, or a list of messages.
 
     A file that is one array after all, or whose objects go over several lines, is read as that.
-
-    Raises:
-        DataError: no rows, or mostly bad ones.
-
     """
     with source.open() as lines:
         first = next((line for line in lines if line.strip()), "")
@@ -107,7 +103,6 @@ def _with(rule: Message, remedy: Wording) -> Message:
 
 
 def _collect(rows: Collector, columns: dict[str, None], line: int, text: str, element: Element) -> None:
-    """Take one row, `text[element.start:element.end]`, or reject it."""
     value = element.value
     if _is_annotated(value):
         value = {"text": value[0], **value[1]}
@@ -154,7 +149,6 @@ def _is_deep(value: dict[str, Any]) -> bool:
 
 
 def _strings(value: object) -> Iterator[str]:
-    """Yield every text inside a value, keys included, however deep."""
     waiting = [value]
     while waiting:
         item = waiting.pop()
@@ -175,10 +169,6 @@ def read_json(source: Source) -> Table:
     An object may hold one array of rows, also within other objects, one for each part of the data, or columns: arrays
     of equal length. Of `DataFrame.to_json`, the orients records, split, index, columns and table are read; the orient
     values does not name its columns.
-
-    Raises:
-        DataError: not JSON (with line and column), none of these shapes, no rows, or mostly bad ones.
-
     """
     text = source.text()
     start = skip(text, 0)
@@ -218,11 +208,7 @@ def _nameless(source: Source) -> Fault:
 
 
 def _several(source: Source, text: str, end: int) -> Table:
-    """Read values that follow each other: one a line, or each over several lines.
-
-    Raises:
-        DataError: the rows are lists, which do not name their columns.
-    """
+    """Read values that follow each other: one a line, or each over several lines."""
     ended = text.find("\n", end)
     alone = not text[end : ended if ended >= 0 else len(text)].strip()
     if "\n" not in text[skip(text, 0) : end] and alone:
@@ -327,7 +313,6 @@ def _within(text: str, members: Sequence[Member], path: str, deep: int) -> Itera
 
 
 def _from_conversations(source: Source, text: str, members: Sequence[Member], keys: Sequence[str]) -> Table:
-    """Read an object that is one conversation, or one of several by their names."""
     lists = {member.key: [one.value for one in member.elements or ()] for member in members if member.key in keys}
     if keys == ["messages"]:
         row = {member.key: lists.get(member.key, member.value.value) for member in members}
@@ -368,11 +353,7 @@ def _lines(text: str, elements: Sequence[Element]) -> Iterator[int]:
 def _from_columns(
     source: Source, text: str, members: Sequence[Member], arrays: Mapping[str, Sequence[Element]]
 ) -> Table:
-    """Read arrays of equal length, each of which is a column.
-
-    Raises:
-        DataError: the object holds something else, or the lengths differ.
-    """
+    """Read arrays of equal length, each of which is a column."""
     if not arrays and (keys := ERRORS & {member.key.casefold() for member in members}):
         rule = msg("this is a server's error message ('{key}'), not data", key=min(keys))
         raise DataError(Fault(rule, source.file, AGAIN))

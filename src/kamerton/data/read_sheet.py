@@ -64,16 +64,7 @@ class Sheet:
 
 
 def read_sheet(path: Path, name: str, options: Options) -> Table:
-    """Read the sheet that holds a table; of sheets that are named like parts of the data, all.
-
-    Args:
-        path: where the workbook lies.
-        name: how the user knows it.
-        options: the sheet, and whether it has a header.
-
-    Raises:
-        DataError: not a whole workbook, several sheets with tables, columns of the same name, no rows.
-    """
+    """Read the sheet that holds a table; of sheets that are named like parts of the data, all."""
     is_old = path.read_bytes()[:2] != b"PK"
     if is_old and path.stat().st_size > LARGEST_OLD:
         rule = msg("the workbook is larger than {most}", most=Figure(LARGEST_OLD, "memory"))
@@ -97,11 +88,7 @@ def read_sheet(path: Path, name: str, options: Options) -> Table:
 
 
 def _chosen(sheets: Sequence[Sheet], file: str, options: Options) -> Sequence[Sheet]:
-    """Return the sheet that is meant, or those of the parts.
-
-    Raises:
-        DataError: none holds a table, or several do.
-    """
+    """Return the sheet that is meant, or those of the parts."""
     if options.sheet is not None:
         named = [sheet for sheet in sheets if sheet.name == options.sheet]
         if not named and not options.blank_rows:  # rows to be answered may stand in a sheet of another name

@@ -21,11 +21,7 @@ LONGEST_PARAGRAPH = 20
 
 
 def read_text(source: Source) -> Table:
-    """Read lines or paragraphs into the column `text`; files of tokens and tags, and of labels, as what they are.
-
-    Raises:
-        DataError: no rows, or mostly bad ones.
-    """
+    """Read lines or paragraphs into the column `text`; files of tokens and tags, and of labels, as what they are."""
     if looks_like_conll(source):
         return read_conll(source)
     if _first(source).startswith(LABEL):
@@ -84,7 +80,6 @@ def _lines(source: Source) -> Iterator[tuple[int, str]]:
 
 
 def _paragraphs(source: Source) -> Iterator[tuple[int, str]]:
-    """Yield the paragraphs, each with the number of its first line."""
     for filled, group in groupby(_lines(source), key=lambda numbered: bool(numbered[1])):
         if filled:
             lines = list(group)

@@ -28,11 +28,7 @@ def looks_like_json(source: Source) -> bool:
 
 
 def read_unnamed(source: Source) -> Table:
-    """Read JSON, JSON lines, CoNLL, rows of cells, or labels before texts.
-
-    Raises:
-        DataError: it is none of these, no rows, or mostly bad ones.
-    """
+    """Read JSON, JSON lines, CoNLL, rows of cells, or labels before texts."""
     with source.open() as lines:
         first = next((line for line in lines if line.strip()), "").lstrip("\ufeff \t")
     if is_webanno(source):

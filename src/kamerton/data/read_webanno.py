@@ -40,11 +40,7 @@ def is_webanno(source: Source) -> bool:
 
 
 def read_webanno(source: Source) -> Table:
-    """Read each sentence as a row: its tokens, and the tags of each feature that is annotated.
-
-    Raises:
-        DataError: no sentences.
-    """
+    """Read each sentence as a row: its tokens, and the tags of each feature that is annotated."""
     features, others = _features(source)
     sentences = list(_sentences(source, len(features)))
     used = [at for at in range(len(features)) if any(cells[at] != "_" for one in sentences for cells in one.cells)]

@@ -109,7 +109,6 @@ def look(word: str, task: Task, table: Table, columns: Mapping[str, str]) -> tup
 
     Returns:
         Why they look like it, or an empty string; and the settings that most rows fit.
-
     """
     rows = rows_of(table, columns)
     find = next((role.settings for role in task.roles if role.settings and role.name in columns), None)

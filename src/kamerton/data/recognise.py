@@ -94,15 +94,9 @@ class Made:
 def recognise(table: Table, task: str | None, columns: Mapping[str, str]) -> Recognition:
     """Find the task and the columns of its roles.
 
-    Args:
-        table: as it was read.
-        task: the user's word for the task, or None.
-        columns: role to column, as far as the user named them.
-
     Raises:
         DataError: a named column or role does not exist; no task fits; or several do, as a question.
         RecipeError: there is no such task.
-
     """
     tasks: dict[str, Task] = {word: registry.choose("tasks", word)() for word in ([task] if task else _words())}
     _require_known(table, tasks, columns)
@@ -145,11 +139,7 @@ def recognise(table: Table, task: str | None, columns: Mapping[str, str]) -> Rec
 
 
 def _ask_beside(table: Table, reading: Reading, readings: Sequence[Reading], left: Sequence[str]) -> None:
-    """Take a text alone for plain text only where nothing beside it may be a label.
-
-    Raises:
-        DataError: something may be, as a question.
-    """
+    """Take a text alone for plain text only where nothing beside it may be a label."""
     shares = [name for name in left if fractions(table, name) or says_yes_or_no(table, name)]
     if len(shares) > 1 and any(fractions(table, name) for name in shares):
         raise DataError(one_of_several(table, reading, shares))
@@ -182,7 +172,6 @@ def _are_whole(table: Table, reading: Reading) -> bool:
 
 
 def _joined(table: Table, reading: Reading) -> list[Message]:
-    """Return which columns are a label each, if there are any, and which of them are true in none of the first rows."""
     labels = labels_with_columns(table, reading.required)
     never = never_true(table, labels)
     rare = [msg("never true in the first rows: {columns}", columns=", ".join(never))] if never else []
@@ -205,7 +194,6 @@ def _questions(table: Table, tasks: Mapping[str, Task], reading: Reading) -> lis
 
 
 def _unused(columns: Sequence[str]) -> list[Message]:
-    """Return which columns play no role, if there are any."""
     listed = ", ".join(columns[:LISTED])
     if len(columns) > LISTED:
         return [msg("not used: {columns} … ({count} in all)", columns=listed, count=len(columns))]
@@ -279,7 +267,6 @@ def _told_again(table: Table, one: Reading, other: Reading) -> bool:
 
 
 def _possible(table: Table, reading: Reading) -> bool:
-    """Say whether an example can be made of most rows."""
     rows = rows_of(table, reading.columns, SEEN_AGAIN)
     return 2 * sum(not fault_of(reading.task, row) for row in rows) > len(rows)
 
@@ -311,7 +298,6 @@ def make_examples(table: Table, recognition: Recognition, task: Task, *, placeho
 
     Raises:
         DataError: the task cannot make one of most rows.
-
     """
     examples, rejected, left_out = Examples(), list[LedgerEntry](), list[LedgerEntry]()
     label = task.roles[-1].name
@@ -351,7 +337,6 @@ def _labelled(examples: Examples, task: Task) -> tuple[Examples, list[LedgerEntr
 
 
 def _refused(task: Task, recognition: Recognition, values: Mapping[str, object]) -> Wording:
-    """Return that people refused a row's answer, if its data say so; else an empty string."""
     for role in task.roles:
         if role.leaves_out and role.name in values and truth(values[role.name]) is False:
             return msg("'{column}' is false", column=recognition.columns[role.name])
@@ -450,7 +435,6 @@ def _flags(table: Table, columns: Sequence[str]) -> str:
 
 
 def _may_play(table: Table, column: str, role: Role) -> bool:
-    """Return whether a column holds what a role must hold at least."""
     if role.varied and len({plain(cell) for cell in cells_of(table, column)}) < 2:
         return False
     return not role.leaves_out or holds_truths(table, column)
@@ -472,7 +456,6 @@ def _explained(reading: Reading, reason: Wording, named: Mapping[str, str]) -> W
 
 
 def _readable(task: Task, table: Table, columns: Mapping[str, str]) -> bool:
-    """Return whether an example can be made of any row that is looked at."""
     return any(not fault_of(task, row) for row in rows_of(table, columns))
 
 

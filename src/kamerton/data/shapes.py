@@ -50,7 +50,6 @@ def reshaped(table: Table) -> Table:
 
 
 def _joined(table: Table, number: str, word: str, tag: str) -> Table:
-    """Make one row of the words of each sentence, whose number stands beside each word or beside the first."""
     rows, sentence, current = Collector(table.file), list[Row | LedgerEntry](), ""
     for row in in_order(table):
         name = plain(row.values.get(number)).strip() if isinstance(row, Row) else ""
@@ -80,7 +79,6 @@ def _collect(rows: Collector, sentence: Sequence[Row | LedgerEntry], word: str, 
 
 
 def _has(value: object, key: str) -> bool:
-    """Return whether a value is a list with an object that has a key."""
     return isinstance(value, list) and any(isinstance(one, Mapping) and key in one for one in value)
 
 
@@ -116,7 +114,6 @@ def _lines(value: object) -> Sequence[object]:
 
 
 def _comparison(first: str, second: str, better: str, means_first: str) -> Shape:
-    """Read two answers and a number that says which one is better."""
 
     def rows(values: Values) -> Iterator[Values]:
         choice = plain(values.get(better))

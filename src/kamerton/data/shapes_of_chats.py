@@ -69,7 +69,6 @@ def lone_messages(table: Table) -> Fault | None:
 
 
 def _together(table: Table, number: str, who: str, said: str) -> Table:
-    """Make one row of the messages that have the same number, in their order."""
     turns, first = dict[str, list[dict[str, object]]](), dict[str, int]()
     bad = list[LedgerEntry]()
     for row in in_order(table):
@@ -94,8 +93,6 @@ def _together(table: Table, number: str, who: str, said: str) -> Table:
 
 @dataclass
 class _Node:
-    """A message of a tree, and those that answer it."""
-
     role: str
     text: str
     rank: float | None
@@ -133,8 +130,6 @@ def _nested(value: object) -> _Node | None:
 
 @dataclass
 class _Tree:
-    """A tree, and the line that it begins on."""
-
     line: int
     name: str
     root: _Node | None
@@ -143,7 +138,6 @@ class _Tree:
 
 
 def _nested_trees(table: Table) -> Iterator[_Tree]:
-    """Read trees that are kept whole, one a row."""
     for row in in_order(table):
         if isinstance(row, LedgerEntry):
             yield _Tree(row.place.line, "", None, row.reason)
@@ -268,7 +262,6 @@ def _logged(request: str) -> Shape:
 
 
 def _replied(response: object) -> object:
-    """Find the message of a response, as OpenAI's API gives it; None if there is none."""
     for key in ("body", "choices", 0, "message"):
         if isinstance(response, Mapping):
             response = response.get(key, response if key == "body" else None)
@@ -308,7 +301,6 @@ def _best_and_worst(column: str) -> Callable[[Values], Iterator[Values]]:
 
 
 def _scored(answers: object) -> Iterator[tuple[float, object]]:
-    """Yield the answers of a list with their scores; of ranks, the lowest is the best."""
     for one in answers if isinstance(answers, list) else ():
         if not isinstance(one, Mapping):
             continue

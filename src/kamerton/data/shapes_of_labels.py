@@ -97,7 +97,6 @@ def _note(column: str, key: str) -> Message:
 
 
 def _called(table: Table, column: str, one: bool) -> str:
-    """Name the column of labels: as tasks know it, unless another one is called so."""
     name = "label" if one else "labels"
     return column if name in table.columns else name
 

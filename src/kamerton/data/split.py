@@ -67,7 +67,6 @@ def split_examples(
 
     Raises:
         DataError: the shares leave nothing for training, or the rows are too few for three parts.
-
     """
     ordered = sorted(zip(examples, alike or range(len(examples)), strict=True), key=lambda pair: pair[0].id)
     rows, place = [example for example, _ in ordered], examples[0].place.file if examples else ""
@@ -153,7 +152,6 @@ def _require(parts: list[Part], members: Sequence[int], wanted: Part, distance: 
 
 
 def _draw(text: str) -> float:
-    """Draw a number from 0 to below 1."""
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).digest()) / 2**48
 
 

@@ -156,7 +156,6 @@ class Collector:
 
         Raises:
             DataError: there are no rows, or most of them were rejected.
-
         """
         if not self._next:
             raise DataError(Fault(NO_ROWS, self.file, msg("give a file with rows to learn from")))
@@ -170,7 +169,6 @@ def refuse_mostly_rejected(rejected: Sequence[LedgerEntry], read: int, file: str
 
     Raises:
         DataError: more than half of the rows are rejected; the first few faults are shown.
-
     """
     if 2 * len(rejected) <= read:
         return
@@ -184,7 +182,6 @@ def unique_columns(names: Sequence[str], place: str) -> tuple[str, ...]:
 
     Raises:
         DataError: two columns have the same name.
-
     """
     repeated = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if repeated:

@@ -69,12 +69,7 @@ class Bytes:
 
 
 def bytes_of(path: Path, name: str | None = None) -> Bytes:
-    """Return how to open a file: the end of its name says how it is packed.
-
-    Args:
-        path: where it lies.
-        name: how the user knows it, if not by that path.
-    """
+    """Return how to open a file: the end of its name says how it is packed."""
     packer = PACKERS.get(path.suffix.lower())
     if packer is None:
         return Bytes(name or str(path), lambda: path.open("rb"))
@@ -94,10 +89,6 @@ def held(file: str, raw: bytes) -> Bytes:
 @contextmanager
 def failures_told(path: Path, name: str | None = None) -> Iterator[None]:
     """Turn errors of the disk or an unpacker into one with a place and a remedy.
-
-    Args:
-        path: where it lies.
-        name: how the user knows it, if not by that path.
 
     Raises:
         DataError: the file cannot be read or unpacked.

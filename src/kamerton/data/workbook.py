@@ -85,7 +85,6 @@ def _require_small(held: zipfile.ZipFile, path: Path, name: str) -> None:
 
 
 def _parts(held: zipfile.ZipFile) -> dict[str, str]:
-    """Map the names of an .xlsx workbook's sheets to their parts."""
     if held.getinfo(LISTED).file_size > SMALL or held.getinfo(RELATED).file_size > SMALL:
         raise zipfile.BadZipFile("the list of sheets is too long")
     related = {
@@ -111,8 +110,6 @@ def _scanned(held: zipfile.ZipFile, part: str, scan: _Scan) -> _Scan:
 
 
 class _Scan(ABC):
-    """Where the cells of one sheet stand."""
-
     def __init__(self, name: str) -> None:
         self.name = name
         self.rows = self.columns = 0

@@ -138,7 +138,6 @@ WRITERS: Mapping[str, Callable[[Copy, Path], None]] = {
 
 @contextmanager
 def _opened(target: Path, path: Path) -> Iterator[io.TextIOBase]:
-    """Open a path for UTF-8 text, packed as the target's name says."""
     packing = target.suffix.lower()
     if packing == ".gz":
         with gzip.open(path, "wt", encoding="utf-8", newline="") as packed:

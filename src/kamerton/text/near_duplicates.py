@@ -49,8 +49,6 @@ GAP = LETTERS - 1
 
 @dataclass(frozen=True)
 class _Shingles:
-    """The shingles of some texts, one text after the other."""
-
     hashes: np.ndarray
     """`[shingles]` uint32."""
     owners: np.ndarray
@@ -155,7 +153,6 @@ def _mix(values: np.ndarray) -> np.ndarray:
 
 
 def _owned(shingles: _Shingles) -> np.ndarray:
-    """Put text and shingle into one number, so that sorting keeps texts together."""
     return shingles.owners.astype(np.uint64) << np.uint64(32) | shingles.hashes
 
 
@@ -229,7 +226,6 @@ def _neighbours(keys: np.ndarray, others: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _estimates(minima: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Estimate Jaccard indices by the share of minima that agree."""
     shares = np.empty(len(pairs))
     for start in range(0, len(pairs), BLOCK // minima.shape[1]):
         part = pairs[start : start + BLOCK // minima.shape[1]]
@@ -238,7 +234,6 @@ def _estimates(minima: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
 
 def _overlaps(texts: Sequence[str], lengths: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Compare pairs by their whole sets of shingles."""
     values = np.empty(len(pairs))
     for part in _blocks(lengths[pairs].sum(axis=1)):
         values[part] = jaccard([texts[row] for row in pairs[part, 0]], [texts[row] for row in pairs[part, 1]])
@@ -246,7 +241,6 @@ def _overlaps(texts: Sequence[str], lengths: np.ndarray, pairs: np.ndarray) -> n
 
 
 def _joined(groups: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Join the groups of the texts in each pair; the first text of all names the new group."""
     if not len(pairs):
         return groups
     names, compact = np.unique(groups[pairs], return_inverse=True)

@@ -116,11 +116,7 @@ def is_damaged(cell: object) -> bool:
 
 
 def read_printed(text: str) -> object:
-    """Read a printed list or object; tuples, sets and arrays become lists.
-
-    Raises:
-        Unusable: it is none, or is damaged.
-    """
+    """Read a printed list or object; tuples, sets and arrays become lists."""
     if len(text) > LONGEST:
         raise Unusable(msg("it looks like a list, but has {letters} letters", letters=len(text)))
     try:
@@ -146,8 +142,6 @@ def _read(text: str) -> object:
 
 
 class _DamagedError(Exception):
-    """Why a text cannot be read."""
-
     def __init__(self, message: Message) -> None:
         self.message = message
         super().__init__(str(message))
@@ -161,8 +155,6 @@ class _Token:
 
 @dataclass(frozen=True)
 class _Held:
-    """What stands between brackets."""
-
     values: list[object]
     pairs: dict[str, object]
     """Of `key: value`."""
@@ -187,8 +179,6 @@ def _tokens(text: str) -> Iterator[_Token]:
 
 
 class _Reader:
-    """Read one value from tokens, looking one token ahead."""
-
     def __init__(self, tokens: Iterator[_Token]) -> None:
         self._tokens = tokens
         self._next: _Token | None = None
@@ -206,7 +196,6 @@ class _Reader:
         return token
 
     def _takes(self, sign: str) -> bool:
-        """Take a sign if it is next."""
         token = self._peek()
         if token.kind == "sign" and token.text == sign:
             self._next = None
@@ -310,7 +299,6 @@ def _number(text: str) -> int | float:
 
 
 def _time(kind: str, numbers: Sequence[object]) -> str:
-    """Write a time as ISO 8601 does."""
     whole = [one for one in numbers if isinstance(one, int)]
     day = [] if kind == "time" else whole[:DATE]
     clock = whole[len(day) :][:3]

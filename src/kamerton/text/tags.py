@@ -98,9 +98,6 @@ def outside_of(counts: Mapping[str, int]) -> str | None:
 
     >>> outside_of({"0": 9, "1": 2}), outside_of({"OUT": 9, "B-PER": 2}), outside_of({"NOUN": 9, "X": 1})
     ('0', 'OUT', None)
-
-    Args:
-        counts: how often each tag occurs.
     """
     bare = [tag for tag in counts if not PREFIXED.match(tag) and tag != OUTSIDE]
     usual = [tag for tag in bare if tag.casefold() in OUTSIDES]
