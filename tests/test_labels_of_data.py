@@ -278,7 +278,7 @@ def test_the_tag_outside_of_spans_is_found(tmp_path: Path, outside: str) -> None
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     found = read(path)
     assert golds(found) == {'["B-PER", "I-PER", "O", "O", "O"]'}
-    assert f"the tag '{outside}' is taken for O" in str(found.reason)
+    assert f"the tag '{outside}' is read as O" in str(found.reason)
 
 
 def test_numbers_without_names_are_read_by_how_they_follow_each_other(tmp_path: Path) -> None:

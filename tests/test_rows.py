@@ -57,4 +57,4 @@ def test_examples_come_back_as_they_were_given_with_their_keys() -> None:
 def test_a_key_is_worked_out_once_and_does_not_outlive_its_text(tmp_path: Path) -> None:
     example = Example(0, Place("a.csv", 1), "Ёлка  №1", "x")
     assert example.key == Example(1, Place("b.csv", 1), "ёлка no1", "y").key
-    assert Example(0, Place("a.csv", 1), "x", "x").probe_forgetting(example.key).key == example.key
+    assert Example(0, Place("a.csv", 1), "x", "x").remember(example.key).key == example.key

@@ -1,4 +1,4 @@
-"""What annotators and reviewers said of whole rows: rejected, skipped, discarded, cancelled."""
+"""Marks by which annotators and reviewers refuse whole rows: rejected, skipped, discarded, cancelled."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ MARKS = (
           "отклонено", "пропуск"), YES, NO),  # Label Studio, Toloka
     Mark(("is_approved", "is_accepted", "is_confirmed", "проверено", "одобрено", "подтверждено"), NO, YES),
 )  # fmt: skip
-"""Words that say the same of orders or flights (`cancelled`, `completed`) are left alone: they may be plain facts."""
+"""`cancelled` and `completed` are not here: of orders or flights they are plain facts."""
 
 
 def find_marks(table: Table, columns: Sequence[str]) -> dict[str, Mark]:
-    """Find the columns that say of rows whether people refused them, and do so of at least one."""
+    """Return the columns by which people accepted or refused rows, if they refused at least one."""
     found = {}
     for mark in MARKS:
         for column in called(mark.names, columns):
@@ -53,7 +53,7 @@ def find_marks(table: Table, columns: Sequence[str]) -> dict[str, Mark]:
 
 
 def without_verdicts(table: Table) -> tuple[str, ...]:
-    """Name the columns but Prodigy's `answer`, which says of what stands beside it whether it is right."""
+    """Return the columns without Prodigy's `answer`, which accepts or rejects the row's other values."""
     words = {_word(cell) for cell in cells_of(table, VERDICT)} if {VERDICT} < {*table.columns} else set()
     is_verdict = bool(words) and words <= PRODIGY.refuses | PRODIGY.accepts and len(table.columns) > 2
     return tuple(name for name in table.columns if not (is_verdict and name == VERDICT))

@@ -46,7 +46,7 @@ class Repairs:
     """The repairs of one row's cells.
 
     Args:
-        texts: all of its texts: how they were misread shows in all together where one is too short to tell.
+        texts: all of its texts; together they show a wrong encoding where one is too short.
     """
 
     def __init__(self, texts: Sequence[str]) -> None:
@@ -56,7 +56,7 @@ class Repairs:
         self.done: dict[Message, None] = {}
 
     def decoded(self, text: str) -> str:
-        """Undo a wrong encoding of a text, and nothing else."""
+        """Repair the encoding of a text only."""
         if text.isascii():
             return text
         right = undo(text, self.steps) if self.steps else None
@@ -201,7 +201,7 @@ def _moved(cell: object, place: Callable[[int], int]) -> object:
 
 
 def _follower(before: str, after: str, repairs: Repairs) -> Callable[[int], int]:
-    """Return where a place of a text is in what became of it."""
+    """Return a function from positions in a text to those in the repaired text."""
 
     def place(at: int) -> int:
         head = repairs.repaired(before[:at] + END).removesuffix(END)
@@ -220,7 +220,7 @@ def _example(values: Values, task: Task, roles: Mapping[str, str]) -> Example | 
 
 
 def _marked(example: Example | None, repairs: Repairs) -> tuple[str, object] | None:
-    """Return the letters of a row that are marked, put right, to be compared before and after; None if it is bad."""
+    """Return the annotated letters of a row, repaired, to compare before and after; None if it is unusable."""
     if example is None:
         return None
     tokens, tags = example.fields.get("tokens"), example.fields.get("tags")

@@ -14,7 +14,7 @@ from itertools import chain, groupby, islice
 from kamerton.core import registry
 from kamerton.core.contracts import Task
 from kamerton.core.errors import DataError, Fault, Unusable, reason_of
-from kamerton.core.messages import Joined, Message, Wording, msg
+from kamerton.core.messages import Joined, Wording, msg
 from kamerton.core.records import LedgerEntry, Place, Row
 from kamerton.data.cells import LOOKED_AT, stand_in, value_at
 from kamerton.data.recognise import Recognition, recognise
@@ -52,7 +52,7 @@ class Kind:
         return all(filled(value_at(values, column)) for column in self.needed)
 
     def by_role(self, values: Mapping[str, object]) -> dict[str, object]:
-        """Name a row's values by their roles."""
+        """Return a row's values by their roles."""
         return {role: value_at(values, column) for role, column in self.columns.items()}
 
 
@@ -79,7 +79,7 @@ def unified(table: Table, task: str | None, columns: Mapping[str, str]) -> Table
 
 
 def _shapes(table: Table) -> list[frozenset[str]]:
-    """Find which columns are filled together; what another row fills as well, and more, is no shape of its own."""
+    """Return the sets of columns that are filled together, without those that are part of another."""
     step = max(1, len(table.rows) // PROBED)
     starts = range(LOOKED_AT, len(table.rows), step)
     rows = chain(table.rows[:LOOKED_AT], *(table.rows[start : start + TOGETHER] for start in starts))
@@ -102,7 +102,7 @@ def _kind(table: Table, names: frozenset[str]) -> Kind | None:
 
 
 def _are_talks(kinds: Sequence[Kind], task: str | None) -> bool:
-    """Return whether rows of all these shapes can be conversations, and those are what the task takes."""
+    """Return whether rows of all these shapes can be conversations and the task takes conversations."""
     takes = task is None or any(role.name == TURNS for role in registry.choose("tasks", task).roles)
     return takes and all(map(_is_asked, kinds))
 
@@ -112,17 +112,14 @@ def _is_asked(kind: Kind) -> bool:
 
 
 def _rewritten(table: Table, kinds: Sequence[Kind]) -> Table:
-    """Return all rows one shape: the roles of one task, or conversations."""
+    """Rewrite all rows to one shape: the roles of one task, or conversations."""
     talks, counts = len({kind.word for kind in kinds}) > 1, Counter[Wording]()
     by_file = groupby(in_order(table), key=lambda row: row.place.file)
     parts = [_part(table, file, rows, kinds, counts, talks=talks) for file, rows in by_file]
     whole = joined(parts)
-    template = (
-        "rows of several shapes, read as conversations: {counts}"
-        if talks
-        else "rows of several shapes, read alike: {counts}"
-    )
-    note = Message(template, {"counts": _counted(counts)})
+    shown = _counted(counts)
+    together = msg("rows of several shapes, read as conversations: {counts}", counts=shown)
+    note = together if talks else msg("rows of several shapes, read alike: {counts}", counts=shown)
     return replace(whole, notes=(*table.notes, note), questions=table.questions)
 
 

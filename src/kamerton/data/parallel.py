@@ -1,4 +1,4 @@
-"""Files that go line by line beside each other, one for each language: `train.en` and `train.ru` (Moses, OPUS)."""
+"""Parallel files, one for each language, aligned by line: `train.en` and `train.ru` (Moses, OPUS)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Side:
 
     path: Path
     name: str
-    """As it is told."""
+    """As it is shown."""
     column: str
 
 
@@ -73,7 +73,7 @@ def sides_of(files: Sequence[tuple[Path, str]]) -> list[list[Side]]:
 
 
 def partners_of(path: Path) -> list[Path]:
-    """Find the files beside one that are the same text in other languages; none if its name does not say one."""
+    """Return a file and its parallel files in other languages; only itself if its name does not say a language."""
     found = language_of_file(path)
     if not found or found[2] or not path.is_file():
         return [path]

@@ -86,7 +86,7 @@ def part_of_file(file: str) -> Part | None:
 
 
 def _given(table: Table, settings: SplitSettings) -> Sides:
-    """Take the parts from the column that is named or looks so, else from the names of the files."""
+    """Take the parts from the named or recognized column, else from the names of the files."""
     named: dict[int, str] = {}
     reason = msg("no column and no file's name says the parts")
     if column := settings.column or _part_column(table):
@@ -104,7 +104,7 @@ def _given(table: Table, settings: SplitSettings) -> Sides:
 
 
 def _part_column(table: Table) -> str | None:
-    """Find a column that is called like a split and holds nothing but names of parts, two of them or more."""
+    """Return a column that is named like a split and holds names of at least two parts only."""
     for column in table.columns:
         if column.casefold() in COLUMNS:
             found = {part_named(plain(row.values.get(column))) for row in table.rows}
@@ -127,8 +127,11 @@ def _parts(table: Table, column: str) -> Iterable[tuple[int, Part]]:
             yield row.id, part
         else:
             rule = msg("'{value}' names no part of the data", value=value)
-            template = "use {words}; or choose another kind of split: split.by=group or split.by=time"
-            faults.append(_fault(row.place, column, rule, Message(template, {"words": ", ".join(get_args(Part))})))
+            remedy = msg(
+                "use {words}; or choose another kind of split: split.by=group or split.by=time",
+                words=", ".join(get_args(Part)),
+            )
+            faults.append(_fault(row.place, column, rule, remedy))
     _refuse(faults)
 
 
@@ -137,8 +140,11 @@ def _groups(table: Table, column: str) -> dict[int, str]:
     names = {id: plain(value) for id, value in values.items() if filled(value)}
     groups = len(set(names.values()))
     if groups < len(get_args(Part)):
-        template = "column '{column}' has {groups} different {groups:value|values}: too few groups for three parts"
-        rule = Message(template, {"column": column, "groups": groups})
+        rule = msg(
+            "column '{column}' has {groups} different {groups:value|values}: too few groups for three parts",
+            column=column,
+            groups=groups,
+        )
         raise DataError(Fault(rule, table.file, msg("name a column with more groups")))
     return names
 

@@ -1,4 +1,4 @@
-"""What Prodigy writes: choices by their ids, one label with accept or reject, spans beside their tokens."""
+"""Prodigy's exports: choices by their ids, one label with accept or reject, spans beside their tokens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ANSWERS = {"accept", "reject", "ignore"}
 
 
 def annotated(table: Table) -> Shape | None:
-    """Find how rows of Prodigy are opened; None if they are not Prodigy's or need not be."""
+    """Return how rows of Prodigy are opened; None if they are not Prodigy's or need no opening."""
     names = {*table.columns}
     if {"options", "accept"} <= names and any(_is_choice(row.values) for row in table.rows[:LOOKED_AT]):
         return Shape(

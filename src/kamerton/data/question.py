@@ -83,8 +83,11 @@ def unclear(table: Table, reading: Reading) -> list[Fault]:
     ]  # fmt: skip
     if len(reading.ways) > 1:
         names = dict.fromkeys(column for way in reading.ways for column in way.values())
-        template = "several pairs of columns could be what {task} needs: {columns}"
-        rule = Message(template, {"task": reading.word, "columns": ", ".join(names)})
+        rule = msg(
+            "several pairs of columns could be what {task} needs: {columns}",
+            task=reading.word,
+            columns=", ".join(names),
+        )
         faults.append(Fault(rule, table.file, _which([f"`--columns {named(way)}`" for way in reading.ways])))
     return faults
 

@@ -47,13 +47,16 @@ def read_table(path: Path, options: Options = FOUND) -> Table:
 
     The end of a file's name says its format: CSV, TSV, JSON, JSONL, plain text, CoNLL (each also packed), Parquet,
     Arrow, workbooks; and zip and tar archives of such files. Each row knows its own file.
+
+    Raises:
+        DataError: there is no such file, one cannot be read as a whole, or more than half of its rows cannot.
     """
     sides = sides_of([(file, str(file)) for file in data_files(path)])
     return joined(_all([partial(_read_sides, some, options) for some in sides]))
 
 
 def data_files(path: Path) -> Sequence[Path]:
-    """List the files that `read_table` reads for a path, in its order.
+    """Return the files that `read_table` reads for a path, in its order.
 
     Raises:
         DataError: no data file is there.
@@ -113,7 +116,7 @@ def _read_file(path: Path, name: str, options: Options) -> Table:
 
 
 def _read_workbook(path: Path, name: str, options: Options) -> Table:
-    """Read a workbook; a table that only bears a workbook's name, as programs export it, as what it is."""
+    """Read a workbook; a text table under a workbook's name, as programs export it, is read as text."""
     with path.open("rb") as file:
         head = file.read(HEAD)
     if head[:2] in (b"PK", b"\xd0\xcf"):

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from kamerton.core.errors import DataError, Fault
 from kamerton.core.files import BAD_JSON
-from kamerton.core.messages import Message, msg
+from kamerton.core.messages import msg
 from kamerton.data.encoding import flaw
 from kamerton.data.table import Collector, Table, unique_columns
 
@@ -93,8 +93,10 @@ def _read(name: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch], forma
                 rows.reject(number, reason)
             else:
                 rows.accept(number, plain)
-    template = "the numbers in '{column}' are read as its classes: {classes}"
-    notes = [Message(template, {"column": name, "classes": ", ".join(some[:5])}) for name, some in classes.items()]
+    notes = [
+        msg("the numbers in '{column}' are read as its classes: {classes}", column=name, classes=", ".join(some[:5]))
+        for name, some in classes.items()
+    ]
     return rows.table(columns, format, "utf-8", notes)
 
 
@@ -114,7 +116,7 @@ def _plain(value: object) -> object:
 
 
 def _classes(schema: pa.Schema) -> dict[str, Sequence[str]]:
-    """Find the names of numbered classes, which `datasets` keeps in the schema, by column."""
+    """Return the names of numbered classes by column; `datasets` keeps them in the schema."""
     written = (schema.metadata or {}).get(b"huggingface", b"{}")
     try:
         features = json.loads(written)["info"]["features"]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from kamerton.core.messages import Message, Wording, msg
+from kamerton.core.messages import Wording, msg
 from kamerton.data.encoding import Source, flaw
 from kamerton.data.table import Collector, Table
 
@@ -16,7 +16,7 @@ LOOKED_AT = 2000
 """Lines looked at to tell a CoNLL file from other text."""
 MOST_COLUMNS = 20
 SPAN_TAG = re.compile(r"O|[BIESLUM]-\S+")
-"""Tags of spans: inside, outside, beginning, and their kin."""
+"""Tags of spans: inside, outside, beginning, and variants."""
 SPANS = 0.9
 """Share of tags of this form from which on they are tags, not words."""
 SENTENCE_IS_ROW = msg("a sentence is a row")
@@ -102,6 +102,10 @@ def _fault(sentence: _Sentence, width: int) -> Wording:
         return msg("a token stands without a tag: two columns are needed")
     for number, cells in enumerate(sentence.rows):
         if len(cells) != width:
-            template = "line {line} has {columns} {columns:column|columns}, the first has {width}"
-            return Message(template, {"line": str(sentence.line + number), "columns": len(cells), "width": width})
+            return msg(
+                "line {line} has {columns} {columns:column|columns}, the first has {width}",
+                line=str(sentence.line + number),
+                columns=len(cells),
+                width=width,
+            )
     return flaw("".join(cell for cells in sentence.rows for cell in cells))

@@ -13,17 +13,17 @@ from kamerton.data.table import Table
 
 
 def read_csv(source: Source) -> Table:
-    """Read rows whose cells are parted by a comma, a semicolon, a tab or a bar, whichever most rows fit."""
+    """Read rows delimited by a comma, a semicolon, a tab or a bar, whichever fits most rows."""
     return read_cells(source, find_dialect(source), "csv")
 
 
 def delimiter_of(source: Source) -> str:
-    """Find the sign between cells."""
+    """Return the delimiter of a file."""
     return find_dialect(source).dialect.delimiter
 
 
 def read_tsv(source: Source) -> Table:
-    """Read rows whose cells are parted by tabs, or by another sign if there are none."""
+    """Read rows delimited by tabs, or by another sign if there are none."""
     if is_webanno(source):
         return read_webanno(source)
     return read_conll(source) if looks_like_conll(source) else read_cells(source, find_dialect(source), "tsv")
@@ -43,7 +43,7 @@ def read_cells(source: Source, sample: Sample, format: str) -> Table:
 
 
 def _quotes_are_letters(source: Source, dialect: Dialect) -> bool:
-    """Return whether quotes between tabs make no sense as quoting.
+    """Return whether quotes between tabs are plain characters.
 
     The format has none (IANA, text/tab-separated-values), though spreadsheets write it. A cell that seems to hold a
     tab and a line's end is the beginning of one row and the end of another.

@@ -192,7 +192,7 @@ def read_json(source: Source) -> Table:
 
 
 def _broken(source: Source, text: str, error: json.JSONDecodeError) -> Fault:
-    """Return what is wrong where a document stops being JSON, and how it is mended."""
+    """Return where and why a document is not JSON, and how to mend it."""
     what, remedy = mistake(text, error)
     if not remedy and error.pos >= len(text.rstrip()) - 1:
         remedy = msg("the file ends too early: write it again")
@@ -274,7 +274,7 @@ def _from_key(key: str) -> Message:
 
 
 def _split(names: Sequence[Element], rows: Sequence[Element]) -> list[Element]:
-    """Name the values of each row, as pandas writes a table with the orient split; nothing if it is none."""
+    """Return the rows of a table that pandas wrote with the orient split; nothing if it is not one."""
     columns = [str(name.value) for name in names]
     if not rows or not all(isinstance(row.value, list) and len(row.value) == len(columns) for row in rows):
         return []
@@ -303,7 +303,7 @@ def _of_objects(text: str, members: Sequence[Member]) -> list[Element]:
 
 
 def _within(text: str, members: Sequence[Member], path: str, deep: int) -> Iterator[tuple[str, Sequence[Element]]]:
-    """Find the arrays of objects within objects, each with the keys that lead to it."""
+    """Yield the arrays of objects within objects, each with the keys that lead to it."""
     for member in members:
         if member.elements and all(isinstance(one.value, dict) for one in member.elements):
             yield f"{path}{member.key}", member.elements
@@ -326,7 +326,7 @@ def _from_conversations(source: Source, text: str, members: Sequence[Member], ke
 
 
 def _labelled(element: Element, part: str) -> Element:
-    """Write into a row which part of the data it stands in, unless it says so itself."""
+    """Add the name of the part to a row, unless the row has one."""
     if not isinstance(element.value, dict) or not element.value:
         return element
     return replace(element, value={**element.value, COLUMNS[0]: element.value.get(COLUMNS[0], part)})

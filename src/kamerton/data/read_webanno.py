@@ -1,7 +1,7 @@
 """Read WebAnno's TSV, which INCEpTION exports: a token a line, with a column for each feature of each layer.
 
 The format is described in INCEpTION's user guide, appendix "WebAnno TSV 3.3". Layers of spans are read; relations and
-chains are told. An annotation that stands on several tokens has the same number in brackets on each.
+chains are noted. An annotation that stands on several tokens has the same number in brackets on each.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def read_webanno(source: Source) -> Table:
 
 
 def _features(source: Source) -> tuple[list[str], list[str]]:
-    """Name the columns of the layers of spans, and the other layers."""
+    """Return the columns of the layers of spans, and the other layers."""
     features, others = list[str](), list[str]()
     with source.open() as lines:
         for line in lines:

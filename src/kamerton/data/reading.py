@@ -1,4 +1,4 @@
-"""A table read as one task: which columns would play its roles, and what the task says to their values."""
+"""A table read as one task: which columns would play its roles, and whether their values fit."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def named(columns: Mapping[str, str]) -> str:
 
 
 def rows_of(table: Table, columns: Mapping[str, str], count: int = LOOKED_AT) -> list[dict[str, object]]:
-    """Give the first rows' values by role."""
+    """Return the first rows' values by role."""
     return [{role: value_at(row.values, name) for role, name in columns.items()} for row in table.rows[:count]]
 
 
@@ -105,7 +105,7 @@ def has_answer(task: Task, values: Mapping[str, object]) -> bool:
 
 
 def look(word: str, task: Task, table: Table, columns: Mapping[str, str]) -> tuple[Wording, Mapping[str, object]]:
-    """Let a task look at the values of its columns; a few rows that it cannot use are passed over.
+    """Ask a task whether its columns look right; a few rows that it cannot use are ignored.
 
     Returns:
         Why they look like it, or an empty string; and the settings that most rows fit.

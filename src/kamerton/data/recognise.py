@@ -1,7 +1,7 @@
-"""Find out what a table is for: which task, and which column plays which of its roles.
+"""Recognize a table: its task, and the column of each role.
 
-What the user names holds. The rest is found by the roles' usual spellings and looked at by the
-tasks themselves; where more than one reading is left, the user is asked and nothing is guessed.
+What the user names holds. The other columns are found by the usual names of the roles, and each task checks
+their values; if several readings are left, the user is asked.
 """
 
 from __future__ import annotations
@@ -59,17 +59,17 @@ WHOLE = msg("labels such as 1.0 are read as 1: pandas writes whole numbers so wh
 LISTED = 6
 """Unused columns named in a message."""
 SEEN_AGAIN, MOSTLY = 50, 0.9
-"""Rows looked at, and the share of them, for a column that says again what others say."""
+"""Rows looked at, and the share of them, for a column that repeats others."""
 GENERIC = frozenset((
     "label", "labels", "class", "category", "target", "number", "value", "gold_label", "y", "метка", "класс",
     "категория", "число", "значение",
 ))  # fmt: skip
-"""Names that say of a column that it is the answer, whatever stands beside it."""
+"""Names by which a column is the answer, whatever the others are."""
 
 
 @dataclass(frozen=True)
 class Recognition:
-    """What a table was found to be."""
+    """The task and the columns of a table."""
 
     task: str
     columns: Mapping[str, str]
@@ -92,7 +92,7 @@ class Made:
 
 
 def recognise(table: Table, task: str | None, columns: Mapping[str, str]) -> Recognition:
-    """Find the task and the columns of its roles.
+    """Return the task of a table and the columns of its roles.
 
     Raises:
         DataError: a named column or role does not exist; no task fits; or several do, as a question.
@@ -139,7 +139,7 @@ def recognise(table: Table, task: str | None, columns: Mapping[str, str]) -> Rec
 
 
 def _ask_beside(table: Table, reading: Reading, readings: Sequence[Reading], left: Sequence[str]) -> None:
-    """Take a text alone for plain text only where nothing beside it may be a label."""
+    """Ask what a text column is for if something beside it may be a label."""
     shares = [name for name in left if fractions(table, name) or says_yes_or_no(table, name)]
     if len(shares) > 1 and any(fractions(table, name) for name in shares):
         raise DataError(one_of_several(table, reading, shares))
@@ -151,7 +151,7 @@ def _ask_beside(table: Table, reading: Reading, readings: Sequence[Reading], lef
 
 
 def _others_alike(table: Table, reading: Reading, left: Sequence[str], named: Mapping[str, str]) -> list[str]:
-    """Name the unused columns that hold the same kind of answers as the one that was taken by its name alone."""
+    """Return the columns with the same kind of answers, if the answer was chosen by its name alone."""
     role = reading.task.roles[-1].name
     column = reading.columns.get(role, "")
     if role in named or column.casefold() in GENERIC or reading.task.answers not in ("class", "number"):
@@ -179,7 +179,7 @@ def _joined(table: Table, reading: Reading) -> list[Message]:
 
 
 def _questions(table: Table, tasks: Mapping[str, Task], reading: Reading) -> list[Reading]:
-    """Read what annotators answered, one question at a time, if it is not clear which one is meant."""
+    """Return a reading for each question that annotators answered, if it is not clear which one is meant."""
     if len(table.questions) < 2 and reading.required & {*table.questions} == {*table.questions}:
         return []
     found = list[Reading]()
@@ -203,7 +203,7 @@ def _unused(columns: Sequence[str]) -> list[Message]:
 def _readings(
     table: Table, names: Sequence[str], tasks: Mapping[str, Task], columns: Mapping[str, str], *, told: bool
 ) -> tuple[list[Reading], list[Reading]]:
-    """Read a table as every task; give all readings, and those between which it is to be chosen."""
+    """Return the readings of a table as every task, and those that fit."""
     readings = [
         _read_as(word, each, table, names, columns, told=told)
         for word, each in tasks.items()
@@ -216,14 +216,14 @@ def _readings(
         for reading in readings  # columns that look like more, but not quite, are not read as less in silence
         if reading.reason and not any(_is_part(table, reading, other) for other in doubtful)
     ]
-    fitting = [one for one in fitting if not any(_told_again(table, one, other) for other in fitting)]
-    said = {
+    fitting = [one for one in fitting if not any(_repeats_another(table, one, other) for other in fitting)]
+    answered = {
         column
         for one in fitting
         if one.task.answers != "likelihood" and len(one.required) == 1
         for column in one.required
     }
-    fitting = [one for one in fitting if not (one.task.answers == "likelihood" and one.required <= said)]
+    fitting = [one for one in fitting if not (one.task.answers == "likelihood" and one.required <= answered)]
     sure = [reading for reading in fitting if not reading.weak]
     fitting = [
         reading
@@ -236,9 +236,10 @@ def _readings(
 
 
 def _is_part(table: Table, reading: Reading, other: Reading) -> bool:
-    """Return whether a reading leaves columns out that another one needs; labels that repeat need no place in a text.
+    """Return whether another reading needs further columns.
 
-    Yes or no about a passage (BoolQ) is a label, though a question with a passage mostly has its answer there.
+    Answers that repeat about a passage (BoolQ: yes, no) are labels, so a question with a passage need not be
+    question answering.
     """
     if not reading.required < other.required:
         return False
@@ -247,8 +248,8 @@ def _is_part(table: Table, reading: Reading, other: Reading) -> bool:
     return not (holds_labels and other.required <= reading.used)
 
 
-def _told_again(table: Table, one: Reading, other: Reading) -> bool:
-    """Say whether a reading's only column says again what stands in another's: Alpaca's `text`, a chosen chat."""
+def _repeats_another(table: Table, one: Reading, other: Reading) -> bool:
+    """Return whether a reading's only column repeats those of another one: Alpaca's `text`, a chosen chat."""
     if len(one.required) > 1 or len(other.required) < 2:
         return False
     [column] = one.required
@@ -278,7 +279,7 @@ def _damaged(table: Table, reading: Reading) -> bool:
 
 
 def _measures(table: Table, reading: Reading, fitting: Sequence[Reading]) -> bool:
-    """Say whether columns that were read as something else hold the numbers that a task wants."""
+    """Return whether columns that fit another task hold numbers that this one takes."""
     if reading.task.answers != "number" or all(reading.required != other.required for other in fitting):
         return False
     rows = rows_of(table, reading.columns)
@@ -288,7 +289,7 @@ def _measures(table: Table, reading: Reading, fitting: Sequence[Reading]) -> boo
 
 
 def make_examples(table: Table, recognition: Recognition, task: Task, *, placeholders: str = "drop") -> Made:
-    """Make an example of every row by the task that was recognised.
+    """Make an example of every row.
 
     Args:
         table: as it was read.
@@ -318,7 +319,7 @@ def make_examples(table: Table, recognition: Recognition, task: Task, *, placeho
 
 
 def _labelled(examples: Examples, task: Task) -> tuple[Examples, list[LedgerEntry]]:
-    """Leave out the examples whose label only holds a place; give the others, and an entry of each that is left out."""
+    """Return the examples with a label, and an entry for each whose label is a placeholder."""
     if task.answers not in ("class", "classes"):
         return examples, []
     labels = {gold: tuple(read_list(gold)) if task.answers == "classes" else (gold,) for gold in {*examples.golds}}
@@ -399,7 +400,7 @@ def _exists(table: Table, column: str) -> bool:
 def _read_as(
     word: str, task: Task, table: Table, names: Sequence[str], named: Mapping[str, str], *, told: bool
 ) -> Reading:
-    """Match roles with columns and let the task look at the values."""
+    """Match roles with columns, and check the values by the task."""
     ways = told_apart(task.roles, names, named)
     columns, unclear, weak = dict[str, str](), dict[str, Sequence[str]](), False
     for role in task.roles:
@@ -441,7 +442,7 @@ def _may_play(table: Table, column: str, role: Role) -> bool:
 
 
 def _explained(reading: Reading, reason: Wording, named: Mapping[str, str]) -> Wording:
-    """Add to a reason what else was taken from the columns."""
+    """Add to a reason what else was assumed of the columns."""
     more = [
         msg("{role}={column}, as the columns stand", role=role, column=column)
         for way in reading.ways[:1]
@@ -460,7 +461,7 @@ def _readable(task: Task, table: Table, columns: Mapping[str, str]) -> bool:
 
 
 def _otherwise(table: Table, names: Sequence[str], reading: Reading, named: Mapping[str, str]) -> Reading | None:
-    """Try other columns whose names fit one role: the one that has the role's own name may hold something else."""
+    """Try other columns whose names fit one role: the one with the role's own name may hold something else."""
     for role in reading.task.roles:
         taken = {column for name, column in reading.columns.items() if name != role.name}
         free = [column for column in names if column not in taken]

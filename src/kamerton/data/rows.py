@@ -1,4 +1,4 @@
-"""Rows as they are read, kept outside the memory: in a temporary file, once they are many."""
+"""Rows as they are read, kept in a temporary file once they are many."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Rows(Sequence[Row]):
 
     @classmethod
     def joined(cls, parts: Sequence[Rows], starts: Sequence[int]) -> Rows:
-        """Put rows one after the other, the ids of each part counted from its start."""
+        """Concatenate rows; the ids of each part are counted from its start."""
         logs = [log for part in parts for log in part.logs]
         shifts = [start + shift for part, start in zip(parts, starts, strict=False) for shift in part.shifts]
         return cls(logs, shifts, [names for part in parts for names in part.names])

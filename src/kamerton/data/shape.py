@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from heapq import merge
 from operator import attrgetter
 
-from kamerton.core.errors import Unusable
+from kamerton.core.errors import reason_of
 from kamerton.core.messages import Wording
 from kamerton.core.records import LedgerEntry, Row
 from kamerton.data.table import Collector, Table
@@ -35,6 +35,15 @@ def in_order(table: Table) -> Iterator[Row | LedgerEntry]:
     return merge(table.rows, table.rejected, key=attrgetter("id"))
 
 
+def passed_on(table: Table, rows: Collector) -> Iterator[Row]:
+    """Yield the rows of a table in order; rejected ones go straight to the new table."""
+    for row in in_order(table):
+        if isinstance(row, LedgerEntry):
+            rows.reject(row.place.line, row.reason)
+        else:
+            yield row
+
+
 def opened(table: Table, shape: Shape) -> Table:
     """Read the rows that a table's rows hold, each at its old place.
 
@@ -42,14 +51,11 @@ def opened(table: Table, shape: Shape) -> Table:
         DataError: most rows do not hold what the others do.
     """
     rows, columns = Collector(table.file), dict[str, None]()
-    for row in in_order(table):
-        if isinstance(row, LedgerEntry):
-            rows.reject(row.place.line, row.reason)
-            continue
+    for row in passed_on(table, rows):
         try:
             held = list(shape.rows(row.values))
-        except Unusable as error:
-            rows.reject(row.place.line, error.message)
+        except ValueError as error:
+            rows.reject(row.place.line, reason_of(error))
             continue
         for values in held:
             rows.accept(row.place.line, values)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from kamerton.core.errors import Unusable
-from kamerton.core.messages import Message, msg
+from kamerton.core.messages import msg
 from kamerton.core.records import LedgerEntry, Row
 from kamerton.data.annotations import annotated, objects
 from kamerton.data.cells import LOOKED_AT
@@ -69,8 +69,13 @@ def _collect(rows: Collector, sentence: Sequence[Row | LedgerEntry], word: str, 
     words = [one.values for one in sentence if isinstance(one, Row)]
     line = sentence[0].place.line
     if bad:
-        template = "a word of the sentence is missing: line {line} {reason}"
-        rows.reject(line, Message(template, {"line": str(bad[0].place.line), "reason": bad[0].reason}))
+        missing = bad[0]
+        reason = msg(
+            "a word of the sentence is missing: line {line} {reason}",
+            line=str(missing.place.line),
+            reason=missing.reason,
+        )
+        rows.reject(line, reason)
     else:
         rows.accept(line, {"tokens": [plain(v.get(word)) for v in words], "tags": [plain(v.get(tag)) for v in words]})
 

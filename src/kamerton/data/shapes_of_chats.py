@@ -1,4 +1,4 @@
-"""Conversations that are spread over rows, kept as trees, or stand beside what they follow."""
+"""Conversations that are spread over rows, kept as trees, or kept apart from their history."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kamerton.core.errors import Fault, Unusable
 from kamerton.core.messages import Wording, msg
 from kamerton.core.records import LedgerEntry
 from kamerton.data.cells import LOOKED_AT, holds_truths, truth
-from kamerton.data.shape import Shape, Values, in_order
+from kamerton.data.shape import Shape, Values, in_order, passed_on
 from kamerton.data.spelling import called
 from kamerton.data.table import Collector, Table
 from kamerton.forms.messages import ROLES, are_messages
@@ -24,7 +24,7 @@ CONVERSATIONS = (
 SPEAKERS = ("role", "speaker", "author", "sender", "from", "author_role", "who", "роль", "автор", "отправитель", "кто")
 SAID = ("content", "text", "message", "utterance", "value", "body", "текст", "сообщение", "реплика")
 NO_TREE = msg("it is not a tree")
-UNRANKED, UNANSWERED = msg("no answers of the tree were ranked"), msg("nobody answers in the tree")
+UNRANKED, UNANSWERED = msg("no answers of the tree were ranked"), msg("the tree has no answers")
 RANKED = msg("of the answers to each message, the best ranked and the worst make a pair; for chats: --task chat")
 PATHS = msg("each way through a tree along the first answers is a conversation")
 TREE = frozenset({"message_id", "parent_id", "text", "role"})
@@ -45,9 +45,9 @@ def conversations(table: Table) -> Table | None:
     found = [called(names, table.columns) for names in (CONVERSATIONS, SPEAKERS, SAID)]
     if not all(len(columns) == 1 for columns in found):
         return None
-    [number], [who], [said] = found
+    [number], [who], [text] = found
     roles = {ROLES.get(plain(one.get(who)).strip().casefold(), "?") for one in some}
-    return _together(table, number, who, said) if {"user", "assistant"} <= roles and "?" not in roles else None
+    return _together(table, number, who, text) if {"user", "assistant"} <= roles and "?" not in roles else None
 
 
 def lone_messages(table: Table) -> Fault | None:
@@ -68,20 +68,13 @@ def lone_messages(table: Table) -> Fault | None:
 # ── a message a row ───────────────────────────────────────────────────────────────────────────
 
 
-def _together(table: Table, number: str, who: str, said: str) -> Table:
-    turns, first = dict[str, list[dict[str, object]]](), dict[str, int]()
-    bad = list[LedgerEntry]()
-    for row in in_order(table):
-        if isinstance(row, LedgerEntry):
-            bad.append(row)
-            continue
+def _together(table: Table, number: str, who: str, text: str) -> Table:
+    turns, first, rows = dict[str, list[dict[str, object]]](), dict[str, int](), Collector(table.file)
+    for row in passed_on(table, rows):
         name = plain(row.values.get(number))
         first.setdefault(name, row.place.line)
-        message = {"role": plain(row.values.get(who)), "content": row.values.get(said)}
+        message = {"role": plain(row.values.get(who)), "content": row.values.get(text)}
         turns.setdefault(name, []).append(message)
-    rows = Collector(table.file)
-    for entry in bad:
-        rows.reject(entry.place.line, entry.reason)
     for name, messages in turns.items():
         rows.accept(first[name], {number: name, "messages": messages})
     note = msg("messages with the same '{number}' are one row", number=number)
@@ -147,7 +140,7 @@ def _nested_trees(table: Table) -> Iterator[_Tree]:
 
 
 def _flat_trees(table: Table) -> Iterator[_Tree]:
-    """Put messages together that are rows and name the one they answer."""
+    """Build trees of rows that are messages and name the one they answer."""
     nodes, parents, lines = dict[str, _Node](), dict[str, str](), dict[str, int]()
     for row in in_order(table):
         if isinstance(row, LedgerEntry):
@@ -166,7 +159,7 @@ def _flat_trees(table: Table) -> Iterator[_Tree]:
 
 
 def _of_trees(table: Table, trees: Iterator[_Tree]) -> Table:
-    """Read pairs of a better and a worse answer where answers were ranked in most trees, else conversations."""
+    """Read pairs of a better and a worse answer if most trees have ranks, else conversations."""
     read = list(trees)
     usable = [tree for tree in read if tree.root]
     pairs = 2 * sum(next(_pairs(tree), None) is not None for tree in usable) >= len(usable)
@@ -216,12 +209,12 @@ ANSWERS = ("output", "response", "answer", "completion")
 
 
 def _with_history(history: str, values: Values) -> Iterator[Values]:
-    """Put the earlier turns of Alpaca's kin, as LLaMA-Factory and Cohere have them, before the request."""
-    [asked, *_], [said, *_] = (called(names, list(values)) for names in (REQUESTS, ANSWERS))
+    """Prepend the earlier turns of Alpaca-like rows (LLaMA-Factory, Cohere) to the request."""
+    [asked, *_], [reply, *_] = (called(names, list(values)) for names in (REQUESTS, ANSWERS))
     before = values.get(history)
     request = "\n\n".join(part for part in (plain(values.get(asked)), plain(values.get("input"))) if part.strip())
-    kept = {name: cell for name, cell in values.items() if name not in (history, asked, "input", said)}
-    answer = [{"role": "assistant", "content": values[said]}] if filled(values.get(said)) else []
+    kept = {name: cell for name, cell in values.items() if name not in (history, asked, "input", reply)}
+    answer = [{"role": "assistant", "content": values[reply]}] if filled(values.get(reply)) else []
     turns = [{"role": "user", "content": request}, *answer]
     yield {**kept, "messages": [*_turns(before if isinstance(before, list) else []), *turns]}
 
@@ -271,7 +264,7 @@ def _replied(response: object) -> object:
 
 
 def _in_context(values: Values) -> Iterator[Values]:
-    """Read what a model is told beforehand, as in Vertex's chats of PaLM."""
+    """Read the system prompt of Vertex's PaLM chats."""
     kept = {name: cell for name, cell in values.items() if name != "context"}
     yield {**kept, "system": values.get("context")}
 
@@ -304,11 +297,11 @@ def _scored(answers: object) -> Iterator[tuple[float, object]]:
     for one in answers if isinstance(answers, list) else ():
         if not isinstance(one, Mapping):
             continue
-        said = next((one[key] for key in WRITTEN if filled(one.get(key))), None)
+        answer = next((one[key] for key in WRITTEN if filled(one.get(key))), None)
         key = next((key for key in SCORES if isinstance(one.get(key), int | float)), None)
-        if said is not None and key is not None:
+        if answer is not None and key is not None:
             number = float(str(one[key]))
-            yield (-number if key == "rank" else number), said
+            yield (-number if key == "rank" else number), answer
 
 
 def _rated(column: str) -> Shape:
@@ -337,7 +330,7 @@ PERHAPS = ("label", "labels", "good", "is_good", "хороший")
 
 
 def judged(table: Table) -> Shape | None:
-    """Find how the last answer of each conversation is parted from it, where it was judged; None if none was."""
+    """Return how judged answers are split from their conversations; None if none are judged."""
     some = [row.values for row in table.rows[:LOOKED_AT]]
     talks = [name for name in called(TALKS, table.columns) if any(are_messages(one.get(name)) for one in some)]
     marks = called(JUDGED, table.columns)

@@ -1,4 +1,4 @@
-"""Labels that stand within objects: scores by name, objects with a name, what several people said."""
+"""Labels within objects: scores by name, objects with a name, votes of several people."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Change:
 
 
 def labelled(table: Table) -> Shape | None:
-    """Find the one column whose objects are labels, and how they become texts or lists; None if there is none."""
+    """Return how the one column whose objects are labels is read; None if there is none."""
     some = [row.values for row in table.rows[:LOOKED_AT]]
     changes = [change for name in table.columns if (change := _change(table, name, some))]
     if len(changes) != 1:
@@ -63,7 +63,7 @@ def labelled(table: Table) -> Shape | None:
 
 
 def _change(table: Table, column: str, some: Sequence[Values]) -> Change | None:
-    """Find out how the cells of one column are to be read as labels; None if they are no objects that say so."""
+    """Return how the cells of a column are read as labels; None if they are not objects with labels."""
     cells = [cell for values in some if filled(cell := values.get(column)) and cell != []]
     if not cells or not all(isinstance(cell, Mapping | list) for cell in cells):
         return None
@@ -131,7 +131,7 @@ def _first(cell: object) -> str:
 
 
 def _naming(objects: Sequence[object]) -> str:
-    """Find the key by which objects are named: a short text in each; empty if there is none, or they mark parts."""
+    """Return the key of a short text in each object; an empty string if there is none, or they mark spans."""
     if not objects or not all(isinstance(one, Mapping) and not any(key in one for key in OFFSETS) for one in objects):
         return ""
     held = [one for one in objects if isinstance(one, Mapping)]

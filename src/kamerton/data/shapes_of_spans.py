@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from kamerton.core.messages import msg
-from kamerton.core.records import LedgerEntry
 from kamerton.data.cells import LOOKED_AT
-from kamerton.data.shape import in_order
+from kamerton.data.shape import passed_on
 from kamerton.data.spelling import called
 from kamerton.data.table import Collector, Table
 from kamerton.forms.offsets import ENDS, KINDS, STARTS
@@ -24,7 +23,7 @@ MOST = 0.9
 
 
 def spans_a_row(table: Table) -> Table | None:
-    """Make one row of all spans of each text; None if the rows hold no spans."""
+    """Return a table with a row for each text and its spans; None if the rows hold no spans."""
     found = {role: called(names, table.columns) for role, names in _ROLES.items()}
     if any(len(found[role]) != 1 for role in ("text", "start", "end", "label")) or called(ASKED, table.columns):
         return None
@@ -50,10 +49,7 @@ def _number(cell: object) -> int | None:
 
 def _gathered(table: Table, columns: Mapping[str, str]) -> Table:
     rows, texts = Collector(table.file), dict[str, tuple[int, list[object]]]()
-    for row in in_order(table):
-        if isinstance(row, LedgerEntry):
-            rows.reject(row.place.line, row.reason)
-            continue
+    for row in passed_on(table, rows):
         text = plain(row.values.get(columns["text"]))
         _, spans = texts.setdefault(text, (row.place.line, []))
         if filled(row.values.get(columns["start"])):

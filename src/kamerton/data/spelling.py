@@ -30,7 +30,7 @@ def same(word: str) -> str:
 
 
 def spelled(role: Role, columns: Sequence[str]) -> list[str]:
-    """Find the columns that a role's spellings name: the one that has the role's own name, else all others."""
+    """Return the columns with a role's names: the one with the role's own name, else all others."""
     for own in (role.name, same(role.name)):
         exact = [column for column in columns if column == own or same(column) == own]
         if role.name in exact:
@@ -41,20 +41,20 @@ def spelled(role: Role, columns: Sequence[str]) -> list[str]:
 
 
 def _within(names: Sequence[str], columns: Sequence[str]) -> list[str]:
-    """Find the texts within objects whose columns have one of these names: `chosen.text`, `pos_answer.answer`."""
+    """Return the texts within objects whose columns have one of these names: `chosen.text`, `pos_answer.answer`."""
     spellings = {same(name) for name in names}
     parts = [(column, *column.rpartition(".")[::2]) for column in columns]
     return [column for column, outer, key in parts if outer and key in TEXT_KEYS and same(outer) in spellings]
 
 
 def called(names: Sequence[str], columns: Sequence[str]) -> list[str]:
-    """Find the columns that have one of these names."""
+    """Return the columns that have one of these names."""
     spellings = {same(name) for name in names}
     return [column for column in columns if same(column) in spellings]
 
 
 def spread(role: Role, columns: Sequence[str]) -> list[str]:
-    """Find the columns that a role is spread over, as one: at least two, numbered or lettered without a gap.
+    """Return the columns that a role is spread over, joined: at least two, numbered or lettered without a gap.
 
     >>> spread(Role("options", (), "", series=("", "option")), ["id", "Option_1", "Option_2", "label"])
     ['Option_1+Option_2']
@@ -71,22 +71,23 @@ def spread(role: Role, columns: Sequence[str]) -> list[str]:
 
 
 def told_apart(roles: Sequence[Role], columns: Sequence[str], named: Mapping[str, str]) -> list[dict[str, str]]:
-    """Give roles the columns whose names differ in one of the roles' `parts` alone; every way there is, at most a few.
+    """Return the ways to give roles the columns whose names differ only in one of the roles' `parts`, at most a few.
 
-    What stands first is the first role's, unless a role's column is named.
+    The first column is the first role's, unless a role's column is named.
 
     >>> text = Role("text", (), "", parts=("en", "ru"))
     >>> told_apart([text, Role("other", (), "", parts=("en", "ru"))], ["en_long", "id", "ru_long"], {})
     [{'text': 'en_long', 'other': 'ru_long'}]
     """
-    told = [role for role in roles if role.parts]
+    apart = [role for role in roles if role.parts]
     groups = defaultdict(list)
     for column in columns:
         words = [word for word in BETWEEN.split(column.casefold()) if word]
-        rest = tuple(word for word in words if all(word not in role.parts for role in told))
+        rest = tuple(word for word in words if all(word not in role.parts for role in apart))
         if len(rest) < len(words):
             groups[rest].append(column)
-    draw = permutations if named.keys() & {role.name for role in told} else combinations
-    names = [role.name for role in told]
-    ways = [dict(zip(names, some, strict=True)) for group in groups.values() for some in draw(group, len(told)) if told]
+    draw = permutations if named.keys() & {role.name for role in apart} else combinations
+    names = [role.name for role in apart]
+    drawings = (draw(group, len(apart)) for group in groups.values() if apart)
+    ways = [dict(zip(names, some, strict=True)) for drawn in drawings for some in drawn]
     return [way for way in ways if all(way[role] == named.get(role, way[role]) for role in names)][:MOST_PAIRS]

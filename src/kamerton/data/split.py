@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from kamerton.core.errors import DataError, Fault
-from kamerton.core.messages import Message, msg
+from kamerton.core.messages import msg
 from kamerton.core.records import Example, LedgerEntry, Split
 from kamerton.data.groups import Group, make_groups
 from kamerton.data.parts import Part, Sides
@@ -135,7 +135,7 @@ def _part_at(draw: float, settings: SplitSettings) -> Part:
 
 
 def _strata(groups: Sequence[Group], stratified: bool) -> dict[str, list[int]]:
-    """List the groups of each class; a group with several golds counts for its most frequent one."""
+    """Return the groups of each class; a group with several golds counts for its most frequent one."""
     strata: dict[str, list[int]] = defaultdict(list)
     for index, group in enumerate(groups):
         strata[group.majority if stratified else ""].append(index)
@@ -165,9 +165,12 @@ def _by_time(groups: Sequence[Group], times: Mapping[int, float], settings: Spli
     for moment, group in zip(moments, groups, strict=True):
         sizes[moment] += len(group.examples)
     if len(sizes) < PARTS:
-        template = "the rows have {times} different {times:time|times}: too few for training, validation and test"
+        rule = msg(
+            "the rows have {times} different {times:time|times}: too few for training, validation and test",
+            times=len(sizes),
+        )
         column = msg("{place} column '{column}'", place=place, column=settings.column or "")
-        raise DataError(Fault(Message(template, {"times": len(sizes)}), column, msg("name a column with finer times")))
+        raise DataError(Fault(rule, column, msg("name a column with finer times")))
     ends, distinct = list(accumulate(sizes.values())), list(sizes)
     rows = ends[-1]
     test = _nearest_end(ends[1:-1], rows * (1 - settings.test)) + 1

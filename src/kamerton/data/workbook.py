@@ -122,7 +122,7 @@ class _Scan(ABC):
         """Handle the start of an element."""
 
     def reach(self, row: int, column: int) -> None:
-        """Note that a cell stands there, counted from 1.
+        """Extend the sheet to a cell, counted from 1.
 
         Raises:
             DataError: the sheet is larger than can be read.

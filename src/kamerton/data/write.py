@@ -49,7 +49,7 @@ class Copy:
 
 
 def target_format(source: Path) -> str:
-    """Give the end of the name under which a copy of a file is written.
+    """Return the end of the name under which a copy of a file is written.
 
     >>> target_format(Path("rows.csv.gz")), target_format(Path("tagged.conll")), target_format(Path("rows.xlsx"))
     ('.csv.gz', '.jsonl', '.csv')
@@ -102,7 +102,7 @@ def _write_text(copy: Copy, path: Path) -> None:
 
 
 def _write_parquet(copy: Copy, path: Path) -> None:
-    """Take the kept rows of the source's own table, by their numbers, so that all types stay as they were."""
+    """Write the kept rows of the source's own table, so that all types are preserved."""
     with pq.ParquetFile(copy.source) as source:
         table = source.read()
     table = table.take(pa.array([row.place.line - 1 for row in copy.rows], pa.int64()))
@@ -115,7 +115,7 @@ def _write_parquet(copy: Copy, path: Path) -> None:
 
 
 def _with_texts(cell: object, new: object) -> object:
-    """Put other texts into a cell; whatever else it holds stays of its own type."""
+    """Replace the texts of a cell; other values keep their types."""
     if isinstance(cell, str):
         return new
     if isinstance(cell, dict) and isinstance(new, Mapping):

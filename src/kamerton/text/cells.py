@@ -20,7 +20,7 @@ ROOM = 1.25
 LONGEST = 1024
 """Most tokens of a generated answer where the recipe does not say: each costs a pass through the whole model."""
 TOLERATED, GOOD = 10, 5
-"""One row in so many may be unusable in what is recognised all the same, if at least so many rows are good."""
+"""One row in so many may be unusable in a column that is recognized all the same, if at least so many rows are good."""
 COMMA = re.compile(r"(?<=\d),(?=\d+$)")
 AMBIGUOUS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
 
@@ -105,7 +105,7 @@ def written_number(number: float, *, exact: bool = False) -> str:
 
 
 def draw_evenly(examples: Sequence[Example], count: int, seed: int) -> list[Example]:
-    """Draw at random, taking turns among the gold answers, so that each class comes as often as it can."""
+    """Draw at random in turns among the gold answers, so that classes are as even as possible."""
     by_gold: dict[str, list[Example]] = defaultdict(list)
     for index in np.random.default_rng(seed).permutation(len(examples)):
         by_gold[examples[index].gold].append(examples[index])

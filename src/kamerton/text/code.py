@@ -1,4 +1,4 @@
-"""Whether a text is a program, as far as its lines show."""
+"""Tell programs from texts by their lines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHARE = 0.5
 
 
 def looks_like_code(texts: Sequence[str]) -> bool:
-    r"""Say whether most lines of these texts are lines of programs.
+    r"""Return whether most lines of these texts are lines of programs.
 
     >>> looks_like_code(["def f(x):\n    return x + 1"]), looks_like_code(["Какая столица у Франции?"])
     (True, False)

@@ -9,7 +9,7 @@ from kamerton.text.words import fold, words
 
 
 def text_features(of_words: int = 20_000, of_letters: int = 30_000, shortest: int = 3) -> FeatureUnion:
-    """Weigh words and pairs of them, and pieces of words, which bear inflection and misspelling.
+    """Return TF-IDF features of words, pairs of words, and pieces of words, which tolerate inflection and misspelling.
 
     Args:
         of_words: most words and pairs.

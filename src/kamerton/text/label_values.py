@@ -1,8 +1,8 @@
-"""Values of a label column that are no labels, or are one label in several spellings.
+"""Placeholders in a column of labels, and labels in several spellings.
 
-Which placeholders mean that a row has no label depends on the other labels: `-` stands for none beside words, and for
-a class beside `+`; `None` stands for none beside numbers, and may be a stance beside `favor` and `against`. What can
-only mean "no label" is left out (`data.placeholders=keep` keeps it); what may be a class is kept, and doubted.
+Whether a placeholder means "no label" depends on the other labels: `-` does beside words, but is a class beside `+`;
+`None` does beside numbers, but may be a stance beside `favor` and `against`. Values that can only mean "no label" are
+left out (`data.placeholders=keep` keeps them); values that may be a class are kept and reported.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Placeholders:
 
 
 def find_placeholders(labels: Collection[str]) -> Placeholders:
-    """Find the labels that mean "no label", each beside all the others.
+    """Return the labels that mean "no label" beside the others.
 
     >>> sorted(find_placeholders({"0", "1", "nan", "None"}).none), find_placeholders({"+", "-"}).none
     (['None', 'nan'], frozenset())
@@ -86,7 +86,7 @@ def find_placeholders(labels: Collection[str]) -> Placeholders:
 
 
 def bare_golds(golds: Iterable[Sequence[str]], known: Collection[str] = ()) -> set[tuple[str, ...]]:
-    """Find the answers all of whose labels can only mean that there is none.
+    """Return the answers all of whose labels can only mean that there is none.
 
     >>> bare_golds([["pos"], ["neg"], ["-"]]), bare_golds([["-"]], known={"+", "-"})
     ({('-',)}, set())
@@ -168,9 +168,9 @@ def main_spellings(counts: Mapping[str, int]) -> dict[str, str]:
         counts: how many rows have each label.
     """
     keys = {label: spelling_key(label) for label in counts}
-    said = {key.translate(ALIKE): truth for key, truth in (TRUTHS | BITS).items()}
-    if len(set(keys.values())) > 2 and all(key in said for key in keys.values()):
-        keys = {label: said[key] for label, key in keys.items()}
+    truths = {key.translate(ALIKE): truth for key, truth in (TRUTHS | BITS).items()}
+    if len(set(keys.values())) > 2 and all(key in truths for key in keys.values()):
+        keys = {label: truths[key] for label, key in keys.items()}
     groups = defaultdict(list)
     for label, key in keys.items():
         groups[key].append(label)

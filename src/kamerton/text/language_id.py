@@ -39,7 +39,7 @@ LATIN_WORD = re.compile("[a-zà-öø-ÿ\u0100-\u024f]+")
 
 
 def language_of(text: str) -> str:
-    """Name the language of a text in English; an empty string where it cannot be told.
+    """Return the English name of a text's language; an empty string if it is unclear.
 
     >>> language_of("This is the end of it."), language_of("Это конец."), language_of("4520 N. State Rd")
     ('English', 'Russian', '')

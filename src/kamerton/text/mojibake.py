@@ -1,9 +1,9 @@
-"""Text that was read in a wrong encoding: how it is known, and how it is undone.
+"""Detect and repair text that was read in a wrong encoding (mojibake).
 
 Two kinds: UTF-8 read as a one-byte encoding (`Ã©`, `РџСЂ`), which decodes again as UTF-8 as hardly any
 real text does; and one Cyrillic encoding read as another, or as Western (`Ïðèâåò`, `рТЙЧЕФ`), whose
-letters are improbable Russian until they are put right. What was lost in the reading (`????`, `�`) is
-counted, and cannot be undone.
+letters are improbable Russian until they are put right. Letters that were lost (`????`, `�`) are
+counted; they cannot be repaired.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CYRILLIC = ("cp1251", "koi8-r", "cp866")
 ROUNDS = 3
 """Damage is sometimes done twice or thrice."""
 LEAST_LETTERS = 6
-"""Letters from which on improbable Russian is told from real."""
+"""Letters from which on improbable Russian is recognized."""
 PART = 0.6
 """Share of the signs beyond ASCII that a mistake must explain."""
 CYRILLIC_PART = 0.4
@@ -71,7 +71,7 @@ def _bytes_of(codec: str) -> dict[str, int]:
 
 @cache
 def _misread(codec: str) -> re.Pattern[str]:
-    """Make the pattern of letters of UTF-8 read as `codec`: two to four characters that were its bytes."""
+    """Return the pattern of letters of UTF-8 read as `codec`: two to four characters that were its bytes."""
     signs: dict[int, list[str]] = {}
     for letter, byte in _bytes_of(codec).items():
         signs.setdefault(byte, []).append(letter)
@@ -99,7 +99,7 @@ LIKELY = -2.9
 
 
 def damage_by(steps: Sequence[Misreading]) -> Message:
-    """Name the damage that wrong readings did.
+    """Return the name of the damage that wrong readings did.
 
     >>> str(damage_by([Misreading("cp1252", UTF8)]))
     'UTF-8 read as cp1252'
@@ -109,7 +109,7 @@ def damage_by(steps: Sequence[Misreading]) -> Message:
 
 
 def damage_of(text: str) -> Message | None:
-    r"""Name the damage of a text; None if none shows.
+    r"""Return the damage of a text; None if there is none.
 
     >>> str(damage_of("Ð\x9fÑ\x80Ð¸Ð²ÐµÑ\x82")), damage_of("Привет")
     ('UTF-8 read as cp1252', None)
@@ -121,7 +121,7 @@ def damage_of(text: str) -> Message | None:
 
 
 def mend(text: str) -> Mended | None:
-    """Undo wrong readings, as often as one is found; None if there is none.
+    """Reverse wrong readings, up to three in a row; None if there is none.
 
     >>> mend("Ïðèâåò, ìèð").text
     'Привет, мир'
@@ -137,7 +137,7 @@ def mend(text: str) -> Mended | None:
 
 
 def undo(text: str, steps: Sequence[Misreading]) -> str | None:
-    """Undo wrong readings that the texts beside this one show; None if this one was not misread so.
+    """Reverse wrong readings that other texts show; None if this text was not misread so.
 
     >>> undo("äà", [Misreading("cp1252", "cp1251")]), undo("да", [Misreading("cp1252", "cp1251")])
     ('да', None)
@@ -214,7 +214,7 @@ def _from_one_byte(text: str) -> Mended | None:
 
 
 def _possible_readings(text: str, letters: int) -> tuple[Misreading, ...]:
-    """List the mistakes that may have been made with a text of so many letters beyond ASCII."""
+    """Return the wrong readings that are possible for a text with so many letters beyond ASCII."""
     if sum(map(len, WESTERN_RUN.findall(text))) > PART * letters:
         return FROM_WESTERN
     return FROM_CYRILLIC if len(CYRILLIC_OR_BOX.findall(text)) > CYRILLIC_PART * letters else ()

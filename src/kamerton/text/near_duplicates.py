@@ -1,4 +1,4 @@
-"""Texts that say nearly the same: a few letters, a word or the punctuation apart.
+"""Near-duplicate texts: a few letters, a word or the punctuation apart.
 
 Two texts are near-duplicates if the sets of their character 5-grams overlap by a Jaccard index of 0.7;
 in texts of less than 66 letters, by as much as one exchanged word leaves of them; in texts of less than
@@ -67,7 +67,7 @@ class _Signatures:
     """`[texts]`: how many shingles."""
 
     def needed(self, pairs: np.ndarray) -> np.ndarray:
-        """Say which Jaccard index makes each pair near-duplicates."""
+        """Return the Jaccard index from which on each pair is near-duplicate."""
         sizes = self.sizes[pairs].max(axis=1)
         return np.where(sizes < SHORT, 1.0, np.clip((sizes - EDIT) / (sizes + EDIT), LEAST, MOST))
 
@@ -139,14 +139,14 @@ def _letters(texts: Sequence[str]) -> np.ndarray:
 
 @cache
 def _blanks() -> np.ndarray:
-    """Say of each code point whether it is punctuation, a space or a control character; the gap's zero is none."""
+    """Return whether each code point is punctuation, a space or a control character; the gap's zero is not."""
     blanks = np.zeros(KNOWN + 1, bool)
     blanks[1:KNOWN] = [unicodedata.category(chr(code))[0] in "PZC" for code in range(1, KNOWN)]
     return blanks
 
 
 def _mix(values: np.ndarray) -> np.ndarray:
-    """Scramble 64-bit numbers (the finaliser of SplitMix64: Steele, Lea, Flood, OOPSLA 2014)."""
+    """Hash 64-bit numbers (the finalizer of SplitMix64: Steele, Lea, Flood, OOPSLA 2014)."""
     values = (values ^ values >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ values >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
     return values ^ values >> np.uint64(31)
@@ -160,7 +160,7 @@ def _owned(shingles: _Shingles) -> np.ndarray:
 
 
 def _signatures(texts: Sequence[str], lengths: np.ndarray) -> _Signatures:
-    """Take the minima of every text. Texts of similar length are taken together: they fill a table."""
+    """Compute the minima of every text; texts of similar length are computed together."""
     keys = np.empty((BANDS, len(texts)), np.uint32)
     minima = np.empty((len(texts), BANDS * ROWS), np.uint8)
     sizes = np.empty(len(texts), np.int64)
@@ -179,7 +179,7 @@ def _signatures(texts: Sequence[str], lengths: np.ndarray) -> _Signatures:
 
 
 def _minima(shingles: _Shingles, sizes: np.ndarray) -> np.ndarray:
-    """Take the least of each text's shingles under each permutation: `[permutations, texts]` uint32.
+    """Compute the least of each text's shingles under each permutation: `[permutations, texts]` uint32.
 
     The permutations are linear ones modulo 2^32 of numbers that are scrambled already.
     """
@@ -200,7 +200,7 @@ def _minima(shingles: _Shingles, sizes: np.ndarray) -> np.ndarray:
 
 
 def _blocks(lengths: np.ndarray) -> Iterator[slice]:
-    """Part a row of texts into runs of about `BLOCK` letters."""
+    """Split texts into runs of about `BLOCK` letters."""
     block = (np.cumsum(lengths + GAP)) // BLOCK
     bounds = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), len(lengths)]
     return (slice(start, end) for start, end in pairwise(bounds) if start < end)
@@ -210,7 +210,7 @@ def _blocks(lengths: np.ndarray) -> Iterator[slice]:
 
 
 def _neighbours(keys: np.ndarray, others: np.ndarray) -> Iterator[np.ndarray]:
-    """Go through the pairs of texts with the same key, `[pairs, 2]` at a time; in large buckets only neighbours.
+    """Yield the pairs of texts with the same key, `[pairs, 2]` at a time; in large buckets only neighbours.
 
     Within a bucket, texts that agree in another band as well stand next to each other.
     """

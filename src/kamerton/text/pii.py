@@ -1,4 +1,4 @@
-"""Personal data and secrets in texts: where they are, of what kind, and how they are shown without being told.
+"""Find and mask personal data and secrets in texts.
 
 Numbers that are only digits are believed where they have a checksum that fits (cards: Luhn's, INN, SNILS,
 IBAN) or where a word beside them says what they are.
@@ -16,7 +16,7 @@ Family = Literal["person", "secret"]
 
 @dataclass(frozen=True)
 class Private:
-    """Something that should not be learnt by heart."""
+    """Something that should not be memorized."""
 
     kind: str
     family: Family
@@ -151,7 +151,7 @@ PATTERNS = (
 
 
 def find_private(text: str, family: Family | None = None) -> list[Private]:
-    """Find personal data and secrets, or one of the two, in the order of the text.
+    """Return the personal data and secrets of a text, or one of the two, in order.
 
     Where kinds overlap, the more certain one counts.
 
@@ -180,7 +180,7 @@ def _overlap(one: Private, other: Private) -> bool:
 
 
 def mask(text: str) -> str:
-    """Show a text with its personal data and secrets covered but for the first two signs.
+    """Return a text with its personal data and secrets masked but for the first two characters.
 
     >>> mask("Write to ann@example.org")
     'Write to an••••••'

@@ -89,8 +89,8 @@ def opened(cell: object, *, sure: bool = False) -> object:
     if cell.rstrip()[-1] in "])}":
         return read_printed(cell)
     if SURE.match(cell):
-        rule = "it begins like a list or an object, and its end is missing: …{end}"
-        raise Unusable(Message(rule, {"end": cell.rstrip()[-20:]}))
+        end = cell.rstrip()[-20:]
+        raise Unusable(msg("it begins like a list or an object, and its end is missing: …{end}", end=end))
     return cell
 
 
@@ -280,8 +280,8 @@ def _unquoted(text: str) -> str:
     inner = text[len(prefix) + 1 : -1]
     if "r" in prefix or "\\" not in inner:
         return inner
-    said = ESCAPE.sub(_escaped, inner)
-    return said.encode("latin-1", "replace").decode("utf-8", "replace") if "b" in prefix else said
+    text = ESCAPE.sub(_escaped, inner)
+    return text.encode("latin-1", "replace").decode("utf-8", "replace") if "b" in prefix else text
 
 
 def _escaped(found: re.Match[str]) -> str:

@@ -7,7 +7,6 @@ import re
 from dataclasses import dataclass
 
 from kamerton.core.messages import Message, msg
-from kamerton.text.mojibake import damage_by, mend
 
 ENTITY = re.compile(r"&(?:[A-Za-z]{2,8}|#\d{2,6}|#[xX][0-9A-Fa-f]{2,5});")
 TAG = re.compile(
@@ -27,18 +26,6 @@ class Tidied:
 
     text: str
     repairs: tuple[Message, ...]
-
-
-def tidy(text: str) -> Tidied:
-    """Repair a wrong reading, HTML entities, invisible signs and odd spaces, in this order.
-
-    >>> tidied = tidy("Tom &amp; Jerry ")
-    >>> tidied.text, [str(repair) for repair in tidied.repairs]
-    ('Tom & Jerry', ['HTML entities', 'spaces'])
-    """
-    mended = mend(text)
-    done = neat(mended.text if mended else text)
-    return Tidied(done.text, (damage_by(mended.steps), *done.repairs)) if mended else done
 
 
 def neat(text: str) -> Tidied:

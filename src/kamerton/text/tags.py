@@ -41,7 +41,7 @@ class Span:
 
 
 def kind_of(tag: str) -> str:
-    """Name the kind of a tag; nothing outside.
+    """Return the kind of a tag; an empty string outside.
 
     >>> kind_of("B-person"), kind_of("city"), kind_of("O")
     ('person', 'city', '')
@@ -52,14 +52,14 @@ def kind_of(tag: str) -> str:
 
 
 def follows(before: str, tag: str) -> bool:
-    """Say whether a tag goes on with the span of the tag before it."""
+    """Return whether a tag continues the span of the tag before it."""
     if tag.startswith(INSIDE):
         return before.startswith((BEGIN, INSIDE)) and kind_of(before) == kind_of(tag)
     return tag == before and tag != OUTSIDE and not tag.startswith(BEGIN)
 
 
 def spans(tags: Sequence[str]) -> list[Span]:
-    """Find the spans, strictly: an `I-` that goes on with nothing begins nothing.
+    """Return the spans, strictly: an `I-` that continues no span begins none.
 
     >>> spans(["B-PER", "I-PER", "O", "I-LOC", "city", "city"])
     [Span(start=0, end=2, kind='PER'), Span(start=4, end=6, kind='city')]
@@ -91,7 +91,7 @@ def in_iob2(tags: Sequence[str]) -> list[str]:
 
 
 def outside_of(counts: Mapping[str, int]) -> str | None:
-    """Find the tag that stands for "outside" in place of `O`; None if there is none, or it cannot be told.
+    """Return the tag that stands for "outside" in place of `O`; None if there is none, or it is unclear.
 
     Beside tags with prefixes (`B-PER`) it is the one without, or, beside an `O`, the one of the usual names; beside
     others it has one of the usual names and is the commonest, as most words are outside.
@@ -109,7 +109,7 @@ def outside_of(counts: Mapping[str, int]) -> str | None:
 
 
 def names_of_numbers(rows: Sequence[Sequence[str]]) -> tuple[str, ...] | None:
-    """Name tags that are numbers by how they follow each other, as in IOB2; None if that does not tell.
+    """Return names of tags that are numbers by how they follow each other, as in IOB2; None if that is unclear.
 
     0 is outside if it is the commonest. A number that only ever follows one other number, or itself, goes on with its
     span; any other begins one. Where one that begins a span follows itself, the numbers are bare kinds.

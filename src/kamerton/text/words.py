@@ -26,7 +26,7 @@ NOT_LATIN = regex.compile(r"(?V1)[\p{L}--\p{Latin}]")
 
 
 def fold(text: str) -> str:
-    """Undo what is only spelling: Unicode's compatibility forms, case, and ё for е.
+    """Normalize spelling: Unicode's compatibility forms, case, and ё for е.
 
     >>> fold("Ёлка ﬁne №1")
     'елка fine no1'
@@ -47,7 +47,7 @@ def words(text: str) -> list[str]:
 def bare_answer(text: str, gold: str) -> str:
     """Reduce an answer to what counts in a comparison with `gold`.
 
-    As SQuAD's normaliser (Rajpurkar et al. 2016), with its faults outside English mended: after
+    As SQuAD's normalizer (Rajpurkar et al. 2016), with its faults outside English fixed: after
     folding, punctuation and symbols of any script go, unless nothing else is there; English
     articles go before another word, unless the gold answer has letters of another script. What changes the
     meaning stays: signs between digits (3.5, 10:30), the minus before a number, and the signs of
@@ -79,7 +79,7 @@ class Bounds:
 
 
 def bounds(text: str) -> list[Bounds]:
-    """Find the words and the signs of a text, unfolded.
+    """Return the words and signs of a text, unfolded.
 
     >>> [("Anna's dog, 猫坐"[one.start : one.end]) for one in bounds("Anna's dog, 猫坐")]
     ['Anna', "'", 's', 'dog', ',', '猫', '坐']
