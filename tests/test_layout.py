@@ -175,10 +175,10 @@ def test_a_model_keeps_whether_it_trains_through_the_proof():
     assert case.model.training
 
 
-NARROWED = [family for family in FAMILIES if family.layout is Packed and family.name != "gpt2"]
+SELECTIVE = [family for family in FAMILIES if family.layout is Packed and family.name != "gpt2"]
 
 
-@pytest.mark.parametrize("family", NARROWED, ids=lambda family: family.name)
+@pytest.mark.parametrize("family", SELECTIVE, ids=lambda family: family.name)
 def test_the_last_layer_runs_only_where_it_is_read_and_the_others_for_every_token(family):
     case, widths = Case(family, HEAD), []
     case.proven.logits(case.model, case.rows[:PROVEN_ON])
@@ -196,7 +196,7 @@ def test_the_last_layer_runs_only_where_it_is_read_and_the_others_for_every_toke
 
 
 @pytest.mark.parametrize("family", [FAMILIES[0], FAMILIES[4]], ids=lambda family: family.name)
-def test_narrowing_is_turned_down_where_another_module_is_taken_for_the_one_before_attention(family):
+def test_last_layer_selection_is_turned_down_where_another_module_is_taken_for_the_one_before_attention(family):
     case = Case(family, HEAD)
     right = case.proven.last_layer
     for module in right.layer.modules():
@@ -210,7 +210,7 @@ def test_narrowing_is_turned_down_where_another_module_is_taken_for_the_one_befo
 
 
 @pytest.mark.parametrize("family", [f for f in FAMILIES if f.layout is not Packed], ids=lambda family: family.name)
-def test_flat_rows_are_turned_down_where_they_give_other_results_or_none(family):
+def test_packed_rows_are_turned_down_where_they_give_other_results_or_none(family):
     case = Case(family, family.heads[0])
     with torch.no_grad():
         wanted = reference(case.model, case.rows)

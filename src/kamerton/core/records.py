@@ -268,7 +268,7 @@ class Started:
     trainable_parameters: int
     parameters: int
     layout: Wording
-    """How rows are laid out for the model: `flat` (no padding) or `padded`, with the reason."""
+    """How rows are arranged for the model: `packed` (no padding) or `padded`, with the reason."""
 
 
 @dataclass(frozen=True)

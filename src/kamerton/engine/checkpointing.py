@@ -46,23 +46,20 @@ def recompute_layers(model: nn.Module, layout: Layout, items: Sequence[Encoded])
         raise ModelError(Fault(rule, outer.name_or_path, REMEDY))
 
 
-def _same_attention(
-    model: PreTrainedModel,
-) -> Callable[[], tuple[AbstractContextManager[None], AbstractContextManager[None]]]:
+def _same_attention(model: PreTrainedModel) -> Callable[[], tuple[AbstractContextManager[None], ...]]:
     """Return the contexts of a layer's two passes: the second attends as the first did, after the layout has ended."""
 
-    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), _second_pass(attending(model, model.config._attn_implementation), recomputing())
+    def contexts() -> tuple[AbstractContextManager[None], ...]:
+        implementation, selecting = model.config._attn_implementation, recomputing()
+
+        @contextmanager
+        def second_pass() -> Iterator[None]:
+            with attending(model, implementation), selecting():
+                yield
+
+        return nullcontext(), second_pass()
 
     return contexts
-
-
-@contextmanager
-def _second_pass(
-    attention: AbstractContextManager[None], selecting: Callable[[], AbstractContextManager[None]]
-) -> Iterator[None]:
-    with attention, selecting():
-        yield
 
 
 def _logits(model: nn.Module, layout: Layout, items: Sequence[Encoded]) -> Tensor:

@@ -123,10 +123,10 @@ class TorchEngine:
     @cached_property
     def _encoded_once(self) -> EncodedOnce | None:
         """How an encoder-decoder encodes each source once, if that is proven equal; tried once."""
-        pad, reads = int(self.tokenizer.pad_token_id), LOGITS_PER_PASS // classes_of(self.model)
+        pad, outputs = int(self.tokenizer.pad_token_id), LOGITS_PER_PASS // classes_of(self.model)
         if not isinstance(self.layout, EncoderDecoder) or not can_encode_once(self.model, self.layout, pad):
             return None
-        return EncodedOnce(self.model, self.layout, pad, self._generation, self.tokens_per_pass // 2, reads)
+        return EncodedOnce(self.model, self.layout, pad, self._generation, self.tokens_per_pass // 2, outputs)
 
     @property
     def _decoding(self) -> Decoding:
@@ -188,8 +188,8 @@ class TorchEngine:
     def _batches(self, items: Sequence[Encoded]) -> Iterator[list[int]]:
         """Group items of like length, as many as the budgets of tokens and logits allow."""
         self._ready()
-        reads = max((len(item.output_positions) for item in items), default=1)
-        at_once = max(1, LOGITS_PER_PASS // (classes_of(self.model) * max(1, reads)))
+        outputs = max((len(item.output_positions) for item in items), default=1)
+        at_once = max(1, LOGITS_PER_PASS // (classes_of(self.model) * max(1, outputs)))
         return token_batches([len(item.tokens) for item in items], self.tokens_per_pass, at_once)
 
 

@@ -54,7 +54,7 @@ class Layout(ABC):
     def pick(self, states: Tensor, items: Sequence[Encoded]) -> Tensor:
         """Select the output positions from states in this layout: `[outputs, hidden]`."""
         rows = [row for row, item in enumerate(items) for _ in item.output_positions]
-        columns = [read for item in items for read in item.output_positions]
+        columns = [position for item in items for position in item.output_positions]
         return states[torch.tensor(rows, device=states.device), torch.tensor(columns, device=states.device)]
 
     def lay(self, states: Sequence[Tensor], items: Sequence[Encoded]) -> Tensor:

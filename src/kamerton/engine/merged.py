@@ -34,7 +34,7 @@ class MergedSequence:
 
     def output_positions(self, items: Sequence[Encoded]) -> tuple[int, ...]:
         """Return the output positions, in order: those of the items, and each prompt's last one."""
-        scored = (read for index in self.items for read in items[index].output_positions)
+        scored = (position for index in self.items for position in items[index].output_positions)
         return tuple(sorted({*scored, *(prompt.length - 1 for prompt in self.prompts)}))
 
     def encoded(self, items: Sequence[Encoded]) -> Encoded:

@@ -20,7 +20,7 @@ def passes_of(layout: Layout, rows: Sequence[Encoded], max_tokens: int, max_outp
     )
 
 
-def split_passes(lengths: Sequence[int], reads: Sequence[int], max_tokens: int, max_outputs: int) -> list[list[int]]:
+def split_passes(lengths: Sequence[int], outputs: Sequence[int], max_tokens: int, max_outputs: int) -> list[list[int]]:
     """Split rows into forward passes, each within its budgets of tokens and of output positions.
 
     Rows are sorted by length: less padding where a layout pads, fewer attention calls where it does not.
@@ -29,10 +29,10 @@ def split_passes(lengths: Sequence[int], reads: Sequence[int], max_tokens: int, 
     tokens = supervised = 0
     for index in sorted(range(len(lengths)), key=lambda i: lengths[i]):
         tokens += lengths[index]
-        supervised += reads[index]
+        supervised += outputs[index]
         if not passes or tokens > max_tokens or supervised > max_outputs:
             passes.append([])
-            tokens, supervised = lengths[index], reads[index]
+            tokens, supervised = lengths[index], outputs[index]
         passes[-1].append(index)
     return passes
 

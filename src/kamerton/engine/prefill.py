@@ -119,12 +119,12 @@ class Prefill:
         prompts = [prompt for sequence in sequences for prompt in sequence.prompts]
         cache = self._empty_cache([prompt.length for prompt in prompts], new)
         after, losses = dict[int, Tensor](), dict[int, float]()
-        reads = [sequence.output_positions(self.items) for sequence in sequences]
+        outputs = [sequence.output_positions(self.items) for sequence in sequences]
         lengths = [len(sequence.tokens) - self.prefix.length for sequence in sequences]
-        for batch in split_passes(lengths, [len(own) for own in reads], self.budget.tokens, self.budget.outputs):
-            outputs = self._logits([sequences[i] for i in batch], cache, prompts)
-            for i, logits in zip(batch, outputs, strict=True):
-                place = {read: at for at, read in enumerate(reads[i])}
+        for batch in split_passes(lengths, [len(own) for own in outputs], self.budget.tokens, self.budget.outputs):
+            passed = self._logits([sequences[i] for i in batch], cache, prompts)
+            for i, logits in zip(batch, passed, strict=True):
+                place = {position: at for at, position in enumerate(outputs[i])}
                 after.update({prompt.prompt: logits[place[prompt.length - 1]] for prompt in sequences[i].prompts})
                 losses.update(self._losses(sequences[i], place, logits))
         indices = tuple(prompt.prompt for prompt in prompts)
@@ -157,7 +157,9 @@ class Prefill:
         items = [self.items[index] for index in sequence.items]
         if not items:
             return {}
-        at = torch.tensor([place[read] for item in items for read in item.output_positions], device=logits.device)
+        at = torch.tensor(
+            [place[position] for item in items for position in item.output_positions], device=logits.device
+        )
         return dict(zip(sequence.items, target_losses(logits[at].float(), items).tolist(), strict=True))
 
 

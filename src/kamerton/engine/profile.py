@@ -31,11 +31,11 @@ class UnitCost:
     """UnitCost of each token and of each output position."""
 
     per_token: float
-    per_read: float
+    per_output: float
 
-    def of(self, tokens: float, reads: float) -> float:
+    def of(self, tokens: float, outputs: float) -> float:
         """Return the cost of so many tokens and output positions."""
-        return self.per_token * tokens + self.per_read * reads
+        return self.per_token * tokens + self.per_output * outputs
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,12 @@ class FlopProfile:
 def profile_flops(model: nn.Module, layout: Layout, form: Objective, rows: Sequence[Encoded]) -> FlopProfile:
     """Count the operations of a forward and a backward pass of rows of usual length."""
     sequences = [sequence for row in rows for sequence in row.sequences]
-    tokens, reads = sum(len(one.tokens) for one in sequences), sum(len(one.output_positions) for one in sequences)
+    tokens, outputs = sum(len(one.tokens) for one in sequences), sum(len(one.output_positions) for one in sequences)
     with FlopCounterMode(display=False, custom_mapping=_onednn_products()) as counter:
         _backpropagate(model, layout, form, rows)
     head = 2.0 * int(outer_model(model).config.get_text_config().hidden_size) * classes_of(model)
     return FlopProfile(
-        UnitCost(max(0.0, counter.get_total_flops() - 2 * head * reads) / tokens, 2 * head),
+        UnitCost(max(0.0, counter.get_total_flops() - 2 * head * outputs) / tokens, 2 * head),
         sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
     )
 

@@ -178,7 +178,7 @@ def _placed(items: Sequence[Encoded], count: int) -> list[Encoded]:
             item,
             tokens=ahead + item.tokens,
             segments=(),
-            output_positions=tuple(read + count for read in item.output_positions),
+            output_positions=tuple(position + count for position in item.output_positions),
         )
         for item in items
     ]

@@ -127,7 +127,7 @@ class SharedPrefix:
         """Return the logits at every output position of the tree's items, in order: `[outputs, classes]`."""
         return self.packed.logits(model, [tree.encoded()], MaskedAttention(tree), tree.positions())
 
-    def passes(self, model: nn.Module, items: Sequence[Encoded], tokens: int, reads: int) -> Iterator[Pass]:
+    def passes(self, model: nn.Module, items: Sequence[Encoded], max_tokens: int, max_outputs: int) -> Iterator[Pass]:
         """Run items in passes of at most so many tokens and output positions."""
         prefix = self.run_prefix(model, common_prefix(items))
         groups = alike_to_first_output(items)
@@ -135,7 +135,9 @@ class SharedPrefix:
         # subtrees of one shape are neighbors, so that they share a mask
         order = sorted(range(len(groups)), key=lambda i: (-sum(shapes[i]), [-length for length in shapes[i]]))
         outputs = [sum(len(items[index].output_positions) for index in group) for group in groups]
-        for batch in split_passes([sum(shapes[i]) for i in order], [outputs[i] for i in order], tokens, reads):
+        for batch in split_passes(
+            [sum(shapes[i]) for i in order], [outputs[i] for i in order], max_tokens, max_outputs
+        ):
             chosen = [groups[order[i]] for i in batch]
             indices = [index for group in chosen for index in group]
             yield Pass(indices, self.logits(model, branched(items, chosen, prefix)))

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from kamerton.core.errors import Unusable
+from kamerton.core.files import BAD_JSON
 from kamerton.core.messages import Message, msg
 
 LONGEST, DEEPEST = 20_000_000, 100
@@ -133,7 +134,7 @@ def read_printed(text: str) -> object:
 
 def _read(text: str) -> object:
     if text.lstrip()[:1] in ("[", "{"):
-        with suppress(ValueError, RecursionError):  # then it was printed by something else than JSON
+        with suppress(*BAD_JSON):  # then it was printed by something else than JSON
             return json.loads(text)
     reader = _Reader(_tokens(text))
     value = reader.value(0)

@@ -1,4 +1,4 @@
-"""What rows begin with is computed once, and values and gradients are those of each row by itself."""
+"""Shared prefixes are computed once, and values and gradients are those of each row by itself."""
 
 from __future__ import annotations
 
@@ -143,12 +143,14 @@ def model_gradients(model: nn.Module, layout: Layout, rows: list[Encoded]) -> Te
 def test_logits_and_gradients_are_those_of_a_flat_row(family: Family):
     case, rows = Case(family, TEXT), alike()
     set_dropout(case.model, 0.0)
-    flat = case.proven
+    packed = case.proven
     short = [replace(row, tokens=row.tokens[-ENDING:]) for row in rows]  # some have few positions
-    joined = join_rows(flat, case.model, short, rows)
-    assert joined == PackedTree(flat)
-    torch.testing.assert_close(joined.logits(case.model, rows), flat.logits(case.model, rows), rtol=1e-4, atol=1e-5)
-    wanted, got = (model_gradients(case.model, layout, rows) for layout in (flat, joined))
+    tree_layout = join_rows(packed, case.model, short, rows)
+    assert tree_layout == PackedTree(packed)
+    torch.testing.assert_close(
+        tree_layout.logits(case.model, rows), packed.logits(case.model, rows), rtol=1e-4, atol=1e-5
+    )
+    wanted, got = (model_gradients(case.model, layout, rows) for layout in (packed, tree_layout))
     assert (got - wanted).norm() <= 1e-5 * wanted.norm()
 
 
@@ -167,28 +169,28 @@ def tokens_run(model: nn.Module, layout: Layout, rows: list[Encoded]) -> int:
 
 def test_common_tokens_and_those_behind_the_last_read_are_not_run_again(decoder_folder):
     model, rows = load_tiny(decoder_folder).model, alike()
-    flat = prove_layout(model, lambda way: way.logits(model, rows))
-    assert tokens_run(model, flat, rows) == sum(len(row.tokens) for row in rows)
+    packed = prove_layout(model, lambda way: way.logits(model, rows))
+    assert tokens_run(model, packed, rows) == sum(len(row.tokens) for row in rows)
     # an instruction, a question, and the ends of four rows with it and three without
-    assert tokens_run(model, PackedTree(flat), rows) == 20 + 10 + (2 + 4 + 1 + 2) + (2 + 5 + 3)
+    assert tokens_run(model, PackedTree(packed), rows) == 20 + 10 + (2 + 4 + 1 + 2) + (2 + 5 + 3)
 
 
 def test_rows_are_not_joined_where_each_drops_its_own(decoder_folder):
     model, rows = load_tiny(decoder_folder).model, alike()
-    flat = prove_layout(model, lambda way: way.logits(model, rows))
-    assert isinstance(join_rows(flat, model, rows, rows), PackedTree)
+    packed = prove_layout(model, lambda way: way.logits(model, rows))
+    assert isinstance(join_rows(packed, model, rows, rows), PackedTree)
     set_dropout(model, 0.1)
-    assert join_rows(flat, model, rows, rows) is flat
+    assert join_rows(packed, model, rows, rows) is packed
     set_dropout(model, 0.0)
     adapted = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", lora_dropout=0.1, target_modules=["q_proj"]))
-    assert join_rows(flat, adapted, rows, rows) is flat
+    assert join_rows(packed, adapted, rows, rows) is packed
 
 
 def test_rows_that_do_not_begin_alike_are_laid_as_they_were(decoder_folder):
     model, rows = load_tiny(decoder_folder).model, alike()
-    flat = prove_layout(model, lambda way: way.logits(model, rows))
+    packed = prove_layout(model, lambda way: way.logits(model, rows))
     others = [Encoded(tuple(range(start, start + 30)), (29,), (1,)) for start in range(0, 300, 30)]
-    assert join_rows(flat, model, rows, others) is flat
+    assert join_rows(packed, model, rows, others) is packed
 
 
 @pytest.mark.parametrize("layers", [0, 1])
@@ -202,36 +204,38 @@ def test_frozen_layers_run_once_below_joined_rows(decoder_folder, layers):
     )
     assert isinstance(engine.layout, FrozenLayers)
     assert isinstance(engine.layout.inner, PackedTree)
-    flat = engine.layout.inner.packed
+    packed = engine.layout.inner.packed
     for some in (rows, rows[2:], alike(last=4)):
-        wanted, got = (model_gradients(model, layout, some) for layout in (flat, engine.layout))
+        wanted, got = (model_gradients(model, layout, some) for layout in (packed, engine.layout))
         assert (got - wanted).norm() <= 1e-5 * wanted.norm()
 
 
 def test_layers_that_are_computed_again_attend_as_before(decoder_folder):
     model, rows = load_tiny(decoder_folder).model, alike()
-    flat = prove_layout(model, lambda way: way.logits(model, rows))
-    wanted = model_gradients(model.train(), PackedTree(flat), rows)
-    recompute_layers(model, PackedTree(flat), rows)
-    got = model_gradients(model.train(), PackedTree(flat), rows)
+    packed = prove_layout(model, lambda way: way.logits(model, rows))
+    wanted = model_gradients(model.train(), PackedTree(packed), rows)
+    recompute_layers(model, PackedTree(packed), rows)
+    got = model_gradients(model.train(), PackedTree(packed), rows)
     torch.testing.assert_close(got, wanted, rtol=0, atol=0)
 
 
 def test_a_pass_holds_more_rows_where_their_beginning_counts_once(decoder_folder):
     model, rows = load_tiny(decoder_folder).model, alike()
-    flat = prove_layout(model, lambda way: way.logits(model, rows))
+    packed = prove_layout(model, lambda way: way.logits(model, rows))
     tokens = 20 + sum(len(row.tokens) - 20 for row in rows)
-    assert passes_of(PackedTree(flat), rows, tokens, 100) == [sorted(range(7), key=lambda i: len(rows[i].tokens))]
-    assert len(passes_of(PackedTree(flat), rows, tokens - 1, 100)) == 2
-    assert len(passes_of(flat, rows, tokens, 100)) == 3
-    assert len(passes_of(PackedTree(flat), rows, 1, 100)) == 7
+    assert passes_of(PackedTree(packed), rows, tokens, 100) == [sorted(range(7), key=lambda i: len(rows[i].tokens))]
+    assert len(passes_of(PackedTree(packed), rows, tokens - 1, 100)) == 2
+    assert len(passes_of(packed, rows, tokens, 100)) == 3
+    assert len(passes_of(PackedTree(packed), rows, 1, 100)) == 7
 
 
 def test_hidden_states_are_those_of_a_flat_row(decoder_folder):
     model, rows = load_model(decoder_folder, "AutoModel", {}, seed=0).model, alike()
-    flat = prove_layout(model, lambda way: way.hidden(model, rows))
+    packed = prove_layout(model, lambda way: way.hidden(model, rows))
     with torch.no_grad():
-        torch.testing.assert_close(PackedTree(flat).hidden(model, rows), flat.hidden(model, rows), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            PackedTree(packed).hidden(model, rows), packed.hidden(model, rows), rtol=1e-4, atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("family", [family for family in CAUSAL if HEAD in family.heads], ids=lambda one: one.name)
@@ -240,9 +244,9 @@ def test_a_head_that_reads_the_last_token_reads_each_rows_own(family: Family):
     set_dropout(case.model, 0.0)
     rows = [replace(row, output_positions=(len(row.tokens) - 1,), targets=(i % 3,)) for i, row in enumerate(alike())]
     short = [replace(row, tokens=row.tokens[-ENDING:], output_positions=(ENDING - 1,)) for row in rows]
-    joined = join_rows(case.proven, case.model, short, rows)
-    assert joined == PackedTree(case.proven)
-    wanted, got = (model_gradients(case.model, layout, rows) for layout in (case.proven, joined))
+    tree_layout = join_rows(case.proven, case.model, short, rows)
+    assert tree_layout == PackedTree(case.proven)
+    wanted, got = (model_gradients(case.model, layout, rows) for layout in (case.proven, tree_layout))
     assert (got - wanted).norm() <= 1e-5 * wanted.norm()
 
 

@@ -32,7 +32,7 @@ def made(folder: Path, word: str, kind: str = TEXT, **knobs: object):
     return registry.choose("methods", word)(**knobs).attach(loaded.model, loaded.fresh)
 
 
-def gauged(folder: Path, word: str, kind: str = TEXT, written: list[Encoded] = ROWS, **knobs: object):
+def profiled(folder: Path, word: str, kind: str = TEXT, written: list[Encoded] = ROWS, **knobs: object):
     model = made(folder, word, kind, **knobs)
     rows, form = (LABELLED, Labels(("a", "b"))) if kind == HEAD else (written, WRITTEN)
     return profile_flops(model, prove_layout(model, lambda way: way.logits(model, rows)), form, rows)
@@ -45,40 +45,40 @@ def matrices(folder: Path) -> int:
 
 
 def test_training_takes_six_operations_for_each_weight_and_token(decoder_folder):
-    costs = gauged(decoder_folder, "full", written=EVERYWHERE)
+    costs = profiled(decoder_folder, "full", written=EVERYWHERE)
     bare = 6 * matrices(decoder_folder)  # two forward and four backward: Kaplan et al. 2020, section 2.1
-    head = costs.training.per_read / 2  # the gradient of its weights, counted with the tokens: here each one is read
+    head = costs.training.per_output / 2  # the gradient of its weights, counted with the tokens: here each one is read
     assert 0.9 * bare <= costs.training.per_token - head <= 1.15 * bare  # attention comes on top
 
 
 def test_a_last_layer_that_is_run_at_the_reads_only_costs_less(decoder_folder):
-    everywhere, at_some = gauged(decoder_folder, "full", written=EVERYWHERE), gauged(decoder_folder, "full")
+    everywhere, at_some = profiled(decoder_folder, "full", written=EVERYWHERE), profiled(decoder_folder, "full")
     assert 0.5 * everywhere.training.per_token < at_some.training.per_token < 0.9 * everywhere.training.per_token
 
 
 def test_the_head_is_paid_for_where_it_is_read(decoder_folder):
     model = load_model(decoder_folder, TEXT, {}, seed=0).model
-    costs = gauged(decoder_folder, "full")
-    assert costs.training.per_read == 2 * 2 * model.config.hidden_size * classes_of(model)
+    costs = profiled(decoder_folder, "full")
+    assert costs.training.per_output == 2 * 2 * model.config.hidden_size * classes_of(model)
 
 
 def test_frozen_weights_take_no_gradient_of_their_own(decoder_folder):
-    full, low_rank = gauged(decoder_folder, "full"), gauged(decoder_folder, "lora", rank=1)
+    full, low_rank = profiled(decoder_folder, "full"), profiled(decoder_folder, "lora", rank=1)
     assert low_rank.training.per_token < 0.8 * full.training.per_token
     assert low_rank.trainable < 0.1 * full.trainable
 
 
-def test_as_much_is_weighed_as_the_allocator_gave_out(decoder_folder):
+def test_as_much_is_counted_as_the_allocator_gave_out(decoder_folder):
     """Against torch's profiler, which is told by the allocator itself of every block given out and taken back."""
     model = made(decoder_folder, "full")
     layout = prove_layout(model, lambda way: way.logits(model, ROWS))
     model.train()
-    weighed = profile_memory(model, layout, WRITTEN, ROWS)
+    memory = profile_memory(model, layout, WRITTEN, ROWS)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
         WRITTEN.losses(layout.logits(model, ROWS).float(), ROWS).sum().backward()
     events = profiler.profiler.kineto_results.events()
     blocks = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
-    assert weighed == pytest.approx(max(accumulate(size for _, size in blocks)), rel=0.05)
+    assert memory == pytest.approx(max(accumulate(size for _, size in blocks)), rel=0.05)
 
 
 def test_recomputed_layers_take_less(encoder_folder):
@@ -103,13 +103,13 @@ def test_what_was_there_before_is_not_weighed_and_what_is_let_go_leaves():
     assert profile.peak == 8000
 
 
-def test_sparse_tensors_are_weighed_by_their_entries():
+def test_sparse_tensors_are_counted_by_their_entries():
     with MemoryProfile() as profile:
         torch.eye(100).to_sparse()
     assert 100 * (4 + 2 * 8) <= profile.peak - 4 * 100 * 100 <= 3 * 100 * (4 + 2 * 8)
 
 
-def test_gauging_leaves_weights_and_chance_as_they_were(encoder_folder):
+def test_profiling_leaves_weights_and_chance_as_they_were(encoder_folder):
     model = made(encoder_folder, "full", HEAD)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     layout = prove_layout(model, lambda way: way.logits(model, LABELLED))

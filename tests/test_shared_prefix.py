@@ -35,18 +35,18 @@ def asked(prompt: tuple[int, ...], answer: tuple[int, ...]) -> Encoded:
     return Encoded((*prompt, *answer), tuple(range(first, first + len(answer))), answer)
 
 
-def choices(trunk: tuple[int, ...], prompts: list[tuple[int, ...]], answers: list[tuple[int, ...]]) -> list[Encoded]:
-    return [asked((*trunk, *prompt), answer) for prompt in prompts for answer in answers]
+def choices(prefix: tuple[int, ...], prompts: list[tuple[int, ...]], answers: list[tuple[int, ...]]) -> list[Encoded]:
+    return [asked((*prefix, *prompt), answer) for prompt in prompts for answer in answers]
 
 
 @settings(max_examples=40, deadline=None)
 @given(
-    trunk=st.lists(st.integers(10, 500), max_size=12).map(tuple),
+    prefix=st.lists(st.integers(10, 500), max_size=12).map(tuple),
     prompts=st.lists(WORDS, min_size=1, max_size=4),
     answers=st.lists(WORDS, min_size=1, max_size=4),
 )
-def test_losses_are_those_of_each_row_alone(decoder, trunk, prompts, answers):
-    items = choices(trunk, prompts, answers)
+def test_losses_are_those_of_each_row_alone(decoder, prefix, prompts, answers):
+    items = choices(prefix, prompts, answers)
     alone = np.array([replace(decoder, shared=None).losses([item])[0] for item in items])
     [batch] = decoder.shared.passes(decoder.model, items, 10000, 10000)
     assert torch.isfinite(batch.logits).all()
@@ -93,7 +93,7 @@ def test_different_rows_are_not_worth_it():
     assert not worth_sharing([asked((1, 2, 3), (9,)), asked((4, 5, 6), (8,))])
 
 
-def test_an_encoder_is_never_read_in_stems(encoder_folder):
+def test_an_encoder_is_never_read_with_shared_prefixes(encoder_folder):
     rows = [Encoded((2, 7, 8, 3), (0,), (0,)), Encoded((2, 7, 9, 9, 3), (0,), (1,))]
     engine = tiny_engine(encoder_folder, HEAD, rows, classes=2)
     assert isinstance(engine.layout, Packed)
@@ -117,7 +117,7 @@ def test_the_models_own_generation_writes_the_same(decoder):
     assert decoder.generate(prompts) == replace(decoder, shared=None).generate(prompts)
 
 
-def test_long_and_short_trunks_give_the_same_answers(decoder, monkeypatch):
+def test_long_and_short_prefixs_give_the_same_answers(decoder, monkeypatch):
     prompts = [Encoded((*range(50, 70), 9 + i, *range(40, 40 + i)), (), ()) for i in range(5)]
     copied = decoder.generate(prompts)
     monkeypatch.setattr(prefill, "COPIED", 0)

@@ -1,4 +1,4 @@
-"""Virtual tokens in a flat row and before what is written: what PEFT gives for each sequence alone."""
+"""Prompt tokens in a packed row and before decoding: what PEFT computes for each sequence alone."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def prompts(lengths: tuple[int, ...]) -> list[Encoded]:
 
 
 def adapted(base: torch.nn.Module, word: str, fresh: tuple[str, ...] = ()) -> torch.nn.Module:
-    """Put virtual tokens before a model, and move them far from where they begin."""
+    """Put prompt tokens before a model, and move them far from where they begin."""
     model = registry.choose("methods", word)(tokens=5).attach(base, fresh)
     torch.manual_seed(3)
     with torch.no_grad():
@@ -44,7 +44,7 @@ def adapted(base: torch.nn.Module, word: str, fresh: tuple[str, ...] = ()) -> to
 
 
 def alone(model: torch.nn.Module, prompt: Encoded) -> list[int]:
-    """Let PEFT write behind one prompt, without any padding."""
+    """Let PEFT write decoder one prompt, without any padding."""
     config = GenerationConfig(max_new_tokens=NEW, do_sample=False, eos_token_id=END, pad_token_id=0)
     ids = torch.tensor([prompt.tokens])
     written = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config)
@@ -78,21 +78,21 @@ def test_a_prompt_begins_with_the_token_that_stands_for_a_row_because_the_head_r
 def test_all_prompts_at_once_are_answered_as_each_is_alone(word, decoder_folder):
     loaded = load_model(decoder_folder, TEXT, {}, seed=0)
     model, rows = adapted(loaded.model, word, loaded.fresh), prompts(LENGTHS)
-    _, behind = prove_prompt_tokens(model, prove_layout(model, lambda way: way.logits(model, rows)), rows, rows)
-    assert behind is not None and behind.count == 5
+    _, decoder = prove_prompt_tokens(model, prove_layout(model, lambda way: way.logits(model, rows)), rows, rows)
+    assert decoder is not None and decoder.count == 5
     asked = [replace(row, output_positions=(), targets=()) for row in rows]
-    losses, written = behind.answer_all(model, rows, asked, GREEDY, Budget(1000, 1000, 1000))
+    losses, written = decoder.answer_all(model, rows, asked, GREEDY, Budget(1000, 1000, 1000))
     assert written == [alone(model, row) for row in rows]
     with torch.no_grad():
         wanted = [target_losses(Plain().logits(model, [row]), [row]).item() for row in rows]
     assert losses == pytest.approx(wanted, rel=1e-4)
-    with torch.no_grad():  # what is trained later is written behind later
+    with torch.no_grad():  # what is trained later is written decoder later
         for parameter in model.parameters():
             parameter.mul_(1.5) if parameter.requires_grad else None
-    assert behind.answer_all(model, (), asked, GREEDY, Budget(9, 9, 20))[1] == [alone(model, row) for row in rows]
+    assert decoder.answer_all(model, (), asked, GREEDY, Budget(9, 9, 20))[1] == [alone(model, row) for row in rows]
 
 
-def test_a_model_without_virtual_tokens_is_not_written_for_so(decoder_folder):
+def test_a_model_without_prompt_tokens_is_not_written_for_so(decoder_folder):
     loaded = load_model(decoder_folder, TEXT, {}, seed=0)
     rows = prompts(LENGTHS)
     plain = prove_layout(loaded.model, lambda way: way.logits(loaded.model, rows))
@@ -118,13 +118,15 @@ def test_a_way_that_does_not_give_the_models_own_logits_is_not_taken(decoder_fol
 
 
 @pytest.mark.parametrize("word", ["prompt-tuning", "p-tuning"])
-def test_a_flat_row_with_the_vectors_in_it_gives_the_logits_and_gradients_of_each_sequence_alone(word, decoder_folder):
+def test_a_packed_row_with_the_vectors_in_it_gives_the_logits_and_gradients_of_each_sequence_alone(
+    word, decoder_folder
+):
     loaded = load_model(decoder_folder, TEXT, {}, seed=0)
     model, rows = adapted(loaded.model, word, loaded.fresh), prompts(LENGTHS)
     layout = prove_layout(model, lambda way: way.logits(model, rows))
     endings = [replace(row, tokens=row.tokens[-2:]) for row in rows]  # whose reads are still those of the whole rows
-    in_row, behind = prove_prompt_tokens(model, layout, rows, endings)
-    assert behind is not None
+    in_row, decoder = prove_prompt_tokens(model, layout, rows, endings)
+    assert decoder is not None
     assert isinstance(in_row, PackedPrompts) and not isinstance(layout, PackedPrompts)
     (logits, gradient), (wanted, slope) = (slopes(model, way, rows) for way in (in_row, layout))
     torch.testing.assert_close(logits, wanted, rtol=1e-4, atol=1e-5)
@@ -138,7 +140,7 @@ def test_a_flat_row_with_the_vectors_in_it_gives_the_logits_and_gradients_of_eac
     [("prompt-tuning", PackedPrompts), ("p-tuning", PackedPrompts), ("prefix-tuning", TreeBehindPrefix)],
 )
 @pytest.mark.parametrize("instruction", [(), tuple(range(20, 40))], ids=["bare", "instructed"])
-def test_virtual_tokens_and_an_instruction_stand_once_before_all_rows(word, kind, instruction, decoder_folder):
+def test_prompt_tokens_and_an_instruction_stand_once_before_all_rows(word, kind, instruction, decoder_folder):
     loaded = load_model(decoder_folder, TEXT, {}, seed=0)
     model = registry.choose("methods", word)(tokens=9).attach(loaded.model, loaded.fresh).eval()
     rows = [
