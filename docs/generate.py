@@ -88,7 +88,7 @@ def roles_table(task: type[Task]) -> Iterator[str]:
     rows = [
         (
             f"`{role.name}`",
-            role.meaning + ("" if role.required else " (optional)"),
+            str(role.meaning) + ("" if role.required else " (optional)"),
             ", ".join(f"`{spelling}`" for spelling in role.spellings),
         )
         for role in task.roles

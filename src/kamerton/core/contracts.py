@@ -1,4 +1,4 @@
-"""What a plug-in must offer. One page; every file in a plug-in folder is tested against it unlisted."""
+"""The contracts of plug-ins. Every file in a plug-in folder is tested against them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 
 ModelKind = Literal["encoder", "decoder", "seq2seq"]
 AnswerKind = Literal["class", "classes", "number", "tags", "span", "text", "likelihood"]
-"""What `Example.gold` holds: a label; a JSON list of labels; a number; a JSON list of a tag for each word; a JSON
-list of answers that are all right, each from the text; free text; a text whose likelihood counts, and that nobody is
-asked to write."""
+"""What `Example.gold` holds: a label; a JSON list of labels; a number; a JSON list of a tag for each word; a JSON list
+of right answers from the text; free text; a text that is scored by its likelihood and never generated."""
 TooLong = Literal["cut", "drop", "window", "refuse"]
 """What becomes of a row longer than the model takes: it loses its end (or start), is left out, is read in
 overlapping windows, or stops the run."""
@@ -30,7 +29,7 @@ overlapping windows, or stops the run."""
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What a model folder says of itself, read without loading any weights or running any code."""
+    """Facts of a model folder, read without loading any weights or running any code."""
 
     name: str
     folder: str
@@ -58,34 +57,33 @@ class Advice:
 
 @dataclass(frozen=True)
 class Role:
-    """A column that a task needs, and the names it goes by in the wild (lower case)."""
+    """A column that a task needs, and its usual names in lower case."""
 
     name: str
     spellings: tuple[str, ...]
-    meaning: str
+    meaning: Wording
     required: bool = True
     weak: tuple[str, ...] = ()
-    """Further names that often mean something else: they count only where no other task fits without them."""
+    """Names that often mean something else: they count only where no other task fits."""
     to_learn: bool = False
     """Whether it is needed to learn from a row, but not to answer one."""
     parts: tuple[str, ...] = ()
-    """Words that tell columns of otherwise equal names apart, the same for all roles that have them: languages."""
+    """Words that distinguish columns of otherwise equal names, the same for all roles that have them: languages."""
     leaves_out: bool = False
-    """Whether it holds truth values alone; rows in which it is false are not learnt: people refused the answer."""
+    """Whether it holds truth values; rows in which it is false are not trained on: people refused the answer."""
     varied: bool = False
-    """Whether a column of one value alone is not taken for it."""
+    """Whether a column of one value alone does not count."""
     series: tuple[str, ...] = ()
-    """Words before the numbers or letters of columns that it may be spread over: option1, option2; an empty one for
-    letters alone."""
+    """Prefixes of the numbers or letters of several columns that form it: option1, option2; an empty one for letters
+    alone."""
     letters_of: str = ""
-    """The role whose letters its offsets count."""
+    """The role whose text its offsets count."""
     settings: Callable[[Sequence[Mapping[str, object]]], Sequence[Mapping[str, object]]] | None = None
-    """Of rows by role: settings of the task by which they may be meant, the usual ones first; those hold that fit the
-    most rows."""
+    """Returns settings by which rows may be read, the usual ones first; those that fit most rows are taken."""
 
 
 class Engine(Protocol):
-    """A model with its tokenizer, ready to be read from: the only thing through which models are asked."""
+    """A model with its tokenizer, ready for inference; all models are run through it."""
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -100,16 +98,16 @@ class Engine(Protocol):
         """Longest answer to generate, in tokens."""
 
     def read(self, items: Sequence[Encoded]) -> list[np.ndarray]:
-        """Return the logits at each item's reads: arrays `[outputs, classes]`, float32."""
+        """Return the logits at each item's output positions: arrays `[outputs, classes]`, float32."""
 
     def losses(self, items: Sequence[Encoded]) -> np.ndarray:
-        """Return each item's negative log-likelihood of its targets, summed over its reads: `[items]`, nats."""
+        """Return each item's negative log-likelihood, summed over its targets: `[items]`, nats."""
 
     def generate(self, prompts: Sequence[Encoded]) -> list[str]:
         """Continue each prompt greedily until the end token or `max_new_tokens`; return the new text."""
 
     def answer(self, items: Sequence[Encoded], prompts: Sequence[Encoded]) -> tuple[np.ndarray, list[str]]:
-        """Return the losses of `items` and the continuations of `prompts`; what both begin with is read once."""
+        """Return the losses of `items` and the continuations of `prompts`; shared prefixes are computed once."""
 
     def embed(self, items: Sequence[Encoded]) -> np.ndarray:
         """Return the mean of the last hidden states of each item, unit length: `[items, hidden]`."""
@@ -237,7 +235,7 @@ class ChatRequests(Protocol):
 
 
 class Form(ModelHead, RowEncoder, RowInspector, Objective, Answerer, UntunedAnswerer, ChatRequests, Protocol):
-    """How a task's examples look to one kind of model. Callers take the protocol whose question they ask."""
+    """How a task's examples look to one kind of model. Callers take the narrow protocol that they need."""
 
 
 class Task(Protocol):
@@ -253,19 +251,19 @@ class Task(Protocol):
     """What `gold` holds: it decides which simple contenders can answer, and whether splits keep shares of classes."""
 
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> Wording:
-        """Say why these columns (role name to its first values) look like this task; an empty string if not."""
+        """Return why these columns (role name to its first values) look like this task; an empty string if not."""
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
-        """Make an example of one row's values by role. Raises `ValueError` with the reason if it cannot."""
+        """Return an example of one row's values by role. Raises `Unusable` with the reason if it cannot."""
 
     def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
-        """Fix everything that depends on the training examples (labels, answer lengths) for a kind of model."""
+        """Return the form for a kind of model, with what it takes from the training examples (labels, lengths)."""
 
     def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
-        """Name the metrics for these training examples; the first one selects the checkpoint and decides."""
+        """Return the metrics for these training examples; the first one selects the checkpoint and decides."""
 
     def example_rows(self) -> list[dict[str, object]]:
-        """Give a few valid source rows: for documentation and for the contract tests."""
+        """Return a few valid source rows, for documentation and the contract tests."""
 
 
 @dataclass(frozen=True)
@@ -283,28 +281,28 @@ class MethodAdvice(Protocol):
 
     @classmethod
     def suitability(cls, facts: ModelFacts, rows: int) -> Advice:
-        """Say how well this method suits a model and a number of training rows, 0 to 1, and why.
+        """Return how well this method suits a model and a number of training rows, 0 to 1, and why.
 
         The planner takes the most suitable one where the user names none.
         """
 
     @classmethod
     def least_memory(cls, facts: ModelFacts) -> int:
-        """Say how many bytes training takes at the least: the weights, gradients, and what the optimizer keeps."""
+        """Return the least memory of training in bytes: weights, gradients, and the optimizer's state."""
 
     def advise(self, facts: ModelFacts, rows: int) -> Mapping[str, Advice]:
-        """Give default training settings by name (`learning_rate`, `epochs`, `batch_size`), each with its source."""
+        """Return default training settings (`learning_rate`, `epochs`, `batch_size`), each with its source."""
 
 
 class Method(MethodAdvice, Protocol):
-    """One way to change a pretrained model. A frozen pydantic model of its own knobs."""
+    """One way to change a pretrained model. A frozen pydantic model of its own settings."""
 
     brings_type: ClassVar[bool]
-    """Whether its adapters are of a type that PEFT knows only once the method's module is imported."""
+    """Whether PEFT knows its adapters' type only once the method's module is imported."""
 
     @property
     def added_tokens(self) -> int:
-        """Positions of the model's context that it takes for itself before every row; rows are cut to what is left."""
+        """Positions of the context that it uses before every row; rows are cut to the rest."""
 
     @property
     def quantization(self) -> Quantization | None:
@@ -338,7 +336,7 @@ class Method(MethodAdvice, Protocol):
 
 @dataclass(frozen=True)
 class Tuned:
-    """A run's tuned model, for whoever wants it in another form."""
+    """A run's tuned model, to be exported."""
 
     folder: Path
     """Where the run keeps it, as transformers or PEFT load it."""
@@ -350,10 +348,10 @@ class Tuned:
 
 
 class Export(Protocol):
-    """One form in which a tuned model leaves its run."""
+    """One format of an exported model."""
 
     def is_exact(self, method: Method) -> bool:
-        """Say whether it must give the run's own logits; where it need not, how far they are apart is told."""
+        """Return whether its logits must equal the run's; otherwise the difference is reported."""
 
     def write(self, tuned: Tuned, folder: Path) -> None:
         """Write the model into a new folder; `tuned.model` may be used up. Raises `Unusable` with the reason."""
@@ -381,15 +379,15 @@ class Optimizer(Protocol):
     suitability: ClassVar[Advice]
     """How well it suits, 0 to 1, and why; the most suitable one is taken where the user names none."""
     leaves_untouched: ClassVar[bool]
-    """Whether rows of an embedding table whose gradient was always zero keep their values, and all other weights come
-    to the same without them: then rows of tokens that do not occur are left out."""
+    """Whether embedding rows whose gradient was always zero keep their values and do not influence other weights: then
+    rows of tokens that do not occur are left out."""
 
     def make(self, weights: Trainable, learning_rate: float) -> torch.optim.Optimizer:
-        """Make torch's object. The loop sets `lr` of every group anew for each update."""
+        """Return torch's optimizer. The loop sets `lr` of every group at each update."""
 
 
 class Metric(Protocol):
-    """A metric as sufficient statistics: rows add up, so that resampling never has to count again.
+    """A metric as sufficient statistics: rows add up, so that resampling needs no recount.
 
     `value(statistics(...).sum(axis=0))` is the score of the whole set; a bootstrap sums resampled rows.
     """
@@ -400,7 +398,7 @@ class Metric(Protocol):
     per_row_binary: ClassVar[bool]
     """Whether each row is simply right or wrong, so that exact tests for proportions apply."""
     signature: ClassVar[str]
-    """How it was computed, where that can be done in several ways: tokenizer, normaliser, version; else empty."""
+    """How it was computed, where there are several ways: tokenizer, normalizer, version; else empty."""
 
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
         """Count each row: `[rows, k]` float64."""
@@ -413,12 +411,12 @@ class Audit(Protocol):
     """One check of the data."""
 
     def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
-        """Look at all examples; return what was found, or None."""
+        """Check all examples; return what was found, or None."""
 
 
 @dataclass(frozen=True)
 class AuditContext:
-    """What a check may ask beside the examples."""
+    """What checks know beside the examples."""
 
     stratified: bool
     """Whether `gold` is a class."""
@@ -461,14 +459,14 @@ class AuditContext:
 
 @dataclass(frozen=True)
 class Situation:
-    """What a remedy may go by."""
+    """What remedies know."""
 
     learning_rate: float
     epochs: float
     dropout: float
     weight_decay: float
     validations: tuple[Validated, ...]
-    """Of the training that is to be remedied, in their order."""
+    """Of the diagnosed training, in order."""
     knobs: Mapping[str, object]
     """The method's own settings."""
     other_methods: tuple[str, ...]
@@ -484,7 +482,7 @@ class Situation:
 
 
 class Remedy(Protocol):
-    """Something that can be tried against what training showed: a change of the recipe."""
+    """A change of the recipe against what a diagnosis found."""
 
     treats: ClassVar[tuple[str, ...]]
     """Names of diagnoses, or `forgetting`."""
@@ -492,7 +490,7 @@ class Remedy(Protocol):
     """What it costs, in trainings like the first; 0 if nothing is trained. The cheapest is tried first."""
 
     def changes(self, situation: Situation) -> Sequence[Mapping[str, object]]:
-        """Give recipe settings by dotted path, one mapping for each thing to try; none if it does not apply.
+        """Return recipe settings by dotted path, one mapping for each attempt; none if it does not apply.
 
         A value of None is decided anew by the planner.
         """

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: write beside, sync, rename."""
+"""Atomic writes: to a temporary file, synced and renamed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RUST = re.compile(r"\(os error (\d+)\)")
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power loss."""
+    """Sync a folder, so that its names survive a power loss."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -31,23 +31,23 @@ def sync_folder(folder: Path) -> None:
 def error_number(error: BaseException | None) -> int | None:
     """Return the system's number of an error; None if the system did not raise it.
 
-    Libraries written in Rust (safetensors, tokenizers) have no type for it, but say `(os error 28)`.
+    Libraries written in Rust (safetensors, tokenizers) only write `(os error 28)` into their text.
     """
     if isinstance(error, OSError):
         return error.errno
-    told = RUST.search(str(error)) if isinstance(error, Exception) else None
-    return int(told[1]) if told else None
+    found = RUST.search(str(error)) if isinstance(error, Exception) else None
+    return int(found[1]) if found else None
 
 
 class Writing:
-    """Names the place in what the system refuses while it is written; used in a `with` statement.
+    """Adds the path to the system's errors while it is written; a context manager.
 
     Args:
         path: the file or folder that is written.
-        temporary: what it is called meanwhile.
+        temporary: its name meanwhile.
 
     Raises:
-        OSError: the system refused; it names the place.
+        OSError: with the path.
     """
 
     def __init__(self, path: Path, temporary: Path | None = None) -> None:
@@ -65,7 +65,7 @@ class Writing:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Return a temporary path to write to; on success it is synced and takes `path`'s place in one step.
+    """Yield a temporary path to write to; on success it is synced and replaces `path` in one step.
 
     Raises:
         OSError: it cannot be written; the error names `path`, and nothing is left behind.
@@ -114,7 +114,7 @@ def sha256_of(path: Path) -> str:
 
 
 def nearby(path: str) -> Path:
-    """Name a file as it is seen from where one works: relatively, if it lies below."""
+    """Return a path relative to the working folder if it is inside, else absolute."""
     absolute, here = Path(path), Path.cwd()
     return absolute.relative_to(here) if absolute.is_relative_to(here) and absolute != here else absolute
 
@@ -130,7 +130,7 @@ def shell_word(word: str | Path) -> str:
 
 
 def cache_folder() -> Path:
-    """Name the user's cache folder: `$KAMERTON_CACHE`, else `$XDG_CACHE_HOME/kamerton`, else `~/.cache/kamerton`."""
+    """Return the user's cache folder: `$KAMERTON_CACHE`, else `$XDG_CACHE_HOME/kamerton`, else `~/.cache/kamerton`."""
     if own := os.environ.get("KAMERTON_CACHE"):
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kamerton"

@@ -34,37 +34,37 @@ class Row:
     """One row of a source file as it was read, before any task looks at it."""
 
     id: int
-    """Position in the source, from 0; the same row keeps its id through the whole run."""
+    """Position in the source, from 0; constant through the whole run."""
     place: Place
     values: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One row as a task understands it."""
+    """One row as a task reads it."""
 
     id: int
     place: Place
     text: str
-    """Everything the model is given, as plain text: what audits, splits and classic baselines read."""
+    """The whole input as plain text, for audits, splits and classic baselines."""
     gold: str
     """The right answer, as plain text: a label's name, a reference answer."""
     fields: Mapping[str, object] = field(default_factory=dict)
     """The task's roles and their values (`instruction`, `input`, ...), from which prompts are made."""
     group: str = ""
-    """What the row belongs to (a document, a user), where rows that belong together are not independent."""
+    """What the row belongs to (a document, a user): rows of one group are not independent."""
     _key: str = field(default="", init=False, repr=False, compare=False)
 
     @property
     def key(self) -> str:
-        """Hash of the normalised text: equal for rows that differ only in case, spaces or Unicode form."""
+        """Hash of the normalized text: equal for rows that differ only in case, spaces or Unicode form."""
         if not self._key:
             normal = " ".join(unicodedata.normalize("NFKC", self.text).casefold().split())
             self.remember(hashlib.blake2b(normal.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest())
         return self._key
 
     def remember(self, key: str) -> Example:
-        """Keep a key that was worked out before; return the same example."""
+        """Set a key that was computed before; return the same example."""
         object.__setattr__(self, "_key", key)
         return self
 
@@ -74,7 +74,7 @@ Fate = Literal["train", "validation", "test", "added", "used", "dropped", "cut",
 
 @dataclass(frozen=True)
 class LedgerEntry:
-    """What became of one source row: its part, in a cleaned copy `used` or `repaired`; `cut` comes beside a part."""
+    """What became of one source row: its part, `used` or `repaired` in a cleaned copy; `cut` comes in addition."""
 
     id: int
     place: Place
@@ -84,7 +84,7 @@ class LedgerEntry:
 
 @dataclass(frozen=True)
 class Finding:
-    """What one audit check saw."""
+    """What one audit check found."""
 
     check: str
     severity: Literal["severe", "warning", "note"]
@@ -107,7 +107,7 @@ class Split:
     validation: tuple[Example, ...]
     test: tuple[Example, ...]
     added: tuple[Example, ...] = ()
-    """Rows beside the user's own that are trained on only: general data mixed in, variants of training rows."""
+    """Further training rows: general data, variants of training rows."""
 
 
 # ── what the model gets, and gives ────────────────────────────────────────────────────────────
@@ -115,10 +115,10 @@ class Split:
 
 @dataclass(frozen=True)
 class Encoded:
-    """One sequence: its tokens, the positions whose output is read, and what should be read there.
+    """One sequence: its tokens, its output positions, and the targets there.
 
-    Every supervision has this one shape. A text's class is read at one position (the first of an
-    encoder, the last of a decoder); an answer's tokens are read each at the position before it.
+    A text's class is predicted at one position (the first of an encoder, the last of a decoder), each token of an
+    answer at the position before it.
     """
 
     tokens: tuple[int, ...]
@@ -126,17 +126,17 @@ class Encoded:
     targets: tuple[int, ...]
     """Class indices or token ids, one for each output position; a form's `losses` interprets them."""
     cut: int = 0
-    """How many tokens did not fit and were cut away."""
+    """How many tokens did not fit."""
     weight: float = 1.0
-    """How much the row counts in the loss, beside others."""
+    """Weight of the row in the loss."""
     number: float = 0.0
     """A number that the loss needs beside the targets: a gold value, the untuned model's likelihood."""
     extra: tuple[Encoded, ...] = ()
-    """Other sequences of the same row, which the loss needs beside this one: a rejected answer, further windows."""
+    """Extra sequences of the row: a rejected answer, further windows."""
     segments: tuple[int, ...] = ()
-    """Each token's type, where the model tells the two texts of a pair apart by it; empty if all are 0."""
+    """Token type ids, where the model has them; empty if all are 0."""
     fault: Wording = ""
-    """Why the row cannot be written for the model; then there are no tokens."""
+    """Why the row cannot be encoded; then there are no tokens."""
 
     @property
     def sequences(self) -> tuple[Encoded, ...]:
@@ -144,7 +144,7 @@ class Encoded:
         return (self, *self.extra)
 
     def excerpt(self, longest: int) -> Encoded:
-        """Give this one sequence cut down to so many tokens around its first output position."""
+        """Return this sequence alone, cut to so many tokens around its first output position."""
         first = max(0, min(self.output_positions[0], len(self.tokens)) - longest // 2) if self.output_positions else 0
         window = slice(first, first + longest)
         left = [i for i, read in enumerate(self.output_positions) if first <= read < first + longest]
@@ -160,40 +160,40 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Taught:
-    """What training looks at in one sequence, for a reader."""
+    """What one sequence teaches, for a reader."""
 
     positions: tuple[int, ...]
-    """The tokens of the sequence that are marked: an answer's, or the one that a class is read at."""
+    """Tokens to mark: an answer's, or the output position of a class."""
     words: tuple[Wording, ...]
     """What is taught: class names, or the answer's text."""
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One turn of a conversation; what the assistant may call stands before it, as a message of the role `tools`."""
+    """One turn of a conversation; descriptions of tools come first, in a turn of the role `tools`."""
 
     role: Literal["system", "user", "assistant", "tool", "tools"]
     content: str
     reasoning: str = ""
-    """What the assistant thinks before it answers, where the data hold it apart."""
+    """The assistant's reasoning before its answer, where the data separate them."""
     calls: str = ""
-    """The assistant's calls of functions: a JSON list in OpenAI's shape; empty if there are none."""
+    """The assistant's tool calls: a JSON list in OpenAI's shape, or empty."""
     call: str = ""
     """The id of the call that a tool's turn is the result of."""
     name: str = ""
     """The name of the function that a tool's turn is the result of."""
     taught: bool = True
-    """Whether the data let a turn of the assistant be learned."""
+    """Whether a turn of the assistant may be trained on."""
 
     @property
     def empty(self) -> bool:
-        """Whether nothing is said: learned from it, a model would stop at once."""
+        """Whether it has no text and no calls: trained on it, a model would stop at once."""
         return not (self.content.strip() or self.calls)
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a contender answers to one example."""
+    """A contender's answer to one example."""
 
     id: int
     text: str
@@ -207,13 +207,13 @@ class Prediction:
     passed: float | None = None
     """Estimated chance that a written program passes its tests, where they were run."""
     probabilities: tuple[float, ...] | None = None
-    """Of every class, in the form's order, where it chooses among classes."""
+    """Of each class, in the form's order."""
     each: tuple[float, ...] | None = None
-    """Of every label by itself, in the form's order, where any number of them may be right."""
+    """Of each label on its own, in the form's order, for multi-label tasks."""
     cut: int = 0
-    """How many tokens of the input the model never saw, for they did not fit."""
+    """How many tokens of the input did not fit."""
     wanted: bool | None = None
-    """Whether people wanted the answer, where one was given to be judged: `score` is the mean chance of its tokens."""
+    """Whether people wanted a given answer: `score` is the mean probability of its tokens."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,7 @@ class TokenView:
 
     token: str
     trained: bool
-    """Whether the loss looks at it: an answer's token, or the one a class is read at."""
+    """Whether the loss uses it: an answer's token, or the output position of a class."""
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ class SequenceView:
 
 @dataclass(frozen=True)
 class ExampleView:
-    """One example as the model gets it, to be looked at."""
+    """One example as the model gets it."""
 
     place: Place
     title: Wording
@@ -318,12 +318,12 @@ class Stopped:
 
 @dataclass(frozen=True)
 class RowDynamics:
-    """What training saw of one row over the epochs (Swayamdipta et al., Dataset Cartography, EMNLP 2020)."""
+    """Training dynamics of one row (Swayamdipta et al., Dataset Cartography, EMNLP 2020)."""
 
     id: int
     visits: int
     confidence: float
-    """Mean probability of the right answer (geometric over its tokens), as the row was met in training."""
+    """Mean probability of the right answer (geometric over its tokens) over its visits in training."""
     variability: float
     """Standard deviation of that probability."""
     correctness: float
@@ -332,7 +332,7 @@ class RowDynamics:
 
 Event = Started | Stepped | Validated | Saved | Stopped
 
-# ── the story as it is told ────────────────────────────────────────────────────────────────────
+# ── the events of a run ────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True)

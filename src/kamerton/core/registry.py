@@ -1,4 +1,4 @@
-"""The folder is the registry; the file name is the word the user types.
+"""Plug-ins: the folder is the registry, the file's name is the word that the user types.
 
 `methods/lora.py` is `--method lora`, `tasks/text_classification.py` is `--task text-classification`.
 A plug-in file defines one public class whose name is the word in CamelCase (`Lora`,

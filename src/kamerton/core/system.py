@@ -1,4 +1,4 @@
-"""What this process and this machine hold of memory."""
+"""Memory of this process and this machine."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from pathlib import Path
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """glibc's names of what `mallopt` sets: malloc.h."""
 KEPT_BLOCK = 1 << 30
-"""Blocks and free ends of the heap up to this many bytes are not given back to the system."""
+"""Blocks and free ends of the heap up to this many bytes stay with the process."""
 
 
 def keep_freed_memory() -> None:
-    """Let freed memory stay with the process for its next tensors: training frees and takes the same again and again.
+    """Keep freed memory in the process for its next tensors: training frees and allocates the same blocks repeatedly.
 
-    By itself glibc gives large blocks back at once, and the system fills every page anew with zeros: where that was
-    measured, half a second for each GB, as long as the product that the block was taken for. Other C libraries are
-    left alone.
+    By default glibc returns large blocks at once, and the system zeroes each new page: half a second for each GB where
+    it was measured, as long as the product that the block was for. Other C libraries are unchanged.
     """
     if _glibc():
         library = ctypes.CDLL(None)
@@ -28,20 +27,20 @@ def keep_freed_memory() -> None:
 
 
 def give_back_freed_memory() -> None:
-    """Give all that was freed back to the system, for a new piece of work that takes blocks of other sizes."""
+    """Return freed memory to the system, before work that needs blocks of other sizes."""
     if _glibc():
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def peak_memory() -> int:
-    """Measure the most memory that this process and its children held, in bytes."""
+    """Return the peak memory of this process and its children, in bytes."""
     unit = 1 if sys.platform == "darwin" else 1024
     who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     return max(resource.getrusage(each).ru_maxrss for each in who) * unit
 
 
 def resident_memory() -> int:
-    """Measure what this process holds now, in bytes; where the system does not say, the most it held."""
+    """Return the resident memory of this process in bytes; the peak where the system does not report it."""
     pages = Path("/proc/self/statm")
     if not pages.exists():
         return peak_memory()
@@ -49,12 +48,12 @@ def resident_memory() -> int:
 
 
 def _glibc() -> bool:
-    """Say whether the C library is glibc."""
+    """Return whether the C library is glibc."""
     return "CS_GNU_LIBC_VERSION" in os.confstr_names
 
 
 def free_memory() -> int:
-    """Say how much memory can still be had, in bytes."""
+    """Return the available memory in bytes."""
     table = Path("/proc/meminfo")
     if table.exists():
         lines = dict(line.split(":", 1) for line in table.read_text().splitlines())

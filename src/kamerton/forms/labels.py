@@ -55,7 +55,7 @@ class Labels(SequenceHead):
         return draw_evenly(examples, count * len(self.labels), seed)
 
     def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
-        """Take the most probable class."""
+        """Return the most probable class."""
         encoded = self.encode(examples, engine.tokenizer, engine.max_tokens)
         predictions = []
         for example, item, logits in zip(examples, encoded, self.read(engine, encoded), strict=True):
@@ -71,7 +71,7 @@ class Labels(SequenceHead):
     def predict_untuned(
         self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
     ) -> list[Prediction]:
-        """Take the class whose name, or whose mean shown example, is nearest in the embedding."""
+        """Return the class whose name, or whose mean shown example, has the nearest embedding."""
         shown = {label: [shot for shot in shots if shot.gold == label] for label in self.labels}
         centres = np.stack(
             [

@@ -151,7 +151,7 @@ def system_prompt(cell: object) -> str:
 
 
 def with_system(messages: Sequence[Turn], system: str, tools: str) -> tuple[Turn, ...]:
-    """Put a system prompt, and the descriptions of tools as a message of their own, before a conversation."""
+    """Return a conversation after its system prompt and a turn that describes tools."""
     offered = [turn.content for turn in messages if turn.role == "tools"] + [tools]
     turns = [turn for turn in messages if turn.role != "tools"]
     own = turns[0].content if turns and turns[0].role == "system" else ""

@@ -104,7 +104,7 @@ class SpanReader(Usual):
         return torch.stack(sums)
 
     def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
-        """Take the best span of all windows, or none."""
+        """Return the best span of all windows, or none."""
         encoded = self.encode(examples, engine.tokenizer, engine.max_tokens)
         logits = iter(engine.read([sequence for item in encoded for sequence in item.sequences]))
         predictions = []
@@ -149,7 +149,7 @@ class SpanReader(Usual):
     def predict_untuned(
         self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
     ) -> list[Prediction]:
-        """Take the sentence nearest to the question in the embedding; with shown answers, as many words of it."""
+        """Return the sentence whose embedding is nearest to the question's; with shots, a part as long as theirs."""
         lengths = sorted(len(bounds(answers_of(shot)[0])) for shot in shots if answers_of(shot)[0])
         words = lengths[len(lengths) // 2] if lengths else 0
         return [Prediction(example.id, self._nearest(engine, example, words)) for example in examples]

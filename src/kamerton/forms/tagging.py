@@ -95,7 +95,7 @@ class Tagging(Usual):
         return Taught(tuple(read for read, _ in known), tuple(self.tags[target] for _, target in known))
 
     def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
-        """Take the most probable valid sequence of tags: `I-x` only after `B-x` or `I-x`."""
+        """Return the most probable valid sequence of tags: `I-x` only after `B-x` or `I-x`."""
         encoded = self.encode(examples, engine.tokenizer, engine.max_tokens)
         logits = iter(engine.read([sequence for item in encoded for sequence in item.sequences]))
         predictions = []
@@ -149,7 +149,7 @@ class Tagging(Usual):
         return np.where(np.array(broken), FORBIDDEN, 0.0)
 
     def _in_scheme(self, kinds: Sequence[str]) -> list[str]:
-        """Write kinds of words as tags: with `B-` and `I-`, if the training tags have them."""
+        """Return kinds of words as tags: with `B-` and `I-`, if the training tags have them."""
         if not any(tag.startswith((BEGIN, INSIDE)) for tag in self.tags):
             return [kind or OUTSIDE for kind in kinds]
         befores = [None, *kinds]
@@ -242,7 +242,7 @@ def _embed(engine: Engine, words: Sequence[str]) -> np.ndarray:
 
 
 def _readable(kind: str) -> str:
-    """Write a kind's name in words.
+    """Return a kind's name in words.
 
     >>> _readable("StreetNamePostType"), _readable("ORG")
     ('street name post type', 'org')

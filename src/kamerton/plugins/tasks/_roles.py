@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kamerton.core.contracts import Role
+from kamerton.core.messages import msg
 
 FIRST_TEXT = (
     "text", "sentence", "review", "comment", "content", "message", "body", "tweet", "utterance", "document",
@@ -29,14 +30,14 @@ RATINGS = (
 SYSTEM = Role(
     "system",
     ("system", "system_prompt", "system_message", "system_instruction", "системный промпт", "системное сообщение"),
-    "what the assistant is told beforehand",
+    msg("the system prompt"),
     required=False,
 )
 WANTED = Role(
     "wanted",
     ("wanted", "label", "labels", "desirable", "is_desirable", "good", "is_good", "liked", "thumbs_up", "kto_tag",
      "хороший", "нравится"),
-    "whether people wanted the answer",
+    msg("whether people wanted the answer"),
     required=False,
     leaves_out=True,
 )  # fmt: skip

@@ -46,17 +46,17 @@ class Chat(Group):
             "messages",
             ("messages", "conversations", "conversation", "chat", "dialog", "dialogue", "turns", "utterances",
              "contents", "диалог", "беседа", "сообщения"),
-            "a list of messages with their roles",
+            msg("a list of messages with their roles"),
             weak=("prompt", *ONE_TEXT),
         ),
         Role(
             "completion",
             ("completion", "response", "ideal", "answer", "output", "expected", "expected_output", "reference_answer"),
-            "the answer, or the messages, that follow",
+            msg("the answer, or the messages, that follow"),
             required=False,
         ),
         SYSTEM,
-        Role("tools", ("tools", "functions"), "the tools that it may call", required=False),
+        Role("tools", ("tools", "functions"), msg("the tools that the assistant may call"), required=False),
         WANTED,
     )  # fmt: skip
     kinds: ClassVar = ("decoder",)
@@ -140,7 +140,7 @@ def _answers(example: Example) -> list[str]:
 
 
 def _messages(values: Mapping[str, object]) -> tuple[Turn, ...]:
-    """Read the messages of a row, and the answer or the messages that stand in a column of their own."""
+    """Parse the messages of a row, and the answer or the messages in a column of their own."""
     before, after = read_messages(values["messages"]), values.get("completion")
     after = after[:1] if isinstance(after, list) and all(isinstance(one, str) for one in after) else after
     if _listed(after):

@@ -38,17 +38,17 @@ class CodeCompletion(Group):
         Role(
             "prompt",
             ("prompt", "prefix", "before", "code", "начало"),
-            "the beginning of the program",
+            msg("the beginning of the program"),
         ),
-        Role("suffix", ("suffix", "after", "конец"), "what stands behind the gap", required=False),
-        Role("tests", ("tests", "test", "unit_tests", "тесты"), "a program that fails if the code is wrong",
+        Role("suffix", ("suffix", "after", "конец"), msg("the program behind the gap"), required=False),
+        Role("tests", ("tests", "test", "unit_tests", "тесты"), msg("a program that fails if the code is wrong"),
              required=False),
-        Role("entry_point", ("entry_point", "function_name"), "what the tests' `check` is called with",
+        Role("entry_point", ("entry_point", "function_name"), msg("the argument of the tests' `check`"),
              required=False),
         Role(
             "completion",
             ("completion", "middle", "canonical_solution", "solution", "body", "continuation", "продолжение"),
-            "how it goes on",
+            msg("its continuation"),
         ),
     )  # fmt: skip
     kinds: ClassVar = ("decoder",)

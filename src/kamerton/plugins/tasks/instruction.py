@@ -29,17 +29,17 @@ class Instruction(Group):
         Role(
             "instruction",
             ("instruction", "prompt", "question", "query", "request", "task", "user", "инструкция", "вопрос", "запрос"),
-            "what is asked",
+            msg("what is asked"),
             weak=("input", "inputs", "human", "problem", "q", "input_text", "text_input", "user_message", "docstring",
                   "вход"),
         ),
-        Role("input", ("input", "context", "вход", "контекст"), "what the request is about", required=False),
+        Role("input", ("input", "context", "вход", "контекст"), msg("what the request is about"), required=False),
         SYSTEM,
         WANTED,
         Role(
             "output",
             ("output", "response", "completion", "answer", "reply", "assistant", "ответ", "вывод"),
-            "the answer wanted",
+            msg("the answer wanted"),
             weak=("outputs", "targets", "solution", "bot", "gpt", "a", "target_text", "bot_response", "sql", "code"),
         ),
     )  # fmt: skip

@@ -29,7 +29,7 @@ class LanguageModeling(Group):
         Role(
             "text",
             ("text", "content", "document", "body", "article", "page", "raw_text", "текст", "документ", "статья"),
-            "the text",
+            msg("the text"),
         ),
     )
     kinds: ClassVar = ("decoder", "encoder")

@@ -52,14 +52,14 @@ class MultiLabel(Group):
     )
 
     roles: ClassVar = (
-        Role("text", FIRST_TEXT, "the text to classify, or the first of two", weak=UNSURE_TEXT),
-        Role("second", SECOND_TEXT, "the second text, where pairs are classified", required=False),
+        Role("text", FIRST_TEXT, msg("the text to classify, or the first of two"), weak=UNSURE_TEXT),
+        Role("second", SECOND_TEXT, msg("the second text, where pairs are classified"), required=False),
         Role(
             "labels",
             ("labels", "label", "classes", "categories", "category", "topics", "topic", "genres", "genre", "emotions",
              "emotion", "themes", "intents", "target", "targets", "метки", "классы", "категории", "темы", "жанры",
              "эмоции", "рубрики"),
-            "its labels: a list, or with `;` between them",
+            msg("its labels: a list, or a text with `;` between them"),
             weak=("tags", "keywords", "terms", "теги"),
             settings=_meant,
         ),

@@ -62,11 +62,11 @@ class Preference(Group):
                 "вопрос",
                 "запрос",
             ),
-            "what is asked; may also stand at the beginning of the answers",
+            msg("what is asked; may also begin the answers"),
             required=False,
             weak=("input", "history"),
         ),
-        Role("input", ("input",), "what the request is about", required=False),
+        Role("input", ("input",), msg("what the request is about"), required=False),
         SYSTEM,
         Role(
             "rejected",
@@ -75,7 +75,7 @@ class Preference(Group):
                 *("non_preferred_output", "lose", "response_k", "neg_answer", "negative_answer", "neg_response"),
                 *("negative_response", "bad_answer", "worse_answer", "отвергнутый", "хуже"),
             ),
-            "the worse answer",
+            msg("the worse answer"),
             to_learn=True,
         ),
         Role(
@@ -85,7 +85,7 @@ class Preference(Group):
                 *("preferred_output", "win", "response_j", "pos_answer", "positive_answer", "pos_response"),
                 *("positive_response", "good_answer", "better_answer", "выбранный", "лучше"),
             ),
-            "the better answer",
+            msg("the better answer"),
             to_learn=True,
         ),
     )

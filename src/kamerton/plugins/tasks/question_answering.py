@@ -43,15 +43,15 @@ class QuestionAnswering(Group):
         Role(
             "context",
             ("context", "passage", "paragraph", "article", "story", "контекст", "отрывок", "абзац"),
-            "the text that answers",
+            msg("the text that answers"),
         ),
-        Role("question", ("question", "query", "вопрос"), "what is asked"),
-        Role("start", ("start", "answer_start", "start_position"), "the answer's first letter", required=False,
+        Role("question", ("question", "query", "вопрос"), msg("what is asked")),
+        Role("start", ("start", "answer_start", "start_position"), msg("the answer's first letter"), required=False,
              letters_of="context"),
         Role(
             "answer",
             ("answer", "answers", "answer_text", "ответ", "ответы"),
-            "the answer, or several that are right; empty where there is none",
+            msg("the answer, or several that are right; empty where there is none"),
             letters_of="context",
         ),
     )  # fmt: skip

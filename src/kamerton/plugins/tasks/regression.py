@@ -24,13 +24,13 @@ class Regression(Group):
     """Predict a number from one text or two: a rating, a price, a similarity."""
 
     roles: ClassVar = (
-        Role("text", FIRST_TEXT, "the text, or the first of two"),
-        Role("second", SECOND_TEXT, "the second text, where pairs are measured", required=False),
+        Role("text", FIRST_TEXT, msg("the text, or the first of two")),
+        Role("second", SECOND_TEXT, msg("the second text, where pairs are measured"), required=False),
         Role(
             "number",
             ("number", "value", "target", "similarity", "similarity_score", "relatedness", "relatedness_score",
              "label", "labels", "y", "число", "значение", "сходство"),
-            "the number",
+            msg("the number"),
             weak=(*RATINGS, "price", "цена"),
         ),
     )  # fmt: skip

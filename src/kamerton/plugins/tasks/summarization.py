@@ -29,14 +29,14 @@ class Summarization(Group):
             "text",
             ("text", "article", "document", "dialogue", "source", "body", "content", "long", "текст", "статья",
              "документ"),
-            "the text to summarize",
+            msg("the text to summarize"),
             weak=("code",),
         ),
         Role(
             "summary",
             ("summary", "highlights", "abstract", "headline", "tldr", "short", "summaries", "краткое содержание",
              "резюме", "аннотация", "заголовок"),
-            "what it says in few words",
+            msg("its summary"),
             weak=("docstring",),
         ),
     )  # fmt: skip

@@ -41,14 +41,14 @@ class TextClassification(Group):
     )
 
     roles: ClassVar = (
-        Role("text", FIRST_TEXT, "the text to classify, or the first of two", weak=UNSURE_TEXT),
-        Role("second", SECOND_TEXT, "the second text, where pairs are classified", required=False),
+        Role("text", FIRST_TEXT, msg("the text to classify, or the first of two"), weak=UNSURE_TEXT),
+        Role("second", SECOND_TEXT, msg("the second text, where pairs are classified"), required=False),
         Role(
             "label",
             ("label", "labels", "class", "category", "target", "sentiment", "topic", "intent", "section", "sense",
              "emotion", "gold_label", "relation", "entailment", "is_duplicate", "duplicate", "answerable", "spam",
              "class_index", "метка", "класс", "категория", "тема", "тональность", "рубрика", "темы", "эмоция"),
-            "its label",
+            msg("its label"),
             weak=(*RATINGS, "answer", "annotation", "result", "toxic", "is_toxic", "hate", "is_spam", "v1",
                   "ticket_type", "ответ", "токсичный", "тип обращения", "тип жалобы"),
         ),

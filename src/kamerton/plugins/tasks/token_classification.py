@@ -84,14 +84,14 @@ class TokenClassification(Group):
         Role(
             "tokens",
             ("tokens", "words", "text", "sentence", "sentences", "content", "address", "слова", "токены", "текст"),
-            "the words, or the text",
+            msg("the words, or the text"),
             weak=("data",),
         ),
         Role(
             "tags",
             ("tags", "ner_tags", "ner", "pos", "pos_tags", "upos", "chunk_tags", "labels", "label", "entities", "spans",
              "tag", "annotations", "annotation", "ents", "tagging", "метки", "теги", "сущности", "разметка"),
-            "a tag for each word, or spans of the text with their kinds",
+            msg("a tag for each word, or spans of the text with their kinds"),
             settings=_meant,
             letters_of="tokens",
         ),
@@ -252,7 +252,7 @@ def _repeats(tags: object) -> bool:
 
 
 def _text_and_spans(row: Mapping[str, object]) -> tuple[str, list[Marked]] | None:
-    """Read a row's text and spans as they are written; None if it has none."""
+    """Parse a row's text and spans; None if it has none."""
     try:
         text, tags = _unpacked(row.get("tokens"), sure=True), _unpacked(row.get("tags"))
         if not isinstance(text, str) or not are_spans(tags):

@@ -45,14 +45,14 @@ class Translation(Group):
         Role(
             "source",
             ("source", "src", "original", "source_text", "исходный текст", "оригинал"),
-            "the original",
+            msg("the original"),
             weak=("text", "sentence", "текст", "предложение", *LANGUAGES),
             parts=LANGUAGES,
         ),
         Role(
             "target",
             ("target", "tgt", "translation", "translated", "translated_text", "target_text", "перевод"),
-            "its translation",
+            msg("its translation"),
             weak=LANGUAGES,
             parts=LANGUAGES,
         ),
