@@ -30,7 +30,7 @@ def without_words(text: str, share: float, seed: int) -> str:
     """Delete each word with a probability of `share`, but not all of them (Wei and Zou, EDA, EMNLP 2019).
 
     >>> without_words("a warm and funny film", 0.4, 0)
-    'a warm'
+    'a warm funny film'
     """
     drawn, words = _random(text, seed), text.split()
     kept = [word for word in words if drawn.random() >= share]
@@ -41,7 +41,7 @@ def with_swaps(text: str, share: float, seed: int) -> str:
     """Swap pairs of words, as many as `share` of the words, at least one (Wei and Zou, EDA, EMNLP 2019).
 
     >>> with_swaps("a warm and funny film", 0.2, 0)
-    'a film and funny warm'
+    'film warm and funny a'
     """
     drawn, words = _random(text, seed), text.split()
     for _ in range(max(1, round(share * len(words))) if len(words) > 1 else 0):

@@ -122,7 +122,7 @@ def flags(table: Table, columns: Sequence[str]) -> str:
 
 
 def with_blanks(table: Table, column: str) -> str:
-    """Let empty cells of joined columns count as false, if no cell is false in any other way."""
+    """Return the joined columns so that empty cells count as false, if no cell is false in any other way."""
     parts = _parts(column)
     if "|" not in column or column in table.columns or column.endswith("|"):
         return column

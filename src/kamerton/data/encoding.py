@@ -195,7 +195,7 @@ class _Look:
         self._right = self._broken = 0
 
     def take(self, chunk: bytes) -> None:
-        """Look at the next chunk."""
+        """Process the next chunk."""
         self.head = self.head or chunk[:HEAD]
         self.blank = self.blank and not chunk.strip(b" \t\r\n\0")
         self._count(self._decoder.decode(chunk))

@@ -17,7 +17,7 @@ REASONS = 4
 NEARLY = 0.1
 """Share of its rows below which a class counts as lost: what is left is no sample of it."""
 FEWEST = 10
-"""Rows of a class from which on a share says something; of fewer, all must be gone."""
+"""Rows of a class from which on a share says something; of fewer, all must be missing."""
 LISTED = 3
 
 
@@ -83,36 +83,36 @@ def lost_classes(examples: Iterable[Example], left_out: Sequence[LedgerEntry], a
     entries = {entry.id: entry for entry in left_out}
     if read is None or not entries:
         return None
-    total, gone = Counter[str](), dict[str, list[LedgerEntry]]()
+    total, missing = Counter[str](), dict[str, list[LedgerEntry]]()
     for example in examples:
         for label in read(example.gold):
             total[label] += 1
             if example.id in entries:
-                gone.setdefault(label, []).append(entries[example.id])
-    lost = [label for label, some in gone.items() if label and _is_lost(total[label], len(some))]
+                missing.setdefault(label, []).append(entries[example.id])
+    lost = [label for label, some in missing.items() if label and _is_lost(total[label], len(some))]
     if not lost:
         return None
-    lost.sort(key=lambda label: -len(gone[label]))
+    lost.sort(key=lambda label: -len(missing[label]))
     named: list[Message] = [
-        msg("'{label}' keeps {kept} of {rows}", label=label, kept=total[label] - len(gone[label]), rows=total[label])
+        msg("'{label}' keeps {kept} of {rows}", label=label, kept=total[label] - len(missing[label]), rows=total[label])
         for label in lost[:LISTED]
     ]
     if more := lost[LISTED:]:
         named.append(msg("and {count} more", count=len(more)))
-    groups = Counter(_kind(entry.reason) for label in lost for entry in gone[label])
+    groups = Counter(_kind(entry.reason) for label in lost for entry in missing[label])
     [(commonest, _)] = groups.most_common(1)
-    reason = next(e.reason for label in lost for e in gone[label] if _kind(e.reason) == commonest)
+    reason = next(e.reason for label in lost for e in missing[label] if _kind(e.reason) == commonest)
     return Finding(
         check="lost-classes",
         severity="severe",
         title=msg("classes lose nearly all of their rows: {classes}", classes=Joined(tuple(named), ", ")),
         remedy=_keep(reason),
-        rows=tuple(entry.id for label in lost for entry in gone[label]),
+        rows=tuple(entry.id for label in lost for entry in missing[label]),
     )
 
 
-def _is_lost(total: int, gone: int) -> bool:
-    return gone == total > 1 or (total >= FEWEST and total - gone < NEARLY * total)
+def _is_lost(total: int, missing: int) -> bool:
+    return missing == total > 1 or (total >= FEWEST and total - missing < NEARLY * total)
 
 
 def _keep(reason: Wording) -> Message:
