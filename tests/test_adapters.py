@@ -107,7 +107,7 @@ def test_a_base_that_changed_since_is_refused_with_what_differs(place, differenc
     CHANGES[difference](base)
     ended = place.call("predict", name, TEXTS[0])
     assert ended.status == MISTAKE
-    assert f"is not the one this run began with: it has {difference}\n" in ended.err
+    assert f"has changed since this run began: {difference}\n" in ended.err
 
 
 def test_an_adapter_with_other_labels_is_refused(place):

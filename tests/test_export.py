@@ -127,7 +127,7 @@ def test_what_cannot_be_merged_says_why_and_leaves_nothing(place, tmp_path):
 def test_an_unknown_form_a_folder_that_is_there_and_an_unfinished_run_are_refused(place, tmp_path):
     place.run("lora")
     assert "did you mean 'merged'?" in refused(place, "lora", "--to", "merge")
-    assert "is there already" in refused(place, "lora", "--to", "merged", "--out", tmp_path)
+    assert "exists already" in refused(place, "lora", "--to", "merged", "--out", tmp_path)
     assert "is not a run" in refused(place, tmp_path, "--to", "merged")
     place.run("lora").with_same_split(tmp_path / "begun", place.run("lora").recipe)
     assert "is not finished" in refused(place, tmp_path / "begun", "--to", "merged")

@@ -58,6 +58,6 @@ def test_the_finding_names_the_command_and_the_setting(decoder_folder: Path) -> 
     found = find_new_tokens(russian(300), facts, load_tokenizer(facts))
     assert found is not None
     finding = new_tokens_finding(found, "rows.jsonl", "decoder")
-    assert "`kamerton plan rows.jsonl --model decoder --new-tokens tokens.txt`" in finding.remedy
-    assert "--set model.new_tokens=tokens.txt" in finding.remedy
-    assert f"{found.best.tokens} new tokens" in finding.title
+    assert "`kamerton plan rows.jsonl --model decoder --new-tokens tokens.txt`" in str(finding.remedy)
+    assert "--set model.new_tokens=tokens.txt" in str(finding.remedy)
+    assert f"{found.best.tokens} new tokens" in str(finding.title)

@@ -124,7 +124,7 @@ def test_a_number_that_is_none_is_refused(path, value):
 def test_a_syntax_fault_names_line_and_column(file):
     file.write_text("data:\n  path: x.csv\n train: {\n", encoding="utf-8")
     [fault] = faults(file)
-    assert f"{file}:3 column " in fault
+    assert f"{file}:3:" in fault
 
 
 def test_a_file_that_is_missing_a_folder_or_not_utf8_is_a_users_mistake(file):

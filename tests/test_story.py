@@ -288,4 +288,4 @@ def test_a_base_model_that_changed_is_refused(place):
     for arguments in (("resume", name), ("predict", name, "A warm film.")):
         ended = place.call(*arguments)
         assert ended.status == MISTAKE
-        assert "is not the one this run began with" in ended.err
+        assert "has changed since this run began" in ended.err

@@ -1,4 +1,4 @@
-"""A tuned model in another folder and form: written beside, proven in a fresh process, and only then there."""
+"""Export a tuned model: write it to a temporary folder, test it in a fresh process, then rename the folder."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from kamerton.core.contracts import Export, ModelHead, Tuned
-from kamerton.core.errors import Fault, RunError
+from kamerton.core.errors import Fault, RunError, reason_of
+from kamerton.core.figures import Figure
 from kamerton.core.files import Writing, read_json, sync_folder
+from kamerton.core.messages import msg
 from kamerton.core.records import Encoded
 from kamerton.deliver import fresh
 from kamerton.engine.layout import decoder_inputs, padded_inputs
@@ -26,6 +28,8 @@ from kamerton.models.quantize import FILE
 from kamerton.models.saved import is_adapter
 from kamerton.models.structure import is_encoder_decoder
 
+OTHER_FOLDER = msg("choose another folder with --out")
+_REMEDY = msg("the export was removed; please report this as a bug of Kamerton")
 TOLERANCE = 1e-5
 """Largest difference of a logit, relative to the largest of all, in fp32."""
 
@@ -40,13 +44,13 @@ class Proof:
 
 @contextmanager
 def appearing(folder: Path) -> Iterator[Path]:
-    """Give a folder to write into, which takes its name when all has gone well, and else is gone.
+    """Yield a temporary folder that is renamed to `folder` on success, and removed on failure.
 
     Raises:
-        RunError: there is something of that name, or the folder cannot be made.
+        RunError: `folder` exists, or cannot be made.
     """
     if folder.exists():
-        raise RunError(Fault(f"'{folder}' is there already", remedy="choose another folder with --out"))
+        raise RunError(Fault(msg("'{folder}' exists already", folder=str(folder)), remedy=OTHER_FOLDER))
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
@@ -55,14 +59,14 @@ def appearing(folder: Path) -> Iterator[Path]:
             temporary.replace(folder)
             sync_folder(folder.parent)
     except OSError as error:
-        rule = f"the folder cannot be written: {error.strerror}"
-        raise RunError(Fault(rule, str(folder), "choose another folder with --out")) from None
+        rule = msg("the folder cannot be written: {reason}", reason=error.strerror or str(error))
+        raise RunError(Fault(rule, str(folder), OTHER_FOLDER)) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def inputs_of(model: nn.Module, items: Sequence[Encoded]) -> list[dict[str, Tensor]]:
-    """Give what each row is to the model's own forward pass."""
+    """Return the inputs of the model's forward pass for each row."""
     two = is_encoder_decoder(model)
     return [{**padded_inputs(model, [one]), **(decoder_inputs(model, [one]) if two else {})} for one in items]
 
@@ -73,26 +77,27 @@ def write_and_prove(
     """Write the model, load it in a fresh process without Kamerton, and compare its logits with the run's.
 
     Args:
-        export: the form.
+        export: the format.
         tuned: the run's model; merging may change it.
-        folder: where to.
+        folder: the target.
         form: the task's form, which names the model's class.
         base: folder of the base model.
-        rows: some to answer.
+        rows: test inputs.
 
     Raises:
-        RunError: the model cannot take this form, or gives other logits in it.
+        RunError: the model cannot be exported like this, or has other logits after it.
     """
     inputs = inputs_of(tuned.model, rows)
     wanted = fresh.logits_of(tuned.model, inputs)
     try:
         export.write(tuned, folder)
     except ValueError as error:
-        raise RunError(Fault(str(error), str(tuned.folder), "export it in another form")) from error
+        raise RunError(Fault(reason_of(error), str(tuned.folder), msg("export it in another format"))) from error
     found = _asked(_job(tuned, folder, form, base), inputs)
     difference = _difference(wanted, found)
     if export.is_exact(tuned.method) and not difference <= TOLERANCE:
-        rule = f"the exported model gives other logits than the run's, by up to {difference:.2g} of the largest"
+        apart = Figure(difference, "share")
+        rule = msg("the exported model's logits differ from the run's, by up to {share} of the largest", share=apart)
         raise RunError(Fault(rule, str(tuned.folder), _REMEDY))
     return Proof(len(rows), difference)
 
@@ -111,7 +116,7 @@ def _job(tuned: Tuned, folder: Path, form: ModelHead, base: Path) -> dict[str, A
 
 
 def _asked(job: Mapping[str, Any], inputs: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Let a process that knows nothing of Kamerton load the model and answer."""
+    """Return the logits of the exported model in a process without Kamerton."""
     with tempfile.TemporaryDirectory() as place:
         paths = {name: str(Path(place) / f"{name}.safetensors") for name in ("inputs", "logits")}
         tensors = {f"{i}.{name}": values.cpu() for i, row in enumerate(inputs) for name, values in row.items()}
@@ -122,17 +127,15 @@ def _asked(job: Mapping[str, Any], inputs: Sequence[Mapping[str, Tensor]]) -> di
         child = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         if child.returncode:
             last = child.stderr.strip().rpartition("\n")[2]
-            raise RunError(Fault(f"the exported model cannot be loaded: {last}", job["folder"], _REMEDY))
+            rule = msg("the exported model cannot be loaded: {error}", error=last)
+            raise RunError(Fault(rule, job["folder"], _REMEDY))
         return load_file(paths["logits"])
 
 
 def _difference(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> float:
-    """Give the largest difference relative to the largest logit; infinite where shapes differ."""
+    """Return the largest difference relative to the largest logit; infinite where shapes differ."""
     if {n: v.shape for n, v in wanted.items()} != {n: v.shape for n, v in found.items()}:
         return float("inf")
     largest = max(float(values.abs().max()) for values in wanted.values())
     apart = max(float((values - found[name]).abs().max()) for name, values in wanted.items())
     return apart / (largest or 1.0)
-
-
-_REMEDY = "do not use what was exported, which was taken away; it is a fault of Kamerton"

@@ -1,4 +1,4 @@
-"""Export a finished run's tuned model: in another form, proven, with a note of what it is."""
+"""Export a finished run's tuned model to another format, tested, with a description."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROWS = 8
 
 @dataclass(frozen=True)
 class Exported:
-    """What was exported, and how it stands to the run's own model."""
+    """An exported model, compared with the run's own."""
 
     format: str
     folder: str
@@ -32,15 +32,15 @@ class Exported:
     model_class: str
     """transformers' auto class that loads it, or its base."""
     base: str | None
-    """What must lie below it; nothing if it is whole."""
+    """The base model that it needs; None if it is complete."""
     module: str
-    """What must be imported first, because it brings PEFT a type of its own; mostly nothing."""
+    """A module to import first, because it registers a type with PEFT; mostly empty."""
     temperature: float
-    """What logits are divided by for probabilities; 1 changes nothing."""
+    """What divides the logits for probabilities; 1 by default."""
     proof: Proof
     test_rows: int
     changed_answers: int | None
-    """How many test answers are others than the run's; None where equal logits leave no doubt."""
+    """Test answers that differ from the run's; None where logits must be equal."""
 
 
 def export_run(run: Run, word: str, out: Path | None) -> Exported:
@@ -48,12 +48,12 @@ def export_run(run: Run, word: str, out: Path | None) -> Exported:
 
     Args:
         run: a finished one.
-        word: the form.
-        out: the folder; `exported/FORM` in the run's own if not given.
+        word: the format.
+        out: the folder; `exported/FORMAT` in the run's own if not given.
 
     Raises:
-        RecipeError: there is no such form.
-        RunError: the run is not finished, the folder is there, or the model cannot take this form.
+        RecipeError: there is no such format.
+        RunError: the run is not finished, the folder exists, or the model cannot be exported to this format.
     """
     export: Export = registry.choose("exports", word)()
     task = run.result["task"]
@@ -85,7 +85,7 @@ def export_run(run: Run, word: str, out: Path | None) -> Exported:
 
 
 def _changed(run: Run, setup: Setup, folder: Path) -> int:
-    """Count the test rows that the exported model answers otherwise than the run's did."""
+    """Count the test rows with another answer than the run's."""
     engine = engine_of(setup, load_saved(folder, setup.form, setup.facts, setup.tokenizer))
     [tuned] = [answers for answers in run.read_answers() if answers.kind == "tuned"]
     again = setup.form.predict(engine, setup.split.test)

@@ -1,6 +1,6 @@
-"""Load a model as a stranger would, with transformers and PEFT alone, and answer: a program of its own.
+"""Load a model with transformers and PEFT only, and compute its logits: a separate program.
 
-python -P fresh.py JOB.json    the job says what to load, what to put in, and where the logits go
+python -P fresh.py JOB.json    the job names the model, the inputs, and the file for the logits
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 LAST = 32
-"""Positions of a long output that are kept: a vocabulary's logits for a whole text would take gigabytes."""
+"""Last positions that are kept: logits over a vocabulary for a whole text would take gigabytes."""
 
 
 def logits_of(model: nn.Module, rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Run rows one by one through a model's own forward pass; give all logits of each, at its last positions."""
+    """Run rows one by one through a model's forward pass; return all logits at the last positions."""
     found = {}
     model.eval()
     with torch.no_grad():
@@ -43,14 +43,14 @@ def load(job: Mapping[str, Any]) -> nn.Module:
         model = auto.from_pretrained(job["folder"], **kept)
         return model
     if job["module"]:
-        importlib.import_module(job["module"])  # brings PEFT a type of its own
+        importlib.import_module(job["module"])  # registers a type with PEFT
     if job["quantization"]:
         kept["quantization_config"] = transformers.BitsAndBytesConfig.from_dict(job["quantization"])
-    # a base that was saved with a head of another size: the adapter brings its own
+    # a base may have a head of another size: the adapter has its own
     base = auto.from_pretrained(job["base"], **kept, **job["config"], ignore_mismatched_sizes=True)
     for module in base.modules():
         if "support_avx512bf16_for_cpu" in vars(module):
-            module.support_avx512bf16_for_cpu = False  # else four bits are multiplied in bf16 on some CPUs
+            module.support_avx512bf16_for_cpu = False  # else some CPUs multiply four bits in bf16
     if job["tokens"] > len(base.get_input_embeddings().weight):
         base.resize_token_embeddings(job["tokens"], mean_resizing=False)
     model = importlib.import_module("peft.peft_model").PeftModel.from_pretrained(base, job["folder"])
@@ -58,7 +58,7 @@ def load(job: Mapping[str, Any]) -> nn.Module:
 
 
 def main(path: str) -> None:
-    """Do a job."""
+    """Run a job."""
     job = json.loads(Path(path).read_text(encoding="utf-8"))
     names = load_file(job["inputs"])
     rows: list[dict[str, Tensor]] = [{} for _ in range(job["rows"])]

@@ -1,4 +1,4 @@
-"""Use a finished run: answer new rows."""
+"""Answer new rows with a finished run."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from kamerton.core.errors import DataError, Fault, RunError
-from kamerton.core.messages import Wording
+from kamerton.core.errors import DataError, Fault, RunError, reason_of
+from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Example, LedgerEntry, Place, Prediction
 from kamerton.data.cells import stand_in, unused, value_at
 from kamerton.data.encoding import flaw
@@ -20,31 +20,32 @@ from kamerton.data.table import spelled_as
 from kamerton.evaluate.temperature import at_temperature
 from kamerton.forms.conversation import answered_next
 from kamerton.forms.templates import RefusedError
-from kamerton.runs.run import Run
+from kamerton.models.saved import ONE_BY_ONE
+from kamerton.runs.run import Run, resume_remedy
 from kamerton.session.engines import adapter_engine, saved_engine
 from kamerton.session.setup import Setup, differing_parts, open_setup
 from kamerton.text.cells import filled
 
 AT_ONCE = 512
-"""Rows of a file that are answered together: enough to batch well, few enough to stream."""
+"""Rows of a file per call: enough for good batches, few enough to stream."""
 SHOWN = 5
-"""Faults shown of a file of which no row can be used."""
+"""Most faults shown of a file without usable rows."""
 
 
 @dataclass(frozen=True)
 class Served:
-    """One row of input and what came of it."""
+    """One row of input with its answer."""
 
     place: Place
     prediction: Prediction
-    """With an empty text where there is no answer."""
+    """Its text is empty where there is no answer."""
     unusable: Wording = ""
     """Why there is no answer."""
 
 
 @dataclass(frozen=True)
 class Taken:
-    """A data file's rows as the run's task understands them, and those that it cannot use."""
+    """A data file's rows as the run's task parses them, and those that it cannot use."""
 
     examples: tuple[Example, ...]
     unusable: tuple[LedgerEntry, ...]
@@ -53,20 +54,20 @@ class Taken:
 
 
 class Predictor:
-    """A run's tuned model, loaded once and asked many times.
+    """A run's tuned model, loaded once.
 
     Args:
-        run: whose model answers.
-        beside: another run's, over the same base: its model takes this run's adapter as well.
+        run: a finished one.
+        beside: another run's predictor over the same base: its model loads this run's adapter, too.
 
     Raises:
-        RunError: the run has no tuned model yet, or the two runs do not stand over one base.
+        RunError: the run has no tuned model yet, or the two runs do not share a base.
     """
 
     def __init__(self, run: Run, beside: Predictor | None = None) -> None:
         if not run.model.exists():
-            remedy = f"`kamerton resume {run.path}` goes on with it"
-            raise RunError(Fault(f"'{run.path}' has no tuned model yet", remedy=remedy))
+            rule = msg("'{run}' has no tuned model yet", run=str(run.path))
+            raise RunError(Fault(rule, remedy=resume_remedy(run.path)))
         self.run = run
         self.setup: Setup = open_setup(run)
         self.temperature = run.temperature
@@ -78,7 +79,7 @@ class Predictor:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names of the classes or labels that probabilities are of, in their order; none where there are none."""
+        """Names of the classes or labels in the order of the probabilities, if there are some."""
         ids = self.setup.form.config.get("label2id", {})
         return tuple(ids) if isinstance(ids, dict) else ()
 
@@ -88,10 +89,10 @@ class Predictor:
         return self._calibrated(examples)
 
     def predict_file(self, path: Path) -> Iterator[Served]:
-        """Answer a data file's rows in order, some hundred at a time: each row once, also one that cannot be used.
+        """Yield each row of a data file in order, with its answer or the reason why there is none.
 
         Raises:
-            DataError: the file cannot be read, lacks a column that the task needs, or has no row that can be used.
+            DataError: the file cannot be read, lacks a column of the task, or has no usable row.
         """
         taken = self.take(path)
         rows: list[Example | LedgerEntry] = [*taken.examples, *taken.unusable]
@@ -100,10 +101,10 @@ class Predictor:
             yield from self._served(rows[start : start + AT_ONCE])
 
     def take(self, path: Path) -> Taken:
-        """Read a data file's rows as the run's task understands them; answers need not be there.
+        """Parse a data file's rows; answers may be missing.
 
         Raises:
-            DataError: the file cannot be read, lacks a column that the task needs, or has no row that can be used.
+            DataError: the file cannot be read, lacks a column of the task, or has no usable row.
         """
         data = self.setup.recipe.data
         table = spelled_as(read_table(path, options_of(data, blank_rows=True)), (data.columns or {}).values())
@@ -120,12 +121,12 @@ class Predictor:
             except DataError as error:
                 unusable.append(LedgerEntry(row.id, row.place, "dropped", error.faults[0].rule))
         if not examples:
-            faults = [Fault(entry.reason, str(entry.place), "mend or remove the row") for entry in unusable]
+            faults = [Fault(entry.reason, str(entry.place), msg("correct or remove the row")) for entry in unusable]
             raise DataError(faults[:SHOWN])
         return Taken(tuple(examples), tuple(unusable), refused)
 
     def predict_lines(self, lines: Iterable[str]) -> Iterator[Served]:
-        """Answer texts as they come, one a line; empty lines are passed over, damaged ones get no answer."""
+        """Answer texts as they come, one per line; skip empty lines, and do not answer damaged ones."""
         texts = (text for line in lines if (text := line.rstrip("\n")).strip())
         first = 0
         while batch := list(islice(texts, AT_ONCE)):
@@ -133,14 +134,13 @@ class Predictor:
             first += len(batch)
 
     def _line(self, number: int, text: str) -> Example | LedgerEntry:
-        """Make an example of a line, unless it holds what is no letter: a NUL alone is one to a tokenizer."""
+        """Build an example from a line, unless it holds control characters; tokenizers accept NUL."""
         place = Place("input", number + 1)
         if fault := flaw(text.replace("\0", "")):
             return LedgerEntry(number, place, "dropped", fault)
         return self._example(number, place, text)
 
     def _served(self, rows: Sequence[Example | LedgerEntry]) -> Iterator[Served]:
-        """Answer those rows that can be used, and say of the others why not."""
         try:
             answers = iter(self._calibrated([row for row in rows if isinstance(row, Example)]))
         except RefusedError as error:
@@ -157,12 +157,12 @@ class Predictor:
                 yield Served(row.place, Prediction(row.id, ""), row.reason)
 
     def _calibrated(self, examples: Sequence[Example]) -> list[Prediction]:
-        """Answer, with probabilities at the temperature that was fitted on validation rows."""
+        """Answer, with probabilities at the temperature fitted on validation rows."""
         answers = self.setup.form.predict(self.engine, answered_next(examples))
         return [at_temperature(prediction, self.temperature) for prediction in answers]
 
     def _columns(self, found: Sequence[str], path: Path) -> dict[str, str]:
-        """Map roles to a file's columns as in training; what is only learnt from need not be there."""
+        """Map roles to a file's columns as in training; columns that only training uses may be missing."""
         wanted, roles = self.setup.recipe.data.columns or {}, self.setup.task.roles
         columns = {role: column for role, column in wanted.items() if stand_in(column, found)}
         if roles[0].name not in wanted and roles[0].name in found:
@@ -171,7 +171,11 @@ class Predictor:
         missing = [role.name for role in given if role.name not in columns and not role.to_learn]
         if missing:
             faults = [
-                Fault(f"there is no column '{wanted[role]}' ({role})", str(path), f"it has: {', '.join(found)}")
+                Fault(
+                    msg("there is no column '{column}' ({role})", column=wanted[role], role=role),
+                    str(path),
+                    msg("it has: {columns}", columns=", ".join(found)),
+                )
                 for role in missing
             ]
             raise DataError(faults)
@@ -181,27 +185,28 @@ class Predictor:
         roles = self.setup.task.roles
         values = {roles[0].name: row} if isinstance(row, str) else dict(row)
         if roles[0].required and not filled(values.get(roles[0].name)):
-            raise DataError(Fault(f"'{roles[0].name}' is empty", str(place), "give a text"))
+            raise DataError(Fault(msg("'{role}' is empty", role=roles[0].name), str(place), msg("give a text")))
         try:
             return self.setup.task.example(id, place, {role.name: values.get(role.name) for role in roles})
         except ValueError as error:
-            raise DataError(Fault(str(error), str(place), "mend the row")) from None
+            raise DataError(Fault(reason_of(error), str(place), msg("correct the row"))) from None
 
 
 def check_one_base(first: Run, setup: Setup, second: Run, other: Setup) -> None:
-    """See that two runs' adapters stand over the same base with the same head.
+    """Check that two runs' adapters have the same base and the same head.
 
     Raises:
-        RunError: they do not; the message says what differs.
+        RunError: they do not, with what differs.
     """
-    remedy = "ask each run by itself"
+    name, place = str(second.path), str(first.path)
     mine, theirs = first.state.base, second.state.base
     if mine.fingerprint != theirs.fingerprint:
-        rule = f"'{second.path}' was tuned over another base: {differing_parts(mine.parts, theirs.parts)}"
-        raise RunError(Fault(rule, str(first.path), remedy))
+        differing = differing_parts(mine.parts, theirs.parts)
+        rule = msg("'{run}' was tuned over another base: {parts}", run=name, parts=differing)
+        raise RunError(Fault(rule, place, ONE_BY_ONE))
     if setup.recipe.model.new_tokens != other.recipe.model.new_tokens:
-        rule = f"'{second.path}' has other new tokens, so the two need tables of other sizes"
-        raise RunError(Fault(rule, str(first.path), remedy))
+        rule = msg("'{run}' has other new tokens, so its embeddings have another size", run=name)
+        raise RunError(Fault(rule, place, ONE_BY_ONE))
     if (setup.form.model_class, setup.form.config) != (other.form.model_class, other.form.config):
-        rule = f"'{second.path}' reads its answers from another head, with other labels or of another kind"
-        raise RunError(Fault(rule, str(first.path), remedy))
+        rule = msg("'{run}' has another head: other labels, or another task", run=name)
+        raise RunError(Fault(rule, place, ONE_BY_ONE))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kamerton.core.contracts import AnswerKind
 from kamerton.core.errors import DataError, Fault
+from kamerton.core.messages import msg
 from kamerton.core.outcomes import Answers, Contender
 from kamerton.core.records import Example, LedgerEntry
 from kamerton.deliver.predictor import Predictor, Served
@@ -20,32 +21,32 @@ from kamerton.text.cells import filled
 from kamerton.text.label_values import bare_golds, likely_spellings
 from kamerton.text.tags import kind_of, read_list
 
-UNANSWERED = "the row has no answer to score against"
+UNANSWERED = msg("the row has no answer to score against")
 
 
 @dataclass(frozen=True)
 class Rescored:
-    """A run's tuned model on other data, and what one must know to believe its scores."""
+    """The scores of a run's tuned model on other data, with what qualifies them."""
 
     contender: Contender
     rows: int
     """How many rows were scored."""
     left_out: tuple[LedgerEntry, ...]
-    """Rows that could not be scored, in their order."""
+    """Rows that cannot be scored, in their order."""
     cut: tuple[Served, ...]
-    """Rows of which the model saw only a part."""
+    """Rows that were cut for the model."""
     most_tokens: int
     """How many tokens the model takes."""
     trained_on: int
-    """How many of the scored rows have the text of one that the run was trained on."""
+    """How many of the scored rows have the text of a training row."""
     unknown: Mapping[str, int]
     """Labels, or kinds of spans, that the run was never trained on, and how many rows have them."""
     spelled: Mapping[str, str]
-    """Those of them that are probably another spelling of a label that it was trained on, and that label."""
+    """Unknown labels that are probably another spelling of a known one, and that label."""
 
 
 def score_on(run: Run, path: Path) -> Rescored:
-    """Score a run's tuned model on other data with answers, by the run's own metrics.
+    """Score a run's tuned model on other data, by the run's metrics.
 
     Raises:
         DataError: the file cannot be read, or no row has an answer.
@@ -64,7 +65,7 @@ def score_on(run: Run, path: Path) -> Rescored:
     examples = [example for example in taken.examples if example.id not in unanswered]
     if not examples:
         first = next(iter(unanswered.values()))
-        raise DataError(Fault(first.reason, str(first.place), "give rows with answers, or use predict"))
+        raise DataError(Fault(first.reason, str(first.place), msg("give rows with answers, or use predict")))
     tuned = Answers("tuned model", "tuned", tuple(setup.form.predict(predictor.engine, examples)), 0.0)
     [contender] = score(
         examples,
@@ -89,7 +90,7 @@ def score_on(run: Run, path: Path) -> Rescored:
 
 
 def _labels(example: Example, answers: AnswerKind) -> list[str]:
-    """List the labels of an example, or the kinds of its spans; none where answers are neither."""
+    """Return the labels of an example, or the kinds of its spans, if answers are labels or spans."""
     if answers == "tags":
         return sorted({kind for tag in read_list(example.gold) if (kind := kind_of(tag))}) if example.gold else []
     if not example.gold or answers not in ("class", "classes"):
@@ -98,6 +99,6 @@ def _labels(example: Example, answers: AnswerKind) -> list[str]:
 
 
 def _known(examples: Iterable[Example], trained: Iterable[Example]) -> int:
-    """Count the examples whose text was trained on, but for case, spaces and Unicode form."""
+    """Count the examples whose text was trained on, ignoring case, spaces and Unicode form."""
     keys = {example.key for example in trained}
     return sum(example.key in keys for example in examples)

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
-from kamerton.core.messages import Message, msg
+from kamerton.core.messages import Message, Value, msg
 from kamerton.core.outcomes import Calibrated, Calibration, Reliability
 from kamerton.core.records import Example, Prediction
 from kamerton.evaluate.temperature import SMALLEST, at_temperature
@@ -106,15 +106,24 @@ def calibration_message(calibrated: Calibrated) -> Message | None:
     temperature = calibrated.temperature
     if f"{temperature:.2f}" == "1.00" or before == after:
         return None
+    values: dict[str, Value] = {
+        "temperature": temperature,
+        "rows": calibrated.rows,
+        "before": calibrated.before.ece.value,
+        "after": calibrated.after.ece.value,
+        "chance": calibrated.chance,
+    }
+    if calibrated.after.ece.value > calibrated.before.ece.value:
+        return msg(
+            "temperature {temperature} gives the lowest loss on {rows} validation {rows:row|rows}, but the calibration "
+            "error on the test rows grew: {before} → {after}; true probabilities would show up to {chance}",
+            **values,
+        )
     return msg(
         "temperature {temperature}, because the model was {confident} on {rows} validation {rows:row|rows}: "
         "calibration error {before} → {after}; true probabilities would show up to {chance}",
-        temperature=temperature,
         confident=msg("overconfident") if temperature > 1 else msg("underconfident"),
-        rows=calibrated.rows,
-        before=calibrated.before.ece.value,
-        after=calibrated.after.ece.value,
-        chance=calibrated.chance,
+        **values,
     )
 
 

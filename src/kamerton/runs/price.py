@@ -1,4 +1,4 @@
-"""What a server's answers cost, and from what volume a model of one's own is cheaper."""
+"""The price of an endpoint's answers, and the volume from which the tuned model is cheaper."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from kamerton.runs.run import Run
 
 HOURLY = (0.1, 0.5, 2.0, 10.0)
-"""Prices of an hour of a machine, in the unit of the server's prices: from an old desktop to several large GPUs."""
+"""Hourly prices of machines, in the endpoint's currency: from an old desktop to several large GPUs."""
 
 
 @dataclass(frozen=True)
 class Volume:
-    """From how many rows tuning pays, where an hour of the machine costs so much; None: it never does."""
+    """The number of rows from which tuning pays at an hourly price; None: it never does."""
 
     hourly: float
     rows: int | None
@@ -22,23 +22,23 @@ class Volume:
 
 @dataclass(frozen=True)
 class Price:
-    """What a server took for its answers."""
+    """The price of an endpoint's answers."""
 
     replies: int
     tokens: float
-    """In and out, of one answer on average."""
+    """Prompt and answer, mean per row."""
     thousand: float
     """The price of 1,000 answers."""
     volumes: tuple[Volume, ...]
 
 
 def price(run: Run, own: float, whole: float) -> Price | None:
-    """Work out what the server's answers cost, and from what volume tuning is cheaper; None without prices.
+    """Compute the price of an endpoint's answers, and the volume from which tuning is cheaper; None without prices.
 
     Args:
-        run: whose recipe names the prices.
-        own: seconds that the tuned model takes for a row.
-        whole: seconds that the run took.
+        run: with prices in its recipe.
+        own: seconds per row of the tuned model.
+        whole: seconds of the run.
     """
     path, settings = run.path / "endpoint.jsonl", run.recipe.prompt
     if not path.exists() or not settings.price_in + settings.price_out:
@@ -52,6 +52,5 @@ def price(run: Run, own: float, whole: float) -> Price | None:
 
 
 def _volume(hourly: float, whole: float, own: float, each: float) -> Volume:
-    """Divide the price of tuning by what each row then saves."""
     saved = each - own * hourly / 3600
     return Volume(hourly, math.ceil(whole * hourly / 3600 / saved) if saved > 0 else None)

@@ -1,16 +1,15 @@
-"""The recipe: every setting of a run, resolved once, each with where it came from and why.
+"""The recipe: every setting of a run, resolved once, each with its origin and reason.
 
 Precedence, lowest first:
 1. the defaults in this file;
 2. a recipe file (YAML);
 3. flags (`--epochs 5`, `--set train.epochs=5`);
-4. what is left open (`null`) is decided by the planner from the data, the model and the method.
-After that the recipe is only read.
+4. open settings (`null`) are decided by the planner from the data, the model and the method.
+After that the recipe does not change.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,19 +38,24 @@ from kamerton.runs.settings import (
     Count,
     DataSettings,
     Group,
+    Misfit,
     MixSettings,
     Share,
     SplitSettings,
     misfit,
 )
+from kamerton.runs.yaml_text import inline, one_line, parse_yaml
 
 Settings = TypeVar("Settings", bound=BaseModel)
 AUTO = "auto"
-"""In place of remedies' names: those that treat what training showed. In place of a rate: what a probe finds."""
+"""Instead of remedies' names: those for what training showed. Instead of a rate: the result of the range test."""
 
 
 MOST_TOKENS_PER_PASS = 8192
-"""Above this a pass only takes more memory."""
+"""Larger passes take more memory and are not faster."""
+
+
+USUAL_RATES = msg("give one from 0.00001 to 0.001, as is usual, or let `--learning-rate auto` find one")
 
 
 def _rate(value: float | str) -> float | str:
@@ -60,14 +64,14 @@ def _rate(value: float | str) -> float | str:
     number = _number(value)  # YAML 1.1 takes 1e-4 for text
     if isinstance(number, float) and 0 < number < 10:
         return number
-    raise ValueError(f"a rate is a number above 0 and below 10, or {AUTO}")
+    raise Misfit(msg("a learning rate is a number above 0 and below 10, or `auto`"), USUAL_RATES)
 
 
 Rate = Annotated[Annotated[float, Field(allow_inf_nan=True)] | str, AfterValidator(_rate)]
 
 
 UNION = re.compile(r"^(str|float)$|\[")
-"""What pydantic adds to a setting's path where a value of several types is none of them."""
+"""What pydantic adds to a setting's path where a value fits none of several types."""
 NewTokenStart = Literal["pieces", "mean"]
 
 
@@ -90,7 +94,7 @@ class ModelSettings(Group):
 
 
 class MethodSettings(BaseModel):
-    """How the model is changed: the method's word, and beside it the method's own knobs."""
+    """How the model is changed: the method's name, and the method's own settings."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -230,7 +234,7 @@ class Reason(Group):
     origin: Literal["default", "recipe", "flag", "decided"]
     reason: Because = ""
     value: Any = None
-    """The value that is explained: in a file that was edited by hand, a reason for another value is void."""
+    """The value that is explained: after an edit by hand, a reason for another value is ignored."""
 
 
 class Recipe(Group):
@@ -253,7 +257,7 @@ class Recipe(Group):
     reasons: dict[str, Reason] = Field({}, description="Origin and reason by setting; written by Kamerton.")
 
     def settings(self) -> Iterator[Setting]:
-        """Go through every setting with its value and reason, in the order of the file."""
+        """Yield every setting with its value and reason, in the order of the file."""
         for group, fields in self.model_dump(exclude={"reasons"}).items():
             for name, value in fields.items() if isinstance(fields, dict) else [(None, fields)]:
                 path = f"{group}.{name}" if name else group
@@ -262,14 +266,14 @@ class Recipe(Group):
     def decide(self, decisions: Mapping[str, Decision]) -> Recipe:
         """Return the recipe with open settings (`None`) filled in, each with its reason.
 
-        A setting that already has a value keeps it: what the user said wins.
+        A setting that has a value keeps it: the user's choice wins.
         """
         values = self.model_dump()
         still_open = (path for path in decisions if values[path.partition(".")[0]].get(path.partition(".")[2]) is None)
         return self.settle({path: decisions[path] for path in still_open})
 
     def settle(self, decisions: Mapping[str, Decision]) -> Recipe:
-        """Return the recipe with settings decided, whatever they were."""
+        """Return the recipe with settings replaced, each with its reason."""
         values = self.model_dump()
         for path, decision in decisions.items():
             group, _, name = path.partition(".")
@@ -335,15 +339,15 @@ def _explained(written: object, file: str) -> Mapping[str, Reason]:
 
 
 def checked(model: type[Settings], values: Mapping[str, object], place: str) -> Settings:
-    """Make a pydantic model of a user's values.
+    """Build a pydantic model from a user's values.
 
     Args:
         model: the class, with its constraints.
         values: by field name.
-        place: where they stand, for messages.
+        place: where they are, for messages.
 
     Raises:
-        RecipeError: every value that does not fit, at once.
+        RecipeError: with every value that does not fit.
     """
     try:
         return model.model_validate(dict(values))
@@ -363,18 +367,17 @@ def parse_assignment(text: str) -> tuple[str, object]:
     """
     path, equals, value = text.partition("=")
     if not equals:
-        raise RecipeError(
-            Fault(f"--set takes group.field=value, got '{text}'", remedy="for example --set train.epochs=5")
-        )
+        rule = msg("--set takes group.field=value, got '{text}'", text=text)
+        raise RecipeError(Fault(rule, remedy=msg("for example --set train.epochs=5")))
     try:
-        parsed = _parsed(value)
+        parsed = parse_yaml(value)
     except yaml.YAMLError:
         parsed = value
     return path.strip(), _number(parsed)
 
 
 def to_yaml(recipe: Recipe) -> str:
-    """Write a recipe as YAML, each value with its origin and reason as a comment, and again for machines below."""
+    """Format a recipe as YAML, with origins and reasons as comments, and once more for programs."""
     lines = ["# The resolved recipe of this run; `kamerton tune` on this file repeats it."]
     group = None
     for setting in recipe.settings():
@@ -383,72 +386,35 @@ def to_yaml(recipe: Recipe) -> str:
             group = head
             lines.append(f"{head}:")
         because = ", ".join(str(part) for part in (setting.reason.origin, setting.reason.reason) if part)
-        lines.append(f"{'  ' if name else ''}{name or head}: {_inline(setting.value)}  # {_one_line(because)}")
+        lines.append(f"{'  ' if name else ''}{name or head}: {inline(setting.value)}  # {one_line(because)}")
     lines.append("reasons:")
     for setting in recipe.settings():
         reason = {"origin": setting.reason.origin, "reason": setting.reason.reason, "value": setting.value}
-        lines.append(f"  {setting.path}: {_inline(to_json(reason))}")
+        lines.append(f"  {setting.path}: {inline(to_json(reason))}")
     return "\n".join(lines) + "\n"
 
 
-class _Loader(yaml.SafeLoader):
-    """Reads truth values as YAML 1.2 does: `true` and `false` alone; `off` and `no` are words."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    letter: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("true|True|TRUE|false|False|FALSE"), list("tTfF"))
-
-
-def _parsed(text: str) -> Any:
-    """Read YAML."""
-    loader = _Loader(text)
-    try:
-        return loader.get_single_data()
-    finally:
-        loader.dispose()
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes any text on one line: what cannot be printed is escaped in double quotes."""
-
-
-def _represent(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
-
-
-_Dumper.add_representer(str, _represent)
-
-
-def _inline(value: object) -> str:
-    text: str = yaml.dump(
-        value, Dumper=_Dumper, default_flow_style=True, allow_unicode=True, sort_keys=False, width=math.inf
-    )
-    return text.removesuffix("...\n").strip()
-
-
-def _one_line(text: str) -> str:
-    """Make a comment of a text: what would end the line, or is no YAML character, becomes a space."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
+CHECK_PATH = msg("check the path")
 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        values = _parsed(file.read_text(encoding="utf-8"))
+        values = parse_yaml(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise RecipeError(Fault(f"there is no file '{file}'", remedy="check the path")) from None
+        raise RecipeError(Fault(msg("there is no file '{file}'", file=str(file)), remedy=CHECK_PATH)) from None
     except OSError as error:
-        raise RecipeError(Fault(f"the file cannot be read: {error.strerror}", str(file), "check the path")) from None
+        rule = msg("the file cannot be read: {reason}", reason=error.strerror or str(error))
+        raise RecipeError(Fault(rule, str(file), CHECK_PATH)) from None
     except UnicodeDecodeError as error:
-        raise RecipeError(Fault("a recipe is UTF-8 text", f"{file} byte {error.start}", "save it as UTF-8")) from None
+        place = msg("{file} byte {byte}", file=str(file), byte=error.start)
+        raise RecipeError(Fault(msg("a recipe is UTF-8 text"), place, msg("save it as UTF-8"))) from None
     except yaml.YAMLError as error:
         mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
-        place = f"{file}:{mark.line + 1} column {mark.column + 1}" if mark else str(file)
-        raise RecipeError(Fault("this is not YAML", place, "mend the line, or write the recipe anew")) from None
+        where = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else str(file)
+        raise RecipeError(Fault(msg("this is not valid YAML"), where, msg("correct the line"))) from None
     if not isinstance(values, dict):
-        raise RecipeError(Fault("a recipe is a YAML mapping of groups", str(file), "start with `data:` and `path:`"))
+        rule, remedy = msg("a recipe is a YAML mapping of groups"), msg("start with `data:` and `path:`")
+        raise RecipeError(Fault(rule, str(file), remedy))
     return {key: value for key, value in values.items() if value is not None}
 
 
@@ -467,7 +433,7 @@ def _origin(explained: Reason | None, value: object, file: Path | None) -> Mappi
 
 
 def _number(value: object) -> object:
-    """Read `1e-4`, which YAML 1.1 takes for text, as the number it is."""
+    """Parse `1e-4`, which is text in YAML 1.1, as a number."""
     if not isinstance(value, str):
         return value
     try:
@@ -477,16 +443,20 @@ def _number(value: object) -> object:
 
 
 def _fault(item: ErrorDetails, place: str, model: type[BaseModel]) -> Fault:
-    """Say in the project's grammar what pydantic says of one value."""
+    """Return the fault of a value that pydantic refused."""
     path = ".".join(str(part) for part in item["loc"] if not UNION.search(str(part)))
     where = " ".join(part for part in (place, path) if part)
     if item["type"] == "extra_forbidden":
-        return Fault(f"there is no setting '{path}'", where, nearest(str(item["loc"][-1]), _names(model, item["loc"])))
+        return Fault(
+            msg("there is no setting '{path}'", path=path),
+            where,
+            nearest(str(item["loc"][-1]), _names(model, item["loc"])),
+        )
     return misfit(item, where)
 
 
 def _names(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
-    """List the names that are known where a wrong one stands."""
+    """Return the known names at the place of a wrong one."""
     for part in location[:-1]:
         annotation = model.model_fields[str(part)].annotation
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):

@@ -1,7 +1,6 @@
-"""The run folder: the border between training and everything after it.
+"""The run folder: the interface between training and everything after it.
 
-Each file is written whole or not at all, so that what is there can be trusted after any stop. Its
-layout is the table of contents of a run:
+Each file is written whole or not at all, so all files are valid after any stop:
 
     recipe.yaml  environment.json  data/  cache/  events.jsonl  checkpoints/  model/
     predictions.parquet  forgetting.json  remedies.json  result.json  report.html  seeds/
@@ -22,9 +21,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kamerton.core.errors import Fault, RunError
-from kamerton.core.files import read_json, replacing, write_json, write_text
+from kamerton.core.files import read_json, replacing, shell_word, write_json, write_text
 from kamerton.core.message_json import from_json, said_from, said_json, to_json
-from kamerton.core.messages import Wording
+from kamerton.core.messages import Joined, Message, Value, Wording, msg
 from kamerton.core.outcomes import Answers, Attempt, Forgetting, Forgotten
 from kamerton.core.records import Event, Example, Finding, LedgerEntry, Place, Prediction, RowDynamics, Split, Started
 from kamerton.runs.recipe import Recipe, resolve, to_yaml
@@ -34,6 +33,7 @@ EVENT_CLASSES = {cls.__name__.lower(): cls for cls in get_args(Event)}
 PARTS = ("train", "validation", "test")
 LEDGER = ("id", "file", "line", "fate", "reason", "message")
 """Columns of the ledger; `message` is the reason as JSON with its template."""
+FINDING = tuple(field.name for field in dataclasses.fields(Finding))
 DYNAMICS = tuple(field.name for field in dataclasses.fields(RowDynamics))
 
 
@@ -48,17 +48,14 @@ class Run:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         if not (self.path / "recipe.yaml").is_file():
-            fault = Fault(
-                f"'{path}' is not a run: it has no recipe.yaml",
-                remedy="name a folder that `kamerton tune` made",
-            )
-            raise RunError(fault)
+            rule = msg("'{path}' is not a run: it has no recipe.yaml", path=str(path))
+            raise RunError(Fault(rule, remedy=msg("name a folder that `kamerton tune` made")))
 
     @classmethod
     def create(cls, path: str | Path, recipe: Recipe) -> Run:
-        """Make the folder and write the recipe, before anything slow begins.
+        """Make the folder and write the recipe.
 
-        A run that came to nothing, because its recipe or its data were wrong, gives way.
+        A run that failed before its data were split is replaced.
 
         Raises:
             RunError: there is a run already, or the folder cannot be made.
@@ -73,16 +70,16 @@ class Run:
                 require_free(folder)
                 write_text(folder / "recipe.yaml", to_yaml(recipe))
         except OSError as error:
-            rule = f"the run's folder cannot be made: {error.strerror}"
-            raise RunError(Fault(rule, str(folder), "choose another folder with --out")) from None
+            rule = msg("the run's folder cannot be made: {reason}", reason=error.strerror or str(error))
+            raise RunError(Fault(rule, str(folder), msg("choose another folder with --out"))) from None
         return cls(folder)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Be the only process that writes here. The lock ends with the process, however that ends.
+        """Hold the lock of the folder; it ends with the process.
 
         Raises:
-            RunError: another process is at work on this run.
+            RunError: another process holds it.
 
         """
         with _locked(self.path):
@@ -96,16 +93,16 @@ class Run:
         return resolve(self.path / "recipe.yaml")
 
     def write_recipe(self, recipe: Recipe) -> None:
-        """Replace the recipe by a more resolved one."""
+        """Replace the recipe."""
         write_text(self.path / "recipe.yaml", to_yaml(recipe))
 
     @property
     def state(self) -> State:
-        """What the run has done so far, with versions, hardware and fingerprints of the inputs."""
+        """The progress of the run, with versions, hardware and fingerprints of the inputs."""
         return read_state(self.path / "environment.json")
 
     def write_state(self, state: State) -> None:
-        """Replace what the run has done so far."""
+        """Replace the state."""
         write_state(self.path / "environment.json", state)
 
     # ── data ──────────────────────────────────────────────────────────────────────────────────
@@ -116,7 +113,7 @@ class Run:
         return (self.path / "data" / "ledger.parquet").exists()
 
     def write_data(self, split: Split, findings: Sequence[Finding], ledger: Sequence[LedgerEntry]) -> None:
-        """Freeze the split, what the audit found, and the fate of every source row."""
+        """Write the split, the audit's findings, and the fate of every source row."""
         for part in (*PARTS, "added"):
             write_examples(self.path / "data" / f"{part}.parquet", getattr(split, part))
         write_json(self.path / "data" / "audit.json", to_json(list(findings)))
@@ -128,19 +125,13 @@ class Run:
         return Split(*(read_examples(self.path / "data" / f"{part}.parquet") for part in (*PARTS, "added")))
 
     def read_findings(self) -> list[Finding]:
-        """Read what the audit found."""
-        return [
-            Finding(
-                item["check"],
-                item["severity"],
-                item["title"],
-                item["remedy"],
-                tuple(item["rows"]),
-                tuple(item["drop"]),
-                tuple(item["samples"]),
-            )
-            for item in from_json(read_json(self.path / "data" / "audit.json"))
+        """Read the audit's findings."""
+        items = from_json(read_json(self.path / "data" / "audit.json"))
+        lists = ("rows", "drop", "samples")
+        values: list[dict[str, Any]] = [
+            {name: tuple(item[name]) if name in lists else item[name] for name in FINDING} for item in items
         ]
+        return [Finding(**one) for one in values]
 
     def read_ledger(self) -> list[LedgerEntry]:
         """Read the fate of every source row."""
@@ -153,7 +144,7 @@ class Run:
 
     @property
     def cache(self) -> Path:
-        """The folder of what would take long to compute again; it goes when the run has its result."""
+        """The folder of intermediate results; it is removed when the run has its result."""
         return self.path / "cache"
 
     @property
@@ -167,13 +158,13 @@ class Run:
             file.write(_line(event))
 
     def record(self, event: Event) -> None:
-        """Append one event; a (re)start first forgets what will happen again."""
+        """Append one event; a (re)start first removes the events that will be repeated."""
         if isinstance(event, Started):
             self.rewind(event.step)
         self.append(event)
 
     def events(self) -> list[Event]:
-        """Read all events; a last line that a kill cut short is left out."""
+        """Read all events, without a last line that a kill cut short."""
         path = self.path / "events.jsonl"
         if not path.exists():
             return []
@@ -182,17 +173,17 @@ class Run:
         return [EVENT_CLASSES[record.pop("event")](**record) for record in records]
 
     def rewind(self, step: int) -> None:
-        """Forget events after `step`: they will happen again from the checkpoint of that step."""
+        """Remove events after `step`, which the checkpoint of that step will repeat."""
         kept = [_line(event) for event in self.events() if event.step <= step]
         write_text(self.path / "events.jsonl", "".join(kept))
 
     def write_dynamics(self, rows: Sequence[RowDynamics]) -> None:
-        """Write what training saw of each row."""
+        """Write each row's training dynamics."""
         values = [(row.id, row.visits, row.confidence, row.variability, row.correctness) for row in rows]
         _write_table(self.path / "data" / "cartography.parquet", DYNAMICS, values)
 
     def read_dynamics(self) -> list[RowDynamics]:
-        """Read what training saw of each row; nothing before it has ended."""
+        """Read each row's training dynamics; empty before training has ended."""
         path = self.path / "data" / "cartography.parquet"
         return [RowDynamics(**row) for row in _read_rows(path)] if path.exists() else []
 
@@ -205,23 +196,23 @@ class Run:
 
     @property
     def repeats(self) -> list[Run]:
-        """The runs in `seeds/` that repeat the training with the recipe's other seeds, made where they are missing."""
+        """The runs in `seeds/` with the recipe's other seeds; missing ones are made."""
         recipe = self.recipe
         return [self._repeat(recipe, recipe.seed + i) for i in range(1, recipe.seeds)]
 
     def _repeat(self, recipe: Recipe, seed: int) -> Run:
-        """Make a run of its own with another seed and the same frozen split."""
+        """Open or make the run of another seed with the same split."""
         return self.variant(f"seeds/{seed}", recipe.model_copy(update={"seed": seed, "seeds": 1}))
 
     def variant(self, name: str, recipe: Recipe) -> Run:
-        """Make a run with another recipe and the same frozen split in a folder inside this one, or open it."""
+        """Open or make a run inside this one, with another recipe and the same split."""
         folder = self.path / name
         if (folder / "recipe.yaml").exists() and Run(folder).has_split:
             return Run(folder)
         return self.with_same_split(folder, recipe)
 
     def with_same_split(self, folder: Path, recipe: Recipe) -> Run:
-        """Make a run with another recipe and the same frozen split.
+        """Make a run with another recipe and the same split.
 
         Raises:
             RunError: the folder holds a run already.
@@ -238,7 +229,7 @@ class Run:
         _write_answers(self.path / "predictions.parquet", examples, answers)
 
     def read_answers(self) -> list[Answers]:
-        """Read every contender's predictions, in the order they were made; none before the first has answered."""
+        """Read every contender's predictions, in the order in which they were made."""
         return _read_answers(self.path / "predictions.parquet")
 
     def write_validation_answers(self, examples: Sequence[Example], answers: Sequence[Answers]) -> None:
@@ -246,16 +237,16 @@ class Run:
         _write_answers(self.path / "validation.parquet", examples, answers)
 
     def read_validation_answers(self) -> list[Answers]:
-        """Read the tuned model's predictions for validation rows; none if they were not wanted."""
+        """Read the tuned model's predictions for validation rows, if there are some."""
         return _read_answers(self.path / "validation.parquet")
 
     def write_temperature(self, temperature: float) -> None:
-        """Write what the tuned model's logits are divided by in use."""
+        """Write the temperature, which divides the tuned model's logits in inference."""
         write_json(self.path / "calibration.json", {"temperature": temperature})
 
     @property
     def temperature(self) -> float:
-        """What the tuned model's logits are divided by in use; 1 changes nothing."""
+        """What divides the tuned model's logits in inference; 1 by default."""
         path = self.path / "calibration.json"
         return float(read_json(path)["temperature"]) if path.exists() else 1.0
 
@@ -273,11 +264,11 @@ class Run:
         return Forgetting(values["decision"], values["reason"], measured)
 
     def write_attempts(self, attempts: Sequence[Attempt]) -> None:
-        """Write what remedies did."""
+        """Write the remedies that were tried."""
         write_json(self.path / "remedies.json", to_json(list(attempts)))
 
     def read_attempts(self) -> list[Attempt]:
-        """Read what remedies did; none where none was tried."""
+        """Read the remedies that were tried."""
         path = self.path / "remedies.json"
         values = from_json(read_json(path)) if path.exists() else []
         return [
@@ -291,57 +282,60 @@ class Run:
 
     @property
     def result(self) -> dict[str, Any]:
-        """The outcome for machines.
+        """The outcome for programs.
 
         Raises:
             RunError: the run is not finished.
 
         """
         if not self.finished:
-            raise RunError(
-                Fault(f"'{self.path}' is not finished", remedy=f"`kamerton resume {self.path}` goes on with it")
-            )
+            raise RunError(Fault(msg("'{run}' is not finished", run=str(self.path)), remedy=resume_remedy(self.path)))
         return dict(read_json(self.path / "result.json"))
 
     def write_result(self, result: dict[str, Any]) -> None:
-        """Write the outcome for machines, the last file of a run: what was kept for a resume goes."""
+        """Write the outcome for programs, the last file of a run; remove what only a resume needs."""
         write_json(self.path / "result.json", to_json(result))
         shutil.rmtree(self.cache, ignore_errors=True)
 
 
 REMAINS = {".lock", "recipe.yaml", "environment.json", "data", "cache"}
-"""What a run leaves that came to nothing before its data were split."""
+"""Files of a run that failed before its data were split."""
 FROZEN = {f"{part}.parquet" for part in (*PARTS, "added", "ledger")} | {"audit.json"}
 HARMLESS = {".DS_Store", ".gitignore", ".gitkeep", "Thumbs.db", "desktop.ini", "lost+found"}
-"""What systems and version control leave in folders that are empty to the user."""
+"""Files of systems and version control in folders that look empty."""
 SHOWN = 3
 
 
+def resume_remedy(run: Path) -> Message:
+    """Return the command that continues a run, as a remedy."""
+    return msg("`kamerton resume {run}` continues it", run=shell_word(run))
+
+
 def require_free(folder: Path) -> None:
-    """Check that a run may take a folder: a new one, an empty one, or what a run left that came to nothing.
+    """Check that a run may use a folder: a new or empty one, or one with a run that failed before its data were split.
 
     Raises:
-        RunError: it holds a run, or files that no run made; nothing is changed.
+        RunError: it holds a run, or other files; nothing is changed.
     """
     if not folder.is_dir():
         return
     if (folder / "recipe.yaml").exists() and Run(folder).has_split:
-        remedy = f"`kamerton resume {folder}` goes on with it; or choose another folder with --out"
-        raise RunError(Fault(f"'{folder}' already holds a run", remedy=remedy))
-    begun = (folder / ".lock").exists()  # the first file of a run: a recipe alone may be the user's own
+        remedy = Joined((resume_remedy(folder), msg("or choose another folder with --out")))
+        raise RunError(Fault(msg("'{folder}' already holds a run", folder=str(folder)), remedy=remedy))
+    begun = (folder / ".lock").exists()  # the first file of a run; a lone recipe may be the user's
     own = REMAINS if begun else {".lock"}
     strange = [path for path in sorted(folder.iterdir()) if path.name not in own | HARMLESS and not _half(path)]
     if begun and (folder / "data").is_dir():
         strange += [path for path in sorted((folder / "data").iterdir()) if path.name not in FROZEN and not _half(path)]
     if strange:
-        more = f" and {len(strange) - SHOWN} more" if len(strange) > SHOWN else ""
-        named = ", ".join(str(path.relative_to(folder)) for path in strange[:SHOWN])
-        rule = f"the run's folder must be new or empty; this one holds {named}{more}"
-        raise RunError(Fault(rule, str(folder), "choose another folder with --out; nothing here was changed"))
+        names: Value = ", ".join(str(path.relative_to(folder)) for path in strange[:SHOWN])
+        if len(strange) > SHOWN:
+            names = msg("{names} and {count} more", names=names, count=len(strange) - SHOWN)
+        rule = msg("the run's folder must be new or empty; this one holds {names}", names=names)
+        raise RunError(Fault(rule, str(folder), msg("choose another folder with --out; nothing was changed")))
 
 
 def _half(path: Path) -> bool:
-    """Return whether a file is one that a kill left while it was written."""
     return path.name.startswith(".") and path.name.endswith(".tmp")
 
 
@@ -351,18 +345,18 @@ def _locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            fault = Fault(f"another process is at work on '{folder}'", remedy="wait for it, or stop it")
-            raise RunError(fault) from None
+            rule = msg("another process is at work on '{folder}'", folder=str(folder))
+            raise RunError(Fault(rule, remedy=msg("wait for it, or stop it"))) from None
         yield
 
 
 def _whole(reason: Wording) -> str | None:
-    """Write a ledger's reason with its template; None where it is a finished sentence."""
+    """Return a reason with its template as JSON; None for a string."""
     return None if isinstance(reason, str) else json.dumps(said_json(reason), ensure_ascii=False)
 
 
 def _reason(row: dict[str, Any]) -> Wording:
-    """Read a ledger's reason; older runs have its English text only."""
+    """Parse a reason; older runs have only its English text."""
     whole = row.get("message")
     return said_from(json.loads(whole)) if whole else row["reason"]
 
@@ -440,7 +434,7 @@ def _read_answers(path: Path) -> list[Answers]:
 
 
 def _prediction(row: dict[str, Any]) -> Prediction:
-    """Make a prediction of a row; the last columns are missing in older runs."""
+    """Build a prediction from a row; the last columns are missing in older runs."""
     known = row.get("probabilities")
     probabilities = None if known is None else tuple(known)
     measured = row["score"], row["loss"], row["tokens"], row.get("passed"), probabilities
@@ -448,7 +442,7 @@ def _prediction(row: dict[str, Any]) -> Prediction:
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:
-    with pq.ParquetFile(path) as file:  # what reads whole tables imports pandas on its way: a third of a second
+    with pq.ParquetFile(path) as file:  # reading a whole table imports pandas: a third of a second
         rows: list[dict[str, Any]] = file.read().to_pylist()
         return rows
 
@@ -456,20 +450,12 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
 def _write_table(path: Path, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
     values = zip(*rows, strict=True) if rows else [[] for _ in columns]
     types = {
-        "id": pa.int64(),
-        "line": pa.int64(),
-        "score": pa.float64(),
-        "loss": pa.float64(),
-        "tokens": pa.int64(),
-        "passed": pa.float64(),
+        **dict.fromkeys(("id", "line", "tokens", "visits"), pa.int64()),
+        **dict.fromkeys(("score", "loss", "passed", "seconds", *DYNAMICS[2:]), pa.float64()),
         "wanted": pa.bool_(),
         "probabilities": pa.list_(pa.float64()),
-        "seconds": pa.float64(),
-        "visits": pa.int64(),
-        **dict.fromkeys(DYNAMICS[2:], pa.float64()),
     }
-    arrays = [
-        pa.array(list(column), types.get(name, pa.string())) for name, column in zip(columns, values, strict=True)
-    ]
+    named = zip(columns, values, strict=True)
+    arrays = [pa.array(list(column), types.get(name, pa.string())) for name, column in named]
     with replacing(path) as temporary:
         pq.write_table(pa.table(dict(zip(columns, arrays, strict=True))), temporary)

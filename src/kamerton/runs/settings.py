@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import replace
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import ErrorDetails
 
-from kamerton.core.errors import Fault
-from kamerton.core.messages import Wording
+from kamerton.core.errors import Fault, Unusable, reason_of
+from kamerton.core.messages import Value, Wording, msg
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -23,44 +24,58 @@ SELF = "self"
 """In place of a file to mix in: the base model's own answers."""
 
 
+NUMBER, WHOLE = msg("a number"), msg("a whole number")
+MAPPING, LIST = msg("a mapping of names to values"), msg("a list")
 WANTED = {
-    "greater_than": "a number above {gt}",
-    "greater_than_equal": "a number of at least {ge}",
-    "less_than": "a number below {lt}",
-    "less_than_equal": "a number of at most {le}",
-    "finite_number": "a finite number",
-    "literal_error": "one of {expected}",
-    **dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), "a whole number"),
-    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
-    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
-    "string_type": "a text",
-    **dict.fromkeys(("list_type", "tuple_type", "too_short", "iterable_type"), "a list"),
-    **dict.fromkeys(("dict_type", "mapping_type", "model_type", "dataclass_type"), "a mapping of names to values"),
+    "greater_than": msg("a number above {gt}"),
+    "greater_than_equal": msg("a number of at least {ge}"),
+    "less_than": msg("a number below {lt}"),
+    "less_than_equal": msg("a number of at most {le}"),
+    "finite_number": msg("a finite number"),
+    "literal_error": msg("one of {expected}"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), WHOLE),
+    **dict.fromkeys(("float_type", "float_parsing"), NUMBER),
+    **dict.fromkeys(("bool_type", "bool_parsing"), msg("true or false")),
+    "string_type": msg("a text"),
+    **dict.fromkeys(("list_type", "tuple_type", "too_short", "iterable_type"), LIST),
+    **dict.fromkeys(("dict_type", "mapping_type", "model_type", "dataclass_type"), MAPPING),
 }
-"""What should stand where something else stands, by pydantic's word for the mistake."""
+"""What is expected, by pydantic's type of error."""
+ADD, CHANGE_ONE, ANOTHER = msg("add it"), msg("change one of them"), msg("give another value")
 
 
-def misfit(item: ErrorDetails, place: str, remedy: Wording = "") -> Fault:
-    """Say in the project's words what pydantic found wrong with one value.
+class Misfit(Unusable):
+    """A value that a validator refuses, with a remedy if there is a better one than another value."""
+
+    def __init__(self, message: Wording, remedy: Wording = "") -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+
+def misfit(item: ErrorDetails, place: Wording, remedy: Wording = "") -> Fault:
+    """Return the fault of a value that pydantic refused.
 
     Args:
-        item: what it found.
-        place: where the value stands.
-        remedy: what to do about it, if there is something better than another value.
+        item: pydantic's error.
+        place: where the value is.
+        remedy: what to do, if there is something better than another value.
     """
+    value, context = repr(item["input"]), item.get("ctx", {})
     if item["type"] == "missing":
-        return Fault("this is missing", place, remedy or "add it")
+        return Fault(msg("this is missing"), place, remedy or ADD)
     if wanted := WANTED.get(item["type"]):
-        bounds = {name: _plain(value) for name, value in item.get("ctx", {}).items()}
-        wanted = wanted.format_map(bounds)
-        return Fault(f"{wanted} is wanted, got {item['input']!r}", place, remedy or f"give {wanted}")
-    rule = item["msg"].removeprefix("Value error, ")
-    if isinstance(item["input"], dict | BaseModel):  # what is wrong is how its parts go together
-        return Fault(rule, place, remedy or "change one of them")
-    return Fault(f"{rule}, got {item['input']!r}", place, remedy or "give another value")
+        wanted = replace(wanted, values={name: _bound(bound) for name, bound in context.items()})
+        expected = msg("{wanted} is wanted, got {value}", wanted=wanted, value=value)
+        return Fault(expected, place, remedy or msg("give {wanted}", wanted=wanted))
+    error = context.get("error")
+    rule = reason_of(error) if error else item["msg"]
+    remedy = remedy or (error.remedy if isinstance(error, Misfit) else "")
+    if isinstance(item["input"], dict | BaseModel):  # its parts contradict each other
+        return Fault(rule, place, remedy or CHANGE_ONE)
+    return Fault(msg("{rule}, got {value}", rule=rule, value=value), place, remedy or ANOTHER)
 
 
-def _plain(bound: object) -> object:
+def _bound(bound: Any) -> Value:
     return int(bound) if isinstance(bound, float) and bound.is_integer() else bound
 
 
@@ -121,17 +136,17 @@ class SplitSettings(Group):
     def _agree(self) -> SplitSettings:
         """Refuse settings that contradict each other."""
         if self.by in ("group", "time") and not self.column:
-            raise ValueError(f"by: {self.by} needs a column")
+            raise Misfit(msg("by: {by} needs a column", by=self.by))
         if self.column and self.by == "random":
-            raise ValueError("by: random looks at no column")
+            raise Misfit(msg("by: random uses no column"))
         if self.column and not self.by and self.test_path:
-            raise ValueError("give either a column or test_path")
+            raise Misfit(msg("column and test_path exclude each other"))
         if self.test_path and self.by not in (None, "given"):
-            raise ValueError(f"the test rows are either those of test_path, or found by {self.by}")
+            raise Misfit(msg("the test rows are either those of test_path, or chosen by {by}", by=str(self.by)))
         if self.folds and (self.by in ("time", "given") or self.test_path):
-            raise ValueError("folds are drawn at random or by group, not by time and not as given")
+            raise Misfit(msg("folds are drawn at random or by group, not by time and not as given"))
         if self.folds and self.fold >= self.folds:
-            raise ValueError(f"fold counts from 0 to {self.folds - 1}")
+            raise Misfit(msg("fold counts from 0 to {last}", last=self.folds - 1))
         return self
 
     @property

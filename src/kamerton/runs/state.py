@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from kamerton.core.errors import Fault, RunError
 from kamerton.core.files import read_json, write_json
+from kamerton.core.messages import msg
 from kamerton.core.outcomes import Proof, Resources, Selection
 from kamerton.runs.settings import misfit
 
@@ -36,7 +37,7 @@ class BaseModel:
 
 @dataclass(frozen=True)
 class State:
-    """Where a run stands. What is not known yet has its default; `environment.json` leaves it out."""
+    """The progress of a run. Unknown values have their defaults; `environment.json` omits them."""
 
     kamerton: str = ""
     python: str = ""
@@ -49,11 +50,11 @@ class State:
     model: BaseModel | None = None
     seed: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
-    """Stage to seconds, over all sittings."""
+    """Stage to seconds, over all sessions of the run."""
     contended: bool = False
     """Whether every untuned contender has answered the test rows."""
     selections: Mapping[str, Selection] = field(default_factory=dict)
-    """Contender to what choosing its prompt took."""
+    """Contender to the cost of choosing its prompt."""
     forecast: Resources | None = None
     """What training was estimated to take, for the updates that it made."""
     measured: Resources | None = None
@@ -73,10 +74,12 @@ class State:
         """The pretrained model.
 
         Raises:
-            RunError: the run has not got so far.
+            RunError: the run has none yet.
         """
         if self.model is None:
-            raise RunError(Fault("the run has no base model yet", remedy="`kamerton resume RUN` goes on with it"))
+            raise RunError(
+                Fault(msg("the run has no base model yet"), remedy=msg("`kamerton resume RUN` continues it"))
+            )
         return self.model
 
 
@@ -88,24 +91,24 @@ def read_state(path: Path) -> State:
     """Read `environment.json`; an empty state if there is none yet.
 
     Raises:
-        RunError: the file does not hold what a run writes, with what is wrong.
+        RunError: the file does not hold a state, with every fault.
     """
     if not path.exists():
         return UNKNOWN
     try:
         return KINDS.validate_python(read_json(path))
     except ValidationError as error:
-        remedy = "put the file back from a copy, or start a new run with `kamerton tune`"
+        remedy = msg("restore the file from a copy, or start a new run with `kamerton tune`")
         faults = [misfit(one, f"{path} {'.'.join(map(str, one['loc']))}", remedy) for one in error.errors()]
         raise RunError(faults) from None
 
 
 def write_state(path: Path, state: State) -> None:
-    """Write `environment.json`, without what is not known yet."""
+    """Write `environment.json`, without unknown values."""
     write_json(path, as_json(state))
 
 
 def as_json(state: State) -> dict[str, Any]:
-    """Return what is known of a state, as JSON."""
+    """Return the known values of a state, as JSON."""
     empty = asdict(UNKNOWN)
     return {name: value for name, value in asdict(state).items() if value != empty[name]}

@@ -1,1 +1,1 @@
-"""What every step of the story holds: setup, planner, engines, the trainable model."""
+"""What every step of the story uses: setup, planner, engines, the trainable model."""

@@ -17,13 +17,13 @@ from kamerton.session.setup import make_method
 
 
 def check_fit(recipe: Recipe, form: ModelHead, facts: ModelFacts, rows: int) -> PreTrainedModel:
-    """Refuse a task or a method that does not fit the model; no weight is read for it.
+    """Check that a task and a method fit the model, without reading its weights.
 
     Args:
-        recipe: with a method, or without one yet: the planner takes one that fits.
-        form: the task as this kind of model gets it.
+        recipe: with a method, or without one: the planner then chooses one that fits.
+        form: the task for this kind of model.
         facts: of the model.
-        rows: to train on, about.
+        rows: number of training rows, roughly.
 
     Returns:
         The model's structure, without weights.

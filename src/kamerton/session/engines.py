@@ -1,4 +1,4 @@
-"""The models of a run, each ready to be asked: the one in training, the saved one, the untuned base."""
+"""Engines for the models of a run: the one in training, the saved one, the untuned base."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import nn
 from kamerton.core import registry
 from kamerton.core.contracts import Quantization
 from kamerton.core.errors import Fault, RunError
+from kamerton.core.messages import msg
 from kamerton.core.records import Encoded
 from kamerton.engine.engine import TorchEngine, make_engine
 from kamerton.kernels.dropout import set_dropout, use_fast_dropout
@@ -17,7 +18,7 @@ from kamerton.kernels.norm import fuse_norms
 from kamerton.models.load import Loaded, load_model, load_tokenizer
 from kamerton.models.precision import set_precision
 from kamerton.models.quantize import quantized
-from kamerton.models.saved import add_adapter, is_adapter, load_saved
+from kamerton.models.saved import ONE_BY_ONE, add_adapter, is_adapter, load_saved
 from kamerton.models.vocabulary import begin_words, make_room, new_ids
 from kamerton.runs.recipe import MOST_TOKENS_PER_PASS
 from kamerton.runs.run import Run
@@ -28,7 +29,7 @@ FIRST = "default"
 
 
 def engine_of(setup: Setup, model: nn.Module, rows: Sequence[Encoded] = ()) -> TorchEngine:
-    """Make an engine of a model under the run's limits; `rows` are those it will be trained on."""
+    """Build an engine for a model within the run's limits; `rows` are its training rows."""
     return make_engine(
         model,
         setup.tokenizer,
@@ -45,35 +46,34 @@ def engine_of(setup: Setup, model: nn.Module, rows: Sequence[Encoded] = ()) -> T
 
 
 def saved_engine(run: Run, setup: Setup) -> TorchEngine:
-    """Load the tuned model of a run; its method is imported first, for it may bring PEFT a type of its own."""
+    """Load the tuned model of a run; its method is imported first, since it may register a type with PEFT."""
     registry.choose("methods", setup.recipe.method.name or "")
     engine = engine_of(setup, load_saved(run.model, setup.form, setup.facts, setup.tokenizer))
     return replace(engine, adapter=FIRST) if is_adapter(run.model) else engine
 
 
 def adapter_engine(run: Run, setup: Setup, other: TorchEngine) -> TorchEngine:
-    """Load the adapter of a run over the base that another engine holds; each engine switches to its own.
+    """Load the adapter of a run over the base of another engine; each engine activates its own adapter.
 
     Raises:
-        RunError: a run holds no adapter, or the two do not fit over one base.
+        RunError: a run has no adapter, or the two do not fit over one base.
     """
     if not (other.adapter and is_adapter(run.model)):
-        fault = Fault("only adapters can be kept over one base", str(run.path), "ask each run by itself")
-        raise RunError(fault)
+        raise RunError(Fault(msg("only adapters can share one base"), str(run.path), ONE_BY_ONE))
     registry.choose("methods", setup.recipe.method.name or "")
-    name = str(run.path).replace(".", "_")  # a name of PEFT's must have no dot
+    name = str(run.path).replace(".", "_")  # PEFT allows no dots in names
     add_adapter(other.model, run.model, name)
     return replace(engine_of(setup, other.model), adapter=name)
 
 
 def untuned_engine(setup: Setup) -> TorchEngine:
-    """Load the bare base model, without anything of the method, and with the tokens that it knows itself."""
+    """Load the base model as it is, without the method and without new tokens."""
     setup = bare(setup)
     return engine_of(setup, load_model(setup.facts.folder, setup.form.untuned_class, {}, setup.recipe.seed).model)
 
 
 def load_base(setup: Setup, how: Quantization | None) -> Loaded:
-    """Load the base model with the head that the form asks for, as the method wants it."""
+    """Load the base model with the form's head, quantized as the method needs it."""
     folder, form = setup.facts.folder, setup.form
     quantization = quantized(folder, form.model_class, form.config, how) if how else None
     loaded = load_model(folder, form.model_class, form.config, setup.recipe.seed, quantization=quantization)
@@ -87,7 +87,7 @@ def load_base(setup: Setup, how: Quantization | None) -> Loaded:
 
 
 def attach_method(setup: Setup, loaded: Loaded) -> nn.Module:
-    """Make a base model ready to train: the form's start, the recipe's dropout and precision, the method."""
+    """Prepare a base model for training: the form's start, the recipe's dropout and precision, the method."""
     recipe = setup.recipe
     setup.form.start(loaded.model, loaded.fresh)
     set_dropout(loaded.model, recipe.train.dropout)

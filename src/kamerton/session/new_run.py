@@ -1,4 +1,4 @@
-"""Begin a run: resolve the recipe and make the folder, before anything slow."""
+"""Create a run: resolve the recipe and make the folder."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ WORDS = ("data.task", "model.name", "train.optimizer", "evaluate.metric", "remed
 
 
 def new_run(data: Path, out: Path | None, settings: Mapping[str, object]) -> Run:
-    """Make a run's folder with its recipe.
+    """Create a run's folder with its recipe.
 
     Args:
-        data: a data file, or a recipe that names one.
+        data: a data file, or a recipe.
         out: the folder; a new one under `runs/` if not given.
-        settings: by dotted path; they overrule a recipe's.
+        settings: by dotted path; they override a recipe's.
 
     Raises:
-        RecipeError: a setting is wrong; all faults at once.
+        RecipeError: with every wrong setting.
         RunError: the folder already holds a run.
     """
     written = data if data.suffix in RECIPES else None
@@ -51,16 +51,16 @@ def new_run(data: Path, out: Path | None, settings: Mapping[str, object]) -> Run
 
 
 def _words_of(given: Mapping[str, object]) -> Recipe:
-    """Take what names plug-ins out of settings of which some are wrong, so that those are looked at, too."""
+    """Return the settings that name plug-ins, where others are wrong, so that their names are checked, too."""
     named = {path: v for path, v in given.items() if path in WORDS or path.startswith(("method.", "task."))}
     try:
         return resolve(None, named)
-    except RecipeError:  # told already
+    except RecipeError:  # reported already
         return Recipe()
 
 
 def _unknown(recipe: Recipe) -> list[Fault]:
-    """Find words that name nothing, and settings that the method or the task does not have."""
+    """Return the faults of unknown names, and of settings that the method or the task does not have."""
     words = [
         ("tasks", recipe.data.task),
         ("methods", recipe.method.name),
@@ -88,9 +88,9 @@ def _faults_of(make: Callable[[], object]) -> Sequence[Fault]:
 
 
 def anchored(recipe: Recipe) -> Recipe:
-    """Write the paths of files and folders that are there from the root on, so that the run works from anywhere.
+    """Make the paths of existing files and folders absolute, so that the run works from anywhere.
 
-    What is no path stays as it is: names of known models and tasks, ids of the hub.
+    Non-paths are returned unchanged: names of known models and tasks, ids of the Hub.
     """
     data, split, mix, model, benchmarks = recipe.data, recipe.split, recipe.mix, recipe.model, recipe.benchmarks
     words = model.new_tokens
@@ -109,14 +109,13 @@ def anchored(recipe: Recipe) -> Recipe:
 
 
 def _anchored(word: str | None) -> str | None:
-    """Give the whole path of what is there, or may be: of a pattern."""
+    """Return the absolute path of an existing file or folder, or of a pattern."""
     if not word or not (is_pattern(Path(word)) or Path(word).exists()):
         return word
     return str(Path.cwd() / word)  # a link stays a link
 
 
 def _free_folder(recipe: Recipe) -> Path:
-    """Name a new folder under `runs/` after the data and the time."""
     name = re.sub(r"[^\w.-]+", "", Path(recipe.data.path).stem) or "data"
     stem = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     names = (stem, *(f"{stem}-{number}" for number in range(2, 100)))

@@ -1,7 +1,7 @@
-"""New tokens for a language that a model's vocabulary was not made for: which ones, what they save, and what they cost.
+"""Find new tokens for a language that is rare in a model's vocabulary, with their savings and costs.
 
-Candidates are the beginnings of words that byte-pair encoding finds in the user's own text (Sennrich et al. 2016), each
-with the space before it. They are found on one half of the texts and counted on the other.
+Candidates are the word beginnings that byte-pair encoding finds in the user's text (Sennrich et al. 2016), each with
+the space before it. They are found on one half of the texts and counted on the other.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase
 
 from kamerton.core.contracts import ModelFacts
-from kamerton.core.figures import parameters
+from kamerton.core.figures import Figure
+from kamerton.core.files import shell_word
+from kamerton.core.messages import Joined, Message, msg
 from kamerton.core.records import Example, Finding
 from kamerton.models.vocabulary import add_words
 from kamerton.runs.recipe import Recipe
@@ -22,45 +24,52 @@ from kamerton.text.words import words
 
 SIZES = (100, 300, 1000, 3000)
 SAMPLE, LONGEST = 1000, 2000
-"""Texts that are looked at, and letters of each."""
+"""Most texts that are used, and most characters of each."""
 COSTLY = 2.2
-"""Tokens a word from which on new ones are looked for (Rust et al. 2021, figure 2: 1.2 to 1.8 are usual)."""
+"""Tokens per word from which new ones are searched (Rust et al. 2021, figure 2: 1.2 to 1.8 are usual)."""
 MET = 10
-"""How often a token must be met in the texts that it was found in: its embedding is learnt from nothing else."""
+"""Least occurrences of a token in its texts: its embedding is learned from nothing else."""
 WORTH = 0.05
-"""Share of the work that must be saved."""
+"""Least share of the work that must be saved."""
 SPACE = "\u2581"
 
 
 @dataclass(frozen=True)
 class Size:
-    """So many new tokens."""
+    """The savings and costs of a number of new tokens."""
 
     tokens: int
     per_word: float
-    """Tokens a word in texts that they were not found in."""
+    """Tokens per word in the other half of the texts."""
     saved: float
-    """Share of the tokens there that are no longer needed."""
+    """Share of the tokens there that is saved."""
     parameters: int
     """Of their embeddings."""
     work: float
-    """Share of the work of a pass that is no longer needed: fewer tokens, each against a larger vocabulary."""
+    """Share of the work of a pass that is saved: fewer tokens, but a larger vocabulary."""
 
-    def __str__(self) -> str:
-        return (
-            f"{self.tokens} new tokens: {self.per_word:.1f} tokens a word, {self.saved:.0%} fewer; "
-            f"{parameters(self.parameters)} parameters more; {self.work:.0%} less work a pass"
+    @property
+    def message(self) -> Message:
+        """What they save and cost, in one line."""
+        return msg(
+            "{count} new {count:token|tokens}: {per_word} tokens per word, {saved} fewer; {parameters} more "
+            "parameters; {work} less work per pass",
+            count=self.tokens,
+            per_word=Figure(self.per_word, "tenths"),
+            saved=Figure(round(self.saved, 2), "percent"),
+            parameters=Figure(self.parameters, "parameters"),
+            work=Figure(round(self.work, 2), "percent"),
         )
 
 
 @dataclass(frozen=True)
 class NewTokens:
-    """New tokens that would pay."""
+    """New tokens that save work."""
 
     tokens: tuple[str, ...]
-    """The ones of the best size, the commonest first."""
+    """Those of the best size, the most frequent first."""
     per_word: float
-    """Tokens a word without them."""
+    """Tokens per word without them."""
     sizes: tuple[Size, ...]
     best: Size
 
@@ -68,19 +77,19 @@ class NewTokens:
 def new_tokens_of(
     recipe: Recipe, examples: Sequence[Example], facts: ModelFacts, tokenizer: PreTrainedTokenizerBase
 ) -> NewTokens | None:
-    """Find new tokens for a model that writes, unless the recipe has some."""
+    """Find new tokens for a decoder, unless the recipe has some."""
     if facts.kind != "decoder" or recipe.model.new_tokens:
         return None
     return find_new_tokens([e.text if e.text == e.gold else f"{e.text}\n{e.gold}" for e in examples], facts, tokenizer)
 
 
 def find_new_tokens(texts: Sequence[str], facts: ModelFacts, tokenizer: PreTrainedTokenizerBase) -> NewTokens | None:
-    """Find the new tokens that save most work; None where there are none that would pay.
+    """Find the new tokens that save most work; None if they save too little.
 
     Args:
-        texts: the user's own.
-        facts: of a model that reads or writes them token by token.
-        tokenizer: its own.
+        texts: the user's.
+        facts: of the model.
+        tokenizer: of the model.
     """
     some = [text[:LONGEST] for text in texts[:: max(1, len(texts) // SAMPLE)]]
     seen, unseen = some[::2], some[1::2]
@@ -102,15 +111,16 @@ def find_new_tokens(texts: Sequence[str], facts: ModelFacts, tokenizer: PreTrain
 
 
 def new_tokens_finding(found: NewTokens, data: str, model: str) -> Finding:
-    """Say what the new tokens save, and how to have them."""
-    return Finding(
-        check="new-tokens",
-        severity="note",
-        title=f"{found.best}; {found.per_word:.1f} tokens a word now",
-        remedy=f"`kamerton plan {data} --model {model} --new-tokens tokens.txt` writes them, "
-        "and `--set model.new_tokens=tokens.txt` trains with them",
-        samples=(", ".join(token.strip() for token in found.tokens[:12]),),
+    """Return a finding: what the new tokens save, and how to get them."""
+    now = msg("{per_word} tokens per word now", per_word=Figure(found.per_word, "tenths"))
+    remedy = msg(
+        "`kamerton plan {data} --model {model} --new-tokens tokens.txt` writes them, and `--set "
+        "model.new_tokens=tokens.txt` trains with them",
+        data=shell_word(data),
+        model=shell_word(model),
     )
+    samples = (", ".join(token.strip() for token in found.tokens[:12]),)
+    return Finding("new-tokens", "note", Joined((found.best.message, now)), remedy, samples=samples)
 
 
 def _tokens(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> int:
@@ -118,7 +128,7 @@ def _tokens(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 def _beginnings(texts: Sequence[str]) -> list[str]:
-    """Find beginnings of words, the commonest merges first, each with the space before it."""
+    """Return beginnings of words, the most frequent merges first, each with the space before it."""
     pairs = Tokenizer(models.BPE())
     pairs.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Metaspace(prepend_scheme="never"), pre_tokenizers.Punctuation()]

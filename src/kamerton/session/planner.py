@@ -1,4 +1,4 @@
-"""The planner: fill in what the recipe leaves open, from the data, the model and the method, with reasons."""
+"""Decide the open settings of a recipe from the data, the model and the method, with reasons."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from kamerton.train.optimizer import preferred_optimizer
 ROOM = 0.9
 """Share of the free memory that a run may fill."""
 PASS_BYTES = 2e9
-"""Most bytes that a training pass may keep for its backward pass."""
+"""Most bytes of activations that a training pass may keep."""
 KEPT = 80
 """Bytes kept for a token, for each layer and each hidden number: 74 in a Llama with LoRA, 85 in a BERT, measured."""
 WRITTEN = msg("99% of the training answers, with some room, up to a bound: writing is slow")
 STEP = 256
-"""Passes are planned in steps of so many tokens."""
+"""Granularity of the tokens per pass."""
 FOREIGN = 0.2
-"""Share of letters outside the Latin script from which an English model is the wrong one."""
+"""Share of letters outside the Latin script from which a multilingual model is chosen."""
 
 
 def choose_model(task: Task, examples: Sequence[Example]) -> Decision:
-    """Choose among the known models: of the task's usual kind, for the script that the texts are in."""
+    """Choose a known model of the task's usual kind, for the script of the texts."""
     letters = [letter for example in examples[:2000] for letter in example.text if letter.isalpha()]
     foreign = sum(letter > "\u024f" for letter in letters) / max(1, len(letters))
     fitting = [model for model in known() if model.kind == task.kinds[0]]
@@ -45,18 +45,18 @@ def choose_model(task: Task, examples: Sequence[Example]) -> Decision:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A method as it stands for a model, a number of rows and this machine."""
+    """A method, judged for a model, a number of rows and this machine."""
 
     word: str
     advice: Advice
     least_bytes: int
     free_bytes: int
     refusal: Wording = ""
-    """Why the model's structure does not allow it."""
+    """Why the model's structure does not allow it; empty if it does."""
 
     @property
     def fits(self) -> bool:
-        """Whether the model allows it, and what it needs at the least is there, with some room for the rows."""
+        """Whether the model allows it, and the memory suffices with some room for the rows."""
         return not self.refusal and self.least_bytes <= ROOM * self.free_bytes
 
     @property
@@ -73,18 +73,18 @@ class Candidate:
 
     @property
     def reason(self) -> Wording:
-        """What speaks for or against it."""
+        """The arguments for or against it."""
         return Joined((self.obstacle, self.advice.reason)) if self.obstacle else self.advice.reason
 
 
 def candidates(facts: ModelFacts, rows: int, free: int, model: PreTrainedModel | None = None) -> list[Candidate]:
-    """List the methods: first those that fit into `free` bytes, of these the one that calls itself most suitable.
+    """Return the methods, those first that fit into `free` bytes, the most suitable one first.
 
     Args:
         facts: of the model.
-        rows: to train on.
+        rows: number of training rows.
         free: bytes.
-        model: its structure; those that it does not allow come last.
+        model: its structure; methods that it does not allow come last.
     """
     chosen = {word: registry.choose("methods", word) for word in registry.names("methods")}
     every = [
@@ -95,7 +95,7 @@ def candidates(facts: ModelFacts, rows: int, free: int, model: PreTrainedModel |
 
 
 def choose_method(facts: ModelFacts, rows: int, free: int, model: PreTrainedModel | None = None) -> Decision:
-    """Choose the method that calls itself most suitable of those that fit the model and `free` bytes of memory."""
+    """Choose the most suitable method of those that fit the model and `free` bytes of memory."""
     every = candidates(facts, rows, free)
     best = next(one for one in every if model is None or not registry.choose("methods", one.word)().refuses(model))
     others = [one for one in every if one is not best]
@@ -107,7 +107,7 @@ def choose_method(facts: ModelFacts, rows: int, free: int, model: PreTrainedMode
 
 
 def choose_pass(facts: ModelFacts) -> Decision:
-    """Choose how many tokens to train on in one pass, so that what it keeps for the backward pass stays in bounds."""
+    """Choose the tokens per training pass, so that its activations fit into a bound."""
     kept = KEPT * facts.layers * facts.hidden
     tokens = max(STEP, min(MOST_TOKENS_PER_PASS, int(PASS_BYTES / kept) // STEP * STEP))
     return Decision(
@@ -116,7 +116,7 @@ def choose_pass(facts: ModelFacts) -> Decision:
 
 
 def choose_optimizer() -> Decision:
-    """Choose the optimizer that calls itself most suitable."""
+    """Choose the most suitable optimizer."""
     word = preferred_optimizer()
     return Decision(word, registry.choose("optimizers", word).suitability.reason)
 
@@ -129,7 +129,7 @@ def settings(
     train: Sequence[Example],
     tokenizer: PreTrainedTokenizerBase,
 ) -> Mapping[str, Decision]:
-    """Decide every setting that is open, once the data, the model and the method are known."""
+    """Decide every open setting, once the data, the model and the method are known."""
     advice = method.advise(facts, len(train))
     decisions = {f"train.{name}": Decision(_number(item.value), item.reason) for name, item in advice.items()}
     metric = task.metrics(train)[0]

@@ -1,4 +1,4 @@
-"""A model made ready to be trained: what training, the rate's probe and the forecast all begin with."""
+"""A model prepared for training, as training, the learning-rate range test and the cost estimate use it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from kamerton.session.setup import Setup
 from kamerton.train.replay import replay_rows
 
 NOT_OURS = -1
-"""The id of rows that come from no source file."""
+"""The id of rows without a source."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class TrainableModel:
     model: nn.Module
     engine: TorchEngine
     rows: list[Encoded]
-    """Those of the split, in its order, and after them what is replayed against forgetting."""
+    """The split's rows, in its order, then those replayed against forgetting."""
     ids: list[int]
     """The source row of each."""
     note: Wording = ""
-    """What is to be known of how it is computed."""
+    """A remark on how the model is computed."""
 
 
 def attach(setup: Setup, loaded: Loaded) -> TrainableModel:
@@ -68,7 +68,7 @@ REPLAYED_TOKENS = 48
 
 
 def replayed(setup: Setup) -> list[Encoded]:
-    """Let the base model write the rows that the recipe wants replayed."""
+    """Generate the rows to replay with the base model."""
     mix, share = setup.recipe.mix, setup.recipe.remedy.replay
     count = round((share or (mix.share if mix.source == SELF else 0.0)) * len(setup.split.train))
     if not count:
