@@ -11,14 +11,14 @@ class Merged:
     """Fold what was trained into plain weights, which transformers loads without PEFT and without the base."""
 
     def is_exact(self, method: Method) -> bool:
-        """Demand the run's own logits, unless the weights are folded into matrices that were rounded."""
+        """Require the run's own logits, unless the weights are folded into matrices that were rounded."""
         return method.quantization is None
 
     def write(self, tuned: Tuned, folder: Path) -> None:
         """Merge as the method does, and save in full precision.
 
         Raises:
-            ValueError: the method cannot merge, with its reason.
+            Unusable: the method cannot merge, with its reason.
         """
         tuned.method.merge(tuned.model).save_pretrained(folder)
         tuned.tokenizer.save_pretrained(folder)

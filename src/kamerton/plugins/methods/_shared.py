@@ -1,15 +1,16 @@
-"""What several methods share: the knobs' base, sizes of models, published rates, numbers of updates."""
+"""What several methods share: their base, sizes of models, published rates, numbers of updates."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
+from torch import nn
 
 from kamerton.core.contracts import Advice, ModelFacts, Quantization
-from kamerton.core.messages import Wording
+from kamerton.core.messages import Joined, Wording, msg
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -17,14 +18,13 @@ if TYPE_CHECKING:
 WEIGHT = 4
 """Bytes of a number in full precision."""
 TRAINED = 3 * WEIGHT
-"""Bytes for each number that trains beside itself: its gradient, and the two that AdamW keeps."""
+"""Bytes for each number that trains beyond itself: its gradient, and the two that AdamW keeps."""
 SMALL = 800
 """Rows below which encoders get the updates that small data needs."""
 FEW = 100
 """Rows below which few weights should train."""
 LEAST_UPDATES = 40
 """Updates that a language model gets at least, within ten epochs."""
-MOSBACH = "small data needs many updates (Mosbach et al. 2021, Zhang et al. 2021)"
 
 
 class Knobs(BaseModel):
@@ -35,7 +35,7 @@ class Knobs(BaseModel):
 
     @property
     def added_tokens(self) -> int:
-        """Take no room in the model's context."""
+        """Take no positions of the model's context."""
         return 0
 
     @property
@@ -50,6 +50,11 @@ class Knobs(BaseModel):
     def refuses_tokens(self, model: PreTrainedModel) -> Wording:
         """Learn the embeddings of new tokens."""
         return ""
+
+    def merge(self, model: nn.Module) -> PreTrainedModel:
+        """Return the model: nothing was added that is not a weight of its own."""
+        plain: Any = model
+        return plain
 
     @classmethod
     def least_memory(cls, facts: ModelFacts) -> int:
@@ -66,60 +71,74 @@ def body_parameters(facts: ModelFacts) -> int:
 
 
 def epochs_for(rows: int, batch_size: int, *, updates: int, least: int, most: int) -> Advice:
-    """Choose the epochs that come nearest to a number of updates, within bounds."""
+    """Return the epochs nearest to a number of updates, within bounds."""
     per_epoch = math.ceil(rows / batch_size)
     epochs = max(least, min(most, math.ceil(updates / per_epoch)))
-    return Advice(epochs, f"{epochs * per_epoch} updates of {batch_size} rows; {MOSBACH}")
+    reason = msg(
+        "{updates} {updates:update|updates} of {rows} rows; small data needs many updates (Mosbach et al. 2021, Zhang "
+        "et al. 2021)",
+        updates=epochs * per_epoch,
+        rows=batch_size,
+    )
+    return Advice(epochs, reason)
 
 
 def full_rate(facts: ModelFacts) -> Advice:
-    """Give the published rate for training weights themselves, by kind and size of the model."""
+    """Return the published rate for training weights themselves, by kind and size of the model."""
     size = body_parameters(facts)
     if facts.kind == "encoder" and size <= 30e6:
-        return Advice(1e-4, "full, encoders up to 30M: grid 3e-4 to 3e-5 of Turc et al. 2019 (BERT miniatures)")
+        return Advice(1e-4, msg("full, encoders up to 30M: grid 3e-4 to 3e-5 of Turc et al. 2019 (BERT miniatures)"))
     if facts.kind == "encoder":
-        return Advice(2e-5, "full, encoders of 100M to 400M: 2e-5, 3e-5 or 5e-5 in Devlin et al. 2019, A.3")
+        return Advice(2e-5, msg("full, encoders of 100M to 400M: 2e-5, 3e-5 or 5e-5 in Devlin et al. 2019, A.3"))
     if size <= 3e9:
-        return Advice(2e-5, "full, language models of 0.1B to 3B: 1e-5 to 5e-5 (PEFT's method comparison: 1e-5 at 3B)")
-    return Advice(5e-6, "full, language models from 7B: 5e-6 (Tülu 3)")
+        return Advice(
+            2e-5, msg("full, language models of 0.1B to 3B: 1e-5 to 5e-5 (PEFT's method comparison: 1e-5 at 3B)")
+        )
+    return Advice(5e-6, msg("full, language models from 7B: 5e-6 (Tülu 3)"))
 
 
 def low_rank_rate(facts: ModelFacts) -> Advice:
-    """Give the published rate for low-rank updates, by kind and size of the model."""
+    """Return the published rate for low-rank updates, by kind and size of the model."""
     size = body_parameters(facts)
     if facts.kind == "encoder":
-        reason = "low-rank updates, encoders: 4e-4 to 5e-4 at a scale of 1 (Hu et al. 2022, table 9); lower at one of 2"
+        reason = msg(
+            "low-rank updates, encoders: 4e-4 to 5e-4 at a scale of 1 (Hu et al. 2022, table 9); lower at one of 2"
+        )
         return Advice(3e-4, reason)
     if size <= 3e9:
-        reason = "low-rank updates, language models of 0.1B to 3B: ten times the full rate"
-        return Advice(5e-4, f"{reason} (Schulman 2025, LoRA Without Regret)")
-    reason = "low-rank updates, language models from 7B: 1e-4 to 3e-4"
-    return Advice(2e-4, f"{reason} (Schulman 2025; Dettmers et al. 2023)")
+        reason = msg(
+            "low-rank updates, language models of 0.1B to 3B: ten times the full rate (Schulman 2025, LoRA Without "
+            "Regret)"
+        )
+        return Advice(5e-4, reason)
+    reason = msg("low-rank updates, language models from 7B: 1e-4 to 3e-4 (Schulman 2025; Dettmers et al. 2023)")
+    return Advice(2e-4, reason)
 
 
 def encoder_epochs(rows: int, batch_size: int, *, least: int, most: int) -> Advice:
-    """Choose an encoder's epochs: about 300 updates; of small data 500, in 10 to 20 epochs (Mosbach et al. 2021)."""
+    """Return an encoder's epochs: about 300 updates; of small data 500, in 10 to 20 epochs (Mosbach et al. 2021)."""
     if rows < SMALL:
         return epochs_for(rows, batch_size, updates=500, least=10, most=20)
     return epochs_for(rows, batch_size, updates=300, least=least, most=most)
 
 
 def writer_epochs(rows: int, batch_size: int, *, updates: int, least: int) -> Advice:
-    """Choose a language model's epochs: three at most, or ten where fewer would be only a handful of updates."""
+    """Return a language model's epochs: three at most, or ten where fewer would be only a handful of updates."""
     most = max(3, min(10, math.ceil(LEAST_UPDATES / math.ceil(rows / batch_size))))
     return epochs_for(rows, batch_size, updates=updates, least=least, most=most)
 
 
 def adapter_epochs(facts: ModelFacts, rows: int, batch_size: int) -> Advice:
-    """Choose the epochs for methods that train few weights beside frozen ones."""
+    """Return the epochs for methods that train few weights beside frozen ones."""
     if facts.kind == "encoder":
         return encoder_epochs(rows, batch_size, least=5, most=20)
     return writer_epochs(rows, batch_size, updates=60, least=2)
 
 
 def patient_epochs(facts: ModelFacts, rows: int, batch_size: int) -> Advice:
-    """Choose the epochs for methods that train so few weights that each update does little."""
+    """Return the epochs for methods that train so few weights that each update does little."""
     if facts.kind == "encoder":
         return epochs_for(rows, batch_size, updates=600, least=5, most=20)
     epochs = epochs_for(rows, batch_size, updates=150, least=3, most=10)
-    return replace(epochs, reason=f"{epochs.reason}; prefixes of language models: 5 to 10 epochs (Li and Liang 2021)")
+    published = msg("prefixes of language models: 5 to 10 epochs (Li and Liang 2021)")
+    return replace(epochs, reason=Joined((epochs.reason, published)))

@@ -1,10 +1,10 @@
-"""What methods with virtual tokens share: trained vectors that stand before every row."""
+"""What methods with virtual tokens share: trained vectors before every row."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from inspect import signature
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
 from peft import PromptLearningConfig
@@ -12,9 +12,8 @@ from pydantic import Field
 from torch import Tensor
 from transformers import AutoTokenizer
 
-from kamerton.core.messages import Wording
-from kamerton.plugins.methods._peft import task_type, token_refusal
-from kamerton.plugins.methods._shared import Knobs
+from kamerton.core.messages import Wording, msg
+from kamerton.plugins.methods._peft import PeftMethod, task_type
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -23,12 +22,14 @@ HEADS = "num_attention_heads"
 EMBEDDINGS = "inputs_embeds"
 """How transformers calls a layer's heads, and embeddings that are given in place of tokens."""
 
-UNFIT = {"LongformerForSequenceClassification": "it looks at the tokens themselves, also where it gets embeddings"}
-"""Classes that take embeddings by their signature, and fail on them."""
+UNFIT = {"LongformerForSequenceClassification": msg("it needs the tokens themselves, even where it gets embeddings")}
+"""Classes whose signature takes embeddings, and which fail on them."""
 
 
-class VirtualTokens(Knobs):
-    """Base of the methods that put trained vectors before every row."""
+class VirtualTokens(PeftMethod):
+    """Base of the methods that train vectors before every row."""
+
+    configuration: ClassVar = PromptLearningConfig
 
     tokens: Annotated[int, Field(ge=1, le=1024)] = Field(
         20, description="How many virtual tokens; 20 to 100 (Lester et al. 2021)."
@@ -42,14 +43,10 @@ class VirtualTokens(Knobs):
     def refuses(self, model: PreTrainedModel) -> Wording:
         """Refuse a model that PEFT has no virtual tokens for, or that takes no embeddings in place of tokens."""
         if task_type(model) is None:
-            return f"PEFT puts no virtual tokens before the rows of a {type(model).__name__}"
+            return msg("PEFT has no virtual tokens for a {model}", model=type(model).__name__)
         if not takes(model, EMBEDDINGS):
-            return "it does not take embeddings in place of tokens"
+            return msg("it does not take embeddings in place of tokens")
         return UNFIT.get(type(model).__name__, "")
-
-    def refuses_tokens(self, model: PreTrainedModel) -> Wording:
-        """Refuse: PEFT trains virtual tokens, and no rows of the tables beside them."""
-        return token_refusal(model, PromptLearningConfig)
 
 
 def takes(model: PreTrainedModel, name: str) -> bool:
@@ -59,7 +56,7 @@ def takes(model: PreTrainedModel, name: str) -> bool:
 
 @dataclass(frozen=True)
 class Sizes:
-    """What PEFT wants to know of a model, and finds only in some families' configurations."""
+    """What PEFT needs to know of a model, and finds only in some families' configurations."""
 
     width: int
     """Of the embeddings, which in some families (ALBERT, ELECTRA) are narrower than the layers."""
@@ -77,10 +74,10 @@ def sizes_of(model: PreTrainedModel) -> Sizes:
 
 
 def real_tokens(model: PreTrainedModel, text: str | None, count: int) -> Tensor:
-    """Give tokens to begin from: those of a text, repeated or cut to `count`; random ones of the vocabulary without it.
+    """Return tokens to begin from: those of a text, repeated or cut to `count`; without it random ones.
 
-    Where rows begin with a token that stands for them ([CLS]), so do these: the head of a classifier reads the
-    first position, which is then the first virtual token's.
+    Where rows begin with [CLS], so do these: the head of a classifier reads the first position, which is then the
+    first virtual token's.
 
     Returns:
         `[1, count]`.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from kamerton.core.contracts import Advice, ModelFacts
+from kamerton.core.messages import msg
 from kamerton.plugins.methods._shared import (
     FEW,
     LEAST_UPDATES,
@@ -34,13 +35,14 @@ class Full(Knobs):
         """Suit small encoders, where everything fits and everything helps."""
         if facts.kind == "encoder" and body_parameters(facts) < 400e6:
             if rows < FEW:
-                return Advice(
-                    0.45,
-                    f"all weights learn badly from fewer than {FEW} rows: "
-                    "of 8 a class 43.0 points (Tunstall et al. 2022, table 2)",
+                reason = msg(
+                    "training all weights works badly with fewer than {few} rows: 43.0 points with 8 per class "
+                    "(Tunstall et al. 2022, table 2)",
+                    few=FEW,
                 )
-            return Advice(0.8, "a small encoder trains whole in little memory and reaches the most")
-        return Advice(0.2, "all weights of a large model need four times its memory and forget the most")
+                return Advice(0.45, reason)
+            return Advice(0.8, msg("a small encoder trains whole in little memory and reaches the most"))
+        return Advice(0.2, msg("all weights of a large model need four times its memory and forget the most"))
 
     @classmethod
     def least_memory(cls, facts: ModelFacts) -> int:
@@ -48,24 +50,20 @@ class Full(Knobs):
         return (WEIGHT + TRAINED) * facts.parameters
 
     def advise(self, facts: ModelFacts, rows: int) -> Mapping[str, Advice]:
-        """Give rates by size as published for encoders and language models."""
+        """Return the published rates of encoders and language models, by size."""
         if facts.kind == "encoder":
             epochs = encoder_epochs(rows, BATCH, least=3, most=10)
         else:
             few = writer_epochs(rows, BATCH, updates=LEAST_UPDATES, least=3)
-            epochs = few if few.value > 3 else Advice(3, "1 to 3 epochs for language models")
+            epochs = few if few.value > 3 else Advice(3, msg("1 to 3 epochs for language models"))
         return {
             "learning_rate": full_rate(facts),
             "epochs": epochs,
-            "batch_size": Advice(BATCH, "16 to 32 rows (Devlin et al. 2019, A.3)"),
+            "batch_size": Advice(BATCH, msg("16 to 32 rows (Devlin et al. 2019, A.3)")),
         }
 
     def attach(self, model: PreTrainedModel, fresh: Sequence[str], tokens: Sequence[int] = ()) -> nn.Module:
-        """Let every weight train."""
+        """Enable training of every weight."""
         for parameter in model.parameters():
             parameter.requires_grad_(True)
-        return model
-
-    def merge(self, model: nn.Module) -> PreTrainedModel:
-        """Return the model: nothing was added."""
         return model

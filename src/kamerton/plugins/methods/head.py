@@ -10,7 +10,7 @@ from torch import nn
 
 from kamerton.core.contracts import Advice, ModelFacts
 from kamerton.core.errors import Fault, ModelError
-from kamerton.core.messages import Wording
+from kamerton.core.messages import Message, Wording, msg
 from kamerton.models.structure import TOKENS_BELOW, train_above
 from kamerton.plugins.methods._mean import NOT_FIRST, read_mean
 from kamerton.plugins.methods._shared import FEW, Knobs, epochs_for
@@ -35,25 +35,28 @@ class Head(Knobs):
     def suitability(cls, facts: ModelFacts, rows: int) -> Advice:
         """Suit very small data, and the first look at a problem."""
         if facts.kind == "encoder" and rows < FEW:
-            return Advice(
-                0.6,
-                f"a head has little to overfit fewer than {FEW} rows with: "
-                "SetFit, 62.3 points of 8 a class (Tunstall et al. 2022, table 2)",
+            reason = msg(
+                "a head hardly overfits fewer than {few} rows: SetFit reaches 62.3 points with 8 per class (Tunstall "
+                "et al. 2022, table 2)",
+                few=FEW,
             )
-        return Advice(0.4, "fastest of all: the layers are run once over each row, then only the head trains")
+            return Advice(0.6, reason)
+        return Advice(0.4, msg("fastest of all: the layers are run once over each row, then only the head trains"))
 
     def advise(self, facts: ModelFacts, rows: int) -> Mapping[str, Advice]:
-        """Give a high rate and many epochs: they cost almost nothing here."""
+        """Return a high rate and many epochs, which cost almost nothing here."""
         return {
-            "learning_rate": Advice(3e-4, "head on frozen features: over three seeds 3e-4 beat 1e-3 on film reviews"),
+            "learning_rate": Advice(
+                3e-4, msg("head on frozen features: over three seeds 3e-4 beat 1e-3 on film reviews")
+            ),
             "epochs": epochs_for(rows, BATCH, updates=1500, least=10, most=100),
-            "batch_size": Advice(BATCH, "features are cached, so an update is cheap"),
+            "batch_size": Advice(BATCH, msg("features are cached, so an update is cheap")),
         }
 
     def refuses(self, model: PreTrainedModel) -> Wording:
         """Refuse to read the mean where the head is no classifier of texts: tags, spans and words are read each."""
         classifies = type(model).__name__.endswith("ForSequenceClassification") and not model.config.is_encoder_decoder
-        return "" if self.reads != "mean" or classifies else f"the mean of the tokens cannot be read: {NOT_FIRST}"
+        return "" if self.reads != "mean" or classifies else _no_mean(NOT_FIRST)
 
     def refuses_tokens(self, model: PreTrainedModel) -> Wording:
         """Refuse: the embeddings stand below what trains."""
@@ -65,13 +68,13 @@ class Head(Knobs):
         Raises:
             ModelError: the mean of the tokens is asked for, and this model cannot read it.
         """
-        against = "" if self.reads == "first" else read_mean(model)
+        against = None if self.reads == "first" else read_mean(model)
         if against and self.reads == "mean":
-            rule = f"the mean of the tokens cannot be read: {against}"
-            raise ModelError(Fault(rule, model.name_or_path, "leave method.reads open, or set it to first"))
+            remedy = msg("leave method.reads open, or set it to first")
+            raise ModelError(Fault(_no_mean(against), model.name_or_path, remedy))
         train_above(model, 0, fresh, tokens)
         return model
 
-    def merge(self, model: nn.Module) -> PreTrainedModel:
-        """Return the model: what may have been added is a layer like the others."""
-        return model
+
+def _no_mean(reason: Wording) -> Message:
+    return msg("the head cannot read the mean of the tokens: {reason}", reason=reason)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from peft import IA3Config
 from peft.utils.constants import TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING
@@ -12,11 +12,10 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from kamerton.core.contracts import Advice, ModelFacts
-from kamerton.core.messages import Wording
-from kamerton.models.adapters import merged
+from kamerton.core.messages import Wording, msg
 from kamerton.models.structure import NO_LINEAR_LAYER, ending, linear_layers, narrows
-from kamerton.plugins.methods._peft import adapt, task_type, token_refusal
-from kamerton.plugins.methods._shared import Knobs, patient_epochs
+from kamerton.plugins.methods._peft import PeftMethod, adapt, task_type
+from kamerton.plugins.methods._shared import patient_epochs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -24,8 +23,10 @@ if TYPE_CHECKING:
 BATCH = 8
 
 
-class Ia3(Knobs):
+class Ia3(PeftMethod):
     """Train one factor for each inner feature of attention and feed-forward, and the new head if there is one."""
+
+    configuration: ClassVar = IA3Config
 
     targets: tuple[str, ...] = Field(
         (), description="Names of the layers to stretch; PEFT's choice for the family, or all linear ones, if empty."
@@ -38,25 +39,21 @@ class Ia3(Knobs):
     def suitability(cls, facts: ModelFacts, rows: int) -> Advice:
         """Suit very small adapters."""
         return Advice(
-            0.3, "the smallest file, some thousand weights; reaches less than LoRA (PEFT's method comparison)"
+            0.3, msg("the smallest file, some thousand weights; reaches less than LoRA (PEFT's method comparison)")
         )
 
     def advise(self, facts: ModelFacts, rows: int) -> Mapping[str, Advice]:
-        """Give the rate and the thousand updates of the T-Few recipe."""
-        reason = "ia3: 3e-3 (T-Few, Liu et al. 2022); 1e-4 learns nothing (PEFT's method comparison)"
+        """Return the rate and the thousand updates of the T-Few recipe."""
+        reason = msg("ia3: 3e-3 (T-Few, Liu et al. 2022); 1e-4 learns nothing (PEFT's method comparison)")
         return {
             "learning_rate": Advice(3e-3, reason),
             "epochs": patient_epochs(facts, rows, BATCH),
-            "batch_size": Advice(BATCH, "8 rows for 1,000 updates (T-Few, Liu et al. 2022)"),
+            "batch_size": Advice(BATCH, msg("8 rows for 1,000 updates (T-Few, Liu et al. 2022)")),
         }
 
     def refuses(self, model: PreTrainedModel) -> Wording:
         """Refuse a model whose layers have no linear map to scale."""
         return "" if linear_layers(model) else NO_LINEAR_LAYER
-
-    def refuses_tokens(self, model: PreTrainedModel) -> Wording:
-        """Refuse where PEFT trains no single rows of the tables."""
-        return token_refusal(model, IA3Config)
 
     def attach(self, model: PreTrainedModel, fresh: Sequence[str], tokens: Sequence[int] = ()) -> nn.Module:
         """Insert the vectors; they begin as ones, so nothing changes yet.
@@ -73,10 +70,6 @@ class Ia3(Knobs):
             modules_to_save=list(fresh) or None,
         )
         return adapt(model, config, tokens)
-
-    def merge(self, model: nn.Module) -> PreTrainedModel:
-        """Multiply each vector into its matrix."""
-        return merged(model)
 
     def _targets(self, model: PreTrainedModel) -> tuple[list[str], list[str]]:
         """Choose what is stretched, and which of it at the input."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from peft import LoraConfig
 from pydantic import Field
@@ -11,11 +11,10 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from kamerton.core.contracts import Advice, ModelFacts
-from kamerton.core.messages import Wording
-from kamerton.models.adapters import merged
+from kamerton.core.messages import Joined, Wording, msg
 from kamerton.models.structure import NO_LINEAR_LAYER, ending, linear_layers
-from kamerton.plugins.methods._peft import adapt, task_type, token_refusal
-from kamerton.plugins.methods._shared import Knobs, adapter_epochs, low_rank_rate
+from kamerton.plugins.methods._peft import PeftMethod, adapt, task_type
+from kamerton.plugins.methods._shared import adapter_epochs, low_rank_rate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -23,8 +22,10 @@ if TYPE_CHECKING:
 BATCH = 16
 
 
-class Lora(Knobs):
+class Lora(PeftMethod):
     """Train a low-rank pair beside every linear layer, and the new head if there is one."""
+
+    configuration: ClassVar = LoraConfig
 
     rank: Annotated[int, Field(ge=1)] = Field(16, description="Width of the pairs; matters little (Schulman 2025).")
     alpha: Annotated[float, Field(gt=0)] | None = Field(
@@ -47,15 +48,15 @@ class Lora(Knobs):
     def suitability(cls, facts: ModelFacts, rows: int) -> Advice:
         """Suit language models."""
         if facts.kind == "encoder":
-            return Advice(0.5, "as good as training all weights, with a small file to keep")
-        return Advice(0.9, "reaches what full training reaches at a third of the memory, and forgets less")
+            return Advice(0.5, msg("as good as training all weights, with a small file to keep"))
+        return Advice(0.9, msg("reaches what full training reaches at a third of the memory, and forgets less"))
 
     def advise(self, facts: ModelFacts, rows: int) -> Mapping[str, Advice]:
-        """Give ten times the full rate, as the published sweeps found."""
+        """Return ten times the full rate, as the published sweeps found."""
         return {
             "learning_rate": low_rank_rate(facts),
             "epochs": adapter_epochs(facts, rows, BATCH),
-            "batch_size": Advice(BATCH, "LoRA loses more than full training at batches over 32 (Schulman 2025)"),
+            "batch_size": Advice(BATCH, msg("LoRA loses more than full training at batches over 32 (Schulman 2025)")),
         }
 
     def refuses(self, model: PreTrainedModel) -> Wording:
@@ -64,11 +65,9 @@ class Lora(Knobs):
         if not inside:
             return NO_LINEAR_LAYER
         named = ending(inside, self.targets)
-        return f"it has no linear layer named {' or '.join(self.targets)}" if self.targets and not named else ""
-
-    def refuses_tokens(self, model: PreTrainedModel) -> Wording:
-        """Refuse where PEFT trains no single rows of the tables."""
-        return token_refusal(model, LoraConfig)
+        if named or not self.targets:
+            return ""
+        return msg("it has no linear layer named {names}", names=Joined(self.targets, " or "))
 
     def attach(self, model: PreTrainedModel, fresh: Sequence[str], tokens: Sequence[int] = ()) -> nn.Module:
         """Insert the pairs in every linear map of the layers.
@@ -91,7 +90,3 @@ class Lora(Knobs):
             modules_to_save=list(fresh) or None,
         )
         return adapt(model, config, tokens)
-
-    def merge(self, model: nn.Module) -> PreTrainedModel:
-        """Add the product of each pair to its matrix."""
-        return merged(model)

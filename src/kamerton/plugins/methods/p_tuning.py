@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import nn
 
 from kamerton.core.contracts import Advice, ModelFacts
-from kamerton.models.adapters import merged
+from kamerton.core.messages import msg
 from kamerton.plugins.methods._peft import adapt, task_type
 from kamerton.plugins.methods._shared import patient_epochs
 from kamerton.plugins.methods._virtual import VirtualTokens, sizes_of
@@ -30,19 +30,21 @@ class PTuning(VirtualTokens):
 
     @classmethod
     def suitability(cls, facts: ModelFacts, rows: int) -> Advice:
-        """Suit those who compare with published figures."""
-        return Advice(0.1, "steadier than prompt tuning, below LoRA (35.0 against 47.8 in PEFT's method comparison)")
+        """Suit users who compare with published figures."""
+        return Advice(
+            0.1, msg("steadier than prompt tuning, below LoRA (35.0 against 47.8 in PEFT's method comparison)")
+        )
 
     def advise(self, facts: ModelFacts, rows: int) -> Mapping[str, Advice]:
-        """Give a rate for the network, and many updates."""
+        """Return a rate for the network, and many updates."""
         return {
-            "learning_rate": Advice(5e-3, "p-tuning: 1e-3 to 1e-2 (Liu et al. 2021; PEFT's method comparison)"),
+            "learning_rate": Advice(5e-3, msg("p-tuning: 1e-3 to 1e-2 (Liu et al. 2021; PEFT's method comparison)")),
             "epochs": patient_epochs(facts, rows, BATCH),
-            "batch_size": Advice(BATCH, "16 to 32 rows, as for prompt tuning (Lester et al. 2021)"),
+            "batch_size": Advice(BATCH, msg("16 to 32 rows, as for prompt tuning (Lester et al. 2021)")),
         }
 
     def attach(self, model: PreTrainedModel, fresh: Sequence[str], tokens: Sequence[int] = ()) -> nn.Module:
-        """Put the virtual tokens before the embeddings' output.
+        """Insert the virtual tokens before the embeddings' output.
 
         Raises:
             ModelError: the model does not take embeddings in place of tokens.
@@ -58,7 +60,3 @@ class PTuning(VirtualTokens):
             modules_to_save=list(fresh) or None,
         )
         return adapt(model, config, tokens)
-
-    def merge(self, model: nn.Module) -> PreTrainedModel:
-        """Refuse: virtual tokens are inputs."""
-        return merged(model)

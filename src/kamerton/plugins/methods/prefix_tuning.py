@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from kamerton.core.contracts import Advice, ModelFacts
 from kamerton.core.errors import Fault, ModelError
-from kamerton.core.messages import Wording
-from kamerton.models.adapters import REFUSALS, merged
+from kamerton.core.messages import Wording, msg
+from kamerton.models.adapters import REFUSALS
 from kamerton.models.structure import short_row
 from kamerton.plugins.methods._peft import adapt, task_type
 from kamerton.plugins.methods._shared import body_parameters, patient_epochs
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 BATCH = 16
 UNFIT = {
-    "big_bird": "its mask of what is attended to has no room for a prefix",
-    "roformer": "its layers do not read the cache that PEFT fills",
+    "big_bird": msg("its attention mask has no positions for a prefix"),
+    "roformer": msg("its layers do not read the cache that PEFT fills"),
 }
 """Families whose layers take keys and values from before, but not those of a prefix."""
 
@@ -43,28 +43,28 @@ class PrefixTuning(VirtualTokens):
 
     @classmethod
     def suitability(cls, facts: ModelFacts, rows: int) -> Advice:
-        """Suit those who want one base with many tasks in one batch."""
-        return Advice(0.2, "above prompt tuning, below LoRA (41.6 against 47.8 in PEFT's method comparison)")
+        """Suit users who serve many tasks in one batch."""
+        return Advice(0.2, msg("above prompt tuning, below LoRA (41.6 against 47.8 in PEFT's method comparison)"))
 
     def advise(self, facts: ModelFacts, rows: int) -> Mapping[str, Advice]:
-        """Give the rate of P-tuning v2, and many updates."""
+        """Return the rate of P-tuning v2, and many updates."""
         return {
             "learning_rate": _rate(facts),
             "epochs": patient_epochs(facts, rows, BATCH),
-            "batch_size": Advice(BATCH, "16 to 32 rows (P-tuning v2, Liu et al. 2022)"),
+            "batch_size": Advice(BATCH, msg("16 to 32 rows (P-tuning v2, Liu et al. 2022)")),
         }
 
     def refuses(self, model: PreTrainedModel) -> Wording:
         """Refuse a model whose layers take no keys and values from before, or none that PEFT makes."""
         config = model.config.get_text_config()
         if not takes(model, "past_key_values"):
-            return "its layers do not attend to keys and values from before"
+            return msg("its layers do not take cached keys and values")
         if config.to_dict().get("multi_query"):
-            return "all heads of a layer share one key, for which PEFT makes no prefix"
+            return msg("all heads of a layer share one key, for which PEFT makes no prefix")
         return UNFIT.get(config.model_type, "") or super().refuses(model)
 
     def attach(self, model: PreTrainedModel, fresh: Sequence[str], tokens: Sequence[int] = ()) -> nn.Module:
-        """Put the prefix into the cache of every layer: a real one's for a language model, zeros for others.
+        """Insert the prefix into the cache of every layer: of real tokens in a language model, else zeros.
 
         Raises:
             ModelError: the model's layers take no earlier keys and values.
@@ -86,12 +86,8 @@ class PrefixTuning(VirtualTokens):
             self._begin_from_real_states(model, adapted)
         return adapted
 
-    def merge(self, model: nn.Module) -> PreTrainedModel:
-        """Refuse: the prefix is an input."""
-        return merged(model)
-
     def _begin_from_real_states(self, model: PreTrainedModel, adapted: PeftModel) -> None:
-        """Take the keys and values of real tokens: 41.6% against 18.6% from random ones in PEFT's comparison."""
+        """Copy the keys and values of real tokens: 41.6% against 18.6% from random ones in PEFT's comparison."""
         training = model.training
         model.eval()
         with torch.no_grad():
@@ -101,13 +97,18 @@ class PrefixTuning(VirtualTokens):
         try:
             initialize_kv_prefix_from_past_key_values(adapted, past_key_values=states)
         except REFUSALS as error:
-            rule = f"a prefix of {self.tokens} tokens does not fit {type(model).__name__}: {error}"
-            remedy = "set method.tokens below the model's attention window"
+            rule = msg(
+                "a prefix of {tokens} {tokens:token|tokens} does not fit {model}: {reason}",
+                tokens=self.tokens,
+                model=type(model).__name__,
+                reason=str(error),
+            )
+            remedy = msg("set method.tokens below the model's attention window")
             raise ModelError(Fault(rule, model.name_or_path, remedy)) from error
 
 
 def _decoder_keys(model: PreTrainedModel) -> list[Tensor]:
-    """Give the keys of a decoder's layers: `[1, heads, 1, width]` each; T5's need not add up to its hidden size.
+    """Return the keys of a decoder's layers: `[1, heads, 1, width]` each; T5's need not add up to its hidden size.
 
     PEFT measures other models itself; of an encoder-decoder it would take the encoder's.
     """
@@ -118,5 +119,7 @@ def _decoder_keys(model: PreTrainedModel) -> list[Tensor]:
 
 def _rate(facts: ModelFacts) -> Advice:
     if facts.kind == "encoder" and body_parameters(facts) <= 30e6:
-        return Advice(1e-2, "prefixes: 1e-3 to 1e-2 (P-tuning v2, Liu et al. 2022); the upper end for small encoders")
-    return Advice(5e-3, "prefixes: 5e-3 (P-tuning v2, Liu et al. 2022; PEFT's method comparison)")
+        return Advice(
+            1e-2, msg("prefixes: 1e-3 to 1e-2 (P-tuning v2, Liu et al. 2022); the upper end for small encoders")
+        )
+    return Advice(5e-3, msg("prefixes: 5e-3 (P-tuning v2, Liu et al. 2022; PEFT's method comparison)"))

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import nn
 
 from kamerton.core.contracts import Advice, ModelFacts
-from kamerton.models.adapters import merged
+from kamerton.core.messages import Joined, msg
 from kamerton.plugins.methods._peft import adapt, task_type
 from kamerton.plugins.methods._shared import patient_epochs
 from kamerton.plugins.methods._virtual import VirtualTokens, real_tokens, sizes_of
@@ -34,23 +34,24 @@ class PromptTuning(VirtualTokens):
 
     @classmethod
     def suitability(cls, facts: ModelFacts, rows: int) -> Advice:
-        """Suit large language models, where it comes near to full training (Lester et al. 2021, figure 1)."""
-        return Advice(0.1, "reaches full training only from 10B on (Lester et al. 2021), and lengthens every row")
+        """Suit large language models, where it approaches full training (Lester et al. 2021, figure 1)."""
+        return Advice(0.1, msg("reaches full training only from 10B on (Lester et al. 2021), and lengthens every row"))
 
     def advise(self, facts: ModelFacts, rows: int) -> Mapping[str, Advice]:
-        """Give a rate some hundred times that of full training, and many updates."""
-        usual = "prompt tuning: 0.3 with Adafactor (Lester et al. 2021), 1e-3 to 3e-2 AdamW"
+        """Return a rate some hundred times that of full training, and many updates."""
+        usual = msg("prompt tuning: 0.3 with Adafactor (Lester et al. 2021), 1e-3 to 3e-2 AdamW")
         rate = Advice(3e-2, usual)
         if facts.kind == "encoder":
-            rate = Advice(1e-2, f"{usual}; a new head learns at the same rate, and 3e-2 is too much for it")
+            head = msg("a new head learns at the same rate, and 3e-2 is too much for it")
+            rate = Advice(1e-2, Joined((usual, head)))
         return {
             "learning_rate": rate,
             "epochs": patient_epochs(facts, rows, BATCH),
-            "batch_size": Advice(BATCH, "16 to 32 rows (Lester et al. 2021)"),
+            "batch_size": Advice(BATCH, msg("16 to 32 rows (Lester et al. 2021)")),
         }
 
     def attach(self, model: PreTrainedModel, fresh: Sequence[str], tokens: Sequence[int] = ()) -> nn.Module:
-        """Put the virtual tokens before the embeddings' output, as real words at first.
+        """Insert the virtual tokens before the embeddings' output, initialized as real words.
 
         Raises:
             ModelError: the model does not take embeddings in place of tokens.
@@ -69,7 +70,3 @@ class PromptTuning(VirtualTokens):
         with torch.no_grad():
             vectors.copy_(model.get_input_embeddings()(real_tokens(model, self.text, len(vectors)))[0])
         return adapted
-
-    def merge(self, model: nn.Module) -> PreTrainedModel:
-        """Refuse: virtual tokens are inputs."""
-        return merged(model)

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import nn
 
 from kamerton.core.contracts import Advice, ModelFacts, Quantization
+from kamerton.core.messages import msg
 from kamerton.models.adapters import merged
 from kamerton.plugins.methods._shared import WEIGHT, body_parameters
 from kamerton.plugins.methods.lora import Lora
@@ -40,7 +41,9 @@ class Qlora(Lora):
     @classmethod
     def suitability(cls, facts: ModelFacts, rows: int) -> Advice:
         """Suit language models that would not fit otherwise."""
-        reason = "the base model in an eighth of its memory, each update slower; within LoRA's reach (Dettmers 2023)"
+        reason = msg(
+            "the base model in an eighth of its memory, each update slower; within LoRA's reach (Dettmers 2023)"
+        )
         return Advice(0.95 if facts.parameters > LARGE else 0.3, reason)
 
     @classmethod

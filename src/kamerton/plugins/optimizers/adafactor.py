@@ -8,17 +8,18 @@ import torch
 from transformers.optimization import Adafactor as FactoredAdam
 
 from kamerton.core.contracts import Advice, Trainable
+from kamerton.core.messages import msg
 
 
 class Adafactor:
-    """Keep next to nothing for each weight."""
+    """Keep an average per row and per column of a matrix."""
 
-    suitability: ClassVar = Advice(0.4, "next to no memory; T5's own, and 0.3 with it is published for prompt tuning")
+    suitability: ClassVar = Advice(0.4, msg("almost no memory; T5's own, published at 0.3 for prompt tuning"))
     leaves_untouched: ClassVar = False
     """The averages of columns, and the size that updates are cut to, are over all rows."""
 
     def make(self, weights: Trainable, learning_rate: float) -> torch.optim.Optimizer:
-        """Make transformers' own, so that the rate means what it does to AdamW.
+        """Build transformers' own, so that the rate means the same as for AdamW.
 
         That is without scaling by the weights' size (Lester et al. 2021): low-rank pairs begin as zeros, and
         would hardly move.

@@ -8,17 +8,18 @@ from typing import Any, ClassVar
 import torch
 
 from kamerton.core.contracts import Advice, Trainable
+from kamerton.core.messages import msg
 
 
 class Muon:
-    """Update matrices in all their directions alike; norms, biases, embeddings and stacks of matrices by AdamW."""
+    """Update matrices equally in all directions; norms, biases, embeddings and stacks of matrices by AdamW."""
 
-    suitability: ClassVar = Advice(0.5, "half of AdamW's memory; its gain is published for training from nothing")
+    suitability: ClassVar = Advice(0.5, msg("half of AdamW's memory; its gain is published for pretraining"))
     leaves_untouched: ClassVar = True
     """Embeddings are AdamW's."""
 
     def make(self, weights: Trainable, learning_rate: float) -> torch.optim.Optimizer:
-        """Make torch's two, with matrices' updates as large as AdamW's (Liu et al. 2025), so that its rates hold."""
+        """Build torch's two, with matrix updates as large as AdamW's (Liu et al. 2025), so that its rates hold."""
         matrices = [parameter for parameter in weights.decaying if parameter.dim() == 2]
         stacks = [parameter for parameter in weights.decaying if parameter.dim() != 2]
         rest = Trainable(stacks, weights.others, weights.weight_decay)
@@ -41,7 +42,7 @@ class Together(torch.optim.Optimizer):
         super().__init__([group for part in parts for group in part.param_groups], {})
 
     def step(self, closure: Callable[[], float] | None = None) -> Any:
-        """Let each optimizer update its own groups, as they are now: whoever loads a state puts new ones."""
+        """Update the groups of each optimizer, as they are now: loading a state replaces them."""
         first = 0
         for part in self.parts:
             part.state = self.state
