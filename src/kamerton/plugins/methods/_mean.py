@@ -8,7 +8,9 @@ A head that pools would be simpler, but no such head of BERT's kin loads in plai
 the first token, no setting changes that, and weights of a module of our own would be ignored. So the pooling is
 expressed in weights of a layer of the model's own kind. Its attention weighs all tokens alike (queries and keys are
 zero), passes their states through `WEIGHT` times, and its feed-forward adds nothing: the output at the first token is
-`LN(first + WEIGHT * mean)`. This is proven on random tokens, padding among them. It costs no accuracy: on MEASURED
+`LN(first + WEIGHT * mean)`. This is proven on random tokens, padding among them. It costs no accuracy: on 1,500
+film reviews and MiniLM a logistic regression reaches 77.7% on this output, 77.8% on the plain mean, and 70.5% on the
+first token (5 folds, the best of three strengths each).
 """
 
 from __future__ import annotations
