@@ -43,6 +43,7 @@ from kamerton.forgetting.representation import Representation, masked, represent
 from kamerton.forgetting.speech import Speech, measure_speech, outlooks_on
 from kamerton.models.load import load_model
 from kamerton.models.structure import layer_stack, outer_model
+from kamerton.pipeline.prepare import KINDS
 from kamerton.runs.run import Run
 from kamerton.session.engines import engine_of
 from kamerton.session.setup import Clock, Setup, bare, make_method
@@ -103,7 +104,7 @@ def benchmark_tasks(setup: Setup, names: Sequence[str]) -> Mapping[str, Any]:
         RecipeError: their rows are not available, or the model does not generate text.
     """
     if setup.facts.kind != "decoder":
-        kind = setup.facts.kind
+        kind = KINDS[setup.facts.kind]
         rule = msg(
             "benchmarks need a model that generates text; {model} is of the kind {kind}",
             model=setup.facts.name,
@@ -154,17 +155,17 @@ class SpeechMeter:
 
     def measure(self, engine: TorchEngine) -> list[Measured]:
         """Measure the whole probe, and the divergence on the task's own rows."""
-        asked = _probing(engine, self.setup)
-        heard = measure_speech(asked, self.probe, halves=self.halves)
-        changes = speech_changes(self.probe, self.base, heard, self.precision)
-        task = outlooks_on(asked, self.task_rows, halves=self.halves)
+        probing = _probing(engine, self.setup)
+        tuned = measure_speech(probing, self.probe, halves=self.halves)
+        changes = speech_changes(self.probe, self.base, tuned, self.precision)
+        task = outlooks_on(probing, self.task_rows, halves=self.halves)
         return [*changes, task_change(self.task, task, self.precision)]
 
     def measure_deciding(self, engine: TorchEngine) -> list[Measured]:
         """Measure only the losses of the texts."""
         texts = replace(self.probe, questions=(), requests=())
-        heard = measure_speech(_probing(engine, self.setup), texts, halves=self.halves)
-        changes = text_changes(texts, self.base, heard, self.precision)
+        tuned = measure_speech(_probing(engine, self.setup), texts, halves=self.halves)
+        changes = text_changes(texts, self.base, tuned, self.precision)
         return [one for one in changes if one.limits]
 
 
