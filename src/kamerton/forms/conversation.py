@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from functools import partial
+from typing import TYPE_CHECKING, Literal, Self
 
 from kamerton.core.contracts import Engine
 from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Encoded, Example, Prediction, Taught, Turn
 from kamerton.forms.messages import kept_messages, said
 from kamerton.forms.supervision import written
-from kamerton.forms.templates import CLOSING_TAG, adapt
+from kamerton.forms.templates import adapt
 from kamerton.forms.turns import (
     END_UNTRAINED,
     PROMPT_DIFFERS,
@@ -28,8 +28,7 @@ from kamerton.forms.turns import (
     write_prompt,
     written_around,
 )
-from kamerton.forms.usual import Usual, item_answers
-from kamerton.text.cells import room_for
+from kamerton.forms.usual import Prompted, item_answers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
@@ -40,7 +39,7 @@ TrainOn = Literal["assistant", "last", "all"]
 
 
 @dataclass(frozen=True)
-class Conversation(Usual):
+class Conversation(Prompted):
     """A conversation of any number of turns; its answers are the assistant's turns."""
 
     train_on: TrainOn
@@ -49,8 +48,6 @@ class Conversation(Usual):
     """The assistant's turns in the training rows, from which the room for generated ones is measured."""
     instruction: str = ""
     """An instruction before the first turn of the user."""
-    model_class: ClassVar = "AutoModelForCausalLM"
-    untuned_class: ClassVar = "AutoModelForCausalLM"
 
     @property
     def generates(self) -> bool:
@@ -59,8 +56,7 @@ class Conversation(Usual):
 
     def answer_tokens(self, tokenizer: Tokenizer) -> int:
         """Return a length that nearly all training answers have, with some room."""
-        longest = room_for([len(ids) for ids in tokenize([(answer,) for answer in self.answers], tokenizer)])
-        return longest + written_around(tokenizer)
+        return super().answer_tokens(tokenizer) + written_around(tokenizer)
 
     def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Tokenize each answer after the prompt that serving sends for it.
@@ -131,10 +127,6 @@ class Conversation(Usual):
         """Name a sequence: a new one begins where the template renders earlier answers differently."""
         return msg("answer {number} of {count}", number=at + 1, count=count)
 
-    def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
-        """Generate the assistant's turns, each after the true ones before it, and compute the loss of the true ones."""
-        return self.predict_untuned(engine, examples, ())
-
     def with_instruction(self, text: str) -> Self | None:
         """Return the form that puts an instruction before the first turn of the user."""
         return replace(self, instruction=text)
@@ -146,12 +138,6 @@ class Conversation(Usual):
         if not self.instruction or first is None:
             return turns
         return (*turns[:first], Turn("user", f"{self.instruction}\n\n{turns[first].content}"), *turns[first + 1 :])
-
-    def predict_untuned(
-        self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
-    ) -> list[Prediction]:
-        """Answer after the first exchanges of `shots`, put as earlier turns of the conversation."""
-        return self.predict_shown(engine, examples, [shots] * len(examples))
 
     def predict_shown(
         self, engine: Engine, examples: Sequence[Example], shown: Sequence[Sequence[Example]]
@@ -186,12 +172,7 @@ class Conversation(Usual):
         """Return an answer without what the template adds, and without reasoning if the data have none."""
         if text.strip() == exchange.answer:
             return exchange.gold
-        return text.strip() if self._reasons else without_reasoning(text)
-
-    @cached_property
-    def _reasons(self) -> bool:
-        """Whether the training answers contain reasoning, so that it counts like the rest."""
-        return any(CLOSING_TAG in answer for answer in self.answers)
+        return text.strip() if self.reasons else without_reasoning(text)
 
     def _after(
         self, shots: Sequence[Example], turns: Sequence[Turn], tokenizer: Tokenizer

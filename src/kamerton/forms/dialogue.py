@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from itertools import islice
 from operator import attrgetter
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from kamerton.core.messages import Wording
 from kamerton.core.records import Encoded, Example, Prediction, Taught, Turn
 from kamerton.forms.messages import with_system
 from kamerton.forms.supervision import written
-from kamerton.forms.templates import CLOSING_TAG, RefusedError
+from kamerton.forms.templates import RefusedError
 from kamerton.forms.turns import (
     Exchange,
     answer_flaw,
@@ -30,8 +30,8 @@ from kamerton.forms.turns import (
     write_exchange,
     written_around,
 )
-from kamerton.forms.usual import Usual
-from kamerton.text.cells import draw_evenly, room_for
+from kamerton.forms.usual import Prompted
+from kamerton.text.cells import draw_evenly
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
@@ -43,7 +43,7 @@ def silent(example: Example) -> str:
 
 
 @dataclass(frozen=True)
-class Dialogue(Usual):
+class Dialogue(Prompted):
     """A user's turn and the assistant's: either free text, or one of `choices`."""
 
     ask: Callable[[Example], str]
@@ -56,8 +56,6 @@ class Dialogue(Usual):
     """Returns the assistant's turn."""
     system: Callable[[Example], str] = silent
     """Returns the system prompt, or nothing."""
-    model_class: ClassVar = "AutoModelForCausalLM"
-    untuned_class: ClassVar = "AutoModelForCausalLM"
 
     @property
     def ends(self) -> bool:
@@ -71,10 +69,7 @@ class Dialogue(Usual):
 
     def answer_tokens(self, tokenizer: Tokenizer) -> int:
         """Return a length that nearly all training answers have, with some room."""
-        if not self.generates:
-            return 0
-        longest = room_for([len(ids) for ids in tokenize([(answer,) for answer in self.answers], tokenizer)])
-        return longest + self.around(tokenizer)
+        return super().answer_tokens(tokenizer) + self.around(tokenizer) if self.generates else 0
 
     @staticmethod
     def around(tokenizer: Tokenizer) -> int:
@@ -137,16 +132,6 @@ class Dialogue(Usual):
         [ids] = tokenize([self._write(example, shots[first:], tokenizer).prompt], tokenizer)
         return cut_start(ids, room)
 
-    def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
-        """Choose or generate the answers, and compute the loss of the right ones."""
-        return self.predict_untuned(engine, examples, ())
-
-    def predict_untuned(
-        self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
-    ) -> list[Prediction]:
-        """Answer after `shots` solved examples, put as earlier turns of the conversation."""
-        return self.predict_shown(engine, examples, [shots] * len(examples))
-
     def predict_shown(
         self, engine: Engine, examples: Sequence[Example], shown: Sequence[Sequence[Example]]
     ) -> list[Prediction]:
@@ -188,12 +173,7 @@ class Dialogue(Usual):
 
     def kept(self, text: str) -> str:
         """Strip a generated text, and the reasoning before it where the true answers have none."""
-        return text.strip() if self._reasons else without_reasoning(text)
-
-    @cached_property
-    def _reasons(self) -> bool:
-        """Whether the training answers contain reasoning, so that it counts like the rest."""
-        return any(CLOSING_TAG in answer for answer in self.answers)
+        return text.strip() if self.reasons else without_reasoning(text)
 
     def _choose(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from kamerton.core.contracts import Engine
 from kamerton.core.errors import Fault
@@ -14,20 +14,14 @@ from kamerton.core.records import Encoded, Example, Prediction, Turn
 from kamerton.forms.messages import kept_messages
 from kamerton.forms.templates import RefusedError
 from kamerton.forms.turns import answer_flaw, cut_start, or_fault, tokenize, without_reasoning, write_prompt
-from kamerton.forms.usual import Usual
-from kamerton.text.cells import room_for
+from kamerton.forms.usual import Prompted
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
 
-class GivenAnswers(Usual):
+class GivenAnswers(Prompted):
     """Base of forms whose rows hold a request and one or two answers to it."""
-
-    answers: tuple[str, ...]
-    """Training answers, from which the room for generated ones is measured."""
-    model_class: ClassVar = "AutoModelForCausalLM"
-    untuned_class: ClassVar = "AutoModelForCausalLM"
 
     @abstractmethod
     def is_given(self, example: Example) -> bool:
@@ -45,10 +39,6 @@ class GivenAnswers(Usual):
     def judge(self, engine: Engine, examples: Sequence[Example], items: Sequence[Encoded]) -> list[Prediction]:
         """Score the answers of rows, which `write` encoded as `items`."""
 
-    def answer_tokens(self, tokenizer: Tokenizer) -> int:
-        """Return a length that nearly all answers have, with some room: for requests without one."""
-        return room_for([len(ids) for ids in tokenize([(answer,) for answer in self.answers], tokenizer)])
-
     def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Tokenize the answers after their request; what does not fit is cut at the end."""
         return [or_fault(partial(self.training_row, example, tokenizer, max_tokens)) for example in examples]
@@ -64,10 +54,6 @@ class GivenAnswers(Usual):
     def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Return what serving sends: the request up to where the assistant begins."""
         return [or_fault(partial(_prompt, example, tokenizer, max_tokens)) for example in examples]
-
-    def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
-        """Score the answers that are given, and generate one where none is."""
-        return self.predict_untuned(engine, examples, ())
 
     def predict_untuned(
         self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]

@@ -11,7 +11,7 @@ from kamerton.core.messages import Wording
 from kamerton.core.records import Encoded, Example, Prediction, Taught
 from kamerton.forms.supervision import written
 from kamerton.forms.turns import END_UNTRAINED, PROMPT_DIFFERS, frame_of, most_shots, plain, tokenize
-from kamerton.forms.usual import Usual
+from kamerton.forms.usual import Prompted
 from kamerton.text.cells import room_for
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Rewriting(Usual):
+class Rewriting(Prompted):
     """A source that the encoder reads and an answer that the decoder writes."""
 
     ask: Callable[[Example], str]
@@ -61,16 +61,6 @@ class Rewriting(Usual):
     def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
         """Return the answer; no token of the source is trained on."""
         return Taught((), (written(item.targets, tokenizer),))
-
-    def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
-        """Generate answers, and compute the loss of the right ones."""
-        return self.predict_untuned(engine, examples, ())
-
-    def predict_untuned(
-        self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
-    ) -> list[Prediction]:
-        """Answer with `shots` solved examples before the source; those that do not fit are left out."""
-        return self.predict_shown(engine, examples, [shots] * len(examples))
 
     def predict_shown(
         self, engine: Engine, examples: Sequence[Example], shown: Sequence[Sequence[Example]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
@@ -12,6 +13,9 @@ from kamerton.core.contracts import Engine, TooLong
 from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Encoded, Example, Prediction, Turn
 from kamerton.forms.supervision import supervised, target_losses
+from kamerton.forms.templates import CLOSING_TAG
+from kamerton.forms.turns import tokenize
+from kamerton.text.cells import room_for
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -120,6 +124,34 @@ class Usual(ABC):
         """Draw `count` examples at random."""
         order = np.random.default_rng(seed).permutation(len(examples))
         return [examples[index] for index in order[:count]]
+
+
+class Prompted(Usual):
+    """Base of forms whose model answers prompts, tuned or not, after solved examples or none."""
+
+    answers: tuple[str, ...]
+    """Training answers, from which the room for generated ones is measured."""
+    model_class: ClassVar = "AutoModelForCausalLM"
+    untuned_class: ClassVar = "AutoModelForCausalLM"
+
+    def answer_tokens(self, tokenizer: Tokenizer) -> int:
+        """Return a length that nearly all training answers have, with some room."""
+        return room_for([len(ids) for ids in tokenize([(answer,) for answer in self.answers], tokenizer)])
+
+    @cached_property
+    def reasons(self) -> bool:
+        """Whether the training answers contain reasoning, so that it counts like the rest."""
+        return any(CLOSING_TAG in answer for answer in self.answers)
+
+    def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
+        """Answer without solved examples."""
+        return self.predict_untuned(engine, examples, ())
+
+    def predict_untuned(
+        self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
+    ) -> list[Prediction]:
+        """Answer each example after the same `shots`."""
+        return self.predict_shown(engine, examples, [shots] * len(examples))
 
 
 def item_losses(engine: Engine, items: Sequence[Encoded]) -> np.ndarray:
