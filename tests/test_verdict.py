@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
@@ -349,3 +350,15 @@ def test_a_verdict_needs_a_tuned_model_and_another_contender() -> None:
         verdict_on(examples, [replace(alone[0], kind="base")], "accuracy")
     with pytest.raises(RunError, match="by perplexity"):
         verdict_on(examples, [*alone, contender("base model", "base", ["a"] * 9)], "perplexity")
+
+
+def test_the_ends_of_a_narrow_interval_are_written_apart() -> None:
+    chance = random.Random(0)
+    losses = [chance.uniform(0.5, 0.8) for _ in range(60)]
+    answers = [
+        contender("tuned model", "tuned", ["a"] * 60, losses),
+        contender("base model", "base", ["a"] * 60, [loss + chance.uniform(0.004, 0.006) for loss in losses]),
+    ]
+    verdict = verdict_on(rows(["a"] * 60), answers, "perplexity")
+    low, high = re.findall(r"interval ([\d.]+) to ([\d.]+)", str(verdict.reason))[0]
+    assert 0 < float(low) < float(high)

@@ -146,14 +146,13 @@ def bind(understood: Understood) -> BoundData:
     facts = inspect_folder(locate(name), str(nearby(name)))
     if facts.kind not in understood.task.kinds:
         rule = msg(
-            "{model} is of the kind {kind}; {task} takes the kind {kinds}",
-            model=facts.name,
+            "this model is of the kind {kind}; {task} takes the kind {kinds}",
             kind=KINDS[facts.kind],
             task=recipe.data.task or "",
             kinds=Joined([KINDS[kind] for kind in understood.task.kinds], " or "),
         )
         fitting = ", ".join(model.name for model in known() if model.kind in understood.task.kinds)
-        raise ModelError(Fault(rule, facts.folder, msg("choose another model, such as {models}", models=fitting)))
+        raise ModelError(Fault(rule, facts.name, msg("choose another model, such as {models}", models=fitting)))
     answered = [example for example in understood.examples if filled(example.gold)]
     if not answered:
         column = (recipe.data.columns or {}).get(understood.task.roles[-1].name, "")

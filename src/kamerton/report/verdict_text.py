@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kamerton.core import registry
 from kamerton.core.contracts import Metric
-from kamerton.core.figures import Figure
+from kamerton.core.figures import Figure, Style
 from kamerton.core.messages import Joined, Message, Wording, msg
 from kamerton.core.outcomes import Comparison, Contender, Verdict
 from kamerton.report.outcome import title_of
 from kamerton.statistics.power import rows_needed
 from kamerton.statistics.resampling import NOTHING
+
+SIGNED: Mapping[Style, Style] = {
+    "tenths": "signed tenths",
+    "hundredths": "signed hundredths",
+    "number": "signed",
+}
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,18 @@ class Found:
         """The contender that is beaten least surely."""
         lows = {other.name: other.comparison.low for other in self.verdict.comparisons}
         return self.named(min(lows, key=lambda name: lows[name], default=self.verdict.against))
+
+    @property
+    def scale(self) -> int:
+        """Points in a unit of the metric."""
+        return 100 if self.measure.unit_interval else 1
+
+    @property
+    def style(self) -> Style:
+        """How scores and differences are written: with more digits where the usual ones hide the interval's width."""
+        usual: Style = "tenths" if self.measure.unit_interval else "hundredths"
+        low, high = (Figure(self.scale * end, usual).write() for end in (self.verdict.low, self.verdict.high))
+        return "number" if low == high and self.verdict.low < self.verdict.high else usual
 
     def named(self, name: str) -> Contender:
         """Return the contender of this name."""
@@ -152,23 +170,17 @@ def _beside_margin(found: Found) -> Message | None:
 
 def _ends(found: Found, low: float, high: float) -> Message:
     """Return the ends of an interval of a difference; both have signs unless both are positive."""
-    if found.measure.unit_interval:
-        ends = [Figure(100 * end, "tenths" if low > 0 else "signed tenths") for end in (low, high)]
-    else:
-        ends = [Figure(end, "hundredths" if low > 0 else "signed hundredths") for end in (low, high)]
+    style = found.style if low > 0 else SIGNED[found.style]
+    ends = [Figure(found.scale * end, style) for end in (low, high)]
     return msg("{low} to {high}", low=ends[0], high=ends[1])
 
 
 def _score(found: Found, value: float) -> Message | Figure:
-    return (
-        msg("{value}%", value=Figure(100 * value, "tenths"))
-        if found.measure.unit_interval
-        else Figure(value, "hundredths")
-    )
+    figure = Figure(found.scale * value, found.style)
+    return msg("{value}%", value=figure) if found.measure.unit_interval else figure
 
 
 def _amount(found: Found, difference: float) -> Message | Figure:
     """Return the size of a difference: in percentage points where the metric is a share."""
-    if not found.measure.unit_interval:
-        return Figure(abs(difference), "hundredths")
-    return msg("{size} points", size=Figure(100 * abs(difference), "tenths"))
+    figure = Figure(found.scale * abs(difference), found.style)
+    return msg("{size} points", size=figure) if found.measure.unit_interval else figure

@@ -40,7 +40,7 @@ def check_fit(recipe: Recipe, form: ModelHead, facts: ModelFacts, rows: int) -> 
             model_class=form.model_class,
         )
         remedy = msg("choose another model; `kamerton models` lists some")
-        raise ModelError(Fault(rule, facts.folder, remedy)) from error
+        raise ModelError(Fault(rule, facts.name, remedy)) from error
     form.start(empty, missing_heads(facts.folder, empty))
     if not recipe.method.name:
         return empty
@@ -48,13 +48,12 @@ def check_fit(recipe: Recipe, form: ModelHead, facts: ModelFacts, rows: int) -> 
     if reason := _refusal(method, empty, facts, form):
         other = candidates(facts, rows, free_memory(), empty)[0].word
         rule = msg(
-            "{method} does not fit {model} ({model_class}): {reason}",
+            "{method} does not fit this model ({model_class}): {reason}",
             method=recipe.method.name,
-            model=facts.name,
             model_class=type(empty).__name__,
             reason=reason,
         )
-        raise ModelError(Fault(rule, facts.folder, msg("choose another method: --method {method}", method=other)))
+        raise ModelError(Fault(rule, facts.name, msg("choose another method: --method {method}", method=other)))
     if recipe.model.new_tokens and (reason := method.refuses_tokens(empty)):
         raise ModelError(Fault(reason, "model.new_tokens", TRAINS_TOKENS))
     return empty

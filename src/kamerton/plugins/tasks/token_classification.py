@@ -114,7 +114,7 @@ class TokenClassification(Group):
         if len(kinds) < 2:
             return ""
         parts = [
-            msg("each row has a tag for each word, {count} different ones", count=len(kinds)),
+            msg("each row has a tag for each word, {count} different ones with O", count=len({*kinds, OUTSIDE})),
             *self.counting.notes,
         ]
         if self.outside is not None and OUTSIDE in kinds:
