@@ -64,7 +64,7 @@ def other_answers(table: Table, fitting: Sequence[Reading], readings: Sequence[R
             found.append(replace(first, columns={**first.columns, role: name}))
     for one in readings:
         if len(one.missing) == 1 and one.task.answers == "text" and text not in one.used:
-            found.append(replace(one, columns={**one.columns, one.missing[0].name: text}))
+            found.append(replace(one, columns=_in_order(one, {**one.columns, one.missing[0].name: text})))
     seen = [(one, *look(one.word, one.task, table, one.columns)) for one in found]
     likely_ones = [replace(one, reason=reason, settings=settings) for one, reason, settings in seen if reason]
     return [*fitting, *likely_ones][:MOST_OFFERED]
