@@ -76,7 +76,7 @@ def look_through(path: Path, model: str | None) -> dict[str, float]:
     watch = Watch()
     recipe = resolve(None, {"data.path": str(path), **({"model.name": model} if model else {})})
     content = bytes_of(path)
-    watch.time("recognise", lambda: find_dialect(decode(held(str(path), next(content.chunks())))))
+    watch.time("recognize", lambda: find_dialect(decode(held(str(path), next(content.chunks())))))
     understood = watch.time("read", lambda: understand(recipe))
     findings = watch.time("all checks", lambda: audit(understood))
     if model:

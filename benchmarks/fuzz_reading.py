@@ -28,7 +28,7 @@ from kamerton.core import registry
 from kamerton.core.errors import KamertonError
 from kamerton.data.mixed import unified
 from kamerton.data.read import read_table
-from kamerton.data.recognise import make_examples, recognise
+from kamerton.data.recognize import make_examples, recognize
 
 SECONDS = 5
 FACTOR, FREE_MB = 4, 200
@@ -48,12 +48,12 @@ def outcome_of(path: Path) -> str:
         return "accepted and rejected rows are not the rows read"
     try:
         table = unified(table, None, {})
-        recognition = recognise(table, None, {})
+        recognition = recognize(table, None, {})
         made = make_examples(table, recognition, registry.choose("tasks", recognition.task)())
     except KamertonError:
-        return "read, not recognised"
+        return "read, not recognized"
     whole = len(made.examples) + len(made.rejected) == len(table.rows)
-    return "read and recognised" if whole else "examples and rejected rows are not the rows"
+    return "read and recognized" if whole else "examples and rejected rows are not the rows"
 
 
 def peak_mb() -> float:
@@ -94,7 +94,7 @@ def watched(seed: int, start: int, end: int) -> list[tuple[str, str]]:
     return found
 
 
-GOOD = ("refused", "read, not recognised", "read and recognised")
+GOOD = ("refused", "read, not recognized", "read and recognized")
 
 
 def main() -> None:

@@ -84,7 +84,7 @@ def help_of(command: str) -> str:
 
 
 def roles_table(task: type[Task]) -> Iterator[str]:
-    """List the columns that a task needs, and the names they are recognised by."""
+    """List the columns that a task needs, and the names they are recognized by."""
     rows = [
         (
             f"`{role.name}`",
@@ -93,7 +93,7 @@ def roles_table(task: type[Task]) -> Iterator[str]:
         )
         for role in task.roles
     ]
-    yield from table(("column", "meaning", "recognised by the names"), rows)
+    yield from table(("column", "meaning", "recognized by the names"), rows)
 
 
 def settings_table(prefix: str, model: type[BaseModel]) -> Iterator[str]:

@@ -14,7 +14,7 @@ from kamerton.core.errors import DataError
 from kamerton.core.records import Example, Finding, Place
 from kamerton.data.audit import run_audit
 from kamerton.data.read import read_table
-from kamerton.data.recognise import Made, Recognition, make_examples, recognise
+from kamerton.data.recognize import Made, Recognition, make_examples, recognize
 
 NAMES = ("Marta Lind", "Ольга Ким", "José Núñez", "Li Na")
 GOODS = ("tram", "kettle", "лампу", "garden", "мост 🌉", "sofa", "радио", "window", "bicycle", "chair")
@@ -22,14 +22,14 @@ OPENINGS = ("", "😀😀 ", "В понедельник ", "Café ☕: ", "👩�
 
 
 def told(tmp_path: Path, rows: Sequence[object], name: str = "rows.jsonl") -> tuple[Recognition, Made, Sequence[str]]:
-    """Write rows, recognise them and make examples; also return the notes of reading."""
+    """Write rows, recognize them and make examples; also return the notes of reading."""
     path = tmp_path / name
     if name.endswith(".json"):
         path.write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
     else:
         path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     table = read_table(path)
-    found = recognise(table, None, {})
+    found = recognize(table, None, {})
     made = make_examples(table, found, registry.choose("tasks", found.task)(**found.settings))
     return found, made, tuple(map(str, table.notes))
 
@@ -416,7 +416,7 @@ def test_webanno_is_read_token_by_token_with_its_spans_and_layers(tmp_path: Path
     assert "not read of the annotations: Link" in tuple(map(str, table.notes))
     assert "of several annotations of a token the first is read, 6 times" in tuple(map(str, table.notes))
     with pytest.raises(DataError, match=r"tags=kind.* or .*tags=tag"):
-        recognise(table, None, {})
+        recognize(table, None, {})
 
 
 # ── answers of questions ──────────────────────────────────────────────────────────────────────

@@ -20,7 +20,7 @@ from kamerton.core.errors import DataError
 from kamerton.core.outcomes import ClassResult
 from kamerton.core.records import Example, Place, Prediction
 from kamerton.data.read import read_table
-from kamerton.data.recognise import recognise
+from kamerton.data.recognize import recognize
 from kamerton.engine.engine import TorchEngine
 from kamerton.engine.layout import Plain
 from kamerton.evaluate.per_class import class_results
@@ -120,8 +120,8 @@ def table(folder: Path, column: str, cells: list[object], **others: list[object]
     [list, json.dumps, str, "; ".join, "|".join],
     ids=["lists", "JSON", "Python", "semicolons", "bars"],
 )
-def test_columns_of_several_labels_are_recognised(tmp_path, column, write):
-    found = recognise(table(tmp_path, column, [write(cell) for cell in CELLS]), None, {})
+def test_columns_of_several_labels_are_recognized(tmp_path, column, write):
+    found = recognize(table(tmp_path, column, [write(cell) for cell in CELLS]), None, {})
     assert (found.task, found.columns["labels"]) == ("multi-label", column)
 
 
@@ -130,12 +130,12 @@ def test_columns_of_several_labels_are_recognised(tmp_path, column, write):
     [["good", "bad", "so so"] * 8, ["yes; sure", "no"] * 12, [["good"], ["bad"]] * 12, ["[spam]", "ham"] * 12],
 )
 def test_one_label_a_row_stays_text_classification(tmp_path, cells):
-    assert recognise(table(tmp_path, "label", cells), None, {}).task == "text-classification"
+    assert recognize(table(tmp_path, "label", cells), None, {}).task == "text-classification"
 
 
 def test_commas_that_part_labels_or_belong_to_them_become_a_question(tmp_path):
     with pytest.raises(DataError, match=r"several tasks.*multi-label"):
-        recognise(table(tmp_path, "label", ["war, love", "war", "love", "комедия, war"] * 6), None, {})
+        recognize(table(tmp_path, "label", ["war, love", "war", "love", "комедия, war"] * 6), None, {})
 
 
 # ── the form ──────────────────────────────────────────────────────────────────────────────────

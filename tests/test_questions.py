@@ -13,7 +13,7 @@ from kamerton.core import registry
 from kamerton.core.errors import DataError, Fault
 from kamerton.core.records import Place
 from kamerton.data.read import read_table
-from kamerton.data.recognise import make_examples, recognise
+from kamerton.data.recognize import make_examples, recognize
 from kamerton.data.table import Table
 
 Rows = Sequence[Mapping[str, object]]
@@ -26,7 +26,7 @@ def table(folder: Path, rows: Rows) -> Table:
 
 def faults(found: Table, task: str | None = None) -> list[Fault]:
     with pytest.raises(DataError) as caught:
-        recognise(found, task, {})
+        recognize(found, task, {})
     return list(caught.value.faults)
 
 
@@ -44,7 +44,7 @@ def test_yes_or_no_about_a_passage_is_a_label_of_a_pair(tmp_path, answers, passa
         {"question": f"did the river rise on day {n}", "answer": answer, passage: text(n)}
         for n, answer in zip(range(40), cycle(answers), strict=False)
     ]
-    found = recognise(table(tmp_path, rows), None, {})
+    found = recognize(table(tmp_path, rows), None, {})
     assert (found.task, found.columns) == (
         "text-classification", {"text": "question", "second": passage, "label": "answer"}
     )  # fmt: skip
@@ -88,7 +88,7 @@ def test_answers_in_objects_are_a_preference(tmp_path, better, worse, key, task)
         {"id": f"c{n}", "question": text(n), better: {key: f"by {n} inches", "score": 1.0}, worse: {key: "no idea"}}
         for n in range(9)
     ]
-    found = recognise(table(tmp_path, rows), task, {})
+    found = recognize(table(tmp_path, rows), task, {})
     columns = {"prompt": "question", "rejected": f"{worse}.{key}", "chosen": f"{better}.{key}"}
     assert (found.task, found.columns) == ("preference", columns)
 
@@ -102,7 +102,7 @@ def test_labels_that_pandas_wrote_as_floats_are_whole_numbers(tmp_path):
     labels = cycle(["0.0", "1.0", "1", "0", "nan", ""])
     (tmp_path / "f.csv").write_text("text,label\n" + "".join(f"{text(n)},{next(labels)}\n" for n in range(60)))
     found = read_table(tmp_path / "f.csv")
-    known = recognise(found, None, {})
+    known = recognize(found, None, {})
     made = make_examples(found, known, registry.choose("tasks", known.task)())
     assert {example.gold for example in made.examples} == {"0", "1", ""}
     assert "2 different labels; labels such as 1.0 are read as 1" in str(known.reason)
@@ -112,7 +112,7 @@ def test_labels_that_pandas_wrote_as_floats_are_whole_numbers(tmp_path):
 def test_other_labels_stay_as_they_are_written(tmp_path, labels):
     rows = [{"text": text(n), "label": label} for n, label in zip(range(30), cycle(labels), strict=False)]
     found = table(tmp_path, rows)
-    known = recognise(found, None, {})
+    known = recognize(found, None, {})
     assert not known.whole
     made = make_examples(found, known, registry.choose("tasks", known.task)())
     assert {example.gold for example in made.examples} == {*labels}
@@ -131,7 +131,7 @@ def test_a_question_names_all_columns_that_may_be_the_answer(tmp_path):
 
 def test_questions_without_an_answer_are_counted(tmp_path):
     rows = [{"context": text(n), "question": "How much?", "answers": ["river rose"][: n % 3]} for n in range(30)]
-    assert str(recognise(table(tmp_path, rows), None, {}).reason).endswith("10 questions have no answer")
+    assert str(recognize(table(tmp_path, rows), None, {}).reason).endswith("10 questions have no answer")
 
 
 @pytest.mark.parametrize("name", ["one.json", "one.jsonl"])

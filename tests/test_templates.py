@@ -17,7 +17,7 @@ from kamerton.core.errors import DataError
 from kamerton.core.records import Encoded, Example, Place, Turn
 from kamerton.data.gate import pass_gate
 from kamerton.data.read import read_table
-from kamerton.data.recognise import make_examples, recognise
+from kamerton.data.recognize import make_examples, recognize
 from kamerton.forms.conversation import Conversation, answered_next, learned, turns_of
 from kamerton.forms.messages import read_messages
 from kamerton.forms.templates import RefusedError, abilities_of, adapt
@@ -487,7 +487,7 @@ def test_conversations_that_nobody_can_learn_from_do_not_hide_what_the_others_ar
     file = tmp_path / "d.jsonl"
     file.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
     table = read_table(file)
-    found = recognise(table, None, {})
+    found = recognize(table, None, {})
     made = make_examples(table, found, Chat())
     assert (found.task, len(made.examples)) == ("chat", 36)
     assert [entry.place.line for entry in made.rejected] == [1 + 4 * i for i in range(12)]

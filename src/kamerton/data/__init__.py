@@ -1,1 +1,1 @@
-"""From a file to a frozen split: read, recognise, audit, split."""
+"""From a file to a frozen split: read, recognize, audit, split."""

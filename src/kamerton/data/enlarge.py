@@ -21,7 +21,7 @@ from kamerton.data.cells import stand_in
 from kamerton.data.gate import pass_gate
 from kamerton.data.mixed import unified
 from kamerton.data.read import read_table
-from kamerton.data.recognise import make_examples, recognise, sample_rows
+from kamerton.data.recognize import make_examples, recognize, sample_rows
 from kamerton.engine.embed import Embedder
 from kamerton.engine.engine import TorchEngine, make_engine
 from kamerton.forms.continuation import samples_of
@@ -120,7 +120,7 @@ def _mixed(given: Enlarging) -> Added:
         return Added()
     table = unified(read_table(Path(source)), given.recipe.data.task, given.recipe.data.columns or {})
     columns = {role: name for role, name in (given.recipe.data.columns or {}).items() if stand_in(name, table.columns)}
-    made = make_examples(table, recognise(table, given.recipe.data.task, columns), given.task)
+    made = make_examples(table, recognize(table, given.recipe.data.task, columns), given.task)
     usable = [example for example in made.examples if filled(example.text) and filled(example.gold)]
     held_out = given.held_out
     groups = near_duplicate_groups([example.text for example in (*held_out, *usable)]).tolist()

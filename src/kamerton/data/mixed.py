@@ -17,7 +17,7 @@ from kamerton.core.errors import DataError, Fault, Unusable, reason_of
 from kamerton.core.messages import Joined, Wording, msg
 from kamerton.core.records import LedgerEntry, Place, Row
 from kamerton.data.cells import LOOKED_AT, stand_in, value_at
-from kamerton.data.recognise import Recognition, recognise
+from kamerton.data.recognize import Recognition, recognize
 from kamerton.data.shape import in_order
 from kamerton.data.table import Collector, Table, joined
 from kamerton.text.cells import filled
@@ -95,7 +95,7 @@ def _kind(table: Table, names: frozenset[str]) -> Kind | None:
         rows.accept(row.place.line, {name: row.values.get(name) for name in names})
     columns = [name for name in table.columns if name in names]
     try:
-        found: Recognition = recognise(rows.table(columns, table.format, table.encoding, ()), None, {})
+        found: Recognition = recognize(rows.table(columns, table.format, table.encoding, ()), None, {})
     except DataError:
         return None
     return Kind(found.task, registry.choose("tasks", found.task)(), found.columns)

@@ -115,9 +115,11 @@ def one_of_several(table: Table, reading: Reading, columns: Sequence[str]) -> Fa
     )  # fmt: skip
 
 
-def nothing_fits(table: Table, names: Sequence[str], readings: Sequence[Reading], *, told: bool = False) -> list[Fault]:
+def nothing_fits(
+    table: Table, names: Sequence[str], readings: Sequence[Reading], *, settled: bool = False
+) -> list[Fault]:
     """Ask which task is meant: what the columns nearly look like, else what their values may be."""
-    if told and len(readings) == 1 and not readings[0].missing:
+    if settled and len(readings) == 1 and not readings[0].missing:
         return [_unreadable(table, readings[0])]
     bad = {one.word: _bad_rows(table, one) for one in readings if not one.missing}
     looked_at = len(rows_of(table, {}))

@@ -33,7 +33,7 @@ from kamerton.data.mixed import unified
 from kamerton.data.options import options_of
 from kamerton.data.parts import Sides, find_sides
 from kamerton.data.read import data_files, read_table
-from kamerton.data.recognise import make_examples, recognise, sample_rows
+from kamerton.data.recognize import make_examples, recognize, sample_rows
 from kamerton.data.split import split_examples
 from kamerton.data.table import Table, joined
 from kamerton.engine.embed import Embedder
@@ -106,7 +106,7 @@ def understand(recipe: Recipe) -> Understood:
         split = split.model_copy(update={"test_path": str(tested)})  # as the rows' places name it
     table = unified(table, recipe.data.task, recipe.data.columns or {})
     sides = find_sides(table, split)
-    recognition = recognise(table, recipe.data.task, recipe.data.columns or {})
+    recognition = recognize(table, recipe.data.task, recipe.data.columns or {})
     decisions = {
         "data.task": Decision(recognition.task, recognition.reason),
         "data.columns": Decision(dict(recognition.columns), msg("found by their names")),

@@ -9,7 +9,7 @@ import pytest
 from kamerton.core import registry
 from kamerton.core.errors import DataError
 from kamerton.data.read import read_table
-from kamerton.data.recognise import make_examples, recognise
+from kamerton.data.recognize import make_examples, recognize
 from kamerton.pipeline.prepare import understand
 from kamerton.runs.recipe import resolve
 
@@ -127,7 +127,7 @@ def test_options_in_columns_of_their_own_are_a_multiple_choice_whose_answers_cou
     tmp_path, columns, options, right
 ):
     table = table_of(tmp_path, columns)
-    found = recognise(table, None, {})
+    found = recognize(table, None, {})
     assert (found.task, found.columns["options"]) == ("multiple-choice", options)
     made = make_examples(table, found, registry.choose("tasks", found.task)(**found.settings))
     assert [example.gold for example in made.examples] == [OPTIONS[at] for at in right]
@@ -151,7 +151,7 @@ def test_options_whose_answers_name_none_are_a_question_and_no_instructions(tmp_
     with pytest.raises(
         DataError, match=r"12 of 12 rows cannot be used with .*, first .*rows.jsonl:1: the answer 'so so'"
     ):
-        recognise(table_of(tmp_path, columns), None, {})
+        recognize(table_of(tmp_path, columns), None, {})
 
 
 def table_of(folder, columns):
@@ -162,8 +162,8 @@ def table_of(folder, columns):
 
 
 @pytest.mark.parametrize(("task", "columns"), CASES, ids=[f"{task}: {', '.join(c)}" for task, c in CASES])
-def test_columns_as_they_are_named_in_the_wild_are_recognised(tmp_path, task, columns):
-    assert recognise(table_of(tmp_path, columns), None, {}).task == task
+def test_columns_as_they_are_named_in_the_wild_are_recognized(tmp_path, task, columns):
+    assert recognize(table_of(tmp_path, columns), None, {}).task == task
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_columns_as_they_are_named_in_the_wild_are_recognised(tmp_path, task, co
 )
 def test_what_may_be_several_things_is_asked_and_not_guessed(tmp_path, columns):
     with pytest.raises(DataError) as told:
-        recognise(table_of(tmp_path, columns), None, {})
+        recognize(table_of(tmp_path, columns), None, {})
     assert all("--task" in fault.remedy or "--columns" in fault.remedy for fault in told.value.faults[1:])
 
 
@@ -206,7 +206,7 @@ def test_what_may_be_several_things_is_asked_and_not_guessed(tmp_path, columns):
 )  # fmt: skip
 def test_a_question_names_every_choice_and_nothing_else(tmp_path, columns, choices):
     with pytest.raises(DataError) as told:
-        recognise(table_of(tmp_path, columns), None, {})
+        recognize(table_of(tmp_path, columns), None, {})
     remedies = " ".join(str(fault.remedy) for fault in told.value.faults)
     assert all(choice in remedies for choice in choices)
     assert remedies.count("`--") == len(choices)
@@ -214,18 +214,18 @@ def test_a_question_names_every_choice_and_nothing_else(tmp_path, columns, choic
 
 def test_the_direction_of_a_translation_is_that_of_the_columns_and_is_said(tmp_path):
     there, back = {"en": TEXTS, "ru": RUSSIAN}, {"ru": RUSSIAN, "en": TEXTS}
-    assert dict(recognise(table_of(tmp_path, there), None, {}).columns) == {"source": "en", "target": "ru"}
-    found = recognise(table_of(tmp_path, back), None, {})
+    assert dict(recognize(table_of(tmp_path, there), None, {}).columns) == {"source": "en", "target": "ru"}
+    found = recognize(table_of(tmp_path, back), None, {})
     assert dict(found.columns) == {"source": "ru", "target": "en"}
     assert "source=ru, as the columns stand" in str(found.reason)
-    assert recognise(table_of(tmp_path, back), None, {"source": "en"}).columns["target"] == "ru"
+    assert recognize(table_of(tmp_path, back), None, {"source": "en"}).columns["target"] == "ru"
 
 
 def test_texts_of_one_language_are_no_translation_unless_it_is_said(tmp_path):
     same = table_of(tmp_path, {"source": TEXTS, "target": [f"Indeed {text}" for text in TEXTS]})
     with pytest.raises(DataError, match="`--task translation --columns source=source,target=target`"):
-        recognise(same, None, {})
-    assert str(recognise(same, "translation", {"source": "source", "target": "target"}).reason) == "as you said"
+        recognize(same, None, {})
+    assert str(recognize(same, "translation", {"source": "source", "target": "target"}).reason) == "as you said"
 
 
 @pytest.mark.parametrize("refused", [False, "false", "False"])
@@ -236,7 +236,7 @@ def test_answers_that_people_refused_are_left_out_and_it_is_said(tmp_path, refus
         ("instruction", {"prompt": TEXTS, "completion": ANSWERS, "label": liked}),
     ):
         table = table_of(tmp_path, columns)
-        found = recognise(table, task, {})
+        found = recognize(table, task, {})
         made = make_examples(table, found, registry.choose("tasks", found.task)())
         assert "rows whose 'label' is false are left out" in str(found.reason)
         assert [example.id for example in made.examples] == [0, 4, 8]
@@ -250,18 +250,18 @@ def test_answers_of_which_people_wanted_some_are_feedback_and_those_of_one_kind_
         ([True] * 12, "instruction"),
     ):
         table = table_of(tmp_path, {"prompt": TEXTS, "completion": ANSWERS, "label": liked})
-        assert recognise(table, None, {}).task == task
+        assert recognize(table, None, {}).task == task
 
 
 def test_a_column_of_words_beside_a_chat_leaves_nothing_out(tmp_path):
     table = table_of(tmp_path, {"messages": CHATS, "label": CLASSES})
-    assert dict(recognise(table, None, {}).columns) == {"messages": "messages"}
+    assert dict(recognize(table, None, {}).columns) == {"messages": "messages"}
 
 
 def test_columns_of_yes_and_no_are_labels_of_which_some_may_be_unknown(tmp_path):
     flags = {"war": [1, 0, 1, None], "love": [0, 0, 1, 1], "crime": [True, False, True, False]}
     table = table_of(tmp_path, {"text": TEXTS, **{name: cells * 3 for name, cells in flags.items()}})
-    found = recognise(table, None, {})
+    found = recognize(table, None, {})
     assert found.columns["labels"] == "war|love|crime"
     made = make_examples(table, found, registry.choose("tasks", found.task)())
     golds = ['["crime", "war"]', "[]", '["crime", "love", "war"]', ""] * 3

@@ -8,7 +8,7 @@ from kamerton.core.contracts import Task
 from kamerton.core.errors import DataError, RecipeError
 from kamerton.core.records import Example, Place
 from kamerton.data.read import read_table
-from kamerton.data.recognise import Made, Recognition, make_examples, recognise, sample_rows
+from kamerton.data.recognize import Made, Recognition, make_examples, recognize, sample_rows
 from kamerton.data.table import Table
 
 LABELS = ("good", "bad", "good", "bad")
@@ -35,7 +35,7 @@ def filled(folder: Path, *columns: str) -> Table:
 
 def refusal(table: Table, task: str | None = None, columns: dict[str, str] | None = None) -> str:
     with pytest.raises(DataError) as caught:
-        recognise(table, task, columns or {})
+        recognize(table, task, columns or {})
     for fault in caught.value.faults:
         assert str(fault.rule) and str(fault.remedy) and table.file in str(fault.place)
     return str(caught.value)
@@ -61,17 +61,17 @@ def refusal(table: Table, task: str | None = None, columns: dict[str, str] | Non
         ([" Question_ ", "AN-SWER"], "instruction", {"instruction": " Question_ ", "output": "AN-SWER"}),
     ],
 )  # fmt: skip
-def test_usual_columns_are_recognised(tmp_path: Path, columns: list[str], task: str, roles: dict[str, str]) -> None:
-    found = recognise(filled(tmp_path, *columns), None, {})
+def test_usual_columns_are_recognized(tmp_path: Path, columns: list[str], task: str, roles: dict[str, str]) -> None:
+    found = recognize(filled(tmp_path, *columns), None, {})
     assert (found.task, dict(found.columns)) == (task, roles)
     assert str(found.reason)
 
 
 @pytest.mark.parametrize("word", registry.names("tasks"))
-def test_every_task_is_recognised_by_name_in_its_own_example_rows_and_makes_examples(tmp_path: Path, word: str) -> None:
+def test_every_task_is_recognized_by_name_in_its_own_example_rows_and_makes_examples(tmp_path: Path, word: str) -> None:
     rows = registry.choose("tasks", word)().example_rows()
     table = table_of(tmp_path, rows)
-    found = recognise(table, word, {})
+    found = recognize(table, word, {})
     made = make_examples(table, found, task_of(found))
     assert found.task == word
     assert [example.id for example in made.examples] == [row.id for row in table.rows]
@@ -81,14 +81,14 @@ def test_every_task_is_recognised_by_name_in_its_own_example_rows_and_makes_exam
 
 
 def test_what_the_user_names_holds_against_spellings(tmp_path: Path) -> None:
-    found = recognise(filled(tmp_path, "text", "other", "label", "category"), None, {"text": "other"})
+    found = recognize(filled(tmp_path, "text", "other", "label", "category"), None, {"text": "other"})
     assert dict(found.columns) == {"text": "other", "label": "label"}
 
 
 def test_unusual_columns_are_used_when_they_are_named(tmp_path: Path) -> None:
     table = table_of(tmp_path, [{"a": f"sentence {i}", "b": LABELS[i]} for i in range(4)])
     assert "`--task text-classification --columns text=a,label=b`" in refusal(table)
-    found = recognise(table, None, {"text": "a", "label": "b"})
+    found = recognize(table, None, {"text": "a", "label": "b"})
     assert (found.task, dict(found.columns)) == ("text-classification", {"text": "a", "label": "b"})
 
 
@@ -101,8 +101,8 @@ def test_two_columns_are_not_guessed_even_where_the_task_is_named(tmp_path: Path
 def test_values_that_do_not_fit_are_refused_unless_the_task_is_named(tmp_path: Path) -> None:
     table = table_of(tmp_path, [{"text": f"sentence {i}", "label": f"label {i}"} for i in range(9)])
     assert "the values of text=text, label=label do not look like that" in refusal(table)
-    assert str(recognise(table, "text-classification", {}).reason) == "as you said"
-    found = recognise(table, "text-classification", {"text": "text", "label": "label"})
+    assert str(recognize(table, "text-classification", {}).reason) == "as you said"
+    found = recognize(table, "text-classification", {"text": "text", "label": "label"})
     assert str(found.reason) == "as you said"
 
 
@@ -110,7 +110,7 @@ def test_columns_that_hardly_look_like_a_task_are_not_read_as_a_smaller_one_in_s
     rows = [{"text": f"a sentence of six words {i}", "label": f"label {i}"} for i in range(9)]
     assert "the values of text=text, label=label do not look like that" in refusal(table_of(tmp_path, rows))
     alone = table_of(tmp_path, [{"text": row["text"]} for row in rows])
-    assert recognise(alone, None, {}).task == "language-modeling"
+    assert recognize(alone, None, {}).task == "language-modeling"
 
 
 def test_data_that_fits_several_tasks_is_a_question_with_the_flags(tmp_path: Path) -> None:
@@ -119,14 +119,14 @@ def test_data_that_fits_several_tasks_is_a_question_with_the_flags(tmp_path: Pat
     assert "fit several tasks" in message
     assert "`--task text-classification --columns text=text,label=label`" in message
     assert "`--task instruction --columns instruction=question,output=answer`" in message
-    assert recognise(table, "instruction", {}).task == "instruction"
+    assert recognize(table, "instruction", {}).task == "instruction"
 
 
 def test_a_role_that_several_columns_could_play_is_a_question(tmp_path: Path) -> None:
     table = filled(tmp_path, "title", "description", "label")
     message = refusal(table)
     assert "`--columns text=title` or `--columns text=description`" in message
-    assert recognise(table, None, {"text": "title"}).columns["text"] == "title"
+    assert recognize(table, None, {"text": "title"}).columns["text"] == "title"
 
 
 def test_all_wrong_names_are_told_at_once_with_the_nearest(tmp_path: Path) -> None:
@@ -161,21 +161,21 @@ def test_a_table_without_a_header_keeps_its_first_row_and_the_question_has_the_w
     table = read_table(tmp_path / name)
     assert len(table.rows) == 20
     with pytest.raises(DataError) as told:
-        recognise(table, None, {})
+        recognize(table, None, {})
     _, guessed, header = told.value.faults
     assert str(guessed.remedy) == f'`--task text-classification --columns "{columns}"`'
     assert "not a header" in str(header.rule) and "data.header=true" in str(header.remedy)
     named = dict(pair.split("=") for pair in columns.split(","))
-    assert recognise(table, "text-classification", named).columns == named
+    assert recognize(table, "text-classification", named).columns == named
 
 
 def test_columns_that_play_no_role_are_said(tmp_path: Path) -> None:
-    assert str(recognise(filled(tmp_path, "text", "label", "date", "url"), None, {}).reason).endswith(
+    assert str(recognize(filled(tmp_path, "text", "label", "date", "url"), None, {}).reason).endswith(
         "; not used: date, url"
     )
     many = filled(tmp_path, "text", "label", *(f"c{i}" for i in range(9)))
-    assert str(recognise(many, None, {}).reason).endswith("; not used: c0, c1, c2, c3, c4, c5 … (9 in all)")
-    assert "not used" not in str(recognise(filled(tmp_path, "text", "label"), None, {}).reason)
+    assert str(recognize(many, None, {}).reason).endswith("; not used: c0, c1, c2, c3, c4, c5 … (9 in all)")
+    assert "not used" not in str(recognize(filled(tmp_path, "text", "label"), None, {}).reason)
 
 
 def test_labels_beside_a_text_are_asked_about_and_not_read_as_plain_text(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_labels_beside_a_text_are_asked_about_and_not_read_as_plain_text(tmp_pat
     assert "`--task text-classification --columns text=text,label=Ressort`" in message
     assert "`--task language-modeling --columns text=text`" in message
     table = table_of(tmp_path, [{**row, "Ressort": f"part {i}"} for i, row in enumerate(rows)])
-    assert recognise(table, None, {}).task == "language-modeling"
+    assert recognize(table, None, {}).task == "language-modeling"
 
 
 BAD: list[tuple[str, dict[str, object], dict[str, object], str]] = [
@@ -206,7 +206,7 @@ def test_a_bad_row_is_dropped_and_many_are_a_question_that_names_the_first(
     tmp_path: Path, task: str, good: dict[str, object], bad: dict[str, object], why: str
 ) -> None:
     few = table_of(tmp_path, [good] * 30 + [bad] + [good] * 9)
-    found = recognise(few, None, {})
+    found = recognize(few, None, {})
     made = make_examples(few, found, task_of(found))
     assert (found.task, len(made.examples)) == (task, 39)
     [entry] = made.rejected
@@ -214,7 +214,7 @@ def test_a_bad_row_is_dropped_and_many_are_a_question_that_names_the_first(
     many = table_of(tmp_path, ([good] * 2 + [bad]) * 10)
     message = refusal(many)
     assert "10 of 30 rows cannot be used with " in message and "rows.jsonl:3: " in message and why in message
-    said = recognise(many, task, {})
+    said = recognize(many, task, {})
     assert (str(said.reason), len(make_examples(many, said, task_of(said)).rejected)) == ("as you said", 10)
 
 
@@ -225,18 +225,18 @@ def test_one_row_of_very_few_is_not_passed_over(tmp_path: Path) -> None:
 
 def test_a_role_of_another_task_excludes_those_without_it(tmp_path: Path) -> None:
     table = filled(tmp_path, "text", "label", "question", "answer")
-    assert recognise(table, None, {"output": "answer"}).task == "instruction"
+    assert recognize(table, None, {"output": "answer"}).task == "instruction"
 
 
 def test_an_unknown_task_names_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="did you mean 'text-classification'"):
-        recognise(filled(tmp_path, "text", "label"), "text-clasification", {})
+        recognize(filled(tmp_path, "text", "label"), "text-clasification", {})
 
 
 def test_dots_reach_into_nested_objects(tmp_path: Path) -> None:
     rows = [{"text": f"t {i}", "meta": {"stars": {"given": i % 2}}} for i in range(6)]
     table = table_of(tmp_path, [*rows, {"text": "without", "meta": None}])
-    found = recognise(table, None, {"label": "meta.stars.given"})
+    found = recognize(table, None, {"label": "meta.stars.given"})
     made = make_examples(table, found, task_of(found))
     assert [example.gold for example in made.examples] == ["0", "1", "0", "1", "0", "1", ""]
     assert "there is no column 'meta.sters'" in refusal(table, None, {"label": "meta.sters"})
@@ -269,7 +269,7 @@ def task_of(found: Recognition) -> Task:
 
 
 def made_by_strict(table: Table) -> Made:
-    found = recognise(table, "strict_task:Strict", {})
+    found = recognize(table, "strict_task:Strict", {})
     return make_examples(table, found, task_of(found))
 
 

@@ -91,7 +91,7 @@ class Made:
     rejected: tuple[LedgerEntry, ...]
 
 
-def recognise(table: Table, task: str | None, columns: Mapping[str, str]) -> Recognition:
+def recognize(table: Table, task: str | None, columns: Mapping[str, str]) -> Recognition:
     """Return the task of a table and the columns of its roles.
 
     Raises:
@@ -104,20 +104,20 @@ def recognise(table: Table, task: str | None, columns: Mapping[str, str]) -> Rec
         raise DataError(fault)
     columns = {role: with_blanks(table, column) for role, column in columns.items()}
     known = [word for word, each in tasks.items() if columns.keys() <= {role.name for role in each.roles}]
-    told = task is not None or (bool(columns) and len(known) == 1)  # the roles that were named are of one task alone
+    settled = task is not None or (bool(columns) and len(known) == 1)  # the roles that were named are of one task alone
     names = without_verdicts(table)
-    readings, fitting = _readings(table, names, tasks, columns, told=told)
+    readings, fitting = _readings(table, names, tasks, columns, settled=settled)
     if not fitting and (inner := opened(table)) != table.columns:
-        deeper, fitting = _readings(table, inner, tasks, columns, told=told)
+        deeper, fitting = _readings(table, inner, tasks, columns, settled=settled)
         readings, names = (deeper, inner) if fitting else (readings, names)
     clear = [one for one in fitting if all(other is one or other.required < one.used for other in fitting)]
     clear = clear if len(clear) == 1 else []
     if not fitting:
-        raise DataError(nothing_fits(table, names, readings, told=told))
+        raise DataError(nothing_fits(table, names, readings, settled=settled))
     if not clear:
         whole = [one for one in fitting if len(one.required) > 1]  # a text alone is part of each of these
         asked = whole if len(whole) > 1 else fitting
-        if not told and all(one.weak for one in asked):
+        if not settled and all(one.weak for one in asked):
             asked = other_answers(table, asked, readings)
         raise DataError(several_fit(table, asked))
     [reading] = clear
@@ -130,7 +130,7 @@ def recognise(table: Table, task: str | None, columns: Mapping[str, str]) -> Rec
     left = [name for name in left if name not in marks]
     if more := _others_alike(table, reading, left, columns):
         raise DataError(one_of_several(table, reading, more))
-    if not told and reading.task.answers == "likelihood" and len(reading.required) == 1:
+    if not settled and reading.task.answers == "likelihood" and len(reading.required) == 1:
         _ask_beside(table, reading, readings, left)
     numbers = _are_whole(table, reading)
     notes = [*_joined(table, reading), *explained(marks), *([WHOLE] if numbers else []), *_unused(left)]
@@ -185,7 +185,7 @@ def _questions(table: Table, tasks: Mapping[str, Task], reading: Reading) -> lis
     found = list[Reading]()
     for question in table.questions:
         names = [name for name in table.columns if name == question or name not in table.questions]
-        readings, fitting = _readings(table, names, tasks, {}, told=False)
+        readings, fitting = _readings(table, names, tasks, {}, settled=False)
         ways = chain(fitting, labelled(table, [question], readings), likely(table, names, readings))
         found += islice((one for one in ways if question in one.required), 1)
     if all(one.columns == reading.columns for one in found):
@@ -201,11 +201,11 @@ def _unused(columns: Sequence[str]) -> list[Message]:
 
 
 def _readings(
-    table: Table, names: Sequence[str], tasks: Mapping[str, Task], columns: Mapping[str, str], *, told: bool
+    table: Table, names: Sequence[str], tasks: Mapping[str, Task], columns: Mapping[str, str], *, settled: bool
 ) -> tuple[list[Reading], list[Reading]]:
     """Return the readings of a table as every task, and those that fit."""
     readings = [
-        _read_as(word, each, table, names, columns, told=told)
+        _read_as(word, each, table, names, columns, settled=settled)
         for word, each in tasks.items()
         if columns.keys() <= {role.name for role in each.roles}
     ]
@@ -398,7 +398,7 @@ def _exists(table: Table, column: str) -> bool:
 
 
 def _read_as(
-    word: str, task: Task, table: Table, names: Sequence[str], named: Mapping[str, str], *, told: bool
+    word: str, task: Task, table: Table, names: Sequence[str], named: Mapping[str, str], *, settled: bool
 ) -> Reading:
     """Match roles with columns, and check the values by the task."""
     ways = told_apart(task.roles, names, named)
@@ -424,7 +424,7 @@ def _read_as(
     reason, settings = look(word, task, table, columns)
     if not reason and (other := _otherwise(table, names, reading, named)):
         return other
-    if not reason and told and _readable(task, table, columns):
+    if not reason and settled and _readable(task, table, columns):
         reason = msg("as you said")
     return replace(reading, reason=_explained(reading, reason, named) if reason else "", settings=settings)
 
