@@ -79,7 +79,7 @@ def page() -> str:
 
 
 def help_of(command: str) -> str:
-    """Say what `kamerton COMMAND --help` says."""
+    """Return the help of a command."""
     return CliRunner().invoke(app, [command, "--help"], terminal_width=110, prog_name="kamerton").stdout.strip()
 
 
@@ -106,7 +106,7 @@ def settings_table(prefix: str, model: type[BaseModel]) -> Iterator[str]:
 def setting_rows(
     prefix: str, schema: Mapping[str, Any], groups: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[tuple[str, ...]]:
-    """Go through the settings of a JSON schema in the order of the file."""
+    """Yield the settings of a JSON schema in the order of the file."""
     for name, field in schema.get("properties", {}).items():
         if "$ref" in field:
             yield from setting_rows(f"{prefix}{name}.", groups[field["$ref"].rpartition("/")[2]], groups)
@@ -116,7 +116,7 @@ def setting_rows(
 
 
 def allowed(field: Mapping[str, Any]) -> str:
-    """Say which values a JSON schema allows, in words."""
+    """Return the values that a JSON schema allows, in words."""
     if "anyOf" in field:
         return " or ".join(allowed(option) for option in field["anyOf"] if option.get("type") != "null")
     if "enum" in field:
@@ -193,7 +193,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def in_step(path: Path, text: str, *, write: bool) -> bool:
-    """Say whether a page is as it should be, after writing it if that is asked."""
+    """Return whether a page is in step, after writing it if `write`."""
     if write:
         write_text(path, text)
     return path.exists() and path.read_text(encoding="utf-8") == text

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import io
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +33,7 @@ from kamerton.i18n.language import DOMAIN, LANGUAGES, LOCALES
 from kamerton.runs.recipe import Reason, Recipe
 
 SOURCE = LOCALES.parent
-MESSAGES = {"msg", "Message", "term", "text", "t"}
+MESSAGES = {"msg", "Message", "term", "text", "translate", "t"}
 """Calls whose first argument is a template."""
 NAMES = {"stage", "Stage", "Progress", "timed", "Diagnosis", "Answers", "PromptStrategy", "Strategy"}
 """Calls whose first argument is an identifier in files that readers see translated."""
@@ -42,6 +43,7 @@ TYPER = (
 )  # fmt: skip
 """Words of the command-line library."""
 
+WORD = re.compile("[A-Za-z]")
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 """A date that does not change: the catalogue is the same for the same messages."""
 
@@ -64,7 +66,7 @@ def templates() -> Places:
         found[template].add("runs/recipe.py")
     for template in terms():
         found[template].add("core")
-    return {template: places for template, places in found.items() if any(map(str.isalpha, HOLE.sub("", template)))}
+    return {template: places for template, places in found.items() if WORD.search(HOLE.sub(r"\2", template))}
 
 
 # ── the source ────────────────────────────────────────────────────────────────────────────────

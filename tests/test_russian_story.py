@@ -8,10 +8,8 @@ from pathlib import Path
 
 import pytest
 
-import kamerton
 from children import Nursery
 from kamerton.core import registry
-from kamerton.i18n.voice import voice
 from stories import ASKED, DONE, QUICK, Place, reviews
 
 FOLDERS = ("bert-tiny", "llama-tiny")
@@ -86,13 +84,6 @@ def test_a_plan_writes_values_as_they_are_typed_and_says_nothing_of_writing_wher
     assert re.search(r"^data.columns +text=text,label=label ", out, re.MULTILINE)
     assert "max_new_tokens" not in out and "{" not in out and not re.search(r"(?<!\d)0,0(?!\d)", out)
     assert re.search(r"^evaluate.max_new_tokens +[1-9]", here.call(*COMMANDS["plan of answers"]).out, re.MULTILINE)
-
-
-def test_every_stage_and_every_bar_has_its_russian_name():
-    source = "".join(path.read_text("utf-8") for path in Path(kamerton.__file__).parent.rglob("*.py"))
-    names = set(re.findall(r"\b(?:stage|Progress|_best)\(\s*\"([a-z ]+)\"", source))
-    assert {"read", "rate", "examples", "features"} <= names
-    assert [name for name in sorted(names) if voice("ru").again(name) is None] == []
 
 
 def test_an_english_word_among_russian_ones_is_found():

@@ -1,4 +1,4 @@
-"""The one place where what goes wrong becomes a sentence and an exit status: mistakes, stops, faults of the system."""
+"""The one place that turns exceptions into a message and an exit status: mistakes, stops, errors of the system."""
 
 from __future__ import annotations
 

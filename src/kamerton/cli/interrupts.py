@@ -1,4 +1,4 @@
-"""Ctrl-C in its three phases: before anything was begun, while a command is at work, and while the process ends."""
+"""Ctrl-C in three phases: before anything is started, during a command, and while the process ends."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from types import FrameType
 INTERRUPTED = 130
 """Exit status of what was stopped by Ctrl-C: 128 + SIGINT, as shells have it."""
 QUICK = 1.0
-"""Seconds in which further Ctrl-C are the same wish: they must not disturb what ends properly."""
+"""Seconds in which further Ctrl-C count as the same one: they must not interrupt the clean-up."""
 SOON = 0.05
 
 Handler = Callable[[int, FrameType | None], None]
 
 
 def leave_at_once(message: str) -> None:
-    """Make Ctrl-C end the process with one line, without any clean-up: nothing was begun.
+    """End the process at Ctrl-C with one line, without clean-up: nothing was started.
 
-    While libraries are imported an exception could be swallowed or come out as another one.
+    While libraries are imported, an exception could be swallowed or turned into another one.
     """
     line = f"{message}\n".encode(errors="replace")
 
@@ -34,7 +34,7 @@ def leave_at_once(message: str) -> None:
 
 
 def stop_properly() -> None:
-    """Make Ctrl-C raise KeyboardInterrupt, once for all that come within a moment."""
+    """Raise KeyboardInterrupt at Ctrl-C, once for all that come within a moment."""
     deaf_until = -float("inf")
 
     def stop(_number: int, _frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""What the commands share: their flags, and how their work is called."""
+"""Flags that commands share, and the call of a command's work."""
 
 from __future__ import annotations
 

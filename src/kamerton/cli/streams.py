@@ -1,4 +1,4 @@
-"""Standard streams as the system gives them: closed, or in an encoding that lacks the signs that are printed."""
+"""Standard streams that may be closed, or in an encoding that lacks the characters to print."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PLAIN = {
     "‘": "'", "’": "'", "№": "No.", "⟦": "[", "⟧": "]", "↵": "$", "⇥": ">", "\u00a0": " ", "\u202f": " ", "━": "-",
     "─": "-", "╸": "-", "╺": "-", "│": "|", "²": "^2",
 }  # fmt: skip
-"""What is written for a sign that the stream's encoding lacks."""
+"""Replacements for characters that a stream's encoding lacks."""
 HANDLER = "kamerton.plain"
 
 
@@ -47,7 +47,7 @@ def prepare_streams() -> None:
 
 
 class _Named(io.FileIO):
-    """A stream of the process whose errors name it, as those of a file name the file."""
+    """A standard stream whose errors name it, as those of a file name the file."""
 
     def __init__(self, stream: TextIO, name: str) -> None:
         super().__init__(stream.fileno(), "w", closefd=False)
@@ -62,7 +62,7 @@ class _Named(io.FileIO):
 
 
 def _safe(stream: TextIO, name: str) -> TextIO:
-    """Write to a stream's descriptor so that signs are never unwritable and errors say where; others stay."""
+    """Wrap a stream so that every character can be written and errors name it; leave other objects alone."""
     if not isinstance(stream, io.TextIOWrapper) or not isinstance(stream.buffer, io.BufferedWriter | io.FileIO):
         return stream
     raw, lines = io.BufferedWriter(_Named(stream, name)), stream.line_buffering or stream.write_through
@@ -79,7 +79,7 @@ def _occupy_descriptors() -> None:
 
 
 def _plainly(error: UnicodeError) -> tuple[str, int]:
-    """Replace what cannot be encoded: known signs by plain ones, the rest by escapes, as Python does on errors."""
+    """Replace what cannot be encoded: known characters by plain ones, the rest by escapes."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     signs = error.object[error.start : error.end]
@@ -91,13 +91,13 @@ def _escaped(sign: str) -> str:
 
 
 def is_unicode(stream: object) -> bool:
-    """Return whether a stream takes every sign as it is."""
+    """Return whether a stream can encode every character."""
     encoding = stream.encoding if isinstance(stream, io.TextIOBase) else None
     return bool(encoding) and codecs.lookup(str(encoding)).name.startswith("utf")
 
 
 def silence(number: int) -> None:
-    """Send what is still to be written to a stream nowhere: writing it has failed, and would fail again at the end."""
+    """Discard what is still buffered for a stream: writing failed, and would fail again at the end."""
     with suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), number)
 

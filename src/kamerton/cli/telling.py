@@ -1,4 +1,4 @@
-"""A story drawn while it happens: what `tune` and `resume` share."""
+"""A run drawn while it happens: shared by `tune`, `resume` and `dial`."""
 
 from __future__ import annotations
 
@@ -41,6 +41,6 @@ def write_pages(run: Run, language: Language) -> Path:
 
 
 def _other_pages(run: Run, language: Language) -> None:
-    """Write the pages that a story does not write itself."""
+    """Write the pages in other languages than English, which the story writes."""
     if language != "en":
         write_pages(run, language)

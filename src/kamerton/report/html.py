@@ -182,5 +182,5 @@ def _message(voice: Voice, template: str, values: Mapping[str, Any] = NOTHING) -
 
 
 def _finalize(value: object) -> object:
-    """Make every value that is put into the page safe text; what the template itself made is left as it is."""
+    """Return a value of the page as safe text; markup of the template itself is returned unchanged."""
     return text.safe_text(value) if isinstance(value, str) and not isinstance(value, Markup) else value

@@ -84,7 +84,7 @@ class Outcome:
     artefact: Proof | None = None
     warnings: tuple[Wording, ...] = ()
     lower_is_better: tuple[str, ...] = ()
-    """Names of the metrics of which less is better."""
+    """Metrics of which less is better."""
     signatures: Mapping[str, str] = field(default_factory=dict)
     """How metrics were computed that can be computed in several ways, by name."""
     seconds: Mapping[str, float] = field(default_factory=dict)

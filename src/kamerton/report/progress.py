@@ -111,7 +111,7 @@ class Pace:
         self._recent: deque[Stepped] = deque(maxlen=RECENT_STEPS)
 
     def note(self, step: Stepped) -> Message:
-        """Take account of a step, and return the pace: `loss 0.312  1,100 tokens/s  12 s left`."""
+        """Record a step, and return the pace: `loss 0.312  1,100 tokens/s  12 s left`."""
         self._recent.append(step)
         seconds = sum(recent.seconds for recent in self._recent)
         tokens = sum(recent.tokens for recent in self._recent)

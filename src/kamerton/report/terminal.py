@@ -58,7 +58,7 @@ class Screen:
         self.console, self.voice = console, voice
         self._meter: Meter = Bars(console, voice) if console.is_terminal else Lines(console, clock, voice)
         self._pace: Pace | None = None
-        self._training = voice.text("train")
+        self._training = voice.translate("train")
 
     def __enter__(self) -> Screen:
         return self
@@ -98,9 +98,9 @@ class Screen:
                     note = self.voice.render(self._pace.note(event))
                     self._meter.advance(self._training, event.step, self._pace.steps, note, "steps")
             case Validated():
-                best = f"  {self.voice.text('best so far')}" if event.best else ""
+                best = f"  {self.voice.translate('best so far')}" if event.best else ""
                 message = Text(self._safe(_validated(event))).append(best, "green")
-                self._row(Text(" "), self.voice.text("validation"), message)
+                self._row(Text(" "), self.voice.translate("validation"), message)
             case Stopped():
                 self._meter.finish(self._training)
                 self._row(Text(" "), self._training, Text(self._safe(_stopped(event))))
@@ -142,7 +142,7 @@ class Screen:
         outcome, confidence = read_outcome(run), Figure(run.recipe.evaluate.confidence, "percent")
         decision = outcome.verdict.decision
         self.console.print()
-        self._print(Text(f" {self.voice.text(decision).upper()} ", DECISION_STYLES[decision]))
+        self._print(Text(f" {self.voice.translate(decision).upper()} ", DECISION_STYLES[decision]))
         self._print(Text(self._safe(outcome.verdict.reason), "bold"))
         self.console.print()
         self.console.print(_contender_table(outcome, confidence, self.voice))
@@ -159,9 +159,9 @@ class Screen:
     def show_findings(self, findings: Sequence[Finding]) -> None:
         """Print the findings of the audit, with a few samples each."""
         if not findings:
-            self._print(Text(self.voice.text("The audit found nothing to mend.")))
+            self._print(Text(self.voice.translate("The audit found nothing to mend.")))
         for finding in findings:
-            severity = f"{self.voice.text(finding.severity)} "
+            severity = f"{self.voice.translate(finding.severity)} "
             head = Text.assemble((f"{severity:8}", SEVERITY_STYLES[finding.severity]))
             self._print(head.append(self._safe(finding.title), "bold"))
             self._print(Text(f"→ {self._safe(finding.remedy)}"), 8)
@@ -244,10 +244,10 @@ def _stopped(event: Stopped) -> Message:
 def _contender_table(outcome: Outcome, confidence: Figure, voice: Voice) -> Table:
     interval = voice.render(msg("{confidence} interval", confidence=confidence))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column(Text(voice.text("contender")), overflow="fold")
+    table.add_column(Text(voice.translate("contender")), overflow="fold")
     table.add_column(Text(safe_text(outcome.primary_metric)), justify="right", no_wrap=True)
     table.add_column(Text(interval), no_wrap=True)
-    table.add_column(Text(voice.text("time")), justify="right", no_wrap=True)
+    table.add_column(Text(voice.translate("time")), justify="right", no_wrap=True)
     for contender in outcome.ranking:
         measure = outcome.primary(contender)
         cells = (
@@ -293,11 +293,11 @@ def _remarks(outcome: Outcome, voice: Voice) -> Iterator[Text]:
 def _next_steps(run: Run, voice: Voice) -> Iterator[Text]:
     folder, language = shell_word(run.path), voice.language
     report = run.path / ("report.html" if language == "en" else f"report.{language}.html")
-    names = voice.text("report"), voice.text("next")
+    names = voice.translate("report"), voice.translate("next")
     width = max(map(len, names)) + 2
     if report.exists():
         yield Text.assemble((f"{names[0]:{width}}", "dim"), safe_text(str(report)))
-    command = f'kamerton predict {safe_text(folder)} "{voice.text("your text")}"'
+    command = f'kamerton predict {safe_text(folder)} "{voice.translate("your text")}"'
     yield Text.assemble((f"{names[1]:{width}}", "dim"), command)
 
 

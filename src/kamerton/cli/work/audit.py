@@ -67,9 +67,11 @@ def run(
     _print(data, understood, findings, used, speaker)
     lines = list(_copy_lines(fixed, speaker)) if fixed else []
     if not fixed and can_fix(findings, () if recipe.data.max_rows else left_out):
-        lines = [f"{speaker.text('next'):9}{command}   {speaker.text('writes a cleaned copy beside the data')}"]
+        lines = [
+            f"{speaker.translate('next'):9}{command}   {speaker.translate('writes a cleaned copy beside the data')}"
+        ]
     if out:
-        lines.append(f"{speaker.text('page'):9}{out}")
+        lines.append(f"{speaker.translate('page'):9}{out}")
     if lines:
         print("", *lines, sep="\n")
 
@@ -138,7 +140,7 @@ def _places(entries: Sequence[LedgerEntry], voice: Voice) -> Iterator[str]:
 
 def _copy_lines(fixed: Fixed, voice: Voice) -> Iterator[str]:
     """Yield what was written, and what was repaired and left out."""
-    yield f"{voice.text('cleaned'):9}{', '.join(map(str, fixed.copies))}"
+    yield f"{voice.translate('cleaned'):9}{', '.join(map(str, fixed.copies))}"
     yield from (INDENT + voice.render(note) for note in fixed.notes)
     counts = msg(
         "{used} rows as they were, {repaired} repaired, {dropped} left out",
@@ -150,8 +152,8 @@ def _copy_lines(fixed: Fixed, voice: Voice) -> Iterator[str]:
     for reason, rows in (*fixed.repairs.items(), *fixed.reasons.items()):
         yield INDENT + voice.render(msg("{reason}: {rows} {rows:row|rows}", reason=voice.render(reason), rows=rows))
     if not fixed.repaired + fixed.dropped:
-        yield INDENT + voice.text("nothing is left to mend: the copy holds the same rows")
-    yield f"{voice.text('ledger'):9}{fixed.ledger}"
+        yield INDENT + voice.translate("nothing is left to mend: the copy holds the same rows")
+    yield f"{voice.translate('ledger'):9}{fixed.ledger}"
 
 
 def _page(

@@ -58,9 +58,9 @@ def _print(compared: ComparedRuns, detect: float | None, voice: Voice) -> None:
     console.print(_scores(compared, voice))
     console.print()
     console.print(_pairs(compared, detect, voice))
-    note = voice.text("'can show' is the smallest difference that these rows show in 80 of 100 test sets.")
+    note = voice.translate("'can show' is the smallest difference that these rows show in 80 of 100 test sets.")
     if len(compared.pairs) > 1:
-        note = f"{voice.text('p is corrected by Holm over all pairs.')} {note}"
+        note = f"{voice.translate('p is corrected by Holm over all pairs.')} {note}"
     console.print(Text(f"\n{note}", "dim"), soft_wrap=True)
 
 
@@ -93,7 +93,7 @@ def _pairs(compared: ComparedRuns, detect: float | None, voice: Voice) -> Table:
             voice.write(Figure(found.difference, "signed")),
             voice.interval(found.low, found.high, "signed"),
             voice.write(Figure(one.adjusted_p, "probability")),
-            voice.text("not told apart" if one.standing == "unclear" else one.standing),
+            voice.translate("not told apart" if one.standing == "unclear" else one.standing),
             voice.write(Figure(found.minimum_detectable)),
             "–" if one.rows_needed is None else voice.write(one.rows_needed),
         )

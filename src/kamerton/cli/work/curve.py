@@ -52,13 +52,13 @@ def _show(curve: Curve, path: Path, json: bool, language: Language) -> None:
 
 
 def _print(curve: Curve, voice: Voice) -> None:
-    growth, counted = curve.growth, voice.text("training rows")
+    growth, counted = curve.growth, voice.translate("training rows")
     print(voice.render(msg("{task}, a head on the features of {model}", task=curve.task, model=curve.model)) + "\n")
     print(f"{counted}  {growth.metric}")
     for reach in growth.measured:
         print(_line(reach, voice, len(counted)))
     for reach in (growth.now, growth.target):
-        print(f"{_line(reach, voice, len(counted))}, {voice.text('estimated')}")
+        print(f"{_line(reach, voice, len(counted))}, {voice.translate('estimated')}")
     print(f"\n{voice.render(gain_sentence(growth))}. {voice.render(advice(growth))}")
 
 

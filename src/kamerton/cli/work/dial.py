@@ -53,6 +53,6 @@ def line(attempt: Attempt, voice: Voice = ENGLISH) -> str:
         strength=digits(f"{float(str(attempt.changes.get(STRENGTH, 1))):<5g}"),
         gain=digits(f"{attempt.gain:+.4f}"),
         forgotten=forgot,
-        decision=voice.text(attempt.decision),
+        decision=voice.translate(attempt.decision),
     )
-    return f"{voice.render(said)}   {voice.text('← chosen')}" if attempt.chosen else voice.render(said)
+    return f"{voice.render(said)}   {voice.translate('← chosen')}" if attempt.chosen else voice.render(said)

@@ -61,8 +61,8 @@ def print_classes(results: Sequence[ClassResult], voice: Voice = ENGLISH) -> Non
     """Write a table of the classes, if there are any."""
     if not results:
         return
-    named, digits = voice.text("class"), voice.symbols.localize
-    titles = [voice.text("precision"), voice.text("recall"), voice.text("f1"), voice.text("rows")]
+    named, digits = voice.translate("class"), voice.symbols.localize
+    titles = [voice.translate("precision"), voice.translate("recall"), voice.translate("f1"), voice.translate("rows")]
     width = max(len(named), *(len(one.name) for one in results))
     print(f"\n{named:<{width}} " + " ".join(f"{title:>10}" for title in titles))
     for one in results:

@@ -49,7 +49,7 @@ def run(
         return
     count = "{page}: {pairs} {pairs:pair|pairs} to judge; on {identical} {identical:row|rows} both answer the same"
     print(speaker.render(msg(count, page=str(out), pairs=len(judging.pairs), identical=judging.identical)))
-    after = speaker.text("open it in a browser, judge, save the choices, then:")
+    after = speaker.translate("open it in a browser, judge, save the choices, then:")
     print(f"{after} kamerton judge --evaluate choices.json")
 
 

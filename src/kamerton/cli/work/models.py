@@ -38,11 +38,13 @@ def _print_models(here: Sequence[Installed], voice: Voice) -> None:
             where = msg("not here: {megabytes} MB to get", megabytes=round(model.download_bytes / 1e6))
         about = msg(
             "{kind}, {parameters} parameters, {licence}; {where}",
-            kind=voice.text(model.kind),
+            kind=voice.translate(model.kind),
             parameters=Figure(model.parameters, "parameters"),
             licence=model.licence,
             where=where,
         )
         print(f"{model.name:<10} {voice.render(about)}")
-        print(f"{'':<10} {voice.render(model.description)}; {', '.join(map(voice.text, model.languages))}")
-    print(f"\n{voice.text('`kamerton models get NAME` gets one; a folder or a Hugging Face id works in its place.')}")
+        print(f"{'':<10} {voice.render(model.description)}; {', '.join(map(voice.translate, model.languages))}")
+    print(
+        f"\n{voice.translate('`kamerton models get NAME` gets one; a folder or a Hugging Face id works in its place.')}"
+    )

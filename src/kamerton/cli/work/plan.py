@@ -75,11 +75,11 @@ def _for_machines(plan: DryRun) -> dict[str, object]:
 
 def _print_settings(plan: DryRun, console: Console, speaker: Voice) -> None:
     """Print what was decided and what the user gave, with the reasons."""
-    titles = (speaker.text("setting"), speaker.text("value"), speaker.text("because"))
+    titles = (speaker.translate("setting"), speaker.translate("value"), speaker.translate("because"))
     table = Table(*titles, box=None, pad_edge=False, title_justify="left")
     for setting in plan.recipe.settings():
         if setting.reason.origin != "default":
-            because = speaker.render(setting.reason.reason) or speaker.text(setting.reason.origin)
+            because = speaker.render(setting.reason.reason) or speaker.translate(setting.reason.origin)
             table.add_row(setting.path, safe_text(_plain(setting.value)), safe_text(because))
     console.print()
     console.print(table)
@@ -108,7 +108,7 @@ def _print_tokens(plan: DryRun, console: Console, path: Path | None, speaker: Vo
     """Print what new tokens would save, if they would pay."""
     if plan.new_tokens is None:
         return
-    text, write = speaker.text, speaker.write
+    text, write = speaker.translate, speaker.write
     titles = (text("new tokens"), text("tokens a word"), text("fewer tokens"), text("more parameters"))
     table = Table(*titles, text("less work a pass"), box=None)
     table.add_row(text("none"), write(Figure(plan.new_tokens.per_word, "tenths")), "", "", "")
@@ -131,7 +131,7 @@ def _print_tokens(plan: DryRun, console: Console, path: Path | None, speaker: Vo
 def _print_alternatives(plan: DryRun, console: Console, speaker: Voice) -> None:
     for setting, group in groupby(plan.alternatives, key=lambda item: item.setting):
         instead = speaker.render(msg("instead of {setting}", setting=setting))
-        table = Table(instead, speaker.text("because"), box=None, pad_edge=False)
+        table = Table(instead, speaker.translate("because"), box=None, pad_edge=False)
         for item in group:
             table.add_row(item.value, safe_text(speaker.render(item.reason)))
         console.print()

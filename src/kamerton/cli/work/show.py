@@ -40,7 +40,7 @@ def run(
         "{task} for {model} ({kind}), {tokens} {tokens:token|tokens} at most",
         task=bound.recipe.data.task or "",
         model=facts.name,
-        kind=speaker.text(facts.kind),
+        kind=speaker.translate(facts.kind),
         tokens=bound.max_tokens,
     )
     print(speaker.render(head))

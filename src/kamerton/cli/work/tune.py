@@ -23,7 +23,7 @@ def run(
     json: bool,
     language: Language,
 ) -> bool:
-    """Make a run and tell its story; say whether the demanded verdict was met."""
+    """Run and draw a tuning; return whether the demanded verdict was reached."""
     settings = {**flags, **dict(parse_assignment(text) for text in assignments)}
     begun = new_run(data, out, settings)
     tell(begun, story(begun), json, language)
