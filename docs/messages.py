@@ -30,6 +30,7 @@ from kamerton.cli.app import app
 from kamerton.core import contracts, outcomes, records, registry
 from kamerton.core.messages import HOLE
 from kamerton.i18n.language import DOMAIN, LANGUAGES, LOCALES
+from kamerton.models.catalog import known
 from kamerton.runs.recipe import Reason, Recipe
 
 SOURCE = LOCALES.parent
@@ -148,6 +149,8 @@ def terms() -> Iterator[str]:
     for record, name in LITERALS:
         yield from get_args(get_type_hints(record)[name])
     yield from (word.replace("-", " ") for word in registry.names("audits"))
+    yield from (language for model in known() for language in model.languages)
+    yield from ("easy", "ambiguous", "hard", "examples", "instructions")
 
 
 # ── catalogues ────────────────────────────────────────────────────────────────────────────────

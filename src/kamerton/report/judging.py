@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from kamerton.core.files import write_text
 from kamerton.core.messages import msg
 from kamerton.core.outcomes import Judging
 from kamerton.i18n.language import Language
 from kamerton.i18n.voice import voice
+from kamerton.report.html import environment
 from kamerton.text.safe import safe_text
 
 WORDS = {
@@ -52,11 +51,8 @@ def write_judging(judging: Judging, path: Path, *, language: Language, reference
         for pair in judging.pairs
     ]
     about = {name: value for name, value in asdict(judging).items() if name != "pairs"}
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
     words = {name: voice(language).render(text) for name, text in WORDS.items()}
     data = {"about": {"schema": 1, **about}, "pairs": shown, "words": words}
-    html = environment.get_template("judging.html.j2").render(language=language, words=words, data=data)
+    html = environment(language).get_template("judging.html.j2").render(words=words, data=data)
     write_text(path, html.strip() + "\n")
     return path

@@ -114,7 +114,7 @@ def _print(data: Path, understood: Understood, findings: Sequence[Finding], used
         data=str(data),
         rows=table.rows_read,
         task=understood.recipe.data.task or "",
-        reason=voice.render(understood.reason),
+        reason=understood.reason,
     )
     print(voice.render(head))
     for note in (*table.notes, *([used] if used else [])):
@@ -135,7 +135,7 @@ def _places(entries: Sequence[LedgerEntry], voice: Voice) -> Iterator[str]:
     several = sorted((group for group in groups if len(group) > 1), key=len, reverse=True)
     for group in several[:MOST_REASONS]:
         places = listed([str(entry.place) for entry in group])
-        yield voice.render(msg("{reason}: {places}", reason=voice.render(group[0].reason), places=places))
+        yield voice.render(msg("{reason}: {places}", reason=group[0].reason, places=places))
 
 
 def _copy_lines(fixed: Fixed, voice: Voice) -> Iterator[str]:
@@ -150,7 +150,7 @@ def _copy_lines(fixed: Fixed, voice: Voice) -> Iterator[str]:
     )
     yield INDENT + voice.render(counts)
     for reason, rows in (*fixed.repairs.items(), *fixed.reasons.items()):
-        yield INDENT + voice.render(msg("{reason}: {rows} {rows:row|rows}", reason=voice.render(reason), rows=rows))
+        yield INDENT + voice.render(msg("{reason}: {rows} {rows:row|rows}", reason=reason, rows=rows))
     if not fixed.repaired + fixed.dropped:
         yield INDENT + voice.translate("nothing is left to mend: the copy holds the same rows")
     yield f"{voice.translate('ledger'):9}{fixed.ledger}"
