@@ -130,6 +130,14 @@ def given(flags: Mapping[str, object]) -> dict[str, object]:
     return {path: value for path, value in flags.items() if value is not None}
 
 
+def data_flags(
+    task: str | None, columns: str | None, model: str | None, max_rows: int | None = None
+) -> dict[str, object]:
+    """Return the settings of the flags that most commands have, as far as they were given."""
+    columns_by_role = parse_columns(columns)
+    return given({"data.task": task, "data.columns": columns_by_role, "data.max_rows": max_rows, "model.name": model})
+
+
 def parse_rate(text: str | None) -> float | str | None:
     """Parse a learning rate; what is no number is left to the recipe."""
     try:

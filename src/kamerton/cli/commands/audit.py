@@ -27,11 +27,6 @@ def audit(
     json: options.AsJson = False,
 ) -> None:
     """Find what is wrong with the data; with a model, also what it would cut and how many tokens a word takes."""
-    flags = {
-        "data.task": task,
-        "data.columns": options.parse_columns(columns),
-        "data.max_rows": max_rows,
-        "model.name": model,
-    }
+    flags = options.data_flags(task, columns, model, max_rows)
     needs = partial(require_data, data)
-    options.call("audit", data, options.given(flags), fix, out, json, assignments or [], language=language, needs=needs)
+    options.call("audit", data, flags, fix, out, json, assignments or [], language=language, needs=needs)

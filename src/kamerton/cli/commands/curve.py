@@ -27,13 +27,6 @@ def curve(
     json: options.AsJson = False,
 ) -> None:
     """Estimate how much more data would help: scores at five sizes, extrapolated with a band, and a chart."""
-    flags = {
-        "data.task": task,
-        "data.columns": options.parse_columns(columns),
-        "data.max_rows": max_rows,
-        "model.name": model,
-    }
+    flags = options.data_flags(task, columns, model, max_rows)
     needs = partial(require_data, data)
-    options.call(
-        "curve", data, target, out, options.given(flags), assignments or [], json, language=language, needs=needs
-    )
+    options.call("curve", data, target, out, flags, assignments or [], json, language=language, needs=needs)

@@ -34,16 +34,8 @@ def plan(
     json: options.AsJson = False,
 ) -> None:
     """Show what `tune` would do and why, the alternatives, and the time and memory that it takes."""
-    flags = {
-        "data.task": task,
-        "model.name": model,
-        "method.name": method,
-        "train.epochs": epochs,
-        "train.learning_rate": options.parse_rate(learning_rate),
-        "data.max_rows": max_rows,
-        "data.columns": options.parse_columns(columns),
-    }
-    needs = partial(require_data, data)
-    options.call(
-        "plan", data, options.given(flags), assignments or [], new_tokens, json, language=language, needs=needs
+    flags = options.data_flags(task, columns, model, max_rows) | options.given(
+        {"method.name": method, "train.epochs": epochs, "train.learning_rate": options.parse_rate(learning_rate)}
     )
+    needs = partial(require_data, data)
+    options.call("plan", data, flags, assignments or [], new_tokens, json, language=language, needs=needs)

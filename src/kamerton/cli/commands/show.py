@@ -24,6 +24,6 @@ def show(
     language: options.Language = None,
 ) -> None:
     """Show what the model gets: the template, every token, what is trained on, what is cut."""
-    flags = {"data.task": task, "data.columns": options.parse_columns(columns), "model.name": model}
+    flags = options.data_flags(task, columns, model)
     needs = partial(require_data, data)
-    options.call("show", data, rows, options.given(flags), assignments or [], json, language=language, needs=needs)
+    options.call("show", data, rows, flags, assignments or [], json, language=language, needs=needs)

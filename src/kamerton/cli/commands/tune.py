@@ -49,20 +49,17 @@ def tune(
 ) -> None:
     """Tune a model on a data file and judge it: read, audit, split, contenders, train, verdict, report."""
     flags = {
-        "data.task": task,
-        "model.name": model,
         "method.name": method,
         "seed": seed,
         "seeds": seeds,
         "train.epochs": epochs,
         "train.learning_rate": options.parse_rate(learning_rate),
-        "data.max_rows": max_rows,
         "prompt.against": against,
         "data.too_long": too_long,
         "remedy.names": remedy.split(",") if remedy else None,
         "benchmarks.tasks": benchmarks.split(",") if benchmarks else None,
-        "data.columns": options.parse_columns(columns),
     }
-    arguments = (data, out, options.given(flags), assignments or [], require, json)
+    given = options.data_flags(task, columns, model, max_rows) | options.given(flags)
+    arguments = (data, out, given, assignments or [], require, json)
     met = options.call("tune", *arguments, language=language, needs=partial(require_data, data))
     raise typer.Exit(OK if met else UNMET)
