@@ -177,7 +177,7 @@ def test_a_refusal_says_how_the_run_goes_on(capsys, monkeypatch):
 
 def test_a_stop_that_a_library_turned_into_an_error_of_its_own_is_a_stop(capsys):
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(SystemExit) as ended, Border("ru"):
+    with pytest.raises(SystemExit) as ended, Border():
         try:
             raise KeyboardInterrupt
         except KeyboardInterrupt:
