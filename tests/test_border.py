@@ -15,6 +15,7 @@ import pytest
 
 from children import Streams
 from kamerton.cli.border import RESUMABLE, Border
+from kamerton.cli.speech import speak
 from kamerton.cli.streams import PLAIN
 from kamerton.cli.work.predict import one_line
 from kamerton.core.errors import RunError
@@ -177,12 +178,14 @@ def test_a_refusal_says_how_the_run_goes_on(capsys, monkeypatch):
 
 def test_a_stop_that_a_library_turned_into_an_error_of_its_own_is_a_stop(capsys):
     before = signal.getsignal(signal.SIGINT)
+    speak("ru")
     with pytest.raises(SystemExit) as ended, Border():
         try:
             raise KeyboardInterrupt
         except KeyboardInterrupt:
             raise ImportError("the module failed to import")  # noqa: B904
     signal.signal(signal.SIGINT, before)
+    speak("en")
     assert (ended.value.code, capsys.readouterr().err) == (INTERRUPTED, "kamerton: остановлено\n")
 
 
