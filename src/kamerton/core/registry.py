@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kamerton.core.errors import Fault, RecipeError, nearest
-from kamerton.core.messages import msg
+from kamerton.core.messages import msg, verbatim
 
 PACKAGE = Path(__file__).parent.parent / "plugins"
 KINDS = {
@@ -106,4 +106,4 @@ def require(module: str, extra: str) -> Any:
         if error.name != module.partition(".")[0]:
             raise
         rule = msg("this needs {library}, which is not installed", library=error.name)
-        raise RecipeError(Fault(rule, remedy=f"pip install 'kamerton[{extra}]'")) from error
+        raise RecipeError(Fault(rule, remedy=verbatim(f"pip install 'kamerton[{extra}]'"))) from error
