@@ -71,30 +71,13 @@ def settle_rate(
     """
     if setup.recipe.train.learning_rate != AUTO:
         return setup
-    settings = setup.recipe.train
-    center = make_method(setup.recipe).advise(setup.facts, len(trainable.rows))["learning_rate"].value
-    probed: list[Probed] = []
-    for rate in [center * APART**power for power in STEPS_APART]:
-        yield Progress("rate", len(probed), len(STEPS_APART))
-        probed.append(_tried(run, setup, trainable, rate))
-    further = beyond(probed)
-    if further:
-        yield Progress("rate", len(probed), len(probed) + 1)
-        probed.append(_tried(run, setup, trainable, further))
-    yield Progress("rate", len(probed), len(probed))
+    probed = yield from _range_test(run, setup, trainable)
     best = min(probed, key=lambda one: one.loss)
     probed.sort(key=lambda one: one.rate)
-    reason: Message = msg(
-        "the best of {count} rates by validation loss after {updates} updates on {rows} rows: {losses}",
-        count=len(probed),
-        updates=UPDATES,
-        rows=min(len(trainable.rows), UPDATES * (settings.batch_size or 1)),
-        losses=Joined([one.message for one in probed], ", "),
-    )
-    if best in (probed[0], probed[-1]):
-        reason = msg("{reason}; it is at the edge of the range", reason=reason)
+    settings = setup.recipe.train
     plan = UpdatePlan(len(trainable.rows), settings.batch_size or 1, settings.epochs or 1, setup.recipe.seed)
     rate = lowered(best.rate, plan.updates)
+    reason = _reason(probed, best, min(len(trainable.rows), UPDATES * (settings.batch_size or 1)))
     if rate < best.rate:
         reason = msg(
             "{rate} lowered for {updates} updates (Bjorck et al. 2025), {reason}",
@@ -108,6 +91,32 @@ def settle_rate(
     run.write_state(replace(run.state, rates=readings, rate=rate))
     yield clock.stage("rate", msg("{rate}, {reason}", rate=f"{rate:.2g}", reason=reason))
     return replace(setup, recipe=recipe)
+
+
+def _range_test(run: Run, setup: Setup, trainable: TrainableModel) -> Generator[Progress, None, list[Probed]]:
+    """Try the rates, and one beyond them if the best is at the edge."""
+    center = make_method(setup.recipe).advise(setup.facts, len(trainable.rows))["learning_rate"].value
+    probed: list[Probed] = []
+    for rate in [center * APART**power for power in STEPS_APART]:
+        yield Progress("rate", len(probed), len(STEPS_APART))
+        probed.append(_tried(run, setup, trainable, rate))
+    if further := beyond(probed):
+        yield Progress("rate", len(probed), len(probed) + 1)
+        probed.append(_tried(run, setup, trainable, further))
+    yield Progress("rate", len(probed), len(probed))
+    return probed
+
+
+def _reason(probed: Sequence[Probed], best: Probed, rows: int) -> Message:
+    reason = msg(
+        "the best of {count} rates by validation loss after {updates} updates on {rows} rows: {losses}",
+        count=len(probed),
+        updates=UPDATES,
+        rows=rows,
+        losses=Joined([one.message for one in probed], ", "),
+    )
+    at_edge = best in (probed[0], probed[-1])
+    return msg("{reason}; it is at the edge of the range", reason=reason) if at_edge else reason
 
 
 def _tried(run: Run, setup: Setup, trainable: TrainableModel, rate: float) -> Probed:
