@@ -36,7 +36,7 @@ def to_json(value: Any) -> Any:
 
 
 def without_templates(value: Any) -> Any:
-    """Return a value as `to_json` does, with the English text of each message only: what a program is told."""
+    """Return a value as `to_json` does, with the English text of each message only: for programs."""
     written = to_json(value)
     return _bare(written)
 

@@ -40,7 +40,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class ClassResult:
-    """How well one class, or one label among several, is told from the others."""
+    """How well one class, or one label among several, is recognized."""
 
     name: str
     precision: float

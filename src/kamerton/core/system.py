@@ -48,7 +48,6 @@ def resident_memory() -> int:
 
 
 def _glibc() -> bool:
-    """Return whether the C library is glibc."""
     return "CS_GNU_LIBC_VERSION" in os.confstr_names
 
 

@@ -50,7 +50,6 @@ class OptionChoice(Dialogue):
         ]
 
     def _answers(self, engine: Engine, example: Example) -> list[list[int]]:
-        """Tokenize each option as an answer."""
         written = [self._write(replace(example, gold=o), (), engine.tokenizer).answer for o in options_of(example)]
         return [ended(ids, engine.tokenizer) for ids in tokenize(written, engine.tokenizer)]
 

@@ -273,12 +273,10 @@ def _open(turns: Sequence[Turn]) -> Sequence[Turn]:
 
 
 def _prompt(turns: Sequence[Turn], tokenizer: Tokenizer) -> list[int]:
-    """Tokenize a conversation with the generation prompt, as serving does."""
     return tokenize([write_prompt(turns, tokenizer)], tokenizer)[0]
 
 
 def _tokens(turns: Sequence[Turn], answers: Sequence[int], tokenizer: Tokenizer) -> list[tuple[list[int], list[int]]]:
-    """Tokenize answers, each with its end, and the prompts before them."""
     exchanges = write_exchanges(turns, answers, tokenizer)
     ids = tokenize_alike([part for one in exchanges for part in (one.prompt, one.answer)], tokenizer)
     return [(prompt, ended(answer, tokenizer)) for prompt, answer in zip(ids[::2], ids[1::2], strict=True)]
@@ -300,7 +298,6 @@ def _runs(reads: Sequence[int]) -> list[list[int]]:
 
 
 def _before(sequence: Encoded) -> list[tuple[int, ...]]:
-    """Return the tokens before each supervised answer of a sequence."""
     return [sequence.tokens[: run[0] + 1] for run in _runs(sequence.output_positions)]
 
 

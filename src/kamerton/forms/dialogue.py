@@ -128,7 +128,6 @@ class Dialogue(Prompted):
     def _prompt(
         self, example: Example, shots: Sequence[Example], tokenizer: Tokenizer, room: int, first: int
     ) -> Encoded:
-        """Return a prompt without the first shots."""
         [ids] = tokenize([self._write(example, shots[first:], tokenizer).prompt], tokenizer)
         return cut_start(ids, room)
 
@@ -159,7 +158,6 @@ class Dialogue(Prompted):
     def _prediction(
         self, example: Example, texts: Sequence[str], loss: float, item: Encoded, prompt: Encoded
     ) -> Prediction:
-        """Return the first of the generated texts as the answer."""
         passed = self.tried(example, texts)
         return Prediction(example.id, self.kept(texts[0]), None, loss, len(item.targets), cut=prompt.cut, passed=passed)
 
@@ -222,7 +220,6 @@ class Dialogue(Prompted):
         return min((found for found in named if found[0] >= 0), default=(0, 0, self.kept(text)))[2]
 
     def _write(self, example: Example, shots: Sequence[Example], tokenizer: Tokenizer) -> Exchange:
-        """Render prompt and answer by the template."""
         return write_exchange(self.to_messages(example, shots), self.answer(example), tokenizer)
 
 

@@ -152,5 +152,4 @@ def _answered(turns: Sequence[Turn], answer: str | Turn, tokenizer: Tokenizer, m
 
 
 def _own(example: Example) -> Turn:
-    """Return the answer with its tool calls and its reasoning."""
     return kept_answer(example.fields["completion"])

@@ -74,7 +74,6 @@ class GivenAnswers(Prompted):
         return [results[example.id] for example in examples]
 
     def _fitting(self, example: Example, shots: Sequence[Example], engine: Engine) -> Encoded:
-        """Encode a row after as many shots as fit."""
         for first in range(len(shots) + 1):
             item = self.write(example, shots[first:], engine.tokenizer, engine.max_tokens)
             if not item.cut:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 EVEN = 0.5
 BOUNDS = (0.05, 0.95)
 """Of a fitted threshold: beyond, a few rows decide."""
-NEIGHBOURS = 3
+NEIGHBORS = 3
 """Shown examples whose labels an untuned model takes, where more than half of them agree."""
 
 
@@ -130,13 +130,13 @@ class LabelSets(SequenceHead):
             names = embed_texts(engine, [(label,) for label in self.labels])
             nearest = (texts @ names.T).argmax(axis=1)
             return [Prediction(e.id, write_tags([self.labels[i]])) for e, i in zip(examples, nearest, strict=True)]
-        near = np.argsort(-(texts @ self.embed(engine, shots).T), axis=1, kind="stable")[:, :NEIGHBOURS]
+        near = np.argsort(-(texts @ self.embed(engine, shots).T), axis=1, kind="stable")[:, :NEIGHBORS]
         owned = np.array([[label in read_list(shot.gold) for label in self.labels] for shot in shots])
         given = owned[near].mean(axis=1) > 0.5
         return [Prediction(e.id, self._written(row)) for e, row in zip(examples, given, strict=True)]
 
     def _written(self, given: np.ndarray) -> str:
-        return write_tags([label for label, there in zip(self.labels, given, strict=True) if there])
+        return write_tags([label for label, chosen in zip(self.labels, given, strict=True) if chosen])
 
 
 def fit_threshold(form: ModelHead, engine: Engine, examples: Sequence[Example]) -> Mapping[str, Advice]:

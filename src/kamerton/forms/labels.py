@@ -73,14 +73,14 @@ class Labels(SequenceHead):
     ) -> list[Prediction]:
         """Return the class whose name, or whose mean shown example, has the nearest embedding."""
         shown = {label: [shot for shot in shots if shot.gold == label] for label in self.labels}
-        centres = np.stack(
+        centers = np.stack(
             [
                 self.embed(engine, known).mean(axis=0) if known else embed_texts(engine, [(label,)])[0]
                 for label, known in shown.items()
             ]
         )
-        centres /= np.linalg.norm(centres, axis=1, keepdims=True) + 1e-9
-        nearest = (self.embed(engine, examples) @ centres.T).argmax(axis=1)
+        centers /= np.linalg.norm(centers, axis=1, keepdims=True) + 1e-9
+        nearest = (self.embed(engine, examples) @ centers.T).argmax(axis=1)
         return [Prediction(e.id, self.labels[i]) for e, i in zip(examples, nearest, strict=True)]
 
 

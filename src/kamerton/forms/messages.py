@@ -46,7 +46,7 @@ MESSAGE = {
     *WHO, *WHAT, *REASONING, *CALLS, *LEARNED, *IGNORED, *PARTIAL, "name", "type", "refusal", "audio", "annotations",
     "tool_call_id", "tools", "prefix",
 }  # fmt: skip
-"""Keys of a message, by which a list of messages is told from a list of rows."""
+"""Keys of a message, which distinguish a list of messages from a list of rows."""
 CALLING = ("function_call", "tool_call")
 """Roles of ShareGPT's kin under which the assistant calls a function: its text is the call."""
 KEPT = {"reasoning": "reasoning_content", "calls": "tool_calls", "call": "tool_call_id", "name": "name"}
@@ -162,7 +162,6 @@ def with_system(messages: Sequence[Turn], system: str, tools: str) -> tuple[Turn
 
 
 def _messages(item: object) -> tuple[Turn, ...]:
-    """Parse one item of a conversation: a message, or a request with its answer."""
     if isinstance(item, Mapping):
         who = next((str(item[key]) for key in WHO if filled(item.get(key))), None)
         if who is not None:
@@ -197,7 +196,6 @@ def _said(who: str, item: Mapping[str, object]) -> tuple[Turn, ...]:
 
 
 def _called(text: str) -> str:
-    """Parse a text as a call; nothing if it is none."""
     try:
         return calls_in(text)
     except Unusable:

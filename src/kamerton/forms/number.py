@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PARTS = 5
 """Shown examples are drawn evenly from so many parts of the range."""
-NEIGHBOURS = 3
+NEIGHBORS = 3
 """Shown examples whose numbers an untuned model averages."""
 
 
@@ -98,7 +98,7 @@ class Number(SequenceHead):
         if not shots:
             return [Prediction(example.id, written_number(self.mean)) for example in examples]
         likeness = self.embed(engine, examples) @ self.embed(engine, shots).T
-        nearest = np.argsort(-likeness, axis=1, kind="stable")[:, :NEIGHBOURS]
+        nearest = np.argsort(-likeness, axis=1, kind="stable")[:, :NEIGHBORS]
         numbers = np.array([float(shot.gold) for shot in shots])[nearest].mean(axis=1)
         return [Prediction(e.id, written_number(float(number))) for e, number in zip(examples, numbers, strict=True)]
 
@@ -126,7 +126,6 @@ def _multiply_out(layer: _InUnits, state: dict[str, Tensor], prefix: str, _metad
 
 
 def _last_layer(model: PreTrainedModel) -> tuple[str, nn.Linear]:
-    """Find the layer of one output that the head ends with."""
     inside = {id(module) for module in model.base_model.modules()}
     return [
         (name, module)

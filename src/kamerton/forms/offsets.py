@@ -240,7 +240,6 @@ def _each_moved(value: object, place: Callable[[int], int]) -> object:
 
 
 def _widths(text: str, unit: Unit) -> Iterator[int]:
-    """Return how much each letter counts."""
     match unit:
         case "utf-16":
             return (1 + (letter > "\uffff") for letter in text)
@@ -265,7 +264,6 @@ def _places(text: str, unit: Unit) -> tuple[int, ...]:
 
 
 def _letter(text: str, offset: int, unit: Unit) -> int | None:
-    """Return the index of the letter at an offset; None if it is outside the text or within a letter."""
     if unit == "letters" or (text.isascii() and unit in ("utf-16", "bytes")):
         return offset if 0 <= offset <= len(text) else None
     places = _places(text, unit)
@@ -312,10 +310,10 @@ def counting_of(rows: Texts) -> Counting:
     spans = sum(len(found) for _, found in rows)
     wrong = [(text, found) for text, found in rows if _unexplained(text, found, usual)]
     bad = _unexplained_in(wrong, usual)
-    told = any(span.text for _, found in rows for span in found)
-    if not bad or (bad < FEWEST and not told):
+    with_text = any(span.text for _, found in rows for span in found)
+    if not bad or (bad < FEWEST and not with_text):
         return usual
-    shifted = told or 2 * bad > spans
+    shifted = with_text or 2 * bad > spans
     tried = [one for one in _candidates(wrong) if shifted or not (one.first or one.end_inside)]
     left = {one: _unexplained_in(wrong, one) for one in tried}
     good = [one for one in tried if left[one] <= MOST * bad and _unexplained_in(rows, one) <= MOST * spans]
@@ -342,7 +340,6 @@ def _unexplained_in(rows: Texts, counting: Counting) -> int:
 
 
 def _unexplained(text: str, found: Sequence[Marked], counting: Counting) -> int:
-    """Count the spans that a way of counting does not explain."""
     bad = 0
     for span in found:
         try:

@@ -141,5 +141,4 @@ def orpo_losses(chosen: Tensor, rejected: Tensor, weight: float) -> Tensor:
 
 
 def _answers(example: Example) -> list[Turn]:
-    """Return the chosen answer and the rejected one."""
     return [kept_answer(example.fields[role]) for role in ("chosen", "rejected")]

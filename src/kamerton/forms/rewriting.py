@@ -76,8 +76,6 @@ class Rewriting(Prompted):
         ]
 
     def _shown(self, example: Example, shots: Sequence[Example], engine: Engine) -> Encoded:
-        """Tokenize the source after as many shots as fit."""
-
         def source(first: int) -> Encoded:
             before = "".join(f"{self.ask(shot)}\n{shot.gold}\n\n" for shot in shots[first:])
             [made] = _sources([before + self.ask(example)], engine.tokenizer, engine.max_tokens)

@@ -196,7 +196,6 @@ def _start(tokenizer: Tokenizer) -> tuple[int, ...]:
 
 
 def _end(tokenizer: Tokenizer) -> tuple[int, ...]:
-    """Return the token that separates texts, if the tokenizer has one."""
     return () if tokenizer.eos_token_id is None else (int(tokenizer.eos_token_id),)
 
 

@@ -227,7 +227,6 @@ def _place(answer: dict[str, object]) -> Bounds | None:
 
 
 def _ends(sequence: Encoded) -> tuple[int, int]:
-    """Find among the reads where the answer begins and ends."""
     begin = next(at for at, target in enumerate(sequence.targets) if target in (BEGINS, BEGINS + ENDS))
     end = next(at for at, target in enumerate(sequence.targets) if target in (ENDS, BEGINS + ENDS))
     return begin, end

@@ -117,13 +117,13 @@ class Tagging(Usual):
             for word, tag in zip(self.words_of(shot), read_list(shot.gold), strict=True):
                 shown.setdefault(kind_of(tag), []).append(word)
         kinds = sorted({kind_of(tag) for tag in self.tags})
-        centres = np.stack(
+        centers = np.stack(
             [_embed(engine, shown.get(kind, [_readable(kind or "other")])).mean(axis=0) for kind in kinds]
         )
-        centres /= np.linalg.norm(centres, axis=1, keepdims=True) + 1e-9
+        centers /= np.linalg.norm(centers, axis=1, keepdims=True) + 1e-9
         texts = [self.words_of(example) for example in examples]
         distinct = sorted({word for words in texts for word in words})
-        nearest = dict(zip(distinct, (_embed(engine, distinct) @ centres.T).argmax(axis=1), strict=True))
+        nearest = dict(zip(distinct, (_embed(engine, distinct) @ centers.T).argmax(axis=1), strict=True))
         return [
             Prediction(example.id, write_tags(self._in_scheme([kinds[nearest[word]] for word in words])))
             for example, words in zip(examples, texts, strict=True)

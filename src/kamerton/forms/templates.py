@@ -30,7 +30,7 @@ OPENED, CLOSED = "<think>\n", "\n</think>\n\n"
 """Around reasoning before an answer, as in DeepSeek-R1 and Qwen3."""
 CLOSING_TAG = "</think>"
 
-Change = Literal["system", "neighbours", "opening", "tools", "calls", "results", "reasoning"]
+Change = Literal["system", "neighbors", "opening", "tools", "calls", "results", "reasoning"]
 """What a rule changed in a conversation."""
 INLINE = "content"
 """The key of reasoning that a template extracts from the answer's text."""
@@ -59,7 +59,7 @@ class Abilities:
     system: bool
     later_system: bool
     """A system turn that is not the first."""
-    neighbours: bool
+    neighbors: bool
     """Two turns of one role."""
     opening: bool
     """A turn of the assistant before the first user's."""
@@ -111,7 +111,7 @@ def _abilities(tokenizer: Tokenizer, template: str) -> Abilities:
     return Abilities(
         system=_writes(tokenizer, [SYSTEM, USER], [TOLD, ASKED]),
         later_system=_writes(tokenizer, [USER, ASSISTANT, SYSTEM, USER], [ASKED, SAID, TOLD]),
-        neighbours=_writes(tokenizer, asked_twice, [ASKED, TOLD]) and _writes(tokenizer, said_twice, [SAID, TOLD]),
+        neighbors=_writes(tokenizer, asked_twice, [ASKED, TOLD]) and _writes(tokenizer, said_twice, [SAID, TOLD]),
         opening=_writes(tokenizer, [ASSISTANT, USER], [SAID, ASKED]),
         results=_writes(tokenizer, [USER, ASSISTANT, result, ASSISTANT], [SAID, TOLD]),
         tools=_writes(tokenizer, [USER], ["qztool", "qzdescribed", "qzkey"], tools=[TOOL]),
@@ -126,7 +126,6 @@ def _ways() -> Iterator[Calling]:
 
 
 def _calls(tokenizer: Tokenizer, way: Calling) -> bool:
-    """Try a tool call, its result, and the answer."""
     made = {"type": "function", "function": {"name": "qztool", "arguments": {"qzkey": SAID}}}
     id = CALL_ID if way.numbered else LONG_ID
     turns: list[Mapping[str, object]] = [
@@ -254,9 +253,9 @@ def _opening(turns: Sequence[Turn], can: Abilities) -> Sequence[Turn]:
     return turns if len(kept) == first else [*kept, *turns[first:]]
 
 
-def _neighbours(turns: Sequence[Turn], can: Abilities) -> Sequence[Turn]:
+def _neighbors(turns: Sequence[Turn], can: Abilities) -> Sequence[Turn]:
     alike = any(one.role == other.role != "tool" for one, other in pairwise(turns))
-    if can.neighbours or not alike:
+    if can.neighbors or not alike:
         return turns
     merged = list[Turn]()
     for turn in turns:
@@ -285,7 +284,7 @@ _RULES: Mapping[Change, Callable[[Sequence[Turn], Abilities], Sequence[Turn]]] =
     "reasoning": _reasoning_left_out,
     "system": _system,
     "opening": _opening,
-    "neighbours": _neighbours,
+    "neighbors": _neighbors,
 }
 """Applied in this order."""
 
@@ -359,7 +358,6 @@ def _as_dicts(turns: Sequence[Turn], can: Abilities) -> list[dict[str, object]]:
 
 
 def _called(calls: Sequence[Mapping[str, Any]], content: str, way: Calling) -> dict[str, object]:
-    """Return a turn that calls tools."""
     put = [
         {**call, "function": {**call["function"], "arguments": _arguments(call["function"]["arguments"], way)}}
         for call in calls
@@ -368,7 +366,6 @@ def _called(calls: Sequence[Mapping[str, Any]], content: str, way: Calling) -> d
 
 
 def _arguments(given: object, way: Calling) -> object:
-    """Return arguments as an object, or as JSON; text that is not JSON is unchanged."""
     if isinstance(given, str):
         try:
             given = json.loads(given)

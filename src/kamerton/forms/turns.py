@@ -338,7 +338,6 @@ def _control_words(tokenizer: Tokenizer) -> _ControlWords:
 
 
 def _controls(word: str, template: str) -> bool:
-    """Return whether an added token that is not special looks like a control word."""
     return bool(PIPED.fullmatch(word) or (BRACKETED.fullmatch(word) and word in template))
 
 

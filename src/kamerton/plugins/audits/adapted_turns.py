@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 CHANGES: dict[Change, Message] = {
     "system": msg("system turns joined to a user turn"),
-    "neighbours": msg("neighboring turns of one role joined"),
+    "neighbors": msg("neighboring turns of one role joined"),
     "opening": msg("greetings before the first question removed"),
     "tools": msg("tool descriptions moved into the system prompt"),
     "calls": msg("tool calls written as JSON"),

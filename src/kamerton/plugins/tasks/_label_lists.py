@@ -105,10 +105,10 @@ def by_position(cells: Sequence[object]) -> dict[str, object]:
     >>> by_position([[1, 0, 0], [0, 0, 1], None]), by_position([["a", "b"]]), by_position([[0], [0, 1]])
     ({'positions': 3}, {}, {})
     """
-    there = [cell for cell in cells if filled(cell)]
-    lengths = Counter(len(found) if (found := positions(cell)) else 0 for cell in there)
+    given = [cell for cell in cells if filled(cell)]
+    lengths = Counter(len(found) if (found := positions(cell)) else 0 for cell in given)
     length, rows = max(lengths.items(), key=lambda pair: pair[1], default=(0, 0))
-    return {"positions": length} if length and (rows == len(there) or few(len(there) - rows, len(there))) else {}
+    return {"positions": length} if length and (rows == len(given) or few(len(given) - rows, len(given))) else {}
 
 
 def _items(text: str) -> list[str] | None:
@@ -136,10 +136,10 @@ def holds_several(cells: Sequence[object]) -> bool:
 
     Commas are no proof.
     """
-    there = [cell for cell in cells if filled(cell)]
-    if any(len(readable(cell) or ()) > 1 for cell in there):
+    given = [cell for cell in cells if filled(cell)]
+    if any(len(readable(cell) or ()) > 1 for cell in given):
         return True
-    return recombined({SURE.sub(";", cell.strip()) for cell in there if isinstance(cell, str)}, ";")
+    return recombined({SURE.sub(";", cell.strip()) for cell in given if isinstance(cell, str)}, ";")
 
 
 def recombined(cells: set[str], separator: str) -> bool:

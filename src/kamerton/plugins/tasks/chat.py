@@ -171,7 +171,6 @@ def _listed(cell: object) -> Sequence[object]:
 
 
 def _speaks(values: Mapping[str, object]) -> bool | None:
-    """Return whether the assistant answers in a conversation; None if it is none."""
     try:
         return bool(answered(_messages(values)))
     except MarkError:

@@ -117,7 +117,6 @@ class CodeCompletion(Group):
 
 
 def _program(example: Example, text: str) -> str:
-    """Return the program with a generated text in its place and the tests below."""
     tests, entry = str(example.fields["tests"]), str(example.fields["entry_point"])
     if not tests.strip():
         return ""

@@ -80,7 +80,7 @@ class Feedback(Group):
         return msg("answers that people wanted and did not want; `--task instruction` leaves the latter out")
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
-        """Return an example whose text is the request; a row without a judgement has no answer."""
+        """Return an example whose text is the request; a row without a judgment has no answer."""
         prompt = _turns(values.get("prompt"), plain(values.get("input")))
         if not prompt:
             raise Unusable(msg("there is no request"))

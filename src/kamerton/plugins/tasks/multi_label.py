@@ -95,7 +95,6 @@ class MultiLabel(Group):
         return msg("rows of 'labels' hold up to {most} of {count} labels", most=most, count=len(distinct))
 
     def _by_position(self, texts: Sequence[object], cells: Sequence[object]) -> Wording:
-        """Accept lists of 0 and 1 beside texts."""
         lists = [found for cell in cells if (found := positions(cell)) and len(found) == self.positions]
         if not lists or _are_lists(texts):
             return ""
@@ -115,7 +114,6 @@ class MultiLabel(Group):
         return self.names or tuple(f"LABEL_{at}" for at in range(self.positions or 0))
 
     def _right(self, cell: object) -> list[str]:
-        """Return a cell's labels."""
         if not self.positions:
             return labels_in(cell, self.separator)
         found, names = positions(cell), self._names()
@@ -159,5 +157,4 @@ class MultiLabel(Group):
 
 
 def _are_lists(texts: Sequence[object]) -> bool:
-    """Return whether a text is a list of words."""
     return any(isinstance(opened_text(text), list | tuple) for text in texts)

@@ -92,7 +92,6 @@ class MultipleChoice(Group):
         return Example(id, place, text if question else "", gold, fields)
 
     def _right(self, answer: object, cell: object, options: Sequence[str]) -> str:
-        """Find the option that the answer names; an empty answer names none."""
         if not filled(answer):
             return ""
         word = plain(answer).strip()

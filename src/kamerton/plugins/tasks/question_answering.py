@@ -114,13 +114,11 @@ class QuestionAnswering(Group):
 
 
 def _ask(example: Example) -> str:
-    """Return the prompt of a generating model."""
     context, question = example.fields["context"], example.fields["question"]
     return f"{context}\n\nAnswer in the words of the text above, or with: {ABSENT}.\n{question}"
 
 
 def _first(example: Example) -> str:
-    """Return the first right answer."""
     return answers_of(example)[0] or ABSENT
 
 
@@ -168,13 +166,11 @@ def _placed(answer: Mapping[str, object], context: str, start: object) -> dict[s
 
 
 def _number(said: object) -> int | None:
-    """Parse a position; None if there is none."""
     written = plain(said).strip()
     return int(written) if written.isdecimal() else None
 
 
 def _places(text: str, context: str) -> list[int]:
-    """List the positions of a text in another one."""
     places, at = list[int](), context.find(text) if text else -1
     while at >= 0 and len(places) < SEVERAL:
         places.append(at)

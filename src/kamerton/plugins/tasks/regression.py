@@ -75,5 +75,4 @@ class Regression(Group):
 
 
 def _is_given(cell: object) -> bool:
-    """Return whether a cell holds something else than a placeholder."""
     return filled(cell) and not (isinstance(cell, str) and is_placeholder(cell))

@@ -57,7 +57,6 @@ def _meant(rows: Sequence[Mapping[str, object]]) -> Sequence[Mapping[str, object
 
 
 def _tags_of_words(cells: Iterable[object]) -> Iterator[list[str]]:
-    """Return the tags of each row of a column, as they are written."""
     for cell in cells:
         with suppress(ValueError):  # reported where an example is made of it
             tags = _unpacked(cell)
@@ -168,7 +167,6 @@ class TokenClassification(Group):
         return OUTSIDE if tag == self.outside else tag
 
     def _of_spans(self, id: int, place: Place, text: str, marked: Sequence[Marked]) -> Example:
-        """Tag the words that spans of letters touch."""
         words, torn = bounds(text), list[str]()
         spans = list[Span]()
         for span in marked:
@@ -232,7 +230,6 @@ def _read(value: object) -> list[object]:
 
 
 def _holds_spans(value: object) -> bool:
-    """Return whether a cell holds spans; what cannot be read does not."""
     try:
         return are_spans(_unpacked(value))
     except ValueError:
@@ -240,7 +237,6 @@ def _holds_spans(value: object) -> bool:
 
 
 def _listed(value: object) -> list[object]:
-    """Return a cell's list; an empty one of anything else."""
     value = _unpacked(value)
     return list(value) if isinstance(value, list | tuple) else []
 
@@ -252,7 +248,6 @@ def _repeats(tags: object) -> bool:
 
 
 def _text_and_spans(row: Mapping[str, object]) -> tuple[str, list[Marked]] | None:
-    """Parse a row's text and spans; None if it has none."""
     try:
         text, tags = _unpacked(row.get("tokens"), sure=True), _unpacked(row.get("tags"))
         if not isinstance(text, str) or not are_spans(tags):
