@@ -280,8 +280,8 @@ MOST_MEMBERS = 8
 PLUGIN_CLASSES = {word.title().replace("-", "") for folder in PLUGIN_FOLDERS for word in registry.names(folder)}
 """Named by the words that users type."""
 TO_RENAME = {
-    "Counted", "Dot", "Found", "Group", "Held", "Kind", "Mark", "Member", "Meter", "Named", "Outcome", "Pass", "Pattern",
-    "Proof", "Reader", "Seen", "Sentence", "Shape", "Source",
+    "Counted", "Dot", "Found", "Group", "Held", "Kind", "Mark", "Member", "Meter", "Named", "Outcome", "Pass",
+    "Pattern", "Proof", "Reader", "Seen", "Sentence", "Shape", "Source",
 }  # fmt: skip
 """Classes that still have two owners each."""
 
