@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Style = Literal[
-    "number", "tenths", "hundredths", "signed", "signed tenths", "signed hundredths", "percent", "change", "share",
+    "number", "tenths", "hundredths", "thousandths", "ten-thousandths", "signed", "signed tenths",
+    "signed hundredths", "signed thousandths", "signed ten-thousandths", "percent", "change", "share",
     "probability", "duration", "parameters", "memory",
 ]  # fmt: skip
 
@@ -188,9 +189,13 @@ WRITERS: Mapping[Style, Callable[[float, Symbols], str]] = {
     "number": number,
     "tenths": fixed(",.1f"),
     "hundredths": fixed(",.2f"),
+    "thousandths": fixed(",.3f"),
+    "ten-thousandths": fixed(",.4f"),
     "signed": signed,
     "signed tenths": fixed("+,.1f"),
     "signed hundredths": fixed("+,.2f"),
+    "signed thousandths": fixed("+,.3f"),
+    "signed ten-thousandths": fixed("+,.4f"),
     "percent": percent,
     "change": change,
     "share": share,

@@ -18,8 +18,10 @@ from kamerton.statistics.resampling import NOTHING
 SIGNED: Mapping[Style, Style] = {
     "tenths": "signed tenths",
     "hundredths": "signed hundredths",
-    "number": "signed",
+    "thousandths": "signed thousandths",
+    "ten-thousandths": "signed ten-thousandths",
 }
+"""Styles of differences from few decimals to many, and the same with a sign."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,10 @@ class Found:
     @property
     def style(self) -> Style:
         """How scores and differences are written: with more digits where the usual ones hide the interval's width."""
-        usual: Style = "tenths" if self.measure.unit_interval else "hundredths"
-        low, high = (Figure(self.scale * end, usual).write() for end in (self.verdict.low, self.verdict.high))
-        return "number" if low == high and self.verdict.low < self.verdict.high else usual
+        styles = list(SIGNED)[0 if self.measure.unit_interval else 1 :]
+        ends = [self.scale * end for end in (self.verdict.low, self.verdict.high)]
+        apart = (style for style in styles if len({Figure(end, style).write() for end in ends}) > 1)
+        return next(apart, styles[0] if ends[0] == ends[1] else styles[-1])
 
     def named(self, name: str) -> Contender:
         """Return the contender of this name."""
