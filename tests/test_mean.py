@@ -136,7 +136,7 @@ def test_the_mean_is_read_if_nothing_is_said_or_if_it_is_asked_for_and_not_else(
 
 @pytest.mark.parametrize(("name", "head"), UNFIT)
 def test_what_is_asked_for_and_cannot_be_is_refused_with_the_reason(name, head):
-    with pytest.raises(ModelError, match=r"the mean of the tokens cannot be read: .*\n.*method\.reads"):
+    with pytest.raises(ModelError, match=r"the head cannot read the mean of the tokens: .*\n.*method\.reads"):
         Head(reads="mean").attach(BY_NAME[name].build(head), [])
 
 

@@ -1,4 +1,4 @@
-"""PEFT's low-rank layers, computed in one node of autograd with the matrix that they stand beside."""
+"""PEFT's low-rank layers, computed in one autograd node with the matrix beside them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class PairedLinear(Linear, Fused):  # type: ignore[misc]  # PEFT has no types
     """The layers that read the same input."""
 
     def forward(self, x: Tensor, adapter_names: Any = None, alora_offsets: Any = None) -> Tensor:
-        """Give the layer's output as PEFT does."""
+        """Return the layer's output, as PEFT does."""
         special = adapter_names is not None or alora_offsets is not None
         if self.plain or special or not torch.is_grad_enabled() or not self.pairs_alone(x):
             output: Tensor = super().forward(x, adapter_names=adapter_names, alora_offsets=alora_offsets)
@@ -32,7 +32,7 @@ class PairedLinear(Linear, Fused):  # type: ignore[misc]  # PEFT has no types
         return self.group.output(self, x) if self.group else self.outputs(x, [self])[0]
 
     def pairs_alone(self, x: Tensor) -> bool:
-        """Say whether the layer is one pair beside a frozen matrix, which are one node together."""
+        """Return whether the layer is one pair beside a frozen matrix, so that one node computes both."""
         tuned: Any = self
         base, names = tuned.base_layer, tuned.active_adapters
         name = names[0] if len(names) == 1 else None
@@ -59,7 +59,7 @@ class PairedLinear(Linear, Fused):  # type: ignore[misc]  # PEFT has no types
         return Pair(weight, base.bias, a, b, float(tuned.scaling[name]))
 
     def outputs(self, x: Tensor, layers: Sequence[PairedLinear]) -> tuple[Tensor, ...]:
-        """Give the outputs of several layers for one input, in one node."""
+        """Return the outputs of several layers for one input, in one node."""
         return apply_pairs(x, [layer.pair for layer in layers])
 
 
@@ -72,7 +72,7 @@ class Group:
         self._waiting: dict[PairedLinear, Tensor] = {}
 
     def output(self, layer: PairedLinear, x: Tensor) -> Tensor:
-        """Give a layer's output, computed with the others' if they have not been asked for this input yet."""
+        """Return a layer's output, computed with the others' at the first request for this input."""
         if self._input is not x or layer not in self._waiting:
             kin = [one for one in self.layers if one is layer or one.pairs_alone(x)]
             self._input, self._waiting = x, dict(zip(kin, layer.outputs(x, kin), strict=True))
@@ -83,11 +83,11 @@ class Group:
 
 
 def pair_up(model: nn.Module, run: Callable[[], object]) -> None:
-    """Let PEFT's low-rank layers over plain matrices compute in one node, those of one block that read alike together.
+    """Make PEFT's low-rank layers compute in one node, those of one block with the same input together.
 
     Args:
-        model: with its adapters on.
-        run: runs something through it, so that it shows which layers read the same.
+        model: with its adapters.
+        run: runs a forward pass, which shows the layers with the same input.
     """
     reads: dict[str, list[tuple[PairedLinear, Tensor]]] = {}
     hooks = []

@@ -1,1 +1,1 @@
-"""What can be tried against what training showed, one file each; the file's name is the word for `--remedy`."""
+"""Remedies for what training showed, one file each; the file's name is the word for `--remedy`."""

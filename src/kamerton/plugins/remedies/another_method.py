@@ -1,4 +1,4 @@
-"""Another method, with its own rate and epochs: the one that calls itself next most suitable."""
+"""Another method, with its own rate and epochs: the next most suitable one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class AnotherMethod:
     trainings: ClassVar = 1.5
 
     def changes(self, situation: Situation) -> Sequence[Mapping[str, object]]:
-        """Take the next method; what its advice decides is left open."""
+        """Choose the next method; leave open what its advice decides."""
         if not situation.other_methods:
             return []
         open_again = dict.fromkeys(("train.learning_rate", "train.epochs", "train.batch_size"))

@@ -1,6 +1,7 @@
-"""Variants of the training rows: more to learn from where few rows are learnt by heart (Wei and Zou, EDA, EMNLP 2019).
+"""Variants of the training rows, where few rows are memorized (Wei and Zou, EDA, EMNLP 2019).
 
-They are added only if they help a head on frozen features on the validation rows; with thousands of rows they do not.
+They are added only if they improve a head on frozen features on the validation rows; with thousands of rows they do
+not.
 """
 
 from __future__ import annotations

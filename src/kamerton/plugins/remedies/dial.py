@@ -1,7 +1,7 @@
-"""The forgetting dial: go only a part of the way from the first to the trained weights (WiSE-FT, Wortsman et al. 2022).
+"""The forgetting dial: interpolate between the first and the trained weights (WiSE-FT, Wortsman et al. 2022).
 
 theta = (1 - a) theta_0 + a theta_1. No training is needed: every strength is only measured. Mixtures of a base and a
-tuned language model often beat both ends, and for a low-rank adapter this is a scale on what it adds.
+tuned language model often beat both ends; for a low-rank adapter this scales what it adds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A higher rank, for methods that add something of a rank: it sets how much they can learn."""
+"""A higher rank, for methods that add something of a rank: it limits how much they can learn."""
 
 from __future__ import annotations
 

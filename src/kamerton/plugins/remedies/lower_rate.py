@@ -1,4 +1,4 @@
-"""A lower learning rate: smaller steps go less far from what the model knew (Biderman et al. 2024)."""
+"""A lower learning rate: smaller steps stay nearer to the base model (Biderman et al. 2024)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dropout: noise in training keeps a model from learning its rows by heart (Srivastava et al. 2014)."""
+"""Dropout: noise in training keeps a model from memorizing its rows (Srivastava et al. 2014)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""More epochs, for training that ended while it still learnt."""
+"""More epochs, for training that ended while it still learned."""
 
 from __future__ import annotations
 

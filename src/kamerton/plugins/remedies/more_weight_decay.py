@@ -1,4 +1,4 @@
-"""Weight decay: it pulls weights that little depends on back to zero (Loshchilov and Hutter 2019)."""
+"""Weight decay: it pulls unimportant weights back to zero (Loshchilov and Hutter 2019)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replay: some of the base model's own answers to general requests are trained on beside the task's rows.
+"""Replay: train on some of the base model's own answers to general requests beside the task's rows.
 
 Five to ten per cent is what mild shifts need (Ibrahim et al. 2024; 2605.26097 on self-generated samples).
 """
