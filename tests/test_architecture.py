@@ -279,11 +279,6 @@ FORMS = {node.name for module, node in CLASSES if module.part == "forms"}
 MOST_MEMBERS = 8
 PLUGIN_CLASSES = {word.title().replace("-", "") for folder in PLUGIN_FOLDERS for word in registry.names(folder)}
 """Named by the words that users type."""
-TO_RENAME = {
-    "Counted", "Dot", "Found", "Group", "Held", "Kind", "Mark", "Member", "Meter", "Named", "Outcome", "Pass",
-    "Pattern", "Proof", "Reader", "Seen", "Sentence", "Shape", "Source",
-}  # fmt: skip
-"""Classes that still have two owners each."""
 
 
 def test_protocols_are_small():
@@ -300,7 +295,7 @@ def test_protocols_are_small():
 def test_a_class_name_has_one_owner():
     owners = Counter(node.name.lstrip("_") for _, node in CLASSES)
     twice = {name for name, count in owners.items() if count > 1} - PLUGIN_CLASSES
-    assert twice - TO_RENAME == set()
+    assert twice == set()
 
 
 def test_only_the_forms_know_which_form_they_are():

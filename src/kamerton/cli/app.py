@@ -50,7 +50,7 @@ class Command(TyperCommand):
         super().format_help(ctx, formatter)
 
 
-class Group(TyperGroup):
+class CommandGroup(TyperGroup):
     """The list of commands, in the reader's language."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -89,7 +89,7 @@ def _translate(command: TyperCommand | TyperGroup, ctx: Any) -> None:
 
 app = typer.Typer(
     name="kamerton",
-    cls=Group,
+    cls=CommandGroup,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

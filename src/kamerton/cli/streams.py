@@ -46,7 +46,7 @@ def prepare_streams() -> None:
         raise KamertonError(Fault(msg("standard output is closed, so nothing can be printed"), remedy=remedy))
 
 
-class _Named(io.FileIO):
+class _NamedStream(io.FileIO):
     """A standard stream whose errors name it, as those of a file name the file."""
 
     def __init__(self, stream: TextIO, name: str) -> None:
@@ -65,7 +65,7 @@ def _safe(stream: TextIO, name: str) -> TextIO:
     """Wrap a stream so that every character can be written and errors name it; leave other objects alone."""
     if not isinstance(stream, io.TextIOWrapper) or not isinstance(stream.buffer, io.BufferedWriter | io.FileIO):
         return stream
-    raw, lines = io.BufferedWriter(_Named(stream, name)), stream.line_buffering or stream.write_through
+    raw, lines = io.BufferedWriter(_NamedStream(stream, name)), stream.line_buffering or stream.write_through
     return io.TextIOWrapper(raw, stream.encoding, HANDLER, line_buffering=lines)
 
 

@@ -61,7 +61,7 @@ class Tool:
 
 
 @dataclass
-class _Seen:
+class _SeenTasks:
     """What was seen in the tasks of an export."""
 
     questions: dict[str, str] = field(default_factory=dict)
@@ -109,7 +109,7 @@ def annotated(table: Table) -> Shape | None:
 
 
 def _shape(table: Table, tool: Tool) -> Shape:
-    seen, data = _Seen(), dict[str, None]()
+    seen, data = _SeenTasks(), dict[str, None]()
     for row in table.rows:
         if task := _try(tool, row.values):
             seen.add(task)
@@ -119,7 +119,7 @@ def _shape(table: Table, tool: Tool) -> Shape:
     return Shape(tool.columns, lambda values: True, rows, seen.note(columns), tuple(columns.values()))
 
 
-def _rows(tool: Tool, seen: _Seen, columns: Mapping[str, str], values: Values) -> Iterator[Values]:
+def _rows(tool: Tool, seen: _SeenTasks, columns: Mapping[str, str], values: Values) -> Iterator[Values]:
     task = tool.read(values)
     if task is None:
         raise Unusable(msg("the row is not an annotated task like the others"))

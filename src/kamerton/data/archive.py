@@ -28,7 +28,7 @@ UNPACK = msg("unpack it, and name the folder instead")
 
 
 @dataclass(frozen=True)
-class Member:
+class ArchiveMember:
     """One file of an archive, unpacked."""
 
     name: str
@@ -45,7 +45,7 @@ class _Entry:
 
 
 @contextmanager
-def unpacked(path: Path, endings: Iterable[str]) -> Iterator[list[Member]]:
+def unpacked(path: Path, endings: Iterable[str]) -> Iterator[list[ArchiveMember]]:
     """Unpack the data files of a zip or tar archive within the context.
 
     Raises:
@@ -68,7 +68,7 @@ def unpacked(path: Path, endings: Iterable[str]) -> Iterator[list[Member]]:
         yield known or members
 
 
-def _members(path: Path, folder: Path) -> Iterator[Member]:
+def _members(path: Path, folder: Path) -> Iterator[ArchiveMember]:
     left = largest_of(path)
     for number, entry in enumerate(_entries(path)):
         name = _inner(path, entry)
@@ -79,7 +79,7 @@ def _members(path: Path, folder: Path) -> Iterator[Member]:
         target = folder / str(number) / PurePosixPath(name).name
         target.parent.mkdir()
         left -= _copy(path, entry, target, left)
-        yield Member(f"{path}/{name}", target)
+        yield ArchiveMember(f"{path}/{name}", target)
 
 
 def _inner(path: Path, entry: _Entry) -> str:

@@ -14,7 +14,7 @@ from kamerton.core.records import Example
 
 
 @dataclass(frozen=True)
-class Group:
+class ExampleGroup:
     """Examples that stay together."""
 
     name: str
@@ -34,7 +34,7 @@ def make_groups(
     marks: Mapping[int, str] | None = None,
     alike: Sequence[int] | None = None,
     most: float = float("inf"),
-) -> list[Group]:
+) -> list[ExampleGroup]:
     """Group examples of equal text, of equal mark, and near-duplicates, in the order of their first examples.
 
     Args:
@@ -59,7 +59,7 @@ def make_groups(
     for number, example in zip(_bound(bonds), examples, strict=True):
         members[number].append(example)
     named = marks or {}
-    return [Group(named.get(some[0].id, some[0].key), tuple(some)) for some in members.values()]
+    return [ExampleGroup(named.get(some[0].id, some[0].key), tuple(some)) for some in members.values()]
 
 
 def _bound(bonds: Sequence[Sequence[Hashable]]) -> list[int]:

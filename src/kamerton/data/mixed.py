@@ -34,7 +34,7 @@ TURNS, SYSTEM = "messages", "system"
 
 
 @dataclass(frozen=True)
-class Kind:
+class RowKind:
     """Rows of one shape, read as a task."""
 
     word: str
@@ -88,7 +88,7 @@ def _shapes(table: Table) -> list[frozenset[str]]:
     return [names for names in common if not any(names < other for other in common)]
 
 
-def _kind(table: Table, names: frozenset[str]) -> Kind | None:
+def _kind(table: Table, names: frozenset[str]) -> RowKind | None:
     own = (row for row in table.rows if {name for name, cell in row.values.items() if filled(cell)} <= names)
     rows = Collector(table.file)
     for row in islice(own, LOOKED_AT):
@@ -98,20 +98,20 @@ def _kind(table: Table, names: frozenset[str]) -> Kind | None:
         found: Recognition = recognize(rows.table(columns, table.format, table.encoding, ()), None, {})
     except DataError:
         return None
-    return Kind(found.task, registry.choose("tasks", found.task)(), found.columns)
+    return RowKind(found.task, registry.choose("tasks", found.task)(), found.columns)
 
 
-def _are_talks(kinds: Sequence[Kind], task: str | None) -> bool:
+def _are_talks(kinds: Sequence[RowKind], task: str | None) -> bool:
     """Return whether rows of all these shapes can be conversations and the task takes conversations."""
     takes = task is None or any(role.name == TURNS for role in registry.choose("tasks", task).roles)
     return takes and all(map(_is_asked, kinds))
 
 
-def _is_asked(kind: Kind) -> bool:
+def _is_asked(kind: RowKind) -> bool:
     return kind.task.answers == "text" and any(role.name == SYSTEM for role in kind.task.roles)
 
 
-def _rewritten(table: Table, kinds: Sequence[Kind]) -> Table:
+def _rewritten(table: Table, kinds: Sequence[RowKind]) -> Table:
     """Rewrite all rows to one shape: the roles of one task, or conversations."""
     talks, counts = len({kind.word for kind in kinds}) > 1, Counter[Wording]()
     by_file = groupby(in_order(table), key=lambda row: row.place.file)
@@ -127,7 +127,7 @@ def _part(
     table: Table,
     file: str,
     given: Iterable[Row | LedgerEntry],
-    kinds: Sequence[Kind],
+    kinds: Sequence[RowKind],
     counts: Counter[Wording],
     *,
     talks: bool,
@@ -149,7 +149,7 @@ def _part(
     return replace(rows.table(columns, table.format, table.encoding, ()), reshaped=True)
 
 
-def _same(kind: Kind | None, values: Mapping[str, object], *, talks: bool) -> dict[str, object]:
+def _same(kind: RowKind | None, values: Mapping[str, object], *, talks: bool) -> dict[str, object]:
     """Write a row in the one shape, its other columns after it."""
     if kind is None:
         raise Unusable(msg("it has the columns of none of the shapes that the others have"))
@@ -158,7 +158,7 @@ def _same(kind: Kind | None, values: Mapping[str, object], *, talks: bool) -> di
     return {**found, **{name: cell for name, cell in values.items() if name not in {*used, *found} and filled(cell)}}
 
 
-def _talk(kind: Kind, values: Mapping[str, object]) -> dict[str, object]:
+def _talk(kind: RowKind, values: Mapping[str, object]) -> dict[str, object]:
     found = kind.by_role(values)
     if TURNS in found:
         return found
@@ -167,7 +167,7 @@ def _talk(kind: Kind, values: Mapping[str, object]) -> dict[str, object]:
     return {TURNS: turns, **{role: cell for role, cell in found.items() if role in (SYSTEM, "wanted")}}
 
 
-def _apart(table: Table, kinds: Sequence[Kind]) -> list[Fault]:
+def _apart(table: Table, kinds: Sequence[RowKind]) -> list[Fault]:
     names: list[Wording] = [
         next((_named(kind) for kind in kinds if kind.holds(row.values)), OTHERS) for row in table.rows
     ]
@@ -182,7 +182,7 @@ def _apart(table: Table, kinds: Sequence[Kind]) -> list[Fault]:
     return [Fault(rule, table.file, remedy)]
 
 
-def _named(kind: Kind) -> str:
+def _named(kind: RowKind) -> str:
     return f"{kind.word} ({', '.join(sorted(kind.needed))})"
 
 

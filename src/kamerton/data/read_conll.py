@@ -28,7 +28,7 @@ UNIVERSAL = 10
 
 
 @dataclass
-class _Sentence:
+class _TaggedSentence:
     line: int
     rows: list[list[str]] = field(default_factory=list)
 
@@ -81,15 +81,15 @@ def _cells(line: str, width: int) -> list[str]:
     return cells
 
 
-def _sentences(source: Source, width: int) -> Iterator[_Sentence]:
-    sentence = _Sentence(0)
+def _sentences(source: Source, width: int) -> Iterator[_TaggedSentence]:
+    sentence = _TaggedSentence(0)
     with source.open() as lines:
         for number, line in enumerate(lines, 1):
             bare = line.strip("\ufeff \t\r\n")
             if not bare:
                 if sentence.rows:
                     yield sentence
-                sentence = _Sentence(0)
+                sentence = _TaggedSentence(0)
             elif not bare.startswith(ASIDE):
                 sentence.line = sentence.line or number
                 sentence.rows.append(_cells(bare, width))
@@ -97,7 +97,7 @@ def _sentences(source: Source, width: int) -> Iterator[_Sentence]:
         yield sentence
 
 
-def _fault(sentence: _Sentence, width: int) -> Wording:
+def _fault(sentence: _TaggedSentence, width: int) -> Wording:
     if width < 2:
         return msg("a token stands without a tag: two columns are needed")
     for number, cells in enumerate(sentence.rows):

@@ -29,7 +29,7 @@ from itertools import accumulate
 from kamerton.core.errors import DataError, Fault
 from kamerton.core.messages import msg
 from kamerton.core.records import Example, LedgerEntry, Split
-from kamerton.data.groups import Group, make_groups
+from kamerton.data.groups import ExampleGroup, make_groups
 from kamerton.data.parts import Part, Sides
 from kamerton.runs.settings import SplitSettings
 
@@ -110,7 +110,7 @@ def _parted(rows: Sequence[Example], parts: Mapping[int, Part], place: str, sett
 # ── at random ─────────────────────────────────────────────────────────────────────────────────
 
 
-def _at_random(groups: Sequence[Group], settings: SplitSettings, stratified: bool, seed: int) -> list[Part]:
+def _at_random(groups: Sequence[ExampleGroup], settings: SplitSettings, stratified: bool, seed: int) -> list[Part]:
     """Draw each group's part from its own content; put small classes into every part."""
     rows = sum(len(group.examples) for group in groups)
     middle = (settings.tested + 1 - settings.validation) / 2
@@ -134,7 +134,7 @@ def _part_at(draw: float, settings: SplitSettings) -> Part:
     return "validation" if draw >= 1 - settings.validation else "train"
 
 
-def _strata(groups: Sequence[Group], stratified: bool) -> dict[str, list[int]]:
+def _strata(groups: Sequence[ExampleGroup], stratified: bool) -> dict[str, list[int]]:
     """Return the groups of each class; a group with several golds counts for its most frequent one."""
     strata: dict[str, list[int]] = defaultdict(list)
     for index, group in enumerate(groups):
@@ -158,7 +158,9 @@ def _draw(text: str) -> float:
 # ── by time, and as given ─────────────────────────────────────────────────────────────────────
 
 
-def _by_time(groups: Sequence[Group], times: Mapping[int, float], settings: SplitSettings, place: str) -> list[Part]:
+def _by_time(
+    groups: Sequence[ExampleGroup], times: Mapping[int, float], settings: SplitSettings, place: str
+) -> list[Part]:
     """Test on the last groups and validate on those before, cut at the moments nearest to the shares."""
     moments = [min(times[example.id] for example in group.examples) for group in groups]
     sizes: dict[float, int] = dict.fromkeys(sorted(moments), 0)
@@ -185,7 +187,9 @@ def _nearest_end(ends: Sequence[int], wanted: float) -> int:
     return min(range(len(ends)), key=lambda i: abs(ends[i] - wanted))
 
 
-def _as_given(groups: Sequence[Group], names: Mapping[int, str], settings: SplitSettings, seed: int) -> dict[int, Part]:
+def _as_given(
+    groups: Sequence[ExampleGroup], names: Mapping[int, str], settings: SplitSettings, seed: int
+) -> dict[int, Part]:
     """Take the parts that are given, draw the others from training, and leave out of training what they repeat."""
     given = set(names.values())
     parts: dict[int, Part] = {}

@@ -35,7 +35,7 @@ TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
-class Proof:
+class ExportProof:
     """How far the exported model's logits are from the run's own."""
 
     rows: int
@@ -73,7 +73,7 @@ def inputs_of(model: nn.Module, items: Sequence[Encoded]) -> list[dict[str, Tens
 
 def write_and_prove(
     export: Export, tuned: Tuned, folder: Path, form: ModelHead, base: Path, rows: Sequence[Encoded]
-) -> Proof:
+) -> ExportProof:
     """Write the model, load it in a fresh process without Kamerton, and compare its logits with the run's.
 
     Args:
@@ -99,7 +99,7 @@ def write_and_prove(
         apart = Figure(difference, "share")
         rule = msg("the exported model's logits differ from the run's, by up to {share} of the largest", share=apart)
         raise RunError(Fault(rule, str(tuned.folder), _REMEDY))
-    return Proof(len(rows), difference)
+    return ExportProof(len(rows), difference)
 
 
 def _job(tuned: Tuned, folder: Path, form: ModelHead, base: Path) -> dict[str, Any]:

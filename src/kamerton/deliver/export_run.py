@@ -8,7 +8,7 @@ from pathlib import Path
 from kamerton.core import registry
 from kamerton.core.contracts import Export, Tuned
 from kamerton.core.files import write_json
-from kamerton.deliver.export import Proof, appearing, write_and_prove
+from kamerton.deliver.export import ExportProof, appearing, write_and_prove
 from kamerton.models.saved import is_adapter, load_saved
 from kamerton.runs.run import Run
 from kamerton.session.engines import engine_of
@@ -37,7 +37,7 @@ class Exported:
     """A module to import first, because it registers a type with PEFT; mostly empty."""
     temperature: float
     """What divides the logits for probabilities; 1 by default."""
-    proof: Proof
+    proof: ExportProof
     test_rows: int
     changed_answers: int | None
     """Test answers that differ from the run's; None where logits must be equal."""

@@ -62,7 +62,7 @@ def compare_runs(
     ranked = sorted(scores, key=lambda one: one.measure.value, reverse=measure.higher_is_better)
     order = [one.run for one in ranked] if pairs == "all" else [one.run for one in scores]
     by_run = {one.name: one.predictions for one in answers}
-    found: list[_Found] = []
+    found: list[_PairedRuns] = []
     for i, first in enumerate(order[: -1 if pairs == "all" else 1]):
         rest = order[i + 1 :]
         found += _with_each(measure, examples, first, rest, by_run, resamples=resamples, seed=seed)
@@ -148,7 +148,7 @@ def same_rows(runs: Sequence[Run]) -> tuple[Example, ...]:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _PairedRuns:
     """Two runs and their pairing, not yet beside others."""
 
     first: str
@@ -174,8 +174,8 @@ def _with_each(
     *,
     resamples: int,
     seed: int,
-) -> list[_Found]:
+) -> list[_PairedRuns]:
     golds, groups = [example.gold for example in examples], [example.group for example in examples]
     others = [by_run[run] for run in rest]
     pairings = pair(measure, golds, by_run[first], others, groups=groups, resamples=resamples, seed=seed)
-    return [_Found(first, run, pairing) for run, pairing in zip(rest, pairings, strict=True)]
+    return [_PairedRuns(first, run, pairing) for run, pairing in zip(rest, pairings, strict=True)]

@@ -35,7 +35,7 @@ MOST_FAULTS = 20
 
 
 @dataclass(frozen=True)
-class Outcome:
+class LoggedOutcome:
     """One line of a log: the outcome of each arm that it names."""
 
     line: int
@@ -50,7 +50,7 @@ class Log:
     """Whether each line holds both arms; else one."""
     first: str
     second: str
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[LoggedOutcome, ...]
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def read_log(path: Path, first: str | None = None) -> Log:
     except UnicodeDecodeError as error:
         place = msg("{file} byte {byte}", file=str(path), byte=error.start)
         raise DataError(Fault(msg("a log is UTF-8 text"), place, msg("save it as UTF-8"))) from None
-    reader = _Reader(path)
+    reader = _LogReader(path)
     outcomes = tuple(reader.read(lines))
     if reader.faults:
         raise DataError(reader.faults[:MOST_FAULTS])
@@ -164,7 +164,7 @@ def _quoted(names: Iterable[str]) -> Joined:
     return Joined([msg("'{name}'", name=name) for name in names], ", ")
 
 
-class _Reader:
+class _LogReader:
     """Parses lines, and collects their faults."""
 
     def __init__(self, path: Path) -> None:
@@ -174,12 +174,12 @@ class _Reader:
         """Each arm and the line that first names it."""
         self.faults: list[Fault] = []
 
-    def read(self, lines: Sequence[str]) -> Iterator[Outcome]:
+    def read(self, lines: Sequence[str]) -> Iterator[LoggedOutcome]:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
             try:
-                yield Outcome(number, self._got(json.loads(line), number))
+                yield LoggedOutcome(number, self._got(json.loads(line), number))
             except json.JSONDecodeError as error:
                 self._fault(msg("this is not JSON: {error}", error=error.msg), number, error.colno)
             except Unusable as error:

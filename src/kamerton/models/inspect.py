@@ -49,7 +49,7 @@ SMALL = 1 << 20
 
 
 @dataclass(frozen=True)
-class Shape:
+class ModelSizes:
     """The sizes that a configuration states, under whichever of their names."""
 
     layers: int
@@ -191,13 +191,13 @@ def kind_of(config: Mapping[str, Any], place: str) -> ModelKind:
     raise ModelError(Fault(rule, place, msg("choose a text model like BERT, Llama or T5")))
 
 
-def _shape(config: Mapping[str, Any], limit: int | None, place: str) -> Shape:
+def _shape(config: Mapping[str, Any], limit: int | None, place: str) -> ModelSizes:
     encoder, decoder = _part(config, "encoder"), _part(config, "decoder")
     layers = _first(encoder, "num_hidden_layers", "n_layer", "num_layers", "n_layers", "encoder_layers")
     if decoder is not encoder:
         layers += _first(decoder, "num_hidden_layers", "n_layer")
     layers += _first(config, "num_decoder_layers", "decoder_layers")
-    shape = Shape(
+    shape = ModelSizes(
         layers=layers,
         hidden=_first(encoder, "hidden_size", "n_embd", "d_model", "dim", "emb_dim"),
         vocabulary=_first(decoder, "vocab_size"),

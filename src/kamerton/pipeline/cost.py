@@ -88,7 +88,7 @@ def measured(run: Run) -> Resources:
 
 
 @dataclass(frozen=True)
-class _Pass:
+class _ForwardPass:
     rows: Sequence[Encoded]
 
     @cached_property
@@ -103,10 +103,10 @@ class _Pass:
     def outputs(self) -> int:
         return sum(len(sequence.output_positions) for sequence in self.sequences)
 
-    def some(self, tokens: int) -> _Pass:
+    def some(self, tokens: int) -> _ForwardPass:
         """Return its first rows, up to about so many tokens."""
-        ends = accumulate(_Pass([row]).tokens for row in self.rows)
-        return _Pass(self.rows[: 1 + sum(end < tokens for end in ends)])
+        ends = accumulate(_ForwardPass([row]).tokens for row in self.rows)
+        return _ForwardPass(self.rows[: 1 + sum(end < tokens for end in ends)])
 
 
 @dataclass(frozen=True)
@@ -114,9 +114,9 @@ class _Work:
     """What training will do."""
 
     plan: UpdatePlan
-    passes: Sequence[_Pass]
+    passes: Sequence[_ForwardPass]
     """Of an epoch, from the smallest to the largest."""
-    validated: _Pass
+    validated: _ForwardPass
     """All rows of a validation."""
 
     @classmethod
@@ -126,15 +126,15 @@ class _Work:
         reads = LOGITS_PER_PASS // classes_of(trainable.model)
         updates = ([rows[i] for i in plan.rows_of(update)] for update in range(plan.updates_per_epoch))
         passes = [
-            _Pass([update[i] for i in part])
+            _ForwardPass([update[i] for i in part])
             for update in updates
             for part in passes_of(layout, update, settings.pass_tokens, max(1, reads))
         ]
-        validated = _Pass(setup.encode(setup.split.validation))
+        validated = _ForwardPass(setup.encode(setup.split.validation))
         return cls(plan, sorted(passes, key=lambda part: part.tokens), validated)
 
     @cached_property
-    def usual(self) -> _Pass:
+    def usual(self) -> _ForwardPass:
         """A pass of usual size, or a part of it."""
         return self.passes[len(self.passes) // 2].some(TRIED_TOKENS)
 
@@ -180,7 +180,7 @@ def _try(trainable: TrainableModel, form: Objective, work: _Work) -> _Tried:
     return _Tried(costs, learning, new, again, most, profile.peak / validated.tokens)
 
 
-def _most(work: _Work, weight: Callable[[_Pass], int]) -> float:
+def _most(work: _Work, weight: Callable[[_ForwardPass], int]) -> float:
     """Profile the memory of the largest pass; a very large one is extrapolated from a part of it."""
     largest, usual = work.passes[-1], work.usual
     some = largest.some(WEIGHED_TOKENS)
@@ -218,7 +218,7 @@ def _memory(setup: Setup, work: _Work, tried: _Tried) -> float:
     return STATE * tried.costs.trainable + SLACK * max(tried.most, read + written)
 
 
-def _validation(setup: Setup, rows: _Pass, tried: _Tried) -> float:
+def _validation(setup: Setup, rows: _ForwardPass, tried: _Tried) -> float:
     """Estimate the seconds of a validation: its rows are read, and some answers are generated token by token."""
     subset, read = _subset_size(setup), tried.again * rows.tokens
     if subset == len(rows.rows):

@@ -126,7 +126,7 @@ def measure_benchmarks(setup: Setup, engine: TorchEngine, names: Sequence[str], 
     return [*benchmark_changes(before, take_benchmarks(engine, tasks, rows), _precision(setup))]
 
 
-class Meter(Protocol):
+class ForgettingMeter(Protocol):
     """The base model's measurements, with which tuned models are compared."""
 
     def measure(self, engine: TorchEngine) -> list[Measured]:
@@ -239,7 +239,7 @@ def _tuned_in(setup: Setup) -> list[str]:
     return [code for code in readable if spoken.count(LANGUAGES[code]) > len(rows) / 2]
 
 
-def make_meter(setup: Setup, engine: TorchEngine, size: Size) -> Meter:
+def make_meter(setup: Setup, engine: TorchEngine, size: Size) -> ForgettingMeter:
     """Choose how a tuned model can be measured, and measure its base."""
     setup = bare(setup)  # both are measured in tokens that both know
     writes = outer_model(engine.model).get_output_embeddings() is not None

@@ -46,7 +46,7 @@ from kamerton.models.locate import locate, to_fetch
 from kamerton.models.vocabulary import add_words, read_words
 from kamerton.runs.recipe import Decision, Recipe
 from kamerton.runs.run import Run
-from kamerton.runs.state import BaseModel, Source, State
+from kamerton.runs.state import BaseModel, DataSource, State
 from kamerton.session.door import check_fit
 from kamerton.session.new_tokens import new_tokens_finding, new_tokens_of
 from kamerton.session.planner import choose_method, choose_model, settings
@@ -333,7 +333,7 @@ def _state(state: State, recipe: Recipe, facts: ModelFacts) -> State:
         processors=torch.get_num_threads(),
         device=str(machine_device()),
         libraries={name: version(name) for name in _requirements()},
-        data=Source(recipe.data.path, _hash_of_data(Path(recipe.data.path))),
+        data=DataSource(recipe.data.path, _hash_of_data(Path(recipe.data.path))),
         model=BaseModel(facts.name, facts.fingerprint, fingerprints(Path(facts.folder)), facts.parameters),
         seed=recipe.seed,
     )

@@ -30,7 +30,7 @@ from kamerton.forgetting.decide import DECISIONS, conclude_forgetting, deciding
 from kamerton.forms.dialogue import trains_on_requests
 from kamerton.models.saved import save_model
 from kamerton.pipeline.dial import Dial
-from kamerton.pipeline.forgetting import Meter, make_meter
+from kamerton.pipeline.forgetting import ForgettingMeter, make_meter
 from kamerton.pipeline.training import score_validation, tuned_engine
 from kamerton.runs.recipe import AUTO, Recipe
 from kamerton.runs.run import Run
@@ -153,7 +153,7 @@ def dialled_run(run: Run, setup: Setup, engine: TorchEngine, attempts: Sequence[
 class Bench:
     """Measures an engine on both axes, always against the same base and the same start."""
 
-    def __init__(self, setup: Setup, meter: Meter, dial: Dial) -> None:
+    def __init__(self, setup: Setup, meter: ForgettingMeter, dial: Dial) -> None:
         self.setup, self.meter, self.dial = setup, meter, dial
         self.start: float | None = None
 

@@ -130,7 +130,7 @@ def grow(
     """Fit the laws to resamples of the counts and evaluate them."""
     scores = _resampled(counted, metric, seed)
     errors, central = 1 - scores, 1 - metric.value(counted.statistics.sum(axis=(1, 2)))
-    seen = _Seen(counted.sizes, 1 / np.maximum(errors.var(axis=0), 1e-8))
+    seen = _WeightedSizes(counted.sizes, 1 / np.maximum(errors.var(axis=0), 1e-8))
     at = np.geomspace(counted.sizes[0], max(target, rows), POINTS).round().astype(int)
     points = np.array(sorted({*at.tolist(), rows, target}))
     curves = 1 - np.concatenate([_extend(law, seen, errors, points) for law in LAWS])
@@ -181,7 +181,9 @@ LAWS: tuple[Callable[[np.ndarray], np.ndarray], ...] = (
 """Shapes that fall with the rows, `[rows, shapes]`; an error is a multiple of one and a rest, neither negative."""
 
 
-def _extend(law: Callable[[np.ndarray], np.ndarray], seen: _Seen, errors: np.ndarray, points: np.ndarray) -> np.ndarray:
+def _extend(
+    law: Callable[[np.ndarray], np.ndarray], seen: _WeightedSizes, errors: np.ndarray, points: np.ndarray
+) -> np.ndarray:
     """Fit a law to each row of errors and evaluate it at `points`: `[draws, points]`."""
     fitted = _fit(law(seen.x), seen.weights, errors)
     shapes = law(points / seen.largest)[:, fitted.best].T
@@ -189,7 +191,7 @@ def _extend(law: Callable[[np.ndarray], np.ndarray], seen: _Seen, errors: np.nda
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _WeightedSizes:
     """The sizes and the weights of their errors."""
 
     sizes: np.ndarray
@@ -235,7 +237,7 @@ def _fit(shapes: np.ndarray, weights: np.ndarray, errors: np.ndarray) -> _Fitted
     return _Fitted(best, factor[rows, best], rest[rows, best])
 
 
-def _power_law(seen: _Seen, errors: np.ndarray) -> PowerLaw:
+def _power_law(seen: _WeightedSizes, errors: np.ndarray) -> PowerLaw:
     fitted = _fit(_power(seen.x), seen.weights, errors[None])
     b = float(STEEPNESS[fitted.best[0]])
     return PowerLaw(float(fitted.factor[0] * seen.largest**b), b, float(fitted.rest[0]))

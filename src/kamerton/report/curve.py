@@ -19,7 +19,7 @@ HARDLY = 0.005
 
 
 @dataclass(frozen=True)
-class Dot:
+class CurveDot:
     """A measured size: its position, and its score with the interval's positions."""
 
     rows: int
@@ -34,7 +34,7 @@ class GrowthChart:
 
     rows: Scale
     values: Scale
-    dots: tuple[Dot, ...]
+    dots: tuple[CurveDot, ...]
     band: str
     """The corners of the band's polygon in a square of 100 by 100, y downwards."""
     line: str
@@ -56,7 +56,7 @@ def growth_chart(growth: Growth) -> GrowthChart:
     upper = [corner(reach.rows, reach.score.high) for reach in growth.line]
     lower = [corner(reach.rows, reach.score.low) for reach in reversed(growth.line)]
     dots = tuple(
-        Dot(
+        CurveDot(
             reach.rows,
             reach.score,
             rows.at(math.log(reach.rows)),

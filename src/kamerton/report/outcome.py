@@ -38,7 +38,7 @@ class Pretrained:
 
 
 @dataclass(frozen=True)
-class Named:
+class MethodName:
     """The method; its knobs are in the recipe."""
 
     name: str
@@ -70,7 +70,7 @@ class Outcome:
     schema: int
     task: str
     model: Pretrained
-    method: Named
+    method: MethodName
     data: Counts
     primary_metric: str
     contenders: tuple[Contender, ...]

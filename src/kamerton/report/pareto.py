@@ -14,7 +14,7 @@ STRENGTH = "remedy.strength"
 
 
 @dataclass(frozen=True)
-class Mark:
+class ParetoMark:
     """One attempt in the chart, in percent of its width and height."""
 
     attempt: Attempt
@@ -27,7 +27,7 @@ class Mark:
 class Pareto:
     """All attempts, and the dial's own as a line from the whole training downwards."""
 
-    marks: tuple[Mark, ...]
+    marks: tuple[ParetoMark, ...]
     line: str
     gains: Scale
     harms: Scale
@@ -41,7 +41,7 @@ def pareto(attempts: Sequence[Attempt]) -> Pareto | None:
         return None
     gains = scale(min(0.0, *(a.gain for a in measured)), max(0.0, *(a.gain for a in measured)))
     harms = scale(min(0.0, *(a.harm for a in measured)), max(0.0, *(a.harm for a in measured)), 4)
-    marks = tuple(Mark(a, name_of(a), gains.at(a.gain), 100 - harms.at(a.harm)) for a in measured)
+    marks = tuple(ParetoMark(a, name_of(a), gains.at(a.gain), 100 - harms.at(a.harm)) for a in measured)
     dialled = sorted((m for m in marks if m.attempt.changes.keys() <= {STRENGTH}), key=lambda mark: -_strength(mark))
     return Pareto(marks, " ".join(f"{m.x:g},{m.y:g}" for m in dialled), gains, harms, named(measured[0].forgotten.name))
 
@@ -53,5 +53,5 @@ def name_of(attempt: Attempt) -> Wording:
     return attempt.remedy or msg("as trained")
 
 
-def _strength(mark: Mark) -> float:
+def _strength(mark: ParetoMark) -> float:
     return float(str(mark.attempt.changes.get(STRENGTH, 1)))

@@ -17,7 +17,7 @@ from kamerton.runs.settings import misfit
 
 
 @dataclass(frozen=True)
-class Source:
+class DataSource:
     """The data file, or the folder, that the rows came from."""
 
     path: str
@@ -46,7 +46,7 @@ class State:
     device: str = ""
     libraries: Mapping[str, str] = field(default_factory=dict)
     """Name to version."""
-    data: Source | None = None
+    data: DataSource | None = None
     model: BaseModel | None = None
     seed: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)

@@ -136,7 +136,7 @@ def _read(text: str) -> object:
     if text.lstrip()[:1] in ("[", "{"):
         with suppress(*BAD_JSON):  # then it was printed by something else than JSON
             return json.loads(text)
-    reader = _Reader(_tokens(text))
+    reader = _LiteralParser(_tokens(text))
     value = reader.value(0)
     reader.end()
     return value
@@ -179,7 +179,7 @@ def _tokens(text: str) -> Iterator[_Token]:
     yield _Token("end", "")
 
 
-class _Reader:
+class _LiteralParser:
     def __init__(self, tokens: Iterator[_Token]) -> None:
         self._tokens = tokens
         self._next: _Token | None = None

@@ -25,7 +25,7 @@ KINDS = {
 
 
 @dataclass(frozen=True)
-class Held:
+class PrivateRows:
     """Examples with private data, and how many of each kind."""
 
     rows: tuple[int, ...]
@@ -38,7 +38,7 @@ class Held:
         return Joined(tuple(counted(KINDS[kind], number) for kind, number in self.kinds.most_common()), ", ")
 
 
-def held(examples: Sequence[Example], context: AuditContext, family: Family) -> Held | None:
+def held(examples: Sequence[Example], context: AuditContext, family: Family) -> PrivateRows | None:
     """Find the private data of one family in texts and answers; None if there are none."""
     found: dict[int, list[Private]] = defaultdict(list)
     shown: list[Message] = []
@@ -55,4 +55,4 @@ def held(examples: Sequence[Example], context: AuditContext, family: Family) -> 
                 shown.append(msg("{place}: {kind} in {text}", place=place, kind=KINDS[mine[0].kind], text=excerpt))
             found[example.id] += mine
     kinds = Counter(one.kind for mine in found.values() for one in mine)
-    return Held(tuple(found), kinds, tuple(shown)) if found else None
+    return PrivateRows(tuple(found), kinds, tuple(shown)) if found else None

@@ -20,7 +20,7 @@ class PairedLinear(Linear, Fused):  # type: ignore[misc]  # PEFT has no types
     What is more than one pair beside a frozen matrix, in fp32 and without dropout, is left to PEFT.
     """
 
-    group: Group | None = None
+    group: SharedInputs | None = None
     """The layers that read the same input."""
 
     def forward(self, x: Tensor, adapter_names: Any = None, alora_offsets: Any = None) -> Tensor:
@@ -63,7 +63,7 @@ class PairedLinear(Linear, Fused):  # type: ignore[misc]  # PEFT has no types
         return apply_pairs(x, [layer.pair for layer in layers])
 
 
-class Group:
+class SharedInputs:
     """Layers that read the same tensor, such as those of queries, keys and values: the first one asked computes all."""
 
     def __init__(self, layers: Sequence[PairedLinear]) -> None:
@@ -101,7 +101,7 @@ def pair_up(model: nn.Module, run: Callable[[], object]) -> None:
         hook.remove()
     for block in reads.values():
         for layers in _alike(block):
-            group = Group(layers)
+            group = SharedInputs(layers)
             for layer in layers:
                 layer.group = group
 
