@@ -81,7 +81,7 @@ class ModelSettings(Group):
     name: str | None = Field(None, description="A known name, a folder, or a Hugging Face id.")
     max_tokens: Count | None = Field(None, description="Longest sequence in tokens.")
     precision: Literal["fp32", "bf16"] | None = Field(
-        None, description="Of the pretrained matrices' products in training; weights and sums are fp32."
+        None, description="Compute dtype of the pretrained matrix products in training; weights and sums are fp32."
     )
     new_tokens: tuple[str, ...] | str = Field(
         (), description="Words that become one token each: a list, or a file with one a line. Their embeddings train."
@@ -126,14 +126,20 @@ class TrainSettings(Group):
         None, description="Peak of the schedule; `auto` tries four rates on a part of the training rows."
     )
     schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="How the rate falls to zero.")
-    warmup: Annotated[float, Field(ge=0, lt=1)] = Field(0.06, description="Share of the updates with a rising rate.")
+    warmup: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.06, description="Share of the updates in which the rate rises."
+    )
     optimizer: str | None = Field(None, description="How gradients become updates: a file in optimizers/.")
-    weight_decay: Annotated[float, Field(ge=0)] = Field(0.01, description="On matrices only.")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(
+        0.01, description="Weight decay of matrices; other weights have none."
+    )
     clip_norm: Annotated[float, Field(gt=0)] = Field(1.0, description="Largest norm of a gradient.")
-    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="In every dropout layer of the model.")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="Probability in every dropout layer of the model."
+    )
     patience: Count = Field(5, description="Validations without a new best before training stops.")
     gradient_checkpointing: bool = Field(
-        False, description="Compute layers a second time instead of keeping what they computed: less memory, more time."
+        False, description="Recompute activations in the backward pass: less memory, more time."
     )
     tokens_per_pass: Count | None = Field(
         None, description="Most tokens in one forward pass: an update of more rows is accumulated over several."
@@ -158,9 +164,10 @@ class EvaluateSettings(Group):
     shots: Annotated[int, Field(ge=0)] = Field(3, description="Solved examples in the few-shot prompt.")
     max_new_tokens: Count | None = Field(None, description="Longest generated answer.")
     temperature: Annotated[float, Field(ge=0, le=5)] = Field(
-        0.0, description="Of written answers: 0 writes the most probable token, above 0 tokens are drawn with the seed."
+        0.0,
+        description="Of generated answers: 0 takes the most probable token, above 0 tokens are sampled with the seed.",
     )
-    confidence: Annotated[float, Field(gt=0.5, lt=1)] = Field(0.95, description="Of every interval.")
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = Field(0.95, description="Confidence level of every interval.")
     margin: Share = Field(
         0.02, description="How much worse still counts as not worse: in points of a 0-to-1 metric, else as a share."
     )
@@ -175,9 +182,9 @@ class PromptSettings(Group):
     """How the untuned model is asked, and another one on the network: the contenders that tuning must beat."""
 
     text: str | None = Field(None, description="A prompt of your own, put before each request.")
-    draws: Count = Field(3, description="Random draws of examples to show; the best on validation rows is taken.")
-    nearest: bool = Field(True, description="Also show each row the training examples most like it.")
-    search: bool = Field(True, description="Also tell the best of some instructions, chosen on validation rows.")
+    draws: Count = Field(3, description="Random sets of few-shot examples; the best on validation rows is used.")
+    nearest: bool = Field(True, description="Also show each row its most similar training examples.")
+    search: bool = Field(True, description="Also add the best of some instructions, chosen on validation rows.")
     budget: Count = Field(
         20_000,
         description="Most tokens read to choose examples, and as many to choose an instruction, where answers are "
@@ -186,12 +193,13 @@ class PromptSettings(Group):
     against: str | None = Field(
         None, description="Address of an OpenAI-compatible server, `http://host:8000/v1`: a contender, too."
     )
-    model: str = Field("default", description="The model to ask for there.")
-    key: str = Field("OPENAI_API_KEY", description="The environment variable that holds the key to it, if any.")
-    price_in: Annotated[float, Field(ge=0)] = Field(0.0, description="What a million tokens of prompts cost there.")
-    price_out: Annotated[float, Field(ge=0)] = Field(0.0, description="What a million tokens of answers cost there.")
+    model: str = Field("default", description="The name of the model on that server.")
+    key: str = Field("OPENAI_API_KEY", description="The environment variable with its API key, if it needs one.")
+    price_in: Annotated[float, Field(ge=0)] = Field(0.0, description="Its price of a million prompt tokens.")
+    price_out: Annotated[float, Field(ge=0)] = Field(0.0, description="Its price of a million answer tokens.")
     price_hour: Annotated[float, Field(ge=0)] | None = Field(
-        None, description="What an hour of your own machine costs, in the same unit; several usual prices if not given."
+        None,
+        description="The price of an hour of your machine, in the same currency; several usual prices if not given.",
     )
 
 
@@ -202,7 +210,7 @@ class RemedySettings(Group):
         (), description="Files in remedies/ to try after training, or `auto`: those against what it showed."
     )
     trainings: Annotated[float, Field(ge=0)] = Field(
-        3.0, description="Most time for them, in trainings like the first; the cheapest are tried first."
+        3.0, description="Most time for remedies, in multiples of the first training; the cheapest are tried first."
     )
     strength: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0, description="How much of the way from the first to the trained weights is kept; new heads keep all of it."
@@ -252,7 +260,7 @@ class Recipe(Group):
     prompt: PromptSettings = PromptSettings()
     remedy: RemedySettings = RemedySettings()
     benchmarks: BenchmarkSettings = BenchmarkSettings()
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(0, description="Of everything random.")
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(0, description="Seed of all random numbers.")
     seeds: Count = Field(1, description="Trainings on the same split, with seed, seed + 1, …; the first one is kept.")
     reasons: dict[str, Reason] = Field({}, description="Origin and reason by setting; written by Kamerton.")
 

@@ -89,7 +89,7 @@ class DataSettings(Group):
     """Which rows, understood how."""
 
     path: str = Field("", description="The data: a file, a folder, a pattern like data/*.csv, or a Hugging Face id.")
-    task: str | None = Field(None, description="The kind of job; found from the columns if not given.")
+    task: str | None = Field(None, description="The task; inferred from the columns if not given.")
     columns: dict[str, str] | None = Field(
         None, description="Which column plays which role: {text: review, label: stars}."
     )
@@ -111,7 +111,7 @@ class DataSettings(Group):
         "numbers): they are left out, or have a class like the others.",
     )
     balance: Literal["none", "weights", "oversample"] = Field(
-        "none", description="How uneven classes are evened out in training: by weights in the loss, or by repeats."
+        "none", description="How class imbalance is treated in training: by weights in the loss, or by oversampling."
     )
 
 
@@ -123,14 +123,14 @@ class SplitSettings(Group):
         description="`random`; `group`: rows of one value in `column` stay together; `time`: the last rows by `column` "
         "are tested on; `given`: by `column`, or by files named train, validation, test.",
     )
-    column: str | None = Field(None, description="The column that `by` means.")
+    column: str | None = Field(None, description="The column for `by`.")
     validation: Share = Field(0.1, description="Share of the rows that selects the checkpoint.")
-    test: Share = Field(0.1, description="Share of the rows that is only looked at once, for the verdict.")
-    test_path: str | None = Field(None, description="A file of its own with the test rows, of the same columns.")
+    test: Share = Field(0.1, description="Share of the rows for the verdict, which uses them once.")
+    test_path: str | None = Field(None, description="A separate file with the test rows, with the same columns.")
     folds: Annotated[int, Field(ge=2)] | None = Field(
-        None, description="Test on one of so many equal parts; runs over all of them are a cross-validation."
+        None, description="Number of folds: one is tested on, and runs over all of them are a cross-validation."
     )
-    fold: Annotated[int, Field(ge=0)] = Field(0, description="Which of the folds is tested on, from 0.")
+    fold: Annotated[int, Field(ge=0)] = Field(0, description="The fold to test on, from 0.")
 
     @model_validator(mode="after")
     def _agree(self) -> SplitSettings:
@@ -159,7 +159,7 @@ class MixSettings(Group):
     """General data that is trained on beside the task's, against forgetting."""
 
     source: str | None = Field(
-        None, description="A data file that reads as the same task, or `self`: what the base model itself answers."
+        None, description="A data file of the same task, or `self`: the base model's own answers."
     )
     share: Share = Field(0.1, description="How many rows, as a share of the training rows.")
 
