@@ -48,7 +48,7 @@ def _line(served: Served, name: str, predictor: Predictor) -> str:
     if prediction.cut:
         values["cut"] = prediction.cut
     if served.unusable:
-        values["unusable"] = served.unusable
+        values["unusable"] = str(served.unusable)
     return json_library.dumps(values, ensure_ascii=not is_unicode(sys.stdout))
 
 
