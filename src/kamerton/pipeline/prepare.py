@@ -27,14 +27,14 @@ from kamerton.data.cells import labels_with_columns
 from kamerton.data.enlarge import Enlarging, enlarge, refuse_unfit
 from kamerton.data.examples import Examples
 from kamerton.data.fates import left_out_line, lost_classes, require_classes, untested_classes, used_line
-from kamerton.data.gate import pass_gate
+from kamerton.data.gate import Passed, pass_gate
 from kamerton.data.ledger import check_complete, make_ledger
 from kamerton.data.mixed import unified
 from kamerton.data.options import options_of
 from kamerton.data.parts import Sides, find_sides
 from kamerton.data.read import data_files, read_table
 from kamerton.data.recognize import make_examples, recognize, sample_rows
-from kamerton.data.split import split_examples
+from kamerton.data.split import Parted, split_examples
 from kamerton.data.table import Table, joined
 from kamerton.engine.embed import Embedder
 from kamerton.models.catalog import known
@@ -216,17 +216,14 @@ def audit(
 
 def _rows_to_test(understood: Understood) -> int:
     """Count the test rows, by splitting what the audit and the gate will probably let through."""
-    recipe, sides = understood.recipe, understood.sides
     kept = {(e.key, e.gold): e for e in reversed(understood.examples) if filled(e.text) and filled(e.gold)}
     rows = sorted(kept.values(), key=lambda example: example.id)
     if not rows:
         return 0
-    alike, stratified = near_duplicate_groups([e.text for e in rows]).tolist(), understood.task.answers == "class"
     try:
-        parted = split_examples(rows, recipe.split, stratified=stratified, seed=recipe.seed, sides=sides, alike=alike)
+        return len(_parted(understood, understood.recipe, rows).split.test)
     except DataError:  # reported when the rows are split
         return 0
-    return len(parted.split.test)
 
 
 def _share_metric(understood: Understood) -> str:
@@ -269,18 +266,8 @@ def freeze(run: Run, clock: Clock) -> Iterator[Stage]:
     everything = list(bound.encode(understood.examples))
     findings = audit(understood, bound, everything)
     yield clock.stage("audit", _lines(*_found(findings)) if findings else msg("nothing found"))
-    dropped = {id for finding in findings for id in finding.drop}
-    pairs = [(e, item) for e, item in zip(understood.examples, everything, strict=True) if e.id not in dropped]
-    examples, encoded = [example for example, _ in pairs], [item for _, item in pairs]
-    passed = pass_gate(examples, encoded, bound.form, bound.tokenizer, bound.recipe.data.too_long or "cut")
-    parted = split_examples(
-        passed.examples,
-        bound.recipe.split,
-        stratified=understood.task.answers == "class",
-        seed=bound.recipe.seed,
-        sides=understood.sides,
-        alike=near_duplicate_groups([example.text for example in passed.examples]).tolist(),
-    )
+    passed = _gated(understood, bound, everything, findings)
+    parted = _parted(understood, bound.recipe, passed.examples)
     first_id = understood.table.rows_read
     added = enlarge(_enlarging(understood, bound, parted.split, first_id))
     split = replace(parted.split, added=added.examples)
@@ -305,6 +292,25 @@ def freeze(run: Run, clock: Clock) -> Iterator[Stage]:
     yield clock.stage(
         "split",
         _lines(_split_message(recipe, split), used_line(first_id, after, cut, first_id - len(read)), *_found(seen)),
+    )
+
+
+def _gated(understood: Understood, bound: BoundData, encoded: Sequence[Encoded], findings: Sequence[Finding]) -> Passed:
+    """Pass the rows that the audit does not drop through the gate."""
+    dropped = {id for finding in findings for id in finding.drop}
+    pairs = [(e, item) for e, item in zip(understood.examples, encoded, strict=True) if e.id not in dropped]
+    examples, items = [example for example, _ in pairs], [item for _, item in pairs]
+    return pass_gate(examples, items, bound.form, bound.tokenizer, bound.recipe.data.too_long or "cut")
+
+
+def _parted(understood: Understood, recipe: Recipe, examples: Sequence[Example]) -> Parted:
+    return split_examples(
+        examples,
+        recipe.split,
+        stratified=understood.task.answers == "class",
+        seed=recipe.seed,
+        sides=understood.sides,
+        alike=near_duplicate_groups([example.text for example in examples]).tolist(),
     )
 
 
