@@ -85,7 +85,6 @@ def export_run(run: Run, word: str, out: Path | None) -> Exported:
 
 
 def _changed(run: Run, setup: Setup, folder: Path) -> int:
-    """Count the test rows with another answer than the run's."""
     engine = engine_of(setup, load_saved(folder, setup.form, setup.facts, setup.tokenizer))
     [tuned] = [answers for answers in run.read_answers() if answers.kind == "tuned"]
     again = setup.form.predict(engine, setup.split.test)

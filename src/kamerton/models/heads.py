@@ -92,8 +92,8 @@ def missing_heads(folder: str | Path, empty: PreTrainedModel) -> tuple[str, ...]
         with safe_open(path, framework="np") as weights:
             saved |= {key.partition(".")[0] for key in weights.keys()}  # noqa: SIM118 (not a dict)
     shared = set(empty.all_tied_weights_keys)
-    heads = {_head(name, empty.base_model_prefix) for name, _ in empty.named_parameters() if name not in shared}
-    return tuple(sorted(head for head in heads if head and head not in saved))
+    own = {name.partition(".")[0] for name, _ in empty.named_parameters() if name not in shared}
+    return tuple(sorted(own - saved - {empty.base_model_prefix}))
 
 
 def whole_heads(model: PreTrainedModel, keys: Sequence[str]) -> tuple[str, ...]:
@@ -105,13 +105,9 @@ def whole_heads(model: PreTrainedModel, keys: Sequence[str]) -> tuple[str, ...]:
     """
     new, base = set(keys), model.base_model_prefix
     weights = list(model.state_dict())
-    heads = {_head(key, base) or _largest_new(key, new, weights) for key in new}
+    firsts = {key: key.partition(".")[0] for key in new}
+    heads = {_largest_new(key, new, weights) if first == base else first for key, first in firsts.items()}
     return tuple(sorted(head for head in heads if head))
-
-
-def _head(key: str, base: str) -> str:
-    first = key.partition(".")[0]
-    return "" if first == base else first
 
 
 def _largest_new(key: str, new: set[str], weights: Sequence[str]) -> str:
@@ -150,7 +146,6 @@ def _described(config: Mapping[str, Any], purpose: str) -> Message:
 
 
 def _outputs(folder: str | Path, model_class: str, config: Mapping[str, object]) -> tuple[str, ...]:
-    """Return the weights whose shape depends on the number of labels."""
     count = int(str(config.get("num_labels", 2)))
     wider = {"num_labels": count + 1}
     one, other = (_shapes(folder, model_class, settings) for settings in ({"num_labels": count}, wider))

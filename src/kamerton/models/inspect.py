@@ -63,7 +63,6 @@ def inspect_folder(folder: Path, name: str) -> ModelFacts:
 
     Raises:
         ModelError: with every reason to refuse it.
-
     """
     if folder.is_dir() and (unfetched := pointers(folder)):
         raise ModelError([pointer_fault(path) for path in unfetched])
@@ -102,7 +101,6 @@ def weight_files(folder: Path) -> list[Path]:
 
     Raises:
         ModelError: there are none, or only ones that run code, or the index names files elsewhere.
-
     """
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if single.is_file():
@@ -145,7 +143,6 @@ def count_parameters(folder: Path) -> int:
 
     Raises:
         ModelError: weights are missing, or a header is broken or promises more than the file holds.
-
     """
     return sum(_count(path) for path in weight_files(folder))
 
@@ -167,7 +164,6 @@ def kind_of(config: Mapping[str, Any], place: str) -> ModelKind:
 
     Raises:
         ModelError: the model is none of these, or takes more than text.
-
     """
     architectures = config.get("architectures")
     architecture = str(architectures[0]) if isinstance(architectures, list) and architectures else ""

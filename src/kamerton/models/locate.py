@@ -72,7 +72,6 @@ def unknown_model(name: str) -> Fault | None:
 
 
 def _meant(name: str) -> Message | None:
-    """Guess which model of this machine a name means."""
     for model in known():
         if model.original.lower() == name.rpartition("/")[2].lower():
             return msg("that is the known model {model}: --model {model}", model=model.name)
@@ -104,7 +103,6 @@ def cached_hub_ids() -> list[str]:
 
 
 def _from_hub(name: str) -> Path:
-    """Return a whole model from the cache, else download it."""
     with suppress(FileNotFoundError):  # not in the cache
         folder = _snapshot(name, local_files_only=True)
         if any((folder / config).exists() for config in (CONFIG, ADAPTER)) and any(folder.glob("*.safetensors")):
@@ -120,7 +118,6 @@ def _from_hub(name: str) -> Path:
 
 
 def _reason(error: OSError | HTTPError) -> Message:
-    """Return why the Hub did not deliver a model."""
     match error:
         case GatedRepoError():
             return msg("its publisher grants access on the Hugging Face Hub, and `hf auth login` proves it")

@@ -107,7 +107,6 @@ def _merge(adapter: Path, base: ModelFacts, folder: Path) -> None:
 
 
 def _import_types() -> None:
-    """Import the methods: some bring PEFT a type of its own."""
     for word in registry.names("methods"):
         registry.choose("methods", word)
 

@@ -316,7 +316,6 @@ def resolve(file: Path | None = None, flags: Mapping[str, object] | None = None)
 
     Raises:
         RecipeError: all faults at once, each with its place.
-
     """
     values: dict[str, Any] = _read(file) if file else {}
     explained = _explained(values.pop("reasons", {}), str(file))
@@ -371,7 +370,6 @@ def parse_assignment(text: str) -> tuple[str, object]:
 
     Raises:
         RecipeError: there is no `=`, or the value is not YAML.
-
     """
     path, equals, value = text.partition("=")
     if not equals:
@@ -451,7 +449,6 @@ def _number(value: object) -> object:
 
 
 def _fault(item: ErrorDetails, place: str, model: type[BaseModel]) -> Fault:
-    """Return the fault of a value that pydantic refused."""
     path = ".".join(str(part) for part in item["loc"] if not UNION.search(str(part)))
     where = " ".join(part for part in (place, path) if part)
     if item["type"] == "extra_forbidden":

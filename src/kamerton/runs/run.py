@@ -42,7 +42,6 @@ class Run:
 
     Raises:
         RunError: the folder is not a run.
-
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -59,7 +58,6 @@ class Run:
 
         Raises:
             RunError: there is a run already, or the folder cannot be made.
-
         """
         folder = Path(path)
         try:
@@ -80,7 +78,6 @@ class Run:
 
         Raises:
             RunError: another process holds it.
-
         """
         with _locked(self.path):
             yield
@@ -201,7 +198,6 @@ class Run:
         return [self._repeat(recipe, recipe.seed + i) for i in range(1, recipe.seeds)]
 
     def _repeat(self, recipe: Recipe, seed: int) -> Run:
-        """Open or make the run of another seed with the same split."""
         return self.variant(f"seeds/{seed}", recipe.model_copy(update={"seed": seed, "seeds": 1}))
 
     def variant(self, name: str, recipe: Recipe) -> Run:
@@ -286,7 +282,6 @@ class Run:
 
         Raises:
             RunError: the run is not finished.
-
         """
         if not self.finished:
             raise RunError(Fault(msg("'{run}' is not finished", run=str(self.path)), remedy=resume_remedy(self.path)))

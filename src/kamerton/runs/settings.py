@@ -134,7 +134,6 @@ class SplitSettings(Group):
 
     @model_validator(mode="after")
     def _agree(self) -> SplitSettings:
-        """Refuse settings that contradict each other."""
         if self.by in ("group", "time") and not self.column:
             raise Misfit(msg("by: {by} needs a column", by=self.by))
         if self.column and self.by == "random":
