@@ -10,7 +10,7 @@ import pytest
 
 from children import Nursery
 from kamerton.core import registry
-from stories import ASKED, DONE, QUICK, Place, reviews
+from stories import ASKED, DONE, MISTAKE, QUICK, USAGE, Place, reviews
 
 FOLDERS = ("bert-tiny", "llama-tiny")
 """The models' names: such as are no words of the program."""
@@ -69,7 +69,20 @@ COMMANDS = {
     "tune with a probed rate": ("tune", "o.csv", "--model", "bert-tiny", "--method", "full", "--epochs", "2",
                                 "--out", "c", "--learning-rate", "auto", "--set", "evaluate.resamples=200"),
     "show of classes": ("show", "o.csv", "--model", "bert-tiny", "--rows", "1"),
+    "audit": ("audit", "o.csv", "--model", "bert-tiny", "--fix"),
+    "a simulated A/B test": ("ab", "--simulate", "20", "--trials", "20"),
 }  # fmt: skip
+MISTAKES = (
+    ("tune", "nowhere.csv"),
+    ("tune", "o.csv", "--task", "text-clasification"),
+    ("tune", "o.csv", "--method", "lorra"),
+    ("tune", "o.csv", "--set", "train.epochs=many", "--set", "train.batch_size=0", "--set", "split.test=2"),
+    ("tune", "o.csv", "--epoch", "3"),
+    ("tune", "o.csv", "--epochs", "three"),
+    ("tunes", "o.csv"),
+    ("resume", "nowhere"),
+    ("judge", "--evaluate", "z.jsonl"),
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -77,6 +90,14 @@ def test_no_line_of_a_russian_story_holds_an_english_word(here, command):
     ended = here.call(*COMMANDS[command], "--language", "ru")
     assert ended.status == DONE, ended.said
     assert english(ended.out + ended.err) == []
+
+
+@pytest.mark.parametrize("words", MISTAKES, ids=" ".join)
+def test_a_mistake_is_told_in_russian(here, words):
+    ended = here.call(*words, "--language", "ru")
+    assert ended.status in (MISTAKE, USAGE), ended.said
+    said = re.sub(r"(?:Известны|Использование|Справка): .*", "", ended.err)
+    assert said.strip() and english(said) == []
 
 
 def test_a_plan_writes_values_as_they_are_typed_and_says_nothing_of_writing_where_nothing_is_written(here):
