@@ -38,7 +38,8 @@ class Chat(Group):
     """Answer as the assistant of these conversations."""
 
     train_on: TrainOn = Field(
-        "assistant", description="The tokens to learn: every turn of the assistant, only its last one, or everything."
+        "assistant",
+        description="The tokens to train on: all turns of the assistant, only its last one, or everything.",
     )
 
     roles: ClassVar = (

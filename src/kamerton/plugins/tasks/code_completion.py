@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, model_validator
 
 from kamerton.core.contracts import Form, ModelKind, Role
+from kamerton.core.errors import Unusable
 from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Example, Place
 from kamerton.forms.continuation import Continuation, Trial
@@ -25,14 +26,14 @@ class CodeCompletion(Group):
     """Continue a program, or fill the gap in one."""
 
     run_tests: bool = Field(
-        False, description="Run what was written, with the row's tests, in a bounded child process, for pass@k."
+        False, description="Run generated programs with the row's tests in a bounded child process, for pass@k."
     )
     samples: Annotated[int, Field(ge=1, le=1000)] = Field(
-        1, description="Programs written for each row's tests; more than one need evaluate.temperature."
+        1, description="Programs generated for each row's tests; more than one needs evaluate.temperature."
     )
-    k: Annotated[int, Field(ge=1)] = Field(1, description="Of pass@k: how many programs one would try.")
-    seconds: Annotated[int, Field(ge=1)] = Field(5, description="Computing time of one trial.")
-    megabytes: Annotated[int, Field(ge=64)] = Field(512, description="Memory of one trial.")
+    k: Annotated[int, Field(ge=1)] = Field(1, description="The k of pass@k.")
+    seconds: Annotated[int, Field(ge=1)] = Field(5, description="CPU time of one run, in seconds.")
+    megabytes: Annotated[int, Field(ge=64)] = Field(512, description="Memory of one run, in megabytes.")
 
     roles: ClassVar = (
         Role(
@@ -57,7 +58,9 @@ class CodeCompletion(Group):
     @model_validator(mode="after")
     def _enough_samples(self) -> CodeCompletion:
         if self.samples < self.k:
-            raise ValueError(f"pass@{self.k} needs at least {self.k} samples, got {self.samples}")
+            raise Unusable(
+                msg("pass@{k} needs at least {k} {k:sample|samples}, got {samples}", k=self.k, samples=self.samples)
+            )
         return self
 
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> Wording:

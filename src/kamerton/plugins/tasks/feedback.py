@@ -35,7 +35,7 @@ class Feedback(Group):
     """Prefer answers that people wanted over those that they did not."""
 
     beta: Annotated[float, Field(gt=0)] = Field(
-        0.1, description="How much a reward counts (Ethayarajh et al. 2024, section 5.1)."
+        0.1, description="Scale of the rewards (Ethayarajh et al. 2024, section 5.1)."
     )
     desirable: Annotated[float, Field(gt=0)] | None = Field(
         None, description="The weight of answers that people wanted; if neither is given, both kinds count the same."

@@ -22,7 +22,7 @@ class LanguageModeling(Group):
     """Predict text of a kind or a language: every next token, or masked ones."""
 
     hidden: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.15, description="Share of the tokens that an encoder must guess."
+        0.15, description="Share of the tokens that are masked for an encoder."
     )
 
     roles: ClassVar = (

@@ -36,10 +36,10 @@ class MultiLabel(Group):
 
     separator: str = Field(
         "",
-        description="What parts labels in one cell; if empty, `;` or `|`, or else a comma. Lists need none.",
+        description="The separator of labels in one cell; if empty, `;` or `|`, else a comma. Lists need none.",
     )
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = Field(
-        None, description="The probability from which on a label is given; fitted on validation rows if open."
+        None, description="The probability above which a label is given; fitted on validation rows if open."
     )
 
     positions: Annotated[int, Field(ge=2)] | None = Field(
@@ -48,7 +48,7 @@ class MultiLabel(Group):
         "lists hold the labels themselves.",
     )
     names: Names | None = Field(
-        None, description="What the labels by position are called, in their order; LABEL_0, LABEL_1 and so on if open."
+        None, description="Names of the labels by position, in order; LABEL_0, LABEL_1 and so on if open."
     )
 
     roles: ClassVar = (

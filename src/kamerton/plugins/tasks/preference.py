@@ -41,11 +41,11 @@ class Preference(Group):
         "by likelihoods per token (simpo)."
     )  # fmt: skip
     beta: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="How much a difference counts: 0.1 in dpo and orpo, 2 in simpo, if not given."
+        None, description="Scale of the rewards: 0.1 in dpo and orpo, 2 in simpo, if not given."
     )
-    gamma: Annotated[float, Field(ge=0)] = Field(1.0, description="The margin that simpo wants.")
+    gamma: Annotated[float, Field(ge=0)] = Field(1.0, description="The target margin of simpo.")
     smoothing: Annotated[float, Field(ge=0, lt=0.5)] = Field(
-        0.0, description="Share of the rows whose answers may be the wrong way round; for dpo."
+        0.0, description="Share of the rows whose answers may be swapped; for dpo."
     )
 
     roles: ClassVar = (

@@ -35,9 +35,9 @@ class QuestionAnswering(Group):
     """Answer questions in the words of a text."""
 
     stride: Annotated[int, Field(ge=0)] | None = Field(
-        None, description="Tokens that a window of a long context shares with the one before it; a quarter if open."
+        None, description="Tokens shared by consecutive windows of a long context; a quarter if open."
     )
-    bar: float = Field(0.0, description="How much more the best span must score than no answer to be given.")
+    bar: float = Field(0.0, description="The margin by which the best span must beat no answer.")
 
     roles: ClassVar = (
         Role(

@@ -21,7 +21,7 @@ class Summarization(Group):
     """Summarize a text."""
 
     request: str | None = Field(
-        None, description="What is asked of the model before each text; in the language of the summaries if not given."
+        None, description="The request before each text; in the language of the summaries if not given."
     )
 
     roles: ClassVar = (

@@ -71,12 +71,12 @@ class TokenClassification(Group):
     outside: str | None = Field(
         None, description="The tag of words outside every span, where it is not `O`; found from the tags if open."
     )
-    names: Names | None = Field(None, description="What tags that are numbers mean, from 0 on: `O,B-person,I-person`.")
-    offsets: Unit = Field("letters", description="What the offsets of spans count; found from the spans if they tell.")
-    first_letter: int = Field(0, description="The number that the first letter has in the offsets of spans.")
-    end_inside: bool = Field(False, description="Whether the end of a span is its last letter, not the one behind it.")
+    names: Names | None = Field(None, description="Names of tags that are numbers, from 0 on: `O,B-person,I-person`.")
+    offsets: Unit = Field("letters", description="The unit of span offsets; detected from the spans where possible.")
+    first_letter: int = Field(0, description="The offset of the first letter.")
+    end_inside: bool = Field(False, description="Whether ends of spans are inclusive.")
     overlaps: Literal["longer", "shorter", "drop"] = Field(
-        "longer", description="Which one of two spans that overlap is taught, or whether their row is left out."
+        "longer", description="Which of two overlapping spans is trained on, or whether their row is left out."
     )
 
     roles: ClassVar = (

@@ -37,9 +37,7 @@ are not there."""
 class Translation(Group):
     """Translate a text."""
 
-    into: str | None = Field(
-        None, description="The language to translate into, as the model is told it; Russian and English are found."
-    )
+    into: str | None = Field(None, description="The target language in the request; Russian and English are detected.")
 
     roles: ClassVar = (
         Role(
