@@ -14,14 +14,14 @@ from tiny_families import tiny_family
 
 TEXTS = "AutoModelForSequenceClassification"
 CASES = {
-    "no keys and values from before": ("distilbert", "prefix-tuning", (), "its layers do not attend to keys and"),
+    "no keys and values from before": ("distilbert", "prefix-tuning", (), "its layers do not take cached keys and"),
     "no virtual tokens for hidden ones": (
         "masked", "prompt-tuning", ("--task", "language-modeling", "--columns", "text=text"), "a BertForMaskedLM",
     ),
     "no head for hidden tokens": (
         "encoder", "full", ("--task", "language-modeling", "--columns", "text=text"), "no weights for its masked-lang",
     ),
-    "more layers than there are": ("encoder", "last-layers", ("--set", "method.layers=9"), "it has 2 layers"),
+    "more layers than there are": ("encoder", "last-layers", ("--set", "method.layers=9"), "because the model has 2"),
     "a mean of tokens that are read each": (
         "masked", "head",
         ("--task", "language-modeling", "--columns", "text=text", "--set", "method.reads=mean"),
@@ -62,5 +62,5 @@ def test_the_planner_takes_a_method_that_fits_and_says_of_the_others_why_not(tmp
     [refused] = [one for one in order if one.refusal]
     assert refused == order[-1]
     assert refused.word == "prefix-tuning"
-    assert str(refused.reason).startswith("does not fit the model: its layers do not attend")
+    assert str(refused.reason).startswith("does not fit the model: its layers do not take cached")
     assert order[0].fits
