@@ -427,9 +427,9 @@ class AuditContext:
     test_share: float = 0.1
     """Share of the rows that will be tested on."""
     tested: int | None = None
-    """How many rows the split will test on, where that is known; else the share tells."""
+    """How many rows the split will test on, where that is known; else `test_share` applies."""
     share_metric: str = ""
-    """The metric that decides, if it is the share of the rows that are answered rightly; else empty."""
+    """The deciding metric, if it is the share of right answers; else empty."""
     answers: AnswerKind | None = None
     """What `gold` holds, where the task is known."""
     model: ModelFacts | None = None
@@ -437,23 +437,23 @@ class AuditContext:
     tokenizer: Tokenizer | None = None
     """Of the chosen base model."""
     embed: Callable[[Sequence[Example]], np.ndarray] | None = None
-    """Frozen embeddings of the chosen encoder: `[examples, hidden]`, unit length; what was asked once is kept."""
+    """Frozen embeddings of the chosen encoder, cached: `[examples, hidden]`, unit length."""
     columns: Mapping[str, Sequence[object]] = field(default_factory=dict)
     """Columns of the source that play no role, by name: their values in the order of the examples."""
     golds: Sequence[str] | None = None
-    """The right answers in the order of the examples, where they are at hand without them."""
+    """The right answers in the order of the examples, where they are known without them."""
     texts: Sequence[str] | None = None
-    """The texts in the order of the examples, where they are at hand without them."""
+    """The texts in the order of the examples, where they are known without them."""
     labels: Sequence[str] = ()
-    """Labels that have a column of their own in the source, whether any row has them or not."""
+    """Labels with a column of their own in the source, whether any row has them or not."""
     learned_from: Sequence[str] = ()
-    """Roles without which a row teaches nothing, beside its text and its answer: a rejected answer."""
+    """Roles that a row needs for training beside its text and its answer: a rejected answer."""
     parts: Sequence[str] | None = None
     """The part of a split given by the user that each example is in: `train`, `validation`, `test`."""
 
     @property
     def free(self) -> bool:
-        """Whether answers are texts that somebody wrote, not labels, numbers or places in the text."""
+        """Whether answers are free text, not labels, numbers or spans."""
         return self.answers == "text" if self.answers else not self.stratified
 
 

@@ -170,7 +170,7 @@ class Calibrated:
 
 @dataclass(frozen=True)
 class BlindPair:
-    """Two answers to one example, side by side for a judge who does not know whose is which."""
+    """Two answers to one example, side by side for a blind judge."""
 
     id: int
     text: str
@@ -182,20 +182,20 @@ class BlindPair:
 
 @dataclass(frozen=True)
 class Judging:
-    """What a judge is asked: pairs of answers in random order, and whose they are."""
+    """Pairs of answers in random order for a judge, and whose they are."""
 
     first: str
     second: str
     seed: int
     """Decides on which side each one's answer stands."""
     identical: int
-    """Rows on which both answer the same: they are ties, and nobody is asked."""
+    """Rows on which both answer the same: ties that no judge sees."""
     pairs: tuple[BlindPair, ...]
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Something that training showed, in words."""
+    """Something that training showed."""
 
     name: str
     evidence: Wording
@@ -256,7 +256,7 @@ class Growth:
     confidence: float
     """Of every interval."""
     now: Reach
-    """What all rows that there are would give."""
+    """The score with all rows."""
     target: Reach
     gain: Measure
     """From all rows to the target."""
@@ -279,18 +279,18 @@ class Curve:
 
 @dataclass(frozen=True)
 class Attempt:
-    """A remedy that was carried out and measured: on the validation rows and on the forgetting probe."""
+    """A remedy that was tried, measured on the validation rows and on the forgetting probe."""
 
     remedy: str
     """Its word; empty for the training as it was."""
     changes: Mapping[str, object]
     """Settings by dotted path."""
     score: float
-    """What selects checkpoints, on the validation rows: higher is better."""
+    """The selecting score on the validation rows: higher is better."""
     gain: float
     """Score above that of the weights where training began."""
     forgotten: Forgotten | None
-    """The change that the decision about forgetting goes by; None where it was not measured."""
+    """The change that decides about forgetting; None where it was not measured."""
     harm: float
     """That change, signed so that more is worse."""
     decision: ForgettingDecision
@@ -348,7 +348,7 @@ class Fixed:
     repaired: int
     dropped: int
     repairs: Mapping[Wording, int]
-    """Rows by what was put right in them."""
+    """Rows by what was repaired in them."""
     reasons: Mapping[Wording, int]
     """Rows by why they were left out."""
     notes: tuple[Wording, ...] = ()
@@ -379,13 +379,13 @@ class Proof:
 
 @dataclass(frozen=True)
 class Selection:
-    """What it took to choose a prompt, all of it on validation rows."""
+    """The cost of choosing a prompt on validation rows."""
 
     ways: int = 0
     """How many were tried; 0 if nothing was chosen."""
     rows: int = 0
     calls: int = 0
-    """Rows that were put to the model, over all ways."""
+    """Rows that the model answered, over all candidates."""
     tokens: int = 0
-    """Tokens that it was given to read."""
+    """Tokens of the prompts."""
     seconds: float = 0.0

@@ -18,7 +18,7 @@ from kamerton.core.messages import Wording
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a row stands in its source."""
+    """Where a row is in its source."""
 
     file: str
     line: int

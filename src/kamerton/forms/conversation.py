@@ -199,7 +199,7 @@ class Conversation(Prompted):
 
 @dataclass(frozen=True)
 class _AnsweredTokens:
-    """Tokens of a conversation with the answers that stand in them."""
+    """Tokens of a conversation and the answers in them."""
 
     tokens: list[int]
     output_positions: list[int]
@@ -247,7 +247,7 @@ def turns_of(example: Example) -> tuple[Turn, ...]:
 
 
 def answered_next(examples: Sequence[Example]) -> list[Example]:
-    """Return examples without the answers of conversations that somebody else ended: only the next one is wanted."""
+    """Return examples without the answers of conversations that end with another role: only the next is wanted."""
     return [replace(example, gold="") if _ends_open(example) else example for example in examples]
 
 

@@ -21,7 +21,7 @@ PAIRS = (
     ("question", "answer"),
     ("input", "output"),
 )
-"""Keys of a request and its answer that stand in one object."""
+"""Keys of a request and its answer in one object."""
 
 
 def listed(value: object, roles: Mapping[str, str]) -> Sequence[object]:

@@ -41,7 +41,7 @@ ROLES: dict[str, Role] = {
 }  # fmt: skip
 """Roles by their names in files of OpenAI, ShareGPT and others."""
 SPEAKER = re.compile(r"(?:\A\s*|\n\n)(Human|User|Assistant|System): ?")
-"""What stands before each turn where a conversation is one text, as in Anthropic's of helpfulness and harmlessness."""
+"""The header of each turn of a conversation in one text, as in Anthropic's HH-RLHF."""
 MESSAGE = {
     *WHO, *WHAT, *REASONING, *CALLS, *LEARNED, *IGNORED, *PARTIAL, "name", "type", "refusal", "audio", "annotations",
     "tool_call_id", "tools", "prefix",

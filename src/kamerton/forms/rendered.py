@@ -32,7 +32,7 @@ SPEAKERS = {
     "bot": "assistant",
     "chatbot": "assistant",
 }
-"""Roles by the words that stand before turns."""
+"""Roles by the headers of turns."""
 NAMES = rf"{USER}|{ASSISTANT}|{SYSTEM}"
 
 

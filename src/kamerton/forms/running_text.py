@@ -88,7 +88,7 @@ class RunningText(_Running):
         return replace(blocks[0], cut=max(0, len(given) - max_tokens))
 
     def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
-        """Return what stands before every text."""
+        """Return the tokens before every text."""
         return [Encoded(_start(tokenizer), (), ()) for _ in examples]
 
     def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> Wording:
@@ -168,7 +168,7 @@ class MaskedText(_Running):
         return Encoded(tuple(tokens), tuple(chosen), tuple(ids[at] for at in chosen))
 
     def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
-        """Return what stands before every text."""
+        """Return the tokens before every text."""
         return [Encoded(frame_of(tokenizer).before, (), ()) for _ in examples]
 
     def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> Wording:

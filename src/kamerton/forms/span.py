@@ -41,7 +41,7 @@ class _ContextWindow:
     output_positions: tuple[int, ...]
     """The first token, which stands for no answer, and the context's."""
     letters: tuple[Bounds, ...]
-    """Where the tokens after the first read stand in the context."""
+    """Where the tokens after the first output position are in the context."""
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,7 @@ def holds_several(cells: Sequence[object]) -> bool:
 
 
 def recombined(cells: set[str], separator: str) -> bool:
-    """Return whether the parts of several cells stand in more than one of them.
+    """Return whether the parts of several cells occur in more than one of them.
 
     >>> recombined({"a;b", "b", "c"}, ";"), recombined({"yes; sure", "no"}, ";")
     (True, False)
