@@ -11,8 +11,8 @@ inequality), however often one looks and whenever one stops.
   and averages of such.)
 
 Source: Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting", JRSS-B 2024; Robbins 1970.
-Beside confseq 0.0.11 (hedged `betting_cs`): the same coverage, intervals 6 to 16% narrower after 1,000 outcomes, and a
-difference of 6 points, with 80% ties, found by then in 90% of the logs instead of 80%.
+Beside confseq 0.0.11 (`betting_cs`) on 120 simulated logs of 1,000 outcomes, 80% of them ties: a difference of 6 points
+is found in 90% of the logs instead of 77%; intervals are 6% wider after 100 outcomes and 5% narrower after 1,000.
 """
 
 from __future__ import annotations
