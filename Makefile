@@ -104,12 +104,13 @@ bench-forgetting-encoders: install  ## See what encoders forget at the usual rat
 	    e5-small=$(DEMO_DATA)/movie-reviews.csv e5-small=$(DEMO_DATA)/russian-senses.csv
 
 .PHONY: check
-check: install  ## Look at the code without running it: format, lint, types, architecture, docs in step
+check: install  ## Look at the code without running it: format, lint, types, architecture, docs and catalogues in step
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest tests/test_architecture.py
 	$(BIN)/python docs/generate.py --check
+	$(BIN)/python docs/messages.py --check
 
 .PHONY: docs
 docs: install  ## Write the generated pages of docs/ anew
