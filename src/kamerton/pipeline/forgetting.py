@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from kamerton.core.contracts import ModelFacts
 from kamerton.core.errors import Fault, ModelError, RecipeError
+from kamerton.core.figures import Figure
 from kamerton.core.messages import Joined, Message, Wording, msg
 from kamerton.core.records import Encoded, Progress, Stage
 from kamerton.engine.engine import TorchEngine, make_engine
@@ -304,7 +305,7 @@ def left_out(setup: Setup) -> Wording:
 
 
 def _partly_measured(setup: Setup, code: str, tuned: bool) -> Message:
-    name, tokens = LANGUAGE_NAMES[code], tokens_per_word(setup.tokenizer, code)
+    name, tokens = LANGUAGE_NAMES[code], Figure(tokens_per_word(setup.tokenizer, code), "tenths")
     if tuned:
         return msg(
             "{language} is tokenized nearly character by character ({tokens} tokens per word): since the training rows "
