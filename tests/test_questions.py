@@ -148,3 +148,10 @@ def test_rows_on_lines_of_their_own_keep_them(tmp_path):
     assert [row.place for row in read_table(tmp_path / "a.json").rows] == [
         Place(str(tmp_path / "a.json"), 2), Place(str(tmp_path / "a.json"), 5)
     ]  # fmt: skip
+
+
+def test_a_task_whose_last_role_is_absent_is_held_against_one_that_needs_more(tmp_path):
+    rows = [{"prompt": text(n), "response": f"by {n} inches", "label": "yes" if n % 2 else "perhaps"} for n in range(9)]
+    assert recognize(table(tmp_path, rows), "instruction", {}).task == "instruction"
+    rows = [{"question": text(n), "passage": text(n), "answer": f"by {n} inches"} for n in range(9)]
+    assert faults(table(tmp_path, rows))

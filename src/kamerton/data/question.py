@@ -58,12 +58,12 @@ def _held(reading: Reading) -> str:
 def other_answers(table: Table, fitting: Sequence[Reading], readings: Sequence[Reading]) -> list[Reading]:
     """Return further readings of a table whose answer is in doubt: other columns of labels, other texts as answers."""
     first, found = fitting[0], list[Reading]()
-    role, text = first.task.roles[-1].name, first.columns[first.task.roles[0].name]
+    role, text = first.task.roles[-1].name, first.columns.get(first.task.roles[0].name, "")
     for name in unused(table.columns, first.columns) if first.task.answers == "class" else ():
         if name.casefold() not in BESIDE and (repeats(table, name) or says_yes_or_no(table, name)):
             found.append(replace(first, columns={**first.columns, role: name}))
     for one in readings:
-        if len(one.missing) == 1 and one.task.answers == "text" and text not in one.used:
+        if len(one.missing) == 1 and one.task.answers == "text" and text and text not in one.used:
             found.append(replace(one, columns=_in_order(one, {**one.columns, one.missing[0].name: text})))
     seen = [(one, *look(one.word, one.task, table, one.columns)) for one in found]
     likely_ones = [replace(one, reason=reason, settings=settings) for one, reason, settings in seen if reason]

@@ -243,9 +243,10 @@ def _is_part(table: Table, reading: Reading, other: Reading) -> bool:
     """
     if not reading.required < other.required:
         return False
+    if reading.task.answers != "class" or not other.required <= reading.used:
+        return True
     label = reading.columns[reading.task.roles[-1].name]
-    holds_labels = reading.task.answers == "class" and (repeats(table, label) or says_yes_or_no(table, label))
-    return not (holds_labels and other.required <= reading.used)
+    return not (repeats(table, label) or says_yes_or_no(table, label))
 
 
 def _repeats_another(table: Table, one: Reading, other: Reading) -> bool:
