@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from kamerton.cli.work.show import run
 from kamerton.core.records import Example, Place
 from kamerton.data.gate import look
 from kamerton.forms.dialogue import Dialogue
@@ -73,3 +75,17 @@ def test_both_answers_of_a_preference_are_drawn(decoder_folder: Path):
     assert view.targets == ("Paris<|im_end|>",)
     assert rejected.targets == ("London<|im_end|>",)
     assert "".join(token.token for token in rejected.tokens if token.trained) == "London<|im_end|>"
+
+
+def test_what_the_chat_template_drops_is_printed_below_the_rows(
+    decoder_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    turns = [
+        {"role": "user", "content": "2+2?"},
+        {"role": "assistant", "content": "4", "reasoning_content": "two and two"},
+    ]
+    path = tmp_path / "chats.jsonl"
+    path.write_text("".join(json.dumps({"messages": turns}) + "\n" for _ in range(3)), encoding="utf-8")
+    run(path, 1, {"model.name": str(decoder_folder)}, (), json=False, language="en")
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "1 row is changed to fit the model's chat template: reasoning removed" in printed
