@@ -40,7 +40,7 @@ MISTAKES = {
     "an unknown metric": (("tune", "reviews.csv", *ENCODED, "--set", "evaluate.metric=acuracy"), "accuracy"),
     "an encoder that shall write": (("tune", "answers.jsonl", *ENCODED), "decoder"),
     "a kind of model that no task takes": (("tune", *ENCODED, "reviews.csv", "--model", "seq2seq"), "seq2seq"),
-    "a folder of models that is none": (("tune", "reviews.csv", "--model", "."), "holds some: decoder, encoder"),
+    "a folder of models that is none": (("tune", "reviews.csv", "--model", "."), "contains some: decoder, encoder"),
     "a recipe that is not there": (("tune", "recipe.yaml"), "recipe.yaml"),
     "an output under a file": (("tune", "reviews.csv", *ENCODED, "--out", "reviews.csv/run"), "reviews.csv"),
     "an output that is a file": (("tune", "reviews.csv", *ENCODED, "--out", "answers.jsonl"), "answers.jsonl"),
