@@ -180,4 +180,6 @@ def test_a_file_that_no_page_for_judging_saved_is_told_in_one_sentence(tmp_path:
     path.write_text('{"schema": 1, "first": "a", "second": "b", "seed": 0, "identical": 0}', encoding="utf-8")
     with pytest.raises(DataError) as caught:
         read_choices(path)
-    assert [(str(fault.rule), str(fault.place)) for fault in caught.value.faults] == [("this is missing", f"{path} choices")]
+    assert [(str(fault.rule), str(fault.place)) for fault in caught.value.faults] == [
+        ("this is missing", f"{path} choices")
+    ]
