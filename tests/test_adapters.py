@@ -60,7 +60,7 @@ def test_a_whole_model_is_no_adapter(place):
     place.run("full")
     place.run("lora")
     for pair in (("lora", "full"), ("full", "lora")):
-        assert "only adapters can be kept over one base" in refused(place, *pair)
+        assert "only adapters can share one base" in refused(place, *pair)
 
 
 def over_another_base(place: Place, name: str) -> Path:

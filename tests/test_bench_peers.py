@@ -172,7 +172,7 @@ def test_the_outcome_is_held_against_the_promise(seconds: float, words: str) -> 
 def test_too_much_memory_breaks_a_promise_that_speed_keeps() -> None:
     workload = replace(WORKLOADS["W1"], memory=0.5)
     rounds = [replace(a_round(5, 1), results={PEER.script: result(5, peak=10**9), OURS: result(1, peak=6 * 10**8)})]
-    assert outcome(workload, PEER, rounds).startswith("memory 0.60 of the peer's, promised 0.5")
+    assert outcome(workload, PEER, rounds).startswith("memory 0.60 of the peer's, target 0.5")
 
 
 def test_the_page_shows_median_range_and_disturbed_rounds() -> None:

@@ -237,7 +237,7 @@ def test_a_new_head_is_drawn_from_the_seed_and_named(encoder_folder):
 
 
 def test_a_class_that_cannot_be_made_is_the_users_to_mend(seq2seq_folder):
-    with pytest.raises(ModelError, match="AutoModelForCausalLM cannot be made"):
+    with pytest.raises(ModelError, match="AutoModelForCausalLM cannot be loaded"):
         load_model(seq2seq_folder, TEXT, {}, seed=0)
 
 

@@ -146,7 +146,7 @@ def test_what_is_not_the_same_is_never_called_done(place, tmp_path, monkeypatch)
 
     monkeypatch.setattr(export_module, "_asked", damaged)
     monkeypatch.chdir(place.folder)
-    with pytest.raises(RunError, match="other logits than the run's"):
+    with pytest.raises(RunError, match="logits differ from the run's"):
         export_run(Run(run.path), "merged", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 

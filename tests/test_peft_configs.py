@@ -32,7 +32,7 @@ KINDS = {
 }
 ROWS = [(11, 12, 13, 14), (20, 21, 22), (30, 31, 32, 33, 34)]
 WITHOUT_KNOBS = {
-    "AdaLoraConfig": "gives and takes ranks after every update",
+    "AdaLoraConfig": "changes ranks after every update",
     "PromptTuningConfig": "needs a number of virtual tokens",
     "PrefixTuningConfig": "needs a number of virtual tokens",
     "PromptEncoderConfig": "needs a number of virtual tokens",

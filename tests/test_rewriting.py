@@ -115,5 +115,5 @@ def test_a_model_that_does_not_say_what_its_answers_begin_with_is_refused(paired
     config["decoder_start_token_id"] = None
     (broken / "config.json").write_text(json.dumps(config))
     (broken / "generation_config.json").unlink(missing_ok=True)
-    with pytest.raises(ModelError, match="does not say which token an answer begins with"):
+    with pytest.raises(ModelError, match="does not state which token an answer begins with"):
         load_model(broken, REWRITES, {}, seed=0)

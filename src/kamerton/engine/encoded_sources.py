@@ -16,6 +16,7 @@ from kamerton.core.records import Encoded
 from kamerton.engine.hf_generate import first_logits, generate, prompt_batches
 from kamerton.engine.layout import EncoderDecoder, padded_inputs
 from kamerton.engine.passes import split_passes
+from kamerton.engine.prompt_tokens import has_prompt_tokens
 from kamerton.engine.verify import prove_equal
 from kamerton.forms.supervision import target_losses
 from kamerton.kernels.prepacked import prepacked
@@ -99,7 +100,12 @@ class EncodedOnce:
 
 
 def can_encode_once(model: nn.Module, layout: EncoderDecoder, pad: int) -> bool:
-    """Return whether encoded sources have the logits of their tokens, in scoring and in generation."""
+    """Return whether encoded sources have the logits of their tokens, in scoring and in generation.
+
+    PEFT counts the rows of a model with prompt tokens by their input ids, so it needs them beside any encoder output.
+    """
+    if has_prompt_tokens(model):
+        return False
     some = [Encoded(tuple(range(1, length)), (0, 1), (1, 2)) for length in (4, 9, 7)]
 
     def logits(inputs: dict[str, Any]) -> Tensor:

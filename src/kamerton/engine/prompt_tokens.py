@@ -113,6 +113,12 @@ class PromptDecoder:
             return self.shared.run_prefix(base, (PLACEHOLDER,) * self.count)
 
 
+def has_prompt_tokens(model: nn.Module) -> bool:
+    """Return whether PEFT puts vectors of its own before each row of a model."""
+    adapted = None if outer_model(model) is model else _adapted(model)
+    return adapted is not None and bool(adapted.active_peft_config.is_prompt_learning)
+
+
 def prove_prompt_tokens(
     model: nn.Module,
     layout: Layout,
@@ -128,13 +134,12 @@ def prove_prompt_tokens(
     base = outer_model(model)
     if base is model or is_encoder_decoder(model) or base.get_output_embeddings() is None:
         return layout, None
-    adapted = _adapted(model)
-    if adapted is None or not adapted.active_peft_config.is_prompt_learning:
+    if not has_prompt_tokens(model):
         return layout, None
     packed = prove_layout(base, lambda way: way.logits(base, samples))
     if not isinstance(packed, Packed):
         return layout, None
-    decoder = PromptDecoder(SharedPrefix(packed), adapted.active_peft_config.num_virtual_tokens)
+    decoder = PromptDecoder(SharedPrefix(packed), _adapted(model).active_peft_config.num_virtual_tokens)
     wanted, candidates = partial(layout.logits, model, samples), _candidates(decoder, model, endings, rows)
     best = next((way for way in candidates if prove_equal(model, partial(way.logits, model, samples), wanted)), layout)
     asked = [replace(one, output_positions=(len(one.tokens) - 1,), targets=()) for one in endings]
