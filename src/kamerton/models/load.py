@@ -171,7 +171,8 @@ def load_model(
     except (OSError, ValueError, RuntimeError) as error:
         if is_out_of_memory(error):
             raise
-        rule = msg("{model_class} cannot be loaded: {error}", model_class=model_class, error=str(error))
+        reason = str(error).partition("\n")[0]  # transformers lists all its configurations behind it
+        rule = msg("{model_class} cannot be loaded: {error}", model_class=model_class, error=reason)
         raise ModelError(Fault(rule, str(folder), msg("choose another model, or another task for this one"))) from error
     drawn = head.weights if head else ()
     _refuse_other_sizes(folder, [one for one in info["mismatched_keys"] if one[0] not in drawn])
