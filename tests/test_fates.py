@@ -28,8 +28,16 @@ def cells(count: int) -> Message:
 def test_reasons_are_counted_the_most_frequent_first_each_with_its_first_place():
     left_out = entries(cells(3), overlong(7), overlong(1))
     assert str(used_line(1200, left_out)) == (
-        "1,197 of 1,200 rows are used; 2 rows left out (too long by 7 tokens, first rows.csv:3); "
+        "1,197 of 1,200 rows are used; 2 rows left out (for example, too long by 7 tokens, first rows.csv:3); "
         "1 row left out (has 3 cells, first rows.csv:2)"
+    )
+
+
+def test_reasons_that_differ_in_a_name_stand_apart_where_they_are_few():
+    left_out = entries(*(msg("'{label}' is a placeholder", label=label) for label in ("nan", "None", "nan")))
+    assert str(used_line(9, left_out, before=2)) == (
+        "4 of 9 rows are used; 2 rows left out earlier; 2 rows left out ('nan' is a placeholder, first rows.csv:2); "
+        "1 row left out ('None' is a placeholder, first rows.csv:3)"
     )
 
 
@@ -44,7 +52,7 @@ def test_many_reasons_are_summed():
     assert line.count("left out (") == REASONS
     assert "5 rows left out for other reasons" in line
     quoted = used_line(99, entries(*(msg("'{text}' is no number", text=chr(97 + n)) for n in range(9))))
-    assert str(quoted) == "90 of 99 rows are used; 9 rows left out ('a' is no number, first rows.csv:2)"
+    assert str(quoted) == "90 of 99 rows are used; 9 rows left out (for example, 'a' is no number, first rows.csv:2)"
 
 
 def repeats(rows: int) -> Message:
@@ -101,7 +109,7 @@ def test_a_class_that_nearly_vanishes_is_severe(golds, gone, told):
 def test_labels_of_lists_and_kinds_of_spans_are_classes_too(answers, gold, told):
     other = json.dumps(["other"])
     found = lost_classes(examples([gold] * 3 + [other] * 3), entries("x", "x", "x"), answers)
-    assert (str(found.title) if found else None) == (told and f"classes lose nearly all of their rows: {told}")
+    assert (str(found.title) if found else None) == (told and f"rows of some classes are left out: {told}")
 
 
 def test_other_reasons_are_named_in_the_remedy_of_a_lost_class():
@@ -128,8 +136,8 @@ def test_one_class_in_the_training_rows_is_refused_with_what_was_lost(answers, g
         return
     with pytest.raises(DataError) as refused:
         require_classes(split, answers, "rows.csv", lost)
-    first, second = refused.value.faults
-    assert named in str(first.rule) and (str(second.rule), str(second.remedy)) == ("classes lose rows", "keep them")
+    first, second = refused.value.faults  # the cause stands first
+    assert named in str(second.rule) and (str(first.rule), str(first.remedy)) == ("classes lose rows", "keep them")
 
 
 def test_test_rows_of_one_class_are_severe():
@@ -153,12 +161,14 @@ def test_tune_plan_and_audit_say_what_becomes_of_the_rows(place):
     told = place.call("tune", "lost.jsonl", *flags, "--out", "lost")
     assert told.status == DONE, told.said
     read = "\n              1 row left out ("
-    gated = "60 of 102 rows are used; 40 rows left out (too long"
-    lost = "severe: classes lose nearly all of their rows: 'good' keeps 0 of 40"
+    gated = "60 of 102 rows are used; 1 row left out earlier; 40 rows left out (for example, too long"
+    lost = "severe: rows of some classes are left out: 'good' keeps 0 of 40"
     assert all(line in told.out for line in (read, "at column 30, first lost.jsonl:12)", gated, lost)), told.said
     assert any(finding.check == "lost-classes" for finding in Run(place.folder / "lost").read_findings())
     planned = place.call("plan", "lost.jsonl", *flags[:-2], "--language", "ru")
-    assert "использованы 60 из 102 строк; 40 строк не взято (длиннее на" in planned.err, planned.said
+    assert (
+        "использованы 60 из 102 строк; раньше не взята 1 строка; 40 строк не взято (например, длиннее на" in planned.err
+    ), planned.said
     audited = place.call("audit", "lost.jsonl")
     assert "100 of 102 rows are used; 1 row left out (" in audited.out, audited.said
     assert "(exact duplicates, first lost.jsonl:102)" in audited.out, audited.said

@@ -31,27 +31,34 @@ def used_line(rows: int, left_out: Sequence[LedgerEntry], cut: Sequence[LedgerEn
 
     Further rows, `before` in number, are left out for reasons that are reported elsewhere.
     """
-    parts = _reasons(left_out)
+    parts = [msg("{rows} {rows:row|rows} left out earlier", rows=before)] if before else []
+    parts += _reasons(left_out)
     if cut:
         parts.append(
             msg("{rows} {rows:row|rows} cut to fit the model (first {place})", rows=len(cut), place=str(cut[0].place))
         )
-    if not parts and not before:
+    if not parts:
         return ""
     used = rows - before - len(left_out)
     return Joined((msg("{used} of {rows} rows are used", used=used, rows=rows), *parts))
 
 
 def _reasons(entries: Sequence[LedgerEntry]) -> list[Message]:
-    """Count entries by the kind of their reason, the most frequent first, each with its first place."""
-    groups: dict[object, list[LedgerEntry]] = {}
-    for entry in entries:
-        groups.setdefault(_kind(entry.reason), []).append(entry)
+    """Count entries by the kind of their reason, the most frequent first, each with its first place.
+
+    Reasons that differ in a name or a label stand apart where they are few.
+    """
+    for key in (_named_kind, _kind):
+        groups: dict[object, list[LedgerEntry]] = {}
+        for entry in entries:
+            groups.setdefault(key(entry.reason), []).append(entry)
+        if len(groups) <= REASONS:
+            break
     ordered = sorted(groups.values(), key=len, reverse=True)
     listed = [
         msg("{rows} {rows:row|rows} left out ({reason}, first {place})", rows=len(group), reason=reason, place=place)
         for group in ordered[:REASONS]
-        for reason, place in [(_short(group[0].reason), str(group[0].place))]
+        for reason, place in [(_common(group), str(group[0].place))]
     ]
     if others := sum(map(len, ordered[REASONS:])):
         listed.append(msg("{rows} {rows:row|rows} left out for other reasons", rows=others))
@@ -61,6 +68,20 @@ def _reasons(entries: Sequence[LedgerEntry]) -> list[Message]:
 def _kind(reason: Wording) -> object:
     """Return what reasons of one kind share: the check that left the row out, or else the template."""
     return reason.values.get("check", reason.template) if isinstance(reason, Message) else reason
+
+
+def _named_kind(reason: Wording) -> object:
+    """Return what reasons share that differ in numbers only."""
+    if not isinstance(reason, Message) or "check" in reason.values:
+        return _kind(reason)
+    return reason.template, tuple(value for value in reason.values.values() if isinstance(value, str))
+
+
+def _common(group: Sequence[LedgerEntry]) -> Wording:
+    """Return the reason of a group, as an example where its entries have several."""
+    reason = _short(group[0].reason)
+    several = len({str(_short(entry.reason)) for entry in group}) > 1
+    return msg("for example, {reason}", reason=reason) if several else reason
 
 
 def _short(reason: Wording) -> Wording:
@@ -105,7 +126,7 @@ def lost_classes(examples: Iterable[Example], left_out: Sequence[LedgerEntry], a
     return Finding(
         check="lost-classes",
         severity="severe",
-        title=msg("classes lose nearly all of their rows: {classes}", classes=Joined(tuple(named), ", ")),
+        title=msg("rows of some classes are left out: {classes}", classes=Joined(tuple(named), ", ")),
         remedy=_keep(reason),
         rows=tuple(entry.id for label in lost for entry in missing[label]),
     )
@@ -126,7 +147,7 @@ def require_classes(split: Split, answers: AnswerKind, file: str, lost: Finding 
     """Check that the training rows have more than one class, where answers are classes or sets of classes.
 
     Raises:
-        DataError: all have the same answer; what was `lost` is told with it.
+        DataError: all have the same answer; the classes that were `lost` come first, because they are the cause.
     """
     golds = {example.gold for example in (*split.train, *split.added)}
     if answers not in ("class", "classes") or len(golds) != 1:
@@ -136,8 +157,9 @@ def require_classes(split: Split, answers: AnswerKind, file: str, lost: Finding 
         rows=len(split.train) + len(split.added),
         label=", ".join(f"'{label}'" for label in sorted(LABELS[answers](*golds))) or "''",
     )
-    faults = [Fault(rule, file, msg("add rows with other labels"))]
-    raise DataError([*faults, *([Fault(lost.title, file, lost.remedy)] if lost else [])])
+    if lost:
+        raise DataError([Fault(lost.title, file, lost.remedy), Fault(rule, file)])
+    raise DataError(Fault(rule, file, msg("add rows with other labels")))
 
 
 def untested_classes(split: Split, answers: AnswerKind) -> Finding | None:

@@ -25,7 +25,7 @@ class PlainTemplate:
             return None
         return Finding(
             check="plain-template",
-            severity="note",
+            severity="warning",
             title=msg(
                 "{model} has no chat template: requests follow '### Request:', and answers follow '### Answer:'",
                 model=model.name,

@@ -1,4 +1,4 @@
-"""Labels that are probably wrong."""
+"""Labels that may be wrong."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from kamerton.core.contracts import AuditContext
 from kamerton.core.figures import Figure
-from kamerton.core.messages import Message, Value, msg
+from kamerton.core.messages import Message, msg
 from kamerton.core.records import Example, Finding
 from kamerton.plugins.audits._confident import probable_errors
 from kamerton.plugins.audits._findings import SHOWN, share, short
@@ -70,28 +70,17 @@ class WrongLabels:
         if not len(wrong):
             return None
         strong = right > STRONG * len(labels)
-        counts: dict[str, Value] = {
-            "count": len(wrong),
-            "rows": len(rows),
-            "share": share(wrong, rows),
-            "correct": Figure(round(right / len(labels), 2), "percent"),
-        }
-        if strong:
-            title = msg(
-                "{count} of {rows} labels ({share}) {count:is|are} probably wrong: a classifier that is right on "
-                "{correct} of the rows contradicts {count:it|them}",
-                **counts,
-            )
-        else:
-            title = msg(
-                "{count} of {rows} labels ({share}) may be wrong: a classifier that is right on {correct} of the rows "
-                "contradicts {count:it|them}",
-                **counts,
-            )
         return Finding(
             check="wrong-labels",
             severity="warning" if strong and len(wrong) > MANY * len(rows) else "note",
-            title=title,
+            title=msg(
+                "{count} of {rows} labels ({share}) may be wrong: a classifier that is right on {correct} of the rows "
+                "contradicts {count:it|them}",
+                count=len(wrong),
+                rows=len(rows),
+                share=share(wrong, rows),
+                correct=Figure(round(right / len(labels), 2), "percent"),
+            ),
             remedy=msg("check them, the most probable errors first, and correct them in the source"),
             rows=tuple(rows[at].id for at in wrong),
             samples=tuple(
