@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from kamerton.cli.output import listed, print_json, require_page
+from kamerton.cli.output import LISTED, listed, print_json, require_page
 from kamerton.core.files import shell_word
 from kamerton.core.message_json import to_json
 from kamerton.core.messages import Wording, msg
@@ -136,6 +136,8 @@ def _places(entries: Sequence[LedgerEntry], voice: Voice) -> Iterator[str]:
     for group in several[:MOST_REASONS]:
         places = listed([str(entry.place) for entry in group])
         yield voice.render(msg("{reason}: {places}", reason=group[0].reason, places=places))
+    if len(several) > MOST_REASONS or any(len(group) > LISTED for group in several):
+        yield voice.translate("--json lists every row")
 
 
 def _copy_lines(fixed: Fixed, voice: Voice) -> Iterator[str]:
