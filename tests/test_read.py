@@ -177,7 +177,7 @@ def test_one_damaged_byte_in_utf8_costs_one_row_and_no_other(tmp_path: Path) -> 
     [entry] = table.rejected
     assert (entry.id, entry.place.line) == (0, 2)
     assert "0xff" in str(entry.reason) and len(table.rows) == 2
-    assert table.encoding == "utf-8" and "1 byte is not UTF-8; its row is left out" in str(table.notes[0])
+    assert table.encoding == "utf-8" and "1 byte is not UTF-8; its row cannot be used" in str(table.notes[0])
 
 
 # ── places ────────────────────────────────────────────────────────────────────────────────────

@@ -18,7 +18,7 @@ from kamerton.cli.app import app
 from kamerton.core import registry
 from kamerton.core.errors import DataError
 from kamerton.core.records import Example, Place
-from kamerton.data.named import ARCHIVES, ENDINGS, PACKED, SHEETS, require_text_or_file
+from kamerton.data.named import ARCHIVES, ENDINGS, PACKED, SHEETS, require_data, require_text_or_file
 from kamerton.data.read import TABLE_READERS, TEXT_READERS
 from kamerton.data.unpack import PACKERS
 from kamerton.runs.run import write_examples
@@ -136,3 +136,10 @@ def test_the_list_of_commands_says_each_one_whole():
         module = importlib.import_module(f"kamerton.cli.commands.{command}")
         summary = vars(module)[command].__doc__.partition("\n")[0]
         assert f"{command} {summary}" in said
+
+
+@pytest.mark.parametrize("check", [require_data, lambda path: require_text_or_file(str(path))], ids=["data", "text"])
+def test_a_pipe_is_neither_a_file_nor_a_text(tmp_path, check):
+    os.mkfifo(tmp_path / "rows")
+    with pytest.raises(DataError, match="this is a pipe or a device, not a file"):
+        check(tmp_path / "rows")

@@ -38,9 +38,10 @@ Data = Annotated[
         metavar="DATA",
         help="A data file (CSV, JSON, Parquet, a workbook, text, CoNLL …), an archive, a folder, or a pattern.",
         show_default=False,
+        readable=False,  # whoever reads it reports what stands in the way, as of any file
     ),
 ]
-RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.", show_default=False)]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.", show_default=False, readable=False)]
 Task = Annotated[str | None, typer.Option(help="The task; found from the columns if not given.")]
 Columns = Annotated[
     str | None, typer.Option(metavar="ROLE=NAME,…", help="Which column holds which part of an example.")

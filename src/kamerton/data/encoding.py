@@ -219,7 +219,7 @@ class _Look:
         if self._right < CERTAIN * self._broken:
             return None
         note = msg(
-            "{bytes} {bytes:byte is|bytes are} not UTF-8; {bytes:its row is|their rows are} left out",
+            "{bytes} {bytes:byte is|bytes are} not UTF-8; {bytes:its row|their rows} cannot be used",
             bytes=self._broken,
         )
         return Encoding("utf-8", "surrogateescape", note)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from pathlib import Path, PurePath
 
 from kamerton.core.errors import DataError, Fault
 from kamerton.core.files import shell_word
-from kamerton.core.messages import Message, msg
+from kamerton.core.messages import msg
 
 NO_FILE = msg("there is no such file")
+GIVE_FILE = msg("give the path of a data file")
 HUB_ID = re.compile(r"(?!.*(\.\.|--))[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 MAGIC = set("*?[")
 """What makes a name a pattern."""
@@ -70,9 +70,14 @@ def require_data(path: Path) -> None:
     Raises:
         DataError: the path names nothing, or cannot be reached.
     """
-    with suppress(OSError):  # reported below
-        if path.exists() or is_pattern(path) or is_on_hub(path):
+    try:
+        if path.is_dir():
+            next(path.iterdir(), None)  # raises where it may not be listed
             return
+        if is_pattern(path) or is_on_hub(path):
+            return
+    except OSError as error:
+        raise DataError(_unreachable(path, error)) from error
     require_file(path)
 
 
@@ -82,13 +87,18 @@ def require_file(path: Path) -> None:
     Raises:
         DataError: there is none, or it cannot be reached.
     """
+    if is_stream(str(path)):
+        raise DataError(_stream_fault(str(path)))
     try:
         if path.is_file():
             return
-        rule: Message = NO_FILE
     except OSError as error:
-        rule = msg("the file cannot be reached: {error}", error=error.strerror or str(error))
-    raise DataError(Fault(rule, str(path), msg("give the path of a data file")))
+        raise DataError(_unreachable(path, error)) from error
+    raise DataError(Fault(NO_FILE, str(path), GIVE_FILE))
+
+
+def _unreachable(path: Path, error: OSError) -> Fault:
+    return Fault(msg("this cannot be reached: {error}", error=error.strerror or str(error)), str(path), GIVE_FILE)
 
 
 def require_text_or_file(source: str) -> None:
@@ -97,10 +107,26 @@ def require_text_or_file(source: str) -> None:
     Raises:
         DataError: there is no such file.
     """
+    if is_stream(source):
+        raise DataError(_stream_fault(source))
     if format_of(Path(source)) in ENDINGS and not is_file(source):
         command = f"echo {shell_word(source)} | kamerton predict RUN -"
         remedy = msg("give the path of a data file; if it is a text: {command}", command=command)
         raise DataError(Fault(NO_FILE, source, remedy))
+
+
+def is_stream(source: str) -> bool:
+    """Return whether a word names a pipe or a device: it can be read once only, and data are read twice."""
+    path = Path(source)
+    try:
+        return path.exists() and not path.is_file() and not path.is_dir()
+    except OSError:
+        return False
+
+
+def _stream_fault(source: str) -> Fault:
+    remedy = msg("write it to a file first; `kamerton predict RUN -` reads lines of standard input")
+    return Fault(msg("this is a pipe or a device, not a file"), source, remedy)
 
 
 def is_file(source: str) -> bool:

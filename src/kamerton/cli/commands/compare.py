@@ -20,7 +20,7 @@ EXAMPLES = (
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN…", help="Runs on the same test rows.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN…", help="Runs on the same test rows.", readable=False)],
     metric: Annotated[str | None, typer.Option(help="The metric; that of the first run if not given.")] = None,
     first: Annotated[bool, typer.Option("--first", help="Compare only the first run with each other.")] = False,
     detect: Annotated[

@@ -20,7 +20,7 @@ EXAMPLES = (
 
 
 def tune(
-    data: Annotated[Path, typer.Argument(metavar="DATA|RECIPE.yaml", show_default=False)],
+    data: Annotated[Path, typer.Argument(metavar="DATA|RECIPE.yaml", show_default=False, readable=False)],
     task: options.Task = None,
     model: options.Model = None,
     method: options.Method = None,

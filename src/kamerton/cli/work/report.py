@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from kamerton.cli.output import require_page
+from kamerton.cli.output import print_json, require_page
 from kamerton.cli.telling import write_pages
 from kamerton.evaluate.compare import compare_as_first
 from kamerton.i18n.language import Language
@@ -14,12 +14,16 @@ from kamerton.report.outcome import read_outcome
 from kamerton.runs.run import Run
 
 
-def run(paths: Sequence[Path], out: Path | None, language: Language) -> None:
+def run(paths: Sequence[Path], out: Path | None, json: bool, language: Language) -> None:
     """Write a run's report anew, or compare several on one page."""
     require_page(out)
     runs = [Run(path) for path in paths]
     outcomes = {str(one.path): read_outcome(one) for one in runs}  # an unfinished run says so
     if len(runs) == 1:
-        print(write_pages(runs[0], language))
+        page = write_pages(runs[0], language)
     else:
-        print(write_comparison(compare_as_first(runs), outcomes, out or Path("comparison.html"), language))
+        page = write_comparison(compare_as_first(runs), outcomes, out or Path("comparison.html"), language)
+    if json:
+        print_json({"page": str(page)})
+    else:
+        print(page)
