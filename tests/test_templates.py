@@ -419,7 +419,7 @@ def test_a_model_without_a_template_says_which_one_its_rows_get(decoder_folder):
     plain, own = (with_template(decoder_folder, template) for template in (PLAIN_TEMPLATE, CHATML))
     [example], text = [example_of(PLAIN)], Example(0, Place("rows.txt", 1), "a", "a", {"text": "a"})
     found = check([example], AuditContext(False, None, None, model=facts, tokenizer=plain))
-    assert found.severity == "note" and "has no chat template: requests follow '### Request:'" in str(found.title)
+    assert found.severity == "warning" and "has no chat template: requests follow '### Request:'" in str(found.title)
     assert check([example], AuditContext(False, None, None, model=facts, tokenizer=own)) is None
     assert check([text], AuditContext(False, None, None, model=facts, tokenizer=plain)) is None
 
