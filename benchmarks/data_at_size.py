@@ -27,7 +27,7 @@ from typing import TypeVar
 from kamerton.data.dialect import find_dialect
 from kamerton.data.encoding import decode
 from kamerton.data.unpack import bytes_of, held
-from kamerton.pipeline.prepare import Understood, audit, bind, understand
+from kamerton.pipeline.prepare import ParsedData, audit, bind, parse_data
 from kamerton.runs.recipe import resolve
 
 WORDS, VOCABULARY = 14, 20_000
@@ -77,20 +77,20 @@ def look_through(path: Path, model: str | None) -> dict[str, float]:
     recipe = resolve(None, {"data.path": str(path), **({"model.name": model} if model else {})})
     content = bytes_of(path)
     watch.time("recognize", lambda: find_dialect(decode(held(str(path), next(content.chunks())))))
-    understood = watch.time("read", lambda: understand(recipe))
-    findings = watch.time("all checks", lambda: audit(understood))
+    parsed = watch.time("read", lambda: parse_data(recipe))
+    findings = watch.time("all checks", lambda: audit(parsed))
     if model:
-        watch.time("lengths", lambda: lengths_of(understood))
+        watch.time("lengths", lambda: lengths_of(parsed))
     used = resource.getrusage(resource.RUSAGE_SELF)
     total, found = sum(watch.seconds.values()), sum(len(finding.rows) for finding in findings)
     processor = used.ru_utime + used.ru_stime
     return {**watch.seconds, "total": total, "processor": processor, "MB": used.ru_maxrss / 1024, "found": found}
 
 
-def lengths_of(understood: Understood) -> array[int]:
+def lengths_of(parsed: ParsedData) -> array[int]:
     """Count the tokens of every example as the model gets it."""
-    bound = bind(understood)
-    return array("q", (len(item.tokens) + item.cut for item in bound.encode(understood.examples)))
+    bound = bind(parsed)
+    return array("q", (len(item.tokens) + item.cut for item in bound.encode(parsed.examples)))
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from sklearn.linear_model import RidgeClassifierCV
 from kamerton.core import registry
 from kamerton.core.outcomes import Growth
 from kamerton.core.records import Example, Prediction, Progress
-from kamerton.pipeline.prepare import bind, understand
+from kamerton.pipeline.prepare import bind, parse_data
 from kamerton.planning.growth import Counted, choose_sizes, count_heads, grow
 from kamerton.planning.learning_curve import bare_setup, embedded
 from kamerton.runs.recipe import resolve
@@ -67,9 +67,9 @@ def time_command(data: Path, model: str) -> float:
 
 def read_rows(data: Path, model: str) -> Rows:
     settings = {"data.path": str(data), "model.name": model, "data.task": "text-classification"}
-    understood = understand(resolve(None, {**settings, "data.columns": {"text": "text", "label": "label"}}))
-    bound, examples = bind(understood), understood.examples
-    engine = untuned_engine(bare_setup(understood, bound, examples))
+    parsed = parse_data(resolve(None, {**settings, "data.columns": {"text": "text", "label": "label"}}))
+    bound, examples = bind(parsed), parsed.examples
+    engine = untuned_engine(bare_setup(parsed, bound, examples))
     features = last(embedded(engine, bound.form.prompts(examples, bound.tokenizer, bound.max_tokens)))
     alike = near_duplicate_groups([example.text for example in examples])
     return Rows(examples, np.array([example.gold for example in examples]), features, alike)

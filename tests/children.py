@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-IMPORTED = ("kamerton.cli.work.tune", "kamerton.cli.work.predict", "peft", "scipy.stats", "sklearn.linear_model")
+IMPORTED = ("kamerton.cli.actions.tune", "kamerton.cli.actions.predict", "peft", "scipy.stats", "sklearn.linear_model")
 """What the children need and what takes long to import."""
 WARM_PYTHON = Path(__file__).with_name("warm_python")
 """What the children take for Python."""

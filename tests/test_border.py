@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from children import Streams
+from kamerton.cli.actions.predict import one_line
 from kamerton.cli.border import RESUMABLE, Border
 from kamerton.cli.speech import speak
 from kamerton.cli.streams import PLAIN
-from kamerton.cli.work.predict import one_line
 from kamerton.core.errors import RunError
 from kamerton.core.files import replacing, write_text
 from kamerton.runs.run import Run, require_free

@@ -1,4 +1,4 @@
-"""A question's own options are compared as answers; every usual way to name the right one is understood."""
+"""A question's own options are compared as answers; every usual way to name the right one is parsed."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import pytest
 
 from kamerton.core.errors import DataError
 from kamerton.forms.rendered import read_rendered
-from kamerton.pipeline.prepare import Understood, understand
+from kamerton.pipeline.prepare import ParsedData, parse_data
 from kamerton.runs.recipe import resolve
 
 COUNT = range(12)
@@ -20,11 +20,11 @@ WANTED = [{"role": "user", "content": "Count to 0."}, {"role": "assistant", "con
 SYSTEM = {"role": "system", "content": "Be short."}
 
 
-def understood(folder: Path, name: str, rows: object, **settings: object) -> Understood:
+def parsed(folder: Path, name: str, rows: object, **settings: object) -> ParsedData:
     path = folder / name
     text = json.dumps(rows) if name.endswith(".json") else "".join(f"{json.dumps(row)}\n" for row in list(rows))
     path.write_text(text, encoding="utf-8")
-    return understand(resolve(None, {"data.path": str(path), **settings}))
+    return parse_data(resolve(None, {"data.path": str(path), **settings}))
 
 
 def filled(pattern: object) -> list[Any]:
@@ -71,7 +71,7 @@ KEPT: Mapping[str, object] = {
 
 @pytest.mark.parametrize("shape", KEPT)
 def test_every_shape_of_a_conversation_is_the_same_messages(tmp_path, shape):
-    found = understood(tmp_path, "rows.jsonl", filled(KEPT[shape]))
+    found = parsed(tmp_path, "rows.jsonl", filled(KEPT[shape]))
     assert found.recipe.data.task == "chat"
     assert len(found.examples) == len(COUNT)
     assert found.examples[0].fields["messages"] == WANTED
@@ -79,8 +79,8 @@ def test_every_shape_of_a_conversation_is_the_same_messages(tmp_path, shape):
 
 def test_what_a_template_wrote_is_told_and_stays_text_where_that_is_said(tmp_path):
     rows = filled(KEPT["ChatML"])
-    assert "conversations in one text (ChatML)" in str(understood(tmp_path, "rows.jsonl", rows).reason)
-    plain = understood(tmp_path, "rows.jsonl", rows, **{"data.task": "language-modeling"})
+    assert "conversations in one text (ChatML)" in str(parsed(tmp_path, "rows.jsonl", rows).reason)
+    plain = parsed(tmp_path, "rows.jsonl", rows, **{"data.task": "language-modeling"})
     assert plain.examples[0].gold.startswith("<|im_start|>user")
 
 
@@ -151,7 +151,7 @@ def test_messages_that_are_rows_are_put_together_by_their_number(tmp_path):
         }
         for at in range(24)
     ]
-    found = understood(tmp_path, "rows.jsonl", rows)
+    found = parsed(tmp_path, "rows.jsonl", rows)
     assert found.recipe.data.task == "chat"
     assert len(found.examples) == 12
     assert found.examples[1].fields["messages"] == turns("Где заказ?", "В пути 3.")
@@ -183,24 +183,24 @@ def test_trees_are_pairs_of_ranked_answers_or_conversations(tmp_path, kept):
     ranked, plain = [tree(at, (1, 0)) for at in COUNT], [tree(at, (None, None)) for at in COUNT]
     ranked[3] = tree(3, (None, None))
     rows = ranked if kept == "trees" else flat(ranked)
-    found = understood(tmp_path, "rows.jsonl", rows)
+    found = parsed(tmp_path, "rows.jsonl", rows)
     assert found.recipe.data.task == "preference"
     first = next(one for one in found.examples if one.fields["prompt"] == WANTED[:1])
     assert (first.gold, first.fields["rejected"]) == ("Aye, 0.", "No.")
     assert [str(entry.reason) for entry in found.table.rejected] == ["no answers of the tree were ranked"]
-    chats = understood(tmp_path, "rows.jsonl", rows, **{"data.task": "chat"})
+    chats = parsed(tmp_path, "rows.jsonl", rows, **{"data.task": "chat"})
     assert WANTED in [one.fields["messages"] for one in chats.examples]
-    unranked = understood(tmp_path, "plain.jsonl", plain if kept == "trees" else flat(plain))
+    unranked = parsed(tmp_path, "plain.jsonl", plain if kept == "trees" else flat(plain))
     assert unranked.recipe.data.task == "chat"
     assert {len(one.fields["messages"]) for one in unranked.examples} == {2}
 
 
 def test_what_a_model_is_told_in_a_context_and_turns_before_a_message_are_kept(tmp_path):
     said = [{"author": "user", "content": ASKED}, {"author": "bot", "content": SAID}]
-    found = understood(tmp_path, "palm.jsonl", filled({"context": "Be short.", "messages": said}))
+    found = parsed(tmp_path, "palm.jsonl", filled({"context": "Be short.", "messages": said}))
     assert found.examples[0].fields["messages"] == [SYSTEM, *WANTED]
     history = [{"role": "USER", "message": "Hello."}, {"role": "CHATBOT", "message": "Ahoy."}]
-    found = understood(tmp_path, "cohere.jsonl", filled({"message": ASKED, "chat_history": history, "response": SAID}))
+    found = parsed(tmp_path, "cohere.jsonl", filled({"message": ASKED, "chat_history": history, "response": SAID}))
     assert found.examples[0].fields["messages"] == [*turns("Hello.", "Ahoy."), *WANTED]
 
 
@@ -208,7 +208,7 @@ def test_turns_in_a_history_stand_before_the_request(tmp_path):
     pattern = {"instruction": "And {}?", "input": "", "output": "Aye, {}.", "history": [["Hello.", "Ahoy."]]}
     rows = filled(pattern)
     rows[1]["history"] = []
-    found = understood(tmp_path, "rows.jsonl", rows)
+    found = parsed(tmp_path, "rows.jsonl", rows)
     assert found.recipe.data.task == "chat"
     assert [one.fields["messages"] for one in found.examples[:2]] == [
         turns("Hello.", "Ahoy.", "And 0?", "Aye, 0."),
@@ -232,14 +232,14 @@ COMPARED = {
 
 @pytest.mark.parametrize("shape", COMPARED)
 def test_compared_answers_of_every_make_are_the_same_preference(tmp_path, shape):
-    found = understood(tmp_path, "rows.jsonl", filled(COMPARED[shape]))
+    found = parsed(tmp_path, "rows.jsonl", filled(COMPARED[shape]))
     assert found.recipe.data.task == "preference"
     assert found.examples[0].fields == {"prompt": WANTED[:1], "chosen": "Aye, 0.", "rejected": "No."}
 
 
 def test_messages_that_nothing_puts_together_are_no_table_of_roles(tmp_path):
     with pytest.raises(DataError, match="no column says which of them are one conversation") as told:
-        understood(tmp_path, "rows.jsonl", [*turns("A?", "B."), {"role": "user", "content": "C?", "time": 1}])
+        parsed(tmp_path, "rows.jsonl", [*turns("A?", "B."), {"role": "user", "content": "C?", "time": 1}])
     assert "label=role" not in str(told.value)
 
 
@@ -247,17 +247,14 @@ def test_messages_that_nothing_puts_together_are_no_table_of_roles(tmp_path):
 def test_the_last_answer_of_a_judged_conversation_is_parted_from_it(tmp_path, mark):
     pattern = {"messages": turns("Hello.", "Ahoy.", ASKED, SAID)}
     rows = [{**row, mark: at % 2 == 0} for at, row in enumerate(filled(pattern))]
-    found = understood(tmp_path, "rows.jsonl", rows)
+    found = parsed(tmp_path, "rows.jsonl", rows)
     assert found.recipe.data.task == "feedback"
     wanted = {"prompt": turns("Hello.", "Ahoy.", "Count to 0."), "completion": "Aye, 0.", "wanted": True}
     assert found.examples[0].fields == wanted
-    assert (
-        str(understood(tmp_path, "rows.jsonl", rows, **{"data.task": "chat"}).left_out[0].reason)
-        == f"'{mark}' is false"
-    )
+    assert str(parsed(tmp_path, "rows.jsonl", rows, **{"data.task": "chat"}).left_out[0].reason) == f"'{mark}' is false"
 
 
 def test_yes_and_no_of_judged_answers_may_be_numbers_where_the_column_says_what_it_is(tmp_path):
     rows = [{**row, "kto_tag": at % 2} for at, row in enumerate(filled({"instruction": ASKED, "output": SAID}))]
-    found = understood(tmp_path, "rows.jsonl", rows)
+    found = parsed(tmp_path, "rows.jsonl", rows)
     assert [example.fields["wanted"] for example in found.examples[:2]] == [False, True]

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from kamerton.cli.work.audit import run
+from kamerton.cli.actions.audit import run
 from kamerton.core import registry
 from kamerton.core.contracts import AuditContext
 from kamerton.core.records import Example, Place

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kamerton.core.errors import DataError
-from kamerton.pipeline.prepare import Understood, understand
+from kamerton.pipeline.prepare import ParsedData, parse_data
 from kamerton.runs.recipe import resolve
 
 WORDS = ("хорошо", "плохо")
@@ -18,10 +18,10 @@ ROWS = range(24)
 TEXT = "The parcel number {} came to the wrong street again."
 
 
-def understood(folder: Path, rows: list[Any], **settings: object) -> Understood:
+def parsed(folder: Path, rows: list[Any], **settings: object) -> ParsedData:
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return understand(resolve(None, {"data.path": str(path), **settings}))
+    return parse_data(resolve(None, {"data.path": str(path), **settings}))
 
 
 def rows_of(beside: Callable[[int], dict[str, Any]]) -> list[dict[str, Any]]:
@@ -67,7 +67,7 @@ ONE: dict[str, Callable[[int], Any]] = {
 
 @pytest.mark.parametrize("shape", ONE)
 def test_one_label_of_every_make_is_a_class(tmp_path, shape):
-    found = understood(tmp_path, [ONE[shape](at) for at in ROWS])
+    found = parsed(tmp_path, [ONE[shape](at) for at in ROWS])
     assert found.recipe.data.task == "text-classification"
     assert [(one.text, one.gold) for one in found.examples] == [(TEXT.format(at), label(at)) for at in ROWS]
 
@@ -82,7 +82,7 @@ SEVERAL: dict[str, Callable[[int], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("shape", SEVERAL)
 def test_several_labels_of_every_make_are_a_set(tmp_path, shape):
-    found = understood(tmp_path, rows_of(SEVERAL[shape]))
+    found = parsed(tmp_path, rows_of(SEVERAL[shape]))
     assert found.recipe.data.task == "multi-label"
     assert [json.loads(one.gold) for one in found.examples[:3]] == [["late", "lost", "wet"], ["late"], ["late", "lost"]]
 
@@ -90,7 +90,7 @@ def test_several_labels_of_every_make_are_a_set(tmp_path, shape):
 def test_people_who_disagree_are_told(tmp_path):
     rows = [ONE["three people"](at) for at in ROWS]
     rows[4]["annotations"] = [{"annotator": "a", "label": "хорошо"}, {"annotator": "b", "label": "плохо"}]
-    [entry] = understood(tmp_path, rows).table.rejected
+    [entry] = parsed(tmp_path, rows).table.rejected
     assert (entry.id, str(entry.reason)) == (4, "the people who labeled it disagree: хорошо 1, плохо 1")
 
 
@@ -111,10 +111,10 @@ BESIDE: dict[str, Callable[[int], Any]] = {
 def test_a_text_beside_what_may_be_labels_is_a_question(tmp_path, column):
     rows = rows_of(lambda at: {column: BESIDE[column](at)})
     with pytest.raises(DataError) as told:
-        understood(tmp_path, rows)
+        parsed(tmp_path, rows)
     assert column in str(told.value)
     assert "--task language-modeling" in str(told.value)
-    assert understood(tmp_path, rows, **{"data.task": "language-modeling"}).recipe.data.task == "language-modeling"
+    assert parsed(tmp_path, rows, **{"data.task": "language-modeling"}).recipe.data.task == "language-modeling"
 
 
 def test_a_text_beside_where_it_is_from_is_plain_text(tmp_path):
@@ -123,4 +123,4 @@ def test_a_text_beside_where_it_is_from_is_plain_text(tmp_path):
         "meta": {"pile_set_name": "Books"}, "language_score": 0.5, "embedding": [0.25] * 32, "dump": "CC-1",
     }  # fmt: skip
     rows = rows_of(lambda at: json.loads(json.dumps(origin).replace("{}", str(at % 3))))
-    assert understood(tmp_path, rows).recipe.data.task == "language-modeling"
+    assert parsed(tmp_path, rows).recipe.data.task == "language-modeling"

@@ -14,7 +14,7 @@ import pytest
 
 from kamerton.core.errors import DataError
 from kamerton.core.records import Finding
-from kamerton.pipeline.prepare import Understood, audit, understand
+from kamerton.pipeline.prepare import ParsedData, audit, parse_data
 from kamerton.runs.recipe import resolve
 from kamerton.text.label_values import find_placeholders, main_spellings
 from kamerton.text.tags import in_iob2, names_of_numbers, outside_of
@@ -32,20 +32,20 @@ def write(folder: Path, rows: Sequence[Mapping[str, Any]], name: str = "rows.csv
     return path
 
 
-def read(path: Path, **settings: object) -> Understood:
-    return understand(resolve(None, {"data.path": str(path), **{n.replace("__", "."): v for n, v in settings.items()}}))
+def read(path: Path, **settings: object) -> ParsedData:
+    return parse_data(resolve(None, {"data.path": str(path), **{n.replace("__", "."): v for n, v in settings.items()}}))
 
 
-def labelled(folder: Path, labels: Sequence[str], **settings: object) -> Understood:
+def labelled(folder: Path, labels: Sequence[str], **settings: object) -> ParsedData:
     rows = [{"text": f"a sentence number {at}", "label": labels[at % len(labels)]} for at in ROWS]
     return read(write(folder, rows), **settings)
 
 
-def golds(found: Understood) -> set[str]:
+def golds(found: ParsedData) -> set[str]:
     return {example.gold for example in found.examples}
 
 
-def finding(found: Understood, check: str) -> Finding | None:
+def finding(found: ParsedData, check: str) -> Finding | None:
     return next((one for one in audit(found) if one.check == check), None)
 
 

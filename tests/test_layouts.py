@@ -17,7 +17,7 @@ from kamerton.data.cells import value_at
 from kamerton.data.named import ENDINGS
 from kamerton.data.read import read_table
 from kamerton.data.shapes import SHAPES
-from kamerton.pipeline.prepare import understand
+from kamerton.pipeline.prepare import parse_data
 from kamerton.runs.recipe import resolve
 
 FOLDER = Path(__file__).parent.parent / "docs" / "layouts"
@@ -56,7 +56,7 @@ def write(folder: Path, files: Mapping[str, str]) -> Path:
 @pytest.mark.parametrize("layout", LAYOUTS, ids=[layout["layout"] for layout in LAYOUTS])
 def test_an_example_is_read_as_the_page_says(layout: Mapping[str, Any], tmp_path: Path) -> None:
     path = write(tmp_path, layout["files"])
-    found = understand(resolve(None, {"data.path": str(path), **layout.get("settings", {})}))
+    found = parse_data(resolve(None, {"data.path": str(path), **layout.get("settings", {})}))
     row = next(iter(found.table.rows))
     columns = found.recipe.data.columns or {}
     assert found.recipe.data.task == layout["task"]

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from kamerton.core.errors import DataError
-from kamerton.pipeline.prepare import Understood, understand
+from kamerton.pipeline.prepare import ParsedData, parse_data
 from kamerton.runs.recipe import resolve
 
 
-def understood(path: Path, **settings: object) -> Understood:
-    return understand(resolve(None, {"data.path": str(path), **settings}))
+def parsed(path: Path, **settings: object) -> ParsedData:
+    return parse_data(resolve(None, {"data.path": str(path), **settings}))
 
 
 def write(folder: Path, name: str, rows: list[Any]) -> Path:
@@ -43,7 +43,7 @@ def rows_of(*shapes: Make, count: int = 20) -> list[dict[str, Any]]:
 
 
 def test_requests_and_conversations_are_conversations_together(tmp_path):
-    found = understood(write(tmp_path, "rows.jsonl", rows_of(ALPACA, SHAREGPT)))
+    found = parsed(write(tmp_path, "rows.jsonl", rows_of(ALPACA, SHAREGPT)))
     assert found.recipe.data.task == "chat"
     assert len(found.examples) == 40
     assert [[turn["content"] for turn in one.fields["messages"]] for one in found.examples[:2]] == [
@@ -59,7 +59,7 @@ def test_requests_and_conversations_are_conversations_together(tmp_path):
     ("shapes", "task"), [((ALPACA, PROMPTED), "instruction"), ((ENGLISH, RUSSIAN), "text-classification")]
 )
 def test_the_same_task_under_other_names_is_read_alike(tmp_path, shapes, task):
-    found = understood(write(tmp_path, "rows.jsonl", rows_of(*shapes)))
+    found = parsed(write(tmp_path, "rows.jsonl", rows_of(*shapes)))
     assert found.recipe.data.task == task
     assert len(found.examples) == 40
     assert all(example.text and example.gold for example in found.examples)
@@ -69,7 +69,7 @@ def test_the_same_task_under_other_names_is_read_alike(tmp_path, shapes, task):
 def test_shapes_of_several_files_are_read_together_and_rows_keep_their_file(tmp_path):
     write(tmp_path / "data", "train.jsonl", rows_of(ALPACA))
     write(tmp_path / "data", "test.jsonl", rows_of(SHAREGPT))
-    found = understood(tmp_path / "data")
+    found = parsed(tmp_path / "data")
     assert len(found.examples) == 40
     assert sorted(found.sides.names.values()) == ["test"] * 20 + ["train"] * 20
     assert {Path(example.place.file).name for example in found.examples} == {"train.jsonl", "test.jsonl"}
@@ -78,19 +78,19 @@ def test_shapes_of_several_files_are_read_together_and_rows_keep_their_file(tmp_
 def test_shapes_that_are_different_tasks_are_counted_and_one_may_be_taken(tmp_path):
     path = write(tmp_path, "rows.jsonl", rows_of(ALPACA) + rows_of(COMPARED, count=15))
     with pytest.raises(DataError) as told:
-        understood(path)
+        parsed(path)
     assert "instruction (instruction, output) 20, preference (chosen, rejected) 15" in str(told.value)
     assert "leave the others out: `--task instruction`" in str(told.value)
-    assert understood(path, **{"data.task": "instruction"}).recipe.data.task == "instruction"
+    assert parsed(path, **{"data.task": "instruction"}).recipe.data.task == "instruction"
 
 
 def test_rows_that_only_lack_a_value_are_no_shape_of_their_own(tmp_path):
     rows = [*rows_of(ENGLISH), *({"text": f"a ship without a label, {at}"} for at in range(8))]
-    found = understood(write(tmp_path, "rows.jsonl", rows))
+    found = parsed(write(tmp_path, "rows.jsonl", rows))
     assert tuple(map(str, found.table.notes)) == ()
     assert [example.gold for example in found.examples[-2:]] == ["", ""]
     varied = [{**row, "note" if at % 2 else "date": "x"} for at, row in enumerate(rows_of(ENGLISH))]
-    assert understood(write(tmp_path, "varied.jsonl", varied)).table.notes == ()
+    assert parsed(write(tmp_path, "varied.jsonl", varied)).table.notes == ()
 
 
 # ── files that go line by line beside each other ──────────────────────────────────────────────
@@ -117,7 +117,7 @@ def test_two_languages_in_two_files_are_translations(tmp_path, names):
             packed.write(folder / name, name)
     pattern = folder / f"{names[0].partition('.')[0]}*"
     for path in (folder, pattern, tmp_path / "moses.zip", *([] if names[0].endswith("txt") else [folder / names[0]])):
-        found = understood(path)
+        found = parsed(path)
         assert found.recipe.data.task == "translation"
         assert [(one.text, one.gold) for one in found.examples] == list(zip(ORIGINALS, TRANSLATED, strict=True))
         assert found.examples[4].place.line == 5
@@ -125,9 +125,9 @@ def test_two_languages_in_two_files_are_translations(tmp_path, names):
 
 def test_files_of_different_lengths_are_refused_with_both_figures(tmp_path):
     with pytest.raises(DataError, match=r"different numbers of lines: .*x\.en has 30, .*x\.ru has 27"):
-        understood(pair(tmp_path / "moses", "x.en", "x.ru", short=3))
+        parsed(pair(tmp_path / "moses", "x.en", "x.ru", short=3))
 
 
 def test_texts_of_their_own_in_two_languages_stay_texts(tmp_path):
-    found = understood(pair(tmp_path / "texts", "en.txt", "ru.txt", short=3))
+    found = parsed(pair(tmp_path / "texts", "en.txt", "ru.txt", short=3))
     assert (found.recipe.data.task, len(found.examples)) == ("language-modeling", 57)

@@ -13,7 +13,7 @@ from sklearn.metrics import classification_report, f1_score, precision_recall_fs
 from sklearn.preprocessing import MultiLabelBinarizer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from kamerton.cli.work.evaluate import print_classes
+from kamerton.cli.actions.evaluate import print_classes
 from kamerton.contenders.baselines import baselines
 from kamerton.core.contracts import Metric
 from kamerton.core.errors import DataError

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from kamerton.core.errors import DataError
-from kamerton.pipeline.prepare import Understood, understand
+from kamerton.pipeline.prepare import ParsedData, parse_data
 from kamerton.runs.recipe import resolve
 from kamerton.text.printed import opened, opened_text
 
@@ -163,41 +163,41 @@ TASKS: dict[str, tuple[str, Callable[[int, Callable[[Any], str]], dict[str, str]
 }
 
 
-def understood(folder: Path, rows: Sequence[dict[str, str]], **settings: object) -> Understood:
+def parsed(folder: Path, rows: Sequence[dict[str, str]], **settings: object) -> ParsedData:
     path = folder / "rows.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    return understand(resolve(None, {"data.path": str(path), **settings}))
+    return parse_data(resolve(None, {"data.path": str(path), **settings}))
 
 
 @pytest.mark.parametrize("way", WRITERS)
 @pytest.mark.parametrize("kind", TASKS)
 def test_each_task_reads_its_printed_columns(tmp_path: Path, kind: str, way: str) -> None:
     task, row, gold = TASKS[kind]
-    found = understood(tmp_path, [row(at, WRITERS[way]) for at in ROWS])
+    found = parsed(tmp_path, [row(at, WRITERS[way]) for at in ROWS])
     assert (found.recipe.data.task, len(found.examples), found.left_out) == (task, len(ROWS), ())
     assert found.examples[0].gold == gold
 
 
 def test_translations_within_printed_objects_are_read(tmp_path: Path) -> None:
     rows = [{"translation": repr({"en": f"a boat {at}", "ru": f"лодка {at}"})} for at in ROWS]
-    found = understood(tmp_path, rows)
+    found = parsed(tmp_path, rows)
     assert (found.recipe.data.task, found.examples[0].gold) == ("translation", "лодка 0")
 
 
 def test_answers_that_are_json_stay_as_they_are_written(tmp_path: Path) -> None:
     rows = [{"instruction": f"Call number {at}", "output": f'{{"name":"call", "at":{at}}}'} for at in ROWS]
-    found = understood(tmp_path, rows)
+    found = parsed(tmp_path, rows)
     assert (found.recipe.data.task, found.examples[0].gold) == ("instruction", '{"name":"call", "at":0}')
 
 
 @pytest.mark.parametrize("kind", ["tags", "a chat", "options"])
 def test_a_damaged_list_is_told_with_its_line(tmp_path: Path, kind: str) -> None:
     _, row, _ = TASKS[kind]
-    found = understood(tmp_path, [row(at, truncated if at == 7 else repr) for at in ROWS])
+    found = parsed(tmp_path, [row(at, truncated if at == 7 else repr) for at in ROWS])
     [entry] = found.left_out
     assert str(entry.place).endswith("rows.csv:9") and "left out its middle" in str(entry.reason)
     with pytest.raises(DataError, match=r"rows.csv:2: .* left out its middle"):
-        understood(tmp_path, [row(at, truncated) for at in ROWS])
+        parsed(tmp_path, [row(at, truncated) for at in ROWS])

@@ -10,7 +10,7 @@ from kamerton.core import registry
 from kamerton.core.errors import DataError
 from kamerton.data.read import read_table
 from kamerton.data.recognize import make_examples, recognize
-from kamerton.pipeline.prepare import understand
+from kamerton.pipeline.prepare import parse_data
 from kamerton.runs.recipe import resolve
 
 WORDS = ["the", "cat", "sat", "on", "the", "mat", "and", "looked", "at", "us"]
@@ -138,11 +138,11 @@ def test_the_number_that_answers_count_from_stands_in_the_recipe_unless_the_user
     columns, _, right = SPREAD[2]
     path = str(tmp_path / "rows.jsonl")
     table_of(tmp_path, columns)
-    found = understand(resolve(None, {"data.path": path}))
+    found = parse_data(resolve(None, {"data.path": path}))
     assert found.recipe.task.knobs == {"first": 1}
     assert [example.gold for example in found.examples] == [OPTIONS[at] for at in right]
     assert "option1+option2" in str(found.recipe.data.columns)
-    told = understand(resolve(None, {"data.path": path, "task.first": 0}))
+    told = parse_data(resolve(None, {"data.path": path, "task.first": 0}))
     assert (told.recipe.task.knobs, len(told.examples)) == ({"first": 0}, 6)
 
 

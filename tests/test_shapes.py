@@ -15,7 +15,7 @@ from kamerton.data.fix import fix_data
 from kamerton.data.gate import look
 from kamerton.forms.continuation import Continuation
 from kamerton.forms.sandbox import SandboxLimits, passes
-from kamerton.pipeline.prepare import Understood, bind, understand
+from kamerton.pipeline.prepare import ParsedData, bind, parse_data
 from kamerton.runs.recipe import resolve
 
 NUMBERS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
@@ -32,11 +32,11 @@ def lines(rows: Sequence[object]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def understood(path: Path, **settings: object) -> Understood:
-    return understand(resolve(None, {"data.path": str(path), **settings}))
+def parsed(path: Path, **settings: object) -> ParsedData:
+    return parse_data(resolve(None, {"data.path": str(path), **settings}))
 
 
-def columns(found: Understood) -> Mapping[str, str]:
+def columns(found: ParsedData) -> Mapping[str, str]:
     return dict(found.recipe.data.columns or {})
 
 
@@ -73,7 +73,7 @@ def rows_of(pattern: object) -> list[Any]:
 @pytest.mark.parametrize("name", PROMPTED)
 def test_a_system_prompt_is_told_in_training_in_serving_and_in_what_is_shown(tmp_path, decoder_folder, name):
     task, pattern = PROMPTED[name]
-    found = understood(write(tmp_path, "rows.jsonl", lines(rows_of(pattern))), **{"model.name": str(decoder_folder)})
+    found = parsed(write(tmp_path, "rows.jsonl", lines(rows_of(pattern))), **{"model.name": str(decoder_folder)})
     assert found.recipe.data.task == task
     bound = bind(found)
     two = found.examples[:2]
@@ -88,7 +88,7 @@ def test_a_system_prompt_is_told_in_training_in_serving_and_in_what_is_shown(tmp
 def test_every_contender_is_told_the_system_prompt_once_and_rows_without_one_are_told_nothing(tmp_path, decoder_folder):
     rows = rows_of(PROMPTED["OpenOrca"][1])
     rows[1] = {"id": "8", "system_prompt": "", "question": "Count to two.", "response": "Two."}
-    found = understood(write(tmp_path, "rows.jsonl", lines(rows)), **{"model.name": str(decoder_folder)})
+    found = parsed(write(tmp_path, "rows.jsonl", lines(rows)), **{"model.name": str(decoder_folder)})
     form = bind(found).form
     prompted, silent, shot = found.examples[0], found.examples[1], found.examples[2]
     asked = list(form.to_messages(prompted, [shot]))
@@ -102,7 +102,7 @@ def test_every_contender_is_told_the_system_prompt_once_and_rows_without_one_are
 
 def test_a_model_of_two_halves_reads_the_system_prompt_before_the_request(tmp_path, seq2seq_folder):
     path = write(tmp_path, "rows.jsonl", lines(rows_of(PROMPTED["OpenOrca"][1])))
-    found = understood(path, **{"model.name": str(seq2seq_folder)})
+    found = parsed(path, **{"model.name": str(seq2seq_folder)})
     bound = bind(found)
     [item] = bound.form.encode(found.examples[:1], bound.tokenizer, 256)
     words = bound.tokenizer(f"{TOLD}\n\nCount to one.")["input_ids"]
@@ -110,7 +110,7 @@ def test_a_model_of_two_halves_reads_the_system_prompt_before_the_request(tmp_pa
 
 
 def test_the_text_that_audits_and_splits_compare_is_the_request_alone(tmp_path):
-    found = understood(write(tmp_path, "rows.jsonl", lines(rows_of(PROMPTED["OpenOrca"][1]))))
+    found = parsed(write(tmp_path, "rows.jsonl", lines(rows_of(PROMPTED["OpenOrca"][1]))))
     assert [example.text for example in found.examples[:2]] == ["Count to one.", "Count to two."]
 
 
@@ -131,7 +131,7 @@ def article(number: str, *, version: int) -> dict[str, object]:
 @pytest.mark.parametrize("version", [1, 2])
 def test_squad_as_it_is_published_is_a_row_for_each_question(tmp_path, version):
     document = {"version": f"v{version}", "data": [article(number, version=version) for number in NUMBERS]}
-    found = understood(write(tmp_path, "train.json", json.dumps(document)))
+    found = parsed(write(tmp_path, "train.json", json.dumps(document)))
     assert found.recipe.data.task == "question-answering"
     assert len(found.examples) == version * len(NUMBERS)
     assert "each question about a paragraph is a row" in tuple(map(str, found.table.notes))
@@ -145,7 +145,7 @@ def test_squad_as_it_is_published_is_a_row_for_each_question(tmp_path, version):
 def test_an_article_that_is_none_is_rejected_and_the_others_are_read(tmp_path):
     articles = [article(number, version=1) for number in NUMBERS]
     articles[3] = {"title": "lost", "paragraphs": [{"qas": [{"question": "Who led it?"}]}]}
-    found = understood(write(tmp_path, "train.json", json.dumps({"data": articles})))
+    found = parsed(write(tmp_path, "train.json", json.dumps({"data": articles})))
     assert len(found.examples) == len(NUMBERS) - 1
     assert [str(entry.reason) for entry in found.table.rejected] == [
         "a paragraph has no context, or a question no text"
@@ -180,7 +180,7 @@ def test_a_number_that_says_which_answer_is_better_is_obeyed(tmp_path, name):
     which = list(COMPARED[name])[-1]
     rows[1][which] = 1 - rows[1][which]
     rows[2][which] = 7
-    found = understood(write(tmp_path, "rows.jsonl", lines(rows)))
+    found = parsed(write(tmp_path, "rows.jsonl", lines(rows)))
     assert found.recipe.data.task == "preference"
     golds = [(example.fields["chosen"], example.fields["rejected"]) for example in found.examples[:2]]
     assert golds == [("Aye, one.", "No, one."), ("No, two.", "Aye, two.")]
@@ -189,7 +189,7 @@ def test_a_number_that_says_which_answer_is_better_is_obeyed(tmp_path, name):
 
 @pytest.mark.parametrize("name", PREFERRED)
 def test_preferences_of_every_make_are_the_same_example(tmp_path, name):
-    found = understood(write(tmp_path, "rows.jsonl", lines(rows_of(PREFERRED[name]))))
+    found = parsed(write(tmp_path, "rows.jsonl", lines(rows_of(PREFERRED[name]))))
     assert found.recipe.data.task == "preference"
     asked = [{"role": "user", "content": "Count to one."}]
     assert found.examples[0].fields == {"prompt": asked, "chosen": "Aye, one.", "rejected": "No, one."}
@@ -197,17 +197,17 @@ def test_preferences_of_every_make_are_the_same_example(tmp_path, name):
 
 def test_a_preference_may_have_a_request_and_what_it_is_about(tmp_path):
     pattern = {"instruction": "Count to this:", "input": "{}", "chosen": "Aye, {}.", "rejected": "No, {}."}
-    found = understood(write(tmp_path, "rows.jsonl", lines(rows_of(pattern))))
+    found = parsed(write(tmp_path, "rows.jsonl", lines(rows_of(pattern))))
     assert found.examples[0].fields["prompt"] == [{"role": "user", "content": "Count to this:\n\none"}]
     alone = {"input": "Count to {}.", "chosen": "Aye, {}.", "rejected": "No, {}."}
-    found = understood(write(tmp_path, "alone.jsonl", lines(rows_of(alone))))
+    found = parsed(write(tmp_path, "alone.jsonl", lines(rows_of(alone))))
     assert columns(found)["prompt"] == "input"
 
 
 def test_a_conversation_of_several_turns_is_the_request_of_a_preference(tmp_path):
     turns = [{"from": "human", "value": "Hello."}, {"from": "gpt", "value": "Hello."}]
     pattern = {**PREFERRED["ShareGPT"], "conversations": [*turns, {"from": "human", "value": "Count to {}."}]}
-    found = understood(write(tmp_path, "rows.jsonl", lines(rows_of(pattern))))
+    found = parsed(write(tmp_path, "rows.jsonl", lines(rows_of(pattern))))
     assert found.recipe.data.task == "preference"
     assert [turn["role"] for turn in found.examples[0].fields["prompt"]] == ["user", "assistant", "user"]
 
@@ -258,7 +258,7 @@ SPANNED = {
 
 @pytest.mark.parametrize("name", SPANNED)
 def test_spans_of_every_tool_are_the_same_tags(tmp_path, name):
-    found = understood(write(tmp_path, name, SPANNED[name]))
+    found = parsed(write(tmp_path, name, SPANNED[name]))
     assert found.recipe.data.task == "token-classification"
     assert len(found.examples) == len(NUMBERS)
     for number, example in zip(NUMBERS, found.examples, strict=True):
@@ -271,14 +271,14 @@ def test_a_task_that_nobody_annotated_is_kept_without_an_answer_and_choices_are_
     for at in (1, 4, 7):
         rows[at] = {"data": {"text": "Ship."}, "annotations": [{"result": [{"value": {"choices": ["early"]}}]}]}
     rows[2] = {"data": {"text": "Ship three."}, "annotations": []}
-    found = understood(write(tmp_path, "project.json", json.dumps(rows)))
+    found = parsed(write(tmp_path, "project.json", json.dumps(rows)))
     assert found.recipe.data.task == "text-classification"
     assert [example.gold for example in found.examples[:4]] == ["late", "early", "", "late"]
 
 
 def test_a_sentence_with_a_bad_line_is_rejected_whole_and_every_row_is_accounted_for(tmp_path):
     content = SPANNED["words.csv"].replace(",two,CD,O\n", ",two,CD\n")
-    found = understood(write(tmp_path, "words.csv", content))
+    found = parsed(write(tmp_path, "words.csv", content))
     assert [entry.place.line for entry in found.table.rejected] == [8]
     assert "line 11" in str(found.table.rejected[0].reason)
     assert found.table.rows_read == len(NUMBERS)
@@ -289,12 +289,12 @@ def test_a_sentence_with_a_bad_line_is_rejected_whole_and_every_row_is_accounted
 
 def test_fasttexts_lines_are_texts_with_labels(tmp_path):
     content = "".join(f"__label__{'late' if at % 2 else 'early'} ship {n} came\n" for at, n in enumerate(NUMBERS))
-    found = understood(write(tmp_path, "train.txt", content + "no label here\n"))
+    found = parsed(write(tmp_path, "train.txt", content + "no label here\n"))
     assert (found.recipe.data.task, found.table.format) == ("text-classification", "fasttext")
     assert (found.examples[1].text, found.examples[1].gold) == ("ship two came", "late")
     assert "no label stands before the text" in str(found.table.rejected[0].reason)
     several = "".join(f"__label__{'ab'[at % 2]} __label__c ship {n} came\n" for at, n in enumerate(NUMBERS))
-    found = understood(write(tmp_path, "several.txt", several))
+    found = parsed(write(tmp_path, "several.txt", several))
     assert (found.recipe.data.task, found.examples[0].gold) == ("multi-label", '["a", "c"]')
 
 
@@ -309,7 +309,7 @@ def test_tasks_of_mbpp_are_programs_whose_tests_pass_and_fail(tmp_path, decoder_
     }
     if asked == "text":
         pattern["test_setup_code"] = "from math import sqrt"
-    found = understood(write(tmp_path, "mbpp.jsonl", lines(rows_of(pattern))))
+    found = parsed(write(tmp_path, "mbpp.jsonl", lines(rows_of(pattern))))
     assert found.recipe.data.task == "code-completion"
     example = found.examples[0]
     assert example.text.startswith("# Write a function that returns the length of 'one'.\n# assert length()")
@@ -323,7 +323,7 @@ def test_tasks_of_mbpp_are_programs_whose_tests_pass_and_fail(tmp_path, decoder_
 def test_parts_in_one_document_are_the_split(tmp_path):
     rows = [{"text": f"ship {n} came late", "label": "ab"[at % 2]} for at, n in enumerate(NUMBERS * 3)]
     document = {"train": rows[:24], "dev": rows[24:30], "test": rows[30:]}
-    found = understood(write(tmp_path, "data.json", json.dumps(document)))
+    found = parsed(write(tmp_path, "data.json", json.dumps(document)))
     assert found.recipe.data.task == "text-classification"
     assert found.sides.by == "given"
     counts = [list(found.sides.names.values()).count(part) for part in ("train", "validation", "test")]
@@ -352,7 +352,7 @@ def test_a_text_and_its_class_are_known_by_their_names(tmp_path, header):
         ",".join(cells[name].replace("{}", n).replace("{label}", LATE[at % 2]) for name in header.split(",")) + "\n"
         for at, n in enumerate(NUMBERS)
     )
-    found = understood(write(tmp_path, "rows.csv", f"{header}\n{body}"))
+    found = parsed(write(tmp_path, "rows.csv", f"{header}\n{body}"))
     assert (found.recipe.data.task, columns(found)) == ("text-classification", roles)
 
 
@@ -369,7 +369,7 @@ PAIRED = {
 def test_a_text_and_its_answer_are_known_by_their_names(tmp_path, header):
     task, given, wanted = PAIRED[header]
     body = "".join(f"{given},{wanted}\n".replace("{}", number) for number in NUMBERS)
-    found = understood(write(tmp_path, "rows.csv", f"{header}\n{body}"))
+    found = parsed(write(tmp_path, "rows.csv", f"{header}\n{body}"))
     assert found.recipe.data.task == task
     assert set(columns(found).values()) == set(header.split(","))
 
@@ -390,7 +390,7 @@ def test_a_text_and_its_answer_are_known_by_their_names(tmp_path, header):
 )
 def test_a_pair_that_can_be_read_both_ways_is_a_question(tmp_path, rows, asked):
     with pytest.raises(DataError) as told:
-        understood(write(tmp_path, "rows.jsonl", lines(rows)))
+        parsed(write(tmp_path, "rows.jsonl", lines(rows)))
     assert all(one in str(told.value) for one in asked)
 
 
@@ -401,8 +401,8 @@ def test_a_cleaned_copy_of_rows_that_were_made_of_others_is_read_as_the_same_row
         "train.txt": "".join(f"__label__{LATE[at % 2]} ship {n} came\n" for at, n in enumerate(NUMBERS)),
         "tagged.txt": "".join(f"ship O\n{number} B-name\n\n" for number in NUMBERS),
     }
-    found = understood(write(tmp_path, name, contents[name]))
+    found = parsed(write(tmp_path, name, contents[name]))
     [copy] = fix_data(tmp_path / name, found.table, found.task, columns(found)).copies
-    again = understood(copy)
+    again = parsed(copy)
     assert again.recipe.data.task == found.recipe.data.task
     assert [(e.text, e.gold) for e in again.examples] == [(e.text, e.gold) for e in found.examples]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kamerton.cli.work.show import run
+from kamerton.cli.actions.show import run
 from kamerton.core.records import Example, Place
 from kamerton.data.gate import look
 from kamerton.forms.dialogue import Dialogue

@@ -50,7 +50,7 @@ def imported(module: str) -> set[str]:
 
 
 def test_asking_a_run_imports_neither_scikit_learn_nor_pandas_nor_peft_nor_bitsandbytes():
-    modules = imported("kamerton.cli.work.predict")
+    modules = imported("kamerton.cli.actions.predict")
     assert {"torch", "transformers"} <= modules
     assert not modules & {"sklearn", "pandas", "peft", "bitsandbytes", "kernels"}
 
@@ -67,7 +67,7 @@ print(read_examples(pathlib.Path({str(tmp_path)!r}, "part.parquet")), "pandas" i
 
 
 def test_tuning_imports_neither_peft_nor_bitsandbytes_until_a_method_needs_them():
-    assert not imported("kamerton.cli.work.tune") & {"peft", "bitsandbytes"}
+    assert not imported("kamerton.cli.actions.tune") & {"peft", "bitsandbytes"}
 
 
 def test_no_code_is_fetched_where_the_package_that_fetches_it_is_installed(tmp_path):

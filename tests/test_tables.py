@@ -12,7 +12,7 @@ from kamerton.core.errors import DataError
 from kamerton.data.options import Options
 from kamerton.data.read import read_table
 from kamerton.data.table import Table, spelled_as
-from kamerton.pipeline.prepare import understand
+from kamerton.pipeline.prepare import parse_data
 from kamerton.runs.recipe import resolve
 
 SUBJECTS, VERBS = ("lamp", "radio", "garden", "window", "sofa"), ("broke", "worked", "shone", "leaked", "fell")
@@ -45,7 +45,7 @@ def pairs(table: Table) -> list[tuple[object, ...]]:
 
 def refusal(path: Path, **settings: object) -> str:
     with pytest.raises(DataError) as told:
-        understand(resolve(None, {"data.path": str(path), **settings}))
+        parse_data(resolve(None, {"data.path": str(path), **settings}))
     return str(told.value)
 
 
@@ -160,7 +160,7 @@ def test_without_a_header_the_first_row_is_kept_and_the_question_names_the_way_o
     message = refusal(tmp_path / name)
     flags = next(line for line in message.splitlines() if "--columns" in line and "COLUMN" not in line)
     chosen = dict(pair.split("=") for pair in flags.split('"')[1].split(","))
-    found = understand(
+    found = parse_data(
         resolve(None, {"data.path": str(tmp_path / name), "data.task": "text-classification", "data.columns": chosen})
     )
     assert len(found.examples) == 24 and found.recipe.data.task == "text-classification"
@@ -224,7 +224,7 @@ def test_tokens_and_tags_are_read_under_any_name(name: str, tmp_path: Path) -> N
 def test_a_folder_of_parts_by_their_endings_is_split_as_it_stands(tmp_path: Path) -> None:
     for at, name in enumerate(("eng.train", "eng.testa", "eng.testb")):
         (tmp_path / name).write_text("".join(SENTENCE.replace("Anna", f"Anna{n}{at}") for n in range(9)))
-    found = understand(resolve(None, {"data.path": str(tmp_path)}))
+    found = parse_data(resolve(None, {"data.path": str(tmp_path)}))
     assert {*found.sides.names.values()} == {"train", "validation", "test"}
 
 
@@ -266,7 +266,7 @@ def test_columns_whose_names_differ_in_case_or_spaces_are_one(tmp_path: Path) ->
     (tmp_path / "test.csv").write_text(
         "Text , LABEL\n" + "".join(f'"{text} Or not.",{label}\n' for text, label in PAIRS[:9])
     )
-    found = understand(resolve(None, {"data.path": str(tmp_path)}))
+    found = parse_data(resolve(None, {"data.path": str(tmp_path)}))
     assert found.table.columns == ("text", "label") and len(found.examples) == len(PAIRS) + 9
     assert any("'LABEL' of" in note and "is read as 'label'" in note for note in tuple(map(str, found.table.notes)))
 

@@ -19,7 +19,7 @@ from kamerton.data.fix import fix_data
 from kamerton.data.options import Options
 from kamerton.data.read import read_table
 from kamerton.data.table import Table
-from kamerton.pipeline.prepare import understand
+from kamerton.pipeline.prepare import parse_data
 from kamerton.runs.recipe import resolve
 
 ROWS = [{"text": f"Строка {at}, with a comma", "label": ("good", "bad")[at % 2]} for at in range(12)]
@@ -88,14 +88,14 @@ def test_of_several_tables_one_is_asked_for(tmp_path: Path) -> None:
     assert '--set "data.sheet=Новые данные"` or `--set data.sheet=Old`' in message
     assert len(read(tmp_path, "rows.xlsx", content, Options(sheet="Old")).rows) == 3
     assert "did you mean 'Old'?" in told(tmp_path, "rows.xlsx", content, Options(sheet="old"))
-    found = understand(resolve(None, {"data.path": str(tmp_path / "rows.xlsx"), "data.sheet": "Новые данные"}))
+    found = parse_data(resolve(None, {"data.path": str(tmp_path / "rows.xlsx"), "data.sheet": "Новые данные"}))
     assert len(found.examples) == 12
 
 
 def test_sheets_that_are_named_like_parts_are_the_parts(tmp_path: Path) -> None:
     path = tmp_path / "rows.xlsx"
     path.write_bytes(xlsx({"train": xlsx_rows(CELLS), "test": xlsx_rows([CELLS[0], ["another", "bad"]])}))
-    found = understand(resolve(None, {"data.path": str(path)}))
+    found = parse_data(resolve(None, {"data.path": str(path)}))
     assert sorted(set(found.sides.names.values())) == ["test", "train"] and len(found.examples) == 13
 
 
@@ -179,7 +179,7 @@ PARTS: Mapping[str, str | bytes] = {
 )
 def test_an_archive_is_read_as_the_folder_that_it_holds(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
-    found = understand(resolve(None, {"data.path": str(tmp_path / name)}))
+    found = parse_data(resolve(None, {"data.path": str(tmp_path / name)}))
     assert len(found.examples) == 18 and sorted(set(found.sides.names.values())) == ["test", "train"]
     assert {Path(row.place.file).name for row in found.table.rows} == {"train.csv", "test.jsonl"}
     assert str(found.table.rows[17].place) == f"{tmp_path / name}/data/train.csv:13"
@@ -273,7 +273,7 @@ def test_a_folder_with_its_own_archive_is_read_once(tmp_path: Path) -> None:
 def test_a_cleaned_copy_is_written_beside(name: str, content: bytes, copies: list[str], tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_bytes(content)
-    found = understand(resolve(None, {"data.path": str(path)}))
+    found = parse_data(resolve(None, {"data.path": str(path)}))
     fixed = fix_data(path, found.table, found.task, found.recipe.data.columns or {})
     assert sorted(str(copy) for copy in fixed.copies) == sorted(
         str(tmp_path / (copy if name != "all.zip" else f"all.zip.cleaned/{copy}")) for copy in copies

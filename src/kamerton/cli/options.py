@@ -111,7 +111,7 @@ def call(name: str, *arguments: object, language: str | None, needs: Callable[[]
         if needs is not None:
             needs()
         leave_at_once(worded(NOTHING_STARTED))
-        work = _imported(f"kamerton.cli.work.{name}:run")
+        work = _imported(f"kamerton.cli.actions.{name}:run")
         stop_properly()
         return work(*arguments, LANGUAGE.get())
 

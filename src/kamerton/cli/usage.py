@@ -1,4 +1,4 @@
-"""What is said of a command line that cannot be understood."""
+"""Misuse of the command line, in the reader's language."""
 
 from __future__ import annotations
 

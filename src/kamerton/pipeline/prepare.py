@@ -62,7 +62,7 @@ MANY_TESTED = 2000
 
 
 @dataclass(frozen=True)
-class Understood:
+class ParsedData:
     """A data file that was read and recognized; no model is chosen yet."""
 
     recipe: Recipe
@@ -92,7 +92,7 @@ class BoundData:
             yield from self.form.encode(examples[start : start + ENCODED_AT_ONCE], self.tokenizer, self.max_tokens)
 
 
-def understand(recipe: Recipe) -> Understood:
+def parse_data(recipe: Recipe) -> ParsedData:
     """Read the data file, find its task, and make examples of its rows.
 
     Raises:
@@ -125,42 +125,42 @@ def understand(recipe: Recipe) -> Understood:
         )
         undrawn = [LedgerEntry(e.id, e.place, "dropped", reason) for e in made.examples if e.id not in drawn]
     left_out = (*made.rejected, *undrawn)
-    return Understood(recipe, table, task, recognition.reason, examples, left_out, sides)
+    return ParsedData(recipe, table, task, recognition.reason, examples, left_out, sides)
 
 
-def choose_base(understood: Understood) -> Understood:
+def choose_base(parsed: ParsedData) -> ParsedData:
     """Decide the base model where the recipe leaves it open."""
-    decisions = {"model.name": choose_model(understood.task, understood.examples)}
-    return replace(understood, recipe=understood.recipe.decide(decisions))
+    decisions = {"model.name": choose_model(parsed.task, parsed.examples)}
+    return replace(parsed, recipe=parsed.recipe.decide(decisions))
 
 
-def bind(understood: Understood) -> BoundData:
+def bind(parsed: ParsedData) -> BoundData:
     """Fetch and inspect the base model, and settle how it gets the examples.
 
     Raises:
         ModelError: the model is not available, is unsafe, or cannot do the task.
         DataError: no row has an answer.
     """
-    recipe = understood.recipe
+    recipe = parsed.recipe
     name = recipe.model.name or ""
     facts = inspect_folder(locate(name), str(nearby(name)))
-    if facts.kind not in understood.task.kinds:
+    if facts.kind not in parsed.task.kinds:
         rule = msg(
             "this model is of the kind {kind}; {task} takes the kind {kinds}",
             kind=KINDS[facts.kind],
             task=recipe.data.task or "",
-            kinds=Joined([KINDS[kind] for kind in understood.task.kinds], " or "),
+            kinds=Joined([KINDS[kind] for kind in parsed.task.kinds], " or "),
         )
-        fitting = ", ".join(model.name for model in known() if model.kind in understood.task.kinds)
+        fitting = ", ".join(model.name for model in known() if model.kind in parsed.task.kinds)
         raise ModelError(Fault(rule, facts.name, msg("choose another model, such as {models}", models=fitting)))
-    answered = [example for example in understood.examples if filled(example.gold)]
+    answered = [example for example in parsed.examples if filled(example.gold)]
     if not answered:
-        column = (recipe.data.columns or {}).get(understood.task.roles[-1].name, "")
+        column = (recipe.data.columns or {}).get(parsed.task.roles[-1].name, "")
         rule = msg("column '{column}' is empty in every row", column=column)
         raise DataError(Fault(rule, recipe.data.path, msg("fill in the answers")))
-    form = make_form(understood.task, recipe, facts.kind, answered)
+    form = make_form(parsed.task, recipe, facts.kind, answered)
     recipe = recipe.decide({"data.too_long": Decision(form.too_long[0], msg("the default of this task"))})
-    refuse_unfit(recipe, understood.task, form)
+    refuse_unfit(recipe, parsed.task, form)
     words = read_words(recipe.model.new_tokens)
     if words != recipe.model.new_tokens:
         recipe = recipe.settle(
@@ -177,74 +177,74 @@ def bind(understood: Understood) -> BoundData:
 
 
 def audit(
-    understood: Understood, bound: BoundData | None = None, encoded: Iterable[Encoded] | None = None
+    parsed: ParsedData, bound: BoundData | None = None, encoded: Iterable[Encoded] | None = None
 ) -> list[Finding]:
     """Run the audit on the examples; with a model, also on their lengths in its tokens.
 
     Args:
-        understood: the data.
+        parsed: the data.
         bound: the model, if one is chosen.
         encoded: the examples as the model gets them; they are encoded here if not given.
     """
     if bound and encoded is None:
-        encoded = bound.encode(understood.examples)
-    task, recipe, sides = understood.task, understood.recipe, understood.sides
-    few = len(understood.examples) * recipe.split.tested < MANY_TESTED
+        encoded = bound.encode(parsed.examples)
+    task, recipe, sides = parsed.task, parsed.recipe, parsed.sides
+    few = len(parsed.examples) * recipe.split.tested < MANY_TESTED
     context = AuditContext(
         stratified=task.answers == "class",
         lengths=array("q", (len(item.tokens) + item.cut for item in encoded)) if encoded is not None else None,
         max_tokens=bound.max_tokens if bound else None,
         test_share=recipe.split.tested,
-        tested=_rows_to_test(understood) if few else None,
-        share_metric=_share_metric(understood) if few else "",
+        tested=_rows_to_test(parsed) if few else None,
+        share_metric=_share_metric(parsed) if few else "",
         answers=task.answers,
         model=bound.facts if bound else None,
         tokenizer=bound.tokenizer if bound else None,
         embed=Embedder(bound.facts, recipe.model.precision) if bound and bound.facts.kind == "encoder" else None,
-        columns=other_columns(understood.table, understood.examples, recipe.data.columns or {}),
-        golds=understood.examples.golds if isinstance(understood.examples, Examples) else None,
-        texts=understood.examples.texts if isinstance(understood.examples, Examples) else None,
-        labels=labels_with_columns(understood.table, (recipe.data.columns or {}).values()),
+        columns=other_columns(parsed.table, parsed.examples, recipe.data.columns or {}),
+        golds=parsed.examples.golds if isinstance(parsed.examples, Examples) else None,
+        texts=parsed.examples.texts if isinstance(parsed.examples, Examples) else None,
+        labels=labels_with_columns(parsed.table, (recipe.data.columns or {}).values()),
         learned_from=[role.name for role in task.roles if role.to_learn],
-        parts=[sides.names.get(e.id, "train") for e in understood.examples] if sides.by == "given" else None,
+        parts=[sides.names.get(e.id, "train") for e in parsed.examples] if sides.by == "given" else None,
     )
-    findings = run_audit(understood.examples, context)
-    if bound and (more := new_tokens_of(recipe, understood.examples, bound.facts, bound.tokenizer)):
+    findings = run_audit(parsed.examples, context)
+    if bound and (more := new_tokens_of(recipe, parsed.examples, bound.facts, bound.tokenizer)):
         findings.append(new_tokens_finding(more, str(nearby(recipe.data.path)), bound.facts.name))
     return findings
 
 
-def _rows_to_test(understood: Understood) -> int:
+def _rows_to_test(parsed: ParsedData) -> int:
     """Count the test rows, by splitting what the audit and the gate will probably let through."""
-    kept = {(e.key, e.gold): e for e in reversed(understood.examples) if filled(e.text) and filled(e.gold)}
+    kept = {(e.key, e.gold): e for e in reversed(parsed.examples) if filled(e.text) and filled(e.gold)}
     rows = sorted(kept.values(), key=lambda example: example.id)
     if not rows:
         return 0
     try:
-        return len(_parted(understood, understood.recipe, rows).split.test)
+        return len(_parted(parsed, parsed.recipe, rows).split.test)
     except DataError:  # reported when the rows are split
         return 0
 
 
-def _share_metric(understood: Understood) -> str:
+def _share_metric(parsed: ParsedData) -> str:
     """Return the metric that will decide, if it is the share of rows that are answered correctly."""
-    answered = [example for example in understood.examples if filled(example.gold)]
+    answered = [example for example in parsed.examples if filled(example.gold)]
     if not answered:
         return ""
-    name = understood.recipe.evaluate.metric or understood.task.metrics(answered)[0]
+    name = parsed.recipe.evaluate.metric or parsed.task.metrics(answered)[0]
     return name if registry.choose("metrics", name).per_row_binary else ""
 
 
 def predicted_fates(
-    understood: Understood, findings: Sequence[Finding], bound: BoundData | None
+    parsed: ParsedData, findings: Sequence[Finding], bound: BoundData | None
 ) -> tuple[list[LedgerEntry], list[LedgerEntry]]:
     """Return which rows `tune` would leave out after reading, and, with a model, which of the others it would cut."""
     nowhere = Split((), (), ())
     dropped = {id for finding in findings for id in finding.drop}
-    left_out = make_ledger((), (), findings, nowhere, (), understood.examples) if dropped else []
+    left_out = make_ledger((), (), findings, nowhere, (), parsed.examples) if dropped else []
     if bound is None:
         return left_out, []
-    kept = [example for example in understood.examples if example.id not in dropped]
+    kept = [example for example in parsed.examples if example.id not in dropped]
     try:
         too_long = bound.recipe.data.too_long or "cut"
         passed = pass_gate(kept, list(bound.encode(kept)), bound.form, bound.tokenizer, too_long)
@@ -256,36 +256,36 @@ def predicted_fates(
 
 def freeze(run: Run, clock: Clock) -> Iterator[Stage]:
     """Freeze split and recipe: read, audit, gate, split, augment, resolve. Written last, the ledger marks it done."""
-    understood = choose_base(understand(run.recipe))
-    yield clock.stage("read", _read_message(understood))
-    if notice := to_fetch(understood.recipe.model.name or ""):
+    parsed = choose_base(parse_data(run.recipe))
+    yield clock.stage("read", _read_message(parsed))
+    if notice := to_fetch(parsed.recipe.model.name or ""):
         yield clock.stage("fetch", notice)
-    bound = bind(understood)
-    empty = check_fit(bound.recipe, bound.form, bound.facts, len(understood.examples))
+    bound = bind(parsed)
+    empty = check_fit(bound.recipe, bound.form, bound.facts, len(parsed.examples))
     yield clock.stage("model", _model_message(bound))
-    everything = list(bound.encode(understood.examples))
-    findings = audit(understood, bound, everything)
+    everything = list(bound.encode(parsed.examples))
+    findings = audit(parsed, bound, everything)
     yield clock.stage("audit", _lines(*_found(findings)) if findings else msg("nothing found"))
-    passed = _gated(understood, bound, everything, findings)
-    parted = _parted(understood, bound.recipe, passed.examples)
-    first_id = understood.table.rows_read
-    added = enlarge(_enlarging(understood, bound, parted.split, first_id))
+    passed = _gated(parsed, bound, everything, findings)
+    parted = _parted(parsed, bound.recipe, passed.examples)
+    first_id = parsed.table.rows_read
+    added = enlarge(_enlarging(parsed, bound, parted.split, first_id))
     split = replace(parted.split, added=added.examples)
     for message in added.messages:
         yield clock.stage("added", message)
-    left_out = (*understood.left_out, *passed.dropped, *parted.dropped)
+    left_out = (*parsed.left_out, *passed.dropped, *parted.dropped)
     unused = {entry.id for entry in parted.dropped}
     cut = [entry for entry in passed.cut if entry.id not in unused]
-    ledger = make_ledger(understood.table.rejected, left_out, findings, split, cut, understood.examples)
+    ledger = make_ledger(parsed.table.rejected, left_out, findings, split, cut, parsed.examples)
     check_complete(first_id, ledger)
-    read = {e.id for e in understood.examples}
+    read = {e.id for e in parsed.examples}
     after = [entry for entry in ledger if entry.fate == "dropped" and entry.id in read]
-    lost = lost_classes(understood.examples, after, understood.task.answers)
-    require_classes(split, understood.task.answers, understood.recipe.data.path, lost)
-    seen = [found for found in (lost, untested_classes(split, understood.task.answers)) if found]
+    lost = lost_classes(parsed.examples, after, parsed.task.answers)
+    require_classes(split, parsed.task.answers, parsed.recipe.data.path, lost)
+    seen = [found for found in (lost, untested_classes(split, parsed.task.answers)) if found]
     findings += seen
     ledger += added.entries
-    recipe = _resolve(understood, bound, split, empty)
+    recipe = _resolve(parsed, bound, split, empty)
     run.write_recipe(recipe)
     run.write_state(_state(run.state, recipe, bound.facts))
     run.write_data(split, findings, ledger)
@@ -295,39 +295,39 @@ def freeze(run: Run, clock: Clock) -> Iterator[Stage]:
     )
 
 
-def _gated(understood: Understood, bound: BoundData, encoded: Sequence[Encoded], findings: Sequence[Finding]) -> Passed:
+def _gated(parsed: ParsedData, bound: BoundData, encoded: Sequence[Encoded], findings: Sequence[Finding]) -> Passed:
     """Pass the rows that the audit does not drop through the gate."""
     dropped = {id for finding in findings for id in finding.drop}
-    pairs = [(e, item) for e, item in zip(understood.examples, encoded, strict=True) if e.id not in dropped]
+    pairs = [(e, item) for e, item in zip(parsed.examples, encoded, strict=True) if e.id not in dropped]
     examples, items = [example for example, _ in pairs], [item for _, item in pairs]
     return pass_gate(examples, items, bound.form, bound.tokenizer, bound.recipe.data.too_long or "cut")
 
 
-def _parted(understood: Understood, recipe: Recipe, examples: Sequence[Example]) -> Parted:
+def _parted(parsed: ParsedData, recipe: Recipe, examples: Sequence[Example]) -> Parted:
     return split_examples(
         examples,
         recipe.split,
-        stratified=understood.task.answers == "class",
+        stratified=parsed.task.answers == "class",
         seed=recipe.seed,
-        sides=understood.sides,
+        sides=parsed.sides,
         alike=near_duplicate_groups([example.text for example in examples]).tolist(),
     )
 
 
-def _enlarging(understood: Understood, bound: BoundData, split: Split, first_id: int) -> Enlarging:
+def _enlarging(parsed: ParsedData, bound: BoundData, split: Split, first_id: int) -> Enlarging:
     return Enlarging(
-        bound.recipe, understood.task, bound.form, bound.facts, bound.tokenizer, bound.max_tokens, split, first_id
+        bound.recipe, parsed.task, bound.form, bound.facts, bound.tokenizer, bound.max_tokens, split, first_id
     )
 
 
-def _resolve(understood: Understood, bound: BoundData, split: Split, empty: PreTrainedModel) -> Recipe:
+def _resolve(parsed: ParsedData, bound: BoundData, split: Split, empty: PreTrainedModel) -> Recipe:
     rows = len(split.train)
     recipe = bound.recipe.decide({"method.name": choose_method(bound.facts, rows, free_memory(), empty)})
-    form = make_form(understood.task, recipe, bound.facts.kind, split.train)
+    form = make_form(parsed.task, recipe, bound.facts.kind, split.train)
     method = make_method(recipe)
     if recipe.evaluate.metric:
         registry.choose("metrics", recipe.evaluate.metric)  # an unknown one is reported before the training
-    return recipe.decide(settings(method, bound.facts, understood.task, form, split.train, bound.tokenizer))
+    return recipe.decide(settings(method, bound.facts, parsed.task, form, split.train, bound.tokenizer))
 
 
 def _state(state: State, recipe: Recipe, facts: ModelFacts) -> State:
@@ -359,16 +359,16 @@ def _lines(*parts: Wording) -> Joined:
     return Joined([part for part in parts if part], "\n")
 
 
-def _read_message(understood: Understood) -> Joined:
-    table = understood.table
+def _read_message(parsed: ParsedData) -> Joined:
+    table = parsed.table
     read = msg(
         "{rows} {rows:row|rows} ({format}, {encoding})",
         rows=table.rows_read,
         format=table.format,
         encoding=table.encoding,
     )
-    task = msg("task {task}: {reason}", task=understood.recipe.data.task or "", reason=understood.reason)
-    return _lines(read, *table.notes, task, left_out_line((*table.rejected, *understood.left_out)))
+    task = msg("task {task}: {reason}", task=parsed.recipe.data.task or "", reason=parsed.reason)
+    return _lines(read, *table.notes, task, left_out_line((*table.rejected, *parsed.left_out)))
 
 
 def _model_message(bound: BoundData) -> Joined:

@@ -12,7 +12,7 @@ from kamerton.core.errors import DataError, Fault, RecipeError
 from kamerton.core.messages import msg
 from kamerton.core.outcomes import Curve
 from kamerton.core.records import Encoded, Example, Progress, Split
-from kamerton.pipeline.prepare import BoundData, Understood, bind, choose_base, understand
+from kamerton.pipeline.prepare import BoundData, ParsedData, bind, choose_base, parse_data
 from kamerton.planning.growth import Counted, choose_sizes, count_heads, grow
 from kamerton.runs.recipe import Recipe
 from kamerton.session.engines import untuned_engine
@@ -35,20 +35,20 @@ def draw_curve(recipe: Recipe, target: int | None) -> Iterator[Progress | Curve]
         DataError: the data cannot be read, has no classes, too few rows, or the target is too far away.
         RecipeError: the metric cannot be extrapolated.
     """
-    understood = choose_base(understand(recipe))
-    task = understood.recipe.data.task or ""
-    if understood.task.answers != "class":
+    parsed = choose_base(parse_data(recipe))
+    task = parsed.recipe.data.task or ""
+    if parsed.task.answers != "class":
         rule = msg("a learning curve needs classes that a head on frozen features learns; {task} has none", task=task)
         remedy = msg("tune with --max-rows at two or three sizes, and see `kamerton compare`")
         raise DataError(Fault(rule, recipe.data.path, remedy))
-    examples = [example for example in understood.examples if filled(example.text) and filled(example.gold)]
+    examples = [example for example in parsed.examples if filled(example.text) and filled(example.gold)]
     target = target or 2 * len(examples)
     sizes = choose_sizes(len(examples), target, recipe.data.path)
-    bound = bind(understood)
+    bound = bind(parsed)
     items = bound.form.prompts(examples, bound.tokenizer, bound.max_tokens)  # what serving sends: without answers
-    name = recipe.evaluate.metric or understood.task.metrics(examples)[0]
+    name = recipe.evaluate.metric or parsed.task.metrics(examples)[0]
     metric = _metric(name)
-    engine = untuned_engine(bare_setup(understood, bound, examples))
+    engine = untuned_engine(bare_setup(parsed, bound, examples))
     features = yield from embedded(engine, items)
     alike = near_duplicate_groups([example.text for example in examples]).tolist()
     counted = yield from _counted(count_heads(features, examples, alike, metric, sizes, recipe.seed))
@@ -72,10 +72,10 @@ def _metric(name: str) -> Metric:
     return metric
 
 
-def bare_setup(understood: Understood, bound: BoundData, examples: Sequence[Example]) -> Setup:
+def bare_setup(parsed: ParsedData, bound: BoundData, examples: Sequence[Example]) -> Setup:
     """Set up the untuned model for examples that are not split."""
     split = Split(tuple(examples), (), ())
-    recipe, task, form = bound.recipe, understood.task, bound.form
+    recipe, task, form = bound.recipe, parsed.task, bound.form
     return Setup(recipe, task, form, bound.facts, bound.tokenizer, split, bound.max_tokens)
 
 

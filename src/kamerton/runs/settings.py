@@ -86,7 +86,7 @@ class Group(BaseModel):
 
 
 class DataSettings(Group):
-    """Which rows, understood how."""
+    """Which rows, parsed how."""
 
     path: str = Field("", description="The data: a file, a folder, a pattern like data/*.csv, or a Hugging Face id.")
     task: str | None = Field(None, description="The task; inferred from the columns if not given.")

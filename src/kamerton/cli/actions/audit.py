@@ -18,7 +18,7 @@ from kamerton.data.fates import lost_classes, used_line
 from kamerton.data.fix import can_fix, fix_data
 from kamerton.i18n.language import Language
 from kamerton.i18n.voice import Voice, voice
-from kamerton.pipeline.prepare import Understood, bind, choose_base, predicted_fates, understand
+from kamerton.pipeline.prepare import ParsedData, bind, choose_base, parse_data, predicted_fates
 from kamerton.pipeline.prepare import audit as audit_examples
 from kamerton.report.audit import MOST_CLASSES, MOST_UNREAD, AuditPage, class_bars, length_bars, shown, write_audit_page
 from kamerton.report.terminal import Screen
@@ -47,24 +47,24 @@ def run(
     """Audit the data; write a cleaned copy and a page if asked."""
     require_page(out)
     settings = {**flags, **dict(parse_assignment(text) for text in assignments)}
-    understood = choose_base(understand(resolve(None, {"data.path": str(data), **settings})))
-    bound = bind(understood) if "model.name" in settings else None
-    findings = audit_examples(understood, bound)
-    after, cut = predicted_fates(understood, findings, bound)
-    if lost := lost_classes(understood.examples, after, understood.task.answers):
+    parsed = choose_base(parse_data(resolve(None, {"data.path": str(data), **settings})))
+    bound = bind(parsed) if "model.name" in settings else None
+    findings = audit_examples(parsed, bound)
+    after, cut = predicted_fates(parsed, findings, bound)
+    if lost := lost_classes(parsed.examples, after, parsed.task.answers):
         findings.insert(0, lost)
-    recipe = understood.recipe
-    fixed = fix_data(data, understood.table, understood.task, recipe.data.columns or {}) if fix else None
+    recipe = parsed.recipe
+    fixed = fix_data(data, parsed.table, parsed.task, recipe.data.columns or {}) if fix else None
     command = _fix_command(data, flags, assignments)
     if out:
-        write_audit_page(out, _page(data, settings, understood, findings, fixed, command), language)
+        write_audit_page(out, _page(data, settings, parsed, findings, fixed, command), language)
     if json:
-        print_json(_for_machines(understood, findings, fixed, out))
+        print_json(_for_machines(parsed, findings, fixed, out))
         return
-    left_out = (*understood.table.rejected, *understood.left_out, *after)
-    used = used_line(understood.table.rows_read, left_out, cut)
+    left_out = (*parsed.table.rejected, *parsed.left_out, *after)
+    used = used_line(parsed.table.rows_read, left_out, cut)
     speaker = voice(language)
-    _print(data, understood, findings, used, speaker)
+    _print(data, parsed, findings, used, speaker)
     lines = list(_copy_lines(fixed, speaker)) if fixed else []
     if not fixed and can_fix(findings, () if recipe.data.max_rows else left_out):
         lines = [
@@ -88,18 +88,18 @@ def _fix_command(data: Path, flags: Mapping[str, object], assignments: Sequence[
 
 
 def _for_machines(
-    understood: Understood, findings: Sequence[Finding], fixed: Fixed | None, out: Path | None
+    parsed: ParsedData, findings: Sequence[Finding], fixed: Fixed | None, out: Path | None
 ) -> dict[str, object]:
-    table = understood.table
+    table = parsed.table
     return {
-        "data": understood.recipe.data.path,
-        "task": understood.recipe.data.task,
-        "columns": understood.recipe.data.columns,
+        "data": parsed.recipe.data.path,
+        "task": parsed.recipe.data.task,
+        "columns": parsed.recipe.data.columns,
         "rows": table.rows_read,
         "notes": list(table.notes),
         "unusable": [
             {"id": entry.id, "place": str(entry.place), "reason": entry.reason}
-            for entry in (*table.rejected, *understood.left_out)
+            for entry in (*table.rejected, *parsed.left_out)
         ],
         "findings": [to_json(finding) for finding in findings],
         "fixed": to_json(fixed) if fixed else None,
@@ -107,19 +107,19 @@ def _for_machines(
     }
 
 
-def _print(data: Path, understood: Understood, findings: Sequence[Finding], used: Wording, voice: Voice) -> None:
-    table = understood.table
+def _print(data: Path, parsed: ParsedData, findings: Sequence[Finding], used: Wording, voice: Voice) -> None:
+    table = parsed.table
     head = msg(
         "{data}: {rows} {rows:row|rows}; {task}: {reason}",
         data=str(data),
         rows=table.rows_read,
-        task=understood.recipe.data.task or "",
-        reason=understood.reason,
+        task=parsed.recipe.data.task or "",
+        reason=parsed.reason,
     )
     print(voice.render(head))
     for note in (*table.notes, *([used] if used else [])):
         print(f"  {voice.render(note)}")
-    for line in _places([*table.rejected, *understood.left_out], voice):
+    for line in _places([*table.rejected, *parsed.left_out], voice):
         print(f"  {line}")
     print()
     Screen(Console(), voice).show_findings(findings)
@@ -161,17 +161,17 @@ def _copy_lines(fixed: Fixed, voice: Voice) -> Iterator[str]:
 def _page(
     data: Path,
     settings: Mapping[str, object],
-    understood: Understood,
+    parsed: ParsedData,
     findings: Sequence[Finding],
     fixed: Fixed | None,
     command: str,
 ) -> AuditPage:
-    table, examples, lost = understood.table, understood.examples, (*understood.table.rejected, *understood.left_out)
-    classes = class_bars(examples) if understood.task.answers == "class" else ()
+    table, examples, lost = parsed.table, parsed.examples, (*parsed.table.rejected, *parsed.left_out)
+    classes = class_bars(examples) if parsed.task.answers == "class" else ()
     return AuditPage(
         name=data.name,
-        task=understood.recipe.data.task or "",
-        reason=understood.reason,
+        task=parsed.recipe.data.task or "",
+        reason=parsed.reason,
         model=str(settings.get("model.name", "")),
         rows=table.rows_read,
         examples=len(examples),

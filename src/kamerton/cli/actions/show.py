@@ -17,7 +17,7 @@ from kamerton.data.fix import dropped_examples
 from kamerton.data.gate import look
 from kamerton.i18n.language import Language
 from kamerton.i18n.voice import Voice, voice
-from kamerton.pipeline.prepare import BoundData, Understood, bind, choose_base, understand
+from kamerton.pipeline.prepare import BoundData, ParsedData, bind, choose_base, parse_data
 from kamerton.plugins.audits.adapted_turns import AdaptedTurns
 from kamerton.report.terminal import Screen
 from kamerton.runs.recipe import parse_assignment, resolve
@@ -28,10 +28,10 @@ def run(
 ) -> None:
     """Show what the model gets for some rows."""
     settings = dict(parse_assignment(text) for text in assignments)
-    understood = choose_base(understand(resolve(None, {"data.path": str(data), **flags, **settings})))
-    bound = bind(understood)
-    shown = understood.examples[:rows]
-    views = _views(understood, bound, shown)
+    parsed = choose_base(parse_data(resolve(None, {"data.path": str(data), **flags, **settings})))
+    bound = bind(parsed)
+    shown = parsed.examples[:rows]
+    views = _views(parsed, bound, shown)
     if json:
         print_json([to_json(view) for view in views])
         return
@@ -44,8 +44,8 @@ def run(
         tokens=bound.max_tokens,
     )
     print(speaker.render(head))
-    print(speaker.render(understood.reason))
-    for line in _left_out(understood, shown, speaker):
+    print(speaker.render(parsed.reason))
+    for line in _left_out(parsed, shown, speaker):
         print(line)
     screen = Screen(Console(), speaker)
     screen.show_tokens(views)
@@ -54,11 +54,11 @@ def run(
         screen.show_findings([finding])
 
 
-def _views(understood: Understood, bound: BoundData, shown: Sequence[Example]) -> list[ExampleView]:
+def _views(parsed: ParsedData, bound: BoundData, shown: Sequence[Example]) -> list[ExampleView]:
     """Return the rows as the model gets them; of those that the audit leaves out, nothing is marked as taught."""
     too_long = bound.recipe.data.too_long or "cut"
     views = look(shown, list(bound.encode(shown)), bound.form, bound.tokenizer, bound.max_tokens, too_long)
-    dropped = dropped_examples(understood.examples, understood.task)
+    dropped = dropped_examples(parsed.examples, parsed.task)
     return [
         _untaught(view, dropped[example.id]) if example.id in dropped else view
         for example, view in zip(shown, views, strict=True)
@@ -71,11 +71,11 @@ def _untaught(view: ExampleView, reason: Wording) -> ExampleView:
     return replace(view, tokens=tokens, targets=(), sequences=(), warnings=warnings)
 
 
-def _left_out(understood: Understood, shown: Sequence[Example], voice: Voice) -> Iterator[str]:
+def _left_out(parsed: ParsedData, shown: Sequence[Example], voice: Voice) -> Iterator[str]:
     """Yield the rows that are left out among those that are shown, a line for each reason."""
-    last = shown[-1].id if len(shown) < len(understood.examples) else understood.table.rows_read
+    last = shown[-1].id if len(shown) < len(parsed.examples) else parsed.table.rows_read
     places: dict[str, list[str]] = {}
-    for entry in sorted((*understood.table.rejected, *understood.left_out), key=lambda entry: entry.id):
+    for entry in sorted((*parsed.table.rejected, *parsed.left_out), key=lambda entry: entry.id):
         if entry.id < last:
             places.setdefault(voice.render(entry.reason), []).append(str(entry.place))
     for reason, rows in places.items():
