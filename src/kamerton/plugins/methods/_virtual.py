@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from inspect import signature
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
 from peft import PromptLearningConfig
@@ -71,6 +72,19 @@ def sizes_of(model: PreTrainedModel) -> Sizes:
     name = config.attribute_map.get(HEADS, HEADS)
     heads = int(config.to_dict().get(name, 1))  # FNet has none, and needs none for tokens before a row
     return Sizes(width, config.num_hidden_layers, heads)
+
+
+def settings_of(model: PreTrainedModel, tokens: int, fresh: Sequence[str]) -> dict[str, Any]:
+    """Return what PEFT's configurations of virtual tokens have in common."""
+    sizes = sizes_of(model)
+    return {
+        "num_virtual_tokens": tokens,
+        "token_dim": sizes.width,
+        "num_layers": sizes.layers,
+        "num_attention_heads": sizes.heads,
+        "task_type": task_type(model),
+        "modules_to_save": list(fresh) or None,
+    }
 
 
 def real_tokens(model: PreTrainedModel, text: str | None, count: int) -> Tensor:

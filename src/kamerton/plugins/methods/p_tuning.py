@@ -11,9 +11,9 @@ from torch import nn
 
 from kamerton.core.contracts import Advice, ModelFacts
 from kamerton.core.messages import msg
-from kamerton.plugins.methods._peft import adapt, task_type
+from kamerton.plugins.methods._peft import adapt
 from kamerton.plugins.methods._shared import patient_epochs
-from kamerton.plugins.methods._virtual import VirtualTokens, sizes_of
+from kamerton.plugins.methods._virtual import VirtualTokens, settings_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -49,14 +49,8 @@ class PTuning(VirtualTokens):
         Raises:
             ModelError: the model does not take embeddings in place of tokens.
         """
-        sizes = sizes_of(model)
         config = PromptEncoderConfig(
-            num_virtual_tokens=self.tokens,
-            token_dim=sizes.width,
-            num_layers=sizes.layers,
-            num_attention_heads=sizes.heads,
+            **settings_of(model, self.tokens, fresh),
             encoder_hidden_size=self.width or model.config.get_text_config().hidden_size,
-            task_type=task_type(model),
-            modules_to_save=list(fresh) or None,
         )
         return adapt(model, config, tokens)

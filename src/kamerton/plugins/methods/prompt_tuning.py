@@ -12,9 +12,9 @@ from torch import nn
 
 from kamerton.core.contracts import Advice, ModelFacts
 from kamerton.core.messages import Joined, msg
-from kamerton.plugins.methods._peft import adapt, task_type
+from kamerton.plugins.methods._peft import adapt
 from kamerton.plugins.methods._shared import patient_epochs
-from kamerton.plugins.methods._virtual import VirtualTokens, real_tokens, sizes_of
+from kamerton.plugins.methods._virtual import VirtualTokens, real_tokens, settings_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -56,14 +56,8 @@ class PromptTuning(VirtualTokens):
         Raises:
             ModelError: the model does not take embeddings in place of tokens.
         """
-        sizes = sizes_of(model)
         config = PromptTuningConfig(
-            num_virtual_tokens=self.tokens,
-            token_dim=sizes.width,
-            num_layers=sizes.layers,
-            num_attention_heads=sizes.heads,
-            task_type=task_type(model),
-            modules_to_save=list(fresh) or None,
+            **settings_of(model, self.tokens, fresh),
         )
         adapted = adapt(model, config, tokens)
         vectors = adapted.prompt_encoder[adapted.active_adapter].embedding.weight

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -19,12 +20,12 @@ class UsualMetric:
     signature: ClassVar[str] = ""
 
 
-class Ratio(UsualMetric):
+class Ratio(UsualMetric, ABC):
     """A sum over the rows divided by another."""
 
+    @abstractmethod
     def counts(self, gold: str, prediction: Prediction) -> tuple[float, float]:
         """Return what a row adds to both sums; zeros if it does not count."""
-        raise NotImplementedError
 
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
         """Count each row: `[rows, 2]`."""
@@ -40,9 +41,9 @@ class Ratio(UsualMetric):
 class Mean(Ratio):
     """The mean of a score per row."""
 
+    @abstractmethod
     def score(self, gold: str, prediction: Prediction) -> float | None:
         """Return the score of a row; None if it does not count."""
-        raise NotImplementedError
 
     def counts(self, gold: str, prediction: Prediction) -> tuple[float, float]:
         """Return the score and 1."""
