@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import gzip
 import hashlib
 import json
@@ -158,6 +159,14 @@ def page_of(examples: list[Example], name: str = "rows.csv") -> AuditPage:
         classes=class_bars(examples), more_classes=0, lengths=length_bars(examples), command="kamerton audit",
         mended=None,
     )  # fmt: skip
+
+
+def test_the_page_offers_a_cleaned_copy_only_where_it_would_differ(tmp_path: Path) -> None:
+    page = page_of([Example(i, Place("rows.csv", i + 2), f"text {i}", "a") for i in range(4)])
+    for command in ("kamerton audit rows.csv --fix", ""):
+        write_audit_page(tmp_path / "page.html", dataclasses.replace(page, command=command))
+        html = (tmp_path / "page.html").read_text(encoding="utf-8")
+        assert ("Mending" in html, 'href="#mend"' in html) == (bool(command), bool(command))
 
 
 def test_the_page_is_valid_html_without_scripts_or_network_and_with_nothing_private(tmp_path: Path) -> None:

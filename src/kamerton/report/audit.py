@@ -62,7 +62,7 @@ class AuditPage:
     more_classes: int
     lengths: tuple[Bar, ...]
     command: str
-    """What writes the cleaned copy."""
+    """What writes the cleaned copy; empty where it would not differ."""
     mended: Fixed | None
 
     @property

@@ -55,18 +55,19 @@ def run(
         findings.insert(0, lost)
     recipe = parsed.recipe
     fixed = fix_data(data, parsed.table, parsed.task, recipe.data.columns or {}) if fix else None
-    command = _fix_command(data, flags, assignments)
+    left_out = (*parsed.table.rejected, *parsed.left_out, *after)
+    mendable = can_fix(findings, () if recipe.data.max_rows else left_out)
+    command = _fix_command(data, flags, assignments) if mendable else ""
     if out:
         write_audit_page(out, _page(data, settings, parsed, findings, fixed, command), language)
     if json:
         print_json(_for_machines(parsed, findings, fixed, out))
         return
-    left_out = (*parsed.table.rejected, *parsed.left_out, *after)
     used = used_line(parsed.table.rows_read, left_out, cut)
     speaker = voice(language)
     _print(data, parsed, findings, used, speaker)
     lines = list(_copy_lines(fixed, speaker)) if fixed else []
-    if not fixed and can_fix(findings, () if recipe.data.max_rows else left_out):
+    if not fixed and command:
         lines = [
             f"{speaker.translate('next'):9}{command}   {speaker.translate('writes a cleaned copy beside the data')}"
         ]
