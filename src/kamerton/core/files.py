@@ -19,9 +19,9 @@ ACTIVE = re.compile(r'[$`"\\!\n]')
 RUST = re.compile(r"\(os error (\d+)\)")
 
 
-def sync_folder(folder: Path) -> None:
-    """Sync a folder, so that its names survive a power loss."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Sync a file, or the names in a folder, so that they survive a power loss."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -78,7 +78,7 @@ def replacing(path: Path) -> Iterator[Path]:
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
             temporary.replace(path)
-            sync_folder(path.parent)
+            sync(path.parent)
     finally:
         with suppress(OSError):  # where nothing can be removed, nothing could be written
             temporary.unlink(missing_ok=True)

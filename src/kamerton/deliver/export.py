@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from kamerton.core.contracts import Export, ModelHead, Tuned
 from kamerton.core.errors import Fault, RunError, reason_of
 from kamerton.core.figures import Figure
-from kamerton.core.files import Writing, read_json, sync_folder
+from kamerton.core.files import Writing, read_json, sync
 from kamerton.core.messages import msg
 from kamerton.core.records import Encoded
 from kamerton.deliver import fresh
@@ -57,7 +57,7 @@ def appearing(folder: Path) -> Iterator[Path]:
         with Writing(folder):
             yield temporary
             temporary.replace(folder)
-            sync_folder(folder.parent)
+            sync(folder.parent)
     except OSError as error:
         rule = msg("the folder cannot be written: {reason}", reason=error.strerror or str(error))
         raise RunError(Fault(rule, str(folder), OTHER_FOLDER)) from None

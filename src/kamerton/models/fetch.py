@@ -18,7 +18,7 @@ from pathlib import Path
 
 from kamerton.core import registry
 from kamerton.core.errors import Fault, ModelError
-from kamerton.core.files import cache_folder, read_json, sha256_of, sync_folder, write_json
+from kamerton.core.files import cache_folder, read_json, sha256_of, sync, write_json
 from kamerton.core.messages import Joined, Message, msg
 from kamerton.models.catalog import KnownModel, find, known
 
@@ -87,7 +87,7 @@ def _make(model: KnownModel, temporary: Path) -> None:
     if final.exists():
         final.rename(temporary / "old")
     made.rename(final)
-    sync_folder(final.parent)
+    sync(final.parent)
 
 
 def _origin(model: KnownModel) -> dict[str, str]:
@@ -151,4 +151,4 @@ def _sync(folder: Path) -> None:
     for path in folder.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())
-    sync_folder(folder)
+    sync(folder)

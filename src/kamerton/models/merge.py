@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from kamerton.core import registry
 from kamerton.core.contracts import ModelFacts
 from kamerton.core.errors import Fault, ModelError, Unusable
-from kamerton.core.files import Writing, cache_folder, read_json, sha256_of, sync_folder, write_json
+from kamerton.core.files import Writing, cache_folder, read_json, sha256_of, sync, write_json
 from kamerton.core.messages import msg
 from kamerton.models.finite import damage_of
 from kamerton.models.hazards import adapter_hazards
@@ -67,7 +67,7 @@ def merged_folder(adapter: Path, locate: Callable[[str], Path]) -> Path:
             write_json(Path(temporary) / "model" / ORIGIN, {"of": str(adapter.resolve()), "base": name})
             shutil.rmtree(folder, ignore_errors=True)
             (Path(temporary) / "model").rename(folder)
-            sync_folder(folder.parent)
+            sync(folder.parent)
     return folder
 
 

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from kamerton.core import registry
 from kamerton.core.contracts import ModelFacts, ModelHead
 from kamerton.core.errors import Fault, RunError
-from kamerton.core.files import Writing, sync_folder
+from kamerton.core.files import Writing, sync
 from kamerton.core.messages import msg
 from kamerton.kernels.trial import is_out_of_memory
 from kamerton.models.load import load_model
@@ -40,7 +40,7 @@ def save_model(folder: Path, model: nn.Module, tokenizer: PreTrainedTokenizerBas
             temporary.replace(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)  # on a full disk, half a model is of no use
-    sync_folder(folder.parent)
+    sync(folder.parent)
 
 
 def _write(folder: Path, model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> None:

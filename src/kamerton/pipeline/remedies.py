@@ -18,7 +18,7 @@ from kamerton.core import registry
 from kamerton.core.contracts import Remedy, Situation
 from kamerton.core.errors import TrainingError
 from kamerton.core.figures import Figure
-from kamerton.core.files import sync_folder
+from kamerton.core.files import sync
 from kamerton.core.messages import Joined, Message, msg
 from kamerton.core.outcomes import Answers, Attempt, Diagnosis
 from kamerton.core.records import Event, RunEvent, Split, Stage, Validated
@@ -354,7 +354,7 @@ def _keep(run: Run, bench: Bench, engine: TorchEngine, chosen: Attempt, clock: C
     if fresh.exists():
         shutil.rmtree(run.model)
         fresh.rename(run.model)
-        sync_folder(run.path)
+        sync(run.path)
     run.write_recipe(setup.recipe)
     attempt = describe(chosen) if chosen.remedy else msg("the first training")
     yield clock.stage("remedies", msg("kept: {attempt}", attempt=attempt))

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from kamerton.core.errors import Fault, RunError
-from kamerton.core.files import Writing, read_json, sha256_of, sync_folder, write_json
+from kamerton.core.files import Writing, read_json, sha256_of, sync, write_json
 from kamerton.core.messages import Joined, msg
 
 MANIFEST = "MANIFEST.json"
@@ -79,7 +79,7 @@ def save_checkpoint(
             temporary.replace(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)  # of a full disk
-    sync_folder(root)
+    sync(root)
     _prune(root)
 
 

@@ -1,0 +1,301 @@
+"""Files of a run: several are changed in one commit, and each is read with its checksum checked.
+
+A change is prepared in `.change.tmp`, every file synced, with the run's new manifest: size and sha256 of every file.
+Renaming the folder to `.change` commits the change: from then on readers take the files there. It ends by moving them
+to their places, the manifest last. A stop before the rename leaves the run as it was; after it, the next process that
+holds the run's lock ends the change.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kamerton.core.errors import Fault, RunError
+from kamerton.core.files import BAD_JSON, Writing, sha256_of, sync
+from kamerton.core.messages import msg
+
+MANIFEST = "MANIFEST.json"
+COMMITTED, PREPARED = ".change", ".change.tmp"
+REPLACED = ".replaced"
+"""Inside a committed change: a folder that was replaced, until it is removed."""
+LOGS = ("events.jsonl", "endpoint.jsonl")
+"""Files that grow; each of their lines has a checksum of its own."""
+UNLISTED = {*LOGS, "cache", "checkpoints", "exported", "remedies", "seeds"}
+"""Files and folders of a run with checksums of their own."""
+READINGS = 5
+"""How often a file is read again if another process changes the run meanwhile."""
+VERIFY = msg("`kamerton verify RUN` checks every file and names the remedies")
+
+
+@dataclass(frozen=True)
+class Checksum:
+    """What a file of a run was when it was written."""
+
+    size: int
+    sha256: str
+
+    @classmethod
+    def of(cls, data: bytes) -> Checksum:
+        """Compute the checksum of bytes."""
+        return cls(len(data), hashlib.sha256(data).hexdigest())
+
+    @classmethod
+    def of_file(cls, path: Path) -> Checksum:
+        """Compute the checksum of a file without holding it."""
+        return cls(path.stat().st_size, sha256_of(path))
+
+
+class RunFiles:
+    """The files of one run folder.
+
+    Args:
+        folder: of the run.
+        mode: permissions of new files; folders get 0700.
+    """
+
+    def __init__(self, folder: Path, mode: int = 0o600) -> None:
+        self.folder, self.mode = folder, mode
+        self.open: Change | None = None
+        """The change that is being prepared in this process."""
+
+    def place(self, name: str) -> Path:
+        """Return where a file or folder of the run is now: in a change, or in its own place."""
+        for folder in (self.open.folder if self.open else None, self.folder / COMMITTED):
+            if folder and (folder / name).exists():
+                return folder / name
+        return self.folder / name
+
+    def exists(self, name: str) -> bool:
+        """Return whether the run has a file or folder."""
+        removed = self.open.removed if self.open else self._committed().get("removed", ())
+        return name not in removed and self.place(name).exists()
+
+    @property
+    def checksums(self) -> dict[str, Checksum]:
+        """Name to checksum of every file; empty for a run that was made before runs had a manifest.
+
+        Raises:
+            RunError: the manifest is damaged.
+        """
+        path = self.place(MANIFEST)
+        return {name: Checksum(**one) for name, one in read_manifest(path)["files"].items()} if path.exists() else {}
+
+    def read(self, name: str) -> bytes:
+        """Read a file, and check it against its checksum.
+
+        Raises:
+            RunError: it is damaged, or not the run's.
+            FileNotFoundError: the run has no such file.
+        """
+        for _ in range(READINGS):
+            known = self.checksums
+            with suppress(FileNotFoundError):
+                data = self.place(name).read_bytes()
+                if not known or known.get(name) == Checksum.of(data) or self._is_new(name):
+                    return data
+            if known == self.checksums:  # else another process changed the run meanwhile
+                break
+        if name not in known and not self.place(name).exists():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.folder / name))
+        raise RunError((damage if name in known else foreign)(self.place(name)))
+
+    def check(self, *names: str) -> None:
+        """Check files and whole folders against their checksums.
+
+        Raises:
+            RunError: with every file that is damaged, missing, or not the run's.
+        """
+        if faults := self.damaged(names):
+            raise RunError(faults)
+
+    def damaged(self, names: Iterable[str] = ("",)) -> list[Fault]:
+        """Return a fault for each file that differs from its checksum; for folders also files that are not the run's.
+
+        Args:
+            names: of files and folders; by default everything that has a checksum.
+        """
+        known = self.checksums
+        wanted = {one for one in known for name in names if not name or one == name or one.startswith(f"{name}/")}
+        faults = [damage(self.folder / name) for name in sorted(wanted) if not self._intact(name, known[name])]
+        for name in names:
+            place = self.place(name)
+            if known and name and place.is_dir():
+                found = {f"{name}/{path.relative_to(place).as_posix()}" for path in place.rglob("*") if path.is_file()}
+                faults += [foreign(self.folder / one) for one in sorted(found - known.keys())]
+        return faults
+
+    @contextmanager
+    def changing(self) -> Iterator[Change]:
+        """Prepare a change, and commit it at the end; within another one it becomes a part of that.
+
+        Raises:
+            OSError: it cannot be written; the run is as it was.
+        """
+        if self.open:
+            yield self.open
+            return
+        self.finish()
+        self.open = Change(self.folder / PREPARED, self.mode)
+        try:
+            with Writing(self.folder):
+                self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self.open.folder.mkdir(mode=0o700)
+                yield self.open
+                self._commit(self.open)
+        finally:
+            self.open = None
+            shutil.rmtree(self.folder / PREPARED, ignore_errors=True)  # half a change is of no use
+        self.finish()
+
+    def finish(self) -> None:
+        """End a committed change, and remove one that was not committed. The caller holds the run's lock."""
+        shutil.rmtree(self.folder / PREPARED, ignore_errors=True)
+        change = self.folder / COMMITTED
+        if (change / MANIFEST).exists():
+            manifest = read_manifest(change / MANIFEST)
+            for name in manifest["removed"]:
+                _remove(self.folder / name)
+            for name in manifest["moved"]:
+                _move(change / name, self.folder / name, change / REPLACED)
+            sync(self.folder)
+            (change / MANIFEST).replace(self.folder / MANIFEST)
+            sync(self.folder)
+        shutil.rmtree(change, ignore_errors=True)
+
+    def _commit(self, change: Change) -> None:
+        moved = sorted(name for name in change.moved if (change.folder / name).exists())
+        gone = [*moved, *change.removed]
+        files = {name: one for name, one in self._before().items() if not any(_within(name, item) for item in gone)}
+        for path in sorted(change.folder.rglob("*")):
+            path.chmod(0o700 if path.is_dir() else self.mode)
+            if path.is_file():
+                sync(path)
+                files[path.relative_to(change.folder).as_posix()] = Checksum.of_file(path)
+        known = {name: vars(one) for name, one in sorted(files.items()) if name not in LOGS}
+        manifest = {"schema": 1, "moved": moved, "removed": sorted(change.removed), "files": known}
+        text = json.dumps({**manifest, "seal": seal(manifest)}, indent=1, ensure_ascii=False) + "\n"
+        place = change.folder / MANIFEST
+        place.write_text(text, encoding="utf-8")
+        place.chmod(self.mode)
+        for path in (place, *(one for one in change.folder.rglob("*") if one.is_dir()), change.folder):
+            sync(path)
+        change.folder.rename(self.folder / COMMITTED)
+        sync(self.folder)
+
+    def _before(self) -> dict[str, Checksum]:
+        """Return the checksums before a change; computed now for a run that was made before runs had a manifest."""
+        if (self.folder / MANIFEST).exists():
+            return self.checksums
+        files = [path for path in sorted(self.folder.rglob("*")) if path.is_file()]
+        names = {path.relative_to(self.folder).as_posix(): path for path in files}
+        return {
+            name: Checksum.of_file(path)
+            for name, path in names.items()
+            if name.partition("/")[0] not in UNLISTED and not name.startswith(".")
+        }
+
+    def _committed(self) -> Mapping[str, Any]:
+        path = self.folder / COMMITTED / MANIFEST
+        return read_manifest(path) if path.exists() else {}
+
+    def _is_new(self, name: str) -> bool:
+        """Return whether the change that is being prepared wrote a file."""
+        return self.open is not None and (self.open.folder / name).exists()
+
+    def _intact(self, name: str, known: Checksum) -> bool:
+        path = self.place(name)
+        return self._is_new(name) or (path.is_file() and Checksum.of_file(path) == known)
+
+
+class Change:
+    """A change that is being prepared."""
+
+    def __init__(self, folder: Path, mode: int) -> None:
+        self.folder, self.mode = folder, mode
+        self.moved: set[str] = set()
+        self.removed: set[str] = set()
+
+    def path(self, name: str) -> Path:
+        """Return where to write a file or folder, which replaces the run's own as a whole."""
+        self.moved.add(name)
+        self.removed.discard(name)
+        path = self.folder / name
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return path
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file."""
+        self.path(name).write_bytes(data)
+
+    def remove(self, name: str) -> None:
+        """Remove a file or folder."""
+        _remove(self.folder / name)
+        self.moved.discard(name)
+        self.removed.add(name)
+
+
+def damage(path: Path) -> Fault:
+    """Return the fault of a file that is not what the run wrote."""
+    rule = (
+        msg("the file is missing")
+        if not path.exists()
+        else msg("the file is not what the run wrote: it was damaged or edited")
+    )
+    return Fault(rule, str(path), VERIFY)
+
+
+def foreign(path: Path) -> Fault:
+    """Return the fault of a file that the run did not write, in a folder that is loaded as a whole."""
+    return Fault(msg("the run did not write this file"), str(path), msg("move it out of the run's folder"))
+
+
+def seal(manifest: Mapping[str, Any]) -> str:
+    """Hash a manifest's own content."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Read a manifest and check its seal.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except BAD_JSON:
+        manifest = None
+    if not isinstance(manifest, dict) or manifest.pop("seal", None) != seal(manifest):
+        remedy = msg("restore the file from a copy; without it nothing shows whether the run's files are intact")
+        raise RunError(Fault(msg("the run's list of checksums is damaged"), str(path), remedy))
+    return manifest
+
+
+def _within(name: str, folder: str) -> bool:
+    return name == folder or name.startswith(f"{folder}/")
+
+
+def _move(new: Path, target: Path, replaced: Path) -> None:
+    """Move a file or folder to its place; do nothing where a stop came after it."""
+    if not new.exists():
+        return
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if target.is_dir():
+        shutil.rmtree(replaced, ignore_errors=True)
+        target.rename(replaced)
+    new.replace(target)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
