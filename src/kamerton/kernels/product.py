@@ -98,5 +98,6 @@ def _pays(x: Tensor, weight: Tensor) -> bool:
         x.dtype == weight.dtype == torch.float32
         and x.device.type == "cpu"
         and x.numel() * weight.shape[0] >= MIN_SIZE
+        and (weight.is_contiguous() or weight.T.is_contiguous())  # oneDNN has no fast kernel for other strides
         and fast_products_pay()
     )

@@ -40,6 +40,7 @@ def attend_causally(query: Tensor, key: Tensor, value: Tensor, scale: float | No
     Returns:
         `[sequences, heads, length, width]`.
     """
+    key, value = key.contiguous(), value.contiguous()  # strided ones have no fast kernel in oneDNN
     return torch.stack([_attend(*one, scale) for one in zip(query, key, value, strict=True)])
 
 
