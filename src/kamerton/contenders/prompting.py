@@ -13,12 +13,11 @@ from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kamerton.contenders.contend import Predict
-from kamerton.core.contracts import Engine, Form, UntunedAnswerer
+from kamerton.core.contracts import Engine, Form, Tokenizer, UntunedAnswerer
 from kamerton.core.figures import Figure
 from kamerton.core.messages import Message, msg
 from kamerton.core.outcomes import ContenderKind, Selection
@@ -26,9 +25,6 @@ from kamerton.core.records import Encoded, Example, Prediction, Progress, Split
 from kamerton.runs.recipe import PromptSettings
 from kamerton.text.features import text_features
 from kamerton.text.language_id import language_of
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 CHOSEN_ON = 48
 """Most validation rows that draws and instructions are chosen on."""

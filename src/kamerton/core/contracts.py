@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeAlias
 
 from kamerton.core.messages import Wording
 from kamerton.core.records import Encoded, Example, Finding, Place, Prediction, Taught, Turn, Validated
@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
     import numpy as np
     import torch
+    import transformers
     from torch import Tensor, nn
-    from transformers import PreTrainedModel
-    from transformers import PreTrainedTokenizerBase as Tokenizer
 
+PreTrainedModel: TypeAlias = "transformers.PreTrainedModel"
+Tokenizer: TypeAlias = "transformers.PreTrainedTokenizerBase"
+"""Named as text, so that annotations do not load the library."""
 ModelKind = Literal["encoder", "decoder", "seq2seq"]
 AnswerKind = Literal["class", "classes", "number", "tags", "span", "text", "likelihood"]
 """What `Example.gold` holds: a label; a JSON list of labels; a number; a JSON list of a tag for each word; a JSON list

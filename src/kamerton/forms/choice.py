@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,9 +11,6 @@ from kamerton.core.contracts import Engine
 from kamerton.core.records import Example, Prediction
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.turns import ended, supervise, tokenize
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

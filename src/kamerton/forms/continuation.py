@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from kamerton.core.contracts import ModelHead
+from kamerton.core.contracts import ModelHead, Tokenizer
 from kamerton.core.records import Example
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.sandbox import SandboxLimits, pass_at_k, passes
 from kamerton.forms.turns import Exchange, Pieces, frame_of, plain
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 FILLING = (
     ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Self
 
-from kamerton.core.contracts import Engine
+from kamerton.core.contracts import Engine, Tokenizer
 from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Encoded, Example, Prediction, Taught, Turn
 from kamerton.forms.messages import kept_messages, said
@@ -29,9 +29,6 @@ from kamerton.forms.turns import (
     written_around,
 )
 from kamerton.forms.usual import Prompted, item_answers
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 BETWEEN = "\n\n"
 """What stands between the answers of one conversation where they are written as one text."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from operator import attrgetter
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 
-from kamerton.core.contracts import Engine, ModelHead
+from kamerton.core.contracts import Engine, ModelHead, Tokenizer
 from kamerton.core.messages import Wording
 from kamerton.core.records import Encoded, Example, Prediction, Taught, Turn
 from kamerton.forms.messages import with_system
@@ -32,9 +32,6 @@ from kamerton.forms.turns import (
 )
 from kamerton.forms.usual import Prompted
 from kamerton.text.cells import draw_evenly
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 
 def silent(example: Example) -> str:

@@ -10,22 +10,18 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from kamerton.core.contracts import Engine
+from kamerton.core.contracts import Engine, Tokenizer
 from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Encoded, Example, Prediction, Taught, Turn
 from kamerton.forms.given import GivenAnswers, behind_shots, request_of
 from kamerton.forms.messages import kept_answer
 from kamerton.forms.supervision import target_losses, written
 from kamerton.forms.turns import ended, room_before, supervise, tokenize, write_exchange
-
-if TYPE_CHECKING:
-    from torch import Tensor
-    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 SMALLEST = 1e-12
 """The least probability in a logarithm."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
-from kamerton.core.contracts import Engine
+from kamerton.core.contracts import Engine, Tokenizer
 from kamerton.core.errors import Fault
 from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Encoded, Example, Prediction, Turn
@@ -15,9 +14,6 @@ from kamerton.forms.messages import kept_messages
 from kamerton.forms.templates import RefusedError
 from kamerton.forms.turns import answer_flaw, cut_start, or_fault, tokenize, without_reasoning, write_prompt
 from kamerton.forms.usual import Prompted
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 
 class GivenAnswers(Prompted):

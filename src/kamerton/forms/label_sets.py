@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from scipy.special import expit, log_expit
+from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from kamerton.core.contracts import Advice, Engine, ModelHead
+from kamerton.core.contracts import Advice, Engine, ModelHead, Tokenizer
 from kamerton.core.figures import Figure
 from kamerton.core.messages import msg
 from kamerton.core.records import Encoded, Example, Prediction, Taught
@@ -20,10 +21,6 @@ from kamerton.forms.labels import named_classes
 from kamerton.forms.reading import SequenceHead, embed_texts, window_means
 from kamerton.forms.supervision import IGNORED
 from kamerton.text.tags import read_list, write_tags
-
-if TYPE_CHECKING:
-    from torch import Tensor
-    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 EVEN = 0.5
 BOUNDS = (0.05, 0.95)

@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
+from torch import Tensor
 
-from kamerton.core.contracts import Engine
+from kamerton.core.contracts import Engine, Tokenizer
 from kamerton.core.records import Encoded, Example, Prediction, Taught
 from kamerton.forms.reading import SequenceHead, embed_texts, window_means
 from kamerton.forms.supervision import IGNORED, class_losses
 from kamerton.text.cells import draw_evenly
-
-if TYPE_CHECKING:
-    from torch import Tensor
-    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 
 @dataclass(frozen=True)

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from kamerton.core.contracts import Engine
+from kamerton.core.contracts import Engine, PreTrainedModel, Tokenizer
 from kamerton.core.records import Encoded, Example, Prediction, Taught
 from kamerton.forms.reading import SequenceHead, window_means
 from kamerton.forms.supervision import IGNORED
 from kamerton.text.cells import filled, written_number
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 PARTS = 5
 """Shown examples are drawn evenly from so many parts of the range."""

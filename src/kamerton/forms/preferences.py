@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from kamerton.core.contracts import Engine
+from kamerton.core.contracts import Engine, Tokenizer
 from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Encoded, Example, Prediction, Taught, Turn
 from kamerton.forms.given import GivenAnswers, behind_shots, request_of
 from kamerton.forms.messages import kept_answer, said
 from kamerton.forms.supervision import target_losses, written
 from kamerton.forms.turns import ended, room_before, supervise, tokenize, write_exchange
-
-if TYPE_CHECKING:
-    from torch import Tensor
-    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 PreferenceLoss = Literal["dpo", "orpo", "simpo"]
 

@@ -5,19 +5,16 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from kamerton.core.contracts import Engine, TooLong
+from kamerton.core.contracts import Engine, Tokenizer, TooLong
 from kamerton.core.records import Encoded, Example
 from kamerton.forms.texts import Piece, in_one_row, read_texts, texts_of
 from kamerton.forms.usual import Usual
-
-if TYPE_CHECKING:
-    from torch import Tensor
-    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)

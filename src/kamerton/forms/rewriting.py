@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
-from kamerton.core.contracts import Engine
+from kamerton.core.contracts import Engine, Tokenizer
 from kamerton.core.messages import Wording
 from kamerton.core.records import Encoded, Example, Prediction, Taught
 from kamerton.forms.supervision import written
 from kamerton.forms.turns import END_UNTRAINED, PROMPT_DIFFERS, frame_of, most_shots, plain, tokenize
 from kamerton.forms.usual import Prompted
 from kamerton.text.cells import room_for
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 
 @dataclass(frozen=True)

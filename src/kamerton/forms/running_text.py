@@ -6,21 +6,17 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 
-from kamerton.core.contracts import Engine, TooLong
+from kamerton.core.contracts import Engine, PreTrainedModel, Tokenizer, TooLong
 from kamerton.core.errors import Fault, ModelError
 from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Encoded, Example, Prediction, Taught
 from kamerton.forms.supervision import written, written_tokens
 from kamerton.forms.turns import frame_of, plain, tokenize
 from kamerton.forms.usual import Usual, item_losses
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 HIDDEN, EXCHANGED = 0.8, 0.1
 """Shares of the chosen tokens that become the mask token, and another token (Devlin et al. 2018)."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from kamerton.core.contracts import Engine, TooLong
+from kamerton.core.contracts import Engine, Tokenizer, TooLong
 from kamerton.core.messages import msg
 from kamerton.core.records import Encoded, Example, Prediction, Taught
 from kamerton.forms.reading import embed_texts
@@ -19,9 +19,6 @@ from kamerton.forms.supervision import IGNORED
 from kamerton.forms.texts import OVERLAP
 from kamerton.forms.usual import Usual
 from kamerton.text.words import Bounds, bounds
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 BEGINS, ENDS = 1, 2
 """Targets are sums of these: the answer begins, ends, or does both at a token; 0 elsewhere."""

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from kamerton.core.contracts import Tokenizer
 from kamerton.core.records import Encoded
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 IGNORED = -100
 """The target of an unsupervised output position (torch's convention)."""

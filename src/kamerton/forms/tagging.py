@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from kamerton.core.contracts import Engine, TooLong
+from kamerton.core.contracts import Engine, Tokenizer, TooLong
 from kamerton.core.records import Encoded, Example, Prediction, Taught
 from kamerton.forms.labels import named_classes
 from kamerton.forms.reading import embed_texts
@@ -19,9 +19,6 @@ from kamerton.forms.texts import OVERLAP
 from kamerton.forms.usual import Usual
 from kamerton.text.tags import BEGIN, INSIDE, OUTSIDE, follows, kind_of, read_list, write_tags
 from kamerton.text.words import bounds
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 TRAILING = tuple(",;:!?)")
 ATTACHED = 0.01

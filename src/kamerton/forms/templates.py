@@ -12,17 +12,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise, product
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from jinja2 import TemplateError
 
+from kamerton.core.contracts import Tokenizer
 from kamerton.core.errors import Fault, ModelError
 from kamerton.core.messages import msg
 from kamerton.core.records import Turn
 from kamerton.forms.message_parts import REASONING
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 REFUSALS = (TemplateError, TypeError, ValueError, LookupError, AttributeError)
 """Raised by templates at turns that they do not expect."""

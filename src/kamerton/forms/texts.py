@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from kamerton.core.contracts import Tokenizer
 from kamerton.core.records import Encoded, Example
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 OVERLAP = 4
 """One part in so many of a window is shared with the window before it."""

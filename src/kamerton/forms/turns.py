@@ -13,15 +13,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import cycle
-from typing import TYPE_CHECKING
 
+from kamerton.core.contracts import Tokenizer
 from kamerton.core.errors import Fault
 from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Encoded, Turn
 from kamerton.forms.templates import CLOSED, CLOSING_TAG, OPENED, RefusedError, adapt, render
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 PRIVATE = range(0xE000, 0xF8FF)
 """Code points without a meaning: one that no turn contains marks control words."""

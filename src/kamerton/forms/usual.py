@@ -5,22 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
+from torch import Tensor
 
-from kamerton.core.contracts import Engine, TooLong
+from kamerton.core.contracts import Engine, PreTrainedModel, Tokenizer, TooLong
 from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Encoded, Example, Prediction, Turn
 from kamerton.forms.supervision import supervised, target_losses
 from kamerton.forms.templates import CLOSING_TAG
 from kamerton.forms.turns import tokenize
 from kamerton.text.cells import room_for
-
-if TYPE_CHECKING:
-    from torch import Tensor
-    from transformers import PreTrainedModel
-    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 WRITERS = ("AutoModelForCausalLM", "AutoModelForSeq2SeqLM")
 GENERATED = 8
