@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections import Counter
-from collections.abc import Sequence
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -30,7 +29,7 @@ from kamerton.contenders.contend import Predict, texts, timed
 from kamerton.core.contracts import AnswerKind
 from kamerton.core.messages import msg
 from kamerton.core.outcomes import Answers
-from kamerton.core.records import Example, Prediction
+from kamerton.core.records import Example, ExampleSeq, Prediction
 from kamerton.text.features import text_features
 
 STRENGTHS = (1.0, 10.0, 100.0)
@@ -46,7 +45,7 @@ MEGABYTES = 64
 """Memory for distances at a time."""
 
 
-def baselines(train: Sequence[Example], test: Sequence[Example], *, answers: AnswerKind, seed: int) -> list[Answers]:
+def baselines(train: ExampleSeq, test: ExampleSeq, *, answers: AnswerKind, seed: int) -> list[Answers]:
     """Train the simple contenders on `train` and answer `test`, the trivial one first."""
     if answers == "likelihood":
         return []  # who only copies words gives no likelihoods
@@ -70,22 +69,22 @@ def baselines(train: Sequence[Example], test: Sequence[Example], *, answers: Ans
     return [majority, timed(msg("TF-IDF + logistic regression"), "classic", regression, test), nearest]
 
 
-def _copy(test: Sequence[Example]) -> list[Prediction]:
+def _copy(test: ExampleSeq) -> list[Prediction]:
     return [Prediction(example.id, str(example.fields.get("input") or example.text)) for example in test]
 
 
-def _majority(train: Sequence[Example]) -> Predict:
+def _majority(train: ExampleSeq) -> Predict:
     """Answer always with the commonest class, the first one seen among equals; the shares are its probabilities."""
     counts = Counter(example.gold for example in train)
     [(label, rows)] = counts.most_common(1)
 
-    def answer(test: Sequence[Example]) -> list[Prediction]:
+    def answer(test: ExampleSeq) -> list[Prediction]:
         return [_likely(example, label, rows / len(train), counts[example.gold] / len(train)) for example in test]
 
     return answer
 
 
-def _regression(train: Sequence[Example], features: FeatureUnion, known: csr_matrix, seed: int) -> Predict:
+def _regression(train: ExampleSeq, features: FeatureUnion, known: csr_matrix, seed: int) -> Predict:
     """Fit logistic regression on TF-IDF of words and letters: the strong old way, in seconds."""
     golds = np.array([example.gold for example in train])
     with warnings.catch_warnings():
@@ -94,7 +93,7 @@ def _regression(train: Sequence[Example], features: FeatureUnion, known: csr_mat
         model = _model(_strength(known, golds, seed)).fit(known, golds)
     column = {label: i for i, label in enumerate(model.classes_)}
 
-    def answer(test: Sequence[Example]) -> list[Prediction]:
+    def answer(test: ExampleSeq) -> list[Prediction]:
         chances = model.predict_proba(features.transform(texts(test)))
         return [
             _likely(
@@ -125,11 +124,11 @@ def _strength(known: csr_matrix, golds: np.ndarray, seed: int) -> float:
     return float(search.fit(known[order], chosen).best_params_["C"])
 
 
-def _nearest(train: Sequence[Example], features: FeatureUnion, known: csr_matrix) -> Predict:
+def _nearest(train: ExampleSeq, features: FeatureUnion, known: csr_matrix) -> Predict:
     """Answer as the training example of the smallest TF-IDF angle was answered; the first one among equals."""
     index = NearestNeighbors(n_neighbors=1, metric="cosine", algorithm="brute").fit(known)
 
-    def answer(test: Sequence[Example]) -> list[Prediction]:
+    def answer(test: ExampleSeq) -> list[Prediction]:
         with config_context(working_memory=MEGABYTES):
             nearest = index.kneighbors(features.transform(texts(test)), return_distance=False)[:, 0]
         return [Prediction(example.id, train[i].gold) for example, i in zip(test, nearest, strict=True)]

@@ -19,7 +19,7 @@ from sklearn.preprocessing import MultiLabelBinarizer
 from kamerton.contenders.contend import Predict, always, texts, timed
 from kamerton.core.messages import msg
 from kamerton.core.outcomes import Answers
-from kamerton.core.records import Example, Prediction
+from kamerton.core.records import ExampleSeq, Prediction
 from kamerton.text.cells import written_number
 from kamerton.text.tags import read_list, write_tags
 
@@ -35,19 +35,19 @@ STRENGTH, ITERATIONS, TOLERANCE = 10.0, 300, 1e-3
 class Vectorized:
     """Examples to learn from with their TF-IDF features."""
 
-    train: Sequence[Example]
+    train: ExampleSeq
     features: FeatureUnion
     """Fitted on the texts of `train`."""
     known: csr_matrix
     """The features of `train`."""
 
 
-def number_baselines(data: Vectorized, test: Sequence[Example], seed: int) -> list[Answers]:
+def number_baselines(data: Vectorized, test: ExampleSeq, seed: int) -> list[Answers]:
     """Answer by the mean and by ridge regression; the seed is that of the folds that choose the regularization."""
     golds = np.array([float(example.gold) for example in data.train])
     model = Ridge(alpha=_strength(data.known, golds, seed), solver="sparse_cg").fit(data.known, golds)
 
-    def answer(test: Sequence[Example]) -> list[Prediction]:
+    def answer(test: ExampleSeq) -> list[Prediction]:
         numbers = model.predict(data.features.transform(texts(test)))
         return [Prediction(e.id, written_number(float(number))) for e, number in zip(test, numbers, strict=True)]
 
@@ -68,7 +68,7 @@ def _strength(known: csr_matrix, golds: np.ndarray, seed: int) -> float:
     return float(search.fit(known[order], golds[order]).best_params_["alpha"])
 
 
-def label_set_baselines(data: Vectorized, test: Sequence[Example]) -> list[Answers]:
+def label_set_baselines(data: Vectorized, test: ExampleSeq) -> list[Answers]:
     """Answer by the most common set, and by logistic regression for each label."""
     [(commonest, _)] = Counter(example.gold for example in data.train).most_common(1)
     majority = timed(msg("commonest set of labels"), "trivial", always(commonest), test)
@@ -87,7 +87,7 @@ def _one_vs_rest(golds: np.ndarray, labels: Sequence[str], data: Vectorized) -> 
         warnings.filterwarnings("ignore", "Label .* is present in all training examples", UserWarning)
         model.fit(data.known, golds)
 
-    def answer(test: Sequence[Example]) -> list[Prediction]:
+    def answer(test: ExampleSeq) -> list[Prediction]:
         given = np.asarray(model.predict(data.features.transform(texts(test)))).reshape(len(test), len(labels))
         return [
             Prediction(example.id, write_tags([label for label, there in zip(labels, row, strict=True) if there]))

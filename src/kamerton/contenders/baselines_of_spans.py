@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from kamerton.contenders.contend import timed
 from kamerton.core.messages import msg
 from kamerton.core.outcomes import Answers
-from kamerton.core.records import Example, Prediction
+from kamerton.core.records import Example, ExampleSeq, Prediction
 from kamerton.text.words import words
 
 SENTENCE = re.compile(r"[^.!?。！？\n]+[.!?。！？]*")
 
 
-def span_baselines(train: Sequence[Example], test: Sequence[Example]) -> list[Answers]:
+def span_baselines(train: ExampleSeq, test: ExampleSeq) -> list[Answers]:
     """Answer with the first sentence of the context, and with the one that shares most words with the question."""
     weights = TfidfVectorizer(tokenizer=words, token_pattern=None, lowercase=False, sublinear_tf=True)
     weights.fit([example.text or "∅" for example in train])
 
-    def nearest(rows: Sequence[Example]) -> list[Prediction]:
+    def nearest(rows: ExampleSeq) -> list[Prediction]:
         return [Prediction(example.id, _nearest(example, weights)) for example in rows]
 
-    def first(rows: Sequence[Example]) -> list[Prediction]:
+    def first(rows: ExampleSeq) -> list[Prediction]:
         return [Prediction(example.id, _sentences(example)[0].strip()) for example in rows]
 
     return [

@@ -11,7 +11,7 @@ from sklearn.linear_model import SGDClassifier
 from kamerton.contenders.contend import Predict, timed
 from kamerton.core.messages import msg
 from kamerton.core.outcomes import Answers
-from kamerton.core.records import Example, Prediction
+from kamerton.core.records import Example, ExampleSeq, Prediction
 from kamerton.text.tags import read_list, write_tags
 from kamerton.text.words import fold
 
@@ -20,7 +20,7 @@ COLUMNS = 2**18
 PASSES = 20
 
 
-def tag_baselines(train: Sequence[Example], test: Sequence[Example], seed: int) -> list[Answers]:
+def tag_baselines(train: ExampleSeq, test: ExampleSeq, seed: int) -> list[Answers]:
     """Answer by the most common tag, by that of each word, and by a linear model."""
     words = [(word, tag) for e in train for word, tag in zip(_words(e), read_list(e.gold), strict=True)]
     [(commonest, _)] = Counter(tag for _, tag in words).most_common(1)
@@ -44,7 +44,7 @@ def _tagger(usual: dict[str, str], other: str) -> Predict:
     ]
 
 
-def _linear(train: Sequence[Example], tags: Sequence[str], seed: int) -> Predict:
+def _linear(train: ExampleSeq, tags: Sequence[str], seed: int) -> Predict:
     hasher = FeatureHasher(COLUMNS, input_type="string")
     features = hasher.transform(row for example in train for row in _in_context(_words(example)))
     if len(set(tags)) == 1:
@@ -52,7 +52,7 @@ def _linear(train: Sequence[Example], tags: Sequence[str], seed: int) -> Predict
     model = SGDClassifier(loss="log_loss", max_iter=PASSES, tol=None, average=True, random_state=seed)
     model.fit(features, tags)
 
-    def answer(test: Sequence[Example]) -> list[Prediction]:
+    def answer(test: ExampleSeq) -> list[Prediction]:
         given = [model.predict(hasher.transform(_in_context(_words(example)))) for example in test]
         return [Prediction(e.id, write_tags([str(tag) for tag in row])) for e, row in zip(test, given, strict=True)]
 

@@ -8,14 +8,14 @@ from collections.abc import Callable, Generator, Sequence
 
 from kamerton.core.messages import Message
 from kamerton.core.outcomes import Answers, ContenderKind
-from kamerton.core.records import Example, Prediction, Progress
+from kamerton.core.records import ExampleSeq, Prediction, Progress
 
-Predict = Callable[[Sequence[Example]], Sequence[Prediction]]
+Predict = Callable[[ExampleSeq], Sequence[Prediction]]
 LONGEST = 4_000
 """Characters of a text that simple contenders read: the gist, at a bounded cost."""
 
 
-def timed(title: Message, kind: ContenderKind, predict: Predict, examples: Sequence[Example]) -> Answers:
+def timed(title: Message, kind: ContenderKind, predict: Predict, examples: ExampleSeq) -> Answers:
     """Answer all examples at once."""
     began = time.perf_counter()
     predictions = tuple(predict(examples))
@@ -23,7 +23,7 @@ def timed(title: Message, kind: ContenderKind, predict: Predict, examples: Seque
 
 
 def answer(
-    title: Message, kind: ContenderKind, predict: Predict, examples: Sequence[Example], at_once: int
+    title: Message, kind: ContenderKind, predict: Predict, examples: ExampleSeq, at_once: int
 ) -> Generator[Progress, None, Answers]:
     """Answer examples in parts, and yield the progress."""
     began, rows = time.perf_counter(), len(examples)
@@ -41,6 +41,6 @@ def always(text: str) -> Predict:
     return lambda test: [Prediction(example.id, text) for example in test]
 
 
-def texts(examples: Sequence[Example]) -> list[str]:
+def texts(examples: ExampleSeq) -> list[str]:
     """Return what simple contenders read of each example; never an empty text."""
     return [example.text.strip()[:LONGEST] or "∅" for example in examples]

@@ -7,7 +7,6 @@ import json
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 from kamerton.core.contracts import ChatRequests
 from kamerton.core.errors import Fault, RunError
 from kamerton.core.messages import msg
-from kamerton.core.records import Example, Prediction
+from kamerton.core.records import ExampleSeq, Prediction
 from kamerton.runs.recipe import PromptSettings
 
 SECONDS = 120.0
@@ -56,7 +55,7 @@ class Endpoint:
         )
         return sum(spent) / 1e6
 
-    def predict(self, form: ChatRequests, shots: Sequence[Example], examples: Sequence[Example]) -> list[Prediction]:
+    def predict(self, form: ChatRequests, shots: ExampleSeq, examples: ExampleSeq) -> list[Prediction]:
         """Answer examples through the server.
 
         Raises:

@@ -21,7 +21,7 @@ from kamerton.core.contracts import Engine, Form, Tokenizer, UntunedAnswerer
 from kamerton.core.figures import Figure
 from kamerton.core.messages import Message, msg
 from kamerton.core.outcomes import ContenderKind, Selection
-from kamerton.core.records import Encoded, Example, Prediction, Progress, Split
+from kamerton.core.records import Encoded, Example, ExampleSeq, Prediction, Progress, Split
 from kamerton.runs.recipe import PromptSettings
 from kamerton.text.features import text_features
 from kamerton.text.language_id import language_of
@@ -47,11 +47,11 @@ INSTRUCTIONS = {
     ),
 }
 """Instructions that are tried before the request, by the language of the texts."""
-Score = Callable[[Sequence[Example], Sequence[Prediction]], float]
+Score = Callable[[ExampleSeq, Sequence[Prediction]], float]
 """How good predictions are: higher is better."""
 
 
-Way = Callable[[Engine, Sequence[Example]], Sequence[Prediction]]
+Way = Callable[[Engine, ExampleSeq], Sequence[Prediction]]
 """A way to ask an engine."""
 
 
@@ -114,7 +114,7 @@ class Prompting:
         return self.form.with_instruction("") is not None
 
     @property
-    def _choosing(self) -> Sequence[Example]:
+    def _choosing(self) -> ExampleSeq:
         """The validation rows to choose on; none if they are few."""
         rows = self.split.validation[:CHOSEN_ON]
         return rows if len(rows) >= ENOUGH else ()
@@ -176,7 +176,7 @@ class Prompting:
         """Return whether another round fits into the budget, judged by the rows so far; the first always does."""
         return not asked or not self._generates or spent * (1 + ROUND / asked) <= self.settings.budget
 
-    def _score(self, rows: Sequence[Example], predictions: Sequence[Prediction]) -> float:
+    def _score(self, rows: ExampleSeq, predictions: Sequence[Prediction]) -> float:
         """Return the deciding metric or, where answers are generated, the true answers' log-likelihood per token."""
         if not self._generates:
             return self.score(rows, predictions)
@@ -232,14 +232,14 @@ class Metered:
         return items
 
 
-def _showing(form: UntunedAnswerer, shots: Sequence[Example]) -> Way:
+def _showing(form: UntunedAnswerer, shots: ExampleSeq) -> Way:
     return lambda engine, rows: form.predict_untuned(engine, rows, shots)
 
 
 class Nearest:
     """Training examples by their TF-IDF similarity to a row."""
 
-    def __init__(self, examples: Sequence[Example], count: int) -> None:
+    def __init__(self, examples: ExampleSeq, count: int) -> None:
         self.examples, self.count = examples, count
         self._features = text_features()
         self._known = self._features.fit_transform([example.text for example in examples])
@@ -250,6 +250,6 @@ class Nearest:
         best = sorted(range(len(similarity)), key=lambda i: (-similarity[i], i))[: self.count]
         return [self.examples[i] for i in reversed(best)]
 
-    def predict(self, form: UntunedAnswerer, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
+    def predict(self, form: UntunedAnswerer, engine: Engine, examples: ExampleSeq) -> list[Prediction]:
         """Answer each row after its own examples."""
         return form.predict_shown(engine, examples, [self.of(example) for example in examples])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
@@ -69,6 +69,7 @@ class Example:
         return self
 
 
+ExampleSeq = Sequence[Example]
 Fate = Literal["train", "validation", "test", "added", "used", "dropped", "cut", "repaired"]
 
 

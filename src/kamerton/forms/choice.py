@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kamerton.core.contracts import Engine
-from kamerton.core.records import Example, Prediction
+from kamerton.core.records import Example, ExampleSeq, Prediction
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.turns import ended, supervise, tokenize
 
@@ -26,9 +26,7 @@ class OptionChoice(Dialogue):
         """False: options are only scored."""
         return False
 
-    def predict_shown(
-        self, engine: Engine, examples: Sequence[Example], shown: Sequence[Sequence[Example]]
-    ) -> list[Prediction]:
+    def predict_shown(self, engine: Engine, examples: ExampleSeq, shown: Sequence[ExampleSeq]) -> list[Prediction]:
         """Choose among the options of each example, after solved ones."""
         results, cuts = [], []
         for example, shots in zip(examples, shown, strict=True):

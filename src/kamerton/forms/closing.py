@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 from kamerton.core.contracts import Engine, Tokenizer
-from kamerton.core.records import Encoded, Example, Prediction, Turn
+from kamerton.core.records import Encoded, Example, ExampleSeq, Prediction, Turn
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.labels import Labels
 from kamerton.forms.texts import Piece
@@ -25,7 +25,7 @@ class ClosingLabels(Labels):
         """Return the last token, which transformers' heads on decoders read."""
         return len(piece.tokens) - 1
 
-    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+    def encode(self, examples: ExampleSeq, tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Tokenize the bare texts; an empty one is the end token, or padding where there is no end token."""
         items = super().encode(examples, tokenizer, max_tokens)
         end = (int(tokenizer.pad_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id),)
@@ -36,7 +36,7 @@ class ClosingLabels(Labels):
         dialogue = self.dialogue.with_instruction(text)
         return None if dialogue is None else replace(self, dialogue=dialogue)
 
-    def to_messages(self, example: Example, shots: Sequence[Example]) -> Sequence[Turn]:
+    def to_messages(self, example: Example, shots: ExampleSeq) -> Sequence[Turn]:
         """Return the request of the untuned model."""
         return self.dialogue.to_messages(example, shots)
 
@@ -44,18 +44,14 @@ class ClosingLabels(Labels):
         """Return the label that a reply names."""
         return self.dialogue.parse(text)
 
-    def shots(self, examples: Sequence[Example], count: int, seed: int) -> list[Example]:
+    def shots(self, examples: ExampleSeq, count: int, seed: int) -> list[Example]:
         """Draw examples to show as earlier turns."""
         return self.dialogue.shots(examples, count, seed)
 
-    def predict_untuned(
-        self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
-    ) -> list[Prediction]:
+    def predict_untuned(self, engine: Engine, examples: ExampleSeq, shots: ExampleSeq) -> list[Prediction]:
         """Choose the likeliest label after `shots` solved examples."""
         return self.dialogue.predict_untuned(engine, examples, shots)
 
-    def predict_shown(
-        self, engine: Engine, examples: Sequence[Example], shown: Sequence[Sequence[Example]]
-    ) -> list[Prediction]:
+    def predict_shown(self, engine: Engine, examples: ExampleSeq, shown: Sequence[ExampleSeq]) -> list[Prediction]:
         """Choose the likeliest label of each example after solved ones of its own."""
         return self.dialogue.predict_shown(engine, examples, shown)

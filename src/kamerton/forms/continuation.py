@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from kamerton.core.contracts import ModelHead, Tokenizer
-from kamerton.core.records import Example
+from kamerton.core.records import Example, ExampleSeq
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.sandbox import SandboxLimits, pass_at_k, passes
 from kamerton.forms.turns import Exchange, Pieces, frame_of, plain
@@ -52,7 +52,7 @@ class Continuation(Dialogue):
         passed = sum(bool(text) and passes(self.program(example, text), self.trial.limits) for text in texts)
         return pass_at_k(len(texts), passed, self.trial.k)
 
-    def _write(self, example: Example, shots: Sequence[Example], tokenizer: Tokenizer) -> Exchange:
+    def _write(self, example: Example, shots: ExampleSeq, tokenizer: Tokenizer) -> Exchange:
         shown = "".join(self.ask(shot) + self.answer(shot) + self.after(shot) + BETWEEN for shot in shots)
         begin: Pieces = (tokenizer.decode(list(frame_of(tokenizer).before)),)
         before = plain(shown + self.ask(example), tokenizer)

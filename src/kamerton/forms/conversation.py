@@ -9,7 +9,7 @@ from typing import Literal, Self
 
 from kamerton.core.contracts import Engine, Tokenizer
 from kamerton.core.messages import Wording, msg
-from kamerton.core.records import Encoded, Example, Prediction, Taught, Turn
+from kamerton.core.records import Encoded, Example, ExampleSeq, Prediction, Taught, Turn
 from kamerton.forms.messages import kept_messages, said
 from kamerton.forms.supervision import written
 from kamerton.forms.templates import adapt
@@ -55,7 +55,7 @@ class Conversation(Prompted):
         """Return a length that nearly all training answers have, with some room."""
         return super().answer_tokens(tokenizer) + written_around(tokenizer)
 
-    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+    def encode(self, examples: ExampleSeq, tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Tokenize each answer after the prompt that serving sends for it.
 
         Answers share a sequence as long as the next prompt begins with all the tokens before it; where the template
@@ -86,7 +86,7 @@ class Conversation(Prompted):
         first, *others = [run.cut(max_tokens) for run in runs]
         return replace(first, extra=tuple(others), cut=sum(item.cut for item in (first, *others)))
 
-    def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+    def prompts(self, examples: ExampleSeq, tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Return what serving sends: the conversation up to where the assistant speaks last, or next.
 
         `extra` hold the prompts of the answers before.
@@ -136,9 +136,7 @@ class Conversation(Prompted):
             return turns
         return (*turns[:first], Turn("user", f"{self.instruction}\n\n{turns[first].content}"), *turns[first + 1 :])
 
-    def predict_shown(
-        self, engine: Engine, examples: Sequence[Example], shown: Sequence[Sequence[Example]]
-    ) -> list[Prediction]:
+    def predict_shown(self, engine: Engine, examples: ExampleSeq, shown: Sequence[ExampleSeq]) -> list[Prediction]:
         """Answer each conversation after the first exchanges of its own solved ones, all side by side."""
         tokenizer, room = engine.tokenizer, max(1, engine.max_tokens - engine.max_new_tokens)
         asked = [
@@ -171,9 +169,7 @@ class Conversation(Prompted):
             return exchange.gold
         return text.strip() if self.reasons else without_reasoning(text)
 
-    def _after(
-        self, shots: Sequence[Example], turns: Sequence[Turn], tokenizer: Tokenizer
-    ) -> tuple[tuple[Turn, ...], int]:
+    def _after(self, shots: ExampleSeq, turns: Sequence[Turn], tokenizer: Tokenizer) -> tuple[tuple[Turn, ...], int]:
         """Insert the first exchange of each shot behind the system prompt; return also where the own turns begin."""
         shown = list[Turn]()
         for shot in shots:
@@ -184,7 +180,7 @@ class Conversation(Prompted):
         return (*turns[:head], *shown, *turns[head:]), head + len(shown) if shown else 0
 
     def _judged(
-        self, examples: Sequence[Example], asked: Sequence[tuple[Sequence[Turn], int]], engine: Engine
+        self, examples: ExampleSeq, asked: Sequence[tuple[Sequence[Turn], int]], engine: Engine
     ) -> list[Encoded]:
         """Supervise the true answers after the shots; without these where they do not fit or all tokens train."""
         alone = self.encode(examples, engine.tokenizer, engine.max_tokens)
@@ -243,7 +239,7 @@ def turns_of(example: Example) -> tuple[Turn, ...]:
     return kept_messages(example.fields["messages"])
 
 
-def answered_next(examples: Sequence[Example]) -> list[Example]:
+def answered_next(examples: ExampleSeq) -> list[Example]:
     """Return examples without the answers of conversations that end with another role: only the next is wanted."""
     return [replace(example, gold="") if _ends_open(example) else example for example in examples]
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from kamerton.core.contracts import Engine, ModelHead, Tokenizer
 from kamerton.core.messages import Wording
-from kamerton.core.records import Encoded, Example, Prediction, Taught, Turn
+from kamerton.core.records import Encoded, Example, ExampleSeq, Prediction, Taught, Turn
 from kamerton.forms.messages import with_system
 from kamerton.forms.supervision import written
 from kamerton.forms.templates import RefusedError
@@ -73,7 +73,7 @@ class Dialogue(Prompted):
         """Count the tokens that the template writes around an answer: an empty thought."""
         return written_around(tokenizer)
 
-    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+    def encode(self, examples: ExampleSeq, tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Tokenize prompt and answer separately, so that the prompt's tokens are those of serving.
 
         A prompt that does not fit before its answer loses its start, as in serving: else its answer would be lost.
@@ -92,7 +92,7 @@ class Dialogue(Prompted):
         )
         return [faults.get(at) or next(items) for at in range(len(examples))]
 
-    def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+    def prompts(self, examples: ExampleSeq, tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Return what serving sends: the prompt up to where the assistant begins."""
         return [or_fault(partial(self._prompt, example, (), tokenizer, max_tokens, 0)) for example in examples]
 
@@ -104,14 +104,14 @@ class Dialogue(Prompted):
         """Return the answer's tokens; each is predicted at the one before it."""
         return Taught(tuple(read + 1 for read in item.output_positions), (written(item.targets, tokenizer),))
 
-    def shots(self, examples: Sequence[Example], count: int, seed: int) -> list[Example]:
+    def shots(self, examples: ExampleSeq, count: int, seed: int) -> list[Example]:
         """Draw `count` examples, or one of each choice if there are more choices; none if none are wanted."""
         if self.choices and count:
             return draw_evenly(examples, max(count, len(self.choices)), seed)
         return super().shots(examples, count, seed)
 
     def _prompts(
-        self, examples: Sequence[Example], shown: Sequence[Sequence[Example]], tokenizer: Tokenizer, room: int
+        self, examples: ExampleSeq, shown: Sequence[ExampleSeq], tokenizer: Tokenizer, room: int
     ) -> list[Encoded]:
         """Return prompts, each after its own shots, in at most `room` tokens.
 
@@ -122,15 +122,11 @@ class Dialogue(Prompted):
             for example, shots in zip(examples, shown, strict=True)
         ]
 
-    def _prompt(
-        self, example: Example, shots: Sequence[Example], tokenizer: Tokenizer, room: int, first: int
-    ) -> Encoded:
+    def _prompt(self, example: Example, shots: ExampleSeq, tokenizer: Tokenizer, room: int, first: int) -> Encoded:
         [ids] = tokenize([self._write(example, shots[first:], tokenizer).prompt], tokenizer)
         return cut_start(ids, room)
 
-    def predict_shown(
-        self, engine: Engine, examples: Sequence[Example], shown: Sequence[Sequence[Example]]
-    ) -> list[Prediction]:
+    def predict_shown(self, engine: Engine, examples: ExampleSeq, shown: Sequence[ExampleSeq]) -> list[Prediction]:
         """Answer each example after solved ones of its own, all side by side."""
         options = self._options(examples, engine.tokenizer)
         longest = max((len(option) for option in options), default=engine.max_new_tokens)
@@ -173,7 +169,7 @@ class Dialogue(Prompted):
     def _choose(
         self,
         engine: Engine,
-        examples: Sequence[Example],
+        examples: ExampleSeq,
         prompts: Sequence[Encoded],
         options: list[tuple[int, ...]],
     ) -> list[Prediction]:
@@ -190,7 +186,7 @@ class Dialogue(Prompted):
             predictions.append(replace(chosen, cut=prompt.cut))
         return predictions
 
-    def _options(self, examples: Sequence[Example], tokenizer: Tokenizer) -> list[tuple[int, ...]]:
+    def _options(self, examples: ExampleSeq, tokenizer: Tokenizer) -> list[tuple[int, ...]]:
         """Tokenize the choices as the template renders answers, as in training."""
         answers = [
             self._write(replace(example, gold=choice), (), tokenizer).answer
@@ -203,7 +199,7 @@ class Dialogue(Prompted):
         """Return the form that puts an instruction before the user's turn."""
         return replace(self, ask=lambda example: f"{text}\n\n{self.ask(example)}")
 
-    def to_messages(self, example: Example, shots: Sequence[Example]) -> Sequence[Turn]:
+    def to_messages(self, example: Example, shots: ExampleSeq) -> Sequence[Turn]:
         """Return the system prompt, solved examples as earlier turns, and the request as the last."""
         turns = [Turn("user", self.ask(example))]
         for shot in reversed(shots):
@@ -216,7 +212,7 @@ class Dialogue(Prompted):
         named = [(folded.find(choice.casefold()), -len(choice), choice) for choice in self.choices]
         return min((found for found in named if found[0] >= 0), default=(0, 0, self.kept(text)))[2]
 
-    def _write(self, example: Example, shots: Sequence[Example], tokenizer: Tokenizer) -> Exchange:
+    def _write(self, example: Example, shots: ExampleSeq, tokenizer: Tokenizer) -> Exchange:
         return write_exchange(self.to_messages(example, shots), self.answer(example), tokenizer)
 
 

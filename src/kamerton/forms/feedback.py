@@ -17,7 +17,7 @@ from torch import Tensor
 
 from kamerton.core.contracts import Engine, Tokenizer
 from kamerton.core.messages import Wording, msg
-from kamerton.core.records import Encoded, Example, Prediction, Taught, Turn
+from kamerton.core.records import Encoded, Example, ExampleSeq, Prediction, Taught, Turn
 from kamerton.forms.given import GivenAnswers, behind_shots, request_of
 from kamerton.forms.messages import kept_answer
 from kamerton.forms.supervision import target_losses, written
@@ -47,7 +47,7 @@ class BinaryFeedback(GivenAnswers):
         """Return whether a row holds an answer."""
         return bool(example.gold)
 
-    def write(self, example: Example, shots: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> Encoded:
+    def write(self, example: Example, shots: ExampleSeq, tokenizer: Tokenizer, max_tokens: int) -> Encoded:
         """Tokenize a row's answer after the request and the shots that people wanted."""
         shown = [turn for shot in shots if shot.fields["wanted"] for turn in (*request_of(shot)[-1:], _own(shot))]
         return _answered(behind_shots(example, shown), _own(example), tokenizer, max_tokens)
@@ -94,7 +94,7 @@ class BinaryFeedback(GivenAnswers):
         likely = iter((-engine.losses([one for item in known for one in item.sequences])).reshape(-1, 2).tolist())
         return [_with_reference(item, *next(likely)) if item.extra else item for item in items]
 
-    def judge(self, engine: Engine, examples: Sequence[Example], items: Sequence[Encoded]) -> list[Prediction]:
+    def judge(self, engine: Engine, examples: ExampleSeq, items: Sequence[Encoded]) -> list[Prediction]:
         """Compute the mean probability of each answer's tokens, and a loss by whether it was wanted."""
         means = engine.losses(items) / np.array([max(1, len(item.targets)) for item in items])
         results = []

@@ -9,7 +9,7 @@ from functools import partial
 from kamerton.core.contracts import Engine, Tokenizer
 from kamerton.core.errors import Fault
 from kamerton.core.messages import Wording, msg
-from kamerton.core.records import Encoded, Example, Prediction, Turn
+from kamerton.core.records import Encoded, Example, ExampleSeq, Prediction, Turn
 from kamerton.forms.messages import kept_messages
 from kamerton.forms.templates import RefusedError
 from kamerton.forms.turns import answer_flaw, cut_start, or_fault, tokenize, without_reasoning, write_prompt
@@ -24,7 +24,7 @@ class GivenAnswers(Prompted):
         """Return whether a row holds what is scored."""
 
     @abstractmethod
-    def write(self, example: Example, shots: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> Encoded:
+    def write(self, example: Example, shots: ExampleSeq, tokenizer: Tokenizer, max_tokens: int) -> Encoded:
         """Tokenize a row's answers after solved examples.
 
         Raises:
@@ -32,10 +32,10 @@ class GivenAnswers(Prompted):
         """
 
     @abstractmethod
-    def judge(self, engine: Engine, examples: Sequence[Example], items: Sequence[Encoded]) -> list[Prediction]:
+    def judge(self, engine: Engine, examples: ExampleSeq, items: Sequence[Encoded]) -> list[Prediction]:
         """Score the answers of rows, which `write` encoded as `items`."""
 
-    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+    def encode(self, examples: ExampleSeq, tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Tokenize the answers after their request; what does not fit is cut at the end."""
         return [or_fault(partial(self.training_row, example, tokenizer, max_tokens)) for example in examples]
 
@@ -47,13 +47,11 @@ class GivenAnswers(Prompted):
         """Find a prompt that differs from serving's, and an untrained end."""
         return answer_flaw(item, prompt, tokenizer)
 
-    def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+    def prompts(self, examples: ExampleSeq, tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Return what serving sends: the request up to where the assistant begins."""
         return [or_fault(partial(_prompt, example, tokenizer, max_tokens)) for example in examples]
 
-    def predict_untuned(
-        self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
-    ) -> list[Prediction]:
+    def predict_untuned(self, engine: Engine, examples: ExampleSeq, shots: ExampleSeq) -> list[Prediction]:
         """Score the answers after `shots`, which are earlier turns of the conversation."""
         given = [example for example in examples if self.is_given(example)]
         items = [self._fitting(example, shots, engine) for example in given]
@@ -69,7 +67,7 @@ class GivenAnswers(Prompted):
         }
         return [results[example.id] for example in examples]
 
-    def _fitting(self, example: Example, shots: Sequence[Example], engine: Engine) -> Encoded:
+    def _fitting(self, example: Example, shots: ExampleSeq, engine: Engine) -> Encoded:
         for first in range(len(shots) + 1):
             item = self.write(example, shots[first:], engine.tokenizer, engine.max_tokens)
             if not item.cut:

@@ -16,7 +16,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from kamerton.core.contracts import Advice, Engine, ModelHead, Tokenizer
 from kamerton.core.figures import Figure
 from kamerton.core.messages import msg
-from kamerton.core.records import Encoded, Example, Prediction, Taught
+from kamerton.core.records import Encoded, Example, ExampleSeq, Prediction, Taught
 from kamerton.forms.labels import named_classes
 from kamerton.forms.reading import SequenceHead, embed_texts, window_means
 from kamerton.forms.supervision import IGNORED
@@ -83,7 +83,7 @@ class LabelSets(SequenceHead):
         masks = [max(item.targets[0], 0) for item in items]
         return np.array([[mask >> i & 1 for i in range(len(self.labels))] for mask in masks], dtype=np.float64)
 
-    def shots(self, examples: Sequence[Example], count: int, seed: int) -> list[Example]:
+    def shots(self, examples: ExampleSeq, count: int, seed: int) -> list[Example]:
         """Draw `count` examples of each label, at most."""
         order = [examples[i] for i in np.random.default_rng(seed).permutation(len(examples))]
         drawn: dict[int, Example] = {}
@@ -92,7 +92,7 @@ class LabelSets(SequenceHead):
             drawn.update((example.id, example) for example in having[:count])
         return list(drawn.values())
 
-    def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
+    def predict(self, engine: Engine, examples: ExampleSeq) -> list[Prediction]:
         """Return the labels whose probability is above the threshold."""
         encoded = self.encode(examples, engine.tokenizer, engine.max_tokens)
         if not encoded:
@@ -118,9 +118,7 @@ class LabelSets(SequenceHead):
             )
         ]
 
-    def predict_untuned(
-        self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
-    ) -> list[Prediction]:
+    def predict_untuned(self, engine: Engine, examples: ExampleSeq, shots: ExampleSeq) -> list[Prediction]:
         """Return the labels of most of the nearest shown examples; without any, the label whose name is nearest."""
         texts = self.embed(engine, examples)
         if not shots:
@@ -136,7 +134,7 @@ class LabelSets(SequenceHead):
         return write_tags([label for label, chosen in zip(self.labels, given, strict=True) if chosen])
 
 
-def fit_threshold(form: ModelHead, engine: Engine, examples: Sequence[Example]) -> Mapping[str, Advice]:
+def fit_threshold(form: ModelHead, engine: Engine, examples: ExampleSeq) -> Mapping[str, Advice]:
     """Return the setting that gives a multi-label form the best F1 on validation rows (Lipton et al. 2014).
 
     Nothing for other forms, and for one that has a threshold.

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from kamerton.core.contracts import Engine, Tokenizer
-from kamerton.core.records import Encoded, Example, Prediction, Taught
+from kamerton.core.records import Encoded, Example, ExampleSeq, Prediction, Taught
 from kamerton.forms.reading import SequenceHead, embed_texts, window_means
 from kamerton.forms.supervision import IGNORED, class_losses
 from kamerton.text.cells import draw_evenly
@@ -46,11 +46,11 @@ class Labels(SequenceHead):
         """Compute the cross-entropy of each item's class: `[items]`, nats."""
         return class_losses(window_means(logits, items), [item.targets[0] for item in items])
 
-    def shots(self, examples: Sequence[Example], count: int, seed: int) -> list[Example]:
+    def shots(self, examples: ExampleSeq, count: int, seed: int) -> list[Example]:
         """Draw `count` examples of each class: their mean stands for it."""
         return draw_evenly(examples, count * len(self.labels), seed)
 
-    def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
+    def predict(self, engine: Engine, examples: ExampleSeq) -> list[Prediction]:
         """Return the most probable class."""
         encoded = self.encode(examples, engine.tokenizer, engine.max_tokens)
         predictions = []
@@ -64,9 +64,7 @@ class Labels(SequenceHead):
             predictions.append(replace(chosen, cut=item.cut))
         return predictions
 
-    def predict_untuned(
-        self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
-    ) -> list[Prediction]:
+    def predict_untuned(self, engine: Engine, examples: ExampleSeq, shots: ExampleSeq) -> list[Prediction]:
         """Return the class whose name, or whose mean shown example, has the nearest embedding."""
         shown = {label: [shot for shot in shots if shot.gold == label] for label in self.labels}
         centers = np.stack(

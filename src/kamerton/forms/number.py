@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from kamerton.core.contracts import Engine, PreTrainedModel, Tokenizer
-from kamerton.core.records import Encoded, Example, Prediction, Taught
+from kamerton.core.records import Encoded, Example, ExampleSeq, Prediction, Taught
 from kamerton.forms.reading import SequenceHead, window_means
 from kamerton.forms.supervision import IGNORED
 from kamerton.text.cells import filled, written_number
@@ -67,14 +67,14 @@ class Number(SequenceHead):
         error = (window_means(logits, items)[:, 0].double() - wanted) / self.spread
         return known * error.square()
 
-    def shots(self, examples: Sequence[Example], count: int, seed: int) -> list[Example]:
+    def shots(self, examples: ExampleSeq, count: int, seed: int) -> list[Example]:
         """Draw `count` examples from each fifth of the range."""
         order = sorted(np.random.default_rng(seed).permutation(len(examples)), key=lambda i: float(examples[i].gold))
         parts = [part for part in np.array_split(np.array(order), PARTS) if len(part)]
         draw = np.random.default_rng([seed, 1])
         return [examples[i] for part in parts for i in draw.permutation(part)[:count]]
 
-    def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
+    def predict(self, engine: Engine, examples: ExampleSeq) -> list[Prediction]:
         """Return the head's numbers."""
         encoded = self.encode(examples, engine.tokenizer, engine.max_tokens)
         return [
@@ -87,9 +87,7 @@ class Number(SequenceHead):
         known = self.supervised(item)
         return replace(read, loss=((number - item.number) / self.spread) ** 2, tokens=1) if known else read
 
-    def predict_untuned(
-        self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
-    ) -> list[Prediction]:
+    def predict_untuned(self, engine: Engine, examples: ExampleSeq, shots: ExampleSeq) -> list[Prediction]:
         """Average the numbers of the nearest shown examples; without any, return the mean."""
         if not shots:
             return [Prediction(example.id, written_number(self.mean)) for example in examples]

@@ -13,7 +13,7 @@ from torch.nn.functional import logsigmoid
 
 from kamerton.core.contracts import Engine, Tokenizer
 from kamerton.core.messages import Wording, msg
-from kamerton.core.records import Encoded, Example, Prediction, Taught, Turn
+from kamerton.core.records import Encoded, Example, ExampleSeq, Prediction, Taught, Turn
 from kamerton.forms.given import GivenAnswers, behind_shots, request_of
 from kamerton.forms.messages import kept_answer, said
 from kamerton.forms.supervision import target_losses, written
@@ -39,7 +39,7 @@ class Preferences(GivenAnswers):
         """Return whether a row holds both answers."""
         return bool(example.gold and example.fields["rejected"])
 
-    def write(self, example: Example, shots: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> Encoded:
+    def write(self, example: Example, shots: ExampleSeq, tokenizer: Tokenizer, max_tokens: int) -> Encoded:
         """Tokenize both answers, each after the same prompt and the chosen answers of the shots."""
         shown = [turn for shot in shots for turn in (*request_of(shot)[-1:], _answers(shot)[0])]
         turns, answers = behind_shots(example, shown), []
@@ -96,7 +96,7 @@ class Preferences(GivenAnswers):
             for item, (chosen, rejected) in zip(items, losses, strict=True)
         ]
 
-    def judge(self, engine: Engine, examples: Sequence[Example], items: Sequence[Encoded]) -> list[Prediction]:
+    def judge(self, engine: Engine, examples: ExampleSeq, items: Sequence[Encoded]) -> list[Prediction]:
         """Return the answer that is likelier per token."""
         sequences = [sequence for item in items for sequence in item.sequences]
         lengths = np.array([max(1, len(sequence.targets)) for sequence in sequences]).reshape(-1, 2)

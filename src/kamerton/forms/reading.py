@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from kamerton.core.contracts import Engine, Tokenizer, TooLong
-from kamerton.core.records import Encoded, Example
+from kamerton.core.records import Encoded, Example, ExampleSeq
 from kamerton.forms.texts import Piece, in_one_row, read_texts, texts_of
 from kamerton.forms.usual import Usual
 
@@ -39,7 +39,7 @@ class SequenceHead(Usual):
         """Return the number to be read, if it is one."""
         return 0.0
 
-    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+    def encode(self, examples: ExampleSeq, tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Tokenize the texts, cut from the right or in windows, each with one output position."""
         pieces = read_texts([texts_of(e) for e in examples], tokenizer, max_tokens, in_windows=self.in_windows)
         return [
@@ -55,7 +55,7 @@ class SequenceHead(Usual):
         """Count the answer, if it is known."""
         return int(item.targets[0] >= 0)
 
-    def embed(self, engine: Engine, examples: Sequence[Example]) -> np.ndarray:
+    def embed(self, engine: Engine, examples: ExampleSeq) -> np.ndarray:
         """Embed texts, cut where they are too long: `[examples, hidden]`, unit length."""
         return embed_texts(engine, [texts_of(example) for example in examples])
 

@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 
 from kamerton.core.contracts import Engine, Tokenizer
 from kamerton.core.messages import Wording
-from kamerton.core.records import Encoded, Example, Prediction, Taught
+from kamerton.core.records import Encoded, Example, ExampleSeq, Prediction, Taught
 from kamerton.forms.supervision import written
 from kamerton.forms.turns import END_UNTRAINED, PROMPT_DIFFERS, frame_of, most_shots, plain, tokenize
 from kamerton.forms.usual import Prompted
@@ -30,13 +30,13 @@ class Rewriting(Prompted):
         """Measure how long nearly all training answers are, with some room."""
         return room_for([len(ids) for ids in _answer_ids(self.answers, tokenizer)])
 
-    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+    def encode(self, examples: ExampleSeq, tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Tokenize source and answer; each loses its end if it is longer than `max_tokens`, and both cuts count."""
         sources = self.prompts(examples, tokenizer, max_tokens)
         answers = _answer_ids([example.gold for example in examples], tokenizer)
         return [_supervise(source, ids, max_tokens) for source, ids in zip(sources, answers, strict=True)]
 
-    def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+    def prompts(self, examples: ExampleSeq, tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Return what serving sends: the source."""
         return _sources([self.ask(example) for example in examples], tokenizer, max_tokens)
 
@@ -59,9 +59,7 @@ class Rewriting(Prompted):
         """Return the answer; no token of the source is trained on."""
         return Taught((), (written(item.targets, tokenizer),))
 
-    def predict_shown(
-        self, engine: Engine, examples: Sequence[Example], shown: Sequence[Sequence[Example]]
-    ) -> list[Prediction]:
+    def predict_shown(self, engine: Engine, examples: ExampleSeq, shown: Sequence[ExampleSeq]) -> list[Prediction]:
         """Answer each example after solved ones of its own, all side by side."""
         sources = [self._shown(example, shots, engine) for example, shots in zip(examples, shown, strict=True)]
         answers = _answer_ids([example.gold for example in examples], engine.tokenizer)
@@ -72,7 +70,7 @@ class Rewriting(Prompted):
             for example, text, loss, item, source in zip(examples, texts, losses, items, sources, strict=True)
         ]
 
-    def _shown(self, example: Example, shots: Sequence[Example], engine: Engine) -> Encoded:
+    def _shown(self, example: Example, shots: ExampleSeq, engine: Engine) -> Encoded:
         def source(first: int) -> Encoded:
             before = "".join(f"{self.ask(shot)}\n{shot.gold}\n\n" for shot in shots[first:])
             [made] = _sources([before + self.ask(example)], engine.tokenizer, engine.max_tokens)

@@ -13,7 +13,7 @@ import numpy as np
 from kamerton.core.contracts import Engine, PreTrainedModel, Tokenizer, TooLong
 from kamerton.core.errors import Fault, ModelError
 from kamerton.core.messages import Wording, msg
-from kamerton.core.records import Encoded, Example, Prediction, Taught
+from kamerton.core.records import Encoded, Example, ExampleSeq, Prediction, Taught
 from kamerton.forms.supervision import written, written_tokens
 from kamerton.forms.turns import frame_of, plain, tokenize
 from kamerton.forms.usual import Usual, item_losses
@@ -35,18 +35,16 @@ class _Running(Usual):
         """Return the form that continues in further blocks, or cuts."""
         return replace(self, in_blocks=too_long == "window")
 
-    def shots(self, examples: Sequence[Example], count: int, seed: int) -> list[Example]:
+    def shots(self, examples: ExampleSeq, count: int, seed: int) -> list[Example]:
         """Return none: a text goes on from itself."""
         return []
 
-    def predict_untuned(
-        self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
-    ) -> list[Prediction]:
+    def predict_untuned(self, engine: Engine, examples: ExampleSeq, shots: ExampleSeq) -> list[Prediction]:
         """Compute the texts' likelihood."""
         return self.predict(engine, examples)
 
     @abstractmethod
-    def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
+    def predict(self, engine: Engine, examples: ExampleSeq) -> list[Prediction]:
         """Compute the texts' likelihood; the score is the geometric mean of the tokens' probabilities."""
 
 
@@ -58,12 +56,12 @@ class RunningText(_Running):
     untuned_class: ClassVar = "AutoModelForCausalLM"
     ends: ClassVar = False
 
-    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+    def encode(self, examples: ExampleSeq, tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Cut texts into blocks of `max_tokens`; each token is a target once, and so is the end of the text."""
         return self._encode(examples, tokenizer, max_tokens, _end(tokenizer))
 
     def _encode(
-        self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int, end: tuple[int, ...]
+        self, examples: ExampleSeq, tokenizer: Tokenizer, max_tokens: int, end: tuple[int, ...]
     ) -> list[Encoded]:
         start = _start(tokenizer)
         texts = tokenize([plain(example.text, tokenizer) for example in examples], tokenizer)
@@ -83,7 +81,7 @@ class RunningText(_Running):
             return replace(blocks[0], extra=tuple(blocks[1:]))
         return replace(blocks[0], cut=max(0, len(given) - max_tokens))
 
-    def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+    def prompts(self, examples: ExampleSeq, tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Return the tokens before every text."""
         return [Encoded(_start(tokenizer), (), ()) for _ in examples]
 
@@ -100,7 +98,7 @@ class RunningText(_Running):
         positions = tuple(read + 1 for read in item.output_positions if read + 1 < len(item.tokens))
         return Taught(positions, (written(item.targets, tokenizer),))
 
-    def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
+    def predict(self, engine: Engine, examples: ExampleSeq) -> list[Prediction]:
         """Compute the likelihood of whole, uncut texts, without that of their ends."""
         items = replace(self, in_blocks=True)._encode(examples, engine.tokenizer, engine.max_tokens, ())
         return [
@@ -129,7 +127,7 @@ class MaskedText(_Running):
             remedy = msg("choose an encoder that was saved with its head, as bert-base is; sentence encoders are not")
             raise ModelError(Fault(rule, model.name_or_path, remedy))
 
-    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+    def encode(self, examples: ExampleSeq, tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Cut texts into blocks between the tokenizer's special tokens, and mask tokens of each."""
         frame = frame_of(tokenizer)
         room = max(1, max_tokens - len(frame.before) - len(frame.after))
@@ -163,7 +161,7 @@ class MaskedText(_Running):
                 tokens[at] = int(other)
         return Encoded(tuple(tokens), tuple(chosen), tuple(ids[at] for at in chosen))
 
-    def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+    def prompts(self, examples: ExampleSeq, tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Return the tokens before every text."""
         return [Encoded(frame_of(tokenizer).before, (), ()) for _ in examples]
 
@@ -175,7 +173,7 @@ class MaskedText(_Running):
         """Return the chosen tokens."""
         return Taught(item.output_positions, tuple(written_tokens(item.targets, tokenizer)))
 
-    def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
+    def predict(self, engine: Engine, examples: ExampleSeq) -> list[Prediction]:
         """Compute the loss of masked tokens, and scale it to all: a sample of the pseudo-likelihood."""
         items = replace(self, in_blocks=True).encode(examples, engine.tokenizer, engine.max_tokens)
         special = len(_specials(engine.tokenizer))

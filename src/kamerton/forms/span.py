@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kamerton.core.contracts import Engine, Tokenizer, TooLong
 from kamerton.core.messages import msg
-from kamerton.core.records import Encoded, Example, Prediction, Taught
+from kamerton.core.records import Encoded, Example, ExampleSeq, Prediction, Taught
 from kamerton.forms.reading import embed_texts
 from kamerton.forms.supervision import IGNORED
 from kamerton.forms.texts import OVERLAP
@@ -63,7 +63,7 @@ class SpanReader(Usual):
     config: ClassVar[dict[str, object]] = {"num_labels": 2}
     """A start and an end, whatever the head was for that the model was saved with."""
 
-    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+    def encode(self, examples: ExampleSeq, tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Tokenize question and context in windows; every token of the context is an output position."""
         items = []
         for example in examples:
@@ -100,7 +100,7 @@ class SpanReader(Usual):
             sums.append(total)
         return torch.stack(sums)
 
-    def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
+    def predict(self, engine: Engine, examples: ExampleSeq) -> list[Prediction]:
         """Return the best span of all windows, or none."""
         encoded = self.encode(examples, engine.tokenizer, engine.max_tokens)
         logits = iter(engine.read([sequence for item in encoded for sequence in item.sequences]))
@@ -143,9 +143,7 @@ class SpanReader(Usual):
             if i <= j and ends[j] - starts[i] <= self.longest
         ]
 
-    def predict_untuned(
-        self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
-    ) -> list[Prediction]:
+    def predict_untuned(self, engine: Engine, examples: ExampleSeq, shots: ExampleSeq) -> list[Prediction]:
         """Return the sentence whose embedding is nearest to the question's; with shots, a part as long as theirs."""
         lengths = sorted(len(bounds(answers_of(shot)[0])) for shot in shots if answers_of(shot)[0])
         words = lengths[len(lengths) // 2] if lengths else 0

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from kamerton.core.contracts import Engine, Tokenizer, TooLong
-from kamerton.core.records import Encoded, Example, Prediction, Taught
+from kamerton.core.records import Encoded, Example, ExampleSeq, Prediction, Taught
 from kamerton.forms.labels import named_classes
 from kamerton.forms.reading import embed_texts
 from kamerton.forms.supervision import IGNORED
@@ -65,7 +65,7 @@ class Tagging(Usual):
         text = str(words)
         return text.split() if self.by_spaces else [text[one.start : one.end] for one in bounds(text)]
 
-    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+    def encode(self, examples: ExampleSeq, tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Tokenize word by word; each word's first token is an output position."""
         index = {tag: i for i, tag in enumerate(self.tags)}
         items = []
@@ -91,7 +91,7 @@ class Tagging(Usual):
         ]
         return Taught(tuple(read for read, _ in known), tuple(self.tags[target] for _, target in known))
 
-    def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
+    def predict(self, engine: Engine, examples: ExampleSeq) -> list[Prediction]:
         """Return the most probable valid sequence of tags: `I-x` only after `B-x` or `I-x`."""
         encoded = self.encode(examples, engine.tokenizer, engine.max_tokens)
         logits = iter(engine.read([sequence for item in encoded for sequence in item.sequences]))
@@ -105,9 +105,7 @@ class Tagging(Usual):
             predictions.append(replace(self._prediction(example, chances, words, targets), cut=item.cut))
         return predictions
 
-    def predict_untuned(
-        self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
-    ) -> list[Prediction]:
+    def predict_untuned(self, engine: Engine, examples: ExampleSeq, shots: ExampleSeq) -> list[Prediction]:
         """Tag each word with the kind whose name, or whose shown words' mean, has the nearest embedding."""
         shown: dict[str, list[str]] = {}
         for shot in shots:
@@ -172,7 +170,7 @@ class Tagging(Usual):
         return [part for part in parts if part.words] or [_WordWindow(ids[0], (), ())]
 
 
-def tagging(examples: Sequence[Example]) -> Tagging:
+def tagging(examples: ExampleSeq) -> Tagging:
     """Return the form for training examples: their tags, and how their words were split."""
     golds = Counter(tag for example in examples for tag in read_list(example.gold))
     begun = {INSIDE + kind_of(tag) for tag in golds if tag.startswith(BEGIN)}

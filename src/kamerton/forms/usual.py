@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kamerton.core.contracts import Engine, PreTrainedModel, Tokenizer, TooLong
 from kamerton.core.messages import Wording, msg
-from kamerton.core.records import Encoded, Example, Prediction, Turn
+from kamerton.core.records import Encoded, Example, ExampleSeq, Prediction, Turn
 from kamerton.forms.supervision import supervised, target_losses
 from kamerton.forms.templates import CLOSING_TAG
 from kamerton.forms.turns import tokenize
@@ -48,7 +48,7 @@ class Usual(ABC):
         """Return None: requests are no prompts."""
         return None
 
-    def to_messages(self, example: Example, shots: Sequence[Example]) -> Sequence[Turn]:
+    def to_messages(self, example: Example, shots: ExampleSeq) -> Sequence[Turn]:
         """Return no messages."""
         return ()
 
@@ -64,7 +64,7 @@ class Usual(ABC):
         """No initialization."""
         return
 
-    def validation_subset(self, examples: Sequence[Example]) -> Sequence[Example]:
+    def validation_subset(self, examples: ExampleSeq) -> ExampleSeq:
         """Return all rows, or a few where answers are generated."""
         return examples[:GENERATED] if self.generates else examples
 
@@ -73,10 +73,10 @@ class Usual(ABC):
         return 0
 
     @abstractmethod
-    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+    def encode(self, examples: ExampleSeq, tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Encode examples with their targets."""
 
-    def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+    def prompts(self, examples: ExampleSeq, tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Return the rows as they are trained on: the answer is no part of the tokens."""
         return self.encode(examples, tokenizer, max_tokens)
 
@@ -104,19 +104,15 @@ class Usual(ABC):
         return list(items)
 
     @abstractmethod
-    def predict_untuned(
-        self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
-    ) -> list[Prediction]:
+    def predict_untuned(self, engine: Engine, examples: ExampleSeq, shots: ExampleSeq) -> list[Prediction]:
         """Answer with the base model as it is."""
 
-    def predict_shown(
-        self, engine: Engine, examples: Sequence[Example], shown: Sequence[Sequence[Example]]
-    ) -> list[Prediction]:
+    def predict_shown(self, engine: Engine, examples: ExampleSeq, shown: Sequence[ExampleSeq]) -> list[Prediction]:
         """Answer row by row."""
         pairs = zip(examples, shown, strict=True)
         return [prediction for example, own in pairs for prediction in self.predict_untuned(engine, [example], own)]
 
-    def shots(self, examples: Sequence[Example], count: int, seed: int) -> list[Example]:
+    def shots(self, examples: ExampleSeq, count: int, seed: int) -> list[Example]:
         """Draw `count` examples at random."""
         order = np.random.default_rng(seed).permutation(len(examples))
         return [examples[index] for index in order[:count]]
@@ -139,13 +135,11 @@ class Prompted(Usual):
         """Whether the training answers contain reasoning, so that it counts like the rest."""
         return any(CLOSING_TAG in answer for answer in self.answers)
 
-    def predict(self, engine: Engine, examples: Sequence[Example]) -> list[Prediction]:
+    def predict(self, engine: Engine, examples: ExampleSeq) -> list[Prediction]:
         """Answer without solved examples."""
         return self.predict_untuned(engine, examples, ())
 
-    def predict_untuned(
-        self, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
-    ) -> list[Prediction]:
+    def predict_untuned(self, engine: Engine, examples: ExampleSeq, shots: ExampleSeq) -> list[Prediction]:
         """Answer each example after the same `shots`."""
         return self.predict_shown(engine, examples, [shots] * len(examples))
 

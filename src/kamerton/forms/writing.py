@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from kamerton.core.contracts import Form, ModelKind
 from kamerton.core.errors import Fault, ModelError
 from kamerton.core.messages import msg
-from kamerton.core.records import Example
+from kamerton.core.records import Example, ExampleSeq
 from kamerton.forms.dialogue import Dialogue, silent
 from kamerton.forms.rewriting import Rewriting
 
@@ -17,7 +17,7 @@ CYRILLIC = range(0x400, 0x530)
 def writing_form(
     kind: ModelKind,
     ask: Callable[[Example], str],
-    examples: Sequence[Example],
+    examples: ExampleSeq,
     system: Callable[[Example], str] = silent,
 ) -> Form:
     """Return a form of requests: as a user's turn, or as the source text of an encoder-decoder.
