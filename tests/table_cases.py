@@ -25,8 +25,8 @@ from kamerton.core.records import Encoded, Example, Place
 from kamerton.engine.layout import Layout, Padded
 from kamerton.engine.verify import prove_layout
 from kamerton.forms.labels import Labels
-from kamerton.forms.rewriting import Rewriting
 from kamerton.forms.running_text import MaskedText, RunningText
+from kamerton.forms.writing import Rewriting
 from kamerton.kernels.dropout import set_dropout, use_fast_dropout
 from kamerton.models.load import load_tokenizer
 from kamerton.models.structure import is_encoder_decoder

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from kamerton.core.records import Example
 from kamerton.core.records import Place as Row
-from kamerton.forms.closing import ClosingLabels
+from kamerton.forms.labels import ClosingLabels
 from kamerton.plugins.tasks.text_classification import TextClassification
 from kamerton.runs.run import Run
 from stories import DONE, Place, write_reviews

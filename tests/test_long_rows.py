@@ -12,10 +12,10 @@ from transformers import AutoModelForCausalLM
 from kamerton.core.records import Encoded, Example, Place
 from kamerton.engine.engine import TorchEngine
 from kamerton.forms.dialogue import Dialogue
-from kamerton.forms.rewriting import Rewriting
 from kamerton.forms.running_text import MaskedText, RunningText
 from kamerton.forms.tagging import Tagging
 from kamerton.forms.turns import most_shots
+from kamerton.forms.writing import Rewriting
 from kamerton.models.load import load_tokenizer
 from kamerton.text.cells import room_for
 from tiny_engines import TEXT, facts_of, tiny_engine

@@ -18,7 +18,7 @@ from kamerton.engine.engine import TorchEngine
 from kamerton.engine.merged import decoding_batches, merge
 from kamerton.forms.conversation import Conversation
 from kamerton.forms.dialogue import Dialogue
-from kamerton.forms.rewriting import Rewriting
+from kamerton.forms.writing import Rewriting
 from kamerton.models.load import load_tokenizer
 from tiny_engines import TEXT, facts_of, tiny_engine
 

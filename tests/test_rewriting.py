@@ -14,8 +14,8 @@ from transformers import AutoModelForSeq2SeqLM
 from kamerton.core.errors import ModelError
 from kamerton.core.records import Example, Place
 from kamerton.engine.engine import TorchEngine
-from kamerton.forms.rewriting import Rewriting
 from kamerton.forms.turns import END_UNTRAINED
+from kamerton.forms.writing import Rewriting
 from kamerton.models.load import load_model, load_tokenizer
 from tiny_engines import facts_of, tiny_engine
 

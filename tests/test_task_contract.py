@@ -16,7 +16,7 @@ from kamerton.core.contracts import Form, ModelKind, Task, TooLong
 from kamerton.core.records import Encoded, Example, Place
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.labels import Labels
-from kamerton.forms.rewriting import Rewriting
+from kamerton.forms.writing import Rewriting
 from kamerton.runs.run import read_examples, write_examples
 
 ROOM = 256

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from kamerton.core.contracts import ModelHead, Tokenizer
 from kamerton.core.records import Example, ExampleSeq
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.sandbox import SandboxLimits, pass_at_k, passes
-from kamerton.forms.turns import Exchange, Pieces, frame_of, plain
+from kamerton.forms.turns import Exchange, frame_of, plain
 
 FILLING = (
     ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
     ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
     ("<PRE>", "<SUF>", "<MID>"),
 )
-"""Fill-in-the-middle tokens of StarCoder, Qwen and Code Llama."""
+"""Fill-in-the-middle tokens of StarCoder, Qwen and Code Llama; a tokenizer without any gets the first, as text."""
 BETWEEN = "\n\n\n"
 """Separates solved examples."""
 
@@ -40,6 +41,7 @@ class Continuation(Dialogue):
     """Returns the program that tests a generated text; empty without tests."""
     trial: Trial | None = None
     """How programs are run; None runs none."""
+    room_around: ClassVar = False
 
     def drawn(self, example: Example) -> int:
         """Return how many programs are generated."""
@@ -54,17 +56,13 @@ class Continuation(Dialogue):
 
     def _write(self, example: Example, shots: ExampleSeq, tokenizer: Tokenizer) -> Exchange:
         shown = "".join(self.ask(shot) + self.answer(shot) + self.after(shot) + BETWEEN for shot in shots)
-        begin: Pieces = (tokenizer.decode(list(frame_of(tokenizer).before)),)
+        begin = tokenizer.decode(list(frame_of(tokenizer).before))
         before = plain(shown + self.ask(example), tokenizer)
         if after := self.after(example):
-            start, end, gap = _filling(tokenizer)
+            known = tokenizer.get_vocab()
+            start, end, gap = next((words for words in FILLING if set(words) <= known.keys()), FILLING[0])
             before = (start, *before, end, *plain(after, tokenizer), gap)
-        return Exchange((*filter(None, begin), *before), plain(self.answer(example), tokenizer))
-
-    @staticmethod
-    def around(tokenizer: Tokenizer) -> int:
-        """Return 0: there is no template."""
-        return 0
+        return Exchange((*([begin] if begin else []), *before), plain(self.answer(example), tokenizer))
 
     def kept(self, text: str) -> str:
         """Strip the end only: leading space counts in programs."""
@@ -74,9 +72,3 @@ class Continuation(Dialogue):
 def samples_of(form: ModelHead) -> int:
     """Return how many answers a form writes to a test row; more than one must be drawn at random."""
     return form.trial.samples if isinstance(form, Continuation) and form.trial else 1
-
-
-def _filling(tokenizer: Tokenizer) -> tuple[str, ...]:
-    """Return the fill-in-the-middle tokens that the tokenizer knows; else the first ones, as text."""
-    known = tokenizer.get_vocab()
-    return next((words for words in FILLING if set(words) <= known.keys()), FILLING[0])

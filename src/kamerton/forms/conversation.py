@@ -4,31 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Literal, Self
+from itertools import groupby
+from typing import ClassVar, Literal, Self
 
 from kamerton.core.contracts import Engine, Tokenizer
 from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Encoded, Example, ExampleSeq, Prediction, Taught, Turn
 from kamerton.forms.messages import kept_messages, said
-from kamerton.forms.supervision import written
+from kamerton.forms.supervision import one_row, sequences_of, written
 from kamerton.forms.templates import adapt
 from kamerton.forms.turns import (
     END_UNTRAINED,
     PROMPT_DIFFERS,
     TARGETS_DIFFER,
     cut_start,
+    encode_each,
     ended,
-    or_fault,
     room_before,
     tokenize,
     tokenize_alike,
     without_reasoning,
     write_exchanges,
     write_prompt,
-    written_around,
 )
-from kamerton.forms.usual import Prompted, item_answers
+from kamerton.forms.usual import Prompted, sums_by_item
 
 BETWEEN = "\n\n"
 """What stands between the answers of one conversation where they are written as one text."""
@@ -42,18 +41,10 @@ class Conversation(Prompted):
     train_on: TrainOn
     """Every assistant's turn, only the last one, or every token of the conversation."""
     answers: tuple[str, ...]
-    """The assistant's turns in the training rows, from which the room for generated ones is measured."""
+    """The assistant's turns in the training rows."""
     instruction: str = ""
     """An instruction before the first turn of the user."""
-
-    @property
-    def generates(self) -> bool:
-        """True: the assistant's turns are generated."""
-        return True
-
-    def answer_tokens(self, tokenizer: Tokenizer) -> int:
-        """Return a length that nearly all training answers have, with some room."""
-        return super().answer_tokens(tokenizer) + written_around(tokenizer)
+    generates: ClassVar = True
 
     def encode(self, examples: ExampleSeq, tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Tokenize each answer after the prompt that serving sends for it.
@@ -62,10 +53,7 @@ class Conversation(Prompted):
         renders earlier turns differently later on, a new sequence begins. What does not fit loses its start, as in
         serving.
         """
-        return [or_fault(partial(self._encode_row, example, tokenizer, max_tokens)) for example in examples]
-
-    def _encode_row(self, example: Example, tokenizer: Tokenizer, max_tokens: int) -> Encoded:
-        return self._encode(self._turns(example, tokenizer), tokenizer, max_tokens)
+        return encode_each(lambda one: self._encode(self._turns(one, tokenizer), tokenizer, max_tokens), examples)
 
     def _encode(self, turns: Sequence[Turn], tokenizer: Tokenizer, max_tokens: int, own: int = 0) -> Encoded:
         """Tokenize a conversation and supervise its answers from the turn `own` on."""
@@ -76,38 +64,40 @@ class Conversation(Prompted):
         runs = list[_AnsweredTokens]()
         for at, (prompt, answer) in zip(wanted, _tokens(turns, wanted, tokenizer), strict=True):
             tokens, reads = [*prompt, *answer], list(range(len(prompt) - 1, len(prompt) + len(answer) - 1))
-            before = runs.pop() if runs and prompt[: len(runs[-1].tokens)] == runs[-1].tokens else None
             ignored = [] if turns[at].taught else reads
-            if before:
+            if runs and prompt[: len(runs[-1].tokens)] == runs[-1].tokens:
+                before = runs.pop()
                 reads, ignored = [*before.output_positions, *reads], [*before.ignored, *ignored]
             runs.append(_AnsweredTokens(tokens, reads, ignored, len(answer)))
         if self.train_on == "all":
             runs = [run.whole(before) for before, run in zip([None, *runs], runs, strict=False)]
-        first, *others = [run.cut(max_tokens) for run in runs]
-        return replace(first, extra=tuple(others), cut=sum(item.cut for item in (first, *others)))
+        row = one_row(run.cut(max_tokens) for run in runs)
+        return replace(row, cut=sum(item.cut for item in row.sequences))
 
     def prompts(self, examples: ExampleSeq, tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Return what serving sends: the conversation up to where the assistant speaks last, or next.
 
         `extra` hold the prompts of the answers before.
         """
-        return [or_fault(partial(self._prompts, example, tokenizer, max_tokens)) for example in examples]
 
-    def _prompts(self, example: Example, tokenizer: Tokenizer, max_tokens: int) -> Encoded:
-        turns = self._turns(example, tokenizer)
-        before = learned(turns)[-1:] if self.train_on == "last" else learned(turns)
-        ends = dict.fromkeys([*before, len(_open(turns))])
-        ids = tokenize_alike([write_prompt(turns[:at], tokenizer) for at in ends], tokenizer)
-        *others, last = (cut_start(one, max_tokens) for one in ids)
-        return replace(last, extra=tuple(others))
+        def encode(example: Example) -> Encoded:
+            turns = self._turns(example, tokenizer)
+            before = learned(turns)[-1:] if self.train_on == "last" else learned(turns)
+            ends = dict.fromkeys([*before, len(_open(turns))])
+            ids = tokenize_alike([write_prompt(turns[:at], tokenizer) for at in ends], tokenizer)
+            *others, last = (cut_start(one, max_tokens) for one in ids)
+            return replace(last, extra=tuple(others))
+
+        return encode_each(encode, examples)
 
     def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> Wording:
         """Find a prompt that differs from serving's, supervision beside the answers, or an untrained end."""
-        served = {one.tokens for one in prompt.sequences}
-        if not item.cut and self.train_on == "all" and not _begins(item.sequences[-1], prompt):
+        served, last = {one.tokens for one in prompt.sequences}, item.sequences[-1].tokens
+        alone = not item.cut and self.train_on != "all"
+        if not item.cut and self.train_on == "all" and last[: len(prompt.tokens)] != prompt.tokens[: len(last)]:
             return PROMPT_DIFFERS
         for sequence in item.sequences:
-            if not item.cut and self.train_on != "all" and any(start not in served for start in _before(sequence)):
+            if alone and not {sequence.tokens[: run[0] + 1] for run in _runs(sequence.output_positions)} <= served:
                 return PROMPT_DIFFERS
             if [sequence.tokens[read + 1] for read in sequence.output_positions] != list(sequence.targets):
                 return TARGETS_DIFFER
@@ -149,7 +139,8 @@ class Conversation(Prompted):
         ]
         cuts = [max((len(one.prompt) - room for one in exchanges), default=0) for exchanges in wanted]
         items = self._judged(examples, asked, engine)
-        losses, heard = item_answers(engine, items, [cut_start(one.prompt, room) for some in wanted for one in some])
+        prompts = [cut_start(one.prompt, room) for exchanges in wanted for one in exchanges]
+        losses, heard = engine.answer(sequences_of(items), prompts)
         texts = iter(heard)
         return [
             Prediction(
@@ -160,7 +151,9 @@ class Conversation(Prompted):
                 self.supervised(item) or None,
                 cut=max(0, cut),
             )
-            for example, exchanges, loss, item, cut in zip(examples, wanted, losses, items, cuts, strict=True)
+            for example, exchanges, loss, item, cut in zip(
+                examples, wanted, sums_by_item(losses, items), items, cuts, strict=True
+            )
         ]
 
     def _heard(self, text: str, exchange: _PromptedAnswer) -> str:
@@ -241,12 +234,11 @@ def turns_of(example: Example) -> tuple[Turn, ...]:
 
 def answered_next(examples: ExampleSeq) -> list[Example]:
     """Return examples without the answers of conversations that end with another role: only the next is wanted."""
-    return [replace(example, gold="") if _ends_open(example) else example for example in examples]
-
-
-def _ends_open(example: Example) -> bool:
-    turns = kept_messages(example.fields.get("messages"))
-    return bool(turns) and turns[-1].role != "assistant"
+    last = [kept_messages(example.fields.get("messages"))[-1:] for example in examples]
+    return [
+        replace(example, gold="") if any(turn.role != "assistant" for turn in turns) else example
+        for example, turns in zip(examples, last, strict=True)
+    ]
 
 
 def answered(turns: Sequence[Turn]) -> list[int]:
@@ -281,21 +273,8 @@ def _runs(reads: Sequence[int]) -> list[list[int]]:
     >>> _runs([3, 4, 5, 9, 10])
     [[3, 4, 5], [9, 10]]
     """
-    runs = list[list[int]]()
-    for read in reads:
-        if runs and runs[-1][-1] == read - 1:
-            runs[-1].append(read)
-        else:
-            runs.append([read])
-    return runs
-
-
-def _before(sequence: Encoded) -> list[tuple[int, ...]]:
-    return [sequence.tokens[: run[0] + 1] for run in _runs(sequence.output_positions)]
-
-
-def _begins(sequence: Encoded, prompt: Encoded) -> bool:
-    return sequence.tokens[: len(prompt.tokens)] == prompt.tokens[: len(sequence.tokens)]
+    runs = groupby(enumerate(reads), key=lambda one: one[1] - one[0])
+    return [[read for _, read in run] for _, run in runs]
 
 
 def _exchanges_of(turns: Sequence[Turn], own: int, tokenizer: Tokenizer, *, open_end: bool) -> list[_PromptedAnswer]:

@@ -7,30 +7,26 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from operator import attrgetter
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
 from kamerton.core.contracts import Engine, ModelHead, Tokenizer
-from kamerton.core.messages import Wording
-from kamerton.core.records import Encoded, Example, ExampleSeq, Prediction, Taught, Turn
+from kamerton.core.records import Encoded, Example, ExampleSeq, Prediction, Turn
 from kamerton.forms.messages import with_system
-from kamerton.forms.supervision import written
 from kamerton.forms.templates import RefusedError
 from kamerton.forms.turns import (
     Exchange,
-    answer_flaw,
     cut_start,
+    encode_each,
     ended,
     most_shots,
-    or_fault,
     supervise,
     tokenize,
     without_reasoning,
     write_exchange,
-    written_around,
 )
-from kamerton.forms.usual import Prompted
+from kamerton.forms.usual import Prompted, likeliest
 from kamerton.text.cells import draw_evenly
 
 
@@ -48,7 +44,6 @@ class Dialogue(Prompted):
     choices: tuple[str, ...] = ()
     """If given, answers are chosen among these by their likelihood; nothing is generated."""
     answers: tuple[str, ...] = ()
-    """The training answers, from which the room for generated ones is measured."""
     answer: Callable[[Example], str] = attrgetter("gold")
     """Returns the assistant's turn."""
     system: Callable[[Example], str] = silent
@@ -66,12 +61,7 @@ class Dialogue(Prompted):
 
     def answer_tokens(self, tokenizer: Tokenizer) -> int:
         """Return a length that nearly all training answers have, with some room."""
-        return super().answer_tokens(tokenizer) + self.around(tokenizer) if self.generates else 0
-
-    @staticmethod
-    def around(tokenizer: Tokenizer) -> int:
-        """Count the tokens that the template writes around an answer: an empty thought."""
-        return written_around(tokenizer)
+        return super().answer_tokens(tokenizer) if self.generates else 0
 
     def encode(self, examples: ExampleSeq, tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Tokenize prompt and answer separately, so that the prompt's tokens are those of serving.
@@ -94,15 +84,7 @@ class Dialogue(Prompted):
 
     def prompts(self, examples: ExampleSeq, tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Return what serving sends: the prompt up to where the assistant begins."""
-        return [or_fault(partial(self._prompt, example, (), tokenizer, max_tokens, 0)) for example in examples]
-
-    def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> Wording:
-        """Find a prompt that differs from serving's, supervision beside the answer, or an untrained end."""
-        return answer_flaw(item, prompt, tokenizer)
-
-    def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
-        """Return the answer's tokens; each is predicted at the one before it."""
-        return Taught(tuple(read + 1 for read in item.output_positions), (written(item.targets, tokenizer),))
+        return encode_each(lambda example: self._prompt(example, (), tokenizer, max_tokens, 0), examples)
 
     def shots(self, examples: ExampleSeq, count: int, seed: int) -> list[Example]:
         """Draw `count` examples, or one of each choice if there are more choices; none if none are wanted."""
@@ -128,8 +110,8 @@ class Dialogue(Prompted):
 
     def predict_shown(self, engine: Engine, examples: ExampleSeq, shown: Sequence[ExampleSeq]) -> list[Prediction]:
         """Answer each example after solved ones of its own, all side by side."""
-        options = self._options(examples, engine.tokenizer)
-        longest = max((len(option) for option in options), default=engine.max_new_tokens)
+        options = self._written(examples[0], self.choices, engine.tokenizer) if examples else []
+        longest = max(map(len, options), default=engine.max_new_tokens)
         prompts = self._prompts(examples, shown, engine.tokenizer, max(1, engine.max_tokens - longest))
         if self.choices:
             return self._choose(engine, examples, prompts, options)
@@ -142,17 +124,14 @@ class Dialogue(Prompted):
         counts = [self.drawn(example) for example in examples]
         asked = [prompt for prompt, count in zip(prompts, counts, strict=True) for _ in range(count)]
         losses, texts = engine.answer(supervised, asked)
-        written = iter(texts)
-        return [
-            self._prediction(example, list(islice(written, count)), float(loss), item, prompt)
-            for example, count, loss, item, prompt in zip(examples, counts, losses, supervised, prompts, strict=True)
-        ]
-
-    def _prediction(
-        self, example: Example, texts: Sequence[str], loss: float, item: Encoded, prompt: Encoded
-    ) -> Prediction:
-        passed = self.tried(example, texts)
-        return Prediction(example.id, self.kept(texts[0]), None, loss, len(item.targets), cut=prompt.cut, passed=passed)
+        written, predictions = iter(texts), []
+        for example, count, loss, item, prompt in zip(examples, counts, losses, supervised, prompts, strict=True):
+            drawn = list(islice(written, count))
+            text, passed = self.kept(drawn[0]), self.tried(example, drawn)
+            predictions.append(
+                Prediction(example.id, text, None, float(loss), len(item.targets), cut=prompt.cut, passed=passed)
+            )
+        return predictions
 
     def drawn(self, example: Example) -> int:
         """Return how many answers are generated for an example: one."""
@@ -167,33 +146,19 @@ class Dialogue(Prompted):
         return text.strip() if self.reasons else without_reasoning(text)
 
     def _choose(
-        self,
-        engine: Engine,
-        examples: ExampleSeq,
-        prompts: Sequence[Encoded],
-        options: list[tuple[int, ...]],
+        self, engine: Engine, examples: ExampleSeq, prompts: Sequence[Encoded], options: list[list[int]]
     ) -> list[Prediction]:
         items = [supervise(prompt.tokens, option, engine.max_tokens) for prompt in prompts for option in options]
         scores = -engine.losses(items).reshape(len(prompts), len(options))
-        log_probabilities = scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
-        predictions = []
-        for example, row, prompt in zip(examples, log_probabilities, prompts, strict=True):
-            best = int(row.argmax())
-            loss = -float(row[self.choices.index(example.gold)]) if example.gold in self.choices else None
-            tokens = 1 if loss is not None else None
-            score, probabilities = float(np.exp(row[best])), tuple(np.exp(row).tolist())
-            chosen = Prediction(example.id, self.choices[best], score, loss, tokens, probabilities=probabilities)
-            predictions.append(replace(chosen, cut=prompt.cut))
-        return predictions
-
-    def _options(self, examples: ExampleSeq, tokenizer: Tokenizer) -> list[tuple[int, ...]]:
-        """Tokenize the choices as the template renders answers, as in training."""
-        answers = [
-            self._write(replace(example, gold=choice), (), tokenizer).answer
-            for example in examples[:1]
-            for choice in self.choices
+        return [
+            likeliest(example, self.choices, row, cut=prompt.cut)
+            for example, row, prompt in zip(examples, scores, prompts, strict=True)
         ]
-        return [tuple(ended(ids, tokenizer)) for ids in tokenize(answers, tokenizer)]
+
+    def _written(self, example: Example, answers: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
+        """Tokenize answers as the template renders them, as in training."""
+        exchanges = [self._write(replace(example, gold=answer), (), tokenizer) for answer in answers]
+        return [ended(ids, tokenizer) for ids in tokenize([one.answer for one in exchanges], tokenizer)]
 
     def with_instruction(self, text: str) -> Self | None:
         """Return the form that puts an instruction before the user's turn."""
@@ -214,6 +179,41 @@ class Dialogue(Prompted):
 
     def _write(self, example: Example, shots: ExampleSeq, tokenizer: Tokenizer) -> Exchange:
         return write_exchange(self.to_messages(example, shots), self.answer(example), tokenizer)
+
+
+@dataclass(frozen=True)
+class OptionChoice(Dialogue):
+    """A user's question and one of its options as the assistant's answer; nothing is generated.
+
+    Options are compared by their mean log-likelihood a token, so that long ones are not at a disadvantage
+    (Brown et al. 2020, section 2.4).
+    """
+
+    generates: ClassVar = False
+
+    def predict_shown(self, engine: Engine, examples: ExampleSeq, shown: Sequence[ExampleSeq]) -> list[Prediction]:
+        """Choose among the options of each example, after solved ones."""
+        options, cuts, items = [_options_of(example) for example in examples], list[int](), list[Encoded]()
+        for example, names, shots in zip(examples, options, shown, strict=True):
+            answers = self._written(example, names, engine.tokenizer)
+            room = max(1, engine.max_tokens - max(map(len, answers)))
+            [prompt] = self._prompts([example], [shots], engine.tokenizer, room)
+            items += [supervise(prompt.tokens, answer, engine.max_tokens) for answer in answers]
+            cuts.append(prompt.cut)
+        means = iter(-engine.losses(items) / [max(1, len(item.targets)) for item in items] if items else ())
+        return [
+            replace(likeliest(e, names, np.array([*islice(means, len(names))]), cut=cut), probabilities=None)
+            for e, names, cut in zip(examples, options, cuts, strict=True)
+        ]
+
+    def parse(self, text: str) -> str:
+        """Return the reply: only its own question knows the options."""
+        return text.strip().rstrip(".")
+
+
+def _options_of(example: Example) -> list[str]:
+    options = example.fields["options"]
+    return [str(option) for option in options] if isinstance(options, list) else []
 
 
 def trains_on_requests(form: ModelHead) -> bool:

@@ -20,8 +20,8 @@ from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Encoded, Example, ExampleSeq, Prediction, Taught, Turn
 from kamerton.forms.given import GivenAnswers, behind_shots, request_of
 from kamerton.forms.messages import kept_answer
-from kamerton.forms.supervision import target_losses, written
-from kamerton.forms.turns import ended, room_before, supervise, tokenize, write_exchange
+from kamerton.forms.supervision import sequences_of, target_losses
+from kamerton.forms.turns import exchanged, supervise
 
 SMALLEST = 1e-12
 """The least probability in a logarithm."""
@@ -67,10 +67,11 @@ class BinaryFeedback(GivenAnswers):
 
     def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
         """Return the answer's tokens; each is predicted at the one before it."""
-        answer = written(item.targets, tokenizer)
+        taught = super().taught(item, tokenizer)
+        [answer] = taught.words
         wanted = item.extra and item.extra[0].weight > 0
         words = msg("wanted: {answer}", answer=answer) if wanted else msg("not wanted: {answer}", answer=answer)
-        return Taught(tuple(read + 1 for read in item.output_positions), (words,))
+        return replace(taught, words=(words,))
 
     def sequence_name(self, at: int, count: int) -> Wording:
         """Name the answer, or the one for the reference point."""
@@ -82,7 +83,7 @@ class BinaryFeedback(GivenAnswers):
 
     def losses(self, logits: Tensor, items: Sequence[Encoded]) -> Tensor:
         """Return each answer's loss: `[items]`, with gradients; the reference point is that of these items."""
-        sequences = [sequence for item in items for sequence in item.sequences]
+        sequences = sequences_of(items)
         before = logits.new_tensor([sequence.number for sequence in sequences], dtype=torch.float64)
         rewards = (-target_losses(logits, sequences) - before).view(-1, 2)
         weights = rewards.new_tensor([item.extra[0].weight for item in items])
@@ -91,7 +92,7 @@ class BinaryFeedback(GivenAnswers):
     def with_reference(self, engine: Engine, items: Sequence[Encoded]) -> list[Encoded]:
         """Add the log-likelihoods of both answers before training."""
         known = [item for item in items if item.extra]
-        likely = iter((-engine.losses([one for item in known for one in item.sequences])).reshape(-1, 2).tolist())
+        likely = iter((-engine.losses(sequences_of(known))).reshape(-1, 2).tolist())
         return [_with_reference(item, *next(likely)) if item.extra else item for item in items]
 
     def judge(self, engine: Engine, examples: ExampleSeq, items: Sequence[Encoded]) -> list[Prediction]:
@@ -138,13 +139,7 @@ def _with_reference(item: Encoded, own: float, other: float) -> Encoded:
 
 
 def _answered(turns: Sequence[Turn], answer: str | Turn, tokenizer: Tokenizer, max_tokens: int) -> Encoded:
-    exchange = write_exchange(turns, answer, tokenizer)
-    [before, after] = tokenize([exchange.prompt, exchange.answer], tokenizer)
-    end = ended(after, tokenizer)
-    room = room_before(len(end), max_tokens)
-    lost = max(0, len(before) - room)
-    item = supervise(before[-room:], end, max_tokens)
-    return replace(item, cut=item.cut + lost)
+    return supervise(*exchanged(turns, answer, tokenizer), max_tokens)
 
 
 def _own(example: Example) -> Turn:

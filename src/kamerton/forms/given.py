@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from functools import partial
+from typing import ClassVar
 
 from kamerton.core.contracts import Engine, Tokenizer
 from kamerton.core.errors import Fault
-from kamerton.core.messages import Wording, msg
+from kamerton.core.messages import msg
 from kamerton.core.records import Encoded, Example, ExampleSeq, Prediction, Turn
 from kamerton.forms.messages import kept_messages
 from kamerton.forms.templates import RefusedError
-from kamerton.forms.turns import answer_flaw, cut_start, or_fault, tokenize, without_reasoning, write_prompt
+from kamerton.forms.turns import cut_start, encode_each, tokenize, without_reasoning, write_prompt
 from kamerton.forms.usual import Prompted
 
 
 class GivenAnswers(Prompted):
     """Base of forms whose rows hold a request and one or two answers to it."""
+
+    room_around: ClassVar = False
 
     @abstractmethod
     def is_given(self, example: Example) -> bool:
@@ -37,19 +39,20 @@ class GivenAnswers(Prompted):
 
     def encode(self, examples: ExampleSeq, tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Tokenize the answers after their request; what does not fit is cut at the end."""
-        return [or_fault(partial(self.training_row, example, tokenizer, max_tokens)) for example in examples]
+        return encode_each(lambda example: self.training_row(example, tokenizer, max_tokens), examples)
 
     def training_row(self, example: Example, tokenizer: Tokenizer, max_tokens: int) -> Encoded:
         """Tokenize a row as it is trained on: as it is scored, unless the loss needs more."""
         return self.write(example, (), tokenizer, max_tokens)
 
-    def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> Wording:
-        """Find a prompt that differs from serving's, and an untrained end."""
-        return answer_flaw(item, prompt, tokenizer)
-
     def prompts(self, examples: ExampleSeq, tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Return what serving sends: the request up to where the assistant begins."""
-        return [or_fault(partial(_prompt, example, tokenizer, max_tokens)) for example in examples]
+
+        def encode(example: Example) -> Encoded:
+            [ids] = tokenize([write_prompt(request_of(example), tokenizer)], tokenizer)
+            return cut_start(ids, max_tokens)
+
+        return encode_each(encode, examples)
 
     def predict_untuned(self, engine: Engine, examples: ExampleSeq, shots: ExampleSeq) -> list[Prediction]:
         """Score the answers after `shots`, which are earlier turns of the conversation."""
@@ -85,8 +88,3 @@ def behind_shots(example: Example, shown: Sequence[Turn]) -> tuple[Turn, ...]:
     turns = request_of(example)
     head = next((at for at, turn in enumerate(turns) if turn.role not in ("system", "tools")), len(turns))
     return (*turns[:head], *shown, *turns[head:])
-
-
-def _prompt(example: Example, tokenizer: Tokenizer, max_tokens: int) -> Encoded:
-    [ids] = tokenize([write_prompt(request_of(example), tokenizer)], tokenizer)
-    return cut_start(ids, max_tokens)

@@ -13,10 +13,10 @@ from scipy.special import expit, log_expit
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from kamerton.core.contracts import Advice, Engine, ModelHead, Tokenizer
+from kamerton.core.contracts import Advice, Engine, ModelHead
 from kamerton.core.figures import Figure
-from kamerton.core.messages import msg
-from kamerton.core.records import Encoded, Example, ExampleSeq, Prediction, Taught
+from kamerton.core.messages import Wording, msg
+from kamerton.core.records import Encoded, Example, ExampleSeq, Prediction
 from kamerton.forms.labels import named_classes
 from kamerton.forms.reading import SequenceHead, embed_texts, window_means
 from kamerton.forms.supervision import IGNORED
@@ -64,12 +64,10 @@ class LabelSets(SequenceHead):
             return IGNORED
         return sum(1 << self._index[label] for label in set(labels))
 
-    def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
-        """Return the output position and the labels."""
-        if not self.supervised(item):
-            return Taught((), ())
+    def answer_of(self, item: Encoded) -> Wording:
+        """Return the labels."""
         right = [label for label, bit in zip(self.labels, self.bits([item])[0], strict=True) if bit]
-        return Taught(item.output_positions, (", ".join(right) or msg("no label"),))
+        return ", ".join(right) or msg("no label")
 
     def losses(self, logits: Tensor, items: Sequence[Encoded]) -> Tensor:
         """Compute each item's binary cross-entropy, summed over the labels: `[items]`, nats; 0 if they are unknown."""
@@ -103,20 +101,14 @@ class LabelSets(SequenceHead):
         given = probabilities > bar
         sure = np.where(given, log_expit(logits), log_expit(-logits)).sum(axis=1)
         losses = np.logaddexp(0, np.where(self.bits(encoded) > 0, -logits, logits)).sum(axis=1)
-        return [
-            Prediction(
-                example.id,
-                self._written(row),
-                float(np.exp(score)),
-                float(loss) if self.supervised(item) else None,
-                1 if self.supervised(item) else None,
-                each=tuple(each.tolist()),
-                cut=item.cut,
+        predictions = []
+        for at, (example, item) in enumerate(zip(examples, encoded, strict=True)):
+            measured = (float(losses[at]), 1) if self.supervised(item) else (None, None)
+            text, each = self._written(given[at]), tuple(probabilities[at].tolist())
+            predictions.append(
+                Prediction(example.id, text, float(np.exp(sure[at])), *measured, each=each, cut=item.cut)
             )
-            for example, item, row, each, score, loss in zip(
-                examples, encoded, given, probabilities, sure, losses, strict=True
-            )
-        ]
+        return predictions
 
     def predict_untuned(self, engine: Engine, examples: ExampleSeq, shots: ExampleSeq) -> list[Prediction]:
         """Return the labels of most of the nearest shown examples; without any, the label whose name is nearest."""

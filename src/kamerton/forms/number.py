@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from kamerton.core.contracts import Engine, PreTrainedModel, Tokenizer
-from kamerton.core.records import Encoded, Example, ExampleSeq, Prediction, Taught
+from kamerton.core.contracts import Engine, PreTrainedModel
+from kamerton.core.messages import Wording
+from kamerton.core.records import Encoded, Example, ExampleSeq, Prediction
 from kamerton.forms.reading import SequenceHead, window_means
 from kamerton.forms.supervision import IGNORED
 from kamerton.text.cells import filled, written_number
@@ -54,11 +55,9 @@ class Number(SequenceHead):
         """Return the gold number."""
         return float(example.gold) if filled(example.gold) else 0.0
 
-    def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
-        """Return the output position and the number."""
-        return (
-            Taught(item.output_positions, (written_number(item.number),)) if self.supervised(item) else Taught((), ())
-        )
+    def answer_of(self, item: Encoded) -> Wording:
+        """Return the number."""
+        return written_number(item.number)
 
     def losses(self, logits: Tensor, items: Sequence[Encoded]) -> Tensor:
         """Compute each item's squared error in units of the spread: `[items]`; 0 if its number is unknown."""
@@ -77,15 +76,12 @@ class Number(SequenceHead):
     def predict(self, engine: Engine, examples: ExampleSeq) -> list[Prediction]:
         """Return the head's numbers."""
         encoded = self.encode(examples, engine.tokenizer, engine.max_tokens)
-        return [
-            self._prediction(example, item, float(logits[0]))
-            for example, item, logits in zip(examples, encoded, self.read(engine, encoded), strict=True)
-        ]
-
-    def _prediction(self, example: Example, item: Encoded, number: float) -> Prediction:
-        read = Prediction(example.id, written_number(number), cut=item.cut)
-        known = self.supervised(item)
-        return replace(read, loss=((number - item.number) / self.spread) ** 2, tokens=1) if known else read
+        predictions = []
+        for example, item, logits in zip(examples, encoded, self.read(engine, encoded), strict=True):
+            number = float(logits[0])
+            measured = (((number - item.number) / self.spread) ** 2, 1) if self.supervised(item) else (None, None)
+            predictions.append(Prediction(example.id, written_number(number), None, *measured, cut=item.cut))
+        return predictions
 
     def predict_untuned(self, engine: Engine, examples: ExampleSeq, shots: ExampleSeq) -> list[Prediction]:
         """Average the numbers of the nearest shown examples; without any, return the mean."""

@@ -13,11 +13,11 @@ from torch.nn.functional import logsigmoid
 
 from kamerton.core.contracts import Engine, Tokenizer
 from kamerton.core.messages import Wording, msg
-from kamerton.core.records import Encoded, Example, ExampleSeq, Prediction, Taught, Turn
+from kamerton.core.records import Encoded, Example, ExampleSeq, Prediction, Turn
 from kamerton.forms.given import GivenAnswers, behind_shots, request_of
 from kamerton.forms.messages import kept_answer, said
-from kamerton.forms.supervision import target_losses, written
-from kamerton.forms.turns import ended, room_before, supervise, tokenize, write_exchange
+from kamerton.forms.supervision import sequences_of, target_losses
+from kamerton.forms.turns import exchanged, room_before, supervise
 
 PreferenceLoss = Literal["dpo", "orpo", "simpo"]
 
@@ -33,7 +33,7 @@ class Preferences(GivenAnswers):
     smoothing: float
     """Share of the rows whose answers may be swapped, in DPO."""
     answers: tuple[str, ...]
-    """The chosen training answers, from which the room for generated ones is measured."""
+    """The chosen training answers."""
 
     def is_given(self, example: Example) -> bool:
         """Return whether a row holds both answers."""
@@ -44,9 +44,8 @@ class Preferences(GivenAnswers):
         shown = [turn for shot in shots for turn in (*request_of(shot)[-1:], _answers(shot)[0])]
         turns, answers = behind_shots(example, shown), []
         for answer in _answers(example):
-            exchange = write_exchange(turns, answer, tokenizer)
-            [before, after] = tokenize([exchange.prompt, exchange.answer], tokenizer)
-            answers.append(ended(after, tokenizer))
+            before, after = exchanged(turns, answer, tokenizer)
+            answers.append(after)
         room = room_before(max(map(len, answers)), max_tokens)  # one for both: they answer the same prompt
         lost = max(0, len(before) - room)
         pair = [supervise(before[-room:], answer, max_tokens) for answer in answers]
@@ -62,10 +61,6 @@ class Preferences(GivenAnswers):
             return msg("the chosen answer and the rejected one have the same tokens")
         return ""
 
-    def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
-        """Return the chosen answer's tokens; each is predicted at the one before it."""
-        return Taught(tuple(read + 1 for read in item.output_positions), (written(item.targets, tokenizer),))
-
     def sequence_name(self, at: int, count: int) -> Wording:
         """Name the chosen or the rejected answer."""
         return msg("rejected answer") if at else msg("chosen answer")
@@ -76,8 +71,7 @@ class Preferences(GivenAnswers):
 
     def losses(self, logits: Tensor, items: Sequence[Encoded]) -> Tensor:
         """Compute each pair's loss by the objective: `[items]`, with gradients."""
-        sequences = [sequence for item in items for sequence in item.sequences]
-        chosen, rejected = (-target_losses(logits, sequences)).view(-1, 2).unbind(1)
+        chosen, rejected = (-target_losses(logits, sequences_of(items))).view(-1, 2).unbind(1)
         lengths = chosen.new_tensor([[len(sequence.targets) for sequence in item.sequences] for item in items])
         if self.objective == "simpo":
             return simpo_losses(chosen / lengths[:, 0], rejected / lengths[:, 1], self.beta, self.gamma)
@@ -90,7 +84,7 @@ class Preferences(GivenAnswers):
         """Add the margin of the chosen answer before training; only DPO needs it."""
         if self.objective != "dpo":
             return list(items)
-        losses = engine.losses([sequence for item in items for sequence in item.sequences]).reshape(-1, 2)
+        losses = engine.losses(sequences_of(items)).reshape(-1, 2)
         return [
             replace(item, number=float(rejected - chosen))
             for item, (chosen, rejected) in zip(items, losses, strict=True)
@@ -98,11 +92,10 @@ class Preferences(GivenAnswers):
 
     def judge(self, engine: Engine, examples: ExampleSeq, items: Sequence[Encoded]) -> list[Prediction]:
         """Return the answer that is likelier per token."""
-        sequences = [sequence for item in items for sequence in item.sequences]
-        lengths = np.array([max(1, len(sequence.targets)) for sequence in sequences]).reshape(-1, 2)
-        means = engine.losses(sequences).reshape(-1, 2) / lengths
+        sequences = sequences_of(items)
+        means = engine.losses(sequences) / [max(1, len(sequence.targets)) for sequence in sequences]
         results = []
-        for example, (chosen, rejected), item in zip(examples, means, items, strict=True):
+        for example, (chosen, rejected), item in zip(examples, means.reshape(-1, 2), items, strict=True):
             margin = float(rejected - chosen)
             text = example.gold if margin > 0 else said(_answers(example)[1])
             score = float(1 / (1 + np.exp(-abs(margin))))

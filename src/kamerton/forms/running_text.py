@@ -14,7 +14,7 @@ from kamerton.core.contracts import Engine, PreTrainedModel, Tokenizer, TooLong
 from kamerton.core.errors import Fault, ModelError
 from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Encoded, Example, ExampleSeq, Prediction, Taught
-from kamerton.forms.supervision import written, written_tokens
+from kamerton.forms.supervision import one_row, written, written_tokens
 from kamerton.forms.turns import frame_of, plain, tokenize
 from kamerton.forms.usual import Usual, item_losses
 
@@ -34,6 +34,10 @@ class _Running(Usual):
     def with_too_long(self, too_long: TooLong) -> Self:
         """Return the form that continues in further blocks, or cuts."""
         return replace(self, in_blocks=too_long == "window")
+
+    def _row(self, blocks: Sequence[Encoded], beyond: int) -> Encoded:
+        """Join blocks into a row, or cut what is beyond the first."""
+        return one_row(blocks) if self.in_blocks else replace(blocks[0], cut=max(0, beyond))
 
     def shots(self, examples: ExampleSeq, count: int, seed: int) -> list[Example]:
         """Return none: a text goes on from itself."""
@@ -74,12 +78,9 @@ class RunningText(_Running):
         for at in range(0, max(1, len(given)), max_tokens):
             first = max(0, start - 1 - at)
             tokens = tuple(given[at : at + max_tokens])
-            blocks.append(
-                Encoded(tokens, tuple(range(first, len(tokens))), tuple(wanted[at + first : at + len(tokens)]))
-            )
-        if self.in_blocks:
-            return replace(blocks[0], extra=tuple(blocks[1:]))
-        return replace(blocks[0], cut=max(0, len(given) - max_tokens))
+            targets = tuple(wanted[at + first : at + len(tokens)])
+            blocks.append(Encoded(tokens, tuple(range(first, len(tokens))), targets))
+        return self._row(blocks, len(given) - max_tokens)
 
     def prompts(self, examples: ExampleSeq, tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Return the tokens before every text."""
@@ -133,18 +134,8 @@ class MaskedText(_Running):
         room = max(1, max_tokens - len(frame.before) - len(frame.after))
         items = []
         for ids in tokenize([plain(example.text, tokenizer) for example in examples], tokenizer):
-            blocks = [self._mask(ids[at : at + room], tokenizer) for at in range(0, max(1, len(ids)), room)]
-            framed = [
-                replace(
-                    block,
-                    tokens=(*frame.before, *block.tokens, *frame.after),
-                    output_positions=tuple(len(frame.before) + read for read in block.output_positions),
-                )
-                for block in blocks
-            ]
-            kept = framed if self.in_blocks else framed[:1]
-            cut = 0 if self.in_blocks else max(0, len(ids) - room)
-            items.append(replace(kept[0], extra=tuple(kept[1:]), cut=cut))
+            starts = range(0, max(1, len(ids)), room)
+            items.append(self._row([self._mask(ids[at : at + room], tokenizer) for at in starts], len(ids) - room))
         return items
 
     def _mask(self, ids: Sequence[int], tokenizer: Tokenizer) -> Encoded:
@@ -159,7 +150,9 @@ class MaskedText(_Running):
                 tokens[at] = tokenizer.mask_token_id
             elif fate < HIDDEN + EXCHANGED:
                 tokens[at] = int(other)
-        return Encoded(tuple(tokens), tuple(chosen), tuple(ids[at] for at in chosen))
+        frame = frame_of(tokenizer)
+        positions = tuple(len(frame.before) + at for at in chosen)
+        return Encoded((*frame.before, *tokens, *frame.after), positions, tuple(ids[at] for at in chosen))
 
     def prompts(self, examples: ExampleSeq, tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Return the tokens before every text."""
@@ -176,7 +169,8 @@ class MaskedText(_Running):
     def predict(self, engine: Engine, examples: ExampleSeq) -> list[Prediction]:
         """Compute the loss of masked tokens, and scale it to all: a sample of the pseudo-likelihood."""
         items = replace(self, in_blocks=True).encode(examples, engine.tokenizer, engine.max_tokens)
-        special = len(_specials(engine.tokenizer))
+        frame = frame_of(engine.tokenizer)
+        special = len(frame.before) + len(frame.after)
         sizes = [sum(len(part.tokens) - special for part in item.sequences) for item in items]
         return [
             _measured(example, loss * size / max(1, self.supervised(item)), size)
@@ -191,11 +185,6 @@ def _start(tokenizer: Tokenizer) -> tuple[int, ...]:
 
 def _end(tokenizer: Tokenizer) -> tuple[int, ...]:
     return () if tokenizer.eos_token_id is None else (int(tokenizer.eos_token_id),)
-
-
-def _specials(tokenizer: Tokenizer) -> tuple[int, ...]:
-    frame = frame_of(tokenizer)
-    return (*frame.before, *frame.after)
 
 
 def _measured(example: Example, loss: float, tokens: int) -> Prediction:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, cast
 
 import numpy as np
@@ -14,9 +14,8 @@ from torch import Tensor
 from kamerton.core.contracts import Engine, Tokenizer, TooLong
 from kamerton.core.messages import msg
 from kamerton.core.records import Encoded, Example, ExampleSeq, Prediction, Taught
-from kamerton.forms.reading import embed_texts
-from kamerton.forms.supervision import IGNORED
-from kamerton.forms.texts import OVERLAP
+from kamerton.forms.reading import OVERLAP, embed_texts
+from kamerton.forms.supervision import IGNORED, one_row, sequences_of, sums
 from kamerton.forms.usual import Usual
 from kamerton.text.words import Bounds, bounds
 
@@ -65,14 +64,13 @@ class SpanReader(Usual):
 
     def encode(self, examples: ExampleSeq, tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Tokenize question and context in windows; every token of the context is an output position."""
-        items = []
-        for example in examples:
-            first, *others = (
+        return [
+            one_row(
                 Encoded(window.tokens, window.output_positions, _targets(example, window), segments=window.segments)
                 for window in self._windows(example, tokenizer, max_tokens)
             )
-            items.append(replace(first, extra=tuple(others)))
-        return items
+            for example in examples
+        ]
 
     def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
         """Return the answer's first and last token."""
@@ -88,22 +86,15 @@ class SpanReader(Usual):
 
     def losses(self, logits: Tensor, items: Sequence[Encoded]) -> Tensor:
         """Compute the mean of both ends' cross-entropies, summed over each item's windows: `[items]`, nats."""
-        sums = []
-        parts = iter(logits.split([len(sequence.output_positions) for item in items for sequence in item.sequences]))
-        for item in items:
-            total = logits.new_zeros((), dtype=torch.float64)
-            for sequence in item.sequences:
-                chances = next(parts).double().log_softmax(dim=0)
-                if max(sequence.targets) > 0:
-                    begin, end = _ends(sequence)
-                    total = total - (chances[begin, 0] + chances[end, 1]) / 2
-            sums.append(total)
-        return torch.stack(sums)
+        sequences = sequences_of(items)
+        parts = logits.split([len(sequence.output_positions) for sequence in sequences])
+        losses = [_loss_at_ends(part, sequence) for part, sequence in zip(parts, sequences, strict=True)]
+        return sums(torch.stack(losses), [len(item.sequences) for item in items])
 
     def predict(self, engine: Engine, examples: ExampleSeq) -> list[Prediction]:
         """Return the best span of all windows, or none."""
         encoded = self.encode(examples, engine.tokenizer, engine.max_tokens)
-        logits = iter(engine.read([sequence for item in encoded for sequence in item.sequences]))
+        logits = iter(engine.read(sequences_of(encoded)))
         predictions = []
         for example, item in zip(examples, encoded, strict=True):
             read = [next(logits) for _ in item.sequences]
@@ -197,23 +188,21 @@ def _targets(example: Example, window: _ContextWindow) -> tuple[int, ...]:
     """Mark where the first answer begins and ends; the first token, if it does not stand whole in the window."""
     if not example.gold:
         return (IGNORED,) * len(window.output_positions)
-    targets = [0] * len(window.output_positions)
-    place = next((_place(answer) for answer in _fields(example) if _place(answer)), None)
+    place = next((place for answer in _fields(example) if (place := _place(answer))), None)
     if place is None and _fields(example):
         return (IGNORED,) * len(window.output_positions)  # answered, but not in the words of the context
-    inside = [
-        at for at, one in enumerate(window.letters, 1) if place and one.start < place.end and place.start < one.end
-    ]
-    whole = bool(inside and place) and _covers(window, inside, place)
-    begin, end = (inside[0], inside[-1]) if whole else (0, 0)
+    begin, end = _tokens_at(place, window.letters) if place else (0, 0)
+    targets = [0] * len(window.output_positions)
     targets[begin] += BEGINS
     targets[end] += ENDS
     return tuple(targets)
 
 
-def _covers(window: _ContextWindow, inside: Sequence[int], place: Bounds | None) -> bool:
-    first, last = window.letters[inside[0] - 1], window.letters[inside[-1] - 1]
-    return place is not None and first.start <= place.start and place.end <= last.end
+def _tokens_at(place: Bounds, letters: Sequence[Bounds]) -> tuple[int, int]:
+    """Return the output positions of a place's first and last token; the first one if it is not whole in the window."""
+    inside = [at for at, one in enumerate(letters) if one.start < place.end and place.start < one.end]
+    whole = inside and letters[inside[0]].start <= place.start and place.end <= letters[inside[-1]].end
+    return (inside[0] + 1, inside[-1] + 1) if whole else (0, 0)
 
 
 def _place(answer: dict[str, object]) -> Bounds | None:
@@ -221,10 +210,13 @@ def _place(answer: dict[str, object]) -> Bounds | None:
     return Bounds(start, start + len(str(answer["text"]))) if isinstance(start, int) and start >= 0 else None
 
 
-def _ends(sequence: Encoded) -> tuple[int, int]:
-    begin = next(at for at, target in enumerate(sequence.targets) if target in (BEGINS, BEGINS + ENDS))
-    end = next(at for at, target in enumerate(sequence.targets) if target in (ENDS, BEGINS + ENDS))
-    return begin, end
+def _loss_at_ends(logits: Tensor, sequence: Encoded) -> Tensor:
+    """Compute the mean of both ends' cross-entropies, in nats; 0 if they are not known."""
+    if max(sequence.targets) <= 0:
+        return logits.new_zeros((), dtype=torch.float64)
+    chances = logits.double().log_softmax(dim=0)
+    begin, end = (next(at for at, target in enumerate(sequence.targets) if target & mark) for mark in (BEGINS, ENDS))
+    return -(chances[begin, 0] + chances[end, 1]) / 2
 
 
 def _nearest_text(engine: Engine, question: str, texts: Sequence[str]) -> str:

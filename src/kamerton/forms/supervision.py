@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -19,9 +20,15 @@ LONGEST_LETTER = 4
 """Bytes of a letter in UTF-8."""
 
 
-def supervised(item: Encoded) -> int:
-    """Count the targets of an item that are known."""
-    return sum(target >= 0 for target in item.targets)
+def sequences_of(items: Sequence[Encoded]) -> list[Encoded]:
+    """List the sequences of all rows, in order."""
+    return [sequence for item in items for sequence in item.sequences]
+
+
+def one_row(sequences: Iterable[Encoded]) -> Encoded:
+    """Join sequences into one row."""
+    first, *others = sequences
+    return replace(first, extra=tuple(others))
 
 
 def target_losses(logits: Tensor, items: Sequence[Encoded]) -> Tensor:
@@ -29,7 +36,8 @@ def target_losses(logits: Tensor, items: Sequence[Encoded]) -> Tensor:
 
     `logits` are those of all items, one after the other: `[outputs, classes]`.
     """
-    return sum_by_item(class_losses(logits, [target for item in items for target in item.targets]), items)
+    losses = class_losses(logits, [target for item in items for target in item.targets])
+    return sums(losses.double(), [len(item.output_positions) for item in items])
 
 
 def class_losses(logits: Tensor, targets: Sequence[int]) -> Tensor:
@@ -38,12 +46,11 @@ def class_losses(logits: Tensor, targets: Sequence[int]) -> Tensor:
     return cross_entropy(logits, wanted, reduction="none", ignore_index=IGNORED)
 
 
-def sum_by_item(values: Tensor, items: Sequence[Encoded]) -> Tensor:
-    """Sum values of outputs `[outputs]` within each item, in double precision: `[items]`."""
-    counts = torch.tensor([len(item.output_positions) for item in items], device=values.device)
-    owners = torch.repeat_interleave(torch.arange(len(items), device=values.device), counts)
-    sums = torch.zeros(len(items), dtype=torch.float64, device=values.device)
-    return sums.index_add(0, owners, values.double())
+def sums(values: Tensor, counts: Sequence[int]) -> Tensor:
+    """Sum so many consecutive values each: `[values, ...]` to `[counts, ...]`."""
+    sizes = torch.tensor(counts, device=values.device)
+    owners = torch.repeat_interleave(torch.arange(len(counts), device=values.device), sizes)
+    return values.new_zeros(len(counts), *values.shape[1:]).index_add(0, owners, values)
 
 
 def written(tokens: Sequence[int], tokenizer: Tokenizer) -> str:

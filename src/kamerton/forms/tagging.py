@@ -12,10 +12,9 @@ import numpy as np
 
 from kamerton.core.contracts import Engine, Tokenizer, TooLong
 from kamerton.core.records import Encoded, Example, ExampleSeq, Prediction, Taught
-from kamerton.forms.labels import named_classes
-from kamerton.forms.reading import embed_texts
-from kamerton.forms.supervision import IGNORED
-from kamerton.forms.texts import OVERLAP
+from kamerton.forms.labels import named_classes, nearest_group
+from kamerton.forms.reading import OVERLAP, embed_texts
+from kamerton.forms.supervision import IGNORED, one_row, sequences_of
 from kamerton.forms.usual import Usual
 from kamerton.text.tags import BEGIN, INSIDE, OUTSIDE, follows, kind_of, read_list, write_tags
 from kamerton.text.words import bounds
@@ -72,16 +71,15 @@ class Tagging(Usual):
         for example in examples:
             golds = read_list(example.gold) if example.gold else []
             targets = dict(enumerate(index.get(tag, IGNORED) for tag in golds))
-            first, *others = (
-                Encoded(
-                    window.tokens,
-                    window.output_positions,
-                    tuple(targets.get(word, IGNORED) for word in window.words),
-                    window.cut,
+            windows = self._windows(example, tokenizer, max_tokens)
+            items.append(
+                one_row(
+                    Encoded(
+                        one.tokens, one.output_positions, tuple(targets.get(w, IGNORED) for w in one.words), one.cut
+                    )
+                    for one in windows
                 )
-                for window in self._windows(example, tokenizer, max_tokens)
             )
-            items.append(replace(first, extra=tuple(others)))
         return items
 
     def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
@@ -94,7 +92,7 @@ class Tagging(Usual):
     def predict(self, engine: Engine, examples: ExampleSeq) -> list[Prediction]:
         """Return the most probable valid sequence of tags: `I-x` only after `B-x` or `I-x`."""
         encoded = self.encode(examples, engine.tokenizer, engine.max_tokens)
-        logits = iter(engine.read([sequence for item in encoded for sequence in item.sequences]))
+        logits = iter(engine.read(sequences_of(encoded)))
         predictions = []
         for example, item in zip(examples, encoded, strict=True):
             windows = self._windows(example, engine.tokenizer, engine.max_tokens)
@@ -102,7 +100,10 @@ class Tagging(Usual):
             chances = read - np.logaddexp.reduce(read, axis=1, keepdims=True)
             words = [word for window in windows for word in window.words]
             targets = np.array([target for sequence in item.sequences for target in sequence.targets])
-            predictions.append(replace(self._prediction(example, chances, words, targets), cut=item.cut))
+            known = np.flatnonzero(targets >= 0)
+            measured = (-float(chances[known, targets[known]].sum()), len(known)) if len(known) else (None, None)
+            text = write_tags(self._best_tags(example, chances, words))
+            predictions.append(Prediction(example.id, text, None, *measured, cut=item.cut))
         return predictions
 
     def predict_untuned(self, engine: Engine, examples: ExampleSeq, shots: ExampleSeq) -> list[Prediction]:
@@ -112,29 +113,21 @@ class Tagging(Usual):
             for word, tag in zip(self.words_of(shot), read_list(shot.gold), strict=True):
                 shown.setdefault(kind_of(tag), []).append(word)
         kinds = sorted({kind_of(tag) for tag in self.tags})
-        centers = np.stack(
-            [_embed(engine, shown.get(kind, [_readable(kind or "other")])).mean(axis=0) for kind in kinds]
-        )
-        centers /= np.linalg.norm(centers, axis=1, keepdims=True) + 1e-9
         texts = [self.words_of(example) for example in examples]
         distinct = sorted({word for words in texts for word in words})
-        nearest = dict(zip(distinct, (_embed(engine, distinct) @ centers.T).argmax(axis=1), strict=True))
+        groups = [_embed(engine, shown.get(kind, [_readable(kind or "other")])) for kind in kinds]
+        nearest = dict(zip(distinct, nearest_group(_embed(engine, distinct), groups), strict=True))
         return [
             Prediction(example.id, write_tags(self._in_scheme([kinds[nearest[word]] for word in words])))
             for example, words in zip(examples, texts, strict=True)
         ]
 
-    def _prediction(
-        self, example: Example, chances: np.ndarray, words: Sequence[int], targets: np.ndarray
-    ) -> Prediction:
+    def _best_tags(self, example: Example, chances: np.ndarray, words: Sequence[int]) -> list[str]:
         order = np.argsort(words)
         tags = [OUTSIDE] * len(self.words_of(example))
         for at, tag in zip(order, best_path(chances[order], self._follow), strict=True):
             tags[words[at]] = self.tags[tag]
-        known = np.flatnonzero(targets >= 0)
-        loss = -float(chances[known, targets[known]].sum())
-        measured = (loss, len(known)) if len(known) else (None, None)
-        return Prediction(example.id, write_tags(tags), None, *measured)
+        return tags
 
     @cached_property
     def _follow(self) -> np.ndarray:

@@ -16,8 +16,8 @@ from itertools import cycle
 
 from kamerton.core.contracts import Tokenizer
 from kamerton.core.errors import Fault
-from kamerton.core.messages import Wording, msg
-from kamerton.core.records import Encoded, Turn
+from kamerton.core.messages import msg
+from kamerton.core.records import Encoded, Example, ExampleSeq, Turn
 from kamerton.forms.templates import CLOSED, CLOSING_TAG, OPENED, RefusedError, adapt, render
 
 PRIVATE = range(0xE000, 0xF8FF)
@@ -177,6 +177,17 @@ def supervise(prompt: Sequence[int], answer: Sequence[int], max_tokens: int) -> 
     )
 
 
+def exchanged(turns: Sequence[Turn], answer: str | Turn, tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """Render a conversation so far and the assistant's answer; return the tokens of both, with an end.
+
+    Raises:
+        RefusedError: as `write_exchange`.
+    """
+    exchange = write_exchange(turns, answer, tokenizer)
+    before, after = tokenize([exchange.prompt, exchange.answer], tokenizer)
+    return before, ended(after, tokenizer)
+
+
 def most_shots(count: int, prompt: Callable[[int], Encoded]) -> Encoded:
     """Return the prompt with as many of `count` shots as fit whole, or without any.
 
@@ -204,12 +215,15 @@ def room_before(answer: int, max_tokens: int) -> int:
     return max(1, max_tokens - answer, max_tokens // LEAST)
 
 
-def or_fault(encode: Callable[[], Encoded]) -> Encoded:
-    """Encode a row; one that the template refuses has no tokens, but a fault."""
-    try:
-        return encode()
-    except RefusedError as error:
-        return Encoded((), (), (), fault=error.faults[0].rule)
+def encode_each(encode: Callable[[Example], Encoded], examples: ExampleSeq) -> list[Encoded]:
+    """Encode rows one by one; one that the template refuses has no tokens, but a fault."""
+    items = []
+    for example in examples:
+        try:
+            items.append(encode(example))
+        except RefusedError as error:
+            items.append(Encoded((), (), (), fault=error.faults[0].rule))
+    return items
 
 
 def cut_start(ids: Sequence[int], room: int) -> Encoded:
@@ -217,30 +231,13 @@ def cut_start(ids: Sequence[int], room: int) -> Encoded:
     return Encoded(tuple(ids[-room:]), (), (), max(0, len(ids) - room))
 
 
-def answer_flaw(item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> Wording:
-    """Find a prompt that differs from serving's, supervision beside the answer, or an untrained end."""
-    if not same_prompt(item, prompt):
-        return PROMPT_DIFFERS
-    if [item.tokens[read + 1] for read in item.output_positions] != list(item.targets):
-        return TARGETS_DIFFER
-    return "" if item.cut or tokenizer.eos_token_id in (None, item.targets[-1]) else END_UNTRAINED
-
-
-def same_prompt(item: Encoded, prompt: Encoded) -> bool:
-    """Return whether a sequence has serving's prompt; where it was cut, the ends of both must agree."""
-    own = item.tokens[: item.output_positions[0] + 1]
-    shared = min(len(own), len(prompt.tokens)) if item.cut else max(len(own), len(prompt.tokens))
-    return own[-shared:] == prompt.tokens[-shared:]
-
-
 def written_around(tokenizer: Tokenizer) -> int:
     """Count the tokens that a template writes around an answer, without its end: an empty thought."""
     try:
-        exchange = write_exchange([Turn("user", "a")], "a", tokenizer)
+        _, answer = exchanged([Turn("user", "a")], "a", tokenizer)
     except RefusedError:
         return 0
-    answer, alone = tokenize([exchange.answer, ("a",)], tokenizer)
-    return max(0, len(ended(answer, tokenizer)) - 1 - len(alone))
+    return max(0, len(answer) - 1 - len(tokenize([("a",)], tokenizer)[0]))
 
 
 def _answer_after(prompt: str, turns: Sequence[Turn], tokenizer: Tokenizer) -> str:
@@ -303,10 +300,10 @@ def _marked(turns: Sequence[Turn], tokenizer: Tokenizer) -> tuple[list[Turn], st
     """Put a mark into each control word of the turns, after its first letter."""
     contents = "".join(f"{turn.content}{turn.reasoning}{turn.calls}" for turn in turns)
     mark = next(chr(point) for point in PRIVATE if chr(point) not in contents)
-    words = _control_words(tokenizer)
+    special, every = _control_words(tokenizer)
     marked = []
     for turn in turns:
-        control = words.special if turn.role == "assistant" else words.every
+        control = special if turn.role == "assistant" else every
         content, reasoning, calls = (
             control.sub(lambda match: match[0][0] + mark + match[0][1:], text) if text else text
             for text in (turn.content, turn.reasoning, turn.calls)
@@ -315,27 +312,22 @@ def _marked(turns: Sequence[Turn], tokenizer: Tokenizer) -> tuple[list[Turn], st
     return marked, mark
 
 
-@dataclass(frozen=True)
-class _ControlWords:
-    """Added tokens that control a model, the longest first; single letters and added words of a language are text."""
-
-    special: re.Pattern[str]
-    """Special tokens without the tags of reasoning, which the assistant writes itself."""
-    every: re.Pattern[str]
-    """With those that are not special, such as `<tool_call>`, which the assistant may write."""
-
-
 @lru_cache(maxsize=4)
-def _control_words(tokenizer: Tokenizer) -> _ControlWords:
+def _control_words(tokenizer: Tokenizer) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Return patterns of the added tokens that control a model; single letters and added words of a language are text.
+
+    The first is of special tokens without the tags of reasoning, which the assistant writes itself; the second also of
+    those that are not special, such as `<tool_call>`, which the assistant may write.
+    """
     added = sorted(tokenizer.added_tokens_decoder.values(), key=lambda token: (-len(token.content), token.content))
-    special = (token.content for token in added if token.special and token.content not in (OPENED.strip(), CLOSING_TAG))
-    template = str(tokenizer.chat_template)
-    every = (token.content for token in added if token.special or _controls(token.content, template))
-    return _ControlWords(_any_of(special), _any_of(every))
-
-
-def _controls(word: str, template: str) -> bool:
-    return bool(PIPED.fullmatch(word) or (BRACKETED.fullmatch(word) and word in template))
+    words, template = {token.content: token.special for token in added}, str(tokenizer.chat_template)
+    special = [word for word, sure in words.items() if sure and word not in (OPENED.strip(), CLOSING_TAG)]
+    every = [
+        word
+        for word, sure in words.items()
+        if sure or PIPED.fullmatch(word) or (BRACKETED.fullmatch(word) and word in template)
+    ]
+    return _any_of(special), _any_of(every)
 
 
 def _any_of(words: Iterable[str]) -> re.Pattern[str]:

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from kamerton.core.contracts import Engine, PreTrainedModel, Tokenizer, TooLong
 from kamerton.core.messages import Wording, msg
-from kamerton.core.records import Encoded, Example, ExampleSeq, Prediction, Turn
-from kamerton.forms.supervision import supervised, target_losses
+from kamerton.core.records import Encoded, Example, ExampleSeq, Prediction, Taught, Turn
+from kamerton.forms.supervision import sequences_of, sums, target_losses, written
 from kamerton.forms.templates import CLOSING_TAG
-from kamerton.forms.turns import tokenize
+from kamerton.forms.turns import END_UNTRAINED, PROMPT_DIFFERS, TARGETS_DIFFER, tokenize, written_around
 from kamerton.text.cells import room_for
 
 WRITERS = ("AutoModelForCausalLM", "AutoModelForSeq2SeqLM")
@@ -90,14 +90,11 @@ class Usual(ABC):
 
     def supervised(self, item: Encoded) -> int:
         """Count the known targets of all sequences."""
-        return sum(supervised(sequence) for sequence in item.sequences)
+        return sum(target >= 0 for sequence in item.sequences for target in sequence.targets)
 
     def losses(self, logits: Tensor, items: Sequence[Encoded]) -> Tensor:
         """Compute the cross-entropy of each item's targets, summed over its sequences: `[items]`, nats."""
-        sequences = [sequence for item in items for sequence in item.sequences]
-        owners = [at for at, item in enumerate(items) for _ in item.sequences]
-        losses = target_losses(logits, sequences)
-        return losses.new_zeros(len(items)).index_add(0, losses.new_tensor(owners).long(), losses)
+        return sums(target_losses(logits, sequences_of(items)), [len(item.sequences) for item in items])
 
     def with_reference(self, engine: Engine, items: Sequence[Encoded]) -> list[Encoded]:
         """Return the items: the loss has no reference."""
@@ -125,10 +122,27 @@ class Prompted(Usual):
     """Training answers, from which the room for generated ones is measured."""
     model_class: ClassVar = "AutoModelForCausalLM"
     untuned_class: ClassVar = "AutoModelForCausalLM"
+    room_around: ClassVar[bool] = True
+    """Whether answers need room for what the template writes around them: an empty thought."""
 
     def answer_tokens(self, tokenizer: Tokenizer) -> int:
         """Return a length that nearly all training answers have, with some room."""
-        return room_for([len(ids) for ids in tokenize([(answer,) for answer in self.answers], tokenizer)])
+        lengths = [len(ids) for ids in tokenize([(answer,) for answer in self.answers], tokenizer)]
+        return room_for(lengths) + (written_around(tokenizer) if self.room_around else 0)
+
+    def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> Wording:
+        """Find a prompt that differs from serving's, supervision beside the answer, or an untrained end."""
+        own = item.tokens[: item.output_positions[0] + 1]
+        shared = (min if item.cut else max)(len(own), len(prompt.tokens))  # of cut prompts, the ends must agree
+        if own[-shared:] != prompt.tokens[-shared:]:
+            return PROMPT_DIFFERS
+        if [item.tokens[read + 1] for read in item.output_positions] != list(item.targets):
+            return TARGETS_DIFFER
+        return "" if item.cut or tokenizer.eos_token_id in (None, item.targets[-1]) else END_UNTRAINED
+
+    def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
+        """Return the answer's tokens; each is predicted at the one before it."""
+        return Taught(tuple(read + 1 for read in item.output_positions), (written(item.targets, tokenizer),))
 
     @cached_property
     def reasons(self) -> bool:
@@ -144,19 +158,22 @@ class Prompted(Usual):
         return self.predict_shown(engine, examples, [shots] * len(examples))
 
 
+def likeliest(example: Example, answers: Sequence[str], scores: np.ndarray, *, cut: int) -> Prediction:
+    """Choose the answer of the highest log-likelihood `[answers]`; these need not be normalized."""
+    logs = scores - np.logaddexp.reduce(scores)
+    best, known = int(logs.argmax()), example.gold in answers
+    loss = -float(logs[answers.index(example.gold)]) if known else None
+    chances = tuple(np.exp(logs).tolist())
+    score = float(np.exp(logs[best]))
+    return Prediction(example.id, answers[best], score, loss, 1 if known else None, probabilities=chances, cut=cut)
+
+
 def item_losses(engine: Engine, items: Sequence[Encoded]) -> np.ndarray:
     """Compute each item's loss over all of its sequences: `[items]`, nats."""
-    return _by_item(engine.losses([sequence for item in items for sequence in item.sequences]), items)
+    return sums_by_item(engine.losses(sequences_of(items)), items)
 
 
-def item_answers(
-    engine: Engine, items: Sequence[Encoded], prompts: Sequence[Encoded]
-) -> tuple[np.ndarray, Sequence[str]]:
-    """Compute each item's loss over all of its sequences, `[items]`, and continue prompts."""
-    losses, texts = engine.answer([sequence for item in items for sequence in item.sequences], prompts)
-    return _by_item(losses, items), texts
-
-
-def _by_item(losses: np.ndarray, items: Sequence[Encoded]) -> np.ndarray:
+def sums_by_item(losses: np.ndarray, items: Sequence[Encoded]) -> np.ndarray:
+    """Sum the losses of all sequences within each item: `[items]`."""
     owners = [at for at, item in enumerate(items) for _ in item.sequences]
     return np.bincount(owners, weights=losses, minlength=len(items))

@@ -12,7 +12,7 @@ from kamerton.core.errors import Unusable
 from kamerton.core.messages import Joined, Wording, msg
 from kamerton.core.records import Example, Place
 from kamerton.forms.label_sets import LabelSets
-from kamerton.forms.texts import joined
+from kamerton.forms.reading import joined
 from kamerton.plugins.tasks._label_lists import by_position, holds_several, labels_in, positions, readable, recombined
 from kamerton.plugins.tasks._roles import FIRST_TEXT, SECOND_TEXT, UNSURE_TEXT
 from kamerton.runs.settings import Group, Names

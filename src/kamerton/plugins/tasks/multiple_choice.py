@@ -12,7 +12,7 @@ from kamerton.core.contracts import Form, ModelKind, Role
 from kamerton.core.errors import Unusable
 from kamerton.core.messages import Joined, Wording, msg
 from kamerton.core.records import Example, Place
-from kamerton.forms.choice import OptionChoice
+from kamerton.forms.dialogue import OptionChoice
 from kamerton.forms.writing import require_writer
 from kamerton.runs.settings import Group
 from kamerton.text.cells import filled, plain

@@ -10,7 +10,7 @@ from kamerton.core.contracts import Form, ModelKind, Role
 from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Example, Place
 from kamerton.forms.number import Number
-from kamerton.forms.texts import joined
+from kamerton.forms.reading import joined
 from kamerton.plugins.tasks._roles import FIRST_TEXT, RATINGS, SECOND_TEXT
 from kamerton.runs.settings import Group
 from kamerton.text.cells import filled, number_in, plain, written_number

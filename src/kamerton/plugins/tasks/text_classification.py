@@ -12,10 +12,9 @@ from pydantic import Field
 from kamerton.core.contracts import Form, ModelKind, Role
 from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Example, Place
-from kamerton.forms.closing import ClosingLabels
 from kamerton.forms.dialogue import Dialogue
-from kamerton.forms.labels import Labels
-from kamerton.forms.texts import joined
+from kamerton.forms.labels import ClosingLabels, Labels
+from kamerton.forms.reading import joined
 from kamerton.plugins.tasks._label_lists import by_position, holds_several
 from kamerton.plugins.tasks._roles import FIRST_TEXT, RATINGS, SECOND_TEXT, UNSURE_TEXT
 from kamerton.runs.settings import Group
