@@ -11,8 +11,6 @@ from kamerton.core.outcomes import Answers, ContenderKind
 from kamerton.core.records import ExampleSeq, Prediction, Progress
 
 Predict = Callable[[ExampleSeq], Sequence[Prediction]]
-LONGEST = 4_000
-"""Characters of a text that simple contenders read: the gist, at a bounded cost."""
 
 
 def timed(title: Message, kind: ContenderKind, predict: Predict, examples: ExampleSeq) -> Answers:
@@ -34,13 +32,3 @@ def answer(
         predictions += predict(examples[start : start + size])
     yield Progress(title, rows, rows, "rows")
     return Answers(str(title), kind, tuple(predictions), time.perf_counter() - began, title)
-
-
-def always(text: str) -> Predict:
-    """Return a contender that answers the same to everything."""
-    return lambda test: [Prediction(example.id, text) for example in test]
-
-
-def texts(examples: ExampleSeq) -> list[str]:
-    """Return what simple contenders read of each example; never an empty text."""
-    return [example.text.strip()[:LONGEST] or "∅" for example in examples]

@@ -8,6 +8,7 @@ true answers chooses, within a budget of tokens.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
@@ -17,7 +18,7 @@ from functools import partial
 import numpy as np
 
 from kamerton.contenders.contend import Predict
-from kamerton.core.contracts import Engine, Form, Tokenizer, UntunedAnswerer
+from kamerton.core.contracts import Engine, Form, UntunedAnswerer
 from kamerton.core.figures import Figure
 from kamerton.core.messages import Message, msg
 from kamerton.core.outcomes import ContenderKind, Selection
@@ -49,8 +50,6 @@ INSTRUCTIONS = {
 """Instructions that are tried before the request, by the language of the texts."""
 Score = Callable[[ExampleSeq, Sequence[Prediction]], float]
 """How good predictions are: higher is better."""
-
-
 Way = Callable[[Engine, ExampleSeq], Sequence[Prediction]]
 """A way to ask an engine."""
 
@@ -139,9 +138,8 @@ class Prompting:
         if self._takes_prompts and self.settings.nearest:
             count = min(self.shots, len(self.split.train))
             predict = partial(Nearest(self.split.train, count).predict, self.form, self.engine)
-            strategies.append(
-                PromptStrategy(msg("base model shown the nearest {count}", count=count), "prompt", predict)
-            )
+            title = msg("base model shown the nearest {count}", count=count)
+            strategies.append(PromptStrategy(title, "prompt", predict))
         return strategies
 
     def _instructed(self) -> Generator[Progress, None, PromptStrategy]:
@@ -161,7 +159,9 @@ class Prompting:
         engine = Metered(self.engine, generates=not self._generates)
         answers: list[list[Prediction]] = [[] for _ in ways]
         asked, total = 0, len(rows) * len(ways)
-        while asked < len(rows) and self._affords(engine.tokens, asked):
+        # judged by the rows so far, another round must fit into the budget; the first always does
+        budget = self.settings.budget if self._generates else math.inf
+        while asked < len(rows) and (not asked or engine.tokens * (1 + ROUND / asked) <= budget):
             some = rows[asked : asked + ROUND]
             for number, way in enumerate(ways):
                 yield Progress(name, asked * len(ways) + number * len(some), total)
@@ -171,10 +171,6 @@ class Prompting:
         scores = [self._score(rows[:asked], predictions) for predictions in answers]
         seconds = time.perf_counter() - began
         return int(np.argmax(scores)), Selection(len(ways), asked, asked * len(ways), engine.tokens, seconds)
-
-    def _affords(self, spent: int, asked: int) -> bool:
-        """Return whether another round fits into the budget, judged by the rows so far; the first always does."""
-        return not asked or not self._generates or spent * (1 + ROUND / asked) <= self.settings.budget
 
     def _score(self, rows: ExampleSeq, predictions: Sequence[Prediction]) -> float:
         """Return the deciding metric or, where answers are generated, the true answers' log-likelihood per token."""
@@ -189,21 +185,8 @@ class Metered:
 
     def __init__(self, engine: Engine, *, generates: bool) -> None:
         self.engine, self.generates, self.tokens = engine, generates, 0
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The engine's."""
-        return self.engine.tokenizer
-
-    @property
-    def max_tokens(self) -> int:
-        """The engine's."""
-        return self.engine.max_tokens
-
-    @property
-    def max_new_tokens(self) -> int:
-        """The engine's."""
-        return self.engine.max_new_tokens
+        self.tokenizer, self.max_tokens = engine.tokenizer, engine.max_tokens
+        self.max_new_tokens = engine.max_new_tokens
 
     def read(self, items: Sequence[Encoded]) -> list[np.ndarray]:
         """Count and read."""

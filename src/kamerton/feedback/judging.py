@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Literal
 
@@ -135,10 +136,10 @@ def judge_choices(judges: Sequence[Choices], confidence: float = 0.95) -> Judged
             "the first file is about '{first}' and '{second}', another one is not", first=one.first, second=one.second
         )
         raise DataError(Fault(rule, remedy=msg("evaluate choices between the same two contenders")))
-    votes: dict[int, int] = {}
+    votes = Counter[int]()
     for judge in judges:
-        for id, vote in _votes(judge).items():
-            votes[id] = votes.get(id, 0) + vote
+        votes.update(_votes(judge))
+    agreement, kappa = _agreement(judges)
     signs = np.sign(np.array(list(votes.values()), dtype=np.float64))
     wins, losses = int((signs > 0).sum()), int((signs < 0).sum())
     sides = Counter(choice.choice for judge in judges for choice in judge.choices)
@@ -157,8 +158,8 @@ def judge_choices(judges: Sequence[Choices], confidence: float = 0.95) -> Judged
         anytime_p=float(min(1.0, np.exp(-log_e_values(signs).max()))),
         left=_share(sides["left"], sides["right"], confidence),
         position_p=mcnemar_p(sides["left"], sides["right"]),
-        agreement=_agreement(judges),
-        kappa=_kappa(judges),
+        agreement=agreement,
+        kappa=kappa,
     )
 
 
@@ -177,26 +178,10 @@ def _share(count: int, rest: int, confidence: float) -> Measure:
     return wilson_interval(count, count + rest, confidence) if count + rest else Measure(0.5, 0.0, 1.0)
 
 
-@dataclass(frozen=True)
-class _Both:
-    """Two judges' votes on the rows that both judged."""
-
-    one: list[int]
-    two: list[int]
-
-
-def _both(judges: Sequence[Choices]) -> list[_Both]:
-    votes = [_votes(judge) for judge in judges]
-    pairs = [(a, b) for i, a in enumerate(votes) for b in votes[i + 1 :] if a.keys() & b.keys()]
-    return [_Both([a[id] for id in a if id in b], [b[id] for id in a if id in b]) for a, b in pairs]
-
-
-def _agreement(judges: Sequence[Choices]) -> float | None:
-    same = [one == two for both in _both(judges) for one, two in zip(both.one, both.two, strict=True)]
-    return sum(same) / len(same) if same else None
-
-
-def _kappa(judges: Sequence[Choices]) -> float | None:
-    """Average Cohen's kappa; it is undefined where all votes of two judges are the same."""
-    values = [cohen_kappa_score(both.one, both.two) for both in _both(judges) if len({*both.one, *both.two}) > 1]
-    return float(np.mean(values)) if values else None
+def _agreement(judges: Sequence[Choices]) -> tuple[float | None, float | None]:
+    """Compute how often two judges of one row agree, and the mean of Cohen's kappa over pairs whose votes differ."""
+    pairs = combinations(map(_votes, judges), 2)
+    both = [both for a, b in pairs if (both := [(a[id], b[id]) for id in a if id in b])]
+    same = [one == two for votes in both for one, two in votes]
+    kappas = [cohen_kappa_score(*zip(*votes, strict=True)) for votes in both if len(set(chain(*votes))) > 1]
+    return sum(same) / len(same) if same else None, float(np.mean(kappas)) if kappas else None

@@ -35,14 +35,6 @@ MOST_FAULTS = 20
 
 
 @dataclass(frozen=True)
-class LoggedOutcome:
-    """One line of a log: the outcome of each arm that it names."""
-
-    line: int
-    got: Mapping[str, float]
-
-
-@dataclass(frozen=True)
 class Log:
     """A parsed log."""
 
@@ -50,7 +42,16 @@ class Log:
     """Whether each line holds both arms; else one."""
     first: str
     second: str
-    outcomes: tuple[LoggedOutcome, ...]
+    outcomes: tuple[Mapping[str, float], ...]
+    """By line: the outcome of each arm that it names."""
+
+    @property
+    def differences(self) -> np.ndarray:
+        """The first arm's outcomes minus the second's."""
+        if self.paired:
+            return np.array([one.get(self.first, 0.0) - one.get(self.second, 0.0) for one in self.outcomes])
+        in_first = [self.first in one for one in self.outcomes]
+        return match_arms(in_first, [value for one in self.outcomes for value in one.values()])
 
 
 @dataclass(frozen=True)
@@ -90,12 +91,8 @@ def judge_log(path: Path, *, first: str | None = None, margin: float = 0.02, con
     Raises:
         DataError: the file cannot be read, or lines are not outcomes; each with its number.
     """
-    return judge_outcomes(read_log(path, first), margin=margin, confidence=confidence)
-
-
-def judge_outcomes(log: Log, *, margin: float = 0.02, confidence: float = 0.95) -> LivingVerdict:
-    """Judge parsed outcomes."""
-    differences = _differences(log)
+    log = read_log(path, first)
+    differences = log.differences
     logs = log_e_values(differences)
     reached = np.flatnonzero(logs >= -math.log(1 - confidence))
     at = int(reached[0]) if len(reached) else None
@@ -146,18 +143,16 @@ def read_log(path: Path, first: str | None = None) -> Log:
     if reader.kind == "winner" and len(names) == 1:
         names.append(OTHER)
     if not reader.arms or len(names) != 2:
-        rule = msg(
-            "a comparison needs outcomes of two arms, got {names}", names=_quoted(names) if names else msg("none")
-        )
+        given = _quoted(names) if names else msg("none")
+        rule = msg("a comparison needs outcomes of two arms, got {names}", names=given)
         raise DataError(Fault(rule, str(path), msg("log the outcomes of both arms")))
     return Log(reader.kind != "arm", names[0], names[1], outcomes)
 
 
 def unreadable(path: Path, error: OSError) -> Fault:
     """Return the fault of a file that cannot be read."""
-    return Fault(
-        msg("the file cannot be read: {reason}", reason=error.strerror or ""), str(path), msg("check the path")
-    )
+    rule = msg("the file cannot be read: {reason}", reason=error.strerror or "")
+    return Fault(rule, str(path), msg("check the path"))
 
 
 def _quoted(names: Iterable[str]) -> Joined:
@@ -170,22 +165,21 @@ class _LogReader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.kind = ""
-        self.arms: dict[str, int] = {}
-        """Each arm and the line that first names it."""
+        self.arms: list[str] = []
         self.faults: list[Fault] = []
 
-    def read(self, lines: Sequence[str]) -> Iterator[LoggedOutcome]:
+    def read(self, lines: Sequence[str]) -> Iterator[Mapping[str, float]]:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
             try:
-                yield LoggedOutcome(number, self._got(json.loads(line), number))
+                yield self._got(json.loads(line))
             except json.JSONDecodeError as error:
                 self._fault(msg("this is not JSON: {error}", error=error.msg), number, error.colno)
             except Unusable as error:
                 self._fault(error.message, number)
 
-    def _got(self, record: Any, number: int) -> Mapping[str, float]:
+    def _got(self, record: Any) -> Mapping[str, float]:
         kinds = [kind for kind in _KINDS if isinstance(record, dict) and kind in record]
         if len(kinds) != 1:
             raise Unusable(msg("an outcome has one of the fields {fields}", fields=", ".join(_KINDS)))
@@ -194,13 +188,10 @@ class _LogReader:
             rule = msg("the lines before have '{field}', this one has '{other}'", field=self.kind, other=kinds[0])
             raise Unusable(rule)
         got = _KINDS[self.kind](record)
-        for name in got:
-            self.arms.setdefault(name, number)
-        if len(self.arms) > 2:
-            known = list(self.arms)[:2]
-            for name in [*self.arms][2:]:
-                del self.arms[name]
-            raise Unusable(msg("a third name beside '{first}' and '{second}'", first=known[0], second=known[1]))
+        arms = list(dict.fromkeys([*self.arms, *got]))
+        self.arms = arms[:2]
+        if len(arms) > 2:
+            raise Unusable(msg("a third name beside '{first}' and '{second}'", first=arms[0], second=arms[1]))
         return got
 
     def _fault(self, rule: Wording, line: int, column: int | None = None) -> None:
@@ -241,10 +232,3 @@ _KINDS: Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, float]]] = {
     "scores": _scores,
     "arm": _arm,
 }
-
-
-def _differences(log: Log) -> np.ndarray:
-    if log.paired:
-        return np.array([one.got.get(log.first, 0.0) - one.got.get(log.second, 0.0) for one in log.outcomes])
-    in_first = [log.first in one.got for one in log.outcomes]
-    return match_arms(in_first, [value for one in log.outcomes for value in one.got.values()])

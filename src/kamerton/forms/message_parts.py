@@ -46,11 +46,10 @@ def learned(item: Mapping[str, object]) -> bool:
     Raises:
         MarkError: a mark is neither true nor false, or marks parts of a turn.
     """
-    for key in PARTIAL:
-        if item.get(key):
-            raise MarkError(msg("'{key}' marks parts of a turn; only whole turns can be marked, with 'train'", key=key))
-    marks = [_mark(key, item[key]) for key in LEARNED if filled(item.get(key))]
-    return all([*marks, *(not _mark(key, item[key]) for key in IGNORED if filled(item.get(key)))])
+    if key := next(filter(item.get, PARTIAL), None):
+        raise MarkError(msg("'{key}' marks parts of a turn; only whole turns can be marked, with 'train'", key=key))
+    marks = [_mark(key, item[key]) != (key in IGNORED) for key in (*LEARNED, *IGNORED) if filled(item.get(key))]
+    return all(marks)
 
 
 def _mark(key: str, value: object) -> bool:
@@ -67,13 +66,7 @@ def reasoning_of(item: Mapping[str, object]) -> str:
         if filled(value := item.get(key)) and not isinstance(value, bool):
             return _thought(value)
     content = next((item[key] for key in WHAT if isinstance(item.get(key), list)), ())
-    parts = [part for part in content if is_thought(part)] if isinstance(content, list) else []
-    return "\n".join(_thought(part) for part in parts)
-
-
-def is_thought(part: object) -> bool:
-    """Return whether a content part holds reasoning."""
-    return isinstance(part, Mapping) and part.get("type") in THOUGHTS
+    return "\n".join(_thought(part) for part in _parts(content, *THOUGHTS))
 
 
 def _thought(value: object) -> str:
@@ -91,9 +84,7 @@ def calls_of(item: Mapping[str, object]) -> str:
         Unusable: a call has no name.
     """
     cell = next((item[key] for key in CALLS if filled(item.get(key))), None)
-    content = item.get("content")
-    used = [part for part in content if _is_a(part, "tool_use")] if isinstance(content, list) else []
-    return calls_in(cell) or calls_in(used)
+    return calls_in(cell) or calls_in(_parts(item.get("content"), "tool_use"))
 
 
 def calls_in(cell: object) -> str:
@@ -106,7 +97,10 @@ def calls_in(cell: object) -> str:
         Unusable: a call has no name.
     """
     if isinstance(cell, str):
-        cell = _parsed(cell)
+        try:
+            cell = json.loads(cell)
+        except ValueError:
+            return ""
     if isinstance(cell, Mapping):
         cell = [cell]
     if not isinstance(cell, Sequence) or isinstance(cell, str) or not cell:
@@ -126,9 +120,8 @@ def _call(one: object) -> Mapping[str, object]:
 
 def results_in(item: Mapping[str, object]) -> list[tuple[str, str]]:
     """Return tool results in Anthropic's parts of a user's message: the call's id and the text."""
-    content = item.get("content")
-    parts = [part for part in content if _is_a(part, "tool_result")] if isinstance(content, list) else []
-    return [(plain(part.get("tool_use_id")), text_of_parts(part.get("content"), strict=False)) for part in parts]
+    results = _parts(item.get("content"), "tool_result")
+    return [(plain(part.get("tool_use_id")), text_of_parts(part.get("content"), strict=False)) for part in results]
 
 
 def text_of_message(item: Mapping[str, object], *, strict: bool) -> str:
@@ -148,8 +141,8 @@ def text_of_parts(content: object, *, strict: bool) -> str:
     """Join the text of content parts."""
     if not isinstance(content, list):
         return plain(content)
-    skipped = ("tool_use", "tool_result")
-    parts = [part for part in content if not is_thought(part) and not any(_is_a(part, kind) for kind in skipped)]
+    skipped = ("tool_use", "tool_result", *THOUGHTS)
+    parts = [part for part in content if not (isinstance(part, Mapping) and part.get("type") in skipped)]
     try:
         return "".join(map(_text, parts))
     except Unusable:
@@ -167,12 +160,6 @@ def _text(part: object) -> str:
     raise Unusable(next((why for word, why in MEDIA.items() if word in words), NOT_TEXT))
 
 
-def _is_a(part: object, kind: str) -> bool:
-    return isinstance(part, Mapping) and part.get("type") == kind
-
-
-def _parsed(text: str) -> object:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None
+def _parts(content: object, *kinds: str) -> list[Mapping[str, object]]:
+    parts = content if isinstance(content, list) else []
+    return [part for part in parts if isinstance(part, Mapping) and part.get("type") in kinds]

@@ -24,8 +24,9 @@ from kamerton.forms.message_parts import (
     results_in,
     text_of_message,
 )
-from kamerton.forms.message_shapes import WHO, listed
+from kamerton.forms.rendered import read_rendered
 from kamerton.text.cells import filled, plain
+from kamerton.text.printed import opened
 
 Role = Literal["system", "user", "assistant", "tool", "tools"]
 ROLES: dict[str, Role] = {
@@ -42,6 +43,18 @@ ROLES: dict[str, Role] = {
 """Roles by their names in files of OpenAI, ShareGPT and others."""
 SPEAKER = re.compile(r"(?:\A\s*|\n\n)(Human|User|Assistant|System): ?")
 """The header of each turn of a conversation in one text, as in Anthropic's HH-RLHF."""
+WHO = ("role", "from", "speaker", "author", "sender")
+LISTS = ("messages", "conversations", "conversation", "contents", "turns", "dialog", "dialogue")
+"""Keys under which an object holds its messages."""
+PAIRS = (
+    ("instruction", "output"),
+    ("prompt", "response"),
+    ("prompt", "completion"),
+    ("query", "response"),
+    ("question", "answer"),
+    ("input", "output"),
+)
+"""Keys of a request and its answer in one object."""
 MESSAGE = {
     *WHO, *WHAT, *REASONING, *CALLS, *LEARNED, *IGNORED, *PARTIAL, "name", "type", "refusal", "audio", "annotations",
     "tool_call_id", "tools", "prefix",
@@ -56,12 +69,12 @@ KEPT = {"reasoning": "reasoning_content", "calls": "tool_calls", "call": "tool_c
 def read_messages(value: object) -> tuple[Turn, ...]:
     """Parse a conversation: a list of messages, of alternating texts, or of requests with their answers.
 
-    `kamerton.forms.message_shapes` lists the other shapes.
+    `_listed` says in which other shapes these may stand.
 
     Raises:
         Unusable: it is none of these.
     """
-    turns = listed(value, ROLES)
+    turns = _listed(value)
     if all(isinstance(turn, str) for turn in turns):
         return tuple(Turn("assistant" if at % 2 else "user", str(turn)) for at, turn in enumerate(turns))
     return tuple(message for item in turns for message in _messages(item))
@@ -207,3 +220,61 @@ def _role(who: str) -> Role:
     if role is None:
         raise Unusable(msg("unknown role '{role}'; known are system, user, assistant and tool", role=who))
     return role
+
+
+# ── shapes of conversations ───────────────────────────────────────────────────────────────────
+
+
+def _listed(value: object) -> Sequence[object]:
+    """Return the items of a conversation: messages, texts said in turn, or pairs.
+
+    A conversation may be a list of these; an object that holds such a list, beside tools and a system prompt, or whose
+    keys are roles; lists of roles and of contents side by side, as the library `datasets` keeps them; any of these
+    printed in a text, as JSON or by Python; or one text that a chat template wrote.
+
+    Raises:
+        Unusable: it is none of these.
+    """
+    if isinstance(value, str):
+        value = _parsed(value)
+    if isinstance(value, Mapping):
+        value = _of_object(value)
+    if not isinstance(value, Sequence) or isinstance(value, str) or not value:
+        raise Unusable(msg("the conversation is not a list of messages"))
+    return [item for one in value for item in _items(one)]
+
+
+def _parsed(text: str) -> object:
+    value = opened(text, sure=True)
+    if not isinstance(value, str):
+        return value
+    if rendered := read_rendered(text):
+        return [{"role": role, "content": said} for role, said in rendered.turns]
+    raise Unusable(msg("the conversation is not a list of messages"))
+
+
+def _of_object(value: Mapping[str, object]) -> object:
+    held = next((one for key in LISTS if isinstance(one := value.get(key), list)), None)
+    if held is not None:
+        given = {key: value[key] for key in ("system", "tools") if filled(value.get(key)) and value[key] != []}
+        return [*([{"role": "system", "content": given.pop("system", ""), **given}] if given else []), *held]
+    spoken, said = next((value.get(key) for key in WHO if key in value), None), value.get("content", value.get("value"))
+    if isinstance(spoken, list) and isinstance(said, list) and len(spoken) == len(said):
+        return [{"role": who, "content": what} for who, what in zip(spoken, said, strict=True)]
+    return [value] if isinstance(spoken, str) else _items(value)
+
+
+def _items(item: object) -> Sequence[object]:
+    """Split an object whose keys are roles, or that holds a request and its answer, into messages."""
+    if not isinstance(item, Mapping) or any(filled(item.get(key)) for key in WHO):
+        return (item,)
+    spoken = [(key, said) for key, said in item.items() if key.strip().casefold() in ROLES and isinstance(said, str)]
+    if len(spoken) > 1:
+        spoken.sort(key=lambda one: ROLES[one[0].strip().casefold()] != "system")
+        return [{"role": who, "content": said} for who, said in spoken]
+    for asked, answered in PAIRS:
+        if isinstance(item.get(asked), str) and isinstance(item.get(answered), str):
+            request = "\n\n".join(part for part in (item[asked], plain(item.get("input"))) if part.strip())
+            request = item[asked] if asked == "input" else request
+            return ({"role": "user", "content": request}, {"role": "assistant", "content": item[answered]})
+    return (item,)

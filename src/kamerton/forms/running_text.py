@@ -15,7 +15,7 @@ from kamerton.core.errors import Fault, ModelError
 from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Encoded, Example, ExampleSeq, Prediction, Taught
 from kamerton.forms.supervision import one_row, written, written_tokens
-from kamerton.forms.turns import frame_of, plain, tokenize
+from kamerton.forms.turns import Frame, frame_of, plain, tokenize
 from kamerton.forms.usual import Usual, item_losses
 
 HIDDEN, EXCHANGED = 0.8, 0.1
@@ -135,10 +135,12 @@ class MaskedText(_Running):
         items = []
         for ids in tokenize([plain(example.text, tokenizer) for example in examples], tokenizer):
             starts = range(0, max(1, len(ids)), room)
-            items.append(self._row([self._mask(ids[at : at + room], tokenizer) for at in starts], len(ids) - room))
+            items.append(
+                self._row([self._mask(ids[at : at + room], frame, tokenizer) for at in starts], len(ids) - room)
+            )
         return items
 
-    def _mask(self, ids: Sequence[int], tokenizer: Tokenizer) -> Encoded:
+    def _mask(self, ids: Sequence[int], frame: Frame, tokenizer: Tokenizer) -> Encoded:
         """Mask tokens drawn with the text itself as the seed: at least one."""
         digest = hashlib.blake2b(np.array(ids, dtype=np.int64).tobytes(), digest_size=8).digest()
         chance = np.random.default_rng(int.from_bytes(digest))
@@ -150,7 +152,6 @@ class MaskedText(_Running):
                 tokens[at] = tokenizer.mask_token_id
             elif fate < HIDDEN + EXCHANGED:
                 tokens[at] = int(other)
-        frame = frame_of(tokenizer)
         positions = tuple(len(frame.before) + at for at in chosen)
         return Encoded((*frame.before, *tokens, *frame.after), positions, tuple(ids[at] for at in chosen))
 

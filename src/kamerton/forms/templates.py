@@ -8,10 +8,10 @@ is adapted by the same few rules, and the changes are reported.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import pairwise, product
+from itertools import product
 from typing import Any, Literal
 
 from jinja2 import TemplateError
@@ -105,6 +105,7 @@ def abilities_of(tokenizer: Tokenizer) -> Abilities:
 def _abilities(tokenizer: Tokenizer, template: str) -> Abilities:
     asked_twice = [USER, {"role": "user", "content": TOLD}]
     said_twice = [USER, ASSISTANT, {"role": "assistant", "content": TOLD}, USER]
+    ways = (Calling(text, bare, numbered) for numbered, bare, text in product((False, True), repeat=3))
     result = {"role": "tool", "content": TOLD, "name": "qztool", "tool_call_id": CALL_ID}
     return Abilities(
         system=_writes(tokenizer, [SYSTEM, USER], [TOLD, ASKED]),
@@ -113,14 +114,9 @@ def _abilities(tokenizer: Tokenizer, template: str) -> Abilities:
         opening=_writes(tokenizer, [ASSISTANT, USER], [SAID, ASKED]),
         results=_writes(tokenizer, [USER, ASSISTANT, result, ASSISTANT], [SAID, TOLD]),
         tools=_writes(tokenizer, [USER], ["qztool", "qzdescribed", "qzkey"], tools=[TOOL]),
-        calling=next((way for way in _ways() if _calls(tokenizer, way)), None),
+        calling=next((way for way in ways if _calls(tokenizer, way)), None),
         reasoning=_reasoning(tokenizer, template),
     )
-
-
-def _ways() -> Iterator[Calling]:
-    for numbered, without_content, as_text in product((False, True), repeat=3):
-        yield Calling(as_text, without_content, numbered)
 
 
 def _calls(tokenizer: Tokenizer, way: Calling) -> bool:
@@ -182,8 +178,8 @@ def adapt(turns: Sequence[Turn], tokenizer: Tokenizer) -> Adapted:
     """
     can, changes = abilities_of(tokenizer), list[Change]()
     for change, rule in _RULES.items():
-        changed = rule(turns, can)
-        if changed is not turns:
+        changed = list(rule(turns, can))
+        if changed != list(turns):
             changes.append(change)
             turns = changed
     return Adapted(tuple(turns), tuple(changes))
@@ -200,7 +196,7 @@ def _tools(turns: Sequence[Turn], can: Abilities) -> Sequence[Turn]:
 
 
 def _calls_as_text(turns: Sequence[Turn], can: Abilities) -> Sequence[Turn]:
-    if can.calling or not any(turn.calls for turn in turns):
+    if can.calling:
         return turns
     return [
         replace(turn, content="\n".join(filter(None, (turn.content, turn.calls))), calls="") if turn.calls else turn
@@ -210,36 +206,31 @@ def _calls_as_text(turns: Sequence[Turn], can: Abilities) -> Sequence[Turn]:
 
 def _results(turns: Sequence[Turn], can: Abilities) -> Sequence[Turn]:
     """Move results of tools into turns of the user, where the template has no turn for them."""
-    if can.results or not any(turn.role == "tool" for turn in turns):
+    if can.results:
         return turns
     put, called = list[Turn](), False
     for turn in turns:
         called = bool(turn.calls and can.calling) or (called and turn.role == "tool")
         put.append(turn if called or turn.role != "tool" else Turn("user", turn.content))
-    return put if put != list(turns) else turns
+    return put
 
 
 def _reasoning_left_out(turns: Sequence[Turn], can: Abilities) -> Sequence[Turn]:
-    if can.reasoning or not any(turn.reasoning for turn in turns):
-        return turns
-    return [replace(turn, reasoning="") if turn.reasoning else turn for turn in turns]
+    return turns if can.reasoning else [replace(turn, reasoning="") if turn.reasoning else turn for turn in turns]
 
 
 def _system(turns: Sequence[Turn], can: Abilities) -> Sequence[Turn]:
     start = next((at for at, turn in enumerate(turns) if turn.role != "tools"), 0)
-    folded, waiting, some = list[Turn](), list[str](), False
+    folded, waiting = list[Turn](), list[str]()
     for at, turn in enumerate(turns):
         if turn.role == "system" and not (can.system if at == start else can.later_system):
             waiting.append(turn.content)
-            some = True
             continue
         if waiting and turn.role == "user":
             turn, waiting = replace(turn, content="\n\n".join([*waiting, turn.content])), []
         elif waiting and folded and folded[-1].role == "user":
             folded[-1], waiting = replace(folded[-1], content="\n\n".join([folded[-1].content, *waiting])), []
         folded.append(turn)
-    if not some:
-        return turns
     return [*folded, *([Turn("user", "\n\n".join(waiting))] if waiting else [])]
 
 
@@ -247,13 +238,11 @@ def _opening(turns: Sequence[Turn], can: Abilities) -> Sequence[Turn]:
     if can.opening:
         return turns
     first = next((at for at, turn in enumerate(turns) if turn.role == "user"), len(turns))
-    kept = [turn for turn in turns[:first] if turn.role != "assistant"]
-    return turns if len(kept) == first else [*kept, *turns[first:]]
+    return [*(turn for turn in turns[:first] if turn.role != "assistant"), *turns[first:]]
 
 
 def _neighbors(turns: Sequence[Turn], can: Abilities) -> Sequence[Turn]:
-    alike = any(one.role == other.role != "tool" for one, other in pairwise(turns))
-    if can.neighbors or not alike:
+    if can.neighbors:
         return turns
     merged = list[Turn]()
     for turn in turns:

@@ -1,11 +1,13 @@
-"""Contenders without a pretrained model where words are tagged: each word's commonest tag, and a linear model."""
+"""Contenders without a pretrained model where words are tagged, or answers are spans."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 from sklearn.feature_extraction import FeatureHasher
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import SGDClassifier
 
 from kamerton.contenders.contend import Predict, timed
@@ -13,27 +15,27 @@ from kamerton.core.messages import msg
 from kamerton.core.outcomes import Answers
 from kamerton.core.records import Example, ExampleSeq, Prediction
 from kamerton.text.tags import read_list, write_tags
-from kamerton.text.words import fold
+from kamerton.text.words import fold, words
 
 COLUMNS = 2**18
 """Of the hashed features: far more than there are, so that they hardly meet."""
 PASSES = 20
+SENTENCE = re.compile(r"[^.!?。！？\n]+[.!?。！？]*")
 
 
 def tag_baselines(train: ExampleSeq, test: ExampleSeq, seed: int) -> list[Answers]:
     """Answer by the most common tag, by that of each word, and by a linear model."""
-    words = [(word, tag) for e in train for word, tag in zip(_words(e), read_list(e.gold), strict=True)]
-    [(commonest, _)] = Counter(tag for _, tag in words).most_common(1)
+    tagged = [(word, tag) for e in train for word, tag in zip(_words(e), read_list(e.gold), strict=True)]
+    [(commonest, _)] = Counter(tag for _, tag in tagged).most_common(1)
     by_word: dict[str, Counter[str]] = defaultdict(Counter)
-    for word, tag in words:
+    for word, tag in tagged:
         by_word[fold(word)][tag] += 1
     usual = {word: counts.most_common(1)[0][0] for word, counts in by_word.items()}
+    linear = _linear(train, [tag for _, tag in tagged], seed)
     return [
         timed(msg("commonest tag"), "trivial", _tagger(usual={}, other=commonest), test),
         timed(msg("commonest tag of each word"), "classic", _tagger(usual, commonest), test),
-        timed(
-            msg("linear model of words in context"), "classic", _linear(train, [tag for _, tag in words], seed), test
-        ),
+        timed(msg("linear model of words in context"), "classic", linear, test),
     ]
 
 
@@ -75,3 +77,30 @@ def _in_context(words: Sequence[str]) -> Iterator[list[str]]:
 def _words(example: Example) -> list[str]:
     words = example.fields["tokens"]
     return [str(word) for word in words] if isinstance(words, list) else str(words).split()
+
+
+def span_baselines(train: ExampleSeq, test: ExampleSeq) -> list[Answers]:
+    """Answer with the first sentence of the context, and with the one that shares most words with the question."""
+    weights = TfidfVectorizer(tokenizer=words, token_pattern=None, lowercase=False, sublinear_tf=True)
+    weights.fit([example.text or "∅" for example in train])
+
+    def nearest(rows: ExampleSeq) -> list[Prediction]:
+        predictions = []
+        for example in rows:
+            sentences, question = _sentences(example), weights.transform([str(example.fields["question"])])
+            likeness = (weights.transform(sentences) @ question.T).toarray()
+            predictions.append(Prediction(example.id, sentences[int(likeness.argmax())].strip()))
+        return predictions
+
+    def first(rows: ExampleSeq) -> list[Prediction]:
+        return [Prediction(example.id, _sentences(example)[0].strip()) for example in rows]
+
+    return [
+        timed(msg("first sentence"), "trivial", first, test),
+        timed(msg("sentence nearest to the question by TF-IDF"), "classic", nearest, test),
+    ]
+
+
+def _sentences(example: Example) -> list[str]:
+    context = str(example.fields["context"])
+    return SENTENCE.findall(context) or [context]
