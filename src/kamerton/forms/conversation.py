@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, takewhile
 from typing import ClassVar, Literal, Self
 
 from kamerton.core.contracts import Engine, Tokenizer
@@ -197,7 +197,8 @@ class _AnsweredTokens:
 
     def whole(self, before: _AnsweredTokens | None) -> _AnsweredTokens:
         """Supervise every token that is not in the sequence before, except ignored ones."""
-        start = alike(before.tokens, self.tokens) if before else 1
+        pairs = zip(before.tokens, self.tokens, strict=False) if before else [(0, 0)]
+        start = len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
         ignored = set(self.ignored)
         return replace(
             self, output_positions=[read for read in range(start - 1, len(self.tokens) - 1) if read not in ignored]
@@ -219,12 +220,6 @@ class _PromptedAnswer:
     prompt: list[int]
     answer: str = ""
     gold: str = ""
-
-
-def alike(one: Sequence[int], other: Sequence[int]) -> int:
-    """Count the tokens that two sequences begin with in common."""
-    pairs = zip(one, other, strict=False)
-    return next((at for at, (mine, theirs) in enumerate(pairs) if mine != theirs), min(len(one), len(other)))
 
 
 def turns_of(example: Example) -> tuple[Turn, ...]:
@@ -253,7 +248,6 @@ def learned(turns: Sequence[Turn]) -> list[int]:
 
 
 def _open(turns: Sequence[Turn]) -> Sequence[Turn]:
-    """Return the turns without the last answer, if they end with one."""
     return turns[:-1] if turns[-1].role == "assistant" else turns
 
 

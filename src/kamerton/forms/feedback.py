@@ -50,12 +50,12 @@ class BinaryFeedback(GivenAnswers):
     def write(self, example: Example, shots: ExampleSeq, tokenizer: Tokenizer, max_tokens: int) -> Encoded:
         """Tokenize a row's answer after the request and the shots that people wanted."""
         shown = [turn for shot in shots if shot.fields["wanted"] for turn in (*request_of(shot)[-1:], _own(shot))]
-        return _answered(behind_shots(example, shown), _own(example), tokenizer, max_tokens)
+        return supervise(*exchanged(behind_shots(example, shown), _own(example), tokenizer), max_tokens)
 
     def training_row(self, example: Example, tokenizer: Tokenizer, max_tokens: int) -> Encoded:
         """Tokenize a row's answer, and another row's after the same request."""
         item = self.write(example, (), tokenizer, max_tokens)
-        other = _answered(request_of(example), self._other(example), tokenizer, max_tokens)
+        other = supervise(*exchanged(request_of(example), self._other(example), tokenizer), max_tokens)
         weight = self.desirable if example.fields["wanted"] else -self.undesirable
         return replace(item, extra=(replace(other, weight=weight),), cut=item.cut + other.cut)
 
@@ -92,8 +92,13 @@ class BinaryFeedback(GivenAnswers):
     def with_reference(self, engine: Engine, items: Sequence[Encoded]) -> list[Encoded]:
         """Add the log-likelihoods of both answers before training."""
         known = [item for item in items if item.extra]
-        likely = iter((-engine.losses(sequences_of(known))).reshape(-1, 2).tolist())
-        return [_with_reference(item, *next(likely)) if item.extra else item for item in items]
+        likely = iter((-engine.losses(sequences_of(known))).tolist())
+        return [
+            replace(item, number=next(likely), extra=tuple(replace(one, number=next(likely)) for one in item.extra))
+            if item.extra
+            else item
+            for item in items
+        ]
 
     def judge(self, engine: Engine, examples: ExampleSeq, items: Sequence[Encoded]) -> list[Prediction]:
         """Compute the mean probability of each answer's tokens, and a loss by whether it was wanted."""
@@ -132,14 +137,6 @@ def balanced_weights(wanted: int, unwanted: int) -> tuple[float, float]:
     """
     ratio = wanted / unwanted if wanted and unwanted else 1.0
     return max(1.0, 1 / ratio), max(1.0, ratio * 3 / 4)
-
-
-def _with_reference(item: Encoded, own: float, other: float) -> Encoded:
-    return replace(item, number=own, extra=(replace(item.extra[0], number=other),))
-
-
-def _answered(turns: Sequence[Turn], answer: str | Turn, tokenizer: Tokenizer, max_tokens: int) -> Encoded:
-    return supervise(*exchanged(turns, answer, tokenizer), max_tokens)
 
 
 def _own(example: Example) -> Turn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Literal
 
@@ -203,16 +204,11 @@ def _said(who: str, item: Mapping[str, object]) -> tuple[Turn, ...]:
         results = tuple(Turn("tool", result, call=call) for call, result in results_in(item))
         return (*results, Turn(role, text)) if text.strip() or not results else results
     calls = calls_of(item)
-    if not calls and who.strip().casefold() in CALLING and (calls := _called(text)):
-        text = ""
+    if not calls and who.strip().casefold() in CALLING:
+        with suppress(Unusable):
+            calls = calls_in(text)
+        text = "" if calls else text
     return (Turn(role, text, reasoning_of(item), calls, taught=learned(item)),)
-
-
-def _called(text: str) -> str:
-    try:
-        return calls_in(text)
-    except Unusable:
-        return ""
 
 
 def _role(who: str) -> Role:
@@ -236,21 +232,14 @@ def _listed(value: object) -> Sequence[object]:
         Unusable: it is none of these.
     """
     if isinstance(value, str):
-        value = _parsed(value)
+        value = opened(value, sure=True)
+    if isinstance(value, str) and (rendered := read_rendered(value)):
+        return [{"role": role, "content": said} for role, said in rendered.turns]
     if isinstance(value, Mapping):
         value = _of_object(value)
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
         raise Unusable(msg("the conversation is not a list of messages"))
     return [item for one in value for item in _items(one)]
-
-
-def _parsed(text: str) -> object:
-    value = opened(text, sure=True)
-    if not isinstance(value, str):
-        return value
-    if rendered := read_rendered(text):
-        return [{"role": role, "content": said} for role, said in rendered.turns]
-    raise Unusable(msg("the conversation is not a list of messages"))
 
 
 def _of_object(value: Mapping[str, object]) -> object:

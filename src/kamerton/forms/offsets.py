@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
-from typing import Literal, get_args
+from typing import Literal, TypeGuard, get_args
 
 from kamerton.core.errors import Unusable
 from kamerton.core.messages import Message, msg
@@ -98,14 +98,8 @@ class Counting:
         last = int(self.end_inside and not span.behind)
         start, end = (self.letter(text, at) for at in (span.start, span.end + last))
         if start is None or end is None or not start < end:
-            raise Unusable(
-                msg(
-                    "the span from {start} to {end} is outside the text of {letters} {letters:letter|letters}",
-                    start=str(span.start),
-                    end=str(span.end),
-                    letters=len(text),
-                )
-            )
+            rule = "the span from {start} to {end} is outside the text of {letters} {letters:letter|letters}"
+            raise Unusable(msg(rule, start=str(span.start), end=str(span.end), letters=len(text)))
         return start, end
 
 
@@ -125,10 +119,9 @@ def listed(value: object) -> object:
 
 
 def _are_places(value: object) -> bool:
-    """Return whether a value lists pairs of offsets, or objects that hold some."""
-    if not isinstance(value, list):
-        return False
-    return all(_is_pair(one) or (isinstance(one, Mapping) and _of_object({**one, "label": "any"})) for one in value)
+    return isinstance(value, list) and all(
+        _is_pair(one) or (isinstance(one, Mapping) and _of_object({**one, "label": "any"})) for one in value
+    )
 
 
 def are_spans(value: object) -> bool:
@@ -154,19 +147,20 @@ def _of_object(value: Mapping[str, object]) -> Marked | None:
         piece = parts.get(name)
         piece = piece[0] if isinstance(piece, list) and len(piece) == 1 else piece
         if isinstance(piece, Mapping):
-            parts = {**{_same(key): cell for key, cell in piece.items()}, **_without(parts, name)}
+            del parts[name]
+            parts = {**{_same(key): cell for key, cell in piece.items()}, **parts}
         elif _is_pair(piece):
-            parts = {**parts, "start": piece[0], "end": piece[1]}  # type: ignore[index]
+            parts |= {"start": piece[0], "end": piece[1]}
     start, end, length = (_first(parts, names) for names in (STARTS, ENDS, LENGTHS))
     said, called = _first(parts, KINDS), next((name for name in KINDS if filled(parts.get(_same(name)))), "")
     kinds = tuple(plain(kind) for kind in (said if isinstance(said, list) else [said]) if filled(kind))
-    behind = not _is_number(end) and _is_number(start) and _is_number(length)
-    if behind:
-        end = int(str(start)) + int(str(length))
+    behind = not _is_number(end)
+    if behind and _is_number(start) and _is_number(length):
+        end = start + length
     if not (_is_number(start) and _is_number(end) and kinds) or isinstance(said, Mapping):
         return None
     own = next((n for n in TEXTS if n != called and isinstance(parts.get(_same(n)), str) and parts[_same(n)]), "")
-    return Marked(int(str(start)), int(str(end)), kinds, plain(parts.get(_same(own))), own in CANONICAL, behind)
+    return Marked(start, end, kinds, plain(parts.get(_same(own))), own in CANONICAL, behind)
 
 
 def _of_list(value: object) -> Marked | None:
@@ -193,15 +187,11 @@ def _first(parts: Mapping[str, object], names: Sequence[str]) -> object:
     return next((parts[_same(name)] for name in names if filled(parts.get(_same(name)))), None)
 
 
-def _without(parts: Mapping[str, object], name: str) -> dict[str, object]:
-    return {key: cell for key, cell in parts.items() if key != name}
-
-
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_pair(value: object) -> bool:
+def _is_pair(value: object) -> TypeGuard[list[int]]:
     return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
 
 
@@ -213,7 +203,7 @@ def moved(value: object, place: Callable[[int], int]) -> object:
         place: says where an offset is now. Its `ValueError` is passed on.
     """
     if _is_number(value):
-        return place(int(str(value)))
+        return place(value)
     if isinstance(value, Mapping):
         parts = {_same(name): cell for name, cell in value.items()}
         start = _first(parts, STARTS)
@@ -221,8 +211,7 @@ def moved(value: object, place: Callable[[int], int]) -> object:
         done |= {name: _each_moved(cell, place) for name, cell in value.items() if _same(name) in PLACED}
         lengths = {name: cell for name, cell in value.items() if _same(name) in LENGTHS}
         if _is_number(start):
-            at = int(str(start))
-            done |= {name: place(at + cell) - place(at) for name, cell in lengths.items() if _is_number(cell)}
+            done |= {name: place(start + cell) - place(start) for name, cell in lengths.items() if _is_number(cell)}
         return {**value, **done}
     if isinstance(value, list):
         first = [at for at, one in enumerate(value) if _is_number(one)][:2]
@@ -308,15 +297,15 @@ def counting_of(rows: Texts) -> Counting:
     """
     usual = Counting()
     spans = sum(len(found) for _, found in rows)
-    wrong = [(text, found) for text, found in rows if _unexplained(text, found, usual)]
-    bad = _unexplained_in(wrong, usual)
+    wrong = [(text, found) for text, found in rows if _unexplained([(text, found)], usual)]
+    bad = _unexplained(wrong, usual)
     with_text = any(span.text for _, found in rows for span in found)
     if not bad or (bad < FEWEST and not with_text):
         return usual
     shifted = with_text or 2 * bad > spans
     tried = [one for one in _candidates(wrong) if shifted or not (one.first or one.end_inside)]
-    left = {one: _unexplained_in(wrong, one) for one in tried}
-    good = [one for one in tried if left[one] <= MOST * bad and _unexplained_in(rows, one) <= MOST * spans]
+    left = {one: _unexplained(wrong, one) for one in tried}
+    good = [one for one in tried if left[one] <= MOST * bad and _unexplained(rows, one) <= MOST * spans]
     return min(good, key=lambda one: left[one], default=usual)
 
 
@@ -325,29 +314,21 @@ def _candidates(wrong: Texts) -> list[Counting]:
     shifts = [Counting(end_inside=True), Counting(first=1), Counting(first=1, end_inside=True)]
     units = [Counting(unit) for unit in get_args(Unit)[1:]]
     both = [Counting(unit, one.first, one.end_inside) for unit in BOTH for one in shifts]
-    constant = [Counting(first=shift) for shift in _shifts(wrong) if shift not in (0, 1)]
+    once = [(text, span) for text, found in wrong for span in found if span.text and text.count(span.text) == 1]
+    by = dict.fromkeys(span.start - text.index(span.text) for text, span in once[:FEWEST])
+    constant = [Counting(first=shift) for shift in by if shift not in (0, 1)]
     return [*units, *shifts, *both, *constant]
 
 
-def _shifts(wrong: Texts) -> list[int]:
-    """Find by how much the first spans are shifted, those of a text that stands once in theirs."""
-    once = [(text, span) for text, found in wrong for span in found if span.text and text.count(span.text) == 1]
-    return list(dict.fromkeys(span.start - text.index(span.text) for text, span in once[:FEWEST]))
-
-
-def _unexplained_in(rows: Texts, counting: Counting) -> int:
-    return sum(_unexplained(text, found, counting) for text, found in rows)
-
-
-def _unexplained(text: str, found: Sequence[Marked], counting: Counting) -> int:
+def _unexplained(rows: Texts, counting: Counting) -> int:
     bad = 0
-    for span in found:
+    for text, span in ((text, span) for text, found in rows for span in found):
         try:
             start, end = counting.place(text, span)
         except Unusable:
             bad += 1
-            continue
-        bad += not (matches(text, start, end, span) if span.text else _is_whole(text, start, end))
+        else:
+            bad += not (matches(text, start, end, span) if span.text else _is_whole(text, start, end))
     return bad
 
 

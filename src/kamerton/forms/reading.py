@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from kamerton.core.contracts import Engine, Tokenizer, TooLong
 from kamerton.core.messages import Wording
 from kamerton.core.records import Encoded, Example, ExampleSeq, Taught
 from kamerton.forms.supervision import one_row, sequences_of, sums
-from kamerton.forms.usual import Usual
+from kamerton.forms.usual import Windowed
 
 OVERLAP = 4
 """One part in so many of a window is shared with the window before it."""
@@ -24,18 +24,13 @@ SECOND = "second"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SequenceHead(Usual):
+class SequenceHead(Windowed):
     """A head on one token of a text, or of each window of it; the logits of windows are averaged."""
 
     in_windows: bool = False
-    """Whether what is too long is read in windows."""
     too_long: ClassVar[tuple[TooLong, ...]] = ("cut", "drop", "window", "refuse")
     model_class: ClassVar = "AutoModelForSequenceClassification"
     untuned_class: ClassVar = "AutoModel"
-
-    def with_too_long(self, too_long: TooLong) -> Self:
-        """Return the form that reads long texts in windows, or cuts them."""
-        return replace(self, in_windows=too_long == "window")
 
     @abstractmethod
     def target(self, example: Example) -> int:
@@ -131,13 +126,14 @@ def read_texts(
         chosen = [i for i, parts in enumerate(texts) if len(parts) == size]
         columns = [list(column) for column in zip(*(texts[i] for i in chosen), strict=True)]
         whole = tokenizer(*columns, add_special_tokens=True, truncation=False, verbose=False) if chosen else {}
-        for i, piece in zip(chosen, _pieces(whole), strict=True):
+        for i, piece in zip(chosen, pieces_of(whole), strict=True):
             fits = len(piece.tokens) <= max_tokens
             pieces[i] = [piece] if fits else _shorten(texts[i], piece, tokenizer, max_tokens, in_windows)
     return pieces
 
 
-def _pieces(batch: Mapping[str, Any]) -> list[Encoded]:
+def pieces_of(batch: Mapping[str, Any]) -> list[Encoded]:
+    """Return what a tokenizer made, with the types of the tokens where not all are 0."""
     ids = batch.get("input_ids", [])
     types = batch.get("token_type_ids") or [[] for _ in ids]
     return [
@@ -154,7 +150,7 @@ def _shorten(
     longer = lengths.index(max(lengths))
     room = max_tokens - (len(whole.tokens) - lengths[longer])
     if not in_windows or room < 1:
-        [short] = _pieces(tokenizer(*([part] for part in parts), truncation="longest_first", max_length=max_tokens))
+        [short] = pieces_of(tokenizer(*([part] for part in parts), truncation="longest_first", max_length=max_tokens))
         return [replace(short, cut=len(whole.tokens) - len(short.tokens))]
     windows = tokenizer(
         *parts,
@@ -163,4 +159,4 @@ def _shorten(
         stride=room // OVERLAP,
         return_overflowing_tokens=True,
     )
-    return _pieces(windows)
+    return pieces_of(windows)

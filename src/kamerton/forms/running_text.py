@@ -6,38 +6,29 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 
-from kamerton.core.contracts import Engine, PreTrainedModel, Tokenizer, TooLong
+from kamerton.core.contracts import Engine, PreTrainedModel, Tokenizer
 from kamerton.core.errors import Fault, ModelError
 from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Encoded, Example, ExampleSeq, Prediction, Taught
 from kamerton.forms.supervision import one_row, written, written_tokens
 from kamerton.forms.turns import Frame, frame_of, plain, tokenize
-from kamerton.forms.usual import Usual, item_losses
+from kamerton.forms.usual import Windowed, item_losses
 
 HIDDEN, EXCHANGED = 0.8, 0.1
 """Shares of the chosen tokens that become the mask token, and another token (Devlin et al. 2018)."""
 BEGINS_DIFFERENTLY = msg("the text begins differently in training and in serving")
 
 
-@dataclass(frozen=True)
-class _Running(Usual):
+class _Running(Windowed):
     """A text in consecutive blocks, the sequences of one row."""
-
-    in_blocks: bool = True
-    """Whether a long text continues in the next block; else it is cut."""
-    too_long: ClassVar[tuple[TooLong, ...]] = ("window", "cut", "drop", "refuse")
-
-    def with_too_long(self, too_long: TooLong) -> Self:
-        """Return the form that continues in further blocks, or cuts."""
-        return replace(self, in_blocks=too_long == "window")
 
     def _row(self, blocks: Sequence[Encoded], beyond: int) -> Encoded:
         """Join blocks into a row, or cut what is beyond the first."""
-        return one_row(blocks) if self.in_blocks else replace(blocks[0], cut=max(0, beyond))
+        return one_row(blocks) if self.in_windows else replace(blocks[0], cut=max(0, beyond))
 
     def shots(self, examples: ExampleSeq, count: int, seed: int) -> list[Example]:
         """Return none: a text goes on from itself."""
@@ -101,7 +92,7 @@ class RunningText(_Running):
 
     def predict(self, engine: Engine, examples: ExampleSeq) -> list[Prediction]:
         """Compute the likelihood of whole, uncut texts, without that of their ends."""
-        items = replace(self, in_blocks=True)._encode(examples, engine.tokenizer, engine.max_tokens, ())
+        items = replace(self, in_windows=True)._encode(examples, engine.tokenizer, engine.max_tokens, ())
         return [
             _measured(example, loss, self.supervised(item))
             for example, item, loss in zip(examples, items, item_losses(engine, items), strict=True)
@@ -169,7 +160,7 @@ class MaskedText(_Running):
 
     def predict(self, engine: Engine, examples: ExampleSeq) -> list[Prediction]:
         """Compute the loss of masked tokens, and scale it to all: a sample of the pseudo-likelihood."""
-        items = replace(self, in_blocks=True).encode(examples, engine.tokenizer, engine.max_tokens)
+        items = replace(self, in_windows=True).encode(examples, engine.tokenizer, engine.max_tokens)
         frame = frame_of(engine.tokenizer)
         special = len(frame.before) + len(frame.after)
         sizes = [sum(len(part.tokens) - special for part in item.sequences) for item in items]

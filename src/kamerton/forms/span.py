@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, cast
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor
 from kamerton.core.contracts import Engine, Tokenizer, TooLong
 from kamerton.core.messages import msg
 from kamerton.core.records import Encoded, Example, ExampleSeq, Prediction, Taught
-from kamerton.forms.reading import OVERLAP, embed_texts
+from kamerton.forms.reading import OVERLAP, embed_texts, pieces_of
 from kamerton.forms.supervision import IGNORED, one_row, sequences_of, sums
 from kamerton.forms.usual import Usual
 from kamerton.text.words import Bounds, bounds
@@ -26,18 +26,7 @@ BEST = 20
 SENTENCE = re.compile(r"[^.!?。！？\n]+[.!?。！？]*")
 CUT_QUESTION = 2
 """A question takes at most one part in so many of a window."""
-
-
-@dataclass(frozen=True)
-class _ContextWindow:
-    """A question with a part of its context."""
-
-    tokens: tuple[int, ...]
-    segments: tuple[int, ...]
-    output_positions: tuple[int, ...]
-    """The first token, which stands for no answer, and the context's."""
-    letters: tuple[Bounds, ...]
-    """Where the tokens after the first output position are in the context."""
+Letters = tuple[Bounds, ...]
 
 
 @dataclass(frozen=True)
@@ -64,12 +53,10 @@ class SpanReader(Usual):
 
     def encode(self, examples: ExampleSeq, tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Tokenize question and context in windows; every token of the context is an output position."""
+        windows = (self._windows(example, tokenizer, max_tokens) for example in examples)
         return [
-            one_row(
-                Encoded(window.tokens, window.output_positions, _targets(example, window), segments=window.segments)
-                for window in self._windows(example, tokenizer, max_tokens)
-            )
-            for example in examples
+            one_row(replace(sequence, targets=_targets(example, letters)) for sequence, letters in some)
+            for example, some in zip(examples, windows, strict=True)
         ]
 
     def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
@@ -106,10 +93,10 @@ class SpanReader(Usual):
         return predictions
 
     def _choose(
-        self, example: Example, windows: Sequence[_ContextWindow], read: Sequence[np.ndarray]
+        self, example: Example, windows: Sequence[tuple[Encoded, Letters]], read: Sequence[np.ndarray]
     ) -> tuple[str, float | None]:
         """Choose among the best spans of all windows and no answer; return the text and its probability among them."""
-        found = [span for window, logits in zip(windows, read, strict=True) for span in self._spans(window, logits)]
+        found = [span for (_, at), logits in zip(windows, read, strict=True) for span in self._spans(at, logits)]
         absent = min(float(logits[0].sum()) for logits in read)
         scores = np.array([score for score, _ in found] + [absent] * self.may_be_absent)
         if not len(scores):
@@ -122,10 +109,9 @@ class SpanReader(Usual):
         text = context[found[best][1].start : found[best][1].end] if best < len(found) else ""
         return text.strip(), float(chances[best])
 
-    def _spans(self, window: _ContextWindow, logits: np.ndarray) -> list[tuple[float, Bounds]]:
+    def _spans(self, letters: Letters, logits: np.ndarray) -> list[tuple[float, Bounds]]:
         """Return the best spans of a window: those that do not end before they begin and are not too long."""
-        starts = np.array([one.start for one in window.letters])
-        ends = np.array([one.end for one in window.letters])
+        starts, ends = np.array([one.start for one in letters]), np.array([one.end for one in letters])
         begins, finishes = (np.argsort(-logits[1:, side], kind="stable")[:BEST] for side in (0, 1))
         return [
             (float(logits[1 + i, 0] + logits[1 + j, 1]), Bounds(int(starts[i]), int(ends[j])))
@@ -149,7 +135,11 @@ class SpanReader(Usual):
         pieces = zip(found, found[words - 1 :], strict=False)
         return _nearest_text(engine, question, [sentence[first.start : last.end] for first, last in pieces])
 
-    def _windows(self, example: Example, tokenizer: Tokenizer, max_tokens: int) -> list[_ContextWindow]:
+    def _windows(self, example: Example, tokenizer: Tokenizer, max_tokens: int) -> list[tuple[Encoded, Letters]]:
+        """Tokenize a question with each part of its context; return also the letters of the context's tokens.
+
+        Output positions are the first token, which stands for no answer, and the context's.
+        """
         question, context = str(example.fields["question"]).strip(), str(example.fields["context"])
         asked = tokenizer(question, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         room = max(1, max_tokens // CUT_QUESTION - tokenizer.num_special_tokens_to_add(pair=True))
@@ -167,11 +157,10 @@ class SpanReader(Usual):
             verbose=False,
         )
         windows = []
-        for at, ids in enumerate(batch["input_ids"]):
+        for at, piece in enumerate(pieces_of(batch)):
             places = [place for place, part in enumerate(batch.sequence_ids(at)) if part == 1]
-            types = (batch.get("token_type_ids") or [[] for _ in batch["input_ids"]])[at]
             letters = tuple(Bounds(*batch["offset_mapping"][at][place]) for place in places)
-            windows.append(_ContextWindow(tuple(ids), tuple(types) if any(types) else (), (0, *places), letters))
+            windows.append((replace(piece, output_positions=(0, *places)), letters))
         return windows
 
 
@@ -184,21 +173,20 @@ def _fields(example: Example) -> list[dict[str, object]]:
     return cast("list[dict[str, object]]", example.fields.get("answer") or [])
 
 
-def _targets(example: Example, window: _ContextWindow) -> tuple[int, ...]:
+def _targets(example: Example, letters: Letters) -> tuple[int, ...]:
     """Mark where the first answer begins and ends; the first token, if it does not stand whole in the window."""
-    if not example.gold:
-        return (IGNORED,) * len(window.output_positions)
-    place = next((place for answer in _fields(example) if (place := _place(answer))), None)
-    if place is None and _fields(example):
-        return (IGNORED,) * len(window.output_positions)  # answered, but not in the words of the context
-    begin, end = _tokens_at(place, window.letters) if place else (0, 0)
-    targets = [0] * len(window.output_positions)
+    answers = _fields(example)
+    place = next((place for answer in answers if (place := _place(answer))), None)
+    if not example.gold or (answers and place is None):  # unknown, or not in the words of the context
+        return (IGNORED,) * (len(letters) + 1)
+    begin, end = _tokens_at(place, letters) if place else (0, 0)
+    targets = [0] * (len(letters) + 1)
     targets[begin] += BEGINS
     targets[end] += ENDS
     return tuple(targets)
 
 
-def _tokens_at(place: Bounds, letters: Sequence[Bounds]) -> tuple[int, int]:
+def _tokens_at(place: Bounds, letters: Letters) -> tuple[int, int]:
     """Return the output positions of a place's first and last token; the first one if it is not whole in the window."""
     inside = [at for at, one in enumerate(letters) if one.start < place.end and place.start < one.end]
     whole = inside and letters[inside[0]].start <= place.start and place.end <= letters[inside[-1]].end

@@ -6,16 +6,16 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 
-from kamerton.core.contracts import Engine, Tokenizer, TooLong
+from kamerton.core.contracts import Engine, Tokenizer
 from kamerton.core.records import Encoded, Example, ExampleSeq, Prediction, Taught
 from kamerton.forms.labels import named_classes, nearest_group
 from kamerton.forms.reading import OVERLAP, embed_texts
 from kamerton.forms.supervision import IGNORED, one_row, sequences_of
-from kamerton.forms.usual import Usual
+from kamerton.forms.usual import Windowed
 from kamerton.text.tags import BEGIN, INSIDE, OUTSIDE, follows, kind_of, read_list, write_tags
 from kamerton.text.words import bounds
 
@@ -26,24 +26,12 @@ FORBIDDEN = -1e9
 
 
 @dataclass(frozen=True)
-class _WordWindow:
-    """Some tokens of a text, where its words are read, and which words these are."""
-
-    tokens: tuple[int, ...]
-    output_positions: tuple[int, ...]
-    words: tuple[int, ...]
-    cut: int = 0
-
-
-@dataclass(frozen=True)
-class Tagging(Usual):
-    """A classification head on an encoder, read at the first token of every word."""
+class Tagging(Windowed):
+    """A classification head on an encoder, read at the first token of every word; words cut away are outside spans."""
 
     tags: tuple[str, ...]
     by_spaces: bool
     """Whether words are what stands between spaces, where a text comes without its words."""
-    in_windows: bool = True
-    too_long: ClassVar[tuple[TooLong, ...]] = ("window", "cut", "drop", "refuse")
     model_class: ClassVar = "AutoModelForTokenClassification"
     untuned_class: ClassVar = "AutoModel"
 
@@ -51,10 +39,6 @@ class Tagging(Usual):
     def config(self) -> dict[str, object]:
         """Number and names of the tags."""
         return named_classes(self.tags)
-
-    def with_too_long(self, too_long: TooLong) -> Self:
-        """Return the form that reads long texts in windows, or cuts them; words cut away are outside every span."""
-        return replace(self, in_windows=too_long == "window")
 
     def words_of(self, example: Example) -> list[str]:
         """Return the words that tags belong to."""
@@ -72,14 +56,8 @@ class Tagging(Usual):
             golds = read_list(example.gold) if example.gold else []
             targets = dict(enumerate(index.get(tag, IGNORED) for tag in golds))
             windows = self._windows(example, tokenizer, max_tokens)
-            items.append(
-                one_row(
-                    Encoded(
-                        one.tokens, one.output_positions, tuple(targets.get(w, IGNORED) for w in one.words), one.cut
-                    )
-                    for one in windows
-                )
-            )
+            tagged = (tuple(targets.get(word, IGNORED) for word in one.targets) for one in windows)
+            items.append(one_row(replace(one, targets=tags) for one, tags in zip(windows, tagged, strict=True)))
         return items
 
     def taught(self, item: Encoded, tokenizer: Tokenizer) -> Taught:
@@ -98,7 +76,7 @@ class Tagging(Usual):
             windows = self._windows(example, engine.tokenizer, engine.max_tokens)
             read = np.concatenate([next(logits) for _ in item.sequences])
             chances = read - np.logaddexp.reduce(read, axis=1, keepdims=True)
-            words = [word for window in windows for word in window.words]
+            words = [word for window in windows for word in window.targets]
             targets = np.array([target for sequence in item.sequences for target in sequence.targets])
             known = np.flatnonzero(targets >= 0)
             measured = (-float(chances[known, targets[known]].sum()), len(known)) if len(known) else (None, None)
@@ -146,7 +124,8 @@ class Tagging(Usual):
             for before, kind in zip(befores, kinds, strict=False)
         ]
 
-    def _windows(self, example: Example, tokenizer: Tokenizer, max_tokens: int) -> list[_WordWindow]:
+    def _windows(self, example: Example, tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+        """Tokenize a text; the output positions are its words' first tokens, the targets are the words' numbers."""
         words = self.words_of(example)
         batch = _tokenize(words, tokenizer, max_tokens, max_tokens // OVERLAP if self.in_windows else None)
         windows = [list(_first_tokens(batch, at)) for at in range(len(batch["input_ids"]))]
@@ -154,13 +133,14 @@ class Tagging(Usual):
         if not self.in_windows:
             reads, found = zip(*windows[0], strict=True) if windows[0] else ((), ())
             whole = sum(len(one) for one in _tokenize(words, tokenizer, None, None)["input_ids"])
-            return [_WordWindow(ids[0], reads, found, whole - len(ids[0]))]
+            return [Encoded(ids[0], reads, found, whole - len(ids[0]))]
         owned = _owned(windows, [len(one) for one in ids])
-        parts = (
-            _WordWindow(tokens, tuple(read for read, _ in window), tuple(word for _, word in window))
+        parts = [
+            Encoded(tokens, tuple(read for read, _ in window), tuple(word for _, word in window))
             for tokens, window in zip(ids, owned, strict=True)
-        )
-        return [part for part in parts if part.words] or [_WordWindow(ids[0], (), ())]
+            if window
+        ]
+        return parts or [Encoded(ids[0], (), ())]
 
 
 def tagging(examples: ExampleSeq) -> Tagging:

@@ -161,8 +161,9 @@ def _apply(
     *,
     open_end: bool,
 ) -> str:
-    some: Any = list(tools) if tools else None
-    text = tokenizer.apply_chat_template(list(messages), tools=some, tokenize=False, add_generation_prompt=open_end)
+    text = tokenizer.apply_chat_template(
+        list(messages), tools=list(tools or ()) or None, tokenize=False, add_generation_prompt=open_end
+    )
     return str(text)
 
 

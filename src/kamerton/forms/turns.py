@@ -9,9 +9,10 @@ answer must be tokenized separately.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import cycle
 
 from kamerton.core.contracts import Tokenizer
@@ -196,18 +197,10 @@ def most_shots(count: int, prompt: Callable[[int], Encoded]) -> Encoded:
         prompt: makes the prompt without so many of the first ones, cut where it does not fit. Long prompts take time
             to tokenize, so the search is binary.
     """
-    made, without, enough = prompt(0), 0, count
-    if not made.cut or not count:
-        return made
-    found: Encoded | None = None
-    while enough - without > 1:
-        middle = (without + enough) // 2
-        made = prompt(middle)
-        if made.cut:
-            without = middle
-        else:
-            enough, found = middle, made
-    return found or prompt(count)
+    made = cache(prompt)
+    if not made(0).cut or not count:
+        return made(0)
+    return made(bisect_left(range(count), True, lo=1, key=lambda left_out: not made(left_out).cut))
 
 
 def room_before(answer: int, max_tokens: int) -> int:

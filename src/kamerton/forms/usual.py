@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar, Self
 
@@ -113,6 +114,19 @@ class Usual(ABC):
         """Draw `count` examples at random."""
         order = np.random.default_rng(seed).permutation(len(examples))
         return [examples[index] for index in order[:count]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windowed(Usual):
+    """Base of forms that can read a long text in several sequences."""
+
+    in_windows: bool = True
+    """Whether what is too long is read in windows or in consecutive blocks; else it is cut."""
+    too_long: ClassVar[tuple[TooLong, ...]] = ("window", "cut", "drop", "refuse")
+
+    def with_too_long(self, too_long: TooLong) -> Self:
+        """Return the form that reads long texts in windows, or cuts them."""
+        return replace(self, in_windows=too_long == "window")
 
 
 class Prompted(Usual):

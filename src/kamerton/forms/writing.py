@@ -77,8 +77,7 @@ class Rewriting(Prompted):
     def encode(self, examples: ExampleSeq, tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Tokenize source and answer; each loses its end if it is longer than `max_tokens`, and both cuts count."""
         sources = self.prompts(examples, tokenizer, max_tokens)
-        answers = _answer_ids([example.gold for example in examples], tokenizer)
-        return [_supervise(source, ids, max_tokens) for source, ids in zip(sources, answers, strict=True)]
+        return _supervise(sources, examples, tokenizer, max_tokens)
 
     def prompts(self, examples: ExampleSeq, tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Return what serving sends: the source."""
@@ -101,8 +100,7 @@ class Rewriting(Prompted):
     def predict_shown(self, engine: Engine, examples: ExampleSeq, shown: Sequence[ExampleSeq]) -> list[Prediction]:
         """Answer each example after solved ones of its own, all side by side."""
         sources = [self._shown(example, shots, engine) for example, shots in zip(examples, shown, strict=True)]
-        answers = _answer_ids([example.gold for example in examples], engine.tokenizer)
-        items = [_supervise(source, ids, engine.max_tokens) for source, ids in zip(sources, answers, strict=True)]
+        items = _supervise(sources, examples, engine.tokenizer, engine.max_tokens)
         losses, texts = engine.answer(items, sources)
         return [
             Prediction(example.id, text.strip(), None, float(loss), len(item.targets), cut=source.cut)
@@ -133,6 +131,12 @@ def _answer_ids(answers: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]
     return [[*answer, tokenizer.eos_token_id] for answer in ids]
 
 
-def _supervise(source: Encoded, answer: Sequence[int], max_tokens: int) -> Encoded:
-    kept = tuple(answer[:max_tokens])
-    return Encoded(source.tokens, tuple(range(len(kept))), kept, source.cut + len(answer) - len(kept))
+def _supervise(
+    sources: Sequence[Encoded], examples: ExampleSeq, tokenizer: Tokenizer, max_tokens: int
+) -> list[Encoded]:
+    items = []
+    for source, answer in zip(sources, _answer_ids([one.gold for one in examples], tokenizer), strict=True):
+        kept = tuple(answer[:max_tokens])
+        cut = source.cut + len(answer) - len(kept)
+        items.append(Encoded(source.tokens, tuple(range(len(kept))), kept, cut))
+    return items
