@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from kamerton.core.records import Encoded, Example, Place, Prediction
 from kamerton.engine.engine import TorchEngine
-from kamerton.forms.feedback import BinaryFeedback, balanced_weights, kto_losses
+from kamerton.forms.given import BinaryFeedback, balanced_weights, kto_losses
 from kamerton.models.load import load_tokenizer
 from kamerton.plugins.metrics.feedback_auc import FeedbackAuc
 from kamerton.plugins.metrics.feedback_margin import FeedbackMargin

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from kamerton.core.records import Encoded, Example, Place
 from kamerton.engine.engine import TorchEngine
-from kamerton.forms.preferences import dpo_losses, orpo_losses, simpo_losses
+from kamerton.forms.given import dpo_losses, orpo_losses, simpo_losses
 from kamerton.models.load import load_tokenizer
 from kamerton.plugins.tasks.preference import Preference
 from tiny_engines import TEXT, facts_of, tiny_engine

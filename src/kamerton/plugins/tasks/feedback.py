@@ -12,7 +12,7 @@ from kamerton.core.contracts import Form, ModelKind, Role
 from kamerton.core.errors import Unusable
 from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Example, Place, Turn
-from kamerton.forms.feedback import BinaryFeedback, balanced_weights
+from kamerton.forms.given import BinaryFeedback, balanced_weights
 from kamerton.forms.messages import kept, read_messages, said, system_prompt, with_system, written
 from kamerton.forms.writing import require_writer
 from kamerton.plugins.tasks._roles import SYSTEM, WANTED

@@ -12,6 +12,7 @@ from kamerton.core.contracts import Form, ModelKind, Role
 from kamerton.core.errors import Unusable
 from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Example, Place, Turn
+from kamerton.forms.given import PreferenceLoss, Preferences
 from kamerton.forms.messages import (
     are_messages,
     kept,
@@ -22,7 +23,6 @@ from kamerton.forms.messages import (
     with_system,
     written,
 )
-from kamerton.forms.preferences import PreferenceLoss, Preferences
 from kamerton.forms.writing import require_writer
 from kamerton.plugins.tasks._roles import SYSTEM
 from kamerton.runs.settings import Group
