@@ -24,7 +24,7 @@ from kamerton.data.recognize import recognize
 from kamerton.engine.engine import TorchEngine
 from kamerton.engine.layout import Plain
 from kamerton.evaluate.per_class import class_results
-from kamerton.forms.label_sets import best_threshold
+from kamerton.forms.labels import best_threshold
 from kamerton.models.load import load_model, load_tokenizer
 from kamerton.models.saved import load_saved, save_model
 from kamerton.plugins.metrics.macro_label_f1 import MacroLabelF1
@@ -335,11 +335,11 @@ def test_the_fitted_threshold_gives_the_best_micro_f1_of_all(seed):
     draw = np.random.default_rng(seed)
     probabilities = draw.uniform(0.06, 0.94, size=(int(draw.integers(1, 30)), 4)).round(2)
     right = draw.random(probabilities.shape) < probabilities * draw.uniform(0.3, 1.5)
-    fitted = best_threshold(probabilities, right)
+    threshold, score, even = best_threshold(probabilities, right)
     every = [_f1(right, probabilities > bar) for bar in np.arange(0.055, 0.95, 0.01)]
-    assert fitted.score == pytest.approx(max(every))
-    assert fitted.score == pytest.approx(_f1(right, probabilities > fitted.threshold))
-    assert fitted.even == pytest.approx(_f1(right, probabilities > 0.5))
+    assert score == pytest.approx(max(every))
+    assert score == pytest.approx(_f1(right, probabilities > threshold))
+    assert even == pytest.approx(_f1(right, probabilities > 0.5))
 
 
 def test_a_half_stays_where_nothing_is_better():

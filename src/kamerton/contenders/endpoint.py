@@ -7,14 +7,14 @@ import json
 import os
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from kamerton.core.contracts import ChatRequests
 from kamerton.core.errors import Fault, RunError
 from kamerton.core.messages import msg
-from kamerton.core.records import ExampleSeq, Prediction
+from kamerton.core.records import ExampleSeq, Prediction, Turn
 from kamerton.runs.recipe import PromptSettings
 
 SECONDS = 120.0
@@ -61,15 +61,13 @@ class Endpoint:
         Raises:
             RunError: it cannot be reached, refuses, or its answer is not a chat completion.
         """
-        predictions = []
-        for example in examples:
-            turns = [{"role": turn.role, "content": turn.content} for turn in form.to_messages(example, shots)]
-            predictions.append(Prediction(example.id, form.parse(self._ask(turns).text)))
-        return predictions
+        asked = ((example, form.to_messages(example, shots)) for example in examples)
+        return [Prediction(example.id, form.parse(self._ask(turns).text)) for example, turns in asked]
 
-    def _ask(self, turns: list[dict[str, str]]) -> Reply:
+    def _ask(self, turns: Sequence[Turn]) -> Reply:
+        messages = [{"role": turn.role, "content": turn.content} for turn in turns]
         question = {
-            "model": self.settings.model, "messages": turns, "temperature": 0, "max_tokens": self.max_new_tokens,
+            "model": self.settings.model, "messages": messages, "temperature": 0, "max_tokens": self.max_new_tokens,
         }  # fmt: skip
         body = json.dumps(question, ensure_ascii=False, sort_keys=True).encode()
         digest = hashlib.sha256(f"{self.settings.against}\n".encode() + body).hexdigest()
@@ -90,7 +88,9 @@ class Endpoint:
         request = urllib.request.Request(place, body, headers)
         try:
             with urllib.request.urlopen(request, timeout=SECONDS) as answer:
-                return _reply(digest, json.load(answer))
+                reply = json.load(answer)
+            usage, text = reply.get("usage") or {}, reply["choices"][0]["message"]["content"] or ""
+            return Reply(digest, str(text), int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0)))
         except urllib.error.HTTPError as error:
             reply = error.read(300).decode("utf-8", "replace")
             rule = msg("the server refused with status {status}: {reply}", status=str(error.code), reply=reply)
@@ -106,9 +106,3 @@ class Endpoint:
             rule = msg("the server's answer is not a chat completion")
             remedy = msg("use the address of an OpenAI-compatible server, up to and including /v1")
             raise RunError(Fault(rule, place, remedy)) from error
-
-
-def _reply(digest: str, answer: Any) -> Reply:
-    usage = answer.get("usage") or {}
-    text = answer["choices"][0]["message"]["content"] or ""
-    return Reply(digest, str(text), int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0)))

@@ -129,7 +129,7 @@ class Prompting:
         draws = [self.form.shots(self.split.train, self.shots, self.seed + number) for number in drawn]
         if not draws[0]:
             return []
-        ways = [_showing(self.form, draw) for draw in draws]
+        ways = [partial(self.form.predict_untuned, shots=draw) for draw in draws]
         best, selection = yield from self._best("examples", ways)
         title = msg("base model shown {count} {count:example|examples}", count=len(draws[best]))
         if len(draws) > 1:
@@ -146,7 +146,7 @@ class Prompting:
         languages = Counter(language_of(example.text) for example in self.split.train[:200])
         texts = INSTRUCTIONS["ru" if languages["Russian"] > languages["English"] else "en"]
         forms = [self.form.with_instruction(text) for text in texts]
-        ways = [_showing(form, ()) for form in forms if form is not None]
+        ways = [partial(form.predict_untuned, shots=()) for form in forms if form is not None]
         best, selection = yield from self._best("instructions", ways)
         title = msg("base model + best of {count} instructions", count=len(ways))
         return PromptStrategy(title, "prompt", partial(ways[best], self.engine), selection)
@@ -213,10 +213,6 @@ class Metered:
     def _counted(self, items: Sequence[Encoded]) -> Sequence[Encoded]:
         self.tokens += sum(len(sequence.tokens) for item in items for sequence in item.sequences)
         return items
-
-
-def _showing(form: UntunedAnswerer, shots: ExampleSeq) -> Way:
-    return lambda engine, rows: form.predict_untuned(engine, rows, shots)
 
 
 class Nearest:

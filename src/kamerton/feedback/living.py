@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -227,8 +227,4 @@ def _unit(value: object, what: Wording) -> float:
     return float(value)
 
 
-_KINDS: Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, float]]] = {
-    "winner": _winner,
-    "scores": _scores,
-    "arm": _arm,
-}
+_KINDS = {"winner": _winner, "scores": _scores, "arm": _arm}

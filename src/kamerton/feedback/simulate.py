@@ -45,13 +45,10 @@ def simulate(
         RecipeError: the difference is larger than the disagreement, or that is not a share.
     """
     if not abs(difference) <= disagreement <= 1:
-        rule = msg(
-            "wins and losses are {disagreement} of the outcomes: they cannot differ by {difference}",
-            disagreement=disagreement,
-            difference=difference,
-        )
+        rule = "wins and losses are {disagreement} of the outcomes: they cannot differ by {difference}"
         remedy = msg("simulate a larger disagreement or a smaller difference")
-        raise RecipeError(Fault(rule, "--disagreement", remedy))
+        fault = Fault(msg(rule, disagreement=disagreement, difference=difference), "--disagreement", remedy)
+        raise RecipeError(fault)
     drawn = np.random.default_rng(seed).random((trials, looks))
     win = (disagreement + difference) / 2
     outcomes = np.where(drawn < win, 1.0, np.where(drawn < disagreement, -1.0, 0.0))

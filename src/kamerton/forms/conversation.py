@@ -141,20 +141,12 @@ class Conversation(Prompted):
         items = self._judged(examples, asked, engine)
         prompts = [cut_start(one.prompt, room) for exchanges in wanted for one in exchanges]
         losses, heard = engine.answer(sequences_of(items), prompts)
-        texts = iter(heard)
-        return [
-            Prediction(
-                example.id,
-                BETWEEN.join(self._heard(next(texts), one) for one in exchanges),
-                None,
-                float(loss) if self.supervised(item) else None,
-                self.supervised(item) or None,
-                cut=max(0, cut),
-            )
-            for example, exchanges, loss, item, cut in zip(
-                examples, wanted, sums_by_item(losses, items), items, cuts, strict=True
-            )
-        ]
+        sums, texts, predictions = sums_by_item(losses, items), iter(heard), []
+        for example, exchanges, loss, item, cut in zip(examples, wanted, sums, items, cuts, strict=True):
+            text = BETWEEN.join(self._heard(next(texts), one) for one in exchanges)
+            measured = (float(loss), known) if (known := self.supervised(item)) else (None, None)
+            predictions.append(Prediction(example.id, text, None, *measured, cut=max(0, cut)))
+        return predictions
 
     def _heard(self, text: str, exchange: _PromptedAnswer) -> str:
         """Return an answer without what the template adds, and without reasoning if the data have none."""

@@ -127,12 +127,8 @@ def results_in(item: Mapping[str, object]) -> list[tuple[str, str]]:
 def text_of_message(item: Mapping[str, object], *, strict: bool) -> str:
     """Return a message's text, without reasoning and calls.
 
-    Args:
-        item: the message.
-        strict: whether content that is not text is refused; else it is written as JSON, as for results of tools.
-
     Raises:
-        Unusable: it holds something that is not text.
+        Unusable: `strict`, and it holds something that is not text; else that is written as JSON.
     """
     return text_of_parts(next((item[key] for key in WHAT if filled(item.get(key))), ""), strict=strict)
 

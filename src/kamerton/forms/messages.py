@@ -83,13 +83,15 @@ def read_messages(value: object) -> tuple[Turn, ...]:
 
 def are_messages(value: object) -> bool:
     """Return whether a value is a list of messages: each says who speaks and what, and nothing beside that."""
-    if not isinstance(value, list) or not value:
-        return False
-    return all(
-        isinstance(one, Mapping)
-        and one.keys() <= MESSAGE
-        and any(plain(one.get(key)).strip().casefold() in ROLES for key in WHO)
-        for one in value
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(
+            isinstance(one, Mapping)
+            and one.keys() <= MESSAGE
+            and any(plain(one.get(key)).strip().casefold() in ROLES for key in WHO)
+            for one in value
+        )
     )
 
 

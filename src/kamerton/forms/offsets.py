@@ -87,7 +87,12 @@ class Counting:
 
     def letter(self, text: str, offset: int) -> int | None:
         """Return the index of the letter at an offset; None if there is none."""
-        return _letter(text, offset - self.first, self.unit)
+        at = offset - self.first
+        if self.unit == "letters" or (text.isascii() and self.unit in BOTH):
+            return at if 0 <= at <= len(text) else None
+        places = _places(text, self.unit)
+        found = bisect_right(places, at) - 1
+        return found if found >= 0 and places[found] == at else None
 
     def place(self, text: str, span: Marked) -> tuple[int, int]:
         """Return the start and the end of a span in Python's letters.
@@ -252,14 +257,6 @@ def _places(text: str, unit: Unit) -> tuple[int, ...]:
     return tuple(accumulate(_widths(text, unit), initial=0))
 
 
-def _letter(text: str, offset: int, unit: Unit) -> int | None:
-    if unit == "letters" or (text.isascii() and unit in ("utf-16", "bytes")):
-        return offset if 0 <= offset <= len(text) else None
-    places = _places(text, unit)
-    at = bisect_right(places, offset) - 1
-    return at if at >= 0 and places[at] == offset else None
-
-
 def is_torn(text: str, at: int) -> bool:
     """Return whether a position is within a word, in a script with spaces between words."""
     found = WORD.match(text, at - 1) if 0 < at < len(text) else None
@@ -291,9 +288,6 @@ def counting_of(rows: Texts) -> Counting:
 
     A span is explained if it cuts out its own text or, where it has none, whole words. A shift that only the borders of
     words speak for must be the matter of most spans.
-
-    Args:
-        rows: texts with their spans as they are written.
     """
     usual = Counting()
     spans = sum(len(found) for _, found in rows)
@@ -328,10 +322,6 @@ def _unexplained(rows: Texts, counting: Counting) -> int:
         except Unusable:
             bad += 1
         else:
-            bad += not (matches(text, start, end, span) if span.text else _is_whole(text, start, end))
+            torn = text[start].isspace() or text[end - 1].isspace() or is_torn(text, start) or is_torn(text, end)
+            bad += not matches(text, start, end, span) if span.text else torn
     return bad
-
-
-def _is_whole(text: str, start: int, end: int) -> bool:
-    """Return whether a piece of a text is of whole words, with no space at its ends."""
-    return text[start:end] == text[start:end].strip() and not is_torn(text, start) and not is_torn(text, end)

@@ -45,13 +45,8 @@ class SequenceHead(Windowed):
         pieces = read_texts([texts_of(e) for e in examples], tokenizer, max_tokens, in_windows=self.in_windows)
         items = []
         for example, parts in zip(examples, pieces, strict=True):
-            targets, number = (self.target(example),), self.number(example)
-            items.append(
-                one_row(
-                    replace(part, output_positions=(self.read_at(part),), targets=targets, number=number)
-                    for part in parts
-                )
-            )
+            known = [replace(part, targets=(self.target(example),), number=self.number(example)) for part in parts]
+            items.append(one_row(replace(part, output_positions=(self.read_at(part),)) for part in known))
         return items
 
     def read_at(self, piece: Encoded) -> int:
@@ -115,11 +110,7 @@ def read_texts(
 ) -> list[list[Encoded]]:
     """Tokenize texts and pairs with the special tokens, each in one piece of at most `max_tokens`, or in several.
 
-    Args:
-        texts: each one text or two.
-        tokenizer: a fast one.
-        max_tokens: of a piece.
-        in_windows: whether what is longer is read in windows instead of being cut at its end.
+    With `in_windows`, what is longer is read in windows instead of being cut at its end.
     """
     pieces: list[list[Encoded]] = [[] for _ in texts]
     for size in (1, 2):

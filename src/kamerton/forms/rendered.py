@@ -23,14 +23,10 @@ SPEAKERS = {
     **dict.fromkeys(USER.casefold().split("|"), "user"),
     **dict.fromkeys(ASSISTANT.casefold().split("|"), "assistant"),
     **dict.fromkeys(SYSTEM.casefold().split("|"), "system"),
+    **dict.fromkeys(("tool", "ipython", "observation"), "tool"),
+    **dict.fromkeys(("model", "chatbot"), "assistant"),
     "prompter": "user",
-    "model": "assistant",
-    "tool": "tool",
-    "ipython": "tool",
     "developer": "system",
-    "observation": "tool",
-    "bot": "assistant",
-    "chatbot": "assistant",
 }
 """Roles by the headers of turns."""
 NAMES = rf"{USER}|{ASSISTANT}|{SYSTEM}"

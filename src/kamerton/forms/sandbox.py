@@ -80,10 +80,7 @@ def passes(program: str, limits: SandboxLimits) -> bool:
 def pass_at_k(samples: int, passed: int, k: int) -> float:
     """Estimate without bias how often one of k samples passes (Chen et al. 2021, section 2.1), in log space.
 
-    Args:
-        samples: how many were drawn, at least k.
-        passed: how many of them passed.
-        k: how many one would draw.
+    At least k samples were drawn.
 
     >>> pass_at_k(2, 1, 1)
     0.5

@@ -127,13 +127,22 @@ class Tagging(Windowed):
     def _windows(self, example: Example, tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
         """Tokenize a text; the output positions are its words' first tokens, the targets are the words' numbers."""
         words = self.words_of(example)
-        batch = _tokenize(words, tokenizer, max_tokens, max_tokens // OVERLAP if self.in_windows else None)
+        batch = tokenizer(
+            [words],
+            is_split_into_words=True,
+            return_offsets_mapping=True,
+            truncation=True,
+            max_length=max_tokens,
+            stride=max_tokens // OVERLAP if self.in_windows else 0,
+            return_overflowing_tokens=self.in_windows,
+            verbose=False,
+        )
         windows = [list(_first_tokens(batch, at)) for at in range(len(batch["input_ids"]))]
         ids = [tuple(one) for one in batch["input_ids"]]
         if not self.in_windows:
             reads, found = zip(*windows[0], strict=True) if windows[0] else ((), ())
-            whole = sum(len(one) for one in _tokenize(words, tokenizer, None, None)["input_ids"])
-            return [Encoded(ids[0], reads, found, whole - len(ids[0]))]
+            [whole] = tokenizer([words], is_split_into_words=True, verbose=False)["input_ids"]
+            return [Encoded(ids[0], reads, found, len(whole) - len(ids[0]))]
         owned = _owned(windows, [len(one) for one in ids])
         parts = [
             Encoded(tokens, tuple(read for read, _ in window), tuple(word for _, word in window))
@@ -170,20 +179,6 @@ def best_path(chances: np.ndarray, follow: np.ndarray) -> list[int]:
     for pointers in reversed(back):
         path.append(int(pointers[path[-1]]))
     return path[::-1]
-
-
-def _tokenize(words: Sequence[str], tokenizer: Tokenizer, max_tokens: int | None, stride: int | None) -> Any:
-    room = max_tokens is not None
-    return tokenizer(
-        [list(words)],
-        is_split_into_words=True,
-        return_offsets_mapping=True,
-        truncation=room,
-        max_length=max_tokens,
-        stride=stride or 0,
-        return_overflowing_tokens=stride is not None,
-        verbose=False,
-    )
 
 
 def _first_tokens(batch: Any, at: int) -> Iterator[tuple[int, int]]:

@@ -34,6 +34,10 @@ INLINE = "content"
 """The key of reasoning that a template extracts from the answer's text."""
 
 
+Dicts = Sequence[Mapping[str, object]]
+"""Messages as a template reads them."""
+
+
 class RefusedError(ModelError):
     """A chat template cannot render a conversation: the row is at fault, not the model."""
 
@@ -122,7 +126,7 @@ def _abilities(tokenizer: Tokenizer, template: str) -> Abilities:
 def _calls(tokenizer: Tokenizer, way: Calling) -> bool:
     made = {"type": "function", "function": {"name": "qztool", "arguments": {"qzkey": SAID}}}
     id = CALL_ID if way.numbered else LONG_ID
-    turns: list[Mapping[str, object]] = [
+    turns: Dicts = [
         USER,
         _called([{**made, "id": id}], "", way),
         {"role": "tool", "content": TOLD, "tool_call_id": id, "name": "qztool"},
@@ -140,12 +144,7 @@ def _reasoning(tokenizer: Tokenizer, template: str) -> str:
 
 
 def _writes(
-    tokenizer: Tokenizer,
-    messages: Sequence[Mapping[str, object]],
-    wanted: Sequence[str],
-    *,
-    tools: Sequence[Mapping[str, object]] | None = None,
-    open_end: bool = True,
+    tokenizer: Tokenizer, messages: Dicts, wanted: Sequence[str], *, tools: Sequence[object] = (), open_end: bool = True
 ) -> bool:
     try:
         text = _apply(tokenizer, messages, tools, open_end=open_end)
@@ -154,16 +153,9 @@ def _writes(
     return all(word in text for word in wanted) and "None" not in text
 
 
-def _apply(
-    tokenizer: Tokenizer,
-    messages: Sequence[Mapping[str, object]],
-    tools: Sequence[object] | None,
-    *,
-    open_end: bool,
-) -> str:
-    text = tokenizer.apply_chat_template(
-        list(messages), tools=list(tools or ()) or None, tokenize=False, add_generation_prompt=open_end
-    )
+def _apply(tokenizer: Tokenizer, messages: Dicts, tools: Sequence[object], *, open_end: bool) -> str:
+    offered = list(tools) or None
+    text = tokenizer.apply_chat_template(list(messages), tools=offered, tokenize=False, add_generation_prompt=open_end)
     return str(text)
 
 
@@ -292,11 +284,8 @@ def render(turns: Sequence[Turn], tokenizer: Tokenizer, *, open_end: bool) -> st
     try:
         return _apply(tokenizer, _as_dicts(said, can), offered, open_end=open_end)
     except REFUSALS as error:
-        rule = msg(
-            "the chat template refuses a conversation of {roles}: {why}",
-            roles=", ".join(turn.role for turn in said),
-            why=(error.message if isinstance(error, TemplateError) else None) or str(error),
-        )
+        roles, own = ", ".join(turn.role for turn in said), error.message if isinstance(error, TemplateError) else None
+        rule = msg("the chat template refuses a conversation of {roles}: {why}", roles=roles, why=own or str(error))
         remedy = msg("change these rows, or choose another model")
         raise RefusedError(Fault(rule, tokenizer.name_or_path, remedy)) from error
 

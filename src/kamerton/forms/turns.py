@@ -13,7 +13,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from itertools import cycle
+from itertools import cycle, takewhile
 
 from kamerton.core.contracts import Tokenizer
 from kamerton.core.errors import Fault
@@ -23,7 +23,6 @@ from kamerton.forms.templates import CLOSED, CLOSING_TAG, OPENED, RefusedError, 
 
 PRIVATE = range(0xE000, 0xF8FF)
 """Code points without a meaning: one that no turn contains marks control words."""
-
 LEAST = 4
 """An answer is kept whole as long as one part in so many is left for the prompt."""
 OPENING_TAG = re.compile(r"(<think(?:ing)?>|<reasoning>|<thought>)\s*\Z")
@@ -50,12 +49,7 @@ class Exchange:
 
 
 def write_exchanges(turns: Sequence[Turn], answers: Sequence[int], tokenizer: Tokenizer) -> list[Exchange]:
-    """Render some of a conversation's answers, each after the prompt that serving sends for it.
-
-    Args:
-        turns: all of them, adapted to the template (`adapt`).
-        answers: which of them are answers, in order.
-        tokenizer: with a chat template.
+    """Render some turns of a conversation, adapted to the template, each after the prompt that serving sends for it.
 
     Raises:
         RefusedError: the template cannot render these turns, or the answer cannot be found in its output.
@@ -157,8 +151,7 @@ def ended(answer: Sequence[int], tokenizer: Tokenizer) -> list[int]:
     end = tokenizer.eos_token_id
     if end is None:
         return list(answer)
-    kept = list(answer[: answer.index(end)]) if end in answer else list(answer)
-    return [*kept, end]
+    return [*takewhile(lambda token: token != end, answer), end]
 
 
 def supervise(prompt: Sequence[int], answer: Sequence[int], max_tokens: int) -> Encoded:
@@ -169,13 +162,8 @@ def supervise(prompt: Sequence[int], answer: Sequence[int], max_tokens: int) -> 
     before = prompt[-room_before(len(answer), max_tokens) :]
     tokens = (*before, *answer)[:max_tokens]
     kept = max(0, len(tokens) - len(before))
-    first = len(before) - 1
-    return Encoded(
-        tokens,
-        tuple(range(first, first + kept)),
-        tuple(answer[:kept]),
-        len(prompt) + len(answer) - len(tokens),
-    )
+    positions = tuple(range(len(before) - 1, len(before) - 1 + kept))
+    return Encoded(tokens, positions, tuple(answer[:kept]), len(prompt) + len(answer) - len(tokens))
 
 
 def exchanged(turns: Sequence[Turn], answer: str | Turn, tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
@@ -192,10 +180,8 @@ def exchanged(turns: Sequence[Turn], answer: str | Turn, tokenizer: Tokenizer) -
 def most_shots(count: int, prompt: Callable[[int], Encoded]) -> Encoded:
     """Return the prompt with as many of `count` shots as fit whole, or without any.
 
-    Args:
-        count: how many shots there are.
-        prompt: makes the prompt without so many of the first ones, cut where it does not fit. Long prompts take time
-            to tokenize, so the search is binary.
+    `prompt` makes one without so many of the first shots, cut where it does not fit. Long prompts take time to
+    tokenize, so the search is binary.
     """
     made = cache(prompt)
     if not made(0).cut or not count:

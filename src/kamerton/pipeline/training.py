@@ -13,7 +13,7 @@ from kamerton.core.records import Encoded, RunEvent, Saved
 from kamerton.core.system import peak_memory
 from kamerton.engine.engine import TorchEngine
 from kamerton.evaluate.score import measure
-from kamerton.forms.label_sets import fit_threshold
+from kamerton.forms.labels import fit_threshold
 from kamerton.forms.usual import item_losses
 from kamerton.models.quantize import cost
 from kamerton.models.saved import save_model

@@ -11,7 +11,7 @@ from kamerton.core.contracts import Form, ModelKind, Role
 from kamerton.core.errors import Unusable
 from kamerton.core.messages import Joined, Wording, msg
 from kamerton.core.records import Example, Place
-from kamerton.forms.label_sets import LabelSets
+from kamerton.forms.labels import LabelSets
 from kamerton.forms.reading import joined
 from kamerton.plugins.tasks._label_lists import by_position, holds_several, labels_in, positions, readable, recombined
 from kamerton.plugins.tasks._roles import FIRST_TEXT, SECOND_TEXT, UNSURE_TEXT
