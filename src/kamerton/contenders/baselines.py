@@ -13,8 +13,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -129,7 +128,9 @@ def _majority(train: ExampleSeq) -> Predict:
 def _regression(data: Vectorized, seed: int) -> Predict:
     """Fit logistic regression on TF-IDF of words and letters: the strong old way, in seconds."""
     golds = np.array([example.gold for example in data.train])
-    with _ignored("The least populated class|The number of unique classes"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # nearly optimal weights predict as well
+        warnings.filterwarnings("ignore", "The least populated class|The number of unique classes", UserWarning)
         strength = _strength(_logistic(STRENGTHS[1]), "C", STRENGTHS, data.known, golds, seed)
         model = _logistic(strength).fit(data.known, golds)
     column = {label: i for i, label in enumerate(model.classes_)}
@@ -151,15 +152,6 @@ def _likely(example: Example, label: str, score: float, chance: float) -> Predic
 
 def _logistic(strength: float) -> LogisticRegression:
     return LogisticRegression(C=strength, max_iter=ITERATIONS, tol=TOLERANCE)
-
-
-@contextmanager
-def _ignored(expected: str) -> Iterator[None]:
-    """Ignore the solver's warning, for nearly optimal weights predict as well, and an expected one."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        warnings.filterwarnings("ignore", expected, UserWarning)
-        yield
 
 
 def _strength(
@@ -203,7 +195,9 @@ def _label_set_baselines(data: Vectorized, test: ExampleSeq) -> list[Answers]:
     golds = binarizer.fit_transform([read_list(example.gold) for example in data.train])
     if not golds.size:
         return [majority]
-    with _ignored("Label .* is present in all training examples"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", "Label .* is present in all training examples", UserWarning)
         model = OneVsRestClassifier(_logistic(STRENGTHS[1])).fit(data.known, golds)
 
     def answer(test: ExampleSeq) -> list[Prediction]:

@@ -189,8 +189,10 @@ class _AnsweredTokens:
 
     def whole(self, before: _AnsweredTokens | None) -> _AnsweredTokens:
         """Supervise every token that is not in the sequence before, except ignored ones."""
-        pairs = zip(before.tokens, self.tokens, strict=False) if before else [(0, 0)]
-        start = len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
+        start = 1
+        if before:
+            pairs = zip(before.tokens, self.tokens, strict=False)
+            start = len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
         ignored = set(self.ignored)
         return replace(
             self, output_positions=[read for read in range(start - 1, len(self.tokens) - 1) if read not in ignored]

@@ -95,10 +95,7 @@ class Dialogue(Prompted):
     def _prompts(
         self, examples: ExampleSeq, shown: Sequence[ExampleSeq], tokenizer: Tokenizer, room: int
     ) -> list[Encoded]:
-        """Return prompts, each after its own shots, in at most `room` tokens.
-
-        Shots that do not fit are left out, the first ones first; a request that does not fit loses its start.
-        """
+        """Return prompts in at most `room` tokens: first shots that do not fit are left out, then a request is cut."""
         return [
             most_shots(len(shots), partial(self._prompt, example, shots, tokenizer, room))
             for example, shots in zip(examples, shown, strict=True)

@@ -115,9 +115,6 @@ def behind_shots(example: Example, shown: Sequence[Turn]) -> tuple[Turn, ...]:
     return (*turns[:head], *shown, *turns[head:])
 
 
-# ── a chosen and a rejected answer ────────────────────────────────────────────────────────────
-
-
 @dataclass(frozen=True)
 class Preferences(GivenAnswers):
     """Two answers to one request; `Encoded.extra` holds the rejected one."""
@@ -138,14 +135,13 @@ class Preferences(GivenAnswers):
     def write(self, example: Example, shots: ExampleSeq, tokenizer: Tokenizer, max_tokens: int) -> Encoded:
         """Tokenize both answers, each after the same prompt and the chosen answers of the shots."""
         shown = [turn for shot in shots for turn in (*request_of(shot)[-1:], _answers(shot)[0])]
-        turns, answers = behind_shots(example, shown), []
-        for answer in _answers(example):
-            before, after = exchanged(turns, answer, tokenizer)
-            answers.append(after)
+        turns = behind_shots(example, shown)
+        pairs = [exchanged(turns, answer, tokenizer) for answer in _answers(example)]
+        before, answers = pairs[-1][0], [answer for _, answer in pairs]
         room = room_before(max(map(len, answers)), max_tokens)  # one for both: they answer the same prompt
         lost = max(0, len(before) - room)
-        pair = [supervise(before[-room:], answer, max_tokens) for answer in answers]
-        chosen, rejected = (replace(item, cut=item.cut + lost) for item in pair)
+        both = [supervise(before[-room:], answer, max_tokens) for answer in answers]
+        chosen, rejected = (replace(item, cut=item.cut + lost) for item in both)
         return replace(chosen, extra=(rejected,), cut=chosen.cut + rejected.cut)
 
     def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> Wording:
@@ -228,9 +224,6 @@ def orpo_losses(chosen: Tensor, rejected: Tensor, weight: float) -> Tensor:
 
 def _answers(example: Example) -> list[Turn]:
     return [kept_answer(example.fields[role]) for role in ("chosen", "rejected")]
-
-
-# ── an answer that was wanted or not ──────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True)
@@ -318,7 +311,7 @@ class BinaryFeedback(GivenAnswers):
 
 
 def kto_losses(rewards: Tensor, others: Tensor, weights: Tensor, beta: float) -> Tensor:
-    """Return KTO's losses (Ethayarajh et al. 2024, equations 7 and 8).
+    """Return KTO's losses (Ethayarajh et al. 2024, "KTO: Model Alignment as Prospect Theoretic Optimization", 7 and 8).
 
     With the reference point z = max(0, mean of `others`), through which no gradient goes, an answer of reward r that
     was wanted costs w (1 - sigmoid(beta (r - z))), another one w (1 - sigmoid(beta (z - r))).

@@ -220,18 +220,12 @@ def _role(who: str) -> Role:
     return role
 
 
-# ── shapes of conversations ───────────────────────────────────────────────────────────────────
-
-
 def _listed(value: object) -> Sequence[object]:
     """Return the items of a conversation: messages, texts said in turn, or pairs.
 
     A conversation may be a list of these; an object that holds such a list, beside tools and a system prompt, or whose
     keys are roles; lists of roles and of contents side by side, as the library `datasets` keeps them; any of these
     printed in a text, as JSON or by Python; or one text that a chat template wrote.
-
-    Raises:
-        Unusable: it is none of these.
     """
     if isinstance(value, str):
         value = opened(value, sure=True)

@@ -176,7 +176,7 @@ def _fields(example: Example) -> list[dict[str, object]]:
 def _targets(example: Example, letters: Letters) -> tuple[int, ...]:
     """Mark where the first answer begins and ends; the first token, if it does not stand whole in the window."""
     answers = _fields(example)
-    place = next((place for answer in answers if (place := _place(answer))), None)
+    place = next(filter(None, map(_place, answers)), None)
     if not example.gold or (answers and place is None):  # unknown, or not in the words of the context
         return (IGNORED,) * (len(letters) + 1)
     begin, end = _tokens_at(place, letters) if place else (0, 0)

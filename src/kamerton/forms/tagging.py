@@ -93,8 +93,9 @@ class Tagging(Windowed):
         kinds = sorted({kind_of(tag) for tag in self.tags})
         texts = [self.words_of(example) for example in examples]
         distinct = sorted({word for words in texts for word in words})
-        groups = [_embed(engine, shown.get(kind, [_readable(kind or "other")])) for kind in kinds]
-        nearest = dict(zip(distinct, nearest_group(_embed(engine, distinct), groups), strict=True))
+        known = [shown.get(kind, [_readable(kind or "other")]) for kind in kinds]
+        vectors, *groups = (embed_texts(engine, [(word,) for word in words]) for words in (distinct, *known))
+        nearest = dict(zip(distinct, nearest_group(vectors, groups), strict=True))
         return [
             Prediction(example.id, write_tags(self._in_scheme([kinds[nearest[word]] for word in words])))
             for example, words in zip(examples, texts, strict=True)
@@ -118,10 +119,9 @@ class Tagging(Windowed):
         """Return kinds of words as tags: with `B-` and `I-`, if the training tags have them."""
         if not any(tag.startswith((BEGIN, INSIDE)) for tag in self.tags):
             return [kind or OUTSIDE for kind in kinds]
-        befores = [None, *kinds]
         return [
             (INSIDE if kind == before else BEGIN) + kind if kind else OUTSIDE
-            for before, kind in zip(befores, kinds, strict=False)
+            for before, kind in zip([None, *kinds], kinds, strict=False)
         ]
 
     def _windows(self, example: Example, tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
@@ -198,10 +198,6 @@ def _owned(windows: Sequence[Sequence[tuple[int, int]]], lengths: Sequence[int])
             margin = min(read if at else length, length - read if at + 1 < len(windows) else length)
             best[word] = max(best.get(word, (-1, 0)), (margin, -at))
     return [[(read, word) for read, word in window if best[word][1] == -at] for at, window in enumerate(windows)]
-
-
-def _embed(engine: Engine, words: Sequence[str]) -> np.ndarray:
-    return embed_texts(engine, [(word,) for word in words])
 
 
 def _readable(kind: str) -> str:

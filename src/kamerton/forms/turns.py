@@ -167,11 +167,7 @@ def supervise(prompt: Sequence[int], answer: Sequence[int], max_tokens: int) -> 
 
 
 def exchanged(turns: Sequence[Turn], answer: str | Turn, tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
-    """Render a conversation so far and the assistant's answer; return the tokens of both, with an end.
-
-    Raises:
-        RefusedError: as `write_exchange`.
-    """
+    """Render a conversation so far and the assistant's answer as `write_exchange`; return the tokens, with an end."""
     exchange = write_exchange(turns, answer, tokenizer)
     before, after = tokenize([exchange.prompt, exchange.answer], tokenizer)
     return before, ended(after, tokenizer)
@@ -224,9 +220,6 @@ def _answer_after(prompt: str, turns: Sequence[Turn], tokenizer: Tokenizer) -> s
 
     Most templates render the prompt and then the answer. Some open the reasoning in the generation prompt and leave
     it out of the answer; some render a turn differently once it is no longer the last one.
-
-    Raises:
-        RefusedError: the answer cannot be found in the template's output.
     """
     whole, said = render(turns, tokenizer, open_end=False), turns[-1]
     thought, spoken = reasoning_and_answer(said)

@@ -147,7 +147,8 @@ class Prompted(Usual):
     def flaw(self, item: Encoded, prompt: Encoded, tokenizer: Tokenizer) -> Wording:
         """Find a prompt that differs from serving's, supervision beside the answer, or an untrained end."""
         own = item.tokens[: item.output_positions[0] + 1]
-        shared = (min if item.cut else max)(len(own), len(prompt.tokens))  # of cut prompts, the ends must agree
+        sizes = len(own), len(prompt.tokens)
+        shared = min(sizes) if item.cut else max(sizes)  # of cut prompts, the ends must agree
         if own[-shared:] != prompt.tokens[-shared:]:
             return PROMPT_DIFFERS
         if [item.tokens[read + 1] for read in item.output_positions] != list(item.targets):

@@ -40,11 +40,7 @@ def writing_form(
 
 
 def require_writer(kind: ModelKind) -> None:
-    """Refuse a kind of model that cannot continue a text.
-
-    Raises:
-        ModelError: it cannot.
-    """
+    """Raise a ModelError for a kind of model that cannot continue a text."""
     if kind == "encoder":
         raise ModelError(Fault(msg("an encoder cannot generate text"), remedy=msg("choose a decoder: --model smollm2")))
 
