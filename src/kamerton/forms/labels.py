@@ -192,9 +192,8 @@ class LabelSets(SequenceHead):
         for at, (example, item) in enumerate(zip(examples, encoded, strict=True)):
             measured = (float(losses[at]), 1) if self.supervised(item) else (None, None)
             text, each = self._written(given[at]), tuple(probabilities[at].tolist())
-            predictions.append(
-                Prediction(example.id, text, float(np.exp(sure[at])), *measured, each=each, cut=item.cut)
-            )
+            score = float(np.exp(sure[at]))
+            predictions.append(Prediction(example.id, text, score, *measured, each=each, cut=item.cut))
         return predictions
 
     def predict_untuned(self, engine: Engine, examples: ExampleSeq, shots: ExampleSeq) -> list[Prediction]:

@@ -48,13 +48,9 @@ WHO = ("role", "from", "speaker", "author", "sender")
 LISTS = ("messages", "conversations", "conversation", "contents", "turns", "dialog", "dialogue")
 """Keys under which an object holds its messages."""
 PAIRS = (
-    ("instruction", "output"),
-    ("prompt", "response"),
-    ("prompt", "completion"),
-    ("query", "response"),
-    ("question", "answer"),
-    ("input", "output"),
-)
+    ("instruction", "output"), ("prompt", "response"), ("prompt", "completion"), ("query", "response"),
+    ("question", "answer"), ("input", "output"),
+)  # fmt: skip
 """Keys of a request and its answer in one object."""
 MESSAGE = {
     *WHO, *WHAT, *REASONING, *CALLS, *LEARNED, *IGNORED, *PARTIAL, "name", "type", "refusal", "audio", "annotations",
