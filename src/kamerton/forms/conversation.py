@@ -144,8 +144,8 @@ class Conversation(Prompted):
         sums, texts, predictions = sums_by_item(losses, items), iter(heard), []
         for example, exchanges, loss, item, cut in zip(examples, wanted, sums, items, cuts, strict=True):
             text = BETWEEN.join(self._heard(next(texts), one) for one in exchanges)
-            measured = (float(loss), known) if (known := self.supervised(item)) else (None, None)
-            predictions.append(Prediction(example.id, text, None, *measured, cut=max(0, cut)))
+            loss, tokens = (float(loss), known) if (known := self.supervised(item)) else (None, None)
+            predictions.append(Prediction(example.id, text, None, loss, tokens, cut=max(0, cut)))
         return predictions
 
     def _heard(self, text: str, exchange: _PromptedAnswer) -> str:

@@ -190,10 +190,10 @@ class LabelSets(SequenceHead):
         losses = np.logaddexp(0, np.where(self.bits(encoded) > 0, -logits, logits)).sum(axis=1)
         predictions = []
         for at, (example, item) in enumerate(zip(examples, encoded, strict=True)):
-            measured = (float(losses[at]), 1) if self.supervised(item) else (None, None)
+            loss, tokens = (float(losses[at]), 1) if self.supervised(item) else (None, None)
             text, each = self._written(given[at]), tuple(probabilities[at].tolist())
             score = float(np.exp(sure[at]))
-            predictions.append(Prediction(example.id, text, score, *measured, each=each, cut=item.cut))
+            predictions.append(Prediction(example.id, text, score, loss, tokens, each=each, cut=item.cut))
         return predictions
 
     def predict_untuned(self, engine: Engine, examples: ExampleSeq, shots: ExampleSeq) -> list[Prediction]:

@@ -79,8 +79,8 @@ class Number(SequenceHead):
         predictions = []
         for example, item, logits in zip(examples, encoded, self.read(engine, encoded), strict=True):
             number = float(logits[0])
-            measured = (((number - item.number) / self.spread) ** 2, 1) if self.supervised(item) else (None, None)
-            predictions.append(Prediction(example.id, written_number(number), None, *measured, cut=item.cut))
+            loss, tokens = (((number - item.number) / self.spread) ** 2, 1) if self.supervised(item) else (None, None)
+            predictions.append(Prediction(example.id, written_number(number), None, loss, tokens, cut=item.cut))
         return predictions
 
     def predict_untuned(self, engine: Engine, examples: ExampleSeq, shots: ExampleSeq) -> list[Prediction]:

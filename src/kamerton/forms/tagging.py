@@ -79,9 +79,9 @@ class Tagging(Windowed):
             words = [word for window in windows for word in window.targets]
             targets = np.array([target for sequence in item.sequences for target in sequence.targets])
             known = np.flatnonzero(targets >= 0)
-            measured = (-float(chances[known, targets[known]].sum()), len(known)) if len(known) else (None, None)
+            loss, tokens = (-float(chances[known, targets[known]].sum()), len(known)) if len(known) else (None, None)
             text = write_tags(self._best_tags(example, chances, words))
-            predictions.append(Prediction(example.id, text, None, *measured, cut=item.cut))
+            predictions.append(Prediction(example.id, text, None, loss, tokens, cut=item.cut))
         return predictions
 
     def predict_untuned(self, engine: Engine, examples: ExampleSeq, shots: ExampleSeq) -> list[Prediction]:
