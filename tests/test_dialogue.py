@@ -128,7 +128,9 @@ def test_what_serving_cuts_is_told_with_the_answer(engine):
         predictions = form.predict(engine, [long, EXAMPLES[1]])
         [whole] = form.prompts([long], engine.tokenizer, 10_000)
         room = (
-            engine.max_new_tokens if form is WRITING else max(len(o) for o in form._options([long], engine.tokenizer))
+            engine.max_new_tokens
+            if form is WRITING
+            else max(len(o) for o in form._written(long, form.choices, engine.tokenizer))
         )
         assert [one.cut for one in predictions] == [len(whole.tokens) - (engine.max_tokens - room), 0]
 
