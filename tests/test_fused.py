@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kamerton.core.records import Encoded
 from kamerton.engine.verify import prove_fused, prove_layout
-from kamerton.kernels.fused import Fused
+from kamerton.kernels.product import Fused
 from kamerton.models.load import load_model
 from kamerton.models.precision import set_precision
 from kamerton.plugins.methods._paired import PairedLinear

@@ -63,16 +63,16 @@ def test_answers_are_the_same_with_packed_weights(everywhere, decoder_folder, mo
 
 def test_a_machine_is_tried_once(tmp_path, monkeypatch):
     monkeypatch.setenv("KAMERTON_CACHE", str(tmp_path))
-    prepacked_module._ratio.cache_clear()
+    prepacking_pays.cache_clear()
     pays = prepacking_pays()
     [path] = tmp_path.glob("packed-products-*.json")
     ratio = read_json(path)["ratio"]
     assert ratio > 0  # right, at least: how fast is the machine's own affair
     assert pays == (ratio >= prepacked_module.WORTH)
     path.write_text('{"ratio": 0.0}')
-    prepacked_module._ratio.cache_clear()
+    prepacking_pays.cache_clear()
     assert not prepacking_pays()
-    prepacked_module._ratio.cache_clear()
+    prepacking_pays.cache_clear()
 
 
 def test_few_rows_are_not_worth_a_copy(everywhere):

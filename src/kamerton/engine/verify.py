@@ -15,7 +15,7 @@ from kamerton.core.messages import Message, msg
 from kamerton.core.records import Encoded
 from kamerton.engine.last_layer import selections
 from kamerton.engine.layout import Layout, Packed, candidate_layouts, in_mode, reference_layout
-from kamerton.kernels.fused import Fused
+from kamerton.kernels.product import Fused
 from kamerton.kernels.trial import attempt
 from kamerton.models.structure import outer_model
 

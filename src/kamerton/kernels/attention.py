@@ -132,7 +132,7 @@ def _later(start: int, end: int, ahead: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Attending:
+class _Attending:
     """How a packed row attends."""
 
     row: PackedRow
@@ -145,12 +145,10 @@ class Attending:
 
     @property
     def query_slots(self) -> Slots:
-        """The slots of the queries."""
         return query_slots(self.row, self.heads, self.groups)
 
     @property
     def key_slots(self) -> Slots:
-        """The slots of keys and values."""
         return key_slots(self.row, self.heads)
 
     def into(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -160,12 +158,7 @@ class Attending:
 
     @property
     def blocks(self) -> tuple[AttentionBlock, ...]:
-        """The blocks, computed one after the other."""
         return blocks(self.row, self.heads, self.groups, causal=self.causal)
-
-    def keeps(self, query: Tensor) -> bool:
-        """Return whether attention weights are few compared to queries, as in short sequences."""
-        return sum(block.weights for block in self.blocks) <= KEPT * query.numel()
 
     def weights(
         self, query: Tensor, key: Tensor, seed: int, known: Sequence[Tensor] = ()
@@ -209,22 +202,21 @@ def attend(
     Returns:
         `[tokens, heads, width]`.
     """
-    heads = key.shape[1]
+    heads, chance = key.shape[1], Chance.of(dropout) if dropout else None
     scale = query.shape[3] ** -0.5 if scale is None else scale
-    chance = Chance.of(dropout) if dropout else None
-    how = Attending(row, heads, query.shape[1] // heads, scale, causal, chance)
+    how = _Attending(row, heads, query.shape[1] // heads, scale, causal, chance)
     attended: Tensor = _Attended.apply(*(states[0].transpose(0, 1) for states in (query, key, value)), how)
     return attended
 
 
 class _Attended(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, how: Attending) -> Tensor:
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, how: _Attending) -> Tensor:
         ctx.how, ctx.seed = how, draw_seed() if how.chance else 0
         q, k, v = how.into(query, key, value)
         slots = how.room(q, value.shape[2])
         known = []
-        keeps = any(ctx.needs_input_grad) and how.keeps(q)
+        keeps = any(ctx.needs_input_grad) and sum(block.weights for block in how.blocks) <= KEPT * q.numel()
         for block, weights, kept in how.weights(q, k, ctx.seed):
             block.put(how.stayed(weights, kept), block.key(v), block.query(slots))
             known += [weights] if keeps else []
@@ -236,7 +228,7 @@ class _Attended(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         query, key, value, attended, *known = ctx.saved_tensors
-        how: Attending = ctx.how
+        how: _Attending = ctx.how
         many, few = how.query_slots, how.key_slots
         q, k, v = how.into(query, key, value)
         # the sum over keys of a weight times its gradient is that of the output times its own (Dao et al. 2022, B.2)

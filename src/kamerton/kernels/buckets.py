@@ -111,10 +111,8 @@ def buckets(row: PackedRow) -> tuple[Bucket, ...]:
         else:
             found.append(same)
             wasted = 0
-    ends = list(accumulate(map(len, found), initial=0))
-    return tuple(
-        Bucket(row.starts[first], row.lengths[first:last], row.before[first:last]) for first, last in pairwise(ends)
-    )
+    spans = pairwise(accumulate(map(len, found), initial=0))
+    return tuple(Bucket(row.starts[at], row.lengths[at:end], row.before[at:end]) for at, end in spans)
 
 
 def _cost(sizes: Sequence[tuple[int, int]]) -> int:

@@ -98,15 +98,11 @@ class _Pairs(torch.autograd.Function):
             flat.new_zeros(len(flat), len(one)) if gradient is None else gradient.reshape(-1, len(one))
             for gradient, one in zip(gradients, b, strict=True)
         ]
-        to_images = torch.cat(
-            [(gradient @ one).mul_(pair.scale) for gradient, one, pair in zip(from_outputs, b, ctx.pairs, strict=True)],
-            dim=1,
-        )
+        parts = zip(from_outputs, b, ctx.pairs, strict=True)
+        to_images = torch.cat([(gradient @ one).mul_(pair.scale) for gradient, one, pair in parts], dim=1)
         to_a = (to_images.T @ flat).split(ranks)
-        to_b = [
-            (gradient.T @ image).mul_(pair.scale)
-            for gradient, image, pair in zip(from_outputs, images.split(ranks, dim=1), ctx.pairs, strict=True)
-        ]
+        parts = zip(from_outputs, images.split(ranks, dim=1), ctx.pairs, strict=True)
+        to_b = [(gradient.T @ image).mul_(pair.scale) for gradient, image, pair in parts]
         to_x = None
         if ctx.needs_input_grad[0]:
             to_x = _back(from_outputs, ctx.pairs).addmm_(to_images, torch.cat(a)).view_as(x)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from kamerton.kernels.fused import Fused
+from kamerton.kernels.product import Fused
 
 CLOSE = 1e-5
 """Tolerance within which a module must match the formula to be such a norm."""

@@ -14,15 +14,13 @@ from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from kamerton.kernels.linear import PLAIN
-from kamerton.kernels.product import onednn_linear
-from kamerton.kernels.trial import kept_ratio_if_equal
+from kamerton.kernels.product import onednn_linear, product_ratio
 
 WORTH = 1.2
 """How much faster prepacked products must be to be worth a copy of the weights."""
-ROWS, SHAPE = 16, (8192, 512)
+ROWS, OUTPUTS, INPUTS = 16, 8192, 512
 """Rows, and outputs and inputs of the trial's products: 16 MB of weights come from memory, as a model's do."""
 FEW = 4
 """With fewer rows nothing is gained: the time is that of loading the weights from memory."""
@@ -53,23 +51,14 @@ def prepack(weight: Tensor) -> Tensor:
     return laid
 
 
+@cache
 def prepacking_pays() -> bool:
     """Return whether prepacked products are right and faster on this machine; tried once and cached on disk."""
-    return torch.backends.mkldnn.is_available() and _ratio() >= WORTH
+    shape = ROWS, OUTPUTS, INPUTS
+    return torch.backends.mkldnn.is_available() and product_ratio("packed-products", shape, prepack) >= WORTH
 
 
 def _layers(model: nn.Module) -> list[nn.Linear]:
-    """Find the plain linear layers with large enough fp32 weights on a CPU."""
     found = [module for module in model.modules() if isinstance(module, nn.Linear) and type(module) in PLAIN]
-    usual = [layer for layer in found if (layer.weight.device.type, layer.weight.dtype) == ("cpu", torch.float32)]
-    return [layer for layer in usual if layer.weight.numel() >= SMALL]
-
-
-@cache
-def _ratio() -> float:
-    weight = torch.linspace(-1, 1, SHAPE[0] * SHAPE[1]).sin().reshape(SHAPE)
-    x = torch.linspace(0, 9, ROWS * SHAPE[1]).cos().reshape(ROWS, SHAPE[1])
-    in_blocks = cache(prepack)
-    return kept_ratio_if_equal(
-        "packed-products", lambda: linear(x, weight), lambda: onednn_linear(x, in_blocks(weight))
-    )
+    weights = ((layer, layer.weight) for layer in found if layer.weight.numel() >= SMALL)
+    return [layer for layer, weight in weights if (weight.device.type, weight.dtype) == ("cpu", torch.float32)]

@@ -8,6 +8,7 @@ it is right and faster is tried once on each machine.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -16,8 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 
-from kamerton.kernels.fused import Fused
-from kamerton.kernels.trial import kept_ratio_if_equal
+from kamerton.kernels.trial import kept_ratio
 
 WORTH = 1.02
 """How much faster these products must be: they cost nothing, but timings vary."""
@@ -30,6 +30,12 @@ TRIED = (512, 1024, 768)
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return `x W^T + c` without a gradient; the strides of `[outputs, inputs]` weights do not matter."""
     return onednn_linear(x, weight, bias) if _pays(x, weight) else linear(x, weight, bias)
+
+
+class Fused(nn.Module):
+    """A module that computes by its fused implementation, not its library's own, unless `plain` is set."""
+
+    plain = False
 
 
 class FastLinear(nn.Linear, Fused):
@@ -56,14 +62,17 @@ def use_fast_products(model: nn.Module) -> None:
 @cache
 def fast_products_pay() -> bool:
     """Return whether these products are right and faster on this machine; tried once and cached on disk."""
-    if not torch.backends.mkldnn.is_available():
-        return False
-    rows, outputs, inputs = TRIED
+    return torch.backends.mkldnn.is_available() and product_ratio("fast-products", TRIED, Tensor.detach) >= WORTH
+
+
+@torch.no_grad()
+def product_ratio(name: str, shape: tuple[int, int, int], laid: Callable[[Tensor], Tensor]) -> float:
+    """Return how many times as fast oneDNN's product of rows, outputs and inputs is with a weight so laid."""
+    rows, outputs, inputs = shape
     weight = torch.linspace(-1, 1, outputs * inputs).sin().reshape(outputs, inputs)
     x = torch.linspace(0, 9, rows * inputs).cos().reshape(rows, inputs)
-    with torch.no_grad():
-        ratio = kept_ratio_if_equal("fast-products", lambda: linear(x, weight), lambda: onednn_linear(x, weight))
-    return ratio >= WORTH
+    laid_once = cache(laid)
+    return kept_ratio(name, lambda: linear(x, weight), lambda: onednn_linear(x, laid_once(weight)), check=True)
 
 
 class _Product(torch.autograd.Function):
@@ -94,10 +103,7 @@ def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
 
 
 def _pays(x: Tensor, weight: Tensor) -> bool:
-    return (
-        x.dtype == weight.dtype == torch.float32
-        and x.device.type == "cpu"
-        and x.numel() * weight.shape[0] >= MIN_SIZE
-        and (weight.is_contiguous() or weight.T.is_contiguous())  # oneDNN has no fast kernel for other strides
-        and fast_products_pay()
-    )
+    usual = x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu"
+    large = usual and x.numel() * weight.shape[0] >= MIN_SIZE
+    dense = large and (weight.is_contiguous() or weight.T.is_contiguous())  # oneDNN is slow with other strides
+    return dense and fast_products_pay()

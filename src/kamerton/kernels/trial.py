@@ -7,10 +7,10 @@ alike, however busy the machine is.
 from __future__ import annotations
 
 import platform
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from timeit import timeit
 
 import torch
 from torch import Tensor
@@ -41,8 +41,7 @@ SURPRISES = (TypeError, ValueError, KeyError, AttributeError, AssertionError, Ar
 def attempt(way: Way, refusals: tuple[type[Exception], ...] = REFUSALS) -> Tensor | None:
     """Return the result of a way to compute; None if it is refused, or fails, which raises a warning.
 
-    Raises:
-        RuntimeError: memory ran out, which is no refusal.
+    If memory runs out, which is no refusal, that error is raised.
     """
     try:
         return way()
@@ -60,20 +59,15 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
-def kept_ratio(name: str, usual: Way, other: Way) -> float:
-    """Return how many times as fast as the usual way the other is, as measured when both were tried first."""
+def kept_ratio(name: str, usual: Way, other: Way, *, check: bool = False) -> float:
+    """Return how many times as fast as the usual way the other is, as measured when both were tried first.
+
+    If it is to be checked: 0 if the other way gives another result, or this PyTorch lacks its operator.
+    """
     path = ratio_file(name)
     if not path.exists():
-        write_json(path, {"ratio": _ratio(usual, other)})
+        write_json(path, {"ratio": 0.0 if check and not _are_equal(usual, other) else _ratio(usual, other)})
     return float(read_json(path)["ratio"])
-
-
-def kept_ratio_if_equal(name: str, usual: Way, other: Way) -> float:
-    """Return the same; 0 if the other way gives another result, or this PyTorch lacks its operator."""
-    path = ratio_file(name)
-    if not path.exists() and not _are_equal(usual, other):
-        write_json(path, {"ratio": 0.0})
-    return kept_ratio(name, usual, other)
 
 
 def ratio_file(name: str) -> Path:
@@ -82,19 +76,11 @@ def ratio_file(name: str) -> Path:
 
 
 def _are_equal(usual: Way, other: Way) -> bool:
-    wanted, got = (
-        usual(),
-        attempt(other, (AttributeError, RuntimeError, TypeError)),
-    )  # no operator, or another signature
+    wanted = usual()
+    got = attempt(other, (AttributeError, RuntimeError, TypeError))  # no operator, or another signature
     return got is not None and bool((got - wanted).abs().max() <= ROUNDING * wanted.abs().max())
 
 
 def _ratio(usual: Way, other: Way) -> float:
-    times = [(_seconds(usual), _seconds(other)) for _ in range(REPEATS)]
+    times = [(timeit(usual, number=1), timeit(other, number=1)) for _ in range(REPEATS)]
     return min(time for time, _ in times) / min(time for _, time in times)
-
-
-def _seconds(way: Way) -> float:
-    start = time.perf_counter()
-    way()
-    return time.perf_counter() - start

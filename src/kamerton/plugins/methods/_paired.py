@@ -10,8 +10,8 @@ import torch
 from peft.tuners.lora import Linear
 from torch import Tensor, nn
 
-from kamerton.kernels.fused import Fused
 from kamerton.kernels.linear import PLAIN, HalfLinear, Pair, apply_pairs
+from kamerton.kernels.product import Fused
 
 
 class PairedLinear(Linear, Fused):  # type: ignore[misc]  # PEFT has no types
