@@ -14,7 +14,7 @@ from functools import partial
 
 from kamerton.core.errors import Unusable
 from kamerton.core.messages import Joined, msg
-from kamerton.data.cells import LOOKED_AT
+from kamerton.data.cells import LOOKED_AT, cells_of
 from kamerton.data.shape import Shape, Values
 from kamerton.data.table import Table
 from kamerton.text.cells import filled, plain
@@ -23,8 +23,12 @@ CANCELLED = "was_cancelled"
 """The column that marks tasks an annotator refused; rows in which it is true are left out."""
 HIERARCHY = " / "
 """Separates the levels of a taxonomy's label."""
+VERDICTS = {"accept", "reject", "ignore"}
+"""Prodigy's answers."""
 Answers = Mapping[str, object]
 """Answers by their question: a list of spans, a list of labels, a text or a number."""
+Read = Callable[[Values], "Annotated | None"]
+"""Parse a row; None if it has another format. Raises `Unusable` if it is malformed."""
 
 
 @dataclass(frozen=True)
@@ -45,25 +49,9 @@ class Annotated:
         votes = Counter(map(_written, self.given))
         return max(self.given, key=lambda one: votes[_written(one)], default={})
 
-    @property
-    def differ(self) -> bool:
-        """Whether its annotations are not all equal."""
-        return len(set(map(_written, self.given))) > 1
-
-
-@dataclass(frozen=True)
-class Tool:
-    """An annotation tool's export format."""
-
-    columns: frozenset[str]
-    read: Callable[[Values], Annotated | None]
-    """Parse a row; None if it has another format. Raises `Unusable` if it is malformed."""
-
 
 @dataclass
 class _SeenTasks:
-    """What was seen in the tasks of an export."""
-
     questions: dict[str, str] = field(default_factory=dict)
     """By question, the usual name of a column with such answers."""
     several: set[str] = field(default_factory=set)
@@ -79,7 +67,7 @@ class _SeenTasks:
                     self.questions[question] = _usual_name(answer) or self.questions.get(question, "")
                 if not (isinstance(answer, list) and len(answer) == 1 and isinstance(answer[0], str)):
                     self.several.add(question)
-        self.differing += task.differ
+        self.differing += len(set(map(_written, task.given))) > 1
         self.cancelled += task.cancelled and not task.given
         self.unread.update(task.unread)
 
@@ -101,26 +89,21 @@ class _SeenTasks:
 
 
 def annotated(table: Table) -> Shape | None:
-    """Return the shape of a table that one of `TOOLS` wrote; None if none did."""
-    for tool in TOOLS:
-        if tool.columns <= {*table.columns} and any(_try(tool, row.values) for row in table.rows[:LOOKED_AT]):
-            return _shape(table, tool)
-    return None
+    """Return the shape of a table that an annotation tool wrote; None if none did, or its rows need no opening."""
+    for needed, read in TOOLS:
+        if needed <= {*table.columns} and any(_try(read, row.values) for row in table.rows[:LOOKED_AT]):
+            seen, data = _SeenTasks(), dict[str, None]()
+            for task in filter(None, (_try(read, row.values) for row in table.rows)):
+                seen.add(task)
+                data.update(dict.fromkeys(task.data))
+            columns = seen.columns(list(data))
+            rows = partial(_rows, read, seen, columns)
+            return Shape(needed, lambda values: True, rows, seen.note(columns), tuple(columns.values()))
+    return _prodigy(table)
 
 
-def _shape(table: Table, tool: Tool) -> Shape:
-    seen, data = _SeenTasks(), dict[str, None]()
-    for row in table.rows:
-        if task := _try(tool, row.values):
-            seen.add(task)
-            data.update(dict.fromkeys(task.data))
-    columns = seen.columns(list(data))
-    rows = partial(_rows, tool, seen, columns)
-    return Shape(tool.columns, lambda values: True, rows, seen.note(columns), tuple(columns.values()))
-
-
-def _rows(tool: Tool, seen: _SeenTasks, columns: Mapping[str, str], values: Values) -> Iterator[Values]:
-    task = tool.read(values)
+def _rows(read: Read, seen: _SeenTasks, columns: Mapping[str, str], values: Values) -> Iterator[Values]:
+    task = read(values)
     if task is None:
         raise Unusable(msg("the row is not an annotated task like the others"))
     given = dict(task.answers)
@@ -133,9 +116,9 @@ def _rows(tool: Tool, seen: _SeenTasks, columns: Mapping[str, str], values: Valu
     yield {**task.data, **{columns[question]: answer for question, answer in given.items()}, **marked}
 
 
-def _try(tool: Tool, values: Values) -> Annotated | None:
+def _try(read: Read, values: Values) -> Annotated | None:
     try:
-        return tool.read(values)
+        return read(values)
     except Unusable:
         return None
 
@@ -152,11 +135,7 @@ def _written(answers: Answers) -> str:
 
 
 def objects(value: object, name: str) -> list[Values]:
-    """Return the objects of a list.
-
-    Raises:
-        Unusable: the value is anything else.
-    """
+    """Return the objects of a list; raise `Unusable` if the value is anything else."""
     if not isinstance(value, list) or not all(isinstance(one, Mapping) for one in value):
         raise Unusable(msg("'{name}' is not a list of objects", name=name))
     return value
@@ -169,8 +148,6 @@ def _object(value: object) -> Values:
 def _list(value: object) -> list[object]:
     return list(value) if isinstance(value, list | tuple) else []
 
-
-# ── Label Studio ──────────────────────────────────────────────────────────────────────────────
 
 REGIONS = ("labels", "hypertextlabels")
 """Types of results that are spans."""
@@ -214,9 +191,6 @@ def _answer(one: Values) -> object:
     if "text" in value and kind == "textarea":
         return "\n".join(map(plain, _list(value["text"]))) or plain(value["text"])
     return next((value[name] for name in ("rating", "number", "selected") if filled(value.get(name))), None)
-
-
-# ── Labelbox, Ground Truth, Argilla ───────────────────────────────────────────────────────────
 
 
 def _labelbox(values: Values) -> Annotated | None:
@@ -282,15 +256,74 @@ def _argilla(values: Values) -> Annotated | None:
 
 
 def _value(answer: object) -> object:
-    """Return the value of an answer; one label is a list of one."""
     value = answer["value"] if isinstance(answer, Mapping) and "value" in answer else answer
     return [value] if isinstance(value, str) else value
 
 
-TOOLS = (
-    Tool(frozenset({"data", "annotations"}), partial(_label_studio, "annotations")),
-    Tool(frozenset({"data", "completions"}), partial(_label_studio, "completions")),
-    Tool(frozenset({"data_row", "projects"}), _labelbox),
-    Tool(frozenset({"fields", "responses"}), _argilla),
-    Tool(frozenset({"source"}), _ground_truth),
+TOOLS: Sequence[tuple[frozenset[str], Read]] = (
+    (frozenset({"data", "annotations"}), partial(_label_studio, "annotations")),
+    (frozenset({"data", "completions"}), partial(_label_studio, "completions")),
+    (frozenset({"data_row", "projects"}), _labelbox),
+    (frozenset({"fields", "responses"}), _argilla),
+    (frozenset({"source"}), _ground_truth),
 )
+"""The columns of each export, and how its rows are read."""
+
+
+# ── Prodigy: choices by their ids, one label with accept or reject, spans beside their tokens ─
+
+
+def _prodigy(table: Table) -> Shape | None:
+    names = {*table.columns}
+    if {"options", "accept"} <= names and any(_is_choice(row.values) for row in table.rows[:LOOKED_AT]):
+        accepted = msg("each row's label is what was accepted")
+        return Shape(frozenset({"options", "accept"}), _is_choice, _choice, accepted)
+    if "answer" not in names or not {plain(cell) for cell in cells_of(table, "answer")} <= VERDICTS:
+        return None
+    if {"spans", "tokens"} <= names:
+        return Shape(frozenset({"spans", "tokens"}), _has_tokens, _spans, "")
+    labels = {plain(row.values["label"]) for row in table.rows if filled(row.values.get("label"))}
+    if "spans" not in names and len(labels) == 1 and any(row.values.get("answer") == "reject" for row in table.rows):
+        only = msg("rows that reject the only label are read as '{label}'", label=f"not {labels.pop()}")
+        return Shape(frozenset({"label", "answer"}), lambda values: True, _yes_or_no, only)
+    return None
+
+
+def _is_choice(values: Values) -> bool:
+    options = values.get("options")
+    return isinstance(options, list) and bool(options) and all(isinstance(o, Mapping) and "id" in o for o in options)
+
+
+def _choice(values: Values) -> Iterator[Values]:
+    accepted = values.get("accept")
+    kept = {name: cell for name, cell in values.items() if name not in ("options", "accept", "config")}
+    yield {**kept, "label": [plain(one) for one in accepted] if isinstance(accepted, list) else accepted}
+
+
+def _yes_or_no(values: Values) -> Iterator[Values]:
+    """Read a rejected label as another one; an ignored row keeps its mark."""
+    refused = values.get("answer") == "reject"
+    label = f"not {plain(values.get('label'))}" if refused else values.get("label")
+    yield {**values, "label": label, "answer": "accept" if refused else values.get("answer")}
+
+
+def _has_tokens(values: Values) -> bool:
+    tokens = values.get("tokens")
+    return isinstance(tokens, list) and all(isinstance(token, Mapping) and "text" in token for token in tokens)
+
+
+def _spans(values: Values) -> Iterator[Values]:
+    """Write into each span the text of its tokens, by which its offsets are checked."""
+    spans, tokens = values.get("spans"), values.get("tokens")
+    kept = {name: cell for name, cell in values.items() if name != "tokens"}
+    if _has_tokens(values) and isinstance(spans, list) and isinstance(tokens, list):
+        words = [plain(token["text"]) for token in tokens]
+        kept["spans"] = [{**_own_text(span, words), **span} if isinstance(span, Mapping) else span for span in spans]
+    yield kept
+
+
+def _own_text(span: Values, words: list[str]) -> Values:
+    first, last = span.get("token_start"), span.get("token_end")
+    if isinstance(first, int) and isinstance(last, int) and 0 <= first <= last < len(words):
+        return {"text": " ".join(words[first : last + 1])}
+    return {}

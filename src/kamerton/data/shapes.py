@@ -10,7 +10,6 @@ from kamerton.core.messages import msg
 from kamerton.core.records import LedgerEntry, Row
 from kamerton.data.annotations import annotated, objects
 from kamerton.data.cells import LOOKED_AT
-from kamerton.data.prodigy import annotated as prodigy_shape
 from kamerton.data.shape import Shape, Values, in_order, opened
 from kamerton.data.shapes_of_chats import CHATS, conversations, judged
 from kamerton.data.shapes_of_labels import labelled
@@ -30,7 +29,7 @@ def reshaped(table: Table) -> Table:
     Raises:
         DataError: most rows do not hold what the others do.
     """
-    if shape := annotated(table) or prodigy_shape(table):
+    if shape := annotated(table):
         return opened(table, shape)
     for shape in (*SHAPES, *CHATS):
         if shape.columns <= {*table.columns} and any(shape.holds(row.values) for row in table.rows[:LOOKED_AT]):
