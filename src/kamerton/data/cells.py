@@ -52,7 +52,6 @@ def value_at(values: Mapping[str, object], column: str) -> object:
 
 
 def _parts(column: str) -> list[str]:
-    """Return the columns that are read as one."""
     return [part for part in TOGETHER.split(column) if part]
 
 
@@ -117,7 +116,8 @@ def flags(table: Table, columns: Sequence[str]) -> str:
     never = [column for column in free if truths[column] == {False}]
     if len(both) >= SEVERAL or (both and len(both) + len(never) > SEVERAL):
         return "|".join(column for column in free if column in both or column in never)
-    marked = [column for column in free if truths[column] == {True} and _has_blanks(table, column)]
+    rows = len(table.rows[:LOOKED_AT])
+    marked = [column for column in free if truths[column] == {True} and len(cells_of(table, column)) < rows]
     return "|".join(marked) + "|" if len(marked) >= SEVERAL else ""
 
 
@@ -147,7 +147,3 @@ def fractions(table: Table, column: str) -> bool:
     except ValueError:
         return False
     return bool(numbers) and 0 <= min(numbers) <= max(numbers) <= 1 and not numbers <= {0.0, 1.0}
-
-
-def _has_blanks(table: Table, column: str) -> bool:
-    return len(cells_of(table, column)) < len(table.rows[:LOOKED_AT])

@@ -11,9 +11,12 @@ from kamerton.core.messages import Joined, Message, Said, Wording, msg
 from kamerton.core.records import Place
 from kamerton.data.cells import BESIDE, cells_of, says_yes_or_no, unused
 from kamerton.data.head import NAMELESS
-from kamerton.data.reading import Reading, fault_of, has_answer, look, named, rows_of
+from kamerton.data.parts import moment_of
+from kamerton.data.reading import Reading, fault_of, look, named, rows_of
+from kamerton.data.shapes_of_labels import LABELLED
+from kamerton.data.spelling import same
 from kamerton.data.table import Table
-from kamerton.text.cells import plain
+from kamerton.text.cells import filled, plain
 
 LISTED = 20
 """Columns named in a message."""
@@ -32,6 +35,24 @@ TABLES = ("csv", "tsv", "sheet")
 CLOSED = ("class", "classes", "number", "tags", "span")
 """Answers by whose values a task knows its own; free texts may be anything."""
 OTHERWISE = "--task WORD --columns ROLE=COLUMN,ROLE=COLUMN"
+ORIGIN = {
+    same(name)
+    for name in (
+        *("lang", "language", "source", "license", "split", "subset", "partition", "язык", "источник", "часть"),
+        *("id", "idx", "index", "uuid", "guid", "doc_id", "hash", "sha", "md5", "номер", "ид"),
+        *("url", "link", "domain", "host", "path", "file", "file_name", "file_path", "repo", "repo_name", "ссылка"),
+        *("date", "time", "timestamp", "created", "created_at", "added", "updated_at", "year", "дата", "год", "время"),
+        *("version", "dump", "encoding", "charset", "dataset", "corpus", "config", "meta", "metadata", "корпус"),
+        *("input_ids", "attention_mask", "token_type_ids", "token_count", "embedding", "embeddings", "vector"),
+        *("pile_set_name", "warc", "digest", "title", "name", "author", "заголовок", "название", "автор"),
+    )
+}
+"""Names of columns that describe a text and its origin, and are not labels."""
+LONGEST_LABEL = 60
+"""Most characters of a label."""
+MANY = 16
+"""Numbers in a list from which on it is an embedding or token ids."""
+OBJECTS = msg("objects")
 
 
 def several_fit(table: Table, readings: Sequence[Reading]) -> Fault:
@@ -40,11 +61,8 @@ def several_fit(table: Table, readings: Sequence[Reading]) -> Fault:
         msg("{task} with {columns} ({why})", task=one.word, columns=_held(one), why=one.reason or msg("numbers"))
         for one in readings
     ]
-    return Fault(
-        msg("the columns fit several tasks: {fits}", fits=Joined(fits)),
-        table.file,
-        _which([reading.flags for reading in readings]),
-    )
+    rule = msg("the columns fit several tasks: {fits}", fits=Joined(fits))
+    return Fault(rule, table.file, _which([reading.flags for reading in readings]))
 
 
 def _which(flags: Sequence[str]) -> Message:
@@ -72,22 +90,15 @@ def other_answers(table: Table, fitting: Sequence[Reading], readings: Sequence[R
 
 def unclear(table: Table, reading: Reading) -> list[Fault]:
     """Ask which of several columns plays a role."""
-    faults = [
-        Fault(
-            msg("several columns could be the '{role}' of {task}: {columns}", role=role, task=reading.word,
-                columns=", ".join(columns)),
-            table.file,
-            _which([f"`--columns {named({role: column})}`" for column in columns]),
-        )
-        for role, columns in reading.unclear.items()
-    ]  # fmt: skip
+    faults = []
+    for role, columns in reading.unclear.items():
+        rule = msg("several columns could be the '{role}' of {task}: {columns}", role=role, task=reading.word,
+                   columns=", ".join(columns))  # fmt: skip
+        faults.append(Fault(rule, table.file, _which([f"`--columns {named({role: column})}`" for column in columns])))
     if len(reading.ways) > 1:
         names = dict.fromkeys(column for way in reading.ways for column in way.values())
-        rule = msg(
-            "several pairs of columns could be what {task} needs: {columns}",
-            task=reading.word,
-            columns=", ".join(names),
-        )
+        rule = msg("several pairs of columns could be what {task} needs: {columns}", task=reading.word,
+                   columns=", ".join(names))  # fmt: skip
         faults.append(Fault(rule, table.file, _which([f"`--columns {named(way)}`" for way in reading.ways])))
     return faults
 
@@ -98,21 +109,18 @@ def one_of_several(table: Table, reading: Reading, columns: Sequence[str]) -> Fa
     listed, count = ", ".join(columns[:LISTED]), len(columns)
     every = f"`--task multi-label --columns {named({'text': text, 'labels': '|'.join(columns)})}`"
     if reading.task.answers == "class":
-        one = Joined([f"`--columns {named({role: column})}`" for column in columns[:LISTED]], " or ")
+        ways = Joined([f"`--columns {named({role: column})}`" for column in columns[:LISTED]], " or ")
+        rule = msg("{count} columns say yes or no, and each could be the '{role}': {listed}", count=count, role=role,
+                   listed=listed)  # fmt: skip
         return Fault(
-            msg("{count} columns say yes or no, and each could be the '{role}': {listed}", count=count, role=role,
-                listed=listed),
-            table.file,
-            msg("which one is meant? {one}; {every} takes all of them", one=one, every=every),
-        )  # fmt: skip
-    return Fault(
-        msg("{count} columns hold shares from 0 to 1, and each could be the answer: {listed}", count=count,
-            listed=listed),
-        table.file,
-        msg("{one} takes one of them; to choose labels, write 1 where a share is 0.5 or more and 0 elsewhere, and "
-            "name them like {every}",
-            one=f"`--task regression --columns {named({'text': text, 'number': columns[0]})}`", every=every),
-    )  # fmt: skip
+            rule, table.file, msg("which one is meant? {one}; {every} takes all of them", one=ways, every=every)
+        )
+    rule = msg("{count} columns hold shares from 0 to 1, and each could be the answer: {listed}", count=count,
+               listed=listed)  # fmt: skip
+    one = f"`--task regression --columns {named({'text': text, 'number': columns[0]})}`"
+    remedy = msg("{one} takes one of them; to choose labels, write 1 where a share is 0.5 or more and 0 elsewhere, and "
+                 "name them like {every}", one=one, every=every)  # fmt: skip
+    return Fault(rule, table.file, remedy)
 
 
 def nothing_fits(
@@ -131,21 +139,20 @@ def nothing_fits(
         near, guessed = [], [chosen]
     if len(near) == 1 and not guessed and len(bad[near[0].word]) == looked_at:
         return [_unreadable(table, near[0])]
-    shown = [*near, *guessed][:OFFERED] or [one for one in readings if len(readings) == 1]
+    shown = [*near, *guessed][:OFFERED] or (readings if len(readings) == 1 else [])
     words = Joined([one.word for one in shown], " or ")
     columns = Joined([f"'{column}'" for column in table.columns[:LISTED]], ", ")
     more = len(table.columns) - LISTED
     found = msg("{columns} and {more} more", columns=columns, more=more) if more > 0 else columns
-    rule = (
-        msg("the columns {columns} do not surely look like {tasks}", columns=found, tasks=words)
-        if near or guessed
-        else msg("the columns {columns} do not look like {tasks}", columns=found, tasks=words)
-        if shown
-        else msg("the columns {columns} do not look like any task: {tasks}", columns=found,
-                 tasks=", ".join(one.word for one in readings))
-    )  # fmt: skip
+    if near or guessed:
+        rule = msg("the columns {columns} do not surely look like {tasks}", columns=found, tasks=words)
+    elif shown:
+        rule = msg("the columns {columns} do not look like {tasks}", columns=found, tasks=words)
+    else:
+        tasks = ", ".join(one.word for one in readings)
+        rule = msg("the columns {columns} do not look like any task: {tasks}", columns=found, tasks=tasks)
     remedy = msg("name the task and its columns as shown below, or another: {flags}", flags=OTHERWISE)
-    misfits = [_guess(table, one) if one in guessed else _misfit(table, one, bad.get(one.word, ())) for one in shown]
+    misfits = [_misfit(table, one, bad.get(one.word, ()), is_guess=one in guessed) for one in shown]
     return [Fault(rule, table.file, remedy), *misfits, *_about_header(table)]
 
 
@@ -186,7 +193,10 @@ def _chosen_by_letter(table: Table, names: Sequence[str], readings: Sequence[Rea
     if one is None:
         return None
     free = [name for name in names if name not in one.used]
-    for answer in filter(lambda name: _names_options(table, name), free):
+    for answer in free:
+        words = {plain(cell).strip().casefold() for cell in cells_of(table, answer)}
+        if len(words) < 2 or not (words <= {*LETTERS} or words <= {*map(str, range(MOST_OPTIONS))}):
+            continue
         texts = [name for name in free[: free.index(answer)] if not _identifies(cells_of(table, name))]
         question = next((name for name in texts if not repeats(table, name)), None)
         options = texts[texts.index(question) + 1 :] if question else []
@@ -199,11 +209,6 @@ def _chosen_by_letter(table: Table, names: Sequence[str], readings: Sequence[Rea
     return None
 
 
-def _names_options(table: Table, column: str) -> bool:
-    words = {plain(cell).strip().casefold() for cell in cells_of(table, column)}
-    return len(words) > 1 and (words <= {*LETTERS} or words <= {*map(str, range(MOST_OPTIONS))})
-
-
 def labelled(table: Table, names: Sequence[str], readings: Sequence[Reading]) -> list[Reading]:
     """Return the readings by which a column of few values that repeat would be the answer."""
     labels = [name for name in names if repeats(table, name)]
@@ -214,9 +219,7 @@ def labelled(table: Table, names: Sequence[str], readings: Sequence[Reading]) ->
 def repeats(table: Table, column: str) -> bool:
     """Return whether a column holds few short values, each several times."""
     cells = cells_of(table, column)
-    if not all(isinstance(cell, str | bool) for cell in cells):
-        return False
-    distinct = len(set(cells))
+    distinct = len(set(cells)) if all(isinstance(cell, str | bool) for cell in cells) else 0
     return 2 <= distinct <= FEW and distinct * REPEATED <= len(cells)
 
 
@@ -252,13 +255,11 @@ def _is_number(text: str) -> bool:
     return text.replace(".", "", 1).removeprefix("-").isdigit()
 
 
-def _guess(table: Table, reading: Reading) -> Fault:
-    rule = msg("{task}, by their values: {columns}; {why}", task=reading.word, columns=_held(reading),
-               why=reading.reason)  # fmt: skip
-    return Fault(rule, table.file, reading.flags)
-
-
-def _misfit(table: Table, reading: Reading, bad: Sequence[tuple[Place, Wording]]) -> Fault:
+def _misfit(table: Table, reading: Reading, bad: Sequence[tuple[Place, Wording]], *, is_guess: bool) -> Fault:
+    if is_guess:
+        rule = msg("{task}, by their values: {columns}; {why}", task=reading.word, columns=_held(reading),
+                   why=reading.reason)  # fmt: skip
+        return Fault(rule, table.file, reading.flags)
     required = [role for role in reading.task.roles if role.required]
     columns = {role.name: reading.columns.get(role.name, "COLUMN") for role in required}
     flags: str | Message = f"`--task {reading.word} --columns {named(columns)}`"
@@ -285,5 +286,41 @@ def _bad_rows(table: Table, reading: Reading) -> list[tuple[Place, Wording]]:
     rows = rows_of(table, reading.columns)
     found = [(at, fault) for at, row in enumerate(rows) if (fault := fault_of(reading.task, row))]
     if not found:
-        found = [(at, msg("it has no answer")) for at, row in enumerate(rows) if not has_answer(reading.task, row)]
+        examples = [reading.task.example(0, Place("", 0), row) for row in rows]
+        found = [(at, msg("it has no answer")) for at, example in enumerate(examples) if not filled(example.gold)]
     return [(table.rows[at].place, fault) for at, fault in found]
+
+
+def may_be_labels(name: str, cells: Sequence[object]) -> Wording:
+    """Return what a column holds, if that may be labels of the text beside it; an empty string if not.
+
+    >>> str(may_be_labels("is_urgent", [True, False] * 9)), may_be_labels("url", ["a", "b"] * 9)
+    ('2 values that repeat', '')
+    >>> str(may_be_labels("ratings", [{"taste": 1}, {"taste": 2}])), str(may_be_labels("spans", [[[0, 3]], []]))
+    ('objects', 'lists')
+    """
+    inner = {same(str(key)) for cell in cells if isinstance(cell, Mapping) for key in cell}
+    if not cells or (same(name) in ORIGIN and not inner & {same(name) for name in LABELLED}):
+        return ""
+    if any(isinstance(cell, Mapping) for cell in cells):
+        return OBJECTS
+    if lists := [cell for cell in cells if isinstance(cell, list) and cell]:
+        long = all(len(cell) >= MANY and all(isinstance(one, int | float) for one in cell) for cell in lists)
+        return "" if long else msg("lists")
+    written = {plain(cell) for cell in cells}
+    if len(written) < 2 or len(written) * REPEATED > len(cells) or max(map(len, written)) > LONGEST_LABEL:
+        return ""
+    dated = all(isinstance(cell, str) and moment_of(cell) is not None and not cell.isdigit() for cell in cells)
+    return "" if dated else msg("{count} {count:value|values} that repeat", count=len(written))
+
+
+def beside(table: Table, reading: Reading, held: Mapping[str, Wording]) -> list[Fault]:
+    """Return the question whether a text is plain text although columns beside it may be labels."""
+    [column] = reading.required
+    named = Joined([msg("'{name}' ({what})", name=name, what=what) for name, what in held.items()], ", ")
+    rule = msg("'{column}' looks like plain text, but these may be its labels: {named}", column=column, named=named)
+    is_text = msg("if it is plain text: {flags}", flags=reading.flags)
+    is_not = msg("if not, name the task and its columns: --task WORD --columns ROLE=COLUMN,ROLE=COLUMN")
+    objects = [name for name, what in held.items() if what == OBJECTS][:1]
+    remedies = [is_text, is_not, *(msg("a key of an object is named {name}.KEY", name=name) for name in objects)]
+    return [Fault(rule, table.file, Joined(remedies))]

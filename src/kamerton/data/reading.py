@@ -11,10 +11,10 @@ from kamerton.core.contracts import Role, Task
 from kamerton.core.errors import reason_of
 from kamerton.core.files import shell_word
 from kamerton.core.messages import Wording
-from kamerton.core.records import Place
+from kamerton.core.records import Place, Row
 from kamerton.data.cells import LOOKED_AT, TOGETHER, value_at
 from kamerton.data.table import Table
-from kamerton.text.cells import few, filled
+from kamerton.text.cells import few
 
 NEIGHBORS = 8
 """Neighbouring rows that are looked at, where rows are taken from all over a table."""
@@ -83,7 +83,11 @@ def named(columns: Mapping[str, str]) -> str:
 
 def rows_of(table: Table, columns: Mapping[str, str], count: int = LOOKED_AT) -> list[dict[str, object]]:
     """Return the first rows' values by role."""
-    return [{role: value_at(row.values, name) for role, name in columns.items()} for row in table.rows[:count]]
+    return [_by_role(row, columns) for row in table.rows[:count]]
+
+
+def _by_role(row: Row, columns: Mapping[str, str]) -> dict[str, object]:
+    return {role: value_at(row.values, name) for role, name in columns.items()}
 
 
 def fault_of(task: Task, values: Mapping[str, object]) -> Wording:
@@ -95,38 +99,23 @@ def fault_of(task: Task, values: Mapping[str, object]) -> Wording:
     return ""
 
 
-def has_answer(task: Task, values: Mapping[str, object]) -> bool:
-    """Return whether the example that a task makes of a row has an answer.
-
-    Raises:
-        ValueError: the task can make none of it.
-    """
-    return filled(task.example(0, Place("", 0), values).gold)
-
-
 def look(word: str, task: Task, table: Table, columns: Mapping[str, str]) -> tuple[Wording, Mapping[str, object]]:
-    """Ask a task whether its columns look right; a few rows that it cannot use are ignored.
+    """Return why columns look right to a task, or an empty string, and the settings that most rows fit.
 
-    Returns:
-        Why they look like it, or an empty string; and the settings that most rows fit.
+    A few rows that the task cannot use are ignored.
     """
     rows = rows_of(table, columns)
     find = next((role.settings for role in task.roles if role.settings and role.name in columns), None)
-    settings = find([*rows, *_further_rows(table, columns)]) if find else ()
+    settings: Sequence[Mapping[str, object]] = ()
+    if find:  # what is rare may be missing from the first rows
+        step = max(NEIGHBORS, (len(table.rows) - LOOKED_AT) * NEIGHBORS // LOOKED_AT)
+        starts = range(LOOKED_AT, len(table.rows), step)
+        later = [_by_role(row, columns) for start in starts for row in table.rows[start : start + NEIGHBORS]]
+        settings = find([*rows, *later])
     tasks: list[Task] = [registry.choose("tasks", word)(**some) for some in settings] or [task]
     faults = [[bool(fault_of(one, row)) for row in rows] for one in tasks] if len(tasks) > 1 else [[]]
     best = min(range(len(tasks)), key=lambda at: sum(faults[at]))
     return _seen(tasks[best], rows), settings[best] if best or len(settings) == 1 else {}
-
-
-def _further_rows(table: Table, columns: Mapping[str, str]) -> list[dict[str, object]]:
-    """Return rows from all over the rest of the table by role: what is rare may be missing from the first ones."""
-    step = max(NEIGHBORS, (len(table.rows) - LOOKED_AT) * NEIGHBORS // LOOKED_AT)
-    return [
-        {role: value_at(row.values, name) for role, name in columns.items()}
-        for start in range(LOOKED_AT, len(table.rows), step)
-        for row in table.rows[start : start + NEIGHBORS]
-    ]
 
 
 def _seen(task: Task, rows: Sequence[Mapping[str, object]]) -> Wording:

@@ -16,7 +16,6 @@ from kamerton.core.contracts import Role, Task
 from kamerton.core.errors import DataError, Fault, nearest, reason_of
 from kamerton.core.messages import Joined, Message, Wording, msg
 from kamerton.core.records import Example, LedgerEntry
-from kamerton.data.beside import beside, may_be_labels
 from kamerton.data.cells import (
     BESIDE,
     LOOKED_AT,
@@ -37,8 +36,10 @@ from kamerton.data.cells import (
 from kamerton.data.examples import Examples
 from kamerton.data.marks import Mark, explained, find_marks, refusal, without_verdicts
 from kamerton.data.question import (
+    beside,
     labelled,
     likely,
+    may_be_labels,
     nothing_fits,
     one_of_several,
     other_answers,
