@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import PurePath
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 from kamerton.core.errors import DataError, Fault, nearest
 from kamerton.core.messages import Message, Wording, msg
-from kamerton.core.records import Place
 from kamerton.data.cells import value_at
 from kamerton.data.table import Table
 from kamerton.runs.settings import SplitBy, SplitSettings
 from kamerton.text.cells import filled, plain
 
 Part = Literal["train", "validation", "test"]
+Value = TypeVar("Value")
+TRAIN = ("train", "training", "обучение", "обучающая")
+VALIDATION = ("validation", "valid", "val", "dev", "development", "testa", "валидация", "проверка")
+TEST = ("test", "testing", "testb", "тест", "тестовая")
 WORDS: Mapping[str, Part] = {
-    **dict.fromkeys(("train", "training", "обучение", "обучающая"), "train"),
-    **dict.fromkeys(
-        ("validation", "valid", "val", "dev", "development", "testa", "валидация", "проверка"), "validation"
-    ),
-    **dict.fromkeys(("test", "testing", "testb", "тест", "тестовая"), "test"),
+    word: part for part, words in zip(get_args(Part), (TRAIN, VALIDATION, TEST), strict=True) for word in words
 }
 COLUMNS = ("split", "subset", "partition", "часть", "выборка")
 """Columns that are taken for the user's split if every value in them is one of the words above."""
@@ -46,17 +45,17 @@ class Sides:
 
 
 def find_sides(table: Table, settings: SplitSettings) -> Sides:
-    """Return how the table is to be split: as the recipe says, else as its rows or files say, else at random.
-
-    Raises:
-        DataError: the column is missing, or has a value that is no part, no group or no time.
-    """
-    if settings.column:
-        _require_column(table, settings.column)
+    """Return how the table is to be split: as the recipe says, else as its rows or files say, else at random."""
+    column = settings.column or ""
+    if column and column not in table.columns and all(value_at(row.values, column) is None for row in table.rows):
+        rule, place = msg("there is no column '{column}'", column=column), f"{table.file} split.column"
+        raise DataError(Fault(rule, place, nearest(column, table.columns)))
     if settings.by == "group":
-        return Sides("group", AS_SAID, _groups(table, settings.column or ""), {})
+        return Sides("group", AS_SAID, _groups(table, column), {})
     if settings.by == "time":
-        return Sides("time", AS_SAID, {}, _times(table, settings.column or ""))
+        remedy = msg("write ISO dates (2026-03-01), Russian ones (01.03.2026), or numbers")
+        times = _parsed(table, column, moment_of, lambda value: msg("'{value}' is not a time", value=value), remedy)
+        return Sides("time", AS_SAID, {}, times)
     if settings.by == "random" or settings.folds:
         return Sides("random", msg("folds are drawn at random"), {}, {})
     return _given(table, settings)
@@ -89,9 +88,10 @@ def _given(table: Table, settings: SplitSettings) -> Sides:
     """Take the parts from the named or recognized column, else from the names of the files."""
     named: dict[int, str] = {}
     reason = msg("no column and no file's name says the parts")
+    by_file = {file: part for file in table.rows.files if (part := part_of_file(file))}
     if column := settings.column or _part_column(table):
-        named, reason = dict(_parts(table, column)), msg("column '{column}' names the parts", column=column)
-    elif by_file := _file_parts(table):
+        named, reason = _parts(table, column), msg("column '{column}' names the parts", column=column)
+    elif len(by_file) == len(table.rows.files) and len(set(by_file.values())) > 1:
         named = {row.id: by_file[row.place.file] for row in table.rows}
         reason = msg("the files' names name the parts")
     if settings.test_path:
@@ -113,26 +113,16 @@ def _part_column(table: Table) -> str | None:
     return None
 
 
-def _file_parts(table: Table) -> dict[str, Part]:
-    files = table.rows.files
-    named = {file: part for file in files if (part := part_of_file(file))}
-    return named if len(files) > 1 and len(named) == len(files) and len(set(named.values())) > 1 else {}
-
-
-def _parts(table: Table, column: str) -> Iterable[tuple[int, Part]]:
-    faults = []
-    for row in table.rows:
-        value = plain(value_at(row.values, column))
-        if part := part_named(value):
-            yield row.id, part
-        else:
-            rule = msg("'{value}' names no part of the data", value=value)
-            remedy = msg(
-                "use {words}; or choose another kind of split: split.by=group or split.by=time",
-                words=", ".join(get_args(Part)),
-            )
-            faults.append(_fault(row.place, column, rule, remedy))
-    _refuse(faults)
+def _parts(table: Table, column: str) -> dict[int, str]:
+    remedy = msg("use {words}; or choose another kind of split: split.by=group or split.by=time",
+                 words=", ".join(get_args(Part)))  # fmt: skip
+    return _parsed(
+        table,
+        column,
+        lambda cell: part_named(plain(cell)),
+        lambda value: msg("'{value}' names no part of the data", value=value),
+        remedy,
+    )
 
 
 def _groups(table: Table, column: str) -> dict[int, str]:
@@ -140,29 +130,33 @@ def _groups(table: Table, column: str) -> dict[int, str]:
     names = {id: plain(value) for id, value in values.items() if filled(value)}
     groups = len(set(names.values()))
     if groups < len(get_args(Part)):
-        rule = msg(
-            "column '{column}' has {groups} different {groups:value|values}: too few groups for three parts",
-            column=column,
-            groups=groups,
-        )
+        rule = msg("column '{column}' has {groups} different {groups:value|values}: too few groups for three parts",
+                   column=column, groups=groups)  # fmt: skip
         raise DataError(Fault(rule, table.file, msg("name a column with more groups")))
     return names
 
 
-def _times(table: Table, column: str) -> dict[int, float]:
-    times: dict[int, float] = {}
-    faults = []
+def _parsed(
+    table: Table,
+    column: str,
+    parse: Callable[[object], Value | None],
+    unlike: Callable[[str], Message],
+    remedy: Message,
+) -> dict[int, Value]:
+    """Parse a column's values, by row id; refuse the table if some cannot be parsed."""
+    found, faults = dict[int, Value](), list[Fault]()
     for row in table.rows:
-        value = value_at(row.values, column)
-        moment = moment_of(value)
-        if moment is None:
-            rule = msg("'{value}' is not a time", value=plain(value))
-            remedy = msg("write ISO dates (2026-03-01), Russian ones (01.03.2026), or numbers")
-            faults.append(_fault(row.place, column, rule, remedy))
+        cell = value_at(row.values, column)
+        if (value := parse(cell)) is None:
+            place = msg("{place} column '{column}'", place=str(row.place), column=column)
+            faults.append(Fault(unlike(plain(cell)), place, remedy))
         else:
-            times[row.id] = moment
-    _refuse(faults)
-    return times
+            found[row.id] = value
+    if faults:
+        count = len(faults) - SHOWN
+        more = [Fault(msg("and {count} more {count:row|rows}", count=count))] if count > 0 else []
+        raise DataError([*faults[:SHOWN], *more])
+    return found
 
 
 def moment_of(value: object) -> float | None:
@@ -193,25 +187,3 @@ def _written_moment(text: str) -> float | None:
             continue
         return moment if moment is not None and math.isfinite(moment) else None
     return None
-
-
-def _require_column(table: Table, column: str) -> None:
-    if column not in table.columns and not any(value_at(row.values, column) is not None for row in table.rows):
-        raise DataError(
-            Fault(
-                msg("there is no column '{column}'", column=column),
-                f"{table.file} split.column",
-                nearest(column, table.columns),
-            )
-        )
-
-
-def _fault(place: Place, column: str, rule: Message, remedy: Message) -> Fault:
-    return Fault(rule, msg("{place} column '{column}'", place=str(place), column=column), remedy)
-
-
-def _refuse(faults: list[Fault]) -> None:
-    if faults:
-        count = len(faults) - SHOWN
-        more = [Fault(msg("and {count} more {count:row|rows}", count=count))] if count > 0 else []
-        raise DataError([*faults[:SHOWN], *more])
