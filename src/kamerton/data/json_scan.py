@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from kamerton.core.errors import Unusable, reason_of
 from kamerton.core.messages import Joined, Message, Wording, msg
 
+Item = TypeVar("Item", bound="Element")
 SPACE = re.compile(r"[ \t\n\r]*")
 TOO_DEEP = msg("nested too deeply")
 COMMA, DELETE = msg("a comma stands before the closing bracket"), msg("delete that comma")
+NULL = msg("write null for an empty value")
 PRINTED = msg("Python prints rows this way: write them with json.dumps(row, ensure_ascii=False)")
 MISTAKES = (
     (r",\s*\Z", r"[\]}]", COMMA, DELETE),
@@ -21,12 +24,7 @@ MISTAKES = (
     (r"", r"(?:None|True|False)\b", msg("a word of Python, where JSON has null, true or false"), PRINTED),
     (r"", r"//|/\*|#", msg("a comment; JSON has none"), msg("delete the comments")),
     (r"", r"[“”„«»]", msg("curly quotes, where JSON has straight ones"), msg('write " around keys and texts')),
-    (
-        r"",
-        r"-?(?:nan|inf|infinity|undefined)\b",
-        msg("a word that JSON does not have"),
-        msg("write null for an empty value"),
-    ),
+    (r"", r"-?(?:nan|inf|infinity|undefined)\b", msg("a word that JSON does not have"), NULL),
     (r"[{,]\s*\Z", r"[^\W\d][\w$]*\s*:", msg("a key without quotes"), msg('write "key": before each value')),
     (r'[}\]"\w]\s*\Z', r'[{\["]', msg("a comma is missing before this value"), msg("add it")),
 )
@@ -64,7 +62,7 @@ class MalformedError(json.JSONDecodeError):
 
 @dataclass(frozen=True)
 class Element:
-    """One value of an array, its place in the text, and why it cannot be used, if so."""
+    """One value, its place in the text, and why it cannot be used, if so."""
 
     value: Any
     fault: Wording
@@ -73,13 +71,11 @@ class Element:
 
 
 @dataclass(frozen=True)
-class Member:
-    """One key of an object; `elements` if its value is an array."""
+class Member(Element):
+    """One key of an object with its value, None if that is an array: then it is in `elements`."""
 
     key: str
-    value: Element
-    """Without its content if it is an array, which is in `elements`."""
-    elements: tuple[Element, ...] | None
+    elements: tuple[Element, ...] | None = None
 
 
 def mistake(text: str, error: json.JSONDecodeError) -> tuple[Wording, Wording]:
@@ -95,8 +91,7 @@ def mistake(text: str, error: json.JSONDecodeError) -> tuple[Wording, Wording]:
     if error.msg.startswith("Invalid control") and after[:1] in "\r\n":
         return msg("a line ends within quotes"), msg("write \\n for a line end in a text")
     if error.msg.startswith("Unterminated"):
-        remedy = msg("add it, or write the file again if it ends there")
-        return msg("a text whose closing quote is missing"), remedy
+        return msg("a text whose closing quote is missing"), msg("add it, or write the file again if it ends there")
     if error.msg.startswith("Invalid \\"):
         return msg("a backslash that has no meaning in JSON"), msg("write a backslash twice: \\\\")
     return error.message if isinstance(error, MalformedError) else error.msg, ""
@@ -109,11 +104,7 @@ def skip(text: str, at: int) -> int:
 
 
 def expect(text: str, at: int, signs: str) -> str:
-    """Return the character at a position.
-
-    Raises:
-        MalformedError: it is none of `signs`.
-    """
+    """Return the character at a position; raise `MalformedError` if it is none of `signs`."""
     sign = text[at : at + 1]
     if not sign or sign not in signs:
         raise MalformedError(msg("expecting {signs}", signs=Joined(list(signs), " or ")), text, at)
@@ -121,11 +112,7 @@ def expect(text: str, at: int, signs: str) -> str:
 
 
 def value_from(text: str, at: int) -> Element:
-    """Parse one value; JSON that cannot be used becomes an element with a fault.
-
-    Raises:
-        json.JSONDecodeError: the text is not JSON.
-    """
+    """Parse one value; JSON that cannot be used becomes an element with a fault, other text a `JSONDecodeError`."""
     try:
         value, end = STRICT.raw_decode(text, at)
         return Element(value, "", at, end)
@@ -139,49 +126,38 @@ def value_from(text: str, at: int) -> Element:
 
 
 def array_from(text: str, at: int) -> tuple[list[Element], int]:
-    """Parse an array; return its values and its end.
-
-    Raises:
-        json.JSONDecodeError: the text is not JSON.
-    """
-    expect(text, at, "[")
-    elements: list[Element] = []
-    at = skip(text, at + 1)
-    if text.startswith("]", at):
-        return elements, at + 1
-    while True:
-        elements.append(value_from(text, at))
-        at = skip(text, elements[-1].end)
-        if expect(text, at, ",]") == "]":
-            return elements, at + 1
-        at = skip(text, at + 1)
+    """Parse an array; return its values and its end. Raises `JSONDecodeError` if the text is not JSON."""
+    return _items(text, at, "[]", value_from)
 
 
 def members_from(text: str, at: int) -> tuple[list[Member], int]:
-    """Parse an object; return its members and its end.
+    """Parse an object; return its members and its end. Raises `JSONDecodeError` if the text is not JSON."""
+    return _items(text, at, "{}", _member_from)
 
-    Raises:
-        json.JSONDecodeError: the text is not JSON.
-    """
-    expect(text, at, "{")
-    members: list[Member] = []
+
+def _member_from(text: str, at: int) -> Member:
+    expect(text, at, '"')
+    key = value_from(text, at)
+    at = skip(text, key.end)
+    expect(text, at, ":")
     at = skip(text, at + 1)
-    if text.startswith("}", at):
-        return members, at + 1
+    if text.startswith("[", at):
+        elements, end = array_from(text, at)
+        return Member(None, "", at, end, key.value, tuple(elements))
+    value = value_from(text, at)
+    return Member(value.value, value.fault, at, value.end, key.value)
+
+
+def _items(text: str, at: int, brackets: str, item_from: Callable[[str, int], Item]) -> tuple[list[Item], int]:
+    """Parse what stands between brackets with commas between; return it and its end."""
+    closing = brackets[1]
+    expect(text, at, brackets[0])
+    items, at = list[Item](), skip(text, at + 1)
+    if text.startswith(closing, at):
+        return items, at + 1
     while True:
-        expect(text, at, '"')
-        key = value_from(text, at)
-        at = skip(text, key.end)
-        expect(text, at, ":")
-        at = skip(text, at + 1)
-        if text.startswith("[", at):
-            elements, end = array_from(text, at)
-            members.append(Member(key.value, Element(None, "", at, end), tuple(elements)))
-        else:
-            value = value_from(text, at)
-            members.append(Member(key.value, value, None))
-            end = value.end
-        at = skip(text, end)
-        if expect(text, at, ",}") == "}":
-            return members, at + 1
+        items.append(item_from(text, at))
+        at = skip(text, items[-1].end)
+        if expect(text, at, f",{closing}") == closing:
+            return items, at + 1
         at = skip(text, at + 1)

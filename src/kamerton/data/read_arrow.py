@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,40 +25,33 @@ REMEDY = msg("write the file again with pyarrow or pandas")
 
 def read_parquet(path: Path, name: str) -> Table:
     """Read the rows; dates and decimals become text, numbered classes their names."""
-    try:
-        with pq.ParquetFile(path) as file:
-            _require_few(name, file.metadata.num_rows)
-            return _read(name, file.schema_arrow, file.iter_batches(AT_ONCE), "parquet")
-    except (pa.ArrowException, OSError) as error:
-        raise _unreadable(name, "Parquet", error) from None
-    except UnicodeDecodeError as error:
-        raise DataError(_not_utf8(name, error)) from None
+    with _failures_told(name, "Parquet"), pq.ParquetFile(path) as file:
+        _require_few(name, file.metadata.num_rows)
+        return _read(name, file.schema_arrow, file.iter_batches(AT_ONCE), "parquet")
 
 
 def read_arrow(path: Path, name: str) -> Table:
     """Read the rows of an Arrow stream or file."""
+    with _failures_told(name, "Arrow"), pa.memory_map(str(path)) as file:
+        if file.read(6) == b"ARROW1":
+            reader = pa.ipc.open_file(file)
+            batches = (reader.get_batch(number) for number in range(reader.num_record_batches))
+            return _read(name, reader.schema, _small(name, batches), "arrow")
+        file.seek(0)
+        stream = pa.ipc.open_stream(file)
+        return _read(name, stream.schema, _small(name, stream), "arrow")
+
+
+@contextmanager
+def _failures_told(name: str, kind: str) -> Iterator[None]:
     try:
-        with pa.memory_map(str(path)) as file:
-            if file.read(6) == b"ARROW1":
-                reader = pa.ipc.open_file(file)
-                batches = (reader.get_batch(number) for number in range(reader.num_record_batches))
-                return _read(name, reader.schema, _small(name, batches), "arrow")
-            file.seek(0)
-            stream = pa.ipc.open_stream(file)
-            return _read(name, stream.schema, _small(name, stream), "arrow")
+        yield
     except (pa.ArrowException, OSError) as error:
-        raise _unreadable(name, "Arrow", error) from None
+        first = str(error).strip().split("\n")[0]
+        rule = msg("the {kind} file cannot be read: {error}", kind=kind, error=first)
+        raise DataError(Fault(rule, name, REMEDY)) from None
     except UnicodeDecodeError as error:
-        raise DataError(_not_utf8(name, error)) from None
-
-
-def _unreadable(name: str, kind: str, error: Exception) -> DataError:
-    first = str(error).strip().split("\n")[0]
-    return DataError(Fault(msg("the {kind} file cannot be read: {error}", kind=kind, error=first), name, REMEDY))
-
-
-def _not_utf8(name: str, error: UnicodeDecodeError) -> Fault:
-    return Fault(msg("a text in it is not UTF-8: {error}", error=error.reason), name, REMEDY)
+        raise DataError(Fault(msg("a text in it is not UTF-8: {error}", error=error.reason), name, REMEDY)) from None
 
 
 def _require_few(name: str, rows: int) -> None:
@@ -89,10 +83,7 @@ def _read(name: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch], forma
                 continue
             plain |= {column: _named(plain[column], names) for column, names in classes.items()}
             reason = next((reason for v in plain.values() if isinstance(v, str) and (reason := flaw(v))), "")
-            if reason:
-                rows.reject(number, reason)
-            else:
-                rows.accept(number, plain)
+            rows.add(number, plain, reason)
     notes = [
         msg("the numbers in '{column}' are read as its classes: {classes}", column=name, classes=", ".join(some[:5]))
         for name, some in classes.items()
@@ -110,9 +101,6 @@ def _plain(value: object) -> object:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return str(value)
-
-
-# ── what the library `datasets` knows of a column ─────────────────────────────────────────────
 
 
 def _classes(schema: pa.Schema) -> dict[str, Sequence[str]]:

@@ -10,19 +10,9 @@ from typing import Any
 
 from kamerton.core.errors import DataError, Fault, reason_of
 from kamerton.core.messages import Joined, Message, Wording, msg
+from kamerton.data import json_scan
 from kamerton.data.encoding import Source, flaw
-from kamerton.data.json_scan import (
-    STRICT,
-    TOO_DEEP,
-    Element,
-    Member,
-    array_from,
-    expect,
-    members_from,
-    mistake,
-    skip,
-    value_from,
-)
+from kamerton.data.json_scan import STRICT, TOO_DEEP, Element, Member, mistake, skip
 from kamerton.data.kinds import AGAIN
 from kamerton.data.parts import COLUMNS, part_named
 from kamerton.data.table import Collector, Table, unique_columns
@@ -46,16 +36,12 @@ KEY = "key"
 """The column for the keys of an object whose values are rows, where they are more than numbers."""
 
 
-# ── JSON lines ────────────────────────────────────────────────────────────────────────────────
-
-
 def read_jsonl(source: Source) -> Table:
     """Read one object a line, a text with its annotations, or a list of messages.
 
     A file that is one array after all, or whose objects go over several lines, is read as that.
     """
-    with source.open() as lines:
-        first = next((line for line in lines if line.strip()), "")
+    first = next(filter(str.strip, source.lines()), "")
     if first.lstrip()[:1] not in ("{", "["):
         return _read_lines(source)
     parsed = _parse_line(first)
@@ -69,7 +55,7 @@ def _goes_on(source: Source, first: str) -> bool:
         return True
     text = source.text()
     try:
-        element = value_from(text, skip(text, 0))
+        element = json_scan.value_from(text, skip(text, 0))
     except json.JSONDecodeError:
         return False
     after = first[len(first) - len(first.lstrip()) + element.end - element.start :]
@@ -78,10 +64,9 @@ def _goes_on(source: Source, first: str) -> bool:
 
 def _read_lines(source: Source) -> Table:
     rows, columns = Collector(source.file), dict[str, None]()
-    with source.open() as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                _collect(rows, columns, number, line, _parse_line(line))
+    for number, line in enumerate(source.lines(), 1):
+        if line.strip():
+            _collect(rows, columns, number, line, _parse_line(line))
     return rows.table(columns, "jsonl", source.encoding.label, source.notes)
 
 
@@ -138,14 +123,9 @@ def _unusable(value: object, written: str) -> Wording:
     return ""
 
 
-def _is_deep(value: dict[str, Any]) -> bool:
-    level: list[Any] = [value]
-    for _ in range(DEEPEST):
-        inner = [child for item in level for child in (item.values() if isinstance(item, dict) else item)]
-        level = [child for child in inner if isinstance(child, dict | list)]
-        if not level:
-            return False
-    return True
+def _is_deep(value: dict[str, Any] | list[Any], left: int = DEEPEST) -> bool:
+    inner = value.values() if isinstance(value, dict) else value
+    return left == 0 or any(_is_deep(one, left - 1) for one in inner if isinstance(one, dict | list))
 
 
 def _strings(value: object) -> Iterator[str]:
@@ -160,9 +140,6 @@ def _strings(value: object) -> Iterator[str]:
             waiting += item
 
 
-# ── one JSON document, or several ─────────────────────────────────────────────────────────────
-
-
 def read_json(source: Source) -> Table:
     """Read an array of objects, an object that holds one, what pandas writes, or several values one after the other.
 
@@ -173,10 +150,10 @@ def read_json(source: Source) -> Table:
     text = source.text()
     start = skip(text, 0)
     try:
-        if expect(text, start, "[{") == "{":
-            members, end = members_from(text, start)
+        if json_scan.expect(text, start, "[{") == "{":
+            members, end = json_scan.members_from(text, start)
             return _from_object(source, text, members) if skip(text, end) == len(text) else _several(source, text, end)
-        elements, end = array_from(text, start)
+        elements, end = json_scan.array_from(text, start)
         values = [element.value for element in elements]
         if _is_annotated(values) or (skip(text, end) < len(text) and text.startswith("[", skip(text, end))):
             return _several(source, text, end)
@@ -185,10 +162,9 @@ def read_json(source: Source) -> Table:
     except json.JSONDecodeError as error:
         raise DataError(_broken(source, text, error)) from None
     if are_messages(values):
-        return _from_elements(source, text, [Element(values, "", start, end)], ())
-    if values and isinstance(values[0], list) and not _is_annotated(values[0]) and not are_messages(values[0]):
-        raise DataError(_nameless(source))
-    return _from_elements(source, text, elements, ())
+        return _from_elements(source, text, [Element(values, "", start, end)])
+    _require_named(source, next(iter(values), None))
+    return _from_elements(source, text, elements)
 
 
 def _broken(source: Source, text: str, error: json.JSONDecodeError) -> Fault:
@@ -201,23 +177,21 @@ def _broken(source: Source, text: str, error: json.JSONDecodeError) -> Fault:
     return Fault(msg("this is not JSON: {message}", message=what), place, remedy)
 
 
-def _nameless(source: Source) -> Fault:
-    rule = msg("the rows are lists, which do not name their columns (pandas writes so with {option})",
-               option="orient='values'")  # fmt: skip
-    return Fault(rule, source.file, RECORDS)
+def _require_named(source: Source, first: object) -> None:
+    if isinstance(first, list) and not _is_annotated(first) and not are_messages(first):
+        rule = msg("the rows are lists, which do not name their columns (pandas writes so with {option})",
+                   option="orient='values'")  # fmt: skip
+        raise DataError(Fault(rule, source.file, RECORDS))
 
 
 def _several(source: Source, text: str, end: int) -> Table:
     """Read values that follow each other: one a line, or each over several lines."""
-    ended = text.find("\n", end)
+    start, ended = skip(text, 0), text.find("\n", end)
     alone = not text[end : ended if ended >= 0 else len(text)].strip()
-    if "\n" not in text[skip(text, 0) : end] and alone:
-        first = value_from(text, skip(text, 0)).value
-        if isinstance(first, list) and not _is_annotated(first) and not are_messages(first):
-            raise DataError(_nameless(source))
+    if "\n" not in text[start:end] and alone:
+        _require_named(source, json_scan.value_from(text, start).value)
         return _read_lines(source)
-    note = msg("each value is a row, wherever lines end")
-    return _from_elements(source, text, list(_values(text)), (note,))
+    return _from_elements(source, text, list(_values(text)), msg("each value is a row, wherever lines end"))
 
 
 def _values(text: str) -> Iterator[Element]:
@@ -225,7 +199,7 @@ def _values(text: str) -> Iterator[Element]:
     at = skip(text, 0)
     while at < len(text):
         try:
-            element = value_from(text, at)
+            element = json_scan.value_from(text, at)
         except json.JSONDecodeError as error:
             what, remedy = mistake(text, error)
             following = NEXT.search(text, at + 1)
@@ -241,36 +215,28 @@ def _values(text: str) -> Iterator[Element]:
 def _from_object(source: Source, text: str, members: Sequence[Member]) -> Table:
     arrays = {member.key: member.elements for member in members if member.elements is not None}
     if {"columns", "data"} <= arrays.keys() and (rows := _split(arrays["columns"], arrays["data"])):
-        return _from_elements(
-            source, text, rows, (msg("the names of the columns stand in the key '{key}'", key="columns"),)
-        )
+        note = msg("the names of the columns stand in the key '{key}'", key="columns")
+        return _from_elements(source, text, rows, note)
     conversations = [key for key, items in arrays.items() if are_messages([item.value for item in items])]
     if conversations == ["messages"] or len(conversations) > 1 == len(arrays) // len(conversations):
         return _from_conversations(source, text, members, conversations)
-    if len(arrays) == 0 and (rows := _of_objects(text, members)):
-        return _from_elements(
-            source, text, rows, (msg("each key is read as a row or a column, as pandas writes them"),)
-        )
+    if not arrays and (rows := _of_objects(text, members)):
+        return _from_elements(source, text, rows, msg("each key is read as a row or a column, as pandas writes them"))
     tables = [key for key, items in arrays.items() if items and isinstance(items[0].value, dict)]
     tables = [key for key in tables if key not in HEADS] or tables
-    if len(tables) == 1:
-        return _from_elements(source, text, arrays[tables[0]], (_from_key(tables[0]),))
-    if tables and all(map(part_named, tables)):
+    if len(tables) > 1 and all(map(part_named, tables)):
         parts = [_labelled(element, key) for key in tables for element in arrays[key]]
         note = msg("the rows are read from the keys {keys}", keys=", ".join(tables))
-        return _from_elements(source, text, parts, (note,))
-    if tables:
+        return _from_elements(source, text, parts, note)
+    if len(tables) > 1:
         rule = msg("the file holds several arrays of rows: {keys}", keys=", ".join(tables))
         raise DataError(Fault(rule, source.file, msg("keep one of them in a file of its own")))
-    inner = list(_within(text, members, "", INNERMOST))
-    if len(inner) == 1:
-        [(path, found)] = inner
-        return _from_elements(source, text, found, (_from_key(path),))
+    found: list[tuple[str, Sequence[Element]]] = [(key, arrays[key]) for key in tables]
+    found = found or list(_within(text, members, "", INNERMOST))
+    if len(found) == 1:
+        [(path, held)] = found
+        return _from_elements(source, text, held, msg("the rows are read from the key '{key}'", key=path))
     return _from_columns(source, text, members, arrays)
-
-
-def _from_key(key: str) -> Message:
-    return msg("the rows are read from the key '{key}'", key=key)
 
 
 def _split(names: Sequence[Element], rows: Sequence[Element]) -> list[Element]:
@@ -283,23 +249,21 @@ def _split(names: Sequence[Element], rows: Sequence[Element]) -> list[Element]:
 
 def _of_objects(text: str, members: Sequence[Member]) -> list[Element]:
     """Read an object of objects: a row a key (orient index), or a column a key (orient columns); else nothing."""
-    tables = [member.value.value for member in members]
+    tables = [member.value for member in members]
     if len(members) < 2 or not all(isinstance(one, dict) and one for one in tables):
         return []
     outer, inner = [member.key for member in members], list(tables[0])
     shared = set(inner).intersection(*tables[1:])
     numbered = all(name.isdigit() for name in inner)
     if shared == set(inner) and (numbered or (len(inner) > len(outer) and not all(key.isdigit() for key in outer))):
-        places, _ = members_from(text, members[0].value.start)
-        named = [{key: one.get(row.key) for key, one in zip(outer, tables, strict=True)} for row in places]
-        return [replace(row.value, value=values) for row, values in zip(places, named, strict=True)]
+        rows, _ = json_scan.members_from(text, members[0].start)
+        columns = dict(zip(outer, tables, strict=True))
+        return [replace(row, value={name: column.get(row.key) for name, column in columns.items()}) for row in rows]
     if not shared or numbered or any(isinstance(cell, dict) for cell in tables[0].values()):
         return []
-    keys = {} if all(key.isdigit() for key in outer) else {member.key: member.key for member in members}
-    return [
-        replace(member.value, value={**({KEY: keys[member.key]} if keys else {}), **member.value.value})
-        for member in members
-    ]
+    if all(key.isdigit() for key in outer):
+        return list(members)
+    return [replace(member, value={KEY: member.key, **member.value}) for member in members]
 
 
 def _within(text: str, members: Sequence[Member], path: str, deep: int) -> Iterator[tuple[str, Sequence[Element]]]:
@@ -307,32 +271,28 @@ def _within(text: str, members: Sequence[Member], path: str, deep: int) -> Itera
     for member in members:
         if member.elements and all(isinstance(one.value, dict) for one in member.elements):
             yield f"{path}{member.key}", member.elements
-        elif isinstance(member.value.value, dict) and deep:
-            held, _ = members_from(text, member.value.start)
+        elif isinstance(member.value, dict) and deep:
+            held, _ = json_scan.members_from(text, member.start)
             yield from _within(text, held, f"{path}{member.key}.", deep - 1)
 
 
 def _from_conversations(source: Source, text: str, members: Sequence[Member], keys: Sequence[str]) -> Table:
     lists = {member.key: [one.value for one in member.elements or ()] for member in members if member.key in keys}
     if keys == ["messages"]:
-        row = {member.key: lists.get(member.key, member.value.value) for member in members}
-        return _from_elements(source, text, [Element(row, "", members[0].value.start, members[-1].value.end)], ())
-    rows = [
-        replace(member.value, value={KEY: member.key, "messages": lists[member.key]})
-        for member in members
-        if member.key in lists
-    ]
-    return _from_elements(source, text, rows, (msg("each key holds a conversation"),))
+        row = {member.key: lists.get(member.key, member.value) for member in members}
+        return _from_elements(source, text, [Element(row, "", members[0].start, members[-1].end)])
+    talks = [member for member in members if member.key in lists]
+    rows = [replace(member, value={KEY: member.key, "messages": lists[member.key]}) for member in talks]
+    return _from_elements(source, text, rows, msg("each key holds a conversation"))
 
 
 def _labelled(element: Element, part: str) -> Element:
-    """Add the name of the part to a row, unless the row has one."""
-    if not isinstance(element.value, dict) or not element.value:
-        return element
-    return replace(element, value={**element.value, COLUMNS[0]: element.value.get(COLUMNS[0], part)})
+    if isinstance(element.value, dict) and element.value:
+        return replace(element, value={**element.value, COLUMNS[0]: element.value.get(COLUMNS[0], part)})
+    return element
 
 
-def _from_elements(source: Source, text: str, elements: Sequence[Element], notes: Sequence[Wording]) -> Table:
+def _from_elements(source: Source, text: str, elements: Sequence[Element], *notes: Wording) -> Table:
     rows, columns = Collector(source.file), dict[str, None]()
     for line, element in zip(_lines(text, elements), elements, strict=True):
         _collect(rows, columns, line, text, element)
@@ -369,8 +329,5 @@ def _from_columns(
         values = dict(zip(names, (element.value for element in elements), strict=True))
         written = "".join(text[element.start : element.end] for element in elements)
         fault = next((element.fault for element in elements if element.fault), "")
-        if reason := fault or _unusable(values, written):
-            rows.reject(line, reason)
-        else:
-            rows.accept(line, values)
+        rows.add(line, values, fault or _unusable(values, written))
     return rows.table(names, "json", source.encoding.label, [*source.notes, msg("each key is read as a column")])

@@ -137,6 +137,13 @@ class Collector:
         """Record a row that cannot be used."""
         self._rejected.append(LedgerEntry(self._next, Place(self.file, line), "dropped", reason))
 
+    def add(self, line: int, values: Mapping[str, object], reason: Wording) -> None:
+        """Add a row, or reject it if there is a reason."""
+        if reason:
+            self.reject(line, reason)
+        else:
+            self.accept(line, values)
+
     @property
     def rejections(self) -> int:
         """How many rows were rejected so far."""
