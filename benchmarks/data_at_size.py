@@ -24,8 +24,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TypeVar
 
-from kamerton.data.dialect import find_dialect
 from kamerton.data.encoding import decode
+from kamerton.data.read_csv import find_dialect
 from kamerton.data.unpack import bytes_of, held
 from kamerton.pipeline.prepare import ParsedData, audit, bind, parse_data
 from kamerton.runs.recipe import resolve

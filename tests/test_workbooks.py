@@ -14,7 +14,7 @@ import pytest
 
 from broken_files import as_csv, as_jsonl, as_parquet, ods, ods_rows, tarred, xlsx, xlsx_rows, zipped
 from kamerton.core.errors import DataError
-from kamerton.data import archive
+from kamerton.data import find
 from kamerton.data.fix import fix_data
 from kamerton.data.options import Options
 from kamerton.data.read import read_table
@@ -249,7 +249,7 @@ def test_an_archive_that_is_unsafe_or_none_is_refused(name: str, content: bytes,
 
 
 def test_an_archive_of_too_many_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "MOST_FILES", 3)
+    monkeypatch.setattr(find, "MOST_FILES", 3)
     files = {f"{at}.csv": as_csv(ROWS) for at in range(4)}
     for name, content in (("a.zip", zipped(files)), ("b.tar", tarred(files, "w:"))):
         assert "more than 3 files" in told(tmp_path, name, content)

@@ -136,5 +136,5 @@ def _decoded(argument: str) -> str:
         shown = "".join(map(_escaped, argument))
         rule = msg("the file's name is not UTF-8, and runs and pages name files in UTF-8")
         raise DataError(Fault(rule, shown, msg("rename it")))
-    text: str = registry.load("kamerton.data.lines:text_of")(raw, "argument")
+    text: str = registry.load("kamerton.data.encoding:text_of")(raw, "argument")
     return text

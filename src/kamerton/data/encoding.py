@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, BinaryIO, Literal
@@ -20,7 +20,7 @@ from kamerton.core.messages import Wording, msg
 from kamerton.data.kinds import HEAD as KIND_HEAD
 from kamerton.data.kinds import TABLE, refuse_other
 from kamerton.data.options import FOUND, Options
-from kamerton.data.unpack import Bytes
+from kamerton.data.unpack import CHUNK, Bytes, held
 from kamerton.text.russian import likeness
 
 BOMS = (
@@ -83,15 +83,20 @@ class Source:
         """Open it as text; a line ends as on Unix, Windows or old Macs, and keeps its end."""
         raw = self.content.open()
         if self.encoding.other:
-            raw = io.BufferedReader(OneEncoding(raw, self.encoding.other))
+            raw = io.BufferedReader(_OneEncoding(raw, self.encoding.other))
         return io.TextIOWrapper(raw, self.encoding.name, self.encoding.errors, newline="")
 
-    def text(self) -> str:
-        """Return the whole text.
+    def lines(self) -> Iterator[str]:
+        """Yield its lines, each with its end."""
+        with self.open() as file:
+            yield from file
 
-        Raises:
-            DataError: it is too large to be held in memory.
-        """
+    def texts(self) -> Iterator[str]:
+        """Yield its lines without their ends and the white space before these."""
+        return (line.strip("\r\n\ufeff").rstrip() for line in self.lines())
+
+    def text(self) -> str:
+        """Return the whole text; raise `DataError` if it is too large to be held in memory."""
         with self.open() as file:
             text = file.read(LARGEST_TEXT + 1)
         if len(text) > LARGEST_TEXT:
@@ -106,11 +111,7 @@ class Source:
 
 
 def decode(content: Bytes) -> Source:
-    """Detect the encoding of a file from all of its bytes.
-
-    Raises:
-        DataError: the file is empty, is not text, or is broken UTF-16 or UTF-32.
-    """
+    """Detect a file's encoding from all of its bytes; refuse one that is empty, no text, or broken UTF-16 or UTF-32."""
     file, look = content.file, _Look()
     for chunk in content.chunks():
         if not look.head:
@@ -118,14 +119,15 @@ def decode(content: Bytes) -> Source:
         look.take(chunk)
     if look.blank:
         raise DataError(Fault(msg("the file is empty"), file, msg("name a file with rows to learn from")))
-    encoding = mark_of(look.head)
-    if encoding:
+    if encoding := mark_of(look.head):
         _require_decodable(content, encoding)
         return Source(content, encoding)
     encoding = look.utf8()
-    if look.unsure and (mixed := _mixed(content)):
+    if look.right and look.broken and (mixed := _mixed(content)):
         return Source(content, mixed)
-    if _is_binary(look.head, damaged=encoding is None):
+    # many control characters: damaged text has a few
+    share = 1 - len(look.head.translate(None, CONTROL)) / len(look.head)
+    if share > 0.3 or (share > 0.05 and encoding is None):
         raise DataError(Fault(msg("this is a binary file, not text"), file, TABLE))
     return Source(content, encoding or _one_byte(look.runs, look.unknown))
 
@@ -175,12 +177,6 @@ def _require_decodable(content: Bytes, encoding: Encoding) -> None:
         raise DataError(Fault(rule, place, msg("save the file as UTF-8"))) from None
 
 
-def _is_binary(head: bytes, *, damaged: bool) -> bool:
-    """Return whether there are many control characters: damaged text has a few."""
-    share = 1 - len(head.translate(None, CONTROL)) / len(head)
-    return share > 0.3 or (share > 0.05 and damaged)
-
-
 class _Look:
     """What is seen in a file's bytes, chunk by chunk."""
 
@@ -192,10 +188,10 @@ class _Look:
         self.runs: list[bytes] = []
         """The first runs of non-ASCII bytes."""
         self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
-        self._right = self._broken = 0
+        self.right = self.broken = 0
+        """Non-ASCII bytes that are UTF-8, and others."""
 
     def take(self, chunk: bytes) -> None:
-        """Process the next chunk."""
         self.head = self.head or chunk[:HEAD]
         self.blank = self.blank and not chunk.strip(b" \t\r\n\0")
         self._count(self._decoder.decode(chunk))
@@ -206,31 +202,22 @@ class _Look:
             found = islice(RUNS.finditer(chunk), SAMPLE - len(self.runs))
             self.runs += [match.group()[:LONGEST_WORD] for match in found]
 
-    @property
-    def unsure(self) -> bool:
-        """Whether some non-ASCII bytes are UTF-8 and others are not."""
-        return self._right > 0 and self._broken > 0
-
     def utf8(self) -> Encoding | None:
         """Return UTF-8 if all non-ASCII bytes are valid, or nearly all; else None."""
         self._count(self._decoder.decode(b"", final=True))
-        if not self._broken:
+        if not self.broken:
             return Encoding("utf-8")
-        if self._right < CERTAIN * self._broken:
+        if self.right < CERTAIN * self.broken:
             return None
-        note = msg(
-            "{bytes} {bytes:byte is|bytes are} not UTF-8; {bytes:its row|their rows} cannot be used",
-            bytes=self._broken,
-        )
+        note = msg("{bytes} {bytes:byte is|bytes are} not UTF-8; {bytes:its row|their rows} cannot be used",
+                   bytes=self.broken)  # fmt: skip
         return Encoding("utf-8", "surrogateescape", note)
 
     def _count(self, text: str) -> None:
-        if text.isascii():
-            return
-        whole = text.encode("utf-8", "surrogateescape")
-        right = text.encode("utf-8", "ignore")
-        self._broken += len(whole) - len(right)
-        self._right += _high(right)
+        if not text.isascii():
+            right = text.encode("utf-8", "ignore")
+            self.broken += len(text.encode("utf-8", "surrogateescape")) - len(right)
+            self.right += _high(right)
 
 
 def _high(raw: bytes) -> int:
@@ -247,9 +234,6 @@ def _one_byte(runs: Sequence[bytes], unknown: bool) -> Encoding:
     name = max(CYRILLIC, key=lambda name: sum(likeness(run.decode(name, "replace")) for run in runs))
     note = msg("read as {name}: not UTF-8, and this gives the most probable Russian", name=name)
     return Encoding(name, "surrogateescape", note)
-
-
-# ── lines of two encodings ────────────────────────────────────────────────────────────────────
 
 
 def _mixed(content: Bytes) -> Encoding | None:
@@ -283,7 +267,7 @@ def _wrong(line: bytes) -> int:
     return _high(line) - _high(line.decode("utf-8", "ignore").encode("utf-8"))
 
 
-class OneEncoding(io.RawIOBase):
+class _OneEncoding(io.RawIOBase):
     """A raw stream of a file of two encodings, re-encoded to UTF-8."""
 
     def __init__(self, raw: BinaryIO, other: str) -> None:
@@ -291,11 +275,9 @@ class OneEncoding(io.RawIOBase):
         self._raw, self._other, self._left = raw, other, b""
 
     def readable(self) -> bool:
-        """Return True."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Fill the buffer with the next bytes; return how many."""
         if not self._left:
             line = self._raw.readline(LONGEST_LINE)
             if not line.isascii() and is_foreign(line):
@@ -306,6 +288,48 @@ class OneEncoding(io.RawIOBase):
         return count
 
     def close(self) -> None:
-        """Close the wrapped file, too."""
         self._raw.close()
         super().close()
+
+
+def text_of(raw: bytes, name: str) -> str:
+    """Decode bytes; raise `DataError` if they are no text."""
+    with decode(held(name, raw)).open() as file:
+        return file.read()
+
+
+def lines_of(raw: io.BufferedReader, name: str, note: Callable[[Wording], None]) -> Iterator[str]:
+    """Yield a stream's lines as they come, without their ends.
+
+    Bytes are UTF-8 until some come that are not: those decide, as a file's bytes do, for the rest of the stream.
+
+    Raises:
+        DataError: what comes is no text.
+    """
+    encoding = mark_of(raw.peek(HEAD)[:HEAD])
+    if encoding and encoding.note:
+        note(encoding.note)
+        try:
+            yield from (line.removesuffix("\n") for line in io.TextIOWrapper(raw, encoding.name))
+        except UnicodeDecodeError:
+            rule = msg("this is not valid {encoding}", encoding=encoding.name)
+            raise DataError(Fault(rule, name, msg("write it in UTF-8"))) from None
+        return
+    encoding = encoding or Encoding("utf-8")
+    for block in _blocks(raw):
+        if encoding.errors == "strict" and not encoding.note and _wrong(block):
+            encoding = decode(held(name, block)).encoding
+            note(encoding.note)
+        text = block.decode(encoding.name, encoding.errors)
+        yield from text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")
+
+
+def _blocks(raw: io.BufferedReader) -> Iterator[bytes]:
+    """Yield what has arrived, up to the end of the last whole line."""
+    rest = b""
+    while chunk := raw.read1(CHUNK):
+        whole, end, rest = (rest + chunk).rpartition(b"\n")
+        if end:
+            yield whole + end
+    if rest:
+        yield rest

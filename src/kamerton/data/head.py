@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -94,7 +94,7 @@ class Filling:
     head: Head
     rows: Collector
     options: Options
-    beside: Mapping[str, object] = field(default_factory=dict)
+    beside: Mapping[str, object]
     """Further values of every row."""
     strays: Counter[str] = field(default_factory=Counter)
     """Rows that hold something in a column without a name, by the name given to it."""
@@ -104,11 +104,7 @@ class Filling:
     """Rows of more cells than the header."""
 
     def take(self, record: Record) -> None:
-        """Add a record, reject it with the reason, or skip it if it is not a row.
-
-        Raises:
-            DataError: a quote is never closed and swallows lines.
-        """
+        """Add a record, reject it with the reason, or skip it if it is no row; refuse a quote that swallows lines."""
         head, names = self.head, self.head.names
         if record.blank:
             if self.options.blank_rows and len(names) == 1:
@@ -124,7 +120,10 @@ class Filling:
             self.passed += 1
         elif reason := record.fault or misfit or flaw("".join(cell for cell in record.cells if isinstance(cell, str))):
             self.wider += len(record.cells) > len(names)
-            self.rows.reject(record.first, _with_extent(reason, record.last - record.first + 1))
+            if (lines := record.last - record.first + 1) > 1:
+                reason = msg("{reason} ({lines} lines were read as one row: is a quote not closed?)", reason=reason,
+                             lines=lines)  # fmt: skip
+            self.rows.reject(record.first, reason)
         else:
             self.rows.accept(record.first, self._values(record.cells))
 
@@ -139,39 +138,32 @@ class Filling:
         return values
 
     def table(self, format: str, encoding: str, notes: Sequence[Wording]) -> Table:
-        """Return the table.
-
-        Raises:
-            DataError: there are no rows, or most of them were rejected.
-        """
+        """Return the table; raise `DataError` if there are no rows, or most of them were rejected."""
         head = self.head
         found = [
             msg("{rows} {rows:row has|rows have} something in a column without a name: '{name}'", rows=count, name=name)
             for name, count in self.strays.items()
         ]
         found += [msg("comments among the rows are skipped: {count}", count=self.passed)] if self.passed else []
-        names = (*head.names[: head.named], *(name for name in head.names[head.named :] if self.strays[name]))
+        names = [*head.names[: head.named], *(name for name in head.names[head.named :] if self.strays[name])]
+        columns, notes = dict.fromkeys([*names, *self.beside]), [*notes, *head.notes, *found]
         remedy = QUOTE if 2 * self.wider > self.rows.rejections else MEND
-        return self.rows.table(
-            dict.fromkeys([*names, *self.beside]), format, encoding, [*notes, *head.notes, *found], remedy
-        )
+        return self.rows.table(columns, format, encoding, notes, remedy)
 
 
-def fill(file: str, sample: Sequence[Record], options: Options, beside: Mapping[str, object] | None = None) -> Filling:
-    """Return an empty table with the columns that the first records show.
+def fill(
+    file: str, sample: Sequence[Record], records: Iterable[Record], options: Options, beside: Mapping[str, object]
+) -> Filling:
+    """Return a table of records, with the columns that the first ones show; refuse an unusable header."""
+    filling = Filling(find_head(file, sample, options.header), Collector(file), options, beside)
+    for record in records:
+        if record.first > filling.head.line:
+            filling.take(record)
+    return filling
 
-    Raises:
-        DataError: there are no records, or columns have the same name.
-    """
-    return Filling(find_head(file, sample, options.header), Collector(file), options, beside or {})
 
-
-def find_head(file: str, sample: Sequence[Record], header: bool | None = None) -> Head:
-    """Find the names of the columns among the first records; `header` says whether there is one, if that is known.
-
-    Raises:
-        DataError: there are no records, the header is damaged, or columns have the same name.
-    """
+def find_head(file: str, sample: Sequence[Record], header: bool | None) -> Head:
+    """Find the names of the columns among the first records; `header` says whether there is one, if that is known."""
     records = [record for record in sample if not record.blank and record.used]
     if not records:
         raise DataError(Fault(msg("the file is empty"), file, msg("name a file with rows to learn from")))
@@ -180,24 +172,21 @@ def find_head(file: str, sample: Sequence[Record], header: bool | None = None) -
     if header is None and not found.fault and looks_like_row(found, records[at + 1 :]):
         header = False
         if before and before[-1].comment and not _row_among(before[-1], records[at:]):
-            found, header = _uncommented(before.pop()), None
+            commented, header = before.pop(), None
+            found = replace(commented, cells=[_text(commented.cells[0]).lstrip(COMMENT + " "), *commented.cells[1:]])
     if header is False:
-        commented = before and all(record.comment for record in before)
-        return _nameless(records[at:] if commented else records, before)
+        records = records[at:] if before and all(record.comment for record in before) else records
+        usable = [record for record in records if not record.fault] or records
+        [(width, _)] = Counter(len(record.cells) for record in usable).most_common(1)
+        names = tuple(f"column {number}" for number in range(1, width + 1))
+        last = before[-1].last if before else records[0].first - 1
+        return Head(names, width, last, bool(before), (NAMELESS,))
     return _named(file, found, before, records[at + 1 :])
 
 
-def _nameless(records: Sequence[Record], before: Sequence[Record]) -> Head:
-    usable = [record for record in records if not record.fault] or records
-    [(width, _)] = Counter(len(record.cells) for record in usable).most_common(1)
-    names = tuple(f"column {number}" for number in range(1, width + 1))
-    return Head(names, width, before[-1].last if before else records[0].first - 1, bool(before), (NAMELESS,))
-
-
 def _named(file: str, header: Record, before: Sequence[Record], below: Sequence[Record]) -> Head:
-    place = f"{file}:{header.first}"
+    place, named = f"{file}:{header.first}", header.used
     cells = [_text(cell) for cell in header.cells]
-    named = header.used
     reason = header.fault or flaw("".join(cells))
     beyond = sum(record.used > named for record in below) * 2 > len(below)
     if not reason and sum(map(bool, cells)) * 2 < (len(cells) if beyond else named):
@@ -209,20 +198,12 @@ def _named(file: str, header: Record, before: Sequence[Record], below: Sequence[
         remedy = msg("write names into the first line, such as text,label; if it is a row: `--set data.header=false`")
         raise DataError(Fault(rule, place, remedy))
     names = unique_columns([cell or f"column {number}" for number, cell in enumerate(cells, 1)], place)
-    notes = [
-        msg("a column without a name is called '{name}'", name=name)
-        for name, cell in zip(names[:named], cells, strict=False)
-        if not cell
-    ]
+    unnamed = [name for name, cell in zip(names[:named], cells, strict=False) if not cell]
+    notes = [msg("a column without a name is called '{name}'", name=name) for name in unnamed]
     if before:
-        first = _text(before[0].cells[0])[:SHOWN]
-        notes.append(
-            msg("lines before the header are skipped: {count}, the first is '{first}'", count=len(before), first=first)
-        )
+        count, first = len(before), _text(before[0].cells[0])[:SHOWN]
+        notes += [msg("lines before the header are skipped: {count}, the first is '{first}'", count=count, first=first)]
     return Head(names, named, header.last, any(record.comment for record in before), tuple(notes))
-
-
-# ── which line ────────────────────────────────────────────────────────────────────────────────
 
 
 def _header_at(records: Sequence[Record]) -> int:
@@ -230,9 +211,7 @@ def _header_at(records: Sequence[Record]) -> int:
     at = 0
     while at < len(records) - 1 and at < MOST_BEFORE and records[at].comment:
         at += 1
-    if any(len(record.cells) == len(records[at].cells) for record in records[:at]) and looks_like_row(
-        records[at], records[at + 1 :]
-    ):
+    if looks_like_row(records[at], records[at + 1 :]):
         rows = [number for number, record in enumerate(records[:at]) if _row_among(record, records[at:])]
         if rows:  # it begins like a comment but is a row like the others
             return rows[0]
@@ -274,22 +253,13 @@ def _row_among(record: Record, rows: Sequence[Record]) -> bool:
     return len(record.cells) == len(rows[0].cells) and looks_like_row(record, rows)
 
 
-def _uncommented(record: Record) -> Record:
-    first, *others = record.cells
-    return Record(record.first, record.last, [_text(first).lstrip(COMMENT + " "), *others], record.fault)
-
-
-# ── a row, or names ───────────────────────────────────────────────────────────────────────────
-
-
 def looks_like_row(record: Record, rows: Sequence[Record]) -> bool:
     """Return whether a first line is surely a row: a cell is like those below it, and no cell is a name."""
     below = [row.cells for row in rows if not row.fault and len(row.cells) == len(record.cells)]
     if not below:
         return False
-    signs = [
-        _sign(_text(cell), [text for row in below if (text := _text(row[at]))]) for at, cell in enumerate(record.cells)
-    ]
+    columns = [[text for cell in column if (text := _text(cell))] for column in zip(*below, strict=True)]
+    signs = [_sign(_text(cell), column) for cell, column in zip(record.cells, columns, strict=True)]
     return min(signs) >= 0 and max(signs) > 0
 
 
@@ -346,9 +316,3 @@ def _known() -> frozenset[str]:
 
 def _text(cell: object) -> str:
     return cell.strip("\ufeff \t\r\n") if isinstance(cell, str) else "" if cell is None else str(cell)
-
-
-def _with_extent(reason: Wording, lines: int) -> Wording:
-    if lines == 1:
-        return reason
-    return msg("{reason} ({lines} lines were read as one row: is a quote not closed?)", reason=reason, lines=lines)

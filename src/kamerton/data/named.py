@@ -65,30 +65,19 @@ def is_on_hub(path: Path) -> bool:
 
 
 def require_data(path: Path) -> None:
-    """Check that a path may be data: a file, a folder, a pattern, an id of the hub.
-
-    Raises:
-        DataError: the path names nothing, or cannot be reached.
-    """
+    """Check that a path may be data: a file, a folder, a pattern, an id of the hub; raise `DataError` otherwise."""
     try:
         if path.is_dir():
             next(path.iterdir(), None)  # raises where it may not be listed
-            return
-        if is_pattern(path) or is_on_hub(path):
-            return
+        elif not is_pattern(path) and not is_on_hub(path):
+            require_file(path)
     except OSError as error:
         raise DataError(_unreachable(path, error)) from error
-    require_file(path)
 
 
 def require_file(path: Path) -> None:
-    """Check that a file is there.
-
-    Raises:
-        DataError: there is none, or it cannot be reached.
-    """
-    if is_stream(str(path)):
-        raise DataError(_stream_fault(str(path)))
+    """Check that a file is there and can be reached; raise `DataError` otherwise."""
+    _refuse_stream(str(path))
     try:
         if path.is_file():
             return
@@ -102,31 +91,24 @@ def _unreachable(path: Path, error: OSError) -> Fault:
 
 
 def require_text_or_file(source: str) -> None:
-    """Check a text, or a data file; a text that ends like a data file's name is taken for the name of one.
-
-    Raises:
-        DataError: there is no such file.
-    """
-    if is_stream(source):
-        raise DataError(_stream_fault(source))
+    """Check a text, or a data file, which must exist; a text that ends like a data file's name is taken for one."""
+    _refuse_stream(source)
     if format_of(Path(source)) in ENDINGS and not is_file(source):
         command = f"echo {shell_word(source)} | kamerton predict RUN -"
         remedy = msg("give the path of a data file; if it is a text: {command}", command=command)
         raise DataError(Fault(NO_FILE, source, remedy))
 
 
-def is_stream(source: str) -> bool:
-    """Return whether a word names a pipe or a device: it can be read once only, and data are read twice."""
+def _refuse_stream(source: str) -> None:
+    """Refuse a pipe or a device: it can be read once only, and data are read twice."""
     path = Path(source)
     try:
-        return path.exists() and not path.is_file() and not path.is_dir()
+        is_stream = path.exists() and not path.is_file() and not path.is_dir()
     except OSError:
-        return False
-
-
-def _stream_fault(source: str) -> Fault:
-    remedy = msg("write it to a file first; `kamerton predict RUN -` reads lines of standard input")
-    return Fault(msg("this is a pipe or a device, not a file"), source, remedy)
+        return
+    if is_stream:
+        remedy = msg("write it to a file first; `kamerton predict RUN -` reads lines of standard input")
+        raise DataError(Fault(msg("this is a pipe or a device, not a file"), source, remedy))
 
 
 def is_file(source: str) -> bool:

@@ -34,8 +34,7 @@ PACKERS: dict[str, Callable[[Path], BinaryIO]] = {
     ".gz": cast("Callable[[Path], BinaryIO]", gzip.open),
     ".bz2": cast("Callable[[Path], BinaryIO]", bz2.open),
     ".xz": cast("Callable[[Path], BinaryIO]", lzma.open),
-    ".zst": _zstd,
-    ".zstd": _zstd,
+    **dict.fromkeys((".zst", ".zstd"), _zstd),
 }
 """How to open a packed file, by the end of its name."""
 
@@ -52,11 +51,7 @@ class Bytes:
     """How many there may be."""
 
     def chunks(self) -> Iterator[bytes]:
-        """Read them piece by piece.
-
-        Raises:
-            DataError: there are more than there may be.
-        """
+        """Read them piece by piece; raise `DataError` if there are more than there may be."""
         size = 0
         with self.open() as file:
             while chunk := file.read(CHUNK):
@@ -70,10 +65,9 @@ class Bytes:
 
 def bytes_of(path: Path, name: str | None = None) -> Bytes:
     """Return how to open a file: the end of its name says how it is packed."""
-    packer = PACKERS.get(path.suffix.lower())
-    if packer is None:
-        return Bytes(name or str(path), lambda: path.open("rb"))
-    return Bytes(name or str(path), lambda: packer(path), largest_of(path))
+    if packer := PACKERS.get(path.suffix.lower()):
+        return Bytes(name or str(path), lambda: packer(path), largest_of(path))
+    return Bytes(name or str(path), lambda: path.open("rb"))
 
 
 def largest_of(path: Path) -> int:
@@ -88,23 +82,15 @@ def held(file: str, raw: bytes) -> Bytes:
 
 @contextmanager
 def failures_told(path: Path, name: str | None = None) -> Iterator[None]:
-    """Turn errors of the disk or an unpacker into one with a place and a remedy.
-
-    Raises:
-        DataError: the file cannot be read or unpacked.
-    """
+    """Turn errors of the disk or an unpacker into a `DataError` with a place and a remedy."""
+    suffix = path.suffix.lower()
     try:
         yield
-    except (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError, pa.ArrowInvalid) as error:
-        raise DataError(_not_whole(path, name or str(path), error)) from None
-    except OSError as error:
-        if path.suffix.lower() in PACKERS and error.errno is None:
-            raise DataError(_not_whole(path, name or str(path), error)) from None
-        rule = msg("the file cannot be read: {error}", error=error.strerror or str(error))
-        raise DataError(Fault(rule, name or str(path), msg("check that you may read it"))) from None
-
-
-def _not_whole(path: Path, name: str, error: Exception) -> Fault:
-    kind = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz"}.get(path.suffix.lower(), "Zstandard")
-    rule = msg("this is not a whole {kind} file: {error}", kind=kind, error=str(error))
-    return Fault(rule, name, msg("pack it again"))
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowInvalid) as error:
+        is_bad_gzip = isinstance(error, gzip.BadGzipFile)
+        if isinstance(error, OSError) and not is_bad_gzip and (suffix not in PACKERS or error.errno is not None):
+            rule = msg("the file cannot be read: {error}", error=error.strerror or str(error))
+            raise DataError(Fault(rule, name or str(path), msg("check that you may read it"))) from None
+        kind = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz"}.get(suffix, "Zstandard")
+        rule = msg("this is not a whole {kind} file: {error}", kind=kind, error=str(error))
+        raise DataError(Fault(rule, name or str(path), msg("pack it again"))) from None

@@ -18,10 +18,9 @@ import pyarrow.parquet as pq
 from kamerton.core.files import replacing
 from kamerton.core.messages import Wording
 from kamerton.core.records import Row
-from kamerton.data.dialect import RAW_QUOTES
 from kamerton.data.encoding import decode
 from kamerton.data.named import SHEETS, format_of
-from kamerton.data.read_csv import delimiter_of
+from kamerton.data.read_csv import RAW_QUOTES, find_dialect
 from kamerton.data.unpack import PACKERS, bytes_of
 
 LINES = ".jsonl"
@@ -67,8 +66,9 @@ def write_copy(copy: Copy) -> None:
 
 
 def _write_csv(copy: Copy, path: Path) -> None:
-    sheet = format_of(copy.source) in SHEETS
-    _write_cells(copy, path, "," if sheet else delimiter_of(decode(bytes_of(copy.source))), csv.QUOTE_MINIMAL)
+    is_sheet = format_of(copy.source) in SHEETS
+    delimiter = "," if is_sheet else find_dialect(decode(bytes_of(copy.source))).dialect.delimiter
+    _write_cells(copy, path, delimiter, csv.QUOTE_MINIMAL)
 
 
 def _write_tsv(copy: Copy, path: Path) -> None:

@@ -27,12 +27,13 @@ from kamerton.data.cells import labels_with_columns
 from kamerton.data.enlarge import Enlarging, enlarge, refuse_unfit
 from kamerton.data.examples import Examples
 from kamerton.data.fates import left_out_line, lost_classes, require_classes, untested_classes, used_line
+from kamerton.data.find import data_files
 from kamerton.data.gate import Passed, pass_gate
 from kamerton.data.ledger import check_complete, make_ledger
 from kamerton.data.mixed import unified
 from kamerton.data.options import options_of
 from kamerton.data.parts import Sides, find_sides
-from kamerton.data.read import data_files, read_table
+from kamerton.data.read import read_table
 from kamerton.data.recognize import make_examples, recognize, sample_rows
 from kamerton.data.split import Parted, split_examples
 from kamerton.data.table import Table, joined

@@ -11,7 +11,7 @@ from pathlib import Path
 from kamerton.cli.output import warn, warn_cut, warn_unusable
 from kamerton.cli.streams import is_unicode, standard_input
 from kamerton.core.records import Place
-from kamerton.data.lines import lines_of
+from kamerton.data.encoding import lines_of
 from kamerton.data.named import is_file
 from kamerton.deliver.predictor import Predictor, Served
 from kamerton.i18n.language import Language
