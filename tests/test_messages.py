@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kamerton.core.figures import Figure
-from kamerton.core.message_json import from_json, said_from, said_json, to_json, without_templates
+from kamerton.core.message_json import from_json, message_from_json, message_to_json, to_json, without_templates
 from kamerton.core.messages import Joined, Message, Wording, verbatim
 from kamerton.i18n.voice import Voice, voice
 
@@ -54,7 +54,7 @@ VALUES = st.recursive(
 @given(VALUES)
 def test_a_message_survives_its_file(value: object) -> None:
     message = Message("{value}", {"value": value})
-    assert said_from(json.loads(json.dumps(said_json(message)))) == message
+    assert message_from_json(json.loads(json.dumps(message_to_json(message)))) == message
 
 
 @dataclass(frozen=True)

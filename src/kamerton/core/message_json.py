@@ -10,10 +10,10 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from kamerton.core.figures import Figure
-from kamerton.core.messages import Joined, Message, Said
+from kamerton.core.messages import Joined, Message
 
-SAID = "said"
-"""The key under which an object's messages stand whole."""
+TEMPLATES = "said"
+"""The key under which an object's messages stand with their templates."""
 
 
 def to_json(value: Any) -> Any:
@@ -37,38 +37,37 @@ def to_json(value: Any) -> Any:
 
 def without_templates(value: Any) -> Any:
     """Return a value as `to_json` does, with the English text of each message only: for programs."""
-    written = to_json(value)
-    return _bare(written)
+    return _bare(to_json(value))
 
 
 def _bare(value: Any) -> Any:
     if isinstance(value, list):
         return [_bare(one) for one in value]
     if isinstance(value, dict):
-        return {name: _bare(one) for name, one in value.items() if not (name == SAID and isinstance(one, dict))}
+        return {name: _bare(one) for name, one in value.items() if not (name == TEMPLATES and isinstance(one, dict))}
     return value
 
 
 def _object(values: Mapping[Any, Any]) -> dict[str, Any]:
-    said = {str(name): _whole(value) for name, value in values.items() if _holds_messages(value)}
-    return {str(name): to_json(value) for name, value in values.items()} | ({SAID: said} if said else {})
+    templates = {str(name): message_to_json(value) for name, value in values.items() if _holds_messages(value)}
+    plain = {str(name): to_json(value) for name, value in values.items()}
+    return plain | ({TEMPLATES: templates} if templates else {})
 
 
 def _holds_messages(value: object) -> bool:
-    if isinstance(value, list | tuple):
-        return any(isinstance(one, Message | Joined) for one in value)
-    return isinstance(value, Message | Joined)
+    return any(isinstance(one, Message | Joined) for one in (value if isinstance(value, list | tuple) else [value]))
 
 
-def _whole(value: Any) -> Any:
-    """Return a value of a message with everything that rendering it again takes."""
+def message_to_json(value: Any) -> Any:
+    """Return a message, a list of messages or a value of one, with everything that rendering it again takes."""
     if isinstance(value, Message):
-        return {"template": value.template, "values": {name: _whole(one) for name, one in value.values.items()}}
+        values = {name: message_to_json(one) for name, one in value.values.items()}
+        return {"template": value.template, "values": values}
     if isinstance(value, Joined):
-        return {"parts": [_whole(one) for one in value.parts], "mark": value.mark}
+        return {"parts": [message_to_json(one) for one in value.parts], "mark": value.mark}
     if isinstance(value, Figure):
         return {"value": value.value, "style": value.style}
-    return [_whole(one) for one in value] if isinstance(value, list | tuple) else value
+    return [message_to_json(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def from_json(value: Any) -> Any:
@@ -77,29 +76,21 @@ def from_json(value: Any) -> Any:
         return [from_json(one) for one in value]
     if not isinstance(value, dict):
         return value
-    said = value.get(SAID)
-    plain = {name: from_json(one) for name, one in value.items() if name != SAID or not isinstance(said, dict)}
-    return plain | ({name: _restored(one) for name, one in said.items()} if isinstance(said, dict) else {})
+    templates = value.get(TEMPLATES)
+    if not isinstance(templates, dict):
+        return {name: from_json(one) for name, one in value.items()}
+    plain = {name: from_json(one) for name, one in value.items() if name != TEMPLATES}
+    return plain | {name: message_from_json(one) for name, one in templates.items()}
 
 
-def _restored(value: Any) -> Any:
+def message_from_json(value: Any) -> Any:
+    """Return what `message_to_json` wrote."""
     if isinstance(value, list):
-        return tuple(_restored(one) for one in value)
+        return tuple(message_from_json(one) for one in value)
     if not isinstance(value, dict):
         return value
     if "template" in value:
-        return Message(value["template"], {name: _restored(one) for name, one in value["values"].items()})
+        return Message(value["template"], {name: message_from_json(one) for name, one in value["values"].items()})
     if "parts" in value:
-        return Joined(tuple(_restored(one) for one in value["parts"]), value["mark"])
+        return Joined(message_from_json(value["parts"]), value["mark"])
     return Figure(value["value"], value["style"])
-
-
-def said_json(said: Said | str) -> Any:
-    """Return one message whole, for a column of its own."""
-    return _whole(said)
-
-
-def said_from(value: Any) -> Said | str:
-    """Return the message that `said_json` wrote."""
-    restored: Said | str = _restored(value)
-    return restored

@@ -1,4 +1,4 @@
-"""What is said to a reader: a template and its values, kept apart until a face renders them in the reader's language.
+"""What a reader gets: a template and its values, kept apart until a face renders them in the reader's language.
 
 A template is English: `{name}` stands for a value, `{rows:row|rows}` for the form of a word that agrees with a count.
 Catalogues of other languages (`i18n`) translate templates, never finished sentences.
@@ -7,7 +7,7 @@ Catalogues of other languages (`i18n`) translate templates, never finished sente
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
@@ -56,7 +56,6 @@ class Joined:
 
 Value: TypeAlias = "str | int | float | Figure | Message | Joined"
 """A string is written as it is: a name, a path, a text of the user's."""
-Said: TypeAlias = Message | Joined
 Wording: TypeAlias = Message | Joined | str
 """What a record says to a reader; a string is in English already."""
 
@@ -95,21 +94,16 @@ def render(message: Message, language: Language) -> str:
     Raises:
         KeyError: the template names a value that the message lacks.
     """
-    return HOLE.sub(_filler(message.values, language), language.translate(message.template))
 
-
-def _filler(values: Mapping[str, Value], language: Language) -> Callable[[re.Match[str]], str]:
     def fill(hole: re.Match[str]) -> str:
-        name, forms = hole[1], hole[2]
-        return write(values[name], language) if forms is None else _agreeing(values[name], forms.split("|"), language)
+        value, forms = message.values[hole[1]], hole[2]
+        if forms is None:
+            return write(value, language)
+        count = value.value if isinstance(value, Figure) else value
+        words = forms.split("|")
+        return language.plural(count, words) if isinstance(count, int | float) else words[-1]
 
-    return fill
-
-
-def _agreeing(value: Value, forms: Sequence[str], language: Language) -> str:
-    """Choose a form by a count; a number that is not whole takes the last one."""
-    count = value.value if isinstance(value, Figure) else value
-    return language.plural(count, forms) if isinstance(count, int | float) else forms[-1]
+    return HOLE.sub(fill, language.translate(message.template))
 
 
 def write(value: Value, language: Language) -> str:

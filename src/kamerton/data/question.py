@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import permutations
 
 from kamerton.core.errors import Fault
-from kamerton.core.messages import Joined, Message, Said, Wording, msg
+from kamerton.core.messages import Joined, Message, Wording, msg
 from kamerton.core.records import Place
 from kamerton.data.cells import BESIDE, cells_of, says_yes_or_no, unused
 from kamerton.data.head import NAMELESS
@@ -264,7 +264,7 @@ def _misfit(table: Table, reading: Reading, bad: Sequence[tuple[Place, Wording]]
     columns = {role.name: reading.columns.get(role.name, "COLUMN") for role in required}
     flags: str | Message = f"`--task {reading.word} --columns {named(columns)}`"
     needs = Joined([msg("'{role}' ({meaning})", role=role.name, meaning=role.meaning) for role in required], " and ")
-    held: Said = msg("{task} needs {needs}", task=reading.word, needs=needs)
+    held: Message | Joined = msg("{task} needs {needs}", task=reading.word, needs=needs)
     rows = len(rows_of(table, reading.columns))
     if reading.missing:
         names = Joined([f"'{role.name}'" for role in reading.missing], " or ")

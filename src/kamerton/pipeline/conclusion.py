@@ -19,7 +19,7 @@ from kamerton.pipeline.rate import readings
 from kamerton.report.card import write_card
 from kamerton.report.html import write_report
 from kamerton.report.verdict_text import Found, reason
-from kamerton.runs.run import Run
+from kamerton.runs.run import VALIDATION, Run
 from kamerton.session.setup import Clock, Setup, metric_names
 
 
@@ -43,7 +43,7 @@ def conclude(run: Run, setup: Setup, clock: Clock) -> Iterator[Stage]:
     verdict = replace(verdict, reason=reason(Found(verdict, contenders, names[0], len(test), confidence)))
     diagnoses = diagnose_run(run, setup)
     yield clock.stage("verdict", verdict_message(verdict, contenders))
-    validation = [prediction for own in run.read_validation_answers() for prediction in own.predictions]
+    validation = [prediction for own in run.read_answers(VALIDATION) for prediction in own.predictions]
     tuned = tuned_answers(run).predictions
     calibrated = calibrate(validation, test, tuned, confidence=confidence, resamples=resamples, seed=seed)
     if calibrated:

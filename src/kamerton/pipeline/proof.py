@@ -15,7 +15,7 @@ from kamerton.evaluate.artefact import proof_message, prove_artefact
 from kamerton.evaluate.calibration import calibration_rows
 from kamerton.pipeline.contenders import record_answers, variants
 from kamerton.pipeline.training import tuned_engine
-from kamerton.runs.run import Run
+from kamerton.runs.run import VALIDATION, Run
 from kamerton.session.setup import Clock, Setup
 
 
@@ -29,7 +29,7 @@ def prove(run: Run, setup: Setup, engine: TorchEngine, clock: Clock) -> Iterator
     proof = prove_artefact(run, form.validation_subset(test), tuned.predictions)
     run.write_state(replace(run.state, artefact=proof))
     rows = calibration_rows(tuned.predictions, setup.split.validation)
-    run.write_validation_answers(rows, [Answers(tuned.name, "tuned", tuple(form.predict(engine, rows)), 0.0)])
+    run.write_answers(rows, [Answers(tuned.name, "tuned", tuple(form.predict(engine, rows)), 0.0)], VALIDATION)
     for one in variants(setup, engine):
         record_answers(run, setup, (yield from answer(one.title, one.kind, one.predict, test, setup.at_once)))
     record_answers(run, setup, tuned)

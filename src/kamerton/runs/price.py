@@ -48,9 +48,8 @@ def price(run: Run, own: float, whole: float) -> Price | None:
     tokens = sum(r["tokens_in"] + r["tokens_out"] for r in replies) / max(1, len(replies))
     each = spent / max(1, len(replies))
     hours = HOURLY if settings.price_hour is None else (settings.price_hour,)
-    return Price(len(replies), tokens, 1000 * each, tuple(_volume(hourly, whole, own, each) for hourly in hours))
-
-
-def _volume(hourly: float, whole: float, own: float, each: float) -> Volume:
-    saved = each - own * hourly / 3600
-    return Volume(hourly, math.ceil(whole * hourly / 3600 / saved) if saved > 0 else None)
+    volumes = []
+    for hourly in hours:
+        saved = each - own * hourly / 3600
+        volumes.append(Volume(hourly, math.ceil(whole * hourly / 3600 / saved) if saved > 0 else None))
+    return Price(len(replies), tokens, 1000 * each, tuple(volumes))

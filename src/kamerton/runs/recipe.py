@@ -30,7 +30,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from kamerton.core.errors import Fault, RecipeError, nearest
-from kamerton.core.message_json import from_json, said_from, said_json, to_json
+from kamerton.core.message_json import from_json, message_from_json, message_to_json, to_json
 from kamerton.core.messages import Wording, msg
 from kamerton.runs.settings import (
     AugmentSettings,
@@ -44,18 +44,13 @@ from kamerton.runs.settings import (
     SplitSettings,
     misfit,
 )
-from kamerton.runs.yaml_text import inline, one_line, parse_yaml
+from kamerton.runs.yaml_text import inline, parse_yaml
 
 Settings = TypeVar("Settings", bound=BaseModel)
 AUTO = "auto"
 """Instead of remedies' names: those for what training showed. Instead of a rate: the result of the range test."""
-
-
 MOST_TOKENS_PER_PASS = 8192
 """Larger passes take more memory and are not faster."""
-
-
-USUAL_RATES = msg("give one from 0.00001 to 0.001, as is usual, or let `--learning-rate auto` find one")
 
 
 def _rate(value: float | str) -> float | str:
@@ -64,14 +59,15 @@ def _rate(value: float | str) -> float | str:
     number = _number(value)  # YAML 1.1 takes 1e-4 for text
     if isinstance(number, float) and 0 < number < 10:
         return number
-    raise Misfit(msg("a learning rate is a number above 0 and below 10, or `auto`"), USUAL_RATES)
+    usual = msg("give one from 0.00001 to 0.001, as is usual, or let `--learning-rate auto` find one")
+    raise Misfit(msg("a learning rate is a number above 0 and below 10, or `auto`"), usual)
 
 
 Rate = Annotated[Annotated[float, Field(allow_inf_nan=True)] | str, AfterValidator(_rate)]
-
-
 UNION = re.compile(r"^(str|float)$|\[")
 """What pydantic adds to a setting's path where a value fits none of several types."""
+NotNegative = Annotated[float, Field(ge=0)]
+Portion = Annotated[float, Field(ge=0, lt=1)]
 NewTokenStart = Literal["pieces", "mean"]
 
 
@@ -93,28 +89,25 @@ class ModelSettings(Group):
     )
 
 
-class MethodSettings(BaseModel):
-    """How the model is changed: the method's name, and the method's own settings."""
+class OpenGroup(BaseModel):
+    """Settings of a plug-in, whose names it knows itself."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
+
+    @property
+    def knobs(self) -> dict[str, Any]:
+        """The plug-in's own settings, not yet checked by it."""
+        return dict(self.model_extra or {})
+
+
+class MethodSettings(OpenGroup):
+    """How the model is changed: the method's name, and the method's own settings."""
 
     name: str | None = Field(None, description="The method: a file in methods/.")
 
-    @property
-    def knobs(self) -> dict[str, Any]:
-        """The method's own settings, not yet checked by it."""
-        return dict(self.model_extra or {})
 
-
-class TaskSettings(BaseModel):
+class TaskSettings(OpenGroup):
     """The task's own settings; which task it is, `data.task` says."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    @property
-    def knobs(self) -> dict[str, Any]:
-        """The settings, not yet checked by the task."""
-        return dict(self.model_extra or {})
 
 
 class TrainSettings(Group):
@@ -126,17 +119,11 @@ class TrainSettings(Group):
         None, description="Peak of the schedule; `auto` tries four rates on a part of the training rows."
     )
     schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="How the rate falls to zero.")
-    warmup: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.06, description="Share of the updates in which the rate rises."
-    )
+    warmup: Portion = Field(0.06, description="Share of the updates in which the rate rises.")
     optimizer: str | None = Field(None, description="How gradients become updates: a file in optimizers/.")
-    weight_decay: Annotated[float, Field(ge=0)] = Field(
-        0.01, description="Weight decay of matrices; other weights have none."
-    )
+    weight_decay: NotNegative = Field(0.01, description="Weight decay of matrices; other weights have none.")
     clip_norm: Annotated[float, Field(gt=0)] = Field(1.0, description="Largest norm of a gradient.")
-    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="Probability in every dropout layer of the model."
-    )
+    dropout: Portion = Field(0.0, description="Probability in every dropout layer of the model.")
     patience: Count = Field(5, description="Validations without a new best before training stops.")
     gradient_checkpointing: bool = Field(
         False, description="Recompute activations in the backward pass: less memory, more time."
@@ -195,9 +182,9 @@ class PromptSettings(Group):
     )
     model: str = Field("default", description="The name of the model on that server.")
     key: str = Field("OPENAI_API_KEY", description="The environment variable with its API key, if it needs one.")
-    price_in: Annotated[float, Field(ge=0)] = Field(0.0, description="Its price of a million prompt tokens.")
-    price_out: Annotated[float, Field(ge=0)] = Field(0.0, description="Its price of a million answer tokens.")
-    price_hour: Annotated[float, Field(ge=0)] | None = Field(
+    price_in: NotNegative = Field(0.0, description="Its price of a million prompt tokens.")
+    price_out: NotNegative = Field(0.0, description="Its price of a million answer tokens.")
+    price_hour: NotNegative | None = Field(
         None,
         description="The price of an hour of your machine, in the same currency; several usual prices if not given.",
     )
@@ -209,7 +196,7 @@ class RemedySettings(Group):
     names: tuple[str, ...] = Field(
         (), description="Files in remedies/ to try after training, or `auto`: those against what it showed."
     )
-    trainings: Annotated[float, Field(ge=0)] = Field(
+    trainings: NotNegative = Field(
         3.0, description="Most time for remedies, in multiples of the first training; the cheapest are tried first."
     )
     strength: Annotated[float, Field(gt=0, le=1)] = Field(
@@ -224,15 +211,11 @@ class RemedySettings(Group):
     last_step: Count | None = Field(None, description="End the training after this update, whatever the schedule says.")
 
 
-def _wording(value: Any) -> Any:
-    return said_from(value) if isinstance(value, dict) else value
-
-
 def _dumped(reason: Wording, info: FieldSerializationInfo) -> Any:
-    return str(reason) if info.mode == "json" else said_json(reason)
+    return str(reason) if info.mode == "json" else message_to_json(reason)
 
 
-Because = Annotated[Wording, PlainValidator(_wording), PlainSerializer(_dumped)]
+Because = Annotated[Wording, PlainValidator(message_from_json), PlainSerializer(_dumped)]
 """A reason; programs read its English text."""
 
 
@@ -266,10 +249,8 @@ class Recipe(Group):
 
     def settings(self) -> Iterator[Setting]:
         """Yield every setting with its value and reason, in the order of the file."""
-        for group, fields in self.model_dump(exclude={"reasons"}).items():
-            for name, value in fields.items() if isinstance(fields, dict) else [(None, fields)]:
-                path = f"{group}.{name}" if name else group
-                yield Setting(path, value, self.reasons.get(path, Reason(origin="default")))
+        for path, value in _flat(self.model_dump(exclude={"reasons"})):
+            yield Setting(path, value, self.reasons.get(path, Reason(origin="default")))
 
     def decide(self, decisions: Mapping[str, Decision]) -> Recipe:
         """Return the recipe with open settings (`None`) filled in, each with its reason.
@@ -323,13 +304,10 @@ def resolve(file: Path | None = None, flags: Mapping[str, object] | None = None)
     for path, value in (flags or {}).items():
         group, _, name = path.partition(".")
         fields = values.setdefault(group, {}) if name else values
-        if isinstance(fields, dict):  # else the file is wrong there, which is told below
+        if isinstance(fields, dict):  # else the file is wrong there, which is reported below
             fields[name or group] = value
         reasons[path] = {"origin": "flag", "value": value}
-    try:
-        return Recipe.model_validate({**values, "reasons": reasons})
-    except ValidationError as error:
-        raise RecipeError([_fault(item, str(file or ""), Recipe) for item in error.errors()]) from None
+    return checked(Recipe, {**values, "reasons": reasons}, str(file or ""))
 
 
 def _explained(written: object, file: str) -> Mapping[str, Reason]:
@@ -337,21 +315,13 @@ def _explained(written: object, file: str) -> Mapping[str, Reason]:
     try:
         reasons = from_json(written)
     except (KeyError, TypeError, AttributeError):
-        rule, remedy = (
-            msg("the reasons were changed by hand and cannot be read"),
-            msg("remove `reasons:` and all below it"),
-        )
-        raise RecipeError(Fault(rule, file, remedy)) from None
+        rule = msg("the reasons were changed by hand and cannot be read")
+        raise RecipeError(Fault(rule, file, msg("remove `reasons:` and all below it"))) from None
     return checked(Recipe, {"reasons": reasons}, file).reasons
 
 
 def checked(model: type[Settings], values: Mapping[str, object], place: str) -> Settings:
-    """Build a pydantic model from a user's values.
-
-    Args:
-        model: the class, with its constraints.
-        values: by field name.
-        place: where they are, for messages.
+    """Build a pydantic model from a user's values by field name; messages name their place.
 
     Raises:
         RecipeError: with every value that does not fit.
@@ -384,20 +354,19 @@ def parse_assignment(text: str) -> tuple[str, object]:
 
 def to_yaml(recipe: Recipe) -> str:
     """Format a recipe as YAML, with origins and reasons as comments, and once more for programs."""
-    lines = ["# The resolved recipe of this run; `kamerton tune` on this file repeats it."]
-    group = None
+    lines, group = ["# The resolved recipe of this run; `kamerton tune` on this file repeats it."], ""
+    reasons = ["reasons:"]
     for setting in recipe.settings():
         head, _, name = setting.path.partition(".")
         if name and head != group:
             group = head
             lines.append(f"{head}:")
         because = ", ".join(str(part) for part in (setting.reason.origin, setting.reason.reason) if part)
-        lines.append(f"{'  ' if name else ''}{name or head}: {inline(setting.value)}  # {one_line(because)}")
-    lines.append("reasons:")
-    for setting in recipe.settings():
+        because = "".join(letter if letter.isprintable() else " " for letter in because)  # a comment is one line
+        lines.append(f"{'  ' if name else ''}{name or head}: {inline(setting.value)}  # {because}")
         reason = {"origin": setting.reason.origin, "reason": setting.reason.reason, "value": setting.value}
-        lines.append(f"  {setting.path}: {inline(to_json(reason))}")
-    return "\n".join(lines) + "\n"
+        reasons.append(f"  {setting.path}: {inline(to_json(reason))}")
+    return "\n".join([*lines, *reasons]) + "\n"
 
 
 CHECK_PATH = msg("check the path")
@@ -452,11 +421,8 @@ def _fault(item: ErrorDetails, place: str, model: type[BaseModel]) -> Fault:
     path = ".".join(str(part) for part in item["loc"] if not UNION.search(str(part)))
     where = " ".join(part for part in (place, path) if part)
     if item["type"] == "extra_forbidden":
-        return Fault(
-            msg("there is no setting '{path}'", path=path),
-            where,
-            nearest(str(item["loc"][-1]), _names(model, item["loc"])),
-        )
+        remedy = nearest(str(item["loc"][-1]), _names(model, item["loc"]))
+        return Fault(msg("there is no setting '{path}'", path=path), where, remedy)
     return misfit(item, where)
 
 

@@ -13,28 +13,43 @@ import fcntl
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter
 
 from kamerton.core.errors import Fault, RunError
 from kamerton.core.files import read_json, replacing, shell_word, write_json, write_text
-from kamerton.core.message_json import from_json, said_from, said_json, to_json
+from kamerton.core.message_json import from_json, message_from_json, message_to_json, to_json
 from kamerton.core.messages import Joined, Message, Value, Wording, msg
-from kamerton.core.outcomes import Answers, Attempt, Forgetting, Forgotten
+from kamerton.core.outcomes import Answers, Attempt, Forgetting
 from kamerton.core.records import Event, Example, Finding, LedgerEntry, Place, Prediction, RowDynamics, Split, Started
 from kamerton.runs.recipe import Recipe, resolve, to_yaml
-from kamerton.runs.state import State, read_state, write_state
+from kamerton.runs.state import State, as_json, read_state
 
 EVENT_CLASSES = {cls.__name__.lower(): cls for cls in get_args(Event)}
+FINDINGS, ATTEMPTS, FORGETTING = TypeAdapter(list[Finding]), TypeAdapter(list[Attempt]), TypeAdapter(Forgetting)
 PARTS = ("train", "validation", "test")
+ALL_PARTS = (*PARTS, "added")
+PREDICTIONS, VALIDATION = "predictions.parquet", "validation.parquet"
+"""Files of answers to test rows, and of the tuned model's to validation rows."""
 LEDGER = ("id", "file", "line", "fate", "reason", "message")
 """Columns of the ledger; `message` is the reason as JSON with its template."""
-FINDING = tuple(field.name for field in dataclasses.fields(Finding))
-DYNAMICS = tuple(field.name for field in dataclasses.fields(RowDynamics))
+EXAMPLES = ("id", "file", "line", "text", "gold", "fields", "group")
+DYNAMICS = ("id", "visits", "confidence", "variability", "correctness")
+MEASURED = ("score", "loss", "tokens", "passed", "probabilities")
+ANSWERS = ("id", "contender", "kind", "gold", "prediction", *MEASURED, "seconds", "wanted", "title")
+TYPES = {
+    **dict.fromkeys(("id", "line", "tokens", "visits"), pa.int64()),
+    **dict.fromkeys(("score", "loss", "passed", "seconds", *DYNAMICS[2:]), pa.float64()),
+    "wanted": pa.bool_(),
+    "probabilities": pa.list_(pa.float64()),
+}
+"""Types of columns; all others are texts."""
 
 
 class Run:
@@ -46,6 +61,11 @@ class Run:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self.cache = self.path / "cache"
+        """The folder of intermediate results; it is removed when the run has its result."""
+        self.checkpoints = self.path / "checkpoints"
+        self.model = self.path / "model"
+        """The folder of the tuned model, in transformers' or PEFT's format."""
         if not (self.path / "recipe.yaml").is_file():
             rule = msg("'{path}' is not a run: it has no recipe.yaml", path=str(path))
             raise RunError(Fault(rule, remedy=msg("name a folder that `kamerton tune` made")))
@@ -72,15 +92,13 @@ class Run:
             raise RunError(Fault(rule, str(folder), msg("choose another folder with --out"))) from None
         return cls(folder)
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Hold the lock of the folder; it ends with the process.
 
         Raises:
             RunError: another process holds it.
         """
-        with _locked(self.path):
-            yield
+        return _locked(self.path)
 
     # ── recipe and environment ────────────────────────────────────────────────────────────────
 
@@ -99,8 +117,8 @@ class Run:
         return read_state(self.path / "environment.json")
 
     def write_state(self, state: State) -> None:
-        """Replace the state."""
-        write_state(self.path / "environment.json", state)
+        """Replace the state; unknown values are left out."""
+        write_json(self.path / "environment.json", as_json(state))
 
     # ── data ──────────────────────────────────────────────────────────────────────────────────
 
@@ -111,43 +129,28 @@ class Run:
 
     def write_data(self, split: Split, findings: Sequence[Finding], ledger: Sequence[LedgerEntry]) -> None:
         """Write the split, the audit's findings, and the fate of every source row."""
-        for part in (*PARTS, "added"):
+        for part in ALL_PARTS:
             write_examples(self.path / "data" / f"{part}.parquet", getattr(split, part))
         write_json(self.path / "data" / "audit.json", to_json(list(findings)))
-        rows = [(e.id, e.place.file, e.place.line, e.fate, str(e.reason), _whole(e.reason)) for e in ledger]
+        rows = [(e.id, e.place.file, e.place.line, e.fate, str(e.reason), _dumped(e.reason)) for e in ledger]
         _write_table(self.path / "data" / "ledger.parquet", LEDGER, rows)
 
     def read_split(self) -> Split:
         """Read the frozen split."""
-        return Split(*(read_examples(self.path / "data" / f"{part}.parquet") for part in (*PARTS, "added")))
+        return Split(*(read_examples(self.path / "data" / f"{part}.parquet") for part in ALL_PARTS))
 
     def read_findings(self) -> list[Finding]:
         """Read the audit's findings."""
-        items = from_json(read_json(self.path / "data" / "audit.json"))
-        lists = ("rows", "drop", "samples")
-        values: list[dict[str, Any]] = [
-            {name: tuple(item[name]) if name in lists else item[name] for name in FINDING} for item in items
-        ]
-        return [Finding(**one) for one in values]
+        return FINDINGS.validate_python(from_json(read_json(self.path / "data" / "audit.json")))
 
     def read_ledger(self) -> list[LedgerEntry]:
         """Read the fate of every source row."""
         return [
-            LedgerEntry(row["id"], Place(row["file"], row["line"]), row["fate"], _reason(row))
+            LedgerEntry(row["id"], Place(row["file"], row["line"]), row["fate"], _loaded(row, "message", row["reason"]))
             for row in _read_rows(self.path / "data" / "ledger.parquet")
         ]
 
     # ── training ──────────────────────────────────────────────────────────────────────────────
-
-    @property
-    def cache(self) -> Path:
-        """The folder of intermediate results; it is removed when the run has its result."""
-        return self.path / "cache"
-
-    @property
-    def checkpoints(self) -> Path:
-        """The folder of checkpoints."""
-        return self.path / "checkpoints"
 
     def append(self, event: Event) -> None:
         """Append one event."""
@@ -176,18 +179,13 @@ class Run:
 
     def write_dynamics(self, rows: Sequence[RowDynamics]) -> None:
         """Write each row's training dynamics."""
-        values = [(row.id, row.visits, row.confidence, row.variability, row.correctness) for row in rows]
-        _write_table(self.path / "data" / "cartography.parquet", DYNAMICS, values)
+        path = self.path / "data" / "cartography.parquet"
+        _write_table(path, DYNAMICS, list(map(attrgetter(*DYNAMICS), rows)))
 
     def read_dynamics(self) -> list[RowDynamics]:
         """Read each row's training dynamics; empty before training has ended."""
         path = self.path / "data" / "cartography.parquet"
         return [RowDynamics(**row) for row in _read_rows(path)] if path.exists() else []
-
-    @property
-    def model(self) -> Path:
-        """The folder of the tuned model, in transformers' or PEFT's format."""
-        return self.path / "model"
 
     # ── seeds ─────────────────────────────────────────────────────────────────────────────────
 
@@ -195,10 +193,8 @@ class Run:
     def repeats(self) -> list[Run]:
         """The runs in `seeds/` with the recipe's other seeds; missing ones are made."""
         recipe = self.recipe
-        return [self._repeat(recipe, recipe.seed + i) for i in range(1, recipe.seeds)]
-
-    def _repeat(self, recipe: Recipe, seed: int) -> Run:
-        return self.variant(f"seeds/{seed}", recipe.model_copy(update={"seed": seed, "seeds": 1}))
+        seeds = range(recipe.seed + 1, recipe.seed + recipe.seeds)
+        return [self.variant(f"seeds/{i}", recipe.model_copy(update={"seed": i, "seeds": 1})) for i in seeds]
 
     def variant(self, name: str, recipe: Recipe) -> Run:
         """Open or make a run inside this one, with another recipe and the same split."""
@@ -220,21 +216,26 @@ class Run:
 
     # ── outcome ───────────────────────────────────────────────────────────────────────────────
 
-    def write_answers(self, examples: Sequence[Example], answers: Sequence[Answers]) -> None:
-        """Write every contender's prediction for every test row."""
-        _write_answers(self.path / "predictions.parquet", examples, answers)
+    def write_answers(self, examples: Sequence[Example], answers: Sequence[Answers], file: str = PREDICTIONS) -> None:
+        """Write every contender's prediction for every row."""
+        measured = attrgetter(*MEASURED)
+        rows = [
+            (p.id, one.name, one.kind, e.gold, p.text, *measured(p), one.seconds, p.wanted, _dumped(one.title))
+            for one in answers
+            for e, p in zip(examples, one.predictions, strict=True)
+        ]
+        _write_table(self.path / file, ANSWERS, rows)
 
-    def read_answers(self) -> list[Answers]:
-        """Read every contender's predictions, in the order in which they were made."""
-        return _read_answers(self.path / "predictions.parquet")
-
-    def write_validation_answers(self, examples: Sequence[Example], answers: Sequence[Answers]) -> None:
-        """Write the tuned model's predictions for validation rows."""
-        _write_answers(self.path / "validation.parquet", examples, answers)
-
-    def read_validation_answers(self) -> list[Answers]:
-        """Read the tuned model's predictions for validation rows, if there are some."""
-        return _read_answers(self.path / "validation.parquet")
+    def read_answers(self, file: str = PREDICTIONS) -> list[Answers]:
+        """Read every contender's predictions, in the order in which they were made; none if there is no such file."""
+        path = self.path / file
+        grouped: dict[str, list[dict[str, Any]]] = {}
+        for row in _read_rows(path) if path.exists() else ():
+            grouped.setdefault(row["contender"], []).append(row)
+        return [
+            Answers(name, rows[0]["kind"], (*map(_prediction, rows),), rows[0]["seconds"], _loaded(rows[0], "title"))
+            for name, rows in grouped.items()
+        ]
 
     def write_temperature(self, temperature: float) -> None:
         """Write the temperature, which divides the tuned model's logits in inference."""
@@ -253,11 +254,7 @@ class Run:
     def read_forgetting(self) -> Forgetting | None:
         """Read what the tuned model forgot; None if it was not measured yet."""
         path = self.path / "forgetting.json"
-        if not path.exists():
-            return None
-        values = from_json(read_json(path))
-        measured = tuple(Forgotten(**item) for item in values["measured"])
-        return Forgetting(values["decision"], values["reason"], measured)
+        return FORGETTING.validate_python(from_json(read_json(path))) if path.exists() else None
 
     def write_attempts(self, attempts: Sequence[Attempt]) -> None:
         """Write the remedies that were tried."""
@@ -266,10 +263,7 @@ class Run:
     def read_attempts(self) -> list[Attempt]:
         """Read the remedies that were tried."""
         path = self.path / "remedies.json"
-        values = from_json(read_json(path)) if path.exists() else []
-        return [
-            Attempt(**{**item, "forgotten": item["forgotten"] and Forgotten(**item["forgotten"])}) for item in values
-        ]
+        return ATTEMPTS.validate_python(from_json(read_json(path))) if path.exists() else []
 
     @property
     def finished(self) -> bool:
@@ -295,7 +289,7 @@ class Run:
 
 REMAINS = {".lock", "recipe.yaml", "environment.json", "data", "cache"}
 """Files of a run that failed before its data were split."""
-FROZEN = {f"{part}.parquet" for part in (*PARTS, "added", "ledger")} | {"audit.json"}
+FROZEN = {f"{part}.parquet" for part in (*ALL_PARTS, "ledger")} | {"audit.json"}
 HARMLESS = {".DS_Store", ".gitignore", ".gitkeep", "Thumbs.db", "desktop.ini", "lost+found"}
 """Files of systems and version control in folders that look empty."""
 SHOWN = 3
@@ -345,21 +339,16 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _whole(reason: Wording) -> str | None:
-    """Return a reason with its template as JSON; None for a string."""
-    return None if isinstance(reason, str) else json.dumps(said_json(reason), ensure_ascii=False)
+def _dumped(message: Wording) -> str | None:
+    """Return a message with its template as JSON; None for a string."""
+    return None if isinstance(message, str) else json.dumps(message_to_json(message), ensure_ascii=False)
 
 
-def _reason(row: dict[str, Any]) -> Wording:
-    """Parse a reason; older runs have only its English text."""
-    whole = row.get("message")
-    return said_from(json.loads(whole)) if whole else row["reason"]
-
-
-def _title(row: dict[str, Any]) -> Wording:
-    """Read a contender's title; older runs have none."""
-    whole = row.get("title")
-    return said_from(json.loads(whole)) if whole else ""
+def _loaded(row: dict[str, Any], column: str, text: str = "") -> Wording:
+    """Parse a message; the text where there is none, as in older runs."""
+    dumped = row.get(column)
+    message: Wording = message_from_json(json.loads(dumped)) if dumped else text
+    return message
 
 
 def _line(event: Event) -> str:
@@ -373,67 +362,22 @@ def write_examples(path: Path, examples: Sequence[Example]) -> None:
         (e.id, e.place.file, e.place.line, e.text, e.gold, json.dumps(dict(e.fields), ensure_ascii=False), e.group)
         for e in examples
     ]
-    _write_table(path, ("id", "file", "line", "text", "gold", "fields", "group"), rows)
+    _write_table(path, EXAMPLES, rows)
 
 
 def read_examples(path: Path) -> tuple[Example, ...]:
-    """Read examples that `write_examples` wrote."""
-    return tuple(_example(row) for row in _read_rows(path))
-
-
-def _example(row: dict[str, Any]) -> Example:
-    place, fields = Place(row["file"], row["line"]), json.loads(row["fields"])
-    return Example(row["id"], place, row["text"], row["gold"], fields, row.get("group", ""))  # older runs have none
-
-
-ANSWERS = (
-    "id", "contender", "kind", "gold", "prediction", "score", "loss", "tokens", "passed", "probabilities", "seconds",
-    "wanted", "title",
-)  # fmt: skip
-"""Columns of a file of answers."""
-
-
-def _write_answers(path: Path, examples: Sequence[Example], answers: Sequence[Answers]) -> None:
-    rows = [
-        (
-            p.id,
-            contender.name,
-            contender.kind,
-            example.gold,
-            p.text,
-            p.score,
-            p.loss,
-            p.tokens,
-            p.passed,
-            p.probabilities,
-            contender.seconds,
-            p.wanted,
-            _whole(contender.title),
-        )
-        for contender in answers
-        for example, p in zip(examples, contender.predictions, strict=True)
-    ]
-    _write_table(path, ANSWERS, rows)
-
-
-def _read_answers(path: Path) -> list[Answers]:
-    if not path.exists():
-        return []
-    grouped: dict[str, list[dict[str, Any]]] = {}
-    for row in _read_rows(path):
-        grouped.setdefault(row["contender"], []).append(row)
-    return [
-        Answers(name, rows[0]["kind"], tuple(map(_prediction, rows)), rows[0]["seconds"], _title(rows[0]))
-        for name, rows in grouped.items()
-    ]
+    """Read examples that `write_examples` wrote; older runs have no groups."""
+    return tuple(
+        Example(e["id"], Place(e["file"], e["line"]), e["text"], e["gold"], json.loads(e["fields"]), e.get("group", ""))
+        for e in _read_rows(path)
+    )
 
 
 def _prediction(row: dict[str, Any]) -> Prediction:
-    """Build a prediction from a row; the last columns are missing in older runs."""
-    known = row.get("probabilities")
-    probabilities = None if known is None else tuple(known)
-    measured = row["score"], row["loss"], row["tokens"], row.get("passed"), probabilities
-    return Prediction(row["id"], row["prediction"], *measured, wanted=row.get("wanted"))
+    """Build a prediction from a row; older runs lack the last columns."""
+    known = {name: row.get(name) for name in (*MEASURED, "wanted")}
+    chances = known.pop("probabilities")
+    return Prediction(row["id"], row["prediction"], **known, probabilities=None if chances is None else tuple(chances))
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:
@@ -442,15 +386,8 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
         return rows
 
 
-def _write_table(path: Path, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
-    values = zip(*rows, strict=True) if rows else [[] for _ in columns]
-    types = {
-        **dict.fromkeys(("id", "line", "tokens", "visits"), pa.int64()),
-        **dict.fromkeys(("score", "loss", "passed", "seconds", *DYNAMICS[2:]), pa.float64()),
-        "wanted": pa.bool_(),
-        "probabilities": pa.list_(pa.float64()),
-    }
-    named = zip(columns, values, strict=True)
-    arrays = [pa.array(list(column), types.get(name, pa.string())) for name, column in named]
+def _write_table(path: Path, names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    columns = zip(*rows, strict=True) if rows else [()] * len(names)
+    schema = pa.schema([(name, TYPES.get(name, pa.string())) for name in names])
     with replacing(path) as temporary:
-        pq.write_table(pa.table(dict(zip(columns, arrays, strict=True))), temporary)
+        pq.write_table(pa.Table.from_pydict(dict(zip(names, columns, strict=True)), schema), temporary)

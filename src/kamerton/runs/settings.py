@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import ErrorDetails
 
 from kamerton.core.errors import Fault, Unusable, reason_of
-from kamerton.core.messages import Value, Wording, msg
+from kamerton.core.messages import Wording, msg
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -22,10 +22,6 @@ Names = Annotated[
 """A list of names, or a text of them with commas between."""
 SELF = "self"
 """In place of a file to mix in: the base model's own answers."""
-
-
-NUMBER, WHOLE = msg("a number"), msg("a whole number")
-MAPPING, LIST = msg("a mapping of names to values"), msg("a list")
 WANTED = {
     "greater_than": msg("a number above {gt}"),
     "greater_than_equal": msg("a number of at least {ge}"),
@@ -33,15 +29,14 @@ WANTED = {
     "less_than_equal": msg("a number of at most {le}"),
     "finite_number": msg("a finite number"),
     "literal_error": msg("one of {expected}"),
-    **dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), WHOLE),
-    **dict.fromkeys(("float_type", "float_parsing"), NUMBER),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), msg("a whole number")),
+    **dict.fromkeys(("float_type", "float_parsing"), msg("a number")),
     **dict.fromkeys(("bool_type", "bool_parsing"), msg("true or false")),
     "string_type": msg("a text"),
-    **dict.fromkeys(("list_type", "tuple_type", "too_short", "iterable_type"), LIST),
-    **dict.fromkeys(("dict_type", "mapping_type", "model_type", "dataclass_type"), MAPPING),
+    **dict.fromkeys(("list_type", "tuple_type", "too_short", "iterable_type"), msg("a list")),
+    **dict.fromkeys(("dict_type", "mapping_type", "model_type", "dataclass_type"), msg("a mapping of names to values")),
 }
 """What is expected, by pydantic's type of error."""
-ADD, CHANGE_ONE, ANOTHER = msg("add it"), msg("change one of them"), msg("give another value")
 
 
 class Misfit(Unusable):
@@ -53,30 +48,21 @@ class Misfit(Unusable):
 
 
 def misfit(item: ErrorDetails, place: Wording, remedy: Wording = "") -> Fault:
-    """Return the fault of a value that pydantic refused.
-
-    Args:
-        item: pydantic's error.
-        place: where the value is.
-        remedy: what to do, if there is something better than another value.
-    """
+    """Return the fault of a value that pydantic refused, with a remedy if there is a better one than another value."""
     value, context = repr(item["input"]), item.get("ctx", {})
     if item["type"] == "missing":
-        return Fault(msg("this is missing"), place, remedy or ADD)
+        return Fault(msg("this is missing"), place, remedy or msg("add it"))
     if wanted := WANTED.get(item["type"]):
-        wanted = replace(wanted, values={name: _bound(bound) for name, bound in context.items()})
+        whole = {name: int(bound) for name, bound in context.items() if isinstance(bound, float) and bound.is_integer()}
+        wanted = replace(wanted, values={**context, **whole})
         expected = msg("{wanted} is wanted, got {value}", wanted=wanted, value=value)
         return Fault(expected, place, remedy or msg("give {wanted}", wanted=wanted))
     error = context.get("error")
     rule = reason_of(error) if error else item["msg"]
     remedy = remedy or (error.remedy if isinstance(error, Misfit) else "")
     if isinstance(item["input"], dict | BaseModel):  # its parts contradict each other
-        return Fault(rule, place, remedy or CHANGE_ONE)
-    return Fault(msg("{rule}, got {value}", rule=rule, value=value), place, remedy or ANOTHER)
-
-
-def _bound(bound: Any) -> Value:
-    return int(bound) if isinstance(bound, float) and bound.is_integer() else bound
+        return Fault(rule, place, remedy or msg("change one of them"))
+    return Fault(msg("{rule}, got {value}", rule=rule, value=value), place, remedy or msg("give another value"))
 
 
 class Group(BaseModel):

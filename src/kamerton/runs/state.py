@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from kamerton.core.errors import Fault, RunError
-from kamerton.core.files import read_json, write_json
+from kamerton.core.files import read_json
 from kamerton.core.messages import msg
 from kamerton.core.outcomes import Proof, Resources, Selection
 from kamerton.runs.settings import misfit
@@ -77,14 +77,12 @@ class State:
             RunError: the run has none yet.
         """
         if self.model is None:
-            raise RunError(
-                Fault(msg("the run has no base model yet"), remedy=msg("`kamerton resume RUN` continues it"))
-            )
+            remedy = msg("`kamerton resume RUN` continues it")
+            raise RunError(Fault(msg("the run has no base model yet"), remedy=remedy))
         return self.model
 
 
-KINDS = TypeAdapter(State)
-UNKNOWN = State()
+STATE, UNKNOWN = TypeAdapter(State), State()
 
 
 def read_state(path: Path) -> State:
@@ -96,16 +94,11 @@ def read_state(path: Path) -> State:
     if not path.exists():
         return UNKNOWN
     try:
-        return KINDS.validate_python(read_json(path))
+        return STATE.validate_python(read_json(path))
     except ValidationError as error:
         remedy = msg("restore the file from a copy, or start a new run with `kamerton tune`")
         faults = [misfit(one, f"{path} {'.'.join(map(str, one['loc']))}", remedy) for one in error.errors()]
         raise RunError(faults) from None
-
-
-def write_state(path: Path, state: State) -> None:
-    """Write `environment.json`, without unknown values."""
-    write_json(path, as_json(state))
 
 
 def as_json(state: State) -> dict[str, Any]:

@@ -46,8 +46,3 @@ def inline(value: object) -> str:
         value, Dumper=_Dumper, default_flow_style=True, allow_unicode=True, sort_keys=False, width=math.inf
     )
     return text.removesuffix("...\n").strip()
-
-
-def one_line(text: str) -> str:
-    """Replace characters that would end a comment, or that YAML does not allow, by spaces."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
