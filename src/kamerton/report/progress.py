@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
@@ -23,19 +22,6 @@ NAME_WIDTHS: Mapping[Language, int] = {"en": 11, "ru": 13}
 """Columns for the name of a stage; a longer name pushes its line to the right."""
 
 
-class Meter(Protocol):
-    """Shows the progress of named stages."""
-
-    def advance(self, name: str, done: int, total: int, note: str = "", unit: str = "") -> None:
-        """Show that `done` of `total` is done of a stage, by its name in the reader's language."""
-
-    def finish(self, name: str) -> None:
-        """Remove this stage."""
-
-    def close(self) -> None:
-        """Remove everything."""
-
-
 class Bars:
     """Live progress bars; what is printed meanwhile appears above them."""
 
@@ -49,7 +35,7 @@ class Bars:
         self._voice = voice
 
     def advance(self, name: str, done: int, total: int, note: str = "", unit: str = "") -> None:
-        """Move a bar, which appears when it is first moved."""
+        """Move the bar of a stage, by its name in the reader's language; it appears when it is first moved."""
         count = self._voice.render(counted(done, total, unit))
         if name not in self._tasks:
             self._tasks[name] = self._progress.add_task(name, total=total, completed=done, note=note, count=count)
@@ -73,8 +59,7 @@ class Lines:
     """A plain line every few seconds: for logs and pipes."""
 
     def __init__(self, console: Console, clock: Callable[[], float], voice: Voice = ENGLISH) -> None:
-        self._console, self._voice = console, voice
-        self._clock = clock
+        self._console, self._clock, self._voice = console, clock, voice
         self._silent_until = -float("inf")
 
     def advance(self, name: str, done: int, total: int, note: str = "", unit: str = "") -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
 from typing import assert_never
 
 from rich.console import Console
@@ -12,27 +11,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from kamerton.core import records
 from kamerton.core.figures import Figure
 from kamerton.core.files import shell_word
 from kamerton.core.messages import Joined, Message, Wording, msg
-from kamerton.core.records import (
-    Event,
-    ExampleView,
-    Finding,
-    Progress,
-    RunEvent,
-    Saved,
-    SequenceView,
-    Stage,
-    Started,
-    Stepped,
-    Stopped,
-    TokenView,
-    Validated,
-)
 from kamerton.i18n.voice import ENGLISH, Voice
 from kamerton.report.outcome import Outcome, named, read_outcome, title_of
-from kamerton.report.progress import NAME_WIDTHS, Bars, Lines, Meter, Pace
+from kamerton.report.progress import NAME_WIDTHS, Bars, Lines, Pace
 from kamerton.runs.run import Run
 from kamerton.text.safe import one_line, safe_text
 
@@ -56,55 +41,64 @@ class Screen:
 
     def __init__(self, console: Console, voice: Voice = ENGLISH, clock: Callable[[], float] = time.monotonic) -> None:
         self.console, self.voice = console, voice
-        self._meter: Meter = Bars(console, voice) if console.is_terminal else Lines(console, clock, voice)
+        self._meter: Bars | Lines = Bars(console, voice) if console.is_terminal else Lines(console, clock, voice)
         self._pace: Pace | None = None
         self._training = voice.translate("train")
 
     def __enter__(self) -> Screen:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._meter.close()
 
-    # ── the story ─────────────────────────────────────────────────────────────────────────────
-
-    def show(self, item: RunEvent) -> None:
+    def show(self, item: records.RunEvent) -> None:
         """Draw one event."""
         match item:
-            case Stage():
-                name = self._named(item.name)
+            case records.Stage():
+                name = self._safe(named(item.name))
                 self._meter.finish(name)
                 taken = f"  {self.voice.write(Figure(item.seconds, 'duration'))}"
                 self._row(Text("✓", "green"), name, Text.assemble(self._safe(item.message), (taken, "dim")))
-            case Progress():
-                name = self._named(item.stage)
+            case records.Progress():
+                name = self._safe(named(item.stage))
                 self._meter.advance(name, item.done, item.total, unit=item.unit)
                 if item.done >= item.total:
                     self._meter.finish(name)
-            case Started() | Stepped() | Validated() | Saved() | Stopped():
-                self._train(item)
             case _:
-                assert_never(item)
+                self._train(item)
 
-    def _train(self, event: Event) -> None:
+    def _train(self, event: records.Event) -> None:
         match event:
-            case Started():
+            case records.Started():
                 self._pace = Pace(event)
-                self._row(Text(" "), self._training, Text(self._safe(_started(event))))
-            case Stepped():
+                message = msg(
+                    "{trained} of {all} weights, {steps} {steps:step|steps}; {layout}",
+                    trained=Figure(event.trainable_parameters, "parameters"),
+                    all=Figure(event.parameters, "parameters"),
+                    steps=event.steps - event.step,
+                    layout=event.layout,
+                )
+                self._row(Text(" "), self._training, Text(self._safe(message)))
+            case records.Stepped():
                 if self._pace:
                     note = self.voice.render(self._pace.note(event))
                     self._meter.advance(self._training, event.step, self._pace.steps, note, "steps")
-            case Validated():
+            case records.Validated():
                 best = f"  {self.voice.translate('best so far')}" if event.best else ""
-                message = Text(self._safe(_validated(event))).append(best, "green")
-                self._row(Text(" "), self.voice.translate("validation"), message)
-            case Stopped():
+                loss = msg("step {step}: loss {loss}", step=event.step, loss=Figure(event.loss))
+                metrics = (msg("{name} {value}", name=n, value=Figure(v)) for n, v in event.metrics.items())
+                text = Text(self._safe(Joined([loss, *metrics], ", "))).append(best, "green")
+                self._row(Text(" "), self.voice.translate("validation"), text)
+            case records.Stopped():
                 self._meter.finish(self._training)
-                self._row(Text(" "), self._training, Text(self._safe(_stopped(event))))
-            case Saved():
+                message = msg(
+                    "{reason}; the weights of step {step} are kept; the trained weights moved by {share}",
+                    reason=event.reason,
+                    step=event.best_step,
+                    share=Figure(event.weight_change, "percent"),
+                )
+                self._row(Text(" "), self._training, Text(self._safe(message)))
+            case records.Saved():
                 pass  # checkpoints are many, and worth a word only when one is resumed from
             case _:
                 assert_never(event)
@@ -112,10 +106,6 @@ class Screen:
     def _safe(self, wording: Wording) -> str:
         """Render a message without what could steer a terminal."""
         return safe_text(self.voice.render(wording))
-
-    def _named(self, name: Wording) -> str:
-        """Render the name of a stage, or of the contender that answers in it."""
-        return self._safe(named(name))
 
     def _row(self, mark: Text, name: str, message: Text) -> None:
         label = Text(f"{name:{NAME_WIDTHS[self.voice.language]}}", "bold")
@@ -130,14 +120,11 @@ class Screen:
         grid.add_row(mark, label, message)
         self.console.print(grid)
 
-    # ── the end ───────────────────────────────────────────────────────────────────────────────
-
     def show_verdict(self, run: Run) -> None:
         """Print the short form of a finished run's report.
 
         Raises:
             RunError: the run is not finished, or its result cannot be read.
-
         """
         outcome, confidence = read_outcome(run), Figure(run.recipe.evaluate.confidence, "percent")
         decision = outcome.verdict.decision
@@ -147,16 +134,13 @@ class Screen:
         self.console.print()
         self.console.print(_contender_table(outcome, confidence, self.voice))
         self.console.print()
-        self._print(Text(self._safe(_difference(outcome))))
-        for line in _remarks(outcome, self.voice):
+        for line in (Text(self._safe(_difference(outcome))), *_remarks(outcome, self.voice)):
             self._print(line)
         self.console.print()
         for line in _next_steps(run, self.voice):
             self.console.print(line, soft_wrap=True)
 
-    # ── the data ──────────────────────────────────────────────────────────────────────────────
-
-    def show_findings(self, findings: Sequence[Finding]) -> None:
+    def show_findings(self, findings: Sequence[records.Finding]) -> None:
         """Print the findings of the audit, with a few samples each."""
         if not findings:
             self._print(Text(self.voice.translate("The audit found nothing to mend.")))
@@ -168,19 +152,17 @@ class Screen:
             for sample in finding.samples[:SAMPLES]:
                 self._print(Text(one_line(self.voice.render(sample), self.console.width - 8), "dim"), 8)
 
-    def show_tokens(self, views: Sequence[ExampleView]) -> None:
+    def show_tokens(self, views: Sequence[records.ExampleView]) -> None:
         """Print examples as the model gets them: trained tokens highlighted, or in ⟦brackets⟧ without color."""
-        plain = self.console.color_system is None or self.console.no_color
         for view in views:
             self._print(Text.assemble((safe_text(str(view.place)), "dim"), "  ", (self._safe(view.title), "bold")))
-            draw = _bracketed if plain else _colored
-            self._print(draw(view.tokens), 2)
+            self._print(self._drawn(view.tokens), 2)
             for line in self._token_notes(view):
                 self._print(line, 2)
-            self._show_sequences(view.sequences, draw)
+            self._show_sequences(view.sequences)
             self.console.print()
 
-    def _token_notes(self, view: ExampleView) -> Iterator[Text]:
+    def _token_notes(self, view: records.ExampleView) -> Iterator[Text]:
         parts = [
             msg("{tokens} {tokens:token|tokens}", tokens=len(view.tokens)),
             msg("{trained} trained", trained=sum(token.trained for token in view.tokens)),
@@ -192,17 +174,24 @@ class Screen:
         for warning in view.warnings:
             yield Text(f"! {self._safe(warning)}", "yellow")
 
-    def _show_sequences(self, sequences: Sequence[SequenceView], draw: Callable[[Sequence[TokenView]], Text]) -> None:
+    def _show_sequences(self, sequences: Sequence[records.SequenceView]) -> None:
         """Print where each of a row's sequences begins and ends, and those that are drawn."""
         for part in sequences[:LISTED]:
             line = "{title}, {tokens} {tokens:token|tokens}: {ends}"
             self._print(self._dim(msg(line, title=part.title, tokens=part.size, ends=part.ends), 4), 2)
             if part.tokens:
-                self._print(draw(part.tokens), 4)
+                self._print(self._drawn(part.tokens), 4)
             if any(part.targets):
                 self._print(self._dim(_taught(part.targets), 6), 4)
         if len(sequences) > LISTED:
             self._print(Text(self.voice.render(msg("and {count} more", count=len(sequences) - LISTED)), "dim"), 2)
+
+    def _drawn(self, tokens: Sequence[records.TokenView]) -> Text:
+        """Mark trained tokens by color, or by brackets that are not those of `[CLS]` and `[INST]`."""
+        if self.console.color_system is None or self.console.no_color:
+            return Text("|".join(f"⟦{_visible(v.token)}⟧" if v.trained else _visible(v.token) for v in tokens))
+        styled = [Text(_visible(view.token), TRAINED_STYLE if view.trained else "") for view in tokens]
+        return Text.assemble(("|", "dim")).join(styled)
 
     def _dim(self, message: Message, margin: int) -> Text:
         """Render a message on one line that leaves a margin of so many columns."""
@@ -215,30 +204,6 @@ class Screen:
             return
         for line in text.split("\n", allow_blank=True):
             self.console.print(Text(" " * indent).append_text(line), soft_wrap=True)
-
-
-def _started(event: Started) -> Message:
-    return msg(
-        "{trained} of {all} weights, {steps} {steps:step|steps}; {layout}",
-        trained=Figure(event.trainable_parameters, "parameters"),
-        all=Figure(event.parameters, "parameters"),
-        steps=event.steps - event.step,
-        layout=event.layout,
-    )
-
-
-def _validated(event: Validated) -> Joined:
-    loss = msg("step {step}: loss {loss}", step=event.step, loss=Figure(event.loss))
-    return Joined([loss, *(msg("{name} {value}", name=n, value=Figure(v)) for n, v in event.metrics.items())], ", ")
-
-
-def _stopped(event: Stopped) -> Message:
-    return msg(
-        "{reason}; the weights of step {step} are kept; the trained weights moved by {share}",
-        reason=event.reason,
-        step=event.best_step,
-        share=Figure(event.weight_change, "percent"),
-    )
 
 
 def _contender_table(outcome: Outcome, confidence: Figure, voice: Voice) -> Table:
@@ -256,8 +221,7 @@ def _contender_table(outcome: Outcome, confidence: Figure, voice: Voice) -> Tabl
             voice.interval(measure.low, measure.high),
             voice.write(Figure(contender.seconds, "duration")),
         )
-        style = "bold" if contender.kind == "tuned" else ""
-        table.add_row(*(Text(cell, style) for cell in cells))
+        table.add_row(*(Text(cell, "bold" if contender.kind == "tuned" else "") for cell in cells))
     return table
 
 
@@ -279,10 +243,9 @@ def _difference(outcome: Outcome) -> Message:
 def _remarks(outcome: Outcome, voice: Voice) -> Iterator[Text]:
     """Yield what should be known beside the verdict."""
     remarks: list[tuple[Wording, Wording, Wording]] = [(msg("warning"), warning, "") for warning in outcome.warnings]
-    if outcome.forgetting.decision == "mild":
-        remarks.append((msg("mild forgetting"), outcome.forgetting.reason, ""))
-    if outcome.forgetting.decision == "severe":
-        remarks.append((msg("severe forgetting"), outcome.forgetting.reason, ""))
+    forgotten = {"mild": msg("mild forgetting"), "severe": msg("severe forgetting")}.get(outcome.forgetting.decision)
+    if forgotten:
+        remarks.append((forgotten, outcome.forgetting.reason, ""))
     remarks += [(named(item.name), item.evidence, item.remedy) for item in outcome.diagnosis]
     for name, evidence, remedy in remarks:
         shown = [safe_text(voice.render(wording)) for wording in (name, evidence, remedy)]
@@ -299,16 +262,6 @@ def _next_steps(run: Run, voice: Voice) -> Iterator[Text]:
         yield Text.assemble((f"{names[0]:{width}}", "dim"), safe_text(str(report)))
     command = f'kamerton predict {safe_text(folder)} "{voice.translate("your text")}"'
     yield Text.assemble((f"{names[1]:{width}}", "dim"), command)
-
-
-def _colored(tokens: Sequence[TokenView]) -> Text:
-    styled = [Text(_visible(view.token), TRAINED_STYLE if view.trained else "") for view in tokens]
-    return Text.assemble(("|", "dim")).join(styled)
-
-
-def _bracketed(tokens: Sequence[TokenView]) -> Text:
-    """Mark trained tokens by brackets that are not those of `[CLS]` and `[INST]`."""
-    return Text("|".join(f"⟦{_visible(v.token)}⟧" if v.trained else _visible(v.token) for v in tokens))
 
 
 def _visible(token: str) -> str:
