@@ -10,9 +10,9 @@ from kamerton.core import registry
 from kamerton.core.contracts import Metric
 from kamerton.core.figures import Figure, Style
 from kamerton.core.messages import Joined, Message, Wording, msg
-from kamerton.core.outcomes import Comparison, Contender, Verdict
+from kamerton.core.outcomes import Contender, Verdict
 from kamerton.report.outcome import title_of
-from kamerton.statistics.power import rows_needed
+from kamerton.statistics.power import rows_for_score
 from kamerton.statistics.resampling import NOTHING
 
 SIGNED: Mapping[Style, Style] = {
@@ -77,14 +77,10 @@ class Found:
 
 def reason(found: Found) -> Message:
     """Return what was found and what follows from it, as one sentence."""
-    parts = [_difference(found), _over_seeds(found), _beside_margin(found)]
-    return msg(
-        "On {rows} test {rows:row|rows} the tuned model {scores}: {differences}, {advice}.",
-        rows=found.rows,
-        scores=_scores(found),
-        differences=Joined([part for part in parts if part], ", "),
-        advice=_advice(found),
-    )
+    parts = [part for part in (_difference(found), _over_seeds(found), _beside_margin(found)) if part]
+    rule = "On {rows} test {rows:row|rows} the tuned model {scores}: {differences}, {advice}."
+    differences, advice = Joined(parts, ", "), _advice(found)
+    return msg(rule, rows=found.rows, scores=_scores(found), differences=differences, advice=advice)
 
 
 def _advice(found: Found) -> Message:
@@ -104,9 +100,9 @@ def _advice(found: Found) -> Message:
 
 def _needed(found: Found) -> Message:
     verdict = found.verdict
-    gain = Comparison(verdict.difference, verdict.low, verdict.high, verdict.p_value, verdict.minimum_detectable)
-    needed = rows_needed(gain, found.rows)
-    if needed is None or needed <= found.rows:
+    equal = abs(verdict.difference) < NOTHING
+    needed = 0 if equal else rows_for_score(verdict.difference, verdict.minimum_detectable, found.rows)
+    if needed <= found.rows:
         return msg("and a few more would settle it")
     unit = 10 ** max(0, len(str(needed)) - 2)
     rows = math.ceil(needed / unit) * unit
@@ -114,8 +110,11 @@ def _needed(found: Found) -> Message:
 
 
 def _scores(found: Found) -> Message:
-    tuned, other = (_score(found, one.metrics[found.metric].value) for one in (found.tuned, found.best_other))
-    contender = title_of(found.best_other)
+    values = (one.metrics[found.metric].value for one in (found.tuned, found.best_other))
+    figures = (Figure(found.scale * value, found.style) for value in values)
+    shares, contender = found.measure.unit_interval, title_of(found.best_other)
+    scores: list[Message | Figure] = [msg("{value}%", value=figure) if shares else figure for figure in figures]
+    tuned, other = scores
     if found.measure.per_row_binary:
         rule = "is right {value} of the time against {other} for {contender}"
         return msg(rule, value=tuned, other=other, contender=contender)
@@ -124,41 +123,31 @@ def _scores(found: Found) -> Message:
 
 
 def _difference(found: Found) -> Message:
-    verdict = found.verdict
-    parts: list[Message] = [
-        msg(
-            "{confidence} interval {ends}",
-            confidence=Figure(found.confidence, "percent"),
-            ends=_ends(found, verdict.low, verdict.high),
-        )
-    ]
-    if verdict.p_value < 0.001:
-        parts.append(msg("p < {limit}", limit=Figure(0.001)))
-    else:
-        parts.append(msg("p = {p}", p=Figure(verdict.p_value, "probability")))
-    inside: Wording = Joined(parts, ", ")
+    verdict, ends = found.verdict, _ends(found, found.verdict.low, found.verdict.high)
+    interval = msg("{confidence} interval {ends}", confidence=Figure(found.confidence, "percent"), ends=ends)
+    limit = msg("p < {limit}", limit=Figure(0.001))
+    p_value = limit if verdict.p_value < 0.001 else msg("p = {p}", p=Figure(verdict.p_value, "probability"))
+    inside: Wording = Joined([interval, p_value], ", ")
     if verdict.difference > 0 and found.hardest.name != verdict.against:
         inside = msg("{evidence}; least sure against {contender}", evidence=inside, contender=title_of(found.hardest))
-    return msg("{difference} ({evidence})", difference=_gain(found, verdict.difference), evidence=inside)
+    equal = abs(verdict.difference) < NOTHING
+    gain = msg("no difference") if equal else _gain(found, verdict.difference)
+    return msg("{difference} ({evidence})", difference=gain, evidence=inside)
 
 
 def _gain(found: Found, difference: float) -> Message:
-    if abs(difference) < NOTHING:
-        return msg("no difference")
     amount = _amount(found, difference)
-    return msg("{amount} better", amount=amount) if difference > 0 else msg("{amount} worse", amount=amount)
+    return msg("{amount} better", amount=amount) if difference >= 0 else msg("{amount} worse", amount=amount)
 
 
 def _over_seeds(found: Found) -> Message | None:
     seeds = found.verdict.seeds
     if seeds is None:
         return None
-    amount = _amount(found, seeds.difference)
-    better = msg("{amount} better", amount=amount)
     return msg(
         "over {seeds} {seeds:seed|seeds} {gain} ± {spread} between seeds (interval with both {ends})",
         seeds=len(seeds.scores),
-        gain=better if seeds.difference >= 0 else msg("{amount} worse", amount=amount),
+        gain=_gain(found, seeds.difference),
         spread=_amount(found, seeds.deviation),
         ends=_ends(found, seeds.low, seeds.high),
     )
@@ -166,21 +155,14 @@ def _over_seeds(found: Found) -> Message | None:
 
 def _beside_margin(found: Found) -> Message | None:
     margin = _amount(found, found.verdict.margin)
-    if found.verdict.standing == "equivalent":
-        return msg("equal within {margin}", margin=margin)
-    return msg("not worse by more than {margin}", margin=margin) if found.verdict.standing == "not worse" else None
+    within, above = msg("equal within {margin}", margin=margin), msg("not worse by more than {margin}", margin=margin)
+    return {"equivalent": within, "not worse": above}.get(found.verdict.standing)
 
 
 def _ends(found: Found, low: float, high: float) -> Message:
     """Return the ends of an interval of a difference; both have signs unless both are positive."""
     style = found.style if low > 0 else SIGNED[found.style]
-    ends = [Figure(found.scale * end, style) for end in (low, high)]
-    return msg("{low} to {high}", low=ends[0], high=ends[1])
-
-
-def _score(found: Found, value: float) -> Message | Figure:
-    figure = Figure(found.scale * value, found.style)
-    return msg("{value}%", value=figure) if found.measure.unit_interval else figure
+    return msg("{low} to {high}", low=Figure(found.scale * low, style), high=Figure(found.scale * high, style))
 
 
 def _amount(found: Found, difference: float) -> Message | Figure:
