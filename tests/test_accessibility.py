@@ -19,9 +19,8 @@ from kamerton.core.records import Example, Place, Prediction
 from kamerton.evaluate.compare import compare_as_first, tuned_answers
 from kamerton.feedback.judging import blind_pairs, read_choices
 from kamerton.report.audit import write_audit_page
-from kamerton.report.comparison import write_comparison
 from kamerton.report.curve import write_curve
-from kamerton.report.html import write_report
+from kamerton.report.html import write_comparison, write_report
 from kamerton.report.judging import write_judging
 from kamerton.report.outcome import read_outcome
 from synthetic_run import classification_run

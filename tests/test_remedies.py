@@ -25,7 +25,7 @@ from kamerton.pipeline.remedies import (
     varied,
     with_variants,
 )
-from kamerton.report.pareto import pareto
+from kamerton.report.charts import pareto
 from kamerton.runs.run import Run
 from kamerton.session.engines import load_base, saved_engine
 from kamerton.session.setup import Clock, Setup, make_method, open_setup

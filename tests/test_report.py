@@ -440,7 +440,7 @@ def side_by_side(pairs: list[tuple[str, str, str]], labels: tuple[str, ...] = ()
     examples = [Example(i, Place("f", i), "text", gold) for i, (gold, _, _) in enumerate(pairs)]
     tuned = Answers("t", "tuned", tuple(Prediction(i, pair[1]) for i, pair in enumerate(pairs)), 1)
     rival = Answers("r", "base", tuple(Prediction(i, pair[2]) for i, pair in enumerate(pairs)), 1)
-    return [row.change for row in contrasts(examples, tuned, rival, labels=labels).rows]
+    return [row.change for row in contrasts(examples, tuned, rival, labels=labels)[1]]
 
 
 BETTER, WORSE, SAME = ("a", "a", "b"), ("a", "b", "a"), ("a", "b", "b")
@@ -470,8 +470,8 @@ def test_reasons_in_the_ledger_add_up_to_the_rows_that_were_lost():
     entries = [LedgerEntry(i, Place("f", i), "cut", f"{i % 40} tokens over") for i in range(100)]
     entries += [LedgerEntry(i, Place("f", i), "train", "drawn") for i in range(50)]
     counted = losses(entries)
-    assert sum(loss.rows for loss in counted) == 100
-    assert [loss.reason for loss in counted][MOST_REASONS:] == [""]
+    assert sum(rows for _, _, rows in counted) == 100
+    assert [reason for _, reason, _ in counted][MOST_REASONS:] == [""]
 
 
 # ── charts ────────────────────────────────────────────────────────────────────────────────────

@@ -8,8 +8,7 @@ from huggingface_hub import ModelCard
 
 from kamerton.evaluate.compare import compare_as_first
 from kamerton.report.card import write_card
-from kamerton.report.comparison import write_comparison
-from kamerton.report.html import write_report
+from kamerton.report.html import write_comparison, write_report
 from kamerton.report.outcome import read_outcome
 from synthetic_run import classification_run, generation_run
 

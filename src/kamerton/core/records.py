@@ -330,6 +330,11 @@ class RowDynamics:
     correctness: float
     """Share of the visits at which the right answer was more probable than all others together."""
 
+    @property
+    def kind(self) -> Literal["easy", "ambiguous", "hard"]:
+        """Whether the row was answered correctly at every visit, at some, or at none."""
+        return "easy" if self.correctness == 1 else "hard" if self.correctness == 0 else "ambiguous"
+
 
 Event = Started | Stepped | Validated | Saved | Stopped
 

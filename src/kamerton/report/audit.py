@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from kamerton.core.files import write_text
 from kamerton.core.messages import Message, Wording, msg
 from kamerton.core.outcomes import Fixed
 from kamerton.core.records import Example, Finding, LedgerEntry
 from kamerton.i18n.language import Language
-from kamerton.report.html import environment
+from kamerton.report.html import write_page
 from kamerton.text.pii import mask
 
 MOST_CLASSES = 24
@@ -22,16 +22,6 @@ MOST_PLACES = 60
 MOST_UNREAD = 30
 EDGES = (0, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
 """Characters: where one bar of the lengths ends and the next begins."""
-
-
-@dataclass(frozen=True)
-class Bar:
-    """A bar of a chart."""
-
-    label: Wording
-    rows: int
-    share: float
-    """Of the longest bar, 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +48,10 @@ class AuditPage:
     unread: tuple[LedgerEntry, ...]
     unread_rows: int
     findings: tuple[Shown, ...]
-    classes: tuple[Bar, ...]
+    classes: Sequence[tuple[Wording, int]]
+    """Labels and their rows, the largest first."""
     more_classes: int
-    lengths: tuple[Bar, ...]
+    lengths: Sequence[tuple[Wording, int]]
     command: str
     """What writes the cleaned copy; empty where it would not differ."""
     mended: Fixed | None
@@ -87,8 +78,7 @@ class AuditPage:
 
 def write_audit_page(path: Path, page: AuditPage, language: Language = "en") -> None:
     """Write the page as one self-contained HTML file."""
-    html = environment(language).get_template("audit.html.j2").render(page=page)
-    write_text(path, html.strip() + "\n")
+    write_page(path, "audit.html.j2", {"page": page}, language)
 
 
 def shown(findings: Sequence[Finding], examples: Sequence[Example]) -> tuple[Shown, ...]:
@@ -96,34 +86,20 @@ def shown(findings: Sequence[Finding], examples: Sequence[Example]) -> tuple[Sho
     wanted = {id for finding in findings for id in finding.rows[:MOST_PLACES]}
     places = {example.id: str(example.place) for example in examples if example.id in wanted}
     return tuple(
-        Shown(
-            finding,
-            tuple(places[id] for id in finding.rows[:MOST_PLACES]),
-            len(finding.rows) / max(1, len(examples)),
-        )
-        for finding in findings
+        Shown(one, tuple(places[id] for id in one.rows[:MOST_PLACES]), len(one.rows) / max(1, len(examples)))
+        for one in findings
     )
 
 
-def class_bars(examples: Sequence[Example]) -> tuple[Bar, ...]:
+def class_bars(examples: Sequence[Example]) -> list[tuple[Wording, int]]:
     """Count the rows of each label, the largest first."""
-    counted = Counter(example.gold for example in examples).most_common()
-    return _bars([(mask(label) or msg("(empty)"), rows) for label, rows in counted])
+    counted = Counter(example.gold for example in examples)
+    return [(mask(label) or msg("(empty)"), rows) for label, rows in counted.most_common()]
 
 
-def length_bars(examples: Sequence[Example]) -> tuple[Bar, ...]:
+def length_bars(examples: Sequence[Example]) -> list[tuple[Wording, int]]:
     """Count the texts by their length in characters; empty bars at both ends are left out."""
-    counts = [0] * len(EDGES)
-    for example in examples:
-        counts[sum(len(example.text) >= edge for edge in EDGES) - 1] += 1
-    filled = [i for i, rows in enumerate(counts) if rows]
-    if not filled:
-        return ()
+    counts = Counter(bisect(EDGES, len(example.text)) - 1 for example in examples)
     ends = [msg("{low} to {high}", low=low, high=high - 1) for low, high in pairwise(EDGES)]
     ends.append(msg("{low} or more", low=EDGES[-1]))
-    return _bars([(ends[i], counts[i]) for i in range(filled[0], filled[-1] + 1)])
-
-
-def _bars(counted: Sequence[tuple[Wording, int]]) -> tuple[Bar, ...]:
-    most = max((rows for _, rows in counted), default=1)
-    return tuple(Bar(label, rows, rows / most) for label, rows in counted)
+    return [(ends[i], counts[i]) for i in range(min(counts, default=0), max(counts, default=-1) + 1)]

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 
 from kamerton.core.files import write_text
-from kamerton.core.messages import Message, Value
+from kamerton.core.messages import Message
 from kamerton.core.records import Example
 from kamerton.i18n.language import Language
-from kamerton.i18n.voice import Voice, voice
+from kamerton.i18n.voice import voice
 from kamerton.models.catalog import known
 from kamerton.report.content import classes
-from kamerton.report.html import figure_filters, interval
-from kamerton.report.outcome import Outcome, named, read_outcome, title_of
-from kamerton.report.usage import usage
+from kamerton.report.html import bare_environment
+from kamerton.report.outcome import Outcome, read_outcome
+from kamerton.report.usage import Usage, usage
 from kamerton.runs.run import Run
 from kamerton.text.language_id import language_of
 from kamerton.text.safe import one_line
@@ -38,39 +38,35 @@ def write_card(run: Run, language: Language = "en") -> Path:
     Raises:
         RunError: the run is not finished, or its result cannot be read.
     """
-    outcome, split, recipe = read_outcome(run), run.read_split(), run.recipe
+    outcome, split = read_outcome(run), run.read_split()
     used = usage(run, sorted({e.gold for e in split.train}) if classes([e.gold for e in split.test]) else ())
-    front = front_matter(run, outcome, split.test, PIPELINES.get(used.head, ""), used.package)
-    card = (
-        environment(language)
-        .get_template("card.md.j2")
-        .render(
-            front=yaml.safe_dump(front, allow_unicode=True, sort_keys=False).strip(),
-            name=run.path.resolve().name,
-            outcome=outcome,
-            recipe=recipe,
-            usage=replace(used, folder=repr("path/to/this/folder")),
-        )
-    )
+    front = front_matter(run, outcome, split.test, used)
+    values = {
+        "front": yaml.safe_dump(front, allow_unicode=True, sort_keys=False).strip(),
+        "name": run.path.resolve().name,
+        "outcome": outcome,
+        "recipe": run.recipe,
+        "usage": replace(used, folder=repr("path/to/this/folder")),
+    }
     path = run.model / ("README.md" if language == "en" else f"README.{language}.md")
-    write_text(path, card.strip() + "\n")
+    write_text(path, environment(language).get_template("card.md.j2").render(values).strip() + "\n")
     return path
 
 
-def front_matter(
-    run: Run, outcome: Outcome, rows: tuple[Example, ...], pipeline: str, library: str
-) -> dict[str, object]:
+def front_matter(run: Run, outcome: Outcome, rows: Sequence[Example], used: Usage) -> dict[str, object]:
     """Return the card's metadata; what is not known is left out."""
     tuned, name, base = outcome.tuned, run.path.resolve().name, outcome.model.name
-    source = Path(run.recipe.data.path or "data").name
+    source, pipeline = Path(run.recipe.data.path or "data").name, PIPELINES.get(used.head, "")
+    looked_at = rows[:LOOKED_AT]
+    languages = Counter(language_of(row.text) for row in looked_at).most_common()
     licences = [model.licence.lower() for model in known() if model.name == base]
     metrics = [{"type": m, "value": round(tuned.metrics[m].value, 6)} for m in outcome.metrics if m in tuned.metrics]
     result = {"task": {"type": pipeline or outcome.task}, "dataset": {"name": source, "type": source}}
     front = {
         "base_model": "" if Path(base).exists() else base,
-        "library_name": library,
+        "library_name": used.package,
         "pipeline_tag": pipeline,
-        "language": _languages(rows),
+        "language": [CODES[name] for name, count in languages if name in CODES and count >= 0.1 * len(looked_at)],
         "license": next(iter(licences), ""),
         "tags": ["kamerton", outcome.method.name],
         "metrics": [metric["type"] for metric in metrics],
@@ -83,26 +79,11 @@ def front_matter(
 def environment(language: Language = "en") -> Environment:
     """Return the Jinja environment of the card: Markdown, in which a value stays on its line and is no markup."""
     speaker = voice(language)
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=False,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals |= {"t": partial(_message, speaker), "interval": partial(interval, speaker)}
-    environment.globals |= {"language": language, "title_of": title_of, "named": named}
-    environment.filters |= figure_filters(speaker)
-    environment.filters |= {"inline": inline, "said": lambda wording: inline(speaker.render(wording))}
-    environment.filters["term"] = lambda word: inline(speaker.translate(word))
-    return environment
-
-
-NO_VALUES: Mapping[str, Value] = {}
-
-
-def _message(voice: Voice, template: str, values: Mapping[str, Value] = NO_VALUES) -> str:
-    return voice.render(Message(template, values))
+    cards = bare_environment(speaker, escaping=False)
+    cards.globals["t"] = lambda template, values=None: speaker.render(Message(template, values or {}))
+    cards.filters |= {"inline": inline, "render": lambda wording: inline(speaker.render(wording))}
+    cards.filters["term"] = lambda word: inline(speaker.translate(word))
+    return cards
 
 
 def inline(value: str) -> str:
@@ -113,8 +94,3 @@ def inline(value: str) -> str:
     """
     line = one_line(value, 2000).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return "".join(f"\\{sign}" if sign in "\\`*_[]|" else sign for sign in line)
-
-
-def _languages(rows: tuple[Example, ...]) -> list[str]:
-    counts = Counter(language_of(row.text) for row in rows[:LOOKED_AT])
-    return [CODES[name] for name, count in counts.most_common() if name in CODES and count >= 0.1 * counts.total()]

@@ -11,16 +11,19 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from kamerton.core.messages import Wording
-from kamerton.core.outcomes import Measure
+import numpy as np
+
+from kamerton.core.messages import Wording, msg
+from kamerton.core.outcomes import Attempt, Measure
 from kamerton.core.records import Event, Started, Stepped, Stopped, Validated
-from kamerton.report.outcome import Outcome, title_of
+from kamerton.report.outcome import Outcome, named
 
 MOST_POINTS = 300
 """More points than a chart has pixels only make the file large."""
 SMOOTHING = 20
 """The smoothed loss looks back over a twentieth of the training."""
 SAMPLED_STEPS = 12
+STRENGTH = "remedy.strength"
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,19 @@ class Scale:
     def at(self, value: float) -> float:
         """Return the position of a value, 0 to 100."""
         return round(100 * (value - self.low) / (self.high - self.low), 3)
+
+    def span(self, measure: Measure) -> Measure:
+        """Return the positions of a value and of its interval's ends, at the value where they are not finite."""
+        return Measure(*map(self.at, _ends(measure)))
+
+
+SHARES = Scale(0, 1, tuple(Tick(25.0 * i, f"{0.25 * i:g}") for i in range(5)))
+
+
+def _ends(measure: Measure) -> tuple[float, float, float]:
+    """Return the value and the interval's ends, which are the value where they are not finite."""
+    low, high = (end if math.isfinite(end) else measure.value for end in (measure.low, measure.high))
+    return measure.value, low, high
 
 
 @dataclass(frozen=True)
@@ -89,22 +105,24 @@ class Learning:
 
 
 @dataclass(frozen=True)
-class Whisker:
-    """One contender in the forest plot."""
+class ParetoMark:
+    """One attempt in the chart, in percent of its width and height."""
 
+    attempt: Attempt
     name: Wording
-    kind: str
-    measure: Measure
-    at: Measure
-    """The same three numbers as positions."""
+    x: float
+    y: float
 
 
 @dataclass(frozen=True)
-class Forest:
-    """Dot and whisker of each contender, best first."""
+class Pareto:
+    """All attempts: gain on the validation rows across, forgetting upwards; the dial's own as a line."""
 
-    whiskers: tuple[Whisker, ...]
-    scale: Scale
+    marks: tuple[ParetoMark, ...]
+    line: str
+    gains: Scale
+    harms: Scale
+    measure: Wording
 
 
 def scale(low: float, high: float, most: int = 5) -> Scale:
@@ -124,16 +142,10 @@ def scale(low: float, high: float, most: int = 5) -> Scale:
     return Scale(bare.low, bare.high, ticks)
 
 
-def forest(outcome: Outcome) -> Forest:
-    """Lay out the contenders' deciding metric with its intervals, best first."""
-    measured = [c for c in outcome.ranking if math.isfinite(outcome.primary(c).value)]
-    measures = [_finite(outcome.primary(contender)) for contender in measured]
-    axis = scale(min((m.low for m in measures), default=0), max((m.high for m in measures), default=1))
-    whiskers = tuple(
-        Whisker(title_of(c), c.kind, outcome.primary(c), Measure(axis.at(m.value), axis.at(m.low), axis.at(m.high)))
-        for c, m in zip(measured, measures, strict=True)
-    )
-    return Forest(whiskers, axis)
+def forest(outcome: Outcome) -> Scale:
+    """Build the axis of the contenders' deciding metric with its intervals."""
+    ends = [_ends(outcome.primary(contender)) for contender in outcome.measured]
+    return scale(min((low for _, low, _ in ends), default=0), max((high for *_, high in ends), default=1))
 
 
 def learning(events: Sequence[Event], metric: str) -> Learning | None:
@@ -148,6 +160,7 @@ def learning(events: Sequence[Event], metric: str) -> Learning | None:
     axis = _steps_axis(max(event.step for event in events))
     rates = _thinned([Point(event.step, event.learning_rate) for event in steps])
     layouts = [event.layout for event in events if isinstance(event, Started)]
+    sampled = np.linspace(0, len(steps) - 1, min(len(steps), SAMPLED_STEPS)).round().astype(int)
     return Learning(
         _loss_chart(steps, validations, axis),
         _chart((Line("metric", scores),), axis) if scores else None,
@@ -156,7 +169,7 @@ def learning(events: Sequence[Event], metric: str) -> Learning | None:
         stopped,
         layouts[-1] if layouts else "",
         tuple(validations),
-        tuple(steps[i] for i in _spread(len(steps), SAMPLED_STEPS)),
+        tuple(steps[i] for i in sampled),
     )
 
 
@@ -193,26 +206,13 @@ def _chart(lines: tuple[Line, ...], axis: Scale) -> Chart:
     return Chart(lines, axis, scale(min(values, default=0), max(values, default=1), 4))
 
 
-def _finite(measure: Measure) -> Measure:
-    """Replace the ends that are not finite by the value."""
-    low, high = (end if math.isfinite(end) else measure.value for end in (measure.low, measure.high))
-    return Measure(measure.value, low, high)
-
-
 def _thinned(points: Sequence[Point]) -> tuple[Point, ...]:
     """Average neighbours until few enough points are left."""
-    bounds = [round(i * len(points) / MOST_POINTS) for i in range(MOST_POINTS + 1)]
     if len(points) <= MOST_POINTS:
         return tuple(points)
+    bounds = [round(i * len(points) / MOST_POINTS) for i in range(MOST_POINTS + 1)]
     groups = [points[start:end] for start, end in pairwise(bounds)]
     return tuple(Point(group[-1].step, sum(p.value for p in group) / len(group)) for group in groups)
-
-
-def _spread(count: int, most: int) -> list[int]:
-    """Choose at most `most` of `count` positions, the first and the last among them."""
-    if count <= most:
-        return list(range(count))
-    return [round(i * (count - 1) / (most - 1)) for i in range(most)]
 
 
 def _label(value: float, step: float) -> str:
@@ -220,3 +220,23 @@ def _label(value: float, step: float) -> str:
         return "0" if abs(value) < step / 2 else f"{value:.1e}".replace(".0e", "e").replace("e-0", "e-")
     digits = next(digits for digits in range(5) if math.isclose(step, round(step, digits), rel_tol=1e-6))
     return f"{value:,.{digits}f}".replace("-", "−")
+
+
+def pareto(attempts: Sequence[Attempt]) -> Pareto | None:
+    """Lay out the attempts; None if none was measured on both axes."""
+    measured = [attempt for attempt in attempts if attempt.forgotten]
+    if not measured or not measured[0].forgotten:
+        return None
+    gains = scale(min(0.0, *(a.gain for a in measured)), max(0.0, *(a.gain for a in measured)))
+    harms = scale(min(0.0, *(a.harm for a in measured)), max(0.0, *(a.harm for a in measured)), 4)
+    marks = tuple(ParetoMark(a, _short_name(a), gains.at(a.gain), 100 - harms.at(a.harm)) for a in measured)
+    dialled = [mark for mark in marks if mark.attempt.changes.keys() <= {STRENGTH}]
+    dialled.sort(key=lambda mark: -float(str(mark.attempt.changes.get(STRENGTH, 1))))
+    return Pareto(marks, " ".join(f"{m.x:g},{m.y:g}" for m in dialled), gains, harms, named(measured[0].forgotten.name))
+
+
+def _short_name(attempt: Attempt) -> Wording:
+    """Return the strength, the remedy, or that it is the training itself."""
+    if attempt.changes.keys() == {STRENGTH}:
+        return str(attempt.changes[STRENGTH])
+    return attempt.remedy or msg("as trained")

@@ -1,17 +1,19 @@
-"""What the report shows of a run's files: confusions, examples side by side, the ledger."""
+"""What the report shows of a run's files: confusions, examples side by side, training dynamics, the ledger, speed."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel
 from sacrebleu.metrics import CHRF
 
 from kamerton.core.messages import Wording
-from kamerton.core.outcomes import Answers
-from kamerton.core.records import Example, Fate, LedgerEntry, Split
+from kamerton.core.outcomes import Answers, Contender
+from kamerton.core.records import Example, Fate, LedgerEntry, RowDynamics
+from kamerton.report.charts import Scale, scale
+from kamerton.report.outcome import Outcome
 from kamerton.runs.recipe import Recipe, Setting
 from kamerton.runs.run import PARTS
 
@@ -22,8 +24,9 @@ SHOWN = 12
 COMPARED = 2000
 """Different answers that are compared with the right one; sentence chrF takes about half a millisecond each."""
 MOST_REASONS = 12
-
-# ── classes ───────────────────────────────────────────────────────────────────────────────────
+MOST_DOTS = 400
+"""More dots than this hide each other."""
+EXTREME_ROWS = 4
 
 
 @dataclass(frozen=True)
@@ -60,19 +63,10 @@ def confusion(labels: Sequence[str], golds: Sequence[str], answers: Sequence[str
     """Count the answers to each class."""
     cells = Counter(zip(golds, answers, strict=True))
     support, answered = Counter(golds), Counter(answers)
-    rows = tuple(
-        ConfusionRow(
-            gold, tuple(cells[gold, label] for label in labels), support[gold], cells[gold, gold] / support[gold]
-        )
-        for gold in labels
-    )
+    counts = {gold: tuple(cells[gold, label] for label in labels) for gold in labels}
+    rows = tuple(ConfusionRow(one, counts[one], support[one], cells[one, one] / support[one]) for one in labels)
     precision = tuple(cells[label, label] / answered[label] if answered[label] else None for label in labels)
-    return Confusion(
-        tuple(labels), rows, precision, sum(answered[answer] for answer in answered if answer not in labels)
-    )
-
-
-# ── examples side by side ─────────────────────────────────────────────────────────────────────
+    return Confusion(tuple(labels), rows, precision, sum(answer not in labels for answer in answers))
 
 
 @dataclass(frozen=True)
@@ -86,124 +80,98 @@ class Contrast:
     """How much nearer the tuned model's answer is to the right one, -1 to 1."""
 
 
-@dataclass(frozen=True)
-class Contrasts:
-    """The rows where the difference is largest, either way."""
-
-    other: str
-    """The name of the other contender."""
-    differing: int
-    rows: tuple[Contrast, ...]
-
-
-def contrasts(examples: Sequence[Example], tuned: Answers, other: Answers, *, labels: Sequence[str]) -> Contrasts:
-    """Choose the test rows that the tuned model answers better and worse than the other contender.
+def contrasts(
+    examples: Sequence[Example], tuned: Answers, other: Answers, *, labels: Sequence[str]
+) -> tuple[int, list[Contrast]]:
+    """Count the test rows on which the tuned model and another contender differ; choose the largest differences.
 
     Nearness to the right answer is equality for classes, else sentence chrF (Popović 2015).
     """
-    nearness = _equal if labels else _chrf
     differing = [
         (example, ours.text, theirs.text)
         for example, ours, theirs in zip(examples, tuned.predictions, other.predictions, strict=True)
         if ours.text.strip() != theirs.text.strip()
     ]
-    compared = [_contrast(nearness, *triple) for triple in differing[:COMPARED]]
+
+    def nearness(answer: str, gold: str) -> float:
+        return float(answer == gold if labels else CHRF().sentence_score(answer, [gold]).score / 100)
+
+    compared = [
+        Contrast(example, ours, theirs, nearness(ours, example.gold) - nearness(theirs, example.gold))
+        for example, ours, theirs in differing[:COMPARED]
+    ]
     ordered = sorted((row for row in compared if row.change), key=lambda row: -row.change)
     better, worse = [row for row in ordered if row.change > 0], [row for row in ordered if row.change < 0]
-    room = max(SHOWN // 2, SHOWN - len(worse))
-    shown = better[:room]
-    return Contrasts(other.name, len(differing), (*shown, *reversed(worse[len(shown) - SHOWN :])))
-
-
-def _contrast(nearness: Callable[[str, str], float], example: Example, tuned: str, other: str) -> Contrast:
-    change = nearness(tuned, example.gold) - nearness(other, example.gold)
-    return Contrast(example, tuned, other, change)
-
-
-def _equal(answer: str, gold: str) -> float:
-    return float(answer == gold)
-
-
-def _chrf(answer: str, gold: str) -> float:
-    score: float = CHRF().sentence_score(answer, [gold]).score
-    return score / 100
-
-
-# ── data ──────────────────────────────────────────────────────────────────────────────────────
+    shown = better[: max(SHOWN // 2, SHOWN - len(worse))]
+    return len(differing), [*shown, *reversed(worse[len(shown) - SHOWN :])]
 
 
 @dataclass(frozen=True)
-class ClassCount:
-    """How many rows of one class each part of the split holds."""
+class Terrain:
+    """The map of the training rows (Swayamdipta et al., Dataset Cartography, EMNLP 2020)."""
 
-    label: str
-    train: int
-    validation: int
-    test: int
-
-
-@dataclass(frozen=True)
-class LedgerCount:
-    """How many rows met one fate for one reason."""
-
-    fate: Fate
-    reason: Wording
-    rows: int
+    dots: tuple[RowDynamics, ...]
+    spreads: Scale
+    counts: Mapping[str, int]
+    """The number of rows of each kind."""
+    hardest: tuple[tuple[Example, RowDynamics], ...]
+    variable: tuple[tuple[Example, RowDynamics], ...]
 
 
-def class_counts(split: Split, labels: Sequence[str]) -> tuple[ClassCount, ...]:
-    """Count the classes in each part of the split."""
-    train, validation, test = (
-        Counter(example.gold for example in part) for part in (split.train, split.validation, split.test)
+def terrain(rows: Sequence[RowDynamics], train: Sequence[Example]) -> Terrain | None:
+    """Lay out the map; None where no dynamics were recorded, or no row was visited twice."""
+    if max((row.visits for row in rows), default=0) < 2:
+        return None
+    examples = {example.id: example for example in train}
+    known = [(examples[row.id], row) for row in rows if row.id in examples]
+    hardest = sorted((pair for pair in known if pair[1].kind == "hard"), key=lambda pair: pair[1].confidence)
+    variable = sorted((pair for pair in known if pair[1].kind == "ambiguous"), key=lambda pair: -pair[1].variability)
+    return Terrain(
+        tuple(rows[:: max(1, len(rows) // MOST_DOTS)]),
+        scale(0, max(row.variability for row in rows) or 0.1, 4),
+        Counter(row.kind for row in rows),
+        tuple(hardest[:EXTREME_ROWS]),
+        tuple(variable[:EXTREME_ROWS]),
     )
-    return tuple(ClassCount(label, train[label], validation[label], test[label]) for label in labels)
 
 
-def losses(ledger: Sequence[LedgerEntry]) -> tuple[LedgerCount, ...]:
+def losses(ledger: Sequence[LedgerEntry]) -> list[tuple[Fate, Wording, int]]:
     """Count why rows were dropped or cut, the commonest first; rare reasons beyond a dozen are added up."""
-    counted = Counter((entry.fate, entry.reason) for entry in ledger if entry.fate not in PARTS)
-    shown = [LedgerCount(fate, reason, rows) for (fate, reason), rows in counted.most_common(MOST_REASONS)]
+    counted = Counter((entry.fate, entry.reason) for entry in ledger if entry.fate not in PARTS).most_common()
     left = Counter[Fate]()
-    for (fate, _), rows in counted.most_common()[MOST_REASONS:]:
+    for (fate, _), rows in counted[MOST_REASONS:]:
         left[fate] += rows
-    return (*shown, *(LedgerCount(fate, "", rows) for fate, rows in left.items()))
+    shown = [(fate, reason, rows) for (fate, reason), rows in counted[:MOST_REASONS]]
+    return [*shown, *((fate, "", rows) for fate, rows in left.items())]
 
 
-# ── the rest ──────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True)
-class Explained:
-    """A setting and its description."""
-
-    setting: Setting
-    meaning: str
-    """Empty for a method's own knobs, which only the method can explain."""
-
-
-def explained(recipe: Recipe) -> tuple[Explained, ...]:
-    """Return the settings of a recipe, each with its description."""
+def explained(recipe: Recipe) -> list[tuple[Setting, str]]:
+    """Return the settings of a recipe and their descriptions; a method's own knobs have empty ones."""
     groups = {"": type(recipe)} | {group: type(value) for group, value in recipe if isinstance(value, BaseModel)}
     meanings = {
         f"{group}.{name}".strip("."): field.description or ""
         for group, model in groups.items()
         for name, field in model.model_fields.items()
     }
-    return tuple(Explained(setting, meanings.get(setting.path, "")) for setting in recipe.settings())
+    return [(setting, meanings.get(setting.path, "")) for setting in recipe.settings()]
 
 
-@dataclass(frozen=True)
-class Fact:
-    """A name and its value, for a table."""
-
-    name: str
-    value: str
-
-
-def facts(values: Mapping[str, object], prefix: str = "") -> Iterator[Fact]:
+def facts(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Flatten nested values to dotted names."""
     for key, value in values.items():
         if isinstance(value, dict):
             yield from facts(value, f"{prefix}{key}.")
         else:
-            yield Fact(f"{prefix}{key}", ", ".join(map(str, value)) if isinstance(value, list) else str(value))
+            yield f"{prefix}{key}", ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def per_thousand(contender: Contender, outcome: Outcome) -> float:
+    """Return a contender's seconds for 1,000 rows."""
+    return 1000 * contender.seconds / max(1, outcome.data.test)
+
+
+def regained(outcome: Outcome) -> int | None:
+    """Return after how many rows a faster tuned model has saved the time of the run; None if it is slower."""
+    other = next((one for one in outcome.contenders if one.name == outcome.verdict.against), outcome.tuned)
+    saved = (per_thousand(other, outcome) - per_thousand(outcome.tuned, outcome)) / 1000
+    return round(sum(outcome.seconds.values()) / saved) if saved > 0 else None

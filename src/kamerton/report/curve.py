@@ -7,25 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kamerton.core.figures import Figure
-from kamerton.core.files import write_text
 from kamerton.core.messages import Message, msg
-from kamerton.core.outcomes import Curve, Growth, Measure
+from kamerton.core.outcomes import Curve, Growth
 from kamerton.i18n.language import Language
 from kamerton.report.charts import Scale, Tick, scale
-from kamerton.report.html import environment
+from kamerton.report.html import write_page
 
 HARDLY = 0.005
 """A gain below half a point is hardly one."""
-
-
-@dataclass(frozen=True)
-class CurveDot:
-    """A measured size: its position, and its score with the interval's positions."""
-
-    rows: int
-    score: Measure
-    across: float
-    at: Measure
 
 
 @dataclass(frozen=True)
@@ -34,38 +23,30 @@ class GrowthChart:
 
     rows: Scale
     values: Scale
-    dots: tuple[CurveDot, ...]
     band: str
     """The corners of the band's polygon in a square of 100 by 100, y downwards."""
     line: str
-    now: float
+
+    def across(self, rows: int) -> float:
+        """Return the position of a number of training rows."""
+        return self.rows.at(math.log(rows))
 
 
 def growth_chart(growth: Growth) -> GrowthChart:
     """Lay out measured scores and the estimated band."""
     scores = [reach.score for reach in (*growth.measured, *growth.line)]
     values = scale(min(score.low for score in scores), max(score.high for score in scores))
-    first, last = math.log(growth.line[0].rows), math.log(growth.line[-1].rows)
-    bare = Scale(first, last, ())
+    bare = Scale(math.log(growth.line[0].rows), math.log(growth.line[-1].rows), ())
     marked = sorted({*(reach.rows for reach in growth.measured[:-1]), growth.now.rows, growth.target.rows})
-    rows = Scale(first, last, tuple(Tick(bare.at(math.log(n)), f"{n:,}") for n in marked))
+    rows = Scale(bare.low, bare.high, tuple(Tick(bare.at(math.log(n)), f"{n:,}") for n in marked))
 
     def corner(n: int, value: float) -> str:
         return f"{rows.at(math.log(n)):g},{100 - values.at(value):g}"
 
     upper = [corner(reach.rows, reach.score.high) for reach in growth.line]
     lower = [corner(reach.rows, reach.score.low) for reach in reversed(growth.line)]
-    dots = tuple(
-        CurveDot(
-            reach.rows,
-            reach.score,
-            rows.at(math.log(reach.rows)),
-            Measure(*(values.at(end) for end in (reach.score.value, reach.score.low, reach.score.high))),
-        )
-        for reach in growth.measured
-    )
-    line = " ".join(corner(reach.rows, reach.score.value) for reach in growth.line)
-    return GrowthChart(rows, values, dots, " ".join([*upper, *lower]), line, rows.at(math.log(growth.now.rows)))
+    line = [corner(reach.rows, reach.score.value) for reach in growth.line]
+    return GrowthChart(rows, values, " ".join([*upper, *lower]), " ".join(line))
 
 
 def gain_sentence(growth: Growth) -> Message:
@@ -96,27 +77,15 @@ def points(share: float) -> Figure:
     return Figure(100 * share, "signed tenths") if round(100 * share, 1) else Figure(0.0, "tenths")
 
 
-def law_sentence(growth: Growth) -> Message:
-    """Return the power law that fits best."""
-    law, rule = growth.law, "1 − {metric} ≈ {a} · n^−{b} + {c}"
-    return msg(rule, metric=growth.metric, a=Figure(law.a), b=Figure(law.b), c=Figure(law.c))
-
-
 def write_curve(curve: Curve, path: Path, language: Language = "en") -> Path:
     """Write the page of a curve and return its path."""
-    growth = curve.growth
-    html = (
-        environment(language)
-        .get_template("curve.html.j2")
-        .render(
-            curve=curve,
-            growth=growth,
-            chart=growth_chart(growth),
-            confidence=growth.confidence,
-            gain=gain_sentence(growth),
-            advice=advice(growth),
-            law=law_sentence(growth),
-        )
-    )
-    write_text(path, html.strip() + "\n")
-    return path
+    growth, law = curve.growth, curve.growth.law
+    rule = "1 − {metric} ≈ {a} · n^−{b} + {c}"
+    values = {
+        "curve": curve,
+        "chart": growth_chart(growth),
+        "gain": gain_sentence(growth),
+        "advice": advice(growth),
+        "law": msg(rule, metric=growth.metric, a=Figure(law.a), b=Figure(law.b), c=Figure(law.c)),
+    }
+    return write_page(path, "curve.html.j2", values, language)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-from kamerton.core.files import write_text
 from kamerton.core.messages import msg
 from kamerton.core.outcomes import Judging
 from kamerton.i18n.language import Language
 from kamerton.i18n.voice import voice
-from kamerton.report.html import environment
+from kamerton.report.html import write_page
 from kamerton.text.safe import safe_text
 
 WORDS = {
@@ -31,28 +30,13 @@ WORDS = {
 
 
 def write_judging(judging: Judging, path: Path, *, language: Language, reference: bool) -> Path:
-    """Write the page.
-
-    Args:
-        judging: the pairs.
-        path: the page.
-        language: of the page's own words.
-        reference: whether to show the right answer.
-
-    """
-    shown = [
-        {
-            "id": pair.id,
-            "text": safe_text(pair.text),
-            "reference": safe_text(pair.reference) if reference else "",
-            "left": safe_text(pair.left),
-            "right": safe_text(pair.right),
-        }
-        for pair in judging.pairs
+    """Write the page, which shows the right answers if `reference` is true, and return its path."""
+    about = asdict(judging)
+    pairs = [
+        {name: safe_text(text) if isinstance(text, str) else text for name, text in pair.items()}
+        | ({} if reference else {"reference": ""})
+        for pair in about.pop("pairs")
     ]
-    about = {name: value for name, value in asdict(judging).items() if name != "pairs"}
     words = {name: voice(language).render(text) for name, text in WORDS.items()}
-    data = {"about": {"schema": 1, **about}, "pairs": shown, "words": words}
-    html = environment(language).get_template("judging.html.j2").render(words=words, data=data)
-    write_text(path, html.strip() + "\n")
-    return path
+    data = {"about": {"schema": 1, **about}, "pairs": pairs, "words": words}
+    return write_page(path, "judging.html.j2", {"words": words, "data": data}, language)

@@ -9,20 +9,10 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from kamerton.core import outcomes
 from kamerton.core.errors import Fault, RunError
 from kamerton.core.message_json import from_json
 from kamerton.core.messages import Wording, msg, term
-from kamerton.core.outcomes import (
-    Attempt,
-    Calibrated,
-    Contender,
-    Diagnosis,
-    Forgetting,
-    Measure,
-    Proof,
-    Resources,
-    Verdict,
-)
 from kamerton.runs.run import Run
 from kamerton.runs.settings import misfit
 
@@ -59,8 +49,8 @@ class Counts:
 class TrainingCost:
     """What training was estimated to take, and what it took."""
 
-    foretold: Resources
-    measured: Resources
+    foretold: outcomes.Resources
+    measured: outcomes.Resources
 
 
 @dataclass(frozen=True)
@@ -73,15 +63,15 @@ class Outcome:
     method: MethodName
     data: Counts
     primary_metric: str
-    contenders: tuple[Contender, ...]
-    verdict: Verdict
+    contenders: tuple[outcomes.Contender, ...]
+    verdict: outcomes.Verdict
     trainable_parameters: int = 0
-    forgetting: Forgetting = field(default_factory=Forgetting)
-    remedies: tuple[Attempt, ...] = ()
-    diagnosis: tuple[Diagnosis, ...] = ()
-    calibration: Calibrated | None = None
+    forgetting: outcomes.Forgetting = field(default_factory=outcomes.Forgetting)
+    remedies: tuple[outcomes.Attempt, ...] = ()
+    diagnosis: tuple[outcomes.Diagnosis, ...] = ()
+    calibration: outcomes.Calibrated | None = None
     forecast: TrainingCost | None = None
-    artefact: Proof | None = None
+    artefact: outcomes.Proof | None = None
     warnings: tuple[Wording, ...] = ()
     lower_is_better: tuple[str, ...] = ()
     """Metrics of which less is better."""
@@ -92,7 +82,7 @@ class Outcome:
     peak_memory_bytes: int = 0
 
     @property
-    def tuned(self) -> Contender:
+    def tuned(self) -> outcomes.Contender:
         """The contender that this run made."""
         return next(contender for contender in self.contenders if contender.kind == "tuned")
 
@@ -102,21 +92,31 @@ class Outcome:
         return tuple(dict.fromkeys([self.primary_metric, *(m for c in self.contenders for m in c.metrics)]))
 
     @property
-    def ranking(self) -> tuple[Contender, ...]:
+    def ranking(self) -> tuple[outcomes.Contender, ...]:
         """The contenders, best first by the deciding metric; those without it last."""
         sign = 1 if self.primary_metric in self.lower_is_better else -1
-        return tuple(sorted(self.contenders, key=lambda contender: _rank(sign * self.primary(contender).value)))
 
-    def primary(self, contender: Contender) -> Measure:
+        def rank(contender: outcomes.Contender) -> float:
+            value = sign * self.primary(contender).value
+            return math.inf if math.isnan(value) else value
+
+        return tuple(sorted(self.contenders, key=rank))
+
+    @property
+    def measured(self) -> tuple[outcomes.Contender, ...]:
+        """The contenders whose deciding metric is a finite number, best first."""
+        return tuple(contender for contender in self.ranking if math.isfinite(self.primary(contender).value))
+
+    def primary(self, contender: outcomes.Contender) -> outcomes.Measure:
         """Return a contender's deciding metric, not-a-number if it has none."""
-        return contender.metrics.get(self.primary_metric, Measure(math.nan, math.nan, math.nan))
+        return contender.metrics.get(self.primary_metric, outcomes.Measure(math.nan, math.nan, math.nan))
 
     def title(self, name: str) -> Wording:
         """Return the title of the contender of this name."""
         return next((title_of(one) for one in self.contenders if one.name == name), name)
 
 
-def title_of(contender: Contender) -> Wording:
+def title_of(contender: outcomes.Contender) -> Wording:
     """Return a contender's name as a reader sees it."""
     return contender.title or named(contender.name)
 
@@ -131,7 +131,6 @@ def read_outcome(run: Run) -> Outcome:
 
     Raises:
         RunError: the run is not finished, or the file lacks something or holds a value of a wrong type.
-
     """
     file = run.path / "result.json"
     known = {key: _numbers(value) for key, value in from_json(run.result).items() if value is not None}
@@ -156,7 +155,3 @@ def _numbers(value: Any) -> Any:
     if isinstance(value, list):
         return [_numbers(item) for item in value]
     return math.nan if value is None else value
-
-
-def _rank(value: float) -> float:
-    return math.inf if math.isnan(value) else value

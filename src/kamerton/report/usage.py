@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kamerton.core import registry
 from kamerton.core.files import read_json, shell_word
@@ -38,39 +39,27 @@ class Usage:
 
 def usage(run: Run, labels: Sequence[str]) -> Usage:
     """Return how this run's model is loaded."""
-    adapter = (run.model / "adapter_config.json").exists()
-    head = _adapter_head(run.model) if adapter else _plain_head(run.model)
-    library = "peft" if adapter else "transformers"
+    adapter = _settings(run.model / "adapter_config.json")
+    method = registry.choose("methods", run.recipe.method.name or "") if adapter else None
+    base = Path(adapter.get("base_model_name_or_path") or "") if adapter else run.model
+    saved = _architecture(base)
+    plain = next((head for head in TASK_TYPES.values() if saved.endswith(f"For{head}")), "")
     return Usage(
         run=shell_word(run.path),
         folder=repr(str(run.model)),
-        package=library,
-        head=head,
+        package="peft" if adapter else "transformers",
+        head=TASK_TYPES.get(str(adapter.get("task_type")), "") if adapter else plain,
         labels=repr(list(labels)),
-        module=_brought_by(run.recipe.method.name or "") if adapter else "",
+        module=str(method.__module__) if method and method.brings_type else "",
         quantized=(run.model / "base_quantization.json").exists(),
-        replaces=adapter and _base_of(run.model).endswith("Classification"),
+        replaces=bool(adapter) and saved.endswith("Classification"),
     )
 
 
-def _brought_by(method: str) -> str:
-    """Return the module of a method whose adapters PEFT does not know by itself."""
-    chosen = registry.choose("methods", method)
-    return str(chosen.__module__) if chosen.brings_type else ""
+def _settings(path: Path) -> dict[str, Any]:
+    return dict(read_json(path)) if path.exists() else {}
 
 
-def _adapter_head(folder: Path) -> str:
-    return TASK_TYPES.get(str(read_json(folder / "adapter_config.json").get("task_type")), "")
-
-
-def _base_of(adapter: Path) -> str:
-    """Return the class that an adapter's base was saved as, if it is on this machine."""
-    path = Path(read_json(adapter / "adapter_config.json").get("base_model_name_or_path") or "") / "config.json"
-    return str((read_json(path).get("architectures") or [""])[0]) if path.exists() else ""
-
-
-def _plain_head(folder: Path) -> str:
-    if not (folder / "config.json").exists():
-        return ""
-    architectures = read_json(folder / "config.json").get("architectures") or [""]
-    return next((head for head in TASK_TYPES.values() if architectures[0].endswith(f"For{head}")), "")
+def _architecture(folder: Path) -> str:
+    """Return the class that a model was saved as, if it is on this machine."""
+    return str((_settings(folder / "config.json").get("architectures") or [""])[0])

@@ -9,7 +9,7 @@ from kamerton.cli.output import print_json, require_page
 from kamerton.cli.telling import write_pages
 from kamerton.evaluate.compare import compare_as_first
 from kamerton.i18n.language import Language
-from kamerton.report.comparison import write_comparison
+from kamerton.report.html import write_comparison
 from kamerton.report.outcome import read_outcome
 from kamerton.runs.run import Run
 
