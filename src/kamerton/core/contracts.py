@@ -311,10 +311,9 @@ class Method(MethodAdvice, Protocol):
         """How the base model's matrices are loaded; in full precision if None."""
 
     def refuses(self, model: PreTrainedModel) -> Wording:
-        """Return why it cannot be put on a model, from the model's structure alone; an empty string if it can.
+        """Return why it cannot be put on a model, an empty string if it can, from the structure alone.
 
-        Args:
-            model: of the class that is tuned, on torch's meta device: it has no weights yet.
+        The model is of the class that is tuned, on torch's meta device: it has no weights yet.
         """
 
     def refuses_tokens(self, model: PreTrainedModel) -> Wording:
@@ -435,9 +434,7 @@ class AuditContext:
     answers: AnswerKind | None = None
     """What `gold` holds, where the task is known."""
     model: ModelFacts | None = None
-    """The chosen base model."""
     tokenizer: Tokenizer | None = None
-    """Of the chosen base model."""
     embed: Callable[[Sequence[Example]], np.ndarray] | None = None
     """Frozen embeddings of the chosen encoder, cached: `[examples, hidden]`, unit length."""
     columns: Mapping[str, Sequence[object]] = field(default_factory=dict)

@@ -90,11 +90,7 @@ def fixed(digits: str) -> Callable[[float, Symbols], str]:
     >>> fixed(",.1f")(1.44, ENGLISH_SYMBOLS), fixed("+,.2f")(-2, ENGLISH_SYMBOLS)
     ('1.4', '−2.00')
     """
-
-    def write(value: float, symbols: Symbols) -> str:
-        return symbols.localize(format(value, digits)).replace("-", "−")
-
-    return write
+    return lambda value, symbols: symbols.localize(format(value, digits)).replace("-", "−")
 
 
 def signed(value: float, symbols: Symbols = ENGLISH_SYMBOLS) -> str:

@@ -13,7 +13,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-CHUNK = 1 << 20
 ACTIVE = re.compile(r'[$`"\\!\n]')
 """What shells act on within double quotes."""
 RUST = re.compile(r"\(os error (\d+)\)")
@@ -40,11 +39,7 @@ def error_number(error: BaseException | None) -> int | None:
 
 
 class Writing:
-    """Adds the path to the system's errors while it is written; a context manager.
-
-    Args:
-        path: the file or folder that is written.
-        temporary: its name meanwhile.
+    """Adds the path to the system's errors while it is written, under a temporary name or not; a context manager.
 
     Raises:
         OSError: with the path.
@@ -106,11 +101,8 @@ def read_json(path: Path) -> Any:
 
 def sha256_of(path: Path) -> str:
     """Hash a file's bytes without holding them all."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def nearby(path: str) -> Path:

@@ -10,8 +10,6 @@ from typing import Literal
 from kamerton.core.messages import Wording
 from kamerton.core.records import Prediction
 
-# ── the outcome ───────────────────────────────────────────────────────────────────────────────
-
 
 @dataclass(frozen=True)
 class Measure:
@@ -202,8 +200,6 @@ class Diagnosis:
     remedy: Wording
 
 
-# ── what was forgotten ────────────────────────────────────────────────────────────────────────
-
 ForgettingDecision = Literal["none", "mild", "severe", "not measured"]
 
 
@@ -226,9 +222,6 @@ class Forgetting:
     decision: ForgettingDecision = "not measured"
     reason: Wording = ""
     measured: tuple[Forgotten, ...] = ()
-
-
-# ── how much more data ────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True)
@@ -333,9 +326,6 @@ class ComparedRuns:
     scores: tuple[RunScore, ...]
     """The best first."""
     pairs: tuple[RunPair, ...]
-
-
-# ── a cleaned copy ────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True)

@@ -51,15 +51,12 @@ def unknown(folder: str, word: str) -> Fault | None:
 
 
 def choose(folder: str, word: str) -> Any:
-    """Import the one module that `word` names and return its class.
+    """Import the one module that `word` names in a plug-in folder and return its class.
 
-    Args:
-        folder: the plug-in folder: `tasks`, `methods`, `optimizers`, `metrics`, `audits`.
-        word: a file's name with dashes, or `package.module:Class` for a class from elsewhere.
+    The word is a file's name with dashes, or `package.module:Class` for a class from elsewhere.
 
     Raises:
         RecipeError: no such plug-in; the message names the nearest one.
-
     """
     if DOTTED.fullmatch(word):
         return load(word)
@@ -76,7 +73,6 @@ def load(dotted: str) -> Any:
 
     Raises:
         RecipeError: the module or the name in it does not exist.
-
     """
     module_name, _, attribute = dotted.partition(":")
     try:
@@ -98,7 +94,6 @@ def require(module: str, extra: str) -> Any:
 
     Raises:
         RecipeError: it is not installed; the message names the command.
-
     """
     try:
         return importlib.import_module(module)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """glibc's names of what `mallopt` sets: malloc.h."""
+GLIBC = "CS_GNU_LIBC_VERSION" in os.confstr_names
 KEPT_BLOCK = 1 << 30
 """Blocks and free ends of the heap up to this many bytes stay with the process."""
 
@@ -20,7 +21,7 @@ def keep_freed_memory() -> None:
     By default glibc returns large blocks at once, and the system zeroes each new page: half a second for each GB where
     it was measured, as long as the product that the block was for. Other C libraries are unchanged.
     """
-    if _glibc():
+    if GLIBC:
         library = ctypes.CDLL(None)
         library.mallopt(M_MMAP_THRESHOLD, KEPT_BLOCK)
         library.mallopt(M_TRIM_THRESHOLD, KEPT_BLOCK)
@@ -28,7 +29,7 @@ def keep_freed_memory() -> None:
 
 def give_back_freed_memory() -> None:
     """Return freed memory to the system, before work that needs blocks of other sizes."""
-    if _glibc():
+    if GLIBC:
         ctypes.CDLL(None).malloc_trim(0)
 
 
@@ -45,10 +46,6 @@ def resident_memory() -> int:
     if not pages.exists():
         return peak_memory()
     return int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def _glibc() -> bool:
-    return "CS_GNU_LIBC_VERSION" in os.confstr_names
 
 
 def free_memory() -> int:
