@@ -202,7 +202,7 @@ class RemedySettings(Group):
     strength: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0, description="How much of the way from the first to the trained weights is kept; new heads keep all of it."
     )
-    strengths: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+    strengths: tuple[Share, ...] = Field(
         (0.85, 0.7, 0.5, 0.35, 0.25, 0.1), description="Strengths that the dial tries beside 1."
     )
     replay: Annotated[float, Field(ge=0, le=0.5)] = Field(
