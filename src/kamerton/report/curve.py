@@ -79,8 +79,7 @@ def points(share: float) -> Figure:
 
 def write_curve(curve: Curve, path: Path, language: Language = "en") -> Path:
     """Write the page of a curve and return its path."""
-    growth, law = curve.growth, curve.growth.law
-    rule = "1 − {metric} ≈ {a} · n^−{b} + {c}"
+    growth, law, rule = curve.growth, curve.growth.law, "1 − {metric} ≈ {a} · n^−{b} + {c}"
     values = {
         "curve": curve,
         "chart": growth_chart(growth),

@@ -38,8 +38,7 @@ class Found:
     @property
     def measure(self) -> Metric:
         """The deciding metric."""
-        made: Metric = registry.choose("metrics", self.metric)()
-        return made
+        return registry.choose("metrics", self.metric)()
 
     @property
     def tuned(self) -> Contender:

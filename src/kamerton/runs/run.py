@@ -347,8 +347,7 @@ def _dumped(message: Wording) -> str | None:
 def _loaded(row: dict[str, Any], column: str, text: str = "") -> Wording:
     """Parse a message; the text where there is none, as in older runs."""
     dumped = row.get(column)
-    message: Wording = message_from_json(json.loads(dumped)) if dumped else text
-    return message
+    return message_from_json(json.loads(dumped)) if dumped else text
 
 
 def _line(event: Event) -> str:
@@ -375,15 +374,14 @@ def read_examples(path: Path) -> tuple[Example, ...]:
 
 def _prediction(row: dict[str, Any]) -> Prediction:
     """Build a prediction from a row; older runs lack the last columns."""
-    known = {name: row.get(name) for name in (*MEASURED, "wanted")}
+    known: dict[str, Any] = {name: row.get(name) for name in (*MEASURED, "wanted")}
     chances = known.pop("probabilities")
     return Prediction(row["id"], row["prediction"], **known, probabilities=None if chances is None else tuple(chances))
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:
     with pq.ParquetFile(path) as file:  # reading a whole table imports pandas: a third of a second
-        rows: list[dict[str, Any]] = file.read().to_pylist()
-        return rows
+        return file.read().to_pylist()
 
 
 def _write_table(path: Path, names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
