@@ -1,5 +1,12 @@
 """Errors that users meet.
 
+KamertonError
+├── DataError      a data file cannot be read or does not fit the task
+├── RecipeError    a setting has a value that cannot be used
+├── ModelError     a model folder is missing, unsafe, or of the wrong kind
+├── RunError       a run folder is missing, damaged, busy, or made from other inputs
+└── TrainingError  training cannot continue (not finite, nothing to train, out of memory)
+
 Each carries one or more `Fault`s: everything that is wrong, not only the first. The command line prints them and exits
 with status 1; a user's mistake never shows a traceback.
 """
@@ -55,7 +62,7 @@ class RunError(KamertonError):
 
 
 class TrainingError(KamertonError):
-    """Training cannot continue: not finite, nothing to train, out of memory."""
+    """Training cannot continue."""
 
 
 class Unusable(ValueError):  # noqa: N818
