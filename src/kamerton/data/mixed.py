@@ -7,18 +7,18 @@ conversations beside others. Rows that cannot be one task are refused, with how 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, groupby, islice
 
 from kamerton.core import registry
 from kamerton.core.contracts import Task
-from kamerton.core.errors import DataError, Fault, Unusable, reason_of
+from kamerton.core.errors import DataError, Fault, Unusable
 from kamerton.core.messages import Joined, Wording, msg
-from kamerton.core.records import LedgerEntry, Place, Row
+from kamerton.core.records import Place
 from kamerton.data.cells import LOOKED_AT, stand_in, value_at
-from kamerton.data.recognize import Recognition, recognize
-from kamerton.data.shape import in_order
+from kamerton.data.recognize import recognize
+from kamerton.data.shape import in_order, read_each
 from kamerton.data.table import Collector, Table, joined
 from kamerton.text.cells import filled
 
@@ -40,12 +40,16 @@ class RowKind:
     word: str
     task: Task
     columns: Mapping[str, str]
-    """Role to column."""
 
     @property
     def needed(self) -> frozenset[str]:
         """The columns by which its rows are known."""
         return frozenset(self.columns[role.name] for role in self.task.roles if role.required)
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        return f"{self.word} ({', '.join(sorted(self.needed))})"
 
     def holds(self, values: Mapping[str, object]) -> bool:
         """Return whether a row is of this shape."""
@@ -95,7 +99,7 @@ def _kind(table: Table, names: frozenset[str]) -> RowKind | None:
         rows.accept(row.place.line, {name: row.values.get(name) for name in names})
     columns = [name for name in table.columns if name in names]
     try:
-        found: Recognition = recognize(rows.table(columns, table.format, table.encoding, ()), None, {})
+        found = recognize(rows.table(columns, table.format, table.encoding, ()), None, {})
     except DataError:
         return None
     return RowKind(found.task, registry.choose("tasks", found.task)(), found.columns)
@@ -104,58 +108,32 @@ def _kind(table: Table, names: frozenset[str]) -> RowKind | None:
 def _are_talks(kinds: Sequence[RowKind], task: str | None) -> bool:
     """Return whether rows of all these shapes can be conversations and the task takes conversations."""
     takes = task is None or any(role.name == TURNS for role in registry.choose("tasks", task).roles)
-    return takes and all(map(_is_asked, kinds))
-
-
-def _is_asked(kind: RowKind) -> bool:
-    return kind.task.answers == "text" and any(role.name == SYSTEM for role in kind.task.roles)
+    asked = (kind.task.answers == "text" and any(role.name == SYSTEM for role in kind.task.roles) for kind in kinds)
+    return takes and all(asked)
 
 
 def _rewritten(table: Table, kinds: Sequence[RowKind]) -> Table:
-    """Rewrite all rows to one shape: the roles of one task, or conversations."""
+    """Rewrite all rows to one shape, their other columns after it: the roles of one task, or conversations."""
     talks, counts = len({kind.word for kind in kinds}) > 1, Counter[Wording]()
-    by_file = groupby(in_order(table), key=lambda row: row.place.file)
-    parts = [_part(table, file, rows, kinds, counts, talks=talks) for file, rows in by_file]
-    whole = joined(parts)
-    shown = _counted(counts)
+
+    def rewritten(values: Mapping[str, object]) -> Iterator[dict[str, object]]:
+        kind = next((one for one in kinds if one.holds(values)), None)
+        if kind is None:
+            raise Unusable(msg("it has the columns of none of the shapes that the others have"))
+        found = _talk(kind, values) if talks else kind.by_role(values)
+        used = {*found, *(column.partition(".")[0] for column in kind.columns.values())}
+        counts[kind.name] += 1
+        yield {**found, **{name: cell for name, cell in values.items() if name not in used and filled(cell)}}
+
+    parts = []
+    for file, given in groupby(in_order(table), key=lambda row: row.place.file):
+        rows = Collector(file)
+        columns = read_each(given, rows, rewritten)
+        parts.append(replace(rows.table(columns, table.format, table.encoding, ()), reshaped=True))
+    whole, shown = joined(parts), _counted(counts)
     together = msg("rows of several shapes, read as conversations: {counts}", counts=shown)
     note = together if talks else msg("rows of several shapes, read alike: {counts}", counts=shown)
     return replace(whole, notes=(*table.notes, note), questions=table.questions)
-
-
-def _part(
-    table: Table,
-    file: str,
-    given: Iterable[Row | LedgerEntry],
-    kinds: Sequence[RowKind],
-    counts: Counter[Wording],
-    *,
-    talks: bool,
-) -> Table:
-    rows, columns = Collector(file), dict[str, None]()
-    for row in given:
-        if isinstance(row, LedgerEntry):
-            rows.reject(row.place.line, row.reason)
-            continue
-        kind = next((one for one in kinds if one.holds(row.values)), None)
-        try:
-            values = _same(kind, row.values, talks=talks)
-        except ValueError as error:
-            rows.reject(row.place.line, reason_of(error))
-            continue
-        counts.update([_named(kind)] if kind else ())
-        rows.accept(row.place.line, values)
-        columns.update(dict.fromkeys(values))
-    return replace(rows.table(columns, table.format, table.encoding, ()), reshaped=True)
-
-
-def _same(kind: RowKind | None, values: Mapping[str, object], *, talks: bool) -> dict[str, object]:
-    """Write a row in the one shape, its other columns after it."""
-    if kind is None:
-        raise Unusable(msg("it has the columns of none of the shapes that the others have"))
-    found = _talk(kind, values) if talks else kind.by_role(values)
-    used = {column.partition(".")[0] for column in kind.columns.values()}
-    return {**found, **{name: cell for name, cell in values.items() if name not in {*used, *found} and filled(cell)}}
 
 
 def _talk(kind: RowKind, values: Mapping[str, object]) -> dict[str, object]:
@@ -168,22 +146,13 @@ def _talk(kind: RowKind, values: Mapping[str, object]) -> dict[str, object]:
 
 
 def _apart(table: Table, kinds: Sequence[RowKind]) -> list[Fault]:
-    names: list[Wording] = [
-        next((_named(kind) for kind in kinds if kind.holds(row.values)), OTHERS) for row in table.rows
-    ]
-    counts = Counter(names)
+    counts = Counter[Wording](next((one.name for one in kinds if one.holds(row.values)), OTHERS) for row in table.rows)
     rule = msg("the rows are of several shapes, which are different tasks: {counts}", counts=_counted(counts))
-    most = [kind.word for kind in kinds if 2 * counts[_named(kind)] >= len(table.rows)]
-    remedy = (
-        msg("put each into a file of its own, or leave the others out: {flag}", flag=f"`--task {most[0]}`")
-        if most
-        else msg("put each into a file of its own")
-    )
-    return [Fault(rule, table.file, remedy)]
-
-
-def _named(kind: RowKind) -> str:
-    return f"{kind.word} ({', '.join(sorted(kind.needed))})"
+    most = [kind.word for kind in kinds if 2 * counts[kind.name] >= len(table.rows)]
+    if not most:
+        return [Fault(rule, table.file, msg("put each into a file of its own"))]
+    flag = f"`--task {most[0]}`"
+    return [Fault(rule, table.file, msg("put each into a file of its own, or leave the others out: {flag}", flag=flag))]
 
 
 def _counted(counts: Mapping[Wording, int]) -> Joined:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 from kamerton.core.errors import Fault, Unusable
 from kamerton.core.messages import Wording, msg
 from kamerton.core.records import LedgerEntry
 from kamerton.data.cells import LOOKED_AT, holds_truths, truth
-from kamerton.data.shape import Shape, Values, in_order, passed_on
+from kamerton.data.shape import Shape, Values, in_order, passed_on, remade, rest
 from kamerton.data.spelling import called
 from kamerton.data.table import Collector, Table
 from kamerton.forms.messages import ROLES, are_messages
@@ -29,6 +29,15 @@ RANKED = msg("of the answers to each message, the best ranked and the worst make
 PATHS = msg("each way through a tree along the first answers is a conversation")
 TREE = frozenset({"message_id", "parent_id", "text", "role"})
 """Columns of OpenAssistant's messages, each with the id of the one it answers (Köpf et al. 2023)."""
+REQUESTS = ("Instruction", "prompt", "query", "question", "message")
+ANSWERS = ("output", "response", "answer", "completion")
+WRITTEN = ("response", "text", "answer", "completion", "output", "content", "generation", "message")
+SCORES = ("overall_score", "score", "rating", "rank", "fine-grained_score", "reward", "quality")
+JUDGED = ("kto_tag", "wanted", "desirable", "is_desirable", "thumbs_up", "liked", "нравится")
+"""Columns that say whether people wanted an answer, in whichever way yes and no are written."""
+PERHAPS = ("label", "labels", "good", "is_good", "хороший")
+"""Columns that say so where they hold truth values."""
+TALKS = ("messages", "conversations", "conversation", "dialog", "dialogue", "диалог")
 
 
 def conversations(table: Table) -> Table | None:
@@ -46,8 +55,12 @@ def conversations(table: Table) -> Table | None:
     if not all(len(columns) == 1 for columns in found):
         return None
     [number], [who], [text] = found
-    roles = {ROLES.get(plain(one.get(who)).strip().casefold(), "?") for one in some}
+    roles = {ROLES.get(word, "?") for word in _words(table, who)}
     return _together(table, number, who, text) if {"user", "assistant"} <= roles and "?" not in roles else None
+
+
+def _words(table: Table, who: str) -> set[str]:
+    return {plain(row.values.get(who)).strip().casefold() for row in table.rows[:LOOKED_AT]}
 
 
 def lone_messages(table: Table) -> Fault | None:
@@ -55,8 +68,8 @@ def lone_messages(table: Table) -> Fault | None:
     found = [called(names, table.columns) for names in (SPEAKERS, SAID)]
     if not all(len(columns) == 1 for columns in found):
         return None
-    words = {plain(row.values.get(found[0][0])).strip().casefold() for row in table.rows[:LOOKED_AT]}
-    if not {"user", "assistant"} <= {ROLES.get(word, "?") for word in words} or not words <= ROLES.keys():
+    words = _words(table, found[0][0])
+    if not words <= ROLES.keys() or not {"user", "assistant"} <= {ROLES[word] for word in words}:
         return None
     rule = msg("the rows are messages, but no column says which of them are one conversation")
     remedy = msg("add such a column, conversation_id, or write one conversation a line: {example}; if they are "
@@ -65,23 +78,15 @@ def lone_messages(table: Table) -> Fault | None:
     return Fault(rule, table.file, remedy)
 
 
-# ── a message a row ───────────────────────────────────────────────────────────────────────────
-
-
 def _together(table: Table, number: str, who: str, text: str) -> Table:
-    turns, first, rows = dict[str, list[dict[str, object]]](), dict[str, int](), Collector(table.file)
-    for row in passed_on(table, rows):
-        name = plain(row.values.get(number))
-        first.setdefault(name, row.place.line)
-        message = {"role": plain(row.values.get(who)), "content": row.values.get(text)}
-        turns.setdefault(name, []).append(message)
-    for name, messages in turns.items():
-        rows.accept(first[name], {number: name, "messages": messages})
+    talks, rows = dict[str, tuple[int, list[dict[str, object]]]](), Collector(table.file)
+    for row in passed_on(in_order(table), rows):
+        _, turns = talks.setdefault(plain(row.values.get(number)), (row.place.line, []))
+        turns.append({"role": plain(row.values.get(who)), "content": row.values.get(text)})
+    for name, (line, turns) in talks.items():
+        rows.accept(line, {number: name, "messages": turns})
     note = msg("messages with the same '{number}' are one row", number=number)
-    return replace(rows.table((number, "messages"), table.format, table.encoding, [*table.notes, note]), reshaped=True)
-
-
-# ── trees of messages ─────────────────────────────────────────────────────────────────────────
+    return remade(table, rows, (number, "messages"), note)
 
 
 @dataclass
@@ -98,9 +103,9 @@ class _Node:
     @property
     def ranked(self) -> list[_Node]:
         """The answers to it that people put in an order, the best first; none if they are not of different ranks."""
-        answers = [one for one in self.replies if _speaks(one) == "assistant" and one.rank is not None]
-        answers.sort(key=lambda one: one.rank or 0)
-        return answers if len({one.rank for one in answers}) > 1 else []
+        answers = (one for one in self.replies if _speaks(one) == "assistant" and one.rank is not None)
+        ordered = sorted(answers, key=lambda one: one.rank or 0)
+        return ordered if len({one.rank for one in ordered}) > 1 else []
 
 
 def _speaks(node: _Node) -> str:
@@ -160,78 +165,71 @@ def _flat_trees(table: Table) -> Iterator[_Tree]:
 
 def _of_trees(table: Table, trees: Iterator[_Tree]) -> Table:
     """Read pairs of a better and a worse answer if most trees have ranks, else conversations."""
-    read = list(trees)
+    read, rows = list(trees), Collector(table.file)
     usable = [tree for tree in read if tree.root]
     pairs = 2 * sum(next(_pairs(tree), None) is not None for tree in usable) >= len(usable)
-    rows = Collector(table.file)
     for tree in read:
-        held = list(_pairs(tree) if pairs else _paths(tree)) if tree.root else []
+        held = list(_pairs(tree) if pairs else _paths(tree))
         for values in held:
             rows.accept(tree.line, {"message_tree_id": tree.name, **values})
         if not held:
             rows.reject(tree.line, tree.reason or (UNRANKED if pairs else UNANSWERED))
     columns = ("message_tree_id", "messages", *(("chosen", "rejected") if pairs else ()))
-    notes = [*table.notes, RANKED if pairs else PATHS]
-    return replace(rows.table(columns, table.format, table.encoding, notes), reshaped=True)
+    return remade(table, rows, columns, RANKED if pairs else PATHS)
+
+
+def _walk(tree: _Tree, following: Callable[[_Node], Sequence[_Node]]) -> Iterator[tuple[_Node, list[dict[str, str]]]]:
+    """Yield messages level by level, each with the turns of its conversation up to it."""
+    waiting = [(tree.root, list[dict[str, str]]())] if tree.root else []
+    for node, before in waiting:  # grows while it is read
+        path = [*before, node.message]
+        yield node, path
+        waiting += [(reply, path) for reply in following(node)]
 
 
 def _pairs(tree: _Tree) -> Iterator[Values]:
     """Yield the best and the worst answer to each message, after the turns before it."""
-    waiting = [(tree.root, list[dict[str, str]]())] if tree.root else []
-    while waiting:
-        node, before = waiting.pop(0)
-        path = [*before, node.message]
+    for node, path in _walk(tree, lambda node: node.replies):
         if answers := node.ranked:
             better = [*path, answers[0].message]
             yield {"messages": better, "chosen": better, "rejected": [*path, answers[-1].message]}
-        waiting += [(reply, path) for reply in node.replies]
 
 
 def _paths(tree: _Tree) -> Iterator[Values]:
     """Yield the conversations of a tree: all that people wrote, and the best answer to each, or the first."""
-    waiting = [(tree.root, list[dict[str, str]]())] if tree.root else []
-    while waiting:
-        node, before = waiting.pop(0)
-        path = [*before, node.message]
-        replies = node.ranked[:1] or [one for one in node.replies if _speaks(one) == "assistant"][:1]
-        replies += [one for one in node.replies if _speaks(one) == "user"]
-        waiting += [(reply, path) for reply in replies]
-        if not replies:
+    for node, path in _walk(tree, _continued):
+        if not _continued(node):
             answered = path if _speaks(node) == "assistant" else path[:-1]
             if any(ROLES.get(turn["role"].casefold()) == "assistant" for turn in answered):
                 yield {"messages": answered}
 
 
-# ── what stands beside ────────────────────────────────────────────────────────────────────────
-
-REQUESTS = ("Instruction", "prompt", "query", "question", "message")
-ANSWERS = ("output", "response", "answer", "completion")
-
-
-def _with_history(history: str, values: Values) -> Iterator[Values]:
-    """Prepend the earlier turns of Alpaca-like rows (LLaMA-Factory, Cohere) to the request."""
-    [asked, *_], [reply, *_] = (called(names, list(values)) for names in (REQUESTS, ANSWERS))
-    before = values.get(history)
-    request = "\n\n".join(part for part in (plain(values.get(asked)), plain(values.get("input"))) if part.strip())
-    kept = {name: cell for name, cell in values.items() if name not in (history, asked, "input", reply)}
-    answer = [{"role": "assistant", "content": values[reply]}] if filled(values.get(reply)) else []
-    turns = [{"role": "user", "content": request}, *answer]
-    yield {**kept, "messages": [*_turns(before if isinstance(before, list) else []), *turns]}
-
-
-def _turns(history: Sequence[object]) -> Iterator[object]:
-    for at, one in enumerate(history):
-        yield {"role": ("user", "assistant")[at % 2], "content": one} if isinstance(one, str) else one
-
-
-def _has_turns(history: str, values: Values) -> bool:
-    held = all(called(names, list(values)) for names in (REQUESTS, ANSWERS))
-    return held and isinstance(values.get(history), list) and bool(values.get(history))
+def _continued(node: _Node) -> list[_Node]:
+    best = node.ranked[:1] or [one for one in node.replies if _speaks(one) == "assistant"][:1]
+    return best + [one for one in node.replies if _speaks(one) == "user"]
 
 
 def _beside_history(history: str) -> Shape:
+    """Prepend the earlier turns of Alpaca-like rows (LLaMA-Factory, Cohere) to the request."""
+
+    def rows(values: Values) -> Iterator[Values]:
+        [asked, *_], [reply, *_] = (called(names, list(values)) for names in (REQUESTS, ANSWERS))
+        before = values.get(history)
+        request = "\n\n".join(part for part in (plain(values.get(asked)), plain(values.get("input"))) if part.strip())
+        answer = [{"role": "assistant", "content": values[reply]}] if filled(values.get(reply)) else []
+        turns = [
+            {"role": ("user", "assistant")[at % 2], "content": one} if isinstance(one, str) else one
+            for at, one in enumerate(before if isinstance(before, list) else [])
+        ]
+        turns += [{"role": "user", "content": request}, *answer]
+        yield {**rest(values, history, asked, "input", reply), "messages": turns}
+
+    def holds(values: Values) -> bool:
+        held = all(called(names, list(values)) for names in (REQUESTS, ANSWERS))
+        return held and isinstance(values.get(history), list) and bool(values.get(history))
+
     note = msg("the turns in '{column}' stand before the request", column=history)
-    return Shape(frozenset({history}), partial(_has_turns, history), partial(_with_history, history), note)
+    return Shape(frozenset({history}), holds, rows, note)
 
 
 def _logged(request: str) -> Shape:
@@ -244,8 +242,7 @@ def _logged(request: str) -> Shape:
         asked = {name: body[name] for name in ("messages", "input", "system", "tools") if filled(body.get(name))}
         system = {"system": body["instructions"]} if filled(body.get("instructions")) else {}
         reply = _replied(values.get("response"))
-        kept = {name: cell for name, cell in values.items() if name not in (request, "response")}
-        yield {**kept, **asked, **system, **({"completion": [reply]} if reply else {})}
+        yield {**rest(values, request, "response"), **asked, **system, **({"completion": [reply]} if reply else {})}
 
     def holds(values: Values) -> bool:
         body = values.get(request)
@@ -263,34 +260,9 @@ def _replied(response: object) -> object:
     return response if are_messages([response]) else None
 
 
-def _in_context(values: Values) -> Iterator[Values]:
-    """Read the system prompt of Vertex's PaLM chats."""
-    kept = {name: cell for name, cell in values.items() if name != "context"}
-    yield {**kept, "system": values.get("context")}
-
-
 def _has_authors(values: Values) -> bool:
     turns = values.get("messages")
     return isinstance(values.get("context"), str) and isinstance(turns, list) and "author" in next(iter(turns), {})
-
-
-WRITTEN = ("response", "text", "answer", "completion", "output", "content", "generation", "message")
-SCORES = ("overall_score", "score", "rating", "rank", "fine-grained_score", "reward", "quality")
-
-
-def _best_and_worst(column: str) -> Callable[[Values], Iterator[Values]]:
-    """Read the best and the worst of several answers that were scored, or ranked from 1 on."""
-
-    def rows(values: Values) -> Iterator[Values]:
-        scored = sorted(_scored(values.get(column)), key=lambda one: -one[0])
-        if len(scored) < 2:
-            raise Unusable(msg("fewer than two answers in '{column}' have a score", column=column))
-        if scored[0][0] == scored[-1][0]:
-            raise Unusable(msg("all answers in '{column}' have the same score", column=column))
-        kept = {name: cell for name, cell in values.items() if name not in (column, "models", "messages")}
-        yield {**kept, "chosen": scored[0][1], "rejected": scored[-1][1]}
-
-    return rows
 
 
 def _scored(answers: object) -> Iterator[tuple[float, object]]:
@@ -305,12 +277,18 @@ def _scored(answers: object) -> Iterator[tuple[float, object]]:
 
 
 def _rated(column: str) -> Shape:
-    return Shape(
-        frozenset({column}),
-        lambda values: len(list(_scored(values.get(column)))) > 1,
-        _best_and_worst(column),
-        msg("of the answers in '{column}', the best and the worst make a pair", column=column),
-    )
+    """Read the best and the worst of several answers that were scored, or ranked from 1 on."""
+
+    def rows(values: Values) -> Iterator[Values]:
+        scored = sorted(_scored(values.get(column)), key=lambda one: -one[0])
+        if len(scored) < 2:
+            raise Unusable(msg("fewer than two answers in '{column}' have a score", column=column))
+        if scored[0][0] == scored[-1][0]:
+            raise Unusable(msg("all answers in '{column}' have the same score", column=column))
+        yield {**rest(values, column, "models", "messages"), "chosen": scored[0][1], "rejected": scored[-1][1]}
+
+    note = msg("of the answers in '{column}', the best and the worst make a pair", column=column)
+    return Shape(frozenset({column}), lambda values: len(list(_scored(values.get(column)))) > 1, rows, note)
 
 
 def _winning(values: Values) -> Iterator[Values]:
@@ -319,14 +297,8 @@ def _winning(values: Values) -> Iterator[Values]:
     if won not in ("model_a", "model_b", "a", "b"):
         raise Unusable(msg("neither conversation won"))
     better, worse = ("conversation_a", "conversation_b")[:: 1 if won.endswith("a") else -1]
-    kept = {name: cell for name, cell in values.items() if name not in ("conversation_a", "conversation_b", "winner")}
-    yield {**kept, "chosen": values.get(better), "rejected": values.get(worse)}
-
-
-JUDGED = ("kto_tag", "wanted", "desirable", "is_desirable", "thumbs_up", "liked", "нравится")
-"""Columns that say whether people wanted an answer, in whichever way yes and no are written."""
-PERHAPS = ("label", "labels", "good", "is_good", "хороший")
-"""Columns that say so where they hold truth values."""
+    others = rest(values, "conversation_a", "conversation_b", "winner")
+    yield {**others, "chosen": values.get(better), "rejected": values.get(worse)}
 
 
 def judged(table: Table) -> Shape | None:
@@ -337,33 +309,35 @@ def judged(table: Table) -> Shape | None:
     marks += [name for name in called(PERHAPS, table.columns) if holds_truths(table, name)] if not marks else []
     if len(marks) != 1 or {truth(one.get(marks[0])) for one in some if filled(one.get(marks[0]))} != {True, False}:
         return None
+    [mark] = marks
     if len(talks) == 1:
-        note = msg("'{column}' judges the last answer of each conversation", column=marks[0])
-        return Shape(frozenset({talks[0], marks[0]}), lambda values: True, partial(_parted, talks[0], marks[0]), note)
-    if holds_truths(table, marks[0]):
+        note = msg("'{column}' judges the last answer of each conversation", column=mark)
+        return Shape(frozenset({talks[0], mark}), lambda values: True, partial(_parted, talks[0], mark), note)
+    if holds_truths(table, mark):
         return None
-    note = msg("'{column}' says yes and no", column=marks[0])
-    return Shape(frozenset(marks), lambda values: True, partial(_with_truth, marks[0]), note)
+    note = msg("'{column}' says yes and no", column=mark)
+    return Shape(
+        frozenset(marks), lambda values: True, lambda values: [{**values, mark: truth(values.get(mark))}], note
+    )
 
 
 def _parted(talk: str, mark: str, values: Values) -> Iterator[Values]:
     turns = values.get(talk)
-    kept = {name: cell for name, cell in values.items() if name not in (talk, mark)}
     if not isinstance(turns, list) or len(turns) < 2:
         raise Unusable(msg("the conversation is not a list of messages"))
-    yield {**kept, "prompt": turns[:-1], "completion": turns[-1:], mark: truth(values.get(mark))}
+    others = rest(values, talk, mark)
+    yield {**others, "prompt": turns[:-1], "completion": turns[-1:], mark: truth(values.get(mark))}
 
 
-def _with_truth(mark: str, values: Values) -> Iterator[Values]:
-    yield {**values, mark: truth(values.get(mark))}
-
-
-IN_CONTEXT = msg("the system prompt stands in '{column}'", column="context")
-TALKS = ("messages", "conversations", "conversation", "dialog", "dialogue", "диалог")
 CHATS = (
     *map(_beside_history, ("history", "chat_history")),
     *map(_logged, ("body", "request")),
-    Shape(frozenset({"context", "messages"}), _has_authors, _in_context, IN_CONTEXT),
+    Shape(  # Vertex's PaLM
+        frozenset({"context", "messages"}),
+        _has_authors,
+        lambda values: [{**rest(values, "context"), "system": values.get("context")}],
+        msg("the system prompt stands in '{column}'", column="context"),
+    ),
     Shape(
         frozenset({"conversation_a", "conversation_b", "winner"}),
         lambda values: are_messages(values.get("conversation_a")),
