@@ -278,7 +278,7 @@ def test_a_paired_change_is_the_difference_of_the_weighted_means():
     tokens = generator.integers(50, 150, 24).astype(float)
     base = 3 * tokens
     tuned = base + tokens * generator.normal(0.1, 0.03, 24)
-    found = PRECISION.change("text", base, tuned, tokens)
+    found = PRECISION.measure("text", base, tuned, tokens).change
     assert found.base == pytest.approx(3)
     assert found.change == pytest.approx(found.tuned - found.base)
     assert found.low < found.change < found.high

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from kamerton.forgetting.format_checks import CHECKS, keeps_format
 from kamerton.forgetting.probe import FOLDER, LANGUAGES, known_languages, load_probe, tokens_per_word
+from kamerton.forgetting.speech import CHECKS, keeps_format
 
 ALL = list(LANGUAGES)
 LETTERS = {"en": re.compile("[a-z]", re.I), "ru": re.compile("[а-яё]", re.I)}

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import fields
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,17 +20,19 @@ TEXTS = "texts"
 
 
 def remembered(kind: type[Readings], circumstances: tuple[object, ...], read: Callable[[], Readings]) -> Readings:
-    """Load what `read` returned under the same circumstances before, or read now and keep it.
+    """Load what `read` measured under the same circumstances before, or measure now and keep it.
 
-    Args:
-        kind: a dataclass of arrays and tuples of texts.
-        circumstances: all that the measurements depend on beside the probe's own files: the model's fingerprint,
-            sizes, versions. Their `repr` must tell them apart.
-        read: measures the model.
+    The `kind` is a dataclass of arrays and tuples of texts. The circumstances are all that they depend on beside the
+    probe's own files: the model's fingerprint, sizes, versions. Their `repr` must tell them apart.
     """
-    path = cache_folder() / "forgetting" / f"{_key(kind.__name__, circumstances)}.safetensors"
+    probe = [sha256_of(path) for path in sorted(FOLDER.glob("*.jsonl"))]
+    key = hashlib.sha256(repr((kind.__name__, probe, circumstances)).encode()).hexdigest()[:32]
+    path = cache_folder() / "forgetting" / f"{key}.safetensors"
     if path.exists():
-        return _load(kind, path)
+        with safe_open(path, framework="numpy") as file:
+            kept: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            texts = json.loads(file.metadata()[TEXTS])
+        return kind(**kept, **{name: tuple(value) for name, value in texts.items()})
     readings = read()
     values = {field.name: getattr(readings, field.name) for field in fields(kind)}  # type: ignore[arg-type]
     arrays = {name: np.ascontiguousarray(value) for name, value in values.items() if isinstance(value, np.ndarray)}
@@ -39,15 +40,3 @@ def remembered(kind: type[Readings], circumstances: tuple[object, ...], read: Ca
     with replacing(path) as temporary:
         save_file(arrays, temporary, metadata={TEXTS: json.dumps(texts)})
     return readings
-
-
-def _load(kind: type[Readings], path: Path) -> Readings:
-    with safe_open(path, framework="numpy") as file:
-        values: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        texts = json.loads(file.metadata()[TEXTS])
-    return kind(**values, **{name: tuple(value) for name, value in texts.items()})
-
-
-def _key(name: str, circumstances: tuple[object, ...]) -> str:
-    probe = [sha256_of(path) for path in sorted(FOLDER.glob("*.jsonl"))]
-    return hashlib.sha256(repr((name, probe, circumstances)).encode()).hexdigest()[:32]

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from kamerton.core.errors import Fault, RecipeError
-from kamerton.core.messages import Message, Wording, msg
+from kamerton.core.messages import Wording, msg
 from kamerton.core.registry import require
 from kamerton.engine.engine import TorchEngine
 from kamerton.forgetting.decide import POINTS, Limits, Measured, Precision
@@ -37,7 +37,6 @@ class Scores:
     """A model's scores in one metric of one task, row by row."""
 
     name: Wording
-    """Task and metric."""
     sums: np.ndarray
     """`[rows]`; the metric is their sum over that of the weights."""
     weights: np.ndarray
@@ -51,14 +50,13 @@ def find_tasks(names: Sequence[str]) -> None:
     Raises:
         RecipeError: it is not installed, or a name is neither a task nor a file; all faults at once.
     """
-    if not names:
-        return
-    known = _manager().task_index
-    faults = [
-        Fault(msg("there is no benchmark task '{name}'", name=name), PLACE, _nearest(name, known))
-        for name in names
-        if name not in known and not Path(name).is_file()
-    ]
+    known, faults = _manager().task_index if names else (), []
+    for name in names:
+        if name not in known and not Path(name).is_file():
+            remedy = msg("check its name, or name a task file, x.yaml")
+            if similar := difflib.get_close_matches(name, known, n=1):
+                remedy = msg("did you mean '{name}'? Or name a task file, x.yaml", name=similar[0])
+            faults.append(Fault(msg("there is no benchmark task '{name}'", name=name), PLACE, remedy))
     if faults:
         raise RecipeError(faults)
 
@@ -115,7 +113,7 @@ def take_benchmarks(engine: TorchEngine, tasks: Mapping[str, Any], rows: int) ->
 def benchmark_changes(base: Sequence[Scores], tuned: Sequence[Scores], precision: Precision) -> Iterator[Measured]:
     """Compare the scores of base and tuned model on the same rows."""
     for before, after in zip(base, tuned, strict=True):
-        yield Measured(precision.change(before.name, before.sums, after.sums, before.weights), before.limits)
+        yield precision.measure(before.name, before.sums, after.sums, before.weights, before.limits)
 
 
 def _scores(task: str, samples: Sequence[Mapping[str, Any]], higher: Mapping[str, bool]) -> Iterator[Scores]:
@@ -135,12 +133,6 @@ def _scores(task: str, samples: Sequence[Mapping[str, Any]], higher: Mapping[str
 def _manager() -> Any:
     require("lm_eval", EXTRA)
     return require("lm_eval.tasks", EXTRA).TaskManager()
-
-
-def _nearest(name: str, known: Mapping[str, Any]) -> Message:
-    if similar := difflib.get_close_matches(name, known, n=1):
-        return msg("did you mean '{name}'? Or name a task file, x.yaml", name=similar[0])
-    return msg("check its name, or name a task file, x.yaml")
 
 
 @contextmanager

@@ -53,7 +53,6 @@ NATS = Limits(+1, 0.05, 0.3)
 SHARES = Limits(-1, 0.05, 0.15)
 POINTS = Limits(-1, 0.05, 0.15)
 DECISIONS = {"not measured": msg("not measured"), "none": msg("none"), "mild": msg("mild"), "severe": msg("severe")}
-SEVERITY: tuple[ForgettingDecision, ...] = ("not measured", "none", "mild", "severe")
 
 
 @dataclass(frozen=True)
@@ -68,11 +67,6 @@ class Measured:
         """The change, signed so that more is worse; 0 if it does not count."""
         return self.limits.sign * self.change.change if self.limits else 0.0
 
-    @property
-    def weight(self) -> float:
-        """The harm relative to the severe limit, which makes measures of different units comparable."""
-        return self.harm / self.limits.severe if self.limits else 0.0
-
 
 @dataclass(frozen=True)
 class Precision:
@@ -82,41 +76,37 @@ class Precision:
     resamples: int
     seed: int
 
-    def change(
-        self, name: Wording, base: np.ndarray, tuned: np.ndarray, weights: np.ndarray | None = None
-    ) -> Forgotten:
+    def measure(
+        self,
+        name: Wording,
+        base: np.ndarray,
+        tuned: np.ndarray,
+        weights: np.ndarray | None = None,
+        limits: Limits | None = None,
+    ) -> Measured:
         """Compare two sums per row `[rows]`, divided by the rows' weights, with a paired bootstrap over the rows."""
         weights = np.ones(len(base)) if weights is None else weights
         before, after = base.sum() / weights.sum(), tuned.sum() / weights.sum()
         pairs = np.stack([tuned - base, weights], axis=1)
         interval = bootstrap_interval(Block(pairs, _ratio), self.confidence, self.resamples, self.seed)
-        return Forgotten(name, float(before), float(after), interval.value, interval.low, interval.high)
+        change = Forgotten(name, float(before), float(after), interval.value, interval.low, interval.high)
+        return Measured(change, limits)
 
 
 def speech_changes(probe: Probe, base: Speech, tuned: Speech, precision: Precision) -> Iterator[Measured]:
     """Compare a language model before and after, by language."""
     yield from text_changes(probe, base, tuned, precision)
     for language in dict.fromkeys(question.language for question in probe.questions):
-        name, asked, wanted = (
-            LANGUAGE_NAMES[language],
-            rows_in(probe.questions, language),
-            rows_in(probe.requests, language),
-        )
-        yield Measured(
-            precision.change(
-                msg("{language} questions, share right", language=name), base.right[asked], tuned.right[asked]
-            )
-        )
+        name = LANGUAGE_NAMES[language]
+        asked, wanted = rows_in(probe.questions, language), rows_in(probe.requests, language)
+        right = base.right[asked], tuned.right[asked]
+        yield precision.measure(msg("{language} questions, share right", language=name), *right)
         requests = [request for request in probe.requests if request.language == language]
-        before, after = ([a for a, here in zip(one.answers, wanted, strict=True) if here] for one in (base, tuned))
-        formats = kept_formats(requests, before), kept_formats(requests, after)
-        yield Measured(
-            precision.change(msg("{language} requests, share in the requested format", language=name), *formats)
-        )
-        own = variety(before), variety(after)
-        yield Measured(
-            precision.change(msg("{language} answers, share of words in no other answer", language=name), *own)
-        )
+        answers = [[a for a, here in zip(one.answers, wanted, strict=True) if here] for one in (base, tuned)]
+        formats = kept_formats(requests, answers[0]), kept_formats(requests, answers[1])
+        yield precision.measure(msg("{language} requests, share in the requested format", language=name), *formats)
+        own = variety(answers[0]), variety(answers[1])
+        yield precision.measure(msg("{language} answers, share of words in no other answer", language=name), *own)
 
 
 def text_changes(probe: Probe, base: Speech, tuned: Speech, precision: Precision) -> Iterator[Measured]:
@@ -124,19 +114,16 @@ def text_changes(probe: Probe, base: Speech, tuned: Speech, precision: Precision
     for language in dict.fromkeys(document.language for document in probe.documents):
         name, here = LANGUAGE_NAMES[language], rows_in(probe.documents, language)
         losses = base.losses[here], tuned.losses[here], base.tokens[here]
-        yield Measured(precision.change(msg("{language} text, nats per token", language=name), *losses), NATS)
+        yield precision.measure(msg("{language} text, nats per token", language=name), *losses, NATS)
         moved = divergence(base.outlooks[here], tuned.outlooks[here]).mean(axis=1)
-        yield Measured(
-            precision.change(
-                msg("{language} text, divergence from the base model, nats", language=name), 0 * moved, moved
-            )
-        )
+        measure = msg("{language} text, divergence from the base model, nats", language=name)
+        yield precision.measure(measure, 0 * moved, moved)
 
 
 def task_change(base: np.ndarray, tuned: np.ndarray, precision: Precision) -> Measured:
     """Compare the predictions `[rows, vocabulary]` on the task's own rows, where a model is meant to change."""
     moved = divergence(base, tuned)
-    return Measured(precision.change(msg("the task's rows, divergence from the base model, nats"), 0 * moved, moved))
+    return precision.measure(msg("the task's rows, divergence from the base model, nats"), 0 * moved, moved)
 
 
 def representation_changes(
@@ -148,40 +135,34 @@ def representation_changes(
         documents, questions = rows_in(probe.documents, language), rows_in(probe.questions, language)
         kinds = [document.kind for document in probe.documents if document.language == language]
         topics = [question.topic for question in probe.questions if question.language == language]
-        found = [
+        before, after = (
             np.concatenate([probe_hits(one.texts[documents], kinds), probe_hits(one.questions[questions], topics)])
             for one in (base, tuned)
-        ]
-        yield Measured(
-            precision.change(msg("{language} kinds and topics, linear-probe accuracy", language=name), *found), SHARES
         )
-        kept = np.concatenate(
-            [
-                neighbor_overlap(base.texts[documents], tuned.texts[documents]),
-                neighbor_overlap(base.questions[questions], tuned.questions[questions]),
-            ]
-        )
-        yield Measured(
-            precision.change(msg("{language} texts, nearest-neighbor overlap", language=name), 0 * kept + 1, kept)
-        )
+        measure = msg("{language} kinds and topics, linear-probe accuracy", language=name)
+        yield precision.measure(measure, before, after, limits=SHARES)
+        texts = neighbor_overlap(base.texts[documents], tuned.texts[documents])
+        kept = np.concatenate([texts, neighbor_overlap(base.questions[questions], tuned.questions[questions])])
+        yield precision.measure(msg("{language} texts, nearest-neighbor overlap", language=name), 0 * kept + 1, kept)
 
 
 def masked_change(base: np.ndarray, tuned: np.ndarray, words: np.ndarray, precision: Precision) -> Measured:
     """Compare the masked-language losses of documents, `words` masked in each: `[documents]`."""
-    return Measured(precision.change(msg("masked words, nats each"), base, tuned, words), NATS)
+    return precision.measure(msg("masked words, nats each"), base, tuned, words, NATS)
 
 
 def deciding(measured: Sequence[Measured]) -> Measured:
-    """Return the deciding measure with the largest normalized harm."""
-    return max((one for one in measured if one.limits), key=lambda one: one.weight)
+    """Return the deciding measure with the largest harm relative to its severe limit, whatever its units."""
+    return max((one for one in measured if one.limits), key=lambda one: one.harm / (one.limits or NATS).severe)
 
 
 def conclude_forgetting(measured: Sequence[Measured], left_out: Wording = "") -> Forgetting:
     """Decide by the worst of the deciding measures."""
+    changes = tuple(one.change for one in measured)
     counted = [(one.limits.decide(one.change), one) for one in measured if one.limits]
     if not counted:
-        return Forgetting(reason=left_out or msg("nothing that counts was measured"), measured=_changes(measured))
-    worst = max((decision for decision, _ in counted), key=SEVERITY.index)
+        return Forgetting(reason=left_out or msg("nothing that counts was measured"), measured=changes)
+    worst = max((decision for decision, _ in counted), key=[*DECISIONS].index)
     largest = deciding([one for decision, one in counted if decision == worst])
     change = largest.change
     reason: Message = msg(
@@ -192,7 +173,7 @@ def conclude_forgetting(measured: Sequence[Measured], left_out: Wording = "") ->
         high=Figure(change.high, "signed"),
         meaning=_meaning(worst, change, largest.limits or NATS),
     )
-    return Forgetting(worst, Joined([reason, left_out], " ") if left_out else reason, _changes(measured))
+    return Forgetting(worst, Joined([reason, left_out], " ") if left_out else reason, changes)
 
 
 def _meaning(decision: ForgettingDecision, change: Forgotten, limits: Limits) -> Message:
@@ -206,10 +187,6 @@ def _meaning(decision: ForgettingDecision, change: Forgotten, limits: Limits) ->
     if change.low > 0 or change.high < 0:
         return msg("this is not chance, but it does not surely exceed {limit}, from where it counts", limit=mild)
     return msg("there are too few rows to tell it from chance")
-
-
-def _changes(measured: Sequence[Measured]) -> tuple[Forgotten, ...]:
-    return tuple(one.change for one in measured)
 
 
 def _ratio(totals: np.ndarray) -> np.ndarray:

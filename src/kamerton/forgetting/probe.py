@@ -7,7 +7,7 @@ rows of one kind or topic are adjacent, and a quick probe takes the first few of
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,10 +32,8 @@ FLUENT = 3.0
 A tokenizer that was trained on a language takes one to two tokens per word; others split words into characters.
 SmolLM2 takes five times as many tokens for Russian as for English, multilingual E5 one and a half times.
 """
-
 UNREAD = 0.3
 """Share of unknown tokens from which on a language cannot be read: T5 has no Russian letters."""
-
 Row = TypeVar("Row")
 
 
@@ -57,7 +55,6 @@ class Question:
     question: str
     choices: tuple[str, ...]
     answer: int
-    """Place of the right one."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,7 @@ class Request:
 
     language: str
     check: str
-    """A name in `format_checks.CHECKS`."""
+    """A name in `speech.CHECKS`."""
     value: str
     """What the check compares with; empty if it needs nothing."""
     prompt: str
@@ -84,25 +81,24 @@ class Probe:
 def load_probe(languages: Sequence[str], size: Size) -> Probe:
     """Read the probe for some languages: all of it, or a fixed part with all kinds, topics and checks."""
     quick = size == "quick"
-    documents = _rows("documents", languages, lambda lang, row: Document(lang, row["kind"], row["text"]))
-    questions = _rows(
-        "questions",
-        languages,
-        lambda lang, row: Question(lang, row["topic"], row["question"], tuple(row["choices"]), row["answer"]),
-    )
-    requests = _rows("formats", languages, lambda lang, row: Request(lang, row["check"], row["value"], row["prompt"]))
     return Probe(
-        _first(documents, lambda row: (row.language, row.kind), QUICK_DOCUMENTS if quick else None),
-        _first(questions, lambda row: (row.language, row.topic), QUICK_QUESTIONS if quick else None),
-        _first(requests, lambda row: (row.language, row.check), QUICK_REQUESTS if quick else None),
+        _load(Document, "documents", languages, "kind", QUICK_DOCUMENTS if quick else None),
+        _load(Question, "questions", languages, "topic", QUICK_QUESTIONS if quick else None),
+        _load(Request, "formats", languages, "check", QUICK_REQUESTS if quick else None),
     )
 
 
 def tokens_per_word(tokenizer: Tokenizer, language: str) -> float:
     """Return the mean number of tokens per word of the probe's texts."""
+    texts, ids = _tokenized(tokenizer, language)
+    return len(ids) / sum(len(text.split()) for text in texts)
+
+
+def _tokenized(tokenizer: Tokenizer, language: str) -> tuple[list[str], list[int]]:
+    """Return the texts of the quick probe, and all their tokens."""
     texts = [document.text for document in load_probe([language], "quick").documents]
-    ids = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
-    return sum(map(len, ids)) / sum(len(text.split()) for text in texts)
+    rows = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+    return texts, [id for row in rows for id in row]
 
 
 def known_languages(tokenizer: Tokenizer) -> list[str]:
@@ -113,15 +109,9 @@ def known_languages(tokenizer: Tokenizer) -> list[str]:
 
 def readable_languages(tokenizer: Tokenizer) -> list[str]:
     """List the probe's languages whose letters a tokenizer has; all of them if it has none."""
-    readable = [language for language in LANGUAGES if _unread(tokenizer, language) < UNREAD]
+    tokens = {language: _tokenized(tokenizer, language)[1] for language in LANGUAGES}
+    readable = [name for name, ids in tokens.items() if ids.count(tokenizer.unk_token_id) / len(ids) < UNREAD]
     return readable or [*LANGUAGES]
-
-
-def _unread(tokenizer: Tokenizer, language: str) -> float:
-    """Return the share of unknown tokens in the probe's texts."""
-    texts = [document.text for document in load_probe([language], "quick").documents]
-    ids = [id for row in tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"] for id in row]
-    return ids.count(tokenizer.unk_token_id) / len(ids)
 
 
 def rows_in(rows: Sequence[Document] | Sequence[Question] | Sequence[Request], language: str) -> np.ndarray:
@@ -129,20 +119,16 @@ def rows_in(rows: Sequence[Document] | Sequence[Question] | Sequence[Request], l
     return np.array([row.language == language for row in rows], dtype=bool)
 
 
-def _rows(name: str, languages: Iterable[str], make: Callable[[str, dict], Row]) -> list[Row]:
-    return [
-        make(language, json.loads(line))
-        for language in languages
-        for line in (FOLDER / f"{name}.{language}.jsonl").read_text(encoding="utf-8").splitlines()
-    ]
-
-
-def _first(rows: Sequence[Row], group: Callable[[Row], object], count: int | None) -> tuple[Row, ...]:
-    """Take the first `count` rows of each group, in order; all of them if None."""
-    taken: dict[object, int] = defaultdict(int)
-    kept = []
-    for row in rows:
-        taken[group(row)] += 1
-        if count is None or taken[group(row)] <= count:
-            kept.append(row)
-    return tuple(kept)
+def _load(
+    make: Callable[..., Row], name: str, languages: Iterable[str], group: str, count: int | None
+) -> tuple[Row, ...]:
+    """Read the first `count` rows of each language and group, in order; all of them if None."""
+    taken, rows = Counter[tuple[str, str]](), list[Row]()
+    for language in languages:
+        for line in (FOLDER / f"{name}.{language}.jsonl").read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            taken[language, row[group]] += 1
+            if count is None or taken[language, row[group]] <= count:
+                values = {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
+                rows.append(make(language, **values))
+    return tuple(rows)

@@ -31,20 +31,16 @@ MASKED_SHARE = 0.15
 
 @dataclass(frozen=True)
 class Representation:
-    """An encoder's embeddings of the probe."""
+    """An encoder's embeddings of the probe's documents and questions: `[texts, hidden]`, unit length."""
 
     texts: np.ndarray
-    """Embeddings of the documents: `[documents, hidden]`, unit length."""
     questions: np.ndarray
-    """Embeddings of the questions: `[questions, hidden]`, unit length."""
 
 
 def represent(engine: Engine, probe: Probe) -> Representation:
     """Embed the probe's documents and questions."""
-    return Representation(
-        engine.embed(_encoded(engine, [document.text for document in probe.documents])),
-        engine.embed(_encoded(engine, [question.question for question in probe.questions])),
-    )
+    texts = [document.text for document in probe.documents], [question.question for question in probe.questions]
+    return Representation(*(engine.embed(_encoded(engine, some)) for some in texts))
 
 
 def probe_hits(embeddings: np.ndarray, classes: Sequence[str]) -> np.ndarray:

@@ -6,15 +6,15 @@ median of 0.08 nats over 63 runs, while multiple-choice scores of small models s
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from kamerton.core.contracts import Engine
 from kamerton.core.records import Encoded, Example, Place
-from kamerton.forgetting.format_checks import keeps_format
 from kamerton.forgetting.probe import Document, Probe, Question, Request
 from kamerton.forms.dialogue import Dialogue
 
@@ -23,7 +23,7 @@ OUTLOOKS = 4
 AT_ONCE = 4
 """Texts whose logits are held at once: 100 MB at a vocabulary of 49,152."""
 QUESTION = {"en": "Question: {}\nAnswer:", "ru": "Вопрос: {}\nОтвет:"}
-NO_TURNS = Place("probe", 0)
+PUNCTUATION = ".!?…,;:\"'«»“”*` "
 
 
 @dataclass(frozen=True)
@@ -31,25 +31,17 @@ class Speech:
     """A language model's results on the probe."""
 
     losses: np.ndarray
-    """Of each text, summed over its tokens: `[texts]`, nats."""
+    """Of each text, summed over its tokens: `[texts]`, nats; beside `tokens`, how many of each were predicted."""
     tokens: np.ndarray
-    """Tokens of each text that were predicted: `[texts]`."""
     outlooks: np.ndarray
     """Log-probabilities of the next token at some positions of each text: `[texts, OUTLOOKS, vocabulary]`, float32."""
     right: np.ndarray
     """Whether the likeliest answer to each question is the right one: `[questions]`, 0 or 1."""
-    answers: tuple[str, ...]
-    """Its answer to each request."""
+    answers: tuple[str, ...]  # to the requests
 
 
 def measure_speech(engine: Engine, probe: Probe, *, halves: bool = False) -> Speech:
-    """Measure a language model on the whole probe.
-
-    Args:
-        engine: over the model.
-        probe: texts, questions and requests.
-        halves: for encoder-decoders: predict the second half of each text from the first.
-    """
+    """Measure a language model on the whole probe; an encoder-decoder by the second `halves` of the texts."""
     texts = [(_second_half if halves else _text)(document, engine) for document in probe.documents]
     losses, outlooks = [], []
     for start in range(0, len(texts), AT_ONCE):
@@ -69,15 +61,10 @@ def measure_speech(engine: Engine, probe: Probe, *, halves: bool = False) -> Spe
 
 def outlooks_on(engine: Engine, items: Sequence[Encoded], *, halves: bool = False) -> np.ndarray:
     """Return a model's log-probabilities of the next token at the first read of each item: `[items, vocabulary]`."""
-    read = [
-        Encoded(
-            item.tokens if halves else item.tokens[: item.output_positions[0] + 1],
-            item.output_positions[:1],
-            item.targets[:1],
-        )
-        for item in items
-        if item.output_positions
-    ]
+    read = []
+    for item in items:
+        if first := item.output_positions[:1]:
+            read.append(Encoded(item.tokens if halves else item.tokens[: first[0] + 1], first, item.targets[:1]))
     return np.stack([log_softmax(logits)[0] for logits in engine.read(read)]) if read else np.zeros((0, 1), np.float32)
 
 
@@ -141,7 +128,49 @@ def _answered(engine: Engine, questions: Sequence[Question]) -> np.ndarray:
 def _written(engine: Engine, requests: Sequence[Request]) -> tuple[str, ...]:
     if not requests:
         return ()
-    asked = [Example(i, NO_TURNS, request.prompt, "") for i, request in enumerate(requests)]
+    asked = [Example(i, Place("probe", 0), request.prompt, "") for i, request in enumerate(requests)]
     form = Dialogue(ask=lambda example: example.text)
     texts = engine.generate(form.prompts(asked, engine.tokenizer, engine.max_tokens))
     return tuple(text.strip() for text in texts)
+
+
+def keeps_format(check: str, value: str, answer: str) -> bool:
+    """Return whether an answer keeps a rule.
+
+    >>> keeps_format("words", "1", "Paris."), keeps_format("keys", "name,age", '{"name": "Ada"}')
+    (True, False)
+    """
+    return CHECKS[check](answer.strip(), value)
+
+
+def _lines(answer: str) -> list[str]:
+    return [line.strip() for line in answer.splitlines() if line.strip()]
+
+
+def _commas(answer: str, value: str) -> bool:
+    parts = [part.strip() for part in answer.split(",")]
+    return len(_lines(answer)) == 1 and len(parts) == int(value) and all(parts)
+
+
+def _keys(answer: str, value: str) -> bool:
+    try:
+        parsed = json.loads(answer)
+    except ValueError:
+        return False
+    return isinstance(parsed, dict) and set(parsed) == set(value.split(","))
+
+
+CHECKS: Mapping[str, Callable[[str, str], bool]] = {
+    "words": lambda answer, value: len(answer.split()) == int(value),
+    "lines": lambda answer, value: len(_lines(answer)) == int(value),
+    "bullets": lambda answer, value: [line[0] for line in _lines(answer)] == ["-"] * int(value),
+    "commas": _commas,
+    "keys": _keys,
+    "starts": str.startswith,
+    "ends": str.endswith,
+    "contains": lambda answer, value: value.casefold() in answer.casefold() and len(_lines(answer)) == 1,
+    "digits": lambda answer, _: answer.rstrip(".").isdecimal(),
+    "upper": lambda answer, _: answer.isupper(),
+    "lower": lambda answer, _: answer.islower(),
+    "choice": lambda answer, value: answer.strip(PUNCTUATION).casefold() in value.split(","),
+}
