@@ -30,8 +30,5 @@ def other_columns(table: Table, examples: Sequence[Example], roles: Mapping[str,
     names = unused(table.columns, roles) if len(examples) <= HELD else []
     wanted = {example.id for example in examples}
     rows = [row.values for row in table.rows if row.id in wanted] if names else []
-    return {name: [_start(values.get(name)) for values in rows] for name in names}
-
-
-def _start(value: object) -> object:
-    return value[:LONGEST] if isinstance(value, str) else value
+    cells = {name: [values.get(name) for values in rows] for name in names}
+    return {name: [cell[:LONGEST] if isinstance(cell, str) else cell for cell in some] for name, some in cells.items()}

@@ -28,11 +28,10 @@ def oversampled(golds: Sequence[str], seed: int) -> list[int]:
     members: dict[str, list[int]] = defaultdict(list)
     for position, gold in enumerate(golds):
         members[gold].append(position)
-    most = max(map(len, members.values()), default=0)
-    repeats: list[int] = []
+    most, positions = max(map(len, members.values()), default=0), [*range(len(golds))]
     for number, gold in enumerate(sorted(members)):
         own = members[gold]
-        missing = most - len(own)
-        drawn = np.random.default_rng([seed, number]).permutation(len(own))[: missing % len(own)]
-        repeats += own * (missing // len(own)) + [own[i] for i in sorted(drawn.tolist())]
-    return [*range(len(golds)), *repeats]
+        whole, rest = divmod(most - len(own), len(own))
+        drawn = np.random.default_rng([seed, number]).permutation(len(own))[:rest]
+        positions += own * whole + [own[i] for i in sorted(drawn.tolist())]
+    return positions

@@ -9,7 +9,8 @@ import hashlib
 import zipfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import chain
+from dataclasses import replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,9 @@ from kamerton.core.records import Encoded, Example
 WORTHWHILE = 1000
 """Rows from which on loading saves noticeable time."""
 FORMAT = 2
-LISTS: dict[str, type[np.generic]] = {
-    "tokens": np.int32,
-    "output_positions": np.int32,
-    "targets": np.int64,
-    "segments": np.int32,
-}
-"""Attributes of a sequence that are lists."""
-NUMBERS: dict[str, type[np.generic]] = {"cut": np.int64, "weight": np.float64, "number": np.float64}
+LISTS = {"tokens": np.int32, "output_positions": np.int32, "targets": np.int64, "segments": np.int32}
+NUMBERS = {"cut": np.int64, "weight": np.float64, "number": np.float64}
 DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
-"""What reading a damaged file raises."""
 
 
 def kept_rows(
@@ -42,7 +36,10 @@ def kept_rows(
     """
     if folder is None or len(examples) < WORTHWHILE:
         return encode()
-    place = folder / f"{_fingerprint(circumstances, examples)}.npz"
+    digest = hashlib.sha256(repr((FORMAT, circumstances)).encode())
+    for example in examples:
+        digest.update(repr((example.text, example.gold, dict(example.fields))).encode("utf-8", "surrogatepass"))
+    place = folder / f"{digest.hexdigest()}.npz"
     if place.exists():
         try:
             return read_rows(place)
@@ -64,8 +61,8 @@ def write_rows(place: Path, rows: Sequence[Encoded]) -> None:
         parts = [vars(sequence)[name] for sequence in sequences]
         columns[f"{name}_lengths"] = np.array([len(part) for part in parts], dtype=np.int64)
         columns[name] = np.fromiter(chain.from_iterable(parts), dtype=kind)
-    for name, kind in NUMBERS.items():
-        columns[name] = np.array([vars(sequence)[name] for sequence in sequences], dtype=kind)
+    for name, number in NUMBERS.items():
+        columns[name] = np.array([vars(sequence)[name] for sequence in sequences], dtype=number)
     with replacing(place) as temporary, temporary.open("wb") as file:
         np.savez(file, **columns)
 
@@ -78,28 +75,19 @@ def read_rows(place: Path) -> list[Encoded]:
     """
     with place.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
         columns = {name: file[name] for name in file.files}
-    lists = {name: _split(columns[name], columns[f"{name}_lengths"]) for name in LISTS}
-    numbers = {name: columns[name].tolist() for name in NUMBERS}
-    parts = {**lists, **numbers}
+    parts: dict[str, Any] = {name: _split(columns[name], columns[f"{name}_lengths"]) for name in LISTS}
+    parts |= {name: columns[name].tolist() for name in NUMBERS}
     sequences = [Encoded(**dict(zip(parts, values, strict=True))) for values in zip(*parts.values(), strict=True)]
     rows, at = [], 0
     for count in columns["extra"].tolist():
         first, *others = sequences[at : at + 1 + count]
-        rows.append(Encoded(**{**vars(first), "extra": tuple(others)}) if others else first)
+        rows.append(replace(first, extra=tuple(others)) if others else first)
         at += 1 + count
     return rows
 
 
 def _split(values: np.ndarray, lengths: np.ndarray) -> list[tuple[int, ...]]:
-    ends = lengths.cumsum()
+    every = iter(values.tolist())
     if len(values) != lengths.sum():
         raise ValueError(len(values))
-    every = values.tolist()
-    return [tuple(every[end - length : end]) for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)]
-
-
-def _fingerprint(circumstances: str, examples: Sequence[Example]) -> str:
-    digest = hashlib.sha256(repr((FORMAT, circumstances)).encode())
-    for example in examples:
-        digest.update(repr((example.text, example.gold, dict(example.fields))).encode("utf-8", "surrogatepass"))
-    return digest.hexdigest()
+    return [tuple(islice(every, length)) for length in lengths.tolist()]

@@ -30,21 +30,20 @@ def same(word: str) -> str:
 
 
 def spelled(role: Role, columns: Sequence[str]) -> list[str]:
-    """Return the columns with a role's names: the one with the role's own name, else all others."""
+    """Return the columns with a role's names: the one with the role's own name, else all others.
+
+    Of no such column, the texts within objects that are called so count: `chosen.text`, `pos_answer.answer`.
+    """
     for own in (role.name, same(role.name)):
         exact = [column for column in columns if column == own or same(column) == own]
         if role.name in exact:
             return [role.name]
         if len(exact) == 1:
             return exact
-    return called(role.spellings, columns) or _within((role.name, *role.spellings), columns)
-
-
-def _within(names: Sequence[str], columns: Sequence[str]) -> list[str]:
-    """Return the texts within objects whose columns have one of these names: `chosen.text`, `pos_answer.answer`."""
-    spellings = {same(name) for name in names}
-    parts = [(column, *column.rpartition(".")[::2]) for column in columns]
-    return [column for column, outer, key in parts if outer and key in TEXT_KEYS and same(outer) in spellings]
+    parts = {column: column.rpartition(".") for column in columns}
+    inner = [column for column, (outer, _, key) in parts.items() if outer and key in TEXT_KEYS]
+    names = {same(name) for name in (role.name, *role.spellings)}
+    return called(role.spellings, columns) or [column for column in inner if same(parts[column][0]) in names]
 
 
 def called(names: Sequence[str], columns: Sequence[str]) -> list[str]:

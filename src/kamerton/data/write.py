@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,7 +26,8 @@ from kamerton.data.unpack import PACKERS, bytes_of
 LINES = ".jsonl"
 """What rows are written as whose own format cannot be written."""
 SHEET_AS = ".csv"
-"""What sheets are written as."""
+
+PARQUET = ".parquet"
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,8 @@ class Copy:
     target: Path
     rows: Sequence[Row]
     notes: Sequence[Wording]
-    """What was assumed in reading."""
     changed: frozenset[str]
     """The columns in which the rows differ from the source."""
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The file's own columns, in the order of their first appearance."""
-        return tuple(dict.fromkeys(name for row in self.rows for name in row.values))
 
 
 def target_format(source: Path) -> str:
@@ -56,49 +51,61 @@ def target_format(source: Path) -> str:
     if format_of(source) in SHEETS:
         return SHEET_AS
     suffix, packing = format_of(source), source.suffix if source.suffix.lower() in PACKERS else ""
-    return f"{suffix}{packing}" if suffix in WRITERS else LINES
+    return f"{suffix}{packing}" if suffix in (*WRITERS, PARQUET) else LINES
 
 
 def write_copy(copy: Copy) -> None:
     """Write the rows, whole or not at all."""
+    format = format_of(copy.target)
     with replacing(copy.target) as temporary:
-        WRITERS[format_of(copy.target)](copy, temporary)
+        if format == PARQUET:
+            _write_parquet(copy, temporary)
+        else:
+            with _opened(copy.target, temporary) as file:
+                WRITERS[format](copy, file)
 
 
-def _write_csv(copy: Copy, path: Path) -> None:
-    is_sheet = format_of(copy.source) in SHEETS
-    delimiter = "," if is_sheet else find_dialect(decode(bytes_of(copy.source))).dialect.delimiter
-    _write_cells(copy, path, delimiter, csv.QUOTE_MINIMAL)
+@contextmanager
+def _opened(target: Path, path: Path) -> Iterator[TextIO]:
+    packing = target.suffix.lower()
+    if packing == ".gz":
+        with gzip.open(path, "wt", encoding="utf-8", newline="") as file:
+            yield file
+    elif packing in PACKERS:
+        with pa.output_stream(str(path), compression="zstd") as raw, io.TextIOWrapper(raw, "utf-8", newline="") as file:
+            yield file
+    else:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            yield file
 
 
-def _write_tsv(copy: Copy, path: Path) -> None:
-    _write_cells(copy, path, "\t", csv.QUOTE_NONE if RAW_QUOTES in copy.notes else csv.QUOTE_MINIMAL)
+def _write_cells(copy: Copy, file: TextIO) -> None:
+    tabs, sheet = format_of(copy.target) == ".tsv", format_of(copy.source) in SHEETS
+    raw = tabs and RAW_QUOTES in copy.notes
+    delimiter = "\t" if tabs else ","
+    if not tabs and not sheet:
+        delimiter = find_dialect(decode(bytes_of(copy.source))).dialect.delimiter
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if raw else csv.QUOTE_MINIMAL
+    quotes = None if raw else '"'
+    writer = csv.writer(file, delimiter=delimiter, quoting=quoting, quotechar=quotes, lineterminator="\n")
+    columns = list(dict.fromkeys(name for row in copy.rows for name in row.values))
+    writer.writerow(columns)
+    writer.writerows([row.values.get(name, "") for name in columns] for row in copy.rows)
 
 
-def _write_cells(copy: Copy, path: Path, delimiter: str, quoting: Literal[0, 3]) -> None:
-    with _opened(copy.target, path) as file:
-        quotes = None if quoting == csv.QUOTE_NONE else '"'
-        writer = csv.writer(file, delimiter=delimiter, quoting=quoting, quotechar=quotes, lineterminator="\n")
-        writer.writerow(copy.columns)
-        writer.writerows([row.values.get(name, "") for name in copy.columns] for row in copy.rows)
+def _write_lines(copy: Copy, file: TextIO) -> None:
+    file.writelines(json.dumps(dict(row.values), ensure_ascii=False) + "\n" for row in copy.rows)
 
 
-def _write_lines(copy: Copy, path: Path) -> None:
-    with _opened(copy.target, path) as file:
-        file.writelines(json.dumps(dict(row.values), ensure_ascii=False) + "\n" for row in copy.rows)
+def _write_json(copy: Copy, file: TextIO) -> None:
+    json.dump([dict(row.values) for row in copy.rows], file, ensure_ascii=False, indent=1)
+    file.write("\n")
 
 
-def _write_json(copy: Copy, path: Path) -> None:
-    with _opened(copy.target, path) as file:
-        json.dump([dict(row.values) for row in copy.rows], file, ensure_ascii=False, indent=1)
-        file.write("\n")
-
-
-def _write_text(copy: Copy, path: Path) -> None:
+def _write_text(copy: Copy, file: TextIO) -> None:
     texts = [str(row.values["text"]) for row in copy.rows]
     between = "\n\n" if any("\n" in text for text in texts) else "\n"
-    with _opened(copy.target, path) as file:
-        file.write(between.join(texts) + "\n")
+    file.write(between.join(texts) + "\n")
 
 
 def _write_parquet(copy: Copy, path: Path) -> None:
@@ -125,26 +132,11 @@ def _with_texts(cell: object, new: object) -> object:
     return new if isinstance(cell, int) and isinstance(new, int) else cell
 
 
-WRITERS: Mapping[str, Callable[[Copy, Path], None]] = {
-    ".csv": _write_csv,
-    ".tsv": _write_tsv,
+WRITERS: Mapping[str, Callable[[Copy, TextIO], None]] = {
+    ".csv": _write_cells,
+    ".tsv": _write_cells,
     ".json": _write_json,
     ".jsonl": _write_lines,
     ".ndjson": _write_lines,
     ".txt": _write_text,
-    ".parquet": _write_parquet,
 }
-
-
-@contextmanager
-def _opened(target: Path, path: Path) -> Iterator[io.TextIOBase]:
-    packing = target.suffix.lower()
-    if packing == ".gz":
-        with gzip.open(path, "wt", encoding="utf-8", newline="") as packed:
-            yield packed
-    elif packing in PACKERS:
-        with pa.output_stream(str(path), compression="zstd") as raw, io.TextIOWrapper(raw, "utf-8", newline="") as file:
-            yield file
-    else:
-        with path.open("w", encoding="utf-8", newline="") as file:
-            yield file
