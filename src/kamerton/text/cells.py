@@ -7,6 +7,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import chain, zip_longest
 
 import numpy as np
@@ -77,22 +78,16 @@ def number_in(value: object) -> float:
     Raises:
         Unusable: it is no finite number, or its comma could part thousands as well.
     """
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise _no_number(plain(value))
-    text = str(value).strip().replace("\u2212", "-")
-    if AMBIGUOUS.fullmatch(text):
+    readable = isinstance(value, str | int | float) and not isinstance(value, bool)
+    text = str(value).strip().replace("\u2212", "-") if readable else plain(value)
+    if readable and AMBIGUOUS.fullmatch(text):
         raise Unusable(msg("{text} may mean two numbers: write it without a comma", text=repr(text)))
-    try:
-        number = float(COMMA.sub(".", text))
-    except ValueError:
-        raise _no_number(text) from None
+    number = math.nan
+    with suppress(ValueError):
+        number = float(COMMA.sub(".", text)) if readable else math.nan
     if not math.isfinite(number):
-        raise _no_number(text)
+        raise Unusable(msg("{text} is not a number", text=repr(text)))
     return number
-
-
-def _no_number(text: str) -> Unusable:
-    return Unusable(msg("{text} is not a number", text=repr(text)))
 
 
 def written_number(number: float, *, exact: bool = False) -> str:

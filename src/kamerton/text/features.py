@@ -11,10 +11,7 @@ from kamerton.text.words import fold, words
 def text_features(of_words: int = 20_000, of_letters: int = 30_000, shortest: int = 3) -> FeatureUnion:
     """Return TF-IDF features of words, pairs of words, and pieces of words, which tolerate inflection and misspelling.
 
-    Args:
-        of_words: most words and pairs.
-        of_letters: most pieces.
-        shortest: letters of the shortest pieces; the longest have 5.
+    At most `of_words` words and pairs count, and `of_letters` pieces, which have from `shortest` to 5 letters.
     """
     whole = TfidfVectorizer(
         tokenizer=words,

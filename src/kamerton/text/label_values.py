@@ -47,8 +47,6 @@ BETWEEN = re.compile(r"(?<=\w)\s*[-\s]\s*(?=\w)")
 ENDS = " \t\r\n.,;:'\"`«»“”„‘’"
 ALIKE = str.maketrans("аеорсухкмтвніјѕё", "aeopcyxkmtbhijse")
 """Cyrillic letters that look like Latin ones, small, by those."""
-
-
 OFTEN_MEANT = frozenset(
     (NONE, "unknown", "missing", "undefined", "empty", "blank", "void", "нет", "неизвестно", "пусто")
 )
@@ -80,8 +78,9 @@ def find_placeholders(labels: Collection[str]) -> Placeholders:
     numbers = others and all(NUMBER.fullmatch(folded[one]) or folded[one] in TRUTHS for one in others)
     none |= {label for label, word in folded.items() if (word in DASHES and words) or (word == NONE and numbers)}
     doubted = {label: _doubt(label, others) for label, word in folded.items() if word in DOUBTFUL and label not in none}
-    if UNLABELLED in others:
-        doubted[UNLABELLED] = _doubt_number(others - {UNLABELLED})
+    rest = others - {UNLABELLED}
+    if UNLABELLED in others and len(rest) > 1 and all(map(str.isdigit, rest)):  # beside 0 and 1 it may be a feeling
+        doubted[UNLABELLED] = "note" if rest == {"0", "1"} else "severe"
     return Placeholders(frozenset(none), {label: severity for label, severity in doubted.items() if severity})
 
 
@@ -91,9 +90,7 @@ def bare_golds(golds: Iterable[Sequence[str]], known: Collection[str] = ()) -> s
     >>> bare_golds([["pos"], ["neg"], ["-"]]), bare_golds([["-"]], known={"+", "-"})
     ({('-',)}, set())
 
-    Args:
-        golds: labels of rows, one or several each.
-        known: labels that a model was trained on, which hold no place.
+    The `known` labels are those that a model was trained on, which hold no place.
     """
     held = {tuple(labels) for labels in golds if labels}
     none = find_placeholders({label for labels in held for label in labels} | {*known}).none - {*known}
@@ -119,13 +116,6 @@ def _doubt(label: str, others: Collection[str]) -> Severity | None:
         return None
     begins = {other[:1].isupper() for other in others if other[:1].isalpha()}
     return "warning" if folded in OFTEN_MEANT and begins == {label[:1].isupper()} else "severe"
-
-
-def _doubt_number(others: Collection[str]) -> Severity | None:
-    """Return how surely -1 means "no label" beside other labels: beside 0 and 1 it is as often a negative feeling."""
-    if len(others) < 2 or not all(other.isdigit() for other in others):
-        return None
-    return "note" if set(others) == {"0", "1"} else "severe"
 
 
 def whole_number(label: str) -> str:
@@ -157,15 +147,12 @@ def spelling_key(label: str) -> str:
 
 
 def main_spellings(counts: Mapping[str, int]) -> dict[str, str]:
-    """Map each label that is another spelling of a commoner one to that.
+    """Map each label, of those with the counts of their rows, that is another spelling of a commoner one to that.
 
     >>> main_spellings({"TRUE": 2, "True": 5, "true": 1, "False": 7})
     {'TRUE': 'True', 'true': 'True'}
     >>> main_spellings({"1": 3, "yes": 2, "0": 4}), main_spellings({"1": 3, "0": 4, "2": 1})
     ({'yes': '1'}, {})
-
-    Args:
-        counts: how many rows have each label.
     """
     keys = {label: spelling_key(label) for label in counts}
     truths = {key.translate(ALIKE): truth for key, truth in (TRUTHS | BITS).items()}

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 
@@ -47,72 +46,47 @@ GAP = LETTERS - 1
 """Zeros after each text: a text shorter than a shingle is one with them."""
 
 
-@dataclass(frozen=True)
-class _Shingles:
-    hashes: np.ndarray
-    """`[shingles]` uint32."""
-    owners: np.ndarray
-    """`[shingles]`: the text of each, ascending."""
-
-
-@dataclass(frozen=True)
-class _Signatures:
-    """What is kept of each text: about 200 bytes."""
-
-    keys: np.ndarray
-    """`[BANDS, texts]` uint32: four minima in one number."""
-    minima: np.ndarray
-    """`[texts, BANDS * ROWS]` uint8: the lowest byte of each minimum."""
-    sizes: np.ndarray
-    """`[texts]`: how many shingles."""
-
-    def needed(self, pairs: np.ndarray) -> np.ndarray:
-        """Return the Jaccard index from which on each pair is near-duplicate."""
-        sizes = self.sizes[pairs].max(axis=1)
-        return np.where(sizes < SHORT, 1.0, np.clip((sizes - EDIT) / (sizes + EDIT), LEAST, MOST))
-
-
 def near_duplicate_groups(texts: Sequence[str]) -> np.ndarray:
     """Group texts so that near-duplicates, and near-duplicates of these, are in one group.
 
     Case, Unicode form, punctuation and spaces do not count. A text of nothing else is in a group of its own.
 
-    Args:
-        texts: any number of them, of any length, in any script.
-
     Returns:
-        The group of each text, `[texts]` int64: the position of the first text in the group. The same
-        texts give the same groups on every machine.
+        The position of the first text in each text's group, `[texts]` int64: the same on every machine.
     """
     groups = np.arange(len(texts))
     lengths = np.fromiter((min(len(text), LONGEST) for text in texts), np.int64, len(texts))
-    signatures = _signatures(texts, lengths)
+    keys, minima, sizes = _signatures(texts, lengths)
     for band in range(BANDS):
-        for pairs in _neighbours(signatures.keys[band], signatures.keys[band - 1]):
+        for pairs in _neighbours(keys[band], keys[band - 1]):
             apart = pairs[groups[pairs[:, 0]] != groups[pairs[:, 1]]]
-            likely = apart[_estimates(signatures.minima, apart) >= signatures.needed(apart) - MARGIN]
-            groups = _joined(groups, likely[_overlaps(texts, lengths, likely) >= signatures.needed(likely)])
+            likely = apart[_estimates(minima, apart) >= _needed(sizes[apart]) - MARGIN]
+            groups = _joined(groups, likely[_overlaps(texts, lengths, likely) >= _needed(sizes[likely])])
     return groups
+
+
+def _needed(sizes: np.ndarray) -> np.ndarray:
+    """Return the Jaccard index from which on pairs with so many shingles, `[pairs, 2]`, are near-duplicates."""
+    larger = sizes.max(axis=1)
+    return np.where(larger < SHORT, 1.0, np.clip((larger - EDIT) / (larger + EDIT), LEAST, MOST))
 
 
 def jaccard(first: Sequence[str], second: Sequence[str]) -> np.ndarray:
     """Compare texts pairwise: shingles in both over shingles in either, `[pairs]`; 0 where there are none.
 
     >>> jaccard(["The cat sat on the mat."], ["the cat sat on my mat"]).round(2)
-    array([0.48])
+    array([0.46])
     """
-    sets = [np.unique(_owned(_shingles(side))) for side in (first, second)]
+    sides = map(_shingles, (first, second))
+    sets = [np.unique(owners.astype(np.uint64) << np.uint64(32) | hashes) for hashes, owners in sides]
     all_ = np.sort(np.concatenate(sets))
     shared = all_[1:][all_[1:] == all_[:-1]]
     counts = [np.bincount((found >> np.uint64(32)).astype(np.int64), minlength=len(first)) for found in (shared, all_)]
     return counts[0] / np.maximum(1, counts[1] - counts[0])
 
 
-# ── shingles ──────────────────────────────────────────────────────────────────────────────────
-
-
-def _shingles(texts: Sequence[str]) -> _Shingles:
-    """Hash every run of five letters of each text, all texts at once."""
+def _shingles(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Hash every run of five letters, all texts at once: `[shingles]` uint32, and the text of each, ascending."""
     letters = _letters(texts)
     gap = letters == 0
     first = np.concatenate(([True], gap[:-1]))
@@ -121,7 +95,7 @@ def _shingles(texts: Sequence[str]) -> _Shingles:
     hashes = np.zeros(len(starts), np.uint64)
     for offset in range(LETTERS):
         hashes = hashes * np.uint64(0x9E3779B97F4A7C15) + letters[starts + offset]
-    return _Shingles((_mix(hashes) >> np.uint64(32)).astype(np.uint32), (np.cumsum(gap) // GAP)[starts])
+    return (_mix(hashes) >> np.uint64(32)).astype(np.uint32), (np.cumsum(gap) // GAP)[starts]
 
 
 def _letters(texts: Sequence[str]) -> np.ndarray:
@@ -152,33 +126,31 @@ def _mix(values: np.ndarray) -> np.ndarray:
     return values ^ values >> np.uint64(31)
 
 
-def _owned(shingles: _Shingles) -> np.ndarray:
-    return shingles.owners.astype(np.uint64) << np.uint64(32) | shingles.hashes
+def _signatures(texts: Sequence[str], lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Compute what is kept of each text, about 200 bytes; texts of similar length are computed together.
 
-
-# ── signatures ────────────────────────────────────────────────────────────────────────────────
-
-
-def _signatures(texts: Sequence[str], lengths: np.ndarray) -> _Signatures:
-    """Compute the minima of every text; texts of similar length are computed together."""
+    Returns:
+        Keys, four minima in one number: `[BANDS, texts]` uint32; the lowest byte of each minimum:
+        `[texts, BANDS * ROWS]` uint8; how many shingles: `[texts]`.
+    """
     keys = np.empty((BANDS, len(texts)), np.uint32)
     minima = np.empty((len(texts), BANDS * ROWS), np.uint8)
     sizes = np.empty(len(texts), np.int64)
     order = np.argsort(lengths, kind="stable")
     for part in _blocks(lengths[order]):
         rows = order[part]
-        shingles = _shingles([texts[row] for row in rows])
-        sizes[rows] = np.bincount(shingles.owners, minlength=len(rows))
-        found = _minima(shingles, sizes[rows])
+        hashes, owners = _shingles([texts[row] for row in rows])
+        sizes[rows] = np.bincount(owners, minlength=len(rows))
+        found = _minima(hashes, sizes[rows])
         minima[rows] = found.T.astype(np.uint8)
         mixed = np.zeros((BANDS, len(rows)), np.uint64)
         for row in range(ROWS):
             mixed = _mix(mixed + found[row::ROWS] + np.uint64(1))
         keys[:, rows] = (mixed >> np.uint64(32)).astype(np.uint32)
-    return _Signatures(keys, minima, sizes)
+    return keys, minima, sizes
 
 
-def _minima(shingles: _Shingles, sizes: np.ndarray) -> np.ndarray:
+def _minima(hashes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """Compute the least of each text's shingles under each permutation: `[permutations, texts]` uint32.
 
     The permutations are linear ones modulo 2^32 of numbers that are scrambled already.
@@ -189,7 +161,7 @@ def _minima(shingles: _Shingles, sizes: np.ndarray) -> np.ndarray:
         return minima
     ends = np.cumsum(sizes)[filled]
     steps = np.arange(sizes.max())[:, None]
-    table = shingles.hashes[np.minimum(ends - sizes[filled] + steps, ends - 1)]
+    table = hashes[np.minimum(ends - sizes[filled] + steps, ends - 1)]
     draws = (_mix(np.arange(1, 2 * BANDS * ROWS + 1, dtype=np.uint64)) >> np.uint64(32)).astype(np.uint32)
     permuted = np.empty_like(table)
     for number, (factor, shift) in enumerate(draws.reshape(-1, 2)):
@@ -200,13 +172,9 @@ def _minima(shingles: _Shingles, sizes: np.ndarray) -> np.ndarray:
 
 
 def _blocks(lengths: np.ndarray) -> Iterator[slice]:
-    """Split texts into runs of about `BLOCK` letters."""
     block = (np.cumsum(lengths + GAP)) // BLOCK
     bounds = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), len(lengths)]
     return (slice(start, end) for start, end in pairwise(bounds) if start < end)
-
-
-# ── pairs ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def _neighbours(keys: np.ndarray, others: np.ndarray) -> Iterator[np.ndarray]:
@@ -226,11 +194,8 @@ def _neighbours(keys: np.ndarray, others: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _estimates(minima: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    shares = np.empty(len(pairs))
-    for start in range(0, len(pairs), BLOCK // minima.shape[1]):
-        part = pairs[start : start + BLOCK // minima.shape[1]]
-        shares[start : start + len(part)] = (minima[part[:, 0]] == minima[part[:, 1]]).mean(axis=1)
-    return shares
+    parts = np.split(pairs, range(step := BLOCK // minima.shape[1], len(pairs), step))
+    return np.concatenate([(minima[part[:, 0]] == minima[part[:, 1]]).mean(axis=1) for part in parts])
 
 
 def _overlaps(texts: Sequence[str], lengths: np.ndarray, pairs: np.ndarray) -> np.ndarray:

@@ -6,8 +6,9 @@ IBAN) or where a word beside them says what they are.
 
 from __future__ import annotations
 
+import operator
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -53,24 +54,17 @@ def is_card(text: str) -> bool:
 
 def is_inn(text: str) -> bool:
     """Check a Russian taxpayer's number of 10 or 12 digits (order of the tax service MMV-7-6/435, annex)."""
-    digits = _digits(text)
-    twelve = (7, 2, 4, 10, 3, 5, 9, 4, 6, 8)
-    if len(digits) == 10:
-        return _weighed(digits, twelve[1:]) == digits[9]
-    return len(digits) == 12 and _weighed(digits, twelve) == digits[10] and _weighed(digits, (3, *twelve)) == digits[11]
-
-
-def _weighed(digits: list[int], weights: tuple[int, ...]) -> int:
-    return sum(digit * weight for digit, weight in zip(digits, weights, strict=False)) % 11 % 10
+    digits, twelve = _digits(text), (7, 2, 4, 10, 3, 5, 9, 4, 6, 8)
+    checks = {10: (twelve[1:],), 12: (twelve, (3, *twelve))}.get(len(digits), ())
+    sums = [sum(map(operator.mul, digits, weights)) % 11 % 10 for weights in checks]
+    return bool(sums) and sums == digits[-len(sums) :]
 
 
 def is_snils(text: str) -> bool:
     """Check a Russian insurance number of 11 digits (order 335p of the pension fund, annex)."""
     digits = _digits(text)
-    if len(digits) != 11:
-        return False
-    total = sum(digit * weight for digit, weight in zip(digits, range(9, 0, -1), strict=False)) % 101
-    return (0 if total == 100 else total) == 10 * digits[9] + digits[10]
+    total = sum(map(operator.mul, digits, range(9, 0, -1))) % 101
+    return len(digits) == 11 and total % 100 == 10 * digits[9] + digits[10]
 
 
 def is_iban(text: str) -> bool:
@@ -85,68 +79,42 @@ def is_phone(text: str) -> bool:
     return 10 <= len(digits) <= 15 and len(set(digits)) > 2
 
 
-def _p(pattern: str, flags: int = 0) -> re.Pattern[str]:
-    return re.compile(pattern, flags)
-
-
-LONG_NUMBER = _p(r"\d(?:[ .()\u00a0-]{0,3}\d){9}")
+LONG_NUMBER = re.compile(r"\d(?:[ .()\u00a0-]{0,3}\d){9}")
 KEYED = (
     *("akia", "asia", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "sk-", "k_live_", "k_test_"),
     *("xox", "aiza", "hf_", "npm_", "pypi-", "eyj", "private key", ":aa"),
 )
+KEY = re.compile(
+    r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----(?:[\s\S]{0,8000}?-----END (?:[A-Z]+ )*PRIVATE KEY"
+    r"(?: BLOCK)?-----)?"
+    r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_[0-9A-Za-z]{36,}|\bgithub_pat_\w{22,}|\bglpat-[\w-]{20,}"
+    r"|\bsk-(?:ant-|proj-|svcacct-)?[\w-]{20,}|\b[sr]k_(?:live|test)_[0-9A-Za-z]{16,}|\bxox[abprs]-[\w-]{10,}"
+    r"|\bAIza[\w-]{35}|\bhf_[0-9A-Za-z]{30,}|\bnpm_[0-9A-Za-z]{36}|\bpypi-[\w-]{30,}"
+    r"|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}|\b\d{8,10}:AA[\w-]{32,34}\b"
+)
+PASSWORD = re.compile(
+    r"(?:\b(?:password|passwd|pwd|secret|api[_-]?key|access[_-]?token|auth[_-]?token|парол[ья])\b[\"']?\s*[:=]\s*)"
+    r"[\"']?(?=[^\s\"']*\d)(?=[^\s\"']*[A-Za-zА-я])[^\s\"'<>{}()\[\],;]{8,}|\b[a-z][a-z0-9+]{2,20}://[^\s/:@]{1,64}:[^\s/@]{3,64}@[\w.-]+",
+    re.IGNORECASE,
+)
+E_MAIL = re.compile(r"(?<![\w.+-])[\w][\w.+-]{0,63}@(?:[\w-]{1,63}\.)+[^\W\d_]{2,24}(?![\w@])")
+IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[0-9A-Z]{4}){2,7}(?: ?[0-9A-Z]{1,3})?\b")
+SNILS = re.compile(r"(?<![\d-])\d{3}-\d{3}-\d{3}[ -]\d{2}(?!\d)|(?<=СНИЛС )\d{11}(?!\d)|(?<=СНИЛС: )\d{11}(?!\d)")
+PHONE = re.compile(
+    r"(?<![\w.+-])(?:\+\d{1,3}[ .(\u00a0-]{0,2}\d{2,4}(?:[ .)(\u00a0-]{0,2}\d{2,4}){2,4}"
+    r"|8[ (\u00a0-]{0,2}[3489]\d\d[ )\u00a0-]{0,2}\d{3}[ \u00a0-]?\d\d[ \u00a0-]?\d\d"
+    r"|\(?[2-9]\d\d\)?[ .-]\d{3}[ .-]\d{4})(?![\w-])"
+)
 PATTERNS = (
-    Pattern(
-        "key",
-        "secret",
-        KEYED,
-        _p(
-            r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----(?:[\s\S]{0,8000}?-----END (?:[A-Z]+ )*PRIVATE KEY"
-            r"(?: BLOCK)?-----)?"
-            r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_[0-9A-Za-z]{36,}|\bgithub_pat_\w{22,}|\bglpat-[\w-]{20,}"
-            r"|\bsk-(?:ant-|proj-|svcacct-)?[\w-]{20,}|\b[sr]k_(?:live|test)_[0-9A-Za-z]{16,}|\bxox[abprs]-[\w-]{10,}"
-            r"|\bAIza[\w-]{35}|\bhf_[0-9A-Za-z]{30,}|\bnpm_[0-9A-Za-z]{36}|\bpypi-[\w-]{30,}"
-            r"|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}|\b\d{8,10}:AA[\w-]{32,34}\b"
-        ),
-    ),
-    Pattern(
-        "password",
-        "secret",
-        ("pass", "pwd", "secret", "token", "api", "парол", "://"),
-        _p(
-            r"(?:\b(?:password|passwd|pwd|secret|api[_-]?key|access[_-]?token|auth[_-]?token|парол[ья])\b[\"']?\s*[:=]\s*)"
-            r"[\"']?(?=[^\s\"']*\d)(?=[^\s\"']*[A-Za-zА-я])[^\s\"'<>{}()\[\],;]{8,}|\b[a-z][a-z0-9+]{2,20}://[^\s/:@]{1,64}:[^\s/@]{3,64}@[\w.-]+",
-            re.IGNORECASE,
-        ),
-    ),
-    Pattern("e-mail", "person", ("@",), _p(r"(?<![\w.+-])[\w][\w.+-]{0,63}@(?:[\w-]{1,63}\.)+[^\W\d_]{2,24}(?![\w@])")),
-    Pattern(
-        "IBAN",
-        "person",
-        _p(r"[A-Z]{2}\d\d"),
-        _p(r"\b[A-Z]{2}\d{2}(?: ?[0-9A-Z]{4}){2,7}(?: ?[0-9A-Z]{1,3})?\b"),
-        is_iban,
-    ),
-    Pattern("card", "person", LONG_NUMBER, _p(r"(?<![\d.-])\d(?:[ -]?\d){12,18}(?![\d-]|\.\d)"), is_card),
-    Pattern(
-        "SNILS",
-        "person",
-        LONG_NUMBER,
-        _p(r"(?<![\d-])\d{3}-\d{3}-\d{3}[ -]\d{2}(?!\d)|(?<=СНИЛС )\d{11}(?!\d)|(?<=СНИЛС: )\d{11}(?!\d)"),
-        is_snils,
-    ),
-    Pattern("INN", "person", ("инн", "inn"), _p(r"(?<=\b(?:ИНН|INN)[ :])\s?\d{10}(?:\d\d)?(?!\d)"), is_inn),
-    Pattern("passport", "person", ("паспорт",), _p(r"(?i:паспорт[^\d\n]{0,30})\d\d ?\d\d[ №]{0,3}\d{6}(?!\d)")),
-    Pattern(
-        "phone",
-        "person",
-        LONG_NUMBER,
-        _p(
-            r"(?<![\w.+-])(?:\+\d{1,3}[ .(\u00a0-]{0,2}\d{2,4}(?:[ .)(\u00a0-]{0,2}\d{2,4}){2,4}"
-            r"|8[ (\u00a0-]{0,2}[3489]\d\d[ )\u00a0-]{0,2}\d{3}[ \u00a0-]?\d\d[ \u00a0-]?\d\d"
-            r"|\(?[2-9]\d\d\)?[ .-]\d{3}[ .-]\d{4})(?![\w-])"
-        ),
-        is_phone,
-    ),
+    Pattern("key", "secret", KEYED, KEY),
+    Pattern("password", "secret", ("pass", "pwd", "secret", "token", "api", "парол", "://"), PASSWORD),
+    Pattern("e-mail", "person", ("@",), E_MAIL),
+    Pattern("IBAN", "person", re.compile(r"[A-Z]{2}\d\d"), IBAN, is_iban),
+    Pattern("card", "person", LONG_NUMBER, re.compile(r"(?<![\d.-])\d(?:[ -]?\d){12,18}(?![\d-]|\.\d)"), is_card),
+    Pattern("SNILS", "person", LONG_NUMBER, SNILS, is_snils),
+    Pattern("INN", "person", ("инн", "inn"), re.compile(r"(?<=\b(?:ИНН|INN)[ :])\s?\d{10}(?:\d\d)?(?!\d)"), is_inn),
+    Pattern("passport", "person", ("паспорт",), re.compile(r"(?i:паспорт[^\d\n]{0,30})\d\d ?\d\d[ №]{0,3}\d{6}(?!\d)")),
+    Pattern("phone", "person", LONG_NUMBER, PHONE, is_phone),
 )
 
 
@@ -165,18 +133,13 @@ def find_private(text: str, family: Family | None = None) -> list[Private]:
         if family not in (None, pattern.family) or (hint is LONG_NUMBER and not number):
             continue
         if any(word in small for word in hint) if isinstance(hint, tuple) else hint.search(text):
-            found += [one for one in _matches(pattern, text) if not any(_overlap(one, other) for other in found)]
+            spans = [match.span() for match in pattern.match.finditer(text) if pattern.proof(match.group())]
+            found += [
+                Private(pattern.kind, pattern.family, start, end)
+                for start, end in spans
+                if all(end <= other.start or other.end <= start for other in found)
+            ]
     return sorted(found, key=lambda one: one.start)
-
-
-def _matches(pattern: Pattern, text: str) -> Iterator[Private]:
-    for match in pattern.match.finditer(text):
-        if pattern.proof(match.group()):
-            yield Private(pattern.kind, pattern.family, match.start(), match.end())
-
-
-def _overlap(one: Private, other: Private) -> bool:
-    return one.start < other.end and other.start < one.end
 
 
 def mask(text: str) -> str:

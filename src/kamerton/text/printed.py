@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from kamerton.core.errors import Unusable
 from kamerton.core.files import BAD_JSON
-from kamerton.core.messages import Message, msg
+from kamerton.core.messages import msg
 
 LONGEST, DEEPEST = 20_000_000, 100
 """Letters of a cell, and lists within lists: more is no row of a data set."""
@@ -64,8 +64,8 @@ SCALARS = frozenset((
 ))  # fmt: skip
 """Calls that stand for the one value that is given to them."""
 TIMES = frozenset(("date", "datetime", "time", "datetime.date", "datetime.datetime", "datetime.time"))
-DATE = 3
-"""Numbers of a time's that are its year, month and day."""
+ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(\n)|(.))", re.DOTALL)
+SIGNS = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
 TRUNCATED = msg("numpy or pandas left out its middle (`...`) when it was printed: write the column again as JSON, "
                 "{code}", code="`df[column] = df[column].map(lambda cell: json.dumps(list(cell)))`")  # fmt: skip
 
@@ -78,9 +78,7 @@ def opened(cell: object, *, sure: bool = False) -> object:
     >>> opened("array(['a', 'b'], dtype=object)"), opened("[np.str_('a'), True]"), opened("(1., 2)"), opened("a, b")
     (['a', 'b'], ['a', True], [1.0, 2], 'a, b')
 
-    Args:
-        cell: of a table.
-        sure: whether the cell may be a text as well, so that only brackets with quotes behind them begin a list.
+    If `sure`, the cell may be a text as well, and only brackets with quotes behind them begin a list.
 
     Raises:
         Unusable: it begins like a list or an object, and cannot be read to its end; with the reason.
@@ -89,10 +87,10 @@ def opened(cell: object, *, sure: bool = False) -> object:
         return cell
     if cell.rstrip()[-1] in "])}":
         return read_printed(cell)
-    if SURE.match(cell):
-        end = cell.rstrip()[-20:]
-        raise Unusable(msg("it begins like a list or an object, and its end is missing: …{end}", end=end))
-    return cell
+    if not SURE.match(cell):
+        return cell
+    end = cell.rstrip()[-20:]
+    raise Unusable(msg("it begins like a list or an object, and its end is missing: …{end}", end=end))
 
 
 def opened_text(cell: object) -> object:
@@ -126,9 +124,9 @@ def read_printed(text: str) -> object:
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise Unusable(msg("it holds half a character (a lone surrogate)")) from None
-    except _DamagedError as error:
-        rule = msg("it looks like a list or an object, but cannot be read: {reason}", reason=error.message)
-        raise Unusable(rule) from None
+    except Unusable as error:
+        reason = error.message
+        raise Unusable(msg("it looks like a list or an object, but cannot be read: {reason}", reason=reason)) from None
     return value
 
 
@@ -136,16 +134,7 @@ def _read(text: str) -> object:
     if text.lstrip()[:1] in ("[", "{"):
         with suppress(*BAD_JSON):  # then it was printed by something else than JSON
             return json.loads(text)
-    reader = _LiteralParser(_tokens(text))
-    value = reader.value(0)
-    reader.end()
-    return value
-
-
-class _DamagedError(Exception):
-    def __init__(self, message: Message) -> None:
-        self.message = message
-        super().__init__(str(message))
+    return _LiteralParser(_tokens(text)).whole()
 
 
 @dataclass(frozen=True)
@@ -154,27 +143,16 @@ class _Token:
     text: str
 
 
-@dataclass(frozen=True)
-class _Held:
-    values: list[object]
-    pairs: dict[str, object]
-    """Of `key: value`."""
-    named: dict[str, object]
-    """Of `name=value`."""
-
-
 def _tokens(text: str) -> Iterator[_Token]:
     at, end = 0, len(text.rstrip())
     while at < end:
         found = TOKEN.match(text, at)
         if not found:
             rest = text[at:].strip()
-            unclosed = msg("a quote is not closed: {text}", text=rest[:30])
-            raise _DamagedError(
-                unclosed if rest[:1] in ("'", '"') else msg("{text} is not a value", text=repr(rest[:20]))
-            )
-        kind = found.lastgroup or ""
-        at = found.end()
+            if rest[:1] in ("'", '"'):
+                raise Unusable(msg("a quote is not closed: {text}", text=rest[:30]))
+            raise Unusable(msg("{text} is not a value", text=repr(rest[:20])))
+        at, kind = found.end(), found.lastgroup or ""
         yield _Token(kind, found[kind])
     yield _Token("end", "")
 
@@ -188,7 +166,7 @@ class _LiteralParser:
         if self._next is None:
             self._next = next(self._tokens)
         if self._next.kind == "missing":
-            raise _DamagedError(TRUNCATED)
+            raise Unusable(TRUNCATED)
         return self._next
 
     def _take(self) -> _Token:
@@ -198,57 +176,55 @@ class _LiteralParser:
 
     def _takes(self, sign: str) -> bool:
         token = self._peek()
-        if token.kind == "sign" and token.text == sign:
-            self._next = None
-            return True
-        return False
+        taken = token.kind == "sign" and token.text == sign
+        self._next = None if taken else token
+        return taken
 
-    def end(self) -> None:
-        """Check that nothing follows."""
-        if self._peek().kind != "end":
-            raise _DamagedError(msg("{text} follows its end", text=repr(self._peek().text[:20])))
+    def whole(self) -> object:
+        """Read the only value."""
+        value, after = self.value(0), self._peek()
+        if after.kind != "end":
+            raise Unusable(msg("{text} follows its end", text=repr(after.text[:20])))
+        return value
 
     def value(self, depth: int) -> object:
         """Read a value."""
         if depth > DEEPEST:
-            raise _DamagedError(msg("its lists are nested too deeply"))
+            raise Unusable(msg("its lists are nested too deeply"))
         token = self._take()
         if token.text in CLOSING:
-            held = self._items(CLOSING[token.text], depth + 1)
-            if held.named or (held.pairs and held.values):
-                raise _DamagedError(msg("some of its values have keys and others have none"))
-            return held.pairs if held.pairs or (token.text == "{" and not held.values) else held.values
+            values, pairs, named = self._items(CLOSING[token.text], depth + 1)
+            if named or (pairs and values):
+                raise Unusable(msg("some of its values have keys and others have none"))
+            return pairs if pairs or (token.text == "{" and not values) else values
         if token.kind == "quoted":
             return _unquoted(token.text)
         if token.kind == "number":
             return _number(token.text)
         if token.kind == "name":
-            return self._named(token.text, depth)
+            return self._call(token.text, depth) if self._takes("(") else self._word(token.text)
         if token.kind == "absent":
             return None
         misplaced = msg("{text} stands in a value's place", text=repr(token.text))
-        raise _DamagedError(msg("it ends too early") if token.kind == "end" else misplaced)
+        raise Unusable(msg("it ends too early") if token.kind == "end" else misplaced)
 
-    def _items(self, closing: str, depth: int) -> _Held:
-        """Read values up to the closing sign, with commas, spaces or lines between them."""
-        held = _Held([], {}, {})
+    def _items(self, closing: str, depth: int) -> tuple[list[object], dict[str, object], dict[str, object]]:
+        """Read values, `key: value` and `name=value` up to the closing sign, with commas, spaces or lines between."""
+        values, pairs, named = list[object](), dict[str, object](), dict[str, object]()
         while not self._takes(closing):
             one = self.value(depth)
             if self._takes(":"):
-                held.pairs[str(one)] = self.value(depth)
+                pairs[str(one)] = self.value(depth)
             elif self._takes("="):
-                held.named[str(one)] = self.value(depth)
+                named[str(one)] = self.value(depth)
             else:
-                held.values.append(one)
+                values.append(one)
             self._takes(",")
-        return held
+        return values, pairs, named
 
-    def _named(self, name: str, depth: int) -> object:
-        """Read a word, or a call of a known name."""
-        if not self._takes("("):
-            return self._word(name)
-        held, last = self._items(")", depth + 1), name.rpartition(".")[2]
-        values = [one for one in held.values if last != "defaultdict" or isinstance(one, dict)]
+    def _call(self, name: str, depth: int) -> object:
+        (held, _, named), last = self._items(")", depth + 1), name.rpartition(".")[2]
+        values = [one for one in held if last != "defaultdict" or isinstance(one, dict)]
         if name in TIMES:
             return _time(last, values)
         if last == "c":
@@ -259,9 +235,9 @@ class _LiteralParser:
             return values[0] if values else []
         if last in SCALARS and len(values) == 1:
             return values[0]
-        if held.named and not values:  # a dataclass or a row of Spark
-            return held.named
-        raise _DamagedError(msg("it holds a Python object, {call}: write the column as JSON", call=f"`{name}(...)`"))
+        if named and not values:  # a dataclass or a row of Spark
+            return named
+        raise Unusable(msg("it holds a Python object, {call}: write the column as JSON", call=f"`{name}(...)`"))
 
     def _word(self, name: str) -> object:
         if name in WORDS:
@@ -269,11 +245,7 @@ class _LiteralParser:
         last = name.rpartition(".")[2]
         if self._peek().text == "=" or last in SCALARS or last == "object":
             return name
-        raise _DamagedError(msg("{text} has no quotes", text=repr(name[:20])))
-
-
-ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(\n)|(.))", re.DOTALL)
-SIGNS = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
+        raise Unusable(msg("{text} has no quotes", text=repr(name[:20])))
 
 
 def _unquoted(text: str) -> str:
@@ -301,7 +273,6 @@ def _number(text: str) -> int | float:
 
 def _time(kind: str, numbers: Sequence[object]) -> str:
     whole = [one for one in numbers if isinstance(one, int)]
-    day = [] if kind == "time" else whole[:DATE]
-    clock = whole[len(day) :][:3]
-    parts = ("-".join(f"{one:02d}" for one in day), ":".join(f"{one:02d}" for one in clock))
-    return " ".join(part for part in parts if part)
+    day = [] if kind == "time" else whole[:3]
+    parts = "-".join(f"{one:02d}" for one in day), ":".join(f"{one:02d}" for one in whole[len(day) :][:3])
+    return " ".join(filter(None, parts))
