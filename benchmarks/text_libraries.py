@@ -22,8 +22,8 @@ from rensa import RMinHash, RMinHashLSH
 from kamerton.core.errors import DataError
 from kamerton.data.encoding import decode
 from kamerton.data.unpack import held
-from kamerton.text.mojibake import mend
 from kamerton.text.near_duplicates import jaccard, near_duplicate_groups
+from kamerton.text.repair import mend
 
 ENCODINGS = ("utf-8", "utf-16", "cp1251", "koi8-r", "cp866", "iso8859-5", "mac-cyrillic")
 MISREADINGS = (

@@ -14,7 +14,7 @@ from kamerton.forms.continuation import FILLING
 from kamerton.models.load import load_tokenizer
 from kamerton.plugins.tasks.code_completion import CodeCompletion
 from kamerton.runs.recipe import checked
-from kamerton.text.code import looks_like_code
+from kamerton.text.language_id import looks_like_code
 from tiny_engines import facts_of
 
 EXAMPLES = [

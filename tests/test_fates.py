@@ -9,9 +9,8 @@ import pytest
 from kamerton.core.errors import DataError
 from kamerton.core.messages import Message, Wording, msg
 from kamerton.core.records import Example, Finding, LedgerEntry, Place, Split
-from kamerton.data.fates import REASONS, lost_classes, require_classes, untested_classes, used_line
+from kamerton.data.fates import REASONS, found_by, lost_classes, require_classes, untested_classes, used_line
 from kamerton.data.gate import overlong
-from kamerton.data.ledger import found_by
 from kamerton.i18n.voice import voice
 from kamerton.runs.run import Run
 from stories import DONE, QUICK

@@ -15,9 +15,8 @@ from kamerton.core.records import Example, Finding, Place
 from kamerton.data.audit import run_audit
 from kamerton.plugins.audits._confident import confident_joint, probable_errors
 from kamerton.text.language_id import language_of
-from kamerton.text.mojibake import damage_by, damage_of, mend
 from kamerton.text.pii import find_private, is_card, is_inn, is_snils, mask
-from kamerton.text.repair import neat
+from kamerton.text.repair import damage_by, damage_of, mend, neat
 
 CLASSES = AuditContext(stratified=True, lengths=None, max_tokens=None, answers="class")
 WRITTEN = AuditContext(stratified=False, lengths=None, max_tokens=None, answers="text")
@@ -166,7 +165,7 @@ def test_damage_done_twice_is_undone_twice() -> None:
      "ЖЭК № 5 — ВЦИОМ", "10 °C ± 5 µm", "Сидел и смотрел: «Да»…", "Ђорђе Љубић", "ПРИВЕТ ВСЕМ", "Что??? Как???"],
 )  # fmt: skip
 def test_real_letters_of_many_languages_are_left_alone(text: str) -> None:
-    assert damage_of(text) is None and neat(text).text == text
+    assert damage_of(text) is None and neat(text)[0] == text
 
 
 def test_lost_letters_are_counted_and_not_invented() -> None:
@@ -179,10 +178,10 @@ def test_lost_letters_are_counted_and_not_invented() -> None:
 
 
 def test_what_is_tidied_keeps_its_words_and_its_indentation() -> None:
-    assert neat("Fish &amp; chips\u200b\u00a0for &#8364;5 \r\n").text == "Fish & chips for €5"
-    assert neat("    def f():\n        return 1\n").text == "    def f():\n        return 1"
-    assert neat("👩‍👩‍👧 family") == neat("👩‍👩‍👧 family") and neat("👩‍👩‍👧").text == "👩‍👩‍👧"
-    assert neat("a < b && c > d; R&D; AT&T").repairs == ()
+    assert neat("Fish &amp; chips\u200b\u00a0for &#8364;5 \r\n")[0] == "Fish & chips for €5"
+    assert neat("    def f():\n        return 1\n")[0] == "    def f():\n        return 1"
+    assert neat("👩‍👩‍👧 family") == neat("👩‍👩‍👧 family") and neat("👩‍👩‍👧")[0] == "👩‍👩‍👧"
+    assert neat("a < b && c > d; R&D; AT&T")[1] == []
 
 
 # ── private data ──────────────────────────────────────────────────────────────────────────────

@@ -223,7 +223,7 @@ def test_variants_are_trained_on_in_a_run_of_their_own_and_only_if_they_help(pla
     run = place.run("full")
     plan = Plan("augment", 2.0, {"augment.by": "deletion"})
     setup = varied(open_setup(run), plan)
-    monkeypatch.setattr("kamerton.data.enlarge._scores", lambda given, fresh: (0.5, better))
+    monkeypatch.setattr("kamerton.data.augment._scores", lambda given, fresh: (0.5, better))
     again = run.with_same_split(place.folder / f"varied-{kept}", setup.recipe)
     told = with_variants(again, setup, Clock(again))
     with pytest.raises(StopIteration) as ended:

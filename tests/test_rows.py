@@ -5,8 +5,7 @@ import pytest
 
 from kamerton.core.records import Example, Place, Row
 from kamerton.data import rows as module
-from kamerton.data.examples import Examples
-from kamerton.data.rows import TOGETHER, RowLog, Rows
+from kamerton.data.rows import TOGETHER, Examples, RowLog, Rows
 
 VALUES = {"text": "Тёплый фильм\nи «ещё»", "n": 3, "x": 0.1, "none": None, "deep": {"a": [1, {"b": "я"}]}, "t": True}
 

@@ -10,10 +10,9 @@ from scipy.stats import binom
 
 from kamerton.core.errors import DataError, RecipeError
 from kamerton.core.records import Example, Finding, LedgerEntry, Place, Split
-from kamerton.data.groups import make_groups
-from kamerton.data.ledger import check_complete, make_ledger
+from kamerton.data.fates import check_complete, make_ledger
 from kamerton.data.parts import Sides, find_sides, moment_of
-from kamerton.data.split import RANDOM, Parted, split_examples
+from kamerton.data.split import RANDOM, Parted, make_groups, split_examples
 from kamerton.data.table import Collector, Table, joined
 from kamerton.runs.recipe import resolve
 from kamerton.runs.settings import SplitSettings

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from kamerton.core.errors import DataError
-from kamerton.data.options import Options
 from kamerton.data.read import read_table
-from kamerton.data.table import Table, spelled_as
+from kamerton.data.table import Options, Table, spelled_as
 from kamerton.pipeline.prepare import parse_data
 from kamerton.runs.recipe import resolve
 

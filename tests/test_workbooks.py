@@ -16,9 +16,8 @@ from broken_files import as_csv, as_jsonl, as_parquet, ods, ods_rows, tarred, xl
 from kamerton.core.errors import DataError
 from kamerton.data import find
 from kamerton.data.fix import fix_data
-from kamerton.data.options import Options
 from kamerton.data.read import read_table
-from kamerton.data.table import Table
+from kamerton.data.table import Options, Table
 from kamerton.pipeline.prepare import parse_data
 from kamerton.runs.recipe import resolve
 

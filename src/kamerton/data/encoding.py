@@ -19,9 +19,9 @@ from kamerton.core.errors import DataError, Fault
 from kamerton.core.messages import Wording, msg
 from kamerton.data.kinds import HEAD as KIND_HEAD
 from kamerton.data.kinds import TABLE, refuse_other
-from kamerton.data.options import FOUND, Options
+from kamerton.data.table import FOUND, Options
 from kamerton.data.unpack import CHUNK, Bytes, held
-from kamerton.text.russian import likeness
+from kamerton.text.repair import likeness
 
 BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),

@@ -18,7 +18,7 @@ from kamerton.core.messages import Joined, Message, Wording, msg, term
 from kamerton.core.outcomes import Fixed
 from kamerton.core.records import Example, Finding, LedgerEntry, Row
 from kamerton.data.cells import value_at
-from kamerton.data.ledger import check_complete
+from kamerton.data.fates import check_complete
 from kamerton.data.mend import Repaired, repair_rows
 from kamerton.data.named import ARCHIVES, SHEETS, format_of
 from kamerton.data.table import Table
@@ -31,7 +31,7 @@ from kamerton.plugins.audits.label_spellings import LabelSpellings
 from kamerton.plugins.audits.stray_signs import StraySigns
 
 DROPPING = (EmptyFields, ExactDuplicates)
-"""The checks whose rows are left out."""
+
 MENDED = {
     check.__module__.rpartition(".")[2].replace("_", "-")
     for check in (*DROPPING, DamagedEncoding, HtmlRemains, LabelSpellings, StraySigns)
@@ -46,13 +46,8 @@ def can_fix(findings: Sequence[Finding], unusable: Sequence[LedgerEntry]) -> boo
 
 def dropped_examples(examples: Sequence[Example], task: Task) -> dict[int, Wording]:
     """Return by id the checks of `DROPPING` that leave examples out."""
-    context = AuditContext(
-        stratified=task.answers == "class",
-        lengths=None,
-        max_tokens=None,
-        answers=task.answers,
-        learned_from=[role.name for role in task.roles if role.to_learn],
-    )
+    learned, is_class = [role.name for role in task.roles if role.to_learn], task.answers == "class"
+    context = AuditContext(is_class, lengths=None, max_tokens=None, answers=task.answers, learned_from=learned)
     reasons: dict[int, Wording] = {}
     for check in reversed(DROPPING):
         if finding := check().check(examples, context):
@@ -72,30 +67,22 @@ def fix_data(path: Path, table: Table, task: Task, roles: Mapping[str, str]) -> 
     ledger = _ledger_path(path, place, table)
     _write_ledger(ledger, entries)
     fates = Counter(entry.fate for entry in entries)
-    return Fixed(
-        copies,
-        ledger,
-        fates["used"],
-        fates["repaired"],
-        fates["dropped"],
-        dict(Counter(repair for item in repaired if item.row.id not in unusable for repair in item.repairs)),
-        dict(Counter(entry.reason for entry in entries if entry.fate == "dropped")),
-        _notes(path, copies, table),
-    )
+    repairs = Counter[Wording](repair for item in kept for repair in item.repairs)
+    reasons = Counter(entry.reason for entry in entries if entry.fate == "dropped")
+    counts = fates["used"], fates["repaired"], fates["dropped"]
+    return Fixed(copies, ledger, *counts, dict(repairs), dict(reasons), tuple(_notes(path, copies, table)))
 
 
-def _notes(path: Path, copies: Sequence[Path], table: Table) -> tuple[Message, ...]:
-    other = not all(name.startswith("utf-8") for name in table.encoding.split(", "))
-    notes = [msg("written in UTF-8; the source is in {encoding}", encoding=table.encoding)] if other else []
+def _notes(path: Path, copies: Sequence[Path], table: Table) -> Iterator[Message]:
+    if not all(name.startswith("utf-8") for name in table.encoding.split(", ")):
+        yield msg("written in UTF-8; the source is in {encoding}", encoding=table.encoding)
     if copies and path.is_file() and copies[0].suffix != path.suffix:
-        notes.append(msg("written as {ending}: the source's format cannot hold these rows", ending=copies[0].suffix))
-    return tuple(notes)
+        yield msg("written as {ending}: the source's format cannot hold these rows", ending=copies[0].suffix)
 
 
 def _unusable(rows: Sequence[Row], task: Task, roles: Mapping[str, str]) -> dict[int, Wording]:
     """Return by id why rows are left out, judged after the repair, which can make rows equal."""
-    reasons: dict[int, Wording] = {}
-    examples: list[Example] = []
+    reasons, examples = dict[int, Wording](), list[Example]()
     for row in rows:
         try:
             values = {role: value_at(row.values, column) for role, column in roles.items()}
@@ -106,22 +93,18 @@ def _unusable(rows: Sequence[Row], task: Task, roles: Mapping[str, str]) -> dict
 
 
 def _entry(item: Repaired, unusable: Mapping[int, Wording]) -> LedgerEntry:
-    row = item.row
-    if row.id in unusable:
-        return LedgerEntry(row.id, row.place, "dropped", unusable[row.id])
-    if item.repairs:
-        return LedgerEntry(row.id, row.place, "repaired", Joined(item.repairs, ", "))
-    return LedgerEntry(row.id, row.place, "used", "")
+    id, place = item.row.id, item.row.place
+    if id in unusable:
+        return LedgerEntry(id, place, "dropped", unusable[id])
+    repairs = Joined(item.repairs, ", ") if item.repairs else ""
+    return LedgerEntry(id, place, "repaired" if repairs else "used", repairs)
 
 
 def _free_place(path: Path, table: Table) -> str:
     """Return the word to put between a name and its extension so that no file is overwritten."""
     words = ("cleaned", *(f"cleaned-{number}" for number in range(2, 10_000)))
-    return next(
-        word
-        for word in words
-        if not _target(path, path, word, table).exists() and not _ledger_path(path, word, table).exists()
-    )
+    writes = ((word, _target(path, path, word, table), _ledger_path(path, word, table)) for word in words)
+    return next(word for word, copy, ledger in writes if not copy.exists() and not ledger.exists())
 
 
 def _target(path: Path, file: Path, word: str, table: Table) -> Path:
@@ -169,11 +152,8 @@ def _write_ledger(path: Path, entries: Sequence[LedgerEntry]) -> None:
     """Write one JSON object a line: the row's id, its file and line in the source, its fate and the reason."""
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         for entry in entries:
-            record = {
-                "id": entry.id,
-                "file": entry.place.file,
-                **({"line": entry.place.line} if entry.place.line > 0 else {"line": 1, "item": -entry.place.line}),
-                "fate": entry.fate,
-                "reason": str(entry.reason),
-            }
+            line = entry.place.line
+            place = {"line": line} if line > 0 else {"line": 1, "item": -line}
+            record = {"id": entry.id, "file": entry.place.file, **place}
+            record |= {"fate": entry.fate, "reason": str(entry.reason)}
             file.write(json.dumps(record, ensure_ascii=False) + "\n")

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from kamerton.core.contracts import RowEncoder, RowInspector, TooLong
+from kamerton.core.contracts import Form, RowInspector, TooLong
 from kamerton.core.errors import DataError, Fault
 from kamerton.core.messages import Message, Wording, msg
 from kamerton.core.records import Encoded, Example, ExampleView, LedgerEntry, SequenceView, TokenView
@@ -37,12 +37,8 @@ class Passed:
     cut: tuple[LedgerEntry, ...]
 
 
-class _GatedForm(RowEncoder, RowInspector, Protocol):
-    """What the gate asks of a form."""
-
-
 def pass_gate(
-    examples: Sequence[Example], encoded: Sequence[Encoded], form: _GatedForm, tokenizer: Tokenizer, too_long: TooLong
+    examples: Sequence[Example], encoded: Sequence[Encoded], form: Form, tokenizer: Tokenizer, too_long: TooLong
 ) -> Passed:
     """Return the examples that can be trained on, and ledger entries of the rest and of those that lost tokens.
 
@@ -67,7 +63,13 @@ def pass_gate(
         if item.cut:
             cut.append(LedgerEntry(example.id, example.place, "cut", overlong(item.cut)))
     if not passed:
-        raise DataError(_nothing_passes(dropped))
+        places = {entry.reason: str(entry.place) for entry in reversed(dropped)}
+        counts = Counter(entry.reason for entry in dropped).most_common(SHOWN)
+        faults, remedy = [], msg("look at the rows with `kamerton show`")
+        for reason, rows in counts:
+            rule = msg("no row can be trained on: {reason} ({rows} {rows:row|rows})", reason=reason, rows=rows)
+            faults.append(Fault(rule, places[reason], remedy))
+        raise DataError(faults)
     return Passed(tuple(passed), tuple(dropped), tuple(cut))
 
 
@@ -92,17 +94,20 @@ def faults_of(item: Encoded, prompt: Encoded, form: RowInspector, tokenizer: Tok
 def look(
     examples: Sequence[Example],
     encoded: Sequence[Encoded],
-    form: _GatedForm,
+    form: Form,
     tokenizer: Tokenizer,
     max_tokens: int,
     too_long: TooLong = "cut",
 ) -> list[ExampleView]:
     """Return what the model gets of each example: tokens, which of them are trained on, and why a row is left out."""
-    prompts = form.prompts(examples, tokenizer, max_tokens)
-    return [
-        _view(example, item, _fate(item, faults_of(item, prompt, form, tokenizer), too_long), form, tokenizer)
-        for example, item, prompt in zip(examples, encoded, prompts, strict=True)
-    ]
+    views = []
+    for example, item, prompt in zip(examples, encoded, form.prompts(examples, tokenizer, max_tokens), strict=True):
+        warnings = _fate(item, faults_of(item, prompt, form, tokenizer), too_long)
+        count = len(item.sequences)
+        sequences = tuple(_sequence(item, at, form, tokenizer) for at in range(count)) if count > 1 else ()
+        title, shown = msg("data row {row}", row=example.id), _drawn(item, form, tokenizer)
+        views.append(ExampleView(example.place, title, *shown, item.cut, warnings, sequences))
+    return views
 
 
 def _fate(item: Encoded, fault: Wording, too_long: TooLong) -> tuple[Message, ...]:
@@ -111,16 +116,6 @@ def _fate(item: Encoded, fault: Wording, too_long: TooLong) -> tuple[Message, ..
         return (msg("refused: {reason}", reason=overlong(item.cut)),)
     reason = fault or (overlong(item.cut) if item.cut and too_long == "drop" else "")
     return (msg("dropped: {reason}", reason=reason),) if reason else ()
-
-
-def _view(
-    example: Example, item: Encoded, warnings: tuple[Message, ...], form: RowInspector, tokenizer: Tokenizer
-) -> ExampleView:
-    several = len(item.sequences) > 1
-    sequences = [_sequence(item, at, form, tokenizer) for at in range(len(item.sequences))] if several else []
-    tokens, words = _drawn(item, form, tokenizer)
-    title = msg("data row {row}", row=example.id)
-    return ExampleView(example.place, title, tokens, words, item.cut, warnings, tuple(sequences))
 
 
 def _sequence(item: Encoded, at: int, form: RowInspector, tokenizer: Tokenizer) -> SequenceView:
@@ -139,17 +134,3 @@ def _drawn(
     marked = set(taught.positions)
     tokens = tuple(TokenView(text, i in marked) for i, text in enumerate(written_tokens(item.tokens, tokenizer)))
     return tokens, taught.words
-
-
-def _nothing_passes(dropped: Sequence[LedgerEntry]) -> list[Fault]:
-    counts = Counter(entry.reason for entry in dropped)
-    places = {entry.reason: str(entry.place) for entry in reversed(dropped)}
-    remedy = msg("look at the rows with `kamerton show`")
-    return [
-        Fault(
-            msg("no row can be trained on: {reason} ({rows} {rows:row|rows})", reason=reason, rows=rows),
-            places[reason],
-            remedy,
-        )
-        for reason, rows in counts.most_common(SHOWN)
-    ]

@@ -13,9 +13,8 @@ from kamerton.core import registry
 from kamerton.core.errors import DataError, Fault
 from kamerton.core.messages import Message, Wording, msg
 from kamerton.data.encoding import flaw
-from kamerton.data.options import Options
 from kamerton.data.spelling import same
-from kamerton.data.table import MEND, Collector, Table, unique_columns
+from kamerton.data.table import MEND, Collector, Options, Table, unique_columns
 
 UNCLOSED = msg("a quote is opened in this row and never closed")
 LONGEST_NAME = 100
@@ -147,7 +146,7 @@ class Filling:
         found += [msg("comments among the rows are skipped: {count}", count=self.passed)] if self.passed else []
         names = [*head.names[: head.named], *(name for name in head.names[head.named :] if self.strays[name])]
         columns, notes = dict.fromkeys([*names, *self.beside]), [*notes, *head.notes, *found]
-        remedy = QUOTE if 2 * self.wider > self.rows.rejections else MEND
+        remedy = QUOTE if 2 * self.wider > len(self.rows.rejected) else MEND
         return self.rows.table(columns, format, encoding, notes, remedy)
 
 

@@ -10,7 +10,9 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from kamerton.core.contracts import Task
 from kamerton.core.files import BAD_JSON
@@ -19,8 +21,7 @@ from kamerton.core.records import Example, Place, Row
 from kamerton.data.cells import TOGETHER, value_at
 from kamerton.forms.offsets import moved
 from kamerton.text.label_values import main_spellings
-from kamerton.text.mojibake import LOOKED_AT, damage_by, mend, undo
-from kamerton.text.repair import neat
+from kamerton.text.repair import LOOKED_AT, damage_by, mend, neat, undo
 from kamerton.text.tags import OUTSIDE, read_list
 
 SPELLING = msg("spellings of labels")
@@ -43,11 +44,7 @@ class Repaired:
 
 
 class Repairs:
-    """The repairs of one row's cells.
-
-    Args:
-        texts: all of its texts; together they show a wrong encoding where one is too short.
-    """
+    """The repairs of one row's cells; all of its texts together show a wrong encoding where one is too short."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         strange = [text for text in texts if not text.isascii()]
@@ -59,20 +56,18 @@ class Repairs:
         """Repair the encoding of a text only."""
         if text.isascii():
             return text
-        right = undo(text, self.steps) if self.steps else None
+        right, steps = (undo(text, self.steps) if self.steps else None), self.steps
+        if right is None and (found := mend(text)):
+            right, steps = found.text, found.steps
         if right is not None:
-            self.done[damage_by(self.steps)] = None
-            return right
-        found = mend(text)
-        if found:
-            self.done[damage_by(found.steps)] = None
-        return found.text if found else text
+            self.done[damage_by(steps)] = None
+        return text if right is None else right
 
     def repaired(self, text: str) -> str:
         """Repair a text."""
-        found = neat(self.decoded(text))
-        self.done.update(dict.fromkeys(found.repairs))
-        return found.text
+        text, repairs = neat(self.decoded(text))
+        self.done.update(dict.fromkeys(repairs))
+        return text
 
 
 def repair_rows(rows: Sequence[Row], task: Task, roles: Mapping[str, str]) -> list[Repaired]:
@@ -108,29 +103,20 @@ def _each(value: object, repair: Callable[[str], str]) -> object:
     """Repair every text of a value, however deep; a list or object that is written as JSON stays JSON."""
     if isinstance(value, str):
         held = _written(value)
-        if held is None:
-            return repair(value)
         right = _each(held, repair)
-        return value if right == held else json.dumps(right, ensure_ascii=False)
+        return repair(value) if held is None else value if right == held else json.dumps(right, ensure_ascii=False)
     if isinstance(value, list):
         return [_each(item, repair) for item in value]
-    if isinstance(value, dict):
-        return {key: _each(item, repair) for key, item in value.items()}
-    return value
+    return {key: _each(item, repair) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def _written(text: str) -> list[object] | dict[str, object] | None:
     """Read a cell that holds a list or an object as JSON; None if it does not."""
-    if text.lstrip()[:1] not in ("[", "{"):
-        return None
-    try:
-        held = json.loads(text)
-    except BAD_JSON:
-        return None
+    held = None
+    if text.lstrip()[:1] in ("[", "{"):
+        with suppress(*BAD_JSON):
+            held = json.loads(text)
     return held if isinstance(held, list | dict) else None
-
-
-# ── spellings of labels ───────────────────────────────────────────────────────────────────────
 
 
 def respell(repaired: Sequence[Repaired], task: Task, roles: Mapping[str, str]) -> list[Repaired]:
@@ -138,16 +124,11 @@ def respell(repaired: Sequence[Repaired], task: Task, roles: Mapping[str, str]) 
     answer = roles.get([role.name for role in task.roles if role.required][-1], "")
     if task.answers not in ("class", "classes") or not answer:
         return list(repaired)
-    counts = Counter(label for item in repaired for label in _labels(item.row.values, task, roles))
+    examples = (_example(item.row.values, task, roles) for item in repaired)
+    golds = [example.gold for example in examples if example and example.gold.strip()]
+    counts = Counter(label for gold in golds for label in (read_list(gold) if task.answers == "classes" else [gold]))
     main = main_spellings(counts)
     return [_respelled(item, answer, main) for item in repaired] if main else list(repaired)
-
-
-def _labels(values: Values, task: Task, roles: Mapping[str, str]) -> list[str]:
-    example = _example(values, task, roles)
-    if example is None or not example.gold.strip():
-        return []
-    return read_list(example.gold) if task.answers == "classes" else [example.gold]
 
 
 def _respelled(item: Repaired, column: str, main: Mapping[str, str]) -> Repaired:
@@ -163,28 +144,21 @@ def _respelled(item: Repaired, column: str, main: Mapping[str, str]) -> Repaired
     return Repaired(row, (*item.repairs, SPELLING), item.changed | {column})
 
 
-# ── offsets ───────────────────────────────────────────────────────────────────────────────────
-
-
 def _with_offsets(
     row: Row, values: dict[str, object], task: Task, roles: Mapping[str, str], repairs: Repairs
 ) -> dict[str, object]:
     """Move offsets with the letters of a text that became shorter; where that fails, the text stays as it was."""
     for role in task.roles:
-        column, text = roles.get(role.name), roles.get(role.letters_of)
-        before, after = (row.values.get(text or ""), values.get(text or ""))
+        column, text = roles.get(role.name), roles.get(role.letters_of) or ""
+        before, after = row.values.get(text), values.get(text)
         if not column or not isinstance(before, str) or not isinstance(after, str) or len(before) == len(after):
             continue
         try:
-            new = {**values, column: _moved(values.get(column), _follower(before, after, repairs))}
+            new = {**values, column: _moved(values.get(column), partial(_place, before, after, repairs))}
         except ValueError:
             new = dict(row.values)
-        marked = [_marked(_example(some, task, roles), repairs) for some in (row.values, new)]
-        values = (
-            new
-            if marked[0] and marked[0] == marked[1]
-            else {**values, str(text): before, column: row.values.get(column)}
-        )
+        old, marked = (_marked(_example(some, task, roles), repairs) for some in (row.values, new))
+        values = new if old and old == marked else {**values, text: before, column: row.values.get(column)}
     return values
 
 
@@ -200,16 +174,11 @@ def _moved(cell: object, place: Callable[[int], int]) -> object:
     return cell if held is None else json.dumps(moved(held, place), ensure_ascii=False)
 
 
-def _follower(before: str, after: str, repairs: Repairs) -> Callable[[int], int]:
-    """Return a function from positions in a text to those in the repaired text."""
-
-    def place(at: int) -> int:
-        head = repairs.repaired(before[:at] + END).removesuffix(END)
-        if not after.startswith(head):
-            raise ValueError("the place cannot be followed")
-        return len(head)
-
-    return place
+def _place(before: str, after: str, repairs: Repairs, at: int) -> int:
+    head = repairs.repaired(before[:at] + END).removesuffix(END)
+    if not after.startswith(head):
+        raise ValueError("the place cannot be followed")
+    return len(head)
 
 
 def _example(values: Values, task: Task, roles: Mapping[str, str]) -> Example | None:

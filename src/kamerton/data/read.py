@@ -12,7 +12,6 @@ from kamerton.data.encoding import Source, decode
 from kamerton.data.find import Side, data_files, sides_of, unpacked
 from kamerton.data.kinds import HEAD, refuse_other
 from kamerton.data.named import ARCHIVES, PARTS, SHEETS, format_of, require_file
-from kamerton.data.options import FOUND, Options
 from kamerton.data.read_arrow import read_arrow, read_parquet
 from kamerton.data.read_conll import read_conll
 from kamerton.data.read_csv import read_csv, read_tsv
@@ -20,7 +19,7 @@ from kamerton.data.read_json import read_json, read_jsonl
 from kamerton.data.read_sheet import is_workbook, read_sheet
 from kamerton.data.read_text import looks_like_json, read_parallel, read_text, read_unnamed
 from kamerton.data.shapes import reshaped
-from kamerton.data.table import Table, joined
+from kamerton.data.table import FOUND, Options, Table, joined
 from kamerton.data.unpack import PACKERS, bytes_of, failures_told
 
 TEXT_READERS: dict[str, Callable[[Source], Table]] = {

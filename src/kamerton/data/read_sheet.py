@@ -27,9 +27,8 @@ from kamerton.core.figures import Figure
 from kamerton.core.files import shell_word
 from kamerton.core.messages import Joined, msg
 from kamerton.data.head import Record, fill
-from kamerton.data.options import Options
 from kamerton.data.parts import COLUMNS, part_named
-from kamerton.data.table import Table, joined
+from kamerton.data.table import Options, Table, joined
 from kamerton.data.unpack import CHUNK, largest_of
 
 SAMPLED = 1000

@@ -1,4 +1,4 @@
-"""Rows as they are read, kept in a temporary file once they are many."""
+"""Rows as they are read, in a temporary file once they are many, and examples in a third of the memory of objects."""
 
 from __future__ import annotations
 
@@ -8,16 +8,22 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from tempfile import SpooledTemporaryFile
 from typing import Any, overload
 
-from kamerton.core.records import Place, Row
+from kamerton.core.records import Example, Place, Row
 
 IN_MEMORY = 32 << 20
 """Bytes of rows before they go to a file."""
 TOGETHER = 256
 """Rows that are written and read at once."""
 ENCODER = json.JSONEncoder(ensure_ascii=False, check_circular=False)
+KEY = 16
+"""Bytes of a key."""
+SHORT, SHORT_ONES = 60, 10_000
+"""Characters of a text, such as a label, that is held once however often it occurs; and how many such texts."""
+ABSENT = object()
 
 
 class RowLog:
@@ -70,9 +76,7 @@ class Rows(Sequence[Row]):
     ) -> None:
         self.logs, self.shifts = tuple(logs), tuple(shifts)
         self.names = tuple(names or [{} for _ in logs])
-        self._starts = [0]
-        for log in logs:
-            self._starts.append(self._starts[-1] + len(log.ids))
+        self._starts = [0, *accumulate(len(log.ids) for log in logs)]
 
     @classmethod
     def joined(cls, parts: Sequence[Rows], starts: Sequence[int]) -> Rows:
@@ -114,3 +118,66 @@ class Rows(Sequence[Row]):
 
 def _called(row: Row, names: Mapping[str, str]) -> Row:
     return replace(row, values={names.get(name, name): cell for name, cell in row.values.items()}) if names else row
+
+
+class Examples(Sequence[Example]):
+    """A growing sequence of examples, held by columns; each is made when it is accessed."""
+
+    def __init__(self) -> None:
+        self._ids, self._lines, self._files = array("q"), array("q"), array("L")
+        self._names: dict[str, int] = {}
+        self.texts: list[str] = []
+        """The text of each example, and in `golds` the right answer, without making the examples."""
+        self.golds: list[str] = []
+        self._groups: list[str] = []
+        self._fields: dict[str, list[object]] = {}
+        self._keys = bytearray()
+        self._known: dict[str, str] = {}
+
+    def append(self, example: Example) -> None:
+        """Add an example."""
+        for name in example.fields.keys() - self._fields.keys():
+            self._fields[name] = [ABSENT] * len(self)
+        for name, column in self._fields.items():
+            column.append(self._once(example.fields.get(name, ABSENT)))
+        self._files.append(self._names.setdefault(example.place.file, len(self._names)))
+        self._lines.append(example.place.line)
+        self.texts.append(example.text)
+        self.golds.append(str(self._once(example.gold)))
+        self._groups.append(str(self._once(example.group)))
+        self._keys += bytes.fromhex(example.key)
+        self._ids.append(example.id)
+
+    def _once(self, value: object) -> object:
+        """Return the same object for equal short texts."""
+        if not isinstance(value, str) or len(value) > SHORT:
+            return value
+        if len(self._known) < SHORT_ONES:
+            return self._known.setdefault(value, value)
+        return self._known.get(value, value)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @overload
+    def __getitem__(self, at: int) -> Example: ...
+    @overload
+    def __getitem__(self, at: slice) -> tuple[Example, ...]: ...
+    def __getitem__(self, at: int | slice) -> Example | tuple[Example, ...]:
+        """Return an example, or a tuple of them."""
+        if isinstance(at, slice):
+            return tuple(self._made(range(*at.indices(len(self)))))
+        place = range(len(self))[at]
+        return next(self._made(range(place, place + 1)))
+
+    def __iter__(self) -> Iterator[Example]:
+        """Yield all examples in order."""
+        return self._made(range(len(self)))
+
+    def _made(self, places: range) -> Iterator[Example]:
+        names, columns = list(self._names), list(self._fields.items())
+        for at in places:
+            fields = {name: column[at] for name, column in columns if column[at] is not ABSENT}
+            place = Place(names[self._files[at]], self._lines[at])
+            example = Example(self._ids[at], place, self.texts[at], self.golds[at], fields, self._groups[at])
+            yield example.remember(self._keys[KEY * at : KEY * (at + 1)].hex())

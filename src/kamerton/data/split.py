@@ -1,6 +1,6 @@
 """Freeze the rows into training, validation and test.
 
-Rows that belong together (see `groups`) stay on one side, whichever way the sides are found:
+Rows that belong together (see `make_groups`) stay on one side, whichever way the sides are found:
 
 * At random, or by group: each group draws a number from 0 to 1, a hash of the seed and its own content.
   Below the test's share it is tested on, above one minus the validation's share it validates. The number
@@ -21,20 +21,38 @@ Rows that belong together (see `groups`) stay on one side, whichever way the sid
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from kamerton.core.errors import DataError, Fault
 from kamerton.core.messages import msg
 from kamerton.core.records import Example, LedgerEntry, Split
-from kamerton.data.groups import ExampleGroup, make_groups
 from kamerton.data.parts import Part, Sides
 from kamerton.runs.settings import SplitSettings
 
 PARTS = 3
 RANDOM = Sides("random", "", {}, {})
+
+
+@dataclass(frozen=True)
+class ExampleGroup:
+    """Examples that stay together."""
+
+    name: str
+    """What its part is derived from: the value they share, else the hash of the first one's text."""
+    examples: tuple[Example, ...]
+
+    @property
+    def majority(self) -> str:
+        """The most frequent gold answer; of several, the first in alphabetical order."""
+        counts = Counter(example.gold for example in self.examples)
+        return min(counts, key=lambda gold: (-counts[gold], gold))
 
 
 @dataclass(frozen=True)
@@ -54,16 +72,10 @@ def split_examples(
     sides: Sides = RANDOM,
     alike: Sequence[int] | None = None,
 ) -> Parted:
-    """Split the examples; each part is in the order of the ids.
+    """Split examples with unique ids; each part is in the order of the ids.
 
-    Args:
-        examples: with unique ids.
-        settings: the shares and the folds.
-        stratified: whether `gold` is a class: then each class with three groups or more is in every part,
-            and one with fewer is at least in training.
-        seed: chooses among the random splits.
-        sides: which way to split, and what the rows say to that.
-        alike: a number for each example; near-duplicates have the same.
+    If `stratified`, each class (`gold`) with three groups or more is in every part, and one with fewer is at least in
+    training. `sides` says which way to split; near-duplicates have the same number in `alike`.
 
     Raises:
         DataError: the shares leave nothing for training, or the rows are too few for three parts.
@@ -94,33 +106,37 @@ def split_examples(
 
 
 def _parted(rows: Sequence[Example], parts: Mapping[int, Part], place: str, settings: SplitSettings) -> Parted:
-    train, validation, test = (
-        tuple(e for e in rows if parts.get(e.id) == part) for part in ("train", "validation", "test")
-    )
-    if not (train and validation and test):
+    split = Split(*(tuple(e for e in rows if parts.get(e.id) == part) for part in ("train", "validation", "test")))
+    if not (split.train and split.validation and split.test):
         few = msg("{rows} {rows:row is|rows are} too few for training, validation and test", rows=len(rows))
         fold = msg("{few} (fold {fold} of {folds})", few=few, fold=settings.fold, folds=settings.folds or 0)
         remedy = msg("give at least three different texts, of each class if there are classes")
         raise DataError(Fault(fold if settings.folds else few, place, remedy))
     reason = msg("left out of training: the validation or test rows that were given say the same")
     dropped = tuple(LedgerEntry(e.id, e.place, "dropped", reason) for e in rows if e.id not in parts)
-    return Parted(Split(train, validation, test), dropped)
+    return Parted(split, dropped)
 
 
 # ── at random ─────────────────────────────────────────────────────────────────────────────────
 
 
 def _at_random(groups: Sequence[ExampleGroup], settings: SplitSettings, stratified: bool, seed: int) -> list[Part]:
-    """Draw each group's part from its own content; put small classes into every part."""
+    """Draw each group's part from its own content; put small classes into every part.
+
+    A group with several golds counts for its most frequent one.
+    """
     rows = sum(len(group.examples) for group in groups)
     middle = (settings.tested + 1 - settings.validation) / 2
     turn = settings.fold / settings.folds if settings.folds else 0.0
     draws = [(_draw(f"{seed} {group.name}") - turn) % 1 for group in groups]
     if not settings.folds:
-        most = max(1, rows * settings.test), max(1, rows * settings.validation)
-        draws = [middle if len(g.examples) > min(most) else draw for g, draw in zip(groups, draws, strict=True)]
+        most = min(max(1, rows * settings.test), max(1, rows * settings.validation))
+        draws = [middle if len(g.examples) > most else draw for g, draw in zip(groups, draws, strict=True)]
     parts = [_part_at(draw, settings) for draw in draws]
-    for members in _strata(groups, stratified).values():
+    strata: dict[str, list[int]] = defaultdict(list)
+    for index, group in enumerate(groups):
+        strata[group.majority if stratified else ""].append(index)
+    for members in strata.values():
         _require(parts, members, "train", lambda i: abs(draws[i] - middle))
         if len(members) >= PARTS and not settings.folds:
             _require(parts, members, "test", lambda i: draws[i])
@@ -132,14 +148,6 @@ def _part_at(draw: float, settings: SplitSettings) -> Part:
     if draw < settings.tested:
         return "test"
     return "validation" if draw >= 1 - settings.validation else "train"
-
-
-def _strata(groups: Sequence[ExampleGroup], stratified: bool) -> dict[str, list[int]]:
-    """Return the groups of each class; a group with several golds counts for its most frequent one."""
-    strata: dict[str, list[int]] = defaultdict(list)
-    for index, group in enumerate(groups):
-        strata[group.majority if stratified else ""].append(index)
-    return strata
 
 
 def _require(parts: list[Part], members: Sequence[int], wanted: Part, distance: Callable[[int], float]) -> None:
@@ -167,41 +175,72 @@ def _by_time(
     for moment, group in zip(moments, groups, strict=True):
         sizes[moment] += len(group.examples)
     if len(sizes) < PARTS:
-        rule = msg(
-            "the rows have {times} different {times:time|times}: too few for training, validation and test",
-            times=len(sizes),
-        )
+        rule = msg("the rows have {times} different {times:time|times}: too few for training, validation and test",
+                   times=len(sizes))  # fmt: skip
         column = msg("{place} column '{column}'", place=place, column=settings.column or "")
         raise DataError(Fault(rule, column, msg("name a column with finer times")))
     ends, distinct = list(accumulate(sizes.values())), list(sizes)
-    rows = ends[-1]
-    test = _nearest_end(ends[1:-1], rows * (1 - settings.test)) + 1
-    validation = _nearest_end(ends[:test], rows * (1 - settings.test - settings.validation))
+
+    def nearest(among: range, share: float) -> int:
+        return min(among, key=lambda i: abs(ends[i] - ends[-1] * share))
+
+    test = nearest(range(1, len(ends) - 1), 1 - settings.test)
+    validation = nearest(range(test), 1 - settings.test - settings.validation)
     return [
         "train" if moment <= distinct[validation] else "validation" if moment <= distinct[test] else "test"
         for moment in moments
     ]
 
 
-def _nearest_end(ends: Sequence[int], wanted: float) -> int:
-    return min(range(len(ends)), key=lambda i: abs(ends[i] - wanted))
-
-
 def _as_given(
     groups: Sequence[ExampleGroup], names: Mapping[int, str], settings: SplitSettings, seed: int
 ) -> dict[int, Part]:
     """Take the parts that are given, draw the others from training, and leave out of training what they repeat."""
-    given = set(names.values())
-    parts: dict[int, Part] = {}
+    held_out: Mapping[str, Part] = {"test": "test", "validation": "validation"}
+    given, parts = set(names.values()), dict[int, Part]()
     for group in groups:
-        named = {e.id: _part(names.get(e.id)) for e in group.examples}
-        held = {part for part in named.values() if part != "train"}
+        held = {e.id: held_out[names[e.id]] for e in group.examples if names.get(e.id) in held_out}
         drawn = _part_at(_draw(f"{seed} {group.name}"), settings)
         rest: Part = drawn if drawn not in given else "train"
-        parts |= {id: part for id, part in named.items() if part != "train"}
-        parts |= {id: rest for id, part in named.items() if part == "train" and not held}
+        parts |= held or {e.id: rest for e in group.examples}
     return parts
 
 
-def _part(word: str | None) -> Part:
-    return "test" if word == "test" else "validation" if word == "validation" else "train"
+# ── what stays together ───────────────────────────────────────────────────────────────────────
+
+
+def make_groups(
+    examples: Sequence[Example],
+    *,
+    marks: Mapping[int, str] | None = None,
+    alike: Sequence[int] | None = None,
+    most: float = float("inf"),
+) -> list[ExampleGroup]:
+    """Group examples of equal text, of equal mark (by id), and near-duplicates, in the order of their first examples.
+
+    Near-duplicates have the same number in `alike`; more than `most` of them are not kept together: rows written by
+    one template are all alike, and would all go to one part.
+    """
+    bonds: list[list[Hashable]] = [[("key", example.key) for example in examples]]
+    if marks is not None:
+        bonds.append([("mark", marks[e.id]) if e.id in marks else ("id", e.id) for e in examples])
+    if alike is not None:
+        sizes, pairs = Counter(alike), zip(examples, alike, strict=True)
+        bonds.append([("alike", number) if sizes[number] <= most else ("id", e.id) for e, number in pairs])
+    members: dict[int, list[Example]] = defaultdict(list)
+    for number, example in zip(_bound(bonds), examples, strict=True):
+        members[number].append(example)
+    named = marks or {}
+    return [ExampleGroup(named.get(some[0].id, some[0].key), tuple(some)) for some in members.values()]
+
+
+def _bound(bonds: Sequence[Sequence[Hashable]]) -> list[int]:
+    """Number the rows so that two with the same label in any list of labels have the same number."""
+    rows = len(bonds[0])
+    nodes: dict[Hashable, int] = {}
+    ends = [rows + nodes.setdefault(label, len(nodes)) for labels in bonds for label in labels]
+    starts = np.tile(np.arange(rows), len(bonds))
+    size = rows + len(nodes)
+    links = coo_array((np.ones(len(starts), np.int8), (starts, np.array(ends, int))), shape=(size, size))
+    numbers: list[int] = connected_components(links, directed=False)[1][:rows].tolist()
+    return numbers

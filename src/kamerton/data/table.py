@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import accumulate, chain
+from typing import TypeVar
 
 from kamerton.core.errors import DataError, Fault
-from kamerton.core.messages import Wording, msg
+from kamerton.core.messages import Message, Wording, msg
 from kamerton.core.records import LedgerEntry, Place
 from kamerton.data.rows import RowLog, Rows
 
@@ -17,6 +19,7 @@ SHOWN = 5
 MEND = msg("mend what is listed below, or check that the file is read as what it is")
 MOST_NOTES = 20
 """Notes about the columns of several files."""
+Word = TypeVar("Word", str, Wording)
 
 
 @dataclass(frozen=True)
@@ -48,46 +51,60 @@ class Table:
         return self.rows[0].place.file
 
 
+@dataclass(frozen=True)
+class Options:
+    """What the user says of how a file is to be read, where it does not tell by itself."""
+
+    header: bool | None = None
+    """Whether the first line of a table names its columns; found from the lines if None."""
+    sheet: str | None = None
+    """Which sheet of a workbook is meant; the only one that holds a table if None."""
+    blank_rows: bool = False
+    """Whether a blank line is a row of a table of one column, an empty one; else it is passed over."""
+
+
+FOUND = Options()
+
+
 def joined(tables: Sequence[Table]) -> Table:
     """Concatenate tables; the ids of the rows are numbered on."""
     if len(tables) == 1:
         return tables[0]
     tables, renamed = _one_spelling(tables)
     files = len({file for table in tables for file in table.rows.files})
-    starts = [0, *accumulate(table.rows_read for table in tables)]
+    starts = [0, *accumulate(table.rows_read for table in tables)][:-1]
+    rejected = [
+        replace(e, id=e.id + start) for table, start in zip(tables, starts, strict=True) for e in table.rejected
+    ]
+    notes = [msg("{files} files", files=files)] if files > 1 else []
     return Table(
-        tuple(dict.fromkeys(name for table in tables for name in table.columns)),
+        _distinct(table.columns for table in tables),
         Rows.joined([table.rows for table in tables], starts),
-        tuple(
-            replace(entry, id=entry.id + start)
-            for table, start in zip(tables, starts, strict=False)
-            for entry in table.rejected
-        ),
-        _all(table.format for table in tables),
-        _all(table.encoding for table in tables),
-        (
-            *([msg("{files} files", files=files)] if files > 1 else []),
-            *renamed[:MOST_NOTES],
-            *dict.fromkeys(note for table in tables for note in table.notes),
-        ),
+        tuple(rejected),
+        ", ".join(_distinct([table.format] for table in tables)),
+        ", ".join(_distinct([table.encoding] for table in tables)),
+        (*notes, *renamed[:MOST_NOTES], *_distinct(table.notes for table in tables)),
         any(table.reshaped for table in tables),
-        tuple(dict.fromkeys(name for table in tables for name in table.questions)),
+        _distinct(table.questions for table in tables),
     )
 
 
-def _one_spelling(tables: Sequence[Table]) -> tuple[Sequence[Table], list[Wording]]:
+def _distinct(lists: Iterable[Iterable[Word]]) -> tuple[Word, ...]:
+    return tuple(dict.fromkeys(chain.from_iterable(lists)))
+
+
+def _one_spelling(tables: Sequence[Table]) -> tuple[Sequence[Table], list[Message]]:
     """Rename the columns of several files whose names differ in case or spaces only; return notes beside the tables."""
     largest = sorted(tables, key=lambda table: table.rows_read)
     known = {_folded(name): name for table in largest for name in reversed(table.columns)}
-    notes, renamed = list[Wording](), list[Table]()
+    notes, renamed = list[Message](), list[Table]()
     for table in tables:
-        missing = [name for name in largest[-1].columns if _folded(name) not in set(map(_folded, table.columns))]
-        notes += [msg("{file} has no column '{name}'", file=table.file, name=name) for name in missing[:SHOWN]]
+        own, file = set(map(_folded, table.columns)), table.file
+        missing = [name for name in largest[-1].columns if _folded(name) not in own]
+        notes += [msg("{file} has no column '{name}'", file=file, name=name) for name in missing[:SHOWN]]
         names = _other_names(table, known)
-        notes += [
-            msg("column '{old}' of {file} is read as '{new}'", old=old, file=table.file, new=new)
-            for old, new in names.items()
-        ]
+        for old, new in names.items():
+            notes.append(msg("column '{old}' of {file} is read as '{new}'", old=old, file=file, new=new))
         renamed.append(_renamed(table, names))
     return renamed, notes
 
@@ -103,18 +120,12 @@ def _other_names(table: Table, known: Mapping[str, str]) -> dict[str, str]:
 
 
 def _renamed(table: Table, names: Mapping[str, str]) -> Table:
-    if not names:
-        return table
     columns = tuple(names.get(name, name) for name in table.columns)
-    return replace(table, columns=columns, rows=table.rows.renamed(names))
+    return replace(table, columns=columns, rows=table.rows.renamed(names)) if names else table
 
 
 def _folded(name: str) -> str:
     return " ".join(name.replace("\xa0", " ").casefold().split())
-
-
-def _all(words: Iterable[str]) -> str:
-    return ", ".join(dict.fromkeys(words))
 
 
 class Collector:
@@ -123,11 +134,11 @@ class Collector:
     def __init__(self, file: str) -> None:
         self.file = file
         self._rows = RowLog(file)
-        self._rejected: list[LedgerEntry] = []
+        self.rejected: list[LedgerEntry] = []
 
     @property
     def _next(self) -> int:
-        return len(self._rows.ids) + len(self._rejected)
+        return len(self._rows.ids) + len(self.rejected)
 
     def accept(self, line: int, values: Mapping[str, object]) -> None:
         """Add a row that begins on `line`."""
@@ -135,7 +146,7 @@ class Collector:
 
     def reject(self, line: int, reason: Wording) -> None:
         """Record a row that cannot be used."""
-        self._rejected.append(LedgerEntry(self._next, Place(self.file, line), "dropped", reason))
+        self.rejected.append(LedgerEntry(self._next, Place(self.file, line), "dropped", reason))
 
     def add(self, line: int, values: Mapping[str, object], reason: Wording) -> None:
         """Add a row, or reject it if there is a reason."""
@@ -144,31 +155,19 @@ class Collector:
         else:
             self.accept(line, values)
 
-    @property
-    def rejections(self) -> int:
-        """How many rows were rejected so far."""
-        return len(self._rejected)
-
     def table(
         self, columns: Iterable[str], format: str, encoding: str, notes: Sequence[Wording], remedy: Wording = MEND
     ) -> Table:
-        """Close the table.
-
-        Args:
-            columns: their names.
-            format: the file's.
-            encoding: the file's.
-            notes: what was assumed in reading.
-            remedy: what helps where most rows cannot be used.
+        """Close the table; `remedy` helps where most rows cannot be used.
 
         Raises:
             DataError: there are no rows, or most of them were rejected.
         """
         if not self._next:
             raise DataError(Fault(NO_ROWS, self.file, msg("give a file with rows to learn from")))
-        refuse_mostly_rejected(self._rejected, self._next, self.file, remedy)
+        refuse_mostly_rejected(self.rejected, self._next, self.file, remedy)
         rows = Rows([self._rows], [0])
-        return Table(tuple(columns), rows, tuple(self._rejected), format, encoding, tuple(notes))
+        return Table(tuple(columns), rows, tuple(self.rejected), format, encoding, tuple(notes))
 
 
 def refuse_mostly_rejected(rejected: Sequence[LedgerEntry], read: int, file: str, remedy: Wording = MEND) -> None:
@@ -190,12 +189,8 @@ def unique_columns(names: Sequence[str], place: str) -> tuple[str, ...]:
     Raises:
         DataError: two columns have the same name.
     """
-    repeated = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    remedy = msg("rename or remove one of them")
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
-        raise DataError(
-            [
-                Fault(msg("two columns are named '{name}'", name=name), place, msg("rename or remove one of them"))
-                for name in repeated
-            ]
-        )
+        raise DataError([Fault(msg("two columns are named '{name}'", name=name), place, remedy) for name in repeated])
     return tuple(names)

@@ -14,9 +14,8 @@ from kamerton.data.cells import stand_in, unused, value_at
 from kamerton.data.encoding import flaw
 from kamerton.data.marks import find_marks, refusal
 from kamerton.data.mixed import unified
-from kamerton.data.options import options_of
 from kamerton.data.read import read_table
-from kamerton.data.table import spelled_as
+from kamerton.data.table import Options, spelled_as
 from kamerton.evaluate.temperature import at_temperature
 from kamerton.forms.conversation import answered_next
 from kamerton.forms.templates import RefusedError
@@ -107,7 +106,8 @@ class Predictor:
             DataError: the file cannot be read, lacks a column of the task, or has no usable row.
         """
         data = self.setup.recipe.data
-        table = spelled_as(read_table(path, options_of(data, blank_rows=True)), (data.columns or {}).values())
+        options = Options(data.header, data.sheet, blank_rows=True)
+        table = spelled_as(read_table(path, options), (data.columns or {}).values())
         table = unified(table, data.task, data.columns or {})
         columns = self._columns(table.columns, path)
         marks = find_marks(table, unused(table.columns, columns))

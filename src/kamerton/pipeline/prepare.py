@@ -23,20 +23,26 @@ from kamerton.core.messages import Joined, Message, Wording, msg
 from kamerton.core.records import Encoded, Example, Finding, LedgerEntry, Split, Stage
 from kamerton.core.system import free_memory
 from kamerton.data.audit import other_columns, run_audit
+from kamerton.data.augment import Augmentation, add_rows, refuse_unfit
 from kamerton.data.cells import labels_with_columns
-from kamerton.data.enlarge import Enlarging, enlarge, refuse_unfit
-from kamerton.data.examples import Examples
-from kamerton.data.fates import left_out_line, lost_classes, require_classes, untested_classes, used_line
+from kamerton.data.fates import (
+    check_complete,
+    left_out_line,
+    lost_classes,
+    make_ledger,
+    require_classes,
+    untested_classes,
+    used_line,
+)
 from kamerton.data.find import data_files
 from kamerton.data.gate import Passed, pass_gate
-from kamerton.data.ledger import check_complete, make_ledger
 from kamerton.data.mixed import unified
-from kamerton.data.options import options_of
 from kamerton.data.parts import Sides, find_sides
 from kamerton.data.read import read_table
 from kamerton.data.recognize import make_examples, recognize, sample_rows
+from kamerton.data.rows import Examples
 from kamerton.data.split import Parted, split_examples
-from kamerton.data.table import Table, joined
+from kamerton.data.table import Options, Table, joined
 from kamerton.engine.embed import Embedder
 from kamerton.models.catalog import known
 from kamerton.models.heads import new_head
@@ -99,7 +105,7 @@ def parse_data(recipe: Recipe) -> ParsedData:
     Raises:
         DataError: the file cannot be read, or its task cannot be recognized.
     """
-    options, split = options_of(recipe.data), recipe.split
+    options, split = Options(recipe.data.header, recipe.data.sheet), recipe.split
     table = read_table(nearby(recipe.data.path), options)
     if split.test_path:
         tested = nearby(split.test_path)
@@ -270,7 +276,7 @@ def freeze(run: Run, clock: Clock) -> Iterator[Stage]:
     passed = _gated(parsed, bound, everything, findings)
     parted = _parted(parsed, bound.recipe, passed.examples)
     first_id = parsed.table.rows_read
-    added = enlarge(_enlarging(parsed, bound, parted.split, first_id))
+    added = add_rows(_augmentation(parsed, bound, parted.split, first_id))
     split = replace(parted.split, added=added.examples)
     for message in added.messages:
         yield clock.stage("added", message)
@@ -315,8 +321,8 @@ def _parted(parsed: ParsedData, recipe: Recipe, examples: Sequence[Example]) -> 
     )
 
 
-def _enlarging(parsed: ParsedData, bound: BoundData, split: Split, first_id: int) -> Enlarging:
-    return Enlarging(
+def _augmentation(parsed: ParsedData, bound: BoundData, split: Split, first_id: int) -> Augmentation:
+    return Augmentation(
         bound.recipe, parsed.task, bound.form, bound.facts, bound.tokenizer, bound.max_tokens, split, first_id
     )
 

@@ -23,7 +23,7 @@ from kamerton.core.messages import Joined, Message, msg
 from kamerton.core.outcomes import Answers, Attempt, Diagnosis
 from kamerton.core.records import Event, RunEvent, Split, Stage, Validated
 from kamerton.core.system import free_memory
-from kamerton.data.enlarge import Enlarging, vary
+from kamerton.data.augment import Augmentation, add_variants
 from kamerton.engine.engine import TorchEngine
 from kamerton.evaluate.diagnosis import diagnose, diagnose_answers, diagnose_classes
 from kamerton.forgetting.decide import DECISIONS, conclude_forgetting, deciding
@@ -327,8 +327,10 @@ def with_variants(run: Run, setup: Setup, clock: Clock) -> Generator[Stage, None
     if len(split.added) > len(setup.split.added):
         return split  # made before a stop
     first_id = 1 + max(entry.id for entry in ledger)
-    added = vary(
-        Enlarging(setup.recipe, setup.task, setup.form, setup.facts, setup.tokenizer, setup.max_tokens, split, first_id)
+    added = add_variants(
+        Augmentation(
+            setup.recipe, setup.task, setup.form, setup.facts, setup.tokenizer, setup.max_tokens, split, first_id
+        )
     )
     split = replace(split, added=(*split.added, *added.examples))
     run.write_data(split, run.read_findings(), [*ledger, *added.entries])

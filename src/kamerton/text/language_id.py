@@ -1,8 +1,13 @@
-"""Which language a text is in: by its script, and for Latin letters by the little words that every sentence has."""
+"""Which language a text is in: by its script, and for Latin letters by the little words that every sentence has.
+
+Programs are told from texts by their lines.
+"""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 
 import regex
 
@@ -23,7 +28,7 @@ VOTES = {
     word: tuple(language for language, words in LISTS.items() if word in words)
     for word in frozenset().union(*LISTS.values())
 }
-"""Little words, each with the languages that have it."""
+
 LEAST = 3
 """Little words that make a language certain, if they are twice those of any other."""
 SCRIPTS = {
@@ -34,8 +39,18 @@ SCRIPTS = {
 OTHER = {language: regex.compile(pattern) for language, pattern in SCRIPTS.items()}
 ANY_OTHER = regex.compile(r"(?V1)[\p{L}--[\p{Latin}\p{Cyrillic}]]")
 LATIN, CYRILLIC = re.compile("[A-Za-zÀ-ÖØ-öø-\u024f]"), re.compile("[\u0400-\u04ff]")
-UKRAINIAN, BELARUSIAN, RUSSIAN = re.compile("[їєґ]|\\bі\\b"), re.compile("ў"), re.compile("[ыэёъ]")
+LETTERS = {"Russian": "[ыэёъ]", "Belarusian": "ў", "Ukrainian": "[їєґ]|\\bі\\b"}
+CYRILLIC_LETTERS = {language: re.compile(letters) for language, letters in LETTERS.items()}
+"""Letters that tell languages apart, in the order in which they are looked for."""
 LATIN_WORD = re.compile("[a-zà-öø-ÿ\u0100-\u024f]+")
+CODE_LINE = regex.compile(
+    r"^\s*(def|class|return|import|from|for|while|if|elif|else|try|except|with|raise|yield|assert|async|await|public|"
+    r"private|static|void|func|fn|let|const|var|struct|namespace|using|package|#include|select|insert|create|@\w+)\b"
+    r"|[;{}:)\]]\s*$|^\s*(#|//|/\*|\*|\"\"\")|\w\s*[-+*/|&]?=\s*\S|\w\(.*\)",
+    regex.IGNORECASE,
+)
+CODE_SHARE = 0.5
+"""Of the lines, from which on a text is taken for a program."""
 
 
 def language_of(text: str) -> str:
@@ -53,26 +68,24 @@ def language_of(text: str) -> str:
         best = max(counts, key=lambda language: counts[language])
         japanese = counts["Japanese"] and best == "Chinese"
         return "Japanese" if japanese else best if counts[best] else ""
-    if cyrillic > latin:
-        return _cyrillic(head)
-    return _latin(head) if latin else ""
-
-
-def _cyrillic(text: str) -> str:
-    if RUSSIAN.search(text):
-        return "Russian"
-    if BELARUSIAN.search(text):
-        return "Belarusian"
-    return "Ukrainian" if UKRAINIAN.search(text) else "Russian"
+    if cyrillic <= latin:
+        return _latin(head) if latin else ""
+    found = (language for language, letters in CYRILLIC_LETTERS.items() if letters.search(head))
+    return next(found, "Russian")
 
 
 def _latin(text: str) -> str:
     little = [VOTES[word] for word in LATIN_WORD.findall(text) if word in VOTES]
-    if len(little) < LEAST:
-        return ""
-    votes = dict.fromkeys(LITTLE_WORDS, 0)
-    for languages in little:
-        for language in languages:
-            votes[language] += 1
-    first, second = sorted(votes, key=lambda language: -votes[language])[:2]
+    votes = Counter(language for languages in little for language in languages)
+    first, second = sorted(LITTLE_WORDS, key=lambda language: -votes[language])[:2]
     return first if votes[first] >= LEAST and votes[first] >= 2 * votes[second] else ""
+
+
+def looks_like_code(texts: Sequence[str]) -> bool:
+    r"""Return whether most lines of these texts are lines of programs.
+
+    >>> looks_like_code(["def f(x):\n    return x + 1"]), looks_like_code(["Какая столица у Франции?"])
+    (True, False)
+    """
+    lines = [line for text in texts for line in text.splitlines() if line.strip()]
+    return bool(lines) and sum(bool(CODE_LINE.search(line)) for line in lines) > CODE_SHARE * len(lines)

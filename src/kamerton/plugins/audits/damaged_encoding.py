@@ -10,7 +10,7 @@ from kamerton.core.messages import Joined, msg
 from kamerton.core.records import Example, Finding
 from kamerton.plugins.audits._examples import chosen, golds_of, texts_of
 from kamerton.plugins.audits._findings import about
-from kamerton.text.mojibake import damage_of
+from kamerton.text.repair import damage_of
 
 MANY = 0.01
 """Share of the rows from which on the damage is learned."""

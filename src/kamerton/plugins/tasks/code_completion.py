@@ -17,7 +17,7 @@ from kamerton.forms.sandbox import SandboxLimits
 from kamerton.forms.writing import require_writer
 from kamerton.runs.settings import Group
 from kamerton.text.cells import filled
-from kamerton.text.code import looks_like_code
+from kamerton.text.language_id import looks_like_code
 
 LOOKED_AT = 200
 

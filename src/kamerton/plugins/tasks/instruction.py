@@ -15,7 +15,7 @@ from kamerton.forms.writing import writing_form
 from kamerton.plugins.tasks._roles import SYSTEM, WANTED
 from kamerton.runs.settings import Group
 from kamerton.text.cells import filled, plain
-from kamerton.text.code import looks_like_code
+from kamerton.text.language_id import looks_like_code
 
 LOOKED_AT = 200
 SHORT_ANSWER = 24

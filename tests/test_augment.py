@@ -17,9 +17,16 @@ from sklearn.utils.class_weight import compute_sample_weight
 from kamerton.core.records import Encoded, Split
 from kamerton.core.records import Place as Line
 from kamerton.core.registry import choose
-from kamerton.data.augment import _masked, in_other_words, with_guesses, with_swaps, without_words
+from kamerton.data.augment import (
+    Augmentation,
+    _masked,
+    add_rows,
+    in_other_words,
+    with_guesses,
+    with_swaps,
+    without_words,
+)
 from kamerton.data.balance import class_weights, oversampled
-from kamerton.data.enlarge import Enlarging, enlarge
 from kamerton.engine.engine import make_engine
 from kamerton.forms.labels import Labels
 from kamerton.models.load import load_model, load_tokenizer
@@ -105,7 +112,7 @@ def test_a_paraphrase_of_another_length_is_none(decoder_folder: Path) -> None:
 # ── what helps is kept ────────────────────────────────────────────────────────────────────────
 
 
-def enlarging(folder: Path, rows: list[tuple[str, str]], **settings: object) -> Enlarging:
+def augmentation(folder: Path, rows: list[tuple[str, str]], **settings: object) -> Augmentation:
     task = choose("tasks", "text-classification")()
     examples = [task.example(i, Line("r.csv", i + 2), {"text": t, "label": g}) for i, (t, g) in enumerate(rows)]
     recipe = resolve(None, {"data.task": "text-classification", "data.columns": {"text": "text", "label": "label"}})
@@ -114,24 +121,24 @@ def enlarging(folder: Path, rows: list[tuple[str, str]], **settings: object) -> 
     split = Split(*(tuple(examples[i * third : (i + 1) * third]) for i in range(3)))
     facts = facts_of(folder)
     form = Labels(("bad", "good"))
-    return Enlarging(type(recipe).model_validate(values), task, form, facts, load_tokenizer(facts), 64, split, 500)
+    return Augmentation(type(recipe).model_validate(values), task, form, facts, load_tokenizer(facts), 64, split, 500)
 
 
 def test_variants_are_kept_only_if_they_help_on_the_validation_rows(encoder_folder: Path, monkeypatch) -> None:
-    given_ = enlarging(encoder_folder, reviews(90), by="deletion")
+    given_ = augmentation(encoder_folder, reviews(90), by="deletion")
     for scores, kept in (((0.7, 0.8), True), ((0.7, 0.7), False), ((0.8, 0.7), False)):
-        monkeypatch.setattr("kamerton.data.enlarge._scores", lambda *_, found=scores: found)
-        added = enlarge(given_)
+        monkeypatch.setattr("kamerton.data.augment._scores", lambda *_, found=scores: found)
+        added = add_rows(given_)
         assert bool(added.examples) is kept is bool(added.entries)
         assert f"{scores[0]:.3f} without" in str(added.messages[0])
     monkeypatch.undo()
-    assert "a head on frozen features scores" in str(enlarge(given_).messages[0])
+    assert "a head on frozen features scores" in str(add_rows(given_).messages[0])
 
 
 def test_variants_keep_their_label_and_are_no_held_row(encoder_folder: Path, monkeypatch) -> None:
-    monkeypatch.setattr("kamerton.data.enlarge._scores", lambda *_: (0.0, 1.0))
-    given_ = enlarging(encoder_folder, reviews(90), by="swap")
-    added = enlarge(given_)
+    monkeypatch.setattr("kamerton.data.augment._scores", lambda *_: (0.0, 1.0))
+    given_ = augmentation(encoder_folder, reviews(90), by="swap")
+    added = add_rows(given_)
     sources = {example.place: example for example in given_.split.train}
     assert added.examples and [e.id for e in added.examples] == list(range(500, 500 + len(added.examples)))
     for example in added.examples:
@@ -150,11 +157,11 @@ def test_mixed_rows_are_none_that_the_held_rows_repeat(encoder_folder: Path, tmp
     file = tmp_path / "general.csv"
     lines = [f'"{text}",{label}' for text, label in [*rows[30:], *other, *unknown]]
     file.write_text("text,label\n" + "\n".join(lines), encoding="utf-8")
-    added = enlarge(enlarging(encoder_folder, rows, source=str(file), share=0.9))
+    added = add_rows(augmentation(encoder_folder, rows, source=str(file), share=0.9))
     assert {e.text for e in added.examples} <= {text for text, _ in other}
     assert len(added.examples) == 27 == len(added.entries)
     assert {entry.fate for entry in added.entries} == {"added"}
-    few = enlarge(enlarging(encoder_folder, rows, source=str(file), share=0.1))
+    few = add_rows(augmentation(encoder_folder, rows, source=str(file), share=0.1))
     assert {e.text for e in few.examples} < {e.text for e in added.examples}
 
 
