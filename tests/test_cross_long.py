@@ -96,7 +96,7 @@ def test_a_row_that_fills_the_context_is_whole_and_one_more_token_is_cut_and_tol
     method, encoder_folder: Path, nursery, tmp_path
 ):
     whole = sorted(word for word in AutoTokenizer.from_pretrained(encoder_folder).get_vocab() if word.isalpha())
-    taken = 20 if method == "prompt-tuning" else 0  # by virtual tokens
+    taken = 20 if method == "prompt-tuning" else 0  # by prompt tokens
     lengths = [128 - 2 - taken + extra for extra in (-1, 0, 1, 2)]  # [CLS] and [SEP] stand around
     rows = [
         {"text": " ".join(random.Random(n).choices(whole, k=lengths[n % 4])), "label": "ab"[n % 2]} for n in range(ROWS)

@@ -15,7 +15,7 @@ from tiny_families import tiny_family
 TEXTS = "AutoModelForSequenceClassification"
 CASES = {
     "no keys and values from before": ("distilbert", "prefix-tuning", (), "its layers do not take cached keys and"),
-    "no virtual tokens for hidden ones": (
+    "no prompt tokens for hidden ones": (
         "masked", "prompt-tuning", ("--task", "language-modeling", "--columns", "text=text"), "a BertForMaskedLM",
     ),
     "no head for hidden tokens": (

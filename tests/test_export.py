@@ -120,7 +120,7 @@ def test_what_cannot_be_merged_says_why_and_leaves_nothing(place, tmp_path):
     ended = place.call("tune", "reviews.csv", "--model", "encoder", *flags)
     assert ended.status == DONE, ended.said
     err = refused(place, "virtual", "--to", "merged", "--out", tmp_path / "out")
-    assert "cannot merge, because virtual tokens are inputs of the model" in err
+    assert "cannot merge, because prompt tokens are inputs of the model" in err
     assert list(tmp_path.iterdir()) == []
 
 

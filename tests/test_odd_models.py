@@ -204,7 +204,7 @@ def test_an_adapter_that_cannot_be_merged_says_why(decoder_folder, tmp_path):
 
     config = PromptTuningConfig(num_virtual_tokens=2, task_type="CAUSAL_LM")
     get_peft_model(AutoModelForCausalLM.from_pretrained(decoder_folder), config).save_pretrained(tmp_path / "p")
-    assert "virtual tokens are inputs of the model" in refused(tmp_path / "p")
+    assert "prompt tokens are inputs of the model" in refused(tmp_path / "p")
 
 
 @pytest.mark.parametrize("first", ["head", "lora"])

@@ -33,9 +33,9 @@ KINDS = {
 ROWS = [(11, 12, 13, 14), (20, 21, 22), (30, 31, 32, 33, 34)]
 WITHOUT_KNOBS = {
     "AdaLoraConfig": "changes ranks after every update",
-    "PromptTuningConfig": "needs a number of virtual tokens",
-    "PrefixTuningConfig": "needs a number of virtual tokens",
-    "PromptEncoderConfig": "needs a number of virtual tokens",
+    "PromptTuningConfig": "needs a number of prompt tokens",
+    "PrefixTuningConfig": "needs a number of prompt tokens",
+    "PromptEncoderConfig": "needs a number of prompt tokens",
 }
 """What says why, of those that never work by themselves."""
 

@@ -29,7 +29,7 @@ def merged(model: nn.Module) -> PreTrainedModel:
     if not isinstance(model, PeftModel):
         raise Unusable(msg("cannot merge, because the model has no adapter"))
     if model.active_peft_config.is_prompt_learning:
-        raise Unusable(msg("cannot merge, because virtual tokens are inputs of the model, not a change of its weights"))
+        raise Unusable(msg("cannot merge, because prompt tokens are inputs of the model, not a change of its weights"))
     try:
         return model.merge_and_unload()
     except REFUSALS as error:

@@ -6,7 +6,7 @@ them in every process that has imported this module.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -29,7 +29,7 @@ class BottleneckConfig(PeftConfig):  # type: ignore[misc]  # PEFT has no types
     """Whether a bottleneck reads the input of the map that it stands at, else its output."""
     target_modules: list[str] | set[str] | str | None = None
     exclude_modules: list[str] | str | None = None
-    modules_to_save: list[str] | None = field(default=None)
+    modules_to_save: list[str] | None = None
     trainable_token_indices: list[int] | dict[str, list[int]] | None = None
     """New tokens, whose embeddings PEFT trains and saves row by row."""
 
@@ -60,12 +60,10 @@ class BottleneckLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
     def update_layer(self, adapter_name: str, config: BottleneckConfig) -> None:
         """Add a bottleneck under a name; its second matrix is zero, so that it begins as no change."""
         inner, outer = _features(self.base_layer)
-        down = nn.Linear(inner if config.parallel else outer, config.width)
-        up = nn.Linear(config.width, outer)
+        self.bottleneck_down[adapter_name] = nn.Linear(inner if config.parallel else outer, config.width)
+        up = self.bottleneck_up[adapter_name] = nn.Linear(config.width, outer)
         nn.init.zeros_(up.weight)
         nn.init.zeros_(up.bias)
-        self.bottleneck_down[adapter_name] = down
-        self.bottleneck_up[adapter_name] = up
         self.bottleneck_parallel[adapter_name] = config.parallel
         tuned: Any = self
         tuned._move_adapter_to_device_of_base_layer(adapter_name)
@@ -99,22 +97,15 @@ class BottleneckModel(BaseTuner):  # type: ignore[misc]
     target_module_mapping: ClassVar[dict[str, list[str]]] = {}
 
     def _create_and_replace(
-        self,
-        peft_config: BottleneckConfig,
-        adapter_name: str,
-        target: nn.Module,
-        target_name: str,
-        parent: nn.Module,
-        current_key: str,
-        **_: Any,
+        self, config: BottleneckConfig, adapter: str, target: nn.Module, name: str, parent: nn.Module, **_: Any
     ) -> None:
         if isinstance(target, BottleneckLayer):
-            target.update_layer(adapter_name, peft_config)
+            target.update_layer(adapter, config)
             return
-        layer = BottleneckLayer(target, adapter_name, peft_config)
-        if adapter_name not in self.active_adapters:
+        layer = BottleneckLayer(target, adapter, config)
+        if adapter not in self.active_adapters:
             layer.requires_grad_(False)
-        self._replace_module(parent, target_name, layer, target)
+        self._replace_module(parent, name, layer, target)
 
 
 def _features(layer: nn.Module) -> torch.Size:
@@ -126,8 +117,7 @@ def _features(layer: nn.Module) -> torch.Size:
     raise ValueError(f"a bottleneck stands at a linear map, not at {type(layer).__name__}")
 
 
-def _register() -> None:
-    """Register the type with PEFT, which keeps its types in an enumeration without a way to add one."""
+if TYPE not in PeftType.__members__:  # PEFT keeps its types in an enumeration without a way to add one
     member = str.__new__(PeftType, TYPE)
     member._name_, member._value_ = TYPE, TYPE
     PeftType._member_map_[TYPE] = member
@@ -135,7 +125,3 @@ def _register() -> None:
     PeftType._member_names_.append(TYPE)
     type.__setattr__(PeftType, TYPE, member)
     register_peft_method(name=TYPE.lower(), config_cls=BottleneckConfig, model_cls=BottleneckModel)
-
-
-if TYPE not in PeftType.__members__:
-    _register()

@@ -18,19 +18,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import permutations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
+from transformers import PreTrainedModel
 
 from kamerton.core.messages import Message, msg
 from kamerton.kernels.dropout import set_dropout
 from kamerton.kernels.trial import is_out_of_memory
 from kamerton.models.structure import layer_stack
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 WEIGHT = 10.0
 """Of the mean, relative to the first token, which a layer's residual always adds."""
@@ -46,13 +44,10 @@ NOT_MEAN = msg("one more layer of its kind does not compute the mean of the toke
 
 
 def read_mean(model: PreTrainedModel) -> Message | None:
-    """Make a classifier that reads the first token read the mean of all tokens instead.
-
-    Args:
-        model: as it was loaded; gets a layer, all of it frozen, or stays as it was.
+    """Make a classifier that reads the first token read the mean of all tokens, by one more frozen layer.
 
     Returns:
-        The obstacle; None if it reads the mean now, or did before.
+        The obstacle, with which the model stays as it was; None if it reads the mean now, or did before.
     """
     training = model.training
     model.eval()
@@ -64,20 +59,15 @@ def read_mean(model: PreTrainedModel) -> Message | None:
         model.train(training)
 
 
-# ── the layer ─────────────────────────────────────────────────────────────────────────────────
-
-
 def _grow(model: PreTrainedModel) -> bool:
     """Add the layer on top if it is proven; return whether it was."""
     stack, config = layer_stack(model), model.config
     depth, kinds = config.num_hidden_layers, config.to_dict().get("layer_types")
     grown = False
     try:
-        _append(model, stack, kinds)
-        grown = any(_gives_mean(model) for _ in _fillings(model))
-    except REFUSALS as error:
-        if is_out_of_memory(error):
-            raise
+        with _no_refusals():
+            _append(model, stack, kinds)
+            grown = any(_gives_mean(model) for _ in _fillings(model))
     finally:
         if not grown:
             del stack[depth:]
@@ -88,11 +78,7 @@ def _grow(model: PreTrainedModel) -> bool:
 
 
 def _append(model: PreTrainedModel, stack: nn.ModuleList, kinds: list[str] | None) -> None:
-    """Append a layer as `from_pretrained` will build it, still without weights.
-
-    Raises:
-        ValueError: a model built from the changed configuration would be another one.
-    """
+    """Append a layer as `from_pretrained` will build it, still without weights. Raises `ValueError` if it cannot."""
     config = model.config
     config.num_hidden_layers += 1
     if kinds:
@@ -104,71 +90,55 @@ def _append(model: PreTrainedModel, stack: nn.ModuleList, kinds: list[str] | Non
     stack.append(twin[-1].to_empty(device=model.device).requires_grad_(False))
     stack[-1].train(model.training)
     set_dropout(stack[-1], 0.0)  # it only computes a mean
-    if _shapes(stack) != _shapes(twin):
+    ours, theirs = ({name: w.shape for name, w in layers.state_dict().items()} for layers in (stack, twin))
+    if ours != theirs:
         raise ValueError("the layers do not follow the configuration")
 
 
-def _shapes(module: nn.Module) -> dict[str, torch.Size]:
-    return {name: weight.shape for name, weight in module.state_dict().items()}
-
-
 def _fillings(model: PreTrainedModel) -> Iterator[None]:
-    """Fill the top layer in each way that may compute the mean: one map gives attention's values, one follows it."""
+    """Fill the top layer in each way that may compute the mean: one map gives attention's values, one follows it.
+
+    All else is reduced to the norms.
+    """
     layer, hidden = layer_stack(model)[-1], model.config.hidden_size
     maps = [module for module in layer.modules() if isinstance(module, nn.Linear)]
+    norms = [module for module in layer.modules() if isinstance(module, nn.LayerNorm)]
     square = [module for module in maps if module.in_features == module.out_features == hidden]
     for value, output in permutations(square, 2):
-        _clear(layer)
+        for parameter in layer.parameters():
+            nn.init.zeros_(parameter)
+        for norm in norms:
+            nn.init.ones_(norm.weight)
         nn.init.eye_(value.weight)
         nn.init.eye_(output.weight).mul_(WEIGHT)
         yield
 
 
-def _clear(layer: nn.Module) -> None:
-    """Reduce a layer to the norms of its input."""
-    for parameter in layer.parameters():
-        nn.init.zeros_(parameter)
-    for module in layer.modules():
-        if isinstance(module, nn.LayerNorm):
-            nn.init.ones_(module.weight)
-
-
-# ── the proofs ────────────────────────────────────────────────────────────────────────────────
-
-
 def _reads_first(model: PreTrainedModel) -> bool:
     """Return whether one output for each text depends on the last layer's first token, and on no other."""
     one = {name: rows[:1] for name, rows in _rows(model).items()}
-    try:
-        with torch.enable_grad(), _outputs_recorded(layer_stack(model)[-1:]) as seen:
-            output = model(**one)
-        if "logits" not in output or output.logits.dim() != 2:
-            return False
-        [gradient] = torch.autograd.grad(output.logits.sum(), seen)
-    except REFUSALS as error:
-        if is_out_of_memory(error):
-            raise
-        return False
-    used = gradient[0].abs().sum(dim=-1) > 0
-    return used.tolist() == [True] + [False] * (LENGTHS[0] - 1)
+    used: list[bool] = []
+    with _no_refusals(), torch.enable_grad(), _outputs_recorded(layer_stack(model)[-1:]) as seen:
+        output = model(**one)
+        if "logits" in output and output.logits.dim() == 2:
+            [gradient] = torch.autograd.grad(output.logits.sum(), seen)
+            used = (gradient[0].abs().sum(dim=-1) > 0).tolist()
+    return used == [True] + [False] * (LENGTHS[0] - 1)
 
 
 def _gives_mean(model: PreTrainedModel) -> bool:
     """Prove that the top layer computes the mean of the states of the layer below, beside its first token."""
     rows = _rows(model)
     real = rows["attention_mask"].unsqueeze(-1)
-    try:
-        with torch.no_grad(), _outputs_recorded(layer_stack(model)[-2:]) as seen:
-            model(**rows)
+    proven = False
+    with _no_refusals(), torch.no_grad(), _outputs_recorded(layer_stack(model)[-2:]) as seen:
+        model(**rows)
         below, top = seen
         mean = (below * real).sum(dim=1) / real.sum(dim=1)
         read = (below[:, 0] + WEIGHT * mean).double()
         wanted = layer_norm(read, read.shape[-1:], eps=0.0)
-        return bool((top[:, 0] - wanted).abs().max() <= TOLERANCE * wanted.abs().max())
-    except REFUSALS as error:
-        if is_out_of_memory(error):
-            raise
-        return False
+        proven = bool((top[:, 0] - wanted).abs().max() <= TOLERANCE * wanted.abs().max())
+    return proven
 
 
 def _rows(model: PreTrainedModel) -> dict[str, Tensor]:
@@ -181,6 +151,16 @@ def _rows(model: PreTrainedModel) -> dict[str, Tensor]:
     real = torch.arange(longest) < torch.tensor(LENGTHS).unsqueeze(-1)
     rows = {"input_ids": torch.where(real, ids, pad), "attention_mask": real.long()}
     return {name: values.to(model.device) for name, values in rows.items()}
+
+
+@contextmanager
+def _no_refusals() -> Iterator[None]:
+    """Skip the rest of a block where a model refuses, unless the memory did not suffice."""
+    try:
+        yield
+    except REFUSALS as error:
+        if is_out_of_memory(error):
+            raise
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -29,7 +30,7 @@ class PairedLinear(Linear, Fused):  # type: ignore[misc]  # PEFT has no types
         if self.plain or special or not torch.is_grad_enabled() or not self.pairs_alone(x):
             output: Tensor = super().forward(x, adapter_names=adapter_names, alora_offsets=alora_offsets)
             return output
-        return self.group.output(self, x) if self.group else self.outputs(x, [self])[0]
+        return self.group.output(self, x) if self.group else apply_pairs(x, [self.pair])[0]
 
     def pairs_alone(self, x: Tensor) -> bool:
         """Return whether the layer is one pair beside a frozen matrix, so that one node computes both."""
@@ -58,10 +59,6 @@ class PairedLinear(Linear, Fused):  # type: ignore[misc]  # PEFT has no types
         weight = base.half_weight() if halved else base.weight
         return Pair(weight, base.bias, a, b, float(tuned.scaling[name]))
 
-    def outputs(self, x: Tensor, layers: Sequence[PairedLinear]) -> tuple[Tensor, ...]:
-        """Return the outputs of several layers for one input, in one node."""
-        return apply_pairs(x, [layer.pair for layer in layers])
-
 
 class SharedInputs:
     """Layers that read the same tensor, such as those of queries, keys and values: the first one asked computes all."""
@@ -75,7 +72,7 @@ class SharedInputs:
         """Return a layer's output, computed with the others' at the first request for this input."""
         if self._input is not x or layer not in self._waiting:
             kin = [one for one in self.layers if one is layer or one.pairs_alone(x)]
-            self._input, self._waiting = x, dict(zip(kin, layer.outputs(x, kin), strict=True))
+            self._input, self._waiting = x, dict(zip(kin, apply_pairs(x, [one.pair for one in kin]), strict=True))
         output = self._waiting.pop(layer)
         if not self._waiting:
             self._input = None
@@ -85,34 +82,25 @@ class SharedInputs:
 def pair_up(model: nn.Module, run: Callable[[], object]) -> None:
     """Make PEFT's low-rank layers compute in one node, those of one block with the same input together.
 
-    Args:
-        model: with its adapters.
-        run: runs a forward pass, which shows the layers with the same input.
+    These show in a forward pass of the model with its adapters, which `run` runs.
     """
-    reads: dict[str, list[tuple[PairedLinear, Tensor]]] = {}
+    reads: dict[tuple[str, int], list[PairedLinear]] = defaultdict(list)
+    inputs = list[Tensor]()  # held, so that no two of them have the same id
+
+    def note(block: str, layer: PairedLinear, args: tuple[Tensor, ...]) -> None:
+        inputs.append(args[0])
+        reads[block, id(args[0])].append(layer)
+
     hooks = []
     for name, module in model.named_modules():
         if type(module) is Linear:
             module.__class__ = PairedLinear
-            seen = reads.setdefault(name.rpartition(".")[0], [])
-            hooks.append(module.register_forward_pre_hook(partial(_note, seen)))
+            hooks.append(module.register_forward_pre_hook(partial(note, name.rpartition(".")[0])))
     run()
     for hook in hooks:
         hook.remove()
-    for block in reads.values():
-        for layers in _alike(block):
+    for layers in reads.values():
+        if len(set(layers)) == len(layers) > 1:
             group = SharedInputs(layers)
             for layer in layers:
                 layer.group = group
-
-
-def _note(seen: list[tuple[PairedLinear, Tensor]], layer: PairedLinear, args: tuple[Tensor, ...]) -> None:
-    seen.append((layer, args[0]))
-
-
-def _alike(block: Sequence[tuple[PairedLinear, Tensor]]) -> list[list[PairedLinear]]:
-    """Group a block's layers by the tensor that they read; those that read alone are left out."""
-    by_input: dict[int, list[PairedLinear]] = {}
-    for layer, x in block:
-        by_input.setdefault(id(x), []).append(layer)
-    return [layers for layers in by_input.values() if len(set(layers)) == len(layers) > 1]

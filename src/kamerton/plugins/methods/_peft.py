@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from peft import PeftConfig, PeftModel, TaskType, get_peft_model
 from torch import nn
+from transformers import PreTrainedModel
 
 from kamerton.core.errors import Fault, ModelError
 from kamerton.core.messages import Wording, msg
@@ -19,10 +20,6 @@ from kamerton.models.adapters import REFUSALS, merged
 from kamerton.models.structure import TRAINS_TOKENS, short_row
 from kamerton.plugins.methods._paired import pair_up
 from kamerton.plugins.methods._shared import Knobs
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
 
 REMEDY = msg("choose another method, or change its settings")
 
@@ -42,12 +39,21 @@ class PeftMethod(Knobs):
 
     configuration: ClassVar[type[PeftConfig]]
 
+    @abstractmethod
+    def settings(self, model: PreTrainedModel) -> Mapping[str, Any]:
+        """Return the configuration's settings for a model, beside its task and the new modules."""
+
+    def attach(self, model: PreTrainedModel, fresh: Sequence[str], tokens: Sequence[int] = ()) -> nn.Module:
+        """Insert what PEFT adds by the configuration. Raises `ModelError` where it does not fit the model."""
+        settings = {**self.settings(model), "task_type": task_type(model), "modules_to_save": list(fresh) or None}
+        return adapt(model, self.configuration(**settings), tokens)
+
     def refuses_tokens(self, model: PreTrainedModel) -> Wording:
         """Refuse where PEFT trains no single rows of the tables."""
         return token_refusal(model, self.configuration)
 
     def merge(self, model: nn.Module) -> PreTrainedModel:
-        """Merge what PEFT can merge: low-rank updates and factors, but no virtual tokens and no bottlenecks."""
+        """Merge what PEFT can merge: low-rank updates and factors, but no prompt tokens and no bottlenecks."""
         return merged(model)
 
 
@@ -61,14 +67,10 @@ def adapt(
 ) -> PeftModel:
     """Apply a PEFT configuration to a model, and run a few tokens through it.
 
-    Args:
-        model: as it was loaded.
-        config: of a type that fits it.
-        tokens: ids whose embeddings train beside what the configuration adds.
-        remedy: what to do where the two do not fit.
+    The embeddings of `tokens` train beside what the configuration adds.
 
     Raises:
-        ModelError: the two do not fit, with PEFT's reason.
+        ModelError: the two do not fit, with PEFT's reason and a remedy.
     """
     if tokens:
         _train_rows(model, config, tokens)
@@ -88,21 +90,6 @@ def adapt(
     return adapted
 
 
-def structural_refusal(model: PreTrainedModel, config: PeftConfig) -> str:
-    """Return why PEFT does not apply a configuration to a model, from its structure alone; an empty string if it does.
-
-    Args:
-        model: on torch's meta device; it stays as it is.
-        config: one that changes layers, without virtual tokens.
-    """
-    try:
-        with torch.device("meta"):
-            get_peft_model(copy.deepcopy(model), copy.deepcopy(config))
-    except REFUSALS as error:
-        return "" if "meta" in str(error) else str(error)  # what needs weights is found out with weights
-    return ""
-
-
 def token_refusal(model: PreTrainedModel, config: type[PeftConfig]) -> Wording:
     """Return why PEFT cannot learn the embeddings of new tokens beside a configuration; an empty string if it can."""
     head: Any = model.get_output_embeddings()
@@ -117,11 +104,7 @@ def token_refusal(model: PreTrainedModel, config: type[PeftConfig]) -> Wording:
 
 
 def _train_rows(model: PreTrainedModel, config: PeftConfig, tokens: Sequence[int]) -> None:
-    """Make PEFT train and save the embeddings of some tokens, and their outputs where these have weights of their own.
-
-    Raises:
-        ModelError: the configuration, or PEFT for this model, cannot.
-    """
+    """Make PEFT train and save the embeddings of some tokens, and their outputs where these have own weights."""
     if rule := token_refusal(model, type(config)):
         raise ModelError(Fault(rule, "model.new_tokens", TRAINS_TOKENS))
     table: Any = model.get_input_embeddings()

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
-from torch import nn
+from transformers import PreTrainedModel
 
 from kamerton.core.contracts import Advice, ModelFacts, Quantization
 from kamerton.core.messages import Joined, Wording, msg
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 WEIGHT = 4
 """Bytes of a number in full precision."""
@@ -23,8 +21,54 @@ SMALL = 800
 """Rows below which encoders get the updates that small data needs."""
 FEW = 100
 """Rows below which few weights should train."""
+DEVLIN = Advice(16, msg("16 to 32 rows (Devlin et al. 2019, A.3)"))
 LEAST_UPDATES = 40
 """Updates that a language model gets at least, within ten epochs."""
+
+
+def body_parameters(facts: ModelFacts) -> int:
+    """Count the weights outside the embedding table: what the published rates go by.
+
+    A multilingual encoder of 118M has 96M in its embeddings and trains like one of 22M.
+    """
+    return facts.parameters - facts.vocabulary * facts.hidden
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Published learning rates of a method, by kind and size of the model."""
+
+    usual: Advice
+    encoder: Advice | None = None
+    small_encoder: Advice | None = None
+    """Of encoders up to 30M weights."""
+    large: Advice | None = None
+    """Of language models over 3B."""
+
+    def of(self, facts: ModelFacts) -> Advice:
+        """Return the rate for a model."""
+        size = body_parameters(facts)
+        if facts.kind == "encoder":
+            return (self.small_encoder if size <= 30e6 else None) or self.encoder or self.usual
+        return (self.large if size > 3e9 else None) or self.usual
+
+
+FULL = Rates(
+    Advice(2e-5, msg("full, language models of 0.1B to 3B: 1e-5 to 5e-5 (PEFT's method comparison: 1e-5 at 3B)")),
+    encoder=Advice(2e-5, msg("full, encoders of 100M to 400M: 2e-5, 3e-5 or 5e-5 in Devlin et al. 2019, A.3")),
+    small_encoder=Advice(
+        1e-4, msg("full, encoders up to 30M: grid 3e-4 to 3e-5 of Turc et al. 2019 (BERT miniatures)")
+    ),
+    large=Advice(5e-6, msg("full, language models from 7B: 5e-6 (Tülu 3)")),
+)
+OF_PAIRS = msg(
+    "low-rank updates, language models of 0.1B to 3B: ten times the full rate (Schulman 2025, LoRA Without Regret)"
+)
+OF_ENCODERS = msg(
+    "low-rank updates, encoders: 4e-4 to 5e-4 at a scale of 1 (Hu et al. 2022, table 9); lower at one of 2"
+)
+OF_LARGE = msg("low-rank updates, language models from 7B: 1e-4 to 3e-4 (Schulman 2025; Dettmers et al. 2023)")
+LOW_RANK = Rates(Advice(5e-4, OF_PAIRS), encoder=Advice(3e-4, OF_ENCODERS), large=Advice(2e-4, OF_LARGE))
 
 
 class Knobs(BaseModel):
@@ -32,6 +76,24 @@ class Knobs(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     brings_type: ClassVar[bool] = False
+    suits: ClassVar[Advice]
+    """How well it suits, where that does not depend on the model or the rows."""
+    rates: ClassVar[Rates]
+    batch: ClassVar[Advice]
+    """The default number of rows of an update."""
+
+    @classmethod
+    def suitability(cls, facts: ModelFacts, rows: int) -> Advice:
+        """Suit every model and any number of rows alike."""
+        return cls.suits
+
+    def advise(self, facts: ModelFacts, rows: int) -> Mapping[str, Advice]:
+        """Return the published rate, the epochs for these rows, and the batch size."""
+        epochs = self._epochs(facts, rows, int(self.batch.value))
+        return {"learning_rate": self.rates.of(facts), "epochs": epochs, "batch_size": self.batch}
+
+    def _epochs(self, facts: ModelFacts, rows: int, batch: int) -> Advice:
+        return adapter_epochs(facts, rows, batch)
 
     @property
     def added_tokens(self) -> int:
@@ -51,23 +113,14 @@ class Knobs(BaseModel):
         """Learn the embeddings of new tokens."""
         return ""
 
-    def merge(self, model: nn.Module) -> PreTrainedModel:
+    def merge(self, model: PreTrainedModel) -> PreTrainedModel:
         """Return the model: nothing was added that is not a weight of its own."""
-        plain: Any = model
-        return plain
+        return model
 
     @classmethod
     def least_memory(cls, facts: ModelFacts) -> int:
         """Hold the weights in full precision; what trains beside them is little."""
         return WEIGHT * facts.parameters
-
-
-def body_parameters(facts: ModelFacts) -> int:
-    """Count the weights outside the embedding table: what the published rates go by.
-
-    A multilingual encoder of 118M has 96M in its embeddings and trains like one of 22M.
-    """
-    return facts.parameters - facts.vocabulary * facts.hidden
 
 
 def epochs_for(rows: int, batch_size: int, *, updates: int, least: int, most: int) -> Advice:
@@ -83,38 +136,6 @@ def epochs_for(rows: int, batch_size: int, *, updates: int, least: int, most: in
     return Advice(epochs, reason)
 
 
-def full_rate(facts: ModelFacts) -> Advice:
-    """Return the published rate for training weights themselves, by kind and size of the model."""
-    size = body_parameters(facts)
-    if facts.kind == "encoder" and size <= 30e6:
-        return Advice(1e-4, msg("full, encoders up to 30M: grid 3e-4 to 3e-5 of Turc et al. 2019 (BERT miniatures)"))
-    if facts.kind == "encoder":
-        return Advice(2e-5, msg("full, encoders of 100M to 400M: 2e-5, 3e-5 or 5e-5 in Devlin et al. 2019, A.3"))
-    if size <= 3e9:
-        return Advice(
-            2e-5, msg("full, language models of 0.1B to 3B: 1e-5 to 5e-5 (PEFT's method comparison: 1e-5 at 3B)")
-        )
-    return Advice(5e-6, msg("full, language models from 7B: 5e-6 (Tülu 3)"))
-
-
-def low_rank_rate(facts: ModelFacts) -> Advice:
-    """Return the published rate for low-rank updates, by kind and size of the model."""
-    size = body_parameters(facts)
-    if facts.kind == "encoder":
-        reason = msg(
-            "low-rank updates, encoders: 4e-4 to 5e-4 at a scale of 1 (Hu et al. 2022, table 9); lower at one of 2"
-        )
-        return Advice(3e-4, reason)
-    if size <= 3e9:
-        reason = msg(
-            "low-rank updates, language models of 0.1B to 3B: ten times the full rate (Schulman 2025, LoRA Without "
-            "Regret)"
-        )
-        return Advice(5e-4, reason)
-    reason = msg("low-rank updates, language models from 7B: 1e-4 to 3e-4 (Schulman 2025; Dettmers et al. 2023)")
-    return Advice(2e-4, reason)
-
-
 def encoder_epochs(rows: int, batch_size: int, *, least: int, most: int) -> Advice:
     """Return an encoder's epochs: about 300 updates; of small data 500, in 10 to 20 epochs (Mosbach et al. 2021)."""
     if rows < SMALL:
@@ -122,7 +143,7 @@ def encoder_epochs(rows: int, batch_size: int, *, least: int, most: int) -> Advi
     return epochs_for(rows, batch_size, updates=300, least=least, most=most)
 
 
-def writer_epochs(rows: int, batch_size: int, *, updates: int, least: int) -> Advice:
+def writer_epochs(rows: int, batch_size: int, *, least: int, updates: int = LEAST_UPDATES) -> Advice:
     """Return a language model's epochs: three at most, or ten where fewer would be only a handful of updates."""
     most = max(3, min(10, math.ceil(LEAST_UPDATES / math.ceil(rows / batch_size))))
     return epochs_for(rows, batch_size, updates=updates, least=least, most=most)

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import nn
+from transformers import PreTrainedModel
 
 from kamerton.core.contracts import Advice, ModelFacts
 from kamerton.core.messages import msg
-from kamerton.plugins.methods._shared import (
-    FEW,
-    LEAST_UPDATES,
-    TRAINED,
-    WEIGHT,
-    Knobs,
-    body_parameters,
-    encoder_epochs,
-    full_rate,
-    writer_epochs,
-)
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-BATCH = 16
+from kamerton.plugins.methods._shared import DEVLIN, FEW, FULL, Knobs, body_parameters, encoder_epochs, writer_epochs
 
 
 class Full(Knobs):
     """Train all weights of the model."""
+
+    rates: ClassVar = FULL
+    batch: ClassVar = DEVLIN
 
     @classmethod
     def suitability(cls, facts: ModelFacts, rows: int) -> Advice:
@@ -47,20 +36,13 @@ class Full(Knobs):
     @classmethod
     def least_memory(cls, facts: ModelFacts) -> int:
         """Hold every weight four times: itself, its gradient, and the two numbers that AdamW keeps."""
-        return (WEIGHT + TRAINED) * facts.parameters
+        return 4 * super().least_memory(facts)
 
-    def advise(self, facts: ModelFacts, rows: int) -> Mapping[str, Advice]:
-        """Return the published rates of encoders and language models, by size."""
+    def _epochs(self, facts: ModelFacts, rows: int, batch: int) -> Advice:
         if facts.kind == "encoder":
-            epochs = encoder_epochs(rows, BATCH, least=3, most=10)
-        else:
-            few = writer_epochs(rows, BATCH, updates=LEAST_UPDATES, least=3)
-            epochs = few if few.value > 3 else Advice(3, msg("1 to 3 epochs for language models"))
-        return {
-            "learning_rate": full_rate(facts),
-            "epochs": epochs,
-            "batch_size": Advice(BATCH, msg("16 to 32 rows (Devlin et al. 2019, A.3)")),
-        }
+            return encoder_epochs(rows, batch, least=3, most=10)
+        few = writer_epochs(rows, batch, least=3)
+        return few if few.value > 3 else Advice(3, msg("1 to 3 epochs for language models"))
 
     def attach(self, model: PreTrainedModel, fresh: Sequence[str], tokens: Sequence[int] = ()) -> nn.Module:
         """Enable training of every weight."""

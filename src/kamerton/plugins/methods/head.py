@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Sequence
+from typing import ClassVar, Literal
 
 from pydantic import Field
 from torch import nn
+from transformers import PreTrainedModel
 
 from kamerton.core.contracts import Advice, ModelFacts
 from kamerton.core.errors import Fault, ModelError
 from kamerton.core.messages import Message, Wording, msg
 from kamerton.models.structure import TOKENS_BELOW, train_above
 from kamerton.plugins.methods._mean import NOT_FIRST, read_mean
-from kamerton.plugins.methods._shared import FEW, Knobs, epochs_for
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-BATCH = 32
+from kamerton.plugins.methods._shared import FEW, Knobs, Rates, epochs_for
 
 
 class Head(Knobs):
     """Train the final norm, the pooler and the head over frozen layers, whose output is computed once."""
+
+    rates: ClassVar = Rates(
+        Advice(3e-4, msg("head on frozen features: over three seeds 3e-4 beat 1e-3 on film reviews"))
+    )
+    batch: ClassVar = Advice(32, msg("features are cached, so an update is cheap"))
 
     reads: Literal["mean", "first"] | None = Field(
         None,
@@ -43,15 +44,8 @@ class Head(Knobs):
             return Advice(0.6, reason)
         return Advice(0.4, msg("fastest of all: the layers are run once over each row, then only the head trains"))
 
-    def advise(self, facts: ModelFacts, rows: int) -> Mapping[str, Advice]:
-        """Return a high rate and many epochs, which cost almost nothing here."""
-        return {
-            "learning_rate": Advice(
-                3e-4, msg("head on frozen features: over three seeds 3e-4 beat 1e-3 on film reviews")
-            ),
-            "epochs": epochs_for(rows, BATCH, updates=1500, least=10, most=100),
-            "batch_size": Advice(BATCH, msg("features are cached, so an update is cheap")),
-        }
+    def _epochs(self, facts: ModelFacts, rows: int, batch: int) -> Advice:
+        return epochs_for(rows, batch, updates=1500, least=10, most=100)  # they cost almost nothing here
 
     def refuses(self, model: PreTrainedModel) -> Wording:
         """Refuse to read the mean where the head is no classifier of texts: tags, spans and words are read each."""
@@ -65,8 +59,7 @@ class Head(Knobs):
     def attach(self, model: PreTrainedModel, fresh: Sequence[str], tokens: Sequence[int] = ()) -> nn.Module:
         """Freeze the embeddings and the layers; untie an output head that shares the embeddings' weights.
 
-        Raises:
-            ModelError: the mean of the tokens is asked for, and this model cannot read it.
+        Raises `ModelError` if the mean of the tokens is asked for, and this model cannot read it.
         """
         against = None if self.reads == "first" else read_mean(model)
         if against and self.reads == "mean":

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from peft import LoraConfig
 from pydantic import Field
-from torch import nn
+from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from kamerton.core.contracts import Advice, ModelFacts
 from kamerton.core.messages import Joined, Wording, msg
 from kamerton.models.structure import NO_LINEAR_LAYER, ending, linear_layers
-from kamerton.plugins.methods._peft import PeftMethod, adapt, task_type
-from kamerton.plugins.methods._shared import adapter_epochs, low_rank_rate
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-BATCH = 16
+from kamerton.plugins.methods._peft import PeftMethod
+from kamerton.plugins.methods._shared import LOW_RANK
 
 
 class Lora(PeftMethod):
     """Train a low-rank pair beside every linear layer, and the new head if there is one."""
 
     configuration: ClassVar = LoraConfig
+    rates: ClassVar = LOW_RANK
+    batch: ClassVar = Advice(16, msg("LoRA loses more than full training at batches over 32 (Schulman 2025)"))
 
     rank: Annotated[int, Field(ge=1)] = Field(16, description="Width of the pairs; matters little (Schulman 2025).")
     alpha: Annotated[float, Field(gt=0)] | None = Field(
@@ -51,42 +48,27 @@ class Lora(PeftMethod):
             return Advice(0.5, msg("as good as training all weights, with a small file to keep"))
         return Advice(0.9, msg("reaches what full training reaches at a third of the memory, and forgets less"))
 
-    def advise(self, facts: ModelFacts, rows: int) -> Mapping[str, Advice]:
-        """Return ten times the full rate, as the published sweeps found."""
-        return {
-            "learning_rate": low_rank_rate(facts),
-            "epochs": adapter_epochs(facts, rows, BATCH),
-            "batch_size": Advice(BATCH, msg("LoRA loses more than full training at batches over 32 (Schulman 2025)")),
-        }
-
     def refuses(self, model: PreTrainedModel) -> Wording:
         """Refuse a model without a linear layer, or without one of a name in `targets`."""
-        inside = linear_layers(model, self.layers)
-        if not inside:
+        if not linear_layers(model, self.layers):
             return NO_LINEAR_LAYER
-        named = ending(inside, self.targets)
-        if named or not self.targets:
+        if self._named(model):
             return ""
         return msg("it has no linear layer named {names}", names=Joined(self.targets, " or "))
 
-    def attach(self, model: PreTrainedModel, fresh: Sequence[str], tokens: Sequence[int] = ()) -> nn.Module:
-        """Insert the pairs in every linear map of the layers.
-
-        Raises:
-            ModelError: the model has no layer of a name in `targets`.
-        """
+    def _named(self, model: PreTrainedModel) -> list[str]:
         inside = linear_layers(model, self.layers)
-        named = ending(inside, self.targets) if self.targets else inside
-        config = LoraConfig(
-            r=self.rank,
-            lora_alpha=self.alpha or 2 * self.rank,
-            lora_dropout=self.dropout,
-            target_modules=named or list(self.targets),
-            fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
-            use_rslora=self.rslora,
-            use_dora=self.dora,
-            init_lora_weights=True if self.init == "default" else self.init,
-            task_type=task_type(model),
-            modules_to_save=list(fresh) or None,
-        )
-        return adapt(model, config, tokens)
+        return ending(inside, self.targets) if self.targets else inside
+
+    def settings(self, model: PreTrainedModel) -> Mapping[str, Any]:
+        """Return the pairs' size, scale and first values, and the linear maps of the layers that they stand beside."""
+        return {
+            "r": self.rank,
+            "lora_alpha": self.alpha or 2 * self.rank,
+            "lora_dropout": self.dropout,
+            "target_modules": self._named(model) or list(self.targets),
+            "fan_in_fan_out": any(isinstance(module, Conv1D) for module in model.modules()),
+            "use_rslora": self.rslora,
+            "use_dora": self.dora,
+            "init_lora_weights": True if self.init == "default" else self.init,
+        }

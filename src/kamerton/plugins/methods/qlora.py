@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from peft import PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from pydantic import Field
 from torch import nn
+from transformers import PreTrainedModel
 
 from kamerton.core.contracts import Advice, ModelFacts, Quantization
 from kamerton.core.messages import msg
 from kamerton.models.adapters import merged
 from kamerton.plugins.methods._shared import WEIGHT, body_parameters
 from kamerton.plugins.methods.lora import Lora
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 LARGE = 2e9
 """Weights from which a laptop no longer holds the base in fp32."""
