@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from kamerton.core.errors import Unusable
 from kamerton.core.messages import msg
+from kamerton.plugins.tasks._shared import tried
 from kamerton.text.cells import few, filled, plain
 from kamerton.text.printed import opened
 
@@ -66,8 +67,7 @@ def as_list(cell: object) -> Sequence[object] | None:
     >>> as_list('["a", "b"]'), as_list("[a, b]"), as_list("{'choices': ['a']}"), as_list("a; b")
     (['a', 'b'], ['a', 'b'], ['a'], None)
 
-    Raises:
-        Unusable: it begins like a list and cannot be parsed.
+    Raises `Unusable` if it begins like a list and cannot be parsed.
     """
     cell = opened(cell)
     if isinstance(cell, Mapping) and isinstance(chosen := cell.get("choices"), list | str):  # of Label Studio
@@ -84,10 +84,7 @@ def positions(cell: object) -> list[bool] | None:
     >>> positions([1, 0, 0]), positions("[1. 0.]"), positions("1 0 1"), positions("101"), positions("1,0")
     ([True, False, False], [True, False], [True, False, True], [True, False, True], None)
     """
-    try:
-        listed = as_list(cell)
-    except ValueError:
-        return None
+    listed = tried(as_list, cell)
     if listed is None and isinstance(cell, str):
         parts = BITS.split(cell.strip()) if cell[:1] in "01" else []
         parts = list(parts[0]) if len(parts) == 1 else parts
@@ -123,21 +120,13 @@ def _items(text: str) -> list[str] | None:
     return items
 
 
-def readable(cell: object) -> Sequence[object] | None:
-    """Return the list that a cell is; None if it is none, or is damaged."""
-    try:
-        return as_list(cell)
-    except ValueError:
-        return None
-
-
 def holds_several(cells: Sequence[object]) -> bool:
     """Return whether a column surely holds several labels a row: lists of two, or texts whose parts come elsewhere too.
 
     Commas are no proof.
     """
     given = [cell for cell in cells if filled(cell)]
-    if any(len(readable(cell) or ()) > 1 for cell in given):
+    if any((found := tried(as_list, cell)) and len(found) > 1 for cell in given):
         return True
     return recombined({SURE.sub(";", cell.strip()) for cell in given if isinstance(cell, str)}, ";")
 
@@ -157,14 +146,10 @@ def recombined(cells: set[str], separator: str) -> bool:
 
 def _label(value: object) -> str:
     if isinstance(value, float) and not value.is_integer():
-        raise Unusable(
-            msg(
-                "a list of labels holds a share, {share}: write 1 where a label is right and 0 elsewhere",
-                share=f"{value:g}",
-            )
-        )
-    if isinstance(value, list | tuple | dict) or not filled(value):
-        if not filled(value):
-            raise Unusable(msg("a list of labels holds an empty one"))
+        rule = "a list of labels holds a share, {share}: write 1 where a label is right and 0 elsewhere"
+        raise Unusable(msg(rule, share=f"{value:g}"))
+    if not filled(value):
+        raise Unusable(msg("a list of labels holds an empty one"))
+    if isinstance(value, list | tuple | dict):
         raise Unusable(msg("a list of labels holds {value}", value=plain(value)))
     return plain(value).strip()

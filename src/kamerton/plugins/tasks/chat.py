@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from statistics import median
 from typing import ClassVar
 
 from pydantic import Field
@@ -16,17 +15,13 @@ from kamerton.core.records import Example, Place, Turn
 from kamerton.forms.conversation import BETWEEN, Conversation, TrainOn, answered, learned, turns_of
 from kamerton.forms.message_parts import MarkError
 from kamerton.forms.messages import read_messages, said, system_prompt, with_system, written
-from kamerton.forms.rendered import Rendered, read_rendered
+from kamerton.forms.rendered import read_rendered
 from kamerton.forms.writing import require_writer
-from kamerton.plugins.tasks._roles import SYSTEM, WANTED
+from kamerton.plugins.tasks._shared import SYSTEM, WANTED, assistant, rows_of, user, writing_metrics
 from kamerton.runs.settings import Group
 from kamerton.text.cells import few, filled, plain
 
 LOOKED_AT = 50
-SHORT_ANSWER = 24
-"""Median length in characters up to which answers are closed ones."""
-
-
 ONE_TEXT = (
     "text", "input", "content", "data", "formatted_text", "formatted_chat", "formatted", "full_text", "training_text",
     "sample", "example", "transcript", "текст", "переписка",
@@ -38,8 +33,7 @@ class Chat(Group):
     """Answer as the assistant of these conversations."""
 
     train_on: TrainOn = Field(
-        "assistant",
-        description="The tokens to train on: all turns of the assistant, only its last one, or everything.",
+        "assistant", description="The tokens to train on: all turns of the assistant, only its last one, or everything."
     )
 
     roles: ClassVar = (
@@ -65,74 +59,62 @@ class Chat(Group):
 
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> Wording:
         """Accept lists of messages, in most of which an assistant answers; the others are reported one by one."""
-        rows = [{role: cells[at] for role, cells in columns.items()} for at in range(len(columns["messages"]))]
-        rows = [row for row in rows if filled(row["messages"])][:LOOKED_AT]
+        rows = [row for row in rows_of(columns) if filled(row["messages"])][:LOOKED_AT]
         answered = [_speaks(row) for row in rows]
         unread, silent = answered.count(None), answered.count(False)
         if not rows or (unread and not few(unread, len(rows))) or 2 * silent > len(rows):
             return ""
-        if templates := Counter(form.template for row in rows if (form := _rendered(row["messages"]))):
-            wrote = templates.most_common(1)[0][0]
+        cells = [row["messages"] for row in rows]
+        texts = [cell for cell in cells if isinstance(cell, str) and cell.lstrip()[:1] != "["]
+        if templates := Counter(form.template for text in texts if (form := read_rendered(text))):
             return msg(
                 "conversations in one text ({template}), read as messages; `--task language-modeling` reads plain text",
-                template=wrote,
+                template=templates.most_common(1)[0][0],
             )
-        by_turns = any(isinstance(turn, str) for row in rows for turn in _turns(row["messages"]))
+        by_turns = any(isinstance(turn, str) for cell in cells if isinstance(cell, list) for turn in cell)
         return msg("turns of two speakers; the second one is the assistant") if by_turns else msg("messages with roles")
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
         """Return an example whose answer is all turns of the assistant that may be trained on.
 
-        Raises:
-            Unusable: it is no conversation; no user speaks; or every answer is marked as not to be trained on.
+        Raises `Unusable` if no user speaks before the assistant, or all its answers are marked as not to be trained on.
         """
         messages = with_system(_messages(values), system_prompt(values.get("system")), plain(values.get("tools")))
-        if any(turn.role == "assistant" for turn in messages):
-            _require_learnable(messages)
+        answers = answered(messages)
+        if any(turn.role == "assistant" for turn in messages) and not answers:
+            raise Unusable(msg("no turn of the user comes before the assistant's"))
+        if answers and not any(messages[at].taught for at in answers):
+            raise Unusable(msg("every answer of the conversation is marked as not to be trained on"))
         text = BETWEEN.join(message.content for message in messages if message.role != "assistant")
         gold = BETWEEN.join(said(messages[at]) for at in learned(messages))
         return Example(id, place, text, gold, {"messages": written(messages)})
 
     def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
-        """Train the assistant's turns.
-
-        Raises:
-            ModelError: an encoder cannot write text.
-        """
+        """Train the assistant's turns. Raises `ModelError` for an encoder."""
         require_writer(kind)
         return Conversation(self.train_on, tuple(answer for example in examples for answer in _answers(example)))
 
     def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
         """Return exact match first for short closed answers, chrF for long ones."""
-        short = median(len(answer) for example in examples for answer in _answers(example)) <= SHORT_ANSWER
-        first = ("exact-match", "chrf") if short else ("chrf", "exact-match")
-        return (*first, "rouge-l", "perplexity")
+        return writing_metrics([answer for example in examples for answer in _answers(example)])
 
     def example_rows(self) -> list[dict[str, object]]:
         """Return a few conversations, in two languages and in several shapes."""
         return [
-            {
-                "messages": [
-                    {"role": "system", "content": "Be short."},
-                    {"role": "user", "content": "Name the capital of France."},
-                    {"role": "assistant", "content": "Paris"},
-                    {"role": "user", "content": "And of Russia?"},
-                    {"role": "assistant", "content": "Moscow"},
-                ]
-            },
-            {
-                "messages": [
-                    {"from": "human", "value": "Which time is it?"},
-                    {"from": "function_call", "value": '{"name": "clock"}'},
-                    {"from": "observation", "value": "7:45"},
-                    {"from": "gpt", "value": "It is 7:45."},
-                ],
-                "tools": '[{"name": "clock"}]',
-            },
+            {"messages": [
+                {"role": "system", "content": "Be short."},
+                user("Name the capital of France."), assistant("Paris"), user("And of Russia?"), assistant("Moscow"),
+            ]},
+            {"messages": [
+                {"from": "human", "value": "Which time is it?"},
+                {"from": "function_call", "value": '{"name": "clock"}'},
+                {"from": "observation", "value": "7:45"},
+                {"from": "gpt", "value": "It is 7:45."},
+            ], "tools": '[{"name": "clock"}]'},
             {"messages": ["Как тебя зовут?", "Камертон.", "Кто ты?", "Стальная вилка."]},
             {"messages": [["доброе утро", "доброе утро, сосед"], ["Который час?", "Семь."]]},
             {"messages": [{"instruction": "Назови столицу России.", "output": "Москва"}], "system": "Отвечай кратко."},
-        ]
+        ]  # fmt: skip
 
 
 def _answers(example: Example) -> list[str]:
@@ -144,31 +126,11 @@ def _messages(values: Mapping[str, object]) -> tuple[Turn, ...]:
     """Parse the messages of a row, and the answer or the messages in a column of their own."""
     before, after = read_messages(values["messages"]), values.get("completion")
     after = after[:1] if isinstance(after, list) and all(isinstance(one, str) for one in after) else after
-    if _listed(after):
+    if isinstance(after, list) and not all(isinstance(one, str) for one in after):
         return (*before, *read_messages(after))
     answer = after[0] if isinstance(after, list) and after else after
     open_end = bool(before) and before[-1].role != "assistant" and filled(answer)
     return (*before, Turn("assistant", plain(answer))) if open_end else before
-
-
-def _rendered(cell: object) -> Rendered | None:
-    return read_rendered(cell) if isinstance(cell, str) and cell.lstrip()[:1] != "[" else None
-
-
-def _turns(cell: object) -> Sequence[object]:
-    return cell if isinstance(cell, list) else ()
-
-
-def _require_learnable(turns: Sequence[Turn]) -> None:
-    answers = answered(turns)
-    if not answers:
-        raise Unusable(msg("no turn of the user comes before the assistant's"))
-    if not any(turns[at].taught for at in answers):
-        raise Unusable(msg("every answer of the conversation is marked as not to be trained on"))
-
-
-def _listed(cell: object) -> Sequence[object]:
-    return cell if isinstance(cell, list) and not all(isinstance(one, str) for one in cell) else ()
 
 
 def _speaks(values: Mapping[str, object]) -> bool | None:

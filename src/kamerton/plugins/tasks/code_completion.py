@@ -15,6 +15,7 @@ from kamerton.forms.continuation import Continuation, Trial
 from kamerton.forms.messages import text_of
 from kamerton.forms.sandbox import SandboxLimits
 from kamerton.forms.writing import require_writer
+from kamerton.plugins.tasks._shared import paragraphs
 from kamerton.runs.settings import Group
 from kamerton.text.cells import filled
 from kamerton.text.language_id import looks_like_code
@@ -70,21 +71,12 @@ class CodeCompletion(Group):
         return msg("a program and its continuation") if all(looks_like_code(side) for side in sides) else ""
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
-        """Return an example whose text is the program up to the gap, and behind it.
-
-        Raises:
-            Unusable: there are messages instead of programs.
-        """
+        """Return an example whose text is the program up to the gap, and behind it; messages are no programs."""
         fields = {role.name: text_of(values.get(role.name)) for role in self.roles}
-        text = "\n\n".join(part for part in (fields["prompt"], fields["suffix"]) if part.strip())
-        return Example(id, place, text, fields["completion"], fields)
+        return Example(id, place, paragraphs(fields["prompt"], fields["suffix"]), fields["completion"], fields)
 
     def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
-        """Return the form that continues the bare program.
-
-        Raises:
-            ModelError: an encoder cannot write text.
-        """
+        """Return the form that continues the bare program. Raises `ModelError` for an encoder."""
         require_writer(kind)
         trial = Trial(self.samples, self.k, SandboxLimits(self.seconds, self.megabytes)) if self.run_tests else None
         return Continuation(
@@ -103,20 +95,12 @@ class CodeCompletion(Group):
     def example_rows(self) -> list[dict[str, object]]:
         """Return a few programs, with and without a gap and tests."""
         return [
-            {
-                "prompt": "def double(x):\n",
-                "completion": "    return 2 * x",
-                "tests": "assert double(3) == 6",
-            },
+            {"prompt": "def double(x):\n", "completion": "    return 2 * x", "tests": "assert double(3) == 6"},
             {"prompt": "def greet():\n    # поздоровайся\n", "completion": '    print("Привет")'},
             {"prompt": "total = 0\nfor n in numbers:\n", "completion": "    total += n", "suffix": "\nprint(total)"},
-            {
-                "prompt": "def is_even(n):\n",
-                "completion": "    return n % 2 == 0",
-                "tests": "def check(f):\n    assert f(4)\n    assert not f(3)",
-                "entry_point": "is_even",
-            },
-        ]
+            {"prompt": "def is_even(n):\n", "completion": "    return n % 2 == 0",
+             "tests": "def check(f):\n    assert f(4)\n    assert not f(3)", "entry_point": "is_even"},
+        ]  # fmt: skip
 
 
 def _program(example: Example, text: str) -> str:

@@ -13,9 +13,9 @@ from kamerton.core.errors import Unusable
 from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Example, Place, Turn
 from kamerton.forms.given import BinaryFeedback, balanced_weights
-from kamerton.forms.messages import kept, read_messages, said, system_prompt, with_system, written
+from kamerton.forms.messages import kept, read_messages, said
 from kamerton.forms.writing import require_writer
-from kamerton.plugins.tasks._roles import SYSTEM, WANTED
+from kamerton.plugins.tasks._shared import SYSTEM, WANTED, assistant, paragraphs, request_of, user
 from kamerton.runs.settings import Group
 from kamerton.text.cells import filled, plain
 
@@ -27,7 +27,7 @@ BAD = {
     *("false", "bad", "undesirable", "unwanted", "no", "down", "thumbs_down", "dislike", "disliked"),
     *("negative", "-1", "downvote", "нет", "плохо", "плохой", "не нравится", "бесполезно", "👎"),
 }
-NUMBERS = {"1": True, "0": False}
+NUMBERS = {"1", "0"}
 """Read only where it is said that they mean this: elsewhere they number classes."""
 
 
@@ -85,24 +85,17 @@ class Feedback(Group):
         if not prompt:
             raise Unusable(msg("there is no request"))
         wanted, answer = _wanted(values.get("wanted")), _answer(values.get("completion"))
-        whole = with_system(prompt, system_prompt(values.get("system")), "")
-        gold = "" if wanted is None else said(answer)
-        fields = {"prompt": written(whole), "completion": kept(answer), "wanted": wanted}
-        return Example(id, place, "\n\n".join(turn.content for turn in prompt), gold, fields)
+        text, request = request_of(prompt, values)
+        fields = {**request, "completion": kept(answer), "wanted": wanted}
+        return Example(id, place, text, "" if wanted is None else said(answer), fields)
 
     def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
-        """Return the form that compares each answer's likelihood with that before training.
-
-        Raises:
-            ModelError: an encoder cannot write text.
-        """
+        """Compare each answer's likelihood with that before training. Raises `ModelError` for an encoder."""
         require_writer(kind)
         counts = Counter(bool(example.fields["wanted"]) for example in examples)
         weights = self.desirable, self.undesirable
         balanced = balanced_weights(counts[True], counts[False]) if weights == (None, None) else (1.0, 1.0)
-        desirable, undesirable = (
-            found if given is None else given for given, found in zip(weights, balanced, strict=True)
-        )
+        desirable, undesirable = (a if given is None else given for given, a in zip(weights, balanced, strict=True))
         answers = tuple(sorted({example.gold for example in examples}))
         return BinaryFeedback(self.beta, desirable, undesirable, answers)
 
@@ -115,13 +108,10 @@ class Feedback(Group):
         return [
             {"prompt": "Name the capital of France.", "completion": "Paris", "wanted": True},
             {"prompt": "Name the capital of France.", "completion": "I do not know.", "wanted": False},
-            {
-                "prompt": [{"role": "user", "content": "Make it polite: give me that."}],
-                "completion": [{"role": "assistant", "content": "Could you give me that, please?"}],
-                "wanted": True,
-            },
+            {"prompt": [user("Make it polite: give me that.")],
+             "completion": [assistant("Could you give me that, please?")], "wanted": True},
             {"prompt": "Назови столицу России.", "completion": "Париж", "wanted": False},
-        ]
+        ]  # fmt: skip
 
 
 def _word(cell: object) -> str:
@@ -129,35 +119,25 @@ def _word(cell: object) -> str:
 
 
 def _wanted(cell: object) -> bool | None:
-    """Parse whether people wanted an answer; None if the cell is empty.
-
-    Raises:
-        Unusable: the cell does not say.
-    """
+    """Parse whether people wanted an answer; None if the cell is empty."""
     word = _word(cell)
     if not word:
         return None
-    if word in NUMBERS:
-        return NUMBERS[word]
-    if word not in GOOD | BAD:
+    if word not in GOOD | BAD | NUMBERS:
         raise Unusable(msg("'{word}' does not say whether the answer was wanted", word=word))
-    return word in GOOD
+    return word in GOOD or word == "1"
 
 
 def _turns(value: object, material: str) -> tuple[Turn, ...]:
     """Parse a request: messages, or a text above its material."""
     if isinstance(value, list | Mapping):
         return read_messages(value)
-    text = "\n\n".join(part for part in (plain(value), material) if part.strip())
-    return (Turn("user", text),) if text.strip() else ()
+    text = paragraphs(plain(value), material)
+    return (Turn("user", text),) if text else ()
 
 
 def _answer(value: object) -> Turn:
-    """Parse an answer: a text, a message, or messages that end with it.
-
-    Raises:
-        Unusable: the last turn is not the assistant's.
-    """
+    """Parse an answer: a text, a message, or messages that end with it."""
     if not isinstance(value, list | Mapping) or not value:
         return Turn("assistant", plain(value) if filled(value) and value != [] else "")
     turns = read_messages(value)

@@ -12,9 +12,8 @@ from kamerton.core.errors import Unusable
 from kamerton.core.messages import Joined, Wording, msg
 from kamerton.core.records import Example, Place
 from kamerton.forms.labels import LabelSets
-from kamerton.forms.reading import joined
-from kamerton.plugins.tasks._label_lists import by_position, holds_several, labels_in, positions, readable, recombined
-from kamerton.plugins.tasks._roles import FIRST_TEXT, SECOND_TEXT, UNSURE_TEXT
+from kamerton.plugins.tasks._label_lists import as_list, by_position, holds_several, labels_in, positions, recombined
+from kamerton.plugins.tasks._shared import FIRST_TEXT, SECOND_TEXT, UNSURE_TEXT, text_example, tried
 from kamerton.runs.settings import Group, Names
 from kamerton.text.cells import filled, plain
 from kamerton.text.printed import opened_text
@@ -25,18 +24,11 @@ LISTED = 8
 """Labels named in a message."""
 
 
-def _meant(rows: Sequence[Mapping[str, object]]) -> Sequence[Mapping[str, object]]:
-    """Find how many labels lists of 0 and 1 are about, as a setting; none where lists hold labels."""
-    found = by_position([row.get("labels") for row in rows])
-    return (found,) if found else ()
-
-
 class MultiLabel(Group):
     """Choose all labels that fit a text: topics, genres, emotions."""
 
     separator: str = Field(
-        "",
-        description="The separator of labels in one cell; if empty, `;` or `|`, else a comma. Lists need none.",
+        "", description="The separator of labels in one cell; if empty, `;` or `|`, else a comma. Lists need none."
     )
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None, description="The probability above which a label is given; fitted on validation rows if open."
@@ -61,7 +53,7 @@ class MultiLabel(Group):
              "эмоции", "рубрики"),
             msg("its labels: a list, or a text with `;` between them"),
             weak=("tags", "keywords", "terms", "теги"),
-            settings=_meant,
+            settings=lambda rows: [found] if (found := by_position([row.get("labels") for row in rows])) else [],
         ),
     )  # fmt: skip
     kinds: ClassVar = ("encoder",)
@@ -78,16 +70,12 @@ class MultiLabel(Group):
             return ""
         if _are_lists(columns["text"]):
             return ""
-        listed = [found for cell in cells if (found := readable(cell)) is not None]
-        if any(len(found) > len({str(one) for one in found}) for found in listed):
+        if any(len(found) > len({str(one) for one in found}) for cell in cells if (found := tried(as_list, cell))):
             return ""  # words may have the same tag, a text has a label once
-        try:
-            rows = [labels_in(cell) for cell in cells]
-        except ValueError:
-            return ""
+        rows = tried(lambda: [labels_in(cell) for cell in cells]) or []
         labels = [label for row in rows for label in row]
         distinct = set(labels)
-        most = max(map(len, rows))
+        most = max(map(len, rows), default=0)
         if not distinct or (most < 2 and not joined_columns) or len(distinct) > max(2, len(labels) // 2):
             return ""
         if max(map(len, distinct)) > LONGEST_LABEL:
@@ -101,9 +89,8 @@ class MultiLabel(Group):
         names = self._names()
         never = [name for at, name in enumerate(names) if not any(found[at] for found in lists)]
         listed = ", ".join(names[:LISTED]) + (" …" if len(names) > LISTED else "")
-        parts = [
-            msg("'labels' says yes or no to {count} labels by position: {labels}", count=len(names), labels=listed)
-        ]
+        rule = "'labels' says yes or no to {count} labels by position: {labels}"
+        parts = [msg(rule, count=len(names), labels=listed)]
         if not self.names:
             parts.append(msg("`--set task.names=...` names them in their order"))
         if never:
@@ -118,23 +105,14 @@ class MultiLabel(Group):
             return labels_in(cell, self.separator)
         found, names = positions(cell), self._names()
         if found is None or len(found) != len(names):
-            raise Unusable(
-                msg(
-                    "the labels are not a list of {count} times 0 or 1: {cell}", count=len(names), cell=plain(cell)[:60]
-                )
-            )
+            rule = "the labels are not a list of {count} times 0 or 1: {cell}"
+            raise Unusable(msg(rule, count=len(names), cell=plain(cell)[:60]))
         return sorted(name for name, true in zip(names, found, strict=True) if true)
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
-        """Return an example; an empty list is no label, an empty cell stays empty for the audit to find.
-
-        Raises:
-            Unusable: it is not clear what the labels are.
-        """
-        text, second, cell = plain(values["text"]), plain(values.get("second")), values.get("labels")
-        gold = write_tags(self._right(cell)) if filled(cell) else ""
-        fields = {"text": text, "labels": gold, **({"second": second} if second.strip() else {})}
-        return Example(id, place, joined(text, second), gold, fields)
+        """Return an example; an empty list is no label, an empty cell stays empty for the audit to find."""
+        cell = values.get("labels")
+        return text_example(id, place, values, "labels", write_tags(self._right(cell)) if filled(cell) else "")
 
     def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
         """Return a head with an output for each label."""

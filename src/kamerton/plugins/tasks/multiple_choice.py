@@ -14,6 +14,7 @@ from kamerton.core.messages import Joined, Wording, msg
 from kamerton.core.records import Example, Place
 from kamerton.forms.dialogue import OptionChoice
 from kamerton.forms.writing import require_writer
+from kamerton.plugins.tasks._shared import paragraphs, rows_of, tried
 from kamerton.runs.settings import Group
 from kamerton.text.cells import filled, plain
 from kamerton.text.printed import opened
@@ -58,16 +59,13 @@ class MultipleChoice(Group):
 
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> Wording:
         """Accept lists of at least two options of which each answer names one."""
-        rows = [{role: cells[at] for role, cells in columns.items()} for at in range(len(columns["options"]))]
-        rows = [row for row in rows if filled(row["options"]) and filled(row["answer"])]
-        try:
-            made = [self.example(0, Place("", 0), row) for row in rows]
-        except ValueError:
+        rows = [row for row in rows_of(columns) if filled(row["options"]) and filled(row["answer"])]
+        if not tried(lambda: [self.example(0, Place("", 0), row) for row in rows]):
             return ""
         counts = {len(_options(row["options"])) for row in rows}
-        if not made or min(counts) < 2:
-            return ""
         least, most = min(counts), max(counts)
+        if least < 2:
+            return ""
         parts = [
             msg("each question has {count} options", count=least)
             if least == most
@@ -78,18 +76,14 @@ class MultipleChoice(Group):
         return Joined(tuple(parts))
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
-        """Return an example whose answer is the right option's text.
-
-        Raises:
-            Unusable: there are no options, or the answer names none of them.
-        """
+        """Return an example whose answer is the right option's text, which must be one of the options."""
         question, passage = plain(values["question"]).strip(), plain(values.get("passage")).strip()
         options = _options(values["options"])
         gold = self._right(values.get("answer"), values["options"], options)
         listed = "\n".join(f"- {option}" for option in options) if self.listed else ""
-        text = "\n\n".join(part for part in (passage, question, listed) if part)
+        text = paragraphs(passage, question, listed) if question else ""
         fields = {"question": question, "passage": passage, "options": options, "answer": gold}
-        return Example(id, place, text if question else "", gold, fields)
+        return Example(id, place, text, gold, fields)
 
     def _right(self, answer: object, cell: object, options: Sequence[str]) -> str:
         if not filled(answer):
@@ -106,11 +100,7 @@ class MultipleChoice(Group):
         )
 
     def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
-        """Return the form that scores the options as answers.
-
-        Raises:
-            ModelError: an encoder cannot write text.
-        """
+        """Return the form that scores the options as answers. Raises `ModelError` for an encoder."""
         require_writer(kind)
         return OptionChoice(ask=lambda example: example.text)
 
@@ -132,11 +122,7 @@ class MultipleChoice(Group):
 
 
 def _options(cell: object) -> list[str]:
-    """List the options: of a list, of JSON, of an object with their `text`, or of one that holds each by its name.
-
-    Raises:
-        Unusable: there are none.
-    """
+    """List the options: of a list, of JSON, of an object with their `text`, or of one that holds each by its name."""
     cell = opened(cell)
     if _by_names(cell):
         return [plain(option).strip() for option in cell.values()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -13,18 +12,9 @@ from kamerton.core.errors import Unusable
 from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Example, Place, Turn
 from kamerton.forms.given import PreferenceLoss, Preferences
-from kamerton.forms.messages import (
-    are_messages,
-    kept,
-    read_messages,
-    read_transcript,
-    said,
-    system_prompt,
-    with_system,
-    written,
-)
+from kamerton.forms.messages import are_messages, kept, read_messages, read_transcript, said, with_system
 from kamerton.forms.writing import require_writer
-from kamerton.plugins.tasks._roles import SYSTEM
+from kamerton.plugins.tasks._shared import SYSTEM, assistant, paragraphs, request_of, tried, user
 from kamerton.runs.settings import Group
 from kamerton.text.cells import filled, plain
 from kamerton.text.printed import opened_text
@@ -51,17 +41,8 @@ class Preference(Group):
     roles: ClassVar = (
         Role(
             "prompt",
-            (
-                "prompt",
-                "instruction",
-                "question",
-                "query",
-                "request",
-                "conversations",
-                "conversation",
-                "вопрос",
-                "запрос",
-            ),
+            ("prompt", "instruction", "question", "query", "request", "conversations", "conversation", "вопрос",
+             "запрос"),
             msg("what is asked; may also begin the answers"),
             required=False,
             weak=("input", "history"),
@@ -70,40 +51,32 @@ class Preference(Group):
         SYSTEM,
         Role(
             "rejected",
-            (
-                *("rejected", "rejected_response", "response_rejected", "worse", "dispreferred"),
-                *("non_preferred_output", "lose", "response_k", "neg_answer", "negative_answer", "neg_response"),
-                *("negative_response", "bad_answer", "worse_answer", "отвергнутый", "хуже"),
-            ),
+            ("rejected", "rejected_response", "response_rejected", "worse", "dispreferred", "non_preferred_output",
+             "lose", "response_k", "neg_answer", "negative_answer", "neg_response", "negative_response", "bad_answer",
+             "worse_answer", "отвергнутый", "хуже"),
             msg("the worse answer"),
             to_learn=True,
         ),
         Role(
             "chosen",
-            (
-                *("chosen", "chosen_response", "response_chosen", "better", "preferred"),
-                *("preferred_output", "win", "response_j", "pos_answer", "positive_answer", "pos_response"),
-                *("positive_response", "good_answer", "better_answer", "выбранный", "лучше"),
-            ),
+            ("chosen", "chosen_response", "response_chosen", "better", "preferred", "preferred_output", "win",
+             "response_j", "pos_answer", "positive_answer", "pos_response", "positive_response", "good_answer",
+             "better_answer", "выбранный", "лучше"),
             msg("the better answer"),
             to_learn=True,
         ),
-    )
+    )  # fmt: skip
     kinds: ClassVar = ("decoder",)
     answers: ClassVar = "likelihood"
 
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> Wording:
         """Accept pairs of answers that differ."""
-        pairs = [
-            (chosen, rejected)
-            for chosen, rejected in zip(columns["chosen"], columns["rejected"], strict=True)
-            if filled(chosen) and filled(rejected)
-        ]
-        if any(isinstance(cell, dict) and not _is_readable(cell) for pair in pairs for cell in pair):
+        rows = zip(columns["chosen"], columns["rejected"], strict=True)
+        pairs = [pair for pair in rows if all(map(filled, pair))]
+        if any(isinstance(cell, dict) and not tried(_answer, cell) for pair in pairs for cell in pair):
             return ""
-        return (
-            msg("a chosen answer and a rejected one") if any(chosen != rejected for chosen, rejected in pairs) else ""
-        )
+        differ = any(chosen != rejected for chosen, rejected in pairs)
+        return msg("a chosen answer and a rejected one") if differ else ""
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
         """Return an example whose text is the request; answers may be texts, messages, or whole conversations."""
@@ -115,16 +88,11 @@ class Preference(Group):
         gold, worse = map(said, ends)
         if gold == worse and gold:
             raise Unusable(msg("the chosen answer and the rejected one are the same"))
-        whole = with_system(prompt, system_prompt(values.get("system")), "")
-        fields = {"prompt": written(whole), "chosen": kept(ends[0]), "rejected": kept(ends[1])}
-        return Example(id, place, "\n\n".join(turn.content for turn in prompt), gold, fields)
+        text, request = request_of(prompt, values)
+        return Example(id, place, text, gold, {**request, "chosen": kept(ends[0]), "rejected": kept(ends[1])})
 
     def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
-        """Return the form that compares the chosen answer with the rejected one.
-
-        Raises:
-            ModelError: an encoder cannot write text.
-        """
+        """Return the form that compares the chosen answer with the rejected one. Raises `ModelError` for an encoder."""
         require_writer(kind)
         beta = self.beta if self.beta is not None else BETAS[self.objective]
         answers = tuple(example.gold for example in examples)
@@ -138,22 +106,11 @@ class Preference(Group):
         """Return a few requests in two languages, as texts and as messages."""
         return [
             {"prompt": "Name the capital of France.", "chosen": "Paris", "rejected": "I do not know."},
-            {
-                "prompt": [{"role": "user", "content": "Make it polite: give me that."}],
-                "chosen": [{"role": "assistant", "content": "Could you give me that, please?"}],
-                "rejected": [{"role": "assistant", "content": "Give me that."}],
-            },
-            {
-                "chosen": [
-                    {"role": "user", "content": "Назови столицу России."},
-                    {"role": "assistant", "content": "Москва"},
-                ],
-                "rejected": [
-                    {"role": "user", "content": "Назови столицу России."},
-                    {"role": "assistant", "content": "Париж"},
-                ],
-            },
-        ]
+            {"prompt": [user("Make it polite: give me that.")],
+             "chosen": [assistant("Could you give me that, please?")], "rejected": [assistant("Give me that.")]},
+            {"chosen": [user("Назови столицу России."), assistant("Москва")],
+             "rejected": [user("Назови столицу России."), assistant("Париж")]},
+        ]  # fmt: skip
 
 
 def _turns(value: object, material: str) -> tuple[Turn, ...]:
@@ -168,14 +125,7 @@ def _turns(value: object, material: str) -> tuple[Turn, ...]:
         return with_system(read_messages(value["messages"]), "", plain(value.get("tools") or ""))
     if isinstance(value, list):
         return read_messages(value)
-    return (Turn("user", "\n\n".join(part for part in (plain(value), material) if part.strip())),)
-
-
-def _is_readable(cell: object) -> bool:
-    try:
-        return bool(_answer(cell))
-    except ValueError:
-        return False
+    return (Turn("user", paragraphs(plain(value), material)),)
 
 
 def _answer(value: object) -> tuple[Turn, ...]:
@@ -185,9 +135,11 @@ def _answer(value: object) -> tuple[Turn, ...]:
         if turns[-1].role != "assistant":
             raise Unusable(msg("a conversation of the answers does not end with the assistant's turn"))
         return turns
-    if isinstance(value, str) and not isinstance(found := opened_text(value), str):
-        with suppress(ValueError):  # a text may begin so, too
-            return _answer(found)
-    if isinstance(value, str) and (turns := read_transcript(value)) and turns[-1].role == "assistant":
-        return turns
+    if isinstance(value, str):
+        found = opened_text(value)
+        listed = None if isinstance(found, str) else tried(_answer, found)  # a text may begin so, too
+        if listed is not None:
+            return listed
+        if (turns := read_transcript(value)) and turns[-1].role == "assistant":
+            return turns
     return (Turn("assistant", plain(value)),) if filled(value) else ()

@@ -66,12 +66,10 @@ class QuestionAnswering(Group):
         inside = sum(any(str(one["text"]) in context for one in found) for context, found in given)
         if not given or inside < MOSTLY * len(given):
             return ""
-        share = msg(
-            "{share} of the answers are in their contexts", share=Figure(round(inside / len(given), 2), "percent")
-        )
+        figure = Figure(round(inside / len(given), 2), "percent")
+        share = msg("{share} of the answers are in their contexts", share=figure)
         none = len(pairs) - len(given)
-        counted = msg("{none} {none:question has|questions have} no answer", none=none)
-        return Joined((share, counted)) if none else share
+        return Joined((share, msg("{none} {none:question has|questions have} no answer", none=none))) if none else share
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
         """Return an example; a null answer is unknown, an empty one means that there is none."""
@@ -91,12 +89,8 @@ class QuestionAnswering(Group):
         if kind != "encoder":
             return Dialogue(_ask, answers=tuple(map(_first, examples)), answer=_first)
         golds = [answers_of(example)[0] for example in examples]
-        return SpanReader(
-            longest=max(SHORTEST, LETTERS * max(map(len, golds))),
-            may_be_absent=not all(golds),
-            stride=self.stride,
-            bar=self.bar,
-        )
+        longest = max(SHORTEST, LETTERS * max(map(len, golds)))
+        return SpanReader(longest=longest, may_be_absent=not all(golds), stride=self.stride, bar=self.bar)
 
     def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
         """Return the F1 of words first."""
@@ -137,37 +131,23 @@ def _answers(cell: object) -> list[dict[str, object]]:
 
 
 def _placed(answer: Mapping[str, object], context: str, start: object) -> dict[str, object]:
-    """Locate an answer: at the given place, else at the only place where it is, which is noted.
-
-    Raises:
-        Unusable: it is at several places, none of which is the given one.
-    """
+    """Locate an answer: at the given place, else at the only place where it is, which is noted."""
     whole = str(answer["text"])
     text, before = whole.strip(), len(whole) - len(whole.lstrip())
     places = _places(text, context) or _places(text.casefold(), context.casefold())
     for said in (answer.get("answer_start"), start):
-        at = _number(said)
-        if at is None or not places:
+        digits = plain(said).strip()
+        if not digits.isdecimal() or not places:
             continue
+        at = int(digits)
         if at + before in places:
             return {"text": text, "answer_start": at + before}
         found = [place for place in places if place in _counted(context, at)] or places
         if len(found) > 1:
-            raise Unusable(
-                msg(
-                    "the answer '{text}' is not at {at}, but at {count} other places",
-                    text=text,
-                    at=at,
-                    count=len(found),
-                )
-            )
+            rule = "the answer '{text}' is not at {at}, but at {count} other places"
+            raise Unusable(msg(rule, text=text, at=at, count=len(found)))
         return {"text": text, "answer_start": found[0], "moved": True}
     return {"text": text, "answer_start": places[0] if places else -1}
-
-
-def _number(said: object) -> int | None:
-    written = plain(said).strip()
-    return int(written) if written.isdecimal() else None
 
 
 def _places(text: str, context: str) -> list[int]:

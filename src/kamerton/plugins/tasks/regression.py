@@ -10,10 +10,9 @@ from kamerton.core.contracts import Form, ModelKind, Role
 from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Example, Place
 from kamerton.forms.number import Number
-from kamerton.forms.reading import joined
-from kamerton.plugins.tasks._roles import FIRST_TEXT, RATINGS, SECOND_TEXT
+from kamerton.plugins.tasks._shared import FIRST_TEXT, RATINGS, SECOND_TEXT, text_example, tried
 from kamerton.runs.settings import Group
-from kamerton.text.cells import filled, number_in, plain, written_number
+from kamerton.text.cells import filled, number_in, written_number
 from kamerton.text.label_values import is_placeholder
 
 MANY = 20
@@ -40,20 +39,16 @@ class Regression(Group):
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> Wording:
         """Accept numbers that are measurements: with decimals, or of many different values."""
         cells = [value for value in columns["number"] if _is_given(value)]
-        try:
-            numbers = [number_in(value) for value in cells]
-        except ValueError:
-            return ""
+        numbers = tried(lambda: [number_in(value) for value in cells])
         if not numbers or (all(one.is_integer() for one in numbers) and len(set(numbers)) <= MANY):
             return ""
         return msg("'number' holds numbers from {low} to {high}", low=f"{min(numbers):g}", high=f"{max(numbers):g}")
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
         """Return an example; an empty number, or a placeholder such as `N/A`, is left empty for the audit to find."""
-        text, second, cell = plain(values["text"]), plain(values.get("second")), values["number"]
+        cell = values["number"]
         gold = written_number(number_in(cell), exact=True) if _is_given(cell) else ""
-        fields = {"text": text, "number": gold, **({"second": second} if second.strip() else {})}
-        return Example(id, place, joined(text, second), gold, fields)
+        return text_example(id, place, values, "number", gold)
 
     def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
         """Return a head with one output, scaled to the training numbers."""

@@ -13,8 +13,9 @@ from kamerton.core.figures import Figure
 from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Example, Place
 from kamerton.forms.writing import cyrillic_share, writing_form
+from kamerton.plugins.tasks._shared import text_pairs
 from kamerton.runs.settings import Group
-from kamerton.text.cells import filled, plain
+from kamerton.text.cells import plain
 
 
 class Summarization(Group):
@@ -45,12 +46,11 @@ class Summarization(Group):
 
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> Wording:
         """Accept summaries that are mostly shorter than their texts and do not repeat themselves."""
-        pairs = [(t, s) for t, s in zip(columns["text"], columns["summary"], strict=True) if filled(t) and filled(s)]
-        if not pairs or not all(isinstance(part, str) for pair in pairs for part in pair):
+        pairs = text_pairs(columns, "text", "summary")
+        if len({summary for _, summary in pairs}) <= len(pairs) / 2:
             return ""
-        shorter = median(len(str(summary)) / len(str(text)) for text, summary in pairs)
-        varied = len({summary for _, summary in pairs}) > len(pairs) / 2
-        if shorter >= 1 or not varied:
+        shorter = median(len(summary) / len(text) for text, summary in pairs)
+        if shorter >= 1:
             return ""
         return msg("a summary has {share} of its text's letters", share=Figure(round(shorter, 2), "percent"))
 
@@ -60,11 +60,7 @@ class Summarization(Group):
         return Example(id, place, text, summary, {"text": text, "summary": summary})
 
     def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
-        """Return the form that asks for a summary.
-
-        Raises:
-            ModelError: an encoder cannot write text.
-        """
+        """Return the form that asks for a summary. Raises `ModelError` for an encoder."""
         russian = cyrillic_share([example.gold for example in examples]) > 0.5
         asked = "Кратко перескажи текст." if russian else "Summarize the text in few words."
         request = self.request if self.request is not None else asked
@@ -77,20 +73,12 @@ class Summarization(Group):
     def example_rows(self) -> list[dict[str, object]]:
         """Return a few texts in two languages."""
         return [
-            {
-                "text": "The meeting was moved from Monday to Thursday because two of us are ill.",
-                "summary": "The meeting is on Thursday.",
-            },
-            {
-                "text": "Our neighbour repairs clocks, radios and old bicycles in his yard, for nothing.",
-                "summary": "The neighbour repairs old things.",
-            },
-            {
-                "text": "Собрание перенесли с понедельника на утро четверга: двое из нас болеют.",
-                "summary": "Собрание будет в четверг.",
-            },
-            {
-                "text": "Поезд отходит в 7:45 с двенадцатого пути, а не с третьего, как обычно.",
-                "summary": "Поезд отходит с другого пути.",
-            },
-        ]
+            {"text": "The meeting was moved from Monday to Thursday because two of us are ill.",
+             "summary": "The meeting is on Thursday."},
+            {"text": "Our neighbour repairs clocks, radios and old bicycles in his yard, for nothing.",
+             "summary": "The neighbour repairs old things."},
+            {"text": "Собрание перенесли с понедельника на утро четверга: двое из нас болеют.",
+             "summary": "Собрание будет в четверг."},
+            {"text": "Поезд отходит в 7:45 с двенадцатого пути, а не с третьего, как обычно.",
+             "summary": "Поезд отходит с другого пути."},
+        ]  # fmt: skip

@@ -14,9 +14,8 @@ from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Example, Place
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.labels import ClosingLabels, Labels
-from kamerton.forms.reading import joined
 from kamerton.plugins.tasks._label_lists import by_position, holds_several
-from kamerton.plugins.tasks._roles import FIRST_TEXT, RATINGS, SECOND_TEXT, UNSURE_TEXT
+from kamerton.plugins.tasks._shared import FIRST_TEXT, RATINGS, SECOND_TEXT, UNSURE_TEXT, text_example, tried
 from kamerton.runs.settings import Group
 from kamerton.text.cells import filled, plain
 from kamerton.text.label_values import find_placeholders, is_placeholder, whole_number
@@ -57,10 +56,7 @@ class TextClassification(Group):
 
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> Wording:
         """Accept labels that are short, repeat themselves, and are not measurements."""
-        try:
-            labels = [_alone(value) for value in columns["label"] if filled(value)]
-        except ValueError:
-            return ""
+        labels = tried(lambda: [_alone(value) for value in columns["label"] if filled(value)])
         if not labels or any(isinstance(value, float) and not value.is_integer() for value in labels):
             return ""
         if _are_measured({plain(value).strip() for value in labels}):
@@ -77,20 +73,15 @@ class TextClassification(Group):
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
         """Return an example; empty values stay empty for the audit to find."""
-        text, second, label = plain(values["text"]), plain(values.get("second")), plain(_alone(values["label"])).strip()
-        fields = {"text": text, "label": label, **({"second": second} if second.strip() else {})}
-        return Example(id, place, joined(text, second), label, fields)
+        return text_example(id, place, values, "label", plain(_alone(values["label"])).strip())
 
     def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
         """Return a classification head for encoders; decoders score each label as the answer, or as set."""
         labels = tuple(sorted({example.gold for example in examples}))
         if kind == "encoder":
             return Labels(labels)
-        options = ", ".join(labels)
-        dialogue = Dialogue(
-            ask=lambda example: f"{example.text}\n\nWhich of these labels fits the text above: {options}?",
-            choices=labels,
-        )
+        question = f"Which of these labels fits the text above: {', '.join(labels)}?"
+        dialogue = Dialogue(ask=lambda example: f"{example.text}\n\n{question}", choices=labels)
         return ClosingLabels(labels, dialogue) if self.decoder == "classifier" else dialogue
 
     def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
@@ -111,11 +102,7 @@ class TextClassification(Group):
 
 
 def _alone(value: object) -> object:
-    """Return the one item of a list of one, also of a printed one; anything else as it is.
-
-    Raises:
-        ValueError: it begins like a list and cannot be read.
-    """
+    """Return the one item of a list of one, also of a printed one; anything else as it is."""
     value = opened(value, sure=True)
     return value[0] if isinstance(value, list) and len(value) == 1 else value
 
@@ -123,9 +110,8 @@ def _alone(value: object) -> object:
 def _are_measured(words: Set[str]) -> bool:
     """Return whether the values that a text file holds are measurements: shares, or many numbers with decimals."""
     numbers = {word for word in words if not is_placeholder(word)}
-    if not all(FRACTION.fullmatch(word) or WHOLE.fullmatch(word) for word in numbers):
-        return False
-    if not any(FRACTION.fullmatch(word) for word in numbers):
+    fractions = {word for word in numbers if FRACTION.fullmatch(word)}
+    if not fractions or not all(map(WHOLE.fullmatch, numbers - fractions)):
         return False
     shares = all(0 <= float(word.replace(",", ".")) <= 1 for word in numbers)
     return shares or len(numbers) > FEW_VALUES

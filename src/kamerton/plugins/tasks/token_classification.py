@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -16,6 +15,7 @@ from kamerton.core.messages import Joined, Wording, msg
 from kamerton.core.records import Example, Place
 from kamerton.forms.offsets import Counting, Marked, Unit, are_spans, counting_of, is_torn, listed, matches, read_span
 from kamerton.forms.tagging import tagging
+from kamerton.plugins.tasks._shared import tried
 from kamerton.runs.settings import Group, Names
 from kamerton.text.cells import filled, plain
 from kamerton.text.printed import opened
@@ -44,11 +44,11 @@ LISTED = 9
 
 def _meant(rows: Sequence[Mapping[str, object]]) -> Sequence[Mapping[str, object]]:
     """Find how offsets of spans are counted, and which tag stands for `O`, as settings; none where that is usual."""
-    found = counting_of([pair for row in rows if (pair := _text_and_spans(row))])
+    found = counting_of([pair for row in rows if (pair := tried(_text_and_spans, row))])
     settings: dict[str, object] = {}
     if found != USUAL:
         settings |= {"offsets": found.unit, "first_letter": found.first, "end_inside": found.end_inside}
-    given = list(_tags_of_words(row.get("tags") for row in rows))
+    given = [tags for row in rows if (tags := tried(_tags_of_words, row.get("tags"))) is not None]
     if (outside := outside_of(Counter(tag for tags in given for tag in tags))) is not None:
         settings["outside"] = outside
     if names := names_of_numbers(given):
@@ -56,13 +56,11 @@ def _meant(rows: Sequence[Mapping[str, object]]) -> Sequence[Mapping[str, object
     return (settings,) if settings else ()
 
 
-def _tags_of_words(cells: Iterable[object]) -> Iterator[list[str]]:
-    for cell in cells:
-        with suppress(ValueError):  # reported where an example is made of it
-            tags = _unpacked(cell)
-            given = tags.split() if isinstance(tags, str) else _listed(tags)
-            if not any(isinstance(tag, Mapping | list | tuple) for tag in given):
-                yield [plain(tag) for tag in given]
+def _tags_of_words(cell: object) -> list[str] | None:
+    tags = _unpacked(cell)
+    given = tags.split() if isinstance(tags, str) else _listed(tags)
+    spans = any(isinstance(tag, Mapping | list | tuple) for tag in given)
+    return None if spans else [plain(tag) for tag in given]
 
 
 class TokenClassification(Group):
@@ -101,11 +99,12 @@ class TokenClassification(Group):
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> Wording:
         """Accept rows with as many tags as words, or with spans that lie in the text."""
         rows = [pair for pair in zip(columns["tokens"], columns["tags"], strict=True) if any(map(filled, pair))]
-        if not rows or not any(_read(tags) or _repeats(tags) for _, tags in rows):
+        if not rows or not any(tried(_listed, tags) or _repeats(tags) for _, tags in rows):
             return ""
-        made = [self._tried(words, tags) for words, tags in rows[:LOOKED_AT]]
-        usable = [example for example in made if isinstance(example, Example)]
-        spans = [tags for _, tags in rows[:LOOKED_AT] if _holds_spans(tags)]
+        rows = rows[:LOOKED_AT]
+        made = [tried(self.example, 0, Place("", 0), {"tokens": words, "tags": tags}) for words, tags in rows]
+        usable = [example for example in made if example]
+        spans = [tags for _, tags in rows if tried(lambda cell: are_spans(_unpacked(cell)), tags)]
         bad = len(made) - len(usable)  # spans are known by their form, even where many of them do not lie in the text
         if bad and (len(spans) < len(made) or 2 * bad > len(made)):
             return ""
@@ -129,18 +128,8 @@ class TokenClassification(Group):
         """How the offsets of spans are counted."""
         return Counting(self.offsets, self.first_letter, self.end_inside)
 
-    def _tried(self, words: object, tags: object) -> Example | None:
-        try:
-            return self.example(0, Place("", 0), {"tokens": words, "tags": tags})
-        except ValueError:
-            return None
-
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
-        """Return an example of words and tags, or of a text and spans.
-
-        Raises:
-            Unusable: there are no words, not as many tags as words, or a span is outside the text.
-        """
+        """Return an example of words and tags, one for each, or of a text and spans within it."""
         words, tags = _unpacked(values["tokens"], sure=True), _unpacked(values.get("tags"))
         text = plain(words) if isinstance(words, str) else " ".join(plain(word) for word in _listed(words))
         if not text.strip():
@@ -152,11 +141,8 @@ class TokenClassification(Group):
         split = text.split() if isinstance(words, str) else [plain(word) for word in _listed(words)]
         given = tags.split() if isinstance(tags, str) else [plain(tag) for tag in _listed(tags)]
         if len(split) != len(given):
-            raise Unusable(
-                msg(
-                    "there are {words} {words:word|words} but {tags} {tags:tag|tags}", words=len(split), tags=len(given)
-                )
-            )
+            rule = "there are {words} {words:word|words} but {tags} {tags:tag|tags}"
+            raise Unusable(msg(rule, words=len(split), tags=len(given)))
         given = in_iob2([self._named(tag) for tag in given])
         return Example(id, place, text, write_tags(given), {"tokens": split, "tags": given})
 
@@ -171,21 +157,13 @@ class TokenClassification(Group):
         spans = list[Span]()
         for span in marked:
             start, end = self.counting.place(text, span)
+            given = {"start": str(span.start), "end": str(span.end)}
             if not matches(text, start, end, span):
-                raise Unusable(
-                    msg(
-                        "the span from {start} to {end} is '{cut}', not '{text}' as it says",
-                        start=str(span.start),
-                        end=str(span.end),
-                        cut=text[start:end],
-                        text=span.text,
-                    )
-                )
+                rule = "the span from {start} to {end} is '{cut}', not '{text}' as it says"
+                raise Unusable(msg(rule, **given, cut=text[start:end], text=span.text))
             touched = [at for at, word in enumerate(words) if word.start < end and start < word.end]
             if not touched:
-                raise Unusable(
-                    msg("the span from {start} to {end} holds no word", start=str(span.start), end=str(span.end))
-                )
+                raise Unusable(msg("the span from {start} to {end} holds no word", **given))
             torn += [text[start:end]] if is_torn(text, start) or is_torn(text, end) else []
             spans += [Span(touched[0], touched[-1] + 1, kind) for kind in span.kinds]
         kept, left_out = apart(spans, shorter_first=self.overlaps == "shorter")
@@ -221,21 +199,6 @@ def _unpacked(value: object, *, sure: bool = False) -> object:
     return listed(value["entities"] if isinstance(value, Mapping) and "entities" in value else value)
 
 
-def _read(value: object) -> list[object]:
-    """Return a cell's list; nothing of anything else, nor of what cannot be read."""
-    try:
-        return _listed(value)
-    except ValueError:
-        return []
-
-
-def _holds_spans(value: object) -> bool:
-    try:
-        return are_spans(_unpacked(value))
-    except ValueError:
-        return False
-
-
 def _listed(value: object) -> list[object]:
     value = _unpacked(value)
     return list(value) if isinstance(value, list | tuple) else []
@@ -248,10 +211,5 @@ def _repeats(tags: object) -> bool:
 
 
 def _text_and_spans(row: Mapping[str, object]) -> tuple[str, list[Marked]] | None:
-    try:
-        text, tags = _unpacked(row.get("tokens"), sure=True), _unpacked(row.get("tags"))
-        if not isinstance(text, str) or not are_spans(tags):
-            return None
-        return text, [read_span(one) for one in _listed(tags)]
-    except ValueError:
-        return None
+    text, tags = _unpacked(row.get("tokens"), sure=True), _unpacked(row.get("tags"))
+    return (text, [read_span(one) for one in _listed(tags)]) if isinstance(text, str) and are_spans(tags) else None

@@ -11,8 +11,9 @@ from kamerton.core.contracts import Form, ModelKind, Role
 from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Example, Place
 from kamerton.forms.writing import cyrillic_share, writing_form
+from kamerton.plugins.tasks._shared import text_pairs
 from kamerton.runs.settings import Group
-from kamerton.text.cells import filled, plain
+from kamerton.text.cells import plain
 from kamerton.text.language_id import language_of
 
 LANGUAGES = (
@@ -60,14 +61,13 @@ class Translation(Group):
 
     def plausible(self, columns: Mapping[str, Sequence[object]]) -> Wording:
         """Accept texts whose translations are others, and do not repeat themselves."""
-        pairs = [(s, t) for s, t in zip(columns["source"], columns["target"], strict=True) if filled(s) and filled(t)]
-        if not pairs or not all(isinstance(part, str) for pair in pairs for part in pair):
+        pairs = text_pairs(columns, "source", "target")
+        if not pairs:
             return ""
         varied = min(len(set(side)) for side in zip(*pairs, strict=True)) > len(pairs) / 2
         other = sum(source != target for source, target in pairs) > len(pairs) / 2
-        spoken = [tuple(language_of(str(part)) for part in pair) for pair in pairs]
-        known = [pair for pair in spoken if all(pair)]
-        same = sum(source == target for source, target in known) > len(pairs) / 2
+        spoken = [(language_of(source), language_of(target)) for source, target in pairs]
+        same = sum(source == target for source, target in spoken if source) > len(pairs) / 2
         return msg("a text and its translation") if varied and other and not same else ""
 
     def example(self, id: int, place: Place, values: Mapping[str, object]) -> Example:
@@ -76,11 +76,7 @@ class Translation(Group):
         return Example(id, place, source, target, {"source": source, "target": target})
 
     def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
-        """Return the form that asks for a translation.
-
-        Raises:
-            ModelError: an encoder cannot write text.
-        """
+        """Return the form that asks for a translation. Raises `ModelError` for an encoder."""
         into = self.into if self.into is not None else _language(examples)
         request = f"Translate into {into}:" if into else "Translate:"
         return writing_form(kind, lambda example: f"{request}\n\n{example.text}", examples)
