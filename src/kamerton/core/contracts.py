@@ -480,6 +480,10 @@ class Situation:
     """Whether variants of the rows keep their answers, and none are trained on yet."""
 
 
+Changes = Sequence[Mapping[str, object]]
+"""Recipe settings by dotted path, one mapping for each attempt."""
+
+
 class Remedy(Protocol):
     """A change of the recipe against what a diagnosis found."""
 
@@ -488,8 +492,5 @@ class Remedy(Protocol):
     trainings: ClassVar[float]
     """What it costs, in trainings like the first; 0 if nothing is trained. The cheapest is tried first."""
 
-    def changes(self, situation: Situation) -> Sequence[Mapping[str, object]]:
-        """Return recipe settings by dotted path, one mapping for each attempt; none if it does not apply.
-
-        A value of None is decided anew by the planner.
-        """
+    def changes(self, situation: Situation) -> Changes:
+        """Return the attempts, none if it does not apply; a value of None is decided anew by the planner."""

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
-
-from kamerton.core.contracts import Situation
+from kamerton.core.contracts import Changes, Situation
 
 
 class AnotherMethod:
     """Train again by the next most suitable method."""
 
-    treats: ClassVar = ("underfitting", "forgetting", "one answer to everything")
-    trainings: ClassVar = 1.5
+    treats = ("underfitting", "forgetting", "one answer to everything")
+    trainings = 1.5
 
-    def changes(self, situation: Situation) -> Sequence[Mapping[str, object]]:
+    def changes(self, situation: Situation) -> Changes:
         """Choose the next method; leave open what its advice decides."""
         if not situation.other_methods:
             return []

@@ -6,18 +6,15 @@ tuned language model often beat both ends; for a low-rank adapter this scales wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
-
-from kamerton.core.contracts import Situation
+from kamerton.core.contracts import Changes, Situation
 
 
 class Dial:
     """Keep a part of what training changed."""
 
-    treats: ClassVar = ("forgetting", "overfitting", "divergence")
-    trainings: ClassVar = 0.0
+    treats = ("forgetting", "overfitting", "divergence")
+    trainings = 0.0
 
-    def changes(self, situation: Situation) -> Sequence[Mapping[str, object]]:
+    def changes(self, situation: Situation) -> Changes:
         """Try several strengths."""
         return [{"remedy.strength": strength} for strength in situation.strengths]

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
-
-from kamerton.core.contracts import Situation
+from kamerton.core.contracts import Changes, Situation
 
 
 class EarlierCheckpoint:
     """Stop at the validation before the best one."""
 
-    treats: ClassVar = ("forgetting", "overfitting")
-    trainings: ClassVar = 0.5
+    treats = ("forgetting", "overfitting")
+    trainings = 0.5
 
-    def changes(self, situation: Situation) -> Sequence[Mapping[str, object]]:
+    def changes(self, situation: Situation) -> Changes:
         """Stop at the validation that stands about halfway to the best one."""
         best = max((event.step for event in situation.validations if event.best), default=0)
         earlier = [event.step for event in situation.validations if event.step < best]

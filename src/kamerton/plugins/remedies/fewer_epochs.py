@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
-
-from kamerton.core.contracts import Situation
+from kamerton.core.contracts import Changes, Situation
 
 
 class FewerEpochs:
     """Train again up to where the validation loss was best."""
 
-    treats: ClassVar = ("overfitting",)
-    trainings: ClassVar = 0.7
+    treats = ("overfitting",)
+    trainings = 0.7
 
-    def changes(self, situation: Situation) -> Sequence[Mapping[str, object]]:
+    def changes(self, situation: Situation) -> Changes:
         """End with the epoch of the least validation loss, if that was not the last."""
         if not situation.validations:
             return []

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
-
-from kamerton.core.contracts import Situation
+from kamerton.core.contracts import Changes, Situation
 
 
 class LowerRate:
     """Train again at a third of the rate."""
 
-    treats: ClassVar = ("forgetting", "divergence", "not finite", "spikes", "exploding gradients", "dead gradients")
-    trainings: ClassVar = 1.0
+    treats = ("forgetting", "divergence", "not finite", "spikes", "exploding gradients", "dead gradients")
+    trainings = 1.0
 
-    def changes(self, situation: Situation) -> Sequence[Mapping[str, object]]:
+    def changes(self, situation: Situation) -> Changes:
         """Take a third of the rate: the step of the usual grids."""
         return [{"train.learning_rate": float(f"{situation.learning_rate / 3:.2g}")}]

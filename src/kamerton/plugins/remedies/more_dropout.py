@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
-
-from kamerton.core.contracts import Situation
+from kamerton.core.contracts import Changes, Situation
 
 MORE = 0.1
 
@@ -13,9 +10,9 @@ MORE = 0.1
 class MoreDropout:
     """Train again with a tenth more dropout."""
 
-    treats: ClassVar = ("overfitting",)
-    trainings: ClassVar = 1.0
+    treats = ("overfitting",)
+    trainings = 1.0
 
-    def changes(self, situation: Situation) -> Sequence[Mapping[str, object]]:
+    def changes(self, situation: Situation) -> Changes:
         """Raise it by a tenth, up to a half."""
         return [{"train.dropout": round(situation.dropout + MORE, 2)}] if situation.dropout + MORE <= 0.5 else []

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
-
-from kamerton.core.contracts import Situation
+from kamerton.core.contracts import Changes, Situation
 
 LEAST = 0.05
 
@@ -13,9 +10,9 @@ LEAST = 0.05
 class MoreWeightDecay:
     """Train again with more weight decay."""
 
-    treats: ClassVar = ("overfitting",)
-    trainings: ClassVar = 1.0
+    treats = ("overfitting",)
+    trainings = 1.0
 
-    def changes(self, situation: Situation) -> Sequence[Mapping[str, object]]:
+    def changes(self, situation: Situation) -> Changes:
         """Take five times as much, 0.05 at least."""
         return [{"train.weight_decay": max(LEAST, 5 * situation.weight_decay)}]

@@ -5,10 +5,7 @@ Five to ten per cent is what mild shifts need (Ibrahim et al. 2024; 2605.26097 o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
-
-from kamerton.core.contracts import Situation
+from kamerton.core.contracts import Changes, Situation
 
 SHARE = 0.1
 
@@ -16,9 +13,9 @@ SHARE = 0.1
 class Replay:
     """Train again with a tenth of the rows from the base model itself."""
 
-    treats: ClassVar = ("forgetting",)
-    trainings: ClassVar = 1.2
+    treats = ("forgetting",)
+    trainings = 1.2
 
-    def changes(self, situation: Situation) -> Sequence[Mapping[str, object]]:
+    def changes(self, situation: Situation) -> Changes:
         """Add the rows, if the model writes."""
         return [{"remedy.replay": SHARE}] if situation.writes else []
