@@ -99,15 +99,15 @@ def test_fits_agree_with_non_negative_least_squares(law) -> None:
     random = np.random.default_rng(2)
     shapes, weights = law(SIZES / SIZES[-1]), random.random(5) + 0.1
     errors = np.abs(random.normal(0.2, 0.2, (40, 5)))
-    fitted = _fit(shapes, weights, errors)
+    best, factor, rest = _fit(shapes, weights, errors)
     root = np.sqrt(weights)
     for draw, error in enumerate(errors):
         off = []
         for shape in shapes.T:
             design = np.stack((shape, np.ones(5)), axis=1)
             off.append(nnls(design * root[:, None], error * root)[1])
-        found = fitted.factor[draw] * shapes[:, fitted.best[draw]] + fitted.rest[draw]
-        assert fitted.factor[draw] >= 0 and fitted.rest[draw] >= 0
+        found = factor[draw] * shapes[:, best[draw]] + rest[draw]
+        assert factor[draw] >= 0 and rest[draw] >= 0
         assert np.linalg.norm((found - error) * root) == pytest.approx(min(off), abs=1e-6)
 
 

@@ -72,7 +72,8 @@ def dry_run(data: Path, settings: Mapping[str, object]) -> Iterator[Stage | DryR
 
 def _alternatives(setup: Setup, free: int) -> list[Alternative]:
     """List the other known models and methods, those that fit first, and of these the most suitable."""
-    facts, form, rows = setup.facts, setup.form, len(setup.split.train)
+    facts, form = setup.facts, setup.form
+    empty = empty_model(facts.folder, form.model_class, form.config)
     models = [
         Alternative("model.name", model.name, _against(model.kind, setup, model.description))
         for model in known()
@@ -80,7 +81,7 @@ def _alternatives(setup: Setup, free: int) -> list[Alternative]:
     ]
     methods = [
         Alternative("method.name", one.word, one.reason)
-        for one in candidates(facts, rows, free, empty_model(facts.folder, form.model_class, form.config))
+        for one in candidates(facts, len(setup.split.train), free, empty)
         if one.word != setup.recipe.method.name
     ]
     return [*models, *methods]

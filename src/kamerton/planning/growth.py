@@ -51,9 +51,6 @@ class Counted:
     """`[sizes, repeats, rows, k]` float64."""
 
 
-# ── measuring ─────────────────────────────────────────────────────────────────────────────────
-
-
 def choose_sizes(rows: int, target: int, place: str) -> np.ndarray:
     """Double five times up to the rows that cross-validation leaves for training: `[sizes]`.
 
@@ -64,22 +61,13 @@ def choose_sizes(rows: int, target: int, place: str) -> np.ndarray:
     sizes = largest // 2 ** np.arange(SIZES)[::-1]
     if sizes[0] < LEAST:
         least = LEAST * 2 ** (SIZES - 1) * FOLDS // (FOLDS - 1) + 2
-        rule = msg(
-            "{rows} {rows:row is|rows are} too few for a curve of {sizes} sizes: it takes {least}",
-            rows=rows,
-            sizes=SIZES,
-            least=least,
-        )
-        raise DataError(Fault(rule, place, msg("collect more rows first; a run shows how good these are")))
+        few = "{rows} {rows:row is|rows are} too few for a curve of {sizes} sizes: it takes {least}"
+        remedy = msg("collect more rows first; a run shows how good these are")
+        raise DataError(Fault(msg(few, rows=rows, sizes=SIZES, least=least), place, remedy))
     if target > FARTHEST * largest:
-        rule = msg(
-            "{target} rows are more than {times} times the {largest} that can be measured",
-            target=target,
-            times=FARTHEST,
-            largest=largest,
-        )
+        far = "{target} rows are more than {times} times the {largest} that can be measured"
         remedy = msg("ask for at most {most}; collect them, and ask again", most=FARTHEST * largest)
-        raise DataError(Fault(rule, "--target", remedy))
+        raise DataError(Fault(msg(far, target=target, times=FARTHEST, largest=largest), "--target", remedy))
     return sizes
 
 
@@ -113,15 +101,14 @@ def count_heads(
             for number, size in enumerate(sizes):
                 answers[number, repeat, held] = head_answers(features, golds, order[:size], held)
             yield (repeat * FOLDS + fold + 1) / (REPEATS * FOLDS)
-    counts = [[metric.statistics(golds.tolist(), _predictions(row)) for row in size] for size in answers]
+    counts = [
+        [
+            metric.statistics(golds.tolist(), [Prediction(i, text) for i, text in enumerate(row.tolist())])
+            for row in size
+        ]
+        for size in answers
+    ]
     yield Counted(sizes, np.array(counts))
-
-
-def _predictions(answers: np.ndarray) -> list[Prediction]:
-    return [Prediction(id, text) for id, text in enumerate(answers.tolist())]
-
-
-# ── continuing ────────────────────────────────────────────────────────────────────────────────
 
 
 def grow(
@@ -130,11 +117,14 @@ def grow(
     """Fit the laws to resamples of the counts and evaluate them."""
     scores = _resampled(counted, metric, seed)
     errors, central = 1 - scores, 1 - metric.value(counted.statistics.sum(axis=(1, 2)))
-    seen = _WeightedSizes(counted.sizes, 1 / np.maximum(errors.var(axis=0), 1e-8))
+    largest = int(counted.sizes[-1])
+    x, weights = counted.sizes / largest, 1 / np.maximum(errors.var(axis=0), 1e-8)
     at = np.geomspace(counted.sizes[0], max(target, rows), POINTS).round().astype(int)
     points = np.array(sorted({*at.tolist(), rows, target}))
-    curves = 1 - np.concatenate([_extend(law, seen, errors, points) for law in LAWS])
-    middle = 1 - np.mean([_extend(law, seen, central[None], points)[0] for law in LAWS], axis=0)
+    curves = 1 - np.concatenate([_extend(law, x, weights, errors, points / largest) for law in LAWS])
+    middle = 1 - np.mean([_extend(law, x, weights, central[None], points / largest)[0] for law in LAWS], axis=0)
+    [shape], [factor], [rest] = _fit(_power(x), weights, central[None])
+    steepness = float(STEEPNESS[shape])
     place = {int(point): index for index, point in enumerate(points)}
     tails = 100 * np.array([(1 - confidence) / 2, (1 + confidence) / 2])
 
@@ -152,7 +142,7 @@ def grow(
         now=line[here],
         target=line[there],
         gain=measure(middle[there] - middle[here], curves[:, there] - curves[:, here]),
-        law=_power_law(seen, central),
+        law=PowerLaw(float(factor * largest**steepness), steepness, float(rest)),
     )
 
 
@@ -172,7 +162,8 @@ def _power(x: np.ndarray) -> np.ndarray:
     return x[:, None] ** -STEEPNESS
 
 
-LAWS: tuple[Callable[[np.ndarray], np.ndarray], ...] = (
+Law = Callable[[np.ndarray], np.ndarray]
+LAWS: tuple[Law, ...] = (
     _power,
     lambda x: -np.log(x[:, None] + 1 / SCALES),
     lambda x: 1 - 2 / np.pi * np.arctan(SCALES * x[:, None]),
@@ -181,47 +172,22 @@ LAWS: tuple[Callable[[np.ndarray], np.ndarray], ...] = (
 """Shapes that fall with the rows, `[rows, shapes]`; an error is a multiple of one and a rest, neither negative."""
 
 
-def _extend(
-    law: Callable[[np.ndarray], np.ndarray], seen: _WeightedSizes, errors: np.ndarray, points: np.ndarray
-) -> np.ndarray:
-    """Fit a law to each row of errors and evaluate it at `points`: `[draws, points]`."""
-    fitted = _fit(law(seen.x), seen.weights, errors)
-    shapes = law(points / seen.largest)[:, fitted.best].T
-    return np.clip(fitted.factor[:, None] * shapes + fitted.rest[:, None], 0, None)
+def _extend(law: Law, x: np.ndarray, weights: np.ndarray, errors: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Fit a law to each row of errors at the sizes `x` and evaluate it at `points`: `[draws, points]`."""
+    best, factor, rest = _fit(law(x), weights, errors)
+    return np.clip(factor[:, None] * law(points)[:, best].T + rest[:, None], 0, None)
 
 
-@dataclass(frozen=True)
-class _WeightedSizes:
-    """The sizes and the weights of their errors."""
-
-    sizes: np.ndarray
-    weights: np.ndarray
-
-    @property
-    def largest(self) -> int:
-        return int(self.sizes[-1])
-
-    @property
-    def x(self) -> np.ndarray:
-        return self.sizes / self.largest
-
-
-@dataclass(frozen=True)
-class _Fitted:
-    """The best shape of each draw, with its multiple and the rest: `[draws]` each."""
-
-    best: np.ndarray
-    factor: np.ndarray
-    rest: np.ndarray
-
-
-def _fit(shapes: np.ndarray, weights: np.ndarray, errors: np.ndarray) -> _Fitted:
-    """Solve the weighted least squares of `factor * shape + rest` for each draw and shape, and keep the best shape.
+def _fit(shapes: np.ndarray, weights: np.ndarray, errors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Solve the weighted least squares of `factor * shape + rest` for each draw and shape.
 
     Args:
         shapes: `[sizes, shapes]`.
         weights: `[sizes]`.
         errors: `[draws, sizes]`.
+
+    Returns:
+        The index of each draw's best shape, its factor and its rest: `[draws]` each.
     """
     share = weights / weights.sum()
     centered = shapes - share @ shapes
@@ -234,10 +200,4 @@ def _fit(shapes: np.ndarray, weights: np.ndarray, errors: np.ndarray) -> _Fitted
     off = errors[:, :, None] - factor[:, None, :] * shapes - rest[:, None, :]
     best = np.einsum("s,dsk->dk", share, off**2).argmin(axis=1)
     rows = np.arange(len(errors))
-    return _Fitted(best, factor[rows, best], rest[rows, best])
-
-
-def _power_law(seen: _WeightedSizes, errors: np.ndarray) -> PowerLaw:
-    fitted = _fit(_power(seen.x), seen.weights, errors[None])
-    b = float(STEEPNESS[fitted.best[0]])
-    return PowerLaw(float(fitted.factor[0] * seen.largest**b), b, float(fitted.rest[0]))
+    return best, factor[rows, best], rest[rows, best]

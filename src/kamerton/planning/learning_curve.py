@@ -47,36 +47,27 @@ def draw_curve(recipe: Recipe, target: int | None) -> Iterator[Progress | Curve]
     bound = bind(parsed)
     items = bound.form.prompts(examples, bound.tokenizer, bound.max_tokens)  # what serving sends: without answers
     name = recipe.evaluate.metric or parsed.task.metrics(examples)[0]
-    metric = _metric(name)
-    engine = untuned_engine(bare_setup(parsed, bound, examples))
-    features = yield from embedded(engine, items)
-    alike = near_duplicate_groups([example.text for example in examples]).tolist()
-    counted = yield from _counted(count_heads(features, examples, alike, metric, sizes, recipe.seed))
-    growth = grow(
-        counted,
-        name,
-        metric,
-        rows=len(examples),
-        target=target,
-        confidence=recipe.evaluate.confidence,
-        seed=recipe.seed,
-    )
-    yield Curve(recipe.data.path, task, bound.facts.name, growth)
-
-
-def _metric(name: str) -> Metric:
     metric: Metric = registry.choose("metrics", name)()
     if not (metric.higher_is_better and metric.unit_interval):
         rule = msg("{metric} has no best value of 1 that a curve could approach", metric=name)
         raise RecipeError(Fault(rule, "evaluate.metric", msg("choose accuracy or macro-f1")))
-    return metric
+    engine = untuned_engine(bare_setup(parsed, bound, examples))
+    features = yield from embedded(engine, items)
+    alike = near_duplicate_groups([example.text for example in examples]).tolist()
+    confidence, seed = recipe.evaluate.confidence, recipe.seed
+    for counted in count_heads(features, examples, alike, metric, sizes, seed):
+        if isinstance(counted, Counted):
+            rows = len(examples)
+            growth = grow(counted, name, metric, rows=rows, target=target, confidence=confidence, seed=seed)
+            yield Curve(recipe.data.path, task, bound.facts.name, growth)
+        else:
+            yield Progress("heads", round(100 * counted), 100)
 
 
 def bare_setup(parsed: ParsedData, bound: BoundData, examples: Sequence[Example]) -> Setup:
     """Set up the untuned model for examples that are not split."""
     split = Split(tuple(examples), (), ())
-    recipe, task, form = bound.recipe, parsed.task, bound.form
-    return Setup(recipe, task, form, bound.facts, bound.tokenizer, split, bound.max_tokens)
+    return Setup(bound.recipe, parsed.task, bound.form, bound.facts, bound.tokenizer, split, bound.max_tokens)
 
 
 def embedded(engine: Engine, items: Sequence[Encoded]) -> Generator[Progress, None, np.ndarray]:
@@ -87,11 +78,3 @@ def embedded(engine: Engine, items: Sequence[Encoded]) -> Generator[Progress, No
         parts.append(engine.embed(items[start : start + AT_ONCE]))
     yield Progress("features", len(items), len(items), "rows")
     return np.concatenate(parts)
-
-
-def _counted(counting: Iterator[Counted | float]) -> Generator[Progress, None, Counted]:
-    for item in counting:
-        if isinstance(item, Counted):
-            return item
-        yield Progress("heads", round(100 * item), 100)
-    raise AssertionError("the heads were not counted")

@@ -17,16 +17,9 @@ from kamerton.session.setup import make_method
 
 
 def check_fit(recipe: Recipe, form: ModelHead, facts: ModelFacts, rows: int) -> PreTrainedModel:
-    """Check that a task and a method fit the model, without reading its weights.
+    """Check that a task and a method fit the model, and return its structure, without weights.
 
-    Args:
-        recipe: with a method, or without one: the planner then chooses one that fits.
-        form: the task for this kind of model.
-        facts: of the model.
-        rows: number of training rows, roughly.
-
-    Returns:
-        The model's structure, without weights.
+    Without a method in the recipe, the planner later chooses one that fits. The number of rows may be rough.
 
     Raises:
         ModelError: they do not fit, with the reason and what to take instead.
@@ -34,10 +27,9 @@ def check_fit(recipe: Recipe, form: ModelHead, facts: ModelFacts, rows: int) -> 
     try:
         empty = empty_model(facts.folder, form.model_class, form.config)
     except (OSError, ValueError) as error:
+        names = {"family": facts.family, "model_class": form.model_class}
         rule = msg(
-            "models of the family {family} have no head for this task: transformers has no {model_class} of it",
-            family=facts.family,
-            model_class=form.model_class,
+            "models of the family {family} have no head for this task: transformers has no {model_class} of it", **names
         )
         remedy = msg("choose another model; `kamerton models` lists some")
         raise ModelError(Fault(rule, facts.name, remedy)) from error

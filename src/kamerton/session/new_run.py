@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from kamerton.core import registry
 from kamerton.core.errors import Fault, RecipeError
@@ -18,6 +19,7 @@ from kamerton.runs.run import Run
 from kamerton.runs.settings import SELF
 from kamerton.session.setup import make_method, make_task
 
+T = TypeVar("T")
 RECIPES = (".yaml", ".yml")
 RUNS = Path("runs")
 WORDS = ("data.task", "model.name", "train.optimizer", "evaluate.metric", "remedy.names")
@@ -38,25 +40,14 @@ def new_run(data: Path, out: Path | None, settings: Mapping[str, object]) -> Run
     """
     written = data if data.suffix in RECIPES else None
     given = settings if written else {"data.path": str(data), **settings}
-    faults = list[Fault]()
-    try:
-        recipe = resolve(written, given)
-    except RecipeError as error:
-        faults += error.faults
-        recipe = _words_of(given)
-    faults += _unknown(recipe)
+    recipe, faults = _tried(partial(resolve, written, given))
+    if recipe is None:  # the names of plug-ins are checked, too
+        named = {path: v for path, v in given.items() if path in WORDS or path.startswith(("method.", "task."))}
+        recipe = _tried(partial(resolve, None, named))[0] or Recipe()
+    faults = [*faults, *_unknown(recipe)]
     if faults:
         raise RecipeError(faults)
     return Run.create(out or _free_folder(recipe), anchored(recipe))
-
-
-def _words_of(given: Mapping[str, object]) -> Recipe:
-    """Return the settings that name plug-ins, where others are wrong, so that their names are checked, too."""
-    named = {path: v for path, v in given.items() if path in WORDS or path.startswith(("method.", "task."))}
-    try:
-        return resolve(None, named)
-    except RecipeError:  # reported already
-        return Recipe()
 
 
 def _unknown(recipe: Recipe) -> list[Fault]:
@@ -73,18 +64,17 @@ def _unknown(recipe: Recipe) -> list[Fault]:
         faults.append(fault)
     task, method = recipe.data.task or "", recipe.method.name or ""
     if task in registry.names("tasks"):
-        faults += _faults_of(partial(make_task, recipe, task))
+        faults += _tried(partial(make_task, recipe, task))[1]
     if method in registry.names("methods"):
-        faults += _faults_of(partial(make_method, recipe))
+        faults += _tried(partial(make_method, recipe))[1]
     return faults
 
 
-def _faults_of(make: Callable[[], object]) -> Sequence[Fault]:
+def _tried(make: Callable[[], T]) -> tuple[T | None, Sequence[Fault]]:
     try:
-        make()
+        return make(), ()
     except RecipeError as error:
-        return error.faults
-    return ()
+        return None, error.faults
 
 
 def anchored(recipe: Recipe) -> Recipe:
@@ -118,5 +108,5 @@ def _anchored(word: str | None) -> str | None:
 def _free_folder(recipe: Recipe) -> Path:
     name = re.sub(r"[^\w.-]+", "", Path(recipe.data.path).stem) or "data"
     stem = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    names = (stem, *(f"{stem}-{number}" for number in range(2, 100)))
-    return next(RUNS / name for name in names if not (RUNS / name).exists())
+    folders = [RUNS / stem, *(RUNS / f"{stem}-{number}" for number in range(2, 100))]
+    return next(folder for folder in folders if not folder.exists())

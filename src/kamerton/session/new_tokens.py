@@ -84,13 +84,7 @@ def new_tokens_of(
 
 
 def find_new_tokens(texts: Sequence[str], facts: ModelFacts, tokenizer: PreTrainedTokenizerBase) -> NewTokens | None:
-    """Find the new tokens that save most work; None if they save too little.
-
-    Args:
-        texts: the user's.
-        facts: of the model.
-        tokenizer: of the model.
-    """
+    """Find the new tokens that save most work on these texts; None if they save too little."""
     some = [text[:LONGEST] for text in texts[:: max(1, len(texts) // SAMPLE)]]
     seen, unseen = some[::2], some[1::2]
     count = sum(len(words(text)) for text in unseen)
@@ -105,7 +99,7 @@ def find_new_tokens(texts: Sequence[str], facts: ModelFacts, tokenizer: PreTrain
         work = 1 - after / before * (1 + size * facts.hidden / facts.parameters)
         sizes.append(Size(size, after / count, 1 - after / before, parameters, work))
     best = max(sizes, key=lambda size: size.work, default=None)
-    if best is None or best.work < WORTH:
+    if not best or best.work < WORTH:
         return None
     return NewTokens(tuple(found[: best.tokens]), before / count, tuple(sizes), best)
 

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from kamerton.core import registry
 from kamerton.core.contracts import Advice, Answerer, Method, ModelFacts, Task
 from kamerton.core.figures import Figure
-from kamerton.core.messages import Joined, Value, Wording, msg
+from kamerton.core.messages import Joined, Wording, msg
 from kamerton.core.records import Example
 from kamerton.models.catalog import known
 from kamerton.models.precision import choose_precision
@@ -62,14 +62,12 @@ class Candidate:
     @property
     def obstacle(self) -> Wording:
         """Why it does not fit; empty if it does."""
+        if self.fits:
+            return ""
         if self.refusal:
             return msg("does not fit the model: {reason}", reason=self.refusal)
         needs, free = Figure(self.least_bytes, "memory"), Figure(self.free_bytes, "memory")
-        return (
-            ""
-            if self.fits
-            else msg("does not fit: it takes at least {needs}, and {free} are free", needs=needs, free=free)
-        )
+        return msg("does not fit: it takes at least {needs}, and {free} are free", needs=needs, free=free)
 
     @property
     def reason(self) -> Wording:
@@ -80,11 +78,7 @@ class Candidate:
 def candidates(facts: ModelFacts, rows: int, free: int, model: PreTrainedModel | None = None) -> list[Candidate]:
     """Return the methods, those first that fit into `free` bytes, the most suitable one first.
 
-    Args:
-        facts: of the model.
-        rows: number of training rows.
-        free: bytes.
-        model: its structure; methods that it does not allow come last.
+    Those that the structure of a given model does not allow come last.
     """
     chosen = {word: registry.choose("methods", word) for word in registry.names("methods")}
     every = [
@@ -98,27 +92,17 @@ def choose_method(facts: ModelFacts, rows: int, free: int, model: PreTrainedMode
     """Choose the most suitable method of those that fit the model and `free` bytes of memory."""
     every = candidates(facts, rows, free)
     best = next(one for one in every if model is None or not registry.choose("methods", one.word)().refuses(model))
-    others = [one for one in every if one is not best]
-    better = [one for one in others if one.advice.value > best.advice.value]
-    reasons: list[Value] = [best.advice.reason]
-    for one in better[:1]:
-        reasons.append(msg("{method} would suit more but {obstacle}", method=one.word, obstacle=one.obstacle))
-    return Decision(best.word, Joined(reasons))
+    better = [one for one in every if one.advice.value > best.advice.value][:1]
+    passed = [msg("{method} would suit more but {obstacle}", method=a.word, obstacle=a.obstacle) for a in better]
+    return Decision(best.word, Joined([best.advice.reason, *passed]))
 
 
 def choose_pass(facts: ModelFacts) -> Decision:
     """Choose the tokens per training pass, so that its activations fit into a bound."""
     kept = KEPT * facts.layers * facts.hidden
     tokens = max(STEP, min(MOST_TOKENS_PER_PASS, int(PASS_BYTES / kept) // STEP * STEP))
-    return Decision(
-        tokens, msg("a pass then keeps about {bytes} for its backward pass", bytes=Figure(tokens * kept, "memory"))
-    )
-
-
-def choose_optimizer() -> Decision:
-    """Choose the most suitable optimizer."""
-    word = preferred_optimizer()
-    return Decision(word, registry.choose("optimizers", word).suitability.reason)
+    memory = Figure(tokens * kept, "memory")
+    return Decision(tokens, msg("a pass then keeps about {bytes} for its backward pass", bytes=memory))
 
 
 def settings(
@@ -131,18 +115,13 @@ def settings(
 ) -> Mapping[str, Decision]:
     """Decide every open setting, once the data, the model and the method are known."""
     advice = method.advise(facts, len(train))
-    decisions = {f"train.{name}": Decision(_number(item.value), item.reason) for name, item in advice.items()}
-    metric = task.metrics(train)[0]
-    tokens = form.answer_tokens(tokenizer)
+    values = {name: int(a.value) if float(a.value).is_integer() else a.value for name, a in advice.items()}
+    optimizer, metric, tokens = preferred_optimizer(), task.metrics(train)[0], form.answer_tokens(tokenizer)
     return {
-        **decisions,
-        "train.optimizer": choose_optimizer(),
+        **{f"train.{name}": Decision(value, advice[name].reason) for name, value in values.items()},
+        "train.optimizer": Decision(optimizer, registry.choose("optimizers", optimizer).suitability.reason),
         "train.tokens_per_pass": choose_pass(facts),
         "model.precision": choose_precision(),
         "evaluate.metric": Decision(metric, msg("the first of the task's metrics for these rows")),
         **({"evaluate.max_new_tokens": Decision(tokens, WRITTEN)} if tokens else {}),
     }
-
-
-def _number(value: float) -> float | int:
-    return int(value) if float(value).is_integer() else value

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -28,8 +27,6 @@ from kamerton.runs.run import PARTS, Run
 
 SAMPLED = (12, 18, 24)
 """Most tokens of each row for testing layouts: the model runs them a dozen times."""
-
-
 ROWS_READ, ROWS_WRITTEN = 512, 32
 """Rows per call where answers are labels, and where they are generated."""
 
@@ -43,10 +40,8 @@ class Clock:
 
     def stage(self, name: str, message: Wording) -> Stage:
         """End a stage and add its seconds to the run's state."""
-        now = time.perf_counter()
-        stage = Stage(name, message, now - self.began)
-        self.began = now
-        state = self.run.state
+        before, self.began = self.began, time.perf_counter()
+        stage, state = Stage(name, message, self.began - before), self.run.state
         seconds = round(state.seconds.get(name, 0.0) + stage.seconds, 3)
         self.run.write_state(replace(state, seconds={**state.seconds, name: seconds}))
         return stage
@@ -99,10 +94,8 @@ def open_setup(run: Run) -> Setup:
     facts = inspect_folder(locate(name), str(nearby(name)))
     base = run.state.base
     if facts.fingerprint != base.fingerprint:
-        differing = differing_parts(base.parts, fingerprints(Path(facts.folder)))
-        rule = msg(
-            "the base model '{model}' has changed since this run began: {parts}", model=facts.name, parts=differing
-        )
+        parts = differing_parts(base.parts, fingerprints(Path(facts.folder)))
+        rule = msg("the base model '{model}' has changed since this run began: {parts}", model=facts.name, parts=parts)
         remedy = msg("restore the model, or start a new run with `kamerton tune`")
         raise RunError(Fault(rule, facts.folder, remedy))
     task = make_task(recipe, recipe.data.task or "")
@@ -146,13 +139,8 @@ def _max_tokens(recipe: Recipe, facts: ModelFacts) -> int:
 
 
 def make_task(recipe: Recipe, word: str) -> Task:
-    """Build the task that `word` names with the recipe's settings for it.
-
-    Raises:
-        RecipeError: with every setting that is unknown or wrong.
-    """
-    task_class: Any = registry.choose("tasks", word)
-    task: Task = checked(task_class, recipe.task.knobs, place=f"task {word}:")
+    """Build the task that `word` names. Raises `RecipeError` with every setting that is unknown or wrong."""
+    task: Task = checked(registry.choose("tasks", word), recipe.task.knobs, place=f"task {word}:")
     return task
 
 
@@ -165,24 +153,15 @@ def make_form(task: Task, recipe: Recipe, kind: ModelKind, examples: Sequence[Ex
     form = task.form(kind, examples)
     wanted = recipe.data.too_long or form.too_long[0]
     if wanted not in form.too_long:
-        rule = msg(
-            "{task} on {kind} models cannot handle rows that are too long by '{way}'",
-            task=recipe.data.task or "",
-            kind=kind,
-            way=wanted,
-        )
+        names = {"task": recipe.data.task or "", "kind": kind, "way": wanted}
+        rule = msg("{task} on {kind} models cannot handle rows that are too long by '{way}'", **names)
         remedy = msg("choose one of: {ways}", ways=", ".join(form.too_long))
         raise RecipeError(Fault(rule, "data.too_long", remedy))
     return form.with_too_long(wanted)
 
 
 def make_method(recipe: Recipe) -> Method:
-    """Build the recipe's method with its settings.
-
-    Raises:
-        RecipeError: with every setting that is unknown or wrong.
-    """
+    """Build the recipe's method. Raises `RecipeError` with every setting that is unknown or wrong."""
     word = recipe.method.name or ""
-    method_class: Any = registry.choose("methods", word)
-    method: Method = checked(method_class, recipe.method.knobs, place=f"method {word}:")
+    method: Method = checked(registry.choose("methods", word), recipe.method.knobs, place=f"method {word}:")
     return method

@@ -21,6 +21,7 @@ from kamerton.train.replay import replay_rows
 
 NOT_OURS = -1
 """The id of rows without a source."""
+REPLAYED_TOKENS = 48
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,6 @@ def _balanced(setup: Setup) -> list[tuple[Example, Encoded]]:
             chosen = oversampled(golds, setup.recipe.seed)
             return [(examples[i], rows[i]) for i in chosen]
     return list(zip(examples, rows, strict=True))
-
-
-REPLAYED_TOKENS = 48
 
 
 def replayed(setup: Setup) -> list[Encoded]:

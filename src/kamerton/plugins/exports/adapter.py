@@ -20,11 +20,7 @@ class Adapter:
         return True
 
     def write(self, tuned: Tuned, folder: Path) -> None:
-        """Copy what the run keeps.
-
-        Raises:
-            Unusable: the run keeps a full model.
-        """
+        """Copy what the run keeps. Raises `Unusable` if that is a full model."""
         if isinstance(tuned.model, PreTrainedModel):
             raise Unusable(msg("there is no adapter to export, because the method changed the model's own weights"))
         shutil.copytree(tuned.folder, folder)

@@ -15,10 +15,6 @@ class Merged:
         return method.quantization is None
 
     def write(self, tuned: Tuned, folder: Path) -> None:
-        """Merge as the method does, and save in full precision.
-
-        Raises:
-            Unusable: the method cannot merge, with its reason.
-        """
+        """Merge as the method does, and save in full precision. Raises `Unusable` with the method's reason."""
         tuned.method.merge(tuned.model).save_pretrained(folder)
         tuned.tokenizer.save_pretrained(folder)

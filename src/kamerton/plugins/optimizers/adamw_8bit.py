@@ -21,11 +21,7 @@ class Adamw8bit:
     """A block's entries share their scale; which ones are in it depends on all rows before."""
 
     def make(self, weights: Trainable, learning_rate: float) -> torch.optim.Optimizer:
-        """Build bitsandbytes' own.
-
-        Raises:
-            RecipeError: bitsandbytes is not installed.
-        """
+        """Build bitsandbytes' own. Raises `RecipeError` if it is not installed."""
         library = registry.require("bitsandbytes", "bitsandbytes")
         optimizer: torch.optim.Optimizer = library.optim.AdamW8bit(weights.groups(), lr=learning_rate)
         return optimizer
