@@ -338,8 +338,6 @@ class RowDynamics:
 
 Event = Started | Stepped | Validated | Saved | Stopped
 
-# ── the events of a run ────────────────────────────────────────────────────────────────────
-
 
 @dataclass(frozen=True)
 class Stage:

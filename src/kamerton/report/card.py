@@ -40,7 +40,7 @@ def write_card(run: Run, language: Language = "en") -> Path:
     """
     outcome, split = read_outcome(run), run.read_split()
     used = usage(run, sorted({e.gold for e in split.train}) if classes([e.gold for e in split.test]) else ())
-    front = front_matter(run, outcome, split.test, used)
+    front = front_matter(run, outcome, split.test[:LOOKED_AT], used)
     values = {
         "front": yaml.safe_dump(front, allow_unicode=True, sort_keys=False).strip(),
         "name": run.path.resolve().name,
@@ -57,8 +57,7 @@ def front_matter(run: Run, outcome: Outcome, rows: Sequence[Example], used: Usag
     """Return the card's metadata; what is not known is left out."""
     tuned, name, base = outcome.tuned, run.path.resolve().name, outcome.model.name
     source, pipeline = Path(run.recipe.data.path or "data").name, PIPELINES.get(used.head, "")
-    looked_at = rows[:LOOKED_AT]
-    languages = Counter(language_of(row.text) for row in looked_at).most_common()
+    languages = Counter(language_of(row.text) for row in rows).most_common()
     licences = [model.licence.lower() for model in known() if model.name == base]
     metrics = [{"type": m, "value": round(tuned.metrics[m].value, 6)} for m in outcome.metrics if m in tuned.metrics]
     result = {"task": {"type": pipeline or outcome.task}, "dataset": {"name": source, "type": source}}
@@ -66,7 +65,7 @@ def front_matter(run: Run, outcome: Outcome, rows: Sequence[Example], used: Usag
         "base_model": "" if Path(base).exists() else base,
         "library_name": used.package,
         "pipeline_tag": pipeline,
-        "language": [CODES[name] for name, count in languages if name in CODES and count >= 0.1 * len(looked_at)],
+        "language": [CODES[name] for name, count in languages if name in CODES and count >= 0.1 * len(rows)],
         "license": next(iter(licences), ""),
         "tags": ["kamerton", outcome.method.name],
         "metrics": [metric["type"] for metric in metrics],

@@ -187,8 +187,6 @@ class Run:
         path = self.path / "data" / "cartography.parquet"
         return [RowDynamics(**row) for row in _read_rows(path)] if path.exists() else []
 
-    # ── seeds ─────────────────────────────────────────────────────────────────────────────────
-
     @property
     def repeats(self) -> list[Run]:
         """The runs in `seeds/` with the recipe's other seeds; missing ones are made."""
