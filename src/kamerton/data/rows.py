@@ -19,8 +19,7 @@ IN_MEMORY = 32 << 20
 TOGETHER = 256
 """Rows that are written and read at once."""
 ENCODER = json.JSONEncoder(ensure_ascii=False, check_circular=False)
-KEY = 16
-"""Bytes of a key."""
+KEY = 16  # bytes
 SHORT, SHORT_ONES = 60, 10_000
 """Characters of a text, such as a label, that is held once however often it occurs; and how many such texts."""
 ABSENT = object()
