@@ -47,24 +47,24 @@ def matrices(folder: Path) -> int:
 def test_training_takes_six_operations_for_each_weight_and_token(decoder_folder):
     costs = profiled(decoder_folder, "full", written=EVERYWHERE)
     bare = 6 * matrices(decoder_folder)  # two forward and four backward: Kaplan et al. 2020, section 2.1
-    head = costs.training.per_output / 2  # the gradient of its weights, counted with the tokens: here each one is read
-    assert 0.9 * bare <= costs.training.per_token - head <= 1.15 * bare  # attention comes on top
+    head = costs.per_output / 2  # the gradient of its weights, counted with the tokens: here each one is read
+    assert 0.9 * bare <= costs.per_token - head <= 1.15 * bare  # attention comes on top
 
 
 def test_a_last_layer_that_is_run_at_the_reads_only_costs_less(decoder_folder):
     everywhere, at_some = profiled(decoder_folder, "full", written=EVERYWHERE), profiled(decoder_folder, "full")
-    assert 0.5 * everywhere.training.per_token < at_some.training.per_token < 0.9 * everywhere.training.per_token
+    assert 0.5 * everywhere.per_token < at_some.per_token < 0.9 * everywhere.per_token
 
 
 def test_the_head_is_paid_for_where_it_is_read(decoder_folder):
     model = load_model(decoder_folder, TEXT, {}, seed=0).model
     costs = profiled(decoder_folder, "full")
-    assert costs.training.per_output == 2 * 2 * model.config.hidden_size * classes_of(model)
+    assert costs.per_output == 2 * 2 * model.config.hidden_size * classes_of(model)
 
 
 def test_frozen_weights_take_no_gradient_of_their_own(decoder_folder):
     full, low_rank = profiled(decoder_folder, "full"), profiled(decoder_folder, "lora", rank=1)
-    assert low_rank.training.per_token < 0.8 * full.training.per_token
+    assert low_rank.per_token < 0.8 * full.per_token
     assert low_rank.trainable < 0.1 * full.trainable
 
 

@@ -23,42 +23,38 @@ from kamerton.core.records import Encoded
 from kamerton.engine.engine import classes_of
 from kamerton.engine.layout import Layout
 from kamerton.kernels.product import fast_products_pay
+from kamerton.models.load import count_parameters
 from kamerton.models.structure import outer_model
 
-
-@dataclass(frozen=True)
-class UnitCost:
-    """UnitCost of each token and of each output position."""
-
-    per_token: float
-    per_output: float
-
-    def of(self, tokens: float, outputs: float) -> float:
-        """Return the cost of so many tokens and output positions."""
-        return self.per_token * tokens + self.per_output * outputs
+ONEDNN: dict[Any, Any] = {
+    torch.ops.mkldnn._linear_pointwise: lambda x, *_, out_shape: 2 * x[-1] * out_shape.numel(),
+}
+"""The formula of the products that torch's counter does not know."""
 
 
 @dataclass(frozen=True)
 class FlopProfile:
-    """What a training pass costs."""
+    """Floating-point operations of a forward and a backward pass, by its tokens and output positions."""
 
-    training: UnitCost
-    """Floating-point operations of a forward and a backward pass."""
+    per_token: float
+    per_output: float
     trainable: int
     """Trainable parameters."""
+
+    def of(self, tokens: float, outputs: float) -> float:
+        """Return the operations of so many tokens and output positions."""
+        return self.per_token * tokens + self.per_output * outputs
 
 
 def profile_flops(model: nn.Module, layout: Layout, form: Objective, rows: Sequence[Encoded]) -> FlopProfile:
     """Count the operations of a forward and a backward pass of rows of usual length."""
     sequences = [sequence for row in rows for sequence in row.sequences]
     tokens, outputs = sum(len(one.tokens) for one in sequences), sum(len(one.output_positions) for one in sequences)
-    with FlopCounterMode(display=False, custom_mapping=_onednn_products()) as counter:
+    with FlopCounterMode(display=False, custom_mapping=ONEDNN if fast_products_pay() else {}) as counter:
         _backpropagate(model, layout, form, rows)
     head = 2.0 * int(outer_model(model).config.get_text_config().hidden_size) * classes_of(model)
-    return FlopProfile(
-        UnitCost(max(0.0, counter.get_total_flops() - 2 * head * outputs) / tokens, 2 * head),
-        sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
-    )
+    per_token = max(0.0, counter.get_total_flops() - 2 * head * outputs) / tokens
+    return FlopProfile(per_token, 2 * head, count_parameters(model, trainable=True))
 
 
 def profile_memory(model: nn.Module, layout: Layout, form: Objective, rows: Sequence[Encoded]) -> int:
@@ -121,12 +117,3 @@ def _storages(values: Any) -> Iterator[torch.UntypedStorage]:
             yield from (value._indices().untyped_storage(), value._values().untyped_storage())
         elif isinstance(value, Tensor) and not value.is_mkldnn:
             yield value.untyped_storage()
-
-
-def _onednn_products() -> dict[Any, Any]:
-    """Return the formulas of products that torch's counter does not know, where they are used."""
-    return {torch.ops.mkldnn._linear_pointwise: _product_flops} if fast_products_pay() else {}
-
-
-def _product_flops(x: torch.Size, *_: object, out_shape: torch.Size) -> int:
-    return 2 * x[-1] * out_shape.numel()

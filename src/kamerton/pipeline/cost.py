@@ -202,8 +202,8 @@ def _fastest(run: Callable[[], None], times: int) -> float:
 
 def _seconds(setup: Setup, work: _Work, tried: _Tried) -> float:
     costs, plan, usual = tried.costs, work.plan, work.usual
-    epoch = sum(costs.training.of(part.tokens, part.outputs) for part in work.passes)
-    update = epoch / plan.updates_per_epoch * tried.learning / costs.training.of(usual.tokens, usual.outputs)
+    epoch = sum(costs.of(part.tokens, part.outputs) for part in work.passes)
+    update = epoch / plan.updates_per_epoch * tried.learning / costs.of(usual.tokens, usual.outputs)
     validations = max(1.0, plan.updates / plan.updates_per_epoch * setup.recipe.evaluate.validations_per_epoch)
     # activations of frozen layers are cached: what the fastest pass skipped is computed once
     once = max(0.0, tried.new - tried.again) * sum(part.tokens for part in work.passes)
