@@ -22,7 +22,7 @@ from kamerton.core import registry
 from kamerton.core.contracts import AuditContext
 from kamerton.core.records import Example, Place
 from kamerton.data.audit import run_audit
-from kamerton.engine.embed import Embedder
+from kamerton.engine.engine import Embedder
 from kamerton.models.inspect import inspect_folder
 from kamerton.models.locate import locate
 from kamerton.text.near_duplicates import near_duplicate_groups

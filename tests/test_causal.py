@@ -7,8 +7,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from kamerton.engine import packed
-from kamerton.models import causal
-from kamerton.models.causal import attend_causally, is_fast
+from kamerton.engine.packed import attend_causally, is_fast
 
 
 def states(heads: int, length: int, width: int, seed: int) -> torch.Tensor:
@@ -18,7 +17,7 @@ def states(heads: int, length: int, width: int, seed: int) -> torch.Tensor:
 @pytest.mark.parametrize(("heads", "groups"), [(6, 2), (4, 4), (3, 1)])
 @pytest.mark.parametrize(("length", "ahead"), [(300, 0), (513, 40), (260, 700), (1, 5)])
 def test_it_is_torchs_own_with_all_that_stands_ahead(heads, groups, length, ahead, monkeypatch):
-    monkeypatch.setattr(causal, "ROWS", 100)
+    monkeypatch.setattr(packed, "ROWS", 100)
     query, key, value = (
         states(heads, length, 32, 1),
         states(groups, ahead + length, 32, 2),
@@ -33,7 +32,7 @@ def test_it_is_torchs_own_with_all_that_stands_ahead(heads, groups, length, ahea
 @torch.no_grad()
 @pytest.mark.parametrize("fast", [True, False])
 def test_a_flat_row_of_long_and_short_sequences_attends_as_each_alone(fast, monkeypatch):
-    monkeypatch.setattr(causal, "fast_products_pay", lambda: fast)
+    monkeypatch.setattr(packed, "fast_products_pay", lambda: fast)
     lengths = [400, 400, 30, 700]
     query, key, value = (states(heads, sum(lengths), 32, heads)[:1] for heads in (6, 2, 2))
     got = packed.attend_within(query, key, value, lengths, None)
@@ -43,7 +42,7 @@ def test_a_flat_row_of_long_and_short_sequences_attends_as_each_alone(fast, monk
 
 
 def test_what_needs_a_gradient_or_is_short_goes_another_way(monkeypatch):
-    monkeypatch.setattr(causal, "fast_products_pay", lambda: True)
+    monkeypatch.setattr(packed, "fast_products_pay", lambda: True)
     assert not is_fast(states(2, 300, 32, 0))
     with torch.no_grad():
         assert is_fast(states(2, 300, 32, 0))

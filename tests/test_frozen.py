@@ -10,8 +10,7 @@ from peft import LoraConfig, get_peft_model
 from torch.nn.functional import cross_entropy
 
 from kamerton.core.records import Encoded
-from kamerton.engine.activation_cache import ActivationCache
-from kamerton.engine.frozen import FrozenLayers, run_frozen_once
+from kamerton.engine.frozen import ActivationCache, FrozenLayers, run_frozen_once
 from kamerton.engine.layout import Padded, Plain
 from kamerton.engine.verify import prove_layout
 from kamerton.kernels.dropout import set_dropout
@@ -220,7 +219,7 @@ def test_a_file_says_where_the_budget_ended(tmp_path):
 
 
 def test_a_disk_without_room_is_left_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr("kamerton.engine.activation_cache.SPARE", 10**15)
+    monkeypatch.setattr("kamerton.engine.frozen.SPARE", 10**15)
     kept = ActivationCache()
     kept.add(((1,), (), ()), torch.randn(2, 8))
     kept.store(tmp_path / "some.states", list(kept.states))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from kamerton.core.records import Encoded, Example, Place
 from kamerton.engine.engine import TorchEngine
-from kamerton.engine.merged import decoding_batches, merge
+from kamerton.engine.prefill import decoding_batches, merge
 from kamerton.forms.conversation import Conversation
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.writing import Rewriting

@@ -27,8 +27,7 @@ from kamerton.data.gate import pass_gate
 from kamerton.data.mixed import unified
 from kamerton.data.read import read_table
 from kamerton.data.recognize import make_examples, recognize, sample_rows
-from kamerton.engine.embed import Embedder
-from kamerton.engine.engine import TorchEngine, make_engine
+from kamerton.engine.engine import Embedder, TorchEngine, make_engine
 from kamerton.forms.continuation import samples_of
 from kamerton.forms.dialogue import Dialogue, trains_on_requests
 from kamerton.models.load import load_model, load_tokenizer

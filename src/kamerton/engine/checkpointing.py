@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from transformers import PreTrainedModel
 from kamerton.core.errors import Fault, ModelError
 from kamerton.core.messages import msg
 from kamerton.core.records import Encoded
-from kamerton.engine.last_layer import recomputing
+from kamerton.engine.last_layer import reselecting
 from kamerton.engine.layout import Layout, attending, in_mode
 from kamerton.kernels.trial import is_out_of_memory
 from kamerton.models.structure import outer_model
@@ -28,12 +29,11 @@ def recompute_layers(model: nn.Module, layout: Layout, items: Sequence[Encoded])
         ModelError: the model does not support it, or would compute something else: prefixes are in a cache, which
             transformers drops when layers are recomputed.
     """
-    outer = outer_model(model)
-    wanted = _logits(model, layout, items)
+    outer, wanted = outer_model(model), _logits(model, layout, items)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # its new name is not in every supported release
-            outer.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": _same_attention(outer)})
+            outer.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": partial(_same_attention, outer)})
         outer.disable_input_require_grads()  # only the reentrant kind needs it
         same = torch.equal(_logits(model, layout, items), wanted)
     except (ValueError, RuntimeError) as error:  # transformers refuses; torch finds that recomputed states differ
@@ -46,20 +46,16 @@ def recompute_layers(model: nn.Module, layout: Layout, items: Sequence[Encoded])
         raise ModelError(Fault(rule, outer.name_or_path, REMEDY))
 
 
-def _same_attention(model: PreTrainedModel) -> Callable[[], tuple[AbstractContextManager[None], ...]]:
+def _same_attention(model: PreTrainedModel) -> tuple[AbstractContextManager[None], ...]:
     """Return the contexts of a layer's two passes: the second attends as the first did, after the layout has ended."""
+    implementation, selecting = model.config._attn_implementation, reselecting.get()
 
-    def contexts() -> tuple[AbstractContextManager[None], ...]:
-        implementation, selecting = model.config._attn_implementation, recomputing()
+    @contextmanager
+    def second_pass() -> Iterator[None]:
+        with attending(model, implementation), selecting():
+            yield
 
-        @contextmanager
-        def second_pass() -> Iterator[None]:
-            with attending(model, implementation), selecting():
-                yield
-
-        return nullcontext(), second_pass()
-
-    return contexts
+    return nullcontext(), second_pass()
 
 
 def _logits(model: nn.Module, layout: Layout, items: Sequence[Encoded]) -> Tensor:

@@ -7,7 +7,7 @@ longest answer does not slow the others down.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import torch
@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from kamerton.core.records import Encoded
-from kamerton.engine.merged import decoding_batches, merge
-from kamerton.engine.prefill import Budget, KeyValueCache, Prefill
+from kamerton.engine.prefill import Budget, KeyValueCache, Prefill, decoding_batches, merge
 from kamerton.engine.prefix_tree import KeyValues
 from kamerton.engine.shared_prefix import SharedPrefix, common_prefix
 from kamerton.engine.verify import prove_equal
@@ -93,13 +92,11 @@ class Decoder:
     """Of each sequence's next token, `[sequences, vocabulary]`."""
 
     @classmethod
-    def start(
-        cls, model: nn.Module, shared: SharedPrefix, prefix: KeyValues, prompts: Sequence[Encoded], room: int
-    ) -> Decoder:
-        """Run a few prompts, which all begin with the prefix; `room` is the most new tokens of each."""
+    def start(cls, model: nn.Module, shared: SharedPrefix, prefix: KeyValues, prompts: Sequence[Encoded]) -> Decoder:
+        """Run a few prompts, which all begin with the prefix, with room for one more token each."""
         tokens = sum(len(prompt.tokens) for prompt in prompts)
         prefill = Prefill(model, shared, prefix, (), Budget(tokens, tokens, tokens))
-        done, _ = prefill.run(merge((), prompts), room)
+        done, _ = prefill.run(merge((), prompts), 1)
         order = torch.tensor([done.indices.index(index) for index in range(len(prompts))], device=done.logits.device)
         done.cache.keep(order)
         return cls(model, shared, done.cache, done.logits[order])
@@ -108,13 +105,9 @@ class Decoder:
         """Add one token to each sequence, `[sequences]`."""
         row = [Encoded((token,), (0,), ()) for token in tokens.tolist()]
         positions = (self.cache.lengths + self.cache.prefix.length).tolist()
-        self.logits = self.shared.packed.logits(self.model, row, StepAttention(self.cache), positions)
+        packed = replace(self.shared.packed, context=StepAttention(self.cache), positions=positions)
+        self.logits = packed.logits(self.model, row)
         self.cache.lengths += 1
-
-    def keep(self, chosen: Tensor) -> None:
-        """Continue with the chosen sequences only."""
-        self.cache.keep(chosen)
-        self.logits = self.logits[chosen]
 
 
 @dataclass(frozen=True)
@@ -137,16 +130,9 @@ def answer_all(
     budget: Budget,
     prefix: KeyValues | None = None,
 ) -> tuple[list[float], list[list[int]]]:
-    """Score items and continue prompts; each token that both begin with is run once.
+    """Score items and continue prompts of a causal model; each token that both begin with is run once.
 
-    Args:
-        model: a causal one.
-        shared: proven for it.
-        items: true answers behind their prompts.
-        prompts: what to continue.
-        decoding: how.
-        budget: of memory.
-        prefix: what all begin with, if it is computed already; it is searched for if not.
+    What all begin with is searched for, unless its keys and values are given as `prefix`.
 
     Returns:
         The items' losses, summed over their output positions; and each prompt's new tokens, without the end token.
@@ -168,9 +154,8 @@ def answer_all(
 
 def decode(decoder: Decoder, decoding: Decoding) -> list[list[int]]:
     """Return each sequence's new tokens up to its end token, or the most that it may have."""
-    answers: list[list[int]] = [[] for _ in range(len(decoder.logits))]
-    rows = list(range(len(answers)))
-    unfinished = set(rows)
+    rows = list(range(len(decoder.logits)))
+    answers, unfinished = [list[int]() for _ in rows], set(rows)
     for left in reversed(range(decoding.room)):
         tokens = decoding.choose(decoder.logits)
         for row, token in zip(rows, tokens.tolist(), strict=True):
@@ -182,7 +167,7 @@ def decode(decoder: Decoder, decoding: Decoding) -> list[list[int]]:
             kept = [index for index, row in enumerate(rows) if row in unfinished]
             chosen = torch.tensor(kept, device=tokens.device)
             rows, tokens = [rows[index] for index in kept], tokens[chosen]
-            decoder.keep(chosen)
+            decoder.cache.keep(chosen)
         decoder.add(tokens)
     return answers
 
@@ -193,7 +178,7 @@ def can_decode(model: nn.Module, shared: SharedPrefix) -> bool:
     rows = [Encoded((*prompt.tokens, 2), (len(prompt.tokens),), ()) for prompt in prompts]
 
     def added() -> Tensor:
-        decoder = Decoder.start(model, shared, shared.run_prefix(model, (1, 2)), prompts, 1)
+        decoder = Decoder.start(model, shared, shared.run_prefix(model, (1, 2)), prompts)
         decoder.add(torch.full((len(prompts),), 2))
         return decoder.logits
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -15,28 +14,31 @@ from torch import nn
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from kamerton.core.contracts import ModelFacts
-from kamerton.core.records import Encoded
+from kamerton.core.records import Encoded, Example
 from kamerton.engine.decode import Decoding, answer_all, can_decode, greedy, sampling
-from kamerton.engine.encoded_sources import EncodedOnce, can_encode_once
 from kamerton.engine.frozen import run_frozen_once
-from kamerton.engine.hf_generate import continue_all
+from kamerton.engine.hf_generate import EncodedOnce, can_encode_once, continue_all
 from kamerton.engine.layout import EncoderDecoder, Layout
 from kamerton.engine.passes import token_batches
-from kamerton.engine.prefill import Budget, token_bytes
+from kamerton.engine.prefill import Budget
 from kamerton.engine.prompt_tokens import PromptDecoder, prove_prompt_tokens
 from kamerton.engine.shared_prefix import PackedTree, Pass, SharedPrefix, join_rows, prove_shared_prefix, worth_sharing
 from kamerton.engine.verify import prove_layout
 from kamerton.forms.supervision import target_losses
 from kamerton.kernels.product import use_fast_products
+from kamerton.models.load import load_model, load_tokenizer
+from kamerton.models.precision import choose_precision
 from kamerton.models.structure import is_encoder_decoder, outer_model
 
 LOGITS_PER_PASS = 32_000_000
 """Most logits in one forward pass: 128 MB in fp32, and three times that in training."""
-
 KEPT_BYTES = 1 << 30
 """Most memory for cached keys and values of prompts and their answers: more at once take less time each."""
 ENDING = 24
 """Last tokens of each sample, of which rows with shared prefixes are made for proofs: many from a few."""
+LONGEST_EMBEDDED = 128
+"""Tokens of a text that are embedded: enough to know its topic."""
+EMBEDDED_PER_PASS = 8192
 
 
 @dataclass(frozen=True)
@@ -71,9 +73,9 @@ class TorchEngine:
     def read(self, items: Sequence[Encoded]) -> list[np.ndarray]:
         """Return the logits at each item's output positions: arrays `[outputs, classes]`, float32."""
         results: list[np.ndarray] = [np.empty(0)] * len(items)
-        for batch in self._passes(items):
-            logits = batch.logits.float().cpu().split([len(items[i].output_positions) for i in batch.indices])
-            for i, part in zip(batch.indices, logits, strict=True):
+        for indices, logits in self._passes(items):
+            parts = logits.float().cpu().split([len(items[i].output_positions) for i in indices])
+            for i, part in zip(indices, parts, strict=True):
                 results[i] = part.numpy()
         return results
 
@@ -81,17 +83,13 @@ class TorchEngine:
     def losses(self, items: Sequence[Encoded]) -> np.ndarray:
         """Return each item's negative log-likelihood, summed over its output positions: `[items]`, nats."""
         results = np.zeros(len(items))
-        for batch in self._passes(items):
-            chosen = [items[i] for i in batch.indices]
-            results[batch.indices] = target_losses(batch.logits.float(), chosen).cpu().numpy()
+        for indices, logits in self._passes(items):
+            results[indices] = target_losses(logits.float(), [items[i] for i in indices]).cpu().numpy()
         return results
 
     @torch.no_grad()
     def generate(self, prompts: Sequence[Encoded]) -> list[str]:
-        """Continue each prompt until the end token or `max_new_tokens`; return the new text.
-
-        Greedily, or drawn where `temperature` is above 0.
-        """
+        """Continue each prompt until the end token or `max_new_tokens`; return the new text."""
         return self.answer((), prompts)[1]
 
     @torch.no_grad()
@@ -102,23 +100,15 @@ class TorchEngine:
             losses, answers = self.prompt_decoder.answer_all(self.model, items, prompts, self._decoding, self._budget)
         elif self.shared and self._decodes:
             losses, answers = answer_all(self.model, self.shared, items, prompts, self._decoding, self._budget)
-        elif self._encoded_once:
-            with self._drawing():
-                losses, answers = self._encoded_once.answer_all(items, prompts)
         else:
-            losses, answers = self.losses(items).tolist(), self._generate(prompts)
+            with torch.random.fork_rng():
+                torch.manual_seed(self.seed)
+                if self._encoded_once:
+                    losses, answers = self._encoded_once.answer_all(items, prompts)
+                else:
+                    losses = self.losses(items).tolist()
+                    answers = continue_all(self.model, prompts, self._generation, self.tokens_per_pass // 2)
         return np.array(losses), [self.tokenizer.decode(row, skip_special_tokens=True) for row in answers]
-
-    def _generate(self, prompts: Sequence[Encoded]) -> list[list[int]]:
-        with self._drawing():
-            return continue_all(self.model, self.tokenizer, prompts, self._generation, self.tokens_per_pass // 2)
-
-    @contextmanager
-    def _drawing(self) -> Iterator[None]:
-        """While active, torch's generator has the engine's seed."""
-        with torch.random.fork_rng():
-            torch.manual_seed(self.seed)
-            yield
 
     @cached_property
     def _encoded_once(self) -> EncodedOnce | None:
@@ -126,7 +116,7 @@ class TorchEngine:
         pad, outputs = int(self.tokenizer.pad_token_id), LOGITS_PER_PASS // classes_of(self.model)
         if not isinstance(self.layout, EncoderDecoder) or not can_encode_once(self.model, self.layout, pad):
             return None
-        return EncodedOnce(self.model, self.layout, pad, self._generation, self.tokens_per_pass // 2, outputs)
+        return EncodedOnce(self.model, self.layout, self._generation, self.tokens_per_pass // 2, outputs)
 
     @property
     def _decoding(self) -> Decoding:
@@ -136,11 +126,10 @@ class TorchEngine:
 
     @cached_property
     def _budget(self) -> Budget:
-        if self.prompt_decoder:
-            each = token_bytes(outer_model(self.model), self.prompt_decoder.shared)
-        else:
-            each = token_bytes(self.model, cast(SharedPrefix, self.shared))
-        return Budget(self.tokens_per_pass, LOGITS_PER_PASS // classes_of(self.model), KEPT_BYTES // each)
+        shared = self.prompt_decoder.shared if self.prompt_decoder else cast(SharedPrefix, self.shared)
+        one = shared.run_prefix(outer_model(self.model), (1,))
+        token_bytes = sum(states.nbytes for table in (one.keys, one.values) for states in table.values())
+        return Budget(self.tokens_per_pass, LOGITS_PER_PASS // classes_of(self.model), KEPT_BYTES // token_bytes)
 
     @cached_property
     def _decodes(self) -> bool:
@@ -179,11 +168,11 @@ class TorchEngine:
         shared = self.shared
         if shared and self.layout in (shared.packed, PackedTree(shared.packed)) and worth_sharing(chosen):
             outputs = LOGITS_PER_PASS // classes_of(self.model)
-            parts = shared.passes(self.model, chosen, self.tokens_per_pass, outputs)
+            passes: Iterator[Pass] = shared.passes(self.model, chosen, self.tokens_per_pass, outputs)
         else:
             batches = self._batches(chosen)
-            parts = (Pass(batch, self.layout.logits(self.model, [chosen[i] for i in batch])) for batch in batches)
-        yield from (Pass([known[i] for i in part.indices], part.logits) for part in parts)
+            passes = ((batch, self.layout.logits(self.model, [chosen[i] for i in batch])) for batch in batches)
+        yield from (([known[i] for i in indices], logits) for indices, logits in passes)
 
     def _batches(self, items: Sequence[Encoded]) -> Iterator[list[int]]:
         """Group items of like length, as many as the budgets of tokens and logits allow."""
@@ -209,18 +198,10 @@ def make_engine(
 ) -> TorchEngine:
     """Build an engine with the best layout that gives the model's own results on `samples`.
 
-    Args:
-        model: with a head (its logits are compared) or bare (its hidden states are).
-        tokenizer: of the model.
-        facts: of the base model.
-        samples: a few encoded rows, the shorter the cheaper.
-        max_tokens: longest sequence.
-        max_new_tokens: longest answer.
-        tokens_per_pass: most tokens in one forward pass.
-        rows: those to train on; their frozen layers are run at once.
-        cache: a folder for the activations of frozen layers.
-        temperature: of drawn answers; 0 decodes the most probable ones.
-        seed: of drawn answers.
+    Of a model with a head, logits are compared; of a bare one, hidden states. The shorter the few encoded `samples`,
+    the cheaper. The frozen layers of the `rows` to train on are run at once; their activations are kept in the folder
+    `cache`. The limits are those of a sequence, of an answer, and of a forward pass; `temperature` and `seed` are of
+    drawn answers, and a temperature of 0 decodes the most probable ones.
     """
     use_fast_products(model)
     outer = outer_model(model)
@@ -243,6 +224,52 @@ def make_engine(
 
 def classes_of(model: nn.Module) -> int:
     """Return how many logits the model's head has for one output position."""
-    config = outer_model(model).config
-    generates = outer_model(model).get_output_embeddings() is not None
-    return int(config.get_text_config().vocab_size if generates else config.num_labels)
+    outer = outer_model(model)
+    generates = outer.get_output_embeddings() is not None
+    return int(outer.config.get_text_config().vocab_size if generates else outer.config.num_labels)
+
+
+@dataclass
+class Embedder:
+    """Embeds examples' texts with an untuned base model, which is loaded at the first call."""
+
+    facts: ModelFacts
+    precision: str | None = None
+    """Of its matrix products; the fast one on this machine if not given."""
+    _known: dict[str, np.ndarray] = field(default_factory=dict, init=False)
+
+    def __call__(self, examples: Sequence[Example]) -> np.ndarray:
+        """Return the mean of the last hidden states of each text, unit length: `[examples, hidden]` float32."""
+        new = {example.key: example.text for example in examples if example.key not in self._known}
+        if new:
+            vectors = self._engine.embed([self._encode(text) for text in new.values()])
+            self._known.update(zip(new, vectors, strict=True))
+        return np.stack([self._known[example.key] for example in examples])
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The model's own."""
+        return load_tokenizer(self.facts)
+
+    @cached_property
+    def _engine(self) -> TorchEngine:
+        model = load_model(self.facts.folder, "AutoModel", {}, seed=0).model
+        rows = [self._encode(text) for text in ("one", "one and two, and then three more")]
+        samples = [replace(row, output_positions=tuple(range(len(row.tokens)))) for row in rows]
+        engine = make_engine(
+            model,
+            self.tokenizer,
+            self.facts,
+            samples,
+            max_tokens=min(LONGEST_EMBEDDED, self.facts.context),
+            max_new_tokens=1,
+            tokens_per_pass=EMBEDDED_PER_PASS,
+        )
+        if (self.precision or choose_precision().value) == "bf16":
+            model.to(torch.bfloat16)  # once the layout is proven: topics do not depend on the last digits
+        return engine
+
+    def _encode(self, text: str) -> Encoded:
+        longest = min(LONGEST_EMBEDDED, self.facts.context)
+        tokens = self.tokenizer(text, truncation=True, max_length=longest)["input_ids"]
+        return Encoded(tuple(tokens), (), ())

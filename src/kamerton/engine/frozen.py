@@ -8,6 +8,8 @@ frozen layers run without dropout; proven, like every layout.
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -19,12 +21,78 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kamerton.core.files import read_json, replacing, sha256_of, write_json
 from kamerton.core.messages import Message, msg
 from kamerton.core.records import Encoded
-from kamerton.engine.activation_cache import ActivationCache, Key, fingerprint_of
 from kamerton.engine.layout import Layout, head_logits, in_mode
 from kamerton.engine.verify import prove_equal
 from kamerton.models.structure import device_of, is_encoder_decoder, layer_stack, outer_model
+
+BUDGET = 2 * 1024**3
+"""Most bytes of states to cache. SmolLM2 (hidden 576) fills it with 930,000 tokens."""
+FORMAT = 1
+"""Of the files; it is part of their fingerprint."""
+SPARE = 2
+"""How many times the states' bytes a disk must have free."""
+KINDS = {str(kind): kind for kind in (torch.float32, torch.bfloat16, torch.float16, torch.float64)}
+"""Types of states by their names in a file's description."""
+
+Key = tuple[tuple[int, ...], ...]
+
+
+@dataclass
+class ActivationCache:
+    """States by row. Once one does not fit, no other is added: the content must not depend on the order of use."""
+
+    budget: int = BUDGET
+    states: dict[Key, Tensor] = field(default_factory=dict)
+    bytes: int = 0
+    full: bool = False
+
+    def add(self, key: Key, states: Tensor) -> None:
+        """Add the states of a row if they fit."""
+        self.full = self.full or self.bytes + states.nbytes > self.budget
+        if not self.full:
+            self.states[key] = states.clone()
+            self.bytes += states.nbytes
+
+    def store(self, place: Path, keys: Sequence[Key]) -> None:
+        """Write the cached states of rows to a file, with a description beside it, and map them from there.
+
+        Does nothing if the disk lacks room. `restore` needs the keys in the same order.
+        """
+        place.parent.mkdir(parents=True, exist_ok=True)
+        rows = [row for row, key in enumerate(keys) if key in self.states]
+        if not rows or shutil.disk_usage(place.parent).free < SPARE * self.bytes:
+            return
+        with replacing(place) as temporary, temporary.open("wb") as file:
+            for row in rows:
+                file.write(_bytes_of(self.states[keys[row]]))
+        some = self.states[keys[rows[0]]]
+        about = {
+            "sha256": sha256_of(place),
+            "type": str(some.dtype),
+            "width": some.shape[-1],
+            "rows": rows,
+            "lengths": [len(self.states[keys[row]]) for row in rows],
+            "exhausted": self.full,
+        }
+        write_json(place.with_suffix(".json"), about)
+        self.restore(place, keys)
+
+    def restore(self, place: Path, keys: Sequence[Key]) -> bool:
+        """Replace the states by those of an intact file that `store` wrote; return whether there was one."""
+        description = place.with_suffix(".json")
+        if not description.exists() or not place.exists():
+            return False
+        if sha256_of(place) != (about := read_json(description))["sha256"]:
+            return False
+        width, lengths = about["width"], about["lengths"]
+        size, kind = sum(lengths) * width, KINDS[about["type"]]
+        mapped = torch.from_file(str(place), shared=False, size=size, dtype=kind).view(-1, width)
+        self.states = {keys[row]: part for row, part in zip(about["rows"], mapped.split(lengths), strict=True)}
+        self.bytes, self.full = mapped.nbytes, about["exhausted"]
+        return True
 
 
 @dataclass(frozen=True)
@@ -32,6 +100,7 @@ class FrozenLayers(Layout):
     """A layout over another: the lowest layers run once per row, later passes start above them."""
 
     inner: Layout
+    """It arranges all states, so that `pick` and `lay` are not needed here."""
     layers: tuple[nn.Module, ...]
     """The frozen ones, from the lowest."""
     above: int
@@ -45,11 +114,8 @@ class FrozenLayers(Layout):
         """The layout below, and how many layers are cached."""
         if not self.above:
             return msg("features computed once: no layer trains")
-        return msg(
-            "{layout}; {count} frozen {count:layer|layers} computed once",
-            layout=self.inner.name,
-            count=len(self.layers),
-        )
+        count = len(self.layers)
+        return msg("{layout}; {count} frozen {count:layer|layers} computed once", layout=self.inner.name, count=count)
 
     def run(self, model: nn.Module, items: Sequence[Encoded]) -> Any:
         """Run all layers, as the layout below does."""
@@ -67,14 +133,6 @@ class FrozenLayers(Layout):
     def hidden(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
         """Return the last hidden state at every output position, from the layout below."""
         return self.inner.hidden(model, items)
-
-    def pick(self, states: Tensor, items: Sequence[Encoded]) -> Tensor:
-        """Select the output positions as the layout below does."""
-        return self.inner.pick(states, items)
-
-    def lay(self, states: Sequence[Tensor], items: Sequence[Encoded]) -> Tensor:
-        """Arrange states as the layout below does."""
-        return self.inner.lay(states, items)
 
     def common(self, items: Sequence[Encoded]) -> int:
         """Return what the layout below returns."""
@@ -104,18 +162,11 @@ class FrozenLayers(Layout):
 
     @contextmanager
     def _exchanged(self, states: Tensor) -> Iterator[None]:
-        """While active, the frozen layers compute nothing and return `states`.
-
-        Only their `forward` is replaced, so that a model still finds their other attributes.
-        """
+        """While active, the frozen layers return `states`; only `forward` is replaced, so a model finds the rest."""
         output = states if self.beside is None else (states, *self.beside)
-
-        def forward(*_args: object, **_: object) -> Any:
-            return output
-
         before = [vars(layer).get("forward") for layer in self.layers]
         for layer in self.layers:
-            vars(layer)["forward"] = forward
+            vars(layer)["forward"] = lambda *_args, **_: output
         try:
             yield
         finally:
@@ -131,15 +182,10 @@ def run_frozen_once(
     passes: Sequence[Sequence[Encoded]] = (),
     folder: Path | None = None,
 ) -> Layout:
-    """Wrap a layout so that frozen layers run once, if there are any and the result is proven equal.
+    """Wrap a layout so that frozen layers run once, if there are any and that is proven equal on a few real `items`.
 
-    Args:
-        layout: the layout proven for the model.
-        model: with `requires_grad` as the method left it.
-        items: a few real rows for the proof.
-        passes: the rows to train on, in the passes in which to run them. Running them beforehand, always in the same
-            passes, makes the states equal bit for bit however often a run is stopped.
-        folder: of cache files.
+    The rows to train on are run beforehand, always in the same `passes`: so the states are equal bit for bit however
+    often a run is stopped. They are cached in `folder`.
     """
     stack = layer_stack(outer_model(model))
     # an encoder-decoder's decoder depends on the encoder's row as well
@@ -171,6 +217,23 @@ def _fill(frozen: FrozenLayers, model: nn.Module, passes: Sequence[Sequence[Enco
             frozen.states(model, rows)
     if place:
         frozen.cache.store(place, keys)
+
+
+def fingerprint_of(model: nn.Module, passes: Iterable[Sequence[Key]], circumstances: Sequence[object]) -> str:
+    """Hash all that the states of frozen layers depend on: frozen weights, the rows in their passes, and the rest."""
+    digest = hashlib.sha256(repr([FORMAT, torch.__version__, torch.get_num_threads(), *circumstances]).encode())
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    for name, tensor in model.state_dict().items():  # with what quantized weights are decoded by
+        if isinstance(tensor, Tensor) and name not in trained:
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(_bytes_of(tensor))
+    for rows in passes:
+        digest.update(repr(list(rows)).encode())
+    return digest.hexdigest()
+
+
+def _bytes_of(tensor: Tensor) -> memoryview:
+    return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
 
 
 def _untrained_outputs(layout: Layout, model: nn.Module, stack: nn.ModuleList, items: Sequence[Encoded]) -> list[Any]:
@@ -205,5 +268,4 @@ def _outputs(layers: Iterable[nn.Module], run: Callable[[], object], *, stop: bo
 
 def _first(output: Any) -> Tensor:
     """Return the hidden states, which a layer returns alone or first in a tuple or list."""
-    states: Tensor = output[0] if isinstance(output, tuple | list) else output
-    return states
+    return output[0] if isinstance(output, tuple | list) else output

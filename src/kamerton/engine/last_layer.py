@@ -13,16 +13,17 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from kamerton.engine.packed import Witness
 from kamerton.models.structure import layer_stack
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+reselecting: ContextVar[Callable[[], AbstractContextManager[None]]] = ContextVar("reselecting", default=nullcontext)
+"""The context in which gradient checkpointing must recompute a layer of the current pass."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,12 @@ class LastLayerSelection:
             return (whole[-1], *args[1:])
 
         again = partial(_hooked, ((self.before, restore), (self.behind, select)))
-        token = _again.set(again)
+        token = reselecting.set(again)
         try:
             with _hooked(((self.layer, keep_and_select),)), again():
                 yield
         finally:
-            _again.reset(token)
+            reselecting.reset(token)
 
 
 @contextmanager
@@ -67,19 +68,8 @@ def _hooked(hooks: Sequence[tuple[nn.Module, Callable[[nn.Module, Any], Any]]]) 
         yield
 
 
-_again: ContextVar[Callable[[], AbstractContextManager[None]]] = ContextVar("again", default=nullcontext)
-
-
-def recomputing() -> Callable[[], AbstractContextManager[None]]:
-    """Return the context in which gradient checkpointing must recompute a layer of the current pass."""
-    return _again.get()
-
-
 def selections(model: PreTrainedModel, run: Callable[[Witness], Tensor]) -> Iterator[LastLayerSelection]:
-    """Find ways to run the last layer at the output positions only; each has yet to be proven.
-
-    `run` runs some rows packed, and returns the output at their output positions.
-    """
+    """Yield unproven ways to run the last layer at the output positions only; `run` returns packed rows' outputs."""
     layer = layer_stack(model)[-1]
     taken: dict[nn.Module, Tensor] = {}
     attended: list[Tensor] = []

@@ -48,8 +48,7 @@ class Layout(ABC):
 
     def hidden(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
         """Return the last hidden state at every output position: `[outputs, hidden]`."""
-        hidden: Tensor = self.run(model, items).last_hidden_state.reshape(count_outputs(items), -1)
-        return hidden
+        return self.run(model, items).last_hidden_state.reshape(count_outputs(items), -1)
 
     def pick(self, states: Tensor, items: Sequence[Encoded]) -> Tensor:
         """Select the output positions from states in this layout: `[outputs, hidden]`."""
@@ -75,6 +74,10 @@ class Packed(Layout):
     last_layer: LastLayerSelection | None = None
     """How the last layer is run at the output positions only, if it can be."""
     witness: Witness | None = None
+    context: Context | None = None
+    """What the sequences attend to, if not just themselves."""
+    positions: Sequence[int] = ()
+    """Of each token of the row; from 0 in each sequence if not given."""
 
     @property
     def name(self) -> Message:
@@ -83,25 +86,12 @@ class Packed(Layout):
             return msg("packed: no padding; the last layer only at output positions")
         return msg("packed: no padding")
 
-    def run(
-        self,
-        model: nn.Module,
-        items: Sequence[Encoded],
-        context: Context | None = None,
-        positions: Sequence[int] | None = None,
-    ) -> Any:
-        """Run a model on one row.
-
-        Args:
-            model: any whose attention takes boundaries.
-            items: the sequences.
-            context: what they attend to, if not just themselves.
-            positions: of each token of the row; from 0 in each sequence if not given.
-        """
+    def run(self, model: nn.Module, items: Sequence[Encoded]) -> Any:
+        """Run a model whose attention takes boundaries on one row."""
         device = device_of(model)
         boundaries = torch.tensor(_bounds(items), dtype=torch.int32, device=device)
         longest = max(len(item.tokens) for item in items)
-        positions = positions or [at for item in items for at in range(len(item.tokens))]
+        positions = self.positions or [at for item in items for at in range(len(item.tokens))]
         inputs: dict[str, Any] = {
             "input_ids": torch.tensor([[token for item in items for token in item.tokens]], device=device),
             "position_ids": torch.tensor([positions], device=device) + self.offset,
@@ -113,8 +103,8 @@ class Packed(Layout):
         if any(item.segments for item in items):
             types = [kind for item in items for kind in _types_of(item)]
             inputs["token_type_ids"] = torch.tensor([types], device=device)
-        if context is not None:
-            inputs["kamerton_context"] = context
+        if self.context is not None:
+            inputs["kamerton_context"] = self.context
         if self.witness is not None:
             inputs["kamerton_witness"] = self.witness
         selecting: AbstractContextManager[None] = nullcontext()
@@ -122,16 +112,6 @@ class Packed(Layout):
             selecting = self.last_layer.at(torch.tensor(self._outputs(items), device=device))
         with attending(model, PACKED), selecting:
             return _forward(model, inputs, lambda states: self.pick(states, items), count_outputs(items))
-
-    def logits(
-        self,
-        model: nn.Module,
-        items: Sequence[Encoded],
-        context: Context | None = None,
-        positions: Sequence[int] | None = None,
-    ) -> Tensor:
-        """Return the head's output at every output position; the arguments are those of `run`."""
-        return head_output(self.run(model, items, context, positions)).reshape(count_outputs(items), -1)
 
     def places(self, items: Sequence[Encoded]) -> Sequence[Sequence[int]]:
         """Return, for each item, the indices of its tokens in the row."""
@@ -185,8 +165,8 @@ class Plain(Layout):
         logits = head_output(self.run(model, items))
         if logits.dim() == 2:  # one output a sequence: the model itself chose the position
             return logits
-        longest = max(len(item.tokens) for item in items)
-        return self.pick(logits[:, -longest:], items)  # a method may have put prompt tokens before the real ones
+        # a method may have put prompt tokens before the real ones
+        return self.pick(logits[:, -max(len(item.tokens) for item in items) :], items)
 
     def hidden(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
         """Return the last hidden state at every output position: `[outputs, hidden]`."""
@@ -206,9 +186,7 @@ class EncoderDecoder(Layout):
     @property
     def name(self) -> Message:
         """The layout."""
-        if self.all_positions:
-            return msg("padded on both sides, all positions")
-        return msg("padded on both sides")
+        return msg("padded on both sides, all positions" if self.all_positions else "padded on both sides")
 
     def run(self, model: nn.Module, items: Sequence[Encoded], source: Mapping[str, Any] | None = None) -> Any:
         """Run both sides; `source` replaces the items' tokens."""
@@ -225,18 +203,16 @@ class EncoderDecoder(Layout):
 
         decoder = outer_model(model).get_decoder().base_model
         with decoder.register_forward_hook(select, with_kwargs=True):
-            logits: Tensor = self.run(model, items, source).logits[0]
-        return logits
+            return self.run(model, items, source).logits[0]
 
     def hidden(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
         """Return the encoder's last hidden state at every output position: `[outputs, hidden]`."""
-        encoder = outer_model(model).get_encoder()
-        return super().pick(encoder(**padded_inputs(model, items)).last_hidden_state, items)
+        states = outer_model(model).get_encoder()(**padded_inputs(model, items)).last_hidden_state
+        return super().pick(states, items)
 
     def pick(self, states: Tensor, items: Sequence[Encoded]) -> Tensor:
         """Select the output positions from the decoder's `[items, longest, hidden]`, behind any prompt tokens."""
-        longest = max(len(item.output_positions) for item in items)
-        return super().pick(states[:, -longest:], items)
+        return super().pick(states[:, -max(len(item.output_positions) for item in items) :], items)
 
 
 @dataclass(frozen=True)
@@ -274,11 +250,6 @@ class Unpadded(Layout):
         return in_order(states, items, list(chain.from_iterable(groups.values())))
 
 
-def reference_layout(model: nn.Module) -> Unpadded:
-    """Return the layout that is the model's own forward pass for each row."""
-    return Unpadded(EncoderDecoder(all_positions=True) if is_encoder_decoder(model) else Plain())
-
-
 def candidate_layouts(model: nn.Module) -> Iterator[Layout]:
     """Yield the layouts that may fit a model, the best first."""
     if is_encoder_decoder(model):
@@ -286,12 +257,11 @@ def candidate_layouts(model: nn.Module) -> Iterator[Layout]:
         yield EncoderDecoder(all_positions=True)
         return
     config = outer_model(model).config.get_text_config().to_dict()
-    pad = config.get("pad_token_id")
     if "sliding_attention" in (config.get("layer_types") or ()) or config.get("local_attention"):
         yield Padded(msg("the model has sliding-window attention"))
     else:
         yield Packed()
-        if pad is not None:
+        if (pad := config.get("pad_token_id")) is not None:
             yield Packed(offset=pad + 1)
         yield Padded()
     yield Plain()
@@ -330,8 +300,7 @@ def head_output(output: Any) -> Tensor:
     """Return the output of a head's last layer: its logits, or a span head's start and end logits side by side."""
     if "start_logits" in output:
         return torch.stack([output.start_logits, output.end_logits], dim=-1)
-    logits: Tensor = output.logits
-    return logits
+    return output.logits
 
 
 def count_outputs(items: Sequence[Encoded]) -> int:

@@ -1,20 +1,19 @@
 """Prefill: prompts are run before they are continued, and each layer's keys and values of them are cached.
 
-A sequence is run once, whatever for: where it is the true answer behind its prompt, its losses are computed in the
-pass that fills the prompt's part of the cache.
+The loss of a true answer needs its prompt, and so does decoding. So a sequence is run once, whatever for: the true
+answer is run behind its prompt, and decoding continues from the same keys and values. Prompts that are answered several
+times, and the turns of a conversation, are prefixes of one sequence as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
 from kamerton.core.records import Encoded
-from kamerton.engine.merged import MergedSequence, PromptPrefix
 from kamerton.engine.passes import split_passes
 from kamerton.engine.prefix_tree import KeyValues, MaskedAttention, separate
 from kamerton.engine.shared_prefix import SharedPrefix
@@ -23,6 +22,93 @@ from kamerton.models.structure import device_of
 
 COPIED = 128
 """Longest shared prefix that is copied before each sequence: attention to one cache is faster than to two."""
+
+
+@dataclass(frozen=True)
+class PromptPrefix:
+    """A prompt that a merged sequence begins with: its index and length."""
+
+    prompt: int
+    length: int
+
+
+@dataclass(frozen=True)
+class MergedSequence:
+    """A sequence that is run once for all items and prompts that are prefixes of it."""
+
+    tokens: tuple[int, ...]
+    items: tuple[int, ...] = ()
+    """The items that are scored on it, by index."""
+    prompts: tuple[PromptPrefix, ...] = ()
+    """The prompts that it begins with."""
+
+    def output_positions(self, items: Sequence[Encoded]) -> tuple[int, ...]:
+        """Return the output positions, in order: those of the items, and each prompt's last one."""
+        scored = (position for index in self.items for position in items[index].output_positions)
+        return tuple(sorted({*scored, *(prompt.length - 1 for prompt in self.prompts)}))
+
+    def encoded(self, items: Sequence[Encoded]) -> Encoded:
+        """Return the sequence with its output positions."""
+        return Encoded(self.tokens, self.output_positions(items), ())
+
+    @property
+    def longest(self) -> int:
+        """Return the length of its longest prompt; 0 if it has none."""
+        return max((prompt.length for prompt in self.prompts), default=0)
+
+
+def merge(items: Sequence[Encoded], prompts: Sequence[Encoded]) -> list[MergedSequence]:
+    """Return the fewest sequences that all items and prompts are prefixes of.
+
+    In sorted order, sequences directly follow their prefixes. So in reverse order each sequence is compared with the
+    last merged one, and joins it or becomes one. What follows an item's last output position is left out.
+
+    >>> [one.tokens for one in merge([Encoded((1, 2, 3, 4), (1, 2), ())], [Encoded((1, 2), (), ())])]
+    [(1, 2, 3)]
+    """
+    known = [(index, item.output_positions[-1] + 1) for index, item in enumerate(items) if item.output_positions]
+    scored = [(items[index].tokens[:end], index, True) for index, end in known]
+    asked = [(prompt.tokens, index, False) for index, prompt in enumerate(prompts)]
+    merged: list[MergedSequence] = []
+    for tokens, index, is_item in sorted(scored + asked, reverse=True):
+        if not merged or merged[-1].tokens[: len(tokens)] != tokens:
+            merged.append(MergedSequence(tokens))
+        last = merged[-1]
+        if is_item:
+            merged[-1] = replace(last, items=(*last.items, index))
+        else:
+            merged[-1] = replace(last, prompts=(*last.prompts, PromptPrefix(index, len(tokens))))
+    return merged
+
+
+def decoding_batches(
+    sequences: Sequence[MergedSequence], new: int, tokens: int, prompts: int
+) -> Iterator[list[MergedSequence]]:
+    """Group sequences whose prompts are answered together, those with the longest prompts first.
+
+    At most so many `prompts` are together, and so many `tokens` cached, each prompt counted as long as the longest with
+    its `new` tokens. A sequence with more prompts than fit is run again for each group of them.
+    """
+    parts = [part for sequence in sequences for part in _split(sequence, new, tokens, prompts)]
+    batch: list[MergedSequence] = []
+    count = longest = 0
+    for part in sorted(parts, key=lambda part: -part.longest):
+        longest, count = max(longest, part.longest), count + len(part.prompts)
+        if batch and (count > prompts or count * (longest + new) > tokens):
+            yield batch
+            batch, count, longest = [], len(part.prompts), part.longest
+        batch.append(part)
+    if batch:
+        yield batch
+
+
+def _split(sequence: MergedSequence, new: int, tokens: int, prompts: int) -> Iterator[MergedSequence]:
+    """Split a sequence that has too many prompts; its items are scored once."""
+    fit = max(1, min(prompts, tokens // max(1, sequence.longest + new)))
+    yield replace(sequence, prompts=sequence.prompts[:fit])
+    for at in range(fit, len(sequence.prompts), fit):
+        some = sequence.prompts[at : at + fit]
+        yield MergedSequence(sequence.tokens[: max(prompt.length for prompt in some)], prompts=some)
 
 
 @dataclass(frozen=True)
@@ -56,40 +142,28 @@ class KeyValueCache:
                 table[module] = states[chosen]
 
 
-class PromptSlot(NamedTuple):
-    """A prompt's sequence in the cache, and its tokens in the packed row."""
-
-    sequence: int
-    start: int
-    end: int
-
-
 @dataclass(frozen=True)
 class CachingAttention:
     """The attention context of sequences that fills the cache of the prompts among them."""
 
     attention: MaskedAttention
     cache: KeyValueCache
-    copies: tuple[PromptSlot, ...]
+    copies: tuple[tuple[int, int, int], ...]
+    """Each prompt's sequence in the cache, and where its tokens begin and end in the packed row."""
 
     def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
         """Attend within each sequence and to the prefix; cache the prompts' keys and values."""
-        prefix = self.attention.tree.prefix
-        self._copy(self.cache.keys, module, key, prefix.keys)
-        self._copy(self.cache.values, module, value, prefix.values)
+        prefix, cache = self.attention.tree.prefix, self.cache
+        copied = prefix.length - cache.prefix.length
+        for table, states, ahead in ((cache.keys, key, prefix.keys), (cache.values, value, prefix.values)):
+            if module not in table:
+                _, heads, _, width = states.shape
+                table[module] = states.new_zeros(len(cache.lengths), heads, cache.room, width)
+                if copied:
+                    table[module][:, :, :copied] = ahead[module]
+            for sequence, start, end in self.copies:
+                table[module][sequence, :, copied : copied + end - start] = states[0, :, start:end]
         return self.attention.attend(module, query, key, value, scale)
-
-    def _copy(
-        self, table: dict[nn.Module, Tensor], module: nn.Module, states: Tensor, prefix: dict[nn.Module, Tensor]
-    ) -> None:
-        copied = self.attention.tree.prefix.length - self.cache.prefix.length
-        if module not in table:
-            _, heads, _, width = states.shape
-            table[module] = states.new_zeros(len(self.cache.lengths), heads, self.cache.room, width)
-            if copied:
-                table[module][:, :, :copied] = prefix[module]
-        for sequence, start, end in self.copies:
-            table[module][sequence, :, copied : copied + end - start] = states[0, :, start:end]
 
 
 @dataclass(frozen=True)
@@ -117,7 +191,10 @@ class Prefill:
     def run(self, sequences: Sequence[MergedSequence], new: int) -> tuple[Prompts, dict[int, float]]:
         """Run sequences; return their prompts, with room for `new` tokens each, and their items' losses by index."""
         prompts = [prompt for sequence in sequences for prompt in sequence.prompts]
-        cache = self._empty_cache([prompt.length for prompt in prompts], new)
+        apart = self.prefix if self.prefix.length > COPIED else KeyValues()
+        own = [prompt.length - apart.length for prompt in prompts]
+        known = torch.tensor(own, dtype=torch.long, device=device_of(self.model))
+        cache = KeyValueCache(apart, known, max(own, default=0) + new)
         after, losses = dict[int, Tensor](), dict[int, float]()
         outputs = [sequence.output_positions(self.items) for sequence in sequences]
         lengths = [len(sequence.tokens) - self.prefix.length for sequence in sequences]
@@ -131,12 +208,6 @@ class Prefill:
         together = torch.stack([after[index] for index in indices]) if indices else torch.empty(0)
         return Prompts(indices, cache, together), losses
 
-    def _empty_cache(self, lengths: Sequence[int], new: int) -> KeyValueCache:
-        """Return an empty cache; a short prefix will be copied before each of its sequences."""
-        apart = self.prefix if self.prefix.length > COPIED else KeyValues()
-        own = torch.tensor(lengths, dtype=torch.long, device=device_of(self.model)) - apart.length
-        return KeyValueCache(apart, own, max(lengths, default=0) - apart.length + new)
-
     def _logits(
         self, sequences: Sequence[MergedSequence], cache: KeyValueCache, prompts: Sequence[PromptPrefix]
     ) -> tuple[Tensor, ...]:
@@ -145,12 +216,11 @@ class Prefill:
         tree = separate(items, self.prefix)
         number = {prompt: index for index, prompt in enumerate(prompts)}
         copies = tuple(
-            PromptSlot(number[prompt], at, at + prompt.length - self.prefix.length)
+            (number[prompt], at, at + prompt.length - self.prefix.length)
             for at, sequence in zip(tree.row.starts, sequences, strict=True)
             for prompt in sequence.prompts
         )
-        context = CachingAttention(MaskedAttention(tree), cache, copies)
-        logits = self.shared.packed.logits(self.model, [tree.encoded()], context, tree.positions())
+        logits = self.shared.logits(self.model, tree, CachingAttention(MaskedAttention(tree), cache, copies))
         return logits.split([len(item.output_positions) for item in items])
 
     def _losses(self, sequence: MergedSequence, place: Mapping[int, int], logits: Tensor) -> dict[int, float]:
@@ -161,9 +231,3 @@ class Prefill:
             [place[position] for item in items for position in item.output_positions], device=logits.device
         )
         return dict(zip(sequence.items, target_losses(logits[at].float(), items).tolist(), strict=True))
-
-
-def token_bytes(model: nn.Module, shared: SharedPrefix) -> int:
-    """Return the bytes that the keys and values of one token take."""
-    prefix = shared.run_prefix(model, (1,))
-    return sum(states.nbytes for table in (prefix.keys, prefix.values) for states in table.values())

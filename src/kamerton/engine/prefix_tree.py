@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain, groupby, pairwise
+from itertools import chain, groupby, islice, pairwise
 from typing import NamedTuple
 
 import torch
@@ -21,10 +21,9 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from kamerton.core.records import Encoded
-from kamerton.engine.packed import attend_within, split_sequences
+from kamerton.engine.packed import attend_causally, attend_within, is_fast, split_sequences
 from kamerton.kernels.attention import attend
 from kamerton.kernels.buckets import PackedRow
-from kamerton.models.causal import attend_causally, is_fast
 
 WORTHWHILE = 0.95
 """Largest share of the tokens that may remain for a tree to be worth its overhead in training."""
@@ -36,10 +35,7 @@ MAX_MASK = 1 << 24
 
 @dataclass
 class KeyValues:
-    """Keys and values of a shared prefix, by attention layer.
-
-    While it is filled, it is the attention context of the prefix's own tokens.
-    """
+    """Keys and values of a shared prefix, by attention layer; while filled, the attention context of its own tokens."""
 
     length: int = 0
     keys: dict[nn.Module, Tensor] = field(default_factory=dict)
@@ -50,13 +46,6 @@ class KeyValues:
         """Attend within the prefix, and keep its keys and values."""
         self.keys[module], self.values[module] = key, value
         return attend_within(query, key, value, [self.length], scale)
-
-    def before(self, module: nn.Module, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Prepend the prefix to keys and values of sequences, `[sequences, key heads, length, width]`."""
-        if not self.length:
-            return key, value
-        first, second = (kept[module].expand(len(key), -1, -1, -1) for kept in (self.keys, self.values))
-        return torch.cat([first, key], dim=2), torch.cat([second, value], dim=2)
 
 
 class Part(NamedTuple):
@@ -117,10 +106,10 @@ class GatheredAttention:
 
     def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
         """Attend within each part and to its ancestors."""
-        count = self.tree.prefix.length
-        if count:  # as one more part, whose queries are not needed
-            known = (self.tree.prefix.keys[module], self.tree.prefix.values[module])
-            ahead = (query.new_zeros(1, query.shape[1], count, query.shape[3]), *known)
+        prefix = self.tree.prefix
+        if count := prefix.length:  # as one more part, whose queries are not needed
+            queries = query.new_zeros(1, query.shape[1], count, query.shape[3])
+            ahead = (queries, prefix.keys[module], prefix.values[module])
             query, key, value = (torch.cat(pair, dim=2) for pair in zip(ahead, (query, key, value), strict=True))
         return attend(query, key, value, self._row, scale, causal=True)[count:]
 
@@ -128,17 +117,6 @@ class GatheredAttention:
     def _row(self) -> PackedRow:
         row, count = self.tree.row, self.tree.prefix.length
         return PackedRow((count, *row.lengths), (-1, *(parent + 1 for parent in row.parents))) if count else row
-
-
-class MaskedRun(NamedTuple):
-    """Neighboring subtrees of one shape, which share a mask."""
-
-    subtrees: int
-    tokens: slice
-    branches: bool
-    mask: Tensor | None
-    """Added to the scores, `[tokens, prefix + tokens]`; None where each token attends to all before it and torch's
-    causal kernel does that."""
 
 
 @dataclass(frozen=True)
@@ -153,26 +131,28 @@ class MaskedAttention:
 
     def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
         """Attend within each subtree and to the prefix."""
-        parts = []
-        for run in self._runs:
-            q, k, v = (split_sequences(x[0, :, run.tokens], run.subtrees) for x in (query, key, value))
-            k, v = self.tree.prefix.before(module, k, v)
-            causally = not run.branches and is_fast(q)
-            attended = attend_causally(q, k, v, scale) if causally else _attend(q, k, v, scale, run.mask)
+        parts, prefix = [], self.tree.prefix
+        for subtrees, tokens, branches, mask in self._runs:
+            q, k, v = (split_sequences(x[0, :, tokens], subtrees) for x in (query, key, value))
+            if prefix.length:
+                ahead = (known[module].expand(len(q), -1, -1, -1) for known in (prefix.keys, prefix.values))
+                k, v = (torch.cat(pair, dim=2) for pair in zip(ahead, (k, v), strict=True))
+            causally = not branches and is_fast(q)
+            attended = attend_causally(q, k, v, scale) if causally else _attend(q, k, v, scale, mask)
             parts.append(attended.transpose(1, 2).reshape(-1, q.shape[1], q.shape[3]))
         return torch.cat(parts)
 
     @cached_property
-    def _runs(self) -> list[MaskedRun]:
-        """Group neighboring subtrees of one shape; they are the same in every layer."""
+    def _runs(self) -> list[tuple[int, slice, bool, Tensor | None]]:
+        """Group neighboring subtrees of one shape: their number and tokens, whether they branch, and their mask."""
         roots = [index for index, part in enumerate(self.tree.parts) if part.parent < 0]
         subtrees = (self.tree.parts[start:end] for start, end in pairwise([*roots, len(self.tree.parts)]))
-        runs, start = list[MaskedRun](), 0
+        runs, start = [], 0
         for shape, group in groupby(subtrees, key=lambda parts: tuple(part.length for part in parts)):
             count = len(list(group))
             end = start + count * sum(shape)
             mask = branch_mask(shape, self.tree.prefix.length)
-            runs.append(MaskedRun(count, slice(start, end), len(shape) > 1, mask))
+            runs.append((count, slice(start, end), len(shape) > 1, mask))
             start = end
         return runs
 
@@ -201,8 +181,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, scale: float | None, mask
     grouped = key.shape[1] != query.shape[1]
     if mask is not None:
         return scaled_dot_product_attention(query, key, value, mask.to(query), scale=scale, enable_gqa=grouped)
-    ahead = key.shape[2] - query.shape[2]
-    if ahead:
+    if ahead := key.shape[2] - query.shape[2]:
         query = torch.cat([query.new_zeros(*query.shape[:2], ahead, query.shape[3]), query], dim=2)
     causal = query.shape[2] > 1
     attended = scaled_dot_product_attention(query, key, value, is_causal=causal, scale=scale, enable_gqa=grouped)
@@ -230,10 +209,13 @@ def join(items: Sequence[Encoded], prefix: KeyValues | None = None) -> PrefixTre
     if len(items) < 2 or any(item.segments for item in items):
         return None
     needed = [item.tokens[: max(item.output_positions, default=-1) + 1] for item in items]
-    parts = _ordered(list(_parts(needed, prefix.length)))
-    total = sum(len(item.tokens) - prefix.length for item in items)
-    worthwhile = parts and sum(part.length for part in parts) <= WORTHWHILE * total
-    return PrefixTree(items, parts, prefix) if worthwhile else None
+    cut, total = list(_parts(needed, prefix.length)), sum(len(item.tokens) - prefix.length for item in items)
+    if not cut or sum(part.length for part in cut) > WORTHWHILE * total:
+        return None
+    # those of like length behind like prefixes are neighbors; parents stay before children
+    order = sorted(range(len(cut)), key=lambda i: (cut[i].start, cut[i].end))
+    place = {-1: -1, **{old: new for new, old in enumerate(order)}}
+    return PrefixTree(items, tuple(cut[i]._replace(parent=place[cut[i].parent]) for i in order), prefix)
 
 
 def separate(items: Sequence[Encoded], prefix: KeyValues) -> PrefixTree:
@@ -247,12 +229,10 @@ def branched(items: Sequence[Encoded], groups: Sequence[Sequence[int]], prefix: 
 
     What follows an item's last output is left out.
     """
-    parts: list[Part] = []
-    chosen = [items[index] for group in groups for index in group]
-    number = 0
+    parts, chosen = list[Part](), [items[index] for group in groups for index in group]
+    numbers = iter(range(len(chosen)))
     for group in groups:
-        own = tuple(range(number, number + len(group)))
-        number += len(group)
+        own = tuple(islice(numbers, len(group)))
         ends = [chosen[i].output_positions[-1] + 1 for i in own]
         shared = chosen[own[0]].output_positions[0] + 1 if len(own) > 1 else ends[0]
         parent = len(parts)
@@ -264,8 +244,7 @@ def branched(items: Sequence[Encoded], groups: Sequence[Sequence[int]], prefix: 
 def _parts(sequences: Sequence[tuple[int, ...]], start: int) -> Iterator[Part]:
     """Cut sequences where they differ from each other; yield a parent before its children."""
     order = sorted((i for i, tokens in enumerate(sequences) if len(tokens) > start), key=lambda i: sequences[i])
-    waiting = [(order, start, -1)]
-    count = 0
+    waiting, count = [(order, start, -1)], 0
     while waiting:
         group, start, parent = waiting.pop()
         if not group:
@@ -282,13 +261,5 @@ def _parts(sequences: Sequence[tuple[int, ...]], start: int) -> Iterator[Part]:
                 yield Part((i,), start, end, parent)
                 count += 1
             continue
-        waiting += [
-            (list(branch), start, parent) for _, branch in groupby(group, key=lambda i: sequences[i][end : end + 1])
-        ]
-
-
-def _ordered(parts: Sequence[Part]) -> tuple[Part, ...]:
-    """Sort parts so that those of like length behind like prefixes are neighbors; parents stay before children."""
-    order = sorted(range(len(parts)), key=lambda i: (parts[i].start, parts[i].end))
-    place = {-1: -1, **{old: new for new, old in enumerate(order)}}
-    return tuple(parts[i]._replace(parent=place[parts[i].parent]) for i in order)
+        branches = groupby(group, key=lambda i: sequences[i][end : end + 1])
+        waiting += [(list(branch), start, parent) for _, branch in branches]

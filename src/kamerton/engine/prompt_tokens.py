@@ -132,9 +132,7 @@ def prove_prompt_tokens(
     the decoder on short `endings`.
     """
     base = outer_model(model)
-    if base is model or is_encoder_decoder(model) or base.get_output_embeddings() is None:
-        return layout, None
-    if not has_prompt_tokens(model):
+    if not has_prompt_tokens(model) or is_encoder_decoder(model) or base.get_output_embeddings() is None:
         return layout, None
     packed = prove_layout(base, lambda way: way.logits(base, samples))
     if not isinstance(packed, Packed):
@@ -170,7 +168,7 @@ def _adapted(model: nn.Module) -> Any:
 
 def _last_decoded(decoder: PromptDecoder, model: nn.Module, rows: Sequence[Encoded]) -> Tensor:
     prompts = _placed([replace(one, tokens=one.tokens[:-1], output_positions=()) for one in rows], decoder.count)
-    started = Decoder.start(outer_model(model), decoder.shared, decoder.prefix(model), prompts, 1)
+    started = Decoder.start(outer_model(model), decoder.shared, decoder.prefix(model), prompts)
     started.add(torch.tensor([one.tokens[-1] for one in rows]))
     return started.logits
 

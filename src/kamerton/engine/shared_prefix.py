@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from kamerton.core.messages import Message, msg
 from kamerton.core.records import Encoded
 from kamerton.engine.layout import Layout, Packed, in_order
+from kamerton.engine.packed import Context
 from kamerton.engine.passes import split_passes
 from kamerton.engine.prefix_tree import (
     MIN_SHARED,
@@ -51,20 +52,17 @@ class PackedTree(Layout):
 
     def places(self, items: Sequence[Encoded]) -> Sequence[Sequence[int]]:
         """Return, for each item, the indices of its tokens in the row."""
-        tree = join(items)
-        return self.packed.places(items) if tree is None else tree.places()
+        return tree.places() if (tree := join(items)) else self.packed.places(items)
 
     def pick(self, states: Tensor, items: Sequence[Encoded]) -> Tensor:
         """Select the output positions from `[1, row, hidden]`."""
-        tree = join(items)
-        return self.packed.pick(states, items if tree is None else [tree.encoded()])
+        return self.packed.pick(states, [tree.encoded()] if (tree := join(items)) else items)
 
     def lay(self, states: Sequence[Tensor], items: Sequence[Encoded]) -> Tensor:
         """Arrange states of items, each `[tokens, hidden]`, as their tokens are: `[1, row, hidden]`."""
-        tree = join(items)
-        if tree is None:
-            return self.packed.lay(states, items)
-        return torch.cat([states[part.items[0]][part.start : part.end] for part in tree.parts]).unsqueeze(0)
+        if tree := join(items):
+            states = [states[part.items[0]][part.start : part.end] for part in tree.parts]
+        return self.packed.lay(states, items)
 
     def common(self, items: Sequence[Encoded]) -> int:
         """Return the length of the prefix that all items share; what only some share is not counted."""
@@ -76,17 +74,14 @@ class PackedTree(Layout):
 
 def run_tree(packed: Packed, model: nn.Module, tree: PrefixTree) -> Any:
     """Run a model on a tree as one packed row, with gradients."""
-    return packed.run(model, [tree.encoded()], GatheredAttention(tree), tree.positions())
+    placed = replace(packed, context=GatheredAttention(tree), positions=tree.positions())
+    return placed.run(model, [tree.encoded()])
 
 
 def join_rows(layout: Layout, model: nn.Module, samples: Sequence[Encoded], rows: Sequence[Encoded]) -> Layout:
-    """Return the layout that computes shared prefixes once, if rows have them and it is proven equal.
-
-    The proof runs rows with shared prefixes that are made of short `samples`.
-    """
-    if not isinstance(layout, Packed) or not can_join(model):
-        return layout
-    if join([sequence for row in rows[:INSPECTED_ROWS] for sequence in row.sequences]) is None:
+    """Return the layout that computes shared prefixes once, if rows have them and rows made of `samples` prove it."""
+    sequences = [sequence for row in rows[:INSPECTED_ROWS] for sequence in row.sequences]
+    if not isinstance(layout, Packed) or not can_join(model) or join(sequences) is None:
         return layout
     tree, made = PackedTree(layout), branching(samples[:2])
     if join(made) is None:
@@ -100,14 +95,8 @@ def can_join(model: nn.Module) -> bool:
     return device_of(model).type == "cpu" and not drops(model)
 
 
-@dataclass(frozen=True)
-class Pass:
-    """The result of one forward pass."""
-
-    indices: Sequence[int]
-    """The items, in the order of their logits."""
-    logits: Tensor
-    """At all their output positions, `[outputs, classes]`."""
+Pass = tuple[Sequence[int], Tensor]
+"""The indices of items that were run together, and the logits at all their output positions, `[outputs, classes]`."""
 
 
 @dataclass(frozen=True)
@@ -120,12 +109,13 @@ class SharedPrefix:
         """Compute the keys and values of a prefix."""
         prefix = KeyValues(len(tokens))
         if tokens:
-            self.packed.logits(model, [Encoded(tokens, (len(tokens) - 1,), ())], context=prefix)
+            replace(self.packed, context=prefix).logits(model, [Encoded(tokens, (len(tokens) - 1,), ())])
         return prefix
 
-    def logits(self, model: nn.Module, tree: PrefixTree) -> Tensor:
+    def logits(self, model: nn.Module, tree: PrefixTree, attention: Context | None = None) -> Tensor:
         """Return the logits at every output position of the tree's items, in order: `[outputs, classes]`."""
-        return self.packed.logits(model, [tree.encoded()], MaskedAttention(tree), tree.positions())
+        packed = replace(self.packed, context=attention or MaskedAttention(tree), positions=tree.positions())
+        return packed.logits(model, [tree.encoded()])
 
     def passes(self, model: nn.Module, items: Sequence[Encoded], max_tokens: int, max_outputs: int) -> Iterator[Pass]:
         """Run items in passes of at most so many tokens and output positions."""
@@ -135,12 +125,10 @@ class SharedPrefix:
         # subtrees of one shape are neighbors, so that they share a mask
         order = sorted(range(len(groups)), key=lambda i: (-sum(shapes[i]), [-length for length in shapes[i]]))
         outputs = [sum(len(items[index].output_positions) for index in group) for group in groups]
-        for batch in split_passes(
-            [sum(shapes[i]) for i in order], [outputs[i] for i in order], max_tokens, max_outputs
-        ):
+        lengths, outputs = [sum(shapes[i]) for i in order], [outputs[i] for i in order]
+        for batch in split_passes(lengths, outputs, max_tokens, max_outputs):
             chosen = [groups[order[i]] for i in batch]
-            indices = [index for group in chosen for index in group]
-            yield Pass(indices, self.logits(model, branched(items, chosen, prefix)))
+            yield list(chain.from_iterable(chosen)), self.logits(model, branched(items, chosen, prefix))
 
 
 def prove_shared_prefix(model: nn.Module, layout: Layout, samples: Sequence[Encoded]) -> SharedPrefix | None:
@@ -151,8 +139,8 @@ def prove_shared_prefix(model: nn.Module, layout: Layout, samples: Sequence[Enco
 
     def got() -> Tensor:
         whole = sum(len(row.tokens) for row in rows)
-        [batch] = shared.passes(model, rows, whole, whole)
-        return in_order(batch.logits, rows, batch.indices)
+        [(indices, logits)] = shared.passes(model, rows, whole, whole)
+        return in_order(logits, rows, indices)
 
     return shared if prove_equal(model, got, partial(layout.logits, model, rows)) else None
 
@@ -161,8 +149,8 @@ def worth_sharing(items: Sequence[Encoded]) -> bool:
     """Return whether computing shared prefixes once saves enough tokens at inference."""
     prefix = KeyValues(len(common_prefix(items)))
     tree = branched(items, alike_to_first_output(items), prefix)
-    needed = prefix.length + sum(tree.row.lengths)
-    return needed <= WORTHWHILE * sum(item.output_positions[-1] + 1 for item in items)
+    whole = sum(item.output_positions[-1] + 1 for item in items)
+    return prefix.length + sum(tree.row.lengths) <= WORTHWHILE * whole
 
 
 def common_prefix(items: Sequence[Encoded]) -> tuple[int, ...]:

@@ -14,10 +14,10 @@ from kamerton.core.figures import Figure
 from kamerton.core.messages import Message, msg
 from kamerton.core.records import Encoded
 from kamerton.engine.last_layer import selections
-from kamerton.engine.layout import Layout, Packed, candidate_layouts, in_mode, reference_layout
+from kamerton.engine.layout import EncoderDecoder, Layout, Packed, Plain, Unpadded, candidate_layouts, in_mode
 from kamerton.kernels.product import Fused
 from kamerton.kernels.trial import attempt
-from kamerton.models.structure import outer_model
+from kamerton.models.structure import is_encoder_decoder, outer_model
 
 TOLERANCE = 1e-4
 """Largest difference from the reference, relative to the largest number, in fp32."""
@@ -30,14 +30,12 @@ def prove_layout(model: nn.Module, output: Callable[[Layout], Tensor]) -> Layout
 
     `output` computes logits (or hidden states) of a few real rows of different lengths under a layout.
     """
-    reference = reference_layout(model)
+    reference = Unpadded(EncoderDecoder(all_positions=True) if is_encoder_decoder(model) else Plain())
     wanted = partial(output, reference)
     proven = (way for way in candidate_layouts(model) if prove_equal(model, partial(output, way), wanted))
-    layout = next(proven, reference)
-    return _with_last_layer(model, layout, output) if isinstance(layout, Packed) else layout
-
-
-def _with_last_layer(model: nn.Module, packed: Packed, output: Callable[[Layout], Tensor]) -> Packed:
+    packed = next(proven, reference)
+    if not isinstance(packed, Packed):
+        return packed
     with in_mode(model, training=False):
         found = list(selections(outer_model(model), lambda witness: output(replace(packed, witness=witness))))
     candidates = (replace(packed, last_layer=one) for one in found)
@@ -77,9 +75,8 @@ def prove_fused(model: nn.Module, layout: Layout, items: Sequence[Encoded]) -> M
         for part in parts:
             part.plain = False
         return None
-    return msg(
-        "fused modules are off: their results would differ by {difference}", difference=Figure(difference, "number")
-    )
+    by = Figure(difference, "number")
+    return msg("fused modules are off: their results would differ by {difference}", difference=by)
 
 
 def _gradients(model: nn.Module, layout: Layout, items: Sequence[Encoded]) -> tuple[Tensor, Tensor]:

@@ -43,7 +43,7 @@ from kamerton.data.recognize import make_examples, recognize, sample_rows
 from kamerton.data.rows import Examples
 from kamerton.data.split import Parted, split_examples
 from kamerton.data.table import Options, Table, joined
-from kamerton.engine.embed import Embedder
+from kamerton.engine.engine import Embedder
 from kamerton.models.catalog import known
 from kamerton.models.heads import new_head
 from kamerton.models.inspect import fingerprints, inspect_folder
