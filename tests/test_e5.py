@@ -12,8 +12,8 @@ import torch
 from transformers import AutoModel, AutoTokenizer, BertForSequenceClassification
 
 from kamerton.core.errors import ModelError
+from kamerton.models.catalog import get
 from kamerton.models.e5 import INSIDE_A_LAYER, OUTSIDE_LAYERS, convert, dequantize
-from kamerton.models.fetch import get
 
 HIDDEN, LAYERS, FEED_FORWARD, POSITIONS = 32, 2, 64, 16
 PIECES = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0), ("▁мы", -3.0), ("а", -4.0)]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -29,6 +28,11 @@ WEIGHTS_IN_BLOCK = 32
 REMOVED = r"[\x01-\x08\x0B\x0E-\x1F\x7F\x{8F}\x{9F}]"
 SPACES = r"[\t\n\f\r\x{1680}\x{200B}-\x{200F}\x{2028}\x{2029}\x{2581}\x{FEFF}\x{FFFD}]"
 
+SIZES = (
+    "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size",
+    "max_position_embeddings", "type_vocab_size",
+)  # fmt: skip
+"""The sizes of the network by BERT's names, in the file's order."""
 OUTSIDE_LAYERS = {
     "emb.word": "embeddings.word_embeddings.weight",
     "emb.pos": "embeddings.position_embeddings.weight",
@@ -46,33 +50,6 @@ INSIDE_A_LAYER = {
     "fo": "output.dense",
     "oln": "output.LayerNorm",
 }
-
-
-@dataclass(frozen=True)
-class Header:
-    """The sizes of the network, in the file's order."""
-
-    hidden: int
-    layers: int
-    heads: int
-    feed_forward: int
-    vocabulary: int
-    positions: int
-    segments: int
-    epsilon: float
-    block: int
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """The pieces of the unigram tokenizer with their log-probabilities, and the ids of the special ones."""
-
-    pieces: list[str]
-    scores: list[float]
-    begin: int
-    end: int
-    padding: int
-    unknown: int
 
 
 class Reader:
@@ -107,27 +84,27 @@ def convert(unpacked: Path, folder: Path) -> None:
     if (magic, version) != (b"E5S1", 1):
         rule = msg("not an e5 file of version 1: it begins with {bytes}, {version}", bytes=repr(magic), version=version)
         raise ModelError(Fault(rule, source.name))
-    header = Header(*reader.take("7ifi"))
-    vocabulary = read_vocabulary(reader)
+    sizes = dict(zip(SIZES, reader.take("7i"), strict=True))
+    epsilon, _block = reader.take("fi")
+    tokenizer = read_tokenizer(reader, sizes["max_position_embeddings"])
     _entries, size = reader.take("iI")
     reader.at += size  # skip the table of nmt_nfkc
-    tensors = dict(read_tensors(reader, header))
+    config = BertConfig(
+        architectures=["BertModel"],
+        dtype="float32",
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        layer_norm_eps=round(epsilon, 15),
+        **sizes,
+    )
+    tensors = dict(read_tensors(reader, config))
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    _config(header, vocabulary).save_pretrained(folder)
-    _wrapped(vocabulary, header.positions).save_pretrained(folder)
+    config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
-def read_vocabulary(reader: Reader) -> Vocabulary:
-    """Read the pieces: their number, the special ids, the offsets, the scores, the bytes."""
-    count, begin, end, padding, unknown, size = reader.take("5iQ")
-    offsets = reader.array("<u4", count + 1)
-    scores = reader.array("<f4", count)
-    (text,) = reader.take(f"{size}s")
-    pieces = [text[start:stop].decode() for start, stop in pairwise(offsets)]
-    return Vocabulary(pieces, scores.tolist(), begin, end, padding, unknown)
-
-
-def read_tensors(reader: Reader, header: Header) -> Iterator[tuple[str, np.ndarray]]:
+def read_tensors(reader: Reader, config: BertConfig) -> Iterator[tuple[str, np.ndarray]]:
     """Read the directory and yield every tensor in float32, with BERT's name and shape.
 
     The file has no pooler, since E5 averages over the tokens, but BERT's classification head needs one. It gets the
@@ -141,10 +118,10 @@ def read_tensors(reader: Reader, header: Header) -> Iterator[tuple[str, np.ndarr
         values = dequantize(data) if quantized else np.frombuffer(data, "<f4")
         name = bert_name(short)
         if name.endswith("weight") and "LayerNorm" not in name:
-            values = values.reshape(-1, header.feed_forward if ".fo." in short else header.hidden)
+            values = values.reshape(-1, config.intermediate_size if ".fo." in short else config.hidden_size)
         yield name, values
-    yield "pooler.dense.weight", np.eye(header.hidden, dtype=np.float32)
-    yield "pooler.dense.bias", np.zeros(header.hidden, dtype=np.float32)
+    yield "pooler.dense.weight", np.eye(config.hidden_size, dtype=np.float32)
+    yield "pooler.dense.bias", np.zeros(config.hidden_size, dtype=np.float32)
 
 
 def bert_name(short: str) -> str:
@@ -170,50 +147,32 @@ def dequantize(data: bytes) -> np.ndarray:
     return weights.reshape(-1)
 
 
-def build_tokenizer(vocabulary: Vocabulary) -> Tokenizer:
-    """Build XLM-RoBERTa's tokenizer: unigram pieces of words marked by `▁`, between `<s>` and `</s>`."""
-    pieces = list(zip(vocabulary.pieces, vocabulary.scores, strict=True))
-    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=vocabulary.unknown))
+def read_tokenizer(reader: Reader, context: int) -> PreTrainedTokenizerFast:
+    """Read the vocabulary and build XLM-RoBERTa's tokenizer: pieces of words marked by `▁`, between `<s>` and `</s>`.
+
+    In the file stand the number of pieces, the special ids, the offsets, the log-probabilities, and the bytes.
+    """
+    count, *ids, size = reader.take("5iQ")
+    offsets = reader.array("<u4", count + 1)
+    scores = reader.array("<f4", count).tolist()
+    (text,) = reader.take(f"{size}s")
+    pieces = [text[start:stop].decode() for start, stop in pairwise(offsets)]
+    begin, end, padding, unknown = (pieces[id] for id in ids)
+    tokenizer = Tokenizer(models.Unigram(list(zip(pieces, scores, strict=True)), unk_id=ids[-1]))
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.Replace(Regex(REMOVED), ""), normalizers.Replace(Regex(SPACES), " "), normalizers.NFKC()]
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
     tokenizer.decoder = decoders.Metaspace()
-    begin, end = (vocabulary.pieces[id] for id in (vocabulary.begin, vocabulary.end))
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{begin} $A {end}",
         pair=f"{begin} $A {end} {end} $B {end}",
-        special_tokens=[(begin, vocabulary.begin), (end, vocabulary.end)],
-    )
-    return tokenizer
-
-
-def _wrapped(vocabulary: Vocabulary, context: int) -> PreTrainedTokenizerFast:
-    begin, end, padding, unknown = (
-        vocabulary.pieces[id] for id in (vocabulary.begin, vocabulary.end, vocabulary.padding, vocabulary.unknown)
+        special_tokens=[(begin, ids[0]), (end, ids[1])],
     )
     return PreTrainedTokenizerFast(
-        tokenizer_object=build_tokenizer(vocabulary),
+        tokenizer_object=tokenizer,
         bos_token=begin, cls_token=begin, eos_token=end, sep_token=end, pad_token=padding, unk_token=unknown,
         mask_token=AddedToken("<mask>", lstrip=True, special=True),
         model_max_length=context,
         padding_side="right",
     )  # fmt: skip
-
-
-def _config(header: Header, vocabulary: Vocabulary) -> BertConfig:
-    return BertConfig(
-        architectures=["BertModel"],
-        dtype="float32",
-        hidden_size=header.hidden,
-        num_hidden_layers=header.layers,
-        num_attention_heads=header.heads,
-        intermediate_size=header.feed_forward,
-        vocab_size=header.vocabulary,
-        max_position_embeddings=header.positions,
-        type_vocab_size=header.segments,
-        layer_norm_eps=round(header.epsilon, 15),
-        bos_token_id=vocabulary.begin,
-        eos_token_id=vocabulary.end,
-        pad_token_id=vocabulary.padding,
-    )

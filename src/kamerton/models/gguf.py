@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.utils import logging
 
 PADDING = "<|endoftext|>"
@@ -26,23 +26,14 @@ def convert(unpacked: Path, folder: Path) -> None:
     logging.disable_progress_bar()
     model = AutoModelForCausalLM.from_pretrained(unpacked, gguf_file=source.name, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(unpacked, gguf_file=source.name)
-    _mend_tokenizer(tokenizer, model.config.max_position_embeddings)
-    tokenizer.save_pretrained(folder)
-    _unquantized(model, tokenizer).save_pretrained(folder)
-
-
-def _mend_tokenizer(tokenizer: PreTrainedTokenizerBase, context: int) -> None:
     # with the end token as padding, a loss that ignores padding would never train the model to stop
     tokenizer.pad_token = PADDING
     tokenizer.padding_side = "right"
-    tokenizer.model_max_length = context
+    tokenizer.model_max_length = model.config.max_position_embeddings
     # llama.cpp's pre-tokenizer "smollm" splits digits before GPT-2's; transformers reads only the latter
-    tokenizer.backend_tokenizer.pre_tokenizer = Sequence(
-        [Digits(individual_digits=True), ByteLevel(add_prefix_space=False)]
-    )
-
-
-def _unquantized(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    split = Sequence([Digits(individual_digits=True), ByteLevel(add_prefix_space=False)])
+    tokenizer.backend_tokenizer.pre_tokenizer = split
+    tokenizer.save_pretrained(folder)
     settings = model.config.to_dict() | {"pad_token_id": tokenizer.pad_token_id}
     del settings["quantization_config"], settings["_model_name_or_path"]
     clean = AutoModelForCausalLM.from_config(type(model.config).from_dict(settings))
@@ -50,4 +41,4 @@ def _unquantized(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> 
     clean.generation_config = GenerationConfig(
         bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
     )
-    return clean
+    clean.save_pretrained(folder)

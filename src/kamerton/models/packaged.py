@@ -9,10 +9,7 @@ from kamerton.core.files import read_json, write_json
 
 
 def convert(unpacked: Path, folder: Path) -> None:
-    """Copy the files, and remove truncation and padding to a fixed length from the tokenizer.
-
-    The `tokenizer.json` of sentence-embedding models cuts and pads to 128 tokens.
-    """
+    """Copy the files, without the truncation and padding to 128 tokens of sentence-embedding models' tokenizers."""
     for path in unpacked.iterdir():
         shutil.copyfile(path, folder / path.name)
     tokenizer = read_json(folder / "tokenizer.json")
