@@ -18,8 +18,7 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from kamerton.core.errors import ModelError
 from kamerton.core.files import read_json, sha256_of
-from kamerton.models.catalog import KnownModel
-from kamerton.models.fetch import fetch, folder_of, get, is_fetched
+from kamerton.models.catalog import KnownModel, fetch, folder_of, get, is_fetched
 from kamerton.models.inspect import inspect_folder
 
 FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
@@ -78,7 +77,7 @@ def start(tmp_path: Path, model: KnownModel, converter: str) -> subprocess.Popen
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from kamerton.models.catalog import KnownModel\n"
-        "from kamerton.models.fetch import fetch\n"
+        "from kamerton.models.catalog import fetch\n"
         f"print(fetch({model!r}))\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]

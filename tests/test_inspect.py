@@ -30,8 +30,8 @@ from transformers import (
 )
 
 from kamerton.core.errors import ModelError
+from kamerton.models.hazards import traps
 from kamerton.models.inspect import fingerprint, inspect_folder
-from kamerton.models.template import traps
 
 # ── the honest ────────────────────────────────────────────────────────────────────────────────
 

@@ -15,8 +15,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from kamerton.core import registry
 from kamerton.core.errors import ModelError
 from kamerton.models import locate as locate_module
-from kamerton.models.catalog import find, known, names
-from kamerton.models.fetch import folder_of, get
+from kamerton.models.catalog import find, folder_of, get, known, names
 from kamerton.models.inspect import inspect_folder
 from kamerton.models.locate import installed, locate
 

@@ -14,10 +14,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from kamerton.core.errors import KamertonError
-from kamerton.models.finite import not_finite
-from kamerton.models.inspect import inspect_folder
-from kamerton.models.local import origin
+from kamerton.models.inspect import inspect_folder, not_finite
 from kamerton.models.locate import locate, unknown_model
+from kamerton.models.naming import origin
 from kamerton.runs.run import Run
 from stories import DONE, MISTAKE, QUICK
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from peft import PeftModel
 from torch import nn
+from transformers import PreTrainedModel
 
 from kamerton.core.errors import Unusable
 from kamerton.core.messages import msg, verbatim
 from kamerton.kernels.trial import is_out_of_memory
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from transformers import PreTrainedModel
 
 REFUSALS = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RuntimeError, IndexError)
 """What PEFT raises when a model and a configuration do not fit."""
@@ -45,10 +41,9 @@ def merged_over(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
         Unusable: the two do not fit, with the reason.
     """
     try:
-        return merged(PeftModel.from_pretrained(model, adapter))
-    except Unusable:
-        raise
+        adapted = PeftModel.from_pretrained(model, adapter)
     except REFUSALS as error:
         if is_out_of_memory(error):
             raise
         raise Unusable(verbatim(str(error))) from error
+    return merged(adapted)

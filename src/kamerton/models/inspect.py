@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from kamerton.core.contracts import ModelFacts, ModelKind
 from kamerton.core.errors import Fault, ModelError
+from kamerton.core.figures import Figure
 from kamerton.core.files import BAD_JSON, cache_folder, read_json, sha256_of, write_json
-from kamerton.core.messages import msg
-from kamerton.models.finite import damage_of, fault_of, not_finite
+from kamerton.core.messages import Joined, Value, msg
 from kamerton.models.hazards import PICKLES, VOCABULARIES, hazards
 from kamerton.models.naming import DOWNLOAD_AGAIN, listed, pickles_fault, pointer_fault, pointers, weights_fault
 
@@ -46,16 +48,21 @@ UNSTATED_CONTEXT = 512
 """For relative positions without any stated limit: the length that T5 and its kin were pretrained at."""
 SMALL = 1 << 20
 """Files up to this size are hashed anew each time."""
-
-
-@dataclass(frozen=True)
-class ModelSizes:
-    """The sizes that a configuration states, under whichever of their names."""
-
-    layers: int
-    hidden: int
-    vocabulary: int
-    context: int
+EXPONENTS: dict[str, tuple[type[np.unsignedinteger], int]] = {
+    "F64": (np.uint64, 0x7FF << 52),
+    "F32": (np.uint32, 0xFF << 23),
+    "BF16": (np.uint16, 0xFF << 7),
+    "F16": (np.uint16, 0x1F << 10),
+}
+"""The bits of the exponent, which all are set in infinity and NaN and in no other number (IEEE 754; bfloat16 is the
+upper half of float32)."""
+MASKS = re.compile(r"mask", re.IGNORECASE)
+"""Names of buffers that may hold minus infinity: what attention must not see."""
+AT_ONCE = 1 << 22
+"""Numbers looked at together."""
+SHOWN = 3
+LARGEST_HEADER = 100_000_000
+"""Bytes; safetensors refuses longer ones."""
 
 
 def inspect_folder(folder: Path, name: str) -> ModelFacts:
@@ -71,25 +78,23 @@ def inspect_folder(folder: Path, name: str) -> ModelFacts:
         raise ModelError(faults)
     parameters = 0
     try:
-        parameters = count_parameters(folder)
-        faults += [fault_of(path, found) for path in weight_files(folder) if (found := _not_finite(path))]
+        parameters = _count_parameters(folder)
+        unsound = {path: _remembered(path, "finite", not_finite) for path in weight_files(folder)}
+        faults += [fault_of(path, found) for path, found in unsound.items() if found]
     except ModelError as error:
         faults += error.faults
     if faults:
         raise ModelError(faults)
-    config = read_json(folder / "config.json")
-    shape = _shape(config, _tokenizer_limit(folder), str(folder / "config.json"))
+    config, place = read_json(folder / "config.json"), str(folder / "config.json")
+    sizes = _sizes(config, _tokenizer_limit(folder), place)
     return ModelFacts(
         name=name,
         folder=str(folder),
-        kind=kind_of(config, str(folder / "config.json")),
+        kind=_kind(config, place),
         family=str(config["model_type"]),
         parameters=parameters,
-        layers=shape.layers,
-        hidden=shape.hidden,
-        vocabulary=shape.vocabulary,
-        context=shape.context,
         fingerprint=fingerprint(folder),
+        **sizes,
     )
 
 
@@ -109,18 +114,16 @@ def weight_files(folder: Path) -> list[Path]:
         return _shards(index)
     if fault := weights_fault(folder):
         raise ModelError(fault)
-    pickles = sorted(path.name for path in folder.glob("*") if path.suffix in PICKLES)
-    if pickles:
+    if pickles := sorted(path.name for path in folder.glob("*") if path.suffix in PICKLES):
         raise ModelError(pickles_fault(folder, pickles, _architecture(folder)))
-    raise ModelError(
-        Fault(msg("the folder has no model.safetensors"), str(folder), msg("name a folder with the weights"))
-    )
+    rule, remedy = msg("the folder has no model.safetensors"), msg("name a folder with the weights")
+    raise ModelError(Fault(rule, str(folder), remedy))
 
 
 def _architecture(folder: Path) -> str:
     with suppress(*BAD_JSON, KeyError, IndexError, TypeError):
-        word = str(read_json(folder / "config.json")["architectures"][0])
-        return word if word.isidentifier() else "AutoModel"
+        if (word := str(read_json(folder / "config.json")["architectures"][0])).isidentifier():
+            return word
     return "AutoModel"
 
 
@@ -138,33 +141,72 @@ def _shards(index: Path) -> list[Path]:
     return shards
 
 
-def count_parameters(folder: Path) -> int:
-    """Count the weights from the headers: floating numbers only, tied ones once, since they are stored once.
+def _count_parameters(folder: Path) -> int:
+    """Count the weights from the headers: floating numbers only, tied ones once, since they are stored once."""
+    count = 0
+    for path in weight_files(folder):
+        try:
+            with safe_open(path, framework="np") as weights:
+                slices = [weights.get_slice(key) for key in weights.keys()]  # noqa: SIM118 (not a dict)
+                count += sum(math.prod(part.get_shape()) for part in slices if "F" in part.get_dtype())
+        except SafetensorError as error:
+            raise ModelError(damage_of(path)) from error
+    return count
 
-    Raises:
-        ModelError: weights are missing, or a header is broken or promises more than the file holds.
-    """
-    return sum(_count(path) for path in weight_files(folder))
+
+def not_finite(path: Path) -> dict[str, int]:
+    """Count the values that are NaN or infinite in each tensor of a safetensors file that has some."""
+    size, header = _header(path)
+    data = np.memmap(path, np.uint8, "r", offset=size) if path.stat().st_size > size else np.empty(0, np.uint8)
+    found = {}
+    for name, tensor in header.items():
+        kind, ends = tensor.get("dtype"), tensor.get("data_offsets")
+        if kind in EXPONENTS and not MASKS.search(name) and (count := _count(data[slice(*ends)], *EXPONENTS[kind])):
+            found[name] = count
+    return found
 
 
-def _count(path: Path) -> int:
-    try:
-        with safe_open(path, framework="np") as weights:
-            slices = [weights.get_slice(key) for key in weights.keys()]  # noqa: SIM118 (not a dict)
-            return sum(math.prod(part.get_shape()) for part in slices if "F" in part.get_dtype())
-    except SafetensorError as error:
-        raise ModelError(damage_of(path)) from error
+def _header(path: Path) -> tuple[int, dict[str, Any]]:
+    """Read a safetensors header; return its bytes, too."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        return 8 + size, json.loads(file.read(min(size, LARGEST_HEADER)))
+
+
+def _count(raw: np.ndarray, kind: type[np.unsignedinteger], exponent: int) -> int:
+    values, mask = raw.view(kind), kind(exponent)
+    parts = (values[start : start + AT_ONCE] for start in range(0, len(values), AT_ONCE))
+    return sum(int(np.count_nonzero((part & mask) == mask)) for part in parts)
+
+
+def fault_of(path: Path, found: dict[str, int]) -> Fault:
+    """Return the fault of a file in which `not_finite` found values."""
+    named: list[Value] = [msg("{tensor} ({count})", tensor=name, count=count) for name, count in found.items()]
+    if len(named) > SHOWN:
+        named[SHOWN:] = [msg("{count} more {count:tensor|tensors}", count=len(named) - SHOWN)]
+    rule = msg("weights are NaN or infinite, so every answer would be NaN: {tensors}", tensors=Joined(named, ", "))
+    remedy = msg("download the file again, or choose another model: half precision may have overflowed")
+    return Fault(rule, str(path), remedy)
+
+
+def damage_of(path: Path) -> Fault:
+    """Return the fault of a safetensors file that the library cannot read: how much of it there is."""
+    size = path.stat().st_size
+    rule = msg("the file is damaged: its header cannot be read; it has {size}", size=Figure(size, "memory"))
+    with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        start, header = _header(path)
+        whole = start + max(int(tensor["data_offsets"][1]) for name, tensor in header.items() if name != "__metadata__")
+        if whole > size:
+            sizes = {"size": Figure(size, "memory"), "whole": Figure(whole, "memory")}
+            rule = msg("the file is cut off: it has {size} of {whole}", **sizes)
+    return Fault(rule, str(path), DOWNLOAD_AGAIN)
 
 
 # ── configuration ─────────────────────────────────────────────────────────────────────────────
 
 
-def kind_of(config: Mapping[str, Any], place: str) -> ModelKind:
-    """Return whether a configuration is of an encoder, a decoder or a sequence-to-sequence model.
-
-    Raises:
-        ModelError: the model is none of these, or takes more than text.
-    """
+def _kind(config: Mapping[str, Any], place: str) -> ModelKind:
+    """Return whether a configuration is of an encoder, a decoder or a sequence-to-sequence model of text."""
     architectures = config.get("architectures")
     architecture = str(architectures[0]) if isinstance(architectures, list) and architectures else ""
     family = str(config.get("model_type"))
@@ -181,34 +223,39 @@ def kind_of(config: Mapping[str, Any], place: str) -> ModelKind:
     reason = msg("it is neither an encoder nor a decoder of text")
     if senses:
         reason = msg("it takes more than text ({setting})", setting=senses[0])
-    rule = msg(
-        "{architecture} models cannot be tuned here: {reason}", architecture=architecture or family, reason=reason
-    )
+    name = architecture or family
+    rule = msg("{architecture} models cannot be tuned here: {reason}", architecture=name, reason=reason)
     raise ModelError(Fault(rule, place, msg("choose a text model like BERT, Llama or T5")))
 
 
-def _shape(config: Mapping[str, Any], limit: int | None, place: str) -> ModelSizes:
+def _sizes(config: Mapping[str, Any], limit: int | None, place: str) -> dict[str, int]:
+    """Return the sizes that a configuration states, under whichever of their names."""
     encoder, decoder = _part(config, "encoder"), _part(config, "decoder")
     layers = _first(encoder, "num_hidden_layers", "n_layer", "num_layers", "n_layers", "encoder_layers")
     if decoder is not encoder:
         layers += _first(decoder, "num_hidden_layers", "n_layer")
     layers += _first(config, "num_decoder_layers", "decoder_layers")
-    shape = ModelSizes(
-        layers=layers,
-        hidden=_first(encoder, "hidden_size", "n_embd", "d_model", "dim", "emb_dim"),
-        vocabulary=_first(decoder, "vocab_size"),
-        context=min(_positions(encoder), limit or LONGEST_CONTEXT),
-    )
+    context = _first(encoder, "max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
+    if encoder.get("model_type") in POSITIONS_AFTER_PADDING:
+        context -= _first(encoder, "pad_token_id") + 1
+    else:
+        context = context or UNSTATED_CONTEXT
+    sizes = {
+        "layers": layers,
+        "hidden": _first(encoder, "hidden_size", "n_embd", "d_model", "dim", "emb_dim"),
+        "vocabulary": _first(decoder, "vocab_size"),
+        "context": min(context, limit or LONGEST_CONTEXT),
+    }
     faults = [
         Fault(msg("the configuration states {value} as {setting}", value=value, setting=word), place, DOWNLOAD_AGAIN)
-        for word, value in vars(shape).items()
+        for word, value in sizes.items()
         if not 0 < value <= LONGEST_CONTEXT
     ]
     if "model_type" not in config:
         faults.append(Fault(msg("the configuration has no model_type"), place, DOWNLOAD_AGAIN))
     if faults:
         raise ModelError(faults)
-    return shape
+    return sizes
 
 
 def _part(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -220,13 +267,6 @@ def _first(config: Mapping[str, Any], *keys: str) -> int:
     """Return the first of the settings that is a whole number, else 0."""
     values = (config.get(key) for key in keys)
     return next((value for value in values if isinstance(value, int) and not isinstance(value, bool)), 0)
-
-
-def _positions(config: Mapping[str, Any]) -> int:
-    stated = _first(config, "max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
-    if config.get("model_type") in POSITIONS_AFTER_PADDING:
-        return stated - _first(config, "pad_token_id") - 1
-    return stated or UNSTATED_CONTEXT
 
 
 def _tokenizer_limit(folder: Path) -> int | None:
@@ -258,16 +298,8 @@ def _files(folder: Path) -> dict[str, list[Path]]:
 
 
 def _hash_together(files: Sequence[Path]) -> str:
-    lines = (f"{path.name} {_hash(path)}\n" for path in sorted(files))
+    lines = (f"{path.name} {_remembered(path, 'hashes', sha256_of)}\n" for path in sorted(files))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _hash(path: Path) -> str:
-    return str(_remembered(path, "hashes", sha256_of))
-
-
-def _not_finite(path: Path) -> dict[str, int]:
-    return dict(_remembered(path, "finite", not_finite))
 
 
 def _remembered(path: Path, kind: str, compute: Callable[[Path], Any]) -> Any:

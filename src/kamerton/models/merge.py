@@ -17,12 +17,10 @@ from kamerton.core.contracts import ModelFacts
 from kamerton.core.errors import Fault, ModelError, Unusable
 from kamerton.core.files import Writing, cache_folder, read_json, sha256_of, sync, write_json
 from kamerton.core.messages import msg
-from kamerton.models.finite import damage_of
 from kamerton.models.hazards import adapter_hazards
-from kamerton.models.inspect import inspect_folder
+from kamerton.models.inspect import damage_of, inspect_folder
 from kamerton.models.load import load_model, load_tokenizer
-from kamerton.models.local import ADAPTER, ORIGIN
-from kamerton.models.naming import TOKENIZERS
+from kamerton.models.naming import ADAPTER, ORIGIN, TOKENIZERS
 from kamerton.models.vocabulary import make_room
 
 WEIGHTS = "adapter_model.safetensors"
@@ -42,11 +40,7 @@ REMEDY = msg("name the base model itself; `kamerton predict RUN` uses what was t
 
 
 def merged_folder(adapter: Path, locate: Callable[[str], Path]) -> Path:
-    """Return the folder of an adapter merged into its base; merge them if that was not done before.
-
-    Args:
-        adapter: a folder that PEFT wrote.
-        locate: finds the base by its name.
+    """Return the folder of an adapter merged into its base, which `locate` finds; merge them if not done before.
 
     Raises:
         ModelError: the folder is unsafe or broken, its base is not here, or the adapter cannot be merged.
@@ -79,18 +73,17 @@ def _base(adapter: Path, name: str, locate: Callable[[str], Path]) -> Path:
         return locate(str(beside) if beside.is_dir() else name)
     except ModelError as error:
         rule = msg("this is an adapter over '{base}', and that base model is not on this machine", base=name)
+        words = {"base": name, "file": str(adapter / ADAPTER)}
         remedy = msg(
-            "download it where there is a network: `hf download {base}`; or name its folder in {file}",
-            base=name,
-            file=str(adapter / ADAPTER),
+            "download it where there is a network: `hf download {base}`; or name its folder in {file}", **words
         )
         raise ModelError(Fault(rule, str(adapter), remedy)) from error
 
 
 def _merge(adapter: Path, base: ModelFacts, folder: Path) -> None:
-    settings = read_json(adapter / ADAPTER)
-    word = settings.get("task_type")
-    _import_types()
+    word = read_json(adapter / ADAPTER).get("task_type")
+    for method in registry.names("methods"):  # PEFT then knows their types of adapters
+        registry.choose("methods", method)
     head = {"num_labels": labels} if word in HEADED and (labels := _labels(adapter / WEIGHTS)) else {}
     model = load_model(base.folder, CLASSES.get(str(word), BY_KIND[base.kind]), head, seed=0).model
     own = any((adapter / name).is_file() for name in TOKENIZERS)
@@ -104,11 +97,6 @@ def _merge(adapter: Path, base: ModelFacts, folder: Path) -> None:
         raise ModelError(Fault(rule, str(adapter), REMEDY)) from error
     whole.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-
-
-def _import_types() -> None:
-    for word in registry.names("methods"):
-        registry.choose("methods", word)
 
 
 def _labels(weights: Path) -> int | None:

@@ -1,15 +1,17 @@
-"""Describe a path that is not a base model: what it is, and what to name instead."""
+"""A path that was named as a base model: the folder to load, or what the path is and what to name instead."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-from kamerton.core.errors import Fault
-from kamerton.core.files import shell_word
-from kamerton.core.messages import Message, Value, msg
+from kamerton.core.errors import Fault, ModelError
+from kamerton.core.files import read_json, shell_word
+from kamerton.core.messages import Joined, Message, Value, Wording, msg
 
+ADAPTER, CONFIG = "adapter_config.json", "config.json"
+ORIGIN = "merged.json"
+"""In a folder that an adapter was merged into: the adapter and its base."""
 LFS = b"version https://git-lfs"
 LFS_SIZE = 1024
 """A pointer has some 130 bytes."""
@@ -17,36 +19,25 @@ SHOWN = 5
 SAVED = msg("name a folder that `save_pretrained` wrote: config.json, model.safetensors and the tokenizer")
 ORIGINAL = msg("name the model that it was made from, as a folder or a Hugging Face id with model.safetensors")
 DOWNLOAD_AGAIN = msg("download the file again")
-
-
-@dataclass(frozen=True)
-class Format:
-    """Weights that cannot be trained here: the files that hold them, and a description."""
-
-    patterns: tuple[str, ...]
-    description: Message
-
-
-FORMATS = (
-    Format(("*.gguf",), msg("in GGUF, the format of llama.cpp: quantized for inference, not for training")),
-    Format(("*.onnx", "onnx/*.onnx"), msg("in ONNX, which can be run but not trained")),
-    Format(("openvino_model.*",), msg("in OpenVINO's format, which can be run but not trained")),
-    Format(("*.h5", "saved_model.pb", "*.ckpt.index"), msg("of TensorFlow, which transformers no longer reads")),
-    Format(("*.msgpack",), msg("of Flax, which transformers no longer reads")),
-    Format(
-        ("consolidated*.pth", "consolidated*.safetensors"),
-        msg("in the publisher's own layout instead of transformers'"),
-    ),
-    Format(
-        ("*.tflite", "*.mlmodel", "*.mlpackage"),
-        msg("in a format for mobile devices, which can be run but not trained"),
-    ),
-)
+GGUF = msg("in GGUF, the format of llama.cpp: quantized for inference, not for training")
+ONNX = msg("in ONNX, which can be run but not trained")
+TENSORFLOW = msg("of TensorFlow, which transformers no longer reads")
+FLAX = msg("of Flax, which transformers no longer reads")
+FORMATS = {
+    ("*.gguf",): GGUF,
+    ("*.onnx", "onnx/*.onnx"): ONNX,
+    ("openvino_model.*",): msg("in OpenVINO's format, which can be run but not trained"),
+    ("*.h5", "saved_model.pb", "*.ckpt.index"): TENSORFLOW,
+    ("*.msgpack",): FLAX,
+    ("consolidated*.pth", "consolidated*.safetensors"): msg("in the publisher's own layout instead of transformers'"),
+    ("*.tflite", "*.mlmodel", "*.mlpackage"): msg("in a format for mobile devices, which can be run but not trained"),
+}
+"""Weights that cannot be trained here, by the patterns of the files that hold them."""
 FILES = {
-    ".gguf": FORMATS[0].description,
-    ".onnx": FORMATS[1].description,
-    ".h5": FORMATS[3].description,
-    ".msgpack": FORMATS[4].description,
+    ".gguf": GGUF,
+    ".onnx": ONNX,
+    ".h5": TENSORFLOW,
+    ".msgpack": FLAX,
     ".safetensors": msg("only weights: a model is a folder with config.json and a tokenizer beside them"),
     **dict.fromkeys((".bin", ".pt", ".pth", ".ckpt", ".pkl"), msg("a pickle, and loading one can run any code")),
     ".json": msg("a settings file: a model is a folder with the weights beside it"),
@@ -54,6 +45,45 @@ FILES = {
 """What a single file is, by its suffix."""
 ARCHIVES = (".zip", ".gz", ".tar", ".tgz", ".7z", ".rar")
 TOKENIZERS = ("tokenizer.json", "vocab.txt", "tokenizer.model", "spiece.model", "vocab.json")
+
+
+def model_folder(path: Path) -> Path:
+    """Return the folder that holds the model, or the adapter, that a path names.
+
+    A run stands for its tuned model, a repository of the Hub's cache for its newest snapshot, a folder of
+    sentence-transformers for its transformer.
+
+    Raises:
+        ModelError: the path is a file, or a run without a tuned model.
+    """
+    if path.is_file():
+        raise ModelError(file_fault(path))
+    if (path / CONFIG).is_file() or (path / ADAPTER).is_file():
+        return path
+    if (path / "recipe.yaml").is_file():
+        if (path / "model").is_dir():
+            return path / "model"
+        remedy = msg("`kamerton resume {run}` continues it; or name its base model", run=shell_word(path))
+        raise ModelError(Fault(msg("this run has no tuned model yet"), str(path), remedy))
+    if (path / "snapshots").is_dir():
+        if (main := path / "refs" / "main").is_file():
+            return path / "snapshots" / main.read_text(encoding="utf-8").strip()
+        every = sorted((path / "snapshots").iterdir(), key=lambda one: one.stat().st_mtime)
+        return every[-1] if every else path
+    inner = path / "0_Transformer"
+    return inner if (inner / CONFIG).is_file() else path
+
+
+def origin(name: str, folder: Path) -> Wording:
+    """Return what a named path stands for; empty if it is the model itself."""
+    parts = list[Message]()
+    if (Path(name) / "recipe.yaml").is_file():
+        parts.append(msg("the tuned model of the run {run}", run=name))
+    if (folder / ORIGIN).is_file():
+        parts.append(msg("its adapter merged into {base}", base=read_json(folder / ORIGIN)["base"]))
+    elif Path(name).is_dir() and not parts and folder.resolve() != Path(name).resolve():
+        parts.append(msg("the model in {folder}", folder=str(folder)))
+    return Joined(parts, ", ") if parts else ""
 
 
 def file_fault(path: Path) -> Fault:
@@ -75,7 +105,8 @@ def folder_fault(folder: Path) -> Fault:
     names = {path.name for path in folder.iterdir()}
     if fault := weights_fault(folder):
         return fault
-    if inside := _models_inside(folder):
+    configs = [path for name in (CONFIG, ADAPTER) for path in folder.glob(f"*/{name}")]
+    if inside := sorted({path.parent.name for path in configs}, key=lambda name: (len(name), name)):
         rule = msg("the folder is not a model, but contains some: {names}", names=", ".join(inside[:SHOWN]))
         return Fault(rule, str(folder), msg("name one: --model {folder}", folder=shell_word(folder / inside[-1])))
     if not names:
@@ -91,9 +122,9 @@ def folder_fault(folder: Path) -> Fault:
 
 def weights_fault(folder: Path) -> Fault | None:
     """Return the fault of weights in another format; None if no known format is found."""
-    for one in FORMATS:
-        if found := sorted(path.name for pattern in one.patterns for path in folder.glob(pattern)):
-            rule = msg("the weights are {description} ({files})", description=one.description, files=listed(found))
+    for patterns, description in FORMATS.items():
+        if found := sorted(path.name for pattern in patterns for path in folder.glob(pattern)):
+            rule = msg("the weights are {description} ({files})", description=description, files=listed(found))
             return Fault(rule, str(folder), ORIGINAL)
     return None
 
@@ -103,11 +134,8 @@ def pickles_fault(folder: Path, names: list[str], architecture: str) -> Fault:
     rule = msg("the weights are only in {files}: loading one can run any code, so none is loaded", files=listed(names))
     at = repr(str(folder))
     program = f"import transformers as t; t.{architecture}.from_pretrained({at}).save_pretrained({at})"
-    remedy = msg(
-        "choose a model with model.safetensors; if you trust {folder}: python -c {program}",
-        folder=shell_word(folder),
-        program=shell_word(program),
-    )
+    words = {"folder": shell_word(folder), "program": shell_word(program)}
+    remedy = msg("choose a model with model.safetensors; if you trust {folder}: python -c {program}", **words)
     return Fault(rule, str(folder), remedy)
 
 
@@ -130,14 +158,7 @@ def pointer_fault(path: Path) -> Fault:
     return Fault(rule, str(path), msg("`git -C {folder} lfs pull` fetches it", folder=shell_word(path.parent)))
 
 
-def _models_inside(folder: Path) -> list[str]:
-    """List the subfolders that hold a model or an adapter, the latest checkpoint last."""
-    found = {path.parent.name for name in ("config.json", "adapter_config.json") for path in folder.glob(f"*/{name}")}
-    return sorted(found, key=lambda name: (len(name), name))
-
-
-def listed(names: Iterable[str]) -> Value:
+def listed(names: Sequence[str]) -> Value:
     """Return the first names of a list, and how many more there are."""
-    every = list(names)
-    first = ", ".join(every[:SHOWN])
-    return msg("{names} and {count} more", names=first, count=len(every) - SHOWN) if len(every) > SHOWN else first
+    first, more = ", ".join(names[:SHOWN]), len(names) - SHOWN
+    return msg("{names} and {count} more", names=first, count=more) if more > 0 else first

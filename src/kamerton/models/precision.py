@@ -39,20 +39,14 @@ def set_precision(model: nn.Module, precision: str) -> None:
 
 
 def choose_precision() -> Decision:
-    """Choose by a ratio that is timed once on this machine and kept in the user's cache folder.
-
-    So all runs on one machine make the same choice, however busy it is.
-    """
-    ratio = round(_ratio(), 2)
+    """Choose by a ratio timed once on this machine and kept in the cache folder, so that all runs choose alike."""
+    rows, inputs, outputs = SHAPE
+    x, weight = torch.ones(rows, inputs), torch.ones(outputs, inputs)
+    half_x, half_weight = x.to(torch.bfloat16), weight.to(torch.bfloat16)
+    measured = kept_ratio("bf16-products", lambda: product(x, weight), lambda: linear(half_x, half_weight))
+    ratio = round(measured, 2)
     times = Figure(ratio, "tenths")
     if ratio >= WORTH:
         reason = msg("products in bf16 are {times} times as fast here; sums and weights stay fp32", times=times)
         return Decision("bf16", reason)
     return Decision("fp32", msg("products in bf16 are {times} times as fast here: not worth the rounding", times=times))
-
-
-def _ratio() -> float:
-    rows, inputs, outputs = SHAPE
-    x, weight = torch.ones(rows, inputs), torch.ones(outputs, inputs)
-    half_x, half_weight = x.to(torch.bfloat16), weight.to(torch.bfloat16)
-    return kept_ratio("bf16-products", lambda: product(x, weight), lambda: linear(half_x, half_weight))

@@ -65,23 +65,18 @@ def keep_exact(model: nn.Module) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def is_quantized(model: nn.Module) -> bool:
-    """Return whether a model's matrices were loaded in four bits."""
-    return "quantization_config" in outer_model(model).config.to_dict()
-
-
 def write_quantization(folder: Path, model: nn.Module) -> None:
     """Save how the base of an adapter was loaded, unless in full precision."""
-    if is_quantized(model):
-        write_json(folder / FILE, outer_model(model).config.quantization_config.to_dict())
+    config = outer_model(model).config
+    if "quantization_config" in config.to_dict():
+        write_json(folder / FILE, config.quantization_config.to_dict())
 
 
 def read_quantization(folder: Path) -> BitsAndBytesConfig | None:
     """Read how the base of an adapter was loaded; None if in full precision."""
     if not (folder / FILE).exists():
         return None
-    config: BitsAndBytesConfig = BitsAndBytesConfig.from_dict(read_json(folder / FILE))
-    return config
+    return BitsAndBytesConfig.from_dict(read_json(folder / FILE))
 
 
 def cost(model: PreTrainedModel, facts: ModelFacts) -> Message:

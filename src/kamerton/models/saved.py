@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +16,7 @@ from kamerton.core.files import Writing, sync
 from kamerton.core.messages import msg
 from kamerton.kernels.trial import is_out_of_memory
 from kamerton.models.load import load_model
-from kamerton.models.local import ADAPTER
+from kamerton.models.naming import ADAPTER
 from kamerton.models.quantize import read_quantization, write_quantization
 from kamerton.models.vocabulary import make_room
 
@@ -25,35 +24,23 @@ ONE_BY_ONE = msg("use each run separately")
 
 
 def save_model(folder: Path, model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Save a model in a temporary folder, then rename it: the folder is whole or not there.
-
-    Args:
-        folder: must not exist yet.
-        model: transformers' or PEFT's, with the weights to keep.
-        tokenizer: with the chat template that was trained with.
-    """
+    """Save a model in a temporary folder, then rename it: the folder, which must not exist, is whole or not there."""
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         with Writing(folder):
-            _write(temporary, model, tokenizer)
+            if isinstance(model, PreTrainedModel):
+                model.save_pretrained(temporary)
+            else:  # else PEFT saves the whole embedding table beside its new rows
+                model.save_pretrained(temporary, save_embedding_layers=False)  # type: ignore[operator]
+            tokenizer.save_pretrained(temporary)
+            write_quantization(temporary, model)
+            for path in temporary.rglob("*"):
+                sync(path)
             temporary.replace(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)  # on a full disk, half a model is of no use
     sync(folder.parent)
-
-
-def _write(folder: Path, model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> None:
-    if isinstance(model, PreTrainedModel):
-        model.save_pretrained(folder)
-    else:  # else PEFT saves the whole embedding table beside its new rows
-        model.save_pretrained(folder, save_embedding_layers=False)  # type: ignore[operator]
-    tokenizer.save_pretrained(folder)
-    write_quantization(folder, model)
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
 
 
 def is_adapter(folder: Path) -> bool:
@@ -81,14 +68,7 @@ def add_adapter(model: nn.Module, folder: Path, name: str) -> None:
 def load_saved(
     folder: Path, form: ModelHead, facts: ModelFacts, tokenizer: PreTrainedTokenizerBase | None = None
 ) -> nn.Module:
-    """Load a tuned model; an adapter is loaded over its base.
-
-    Args:
-        folder: what `save_model` wrote.
-        form: the task's form, which names the model's class.
-        facts: of the base model.
-        tokenizer: that was saved with it, where it has tokens that the base does not know.
-    """
+    """Load a tuned model; an adapter over its base, with the `tokenizer` that was saved where it has new tokens."""
     if not is_adapter(folder):
         return load_model(folder, form.model_class, {}, seed=0).model
     quantization = read_quantization(folder)
@@ -96,5 +76,4 @@ def load_saved(
     if tokenizer:
         make_room(base, tokenizer)
     # PEFT takes seconds to import: only where there is an adapter
-    adapted: nn.Module = registry.load("peft:PeftModel").from_pretrained(base, folder)
-    return adapted
+    return registry.load("peft:PeftModel").from_pretrained(base, folder)

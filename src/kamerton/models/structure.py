@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
-from transformers.utils import ModelOutput
 
 from kamerton.core.errors import Fault, ModelError
 from kamerton.core.messages import msg
@@ -18,23 +18,18 @@ from kamerton.core.messages import msg
 LINEAR = (nn.Linear, Conv1D)
 TRAINS_TOKENS = msg("choose full training, low-rank updates or bottleneck adapters, or leave the new tokens out")
 TOKENS_BELOW = msg("embeddings of new tokens cannot be learned, because no gradient goes below the layers that train")
+NO_LINEAR_LAYER = msg("its layers have no linear map")
+"""The reason of methods that need linear maps (SqueezeBERT has convolutions)."""
 TOKEN, LENGTH = 5, 8
 """Any token except padding, and how many of it, for a pass whose result does not matter."""
 
 
 def layer_stack(model: PreTrainedModel) -> nn.ModuleList:
-    """Return the list of layers below the head: the longest one, in the decoder of an encoder-decoder.
-
-    Lists inside layers (experts, T5's blocks) are ignored.
-    """
+    """Return the list of layers below the head: the longest one, in the decoder of an encoder-decoder."""
     holder = model.get_decoder() if model.config.is_encoder_decoder else model.base_model
     lists = [module for module in holder.modules() if isinstance(module, nn.ModuleList)]
-    nested = {id(inner) for outer in lists for inner in outer.modules() if inner is not outer}
+    nested = {id(inner) for outer in lists for inner in outer.modules() if inner is not outer}  # experts, T5's blocks
     return max((found for found in lists if id(found) not in nested), key=len)
-
-
-NO_LINEAR_LAYER = msg("its layers have no linear map")
-"""The reason of methods that need linear maps (SqueezeBERT has convolutions)."""
 
 
 def linear_layers(model: PreTrainedModel, last: int | None = None) -> list[str]:
@@ -43,10 +38,10 @@ def linear_layers(model: PreTrainedModel, last: int | None = None) -> list[str]:
     Embeddings, poolers and heads are outside the layers.
     """
     if last is None:
-        lists = [module for module in model.base_model.modules() if isinstance(module, nn.ModuleList)]
-        inside = {id(module) for layers in lists for module in layers.modules()}
+        layers = [module for module in model.base_model.modules() if isinstance(module, nn.ModuleList)]
     else:
-        inside = {id(module) for layer in list(layer_stack(model))[-last:] for module in layer.modules()}
+        layers = list(layer_stack(model))[-last:]
+    inside = {id(module) for layer in layers for module in layer.modules()}
     return [name for name, module in model.named_modules() if isinstance(module, LINEAR) and id(module) in inside]
 
 
@@ -68,23 +63,15 @@ def narrows(model: PreTrainedModel, name: str) -> bool:
 
 
 def back_to_hidden(model: PreTrainedModel, count: int) -> list[str]:
-    """Return the names of the last `count` linear maps of each layer that project to the hidden size.
-
-    In a transformer these are the feed-forward's last map and, before it, attention's output.
-    """
+    """Name each layer's last `count` linear maps to the hidden size: the feed-forward's last, attention's output."""
     hidden = model.config.get_text_config().hidden_size
     by_layer: dict[str, list[str]] = {}
     for name in linear_layers(model):
         module = model.get_submodule(name)
         if (module.nf if isinstance(module, Conv1D) else module.out_features) == hidden:
-            by_layer.setdefault(_layer_of(name), []).append(name)
+            layer = re.sub(r"((^|\.)\d+)\..*", r"\1", name)  # up to the first number: encoder.layer.3
+            by_layer.setdefault(layer, []).append(name)
     return [name for names in by_layer.values() for name in names[-count:]]
-
-
-def _layer_of(name: str) -> str:
-    """Return the part of a name up to its first number: `encoder.layer.3`."""
-    parts = name.split(".")
-    return ".".join(parts[: next(i for i, part in enumerate(parts) if part.isdigit()) + 1])
 
 
 def above(model: PreTrainedModel, layers: int) -> list[nn.Parameter]:
@@ -139,9 +126,7 @@ def _untie(model: PreTrainedModel) -> None:
 def short_row(model: PreTrainedModel) -> dict[str, Tensor]:
     """Return a row that every model accepts: Funnel halves it between its blocks."""
     ids = torch.full((1, LENGTH), TOKEN, device=model.device)
-    if model.config.is_encoder_decoder:
-        return {"input_ids": ids, "decoder_input_ids": ids}
-    return {"input_ids": ids}
+    return {"input_ids": ids, "decoder_input_ids": ids} if model.config.is_encoder_decoder else {"input_ids": ids}
 
 
 @contextmanager
@@ -150,25 +135,16 @@ def _cut_off(model: PreTrainedModel, stack: nn.ModuleList, first: int) -> Iterat
 
     All inputs are detached: T5's layers take the position bias that the first layer computes.
     """
-
-    def cut_output(_module: nn.Module, _args: Any, output: Any) -> Any:
-        return _detached(output)
-
-    def cut_input(_module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        return _detached(args), {name: _detached(value) for name, value in kwargs.items()}
-
-    hooks = [
-        stack[first].register_forward_pre_hook(cut_input, with_kwargs=True)
-        if first < len(stack)
-        else stack[-1].register_forward_hook(cut_output)
-    ]
-    if model.config.is_encoder_decoder:
-        hooks.append(model.get_encoder().register_forward_hook(cut_output))
-    try:
+    with ExitStack() as hooks:
+        if first < len(stack):
+            cut = stack[first].register_forward_pre_hook(lambda _, *given: _detached(given), with_kwargs=True)
+        else:
+            cut = stack[-1].register_forward_hook(lambda _, _args, output: _detached(output))
+        hooks.enter_context(cut)
+        if model.config.is_encoder_decoder:
+            encoder = model.get_encoder()
+            hooks.enter_context(encoder.register_forward_hook(lambda _, _args, output: _detached(output)))
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def _detached(value: Any) -> Any:
@@ -176,7 +152,7 @@ def _detached(value: Any) -> Any:
         return value.detach()
     if isinstance(value, tuple):
         return tuple(_detached(part) for part in value)
-    if isinstance(value, ModelOutput):
+    if isinstance(value, dict):  # keyword arguments, or a ModelOutput
         return type(value)({name: _detached(part) for name, part in value.items()})
     return value
 

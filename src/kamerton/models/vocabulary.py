@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from tokenizers import AddedToken
-from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kamerton.core.errors import Fault, RecipeError
@@ -48,14 +47,15 @@ def add_words(tokenizer: PreTrainedTokenizerBase, words: Sequence[str]) -> PreTr
     """
     known, seen, faults = tokenizer.get_vocab(), set[str](), []
     for word in words:
-        rule = _fault(word, known, seen)
-        seen.add(word)
-        if rule:
+        if rule := _broken_rule(word, known, seen):
             faults.append(Fault(rule, PLACE, msg("remove it")))
+        seen.add(word)
     if faults:
         raise RecipeError(faults)
-    folds = _folds_case(tokenizer)
-    tokenizer.add_tokens([AddedToken(word, single_word=_is_word(word), normalized=folds) for word in words])
+    normalizer = cast(Any, tokenizer).backend_tokenizer.normalizer
+    folds = normalizer is not None and normalizer.normalize_str("Aa").casefold() == normalizer.normalize_str("Aa")
+    added = [AddedToken(word, single_word=word[0].isalnum() and word[-1].isalnum(), normalized=folds) for word in words]
+    tokenizer.add_tokens(added)
     return tokenizer
 
 
@@ -80,16 +80,11 @@ def begin_words(
     words: Sequence[str],
     start: NewTokenStart,
 ) -> None:
-    """Initialize the embeddings of new words, and their outputs.
+    """Initialize the embeddings of new `words`, and their outputs, in a model with room for them at `ids`.
 
-    Args:
-        model: with room for the words.
-        base: the tokenizer that does not know the words.
-        ids: of the words.
-        words: in the order of `ids`.
-        start: `pieces` takes the mean over the tokens that a word was split into (Gee et al. 2022, Fast Vocabulary
-            Transfer); `mean` the mean over the whole vocabulary, which bounds how far a language model's predictions
-            move (Hewitt 2021, Initializing New Word Embeddings for Pretrained Language Models).
+    The start `pieces` takes the mean over the tokens that `base`, the tokenizer that does not know a word, splits it
+    into (Gee et al. 2022, Fast Vocabulary Transfer); `mean` the mean over the whole vocabulary, which bounds how far a
+    language model's predictions move (Hewitt 2021, Initializing New Word Embeddings for Pretrained Language Models).
     """
     head: Any = model.get_output_embeddings()
     tables = [model.get_input_embeddings().weight]
@@ -98,13 +93,9 @@ def begin_words(
     pieces = [_pieces(base, word) if start == "pieces" else [] for word in words]
     with torch.no_grad():
         for table in tables:
-            _begin(table, len(base), ids, pieces)
-
-
-def _begin(table: Tensor, known: int, ids: Sequence[int], pieces: Sequence[Sequence[int]]) -> None:
-    whole = table[:known].mean(dim=0)
-    for id, parts in zip(ids, pieces, strict=True):
-        table[id] = table[list(parts)].mean(dim=0) if parts else whole
+            whole = table[: len(base)].mean(dim=0)
+            for id, parts in zip(ids, pieces, strict=True):
+                table[id] = table[parts].mean(dim=0) if parts else whole
 
 
 def _pieces(base: PreTrainedTokenizerBase, word: str) -> list[int]:
@@ -113,19 +104,9 @@ def _pieces(base: PreTrainedTokenizerBase, word: str) -> list[int]:
     return [] if base.unk_token_id in ids else ids
 
 
-def _fault(word: str, known: dict[str, int], seen: set[str]) -> Message | None:
+def _broken_rule(word: str, known: dict[str, int], seen: set[str]) -> Message | None:
     if not word.strip():
         return msg("a new token has at least one character other than spaces")
     if word in seen:
         return msg("'{token}' is listed twice", token=word)
     return msg("'{token}' is already a token", token=word) if word in known else None
-
-
-def _is_word(word: str) -> bool:
-    return word[0].isalnum() and word[-1].isalnum()
-
-
-def _folds_case(tokenizer: PreTrainedTokenizerBase) -> bool:
-    backend: Any = tokenizer
-    normalizer = backend.backend_tokenizer.normalizer
-    return normalizer is not None and normalizer.normalize_str("Aa").casefold() == normalizer.normalize_str("Aa")

@@ -48,8 +48,8 @@ from kamerton.models.catalog import known
 from kamerton.models.heads import new_head
 from kamerton.models.inspect import fingerprints, inspect_folder
 from kamerton.models.load import load_tokenizer, machine_device, require_end
-from kamerton.models.local import origin
 from kamerton.models.locate import locate, to_fetch
+from kamerton.models.naming import origin
 from kamerton.models.vocabulary import add_words, read_words
 from kamerton.runs.recipe import Decision, Recipe
 from kamerton.runs.run import Run

@@ -11,7 +11,7 @@ from kamerton.core.message_json import to_json
 from kamerton.core.messages import msg
 from kamerton.i18n.language import Language
 from kamerton.i18n.voice import Voice, voice
-from kamerton.models.fetch import get
+from kamerton.models.catalog import get
 from kamerton.models.locate import Installed, installed, to_fetch
 
 
