@@ -38,7 +38,7 @@ def linear_layers(model: PreTrainedModel, last: int | None = None) -> list[str]:
     Embeddings, poolers and heads are outside the layers.
     """
     if last is None:
-        layers = [module for module in model.base_model.modules() if isinstance(module, nn.ModuleList)]
+        layers: Sequence[nn.Module] = [one for one in model.base_model.modules() if isinstance(one, nn.ModuleList)]
     else:
         layers = list(layer_stack(model))[-last:]
     inside = {id(module) for layer in layers for module in layer.modules()}
