@@ -12,7 +12,7 @@ from kamerton.core.contracts import AuditContext
 from kamerton.core.messages import Message
 from kamerton.core.records import Example, Finding, Place
 from kamerton.data.audit import run_audit
-from kamerton.plugins.audits._findings import about, first_of, quote, share
+from kamerton.plugins.audits._check import Data, first_of, quote, share
 
 CLASSES = AuditContext(stratified=True, lengths=None, max_tokens=None)
 SHARED = AuditContext(stratified=True, lengths=None, max_tokens=None, share_metric="accuracy")
@@ -185,9 +185,10 @@ def test_findings_count_their_rows() -> None:
     assert str(first_of([quote(name) for name in "abcdefg"])) == "'a', 'b', 'c', 'd', 'e' and 2 more"
     rows = many({"a": 4})
     title = Message("{rows} {rows:row|rows} of {share}")
-    finding = about("x", rows[:1], rows, title, title, many=0.25)
+    data = Data(rows, CLASSES)
+    finding = data.about("x", rows[:1], title, title, many=0.25)
     assert finding is not None and (str(finding.title), finding.severity) == ("1 row of 25%", "note")
-    assert about("x", [], [], title, title) is None
+    assert data.about("x", [], title, title) is None
 
 
 @pytest.mark.parametrize(("other", "said"), [("good", ""), ("bad", ", 1 of them with another label")])

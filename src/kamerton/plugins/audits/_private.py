@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Set
 from dataclasses import dataclass
 
-from kamerton.core.contracts import AuditContext
 from kamerton.core.messages import Joined, Message, msg
 from kamerton.core.records import Example
-from kamerton.plugins.audits._examples import golds_of, texts_of
-from kamerton.plugins.audits._findings import SHOWN, counted, short
-from kamerton.text.pii import Family, Private, find_private
+from kamerton.plugins.audits._check import SHOWN, Data, counted, short
+from kamerton.text.pii import Family, find_private
 
 REPEATED = 1000
 """So many of the commonest answers, which are labels, are searched only once."""
@@ -28,31 +26,26 @@ KINDS = {
 class PrivateRows:
     """Examples with private data, and how many of each kind."""
 
-    rows: tuple[int, ...]
-    kinds: Counter[str]
+    rows: list[Example]
+    kinds: Set[str]
+    listed: Joined
+    """The kinds, the commonest first."""
     samples: tuple[Message, ...]
 
-    @property
-    def listed(self) -> Joined:
-        """The kinds, the commonest first."""
-        return Joined(tuple(counted(KINDS[kind], number) for kind, number in self.kinds.most_common()), ", ")
 
-
-def held(examples: Sequence[Example], context: AuditContext, family: Family) -> PrivateRows | None:
-    """Find the private data of one family in texts and answers; None if there are none."""
-    found: dict[int, list[Private]] = defaultdict(list)
-    shown: list[Message] = []
-    golds = golds_of(examples, context)
-    common = Counter(golds).most_common(REPEATED) if context.stratified else ()
+def held(data: Data, family: Family) -> PrivateRows:
+    """Find the private data of one family in texts and answers."""
+    rows, kinds, shown = dict[int, Example](), Counter[str](), list[Message]()
+    common = Counter(data.golds).most_common(REPEATED) if data.context.stratified else ()
     safe = {gold for gold, _ in common if not find_private(gold, family)}
-    for at, pair in enumerate(zip(texts_of(examples, context), golds, strict=True)):
+    for at, pair in enumerate(zip(data.texts, data.golds, strict=True)):
         for text in pair:
             if text in safe or not (mine := find_private(text, family)):
                 continue
-            example = examples[at]
-            if example.id not in found and len(shown) < SHOWN:
-                place, excerpt = str(example.place), short(text, mine[0].start)
+            if at not in rows and len(shown) < SHOWN:
+                place, excerpt = str(data.examples[at].place), short(text, mine[0].start)
                 shown.append(msg("{place}: {kind} in {text}", place=place, kind=KINDS[mine[0].kind], text=excerpt))
-            found[example.id] += mine
-    kinds = Counter(one.kind for mine in found.values() for one in mine)
-    return PrivateRows(tuple(found), kinds, tuple(shown)) if found else None
+            rows[at] = data.examples[at]
+            kinds.update(one.kind for one in mine)
+    listed = Joined(counted((KINDS[kind], number) for kind, number in kinds.most_common()), ", ")
+    return PrivateRows(list(rows.values()), kinds.keys(), listed, tuple(shown))

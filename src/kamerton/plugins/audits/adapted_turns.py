@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from kamerton.core.contracts import AuditContext
 from kamerton.core.messages import Joined, Message, msg
 from kamerton.core.records import Example, Finding
 from kamerton.forms.messages import conversation_of
 from kamerton.forms.templates import Change, adapt
-from kamerton.plugins.audits._findings import about
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase as Tokenizer
+from kamerton.plugins.audits._check import Check, Data
 
 CHANGES: dict[Change, Message] = {
     "system": msg("system turns joined to a user turn"),
@@ -27,36 +21,30 @@ CHANGES: dict[Change, Message] = {
 }
 
 
-class AdaptedTurns:
+class AdaptedTurns(Check):
     """Find conversations that must be changed to fit the chat template, and what they lose by it."""
 
-    def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
+    def find(self, data: Data) -> Finding | None:
         """Apply the template's rules to every conversation; without a model, look for reasoning."""
-        if context.tokenizer is None:
-            return _reasoning(examples) if context.free else None
-        return _changes(examples, context.tokenizer) if context.tokenizer.chat_template else None
+        tokenizer = data.context.tokenizer
+        if tokenizer is None:
+            return _reasoning(data) if data.context.free else None
+        changes, rows = Counter[Change](), list[Example]()
+        for example in data.examples if tokenizer.chat_template else ():
+            turns = conversation_of(example)
+            if turns and (changed := adapt(turns, tokenizer).changes):
+                changes.update(changed)
+                rows.append(example)
+        listed = [msg("{change}: {rows}", change=CHANGES[one], rows=number) for one, number in changes.most_common()]
+        template = "{rows} {rows:row is|rows are} changed to fit the model's chat template: {changes}"
+        remedy = msg("look at them with `kamerton show`; a model with another template may take them as they are")
+        return data.about("adapted-turns", rows, msg(template, changes=Joined(listed)), remedy)
 
 
-def _reasoning(examples: Sequence[Example]) -> Finding | None:
-    rows = [example for example in examples if any(turn.reasoning for turn in conversation_of(example))]
+def _reasoning(data: Data) -> Finding | None:
+    rows = [example for example in data.examples if any(turn.reasoning for turn in conversation_of(example))]
     title = msg(
         "{rows} {rows:row contains|rows contain} reasoning; a model is trained on it if its chat template reads it"
     )
     remedy = msg("`kamerton show DATA --model MODEL` shows what a model is trained on")
-    return about("adapted-turns", rows, examples, title, remedy, severity="note")
-
-
-def _changes(examples: Sequence[Example], tokenizer: Tokenizer) -> Finding | None:
-    changes, rows = Counter[Change](), list[Example]()
-    for example in examples:
-        turns = conversation_of(example)
-        if turns and (changed := adapt(turns, tokenizer).changes):
-            changes.update(changed)
-            rows.append(example)
-    listed = [msg("{change}: {rows}", change=CHANGES[change], rows=number) for change, number in changes.most_common()]
-    title = msg(
-        "{rows} {rows:row is|rows are} changed to fit the model's chat template: {changes}",
-        changes=Joined(tuple(listed)),
-    )
-    remedy = msg("look at them with `kamerton show`; a model with another template may take them as they are")
-    return about("adapted-turns", rows, examples, title, remedy)
+    return data.about("adapted-turns", rows, title, remedy, severity="note")

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from kamerton.core.contracts import AuditContext
 from kamerton.core.messages import msg
 from kamerton.core.records import Example, Finding
-from kamerton.plugins.audits._findings import about
+from kamerton.plugins.audits._check import Check, Data
 
-MANY = 0.05
 LEAST = 25
 """Characters from which on an input inside an answer is a copy, not a word that both have."""
 
 
-class CopiedInput:
+class CopiedInput(Check):
     """Find answers that are the input, or begin with all of it."""
 
-    def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
+    def find(self, data: Data) -> Finding | None:
         """Compare answers with inputs, where answers are free texts."""
-        rows = [example for example in examples if _copies(example)] if context.free else []
+        rows = [example for example in data.examples if _copies(example)] if data.context.free else []
         title = msg("{rows} {rows:answer repeats|answers repeat} the input ({share})")
         remedy = msg(
             "if the answer should not contain the question, remove it there; where nothing was to be changed, this "
             "may be intended"
         )
-        return about("copied-input", rows, examples, title, remedy, many=MANY)
+        return data.about("copied-input", rows, title, remedy, many=0.05)
 
 
 def _copies(example: Example) -> bool:

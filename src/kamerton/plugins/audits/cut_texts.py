@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 
-from kamerton.core.contracts import AuditContext
 from kamerton.core.messages import msg
-from kamerton.core.records import Example, Finding
-from kamerton.plugins.audits._examples import texts_of
-from kamerton.plugins.audits._findings import about
+from kamerton.core.records import Finding
+from kamerton.plugins.audits._check import Check, Data
 
 SPREADSHEET = 32_767
 """Most characters of a cell of Excel and LibreOffice (support.microsoft.com, "Excel specifications and limits")."""
@@ -20,33 +17,23 @@ FEWEST, SHARE = 5, 0.01
 ENDS = frozenset(".!?…»”\"')]}>;:")
 
 
-class CutTexts:
+class CutTexts(Check):
     """Find texts of exactly the greatest length that a spreadsheet or a database column holds."""
 
-    def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
+    def find(self, data: Data) -> Finding | None:
         """Count the texts of the greatest length, and of these the ones that end in the middle of a sentence."""
-        texts = texts_of(examples, context)
-        lengths = Counter(map(len, texts))
-        limit = SPREADSHEET if lengths[SPREADSHEET] else max(lengths, default=0)
-        rows = (
-            [examples[at] for at, text in enumerate(texts) if len(text) == limit] if _is_limit(lengths, limit) else []
-        )
-        torn = [example for example in rows if example.text[-1] not in ENDS]
-        if not rows or (limit != SPREADSHEET and 2 * len(torn) < len(rows)):
+        lengths = Counter(map(len, data.texts))
+        of_cells = SPREADSHEET in lengths
+        limit = SPREADSHEET if of_cells else max(lengths, default=0)
+        if not of_cells and (limit < SHORTEST or lengths[limit] < max(FEWEST, SHARE * lengths.total())):
             return None
-        why = msg("the most that a spreadsheet cell holds") if limit == SPREADSHEET else msg("and no text is longer")
-        title = msg(
-            "{rows} {rows:text|texts} of exactly {limit} characters, {why}: the ends were probably cut off",
-            limit=limit,
-            why=why,
-        )
+        rows = [data.examples[at] for at, text in enumerate(data.texts) if len(text) == limit]
+        if not of_cells and 2 * sum(example.text[-1] not in ENDS for example in rows) < len(rows):
+            return None
+        why = msg("the most that a spreadsheet cell holds") if of_cells else msg("and no text is longer")
+        template = "{rows} {rows:text|texts} of exactly {limit} characters, {why}: the ends were probably cut off"
+        title = msg(template, limit=limit, why=why)
         remedy = msg(
             "export the whole texts from the source again, without a spreadsheet or a column that is too short"
         )
-        return about("cut-texts", rows, examples, title, remedy)
-
-
-def _is_limit(lengths: Counter[int], limit: int) -> bool:
-    if limit == SPREADSHEET:
-        return True
-    return limit >= SHORTEST and lengths[limit] >= max(FEWEST, SHARE * lengths.total())
+        return data.about("cut-texts", rows, title, remedy)

@@ -5,32 +5,30 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from kamerton.core.contracts import AuditContext
 from kamerton.core.messages import Joined, Message, msg
 from kamerton.core.records import Example, Finding
-from kamerton.plugins.audits._findings import SHOWN, about, counted, quote, sample, short
+from kamerton.plugins.audits._check import SHOWN, Check, Data, counted, quote, sample, short
 
 TEXT, ANSWER = msg("the text"), msg("the answer")
 
 
-class EmptyFields:
+class EmptyFields(Check):
     """Find rows whose text or gold answer is blank; nothing can be learned from them, so they are dropped."""
 
-    def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
+    def find(self, data: Data) -> Finding | None:
         """Find blank texts and answers."""
-        empty = {example.id: fields for example in examples if (fields := _empty(example, context.learned_from))}
-        rows = [example for example in examples if example.id in empty]
-        kinds = Counter(field for fields in empty.values() for field in fields)
-        listed = Joined(tuple(counted(field, number) for field, number in kinds.most_common()), ", ")
-        return about(
+        checked = ((example, _empty(example, data.context.learned_from)) for example in data.examples)
+        empty = [(example, fields) for example, fields in checked if fields]
+        kinds = Counter(field for _, fields in empty for field in fields)
+        listed = Joined(counted(kinds.most_common()), ", ")
+        return data.about(
             "empty-fields",
-            rows,
-            examples,
+            [example for example, _ in empty],
             msg("{rows} {rows:row|rows} with empty fields: {fields}", fields=listed),
             msg("they are left out; fill them in to use them"),
-            severity="severe" if len(rows) == len(examples) else "warning",
+            severity="severe" if len(empty) == len(data.examples) else "warning",
             drop=True,
-            shown=tuple(_shown(row, empty[row.id][0]) for row in rows[:SHOWN]),
+            shown=tuple(_shown(example, fields[0]) for example, fields in empty[:SHOWN]),
         )
 
 

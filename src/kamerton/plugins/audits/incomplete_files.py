@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
 from shlex import quote
 
-from kamerton.core.contracts import AuditContext
 from kamerton.core.messages import Joined, msg
 from kamerton.core.records import Example, Finding
-from kamerton.plugins.audits._findings import about
+from kamerton.plugins.audits._check import Check, Data
 
 
-class IncompleteFiles:
+class IncompleteFiles(Check):
     """Find files in which no row has a text, or no row has an answer, where others have both."""
 
-    def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
+    def find(self, data: Data) -> Finding | None:
         """Check the texts and answers of each file."""
         files: dict[str, list[Example]] = defaultdict(list)
-        for example in examples:
+        for example in data.examples:
             files[example.place.file].append(example)
         textless = [name for name, rows in files.items() if not any(row.text.strip() for row in rows)]
         unanswered = [
@@ -34,15 +32,11 @@ class IncompleteFiles:
         remedies = [
             *(msg("leave {file} out", file=name) for name in textless),
             *(
-                msg(
-                    "answer {file} with the tuned model: `kamerton predict RUN {path}`",
-                    file=name,
-                    path=quote(name),
-                )
+                msg("answer {file} with the tuned model: `kamerton predict RUN {path}`", file=name, path=quote(name))
                 for name in unanswered
             ),
         ]
         if len(whole) == 1:
             remedies.append(msg("to learn from the rest, name {file} instead of the folder", file=whole[0]))
         rows = [row for name in (*textless, *unanswered) for row in files[name]]
-        return about("incomplete-files", rows, examples, Joined(titles), Joined(remedies))
+        return data.about("incomplete-files", rows, Joined(titles), Joined(remedies))

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
 
-from kamerton.core.contracts import AuditContext
 from kamerton.core.messages import msg
 from kamerton.core.records import Example, Finding
-from kamerton.plugins.audits._examples import golds_of, texts_of
-from kamerton.plugins.audits._findings import Severity, about
+from kamerton.plugins.audits._check import Check, Data, Severity
 
 SHORTEST = 3
 """Letters of a label that is searched for: shorter ones are words of every text."""
@@ -21,37 +18,34 @@ NOTED, WARNED, SEVERE = 0.02, 0.3, 0.8
 MOST_LABELS = 1000
 
 
-class LabelInText:
+class LabelInText(Check):
     """Find texts in which the name of a label gives the label away."""
 
-    def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
+    def find(self, data: Data) -> Finding | None:
         """Search the texts for the names of labels as whole words, where answers are classes."""
-        if not context.stratified:
+        if not data.context.stratified:
             return None
-        golds = set(golds_of(examples, context))
-        names = {gold.casefold() for gold in golds if len(gold) >= SHORTEST and any(map(str.isalpha, gold))}
+        names = {gold.casefold() for gold in {*data.golds} if len(gold) >= SHORTEST and any(map(str.isalpha, gold))}
         if len(names) < 2 or len(names) > MOST_LABELS:
             return None
         pattern = re.compile(rf"(?<!\w)(?:{'|'.join(sorted(map(re.escape, names), key=len, reverse=True))})(?!\w)")
         named, right = Counter[str](), list[Example]()
-        for at, text in enumerate(texts_of(examples, context)):
+        for at, text in enumerate(data.texts):
             if found := set(pattern.findall(text.casefold())):
                 named.update(found)
-                if len(found) == 1 and examples[at].gold.casefold() in found:
-                    right.append(examples[at])
+                if len(found) == 1 and data.examples[at].gold.casefold() in found:
+                    right.append(data.examples[at])
         held = Counter(example.gold.casefold() for example in right)
         telling = {name for name in held if held[name] >= TELLING * named[name]}
         rows = [example for example in right if example.gold.casefold() in telling]
-        if len(rows) <= NOTED * len(examples):
+        if len(rows) <= NOTED * len(data.examples):
             return None
+        part = len(rows) / len(data.examples)
         title = msg(
             "{rows} {rows:text contains|texts contain} the name of their own label ({share}), which gives {labels} "
             "{labels:label|labels} away",
             labels=len(telling),
         )
         remedy = msg("if the label was put into the text, remove it: the requests that the model will get lack it")
-        return about("label-in-text", rows, examples, title, remedy, severity=_severity(len(rows) / len(examples)))
-
-
-def _severity(part: float) -> Severity:
-    return "severe" if part > SEVERE else "warning" if part > WARNED else "note"
+        severity: Severity = "severe" if part > SEVERE else "warning" if part > WARNED else "note"
+        return data.about("label-in-text", rows, title, remedy, severity=severity)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
 
-from kamerton.core.contracts import AuditContext
 from kamerton.core.figures import Figure
 from kamerton.core.messages import Joined, Message, msg
-from kamerton.core.records import Example, Finding
-from kamerton.plugins.audits._examples import texts_of
-from kamerton.plugins.audits._findings import SHOWN, graded, samples
+from kamerton.core.records import Finding
+from kamerton.plugins.audits._check import SHOWN, Check, Data, samples
 from kamerton.plugins.audits._languages import LANGUAGES
 from kamerton.text.language_id import language_of
 
@@ -28,38 +25,36 @@ DISGUISED = re.compile(
 """Words of one alphabet with letters of the other that look the same: a tokenizer sees another word."""
 
 
-class MixedLanguages:
+class MixedLanguages(Check):
     """Find rows in another language than most, and words with look-alike letters of another alphabet."""
 
-    def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
+    def find(self, data: Data) -> Finding | None:
         """Identify the language of each text where that is possible, and search for disguised words."""
-        texts = texts_of(examples, context)
-        languages = list(map(language_of, texts))
+        languages = list(map(language_of, data.texts))
         counts = Counter(language for language in languages if language)
-        disguised = [examples[at] for at, text in enumerate(texts) if not text.isascii() and DISGUISED.search(text)]
+        mixed = [at for at, text in enumerate(data.texts) if not text.isascii() and DISGUISED.search(text)]
+        disguised = data.at(mixed)
         known = counts.total()
         main = counts.most_common(1)[0][0] if counts else ""
         others = [at for at, language in enumerate(languages) if language not in ("", main)]
         foreign = others if len(others) > LEAST * known else []
-        if not disguised and not foreign:
-            return None
         parts = [_shares(counts, len(foreign))] if foreign else []
         if disguised:
             parts.append(
                 msg("{rows} {rows:row|rows} with words that mix letters of two alphabets", rows=len(disguised))
             )
         minor = [at for at in foreign if counts[languages[at]] < MINORITY * known]
-        rows = [*disguised, *(examples[at] for at in foreign)]
-        return Finding(
-            check="mixed-languages",
-            severity=graded(disguised, examples, MANY),
-            title=Joined(tuple(parts)),
-            remedy=msg(
-                "choose a model that knows each of the languages, and compare their scores; remove rows that do not "
-                "belong here"
-            ),
-            rows=tuple(dict.fromkeys(row.id for row in rows)),
-            samples=samples([*disguised[:2], *(examples[at] for at in (minor or foreign)[:SHOWN])]),
+        remedy = msg(
+            "choose a model that knows each of the languages, and compare their scores; remove rows that do not belong "
+            "here"
+        )
+        return data.about(
+            "mixed-languages",
+            [*disguised, *data.at(foreign)],
+            Joined(parts),
+            remedy,
+            severity=data.graded(disguised, MANY),
+            shown=samples([*disguised[:2], *data.at((minor or foreign)[:SHOWN])]),
         )
 
 
@@ -69,5 +64,5 @@ def _shares(counts: Counter[str], others: int) -> Message:
         for language, number in counts.most_common(5)
     ]
     return msg(
-        "{rows} {rows:row|rows} in other languages than most: {listed}", rows=others, listed=Joined(tuple(listed), ", ")
+        "{rows} {rows:row|rows} in other languages than most: {listed}", rows=others, listed=Joined(listed, ", ")
     )

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kamerton.core.contracts import AuditContext
 from kamerton.core.messages import msg
-from kamerton.core.records import Example, Finding
-from kamerton.plugins.audits._findings import about, share
+from kamerton.core.records import Finding
+from kamerton.plugins.audits._check import Check, Data
 from kamerton.text.words import words
 
 LEAST_ROWS = 50
@@ -26,29 +25,26 @@ SPREAD = 0.02
 EMBEDDED = 3_000
 """Most rows that are embedded."""
 NEIGHBOURS = 5
-MANY = 0.02
 LONGEST = 2_000
 
 
-class Outliers:
+class Outliers(Check):
     """Find off-topic and meaningless rows: by their words, and by an encoder's embeddings if one is chosen."""
 
-    def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
+    def find(self, data: Data) -> Finding | None:
         """Compare each text with all others."""
-        places = np.linspace(0, len(examples) - 1, min(LOOKED_AT, len(examples))).astype(int).tolist()
-        filled = [example for at in places if (example := examples[at]).text.strip()]
+        places = np.linspace(0, len(data.examples) - 1, min(LOOKED_AT, len(data.examples))).astype(int).tolist()
+        filled = [example for at in places if (example := data.examples[at]).text.strip()]
         if len(filled) < LEAST_ROWS:
             return None
         strange = strangeness([example.text for example in filled])
         far = _far(strange) & (strange >= STRANGE)
-        if context.embed is not None and len(filled) <= EMBEDDED:
-            far |= _far(loneliness(context.embed(filled)))
+        if data.context.embed is not None and len(filled) <= EMBEDDED:
+            far |= _far(loneliness(data.context.embed(filled)))
         rows = [filled[i] for i in np.flatnonzero(far)]
-        title = msg(
-            "{rows} {rows:row is|rows are} like no others ({share})", rows=len(rows), share=share(rows, examples)
-        )
+        title = msg("{rows} {rows:row is|rows are} like no others ({share})")
         remedy = msg("check whether they belong here: remove what is off-topic or no text at all")
-        return about("outliers", rows, examples, title, remedy, many=MANY)
+        return data.about("outliers", rows, title, remedy, many=0.02)
 
 
 def strangeness(texts: Sequence[str]) -> np.ndarray:

@@ -3,38 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 
-from kamerton.core.contracts import AuditContext
 from kamerton.core.messages import msg
-from kamerton.core.records import Example, Finding
-from kamerton.plugins.audits._findings import about, counted, first_of, noted
+from kamerton.core.records import Finding
+from kamerton.plugins.audits._check import Check, Data, Severity, counted, first_of
 
 
-class OverlappingSpans:
+class OverlappingSpans(Check):
     """Find rows in which spans overlap or one span has two labels."""
 
-    def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
+    def find(self, data: Data) -> Finding | None:
         """Collect the spans that the task left out of the tags."""
-        rows, left_out = noted(examples, "left_out")
-        if not rows or context.answers != "tags":
+        rows, left_out = data.noted("left_out")
+        if data.context.answers != "tags":
             return None
         kinds = Counter(left_out)
-        learned = {tag.removeprefix("B-") for tag in noted(examples, "tags")[1]}
+        learned = {tag.removeprefix("B-") for tag in data.noted("tags")[1]}
         title = msg(
             "{rows} {rows:row|rows} ({share}) with spans that overlap or have two labels; not learned: {kinds}",
-            kinds=first_of([counted(kind, number) for kind, number in kinds.most_common()]),
+            kinds=first_of(counted(kinds.most_common())),
         )
         remedy = msg(
             "a word has one tag: the longer span is kept, and of two labels the first; keep the shorter with "
             "`--set task.overlaps=shorter`, leave such rows out with `--set task.overlaps=drop`, or put each kind "
             "into a file of its own"
         )
-        return about(
-            "overlapping-spans",
-            rows,
-            examples,
-            title,
-            remedy,
-            severity="warning" if kinds.keys() <= learned else "severe",
-        )
+        severity: Severity = "warning" if kinds.keys() <= learned else "severe"
+        return data.about("overlapping-spans", rows, title, remedy, severity=severity)

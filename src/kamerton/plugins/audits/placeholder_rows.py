@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
-from kamerton.core.contracts import AuditContext
 from kamerton.core.messages import msg
-from kamerton.core.records import Example, Finding
-from kamerton.plugins.audits._examples import chosen, golds_of, texts_of
-from kamerton.plugins.audits._findings import about
+from kamerton.core.records import Finding
+from kamerton.plugins.audits._check import Check, Data
 
-MANY = 0.02
 EMPTY_WORDS = frozenset((
     "n/a", "na", "nan", "null", "none", "nil", "undefined", "unknown", "tbd", "todo", "fixme", "test", "testing",
     "dummy", "sample", "example", "placeholder", "foo", "bar", "baz", "asdf", "qwerty", "lorem", "ipsum", "xxx",
@@ -36,24 +32,18 @@ UNFILLED = re.compile(
 """Templates whose gaps were never filled; gaps in single braces are ignored: messages of programs have them."""
 
 
-class PlaceholderRows:
+class PlaceholderRows(Check):
     """Find texts such as `N/A`, `test`, `нет данных`, and templates with unfilled gaps."""
 
-    def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
+    def find(self, data: Data) -> Finding | None:
         """Match whole texts, and search texts and free answers for gaps."""
-        texts = texts_of(examples, context)
-        empty = [at for at, text in enumerate(texts) if text.strip() and _is_placeholder(text)]
-        gaps = {at for at, text in enumerate(texts) if _has_gap(text)}
-        if context.free:
-            gaps |= {at for at, gold in enumerate(golds_of(examples, context)) if _has_gap(gold)}
-        rows = chosen(examples, empty, gaps)
-        title = msg(
-            "{rows} placeholder {rows:row|rows} ({share}): texts without content {empty}, unfilled gaps {gaps}",
-            empty=len(empty),
-            gaps=len(gaps),
-        )
+        empty = [at for at, text in enumerate(data.texts) if text.strip() and _is_placeholder(text)]
+        searched = (data.texts, data.golds) if data.context.free else (data.texts,)
+        gaps = {at for texts in searched for at, text in enumerate(texts) if _has_gap(text)}
+        template = "{rows} placeholder {rows:row|rows} ({share}): texts without content {empty}, unfilled gaps {gaps}"
+        title = msg(template, empty=len(empty), gaps=len(gaps))
         remedy = msg("remove them, or fill them in")
-        return about("placeholder-rows", rows, examples, title, remedy, many=MANY)
+        return data.about("placeholder-rows", data.at(empty, gaps), title, remedy, many=0.02)
 
 
 def _is_placeholder(text: str) -> bool:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
 
-from kamerton.core.contracts import AuditContext
 from kamerton.core.messages import msg
-from kamerton.core.records import Example, Finding
-from kamerton.plugins.audits._findings import about, first_of, quote
+from kamerton.core.records import Finding
+from kamerton.plugins.audits._check import Check, Data, first_of, quote
 
 RARE = 10
 """Below this many texts a class has one or two test rows at most, too few to judge it by."""
@@ -16,19 +14,21 @@ PARTS = 3
 """Training, validation and test need a text each."""
 
 
-class RareClasses:
+class RareClasses(Check):
     """Find a single class, classes that cannot be in every part of the split, and classes with few texts."""
 
-    def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
+    def find(self, data: Data) -> Finding | None:
         """Count the different texts of each class, where answers are classes."""
-        if not context.stratified:
+        if not data.context.stratified:
             return None
         texts: dict[str, set[str]] = defaultdict(set)
-        for example in examples:
+        for example in data.examples:
             if example.text.strip() and example.gold.strip():
                 texts[example.gold].add(example.key)
         if len(texts) == 1:
-            return _only(next(iter(texts)))
+            title = msg("every row has the same class, '{name}'", name=next(iter(texts)))
+            remedy = msg("add rows of another class: from one class there is nothing to learn")
+            return Finding("rare-classes", "severe", title, remedy)
         rare = sorted((name for name, keys in texts.items() if len(keys) < RARE), key=lambda name: len(texts[name]))
         torn = [name for name in rare if len(texts[name]) < PARTS]
         names = first_of([quote(name) for name in torn or rare])
@@ -41,21 +41,8 @@ class RareClasses:
                 names=names,
             )
         else:
-            title = msg(
-                "{count} {count:class has|classes have} fewer than {least} texts: {names}",
-                count=len(rare),
-                least=RARE,
-                names=names,
-            )
+            template = "{count} {count:class has|classes have} fewer than {least} texts: {names}"
+            title = msg(template, count=len(rare), least=RARE, names=names)
         remedy = msg("collect more rows of them, merge them with a similar class, or leave them out")
-        rows = [example for example in examples if example.gold in set(rare)]
-        return about("rare-classes", rows, examples, title, remedy, severity="severe" if torn else "warning")
-
-
-def _only(name: str) -> Finding:
-    return Finding(
-        check="rare-classes",
-        severity="severe",
-        title=msg("every row has the same class, '{name}'", name=name),
-        remedy=msg("add rows of another class: from one class there is nothing to learn"),
-    )
+        rows = [example for example in data.examples if example.gold in set(rare)]
+        return data.about("rare-classes", rows, title, remedy, severity="severe" if torn else "warning")

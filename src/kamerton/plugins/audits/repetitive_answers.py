@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 
-from kamerton.core.contracts import AuditContext
 from kamerton.core.messages import Joined, msg
-from kamerton.core.records import Example, Finding
-from kamerton.plugins.audits._findings import samples, share, short
+from kamerton.core.records import Finding
+from kamerton.plugins.audits._check import Check, Data, samples, share, short
 
 LEAST_WORDS, SPAN = 30, 3
 DISTINCT = 0.5
@@ -20,40 +18,34 @@ LEAST_TIMES = 5
 MANY = 0.02
 
 
-class RepetitiveAnswers:
+class RepetitiveAnswers(Check):
     """Find answers that repeat themselves, and phrases that answer many different inputs."""
 
-    def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
+    def find(self, data: Data) -> Finding | None:
         """Search the answers for repetitions, where they are free texts."""
-        if not context.free:
+        if not data.context.free:
             return None
-        circling = [example for example in examples if _circles(example.gold)]
-        counts = Counter(" ".join(e.gold.casefold().split()) for e in examples if len(e.gold.split()) >= PHRASE)
+        circling = [example for example in data.examples if _circles(example.gold)]
+        folded = [" ".join(example.gold.casefold().split()) for example in data.examples]
+        counts = Counter(answer for answer in folded if len(answer.split()) >= PHRASE)
         phrase, times = counts.most_common(1)[0] if counts else ("", 0)
-        stock = times if times >= max(LEAST_TIMES, OFTEN * len(examples)) else 0
-        same = [e for e in examples if stock and " ".join(e.gold.casefold().split()) == phrase]
-        if not circling and not same:
-            return None
+        stock = times if times >= max(LEAST_TIMES, OFTEN * len(data.examples)) else 0
+        same = [example for example, answer in zip(data.examples, folded, strict=True) if stock and answer == phrase]
         parts = []
         if circling:
             parts.append(msg("{rows} {rows:answer repeats itself|answers repeat themselves}", rows=len(circling)))
         if same:
-            parts.append(
-                msg(
-                    "{rows} {rows:row has|rows have} the same answer, {phrase} ({share})",
-                    rows=stock,
-                    phrase=short(phrase),
-                    share=share(same, examples),
-                )
-            )
-        bad = len(circling) > MANY * len(examples) or stock > VERY_OFTEN * len(examples)
-        return Finding(
-            check="repetitive-answers",
+            template = "{rows} {rows:row has|rows have} the same answer, {phrase} ({share})"
+            parts.append(msg(template, rows=stock, phrase=short(phrase), share=share(same, data.examples)))
+        bad = len(circling) > MANY * len(data.examples) or stock > VERY_OFTEN * len(data.examples)
+        remedy = msg("a model learns to do the same: rewrite them, or keep a few of each")
+        return data.about(
+            "repetitive-answers",
+            [*circling, *same],
+            Joined(parts),
+            remedy,
             severity="warning" if bad else "note",
-            title=Joined(tuple(parts)),
-            remedy=msg("a model learns to do the same: rewrite them, or keep a few of each"),
-            rows=tuple(dict.fromkeys(row.id for row in [*circling, *same])),
-            samples=samples([*circling[:3], *same]),
+            shown=samples([*circling[:3], *same]),
         )
 
 

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from kamerton.core.contracts import AuditContext
 from kamerton.core.messages import msg
-from kamerton.core.records import Example, Finding
-from kamerton.plugins.audits._findings import about
+from kamerton.core.records import Finding
+from kamerton.plugins.audits._check import Check, Data
 
 
-class SingleTexts:
+class SingleTexts(Check):
     """Find pairs of which one text is blank. They are kept: such requests can come once the model is in use."""
 
-    def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
+    def find(self, data: Data) -> Finding | None:
         """Find blank texts where some row has a second one."""
-        if not any("second" in example.fields for example in examples):
+        if not any("second" in example.fields for example in data.examples):
             return None
-        bare = [e for e in examples if "second" not in e.fields and e.text.strip()]
-        headless = [e for e in examples if "second" in e.fields and not str(e.fields.get("text", "")).strip()]
+        bare = [e for e in data.examples if "second" not in e.fields and e.text.strip()]
+        headless = [e for e in data.examples if "second" in e.fields and not str(e.fields.get("text", "")).strip()]
         rows = sorted([*bare, *headless], key=lambda example: example.id)
         title = msg(
             "{rows} {rows:row|rows} with one text where the others have two: without the first {headless}, without "
@@ -27,4 +24,4 @@ class SingleTexts:
             bare=len(bare),
         )
         remedy = msg("they are kept and used with the one text; fill in the other, or remove them")
-        return about("single-texts", rows, examples, title, remedy)
+        return data.about("single-texts", rows, title, remedy)

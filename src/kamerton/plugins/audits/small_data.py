@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kamerton.core.contracts import AnswerKind, AuditContext
 from kamerton.core.figures import Figure
 from kamerton.core.messages import Joined, Message, msg
-from kamerton.core.records import Example, Finding
-from kamerton.plugins.audits._findings import Severity
+from kamerton.core.records import Finding
+from kamerton.plugins.audits._check import Check, Data, Severity
 from kamerton.statistics.intervals import wilson_interval
 from kamerton.statistics.power import FEWEST, detectable_share
 
@@ -28,51 +27,37 @@ class UsualRows:
     """What can be enough where the task is simple and few weights are trained."""
 
 
-LABELLED, QUESTIONS, WRITTEN = (
-    UsualRows(5_000, 50_000, enough=500),
-    UsualRows(10_000, 100_000, enough=1_000),
-    UsualRows(1_000, 20_000, enough=1_000),
-)
 USUAL: dict[AnswerKind, UsualRows] = {
-    **dict.fromkeys(("class", "classes", "number", "tags"), LABELLED),
-    "span": QUESTIONS,
-    **dict.fromkeys(("text", "likelihood"), WRITTEN),
+    **dict.fromkeys(("class", "classes", "number", "tags"), UsualRows(5_000, 50_000, enough=500)),
+    "span": UsualRows(10_000, 100_000, enough=1_000),
+    **dict.fromkeys(("text", "likelihood"), UsualRows(1_000, 20_000, enough=1_000)),
 }
 """By kind of answers: labels, answers found in a text, written answers."""
 DISAGREEMENT = 0.2
 """Assumed share of the rows on which exactly one of two contenders is right."""
 
 
-class SmallData:
+class SmallData(Check):
     """Estimate what the test rows can prove: the precision of a score, and the smallest difference that would show.
 
     The interval is Wilson's (1927) at 95%; the difference is what McNemar's test shows with 80% power at
     the 5% level (Connor, Biometrics 1987).
     """
 
-    def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
+    def find(self, data: Data) -> Finding | None:
         """Compute it from the number of rows and the share that is tested on."""
-        tested = round(len(examples) * context.test_share) if context.tested is None else context.tested
+        rows, context = len(data.examples), data.context
+        tested = round(rows * context.test_share) if context.tested is None else context.tested
         usual = USUAL[context.answers] if context.answers else None
-        few = usual is not None and len(examples) < usual.least
-        if tested >= ENOUGH and not few:
-            return None
         parts = [_proves(tested, context.share_metric)] if tested < ENOUGH else []
-        if usual and few:
-            parts.append(
-                msg(
-                    "tasks of this kind usually take {least} to {most} rows, these are {rows}",
-                    least=usual.least,
-                    most=usual.most,
-                    rows=len(examples),
-                )
-            )
-        return Finding(
-            check="small-data",
-            severity=_severity(tested, usual is not None and len(examples) < usual.enough),
-            title=Joined(tuple(parts)),
-            remedy=_remedy(tested, context, usual),
-        )
+        if usual and rows < usual.least:
+            template = "tasks of this kind usually take {least} to {most} rows, these are {rows}"
+            parts.append(msg(template, least=usual.least, most=usual.most, rows=rows))
+        if not parts:
+            return None
+        weak = tested < FEW or (usual is not None and rows < usual.enough)
+        severity: Severity = "severe" if tested < VERY_FEW else "warning" if weak else "note"
+        return Finding("small-data", severity, Joined(parts), _remedy(tested, context, usual))
 
 
 def _proves(tested: int, metric: str) -> Message:
@@ -104,12 +89,6 @@ def _whole(share: float) -> Figure:
     return Figure(round(share, 2), "percent")
 
 
-def _severity(tested: int, too_few: bool) -> Severity:
-    if tested < VERY_FEW:
-        return "severe"
-    return "warning" if tested < FEW or too_few else "note"
-
-
 def _remedy(tested: int, context: AuditContext, usual: UsualRows | None) -> Joined:
     halved = context.share_metric and ENOUGH > tested > 0 and detectable_share(DISAGREEMENT, tested) < 1
     parts = [
@@ -117,7 +96,6 @@ def _remedy(tested: int, context: AuditContext, usual: UsualRows | None) -> Join
         msg("the share of the test rows is {share} (`--set split.test=...`)", share=_whole(context.test_share)),
     ]
     if usual:
-        parts.append(
-            msg("{rows} can be enough where the task is simple and few weights are trained", rows=usual.enough)
-        )
-    return Joined(tuple(parts))
+        template = "{rows} can be enough where the task is simple and few weights are trained"
+        parts.append(msg(template, rows=usual.enough))
+    return Joined(parts)

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from kamerton.core.contracts import AuditContext
 from kamerton.core.messages import msg
-from kamerton.core.records import Example, Finding
-from kamerton.plugins.audits._examples import chosen, texts_of
-from kamerton.plugins.audits._findings import about, graded
+from kamerton.core.records import Finding
+from kamerton.plugins.audits._check import Check, Data
 from kamerton.text.repair import INVISIBLE, ODD_SPACE
 
-MANY = 0.2
 
-
-class StraySigns:
+class StraySigns(Check):
     """Find control characters, zero-width spaces, byte order marks, soft hyphens and unusual spaces."""
 
-    def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
+    def find(self, data: Data) -> Finding | None:
         """Search the texts for them."""
-        texts = texts_of(examples, context)
-        invisible = [at for at, text in enumerate(texts) if not text.isprintable() and INVISIBLE.search(text)]
-        odd = [at for at, text in enumerate(texts) if not text.isascii() and ODD_SPACE.search(text)]
-        rows = chosen(examples, invisible, odd)
+        invisible = [at for at, text in enumerate(data.texts) if not text.isprintable() and INVISIBLE.search(text)]
+        odd = [at for at, text in enumerate(data.texts) if not text.isascii() and ODD_SPACE.search(text)]
         title = msg(
             "{rows} {rows:row|rows} ({share}) with characters that nobody sees: invisible ones in {invisible}, "
             "unusual spaces in {odd}",
@@ -30,4 +22,5 @@ class StraySigns:
             odd=len(odd),
         )
         remedy = msg("`kamerton audit DATA --fix` removes them")
-        return about("stray-signs", rows, examples, title, remedy, severity=graded(invisible, examples, MANY))
+        severity = data.graded(invisible, many=0.2)
+        return data.about("stray-signs", data.at(invisible, odd), title, remedy, severity=severity)

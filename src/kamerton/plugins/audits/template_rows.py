@@ -6,48 +6,37 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 
-from kamerton.core.contracts import AuditContext
 from kamerton.core.messages import msg
 from kamerton.core.records import Example, Finding
-from kamerton.plugins.audits._examples import texts_of
-from kamerton.plugins.audits._findings import graded, samples, share
+from kamerton.plugins.audits._check import Check, Data, samples
 
 NUMBER = re.compile(r"\d+(?:[.,:/-]\d+)*")
 LEAST_ROWS = 5
 LEAST_LETTERS = 10
 """Letters that a template has at least beside its numbers: sums and codes are no templates."""
-MANY = 0.05
 
 
-class TemplateRows:
+class TemplateRows(Check):
     """Find texts that differ only in numbers, dates and times."""
 
-    def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
+    def find(self, data: Data) -> Finding | None:
         """Group the texts by what remains without their numbers."""
         places: dict[int, list[int]] = defaultdict(list)  # by hash: the texts may be too many to hold
-        for at, text in enumerate(texts_of(examples, context)):
+        for at, text in enumerate(data.texts):
             bare, gaps = NUMBER.subn("0", text[:2000])
             if gaps:
                 places[hash(" ".join(bare.casefold().split()))].append(at)
-        groups = [[examples[at] for at in found] for found in places.values() if len(found) >= LEAST_ROWS]
+        groups = [[data.examples[at] for at in found] for found in places.values() if len(found) >= LEAST_ROWS]
         made = [group for group in groups if _is_template(group)]
         rows = [example for group in sorted(made, key=len, reverse=True) for example in group]
-        if not rows:
-            return None
-        return Finding(
-            check="template-rows",
-            severity=graded(rows, examples, MANY),
-            title=msg(
-                "{rows} {rows:row|rows} ({share}) made from {templates} {templates:template|templates} differ only in "
-                "numbers",
-                rows=len(rows),
-                share=share(rows, examples),
-                templates=len(made),
-            ),
-            remedy=msg("if a program wrote them, keep a few of each: scores of such rows tell little about others"),
-            rows=tuple(row.id for row in rows),
-            samples=samples(group[0] for group in made),
+        title = msg(
+            "{rows} {rows:row|rows} ({share}) made from {templates} {templates:template|templates} differ only in "
+            "numbers",
+            templates=len(made),
         )
+        remedy = msg("if a program wrote them, keep a few of each: scores of such rows tell little about others")
+        shown = samples(group[0] for group in made)
+        return data.about("template-rows", rows, title, remedy, many=0.05, shown=shown)
 
 
 def _is_template(group: Sequence[Example]) -> bool:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kamerton.core.contracts import AuditContext
 from kamerton.core.figures import Figure
 from kamerton.core.messages import Joined, Message, msg
 from kamerton.core.records import Example, Finding
+from kamerton.plugins.audits._check import Check, Data
 from kamerton.plugins.audits._languages import LANGUAGES
 from kamerton.text.language_id import language_of
 from kamerton.text.words import words
@@ -40,47 +40,36 @@ class Cost:
     unknown: float
 
 
-class TokensPerWord:
+class TokensPerWord(Check):
     """Find languages that the tokenizer was not made for."""
 
-    def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
+    def find(self, data: Data) -> Finding | None:
         """Count tokens and words of some texts of each language, where a model is chosen."""
-        if context.tokenizer is None or context.model is None or not examples:
+        model, tokenizer = data.context.model, data.context.tokenizer
+        if tokenizer is None or model is None:
             return None
         texts: dict[str, list[Example]] = defaultdict(list)
-        for example in examples:
+        for example in data.examples:
             if language := language_of(example.text):
                 texts[language].append(example)
-        costs = [
-            _cost(language, mine, context.tokenizer)
-            for language, mine in texts.items()
-            if len(mine) >= PRESENT * len(examples)
-        ]
+        present = {name: mine for name, mine in texts.items() if len(mine) >= PRESENT * len(data.examples)}
+        costs = [_cost(language, mine, tokenizer) for language, mine in present.items()]
         costly = [cost for cost in costs if cost.per_word > COSTLY or cost.unknown > UNKNOWN]
         if not costly:
             return None
         worst = max(costly, key=lambda cost: (cost.unknown > UNKNOWN, cost.per_word))
         bad = worst.per_word > LETTERS or worst.unknown > UNKNOWN
-        most = sorted(costs, key=lambda cost: -cost.rows)
         each = [
-            msg(
-                "{language} {tokens}",
-                language=LANGUAGES[cost.language],
-                tokens=Figure(cost.per_word, "tenths"),
-            )
-            for cost in most
+            msg("{language} {tokens}", language=LANGUAGES[cost.language], tokens=Figure(cost.per_word, "tenths"))
+            for cost in sorted(costs, key=lambda cost: -cost.rows)
         ]
-        return Finding(
-            check="tokens-per-word",
-            severity="warning" if bad else "note",
-            title=msg(
-                "{finding}; tokens per word: {each}",
-                finding=_finding(context.model.name, worst),
-                each=Joined(tuple(each), ", "),
-            ),
-            remedy=_remedy(context.model.kind == "encoder"),
-            rows=tuple(e.id for cost in costly for e in texts[cost.language]),
-        )
+        finding = _finding(model.name, worst)
+        title = msg("{finding}; tokens per word: {each}", finding=finding, each=Joined(each, ", "))
+        encoder, other = msg("use a multilingual encoder: `--model e5-small`"), msg("choose a model of the language")
+        why = msg("every further token per word costs time, memory and context, and makes learning harder")
+        remedy = Joined([encoder if model.kind == "encoder" else other, why])
+        rows = tuple(e.id for cost in costly for e in texts[cost.language])
+        return Finding("tokens-per-word", "warning" if bad else "note", title, remedy, rows)
 
 
 def _cost(language: str, examples: Sequence[Example], tokenizer: Tokenizer) -> Cost:
@@ -101,9 +90,3 @@ def _finding(model: str, cost: Cost) -> Message:
     if cost.per_word > LETTERS:
         return msg("{model} splits {language} into letters", model=model, language=language)
     return msg("{model} splits {language} words into pieces", model=model, language=language)
-
-
-def _remedy(encoder: bool) -> Joined:
-    better = msg("use a multilingual encoder: `--model e5-small`") if encoder else msg("choose a model of the language")
-    cost = msg("every further token per word costs time, memory and context, and makes learning harder")
-    return Joined((better, cost))

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from kamerton.core.contracts import AuditContext
 from kamerton.core.messages import msg
-from kamerton.core.records import Example, Finding
-from kamerton.plugins.audits._findings import about, first_of, noted, quote
-
-MANY = 0.05
+from kamerton.core.records import Finding
+from kamerton.plugins.audits._check import Check, Data, first_of, quote
 
 
-class TornSpans:
+class TornSpans(Check):
     """Find rows whose spans cut words in two; the whole words are tagged."""
 
-    def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
+    def find(self, data: Data) -> Finding | None:
         """Collect the spans that the task found to begin or end between two letters of a word."""
-        rows, cuts = noted(examples, "torn")
-        if not rows or context.answers != "tags":
+        rows, cuts = data.noted("torn")
+        if data.context.answers != "tags":
             return None
         title = msg(
             "{rows} {rows:row|rows} ({share}) with spans that begin or end within a word: {cuts}",
@@ -28,4 +23,4 @@ class TornSpans:
             "the whole words are tagged; if the offsets are shifted, set how they are counted: "
             "`--set task.offsets=...`, `task.first_letter=...` or `task.end_inside=true`"
         )
-        return about("torn-spans", rows, examples, title, remedy, many=MANY)
+        return data.about("torn-spans", rows, title, remedy, many=0.05)

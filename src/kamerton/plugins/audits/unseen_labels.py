@@ -3,37 +3,36 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 
 from kamerton.core.contracts import AuditContext
 from kamerton.core.messages import msg
 from kamerton.core.records import Example, Finding
-from kamerton.plugins.audits._findings import about, counted, first_of
+from kamerton.plugins.audits._check import Check, Data, counted, first_of
 from kamerton.text.label_values import likely_spellings
 from kamerton.text.tags import kind_of, read_list
 
 
-class UnseenLabels:
+class UnseenLabels(Check):
     """Find labels of validation and test rows that are never trained on, where the user gave the split."""
 
-    def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
+    def find(self, data: Data) -> Finding | None:
         """Compare the labels of the parts."""
+        context = data.context
         if context.parts is None or (context.answers not in ("class", "classes", "tags") and not context.stratified):
             return None
-        pairs = [(example, _labels(example, context)) for example in examples]
-        known = {
-            label for (_, labels), part in zip(pairs, context.parts, strict=True) if part == "train" for label in labels
-        }
-        tested = [pair for pair, part in zip(pairs, context.parts, strict=True) if part != "train"]
+        known, tested = set[str](), list[tuple[Example, set[str]]]()
+        for example, part in zip(data.examples, context.parts, strict=True):
+            labels = _labels(example, context)
+            if part == "train":
+                known |= labels
+            else:
+                tested.append((example, labels))
         rows = [example for example, labels in tested if not known.issuperset(labels)]
         if not rows or not known:
             return None
         counts = Counter(label for _, labels in tested for label in labels if label not in known)
-        title = msg(
-            "{rows} of {tested} tested rows {rows:has|have} labels that no training row has: {labels}",
-            tested=len(tested),
-            labels=first_of([counted(label, number) for label, number in counts.most_common()]),
-        )
+        template = "{rows} of {tested} tested rows {rows:has|have} labels that no training row has: {labels}"
+        title = msg(template, tested=len(tested), labels=first_of(counted(counts.most_common())))
         same = [
             msg("'{label}' = '{known}'", label=one, known=own) for one, own in likely_spellings(counts, known).items()
         ]
@@ -46,7 +45,7 @@ class UnseenLabels:
             remedy = msg(
                 "add such rows to training, or remove them from the test: a model cannot predict unseen labels"
             )
-        return about("unseen-labels", rows, examples, title, remedy, severity="severe")
+        return data.about("unseen-labels", rows, title, remedy, severity="severe")
 
 
 def _labels(example: Example, context: AuditContext) -> set[str]:

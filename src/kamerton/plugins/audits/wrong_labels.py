@@ -16,8 +16,8 @@ from kamerton.core.contracts import AuditContext
 from kamerton.core.figures import Figure
 from kamerton.core.messages import Message, msg
 from kamerton.core.records import Example, Finding
+from kamerton.plugins.audits._check import SHOWN, Check, Data, share, short
 from kamerton.plugins.audits._confident import probable_errors
-from kamerton.plugins.audits._findings import SHOWN, share, short
 from kamerton.statistics.intervals import wilson_interval
 from kamerton.text.features import text_features
 from kamerton.text.label_values import main_spellings
@@ -45,23 +45,23 @@ STRONG = 0.8
 """Accuracy from which on a classifier that contradicts many labels is reason for a warning."""
 
 
-class WrongLabels:
+class WrongLabels(Check):
     """Find rows whose label other rows contradict, by confident learning; they are shown and kept.
 
     The chances are out of fold: of a logistic regression on TF-IDF of words and letters, averaged, where an
     encoder is chosen and the rows are not too many, with one on its frozen embeddings.
     """
 
-    def check(self, examples: Sequence[Example], context: AuditContext) -> Finding | None:
+    def find(self, data: Data) -> Finding | None:
         """Predict each row's label from the rows of other folds, where answers are classes."""
-        if not context.stratified:
+        if not data.context.stratified:
             return None
-        rows = _usable(examples)
+        rows = _usable(data.examples)
         main = main_spellings(Counter(example.gold for example in rows))  # another check reports spellings
         names, labels = np.unique([main.get(example.gold, example.gold) for example in rows], return_inverse=True)
         if len(names) < 2 or len(rows) < LEAST_ROWS:
             return None
-        chances = out_of_fold_chances(rows, labels, context)
+        chances = out_of_fold_chances(rows, labels, data.context)
         right = int((chances.argmax(axis=1) == labels).sum())
         base = np.bincount(labels).max() / len(labels)
         if wilson_interval(right, len(labels), 0.95).low < base + SKILL * (1 - base):
@@ -69,24 +69,19 @@ class WrongLabels:
         wrong = probable_errors(chances, labels)
         if not len(wrong):
             return None
-        strong = right > STRONG * len(labels)
-        return Finding(
-            check="wrong-labels",
-            severity="warning" if strong and len(wrong) > MANY * len(rows) else "note",
-            title=msg(
-                "{count} of {rows} labels ({share}) may be wrong: a classifier that is right on {correct} of the rows "
-                "contradicts {count:it|them}",
-                count=len(wrong),
-                rows=len(rows),
-                share=share(wrong, rows),
-                correct=Figure(round(right / len(labels), 2), "percent"),
-            ),
-            remedy=msg("check them, the most probable errors first, and correct them in the source"),
-            rows=tuple(rows[at].id for at in wrong),
-            samples=tuple(
-                _sample(rows[at], str(names[chances[at].argmax()]), chances[at].max()) for at in wrong[:SHOWN]
-            ),
+        title = msg(
+            "{count} of {rows} labels ({share}) may be wrong: a classifier that is right on {correct} of the rows "
+            "contradicts {count:it|them}",
+            count=len(wrong),
+            rows=len(rows),
+            share=share(wrong, rows),
+            correct=Figure(round(right / len(labels), 2), "percent"),
         )
+        remedy = msg("check them, the most probable errors first, and correct them in the source")
+        many = right > STRONG * len(labels) and len(wrong) > MANY * len(rows)
+        ids = tuple(rows[at].id for at in wrong)
+        shown = [_sample(rows[at], str(names[chances[at].argmax()]), chances[at].max()) for at in wrong[:SHOWN]]
+        return Finding("wrong-labels", "warning" if many else "note", title, remedy, ids, samples=tuple(shown))
 
 
 def _sample(row: Example, other: str, chance: float) -> Message:
@@ -111,13 +106,14 @@ def _usable(examples: Sequence[Example]) -> list[Example]:
 def out_of_fold_chances(rows: Sequence[Example], labels: np.ndarray, context: AuditContext) -> np.ndarray:
     """Return each row's chances of each label, `[rows, classes]`, by classifiers that were not trained on the row."""
     sparse = SGDClassifier(loss="log_loss", alpha=SPARSE_DECAY, max_iter=20, random_state=0)
-    chances = [_cross_predict(sparse, _tfidf(rows), labels)]
+    tfidf = text_features(FEATURES, FEATURES, shortest=2)
+    features = csr_matrix(tfidf.fit_transform([example.text.strip()[:LONGEST] for example in rows]))
+    chances = [_cross_predict(sparse, features, labels)]
     if context.embed is not None and len(rows) <= EMBEDDED:
         embedded = context.embed(rows)
         scaled = (embedded - embedded.mean(axis=0)) / (embedded.std(axis=0) + 1e-6)
         chances.append(_cross_predict(LogisticRegression(C=DENSE_STRENGTH, max_iter=200), scaled, labels))
-    mean: np.ndarray = np.mean(chances, axis=0)
-    return mean
+    return np.asarray(np.mean(chances, axis=0))
 
 
 def _cross_predict(
@@ -128,11 +124,4 @@ def _cross_predict(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # nearly optimal weights rank as well
         chances = [cross_val_predict(classifier, features, labels, cv=cv, method="predict_proba") for cv in folds]
-    mean: np.ndarray = np.mean(chances, axis=0)
-    return mean
-
-
-def _tfidf(rows: Sequence[Example]) -> csr_matrix:
-    """Return TF-IDF features of words and pieces of them."""
-    texts = [example.text.strip()[:LONGEST] for example in rows]
-    return csr_matrix(text_features(FEATURES, FEATURES, shortest=2).fit_transform(texts))
+    return np.asarray(np.mean(chances, axis=0))
