@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 from kamerton.core.records import Prediction
-from kamerton.plugins.metrics._base import Ratio
+from kamerton.plugins.metrics._base import Loss, Ratio
 
 
-class BitsPerByte(Ratio):
+class BitsPerByte(Loss, Ratio):
     """All rows' losses in bits over the UTF-8 bytes of their gold texts (Gao et al. 2020, section 3.1).
 
     Comparable between models with different tokenizers, on the same text. Rows without a loss are not counted; NaN
     if there is none with one.
     """
-
-    higher_is_better: ClassVar = False
-    unit_interval: ClassVar = False
 
     def counts(self, gold: str, prediction: Prediction) -> tuple[float, float]:
         """Return bits and bytes."""

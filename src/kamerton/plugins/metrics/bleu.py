@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
 from importlib.metadata import version
 from typing import ClassVar
 
@@ -12,14 +12,15 @@ from sacrebleu.metrics.helpers import extract_all_word_ngrams
 from sacrebleu.tokenizers.tokenizer_intl import TokenizerV14International
 
 from kamerton.core.records import Prediction
-from kamerton.plugins.metrics._base import UsualMetric
+from kamerton.plugins.metrics._base import RowCounts
 from kamerton.text.words import UNSPACED
 
 ORDER = 4
+TOKENIZER = TokenizerV14International()
 LETTER = regex.compile(rf"(?V1)([{UNSPACED}]\p{{M}}*)")
 
 
-class Bleu(UsualMetric):
+class Bleu(RowCounts):
     """Corpus BLEU (Papineni et al. 2002) as sacrebleu computes it, 0 to 1 instead of 0 to 100.
 
     `signature` is sacrebleu's, and adds at its end that letters of scripts without spaces are separated before it
@@ -31,14 +32,15 @@ class Bleu(UsualMetric):
         f"nrefs:1|case:mixed|eff:yes|tok:intl|smooth:exp|version:{version('sacrebleu')}|unspaced:letters"
     )
 
-    def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
-        """Count each row: `[rows, 10]`, words of the answer and of the gold one, then shared and given n-grams."""
-        tokenize = TokenizerV14International()
-        rows = [
-            _counts(tokenize(_spaced(gold)), tokenize(_spaced(p.text)))
-            for gold, p in zip(golds, predictions, strict=True)
-        ]
-        return np.array(rows, dtype=np.float64).reshape(-1, 2 + 2 * ORDER)
+    width: ClassVar = 2 + 2 * ORDER
+
+    def counts(self, gold: str, prediction: Prediction) -> list[float]:
+        """Count words of the answer and of the gold one, then shared and given n-grams: 10 numbers."""
+        (wanted, gold_words), (given, given_words) = _ngrams(gold), _ngrams(prediction.text)
+        shared, total = [0] * ORDER, [max(0, given_words - order) for order in range(ORDER)]
+        for ngram, count in (wanted & given).items():
+            shared[len(ngram) - 1] += count
+        return [given_words, gold_words, *shared, *total]
 
     def value(self, totals: np.ndarray) -> np.ndarray:
         """Turn summed counts `[..., 10]` into scores `[...]`: brevity penalty times geometric mean of precisions."""
@@ -52,16 +54,7 @@ class Bleu(UsualMetric):
         return np.where(shared.sum(axis=-1) > 0, np.exp(logs + brevity), 0.0)
 
 
-def _spaced(text: str) -> str:
-    """Insert spaces around letters that stand for words or parts of them, as sacrebleu's `zh` does."""
-    spaced: str = LETTER.sub(r" \1 ", text)
-    return spaced
-
-
-def _counts(gold: str, text: str) -> list[int]:
-    wanted, gold_words = extract_all_word_ngrams(gold, 1, ORDER)
-    given, given_words = extract_all_word_ngrams(text, 1, ORDER)
-    shared, total = [0] * ORDER, [max(0, given_words - order) for order in range(ORDER)]
-    for ngram, count in (wanted & given).items():
-        shared[len(ngram) - 1] += count
-    return [given_words, gold_words, *shared, *total]
+def _ngrams(text: str) -> tuple[Counter[tuple[str, ...]], int]:
+    """Count n-grams and words, with spaces around letters that stand for words or parts of them, as in `zh`."""
+    ngrams, words = extract_all_word_ngrams(TOKENIZER(LETTER.sub(r" \1 ", text)), 1, ORDER)
+    return ngrams, words

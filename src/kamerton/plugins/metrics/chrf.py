@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib.metadata import version
 from typing import ClassVar
 
@@ -10,22 +9,30 @@ import numpy as np
 from sacrebleu.metrics.helpers import extract_all_char_ngrams
 
 from kamerton.core.records import Prediction
-from kamerton.plugins.metrics._base import UsualMetric
+from kamerton.plugins.metrics._base import RowCounts
 
 ORDER = 6
 BETA2 = 4.0
 """Recall counts beta = 2 times as much as precision, hence the name chrF2."""
 
 
-class Chrf(UsualMetric):
+class Chrf(RowCounts):
     """Corpus chrF2 (Popović 2015) as sacrebleu computes it, 0 to 1 instead of 0 to 100; `signature` is sacrebleu's."""
 
     signature: ClassVar = f"nrefs:1|case:mixed|eff:yes|nc:{ORDER}|nw:0|space:no|version:{version('sacrebleu')}"
 
-    def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
-        """Count each row: `[rows, 18]`, for each order n-grams of the answer, of the gold one, and shared."""
-        rows = [_counts(gold, p.text) for gold, p in zip(golds, predictions, strict=True)]
-        return np.array(rows, dtype=np.float64).reshape(-1, 3 * ORDER)
+    width: ClassVar = 3 * ORDER
+
+    def counts(self, gold: str, prediction: Prediction) -> list[float]:
+        """Count for each order n-grams of the answer, of the gold one, and shared: 18 numbers.
+
+        Those of the answer count only where the gold one is long enough to have any.
+        """
+        counts = []
+        sides = (extract_all_char_ngrams(text, ORDER) for text in (prediction.text, gold))
+        for given, wanted in zip(*sides, strict=True):
+            counts += [given.total() if wanted else 0, wanted.total(), (given & wanted).total()]
+        return counts
 
     def value(self, totals: np.ndarray) -> np.ndarray:
         """Turn summed counts `[..., 18]` into scores `[...]`: precision and recall are means over the orders."""
@@ -36,11 +43,3 @@ class Chrf(UsualMetric):
         recall = np.where(used, shared / np.maximum(wanted, 1), 0).sum(axis=-1) / orders
         weight = BETA2 * precision + recall
         return (1 + BETA2) * precision * recall / np.where(weight > 0, weight, 1.0)
-
-
-def _counts(gold: str, text: str) -> list[int]:
-    """Count n-grams of each order; those of the answer only where the gold one is long enough to have any."""
-    counts = []
-    for given, wanted in zip(extract_all_char_ngrams(text, ORDER), extract_all_char_ngrams(gold, ORDER), strict=True):
-        counts += [given.total() if wanted else 0, wanted.total(), (given & wanted).total()]
-    return counts

@@ -7,8 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from kamerton.core.records import Prediction
-from kamerton.plugins.metrics._base import Mean
-from kamerton.plugins.metrics._signature import signature
+from kamerton.plugins.metrics._base import Mean, signature
 
 
 class EditSimilarity(Mean):

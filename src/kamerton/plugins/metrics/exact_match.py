@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from kamerton.core.records import Prediction
-from kamerton.plugins.metrics._base import Mean
-from kamerton.plugins.metrics._signature import signature
+from kamerton.plugins.metrics._base import Mean, signature
 from kamerton.text.words import bare_answer
 
 

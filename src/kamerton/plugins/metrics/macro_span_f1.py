@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import ClassVar
 
-import numpy as np
-
-from kamerton.core.records import Prediction
-from kamerton.plugins.metrics._base import UsualMetric
-from kamerton.plugins.metrics._classes import macro_f1
-from kamerton.plugins.metrics._spans import span_counts
+from kamerton.plugins.metrics._kinds import TagF1
 
 
-class MacroSpanF1(UsualMetric):
+class MacroSpanF1(TagF1):
     """Mean F1 over the kinds of spans that are gold or predicted, as seqeval's macro average; 1 if there are none."""
 
-    def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
-        """Count each row: `[rows, 3 * kinds]`."""
-        return span_counts(golds, predictions).reshape(len(golds), -1)
-
-    def value(self, totals: np.ndarray) -> np.ndarray:
-        """Compute scores `[...]` of summed counts."""
-        return macro_f1(totals)
+    macro: ClassVar = True

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from kamerton.core.records import Prediction
-from kamerton.plugins.metrics._base import Ratio
+from kamerton.plugins.metrics._base import Loss, Ratio
 
 
-class Nll(Ratio):
+class Nll(Loss, Ratio):
     """Mean loss per token of the right answer (of a class: of the one choice), in nats.
 
     Rows without a loss are not counted; NaN if there is none with one.
     """
-
-    higher_is_better: ClassVar = False
-    unit_interval: ClassVar = False
 
     def counts(self, gold: str, prediction: Prediction) -> tuple[float, float]:
         """Return loss in nats and tokens."""

@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from kamerton.core.records import Prediction
-from kamerton.plugins.metrics._base import Mean
+from kamerton.plugins.metrics.accuracy import Accuracy
 
 
-class PreferenceAccuracy(Mean):
+class PreferenceAccuracy(Accuracy):
     """Share of rows in which the preferred answer is exactly the chosen one."""
-
-    per_row_binary: ClassVar = True
-
-    def score(self, gold: str, prediction: Prediction) -> float:
-        """Return 1 for the chosen answer."""
-        return float(prediction.text == gold)

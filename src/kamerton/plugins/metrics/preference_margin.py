@@ -23,11 +23,8 @@ class PreferenceMargin(Mean):
     unit_interval: ClassVar = False
 
     def score(self, gold: str, prediction: Prediction) -> float | None:
-        """Return the margin of a row in nats."""
-        return None if prediction.loss is None else margin_of(prediction.loss)
-
-
-def margin_of(loss: float) -> float:
-    """Undo loss = log(1 + exp(-margin)), in full precision on both sides."""
-    small = max(loss, SMALLEST)
-    return float(-small - np.log(-np.expm1(-small)))
+        """Return the margin of a row in nats: undo loss = log(1 + exp(-margin)), in full precision on both sides."""
+        if prediction.loss is None:
+            return None
+        loss = max(prediction.loss, SMALLEST)
+        return float(-loss - np.log(-np.expm1(-loss)))

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 
 from kamerton.core.records import Prediction
-from kamerton.plugins.metrics._base import Mean
+from kamerton.plugins.metrics._base import Loss, Mean
 from kamerton.plugins.metrics._numbers import number_of
 
 
-class Rmse(Mean):
+class Rmse(Loss, Mean):
     """Root of the mean over rows of the squared distance between answer and gold number."""
-
-    higher_is_better: ClassVar = False
-    unit_interval: ClassVar = False
 
     def score(self, gold: str, prediction: Prediction) -> float:
         """Return the squared distance of a row."""

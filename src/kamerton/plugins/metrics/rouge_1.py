@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from kamerton.plugins.metrics._base import signature
 from kamerton.plugins.metrics._rouge import Rouge
-from kamerton.plugins.metrics._signature import signature
 
 
 class Rouge1(Rouge):

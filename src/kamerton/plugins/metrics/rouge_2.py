@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from kamerton.core.records import Prediction
+from kamerton.plugins.metrics._base import signature
 from kamerton.plugins.metrics._rouge import Rouge
-from kamerton.plugins.metrics._signature import signature
 from kamerton.text.words import words
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.stats import rankdata
@@ -21,17 +21,12 @@ class Spearman(Correlation):
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
         """Count each row: `[rows, 6]`; each contender's answers are ranked among themselves."""
         pairs = numbers(golds, predictions)
-        parts = [products(*_ranks(pairs[part]).T) for part in _contenders(predictions)]
-        return np.concatenate(parts) if parts else products(*pairs.T)
+        firsts = [i for i, prediction in enumerate(predictions) if prediction.id == predictions[0].id]
+        parts = np.split(pairs, firsts[1:]) if firsts else []  # where the first row comes again, another one begins
+        return np.concatenate([products(*pairs[:0].T), *(products(*_ranks(part).T) for part in parts)])
 
 
 def _ranks(pairs: np.ndarray) -> np.ndarray:
     """Rank both columns, from -1/2 to 1/2: `[rows, 2]`."""
     ranks: np.ndarray = (rankdata(pairs, axis=0, nan_policy="propagate") - (len(pairs) + 1) / 2) / len(pairs)
     return ranks
-
-
-def _contenders(predictions: Sequence[Prediction]) -> Iterator[slice]:
-    """Split the answers of a comparison into its contenders: where the first row comes again, the next begins."""
-    starts = [i for i, prediction in enumerate(predictions) if prediction.id == predictions[0].id]
-    return (slice(*bounds) for bounds in zip(starts, [*starts[1:], len(predictions)], strict=True))

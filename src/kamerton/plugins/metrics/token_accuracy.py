@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kamerton.core.records import Prediction
 from kamerton.plugins.metrics._base import Ratio
-from kamerton.plugins.metrics._spans import as_long
+from kamerton.plugins.metrics._kinds import as_long
 from kamerton.text.tags import read_list
 
 

@@ -6,8 +6,7 @@ from collections import Counter
 from typing import ClassVar
 
 from kamerton.core.records import Prediction
-from kamerton.plugins.metrics._base import Mean
-from kamerton.plugins.metrics._signature import signature
+from kamerton.plugins.metrics._base import Mean, signature
 from kamerton.text.words import answer_words
 
 
