@@ -26,7 +26,7 @@ from kamerton.core.records import Example, Place, Prediction
 from kamerton.evaluate.score import score
 from kamerton.evaluate.verdict import decide, judge
 from kamerton.feedback.simulate import simulate
-from kamerton.statistics.comparison import compare, mcnemar_p, paired_share_interval
+from kamerton.statistics.comparison import mcnemar_p, pair, paired_share_interval
 from kamerton.statistics.intervals import Scored, measures, wilson_interval
 from kamerton.statistics.seeds import repeated_difference
 from kamerton.statistics.sequential import log_e_values, match_arms
@@ -148,7 +148,8 @@ def class_difference(draw: Draw, rows: int) -> Measure:
     first, second = ([g if e < p else str(1 - int(g)) for g, e in zip(golds, ease, strict=True)] for p in (0.9, 0.75))
     metric, seed = registry.choose("metrics", "macro-f1")(), int(draw.integers(2**31))
     one, two = predictions(first), predictions(second)
-    found = compare(metric, golds, one, two, confidence=0.95, resamples=RESAMPLES, seed=seed)
+    [pairing] = pair(metric, golds, one, [two], resamples=RESAMPLES, seed=seed)
+    found = pairing.at(0.95)
     return Measure(found.difference, found.low, found.high)
 
 

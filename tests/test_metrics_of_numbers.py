@@ -18,7 +18,7 @@ from kamerton.plugins.metrics.mae import Mae
 from kamerton.plugins.metrics.pearson import Pearson
 from kamerton.plugins.metrics.rmse import Rmse
 from kamerton.plugins.metrics.spearman import Spearman
-from kamerton.statistics.comparison import compare
+from kamerton.statistics.comparison import pair
 
 METRICS = [registry.choose("metrics", name)() for name in ("spearman", "pearson", "mae", "rmse")]
 CORRELATIONS = [Spearman(), Pearson()]
@@ -88,11 +88,9 @@ def test_a_comparison_of_two_contenders_gives_the_difference_of_their_own_scores
     for seed in range(20):
         wanted, given = case(seed)
         other = [number + random.Random(seed).gauss(0, 30) for number in given]
-        difference = compare(
-            metric, golds(wanted), answers(given), answers(other), confidence=0.95, resamples=200, seed=0
-        ).difference
+        [pairing] = pair(metric, golds(wanted), answers(given), [answers(other)], resamples=200, seed=0)
         expected = score(metric, wanted, given) - score(metric, wanted, other)
-        assert difference == pytest.approx(expected, rel=1e-9, abs=1e-9)
+        assert pairing.at(0.95).difference == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
 def test_spearman_of_resamples_lies_about_as_that_of_ranks_counted_anew() -> None:

@@ -14,12 +14,14 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
+from kamerton.core.contracts import Metric
+from kamerton.core.outcomes import Comparison
 from kamerton.core.records import Prediction
 from kamerton.plugins.metrics.accuracy import Accuracy
 from kamerton.plugins.metrics.macro_f1 import MacroF1
 from kamerton.plugins.metrics.mcc import Mcc
 from kamerton.plugins.metrics.perplexity import Perplexity
-from kamerton.statistics.comparison import compare, holm, mcnemar_p, paired_share_interval
+from kamerton.statistics.comparison import holm, mcnemar_p, pair, paired_share_interval
 from kamerton.statistics.intervals import Scored, bootstrap_interval, effective_rows, measures, wilson_interval
 from kamerton.statistics.power import detectable_share, rows_for_score, rows_for_share, rows_needed
 from kamerton.statistics.resampling import Block, bootstrap_values, grouped, swapped_p
@@ -45,6 +47,21 @@ class MeanScore:
 
 def answers(texts: Sequence[object]) -> list[Prediction]:
     return [Prediction(i, str(text)) for i, text in enumerate(texts)]
+
+
+def compare(
+    metric: Metric,
+    golds: Sequence[str],
+    first: Sequence[Prediction],
+    second: Sequence[Prediction],
+    *,
+    groups: Sequence[str] = (),
+    confidence: float,
+    resamples: int,
+    seed: int,
+) -> Comparison:
+    [pairing] = pair(metric, golds, first, [second], groups=groups, resamples=resamples, seed=seed)
+    return pairing.at(confidence)
 
 
 def with_ones(scores: np.ndarray) -> np.ndarray:

@@ -20,8 +20,7 @@ from kamerton.statistics.resampling import (
     Block,
     bootstrap_values,
     clustered,
-    grouped,
-    left_out,
+    paired,
     standard_error,
     swapped_p,
 )
@@ -44,22 +43,6 @@ class Pairing:
         return Comparison(measure.value, measure.low, measure.high, self.p_value, self.minimum_detectable)
 
 
-def compare(
-    metric: Metric,
-    golds: Sequence[str],
-    first: Sequence[Prediction],
-    second: Sequence[Prediction],
-    *,
-    groups: Sequence[str] = (),
-    confidence: float,
-    resamples: int,
-    seed: int,
-) -> Comparison:
-    """Compare two contenders' answers to the same rows: first minus second. Both must have a value in this metric."""
-    [pairing] = pair(metric, golds, first, [second], groups=groups, resamples=resamples, seed=seed)
-    return pairing.at(confidence)
-
-
 def pair(
     metric: Metric,
     golds: Sequence[str],
@@ -72,8 +55,6 @@ def pair(
 ) -> list[Pairing]:
     """Pair one contender's answers with those of each other contender, on the same resamples.
 
-    The statistics of all are counted together, so that they have the same columns and rows can be swapped.
-
     Args:
         metric: in which all must have a value.
         golds: the right answers.
@@ -83,12 +64,9 @@ def pair(
         resamples: of bootstrap and randomisation, for a metric that needs them.
         seed: of both.
     """
-    rows = len(golds)
-    together = metric.statistics([*golds] * (1 + len(others)), [*first, *(p for other in others for p in other)])
-    counted = [together[start : start + rows] for start in range(0, len(together), rows)]
+    one, *rest = paired(metric, golds, [first, *others], groups)
     if metric.per_row_binary and not clustered(groups):
-        return [_paired_shares(counted[0][:, 0] > 0, other[:, 0] > 0) for other in counted[1:]]
-    one, *rest = (Block(grouped(statistics, groups), metric.value) for statistics in counted)
+        return [_paired_shares(one.statistics[:, 0] > 0, other.statistics[:, 0] > 0) for other in rest]
     replicates = bootstrap_values([one, *rest], resamples, seed)
     p_values = swapped_p(one, rest, resamples, seed)
     return [
@@ -141,8 +119,7 @@ def _paired_shares(first: np.ndarray, second: np.ndarray) -> Pairing:
 
 def _paired_scores(metric: Metric, first: Block, second: Block, replicates: np.ndarray, p_value: float) -> Pairing:
     rows = len(first.statistics)
-    difference = float(metric.value(first.statistics.sum(axis=0)) - metric.value(second.statistics.sum(axis=0)))
-    without = left_out(first) - left_out(second)
+    difference, without = first.score - second.score, first.left_out - second.left_out
     error = standard_error(without, difference)
     detectable, interval = detectable_score(error, rows), partial(interval_of, difference, replicates, without)
     if metric.unit_interval and error < NOTHING:  # all rows differ alike: no bootstrap sees another

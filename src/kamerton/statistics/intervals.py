@@ -11,15 +11,7 @@ from scipy import stats
 
 from kamerton.core.contracts import Metric
 from kamerton.core.outcomes import Measure
-from kamerton.statistics.resampling import (
-    NOTHING,
-    Block,
-    bootstrap_values,
-    clustered,
-    grouped,
-    left_out,
-    standard_error,
-)
+from kamerton.statistics.resampling import NOTHING, Block, bootstrap_values, clustered, grouped, standard_error
 
 SMALL = 8
 """Fewest rows for the bootstrap; below, Student's t with the jackknife."""
@@ -66,7 +58,7 @@ def wilson_interval(successes: float, rows: float, confidence: float) -> Measure
 def bootstrap_interval(block: Block, confidence: float, resamples: int, seed: int) -> Measure:
     """Return a score with its bootstrap interval."""
     [replicates] = bootstrap_values([block], resamples, seed)
-    return interval_of(float(block.value(block.statistics.sum(axis=0))), replicates, left_out(block), confidence)
+    return interval_of(block.score, replicates, block.left_out, confidence)
 
 
 def effective_rows(share: float, error: float, rows: int, groups: int, confidence: float) -> float:
@@ -107,13 +99,13 @@ def _share(scored: Scored, block: Block, in_groups: bool, confidence: float) -> 
     right, rows = float(scored.statistics[:, 0].sum()), len(scored.statistics)
     if not in_groups:
         return wilson_interval(right, rows, confidence)
-    error = standard_error(left_out(block), right / rows)
+    error = standard_error(block.left_out, right / rows)
     effective = effective_rows(right / rows, error, rows, len(block.statistics), confidence)
     return wilson_interval(right / rows * effective, effective, confidence)
 
 
 def _score(metric: Metric, block: Block, replicates: np.ndarray, confidence: float) -> Measure:
-    value, without = float(block.value(block.statistics.sum(axis=0))), left_out(block)
+    value, without = block.score, block.left_out
     if not metric.unit_interval:
         return interval_of(value, replicates, without, confidence)
     if standard_error(without, value) < NOTHING:  # all rows alike, such as all perfect: no bootstrap sees another

@@ -54,12 +54,9 @@ def rows_for_share(difference: float, disagreement: float) -> int:
 
 
 def rows_for_score(difference: float, detectable: float, rows: int) -> int:
-    """Return how many rows like these would detect a difference with 80% power at the 5% level.
+    """Return how many rows like these would detect a difference, not 0, with 80% power at the 5% level.
 
-    Args:
-        difference: not 0, in the metric's unit.
-        detectable: the smallest difference that these rows detect; it shrinks with the square root of the rows.
-        rows: number of rows.
+    The difference that these rows detect shrinks with the square root of their number.
     """
     return math.ceil(rows * (detectable / difference) ** 2)
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kamerton.core.contracts import Metric
+from kamerton.core.records import Prediction
+
 Value = Callable[[np.ndarray], np.ndarray]
 """A metric's `value`: summed statistics `[..., k]` to scores `[...]`."""
 
@@ -23,6 +26,24 @@ class Block:
 
     statistics: np.ndarray
     value: Value
+
+    @property
+    def score(self) -> float:
+        """The score of all rows."""
+        return float(self.value(self.statistics.sum(axis=0)))
+
+    @property
+    def left_out(self) -> np.ndarray:
+        """The score of the whole without each row: `[rows]`."""
+        return self.value(self.statistics.sum(axis=0) - self.statistics)
+
+
+def paired(
+    metric: Metric, golds: Sequence[str], answers: Sequence[Sequence[Prediction]], groups: Sequence[str]
+) -> list[Block]:
+    """Count several contenders' answers to the same rows together, so that the blocks have the same columns."""
+    together = metric.statistics([*golds] * len(answers), [p for one in answers for p in one])
+    return [Block(grouped(part, groups), metric.value) for part in np.split(together, len(answers))]
 
 
 def grouped(statistics: np.ndarray, groups: Sequence[str]) -> np.ndarray:
@@ -79,11 +100,6 @@ def swapped_p(first: Block, others: Sequence[Block], resamples: int, seed: int) 
 def _gap(first: Block, other: Block, moved: np.ndarray | float) -> np.ndarray:
     ours, theirs = first.statistics.sum(axis=0), other.statistics.sum(axis=0)
     return first.value(ours + moved) - other.value(theirs - moved)
-
-
-def left_out(block: Block) -> np.ndarray:
-    """Score the whole without each row: `[rows]`."""
-    return block.value(block.statistics.sum(axis=0) - block.statistics)
 
 
 def standard_error(left_out: np.ndarray, value: float) -> float:

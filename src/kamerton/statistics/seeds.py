@@ -12,7 +12,7 @@ from kamerton.core.contracts import Metric
 from kamerton.core.outcomes import Measure
 from kamerton.core.records import Prediction
 from kamerton.statistics.intervals import within
-from kamerton.statistics.resampling import Block, grouped, left_out, standard_error
+from kamerton.statistics.resampling import paired, standard_error
 
 
 def repeated_difference(
@@ -30,12 +30,10 @@ def repeated_difference(
     doubt) and the margin of the trainings on these rows (their SD over √seeds), each by its own Student's t, are added
     in squares (Zou and Donner 2008). What varies with both counts in both, which errs on the safe side.
     """
-    rows, runs = len(golds), len(repeats)
-    together = metric.statistics([*golds] * (1 + runs), [*other, *(p for repeat in repeats for p in repeat)])
-    counted = [together[start : start + rows] for start in range(0, len(together), rows)]
-    other_block, *trained = (Block(grouped(statistics, groups), metric.value) for statistics in counted)
-    differences = np.array([_value(block) - _value(other_block) for block in trained])
-    without = np.mean([left_out(block) - left_out(other_block) for block in trained], axis=0)
+    runs = len(repeats)
+    block, *trained = paired(metric, golds, [other, *repeats], groups)
+    differences = np.array([one.score - block.score for one in trained])
+    without = np.mean([one.left_out - block.left_out for one in trained], axis=0)
     difference, units = float(differences.mean()), len(without)
     least = math.sqrt(2) / (units + 2) if metric.unit_interval else 0.0  # as in Bonett and Price, one row each way
     tail = (1 - confidence) / 2
@@ -44,7 +42,3 @@ def repeated_difference(
     half = math.hypot(of_rows, of_seeds)
     bound = 1.0 if metric.unit_interval else math.inf
     return within(Measure(difference, difference - half, difference + half), -bound, bound)
-
-
-def _value(block: Block) -> float:
-    return float(block.value(block.statistics.sum(axis=0)))

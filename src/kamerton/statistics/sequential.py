@@ -24,11 +24,10 @@ import numpy as np
 from scipy.special import betaln, logsumexp
 
 from kamerton.core.outcomes import Measure
+from kamerton.statistics.resampling import ELEMENTS
 
 STAKES = 128
 """Stakes on either side where there is no closed form. Any number is valid; more lose less."""
-ELEMENTS = 2_000_000
-"""Most entries of a wealth table."""
 STEPS = 40
 """Halvings in the search for an end of the interval."""
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(STAKES)
@@ -36,11 +35,7 @@ _THETA, _LOG_SHARE = (_NODES + 1) / 2, np.log(_WEIGHTS / 4)  # stakes in 0 to 1;
 
 
 def log_e_values(differences: np.ndarray) -> np.ndarray:
-    """Return the logarithm of the e-value against "the mean difference is 0" after each outcome: `[..., n]`.
-
-    Args:
-        differences: `[..., n]`, each -1 to 1, in order.
-    """
+    """Return the log e-value against "the mean difference is 0" after each of differences from -1 to 1: `[..., n]`."""
     if np.isin(differences, (-1.0, 0.0, 1.0)).all():
         wins, losses = (differences > 0).cumsum(axis=-1), (differences < 0).cumsum(axis=-1)
         return (wins + losses) * math.log(2) + betaln(1 + wins, 1 + losses)
@@ -113,13 +108,8 @@ def _log_path(differences: np.ndarray) -> np.ndarray:
 
 def _log_wealth(distinct: np.ndarray, counts: np.ndarray, mean: float) -> float:
     """Return the final log wealth against a mean between -1 and 1, of distinct differences `[k]` and their counts."""
-    wealth = np.empty((2, STAKES))
+    wealth, parts = np.empty((2, STAKES)), math.ceil(len(distinct) * STAKES / ELEMENTS)
     for side, stakes in enumerate((_THETA / (1 + mean), -_THETA / (1 - mean))):
-        wealth[side] = _summed_logs(distinct - mean, counts, stakes)
+        pieces = zip(np.array_split(distinct - mean, parts), np.array_split(counts, parts), strict=True)
+        wealth[side] = np.sum([count @ np.log1p(gain[:, None] * stakes) for gain, count in pieces], axis=0)
     return float(logsumexp(wealth + _LOG_SHARE))
-
-
-def _summed_logs(gains: np.ndarray, counts: np.ndarray, stakes: np.ndarray) -> np.ndarray:
-    parts = math.ceil(len(gains) * len(stakes) / ELEMENTS)
-    pieces = zip(np.array_split(gains, parts), np.array_split(counts, parts), strict=True)
-    return np.sum([count @ np.log1p(gain[:, None] * stakes) for gain, count in pieces], axis=0)
