@@ -23,7 +23,7 @@ from kamerton.data.read import read_table
 from kamerton.data.recognize import recognize
 from kamerton.engine.engine import TorchEngine
 from kamerton.engine.layout import Plain
-from kamerton.evaluate.per_class import class_results
+from kamerton.evaluate.score import class_results
 from kamerton.forms.labels import best_threshold
 from kamerton.models.load import load_model, load_tokenizer
 from kamerton.models.saved import load_saved, save_model

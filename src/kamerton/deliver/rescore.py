@@ -13,8 +13,7 @@ from kamerton.core.messages import msg
 from kamerton.core.outcomes import Answers, Contender
 from kamerton.core.records import Example, LedgerEntry
 from kamerton.deliver.predictor import Predictor, Served
-from kamerton.evaluate.per_class import class_results
-from kamerton.evaluate.score import score
+from kamerton.evaluate.score import class_results, score
 from kamerton.runs.run import Run
 from kamerton.session.setup import metric_names
 from kamerton.text.cells import filled

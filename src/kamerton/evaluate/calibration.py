@@ -87,8 +87,7 @@ def calibrate(
     def measured(predictions: Sequence[Prediction]) -> Calibration:
         golds, groups = [example.gold for example in examples], [example.group for example in examples]
         scored = [Scored(metric, metric.statistics(golds, predictions)) for metric in (Ece(), Brier(), Nll())]
-        found = measures(scored, groups=groups, confidence=confidence, resamples=resamples, seed=seed)
-        return Calibration(*found)
+        return Calibration(*measures(scored, groups=groups, confidence=confidence, resamples=resamples, seed=seed))
 
     return Calibrated(
         temperature,
@@ -102,18 +101,13 @@ def calibrate(
 
 def calibration_message(calibrated: Calibrated) -> Message | None:
     """Describe the temperature in one line; None where, as figures are written, it changes nothing."""
-    before, after = f"{calibrated.before.ece.value:.3f}", f"{calibrated.after.ece.value:.3f}"
-    temperature = calibrated.temperature
-    if f"{temperature:.2f}" == "1.00" or before == after:
+    temperature, rows = calibrated.temperature, calibrated.rows
+    before, after = calibrated.before.ece.value, calibrated.after.ece.value
+    if f"{temperature:.2f}" == "1.00" or f"{before:.3f}" == f"{after:.3f}":
         return None
-    values: dict[str, Value] = {
-        "temperature": temperature,
-        "rows": calibrated.rows,
-        "before": calibrated.before.ece.value,
-        "after": calibrated.after.ece.value,
-        "chance": calibrated.chance,
-    }
-    if calibrated.after.ece.value > calibrated.before.ece.value:
+    values: dict[str, Value] = {"temperature": temperature, "rows": rows, "before": before, "after": after}
+    values["chance"] = calibrated.chance
+    if after > before:
         return msg(
             "temperature {temperature} gives the lowest loss on {rows} validation {rows:row|rows}, but the calibration "
             "error on the test rows grew: {before} → {after}; true probabilities would show up to {chance}",
@@ -147,12 +141,9 @@ def reliability(
     """Compare mean probability with the share of right answers, in bins of equally many rows, the least sure first."""
     scores = np.array([prediction.score for prediction in predictions], dtype=np.float64)
     right = np.array([p.text == e.gold for e, p in zip(examples, predictions, strict=True)])
-    member = bins(scores)
-    return tuple(
-        Reliability(
-            int((member == bin).sum()),
-            float(scores[member == bin].mean()),
-            wilson_interval(float(right[member == bin].sum()), int((member == bin).sum()), confidence),
-        )
-        for bin in np.unique(member)
-    )
+    member, found = bins(scores), []
+    for own in (member == one for one in np.unique(member)):
+        rows = int(own.sum())
+        share = wilson_interval(float(right[own].sum()), rows, confidence)
+        found.append(Reliability(rows, float(scores[own].mean()), share))
+    return tuple(found)

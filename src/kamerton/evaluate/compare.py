@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from kamerton.core.contracts import Metric
 from kamerton.core.errors import Fault, RunError
 from kamerton.core.messages import msg
 from kamerton.core.outcomes import Answers, ComparedRuns, RunPair, RunScore
-from kamerton.core.records import Example, Prediction
+from kamerton.core.records import Example
 from kamerton.core.registry import choose
 from kamerton.evaluate.score import score
 from kamerton.evaluate.verdict import signed, stand
@@ -53,6 +53,7 @@ def compare_runs(
     word = metric or runs[0].recipe.evaluate.metric or ""
     measure: Metric = choose("metrics", word)()
     examples = same_rows(runs)
+    golds, groups = [example.gold for example in examples], [example.group for example in examples]
     answers = [replace(in_order(tuned_answers(run), examples), name=str(run.path)) for run in runs]
     scored = score(examples, answers, [word], confidence=confidence, resamples=resamples, seed=seed)
     if missing := [one.name for one in scored if word not in one.metrics]:
@@ -62,16 +63,19 @@ def compare_runs(
     ranked = sorted(scores, key=lambda one: one.measure.value, reverse=measure.higher_is_better)
     order = [one.run for one in ranked] if pairs == "all" else [one.run for one in scores]
     by_run = {one.name: one.predictions for one in answers}
-    found: list[_PairedRuns] = []
+    found: list[tuple[str, str, Pairing]] = []
     for i, first in enumerate(order[: -1 if pairs == "all" else 1]):
         rest = order[i + 1 :]
-        found += _with_each(measure, examples, first, rest, by_run, resamples=resamples, seed=seed)
+        others = [by_run[run] for run in rest]
+        pairings = pair(measure, golds, by_run[first], others, groups=groups, resamples=resamples, seed=seed)
+        found += [(first, second, pairing) for second, pairing in zip(rest, pairings, strict=True)]
     unit = {one.run: 1.0 if measure.unit_interval else abs(one.measure.value) for one in scores}
-    adjusted = holm([one.pairing.p_value for one in found])
-    judged = [
-        one.judged(measure, p, margin * unit[one.second], detect, confidence)
-        for one, p in zip(found, adjusted, strict=True)
-    ]
+    judged = []
+    for (first, second, pairing), p in zip(found, holm([pairing.p_value for *_, pairing in found]), strict=True):
+        comparison = signed(pairing.at(confidence), measure)
+        planned = detect or comparison.difference
+        needed = pairing.rows_for(planned) if abs(planned) > NOTHING else None
+        judged.append(RunPair(first, second, comparison, p, stand(comparison, margin * unit[second]), needed))
     return ComparedRuns(word, measure.higher_is_better, len(examples), margin, confidence, tuple(ranked), tuple(judged))
 
 
@@ -145,37 +149,3 @@ def same_rows(runs: Sequence[Run]) -> tuple[Example, ...]:
     if faults:
         raise RunError(faults)
     return rows
-
-
-@dataclass(frozen=True)
-class _PairedRuns:
-    """Two runs and their pairing, not yet beside others."""
-
-    first: str
-    second: str
-    pairing: Pairing
-
-    def judged(
-        self, measure: Metric, adjusted_p: float, margin: float, detect: float | None, confidence: float
-    ) -> RunPair:
-        """Return what the pairing shows, once the number of pairs is known."""
-        comparison = signed(self.pairing.at(confidence), measure)
-        planned = detect or comparison.difference
-        needed = self.pairing.rows_for(planned) if abs(planned) > NOTHING else None
-        return RunPair(self.first, self.second, comparison, adjusted_p, stand(comparison, margin), needed)
-
-
-def _with_each(
-    measure: Metric,
-    examples: Sequence[Example],
-    first: str,
-    rest: Sequence[str],
-    by_run: Mapping[str, Sequence[Prediction]],
-    *,
-    resamples: int,
-    seed: int,
-) -> list[_PairedRuns]:
-    golds, groups = [example.gold for example in examples], [example.group for example in examples]
-    others = [by_run[run] for run in rest]
-    pairings = pair(measure, golds, by_run[first], others, groups=groups, resamples=resamples, seed=seed)
-    return [_PairedRuns(first, run, pairing) for run, pairing in zip(rest, pairings, strict=True)]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -55,9 +53,10 @@ def diagnose(events: Sequence[Event], clip_norm: float = 1.0) -> list[Diagnosis]
         The worst first, `healthy` if there is none, nothing if nothing was trained. Losses that are not finite
         explain all else, so nothing follows them.
     """
-    course = _Course(tuple(events), clip_norm)
-    if not course.steps:
+    steps = [event for event in events if isinstance(event, Stepped)]
+    if not steps:
         return []
+    course = _Course(steps, events, clip_norm)
     if fatal := _not_finite(course):
         return [fatal]
     checks = (_exploded, _diverged, _died, _still, _hardly_learnt, _few_updates, _overfits, _still_learning, _spikes)
@@ -96,9 +95,8 @@ def diagnose_rate(tried: Mapping[float, float], rate: float) -> list[Diagnosis]:
         other=tried[inner],
         inner=inner,
     )
-    return [
-        Diagnosis("the rate is at the edge of its range", evidence, _rate(min(1.0, rate * (1 / 3 if lowest else 3))))
-    ]
+    remedy = _rate(min(1.0, rate * (1 / 3 if lowest else 3)))
+    return [Diagnosis("the rate is at the edge of its range", evidence, remedy)]
 
 
 def diagnose_answers(examples: Sequence[Example], answers: Answers) -> list[Diagnosis]:
@@ -111,21 +109,15 @@ def diagnose_answers(examples: Sequence[Example], answers: Answers) -> list[Diag
     golds = Counter(example.gold for example in examples)
     given = {prediction.text for prediction in answers.predictions}
     if len(golds) > 1 and len(given) == 1:
-        evidence = msg(
-            "'{label}' is the answer to all {rows} test rows of {classes} classes",
-            label=next(iter(given)),
-            rows=len(examples),
-            classes=len(golds),
-        )
+        template = "'{label}' is the answer to all {rows} test rows of {classes} classes"
+        evidence = msg(template, label=next(iter(given)), rows=len(examples), classes=len(golds))
         remedy = msg("train longer or faster: raise --epochs or --learning-rate; `kamerton audit` checks the labels")
         return [Diagnosis("one answer to everything", evidence, remedy)]
     never = [label for label, rows in golds.most_common() if rows >= SUPPORT and label not in given]
     if not never:
         return []
-    named = [
-        msg("'{label}' ({rows} test {rows:row|rows})", label=label, rows=golds[label])
-        for label in never[:NAMED_CLASSES]
-    ]
+    shown = never[:NAMED_CLASSES]
+    named = [msg("'{label}' ({rows} test {rows:row|rows})", label=label, rows=golds[label]) for label in shown]
     if len(never) > NAMED_CLASSES:
         named.append(msg("{count} more", count=len(never) - NAMED_CLASSES))
     evidence = msg("never predicted: {named}", named=Joined(named, ", "))
@@ -133,70 +125,24 @@ def diagnose_answers(examples: Sequence[Example], answers: Answers) -> list[Diag
     return [Diagnosis("a class is never predicted", evidence, remedy)]
 
 
-@dataclass(frozen=True)
 class _Course:
-    """The events of training, sorted and summed up."""
+    """The events of training, sorted and summed up: at least one update."""
 
-    events: tuple[Event, ...]
-    clip_norm: float
-
-    @cached_property
-    def steps(self) -> list[Stepped]:
-        return [event for event in self.events if isinstance(event, Stepped)]
-
-    @cached_property
-    def validations(self) -> list[Validated]:
-        return [event for event in self.events if isinstance(event, Validated)]
-
-    @cached_property
-    def stopped(self) -> Stopped | None:
-        return next((event for event in reversed(self.events) if isinstance(event, Stopped)), None)
-
-    @cached_property
-    def losses(self) -> np.ndarray:
-        return np.array([step.loss for step in self.steps])
-
-    @property
-    def window(self) -> int:
-        """Updates to average over: the loss of one update depends mostly on its rows."""
-        return max(1, min(SPIKE_WINDOW, len(self.steps) // 5))
-
-    @property
-    def first_loss(self) -> float:
-        return float(self.losses[: self.window].mean())
-
-    @property
-    def last_loss(self) -> float:
-        return float(self.losses[-self.window :].mean())
-
-    @cached_property
-    def norms(self) -> np.ndarray:
-        """Of the gradients, before clipping."""
-        return np.array([step.gradient_norm for step in self.steps])
-
-    @property
-    def first_norm(self) -> float:
-        return float(np.median(self.norms[: self.window]))
-
-    @property
-    def last_norm(self) -> float:
-        return float(np.median(self.norms[-self.window :]))
-
-    @property
-    def learning_rate(self) -> float:
-        return max(step.learning_rate for step in self.steps)
-
-    @property
-    def epochs(self) -> float:
-        """Planned passes over the data."""
-        planned = [event.steps for event in self.events if isinstance(event, Started)]
-        last = self.steps[-1]
-        return last.epoch * max([last.step, *planned]) / last.step
-
-    @property
-    def finished(self) -> bool:
-        """Whether all planned updates were made."""
-        return self.steps[-1].step >= max([event.steps for event in self.events if isinstance(event, Started)] or [0])
+    def __init__(self, steps: Sequence[Stepped], events: Sequence[Event], clip_norm: float) -> None:
+        self.steps, self.clip_norm = steps, clip_norm
+        self.validations = [event for event in events if isinstance(event, Validated)]
+        changes = [event.weight_change for event in events if isinstance(event, Stopped)]
+        self.weight_change = changes[-1] if changes else None
+        self.losses = np.array([step.loss for step in steps])
+        self.norms = np.array([step.gradient_norm for step in steps])  # before clipping
+        window = max(1, min(SPIKE_WINDOW, len(steps) // 5))  # the loss of one update depends mostly on its rows
+        self.window = window
+        self.first_loss, self.last_loss = float(self.losses[:window].mean()), float(self.losses[-window:].mean())
+        self.first_norm, self.last_norm = float(np.median(self.norms[:window])), float(np.median(self.norms[-window:]))
+        self.learning_rate = max(step.learning_rate for step in steps)
+        planned, last = max((event.steps for event in events if isinstance(event, Started)), default=0), steps[-1]
+        self.finished = last.step >= planned
+        self.epochs = last.epoch * max(last.step, planned) / last.step  # planned passes over the data
 
 
 def _not_finite(course: _Course) -> Diagnosis | None:
@@ -204,26 +150,18 @@ def _not_finite(course: _Course) -> Diagnosis | None:
     bad += [validation.step for validation in course.validations if not math.isfinite(validation.loss)]
     if not bad:
         return None
-    evidence = msg(
-        "loss or gradient was not finite at update {update}, at a learning rate of {rate}",
-        update=min(bad),
-        rate=course.learning_rate,
-    )
+    template = "loss or gradient was not finite at update {update}, at a learning rate of {rate}"
+    evidence = msg(template, update=min(bad), rate=course.learning_rate)
     return Diagnosis("not finite", evidence, _rate(course.learning_rate / 10))
 
 
 def _exploded(course: _Course) -> Diagnosis | None:
-    grown = course.last_norm / max(course.first_norm, NO_GRADIENT)
-    clipped = float((course.norms > course.clip_norm).mean())
-    if course.last_norm <= course.clip_norm or grown < (GREW if clipped >= ALL_CLIPPED else EXPLODED):
+    first, last, limit = course.first_norm, course.last_norm, course.clip_norm
+    clipped = float((course.norms > limit).mean())
+    if last <= limit or last / max(first, NO_GRADIENT) < (GREW if clipped >= ALL_CLIPPED else EXPLODED):
         return None
-    evidence = msg(
-        "the gradient norm grew from {first} to {last}; {share} of the updates were clipped to {limit}",
-        first=course.first_norm,
-        last=course.last_norm,
-        share=Figure(clipped, "percent"),
-        limit=f"{course.clip_norm:g}",
-    )
+    template = "the gradient norm grew from {first} to {last}; {share} of the updates were clipped to {limit}"
+    evidence = msg(template, first=first, last=last, share=Figure(clipped, "percent"), limit=f"{limit:g}")
     remedy = msg("{rate} or a longer --set train.warmup=0.1", rate=_rate(course.learning_rate / 3))
     return Diagnosis("exploding gradients", evidence, remedy)
 
@@ -231,12 +169,8 @@ def _exploded(course: _Course) -> Diagnosis | None:
 def _died(course: _Course) -> Diagnosis | None:
     if course.last_norm >= DIED * course.first_norm or course.last_loss <= SOLVED or course.first_norm < NO_GRADIENT:
         return None
-    evidence = msg(
-        "the gradient norm fell from {first} to {last} while the training loss is still {loss}",
-        first=course.first_norm,
-        last=course.last_norm,
-        loss=course.last_loss,
-    )
+    template = "the gradient norm fell from {first} to {last} while the training loss is still {loss}"
+    evidence = msg(template, first=course.first_norm, last=course.last_norm, loss=course.last_loss)
     remedy = msg("{rate} or --set model.precision=fp32", rate=_rate(course.learning_rate / 3))
     return Diagnosis("dead gradients", evidence, remedy)
 
@@ -250,11 +184,11 @@ def _diverged(course: _Course) -> Diagnosis | None:
 
 def _still(course: _Course) -> Diagnosis | None:
     gradient = float(np.median(course.norms))
-    change = course.stopped.weight_change if course.stopped else math.inf
-    if change >= STILL and gradient >= NO_GRADIENT:
+    change = course.weight_change
+    if (change is None or change >= STILL) and gradient >= NO_GRADIENT:
         return None
     parts = [msg("median gradient norm {norm}", norm=gradient)]
-    if course.stopped:
+    if change is not None:
         parts.insert(0, msg("the trained weights changed by {share} of their size", share=change))
     return Diagnosis("the weights do not move", Joined(parts, ", "), _rate(course.learning_rate * 10))
 
@@ -275,11 +209,8 @@ def _few_updates(course: _Course) -> Diagnosis | None:
     updates = course.steps[-1].step
     if updates >= FEW_UPDATES:
         return None
-    evidence = msg(
-        "{updates} {updates:update|updates} of the weights; at least {least} are needed, better some hundreds",
-        updates=updates,
-        least=FEW_UPDATES,
-    )
+    template = "{updates} {updates:update|updates} of the weights; at least {least} are needed, better some hundreds"
+    evidence = msg(template, updates=updates, least=FEW_UPDATES)
     longer = _epochs(math.ceil(course.epochs * FEW_UPDATES / updates))
     return Diagnosis("too few updates", evidence, msg("{epochs}, or a smaller --set train.batch_size", epochs=longer))
 
@@ -311,16 +242,10 @@ def _still_learning(course: _Course) -> Diagnosis | None:
         return None
     last = course.validations[-1]
     before = [v for v in course.validations if v.step <= 0.75 * last.step]
-    if not before or last.loss > min(v.loss for v in course.validations):
+    if not before or last.loss > min(min(v.loss for v in course.validations), (1 - STILL_FALLING) * before[-1].loss):
         return None
-    if last.loss > (1 - STILL_FALLING) * before[-1].loss:
-        return None
-    evidence = msg(
-        "validation loss was still falling: {before} at update {update}, {last} at the end",
-        before=before[-1].loss,
-        update=before[-1].step,
-        last=last.loss,
-    )
+    template = "validation loss was still falling: {before} at update {update}, {last} at the end"
+    evidence = msg(template, before=before[-1].loss, update=before[-1].step, last=last.loss)
     return Diagnosis("stopped too early", evidence, _epochs(course.epochs * 2))
 
 
@@ -334,12 +259,8 @@ def _spikes(course: _Course) -> Diagnosis | None:
     if not spikes:
         return None
     worst = max(spikes, key=lambda step: step.loss)
-    evidence = msg(
-        "{count} {count:loss|losses} far above those before; the worst {loss} at update {update}",
-        count=len(spikes),
-        loss=worst.loss,
-        update=worst.step,
-    )
+    template = "{count} {count:loss|losses} far above those before; the worst {loss} at update {update}"
+    evidence = msg(template, count=len(spikes), loss=worst.loss, update=worst.step)
     remedy = msg("{rate} or --set train.clip_norm=0.5", rate=_rate(course.learning_rate / 2))
     return Diagnosis("spikes", evidence, remedy)
 
@@ -348,15 +269,8 @@ def _healthy(course: _Course) -> Diagnosis:
     parts = [msg("training loss fell from {first} to {last}", first=course.first_loss, last=course.last_loss)]
     if course.validations:
         best = min(course.validations, key=lambda v: v.loss)
-        steps = course.steps[-1].step
-        parts.append(
-            msg(
-                "validation loss was best ({loss}) at update {update} of {updates}",
-                loss=best.loss,
-                update=best.step,
-                updates=steps,
-            )
-        )
+        template = "validation loss was best ({loss}) at update {update} of {updates}"
+        parts.append(msg(template, loss=best.loss, update=best.step, updates=course.steps[-1].step))
     return Diagnosis(HEALTHY, Joined(parts, ", "), msg("nothing to do"))
 
 

@@ -28,6 +28,7 @@ def result_of(
 ) -> dict[str, Any]:
     """Return the result as `result.json` holds it."""
     recipe, state = run.recipe, run.state
+    chosen: dict[str, type[Metric]] = {name: registry.choose("metrics", name) for name in metrics}
     started = next(event for event in reversed(run.events()) if isinstance(event, Started))
     tuned = next(one for one in contenders if one.kind == "tuned")
     cost = price(run, tuned.seconds / max(1, _counts(run)["test"]), sum(state.seconds.values()))
@@ -41,8 +42,8 @@ def result_of(
         "data": _counts(run),
         "primary_metric": metrics[0],
         "metrics": list(metrics),
-        "signatures": {name: signature for name in metrics if (signature := _metric(name).signature)},
-        "lower_is_better": [name for name in metrics if not _metric(name).higher_is_better],
+        "signatures": {name: signature for name in metrics if (signature := chosen[name].signature)},
+        "lower_is_better": [name for name in metrics if not chosen[name].higher_is_better],
         "contenders": [_contender(contender, _selection(run, contender)) for contender in contenders],
         "verdict": {name: value for name, value in to_json(verdict).items() if value is not None},
         "forgetting": to_json(run.read_forgetting() or Forgetting(reason=msg("forgetting was not measured"))),
@@ -56,11 +57,6 @@ def result_of(
         "seconds": state.seconds,
         "peak_memory_bytes": state.peak_bytes,
     }
-
-
-def _metric(name: str) -> type[Metric]:
-    metric: type[Metric] = registry.choose("metrics", name)
-    return metric
 
 
 def _forecast(state: State) -> Mapping[str, Any] | None:

@@ -1,17 +1,19 @@
-"""Scores of the contenders on the test rows, with intervals; and of predictions while training."""
+"""Scores of the contenders on the test rows, with intervals; of predictions while training; and of each class."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
-from kamerton.core.contracts import Metric
-from kamerton.core.outcomes import Answers, Contender
+from kamerton.core.contracts import AnswerKind, Metric
+from kamerton.core.outcomes import Answers, ClassResult, Contender
 from kamerton.core.records import Example, Prediction
 from kamerton.core.registry import choose
 from kamerton.statistics.intervals import Scored, measures
+from kamerton.text.tags import read_list
 
 
 def score(
@@ -44,6 +46,22 @@ def measure(
     """Score predictions without intervals, as training does at each validation; what has no value is left out."""
     scored = _scored([example.gold for example in examples], predictions, metric_names)
     return {name: _value(one.metric, one.statistics) for name, one in scored.items()}
+
+
+def class_results(
+    examples: Sequence[Example], predictions: Sequence[Prediction], answers: AnswerKind
+) -> tuple[ClassResult, ...]:
+    """Return precision, recall, F1 and support of every class that is gold or predicted, in alphabetical order."""
+    if answers == "class":
+        golds, given = [[example.gold] for example in examples], [[p.text] for p in predictions]
+    elif answers == "classes":
+        golds, given = [read_list(e.gold) for e in examples], [read_list(p.text) for p in predictions]
+    else:
+        return ()
+    right = Counter(label for gold, own in zip(golds, given, strict=True) for label in {*gold} & {*own})
+    wanted, found = (Counter(label for row in side for label in row) for side in (golds, given))
+    counts = [(name, right[name], wanted[name], found[name]) for name in sorted(wanted | found)]
+    return tuple(ClassResult(name, r / max(f, 1), r / max(w, 1), 2 * r / (w + f), w) for name, r, w, f in counts)
 
 
 def _scored(golds: Sequence[str], predictions: Sequence[Prediction], names: Sequence[str]) -> dict[str, Scored]:

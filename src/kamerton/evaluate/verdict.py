@@ -25,7 +25,7 @@ The standing compares the interval with a margin (two one-sided tests, Schuirman
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from typing import Literal
 
 import numpy as np
@@ -74,29 +74,25 @@ def judge(
         RunError: there is no tuned contender, or no other, that has a value in this metric.
     """
     measure: Metric = choose("metrics", metric)()
-    field = _field(contenders, metric, measure)
+    tuned, ranked = _field(contenders, metric, measure)
     predictions = {one.name: one.predictions for one in answers}
     golds, groups = [example.gold for example in examples], [example.group for example in examples]
-    first, others = predictions[field.tuned.name], [predictions[other.name] for other in field.others]
+    first, others = predictions[tuned.name], [predictions[one.name] for one in ranked]
     pairings = pair(measure, golds, first, others, groups=groups, resamples=resamples, seed=seed)
     comparisons = [signed(pairing.at(confidence), measure) for pairing in pairings]
     gain = _over_the_best(comparisons, pairings, measure, confidence)
     trained = [first, *(one.predictions for one in repeats)]
     seeds = _seeds(measure, golds, groups, trained, others, confidence) if repeats else None
-    best = field.others[0]
-    allowed = margin * (1.0 if measure.unit_interval else abs(best.metrics[metric].value))
+    allowed = margin * (1.0 if measure.unit_interval else abs(ranked[0].metrics[metric].value))
+    claims = zip(ranked, comparisons, holm([one.p_value for one in comparisons]), strict=True)
     return Verdict(
         decision=decide(gain, confidence, seeds),
-        against=best.name,
-        difference=gain.difference,
-        low=gain.low,
-        high=gain.high,
-        p_value=gain.p_value,
-        minimum_detectable=gain.minimum_detectable,
+        against=ranked[0].name,
+        **asdict(gain),
         reason="",
         standing=stand(gain, allowed),
         margin=allowed,
-        comparisons=_claims(field.others, comparisons),
+        comparisons=tuple(Against(one.name, comparison, p) for one, comparison, p in claims),
         seeds=seeds,
     )
 
@@ -129,27 +125,18 @@ def meets(verdict: Verdict, demand: str | None) -> bool:
     return demand is None or verdict.decision == demand or (demand == "not-worse" and not_worse)
 
 
-@dataclass(frozen=True)
-class _Field:
-    """The tuned contender, and the others that have a value in the deciding metric, the best first."""
-
-    tuned: Contender
-    others: list[Contender]
-
-
-def _field(contenders: Sequence[Contender], metric: str, measure: Metric) -> _Field:
+def _field(contenders: Sequence[Contender], metric: str, measure: Metric) -> tuple[Contender, list[Contender]]:
+    """Return the tuned contender, and the others that have a value in the deciding metric, the best first."""
     sign = -1 if measure.higher_is_better else 1
     tuned = [one for one in contenders if one.kind == "tuned" and metric in one.metrics]
     others = [one for one in contenders if one.kind not in ("tuned", "variant") and metric in one.metrics]
     if not tuned or not others:
-        rule = (
-            msg("a verdict by {metric} needs another contender with a value in it", metric=metric)
-            if tuned
-            else msg("a verdict by {metric} needs a tuned model with a value in it", metric=metric)
-        )
+        rule = "a verdict by {metric} needs a tuned model with a value in it"
+        if tuned:
+            rule = "a verdict by {metric} needs another contender with a value in it"
         remedy = msg("set evaluate.metric to a metric that the tuned model and another contender both have")
-        raise RunError(Fault(rule, remedy=remedy))
-    return _Field(tuned[0], sorted(others, key=lambda one: sign * one.metrics[metric].value))
+        raise RunError(Fault(msg(rule, metric=metric), remedy=remedy))
+    return tuned[0], sorted(others, key=lambda one: sign * one.metrics[metric].value)
 
 
 def _over_the_best(
@@ -179,21 +166,10 @@ def _seeds(
     gains = [
         repeated_difference(measure, golds, trained, other, groups=groups, confidence=confidence) for other in others
     ]
-    lows = [sign * (gain.low if sign > 0 else gain.high) for gain in gains]
-    highs = [sign * (gain.high if sign > 0 else gain.low) for gain in gains]
-    return Seeds(
-        tuple(scores),
-        float(np.mean(scores)),
-        float(np.std(scores, ddof=1)),
-        sign * gains[0].value,
-        min(lows),
-        min(highs),
-    )
-
-
-def _claims(others: Sequence[Contender], comparisons: Sequence[Comparison]) -> tuple[Against, ...]:
-    adjusted = holm([one.p_value for one in comparisons])
-    return tuple(Against(other.name, one, p) for other, one, p in zip(others, comparisons, adjusted, strict=True))
+    low = min(sign * (gain.low if sign > 0 else gain.high) for gain in gains)
+    high = min(sign * (gain.high if sign > 0 else gain.low) for gain in gains)
+    mean, deviation = float(np.mean(scores)), float(np.std(scores, ddof=1))
+    return Seeds(tuple(scores), mean, deviation, sign * gains[0].value, low, high)
 
 
 def signed(comparison: Comparison, measure: Metric) -> Comparison:

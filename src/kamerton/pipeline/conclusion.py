@@ -12,8 +12,7 @@ from kamerton.evaluate.compare import tuned_answers
 from kamerton.evaluate.diagnosis import HEALTHY, diagnose, diagnose_answers, diagnose_classes, diagnose_rate
 from kamerton.evaluate.label_noise import diagnose_rows
 from kamerton.evaluate.outcome import result_of
-from kamerton.evaluate.per_class import class_results
-from kamerton.evaluate.score import score
+from kamerton.evaluate.score import class_results, score
 from kamerton.evaluate.verdict import judge, verdict_message
 from kamerton.pipeline.rate import readings
 from kamerton.report.card import write_card
