@@ -316,11 +316,11 @@ def test_only_the_forms_know_which_form_they_are():
 NAMED_BY_CONTRACT = {"tasks": "metrics"}
 """A task names its metrics: the contract asks for it."""
 LIBRARY_OF_THAT_NAME = {
-    ("report", "peft"), ("forms", "regression"), ("commands", "dial"), ("forms", "instruction"),
-    ("tasks", "instruction"),    ("report", "text-classification"),
+    ("report", "peft"), ("forms", "regression"), ("forms", "instruction"), ("tasks", "instruction"),
+    ("report", "text-classification"),
 }  # fmt: skip
-"""Where a word is not the plug-in's: a package whose code the report shows, transformers' problem type, a command,
-the key of a request in data sets, a pipeline of the hub."""
+"""Where a word is not the plug-in's: a package whose code the report shows, transformers' problem type, the key of a
+request in data sets, a pipeline of the hub."""
 
 
 def words_outside_their_files() -> Iterator[str]:

@@ -55,7 +55,10 @@ class Border:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:
         if error is None or isinstance(error, SystemExit):
-            error = _flushed() or error
+            try:
+                sys.stdout.flush()
+            except OSError as failed:
+                error = failed
         if error is None or isinstance(error, SystemExit):
             return False
         if isinstance(error, BrokenPipeError):  # the reader of our output has gone: no fault
@@ -63,7 +66,8 @@ class Border:
             return True
         if any(isinstance(one, KeyboardInterrupt) for one in _chain(error)):
             ignore_interrupts()
-            print_fault(_stopped())
+            kept = msg("stopped; what was done is kept, `{command}` goes on", command=_resume())
+            print_fault(Fault(kept if RESUMABLE.get() else msg("stopped")))
             raise SystemExit(INTERRUPTED) from None
         faults = error.faults if isinstance(error, KamertonError) else _faults_of_system(error)
         for fault in faults:
@@ -82,23 +86,8 @@ def print_fault(fault: Fault) -> None:
         silence(2)
 
 
-def _stopped() -> Fault:
-    if RESUMABLE.get() is None:
-        return Fault(msg("stopped"))
-    return Fault(msg("stopped; what was done is kept, `{command}` goes on", command=_resume()))
-
-
 def _resume() -> str:
     return f"kamerton resume {shell_word(str(RESUMABLE.get()))}"
-
-
-def _flushed() -> OSError | None:
-    """Write what is still buffered; return the error if that fails."""
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        return error
-    return None
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -116,7 +105,9 @@ def _faults_of_system(error: BaseException) -> tuple[Fault, ...]:
         return ()
     place: Wording = ""
     if isinstance(error, OSError) and error.filename is not None:
-        place = _place(os.fsdecode(error.filename))
+        place = os.fsdecode(error.filename)
+        if name := Path(place).name:  # of a file that was being written: the final one
+            place = str(Path(place).with_name(TEMPORARY.sub(r"\1", name)))
         if place in STREAMS:
             descriptor, place = STREAMS[place]
             silence(descriptor)
@@ -126,9 +117,3 @@ def _faults_of_system(error: BaseException) -> tuple[Fault, ...]:
         resume = msg("then `{command}` goes on", command=_resume())
         remedy = Joined((remedy, resume)) if remedy else resume
     return (Fault(rule, place, remedy),)
-
-
-def _place(path: str) -> str:
-    """Return the final name of a file that was being written."""
-    named = Path(path)
-    return str(named.with_name(TEMPORARY.sub(r"\1", named.name))) if named.name else path

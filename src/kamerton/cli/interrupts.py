@@ -16,8 +16,6 @@ QUICK = 1.0
 """Seconds in which further Ctrl-C count as the same one: they must not interrupt the clean-up."""
 SOON = 0.05
 
-Handler = Callable[[int, FrameType | None], None]
-
 
 def leave_at_once(message: str) -> None:
     """End the process at Ctrl-C with one line, without clean-up: nothing was started.
@@ -63,7 +61,7 @@ def ignore_interrupts() -> None:
     _handle(signal.SIG_IGN)
 
 
-def _handle(handler: Handler | signal.Handlers) -> None:
+def _handle(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
     """Set what Ctrl-C does; where it is ignored already (a job in the background), or in a thread, nothing changes."""
     main = threading.current_thread() is threading.main_thread()
     if main and signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, None):

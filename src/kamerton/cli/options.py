@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from kamerton.cli.border import Border
+from kamerton.cli.help import bad_value
 from kamerton.cli.interrupts import leave_at_once, stop_properly
 from kamerton.cli.speech import LANGUAGE, speak, worded
 from kamerton.cli.start import NOTHING_STARTED
-from kamerton.cli.usage import bad_value
 from kamerton.core import registry
 from kamerton.core.messages import msg
 from kamerton.i18n.language import LANGUAGES, VARIABLE, language_of
@@ -34,40 +34,38 @@ def demand(word: str | None) -> str | None:
 
 Data = Annotated[
     Path,
-    typer.Argument(
+    Argument(
         metavar="DATA",
         help="A data file (CSV, JSON, Parquet, a workbook, text, CoNLL …), an archive, a folder, or a pattern.",
         show_default=False,
         readable=False,  # whoever reads it reports what stands in the way, as of any file
     ),
 ]
-RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.", show_default=False, readable=False)]
-Task = Annotated[str | None, typer.Option(help="The task; found from the columns if not given.")]
-Columns = Annotated[
-    str | None, typer.Option(metavar="ROLE=NAME,…", help="Which column holds which part of an example.")
-]
-Model = Annotated[str | None, typer.Option(help="A known name, a folder, or a Hugging Face id.")]
-Method = Annotated[str | None, typer.Option(help="One of: {methods}.")]
-Epochs = Annotated[float | None, typer.Option(help="Passes over the training rows.")]
+RunPath = Annotated[Path, Argument(metavar="RUN", help="A run's folder.", show_default=False, readable=False)]
+Task = Annotated[str | None, Option(help="The task; found from the columns if not given.")]
+Columns = Annotated[str | None, Option(metavar="ROLE=NAME,…", help="Which column holds which part of an example.")]
+Model = Annotated[str | None, Option(help="A known name, a folder, or a Hugging Face id.")]
+Method = Annotated[str | None, Option(help="One of: {methods}.")]
+Epochs = Annotated[float | None, Option(help="Passes over the training rows.")]
 LearningRate = Annotated[
-    str | None, typer.Option(metavar="RATE|auto", help="Peak learning rate; auto tries four on a part of the rows.")
+    str | None, Option(metavar="RATE|auto", help="Peak learning rate; auto tries four on a part of the rows.")
 ]
-MaxRows = Annotated[int | None, typer.Option(help="Use at most this many rows, drawn at random.")]
+MaxRows = Annotated[int | None, Option(help="Use at most this many rows, drawn at random.")]
 TooLong = Annotated[
     str | None,
-    typer.Option(metavar="cut|drop|window|refuse", help="What to do with rows that are longer than the model takes."),
+    Option(metavar="cut|drop|window|refuse", help="What to do with rows that are longer than the model takes."),
 ]
-Assignments = Annotated[list[str] | None, typer.Option("--set", metavar="GROUP.FIELD=VALUE", help="Any other setting.")]
+Assignments = Annotated[list[str] | None, Option("--set", metavar="GROUP.FIELD=VALUE", help="Any other setting.")]
 Benchmarks = Annotated[
     str | None,
-    typer.Option(
+    Option(
         metavar="TASK,…",
         help="Tasks of lm-eval, or task files x.yaml, evaluated before and after; needs kamerton[benchmarks].",
     ),
 ]
 Require = Annotated[
     str | None,
-    typer.Option(
+    Option(
         metavar="ship|not-worse",
         help="Exit with status 3 unless it is proven better, or not worse by more than evaluate.margin.",
         callback=demand,
@@ -87,56 +85,47 @@ def language_word(word: str | None) -> AnyLanguage:
 
 Language = Annotated[
     str | None,
-    typer.Option(
+    Option(
         metavar="en|ru",
         envvar=VARIABLE,
         help="Of what is printed and of the pages; that of the locale if not given. Files for machines stay English.",
         callback=language_word,
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+AsJson = Annotated[bool, Option("--json", help="Print JSON, for machines.")]
 
 
-def call(name: str, *arguments: object, language: str | None, needs: Callable[[], None] | None = None) -> Any:
+def call(work: str, *arguments: object, language: str | None, needs: Callable[[], None] | None = None) -> Any:
     """Run the work of a command, with everything that goes wrong turned into a message and a status.
 
-    Args:
-        name: of the command.
-        arguments: of the work; the language is its last one.
-        language: of the reader.
-        needs: checks the names that were given, before anything heavy is imported.
+    `work` is `module:name` in `actions/`; the language is its last argument. `needs` checks the names that were given,
+    before anything heavy is imported.
     """
     speak(language_word(language))
     with Border():
         if needs is not None:
             needs()
         leave_at_once(worded(NOTHING_STARTED))
-        work = _imported(f"kamerton.cli.actions.{name}:run")
+        gc.disable()  # collecting garbage would take a tenth of the start
+        try:
+            run = registry.load(f"kamerton.cli.actions.{work}")
+        finally:
+            gc.freeze()
+            gc.enable()
         stop_properly()
-        return work(*arguments, LANGUAGE.get())
-
-
-def _imported(work: str) -> Any:
-    """Import a command's work without collecting garbage, which would take a tenth of the start."""
-    gc.disable()
-    try:
-        return registry.load(work)
-    finally:
-        gc.freeze()
-        gc.enable()
-
-
-def given(flags: Mapping[str, object]) -> dict[str, object]:
-    """Keep the flags that were given."""
-    return {path: value for path, value in flags.items() if value is not None}
+        return run(*arguments, LANGUAGE.get())
 
 
 def data_flags(
-    task: str | None, columns: str | None, model: str | None, max_rows: int | None = None
+    task: str | None,
+    columns: str | None,
+    model: str | None,
+    max_rows: int | None = None,
+    others: Mapping[str, object] | None = None,
 ) -> dict[str, object]:
-    """Return the settings of the flags that most commands have, as far as they were given."""
-    columns_by_role = parse_columns(columns)
-    return given({"data.task": task, "data.columns": columns_by_role, "data.max_rows": max_rows, "model.name": model})
+    """Return the settings of the flags that most commands have, and others, as far as they were given."""
+    usual = {"data.task": task, "data.columns": parse_columns(columns), "data.max_rows": max_rows, "model.name": model}
+    return {path: value for path, value in {**usual, **(others or {})}.items() if value is not None}
 
 
 def parse_rate(text: str | None) -> float | str | None:

@@ -47,18 +47,8 @@ def warn(wording: Wording) -> None:
     print("kamerton:", worded(wording), file=sys.stderr)
 
 
-def warn_unusable(place: str, reason: Wording) -> None:
-    """Warn that a row has no answer, and why."""
-    warn(msg("{place}: {reason}; its answer is empty", place=place, reason=reason))
-
-
 def warn_cut(lost: Mapping[str, int], most: int) -> None:
-    """Warn of inputs of which the model saw only a part.
-
-    Args:
-        lost: how many tokens of each did not fit, by place.
-        most: how many tokens the model takes.
-    """
+    """Warn of inputs of which so many tokens, by place, were lost, since the model takes only `most`."""
     if lost:
         places = listed([msg("{place} ({tokens} lost)", place=place, tokens=tokens) for place, tokens in lost.items()])
         rule = "{count} {count:input is|inputs are} longer than the {most} tokens that the model takes: {places}"

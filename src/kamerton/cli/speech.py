@@ -5,6 +5,7 @@ from __future__ import annotations
 import gettext
 import os
 from contextvars import ContextVar
+from typing import Any
 
 from kamerton.core import registry
 from kamerton.core.messages import Wording
@@ -16,27 +17,21 @@ LANGUAGE: ContextVar[Language] = ContextVar("language", default="en")
 def speak(language: Language) -> None:
     """Set the language of everything that is said from now on, the command-line library's own words included."""
     LANGUAGE.set(language)
-    if language == "en":
-        gettext.textdomain("messages")
-        return
-    os.environ["LANGUAGE"] = language
-    gettext.bindtextdomain(DOMAIN, LOCALES)
-    gettext.textdomain(DOMAIN)
+    if language != "en":
+        os.environ["LANGUAGE"] = language
+        gettext.bindtextdomain(DOMAIN, LOCALES)
+    gettext.textdomain("messages" if language == "en" else DOMAIN)
 
 
 def worded(wording: Wording) -> str:
     """Render a message in the reader's language."""
-    language = LANGUAGE.get()
-    if language == "en":
-        return str(wording)
-    rendered: str = registry.load("kamerton.i18n.voice:voice")(language).render(wording)
-    return rendered
+    return str(wording) if LANGUAGE.get() == "en" else _voice().render(wording)
 
 
 def text(english: str) -> str:
     """Translate a fixed text; one that the catalogue lacks is returned as it is."""
-    language = LANGUAGE.get()
-    if language == "en":
-        return english
-    translated: str = registry.load("kamerton.i18n.voice:voice")(language).translate(english)
-    return translated
+    return english if LANGUAGE.get() == "en" else _voice().translate(english)
+
+
+def _voice() -> Any:
+    return registry.load("kamerton.i18n.voice:voice")(LANGUAGE.get())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import os
+import re
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +28,8 @@ PLAIN = {
 }  # fmt: skip
 """Replacements for characters that a stream's encoding lacks."""
 HANDLER = "kamerton.plain"
+UNDECODED = re.compile("[\udc80-\udcff]")
+"""Stands for a byte that the system's encoding could not decode."""
 
 
 def prepare_streams() -> None:
@@ -120,14 +123,7 @@ def decoded_arguments(arguments: list[str]) -> list[str]:
     Raises:
         DataError: an argument is no text in any known encoding, or names a file whose name is not UTF-8.
     """
-    return [
-        argument if argument.isascii() or not _is_broken(argument) else _decoded(argument) for argument in arguments
-    ]
-
-
-def _is_broken(argument: str) -> bool:
-    """Return whether an argument holds bytes that the system's encoding could not decode."""
-    return any("\udc80" <= sign <= "\udcff" for sign in argument)
+    return [_decoded(argument) if UNDECODED.search(argument) else argument for argument in arguments]
 
 
 def _decoded(argument: str) -> str:
@@ -136,5 +132,4 @@ def _decoded(argument: str) -> str:
         shown = "".join(map(_escaped, argument))
         rule = msg("the file's name is not UTF-8, and runs and pages name files in UTF-8")
         raise DataError(Fault(rule, shown, msg("rename it")))
-    text: str = registry.load("kamerton.data.encoding:text_of")(raw, "argument")
-    return text
+    return registry.load("kamerton.data.encoding:text_of")(raw, "argument")

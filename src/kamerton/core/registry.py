@@ -35,12 +35,8 @@ def names(folder: str) -> list[str]:
     >>> "lora" in names("methods")
     True
     """
-    return words_in(PACKAGE / folder)
-
-
-def words_in(folder: Path) -> list[str]:
-    """List the words of a folder's files, sorted."""
-    return sorted(path.stem.replace("_", "-") for path in folder.glob("*.py") if not path.stem.startswith("_"))
+    files = (PACKAGE / folder).glob("*.py")
+    return sorted(path.stem.replace("_", "-") for path in files if not path.stem.startswith("_"))
 
 
 def unknown(folder: str, word: str) -> Fault | None:

@@ -52,30 +52,19 @@ def run(
 def _lines(verdict: LivingVerdict, confidence: float, margin: float) -> Iterator[Message]:
     first, second = safe_text(verdict.first), safe_text(verdict.second)
     if verdict.decided_at is None:
-        rule = "not decided between {first} and {second}; go on, or stop: both are allowed"
-        yield msg(rule, first=first, second=second)
+        undecided = "not decided between {first} and {second}; go on, or stop: both are allowed"
+        yield msg(undecided, first=first, second=second)
     else:
         better, other = (first, second) if verdict.decision == "first is better" else (second, first)
-        yield msg(
-            "{better} is better than {other}, since pair {pair}", better=better, other=other, pair=verdict.decided_at
-        )
-    yield msg(
+        decided = "{better} is better than {other}, since pair {pair}"
+        yield msg(decided, better=better, other=other, pair=verdict.decided_at)
+    yield Message(
         "{outcomes} outcomes, {pairs} differences: {wins} for {first}, {losses} for {second}, {ties} {ties:tie|ties}",
-        outcomes=verdict.outcomes,
-        pairs=verdict.pairs,
-        wins=verdict.wins,
-        losses=verdict.losses,
-        ties=verdict.ties,
-        first=first,
-        second=second,
+        {**vars(verdict), "first": first, "second": second},
     )
-    yield msg(
-        "difference {difference}; {confidence} interval, valid at every look: {low} to {high}",
-        difference=Figure(verdict.difference, "signed"),
-        confidence=Figure(confidence, "percent"),
-        low=Figure(verdict.low, "signed"),
-        high=Figure(verdict.high, "signed"),
-    )
+    difference, low, high = (Figure(one, "signed") for one in (verdict.difference, verdict.low, verdict.high))
+    rule = "difference {difference}; {confidence} interval, valid at every look: {low} to {high}"
+    yield msg(rule, difference=difference, confidence=Figure(confidence, "percent"), low=low, high=high)
     yield msg(
         "e-value {e_value}, which decides once it has reached {limit}; anytime p {p}",
         e_value=Figure(verdict.e_value),
@@ -90,27 +79,13 @@ def _lines(verdict: LivingVerdict, confidence: float, margin: float) -> Iterator
 
 def _simulate(looks: int, disagreement: float, trials: int, confidence: float, json: bool, voice: Voice) -> None:
     settings = {"disagreement": disagreement, "confidence": confidence}
-    found = [
-        simulate(
-            share * disagreement,
-            disagreement=disagreement,
-            looks=looks,
-            trials=trials,
-            confidence=confidence,
-            seed=0,
-        )
-        for share in PLANTED
-    ]
+    found = [simulate(share * disagreement, looks=looks, trials=trials, seed=0, **settings) for share in PLANTED]
     if json:
         print_json({"looks": looks, "trials": trials, **settings, "simulated": [to_json(one) for one in found]})
         return
     console = Console()
-    about = msg(
-        "{trials} simulated logs of {looks} outcomes, {disagreement} of them no ties, looked at after every one",
-        trials=trials,
-        looks=looks,
-        disagreement=Figure(disagreement, "percent"),
-    )
+    rule = "{trials} simulated logs of {looks} outcomes, {disagreement} of them no ties, looked at after every one"
+    about = msg(rule, trials=trials, looks=looks, disagreement=Figure(disagreement, "percent"))
     allowed = msg(
         "Where the difference is 0, each one found is a false alarm: {allowed} are allowed. A fixed test may be looked "
         "at once, when the log is complete; looked at after every outcome it finds too much.",
@@ -121,18 +96,16 @@ def _simulate(looks: int, disagreement: float, trials: int, confidence: float, j
     console.print(f"\n{voice.render(allowed)}", highlight=False, soft_wrap=True)
 
 
-TITLES = (
-    msg("true difference"),
-    msg("found"),
-    msg("half of them by"),
-    msg("a fixed test at the end"),
-    msg("peeked at"),
-)
-
-
 def _table(found: list[Simulated], voice: Voice) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for title in TITLES:
+    titles = (
+        msg("true difference"),
+        msg("found"),
+        msg("half of them by"),
+        msg("a fixed test at the end"),
+        msg("peeked at"),
+    )
+    for title in titles:
         table.add_column(voice.render(title), justify="right")
     for one in found:
         by = "–" if one.median_look is None else voice.write(one.median_look)

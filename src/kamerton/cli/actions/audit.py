@@ -24,12 +24,7 @@ from kamerton.report.audit import MOST_CLASSES, MOST_UNREAD, AuditPage, class_ba
 from kamerton.report.terminal import Screen
 from kamerton.runs.recipe import parse_assignment, resolve
 
-FLAGS = {
-    "data.task": "--task",
-    "data.columns": "--columns",
-    "model.name": "--model",
-    "data.max_rows": "--max-rows",
-}
+FLAGS = {"data.task": "--task", "data.columns": "--columns", "data.max_rows": "--max-rows", "model.name": "--model"}
 """The options of the settings that have one."""
 MOST_REASONS = 10
 INDENT = " " * 9
@@ -46,7 +41,7 @@ def run(
 ) -> None:
     """Audit the data; write a cleaned copy and a page if asked."""
     require_page(out)
-    settings = {**flags, **dict(parse_assignment(text) for text in assignments)}
+    settings = {**flags, **dict(map(parse_assignment, assignments))}
     parsed = choose_base(parse_data(resolve(None, {"data.path": str(data), **settings})))
     bound = bind(parsed) if "model.name" in settings else None
     findings = audit_examples(parsed, bound)
@@ -59,18 +54,17 @@ def run(
     mendable = can_fix(findings, () if recipe.data.max_rows else left_out)
     command = _fix_command(data, flags, assignments) if mendable else ""
     if out:
-        write_audit_page(out, _page(data, settings, parsed, findings, fixed, command), language)
+        model = str(settings.get("model.name", ""))
+        write_audit_page(out, _page(data, model, parsed, findings, fixed, command), language)
     if json:
         print_json(_for_machines(parsed, findings, fixed, out))
         return
-    used = used_line(parsed.table.rows_read, left_out, cut)
     speaker = voice(language)
-    _print(data, parsed, findings, used, speaker)
+    _print(data, parsed, findings, used_line(parsed.table.rows_read, left_out, cut), speaker)
     lines = list(_copy_lines(fixed, speaker)) if fixed else []
     if not fixed and command:
-        lines = [
-            f"{speaker.translate('next'):9}{command}   {speaker.translate('writes a cleaned copy beside the data')}"
-        ]
+        does = speaker.translate("writes a cleaned copy beside the data")
+        lines = [f"{speaker.translate('next'):9}{command}   {does}"]
     if out:
         lines.append(f"{speaker.translate('page'):9}{out}")
     if lines:
@@ -83,9 +77,8 @@ def _fix_command(data: Path, flags: Mapping[str, object], assignments: Sequence[
     for path, value in flags.items():
         text = ",".join(f"{role}={name}" for role, name in value.items()) if isinstance(value, dict) else str(value)
         words += [FLAGS[path], text]
-    for text in assignments:
-        words += ["--set", text]
-    return " ".join(map(shell_word, [*words, "--fix"]))
+    sets = (word for text in assignments for word in ("--set", text))
+    return " ".join(map(shell_word, [*words, *sets, "--fix"]))
 
 
 def _for_machines(
@@ -110,13 +103,9 @@ def _for_machines(
 
 def _print(data: Path, parsed: ParsedData, findings: Sequence[Finding], used: Wording, voice: Voice) -> None:
     table = parsed.table
-    head = msg(
-        "{data}: {rows} {rows:row|rows}; {task}: {reason}",
-        data=str(data),
-        rows=table.rows_read,
-        task=parsed.recipe.data.task or "",
-        reason=parsed.reason,
-    )
+    rule = "{data}: {rows} {rows:row|rows}; {task}: {reason}"
+    task = parsed.recipe.data.task or ""
+    head = msg(rule, data=str(data), rows=table.rows_read, task=task, reason=parsed.reason)
     print(voice.render(head))
     for note in (*table.notes, *([used] if used else [])):
         print(f"  {voice.render(note)}")
@@ -127,10 +116,7 @@ def _print(data: Path, parsed: ParsedData, findings: Sequence[Finding], used: Wo
 
 
 def _places(entries: Sequence[LedgerEntry], voice: Voice) -> Iterator[str]:
-    """Yield a line for each reason that several rows are left out for: where they stand.
-
-    A single row's place is in the line that counts the rows.
-    """
+    """Yield the places of the rows that share a reason; a single row's place is in the line that counts the rows."""
     reasons = sorted(entries, key=lambda entry: str(entry.reason))
     groups = [list(group) for _, group in groupby(reasons, key=lambda entry: str(entry.reason))]
     several = sorted((group for group in groups if len(group) > 1), key=len, reverse=True)
@@ -145,13 +131,8 @@ def _copy_lines(fixed: Fixed, voice: Voice) -> Iterator[str]:
     """Yield what was written, and what was repaired and left out."""
     yield f"{voice.translate('cleaned'):9}{', '.join(map(str, fixed.copies))}"
     yield from (INDENT + voice.render(note) for note in fixed.notes)
-    counts = msg(
-        "{used} rows as they were, {repaired} repaired, {dropped} left out",
-        used=fixed.used,
-        repaired=fixed.repaired,
-        dropped=fixed.dropped,
-    )
-    yield INDENT + voice.render(counts)
+    counts = "{used} rows as they were, {repaired} repaired, {dropped} left out"
+    yield INDENT + voice.render(msg(counts, used=fixed.used, repaired=fixed.repaired, dropped=fixed.dropped))
     for reason, rows in (*fixed.repairs.items(), *fixed.reasons.items()):
         yield INDENT + voice.render(msg("{reason}: {rows} {rows:row|rows}", reason=reason, rows=rows))
     if not fixed.repaired + fixed.dropped:
@@ -160,12 +141,7 @@ def _copy_lines(fixed: Fixed, voice: Voice) -> Iterator[str]:
 
 
 def _page(
-    data: Path,
-    settings: Mapping[str, object],
-    parsed: ParsedData,
-    findings: Sequence[Finding],
-    fixed: Fixed | None,
-    command: str,
+    data: Path, model: str, parsed: ParsedData, findings: Sequence[Finding], fixed: Fixed | None, command: str
 ) -> AuditPage:
     table, examples, lost = parsed.table, parsed.examples, (*parsed.table.rejected, *parsed.left_out)
     classes = class_bars(examples) if parsed.task.answers == "class" else ()
@@ -173,7 +149,7 @@ def _page(
         name=data.name,
         task=parsed.recipe.data.task or "",
         reason=parsed.reason,
-        model=str(settings.get("model.name", "")),
+        model=model,
         rows=table.rows_read,
         examples=len(examples),
         unread=tuple(lost[:MOST_UNREAD]),

@@ -32,23 +32,18 @@ def run(
 ) -> None:
     """Draw the learning curve of a data file: print it, and write its page."""
     require_page(out)
-    settings = dict(parse_assignment(text) for text in assignments)
-    recipe = resolve(None, {"data.path": str(data), **flags, **settings})
+    recipe = resolve(None, {"data.path": str(data), **flags, **dict(map(parse_assignment, assignments))})
     with Screen(Console(stderr=True), voice(language)) as screen:
         for item in draw_curve(recipe, target):
             if isinstance(item, Curve):
-                _show(item, out or RUNS / f"{data.stem}-curve.html", json, language)
+                page = write_curve(item, out or RUNS / f"{data.stem}-curve.html", language)
+                if json:
+                    print_json({**to_json(item), "page": page})
+                else:
+                    _print(item, voice(language))
+                    print(f"\n{page}")
             else:
                 screen.show(item)
-
-
-def _show(curve: Curve, path: Path, json: bool, language: Language) -> None:
-    page = write_curve(curve, path, language)
-    if json:
-        print_json({**to_json(curve), "page": page})
-        return
-    _print(curve, voice(language))
-    print(f"\n{page}")
 
 
 def _print(curve: Curve, voice: Voice) -> None:

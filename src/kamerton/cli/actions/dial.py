@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kamerton.cli.actions.tune import tell
 from kamerton.cli.output import print_json
-from kamerton.cli.telling import tell
 from kamerton.core.message_json import to_json
-from kamerton.core.messages import Message, msg
+from kamerton.core.messages import msg
 from kamerton.core.outcomes import Attempt
 from kamerton.i18n.language import Language
-from kamerton.i18n.voice import ENGLISH, Voice, voice
+from kamerton.i18n.voice import Voice, voice
 from kamerton.pipeline.remedies import STRENGTH, dialled_run, turn_dial
 from kamerton.runs.run import Run, require_free
 from kamerton.session.engines import saved_engine
 from kamerton.session.setup import open_setup
-from kamerton.tune import story
 
 
 def run(path: Path, out: Path | None, strength: float | None, json: bool, language: Language) -> None:
@@ -27,32 +26,23 @@ def run(path: Path, out: Path | None, strength: float | None, json: bool, langua
     engine = saved_engine(tuned, setup)
     attempts = turn_dial(setup, engine, strength)
     if out is not None:
-        again = dialled_run(tuned, setup, engine, attempts, out)
-        tell(again, story(again), json, language)
+        tell(dialled_run(tuned, setup, engine, attempts, out), json, language)
     elif json:
         print_json([to_json(attempt) for attempt in attempts])
     else:
         for attempt in attempts:
-            print(line(attempt, voice(language)))
+            print(_line(attempt, voice(language)))
 
 
-def line(attempt: Attempt, voice: Voice = ENGLISH) -> str:
+def _line(attempt: Attempt, voice: Voice) -> str:
     """Write one strength: what it gains, and what it forgets."""
     digits = voice.symbols.localize
     forgot = msg("nothing measured")
-    if change := attempt.forgotten:
-        forgot = msg(
-            "{measure} {change} ({low} to {high})",
-            measure=change.name,
-            change=digits(f"{change.change:+.3f}"),
-            low=digits(f"{change.low:+.3f}"),
-            high=digits(f"{change.high:+.3f}"),
-        )
-    said: Message = msg(
-        "strength {strength} gain {gain}   {forgotten}: {decision}",
-        strength=digits(f"{float(str(attempt.changes.get(STRENGTH, 1))):<5g}"),
-        gain=digits(f"{attempt.gain:+.4f}"),
-        forgotten=forgot,
-        decision=voice.translate(attempt.decision),
-    )
-    return f"{voice.render(said)}   {voice.translate('← chosen')}" if attempt.chosen else voice.render(said)
+    if one := attempt.forgotten:
+        change, low, high = (digits(f"{value:+.3f}") for value in (one.change, one.low, one.high))
+        forgot = msg("{measure} {change} ({low} to {high})", measure=one.name, change=change, low=low, high=high)
+    strength = digits(f"{float(str(attempt.changes.get(STRENGTH, 1))):<5g}")
+    gain, decision = digits(f"{attempt.gain:+.4f}"), voice.translate(attempt.decision)
+    rule = "strength {strength} gain {gain}   {forgotten}: {decision}"
+    said = voice.render(msg(rule, strength=strength, gain=gain, forgotten=forgot, decision=decision))
+    return f"{said}   {voice.translate('← chosen')}" if attempt.chosen else said

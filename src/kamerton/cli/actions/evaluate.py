@@ -1,4 +1,4 @@
-"""What `kamerton evaluate` does."""
+"""What `kamerton evaluate` does: scores on other data, or on benchmark tasks."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from kamerton.cli.output import listed, print_json, warn, warn_cut
 from kamerton.core.message_json import to_json
 from kamerton.core.messages import msg
 from kamerton.core.outcomes import ClassResult
+from kamerton.deliver.predictor import Predictor
 from kamerton.deliver.rescore import Rescored, score_on
+from kamerton.forgetting.benchmarks import find_tasks
 from kamerton.i18n.language import Language
 from kamerton.i18n.voice import ENGLISH, Voice, voice
+from kamerton.pipeline.forgetting import measure_benchmarks
 from kamerton.runs.run import Run
 
 
@@ -20,7 +23,14 @@ def run(path: Path, data: Path, json: bool, language: Language) -> None:
     rescored, speaker = score_on(Run(path), data), voice(language)
     contender, digits = rescored.contender, speaker.symbols.localize
     if json:
-        print_json({**to_json(contender), **_doubts(rescored)})
+        limits = {
+            "rows": rescored.rows,
+            "left_out": [{"place": str(entry.place), "reason": entry.reason} for entry in rescored.left_out],
+            "cut": [{"place": str(served.place), "tokens": served.prediction.cut} for served in rescored.cut],
+            "trained_on": rescored.trained_on,
+            "unknown_labels": dict(rescored.unknown),
+        }
+        print_json({**to_json(contender), **limits})
         return
     for name, value in contender.metrics.items():
         ends = msg("95% interval {low} to {high}", low=digits(f"{value.low:.4f}"), high=digits(f"{value.high:.4f}"))
@@ -29,15 +39,23 @@ def run(path: Path, data: Path, json: bool, language: Language) -> None:
     _warn(rescored)
 
 
-def _doubts(rescored: Rescored) -> dict[str, object]:
-    """Return for machines what limits the scores."""
-    return {
-        "rows": rescored.rows,
-        "left_out": [{"place": str(entry.place), "reason": entry.reason} for entry in rescored.left_out],
-        "cut": [{"place": str(served.place), "tokens": served.prediction.cut} for served in rescored.cut],
-        "trained_on": rescored.trained_on,
-        "unknown_labels": dict(rescored.unknown),
-    }
+def benchmark(path: Path, names: Sequence[str], json: bool, language: Language) -> None:
+    """Ask the base and the tuned model of a run the same rows, and print both beside each other."""
+    find_tasks(names)
+    predictor, speaker = Predictor(Run(path)), voice(language)
+    setup = predictor.setup
+    changes = [one.change for one in measure_benchmarks(setup, predictor.engine, names, setup.recipe.benchmarks.rows)]
+    if json:
+        print_json([to_json(change) for change in changes])
+        return
+    digits = speaker.symbols.localize
+    width = max((len(speaker.render(change.name)) for change in changes), default=0)
+    rule = "base {base}   tuned {tuned}   change {change} ({low} to {high})"
+    for one in changes:
+        base, tuned = (digits(f"{value:.4f}") for value in (one.base, one.tuned))
+        change, low, high = (digits(f"{value:+.4f}") for value in (one.change, one.low, one.high))
+        line = msg(rule, base=base, tuned=tuned, change=change, low=low, high=high)
+        print(f"{speaker.render(one.name):<{width}}   {speaker.render(line)}")
 
 
 def _warn(rescored: Rescored) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from kamerton.cli.output import print_json, require_page
 from kamerton.core.figures import Figure
 from kamerton.core.message_json import to_json
-from kamerton.core.messages import Message, Value, msg
+from kamerton.core.messages import Message, msg
 from kamerton.core.outcomes import Judging, Measure
 from kamerton.evaluate.compare import in_order, same_rows, tuned_answers
 from kamerton.feedback.judging import Judged, blind_pairs, judge_choices, read_choices
@@ -68,47 +68,28 @@ def _of_one(run: Run, rows: int, seed: int) -> Judging:
 
 def _lines(judged: Judged) -> Iterator[Message]:
     first, second = safe_text(judged.first), safe_text(judged.second)
-    counts: dict[str, Value] = {
-        "rows": judged.rows,
-        "judges": judged.judges,
-        "wins": judged.wins,
-        "losses": judged.losses,
-        "ties": judged.ties,
-        "identical": judged.identical,
-        "first": first,
-        "second": second,
-    }
     yield Message(
         "{rows} {rows:row|rows}, {judges} {judges:judge|judges}: {wins} for {first}, {losses} for {second}, "
         "{ties} {ties:tie|ties}; on {identical} more both answer the same",
-        counts,
+        {**vars(judged), "first": first, "second": second},
     )
-    rule = "{first} is preferred in {preferred} of the rows that are no ties"
-    yield msg(rule, first=first, preferred=_share(judged.preferred))
-    yield msg(
-        "difference {difference} of all judged rows, 95% interval {low} to {high}",
-        difference=Figure(judged.difference.value, "signed"),
-        low=Figure(judged.difference.low, "signed"),
-        high=Figure(judged.difference.high, "signed"),
-    )
-    yield msg(
-        "sign test p {p}; if judging was stopped at will, p {anytime}",
-        p=Figure(judged.p_value, "probability"),
-        anytime=Figure(judged.anytime_p, "probability"),
-    )
-    biased = judged.position_p < BIASED
-    yield msg(
-        "left was chosen in {left} of the choices, p {chance}: {side}",
-        left=_share(judged.left),
-        chance=Figure(judged.position_p, "probability"),
-        side=msg("the judges favor a side") if biased else msg("no sign of favoring a side"),
-    )
+    preferred = "{first} is preferred in {preferred} of the rows that are no ties"
+    yield msg(preferred, first=first, preferred=_share(judged.preferred))
+    found = judged.difference
+    difference, low, high = (Figure(one, "signed") for one in (found.value, found.low, found.high))
+    rule = "difference {difference} of all judged rows, 95% interval {low} to {high}"
+    yield msg(rule, difference=difference, low=low, high=high)
+    numbers = (judged.p_value, judged.anytime_p, judged.position_p)
+    p, anytime, chance = (Figure(one, "probability") for one in numbers)
+    yield msg("sign test p {p}; if judging was stopped at will, p {anytime}", p=p, anytime=anytime)
+    left, biased = _share(judged.left), judged.position_p < BIASED
+    side = msg("the judges favor a side") if biased else msg("no sign of favoring a side")
+    yield msg("left was chosen in {left} of the choices, p {chance}: {side}", left=left, chance=chance, side=side)
     if judged.agreement is not None:
         agreed = msg("two judges agree on {share} of the rows", share=Figure(judged.agreement, "percent"))
-        if judged.kappa is None:
-            yield agreed
-        else:
-            yield msg("{agreed}; Cohen's kappa {kappa}", agreed=agreed, kappa=Figure(judged.kappa, "hundredths"))
+        if judged.kappa is not None:
+            agreed = msg("{agreed}; Cohen's kappa {kappa}", agreed=agreed, kappa=Figure(judged.kappa, "hundredths"))
+        yield agreed
 
 
 def _share(share: Measure) -> Message:

@@ -32,7 +32,7 @@ def run(
     language: Language,
 ) -> None:
     """Print what a run would do."""
-    settings = {**flags, **dict(parse_assignment(text) for text in assignments)}
+    settings = {**flags, **dict(map(parse_assignment, assignments))}
     speaker = voice(language)
     with Screen(Console(stderr=True), speaker) as screen:
         for item in dry_run(data, settings):
@@ -49,12 +49,9 @@ def run(
     _print_settings(plan, console, speaker)
     _print_alternatives(plan, console, speaker)
     _print_tokens(plan, console, new_tokens, speaker)
-    cost = msg(
-        "Training will take about {seconds} and {memory} of memory; {free} are free.",
-        seconds=Figure(plan.forecast.seconds, "duration"),
-        memory=Figure(plan.forecast.peak_bytes, "memory"),
-        free=Figure(plan.free_bytes, "memory"),
-    )
+    rule = "Training will take about {seconds} and {memory} of memory; {free} are free."
+    memory, free = (Figure(size, "memory") for size in (plan.forecast.peak_bytes, plan.free_bytes))
+    cost = msg(rule, seconds=Figure(plan.forecast.seconds, "duration"), memory=memory, free=free)
     print("\n" + speaker.render(cost))
     if not plan.fits:
         less = msg(
@@ -93,11 +90,7 @@ def _plain(value: object) -> str:
 
 
 def _write_tokens(plan: DryRun, path: Path) -> None:
-    """Write the new tokens that would pay, one a line.
-
-    Raises:
-        DataError: there are none.
-    """
+    """Write the new tokens that would pay, one a line; it is an error if there are none."""
     if plan.new_tokens is None:
         rule = msg("no new tokens would pay: the vocabulary is made for these texts, or they are too few")
         raise DataError(Fault(rule, plan.recipe.data.path, msg("leave --new-tokens out")))
@@ -113,13 +106,9 @@ def _print_tokens(plan: DryRun, console: Console, path: Path | None, speaker: Vo
     table = Table(*titles, text("less work a pass"), box=None)
     table.add_row(text("none"), write(Figure(plan.new_tokens.per_word, "tenths")), "", "", "")
     for size in plan.new_tokens.sizes:
-        table.add_row(
-            str(size.tokens),
-            write(Figure(size.per_word, "tenths")),
-            write(Figure(round(size.saved, 2), "percent")),
-            write(Figure(size.parameters, "parameters")),
-            write(Figure(round(size.work, 2), "percent")),
-        )
+        per_word, parameters = Figure(size.per_word, "tenths"), Figure(size.parameters, "parameters")
+        saved, work = (Figure(round(share, 2), "percent") for share in (size.saved, size.work))
+        table.add_row(str(size.tokens), *map(write, (per_word, saved, parameters, work)))
     console.print()
     console.print(table)
     name = str(path or "tokens.txt")

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from itertools import tee
 from pathlib import Path
 
-from kamerton.cli.output import warn, warn_cut, warn_unusable
+from kamerton.cli.output import warn, warn_cut
 from kamerton.cli.streams import is_unicode, standard_input
+from kamerton.core.messages import msg
 from kamerton.core.records import Place
 from kamerton.data.encoding import lines_of
 from kamerton.data.named import is_file
@@ -30,9 +31,11 @@ def run(path: Path, source: str, adapters: Sequence[Path], json: bool, _: Langua
     for answers in _answers(predictors, source):
         for predictor, served in zip(predictors, answers, strict=True):
             name = str(predictor.run.path) if adapters else ""
-            print(_line(served, name, predictor) if json else _text(served, name), flush=True)
+            text = one_line(served.prediction.text)
+            print(_line(served, name, predictor) if json else f"{name}\t{text}" if name else text, flush=True)
         if served.unusable:
-            warn_unusable(str(served.place), served.unusable)
+            reason = served.unusable
+            warn(msg("{place}: {reason}; its answer is empty", place=str(served.place), reason=reason))
         if lost := max(one.prediction.cut for one in answers):
             cut[str(served.place)] = lost
     warn_cut(cut, min(predictor.setup.max_tokens for predictor in predictors))
@@ -50,11 +53,6 @@ def _line(served: Served, name: str, predictor: Predictor) -> str:
     if served.unusable:
         values["unusable"] = str(served.unusable)
     return json_library.dumps(values, ensure_ascii=not is_unicode(sys.stdout))
-
-
-def _text(served: Served, name: str) -> str:
-    written = one_line(served.prediction.text)
-    return f"{name}\t{written}" if name else written
 
 
 def one_line(answer: str) -> str:

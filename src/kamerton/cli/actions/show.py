@@ -27,23 +27,18 @@ def run(
     data: Path, rows: int, flags: Mapping[str, object], assignments: Sequence[str], json: bool, language: Language
 ) -> None:
     """Show what the model gets for some rows."""
-    settings = dict(parse_assignment(text) for text in assignments)
-    parsed = choose_base(parse_data(resolve(None, {"data.path": str(data), **flags, **settings})))
+    settings = {"data.path": str(data), **flags, **dict(map(parse_assignment, assignments))}
+    parsed = choose_base(parse_data(resolve(None, settings)))
     bound = bind(parsed)
     shown = parsed.examples[:rows]
     views = _views(parsed, bound, shown)
     if json:
         print_json([to_json(view) for view in views])
         return
-    speaker, facts = voice(language), bound.facts
-    head = msg(
-        "{task} for {model} ({kind}), {tokens} {tokens:token|tokens} at most",
-        task=bound.recipe.data.task or "",
-        model=facts.name,
-        kind=speaker.translate(facts.kind),
-        tokens=bound.max_tokens,
-    )
-    print(speaker.render(head))
+    speaker, model, task = voice(language), bound.facts.name, bound.recipe.data.task or ""
+    kind = speaker.translate(bound.facts.kind)
+    rule = "{task} for {model} ({kind}), {tokens} {tokens:token|tokens} at most"
+    print(speaker.render(msg(rule, task=task, model=model, kind=kind, tokens=bound.max_tokens)))
     print(speaker.render(parsed.reason))
     for line in _left_out(parsed, shown, speaker):
         print(line)

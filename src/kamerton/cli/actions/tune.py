@@ -1,15 +1,23 @@
-"""What `kamerton tune` does."""
+"""What `kamerton tune` and `kamerton resume` do, and how a run is drawn while it happens."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from kamerton.cli.telling import tell
+from rich.console import Console
+
+from kamerton.cli.border import RESUMABLE
+from kamerton.cli.output import print_json
 from kamerton.evaluate.verdict import meets
 from kamerton.i18n.language import Language
+from kamerton.i18n.voice import voice
+from kamerton.report.card import write_card
+from kamerton.report.html import write_report
 from kamerton.report.outcome import read_outcome
+from kamerton.report.terminal import Screen
 from kamerton.runs.recipe import parse_assignment
+from kamerton.runs.run import Run
 from kamerton.session.new_run import new_run
 from kamerton.tune import story
 
@@ -24,7 +32,34 @@ def run(
     language: Language,
 ) -> bool:
     """Run and draw a tuning; return whether the demanded verdict was reached."""
-    settings = {**flags, **dict(parse_assignment(text) for text in assignments)}
-    begun = new_run(data, out, settings)
-    tell(begun, story(begun), json, language)
+    begun = new_run(data, out, {**flags, **dict(map(parse_assignment, assignments))})
+    tell(begun, json, language)
     return meets(read_outcome(begun).verdict, require)
+
+
+def resume(path: Path, json: bool, language: Language) -> None:
+    """Go on with a run."""
+    tell(Run(path), json, language)
+
+
+def tell(run: Run, json: bool, language: Language) -> None:
+    """Draw a run's story while it happens, and its verdict at the end; write its report in the language, too."""
+    RESUMABLE.set(run.path)
+    if json:
+        for _ in story(run):
+            pass
+        _write_translated(run, language)
+        print_json(run.result)
+        return
+    with Screen(Console(), voice(language)) as screen:
+        for item in story(run):
+            screen.show(item)
+        _write_translated(run, language)
+        screen.show_verdict(run)
+
+
+def _write_translated(run: Run, language: Language) -> None:
+    """Write the model card and the report in other languages than English, in which the story writes them."""
+    if language != "en":
+        write_card(run, language)
+        write_report(run, language)

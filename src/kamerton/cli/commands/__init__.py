@@ -1,1 +1,0 @@
-"""One light file per command: its flags and its help."""
