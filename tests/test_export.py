@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from kamerton.api import TunedRun
 from kamerton.core.errors import RunError
 from kamerton.deliver import export as export_module
-from kamerton.deliver.export_run import export_run
+from kamerton.deliver.export import export_run
 from kamerton.deliver.predictor import Predictor
 from kamerton.runs.run import Run
 from stories import DONE, MISTAKE, QUICK, Place

@@ -40,7 +40,7 @@ class TunedRun:
         return list(self._predictor.predict(rows))
 
     def export(self, form: str, out: str | Path | None = None) -> Any:
-        """Export the model, proven in a fresh process, and return a `kamerton.deliver.export_run.Exported`.
+        """Export the model, proven in a fresh process, and return a `kamerton.deliver.export.Exported`.
 
         Args:
             form: `merged` or `adapter`.
@@ -49,7 +49,7 @@ class TunedRun:
         Raises:
             KamertonError: the model cannot be exported so, or the folder exists.
         """
-        return registry.load("kamerton.deliver.export_run:export_run")(self._run, form, Path(out) if out else None)
+        return registry.load("kamerton.deliver.export:export_run")(self._run, form, Path(out) if out else None)
 
 
 def tune(
@@ -94,9 +94,8 @@ def ab(log: str | Path, *, first: str | None = None, margin: float = 0.02, confi
     Raises:
         KamertonError: lines are not outcomes; each with its number.
     """
-    return registry.load("kamerton.feedback.living:judge_log")(
-        Path(log), first=first, margin=margin, confidence=confidence
-    )
+    judge_log = registry.load("kamerton.feedback.living:judge_log")
+    return judge_log(Path(log), first=first, margin=margin, confidence=confidence)
 
 
 def compare(*runs: str | Path, metric: str | None = None, detect: float | None = None) -> Any:

@@ -43,12 +43,12 @@ def story(run: Run) -> Iterator[RunEvent]:
 
         # model: load the base, attach the method, find a learning rate, estimate the cost, train, save
         engine = yield from tuned_engine(run, setup, clock)
-        chosen = yield from apply_remedies(run, setup, engine, clock)
-        setup = yield from fit_task_settings(run, chosen.setup, chosen.engine, clock)
+        setup, engine = yield from apply_remedies(run, setup, engine, clock)
+        setup = yield from fit_task_settings(run, setup, engine, clock)
 
         # evidence: the test rows, the saved model in a fresh process, forgetting, other seeds
-        yield from prove(run, setup, chosen.engine, clock)
-        yield from probe_forgetting(run, setup, chosen.engine, clock)
+        yield from prove(run, setup, engine, clock)
+        yield from probe_forgetting(run, setup, engine, clock)
         yield from repeat_with_seeds(run, setup, clock)
 
         # judgement: scores, verdict, diagnosis, calibration, result, model card, report

@@ -38,10 +38,8 @@ def load(job: Mapping[str, Any]) -> nn.Module:
     transformers: Any = importlib.import_module("transformers")
     auto = getattr(transformers, job["auto"])
     kept = {"dtype": torch.float32, "local_files_only": True}
-    model: nn.Module
     if job["base"] is None:
-        model = auto.from_pretrained(job["folder"], **kept)
-        return model
+        return auto.from_pretrained(job["folder"], **kept)
     if job["module"]:
         importlib.import_module(job["module"])  # registers a type with PEFT
     if job["quantization"]:
@@ -53,16 +51,14 @@ def load(job: Mapping[str, Any]) -> nn.Module:
             module.support_avx512bf16_for_cpu = False  # else some CPUs multiply four bits in bf16
     if job["tokens"] > len(base.get_input_embeddings().weight):
         base.resize_token_embeddings(job["tokens"], mean_resizing=False)
-    model = importlib.import_module("peft.peft_model").PeftModel.from_pretrained(base, job["folder"])
-    return model
+    return importlib.import_module("peft.peft_model").PeftModel.from_pretrained(base, job["folder"])
 
 
 def main(path: str) -> None:
     """Run a job."""
     job = json.loads(Path(path).read_text(encoding="utf-8"))
-    names = load_file(job["inputs"])
     rows: list[dict[str, Tensor]] = [{} for _ in range(job["rows"])]
-    for name, values in names.items():
+    for name, values in load_file(job["inputs"]).items():
         number, _, key = name.partition(".")
         rows[int(number)][key] = values
     save_file(logits_of(load(job), rows), job["logits"])

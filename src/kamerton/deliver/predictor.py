@@ -84,8 +84,7 @@ class Predictor:
 
     def predict(self, rows: Sequence[str | Mapping[str, object]], first: int = 0) -> list[Prediction]:
         """Answer rows: texts, or mappings by role (`{"instruction": ..., "input": ...}`); ids count from `first`."""
-        examples = [self._example(i, Place("input", i + 1), row) for i, row in enumerate(rows, first)]
-        return self._calibrated(examples)
+        return self._calibrated([self._example(i, Place("input", i + 1), row) for i, row in enumerate(rows, first)])
 
     def predict_file(self, path: Path) -> Iterator[Served]:
         """Yield each row of a data file in order, with its answer or the reason why there is none.
@@ -127,18 +126,15 @@ class Predictor:
 
     def predict_lines(self, lines: Iterable[str]) -> Iterator[Served]:
         """Answer texts as they come, one per line; skip empty lines, and do not answer damaged ones."""
-        texts = (text for line in lines if (text := line.rstrip("\n")).strip())
-        first = 0
+        texts = enumerate(text for line in lines if (text := line.rstrip("\n")).strip())
         while batch := list(islice(texts, AT_ONCE)):
-            yield from self._served([self._line(number, text) for number, text in enumerate(batch, first)])
-            first += len(batch)
+            yield from self._served([self._line(number, text) for number, text in batch])
 
     def _line(self, number: int, text: str) -> Example | LedgerEntry:
         """Build an example from a line, unless it holds control characters; tokenizers accept NUL."""
         place = Place("input", number + 1)
-        if fault := flaw(text.replace("\0", "")):
-            return LedgerEntry(number, place, "dropped", fault)
-        return self._example(number, place, text)
+        fault = flaw(text.replace("\0", ""))
+        return LedgerEntry(number, place, "dropped", fault) if fault else self._example(number, place, text)
 
     def _served(self, rows: Sequence[Example | LedgerEntry]) -> Iterator[Served]:
         try:
@@ -170,15 +166,9 @@ class Predictor:
         *given, _answer = [role for role in roles if role.required]
         missing = [role.name for role in given if role.name not in columns and not role.to_learn]
         if missing:
-            faults = [
-                Fault(
-                    msg("there is no column '{column}' ({role})", column=wanted[role], role=role),
-                    str(path),
-                    msg("it has: {columns}", columns=", ".join(found)),
-                )
-                for role in missing
-            ]
-            raise DataError(faults)
+            rules = [msg("there is no column '{column}' ({role})", column=wanted[role], role=role) for role in missing]
+            has = msg("it has: {columns}", columns=", ".join(found))
+            raise DataError([Fault(rule, str(path), has) for rule in rules])
         return columns
 
     def _example(self, id: int, place: Place, row: str | Mapping[str, object]) -> Example:
@@ -198,15 +188,14 @@ def check_one_base(first: Run, setup: Setup, second: Run, other: Setup) -> None:
     Raises:
         RunError: they do not, with what differs.
     """
-    name, place = str(second.path), str(first.path)
-    mine, theirs = first.state.base, second.state.base
+    name, mine, theirs = str(second.path), first.state.base, second.state.base
     if mine.fingerprint != theirs.fingerprint:
-        differing = differing_parts(mine.parts, theirs.parts)
-        rule = msg("'{run}' was tuned over another base: {parts}", run=name, parts=differing)
-        raise RunError(Fault(rule, place, ONE_BY_ONE))
-    if setup.recipe.model.new_tokens != other.recipe.model.new_tokens:
+        parts = differing_parts(mine.parts, theirs.parts)
+        rule = msg("'{run}' was tuned over another base: {parts}", run=name, parts=parts)
+    elif setup.recipe.model.new_tokens != other.recipe.model.new_tokens:
         rule = msg("'{run}' has other new tokens, so its embeddings have another size", run=name)
-        raise RunError(Fault(rule, place, ONE_BY_ONE))
-    if (setup.form.model_class, setup.form.config) != (other.form.model_class, other.form.config):
+    elif (setup.form.model_class, setup.form.config) != (other.form.model_class, other.form.config):
         rule = msg("'{run}' has another head: other labels, or another task", run=name)
-        raise RunError(Fault(rule, place, ONE_BY_ONE))
+    else:
+        return
+    raise RunError(Fault(rule, str(first.path), ONE_BY_ONE))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -66,23 +66,19 @@ def score_on(run: Run, path: Path) -> Rescored:
         first = next(iter(unanswered.values()))
         raise DataError(Fault(first.reason, str(first.place), msg("give rows with answers, or use predict")))
     tuned = Answers("tuned model", "tuned", tuple(setup.form.predict(predictor.engine, examples)), 0.0)
-    [contender] = score(
-        examples,
-        [tuned],
-        metric_names(setup),
-        confidence=settings.confidence,
-        resamples=settings.resamples,
-        seed=setup.recipe.seed,
-    )
+    confidence, resamples, seed = settings.confidence, settings.resamples, setup.recipe.seed
+    names = metric_names(setup)
+    [contender] = score(examples, [tuned], names, confidence=confidence, resamples=resamples, seed=seed)
     unknown = Counter(label for example in examples for label in _labels(example, answers) if label not in known)
     answered = zip(examples, tuned.predictions, strict=True)
+    trained = {example.key for example in (*setup.split.train, *setup.split.added)}
     return Rescored(
         replace(contender, per_class=class_results(examples, tuned.predictions, setup.task.answers)),
         len(examples),
         tuple(sorted((*taken.unusable, *unanswered.values()), key=lambda entry: entry.id)),
         tuple(Served(example.place, prediction) for example, prediction in answered if prediction.cut),
         setup.max_tokens,
-        _known(examples, (*setup.split.train, *setup.split.added)),
+        sum(example.key in trained for example in examples),
         unknown,
         likely_spellings(unknown, known),
     )
@@ -95,9 +91,3 @@ def _labels(example: Example, answers: AnswerKind) -> list[str]:
     if not example.gold or answers not in ("class", "classes"):
         return []
     return read_list(example.gold) if answers == "classes" else [example.gold]
-
-
-def _known(examples: Iterable[Example], trained: Iterable[Example]) -> int:
-    """Count the examples whose text was trained on, ignoring case, spaces and Unicode form."""
-    keys = {example.key for example in trained}
-    return sum(example.key in keys for example in examples)

@@ -28,16 +28,9 @@ def conclude(run: Run, setup: Setup, clock: Clock) -> Iterator[Stage]:
     confidence, resamples, seed = settings.confidence, settings.resamples, setup.recipe.seed
     answers = run.read_answers()
     contenders = score(test, answers, names, confidence=confidence, resamples=resamples, seed=seed)
+    repeats, given = [tuned_answers(again) for again in run.repeats], (test, answers, contenders, names[0])
     verdict = judge(
-        test,
-        answers,
-        contenders,
-        names[0],
-        repeats=[tuned_answers(again) for again in run.repeats],
-        margin=settings.margin,
-        confidence=confidence,
-        resamples=resamples,
-        seed=seed,
+        *given, repeats=repeats, margin=settings.margin, confidence=confidence, resamples=resamples, seed=seed
     )
     verdict = replace(verdict, reason=reason(Found(verdict, contenders, names[0], len(test), confidence)))
     diagnoses = diagnose_run(run, setup)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -12,12 +12,10 @@ from kamerton.contenders.contend import answer
 from kamerton.contenders.endpoint import Endpoint
 from kamerton.contenders.prompting import Prompting, PromptStrategy, selection_message
 from kamerton.core import registry
-from kamerton.core.contracts import Form
 from kamerton.core.errors import Fault, RecipeError
 from kamerton.core.messages import Joined, msg
 from kamerton.core.outcomes import Answers
-from kamerton.core.records import Example, Prediction, Progress, RunEvent
-from kamerton.engine.engine import TorchEngine
+from kamerton.core.records import Example, Prediction, RunEvent
 from kamerton.evaluate.score import measure
 from kamerton.runs.run import Run
 from kamerton.session.engines import untuned_engine
@@ -38,11 +36,18 @@ def answer_baselines(run: Run, setup: Setup, clock: Clock) -> Iterator[RunEvent]
 
 
 def ask_untuned(run: Run, setup: Setup, clock: Clock) -> Iterator[RunEvent]:
-    """Answer the test rows by the untuned model, and by a server if the recipe names one."""
+    """Answer the test rows by the untuned model, and by a server if the recipe names one.
+
+    Raises:
+        RecipeError: the task cannot be put to a server in words.
+    """
     if run.state.contended:
         return
     done = {answers.name for answers in run.read_answers()}
-    strategies = yield from untuned_strategies(run, setup)
+    server = _server_strategies(run, setup)  # what is wrong with it is reported before anything slow
+    settings, shots, score = setup.recipe.prompt, setup.recipe.evaluate.shots, partial(_score, setup)
+    prompting = Prompting(setup.form, untuned_engine(setup), setup.split, settings, shots, score, setup.recipe.seed)
+    strategies = [*(yield from prompting.strategies()), *server]
     selections = {one.name: one.selection for one in strategies if one.selection.ways}
     run.write_state(replace(run.state, selections=selections))
     for one in strategies:
@@ -60,40 +65,14 @@ def record_answers(run: Run, setup: Setup, answers: Answers) -> None:
     run.write_answers(setup.split.test, [*others, answers])
 
 
-def untuned_strategies(run: Run, setup: Setup) -> Generator[Progress, None, list[PromptStrategy]]:
-    """Return all ways to ask the untuned model, and those to ask a server if the recipe names one.
-
-    Raises:
-        RecipeError: the task cannot be put to a server in words.
-    """
-    recipe = setup.recipe
-    server = _server_strategies(run, setup)  # what is wrong with it is reported before anything slow
-    prompting = Prompting(
-        setup.form,
-        untuned_engine(setup),
-        setup.split,
-        recipe.prompt,
-        recipe.evaluate.shots,
-        partial(_score, setup),
-        recipe.seed,
-    )
-    return [*(yield from prompting.strategies()), *server]
-
-
-def variants(setup: Setup, engine: TorchEngine) -> list[PromptStrategy]:
-    """Return the tuned model asked with the user's own prompt, if there is one."""
-    text = setup.recipe.prompt.text
-    form = setup.form.with_instruction(text) if text else None
-    if form is None:
-        return []
-    return [PromptStrategy(msg("tuned model with your prompt"), "variant", partial(form.predict, engine))]
-
-
 def _server_strategies(run: Run, setup: Setup) -> list[PromptStrategy]:
     settings, split, server = setup.recipe.prompt, setup.split, setup.recipe.prompt.against
     if not server:
         return []
-    form = _in_words(setup)
+    form = make_form(setup.task, setup.recipe, "decoder", split.train) if "decoder" in setup.task.kinds else None
+    if form is None or not form.to_messages(split.train[0], ()):
+        rule = msg("a server cannot be asked to do {task}", task=setup.recipe.data.task or "")
+        raise RecipeError(Fault(rule, "prompt.against", msg("leave it out for this task")))
     endpoint = Endpoint(settings, run.path / "endpoint.jsonl", setup.recipe.evaluate.max_new_tokens or 32)
     shots = form.shots(split.train, setup.recipe.evaluate.shots, setup.recipe.seed)
     bare = msg("{model} at {server}", model=settings.model or "", server=server)
@@ -102,16 +81,6 @@ def _server_strategies(run: Run, setup: Setup) -> list[PromptStrategy]:
         PromptStrategy(title, "prompt", partial(endpoint.predict, form, some))
         for title, some in ((bare, ()), (shown, shots))
     ]
-
-
-def _in_words(setup: Setup) -> Form:
-    """Return the form in which the task is put to models that write."""
-    if "decoder" in setup.task.kinds:
-        form = make_form(setup.task, setup.recipe, "decoder", setup.split.train)
-        if form.to_messages(setup.split.train[0], ()):
-            return form
-    rule = msg("a server cannot be asked to do {task}", task=setup.recipe.data.task or "")
-    raise RecipeError(Fault(rule, "prompt.against", msg("leave it out for this task")))
 
 
 def _score(setup: Setup, examples: Sequence[Example], predictions: Sequence[Prediction]) -> float:

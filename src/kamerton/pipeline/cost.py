@@ -43,11 +43,8 @@ WEIGHED_TOKENS = 2 * TRIED_TOKENS
 
 def cost_message(estimate: Resources) -> Message:
     """Describe the estimated cost of training."""
-    return msg(
-        "training will take about {time} and {memory} of memory",
-        time=Figure(estimate.seconds, "duration"),
-        memory=Figure(estimate.peak_bytes, "memory"),
-    )
+    took, memory = Figure(estimate.seconds, "duration"), Figure(estimate.peak_bytes, "memory")
+    return msg("training will take about {time} and {memory} of memory", time=took, memory=memory)
 
 
 def measured_message(estimate: Resources, measured: Resources) -> Message:
@@ -55,9 +52,8 @@ def measured_message(estimate: Resources, measured: Resources) -> Message:
     due = estimate.until(measured.updates)
     expected: Value = Figure(due.seconds, "duration")
     if due.updates < estimate.updates:
-        expected = msg(
-            "{time} for {made} of {planned} updates", time=expected, made=due.updates, planned=estimate.updates
-        )
+        rule = "{time} for {made} of {planned} updates"
+        expected = msg(rule, time=expected, made=due.updates, planned=estimate.updates)
     return msg(
         "training took {time} (estimated {expected}, {late}) and {memory} of memory (estimated {due}, {large})",
         time=Figure(measured.seconds, "duration"),
@@ -118,6 +114,8 @@ class _Work:
     """Of an epoch, from the smallest to the largest."""
     validated: _ForwardPass
     """All rows of a validation."""
+    answered: int
+    """How many of them are answered; where these are not all, answers are generated token by token."""
 
     @classmethod
     def of(cls, setup: Setup, trainable: TrainableModel) -> _Work:
@@ -130,8 +128,10 @@ class _Work:
             for update in updates
             for part in passes_of(layout, update, settings.pass_tokens, max(1, reads))
         ]
-        validated = _ForwardPass(setup.encode(setup.split.validation))
-        return cls(plan, sorted(passes, key=lambda part: part.tokens), validated)
+        ordered = sorted(passes, key=lambda part: part.tokens)
+        validation = setup.split.validation
+        answered = len(setup.form.validation_subset(validation))
+        return cls(plan, ordered, _ForwardPass(setup.encode(validation)), answered)
 
     @cached_property
     def usual(self) -> _ForwardPass:
@@ -176,18 +176,14 @@ def _try(trainable: TrainableModel, form: Objective, work: _Work) -> _Tried:
         new, again = _fastest(read, 1) / validated.tokens, _fastest(read, TRIES) / validated.tokens
         with MemoryProfile() as profile:
             read()
-    most = _most(work, lambda part: profile_memory(model, layout, form, part.rows))
-    return _Tried(costs, learning, new, again, most, profile.peak / validated.tokens)
-
-
-def _most(work: _Work, weight: Callable[[_ForwardPass], int]) -> float:
-    """Profile the memory of the largest pass; a very large one is extrapolated from a part of it."""
-    largest, usual = work.passes[-1], work.usual
+    largest = work.passes[-1]
     some = largest.some(WEIGHED_TOKENS)
-    if some.tokens == largest.tokens:
-        return weight(largest)
-    each = (weight(some) - (less := weight(usual))) / max(1, some.tokens - usual.tokens)
-    return less + max(0.0, each) * (largest.tokens - usual.tokens)
+    most: float = profile_memory(model, layout, form, some.rows)
+    if some.tokens < largest.tokens:  # a very large pass is extrapolated from a part of it
+        less = profile_memory(model, layout, form, usual.rows)
+        each = (most - less) / max(1, some.tokens - usual.tokens)
+        most = less + max(0.0, each) * (largest.tokens - usual.tokens)
+    return _Tried(costs, learning, new, again, most, profile.peak / validated.tokens)
 
 
 def _fastest(run: Callable[[], None], times: int) -> float:
@@ -208,26 +204,21 @@ def _seconds(setup: Setup, work: _Work, tried: _Tried) -> float:
     # activations of frozen layers are cached: what the fastest pass skipped is computed once
     once = max(0.0, tried.new - tried.again) * sum(part.tokens for part in work.passes)
     learned = plan.updates * (update + PER_TRAINED * costs.trainable)
-    return once + learned + validations * (_validation(setup, work.validated, tried) + PER_SAVED * costs.trainable)
+    return once + learned + validations * (_validation(setup, work, tried) + PER_SAVED * costs.trainable)
 
 
 def _memory(setup: Setup, work: _Work, tried: _Tried) -> float:
     """Estimate the bytes beyond what is held: optimizer states, and the largest set of tensors held at once."""
     read = tried.read * min(work.validated.tokens, setup.recipe.train.pass_tokens)
-    written = PACKED * setup.facts.parameters if _subset_size(setup) < len(work.validated.rows) else 0
+    written = PACKED * setup.facts.parameters if work.answered < len(work.validated.rows) else 0
     return STATE * tried.costs.trainable + SLACK * max(tried.most, read + written)
 
 
-def _validation(setup: Setup, rows: _ForwardPass, tried: _Tried) -> float:
+def _validation(setup: Setup, work: _Work, tried: _Tried) -> float:
     """Estimate the seconds of a validation: its rows are read, and some answers are generated token by token."""
-    subset, read = _subset_size(setup), tried.again * rows.tokens
-    if subset == len(rows.rows):
+    rows, read = work.validated, tried.again * work.validated.tokens
+    if work.answered == len(rows.rows):
         return read
-    prompts = tried.new * rows.tokens * subset / len(rows.rows)
-    token = max(tried.new * subset, PER_WEIGHT * setup.facts.parameters)
+    prompts = tried.new * rows.tokens * work.answered / len(rows.rows)
+    token = max(tried.new * work.answered, PER_WEIGHT * setup.facts.parameters)
     return read + prompts + token * (setup.recipe.evaluate.max_new_tokens or 1)
-
-
-def _subset_size(setup: Setup) -> int:
-    """Count the validation rows that are answered; where these are not all, answers are generated token by token."""
-    return len(setup.form.validation_subset(setup.split.validation))

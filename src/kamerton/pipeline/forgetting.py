@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from kamerton.core.contracts import ModelFacts
 from kamerton.core.errors import Fault, ModelError, RecipeError
 from kamerton.core.figures import Figure
 from kamerton.core.messages import Joined, Message, Wording, msg
-from kamerton.core.records import Encoded, Progress, Stage
+from kamerton.core.records import Progress, Stage
 from kamerton.engine.engine import TorchEngine, make_engine
 from kamerton.forgetting.before import remembered
 from kamerton.forgetting.benchmarks import benchmark_changes, load_tasks, take_benchmarks
@@ -91,27 +92,17 @@ def check_benchmarks(run: Run, setup: Setup, clock: Clock) -> Iterator[Stage]:
     Raises:
         RecipeError: they are not available, or the model does not generate text.
     """
-    names = setup.recipe.benchmarks.tasks
-    if names and not run.read_forgetting():
-        tasks = benchmark_tasks(setup, names)
-        rows = setup.recipe.benchmarks.rows
-        yield clock.stage("benchmarks", msg("{tasks}: at most {rows} rows each", tasks=", ".join(tasks), rows=rows))
+    wanted = setup.recipe.benchmarks
+    if wanted.tasks and not run.read_forgetting():
+        tasks = ", ".join(_benchmark_tasks(setup, wanted.tasks))
+        yield clock.stage("benchmarks", msg("{tasks}: at most {rows} rows each", tasks=tasks, rows=wanted.rows))
 
 
-def benchmark_tasks(setup: Setup, names: Sequence[str]) -> Mapping[str, Any]:
-    """Load benchmark tasks for a run's models.
-
-    Raises:
-        RecipeError: their rows are not available, or the model does not generate text.
-    """
+def _benchmark_tasks(setup: Setup, names: Sequence[str]) -> Mapping[str, Any]:
     if setup.facts.kind != "decoder":
-        kind = KINDS[setup.facts.kind]
-        rule = msg(
-            "benchmarks need a model that generates text; {model} is of the kind {kind}",
-            model=setup.facts.name,
-            kind=kind,
-        )
-        raise RecipeError(Fault(rule, "benchmarks.tasks", msg("leave them out for this model")))
+        rule = "benchmarks need a model that generates text; {model} is of the kind {kind}"
+        fault = msg(rule, model=setup.facts.name, kind=KINDS[setup.facts.kind])
+        raise RecipeError(Fault(fault, "benchmarks.tasks", msg("leave them out for this model")))
     return load_tasks(names)
 
 
@@ -119,25 +110,27 @@ def measure_benchmarks(setup: Setup, engine: TorchEngine, names: Sequence[str], 
     """Measure the base model and the tuned one on the same rows of benchmark tasks.
 
     Raises:
-        RecipeError: a task's rows are not available, or it cannot be run.
+        RecipeError: a task's rows are not available, it cannot be run, or the model does not generate text.
     """
-    tasks = benchmark_tasks(setup, names)
+    tasks = _benchmark_tasks(setup, names)
     base = load_model(setup.facts.folder, "AutoModelForCausalLM", {}, setup.recipe.seed).model
     before = take_benchmarks(engine_of(setup, base), tasks, rows)
     return [*benchmark_changes(before, take_benchmarks(engine, tasks, rows), _precision(setup))]
 
 
-class ForgettingMeter(Protocol):
+class ForgettingMeter(ABC):
     """The base model's measurements, with which tuned models are compared."""
 
+    @abstractmethod
     def measure(self, engine: TorchEngine) -> list[Measured]:
         """Measure a tuned model on the whole probe."""
 
     def measure_deciding(self, engine: TorchEngine) -> list[Measured]:
-        """Measure a tuned model only on what decides."""
+        """Measure a tuned model, and keep what decides."""
+        return [one for one in self.measure(engine) if one.limits]
 
 
-class SpeechMeter:
+class SpeechMeter(ForgettingMeter):
     """For models that generate text: the probe is given to them as text.
 
     An encoder-decoder predicts the second half of each text from the first; questions and requests are left out,
@@ -166,11 +159,10 @@ class SpeechMeter:
         """Measure only the losses of the texts."""
         texts = replace(self.probe, questions=(), requests=())
         tuned = measure_speech(_probing(engine, self.setup), texts, halves=self.halves)
-        changes = text_changes(texts, self.base, tuned, self.precision)
-        return [one for one in changes if one.limits]
+        return [one for one in text_changes(texts, self.base, tuned, self.precision) if one.limits]
 
 
-class RepresentationMeter:
+class RepresentationMeter(ForgettingMeter):
     """For encoders: they are measured through their embeddings, and on masked words."""
 
     def __init__(self, setup: Setup, size: Size) -> None:
@@ -178,9 +170,8 @@ class RepresentationMeter:
         languages = known_languages(setup.tokenizer)
         self.setup, self.precision, self.probe = setup, _precision(setup), load_probe(languages, size)
         self.layers = len(layer_stack(outer_model(base.model)))
-        self.base = remembered(
-            Representation, _circumstances(base, languages, size), lambda: represent(base, self.probe)
-        )
+        circumstances = _circumstances(base, languages, size)
+        self.base = remembered(Representation, circumstances, lambda: represent(base, self.probe))
         self.head = masked_language_model(setup.facts)
         mask = setup.tokenizer.mask_token_id
         self.masked = masked(base, self.probe, mask) if self.head and mask is not None else []
@@ -200,25 +191,14 @@ class RepresentationMeter:
                 changes.append(masked_change(self.masked_losses, self._masked_losses(body), words, self.precision))
         return changes
 
-    def measure_deciding(self, engine: TorchEngine) -> list[Measured]:
-        """Measure everything, since an encoder does so in one pass; keep what decides."""
-        return [one for one in self.measure(engine) if one.limits]
-
     def _masked_losses(self, body: TorchEngine) -> np.ndarray:
         """Return the losses of each document's masked words with the base's head above a body: `[documents]`."""
         if not self.masked or self.head is None:
             return np.zeros(0)
         setattr(self.head, self.head.base_model_prefix, body.model)
-        shortest: Sequence[Encoded] = sorted(self.masked, key=lambda item: len(item.tokens))[:3]
-        engine = make_engine(
-            self.head,
-            body.tokenizer,
-            body.facts,
-            shortest,
-            max_tokens=body.max_tokens,
-            max_new_tokens=1,
-            tokens_per_pass=TOKENS_PER_PASS,
-        )
+        shortest = sorted(self.masked, key=lambda item: len(item.tokens))[:3]
+        given = self.head, body.tokenizer, body.facts, shortest
+        engine = make_engine(*given, max_tokens=body.max_tokens, max_new_tokens=1, tokens_per_pass=TOKENS_PER_PASS)
         return engine.losses(self.masked)
 
 
@@ -234,10 +214,8 @@ def speech_probe(setup: Setup, size: Size) -> Probe:
 
 def _tuned_in(setup: Setup) -> list[str]:
     """List the probe's language that most training rows are in, if the tokenizer knows its letters."""
-    rows = setup.split.train[:LOOKED_AT]
-    spoken = [language_of(f"{example.text} {example.gold}") for example in rows]
-    readable = readable_languages(setup.tokenizer)
-    return [code for code in readable if spoken.count(LANGUAGES[code]) > len(rows) / 2]
+    spoken = [language_of(f"{example.text} {example.gold}") for example in setup.split.train[:LOOKED_AT]]
+    return [code for code in readable_languages(setup.tokenizer) if spoken.count(LANGUAGES[code]) > len(spoken) / 2]
 
 
 def make_meter(setup: Setup, engine: TorchEngine, size: Size) -> ForgettingMeter:

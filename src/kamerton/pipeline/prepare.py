@@ -126,13 +126,10 @@ def parse_data(recipe: Recipe) -> ParsedData:
     examples = sample_rows(made.examples, recipe.data.max_rows, recipe.seed)
     undrawn = []
     if len(examples) < len(made.examples):
-        drawn, reason = (
-            {example.id for example in examples},
-            msg("not drawn: max_rows is {rows}", rows=recipe.data.max_rows or 0),
-        )
+        drawn = {example.id for example in examples}
+        reason = msg("not drawn: max_rows is {rows}", rows=recipe.data.max_rows or 0)
         undrawn = [LedgerEntry(e.id, e.place, "dropped", reason) for e in made.examples if e.id not in drawn]
-    left_out = (*made.rejected, *undrawn)
-    return ParsedData(recipe, table, task, recognition.reason, examples, left_out, sides)
+    return ParsedData(recipe, table, task, recognition.reason, examples, (*made.rejected, *undrawn), sides)
 
 
 def choose_base(parsed: ParsedData) -> ParsedData:
@@ -152,14 +149,11 @@ def bind(parsed: ParsedData) -> BoundData:
     name = recipe.model.name or ""
     facts = inspect_folder(locate(name), str(nearby(name)))
     if facts.kind not in parsed.task.kinds:
-        rule = msg(
-            "this model is of the kind {kind}; {task} takes the kind {kinds}",
-            kind=KINDS[facts.kind],
-            task=recipe.data.task or "",
-            kinds=Joined([KINDS[kind] for kind in parsed.task.kinds], " or "),
-        )
+        kinds, task = Joined([KINDS[kind] for kind in parsed.task.kinds], " or "), recipe.data.task or ""
+        template = "this model is of the kind {kind}; {task} takes the kind {kinds}"
         fitting = ", ".join(model.name for model in known() if model.kind in parsed.task.kinds)
-        raise ModelError(Fault(rule, facts.name, msg("choose another model, such as {models}", models=fitting)))
+        remedy = msg("choose another model, such as {models}", models=fitting)
+        raise ModelError(Fault(msg(template, kind=KINDS[facts.kind], task=task, kinds=kinds), facts.name, remedy))
     answered = [example for example in parsed.examples if filled(example.gold)]
     if not answered:
         column = (recipe.data.columns or {}).get(parsed.task.roles[-1].name, "")
@@ -170,29 +164,20 @@ def bind(parsed: ParsedData) -> BoundData:
     refuse_unfit(recipe, parsed.task, form)
     words = read_words(recipe.model.new_tokens)
     if words != recipe.model.new_tokens:
-        recipe = recipe.settle(
-            {"model.new_tokens": Decision(words, msg("the lines of {file}", file=str(recipe.model.new_tokens)))}
-        )
+        reason = msg("the lines of {file}", file=str(recipe.model.new_tokens))
+        recipe = recipe.settle({"model.new_tokens": Decision(words, reason)})
     tokenizer = add_words(load_tokenizer(facts), words)
     if form.ends:
         require_end(tokenizer, facts.folder)
     max_tokens = _max_tokens(recipe, facts)
-    recipe = recipe.decide(
-        {"model.max_tokens": Decision(max_tokens, msg("the most that {model} takes", model=facts.name))}
-    )
-    return BoundData(recipe, facts, tokenizer, form, max_tokens)
+    most = Decision(max_tokens, msg("the most that {model} takes", model=facts.name))
+    return BoundData(recipe.decide({"model.max_tokens": most}), facts, tokenizer, form, max_tokens)
 
 
 def audit(
     parsed: ParsedData, bound: BoundData | None = None, encoded: Iterable[Encoded] | None = None
 ) -> list[Finding]:
-    """Run the audit on the examples; with a model, also on their lengths in its tokens.
-
-    Args:
-        parsed: the data.
-        bound: the model, if one is chosen.
-        encoded: the examples as the model gets them; they are encoded here if not given.
-    """
+    """Run the audit on the examples; with a model, also on their lengths, encoded here if not given."""
     if bound and encoded is None:
         encoded = bound.encode(parsed.examples)
     task, recipe, sides = parsed.task, parsed.recipe, parsed.sides
@@ -225,10 +210,8 @@ def _rows_to_test(parsed: ParsedData) -> int:
     """Count the test rows, by splitting what the audit and the gate will probably let through."""
     kept = {(e.key, e.gold): e for e in reversed(parsed.examples) if filled(e.text) and filled(e.gold)}
     rows = sorted(kept.values(), key=lambda example: example.id)
-    if not rows:
-        return 0
     try:
-        return len(_parted(parsed, parsed.recipe, rows).split.test)
+        return len(_parted(parsed, parsed.recipe, rows).split.test) if rows else 0
     except DataError:  # reported when the rows are split
         return 0
 
@@ -246,9 +229,8 @@ def predicted_fates(
     parsed: ParsedData, findings: Sequence[Finding], bound: BoundData | None
 ) -> tuple[list[LedgerEntry], list[LedgerEntry]]:
     """Return which rows `tune` would leave out after reading, and, with a model, which of the others it would cut."""
-    nowhere = Split((), (), ())
     dropped = {id for finding in findings for id in finding.drop}
-    left_out = make_ledger((), (), findings, nowhere, (), parsed.examples) if dropped else []
+    left_out = make_ledger((), (), findings, Split((), (), ()), (), parsed.examples) if dropped else []
     if bound is None:
         return left_out, []
     kept = [example for example in parsed.examples if example.id not in dropped]
@@ -276,7 +258,8 @@ def freeze(run: Run, clock: Clock) -> Iterator[Stage]:
     passed = _gated(parsed, bound, everything, findings)
     parted = _parted(parsed, bound.recipe, passed.examples)
     first_id = parsed.table.rows_read
-    added = add_rows(_augmentation(parsed, bound, parted.split, first_id))
+    given = bound.recipe, parsed.task, bound.form, bound.facts, bound.tokenizer, bound.max_tokens
+    added = add_rows(Augmentation(*given, parted.split, first_id))
     split = replace(parted.split, added=added.examples)
     for message in added.messages:
         yield clock.stage("added", message)
@@ -296,10 +279,8 @@ def freeze(run: Run, clock: Clock) -> Iterator[Stage]:
     run.write_recipe(recipe)
     run.write_state(_state(run.state, recipe, bound.facts))
     run.write_data(split, findings, ledger)
-    yield clock.stage(
-        "split",
-        _lines(_split_message(recipe, split), used_line(first_id, after, cut, first_id - len(read)), *_found(seen)),
-    )
+    used = used_line(first_id, after, cut, first_id - len(read))
+    yield clock.stage("split", _lines(_split_message(recipe, split), used, *_found(seen)))
 
 
 def _gated(parsed: ParsedData, bound: BoundData, encoded: Sequence[Encoded], findings: Sequence[Finding]) -> Passed:
@@ -311,25 +292,13 @@ def _gated(parsed: ParsedData, bound: BoundData, encoded: Sequence[Encoded], fin
 
 
 def _parted(parsed: ParsedData, recipe: Recipe, examples: Sequence[Example]) -> Parted:
-    return split_examples(
-        examples,
-        recipe.split,
-        stratified=parsed.task.answers == "class",
-        seed=recipe.seed,
-        sides=parsed.sides,
-        alike=near_duplicate_groups([example.text for example in examples]).tolist(),
-    )
-
-
-def _augmentation(parsed: ParsedData, bound: BoundData, split: Split, first_id: int) -> Augmentation:
-    return Augmentation(
-        bound.recipe, parsed.task, bound.form, bound.facts, bound.tokenizer, bound.max_tokens, split, first_id
-    )
+    seed, sides, by_class = recipe.seed, parsed.sides, parsed.task.answers == "class"
+    alike = near_duplicate_groups([example.text for example in examples]).tolist()
+    return split_examples(examples, recipe.split, stratified=by_class, seed=seed, sides=sides, alike=alike)
 
 
 def _resolve(parsed: ParsedData, bound: BoundData, split: Split, empty: PreTrainedModel) -> Recipe:
-    rows = len(split.train)
-    recipe = bound.recipe.decide({"method.name": choose_method(bound.facts, rows, free_memory(), empty)})
+    recipe = bound.recipe.decide({"method.name": choose_method(bound.facts, len(split.train), free_memory(), empty)})
     form = make_form(parsed.task, recipe, bound.facts.kind, split.train)
     method = make_method(recipe)
     if recipe.evaluate.metric:
@@ -338,6 +307,9 @@ def _resolve(parsed: ParsedData, bound: BoundData, split: Split, empty: PreTrain
 
 
 def _state(state: State, recipe: Recipe, facts: ModelFacts) -> State:
+    hashes = [sha256_of(file) for file in data_files(Path(recipe.data.path))]
+    data = hashes[0] if len(hashes) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
+    required = [re.split(r"[^\w.-]", one, maxsplit=1)[0] for one in requires("kamerton") or [] if "extra ==" not in one]
     return replace(
         state,
         kamerton=version("kamerton"),
@@ -345,21 +317,11 @@ def _state(state: State, recipe: Recipe, facts: ModelFacts) -> State:
         platform=platform.platform(),
         processors=torch.get_num_threads(),
         device=str(machine_device()),
-        libraries={name: version(name) for name in _requirements()},
-        data=DataSource(recipe.data.path, _hash_of_data(Path(recipe.data.path))),
+        libraries={name: version(name) for name in required},
+        data=DataSource(recipe.data.path, data),
         model=BaseModel(facts.name, facts.fingerprint, fingerprints(Path(facts.folder)), facts.parameters),
         seed=recipe.seed,
     )
-
-
-def _hash_of_data(path: Path) -> str:
-    hashes = [sha256_of(file) for file in data_files(path)]
-    return hashes[0] if len(hashes) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
-
-
-def _requirements() -> list[str]:
-    lines = [line for line in requires("kamerton") or [] if "extra ==" not in line]
-    return [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in lines]
 
 
 def _lines(*parts: Wording) -> Joined:
@@ -368,51 +330,34 @@ def _lines(*parts: Wording) -> Joined:
 
 def _read_message(parsed: ParsedData) -> Joined:
     table = parsed.table
-    read = msg(
-        "{rows} {rows:row|rows} ({format}, {encoding})",
-        rows=table.rows_read,
-        format=table.format,
-        encoding=table.encoding,
-    )
+    rule = "{rows} {rows:row|rows} ({format}, {encoding})"
+    read = msg(rule, rows=table.rows_read, format=table.format, encoding=table.encoding)
     task = msg("task {task}: {reason}", task=parsed.recipe.data.task or "", reason=parsed.reason)
     return _lines(read, *table.notes, task, left_out_line((*table.rejected, *parsed.left_out)))
 
 
 def _model_message(bound: BoundData) -> Joined:
     facts = bound.facts
-    model = msg(
-        "{name}: {kind} ({family}), {size} parameters, {limit} tokens at most",
-        name=facts.name,
-        kind=KINDS[facts.kind],
-        family=facts.family,
-        size=Figure(facts.parameters, "parameters"),
-        limit=bound.max_tokens,
-    )
+    kind, size = KINDS[facts.kind], Figure(facts.parameters, "parameters")
+    rule = "{name}: {kind} ({family}), {size} parameters, {limit} tokens at most"
+    model = msg(rule, name=facts.name, kind=kind, family=facts.family, size=size, limit=bound.max_tokens)
     head = new_head(facts.folder, bound.form.model_class, bound.form.config)
     return _lines(model, origin(facts.name, Path(facts.folder)), head.message if head else "")
 
 
 def _split_message(recipe: Recipe, split: Split) -> Message:
-    settings = recipe.split
-    how: Message = (
-        msg("by the column {column}", column=settings.column) if settings.column else SPLITS[str(settings.by)]
-    )
-    if settings.folds:
-        how = msg("{how}, fold {fold} of {folds}", how=how, fold=settings.fold, folds=settings.folds)
-    return msg(
-        "{train} train, {validation} validation, {test} test ({how})",
-        train=len(split.train),
-        validation=len(split.validation),
-        test=len(split.test),
-        how=how,
-    )
+    by = recipe.split
+    how = msg("by the column {column}", column=by.column) if by.column else SPLITS[str(by.by)]
+    if by.folds:
+        how = msg("{how}, fold {fold} of {folds}", how=how, fold=by.fold, folds=by.folds)
+    train, validation, test = len(split.train), len(split.validation), len(split.test)
+    rule = "{train} train, {validation} validation, {test} test ({how})"
+    return msg(rule, train=train, validation=validation, test=test, how=how)
 
 
 def _found(findings: Sequence[Finding]) -> list[Wording]:
     lines: list[Wording] = [
-        msg("severe: {title}", title=one.title)
-        if one.severity == "severe"
-        else msg("warning: {title}", title=one.title)
+        msg("severe: {title}" if one.severity == "severe" else "warning: {title}", title=one.title)
         for one in findings
         if one.severity != "note"
     ]

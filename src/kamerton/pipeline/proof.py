@@ -13,7 +13,7 @@ from kamerton.core.records import RunEvent
 from kamerton.engine.engine import TorchEngine
 from kamerton.evaluate.artefact import proof_message, prove_artefact
 from kamerton.evaluate.calibration import calibration_rows
-from kamerton.pipeline.contenders import record_answers, variants
+from kamerton.pipeline.contenders import record_answers
 from kamerton.pipeline.training import tuned_engine
 from kamerton.runs.run import VALIDATION, Run
 from kamerton.session.setup import Clock, Setup
@@ -30,8 +30,10 @@ def prove(run: Run, setup: Setup, engine: TorchEngine, clock: Clock) -> Iterator
     run.write_state(replace(run.state, artefact=proof))
     rows = calibration_rows(tuned.predictions, setup.split.validation)
     run.write_answers(rows, [Answers(tuned.name, "tuned", tuple(form.predict(engine, rows)), 0.0)], VALIDATION)
-    for one in variants(setup, engine):
-        record_answers(run, setup, (yield from answer(one.title, one.kind, one.predict, test, setup.at_once)))
+    text = setup.recipe.prompt.text
+    if text and (own := form.with_instruction(text)):
+        title, predict = msg("tuned model with your prompt"), partial(own.predict, engine)
+        record_answers(run, setup, (yield from answer(title, "variant", predict, test, setup.at_once)))
     record_answers(run, setup, tuned)
     yield clock.stage("artefact", proof_message(proof))
 
@@ -41,12 +43,10 @@ def repeat_with_seeds(run: Run, setup: Setup, clock: Clock) -> Iterator[RunEvent
     for again in run.repeats:
         if again.read_answers():
             continue
-        other, test = replace(setup, recipe=again.recipe), setup.split.test
-        engine = yield from tuned_engine(again, other, Clock(again))
-        title, predict = msg("seed {seed}", seed=str(other.recipe.seed)), partial(other.form.predict, engine)
+        recipe, test = again.recipe, setup.split.test
+        engine = yield from tuned_engine(again, replace(setup, recipe=recipe), Clock(again))
+        title, predict = msg("seed {seed}", seed=str(recipe.seed)), partial(setup.form.predict, engine)
         tuned = yield from answer(title, "tuned", predict, test, setup.at_once)
         again.write_answers(test, [replace(tuned, name="tuned model", title=msg("tuned model"))])
-        yield clock.stage(
-            "seeds",
-            msg("trained again with seed {seed}: {folder}", seed=str(other.recipe.seed), folder=str(again.path)),
-        )
+        done = msg("trained again with seed {seed}: {folder}", seed=str(recipe.seed), folder=str(again.path))
+        yield clock.stage("seeds", done)

@@ -50,41 +50,23 @@ class Probed:
     loss: float
     """Of validation rows after the test's updates; infinite if training diverged."""
 
-    @property
-    def message(self) -> Message:
-        """The rate and its loss."""
-        rate = f"{self.rate:.2g}"
-        return (
-            msg("{rate} {loss}", rate=rate, loss=self.loss)
-            if math.isfinite(self.loss)
-            else msg("{rate} diverged", rate=rate)
-        )
-
 
 def settle_rate(
     run: Run, setup: Setup, trainable: TrainableModel, clock: Clock
 ) -> Generator[Stage | Progress, None, Setup]:
-    """Decide an open rate, write it into the run's recipe, and leave the model as it was.
-
-    Returns:
-        The setup with the rate that training is to use.
-    """
+    """Decide an open rate, write it into the run's recipe, and return the setup with it; the model stays as it was."""
     if setup.recipe.train.learning_rate != AUTO:
         return setup
     probed = yield from _range_test(run, setup, trainable)
     best = min(probed, key=lambda one: one.loss)
     probed.sort(key=lambda one: one.rate)
-    settings = setup.recipe.train
-    plan = UpdatePlan(len(trainable.rows), settings.batch_size or 1, settings.epochs or 1, setup.recipe.seed)
+    batch, epochs = setup.recipe.train.batch_size or 1, setup.recipe.train.epochs or 1
+    plan = UpdatePlan(len(trainable.rows), batch, epochs, setup.recipe.seed)
     rate = lowered(best.rate, plan.updates)
-    reason = _reason(probed, best, min(len(trainable.rows), UPDATES * (settings.batch_size or 1)))
+    reason = _reason(probed, best, min(len(trainable.rows), UPDATES * batch))
     if rate < best.rate:
-        reason = msg(
-            "{rate} lowered for {updates} updates (Bjorck et al. 2025), {reason}",
-            rate=f"{best.rate:.2g}",
-            updates=plan.updates,
-            reason=reason,
-        )
+        rule = "{rate} lowered for {updates} updates (Bjorck et al. 2025), {reason}"
+        reason = msg(rule, rate=f"{best.rate:.2g}", updates=plan.updates, reason=reason)
     recipe = setup.recipe.settle({"train.learning_rate": Decision(rate, reason)})
     run.write_recipe(recipe)
     readings = {f"{one.rate!r}": one.loss if math.isfinite(one.loss) else None for one in probed}
@@ -108,33 +90,20 @@ def _range_test(run: Run, setup: Setup, trainable: TrainableModel) -> Generator[
 
 
 def _reason(probed: Sequence[Probed], best: Probed, rows: int) -> Message:
-    reason = msg(
-        "the best of {count} rates by validation loss after {updates} updates on {rows} rows: {losses}",
-        count=len(probed),
-        updates=UPDATES,
-        rows=rows,
-        losses=Joined([one.message for one in probed], ", "),
-    )
+    rule = "the best of {count} rates by validation loss after {updates} updates on {rows} rows: {losses}"
+    losses = [
+        msg("{rate} {loss}", rate=f"{one.rate:.2g}", loss=one.loss)
+        if math.isfinite(one.loss)
+        else msg("{rate} diverged", rate=f"{one.rate:.2g}")
+        for one in probed
+    ]
+    reason = msg(rule, count=len(probed), updates=UPDATES, rows=rows, losses=Joined(losses, ", "))
     at_edge = best in (probed[0], probed[-1])
     return msg("{reason}; it is at the edge of the range", reason=reason) if at_edge else reason
 
 
-def _tried(run: Run, setup: Setup, trainable: TrainableModel, rate: float) -> Probed:
-    untouched = {name: p.detach().clone() for name, p in trainable.model.named_parameters() if p.requires_grad}
-    probed = _try(run, setup, trainable, rate)
-    with torch.no_grad():
-        for name, parameter in trainable.model.named_parameters():
-            if name in untouched:
-                parameter.copy_(untouched[name])
-    return probed
-
-
 def beyond(probed: Sequence[Probed]) -> float | None:
-    """Return the rate beyond the best one if that is the lowest or the highest; None if the best is bracketed.
-
-    Args:
-        probed: from the lowest rate to the highest.
-    """
+    """Return the rate beyond the best of ascending ones if it is the first or the last; None if it is bracketed."""
     best = min(probed, key=lambda one: one.loss)
     if best is probed[-1]:
         return best.rate * APART if best.rate * APART < MOST else None
@@ -157,7 +126,9 @@ def readings(run: Run) -> dict[float, float]:
     return {float(rate): math.inf if loss is None else loss for rate, loss in kept.items()}
 
 
-def _try(run: Run, setup: Setup, trainable: TrainableModel, rate: float) -> Probed:
+def _tried(run: Run, setup: Setup, trainable: TrainableModel, rate: float) -> Probed:
+    """Train a few updates at a rate, measure, and restore the weights."""
+    untouched = [(p, p.detach().clone()) for p in trainable.model.parameters() if p.requires_grad]
     settings, batch = setup.recipe.train, setup.recipe.train.batch_size or 1
     rows = trainable.rows[: UPDATES * batch]
     epochs = UPDATES / math.ceil(len(rows) / batch)
@@ -184,6 +155,9 @@ def _try(run: Run, setup: Setup, trainable: TrainableModel, rate: float) -> Prob
         return Probed(rate, math.inf)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        with torch.no_grad():
+            for parameter, value in untouched:
+                parameter.copy_(value)
 
 
 def _loss(setup: Setup, trainable: TrainableModel, subset: list[Encoded]) -> Validation:
@@ -197,4 +171,5 @@ def _loss(setup: Setup, trainable: TrainableModel, subset: list[Encoded]) -> Val
             logits = trainable.engine.layout.logits(trainable.model, sequences).float()
             total += float(setup.form.losses(logits, items).sum())
     loss = total / max(1, sum(setup.form.supervised(item) for item in rows))
-    return Validation(loss if math.isfinite(loss) else math.inf, {}, -loss if math.isfinite(loss) else -math.inf)
+    loss = loss if math.isfinite(loss) else math.inf
+    return Validation(loss, {}, -loss)

@@ -30,7 +30,7 @@ from kamerton.forgetting.decide import DECISIONS, conclude_forgetting, deciding
 from kamerton.forms.dialogue import trains_on_requests
 from kamerton.models.saved import save_model
 from kamerton.pipeline.dial import Dial
-from kamerton.pipeline.forgetting import ForgettingMeter, make_meter
+from kamerton.pipeline.forgetting import make_meter
 from kamerton.pipeline.training import score_validation, tuned_engine
 from kamerton.runs.recipe import AUTO, Recipe
 from kamerton.runs.run import Run
@@ -60,20 +60,14 @@ class Plan:
     changes: Mapping[str, object]
 
 
-@dataclass(frozen=True)
-class Remedied:
-    """The setup and the engine of the chosen model."""
-
-    setup: Setup
-    engine: TorchEngine
-
-
-def apply_remedies(run: Run, setup: Setup, engine: TorchEngine, clock: Clock) -> Generator[RunEvent, None, Remedied]:
-    """Try the recipe's remedies within their budget, and keep the chosen model and recipe in the run."""
+def apply_remedies(
+    run: Run, setup: Setup, engine: TorchEngine, clock: Clock
+) -> Generator[RunEvent, None, tuple[Setup, TorchEngine]]:
+    """Try the recipe's remedies within their budget, keep the best in the run, and return its setup and engine."""
     setup = replace(setup, recipe=run.recipe)  # the learning rate may have been found since
     if not setup.recipe.remedy.names or run.read_attempts():
-        return Remedied(setup, engine)
-    bench = Bench(setup, make_meter(setup, engine, "quick"), Dial(setup, engine.model))
+        return setup, engine
+    bench = Bench(setup, engine)
     first = bench.measure(engine, Plan("", 0, {}))
     attempts, spent = [first], 0.0
     symptoms = _symptoms(run, setup, engine, first)
@@ -93,7 +87,7 @@ def apply_remedies(run: Run, setup: Setup, engine: TorchEngine, clock: Clock) ->
     yield from _keep(run, bench, engine, chosen, clock)
     run.write_attempts([replace(attempt, chosen=attempt is chosen) for attempt in attempts])
     setup = open_setup(run)
-    return Remedied(setup, saved_engine(run, setup))
+    return setup, saved_engine(run, setup)
 
 
 def _symptoms(run: Run, setup: Setup, engine: TorchEngine, first: Attempt) -> set[str]:
@@ -109,19 +103,15 @@ def answer_symptoms(setup: Setup, engine: TorchEngine) -> list[Diagnosis]:
     rows = setup.form.validation_subset(setup.split.validation)
     if setup.task.answers != "class" or not rows:
         return []
-    answers = Answers("", "tuned", tuple(setup.form.predict(engine, rows)), 0.0)
-    return diagnose_answers(rows, answers)
+    return diagnose_answers(rows, Answers("", "tuned", tuple(setup.form.predict(engine, rows)), 0.0))
 
 
 def turn_dial(setup: Setup, engine: TorchEngine, strength: float | None = None) -> list[Attempt]:
     """Measure a tuned model at the recipe's strengths, mark the chosen one, and leave the model at it.
 
-    Args:
-        setup: of the run.
-        engine: of its tuned model.
-        strength: measured beside the full one, and chosen whatever the result; None for the rule.
+    A `strength` that is given is measured beside the full one, and chosen whatever the result.
     """
-    bench = Bench(setup, make_meter(setup, engine, "quick"), Dial(setup, engine.model))
+    bench = Bench(setup, engine)
     attempts = [bench.measure(engine, Plan("", 0, {}))]
     for value in [strength] if strength else setup.recipe.remedy.strengths:
         attempts.append(bench.measure_dialled(engine, Plan("strength", 0, {STRENGTH: value})))
@@ -140,10 +130,8 @@ def dialled_run(run: Run, setup: Setup, engine: TorchEngine, attempts: Sequence[
         RunError: the folder holds a run already.
     """
     [chosen] = [attempt for attempt in attempts if attempt.chosen]
-    recipe = varied(setup, Plan(chosen.remedy, 0, chosen.changes)).recipe
-    again = run.with_same_split(out, recipe)
-    others = [answers for answers in run.read_answers() if answers.kind != "tuned"]
-    again.write_answers(setup.split.test, others)
+    again = run.with_same_split(out, varied(setup, Plan(chosen.remedy, 0, chosen.changes)).recipe)
+    again.write_answers(setup.split.test, [answers for answers in run.read_answers() if answers.kind != "tuned"])
     again.write_attempts(attempts)
     shutil.copyfile(run.path / "events.jsonl", again.path / "events.jsonl")
     save_model(again.model, engine.model, setup.tokenizer)
@@ -153,31 +141,21 @@ def dialled_run(run: Run, setup: Setup, engine: TorchEngine, attempts: Sequence[
 class Bench:
     """Measures an engine on both axes, always against the same base and the same start."""
 
-    def __init__(self, setup: Setup, meter: ForgettingMeter, dial: Dial) -> None:
-        self.setup, self.meter, self.dial = setup, meter, dial
-        self.start: float | None = None
+    def __init__(self, setup: Setup, engine: TorchEngine) -> None:
+        self.setup, self.meter, self.dial = setup, make_meter(setup, engine, "quick"), Dial(setup, engine.model)
+        self.dial.turn(0)
+        self.start = score_validation(setup, engine)
+        self.dial.turn(1)
 
     def measure(self, engine: TorchEngine, plan: Plan, setup: Setup | None = None) -> Attempt:
         """Measure an engine in its current state."""
         began = time.perf_counter()
-        setup = setup or self.setup
-        if self.start is None:
-            self.dial.turn(0)
-            self.start = score_validation(setup, engine)
-            self.dial.turn(1)
-        score = score_validation(setup, engine)
+        score = score_validation(setup or self.setup, engine)
         measured = self.meter.measure_deciding(engine)
         worst = deciding(measured)
-        return Attempt(
-            plan.remedy,
-            dict(plan.changes),
-            score,
-            score - self.start,
-            worst.change,
-            worst.harm,
-            conclude_forgetting(measured).decision,
-            time.perf_counter() - began,
-        )
+        decision, seconds = conclude_forgetting(measured).decision, time.perf_counter() - began
+        gain, changes = score - self.start, dict(plan.changes)
+        return Attempt(plan.remedy, changes, score, gain, worst.change, worst.harm, decision, seconds)
 
     def measure_dialled(self, engine: TorchEngine, plan: Plan) -> Attempt:
         """Measure the tuned model at a strength of the dial, then restore full strength."""
@@ -205,7 +183,7 @@ def plans(setup: Setup, events: Sequence[Event], symptoms: set[str]) -> list[Pla
     Raises:
         RecipeError: there is no remedy of that name.
     """
-    names, situation = setup.recipe.remedy.names, situation_of(setup, events)
+    names, situation = setup.recipe.remedy.names, _situation_of(setup, events)
     found = []
     for word in registry.names("remedies") if AUTO in names else names:
         remedy: Remedy = registry.choose("remedies", word)()
@@ -214,22 +192,18 @@ def plans(setup: Setup, events: Sequence[Event], symptoms: set[str]) -> list[Pla
     return sorted(found, key=lambda plan: plan.trainings)
 
 
-def situation_of(setup: Setup, events: Sequence[Event]) -> Situation:
-    """Collect what remedies may depend on."""
-    train, method = setup.recipe.train, make_method(setup.recipe)
-    knobs: Any = method
+def _situation_of(setup: Setup, events: Sequence[Event]) -> Situation:
+    train = setup.recipe.train
+    method: Any = make_method(setup.recipe)
+    others = candidates(setup.facts, len(setup.split.train), free_memory())
     return Situation(
         learning_rate=train.peak,
         epochs=train.epochs or 1.0,
         dropout=train.dropout,
         weight_decay=train.weight_decay,
         validations=tuple(event for event in events if isinstance(event, Validated)),
-        knobs=knobs.model_dump(),
-        other_methods=tuple(
-            one.word
-            for one in candidates(setup.facts, len(setup.split.train), free_memory())
-            if one.word != setup.recipe.method.name
-        ),
+        knobs=method.model_dump(),
+        other_methods=tuple(one.word for one in others if one.word != setup.recipe.method.name),
         strengths=setup.recipe.remedy.strengths,
         writes=trains_on_requests(setup.form),
         rows=len(setup.split.train),
@@ -249,12 +223,7 @@ def choose_attempt(attempts: Sequence[Attempt], forgetting: bool, luck: float = 
 
     Where nothing gains over the start, the one that forgets least is chosen; so it is where keeping a gain that may be
     luck would cost severe forgetting. Where forgetting is not to be remedied, the highest score is chosen; of equals
-    the one that forgets least, then the first.
-
-    Args:
-        attempts: the first training first.
-        forgetting: whether forgetting is to be remedied.
-        luck: a gain up to this may be chance.
+    the one that forgets least, then the first. A gain up to `luck` may be chance.
     """
     best = max(attempt.gain for attempt in attempts)
     least = (KEPT_GAIN * best if best > 0 else -math.inf) if forgetting else best
@@ -266,18 +235,13 @@ def choose_attempt(attempts: Sequence[Attempt], forgetting: bool, luck: float = 
 
 def describe(attempt: Attempt) -> Message:
     """Describe an attempt in one line."""
-    changed = ", ".join(f"{path}={value}" for path, value in attempt.changes.items() if value is not None)
+    changes = ", ".join(f"{path}={value}" for path, value in attempt.changes.items() if value is not None)
     effects = [msg("gain {gain}", gain=Figure(attempt.gain, "signed"))]
-    if attempt.forgotten:
-        change = Figure(attempt.forgotten.change, "signed")
-        effects.append(msg("{name} {change}", name=attempt.forgotten.name, change=change))
-    return msg(
-        "{remedy} ({changes}): {effects}: forgetting {decision}",
-        remedy=attempt.remedy,
-        changes=changed,
-        effects=Joined(effects, ", "),
-        decision=DECISIONS[attempt.decision],
-    )
+    if one := attempt.forgotten:
+        effects.append(msg("{name} {change}", name=one.name, change=Figure(one.change, "signed")))
+    said, decision = Joined(effects, ", "), DECISIONS[attempt.decision]
+    rule = "{remedy} ({changes}): {effects}: forgetting {decision}"
+    return msg(rule, remedy=attempt.remedy, changes=changes, effects=said, decision=decision)
 
 
 def varied(setup: Setup, plan: Plan) -> Setup:
@@ -288,15 +252,11 @@ def varied(setup: Setup, plan: Plan) -> Setup:
     for path, value in plan.changes.items():
         group, _, name = path.partition(".")
         values[group][name] = value
-        values["reasons"][path] = {
-            "origin": "decided",
-            "reason": msg("remedy {name}", name=plan.remedy),
-            "value": value,
-        }
+        reason = msg("remedy {name}", name=plan.remedy)
+        values["reasons"][path] = {"origin": "decided", "reason": reason, "value": value}
     values["remedy"]["names"] = ()
     recipe = Recipe.model_validate(values)
-    train = setup.split.train
-    decisions = settings(make_method(recipe), setup.facts, setup.task, setup.form, train, setup.tokenizer)
+    decisions = settings(make_method(recipe), setup.facts, setup.task, setup.form, setup.split.train, setup.tokenizer)
     return replace(setup, recipe=recipe.decide(decisions))
 
 
@@ -326,12 +286,8 @@ def with_variants(run: Run, setup: Setup, clock: Clock) -> Generator[Stage, None
     split, ledger = run.read_split(), run.read_ledger()
     if len(split.added) > len(setup.split.added):
         return split  # made before a stop
-    first_id = 1 + max(entry.id for entry in ledger)
-    added = add_variants(
-        Augmentation(
-            setup.recipe, setup.task, setup.form, setup.facts, setup.tokenizer, setup.max_tokens, split, first_id
-        )
-    )
+    given = setup.recipe, setup.task, setup.form, setup.facts, setup.tokenizer, setup.max_tokens
+    added = add_variants(Augmentation(*given, split, first_id=1 + max(entry.id for entry in ledger)))
     split = replace(split, added=(*split.added, *added.examples))
     run.write_data(split, run.read_findings(), [*ledger, *added.entries])
     for message in added.messages:

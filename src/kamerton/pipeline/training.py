@@ -73,6 +73,7 @@ def _keep_peak(run: Run) -> None:
 def job_of(run: Run, setup: Setup, trainable: TrainableModel) -> Job:
     """Build the training job of a recipe."""
     recipe = setup.recipe
+    trained = recipe.model_dump_json(include={"model", "method", "train", "evaluate", "seed"})
     return Job(
         model=trainable.model,
         layout=trainable.engine.layout,
@@ -83,19 +84,14 @@ def job_of(run: Run, setup: Setup, trainable: TrainableModel) -> Job:
         validations_per_epoch=recipe.evaluate.validations_per_epoch,
         seed=recipe.seed,
         checkpoints=run.checkpoints,
-        identity=_identity(run, setup),
+        identity={
+            "data": data_fingerprint(run),
+            "base model": setup.facts.fingerprint,
+            "recipe": hashlib.sha256(trained.encode()).hexdigest(),
+        },
         dynamics=Dynamics.of(len(trainable.rows)),
         last_step=recipe.remedy.last_step,
     )
-
-
-def _identity(run: Run, setup: Setup) -> dict[str, str]:
-    recipe = setup.recipe.model_dump_json(include={"model", "method", "train", "evaluate", "seed"})
-    return {
-        "data": data_fingerprint(run),
-        "base model": setup.facts.fingerprint,
-        "recipe": hashlib.sha256(recipe.encode()).hexdigest(),
-    }
 
 
 def validate(setup: Setup, engine: TorchEngine, encoded: Sequence[Encoded]) -> Validation:
@@ -126,12 +122,9 @@ def fit_task_settings(run: Run, setup: Setup, engine: TorchEngine, clock: Clock)
     fitted = fit_threshold(setup.form, engine, setup.split.validation)
     if not fitted:
         return setup
-    run.write_recipe(
-        run.recipe.decide({f"task.{name}": Decision(one.value, one.reason) for name, one in fitted.items()})
-    )
-    parts = [
-        msg("{setting} {value}: {reason}", setting=name, value=f"{one.value:g}", reason=one.reason)
-        for name, one in fitted.items()
-    ]
+    decisions = {f"task.{name}": Decision(one.value, one.reason) for name, one in fitted.items()}
+    run.write_recipe(run.recipe.decide(decisions))
+    rule = "{setting} {value}: {reason}"
+    parts = [msg(rule, setting=name, value=f"{one.value:g}", reason=one.reason) for name, one in fitted.items()]
     yield clock.stage("fitted", Joined(parts))
     return open_setup(run)

@@ -46,5 +46,4 @@ class UpdatePlan:
 
 @lru_cache(maxsize=2)
 def _permutation(rows: int, seed: int, epoch: int) -> list[int]:
-    order: list[int] = np.random.default_rng([seed, epoch]).permutation(rows).tolist()
-    return order
+    return np.random.default_rng([seed, epoch]).permutation(rows).tolist()

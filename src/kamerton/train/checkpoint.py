@@ -62,11 +62,7 @@ def save_checkpoint(
 ) -> None:
     """Write a checkpoint, then prune all but the latest ones and their best ones.
 
-    Args:
-        root: the run's folder of checkpoints.
-        state: of the loop.
-        tensors: groups of tensors by file name.
-        identity: fingerprints of data, model and recipe: only the same may resume.
+    `tensors` are groups by file name; `identity` has the fingerprints without which none may resume.
     """
     root.mkdir(parents=True, exist_ok=True)
     target, temporary = folder_of(root, state.step), root / f".step-{state.step:06d}.tmp"
@@ -105,14 +101,17 @@ def latest_checkpoint(root: Path, identity: Mapping[str, str]) -> Checkpoint | N
     """
     for folder in reversed(_folders(root)):
         manifest = _verified(folder)
-        if manifest is None or not _has_best(root, manifest):
+        if manifest is None:
+            continue
+        state = TrainState(**manifest["standing"])
+        if state.best_score is not None and _verified(folder_of(root, state.best_step)) is None:
             continue
         changed = [key for key, value in identity.items() if manifest["identity"].get(key) != value]
         if changed:
             rule = msg("the run's {parts} changed since its checkpoint", parts=Joined(changed, ", "))
             remedy = msg("restore what it was, or start a new run with `kamerton tune`")
             raise RunError(Fault(rule, str(folder), remedy))
-        return Checkpoint(folder, TrainState(**manifest["standing"]))
+        return Checkpoint(folder, state)
     return None
 
 
@@ -132,9 +131,7 @@ def best_checkpoint(root: Path, state: TrainState) -> Checkpoint:
 def _verified(folder: Path) -> dict[str, Any] | None:
     """Return a checkpoint's manifest if it and every file are intact."""
     manifest = _manifest(folder)
-    if manifest is None:
-        return None
-    for name, facts in manifest["files"].items():
+    for name, facts in manifest["files"].items() if manifest else ():
         path = folder / name
         if not path.is_file() or path.stat().st_size != facts["size"] or sha256_of(path) != facts["sha256"]:
             return None
@@ -149,19 +146,11 @@ def _manifest(folder: Path) -> dict[str, Any] | None:
         manifest = read_json(folder / MANIFEST)
     except ValueError:
         return None
-    if not isinstance(manifest, dict) or manifest.pop("seal", None) != _seal(manifest):
-        return None
-    return manifest
+    return manifest if isinstance(manifest, dict) and manifest.pop("seal", None) == _seal(manifest) else None
 
 
 def _seal(manifest: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-
-
-def _has_best(root: Path, manifest: Mapping[str, Any]) -> bool:
-    """Return whether the best checkpoint that a manifest names is intact, if it names one."""
-    state = TrainState(**manifest["standing"])
-    return state.best_score is None or _verified(folder_of(root, state.best_step)) is not None
 
 
 def _folders(root: Path) -> list[Path]:
@@ -171,8 +160,8 @@ def _folders(root: Path) -> list[Path]:
 def _prune(root: Path) -> None:
     """Keep the latest checkpoints and their best ones; remove the rest, and what a kill left incomplete."""
     folders = _folders(root)
-    states = [manifest["standing"] for folder in folders[-KEPT:] if (manifest := _manifest(folder))]
-    keep = {*folders[-KEPT:], *(folder_of(root, state["best_step"]) for state in states)}
+    manifests = filter(None, map(_manifest, folders[-KEPT:]))
+    keep = {*folders[-KEPT:], *(folder_of(root, one["standing"]["best_step"]) for one in manifests)}
     for folder in [*folders, *root.glob(".step-*.tmp")]:
         if folder not in keep:
             _remove(folder)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+import signal
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FrameType
 
 import torch
 from accelerate import Accelerator
@@ -24,7 +28,6 @@ from kamerton.runs.recipe import TrainSettings
 from kamerton.train.batches import UpdatePlan
 from kamerton.train.checkpoint import Checkpoint, TrainState, best_checkpoint, latest_checkpoint, save_checkpoint
 from kamerton.train.dynamics import Dynamics
-from kamerton.train.interrupts import deferred_interrupts
 from kamerton.train.optimizer import learning_rate, make_optimizer, optimizer_tensors, restore_optimizer
 from kamerton.train.used_rows import only_used_rows
 
@@ -32,6 +35,7 @@ SAVE_SECONDS = 60.0
 """A checkpoint is due after this long, best or not."""
 SAMPLED = 4096
 """Entries of each weight whose change is measured."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -87,14 +91,12 @@ def train(job: Job) -> Iterator[Event]:
     with only_used_rows(job.model, job.layout, job.rows, job.settings) as belongs:
         own = replace(job, identity={**job.identity, **belongs})
         state, reason = yield from _train(own, counts)
-    yield Stopped(state.step, state.best_step, reason, _change(start, _sample(job.model)))
+    change = (_sample(job.model) - start).norm() / (start.norm() + 1e-12)
+    yield Stopped(state.step, state.best_step, reason, float(change))
 
 
 def _train(job: Job, counts: tuple[int, int]) -> Generator[Event, None, tuple[TrainState, Message]]:
-    """Make all updates; return the final state and why training ended.
-
-    `counts` are those of the weights that the method trains, and of all.
-    """
+    """Make all updates; return the final state and why training ended. `counts` are of trained and of all weights."""
     plan = UpdatePlan(len(job.rows), job.settings.batch_size or 1, job.settings.epochs or 1, job.seed)
     last = min(plan.updates, job.last_step or plan.updates)
     accelerator = Accelerator()
@@ -107,7 +109,7 @@ def _train(job: Job, counts: tuple[int, int]) -> Generator[Event, None, tuple[Tr
     if last < plan.updates:
         reason = msg("ended after update {last}, as the recipe says", last=last)
     saved_at = time.monotonic()
-    with deferred_interrupts() as interrupts:
+    with _deferred_interrupts() as stop_requested:
         while state.step < last and state.stale < job.settings.patience:
             stepped = _update(job, plan, accelerator, model, optimizer, state.step)
             if not math.isfinite(stepped.loss + stepped.gradient_norm):
@@ -119,10 +121,10 @@ def _train(job: Job, counts: tuple[int, int]) -> Generator[Event, None, tuple[Tr
             if state.step == last or plan.validates_after(state.step, job.validations_per_epoch):
                 yield _validate(job, plan, state)
             best = state.best_step == state.step
-            if best or interrupts.requested or time.monotonic() - saved_at > SAVE_SECONDS:
+            if best or stop_requested() or time.monotonic() - saved_at > SAVE_SECONDS:
                 yield _save(job, optimizer, state)
                 saved_at = time.monotonic()
-            if interrupts.requested:
+            if stop_requested():
                 raise KeyboardInterrupt
     if state.stale >= job.settings.patience:
         reason = msg("no better score in the last {count} {count:validation|validations}", count=state.stale)
@@ -156,8 +158,7 @@ def _update(
     if math.isfinite(total + norm):
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    tokens = sum(len(row.tokens) for row in rows)
-    seconds = time.perf_counter() - began
+    tokens, seconds = sum(len(row.tokens) for row in rows), time.perf_counter() - began
     return Stepped(step + 1, plan.epoch_after(step + 1), total, rate, norm, tokens, seconds)
 
 
@@ -218,10 +219,31 @@ def _trainable(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _sample(model: nn.Module) -> Tensor:
-    parts = [p.detach().flatten()[:: max(1, p.numel() // SAMPLED)].float().cpu() for p in _trainable(model).values()]
-    return torch.cat(parts) if parts else torch.zeros(0)
+    weights = _trainable(model).values()
+    return torch.cat([one.detach().flatten()[:: max(1, one.numel() // SAMPLED)].float().cpu() for one in weights])
 
 
-def _change(start: Tensor, now: Tensor) -> float:
-    """Return the change of the weights relative to their initial norm."""
-    return float((now - start).norm() / (start.norm() + 1e-12))
+@contextmanager
+def _deferred_interrupts() -> Iterator[Callable[[], bool]]:
+    """While active, only record the first SIGINT or SIGTERM, so that an update is completed; yield whether one came."""
+    requested = False
+    if threading.current_thread() is not threading.main_thread():  # which alone receives signals
+        yield lambda: False
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def record(_number: int, _frame: FrameType | None) -> None:
+        nonlocal requested
+        requested = True
+        restore()
+
+    for number in SIGNALS:
+        signal.signal(number, record)
+    try:
+        yield lambda: requested
+    finally:
+        restore()

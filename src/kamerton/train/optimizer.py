@@ -24,11 +24,10 @@ WIDE = {int: torch.int64, float: torch.float64}
 
 def learning_rate(step: int, steps: int, settings: TrainSettings) -> float:
     """Return the rate of an update, from 0: it rises linearly during the warm-up, then follows the schedule."""
-    peak = settings.peak
     warm = math.ceil(settings.warmup * steps)
     if step < warm:
-        return peak * (step + 1) / warm
-    return peak * SHAPES[settings.schedule]((step - warm) / max(1, steps - warm))
+        return settings.peak * (step + 1) / warm
+    return settings.peak * SHAPES[settings.schedule]((step - warm) / max(1, steps - warm))
 
 
 def preferred_optimizer() -> str:
@@ -42,8 +41,7 @@ def optimizer_class(settings: TrainSettings) -> type[Optimizer]:
     Raises:
         RecipeError: there is no such optimizer.
     """
-    chosen: type[Optimizer] = registry.choose("optimizers", settings.optimizer or preferred_optimizer())
-    return chosen
+    return registry.choose("optimizers", settings.optimizer or preferred_optimizer())
 
 
 def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:

@@ -9,7 +9,7 @@ from kamerton.cli.output import print_json
 from kamerton.core.figures import Figure
 from kamerton.core.message_json import to_json
 from kamerton.core.messages import Message, msg
-from kamerton.deliver.export_run import Exported, export_run
+from kamerton.deliver.export import Exported, export_run
 from kamerton.i18n.language import Language
 from kamerton.i18n.voice import voice
 from kamerton.runs.run import Run
