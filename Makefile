@@ -11,6 +11,8 @@ INSTALLED := $(VENV)/.installed
 PYTHONS := python3 python3.13 python3.12 python3.11
 DEMO_DATA := runs/demo-data
 PEERS := .venv-peers
+SUPPLY := .venv-audit
+LOCKED = $(SUPPLY)/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header
 
 .PHONY: help
 help:  ## List these targets
@@ -19,7 +21,7 @@ help:  ## List these targets
 .PHONY: install
 install: $(INSTALLED)  ## Make .venv with the locked requirements and Kamerton in editable form
 
-$(INSTALLED): requirements.lock pyproject.toml
+$(INSTALLED): requirements.lock requirements-torch.txt pyproject.toml
 	@for python in $(PYTHONS); do \
 	    if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
 	        echo "making $(VENV) with $$("$$python" --version)"; \
@@ -28,7 +30,10 @@ $(INSTALLED): requirements.lock pyproject.toml
 	done; \
 	echo "Kamerton needs Python 3.11 or newer; none of $(PYTHONS) is one: install it and run make again" >&2; \
 	exit 1
-	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	# setuptools comes first: with it the packages that are built here need nothing that is not in the lock
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement <(grep -A2 '^setuptools==' requirements.lock)
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --no-build-isolation --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --requirement requirements-torch.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -141,14 +146,32 @@ bench-audits: install  ## Plant faults in real data, and count how many the audi
 	$(BIN)/python benchmarks/planted_faults.py
 
 .PHONY: build
-build: install  ## Make the source package and the wheel in dist/
+build: install $(SUPPLY)/.installed  ## Make the source package, the wheel and the list of its components (SBOM) in dist/
 	$(BIN)/python -m build --no-isolation
+	wheel=$$(ls -t dist/*.whl | head -n 1); cat requirements.lock requirements-torch.txt | $(SUPPLY)/bin/python -W ignore -m cyclonedx_py \
+	    requirements - --pyproject pyproject.toml --output-reproducible --output-file "$${wheel%.whl}.cdx.json"
 
 .PHONY: lock
-lock: install  ## Pin what is installed now
-	header=$$(grep '^#' requirements.lock); \
-	{ echo "$$header"; $(BIN)/pip freeze --all --exclude-editable --exclude pip | sed 's/+[a-z0-9.]*$$//'; } > requirements.lock.new
-	mv requirements.lock.new requirements.lock
+lock: install $(SUPPLY)/.installed  ## Pin what is installed now, with the hashes of every file of each version
+	$(BIN)/pip freeze --all --exclude-editable --exclude pip | sed 's/+[a-z0-9.]*$$//' > $(SUPPLY)/pins
+	{ grep '^#' requirements.lock; grep -v '^torch==' $(SUPPLY)/pins | $(LOCKED) --no-deps -; } > requirements.lock.new
+	{ grep '^#' requirements-torch.txt; grep '^torch==' $(SUPPLY)/pins; } > requirements-torch.txt.new
+	{ grep '^#' requirements-audit.lock; printf '%s\n' pip-audit cyclonedx-bom uv | $(LOCKED) -; } > requirements-audit.lock.new
+	for file in requirements.lock requirements-torch.txt requirements-audit.lock; do mv $$file.new $$file; done
+
+.PHONY: audit-deps
+audit-deps: $(SUPPLY)/.installed  ## Look up the known vulnerabilities of every locked package
+	@$(SUPPLY)/bin/pip-audit --strict --disable-pip --no-deps --progress-spinner off \
+	    $(addprefix --requirement ,requirements.lock requirements-torch.txt requirements-audit.lock) 2>&1 \
+	    | tee $(SUPPLY)/audit.log || { \
+	    grep -q '^Found' $(SUPPLY)/audit.log || echo "nothing was audited: PyPI's vulnerability service did not answer for" \
+	        "every package; run \`make audit-deps\` where there is a network that reaches it" >&2; exit 1; }
+
+$(SUPPLY)/.installed: requirements-audit.lock $(INSTALLED)
+	rm -rf $(SUPPLY)
+	$(BIN)/python -m venv $(SUPPLY)
+	$(SUPPLY)/bin/python -m pip install --quiet --no-deps --require-hashes --only-binary :all: --requirement requirements-audit.lock
+	@touch $@
 
 .PHONY: clean
 clean:  ## Remove what was built and cached; runs/ and .venv stay

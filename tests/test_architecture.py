@@ -432,12 +432,36 @@ def test_each_banned_construct_is_seen(line, tmp_path, monkeypatch):
 # ── requirements ──────────────────────────────────────────────────────────────────────────────
 
 
+def locked(file: str) -> dict[str, str]:
+    """The version of each package in a file of requirements."""
+    lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
+    pins = (line.removesuffix("\\").partition(";")[0].split("==") for line in lines if "==" in line and line[0] != "#")
+    return {canonicalize_name(name): version.strip() for name, version in pins}
+
+
+@pytest.mark.parametrize("file", ["requirements.lock", "requirements-audit.lock"])
+def test_every_locked_package_has_hashes(file):
+    text = "".join(line for line in (ROOT / file).read_text(encoding="utf-8").splitlines(True) if line[0] != "#")
+    entries = re.split(r"\n(?=\S)", text.strip())
+    bare = [
+        entry
+        for entry in entries
+        if not re.fullmatch(r"[^\n]+==[^\n]+ \\(\n    --hash=sha256:[0-9a-f]{64}( \\)?)+", entry)
+    ]
+    assert (bare, len(entries)) == ([], len(locked(file)))
+
+
+def test_only_torch_is_installed_without_hashes_or_what_it_needs():
+    recipes = re.findall(r"pip install (.+)", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    free = [line for line in recipes if "--require-hashes" not in line and "--editable" not in line]
+    assert [line.split("--requirement ")[1] for line in free if "peers" not in line] == ["requirements-torch.txt"]
+    assert list(locked("requirements-torch.txt")) == ["torch"]
+
+
 def test_the_lock_pins_every_dependency_within_its_range():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     wanted = [Requirement(line) for line in project["project"]["dependencies"] + project["dependency-groups"]["dev"]]
-    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
-    locked = dict(line.split("==") for line in lines if not line.startswith("#"))
-    pinned = {canonicalize_name(name): version for name, version in locked.items()}
+    pinned = locked("requirements.lock") | locked("requirements-torch.txt")
     outside = [
         str(need) for need in wanted if not need.specifier.contains(pinned.get(canonicalize_name(need.name), ""))
     ]
