@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kamerton.core.errors import RunError
-from kamerton.runs.changes import COMMITTED, MANIFEST, PREPARED, RunFiles
+from kamerton.runs.changes import COMMITTED, LOCK, MANIFEST, PREPARED, RunFiles
 from killing import dies_at
 
 Snapshot = dict[str, bytes]
@@ -45,6 +45,11 @@ def change_all(folder: Path) -> None:
         change.remove("remedies.json")
 
 
+def finish(folder: Path) -> None:
+    with RunFiles(folder).locked():
+        pass
+
+
 def seen_by_a_reader(folder: Path) -> Snapshot:
     files = RunFiles(folder)
     names = [name for name in files.checksums if files.exists(name)]
@@ -52,7 +57,7 @@ def seen_by_a_reader(folder: Path) -> Snapshot:
 
 
 def on_disk(folder: Path) -> Snapshot:
-    paths = [path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST]
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.name not in (LOCK, MANIFEST)]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
@@ -66,7 +71,7 @@ def test_a_kill_at_any_file_operation_leaves_the_run_as_it_was_or_wholly_changed
         seen = seen_by_a_reader(folder)
         assert seen in (BEFORE, AFTER), number
         files = RunFiles(folder)
-        files.finish()
+        finish(folder)
         assert on_disk(folder) == seen and not files.damaged(), number
         assert not (folder / COMMITTED).exists() and not (folder / PREPARED).exists()
         outcomes.append(seen == AFTER)
@@ -81,9 +86,9 @@ def test_a_second_kill_while_a_change_is_ended_does_no_harm(tmp_path):
     for number in count():
         folder = tmp_path / f"again-{number}"
         shutil.copytree(tmp_path / f"open-{commits}", folder)
-        killed = dies_at(number, RunFiles(folder).finish)
+        killed = dies_at(number, lambda folder=folder: finish(folder))
         assert seen_by_a_reader(folder) == AFTER, number
-        RunFiles(folder).finish()
+        finish(folder)
         assert on_disk(folder) == AFTER
         if not killed:
             break
@@ -171,5 +176,15 @@ def test_files_get_the_mode_that_was_asked_for_and_folders_are_private(tmp_path,
     finally:
         os.umask(previous)
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "run").rglob("*")}
-    assert modes == {"data": 0o700, "train": mode, MANIFEST: mode}
+    assert modes == {"data": 0o700, "train": mode, MANIFEST: mode, LOCK: 0o666}
     assert stat.S_IMODE((tmp_path / "run").stat().st_mode) == 0o700
+
+
+def test_one_file_of_a_folder_is_replaced_alone_and_readers_see_the_others(tmp_path):
+    files = begin(tmp_path)
+    with files.changing() as change:
+        change.write("model/tokenizer", b"new")
+        assert files.place("model") == tmp_path / "model" and files.read("model/weights") == b"old"
+        assert files.read("model/tokenizer") == b"new"
+    assert files.read("model/tokenizer") == b"new" and not files.damaged(["model"])
+    assert on_disk(tmp_path) == {**BEFORE, "model/tokenizer": b"new"}

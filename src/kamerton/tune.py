@@ -28,6 +28,7 @@ def story(run: Run) -> Iterator[RunEvent]:
         KeyboardInterrupt: a stop was asked for; `kamerton resume` continues.
     """
     with run.locked():
+        run.check_files()
         clock = Clock(run)
 
         # data: read, recognize the task, choose the model, audit, split, augment, choose the method

@@ -380,3 +380,9 @@ def tune(
     flags, needs = options.data_flags(task, columns, model, max_rows, others), partial(require_data, data)
     met = call("tune:run", data, out, flags, assignments or [], require, json, language=language, needs=needs)
     raise Exit(OK if met else UNMET)
+
+
+@_command("kamerton verify runs/reviews")
+def verify(run: RunPath, language: Language = None, json: AsJson = False) -> None:
+    """Check that all files of a run, and its base model, are what they were when it was made."""
+    call("verify:run", run, json, language=language)

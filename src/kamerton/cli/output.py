@@ -13,6 +13,8 @@ from kamerton.cli.streams import is_unicode
 from kamerton.core.errors import Fault, RunError
 from kamerton.core.message_json import without_templates
 from kamerton.core.messages import Joined, Value, Wording, msg
+from kamerton.runs.run import Run
+from kamerton.runs.state import other_versions
 
 PAGE = b"<!doctype html"
 """How a page begins."""
@@ -45,6 +47,14 @@ def require_page(path: Path | None) -> None:
 def warn(wording: Wording) -> None:
     """Print a warning on standard error, in the reader's language."""
     print("kamerton:", worded(wording), file=sys.stderr)
+
+
+def open_run(path: Path) -> Run:
+    """Open a run whose model is to be used; warn if it was made with other versions of the libraries."""
+    run = Run(path)
+    if changed := other_versions(run.state):
+        warn(changed)
+    return run
 
 
 def warn_cut(lost: Mapping[str, int], most: int) -> None:

@@ -86,8 +86,18 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write a JSON file atomically, indented, without NaN (which is not JSON)."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write a JSON file atomically."""
+    write_text(path, json_text(value))
+
+
+def json_text(value: object) -> str:
+    """Return JSON, indented, without NaN (which is not JSON)."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def mode_of(path: str | None) -> int:
+    """Return the permissions of a file of the user's, for what is made from it; private ones where there is none."""
+    return 0o600 | (Path(path).stat().st_mode & 0o066 if path and Path(path).is_file() else 0)
 
 
 BAD_JSON = (ValueError, RecursionError)

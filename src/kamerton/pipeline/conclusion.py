@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -38,14 +39,17 @@ def conclude(run: Run, setup: Setup, clock: Clock) -> Iterator[Stage]:
     validation = [prediction for own in run.read_answers(VALIDATION) for prediction in own.predictions]
     tuned = tuned_answers(run).predictions
     calibrated = calibrate(validation, test, tuned, confidence=confidence, resamples=resamples, seed=seed)
-    if calibrated:
-        run.write_temperature(calibrated.temperature)
-        if message := calibration_message(calibrated):
-            yield clock.stage("calibration", message)
+    if calibrated and (message := calibration_message(calibrated)):
+        yield clock.stage("calibration", message)
     per_class = class_results(test, tuned, setup.task.answers)
-    run.write_result(result_of(run, names, contenders, verdict, diagnoses, calibrated, per_class))
-    write_card(run)
-    yield clock.stage("report", str(write_report(run)))
+    with run.changing():
+        if calibrated:
+            run.write_temperature(calibrated.temperature)
+        run.write_result(result_of(run, names, contenders, verdict, diagnoses, calibrated, per_class))
+        write_card(run)
+        stage = clock.stage("report", str(write_report(run)))
+    shutil.rmtree(run.cache, ignore_errors=True)  # only a resume needs it
+    yield stage
 
 
 def diagnose_run(run: Run, setup: Setup) -> list[Diagnosis]:

@@ -29,10 +29,12 @@ def answer_baselines(run: Run, setup: Setup, clock: Clock) -> Iterator[RunEvent]
     split = setup.split
     known = (*split.train, *split.validation)  # the tuned model uses both: its weights are selected on the latter
     simple = baselines(known, split.test, answers=setup.task.answers, seed=setup.recipe.seed)
-    run.write_answers(split.test, simple)
-    run.write_state(replace(run.state, classic_rows=len(known)))
     titles = Joined([answers.title for answers in simple], ", ")
-    yield clock.stage("baselines", titles if simple else msg("none for this task"))
+    with run.changing():
+        run.write_answers(split.test, simple)
+        run.write_state(replace(run.state, classic_rows=len(known)))
+        stage = clock.stage("baselines", titles if simple else msg("none for this task"))
+    yield stage
 
 
 def ask_untuned(run: Run, setup: Setup, clock: Clock) -> Iterator[RunEvent]:

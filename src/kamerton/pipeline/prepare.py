@@ -276,11 +276,13 @@ def freeze(run: Run, clock: Clock) -> Iterator[Stage]:
     findings += seen
     ledger += added.entries
     recipe = _resolve(parsed, bound, split, empty)
-    run.write_recipe(recipe)
-    run.write_state(_state(run.state, recipe, bound.facts))
-    run.write_data(split, findings, ledger)
     used = used_line(first_id, after, cut, first_id - len(read))
-    yield clock.stage("split", _lines(_split_message(recipe, split), used, *_found(seen)))
+    with run.changing():
+        run.write_recipe(recipe)
+        run.write_state(_state(run.state, recipe, bound.facts))
+        run.write_data(split, findings, ledger)
+        stage = clock.stage("split", _lines(_split_message(recipe, split), used, *_found(seen)))
+    yield stage
 
 
 def _gated(parsed: ParsedData, bound: BoundData, encoded: Sequence[Encoded], findings: Sequence[Finding]) -> Passed:

@@ -27,15 +27,18 @@ def prove(run: Run, setup: Setup, engine: TorchEngine, clock: Clock) -> Iterator
     tuned = yield from answer(msg("tuned model"), "tuned", partial(form.predict, engine), test, setup.at_once)
     yield clock.stage("test", msg("{rows} test {rows:row|rows} answered by the tuned model", rows=len(test)))
     proof = prove_artefact(run, form.validation_subset(test), tuned.predictions)
-    run.write_state(replace(run.state, artefact=proof))
     rows = calibration_rows(tuned.predictions, setup.split.validation)
-    run.write_answers(rows, [Answers(tuned.name, "tuned", tuple(form.predict(engine, rows)), 0.0)], VALIDATION)
+    known = Answers(tuned.name, "tuned", tuple(form.predict(engine, rows)), 0.0)
     text = setup.recipe.prompt.text
     if text and (own := form.with_instruction(text)):
         title, predict = msg("tuned model with your prompt"), partial(own.predict, engine)
         record_answers(run, setup, (yield from answer(title, "variant", predict, test, setup.at_once)))
-    record_answers(run, setup, tuned)
-    yield clock.stage("artefact", proof_message(proof))
+    with run.changing():
+        run.write_state(replace(run.state, artefact=proof))
+        run.write_answers(rows, [known], VALIDATION)
+        record_answers(run, setup, tuned)
+        stage = clock.stage("artefact", proof_message(proof))
+    yield stage
 
 
 def repeat_with_seeds(run: Run, setup: Setup, clock: Clock) -> Iterator[RunEvent]:

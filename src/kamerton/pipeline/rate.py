@@ -68,10 +68,12 @@ def settle_rate(
         rule = "{rate} lowered for {updates} updates (Bjorck et al. 2025), {reason}"
         reason = msg(rule, rate=f"{best.rate:.2g}", updates=plan.updates, reason=reason)
     recipe = setup.recipe.settle({"train.learning_rate": Decision(rate, reason)})
-    run.write_recipe(recipe)
     readings = {f"{one.rate!r}": one.loss if math.isfinite(one.loss) else None for one in probed}
-    run.write_state(replace(run.state, rates=readings, rate=rate))
-    yield clock.stage("rate", msg("{rate}, {reason}", rate=f"{rate:.2g}", reason=reason))
+    with run.changing():
+        run.write_recipe(recipe)
+        run.write_state(replace(run.state, rates=readings, rate=rate))
+        stage = clock.stage("rate", msg("{rate}, {reason}", rate=f"{rate:.2g}", reason=reason))
+    yield stage
     return replace(setup, recipe=recipe)
 
 
@@ -147,6 +149,7 @@ def _tried(run: Run, setup: Setup, trainable: TrainableModel, rate: float) -> Pr
         identity={"probe": f"{rate:g}"},
         dynamics=Dynamics.of(len(rows)),
     )
+    shutil.rmtree(folder, ignore_errors=True)  # of a stop in the middle of another rate
     try:
         for _ in train(job):
             pass

@@ -18,7 +18,6 @@ from kamerton.core import registry
 from kamerton.core.contracts import Remedy, Situation
 from kamerton.core.errors import TrainingError
 from kamerton.core.figures import Figure
-from kamerton.core.files import sync
 from kamerton.core.messages import Joined, Message, msg
 from kamerton.core.outcomes import Answers, Attempt, Diagnosis
 from kamerton.core.records import Event, RunEvent, Split, Stage, Validated
@@ -33,7 +32,7 @@ from kamerton.pipeline.dial import Dial
 from kamerton.pipeline.forgetting import make_meter
 from kamerton.pipeline.training import score_validation, tuned_engine
 from kamerton.runs.recipe import AUTO, Recipe
-from kamerton.runs.run import Run
+from kamerton.runs.run import LOG, MODEL, Run
 from kamerton.session.engines import saved_engine
 from kamerton.session.planner import candidates, settings
 from kamerton.session.setup import Clock, Setup, make_method, metric_names, open_setup
@@ -84,8 +83,12 @@ def apply_remedies(
             attempts.append(attempt)
             yield clock.stage("remedies", describe(attempt))
     chosen = choose_attempt(attempts, FORGETTING in symptoms, luck(setup))
-    yield from _keep(run, bench, engine, chosen, clock)
-    run.write_attempts([replace(attempt, chosen=attempt is chosen) for attempt in attempts])
+    kept = describe(chosen) if chosen.remedy else msg("the first training")
+    with run.changing():
+        _keep(run, bench, engine, chosen)
+        run.write_attempts([replace(attempt, chosen=attempt is chosen) for attempt in attempts])
+        stage = clock.stage("remedies", msg("kept: {attempt}", attempt=kept))
+    yield stage
     setup = open_setup(run)
     return setup, saved_engine(run, setup)
 
@@ -130,11 +133,12 @@ def dialled_run(run: Run, setup: Setup, engine: TorchEngine, attempts: Sequence[
         RunError: the folder holds a run already.
     """
     [chosen] = [attempt for attempt in attempts if attempt.chosen]
-    again = run.with_same_split(out, varied(setup, Plan(chosen.remedy, 0, chosen.changes)).recipe)
-    again.write_answers(setup.split.test, [answers for answers in run.read_answers() if answers.kind != "tuned"])
-    again.write_attempts(attempts)
-    shutil.copyfile(run.path / "events.jsonl", again.path / "events.jsonl")
-    save_model(again.model, engine.model, setup.tokenizer)
+    recipe = varied(setup, Plan(chosen.remedy, 0, chosen.changes)).recipe
+    with run.copying_split(out, recipe) as again, again.changing() as change:
+        again.write_answers(setup.split.test, [answers for answers in run.read_answers() if answers.kind != "tuned"])
+        again.write_attempts(attempts)
+        shutil.copyfile(run.files.place(LOG), change.path(LOG))
+        save_model(change.path(MODEL), engine.model, setup.tokenizer)
     return again
 
 
@@ -295,27 +299,20 @@ def with_variants(run: Run, setup: Setup, clock: Clock) -> Generator[Stage, None
     return split
 
 
-def _keep(run: Run, bench: Bench, engine: TorchEngine, chosen: Attempt, clock: Clock) -> Iterator[Stage]:
+def _keep(run: Run, bench: Bench, engine: TorchEngine, chosen: Attempt) -> None:
+    """Put the chosen model into the run, with its recipe and all that its training left."""
     setup = varied(bench.setup, Plan(chosen.remedy, 0, chosen.changes))
-    fresh = run.path / "model-remedied"
-    shutil.rmtree(fresh, ignore_errors=True)
-    if chosen.changes.keys() == {STRENGTH}:
-        bench.dial.turn(_strength(chosen.changes))
-        save_model(fresh, engine.model, setup.tokenizer)
-    elif chosen.remedy:
-        again = run.path / "remedies" / chosen.remedy
-        shutil.copytree(again / "model", fresh)
-        shutil.copyfile(again / "events.jsonl", run.path / "events.jsonl")
-        kept = Run(again)
-        run.write_data(kept.read_split(), kept.read_findings(), kept.read_ledger())
-        run.write_dynamics(kept.read_dynamics())
-    if fresh.exists():
-        shutil.rmtree(run.model)
-        fresh.rename(run.model)
-        sync(run.path)
-    run.write_recipe(setup.recipe)
-    attempt = describe(chosen) if chosen.remedy else msg("the first training")
-    yield clock.stage("remedies", msg("kept: {attempt}", attempt=attempt))
+    with run.changing() as change:
+        if chosen.changes.keys() == {STRENGTH}:
+            bench.dial.turn(_strength(chosen.changes))
+            save_model(change.path(MODEL), engine.model, setup.tokenizer)
+        elif chosen.remedy:
+            kept = Run(run.path / "remedies" / chosen.remedy)
+            shutil.copytree(kept.checked_model(), change.path(MODEL))
+            shutil.copyfile(kept.files.place(LOG), change.path(LOG))
+            run.write_data(kept.read_split(), kept.read_findings(), kept.read_ledger())
+            run.write_dynamics(kept.read_dynamics())
+        run.write_recipe(setup.recipe)
 
 
 def _strength(changes: Mapping[str, object]) -> float:

@@ -21,7 +21,7 @@ from kamerton.pipeline.cost import cost_message, estimate_cost, measured, measur
 from kamerton.pipeline.dial import Dial
 from kamerton.pipeline.rate import settle_rate
 from kamerton.runs.recipe import Decision
-from kamerton.runs.run import Run
+from kamerton.runs.run import MODEL, Run
 from kamerton.session.engines import load_base, saved_engine
 from kamerton.session.setup import Clock, Setup, data_fingerprint, make_method, metric_names, open_setup
 from kamerton.session.trainable import NOT_OURS, TrainableModel, attach
@@ -54,14 +54,17 @@ def tune_model(run: Run, setup: Setup, clock: Clock) -> Generator[RunEvent, None
             _keep_peak(run)
         yield event
     _keep_peak(run)
-    run.write_dynamics([row for row in job.dynamics.of_rows(trainable.ids) if row.id != NOT_OURS])
     if setup.recipe.remedy.strength < 1:
         Dial(setup, trainable.model).turn(setup.recipe.remedy.strength)
-    save_model(run.model, trainable.model, setup.tokenizer)
-    yield clock.stage("train", msg("best weights saved in {folder}", folder=str(run.model)))
-    took = measured(run)
-    run.write_state(replace(run.state, forecast=estimate.until(took.updates), measured=took))
-    yield clock.stage("measured", measured_message(estimate, took))
+    with run.changing() as change:
+        run.write_dynamics([row for row in job.dynamics.of_rows(trainable.ids) if row.id != NOT_OURS])
+        save_model(change.path(MODEL), trainable.model, setup.tokenizer)
+        saved = clock.stage("train", msg("best weights saved in {folder}", folder=str(run.path / MODEL)))
+        took = measured(run)
+        run.write_state(replace(run.state, forecast=estimate.until(took.updates), measured=took))
+        taken = clock.stage("measured", measured_message(estimate, took))
+    yield saved
+    yield taken
     return trainable.engine
 
 
@@ -123,8 +126,10 @@ def fit_task_settings(run: Run, setup: Setup, engine: TorchEngine, clock: Clock)
     if not fitted:
         return setup
     decisions = {f"task.{name}": Decision(one.value, one.reason) for name, one in fitted.items()}
-    run.write_recipe(run.recipe.decide(decisions))
     rule = "{setting} {value}: {reason}"
     parts = [msg(rule, setting=name, value=f"{one.value:g}", reason=one.reason) for name, one in fitted.items()]
-    yield clock.stage("fitted", Joined(parts))
+    with run.changing():
+        run.write_recipe(run.recipe.decide(decisions))
+        stage = clock.stage("fitted", Joined(parts))
+    yield stage
     return open_setup(run)

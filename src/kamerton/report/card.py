@@ -11,7 +11,6 @@ from pathlib import Path
 import yaml
 from jinja2 import Environment
 
-from kamerton.core.files import write_text
 from kamerton.core.messages import Message
 from kamerton.core.records import Example
 from kamerton.i18n.language import Language
@@ -21,7 +20,7 @@ from kamerton.report.content import classes
 from kamerton.report.html import bare_environment
 from kamerton.report.outcome import Outcome, read_outcome
 from kamerton.report.usage import Usage, usage
-from kamerton.runs.run import Run
+from kamerton.runs.run import MODEL, Run
 from kamerton.text.language_id import language_of
 from kamerton.text.safe import one_line
 
@@ -48,9 +47,11 @@ def write_card(run: Run, language: Language = "en") -> Path:
         "recipe": run.recipe,
         "usage": replace(used, folder=repr("path/to/this/folder")),
     }
-    path = run.model / ("README.md" if language == "en" else f"README.{language}.md")
-    write_text(path, environment(language).get_template("card.md.j2").render(values).strip() + "\n")
-    return path
+    name = f"{MODEL}/" + ("README.md" if language == "en" else f"README.{language}.md")
+    card = environment(language).get_template("card.md.j2").render(values).strip() + "\n"
+    with run.changing() as change:
+        change.write(name, card.encode())
+    return run.path / name
 
 
 def front_matter(run: Run, outcome: Outcome, rows: Sequence[Example], used: Usage) -> dict[str, object]:

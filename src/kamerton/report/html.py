@@ -41,8 +41,10 @@ def write_report(run: Run, language: Language = "en") -> Path:
     Raises:
         RunError: the run is not finished, or its result cannot be read.
     """
-    path = run.path / ("report.html" if language == "en" else f"report.{language}.html")
-    return write_page(path, "report.html.j2", {"page": read_page(run)}, language)
+    name, page = "report.html" if language == "en" else f"report.{language}.html", read_page(run)
+    with run.changing() as change:
+        write_page(change.path(name), "report.html.j2", {"page": page}, language)
+    return run.path / name
 
 
 def write_comparison(

@@ -13,6 +13,7 @@ from kamerton.core import outcomes
 from kamerton.core.errors import Fault, RunError
 from kamerton.core.message_json import from_json
 from kamerton.core.messages import Wording, msg, term
+from kamerton.runs.changes import made_anew
 from kamerton.runs.run import Run
 from kamerton.runs.settings import misfit
 
@@ -137,7 +138,7 @@ def read_outcome(run: Run) -> Outcome:
     if (found := known.get("schema")) != SCHEMA:
         rule = msg("this Kamerton reads results of schema {known}, got {found}", known=SCHEMA, found=repr(found))
         raise RunError(Fault(rule, f"{file} schema", msg("use the version of Kamerton that made the run")))
-    remedy = msg("the file was changed after the run, or is damaged: delete it, and `kamerton resume` writes it anew")
+    remedy = made_anew(run.path)
     try:
         outcome = TypeAdapter(Outcome).validate_python(known)
     except ValidationError as error:

@@ -9,6 +9,7 @@ holds the run's lock ends the change.
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -20,10 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from kamerton.core.errors import Fault, RunError
-from kamerton.core.files import BAD_JSON, Writing, sha256_of, sync
-from kamerton.core.messages import msg
+from kamerton.core.files import BAD_JSON, Writing, mode_of, sha256_of, shell_word, sync
+from kamerton.core.messages import Message, msg
 
 MANIFEST = "MANIFEST.json"
+LOCK = ".lock"
 COMMITTED, PREPARED = ".change", ".change.tmp"
 REPLACED = ".replaced"
 """Inside a committed change: a folder that was replaced, until it is removed."""
@@ -33,7 +35,9 @@ UNLISTED = {*LOGS, "cache", "checkpoints", "exported", "remedies", "seeds"}
 """Files and folders of a run with checksums of their own."""
 READINGS = 5
 """How often a file is read again if another process changes the run meanwhile."""
-VERIFY = msg("`kamerton verify RUN` checks every file and names the remedies")
+MADE_ANEW = ("calibration.json", "forgetting.json", "result.json")
+PAGES = (".html", ".md")
+"""Files, and endings of files, that a resumed run writes anew if they were deleted."""
 
 
 @dataclass(frozen=True)
@@ -59,18 +63,45 @@ class RunFiles:
 
     Args:
         folder: of the run.
-        mode: permissions of new files; folders get 0700.
+        mode: permissions of new files, by default those of its manifest; folders get 0700.
     """
 
-    def __init__(self, folder: Path, mode: int = 0o600) -> None:
-        self.folder, self.mode = folder, mode
-        self.open: Change | None = None
+    def __init__(self, folder: Path, mode: int | None = None) -> None:
+        self.folder = folder
+        self.mode = mode_of(str(folder / MANIFEST)) if mode is None else mode
+        self.open: RunChange | None = None
         """The change that is being prepared in this process."""
+        self.held = False
+        """Whether this process holds the lock of the folder."""
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the lock of the folder, and end what a stop left half done; the lock ends with the process.
+
+        Raises:
+            RunError: another process holds it.
+        """
+        if self.held:
+            yield
+            return
+        with (self.folder / LOCK).open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                rule = msg("another process is at work on '{folder}'", folder=str(self.folder))
+                raise RunError(Fault(rule, remedy=msg("wait for it, or stop it"))) from None
+            self.held = True
+            try:
+                self._finish()
+                yield
+            finally:
+                self.held = False
 
     def place(self, name: str) -> Path:
         """Return where a file or folder of the run is now: in a change, or in its own place."""
-        for folder in (self.open.folder if self.open else None, self.folder / COMMITTED):
-            if folder and (folder / name).exists():
+        prepared = (self.open.folder, self.open.moved) if self.open else (self.folder, ())
+        for folder, moved in (prepared, (self.folder / COMMITTED, self._committed().get("moved", ()))):
+            if any(_within(name, one) for one in moved) and (folder / name).exists():
                 return folder / name
         return self.folder / name
 
@@ -86,7 +117,8 @@ class RunFiles:
         Raises:
             RunError: the manifest is damaged.
         """
-        path = self.place(MANIFEST)
+        committed = self.folder / COMMITTED / MANIFEST
+        path = committed if committed.exists() else self.folder / MANIFEST
         return {name: Checksum(**one) for name, one in read_manifest(path)["files"].items()} if path.exists() else {}
 
     def read(self, name: str) -> bytes:
@@ -106,7 +138,7 @@ class RunFiles:
                 break
         if name not in known and not self.place(name).exists():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.folder / name))
-        raise RunError((damage if name in known else foreign)(self.place(name)))
+        raise RunError((damage if name in known else foreign)(self.folder, name))
 
     def check(self, *names: str) -> None:
         """Check files and whole folders against their checksums.
@@ -125,16 +157,16 @@ class RunFiles:
         """
         known = self.checksums
         wanted = {one for one in known for name in names if not name or one == name or one.startswith(f"{name}/")}
-        faults = [damage(self.folder / name) for name in sorted(wanted) if not self._intact(name, known[name])]
+        faults = [damage(self.folder, name) for name in sorted(wanted) if not self._intact(name, known[name])]
         for name in names:
             place = self.place(name)
             if known and name and place.is_dir():
                 found = {f"{name}/{path.relative_to(place).as_posix()}" for path in place.rglob("*") if path.is_file()}
-                faults += [foreign(self.folder / one) for one in sorted(found - known.keys())]
+                faults += [foreign(self.folder, one) for one in sorted(found - known.keys())]
         return faults
 
     @contextmanager
-    def changing(self) -> Iterator[Change]:
+    def changing(self) -> Iterator[RunChange]:
         """Prepare a change, and commit it at the end; within another one it becomes a part of that.
 
         Raises:
@@ -143,22 +175,23 @@ class RunFiles:
         if self.open:
             yield self.open
             return
-        self.finish()
-        self.open = Change(self.folder / PREPARED, self.mode)
-        try:
-            with Writing(self.folder):
-                self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self.open.folder.mkdir(mode=0o700)
-                yield self.open
-                self._commit(self.open)
-        finally:
-            self.open = None
-            shutil.rmtree(self.folder / PREPARED, ignore_errors=True)  # half a change is of no use
-        self.finish()
+        with Writing(self.folder):
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with self.locked():
+                self.open = RunChange(self.folder / PREPARED, self.mode)
+                try:
+                    self.open.folder.mkdir(mode=0o700)
+                    yield self.open
+                    self._commit(self.open)
+                finally:
+                    self.open = None
+                    shutil.rmtree(self.folder / PREPARED, ignore_errors=True)  # half a change is of no use
+                self._finish()
 
-    def finish(self) -> None:
-        """End a committed change, and remove one that was not committed. The caller holds the run's lock."""
-        shutil.rmtree(self.folder / PREPARED, ignore_errors=True)
+    def _finish(self) -> None:
+        """End a committed change, and remove what a stop left of one that was not, and of files half written."""
+        for left in self.folder.glob(".*.tmp"):
+            _remove(left)
         change = self.folder / COMMITTED
         if (change / MANIFEST).exists():
             manifest = read_manifest(change / MANIFEST)
@@ -171,7 +204,7 @@ class RunFiles:
             sync(self.folder)
         shutil.rmtree(change, ignore_errors=True)
 
-    def _commit(self, change: Change) -> None:
+    def _commit(self, change: RunChange) -> None:
         moved = sorted(name for name in change.moved if (change.folder / name).exists())
         gone = [*moved, *change.removed]
         files = {name: one for name, one in self._before().items() if not any(_within(name, item) for item in gone)}
@@ -216,7 +249,7 @@ class RunFiles:
         return self._is_new(name) or (path.is_file() and Checksum.of_file(path) == known)
 
 
-class Change:
+class RunChange:
     """A change that is being prepared."""
 
     def __init__(self, folder: Path, mode: int) -> None:
@@ -243,19 +276,27 @@ class Change:
         self.removed.add(name)
 
 
-def damage(path: Path) -> Fault:
-    """Return the fault of a file that is not what the run wrote."""
-    rule = (
-        msg("the file is missing")
-        if not path.exists()
-        else msg("the file is not what the run wrote: it was damaged or edited")
-    )
-    return Fault(rule, str(path), VERIFY)
+def is_made_anew(name: str) -> bool:
+    """Return whether a resumed run writes a file anew if it was deleted."""
+    return name in MADE_ANEW or name.endswith(PAGES)
 
 
-def foreign(path: Path) -> Fault:
+def made_anew(run: Path) -> Message:
+    """Return the remedy for a file that a resumed run writes anew."""
+    return msg("delete it, and `kamerton resume {run}` writes it anew", run=shell_word(run))
+
+
+def damage(run: Path, name: str) -> Fault:
+    """Return the fault of a file that is missing, or not what the run wrote."""
+    missing, edited = msg("the file is missing"), msg("the file is not what the run wrote: it was damaged or edited")
+    restore = msg("restore it from a copy of the run, or start a new run with `kamerton tune`")
+    rule = edited if (run / name).exists() else missing
+    return Fault(rule, str(run / name), made_anew(run) if is_made_anew(name) else restore)
+
+
+def foreign(run: Path, name: str) -> Fault:
     """Return the fault of a file that the run did not write, in a folder that is loaded as a whole."""
-    return Fault(msg("the run did not write this file"), str(path), msg("move it out of the run's folder"))
+    return Fault(msg("the run did not write this file"), str(run / name), msg("move it out of the run's folder"))
 
 
 def seal(manifest: Mapping[str, Any]) -> str:

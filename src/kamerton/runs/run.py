@@ -1,17 +1,16 @@
 """The run folder: the interface between training and everything after it.
 
-Each file is written whole or not at all, so all files are valid after any stop:
-
-    recipe.yaml  environment.json  data/  cache/  events.jsonl  checkpoints/  model/
+    MANIFEST.json  recipe.yaml  environment.json  data/  cache/  events.jsonl  checkpoints/  model/
     predictions.parquet  forgetting.json  remedies.json  result.json  report.html  seeds/
+
+Files are changed in commits and read with their checksums checked (`runs/changes.py`), so the run is whole after any
+stop. Logs only grow, and each of their lines has a checksum.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from operator import attrgetter
@@ -23,21 +22,27 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
 from kamerton.core.errors import Fault, RunError
-from kamerton.core.files import read_json, replacing, shell_word, write_json, write_text
+from kamerton.core.files import json_text, mode_of, shell_word
 from kamerton.core.message_json import from_json, message_from_json, message_to_json, to_json
 from kamerton.core.messages import Joined, Message, Value, Wording, msg
 from kamerton.core.outcomes import Answers, Attempt, Forgetting
 from kamerton.core.records import Event, Example, Finding, LedgerEntry, Place, Prediction, RowDynamics, Split, Started
+from kamerton.runs.changes import LOCK, MANIFEST, RunChange, RunFiles, is_made_anew
+from kamerton.runs.logs import append_line, read_lines, write_lines
 from kamerton.runs.recipe import Recipe, resolve, to_yaml
-from kamerton.runs.state import State, as_json, read_state
+from kamerton.runs.state import State, as_json, parse_state
 
 EVENT_CLASSES = {cls.__name__.lower(): cls for cls in get_args(Event)}
 FINDINGS, ATTEMPTS, FORGETTING = TypeAdapter(list[Finding]), TypeAdapter(list[Attempt]), TypeAdapter(Forgetting)
 PARTS = ("train", "validation", "test")
 ALL_PARTS = (*PARTS, "added")
+RECIPE, STATE, MODEL, RESULT = "recipe.yaml", "environment.json", "model", "result.json"
+LOG, CALIBRATION = "events.jsonl", "calibration.json"
+FORGOTTEN, REMEDIES = "forgetting.json", "remedies.json"
+AUDIT, LEDGER, CARTOGRAPHY = "data/audit.json", "data/ledger.parquet", "data/cartography.parquet"
 PREDICTIONS, VALIDATION = "predictions.parquet", "validation.parquet"
 """Files of answers to test rows, and of the tuned model's to validation rows."""
-LEDGER = ("id", "file", "line", "fate", "reason", "message")
+LEDGER_COLUMNS = ("id", "file", "line", "fate", "reason", "message")
 """Columns of the ledger; `message` is the reason as JSON with its template."""
 EXAMPLES = ("id", "file", "line", "text", "gold", "fields", "group")
 DYNAMICS = ("id", "visits", "confidence", "variability", "correctness")
@@ -59,14 +64,13 @@ class Run:
         RunError: the folder is not a run.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, files: RunFiles | None = None) -> None:
         self.path = Path(path)
+        self.files = files or RunFiles(self.path)
         self.cache = self.path / "cache"
         """The folder of intermediate results; it is removed when the run has its result."""
         self.checkpoints = self.path / "checkpoints"
-        self.model = self.path / "model"
-        """The folder of the tuned model, in transformers' or PEFT's format."""
-        if not (self.path / "recipe.yaml").is_file():
+        if not self.files.exists(RECIPE):
             rule = msg("'{path}' is not a run: it has no recipe.yaml", path=str(path))
             raise RunError(Fault(rule, remedy=msg("name a folder that `kamerton tune` made")))
 
@@ -79,83 +83,134 @@ class Run:
         Raises:
             RunError: there is a run already, or the folder cannot be made.
         """
+        with cls.creating(path, recipe) as run:
+            return run
+
+    @classmethod
+    @contextmanager
+    def creating(cls, path: str | Path, recipe: Recipe) -> Iterator[Run]:
+        """Make a run as `create` does; it appears with all that the block writes into it, or not at all."""
         folder = Path(path)
         try:
-            if not (folder / ".lock").exists():
+            if not (folder / LOCK).exists():
                 require_free(folder)
-            folder.mkdir(parents=True, exist_ok=True)
-            with _locked(folder):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            files = RunFiles(folder, mode_of(recipe.data.path))
+            with files.locked():
                 require_free(folder)
-                write_text(folder / "recipe.yaml", to_yaml(recipe))
+                with files.changing() as change:
+                    for name in REMAINS:
+                        change.remove(name)
+                    change.write(RECIPE, to_yaml(recipe).encode())
+                    yield cls(folder, files)
         except OSError as error:
             rule = msg("the run's folder cannot be made: {reason}", reason=error.strerror or str(error))
             raise RunError(Fault(rule, str(folder), msg("choose another folder with --out"))) from None
-        return cls(folder)
 
     def locked(self) -> AbstractContextManager[None]:
-        """Hold the lock of the folder; it ends with the process.
+        """Hold the lock of the folder, and end what a stop left half done; the lock ends with the process.
 
         Raises:
             RunError: another process holds it.
         """
-        return _locked(self.path)
+        return self.files.locked()
+
+    def changing(self) -> AbstractContextManager[RunChange]:
+        """Commit all that the block writes at once; a stop before its end leaves the run as it was."""
+        return self.files.changing()
+
+    @property
+    def model(self) -> Path:
+        """The folder of the tuned model, in transformers' or PEFT's format."""
+        return self.files.place(MODEL)
+
+    def checked_model(self) -> Path:
+        """Return the folder of the tuned model after its files were checked.
+
+        Raises:
+            RunError: with every file that is damaged, missing or not the run's.
+        """
+        self.files.check(MODEL)
+        return self.model
+
+    def check_files(self) -> None:
+        """Check all files, so that a resumed run does not build on damaged ones; those made anew may be deleted.
+
+        Raises:
+            RunError: with every file that is damaged or missing.
+        """
+        deleted = [name for name in self.files.checksums if is_made_anew(name) and not self.files.exists(name)]
+        self.files.check(*(name for name in self.files.checksums if name not in deleted))
+
+    def _json(self, name: str) -> Any:
+        return json.loads(self.files.read(name))
+
+    def _write_json(self, name: str, value: object) -> None:
+        with self.changing() as change:
+            change.write(name, json_text(value).encode())
+
+    def _rows(self, name: str) -> list[dict[str, Any]]:
+        """Read a table; none if the run lacks it."""
+        return _read_rows(self.files.read(name)) if self.files.exists(name) else []
 
     # ── recipe and environment ────────────────────────────────────────────────────────────────
 
     @property
     def recipe(self) -> Recipe:
         """The recipe as it was last written."""
-        return resolve(self.path / "recipe.yaml")
+        self.files.check(RECIPE)
+        return resolve(self.files.place(RECIPE))
 
     def write_recipe(self, recipe: Recipe) -> None:
         """Replace the recipe."""
-        write_text(self.path / "recipe.yaml", to_yaml(recipe))
+        with self.changing() as change:
+            change.write(RECIPE, to_yaml(recipe).encode())
 
     @property
     def state(self) -> State:
         """The progress of the run, with versions, hardware and fingerprints of the inputs."""
-        return read_state(self.path / "environment.json")
+        return parse_state(self._json(STATE), self.path / STATE) if self.files.exists(STATE) else State()
 
     def write_state(self, state: State) -> None:
         """Replace the state; unknown values are left out."""
-        write_json(self.path / "environment.json", as_json(state))
+        self._write_json(STATE, as_json(state))
 
     # ── data ──────────────────────────────────────────────────────────────────────────────────
 
     @property
     def has_split(self) -> bool:
-        """Whether the frozen split is complete (its ledger is written last)."""
-        return (self.path / "data" / "ledger.parquet").exists()
+        """Whether the data were split."""
+        return self.files.exists(LEDGER)
 
     def write_data(self, split: Split, findings: Sequence[Finding], ledger: Sequence[LedgerEntry]) -> None:
         """Write the split, the audit's findings, and the fate of every source row."""
-        for part in ALL_PARTS:
-            write_examples(self.path / "data" / f"{part}.parquet", getattr(split, part))
-        write_json(self.path / "data" / "audit.json", to_json(list(findings)))
         rows = [(e.id, e.place.file, e.place.line, e.fate, str(e.reason), _dumped(e.reason)) for e in ledger]
-        _write_table(self.path / "data" / "ledger.parquet", LEDGER, rows)
+        with self.changing() as change:
+            for part in ALL_PARTS:
+                write_examples(change.path(f"data/{part}.parquet"), getattr(split, part))
+            self._write_json(AUDIT, to_json(list(findings)))
+            _write_table(change.path(LEDGER), LEDGER_COLUMNS, rows)
 
     def read_split(self) -> Split:
         """Read the frozen split."""
-        return Split(*(read_examples(self.path / "data" / f"{part}.parquet") for part in ALL_PARTS))
+        return Split(*(read_examples(self.files.read(f"data/{part}.parquet")) for part in ALL_PARTS))
 
     def read_findings(self) -> list[Finding]:
         """Read the audit's findings."""
-        return FINDINGS.validate_python(from_json(read_json(self.path / "data" / "audit.json")))
+        return FINDINGS.validate_python(from_json(self._json(AUDIT)))
 
     def read_ledger(self) -> list[LedgerEntry]:
         """Read the fate of every source row."""
         return [
             LedgerEntry(row["id"], Place(row["file"], row["line"]), row["fate"], _loaded(row, "message", row["reason"]))
-            for row in _read_rows(self.path / "data" / "ledger.parquet")
+            for row in _read_rows(self.files.read(LEDGER))
         ]
 
     # ── training ──────────────────────────────────────────────────────────────────────────────
 
     def append(self, event: Event) -> None:
         """Append one event."""
-        with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
-            file.write(_line(event))
+        append_line(self.path / LOG, _record(event), self.files.mode)
 
     def record(self, event: Event) -> None:
         """Append one event; a (re)start first removes the events that will be repeated."""
@@ -164,28 +219,33 @@ class Run:
         self.append(event)
 
     def events(self) -> list[Event]:
-        """Read all events, without a last line that a kill cut short."""
-        path = self.path / "events.jsonl"
-        if not path.exists():
-            return []
-        lines = path.read_bytes().split(b"\n")[:-1]  # bytes: a kill may cut a letter in two
-        records = [from_json(json.loads(line)) for line in lines]
+        """Read all events, without a last line that a kill cut short.
+
+        Raises:
+            RunError: a line is damaged.
+        """
+        records = [from_json(record) for record in read_lines(self.files.place(LOG))]
         return [EVENT_CLASSES[record.pop("event")](**record) for record in records]
 
     def rewind(self, step: int) -> None:
         """Remove events after `step`, which the checkpoint of that step will repeat."""
-        kept = [_line(event) for event in self.events() if event.step <= step]
-        write_text(self.path / "events.jsonl", "".join(kept))
+        kept = [_record(event) for event in self.events() if event.step <= step]
+        write_lines(self.path / LOG, kept, self.files.mode)
 
     def write_dynamics(self, rows: Sequence[RowDynamics]) -> None:
         """Write each row's training dynamics."""
-        path = self.path / "data" / "cartography.parquet"
-        _write_table(path, DYNAMICS, list(map(attrgetter(*DYNAMICS), rows)))
+        with self.changing() as change:
+            _write_table(change.path(CARTOGRAPHY), DYNAMICS, list(map(attrgetter(*DYNAMICS), rows)))
 
     def read_dynamics(self) -> list[RowDynamics]:
         """Read each row's training dynamics; empty before training has ended."""
-        path = self.path / "data" / "cartography.parquet"
-        return [RowDynamics(**row) for row in _read_rows(path)] if path.exists() else []
+        return [RowDynamics(**row) for row in self._rows(CARTOGRAPHY)]
+
+    @property
+    def inner(self) -> list[Run]:
+        """The runs in this run's folder: with other seeds, and with remedies."""
+        folders = [folder for name in ("seeds", "remedies") for folder in sorted((self.path / name).glob("*"))]
+        return [Run(folder) for folder in folders if RunFiles(folder).exists(RECIPE)]
 
     @property
     def repeats(self) -> list[Run]:
@@ -197,9 +257,7 @@ class Run:
     def variant(self, name: str, recipe: Recipe) -> Run:
         """Open or make a run inside this one, with another recipe and the same split."""
         folder = self.path / name
-        if (folder / "recipe.yaml").exists() and Run(folder).has_split:
-            return Run(folder)
-        return self.with_same_split(folder, recipe)
+        return Run(folder) if RunFiles(folder).exists(LEDGER) else self.with_same_split(folder, recipe)
 
     def with_same_split(self, folder: Path, recipe: Recipe) -> Run:
         """Make a run with another recipe and the same split.
@@ -207,10 +265,16 @@ class Run:
         Raises:
             RunError: the folder holds a run already.
         """
-        again = Run.create(folder, recipe)
-        again.write_state(dataclasses.replace(self.state, seed=recipe.seed, seconds={}))
-        again.write_data(self.read_split(), self.read_findings(), self.read_ledger())
-        return again
+        with self.copying_split(folder, recipe) as again:
+            return again
+
+    @contextmanager
+    def copying_split(self, folder: Path, recipe: Recipe) -> Iterator[Run]:
+        """Make a run as `with_same_split` does; it appears with all that the block writes into it, or not at all."""
+        with Run.creating(folder, recipe) as again:
+            again.write_state(dataclasses.replace(self.state, seed=recipe.seed, seconds={}))
+            again.write_data(self.read_split(), self.read_findings(), self.read_ledger())
+            yield again
 
     # ── outcome ───────────────────────────────────────────────────────────────────────────────
 
@@ -222,13 +286,13 @@ class Run:
             for one in answers
             for e, p in zip(examples, one.predictions, strict=True)
         ]
-        _write_table(self.path / file, ANSWERS, rows)
+        with self.changing() as change:
+            _write_table(change.path(file), ANSWERS, rows)
 
     def read_answers(self, file: str = PREDICTIONS) -> list[Answers]:
         """Read every contender's predictions, in the order in which they were made; none if there is no such file."""
-        path = self.path / file
         grouped: dict[str, list[dict[str, Any]]] = {}
-        for row in _read_rows(path) if path.exists() else ():
+        for row in self._rows(file):
             grouped.setdefault(row["contender"], []).append(row)
         return [
             Answers(name, rows[0]["kind"], (*map(_prediction, rows),), rows[0]["seconds"], _loaded(rows[0], "title"))
@@ -237,36 +301,34 @@ class Run:
 
     def write_temperature(self, temperature: float) -> None:
         """Write the temperature, which divides the tuned model's logits in inference."""
-        write_json(self.path / "calibration.json", {"temperature": temperature})
+        self._write_json(CALIBRATION, {"temperature": temperature})
 
     @property
     def temperature(self) -> float:
         """What divides the tuned model's logits in inference; 1 by default."""
-        path = self.path / "calibration.json"
-        return float(read_json(path)["temperature"]) if path.exists() else 1.0
+        return float(self._json(CALIBRATION)["temperature"]) if self.files.exists(CALIBRATION) else 1.0
 
     def write_forgetting(self, forgetting: Forgetting) -> None:
         """Write what the tuned model forgot."""
-        write_json(self.path / "forgetting.json", to_json(forgetting))
+        self._write_json(FORGOTTEN, to_json(forgetting))
 
     def read_forgetting(self) -> Forgetting | None:
         """Read what the tuned model forgot; None if it was not measured yet."""
-        path = self.path / "forgetting.json"
-        return FORGETTING.validate_python(from_json(read_json(path))) if path.exists() else None
+        known = self.files.exists(FORGOTTEN)
+        return FORGETTING.validate_python(from_json(self._json(FORGOTTEN))) if known else None
 
     def write_attempts(self, attempts: Sequence[Attempt]) -> None:
         """Write the remedies that were tried."""
-        write_json(self.path / "remedies.json", to_json(list(attempts)))
+        self._write_json(REMEDIES, to_json(list(attempts)))
 
     def read_attempts(self) -> list[Attempt]:
         """Read the remedies that were tried."""
-        path = self.path / "remedies.json"
-        return ATTEMPTS.validate_python(from_json(read_json(path))) if path.exists() else []
+        return ATTEMPTS.validate_python(from_json(self._json(REMEDIES))) if self.files.exists(REMEDIES) else []
 
     @property
     def finished(self) -> bool:
         """Whether the run has its result."""
-        return (self.path / "result.json").exists()
+        return self.files.exists(RESULT)
 
     @property
     def result(self) -> dict[str, Any]:
@@ -277,15 +339,14 @@ class Run:
         """
         if not self.finished:
             raise RunError(Fault(msg("'{run}' is not finished", run=str(self.path)), remedy=resume_remedy(self.path)))
-        return dict(read_json(self.path / "result.json"))
+        return dict(self._json(RESULT))
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Write the outcome for programs, the last file of a run; remove what only a resume needs."""
-        write_json(self.path / "result.json", to_json(result))
-        shutil.rmtree(self.cache, ignore_errors=True)
+        self._write_json(RESULT, to_json(result))
 
 
-REMAINS = {".lock", "recipe.yaml", "environment.json", "data", "cache"}
+REMAINS = ("recipe.yaml", "environment.json", "data", "cache")
 """Files of a run that failed before its data were split."""
 FROZEN = {f"{part}.parquet" for part in (*ALL_PARTS, "ledger")} | {"audit.json"}
 HARMLESS = {".DS_Store", ".gitignore", ".gitkeep", "Thumbs.db", "desktop.ini", "lost+found"}
@@ -306,11 +367,11 @@ def require_free(folder: Path) -> None:
     """
     if not folder.is_dir():
         return
-    if (folder / "recipe.yaml").exists() and Run(folder).has_split:
+    if RunFiles(folder).exists(LEDGER):
         remedy = Joined((resume_remedy(folder), msg("or choose another folder with --out")))
         raise RunError(Fault(msg("'{folder}' already holds a run", folder=str(folder)), remedy=remedy))
-    begun = (folder / ".lock").exists()  # the first file of a run; a lone recipe may be the user's
-    own = REMAINS if begun else {".lock"}
+    begun = (folder / LOCK).exists()  # the first file of a run; a lone recipe may be the user's
+    own = {*REMAINS, LOCK, MANIFEST} if begun else {LOCK}
     strange = [path for path in sorted(folder.iterdir()) if path.name not in own | HARMLESS and not _half(path)]
     if begun and (folder / "data").is_dir():
         strange += [path for path in sorted((folder / "data").iterdir()) if path.name not in FROZEN and not _half(path)]
@@ -326,17 +387,6 @@ def _half(path: Path) -> bool:
     return path.name.startswith(".") and path.name.endswith(".tmp")
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            rule = msg("another process is at work on '{folder}'", folder=str(folder))
-            raise RunError(Fault(rule, remedy=msg("wait for it, or stop it"))) from None
-        yield
-
-
 def _dumped(message: Wording) -> str | None:
     """Return a message with its template as JSON; None for a string."""
     return None if isinstance(message, str) else json.dumps(message_to_json(message), ensure_ascii=False)
@@ -348,9 +398,8 @@ def _loaded(row: dict[str, Any], column: str, text: str = "") -> Wording:
     return message_from_json(json.loads(dumped)) if dumped else text
 
 
-def _line(event: Event) -> str:
-    record = {"event": type(event).__name__.lower(), **to_json(event)}
-    return json.dumps(record, ensure_ascii=False) + "\n"
+def _record(event: Event) -> dict[str, Any]:
+    return {"event": type(event).__name__.lower(), **to_json(event)}
 
 
 def write_examples(path: Path, examples: Sequence[Example]) -> None:
@@ -362,11 +411,11 @@ def write_examples(path: Path, examples: Sequence[Example]) -> None:
     _write_table(path, EXAMPLES, rows)
 
 
-def read_examples(path: Path) -> tuple[Example, ...]:
+def read_examples(data: bytes) -> tuple[Example, ...]:
     """Read examples that `write_examples` wrote; older runs have no groups."""
     return tuple(
         Example(e["id"], Place(e["file"], e["line"]), e["text"], e["gold"], json.loads(e["fields"]), e.get("group", ""))
-        for e in _read_rows(path)
+        for e in _read_rows(data)
     )
 
 
@@ -377,13 +426,12 @@ def _prediction(row: dict[str, Any]) -> Prediction:
     return Prediction(row["id"], row["prediction"], **known, probabilities=None if chances is None else tuple(chances))
 
 
-def _read_rows(path: Path) -> list[dict[str, Any]]:
-    with pq.ParquetFile(path) as file:  # reading a whole table imports pandas: a third of a second
+def _read_rows(data: bytes) -> list[dict[str, Any]]:
+    with pq.ParquetFile(pa.BufferReader(data)) as file:  # reading a whole table imports pandas: a third of a second
         return file.read().to_pylist()
 
 
 def _write_table(path: Path, names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
     columns = zip(*rows, strict=True) if rows else [()] * len(names)
     schema = pa.schema([(name, TYPES.get(name, pa.string())) for name in names])
-    with replacing(path) as temporary:
-        pq.write_table(pa.Table.from_pydict(dict(zip(names, columns, strict=True)), schema), temporary)
+    pq.write_table(pa.Table.from_pydict(dict(zip(names, columns, strict=True)), schema), path)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from kamerton.core.errors import Fault, RunError
-from kamerton.core.files import read_json
-from kamerton.core.messages import msg
+from kamerton.core.messages import Message, msg
 from kamerton.core.outcomes import Proof, Resources, Selection
 from kamerton.runs.settings import misfit
 
@@ -85,16 +85,14 @@ class State:
 STATE, UNKNOWN = TypeAdapter(State), State()
 
 
-def read_state(path: Path) -> State:
-    """Read `environment.json`; an empty state if there is none yet.
+def parse_state(values: object, path: Path) -> State:
+    """Parse the values of `environment.json`.
 
     Raises:
-        RunError: the file does not hold a state, with every fault.
+        RunError: they are no state, with every fault.
     """
-    if not path.exists():
-        return UNKNOWN
     try:
-        return STATE.validate_python(read_json(path))
+        return STATE.validate_python(values)
     except ValidationError as error:
         remedy = msg("restore the file from a copy, or start a new run with `kamerton tune`")
         faults = [misfit(one, f"{path} {'.'.join(map(str, one['loc']))}", remedy) for one in error.errors()]
@@ -105,3 +103,14 @@ def as_json(state: State) -> dict[str, Any]:
     """Return the known values of a state, as JSON."""
     empty = asdict(UNKNOWN)
     return {name: value for name, value in asdict(state).items() if value != empty[name]}
+
+
+def other_versions(state: State) -> Message | None:
+    """Return which versions of Python and the libraries differ from those of a run; None if none does."""
+    then = {"kamerton": state.kamerton, **state.libraries}
+    now = {name: version(name) for name in then if then[name]}
+    changed = [f"{name} {then[name]} → {now[name]}" for name in now if now[name] != then[name]]
+    if not changed:
+        return None
+    rule = "the run was made with other versions ({changes}): answers may differ in their last digits"
+    return msg(rule, changes=", ".join(changed))

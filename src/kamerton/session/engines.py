@@ -48,7 +48,7 @@ def engine_of(setup: Setup, model: nn.Module, rows: Sequence[Encoded] = ()) -> T
 def saved_engine(run: Run, setup: Setup) -> TorchEngine:
     """Load the tuned model of a run; its method is imported first, since it may register a type with PEFT."""
     registry.choose("methods", setup.recipe.method.name or "")
-    engine = engine_of(setup, load_saved(run.model, setup.form, setup.facts, setup.tokenizer))
+    engine = engine_of(setup, load_saved(run.checked_model(), setup.form, setup.facts, setup.tokenizer))
     return replace(engine, adapter=FIRST) if is_adapter(run.model) else engine
 
 
@@ -62,7 +62,7 @@ def adapter_engine(run: Run, setup: Setup, other: TorchEngine) -> TorchEngine:
         raise RunError(Fault(msg("only adapters can share one base"), str(run.path), ONE_BY_ONE))
     registry.choose("methods", setup.recipe.method.name or "")
     name = str(run.path).replace(".", "_")  # PEFT allows no dots in names
-    add_adapter(other.model, run.model, name)
+    add_adapter(other.model, run.checked_model(), name)
     return replace(engine_of(setup, other.model), adapter=name)
 
 

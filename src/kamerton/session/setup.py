@@ -129,7 +129,7 @@ def metric_names(setup: Setup) -> tuple[str, ...]:
 
 def data_fingerprint(run: Run) -> str:
     """Hash the frozen split."""
-    return " ".join(sha256_of(run.path / "data" / f"{part}.parquet") for part in (*PARTS, "added"))
+    return " ".join(sha256_of(run.files.place(f"data/{part}.parquet")) for part in (*PARTS, "added"))
 
 
 def _max_tokens(recipe: Recipe, facts: ModelFacts) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -20,10 +21,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from kamerton.core.errors import Fault, RunError
-from kamerton.core.files import Writing, read_json, sha256_of, sync, write_json
+from kamerton.core.files import BAD_JSON, Writing, read_json, sha256_of, sync, write_json
 from kamerton.core.messages import Joined, msg
 
 MANIFEST = "MANIFEST.json"
+STEP = re.compile(r"step-\d{6,}")
 KEPT = 2
 """Latest checkpoints to keep beside the best, since the last one may be damaged."""
 
@@ -128,6 +130,16 @@ def best_checkpoint(root: Path, state: TrainState) -> Checkpoint:
     return Checkpoint(folder, state)
 
 
+def damaged_checkpoints(root: Path) -> list[Fault]:
+    """Return a fault for each checkpoint that is not intact; a run goes on from the latest one that is."""
+    remedy = msg("remove the folder; `kamerton resume` continues from the checkpoint before it")
+    return [
+        Fault(msg("the checkpoint is damaged"), str(folder), remedy)
+        for folder in _folders(root)
+        if _verified(folder) is None
+    ]
+
+
 def _verified(folder: Path) -> dict[str, Any] | None:
     """Return a checkpoint's manifest if it and every file are intact."""
     manifest = _manifest(folder)
@@ -144,7 +156,7 @@ def _manifest(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         manifest = read_json(folder / MANIFEST)
-    except ValueError:
+    except BAD_JSON:
         return None
     return manifest if isinstance(manifest, dict) and manifest.pop("seal", None) == _seal(manifest) else None
 
@@ -154,7 +166,8 @@ def _seal(manifest: Mapping[str, Any]) -> str:
 
 
 def _folders(root: Path) -> list[Path]:
-    return sorted(root.glob("step-*"), key=lambda folder: int(folder.name.removeprefix("step-")))
+    folders = [folder for folder in root.glob("step-*") if STEP.fullmatch(folder.name)]
+    return sorted(folders, key=lambda folder: int(folder.name.removeprefix("step-")))
 
 
 def _prune(root: Path) -> None:

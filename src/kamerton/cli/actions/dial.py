@@ -5,21 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from kamerton.cli.actions.tune import tell
-from kamerton.cli.output import print_json
+from kamerton.cli.output import open_run, print_json
 from kamerton.core.message_json import to_json
 from kamerton.core.messages import msg
 from kamerton.core.outcomes import Attempt
 from kamerton.i18n.language import Language
 from kamerton.i18n.voice import Voice, voice
 from kamerton.pipeline.remedies import STRENGTH, dialled_run, turn_dial
-from kamerton.runs.run import Run, require_free
+from kamerton.runs.run import require_free
 from kamerton.session.engines import saved_engine
 from kamerton.session.setup import open_setup
 
 
 def run(path: Path, out: Path | None, strength: float | None, json: bool, language: Language) -> None:
     """Measure the strengths, print which one is chosen, and make a run of it if asked."""
-    tuned = Run(path)
+    tuned = open_run(path)
     if out is not None:
         require_free(out)
     setup = open_setup(tuned)

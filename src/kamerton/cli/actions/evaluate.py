@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from kamerton.cli.output import listed, print_json, warn, warn_cut
+from kamerton.cli.output import listed, open_run, print_json, warn, warn_cut
 from kamerton.core.message_json import to_json
 from kamerton.core.messages import msg
 from kamerton.core.outcomes import ClassResult
@@ -15,12 +15,11 @@ from kamerton.forgetting.benchmarks import find_tasks
 from kamerton.i18n.language import Language
 from kamerton.i18n.voice import ENGLISH, Voice, voice
 from kamerton.pipeline.forgetting import measure_benchmarks
-from kamerton.runs.run import Run
 
 
 def run(path: Path, data: Path, json: bool, language: Language) -> None:
     """Score a run's tuned model on other data."""
-    rescored, speaker = score_on(Run(path), data), voice(language)
+    rescored, speaker = score_on(open_run(path), data), voice(language)
     contender, digits = rescored.contender, speaker.symbols.localize
     if json:
         limits = {
@@ -42,7 +41,7 @@ def run(path: Path, data: Path, json: bool, language: Language) -> None:
 def benchmark(path: Path, names: Sequence[str], json: bool, language: Language) -> None:
     """Ask the base and the tuned model of a run the same rows, and print both beside each other."""
     find_tasks(names)
-    predictor, speaker = Predictor(Run(path)), voice(language)
+    predictor, speaker = Predictor(open_run(path)), voice(language)
     setup = predictor.setup
     changes = [one.change for one in measure_benchmarks(setup, predictor.engine, names, setup.recipe.benchmarks.rows)]
     if json:

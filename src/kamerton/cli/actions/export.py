@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from kamerton.cli.output import print_json
+from kamerton.cli.output import open_run, print_json
 from kamerton.core.figures import Figure
 from kamerton.core.message_json import to_json
 from kamerton.core.messages import Message, msg
 from kamerton.deliver.export import Exported, export_run
 from kamerton.i18n.language import Language
 from kamerton.i18n.voice import voice
-from kamerton.runs.run import Run
 
 
 def run(path: Path, to: str, out: Path | None, json: bool, language: Language) -> None:
     """Export, and print what came of it."""
-    exported = export_run(Run(path), to, out)
+    exported = export_run(open_run(path), to, out)
     if json:
         print_json(to_json(exported))
         return

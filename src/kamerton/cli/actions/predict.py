@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import tee
 from pathlib import Path
 
-from kamerton.cli.output import warn, warn_cut
+from kamerton.cli.output import open_run, warn, warn_cut
 from kamerton.cli.streams import is_unicode, standard_input
 from kamerton.core.messages import msg
 from kamerton.core.records import Place
@@ -16,7 +16,6 @@ from kamerton.data.encoding import lines_of
 from kamerton.data.named import is_file
 from kamerton.deliver.predictor import Predictor, Served
 from kamerton.i18n.language import Language
-from kamerton.runs.run import Run
 
 TEXT = Place("input", 1)
 LINE_ENDS = frozenset("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")
@@ -25,8 +24,8 @@ LINE_ENDS = frozenset("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")
 
 def run(path: Path, source: str, adapters: Sequence[Path], json: bool, _: Language) -> None:
     """Answer a text, a file's rows, or the lines of standard input; of several adapters, each in turn."""
-    predictors = [Predictor(Run(path))]
-    predictors += [Predictor(Run(other), beside=predictors[0]) for other in adapters]
+    predictors = [Predictor(open_run(path))]
+    predictors += [Predictor(open_run(other), beside=predictors[0]) for other in adapters]
     cut: dict[str, int] = {}
     for answers in _answers(predictors, source):
         for predictor, served in zip(predictors, answers, strict=True):

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from kamerton.cli.border import RESUMABLE
-from kamerton.cli.output import print_json
+from kamerton.cli.output import open_run, print_json
 from kamerton.evaluate.verdict import meets
 from kamerton.i18n.language import Language
 from kamerton.i18n.voice import voice
@@ -39,7 +39,7 @@ def run(
 
 def resume(path: Path, json: bool, language: Language) -> None:
     """Go on with a run."""
-    tell(Run(path), json, language)
+    tell(open_run(path), json, language)
 
 
 def tell(run: Run, json: bool, language: Language) -> None:
