@@ -320,7 +320,8 @@ def test_a_hostile_folder_name_stays_text(tmp_path):
 def test_lone_surrogates_and_controls_never_reach_the_file(tmp_path):
     run = classification_run(tmp_path / "run")
     result = run.result
-    (run.path / "result.json").write_text(json.dumps(result | {"warnings": ["a\ud800\x00\u202eb"]}), encoding="utf-8")
+    with run.changing() as change:
+        change.write("result.json", json.dumps(result | {"warnings": ["a\ud800\x00\u202eb"]}).encode())
     assert "a\ufffdb" in words(parsed(run))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import shutil
 import signal
 import time
 from collections import Counter
@@ -270,12 +271,22 @@ def test_a_run_takes_one_process_at_a_time(place):
 def test_a_checkpoint_of_another_recipe_is_refused_by_name(place):
     tell_to_the_model(place, "edited")
     run = Run(place.folder / "edited")
-    (run.path / "model").rename(run.path / "model-away")
-    text = (run.path / "recipe.yaml").read_text("utf-8")
-    (run.path / "recipe.yaml").write_text(text.replace("epochs: 10", "epochs: 11"), "utf-8")
+    train = run.recipe.train.model_copy(update={"epochs": 11})
+    with run.changing() as change:
+        change.remove("model")
+        run.write_recipe(run.recipe.model_copy(update={"train": train}))
     ended = place.call("resume", "edited")
     assert ended.status == MISTAKE
     assert "recipe changed" in ended.err
+
+
+def test_a_recipe_that_was_edited_by_hand_is_refused(place, tmp_path):
+    shutil.copytree(place.run("head").path, tmp_path / "run")
+    recipe = tmp_path / "run" / "recipe.yaml"
+    recipe.write_text(recipe.read_text("utf-8").replace("epochs: 3", "epochs: 4"), "utf-8")
+    ended = place.call("resume", tmp_path / "run")
+    assert ended.status == MISTAKE
+    assert "recipe.yaml" in ended.err and "damaged or edited" in ended.err
 
 
 def test_a_base_model_that_changed_is_refused(place):
