@@ -58,7 +58,7 @@ def _print(compared: ComparedRuns, detect: float | None, voice: Voice) -> None:
     console.print(_scores(compared, voice))
     console.print()
     console.print(_pairs(compared, detect, voice))
-    note = voice.translate("'can show' is the smallest difference that these rows show in 80 of 100 test sets.")
+    note = voice.translate("'detectable from' is the smallest difference that so many rows detect in 80 of 100 test sets.")
     if len(compared.pairs) > 1:
         note = f"{voice.translate('p is corrected by Holm over all pairs.')} {note}"
     console.print(Text(f"\n{note}", "dim"), soft_wrap=True)
@@ -81,8 +81,8 @@ def _pairs(compared: ComparedRuns, detect: float | None, voice: Voice) -> Table:
         (msg("better by"), "right"),
         (_interval(compared), "left"),
         (msg("p"), "right"),
-        (msg("so it is"), "left"),
-        (msg("can show"), "right"),
+        (msg("outcome"), "left"),
+        (msg("detectable from"), "right"),
         (needed, "right"),
     )
     for one in compared.pairs:
