@@ -108,6 +108,7 @@ def _nearest(data: Vectorized) -> Predict:
     index = NearestNeighbors(n_neighbors=1, metric="cosine", algorithm="brute").fit(data.known)
 
     def answer(test: ExampleSeq) -> list[Prediction]:
+        """Return the gold answer of the nearest training example of each row."""
         with config_context(working_memory=MEGABYTES):
             nearest = index.kneighbors(data.vectors(test), return_distance=False)[:, 0]
         return [Prediction(example.id, data.train[i].gold) for example, i in zip(test, nearest, strict=True)]
@@ -136,6 +137,7 @@ def _regression(data: Vectorized, seed: int) -> Predict:
     column = {label: i for i, label in enumerate(model.classes_)}
 
     def answer(test: ExampleSeq) -> list[Prediction]:
+        """Return the most likely class of each row, with its probability and the loss of the gold one."""
         predictions = []
         for example, row in zip(test, model.predict_proba(data.vectors(test)), strict=True):
             chance = float(row[column[example.gold]]) if example.gold in column else 0.0
@@ -178,6 +180,7 @@ def _number_baselines(data: Vectorized, test: ExampleSeq, seed: int) -> list[Ans
     model = Ridge(alpha=strength, solver="sparse_cg").fit(data.known, golds)
 
     def answer(test: ExampleSeq) -> list[Prediction]:
+        """Return the predicted number of each row."""
         numbers = model.predict(data.vectors(test))
         return [Prediction(e.id, written_number(float(number))) for e, number in zip(test, numbers, strict=True)]
 
@@ -201,6 +204,7 @@ def _label_set_baselines(data: Vectorized, test: ExampleSeq) -> list[Answers]:
         model = OneVsRestClassifier(_logistic(STRENGTHS[1])).fit(data.known, golds)
 
     def answer(test: ExampleSeq) -> list[Prediction]:
+        """Return the labels of each row whose probability is above one half."""
         given = np.asarray(model.predict(data.vectors(test))).reshape(len(test), golds.shape[1]).astype(bool)
         return [
             Prediction(example.id, write_tags(binarizer.classes_[row].tolist()))

@@ -55,6 +55,7 @@ def _linear(train: ExampleSeq, tags: Sequence[str], seed: int) -> Predict:
     model.fit(features, tags)
 
     def answer(test: ExampleSeq) -> list[Prediction]:
+        """Return the likeliest tag of each word."""
         given = [model.predict(hasher.transform(_in_context(_words(example)))) for example in test]
         return [Prediction(e.id, write_tags([str(tag) for tag in row])) for e, row in zip(test, given, strict=True)]
 
@@ -85,6 +86,7 @@ def span_baselines(train: ExampleSeq, test: ExampleSeq) -> list[Answers]:
     weights.fit([example.text or "∅" for example in train])
 
     def nearest(rows: ExampleSeq) -> list[Prediction]:
+        """Return the sentence of each passage that shares most words with the question."""
         predictions = []
         for example in rows:
             sentences, question = _sentences(example), weights.transform([str(example.fields["question"])])

@@ -61,6 +61,7 @@ class _SeenTasks:
     unread: Counter[str] = field(default_factory=Counter)
 
     def add(self, task: Annotated) -> None:
+        """Count the questions and answers of one task."""
         for answers in task.given:
             for question, answer in answers.items():
                 if answer != [] or question not in self.questions:
@@ -78,6 +79,7 @@ class _SeenTasks:
         return {question: f"annotated {question}" if question in data else question for question in self.questions}
 
     def note(self, columns: Mapping[str, str]) -> Joined:
+        """Return what a reader should know of the annotations."""
         parts = [msg("each row is a task with its annotation")]
         if len(columns) > 1:
             parts.append(msg("the annotations answer several questions: {names}", names=", ".join(columns.values())))

@@ -192,6 +192,7 @@ class _Look:
         """Non-ASCII bytes that are UTF-8, and others."""
 
     def take(self, chunk: bytes) -> None:
+        """Count the bytes of a chunk that are UTF-8, and others."""
         self.head = self.head or chunk[:HEAD]
         self.blank = self.blank and not chunk.strip(b" \t\r\n\0")
         self._count(self._decoder.decode(chunk))

@@ -261,6 +261,7 @@ class _Bounded:
         self.raw, self.path, self.left = raw, path, 2 * largest_of(path)
 
     def read(self, size: int) -> bytes:
+        """Read bytes, as long as the file does not unpack to more than its limit."""
         chunk = self.raw.read(size)
         self.left -= len(chunk)
         if self.left < 0:

@@ -117,6 +117,7 @@ def _rewritten(table: Table, kinds: Sequence[RowKind]) -> Table:
     talks, counts = len({kind.word for kind in kinds}) > 1, Counter[Wording]()
 
     def rewritten(values: Mapping[str, object]) -> Iterator[dict[str, object]]:
+        """Yield a row in the shape that all rows get."""
         kind = next((one for one in kinds if one.holds(values)), None)
         if kind is None:
             raise Unusable(msg("it has the columns of none of the shapes that the others have"))

@@ -141,6 +141,7 @@ def _lines(value: object) -> Sequence[object]:
 
 def _comparison(first: str, second: str, better: str, means_first: str) -> Shape:
     def rows(values: Values) -> Iterator[Values]:
+        """Yield the row with its chosen and its rejected answer."""
         choice = plain(values.get(better))
         if choice not in ("0", "1"):
             raise Unusable(msg("'{column}' is neither 0 nor 1", column=better))

@@ -213,6 +213,7 @@ def _beside_history(history: str) -> Shape:
     """Prepend the earlier turns of Alpaca-like rows (LLaMA-Factory, Cohere) to the request."""
 
     def rows(values: Values) -> Iterator[Values]:
+        """Yield the row with the earlier turns before its request."""
         [asked, *_], [reply, *_] = (called(names, list(values)) for names in (REQUESTS, ANSWERS))
         before = values.get(history)
         request = "\n\n".join(part for part in (plain(values.get(asked)), plain(values.get("input"))) if part.strip())
@@ -236,6 +237,7 @@ def _logged(request: str) -> Shape:
     """Read requests to an API of chats: OpenAI's batches, and logs with the response beside."""
 
     def rows(values: Values) -> Iterator[Values]:
+        """Yield the conversation of a request and its response."""
         body = values.get(request)
         if not isinstance(body, Mapping):
             raise Unusable(msg("'{column}' is not an object", column=request))
@@ -280,6 +282,7 @@ def _rated(column: str) -> Shape:
     """Read the best and the worst of several answers that were scored, or ranked from 1 on."""
 
     def rows(values: Values) -> Iterator[Values]:
+        """Yield the preference of the best answer over the worst."""
         scored = sorted(_scored(values.get(column)), key=lambda one: -one[0])
         if len(scored) < 2:
             raise Unusable(msg("fewer than two answers in '{column}' have a score", column=column))

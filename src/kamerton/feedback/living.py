@@ -169,6 +169,7 @@ class _LogReader:
         self.faults: list[Fault] = []
 
     def read(self, lines: Sequence[str]) -> Iterator[Mapping[str, float]]:
+        """Yield the outcome of each line by arm; keep the faults of the others."""
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue

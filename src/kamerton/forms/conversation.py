@@ -81,6 +81,7 @@ class Conversation(Prompted):
         """
 
         def encode(example: Example) -> Encoded:
+            """Encode a conversation, its earlier answers as extra sequences."""
             turns = self._turns(example, tokenizer)
             before = learned(turns)[-1:] if self.train_on == "last" else learned(turns)
             ends = dict.fromkeys([*before, len(_open(turns))])

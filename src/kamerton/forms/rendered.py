@@ -63,6 +63,7 @@ def _headed(pattern: str) -> Callable[[str], Iterator[tuple[str, str]]]:
     mark = re.compile(pattern)
 
     def read(text: str) -> Iterator[tuple[str, str]]:
+        """Yield the role and the text of each turn."""
         before, *parts = mark.split(text)
         if before.strip():
             yield "system", before.strip()

@@ -58,7 +58,9 @@ def _print(compared: ComparedRuns, detect: float | None, voice: Voice) -> None:
     console.print(_scores(compared, voice))
     console.print()
     console.print(_pairs(compared, detect, voice))
-    note = voice.translate("'detectable from' is the smallest difference that so many rows detect in 80 of 100 test sets.")
+    note = voice.translate(
+        "'detectable from' is the smallest difference that so many rows detect in 80 of 100 test sets."
+    )
     if len(compared.pairs) > 1:
         note = f"{voice.translate('p is corrected by Holm over all pairs.')} {note}"
     console.print(Text(f"\n{note}", "dim"), soft_wrap=True)
