@@ -1,20 +1,15 @@
-"""The untuned model asked in its best ways, and a server as one more contender: a real one, in this process."""
+"""The untuned model asked in its best ways."""
 
 from __future__ import annotations
 
-import json
-import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kamerton.contenders.endpoint import Endpoint
 from kamerton.contenders.prompting import Nearest, Prompting, PromptStrategy, selection_message
-from kamerton.core.errors import RunError
 from kamerton.core.records import Encoded, Example, Place, Split
 from kamerton.forms.conversation import Conversation
 from kamerton.forms.dialogue import Dialogue
@@ -199,79 +194,6 @@ def test_the_nearest_example_stands_next_to_the_request():
     shown = nearest.of(Example(9, Place("f", 1), "a funny plot", ""))
     assert [example.text.split()[0] for example in shown] == ["funny"] * 3
     assert nearest.of(SPLIT.train[0])[-1] == SPLIT.train[0]
-
-
-# ── a server ──────────────────────────────────────────────────────────────────────────────────
-
-
-class Served(BaseHTTPRequestHandler):
-    """Answers every chat completion with the same words, and remembers what it was asked."""
-
-    asked: list[Any] = []  # noqa: RUF012
-    keys: list[str | None] = []  # noqa: RUF012
-    says: object = {
-        "choices": [{"message": {"content": " Good, I think."}}],
-        "usage": {"prompt_tokens": 1000, "completion_tokens": 10},
-    }
-    status = 200
-
-    def do_POST(self) -> None:
-        Served.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        Served.keys.append(self.headers["Authorization"])
-        body = json.dumps(self.says).encode()
-        self.send_response(self.status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Print nothing."""
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setattr(Served, "asked", [])
-    monkeypatch.setattr(Served, "keys", [])
-    with ThreadingHTTPServer(("127.0.0.1", 0), Served) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{running.server_port}/v1"
-        running.shutdown()
-
-
-def endpoint(address: str, folder: Path) -> Endpoint:
-    settings = PromptSettings(against=address, model="big", key="A_KEY", price_in=2.0, price_out=10.0)
-    return Endpoint(settings, folder / "endpoint.jsonl", 5)
-
-
-def test_a_server_is_asked_once_for_each_row_and_its_label_is_found(server, tmp_path, monkeypatch):
-    monkeypatch.setenv("A_KEY", "secret")
-    predictions = endpoint(server, tmp_path).predict(FORM, SPLIT.train[:1], SPLIT.test[:3])
-    assert [p.text for p in predictions] == ["good"] * 3
-    assert [turn["role"] for turn in Served.asked[0]["messages"]] == ["user", "assistant", "user"]
-    assert (Served.asked[0]["model"], Served.asked[0]["temperature"]) == ("big", 0)
-    assert Served.keys == ["Bearer secret"] * 3
-    again = endpoint(server, tmp_path)
-    assert again.predict(FORM, SPLIT.train[:1], SPLIT.test[:3]) == predictions
-    assert len(Served.asked) == 3
-    assert again.cost == pytest.approx(3 * (1000 * 2 + 10 * 10) / 1e6)
-    assert "secret" not in (tmp_path / "endpoint.jsonl").read_text()
-
-
-@pytest.mark.parametrize(
-    ("status", "says", "told"),
-    [(401, {"error": "who are you"}, "status 401"), (200, {"choices": []}, "is not a chat completion")],
-)
-def test_a_server_that_refuses_or_babbles_is_a_message(server, tmp_path, monkeypatch, status, says, told):
-    monkeypatch.setattr(Served, "status", status)
-    monkeypatch.setattr(Served, "says", says)
-    with pytest.raises(RunError, match=told):
-        endpoint(server, tmp_path).predict(FORM, (), SPLIT.test[:1])
-
-
-@pytest.mark.parametrize("address", ["http://127.0.0.1:9/v1", "file:///etc/hosts", "nonsense"])
-def test_an_address_without_a_server_is_a_message(tmp_path, address):
-    with pytest.raises(RunError, match=r"cannot be reached|not the address of a server"):
-        endpoint(address, tmp_path).predict(FORM, (), SPLIT.test[:1])
 
 
 @pytest.mark.parametrize("form", [FORM, WRITTEN], ids=["chosen", "written"])

@@ -75,6 +75,8 @@ class PromptStrategy:
     kind: ContenderKind
     predict: Predict
     selection: Selection = field(default_factory=Selection)
+    failures: Callable[[int], Sequence[Message]] = lambda _: ()
+    """Tells how many of so many rows have no answer."""
 
     @property
     def name(self) -> str:

@@ -18,6 +18,7 @@ from kamerton.core.outcomes import Answers
 from kamerton.core.records import Example, Prediction, RunEvent
 from kamerton.evaluate.score import measure
 from kamerton.runs.run import Run
+from kamerton.runs.servers import key_for
 from kamerton.session.engines import untuned_engine
 from kamerton.session.setup import Clock, Setup, make_form, metric_names
 
@@ -56,8 +57,8 @@ def ask_untuned(run: Run, setup: Setup, clock: Clock) -> Iterator[RunEvent]:
         if one.name not in done:
             answers = yield from answer(one.title, one.kind, one.predict, setup.split.test, setup.at_once)
             record_answers(run, setup, answers)
-            parts = [one.title, selection_message(one.selection)] if one.selection.ways else [one.title]
-            yield clock.stage("untuned", Joined(parts))
+            chosen = [selection_message(one.selection)] if one.selection.ways else []
+            yield clock.stage("untuned", Joined([one.title, *chosen, *one.failures(len(answers.predictions))]))
     run.write_state(replace(run.state, contended=True))
 
 
@@ -75,12 +76,13 @@ def _server_strategies(run: Run, setup: Setup) -> list[PromptStrategy]:
     if form is None or not form.to_messages(split.train[0], ()):
         rule = msg("a server cannot be asked to do {task}", task=setup.recipe.data.task or "")
         raise RecipeError(Fault(rule, "prompt.against", msg("leave it out for this task")))
-    endpoint = Endpoint(settings, run.path / "endpoint.jsonl", setup.recipe.evaluate.max_new_tokens or 32)
+    most, key = setup.recipe.evaluate.max_new_tokens or 32, key_for(server, settings.key)
+    endpoint = Endpoint(settings, run.path / "endpoint.jsonl", most, key, run.files.mode)
     shots = form.shots(split.train, setup.recipe.evaluate.shots, setup.recipe.seed)
     bare = msg("{model} at {server}", model=settings.model or "", server=server)
     shown = msg("{name} shown {count} {count:example|examples}", name=bare, count=len(shots))
     return [
-        PromptStrategy(title, "prompt", partial(endpoint.predict, form, some))
+        PromptStrategy(title, "prompt", partial(endpoint.predict, form, some), failures=endpoint.failures)
         for title, some in ((bare, ()), (shown, shots))
     ]
 

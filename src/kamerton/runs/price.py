@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 
 from kamerton.runs.run import Run
+from kamerton.runs.servers import read_replies
 
 HOURLY = (0.1, 0.5, 2.0, 10.0)
 """Hourly prices of machines, in the endpoint's currency: from an old desktop to several large GPUs."""
@@ -39,14 +39,16 @@ def price(run: Run, own: float, whole: float) -> Price | None:
         run: with prices in its recipe.
         own: seconds per row of the tuned model.
         whole: seconds of the run.
+
+    Raises:
+        RunError: the log of the answers is damaged.
     """
-    path, settings = run.path / "endpoint.jsonl", run.recipe.prompt
-    if not path.exists() or not settings.price_in + settings.price_out:
+    replies, settings = read_replies(run.path / "endpoint.jsonl"), run.recipe.prompt
+    if not replies or not settings.price_in + settings.price_out:
         return None
-    replies = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    spent = sum(r["tokens_in"] * settings.price_in + r["tokens_out"] * settings.price_out for r in replies) / 1e6
-    tokens = sum(r["tokens_in"] + r["tokens_out"] for r in replies) / max(1, len(replies))
-    each = spent / max(1, len(replies))
+    spent = sum(r.tokens_in * settings.price_in + r.tokens_out * settings.price_out for r in replies) / 1e6
+    tokens = sum(r.tokens_in + r.tokens_out for r in replies) / len(replies)
+    each = spent / len(replies)
     hours = HOURLY if settings.price_hour is None else (settings.price_hour,)
     volumes = []
     for hourly in hours:

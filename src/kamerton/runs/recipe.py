@@ -178,10 +178,17 @@ class PromptSettings(Group):
         "written: the loss of the true answers to validation rows chooses.",
     )
     against: str | None = Field(
-        None, description="Address of an OpenAI-compatible server, `http://host:8000/v1`: a contender, too."
+        None,
+        description="Address of an OpenAI-compatible server, `http://host:8000/v1`: a contender, too.",
+        pattern=r"^(?i:https?)://([\w.-]+|\[[0-9a-fA-F:.]+\])(:[1-6]?\d{1,4})?(/[^\s?#@\\]*)?$",
     )
     model: str = Field("default", description="The name of the model on that server.")
-    key: str = Field("OPENAI_API_KEY", description="The environment variable with its API key, if it needs one.")
+    key: str = Field(
+        "OPENAI_API_KEY",
+        description="The environment variable with its API key, if it needs one. A key is sent only if the command "
+        "line names the server (--against) or this variable; `~/.config/kamerton/keys` remembers both.",
+        pattern=r"^([A-Za-z_][A-Za-z_0-9]*)?$",
+    )
     price_in: NotNegative = Field(0.0, description="Its price of a million prompt tokens.")
     price_out: NotNegative = Field(0.0, description="Its price of a million answer tokens.")
     price_hour: NotNegative | None = Field(

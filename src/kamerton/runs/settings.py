@@ -37,6 +37,11 @@ WANTED = {
     **dict.fromkeys(("dict_type", "mapping_type", "model_type", "dataclass_type"), msg("a mapping of names to values")),
 }
 """What is expected, by pydantic's type of error."""
+UNSHOWN = {
+    "against": msg("an address like `http://host:8000/v1`, without a password, `?` or `#`"),
+    "key": msg("the name of the environment variable with the key, never the key itself"),
+}
+"""What is expected, by settings with a pattern: what does not match may hold a key, and is not shown."""
 
 
 class Misfit(Unusable):
@@ -52,6 +57,9 @@ def misfit(item: ErrorDetails, place: Wording, remedy: Wording = "") -> Fault:
     value, context = repr(item["input"]), item.get("ctx", {})
     if item["type"] == "missing":
         return Fault(msg("this is missing"), place, remedy or msg("add it"))
+    if item["type"] == "string_pattern_mismatch":
+        form = UNSHOWN[str(item["loc"][-1])]
+        return Fault(msg("{wanted} is wanted", wanted=form), place, msg("give {wanted}", wanted=form))
     if wanted := WANTED.get(item["type"]):
         whole = {name: int(bound) for name, bound in context.items() if isinstance(bound, float) and bound.is_integer()}
         wanted = replace(wanted, values={**context, **whole})

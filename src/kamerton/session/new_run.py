@@ -14,8 +14,9 @@ from kamerton.core.errors import Fault, RecipeError
 from kamerton.data.named import is_pattern
 from kamerton.models.catalog import names
 from kamerton.models.locate import unknown_model
-from kamerton.runs.recipe import AUTO, Recipe, resolve
+from kamerton.runs.recipe import AUTO, PromptSettings, Recipe, resolve
 from kamerton.runs.run import Run
+from kamerton.runs.servers import allow_key
 from kamerton.runs.settings import SELF
 from kamerton.session.setup import make_method, make_task
 
@@ -47,6 +48,9 @@ def new_run(data: Path, out: Path | None, settings: Mapping[str, object]) -> Run
     faults = [*faults, *_unknown(recipe)]
     if faults:
         raise RecipeError(faults)
+    prompt, unnamed = recipe.prompt, PromptSettings()
+    if prompt.against and ("prompt.key" in given or ("prompt.against" in given and prompt.key == unnamed.key)):
+        allow_key(prompt.against, prompt.key)
     return Run.create(out or _free_folder(recipe), anchored(recipe))
 
 

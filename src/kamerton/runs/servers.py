@@ -1,0 +1,82 @@
+"""Servers that a run asks: which key each gets, and what they answered.
+
+A key goes where its user sends it, never where a recipe or a run folder does, which may be a stranger's: naming a
+server or the key's variable on the command line adds both to a file of the user's own, and no other key is sent.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from kamerton.core.errors import Fault, RunError
+from kamerton.core.files import write_text
+from kamerton.core.messages import msg
+from kamerton.runs.logs import read_lines
+from kamerton.runs.settings import misfit
+
+LOCAL = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])([:/]|$)", re.IGNORECASE)
+"""Addresses on this machine."""
+Tokens = Annotated[int, Field(ge=0, le=10**9)]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer of a server."""
+
+    request: str
+    """sha256 of the request: the same one is not sent, or paid, twice."""
+    text: str
+    tokens_in: Tokens
+    tokens_out: Tokens
+
+
+def read_replies(path: Path) -> list[Reply]:
+    """Read a log of answers. Raises `RunError` with every line that is damaged."""
+    try:
+        return TypeAdapter(list[Reply]).validate_python(read_lines(path))
+    except ValidationError as error:
+        remedy = msg("restore the file from a copy, or remove the line")
+        raise RunError([misfit(one, f"{path}:{int(one['loc'][0]) + 1}", remedy) for one in error.errors()]) from None
+
+
+def allowed_keys() -> tuple[Path, list[str]]:
+    """Return the user's file of keys, and its lines `ADDRESS VARIABLE`."""
+    path = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "kamerton" / "keys"
+    return path, path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+
+
+def allow_key(address: str, variable: str) -> None:
+    """Let a server get the key in an environment variable, from now on. Raises as `key_for` does."""
+    try:
+        path, lines = allowed_keys()
+        if f"{address} {variable}" not in lines:
+            write_text(path, "\n".join([*lines, f"{address} {variable}", ""]))
+    except OSError:
+        if os.environ.get(variable):  # else no key depends on the file
+            raise
+    key_for(address, variable)
+
+
+def key_for(address: str, variable: str) -> str:
+    """Return the key to send to a server; none if its variable is not set, or the user did not allow it.
+
+    Raises:
+        RunError: it cannot be sent, or anyone on the way could read it.
+    """
+    key = os.environ.get(variable, "").strip()
+    if not key or f"{address} {variable}" not in allowed_keys()[1]:
+        return ""
+    if not (key.isascii() and key.isprintable()):
+        rule = msg("the environment variable {variable} holds signs that no key has", variable=variable)
+        raise RunError(Fault(rule, "prompt.key", msg("set it anew")))
+    if not address.lower().startswith("https:") and not LOCAL.match(address):
+        rule = msg("by http, anyone on the way to {address} could read the key", address=address)
+        remedy = msg("give an https address, or --set prompt.key='\"\"' if the server needs no key")
+        raise RunError(Fault(rule, "prompt.against", remedy))
+    return key
