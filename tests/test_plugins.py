@@ -64,12 +64,15 @@ def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         sys.modules.pop(name, None)
 
 
-def test_a_strangers_class_works_in_the_same_place(stranger):
-    (stranger / "stranger_plugin.py").write_text("class Recall:\n    higher_is_better = True\n", encoding="utf-8")
+def test_a_strangers_class_works_in_the_same_place(stranger, monkeypatch):
+    code = "from kamerton.plugins.metrics.mcc import Mcc\nclass Recall(Mcc):\n    higher_is_better = True\n"
+    (stranger / "stranger_plugin.py").write_text(code, encoding="utf-8")
+    monkeypatch.setenv(registry.ALLOWED, "stranger_plugin:Recall")
     assert registry.choose("metrics", "stranger_plugin:Recall").higher_is_better is True
 
 
-def test_a_missing_module_of_a_stranger_is_a_users_mistake():
+def test_a_missing_module_of_a_stranger_is_a_users_mistake(monkeypatch):
+    monkeypatch.setenv(registry.ALLOWED, "no_such_package_of_anyone:Recall")
     with pytest.raises(RecipeError, match="names a module that cannot be imported"):
         registry.choose("metrics", "no_such_package_of_anyone:Recall")
 

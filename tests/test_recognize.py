@@ -246,6 +246,7 @@ def test_rows_that_a_task_cannot_use_are_rejected_and_mostly_such_rows_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv(registry.ALLOWED, "strict_task:Strict")
     (tmp_path / "strict_task.py").write_text(
         "from kamerton.plugins.tasks.text_classification import TextClassification\n\n\n"
         "class Strict(TextClassification):\n"

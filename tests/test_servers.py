@@ -21,12 +21,13 @@ import pytest
 
 from kamerton.contenders.endpoint import FAILURES, MOST_PAUSE, PAUSES, Endpoint
 from kamerton.core.errors import RecipeError, RunError
+from kamerton.core.files import own_lines
 from kamerton.core.records import Example, Place, Stage
 from kamerton.forms.dialogue import Dialogue
 from kamerton.runs.price import price
 from kamerton.runs.recipe import PromptSettings, resolve
 from kamerton.runs.run import Run
-from kamerton.runs.servers import allow_key, allowed_keys, key_for
+from kamerton.runs.servers import allow_key, key_for
 from kamerton.session.new_run import new_run
 from kamerton.tune import story
 from stories import write_answers
@@ -523,13 +524,13 @@ def test_a_key_goes_only_where_the_command_line_sends_it(tmp_path, monkeypatch, 
 def test_a_run_of_a_stranger_gets_no_key_whatever_it_claims(tmp_path, home):
     run = new_run(recipe_of(tmp_path), tmp_path / "run", {"prompt.against": HERS, "prompt.key": "A_KEY"})
     assert "origin: flag" in (run.path / "recipe.yaml").read_text()
-    assert allowed_keys()[0].read_text() == f"{HERS} A_KEY\n" and allowed_keys()[0].is_relative_to(home)
-    allowed_keys()[0].unlink()  # as on the machine of another user
+    assert own_lines("keys")[0].read_text() == f"{HERS} A_KEY\n" and own_lines("keys")[0].is_relative_to(home)
+    own_lines("keys")[0].unlink()  # as on the machine of another user
     assert key_of(run) == ""
     allow_key(HERS, "A_KEY")
     allow_key(HERS, "A_KEY")
     allow_key("https://mine.test", "A_KEY")
-    assert allowed_keys()[0].read_text() == f"{HERS} A_KEY\nhttps://mine.test A_KEY\n" and key_of(run) == KEY
+    assert own_lines("keys")[0].read_text() == f"{HERS} A_KEY\nhttps://mine.test A_KEY\n" and key_of(run) == KEY
 
 
 def test_a_home_that_cannot_be_written_to_matters_only_where_there_is_a_key(tmp_path, home):
@@ -550,8 +551,8 @@ def test_a_key_that_could_be_read_is_refused_before_anything_is_made(tmp_path):
 
 @pytest.mark.parametrize("old", [b"\xff\xfe\0\0", b"https://mine.test A_KEY", b"\n\n# a note of mine\r\n"])
 def test_the_users_file_may_hold_anything(old):
-    allowed_keys()[0].parent.mkdir(parents=True)
-    allowed_keys()[0].write_bytes(old)
+    own_lines("keys")[0].parent.mkdir(parents=True)
+    own_lines("keys")[0].write_bytes(old)
     allow_key(HERS, "A_KEY")
     assert key_for(HERS, "A_KEY") == KEY and key_for("https://other.test", "A_KEY") == ""
 
@@ -616,14 +617,14 @@ def test_a_key_in_the_wrong_place_is_refused_and_not_repeated(tmp_path, path, va
     with pytest.raises(RecipeError, match=r"an address like|the name of the environment variable") as raised:
         new_run(recipe_of(tmp_path), tmp_path / "run", {path: value})
     assert KEY not in str(raised.value)
-    assert not (tmp_path / "run").exists() and not allowed_keys()[0].exists()
+    assert not (tmp_path / "run").exists() and not own_lines("keys")[0].exists()
 
 
 def test_where_no_key_was_sent_the_refusal_says_why(server, tmp_path):
     server.behave = says("who are you", 401)
     with pytest.raises(RunError, match="no key was sent") as raised:
         endpoint(server.address, tmp_path, key="").predict(FORM, (), ROWS[:1])
-    assert f"`{server.address} A_KEY` to {allowed_keys()[0]}" in str(raised.value)
+    assert f"`{server.address} A_KEY` to {own_lines('keys')[0]}" in str(raised.value)
     assert "Authorization" not in server.headers[0]
 
 

@@ -15,7 +15,7 @@ from kamerton.cli.interrupts import INTERRUPTED, ignore_interrupts
 from kamerton.cli.speech import worded
 from kamerton.cli.streams import ERRORS, OUTPUT, silence
 from kamerton.core.errors import Fault, KamertonError
-from kamerton.core.files import error_number, shell_word
+from kamerton.core.files import UNKEPT, cache_folder, error_number, shell_word
 from kamerton.core.messages import Joined, Message, Wording, msg, verbatim
 
 STREAMS = {OUTPUT: (1, msg("standard output")), ERRORS: (2, msg("standard error"))}
@@ -54,6 +54,11 @@ class Border:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:
+        if UNKEPT:
+            reason, place = UNKEPT.pop().strerror, str(cache_folder())
+            UNKEPT.clear()
+            rule = msg("what was measured cannot be kept for the next time: {reason}", reason=reason or "")
+            print_fault(Fault(rule, place, msg("name another folder: KAMERTON_CACHE=FOLDER")))
         if error is None or isinstance(error, SystemExit):
             try:
                 sys.stdout.flush()

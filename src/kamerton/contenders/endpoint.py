@@ -26,11 +26,12 @@ from pydantic import AliasPath, BaseModel, Field, ValidationError
 from kamerton.core.contracts import ChatRequests
 from kamerton.core.errors import Fault, RunError
 from kamerton.core.figures import Figure
+from kamerton.core.files import own_lines
 from kamerton.core.messages import Message, msg
 from kamerton.core.records import ExampleSeq, Prediction, Turn
 from kamerton.runs.logs import append_line, write_lines
 from kamerton.runs.recipe import PromptSettings
-from kamerton.runs.servers import LOCAL, Reply, Tokens, allowed_keys, read_replies
+from kamerton.runs.servers import LOCAL, Reply, Tokens, read_replies
 
 SECONDS = 120.0
 """Longest time to wait for a whole answer; for a connection, an eighth of it."""
@@ -191,7 +192,7 @@ class Endpoint:
         unsent = msg(
             "no key was sent: set the environment variable {key}, and name it or the server on the command line, since "
             "a recipe cannot send keys; or add the line `{server} {key}` to {file}",
-            key=self.settings.key, server=self.settings.against or "", file=str(allowed_keys()[0]),
+            key=self.settings.key, server=self.settings.against or "", file=str(own_lines("keys")[0]),
         )  # fmt: skip
         return Failure(rule, remedy=(sent if self.key else unsent) if head.status_code in REFUSALS else None)
 

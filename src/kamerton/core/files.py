@@ -135,4 +135,36 @@ def cache_folder() -> Path:
     """Return the user's cache folder: `$KAMERTON_CACHE`, else `$XDG_CACHE_HOME/kamerton`, else `~/.cache/kamerton`."""
     if own := os.environ.get("KAMERTON_CACHE"):
         return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kamerton"
+    return Path(os.environ.get("XDG_CACHE_HOME") or _home() / ".cache") / "kamerton"
+
+
+def own_lines(name: str) -> tuple[Path, list[str]]:
+    """Return a file of what the user allowed, in `$XDG_CONFIG_HOME/kamerton` or `~/.config/kamerton`, and its lines.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    path = Path(os.environ.get("XDG_CONFIG_HOME") or _home() / ".config") / "kamerton" / name
+    return path, path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:  # a user whom the system does not know, without $HOME: nothing can be kept
+        return Path(os.devnull)
+
+
+DAMAGED = (OSError, KeyError, TypeError, *BAD_JSON)
+"""What reading a file of the cache raises that is not there, or damaged: compute anew."""
+UNKEPT: list[OSError] = []
+"""Why results could not be kept in the cache folder."""
+
+
+@contextmanager
+def optional() -> Iterator[None]:
+    """Let a block write to the cache folder; where that fails, it costs time, and the command says so at its end."""
+    try:
+        yield
+    except OSError as error:
+        UNKEPT.append(error)

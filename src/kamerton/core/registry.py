@@ -3,16 +3,23 @@
 `methods/lora.py` is `--method lora`, `tasks/text_classification.py` is `--task text-classification`.
 A plug-in file defines one public class whose name is the word in CamelCase (`Lora`,
 `TextClassification`). A stranger's plug-in needs no fork: `package.module:Class` works in the same place.
+
+Such a word is code. It is imported only if the user named it: on a command line or to `kamerton.tune`, which is kept in
+a file of the user's own, or in `$KAMERTON_PLUGINS`. A recipe or a run cannot allow it by itself.
 """
 
 from __future__ import annotations
 
 import importlib
+import inspect
+import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from kamerton.core.errors import Fault, RecipeError, nearest
+from kamerton.core.files import optional, own_lines, shell_word, write_text
 from kamerton.core.messages import msg, verbatim
 
 PACKAGE = Path(__file__).parent.parent / "plugins"
@@ -27,6 +34,12 @@ KINDS = {
 }
 """The plug-in folders, and what each plug-in is."""
 DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+CODE = re.compile(rf"{DOTTED.pattern}|.+\.ya?ml")
+"""What names code from elsewhere: a class, or a benchmark's task file, which may name functions."""
+ALLOWED = "KAMERTON_PLUGINS"
+"""The environment variable with the code that recipes and runs may name, semicolons between."""
+KEPT = "plugins"
+"""The user's own file of the code that was named."""
 
 
 def names(folder: str) -> list[str]:
@@ -41,7 +54,9 @@ def names(folder: str) -> list[str]:
 
 def unknown(folder: str, word: str) -> Fault | None:
     """Return the fault of a word that names no plug-in, without importing any; None if it names one."""
-    if DOTTED.fullmatch(word) or word in names(folder):
+    if DOTTED.fullmatch(word):
+        return refused(word)
+    if word in names(folder):
         return None
     return Fault(msg("there is no {kind} '{word}'", kind=KINDS[folder], word=word), remedy=nearest(word, names(folder)))
 
@@ -52,14 +67,56 @@ def choose(folder: str, word: str) -> Any:
     The word is a file's name with dashes, or `package.module:Class` for a class from elsewhere.
 
     Raises:
-        RecipeError: no such plug-in; the message names the nearest one.
+        RecipeError: no such plug-in; the message names the nearest one. Or code that only a recipe names, or that is no
+            class of the kind.
     """
-    if DOTTED.fullmatch(word):
-        return load(word)
     if fault := unknown(folder, word):
         raise RecipeError(fault)
+    if DOTTED.fullmatch(word):
+        return _fitting(folder, word, load(word))
     class_name = "".join(part.capitalize() for part in word.split("-"))
     return getattr(importlib.import_module(f"kamerton.plugins.{folder}.{word.replace('-', '_')}"), class_name)
+
+
+def allow(*values: object) -> None:
+    """Let recipes and runs name the code that is among these values, which the user gave: here and from now on."""
+    given = [one for value in values for one in (value if isinstance(value, list | tuple) else (value,))]
+    words = [one for one in given if isinstance(one, str) and CODE.fullmatch(one)]
+    words = [word if DOTTED.fullmatch(word) else str(Path(word).absolute()) for word in words]
+    if new := [word for word in words if refused(word)]:
+        os.environ[ALLOWED] = ";".join([os.environ.get(ALLOWED, ""), *new])  # for the processes that this one starts
+        with optional():
+            path, lines = own_lines(KEPT)
+            write_text(path, "\n".join([*lines, *new, ""]))
+
+
+def refused(word: str) -> Fault | None:
+    """Return the fault of code that the user has not named, a class or the path of a file; None if it is allowed."""
+    allowed = os.environ.get(ALLOWED, "").split(";")
+    with suppress(OSError):
+        allowed += own_lines(KEPT)[1]
+    if word in allowed:
+        return None
+    rule = msg("'{code}' is code from elsewhere, which runs only if you name it yourself", code=word)
+    once = f"{ALLOWED}={shell_word(word)} kamerton …"
+    return Fault(rule, remedy=msg("if you trust it, give it on the command line, or once: `{command}`", command=once))
+
+
+def _fitting(folder: str, word: str, found: Any) -> Any:
+    """Return a class from elsewhere if it has everything that the contract names. Raises `RecipeError` otherwise."""
+    contract = load(f"kamerton.core.contracts:{str(KINDS[folder]).capitalize()}")
+    wanted = _members(contract) | ({"model_validate"} if folder in ("tasks", "methods") else set())
+    lacking = sorted(wanted - _members(found)) if isinstance(found, type) and found is not contract else ["class"]
+    if lacking:
+        rule = msg("'{word}' is no {kind}: it lacks {names}", word=word, kind=KINDS[folder], names=", ".join(lacking))
+        remedy = msg("implement `{contract}` of kamerton.core.contracts", contract=contract.__name__)
+        raise RecipeError(Fault(rule, remedy=remedy))
+    return found
+
+
+def _members(kind: type) -> set[str]:
+    named = {name for base in kind.__mro__ for name in (*vars(base), *inspect.get_annotations(base))}
+    return {name for name in named if not name.startswith("_")}
 
 
 def load(dotted: str) -> Any:

@@ -86,6 +86,7 @@ def export_run(run: Run, word: str, out: Path | None) -> Exported:
         RunError: the run is not finished, the folder exists, or the model cannot be exported to this format, or has
             other logits after it.
     """
+    registry.allow(word)
     export: Export = registry.choose("exports", word)()
     task, target = run.result["task"], out or run.path / "exported" / word
     with appearing(target) as folder:

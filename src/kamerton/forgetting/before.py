@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import fields
 from typing import Any, TypeVar
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from kamerton.core.files import cache_folder, replacing, sha256_of
+from kamerton.core.files import DAMAGED, cache_folder, optional, replacing, sha256_of
 from kamerton.forgetting.probe import FOLDER
 
 Readings = TypeVar("Readings")
@@ -28,7 +29,7 @@ def remembered(kind: type[Readings], circumstances: tuple[object, ...], read: Ca
     probe = [sha256_of(path) for path in sorted(FOLDER.glob("*.jsonl"))]
     key = hashlib.sha256(repr((kind.__name__, probe, circumstances)).encode()).hexdigest()[:32]
     path = cache_folder() / "forgetting" / f"{key}.safetensors"
-    if path.exists():
+    with suppress(SafetensorError, *DAMAGED):
         with safe_open(path, framework="numpy") as file:
             kept: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
             texts = json.loads(file.metadata()[TEXTS])
@@ -37,6 +38,6 @@ def remembered(kind: type[Readings], circumstances: tuple[object, ...], read: Ca
     values = {field.name: getattr(readings, field.name) for field in fields(kind)}  # type: ignore[arg-type]
     arrays = {name: np.ascontiguousarray(value) for name, value in values.items() if isinstance(value, np.ndarray)}
     texts = {name: value for name, value in values.items() if name not in arrays}
-    with replacing(path) as temporary:
+    with optional(), replacing(path) as temporary:
         save_file(arrays, temporary, metadata={TEXTS: json.dumps(texts)})
     return readings

@@ -2,7 +2,7 @@
 
 The harness runs unchanged, so that its figures are those that others publish; only the paired comparison is ours. A
 task is one of the harness, or a YAML file in its format. Its rows come from the Hugging Face hub or from a file. A task
-file may contain code: name only trusted ones.
+file may contain code: it is read only if the user named it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from kamerton.core import registry
 from kamerton.core.errors import Fault, RecipeError
 from kamerton.core.messages import Wording, msg
 from kamerton.core.registry import require
@@ -50,7 +51,9 @@ def find_tasks(names: Sequence[str]) -> None:
     Raises:
         RecipeError: it is not installed, or a name is neither a task nor a file; all faults at once.
     """
-    known, faults = _manager().task_index if names else (), []
+    files = [str(Path(name).absolute()) for name in names if Path(name).is_file()]
+    faults = [fault for name in files if (fault := registry.refused(name))]
+    known = _manager().task_index if names and not faults else names
     for name in names:
         if name not in known and not Path(name).is_file():
             remedy = msg("check its name, or name a task file, x.yaml")

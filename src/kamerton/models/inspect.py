@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from kamerton.core.contracts import ModelFacts, ModelKind
 from kamerton.core.errors import Fault, ModelError
 from kamerton.core.figures import Figure
-from kamerton.core.files import BAD_JSON, cache_folder, read_json, sha256_of, write_json
+from kamerton.core.files import BAD_JSON, DAMAGED, cache_folder, optional, read_json, sha256_of, write_json
 from kamerton.core.messages import Joined, Value, msg
 from kamerton.models.hazards import PICKLES, VOCABULARIES, hazards
 from kamerton.models.naming import DOWNLOAD_AGAIN, listed, pickles_fault, pointer_fault, pointers, weights_fault
@@ -310,11 +310,11 @@ def _remembered(path: Path, kind: str, compute: Callable[[Path], Any]) -> Any:
     name = str(path.resolve())
     seen = [name, state.st_size, state.st_mtime_ns]
     memory = cache_folder() / kind / f"{hashlib.sha256(os.fsencode(name)).hexdigest()}.json"
-    with suppress(OSError, ValueError):  # not there yet, or damaged: compute anew
+    with suppress(*DAMAGED):
         remembered = read_json(memory)
         if remembered[:-1] == seen:
             return remembered[-1]
     value = compute(path)
-    with suppress(OSError):  # a cache that cannot be written only costs time
+    with optional():
         write_json(memory, [*seen, value])
     return value

@@ -29,6 +29,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from kamerton.core import registry
 from kamerton.core.errors import Fault, RecipeError, nearest
 from kamerton.core.message_json import from_json, message_from_json, message_to_json, to_json
 from kamerton.core.messages import Wording, msg
@@ -305,6 +306,7 @@ def resolve(file: Path | None = None, flags: Mapping[str, object] | None = None)
     Raises:
         RecipeError: all faults at once, each with its place.
     """
+    registry.allow(*(flags or {}).values())
     values: dict[str, Any] = _read(file) if file else {}
     explained = _explained(values.pop("reasons", {}), str(file))
     reasons = {path: _origin(explained.get(path), value, file) for path, value in _flat(values)}

@@ -15,7 +15,7 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter, ValidationError
 
 from kamerton.core.errors import Fault, RunError
-from kamerton.core.files import write_text
+from kamerton.core.files import own_lines, write_text
 from kamerton.core.messages import msg
 from kamerton.runs.logs import read_lines
 from kamerton.runs.settings import misfit
@@ -45,16 +45,10 @@ def read_replies(path: Path) -> list[Reply]:
         raise RunError([misfit(one, f"{path}:{int(one['loc'][0]) + 1}", remedy) for one in error.errors()]) from None
 
 
-def allowed_keys() -> tuple[Path, list[str]]:
-    """Return the user's file of keys, and its lines `ADDRESS VARIABLE`."""
-    path = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "kamerton" / "keys"
-    return path, path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
-
-
 def allow_key(address: str, variable: str) -> None:
     """Let a server get the key in an environment variable, from now on. Raises as `key_for` does."""
     try:
-        path, lines = allowed_keys()
+        path, lines = own_lines("keys")
         if f"{address} {variable}" not in lines:
             write_text(path, "\n".join([*lines, f"{address} {variable}", ""]))
     except OSError:
@@ -70,7 +64,7 @@ def key_for(address: str, variable: str) -> str:
         RunError: it cannot be sent, or anyone on the way could read it.
     """
     key = os.environ.get(variable, "").strip()
-    if not key or f"{address} {variable}" not in allowed_keys()[1]:
+    if not key or f"{address} {variable}" not in own_lines("keys")[1]:
         return ""
     if not (key.isascii() and key.isprintable()):
         rule = msg("the environment variable {variable} holds signs that no key has", variable=variable)

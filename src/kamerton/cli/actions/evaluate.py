@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kamerton.cli.output import listed, open_run, print_json, warn, warn_cut
+from kamerton.core import registry
 from kamerton.core.message_json import to_json
 from kamerton.core.messages import msg
 from kamerton.core.outcomes import ClassResult
@@ -40,6 +41,7 @@ def run(path: Path, data: Path, json: bool, language: Language) -> None:
 
 def benchmark(path: Path, names: Sequence[str], json: bool, language: Language) -> None:
     """Ask the base and the tuned model of a run the same rows, and print both beside each other."""
+    registry.allow(names)
     find_tasks(names)
     predictor, speaker = Predictor(open_run(path)), voice(language)
     setup = predictor.setup
