@@ -28,8 +28,9 @@ from kamerton.data.mixed import unified
 from kamerton.data.read import read_table
 from kamerton.data.recognize import make_examples, recognize, sample_rows
 from kamerton.engine.engine import Embedder, TorchEngine, make_engine
-from kamerton.forms.continuation import samples_of
+from kamerton.forms.continuation import trial_of
 from kamerton.forms.dialogue import Dialogue, trains_on_requests
+from kamerton.forms.sandbox import isolation
 from kamerton.models.load import load_model, load_tokenizer
 from kamerton.runs.recipe import Recipe
 from kamerton.runs.settings import SELF
@@ -79,7 +80,7 @@ class Added:
 
 
 def refuse_unfit(recipe: Recipe, task: Task, form: ModelHead) -> None:
-    """Refuse settings that the task cannot follow: balancing, augmentation, replay, several equal samples.
+    """Refuse settings that the task or the system cannot follow: balancing, replay, equal samples, running programs.
 
     Raises:
         RecipeError: with all settings that do not fit.
@@ -95,13 +96,17 @@ def refuse_unfit(recipe: Recipe, task: Task, form: ModelHead) -> None:
     if recipe.mix.source == SELF and not trains_on_requests(form):
         rule = msg("an encoder writes no answers that could be replayed")
         faults.append(Fault(rule, "mix.source", msg("name a data file with the same columns")))
-    samples = samples_of(form)
-    if samples > 1 and not recipe.evaluate.temperature:
-        rule = msg("{samples} samples per row are all equal at temperature 0: pass@k adds nothing", samples=samples)
+    trial = trial_of(form)
+    if trial and trial.samples > 1 and not recipe.evaluate.temperature:
+        rule = msg(
+            "{samples} samples per row are all equal at temperature 0: pass@k adds nothing", samples=trial.samples
+        )
         remedy = msg("sample with `--set evaluate.temperature=0.8`, or write one answer")
         faults.append(Fault(rule, "evaluate.temperature", remedy))
     if faults:
         raise RecipeError(faults)
+    if trial:
+        isolation(trial.limits.unsafe)
 
 
 def add_rows(given: Augmentation) -> Added:

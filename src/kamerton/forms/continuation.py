@@ -45,7 +45,7 @@ class Continuation(Dialogue):
 
     def drawn(self, example: Example) -> int:
         """Return how many programs are generated."""
-        return samples_of(self) if self.program(example, "") else 1
+        return self.trial.samples if self.trial and self.program(example, "") else 1
 
     def tried(self, example: Example, texts: Sequence[str]) -> float | None:
         """Run the generated programs, if there are tests; estimate how often one of k passes."""
@@ -69,6 +69,6 @@ class Continuation(Dialogue):
         return text.rstrip()
 
 
-def samples_of(form: ModelHead) -> int:
-    """Return how many answers a form writes to a test row; more than one must be drawn at random."""
-    return form.trial.samples if isinstance(form, Continuation) and form.trial else 1
+def trial_of(form: ModelHead) -> Trial | None:
+    """Return how a form's programs are run; None if it runs none."""
+    return form.trial if isinstance(form, Continuation) else None

@@ -44,6 +44,8 @@ from kamerton.data.rows import Examples
 from kamerton.data.split import Parted, split_examples
 from kamerton.data.table import Options, Table, joined
 from kamerton.engine.engine import Embedder
+from kamerton.forms.continuation import trial_of
+from kamerton.forms.sandbox import isolation
 from kamerton.models.catalog import known
 from kamerton.models.heads import new_head
 from kamerton.models.inspect import fingerprints, inspect_folder
@@ -344,7 +346,9 @@ def _model_message(bound: BoundData) -> Joined:
     rule = "{name}: {kind} ({family}), {size} parameters, {limit} tokens at most"
     model = msg(rule, name=facts.name, kind=kind, family=facts.family, size=size, limit=bound.max_tokens)
     head = new_head(facts.folder, bound.form.model_class, bound.form.config)
-    return _lines(model, origin(facts.name, Path(facts.folder)), head.message if head else "")
+    trial = trial_of(bound.form)
+    isolated = isolation(trial.limits.unsafe).message if trial else ""
+    return _lines(model, origin(facts.name, Path(facts.folder)), head.message if head else "", isolated)
 
 
 def _split_message(recipe: Recipe, split: Split) -> Message:

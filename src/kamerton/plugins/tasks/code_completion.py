@@ -27,7 +27,10 @@ class CodeCompletion(Group):
     """Continue a program, or fill the gap in one."""
 
     run_tests: bool = Field(
-        False, description="Run generated programs with the row's tests in a bounded child process, for pass@k."
+        False, description="Run generated programs with the row's tests, isolated from the system, for pass@k."
+    )
+    unsafe: bool = Field(
+        False, description="Run them even without isolation; needs KAMERTON_UNSAFE_PROGRAMS=1 in the environment too."
     )
     samples: Annotated[int, Field(ge=1, le=1000)] = Field(
         1, description="Programs generated for each row's tests; more than one needs evaluate.temperature."
@@ -78,13 +81,13 @@ class CodeCompletion(Group):
     def form(self, kind: ModelKind, examples: Sequence[Example]) -> Form:
         """Return the form that continues the bare program. Raises `ModelError` for an encoder."""
         require_writer(kind)
-        trial = Trial(self.samples, self.k, SandboxLimits(self.seconds, self.megabytes)) if self.run_tests else None
+        limits = SandboxLimits(self.seconds, self.megabytes, self.unsafe)
         return Continuation(
             ask=lambda example: str(example.fields["prompt"]),
             answers=tuple(example.gold for example in examples),
             after=lambda example: str(example.fields["suffix"]),
             program=_program,
-            trial=trial,
+            trial=Trial(self.samples, self.k, limits) if self.run_tests else None,
         )
 
     def metrics(self, examples: Sequence[Example]) -> tuple[str, ...]:
