@@ -84,7 +84,7 @@ class Nursery:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.count = 0
-        warm = {"WARM_PYTHON": sys.executable, "WARM_SOCKET": str(folder / "s")}
+        warm = {"KAMERTON_WARM_PYTHON": sys.executable, "KAMERTON_WARM_SOCKET": str(folder / "s")}
         self.process = subprocess.Popen(
             [sys.executable, __file__],
             stdin=subprocess.PIPE,
@@ -138,7 +138,7 @@ def _serve() -> None:
     for name in IMPORTED:
         importlib.import_module(name)
     server = socket.socket(socket.AF_UNIX)
-    server.bind(os.environ["WARM_SOCKET"])
+    server.bind(os.environ["KAMERTON_WARM_SOCKET"])
     server.listen()
     warm = os.fork()
     if not warm:

@@ -5,8 +5,13 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """glibc's names of what `mallopt` sets: malloc.h."""
@@ -55,3 +60,38 @@ def free_memory() -> int:
         lines = dict(line.split(":", 1) for line in table.read_text().splitlines())
         return int(lines["MemAvailable"].split()[0]) * 1024
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+class TimeIsUp(BaseException):
+    """Work took longer than it may; no `Exception`, since Jinja goes on after those while it compiles."""
+
+
+@contextmanager
+def bounded(seconds: float, memory: int) -> Iterator[None]:
+    """Bound the computing time, and the bytes of new memory, of Python code that may be hostile.
+
+    Python looks for signals between its own steps and within products of large numbers, but not while it compares
+    nested lists; only its main thread gets them. Memory is bounded on Linux.
+
+    Raises:
+        TimeIsUp, MemoryError: the time is over, the memory is used up.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    most, main = soft, threading.current_thread() is threading.main_thread()
+    if sys.platform == "linux":
+        size = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        most = size + memory if soft == resource.RLIM_INFINITY else min(size + memory, soft)
+    before = signal.signal(signal.SIGPROF, _stop) if main else None
+    try:
+        resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+        signal.setitimer(signal.ITIMER_PROF, seconds if main else 0)
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+        if main:
+            signal.signal(signal.SIGPROF, before or signal.SIG_DFL)
+
+
+def _stop(*_: object) -> NoReturn:
+    raise TimeIsUp

@@ -17,13 +17,18 @@ from typing import Any, Literal
 from jinja2 import TemplateError
 
 from kamerton.core.contracts import Tokenizer
-from kamerton.core.errors import Fault, ModelError
+from kamerton.core.errors import Fault, ModelError, Unusable
 from kamerton.core.messages import msg
 from kamerton.core.records import Turn
+from kamerton.core.system import TimeIsUp, bounded
 from kamerton.forms.message_parts import REASONING
 
-REFUSALS = (TemplateError, TypeError, ValueError, LookupError, AttributeError)
+REFUSALS = (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError)
 """Raised by templates at turns that they do not expect."""
+SECONDS, MEMORY = 2.0, 512 << 20
+"""For one conversation: of computing time, and bytes. Templates of publishers take milliseconds."""
+GROWTH, FREE = 20, 100_000
+"""A conversation is rendered to at most so many times its characters, and so many besides."""
 OPENED, CLOSED = "<think>\n", "\n</think>\n\n"
 """Around reasoning before an answer, as in DeepSeek-R1 and Qwen3."""
 CLOSING_TAG = "</think>"
@@ -154,8 +159,18 @@ def _writes(
 
 
 def _apply(tokenizer: Tokenizer, messages: Dicts, tools: Sequence[object], *, open_end: bool) -> str:
-    offered = list(tools) or None
-    text = tokenizer.apply_chat_template(list(messages), tools=offered, tokenize=False, add_generation_prompt=open_end)
+    offered, listed = list(tools) or None, list(messages)
+    try:
+        with bounded(SECONDS, MEMORY):
+            text = tokenizer.apply_chat_template(listed, tools=offered, tokenize=False, add_generation_prompt=open_end)
+    except (TimeIsUp, MemoryError) as error:
+        rule = msg("the chat template takes too long, or too much memory, for a conversation")
+        remedy = msg("use the template of the model's publisher")
+        raise ModelError(Fault(rule, tokenizer.name_or_path, remedy)) from error
+    if len(text) > FREE and len(text) > FREE + GROWTH * len(json.dumps([listed, offered], ensure_ascii=False)):
+        raise Unusable(
+            msg("it writes {count} {count:character|characters}, far more than the conversation has", count=len(text))
+        )
     return str(text)
 
 
@@ -284,8 +299,9 @@ def render(turns: Sequence[Turn], tokenizer: Tokenizer, *, open_end: bool) -> st
     try:
         return _apply(tokenizer, _as_dicts(said, can), offered, open_end=open_end)
     except REFUSALS as error:
-        roles, own = ", ".join(turn.role for turn in said), error.message if isinstance(error, TemplateError) else None
-        rule = msg("the chat template refuses a conversation of {roles}: {why}", roles=roles, why=own or str(error))
+        roles = ", ".join(turn.role for turn in said)
+        why = error.message if isinstance(error, Unusable) else str(error)[:500]
+        rule = msg("the chat template refuses a conversation of {roles}: {why}", roles=roles, why=why)
         remedy = msg("change these rows, or choose another model")
         raise RefusedError(Fault(rule, tokenizer.name_or_path, remedy)) from error
 

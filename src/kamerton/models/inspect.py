@@ -20,6 +20,7 @@ from kamerton.core.errors import Fault, ModelError
 from kamerton.core.figures import Figure
 from kamerton.core.files import BAD_JSON, DAMAGED, cache_folder, optional, read_json, sha256_of, write_json
 from kamerton.core.messages import Joined, Value, msg
+from kamerton.models.first_use import misbehavior
 from kamerton.models.hazards import PICKLES, VOCABULARIES, hazards
 from kamerton.models.naming import DOWNLOAD_AGAIN, listed, pickles_fault, pointer_fault, pointers, weights_fault
 
@@ -83,7 +84,7 @@ def inspect_folder(folder: Path, name: str) -> ModelFacts:
         faults += [fault_of(path, found) for path, found in unsound.items() if found]
     except ModelError as error:
         faults += error.faults
-    if faults:
+    if faults := faults or misbehavior(folder):
         raise ModelError(faults)
     config, place = read_json(folder / "config.json"), str(folder / "config.json")
     sizes = _sizes(config, _tokenizer_limit(folder), place)

@@ -17,6 +17,7 @@ from kamerton.core.contracts import ModelFacts
 from kamerton.core.errors import Fault, ModelError, Unusable
 from kamerton.core.files import Writing, cache_folder, read_json, sha256_of, sync, write_json
 from kamerton.core.messages import msg
+from kamerton.models.first_use import misbehavior
 from kamerton.models.hazards import adapter_hazards
 from kamerton.models.inspect import damage_of, inspect_folder
 from kamerton.models.load import load_model, load_tokenizer
@@ -45,7 +46,7 @@ def merged_folder(adapter: Path, locate: Callable[[str], Path]) -> Path:
     Raises:
         ModelError: the folder is unsafe or broken, its base is not here, or the adapter cannot be merged.
     """
-    if faults := list(adapter_hazards(adapter)):
+    if faults := list(adapter_hazards(adapter)) or misbehavior(adapter):
         raise ModelError(faults)
     if not (adapter / WEIGHTS).is_file():
         rule = msg("the adapter has no {file}", file=WEIGHTS)
