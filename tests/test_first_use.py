@@ -171,6 +171,13 @@ def test_the_child_runs_nothing_of_the_working_folder(folder: Path, tmp_path: Pa
     assert not (tmp_path / "canary").exists()
 
 
+def test_a_user_with_less_memory_than_the_child_may_have_is_served(folder: Path) -> None:
+    code = "import sys, pathlib, resource, kamerton.models.first_use as f; half = f.MEMORY // 2\n"
+    code += "resource.setrlimit(resource.RLIMIT_AS, (half, half)); print(f.misbehavior(pathlib.Path(sys.argv[1])))"
+    done = subprocess.run([sys.executable, "-P", "-c", code, str(folder)], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 def test_the_child_starts_without_torch_and_soon(folder: Path) -> None:
     code = "import sys, kamerton.models.first_use; print(sorted({'torch', 'transformers', 'numpy'} & set(sys.modules)))"
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime

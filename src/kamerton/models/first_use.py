@@ -107,7 +107,8 @@ def _how(status: int, error: str) -> Message:
 def _use(folder: Path, seconds: float) -> None:
     files = _files(folder)
     size = sum(path.stat().st_size for path in files)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY + MEMORY_PER_BYTE * size,) * 2)
+    bounds = (MEMORY + MEMORY_PER_BYTE * size, *resource.getrlimit(resource.RLIMIT_AS))
+    resource.setrlimit(resource.RLIMIT_AS, (min(bound for bound in bounds if bound != resource.RLIM_INFINITY),) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.setitimer(signal.ITIMER_PROF, seconds + SECONDS_PER_BYTE * size)  # at its end, SIGPROF ends the process
     for number, path in enumerate(files):
