@@ -13,7 +13,7 @@ from typing import Protocol, TypeAlias
 
 from kamerton.core.figures import ENGLISH_SYMBOLS, Figure, Symbols, number
 
-HOLE = re.compile(r"\{(\w+)(?::([^}]*))?\}")
+HOLE = re.compile(r"\{(\w++)(?::([^{}]*))?\}")
 """A value, or the form of a word that agrees with a count."""
 
 

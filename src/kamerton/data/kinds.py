@@ -100,7 +100,7 @@ def refuse_other(file: str, head: bytes, ending: str) -> None:
     kind = kind_of(head)
     if not kind or ending in kind.endings:
         return
-    what, title = kind.what, re.search(rb"<title[^>]*>\s*([^<]{1,80})", head, re.IGNORECASE)
+    what, title = kind.what, re.search(rb"<title[^<>]*>\s*([^<]{1,80})", head, re.IGNORECASE)
     if title:
         what = msg("{what} ('{title}')", what=what, title=title[1].decode("utf-8", "replace").strip())
     rule = msg("this is {what}, not the data that its name promises", what=what)

@@ -12,7 +12,7 @@ AROUND = re.compile(
     r"^(?:\s|<s>|<bos>|<\|begin_of_text\|>|<\|endoftext\|>|\[gMASK\]|<sop>|<\|startoftext\|>|<BOS_TOKEN>|<｜begin▁of▁sentence｜>)+"
 )
 ENDS = re.compile(
-    r"(?:\s|</?s>|<eos>|<(?:\||｜)[\w▁]*end[\w▁]*(?:\||｜)>|<\|eot_id\|>|<\|eot\|>|<end_of_turn>|###\s*End)+$",
+    r"(?:\s|</?s>|<eos>|<(?:\||｜)[\w▁]*end[\w▁]*(?:\||｜)>|<\|eot_id\|>|<\|eot\|>|<end_of_turn>|###\s*End)++",
     re.IGNORECASE,
 )
 """Tokens before and after a conversation, and after a turn."""
@@ -68,9 +68,14 @@ def _headed(pattern: str) -> Callable[[str], Iterator[tuple[str, str]]]:
         if before.strip():
             yield "system", before.strip()
         for who, said in zip(parts[::2], parts[1::2], strict=True):
-            yield SPEAKERS.get(who.strip().casefold(), "?"), ENDS.sub("", said).strip()
+            yield SPEAKERS.get(who.strip().casefold(), "?"), _ended(said)
 
     return read
+
+
+def _ended(said: str) -> str:
+    """Return a turn without the tokens after it; the pattern of all runs of them, unlike one of the last, is linear."""
+    return ENDS.sub(lambda run: run[0] if run.end() < len(said) else "", said).strip()
 
 
 def _bracketed(text: str) -> Iterator[tuple[str, str]]:
@@ -84,7 +89,7 @@ def _bracketed(text: str) -> Iterator[tuple[str, str]]:
         if system and not number:
             yield "system", system[1].strip()
         yield "user", (asked[system.end() :] if system else asked).strip()
-        if said := ENDS.sub("", re.sub(r"<s>\s*$", "", answered.rstrip())).strip():
+        if said := _ended(answered):
             yield "assistant", said
 
 
@@ -97,7 +102,7 @@ def _alpaca(text: str) -> Iterator[tuple[str, str]]:
     for head, said in zip(parts[::2], parts[1::2], strict=True):
         if head in ("Response", "Ответ"):
             yield "user", asked
-            yield "assistant", ENDS.sub("", said).strip()
+            yield "assistant", _ended(said)
             asked = ""
         else:
             asked = "\n\n".join(filter(None, (asked, said.strip())))
@@ -121,9 +126,13 @@ TEMPLATES: tuple[tuple[str, tuple[str, ...], Callable[[str], Iterator[tuple[str,
     ("Command R", ("<|USER_TOKEN|>",), _headed(r"<\|START_OF_TURN_TOKEN\|><\|(USER|CHATBOT|SYSTEM)_TOKEN\|>")),
     ("Saiga", ("<s>user", "<s>bot"), _headed(r"(?:^|<s>)(system|user|bot)\n")),
     ("Alpaca", ("### Instruction", "## Instruction", "### Инструкция"), _alpaca),
-    ("names after ###", ("### ",), _headed(rf"\s*###\s?(?i:({NAMES})):?")),
+    ("names after ###", ("### ",), _headed(rf"###\s?(?i:({NAMES})):?")),
     ("OpenChat", ("GPT4 Correct User:",), _headed(r"GPT4 Correct (User|Assistant):")),
     ("Vicuna", ("USER:",), _headed(r"(?:^|(?<=\s)|(?<=</s>))(USER|ASSISTANT|SYSTEM): ?")),
-    ("names of the speakers", (":",), _headed(rf"(?:^|\n|<s>)\s*(?:\*\*)?(?i:({NAMES}))(?:\*\*)?:(?:\*\*)? ?")),
+    (
+        "names of the speakers",
+        (":",),
+        _headed(rf"(?:(?:^|<s>)\s*+|\n[^\S\n]*+)(?:\*\*)?(?i:({NAMES}))(?:\*\*)?:(?:\*\*)? ?"),
+    ),
 )
 """Known templates, with texts that hint at them, and their parsers."""

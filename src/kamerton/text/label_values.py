@@ -42,7 +42,7 @@ BITS = {"1": "true", "0": "false"}
 NUMBER = re.compile(r"[+-]?\d+(?:[.,]\d+)?")
 WHOLE = re.compile(r"([+-]?\d+)[.,]0+")
 HYPHENS = re.compile(r"[\u00ad\u2010-\u2015\u2212_]")
-BETWEEN = re.compile(r"(?<=\w)\s*[-\s]\s*(?=\w)")
+BETWEEN = re.compile(r"(?<=\w)(?=[-\s])\s*+-?+\s*+(?=\w)")
 """What parts two words of a label: spaces, a hyphen, an underscore."""
 ENDS = " \t\r\n.,;:'\"`«»“”„‘’"
 ALIKE = str.maketrans("аеорсухкмтвніјѕё", "aeopcyxkmtbhijse")

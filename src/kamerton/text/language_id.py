@@ -46,7 +46,7 @@ LATIN_WORD = re.compile("[a-zà-öø-ÿ\u0100-\u024f]+")
 CODE_LINE = regex.compile(
     r"^\s*(def|class|return|import|from|for|while|if|elif|else|try|except|with|raise|yield|assert|async|await|public|"
     r"private|static|void|func|fn|let|const|var|struct|namespace|using|package|#include|select|insert|create|@\w+)\b"
-    r"|[;{}:)\]]\s*$|^\s*(#|//|/\*|\*|\"\"\")|\w\s*[-+*/|&]?=\s*\S|\w\(.*\)",
+    r"|[;{}:)\]]\s*$|^\s*(#|//|/\*|\*|\"\"\")|\w\s*[-+*/|&]?=\s*\S|^(?>.*?\w\().*\)",
     regex.IGNORECASE,
 )
 CODE_SHARE = 0.5

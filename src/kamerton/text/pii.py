@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 import re
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -85,16 +86,16 @@ KEYED = (
     *("xox", "aiza", "hf_", "npm_", "pypi-", "eyj", "private key", ":aa"),
 )
 KEY = re.compile(
-    r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----(?:[\s\S]{0,8000}?-----END (?:[A-Z]+ )*PRIVATE KEY"
-    r"(?: BLOCK)?-----)?"
+    r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----"
+    r"(?:(?:(?!-----BEGIN [A-Z ]*PRIVATE)[\s\S]){0,8000}?-----END (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----)?"
     r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_[0-9A-Za-z]{36,}|\bgithub_pat_\w{22,}|\bglpat-[\w-]{20,}"
     r"|\bsk-(?:ant-|proj-|svcacct-)?[\w-]{20,}|\b[sr]k_(?:live|test)_[0-9A-Za-z]{16,}|\bxox[abprs]-[\w-]{10,}"
     r"|\bAIza[\w-]{35}|\bhf_[0-9A-Za-z]{30,}|\bnpm_[0-9A-Za-z]{36}|\bpypi-[\w-]{30,}"
-    r"|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}|\b\d{8,10}:AA[\w-]{32,34}\b"
+    r"|\beyJ(?=[\w-]{10})(?:(?!\beyJ)[\w-])*+\.eyJ[\w-]{10,}+\.[\w-]{10,}|\b\d{8,10}:AA[\w-]{32,34}\b"
 )
 PASSWORD = re.compile(
     r"(?:\b(?:password|passwd|pwd|secret|api[_-]?key|access[_-]?token|auth[_-]?token|парол[ья])\b[\"']?\s*[:=]\s*)"
-    r"[\"']?(?=[^\s\"']*\d)(?=[^\s\"']*[A-Za-zА-я])[^\s\"'<>{}()\[\],;]{8,}|\b[a-z][a-z0-9+]{2,20}://[^\s/:@]{1,64}:[^\s/@]{3,64}@[\w.-]+",
+    r"[\"']?(?=[^\s\"']{0,200}\d)(?=[^\s\"']{0,200}[A-Za-zА-я])[^\s\"'<>{}()\[\],;]{8,}|\b[a-z][a-z0-9+]{2,20}://[^\s/:@]{1,64}:[^\s/@]{3,64}@[\w.-]+",
     re.IGNORECASE,
 )
 E_MAIL = re.compile(r"(?<![\w.+-])[\w][\w.+-]{0,63}@(?:[\w-]{1,63}\.)+[^\W\d_]{2,24}(?![\w@])")
@@ -134,12 +135,11 @@ def find_private(text: str, family: Family | None = None) -> list[Private]:
             continue
         if any(word in small for word in hint) if isinstance(hint, tuple) else hint.search(text):
             spans = [match.span() for match in pattern.match.finditer(text) if pattern.proof(match.group())]
-            found += [
-                Private(pattern.kind, pattern.family, start, end)
-                for start, end in spans
-                if all(end <= other.start or other.end <= start for other in found)
-            ]
-    return sorted(found, key=lambda one: one.start)
+            starts = [one.start for one in found]
+            free = [span for span in spans if not (at := bisect_left(starts, span[1])) or found[at - 1].end <= span[0]]
+            new = [Private(pattern.kind, pattern.family, start, end) for start, end in free]
+            found = sorted(found + new, key=lambda one: one.start)
+    return found
 
 
 def mask(text: str) -> str:
@@ -148,6 +148,8 @@ def mask(text: str) -> str:
     >>> mask("Write to ann@example.org")
     'Write to an••••••'
     """
-    for one in reversed(find_private(text)):
-        text = f"{text[: one.start + 2]}{'•' * min(6, one.end - one.start - 2)}{text[one.end :]}"
-    return text
+    parts, at = [], 0
+    for one in find_private(text):
+        parts += [text[at : one.start + 2], "•" * min(6, one.end - one.start - 2)]
+        at = one.end
+    return "".join((*parts, text[at:]))

@@ -21,15 +21,15 @@ LONGEST, DEEPEST = 20_000_000, 100
 """Letters of a cell, and lists within lists: more is no row of a data set."""
 NAME = r"[A-Za-z_][\w.]*"
 OPENING = re.compile(
-    r"\s*(?:\[\s*(?:['\"\d\[({\]+.-]|[bur]{1,2}['\"]|(?:None|True|False|null|true|false|nan|NaN|inf|<NA>)\b"
-    rf"|{NAME}\()|\{{\s*(?:['\"\d(}}.-]|{NAME}\()|\(\s*(?:\)|['\"\d\[({{.-][^,]*,)|c\(\s*['\"\d.-]"
+    r"\s*+(?:\[\s*+(?:['\"\d\[({\]+.-]|[bur]{1,2}['\"]|(?:None|True|False|null|true|false|nan|NaN|inf|<NA>)\b"
+    rf"|{NAME}\()|\{{\s*+(?:['\"\d(}}.-]|{NAME}\()|\(\s*+(?:\)|['\"\d\[({{.-][^,]*,)|c\(\s*+['\"\d.-]"
     r"|(?:(?:np|numpy|pd|torch|tf|collections)\.)?(?:array|list|tuple|set|frozenset|tensor|OrderedDict|Counter"
     r"|defaultdict|dict_keys|dict_values|deque)\()"
 )
 """How a printed list or object begins; a text in brackets, such as `[deleted]` or `(1)`, begins otherwise."""
 SURE = re.compile(
-    r"\s*(?:\[\s*\{?\s*['\"]|\{\s*['\"]|\(\s*(?:\{\s*['\"]|'[^']*'\s*,|\"[^\"]*\"\s*,)|array\(\["
-    r"|\[\s*\]\s*$|\{\s*\}\s*$)"
+    r"\s*+(?:\[\s*+(?:\{\s*+)?['\"]|\{\s*+['\"]|\(\s*+(?:\{\s*+['\"]|'[^']*'\s*+,|\"[^\"]*\"\s*+,)|array\(\["
+    r"|\[\s*+\]\s*+$|\{\s*+\}\s*+$)"
 )
 """How one begins that is nothing else, even if its end is missing."""
 TOKEN = re.compile(

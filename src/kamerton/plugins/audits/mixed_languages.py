@@ -18,8 +18,8 @@ LEAST = 0.0005
 MANY = 0.01
 ALIKE_LATIN, ALIKE_CYRILLIC = "ABCEHKMOPTXaceopxy", "АВСЕНКМОРТХасеорху"
 DISGUISED = re.compile(
-    f"(?<![А-яЁёA-Za-z])(?=[А-яЁё{ALIKE_LATIN}]*[А-яЁё]{{2}})[А-яЁё{ALIKE_LATIN}]*"
-    f"(?:[А-яЁё][{ALIKE_LATIN}][А-яЁё])[А-яЁё{ALIKE_LATIN}]*(?![A-Za-z])"
+    f"(?<![А-яЁёA-Za-z])(?=[А-яЁё{ALIKE_LATIN}]*[А-яЁё]{{2}})(?>[А-яЁё{ALIKE_LATIN}]*?"
+    f"[А-яЁё][{ALIKE_LATIN}][А-яЁё])[А-яЁё{ALIKE_LATIN}]*(?![A-Za-z])"
     f"|(?<![А-яЁёA-Za-z])[A-Za-z]*[a-z][{ALIKE_CYRILLIC}][a-z][A-Za-z]*(?![А-яЁё])"
 )
 """Words of one alphabet with letters of the other that look the same: a tokenizer sees another word."""

@@ -12,15 +12,15 @@ from kamerton.plugins.tasks._shared import tried
 from kamerton.text.cells import few, filled, plain
 from kamerton.text.printed import opened
 
-SURE = re.compile(r"\s*[;|]\s*")
+SURE = re.compile(r"[;|]")
 """Hardly ever part of a label."""
 ITEM = re.compile(
-    r"""\s*(?:'(?P<single>(?:[^'\\]|\\.)*)'|"(?P<double>(?:[^"\\]|\\.)*)"|(?P<bare>[^,'"\[\]{}]+))\s*(?:,|$)"""
+    r"""(?:\s*+'(?P<single>(?:[^'\\]|\\.)*+)'|\s*+"(?P<double>(?:[^"\\]|\\.)*+)"|(?P<bare>[^,'"\[\]{}]++))\s*+(?:,|$)"""
 )
 ESCAPED = re.compile(r"\\(.)")
 BITS = re.compile(r"[\s,;|]+")
 YES, NO = ("1", "true", "1.0"), ("0", "false", "0.0")
-COMMA = re.compile(r"\s*[,،、]\s*")
+COMMA = re.compile(r"[,،、]")
 """May be part of one: `Arts, Culture`."""
 
 
@@ -110,8 +110,8 @@ def by_position(cells: Sequence[object]) -> dict[str, object]:
 
 def _items(text: str) -> list[str] | None:
     """Parse what stands between brackets, quoted or bare; None if it is something else."""
-    items, at = [], 0
-    while text[at:].strip():
+    items, at, end = [], 0, len(text.rstrip())
+    while at < end:
         item = ITEM.match(text, at)
         if not item:
             return None
@@ -128,7 +128,7 @@ def holds_several(cells: Sequence[object]) -> bool:
     given = [cell for cell in cells if filled(cell)]
     if any((found := tried(as_list, cell)) and len(found) > 1 for cell in given):
         return True
-    return recombined({SURE.sub(";", cell.strip()) for cell in given if isinstance(cell, str)}, ";")
+    return recombined({";".join(map(str.strip, SURE.split(cell))) for cell in given if isinstance(cell, str)}, ";")
 
 
 def recombined(cells: set[str], separator: str) -> bool:

@@ -22,7 +22,7 @@ from kamerton.text.label_values import find_placeholders, is_placeholder, whole_
 from kamerton.text.printed import opened
 
 LONGEST_LABEL = 60
-FRACTION, WHOLE = re.compile(r"[+-]?\d*[.,]\d*[1-9]\d*"), re.compile(r"[+-]?\d+([.,]0*)?")
+FRACTION, WHOLE = re.compile(r"[+-]?\d*[.,](?:(?![1-9])\d)*+[1-9]\d*"), re.compile(r"[+-]?\d+([.,]0*)?")
 FEW_VALUES = 5
 """So many different numbers with decimals may be the names of versions."""
 UNEVEN = 3
