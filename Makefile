@@ -135,6 +135,10 @@ bench-curve: install  ## Time the learning curve, and hold its band against the 
 fuzz: install  ## Read ten thousand broken data files: no traceback, no hang, every row accounted for
 	$(BIN)/python benchmarks/fuzz_reading.py
 
+.PHONY: chaos
+chaos: install  ## Kill tiny runs at every file operation, damage every file, fill the disk: nothing may be lost (hours)
+	$(BIN)/python benchmarks/chaos.py --random 1000 --out docs/chaos.md
+
 .PHONY: bench-data
 bench-data: install  ## Read and look through tables of 10,000 to 1,000,000 rows: seconds and memory
 	$(BIN)/python benchmarks/data_at_size.py

@@ -28,6 +28,7 @@ from kamerton.plugins.audits.exact_duplicates import ExactDuplicates
 from kamerton.plugins.tasks.text_classification import TextClassification
 from kamerton.plugins.tasks.token_classification import TokenClassification
 from kamerton.report.audit import AuditPage, class_bars, length_bars, shown, write_audit_page
+from killing import dies_at
 
 ROWS = [
     ("Хороший фильм, смотрел дважды", "good"),
@@ -125,6 +126,29 @@ def test_nothing_that_is_there_is_written_over(tmp_path: Path) -> None:
     first, second = fixed(path), fixed(path)
     assert first.copies != second.copies and first.ledger != second.ledger
     assert first.copies[0].read_bytes() == second.copies[0].read_bytes()
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_after_a_kill_at_any_file_operation_the_same_again_leaves_one_copy_and_its_ledger(
+    many: bool, tmp_path: Path
+) -> None:
+    number, killed = 0, True
+    while killed:
+        place = tmp_path / str(number)
+        data = place / "data" if many else place / "rows.jsonl"
+        (place / "data").mkdir(parents=True)
+        for name in ("data/one.jsonl", "data/other.jsonl", "rows.jsonl"):
+            write_lines(place / name)
+        table = read_table(data)
+        killed = dies_at(number, lambda d=data, t=table: fix_data(d, t, TextClassification(), ROLES))
+        copy = place / ("data.cleaned" if many else "rows.cleaned.jsonl")
+        if not copy.exists():
+            fixed(data)
+        made = {path.name for path in place.iterdir()} - {"data", "rows.jsonl"}
+        assert made == {copy.name, f"{copy.name}.ledger.jsonl"}
+        assert read_table(copy).rows_read == len(CLEAN)
+        number += 1
+    assert number > 6
 
 
 def test_a_folder_is_copied_to_a_folder_beside_it_which_is_not_read_with_it(tmp_path: Path) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
 import re
 import shlex
+import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -77,6 +81,71 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # where nothing can be removed, nothing could be written
             temporary.unlink(missing_ok=True)
+
+
+def hidden(path: Path) -> Path:
+    """Return the temporary name under which a new file or folder is prepared: what is there was left by a kill."""
+    return path.with_name(f".{path.name}.tmp")
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """Yield the hidden path of a new file or folder; on success it is synced and appears as `path` in one step.
+
+    Raises:
+        OSError: it cannot be written; the error names `path`, and nothing is left behind.
+    """
+    temporary = hidden(path)
+    remove(temporary)
+    try:
+        with Writing(path, temporary):
+            yield temporary
+            for written in (*temporary.rglob("*"), temporary):
+                sync(written)
+            temporary.replace(path)
+            sync(path.parent)
+    finally:
+        with suppress(OSError):  # where nothing can be removed, nothing could be written
+            remove(temporary)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Yield a private folder within the system's temporary one; what killed processes left there is removed first.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    root = Path(tempfile.gettempdir()) / f"kamerton-{os.getuid()}"
+    root.mkdir(mode=0o700, exist_ok=True)
+    if root.stat().st_uid != os.getuid():
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(root))
+    with ExitStack() as held:
+        with _locked(root, fcntl.LOCK_EX):
+            for left in root.iterdir():
+                with suppress(OSError), _locked(left, fcntl.LOCK_EX | fcntl.LOCK_NB):  # else it is in use
+                    shutil.rmtree(left)
+            folder = Path(held.enter_context(tempfile.TemporaryDirectory(dir=root)))
+            held.enter_context(_locked(folder, fcntl.LOCK_EX))
+        yield folder
+
+
+@contextmanager
+def _locked(folder: Path, how: int) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_text(path: Path, text: str) -> None:

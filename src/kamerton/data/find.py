@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
-from tempfile import TemporaryDirectory
 from typing import IO, cast
 
 from huggingface_hub import snapshot_download
@@ -21,6 +20,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError as NotHere
 
 from kamerton.core.errors import DataError, Fault
 from kamerton.core.figures import Figure
+from kamerton.core.files import scratch_folder
 from kamerton.core.messages import msg
 from kamerton.data.encoding import decode
 from kamerton.data.named import ARCHIVES, ENDINGS, MAGIC, PACKED, format_of, is_aside, is_on_hub, is_pattern
@@ -181,9 +181,9 @@ def unpacked(path: Path) -> Iterator[list[tuple[Path, str]]]:
     Raises:
         DataError: it is damaged, encrypted or too large; it holds links, archives, names leading out of it, or no data.
     """
-    with TemporaryDirectory(prefix="kamerton-") as folder:
+    with scratch_folder() as folder:
         try:
-            members = sorted(_members(path, Path(folder)), key=lambda member: member[1])
+            members = sorted(_members(path, folder), key=lambda member: member[1])
         except DAMAGED as error:
             rule = msg("the archive is damaged: {error}", error=str(error))
             raise DataError(Fault(rule, str(path), msg("pack it again"))) from None

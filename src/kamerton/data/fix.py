@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 
 from kamerton.core.contracts import AuditContext, Task
 from kamerton.core.errors import reason_of
-from kamerton.core.files import replacing
+from kamerton.core.files import appearing, hidden
 from kamerton.core.messages import Joined, Message, Wording, msg, term
 from kamerton.core.outcomes import Fixed
 from kamerton.core.records import Example, Finding, LedgerEntry, Row
@@ -63,9 +64,10 @@ def fix_data(path: Path, table: Table, task: Task, roles: Mapping[str, str]) -> 
     check_complete(table.rows_read, entries)
     kept = [item for item in repaired if item.row.id not in unusable]
     place = _free_place(path, table)
-    copies = tuple(_write_copies(path, place, kept, table))
-    ledger = _ledger_path(path, place, table)
-    _write_ledger(ledger, entries)
+    copy, ledger = _target(path, path, place, table), _ledger_path(path, place, table)
+    with appearing(copy) as beside, appearing(ledger) as temporary:  # the copy appears last
+        copies = tuple(_write_copies(path, place, kept, table, beside))
+        _write_ledger(temporary, entries)
     fates = Counter(entry.fate for entry in entries)
     repairs = Counter[Wording](repair for item in kept for repair in item.repairs)
     reasons = Counter(entry.reason for entry in entries if entry.fate == "dropped")
@@ -101,10 +103,18 @@ def _entry(item: Repaired, unusable: Mapping[int, Wording]) -> LedgerEntry:
 
 
 def _free_place(path: Path, table: Table) -> str:
-    """Return the word to put between a name and its extension so that no file is overwritten."""
-    words = ("cleaned", *(f"cleaned-{number}" for number in range(2, 10_000)))
-    writes = ((word, _target(path, path, word, table), _ledger_path(path, word, table)) for word in words)
-    return next(word for word, copy, ledger in writes if not copy.exists() and not ledger.exists())
+    """Return the word to put between a name and its extension so that no file is overwritten.
+
+    A ledger that a kill left without its copy is removed.
+    """
+    for number in count(1):
+        word = f"cleaned-{number}" if number > 1 else "cleaned"
+        copy, ledger = _target(path, path, word, table), _ledger_path(path, word, table)
+        if hidden(copy).exists() and not copy.exists():
+            ledger.unlink(missing_ok=True)
+        if not copy.exists() and not ledger.exists():
+            return word
+    raise AssertionError("numbers have no end")
 
 
 def _target(path: Path, file: Path, word: str, table: Table) -> Path:
@@ -136,21 +146,24 @@ def _ledger_path(path: Path, word: str, table: Table) -> Path:
     return target.with_name(f"{target.name}.ledger.jsonl")
 
 
-def _write_copies(path: Path, word: str, kept: Sequence[Repaired], table: Table) -> Iterator[Path]:
-    """Write a copy of each file, of a workbook all sheets into one; yield their paths."""
+def _write_copies(path: Path, word: str, kept: Sequence[Repaired], table: Table, beside: Path) -> Iterator[Path]:
+    """Write a copy of each file, of a workbook all sheets into one, under a hidden path; yield their later paths."""
+    whole = _target(path, path, word, table)
     by_file: dict[Path, list[Repaired]] = defaultdict(list)
     for item in kept:
         by_file[path if _is_one(path) else Path(item.row.place.file)].append(item)
     for source, mine in by_file.items():
         target = _target(path, source, word, table)
         changed = frozenset(name for item in mine for name in item.changed)
-        write_copy(Copy(source, target, [item.row for item in mine], table.notes, changed))
+        hidden_copy = beside / target.relative_to(whole)
+        hidden_copy.parent.mkdir(parents=True, exist_ok=True)
+        write_copy(Copy(source, target, [item.row for item in mine], table.notes, changed), hidden_copy)
         yield target
 
 
 def _write_ledger(path: Path, entries: Sequence[LedgerEntry]) -> None:
     """Write one JSON object a line: the row's id, its file and line in the source, its fate and the reason."""
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with path.open("w", encoding="utf-8") as file:
         for entry in entries:
             line = entry.place.line
             place = {"line": line} if line > 0 else {"line": 1, "item": -line}

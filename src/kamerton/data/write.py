@@ -15,7 +15,6 @@ from typing import Literal, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kamerton.core.files import replacing
 from kamerton.core.messages import Wording
 from kamerton.core.records import Row
 from kamerton.data.encoding import decode
@@ -54,15 +53,14 @@ def target_format(source: Path) -> str:
     return f"{suffix}{packing}" if suffix in (*WRITERS, PARQUET) else LINES
 
 
-def write_copy(copy: Copy) -> None:
-    """Write the rows, whole or not at all."""
+def write_copy(copy: Copy, path: Path) -> None:
+    """Write the rows to a path that becomes the target."""
     format = format_of(copy.target)
-    with replacing(copy.target) as temporary:
-        if format == PARQUET:
-            _write_parquet(copy, temporary)
-        else:
-            with _opened(copy.target, temporary) as file:
-                WRITERS[format](copy, file)
+    if format == PARQUET:
+        _write_parquet(copy, path)
+    else:
+        with _opened(copy.target, path) as file:
+            WRITERS[format](copy, file)
 
 
 @contextmanager

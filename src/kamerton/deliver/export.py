@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,7 +19,7 @@ from kamerton.core import registry
 from kamerton.core.contracts import Export, Tuned
 from kamerton.core.errors import Fault, RunError, reason_of
 from kamerton.core.figures import Figure
-from kamerton.core.files import Writing, read_json, sync, write_json
+from kamerton.core.files import appearing, read_json, write_json
 from kamerton.core.messages import msg
 from kamerton.core.records import Encoded
 from kamerton.deliver import fresh
@@ -89,7 +88,7 @@ def export_run(run: Run, word: str, out: Path | None) -> Exported:
     registry.allow(word)
     export: Export = registry.choose("exports", word)()
     task, target = run.result["task"], out or run.path / "exported" / word
-    with appearing(target) as folder:
+    with _new_folder(target) as folder:
         setup = open_setup(run)
         method = make_method(setup.recipe)
         model = load_saved(run.model, setup.form, setup.facts, setup.tokenizer)
@@ -116,26 +115,20 @@ def export_run(run: Run, word: str, out: Path | None) -> Exported:
 
 
 @contextmanager
-def appearing(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder that is renamed to `folder` on success, and removed on failure.
+def _new_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder that appears as `folder` on success.
 
     Raises:
         RunError: `folder` exists, or cannot be made.
     """
     if folder.exists():
         raise RunError(Fault(msg("'{folder}' exists already", folder=str(folder)), remedy=OTHER_FOLDER))
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
     try:
-        with Writing(folder):
+        with appearing(folder) as temporary:
             yield temporary
-            temporary.replace(folder)
-            sync(folder.parent)
     except OSError as error:
         rule = msg("the folder cannot be written: {reason}", reason=error.strerror or str(error))
         raise RunError(Fault(rule, str(folder), OTHER_FOLDER)) from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def inputs_of(model: nn.Module, items: Sequence[Encoded]) -> list[dict[str, Tensor]]:
@@ -176,7 +169,7 @@ def _module(tuned: Tuned, folder: Path) -> str:
 
 def _asked(job: Mapping[str, Any], inputs: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """Return the logits of the exported model in a process without Kamerton."""
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory(prefix=".", dir=job["folder"]) as place:
         paths = {name: str(Path(place) / f"{name}.safetensors") for name in ("inputs", "logits")}
         tensors = {f"{i}.{name}": values.cpu() for i, row in enumerate(inputs) for name, values in row.items()}
         save_file(tensors, paths["inputs"])

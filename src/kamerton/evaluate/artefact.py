@@ -34,7 +34,8 @@ def prove_artefact(run: Run, examples: Sequence[Example], predictions: Sequence[
     Raises:
         RunError: the saved model answers otherwise, or does not load.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    run.cache.mkdir(exist_ok=True)  # it goes when the run has its result, with all that a kill left in it
+    with tempfile.TemporaryDirectory(dir=run.cache) as folder:
         source = Path(folder) / "rows.jsonl"
         source.write_text(written(run, examples), encoding="utf-8")
         command = [sys.executable, "-m", "kamerton", "predict", str(run.path), str(source), "--json"]

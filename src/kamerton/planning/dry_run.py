@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from kamerton.core.files import scratch_folder
 from kamerton.core.messages import Wording, msg
 from kamerton.core.outcomes import Resources
 from kamerton.core.records import Stage
@@ -57,9 +57,9 @@ def dry_run(data: Path, settings: Mapping[str, object]) -> Iterator[Stage | DryR
     Yields:
         The stages as they are done, and last the plan.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         free = free_memory()  # before the model is loaded, as when `tune` decides
-        run = new_run(data, Path(folder) / "plan", settings)
+        run = new_run(data, folder / "plan", settings)
         clock = Clock(run)
         yield from freeze(run, clock)
         setup = open_setup(run)

@@ -1,0 +1,85 @@
+"""File operations that fail, or at which a process is killed: `faults.c` is built, preloaded, and armed in a child."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+from children import kamerton
+
+SOURCE = Path(__file__).with_name("faults.c")
+COMPILER = shutil.which("cc")
+COUNT, KILL, TEAR, FAIL = range(4)
+FOREVER = 1 << 40
+OVERRIDES = (1, 2, 3)
+"""Linux's capabilities by which root may do what permissions forbid."""
+CAPABILITIES = 0x20080522
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens at which of the file operations that change something, counted from 0."""
+
+    at: int = 0
+    how: int = COUNT
+    error: int = 0
+    times: int = FOREVER
+    log: str | None = None
+    """A file that gets a line for each operation: its name and its path."""
+
+
+def build(folder: Path) -> Path:
+    """Compile the library that stands between a process and its files."""
+    library = folder / "faults.so"
+    command = [str(COMPILER), "-O1", "-shared", "-fPIC", "-o", str(library), str(SOURCE), "-ldl"]
+    subprocess.run(command, check=True, capture_output=True)
+    return library
+
+
+def struck(words: Sequence[str], fault: Sequence[object], environment: Mapping[str, str], memory: int) -> None:
+    """Be the command line, as it is struck by a fault; for a child of the nursery.
+
+    Args:
+        words: of the command line.
+        fault: the fields of a `Fault`.
+        environment: changes to it.
+        memory: bytes of address space that may be added; 0 for any.
+    """
+    os.environ.update(environment)
+    tempfile.tempdir = None  # it was chosen from the environment of the process that forked this one
+    obey_permissions()
+    if memory:
+        most = _address_space() + memory
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    given = Fault(*fault)
+    arm = ctypes.CDLL(None).faults_arm
+    arm.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_char_p)
+    arm(given.at, given.how, given.error, given.times, given.log.encode() if given.log else None)
+    kamerton(words)
+
+
+def obey_permissions() -> None:
+    """Let even root be refused what the permissions of a file do not allow."""
+    library, header = ctypes.CDLL(None, use_errno=True), (ctypes.c_uint32 * 2)(CAPABILITIES, 0)
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable: of capabilities 0 to 31, then of the rest
+    if library.capget(header, sets) == 0:
+        for number in OVERRIDES:
+            sets[0] &= ~(1 << number)
+        library.capset(header, sets)
+
+
+def fields(fault: Fault) -> list[object]:
+    """Return a fault as a child takes it."""
+    return list(astuple(fault))
+
+
+def _address_space() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return pages * resource.getpagesize()
