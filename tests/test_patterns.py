@@ -56,7 +56,6 @@ PLAIN: dict[str, tuple[str, str]] = {
         r"\s*(?:\[\s*\{?\s*['\"]|\{\s*['\"]|\(\s*(?:\{\s*['\"]|'[^']*'\s*,|\"[^\"]*\"\s*,)|array\(\["
         r"|\[\s*\]\s*$|\{\s*\}\s*$)",
     ),
-    "kamerton.models.hazards.WIDE_FIELD": ("search", r"[%{:][^%{}]*\d{5,}"),
     "kamerton.text.label_values.BETWEEN": ("finditer", r"(?<=\w)\s*[-\s]\s*(?=\w)"),
     "kamerton.plugins.tasks.text_classification.FRACTION": ("fullmatch", r"[+-]?\d*[.,]\d*[1-9]\d*"),
     "kamerton.core.messages.HOLE": ("finditer", r"\{(\w+)(?::([^{}]*))?\}"),

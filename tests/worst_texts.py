@@ -99,6 +99,8 @@ def _uses() -> dict[object, set[str]]:
             parent = parents.get(node)
             while isinstance(parent, ast.IfExp):
                 parent = parents.get(parent)
+            if isinstance(parent, ast.Attribute) and parent.attr in ("pattern", "flags"):
+                continue
             method = parent.attr if isinstance(parent, ast.Attribute) and parent.attr in METHODS else ""
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in vars(module):
                 used.setdefault(id(vars(module)[node.id]), set()).add(method)
