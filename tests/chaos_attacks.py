@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import errno
 import random
+import re
 import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -137,18 +138,18 @@ def full_disk(arena: Arena, kind: Kind, every: int, times: int = FOREVER) -> Ite
         name, _, path = lines[number]
         operation = Operation(number, name, path.removeprefix(f"{arena.work}/"))
         done = arena.call(kind.command, Fault(number, FAIL, errno.ENOSPC, times))
-        defects = list(unclear(done, "disk is full"))
+        defects = list(unclear(done, "disk is full|No space left on device"))
         defects += settled(arena, kind, wanted)
         yield Outcome(kind.title, "full disk", _named(operation, FAIL), tuple(defects), bool(done.status))
 
 
-def unclear(done: Ended, *words: str) -> Iterator[str]:
-    """Yield what is wrong about how a command that could not do its work said so."""
+def unclear(done: Ended, wanted: str = "") -> Iterator[str]:
+    """Yield what is wrong about how a command that could not do its work said so: a pattern must be in it."""
     if TRACEBACK in done.said:
         yield f"traceback: {done.err.strip().splitlines()[-1][:200]}"
     elif done.status < 0:
         yield f"stuck: status {done.status}"
-    elif done.status and (REMEDY not in done.err or not all(word in done.err for word in words)):
+    elif done.status and (REMEDY not in done.err or not re.search(wanted, done.err)):
         yield f"unclear: {_first_line(done)}"
 
 
@@ -172,6 +173,10 @@ HARMS: Mapping[str, Callable[[bytes, bytes], bytes]] = {
     "a block of NUL": _nul,
     "another run's": lambda _, other: other,
 }
+IDLE = re.compile(r"\.lock|\..+\.tmp")
+"""What holds nothing: the lock, and what was not committed."""
+DATA = "DATA"
+"""In the words of a command: the data of the run."""
 OTHER_SEED = ("--seed", "7", "--learning-rate", "2e-3")
 
 
@@ -185,8 +190,8 @@ class Reader:
 
 
 READERS = (
-    Reader(("predict", "run", "reviews.csv", "--json")),
-    Reader(("evaluate", "run", "many/one.csv", "--json")),
+    Reader(("predict", "run", DATA, "--json")),
+    Reader(("evaluate", "run", DATA, "--json")),
     Reader(("report", "run")),
     Reader(("export", "run", "--to", "merged", "--out", "exported")),
     Reader(("resume", "run"), remakes=True),
@@ -208,8 +213,12 @@ def corruptions(
     """
     other = _run(arena, kind, (*kind.command, *OTHER_SEED), None, "other")
     template = _run(arena, kind, kind.command, stop, "damaged")
+    readers = [
+        replace(one, words=tuple(kind.command[1] if word == DATA else word for word in one.words)) for one in readers
+    ]
     answers = {reader: _answer(arena, template, reader) for reader in readers}
-    files = [path.relative_to(template) for path in sorted((template / "run").rglob("*")) if path.is_file()]
+    found = [path.relative_to(template) for path in sorted((template / "run").rglob("*")) if path.is_file()]
+    files = [path for path in found if not any(map(IDLE.fullmatch, path.parts))]
     harms = [(name, harm) for name in files for harm in HARMS]
     attack = "damaged, half done" if stop else "damaged"
     for name, harm in harms[::every]:
@@ -227,7 +236,7 @@ def corruptions(
                 defects.append(f"does not name the file: {_first_line(done)}")
             if not done.status and _result(arena, done, reader) != answers[reader][0]:
                 defects.append(f"silent difference: {reader.words[0]}")
-            if not done.status and reader is VERIFY:
+            if not done.status and reader == VERIFY:
                 defects.append("silent difference: verify finds nothing")
             yield Outcome(kind.title, attack, f"{name}, {harm}: {reader.words[0]}", tuple(defects), bool(done.status))
 
@@ -253,7 +262,7 @@ def _result(arena: Arena, done: Ended, reader: Reader) -> object:
     """Return what a command answered: its output, its pages, its exported model, or the run itself."""
     run, exported = arena.work / "run", arena.work / "exported"
     if reader.remakes:
-        return done.status, portrait(run)
+        return done.status, {name: one for name, one in portrait(run).items() if not name.startswith("checkpoints/")}
     pages = [path.read_bytes() for path in sorted(run.glob("*.html"))] if reader.words[0] == "report" else []
     return done.status, done.out, pages, portrait(exported) if exported.exists() else {}
 
@@ -283,12 +292,12 @@ def forbidden(arena: Arena, kind: Kind) -> Iterator[Outcome]:
         done = arena.call(arena.next_command(kind))
         for path in inner:
             path.chmod(0o700)
-        defects = [*unclear(done, "permission is denied"), *settled(arena, kind, wanted)]
+        defects = [*unclear(done, "[Pp]ermission (is )?denied"), *settled(arena, kind, wanted)]
         yield Outcome(kind.title, "read-only", f"{name} is read-only", tuple(defects), bool(done.status))
 
 
 def little_memory(arena: Arena, kind: Kind, sizes: Sequence[int]) -> Iterator[Outcome]:
-    """Let a process have only so much more memory than it began with; then go on without a bound."""
+    """Let a process have only so much more memory than the libraries take; then go on without a bound."""
     arena.operations(kind)
     wanted = portrait(arena.work)
     for megabytes in sizes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -50,14 +51,14 @@ def struck(words: Sequence[str], fault: Sequence[object], environment: Mapping[s
         words: of the command line.
         fault: the fields of a `Fault`.
         environment: changes to it.
-        memory: bytes of address space that may be added; 0 for any.
+        memory: bytes that may be added to the process's data; 0 for any.
     """
     os.environ.update(environment)
     tempfile.tempdir = None  # it was chosen from the environment of the process that forked this one
     obey_permissions()
     if memory:
-        most = _address_space() + memory
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        most = _data() + memory
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     given = Fault(*fault)
     arm = ctypes.CDLL(None).faults_arm
     arm.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_char_p)
@@ -80,6 +81,7 @@ def fields(fault: Fault) -> list[object]:
     return list(astuple(fault))
 
 
-def _address_space() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    return pages * resource.getpagesize()
+def _data() -> int:
+    """Return the bytes that this process can write to, as the limit counts them."""
+    found = re.search(r"VmData:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(found[1]) << 10 if found else 0

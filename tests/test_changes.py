@@ -20,6 +20,7 @@ BEFORE: Snapshot = {
     "model/weights": b"old",
     "model/tokenizer": b"old",
     "remedies.json": b"[]",
+    "data/stale": b"old",
 }
 AFTER: Snapshot = {"recipe.yaml": b"a: 2\n", "model/weights": b"new", "model/extra/part": b"new", "data/train": b"x"}
 
@@ -33,8 +34,9 @@ def begin(folder: Path) -> RunFiles:
 
 
 def change_all(folder: Path) -> None:
-    """Replace a file and a folder, add a folder, and remove a file."""
+    """Replace a file and a folder, write a file into a folder that is removed, and remove a file."""
     with RunFiles(folder).changing() as change:
+        change.remove("data")
         model = change.path("model")
         for name, data in AFTER.items():
             target = model.parent / name

@@ -40,6 +40,10 @@ FAULTS: Mapping[int, tuple[Message, Message]] = {
     errno.EACCES: (PERMISSION, ALLOWED),
     errno.EPERM: (PERMISSION, ALLOWED),
     errno.EIO: (msg("the device reports an error"), msg("check the disk or the network drive")),
+    errno.ENOMEM: (
+        msg("there is too little memory"),
+        msg("close other programs, or choose a smaller model or smaller batches"),
+    ),
     errno.EMFILE: (msg("too many files are open"), msg("raise the limit (`ulimit -n`)")),
     errno.ENOENT: (msg("there is no such file or folder"), msg("check the path")),
     errno.ENAMETOOLONG: (msg("the name is too long"), msg("choose a shorter one")),

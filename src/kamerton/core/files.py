@@ -19,6 +19,7 @@ from typing import Any
 
 ACTIVE = re.compile(r'[$`"\\!\n]')
 """What shells act on within double quotes."""
+NO_MEMORY = re.compile("can't allocate memory|out of memory|failed to map segment")
 RUST = re.compile(r"\(os error (\d+)\)")
 
 
@@ -34,10 +35,13 @@ def sync(path: Path) -> None:
 def error_number(error: BaseException | None) -> int | None:
     """Return the system's number of an error; None if the system did not raise it.
 
-    Libraries written in Rust (safetensors, tokenizers) only write `(os error 28)` into their text.
+    Libraries written in Rust (safetensors, tokenizers) only write `(os error 28)` into their text, PyTorch and the
+    loader of libraries that there is too little memory.
     """
     if isinstance(error, OSError):
         return error.errno
+    if isinstance(error, MemoryError) or (isinstance(error, Exception) and NO_MEMORY.search(str(error))):
+        return errno.ENOMEM
     found = RUST.search(str(error)) if isinstance(error, Exception) else None
     return int(found[1]) if found else None
 

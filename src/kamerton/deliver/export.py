@@ -91,8 +91,9 @@ def export_run(run: Run, word: str, out: Path | None) -> Exported:
     with _new_folder(target) as folder:
         setup = open_setup(run)
         method = make_method(setup.recipe)
-        model = load_saved(run.model, setup.form, setup.facts, setup.tokenizer)
-        tuned = Tuned(run.model, model, setup.tokenizer, method)
+        saved = run.checked_model()
+        model = load_saved(saved, setup.form, setup.facts, setup.tokenizer)
+        tuned = Tuned(saved, model, setup.tokenizer, method)
         proof = _write_and_prove(export, tuned, folder, setup)
         over = is_adapter(folder)
         exported = Exported(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from kamerton.core import registry
 from kamerton.core.files import read_json, shell_word
-from kamerton.runs.run import Run
+from kamerton.runs.run import MODEL, Run
 
 TASK_TYPES = {"SEQ_CLS": "SequenceClassification", "CAUSAL_LM": "CausalLM"}
 """PEFT's words for the heads of transformers' auto classes."""
@@ -39,10 +40,11 @@ class Usage:
 
 def usage(run: Run, labels: Sequence[str]) -> Usage:
     """Return how this run's model is loaded."""
-    adapter = _settings(run.model / "adapter_config.json")
+    adapter = _settings(run, "adapter_config.json")
     method = registry.choose("methods", run.recipe.method.name or "") if adapter else None
-    base = Path(adapter.get("base_model_name_or_path") or "") if adapter else run.model
-    saved = _architecture(base)
+    base = Path(adapter.get("base_model_name_or_path") or "") / "config.json"
+    config = read_json(base) if adapter and base.exists() else _settings(run, "config.json")
+    saved = str((config.get("architectures") or [""])[0])
     plain = next((head for head in TASK_TYPES.values() if saved.endswith(f"For{head}")), "")
     return Usage(
         run=shell_word(run.path),
@@ -56,10 +58,7 @@ def usage(run: Run, labels: Sequence[str]) -> Usage:
     )
 
 
-def _settings(path: Path) -> dict[str, Any]:
-    return dict(read_json(path)) if path.exists() else {}
-
-
-def _architecture(folder: Path) -> str:
-    """Return the class that a model was saved as, if it is on this machine."""
-    return str((_settings(folder / "config.json").get("architectures") or [""])[0])
+def _settings(run: Run, name: str) -> dict[str, Any]:
+    """Return a configuration in the model's folder, checked; empty if there is none."""
+    file = f"{MODEL}/{name}"
+    return dict(json.loads(run.files.read(file))) if run.files.exists(file) else {}

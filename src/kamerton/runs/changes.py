@@ -195,8 +195,9 @@ class RunFiles:
         change = self.folder / COMMITTED
         if (change / MANIFEST).exists():
             manifest = read_manifest(change / MANIFEST)
-            for name in manifest["removed"]:
-                _remove(self.folder / name)
+            if all((change / name).exists() for name in manifest["moved"]):  # else a stop came after the removals
+                for name in manifest["removed"]:
+                    _remove(self.folder / name)
             for name in manifest["moved"]:
                 _move(change / name, self.folder / name, change / REPLACED)
             sync(self.folder)

@@ -26,7 +26,18 @@ from kamerton.core.files import json_text, mode_of, shell_word
 from kamerton.core.message_json import from_json, message_from_json, message_to_json, to_json
 from kamerton.core.messages import Joined, Message, Value, Wording, msg
 from kamerton.core.outcomes import Answers, Attempt, Forgetting
-from kamerton.core.records import Event, Example, Finding, LedgerEntry, Place, Prediction, RowDynamics, Split, Started
+from kamerton.core.records import (
+    Event,
+    Example,
+    Finding,
+    LedgerEntry,
+    Place,
+    Prediction,
+    RowDynamics,
+    Split,
+    Started,
+    Stopped,
+)
 from kamerton.runs.changes import LOCK, MANIFEST, RunChange, RunFiles, is_made_anew
 from kamerton.runs.logs import append_line, read_lines, write_lines
 from kamerton.runs.recipe import Recipe, resolve, to_yaml
@@ -228,8 +239,8 @@ class Run:
         return [EVENT_CLASSES[record.pop("event")](**record) for record in records]
 
     def rewind(self, step: int) -> None:
-        """Remove events after `step`, which the checkpoint of that step will repeat."""
-        kept = [_record(event) for event in self.events() if event.step <= step]
+        """Remove events after `step`, and an end of training, which the checkpoint of that step will repeat."""
+        kept = [_record(one) for one in self.events() if one.step <= step and not isinstance(one, Stopped)]
         write_lines(self.path / LOG, kept, self.files.mode)
 
     def write_dynamics(self, rows: Sequence[RowDynamics]) -> None:
