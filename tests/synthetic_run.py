@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kamerton.core.files import write_json
+from kamerton.core.files import json_text
 from kamerton.core.outcomes import Answers, ContenderKind
 from kamerton.core.records import (
     Event,
@@ -126,10 +126,9 @@ def _run(folder: Path, shape: Shape, words: Words) -> Run:
     run.write_dynamics(_dynamics(split))
     answers = _answers(split.test, words)
     run.write_answers(split.test, answers)
-    write_json(
-        run.model / "adapter_config.json" if shape is CLASSIFICATION else run.model / "config.json",
-        {"task_type": shape.task_type, "architectures": ["LlamaForCausalLM"]},
-    )
+    name = "model/adapter_config.json" if shape is CLASSIFICATION else "model/config.json"
+    with run.changing() as change:
+        change.write(name, json_text({"task_type": shape.task_type, "architectures": ["LlamaForCausalLM"]}).encode())
     run.write_result(_result(shape, split, answers))
     return run
 
