@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import runpy
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -37,13 +36,14 @@ def shown(run: Run, id: str) -> str:
 
 def saved(run: Run, folder: Path, task_type: str, library: str, facts: dict[str, int]) -> Run:
     """Put a tiny model in the run's folder, in the format of a library."""
-    shutil.rmtree(run.model)
     auto = {"SEQ_CLS": AutoModelForSequenceClassification, "CAUSAL_LM": AutoModelForCausalLM}[task_type]
     model = auto.from_pretrained(folder, **facts)
     if library == "peft":
         model = get_peft_model(model, LoraConfig(r=2, task_type=task_type, target_modules="all-linear"))
-    model.save_pretrained(run.model)
-    AutoTokenizer.from_pretrained(folder).save_pretrained(run.model)
+    with run.changing() as change:
+        target = change.path("model")
+        model.save_pretrained(target)
+        AutoTokenizer.from_pretrained(folder).save_pretrained(target)
     return run
 
 
@@ -94,8 +94,8 @@ def test_the_python_shown_gives_the_trained_models_answer_where_loading_needs_mo
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.normal_(std=0.3)
-    shutil.rmtree(run.model)
-    save_model(run.model, model, load_tokenizer(facts))
+    with run.changing() as change:
+        save_model(change.path("model"), model, load_tokenizer(facts))
     (tmp_path / "shown.py").write_text(shown(run, "python") + "\nprint(logits.tolist())\n", encoding="utf-8")
     done = subprocess.run([sys.executable, tmp_path / "shown.py"], capture_output=True, text=True, check=True)
     label, logits = done.stdout.splitlines()
@@ -108,7 +108,8 @@ def test_the_python_shown_gives_the_trained_models_answer_where_loading_needs_mo
 
 def test_a_model_of_another_kind_is_shown_by_commands_only(tmp_path):
     run = classification_run(tmp_path / "run")
-    (run.model / "adapter_config.json").write_text('{"task_type": null}', encoding="utf-8")
+    with run.changing() as change:
+        change.write("model/adapter_config.json", b'{"task_type": null}')
     usage = shown(run, "usage")
     assert "kamerton predict" in usage
     assert "import" not in usage
