@@ -264,6 +264,17 @@ def test_a_loss_that_is_never_finite_is_told_with_a_remedy(make_job):
         list(train(job))
 
 
+@pytest.mark.parametrize(
+    "found", [Validation(math.nan, {}, 0.5), Validation(1.0, {}, math.nan), Validation(1.0, {}, -math.inf)]
+)
+def test_a_validation_that_is_not_finite_is_never_the_best(make_job, found):
+    results = iter([found, Validation(1.0, {}, 0.5)])
+    events = list(train(make_job("head", validate=lambda: next(results), epochs=2)))
+    assert [event.best for event in of_kind(events, Validated)] == [False, True]
+    with pytest.raises(TrainingError, match=r"no validation was finite(?s:.*)--learning-rate"):
+        list(train(make_job("head", validate=lambda: found, epochs=2, folder="again")))
+
+
 def test_a_model_without_trainable_weights_is_refused(make_job):
     job = make_job("full")
     for parameter in job.model.parameters():

@@ -42,7 +42,9 @@ def test_a_value_that_the_template_names_and_the_message_lacks_is_an_error() -> 
 
 
 VALUES = st.recursive(
-    st.text() | st.integers() | st.builds(Figure, st.floats(allow_nan=False), st.sampled_from(["number", "share"])),
+    st.text()
+    | st.integers()
+    | st.builds(Figure, st.floats(allow_nan=False, allow_infinity=False), st.sampled_from(["number", "share"])),
     lambda inner: (
         st.builds(lambda one: Message("{one}", {"one": one}), inner)
         | st.builds(lambda parts: Joined(tuple(parts)), st.lists(inner, max_size=3))

@@ -24,6 +24,7 @@ class Symbols:
     """What stands between a number and its unit."""
     percent: str = "%"
     below: str = "below {limit}"
+    above: str = "above {limit}"
     units: Mapping[str, str] = field(default_factory=dict)
     """English units and their names in this language; a unit that is not named here is written as in English."""
 
@@ -43,6 +44,8 @@ class Symbols:
 
 
 ENGLISH_SYMBOLS = Symbols()
+LARGEST, LIMIT = 1e15, "10¹⁵"
+"""Nothing that is measured comes near it: what exceeds it has overflown, and is written in words."""
 
 
 @dataclass(frozen=True)
@@ -58,25 +61,25 @@ class Figure:
         >>> Figure(0.8731).write(), Figure(0.25, "share").write(), Figure(75, "duration").write()
         ('0.873', '25%', '1 min 15 s')
         """
-        return WRITERS[self.style](self.value, symbols)
+        return (WRITERS[self.style] if abs(self.value) < LARGEST else number)(self.value, symbols)
 
 
 def number(value: float, symbols: Symbols = ENGLISH_SYMBOLS) -> str:
-    """Write a number with three or four significant digits; NaN as a dash.
+    """Write a number with three or four significant digits; NaN as a dash, one that has overflown in words.
 
-    >>> number(0.8731), number(-12.5), number(31415.9), number(0.0002), number(1200)
-    ('0.873', '−12.50', '31,416', '0.0002', '1,200')
+    >>> number(0.8731), number(-12.5), number(31415.9), number(0.0002), number(1200), number(math.inf)
+    ('0.873', '−12.50', '31,416', '0.0002', '1,200', 'above 10¹⁵')
     """
     if math.isnan(value):
         return "–"
+    if abs(value) >= LARGEST:
+        return symbols.above.format(limit=LIMIT) if value > 0 else symbols.below.format(limit=f"−{LIMIT}")
     text = symbols.localize(_digits(value))
     return f"−{text}" if value < 0 else text
 
 
 def _digits(value: float) -> str:
     size = abs(value)
-    if math.isinf(value):
-        return "∞"
     if isinstance(value, int) or size >= 1000:
         return f"{size:,.0f}"
     if 0 < size < 0.001:
@@ -149,8 +152,6 @@ def duration(seconds: float, symbols: Symbols = ENGLISH_SYMBOLS) -> str:
     >>> duration(0.42), duration(75), duration(7260)
     ('0.4 s', '1 min 15 s', '2 h 01 min')
     """
-    if math.isnan(seconds):
-        return "–"
     if seconds < 59.5:
         return symbols.with_unit(f"{seconds:.1f}" if seconds < 10 else f"{seconds:.0f}", "s")
     large, small = ("min", "s") if seconds < 3599.5 else ("h", "min")

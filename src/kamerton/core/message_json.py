@@ -5,6 +5,7 @@ Programs read the text; a face that speaks another language reads the template a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -17,7 +18,7 @@ TEMPLATES = "said"
 
 
 def to_json(value: Any) -> Any:
-    """Return a record, or a list or mapping of records, as JSON.
+    """Return a record, or a list or mapping of records, as JSON, with null for numbers that it does not have.
 
     >>> to_json({"title": Message("{rows} rows", {"rows": 2})})
     {'title': '2 rows', 'said': {'title': {'template': '{rows} rows', 'values': {'rows': 2}}}}
@@ -25,14 +26,14 @@ def to_json(value: Any) -> Any:
     if isinstance(value, Message | Joined):
         return str(value)
     if isinstance(value, Figure):
-        return value.value
+        return to_json(value.value)
     if is_dataclass(value):
         return _object({one.name: getattr(value, one.name) for one in fields(value) if one.init})
     if isinstance(value, Mapping):
         return _object(value)
     if isinstance(value, list | tuple):
         return [to_json(one) for one in value]
-    return value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def without_templates(value: Any) -> Any:
@@ -66,8 +67,8 @@ def message_to_json(value: Any) -> Any:
     if isinstance(value, Joined):
         return {"parts": [message_to_json(one) for one in value.parts], "mark": value.mark}
     if isinstance(value, Figure):
-        return {"value": value.value, "style": value.style}
-    return [message_to_json(one) for one in value] if isinstance(value, list | tuple) else value
+        return {"value": to_json(value.value), "style": value.style}
+    return [message_to_json(one) for one in value] if isinstance(value, list | tuple) else to_json(value)
 
 
 def from_json(value: Any) -> Any:
@@ -88,9 +89,18 @@ def message_from_json(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(message_from_json(one) for one in value)
     if not isinstance(value, dict):
-        return value
+        return math.nan if value is None else value
     if "template" in value:
         return Message(value["template"], {name: message_from_json(one) for name, one in value["values"].items()})
     if "parts" in value:
         return Joined(message_from_json(value["parts"]), value["mark"])
-    return Figure(value["value"], value["style"])
+    return Figure(message_from_json(value["value"]), value["style"])
+
+
+def numbers(value: Any) -> Any:
+    """Read null as not-a-number, for which JSON has no value."""
+    if isinstance(value, dict):
+        return {key: numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [numbers(item) for item in value]
+    return math.nan if value is None else value

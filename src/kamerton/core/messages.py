@@ -6,12 +6,13 @@ Catalogues of other languages (`i18n`) translate templates, never finished sente
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
-from kamerton.core.figures import ENGLISH_SYMBOLS, Figure, Symbols, number
+from kamerton.core.figures import ENGLISH_SYMBOLS, Figure, Style, Symbols, number
 
 HOLE = re.compile(r"\{(\w++)(?::([^{}]*))?\}")
 """A value, or the form of a word that agrees with a count."""
@@ -124,6 +125,21 @@ def msg(template: str, /, **values: Value) -> Message:
     '1 row of a.csv'
     """
     return Message(template, values)
+
+
+def between(low: float, high: float, style: Style = "number") -> Message:
+    """Return both ends of an interval; in words where it has no width, or where there is none.
+
+    >>> str(between(-0.5, 0.25, "signed")), str(between(0.5, 0.5))
+    ('−0.500 to +0.250', 'none: all rows are alike')
+    """
+    if low == high:
+        return msg("none: all rows are alike")
+    return (
+        verbatim("–")
+        if math.isnan(low + high)
+        else msg("{low} to {high}", low=Figure(low, style), high=Figure(high, style))
+    )
 
 
 def verbatim(text: str) -> Message:

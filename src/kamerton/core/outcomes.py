@@ -42,9 +42,9 @@ class ClassResult:
 
     name: str
     precision: float
-    """Of the rows that were given it, the share that has it; 0 if none was."""
+    """Of the rows that were given it, the share that has it; NaN if none was."""
     recall: float
-    """Of the rows that have it, the share that was given it; 0 if none has it."""
+    """Of the rows that have it, the share that was given it; NaN if none has it, and so is its F1."""
     f1: float
     support: int
     """Rows that have it."""
@@ -73,7 +73,7 @@ class Comparison:
     high: float
     p_value: float
     minimum_detectable: float
-    """The smallest true difference that this many rows would show with 80% power at the 5% level."""
+    """The smallest true difference that this many rows would show with 80% power at the 5% level; 0: not known."""
 
 
 @dataclass(frozen=True)

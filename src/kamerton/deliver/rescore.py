@@ -9,11 +9,11 @@ from pathlib import Path
 
 from kamerton.core.contracts import AnswerKind
 from kamerton.core.errors import DataError, Fault
-from kamerton.core.messages import msg
+from kamerton.core.messages import Message, msg
 from kamerton.core.outcomes import Answers, Contender
 from kamerton.core.records import Example, LedgerEntry
 from kamerton.deliver.predictor import Predictor, Served
-from kamerton.evaluate.score import class_results, score
+from kamerton.evaluate.score import class_results, score, undefined
 from kamerton.runs.run import Run
 from kamerton.session.setup import metric_names
 from kamerton.text.cells import filled
@@ -40,6 +40,8 @@ class Rescored:
     """How many of the scored rows have the text of a training row."""
     unknown: Mapping[str, int]
     """Labels, or kinds of spans, that the run was never trained on, and how many rows have them."""
+    undefined: Mapping[str, Message]
+    """Metrics that have no meaning on these rows, and why."""
     spelled: Mapping[str, str]
     """Unknown labels that are probably another spelling of a known one, and that label."""
 
@@ -80,6 +82,7 @@ def score_on(run: Run, path: Path) -> Rescored:
         setup.max_tokens,
         sum(example.key in trained for example in examples),
         unknown,
+        undefined(examples, names),
         likely_spellings(unknown, known),
     )
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
+from scipy.stats import chi2
 
 from kamerton.core.messages import Message, Value, msg
 from kamerton.core.outcomes import Calibrated, Calibration, Reliability
@@ -68,6 +69,7 @@ def calibrate(
 ) -> Calibrated | None:
     """Fit the temperature on validation rows, and measure its effect on test rows.
 
+    A temperature whose likelihood interval on the validation rows holds 1 (Wilks 1938) may be chance: then it is 1.
     Returns None without probabilities, or where no test row's class is known.
 
     Args:
@@ -82,6 +84,8 @@ def calibrate(
     if not validation or without or all(prediction.loss is None for prediction in test):
         return None
     temperature = fit_temperature(validation)
+    gain = sum(p.loss - (at_temperature(p, temperature).loss or 0.0) for p in validation if p.loss is not None)
+    temperature = temperature if 2 * gain > chi2.isf(1 - confidence, 1) else 1.0
     cooled = [at_temperature(prediction, temperature) for prediction in test]
 
     def measured(predictions: Sequence[Prediction]) -> Calibration:

@@ -12,6 +12,7 @@ from kamerton.core.message_json import to_json
 from kamerton.core.messages import msg
 from kamerton.core.outcomes import Calibrated, ClassResult, Contender, Diagnosis, Forgetting, Verdict
 from kamerton.core.records import Started, Validated
+from kamerton.evaluate.score import undefined
 from kamerton.runs.price import price
 from kamerton.runs.run import PARTS, Run
 from kamerton.runs.state import State
@@ -32,6 +33,10 @@ def result_of(
     started = next(event for event in reversed(run.events()) if isinstance(event, Started))
     tuned = next(one for one in contenders if one.kind == "tuned")
     cost = price(run, tuned.seconds / max(1, _counts(run)["test"]), sum(state.seconds.values()))
+    warnings = [
+        msg("{metric} is undefined on the test rows: {reason}", metric=name, reason=reason)
+        for name, reason in undefined(run.read_split().test, metrics).items()
+    ]
     return {
         "schema": 1,
         "task": recipe.data.task,
@@ -51,6 +56,7 @@ def result_of(
         "diagnosis": to_json(list(diagnoses)),
         **({"calibration": asdict(calibrated)} if calibrated else {}),
         **({"per_class": [asdict(one) for one in per_class]} if per_class else {}),
+        **({"warnings": warnings} if warnings else {}),
         **({"price": asdict(cost)} if cost else {}),
         "artefact": asdict(state.artefact) if state.artefact else None,
         "forecast": _forecast(state),

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from kamerton.core.contracts import AnswerKind, Metric
+from kamerton.core.demands import Demanding
+from kamerton.core.messages import Message
 from kamerton.core.outcomes import Answers, ClassResult, Contender
 from kamerton.core.records import Example, Prediction
 from kamerton.core.registry import choose
@@ -27,12 +29,12 @@ def score(
 ) -> list[Contender]:
     """Score every contender in every metric that its answers allow, in the order of `answers`.
 
-    A metric that has no value for a contender (perplexity where it gave no losses) is left out for it.
+    A metric that has no value for a contender (perplexity where it gave no losses) is left out for it, and one that
+    these rows leave undefined for all.
     """
-    golds, groups = [example.gold for example in examples], [example.group for example in examples]
-    contenders = []
+    groups, contenders = [example.group for example in examples], []
     for one in answers:
-        scored = _scored(golds, one.predictions, metrics)
+        scored = _scored(examples, one.predictions, metrics)
         results = measures(list(scored.values()), groups=groups, confidence=confidence, resamples=resamples, seed=seed)
         contenders.append(
             Contender(one.name, one.kind, dict(zip(scored, results, strict=True)), one.seconds, title=one.title)
@@ -44,7 +46,7 @@ def measure(
     examples: Sequence[Example], predictions: Sequence[Prediction], metric_names: Sequence[str]
 ) -> dict[str, float]:
     """Score predictions without intervals, as training does at each validation; what has no value is left out."""
-    scored = _scored([example.gold for example in examples], predictions, metric_names)
+    scored = _scored(examples, predictions, metric_names)
     return {name: _value(one.metric, one.statistics) for name, one in scored.items()}
 
 
@@ -61,11 +63,22 @@ def class_results(
     right = Counter(label for gold, own in zip(golds, given, strict=True) for label in {*gold} & {*own})
     wanted, found = (Counter(label for row in side for label in row) for side in (golds, given))
     counts = [(name, right[name], wanted[name], found[name]) for name in sorted(wanted | found)]
-    return tuple(ClassResult(name, r / max(f, 1), r / max(w, 1), 2 * r / (w + f), w) for name, r, w, f in counts)
+    return tuple(
+        ClassResult(name, r / f if f else math.nan, r / w if w else math.nan, 2 * r / (w + f) if w else math.nan, w)
+        for name, r, w, f in counts
+    )
 
 
-def _scored(golds: Sequence[str], predictions: Sequence[Prediction], names: Sequence[str]) -> dict[str, Scored]:
-    chosen: dict[str, Metric] = {name: choose("metrics", name)() for name in names}
+def undefined(examples: Sequence[Example], names: Sequence[str]) -> dict[str, Message]:
+    """Return why metrics have no meaning on these rows, whatever is answered: by the names of those that have none."""
+    chosen = [(name, choose("metrics", name)()) for name in names]
+    demanding = [(name, one) for name, one in chosen if isinstance(one, Demanding)]
+    return {name: one.lack for name, one in demanding if len({*map(one.offered, examples)} - {None}) < one.least}
+
+
+def _scored(examples: Sequence[Example], predictions: Sequence[Prediction], names: Sequence[str]) -> dict[str, Scored]:
+    golds, without = [example.gold for example in examples], undefined(examples, names)
+    chosen: dict[str, Metric] = {name: choose("metrics", name)() for name in names if name not in without}
     scored = {name: Scored(metric, metric.statistics(golds, predictions)) for name, metric in chosen.items()}
     return {name: one for name, one in scored.items() if math.isfinite(_value(one.metric, one.statistics))}
 

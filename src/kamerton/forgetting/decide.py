@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kamerton.core.figures import Figure
-from kamerton.core.messages import Joined, Message, Wording, msg
+from kamerton.core.messages import Joined, Message, Wording, between, msg
 from kamerton.core.outcomes import Forgetting, ForgettingDecision, Forgotten
 from kamerton.forgetting.probe import LANGUAGE_NAMES, Probe, rows_in
 from kamerton.forgetting.representation import Representation, neighbor_overlap, probe_hits
@@ -166,11 +166,10 @@ def conclude_forgetting(measured: Sequence[Measured], left_out: Wording = "") ->
     largest = deciding([one for decision, one in counted if decision == worst])
     change = largest.change
     reason: Message = msg(
-        "{measure}: changed by {change} ({low} to {high}); {meaning}.",
+        "{measure}: changed by {change} ({ends}); {meaning}.",
         measure=change.name,
         change=Figure(change.change, "signed"),
-        low=Figure(change.low, "signed"),
-        high=Figure(change.high, "signed"),
+        ends=between(change.low, change.high, "signed"),
         meaning=_meaning(worst, change, largest.limits or NATS),
     )
     return Forgetting(worst, Joined([reason, left_out], " ") if left_out else reason, changes)

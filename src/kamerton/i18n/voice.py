@@ -14,8 +14,8 @@ from functools import cache, cached_property
 from babel import Locale
 from babel.numbers import get_decimal_symbol
 
-from kamerton.core.figures import ENGLISH_SYMBOLS, Figure, Style, Symbols
-from kamerton.core.messages import Value, Wording, msg, write
+from kamerton.core.figures import ENGLISH_SYMBOLS, Style, Symbols
+from kamerton.core.messages import Value, Wording, between, write
 from kamerton.i18n.language import DOMAIN, LOCALES, Language
 
 UNITS = {
@@ -42,8 +42,8 @@ class Voice:
         if self.language == "en":
             return ENGLISH_SYMBOLS
         decimal = get_decimal_symbol(Locale(self.language))
-        below = self.translate("below {limit}")
-        return Symbols(decimal=decimal, group=NARROW, gap=FIXED, percent="%", below=below, units=UNITS)
+        words = {"below": self.translate("below {limit}"), "above": self.translate("above {limit}")}
+        return Symbols(decimal=decimal, group=NARROW, gap=FIXED, percent="%", units=UNITS, **words)
 
     def plural(self, count: float, forms: Sequence[str]) -> str:
         """Choose the form of a word that agrees with a count (Unicode CLDR, plural rules of cardinals).
@@ -63,7 +63,7 @@ class Voice:
 
     def interval(self, low: float, high: float, style: Style = "number") -> str:
         """Write both ends of an interval."""
-        return self.render(msg("{low} to {high}", low=Figure(low, style), high=Figure(high, style)))
+        return self.render(between(low, high, style))
 
 
 @cache

@@ -44,6 +44,7 @@ from kamerton.data.rows import Examples
 from kamerton.data.split import Parted, split_examples
 from kamerton.data.table import Options, Table, joined
 from kamerton.engine.engine import Embedder
+from kamerton.evaluate.score import undefined
 from kamerton.forms.continuation import trial_of
 from kamerton.forms.sandbox import isolation
 from kamerton.models.catalog import known
@@ -307,7 +308,16 @@ def _resolve(parsed: ParsedData, bound: BoundData, split: Split, empty: PreTrain
     method = make_method(recipe)
     if recipe.evaluate.metric:
         registry.choose("metrics", recipe.evaluate.metric)  # an unknown one is reported before the training
-    return recipe.decide(settings(method, bound.facts, parsed.task, form, split.train, bound.tokenizer))
+    recipe = recipe.decide(settings(method, bound.facts, parsed.task, form, split.train, bound.tokenizer))
+    names = (recipe.evaluate.metric or "", *parsed.task.metrics(split.train))
+    without = undefined(split.test, names)
+    if reason := without.get(names[0]):
+        rule = msg("{metric} is undefined on the test rows: {reason}", metric=names[0], reason=reason)
+        remedy = msg("test on other rows")
+        if metric := next((name for name in names if name not in without), ""):
+            remedy = msg("test on other rows, or decide by --set evaluate.metric={metric}", metric=metric)
+        raise DataError(Fault(rule, recipe.data.path, remedy))
+    return recipe
 
 
 def _state(state: State, recipe: Recipe, facts: ModelFacts) -> State:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -60,7 +61,8 @@ def front_matter(run: Run, outcome: Outcome, rows: Sequence[Example], used: Usag
     source, pipeline = Path(run.recipe.data.path or "data").name, PIPELINES.get(used.head, "")
     languages = Counter(language_of(row.text) for row in rows).most_common()
     licences = [model.licence.lower() for model in known() if model.name == base]
-    metrics = [{"type": m, "value": round(tuned.metrics[m].value, 6)} for m in outcome.metrics if m in tuned.metrics]
+    values = {name: tuned.metrics[name].value for name in outcome.metrics if name in tuned.metrics}
+    metrics = [{"type": name, "value": round(value, 6)} for name, value in values.items() if math.isfinite(value)]
     result = {"task": {"type": pipeline or outcome.task}, "dataset": {"name": source, "type": source}}
     front = {
         "base_model": "" if Path(base).exists() else base,

@@ -127,10 +127,6 @@ def bare_environment(voice: Voice, *, escaping: bool) -> Environment:
     def filter_of(style: Style) -> Callable[[float], str]:
         return lambda value: voice.write(Figure(value, style))
 
-    def interval(low: str, high: str) -> str:
-        """Write both ends of an interval, which are written already."""
-        return voice.render(Message("{low} to {high}", {"low": low, "high": high}))
-
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=escaping,
@@ -141,7 +137,12 @@ def bare_environment(voice: Voice, *, escaping: bool) -> Environment:
     )
     environment.filters |= {style.replace(" ", "_"): filter_of(style) for style in get_args(Style)}
     environment.filters["digits"] = voice.symbols.localize
-    environment.globals |= {"interval": interval, "language": voice.language, "named": named, "title_of": title_of}
+    environment.globals |= {
+        "interval": voice.interval,
+        "language": voice.language,
+        "named": named,
+        "title_of": title_of,
+    }
     return environment
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from kamerton.core import outcomes
 from kamerton.core.errors import Fault, RunError
-from kamerton.core.message_json import from_json
+from kamerton.core.message_json import from_json, numbers
 from kamerton.core.messages import Wording, msg, term
 from kamerton.runs.changes import made_anew
 from kamerton.runs.run import Run
@@ -134,7 +133,7 @@ def read_outcome(run: Run) -> Outcome:
         RunError: the run is not finished, or the file lacks something or holds a value of a wrong type.
     """
     file = run.path / "result.json"
-    known = {key: _numbers(value) for key, value in from_json(run.result).items() if value is not None}
+    known = {key: numbers(value) for key, value in from_json(run.result).items() if value is not None}
     if (found := known.get("schema")) != SCHEMA:
         rule = msg("this Kamerton reads results of schema {known}, got {found}", known=SCHEMA, found=repr(found))
         raise RunError(Fault(rule, f"{file} schema", msg("use the version of Kamerton that made the run")))
@@ -147,12 +146,3 @@ def read_outcome(run: Run) -> Outcome:
     if "tuned" not in [contender.kind for contender in outcome.contenders]:
         raise RunError(Fault(msg("no contender is of the kind 'tuned'"), f"{file} contenders", remedy))
     return outcome
-
-
-def _numbers(value: Any) -> Any:
-    """Read null as not-a-number, for which JSON has no value."""
-    if isinstance(value, dict):
-        return {key: _numbers(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_numbers(item) for item in value]
-    return math.nan if value is None else value

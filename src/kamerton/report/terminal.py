@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import assert_never
@@ -14,7 +15,7 @@ from rich.text import Text
 from kamerton.core import records
 from kamerton.core.figures import Figure
 from kamerton.core.files import shell_word
-from kamerton.core.messages import Joined, Message, Wording, msg
+from kamerton.core.messages import Joined, Message, Wording, between, msg
 from kamerton.i18n.voice import ENGLISH, Voice
 from kamerton.report.outcome import Outcome, named, read_outcome, title_of
 from kamerton.report.progress import NAME_WIDTHS, Bars, Lines, Pace
@@ -85,7 +86,10 @@ class Screen:
                     self._meter.advance(self._training, event.step, self._pace.steps, note, "steps")
             case records.Validated():
                 best = f"  {self.voice.translate('best so far')}" if event.best else ""
-                loss = msg("step {step}: loss {loss}", step=event.step, loss=Figure(event.loss))
+                rule = (
+                    "step {step}: loss {loss}" if math.isfinite(event.loss) else "step {step}: the loss is not finite"
+                )
+                loss = msg(rule, step=event.step, loss=Figure(event.loss))
                 metrics = (msg("{name} {value}", name=n, value=Figure(v)) for n, v in event.metrics.items())
                 text = Text(self._safe(Joined([loss, *metrics], ", "))).append(best, "green")
                 self._row(Text(" "), self.voice.translate("validation"), text)
@@ -228,15 +232,14 @@ def _contender_table(outcome: Outcome, confidence: Figure, voice: Voice) -> Tabl
 def _difference(outcome: Outcome) -> Message:
     verdict = outcome.verdict
     return msg(
-        "Difference to {name}: {difference} ({low} to {high}), p {p}. "
+        "Difference to {name}: {difference} ({ends}), p {p}. "
         "{rows} test {rows:row|rows} can show a difference of {least}.",
         name=outcome.title(verdict.against),
         difference=Figure(verdict.difference, "signed"),
-        low=Figure(verdict.low, "signed"),
-        high=Figure(verdict.high, "signed"),
+        ends=between(verdict.low, verdict.high, "signed"),
         p=Figure(verdict.p_value, "probability"),
         rows=outcome.data.test,
-        least=Figure(verdict.minimum_detectable),
+        least=Figure(verdict.minimum_detectable or math.nan),
     )
 
 

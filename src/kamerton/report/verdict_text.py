@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from kamerton.core import registry
 from kamerton.core.contracts import Metric
 from kamerton.core.figures import Figure, Style
-from kamerton.core.messages import Joined, Message, Wording, msg
+from kamerton.core.messages import Joined, Message, Wording, between, msg
 from kamerton.core.outcomes import Contender, Verdict
 from kamerton.report.outcome import title_of
 from kamerton.statistics.power import rows_for_score
@@ -90,6 +90,8 @@ def _advice(found: Found) -> Message:
         return msg("so keep {contender}", contender=title_of(found.best_other))
     if verdict.seeds and verdict.low > 0:
         return msg("which trainings with other seeds do not confirm: more seeds, or more rows, are needed to tell")
+    if not verdict.minimum_detectable:  # no interval either
+        return msg("which is not proven: more rows are needed to tell, for these all differ alike")
     return msg(
         "which is not proven: this many rows show a difference of {shown} or more, {needed}",
         shown=_amount(found, verdict.minimum_detectable),
@@ -161,7 +163,7 @@ def _beside_margin(found: Found) -> Message | None:
 def _ends(found: Found, low: float, high: float) -> Message:
     """Return the ends of an interval of a difference; both have signs unless both are positive."""
     style = found.style if low > 0 else SIGNED[found.style]
-    return msg("{low} to {high}", low=Figure(found.scale * low, style), high=Figure(found.scale * high, style))
+    return between(found.scale * low, found.scale * high, style)
 
 
 def _amount(found: Found, difference: float) -> Message | Figure:

@@ -23,7 +23,7 @@ from pydantic import TypeAdapter
 
 from kamerton.core.errors import Fault, RunError
 from kamerton.core.files import json_text, mode_of, shell_word
-from kamerton.core.message_json import from_json, message_from_json, message_to_json, to_json
+from kamerton.core.message_json import from_json, message_from_json, message_to_json, numbers, to_json
 from kamerton.core.messages import Joined, Message, Value, Wording, msg
 from kamerton.core.outcomes import Answers, Attempt, Forgetting
 from kamerton.core.records import (
@@ -235,7 +235,7 @@ class Run:
         Raises:
             RunError: a line is damaged.
         """
-        records = [from_json(record) for record in read_lines(self.files.place(LOG))]
+        records = [numbers(from_json(record)) for record in read_lines(self.files.place(LOG))]
         return [EVENT_CLASSES[record.pop("event")](**record) for record in records]
 
     def rewind(self, step: int) -> None:

@@ -79,7 +79,7 @@ def train(job: Job) -> Iterator[Event]:
     row uses count as trained.
 
     Raises:
-        TrainingError: nothing trains, or the loss is not finite before the first validation.
+        TrainingError: nothing trains, or no validation has a finite score and loss.
         RunError: the checkpoint belongs to other data, another model or another recipe.
         KeyboardInterrupt: a stop was requested; a checkpoint was written first.
     """
@@ -165,6 +165,7 @@ def _update(
 def _validate(job: Job, plan: UpdatePlan, state: TrainState) -> Validated:
     result = job.validate()
     best = state.best_score is None or (result.score, -result.loss) > (state.best_score, -(state.best_loss or 0.0))
+    best = best and math.isfinite(result.score) and not math.isnan(result.loss)
     if best:
         state.best_step, state.best_score, state.best_loss = state.step, result.score, result.loss
     state.stale = 0 if best else state.stale + 1
@@ -200,7 +201,8 @@ def _keep_best(job: Job, state: TrainState, reason: Message) -> None:
         remedy = msg(
             "lower the rate: --learning-rate with a third of this one; and check the data with `kamerton audit`"
         )
-        raise TrainingError(Fault(msg("{reason}, before the first validation", reason=reason), remedy=remedy))
+        rule = "{reason}, and no validation was finite" if state.stale else "{reason}, before the first validation"
+        raise TrainingError(Fault(msg(rule, reason=reason), remedy=remedy))
     _load_weights(job.model, best_checkpoint(job.checkpoints, state))
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from kamerton.cli.output import listed, open_run, print_json, warn, warn_cut
 from kamerton.core import registry
+from kamerton.core.figures import Figure
 from kamerton.core.message_json import to_json
-from kamerton.core.messages import msg
+from kamerton.core.messages import between, msg
 from kamerton.core.outcomes import ClassResult
 from kamerton.deliver.predictor import Predictor
 from kamerton.deliver.rescore import Rescored, score_on
@@ -21,7 +22,7 @@ from kamerton.pipeline.forgetting import measure_benchmarks
 def run(path: Path, data: Path, json: bool, language: Language) -> None:
     """Score a run's tuned model on other data."""
     rescored, speaker = score_on(open_run(path), data), voice(language)
-    contender, digits = rescored.contender, speaker.symbols.localize
+    contender = rescored.contender
     if json:
         limits = {
             "rows": rescored.rows,
@@ -29,12 +30,15 @@ def run(path: Path, data: Path, json: bool, language: Language) -> None:
             "cut": [{"place": str(served.place), "tokens": served.prediction.cut} for served in rescored.cut],
             "trained_on": rescored.trained_on,
             "unknown_labels": dict(rescored.unknown),
+            "undefined": rescored.undefined,
         }
         print_json({**to_json(contender), **limits})
         return
     for name, value in contender.metrics.items():
-        ends = msg("95% interval {low} to {high}", low=digits(f"{value.low:.4f}"), high=digits(f"{value.high:.4f}"))
-        print(f"{name:<16} {digits(f'{value.value:.4f}')}   {speaker.render(ends)}")
+        ends = msg("95% interval {ends}", ends=between(value.low, value.high, "ten-thousandths"))
+        print(f"{name:<16} {speaker.write(Figure(value.value, 'ten-thousandths'))}   {speaker.render(ends)}")
+    for name, reason in rescored.undefined.items():
+        print(f"{name:<16} {speaker.render(msg('undefined: {reason}', reason=reason))}")
     print_classes(contender.per_class, speaker)
     _warn(rescored)
 
@@ -49,13 +53,12 @@ def benchmark(path: Path, names: Sequence[str], json: bool, language: Language) 
     if json:
         print_json([to_json(change) for change in changes])
         return
-    digits = speaker.symbols.localize
     width = max((len(speaker.render(change.name)) for change in changes), default=0)
-    rule = "base {base}   tuned {tuned}   change {change} ({low} to {high})"
+    rule = "base {base}   tuned {tuned}   change {change} ({ends})"
     for one in changes:
-        base, tuned = (digits(f"{value:.4f}") for value in (one.base, one.tuned))
-        change, low, high = (digits(f"{value:+.4f}") for value in (one.change, one.low, one.high))
-        line = msg(rule, base=base, tuned=tuned, change=change, low=low, high=high)
+        base, tuned = Figure(one.base, "ten-thousandths"), Figure(one.tuned, "ten-thousandths")
+        ends = between(one.low, one.high, "signed ten-thousandths")
+        line = msg(rule, base=base, tuned=tuned, change=Figure(one.change, "signed ten-thousandths"), ends=ends)
         print(f"{speaker.render(one.name):<{width}}   {speaker.render(line)}")
 
 
@@ -80,10 +83,11 @@ def print_classes(results: Sequence[ClassResult], voice: Voice = ENGLISH) -> Non
     """Write a table of the classes, if there are any."""
     if not results:
         return
-    named, digits = voice.translate("class"), voice.symbols.localize
+    named = voice.translate("class")
     titles = [voice.translate("precision"), voice.translate("recall"), voice.translate("f1"), voice.translate("rows")]
     width = max(len(named), *(len(one.name) for one in results))
     print(f"\n{named:<{width}} " + " ".join(f"{title:>10}" for title in titles))
     for one in results:
-        cells = (*(digits(f"{value:.4f}") for value in (one.precision, one.recall, one.f1)), voice.write(one.support))
+        shares = [voice.write(Figure(value, "ten-thousandths")) for value in (one.precision, one.recall, one.f1)]
+        cells = (*shares, voice.write(one.support))
         print(f"{one.name:<{width}} " + " ".join(f"{cell:>10}" for cell in cells))

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
+from kamerton.core.demands import Demanding
+from kamerton.core.messages import msg
 from kamerton.core.records import Prediction
 from kamerton.plugins.metrics._base import UsualMetric
 
 
-class ClassCounts(UsualMetric):
-    """Base of the metrics of the classes that are gold or predicted in any of the rows."""
+class ClassCounts(UsualMetric, Demanding):
+    """Base of the metrics of the classes that are gold or predicted in any of the rows: undefined for one gold class.
+
+    scikit-learn gives numbers there: an MCC of 0, and an F1 of 1 to whoever always names that class.
+    """
+
+    lack: ClassVar = msg("all rows are of one class")
 
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
         """Count each row: `[rows, 3 * classes]`, three blocks: right, gold, predicted; the classes are sorted."""

@@ -8,14 +8,16 @@ from typing import ClassVar
 
 import numpy as np
 
-from kamerton.core.records import Prediction
+from kamerton.core.demands import Demanding
+from kamerton.core.messages import msg
+from kamerton.core.records import Example, Prediction
 from kamerton.plugins.metrics._base import UsualMetric
 from kamerton.plugins.metrics._classes import f1_of_sums, macro_f1
 from kamerton.text.tags import OUTSIDE, read_list, spans
 
 
-class KindF1(UsualMetric, ABC):
-    """Base of the metrics of things of several kinds; 1 where there is nothing to find and nothing was found."""
+class KindF1(UsualMetric, Demanding, ABC):
+    """Base of the metrics of things of several kinds: undefined where no row has any, and 1 for a resample of none."""
 
     macro: ClassVar[bool] = False
     """Whether each kind counts the same; else each thing does."""
@@ -23,6 +25,13 @@ class KindF1(UsualMetric, ABC):
     @abstractmethod
     def found(self, gold: str, answer: str) -> tuple[Mapping[Hashable, str], Mapping[Hashable, str]]:
         """Return the things of a right answer and of a given one, with the kind of each."""
+
+    least: ClassVar = 1
+    lack: ClassVar = msg("no row has anything to find")
+
+    def offered(self, example: Example) -> object:
+        """Return whether there is anything to find."""
+        return bool(self.found(example.gold, example.gold)[0]) or None
 
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
         """Count each row: right, gold, predicted; `[rows, 3]`, or `[rows, 3 * kinds]` for a macro average."""

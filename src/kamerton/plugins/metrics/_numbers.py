@@ -8,6 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from kamerton.core.demands import Demanding
+from kamerton.core.messages import msg
 from kamerton.core.records import Prediction
 from kamerton.plugins.metrics._base import UsualMetric
 
@@ -38,10 +40,15 @@ def products(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=1)
 
 
-class Correlation(UsualMetric):
-    """Base of the correlations, -1 to 1."""
+class Correlation(UsualMetric, Demanding):
+    """Base of the correlations, -1 to 1: undefined where all right answers are equal.
+
+    Equal answers have 0, so that a contender that always says the mean can be ranked; scipy gives NaN.
+    """
 
     unit_interval: ClassVar = False
+
+    lack: ClassVar = msg("all right answers are the same number")
 
     def value(self, totals: np.ndarray) -> np.ndarray:
         """Compute coefficients `[...]` of summed products `[..., 6]`; 0 where either side is constant."""

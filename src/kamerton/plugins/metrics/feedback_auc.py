@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
+from kamerton.core.demands import Demanding
 from kamerton.core.records import Prediction
 from kamerton.plugins.metrics._base import UsualMetric
+from kamerton.plugins.metrics.feedback_margin import ALIKE
 
 BINS = 200
 """Steps of the order in which a resample is counted; fewer rows are counted exactly."""
 
 
-class FeedbackAuc(UsualMetric):
+class FeedbackAuc(UsualMetric, Demanding):
     """Share of the pairs of a wanted and an unwanted answer of which the wanted one is likelier per token.
 
     It is the area under the ROC curve, the statistic of Mann and Whitney (1947); of equal ones half counts. The
     answers of a pair belong to different requests as a rule: by chance it is 0.5. Rows whose answer was not judged
-    are not counted. Where there is only one kind no pair says anything, and it is 0.5.
+    are not counted. Where there is only one kind no pair says anything: it is undefined, and 0.5 in a resample.
     """
+
+    lack: ClassVar = ALIKE
 
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
         """Count each row at its place in the order: `[rows, 2 * 200]`, wanted ones and others."""

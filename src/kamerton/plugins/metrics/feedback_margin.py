@@ -7,6 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from kamerton.core.demands import Demanding
+from kamerton.core.messages import msg
 from kamerton.core.records import Prediction
 from kamerton.plugins.metrics._base import UsualMetric
 
@@ -14,13 +16,18 @@ SMALLEST = 1e-300
 """The least chance a token that a logarithm is taken of."""
 
 
-class FeedbackMargin(UsualMetric):
+ALIKE = msg("all answers were judged alike")
+
+
+class FeedbackMargin(UsualMetric, Demanding):
     """Mean log-likelihood per token of wanted answers minus that of others, in nats.
 
-    Rows whose answer was not judged are not counted. Where there is only one kind nothing is compared, and it is 0.
+    Rows whose answer was not judged are not counted. Where there is only one kind nothing is compared: it is undefined,
+    and 0 in a resample.
     """
 
     unit_interval: ClassVar = False
+    lack: ClassVar = ALIKE
 
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
         """Count each row: `[rows, 4]`, nats and 1 of a wanted answer, nats and 1 of another."""

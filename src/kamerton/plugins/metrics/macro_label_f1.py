@@ -8,6 +8,6 @@ from kamerton.plugins.metrics._kinds import LabelF1
 
 
 class MacroLabelF1(LabelF1):
-    """Mean F1 over the labels that are gold or predicted, as scikit-learn's macro average; 1 if there are none."""
+    """Mean F1 over the labels that are gold or predicted, as scikit-learn's macro average."""
 
     macro: ClassVar = True

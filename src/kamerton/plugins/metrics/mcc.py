@@ -12,7 +12,7 @@ from kamerton.plugins.metrics._classes import ClassCounts
 class Mcc(ClassCounts):
     """The correlation of gold and predicted classes, -1 to 1, for any number of classes (Gorodkin 2004).
 
-    0 where either is constant, as in scikit-learn's `matthews_corrcoef`.
+    0 where all answers are the same, as in scikit-learn's `matthews_corrcoef`.
     """
 
     unit_interval: ClassVar = False

@@ -6,4 +6,4 @@ from kamerton.plugins.metrics._kinds import LabelF1
 
 
 class MicroLabelF1(LabelF1):
-    """F1 over all decisions for a label, as scikit-learn's `f1_score(average="micro")`; 1 if there are none."""
+    """F1 over all decisions for a label, as scikit-learn's `f1_score(average="micro")`."""

@@ -11,7 +11,7 @@ from kamerton.plugins.metrics._numbers import Correlation, numbers, products
 
 
 class Pearson(Correlation):
-    """The linear correlation, -1 to 1; 0 where either side is constant."""
+    """The linear correlation, -1 to 1; 0 where all answers are equal."""
 
     def statistics(self, golds: Sequence[str], predictions: Sequence[Prediction]) -> np.ndarray:
         """Count each row: `[rows, 6]`, of numbers from which their mean was taken, which changes nothing but digits."""

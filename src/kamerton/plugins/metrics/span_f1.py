@@ -6,7 +6,4 @@ from kamerton.plugins.metrics._kinds import TagF1
 
 
 class SpanF1(TagF1):
-    """Micro F1 over spans, strictly in IOB2 as seqeval's (Nakayama 2018); bare tags in a row are one span.
-
-    1 where there is nothing to find and nothing was found.
-    """
+    """Micro F1 over spans, strictly in IOB2 as seqeval's (Nakayama 2018); bare tags in a row are one span."""

@@ -12,7 +12,7 @@ from kamerton.plugins.metrics._numbers import Correlation, numbers, products
 
 
 class Spearman(Correlation):
-    """The correlation of ranks, -1 to 1; 0 where either side is constant.
+    """The correlation of ranks, -1 to 1; 0 where all answers are equal.
 
     Ranks are those among all rows, the mean of ties. A resample keeps them: its value is the correlation of these
     ranks, which comes near to that of ranks counted anew, while the value of all rows is exactly scipy's.
