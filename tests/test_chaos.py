@@ -34,7 +34,7 @@ def faulty(outcomes) -> list[str]:
 
 
 def test_after_a_kill_in_any_stage_a_run_ends_as_if_undisturbed(arena):
-    assert not faulty(kills(arena, kind_of("remedy: dial"), every=97))
+    assert not faulty(kills(arena, kind_of("remedy: dial"), every=263))
 
 
 def test_after_a_kill_the_same_command_again_leaves_one_cleaned_copy(arena):

@@ -202,8 +202,15 @@ SAID = [Turn("user", "I want a refund. " * 100)]
 
 
 @pytest.mark.parametrize("name", sorted(BOMBS.keys() - NOT_INTERRUPTED))
-def test_a_bomb_that_waits_for_a_word_is_stopped_in_this_process(name: str, tokenizer, folder, monkeypatch) -> None:
-    monkeypatch.setattr(templates, "SECONDS", QUICK)
+def test_a_bomb_that_waits_for_a_word_is_stopped_in_its_process(name: str, nursery, decoder_folder, tmp_path) -> None:
+    ended = nursery.run("test_first_use:set_off", str(decoder_folder), name, cwd=tmp_path)
+    assert ended.status == 0, ended.said
+
+
+def set_off(folder: str, name: str) -> None:
+    """Use a template with a bomb: in a process of its own, since one that trained has gigabytes of freed memory."""
+    templates.SECONDS = QUICK
+    tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.chat_template = TRIGGER.replace("BOMB", BOMBS[name])
     limits = resource.getrlimit(resource.RLIMIT_AS), signal.getsignal(signal.SIGPROF)
     with pytest.raises(ModelError) as caught:
@@ -281,7 +288,31 @@ def test_python_that_computes_is_stopped_even_where_exceptions_are_dropped() -> 
         compute()
 
 
-def test_memory_is_bounded_beside_what_is_in_use() -> None:
+def test_time_is_up_again_where_a_finalizer_dropped_it(monkeypatch) -> None:
+    dropped = []
+
+    class Slow:
+        def __del__(self) -> None:
+            while True:
+                sum(range(1000))
+
+    monkeypatch.setattr(sys, "unraisablehook", dropped.append)
+    slow = [Slow()]
+    with pytest.raises(TimeIsUp), bounded(0.05, 1 << 30):
+        slow.clear()
+        while True:
+            sum(range(1000))
+    assert [one.exc_type for one in dropped] == [TimeIsUp]
+
+
+@pytest.mark.parametrize("work", ["use_new_memory", "use_more_than_the_user_allows", "use_memory_in_a_thread"])
+def test_memory_is_bounded(work: str, nursery, tmp_path) -> None:
+    ended = nursery.run(f"test_first_use:{work}", cwd=tmp_path)
+    assert ended.status == 0, ended.said
+
+
+def use_new_memory() -> None:
+    """Use memory beside what is in use."""
     held = bytearray(300 << 20)
     with bounded(5, 200 << 20):
         assert bytearray(50 << 20)
@@ -290,19 +321,18 @@ def test_memory_is_bounded_beside_what_is_in_use() -> None:
     assert bytearray(300 << 20) and held
 
 
-def test_a_lower_limit_of_the_users_stays() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+def use_more_than_the_user_allows() -> None:
+    """Use memory above a lower limit of the user's."""
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + (100 << 20), hard))
-    try:
-        with bounded(5, 1 << 30), pytest.raises(MemoryError):
-            bytearray(300 << 20)
-        assert resource.getrlimit(resource.RLIMIT_AS)[0] == used + (100 << 20)
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    with bounded(5, 1 << 30), pytest.raises(MemoryError):
+        bytearray(300 << 20)
+    assert resource.getrlimit(resource.RLIMIT_AS)[0] == used + (100 << 20)
 
 
-def test_in_another_thread_memory_is_bounded_and_the_main_threads_timer_is_left_alone() -> None:
+def use_memory_in_a_thread() -> None:
+    """Use memory where the timer of the main thread is left alone."""
     told = []
 
     def work() -> None:

@@ -15,6 +15,8 @@ from typing import NoReturn
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """glibc's names of what `mallopt` sets: malloc.h."""
+AGAIN = 0.1
+"""Seconds of computing until `TimeIsUp` is raised again: finalizers and callbacks of the collector drop exceptions."""
 GLIBC = "CS_GNU_LIBC_VERSION" in os.confstr_names
 KEPT_BLOCK = 1 << 30
 """Blocks and free ends of the heap up to this many bytes stay with the process."""
@@ -71,7 +73,8 @@ def bounded(seconds: float, memory: int) -> Iterator[None]:
     """Bound the computing time, and the bytes of new memory, of Python code that may be hostile.
 
     Python looks for signals between its own steps and within products of large numbers, but not while it compares
-    nested lists; only its main thread gets them. Memory is bounded on Linux.
+    nested lists; only its main thread gets them. Memory is bounded on Linux; blocks that the process freed and kept
+    (`keep_freed_memory`) are not new.
 
     Raises:
         TimeIsUp, MemoryError: the time is over, the memory is used up.
@@ -83,10 +86,13 @@ def bounded(seconds: float, memory: int) -> Iterator[None]:
         most = size + memory if soft == resource.RLIM_INFINITY else min(size + memory, soft)
     before = signal.signal(signal.SIGPROF, _stop) if main else None
     try:
-        resource.setrlimit(resource.RLIMIT_AS, (most, hard))
-        signal.setitimer(signal.ITIMER_PROF, seconds if main else 0)
-        yield
-    finally:
+        try:
+            resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+            signal.setitimer(signal.ITIMER_PROF, seconds if main else 0, AGAIN)
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+    finally:  # also where the timer rings in the line above
         signal.setitimer(signal.ITIMER_PROF, 0)
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
         if main:
