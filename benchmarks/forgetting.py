@@ -12,6 +12,7 @@ goes on.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from kamerton.core.files import cache_folder, read_json, write_json
+from kamerton.core.files import cache_folder, write_json
 from kamerton.core.outcomes import Attempt
 from kamerton.forgetting.decide import conclude_forgetting
 from kamerton.pipeline.dial import Dial
@@ -122,7 +123,7 @@ def kept(path: Path, make: Callable[[], Kept]) -> Kept:
     """Read what an earlier sitting found, or find it and keep it."""
     if not path.exists():
         write_json(path, make())
-    return read_json(path)
+    return json.loads(path.read_bytes())
 
 
 def begun(data: Path, runs: Path, factor: int) -> Run:

@@ -10,13 +10,14 @@ was stopped goes on.
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from kamerton.core.files import read_json, write_json
+from kamerton.core.files import write_json
 from kamerton.core.outcomes import Forgotten
 from kamerton.engine.engine import TorchEngine
 from kamerton.forgetting.decide import conclude_forgetting
@@ -89,7 +90,7 @@ def cell(runs: Path, model: str, data: Path, factor: int, seed: int) -> Cell:
         decision = conclude_forgetting(found).decision
         write_json(path, asdict(Cell(model, data.stem, factor, seed, score, decision, [one.change for one in found])))
         shutil.rmtree(runs / name)
-    values = read_json(path)
+    values = json.loads(path.read_bytes())
     done = Cell(**{**values, "measured": [Forgotten(**one) for one in values["measured"]]})
     print(
         f"{name}: score {done.score:.3f}, {done.decision}: {'; '.join(line(one) for one in done.measured)}", flush=True

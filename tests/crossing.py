@@ -22,7 +22,6 @@ from children import Nursery
 from kamerton.core import registry
 from kamerton.core.contracts import Task
 from kamerton.core.errors import KamertonError
-from kamerton.core.files import read_json
 from kamerton.core.records import Saved
 from kamerton.deliver import fresh
 from kamerton.deliver.export import inputs_of
@@ -248,7 +247,7 @@ def _plainly(run: Run, setup: Setup, model: torch.nn.Module, folder: Path, nurse
         "base": setup.facts.folder if over else None,
         "config": dict(setup.form.config),
         "module": type(method).__module__ if over and method.brings_type else "",
-        "quantization": read_json(run.model / FILE) if (run.model / FILE).exists() else None,
+        "quantization": json.loads((run.model / FILE).read_bytes()) if (run.model / FILE).exists() else None,
         "tokens": len(setup.tokenizer),
         "rows": len(inputs),
     }

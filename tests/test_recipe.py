@@ -128,7 +128,7 @@ def test_a_syntax_fault_names_line_and_column(file):
 
 
 def test_a_file_that_is_missing_a_folder_or_not_utf8_is_a_users_mistake(file):
-    assert "there is no file" in faults(file)[0]
+    assert "cannot be read: No such file" in faults(file)[0]
     file.write_bytes("data: {path: отзывы.csv}".encode("cp1251"))
     assert "UTF-8" in faults(file)[0]
     assert str(file.parent) in faults(file.parent)[0]

@@ -12,12 +12,14 @@ from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kamerton.core.errors import RunError
-from kamerton.core.files import read_json, replacing, write_json
+from kamerton.core.files import replacing, write_json
 from kamerton.core.outcomes import Answers, Resources
 from kamerton.core.records import (
     Example,
@@ -32,6 +34,7 @@ from kamerton.core.records import (
     Stopped,
     Validated,
 )
+from kamerton.runs.logs import append_line
 from kamerton.runs.recipe import Recipe, resolve
 from kamerton.runs.run import Run, read_examples, write_examples
 from kamerton.runs.state import State
@@ -129,14 +132,14 @@ def test_any_text_survives_the_table_of_examples(tmp_path_factory, rows):
     path = tmp_path_factory.getbasetemp() / "any.parquet"
     examples = tuple(Example(i, Place(text, i), text, gold, fields) for i, (text, gold, fields) in enumerate(rows))
     write_examples(path, examples)
-    assert read_examples(path.read_bytes()) == examples
+    assert read_examples(path.read_bytes(), path) == examples
 
 
 def test_a_number_that_json_has_not_is_refused_and_the_old_file_stays(tmp_path):
     write_json(tmp_path / "a.json", {"loss": 1.0})
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "a.json", {"loss": float("nan")})
-    assert read_json(tmp_path / "a.json") == {"loss": 1.0}
+    assert json.loads((tmp_path / "a.json").read_bytes()) == {"loss": 1.0}
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 
@@ -288,7 +291,7 @@ def kill_at_moments(path: Path) -> list[int]:
         time.sleep(0.03 + 0.0013 * moment)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-        values = read_json(path)
+        values = json.loads(path.read_bytes())
         versions.append(values[0] if values == values[:1] * PAYLOAD else -1)
     return versions
 
@@ -304,7 +307,7 @@ def kill_everywhere(folder: Path) -> None:
 
     left = {
         "written": kill_at_every_step(
-            lambda: write_json(file, "new"), lambda: read_json(file), lambda: write_json(file, "old")
+            lambda: write_json(file, "new"), lambda: json.loads(file.read_bytes()), lambda: write_json(file, "old")
         ),
         "rewound": kill_at_every_step(lambda: run.rewind(10), lambda: len(run.events()), begin_again),
     }
@@ -319,7 +322,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list]:
     code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import pathlib, test_run; "
     code += f"test_run.kill_everywhere(pathlib.Path({str(folder)!r}))"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
-    return read_json(folder / "left.json")
+    return json.loads((folder / "left.json").read_bytes())
 
 
 def test_a_kill_at_any_step_of_a_write_leaves_the_old_file_or_the_new_one(left):
@@ -344,3 +347,17 @@ def test_a_failed_write_leaves_neither_a_file_nor_its_temporary(tmp_path):
         temporary.write_bytes(b"half")
         raise OSError("disk is full")
     assert list((tmp_path / "a").iterdir()) == []
+
+
+def test_an_event_of_another_version_is_told_with_its_line(run):
+    append_line(run.path / "events.jsonl", {"event": "saved", "step": 1, "seconds": 0.5}, 0o600)
+    append_line(run.path / "events.jsonl", {"event": "reborn", "step": 2}, 0o600)
+    with pytest.raises(RunError, match=r"this Kamerton knows no event 'reborn'") as caught:
+        run.events()
+    assert str(caught.value.faults[0].place).endswith("events.jsonl:2")
+
+
+def test_a_table_of_another_version_is_told_with_what_it_lacks(tmp_path):
+    pq.write_table(pa.table({"id": [1], "text": ["a"]}), tmp_path / "train.parquet")
+    with pytest.raises(RunError, match="the table lacks file, line, gold, fields"):
+        read_examples((tmp_path / "train.parquet").read_bytes(), tmp_path / "train.parquet")

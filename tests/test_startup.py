@@ -59,7 +59,7 @@ def test_reading_a_run_imports_no_pandas_either(tmp_path):
     code = f"""
 import pathlib, sys
 from kamerton.runs.run import read_examples
-print(read_examples(pathlib.Path({str(tmp_path)!r}, "part.parquet").read_bytes()), "pandas" in sys.modules)
+print(read_examples(pathlib.Path({str(tmp_path)!r}, "part.parquet").read_bytes(), "part"), "pandas" in sys.modules)
 """
     assert run(code).strip() == f"{tuple(examples)} False"
 

@@ -146,7 +146,7 @@ def test_an_odd_value_makes_an_example_or_is_refused_with_a_reason(task, value):
 
 def test_examples_survive_the_run_folder(task, tmp_path):
     write_examples(tmp_path / "train.parquet", examples_of(task))
-    assert list(read_examples((tmp_path / "train.parquet").read_bytes())) == examples_of(task)
+    assert list(read_examples((tmp_path / "train.parquet").read_bytes(), tmp_path)) == examples_of(task)
 
 
 def test_metrics_are_known_by_name(task):

@@ -17,6 +17,7 @@ from kamerton.cli.streams import ERRORS, OUTPUT, silence
 from kamerton.core.errors import Fault, KamertonError
 from kamerton.core.files import UNKEPT, cache_folder, error_number, shell_word
 from kamerton.core.messages import Joined, Message, Wording, msg, verbatim
+from kamerton.text.safe import safe_text
 
 STREAMS = {OUTPUT: (1, msg("standard output")), ERRORS: (2, msg("standard error"))}
 """Descriptors and names of the streams that may fail."""
@@ -90,7 +91,7 @@ def print_fault(fault: Fault) -> None:
     """Print what is wrong on standard error, in the reader's language."""
     said = Fault(*map(worded, (fault.rule, fault.place, fault.remedy)))
     try:
-        print(f"kamerton: {said}", file=sys.stderr, flush=True)
+        print(f"kamerton: {safe_text(str(said))}", file=sys.stderr, flush=True)
     except OSError:
         silence(2)
 

@@ -11,15 +11,15 @@ import re
 import shlex
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 ACTIVE = re.compile(r'[$`"\\!\n]')
 """What shells act on within double quotes."""
 NO_MEMORY = re.compile("can't allocate memory|out of memory|failed to map segment")
+SEAL = hashlib.sha256().digest_size
 RUST = re.compile(r"\(os error (\d+)\)")
 
 
@@ -177,9 +177,29 @@ BAD_JSON = (ValueError, RecursionError)
 """What `json` raises for a text that is not JSON, or is nested too deeply."""
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+def write_sealed(path: Path, data: bytes) -> None:
+    """Write a file atomically with a checksum before its content."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(hashlib.sha256(data).digest() + data)
+
+
+def read_sealed(path: Path) -> bytes | None:
+    """Return what `write_sealed` wrote; None where it is missing or damaged, or cannot be read."""
+    with suppress(OSError):
+        written = path.read_bytes()
+        if written[:SEAL] == hashlib.sha256(written[SEAL:]).digest():
+            return written[SEAL:]
+    return None
+
+
+def cached(path: Path, compute: Callable[[], bytes]) -> bytes:
+    """Return the content of a cache file; where it is missing or damaged, it is computed, and written if it can be."""
+    kept = read_sealed(path)
+    if kept is None:
+        kept = compute()
+        with optional():
+            write_sealed(path, kept)
+    return kept
 
 
 def sha256_of(path: Path) -> str:
@@ -228,8 +248,6 @@ def _home() -> Path:
         return Path(os.devnull)
 
 
-DAMAGED = (OSError, KeyError, TypeError, *BAD_JSON)
-"""What reading a file of the cache raises that is not there, or damaged: compute anew."""
 UNKEPT: list[OSError] = []
 """Why results could not be kept in the cache folder."""
 

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from kamerton.core.errors import Unusable
 from kamerton.core.figures import Figure
-from kamerton.core.messages import Joined, Message
+from kamerton.core.messages import ENGLISH, Joined, Message, msg, write
 
 TEMPLATES = "said"
 """The key under which an object's messages stand with their templates."""
@@ -85,11 +86,20 @@ def from_json(value: Any) -> Any:
 
 
 def message_from_json(value: Any) -> Any:
-    """Return what `message_to_json` wrote."""
+    """Return what `message_to_json` wrote; raise `Unusable` for a message that cannot be rendered."""
     if isinstance(value, list):
         return tuple(message_from_json(one) for one in value)
     if not isinstance(value, dict):
         return math.nan if value is None else value
+    try:
+        message = _message_of(value)
+        write(message, ENGLISH)
+    except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        raise Unusable(msg("a message was changed by hand and cannot be read")) from error
+    return message
+
+
+def _message_of(value: dict[str, Any]) -> Any:
     if "template" in value:
         return Message(value["template"], {name: message_from_json(one) for name, one in value["values"].items()})
     if "parts" in value:

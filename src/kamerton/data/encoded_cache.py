@@ -6,7 +6,7 @@ A file is named by a hash of everything its content depends on; a damaged or mis
 from __future__ import annotations
 
 import hashlib
-import zipfile
+import io
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from kamerton.core.files import replacing
+from kamerton.core.files import read_sealed, write_sealed
 from kamerton.core.records import Encoded, Example
 
 WORTHWHILE = 1000
@@ -24,7 +24,6 @@ WORTHWHILE = 1000
 FORMAT = 2
 LISTS = {"tokens": np.int32, "output_positions": np.int32, "targets": np.int64, "segments": np.int32}
 NUMBERS = {"cut": np.int64, "weight": np.float64, "number": np.float64}
-DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
 def kept_rows(
@@ -39,22 +38,19 @@ def kept_rows(
     digest = hashlib.sha256(repr((FORMAT, circumstances)).encode())
     for example in examples:
         digest.update(repr((example.text, example.gold, dict(example.fields))).encode("utf-8", "surrogatepass"))
-    place = folder / f"{digest.hexdigest()}.npz"
-    if place.exists():
-        try:
-            return read_rows(place)
-        except DAMAGED:
-            with suppress(OSError):  # on a read-only disk it stays
-                place.unlink()
+    place = folder / f"{digest.hexdigest()}.rows"
+    kept = read_sealed(place)
+    if kept is not None:
+        return read_rows(kept)
     rows = encode()
     if not any(sequence.extra for row in rows for sequence in row.extra):
         with suppress(OSError):  # a full disk only costs the cache
-            write_rows(place, rows)
+            write_sealed(place, written_rows(rows))
     return rows
 
 
-def write_rows(place: Path, rows: Sequence[Encoded]) -> None:
-    """Write encoded rows down; extra sequences must have none of their own."""
+def written_rows(rows: Sequence[Encoded]) -> bytes:
+    """Return encoded rows as bytes; extra sequences must have none of their own."""
     sequences = [sequence for row in rows for sequence in row.sequences]
     columns: dict[str, Any] = {"extra": np.array([len(row.extra) for row in rows], dtype=np.int64)}
     for name, kind in LISTS.items():
@@ -63,17 +59,14 @@ def write_rows(place: Path, rows: Sequence[Encoded]) -> None:
         columns[name] = np.fromiter(chain.from_iterable(parts), dtype=kind)
     for name, number in NUMBERS.items():
         columns[name] = np.array([vars(sequence)[name] for sequence in sequences], dtype=number)
-    with replacing(place) as temporary, temporary.open("wb") as file:
-        np.savez(file, **columns)
+    file = io.BytesIO()
+    np.savez(file, **columns)
+    return file.getvalue()
 
 
-def read_rows(place: Path) -> list[Encoded]:
-    """Load what `write_rows` wrote.
-
-    Raises:
-        OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile: the file is damaged.
-    """
-    with place.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+def read_rows(data: bytes) -> list[Encoded]:
+    """Return the rows that `written_rows` wrote."""
+    with np.load(io.BytesIO(data), allow_pickle=False) as file:
         columns = {name: file[name] for name in file.files}
     parts: dict[str, Any] = {name: _split(columns[name], columns[f"{name}_lengths"]) for name in LISTS}
     parts |= {name: columns[name].tolist() for name in NUMBERS}
@@ -88,6 +81,4 @@ def read_rows(place: Path) -> list[Encoded]:
 
 def _split(values: np.ndarray, lengths: np.ndarray) -> list[tuple[int, ...]]:
     every = iter(values.tolist())
-    if len(values) != lengths.sum():
-        raise ValueError(len(values))
     return [tuple(islice(every, length)) for length in lengths.tolist()]

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from kamerton.core.errors import Unusable, reason_of
-from kamerton.core.messages import Joined, Message, Wording, msg
+from kamerton.core.messages import Joined, Wording, msg
+from kamerton.core.readers import TOO_DEEP, MalformedError
 
 Item = TypeVar("Item", bound="Element")
 SPACE = re.compile(r"[ \t\n\r]*")
-TOO_DEEP = msg("nested too deeply")
 COMMA, DELETE = msg("a comma stands before the closing bracket"), msg("delete that comma")
 NULL = msg("write null for an empty value")
 PRINTED = msg("Python prints rows this way: write them with json.dumps(row, ensure_ascii=False)")
@@ -50,14 +50,6 @@ def _constant(word: str) -> None:
 STRICT = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_constant)
 LENIENT = json.JSONDecoder(parse_int=str)
 """Finds the end of what the strict decoder refuses for its content."""
-
-
-class MalformedError(json.JSONDecodeError):
-    """Text that is not JSON, with the reason for the reader."""
-
-    def __init__(self, message: Message, text: str, at: int) -> None:
-        self.message = message
-        super().__init__(str(message), text, at)
 
 
 @dataclass(frozen=True)

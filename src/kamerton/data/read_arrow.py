@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from kamerton.core.files import BAD_JSON
 from kamerton.core.messages import msg
 from kamerton.data.encoding import flaw
 from kamerton.data.table import Collector, Table, unique_columns
+from kamerton.runs.parquet import batches, unpacking
 
 MOST_ROWS = 50_000_000
 """A small file can claim any number of equal rows; this many fit into memory."""
@@ -25,14 +25,15 @@ REMEDY = msg("write the file again with pyarrow or pandas")
 
 def read_parquet(path: Path, name: str) -> Table:
     """Read the rows; dates and decimals become text, numbered classes their names."""
-    with _failures_told(name, "Parquet"), pq.ParquetFile(path) as file:
+    size = path.stat().st_size
+    with unpacking("Parquet", name, size, DataError, REMEDY), pq.ParquetFile(path) as file:
         _require_few(name, file.metadata.num_rows)
-        return _read(name, file.schema_arrow, file.iter_batches(AT_ONCE), "parquet")
+        return _read(name, file.schema_arrow, batches(file, size, AT_ONCE), "parquet")
 
 
 def read_arrow(path: Path, name: str) -> Table:
     """Read the rows of an Arrow stream or file."""
-    with _failures_told(name, "Arrow"), pa.memory_map(str(path)) as file:
+    with unpacking("Arrow", name, path.stat().st_size, DataError, REMEDY), pa.memory_map(str(path)) as file:
         if file.read(6) == b"ARROW1":
             reader = pa.ipc.open_file(file)
             batches = (reader.get_batch(number) for number in range(reader.num_record_batches))
@@ -40,18 +41,6 @@ def read_arrow(path: Path, name: str) -> Table:
         file.seek(0)
         stream = pa.ipc.open_stream(file)
         return _read(name, stream.schema, _small(name, stream), "arrow")
-
-
-@contextmanager
-def _failures_told(name: str, kind: str) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        first = str(error).strip().split("\n")[0]
-        rule = msg("the {kind} file cannot be read: {error}", kind=kind, error=first)
-        raise DataError(Fault(rule, name, REMEDY)) from None
-    except UnicodeDecodeError as error:
-        raise DataError(Fault(msg("a text in it is not UTF-8: {error}", error=error.reason), name, REMEDY)) from None
 
 
 def _require_few(name: str, rows: int) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 
 from kamerton.core.errors import DataError, Fault, reason_of
 from kamerton.core.messages import Joined, Message, Wording, msg
+from kamerton.core.readers import TOO_DEEP
 from kamerton.data import json_scan
 from kamerton.data.encoding import Source, flaw
-from kamerton.data.json_scan import STRICT, TOO_DEEP, Element, Member, mistake, skip
+from kamerton.data.json_scan import STRICT, Element, Member, mistake, skip
 from kamerton.data.kinds import AGAIN
 from kamerton.data.parts import COLUMNS, part_named
 from kamerton.data.table import Collector, Table, unique_columns

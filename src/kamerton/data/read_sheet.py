@@ -149,7 +149,7 @@ def is_workbook(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as held:
             names = {*held.namelist()}
-            return LISTED in names or ("content.xml" in names and b"spreadsheet" in held.read("mimetype")[:100])
+            return LISTED in names or ("content.xml" in names and b"spreadsheet" in held.open("mimetype").read(100))
     except BROKEN:
         return False
 

@@ -19,8 +19,9 @@ from kamerton.core import registry
 from kamerton.core.contracts import Export, Tuned
 from kamerton.core.errors import Fault, RunError, reason_of
 from kamerton.core.figures import Figure
-from kamerton.core.files import appearing, read_json, write_json
+from kamerton.core.files import appearing, write_json
 from kamerton.core.messages import msg
+from kamerton.core.readers import read_object
 from kamerton.core.records import Encoded
 from kamerton.deliver import fresh
 from kamerton.engine.layout import decoder_inputs, padded_inputs
@@ -152,7 +153,7 @@ def _write_and_prove(export: Export, tuned: Tuned, folder: Path, setup: Setup) -
         "base": str(Path(setup.facts.folder).absolute()) if is_adapter(folder) else None,
         "config": dict(setup.form.config),
         "module": _module(tuned, folder),
-        "quantization": read_json(folder / FILE) if (folder / FILE).exists() else None,
+        "quantization": read_object(folder / FILE) if (folder / FILE).exists() else None,
         "tokens": len(tuned.tokenizer),
     }
     difference = _difference(wanted, _asked(job, inputs))

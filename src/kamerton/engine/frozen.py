@@ -9,6 +9,7 @@ frozen layers run without dropout; proven, like every layout.
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -21,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kamerton.core.files import read_json, replacing, sha256_of, write_json
+from kamerton.core.files import read_sealed, replacing, sha256_of, write_sealed
 from kamerton.core.messages import Message, msg
 from kamerton.core.records import Encoded
 from kamerton.engine.layout import Layout, head_logits, in_mode
@@ -77,15 +78,13 @@ class ActivationCache:
             "lengths": [len(self.states[keys[row]]) for row in rows],
             "exhausted": self.full,
         }
-        write_json(place.with_suffix(".json"), about)
+        write_sealed(place.with_suffix(".about"), json.dumps(about).encode())
         self.restore(place, keys)
 
     def restore(self, place: Path, keys: Sequence[Key]) -> bool:
         """Replace the states by those of an intact file that `store` wrote; return whether there was one."""
-        description = place.with_suffix(".json")
-        if not description.exists() or not place.exists():
-            return False
-        if sha256_of(place) != (about := read_json(description))["sha256"]:
+        about = json.loads(read_sealed(place.with_suffix(".about")) or "{}")
+        if not about or not place.exists() or sha256_of(place) != about["sha256"]:
             return False
         width, lengths = about["width"], about["lengths"]
         size, kind = sum(lengths) * width, KINDS[about["type"]]

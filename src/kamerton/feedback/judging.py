@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -12,15 +11,15 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from sklearn.metrics import cohen_kappa_score
 
 from kamerton.core.errors import DataError, Fault, RunError
 from kamerton.core.messages import msg
 from kamerton.core.outcomes import Answers, BlindPair, Judging, Measure
+from kamerton.core.readers import read_object
 from kamerton.core.records import Example
-from kamerton.feedback.living import unreadable
-from kamerton.runs.settings import misfit
+from kamerton.runs.settings import validated
 from kamerton.statistics.comparison import mcnemar_p, paired_share_interval
 from kamerton.statistics.intervals import wilson_interval
 from kamerton.statistics.sequential import log_e_values
@@ -109,16 +108,11 @@ def read_choices(path: Path) -> Choices:
     """
     remedy = msg("use the file that the page saved")
     try:
-        choices = TypeAdapter(Choices).validate_python(json.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise DataError(unreadable(path, error)) from None
-    except (UnicodeDecodeError, json.JSONDecodeError):
-        raise DataError(Fault(msg("this is not JSON"), str(path), remedy)) from None
-    except ValidationError as error:
-        faults = [misfit(item, f"{path} {'.'.join(map(str, item['loc']))}".strip(), remedy) for item in error.errors()]
-        if len(faults) == len(fields(Choices)):
-            faults = [Fault(msg("this is not what the page for judging saves"), str(path), remedy)]
-        raise DataError(faults) from None
+        choices = validated(TypeAdapter(Choices), read_object(path, DataError, remedy), path, DataError, remedy)
+    except DataError as error:
+        if len(error.faults) < len(fields(Choices)):
+            raise
+        raise DataError(Fault(msg("this is not what the page for judging saves"), str(path), remedy)) from None
     if not choices.choices:
         raise DataError(Fault(msg("no choice was made"), str(path), msg("judge some pairs, and save again")))
     return choices

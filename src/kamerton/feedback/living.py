@@ -12,10 +12,10 @@ The names of the two arms are free; other fields (a time, an id) are ignored.
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,14 +24,20 @@ import numpy as np
 from kamerton.core.errors import DataError, Fault, Unusable
 from kamerton.core.messages import Joined, Wording, msg
 from kamerton.core.outcomes import Comparison, Standing
+from kamerton.core.readers import opened, parse_json
 from kamerton.evaluate.verdict import stand
+from kamerton.runs.settings import SHOWN
 from kamerton.statistics.sequential import confidence_sequence, log_e_values, match_arms
+from kamerton.text.safe import one_line
 
 TIE = "tie"
 OTHER = "the other"
 """The name of an arm that never won."""
 MOST_FAULTS = 20
 """Most faulty lines that are reported at once."""
+LONGEST_LINE = 1 << 20
+"""Bytes."""
+WRITE = msg("write one of {shapes}", shapes='{"winner": …}, {"scores": {…}}, {"arm": …, "outcome": …}')
 
 
 @dataclass(frozen=True)
@@ -125,17 +131,11 @@ def read_log(path: Path, first: str | None = None) -> Log:
     Raises:
         DataError: the file cannot be read, or lines are not outcomes.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise DataError(unreadable(path, error)) from None
-    except UnicodeDecodeError as error:
-        place = msg("{file} byte {byte}", file=str(path), byte=error.start)
-        raise DataError(Fault(msg("a log is UTF-8 text"), place, msg("save it as UTF-8"))) from None
     reader = _LogReader(path)
-    outcomes = tuple(reader.read(lines))
+    with opened(path, DataError) as file:
+        outcomes = tuple(reader.read(iter(partial(file.readline, LONGEST_LINE), b"")))
     if reader.faults:
-        raise DataError(reader.faults[:MOST_FAULTS])
+        raise DataError(reader.faults)
     if first and len(reader.arms) == 2 and first not in reader.arms:
         remedy = msg("name one of its arms: {names}", names=_quoted(reader.arms))
         raise DataError(Fault(msg("the log has no arm '{name}'", name=first), str(path), remedy))
@@ -147,12 +147,6 @@ def read_log(path: Path, first: str | None = None) -> Log:
         rule = msg("a comparison needs outcomes of two arms, got {names}", names=given)
         raise DataError(Fault(rule, str(path), msg("log the outcomes of both arms")))
     return Log(reader.kind != "arm", names[0], names[1], outcomes)
-
-
-def unreadable(path: Path, error: OSError) -> Fault:
-    """Return the fault of a file that cannot be read."""
-    rule = msg("the file cannot be read: {reason}", reason=error.strerror or "")
-    return Fault(rule, str(path), msg("check the path"))
 
 
 def _quoted(names: Iterable[str]) -> Joined:
@@ -168,17 +162,19 @@ class _LogReader:
         self.arms: list[str] = []
         self.faults: list[Fault] = []
 
-    def read(self, lines: Sequence[str]) -> Iterator[Mapping[str, float]]:
+    def read(self, lines: Iterator[bytes]) -> Iterator[Mapping[str, float]]:
         """Yield the outcome of each line by arm; keep the faults of the others."""
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
+            if len(self.faults) == MOST_FAULTS:
+                return
             try:
-                yield self._got(json.loads(line))
-            except json.JSONDecodeError as error:
-                self._fault(msg("this is not JSON: {error}", error=error.msg), number, error.colno)
+                yield self._got(parse_json(line, self.path, DataError, WRITE, number))
+            except DataError as error:
+                self.faults += error.faults
             except Unusable as error:
-                self._fault(error.message, number)
+                self.faults.append(Fault(error.message, f"{self.path}:{number}", WRITE))
 
     def _got(self, record: Any) -> Mapping[str, float]:
         kinds = [kind for kind in _KINDS if isinstance(record, dict) and kind in record]
@@ -195,17 +191,12 @@ class _LogReader:
             raise Unusable(msg("a third name beside '{first}' and '{second}'", first=arms[0], second=arms[1]))
         return got
 
-    def _fault(self, rule: Wording, line: int, column: int | None = None) -> None:
-        place: Wording = f"{self.path}:{line}"
-        if column:
-            place = msg("{place} column {column}", place=place, column=str(column))
-        shapes = '{"winner": …}, {"scores": {…}}, {"arm": …, "outcome": …}'
-        self.faults.append(Fault(rule, place, msg("write one of {shapes}", shapes=shapes)))
-
 
 def _winner(record: Mapping[str, Any]) -> Mapping[str, float]:
     if not isinstance(record["winner"], str) or not record["winner"]:
-        raise Unusable(msg("'winner' is the name of an arm or 'tie', got {value}", value=repr(record["winner"])))
+        raise Unusable(
+            msg("'winner' is the name of an arm or 'tie', got {value}", value=one_line(repr(record["winner"]), SHOWN))
+        )
     return {} if record["winner"] == TIE else {record["winner"]: 1.0}
 
 
@@ -222,9 +213,15 @@ def _arm(record: Mapping[str, Any]) -> Mapping[str, float]:
     return {record["arm"]: _unit(record["outcome"], "'outcome'")}
 
 
+def _told(value: object) -> str:
+    return one_line(repr(value), SHOWN)
+
+
 def _unit(value: object, what: Wording) -> float:
     if not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise Unusable(msg("{what} is a number from 0 to 1, got {value}", what=what, value=repr(value)))
+        raise Unusable(
+            msg("{what} is a number from 0 to 1, got {value}", what=what, value=one_line(repr(value), SHOWN))
+        )
     return float(value)
 
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import fields
 from typing import Any, TypeVar
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import load, save
 
-from kamerton.core.files import DAMAGED, cache_folder, optional, replacing, sha256_of
+from kamerton.core.files import cache_folder, cached, sha256_of
 from kamerton.forgetting.probe import FOLDER
 
 Readings = TypeVar("Readings")
-TEXTS = "texts"
+TEXTS = ".texts"
+"""The fields that hold texts, as one array."""
 
 
 def remembered(kind: type[Readings], circumstances: tuple[object, ...], read: Callable[[], Readings]) -> Readings:
@@ -27,17 +26,14 @@ def remembered(kind: type[Readings], circumstances: tuple[object, ...], read: Ca
     probe's own files: the model's fingerprint, sizes, versions. Their `repr` must tell them apart.
     """
     probe = [sha256_of(path) for path in sorted(FOLDER.glob("*.jsonl"))]
-    key = hashlib.sha256(repr((kind.__name__, probe, circumstances)).encode()).hexdigest()[:32]
-    path = cache_folder() / "forgetting" / f"{key}.safetensors"
-    with suppress(SafetensorError, *DAMAGED):
-        with safe_open(path, framework="numpy") as file:
-            kept: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-            texts = json.loads(file.metadata()[TEXTS])
-        return kind(**kept, **{name: tuple(value) for name, value in texts.items()})
-    readings = read()
-    values = {field.name: getattr(readings, field.name) for field in fields(kind)}  # type: ignore[arg-type]
+    key = hashlib.sha256(repr((kind.__name__, TEXTS, probe, circumstances)).encode()).hexdigest()[:32]
+    kept: dict[str, Any] = load(cached(cache_folder() / "forgetting" / key, lambda: _written(read())))
+    texts = json.loads(kept.pop(TEXTS).tobytes())
+    return kind(**kept, **{name: tuple(value) for name, value in texts.items()})
+
+
+def _written(readings: Any) -> bytes:
+    values = {field.name: getattr(readings, field.name) for field in fields(readings)}
     arrays = {name: np.ascontiguousarray(value) for name, value in values.items() if isinstance(value, np.ndarray)}
-    texts = {name: value for name, value in values.items() if name not in arrays}
-    with optional(), replacing(path) as temporary:
-        save_file(arrays, temporary, metadata={TEXTS: json.dumps(texts)})
-    return readings
+    texts = json.dumps({name: value for name, value in values.items() if name not in arrays})
+    return save({**arrays, TEXTS: np.frombuffer(texts.encode(), np.uint8)})

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from kamerton.core import registry
 from kamerton.core.errors import Fault, RecipeError
@@ -79,7 +80,7 @@ def load_tasks(names: Sequence[str]) -> Mapping[str, Any]:
             rule = msg("the rows of benchmark '{name}' are not available: {error}", name=name, error=str(error))
             remedy = msg("connect to the network, or name a task file whose rows are in a local file")
             faults.append(Fault(rule, PLACE, remedy))
-        except (KeyError, TypeError, ValueError) as error:
+        except (LookupError, AttributeError, TypeError, ValueError, RecursionError, yaml.YAMLError) as error:
             rule = msg("'{name}' is not a benchmark task: {error}", name=name, error=str(error))
             faults.append(Fault(rule, PLACE, msg("correct the task file")))
     if faults:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kamerton.core.contracts import Engine
+from kamerton.core.files import BAD_JSON
 from kamerton.core.records import Encoded, Example, Place
 from kamerton.forgetting.probe import Document, Probe, Question, Request
 from kamerton.forms.dialogue import Dialogue
@@ -155,7 +156,7 @@ def _commas(answer: str, value: str) -> bool:
 def _keys(answer: str, value: str) -> bool:
     try:
         parsed = json.loads(answer)
-    except ValueError:
+    except BAD_JSON:
         return False
     return isinstance(parsed, dict) and set(parsed) == set(value.split(","))
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from kamerton.core.errors import Unusable
+from kamerton.core.files import BAD_JSON
 from kamerton.core.messages import msg
 from kamerton.text.cells import filled, plain
 
@@ -99,7 +100,7 @@ def calls_in(cell: object) -> str:
     if isinstance(cell, str):
         try:
             cell = json.loads(cell)
-        except ValueError:
+        except BAD_JSON:
             return ""
     if isinstance(cell, Mapping):
         cell = [cell]

@@ -18,6 +18,7 @@ from jinja2 import TemplateError
 
 from kamerton.core.contracts import Tokenizer
 from kamerton.core.errors import Fault, ModelError, Unusable
+from kamerton.core.files import BAD_JSON
 from kamerton.core.messages import msg
 from kamerton.core.records import Turn
 from kamerton.core.system import TimeIsUp, bounded
@@ -310,7 +311,7 @@ def tools_in(text: str) -> list[object]:
     """Parse descriptions of tools from JSON, in the shape that templates expect; none if it is no such list."""
     try:
         value = json.loads(text)
-    except ValueError:
+    except BAD_JSON:
         return []
     listed = value if isinstance(value, list) else [value]
     if not all(isinstance(one, dict) and (one.get("function") or one.get("name")) for one in listed):
@@ -362,6 +363,6 @@ def _arguments(given: object, way: Calling) -> object:
     if isinstance(given, str):
         try:
             given = json.loads(given)
-        except ValueError:
+        except BAD_JSON:
             return given
     return json.dumps(given, ensure_ascii=False) if way.as_text else given

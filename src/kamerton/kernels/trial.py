@@ -9,14 +9,13 @@ from __future__ import annotations
 import platform
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from timeit import timeit
 
 import torch
 from torch import Tensor
 
-from kamerton.core.files import DAMAGED, cache_folder, optional, read_json, write_json
+from kamerton.core.files import cache_folder, cached
 
 REPEATS = 12
 """How often each way is timed, in turns; the fastest time counts."""
@@ -65,18 +64,16 @@ def kept_ratio(name: str, usual: Way, other: Way, *, check: bool = False) -> flo
 
     If it is to be checked: 0 if the other way gives another result, or this PyTorch lacks its operator.
     """
-    path = ratio_file(name)
-    with suppress(*DAMAGED):
-        return float(read_json(path)["ratio"])
-    ratio = 0.0 if check and not _are_equal(usual, other) else _ratio(usual, other)
-    with optional():
-        write_json(path, {"ratio": ratio})
-    return ratio
+
+    def measure() -> bytes:
+        return repr(0.0 if check and not _are_equal(usual, other) else _ratio(usual, other)).encode()
+
+    return float(cached(ratio_file(name), measure))
 
 
 def ratio_file(name: str) -> Path:
     """Return the file of a ratio, for this machine, its threads and PyTorch's version."""
-    return cache_folder() / f"{name}-{platform.node()}-{torch.get_num_threads()}-{torch.__version__}.json"
+    return cache_folder() / f"{name}-{platform.node()}-{torch.get_num_threads()}-{torch.__version__}.ratio"
 
 
 def _are_equal(usual: Way, other: Way) -> bool:

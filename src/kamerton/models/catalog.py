@@ -13,15 +13,17 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from kamerton.core import registry
 from kamerton.core.contracts import ModelKind
 from kamerton.core.errors import Fault, ModelError, nearest
-from kamerton.core.files import cache_folder, read_json, sha256_of, sync, write_json
+from kamerton.core.files import cache_folder, sha256_of, sync, write_json
 from kamerton.core.messages import Joined, Message, msg
 from kamerton.models.first_use import trust
+from kamerton.models.naming import read_settings
 
 LARGEST_MEMBER = 1 << 30
 ORIGIN = "origin.json"
@@ -139,8 +141,9 @@ def folder_of(model: KnownModel) -> Path:
 
 def is_fetched(model: KnownModel) -> bool:
     """Return whether the model is on this machine, made from the wheel that the catalog names."""
-    path = folder_of(model) / ORIGIN
-    return path.is_file() and bool(read_json(path) == _origin(model))
+    with suppress(ModelError):
+        return bool(read_settings(folder_of(model) / ORIGIN) == _origin(model))
+    return False
 
 
 def get(name: str) -> Path:

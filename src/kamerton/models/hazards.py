@@ -9,15 +9,14 @@ Chat templates and tokenizers can only be judged by what they do: see `first_use
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from kamerton.core.errors import Fault
-from kamerton.core.files import BAD_JSON
+from kamerton.core.errors import Fault, ModelError
 from kamerton.core.messages import Wording, msg
-from kamerton.models.naming import DOWNLOAD_AGAIN, folder_fault, pointer_fault, pointers
+from kamerton.models.naming import folder_fault, pointer_fault, pointers, read_settings
 
 SETTINGS = (
     "config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.json",
@@ -62,13 +61,10 @@ def adapter_hazards(folder: Path) -> Iterator[Fault]:
     yield from _unsafe(folder)
     config = folder / "adapter_config.json"
     yield from _settings(config)
-    try:
-        settings = json.loads(config.read_bytes())
-    except BAD_JSON:  # reported by `_settings`
-        return
-    if isinstance(settings, dict) and settings.get("megatron_config") is not None:
-        rule = msg("the configuration names a module to import, which is never done")
-        yield Fault(rule, f"{config} megatron_config", CODE_REMEDY)
+    with suppress(ModelError):  # reported by `_settings`
+        if read_settings(config).get("megatron_config") is not None:
+            rule = msg("the configuration names a module to import, which is never done")
+            yield Fault(rule, f"{config} megatron_config", CODE_REMEDY)
 
 
 def _unsafe(folder: Path) -> Iterator[Fault]:
@@ -99,12 +95,9 @@ def _settings(path: Path) -> Iterator[Fault]:
         yield Fault(rule, str(path), msg("the configuration looks tampered with; get a clean copy"))
         return
     try:
-        settings = json.loads(path.read_bytes())
-    except BAD_JSON as error:
-        yield Fault(msg("the file is not valid JSON: {error}", error=str(error)), str(path), DOWNLOAD_AGAIN)
-        return
-    if not isinstance(settings, dict):
-        yield Fault(msg("the file holds no JSON object"), str(path), DOWNLOAD_AGAIN)
+        settings = read_settings(path)
+    except ModelError as error:
+        yield from error.faults
         return
     for key, value in _pairs(settings):
         if rule := _broken_rule(key, value):

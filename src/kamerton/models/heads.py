@@ -12,9 +12,9 @@ import transformers
 from safetensors import safe_open
 from transformers import AutoConfig, PreTrainedModel
 
-from kamerton.core.files import read_json
 from kamerton.core.messages import Message, msg
 from kamerton.models.inspect import weight_files
+from kamerton.models.naming import read_settings
 
 PURPOSES = {
     "ForSequenceClassification": msg("{count} {count:label|labels} of whole texts ({labels})"),
@@ -65,7 +65,7 @@ def new_head(folder: str | Path, model_class: str, config: Mapping[str, object])
     """
     if "num_labels" not in config:  # it is loaded as it was saved
         return None
-    saved = read_json(Path(folder) / "config.json")
+    saved = read_settings(Path(folder) / "config.json")
     old, new = _purpose(saved.get("architectures") or [""]), _purpose([model_class])
     if not old or not new or (old == new and _meaning(saved, old) == _meaning(config, new)):
         return None

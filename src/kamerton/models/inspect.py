@@ -18,11 +18,20 @@ from safetensors import SafetensorError, safe_open
 from kamerton.core.contracts import ModelFacts, ModelKind
 from kamerton.core.errors import Fault, ModelError
 from kamerton.core.figures import Figure
-from kamerton.core.files import BAD_JSON, DAMAGED, cache_folder, optional, read_json, sha256_of, write_json
+from kamerton.core.files import cache_folder, cached, sha256_of
 from kamerton.core.messages import Joined, Value, msg
 from kamerton.models.first_use import misbehavior
 from kamerton.models.hazards import PICKLES, VOCABULARIES, hazards
-from kamerton.models.naming import DOWNLOAD_AGAIN, listed, pickles_fault, pointer_fault, pointers, weights_fault
+from kamerton.models.naming import (
+    DOWNLOAD_AGAIN,
+    architecture,
+    listed,
+    pickles_fault,
+    pointer_fault,
+    pointers,
+    read_settings,
+    weights_fault,
+)
 
 ENCODERS = {
     "albert", "bert", "big_bird", "camembert", "convbert", "deberta", "deberta-v2", "distilbert", "electra", "ernie",
@@ -86,7 +95,7 @@ def inspect_folder(folder: Path, name: str) -> ModelFacts:
         faults += error.faults
     if faults := faults or misbehavior(folder):
         raise ModelError(faults)
-    config, place = read_json(folder / "config.json"), str(folder / "config.json")
+    config, place = read_settings(folder / "config.json"), str(folder / "config.json")
     sizes = _sizes(config, _tokenizer_limit(folder), place)
     return ModelFacts(
         name=name,
@@ -116,24 +125,18 @@ def weight_files(folder: Path) -> list[Path]:
     if fault := weights_fault(folder):
         raise ModelError(fault)
     if pickles := sorted(path.name for path in folder.glob("*") if path.suffix in PICKLES):
-        raise ModelError(pickles_fault(folder, pickles, _architecture(folder)))
+        word = architecture(read_settings(folder / "config.json")) or "AutoModel"
+        raise ModelError(pickles_fault(folder, pickles, word))
     rule, remedy = msg("the folder has no model.safetensors"), msg("name a folder with the weights")
     raise ModelError(Fault(rule, str(folder), remedy))
 
 
-def _architecture(folder: Path) -> str:
-    with suppress(*BAD_JSON, KeyError, IndexError, TypeError):
-        if (word := str(read_json(folder / "config.json")["architectures"][0])).isidentifier():
-            return word
-    return "AutoModel"
-
-
 def _shards(index: Path) -> list[Path]:
     try:
-        weight_map = read_json(index)["weight_map"]
+        weight_map = read_settings(index)["weight_map"]
         names = sorted(set(weight_map.values()))
         shards = [index.parent / name for name in names if Path(name).name == name and name.endswith(".safetensors")]
-    except (*BAD_JSON, KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise ModelError(Fault(msg("the index of the weights is damaged"), str(index), DOWNLOAD_AGAIN)) from error
     missing = [name for name in names if not (index.parent / name).is_file()]
     if missing or not shards or len(shards) < len(names):
@@ -208,23 +211,21 @@ def damage_of(path: Path) -> Fault:
 
 def _kind(config: Mapping[str, Any], place: str) -> ModelKind:
     """Return whether a configuration is of an encoder, a decoder or a sequence-to-sequence model of text."""
-    architectures = config.get("architectures")
-    architecture = str(architectures[0]) if isinstance(architectures, list) and architectures else ""
-    family = str(config.get("model_type"))
+    saved, family = architecture(config), str(config.get("model_type"))
     senses = [key for key in OTHER_SENSES if key in config or key in _part(config, "encoder")]
-    if not senses and not architecture.endswith("EncoderModel"):
+    if not senses and not saved.endswith("EncoderModel"):
         if config.get("is_encoder_decoder") is True:
             return "seq2seq"
-        if architecture.endswith(("ForCausalLM", "LMHeadModel")):
+        if saved.endswith(("ForCausalLM", "LMHeadModel")):
             return "decoder"
-        if family in ENCODERS or architecture.endswith(("ForMaskedLM", "ForPreTraining")):
+        if family in ENCODERS or saved.endswith(("ForMaskedLM", "ForPreTraining")):
             return "encoder"
-        if architecture.endswith(HEADS) and ("num_key_value_heads" in config or family.startswith("gpt")):
+        if saved.endswith(HEADS) and ("num_key_value_heads" in config or family.startswith("gpt")):
             return "decoder"
     reason = msg("it is neither an encoder nor a decoder of text")
     if senses:
         reason = msg("it takes more than text ({setting})", setting=senses[0])
-    name = architecture or family
+    name = saved or family
     rule = msg("{architecture} models cannot be tuned here: {reason}", architecture=name, reason=reason)
     raise ModelError(Fault(rule, place, msg("choose a text model like BERT, Llama or T5")))
 
@@ -237,7 +238,7 @@ def _sizes(config: Mapping[str, Any], limit: int | None, place: str) -> dict[str
         layers += _first(decoder, "num_hidden_layers", "n_layer")
     layers += _first(config, "num_decoder_layers", "decoder_layers")
     context = _first(encoder, "max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
-    if encoder.get("model_type") in POSITIONS_AFTER_PADDING:
+    if str(encoder.get("model_type")) in POSITIONS_AFTER_PADDING:
         context -= _first(encoder, "pad_token_id") + 1
     else:
         context = context or UNSTATED_CONTEXT
@@ -273,7 +274,7 @@ def _first(config: Mapping[str, Any], *keys: str) -> int:
 def _tokenizer_limit(folder: Path) -> int | None:
     """Read the tokenizer's limit; one without a limit has an astronomical number there."""
     path = folder / "tokenizer_config.json"
-    limit = read_json(path).get("model_max_length") if path.is_file() else None
+    limit = read_settings(path).get("model_max_length") if path.is_file() else None
     return int(limit) if isinstance(limit, int | float) and 0 < limit <= LONGEST_CONTEXT else None
 
 
@@ -308,14 +309,6 @@ def _remembered(path: Path, kind: str, compute: Callable[[Path], Any]) -> Any:
     state = path.stat()
     if state.st_size <= SMALL:
         return compute(path)
-    name = str(path.resolve())
-    seen = [name, state.st_size, state.st_mtime_ns]
-    memory = cache_folder() / kind / f"{hashlib.sha256(os.fsencode(name)).hexdigest()}.json"
-    with suppress(*DAMAGED):
-        remembered = read_json(memory)
-        if remembered[:-1] == seen:
-            return remembered[-1]
-    value = compute(path)
-    with optional():
-        write_json(memory, [*seen, value])
-    return value
+    seen = f"{path.resolve()} {state.st_size} {state.st_mtime_ns}"
+    memory = cache_folder() / kind / hashlib.sha256(os.fsencode(seen)).hexdigest()
+    return json.loads(cached(memory, lambda: json.dumps(compute(path)).encode()))

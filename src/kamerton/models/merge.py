@@ -15,13 +15,13 @@ from safetensors import SafetensorError, safe_open
 from kamerton.core import registry
 from kamerton.core.contracts import ModelFacts
 from kamerton.core.errors import Fault, ModelError, Unusable
-from kamerton.core.files import Writing, cache_folder, read_json, sha256_of, sync, write_json
+from kamerton.core.files import Writing, cache_folder, sha256_of, sync, write_json
 from kamerton.core.messages import msg
 from kamerton.models.first_use import misbehavior
 from kamerton.models.hazards import adapter_hazards
 from kamerton.models.inspect import damage_of, inspect_folder
 from kamerton.models.load import load_model, load_tokenizer
-from kamerton.models.naming import ADAPTER, ORIGIN, TOKENIZERS
+from kamerton.models.naming import ADAPTER, ORIGIN, TOKENIZERS, read_settings
 from kamerton.models.vocabulary import make_room
 
 WEIGHTS = "adapter_model.safetensors"
@@ -51,7 +51,7 @@ def merged_folder(adapter: Path, locate: Callable[[str], Path]) -> Path:
     if not (adapter / WEIGHTS).is_file():
         rule = msg("the adapter has no {file}", file=WEIGHTS)
         raise ModelError(Fault(rule, str(adapter), msg("save it as safetensors, PEFT's default")))
-    name = str(read_json(adapter / ADAPTER).get("base_model_name_or_path") or "")
+    name = str(read_settings(adapter / ADAPTER).get("base_model_name_or_path") or "")
     base = inspect_folder(_base(adapter, name, locate), name)
     known = (sha256_of(adapter / ADAPTER), sha256_of(adapter / WEIGHTS), base.fingerprint)
     folder = cache_folder() / "with-adapters" / hashlib.sha256(" ".join(known).encode()).hexdigest()[:20]
@@ -82,7 +82,7 @@ def _base(adapter: Path, name: str, locate: Callable[[str], Path]) -> Path:
 
 
 def _merge(adapter: Path, base: ModelFacts, folder: Path) -> None:
-    word = read_json(adapter / ADAPTER).get("task_type")
+    word = read_settings(adapter / ADAPTER).get("task_type")
     for method in registry.names("methods"):  # PEFT then knows their types of adapters
         registry.choose("methods", method)
     head = {"num_labels": labels} if word in HEADED and (labels := _labels(adapter / WEIGHTS)) else {}

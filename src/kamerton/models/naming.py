@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from kamerton.core.errors import Fault, ModelError
-from kamerton.core.files import read_json, shell_word
+from kamerton.core.files import shell_word
 from kamerton.core.messages import Joined, Message, Value, Wording, msg
+from kamerton.core.readers import read_object
 
 ADAPTER, CONFIG = "adapter_config.json", "config.json"
 ORIGIN = "merged.json"
@@ -80,10 +83,20 @@ def origin(name: str, folder: Path) -> Wording:
     if (Path(name) / "recipe.yaml").is_file():
         parts.append(msg("the tuned model of the run {run}", run=name))
     if (folder / ORIGIN).is_file():
-        parts.append(msg("its adapter merged into {base}", base=read_json(folder / ORIGIN)["base"]))
+        parts.append(msg("its adapter merged into {base}", base=str(read_settings(folder / ORIGIN).get("base"))))
     elif Path(name).is_dir() and not parts and folder.resolve() != Path(name).resolve():
         parts.append(msg("the model in {folder}", folder=str(folder)))
     return Joined(parts, ", ") if parts else ""
+
+
+read_settings = partial(read_object, kind=ModelError, remedy=DOWNLOAD_AGAIN)
+"""Reads a JSON file of a model's folder."""
+
+
+def architecture(config: Mapping[str, Any]) -> str:
+    """Return the class that a model was saved as; empty if its configuration does not say so."""
+    named = config.get("architectures")
+    return str(named[0]) if isinstance(named, list) and named and str(named[0]).isidentifier() else ""
 
 
 def file_fault(path: Path) -> Fault:

@@ -11,10 +11,11 @@ from transformers import BitsAndBytesConfig, PreTrainedModel
 
 from kamerton.core import registry
 from kamerton.core.contracts import ModelFacts, Quantization
-from kamerton.core.errors import Fault, ModelError
+from kamerton.core.errors import Fault, ModelError, RunError
 from kamerton.core.figures import Figure
-from kamerton.core.files import read_json, write_json
+from kamerton.core.files import write_json
 from kamerton.core.messages import Message, msg
+from kamerton.core.readers import RESTORE, read_object
 from kamerton.models.heads import empty_model
 from kamerton.models.structure import linear_layers, outer_model
 
@@ -76,7 +77,12 @@ def read_quantization(folder: Path) -> BitsAndBytesConfig | None:
     """Read how the base of an adapter was loaded; None if in full precision."""
     if not (folder / FILE).exists():
         return None
-    return BitsAndBytesConfig.from_dict(read_json(folder / FILE))
+    values = read_object(folder / FILE)
+    try:
+        return BitsAndBytesConfig.from_dict(values)
+    except (TypeError, ValueError, AttributeError) as error:
+        rule = msg("the settings of four bits cannot be used: {error}", error=str(error))
+        raise RunError(Fault(rule, str(folder / FILE), RESTORE)) from None
 
 
 def cost(model: PreTrainedModel, facts: ModelFacts) -> Message:

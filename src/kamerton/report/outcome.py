@@ -6,15 +6,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from kamerton.core import outcomes
 from kamerton.core.errors import Fault, RunError
-from kamerton.core.message_json import from_json, numbers
+from kamerton.core.message_json import numbers
 from kamerton.core.messages import Wording, msg, term
 from kamerton.runs.changes import made_anew
 from kamerton.runs.run import Run
-from kamerton.runs.settings import misfit
+from kamerton.runs.settings import validated
 
 SCHEMA = 1
 
@@ -133,16 +133,12 @@ def read_outcome(run: Run) -> Outcome:
         RunError: the run is not finished, or the file lacks something or holds a value of a wrong type.
     """
     file = run.path / "result.json"
-    known = {key: numbers(value) for key, value in from_json(run.result).items() if value is not None}
+    known = {key: numbers(value) for key, value in run.result.items() if value is not None}
     if (found := known.get("schema")) != SCHEMA:
         rule = msg("this Kamerton reads results of schema {known}, got {found}", known=SCHEMA, found=repr(found))
         raise RunError(Fault(rule, f"{file} schema", msg("use the version of Kamerton that made the run")))
     remedy = made_anew(run.path)
-    try:
-        outcome = TypeAdapter(Outcome).validate_python(known)
-    except ValidationError as error:
-        faults = [misfit(item, f"{file} {'.'.join(map(str, item['loc']))}", remedy) for item in error.errors()]
-        raise RunError(faults) from None
+    outcome = validated(TypeAdapter(Outcome), known, file, RunError, remedy)
     if "tuned" not in [contender.kind for contender in outcome.contenders]:
         raise RunError(Fault(msg("no contender is of the kind 'tuned'"), f"{file} contenders", remedy))
     return outcome

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kamerton.core import registry
-from kamerton.core.files import read_json, shell_word
+from kamerton.core.files import shell_word
+from kamerton.core.readers import parse_json
+from kamerton.models.naming import architecture, read_settings
 from kamerton.runs.run import MODEL, Run
 
 TASK_TYPES = {"SEQ_CLS": "SequenceClassification", "CAUSAL_LM": "CausalLM"}
@@ -42,9 +43,8 @@ def usage(run: Run, labels: Sequence[str]) -> Usage:
     """Return how this run's model is loaded."""
     adapter = _settings(run, "adapter_config.json")
     method = registry.choose("methods", run.recipe.method.name or "") if adapter else None
-    base = Path(adapter.get("base_model_name_or_path") or "") / "config.json"
-    config = read_json(base) if adapter and base.exists() else _settings(run, "config.json")
-    saved = str((config.get("architectures") or [""])[0])
+    base = Path(str(adapter.get("base_model_name_or_path") or "")) / "config.json"
+    saved = architecture(read_settings(base) if adapter and base.exists() else _settings(run, "config.json"))
     plain = next((head for head in TASK_TYPES.values() if saved.endswith(f"For{head}")), "")
     return Usage(
         run=shell_word(run.path),
@@ -61,4 +61,4 @@ def usage(run: Run, labels: Sequence[str]) -> Usage:
 def _settings(run: Run, name: str) -> dict[str, Any]:
     """Return a configuration in the model's folder, checked; empty if there is none."""
     file = f"{MODEL}/{name}"
-    return dict(json.loads(run.files.read(file))) if run.files.exists(file) else {}
+    return dict(parse_json(run.files.read(file), run.path / file)) if run.files.exists(file) else {}

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from kamerton.core.errors import Fault, RunError
-from kamerton.core.files import BAD_JSON, Writing, mode_of, sha256_of, shell_word, sync
+from kamerton.core.files import Writing, mode_of, sha256_of, shell_word, sync
 from kamerton.core.messages import Message, msg
+from kamerton.core.readers import read_object
 
 MANIFEST = "MANIFEST.json"
 LOCK = ".lock"
@@ -311,12 +312,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
     Raises:
         RunError: it is damaged.
     """
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except BAD_JSON:
-        manifest = None
-    if not isinstance(manifest, dict) or manifest.pop("seal", None) != seal(manifest):
-        remedy = msg("restore the file from a copy; without it nothing shows whether the run's files are intact")
+    remedy = msg("restore the file from a copy; without it nothing shows whether the run's files are intact")
+    manifest = read_object(path, RunError, remedy)
+    if manifest.pop("seal", None) != seal(manifest):
         raise RunError(Fault(msg("the run's list of checksums is damaged"), str(path), remedy))
     return manifest
 

@@ -10,13 +10,13 @@ After that the recipe does not change.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -30,9 +30,10 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from kamerton.core import registry
-from kamerton.core.errors import Fault, RecipeError, nearest
+from kamerton.core.errors import Fault, RecipeError, Unusable, nearest
 from kamerton.core.message_json import from_json, message_from_json, message_to_json, to_json
 from kamerton.core.messages import Wording, msg
+from kamerton.core.readers import LARGEST_YAML, parse_yaml, read_bytes
 from kamerton.runs.settings import (
     AugmentSettings,
     BenchmarkSettings,
@@ -45,7 +46,7 @@ from kamerton.runs.settings import (
     SplitSettings,
     misfit,
 )
-from kamerton.runs.yaml_text import inline, parse_yaml
+from kamerton.runs.yaml_text import inline
 
 Settings = TypeVar("Settings", bound=BaseModel)
 AUTO = "auto"
@@ -323,9 +324,9 @@ def _explained(written: object, file: str) -> Mapping[str, Reason]:
     """Parse a file's reasons, each with its template."""
     try:
         reasons = from_json(written)
-    except (KeyError, TypeError, AttributeError):
-        rule = msg("the reasons were changed by hand and cannot be read")
-        raise RecipeError(Fault(rule, file, msg("remove `reasons:` and all below it"))) from None
+    except Unusable as error:
+        remedy = msg("remove `reasons:` and all below it, but not a last line `{end}`", end=END)
+        raise RecipeError(Fault(error.message, file, remedy)) from None
     return checked(Recipe, {"reasons": reasons}, file).reasons
 
 
@@ -355,15 +356,15 @@ def parse_assignment(text: str) -> tuple[str, object]:
         rule = msg("--set takes group.field=value, got '{text}'", text=text)
         raise RecipeError(Fault(rule, remedy=msg("for example --set train.epochs=5")))
     try:
-        parsed = parse_yaml(value)
-    except yaml.YAMLError:
+        parsed = parse_yaml(os.fsencode(value), "--set")
+    except RecipeError:
         parsed = value
     return path.strip(), _number(parsed)
 
 
 def to_yaml(recipe: Recipe) -> str:
     """Format a recipe as YAML, with origins and reasons as comments, and once more for programs."""
-    lines, group = ["# The resolved recipe of this run; `kamerton tune` on this file repeats it."], ""
+    lines, group = [HEAD], ""
     reasons = ["reasons:"]
     for setting in recipe.settings():
         head, _, name = setting.path.partition(".")
@@ -375,27 +376,23 @@ def to_yaml(recipe: Recipe) -> str:
         lines.append(f"{'  ' if name else ''}{name or head}: {inline(setting.value)}  # {because}")
         reason = {"origin": setting.reason.origin, "reason": setting.reason.reason, "value": setting.value}
         reasons.append(f"  {setting.path}: {inline(to_json(reason))}")
-    return "\n".join([*lines, *reasons]) + "\n"
+    return "\n".join([*lines, *reasons, END]) + "\n"
 
 
-CHECK_PATH = msg("check the path")
+END = "..."
+"""The mark of YAML for the end of a document."""
+HEAD = f"# The resolved recipe of this run, whole with its last line `{END}`; `kamerton tune` on this file repeats it."
 
 
 def _read(file: Path) -> dict[str, Any]:
-    try:
-        values = parse_yaml(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RecipeError(Fault(msg("there is no file '{file}'", file=str(file)), remedy=CHECK_PATH)) from None
-    except OSError as error:
-        rule = msg("the file cannot be read: {reason}", reason=error.strerror or str(error))
-        raise RecipeError(Fault(rule, str(file), CHECK_PATH)) from None
-    except UnicodeDecodeError as error:
-        place = msg("{file} byte {byte}", file=str(file), byte=error.start)
-        raise RecipeError(Fault(msg("a recipe is UTF-8 text"), place, msg("save it as UTF-8"))) from None
-    except yaml.YAMLError as error:
-        mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
-        where = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else str(file)
-        raise RecipeError(Fault(msg("this is not valid YAML"), where, msg("correct the line"))) from None
+    data = read_bytes(file, RecipeError, LARGEST_YAML)
+    if data.startswith(HEAD.encode()) and not data.rstrip().endswith(f"\n{END}".encode()):
+        rule, remedy = (
+            msg("the file was cut off: its last line, `{end}`, is missing", end=END),
+            msg("copy it again; if you shortened it, delete its first line"),
+        )
+        raise RecipeError(Fault(rule, f"{file}:{len(data.splitlines())}", remedy))
+    values = parse_yaml(data, file)
     if not isinstance(values, dict):
         rule, remedy = msg("a recipe is a YAML mapping of groups"), msg("start with `data:` and `path:`")
         raise RecipeError(Fault(rule, str(file), remedy))
@@ -438,7 +435,8 @@ def _fault(item: ErrorDetails, place: str, model: type[BaseModel]) -> Fault:
 def _names(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
     """Return the known names at the place of a wrong one."""
     for part in location[:-1]:
-        annotation = model.model_fields[str(part)].annotation
+        field = model.model_fields.get(str(part))  # none for what stands in a mapping
+        annotation = field.annotation if field else Reason
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             model = annotation
     return [name for name in model.model_fields if name != "reasons"]

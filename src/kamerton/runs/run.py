@@ -15,17 +15,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
 from kamerton.core.errors import Fault, RunError
-from kamerton.core.files import json_text, mode_of, shell_word
-from kamerton.core.message_json import from_json, message_from_json, message_to_json, numbers, to_json
+from kamerton.core.files import BAD_JSON, json_text, mode_of, shell_word
+from kamerton.core.message_json import message_from_json, message_to_json, numbers, to_json
 from kamerton.core.messages import Joined, Message, Value, Wording, msg
 from kamerton.core.outcomes import Answers, Attempt, Forgetting
+from kamerton.core.readers import RESTORE, parse_json, parse_object
 from kamerton.core.records import (
     Event,
     Example,
@@ -40,11 +41,15 @@ from kamerton.core.records import (
 )
 from kamerton.runs.changes import LOCK, MANIFEST, RunChange, RunFiles, is_made_anew
 from kamerton.runs.logs import append_line, read_lines, write_lines
+from kamerton.runs.parquet import parse_parquet
 from kamerton.runs.recipe import Recipe, resolve, to_yaml
-from kamerton.runs.state import State, as_json, parse_state
+from kamerton.runs.settings import validated
+from kamerton.runs.state import State, as_json
 
-EVENT_CLASSES = {cls.__name__.lower(): cls for cls in get_args(Event)}
+Held = TypeVar("Held")
+EVENTS: dict[object, TypeAdapter[Any]] = {cls.__name__.lower(): TypeAdapter(cls) for cls in get_args(Event)}
 FINDINGS, ATTEMPTS, FORGETTING = TypeAdapter(list[Finding]), TypeAdapter(list[Attempt]), TypeAdapter(Forgetting)
+PROGRESS, TEMPERATURE = TypeAdapter(State), TypeAdapter(dict[str, float])
 PARTS = ("train", "validation", "test")
 ALL_PARTS = (*PARTS, "added")
 RECIPE, STATE, MODEL, RESULT = "recipe.yaml", "environment.json", "model", "result.json"
@@ -154,15 +159,19 @@ class Run:
         self.files.check(*(name for name in self.files.checksums if name not in deleted))
 
     def _json(self, name: str) -> Any:
-        return json.loads(self.files.read(name))
+        return parse_json(self.files.read(name), self.path / name)
+
+    def _held(self, adapter: TypeAdapter[Held], name: str) -> Held:
+        """Read a JSON file as values of a type."""
+        return validated(adapter, self._json(name), self.path / name)
 
     def _write_json(self, name: str, value: object) -> None:
         with self.changing() as change:
             change.write(name, json_text(value).encode())
 
-    def _rows(self, name: str) -> list[dict[str, Any]]:
-        """Read a table; none if the run lacks it."""
-        return _read_rows(self.files.read(name)) if self.files.exists(name) else []
+    def _rows(self, name: str, columns: Sequence[str]) -> list[dict[str, Any]]:
+        """Read a table that has these columns; no rows if the run lacks it."""
+        return read_table(self.files.read(name), self.path / name, columns) if self.files.exists(name) else []
 
     # ── recipe and environment ────────────────────────────────────────────────────────────────
 
@@ -180,7 +189,7 @@ class Run:
     @property
     def state(self) -> State:
         """The progress of the run, with versions, hardware and fingerprints of the inputs."""
-        return parse_state(self._json(STATE), self.path / STATE) if self.files.exists(STATE) else State()
+        return self._held(PROGRESS, STATE) if self.files.exists(STATE) else State()
 
     def write_state(self, state: State) -> None:
         """Replace the state; unknown values are left out."""
@@ -204,17 +213,18 @@ class Run:
 
     def read_split(self) -> Split:
         """Read the frozen split."""
-        return Split(*(read_examples(self.files.read(f"data/{part}.parquet")) for part in ALL_PARTS))
+        names = [f"data/{part}.parquet" for part in ALL_PARTS]
+        return Split(*(read_examples(self.files.read(name), self.path / name) for name in names))
 
     def read_findings(self) -> list[Finding]:
         """Read the audit's findings."""
-        return FINDINGS.validate_python(from_json(self._json(AUDIT)))
+        return self._held(FINDINGS, AUDIT)
 
     def read_ledger(self) -> list[LedgerEntry]:
         """Read the fate of every source row."""
         return [
             LedgerEntry(row["id"], Place(row["file"], row["line"]), row["fate"], _loaded(row, "message", row["reason"]))
-            for row in _read_rows(self.files.read(LEDGER))
+            for row in self._rows(LEDGER, LEDGER_COLUMNS[:-1])
         ]
 
     # ── training ──────────────────────────────────────────────────────────────────────────────
@@ -233,10 +243,10 @@ class Run:
         """Read all events, without a last line that a kill cut short.
 
         Raises:
-            RunError: a line is damaged.
+            RunError: with every line that is damaged, or holds no event.
         """
-        records = [numbers(from_json(record)) for record in read_lines(self.files.place(LOG))]
-        return [EVENT_CLASSES[record.pop("event")](**record) for record in records]
+        place = self.files.place(LOG)
+        return [_event(numbers(record), f"{place}:{n}") for n, record in enumerate(read_lines(place), 1)]
 
     def rewind(self, step: int) -> None:
         """Remove events after `step`, and an end of training, which the checkpoint of that step will repeat."""
@@ -250,7 +260,7 @@ class Run:
 
     def read_dynamics(self) -> list[RowDynamics]:
         """Read each row's training dynamics; empty before training has ended."""
-        return [RowDynamics(**row) for row in self._rows(CARTOGRAPHY)]
+        return [RowDynamics(*map(row.__getitem__, DYNAMICS)) for row in self._rows(CARTOGRAPHY, DYNAMICS)]
 
     @property
     def inner(self) -> list[Run]:
@@ -303,7 +313,7 @@ class Run:
     def read_answers(self, file: str = PREDICTIONS) -> list[Answers]:
         """Read every contender's predictions, in the order in which they were made; none if there is no such file."""
         grouped: dict[str, list[dict[str, Any]]] = {}
-        for row in self._rows(file):
+        for row in self._rows(file, ANSWERS[:7]):
             grouped.setdefault(row["contender"], []).append(row)
         return [
             Answers(name, rows[0]["kind"], (*map(_prediction, rows),), rows[0]["seconds"], _loaded(rows[0], "title"))
@@ -317,7 +327,7 @@ class Run:
     @property
     def temperature(self) -> float:
         """What divides the tuned model's logits in inference; 1 by default."""
-        return float(self._json(CALIBRATION)["temperature"]) if self.files.exists(CALIBRATION) else 1.0
+        return self._held(TEMPERATURE, CALIBRATION)["temperature"] if self.files.exists(CALIBRATION) else 1.0
 
     def write_forgetting(self, forgetting: Forgetting) -> None:
         """Write what the tuned model forgot."""
@@ -325,8 +335,7 @@ class Run:
 
     def read_forgetting(self) -> Forgetting | None:
         """Read what the tuned model forgot; None if it was not measured yet."""
-        known = self.files.exists(FORGOTTEN)
-        return FORGETTING.validate_python(from_json(self._json(FORGOTTEN))) if known else None
+        return self._held(FORGETTING, FORGOTTEN) if self.files.exists(FORGOTTEN) else None
 
     def write_attempts(self, attempts: Sequence[Attempt]) -> None:
         """Write the remedies that were tried."""
@@ -334,7 +343,7 @@ class Run:
 
     def read_attempts(self) -> list[Attempt]:
         """Read the remedies that were tried."""
-        return ATTEMPTS.validate_python(from_json(self._json(REMEDIES))) if self.files.exists(REMEDIES) else []
+        return self._held(ATTEMPTS, REMEDIES) if self.files.exists(REMEDIES) else []
 
     @property
     def finished(self) -> bool:
@@ -350,7 +359,7 @@ class Run:
         """
         if not self.finished:
             raise RunError(Fault(msg("'{run}' is not finished", run=str(self.path)), remedy=resume_remedy(self.path)))
-        return dict(self._json(RESULT))
+        return parse_object(self.files.read(RESULT), self.path / RESULT)
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Write the outcome for programs, the last file of a run; remove what only a resume needs."""
@@ -413,6 +422,14 @@ def _record(event: Event) -> dict[str, Any]:
     return {"event": type(event).__name__.lower(), **to_json(event)}
 
 
+def _event(record: dict[str, Any], place: str) -> Event:
+    name = record.pop("event", None)
+    if name not in EVENTS:
+        rule = msg("this Kamerton knows no event {name}", name=repr(name))
+        raise RunError(Fault(rule, place, msg("use the version of Kamerton that made the run")))
+    return validated(EVENTS[name], record, place)
+
+
 def write_examples(path: Path, examples: Sequence[Example]) -> None:
     """Write examples as Parquet, their roles as JSON."""
     rows = [
@@ -422,12 +439,22 @@ def write_examples(path: Path, examples: Sequence[Example]) -> None:
     _write_table(path, EXAMPLES, rows)
 
 
-def read_examples(data: bytes) -> tuple[Example, ...]:
-    """Read examples that `write_examples` wrote; older runs have no groups."""
-    return tuple(
-        Example(e["id"], Place(e["file"], e["line"]), e["text"], e["gold"], json.loads(e["fields"]), e.get("group", ""))
-        for e in _read_rows(data)
-    )
+def read_examples(data: bytes, place: Path | str) -> tuple[Example, ...]:
+    """Read examples that `write_examples` wrote; older runs have no groups.
+
+    Raises:
+        RunError: the file is damaged, or another table.
+    """
+    rows = read_table(data, place, EXAMPLES[:-1])
+    try:
+        return tuple(
+            Example(
+                e["id"], Place(e["file"], e["line"]), e["text"], e["gold"], json.loads(e["fields"]), e.get("group", "")
+            )
+            for e in rows
+        )
+    except BAD_JSON:
+        raise RunError(Fault(msg("the column {name} holds no JSON", name="fields"), str(place), RESTORE)) from None
 
 
 def _prediction(row: dict[str, Any]) -> Prediction:
@@ -437,9 +464,17 @@ def _prediction(row: dict[str, Any]) -> Prediction:
     return Prediction(row["id"], row["prediction"], **known, probabilities=None if chances is None else tuple(chances))
 
 
-def _read_rows(data: bytes) -> list[dict[str, Any]]:
-    with pq.ParquetFile(pa.BufferReader(data)) as file:  # reading a whole table imports pandas: a third of a second
-        return file.read().to_pylist()
+def read_table(data: bytes, place: Path | str, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """Parse the rows of a table that has these columns.
+
+    Raises:
+        RunError: the file is damaged, or lacks columns.
+    """
+    rows = parse_parquet(data, place)
+    if lacking := [name for name in columns if rows and name not in rows[0]]:
+        rule = msg("the table lacks {columns}", columns=", ".join(lacking))
+        raise RunError(Fault(rule, str(place), msg("use the version of Kamerton that made the run")))
+    return rows
 
 
 def _write_table(path: Path, names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from kamerton.core.errors import Fault, Unusable, reason_of
+from kamerton.core.errors import Fault, RunError, Unusable, reason_of
+from kamerton.core.message_json import from_json
 from kamerton.core.messages import Wording, msg
+from kamerton.core.readers import RESTORE, Kind
 
+Held = TypeVar("Held")
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 SplitBy = Literal["random", "group", "time", "given"]
@@ -20,6 +24,8 @@ Names = Annotated[
     BeforeValidator(lambda value: [*map(str.strip, value.split(","))] if isinstance(value, str) else value),
 ]
 """A list of names, or a text of them with commas between."""
+SHOWN = 200
+"""Signs of a value that is told."""
 SELF = "self"
 """In place of a file to mix in: the base model's own answers."""
 WANTED = {
@@ -55,6 +61,7 @@ class Misfit(Unusable):
 def misfit(item: ErrorDetails, place: Wording, remedy: Wording = "") -> Fault:
     """Return the fault of a value that pydantic refused, with a remedy if there is a better one than another value."""
     value, context = repr(item["input"]), item.get("ctx", {})
+    value = value if len(value) <= SHOWN else f"{value[:SHOWN]}…"
     if item["type"] == "missing":
         return Fault(msg("this is missing"), place, remedy or msg("add it"))
     if item["type"] == "string_pattern_mismatch":
@@ -71,6 +78,19 @@ def misfit(item: ErrorDetails, place: Wording, remedy: Wording = "") -> Fault:
     if isinstance(item["input"], dict | BaseModel):  # its parts contradict each other
         return Fault(rule, place, remedy or msg("change one of them"))
     return Fault(msg("{rule}, got {value}", rule=rule, value=value), place, remedy or msg("give another value"))
+
+
+def validated(
+    adapter: TypeAdapter[Held], value: object, place: Path | str, kind: Kind = RunError, remedy: Wording = RESTORE
+) -> Held:
+    """Return what `to_json` wrote as values of a type; raise an error of a kind with all that does not fit."""
+    try:
+        return adapter.validate_python(from_json(value))
+    except ValidationError as error:
+        faults = [misfit(one, f"{place} {'.'.join(map(str, one['loc']))}".strip(), remedy) for one in error.errors()]
+    except Unusable as error:
+        faults = [Fault(error.message, str(place), remedy)]
+    raise kind(faults)
 
 
 class Group(BaseModel):

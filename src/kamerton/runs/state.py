@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
-
-from pydantic import TypeAdapter, ValidationError
 
 from kamerton.core.errors import Fault, RunError
 from kamerton.core.messages import Message, msg
 from kamerton.core.outcomes import Proof, Resources, Selection
-from kamerton.runs.settings import misfit
 
 
 @dataclass(frozen=True)
@@ -82,21 +78,7 @@ class State:
         return self.model
 
 
-STATE, UNKNOWN = TypeAdapter(State), State()
-
-
-def parse_state(values: object, path: Path) -> State:
-    """Parse the values of `environment.json`.
-
-    Raises:
-        RunError: they are no state, with every fault.
-    """
-    try:
-        return STATE.validate_python(values)
-    except ValidationError as error:
-        remedy = msg("restore the file from a copy, or start a new run with `kamerton tune`")
-        faults = [misfit(one, f"{path} {'.'.join(map(str, one['loc']))}", remedy) for one in error.errors()]
-        raise RunError(faults) from None
+UNKNOWN = State()
 
 
 def as_json(state: State) -> dict[str, Any]:

@@ -1,32 +1,10 @@
-"""YAML as recipes use it: truth values of YAML 1.2, and any text on one line."""
+"""YAML as recipes are written: any text on one line."""
 
 from __future__ import annotations
 
 import math
-import re
-from typing import Any
 
 import yaml
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads truth values as YAML 1.2 does: `true` and `false` alone; `off` and `no` are words."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    letter: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("true|True|TRUE|false|False|FALSE"), list("tTfF"))
-
-
-def parse_yaml(text: str) -> Any:
-    """Parse YAML text."""
-    loader = _Loader(text)
-    try:
-        return loader.get_single_data()
-    finally:
-        loader.dispose()
 
 
 class _Dumper(yaml.SafeDumper):

@@ -21,8 +21,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from kamerton.core.errors import Fault, RunError
-from kamerton.core.files import BAD_JSON, Writing, read_json, sha256_of, sync, write_json
+from kamerton.core.files import Writing, sha256_of, sync, write_json
 from kamerton.core.messages import Joined, msg
+from kamerton.core.readers import read_object
 
 MANIFEST = "MANIFEST.json"
 STEP = re.compile(r"step-\d{6,}")
@@ -152,13 +153,11 @@ def _verified(folder: Path) -> dict[str, Any] | None:
 
 def _manifest(folder: Path) -> dict[str, Any] | None:
     """Return a manifest if its seal matches."""
-    if not (folder / MANIFEST).is_file():
-        return None
     try:
-        manifest = read_json(folder / MANIFEST)
-    except BAD_JSON:
+        manifest = read_object(folder / MANIFEST)
+    except RunError:
         return None
-    return manifest if isinstance(manifest, dict) and manifest.pop("seal", None) == _seal(manifest) else None
+    return manifest if manifest.pop("seal", None) == _seal(manifest) else None
 
 
 def _seal(manifest: Mapping[str, Any]) -> str:
