@@ -20,6 +20,8 @@ from kamerton.models.naming import origin
 from kamerton.runs.run import Run
 from stories import DONE, MISTAKE, QUICK
 
+EMPTY = b"\x02\0\0\0\0\0\0\0{}"
+"""Weights without any tensor."""
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 123456\n"
 
 
@@ -51,11 +53,18 @@ FOLDERS: dict[str, tuple[dict[str, bytes], str]] = {
     "something else": ({"notes.txt": b"x"}, "is not a model"),
     "an unfinished run": ({"recipe.yaml": b"{}"}, "no tuned model yet"),
     "an adapter without its base": (
-        {"adapter_config.json": b'{"base_model_name_or_path": "org/base"}', "adapter_model.safetensors": b"x"},
+        {"adapter_config.json": b'{"base_model_name_or_path": "org/base"}', "adapter_model.safetensors": EMPTY},
         "hf download org/base",
     ),
     "an adapter that imports": (
-        {"adapter_config.json": b'{"megatron_config": {}}', "adapter_model.safetensors": b"x"}, "never done",
+        {"adapter_config.json": b'{"megatron_config": {}}', "adapter_model.safetensors": EMPTY}, "never done",
+    ),
+    "an adapter over itself": (
+        {"adapter_config.json": b'{"base_model_name_or_path": "."}', "adapter_model.safetensors": EMPTY}, "itself",
+    ),
+    "adapters over each other": (
+        {"adapter_config.json": b'{"base_model_name_or_path": "b"}', "adapter_model.safetensors": EMPTY,
+         "b/adapter_config.json": b'{"base_model_name_or_path": ".."}', "b/adapter_model.safetensors": EMPTY}, "itself",
     ),
     "an adapter in a pickle": ({"adapter_config.json": b"{}", "adapter_model.bin": b"x"}, "adapter_model.safetensors"),
 }  # fmt: skip
@@ -109,9 +118,9 @@ def copied(folder: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e30])
 def test_values_that_are_no_numbers_are_found_as_torch_finds_them(tmp_path, dtype, value):
-    largest = torch.finfo(dtype).max
+    largest = min(torch.finfo(dtype).max, 2.0**63)  # whose square float32 can still hold
     tensors = {
         "fine": torch.tensor([largest, -largest, 0.0, torch.finfo(dtype).tiny], dtype=dtype),
         "broken.weight": torch.tensor([[1.0, value], [value, 2.0]], dtype=dtype),
@@ -121,7 +130,7 @@ def test_values_that_are_no_numbers_are_found_as_torch_finds_them(tmp_path, dtyp
     }
     save_file(tensors, tmp_path / "x.safetensors")
     assert not_finite(tmp_path / "x.safetensors") == {
-        "broken.weight": int((~torch.isfinite(tensors["broken.weight"])).sum())
+        "broken.weight": int((~torch.isfinite(tensors["broken.weight"].float() ** 2)).sum())
     }
 
 
@@ -133,7 +142,7 @@ def test_weights_that_are_no_numbers_are_refused_at_the_door(decoder_folder, tmp
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     said = refused(folder)
     assert name in said
-    assert "NaN or infinite" in said
+    assert "NaN, infinite or beyond" in said
 
 
 def test_an_empty_file_of_weights_holds_nothing_that_is_broken(tmp_path):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from kamerton.core import registry
+from kamerton.core.children import run_python
 from kamerton.core.contracts import Export, Tuned
 from kamerton.core.errors import Fault, RunError, reason_of
 from kamerton.core.figures import Figure
@@ -177,8 +176,7 @@ def _asked(job: Mapping[str, Any], inputs: Sequence[Mapping[str, Tensor]]) -> di
         save_file(tensors, paths["inputs"])
         program = Path(place) / "job.json"
         program.write_text(json.dumps({**job, **paths, "rows": len(inputs)}), encoding="utf-8")
-        command = [sys.executable, "-P", fresh.__file__, str(program)]
-        child = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        child = run_python(fresh.__file__, str(program))
         if child.returncode:
             last = child.stderr.strip().rpartition("\n")[2]
             rule = msg("the exported model cannot be loaded: {error}", error=last)

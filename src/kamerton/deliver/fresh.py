@@ -37,7 +37,8 @@ def load(job: Mapping[str, Any]) -> nn.Module:
     """Load a folder: a whole model, or an adapter over its base."""
     transformers: Any = importlib.import_module("transformers")
     auto = getattr(transformers, job["auto"])
-    kept = {"dtype": torch.float32, "local_files_only": True}
+    sys.modules["kernels"] = None  # type: ignore[assignment]  # bitsandbytes would run code of the Hub
+    kept = {"dtype": torch.float32, "local_files_only": True, "use_safetensors": True, "trust_remote_code": False}
     if job["base"] is None:
         return auto.from_pretrained(job["folder"], **kept)
     if job["module"]:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kamerton.core.children import run_python
 from kamerton.core.errors import Fault, RunError
 from kamerton.core.messages import Message, msg
 from kamerton.core.outcomes import Proof
@@ -38,11 +36,7 @@ def prove_artefact(run: Run, examples: Sequence[Example], predictions: Sequence[
     with tempfile.TemporaryDirectory(dir=run.cache) as folder:
         source = Path(folder) / "rows.jsonl"
         source.write_text(written(run, examples), encoding="utf-8")
-        command = [sys.executable, "-m", "kamerton", "predict", str(run.path), str(source), "--json"]
-        environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}  # whatever the terminal writes
-        child = subprocess.run(
-            command, capture_output=True, text=True, encoding="utf-8", errors="replace", env=environment, check=False
-        )
+        child = run_python("-m", "kamerton", "predict", str(run.path), str(source), "--json")
     if child.returncode:
         rule = msg("the saved model cannot be used: {error}", error=child.stderr.strip())
         raise RunError(Fault(rule, str(run.model), REMEDY))

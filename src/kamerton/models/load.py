@@ -19,8 +19,7 @@ from kamerton.core.contracts import ModelFacts
 from kamerton.core.errors import Fault, ModelError
 from kamerton.core.messages import Joined, Wording, msg
 from kamerton.core.system import keep_freed_memory
-from kamerton.kernels.trial import is_out_of_memory
-from kamerton.models.heads import new_head, whole_heads
+from kamerton.models.heads import REFUSALS, building, new_head, whole_heads
 from kamerton.models.quantize import keep_exact
 
 PLAIN_TEMPLATE = (
@@ -71,7 +70,7 @@ def load_tokenizer(facts: ModelFacts, folder: Path | None = None) -> PreTrainedT
     try:
         where = folder or facts.folder
         tokenizer = AutoTokenizer.from_pretrained(where, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except REFUSALS as error:
         rule = msg("the tokenizer cannot be read: {error}", error=str(error))
         remedy = msg("a model folder needs tokenizer.json and tokenizer_config.json")
         raise ModelError(Fault(rule, facts.folder, remedy)) from error
@@ -144,7 +143,7 @@ def load_model(
     keep_freed_memory()
     torch.manual_seed(seed)
     device, head = machine_device(), new_head(folder, model_class, config)
-    try:
+    with building(folder, model_class):
         model, info = getattr(transformers, model_class).from_pretrained(
             folder,
             dtype=torch.float32,
@@ -156,12 +155,6 @@ def load_model(
             **({"quantization_config": quantization, "device_map": {"": device}} if quantization else {}),
             **config,
         )
-    except (OSError, ValueError, RuntimeError) as error:
-        if is_out_of_memory(error):
-            raise
-        reason = str(error).partition("\n")[0]  # transformers lists all its configurations behind it
-        rule = msg("{model_class} cannot be loaded: {error}", model_class=model_class, error=reason)
-        raise ModelError(Fault(rule, str(folder), msg("choose another model, or another task for this one"))) from error
     drawn = head.weights if head else ()
     _refuse_other_sizes(folder, [one for one in info["mismatched_keys"] if one[0] not in drawn])
     if head:

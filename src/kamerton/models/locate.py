@@ -24,7 +24,7 @@ from kamerton.core.errors import Fault, ModelError, nearest
 from kamerton.core.figures import Figure
 from kamerton.core.messages import Joined, Message, Wording, msg
 from kamerton.models.catalog import KnownModel, folder_of, get, is_fetched, known, names, usable
-from kamerton.models.naming import ADAPTER, CONFIG, model_folder
+from kamerton.models.naming import ADAPTER, CONFIG, ORIGINAL, model_folder
 
 HUB_ID = re.compile(r"(?!.*(\.\.|--))[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
@@ -43,10 +43,10 @@ class Installed:
     disk_bytes: int
 
 
-def locate(name: str) -> Path:
-    """Return the folder of a base model; download it first if it is not here.
+def locate(name: str, revision: str | None = None, above: frozenset[Path] = frozenset()) -> Path:
+    """Return the folder of a base model; download it first if it is not here, from the Hub at the commit `revision`.
 
-    The folder is not safe to load before `inspect_folder` has checked it.
+    The folder is not safe to load before `inspect_folder` has checked it. `above` are the adapters over it.
 
     Raises:
         ModelError: the model is not here, and cannot be downloaded.
@@ -55,10 +55,12 @@ def locate(name: str) -> Path:
         return get(name)
     if fault := unknown_model(name):
         raise ModelError(fault)
-    folder = model_folder(Path(name)) if Path(name).exists() else _from_hub(name)
-    if (folder / ADAPTER).is_file():
-        return registry.load("kamerton.models.merge:merged_folder")(folder, locate)
-    return folder
+    folder = model_folder(Path(name)) if Path(name).exists() else _from_hub(name, revision)
+    if not (folder / ADAPTER).is_file():
+        return folder
+    if (adapter := folder.resolve()) in above:
+        raise ModelError(Fault(msg("this adapter names itself as its base model"), str(folder), ORIGINAL))
+    return registry.load("kamerton.models.merge:merged_folder")(folder, partial(locate, above=above | {adapter}))
 
 
 def unknown_model(name: str) -> Fault | None:
@@ -98,8 +100,8 @@ def cached_hub_ids() -> list[str]:
     return sorted(repository.repo_id for repository in repositories if repository.repo_type == "model")
 
 
-def _from_hub(name: str) -> Path:
-    download = partial(snapshot_download, name, allow_patterns=WANTED, ignore_patterns=UNWANTED)
+def _from_hub(name: str, revision: str | None) -> Path:
+    download = partial(snapshot_download, name, revision=revision, allow_patterns=WANTED, ignore_patterns=UNWANTED)
     with suppress(FileNotFoundError):  # not in the cache
         folder = Path(download(local_files_only=True))
         if any((folder / config).exists() for config in (CONFIG, ADAPTER)) and any(folder.glob("*.safetensors")):
@@ -111,6 +113,11 @@ def _from_hub(name: str) -> Path:
         here = msg("use a model of this machine: {models}", models=_on_this_machine())
         remedy = Joined([part for part in (_meant(name), here) if part], "; or ")
         raise ModelError(Fault(rule, remedy=remedy)) from error
+
+
+def commit_of(folder: Path) -> str:
+    """Return the commit that a folder in the cache of the Hub holds; empty for other folders."""
+    return folder.name if folder.parent.name == "snapshots" else ""
 
 
 def _reason(error: OSError | HTTPError) -> Message:

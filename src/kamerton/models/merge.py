@@ -6,25 +6,20 @@ import hashlib
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-
-from safetensors import SafetensorError, safe_open
 
 from kamerton.core import registry
 from kamerton.core.contracts import ModelFacts
 from kamerton.core.errors import Fault, ModelError, Unusable
-from kamerton.core.files import Writing, cache_folder, sha256_of, sync, write_json
+from kamerton.core.files import Writing, cache_folder, sync, write_json
 from kamerton.core.messages import msg
-from kamerton.models.first_use import misbehavior
-from kamerton.models.hazards import adapter_hazards
-from kamerton.models.inspect import damage_of, inspect_folder
+from kamerton.models.inspect import fingerprint, inspect_folder, require_safe
 from kamerton.models.load import load_model, load_tokenizer
 from kamerton.models.naming import ADAPTER, ORIGIN, TOKENIZERS, read_settings
 from kamerton.models.vocabulary import make_room
 
-WEIGHTS = "adapter_model.safetensors"
 CLASSES = {
     "CAUSAL_LM": "AutoModelForCausalLM",
     "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM",
@@ -46,19 +41,15 @@ def merged_folder(adapter: Path, locate: Callable[[str], Path]) -> Path:
     Raises:
         ModelError: the folder is unsafe or broken, its base is not here, or the adapter cannot be merged.
     """
-    if faults := list(adapter_hazards(adapter)) or misbehavior(adapter):
-        raise ModelError(faults)
-    if not (adapter / WEIGHTS).is_file():
-        rule = msg("the adapter has no {file}", file=WEIGHTS)
-        raise ModelError(Fault(rule, str(adapter), msg("save it as safetensors, PEFT's default")))
+    tensors = require_safe(adapter)
     name = str(read_settings(adapter / ADAPTER).get("base_model_name_or_path") or "")
     base = inspect_folder(_base(adapter, name, locate), name)
-    known = (sha256_of(adapter / ADAPTER), sha256_of(adapter / WEIGHTS), base.fingerprint)
+    known = (fingerprint(adapter), base.fingerprint)
     folder = cache_folder() / "with-adapters" / hashlib.sha256(" ".join(known).encode()).hexdigest()[:20]
     if not (folder / ORIGIN).is_file():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".", dir=folder.parent) as temporary, Writing(folder):
-            _merge(adapter, base, Path(temporary) / "model")
+            _merge(adapter, tensors, base, Path(temporary) / "model")
             write_json(Path(temporary) / "model" / ORIGIN, {"of": str(adapter.resolve()), "base": name})
             shutil.rmtree(folder, ignore_errors=True)
             (Path(temporary) / "model").rename(folder)
@@ -69,9 +60,10 @@ def merged_folder(adapter: Path, locate: Callable[[str], Path]) -> Path:
 def _base(adapter: Path, name: str, locate: Callable[[str], Path]) -> Path:
     if not name:
         raise ModelError(Fault(msg("this is an adapter, and it does not name its base model"), str(adapter), REMEDY))
-    beside = adapter / name
+    if (beside := adapter / name).is_dir():
+        return locate(str(beside))
     try:
-        return locate(str(beside) if beside.is_dir() else name)
+        return locate(name)
     except ModelError as error:
         rule = msg("this is an adapter over '{base}', and that base model is not on this machine", base=name)
         words = {"base": name, "file": str(adapter / ADAPTER)}
@@ -81,11 +73,12 @@ def _base(adapter: Path, name: str, locate: Callable[[str], Path]) -> Path:
         raise ModelError(Fault(rule, str(adapter), remedy)) from error
 
 
-def _merge(adapter: Path, base: ModelFacts, folder: Path) -> None:
+def _merge(adapter: Path, tensors: Mapping[str, Any], base: ModelFacts, folder: Path) -> None:
     word = read_settings(adapter / ADAPTER).get("task_type")
     for method in registry.names("methods"):  # PEFT then knows their types of adapters
         registry.choose("methods", method)
-    head = {"num_labels": labels} if word in HEADED and (labels := _labels(adapter / WEIGHTS)) else {}
+    labels = [tensor["shape"][0] for name, tensor in sorted(tensors.items()) if HEAD.search(name)]
+    head = {"num_labels": labels[-1]} if word in HEADED and labels else {}
     model = load_model(base.folder, CLASSES.get(str(word), BY_KIND[base.kind]), head, seed=0).model
     own = any((adapter / name).is_file() for name in TOKENIZERS)
     tokenizer = load_tokenizer(base, adapter if own else None)
@@ -98,12 +91,3 @@ def _merge(adapter: Path, base: ModelFacts, folder: Path) -> None:
         raise ModelError(Fault(rule, str(adapter), REMEDY)) from error
     whole.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-
-
-def _labels(weights: Path) -> int | None:
-    try:
-        with safe_open(weights, framework="np") as file:
-            shapes = [file.get_slice(key).get_shape() for key in file.keys() if HEAD.search(key)]  # noqa: SIM118
-    except SafetensorError as error:
-        raise ModelError(damage_of(weights)) from error
-    return int(shapes[-1][0]) if shapes else None

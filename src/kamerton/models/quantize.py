@@ -11,16 +11,18 @@ from transformers import BitsAndBytesConfig, PreTrainedModel
 
 from kamerton.core import registry
 from kamerton.core.contracts import ModelFacts, Quantization
-from kamerton.core.errors import Fault, ModelError, RunError
+from kamerton.core.errors import Fault, ModelError
 from kamerton.core.figures import Figure
 from kamerton.core.files import write_json
 from kamerton.core.messages import Message, msg
-from kamerton.core.readers import RESTORE, read_object
-from kamerton.models.heads import empty_model
+from kamerton.models.heads import REFUSALS, empty_model
+from kamerton.models.naming import DOWNLOAD_AGAIN, read_settings
 from kamerton.models.structure import linear_layers, outer_model
 
 FILE = "base_quantization.json"
 """Saved with an adapter: how its base was loaded, as transformers writes it."""
+CHOSEN = ("bnb_4bit_quant_type", "bnb_4bit_use_double_quant", "llm_int8_skip_modules")
+"""What of it differs between adapters."""
 BLOCK = 64
 """Weights that share a scale; a matrix row must consist of whole blocks."""
 
@@ -74,15 +76,19 @@ def write_quantization(folder: Path, model: nn.Module) -> None:
 
 
 def read_quantization(folder: Path) -> BitsAndBytesConfig | None:
-    """Read how the base of an adapter was loaded; None if in full precision."""
+    """Read how the base of an adapter was loaded; None if in full precision.
+
+    Raises:
+        ModelError: the file does not say it.
+    """
     if not (folder / FILE).exists():
         return None
-    values = read_object(folder / FILE)
     try:
-        return BitsAndBytesConfig.from_dict(values)
-    except (TypeError, ValueError, AttributeError) as error:
-        rule = msg("the settings of four bits cannot be used: {error}", error=str(error))
-        raise RunError(Fault(rule, str(folder / FILE), RESTORE)) from None
+        settings = read_settings(folder / FILE)
+        return BitsAndBytesConfig(load_in_4bit=True, **{name: settings[name] for name in CHOSEN})
+    except REFUSALS as error:
+        rule = msg("the file does not say how the base was rounded")
+        raise ModelError(Fault(rule, str(folder / FILE), DOWNLOAD_AGAIN)) from error
 
 
 def cost(model: PreTrainedModel, facts: ModelFacts) -> Message:

@@ -15,6 +15,9 @@ from kamerton.core.errors import Fault, RunError
 from kamerton.core.files import Writing, sync
 from kamerton.core.messages import msg
 from kamerton.kernels.trial import is_out_of_memory
+from kamerton.models.first_use import trust
+from kamerton.models.heads import REFUSALS, building
+from kamerton.models.inspect import require_safe
 from kamerton.models.load import load_model
 from kamerton.models.naming import ADAPTER
 from kamerton.models.quantize import read_quantization, write_quantization
@@ -34,6 +37,7 @@ def save_model(folder: Path, model: nn.Module, tokenizer: PreTrainedTokenizerBas
             else:  # else PEFT saves the whole embedding table beside its new rows
                 model.save_pretrained(temporary, save_embedding_layers=False)  # type: ignore[operator]
             tokenizer.save_pretrained(temporary)
+            trust(temporary)
             write_quantization(temporary, model)
             for path in temporary.rglob("*"):
                 sync(path)
@@ -52,13 +56,15 @@ def add_adapter(model: nn.Module, folder: Path, name: str) -> None:
     """Load another adapter into a model that has one, and activate it.
 
     Raises:
+        ModelError: the folder is unsafe or damaged.
         RunError: PEFT cannot keep the two over one base.
     """
+    require_safe(folder)
     adapted = cast(Any, model)
     try:
         adapted.load_adapter(folder, adapter_name=name)
         adapted.set_adapter(name)
-    except (ValueError, RuntimeError) as error:
+    except REFUSALS as error:
         if is_out_of_memory(error):
             raise
         rule = msg("the adapters do not fit over one base: {error}", error=str(error))
@@ -68,12 +74,17 @@ def add_adapter(model: nn.Module, folder: Path, name: str) -> None:
 def load_saved(
     folder: Path, form: ModelHead, facts: ModelFacts, tokenizer: PreTrainedTokenizerBase | None = None
 ) -> nn.Module:
-    """Load a tuned model; an adapter over its base, with the `tokenizer` that was saved where it has new tokens."""
+    """Load a tuned model; an adapter over its base, with the `tokenizer` that was saved where it has new tokens.
+
+    Raises:
+        ModelError: the folder is unsafe or damaged, or does not fit its base.
+    """
+    require_safe(folder)
     if not is_adapter(folder):
         return load_model(folder, form.model_class, {}, seed=0).model
     quantization = read_quantization(folder)
     base = load_model(facts.folder, form.model_class, form.config, seed=0, quantization=quantization).model
     if tokenizer:
         make_room(base, tokenizer)
-    # PEFT takes seconds to import: only where there is an adapter
-    return registry.load("peft:PeftModel").from_pretrained(base, folder)
+    with building(folder, "PeftModel"):  # PEFT takes seconds to import: only where there is an adapter
+        return registry.load("peft:PeftModel").from_pretrained(base, folder)

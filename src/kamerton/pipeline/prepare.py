@@ -51,7 +51,7 @@ from kamerton.models.catalog import known
 from kamerton.models.heads import new_head
 from kamerton.models.inspect import fingerprints, inspect_folder
 from kamerton.models.load import load_tokenizer, machine_device, require_end
-from kamerton.models.locate import locate, to_fetch
+from kamerton.models.locate import commit_of, locate, to_fetch
 from kamerton.models.naming import origin
 from kamerton.models.vocabulary import add_words, read_words
 from kamerton.runs.recipe import Decision, Recipe
@@ -150,7 +150,9 @@ def bind(parsed: ParsedData) -> BoundData:
     """
     recipe = parsed.recipe
     name = recipe.model.name or ""
-    facts = inspect_folder(locate(name), str(nearby(name)))
+    facts = inspect_folder(locate(name, recipe.model.revision), str(nearby(name)))
+    if commit := commit_of(Path(facts.folder)):
+        recipe = recipe.decide({"model.revision": Decision(commit, msg("the commit on this machine"))})
     if facts.kind not in parsed.task.kinds:
         kinds, task = Joined([KINDS[kind] for kind in parsed.task.kinds], " or "), recipe.data.task or ""
         template = "this model is of the kind {kind}; {task} takes the kind {kinds}"

@@ -77,6 +77,9 @@ class ModelSettings(Group):
     """The pretrained model that is tuned."""
 
     name: str | None = Field(None, description="A known name, a folder, or a Hugging Face id.")
+    revision: str | None = Field(
+        None, pattern="^[0-9a-f]{40}$", description="Commit of the Hugging Face id: 40 hexadecimal digits."
+    )
     max_tokens: Count | None = Field(None, description="Longest sequence in tokens.")
     precision: Literal["fp32", "bf16"] | None = Field(
         None, description="Compute dtype of the pretrained matrix products in training; weights and sums are fp32."

@@ -91,7 +91,7 @@ def open_setup(run: Run) -> Setup:
         RunError: the base model has changed since.
     """
     recipe, split, name = run.recipe, run.read_split(), run.recipe.model.name or ""
-    facts = inspect_folder(locate(name), str(nearby(name)))
+    facts = inspect_folder(locate(name, recipe.model.revision), str(nearby(name)))
     base = run.state.base
     if facts.fingerprint != base.fingerprint:
         parts = differing_parts(base.parts, fingerprints(Path(facts.folder)))

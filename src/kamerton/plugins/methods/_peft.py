@@ -16,7 +16,8 @@ from transformers import PreTrainedModel
 from kamerton.core.errors import Fault, ModelError
 from kamerton.core.messages import Wording, msg
 from kamerton.kernels.trial import is_out_of_memory
-from kamerton.models.adapters import REFUSALS, merged
+from kamerton.models.adapters import merged
+from kamerton.models.heads import REFUSALS
 from kamerton.models.structure import TRAINS_TOKENS, short_row
 from kamerton.plugins.methods._paired import pair_up
 from kamerton.plugins.methods._shared import Knobs

@@ -17,7 +17,8 @@ from transformers import PreTrainedModel
 from kamerton.core.contracts import Advice
 from kamerton.core.errors import Fault, ModelError, RecipeError, nearest
 from kamerton.core.messages import Joined, Message, Wording, msg
-from kamerton.models.adapters import REFUSALS, merged
+from kamerton.models.adapters import merged
+from kamerton.models.heads import REFUSALS
 from kamerton.models.structure import linear_layers
 from kamerton.plugins.methods._peft import adapt, task_type, token_refusal
 from kamerton.plugins.methods._prompt_tokens import PromptTokens

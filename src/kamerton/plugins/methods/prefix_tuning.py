@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from kamerton.core.contracts import Advice
 from kamerton.core.errors import Fault, ModelError
 from kamerton.core.messages import Wording, msg
-from kamerton.models.adapters import REFUSALS
+from kamerton.models.heads import REFUSALS
 from kamerton.models.structure import short_row
 from kamerton.plugins.methods._peft import task_type
 from kamerton.plugins.methods._prompt_tokens import PromptTokens, heads_of, real_tokens, takes
