@@ -76,7 +76,7 @@ def _keep_peak(run: Run) -> None:
 def job_of(run: Run, setup: Setup, trainable: TrainableModel) -> Job:
     """Build the training job of a recipe."""
     recipe = setup.recipe
-    trained = recipe.model_dump_json(include={"model", "method", "train", "evaluate", "seed"})
+    trained = recipe.model_dump_json(include={"model", "method", "train", "evaluate", "seed"}, exclude_none=True)
     return Job(
         model=trainable.model,
         layout=trainable.engine.layout,
