@@ -47,6 +47,7 @@ def test_what_fails_leaves_nothing_and_names_the_path(tmp_path):
 def temporary(tmp_path, monkeypatch):
     """A system's temporary folder."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("KAMERTON_CACHE", "/proc/nowhere")
     return tmp_path / f"kamerton-{os.getuid()}"
 
 

@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 
 ACTIVE = re.compile(r'[$`"\\!\n]')
 """What shells act on within double quotes."""
@@ -46,37 +45,39 @@ def error_number(error: BaseException | None) -> int | None:
     return int(found[1]) if found else None
 
 
-class Writing:
-    """Adds the path to the system's errors while it is written, under a temporary name or not; a context manager.
+@contextmanager
+def writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Add the path to the system's errors while it is written, under a temporary name or not.
 
     Raises:
         OSError: with the path.
     """
-
-    def __init__(self, path: Path, temporary: Path | None = None) -> None:
-        self.path, self.temporary = path, temporary
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    try:
+        yield
+    except BaseException as error:
         number = error_number(error)
-        named = isinstance(error, OSError) and error.filename not in (None, str(self.temporary))
-        if number is not None and not named:
-            raise OSError(number, os.strerror(number), str(self.path)) from error
+        named = isinstance(error, OSError) and error.filename not in (None, str(temporary))
+        if number is None or named:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write to; on success it is synced and replaces `path` in one step.
 
+    What killed processes left of the same file is removed.
+
     Raises:
         OSError: it cannot be written; the error names `path`, and nothing is left behind.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with Writing(path, temporary):
+        with writing(path, temporary):
             path.parent.mkdir(parents=True, exist_ok=True)
+            for left in path.parent.iterdir():
+                if left.name.startswith(f".{path.name}.") and left.suffix == ".tmp" and _is_over(left.stem):
+                    left.unlink(missing_ok=True)
             yield temporary
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
@@ -85,6 +86,17 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # where nothing can be removed, nothing could be written
             temporary.unlink(missing_ok=True)
+
+
+def _is_over(name: str) -> bool:
+    """Return whether the process whose number ends a name has ended."""
+    try:
+        os.kill(int(name.rpartition(".")[2]), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, ValueError):  # another user's, or no number
+        return False
+    return False
 
 
 def hidden(path: Path) -> Path:
@@ -102,7 +114,7 @@ def appearing(path: Path) -> Iterator[Path]:
     temporary = hidden(path)
     remove(temporary)
     try:
-        with Writing(path, temporary):
+        with writing(path, temporary):
             yield temporary
             for written in (*temporary.rglob("*"), temporary):
                 sync(written)
@@ -123,13 +135,19 @@ def remove(path: Path) -> None:
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """Yield a private folder within the system's temporary one; what killed processes left there is removed first.
+    """Yield a private folder; what killed processes left beside it is removed first.
+
+    It is in the user's cache folder, or where nothing can be written there, in the system's temporary one.
 
     Raises:
         OSError: it cannot be made.
     """
-    root = Path(tempfile.gettempdir()) / f"kamerton-{os.getuid()}"
-    root.mkdir(mode=0o700, exist_ok=True)
+    root = cache_folder() / "scratch"
+    with suppress(OSError):
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not os.access(root, os.W_OK):
+        root = Path(tempfile.gettempdir()) / f"kamerton-{os.getuid()}"
+        root.mkdir(mode=0o700, exist_ok=True)
     if root.stat().st_uid != os.getuid():
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(root))
     with ExitStack() as held:
@@ -169,8 +187,20 @@ def json_text(value: object) -> str:
 
 
 def mode_of(path: str | None) -> int:
-    """Return the permissions of a file of the user's, for what is made from it; private ones where there is none."""
-    return 0o600 | (Path(path).stat().st_mode & 0o066 if path and Path(path).is_file() else 0)
+    """Return the permissions of a user's file, or of its archive, for what is made from it; else private ones."""
+    found = next((one for one in (Path(path), *Path(path).parents) if one.exists()), None) if path else None
+    return 0o600 | (found.stat().st_mode & 0o066 if found and found.is_file() else 0)
+
+
+@contextmanager
+def permitting(mode: int) -> Iterator[None]:
+    """Give the files that a block makes these permissions at most, and its folders those to enter as well."""
+    usual = os.umask(0o077)
+    os.umask(usual | 0o777 & ~(mode | (mode & 0o444) >> 2))
+    try:
+        yield
+    finally:
+        os.umask(usual)
 
 
 BAD_JSON = (ValueError, RecursionError)

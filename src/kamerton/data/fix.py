@@ -14,7 +14,7 @@ from pathlib import Path
 
 from kamerton.core.contracts import AuditContext, Task
 from kamerton.core.errors import reason_of
-from kamerton.core.files import appearing, hidden
+from kamerton.core.files import appearing, hidden, mode_of, permitting
 from kamerton.core.messages import Joined, Message, Wording, msg, term
 from kamerton.core.outcomes import Fixed
 from kamerton.core.records import Example, Finding, LedgerEntry, Row
@@ -67,7 +67,8 @@ def fix_data(path: Path, table: Table, task: Task, roles: Mapping[str, str]) -> 
     copy, ledger = _target(path, path, place, table), _ledger_path(path, place, table)
     with appearing(copy) as beside, appearing(ledger) as temporary:  # the copy appears last
         copies = tuple(_write_copies(path, place, kept, table, beside))
-        _write_ledger(temporary, entries)
+        with permitting(min(map(mode_of, {entry.place.file for entry in entries}), default=0o600)):
+            _write_ledger(temporary, entries)
     fates = Counter(entry.fate for entry in entries)
     repairs = Counter[Wording](repair for item in kept for repair in item.repairs)
     reasons = Counter(entry.reason for entry in entries if entry.fate == "dropped")
@@ -157,7 +158,8 @@ def _write_copies(path: Path, word: str, kept: Sequence[Repaired], table: Table,
         changed = frozenset(name for item in mine for name in item.changed)
         hidden_copy = beside / target.relative_to(whole)
         hidden_copy.parent.mkdir(parents=True, exist_ok=True)
-        write_copy(Copy(source, target, [item.row for item in mine], table.notes, changed), hidden_copy)
+        with permitting(mode_of(str(source))):
+            write_copy(Copy(source, target, [item.row for item in mine], table.notes, changed), hidden_copy)
         yield target
 
 

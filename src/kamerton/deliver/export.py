@@ -18,7 +18,7 @@ from kamerton.core.children import run_python
 from kamerton.core.contracts import Export, Tuned
 from kamerton.core.errors import Fault, RunError, reason_of
 from kamerton.core.figures import Figure
-from kamerton.core.files import appearing, write_json
+from kamerton.core.files import appearing, permitting, write_json
 from kamerton.core.messages import msg
 from kamerton.core.readers import read_object
 from kamerton.core.records import Encoded
@@ -88,7 +88,7 @@ def export_run(run: Run, word: str, out: Path | None) -> Exported:
     registry.allow(word)
     export: Export = registry.choose("exports", word)()
     task, target = run.result["task"], out or run.path / "exported" / word
-    with _new_folder(target) as folder:
+    with permitting(run.files.mode), _new_folder(target) as folder:
         setup = open_setup(run)
         method = make_method(setup.recipe)
         saved = run.checked_model()

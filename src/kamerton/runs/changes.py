@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from kamerton.core.errors import Fault, RunError
-from kamerton.core.files import Writing, mode_of, sha256_of, shell_word, sync
+from kamerton.core.files import mode_of, sha256_of, shell_word, sync, writing
 from kamerton.core.messages import Message, msg
 from kamerton.core.readers import read_object
 
@@ -176,7 +176,7 @@ class RunFiles:
         if self.open:
             yield self.open
             return
-        with Writing(self.folder):
+        with writing(self.folder):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self.locked():
                 self.open = RunChange(self.folder / PREPARED, self.mode)

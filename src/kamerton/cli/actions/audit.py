@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from kamerton.cli.output import LISTED, listed, print_json, require_page
-from kamerton.core.files import shell_word
+from kamerton.core.files import mode_of, permitting, shell_word
 from kamerton.core.message_json import to_json
 from kamerton.core.messages import Wording, msg
 from kamerton.core.outcomes import Fixed
@@ -55,7 +55,8 @@ def run(
     command = _fix_command(data, flags, assignments) if mendable else ""
     if out:
         model = str(settings.get("model.name", ""))
-        write_audit_page(out, _page(data, model, parsed, findings, fixed, command), language)
+        with permitting(mode_of(str(data))):
+            write_audit_page(out, _page(data, model, parsed, findings, fixed, command), language)
     if json:
         print_json(_for_machines(parsed, findings, fixed, out))
         return

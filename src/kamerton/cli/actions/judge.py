@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kamerton.cli.output import print_json, require_page
 from kamerton.core.figures import Figure
+from kamerton.core.files import permitting
 from kamerton.core.message_json import to_json
 from kamerton.core.messages import Message, msg
 from kamerton.core.outcomes import Judging, Measure
@@ -43,7 +44,8 @@ def run(
         return
     runs = [Run(path) for path in paths]
     judging = _of_two(runs, rows, seed) if len(runs) > 1 else _of_one(runs[0], rows, seed)
-    write_judging(judging, out, language=language, reference=reference)
+    with permitting(runs[0].files.mode & runs[-1].files.mode):
+        write_judging(judging, out, language=language, reference=reference)
     if json:
         print_json({"page": out, "pairs": len(judging.pairs), "identical": judging.identical})
         return

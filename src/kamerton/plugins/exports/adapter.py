@@ -23,4 +23,4 @@ class Adapter:
         """Copy what the run keeps. Raises `Unusable` if that is a full model."""
         if isinstance(tuned.model, PreTrainedModel):
             raise Unusable(msg("there is no adapter to export, because the method changed the model's own weights"))
-        shutil.copytree(tuned.folder, folder)
+        shutil.copytree(tuned.folder, folder, copy_function=shutil.copyfile)
