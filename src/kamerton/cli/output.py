@@ -8,13 +8,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from kamerton.cli.speech import worded
-from kamerton.cli.streams import is_unicode
+from kamerton.cli.streams import Terminal, is_unicode
 from kamerton.core.errors import Fault, RunError
 from kamerton.core.message_json import without_templates
 from kamerton.core.messages import Joined, Value, Wording, msg
 from kamerton.runs.run import Run
 from kamerton.runs.state import other_versions
+from kamerton.text.safe import CONTROLS
 
 PAGE = b"<!doctype html"
 """How a page begins."""
@@ -22,9 +25,22 @@ LISTED = 5
 """Places named one by one."""
 
 
+def open_console(*, stderr: bool = False) -> Console:
+    """Return the console of a standard stream, for texts that are safe; their brackets are no markup."""
+    stream = sys.stderr if stderr else sys.stdout
+    file = stream.styled if isinstance(stream, Terminal) else stream
+    return Console(file=file, markup=False, highlight=False, emoji=False)
+
+
 def print_json(value: Any) -> None:
     """Print a value for machines; a path as its text."""
-    print(json.dumps(without_templates(value), indent=2, ensure_ascii=not is_unicode(sys.stdout), default=str))
+    print(json_for_output(without_templates(value), indent=2))
+
+
+def json_for_output(value: Any, indent: int | None = None) -> str:
+    """Return JSON for standard output; on a terminal, controls are escaped."""
+    text = json.dumps(value, indent=indent, ensure_ascii=not is_unicode(sys.stdout), default=str)
+    return CONTROLS.sub(lambda found: json.dumps(found[0])[1:-1], text) if isinstance(sys.stdout, Terminal) else text
 
 
 def require_page(path: Path | None) -> None:
@@ -46,7 +62,7 @@ def require_page(path: Path | None) -> None:
 
 def warn(wording: Wording) -> None:
     """Print a warning on standard error, in the reader's language."""
-    print("kamerton:", worded(wording), file=sys.stderr)
+    print(f"kamerton: {worded(wording)}", file=sys.stderr)
 
 
 def open_run(path: Path) -> Run:

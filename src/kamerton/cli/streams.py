@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TextIO, cast
 from kamerton.core import registry
 from kamerton.core.errors import DataError, Fault, KamertonError
 from kamerton.core.messages import msg
+from kamerton.text.safe import safe_text
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -64,12 +65,30 @@ class _NamedStream(io.FileIO):
             raise
 
 
+class Terminal(io.TextIOWrapper):
+    """A terminal, which texts of data and models cannot steer: controls are left out of what is printed.
+
+    In a pipe and in a file they stay. `styled` is for colors and bars, whose texts are made safe before.
+    """
+
+    styled: TextIO
+
+    def write(self, text: str) -> int:
+        """Write a text without controls; one that begins with a carriage return draws a library's bar anew."""
+        return super().write("\r" * text.startswith("\r") + safe_text(text.removeprefix("\r")))
+
+
 def _safe(stream: TextIO, name: str) -> TextIO:
     """Wrap a stream so that every character can be written and errors name it; leave other objects alone."""
     if not isinstance(stream, io.TextIOWrapper) or not isinstance(stream.buffer, io.BufferedWriter | io.FileIO):
         return stream
     raw, lines = io.BufferedWriter(_NamedStream(stream, name)), stream.line_buffering or stream.write_through
-    return io.TextIOWrapper(raw, stream.encoding, HANDLER, line_buffering=lines)
+    if not stream.isatty():
+        return io.TextIOWrapper(raw, stream.encoding, HANDLER, line_buffering=lines)
+    # both hand on at once what they get, so that their texts appear in order
+    shown = Terminal(raw, stream.encoding, HANDLER, line_buffering=True, write_through=True)
+    shown.styled = io.TextIOWrapper(raw, stream.encoding, HANDLER, line_buffering=True, write_through=True)
+    return shown
 
 
 def _occupy_descriptors() -> None:

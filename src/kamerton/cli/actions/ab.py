@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
-from kamerton.cli.output import print_json
+from kamerton.cli.output import open_console, print_json
 from kamerton.core.figures import Figure
 from kamerton.core.message_json import to_json
 from kamerton.core.messages import Message, msg
@@ -83,7 +82,7 @@ def _simulate(looks: int, disagreement: float, trials: int, confidence: float, j
     if json:
         print_json({"looks": looks, "trials": trials, **settings, "simulated": [to_json(one) for one in found]})
         return
-    console = Console()
+    console = open_console()
     rule = "{trials} simulated logs of {looks} outcomes, {disagreement} of them no ties, looked at after every one"
     about = msg(rule, trials=trials, looks=looks, disagreement=Figure(disagreement, "percent"))
     allowed = msg(

@@ -6,9 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from rich.console import Console
-
-from kamerton.cli.output import LISTED, listed, print_json, require_page
+from kamerton.cli.output import LISTED, listed, open_console, print_json, require_page
 from kamerton.core.files import mode_of, permitting, shell_word
 from kamerton.core.message_json import to_json
 from kamerton.core.messages import Wording, msg
@@ -113,7 +111,7 @@ def _print(data: Path, parsed: ParsedData, findings: Sequence[Finding], used: Wo
     for line in _places([*table.rejected, *parsed.left_out], voice):
         print(f"  {line}")
     print()
-    Screen(Console(), voice).show_findings(findings)
+    Screen(open_console(), voice).show_findings(findings)
 
 
 def _places(entries: Sequence[LedgerEntry], voice: Voice) -> Iterator[str]:

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kamerton.cli.output import print_json
+from kamerton.cli.output import open_console, print_json
 from kamerton.core.figures import Figure
 from kamerton.core.message_json import to_json
 from kamerton.core.messages import Message, msg
@@ -50,7 +49,7 @@ def _meets(one: RunPair, require: str | None, confidence: float) -> bool:
 
 
 def _print(compared: ComparedRuns, detect: float | None, voice: Voice) -> None:
-    console = Console()
+    console = open_console()
     name, rows = compared.metric, compared.rows
     more = msg("{metric} on {rows} test {rows:row|rows}; more is better", metric=name, rows=rows)
     less = msg("{metric} on {rows} test {rows:row|rows}; less is better", metric=name, rows=rows)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rich.console import Console
-
-from kamerton.cli.output import print_json, require_page
+from kamerton.cli.output import open_console, print_json, require_page
 from kamerton.core.figures import Figure
 from kamerton.core.message_json import to_json
 from kamerton.core.messages import msg
@@ -33,7 +31,7 @@ def run(
     """Draw the learning curve of a data file: print it, and write its page."""
     require_page(out)
     recipe = resolve(None, {"data.path": str(data), **flags, **dict(map(parse_assignment, assignments))})
-    with Screen(Console(stderr=True), voice(language)) as screen:
+    with Screen(open_console(stderr=True), voice(language)) as screen:
         for item in draw_curve(recipe, target):
             if isinstance(item, Curve):
                 page = write_curve(item, out or RUNS / f"{data.stem}-curve.html", language)

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from kamerton.cli.output import print_json
+from kamerton.cli.output import open_console, print_json
 from kamerton.core.errors import DataError, Fault
 from kamerton.core.figures import Figure
 from kamerton.core.files import write_text
@@ -34,7 +34,7 @@ def run(
     """Print what a run would do."""
     settings = {**flags, **dict(map(parse_assignment, assignments))}
     speaker = voice(language)
-    with Screen(Console(stderr=True), speaker) as screen:
+    with Screen(open_console(stderr=True), speaker) as screen:
         for item in dry_run(data, settings):
             if isinstance(item, DryRun):
                 plan = item
@@ -45,7 +45,7 @@ def run(
     if json:
         print_json(_for_machines(plan))
         return
-    console = Console()
+    console = open_console()
     _print_settings(plan, console, speaker)
     _print_alternatives(plan, console, speaker)
     _print_tokens(plan, console, new_tokens, speaker)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json as json_library
-import sys
 from collections.abc import Iterator, Sequence
 from itertools import tee
 from pathlib import Path
 
-from kamerton.cli.output import open_run, warn, warn_cut
-from kamerton.cli.streams import is_unicode, standard_input
+from kamerton.cli.output import json_for_output, open_run, warn, warn_cut
+from kamerton.cli.streams import standard_input
 from kamerton.core.messages import msg
 from kamerton.core.records import Place
 from kamerton.data.encoding import lines_of
@@ -51,7 +50,7 @@ def _line(served: Served, name: str, predictor: Predictor) -> str:
         values["cut"] = prediction.cut
     if served.unusable:
         values["unusable"] = str(served.unusable)
-    return json_library.dumps(values, ensure_ascii=not is_unicode(sys.stdout))
+    return json_for_output(values)
 
 
 def one_line(answer: str) -> str:

@@ -6,9 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-
-from kamerton.cli.output import listed, print_json
+from kamerton.cli.output import listed, open_console, print_json
 from kamerton.core.contracts import AuditContext
 from kamerton.core.message_json import to_json
 from kamerton.core.messages import Wording, msg
@@ -42,7 +40,7 @@ def run(
     print(speaker.render(parsed.reason))
     for line in _left_out(parsed, shown, speaker):
         print(line)
-    screen = Screen(Console(), speaker)
+    screen = Screen(open_console(), speaker)
     screen.show_tokens(views)
     context = AuditContext(stratified=False, lengths=None, max_tokens=None, tokenizer=bound.tokenizer)
     if finding := AdaptedTurns().check(shown, context):

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from kamerton.cli.border import RESUMABLE
-from kamerton.cli.output import open_run, print_json
+from kamerton.cli.output import open_console, open_run, print_json
 from kamerton.evaluate.verdict import meets
 from kamerton.i18n.language import Language
 from kamerton.i18n.voice import voice
@@ -51,7 +49,7 @@ def tell(run: Run, json: bool, language: Language) -> None:
         _write_translated(run, language)
         print_json(run.result)
         return
-    with Screen(Console(), voice(language)) as screen:
+    with Screen(open_console(), voice(language)) as screen:
         for item in story(run):
             screen.show(item)
         _write_translated(run, language)
