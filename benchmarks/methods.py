@@ -69,7 +69,7 @@ class Cell:
     tuned: float = 0.0
     untuned: float = 0.0
     trained: int = 0
-    foretold: Mapping[str, float] = field(default_factory=dict)
+    estimated: Mapping[str, float] = field(default_factory=dict)
     """Seconds of as many updates as were made, and bytes."""
     measured: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
@@ -79,14 +79,14 @@ class Cell:
 
     def off(self, name: str) -> float:
         """Give by what share a forecast was off."""
-        return abs(self.foretold[name] / self.measured[name] - 1)
+        return abs(self.estimated[name] / self.measured[name] - 1)
 
     @property
     def line(self) -> list[str]:
         """The cell as a line of its column's table."""
         if self.failed:
             return [f"`{self.method}`", self.failed, *[""] * 6]
-        told, was = self.foretold, self.measured
+        told, was = self.estimated, self.measured
         return [
             f"`{self.method}`",
             f"{self.tuned:.3f}",
@@ -117,7 +117,7 @@ def cell(column: Column, method: str, run: Path) -> Cell:
         tuned=scores["tuned model"],
         untuned=max(value for name, value in scores.items() if name.startswith("base model")),
         trained=result["trainable_parameters"],
-        foretold=result["forecast"]["foretold"],
+        estimated=result["forecast"]["estimated"],
         measured=result["forecast"]["measured"],
         seconds=sum(result["seconds"].values()),
         size=sum(path.stat().st_size for path in (run / "model").rglob("*.safetensors")),

@@ -121,18 +121,18 @@ def test_no_method_needs_more_than_full_training_or_less_than_half_a_byte_a_weig
     assert 5e8 <= registry.choose("methods", word).least_memory(facts) <= 16e9
 
 
-def test_a_plan_foretells_time_and_memory_and_leaves_no_run_behind(place, planned):
+def test_a_plan_estimates_time_and_memory_and_leaves_no_run_behind(place, planned):
     assert planned["cost"]["seconds"] > 0
     assert planned["cost"]["peak_bytes"] > 5e7
     assert not list(place.folder.glob("**/plan/recipe.yaml"))
 
 
-def test_a_run_compares_what_was_foretold_with_what_came(place):
+def test_a_run_compares_the_estimate_with_what_was_measured(place):
     said = place.run("full").result["forecast"]
-    assert said["foretold"]["seconds"] > 0
+    assert said["estimated"]["seconds"] > 0
     assert said["measured"]["seconds"] > 0
-    assert said["measured"]["peak_bytes"] >= 0.5 * said["foretold"]["peak_bytes"]
-    assert said["measured"]["updates"] == said["foretold"]["updates"] > 0
+    assert said["measured"]["peak_bytes"] >= 0.5 * said["estimated"]["peak_bytes"]
+    assert said["measured"]["updates"] == said["estimated"]["updates"] > 0
 
 
 def test_a_training_that_ended_early_is_held_against_the_forecast_of_its_own_updates():

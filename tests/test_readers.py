@@ -35,10 +35,10 @@ from kamerton.feedback.judging import read_choices
 from kamerton.feedback.living import judge_log
 from kamerton.kernels.trial import kept_ratio
 from kamerton.models import catalog
-from kamerton.models.hazards import adapter_hazards
+from kamerton.models.hazards import hazards
 from kamerton.models.inspect import inspect_folder
 from kamerton.models.naming import origin
-from kamerton.models.quantize import read_quantization
+from kamerton.models.quantize import CHOSEN, read_quantization
 from kamerton.runs.parquet import parse_parquet
 from kamerton.runs.recipe import Decision, Recipe, parse_assignment, resolve, to_yaml
 
@@ -166,14 +166,14 @@ TOLD: Mapping[str, Told] = {
     ),
     "an adapter's": Told(
         "adapter_config.json", as_json({"peft_type": "LORA", "r": 2, "target_modules": ["query"]}),
-        lambda path: raise_all(adapter_hazards(path.parent)),
+        lambda path: raise_all(hazards(path.parent)),
     ),
     "an index": Told(
         "model.safetensors.index.json", as_json({"weight_map": {"a": "model-1.safetensors"}}),
         lambda path: inspect_folder(without_weights(path.parent), "m"),
     ),
     "how a base was loaded": Told(
-        "base_quantization.json", as_json({"load_in_4bit": True}), lambda path: read_quantization(path.parent)
+        "base_quantization.json", as_json(dict(zip(CHOSEN, ("nf4", True, None), strict=True))), lambda path: read_quantization(path.parent)
     ),
     "a merged model's origin": Told("merged.json", as_json({"base": "m"}), lambda path: origin("m", path.parent)),
     "JSON": Told("some.json", as_json(CHOICES), read_object),

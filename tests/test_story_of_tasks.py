@@ -21,6 +21,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is d
 
 ROWS = 24
 THINGS = ("a clock", "a radio", "the window", "an old bicycle", "a short answer")
+WORDS = (
+    "apple", "bridge", "candle", "desert", "engine", "forest", "garden", "hammer", "island", "jacket", "kettle",
+    "ladder", "market", "needle", "orange", "pencil", "quarry", "ribbon", "saddle", "tunnel", "umbrella", "valley",
+    "window", "yellow", "zebra", "anchor", "basket", "cotton", "dagger",
+)  # fmt: skip
 ВЕЩИ = ("часы", "радио", "окно", "старый велосипед", "короткий ответ")
 FLAGS = ("--set", "evaluate.resamples=200", "--set", 'evaluate.forgetting="off"', "--learning-rate", "1e-2",
          "--epochs", "2", "--set", "train.batch_size=8")  # fmt: skip
@@ -45,7 +50,8 @@ def preference(n: int) -> dict[str, object]:
 def feedback(n: int) -> dict[str, object]:
     thing, wanted = THINGS[n % 5], n % 3 > 0
     said = f"It is {thing}, yes." if wanted else f"{n} no no."
-    return {"prompt": f"Name the thing {n}, {thing}.", "completion": said, "label": wanted}
+    asked = " ".join(WORDS[n * step % 29] for step in (1, 2, 5))
+    return {"prompt": f"{asked}, {thing}?", "completion": said, "label": wanted}
 
 
 def plain_text(n: int) -> dict[str, object]:

@@ -84,7 +84,7 @@ def test_what_is_no_plugin_is_not_called_even_where_the_user_named_it(folder):
 @pytest.mark.parametrize("folder", registry.KINDS)
 def test_every_plugin_of_ours_has_what_its_contract_names(folder):
     for word in registry.names(folder):
-        registry._fitting(folder, word, registry.choose(folder, word))
+        assert registry._fitting(folder, word, registry.choose(folder, word))
 
 
 def test_a_word_that_the_user_named_once_is_kept_for_later_recipes(tmp_path, monkeypatch):

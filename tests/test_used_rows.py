@@ -439,7 +439,7 @@ def test_a_table_is_parted_only_for_an_optimizer_that_leaves_the_others_untouche
     assert stays_whole(make_case("classes"), optimizer=word) != registry.choose("optimizers", word).leaves_untouched
 
 
-# ── what is foretold ──────────────────────────────────────────────────────────────────────────
+# ── the cost estimate ──────────────────────────────────────────────────────────────────────────
 
 
 def test_only_what_trains_is_gauged(make_case):

@@ -75,3 +75,11 @@ def test_other_versions_are_told_once(place, copied):
     (copied / "MANIFEST.json").unlink()  # as in a run of an older version
     ended = place.call("predict", copied, "a warm film")
     assert ended.status == DONE and ended.err.count("torch 1.0 →") == 1
+
+
+def test_a_log_that_was_cut_between_two_lines_is_noticed(place, copied):
+    log = copied / "events.jsonl"
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:-1]))
+    for words in (("report", copied), ("resume", copied), ("verify", copied)):
+        ended = place.call(*words)
+        assert ended.status == MISTAKE and "events.jsonl" in ended.err and "damaged" in ended.err, ended.said

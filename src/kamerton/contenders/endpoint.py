@@ -116,7 +116,7 @@ class Endpoint:
         return [Prediction(id, "" if text is None else form.parse(text)) for id, text in texts]
 
     def failures(self, rows: int) -> list[Message]:
-        """Tell how many of the last rows failed, and why the first did; nothing if none did."""
+        """Return how many of the last rows failed, and why the first did; an empty list if none did."""
         found, self._failures = self._failures, []
         rule = "{count} of {rows} answers of the server could not be used: {reason}"
         return [msg(rule, count=len(found), rows=rows, reason=found[0])] if found else []

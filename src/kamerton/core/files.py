@@ -12,8 +12,9 @@ import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
 
 ACTIVE = re.compile(r'[$`"\\!\n]')
 """What shells act on within double quotes."""
@@ -45,21 +46,21 @@ def error_number(error: BaseException | None) -> int | None:
     return int(found[1]) if found else None
 
 
-@contextmanager
-def writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
-    """Add the path to the system's errors while it is written, under a temporary name or not.
+class Writing(AbstractContextManager["Writing"]):
+    """Adds the path to the system's errors while it is written, under a temporary name or not.
 
     Raises:
         OSError: with the path.
     """
-    try:
-        yield
-    except BaseException as error:
+
+    def __init__(self, path: Path, temporary: Path | None = None) -> None:
+        self.path, self.temporary = path, temporary
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         number = error_number(error)
-        named = isinstance(error, OSError) and error.filename not in (None, str(temporary))
-        if number is None or named:
-            raise
-        raise OSError(number, os.strerror(number), str(path)) from error
+        named = isinstance(error, OSError) and error.filename not in (None, str(self.temporary))
+        if number is not None and not named:
+            raise OSError(number, os.strerror(number), str(self.path)) from error
 
 
 @contextmanager
@@ -73,7 +74,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with writing(path, temporary):
+        with Writing(path, temporary):
             path.parent.mkdir(parents=True, exist_ok=True)
             for left in path.parent.iterdir():
                 if left.name.startswith(f".{path.name}.") and left.suffix == ".tmp" and _is_over(left.stem):
@@ -114,7 +115,7 @@ def appearing(path: Path) -> Iterator[Path]:
     temporary = hidden(path)
     remove(temporary)
     try:
-        with writing(path, temporary):
+        with Writing(path, temporary):
             yield temporary
             for written in (*temporary.rglob("*"), temporary):
                 sync(written)
@@ -284,7 +285,7 @@ UNKEPT: list[OSError] = []
 
 @contextmanager
 def optional() -> Iterator[None]:
-    """Let a block write to the cache folder; where that fails, it costs time, and the command says so at its end."""
+    """Ignore errors of writing to the cache folder, which only cost time; the command reports them at its end."""
     try:
         yield
     except OSError as error:

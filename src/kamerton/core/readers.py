@@ -99,8 +99,7 @@ def _told(place: Path | str, kind: Kind, remedy: Wording, line: int = 1) -> Iter
         return
     except json.JSONDecodeError as error:
         where = f":{line + error.lineno - 1}:{error.colno}"
-        rule: Wording = msg("this is not JSON: {error}", error=error.msg)
-        rule = error.message if isinstance(error, MalformedError) else rule
+        rule: Wording = error.message if isinstance(error, MalformedError) else msg("from here on this is not JSON")
     except yaml.reader.ReaderError as error:
         rule = msg("this is not valid YAML: {error}", error=error.reason)
     except yaml.MarkedYAMLError as error:

@@ -79,7 +79,7 @@ def choose(folder: str, word: str) -> Any:
 
 
 def allow(*values: object) -> None:
-    """Let recipes and runs name the code that is among these values, which the user gave: here and from now on."""
+    """Allow recipes and runs to name the code among these values, which the user gave, from now on."""
     given = [one for value in values for one in (value if isinstance(value, list | tuple) else (value,))]
     words = [one for one in given if isinstance(one, str) and CODE.fullmatch(one)]
     words = [word if DOTTED.fullmatch(word) else str(Path(word).absolute()) for word in words]

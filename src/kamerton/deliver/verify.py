@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from kamerton.core.errors import Fault, KamertonError
 from kamerton.core.messages import Message
-from kamerton.runs.changes import LOGS
-from kamerton.runs.logs import read_lines
+from kamerton.models.inspect import require_safe
+from kamerton.runs.changes import REPLIES
 from kamerton.runs.run import MODEL, Run
+from kamerton.runs.servers import read_replies
 from kamerton.runs.state import other_versions
 from kamerton.session.setup import open_setup
 from kamerton.train.checkpoint import damaged_checkpoints
@@ -26,22 +29,26 @@ class Verified:
 
 
 def verify_run(run: Run) -> Verified:
-    """Check every file of a run against its checksum, and that its base model is the same."""
+    """Check every file of a run against its checksum, that its models are safe to load, and its base the same."""
     runs = [run, *run.inner]
     faults = [fault for one in runs for fault in _faults(one)]
     if not faults:
-        try:
-            open_setup(run)
-        except KamertonError as error:
-            faults += error.faults
+        models = [one.model for one in runs if one.files.exists(MODEL)]
+        faults = _raised(partial(open_setup, run), *(partial(require_safe, model) for model in models))
     return Verified(sum(len(one.files.checksums) for one in runs), tuple(faults), other_versions(run.state))
 
 
 def _faults(run: Run) -> list[Fault]:
-    faults = run.files.damaged(("", MODEL, "data"))
-    for name in LOGS:
+    damaged = run.files.damaged(("", MODEL, "data"))
+    logs = _raised(run.events, lambda: read_replies(run.files.log(REPLIES)))
+    return [*damaged, *logs, *damaged_checkpoints(run.checkpoints)]
+
+
+def _raised(*checks: Callable[[], object]) -> list[Fault]:
+    faults: list[Fault] = []
+    for check in checks:
         try:
-            read_lines(run.files.place(name))
+            check()
         except KamertonError as error:
             faults += error.faults
-    return [*faults, *damaged_checkpoints(run.checkpoints)]
+    return faults

@@ -69,7 +69,7 @@ def _forecast(state: State) -> Mapping[str, Any] | None:
     """Return the estimated and the measured cost of training; None if a stop left it unmeasured."""
     if state.forecast is None or state.measured is None:
         return None
-    return {"foretold": asdict(state.forecast), "measured": asdict(state.measured)}
+    return {"estimated": asdict(state.forecast), "measured": asdict(state.measured)}
 
 
 def _counts(run: Run) -> Mapping[str, int]:

@@ -12,7 +12,7 @@ from typing import Any
 from kamerton.core import registry
 from kamerton.core.contracts import ModelFacts
 from kamerton.core.errors import Fault, ModelError, Unusable
-from kamerton.core.files import cache_folder, scratch_folder, sync, write_json, writing
+from kamerton.core.files import Writing, cache_folder, scratch_folder, sync, write_json
 from kamerton.core.messages import msg
 from kamerton.models.inspect import fingerprint, inspect_folder, require_safe
 from kamerton.models.load import load_model, load_tokenizer
@@ -47,7 +47,7 @@ def merged_folder(adapter: Path, locate: Callable[[str], Path]) -> Path:
     folder = cache_folder() / "with-adapters" / hashlib.sha256(" ".join(known).encode()).hexdigest()[:20]
     if not (folder / ORIGIN).is_file():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with scratch_folder() as temporary, writing(folder):
+        with scratch_folder() as temporary, Writing(folder):
             _merge(adapter, tensors, base, temporary / "model")
             write_json(temporary / "model" / ORIGIN, {"of": str(adapter.resolve()), "base": name})
             shutil.rmtree(folder, ignore_errors=True)

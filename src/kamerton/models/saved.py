@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from kamerton.core import registry
 from kamerton.core.contracts import ModelFacts, ModelHead
 from kamerton.core.errors import Fault, RunError
-from kamerton.core.files import sync, writing
+from kamerton.core.files import Writing, sync
 from kamerton.core.messages import msg
 from kamerton.kernels.trial import is_out_of_memory
 from kamerton.models.first_use import trust
@@ -31,7 +31,7 @@ def save_model(folder: Path, model: nn.Module, tokenizer: PreTrainedTokenizerBas
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        with writing(folder):
+        with Writing(folder):
             if isinstance(model, PreTrainedModel):
                 model.save_pretrained(temporary)
             else:  # else PEFT saves the whole embedding table beside its new rows

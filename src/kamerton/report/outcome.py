@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Annotated
 
-from pydantic import TypeAdapter
+from pydantic import AliasChoices, Field, TypeAdapter
 
 from kamerton.core import outcomes
 from kamerton.core.errors import Fault, RunError
@@ -49,7 +50,8 @@ class Counts:
 class TrainingCost:
     """What training was estimated to take, and what it took."""
 
-    foretold: outcomes.Resources
+    estimated: Annotated[outcomes.Resources, Field(validation_alias=AliasChoices("estimated", "foretold"))]
+    """Runs of older versions call it `foretold`."""
     measured: outcomes.Resources
 
 

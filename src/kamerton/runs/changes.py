@@ -21,17 +21,19 @@ from pathlib import Path
 from typing import Any
 
 from kamerton.core.errors import Fault, RunError
-from kamerton.core.files import mode_of, sha256_of, shell_word, sync, writing
+from kamerton.core.files import Writing, mode_of, sha256_of, shell_word, sync
 from kamerton.core.messages import Message, msg
 from kamerton.core.readers import read_object
+from kamerton.runs.logs import whole_size
 
 MANIFEST = "MANIFEST.json"
 LOCK = ".lock"
 COMMITTED, PREPARED = ".change", ".change.tmp"
 REPLACED = ".replaced"
 """Inside a committed change: a folder that was replaced, until it is removed."""
-LOGS = ("events.jsonl", "endpoint.jsonl")
-"""Files that grow; each of their lines has a checksum of its own."""
+REPLIES = "endpoint.jsonl"
+LOGS = ("events.jsonl", REPLIES)
+"""Files that grow; each of their lines has a checksum of its own, and the manifest how long they were."""
 UNLISTED = {*LOGS, "cache", "checkpoints", "exported", "remedies", "seeds"}
 """Files and folders of a run with checksums of their own."""
 READINGS = 5
@@ -118,9 +120,13 @@ class RunFiles:
         Raises:
             RunError: the manifest is damaged.
         """
+        return {name: Checksum(**one) for name, one in self._last().get("files", {}).items()}
+
+    def _last(self) -> Mapping[str, Any]:
+        """Return the manifest of the last commit."""
         committed = self.folder / COMMITTED / MANIFEST
         path = committed if committed.exists() else self.folder / MANIFEST
-        return {name: Checksum(**one) for name, one in read_manifest(path)["files"].items()} if path.exists() else {}
+        return read_manifest(path) if path.exists() else {}
 
     def read(self, name: str) -> bytes:
         """Read a file, and check it against its checksum.
@@ -140,6 +146,20 @@ class RunFiles:
         if name not in known and not self.place(name).exists():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.folder / name))
         raise RunError((damage if name in known else foreign)(self.folder, name))
+
+    def log(self, name: str) -> Path:
+        """Return the place of a log, which may not be there.
+
+        Raises:
+            RunError: lines were cut off since the last commit.
+        """
+        for _ in range(READINGS):
+            known, place = self._last().get("logs", {}), self.place(name)
+            if known.get(name, 0) <= (place.stat().st_size if place.exists() else 0) or self._is_new(name):
+                return place
+            if known == self._last().get("logs", {}):  # else another process changed the run meanwhile
+                break
+        raise RunError(damage(self.folder, name))
 
     def check(self, *names: str) -> None:
         """Check files and whole folders against their checksums.
@@ -176,7 +196,7 @@ class RunFiles:
         if self.open:
             yield self.open
             return
-        with writing(self.folder):
+        with Writing(self.folder):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self.locked():
                 self.open = RunChange(self.folder / PREPARED, self.mode)
@@ -216,7 +236,8 @@ class RunFiles:
                 sync(path)
                 files[path.relative_to(change.folder).as_posix()] = Checksum.of_file(path)
         known = {name: vars(one) for name, one in sorted(files.items()) if name not in LOGS}
-        manifest = {"schema": 1, "moved": moved, "removed": sorted(change.removed), "files": known}
+        logs = {name: whole_size(self.log(name)) for name in LOGS if self.exists(name)}
+        manifest = {"schema": 1, "moved": moved, "removed": sorted(change.removed), "files": known, "logs": logs}
         text = json.dumps({**manifest, "seal": seal(manifest)}, indent=1, ensure_ascii=False) + "\n"
         place = change.folder / MANIFEST
         place.write_text(text, encoding="utf-8")

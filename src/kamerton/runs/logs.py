@@ -28,11 +28,15 @@ def append_line(path: Path, record: Mapping[str, Any], mode: int) -> None:
     with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode), "r+b") as file:
         size = file.seek(0, os.SEEK_END)
         if size and (file.seek(size - 1), file.read(1))[1] != b"\n":
-            file.seek(0)
-            size = file.read().rfind(b"\n") + 1
+            size = whole_size(path)
             file.truncate(size)
         file.seek(size)
         file.write(_line(record).encode())
+
+
+def whole_size(path: Path) -> int:
+    """Return the size of a log in bytes, without a last line that a kill cut short."""
+    return path.read_bytes().rfind(b"\n") + 1
 
 
 def write_lines(path: Path, records: Iterable[Mapping[str, Any]], mode: int) -> None:

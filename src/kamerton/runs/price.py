@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from kamerton.runs.changes import REPLIES
 from kamerton.runs.run import Run
 from kamerton.runs.servers import read_replies
 
@@ -43,7 +44,7 @@ def price(run: Run, own: float, whole: float) -> Price | None:
     Raises:
         RunError: the log of the answers is damaged.
     """
-    replies, settings = read_replies(run.path / "endpoint.jsonl"), run.recipe.prompt
+    replies, settings = read_replies(run.files.log(REPLIES)), run.recipe.prompt
     if not replies or not settings.price_in + settings.price_out:
         return None
     spent = sum(r.tokens_in * settings.price_in + r.tokens_out * settings.price_out for r in replies) / 1e6

@@ -245,13 +245,14 @@ class Run:
         Raises:
             RunError: with every line that is damaged, or holds no event.
         """
-        place = self.files.place(LOG)
+        place = self.files.log(LOG)
         return [_event(numbers(record), f"{place}:{n}") for n, record in enumerate(read_lines(place), 1)]
 
     def rewind(self, step: int) -> None:
         """Remove events after `step`, and an end of training, which the checkpoint of that step will repeat."""
         kept = [_record(one) for one in self.events() if one.step <= step and not isinstance(one, Stopped)]
-        write_lines(self.path / LOG, kept, self.files.mode)
+        with self.changing() as change:
+            write_lines(change.path(LOG), kept, self.files.mode)
 
     def write_dynamics(self, rows: Sequence[RowDynamics]) -> None:
         """Write each row's training dynamics."""

@@ -46,7 +46,7 @@ def read_replies(path: Path) -> list[Reply]:
 
 
 def allow_key(address: str, variable: str) -> None:
-    """Let a server get the key in an environment variable, from now on. Raises as `key_for` does."""
+    """Allow a server the key in an environment variable, from now on. Raises as `key_for` does."""
     try:
         path, lines = own_lines("keys")
         if f"{address} {variable}" not in lines:

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from kamerton.core.errors import Fault, RunError
-from kamerton.core.files import sha256_of, sync, write_json, writing
+from kamerton.core.files import Writing, sha256_of, sync, write_json
 from kamerton.core.messages import Joined, msg
 from kamerton.core.readers import read_object
 
@@ -73,7 +73,7 @@ def save_checkpoint(
         if leftover.exists():
             _remove(leftover)
     try:
-        with writing(target):
+        with Writing(target):
             _write_whole(temporary, state, tensors, identity)
             temporary.replace(target)
     finally:

@@ -36,7 +36,7 @@ def run(
 
 
 def resume(path: Path, json: bool, language: Language) -> None:
-    """Go on with a run."""
+    """Continue a run."""
     tell(open_run(path), json, language)
 
 

@@ -29,7 +29,7 @@ class PromptTokens(PeftMethod):
 
     @property
     def added_tokens(self) -> int:
-        """Take a position of the context for each prompt token."""
+        """Return the number of prompt tokens; each uses a position of the context."""
         return self.tokens
 
     def _epochs(self, facts: ModelFacts, rows: int, batch: int) -> Advice:

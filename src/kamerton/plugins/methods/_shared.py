@@ -97,20 +97,20 @@ class Knobs(BaseModel):
 
     @property
     def added_tokens(self) -> int:
-        """Take no positions of the model's context."""
+        """Return 0: no position of the context is used."""
         return 0
 
     @property
     def quantization(self) -> Quantization | None:
-        """Load the base in full precision."""
+        """Return None: the base is loaded in full precision."""
         return None
 
     def refuses(self, model: PreTrainedModel) -> Wording:
-        """Fit every model."""
+        """Return an empty text: every model is accepted."""
         return ""
 
     def refuses_tokens(self, model: PreTrainedModel) -> Wording:
-        """Learn the embeddings of new tokens."""
+        """Return an empty text: the embeddings of new tokens are trained."""
         return ""
 
     def merge(self, model: PreTrainedModel) -> PreTrainedModel:
@@ -119,7 +119,7 @@ class Knobs(BaseModel):
 
     @classmethod
     def least_memory(cls, facts: ModelFacts) -> int:
-        """Hold the weights in full precision; what trains beside them is little."""
+        """Return the bytes of the weights in full precision; what trains beside them is little."""
         return WEIGHT * facts.parameters
 
 

@@ -35,7 +35,7 @@ class Full(Knobs):
 
     @classmethod
     def least_memory(cls, facts: ModelFacts) -> int:
-        """Hold every weight four times: itself, its gradient, and the two numbers that AdamW keeps."""
+        """Return the bytes of each weight, its gradient, and AdamW's two averages."""
         return 4 * super().least_memory(facts)
 
     def _epochs(self, facts: ModelFacts, rows: int, batch: int) -> Advice:

@@ -38,7 +38,7 @@ class LastLayers(Knobs):
 
     @classmethod
     def least_memory(cls, facts: ModelFacts) -> int:
-        """Hold all weights, and a quarter of the layers' three times more."""
+        """Return the bytes of all weights, and of gradients and averages for a quarter of the layers."""
         return super().least_memory(facts) + TRAINED * body_parameters(facts) // 4
 
     def _epochs(self, facts: ModelFacts, rows: int, batch: int) -> Advice:

@@ -72,7 +72,7 @@ class Peft(Knobs):
 
     @property
     def added_tokens(self) -> int:
-        """Take a position of the context for each prompt token of the configuration."""
+        """Return the number of prompt tokens in the configuration; each uses a position of the context."""
         return int(self.knobs.get("num_virtual_tokens") or 0)
 
     def refuses(self, model: PreTrainedModel) -> Wording:

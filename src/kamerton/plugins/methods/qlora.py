@@ -46,7 +46,7 @@ class Qlora(Lora):
 
     @classmethod
     def least_memory(cls, facts: ModelFacts) -> int:
-        """Hold the layers' matrices in half a byte a number, the embeddings in full precision."""
+        """Return the bytes of matrices in half a byte a number and embeddings in full precision."""
         body = body_parameters(facts)
         return WEIGHT * (facts.parameters - body) + body // 2
 
