@@ -173,7 +173,8 @@ TOLD: Mapping[str, Told] = {
         lambda path: inspect_folder(without_weights(path.parent), "m"),
     ),
     "how a base was loaded": Told(
-        "base_quantization.json", as_json(dict(zip(CHOSEN, ("nf4", True, None), strict=True))), lambda path: read_quantization(path.parent)
+        "base_quantization.json", as_json(dict(zip(CHOSEN, ("nf4", True, None), strict=True))),
+        lambda path: read_quantization(path.parent),
     ),
     "a merged model's origin": Told("merged.json", as_json({"base": "m"}), lambda path: origin("m", path.parent)),
     "JSON": Told("some.json", as_json(CHOICES), read_object),

@@ -1,7 +1,5 @@
 """Python API: `tune` a data file, then use the run. Heavy libraries are imported when they are needed."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path

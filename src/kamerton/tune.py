@@ -1,7 +1,5 @@
 """The story of a run, from a data file to a report: the table of contents of the product."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from kamerton.core.records import RunEvent

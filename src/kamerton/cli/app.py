@@ -1,7 +1,5 @@
 """The commands and their flags. Nothing heavy is imported before one runs: what each does is in `actions/`."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Help, usage and misuse of the command line, in the reader's language."""
 
-from __future__ import annotations
-
 import shlex
 import sys
 from collections.abc import Iterator, Sequence

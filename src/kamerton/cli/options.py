@@ -1,7 +1,5 @@
 """Flags that commands share, and the call of a command's work."""
 
-from __future__ import annotations
-
 import gc
 import os
 import re

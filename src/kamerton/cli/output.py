@@ -1,7 +1,5 @@
 """Output that several commands share."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """What the command line says, in the reader's language; English loads no catalogue."""
 
-from __future__ import annotations
-
 import gettext
 import os
 from contextvars import ContextVar

@@ -1,7 +1,5 @@
 """Where the command line begins: streams, Ctrl-C and the border are ready before anything else is imported."""
 
-from __future__ import annotations
-
 import os
 import sys
 

@@ -8,8 +8,6 @@ For spans: the context's first sentence, and the one that shares most words with
 For free answers: a copy of the input, and the answer of the nearest training example.
 """
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections import Counter

@@ -1,7 +1,5 @@
 """Contenders without a pretrained model where words are tagged, or answers are spans."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """How contenders answer: at once or in parts, with the time they take."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Generator, Sequence

@@ -5,8 +5,6 @@ that cannot be used fails its row, which is counted. A refusal, or a server that
 resume asks only what is not answered yet.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import random

@@ -6,8 +6,6 @@ are scored, the deciding metric chooses. Where they are generated, which costs a
 true answers chooses, within a budget of tokens.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections import Counter

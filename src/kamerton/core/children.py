@@ -1,7 +1,5 @@
 """Children of this process that run Python: with the same packages, and nothing of the folder that they start in."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """What a metric needs of the rows to have a meaning."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from kamerton.core.messages import Message

@@ -11,8 +11,6 @@ Each carries one or more `Fault`s: everything that is wrong, not only the first.
 with status 1; a user's mistake never shows a traceback.
 """
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

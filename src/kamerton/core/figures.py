@@ -1,7 +1,5 @@
 """Numbers as a reader meets them: how many digits, which unit, and which signs a language writes them with."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

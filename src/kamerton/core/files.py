@@ -1,7 +1,5 @@
 """Atomic writes: to a temporary file, synced and renamed."""
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import hashlib

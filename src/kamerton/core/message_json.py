@@ -3,8 +3,6 @@
 Programs read the text; a face that speaks another language reads the template and its values.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass

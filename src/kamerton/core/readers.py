@@ -3,8 +3,6 @@
 Each function raises the kind of error that its caller names; the fault says file, line and column.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator

@@ -8,8 +8,6 @@ Such a word is code. It is imported only if the user named it: on a command line
 a file of the user's own, or in `$KAMERTON_PLUGINS`. A recipe or a run cannot allow it by itself.
 """
 
-from __future__ import annotations
-
 import importlib
 import inspect
 import os

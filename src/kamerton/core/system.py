@@ -1,7 +1,5 @@
 """Memory of this process and this machine."""
 
-from __future__ import annotations
-
 import ctypes
 import os
 import resource

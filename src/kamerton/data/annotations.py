@@ -4,8 +4,6 @@ Where an export answers several questions, each is a column and the user is aske
 annotations of a task the one that most annotators agree on is used, and a note counts the tasks that differ.
 """
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence

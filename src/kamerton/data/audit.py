@@ -1,7 +1,5 @@
 """Run the audit checks over the examples of a data file."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from kamerton.core import registry

@@ -4,8 +4,6 @@ A variant should keep the label: words are deleted or swapped, replaced by a mas
 paraphrased. For small classification data only: labels of single tokens do not survive a change of the text.
 """
 
-from __future__ import annotations
-
 import hashlib
 import random
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Class balancing in training: weights in the loss, or oversampling of the rarer classes."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 

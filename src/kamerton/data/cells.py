@@ -1,7 +1,5 @@
 """Values of a table's columns, of keys within objects, and of several columns read as one."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Mapping, Sequence
 

@@ -3,8 +3,6 @@
 A file is named by a hash of everything its content depends on; a damaged or missing one is written again.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 from collections.abc import Callable, Sequence

@@ -5,8 +5,6 @@ rest is a single-byte encoding: Western (cp1252) where non-ASCII letters stand a
 Cyrillic encoding in which the text is the most probable Russian.
 """
 
-from __future__ import annotations
-
 import codecs
 import io
 import re

@@ -1,7 +1,5 @@
 """Account for every source row: how many are used, why the others are not, and which classes are lost on the way."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 

@@ -1,7 +1,5 @@
 """Find the data files of a path: a file, a folder, a pattern, an archive, or a data set of the Hugging Face hub."""
 
-from __future__ import annotations
-
 import lzma
 import re
 import stat

@@ -4,8 +4,6 @@ Rows that cannot be used and exact duplicates are left out; wrong encodings, HTM
 stray spaces are repaired in texts and labels, and different spellings of a label become the most frequent one.
 """
 
-from __future__ import annotations
-
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Find the header of a table of cells: the line that names its columns, if there is one, and what stands before it."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence

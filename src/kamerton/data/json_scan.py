@@ -1,7 +1,5 @@
 """Scan JSON value by value, so that each row keeps its line, and find what is wrong where a text is not JSON."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Files whose first bytes show that they are not the data that their name promises."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass

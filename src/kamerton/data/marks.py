@@ -1,7 +1,5 @@
 """Marks by which annotators and reviewers refuse whole rows: rejected, skipped, discarded, cancelled."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ Columns that play a role are repaired whole, labels and whatever stands within l
 columns only wrong encodings are undone. Offsets of spans are moved with the letters that they count.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections import Counter

@@ -4,8 +4,6 @@ Rows that hold the same thing under other names get the names of the task's role
 conversations beside others. Rows that cannot be one task are refused, with how many rows are of each shape.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Checks of the user's word for the data that need none of the readers."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path, PurePath
 

@@ -1,7 +1,5 @@
 """How the user wants the rows split: by a column or files that name the part, by groups, or by time."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable, Mapping

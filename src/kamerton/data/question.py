@@ -1,7 +1,5 @@
 """Questions to the user where a table may be several things, or none: short, the likeliest answer first."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import permutations

@@ -1,7 +1,5 @@
 """Read data of any known format into a table: every row is used, or rejected with its place and reason."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial

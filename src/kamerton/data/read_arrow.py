@@ -1,7 +1,5 @@
 """Read Parquet, and Arrow as the library `datasets` saves it; a row's line is its number, from 1."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path

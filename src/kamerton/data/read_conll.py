@@ -5,8 +5,6 @@ user guide, appendix "WebAnno TSV 3.3". Layers of spans are read; relations and 
 stands on several tokens has the same number in brackets on each.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """Read CSV and TSV in whatever dialect they are: delimiter, quotes and escapes; cells stay the text they are."""
 
-from __future__ import annotations
-
 import csv
 import re
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """Read JSON and JSON lines, each row with the line it stands on."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence

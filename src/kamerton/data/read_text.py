@@ -3,8 +3,6 @@
 Each line is a row, or each paragraph where blank lines part them.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """A table read as one task: which columns would play its roles, and whether their values fit."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ What the user names holds. The other columns are found by the usual names of the
 their values; if several readings are left, the user is asked.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence

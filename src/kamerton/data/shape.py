@@ -1,7 +1,5 @@
 """Rows that hold other rows: how a table of them is opened."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from heapq import merge

@@ -1,7 +1,5 @@
 """Rows that tasks can read, out of tables whose rows hold something else: questions, annotations, words, spans."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 
 from kamerton.core.errors import Unusable

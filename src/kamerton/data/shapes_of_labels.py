@@ -1,7 +1,5 @@
 """Labels within objects: scores by name, objects with a name, votes of several people."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """Which columns have the names that a role goes by."""
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence

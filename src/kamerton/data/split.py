@@ -18,8 +18,6 @@ Rows that belong together (see `make_groups`) stay on one side, whichever way th
   given test or validation rows repeat is left out of training, and the ledger says so.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Tables of rows in their order, with every row that could not be used and the reason."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace

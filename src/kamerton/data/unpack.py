@@ -1,7 +1,5 @@
 """Open a file's bytes, packed or not, as often as they are needed."""
 
-from __future__ import annotations
-
 import bz2
 import gzip
 import io

@@ -1,7 +1,5 @@
 """Write rows as the file they came from was written: same format, same columns, packed the same way."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import io

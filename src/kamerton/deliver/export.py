@@ -1,7 +1,5 @@
 """Export a run's tuned model: write it to a temporary folder, test it in a fresh process, then rename the folder."""
 
-from __future__ import annotations
-
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence

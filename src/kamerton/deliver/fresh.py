@@ -3,8 +3,6 @@
 python -P fresh.py JOB.json    the job names the model, the inputs, and the file for the logits
 """
 
-from __future__ import annotations
-
 import importlib
 import json
 import sys

@@ -1,7 +1,5 @@
 """Score a finished run on other data."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Check all that a run has on disk: files, logs and checkpoints, those of the runs inside it, and the base model."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial

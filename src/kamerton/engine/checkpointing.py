@@ -1,7 +1,5 @@
 """Gradient checkpointing (Chen et al. 2016): the backward pass recomputes layers instead of keeping activations."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext

@@ -1,7 +1,5 @@
 """The engine: a model with its tokenizer and proven layouts; all inference goes through it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property

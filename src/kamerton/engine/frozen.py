@@ -6,8 +6,6 @@ first layer that trains. In a run's folder the cache survives a stop, and serves
 frozen layers run without dropout; proven, like every layout.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

@@ -6,8 +6,6 @@ output positions, except for the module that leads to attention, be it the atten
 pass, and the result is proven equal.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar

@@ -8,8 +8,6 @@ needed, by the model's own code.
 Which layout a model supports is proven, not looked up by name (`kamerton.engine.verify`).
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence

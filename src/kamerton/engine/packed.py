@@ -13,8 +13,6 @@ their queries at a time, and multiplied with all keys that they attend to: two p
 about half the time (Zen 4 and 5).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import groupby, pairwise

@@ -1,7 +1,5 @@
 """How rows are grouped into forward passes within token budgets."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 from kamerton.core.records import Encoded

@@ -5,8 +5,6 @@ answer is run behind its prompt, and decoding continues from the same keys and v
 times, and the turns of a conversation, are prefixes of one sequence as well.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 

@@ -8,8 +8,6 @@ The tree may itself continue a prefix whose keys and values are already known: c
 trained (prefix tuning).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property

@@ -5,8 +5,6 @@ backward pass, and every tensor is seen as it is allocated and freed. So methods
 and layouts are all accounted for.
 """
 
-from __future__ import annotations
-
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ from its prompt tokens; to be exact, only prompts of one length could be answere
 all sequences share: in training a part of the packed row, in decoding keys and values that are computed once.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial

@@ -1,7 +1,5 @@
 """Layouts that compute shared prefixes once: as a tree in each pass in training, over many passes at inference."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial

@@ -1,7 +1,5 @@
 """Proofs: a faster way to run a model is taken only where it gives the results of the model's own forward pass."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace

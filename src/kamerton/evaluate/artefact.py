@@ -1,7 +1,5 @@
 """Prove the artefact: in a fresh process, the saved model must answer as the trained one."""
 
-from __future__ import annotations
-
 import json
 import math
 import tempfile

@@ -3,8 +3,6 @@
 All logits are divided by it; the answers stay the same (Guo et al. 2017, "On Calibration of Modern Neural Networks").
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Pairwise comparison of runs on the test rows that all of them answered."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal

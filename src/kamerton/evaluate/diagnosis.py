@@ -1,7 +1,5 @@
 """Diagnoses of training and of its answers, each with its evidence and the flag that helps."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence

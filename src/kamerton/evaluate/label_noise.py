@@ -5,8 +5,6 @@ Wrong labels are learned last (Arpit et al., ICML 2017) and gather among the row
 wrong label are easy, and agree against it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

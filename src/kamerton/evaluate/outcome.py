@@ -1,7 +1,5 @@
 """The outcome for machines: `result.json`, schema 1."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any

@@ -1,7 +1,5 @@
 """Scores of the contenders on the test rows, with intervals; of predictions while training; and of each class."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Sequence

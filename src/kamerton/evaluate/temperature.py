@@ -1,7 +1,5 @@
 """Apply a temperature to a prediction: all of calibration that a deployed model needs."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

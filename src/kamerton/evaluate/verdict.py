@@ -22,8 +22,6 @@ The standing compares the interval with a margin (two one-sided tests, Schuirman
 1 - confidence): "not worse" means worse by less than the margin.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Literal

@@ -1,7 +1,5 @@
 """Blind judging by people: which of two answers is better, with the sides drawn at random."""
 
-from __future__ import annotations
-
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence

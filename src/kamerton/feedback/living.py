@@ -10,8 +10,6 @@ The log is JSON Lines, one outcome per line, in order; all lines are of one kind
 The names of the two arms are free; other fields (a time, an id) are ignored.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass

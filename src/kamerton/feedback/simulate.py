@@ -1,7 +1,5 @@
 """Simulate false alarms and power of tests that are looked at after every outcome."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The base model's measurements, taken once per model and kept in the user's cache folder."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable

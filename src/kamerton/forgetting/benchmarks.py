@@ -5,8 +5,6 @@ task is one of the harness, or a YAML file in its format. Its rows come from the
 file may contain code: it is read only if the user named it.
 """
 
-from __future__ import annotations
-
 import difflib
 import io
 import logging

@@ -18,8 +18,6 @@ does not decide: small models are near chance on multiple choice, and a divergen
 whether for the worse.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 

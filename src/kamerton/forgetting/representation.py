@@ -6,8 +6,6 @@ model's own embeddings, by cross-validation. Where the base model has a masked-l
 tuned body, and its loss is compared.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

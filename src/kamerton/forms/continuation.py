@@ -1,7 +1,5 @@
 """A text and its continuation, without template and roles."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar

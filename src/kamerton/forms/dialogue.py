@@ -1,7 +1,5 @@
 """A request and its answer, through the model's own chat template; only the answer is supervised."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial

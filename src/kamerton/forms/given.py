@@ -4,8 +4,6 @@ A chosen and a rejected answer to a request: training makes the chosen one likel
 not: KTO makes the one likelier and the other less likely.
 """
 
-from __future__ import annotations
-
 import zlib
 from abc import abstractmethod
 from collections.abc import Sequence

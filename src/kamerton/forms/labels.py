@@ -1,7 +1,5 @@
 """One class of a text or several labels, read by a head at one token: an encoder's first, or a decoder's last."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property

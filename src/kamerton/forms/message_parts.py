@@ -1,7 +1,5 @@
 """Parts of a message beside its text: reasoning, tool calls, and marks of whether it is trained on."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 

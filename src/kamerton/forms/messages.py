@@ -1,7 +1,5 @@
 """Parsing of a conversation in a cell of a data file."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """A number for a text, read by a head of one output at one token."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar

@@ -5,8 +5,6 @@ and Rust bytes of UTF-8, Azure grapheme clusters, Labelbox's and Dataturks' ends
 stripped, or its line ends are changed, after annotation.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

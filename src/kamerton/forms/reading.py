@@ -1,7 +1,5 @@
 """Texts and pairs for encoders: tokenized whole, cut or in windows, and read at one token by a head."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

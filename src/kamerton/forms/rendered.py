@@ -1,7 +1,5 @@
 """Conversations in one text: rendered by a chat template, or written with names of the speakers."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

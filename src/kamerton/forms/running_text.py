@@ -1,7 +1,5 @@
 """Plain text: causal or masked language modeling."""
 
-from __future__ import annotations
-
 import hashlib
 from abc import abstractmethod
 from collections.abc import Sequence

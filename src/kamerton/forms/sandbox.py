@@ -4,8 +4,6 @@ A program has no network, no privileges and no children. It sees only Python and
 no file. Its time, memory and output are limited, and everything in its namespaces ends with it.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

@@ -1,7 +1,5 @@
 """An answer's span in a context, read by a head of two outputs: where it begins and where it ends."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Shared by forms: the loss of targets, and how trained tokens are shown."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """A tag for each word of a text, read by a classification head at each word's first token."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace

@@ -5,8 +5,6 @@ and reasoning under one key or another. Each template is tried once with small c
 is adapted by the same few rules, and the changes are reported.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -6,8 +6,6 @@ as it is. transformers protects whole chats (`apply_chat_template(sanitize_contr
 answer must be tokenized separately.
 """
 
-from __future__ import annotations
-
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence

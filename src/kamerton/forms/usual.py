@@ -1,7 +1,5 @@
 """What forms do unless they have a reason to do something else."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

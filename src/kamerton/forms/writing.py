@@ -1,7 +1,5 @@
 """A request that is answered in free text, for each kind of model that can generate."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self

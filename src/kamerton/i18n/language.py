@@ -1,7 +1,5 @@
 """Which language the reader wants; light, so that English loads no catalogue."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path

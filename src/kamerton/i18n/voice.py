@@ -4,8 +4,6 @@ English stands in the code. The catalogue of another language holds a template f
 value, and `{count:row|rows}` the form of a word that agrees with a count: two forms in English, three in Russian.
 """
 
-from __future__ import annotations
-
 import gettext
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

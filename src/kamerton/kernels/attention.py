@@ -6,8 +6,6 @@ padding is masked, and products with weights never see it. Attention weights of 
 backward pass, some at a time; the dropout mask is drawn again from its seed, so that dropout needs no memory.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache

@@ -3,8 +3,6 @@
 Sequences with shared prefixes may form a tree in the row: each part attends to itself and to the parts it continues.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache

@@ -5,8 +5,6 @@ update is added in place to the matrix's output, maps of the same input share on
 are summed in place.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self

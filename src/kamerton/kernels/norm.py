@@ -4,8 +4,6 @@ Zhang and Sennrich, Root Mean Square Layer Normalization, NeurIPS 2019. As singl
 passes over the states and twice the time.
 """
 
-from __future__ import annotations
-
 from inspect import signature
 from typing import Any, cast
 

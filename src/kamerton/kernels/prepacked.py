@@ -6,8 +6,6 @@ are the same fp32 products, summed in another order. PyTorch uses these operator
 (`torch._inductor.fx_passes.mkldnn_fusion`); whether they are right and faster is tried once on each machine.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, partial

@@ -6,8 +6,6 @@ operator in what it compiles (`torch._inductor.fx_passes.mkldnn_fusion`), withou
 it is right and faster is tried once on each machine.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import cache
 from typing import Any

@@ -4,8 +4,6 @@ A ratio of speeds is measured once on a machine and kept in the user's cache fol
 alike, however busy the machine is.
 """
 
-from __future__ import annotations
-
 import platform
 import warnings
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Merge an adapter into the weights of its base model."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from peft import PeftModel

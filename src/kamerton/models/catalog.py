@@ -5,8 +5,6 @@ unpacked and converted once. The cache folder holds whole models only: everythin
 it, synced, and renamed.
 """
 
-from __future__ import annotations
-
 import fcntl
 import shutil
 import subprocess

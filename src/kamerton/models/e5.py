@@ -6,8 +6,6 @@ byte `i` holds weight `i` in its low and weight `i + 16` in its high half, both 
 The weights are kept in float32, in which `scale * q` is exact (14 bits of mantissa; float16 has 11).
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Iterator
 from itertools import pairwise

@@ -7,8 +7,6 @@ hash of its files, so a machine pays for it once.
 python -P -m kamerton.models.first_use FOLDER SECONDS    prints the number of each file before its use
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

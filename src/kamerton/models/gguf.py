@@ -4,8 +4,6 @@ Transformers reads GGUF files in half a minute, and cannot save the result, whic
 folder loads in a second.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

@@ -7,8 +7,6 @@ names code to import, and an attention implementation can name a kernel to downl
 Chat templates and tokenizers can only be judged by what they do: see `first_use`.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator

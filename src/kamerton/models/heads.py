@@ -1,7 +1,5 @@
 """Heads of models: which ones are kept, which ones are replaced, and by what names methods train them."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Inspect a model folder by its JSON files and the headers of its weights, before any library loads it."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

@@ -1,7 +1,5 @@
 """Load tokenizers and models from inspected folders, reproducibly and without running their code."""
 
-from __future__ import annotations
-
 import logging
 import sys
 import warnings

@@ -1,7 +1,5 @@
 """Find a base model by a known name, a local folder, or a Hugging Face id."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from contextlib import suppress

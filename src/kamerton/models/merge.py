@@ -1,7 +1,5 @@
 """An adapter that was named as a base model: merged once into the base that it names, in the cache."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 import shutil

@@ -1,7 +1,5 @@
 """A path that was named as a base model: the folder to load, or what the path is and what to name instead."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Convert packages that hold a Hugging Face folder."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

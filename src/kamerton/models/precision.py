@@ -11,8 +11,6 @@ fp32, which costs the time saved. The loss of a true answer changed by 0.001 per
 two ways to compute it.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 from torch.nn.functional import linear

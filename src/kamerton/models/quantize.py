@@ -1,7 +1,5 @@
 """A base model in four bits: which matrices, how they are loaded, and how the choice is saved with an adapter."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The tuned model on disk: what transformers' or PEFT's `from_pretrained` loads, tokenizer and template included."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 from typing import Any, cast

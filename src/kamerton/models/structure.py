@@ -1,7 +1,5 @@
 """Parts of a model, found by its structure and its gradients instead of a list of names."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager

@@ -1,7 +1,5 @@
 """New words in a model's vocabulary: each one token of its tokenizer, with initial embeddings."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast

@@ -1,7 +1,5 @@
 """The judgement of a run: scores, verdict, diagnosis, calibration, and the files that tell them."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace

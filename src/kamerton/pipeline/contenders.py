@@ -1,7 +1,5 @@
 """The contenders that the tuned model must beat: simple ones, the untuned model asked in several ways, a server."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

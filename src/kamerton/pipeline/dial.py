@@ -1,7 +1,5 @@
 """The forgetting dial: interpolate the weights of a tuned model between the start and the end of training."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

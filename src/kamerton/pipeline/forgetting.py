@@ -1,7 +1,5 @@
 """Measure forgetting: the base model and the tuned one answer the same probe."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """From a data file to a frozen split and a resolved recipe."""
 
-from __future__ import annotations
-
 import hashlib
 import platform
 import re

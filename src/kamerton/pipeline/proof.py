@@ -1,7 +1,5 @@
 """The tuned model's answers to the test rows, the proof of the saved model, and trainings with other seeds."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial

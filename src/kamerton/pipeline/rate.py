@@ -4,8 +4,6 @@ Where the best rate is the lowest or the highest, one more is tried beyond it. A
 a lower rate than was best for so few updates.
 """
 
-from __future__ import annotations
-
 import math
 import shutil
 from collections.abc import Generator, Sequence

@@ -4,8 +4,6 @@ Everything is measured on the validation rows and on the forgetting probe; the t
 chooses an attempt is stated in `choose_attempt`.
 """
 
-from __future__ import annotations
-
 import math
 import shutil
 import time

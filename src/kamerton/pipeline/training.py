@@ -1,7 +1,5 @@
 """Train the model, or load the one that was trained; then fit what the task decides by."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Generator, Sequence
 from dataclasses import replace

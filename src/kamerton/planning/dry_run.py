@@ -1,7 +1,5 @@
 """`kamerton plan`: everything that `tune` would decide, the alternatives, and the cost."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path

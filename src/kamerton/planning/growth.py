@@ -10,8 +10,6 @@ repetitions (Mahmood et al., How Much More Data Do I Need?, CVPR 2022, table 1),
 them. Nothing is extrapolated beyond four times the measured rows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 

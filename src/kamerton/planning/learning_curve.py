@@ -1,7 +1,5 @@
 """How much more data would help: linear heads on frozen features, and extrapolation of their scores."""
 
-from __future__ import annotations
-
 from collections.abc import Generator, Iterator, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The page of an audit: the data, what is wrong with them, and how to mend it. One file, like the report."""
 
-from __future__ import annotations
-
 from bisect import bisect
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """The model card: `README.md` in the hub's format beside the weights, made of the run's result."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Sequence

@@ -3,8 +3,6 @@
 Positions in percent, with text in pixels, keep letters the same size on a phone and on paper.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What the report shows of a run's files: confusions, examples side by side, training dynamics, the ledger, speed."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The page of a learning curve: one HTML file, like the report of a run."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from pathlib import Path

@@ -4,8 +4,6 @@ It holds no script and asks the network for nothing. Every value passes through 
 `safe_text`; the sentences stand in the template.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import cache

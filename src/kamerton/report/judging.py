@@ -1,7 +1,5 @@
 """The page for blind judging: one self-contained file without network requests that saves its own result."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The outcome of a run, read from its result.json into records: the one place that knows that file's keys."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Progress: a live bar on a terminal, a line every few seconds elsewhere."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Mapping
 

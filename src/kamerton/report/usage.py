@@ -1,7 +1,5 @@
 """How to use the tuned model: commands and a Python program, from the format of its folder."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

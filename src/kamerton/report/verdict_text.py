@@ -1,7 +1,5 @@
 """The verdict's reason, as one sentence for someone who decides and does not compute."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Logs of a run: JSON Lines that only grow, each line with a checksum of its own."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,5 @@
 """Read Parquet within a limit on what it unpacks to: a small file may claim any number of equal values."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """The price of an endpoint's answers, and the volume from which the tuned model is cheaper."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ A key goes where its user sends it, never where a recipe or a run folder does, w
 server or the key's variable on the command line adds both to a file of the user's own, and no other key is sent.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from dataclasses import dataclass

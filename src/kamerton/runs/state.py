@@ -1,7 +1,5 @@
 """What a run has done so far: `environment.json` as a typed record, from the first stage to the result."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version

@@ -1,7 +1,5 @@
 """YAML as recipes are written: any text on one line."""
 
-from __future__ import annotations
-
 import math
 
 import yaml

@@ -1,7 +1,5 @@
 """Check that a task and a method fit a model, by its structure alone, before anything is trained."""
 
-from __future__ import annotations
-
 from transformers import PreTrainedModel
 
 from kamerton.core.contracts import Method, ModelFacts, ModelHead

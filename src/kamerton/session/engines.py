@@ -1,7 +1,5 @@
 """Engines for the models of a run: the one in training, the saved one, the untuned base."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Create a run: resolve the recipe and make the folder."""
 
-from __future__ import annotations
-
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence

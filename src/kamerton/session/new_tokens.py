@@ -4,8 +4,6 @@ Candidates are the word beginnings that byte-pair encoding finds in the user's t
 the space before it. They are found on one half of the texts and counted on the other.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Decide the open settings of a recipe from the data, the model and the method, with reasons."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

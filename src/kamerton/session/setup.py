@@ -1,7 +1,5 @@
 """The setup that every step of a run uses: recipe, task, form, model facts, tokenizer, split."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

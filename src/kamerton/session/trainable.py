@@ -1,7 +1,5 @@
 """A model prepared for training, as training, the learning-rate range test and the cost estimate use it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 from torch import nn

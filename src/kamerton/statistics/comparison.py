@@ -1,7 +1,5 @@
 """Paired comparison of two scores on the same rows: interval, test, multiple comparisons."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

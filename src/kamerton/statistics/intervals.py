@@ -1,7 +1,5 @@
 """Confidence intervals of one score."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

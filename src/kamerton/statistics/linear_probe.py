@@ -1,7 +1,5 @@
 """A linear probe: what a linear classifier reads out of frozen features."""
 
-from __future__ import annotations
-
 import numpy as np
 from sklearn.linear_model import RidgeClassifierCV
 

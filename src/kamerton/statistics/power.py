@@ -1,7 +1,5 @@
 """Power: the difference that a number of rows detects, and the rows that a difference needs."""
 
-from __future__ import annotations
-
 import math
 
 from scipy import stats

@@ -1,7 +1,5 @@
 """Resampling of rows, or of groups of rows, by matrix products."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

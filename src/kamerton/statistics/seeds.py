@@ -1,7 +1,5 @@
 """Training repeated with other seeds: variance between seeds and between test rows."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -15,8 +15,6 @@ Beside confseq 0.0.11 (`betting_cs`) on 120 simulated logs of 1,000 outcomes, 80
 is found in 90% of the logs instead of 77%; intervals are 6% wider after 100 outcomes and 5% narrower after 1,000.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Cells of a data file as text, and rows drawn from it."""
 
-from __future__ import annotations
-
 import json
 import math
 import re

@@ -1,7 +1,5 @@
 """Texts as bags of words and of pieces of words: TF-IDF that reads any script."""
 
-from __future__ import annotations
-
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import FeatureUnion
 

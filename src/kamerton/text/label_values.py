@@ -5,8 +5,6 @@ Whether a placeholder means "no label" depends on the other labels: `-` does bes
 left out (`data.placeholders=keep` keeps them); values that may be a class are kept and reported.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections import defaultdict

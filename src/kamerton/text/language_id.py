@@ -3,8 +3,6 @@
 Programs are told from texts by their lines.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Sequence

@@ -10,8 +10,6 @@ sensitive hashing: Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, chap
 grow with the number of letters, not with its square.
 """
 
-from __future__ import annotations
-
 import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import cache

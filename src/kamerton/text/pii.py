@@ -4,8 +4,6 @@ Numbers that are only digits are believed where they have a checksum that fits (
 IBAN) or where a word beside them says what they are.
 """
 
-from __future__ import annotations
-
 import operator
 import re
 from bisect import bisect_left

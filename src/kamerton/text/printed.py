@@ -5,8 +5,6 @@ grammar below reads such texts in linear time. No name is looked up and no code 
 values, and everything else is an error with its reason.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """Text that is safe to show on a page or in a terminal."""
 
-from __future__ import annotations
-
 import re
 
 ESCAPES = re.compile(

@@ -4,8 +4,6 @@ A tag is `O` (outside), `B-KIND` (a span begins), `I-KIND` (it goes on), as in I
 bare: `KIND`. Words in a row with the same bare tag are one span.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections import Counter, defaultdict

@@ -6,8 +6,6 @@ words (Chinese, Japanese, Thai, ...) are read letter by letter; a text without a
 single emoji, is read sign by sign.
 """
 
-from __future__ import annotations
-
 import unicodedata
 from dataclasses import dataclass
 

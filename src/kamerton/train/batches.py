@@ -1,7 +1,5 @@
 """The rows of each update: a pure function of the seed, so that training can resume at any step."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from functools import lru_cache

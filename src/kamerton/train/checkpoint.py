@@ -5,8 +5,6 @@ last, and then renamed: a folder named `step-000100` with a manifest that verifi
 manifest first. Weights are safetensors, everything else is JSON; nothing is pickled.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

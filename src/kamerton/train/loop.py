@@ -1,7 +1,5 @@
 """The training loop: a generator of events; the caller renders or records them, and stops by leaving the loop."""
 
-from __future__ import annotations
-
 import math
 import signal
 import threading

@@ -1,7 +1,5 @@
 """The optimizer, its state as tensors, and the learning-rate schedule."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 

@@ -3,8 +3,6 @@
 They need no license and no download, and by nature are what the model could say before.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import cycle, islice
 

@@ -6,8 +6,6 @@ while training lasts, the rows in use are a table of their own, which alone has 
 in checkpoints; then they are copied back.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """What `kamerton ab` does."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What `kamerton audit` does."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What `kamerton curve` does."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

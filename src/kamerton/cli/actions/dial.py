@@ -1,7 +1,5 @@
 """What `kamerton dial` does."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from kamerton.cli.actions.tune import tell

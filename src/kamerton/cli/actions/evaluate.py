@@ -1,7 +1,5 @@
 """What `kamerton evaluate` does: scores on other data, or on benchmark tasks."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

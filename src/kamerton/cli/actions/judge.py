@@ -1,7 +1,5 @@
 """What `kamerton judge` does."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path

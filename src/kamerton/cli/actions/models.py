@@ -1,7 +1,5 @@
 """What `kamerton models` does."""
 
-from __future__ import annotations
-
 import sys
 
 from kamerton.cli.output import print_json

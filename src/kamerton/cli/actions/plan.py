@@ -1,7 +1,5 @@
 """What `kamerton plan` does."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path

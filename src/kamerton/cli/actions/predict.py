@@ -1,7 +1,5 @@
 """What `kamerton predict` does."""
 
-from __future__ import annotations
-
 import json as json_library
 from collections.abc import Iterator, Sequence
 from itertools import tee

@@ -1,7 +1,5 @@
 """What `kamerton report` does."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

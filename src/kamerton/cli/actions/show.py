@@ -1,7 +1,5 @@
 """What `kamerton show` does."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path

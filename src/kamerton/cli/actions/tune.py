@@ -1,7 +1,5 @@
 """What `kamerton tune` and `kamerton resume` do, and how a run is drawn while it happens."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What `kamerton verify` does."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from kamerton.cli.output import print_json, warn

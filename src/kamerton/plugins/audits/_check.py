@@ -1,7 +1,5 @@
 """Base of the checks: the examples with what is known beside them, and how findings count, quote and show rows."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence, Sized

@@ -3,8 +3,6 @@
 Northcutt, Jiang, Chuang, Confident Learning: Estimating Uncertainty in Dataset Labels, JAIR 70 (2021).
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 

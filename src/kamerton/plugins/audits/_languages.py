@@ -1,7 +1,5 @@
 """Names of the languages that `language_of` tells apart."""
 
-from __future__ import annotations
-
 from kamerton.core.messages import Message, msg
 
 LANGUAGES: dict[str, Message] = {

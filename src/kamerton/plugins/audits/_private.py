@@ -1,7 +1,5 @@
 """Findings about private data, which must not be memorized."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Set
 from dataclasses import dataclass

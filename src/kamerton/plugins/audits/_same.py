@@ -1,7 +1,5 @@
 """Which examples have the same text, found with 24 bytes of memory for each example."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Conversations that the model's chat template cannot write as they are."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 from kamerton.core.messages import Joined, Message, msg

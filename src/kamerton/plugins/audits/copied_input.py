@@ -1,7 +1,5 @@
 """Answers that only repeat the input."""
 
-from __future__ import annotations
-
 from kamerton.core.messages import msg
 from kamerton.core.records import Example, Finding
 from kamerton.plugins.audits._check import Check, Data

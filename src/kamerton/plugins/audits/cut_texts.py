@@ -1,7 +1,5 @@
 """Texts that were cut at the longest length that a program takes."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 from kamerton.core.messages import msg

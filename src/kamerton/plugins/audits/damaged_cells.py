@@ -1,7 +1,5 @@
 """Texts that a spreadsheet replaced."""
 
-from __future__ import annotations
-
 import re
 
 from kamerton.core.messages import msg

@@ -1,7 +1,5 @@
 """Texts that were read in a wrong encoding before they came here."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 from kamerton.core.messages import Joined, msg

@@ -1,7 +1,5 @@
 """Rows without a text or without an answer."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 

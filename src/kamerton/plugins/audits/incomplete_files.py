@@ -1,7 +1,5 @@
 """Files among several from which nothing can be learned: without any text, or without any answer."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from shlex import quote
 

@@ -1,7 +1,5 @@
 """Texts that contain their own label."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 

@@ -1,7 +1,5 @@
 """One label in several spellings."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 
 from kamerton.core.messages import Joined, msg

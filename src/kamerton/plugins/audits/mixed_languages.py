@@ -1,7 +1,5 @@
 """Rows in another language than the rest, and words of two alphabets."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 

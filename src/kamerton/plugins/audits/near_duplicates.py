@@ -1,7 +1,5 @@
 """Texts that nearly repeat an earlier one."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from kamerton.core.messages import Message, msg

@@ -1,7 +1,5 @@
 """Rows that are like no others."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Spans that share words with another one: a word has one tag, so that only one of them is learned."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 from kamerton.core.messages import msg

@@ -1,7 +1,5 @@
 """Labels that may mean that a row has no label."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 from kamerton.core.messages import msg

@@ -1,7 +1,5 @@
 """Rows that only fill a place."""
 
-from __future__ import annotations
-
 import re
 
 from kamerton.core.messages import msg

@@ -1,7 +1,5 @@
 """Base models without a chat template."""
 
-from __future__ import annotations
-
 from kamerton.core.messages import msg
 from kamerton.core.records import Finding
 from kamerton.models.load import PLAIN_TEMPLATE

@@ -1,7 +1,5 @@
 """Classes with too few rows to learn, or to be tested."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 
 from kamerton.core.messages import msg

@@ -1,7 +1,5 @@
 """Answers that repeat themselves, and one answer to everything."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 from kamerton.core.messages import Joined, msg

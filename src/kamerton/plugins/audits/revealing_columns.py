@@ -1,7 +1,5 @@
 """Columns beside the text that reveal the label: identifiers, sources, scores."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections import Counter, defaultdict

@@ -1,7 +1,5 @@
 """Rows whose order reveals the label."""
 
-from __future__ import annotations
-
 from collections import Counter
 from itertools import pairwise
 

@@ -1,7 +1,5 @@
 """How little few rows can prove."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from kamerton.core.contracts import AnswerKind, AuditContext

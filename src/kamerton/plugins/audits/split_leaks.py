@@ -1,7 +1,5 @@
 """What the test rows share with the training rows, where the user gave the split."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Rows made from one template, which differ only in their numbers."""
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Rows longer than the model can take."""
 
-from __future__ import annotations
-
 from kamerton.core.messages import msg
 from kamerton.core.records import Finding
 from kamerton.plugins.audits._check import Check, Data

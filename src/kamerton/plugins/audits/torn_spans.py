@@ -1,7 +1,5 @@
 """Spans that begin or end within a word."""
 
-from __future__ import annotations
-
 from kamerton.core.messages import msg
 from kamerton.core.records import Finding
 from kamerton.plugins.audits._check import Check, Data, first_of, quote

@@ -1,7 +1,5 @@
 """Rows whose annotation was not approved, where others were."""
 
-from __future__ import annotations
-
 from kamerton.core.messages import msg
 from kamerton.core.records import Finding
 from kamerton.plugins.audits._check import Check, Data

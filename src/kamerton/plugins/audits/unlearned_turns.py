@@ -1,7 +1,5 @@
 """Turns of conversations that are not trained on."""
 
-from __future__ import annotations
-
 from collections import Counter
 from itertools import pairwise
 

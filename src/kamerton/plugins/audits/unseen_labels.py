@@ -1,7 +1,5 @@
 """Labels of the tested rows that no training row has."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 from kamerton.core.contracts import AuditContext

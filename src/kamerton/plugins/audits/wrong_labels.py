@@ -1,7 +1,5 @@
 """Labels that may be wrong."""
 
-from __future__ import annotations
-
 import warnings
 from collections import Counter
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The adapter: what was trained beside the base model, as PEFT loads it."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

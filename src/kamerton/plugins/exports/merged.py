@@ -1,7 +1,5 @@
 """The merged model: plain weights of the base's own architecture, which transformers loads alone."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from kamerton.core.contracts import Method, Tuned

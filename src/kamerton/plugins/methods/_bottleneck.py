@@ -4,8 +4,6 @@ PEFT has none, so it is registered here: adapters are saved in PEFT's format, an
 them in every process that has imported this module.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, ClassVar
 

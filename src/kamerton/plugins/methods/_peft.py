@@ -1,7 +1,5 @@
 """Methods on the PEFT library: their base, and how a configuration is applied and tried."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import fields

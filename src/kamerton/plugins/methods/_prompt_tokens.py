@@ -1,7 +1,5 @@
 """What methods with prompt tokens share: trained vectors before every row."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from inspect import signature
 from typing import Annotated, Any

@@ -1,7 +1,5 @@
 """What several methods share: their base, sizes of models, published rates, numbers of updates."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Bottleneck adapters: a small network with a nonlinearity after a layer's blocks (Houlsby et al. 2019)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 

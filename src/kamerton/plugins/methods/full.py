@@ -1,7 +1,5 @@
 """Full fine-tuning: every weight trains."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import ClassVar
 

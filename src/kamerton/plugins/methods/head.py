@@ -1,7 +1,5 @@
 """Head only: the pretrained layers stay as they are; what stands above them trains."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 

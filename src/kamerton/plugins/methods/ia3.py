@@ -1,7 +1,5 @@
 """IA3: three vectors a layer stretch keys, values and the feed-forward's inner states (Liu et al. 2022), on PEFT."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar
 

@@ -1,7 +1,5 @@
 """Last layers: the upper layers and what stands above them train; the lower ones are computed once and kept."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Annotated, ClassVar

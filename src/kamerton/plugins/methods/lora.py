@@ -1,7 +1,5 @@
 """LoRA: low-rank updates beside frozen matrices (Hu et al. 2022), on the PEFT library."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 

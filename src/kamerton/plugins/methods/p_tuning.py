@@ -1,7 +1,5 @@
 """P-tuning: prompt tokens before every row, written by a small trained network (Liu et al. 2021), on PEFT."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 

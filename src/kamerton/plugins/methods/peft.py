@@ -1,7 +1,5 @@
 """Any other configuration of the PEFT library, by its class name and its own knobs."""
 
-from __future__ import annotations
-
 import copy
 import inspect
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Prefix tuning: every layer attends to trained keys and values (Li and Liang 2021; Liu et al. 2022), on PEFT."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 

@@ -1,7 +1,5 @@
 """Prompt tuning: the embeddings of prompt tokens before every row train (Lester et al. 2021), on PEFT."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, ClassVar
 

@@ -1,7 +1,5 @@
 """QLoRA: low-rank updates beside a base model that is kept in four bits (Dettmers et al. 2023), on bitsandbytes."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from peft import PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict

@@ -1,7 +1,5 @@
 """Bases of the metrics: the usual properties, and means over rows."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from importlib.metadata import version

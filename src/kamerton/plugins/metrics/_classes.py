@@ -1,7 +1,5 @@
 """Metrics of classification as counts per class."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import ClassVar
 

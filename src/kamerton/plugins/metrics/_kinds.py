@@ -1,7 +1,5 @@
 """F1 of things of several kinds in a row, such as labels or spans, as counts per kind."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from typing import ClassVar

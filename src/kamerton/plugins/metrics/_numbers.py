@@ -1,7 +1,5 @@
 """Metrics of numbers: how golds and answers correlate."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """ROUGE by rouge_score, on words of any script."""
 
-from __future__ import annotations
-
 from functools import cached_property
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """Accuracy: the share of rows with the right label."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from kamerton.core.records import Prediction

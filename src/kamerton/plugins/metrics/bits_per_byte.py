@@ -1,7 +1,5 @@
 """Bits per byte: how well a model predicts text, whatever its tokenizer."""
 
-from __future__ import annotations
-
 import math
 
 from kamerton.core.records import Prediction

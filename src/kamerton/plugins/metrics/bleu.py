@@ -1,7 +1,5 @@
 """BLEU: overlap of word n-grams, for translations that are compared with published ones."""
 
-from __future__ import annotations
-
 from collections import Counter
 from importlib.metadata import version
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """Brier score: the squared distance of the probabilities of all classes from the truth."""
 
-from __future__ import annotations
-
 import math
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """chrF: overlap of character n-grams, the first choice for generated text in an inflected language."""
 
-from __future__ import annotations
-
 from importlib.metadata import version
 from typing import ClassVar
 

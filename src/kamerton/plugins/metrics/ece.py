@@ -1,7 +1,5 @@
 """Expected calibration error: how far the shares of right answers lie from the probabilities given."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import ClassVar
 

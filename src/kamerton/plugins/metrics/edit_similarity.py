@@ -1,7 +1,5 @@
 """Edit similarity: how much of a text need not be typed again."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Exact match: the share of answers that equal the gold one, ignoring punctuation and case."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from kamerton.core.records import Prediction

@@ -1,7 +1,5 @@
 """Feedback AUC: how surely a model finds answers that people wanted likelier than others."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """Feedback margin: how much likelier answers that people wanted are than others."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """Macro label F1: the mean of the labels' F1, each label counting the same."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from kamerton.plugins.metrics._kinds import LabelF1

@@ -1,7 +1,5 @@
 """Macro span F1: the mean of the kinds' span F1, each kind counting the same."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from kamerton.plugins.metrics._kinds import TagF1

@@ -1,7 +1,5 @@
 """Mean absolute error: how far off an answer is, in the unit of the data."""
 
-from __future__ import annotations
-
 from kamerton.core.records import Prediction
 from kamerton.plugins.metrics._base import Loss, Mean
 from kamerton.plugins.metrics._numbers import number_of

@@ -1,7 +1,5 @@
 """Matthews' correlation coefficient: agreement beyond chance, whatever the classes' sizes."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Micro label F1: all labels of all rows counted together."""
 
-from __future__ import annotations
-
 from kamerton.plugins.metrics._kinds import LabelF1
 
 

@@ -1,7 +1,5 @@
 """Negative log-likelihood of the right answer: a proper score of probabilities."""
 
-from __future__ import annotations
-
 from kamerton.core.records import Prediction
 from kamerton.plugins.metrics._base import Loss, Ratio
 

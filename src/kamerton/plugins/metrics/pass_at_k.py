@@ -1,7 +1,5 @@
 """pass@k: how often one of k written programs passes its tests."""
 
-from __future__ import annotations
-
 from kamerton.core.records import Prediction
 from kamerton.plugins.metrics._base import Mean
 

@@ -1,7 +1,5 @@
 """Pearson's correlation: how well answers and gold numbers lie on one line."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Perplexity: how many equally likely tokens the model hesitates between at each token of the gold answer."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from kamerton.plugins.metrics.nll import Nll

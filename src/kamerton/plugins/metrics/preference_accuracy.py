@@ -1,7 +1,5 @@
 """Preference accuracy: how often a model finds the better of two answers likelier."""
 
-from __future__ import annotations
-
 from kamerton.plugins.metrics.accuracy import Accuracy
 
 

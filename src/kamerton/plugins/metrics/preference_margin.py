@@ -1,7 +1,5 @@
 """Preference margin: how much likelier a model finds the chosen answer than the rejected one."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Root mean squared error: how far off an answer is, large errors counting more."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from kamerton.core.records import Prediction

@@ -1,7 +1,5 @@
 """ROUGE-1: how many words of a summary are the gold one's."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from kamerton.plugins.metrics._base import signature

@@ -1,7 +1,5 @@
 """ROUGE-2: how many pairs of neighboring words of a summary are the gold one's."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from kamerton.core.records import Prediction

@@ -1,7 +1,5 @@
 """ROUGE-L: the longest common subsequence of words, for summaries."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from kamerton.plugins.metrics._base import signature

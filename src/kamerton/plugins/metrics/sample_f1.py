@@ -1,7 +1,5 @@
 """Sample F1: the mean over rows of each row's own F1."""
 
-from __future__ import annotations
-
 from kamerton.core.records import Prediction
 from kamerton.plugins.metrics._base import Mean
 from kamerton.text.tags import read_list

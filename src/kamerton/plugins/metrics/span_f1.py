@@ -1,7 +1,5 @@
 """Span F1: how many spans are found, with both ends and the kind right."""
 
-from __future__ import annotations
-
 from kamerton.plugins.metrics._kinds import TagF1
 
 

@@ -1,7 +1,5 @@
 """Spearman's correlation: how well the answers put the rows in order."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """SQuAD exact match: the share of answers that equal any of the accepted answers."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from kamerton.core.records import Prediction

@@ -1,7 +1,5 @@
 """SQuAD F1: how many words of an answer are right, compared with the nearest of the accepted answers."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from kamerton.core.records import Prediction

@@ -1,7 +1,5 @@
 """Token accuracy: the share of words with the right tag."""
 
-from __future__ import annotations
-
 from kamerton.core.records import Prediction
 from kamerton.plugins.metrics._base import Ratio
 from kamerton.plugins.metrics._kinds import as_long

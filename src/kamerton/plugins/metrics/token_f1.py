@@ -1,7 +1,5 @@
 """Token F1: how many words of a short answer are right, as in SQuAD."""
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import ClassVar
 

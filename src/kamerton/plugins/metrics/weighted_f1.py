@@ -1,7 +1,5 @@
 """Weighted F1: the mean of the classes' F1, each class counting by its rows."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from kamerton.plugins.metrics._classes import ClassCounts, f1_scores

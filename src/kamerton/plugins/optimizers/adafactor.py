@@ -1,7 +1,5 @@
 """Adafactor: one average for each row and each column of a matrix (Shazeer and Stern 2018), of transformers."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import torch

@@ -1,7 +1,5 @@
 """AdamW: Adam with decoupled weight decay (Loshchilov and Hutter 2019), torch's fused one."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import torch

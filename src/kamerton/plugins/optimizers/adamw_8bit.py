@@ -1,7 +1,5 @@
 """AdamW with its two averages in 8 bits, in blocks of 256 (Dettmers et al. 2022), on the bitsandbytes library."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import torch

@@ -1,7 +1,5 @@
 """Muon: the momentum of each matrix is made orthogonal (Jordan et al. 2024), torch's own; AdamW for all else."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, ClassVar
 

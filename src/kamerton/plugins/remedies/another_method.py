@@ -1,7 +1,5 @@
 """Another method, with its own rate and epochs: the next most suitable one."""
 
-from __future__ import annotations
-
 from kamerton.core.contracts import Changes, Situation
 
 

@@ -4,8 +4,6 @@ They are added only if they improve a head on frozen features on the validation 
 not.
 """
 
-from __future__ import annotations
-
 from kamerton.core.contracts import Changes, Situation
 
 FEW = 2_000

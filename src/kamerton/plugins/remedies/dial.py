@@ -4,8 +4,6 @@ theta = (1 - a) theta_0 + a theta_1. No training is needed: every strength is on
 tuned language model often beat both ends; for a low-rank adapter this scales what it adds.
 """
 
-from __future__ import annotations
-
 from kamerton.core.contracts import Changes, Situation
 
 

@@ -1,7 +1,5 @@
 """The weights of an earlier validation: training is repeated, to the same weights, and stops there."""
 
-from __future__ import annotations
-
 from kamerton.core.contracts import Changes, Situation
 
 

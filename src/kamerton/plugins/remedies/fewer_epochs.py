@@ -1,7 +1,5 @@
 """Fewer epochs: the schedule falls to zero about where the validation loss was best."""
 
-from __future__ import annotations
-
 from kamerton.core.contracts import Changes, Situation
 
 

@@ -1,7 +1,5 @@
 """A higher rank, for methods that add something of a rank: it limits how much they can learn."""
 
-from __future__ import annotations
-
 from kamerton.core.contracts import Changes, Situation
 
 

@@ -1,7 +1,5 @@
 """A higher learning rate, for training that hardly moved."""
 
-from __future__ import annotations
-
 from kamerton.core.contracts import Changes, Situation
 
 

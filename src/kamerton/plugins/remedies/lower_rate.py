@@ -1,7 +1,5 @@
 """A lower learning rate: smaller steps stay nearer to the base model (Biderman et al. 2024)."""
 
-from __future__ import annotations
-
 from kamerton.core.contracts import Changes, Situation
 
 

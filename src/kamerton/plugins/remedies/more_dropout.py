@@ -1,7 +1,5 @@
 """Dropout: noise in training keeps a model from memorizing its rows (Srivastava et al. 2014)."""
 
-from __future__ import annotations
-
 from kamerton.core.contracts import Changes, Situation
 
 MORE = 0.1

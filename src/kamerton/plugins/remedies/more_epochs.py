@@ -1,7 +1,5 @@
 """More epochs, for training that ended while it still learned."""
 
-from __future__ import annotations
-
 from kamerton.core.contracts import Changes, Situation
 
 

@@ -1,7 +1,5 @@
 """Weight decay: it pulls unimportant weights back to zero (Loshchilov and Hutter 2019)."""
 
-from __future__ import annotations
-
 from kamerton.core.contracts import Changes, Situation
 
 LEAST = 0.05

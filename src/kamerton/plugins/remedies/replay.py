@@ -3,8 +3,6 @@
 Five to ten per cent is what mild shifts need (Ibrahim et al. 2024; 2605.26097 on self-generated samples).
 """
 
-from __future__ import annotations
-
 from kamerton.core.contracts import Changes, Situation
 
 SHARE = 0.1

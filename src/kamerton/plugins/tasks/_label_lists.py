@@ -1,7 +1,5 @@
 """Cells that hold several labels: lists, also as JSON or printed by Python, or labels between separators."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence

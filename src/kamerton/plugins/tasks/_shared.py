@@ -1,7 +1,5 @@
 """What several tasks share: names of columns, rows of columns, answers, examples."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import TypeVar

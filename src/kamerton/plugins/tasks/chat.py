@@ -1,7 +1,5 @@
 """Chat: conversations of several turns; the assistant's are trained on."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """Feedback: a request, an answer, and whether people wanted it."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar

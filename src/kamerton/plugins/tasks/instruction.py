@@ -1,7 +1,5 @@
 """Instruction following: a request, perhaps with an input, and its answer."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import ClassVar

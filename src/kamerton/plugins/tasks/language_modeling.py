@@ -1,7 +1,5 @@
 """Language modeling: plain text."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar
 

@@ -1,7 +1,5 @@
 """Multi-label classification: a text or two, and any number of labels, none included."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar
 

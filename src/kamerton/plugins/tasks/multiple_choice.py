@@ -1,7 +1,5 @@
 """Multiple choice: a question, some options of its own, and which of them is right."""
 
-from __future__ import annotations
-
 import string
 from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, TypeGuard

@@ -1,7 +1,5 @@
 """Preference: a request with a better and a worse answer."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar
 

@@ -1,7 +1,5 @@
 """Question answering: a context, a question, and the answer in the context's own words, or none."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, get_args

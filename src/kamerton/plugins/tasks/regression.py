@@ -1,7 +1,5 @@
 """Regression: a text or two, and a number."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from statistics import mean, pstdev
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """Summarization: a text and its summary."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """Text classification: a text or two, and one of a few labels."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set

@@ -1,7 +1,5 @@
 """Token classification: a tag for each word; names of people and places, parts of an address, parts of speech."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence

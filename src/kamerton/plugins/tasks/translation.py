@@ -1,7 +1,5 @@
 """Translation: a text and its translation."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
