@@ -1,5 +1,7 @@
 """Ctrl-C in three phases: before anything is started, during a command, and while the process ends."""
 
+from __future__ import annotations
+
 import os
 import signal
 import sys
