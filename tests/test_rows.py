@@ -53,6 +53,13 @@ def test_examples_come_back_as_they_were_given_with_their_keys() -> None:
     assert len({id(example.gold) for example in examples}) == 4
 
 
+def test_fields_keep_their_order_in_every_process() -> None:
+    names = [f"field {number}" for number in range(20)]
+    examples = Examples()
+    examples.append(Example(1, Place("a", 1), "t", "g", dict.fromkeys(names, "x")))
+    assert list(examples[0].fields) == names
+
+
 def test_a_key_is_worked_out_once_and_does_not_outlive_its_text(tmp_path: Path) -> None:
     example = Example(0, Place("a.csv", 1), "Ёлка  №1", "x")
     assert example.key == Example(1, Place("b.csv", 1), "ёлка no1", "y").key

@@ -135,8 +135,7 @@ class Examples(Sequence[Example]):
 
     def append(self, example: Example) -> None:
         """Add an example."""
-        for name in example.fields.keys() - self._fields.keys():
-            self._fields[name] = [ABSENT] * len(self)
+        self._fields |= {name: [ABSENT] * len(self) for name in example.fields if name not in self._fields}
         for name, column in self._fields.items():
             column.append(self._once(example.fields.get(name, ABSENT)))
         self._files.append(self._names.setdefault(example.place.file, len(self._names)))

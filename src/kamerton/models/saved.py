@@ -32,8 +32,13 @@ def save_model(folder: Path, model: nn.Module, tokenizer: PreTrainedTokenizerBas
         with Writing(folder):
             if isinstance(model, PreTrainedModel):
                 model.save_pretrained(temporary)
-            else:  # else PEFT saves the whole embedding table beside its new rows
-                model.save_pretrained(temporary, save_embedding_layers=False)  # type: ignore[operator]
+            else:
+                adapted = cast(Any, model)
+                for config in adapted.peft_config.values():  # Python orders sets differently in each process
+                    ordered = {name: sorted(value) for name, value in vars(config).items() if isinstance(value, set)}
+                    vars(config).update(ordered)
+                # else PEFT saves the whole embedding table beside its new rows
+                adapted.save_pretrained(temporary, save_embedding_layers=False)
             tokenizer.save_pretrained(temporary)
             trust(temporary)
             write_quantization(temporary, model)
