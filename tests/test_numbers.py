@@ -91,8 +91,8 @@ def test_no_style_of_numbers_writes_what_is_not_finite(language: str, value: flo
 
 
 def test_an_interval_without_a_width_is_told_in_words() -> None:
-    assert voice("en").interval(2.0, 2.0) == "none: all rows are alike"
-    assert voice("ru").interval(2.0, 2.0) == "интервала нет: все строки одинаковы"
+    assert voice("en").interval(2.0, 2.0) == "no width: equal in all resamples"
+    assert voice("ru").interval(2.0, 2.0) == "нулевой: одинаково во всех выборках"
     assert str(between(1.0, 2.0)) == "1.000 to 2.000"
 
 
@@ -182,7 +182,7 @@ def test_no_page_shows_a_score_where_none_is_defined(tmp_path: Path, language: s
         assert (said if name != "json" else "mcc is undefined") in text, name
     assert "10¹⁵" in pages["report"] and "10¹⁵" in pages["card"]
     assert not re.search(r"\d{30}", pages["report"] + pages["card"] + pages["terminal"])
-    alike = {"en": "none: all rows are alike", "ru": "интервала нет: все строки одинаковы"}[language]
+    alike = {"en": "no width: equal in all resamples", "ru": "нулевой: одинаково во всех выборках"}[language]
     assert all(alike in pages[name] for name in ("terminal", "report", "card"))
     helps = {"en": "No temperature surely helps", "ru": "ни одна температура не помогает"}[language]
     assert helps in pages["report"]

@@ -131,10 +131,10 @@ def between(low: float, high: float, style: Style = "number") -> Message:
     """Return both ends of an interval; in words where it has no width, or where there is none.
 
     >>> str(between(-0.5, 0.25, "signed")), str(between(0.5, 0.5))
-    ('−0.500 to +0.250', 'none: all rows are alike')
+    ('−0.500 to +0.250', 'no width: equal in all resamples')
     """
     if low == high:
-        return msg("none: all rows are alike")
+        return msg("no width: equal in all resamples")
     return (
         verbatim("–")
         if math.isnan(low + high)

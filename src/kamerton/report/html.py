@@ -4,6 +4,7 @@ It holds no script and asks the network for nothing. Every value passes through 
 `safe_text`; the sentences stand in the template.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -29,6 +30,7 @@ from kamerton.runs.state import as_json
 from kamerton.text import safe as text
 from kamerton.text.cells import plain
 
+CODE = re.compile("`([^`]+)`")
 SHOWN_ELSEWHERE = {"seconds", "artefact", "forecast", "measured", "classic_rows"}
 """Parts of the state that the result holds too, and are shown from there."""
 
@@ -135,6 +137,7 @@ def bare_environment(voice: Voice, *, escaping: bool) -> Environment:
     )
     environment.filters |= {style.replace(" ", "_"): filter_of(style) for style in get_args(Style)}
     environment.filters["digits"] = voice.symbols.localize
+    environment.filters["code"] = _code
     environment.globals |= {
         "interval": voice.interval,
         "language": voice.language,
@@ -142,6 +145,11 @@ def bare_environment(voice: Voice, *, escaping: bool) -> Environment:
         "title_of": title_of,
     }
     return environment
+
+
+def _code(value: str) -> Markup:
+    """Return a text with what stands between backticks as code."""
+    return Markup(CODE.sub(r"<code>\1</code>", escape(text.safe_text(value))))
 
 
 def _finalize(value: object) -> object:
