@@ -1,4 +1,4 @@
-"""Write docs/reference.md out of the code, and docs/data.md out of the examples in docs/layouts/.
+"""Write docs/reference.md out of the code, docs/data.md out of docs/layouts/, docs/models-to-choose.md out of the data.
 
 The reference has every command, plug-in and setting in its own words. The examples are read by tests/test_layouts.py.
 
@@ -21,10 +21,13 @@ from pydantic import BaseModel
 from typer.main import get_group
 from typer.testing import CliRunner
 
+from kamerton.cli.actions.models import spoken
 from kamerton.cli.app import app
 from kamerton.core import registry
 from kamerton.core.contracts import Task
+from kamerton.core.figures import Figure
 from kamerton.core.files import write_text
+from kamerton.models.published import PURPOSES, PublishedModel, catalogue
 from kamerton.runs.recipe import Recipe
 
 FOLDER = Path(__file__).parent
@@ -177,7 +180,54 @@ def flag(name: str, value: object) -> str:
     return shlex.join([FLAGS[name], said] if name in FLAGS else ["--set", f"{name}={said}"])
 
 
-PAGES = {"reference.md": page, "data.md": data_page}
+# ── the page of models ────────────────────────────────────────────────────────────────────────
+
+KINDS = {"encoder": "Encoders", "decoder": "Decoders", "seq2seq": "Encoder-decoders"}
+WEIGHTS = {"pickle": "only a pickle: not loaded here", "code": "needs the publisher's code: not loaded here"}
+
+
+def models_page() -> str:
+    """Compose the page of the base models that are known."""
+    book = catalogue()
+    lines = ["# Base models to choose from", ""]
+    lines += ["Written by `make docs` out of `src/kamerton/models/published.yaml`; edit that, not this page.", ""]
+    lines += [
+        f"Looked up on {book.checked}. What is unknown is left as `unknown`: read the licence yourself before you"
+    ]
+    lines += ["ship. `kamerton models --task TASK --texts ru --licence commercial --memory 24GB` lists what fits, the"]
+    lines += ["best first, with the method and the estimated peak memory; `kamerton models get NAME` fetches one.", ""]
+    for kind, title in KINDS.items():
+        heads = ("model", "parameters", "context", "languages", "licence", "commercial use", "good for", "measured")
+        rows = [model_row(model) for model in book.models if model.kind == kind]
+        lines += [f"## {title}", "", *table((*heads, "sources"), rows)]
+    lines += [
+        "## Benchmarks",
+        "",
+        "They order the models of a kind for a language, as published; a model without a figure",
+    ]
+    lines += ["stands at the median of those within 1.5 times its size, embeddings left out.", ""]
+    lines += table(
+        ("benchmark", "language", "source"), [(b.name, b.language, b.source) for b in book.benchmarks.values()]
+    )
+    lines += ["## Sources", "", *(f"- `{name}`: {place}" for name, place in book.sources.items())]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def model_row(model: PublishedModel) -> tuple[str, ...]:
+    """Return the cells of a model."""
+    book = catalogue()
+    scores = "; ".join(f"{book.benchmarks[name].name} {score:g}" for name, score in model.scores.items())
+    name = f"`{model.name}`" + (f" ({model.published})" if model.published else "")
+    size, context = (
+        Figure(model.parameters, "parameters").write(),
+        f"{model.facts.context:,}" if model.config else "unknown",
+    )
+    good_for = "; ".join(filter(None, (str(PURPOSES[model.purpose]), WEIGHTS.get(model.weights))))
+    licence, allowed = model.licence, book.commercial(model)
+    return name, size, context, str(spoken(model)), licence, allowed, good_for, scores, ", ".join(model.sources)
+
+
+PAGES = {"reference.md": page, "data.md": data_page, "models-to-choose.md": models_page}
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -55,6 +55,9 @@ MISTAKES = {
     "data of another task": (("evaluate", "head", "answers.jsonl"), "text"),
     "an empty text": (("predict", "head", " "), "empty"),
     "an unknown model to get": (("models", "get", "minilmm"), "minilm"),
+    "an unknown task to choose a model for": (("models", "--task", "text-clasification"), "text-classification"),
+    "a language that no model knows": (("models", "--texts", "russia"), "'russia'"),
+    "a licence that no model has": (("models", "--licence", "Apache"), "Apache-2.0"),
     "a file to show that is not there": (("show", "nowhere.csv", "--model", "encoder"), "nowhere.csv"),
     "a file to audit that is not there": (("audit", "nowhere.csv"), "nowhere.csv"),
 }  # fmt: skip
@@ -109,6 +112,7 @@ USAGES = (
     ("tune", "reviews.csv", "--columns", "text"),
     ("models", "get"),
     ("models", "fetch", "minilm"),
+    ("models", "--memory", "much"),
     ("show", "reviews.csv", "--rows", "0"),
     ("tunes", "reviews.csv"),
 )
@@ -311,6 +315,22 @@ def test_the_models_are_listed(place):
     ended = place.call("models", "--json")
     assert ended.status == DONE, ended.said
     assert {item["model"]["name"] for item in json.loads(ended.out)} == {"minilm", "smollm2", "e5-small"}
+
+
+def test_models_are_chosen_by_task_language_licence_and_memory(place):
+    asked = ("models", "--task", "instruction", "--licence", "commercial", "--memory", "24GB")
+    items = json.loads(place.call(*asked, "--texts", "ru", "--json").out)
+    assert items[0]["name"].startswith("Vikhrmodels/") and all(item["peak_bytes"] <= 24 << 30 for item in items)
+    assert {item["commercial"] for item in items} <= {"yes", "conditions"}
+    told = place.call(*asked, "--texts", "Russian")
+    assert told.status == DONE and told.out.startswith(f"{items[0]['name']}: qlora, about ")
+    typed = place.call(*asked, "--language", "ru").out  # the language of the reader is then that of the texts
+    assert (
+        typed.startswith(f"{items[0]['name']}: qlora, около ")
+        and "SmolLM" not in typed
+        and "SmolLM" in place.call(*asked).out
+    )
+    assert "None fits into" in place.call("models", "--memory", "100MB").out
 
 
 def test_the_module_is_the_command(place):

@@ -80,13 +80,18 @@ def located(hub: ThreadingHTTPServer, tmp_path: Path, revision: str | None) -> s
         f"folder = locate('org/tiny', {revision!r})\n"
         "print(commit_of(folder), *sorted(path.name for path in folder.iterdir()))"
     )
-    environment = {
-        **os.environ, "HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}", "HF_HUB_CACHE": str(tmp_path / "cache"),
-        "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1",
-    }  # fmt: skip
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    done = online(hub, tmp_path, "-c", code)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+def online(hub: ThreadingHTTPServer, tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python with the server in the place of the Hub, and with caches of its own."""
+    environment = {
+        **os.environ, "HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}", "HF_HUB_CACHE": str(tmp_path / "cache"),
+        "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1", "KAMERTON_CACHE": str(tmp_path / "own"),
+    }  # fmt: skip
+    return subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, check=False)
 
 
 def test_only_weights_settings_and_tokenizers_of_one_commit_are_downloaded(hub, tmp_path):
@@ -120,3 +125,29 @@ def test_the_commit_of_a_model_in_the_hubs_cache_stands_in_the_recipe(encoder_fo
     data.write_text("text,label\n" + "".join(f"film {n},{'ab'[n % 2]}\n" for n in range(20)))
     parsed = parse_data(resolve(flags={"data.path": str(data), "model.name": "org/tiny"}))
     assert bind(parsed).recipe.model.revision == OLD
+
+
+def test_a_model_that_was_fetched_by_name_is_inspected_noted_and_stays_at_its_commit(hub, tmp_path):
+    got = online(hub, tmp_path, "-m", "kamerton", "models", "get", "org/tiny")
+    assert got.returncode == 0, got.stderr
+    folder = Path(got.stdout.strip())
+    note = tmp_path / "own" / "hub" / "org--tiny.json"
+    noted = json.loads(note.read_text())
+    assert (folder.name, noted["revision"]) == (OLD, OLD) and f"commit {OLD}" in got.stderr and str(note) in got.stderr
+    assert noted["sha256"] == {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())
+    }
+    hub.main = NEW
+    asked = len(hub.asked)
+    assert located(hub, tmp_path, None).split()[0] == OLD and len(hub.asked) == asked
+    assert located(hub, tmp_path, NEW).split()[0] == NEW
+
+
+def test_a_model_that_is_unsafe_is_refused_and_not_noted(hub, tmp_path):
+    for commit in (OLD, NEW):
+        config = json.loads((hub.folder / commit / "config.json").read_text())
+        config["auto_map"] = {"AutoModel": "modeling_evil.Evil"}
+        (hub.folder / commit / "config.json").write_text(json.dumps(config))
+    got = online(hub, tmp_path, "-m", "kamerton", "models", "get", "org/tiny")
+    assert (got.returncode, got.stdout) == (1, "") and "auto_map" in got.stderr and "Traceback" not in got.stderr
+    assert not (tmp_path / "own" / "hub").exists()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from typer import Argument, Exit, Option
+from typer import Argument, Context, Exit, Option
 from typer.main import get_command
 from typer.models import CommandFunctionType
 
@@ -233,19 +233,48 @@ def judge(
     call("judge:run", runs or [], out, rows, seed, reference, evaluate or [], json, language=language)
 
 
-@_command("kamerton models", "kamerton models get minilm")
+@_command(
+    "kamerton models",
+    "kamerton models get minilm",
+    "kamerton models --task instruction --texts ru --licence commercial --memory 24GB",
+)
 def models(
+    context: Context,
     action: Annotated[
         str | None, Argument(metavar="[get NAME]", help="Get one, and print its folder.", show_default=False)
     ] = None,
     name: Annotated[str | None, Argument(hidden=True)] = None,
+    task: Annotated[str | None, Option(help="List those that can do this task, the best first.")] = None,
+    texts: Annotated[
+        str | None,
+        Option(metavar="CODE", help="The language of your texts (ru, en, de …); that of --language if not given."),
+    ] = None,
+    licence: Annotated[str | None, Option(metavar="commercial|NAME", help="What the licence must be or allow.")] = None,
+    memory: Annotated[
+        str | None, Option(metavar="SIZE", help="Memory to tune in: 24GB; what is free here if not given.")
+    ] = None,
     language: Language = None,
     json: AsJson = False,
 ) -> None:
-    """List the base models Kamerton knows and which are here, or get one."""
+    """List the base models Kamerton knows and which are here, get one, or list those that suit a task."""
     if action not in (None, "get") or (action == "get") != (name is not None):
         raise bad_value(msg("use `kamerton models` or `kamerton models get NAME`"), "get NAME")
-    call("models:run", name, json, language=language)
+    room = options.parse_memory(memory)
+    source = context.get_parameter_source("language")
+    if name is not None:
+        call("models:fetch", name, language=language)
+    elif task or texts or licence or memory:
+        call(
+            "models:choose",
+            task,
+            texts or (language if source and source.name == "COMMANDLINE" else None),
+            licence,
+            room,
+            json,
+            language=language,
+        )
+    else:
+        call("models:run", json, language=language)
 
 
 @_command("kamerton plan reviews.csv", "kamerton plan answers.jsonl --model smollm2 --method lora")

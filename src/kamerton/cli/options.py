@@ -21,6 +21,9 @@ from kamerton.i18n.language import Language as AnyLanguage
 
 NEXT_ROLE = re.compile(r",(?=\s*\w+\s*=)")
 """What stands between two columns: a comma before the next role."""
+MEMORY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt])(?:i?b)?\s*", re.IGNORECASE)
+UNITS = {letter: 1024**power for power, letter in enumerate("KMGT", start=1)}
+"""As memory is printed: 24 GB are 24 x 2^30 bytes."""
 
 
 def demand(word: str | None) -> str | None:
@@ -132,6 +135,16 @@ def parse_rate(text: str | None) -> float | str | None:
         return text if text is None else float(text)
     except ValueError:
         return text
+
+
+def parse_memory(text: str | None) -> int | None:
+    """Parse a size of memory in bytes, as cards and machines are named: `24GB`, `16 GiB`, `500MB`."""
+    if text is None:
+        return None
+    found = MEMORY.fullmatch(text)
+    if not found:
+        raise bad_value(msg("takes a size such as 24GB or 500MB"), "--memory")
+    return int(float(found[1]) * UNITS[found[2].upper()])
 
 
 def parse_columns(text: str | None) -> dict[str, str] | None:

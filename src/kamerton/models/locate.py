@@ -20,9 +20,12 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # the base o
 from kamerton.core import registry
 from kamerton.core.errors import Fault, ModelError, nearest
 from kamerton.core.figures import Figure
+from kamerton.core.files import cache_folder, write_json
 from kamerton.core.messages import Joined, Message, Wording, msg
 from kamerton.models.catalog import KnownModel, folder_of, get, is_fetched, known, names, usable
-from kamerton.models.naming import ADAPTER, CONFIG, ORIGINAL, model_folder
+from kamerton.models.inspect import file_hashes, inspect_folder
+from kamerton.models.naming import ADAPTER, CONFIG, ORIGINAL, model_folder, read_settings
+from kamerton.models.published import by_name
 
 HUB_ID = re.compile(r"(?!.*(\.\.|--))[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
@@ -74,6 +77,9 @@ def _meant(name: str) -> Message | None:
     for model in known():
         if model.original.lower() == name.rpartition("/")[2].lower():
             return msg("that is the known model {model}: --model {model}", model=model.name)
+    tails = {model.rpartition("/")[2].lower(): model for model in by_name()}
+    if close := difflib.get_close_matches(name.rpartition("/")[2].lower(), tails, n=1, cutoff=0.8):
+        return msg("did you mean '{name}'?", name=tails[close[0]])
     beside = Path(name).parent
     folders = [str(path) for path in beside.iterdir() if path.is_dir()] if beside.is_dir() else []
     close = difflib.get_close_matches(name, [*names(), *folders, *cached_hub_ids()], n=1)
@@ -98,14 +104,67 @@ def cached_hub_ids() -> list[str]:
     return sorted(repository.repo_id for repository in repositories if repository.repo_type == "model")
 
 
-def _from_hub(name: str, revision: str | None) -> Path:
-    download = partial(snapshot_download, name, revision=revision, allow_patterns=WANTED, ignore_patterns=UNWANTED)
+def hub_folder(name: str, revision: str | None = None) -> Path | None:
+    """Return the folder of a model in this machine's cache of the Hub; None if it is not there, or not whole."""
     with suppress(FileNotFoundError):  # not in the cache
-        folder = Path(download(local_files_only=True))
+        folder = _download(name, revision, here=True)
         if any((folder / config).exists() for config in (CONFIG, ADAPTER)) and any(folder.glob("*.safetensors")):
             return folder
+    return None
+
+
+def pinned(name: str) -> str | None:
+    """Return the revision of a model of the Hub that is used: the one that was fetched by name, or is published."""
+    if (note := note_of(name)).is_file():
+        return str(read_settings(note)["revision"])
+    known_here = by_name().get(name)
+    return known_here.revision if known_here else None
+
+
+def note_of(name: str) -> Path:
+    """Return the file in which the commit and the sha256 of a fetched model's files are noted."""
+    return cache_folder() / "hub" / f"{name.replace('/', '--')}.json"
+
+
+def fetch_from_hub(name: str) -> Path:
+    """Download a model of the Hub, inspect it as any folder, and note its commit and the sha256 of its files.
+
+    Raises:
+        ModelError: there is no such model, it cannot be loaded, or it is unsafe.
+    """
+    if fault := unknown_model(name) or _unloadable(name):
+        raise ModelError(fault)
+    folder = locate(name)
+    inspect_folder(folder, name)
+    if commit := commit_of(folder):
+        write_json(note_of(name), {"name": name, "revision": commit, "sha256": file_hashes(folder)})
+    return folder
+
+
+def _unloadable(name: str) -> Fault | None:
+    model = by_name().get(name)
+    if model is None or model.loadable:
+        return None
+    reason = msg("its weights are only in pytorch_model.bin, a pickle, and loading one can run any code")
+    if model.weights == "code":
+        reason = msg("it needs code of its publisher, and none is run")
+    rule = msg("the model '{name}' cannot be used here: {reason}", name=name, reason=reason)
+    return Fault(rule, remedy=msg("`kamerton models --task TASK` lists others"))
+
+
+def _download(name: str, revision: str | None, *, here: bool) -> Path:
+    """Return the folder of a revision; download it unless only what is `here` is looked at."""
+    download = partial(snapshot_download, name, allow_patterns=WANTED, ignore_patterns=UNWANTED)
+    return Path(download(revision=revision, local_files_only=here))
+
+
+def _from_hub(name: str, revision: str | None) -> Path:
+    wanted = revision or pinned(name)
+    for one in dict.fromkeys([wanted, revision]):
+        if folder := hub_folder(name, one):
+            return folder
     try:
-        return Path(download(local_files_only=False))
+        return _download(name, wanted, here=False)
     except (OSError, HTTPError) as error:
         rule = msg("the model '{name}' is not on this machine: {reason}", name=name, reason=_reason(error))
         here = msg("use a model of this machine: {models}", models=_on_this_machine())

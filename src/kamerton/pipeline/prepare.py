@@ -55,9 +55,10 @@ from kamerton.models.vocabulary import add_words, read_words
 from kamerton.runs.recipe import Decision, Recipe
 from kamerton.runs.run import Run
 from kamerton.runs.state import BaseModel, DataSource, State
+from kamerton.session.base_model import choose_model
 from kamerton.session.door import check_fit
 from kamerton.session.new_tokens import new_tokens_finding, new_tokens_of
-from kamerton.session.planner import choose_method, choose_model, settings
+from kamerton.session.planner import choose_method, settings
 from kamerton.session.setup import Clock, _max_tokens, make_form, make_method, make_task
 from kamerton.text.cells import filled
 from kamerton.text.near_duplicates import near_duplicate_groups
@@ -135,7 +136,9 @@ def parse_data(recipe: Recipe) -> ParsedData:
 
 def choose_base(parsed: ParsedData) -> ParsedData:
     """Decide the base model where the recipe leaves it open."""
-    decisions = {"model.name": choose_model(parsed.task, parsed.examples)}
+    if parsed.recipe.model.name:
+        return parsed
+    decisions = {"model.name": choose_model(parsed.recipe.data.task or "", parsed.examples)}
     return replace(parsed, recipe=parsed.recipe.decide(decisions))
 
 
@@ -358,7 +361,9 @@ def _model_message(bound: BoundData) -> Joined:
     head = new_head(facts.folder, bound.form.model_class, bound.form.config)
     trial = trial_of(bound.form)
     isolated = isolation(trial.limits.unsafe).message if trial else ""
-    return _lines(model, origin(facts.name, Path(facts.folder)), head.message if head else "", isolated)
+    chosen = bound.recipe.reasons.get("model.name")
+    why = chosen.reason if chosen and chosen.origin == "decided" else ""
+    return _lines(model, why, origin(facts.name, Path(facts.folder)), head.message if head else "", isolated)
 
 
 def _split_message(recipe: Recipe, split: Split) -> Message:

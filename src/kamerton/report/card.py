@@ -20,12 +20,11 @@ from kamerton.report.html import bare_environment
 from kamerton.report.outcome import Outcome, read_outcome
 from kamerton.report.usage import Usage, usage
 from kamerton.runs.run import MODEL, Run
-from kamerton.text.language_id import language_of
+from kamerton.text.language_id import CODES, language_of
 from kamerton.text.safe import one_line
 
 PIPELINES = {"SequenceClassification": "text-classification", "CausalLM": "text-generation"}
 """The hub's pipeline tags, by what transformers' auto classes call the head."""
-CODES = {"English": "en", "Russian": "ru", "German": "de", "French": "fr", "Spanish": "es", "Italian": "it"}
 LOOKED_AT = 200
 """Rows whose language is identified; one in ten of a language makes it the model's."""
 

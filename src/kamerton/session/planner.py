@@ -10,7 +10,6 @@ from kamerton.core.contracts import Advice, Answerer, Method, ModelFacts, Task
 from kamerton.core.figures import Figure
 from kamerton.core.messages import Joined, Wording, msg
 from kamerton.core.records import Example
-from kamerton.models.catalog import known
 from kamerton.models.precision import choose_precision
 from kamerton.runs.recipe import MOST_TOKENS_PER_PASS, Decision
 from kamerton.train.optimizer import preferred_optimizer
@@ -24,21 +23,6 @@ KEPT = 80
 WRITTEN = msg("99% of the training answers, with some room, up to a bound: writing is slow")
 STEP = 256
 """Granularity of the tokens per pass."""
-FOREIGN = 0.2
-"""Share of letters outside the Latin script from which a multilingual model is chosen."""
-
-
-def choose_model(task: Task, examples: Sequence[Example]) -> Decision:
-    """Choose a known model of the task's usual kind, for the script of the texts."""
-    letters = [letter for example in examples[:2000] for letter in example.text if letter.isalpha()]
-    foreign = sum(letter > "\u024f" for letter in letters) / max(1, len(letters))
-    fitting = [model for model in known() if model.kind == task.kinds[0]]
-    many = [model for model in fitting if len(model.languages) > 1]
-    if foreign > FOREIGN and many:
-        share = Figure(round(foreign, 2), "percent")
-        reason = msg("{share} of the letters are not Latin: {model}", share=share, model=many[0].description)
-        return Decision(many[0].name, reason)
-    return Decision(fitting[0].name, msg("the usual kind for this task: {model}", model=fitting[0].description))
 
 
 @dataclass(frozen=True)
@@ -97,10 +81,18 @@ def choose_method(facts: ModelFacts, rows: int, free: int, model: PreTrainedMode
 
 def choose_pass(facts: ModelFacts) -> Decision:
     """Choose the tokens per training pass, so that its activations fit into a bound."""
+    memory = Figure(pass_bytes(facts), "memory")
+    return Decision(_pass_tokens(facts), msg("a pass then keeps about {bytes} for its backward pass", bytes=memory))
+
+
+def pass_bytes(facts: ModelFacts) -> int:
+    """Return the bytes of activations that a training pass of this choice keeps."""
+    return _pass_tokens(facts) * KEPT * facts.layers * facts.hidden
+
+
+def _pass_tokens(facts: ModelFacts) -> int:
     kept = KEPT * facts.layers * facts.hidden
-    tokens = max(STEP, min(MOST_TOKENS_PER_PASS, int(PASS_BYTES / kept) // STEP * STEP))
-    memory = Figure(tokens * kept, "memory")
-    return Decision(tokens, msg("a pass then keeps about {bytes} for its backward pass", bytes=memory))
+    return max(STEP, min(MOST_TOKENS_PER_PASS, int(PASS_BYTES / kept) // STEP * STEP))
 
 
 def settings(

@@ -49,6 +49,13 @@ CODE_LINE = regex.compile(
 )
 CODE_SHARE = 0.5
 """Of the lines, from which on a text is taken for a program."""
+CODES = {
+    "English": "en", "Russian": "ru", "German": "de", "French": "fr", "Spanish": "es", "Italian": "it",
+    "Portuguese": "pt", "Dutch": "nl", "Polish": "pl", "Ukrainian": "uk", "Belarusian": "be", "Chinese": "zh",
+    "Japanese": "ja", "Korean": "ko", "Arabic": "ar", "Hebrew": "he", "Greek": "el", "Hindi": "hi", "Thai": "th",
+    "Georgian": "ka", "Armenian": "hy",
+}  # fmt: skip
+"""ISO 639-1."""
 
 
 def language_of(text: str) -> str:
