@@ -18,21 +18,31 @@ from kamerton.kernels.product import FastLinear, product
 
 
 class HalfLinear(FastLinear):
-    """A linear layer whose product is computed in bf16 while training, and in fp32 while evaluating."""
+    """A linear layer whose product is computed in bf16 while training, and in fp32 while evaluating.
+
+    Its weight is in fp32, or in bf16 where nothing is lost by that (`hold_in_half`).
+    """
 
     kept: tuple[Tensor, int] | None = None
     """While training, a frozen weight in bf16 and the weight's version when it was rounded."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `[..., inputs]` to `[..., outputs]`, both in the input's own type."""
-        if not self.training:
+        if self.training:
+            half = linear(x.to(torch.bfloat16), self.half_weight()).to(x.dtype)
+            return half if self.bias is None else half + self.bias
+        if self.weight.dtype == x.dtype:
             return super().forward(x)
-        product = linear(x.to(torch.bfloat16), self.half_weight()).to(x.dtype)
-        return product if self.bias is None else product + self.bias
+        compute = linear if torch.is_grad_enabled() else product
+        return compute(x, self.full_weight(), self.bias)
+
+    def full_weight(self) -> Tensor:
+        """Return the weight in fp32."""
+        return self.weight.float()
 
     def half_weight(self) -> Tensor:
         """Return the weight in bf16; a frozen one is rounded once, until the layer evaluates."""
-        if self.weight.requires_grad:
+        if self.weight.requires_grad or self.weight.dtype == torch.bfloat16:
             return self.weight.to(torch.bfloat16)
         if self.kept is None or self.kept[1] != self.weight._version:
             self.kept = self.weight.to(torch.bfloat16), self.weight._version
@@ -42,6 +52,14 @@ class HalfLinear(FastLinear):
         """Drop the rounded weight when training ends, since weights are changed outside of training."""
         self.kept = self.kept if mode else None
         return super().train(mode)
+
+
+class HalfEmbedding(nn.Embedding):
+    """A frozen table in bf16 whose rows are read in fp32."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Look up `[...]` ids: `[..., width]`."""
+        return super().forward(input).float()
 
 
 PLAIN = (nn.Linear, FastLinear, HalfLinear)

@@ -13,7 +13,7 @@ from functools import cache, partial
 import torch
 from torch import Tensor, nn
 
-from kamerton.kernels.linear import PLAIN
+from kamerton.kernels.linear import PLAIN, HalfLinear
 from kamerton.kernels.product import onednn_linear, product_ratio
 
 WORTH = 1.2
@@ -35,7 +35,7 @@ def prepacked(model: nn.Module, rows: int) -> Iterator[None]:
     """
     layers = _layers(model) if rows >= FEW and prepacking_pays() else []
     for layer in layers:
-        vars(layer)["forward"] = partial(onednn_linear, weight=prepack(layer.weight), bias=layer.bias)
+        vars(layer)["forward"] = partial(onednn_linear, weight=prepack(layer.weight.float()), bias=layer.bias)
     try:
         yield
     finally:
@@ -58,5 +58,5 @@ def prepacking_pays() -> bool:
 
 def _layers(model: nn.Module) -> list[nn.Linear]:
     found = [module for module in model.modules() if isinstance(module, nn.Linear) and type(module) in PLAIN]
-    weights = ((layer, layer.weight) for layer in found if layer.weight.numel() >= SMALL)
-    return [layer for layer, weight in weights if (weight.device.type, weight.dtype) == ("cpu", torch.float32)]
+    large = [layer for layer in found if layer.weight.numel() >= SMALL and layer.weight.device.type == "cpu"]
+    return [layer for layer in large if layer.weight.dtype == torch.float32 or isinstance(layer, HalfLinear)]

@@ -11,17 +11,21 @@ fp32, which costs the time saved. The loss of a true answer changed by 0.001 per
 two ways to compute it.
 """
 
+from collections import Counter, defaultdict
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from kamerton.core.figures import Figure
 from kamerton.core.messages import msg
-from kamerton.kernels.linear import HalfLinear
+from kamerton.kernels.linear import HalfEmbedding, HalfLinear
 from kamerton.kernels.product import product
 from kamerton.kernels.trial import kept_ratio
 from kamerton.runs.recipe import Decision
 
+BASE = "base_layer"
+"""What PEFT names a layer that it wraps."""
 WORTH = 1.4
 """The speed-up from which bf16 products are worth their rounding."""
 SHAPE = (768, 768, 2048)
@@ -34,6 +38,28 @@ def set_precision(model: nn.Module, precision: str) -> None:
         for module in model.modules():
             if type(module) is nn.Linear:
                 module.__class__ = HalfLinear
+
+
+@torch.no_grad()
+def hold_in_half(model: nn.Module) -> None:
+    """Hold frozen matrices in bf16 whose numbers bf16 can hold, as those of a model that was published in bf16.
+
+    Evaluation makes fp32 of a matrix for each product, so that answers stay the same to the bit. A layer of PEFT that
+    reads the table of embeddings itself keeps it in fp32.
+    """
+    readers = defaultdict[Tensor, list[nn.Module]](list)
+    for name, module in model.named_modules():
+        if type(module) is HalfLinear or (type(module) is nn.Embedding and BASE not in name):
+            readers[module.weight].append(module)
+    holders: Counter[Tensor] = Counter(
+        weight for module in model.modules() for weight in module.parameters(recurse=False)
+    )
+    for weight, modules in readers.items():
+        half = weight.to(torch.bfloat16)
+        if not weight.requires_grad and holders[weight] == len(modules) and torch.equal(half.float(), weight):
+            weight.data = half
+            for module in modules:
+                module.__class__ = HalfLinear if isinstance(module, HalfLinear) else HalfEmbedding
 
 
 def choose_precision() -> Decision:

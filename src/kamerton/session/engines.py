@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from torch import nn
+from transformers import PreTrainedModel
 
 from kamerton.core import registry
 from kamerton.core.contracts import Quantization
@@ -14,7 +15,7 @@ from kamerton.engine.engine import TorchEngine, make_engine
 from kamerton.kernels.dropout import set_dropout, use_fast_dropout
 from kamerton.kernels.norm import fuse_norms
 from kamerton.models.load import Loaded, load_model, load_tokenizer
-from kamerton.models.precision import set_precision
+from kamerton.models.precision import hold_in_half, set_precision
 from kamerton.models.quantize import quantized
 from kamerton.models.saved import ONE_BY_ONE, add_adapter, is_adapter, load_saved
 from kamerton.models.vocabulary import begin_words, make_room, new_ids
@@ -91,6 +92,8 @@ def attach_method(setup: Setup, loaded: Loaded) -> nn.Module:
     set_dropout(loaded.model, recipe.train.dropout)
     set_precision(loaded.model, recipe.model.precision or "fp32")
     model = make_method(recipe).attach(loaded.model, loaded.fresh, loaded.tokens)
+    if recipe.model.precision == "bf16" and not isinstance(model, PreTrainedModel):  # else all weights are saved
+        hold_in_half(model)
     use_fast_dropout(model)
     fuse_norms(model)
     return model

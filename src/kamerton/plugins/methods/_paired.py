@@ -46,7 +46,8 @@ class PairedLinear(Linear, Fused):  # type: ignore[misc]  # PEFT has no types
             and not tuned.lora_bias[name]
             and type(base) in PLAIN
             and not any(parameter.requires_grad for parameter in base.parameters())
-            and x.dtype == base.weight.dtype == tuned.lora_A[name].weight.dtype == torch.float32
+            and x.dtype == tuned.lora_A[name].weight.dtype == torch.float32
+            and (base.weight.dtype == torch.float32 or isinstance(base, HalfLinear))
         )
 
     @property
@@ -55,8 +56,9 @@ class PairedLinear(Linear, Fused):  # type: ignore[misc]  # PEFT has no types
         tuned: Any = self
         base, [name] = tuned.base_layer, tuned.active_adapters
         a, b = tuned.lora_A[name].weight, tuned.lora_B[name].weight
-        halved = isinstance(base, HalfLinear) and base.training
-        weight = base.half_weight() if halved else base.weight
+        weight = base.weight
+        if isinstance(base, HalfLinear):
+            weight = base.half_weight() if base.training else base.full_weight()
         return Pair(weight, base.bias, a, b, float(tuned.scaling[name]))
 
 
