@@ -51,7 +51,7 @@ demo: install  ## Tune two small models on real data and judge them (minutes, af
 
 .PHONY: test
 test: install  ## Run all tests, file by file in two processes
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: bench
 bench: install $(PEERS)/.installed  ## Do the same work as HF Trainer, TRL and others beside them, and write docs/speed.md
