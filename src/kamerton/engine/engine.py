@@ -15,18 +15,18 @@ from kamerton.core.contracts import ModelFacts
 from kamerton.core.records import Encoded, Example
 from kamerton.engine.decode import Decoding, answer_all, can_decode, greedy, sampling
 from kamerton.engine.frozen import run_frozen_once
-from kamerton.engine.hf_generate import EncodedOnce, can_encode_once, continue_all
+from kamerton.engine.hf_generate import EncodedOnce, can_cache, can_encode_once, continue_all
 from kamerton.engine.layout import EncoderDecoder, Layout
 from kamerton.engine.passes import token_batches
 from kamerton.engine.prefill import Budget
 from kamerton.engine.prompt_tokens import PromptDecoder, prove_prompt_tokens
 from kamerton.engine.shared_prefix import PackedTree, Pass, SharedPrefix, join_rows, prove_shared_prefix, worth_sharing
-from kamerton.engine.verify import prove_layout
+from kamerton.engine.verify import prove_layout, windows_below, with_long_row
 from kamerton.forms.supervision import target_losses
 from kamerton.kernels.product import use_fast_products
 from kamerton.models.load import load_model, load_tokenizer
 from kamerton.models.precision import choose_precision
-from kamerton.models.structure import is_encoder_decoder, outer_model
+from kamerton.models.structure import backbone_of, is_encoder_decoder, outer_model
 
 LOGITS_PER_PASS = 32_000_000
 """Most logits in one forward pass: 128 MB in fp32, and three times that in training."""
@@ -142,7 +142,7 @@ class TorchEngine:
             max_new_tokens=self.max_new_tokens,
             eos_token_id=self.tokenizer.eos_token_id,
             pad_token_id=self.tokenizer.pad_token_id,
-            use_cache=True,
+            use_cache=is_encoder_decoder(self.model) or can_cache(self.model, int(self.tokenizer.pad_token_id)),
             **drawn,
         )
 
@@ -204,17 +204,19 @@ def make_engine(
     use_fast_products(model)
     outer = outer_model(model)
     shared = prompt_decoder = None
-    if outer.base_model is outer and not is_encoder_decoder(model):
+    endings = [replace(item, tokens=item.tokens[-ENDING:]) for item in samples]
+    samples = with_long_row(model, samples, max_tokens)
+    if backbone_of(model) is outer and not is_encoder_decoder(model):
         layout = prove_layout(model, lambda way: way.hidden(model, samples))
     else:
         sequences = [sequence for row in rows for sequence in row.sequences]
         batches = token_batches([len(row.tokens) for row in sequences], tokens_per_pass, len(sequences))
         passes = [[sequences[i] for i in batch] for batch in batches]
         layout = prove_layout(model, lambda way: way.logits(model, samples))
-        endings = [replace(item, tokens=item.tokens[-ENDING:]) for item in samples]
-        layout, prompt_decoder = prove_prompt_tokens(model, layout, samples, endings, rows)
-        shared = prove_shared_prefix(model, layout, endings)
-        layout = join_rows(layout, model, endings, rows)
+        if not windows_below(model, max_tokens):  # what continues a prefix knows no window
+            layout, prompt_decoder = prove_prompt_tokens(model, layout, samples, endings, rows)
+            shared = prove_shared_prefix(model, layout, endings)
+            layout = join_rows(layout, model, endings, rows)
         layout = run_frozen_once(layout, model, samples, passes, cache)
     limits = max_tokens, max_new_tokens, tokens_per_pass
     return TorchEngine(model, tokenizer, facts, layout, *limits, shared, temperature, seed, prompt_decoder)

@@ -23,6 +23,7 @@ from kamerton.engine.prompt_tokens import has_prompt_tokens
 from kamerton.engine.verify import TOLERANCE, prove_equal
 from kamerton.forms.supervision import target_losses
 from kamerton.kernels.prepacked import prepacked
+from kamerton.kernels.trial import attempt
 from kamerton.models.structure import device_of, is_encoder_decoder, outer_model
 
 TRIED = 256
@@ -49,7 +50,9 @@ def prompt_batches(
     """Group prompts to continue together; only those of one length, if padding changes the model's output."""
     lengths = [len(prompt.tokens) for prompt in prompts]
     together: dict[int, list[int]] = defaultdict(list)
-    mixed = len(set(lengths)) > 1 and padding_is_harmless(model, prompts, int(config.pad_token_id))
+    mixed = len(set(lengths)) > 1 and padding_is_harmless(
+        model, prompts, int(config.pad_token_id), bool(config.use_cache)
+    )
     for i, length in enumerate(lengths):
         together[0 if mixed else length].append(i)
     for group in together.values():
@@ -57,7 +60,7 @@ def prompt_batches(
         yield from ([group[i] for i in batch] for batch in token_batches(needs, max(1, room), AT_ONCE))
 
 
-def padding_is_harmless(model: nn.Module, prompts: Sequence[Encoded], pad: int) -> bool:
+def padding_is_harmless(model: nn.Module, prompts: Sequence[Encoded], pad: int, cached: bool = True) -> bool:
     """Return whether padding leaves a model's output unchanged, tried on parts of two prompts.
 
     Prompt tokens stand before the padding, farther from a padded prompt than from an unpadded one.
@@ -65,14 +68,14 @@ def padding_is_harmless(model: nn.Module, prompts: Sequence[Encoded], pad: int) 
     ordered = sorted(prompts, key=lambda prompt: len(prompt.tokens))
     long = ordered[-1].tokens[-TRIED:]
     pair = [Encoded(tokens, (), ()) for tokens in (ordered[0].tokens[-max(1, len(long) // 2) :], long)]
-    together = first_logits(model, _inputs(model, pair, pad), pad)
-    alone = torch.cat([first_logits(model, _inputs(model, [one], pad), pad) for one in pair])
+    together = first_logits(model, _inputs(model, pair, pad), pad, cached)
+    alone = torch.cat([first_logits(model, _inputs(model, [one], pad), pad, cached) for one in pair])
     return bool((together - alone).abs().max() <= TOLERANCE * alone.abs().max())
 
 
-def first_logits(model: nn.Module, inputs: Mapping[str, Any], pad: int) -> Tensor:
+def first_logits(model: nn.Module, inputs: Mapping[str, Any], pad: int, cached: bool = True) -> Tensor:
     """Return the logits of the first two tokens that a model generates: `[prompts, 2, vocabulary]`."""
-    two = {"max_new_tokens": 2, "min_new_tokens": 2, "do_sample": False, "pad_token_id": pad}
+    two = {"max_new_tokens": 2, "min_new_tokens": 2, "do_sample": False, "pad_token_id": pad, "use_cache": cached}
     config = GenerationConfig(output_logits=True, return_dict_in_generate=True, **two)
     return torch.stack(generate(model, inputs, config).logits, dim=1)
 
@@ -85,6 +88,12 @@ def generate(model: nn.Module, inputs: Mapping[str, Any], config: GenerationConf
         # PEFT counts the positions after its prompt tokens itself, and warns that others are ignored
         warnings.filterwarnings("ignore", "Position ids are not supported")
         return cast(Any, model).generate(**inputs, generation_config=config)
+
+
+def can_cache(model: nn.Module, pad: int) -> bool:
+    """Return whether a decoder can cache what it has read: transformers counts no cache of linear attention alone."""
+    row = _inputs(model, [Encoded((1, 2, 3), (), ())], pad)
+    return attempt(lambda: first_logits(model, row, pad), (ValueError,)) is not None
 
 
 def _inputs(model: nn.Module, prompts: Sequence[Encoded], pad: int) -> dict[str, Tensor]:

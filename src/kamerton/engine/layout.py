@@ -25,7 +25,7 @@ from kamerton.core.records import Encoded
 from kamerton.engine.last_layer import LastLayerSelection
 from kamerton.engine.packed import NAME as PACKED
 from kamerton.engine.packed import Context, Witness
-from kamerton.models.structure import device_of, is_encoder_decoder, outer_model
+from kamerton.models.structure import backbone_of, device_of, is_encoder_decoder, outer_model, uncached
 
 
 class Layout(ABC):
@@ -102,7 +102,7 @@ class Packed(Layout):
             types = [kind for item in items for kind in _types_of(item)]
             inputs["token_type_ids"] = torch.tensor([types], device=device)
         if self.context is not None:
-            inputs["kamerton_context"] = self.context
+            inputs |= {"kamerton_context": self.context, "kamerton_reach": max(positions) + 1}
         if self.witness is not None:
             inputs["kamerton_witness"] = self.witness
         selecting: AbstractContextManager[None] = nullcontext()
@@ -156,7 +156,7 @@ class Plain(Layout):
 
     def run(self, model: nn.Module, items: Sequence[Encoded]) -> Any:
         """Run a model on padded rows, at all positions."""
-        return model(**padded_inputs(model, items))
+        return model(**padded_inputs(model, items), **uncached(model))
 
     def logits(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
         """Return the head's output at every output position: `[outputs, classes]`."""
@@ -254,12 +254,11 @@ def candidate_layouts(model: nn.Module) -> Iterator[Layout]:
         yield EncoderDecoder()
         yield EncoderDecoder(all_positions=True)
         return
-    config = outer_model(model).config.get_text_config().to_dict()
-    if "sliding_attention" in (config.get("layer_types") or ()) or config.get("local_attention"):
-        yield Padded(msg("the model has sliding-window attention"))
+    if outer_model(model)._is_stateful:  # short rows may leak less than a proof notices
+        yield Padded(msg("the model carries a state from token to token"))
     else:
         yield Packed()
-        if (pad := config.get("pad_token_id")) is not None:
+        if (pad := outer_model(model).config.get_text_config().pad_token_id) is not None:
             yield Packed(offset=pad + 1)
         yield Padded()
     yield Plain()
@@ -318,8 +317,7 @@ def _types_of(item: Encoded) -> tuple[int, ...]:
 
 def _forward(model: nn.Module, inputs: Mapping[str, Any], pick: Callable[[Tensor], Tensor], outputs: int) -> Any:
     """Run the outer model on so many one-token rows, its backbone on `inputs`."""
-    outer = outer_model(model)
-    backbone = outer.base_model
+    outer, backbone = outer_model(model), backbone_of(model)
 
     def exchange(_module: nn.Module, _args: Any, _kwargs: Any) -> tuple[tuple[()], dict[str, Any]]:
         return (), {**inputs, "use_cache": False, "return_dict": True}

@@ -14,12 +14,14 @@ about half the time (Zen 4 and 5).
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby, pairwise
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import dropout as dropped
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
@@ -63,31 +65,41 @@ def packed_attention(
     cu_seq_lens_q: Tensor | None = None,
     softcap: float | None = None,
     sliding_window: int | None = None,
+    s_aux: Tensor | None = None,
     kamerton_context: Context | None = None,
+    kamerton_reach: int = 0,
     kamerton_witness: Witness | None = None,
     **_: object,  # the interface passes every model's own extras; what would change the result is named above
 ) -> tuple[Tensor, None]:
     """Attend within each sequence of a packed row, by transformers' attention interface.
 
     Queries are `[1, heads, tokens, width]`; keys and values may have fewer heads. `cu_seq_lens_q` holds the boundaries
-    of the sequences, `[sequences + 1]`. A mask, a soft cap and a sliding window are refused: short rows would prove
-    nothing about rows longer than a window. A context attends instead, in causal models; a witness gets the result.
+    of the sequences, `[sequences + 1]`. A token attends to those nearer than a sliding window; scores have a soft cap,
+    and each head a sink, `s_aux`, where the model has them. A context attends instead, in causal models; it knows no
+    window, so its last position, `kamerton_reach`, must lie within; a witness gets the result.
 
     Returns:
         `[1, tokens, heads, width]`, and no weights.
 
     Raises:
-        UnsupportedError: the model needs more than boundaries; the layout's proof then fails.
+        UnsupportedError: the model needs a mask, or a context more than it knows; the layout's proof then fails.
     """
-    if cu_seq_lens_q is None or any(x is not None for x in (attention_mask, softcap, sliding_window)):
-        raise UnsupportedError("packed attention takes boundaries and neither a mask nor a soft cap nor a window")
+    if cu_seq_lens_q is None or attention_mask is not None:
+        raise UnsupportedError("packed attention takes boundaries instead of a mask")
     causal = bool(module.is_causal) if is_causal is None else is_causal
     if kamerton_context is not None:
         if not causal:
             raise UnsupportedError("only in a causal model do tokens not depend on what follows them")
+        if softcap is not None or s_aux is not None or kamerton_reach > (sliding_window or kamerton_reach):
+            raise UnsupportedError("a shared prefix takes neither a soft cap nor sinks nor a window shorter than a row")
         return kamerton_context.attend(module, query, key, value, scaling).unsqueeze(0), None
     lengths = [end - start for start, end in pairwise(cu_seq_lens_q.tolist())]
-    attended = attend_within(query, key, value, lengths, scaling, dropout=dropout, causal=causal)
+    window = sliding_window if sliding_window is not None and sliding_window < max(lengths) else None
+    if window is None and softcap is None and s_aux is None:
+        attended = attend_within(query, key, value, lengths, scaling, dropout=dropout, causal=causal)
+    else:
+        scores = AttentionScores(scaling or query.shape[3] ** -0.5, causal, window, softcap, s_aux, dropout)
+        attended = attend_apart(query, key, value, lengths, scores)
     if kamerton_witness is not None:
         kamerton_witness(attended)
     return attended.unsqueeze(0), None
@@ -121,6 +133,60 @@ def attend_within(
             attended = scaled_dot_product_attention(
                 q, k, v, dropout_p=dropout, is_causal=causal and length > 1, scale=scale, enable_gqa=grouped
             )
+        parts.append(attended.transpose(1, 2).reshape(length * count, *attended.shape[1::2]))
+    return torch.cat(parts)
+
+
+@dataclass(frozen=True)
+class AttentionScores:
+    """How a model with a sliding window, a soft cap or sinks turns queries and keys into attention weights."""
+
+    scale: float
+    causal: bool
+    window: int | None
+    """A token attends to those less than so many positions away."""
+    softcap: float | None
+    """Scores are squeezed into plus and minus this (Gemma 2)."""
+    sinks: Tensor | None
+    """A score for each head that only takes weight away from the others (gpt-oss), `[heads]`."""
+    dropout: float
+
+    def mask(self, length: int, device: torch.device) -> Tensor | None:
+        """Return which keys each query sees, `[length, length]`; None if it is all of them."""
+        away = torch.arange(length, device=device)[:, None] - torch.arange(length, device=device)
+        seen = away >= 0 if self.causal else None
+        if self.window is None or length <= self.window:
+            return seen
+        near = away.abs() < self.window
+        return near if seen is None else near & seen
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Attend within sequences of one length: `[sequences, heads, length, width]`."""
+        seen = self.mask(query.shape[2], query.device)
+        if self.softcap is None and self.sinks is None:
+            grouped = key.shape[1] != query.shape[1]
+            return scaled_dot_product_attention(
+                query, key, value, seen, dropout_p=self.dropout, scale=self.scale, enable_gqa=grouped
+            )
+        key, value = (x.repeat_interleave(query.shape[1] // x.shape[1], dim=1) for x in (key, value))
+        scores = query @ key.transpose(2, 3) * self.scale
+        if self.softcap is not None:
+            scores = torch.tanh(scores / self.softcap) * self.softcap
+        if seen is not None:
+            scores = scores.masked_fill(~seen, float("-inf"))
+        if self.sinks is not None:
+            scores = torch.cat([scores, self.sinks.view(1, -1, 1, 1).expand(*scores.shape[:3], 1).to(scores)], dim=-1)
+        shares = scores.softmax(dim=-1, dtype=torch.float32).to(value.dtype)[..., : key.shape[2]]
+        return dropped(shares, self.dropout) @ value
+
+
+def attend_apart(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], scores: AttentionScores) -> Tensor:
+    """Attend as `attend_within` does, by other scores."""
+    runs = [(length, len(list(run))) for length, run in groupby(lengths)]
+    tokens = [length * count for length, count in runs]
+    parts = []
+    for (length, count), q, k, v in zip(runs, *(x[0].split(tokens, dim=1) for x in (query, key, value)), strict=True):
+        attended = scores.attend(*(split_sequences(x, count) for x in (q, k, v)))
         parts.append(attended.transpose(1, 2).reshape(length * count, *attended.shape[1::2]))
     return torch.cat(parts)
 

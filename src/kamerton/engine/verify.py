@@ -19,6 +19,8 @@ from kamerton.models.structure import is_encoder_decoder, outer_model
 
 TOLERANCE = 1e-4
 """Largest difference from the reference, relative to the largest number, in fp32."""
+WINDOWS = ("sliding_window", "local_attention", "attention_chunk_size", "window_size", "attention_window_size")
+"""What configurations call the number of tokens that a token attends to."""
 SPREAD = 0.02
 """Standard deviation of the values that replace weights of zeros in a proof: those would hide all that differs."""
 
@@ -39,6 +41,22 @@ def prove_layout(model: nn.Module, output: Callable[[Layout], Tensor]) -> Layout
     candidates = (replace(packed, last_layer=one) for one in found)
     wanted = partial(output, packed)
     return next((way for way in candidates if prove_equal(model, partial(output, way), wanted)), packed)
+
+
+def windows_below(model: nn.Module, most: int) -> list[int]:
+    """Return the windows within which a model's tokens attend, those shorter than the longest row."""
+    config = outer_model(model).config.get_text_config().to_dict()
+    return [size for name in WINDOWS if isinstance(size := config.get(name), int) and 0 < size < most]
+
+
+def with_long_row(model: nn.Module, samples: Sequence[Encoded], most: int) -> list[Encoded]:
+    """Add a row longer than a model's windows to samples: shorter ones would prove nothing about them."""
+    if not (windows := windows_below(model, most)):
+        return list(samples)
+    length, one = min(most, 3 * max(windows) // 2 + 1), samples[0]
+    tokens = (one.tokens * (length // len(one.tokens) + 1))[:length]
+    at = (0,) if one.output_positions == (0,) else (length - 1,)
+    return [*samples, replace(one, tokens=tokens, segments=(), output_positions=at, targets=one.targets[:1])]
 
 
 def prove_equal(model: nn.Module, way: Callable[[], Tensor], reference: Callable[[], Tensor]) -> bool:

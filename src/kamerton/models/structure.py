@@ -12,6 +12,7 @@ from transformers.pytorch_utils import Conv1D
 
 from kamerton.core.errors import Fault, ModelError
 from kamerton.core.messages import msg
+from kamerton.kernels.trial import attempt
 
 LINEAR = (nn.Linear, Conv1D)
 TRAINS_TOKENS = msg("choose full training, low-rank updates or bottleneck adapters, or leave the new tokens out")
@@ -40,7 +41,17 @@ def linear_layers(model: PreTrainedModel, last: int | None = None) -> list[str]:
     else:
         layers = list(layer_stack(model))[-last:]
     inside = {id(module) for layer in layers for module in layer.modules()}
-    return [name for name, module in model.named_modules() if isinstance(module, LINEAR) and id(module) in inside]
+    maps = [(name, module) for name, module in model.named_modules() if id(module) in inside]
+    return [name for name, module in maps if isinstance(module, LINEAR) and _is_product(module)]
+
+
+def _is_product(module: nn.Linear | Conv1D) -> bool:
+    """Return whether a linear map returns just a product: a family's own kind may route or group (Llama 4, PhiMoE)."""
+    if not type(module).__module__.startswith("transformers.models."):
+        return True
+    width = module.in_features if isinstance(module, nn.Linear) else module.nx
+    with torch.no_grad():
+        return isinstance(attempt(lambda: module(module.weight.new_zeros(1, width))), Tensor)
 
 
 def ending(names: Sequence[str], endings: Sequence[str]) -> list[str]:
@@ -121,10 +132,16 @@ def _untie(model: PreTrainedModel) -> None:
         model.config.tie_word_embeddings = False
 
 
-def short_row(model: PreTrainedModel) -> dict[str, Tensor]:
+def short_row(model: PreTrainedModel) -> dict[str, Any]:
     """Return a row that every model accepts: Funnel halves it between its blocks."""
     ids = torch.full((1, LENGTH), TOKEN, device=model.device)
-    return {"input_ids": ids, "decoder_input_ids": ids} if model.config.is_encoder_decoder else {"input_ids": ids}
+    row = {"input_ids": ids, "decoder_input_ids": ids} if model.config.is_encoder_decoder else {"input_ids": ids}
+    return row | uncached(model)
+
+
+def uncached(model: nn.Module) -> dict[str, Any]:
+    """Return the input by which a model caches nothing: what has only linear attention cannot count its cache."""
+    return {"use_cache": False} if "use_cache" in outer_model(model).config.get_text_config().to_dict() else {}
 
 
 @contextmanager
@@ -158,6 +175,14 @@ def _detached(value: Any) -> Any:
 def outer_model(model: nn.Module) -> PreTrainedModel:
     """Return the transformers model inside a wrapper (PEFT, DDP)."""
     return next(module for module in model.modules() if isinstance(module, PreTrainedModel))
+
+
+def backbone_of(model: nn.Module) -> PreTrainedModel:
+    """Return the model below the head, also where the family's prefix misses it (Llama 4's text model)."""
+    outer = outer_model(model)
+    if outer.base_model is not outer:
+        return outer.base_model
+    return next((part for part in outer.children() if isinstance(part, PreTrainedModel)), outer)
 
 
 def is_encoder_decoder(model: nn.Module) -> bool:

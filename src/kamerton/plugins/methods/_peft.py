@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import torch
 from peft import PeftConfig, PeftModel, TaskType, get_peft_model
+from peft.tuners.tuners_utils import _check_lora_target_modules_mamba
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -54,6 +55,19 @@ class PeftMethod(Knobs):
     def merge(self, model: nn.Module) -> PreTrainedModel:
         """Merge what PEFT can merge: low-rank updates and factors, but no prompt tokens and no bottlenecks."""
         return merged(model)
+
+
+def allowed(model: PreTrainedModel, config: type[PeftConfig], names: Sequence[str]) -> list[str]:
+    """Return the layers that PEFT lets a configuration adapt: not the maps that Mamba's kernels read unasked."""
+    return [name for name in names if not _is_barred(model, config, name)]
+
+
+def _is_barred(model: PreTrainedModel, config: type[PeftConfig], name: str) -> bool:
+    try:
+        _check_lora_target_modules_mamba(config(), model, name.rpartition(".")[2])
+    except ValueError:
+        return True
+    return False
 
 
 def task_type(model: PreTrainedModel) -> TaskType | None:

@@ -11,7 +11,7 @@ from transformers.pytorch_utils import Conv1D
 from kamerton.core.contracts import Advice, ModelFacts
 from kamerton.core.messages import Joined, Wording, msg
 from kamerton.models.structure import NO_LINEAR_LAYER, ending, linear_layers
-from kamerton.plugins.methods._peft import PeftMethod
+from kamerton.plugins.methods._peft import PeftMethod, allowed
 from kamerton.plugins.methods._shared import LOW_RANK
 
 
@@ -55,7 +55,7 @@ class Lora(PeftMethod):
         return msg("it has no linear layer named {names}", names=Joined(self.targets, " or "))
 
     def _named(self, model: PreTrainedModel) -> list[str]:
-        inside = linear_layers(model, self.layers)
+        inside = allowed(model, self.configuration, linear_layers(model, self.layers))
         return ending(inside, self.targets) if self.targets else inside
 
     def settings(self, model: PreTrainedModel) -> Mapping[str, Any]:

@@ -63,7 +63,7 @@ class PrefixTuning(PromptTokens):
         if not model.config.is_encoder_decoder:
             return {**settings, "num_attention_heads": heads_of(model)}  # PEFT finds them under some of their names
         with torch.no_grad():
-            cache = model(**short_row(model), use_cache=True).past_key_values.self_attention_cache
+            cache = model(**short_row(model) | {"use_cache": True}).past_key_values.self_attention_cache
         _, heads, _, width = cache.layers[0].keys.shape  # T5's need not add up to its hidden size
         sizes = {"num_layers": len(cache.layers), "num_attention_heads": heads, "token_dim": heads * width}
         return {**settings, **sizes}
