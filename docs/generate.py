@@ -195,7 +195,8 @@ def models_page() -> str:
         f"Looked up on {book.checked}. What is unknown is left as `unknown`: read the licence yourself before you"
     ]
     lines += ["ship. `kamerton models --task TASK --texts ru --licence commercial --memory 24GB` lists what fits, the"]
-    lines += ["best first, with the method and the estimated peak memory; `kamerton models get NAME` fetches one.", ""]
+    lines += ["best first, with the method and the estimated peak memory (of full passes: short rows take less);"]
+    lines += ["`kamerton models get NAME` fetches one.", ""]
     for kind, title in KINDS.items():
         heads = ("model", "parameters", "context", "languages", "licence", "commercial use", "good for", "measured")
         rows = [model_row(model) for model in book.models if model.kind == kind]

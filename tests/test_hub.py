@@ -121,10 +121,36 @@ def test_the_commit_of_a_model_in_the_hubs_cache_stands_in_the_recipe(encoder_fo
     shutil.copytree(encoder_folder, repository / "snapshots" / OLD)
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(OLD)
-    data = tmp_path / "x.csv"
-    data.write_text("text,label\n" + "".join(f"film {n},{'ab'[n % 2]}\n" for n in range(20)))
+    data = write_films(tmp_path / "x.csv")
     parsed = parse_data(resolve(flags={"data.path": str(data), "model.name": "org/tiny"}))
     assert bind(parsed).recipe.model.revision == OLD
+
+
+def test_a_model_of_the_catalogue_in_the_hubs_cache_is_chosen_where_none_is_named(
+    encoder_folder, tmp_path, monkeypatch
+):
+    from huggingface_hub import constants
+    from huggingface_hub.utils import _cache_manager
+
+    from kamerton.pipeline.prepare import bind, choose_base, parse_data
+
+    for module in (constants, _cache_manager):
+        monkeypatch.setattr(module, "HF_HUB_CACHE", str(tmp_path))
+    repository = tmp_path / "models--FacebookAI--roberta-base"  # known as one of the best, though it is a tiny one here
+    shutil.copytree(encoder_folder, repository / "snapshots" / OLD)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(OLD)
+    parsed = choose_base(parse_data(resolve(flags={"data.path": str(write_films(tmp_path / "x.csv"))})))
+    bound = bind(parsed)
+    assert (bound.recipe.model.name, bound.recipe.model.revision) == ("FacebookAI/roberta-base", OLD)
+    assert "the best on this machine" in str(bound.recipe.reasons["model.name"].reason)
+
+
+def write_films(path: Path) -> Path:
+    """Write 20 reviews that are English for sure."""
+    lines = (f"this is the film that you have not seen {n},{'ab'[n % 2]}\n" for n in range(20))
+    path.write_text("text,label\n" + "".join(lines))
+    return path
 
 
 def test_a_model_that_was_fetched_by_name_is_inspected_noted_and_stays_at_its_commit(hub, tmp_path):

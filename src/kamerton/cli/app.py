@@ -265,7 +265,7 @@ def models(
         call("models:fetch", name, language=language)
     elif task or texts or licence or memory:
         call(
-            "models:choose",
+            "choose:run",
             task,
             texts or (language if source and source.name == "COMMANDLINE" else None),
             licence,

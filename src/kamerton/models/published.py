@@ -17,6 +17,7 @@ from kamerton.models.inspect import stated_sizes
 FILE = Path(__file__).with_name("published.yaml")
 COMMERCIAL = "commercial"
 """What a licence is asked for."""
+KINDS = {"encoder": msg("encoder"), "decoder": msg("decoder"), "seq2seq": msg("encoder-decoder")}
 Purpose = Literal[
     "fast", "understand", "long", "sentences", "fast-answer", "answer", "fast-rewrite", "rewrite", "translate"
 ]

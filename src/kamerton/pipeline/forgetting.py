@@ -42,8 +42,8 @@ from kamerton.forgetting.probe import (
 from kamerton.forgetting.representation import Representation, masked, represent
 from kamerton.forgetting.speech import Speech, measure_speech, outlooks_on
 from kamerton.models.load import load_model
+from kamerton.models.published import KINDS
 from kamerton.models.structure import layer_stack, outer_model
-from kamerton.pipeline.prepare import KINDS
 from kamerton.runs.run import Run
 from kamerton.session.engines import engine_of
 from kamerton.session.setup import Clock, Setup, bare, make_method

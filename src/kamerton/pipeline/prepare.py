@@ -51,6 +51,7 @@ from kamerton.models.inspect import fingerprints, inspect_folder
 from kamerton.models.load import load_tokenizer, machine_device, require_end
 from kamerton.models.locate import commit_of, locate, to_fetch
 from kamerton.models.naming import origin
+from kamerton.models.published import KINDS
 from kamerton.models.vocabulary import add_words, read_words
 from kamerton.runs.recipe import Decision, Recipe
 from kamerton.runs.run import Run
@@ -63,7 +64,6 @@ from kamerton.session.setup import Clock, _max_tokens, make_form, make_method, m
 from kamerton.text.cells import filled
 from kamerton.text.near_duplicates import near_duplicate_groups
 
-KINDS = {"encoder": msg("encoder"), "decoder": msg("decoder"), "seq2seq": msg("encoder-decoder")}
 SPLITS = {"random": msg("random"), "given": msg("given")}
 ENCODED_AT_ONCE = 2000
 MANY_TESTED = 2000

@@ -11,8 +11,9 @@ from kamerton.core.records import Stage
 from kamerton.core.system import free_memory
 from kamerton.models.catalog import known
 from kamerton.models.heads import empty_model
+from kamerton.models.published import KINDS
 from kamerton.pipeline.cost import cost_message, estimate_cost
-from kamerton.pipeline.prepare import KINDS, freeze
+from kamerton.pipeline.prepare import freeze
 from kamerton.runs.recipe import Recipe
 from kamerton.session.engines import load_base
 from kamerton.session.new_run import new_run

@@ -1,23 +1,16 @@
-"""What `kamerton models` does."""
+"""What `kamerton models` does, without a choice."""
 
 import sys
 
 from kamerton.cli.output import print_json
-from kamerton.core import registry
-from kamerton.core.errors import Fault, ModelError, nearest
 from kamerton.core.figures import Figure
 from kamerton.core.message_json import to_json
-from kamerton.core.messages import Joined, Wording, msg
-from kamerton.core.system import free_memory
+from kamerton.core.messages import Wording, msg
 from kamerton.i18n.language import Language
-from kamerton.i18n.voice import Voice, voice
+from kamerton.i18n.voice import voice
 from kamerton.models.catalog import get, names
-from kamerton.models.locate import fetch_from_hub, installed, note_of, to_fetch
-from kamerton.models.published import COMMERCIAL, PURPOSES, PublishedModel, by_name, catalogue
-from kamerton.pipeline.prepare import KINDS
-from kamerton.session.base_model import Suited, Wanted, suited
-from kamerton.text.language_id import CODES
-from kamerton.text.safe import safe_text
+from kamerton.models.locate import cached_hub_ids, fetch_from_hub, installed, note_of, to_fetch
+from kamerton.models.published import KINDS, PURPOSES, PublishedModel, by_name, catalogue
 
 COMMERCIAL_USE = {
     "yes": msg("commercial use"),
@@ -45,6 +38,8 @@ def run(json: bool, language: Language) -> None:
         about = msg(rule, kind=kind, parameters=parameters, licence=model.licence, where=where)
         print(f"{model.name:<10} {speaker.render(about)}")
         print(f"{'':<10} {speaker.render(model.description)}; {', '.join(map(speaker.translate, model.languages))}")
+    if cached := cached_hub_ids():
+        print(speaker.render(msg("in the cache of the Hugging Face Hub: {names}", names=", ".join(cached))))
     how = speaker.translate("`kamerton models get NAME` gets one; a folder or a Hugging Face id works in its place.")
     more = msg("`kamerton models --task TASK` chooses among {count} of the Hub as well.", count=len(catalogue().models))
     print(f"\n{how}\n{speaker.render(more)}")
@@ -59,68 +54,12 @@ def fetch(name: str, language: Language) -> None:
         print(get(name))
         return
     if model := by_name().get(name):
-        print(f"{name}: {speaker.render(_facts(model))}", file=sys.stderr)
+        print(f"{name}: {speaker.render(facts_of(model))}", file=sys.stderr)
     folder = fetch_from_hub(name)
     print(folder)
     if (note := note_of(name)).is_file():
         rule = msg("commit {commit}; the sha256 of its files is in {file}", commit=folder.name, file=str(note))
         print(speaker.render(rule), file=sys.stderr)
-
-
-def choose(
-    task: str | None, texts: str | None, licence: str | None, memory: int | None, json: bool, language: Language
-) -> None:
-    """List the models that can be tuned for what is wanted, the best first."""
-    room, others = memory or free_memory(), (_language(texts or ""), _licence(licence or ""))
-    kinds = registry.choose("tasks", task).kinds if task else Wanted.kinds
-    found = suited(Wanted(room, task or "", kinds, *others))
-    if json:
-        print_json([_for_machines(one) for one in found])
-        return
-    speaker = voice(language)
-    if not found:
-        print(speaker.render(msg("None fits into {memory}.", memory=Figure(room, "memory"))))
-        return
-    for one in found:
-        _print(one, speaker)
-    how = msg(
-        "The best first of those that fit into {memory}, as estimated: those made for the task, then the usual kind, "
-        "then by a published benchmark; a model that it did not measure stands among those of its size. "
-        "`kamerton models get NAME` gets one. docs/models-to-choose.md has every model with its sources.",
-        memory=Figure(room, "memory"),
-    )
-    print("\n" + speaker.render(how))
-
-
-def _language(word: str) -> str:
-    """Return the code of a language that is given as its code or its English name."""
-    code = {name.lower(): code for name, code in CODES.items()}.get(word.lower(), word.lower())
-    spoken_here = {one for model in catalogue().models for one in catalogue().codes(model)}
-    if code and code not in spoken_here:
-        remedy = nearest(code, spoken_here)
-        raise ModelError(
-            Fault(msg("no known model is said to know the language '{code}'", code=word), "--texts", remedy)
-        )
-    return code
-
-
-def _licence(word: str) -> str:
-    """Return the name of a licence, or `commercial`."""
-    known = (COMMERCIAL, UNKNOWN, *catalogue().licences)
-    if word and word.casefold() not in map(str.casefold, known):
-        rule = msg("no known model has the licence '{licence}'", licence=word)
-        raise ModelError(Fault(rule, "--licence", nearest(word, known)))
-    return word
-
-
-def _print(one: Suited, speaker: Voice) -> None:
-    """Print a model in two lines: how it would be tuned, and what it is."""
-    here = msg("here") if one.here else ""
-    parts = Joined([part for part in (one.measured, here) if part])
-    rule = "{name}: {method}, about {memory}; {more}" if parts.parts else "{name}: {method}, about {memory}"
-    name, memory = safe_text(one.model.name), Figure(one.peak_bytes, "memory")
-    print(speaker.render(msg(rule, name=name, method=one.method, memory=memory, more=parts)))
-    print(f"    {speaker.render(_facts(one.model))}")
 
 
 def spoken(model: PublishedModel) -> Wording:
@@ -130,7 +69,8 @@ def spoken(model: PublishedModel) -> Wording:
     return msg("{count} {count:language|languages}", count=count) if count > FEW else ", ".join(codes)
 
 
-def _facts(model: PublishedModel) -> Wording:
+def facts_of(model: PublishedModel) -> Wording:
+    """Return kind, size, licence, languages and purpose in a line."""
     allowed, licence = catalogue().commercial(model), msg("licence unknown")
     if allowed != UNKNOWN:
         licence = msg("{licence} ({allowed})", licence=model.licence, allowed=COMMERCIAL_USE[allowed])
@@ -138,14 +78,3 @@ def _facts(model: PublishedModel) -> Wording:
     size, purpose = Figure(model.parameters, "parameters"), PURPOSES[model.purpose]
     named = {"kind": KINDS[model.kind], "languages": spoken(model), "purpose": purpose}
     return msg(rule, **named, parameters=size, licence=licence)
-
-
-def _for_machines(one: Suited) -> dict[str, object]:
-    model, facts = one.model, one.model.facts
-    measured = {"benchmark": one.benchmark.name, "value": one.score} if one.benchmark else None
-    sizes = {"parameters": model.parameters, "layers": facts.layers, "hidden": facts.hidden, "context": facts.context}
-    return {
-        "name": model.name, "kind": model.kind, **sizes, "method": one.method, "peak_bytes": one.peak_bytes,
-        "score": measured, "here": one.here, "licence": model.licence, "commercial": catalogue().commercial(model),
-        "languages": list(model.languages), "purpose": str(PURPOSES[model.purpose]), "sources": list(model.sources),
-    }  # fmt: skip
