@@ -7,15 +7,20 @@ run.verdict.decision, run.verdict.reason
 run.predict(["A fine film."])
 """
 
+import logging
 import os
+import sys
 
 from kamerton.api import TunedRun, ab, compare, tune
 
 __all__ = ["TunedRun", "__version__", "ab", "compare", "tune"]
 __version__ = "0.1.0"
 
-# where the package `kernels` is installed, transformers would fetch code from the Hub and run it, unasked
+# where the package `kernels` is installed, transformers would fetch code from the Hub and run it, unasked; so would
+# bitsandbytes, which PEFT imports. None in a module's place is Python's own way to say that it cannot be imported
 os.environ.setdefault("USE_HUB_KERNELS", "NO")
+sys.modules.setdefault("kernels", None)  # type: ignore[arg-type]
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 # threads of torch wait for each other by spinning, for so long that one other busy process makes training twenty times
 # as slow (two cores, measured); with few spins before they sleep it is four times, and as fast as ever when alone
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")

@@ -1,7 +1,5 @@
 """Load tokenizers and models from inspected folders, reproducibly and without running their code."""
 
-import logging
-import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,10 +34,6 @@ NO_LIMIT = 1 << 20
 
 # PEFT asks for an attribute that transformers is renaming; it concerns neither the user nor us
 warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
-# bitsandbytes, which PEFT imports where it is installed, would fetch code from the Hub by the package `kernels` and
-# run it. None in a module's place is Python's own way to say that it cannot be imported.
-sys.modules.setdefault("kernels", None)  # type: ignore[arg-type]
-logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
 
