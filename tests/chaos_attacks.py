@@ -94,6 +94,8 @@ def random_kills(arena: Arena, kind: Kind, count: int, seed: int) -> Iterator[Ou
         arena.clear(kind.before)
         times = [drawn.uniform(0, lasts) for _ in range(drawn.randint(1, CHAIN))]
         for seconds in times:
+            if _has_done_its_work(arena, kind, wanted):
+                break
             child = arena.start(arena.next_command(kind))
             until = time.monotonic() + seconds
             while time.monotonic() < until and not child.has_ended:
@@ -106,8 +108,8 @@ def random_kills(arena: Arena, kind: Kind, count: int, seed: int) -> Iterator[Ou
 
 def settled(arena: Arena, kind: Kind, wanted: Mapping[str, str]) -> Iterator[str]:
     """Go on with a run after a stop; yield what is not as if nothing had happened."""
-    if not kind.resumes and not [*differences(portrait(arena.work), wanted)]:
-        return  # the command had done all its work
+    if _has_done_its_work(arena, kind, wanted):
+        return
     for attempt in range(2):
         done = arena.call(arena.next_command(kind))
         if TRACEBACK in done.said:
@@ -117,6 +119,11 @@ def settled(arena: Arena, kind: Kind, wanted: Mapping[str, str]) -> Iterator[str
         yield f"{'stuck' if attempt else 'refused'}: {_first_line(done)}"
     for name, path in differences(portrait(arena.work), wanted):
         yield f"{name}: {path}"
+
+
+def _has_done_its_work(arena: Arena, kind: Kind, wanted: Mapping[str, str]) -> bool:
+    """Return whether a command that would do its work again has done it."""
+    return not kind.resumes and not [*differences(portrait(arena.work), wanted)]
 
 
 def _first_line(done: Ended) -> str:
