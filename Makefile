@@ -81,6 +81,10 @@ bench-methods: install  ## Tune two small models by every method on real data, a
 bench-cross: install  ## Put every task, method and classification head together, and write docs/cross.md
 	$(BIN)/python benchmarks/cross.py
 
+.PHONY: bench-families
+bench-families: install  ## Tune a tiny model of every family of transformers, and write docs/models.md (half an hour)
+	$(BIN)/python benchmarks/families.py
+
 .PHONY: bench-probe
 bench-probe: install  ## Hold the rate that `--learning-rate auto` finds against a sweep, on two data sets
 	$(BIN)/kamerton models get minilm

@@ -21,6 +21,8 @@ ENCODER_DECODER: dict[str, str] = dict(modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL
 HIDING: dict[str, str] = dict(modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES)
 
 CONTEXT = 128
+ADDED = 8
+"""Tokens that a family's own class of tokenizer may add, such as Qwen's."""
 SIZES: dict[str, object] = {
     **dict.fromkeys(("hidden_size", "d_model", "n_embd", "dim", "emb_dim", "embedding_size", "true_hidden_size"), 32),
     **dict.fromkeys(("pooler_hidden_size",), 32),
@@ -33,7 +35,8 @@ SIZES: dict[str, object] = {
     **dict.fromkeys(("num_key_value_heads", "num_kv_heads"), 2),
     **dict.fromkeys(("head_dim", "d_head", "d_kv", "attention_head_size"), 8),
     **dict.fromkeys(("max_position_embeddings", "n_positions", "n_ctx", "seq_length", "max_seq_len"), CONTEXT),
-    **dict.fromkeys(("num_local_experts", "num_experts", "n_routed_experts", "num_experts_per_tok", "moe_topk"), 2),
+    **dict.fromkeys(("num_local_experts", "num_experts", "n_routed_experts", "num_experts_per_tok"), 2),
+    **dict.fromkeys(("num_experts_per_token", "moe_topk"), 2),
     **dict.fromkeys(("n_group", "topk_group", "n_shared_experts", "first_k_dense_replace"), 1),
     **dict.fromkeys(("q_lora_rank", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"), 8),
     **dict.fromkeys(
@@ -79,9 +82,10 @@ BESIDE: dict[str, dict[str, object]] = {
     "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_dense_layers": 1},
     **{family: {"head_dim": 8} for family in ("hunyuan_v1_dense", "hunyuan_v1_moe", "ministral")},
     "ctrl": {"dff": 64},
+    "rwkv": {"attention_hidden_size": 32},
     "fsmt": {"vocab_size": 600, "src_vocab_size": 600, "tgt_vocab_size": 600, "langs": ["en", "ru"]},
     **{
-        family: {"num_kv_shared_layers": 0, "vocab_size_per_layer_input": 600}
+        family: {"num_kv_shared_layers": 0, "vocab_size_per_layer_input": 640}
         for family in ("gemma3n_text", "gemma4_text")
     },
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 2, "expert_layer_offset": 1},
@@ -116,13 +120,16 @@ def kind_of(family: str) -> str:
     return "decoder" if family in WRITERS and family not in HIDING else "encoder"
 
 
-def tiny_family(family: str, folder: Path) -> Path:
-    """Save a tiny model of a family without a classification head, with the tokenizer of its kind."""
+def tiny_family(family: str, folder: Path, **beside: object) -> Path:
+    """Save a tiny model of a family without a classification head, with the tokenizer of its kind.
+
+    Settings `beside` those that the family needs are put into its configuration.
+    """
     kind = kind_of(family)
     donor = (tiny_encoder if kind == "encoder" else tiny_decoder)(folder)
     tokenizer = AutoTokenizer.from_pretrained(donor, model_max_length=CONTEXT)
     (folder / "config.json").unlink()
-    config = _shrunk(AutoConfig.for_model(family), tokenizer, BESIDE.get(family, {}))
+    config = _shrunk(AutoConfig.for_model(family), tokenizer, {**BESIDE.get(family, {}), **beside})
     auto = {"encoder": "AutoModel", "decoder": "AutoModelForCausalLM", "seq2seq": "AutoModelForSeq2SeqLM"}[kind]
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -152,6 +159,6 @@ def _shrunk(config: PreTrainedConfig, tokenizer: Any, beside: dict[str, object])
             setattr(config, name, [value[at] for at in kept])
     ids = {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
     ids["decoder_start_token_id"] = tokenizer.pad_token_id
-    for name, value in {"vocab_size": len(tokenizer), **ids, **beside}.items():
+    for name, value in {"vocab_size": len(tokenizer) + ADDED, **ids, **beside}.items():
         setattr(config, name, value)
     return config

@@ -14,6 +14,7 @@ from kamerton.core.messages import msg
 from kamerton.core.records import Encoded
 from kamerton.engine.last_layer import reselecting
 from kamerton.engine.layout import Layout, attending, in_mode
+from kamerton.engine.packed import passed, passing
 from kamerton.kernels.trial import is_out_of_memory
 from kamerton.models.structure import outer_model
 
@@ -46,11 +47,11 @@ def recompute_layers(model: nn.Module, layout: Layout, items: Sequence[Encoded])
 
 def _same_attention(model: PreTrainedModel) -> tuple[AbstractContextManager[None], ...]:
     """Return the contexts of a layer's two passes: the second attends as the first did, after the layout has ended."""
-    implementation, selecting = model.config._attn_implementation, reselecting.get()
+    implementation, selecting, inputs = model.config._attn_implementation, reselecting.get(), passed.get()
 
     @contextmanager
     def second_pass() -> Iterator[None]:
-        with attending(model, implementation), selecting():
+        with attending(model, implementation), passing(inputs), selecting():
             yield
 
     return nullcontext(), second_pass()

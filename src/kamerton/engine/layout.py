@@ -24,7 +24,7 @@ from kamerton.core.messages import Message, msg
 from kamerton.core.records import Encoded
 from kamerton.engine.last_layer import LastLayerSelection
 from kamerton.engine.packed import NAME as PACKED
-from kamerton.engine.packed import Context, Witness
+from kamerton.engine.packed import Context, Witness, passing
 from kamerton.models.structure import backbone_of, device_of, is_encoder_decoder, outer_model, uncached
 
 
@@ -108,7 +108,7 @@ class Packed(Layout):
         selecting: AbstractContextManager[None] = nullcontext()
         if self.last_layer and count_outputs(items) < sum(len(item.tokens) for item in items):
             selecting = self.last_layer.at(torch.tensor(self._outputs(items), device=device))
-        with attending(model, PACKED), selecting:
+        with attending(model, PACKED), passing(inputs), selecting:
             return _forward(model, inputs, lambda states: self.pick(states, items), count_outputs(items))
 
     def places(self, items: Sequence[Encoded]) -> Sequence[Sequence[int]]:

@@ -13,11 +13,13 @@ their queries at a time, and multiplied with all keys that they attend to: two p
 about half the time (Zen 4 and 5).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby, pairwise
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +55,20 @@ Witness = Callable[[Tensor], None]
 """Called with the output of each attention layer."""
 
 
+passed: ContextVar[Mapping[str, Any] | None] = ContextVar("passed", default=None)
+"""The inputs of the current row, for models that do not pass them on to their attention (StableLM, OPT, Nemotron)."""
+
+
+@contextmanager
+def passing(inputs: Mapping[str, Any] | None) -> Iterator[None]:
+    """While active, attention that is called without boundaries has those of some inputs."""
+    token = passed.set(inputs)
+    try:
+        yield
+    finally:
+        passed.reset(token)
+
+
 def packed_attention(
     module: nn.Module,
     query: Tensor,
@@ -84,6 +100,9 @@ def packed_attention(
     Raises:
         UnsupportedError: the model needs a mask, or a context more than it knows; the layout's proof then fails.
     """
+    if cu_seq_lens_q is None and (inputs := passed.get()):
+        cu_seq_lens_q, kamerton_context = inputs["cu_seq_lens_q"], inputs.get("kamerton_context")
+        kamerton_reach, kamerton_witness = inputs.get("kamerton_reach", 0), inputs.get("kamerton_witness")
     if cu_seq_lens_q is None or attention_mask is not None:
         raise UnsupportedError("packed attention takes boundaries instead of a mask")
     causal = bool(module.is_causal) if is_causal is None else is_causal

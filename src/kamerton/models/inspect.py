@@ -284,6 +284,8 @@ def stated_sizes(
     """
     encoder, decoder = _part(config, "encoder"), _part(config, "decoder")
     layers = _first(encoder, "num_hidden_layers", "n_layer", "num_layers", "n_layers", "encoder_layers")
+    if not layers and isinstance(each := encoder.get("layers_block_type"), list):  # Nemotron-H names them one by one
+        layers = len(each)
     if decoder is not encoder:
         layers += _first(decoder, "num_hidden_layers", "n_layer")
     layers += _first(config, "num_decoder_layers", "decoder_layers")

@@ -178,11 +178,15 @@ def outer_model(model: nn.Module) -> PreTrainedModel:
 
 
 def backbone_of(model: nn.Module) -> PreTrainedModel:
-    """Return the model below the head, also where the family's prefix misses it (Llama 4's text model)."""
+    """Return the model below the head, itself if it has none.
+
+    The family's prefix may miss it (Llama 4's text model), or name a wrapper that heads pass by (OPT).
+    """
     outer = outer_model(model)
-    if outer.base_model is not outer:
-        return outer.base_model
-    return next((part for part in outer.children() if isinstance(part, PreTrainedModel)), outer)
+    base = outer.base_model
+    if base is outer and outer.get_output_embeddings() is None:
+        return outer
+    return next((part for part in base.children() if isinstance(part, PreTrainedModel)), base)
 
 
 def is_encoder_decoder(model: nn.Module) -> bool:
