@@ -14,7 +14,7 @@ from kamerton.core.messages import Message
 from kamerton.core.records import Example
 from kamerton.i18n.language import Language
 from kamerton.i18n.voice import voice
-from kamerton.models.catalog import known
+from kamerton.models.published import catalogue
 from kamerton.report.content import classes
 from kamerton.report.html import bare_environment
 from kamerton.report.outcome import Outcome, read_outcome
@@ -25,6 +25,8 @@ from kamerton.text.safe import one_line
 
 PIPELINES = {"SequenceClassification": "text-classification", "CausalLM": "text-generation"}
 """The hub's pipeline tags, by what transformers' auto classes call the head."""
+FREE = ("Apache-2.0", "MIT")
+"""Licences under which a tuned model may be passed on as its base is; the hub names them in lower case."""
 LOOKED_AT = 200
 """Rows whose language is identified; one in ten of a language makes it the model's."""
 
@@ -57,7 +59,7 @@ def front_matter(run: Run, outcome: Outcome, rows: Sequence[Example], used: Usag
     tuned, name, base = outcome.tuned, run.path.resolve().name, outcome.model.name
     source, pipeline = Path(run.recipe.data.path or "data").name, PIPELINES.get(used.head, "")
     languages = Counter(language_of(row.text) for row in rows).most_common()
-    licences = [model.licence.lower() for model in known() if model.name == base]
+    licences = [one.licence.lower() for one in catalogue().models if one.name == base and one.licence in FREE]
     values = {name: tuned.metrics[name].value for name in outcome.metrics if name in tuned.metrics}
     metrics = [{"type": name, "value": round(value, 6)} for name, value in values.items() if math.isfinite(value)]
     result = {"task": {"type": pipeline or outcome.task}, "dataset": {"name": source, "type": source}}
