@@ -208,7 +208,8 @@ def _content(path: Path) -> Any:
     if path.name == "MANIFEST.json" and path.parent.name.startswith("step-"):
         return text  # of a checkpoint: nothing in it is measured
     if path.name == "MANIFEST.json":
-        return sorted(_parsed(text)["files"])
+        manifest = _parsed(text)
+        return sorted(manifest["files"]) if isinstance(manifest, dict) else manifest
     if path.suffix == ".json":
         return _parsed(text)
     if path.suffix == ".jsonl":

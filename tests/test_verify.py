@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stories import DONE, MISTAKE, Place
+from stories import DONE, MISTAKE, QUICK, Place
 
 FILES = ("recipe.yaml", "environment.json", "data/train.parquet", "model/adapter_config.json", "predictions.parquet")
 
@@ -83,3 +83,12 @@ def test_a_log_that_was_cut_between_two_lines_is_noticed(place, copied):
     for words in (("report", copied), ("resume", copied), ("verify", copied)):
         ended = place.call(*words)
         assert ended.status == MISTAKE and "events.jsonl" in ended.err and "damaged" in ended.err, ended.said
+
+
+def test_a_damaged_run_inside_a_run_stops_a_resume(place, tmp_path):
+    ended = place.call("tune", "reviews.csv", "--model", "encoder", "--method", "head", "--seeds", "2", *QUICK,
+                       "--out", tmp_path / "run")  # fmt: skip
+    assert ended.status == DONE, ended.said
+    flip(tmp_path / "run" / "seeds" / "1" / "MANIFEST.json")
+    ended = place.call("resume", tmp_path / "run")
+    assert ended.status == MISTAKE and "seeds/1/MANIFEST.json" in ended.err, ended.said

@@ -152,11 +152,19 @@ class Run:
     def check_files(self) -> None:
         """Check all files, so that a resumed run does not build on damaged ones; those made anew may be deleted.
 
+        The runs in this run's folder are checked, too.
+
         Raises:
             RunError: with every file that is damaged or missing.
         """
-        deleted = [name for name in self.files.checksums if is_made_anew(name) and not self.files.exists(name)]
-        self.files.check(*(name for name in self.files.checksums if name not in deleted))
+        if faults := [fault for run in (self, *self.inner) for fault in run.damaged()]:
+            raise RunError(faults)
+
+    def damaged(self) -> list[Fault]:
+        """Return a fault for each file that is damaged or missing, except for deleted ones that are made anew."""
+        files = self.files
+        deleted = [name for name in files.checksums if is_made_anew(name) and not files.exists(name)]
+        return files.damaged([name for name in files.checksums if name not in deleted])
 
     def _json(self, name: str) -> Any:
         return parse_json(self.files.read(name), self.path / name)
