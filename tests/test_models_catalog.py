@@ -88,6 +88,9 @@ def test_an_id_that_cannot_be_had_says_what_is_here(empty_cache: Path) -> None:
     with pytest.raises(ModelError, match="HF_HUB_OFFLINE forbids downloading") as caught:
         locate("kamerton-nobody/nothing")
     assert str(caught.value.faults[0].remedy).startswith("use a model of this machine: --model")
+    with pytest.raises(ModelError, match="HF_HUB_OFFLINE forbids downloading") as caught:
+        locate("Qwen/Qwen3-0.6B")
+    assert "did you mean" not in str(caught.value)
 
 
 def test_an_id_in_the_hugging_face_cache_is_found_without_a_network(encoder_folder: Path, tmp_path: Path) -> None:

@@ -78,7 +78,8 @@ def _meant(name: str) -> Message | None:
         if model.original.lower() == name.rpartition("/")[2].lower():
             return msg("that is the known model {model}: --model {model}", model=model.name)
     tails = {model.rpartition("/")[2].lower(): model for model in by_name()}
-    if close := difflib.get_close_matches(name.rpartition("/")[2].lower(), tails, n=1, cutoff=0.8):
+    close = difflib.get_close_matches(name.rpartition("/")[2].lower(), tails, n=1, cutoff=0.8)
+    if close and name not in by_name():
         return msg("did you mean '{name}'?", name=tails[close[0]])
     beside = Path(name).parent
     folders = [str(path) for path in beside.iterdir() if path.is_dir()] if beside.is_dir() else []

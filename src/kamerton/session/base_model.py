@@ -15,7 +15,7 @@ from kamerton.core.system import free_memory
 from kamerton.models.catalog import KnownModel, find, is_fetched, known, names
 from kamerton.models.load import machine_device
 from kamerton.models.locate import cached_hub_ids, hub_folder, pinned
-from kamerton.models.published import COMMERCIAL, Benchmark, PublishedModel, by_name, catalogue
+from kamerton.models.published import COMMERCIAL, Benchmark, PublishedModel, catalogue
 from kamerton.runs.recipe import Decision
 from kamerton.session.planner import candidates, pass_bytes
 from kamerton.text.language_id import CODES, language_of
@@ -151,7 +151,7 @@ def choose_model(word: str, examples: Sequence[Example]) -> Decision:
     most = MOST_ON_A_CPU if machine_device().type == "cpu" else math.inf
     every = [one for one in suited(wanted) if one.model.parameters <= most]
     chosen = next((one for one in every if one.here and one.model.name not in names()), None)
-    name, standing = usual.name, _of_usual(usual, wanted.language)
+    name, standing = usual.name, next((one.standing for one in every if one.model.name == usual.name), -math.inf)
     if chosen and chosen.standing > standing:
         name, standing = chosen.model.name, chosen.standing
         reason = msg("the best on this machine for this task: {model}", model=_described(chosen))
@@ -160,11 +160,6 @@ def choose_model(word: str, examples: Sequence[Example]) -> Decision:
         return Decision(name, reason)
     rule = "{model} would suit more and fit this machine; `kamerton models get {name}` fetches it"
     return Decision(name, Joined((reason, msg(rule, model=_described(better), name=better.model.name))))
-
-
-def _of_usual(usual: KnownModel, language: str) -> float:
-    key = catalogue().benchmark(usual.kind, language)
-    return _standing(by_name()[usual.name], key, language) if key else -math.inf
 
 
 def _described(one: Suited) -> Wording:
