@@ -316,9 +316,9 @@ def _resolve(parsed: ParsedData, bound: BoundData, split: Split, empty: PreTrain
     without = undefined(split.test, names)
     if reason := without.get(names[0]):
         rule = msg("{metric} is undefined on the test rows: {reason}", metric=names[0], reason=reason)
-        remedy = msg("test on other rows")
-        if metric := next((name for name in names if name not in without), ""):
-            remedy = msg("test on other rows, or decide by --set evaluate.metric={metric}", metric=metric)
+        rows = msg("use more rows, or test on more of them: --set split.test=0.3")
+        metric = next((name for name in names if name not in without), "")
+        remedy = Joined([rows, msg("or decide by --set evaluate.metric={metric}", metric=metric)]) if metric else rows
         raise DataError(Fault(rule, recipe.data.path, remedy))
     return recipe
 
