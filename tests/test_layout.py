@@ -247,7 +247,7 @@ def test_the_attention_comes_back_after_a_failure():
 
 def test_packed_attention_refuses_a_mask():
     states = torch.zeros(1, 2, 4, 8)
-    arguments = {"attention_mask": torch.ones(1), "cu_seq_lens_q": torch.tensor([0, 4]), "is_causal": True}
+    arguments = {"attention_mask": torch.ones(1), "kamerton_lengths": (4,), "is_causal": True}
     with pytest.raises(TypeError, match="packed attention"):
         packed_attention(nn.Identity(), states, states, states, **arguments)
 

@@ -7,23 +7,26 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from kamerton.core import registry
-from kamerton.core.errors import TrainingError
-from kamerton.core.records import Encoded, Event, Saved, Started, Stepped, Stopped, Validated
+from kamerton.core.errors import ModelError, TrainingError
+from kamerton.core.messages import msg
+from kamerton.core.records import Encoded, Event, Halved, Saved, Started, Stepped, Stopped, Validated
 from kamerton.engine.engine import make_engine
+from kamerton.engine.layout import Layout
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.labels import Labels
+from kamerton.kernels.device import choose_device
 from kamerton.kernels.dropout import set_dropout, use_fast_dropout
-from kamerton.models.load import load_model, load_tokenizer, machine_device
+from kamerton.models.load import load_model, load_tokenizer
 from kamerton.runs.recipe import TrainSettings
 from kamerton.train import loop as loop_module
 from kamerton.train.checkpoint import folder_of, latest_checkpoint
@@ -405,5 +408,60 @@ def test_going_on_after_patience_was_over_trains_no_more(make_job, saving_always
     assert (events[-1].step, events[-1].best_step) == (6, 3)
 
 
-def test_models_are_loaded_onto_the_device_that_accelerate_trains_on():
-    assert machine_device().type == Accelerator().device.type
+# ── devices ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_device_that_is_not_there_is_an_error_with_those_that_are():
+    assert choose_device("cpu") == torch.device("cpu")
+    with pytest.raises(ModelError, match=r"finds no device 'cuda:7' here\n.*choose one of: auto, cpu") as raised:
+        choose_device("cuda:7")
+    assert raised.value.faults[0].place == "model.device"
+
+
+def test_settings_of_accelerate_change_nothing(make_job, monkeypatch):
+    jobs = [make_job("full", "a")]
+    list(train(jobs[0]))
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")  # as `accelerate launch` sets it
+    jobs.append(make_job("full", "b"))
+    list(train(jobs[1]))
+    assert not differing(*(copies(job.model.named_parameters()) for job in jobs))
+
+
+class Small(Layout):
+    """A layout in a memory of so many tokens."""
+
+    name = msg("small")
+
+    def __init__(self, inner: Layout, room: int) -> None:
+        self.inner, self.room, self.passes = inner, room, list[int]()
+
+    def run(self, model, items):
+        raise NotImplementedError
+
+    def logits(self, model, items):
+        tokens = sum(len(item.tokens) for item in items)
+        logits = self.inner.logits(model, items)  # gradients of earlier passes are there when memory runs out
+        self.passes.append(tokens)
+        if tokens > self.room:
+            raise torch.OutOfMemoryError("out of memory: tried to allocate 2.00 GiB")
+        return logits
+
+
+def test_an_update_that_runs_out_of_memory_is_made_again_in_passes_of_half_the_size(make_job):
+    whole, small = make_job("full", "a", batch_size=22), make_job("full", "b", batch_size=22)
+    list(train(whole))
+    tokens = sum(len(row.tokens) for row in small.rows)
+    layout = Small(small.layout, tokens - 1)
+    events = list(train(replace(small, layout=layout)))
+    assert of_kind(events, Halved) == [Halved(0, tokens // 2)]
+    assert layout.passes.count(tokens) == 1
+    assert max(size for size in layout.passes if size != tokens) <= tokens // 2
+    for name, weight in whole.model.named_parameters():
+        torch.testing.assert_close(small.model.get_parameter(name), weight, rtol=0, atol=1e-4)
+    assert torch.equal(small.dynamics.sums[:, 0], torch.full((22,), 2.0, dtype=torch.float64))
+
+
+def test_memory_that_runs_out_again_is_an_error_with_remedies(make_job):
+    job = make_job("full", batch_size=22)
+    with pytest.raises(TrainingError, match=r"does not suffice for update 1\n.*gradient_checkpointing.*lora.*qlora"):
+        list(train(replace(job, layout=Small(job.layout, 100))))

@@ -163,11 +163,12 @@ def dial(
     strength: Annotated[
         float | None, Option(min=0.01, max=1, help="Take this strength instead of the one chosen by the rule.")
     ] = None,
+    device: options.Device = None,
     language: Language = None,
     json: AsJson = False,
 ) -> None:
     """Measure a tuned model at several strengths, on the validation rows and on the forgetting probe."""
-    call("dial:run", run, out, strength, json, language=language)
+    call("dial:run", run, out, strength, device, json, language=language)
 
 
 @_command("kamerton evaluate runs/reviews other.csv", "kamerton evaluate runs/chats --benchmarks arc_easy")
@@ -177,6 +178,7 @@ def evaluate(
         Path | None, Argument(metavar="[DATA]", help="A data file that has answers.", show_default=False)
     ] = None,
     benchmarks: options.Benchmarks = None,
+    device: options.Device = None,
     language: Language = None,
     json: AsJson = False,
 ) -> None:
@@ -188,9 +190,9 @@ def evaluate(
     if (data is None) == (benchmarks is None):
         raise bad_value(msg("give either a data file or --benchmarks TASK,…"), "DATA")
     if data is not None:
-        call("evaluate:run", run, data, json, language=language, needs=partial(require_data, data))
+        call("evaluate:run", run, data, device, json, language=language, needs=partial(require_data, data))
     elif benchmarks is not None:
-        call("evaluate:benchmark", run, benchmarks.split(","), json, language=language)
+        call("evaluate:benchmark", run, benchmarks.split(","), device, json, language=language)
 
 
 @_command("kamerton export runs/reviews --to merged", "kamerton export runs/reviews --to adapter --out reviews")
@@ -200,11 +202,12 @@ def export(
     out: Annotated[
         Path | None, Option(metavar="FOLDER", help="A new folder; exported/FORMAT in the run's if not given.")
     ] = None,
+    device: options.Device = None,
     language: Language = None,
     json: AsJson = False,
 ) -> None:
     """Export the tuned model, then load it in a fresh process and compare its answers."""
-    call("export:run", run, to, out, json, language=language)
+    call("export:run", run, to, out, device, json, language=language)
 
 
 @_command(
@@ -283,6 +286,7 @@ def plan(
     task: options.Task = None,
     model: options.Model = None,
     method: options.Method = None,
+    device: options.Device = None,
     epochs: options.Epochs = None,
     learning_rate: options.LearningRate = None,
     max_rows: options.MaxRows = None,
@@ -297,7 +301,7 @@ def plan(
 ) -> None:
     """Show what `tune` would do and why, the alternatives, and the time and memory that it takes."""
     rate = options.parse_rate(learning_rate)
-    others = {"method.name": method, "train.epochs": epochs, "train.learning_rate": rate}
+    others = {"method.name": method, "model.device": device, "train.epochs": epochs, "train.learning_rate": rate}
     flags, needs = options.data_flags(task, columns, model, max_rows, others), partial(require_data, data)
     call("plan:run", data, flags, assignments or [], new_tokens, json, language=language, needs=needs)
 
@@ -309,6 +313,7 @@ def predict(
     adapter: Annotated[
         list[Path] | None, Option(metavar="RUN", help="Also answer with this run's adapter over the same base.")
     ] = None,
+    device: options.Device = None,
     language: Language = None,
     json: AsJson = False,
 ) -> None:
@@ -320,7 +325,8 @@ def predict(
     UTF-8 are decoded as those of a data file. Inputs that are longer than the model takes are cut, as in training,
     and reported, too.
     """
-    call("predict:run", run, input, adapter or [], json, language=language, needs=partial(require_text_or_file, input))
+    needs = partial(require_text_or_file, input)
+    call("predict:run", run, input, adapter or [], device, json, language=language, needs=needs)
 
 
 @_command("kamerton report runs/reviews --language ru", "kamerton report runs/lora runs/full")
@@ -339,9 +345,9 @@ def report(
 
 
 @_command("kamerton resume runs/reviews")
-def resume(run: RunPath, language: Language = None, json: AsJson = False) -> None:
+def resume(run: RunPath, device: options.Device = None, language: Language = None, json: AsJson = False) -> None:
     """Continue a run after any stop: Ctrl-C, kill -9, power loss."""
-    call("tune:resume", run, json, language=language)
+    call("tune:resume", run, device, json, language=language)
 
 
 @_command("kamerton show answers.jsonl --model smollm2 --rows 3")
@@ -370,6 +376,7 @@ def tune(
     task: options.Task = None,
     model: options.Model = None,
     method: options.Method = None,
+    device: options.Device = None,
     out: Annotated[Path | None, Option(help="The run's folder; a new one under runs/ if not given.")] = None,
     seed: Annotated[int | None, Option(help="Seed of everything random.")] = None,
     seeds: Annotated[
@@ -395,6 +402,7 @@ def tune(
     """Tune a model on a data file and judge it: read, audit, split, contenders, train, verdict, report."""
     others = {
         "method.name": method,
+        "model.device": device,
         "seed": seed,
         "seeds": seeds,
         "train.epochs": epochs,

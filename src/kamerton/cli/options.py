@@ -46,6 +46,7 @@ RunPath = Annotated[Path, Argument(metavar="RUN", help="A run's folder.", show_d
 Task = Annotated[str | None, Option(help="The task; found from the columns if not given.")]
 Columns = Annotated[str | None, Option(metavar="ROLE=NAME,…", help="Which column holds which part of an example.")]
 Model = Annotated[str | None, Option(help="A known name, a folder, or a Hugging Face id.")]
+Device = Annotated[str | None, Option(metavar="auto|cpu|cuda|mps", help="Where to compute; cuda:1 is the second card.")]
 Method = Annotated[str | None, Option(help="One of: {methods}.")]
 Epochs = Annotated[float | None, Option(help="Passes over the training rows.")]
 LearningRate = Annotated[

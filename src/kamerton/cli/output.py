@@ -63,9 +63,9 @@ def warn(wording: Wording) -> None:
     print(f"kamerton: {worded(wording)}", file=sys.stderr)
 
 
-def open_run(path: Path) -> Run:
-    """Open a run whose model is to be used; warn if it was made with other versions of the libraries."""
-    run = Run(path)
+def open_run(path: Path, device: str | None = None) -> Run:
+    """Open a run to use its model, on a device if one is given; warn if it was made with other library versions."""
+    run = Run(path, device=device)
     if changed := other_versions(run.state):
         warn(changed)
     return run

@@ -307,6 +307,14 @@ class Saved:
 
 
 @dataclass(frozen=True)
+class Halved:
+    """Memory ran out in an update, which is made again in passes of half the size, as are all after it."""
+
+    step: int
+    tokens_per_pass: int
+
+
+@dataclass(frozen=True)
 class Stopped:
     """Training ended. `best_step` is the step whose weights are kept."""
 
@@ -336,7 +344,7 @@ class RowDynamics:
         return "easy" if self.correctness == 1 else "hard" if self.correctness == 0 else "ambiguous"
 
 
-Event = Started | Stepped | Validated | Saved | Stopped
+Event = Started | Stepped | Validated | Saved | Halved | Stopped
 
 
 @dataclass(frozen=True)

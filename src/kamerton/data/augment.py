@@ -29,7 +29,7 @@ from kamerton.engine.engine import Embedder, TorchEngine, make_engine
 from kamerton.forms.continuation import trial_of
 from kamerton.forms.dialogue import Dialogue, trains_on_requests
 from kamerton.forms.sandbox import isolation
-from kamerton.models.load import load_model, load_tokenizer
+from kamerton.models.load import Loaded, load_model, load_tokenizer
 from kamerton.runs.recipe import Recipe
 from kamerton.runs.settings import SELF
 from kamerton.text.cells import filled
@@ -195,7 +195,7 @@ def _scores(given: Augmentation, variants: Sequence[Example]) -> tuple[float, fl
     head_answers = registry.load("kamerton.statistics.linear_probe:head_answers")  # its import takes a second
     train, validation = given.split.train, given.split.validation
     everything = (*train, *variants, *validation)
-    features = Embedder(given.facts, given.recipe.model.precision)(everything)
+    features = Embedder(given.facts, given.recipe.model.precision, given.recipe.model.device)(everything)
     golds = np.array([example.gold for example in everything])
     metric = registry.choose("metrics", given.recipe.evaluate.metric or given.task.metrics(train)[0])()
     last = np.arange(len(train) + len(variants), len(everything))
@@ -215,7 +215,7 @@ def _guessing_engine(given: Augmentation) -> TorchEngine:
     if given.facts.kind != "encoder" or given.tokenizer.mask_token_id is None:
         raise RecipeError(fault)
     try:
-        loaded = load_model(given.facts.folder, "AutoModelForMaskedLM", {}, given.recipe.seed)
+        loaded = _loaded(given, "AutoModelForMaskedLM")
     except ModelError:
         raise RecipeError(fault) from None
     if loaded.fresh:
@@ -228,7 +228,12 @@ def _writing_engine(given: Augmentation) -> TorchEngine:
     if given.facts.kind != "decoder":
         rule, remedy = msg("{model} cannot write", model=given.facts.name), msg("choose deletion, swap or masked")
         raise RecipeError(Fault(rule, "augment.by", remedy))
-    return _engine(given, load_model(given.facts.folder, "AutoModelForCausalLM", {}, given.recipe.seed).model)
+    return _engine(given, _loaded(given, "AutoModelForCausalLM").model)
+
+
+def _loaded(given: Augmentation, model_class: str) -> Loaded:
+    recipe = given.recipe
+    return load_model(given.facts.folder, model_class, {}, recipe.seed, device=recipe.model.device)
 
 
 def _engine(given: Augmentation, model: nn.Module) -> TorchEngine:

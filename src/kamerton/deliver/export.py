@@ -90,7 +90,7 @@ def export_run(run: Run, word: str, out: Path | None) -> Exported:
         setup = open_setup(run)
         method = make_method(setup.recipe)
         saved = run.checked_model()
-        model = load_saved(saved, setup.form, setup.facts, setup.tokenizer)
+        model = load_saved(saved, setup.form, setup.facts, setup.tokenizer, setup.device)
         tuned = Tuned(saved, model, setup.tokenizer, method)
         proof = _write_and_prove(export, tuned, folder, setup)
         over = is_adapter(folder)
@@ -192,7 +192,7 @@ def _difference(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> fl
 
 
 def _changed(run: Run, setup: Setup, folder: Path) -> int:
-    engine = engine_of(setup, load_saved(folder, setup.form, setup.facts, setup.tokenizer))
+    engine = engine_of(setup, load_saved(folder, setup.form, setup.facts, setup.tokenizer, setup.device))
     [tuned] = [answers for answers in run.read_answers() if answers.kind == "tuned"]
     again = setup.form.predict(engine, setup.split.test)
     return sum(one.text != other.text for one, other in zip(tuned.predictions, again, strict=True))

@@ -20,11 +20,11 @@ LAST = 32
 
 def logits_of(model: nn.Module, rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """Run rows one by one through a model's forward pass; return all logits at the last positions."""
-    found = {}
+    found, device = {}, next(model.parameters()).device  # of four bits, it is loaded onto an accelerator
     model.eval()
     with torch.no_grad():
         for number, row in enumerate(rows):
-            for name, values in model(**row).items():
+            for name, values in model(**{key: values.to(device) for key, values in row.items()}).items():
                 if name.endswith("logits"):
                     kept = values[:, -LAST:] if values.dim() > 2 else values
                     found[f"{number}.{name}"] = kept.float().cpu().contiguous()

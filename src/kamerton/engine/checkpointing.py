@@ -15,8 +15,9 @@ from kamerton.core.records import Encoded
 from kamerton.engine.last_layer import reselecting
 from kamerton.engine.layout import Layout, attending, in_mode
 from kamerton.engine.packed import passed, passing
+from kamerton.kernels.device import own_random_states
 from kamerton.kernels.trial import is_out_of_memory
-from kamerton.models.structure import outer_model
+from kamerton.models.structure import device_of, outer_model
 
 REMEDY = msg("set train.gradient_checkpointing=false; smaller train.tokens_per_pass saves memory too")
 
@@ -59,6 +60,6 @@ def _same_attention(model: PreTrainedModel) -> tuple[AbstractContextManager[None
 
 def _logits(model: nn.Module, layout: Layout, items: Sequence[Encoded]) -> Tensor:
     """Compute logits as in training, without advancing the random state."""
-    with in_mode(model, training=True), torch.random.fork_rng():
+    with in_mode(model, training=True), own_random_states(device_of(model)):
         torch.manual_seed(0)
         return layout.logits(model, items).detach()

@@ -23,10 +23,11 @@ from kamerton.engine.prompt_tokens import PromptDecoder, prove_prompt_tokens
 from kamerton.engine.shared_prefix import PackedTree, Pass, SharedPrefix, join_rows, prove_shared_prefix, worth_sharing
 from kamerton.engine.verify import prove_layout, windows_below, with_long_row
 from kamerton.forms.supervision import target_losses
+from kamerton.kernels.device import AUTO, own_random_states
 from kamerton.kernels.product import use_fast_products
 from kamerton.models.load import load_model, load_tokenizer
 from kamerton.models.precision import choose_precision
-from kamerton.models.structure import backbone_of, is_encoder_decoder, outer_model
+from kamerton.models.structure import backbone_of, device_of, is_encoder_decoder, outer_model
 
 LOGITS_PER_PASS = 32_000_000
 """Most logits in one forward pass: 128 MB in fp32, and three times that in training."""
@@ -99,7 +100,7 @@ class TorchEngine:
         elif self.shared and self._decodes:
             losses, answers = answer_all(self.model, self.shared, items, prompts, self._decoding, self._budget)
         else:
-            with torch.random.fork_rng():
+            with own_random_states(device_of(self.model)):
                 torch.manual_seed(self.seed)
                 if self._encoded_once:
                     losses, answers = self._encoded_once.answer_all(items, prompts)
@@ -236,6 +237,7 @@ class Embedder:
     facts: ModelFacts
     precision: str | None = None
     """Of its matrix products; the fast one on this machine if not given."""
+    device: str = AUTO
     _known: dict[str, np.ndarray] = field(default_factory=dict, init=False)
 
     def __call__(self, examples: Sequence[Example]) -> np.ndarray:
@@ -253,7 +255,7 @@ class Embedder:
 
     @cached_property
     def _engine(self) -> TorchEngine:
-        model = load_model(self.facts.folder, "AutoModel", {}, seed=0).model
+        model = load_model(self.facts.folder, "AutoModel", {}, seed=0, device=self.device).model
         rows = [self._encode(text) for text in ("one", "one and two, and then three more")]
         samples = [replace(row, output_positions=tuple(range(len(row.tokens)))) for row in rows]
         engine = make_engine(

@@ -95,6 +95,7 @@ class Packed(Layout):
             "position_ids": torch.tensor([positions], device=device) + self.offset,
             "cu_seq_lens_q": boundaries,
             "cu_seq_lens_k": boundaries,
+            "kamerton_lengths": tuple(len(item.tokens) for item in items),
             "max_length_q": longest,
             "max_length_k": longest,
         }

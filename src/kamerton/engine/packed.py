@@ -1,8 +1,8 @@
 """Padding-free attention: many sequences in one packed row, each attending to itself.
 
-Models that use transformers' attention interface pass `cu_seq_lens_q` on to it untouched, so that a row of
-concatenated sequences needs no mask. Variable-length kernels of flash attention take the same inputs; they are not
-called here yet.
+Models that use transformers' attention interface pass `kamerton_lengths` on to it untouched, so that a row of
+concatenated sequences needs no mask. They also get the boundaries as variable-length kernels of flash attention take
+them, which are not called here yet.
 
 A `Context`, passed the same way, adds what else sequences attend to: a shared prefix, their parent in a tree, or
 what has been decoded so far.
@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import groupby, pairwise
+from itertools import groupby
 from typing import Any, Protocol
 
 import torch
@@ -78,10 +78,10 @@ def packed_attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     is_causal: bool | None = None,
-    cu_seq_lens_q: Tensor | None = None,
     softcap: float | None = None,
     sliding_window: int | None = None,
     s_aux: Tensor | None = None,
+    kamerton_lengths: Sequence[int] | None = None,
     kamerton_context: Context | None = None,
     kamerton_reach: int = 0,
     kamerton_witness: Witness | None = None,
@@ -89,10 +89,11 @@ def packed_attention(
 ) -> tuple[Tensor, None]:
     """Attend within each sequence of a packed row, by transformers' attention interface.
 
-    Queries are `[1, heads, tokens, width]`; keys and values may have fewer heads. `cu_seq_lens_q` holds the boundaries
-    of the sequences, `[sequences + 1]`. A token attends to those nearer than a sliding window; scores have a soft cap,
-    and each head a sink, `s_aux`, where the model has them. A context attends instead, in causal models; it knows no
-    window, so its last position, `kamerton_reach`, must lie within; a witness gets the result.
+    Queries are `[1, heads, tokens, width]`; keys and values may have fewer heads. `kamerton_lengths` are those of the
+    sequences, on the host: boundaries on a device would be copied back in every layer. A token attends to those nearer
+    than a sliding window; scores have a soft cap, and each head a sink, `s_aux`, where the model has them. A context
+    attends instead, in causal models; it knows no window, so its last position, `kamerton_reach`, must lie within; a
+    witness gets the result.
 
     Returns:
         `[1, tokens, heads, width]`, and no weights.
@@ -100,10 +101,10 @@ def packed_attention(
     Raises:
         UnsupportedError: the model needs a mask, or a context more than it knows; the layout's proof then fails.
     """
-    if cu_seq_lens_q is None and (inputs := passed.get()):
-        cu_seq_lens_q, kamerton_context = inputs["cu_seq_lens_q"], inputs.get("kamerton_context")
+    if kamerton_lengths is None and (inputs := passed.get()):
+        kamerton_lengths, kamerton_context = inputs["kamerton_lengths"], inputs.get("kamerton_context")
         kamerton_reach, kamerton_witness = inputs.get("kamerton_reach", 0), inputs.get("kamerton_witness")
-    if cu_seq_lens_q is None or attention_mask is not None:
+    if kamerton_lengths is None or attention_mask is not None:
         raise UnsupportedError("packed attention takes boundaries instead of a mask")
     causal = bool(module.is_causal) if is_causal is None else is_causal
     if kamerton_context is not None:
@@ -112,7 +113,7 @@ def packed_attention(
         if softcap is not None or s_aux is not None or kamerton_reach > (sliding_window or kamerton_reach):
             raise UnsupportedError("a shared prefix takes neither a soft cap nor sinks nor a window shorter than a row")
         return kamerton_context.attend(module, query, key, value, scaling).unsqueeze(0), None
-    lengths = [end - start for start, end in pairwise(cu_seq_lens_q.tolist())]
+    lengths = kamerton_lengths
     window = sliding_window if sliding_window is not None and sliding_window < max(lengths) else None
     if window is None and softcap is None and s_aux is None:
         attended = attend_within(query, key, value, lengths, scaling, dropout=dropout, causal=causal)

@@ -20,9 +20,10 @@ from kamerton.core.contracts import Objective
 from kamerton.core.records import Encoded
 from kamerton.engine.engine import classes_of
 from kamerton.engine.layout import Layout
+from kamerton.kernels.device import own_random_states
 from kamerton.kernels.product import fast_products_pay
 from kamerton.models.load import count_parameters
-from kamerton.models.structure import outer_model
+from kamerton.models.structure import device_of, outer_model
 
 ONEDNN: dict[Any, Any] = {
     torch.ops.mkldnn._linear_pointwise: lambda x, *_, out_shape: 2 * x[-1] * out_shape.numel(),
@@ -69,7 +70,7 @@ def _backpropagate(model: nn.Module, layout: Layout, form: Objective, rows: Sequ
     """Run rows forward and backward as in training; clear the gradients and restore the random state."""
     sequences = [sequence for row in rows for sequence in row.sequences]
     model.train()
-    with torch.random.fork_rng():
+    with own_random_states(device_of(model)):
         form.losses(layout.logits(model, sequences).float(), rows).sum().backward()
     model.zero_grad(set_to_none=True)
 

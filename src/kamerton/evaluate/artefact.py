@@ -34,11 +34,16 @@ def prove_artefact(run: Run, examples: Sequence[Example], predictions: Sequence[
     with tempfile.TemporaryDirectory(dir=run.cache) as folder:
         source = Path(folder) / "rows.jsonl"
         source.write_text(written(run, examples), encoding="utf-8")
-        child = run_python("-m", "kamerton", "predict", str(run.path), str(source), "--json")
+        child = run_python("-m", "kamerton", "predict", str(run.path), str(source), "--json", *_device(run))
     if child.returncode:
         rule = msg("the saved model cannot be used: {error}", error=child.stderr.strip())
         raise RunError(Fault(rule, str(run.model), REMEDY))
     return compared(run, examples, predictions, [json.loads(line) for line in child.stdout.split("\n") if line])
+
+
+def _device(run: Run) -> list[str]:
+    """Return the flag for the device that the run was opened for, if its recipe names another."""
+    return ["--device", run.device] if run.device else []
 
 
 def written(run: Run, examples: Sequence[Example]) -> str:

@@ -281,7 +281,7 @@ class BinaryFeedback(GivenAnswers):
     def losses(self, logits: Tensor, items: Sequence[Encoded]) -> Tensor:
         """Return each answer's loss: `[items]`, with gradients; the reference point is that of these items."""
         sequences = sequences_of(items)
-        before = logits.new_tensor([sequence.number for sequence in sequences], dtype=torch.float64)
+        before = torch.tensor([sequence.number for sequence in sequences], dtype=torch.float64)
         rewards = (-target_losses(logits, sequences) - before).view(-1, 2)
         weights = rewards.new_tensor([item.extra[0].weight for item in items])
         return kto_losses(rewards[:, 0], rewards[:, 1], weights, self.beta)

@@ -13,7 +13,7 @@ from kamerton.core.contracts import Engine, PreTrainedModel
 from kamerton.core.messages import Wording
 from kamerton.core.records import Encoded, Example, ExampleSeq, Prediction
 from kamerton.forms.reading import SequenceHead, window_means
-from kamerton.forms.supervision import IGNORED
+from kamerton.forms.supervision import IGNORED, on_host
 from kamerton.text.cells import filled, written_number
 
 PARTS = 5
@@ -59,9 +59,9 @@ class Number(SequenceHead):
 
     def losses(self, logits: Tensor, items: Sequence[Encoded]) -> Tensor:
         """Compute each item's squared error in units of the spread: `[items]`; 0 if its number is unknown."""
-        wanted = torch.tensor([item.number for item in items], dtype=torch.float64, device=logits.device)
-        known = torch.tensor([float(self.supervised(item)) for item in items], device=logits.device)
-        error = (window_means(logits, items)[:, 0].double() - wanted) / self.spread
+        wanted = torch.tensor([item.number for item in items], dtype=torch.float64)
+        known = torch.tensor([float(self.supervised(item)) for item in items])
+        error = (on_host(window_means(logits, items)[:, 0]) - wanted) / self.spread
         return known * error.square()
 
     def shots(self, examples: ExampleSeq, count: int, seed: int) -> list[Example]:

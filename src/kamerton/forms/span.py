@@ -13,7 +13,7 @@ from kamerton.core.contracts import Engine, Tokenizer, TooLong
 from kamerton.core.messages import msg
 from kamerton.core.records import Encoded, Example, ExampleSeq, Prediction, Taught
 from kamerton.forms.reading import OVERLAP, embed_texts, pieces_of
-from kamerton.forms.supervision import IGNORED, one_row, sequences_of, sums
+from kamerton.forms.supervision import IGNORED, on_host, one_row, sequences_of, sums
 from kamerton.forms.usual import Usual
 from kamerton.text.words import Bounds, bounds
 
@@ -72,7 +72,7 @@ class SpanReader(Usual):
     def losses(self, logits: Tensor, items: Sequence[Encoded]) -> Tensor:
         """Compute the mean of both ends' cross-entropies, summed over each item's windows: `[items]`, nats."""
         sequences = sequences_of(items)
-        parts = logits.split([len(sequence.output_positions) for sequence in sequences])
+        parts = on_host(logits).split([len(sequence.output_positions) for sequence in sequences])
         losses = [_loss_at_ends(part, sequence) for part, sequence in zip(parts, sequences, strict=True)]
         return sums(torch.stack(losses), [len(item.sequences) for item in items])
 
@@ -197,10 +197,10 @@ def _place(answer: dict[str, object]) -> Bounds | None:
 
 
 def _loss_at_ends(logits: Tensor, sequence: Encoded) -> Tensor:
-    """Compute the mean of both ends' cross-entropies, in nats; 0 if they are not known."""
+    """Compute the mean of both ends' cross-entropies, in nats, of float64 logits; 0 if they are not known."""
     if max(sequence.targets) <= 0:
-        return logits.new_zeros((), dtype=torch.float64)
-    chances = logits.double().log_softmax(dim=0)
+        return logits.new_zeros(())
+    chances = logits.log_softmax(dim=0)
     begin, end = (next(at for at, target in enumerate(sequence.targets) if target & mark) for mark in (BEGINS, ENDS))
     return -(chances[begin, 0] + chances[end, 1]) / 2
 

@@ -30,12 +30,17 @@ def one_row(sequences: Iterable[Encoded]) -> Encoded:
 
 
 def target_losses(logits: Tensor, items: Sequence[Encoded]) -> Tensor:
-    """Compute each item's cross-entropy, summed over its targets: `[items]`, nats; 0 without known targets.
+    """Compute each item's cross-entropy, summed over its targets: `[items]`, nats, on the host; 0 if none is known.
 
     `logits` are those of all items, one after the other: `[outputs, classes]`.
     """
     losses = class_losses(logits, [target for item in items for target in item.targets])
-    return sums(losses.double(), [len(item.output_positions) for item in items])
+    return sums(on_host(losses), [len(item.output_positions) for item in items])
+
+
+def on_host(values: Tensor) -> Tensor:
+    """Return values as float64 on the host, where sums are exact enough: MPS has no such type. Gradients flow back."""
+    return values.cpu().double()
 
 
 def class_losses(logits: Tensor, targets: Sequence[int]) -> Tensor:
@@ -47,7 +52,7 @@ def class_losses(logits: Tensor, targets: Sequence[int]) -> Tensor:
 def sums(values: Tensor, counts: Sequence[int]) -> Tensor:
     """Sum so many consecutive values each: `[values, ...]` to `[counts, ...]`."""
     sizes = torch.tensor(counts, device=values.device)
-    owners = torch.repeat_interleave(torch.arange(len(counts), device=values.device), sizes)
+    owners = torch.repeat_interleave(torch.arange(len(counts), device=values.device), sizes, output_size=len(values))
     return values.new_zeros(len(counts), *values.shape[1:]).index_add(0, owners, values)
 
 

@@ -4,6 +4,7 @@ A ratio of speeds is measured once on a machine and kept in the user's cache fol
 alike, however busy the machine is.
 """
 
+import errno
 import platform
 import warnings
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from timeit import timeit
 import torch
 from torch import Tensor
 
-from kamerton.core.files import cache_folder, cached
+from kamerton.core.files import cache_folder, cached, error_number
 
 REPEATS = 12
 """How often each way is timed, in turns; the fastest time counts."""
@@ -53,8 +54,8 @@ def attempt(way: Way, refusals: tuple[type[Exception], ...] = REFUSALS) -> Tenso
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an exception means that memory ran out; torch raises a bare RuntimeError for a CPU's."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    """Return whether an exception means that memory ran out; of a CPU or a Mac, torch raises a RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError) or error_number(error) == errno.ENOMEM
 
 
 def kept_ratio(name: str, usual: Way, other: Way, *, check: bool = False) -> float:

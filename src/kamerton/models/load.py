@@ -15,6 +15,7 @@ from kamerton.core.contracts import ModelFacts
 from kamerton.core.errors import Fault, ModelError
 from kamerton.core.messages import Joined, Wording, msg
 from kamerton.core.system import keep_freed_memory
+from kamerton.kernels.device import AUTO, choose_device
 from kamerton.models.heads import REFUSALS, building, new_head, whole_heads
 from kamerton.models.quantize import keep_exact
 
@@ -46,11 +47,6 @@ class Loaded:
     fresh: tuple[str, ...]
     tokens: tuple[int, ...] = ()
     """Ids that were added to its vocabulary."""
-
-
-def machine_device() -> torch.device:
-    """Return the device of all models: the accelerator that torch finds, else the CPU."""
-    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
 def load_tokenizer(facts: ModelFacts, folder: Path | None = None) -> PreTrainedTokenizerBase:
@@ -123,18 +119,19 @@ def load_model(
     config: Mapping[str, object],
     seed: int,
     quantization: BitsAndBytesConfig | None = None,
+    device: str = AUTO,
 ) -> Loaded:
-    """Load a model in fp32 from an inspected folder onto the machine's device.
+    """Load a model in fp32 from an inspected folder onto a device.
 
     Settings of `config`, such as `num_labels`, are overridden; missing weights are initialized from `seed`;
-    `quantization` names the matrices that are loaded in four bits, and how.
+    `quantization` names the matrices that are loaded in four bits, and how; `device` is a setting (`auto`, `cuda:1`).
 
     Raises:
-        ModelError: transformers cannot build this class of model from the folder.
+        ModelError: transformers cannot build this class of model from the folder, or there is no such device.
     """
     keep_freed_memory()
     torch.manual_seed(seed)
-    device, head = machine_device(), new_head(folder, model_class, config)
+    place, head = choose_device(device), new_head(folder, model_class, config)
     with building(folder, model_class):
         model, info = getattr(transformers, model_class).from_pretrained(
             folder,
@@ -144,7 +141,7 @@ def load_model(
             trust_remote_code=False,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # reported below
-            **({"quantization_config": quantization, "device_map": {"": device}} if quantization else {}),
+            **({"quantization_config": quantization, "device_map": {"": place}} if quantization else {}),
             **config,
         )
     drawn = head.weights if head else ()
@@ -157,7 +154,7 @@ def load_model(
         remedy = msg("set decoder_start_token_id there: to [CLS], or to the padding token")
         raise ModelError(Fault(rule, f"{folder}/config.json", remedy))
     if quantization is None:
-        model = model.to(device)
+        model = model.to(place)
     else:
         keep_exact(model)
     return Loaded(model, whole_heads(model, [*info["missing_keys"], *drawn]))

@@ -12,6 +12,7 @@ from kamerton.core.contracts import ModelFacts, ModelHead
 from kamerton.core.errors import Fault, RunError
 from kamerton.core.files import Writing, sync
 from kamerton.core.messages import msg
+from kamerton.kernels.device import AUTO
 from kamerton.kernels.trial import is_out_of_memory
 from kamerton.models.first_use import trust
 from kamerton.models.heads import REFUSALS, building
@@ -75,7 +76,11 @@ def add_adapter(model: nn.Module, folder: Path, name: str) -> None:
 
 
 def load_saved(
-    folder: Path, form: ModelHead, facts: ModelFacts, tokenizer: PreTrainedTokenizerBase | None = None
+    folder: Path,
+    form: ModelHead,
+    facts: ModelFacts,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    device: str = AUTO,
 ) -> nn.Module:
     """Load a tuned model; an adapter over its base, with the `tokenizer` that was saved where it has new tokens.
 
@@ -84,9 +89,10 @@ def load_saved(
     """
     require_safe(folder)
     if not is_adapter(folder):
-        return load_model(folder, form.model_class, {}, seed=0).model
+        return load_model(folder, form.model_class, {}, seed=0, device=device).model
     quantization = read_quantization(folder)
-    base = load_model(facts.folder, form.model_class, form.config, seed=0, quantization=quantization).model
+    loaded = load_model(facts.folder, form.model_class, form.config, 0, quantization, device)
+    base = loaded.model
     if tokenizer:
         make_room(base, tokenizer)
     with building(folder, "PeftModel"):  # PEFT takes seconds to import: only where there is an adapter

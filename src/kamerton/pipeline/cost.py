@@ -15,10 +15,11 @@ from kamerton.core.figures import Figure
 from kamerton.core.messages import Message, Value, msg
 from kamerton.core.outcomes import Resources
 from kamerton.core.records import Encoded, Stepped
-from kamerton.core.system import give_back_freed_memory, peak_memory, resident_memory
 from kamerton.engine.engine import LOGITS_PER_PASS, classes_of
 from kamerton.engine.passes import passes_of
 from kamerton.engine.profile import FlopProfile, MemoryProfile, profile_flops, profile_memory
+from kamerton.kernels.device import held_bytes, own_random_states, peak_bytes, release, synchronize
+from kamerton.models.structure import device_of
 from kamerton.runs.run import Run
 from kamerton.session.setup import Setup
 from kamerton.session.trainable import TrainableModel
@@ -68,13 +69,14 @@ def measured_message(estimate: Resources, measured: Resources) -> Message:
 def estimate_cost(setup: Setup, trainable: TrainableModel) -> Resources:
     """Estimate the cost from counted FLOPs, and from what passes over usual rows take on this machine now."""
     work = _Work.of(setup, trainable)
-    give_back_freed_memory()
-    held = resident_memory()
+    device = device_of(trainable.model)
+    release(device)
+    held = held_bytes(device)
     with only_used_rows(trainable.model, trainable.engine.layout, trainable.rows, setup.recipe.train):
         tried = _try(trainable, setup.form, work)
-    give_back_freed_memory()
+    release(device)
     peak = held + ROOM + _memory(setup, work, tried)
-    return Resources(round(_seconds(setup, work, tried), 3), int(max(peak, peak_memory())), work.plan.updates)
+    return Resources(round(_seconds(setup, work, tried), 3), int(max(peak, peak_bytes(device))), work.plan.updates)
 
 
 def measured(run: Run) -> Resources:
@@ -159,6 +161,7 @@ class _Tried:
 def _try(trainable: TrainableModel, form: Objective, work: _Work) -> _Tried:
     """Profile a usual pass, forward and backward, and passes over validation rows."""
     model, layout = trainable.model, trainable.engine.layout
+    device = device_of(model)
     usual, validated = work.usual, work.validated.some(TRIED_TOKENS)
 
     def learn() -> None:
@@ -169,11 +172,11 @@ def _try(trainable: TrainableModel, form: Objective, work: _Work) -> _Tried:
             layout.logits(model, validated.sequences)
 
     costs = profile_flops(model, layout, form, usual.rows)
-    with torch.random.fork_rng():
-        learning = _fastest(learn, TRIES)
+    with own_random_states(device):
+        learning = _fastest(device, learn, TRIES)
         model.zero_grad(set_to_none=True)
         model.eval()
-        new, again = _fastest(read, 1) / validated.tokens, _fastest(read, TRIES) / validated.tokens
+        new, again = _fastest(device, read, 1) / validated.tokens, _fastest(device, read, TRIES) / validated.tokens
         with MemoryProfile() as profile:
             read()
     largest = work.passes[-1]
@@ -186,12 +189,14 @@ def _try(trainable: TrainableModel, form: Objective, work: _Work) -> _Tried:
     return _Tried(costs, learning, new, again, most, profile.peak / validated.tokens)
 
 
-def _fastest(run: Callable[[], None], times: int) -> float:
+def _fastest(device: torch.device, run: Callable[[], None], times: int) -> float:
     """Return the seconds of the fastest of some runs: other load on the machine slows the rest."""
     seconds: list[float] = []
     while len(seconds) < times and sum(seconds) < TRIED_SECONDS:
+        synchronize(device)
         began = time.perf_counter()
         run()
+        synchronize(device)
         seconds.append(time.perf_counter() - began)
     return min(seconds)
 

@@ -41,11 +41,12 @@ from kamerton.forgetting.probe import (
 )
 from kamerton.forgetting.representation import Representation, masked, represent
 from kamerton.forgetting.speech import Speech, measure_speech, outlooks_on
+from kamerton.kernels.device import AUTO, name_of
 from kamerton.models.load import load_model
 from kamerton.models.published import KINDS
-from kamerton.models.structure import layer_stack, outer_model
+from kamerton.models.structure import device_of, layer_stack, outer_model
 from kamerton.runs.run import Run
-from kamerton.session.engines import engine_of
+from kamerton.session.engines import engine_of, plain_model
 from kamerton.session.setup import Clock, Setup, bare, make_method
 from kamerton.text.language_id import language_of
 
@@ -111,7 +112,7 @@ def measure_benchmarks(setup: Setup, engine: TorchEngine, names: Sequence[str], 
         RecipeError: a task's rows are not available, it cannot be run, or the model does not generate text.
     """
     tasks = _benchmark_tasks(setup, names)
-    base = load_model(setup.facts.folder, "AutoModelForCausalLM", {}, setup.recipe.seed).model
+    base = plain_model(setup, "AutoModelForCausalLM")
     before = take_benchmarks(engine_of(setup, base), tasks, rows)
     return [*benchmark_changes(before, take_benchmarks(engine, tasks, rows), _precision(setup))]
 
@@ -170,7 +171,7 @@ class RepresentationMeter(ForgettingMeter):
         self.layers = len(layer_stack(outer_model(base.model)))
         circumstances = _circumstances(base, languages, size)
         self.base = remembered(Representation, circumstances, lambda: represent(base, self.probe))
-        self.head = masked_language_model(setup.facts)
+        self.head = masked_language_model(setup.facts, setup.device)
         mask = setup.tokenizer.mask_token_id
         self.masked = masked(base, self.probe, mask) if self.head and mask is not None else []
         self.masked_losses = self._masked_losses(base)
@@ -223,10 +224,10 @@ def make_meter(setup: Setup, engine: TorchEngine, size: Size) -> ForgettingMeter
     return SpeechMeter(setup, size) if writes else RepresentationMeter(setup, size)
 
 
-def masked_language_model(facts: ModelFacts) -> PreTrainedModel | None:
+def masked_language_model(facts: ModelFacts, device: str = AUTO) -> PreTrainedModel | None:
     """Load a base model with its masked-language head; None if its folder holds none."""
     try:
-        loaded = load_model(facts.folder, "AutoModelForMaskedLM", {}, seed=0)
+        loaded = load_model(facts.folder, "AutoModelForMaskedLM", {}, seed=0, device=device)
     except ModelError:  # a kind of model that has no such head
         return None
     return None if loaded.fresh else loaded.model
@@ -244,7 +245,7 @@ def _cut(stack: nn.ModuleList, layers: int) -> Iterator[None]:
 
 
 def _base_engine(setup: Setup, model_class: str) -> TorchEngine:
-    return _probing(engine_of(setup, load_model(setup.facts.folder, model_class, {}, setup.recipe.seed).model), setup)
+    return _probing(engine_of(setup, plain_model(setup, model_class)), setup)
 
 
 def _probing(engine: TorchEngine, setup: Setup) -> TorchEngine:
@@ -263,7 +264,7 @@ def _probing(engine: TorchEngine, setup: Setup) -> TorchEngine:
 def _circumstances(base: TorchEngine, languages: Sequence[str], size: Size) -> tuple[object, ...]:
     """List what a base model's measurements depend on: threads and layouts change the rounding of sums."""
     limits = (base.max_tokens, base.max_new_tokens, base.tokens_per_pass)
-    machine = (torch.__version__, torch.get_num_threads(), str(base.model.device))
+    machine = (torch.__version__, torch.get_num_threads(), name_of(device_of(base.model)))
     return (base.facts.fingerprint, str(base.layout.name), limits, tuple(languages), size, machine)
 
 

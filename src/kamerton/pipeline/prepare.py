@@ -19,7 +19,6 @@ from kamerton.core.figures import Figure
 from kamerton.core.files import nearby, sha256_of
 from kamerton.core.messages import Joined, Message, Wording, msg
 from kamerton.core.records import Encoded, Example, Finding, LedgerEntry, Split, Stage
-from kamerton.core.system import free_memory
 from kamerton.data.audit import other_columns, run_audit
 from kamerton.data.augment import Augmentation, add_rows, refuse_unfit
 from kamerton.data.cells import labels_with_columns
@@ -45,10 +44,11 @@ from kamerton.engine.engine import Embedder
 from kamerton.evaluate.score import undefined
 from kamerton.forms.continuation import trial_of
 from kamerton.forms.sandbox import isolation
+from kamerton.kernels.device import choose_device, free_bytes
 from kamerton.models.catalog import known
 from kamerton.models.heads import new_head
 from kamerton.models.inspect import fingerprints, inspect_folder
-from kamerton.models.load import load_tokenizer, machine_device, require_end
+from kamerton.models.load import load_tokenizer, require_end
 from kamerton.models.locate import commit_of, locate, to_fetch
 from kamerton.models.naming import origin
 from kamerton.models.published import KINDS
@@ -198,7 +198,9 @@ def audit(
         answers=task.answers,
         model=bound.facts if bound else None,
         tokenizer=bound.tokenizer if bound else None,
-        embed=Embedder(bound.facts, recipe.model.precision) if bound and bound.facts.kind == "encoder" else None,
+        embed=Embedder(bound.facts, recipe.model.precision, recipe.model.device)
+        if bound and bound.facts.kind == "encoder"
+        else None,
         columns=other_columns(parsed.table, parsed.examples, recipe.data.columns or {}),
         golds=parsed.examples.golds if isinstance(parsed.examples, Examples) else None,
         texts=parsed.examples.texts if isinstance(parsed.examples, Examples) else None,
@@ -306,7 +308,8 @@ def _parted(parsed: ParsedData, recipe: Recipe, examples: Sequence[Example]) -> 
 
 
 def _resolve(parsed: ParsedData, bound: BoundData, split: Split, empty: PreTrainedModel) -> Recipe:
-    recipe = bound.recipe.decide({"method.name": choose_method(bound.facts, len(split.train), free_memory(), empty)})
+    free = free_bytes(choose_device(bound.recipe.model.device))
+    recipe = bound.recipe.decide({"method.name": choose_method(bound.facts, len(split.train), free, empty)})
     form = make_form(parsed.task, recipe, bound.facts.kind, split.train)
     method = make_method(recipe)
     if recipe.evaluate.metric:
@@ -333,7 +336,7 @@ def _state(state: State, recipe: Recipe, facts: ModelFacts) -> State:
         python=platform.python_version(),
         platform=platform.platform(),
         processors=torch.get_num_threads(),
-        device=str(machine_device()),
+        device=str(choose_device(recipe.model.device)),
         libraries={name: version(name) for name in required},
         data=DataSource(recipe.data.path, data),
         model=BaseModel(facts.name, facts.fingerprint, fingerprints(Path(facts.folder)), facts.parameters),

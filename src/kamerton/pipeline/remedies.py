@@ -19,12 +19,12 @@ from kamerton.core.figures import Figure
 from kamerton.core.messages import Joined, Message, msg
 from kamerton.core.outcomes import Answers, Attempt, Diagnosis
 from kamerton.core.records import Event, RunEvent, Split, Stage, Validated
-from kamerton.core.system import free_memory
 from kamerton.data.augment import Augmentation, add_variants
 from kamerton.engine.engine import TorchEngine
 from kamerton.evaluate.diagnosis import diagnose, diagnose_answers, diagnose_classes
 from kamerton.forgetting.decide import DECISIONS, conclude_forgetting, deciding
 from kamerton.forms.dialogue import trains_on_requests
+from kamerton.kernels.device import choose_device, free_bytes
 from kamerton.models.saved import save_model
 from kamerton.pipeline.dial import Dial
 from kamerton.pipeline.forgetting import make_meter
@@ -197,7 +197,7 @@ def plans(setup: Setup, events: Sequence[Event], symptoms: set[str]) -> list[Pla
 def _situation_of(setup: Setup, events: Sequence[Event]) -> Situation:
     train = setup.recipe.train
     method: Any = make_method(setup.recipe)
-    others = candidates(setup.facts, len(setup.split.train), free_memory())
+    others = candidates(setup.facts, len(setup.split.train), free_bytes(choose_device(setup.device)))
     return Situation(
         learning_rate=train.peak,
         epochs=train.epochs or 1.0,

@@ -5,16 +5,19 @@ from collections.abc import Generator, Sequence
 from dataclasses import replace
 from functools import partial
 
+import torch
+
 from kamerton.core import registry
 from kamerton.core.messages import Joined, msg
 from kamerton.core.records import Encoded, RunEvent, Saved
-from kamerton.core.system import peak_memory
 from kamerton.engine.engine import TorchEngine
 from kamerton.evaluate.score import measure
 from kamerton.forms.labels import fit_threshold
 from kamerton.forms.usual import item_losses
+from kamerton.kernels.device import peak_bytes
 from kamerton.models.quantize import cost
 from kamerton.models.saved import save_model
+from kamerton.models.structure import device_of
 from kamerton.pipeline.cost import cost_message, estimate_cost, measured, measured_message
 from kamerton.pipeline.dial import Dial
 from kamerton.pipeline.rate import settle_rate
@@ -45,13 +48,13 @@ def tune_model(run: Run, setup: Setup, clock: Clock) -> Generator[RunEvent, None
     estimate = estimate_cost(setup, trainable)
     run.write_state(replace(run.state, forecast=estimate))
     yield clock.stage("forecast", cost_message(estimate))
-    job = job_of(run, setup, trainable)
+    job, device = job_of(run, setup, trainable), device_of(trainable.model)
     for event in train(job):
         run.record(event)
         if isinstance(event, Saved):
-            _keep_peak(run)
+            _keep_peak(run, device)
         yield event
-    _keep_peak(run)
+    _keep_peak(run, device)
     if setup.recipe.remedy.strength < 1:
         Dial(setup, trainable.model).turn(setup.recipe.remedy.strength)
     with run.changing() as change:
@@ -66,15 +69,16 @@ def tune_model(run: Run, setup: Setup, clock: Clock) -> Generator[RunEvent, None
     return trainable.engine
 
 
-def _keep_peak(run: Run) -> None:
+def _keep_peak(run: Run, device: torch.device) -> None:
     """Keep the most memory that training has held so far, over all its sittings; what comes after does not count."""
-    run.write_state(replace(run.state, peak_bytes=max(peak_memory(), run.state.peak_bytes)))
+    run.write_state(replace(run.state, peak_bytes=max(peak_bytes(device), run.state.peak_bytes)))
 
 
 def job_of(run: Run, setup: Setup, trainable: TrainableModel) -> Job:
     """Build the training job of a recipe."""
     recipe = setup.recipe
-    trained = recipe.model_dump_json(include={"model", "method", "train", "evaluate", "seed"}, exclude_none=True)
+    parts = {"model", "method", "train", "evaluate", "seed"}
+    trained = recipe.model_dump_json(include=parts, exclude={"model": {"device"}}, exclude_none=True)
     return Job(
         model=trainable.model,
         layout=trainable.engine.layout,

@@ -8,7 +8,7 @@ from kamerton.core.files import scratch_folder
 from kamerton.core.messages import Wording, msg
 from kamerton.core.outcomes import Resources
 from kamerton.core.records import Stage
-from kamerton.core.system import free_memory
+from kamerton.kernels.device import choose_device, free_bytes
 from kamerton.models.catalog import known
 from kamerton.models.heads import empty_model
 from kamerton.models.published import KINDS
@@ -57,8 +57,9 @@ def dry_run(data: Path, settings: Mapping[str, object]) -> Iterator[Stage | DryR
         The stages as they are done, and last the plan.
     """
     with scratch_folder() as folder:
-        free = free_memory()  # before the model is loaded, as when `tune` decides
         run = new_run(data, folder / "plan", settings)
+        device = choose_device(run.recipe.model.device)
+        free = free_bytes(device)  # before the model is loaded, as when `tune` decides
         clock = Clock(run)
         yield from freeze(run, clock)
         setup = open_setup(run)
@@ -66,7 +67,9 @@ def dry_run(data: Path, settings: Mapping[str, object]) -> Iterator[Stage | DryR
         cost = estimate_cost(setup, trainable)
         yield clock.stage("forecast", cost_message(cost))
         more = new_tokens_of(setup.recipe, setup.split.train, setup.facts, setup.tokenizer)
-        yield DryRun(run.recipe, len(setup.split.train), tuple(_alternatives(setup, free)), cost, free_memory(), more)
+        yield DryRun(
+            run.recipe, len(setup.split.train), tuple(_alternatives(setup, free)), cost, free_bytes(device), more
+        )
 
 
 def _alternatives(setup: Setup, free: int) -> list[Alternative]:

@@ -93,6 +93,9 @@ class Screen:
                 metrics = (msg("{name} {value}", name=n, value=Figure(v)) for n, v in event.metrics.items())
                 text = Text(self._safe(Joined([loss, *metrics], ", "))).append(best, "green")
                 self._row(Text(" "), self.voice.translate("validation"), text)
+            case records.Halved():
+                rule = "memory ran out: passes have at most {tokens} tokens from now on"
+                self._row(Text(" "), self._training, Text(self._safe(msg(rule, tokens=event.tokens_per_pass))))
             case records.Stopped():
                 self._meter.finish(self._training)
                 message = msg(

@@ -80,6 +80,12 @@ class ModelSettings(Group):
     revision: str | None = Field(
         None, pattern="^[0-9a-f]{40}$", description="Commit of the Hugging Face id: 40 hexadecimal digits."
     )
+    device: str = Field(
+        "auto",
+        pattern=r"^[a-z]+(:\d+)?$",
+        description="Where to compute: `auto` (the accelerator that torch finds, else the CPU), `cpu`, `cuda`, "
+        "`cuda:1`, `mps`.",
+    )
     max_tokens: Count | None = Field(None, description="Longest sequence in tokens.")
     precision: Literal["fp32", "bf16"] | None = Field(
         None, description="Compute dtype of the pretrained matrix products in training; weights and sums are fp32."

@@ -80,8 +80,8 @@ class Run:
         RunError: the folder is not a run.
     """
 
-    def __init__(self, path: str | Path, files: RunFiles | None = None) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path, files: RunFiles | None = None, device: str | None = None) -> None:
+        self.path, self.device = Path(path), device
         self.files = files or RunFiles(self.path)
         self.cache = self.path / "cache"
         """The folder of intermediate results; it is removed when the run has its result."""
@@ -185,9 +185,9 @@ class Run:
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe as it was last written."""
+        """The recipe as it was last written, with the device that the run was opened for."""
         self.files.check(RECIPE)
-        return resolve(self.files.place(RECIPE))
+        return resolve(self.files.place(RECIPE), {"model.device": self.device} if self.device else {})
 
     def write_recipe(self, recipe: Recipe) -> None:
         """Replace the recipe."""

@@ -5,7 +5,7 @@ from transformers import PreTrainedModel
 from kamerton.core.contracts import Method, ModelFacts, ModelHead
 from kamerton.core.errors import Fault, ModelError
 from kamerton.core.messages import Wording, msg
-from kamerton.core.system import free_memory
+from kamerton.kernels.device import choose_device, free_bytes
 from kamerton.models.heads import empty_model, missing_heads
 from kamerton.models.quantize import quantized
 from kamerton.models.structure import TRAINS_TOKENS
@@ -36,7 +36,7 @@ def check_fit(recipe: Recipe, form: ModelHead, facts: ModelFacts, rows: int) -> 
         return empty
     method = make_method(recipe)
     if reason := _refusal(method, empty, facts, form):
-        other = candidates(facts, rows, free_memory(), empty)[0].word
+        other = candidates(facts, rows, free_bytes(choose_device(recipe.model.device)), empty)[0].word
         rule = msg(
             "{method} does not fit this model ({model_class}): {reason}",
             method=recipe.method.name,

@@ -47,7 +47,7 @@ def engine_of(setup: Setup, model: nn.Module, rows: Sequence[Encoded] = ()) -> T
 def saved_engine(run: Run, setup: Setup) -> TorchEngine:
     """Load the tuned model of a run; its method is imported first, since it may register a type with PEFT."""
     registry.choose("methods", setup.recipe.method.name or "")
-    engine = engine_of(setup, load_saved(run.checked_model(), setup.form, setup.facts, setup.tokenizer))
+    engine = engine_of(setup, load_saved(run.checked_model(), setup.form, setup.facts, setup.tokenizer, setup.device))
     return replace(engine, adapter=FIRST) if is_adapter(run.model) else engine
 
 
@@ -68,14 +68,19 @@ def adapter_engine(run: Run, setup: Setup, other: TorchEngine) -> TorchEngine:
 def untuned_engine(setup: Setup) -> TorchEngine:
     """Load the base model as it is, without the method and without new tokens."""
     setup = bare(setup)
-    return engine_of(setup, load_model(setup.facts.folder, setup.form.untuned_class, {}, setup.recipe.seed).model)
+    return engine_of(setup, plain_model(setup, setup.form.untuned_class))
+
+
+def plain_model(setup: Setup, model_class: str) -> PreTrainedModel:
+    """Load the base model with a class's own head."""
+    return load_model(setup.facts.folder, model_class, {}, setup.recipe.seed, device=setup.device).model
 
 
 def load_base(setup: Setup, how: Quantization | None) -> Loaded:
     """Load the base model with the form's head, quantized as the method needs it."""
     folder, form = setup.facts.folder, setup.form
     quantization = quantized(folder, form.model_class, form.config, how) if how else None
-    loaded = load_model(folder, form.model_class, form.config, setup.recipe.seed, quantization=quantization)
+    loaded = load_model(folder, form.model_class, form.config, setup.recipe.seed, quantization, setup.device)
     words = setup.recipe.model.new_tokens
     if not words:
         return loaded

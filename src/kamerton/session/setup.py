@@ -63,10 +63,15 @@ class Setup:
         """Encode examples for the tuned model, or load them from the cache."""
         encode = partial(self.form.encode, examples, self.tokenizer, self.max_tokens)
         # what a form takes from the training rows is fixed by the run's split
-        recipe = self.recipe.model_dump_json(include={"model", "data", "task"})
+        recipe = self.recipe.model_dump_json(include={"model", "data", "task"}, exclude={"model": {"device"}})
         added = sorted(self.tokenizer.get_added_vocab().items())
         circumstances = (version("kamerton"), recipe, self.facts.fingerprint, added, self.max_tokens)
         return kept_rows(self.cache, repr(circumstances), examples, encode)
+
+    @property
+    def device(self) -> str:
+        """Where models compute: the setting."""
+        return self.recipe.model.device
 
     @property
     def at_once(self) -> int:

@@ -34,7 +34,7 @@ class Dynamics:
     def add(self, rows: Sequence[int], losses: Tensor, counts: Sequence[int]) -> None:
         """Add one visit of each row: its loss, summed over so many supervised positions; one without any is skipped."""
         supervised = torch.tensor(counts, dtype=torch.float64)
-        probability = torch.exp(-losses.detach().double().cpu() / supervised.clamp(min=1))
+        probability = torch.exp(-losses.detach().cpu().double() / supervised.clamp(min=1))
         seen = (supervised > 0).double()
         visits = torch.stack((seen, probability * seen, probability**2 * seen, (probability > SURE) * seen), dim=1)
         self.sums.index_add_(0, torch.tensor(rows), visits)

@@ -11,17 +11,20 @@ from pathlib import Path
 from types import FrameType
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
 
 from kamerton.core.contracts import Objective
 from kamerton.core.errors import Fault, RunError, TrainingError
 from kamerton.core.messages import Message, msg
-from kamerton.core.records import Encoded, Event, Saved, Started, Stepped, Stopped, Validated
+from kamerton.core.records import Encoded, Event, Halved, Saved, Started, Stepped, Stopped, Validated
 from kamerton.engine.engine import LOGITS_PER_PASS, classes_of
 from kamerton.engine.layout import Layout
 from kamerton.engine.passes import passes_of
+from kamerton.kernels.device import name_of, random_states, release, set_random_states, synchronize
+from kamerton.kernels.trial import is_out_of_memory
 from kamerton.models.load import count_parameters
+from kamerton.models.structure import device_of
 from kamerton.runs.recipe import TrainSettings
 from kamerton.train.batches import UpdatePlan
 from kamerton.train.checkpoint import Checkpoint, TrainState, best_checkpoint, latest_checkpoint, save_checkpoint
@@ -33,6 +36,10 @@ SAVE_SECONDS = 60.0
 """A checkpoint is due after this long, best or not."""
 SAMPLED = 4096
 """Entries of each weight whose change is measured."""
+LESS_MEMORY = msg(
+    "take smaller passes (--set train.tokens_per_pass=512), recompute activations (--set "
+    "train.gradient_checkpointing=true), or choose a method that needs less memory: --method lora, or --method qlora"
+)
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -97,9 +104,7 @@ def _train(job: Job, counts: tuple[int, int]) -> Generator[Event, None, tuple[Tr
     """Make all updates; return the final state and why training ended. `counts` are of trained and of all weights."""
     plan = UpdatePlan(len(job.rows), job.settings.batch_size or 1, job.settings.epochs or 1, job.seed)
     last = min(plan.updates, job.last_step or plan.updates)
-    accelerator = Accelerator()
     optimizer = make_optimizer(job.model, job.settings)
-    model, optimizer = accelerator.prepare(job.model, optimizer)
     torch.manual_seed(job.seed)
     state = _resume(job, optimizer)
     yield Started(state.step, last, *counts, job.layout.name)
@@ -109,7 +114,7 @@ def _train(job: Job, counts: tuple[int, int]) -> Generator[Event, None, tuple[Tr
     saved_at = time.monotonic()
     with _deferred_interrupts() as stop_requested:
         while state.step < last and state.stale < job.settings.patience:
-            stepped = _update(job, plan, accelerator, model, optimizer, state.step)
+            job, stepped = yield from _update(job, plan, optimizer, state.step)
             if not math.isfinite(stepped.loss + stepped.gradient_norm):
                 yield stepped
                 reason = msg("the loss is not finite at update {step}", step=stepped.step)
@@ -131,33 +136,77 @@ def _train(job: Job, counts: tuple[int, int]) -> Generator[Event, None, tuple[Tr
 
 
 def _update(
-    job: Job, plan: UpdatePlan, accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer, step: int
-) -> Stepped:
-    """Do one update; its loss is normalized over the supervised positions of all its passes."""
+    job: Job, plan: UpdatePlan, optimizer: torch.optim.Optimizer, step: int
+) -> Generator[Event, None, tuple[Job, Stepped]]:
+    """Do one update; return it, and the job with the size of passes that fits into memory."""
     began = time.perf_counter()
-    model.train()
+    job.model.train()
     numbers = plan.rows_of(step)
-    rows = [job.rows[i] for i in numbers]
-    supervised = max(1, sum(row.weight * job.form.supervised(row) for row in rows))
-    total = 0.0
-    max_outputs = max(1, LOGITS_PER_PASS // classes_of(job.model))
-    for chosen in passes_of(job.layout, rows, job.settings.pass_tokens, max_outputs):
-        items = [rows[i] for i in chosen]
-        logits = job.layout.logits(model, [sequence for item in items for sequence in item.sequences])
-        losses = job.form.losses(logits.float(), items)
-        loss = (losses * losses.new_tensor([item.weight for item in items])).sum() / supervised
-        accelerator.backward(loss)
-        total += loss.item()
-        job.dynamics.add([numbers[i] for i in chosen], losses, [job.form.supervised(item) for item in items])
-    norm = float(accelerator.clip_grad_norm_(_trainable(job.model).values(), job.settings.clip_norm))
+    job, total = yield from _gradients_in_memory(job, numbers, step)
+    norm = float(clip_grad_norm_(_trainable(job.model).values(), job.settings.clip_norm))
     rate = learning_rate(step, plan.updates, job.settings)
     for group in optimizer.param_groups:
         group["lr"] = rate
     if math.isfinite(total + norm):
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    tokens, seconds = sum(len(row.tokens) for row in rows), time.perf_counter() - began
-    return Stepped(step + 1, plan.epoch_after(step + 1), total, rate, norm, tokens, seconds)
+    synchronize(device_of(job.model))
+    tokens, seconds = sum(len(job.rows[i].tokens) for i in numbers), time.perf_counter() - began
+    return job, Stepped(step + 1, plan.epoch_after(step + 1), total, rate, norm, tokens, seconds)
+
+
+def _gradients_in_memory(job: Job, numbers: Sequence[int], step: int) -> Generator[Event, None, tuple[Job, float]]:
+    """Compute the gradients of an update; if memory runs out, once more in passes of half the size.
+
+    Raises:
+        TrainingError: it runs out again, or a pass has only one row.
+    """
+    device = device_of(job.model)
+    for again in (True, False):
+        try:
+            return job, _gradients(job, numbers)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        job.model.zero_grad(set_to_none=True)
+        release(device)  # all of the failed pass: the exception, whose frames held it, is gone
+        tokens = _half_pass(job, numbers)
+        if not (again and tokens):
+            break
+        yield Halved(step, tokens)
+        job = replace(job, settings=job.settings.model_copy(update={"tokens_per_pass": tokens}))
+    rule = msg("the memory of {device} does not suffice for update {step}", device=name_of(device), step=step + 1)
+    raise TrainingError(Fault(rule, remedy=LESS_MEMORY))
+
+
+def _half_pass(job: Job, numbers: Sequence[int]) -> int:
+    """Return half the tokens of the largest pass of an update; 0 if no pass has several rows."""
+    several = [[job.rows[i] for i in chosen] for chosen in _passes(job, numbers) if len(chosen) > 1]
+    return max((sum(len(one.tokens) for row in some for one in row.sequences) for some in several), default=0) // 2
+
+
+def _passes(job: Job, numbers: Sequence[int]) -> list[list[int]]:
+    """Split rows, by number, into forward passes."""
+    max_outputs = max(1, LOGITS_PER_PASS // classes_of(job.model))
+    passes = passes_of(job.layout, [job.rows[i] for i in numbers], job.settings.pass_tokens, max_outputs)
+    return [[numbers[i] for i in chosen] for chosen in passes]
+
+
+def _gradients(job: Job, numbers: Sequence[int]) -> float:
+    """Add the gradients of an update's rows; return its loss, normalized over all supervised positions."""
+    supervised = max(1, sum(job.rows[i].weight * job.form.supervised(job.rows[i]) for i in numbers))
+    total, visits = 0.0, []
+    for chosen in _passes(job, numbers):
+        items = [job.rows[i] for i in chosen]
+        logits = job.layout.logits(job.model, [sequence for item in items for sequence in item.sequences])
+        losses = job.form.losses(logits.float(), items).cpu()  # what follows is done on the host: one copy a pass
+        loss = (losses * losses.new_tensor([item.weight for item in items])).sum() / supervised
+        loss.backward()
+        total += loss.item()
+        visits.append((chosen, losses.detach(), [job.form.supervised(item) for item in items]))
+    for visit in visits:
+        job.dynamics.add(*visit)
+    return total
 
 
 def _validate(job: Job, plan: UpdatePlan, state: TrainState) -> Validated:
@@ -175,7 +224,7 @@ def _save(job: Job, optimizer: torch.optim.Optimizer, state: TrainState) -> Save
     tensors = {
         "weights": _trainable(job.model),
         "optimizer": optimizer_tensors(job.model, optimizer),
-        "random": {"torch": torch.get_rng_state()},
+        "random": random_states(device_of(job.model)),
         "dynamics": {"sums": job.dynamics.sums},
     }
     save_checkpoint(job.checkpoints, state, tensors, job.identity)
@@ -189,7 +238,7 @@ def _resume(job: Job, optimizer: torch.optim.Optimizer) -> TrainState:
         return TrainState()
     _load_weights(job.model, checkpoint)
     restore_optimizer(job.model, optimizer, checkpoint.tensors("optimizer"))
-    torch.set_rng_state(checkpoint.tensors("random")["torch"])
+    set_random_states(device_of(job.model), checkpoint.tensors("random"))
     job.dynamics.sums.copy_(checkpoint.tensors("dynamics")["sums"])
     return checkpoint.state
 

@@ -76,10 +76,12 @@ def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dic
 def restore_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Restore the result of `optimizer_tensors`."""
     parameters = dict(model.named_parameters())
+    fused = {one for group in optimizer.param_groups if group.get("fused") for one in group["params"]}
     for path, value in tensors.items():
         name, _, key = path.rpartition("/")
         parameter = parameters[name]
-        if value.dim():
-            optimizer.state[parameter][key] = value.to(parameter.device)
-        else:  # a count of steps as torch keeps it, or a plain number
-            optimizer.state[parameter][key] = value.item() if value.dtype in WIDE.values() else value
+        if value.dtype in WIDE.values() and not value.dim():  # a plain number
+            optimizer.state[parameter][key] = value.item()
+        else:  # a fused kernel takes its count of steps on the weight's device, any other optimizer on the host
+            on_host = not value.dim() and parameter not in fused
+            optimizer.state[parameter][key] = value if on_host else value.to(parameter.device)

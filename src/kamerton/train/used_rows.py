@@ -18,7 +18,8 @@ from torch.nn.functional import embedding
 
 from kamerton.core.records import Encoded
 from kamerton.engine.layout import Layout, in_mode
-from kamerton.models.structure import is_encoder_decoder, outer_model
+from kamerton.kernels.device import own_random_states
+from kamerton.models.structure import device_of, is_encoder_decoder, outer_model
 from kamerton.runs.recipe import TrainSettings
 from kamerton.train.optimizer import optimizer_class
 
@@ -35,6 +36,8 @@ class UsedRows(nn.Embedding):
     """The rows in use, in the order of their tokens: `[used, hidden]`."""
     places: Tensor
     """Each token's index in `rows`: `[vocabulary]`."""
+    padding: int | None
+    """The padding token's index in `rows`, if it is in use."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Look tokens up; in training, only those in use.
@@ -46,13 +49,12 @@ class UsedRows(nn.Embedding):
         used = places != NONE
         if not self.training:
             return torch.where(used.unsqueeze(-1), self._look_up(places.clamp(min=0)), super().forward(input))
-        if not used.all():
+        if input.device.type == "cpu" and not used.all():  # a device would wait; its own lookup refuses what is below 0
             raise IndexError(f"token {input[~used][0].item()} is trained on, but no training row contains it")
         return self._look_up(places)
 
     def _look_up(self, places: Tensor) -> Tensor:
-        padding = NONE if self.padding_idx is None else int(self.places[self.padding_idx])
-        return embedding(places, self.rows, None if padding == NONE else padding)
+        return embedding(places, self.rows, self.padding)
 
 
 @contextmanager
@@ -119,7 +121,7 @@ def _is_only_looked_up(
     some = [sequence for row in rows for sequence in row.sequences if sequence.output_positions][:1]
     if not some:
         return False
-    with in_mode(model, training=True), _split(table, tokens), torch.random.fork_rng():
+    with in_mode(model, training=True), _split(table, tokens), own_random_states(device_of(model)):
         table.weight.requires_grad_(True)
         logits = layout.logits(model, some)
         [gradient] = torch.autograd.grad(logits.sum(), [table.weight], allow_unused=True)
@@ -135,12 +137,14 @@ def _split(table: nn.Embedding, tokens: Tensor) -> Iterator[None]:
     table.__class__ = UsedRows
     split_table = cast(UsedRows, table)
     split_table.rows = nn.Parameter(table.weight[tokens.to(table.weight.device)].clone())
+    padding = NONE if table.padding_idx is None else int(places[table.padding_idx])
+    split_table.padding = None if padding == NONE else padding
     split_table.register_buffer("places", places.to(table.weight.device), persistent=False)
     try:
         yield
     finally:
         with torch.no_grad():
             table.weight[split_table.places != NONE] = split_table.rows
-        del split_table.rows, split_table.places
+        del split_table.rows, split_table.places, split_table.padding
         table.__class__ = nn.Embedding
         table.weight.requires_grad_(True)

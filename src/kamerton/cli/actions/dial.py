@@ -15,9 +15,11 @@ from kamerton.session.engines import saved_engine
 from kamerton.session.setup import open_setup
 
 
-def run(path: Path, out: Path | None, strength: float | None, json: bool, language: Language) -> None:
+def run(
+    path: Path, out: Path | None, strength: float | None, device: str | None, json: bool, language: Language
+) -> None:
     """Measure the strengths, print which one is chosen, and make a run of it if asked."""
-    tuned = open_run(path)
+    tuned = open_run(path, device)
     if out is not None:
         require_free(out)
     setup = open_setup(tuned)

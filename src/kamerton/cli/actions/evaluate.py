@@ -17,9 +17,9 @@ from kamerton.i18n.voice import ENGLISH, Voice, voice
 from kamerton.pipeline.forgetting import measure_benchmarks
 
 
-def run(path: Path, data: Path, json: bool, language: Language) -> None:
+def run(path: Path, data: Path, device: str | None, json: bool, language: Language) -> None:
     """Score a run's tuned model on other data."""
-    rescored, speaker = score_on(open_run(path), data), voice(language)
+    rescored, speaker = score_on(open_run(path, device), data), voice(language)
     contender = rescored.contender
     if json:
         limits = {
@@ -41,11 +41,11 @@ def run(path: Path, data: Path, json: bool, language: Language) -> None:
     _warn(rescored)
 
 
-def benchmark(path: Path, names: Sequence[str], json: bool, language: Language) -> None:
+def benchmark(path: Path, names: Sequence[str], device: str | None, json: bool, language: Language) -> None:
     """Ask the base and the tuned model of a run the same rows, and print both beside each other."""
     registry.allow(names)
     find_tasks(names)
-    predictor, speaker = Predictor(open_run(path)), voice(language)
+    predictor, speaker = Predictor(open_run(path, device)), voice(language)
     setup = predictor.setup
     changes = [one.change for one in measure_benchmarks(setup, predictor.engine, names, setup.recipe.benchmarks.rows)]
     if json:

@@ -12,9 +12,9 @@ from kamerton.i18n.language import Language
 from kamerton.i18n.voice import voice
 
 
-def run(path: Path, to: str, out: Path | None, json: bool, language: Language) -> None:
+def run(path: Path, to: str, out: Path | None, device: str | None, json: bool, language: Language) -> None:
     """Export, and print what came of it."""
-    exported = export_run(open_run(path), to, out)
+    exported = export_run(open_run(path, device), to, out)
     if json:
         print_json(to_json(exported))
         return

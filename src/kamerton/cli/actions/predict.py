@@ -19,9 +19,9 @@ LINE_ENDS = frozenset("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")
 """What ends a line for one reader or another: `str.splitlines` knows them all."""
 
 
-def run(path: Path, source: str, adapters: Sequence[Path], json: bool, _: Language) -> None:
+def run(path: Path, source: str, adapters: Sequence[Path], device: str | None, json: bool, _: Language) -> None:
     """Answer a text, a file's rows, or the lines of standard input; of several adapters, each in turn."""
-    predictors = [Predictor(open_run(path))]
+    predictors = [Predictor(open_run(path, device))]
     predictors += [Predictor(open_run(other), beside=predictors[0]) for other in adapters]
     cut: dict[str, int] = {}
     for answers in _answers(predictors, source):

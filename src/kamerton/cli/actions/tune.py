@@ -33,9 +33,9 @@ def run(
     return meets(read_outcome(begun).verdict, require)
 
 
-def resume(path: Path, json: bool, language: Language) -> None:
+def resume(path: Path, device: str | None, json: bool, language: Language) -> None:
     """Continue a run."""
-    tell(open_run(path), json, language)
+    tell(open_run(path, device), json, language)
 
 
 def tell(run: Run, json: bool, language: Language) -> None:
