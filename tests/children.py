@@ -129,7 +129,9 @@ class Nursery:
 
 
 def kamerton(arguments: Sequence[str]) -> None:
-    """Be the command line."""
+    """Be the command line, on a pretend GPU where the parent process has one."""
+    if mode := os.environ.get("KAMERTON_PRETEND_GPU"):
+        importlib.import_module("pretend_gpu").pretend(mode)
     sys.argv = ["kamerton", *arguments]
     importlib.import_module("kamerton.cli").main()
 

@@ -38,8 +38,9 @@ class StepAttention:
     def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
         """Cache the tokens' keys and values, and attend to the prefix and within each sequence."""
         keys, values, longest = self.cache.keys[module], self.cache.values[module], self._longest
-        keys[self._rows, :, self.cache.lengths] = key[0].transpose(0, 1)
-        values[self._rows, :, self.cache.lengths] = value[0].transpose(0, 1)
+        rows, lengths = self._places
+        keys[rows, :, lengths] = key[0].transpose(0, 1)
+        values[rows, :, lengths] = value[0].transpose(0, 1)
         _, heads, count, width = query.shape
         groups = keys.shape[1]
         asked = query[0].transpose(0, 1).reshape(count, groups, heads // groups, width)
@@ -52,8 +53,10 @@ class StepAttention:
         return attended.reshape(count, heads, width)
 
     @cached_property
-    def _rows(self) -> Tensor:
-        return torch.arange(len(self.cache.lengths), device=self.cache.lengths.device)
+    def _places(self) -> tuple[Tensor, Tensor]:
+        """The sequences' indices and lengths, on their device: where the new tokens go."""
+        device = next(iter(self.cache.keys.values())).device
+        return torch.arange(len(self.cache.lengths), device=device), self.cache.lengths.to(device)
 
     @cached_property
     def _longest(self) -> int:
@@ -63,7 +66,7 @@ class StepAttention:
     @cached_property
     def _mask(self) -> Tensor:
         """Added to scores: minus infinity behind a sequence's end, `[sequences, 1, 1, longest]`."""
-        lengths = self.cache.lengths
+        _, lengths = self._places
         behind = torch.arange(self._longest, device=lengths.device) > lengths[:, None]
         some = next(iter(self.cache.keys.values()))
         return some.new_zeros(behind.shape).masked_fill(behind, float("-inf"))[:, None, None]
@@ -97,13 +100,13 @@ class Decoder:
         tokens = sum(len(prompt.tokens) for prompt in prompts)
         prefill = Prefill(model, shared, prefix, (), Budget(tokens, tokens, tokens))
         done, _ = prefill.run(merge((), prompts), 1)
-        order = torch.tensor([done.indices.index(index) for index in range(len(prompts))], device=done.logits.device)
+        order = [done.indices.index(index) for index in range(len(prompts))]
         done.cache.keep(order)
         return cls(model, shared, done.cache, done.logits[order])
 
-    def add(self, tokens: Tensor) -> None:
-        """Add one token to each sequence, `[sequences]`."""
-        row = [Encoded((token,), (0,), ()) for token in tokens.tolist()]
+    def add(self, tokens: Sequence[int]) -> None:
+        """Add one token to each sequence."""
+        row = [Encoded((token,), (0,), ()) for token in tokens]
         positions = (self.cache.lengths + self.cache.prefix.length).tolist()
         packed = replace(self.shared.packed, context=StepAttention(self.cache), positions=positions)
         self.logits = packed.logits(self.model, row)
@@ -157,17 +160,16 @@ def decode(decoder: Decoder, decoding: Decoding) -> list[list[int]]:
     rows = list(range(len(decoder.logits)))
     answers, unfinished = [list[int]() for _ in rows], set(rows)
     for left in reversed(range(decoding.room)):
-        tokens = decoding.choose(decoder.logits)
-        for row, token in zip(rows, tokens.tolist(), strict=True):
+        tokens: list[int] = decoding.choose(decoder.logits).tolist()
+        for row, token in zip(rows, tokens, strict=True):
             if row in unfinished:
                 unfinished.discard(row) if token in decoding.ends else answers[row].append(token)
         if not unfinished or not left:
             break
         if len(unfinished) <= THINNED * len(rows):
             kept = [index for index, row in enumerate(rows) if row in unfinished]
-            chosen = torch.tensor(kept, device=tokens.device)
-            rows, tokens = [rows[index] for index in kept], tokens[chosen]
-            decoder.cache.keep(chosen)
+            rows, tokens = [rows[index] for index in kept], [tokens[index] for index in kept]
+            decoder.cache.keep(kept)
         decoder.add(tokens)
     return answers
 
@@ -179,7 +181,7 @@ def can_decode(model: nn.Module, shared: SharedPrefix) -> bool:
 
     def added() -> Tensor:
         decoder = Decoder.start(model, shared, shared.run_prefix(model, (1, 2)), prompts)
-        decoder.add(torch.full((len(prompts),), 2))
+        decoder.add([2] * len(prompts))
         return decoder.logits
 
     return prove_equal(model, added, partial(shared.packed.logits, model, rows))

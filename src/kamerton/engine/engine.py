@@ -267,7 +267,7 @@ class Embedder:
             max_new_tokens=1,
             tokens_per_pass=EMBEDDED_PER_PASS,
         )
-        if (self.precision or choose_precision().value) == "bf16":
+        if (self.precision or choose_precision(device_of(model)).value) == "bf16":
             model.to(torch.bfloat16)  # once the layout is proven: topics do not depend on the last digits
         return engine
 

@@ -16,7 +16,6 @@ from kamerton.engine.passes import split_passes
 from kamerton.engine.prefix_tree import KeyValues, MaskedAttention, separate
 from kamerton.engine.shared_prefix import SharedPrefix
 from kamerton.forms.supervision import target_losses
-from kamerton.models.structure import device_of
 
 COPIED = 128
 """Longest shared prefix that is copied before each sequence: attention to one cache is faster than to two."""
@@ -127,17 +126,18 @@ class KeyValueCache:
 
     prefix: KeyValues
     lengths: Tensor
-    """How many tokens of each sequence are cached, `[sequences]`; a short prefix is copied into the cache."""
+    """How many tokens of each sequence are cached, `[sequences]`, on the host; a short prefix is copied there."""
     room: int
     keys: dict[nn.Module, Tensor] = field(default_factory=dict)
     values: dict[nn.Module, Tensor] = field(default_factory=dict)
 
-    def keep(self, chosen: Tensor) -> None:
-        """Keep only the chosen sequences, by index."""
+    def keep(self, indices: Sequence[int]) -> None:
+        """Keep only the chosen sequences."""
+        chosen = torch.tensor(indices)
         self.lengths = self.lengths[chosen]
         for table in (self.keys, self.values):
             for module, states in table.items():
-                table[module] = states[chosen]
+                table[module] = states[chosen.to(states.device)]
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ class Prefill:
         prompts = [prompt for sequence in sequences for prompt in sequence.prompts]
         apart = self.prefix if self.prefix.length > COPIED else KeyValues()
         own = [prompt.length - apart.length for prompt in prompts]
-        known = torch.tensor(own, dtype=torch.long, device=device_of(self.model))
+        known = torch.tensor(own, dtype=torch.long)
         cache = KeyValueCache(apart, known, max(own, default=0) + new)
         after, losses = dict[int, Tensor](), dict[int, float]()
         outputs = [sequence.output_positions(self.items) for sequence in sequences]

@@ -167,7 +167,7 @@ def _adapted(model: nn.Module) -> Any:
 def _last_decoded(decoder: PromptDecoder, model: nn.Module, rows: Sequence[Encoded]) -> Tensor:
     prompts = _placed([replace(one, tokens=one.tokens[:-1], output_positions=()) for one in rows], decoder.count)
     started = Decoder.start(outer_model(model), decoder.shared, decoder.prefix(model), prompts)
-    started.add(torch.tensor([one.tokens[-1] for one in rows]))
+    started.add([one.tokens[-1] for one in rows])
     return started.logits
 
 

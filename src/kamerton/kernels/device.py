@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kamerton.core.errors import Fault, ModelError
 from kamerton.core.messages import Joined, msg
@@ -86,6 +86,19 @@ def release(device: torch.device) -> None:
         give_back_freed_memory()
     else:
         _module(device).empty_cache()
+
+
+@contextmanager
+def off_device(model: nn.Module) -> Iterator[None]:
+    """Leave a model's device to other processes: while active, the model is in the host's memory."""
+    device = next(model.parameters()).device
+    if device.type != "cpu":
+        model.to(CPU)
+        release(device)
+    try:
+        yield
+    finally:
+        model.to(device)
 
 
 def synchronize(device: torch.device) -> None:

@@ -1,4 +1,4 @@
-"""Mixed precision: matrix products in bf16 if that is faster on this machine, everything else in fp32.
+"""Mixed precision: matrix products in bf16 if that is faster on this machine or card, everything else in fp32.
 
 Only the products of the pretrained matrices are rounded; their results are converted to fp32 before anything is
 added. So the small updates of an adapter, whose own matrices stay fp32, survive the sum: added to a bf16 result, most
@@ -19,6 +19,7 @@ from torch.nn.functional import linear
 
 from kamerton.core.figures import Figure
 from kamerton.core.messages import msg
+from kamerton.kernels.device import CPU, multiplies_bf16, name_of
 from kamerton.kernels.linear import HalfEmbedding, HalfLinear
 from kamerton.kernels.product import product
 from kamerton.kernels.trial import kept_ratio
@@ -62,8 +63,12 @@ def hold_in_half(model: nn.Module) -> None:
                 module.__class__ = HalfLinear if isinstance(module, HalfLinear) else HalfEmbedding
 
 
-def choose_precision() -> Decision:
-    """Choose by a ratio timed once on this machine and kept in the cache folder, so that all runs choose alike."""
+def choose_precision(device: torch.device = CPU) -> Decision:
+    """Choose by what an accelerator is; on a CPU, by a ratio timed once and kept in the cache folder for all runs."""
+    if (units := multiplies_bf16(device)) is not None:
+        if units:
+            return Decision("bf16", msg("{device} has units for products in bf16", device=name_of(device)))
+        return Decision("fp32", msg("{device} is not known to have units for products in bf16", device=name_of(device)))
     rows, inputs, outputs = SHAPE
     x, weight = torch.ones(rows, inputs), torch.ones(outputs, inputs)
     half_x, half_weight = x.to(torch.bfloat16), weight.to(torch.bfloat16)

@@ -18,7 +18,7 @@ from kamerton.core.records import Encoded, Stepped
 from kamerton.engine.engine import LOGITS_PER_PASS, classes_of
 from kamerton.engine.passes import passes_of
 from kamerton.engine.profile import FlopProfile, MemoryProfile, profile_flops, profile_memory
-from kamerton.kernels.device import held_bytes, own_random_states, peak_bytes, release, synchronize
+from kamerton.kernels.device import CPU, held_bytes, own_random_states, peak_bytes, release, synchronize
 from kamerton.models.structure import device_of
 from kamerton.runs.run import Run
 from kamerton.session.setup import Setup
@@ -33,7 +33,7 @@ PER_TRAINED, PER_SAVED = 6e-10, 4e-8
 STATE = 12
 """Bytes per trained parameter: AdamW's states, and one more gradient before it is added."""
 SLACK, ROOM = 1.3, 2e8
-"""Memory relative to the tensors' own, for fragmentation; and bytes for all else, such as what libraries keep."""
+"""Memory relative to the tensors' own, for fragmentation; and bytes for all else in a process, such as libraries."""
 PACKED = 4
 """Bytes per weight that are held beside it while answers are generated: `kamerton.kernels.prepacked`."""
 TRIED_TOKENS, TRIED_SECONDS, TRIES = 640, 1.0, 5
@@ -75,7 +75,7 @@ def estimate_cost(setup: Setup, trainable: TrainableModel) -> Resources:
     with only_used_rows(trainable.model, trainable.engine.layout, trainable.rows, setup.recipe.train):
         tried = _try(trainable, setup.form, work)
     release(device)
-    peak = held + ROOM + _memory(setup, work, tried)
+    peak = held + (ROOM if device == CPU else 0.0) + _memory(setup, work, tried)
     return Resources(round(_seconds(setup, work, tried), 3), int(max(peak, peak_bytes(device))), work.plan.updates)
 
 

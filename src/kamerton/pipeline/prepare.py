@@ -308,13 +308,14 @@ def _parted(parsed: ParsedData, recipe: Recipe, examples: Sequence[Example]) -> 
 
 
 def _resolve(parsed: ParsedData, bound: BoundData, split: Split, empty: PreTrainedModel) -> Recipe:
-    free = free_bytes(choose_device(bound.recipe.model.device))
+    device = choose_device(bound.recipe.model.device)
+    free = free_bytes(device)
     recipe = bound.recipe.decide({"method.name": choose_method(bound.facts, len(split.train), free, empty)})
     form = make_form(parsed.task, recipe, bound.facts.kind, split.train)
     method = make_method(recipe)
     if recipe.evaluate.metric:
         registry.choose("metrics", recipe.evaluate.metric)  # an unknown one is reported before the training
-    recipe = recipe.decide(settings(method, bound.facts, parsed.task, form, split.train, bound.tokenizer))
+    recipe = recipe.decide(settings(method, bound.facts, parsed.task, form, split.train, bound.tokenizer, device))
     names = (recipe.evaluate.metric or "", *parsed.task.metrics(split.train))
     without = undefined(split.test, names)
     if reason := without.get(names[0]):

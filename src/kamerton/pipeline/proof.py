@@ -11,6 +11,7 @@ from kamerton.core.records import RunEvent
 from kamerton.engine.engine import TorchEngine
 from kamerton.evaluate.artefact import proof_message, prove_artefact
 from kamerton.evaluate.calibration import calibration_rows
+from kamerton.kernels.device import off_device
 from kamerton.pipeline.contenders import record_answers
 from kamerton.pipeline.training import tuned_engine
 from kamerton.runs.run import VALIDATION, Run
@@ -24,7 +25,8 @@ def prove(run: Run, setup: Setup, engine: TorchEngine, clock: Clock) -> Iterator
     form, test = setup.form, setup.split.test
     tuned = yield from answer(msg("tuned model"), "tuned", partial(form.predict, engine), test, setup.at_once)
     yield clock.stage("test", msg("{rows} test {rows:row|rows} answered by the tuned model", rows=len(test)))
-    proof = prove_artefact(run, form.validation_subset(test), tuned.predictions)
+    with off_device(engine.model):  # the fresh process needs room for the model
+        proof = prove_artefact(run, form.validation_subset(test), tuned.predictions)
     rows = calibration_rows(tuned.predictions, setup.split.validation)
     known = Answers(tuned.name, "tuned", tuple(form.predict(engine, rows)), 0.0)
     text = setup.recipe.prompt.text

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kamerton.core import registry
@@ -10,14 +11,15 @@ from kamerton.core.contracts import Advice, Answerer, Method, ModelFacts, Task
 from kamerton.core.figures import Figure
 from kamerton.core.messages import Joined, Wording, msg
 from kamerton.core.records import Example
+from kamerton.kernels.device import CPU, free_bytes
 from kamerton.models.precision import choose_precision
 from kamerton.runs.recipe import MOST_TOKENS_PER_PASS, Decision
 from kamerton.train.optimizer import preferred_optimizer
 
 ROOM = 0.9
 """Share of the free memory that a run may fill."""
-PASS_BYTES = 2e9
-"""Most bytes of activations that a training pass may keep."""
+PASS_BYTES, PASS_SHARE = 2e9, 0.25
+"""Most bytes of activations that a training pass may keep; on a card, a share of what is free if that is more."""
 KEPT = 80
 """Bytes kept for a token, for each layer and each hidden number: 74 in a Llama with LoRA, 85 in a BERT, measured."""
 WRITTEN = msg("99% of the training answers, with some room, up to a bound: writing is slow")
@@ -79,20 +81,21 @@ def choose_method(facts: ModelFacts, rows: int, free: int, model: PreTrainedMode
     return Decision(best.word, Joined([best.advice.reason, *passed]))
 
 
-def choose_pass(facts: ModelFacts) -> Decision:
-    """Choose the tokens per training pass, so that its activations fit into a bound."""
-    memory = Figure(pass_bytes(facts), "memory")
-    return Decision(_pass_tokens(facts), msg("a pass then keeps about {bytes} for its backward pass", bytes=memory))
+def choose_pass(facts: ModelFacts, device: torch.device = CPU) -> Decision:
+    """Choose the tokens per training pass, so that its activations fit into a bound, or a share of a free card."""
+    tokens = _pass_tokens(facts, PASS_BYTES if device == CPU else max(PASS_BYTES, PASS_SHARE * free_bytes(device)))
+    memory = Figure(tokens * KEPT * facts.layers * facts.hidden, "memory")
+    return Decision(tokens, msg("a pass then keeps about {bytes} for its backward pass", bytes=memory))
 
 
 def pass_bytes(facts: ModelFacts) -> int:
-    """Return the bytes of activations that a training pass of this choice keeps."""
+    """Return the bytes of activations that a training pass of this choice keeps on a CPU."""
     return _pass_tokens(facts) * KEPT * facts.layers * facts.hidden
 
 
-def _pass_tokens(facts: ModelFacts) -> int:
+def _pass_tokens(facts: ModelFacts, room: float = PASS_BYTES) -> int:
     kept = KEPT * facts.layers * facts.hidden
-    return max(STEP, min(MOST_TOKENS_PER_PASS, int(PASS_BYTES / kept) // STEP * STEP))
+    return max(STEP, min(MOST_TOKENS_PER_PASS, int(room / kept) // STEP * STEP))
 
 
 def settings(
@@ -102,6 +105,7 @@ def settings(
     form: Answerer,
     train: Sequence[Example],
     tokenizer: PreTrainedTokenizerBase,
+    device: torch.device = CPU,
 ) -> Mapping[str, Decision]:
     """Decide every open setting, once the data, the model and the method are known."""
     advice = method.advise(facts, len(train))
@@ -110,8 +114,8 @@ def settings(
     return {
         **{f"train.{name}": Decision(value, advice[name].reason) for name, value in values.items()},
         "train.optimizer": Decision(optimizer, registry.choose("optimizers", optimizer).suitability.reason),
-        "train.tokens_per_pass": choose_pass(facts),
-        "model.precision": choose_precision(),
+        "train.tokens_per_pass": choose_pass(facts, device),
+        "model.precision": choose_precision(device),
         "evaluate.metric": Decision(metric, msg("the first of the task's metrics for these rows")),
         **({"evaluate.max_new_tokens": Decision(tokens, WRITTEN)} if tokens else {}),
     }

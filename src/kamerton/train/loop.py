@@ -269,7 +269,7 @@ def _trainable(model: nn.Module) -> dict[str, Tensor]:
 
 def _sample(model: nn.Module) -> Tensor:
     weights = _trainable(model).values()
-    return torch.cat([one.detach().flatten()[:: max(1, one.numel() // SAMPLED)].float().cpu() for one in weights])
+    return torch.cat([one.detach().flatten()[:: max(1, one.numel() // SAMPLED)].float() for one in weights]).cpu()
 
 
 @contextmanager

@@ -1,0 +1,179 @@
+"""Checks in a process that has a pretend GPU: `on_a_card.py MODE FOLDER CELL…` prints what it found as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from children import Nursery
+from crossing import Cell, Models, cross
+from kamerton.core import registry
+from kamerton.core.errors import KamertonError, TrainingError
+from kamerton.core.records import Encoded, Halved, Saved, Stepped
+from kamerton.engine.engine import TorchEngine, make_engine
+from kamerton.forms.dialogue import Dialogue
+from kamerton.kernels.device import choose_device, name_of, peak_bytes
+from kamerton.kernels.dropout import set_dropout
+from kamerton.models.load import load_model, load_tokenizer
+from kamerton.runs.recipe import TrainSettings
+from kamerton.runs.run import Run
+from kamerton.train import loop
+from kamerton.train.dynamics import Dynamics
+from kamerton.train.loop import Job, Validation, train
+from pretend_gpu import CARD, DEVICE, counted, pretend
+from tiny_engines import TEXT, facts_of
+
+
+def main(mode: str, place: str, *cells: str) -> None:
+    """Run all checks and print one line of JSON."""
+    torch.set_num_threads(1)
+    folder = Path(place)
+    nursery, models = Nursery(folder), Models(folder / "models")
+    models.folder.mkdir()
+    pretend(mode)
+    found: dict[str, Any] = {"device": []}
+    for number, spec in enumerate(cells):
+        task, kind, method = spec.split("/")
+        dropout = {"train.dropout": 0.1, "method.dropout": 0.1} if method == "lora" else {"train.dropout": 0.1}
+        outcome = cross(Cell(task, method, models[kind], dropout), folder / str(number), nursery)
+        found[spec] = {"updates": outcome.updates, "difference": outcome.difference, "refused": outcome.refused}
+        found["device"].append(Run(folder / str(number) / "run").state.device)
+    nursery.close()
+    loop.SAVE_SECONDS = -1.0
+    found |= copies(folder) | decoding(models["decoder"]) | resumed(models["decoder"], folder)
+    found |= out_of_memory(models["decoder"], folder) | named()
+    print(json.dumps(found))
+
+
+def rows_of(count: int, longest: int = 24) -> list[Encoded]:
+    """Make rows of different lengths whose tokens are all trained on."""
+    lengths = [longest - number % (longest // 2) for number in range(count)]
+    tokens = [tuple(5 + (7 * number + at) % 90 for at in range(length)) for number, length in enumerate(lengths)]
+    return [Encoded(own, tuple(range(len(own) - 1)), own[1:]) for own in tokens]
+
+
+def job_of(base: Path, folder: Path, rows: Sequence[Encoded], **settings: Any) -> tuple[Job, TorchEngine]:
+    """Make a job of LoRA with dropout on a decoder, as a run makes it."""
+    facts = facts_of(base)
+    loaded = load_model(base, TEXT, {}, seed=0)
+    method = registry.choose("methods", "lora")(dropout=settings.get("dropout", 0.0))
+    model = method.attach(loaded.model, loaded.fresh)
+    set_dropout(model, settings.get("dropout", 0.0))
+    limits = {"max_tokens": 64, "max_new_tokens": 6, "tokens_per_pass": 4096}
+    engine = make_engine(model, load_tokenizer(facts), facts, rows[:3], **limits)
+    values = {"epochs": 2, "batch_size": 16, "learning_rate": 1e-3, "optimizer": "adamw", **settings}
+    job = Job(
+        model=model,
+        layout=engine.layout,
+        form=Dialogue(ask=lambda example: example.text),
+        rows=rows,
+        validate=lambda: Validation(1.0, {}, 0.0),
+        settings=TrainSettings.model_validate(values),
+        validations_per_epoch=1,
+        seed=1,
+        checkpoints=folder,
+        identity={"data": "d"},
+        dynamics=Dynamics.of(len(rows)),
+    )
+    return job, engine
+
+
+def copies(folder: Path) -> dict[str, Any]:
+    """Count the copies to the host in one update, by the number of layers and of rows."""
+    found, places = {}, Counter[str]()
+    for layers in (2, 6):
+        base = folder / f"layers-{layers}"
+        Models(folder / "models")["decoder"]
+        config = LlamaConfig.from_pretrained(folder / "models" / "decoder", num_hidden_layers=layers)
+        LlamaForCausalLM(config).save_pretrained(base)
+        for file in (folder / "models" / "decoder").glob("*token*"):
+            (base / file.name).write_bytes(file.read_bytes())
+        for count in (4, 16):
+            job, _ = job_of(base, folder / f"step-{layers}-{count}", rows_of(count))
+            assert "packed" in str(job.layout.name), job.layout.name
+            with counted() as seen:
+                loop._gradients(job, range(count))
+                torch.nn.utils.clip_grad_norm_(job.model.parameters(), 1.0).item()
+            found[f"{layers} layers, {count} rows"] = seen.total()
+            places += seen
+    return {"copies in a step": found, "places": dict(places)}
+
+
+def decoding(base: Path) -> dict[str, Any]:
+    """Decode a few answers by ourselves, and count the copies for each token."""
+    _, engine = job_of(base, base, rows_of(4))
+    prompts = [replace(row, output_positions=(), targets=()) for row in rows_of(4)]
+    ours = engine._decodes
+    with counted() as seen:
+        engine.generate(prompts)
+    tokens = engine.max_new_tokens
+    return {"decoded by ourselves": ours, "copies a token": seen.total() / tokens, "places of decoding": dict(seen)}
+
+
+def resumed(base: Path, folder: Path) -> dict[str, Any]:
+    """Train with dropout; train again, stop at the third update, and go on in another model."""
+    weights = []
+    for name, stop in (("whole", 0), ("parts", 3), ("parts", 0)):
+        job, _ = job_of(base, folder / name, rows_of(24), batch_size=8, dropout=0.1)
+        for event in train(job):
+            if isinstance(event, Saved) and event.step == stop:
+                break
+        weights.append({name: one.detach().cpu() for name, one in job.model.named_parameters() if one.requires_grad})
+    whole, _, parts = weights
+    return {"resumed differs by": max(float((whole[name] - parts[name]).abs().max()) for name in whole)}
+
+
+@contextmanager
+def room(size: int) -> Iterator[None]:
+    """Leave so many bytes free on the card."""
+    CARD.capacity = CARD.held + size
+    try:
+        yield
+    finally:
+        CARD.capacity = 1 << 40
+
+
+def out_of_memory(base: Path, folder: Path) -> dict[str, Any]:
+    """Train in a memory that one pass of all rows does not fit into, and in one that no pass fits into."""
+    job, _ = job_of(base, folder / "small", rows_of(16))
+    before = CARD.held
+    CARD.peak = before
+    loop._gradients(job, range(16))
+    job.model.zero_grad(set_to_none=True)
+    needed, halved, told = CARD.peak - before, False, ""
+    for share in (0.8, 0.1):
+        try:
+            with room(int(share * needed)):
+                halved |= any(isinstance(event, Halved) for event in _until_first_step(job))
+        except TrainingError as error:
+            told = str(error)
+    return {"out of memory": {"halved": halved, "told": told}}
+
+
+def _until_first_step(job: Job) -> Iterator[Any]:
+    for event in train(job):
+        yield event
+        if isinstance(event, Stepped):
+            return
+
+
+def named() -> dict[str, Any]:
+    """Return how the card presents itself."""
+    try:
+        choose_device("cuda:3")
+    except KamertonError as error:
+        choices = str(error).rpartition("choose one of: ")[2].split(", ")
+    return {"name": name_of(DEVICE), "peak": peak_bytes(DEVICE), "choices": choices}
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
