@@ -1,9 +1,11 @@
-"""Checks in a process that has a pretend GPU: `on_a_card.py MODE FOLDER CELL…` prints what it found as JSON."""
+"""Checks in a process that has a pretend GPU: `on_a_card.py FOLDER {"MODE": [CELL, …]}` writes what it found."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
+import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -33,25 +35,41 @@ from pretend_gpu import CARD, DEVICE, counted, pretend
 from tiny_engines import TEXT, facts_of
 
 
-def main(mode: str, place: str, *cells: str) -> None:
-    """Run all checks and print one line of JSON."""
+def main(place: str, asked: str) -> None:
+    """Run all checks in each mode, in a process of its own, and write what was found into `MODE.json`."""
     torch.set_num_threads(1)
+    loop.SAVE_SECONDS = -1.0
     folder = Path(place)
     nursery, models = Nursery(folder), Models(folder / "models")
     models.folder.mkdir()
+    for kind in ("encoder", "decoder", "seq2seq"):
+        models[kind]
+    for mode, cells in json.loads(asked).items():
+        pid = os.fork()
+        if not pid:
+            status = 1
+            try:
+                found = checked(mode, cells, folder / mode, models, nursery)
+                (folder / f"{mode}.json").write_text(json.dumps(found))
+                status = 0
+            finally:
+                os._exit(status) if not status else traceback.print_exc()
+                os._exit(status)
+        os.waitpid(pid, 0)
+    nursery.close()
+
+
+def checked(mode: Any, cells: Sequence[str], folder: Path, models: Models, nursery: Nursery) -> dict[str, Any]:
+    """Run all checks in one mode."""
     pretend(mode)
     found: dict[str, Any] = {"device": []}
     for number, spec in enumerate(cells):
         task, kind, method = spec.split("/")
-        dropout = {"train.dropout": 0.1, "method.dropout": 0.1} if method == "lora" else {"train.dropout": 0.1}
-        outcome = cross(Cell(task, method, models[kind], dropout), folder / str(number), nursery)
-        found[spec] = {"updates": outcome.updates, "difference": outcome.difference, "refused": outcome.refused}
+        outcome = cross(Cell(task, method, models[kind], {"train.dropout": 0.1}), folder / str(number), nursery)
+        found[spec] = {"updates": outcome.updates, "difference": outcome.difference}
         found["device"].append(Run(folder / str(number) / "run").state.device)
-    nursery.close()
-    loop.SAVE_SECONDS = -1.0
-    found |= copies(folder) | decoding(models["decoder"]) | resumed(models["decoder"], folder)
-    found |= out_of_memory(models["decoder"], folder) | named()
-    print(json.dumps(found))
+    base = models["decoder"]
+    return found | copies(base, folder) | decoding(base) | resumed(base, folder) | out_of_memory(base, folder) | named()
 
 
 def rows_of(count: int, longest: int = 24) -> list[Encoded]:
@@ -87,15 +105,14 @@ def job_of(base: Path, folder: Path, rows: Sequence[Encoded], **settings: Any) -
     return job, engine
 
 
-def copies(folder: Path) -> dict[str, Any]:
+def copies(decoder: Path, folder: Path) -> dict[str, Any]:
     """Count the copies to the host in one update, by the number of layers and of rows."""
     found, places = {}, Counter[str]()
     for layers in (2, 6):
         base = folder / f"layers-{layers}"
-        Models(folder / "models")["decoder"]
-        config = LlamaConfig.from_pretrained(folder / "models" / "decoder", num_hidden_layers=layers)
+        config = LlamaConfig.from_pretrained(decoder, num_hidden_layers=layers)
         LlamaForCausalLM(config).save_pretrained(base)
-        for file in (folder / "models" / "decoder").glob("*token*"):
+        for file in decoder.glob("*token*"):
             (base / file.name).write_bytes(file.read_bytes())
         for count in (4, 16):
             job, _ = job_of(base, folder / f"step-{layers}-{count}", rows_of(count))
@@ -147,13 +164,13 @@ def out_of_memory(base: Path, folder: Path) -> dict[str, Any]:
     job, _ = job_of(base, folder / "small", rows_of(16))
     before = CARD.held
     CARD.peak = before
-    loop._gradients(job, range(16))
-    job.model.zero_grad(set_to_none=True)
+    job.layout.logits(job.model, job.rows)
     needed, halved, told = CARD.peak - before, False, ""
     for share in (0.8, 0.1):
         try:
             with room(int(share * needed)):
-                halved |= any(isinstance(event, Halved) for event in _until_first_step(job))
+                kinds = {type(event) for event in _until_first_step(job)}
+                halved |= Halved in kinds
         except TrainingError as error:
             told = str(error)
     return {"out of memory": {"halved": halved, "told": told}}

@@ -101,8 +101,9 @@ class Decoder:
         prefill = Prefill(model, shared, prefix, (), Budget(tokens, tokens, tokens))
         done, _ = prefill.run(merge((), prompts), 1)
         order = [done.indices.index(index) for index in range(len(prompts))]
+        logits = done.logits[torch.tensor(order, device=done.logits.device)]
         done.cache.keep(order)
-        return cls(model, shared, done.cache, done.logits[order])
+        return cls(model, shared, done.cache, logits)
 
     def add(self, tokens: Sequence[int]) -> None:
         """Add one token to each sequence."""

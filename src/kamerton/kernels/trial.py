@@ -34,6 +34,8 @@ class UnexpectedFailure(UserWarning):
 
 REFUSALS = (UnsupportedError, RuntimeError, IndexError)
 """How torch and transformers refuse: by shapes that do not match, or an operator that is not there."""
+MIXED = "on the same device"
+"""What torch says of tensors of two devices: no model is the cause."""
 SURPRISES = (TypeError, ValueError, KeyError, AttributeError, AssertionError, ArithmeticError)
 
 
@@ -42,14 +44,15 @@ def attempt(way: Way, refusals: tuple[type[Exception], ...] = REFUSALS) -> Tenso
 
     If memory runs out, which is no refusal, that error is raised.
     """
+    expected: tuple[type[Exception], ...] = (*refusals, *SURPRISES)
     try:
         return way()
-    except refusals as error:
+    except expected as error:
         if is_out_of_memory(error):
             raise
-    except SURPRISES as error:
-        text = f"a faster way to compute is not taken: its trial raised {type(error).__name__}: {error}"
-        warnings.warn(text, UnexpectedFailure, stacklevel=2)
+        if not isinstance(error, refusals) or MIXED in str(error):
+            text = f"a faster way to compute is not taken: its trial raised {type(error).__name__}: {error}"
+            warnings.warn(text, UnexpectedFailure, stacklevel=2)
     return None
 
 
