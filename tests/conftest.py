@@ -9,6 +9,7 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub, which reads it once
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["KAMERTON_LANGUAGE"] = "en"  # whatever the locale of who runs the tests
+os.environ["KAMERTON_DEVICE"] = "cpu"  # whose arithmetic the golden values are of; a pretend GPU has tests of its own
 
 import hypothesis
 import pytest

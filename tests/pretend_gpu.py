@@ -328,7 +328,7 @@ def _moved(own: Tensor, name: str, given: Sequence[Any], kwargs: dict[str, Any],
 
 def pretend(mode: Mode) -> None:
     """Give torch the card, for the rest of this process and for its children."""
-    os.environ[VARIABLE] = mode
+    os.environ |= {VARIABLE: mode, "KAMERTON_DEVICE": "auto"}
     if _MODE:
         return
     _MODE.append(mode)

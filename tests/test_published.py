@@ -184,7 +184,7 @@ def rows(text: str) -> Sequence[Example]:
 def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> set[str]:
     """A machine with 16 GB free, no accelerator, and the models in the set."""
     here: set[str] = set()
-    monkeypatch.setattr(base_model, "free_memory", lambda: 16 * GB)
+    monkeypatch.setattr(base_model, "free_bytes", lambda _: 16 * GB)
     monkeypatch.setattr(base_model, "cached_hub_ids", lambda: sorted(here))
     monkeypatch.setattr(base_model, "hub_folder", lambda name, revision: tmp_path if name in here else None)
     return here

@@ -3,6 +3,7 @@
 The CPU is a device like the others; its memory is that of the process and of the machine.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,8 @@ from kamerton.core.messages import Joined, msg
 from kamerton.core.system import free_memory, give_back_freed_memory, peak_memory, resident_memory
 
 AUTO, CPU = "auto", torch.device("cpu")
+VARIABLE = "KAMERTON_DEVICE"
+"""The environment variable that says what `auto` is on this machine."""
 BF16_FROM = (8, 0)
 """The compute capability whose tensor cores multiply bf16 (NVIDIA, Ampere tuning guide, section 1.4.3)."""
 
@@ -26,11 +29,12 @@ def devices_here() -> list[str]:
 
 
 def choose_device(wish: str = AUTO) -> torch.device:
-    """Return the device of a setting: `auto` is the accelerator that torch finds, else the CPU.
+    """Return the device of a setting: `auto` is `KAMERTON_DEVICE`, or the accelerator that torch finds, else the CPU.
 
     Raises:
         ModelError: there is no such device, with those that are there.
     """
+    wish = os.environ.get(VARIABLE, AUTO) if wish == AUTO else wish
     if wish == AUTO:
         return torch.accelerator.current_accelerator(check_available=True) or CPU
     here = devices_here()

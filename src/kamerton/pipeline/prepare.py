@@ -138,7 +138,7 @@ def choose_base(parsed: ParsedData) -> ParsedData:
     """Decide the base model where the recipe leaves it open."""
     if parsed.recipe.model.name:
         return parsed
-    decisions = {"model.name": choose_model(parsed.recipe.data.task or "", parsed.examples)}
+    decisions = {"model.name": choose_model(parsed.recipe.data.task or "", parsed.examples, parsed.recipe.model.device)}
     return replace(parsed, recipe=parsed.recipe.decide(decisions))
 
 

@@ -83,8 +83,8 @@ class ModelSettings(Group):
     device: str = Field(
         "auto",
         pattern=r"^[a-z]+(:\d+)?$",
-        description="Where to compute: `auto` (the accelerator that torch finds, else the CPU), `cpu`, `cuda`, "
-        "`cuda:1`, `mps`.",
+        description="Where to compute: `auto` (`KAMERTON_DEVICE`, or the accelerator that torch finds, else the CPU), "
+        "`cpu`, `cuda`, `cuda:1`, `mps`.",
     )
     max_tokens: Count | None = Field(None, description="Longest sequence in tokens.")
     precision: Literal["fp32", "bf16"] | None = Field(

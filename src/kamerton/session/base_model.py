@@ -11,9 +11,8 @@ from kamerton.core.contracts import ModelKind, Task
 from kamerton.core.figures import Figure
 from kamerton.core.messages import Joined, Wording, msg
 from kamerton.core.records import Example
-from kamerton.core.system import free_memory
+from kamerton.kernels.device import AUTO, CPU, choose_device, free_bytes
 from kamerton.models.catalog import KnownModel, find, is_fetched, known, names
-from kamerton.models.load import machine_device
 from kamerton.models.locate import cached_hub_ids, hub_folder, pinned
 from kamerton.models.published import COMMERCIAL, Benchmark, PublishedModel, catalogue
 from kamerton.runs.recipe import Decision
@@ -136,7 +135,7 @@ def _is_cached(model: PublishedModel, cached: frozenset[str]) -> bool:
 # ── for a run ─────────────────────────────────────────────────────────────────────────────────
 
 
-def choose_model(word: str, examples: Sequence[Example]) -> Decision:
+def choose_model(word: str, examples: Sequence[Example], device: str = AUTO) -> Decision:
     """Choose a model that is here for a task and the language of its texts; the usual one of a package if none is.
 
     The reason names a better one that would fit this machine if it were fetched.
@@ -147,8 +146,9 @@ def choose_model(word: str, examples: Sequence[Example]) -> Decision:
     if not languages:
         return Decision(usual.name, reason)
     code = CODES[languages.most_common(1)[0][0]]
-    wanted = Wanted(free_memory(), word, task.kinds[:1], code, COMMERCIAL, len(examples))
-    most = MOST_ON_A_CPU if machine_device().type == "cpu" else math.inf
+    place = choose_device(device)
+    wanted = Wanted(free_bytes(place), word, task.kinds[:1], code, COMMERCIAL, len(examples))
+    most = MOST_ON_A_CPU if place == CPU else math.inf
     every = [one for one in suited(wanted) if one.model.parameters <= most]
     chosen = next((one for one in every if one.here and one.model.name not in names()), None)
     name, standing = usual.name, next((one.standing for one in every if one.model.name == usual.name), -math.inf)
