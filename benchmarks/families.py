@@ -33,6 +33,7 @@ from kamerton.core import registry
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "runs" / "bench-families" / "trials.jsonl"
 KINDS = {"decoder": "Decoders", "encoder": "Encoders", "seq2seq": "Encoder-decoders"}
+PACKED, SHARED = "packed", "several sequences in a row"
 INTRODUCTION = (
     "# Families of models",
     "",
@@ -43,8 +44,8 @@ INTRODUCTION = (
     "learns well.",
     "",
     "**{tuned} of {tried} families tune; {packed} of the {rows} decoders and encoders among them ({share:.0%}) train",
-    "in packed rows, without padding.** The layout is proven for each model anew, by the results of its own forward",
-    "pass.",
+    "packed**: all sequences in one row, or several in each, hidden from each other by a mask. The layout is proven",
+    "for each model anew, by the results of its own forward pass.",
     "Classification heads with all methods are in [cross.md](cross.md).",
     "",
 )
@@ -60,7 +61,7 @@ def page(trials: Sequence[Trial]) -> Iterator[str]:
     """Write the page, line by line."""
     tuned = [one for one in trials if one.works]
     rows = [one for one in tuned if one.kind != "seq2seq"]
-    packed = [one for one in rows if one.layout == "packed"]
+    packed = [one for one in rows if one.layout in (PACKED, SHARED)]
     figures = {"tuned": len(tuned), "tried": len(trials), "packed": len(packed), "rows": len(rows)}
     versions = {"transformers": transformers.__version__, "peft": peft.__version__}
     for line in INTRODUCTION:

@@ -158,7 +158,7 @@ def _tune(trial: Trial, method: str) -> None:
     setup.form.predict(engine, setup.split.test[:3])
     if not trial.layout:
         trial.layout = str(engine.layout.name).partition(":")[0]
-        if trial.kind != "seq2seq" and not trial.layout.startswith("packed"):
+        if trial.kind != "seq2seq" and not trial.layout.startswith(("packed", "several")):
             trial.unpacked = _unpacked(engine.model, setup)
         trial.exports = {
             word: _outcome(lambda word=word: _export(run, setup, word)) for word in registry.names("exports")

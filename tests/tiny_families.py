@@ -53,6 +53,7 @@ DEPTHS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 """Names of the number of layers; a model whose layers are of several kinds has one of each."""
 BESIDE: dict[str, dict[str, object]] = {
     "opt": {"word_embed_proj_dim": 32},
+    "mpnet": {"pad_token_id": 1},
     "mobilebert": {"intra_bottleneck_size": 32},
     "distilbert": {"hidden_dim": 64},
     **{family: {"rotary_dim": 4} for family in ("gptj", "codegen")},

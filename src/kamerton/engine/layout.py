@@ -13,8 +13,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from inspect import signature
 from itertools import accumulate, chain, pairwise
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,10 @@ from kamerton.core.records import Encoded
 from kamerton.engine.last_layer import LastLayerSelection
 from kamerton.engine.packed import NAME as PACKED
 from kamerton.engine.packed import Context, Witness, passing
+from kamerton.kernels.trial import UnsupportedError
 from kamerton.models.structure import backbone_of, device_of, is_encoder_decoder, outer_model, uncached
+
+MASKS: tuple[Literal["pairs", "scores", "causal scores"], ...] = ("causal scores", "scores", "pairs")
 
 
 class Layout(ABC):
@@ -110,7 +114,12 @@ class Packed(Layout):
         if self.last_layer and count_outputs(items) < sum(len(item.tokens) for item in items):
             selecting = self.last_layer.at(torch.tensor(self._outputs(items), device=device))
         with attending(model, PACKED), passing(inputs), selecting:
-            return _forward(model, inputs, lambda states: self.pick(states, items), count_outputs(items))
+            try:
+                return _forward(model, inputs, lambda states: self.pick(states, items), count_outputs(items))
+            except (TypeError, AttributeError) as error:
+                if outer_model(model)._supports_attention_backend:
+                    raise
+                raise UnsupportedError("the model's own attention wants a mask") from error  # and got None
 
     def places(self, items: Sequence[Encoded]) -> Sequence[Sequence[int]]:
         """Return, for each item, the indices of its tokens in the row."""
@@ -147,6 +156,73 @@ class Padded(Layout):
         """Run a model on padded rows."""
         inputs = padded_inputs(model, items)
         return _forward(model, inputs, lambda states: self.pick(states, items), count_outputs(items))
+
+
+@dataclass(frozen=True)
+class SharedRows(Layout):
+    """Several sequences in each row, hidden from each other by a mask: fewer rows than padded ones, and no wider.
+
+    For models whose own attention takes no boundaries, but a mask for each pair of tokens (DeBERTa, MPNet, GPT-J).
+    """
+
+    mask: Literal["pairs", "scores", "causal scores"]
+    """Which pairs see each other, `[rows, width, width]`; or what is added to the scores, `[rows, 1, width, width]`."""
+    offset: int = 0
+    together: bool = False
+    """Whether all sequences share one row, whatever its width: so they do in the proof."""
+
+    name = msg("several sequences in a row: little padding")
+
+    def run(self, model: nn.Module, items: Sequence[Encoded]) -> Any:
+        """Run a model on the shared rows."""
+        pad, device = outer_model(model).config.get_text_config().pad_token_id or 0, device_of(model)
+        rows = self._rows(items)
+        ids, _ = pad_rows([[token for i in row for token in items[i].tokens] for row in rows], pad, device)
+        places, _ = pad_rows([[at for i in row for at in range(len(items[i].tokens))] for row in rows], 0, device)
+        owners, _ = pad_rows([[i for i in row for _ in items[i].tokens] for row in rows], -1, device)
+        seen = owners[:, :, None] == owners[:, None, :]  # padding sees padding, for no row of scores may be empty
+        inputs = {"input_ids": ids, "position_ids": places + self.offset, "attention_mask": self._mask(model, seen)}
+        if any(item.segments for item in items):
+            types = [[kind for i in row for kind in _types_of(items[i])] for row in rows]
+            inputs["token_type_ids"], _ = pad_rows(types, 0, device)
+        return _forward(model, inputs, lambda states: self.pick(states, items), count_outputs(items))
+
+    def _mask(self, model: nn.Module, seen: Tensor) -> Tensor:
+        if self.mask == "pairs":
+            return seen.long()
+        if self.mask == "causal scores":
+            seen = seen.tril()
+        kind = next(weight.dtype for weight in model.parameters() if weight.is_floating_point())
+        hidden = torch.zeros(seen.shape, dtype=kind, device=seen.device)
+        return hidden.masked_fill_(~seen, torch.finfo(kind).min).unsqueeze(1)
+
+    def _rows(self, items: Sequence[Encoded]) -> list[list[int]]:
+        """Put each sequence, the longest first, into the first row that has room for it."""
+        lengths = [len(item.tokens) for item in items]
+        width = sum(lengths) if self.together else max(lengths)
+        rows, room = list[list[int]](), list[int]()
+        for i in sorted(range(len(items)), key=lambda i: -lengths[i]):
+            row = next((row for row, left in enumerate(room) if lengths[i] <= left), len(rows))
+            if row == len(rows):
+                rows.append([])
+                room.append(width)
+            rows[row].append(i)
+            room[row] -= lengths[i]
+        return rows
+
+    def pick(self, states: Tensor, items: Sequence[Encoded]) -> Tensor:
+        """Select the output positions from `[rows, width, hidden]`."""
+        start = dict[int, tuple[int, int]]()
+        for number, row in enumerate(self._rows(items)):
+            ends = accumulate((len(items[i].tokens) for i in row), initial=0)
+            start |= {i: (number, at) for i, at in zip(row, ends, strict=False)}
+        places = [(start[i][0], start[i][1] + at) for i, item in enumerate(items) for at in item.output_positions]
+        rows, columns = torch.tensor(places, device=states.device).view(-1, 2).T
+        return states[rows, columns]
+
+    def lay(self, states: Sequence[Tensor], items: Sequence[Encoded]) -> Tensor:
+        """Arrange states of items, each `[tokens, hidden]`: `[rows, width, hidden]`."""
+        return pad_sequence([torch.cat([states[i] for i in row]) for row in self._rows(items)], batch_first=True)
 
 
 @dataclass(frozen=True)
@@ -258,9 +334,12 @@ def candidate_layouts(model: nn.Module) -> Iterator[Layout]:
     if outer_model(model)._is_stateful:  # short rows may leak less than a proof notices
         yield Padded(msg("the model carries a state from token to token"))
     else:
-        yield Packed()
-        if (pad := outer_model(model).config.get_text_config().pad_token_id) is not None:
-            yield Packed(offset=pad + 1)
+        pad = outer_model(model).config.get_text_config().pad_token_id
+        offsets = (0,) if pad is None else (0, pad + 1)
+        yield from (Packed(offset) for offset in offsets)
+        if "position_ids" in signature(type(backbone_of(model)).forward).parameters:
+            for mask in MASKS:
+                yield from (SharedRows(mask, offset, together=True) for offset in offsets)
         yield Padded()
     yield Plain()
 

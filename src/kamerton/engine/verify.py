@@ -12,7 +12,16 @@ from kamerton.core.figures import Figure
 from kamerton.core.messages import Message, msg
 from kamerton.core.records import Encoded
 from kamerton.engine.last_layer import selections
-from kamerton.engine.layout import EncoderDecoder, Layout, Packed, Plain, Unpadded, candidate_layouts, in_mode
+from kamerton.engine.layout import (
+    EncoderDecoder,
+    Layout,
+    Packed,
+    Plain,
+    SharedRows,
+    Unpadded,
+    candidate_layouts,
+    in_mode,
+)
 from kamerton.kernels.product import Fused
 from kamerton.kernels.trial import attempt
 from kamerton.models.structure import is_encoder_decoder, outer_model
@@ -34,6 +43,8 @@ def prove_layout(model: nn.Module, output: Callable[[Layout], Tensor]) -> Layout
     wanted = partial(output, reference)
     proven = (way for way in candidate_layouts(model) if prove_equal(model, partial(output, way), wanted))
     packed = next(proven, reference)
+    if isinstance(packed, SharedRows):
+        return replace(packed, together=False)
     if not isinstance(packed, Packed):
         return packed
     with in_mode(model, training=False):
