@@ -34,6 +34,7 @@ from kamerton.core.records import (
     Stopped,
     Validated,
 )
+from kamerton.runs.changes import RunFiles
 from kamerton.runs.logs import append_line
 from kamerton.runs.recipe import Recipe, resolve
 from kamerton.runs.run import Run, read_examples, write_examples
@@ -361,3 +362,15 @@ def test_a_table_of_another_version_is_told_with_what_it_lacks(tmp_path):
     pq.write_table(pa.table({"id": [1], "text": ["a"]}), tmp_path / "train.parquet")
     with pytest.raises(RunError, match="the table lacks file, line, gold, fields"):
         read_examples((tmp_path / "train.parquet").read_bytes(), tmp_path / "train.parquet")
+
+
+def test_a_change_that_was_committed_in_a_run_inside_is_ended_with_the_run(run, monkeypatch):
+    run.write_data(Split((), (), ()), [], [])
+    inner = run.variant("seeds/1", Recipe(seed=1))
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFiles, "_finish", lambda _: None)  # as where a kill comes right after the commit
+        inner.write_temperature(2.0)
+    assert (inner.path / ".change").exists()
+    with run.locked():
+        assert not (inner.path / ".change").exists()
+    assert inner.temperature == 2.0

@@ -123,13 +123,20 @@ class Run:
             rule = msg("the run's folder cannot be made: {reason}", reason=error.strerror or str(error))
             raise RunError(Fault(rule, str(folder), msg("choose another folder with --out"))) from None
 
-    def locked(self) -> AbstractContextManager[None]:
-        """Hold the lock of the folder, and end what a stop left half done; the lock ends with the process.
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the lock of the folder, and end what a stop left half done, in the runs inside as well.
+
+        The lock ends with the process.
 
         Raises:
             RunError: another process holds it.
         """
-        return self.files.locked()
+        with self.files.locked():
+            for run in self.inner:
+                with run.files.locked():
+                    pass  # its last change is ended
+            yield
 
     def changing(self) -> AbstractContextManager[RunChange]:
         """Commit all that the block writes at once; a stop before its end leaves the run as it was."""
