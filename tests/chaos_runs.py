@@ -25,6 +25,7 @@ import faults
 import tiny_models
 from children import Child, Ended, Nursery
 from faults import Fault
+from kamerton.runs.changes import RunFiles
 from stories import write_answers, write_reviews
 
 PATIENCE = 120.0
@@ -143,7 +144,7 @@ class Arena:
 
     def next_command(self, kind: Kind) -> tuple[str, ...]:
         """Return what a user does after a stop: resume, or the same command again where there is no run yet."""
-        begun = kind.resumes and (self.work / "run" / "recipe.yaml").exists()
+        begun = kind.resumes and RunFiles(self.work / "run").exists("recipe.yaml")  # in a committed change, too
         return ("resume", "run") if begun else kind.command
 
 
