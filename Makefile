@@ -135,6 +135,10 @@ bench-curve: install  ## Time the learning curve, and hold its band against the 
 	$(BIN)/python examples/get_data.py movie-reviews --out $(DEMO_DATA)/movie-reviews.csv
 	$(BIN)/python benchmarks/learning_curve.py $(DEMO_DATA)/movie-reviews.csv
 
+.PHONY: check-gpu
+check-gpu: install  ## Check methods, memory, writing and speed on this machine's accelerator (eight minutes)
+	$(BIN)/python benchmarks/check_gpu.py --out runs/check-gpu.json
+
 .PHONY: fuzz
 fuzz: install  ## Read ten thousand broken data files: no traceback, no hang, every row accounted for
 	$(BIN)/python benchmarks/fuzz_reading.py

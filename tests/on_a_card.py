@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -31,7 +32,7 @@ from kamerton.runs.run import Run
 from kamerton.train import loop
 from kamerton.train.dynamics import Dynamics
 from kamerton.train.loop import Job, Validation, train
-from pretend_gpu import CARD, DEVICE, counted, pretend
+from pretend_gpu import CARD, DEVICE, TOTAL, counted, pretend
 from tiny_engines import TEXT, facts_of
 
 
@@ -69,7 +70,13 @@ def checked(mode: Any, cells: Sequence[str], folder: Path, models: Models, nurse
         found[spec] = {"updates": outcome.updates, "difference": outcome.difference}
         found["device"].append(Run(folder / str(number) / "run").state.device)
     base = models["decoder"]
-    return found | copies(base, folder) | decoding(base) | resumed(base, folder) | out_of_memory(base, folder) | named()
+    found |= resumed(base, folder)
+    if mode == "cuda":  # what does not depend on the types of a card is looked at once
+        found |= copies(base, folder) | decoding(base) | out_of_memory(base, folder) | named()
+        sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
+        status = importlib.import_module("check_gpu").main(["--small", "--out", str(folder / "check.json")])
+        found |= {"check": json.loads((folder / "check.json").read_text()), "check status": status}
+    return found
 
 
 def rows_of(count: int, longest: int = 24) -> list[Encoded]:
@@ -156,7 +163,7 @@ def room(size: int) -> Iterator[None]:
     try:
         yield
     finally:
-        CARD.capacity = 1 << 40
+        CARD.capacity = TOTAL
 
 
 def out_of_memory(base: Path, folder: Path) -> dict[str, Any]:

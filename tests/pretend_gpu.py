@@ -46,6 +46,7 @@ RANDOM = {
     "bernoulli", "bernoulli_", "exponential_", "multinomial", "native_dropout", "normal_", "rand", "rand_like",
     "randint", "randn", "randn_like", "random_", "randperm", "uniform_",
 }  # fmt: skip
+TOTAL = 1 << 40  # bytes of the card
 WAITING = {"_local_scalar_dense", "nonzero", "masked_select", "unique_consecutive", "_unique2", "equal"}
 """Operations whose result the host must wait for."""
 
@@ -55,7 +56,7 @@ class Card(_DummyBackendModule):  # type: ignore[misc]  # torch has no types for
 
     def __init__(self) -> None:
         self.random = torch.Generator().manual_seed(1234).get_state()
-        self.capacity, self.held, self.peak = 1 << 40, 0, 0
+        self.capacity, self.held, self.peak = TOTAL, 0, 0
         self.copies: Counter[str] = Counter()
         """Copies to the host, by the place in the code."""
 
@@ -70,22 +71,23 @@ class Card(_DummyBackendModule):  # type: ignore[misc]  # torch has no types for
     def set_rng_state(self, state: Tensor, *_: object) -> None:
         self.random = state.clone()
 
-    def set_device(self, _: object) -> None: ...
-
     def synchronize(self, *_: object) -> None: ...
 
-    def empty_cache(self) -> None: ...
+    set_device = empty_cache = synchronize
 
     def get_device_name(self, *_: object) -> str:
         return "Pretend GPU"
 
     def mem_get_info(self, *_: object) -> tuple[int, int]:
-        return self.capacity - self.held, self.capacity
+        return self.capacity - self.held, TOTAL
 
     def memory_allocated(self, *_: object) -> int:
         return self.held
 
     memory_reserved = memory_allocated
+
+    def set_per_process_memory_fraction(self, share: float) -> None:
+        self.capacity = int(share * TOTAL)
 
     def max_memory_allocated(self, *_: object) -> int:
         return self.peak
@@ -115,6 +117,7 @@ class Card(_DummyBackendModule):  # type: ignore[misc]  # torch has no types for
 CARD = Card()
 _KNOWN: dict[int, Any] = {}
 _MODE: list[Mode] = []
+_KEPT: list[Any] = []  # what must live as long as the process
 
 
 class Held(torch.Tensor):
@@ -223,9 +226,8 @@ def dispatched(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any
 
 
 def _leaves_card(name: str, args: Sequence[Any], target: torch.device | None) -> bool:
-    if name == "copy_":
-        return isinstance(args[1], Held) and not isinstance(args[0], Held)
-    return isinstance(args[0], Held) and target == HOST
+    source, to_host = (args[1], not isinstance(args[0], Held)) if name == "copy_" else (args[0], target == HOST)
+    return isinstance(source, Held) and to_host
 
 
 def _called(name: str, func: Any, args: Any, kwargs: Any) -> Any:
@@ -276,10 +278,10 @@ class _Moves(TorchFunctionMode):
             return _moved(first, name, args[1:], kwargs, func)
         if isinstance(first, Held):
             match name:
-                case "tolist" | "numpy":
+                case "numpy":
+                    raise TypeError(f"can't convert cuda:0 device type tensor to numpy, at {place()}")
+                case "tolist":
                     CARD.copied(name)
-                    if name == "numpy":
-                        raise TypeError(f"can't convert cuda:0 device type tensor to numpy, at {place()}")
                     return first.inner.tolist()
                 case "new_tensor":
                     return Held(torch.tensor(args[1], dtype=kwargs.get("dtype", first.dtype)))
@@ -293,16 +295,13 @@ def _is_card(device: Any) -> bool:
 
 
 def _made(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    refuse_float64(kwargs.get("dtype"))
-    trains = kwargs.pop("requires_grad", False)
-    name = getattr(func, "__name__", "")
-    kwargs["device"] = HOST
-    made = _called(name, func, args, kwargs)
+    trains, kwargs["device"] = kwargs.pop("requires_grad", False), HOST
+    made = _called(getattr(func, "__name__", ""), func, args, kwargs)
     return mapped(lambda one: Held(one.detach()).requires_grad_(trains) if isinstance(one, Tensor) else one, made)
 
 
 def _moved(own: Tensor, name: str, given: Sequence[Any], kwargs: dict[str, Any], func: Any) -> Any:
-    target, dtype, rest = {"cpu": HOST, NAME: DEVICE}.get(name), kwargs.pop("dtype", None), []
+    target, dtype = {"cpu": HOST, NAME: DEVICE}.get(name), kwargs.pop("dtype", None)
     if (device := kwargs.pop("device", None)) is not None:
         target = torch.device(device)
     for one in given:
@@ -312,17 +311,13 @@ def _moved(own: Tensor, name: str, given: Sequence[Any], kwargs: dict[str, Any],
             target = torch.device(one)
         elif isinstance(one, torch.dtype):
             dtype = one
-        elif one is not None and not isinstance(one, bool):
-            rest.append(one)
     if target is not None and target.type == NAME and not isinstance(own, Held):
-        refuse_float64(dtype or own.dtype)
         return _Up.apply(own, dtype or own.dtype)
     if target == HOST and isinstance(own, Held):
         return _Down.apply(own, dtype or own.dtype)
     if target is not None and target.type == "meta":
         return func(own, target, **({"dtype": dtype} if dtype else {}))
     refuse_float64(dtype if isinstance(own, Held) else None)
-    kwargs.pop("non_blocking", None)
     return own.type(dtype) if dtype not in (None, own.dtype) else own
 
 
@@ -338,10 +333,6 @@ def pretend(mode: Mode) -> None:
     _KEPT.extend((library, _Moves()))
     _KEPT[1].__enter__()
     torch.autograd.set_multithreading_enabled(False)
-
-
-_KEPT: list[Any] = []
-"""What must live as long as the process."""
 
 
 @contextmanager

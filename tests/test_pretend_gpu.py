@@ -44,12 +44,11 @@ def test_a_run_works_on_the_card_and_its_model_elsewhere(found, mode):
     assert found[mode]["device"] == ["gpu"] * len(CELLS[mode])
 
 
-@pytest.mark.parametrize("mode", CELLS)
-def test_a_training_step_copies_no_row_and_no_layer_to_the_host(found, mode):
+def test_a_training_step_copies_no_row_and_no_layer_to_the_host(found):
     """One copy of the losses, one of the gradient's norm; of 2 layers or 6, of 16 rows or 4."""
-    copies = found[mode]["copies in a step"]
+    copies = found["cuda"]["copies in a step"]
     assert len(copies) == 4
-    assert max(copies.values()) <= 3, found[mode]["places"]
+    assert max(copies.values()) <= 3, found["cuda"]["places"]
 
 
 def test_a_token_is_decoded_with_one_copy_to_the_host(found):
@@ -66,6 +65,14 @@ def test_memory_that_runs_out_halves_the_passes_once_and_is_then_told(found):
     assert found["cuda"]["out of memory"]["halved"]
     assert "Pretend GPU does not suffice for update" in found["cuda"]["out of memory"]["told"]
     assert "Traceback" not in found["cuda"]["out of memory"]["told"]
+
+
+def test_the_check_of_a_real_gpu_runs(found):
+    """`make check-gpu`, in small sizes, so that it works on the day there is one."""
+    steps = found["cuda"]["check"]
+    assert [one for one in steps if "failed" in one] == []
+    assert [one["step"] for one in steps if "skipped" in one] == ["four_bits", "whole"]
+    assert found["cuda"]["check status"] == 0
 
 
 def test_a_card_is_named_and_measured(found):
