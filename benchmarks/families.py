@@ -81,7 +81,7 @@ def table(title: str, trials: Sequence[Trial]) -> Iterator[str]:
     for one in trials:
         outcomes = [one.methods.get(word, "") for word in METHODS] + [one.exports.get(word, "") for word in exports]
         marks = ["✓" if said_ == WORKS else str(said.setdefault(said_, len(said) + 1)) for said_ in outcomes]
-        why = f" ({said.setdefault(f'not packed: {one.unpacked}', len(said) + 1)})" if one.unpacked else ""
+        why = f" ({said.setdefault(f'not packed: {_unpacked(one)}', len(said) + 1)})" if one.unpacked else ""
         yield f"| {one.family} | {one.layout}{why} | {' | '.join(marks)} |"
     yield ""
     yield from (f"{number}. {reason}" for reason, number in said.items())
@@ -94,6 +94,13 @@ def reasons(title: str, families: dict[str, str]) -> Iterator[str]:
     for reason in sorted(set(families.values())):
         yield f"- {', '.join(name for name, own in families.items() if own == reason)}: {reason}"
     yield ""
+
+
+def _unpacked(trial: Trial) -> str:
+    """Say in words why a family is not packed: how far its results differ depends on random weights."""
+    if "state" in trial.unpacked:
+        return trial.unpacked
+    return "a packed row changes its results" if "differ" in trial.unpacked else "its own code runs no packed row"
 
 
 def _refusal(trial: Trial) -> str:

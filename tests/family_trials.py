@@ -30,7 +30,7 @@ from kamerton.engine.layout import Packed, in_mode
 from kamerton.engine.verify import TOLERANCE
 from kamerton.models.inspect import OTHER_SENSES
 from kamerton.models.saved import load_saved
-from kamerton.models.structure import short_row
+from kamerton.models.structure import outer_model, short_row
 from kamerton.pipeline.prepare import freeze
 from kamerton.pipeline.training import tuned_engine
 from kamerton.runs.run import Run
@@ -180,6 +180,8 @@ def _begin(kind: str, method: str) -> tuple[Run, Setup]:
 
 def _unpacked(model: torch.nn.Module, setup: Setup) -> str:
     """Say why a packed row does not give the model's own results."""
+    if outer_model(model)._is_stateful:
+        return "it carries a state from token to token"
     items = [sequence for item in setup.encode(setup.split.test[:2]) for sequence in item.sequences]
     said = []
     with in_mode(model, training=False), torch.no_grad():
