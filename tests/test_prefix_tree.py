@@ -21,7 +21,7 @@ from kamerton.engine.layout import Layout, Packed
 from kamerton.engine.passes import passes_of
 from kamerton.engine.prefix_tree import MIN_SHARED, join
 from kamerton.engine.shared_prefix import PackedTree, join_rows
-from kamerton.engine.verify import prove_layout
+from kamerton.engine.verify import prove_layout, windows_below
 from kamerton.kernels import attention
 from kamerton.kernels.attention import attend
 from kamerton.kernels.buckets import PackedRow
@@ -33,7 +33,8 @@ from tiny_engines import facts_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
-CAUSAL = [family for family in FAMILIES if family.layout is Packed and TEXT in family.heads]
+PACKED = [family for family in FAMILIES if family.layout is Packed and TEXT in family.heads]
+CAUSAL = [family for family in PACKED if "sliding_window" not in family.values]
 TREE = PackedRow((5, 3, 7, 7, 2, 4), (-1, 0, 0, 1, 1, -1))
 TOKENS = st.lists(st.integers(1, 3), max_size=5).map(tuple)
 
@@ -137,6 +138,13 @@ def alike(last: int = 3) -> list[Encoded]:
 
 def model_gradients(model: nn.Module, layout: Layout, rows: list[Encoded]) -> Tensor:
     return gradient(model, layout.logits(model, rows), rows)
+
+
+@pytest.mark.parametrize("family", [one for one in PACKED if one not in CAUSAL], ids=lambda family: family.name)
+def test_rows_longer_than_a_models_window_are_not_joined(family: Family):
+    case, rows = Case(family, TEXT), alike()
+    assert windows_below(case.model, max(len(row.tokens) for row in rows))
+    assert join_rows(case.proven, case.model, rows, rows) == case.proven
 
 
 @pytest.mark.parametrize("family", CAUSAL, ids=lambda family: family.name)

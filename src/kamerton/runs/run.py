@@ -159,19 +159,18 @@ class Run:
     def check_files(self) -> None:
         """Check all files, so that a resumed run does not build on damaged ones; those made anew may be deleted.
 
-        The runs in this run's folder are checked, too.
+        The runs in this run's folder are checked, too; what was deleted there is made anew.
 
         Raises:
             RunError: with every file that is damaged or missing.
         """
-        if faults := [fault for run in (self, *self.inner) for fault in run.damaged()]:
+        faults = list[Fault]()
+        for files in (self.files, *(run.files for run in self.inner)):
+            may_go = [name for name in files.checksums if files is not self.files or is_made_anew(name)]
+            deleted = [name for name in may_go if not files.exists(name)]
+            faults += files.damaged([name for name in files.checksums if name not in deleted])
+        if faults:
             raise RunError(faults)
-
-    def damaged(self) -> list[Fault]:
-        """Return a fault for each file that is damaged or missing, except for deleted ones that are made anew."""
-        files = self.files
-        deleted = [name for name in files.checksums if is_made_anew(name) and not files.exists(name)]
-        return files.damaged([name for name in files.checksums if name not in deleted])
 
     def _json(self, name: str) -> Any:
         return parse_json(self.files.read(name), self.path / name)
