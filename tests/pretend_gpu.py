@@ -328,9 +328,9 @@ def pretend(mode: Mode) -> None:
         return
     _MODE.append(mode)
     _setup_privateuseone_for_python_backend(NAME, backend_module=CARD)
-    library = torch.library.Library("_", "IMPL")
-    library.fallback(lambda op, *args, **kwargs: dispatched(op, args, kwargs), "PrivateUse1")
-    _KEPT.extend((library, _Moves()))
+    operators = torch.library.Library("_", "IMPL")
+    operators.fallback(lambda op, *args, **kwargs: dispatched(op, args, kwargs), "PrivateUse1")
+    _KEPT.extend((operators, _Moves()))
     _KEPT[1].__enter__()
     torch.autograd.set_multithreading_enabled(False)
 

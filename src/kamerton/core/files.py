@@ -193,7 +193,7 @@ def mode_of(path: str | None) -> int:
 
 @contextmanager
 def permitting(mode: int) -> Iterator[None]:
-    """Give the files that a block makes these permissions at most, and its folders those to enter as well."""
+    """Restrict the permissions of files made within the block to `mode`; folders may also be entered by who may read."""
     usual = os.umask(0o077)
     os.umask(usual | 0o777 & ~(mode | (mode & 0o444) >> 2))
     try:

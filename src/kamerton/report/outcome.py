@@ -49,7 +49,7 @@ class TrainingCost:
     """What training was estimated to take, and what it took."""
 
     estimated: Annotated[outcomes.Resources, Field(validation_alias=AliasChoices("estimated", "foretold"))]
-    """Runs of older versions call it `foretold`."""
+    """Named `foretold` in results of older versions."""
     measured: outcomes.Resources
 
 
