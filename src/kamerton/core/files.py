@@ -193,7 +193,7 @@ def mode_of(path: str | None) -> int:
 
 @contextmanager
 def permitting(mode: int) -> Iterator[None]:
-    """Restrict the permissions of files made within the block to `mode`; folders may also be entered by who may read."""
+    """Restrict what a block makes to the permissions `mode`; whoever may read a folder may also enter it."""
     usual = os.umask(0o077)
     os.umask(usual | 0o777 & ~(mode | (mode & 0o444) >> 2))
     try:
