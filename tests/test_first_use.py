@@ -305,6 +305,30 @@ def test_time_is_up_again_where_a_finalizer_dropped_it(monkeypatch) -> None:
     assert [one.exc_type for one in dropped] == [TimeIsUp]
 
 
+def test_a_comparison_that_hears_no_signal_is_ended(nursery, tmp_path) -> None:
+    ended = nursery.run("test_first_use:compare_nested_lists", cwd=tmp_path)
+    assert ended.status == -signal.SIGXCPU, ended.said
+
+
+def compare_nested_lists() -> None:
+    """Compare two lists of 2**60 equal items, each of which holds the one before twice."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    one, other = [1], [1]
+    for _ in range(60):
+        one, other = [one, one], [other, other]
+    with bounded(0.05, 1 << 30):
+        assert one == other
+
+
+def test_the_users_own_limit_of_time_is_kept() -> None:
+    before = resource.getrlimit(resource.RLIMIT_CPU)
+    with bounded(0.05, 1 << 30):
+        assert resource.getrlimit(resource.RLIMIT_CPU) != before
+    assert resource.getrlimit(resource.RLIMIT_CPU) == before
+    with bounded(0, 1 << 30):
+        assert resource.getrlimit(resource.RLIMIT_CPU) == before
+
+
 @pytest.mark.parametrize("work", ["use_new_memory", "use_more_than_the_user_allows", "use_memory_in_a_thread"])
 def test_memory_is_bounded(work: str, nursery, tmp_path) -> None:
     ended = nursery.run(f"test_first_use:{work}", cwd=tmp_path)

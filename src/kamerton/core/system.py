@@ -1,11 +1,13 @@
 """Memory of this process and this machine."""
 
 import ctypes
+import math
 import os
 import resource
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,8 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """glibc's names of what `mallopt` sets: malloc.h."""
 AGAIN = 0.1
 """Seconds of computing until `TimeIsUp` is raised again: finalizers and callbacks of the collector drop exceptions."""
+UNHEARD = 2
+"""Seconds of computing after which a process that did not hear its timer is ended; the system counts whole seconds."""
 GLIBC = "CS_GNU_LIBC_VERSION" in os.confstr_names
 KEPT_BLOCK = 1 << 30
 """Blocks and free ends of the heap up to this many bytes stay with the process."""
@@ -68,11 +72,11 @@ class TimeIsUp(BaseException):
 
 @contextmanager
 def bounded(seconds: float, memory: int) -> Iterator[None]:
-    """Bound the computing time, and the bytes of new memory, of Python code that may be hostile.
+    """Bound the computing time (0: not), and the bytes of new memory, of Python code that may be hostile.
 
     Python looks for signals between its own steps and within products of large numbers, but not while it compares
-    nested lists; only its main thread gets them. Memory is bounded on Linux; blocks that the process freed and kept
-    (`keep_freed_memory`) are not new.
+    nested lists: there the system ends the process, `UNHEARD` seconds later, by SIGXCPU. Only the main thread gets
+    signals. Memory is bounded on Linux; blocks that the process freed and kept (`keep_freed_memory`) are not new.
 
     Raises:
         TimeIsUp, MemoryError: the time is over, the memory is used up.
@@ -83,9 +87,13 @@ def bounded(seconds: float, memory: int) -> Iterator[None]:
         size = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
         most = size + memory if soft == resource.RLIM_INFINITY else min(size + memory, soft)
     before = signal.signal(signal.SIGPROF, _stop) if main else None
+    limits = resource.getrlimit(resource.RLIMIT_CPU)
+    last = math.ceil(time.process_time() + seconds) + UNHEARD
     try:
         try:
             resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+            if main and seconds and (limits[0] == resource.RLIM_INFINITY or last < limits[0]):
+                resource.setrlimit(resource.RLIMIT_CPU, (last, limits[1]))
             signal.setitimer(signal.ITIMER_PROF, seconds if main else 0, AGAIN)
             yield
         finally:
@@ -93,6 +101,7 @@ def bounded(seconds: float, memory: int) -> Iterator[None]:
     finally:  # also where the timer rings in the line above
         signal.setitimer(signal.ITIMER_PROF, 0)
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_CPU, limits)
         if main:
             signal.signal(signal.SIGPROF, before or signal.SIG_DFL)
 
