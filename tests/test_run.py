@@ -208,6 +208,18 @@ def test_rewinding_forgets_later_events_and_a_cut_one(run):
     assert run.events() == list(EVENTS[:5])
 
 
+def test_events_before_a_checkpoint_are_missed_if_they_are_cut(run):
+    saved = next(n for n, event in enumerate(EVENTS, 1) if isinstance(event, Saved))
+    for event in EVENTS[:saved]:
+        run.record(event)
+    path = run.path / "events.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    for kept in range(len(lines)):
+        path.write_bytes(b"".join(lines[:kept]))
+        with pytest.raises(RunError, match="damaged"):
+            run.events()
+
+
 # ── one writer ────────────────────────────────────────────────────────────────────────────────
 
 TRY_LOCK = """

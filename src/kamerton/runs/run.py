@@ -35,6 +35,7 @@ from kamerton.core.records import (
     Place,
     Prediction,
     RowDynamics,
+    Saved,
     Split,
     Started,
     Stopped,
@@ -248,10 +249,16 @@ class Run:
         append_line(self.path / LOG, _record(event), self.files.mode)
 
     def record(self, event: Event) -> None:
-        """Append one event; a (re)start first removes the events that will be repeated."""
+        """Append one event; a (re)start first removes the events that will be repeated.
+
+        With each checkpoint the manifest takes the log's length: what came before is never written again.
+        """
         if isinstance(event, Started):
             self.rewind(event.step)
         self.append(event)
+        if isinstance(event, Saved):
+            with self.changing():
+                pass
 
     def events(self) -> list[Event]:
         """Read all events, without a last line that a kill cut short.
