@@ -269,7 +269,7 @@ def _result(arena: Arena, done: Ended, reader: Reader) -> object:
     """Return what a command answered: its output, its pages, its exported model, or the run itself."""
     run, exported = arena.work / "run", arena.work / "exported"
     if reader.remakes:
-        return done.status, {name: one for name, one in portrait(run).items() if not name.startswith("checkpoints/")}
+        return done.status, {name: one for name, one in portrait(run).items() if "checkpoints/" not in name}
     pages = [path.read_bytes() for path in sorted(run.glob("*.html"))] if reader.words[0] == "report" else []
     return done.status, done.out, pages, portrait(exported) if exported.exists() else {}
 
