@@ -64,14 +64,18 @@ def _print(compared: ComparedRuns, detect: float | None, voice: Voice) -> None:
 
 
 def _scores(compared: ComparedRuns, voice: Voice) -> Table:
-    table = _table(voice, (msg("run"), "left"), (msg("score"), "right"), (_interval(compared), "left"))
-    for one in compared.scores:
+    columns = (msg("run"), "left"), (msg("score"), "right"), (_interval(compared), "left")
+    table = _table(voice, (msg("no."), "left"), *columns)
+    for number, one in enumerate(compared.scores, 1):
         measure = one.measure
-        table.add_row(safe_text(one.run), voice.write(Figure(measure.value)), voice.interval(measure.low, measure.high))
+        interval = voice.interval(measure.low, measure.high)
+        table.add_row(str(number), safe_text(one.run), voice.write(Figure(measure.value)), interval)
     return table
 
 
 def _pairs(compared: ComparedRuns, detect: float | None, voice: Voice) -> Table:
+    """Return a table of the pairs, by the runs' numbers: paths are too long for two columns more."""
+    numbers = {one.run: str(number) for number, one in enumerate(compared.scores, 1)}
     needed = msg("rows to show it") if detect is None else msg("rows to show {size}", size=Figure(abs(detect)))
     table = _table(
         voice,
@@ -87,8 +91,8 @@ def _pairs(compared: ComparedRuns, detect: float | None, voice: Voice) -> Table:
     for one in compared.pairs:
         found = one.comparison
         table.add_row(
-            safe_text(one.first),
-            safe_text(one.second),
+            numbers[one.first],
+            numbers[one.second],
             voice.write(Figure(found.difference, "signed")),
             voice.interval(found.low, found.high, "signed"),
             voice.write(Figure(one.adjusted_p, "probability")),
