@@ -8,6 +8,7 @@ from crossing import Models
 from kamerton.core import registry
 from kamerton.models.heads import empty_model
 from kamerton.models.inspect import inspect_folder
+from kamerton.session.machine import described_machine
 from kamerton.session.planner import candidates
 from stories import MISTAKE
 from tiny_families import tiny_family
@@ -57,7 +58,7 @@ def test_new_tokens_that_a_method_cannot_learn_are_refused_before_anything_is_tr
 def test_the_planner_takes_a_method_that_fits_and_says_of_the_others_why_not(tmp_path):
     folder = tiny_family("distilbert", tmp_path / "distilbert")
     empty = empty_model(folder, TEXTS, {"num_labels": 2})
-    order = candidates(inspect_folder(folder, "distilbert"), 1000, 10**11, empty)
+    order = candidates(inspect_folder(folder, "distilbert"), 1000, described_machine("cpu-100gb"), empty)
     assert {one.word for one in order} == set(registry.names("methods"))
     [refused] = [one for one in order if one.refusal]
     assert refused == order[-1]

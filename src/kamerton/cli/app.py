@@ -256,6 +256,7 @@ def models(
     memory: Annotated[
         str | None, Option(metavar="SIZE", help="Memory to tune in: 24GB; what is free here if not given.")
     ] = None,
+    machine: options.ForMachine = None,
     language: Language = None,
     json: AsJson = False,
 ) -> None:
@@ -266,12 +267,13 @@ def models(
     source = context.get_parameter_source("language")
     if name is not None:
         call("models:fetch", name, language=language)
-    elif task or texts or licence or memory:
+    elif task or texts or licence or memory or machine:
         call(
             "choose:run",
             task,
             texts or (language if source and source.name == "COMMANDLINE" else None),
             licence,
+            machine,
             room,
             json,
             language=language,
@@ -280,7 +282,11 @@ def models(
         call("models:run", json, language=language)
 
 
-@_command("kamerton plan reviews.csv", "kamerton plan answers.jsonl --model smollm2 --method lora")
+@_command(
+    "kamerton plan reviews.csv",
+    "kamerton plan answers.jsonl --model smollm2 --method lora",
+    "kamerton plan answers.jsonl --for rtx4090",
+)
 def plan(
     data: options.Data,
     task: options.Task = None,
@@ -297,13 +303,16 @@ def plan(
         Path | None,
         Option("--new-tokens", metavar="FILE", help="Write the new tokens that would pay, for model.new_tokens."),
     ] = None,
+    machine: options.ForMachine = None,
     json: AsJson = False,
 ) -> None:
     """Show what `tune` would do and why, the alternatives, and the time and memory that it takes."""
+    if device and machine:
+        raise bad_value(msg("give --device for this machine, or --for another one"), "--for")
     rate = options.parse_rate(learning_rate)
     others = {"method.name": method, "model.device": device, "train.epochs": epochs, "train.learning_rate": rate}
     flags, needs = options.data_flags(task, columns, model, max_rows, others), partial(require_data, data)
-    call("plan:run", data, flags, assignments or [], new_tokens, json, language=language, needs=needs)
+    call("plan:run", data, flags, assignments or [], new_tokens, machine, json, language=language, needs=needs)
 
 
 @_command('kamerton predict runs/reviews "A fine film"', "cat texts | kamerton predict runs/x -")

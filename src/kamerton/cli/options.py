@@ -47,6 +47,14 @@ Task = Annotated[str | None, Option(help="The task; found from the columns if no
 Columns = Annotated[str | None, Option(metavar="ROLE=NAME,…", help="Which column holds which part of an example.")]
 Model = Annotated[str | None, Option(help="A known name, a folder, or a Hugging Face id.")]
 Device = Annotated[str | None, Option(metavar="auto|cpu|cuda|mps", help="Where to compute; cuda:1 is the second card.")]
+ForMachine = Annotated[
+    str | None,
+    Option(
+        "--for",
+        metavar="MACHINE",
+        help="A machine that is not here: a card (t4, a100-80gb, rtx4090), 24GB of any recent one, cpu-16gb, mac-32gb.",
+    ),
+]
 Method = Annotated[str | None, Option(help="One of: {methods}.")]
 Epochs = Annotated[float | None, Option(help="Passes over the training rows.")]
 LearningRate = Annotated[

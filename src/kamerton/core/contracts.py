@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeAlias
 
 from kamerton.core.messages import Wording
-from kamerton.core.records import Encoded, Example, Finding, Place, Prediction, Taught, Turn, Validated
+from kamerton.core.records import Encoded, Example, Finding, Place, Prediction, Taught, Turn, Validated, WeightCounts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,6 +47,8 @@ class ModelFacts:
     """The longest sequence in tokens."""
     fingerprint: str
     """sha256 over the configuration, the tokenizer and the weight files."""
+    tables: int = 1
+    """Matrices of vocabulary times hidden numbers: two where the output head is not tied to the embeddings."""
 
 
 @dataclass(frozen=True)
@@ -288,9 +290,8 @@ class MethodAdvice(Protocol):
         The planner takes the most suitable one where the user names none.
         """
 
-    @classmethod
-    def least_memory(cls, facts: ModelFacts) -> int:
-        """Return the least memory of training in bytes: weights, gradients, and the optimizer's state."""
+    def count_weights(self, facts: ModelFacts) -> WeightCounts:
+        """Return what it holds of a model and of its own, about: what follows is an estimate of memory."""
 
     def advise(self, facts: ModelFacts, rows: int) -> Mapping[str, Advice]:
         """Return default training settings (`learning_rate`, `epochs`, `batch_size`), each with its source."""

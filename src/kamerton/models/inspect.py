@@ -92,6 +92,8 @@ def inspect_folder(folder: Path, name: str) -> ModelFacts:
         raise ModelError(Fault(rule, str(folder), remedy))
     tensors = require_safe(folder)
     config, place = read_settings(folder / CONFIG), str(folder / CONFIG)
+    sizes = stated_sizes(config, place, limit=_tokenizer_limit(folder))
+    table = [sizes["vocabulary"], sizes["hidden"]]
     return ModelFacts(
         name=name,
         folder=str(folder),
@@ -100,7 +102,8 @@ def inspect_folder(folder: Path, name: str) -> ModelFacts:
         # floating numbers only, tied ones once, since they are stored once
         parameters=sum(math.prod(one["shape"]) for one in tensors.values() if "F" in one["dtype"]),
         fingerprint=fingerprint(folder),
-        **stated_sizes(config, place, limit=_tokenizer_limit(folder)),
+        tables=max(1, sum(one["shape"] == table for one in tensors.values())),
+        **sizes,
     )
 
 

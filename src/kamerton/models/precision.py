@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from kamerton.core.figures import Figure
-from kamerton.core.messages import msg
+from kamerton.core.messages import Wording, msg
 from kamerton.kernels.device import CPU, multiplies_bf16, name_of
 from kamerton.kernels.linear import HalfEmbedding, HalfLinear
 from kamerton.kernels.product import product
@@ -66,9 +66,7 @@ def hold_in_half(model: nn.Module) -> None:
 def choose_precision(device: torch.device = CPU) -> Decision:
     """Choose by what an accelerator is; on a CPU, by a ratio timed once and kept in the cache folder for all runs."""
     if (units := multiplies_bf16(device)) is not None:
-        if units:
-            return Decision("bf16", msg("{device} has units for products in bf16", device=name_of(device)))
-        return Decision("fp32", msg("{device} is not known to have units for products in bf16", device=name_of(device)))
+        return by_units(name_of(device), units)
     rows, inputs, outputs = SHAPE
     x, weight = torch.ones(rows, inputs), torch.ones(outputs, inputs)
     half_x, half_weight = x.to(torch.bfloat16), weight.to(torch.bfloat16)
@@ -79,3 +77,10 @@ def choose_precision(device: torch.device = CPU) -> Decision:
         reason = msg("products in bf16 are {times} times as fast here; sums and weights stay fp32", times=times)
         return Decision("bf16", reason)
     return Decision("fp32", msg("products in bf16 are {times} times as fast here: not worth the rounding", times=times))
+
+
+def by_units(device: Wording, units: bool) -> Decision:
+    """Choose by whether an accelerator has units for products in bf16."""
+    if units:
+        return Decision("bf16", msg("{device} has units for products in bf16", device=device))
+    return Decision("fp32", msg("{device} is not known to have units for products in bf16", device=device))

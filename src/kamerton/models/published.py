@@ -77,7 +77,8 @@ class PublishedModel(_Frozen):
         """The facts that an estimate needs, as the configuration states them."""
         sizes = stated_sizes(self.config, str(FILE))
         family = str(self.config["model_type"])
-        return ModelFacts(self.name, "", self.kind, family, self.parameters, fingerprint="", **sizes)
+        tables = 2 if self.config.get("tie_word_embeddings") is False else 1
+        return ModelFacts(self.name, "", self.kind, family, self.parameters, fingerprint="", tables=tables, **sizes)
 
     @property
     def body(self) -> int:

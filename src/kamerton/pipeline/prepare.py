@@ -44,7 +44,7 @@ from kamerton.engine.engine import Embedder
 from kamerton.evaluate.score import undefined
 from kamerton.forms.continuation import trial_of
 from kamerton.forms.sandbox import isolation
-from kamerton.kernels.device import choose_device, free_bytes
+from kamerton.kernels.device import choose_device
 from kamerton.models.catalog import known
 from kamerton.models.heads import new_head
 from kamerton.models.inspect import fingerprints, inspect_folder
@@ -58,8 +58,10 @@ from kamerton.runs.run import Run
 from kamerton.runs.state import BaseModel, DataSource, State
 from kamerton.session.base_model import choose_model
 from kamerton.session.door import check_fit
+from kamerton.session.machine import Machine, planned_machine
+from kamerton.session.memory import EITHER
 from kamerton.session.new_tokens import new_tokens_finding, new_tokens_of
-from kamerton.session.planner import choose_method, settings
+from kamerton.session.planner import choose_method, choose_pass, settings
 from kamerton.session.setup import Clock, _max_tokens, make_form, make_method, make_task
 from kamerton.text.cells import filled
 from kamerton.text.near_duplicates import near_duplicate_groups
@@ -134,12 +136,14 @@ def parse_data(recipe: Recipe) -> ParsedData:
     return ParsedData(recipe, table, task, recognition.reason, examples, (*made.rejected, *undrawn), sides)
 
 
-def choose_base(parsed: ParsedData) -> ParsedData:
-    """Decide the base model where the recipe leaves it open."""
-    if parsed.recipe.model.name:
+def choose_base(parsed: ParsedData, machine: Machine | None = None) -> ParsedData:
+    """Decide the base model where the recipe leaves it open, for the machine that is here if none is given."""
+    recipe = parsed.recipe
+    if recipe.model.name:
         return parsed
-    decisions = {"model.name": choose_model(parsed.recipe.data.task or "", parsed.examples, parsed.recipe.model.device)}
-    return replace(parsed, recipe=parsed.recipe.decide(decisions))
+    place = planned_machine(machine, recipe.model)
+    decisions = {"model.name": choose_model(recipe.data.task or "", parsed.examples, place)}
+    return replace(parsed, recipe=recipe.decide(decisions))
 
 
 def bind(parsed: ParsedData) -> BoundData:
@@ -251,14 +255,18 @@ def predicted_fates(
     return [*left_out, *passed.dropped], list(passed.cut)
 
 
-def freeze(run: Run, clock: Clock) -> Iterator[Stage]:
-    """Freeze split and recipe: read, audit, gate, split, augment, resolve. Written last, the ledger marks it done."""
-    parsed = choose_base(parse_data(run.recipe))
+def freeze(run: Run, clock: Clock, machine: Machine | None = None) -> Iterator[Stage]:
+    """Freeze split and recipe: read, audit, gate, split, augment, resolve. Written last, the ledger marks it done.
+
+    What is open is decided for the machine that is here, unless another one is given.
+    """
+    parsed = choose_base(parse_data(run.recipe), machine)
     yield clock.stage("read", _read_message(parsed))
     if notice := to_fetch(parsed.recipe.model.name or ""):
         yield clock.stage("fetch", notice)
     bound = bind(parsed)
-    empty = check_fit(bound.recipe, bound.form, bound.facts, len(parsed.examples))
+    place = planned_machine(machine, bound.recipe.model)
+    empty = check_fit(bound.recipe, bound.form, bound.facts, len(parsed.examples), place)
     yield clock.stage("model", _model_message(bound))
     everything = list(bound.encode(parsed.examples))
     findings = audit(parsed, bound, everything)
@@ -283,7 +291,8 @@ def freeze(run: Run, clock: Clock) -> Iterator[Stage]:
     seen = [found for found in (lost, untested_classes(split, parsed.task.answers)) if found]
     findings += seen
     ledger += added.entries
-    recipe = _resolve(parsed, bound, split, empty)
+    longest = max((sum(len(part.tokens) for part in row.sequences) for row in everything), default=0)
+    recipe = _resolve(parsed, bound, split, empty, place, longest)
     used = used_line(first_id, after, cut, first_id - len(read))
     with run.changing():
         run.write_recipe(recipe)
@@ -307,15 +316,20 @@ def _parted(parsed: ParsedData, recipe: Recipe, examples: Sequence[Example]) -> 
     return split_examples(examples, recipe.split, stratified=by_class, seed=seed, sides=sides, alike=alike)
 
 
-def _resolve(parsed: ParsedData, bound: BoundData, split: Split, empty: PreTrainedModel) -> Recipe:
-    device = choose_device(bound.recipe.model.device)
-    free = free_bytes(device)
-    recipe = bound.recipe.decide({"method.name": choose_method(bound.facts, len(split.train), free, empty)})
+def _resolve(
+    parsed: ParsedData, bound: BoundData, split: Split, empty: PreTrainedModel, machine: Machine, longest: int
+) -> Recipe:
+    recipe = bound.recipe.decide({"method.name": choose_method(bound.facts, len(split.train), machine, empty)})
     form = make_form(parsed.task, recipe, bound.facts.kind, split.train)
     method = make_method(recipe)
     if recipe.evaluate.metric:
         registry.choose("metrics", recipe.evaluate.metric)  # an unknown one is reported before the training
-    recipe = recipe.decide(settings(method, bound.facts, parsed.task, form, split.train, bound.tokenizer, device))
+    recipe = recipe.decide(settings(method, bound.facts, parsed.task, form, split.train, bound.tokenizer, machine))
+    given = recipe.train.gradient_checkpointing
+    # transformers drops a cache, which may hold what a method adds, where layers are recomputed
+    possible = EITHER if empty.supports_gradient_checkpointing and not method.added_tokens else EITHER[:1]
+    ways = possible if given is None else (given,)
+    recipe = recipe.decide(choose_pass(method, bound.facts, machine, longest, ways))
     names = (recipe.evaluate.metric or "", *parsed.task.metrics(split.train))
     without = undefined(split.test, names)
     if reason := without.get(names[0]):

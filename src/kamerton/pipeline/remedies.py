@@ -24,7 +24,6 @@ from kamerton.engine.engine import TorchEngine
 from kamerton.evaluate.diagnosis import diagnose, diagnose_answers, diagnose_classes
 from kamerton.forgetting.decide import DECISIONS, conclude_forgetting, deciding
 from kamerton.forms.dialogue import trains_on_requests
-from kamerton.kernels.device import choose_device, free_bytes
 from kamerton.models.saved import save_model
 from kamerton.pipeline.dial import Dial
 from kamerton.pipeline.forgetting import make_meter
@@ -32,6 +31,7 @@ from kamerton.pipeline.training import score_validation, tuned_engine
 from kamerton.runs.recipe import AUTO, Recipe
 from kamerton.runs.run import LOG, MODEL, Run
 from kamerton.session.engines import saved_engine
+from kamerton.session.machine import this_machine
 from kamerton.session.planner import candidates, settings
 from kamerton.session.setup import Clock, Setup, make_method, metric_names, open_setup
 from kamerton.statistics.power import detectable_share
@@ -197,7 +197,7 @@ def plans(setup: Setup, events: Sequence[Event], symptoms: set[str]) -> list[Pla
 def _situation_of(setup: Setup, events: Sequence[Event]) -> Situation:
     train = setup.recipe.train
     method: Any = make_method(setup.recipe)
-    others = candidates(setup.facts, len(setup.split.train), free_bytes(choose_device(setup.device)))
+    others = candidates(setup.facts, len(setup.split.train), this_machine(setup.recipe.model))
     return Situation(
         learning_rate=train.peak,
         epochs=train.epochs or 1.0,
@@ -258,7 +258,8 @@ def varied(setup: Setup, plan: Plan) -> Setup:
         values["reasons"][path] = {"origin": "decided", "reason": reason, "value": value}
     values["remedy"]["names"] = ()
     recipe = Recipe.model_validate(values)
-    decisions = settings(make_method(recipe), setup.facts, setup.task, setup.form, setup.split.train, setup.tokenizer)
+    given = setup.facts, setup.task, setup.form, setup.split.train, setup.tokenizer, this_machine(recipe.model)
+    decisions = settings(make_method(recipe), *given)
     return replace(setup, recipe=recipe.decide(decisions))
 
 

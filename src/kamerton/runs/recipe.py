@@ -136,8 +136,8 @@ class TrainSettings(Group):
     clip_norm: Annotated[float, Field(gt=0)] = Field(1.0, description="Largest norm of a gradient.")
     dropout: Portion = Field(0.0, description="Probability in every dropout layer of the model.")
     patience: Count = Field(5, description="Validations without a new best before training stops.")
-    gradient_checkpointing: bool = Field(
-        False, description="Recompute activations in the backward pass: less memory, more time."
+    gradient_checkpointing: bool | None = Field(
+        None, description="Recompute activations in the backward pass: less memory, more time."
     )
     tokens_per_pass: Count | None = Field(
         None, description="Most tokens in one forward pass: an update of more rows is accumulated over several."

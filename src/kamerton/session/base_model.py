@@ -11,12 +11,13 @@ from kamerton.core.contracts import ModelKind, Task
 from kamerton.core.figures import Figure
 from kamerton.core.messages import Joined, Wording, msg
 from kamerton.core.records import Example
-from kamerton.kernels.device import AUTO, CPU, choose_device, free_bytes
+from kamerton.kernels.device import CPU
 from kamerton.models.catalog import KnownModel, find, is_fetched, known, names
 from kamerton.models.locate import cached_hub_ids, hub_folder, pinned
 from kamerton.models.published import COMMERCIAL, Benchmark, PublishedModel, catalogue
 from kamerton.runs.recipe import Decision
-from kamerton.session.planner import candidates, pass_bytes
+from kamerton.session.machine import Machine
+from kamerton.session.planner import candidates
 from kamerton.text.language_id import CODES, language_of
 
 FOREIGN = 0.2
@@ -27,9 +28,6 @@ ALIKE = 1.5
 """Ratio of the sizes, without embeddings, of models that are taken for alike where no benchmark measured one."""
 USUAL_ROWS = 1000
 TENS = 10
-LIBRARIES = 5e8
-"""Bytes that a process takes with all libraries loaded, as measured on Linux. With full passes, the estimate is within
-6% of the planner's forecast for minilm, e5-small (both in full) and smollm2 (LoRA) on rows of 400 words."""
 MOST_ON_A_CPU = 4e8
 """Weights that a model may have to be proposed unasked where there is no accelerator: three epochs over 1,000 rows of
 100 tokens are 6 x 4e8 x 3e5 FLOP, an hour at 2e11 FLOP/s of two cores."""
@@ -39,8 +37,7 @@ MOST_ON_A_CPU = 4e8
 class Wanted:
     """What a base model is needed for, and what it may take."""
 
-    memory: int
-    """Bytes."""
+    machine: Machine
     task: str = ""
     """Every one if empty."""
     kinds: tuple[ModelKind, ...] = ("encoder", "decoder", "seq2seq")
@@ -103,17 +100,16 @@ def _order(one: Suited, wanted: Wanted) -> tuple[bool, int, float, bool, int]:
 
 
 def _tried(model: PublishedModel, wanted: Wanted, cached: frozenset[str]) -> Suited | None:
-    """Return how a model would be tuned; None if it does not fit."""
-    beside = pass_bytes(model.facts) + LIBRARIES
-    methods = candidates(model.facts, wanted.rows, wanted.memory)
-    method = next((one for one in methods if one.fits and one.least_bytes + beside <= wanted.memory), None)
-    if method is None:
+    """Return how a model would be tuned, with the largest pass that fits; None if nothing fits."""
+    method = candidates(model.facts, wanted.rows, wanted.machine)[0]
+    if not method.fits:
         return None
+    peak = method.footprint.peak_bytes(method.footprint.choose_pass())
     key = catalogue().benchmark(model.kind, wanted.language)
     benchmark = catalogue().benchmarks[key] if key else None
     here = is_fetched(find(model.name)) if model.name in names() else _is_cached(model, cached)
     score, standing = (model.scores.get(key), _standing(model, key, wanted.language)) if key else (None, -math.inf)
-    return Suited(model, method.word, int(method.least_bytes + beside), benchmark, score, standing, here)
+    return Suited(model, method.word, peak, benchmark, score, standing, here)
 
 
 def _standing(model: PublishedModel, key: str, language: str) -> float:
@@ -135,10 +131,10 @@ def _is_cached(model: PublishedModel, cached: frozenset[str]) -> bool:
 # ── for a run ─────────────────────────────────────────────────────────────────────────────────
 
 
-def choose_model(word: str, examples: Sequence[Example], device: str = AUTO) -> Decision:
+def choose_model(word: str, examples: Sequence[Example], machine: Machine) -> Decision:
     """Choose a model that is here for a task and the language of its texts; the usual one of a package if none is.
 
-    The reason names a better one that would fit this machine if it were fetched.
+    The reason names a better one that would fit the machine if it were fetched.
     """
     task = registry.choose("tasks", word)
     usual, reason = _usual(task, examples)
@@ -146,9 +142,8 @@ def choose_model(word: str, examples: Sequence[Example], device: str = AUTO) -> 
     if not languages:
         return Decision(usual.name, reason)
     code = CODES[languages.most_common(1)[0][0]]
-    place = choose_device(device)
-    wanted = Wanted(free_bytes(place), word, task.kinds[:1], code, COMMERCIAL, len(examples))
-    most = MOST_ON_A_CPU if place == CPU else math.inf
+    wanted = Wanted(machine, word, task.kinds[:1], code, COMMERCIAL, len(examples))
+    most = MOST_ON_A_CPU if machine.kind == CPU.type else math.inf
     every = [one for one in suited(wanted) if one.model.parameters <= most]
     chosen = next((one for one in every if one.here and one.model.name not in names()), None)
     name, standing = usual.name, next((one.standing for one in every if one.model.name == usual.name), -math.inf)

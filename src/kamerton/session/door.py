@@ -5,16 +5,16 @@ from transformers import PreTrainedModel
 from kamerton.core.contracts import Method, ModelFacts, ModelHead
 from kamerton.core.errors import Fault, ModelError
 from kamerton.core.messages import Wording, msg
-from kamerton.kernels.device import choose_device, free_bytes
 from kamerton.models.heads import empty_model, missing_heads
 from kamerton.models.quantize import quantized
 from kamerton.models.structure import TRAINS_TOKENS
 from kamerton.runs.recipe import Recipe
+from kamerton.session.machine import Machine
 from kamerton.session.planner import candidates
 from kamerton.session.setup import make_method
 
 
-def check_fit(recipe: Recipe, form: ModelHead, facts: ModelFacts, rows: int) -> PreTrainedModel:
+def check_fit(recipe: Recipe, form: ModelHead, facts: ModelFacts, rows: int, machine: Machine) -> PreTrainedModel:
     """Check that a task and a method fit the model, and return its structure, without weights.
 
     Without a method in the recipe, the planner later chooses one that fits. The number of rows may be rough.
@@ -36,7 +36,7 @@ def check_fit(recipe: Recipe, form: ModelHead, facts: ModelFacts, rows: int) -> 
         return empty
     method = make_method(recipe)
     if reason := _refusal(method, empty, facts, form):
-        other = candidates(facts, rows, free_bytes(choose_device(recipe.model.device)), empty)[0].word
+        other = candidates(facts, rows, machine, empty)[0].word
         rule = msg(
             "{method} does not fit this model ({model_class}): {reason}",
             method=recipe.method.name,

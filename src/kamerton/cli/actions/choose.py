@@ -1,27 +1,38 @@
 """What `kamerton models --task TASK` does: choose base models by task, language, licence and memory."""
 
+from dataclasses import replace
+
 from kamerton.cli.actions.models import UNKNOWN, facts_of
 from kamerton.cli.output import print_json
 from kamerton.core import registry
 from kamerton.core.errors import Fault, ModelError, nearest
 from kamerton.core.figures import Figure
 from kamerton.core.messages import Joined, msg
-from kamerton.core.system import free_memory
 from kamerton.i18n.language import Language
 from kamerton.i18n.voice import Voice, voice
 from kamerton.models.published import COMMERCIAL, PURPOSES, catalogue
+from kamerton.runs.recipe import ModelSettings
 from kamerton.session.base_model import Suited, Wanted, suited
+from kamerton.session.machine import described_machine, this_machine
 from kamerton.text.language_id import CODES
 from kamerton.text.safe import safe_text
 
 
 def run(
-    task: str | None, texts: str | None, licence: str | None, memory: int | None, json: bool, language: Language
+    task: str | None,
+    texts: str | None,
+    licence: str | None,
+    word: str | None,
+    memory: int | None,
+    json: bool,
+    language: Language,
 ) -> None:
-    """List the models that can be tuned for what is wanted, the best first."""
-    room, others = memory or free_memory(), (_language(texts or ""), _licence(licence or ""))
+    """List the models that can be tuned for what is wanted, the best first, on a machine that a word may describe."""
+    machine = described_machine(word) if word else this_machine(ModelSettings())
+    room = memory or machine.free_bytes
+    others = _language(texts or ""), _licence(licence or "")
     kinds = registry.choose("tasks", task).kinds if task else Wanted.kinds
-    found = suited(Wanted(room, task or "", kinds, *others))
+    found = suited(Wanted(replace(machine, free_bytes=room), task or "", kinds, *others))
     if json:
         print_json([_for_machines(one) for one in found])
         return

@@ -12,12 +12,13 @@ from kamerton.core.errors import DataError, Fault
 from kamerton.core.figures import Figure
 from kamerton.core.files import write_text
 from kamerton.core.message_json import to_json
-from kamerton.core.messages import msg
+from kamerton.core.messages import Message, msg
 from kamerton.i18n.language import Language
 from kamerton.i18n.voice import Voice, voice
 from kamerton.planning.dry_run import DryRun, dry_run
 from kamerton.report.terminal import Screen
 from kamerton.runs.recipe import parse_assignment
+from kamerton.session.machine import described_machine
 from kamerton.text.safe import safe_text
 
 
@@ -26,14 +27,16 @@ def run(
     flags: Mapping[str, object],
     assignments: Sequence[str],
     new_tokens: Path | None,
+    machine: str | None,
     json: bool,
     language: Language,
 ) -> None:
-    """Print what a run would do."""
+    """Print what a run would do, on a machine that is described if one is."""
+    described = described_machine(machine) if machine else None
     settings = {**flags, **dict(map(parse_assignment, assignments))}
     speaker = voice(language)
     with Screen(open_console(stderr=True), speaker) as screen:
-        for item in dry_run(data, settings):
+        for item in dry_run(data, settings, described):
             if isinstance(item, DryRun):
                 plan = item
             else:
@@ -47,10 +50,7 @@ def run(
     _print_settings(plan, console, speaker)
     _print_alternatives(plan, console, speaker)
     _print_tokens(plan, console, new_tokens, speaker)
-    rule = "Training will take about {seconds} and {memory} of memory; {free} are free."
-    memory, free = (Figure(size, "memory") for size in (plan.forecast.peak_bytes, plan.free_bytes))
-    cost = msg(rule, seconds=Figure(plan.forecast.seconds, "duration"), memory=memory, free=free)
-    print("\n" + speaker.render(cost))
+    print("\n" + speaker.render(_cost_of(plan)))
     if not plan.fits:
         less = msg(
             "That does not fit. To need less memory: --set train.tokens_per_pass=2048, "
@@ -59,11 +59,24 @@ def run(
         print(speaker.render(less))
 
 
+def _cost_of(plan: DryRun) -> Message:
+    memory, free = (Figure(size, "memory") for size in (plan.cost.peak_bytes, plan.machine.free_bytes))
+    if plan.cost.seconds is None:
+        rule = (
+            "Training will take about {memory} of the {free} of memory on {machine}. How long it takes is not known: "
+            "that machine was never timed."
+        )
+        return msg(rule, memory=memory, free=free, machine=plan.machine.name)
+    rule = "Training will take about {seconds} and {memory} of memory; {free} are free."
+    return msg(rule, seconds=Figure(plan.cost.seconds, "duration"), memory=memory, free=free)
+
+
 def _for_machines(plan: DryRun) -> dict[str, object]:
     return {
         "recipe": plan.recipe.model_dump(mode="json"),
         "alternatives": [to_json(item) for item in plan.alternatives],
-        "cost": {**to_json(plan.forecast), "free_bytes": plan.free_bytes, "fits": plan.fits},
+        "cost": {**to_json(plan.cost), "free_bytes": plan.machine.free_bytes, "fits": plan.fits},
+        "machine": {"name": str(plan.machine.name), "kind": plan.machine.kind, "here": plan.machine.here},
         "new_tokens": to_json(plan.new_tokens) if plan.new_tokens else None,
     }
 

@@ -10,11 +10,8 @@ from transformers import PreTrainedModel
 
 from kamerton.core.contracts import Advice, ModelFacts, Quantization
 from kamerton.core.messages import Joined, Wording, msg
+from kamerton.core.records import WeightCounts
 
-WEIGHT = 4
-"""Bytes of a number in full precision."""
-TRAINED = 3 * WEIGHT
-"""Bytes for each number that trains beyond itself: its gradient, and the two that AdamW keeps."""
 SMALL = 800
 """Rows below which encoders get the updates that small data needs."""
 FEW = 100
@@ -30,6 +27,11 @@ def body_parameters(facts: ModelFacts) -> int:
     A multilingual encoder of 118M has 96M in its embeddings and trains like one of 22M.
     """
     return facts.parameters - facts.vocabulary * facts.hidden
+
+
+def head_parameters(facts: ModelFacts) -> int:
+    """Count the weights of a head that trains: a language model's is as large as its table, another's is small."""
+    return 0 if facts.kind == "encoder" else facts.vocabulary * facts.hidden
 
 
 @dataclass(frozen=True)
@@ -115,10 +117,9 @@ class Knobs(BaseModel):
         """Return the model: nothing was added that is not a weight of its own."""
         return model
 
-    @classmethod
-    def least_memory(cls, facts: ModelFacts) -> int:
-        """Return the bytes of the weights in full precision; what trains beside them is little."""
-        return WEIGHT * facts.parameters
+    def count_weights(self, facts: ModelFacts) -> WeightCounts:
+        """Count all weights as frozen; what trains beside them is little."""
+        return WeightCounts(0, facts.parameters)
 
 
 def epochs_for(rows: int, batch_size: int, *, updates: int, least: int, most: int) -> Advice:

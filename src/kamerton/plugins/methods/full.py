@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from kamerton.core.contracts import Advice, ModelFacts
 from kamerton.core.messages import msg
+from kamerton.core.records import WeightCounts
 from kamerton.plugins.methods._shared import DEVLIN, FEW, FULL, Knobs, body_parameters, encoder_epochs, writer_epochs
 
 
@@ -31,10 +32,9 @@ class Full(Knobs):
             return Advice(0.8, msg("a small encoder trains whole in little memory and reaches the most"))
         return Advice(0.2, msg("all weights of a large model need four times its memory and forget the most"))
 
-    @classmethod
-    def least_memory(cls, facts: ModelFacts) -> int:
-        """Return the bytes of each weight, its gradient, and AdamW's two averages."""
-        return 4 * super().least_memory(facts)
+    def count_weights(self, facts: ModelFacts) -> WeightCounts:
+        """Count all weights as trained."""
+        return WeightCounts(facts.parameters, 0)
 
     def _epochs(self, facts: ModelFacts, rows: int, batch: int) -> Advice:
         if facts.kind == "encoder":

@@ -10,9 +10,10 @@ from transformers import PreTrainedModel
 from kamerton.core.contracts import Advice, ModelFacts
 from kamerton.core.errors import Fault, ModelError
 from kamerton.core.messages import Message, Wording, msg
+from kamerton.core.records import WeightCounts
 from kamerton.models.structure import TOKENS_BELOW, train_above
 from kamerton.plugins.methods._mean import NOT_FIRST, read_mean
-from kamerton.plugins.methods._shared import FEW, Knobs, Rates, epochs_for
+from kamerton.plugins.methods._shared import FEW, Knobs, Rates, epochs_for, head_parameters
 
 
 class Head(Knobs):
@@ -41,6 +42,10 @@ class Head(Knobs):
             )
             return Advice(0.6, reason)
         return Advice(0.4, msg("fastest of all: the layers are run once over each row, then only the head trains"))
+
+    def count_weights(self, facts: ModelFacts) -> WeightCounts:
+        """Count the head as trained."""
+        return WeightCounts(head_parameters(facts), facts.parameters)
 
     def _epochs(self, facts: ModelFacts, rows: int, batch: int) -> Advice:
         return epochs_for(rows, batch, updates=1500, least=10, most=100)  # they cost almost nothing here

@@ -11,8 +11,17 @@ from transformers import PreTrainedModel
 from kamerton.core.contracts import Advice, ModelFacts
 from kamerton.core.errors import Fault, ModelError
 from kamerton.core.messages import Wording, msg
+from kamerton.core.records import WeightCounts
 from kamerton.models.structure import TOKENS_BELOW, layer_stack, train_above
-from kamerton.plugins.methods._shared import DEVLIN, FULL, TRAINED, Knobs, body_parameters, encoder_epochs, epochs_for
+from kamerton.plugins.methods._shared import (
+    DEVLIN,
+    FULL,
+    Knobs,
+    body_parameters,
+    encoder_epochs,
+    epochs_for,
+    head_parameters,
+)
 
 
 class LastLayers(Knobs):
@@ -34,10 +43,11 @@ class LastLayers(Knobs):
         "Elsa Do?).",
     )
 
-    @classmethod
-    def least_memory(cls, facts: ModelFacts) -> int:
-        """Return the bytes of all weights, and of gradients and averages for a quarter of the layers."""
-        return super().least_memory(facts) + TRAINED * body_parameters(facts) // 4
+    def count_weights(self, facts: ModelFacts) -> WeightCounts:
+        """Count the upper layers as trained, and an untied copy of a language model's table."""
+        layers = self.layers or math.ceil(facts.layers / 4)
+        upper = body_parameters(facts) * min(layers, facts.layers) // facts.layers
+        return WeightCounts(upper + head_parameters(facts), facts.parameters - upper)
 
     def _epochs(self, facts: ModelFacts, rows: int, batch: int) -> Advice:
         if facts.kind == "encoder":

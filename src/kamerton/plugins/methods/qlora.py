@@ -9,12 +9,12 @@ from transformers import PreTrainedModel
 
 from kamerton.core.contracts import Advice, ModelFacts, Quantization
 from kamerton.core.messages import msg
+from kamerton.core.records import WeightCounts
 from kamerton.models.adapters import merged
-from kamerton.plugins.methods._shared import WEIGHT, body_parameters
 from kamerton.plugins.methods.lora import Lora
 
 LARGE = 2e9
-"""Weights from which a laptop no longer holds the base in fp32."""
+"""Weights from which four bits are worth their slower updates, where LoRA does not fit."""
 
 
 class Qlora(Lora):
@@ -36,17 +36,16 @@ class Qlora(Lora):
 
     @classmethod
     def suitability(cls, facts: ModelFacts, rows: int) -> Advice:
-        """Suit language models that would not fit otherwise."""
+        """Suit language models that would not fit otherwise: below LoRA, which is taken wherever it fits."""
         reason = msg(
             "the base model in an eighth of its memory, each update slower; within LoRA's reach (Dettmers 2023)"
         )
-        return Advice(0.95 if facts.parameters > LARGE else 0.3, reason)
+        return Advice(0.85 if facts.parameters > LARGE else 0.3, reason)
 
-    @classmethod
-    def least_memory(cls, facts: ModelFacts) -> int:
-        """Return the bytes of matrices in half a byte a number and embeddings in full precision."""
-        body = body_parameters(facts)
-        return WEIGHT * (facts.parameters - body) + body // 2
+    def count_weights(self, facts: ModelFacts) -> WeightCounts:
+        """Count the matrices of the layers in four bits, embeddings and heads as they are."""
+        tables = facts.tables * facts.vocabulary * facts.hidden
+        return WeightCounts(super().count_weights(facts).trained, tables, facts.parameters - tables)
 
     def merge(self, model: nn.Module) -> PreTrainedModel:
         """Add the product of each pair to its matrix as the four bits give it, in full precision.
