@@ -225,6 +225,7 @@ def model_row(model: PublishedModel) -> tuple[str, ...]:
     )
     good_for = "; ".join(filter(None, (str(PURPOSES[model.purpose]), WEIGHTS.get(model.weights))))
     licence, allowed = model.licence, book.commercial(model)
+    allowed += "; access on request" if model.gated else ""
     return name, size, context, str(spoken(model)), licence, allowed, good_for, scores, ", ".join(model.sources)
 
 

@@ -15,6 +15,7 @@ import torch
 from pydantic import ValidationError
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
+from kamerton.cli.actions.models import facts_of
 from kamerton.core import registry
 from kamerton.core.errors import ModelError
 from kamerton.core.records import Example, Place
@@ -217,3 +218,9 @@ def test_a_better_model_that_is_here_is_taken_and_none_that_is_worse_or_too_slow
     machine.add("microsoft/deberta-v3-base")
     assert choose_model("text-classification", rows(ENGLISH), cpu_with(16 * GB)).value == "microsoft/deberta-v3-base"
     assert choose_model("text-classification", rows(RUSSIAN), cpu_with(16 * GB)).value == "e5-small"
+
+
+def test_a_model_that_its_publisher_grants_access_to_is_told() -> None:
+    told = {model.name for model in BOOK.models if "grants access first" in str(facts_of(model))}
+    assert told == {model.name for model in BOOK.models if model.gated}
+    assert {name.partition("/")[0] for name in told} == {"meta-llama", "google"}

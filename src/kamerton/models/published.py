@@ -62,6 +62,7 @@ class PublishedModel(_Frozen):
     purpose: Purpose
     weights: Literal["safetensors", "pickle", "code", "unknown"] = "unknown"
     revision: Annotated[str, Field(pattern=r"^([0-9a-f]{40}|refs/pr/\d+)$")] | None = None
+    gated: bool | None = None
     tasks: tuple[str, ...] = ()
     config: Mapping[str, Any] = {}
     scores: Mapping[str, float] = {}

@@ -89,5 +89,6 @@ def _for_machines(one: Suited) -> dict[str, object]:
     return {
         "name": model.name, "kind": model.kind, **sizes, "method": one.method, "peak_bytes": one.peak_bytes,
         "score": measured, "here": one.here, "licence": model.licence, "commercial": catalogue().commercial(model),
+        "gated": model.gated,
         "languages": list(model.languages), "purpose": str(PURPOSES[model.purpose]), "sources": list(model.sources),
     }  # fmt: skip

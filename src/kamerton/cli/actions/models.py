@@ -75,6 +75,10 @@ def facts_of(model: PublishedModel) -> Wording:
     if allowed != UNKNOWN:
         licence = msg("{licence} ({allowed})", licence=model.licence, allowed=COMMERCIAL_USE[allowed])
     rule = "{kind}, {parameters} parameters, {licence}, {languages}; for {purpose}"
+    if model.gated:
+        rule = (
+            "{kind}, {parameters} parameters, {licence}, {languages}; for {purpose}; its publisher grants access first"
+        )
     size, purpose = Figure(model.parameters, "parameters"), PURPOSES[model.purpose]
     named = {"kind": KINDS[model.kind], "languages": spoken(model), "purpose": purpose}
     return msg(rule, **named, parameters=size, licence=licence)
