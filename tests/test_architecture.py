@@ -44,10 +44,11 @@ MAY_IMPORT = {
     "session": ("data", "train", "models", "engine", "forgetting"),
     "pipeline": ("session", "evaluate", "contenders", "report"),
     "deliver": ("session", "evaluate", "plugins"),
+    "serve": ("deliver", "feedback", "i18n"),
     "planning": ("pipeline",),
     "tune": ("pipeline", "deliver"),
     "api": ("tune", "planning", "feedback"),
-    "cli": ("tune", "planning", "feedback"),
+    "cli": ("tune", "planning", "serve"),
     "__init__": ("api",),
     "__main__": ("cli",),
 }

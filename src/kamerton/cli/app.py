@@ -14,7 +14,7 @@ from typer.main import get_command
 from typer.models import CommandFunctionType
 
 from kamerton.cli import options
-from kamerton.cli.border import OK, UNMET
+from kamerton.cli.border import MISTAKE, OK, UNMET
 from kamerton.cli.help import Command, CommandGroup, bad_value, misuse
 from kamerton.cli.options import AsJson, Language, RunPath, call
 from kamerton.cli.speech import LANGUAGE
@@ -357,6 +357,60 @@ def report(
 def resume(run: RunPath, device: options.Device = None, language: Language = None, json: AsJson = False) -> None:
     """Continue a run after any stop: Ctrl-C, kill -9, power loss."""
     call("tune:resume", run, device, json, language=language)
+
+
+@_command("kamerton serve runs/reviews", "kamerton serve --ab new=runs/b,old=runs/a --share 0.5")
+def serve(
+    runs: Annotated[
+        list[str] | None, Argument(metavar="RUN…", help="Runs, or NAME=RUN; adapters of one base share it.")
+    ] = None,
+    host: Annotated[
+        str, Option(help="The address to listen at; beyond this machine it needs --key-env.")
+    ] = "127.0.0.1",
+    port: Annotated[int, Option(min=0, max=65535, help="The port; 0 takes any that is free.")] = 8000,
+    key_env: Annotated[
+        str | None, Option("--key-env", metavar="NAME", help="The environment variable with the key to demand.")
+    ] = None,
+    ab: Annotated[
+        str | None, Option("--ab", metavar="NAME=RUN,NAME=RUN", help="Test two runs on the requests for model ab.")
+    ] = None,
+    share: Annotated[float, Option(min=0, max=1, help="For --ab: share of the users that get the first one.")] = 0.5,
+    outcomes: Annotated[Path, Option(help="For --ab: the log of outcomes, as `kamerton ab` reads it.")] = Path(
+        "outcomes.jsonl"
+    ),
+    promote: Annotated[
+        bool, Option("--promote", help="For --ab: give all requests to the better one once decided.")
+    ] = False,
+    queue: Annotated[int, Option(min=1, help="Most requests that wait; further ones are told to come again.")] = 64,
+    timeout: Annotated[float, Option(min=1, help="Most seconds for a whole answer.")] = 120.0,
+    body: Annotated[int, Option(min=1024, help="Most bytes of a request.")] = 1 << 20,
+    log_prompts: Annotated[bool, Option("--log-prompts", help="Write requests into the log; else no text is.")] = False,
+    device: options.Device = None,
+    language: Language = None,
+) -> None:
+    """Serve tuned models by OpenAI's API: chat, completions, embeddings, classes and decisions; docs/serving.md.
+
+    The log, one JSON object a line, goes to the standard error stream. SIGTERM lets what was asked be answered, and
+    ends with status 0. Needs kamerton[serve].
+    """
+    if not (runs or ab):
+        raise bad_value(msg("give a run, or two to test with --ab"), "RUN")
+    arguments = (
+        runs or [],
+        host,
+        port,
+        key_env,
+        ab,
+        share,
+        outcomes,
+        promote,
+        queue,
+        timeout,
+        body,
+        log_prompts,
+        device,
+    )
+    raise Exit(OK if call("serve:run", *arguments, language=language) else MISTAKE)
 
 
 @_command("kamerton show answers.jsonl --model smollm2 --rows 3")

@@ -84,7 +84,7 @@ class Predictor:
 
     def predict(self, rows: Sequence[str | Mapping[str, object]], first: int = 0) -> list[Prediction]:
         """Answer rows: texts, or mappings by role (`{"instruction": ..., "input": ...}`); ids count from `first`."""
-        return self._calibrated([self._example(i, Place("input", i + 1), row) for i, row in enumerate(rows, first)])
+        return self.answer([self.example(i, Place("input", i + 1), row) for i, row in enumerate(rows, first)])
 
     def predict_file(self, path: Path) -> Iterator[Served]:
         """Yield each row of a data file in order, with its answer or the reason why there is none.
@@ -116,7 +116,7 @@ class Predictor:
                 refused[row.id] = reason
             values = {role: value_at(row.values, column) for role, column in columns.items()}
             try:
-                examples.append(self._example(row.id, row.place, values))
+                examples.append(self.example(row.id, row.place, values))
             except DataError as error:
                 unusable.append(LedgerEntry(row.id, row.place, "dropped", error.faults[0].rule))
         if not examples:
@@ -134,11 +134,11 @@ class Predictor:
         """Build an example from a line, unless it holds control characters; tokenizers accept NUL."""
         place = Place("input", number + 1)
         fault = flaw(text.replace("\0", ""))
-        return LedgerEntry(number, place, "dropped", fault) if fault else self._example(number, place, text)
+        return LedgerEntry(number, place, "dropped", fault) if fault else self.example(number, place, text)
 
     def _served(self, rows: Sequence[Example | LedgerEntry]) -> Iterator[Served]:
         try:
-            answers = iter(self._calibrated([row for row in rows if isinstance(row, Example)]))
+            answers = iter(self.answer([row for row in rows if isinstance(row, Example)]))
         except RefusedError as error:
             if len(rows) > 1:
                 for row in rows:
@@ -152,8 +152,8 @@ class Predictor:
             else:
                 yield Served(row.place, Prediction(row.id, ""), row.reason)
 
-    def _calibrated(self, examples: Sequence[Example]) -> list[Prediction]:
-        """Answer, with probabilities at the temperature fitted on validation rows."""
+    def answer(self, examples: Sequence[Example]) -> list[Prediction]:
+        """Answer examples, with probabilities at the temperature fitted on validation rows."""
         answers = self.setup.form.predict(self.engine, answered_next(examples))
         return [at_temperature(prediction, self.temperature) for prediction in answers]
 
@@ -171,7 +171,8 @@ class Predictor:
             raise DataError([Fault(rule, str(path), has) for rule in rules])
         return columns
 
-    def _example(self, id: int, place: Place, row: str | Mapping[str, object]) -> Example:
+    def example(self, id: int, place: Place, row: str | Mapping[str, object]) -> Example:
+        """Return a row, a text or a mapping by role, as an example. Raises `DataError` if it cannot be used."""
         roles = self.setup.task.roles
         values = {roles[0].name: row} if isinstance(row, str) else dict(row)
         if roles[0].required and not filled(values.get(roles[0].name)):

@@ -13,6 +13,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from kamerton.core.contracts import ModelFacts
 from kamerton.core.records import Encoded, Example
+from kamerton.engine.continuous import ContinuousBatch
 from kamerton.engine.decode import Decoding, answer_all, can_decode, greedy, sampling
 from kamerton.engine.frozen import run_frozen_once
 from kamerton.engine.hf_generate import EncodedOnce, can_cache, can_encode_once, continue_all
@@ -61,7 +62,7 @@ class TorchEngine:
     adapter: str = ""
     """The active one of several adapters over one base; the only one if empty."""
 
-    def _ready(self) -> None:
+    def activate(self) -> None:
         """Set evaluation mode and the adapter, whatever the model was used for before."""
         self.model.eval()
         model = cast(Any, self.model)
@@ -94,7 +95,7 @@ class TorchEngine:
     @torch.no_grad()
     def answer(self, items: Sequence[Encoded], prompts: Sequence[Encoded]) -> tuple[np.ndarray, list[str]]:
         """Return the losses of `items` and the continuations of `prompts`; what both begin with is run once."""
-        self._ready()
+        self.activate()
         if self.prompt_decoder:
             losses, answers = self.prompt_decoder.answer_all(self.model, items, prompts, self._decoding, self._budget)
         elif self.shared and self._decodes:
@@ -108,6 +109,12 @@ class TorchEngine:
                     losses = self.losses(items).tolist()
                     answers = continue_all(self.model, prompts, self._generation, self.tokens_per_pass // 2)
         return np.array(losses), [self.tokenizer.decode(row, skip_special_tokens=True) for row in answers]
+
+    def continuous_batch(self) -> ContinuousBatch | None:
+        """Return an empty batch for decoding; None if our decoding is not proven for the model."""
+        if self.prompt_decoder or self.shared is None or outer_model(self.model).get_output_embeddings() is None:
+            return None
+        return ContinuousBatch(self.model, self.shared, self._budget) if self._decodes else None
 
     @cached_property
     def _encoded_once(self) -> EncodedOnce | None:
@@ -152,16 +159,17 @@ class TorchEngine:
         """Return the mean of the last hidden states of each item, unit length: `[items, hidden]`."""
         whole = [replace(item, output_positions=tuple(range(len(item.tokens)))) for item in items]
         results = np.zeros((len(items), self.facts.hidden), dtype=np.float32)
+        below = self.model if is_encoder_decoder(self.model) else backbone_of(self.model)
         for batch in self._batches([replace(item, output_positions=(0,)) for item in items]):
             chosen = [whole[i] for i in batch]
-            hidden = self.layout.hidden(self.model, chosen).float().cpu()
+            hidden = self.layout.hidden(below, chosen).float().cpu()
             for i, part in zip(batch, hidden.split([len(item.tokens) for item in chosen]), strict=True):
                 results[i] = part.mean(dim=0).numpy()
         return results / (np.linalg.norm(results, axis=1, keepdims=True) + 1e-12)
 
     def _passes(self, items: Sequence[Encoded]) -> Iterator[Pass]:
         """Run items through the model, as many at once as the budgets of tokens and logits allow."""
-        self._ready()
+        self.activate()
         known = [i for i, item in enumerate(items) if item.output_positions]
         chosen = [items[i] for i in known]
         shared = self.shared
@@ -175,7 +183,7 @@ class TorchEngine:
 
     def _batches(self, items: Sequence[Encoded]) -> Iterator[list[int]]:
         """Group items of like length, as many as the budgets of tokens and logits allow."""
-        self._ready()
+        self.activate()
         outputs = max((len(item.output_positions) for item in items), default=1)
         at_once = max(1, LOGITS_PER_PASS // (classes_of(self.model) * max(1, outputs)))
         return token_batches([len(item.tokens) for item in items], self.tokens_per_pass, at_once)

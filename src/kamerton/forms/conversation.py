@@ -153,6 +153,10 @@ class Conversation(Prompted):
         """Return an answer without what the template adds, and without reasoning if the data have none."""
         if text.strip() == exchange.answer:
             return exchange.gold
+        return self.parse(text)
+
+    def parse(self, text: str) -> str:
+        """Return the reply, without reasoning if the data have none."""
         return text.strip() if self.reasons else without_reasoning(text)
 
     def _after(self, shots: ExampleSeq, turns: Sequence[Turn], tokenizer: Tokenizer) -> tuple[tuple[Turn, ...], int]:

@@ -34,6 +34,7 @@ def prepacked(model: nn.Module, rows: int) -> Iterator[None]:
     time.
     """
     layers = _layers(model) if rows >= FEW and prepacking_pays() else []
+    layers = [layer for layer in layers if "forward" not in vars(layer)]  # a server holds its models prepacked
     for layer in layers:
         vars(layer)["forward"] = partial(onednn_linear, weight=prepack(layer.weight.float()), bias=layer.bias)
     try:

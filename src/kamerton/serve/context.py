@@ -1,0 +1,124 @@
+"""What every endpoint uses: the models, the worker, the limits; and waiting for an answer whose client may leave."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+
+from kamerton.serve.abtest import AbTest, Assigned
+from kamerton.serve.library import ServedModel
+from kamerton.serve.metrics import Metrics
+from kamerton.serve.refusal import RefusalError
+from kamerton.serve.requests import Body, parse
+from kamerton.serve.worker import ModelCall, Worker
+
+T = TypeVar("T", bound=Body)
+LEFT = 499
+"""The status in the log of a request whose client left, as nginx has it."""
+
+
+@dataclass(frozen=True)
+class RequestLimits:
+    """What a request may take."""
+
+    body_bytes: int = 1 << 20
+    """About 250,000 tokens of English: more than the models served here take."""
+    waiting: int = 64
+    """Requests in the queue: beyond, a client is better told to come again."""
+    seconds: float = 120.0
+    """For a whole answer."""
+
+
+@dataclass(frozen=True)
+class ServerContext:
+    """The server's parts."""
+
+    library: Mapping[str, ServedModel]
+    worker: Worker
+    metrics: Metrics
+    limits: RequestLimits
+    ab: AbTest | None = None
+    log_prompts: bool = False
+
+    async def body(self, request: Request, kind: type[T]) -> T:
+        """Read a request; note it for the log if prompts are logged."""
+        body = await parse(request, kind, self.limits.body_bytes)
+        if self.log_prompts:
+            self.note(request, {"body": body.model_dump(exclude_none=True)})
+        return body
+
+    def model(self, request: Request, name: str, user: str | None) -> tuple[ServedModel, Assigned | None]:
+        """Return the model of a name; of the A/B test's name, an arm for this user with what identifies the answer.
+
+        Raises:
+            RefusalError: there is no such model.
+        """
+        assigned = self.ab.assign(user) if self.ab and name == self.ab.name else None
+        model = self.library.get(assigned.arm if assigned else name)
+        if model is None:
+            known = ", ".join([*self.library, *([self.ab.name] if self.ab else [])])
+            raise RefusalError(404, f"model: there is no such model; known are {known}", "model", "model_not_found")
+        self.note(request, {"model": model.name})
+        return model, assigned
+
+    def note(self, request: Request, values: Mapping[str, object]) -> None:
+        """Add values to the request's line in the log."""
+        request.state.log.update(values)
+
+    async def do(
+        self,
+        request: Request,
+        model: ServedModel,
+        work: Callable[[ServedModel, Sequence[Any]], Sequence[Any]],
+        rows: Sequence[Any],
+    ) -> Sequence[Any]:
+        """Have the worker do some work, and return a result for each row.
+
+        Raises:
+            RefusalError: the queue is full, the work refuses the rows or fails, or the client left.
+        """
+        self.worker.require_room()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Sequence[Any]] = loop.create_future()
+
+        def resolve(result: Sequence[Any] | RefusalError) -> None:
+            if future.done():
+                return
+            if isinstance(result, RefusalError):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+        def told(result: Sequence[Any] | RefusalError) -> None:
+            loop.call_soon_threadsafe(resolve, result)
+
+        call = ModelCall(model, rows, work, told, told)
+        self.worker.put(call)
+        try:
+            return await self.answered(request, future)
+        finally:
+            call.cancelled = True
+
+    async def answered(self, request: Request, answer: asyncio.Future[Any]) -> Any:
+        """Wait for an answer while its client stays, and until its time is over. Raises `RefusalError`."""
+        leaving = asyncio.ensure_future(_left(request))
+        try:
+            await asyncio.wait({answer, leaving}, timeout=self.limits.seconds, return_when=asyncio.FIRST_COMPLETED)
+            if answer.done():
+                return answer.result()
+            if leaving.done():
+                raise RefusalError(LEFT, "the client left")
+            raise RefusalError(504, f"no answer within {self.limits.seconds:g} seconds")
+        finally:
+            leaving.cancel()
+            answer.cancel()
+
+
+async def _left(request: Request) -> None:
+    """Return once the client has left."""
+    while (await request.receive())["type"] != "http.disconnect":
+        continue
