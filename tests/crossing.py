@@ -23,9 +23,9 @@ from kamerton.core import registry
 from kamerton.core.contracts import Task
 from kamerton.core.errors import KamertonError
 from kamerton.core.records import Saved
-from kamerton.deliver import fresh
 from kamerton.deliver.export import inputs_of
 from kamerton.evaluate.artefact import compared, written
+from kamerton.models import fresh
 from kamerton.models.quantize import FILE
 from kamerton.models.saved import is_adapter
 from kamerton.pipeline.contenders import answer_baselines, ask_untuned
@@ -252,7 +252,7 @@ def _plainly(run: Run, setup: Setup, model: torch.nn.Module, folder: Path, nurse
         "rows": len(inputs),
     }
     (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-    ended = nursery.run("kamerton.deliver.fresh:main", str(folder / "job.json"), cwd=folder)
+    ended = nursery.run("kamerton.models.fresh:main", str(folder / "job.json"), cwd=folder)
     assert ended.status == 0, ended.said
     found = load_file(paths["logits"])
     assert found.keys() == wanted.keys()

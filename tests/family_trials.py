@@ -21,13 +21,13 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelF
 from children import Nursery
 from crossing import SETTINGS, Cell
 from kamerton.core import registry
-from kamerton.core.contracts import Tuned
 from kamerton.core.errors import KamertonError, Unusable
+from kamerton.core.exporting import Tuned
 from kamerton.core.records import Encoded
-from kamerton.deliver import fresh
 from kamerton.deliver.export import inputs_of
 from kamerton.engine.layout import Packed, in_mode
 from kamerton.engine.verify import TOLERANCE
+from kamerton.models import fresh
 from kamerton.models.inspect import OTHER_SENSES
 from kamerton.models.saved import load_saved
 from kamerton.models.structure import outer_model, short_row
@@ -207,7 +207,8 @@ def _export(run: Run, setup: Setup, word: str) -> None:
     model = load_saved(run.model, setup.form, setup.facts, setup.tokenizer)
     inputs = inputs_of(model, [sequence for one in setup.encode(setup.split.test[:2]) for sequence in one.sequences])
     wanted, out = fresh.logits_of(model, inputs), Path(f"exported-{word}")
-    registry.choose("exports", word)().write(Tuned(run.model, model, setup.tokenizer, make_method(setup.recipe)), out)
+    method, parts = make_method(setup.recipe), (setup.form, setup.facts)
+    registry.choose("exports", word)().write(Tuned(run.model, model, setup.tokenizer, method, *parts), out)
     base = setup.facts.folder if (out / "adapter_config.json").exists() else None
     job: dict[str, Any] = {"folder": str(out), "auto": setup.form.model_class, "base": base, "module": ""}
     job |= {"quantization": None, "config": dict(setup.form.config), "tokens": 0}

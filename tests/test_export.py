@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 
 from kamerton.api import TunedRun
 from kamerton.core.errors import RunError
-from kamerton.deliver import export as export_module
 from kamerton.deliver.export import export_run
 from kamerton.deliver.predictor import Predictor
+from kamerton.plugins.exports import _transformers
 from kamerton.runs.run import Run
 from stories import DONE, MISTAKE, QUICK, Place
 
@@ -86,6 +86,7 @@ def test_into_rounded_matrices_the_difference_is_measured_and_told(place, tmp_pa
     assert 0 <= told["changed_answers"] <= told["test_rows"]
     said = place.call("export", "rounded", "--to", "merged", "--out", tmp_path / "again").out
     assert f"{told['changed_answers']} of {told['test_rows']} test answers changed" in said
+    assert told["rescoring"]["standing"] in ("equivalent", "not worse", "better", "unclear")
     over = json.loads(place.call("export", "rounded", "--to", "adapter", "--json").out)
     assert over["proof"]["largest_relative_difference"] <= 1e-5
 
@@ -135,7 +136,7 @@ def test_an_unknown_form_a_folder_that_is_there_and_an_unfinished_run_are_refuse
 
 def test_what_is_not_the_same_is_never_called_done(place, tmp_path, monkeypatch):
     run = place.run("lora")
-    asked = export_module._asked
+    asked = _transformers._asked
 
     def damaged(job, inputs):
         path = Path(job["folder"]) / "model.safetensors"
@@ -144,7 +145,7 @@ def test_what_is_not_the_same_is_never_called_done(place, tmp_path, monkeypatch)
         save_file(weights, path, metadata={"format": "pt"})
         return asked(job, inputs)
 
-    monkeypatch.setattr(export_module, "_asked", damaged)
+    monkeypatch.setattr(_transformers, "_asked", damaged)
     monkeypatch.chdir(place.folder)
     with pytest.raises(RunError, match="logits differ from the run's"):
         export_run(Run(run.path), "merged", tmp_path / "out")

@@ -17,8 +17,8 @@ import pytest
 
 from kamerton.core.files import mode_of, permitting, scratch_folder, write_text
 from kamerton.data.find import unpacked
-from kamerton.deliver import fresh
 from kamerton.deliver.export import export_run
+from kamerton.models import fresh
 from kamerton.runs.run import Run
 from killing import dies_at
 from stories import DONE
@@ -173,7 +173,9 @@ def test_an_export_has_the_permissions_of_the_runs_files(place, tmp_path, monkey
     monkeypatch.chdir(place.folder)
     run = Run(place.run("lora").path)
     run.files.mode = 0o600
-    monkeypatch.setattr("kamerton.deliver.export._asked", lambda job, inputs: fresh.logits_of(fresh.load(job), inputs))
+    monkeypatch.setattr(
+        "kamerton.plugins.exports._transformers._asked", lambda job, inputs: fresh.logits_of(fresh.load(job), inputs)
+    )
     export_run(run, "adapter", tmp_path / "out")
     assert permissions(tmp_path / "out") == {True: {0o700}, False: {0o600}}
     assert list(system.iterdir()) == []

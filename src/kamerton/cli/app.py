@@ -195,19 +195,22 @@ def evaluate(
         call("evaluate:benchmark", run, benchmarks.split(","), device, json, language=language)
 
 
-@_command("kamerton export runs/reviews --to merged", "kamerton export runs/reviews --to adapter --out reviews")
+@_command("kamerton export runs/reviews --to merged", "kamerton export runs/chat --to gguf --set precision=q8_0")
 def export(
     run: RunPath,
     to: Annotated[str, Option(metavar="FORMAT", help="One of: {exports}.", show_default=False)],
     out: Annotated[
         Path | None, Option(metavar="FOLDER", help="A new folder; exported/FORMAT in the run's if not given.")
     ] = None,
+    assignments: Annotated[
+        list[str] | None, Option("--set", metavar="SETTING=VALUE", help="A setting of the format.")
+    ] = None,
     device: options.Device = None,
     language: Language = None,
     json: AsJson = False,
 ) -> None:
-    """Export the tuned model, then load it in a fresh process and compare its answers."""
-    call("export:run", run, to, out, device, json, language=language)
+    """Export the tuned model, and prove in the engine that it is for that it answers as the run does."""
+    call("export:run", run, to, out, assignments or [], device, json, language=language)
 
 
 @_command(

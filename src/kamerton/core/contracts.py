@@ -10,8 +10,6 @@ from kamerton.core.messages import Wording
 from kamerton.core.records import Encoded, Example, Finding, Place, Prediction, Taught, Turn, Validated, WeightCounts
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy as np
     import torch
     import transformers
@@ -334,29 +332,6 @@ class Method(MethodAdvice, Protocol):
 
     def merge(self, model: nn.Module) -> PreTrainedModel:
         """Fold what was added into plain weights. Raises `ValueError("cannot merge, because ...")`."""
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """A run's tuned model, to be exported."""
-
-    folder: Path
-    """Where the run keeps it, as transformers or PEFT load it."""
-    model: nn.Module
-    """Loaded, with its base below it."""
-    tokenizer: Tokenizer
-    method: Method
-    """The one that it was tuned by."""
-
-
-class Export(Protocol):
-    """One format of an exported model."""
-
-    def is_exact(self, method: Method) -> bool:
-        """Return whether its logits must equal the run's; otherwise the difference is reported."""
-
-    def write(self, tuned: Tuned, folder: Path) -> None:
-        """Write the model into a new folder; `tuned.model` may be used up. Raises `Unusable` with the reason."""
 
 
 @dataclass(frozen=True)
