@@ -42,7 +42,7 @@ FOLDERS = {
     "methods": ("Methods", "`--method NAME`; its settings are given as `--set method.SETTING=VALUE`."),
     "metrics": ("Metrics", "`--set evaluate.metric=NAME`; the task's first one selects and decides if not given."),
     "audits": ("Audit checks", "`kamerton audit DATA` runs them all; so does `kamerton tune`."),
-    "exports": ("Forms of export", "`kamerton export RUN --to FORM`."),
+    "exports": ("Forms of export", "`kamerton export RUN --to FORM`; its settings: `--set SETTING=VALUE`."),
 }
 
 SETTINGS = (
@@ -76,6 +76,8 @@ def page() -> str:
                 lines += settings_table("task.", plugin) if plugin.model_fields else []
             if folder == "methods":
                 lines += settings_table("method.", plugin)
+            if folder == "exports":
+                lines += settings_table("", plugin)
     lines += ["## Settings of a recipe", "", SETTINGS, ""]
     lines += settings_table("", Recipe)
     return "\n".join(lines).rstrip() + "\n"

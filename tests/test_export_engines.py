@@ -5,8 +5,11 @@ from __future__ import annotations
 import copy
 import importlib
 import json
+import re
+import shlex
 import shutil
 import subprocess
+import sys
 import warnings
 from dataclasses import replace
 from functools import partial
@@ -21,12 +24,16 @@ import transformers
 from peft.tuners.lora import LoraLayer
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from typer.main import get_group
 
+from kamerton.cli.actions.export import lines
+from kamerton.cli.app import app
 from kamerton.core.errors import RunError, Unusable
 from kamerton.core.exporting import Original, Tuned
 from kamerton.core.files import sha256_of
 from kamerton.deliver import export as deliver
-from kamerton.deliver.export import export_run
+from kamerton.deliver.export import Exported, export_run
+from kamerton.deliver.predictor import Predictor
 from kamerton.models.fresh import load, logits_of
 from kamerton.models.saved import load_saved
 from kamerton.plugins.exports import (
@@ -45,8 +52,10 @@ from kamerton.plugins.exports._llama_cpp import HARD, Files, Questions, ask, div
 from kamerton.plugins.exports._shared import is_installed
 from kamerton.plugins.exports.gguf_adapter import GgufAdapter, write_adapter
 from kamerton.plugins.exports.ollama import read_template, template_of
+from kamerton.runs.recipe import parse_assignment
+from kamerton.runs.run import Run
 from kamerton.session.setup import make_method, open_setup
-from stories import DONE, MISTAKE
+from stories import MISTAKE
 from tiny_models import SENTENCES
 
 served = pytest.mark.skipif(not _llama_cpp.is_installed(_llama_cpp.LIBRARY), reason="xllamacpp is not installed")
@@ -243,61 +252,120 @@ def test_a_rank_stabilized_adapter_keeps_its_scale_and_without_it_the_fault_is_f
         prove_served(original, files)
 
 
-# ── whole exports ─────────────────────────────────────────────────────────────────────────────
+# ── the page's own commands ───────────────────────────────────────────────────────────────────
+
+PAGE = (Path(__file__).parent.parent / "docs" / "export.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"^kamerton export (runs/.+)$", PAGE, re.MULTILINE)
+[PROGRAM] = re.findall(r"```python\n(.+?)```", PAGE, re.DOTALL)
+needs_all = pytest.mark.skipif(
+    not all(map(is_installed, ("xllamacpp", "onnxruntime", "onnxscript"))), reason="an engine is not installed"
+)
 
 
-@served
-def test_a_rounded_gguf_file_answers_the_test_rows_again(place, tmp_path):
-    place.run("answers")
-    ended = place.call(
-        "export", "answers", "--to", "gguf", "--set", "precision=q8_0", "--out", tmp_path / "out", "--json"
+def in_this_process(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Write ONNX here, where the libraries are loaded already."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        importlib.import_module("kamerton.plugins.exports._to_onnx").main(arguments[-1])
+    return subprocess.CompletedProcess(arguments, 0, "", "")
+
+
+@pytest.fixture(scope="module")
+def exported(place) -> dict[str, Exported]:
+    """Run the commands of docs/export.md; return what each made, by its words after the run."""
+    (place.folder / "runs").mkdir(exist_ok=True)
+    for name, run in (("chat", "answers"), ("reviews", "lora")):
+        place.run(run)
+        (place.folder / "runs" / name).symlink_to(place.folder / run)
+    made = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place.folder)
+        patch.setattr(_transformers, "_asked", lambda job, inputs: logits_of(load(job), inputs))
+        patch.setattr(onnx, "run_python", in_this_process)
+        for command in COMMANDS:
+            given = get_group(app).commands["export"].make_context("export", shlex.split(command)).params
+            settings = dict(parse_assignment(one) for one in given["assignments"] or ())
+            told = export_run(Run(given["run"]), given["to"], given["out"], settings)
+            made[command.partition("--to ")[2]] = replace(told, folder=str(Path(told.folder).absolute()))
+    return made
+
+
+@needs_all
+def test_every_export_of_the_page_is_proven_and_described(exported):
+    for told in exported.values():
+        folder = Path(told.folder)
+        assert json.loads((folder / "export.json").read_text("utf-8"))["format"] == told.format
+        about = json.loads((folder / "kamerton.json").read_text("utf-8"))
+        files = [path for path in folder.rglob("*") if path.is_file() and path.name != "kamerton.json"]
+        assert about["files"] == {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
+        assert "README.md" in about["files"] and not any(path.name.startswith(".") for path in files)
+        assert about["made_from"]["files"]["model/adapter_model.safetensors"] and about["verdict"]["decision"]
+        assert "/" not in about["made_from"]["data"]["name"]
+        assert all(map(str, lines(told)))
+        if told.proof.engine == "llama.cpp":
+            assert told.proof.divergence <= 1e-6 and told.proof.from_untuned >= 1000 * told.proof.divergence
+    rounded = exported["gguf --set precision=q8_0 --out chat-q8"]
+    assert rounded.changed_answers is not None and rounded.rescoring.standing not in (None, "worse")
+    assert (
+        Path(rounded.folder, "model.gguf").stat().st_size < Path(exported["gguf"].folder, "model.gguf").stat().st_size
     )
-    assert ended.status == DONE, ended.said
-    told = json.loads(ended.out)
-    assert told["proof"]["engine"] == "llama.cpp"
-    assert told["proof"]["divergence"] <= 1e-6
-    assert told["changed_answers"] is not None and told["rescoring"]["standing"] != "worse"
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "README.md", "export.json", "kamerton.json", "model.gguf",
-    }  # fmt: skip
-    about = json.loads((tmp_path / "out" / "kamerton.json").read_text("utf-8"))
-    files = {path.name: sha256_of(path) for path in (tmp_path / "out").iterdir() if path.name != "kamerton.json"}
-    assert about["files"] == files
-    assert about["made_from"]["files"]["model/adapter_model.safetensors"]
-    assert about["verdict"]["decision"] and about["request"]["messages"][0]["role"] == "user"
 
 
-@served
-def test_ollamas_modelfile_is_read_back_and_a_swapped_template_is_found(place, tmp_path, monkeypatch):
-    run = place.run("answers")
-    monkeypatch.chdir(place.folder)
-    export_run(run, "ollama", tmp_path / "out")
-    modelfile = (tmp_path / "out" / "Modelfile").read_text("utf-8")
+@needs_all
+def test_ollamas_modelfile_is_read_back_and_a_swapped_template_is_found(exported, opened, monkeypatch):
+    folder, (tuned, original) = Path(exported["ollama"].folder), opened
+    modelfile = (folder / "Modelfile").read_text("utf-8")
     template = read_template(modelfile)
-    assert template == template_of(AutoTokenizer.from_pretrained(run.model))
+    assert template == template_of(tuned.tokenizer)
     assert template.user_end == "<|im_end|>\n<|im_start|>assistant\n"
-    assert "PARAMETER stop" in modelfile and "FROM ./model.gguf" in modelfile
-    swapped = replace(template, user_end="</s>\n<|assistant|>\n").go()
-    monkeypatch.setattr(ollama, "_written", lambda tokenizer: swapped)
-    with pytest.raises(RunError, match="writes another prompt"):
-        export_run(run, "ollama", tmp_path / "again")
-    assert not (tmp_path / "again").exists()
+    assert 'PARAMETER stop "<|im_end|>"' in modelfile and "FROM ./model.gguf" in modelfile
+    swapped = replace(template, user_end="</s>\n<|assistant|>\n")
+    (folder / "Modelfile").write_text(modelfile.replace(template.go(), swapped.go()), encoding="utf-8")
+    with pytest.raises(Unusable, match="writes another prompt"):
+        ollama.Ollama().prove(original, folder)
 
 
-def test_vllm_gets_the_adapter_or_merged_weights_with_its_command_line(place, tmp_path, monkeypatch):
-    monkeypatch.chdir(place.folder)
-    monkeypatch.setattr(_transformers, "_asked", lambda job, inputs: logits_of(load(job), inputs))
-    told = export_run(place.run("answers"), "vllm", tmp_path / "one")
-    [command] = told.commands
+@needs_all
+def test_vllm_gets_an_adapter_within_its_rules_with_its_command_line(exported):
+    folder, [command] = Path(exported["vllm"].folder), exported["vllm"].commands
     assert "--enable-lora --max-lora-rank 16 --lora-modules tuned=." in command
-    assert vllm.breaks_rules(tmp_path / "one") == ""
-    told = export_run(place.run("lora"), "vllm", tmp_path / "two")
-    assert told.commands == ["vllm serve . --served-model-name tuned --runner pooling"]
-    config = json.loads((tmp_path / "one" / "adapter_config.json").read_text("utf-8"))
+    assert vllm.breaks_rules(folder) == ""
+    config = json.loads((folder / "adapter_config.json").read_text("utf-8"))
     for name, value in {"use_dora": True, "bias": "all", "modules_to_save": ["lm_head"], "r": 3}.items():
-        (tmp_path / "one" / "adapter_config.json").write_text(json.dumps({**config, name: value}), encoding="utf-8")
-        assert vllm.breaks_rules(tmp_path / "one")
+        (folder / "adapter_config.json").write_text(json.dumps({**config, name: value}), encoding="utf-8")
+        assert vllm.breaks_rules(folder)
 
+
+@needs_all
+def test_an_onnx_graph_answers_without_torch_and_without_its_pooler_the_fault_is_found(exported, place, monkeypatch):
+    folder = Path(exported["onnx"].folder)
+    assert exported["onnx"].proof.largest_relative_difference <= 1e-4
+    program = f"import sys\n{PROGRAM}\nassert 'torch' not in sys.modules"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=place.folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(place.folder)
+    run = place.run("lora")
+    [answer] = Predictor(run).predict(["a warm film, a delight"])
+    label, score = done.stdout.split()
+    assert label == answer.text and float(score) == pytest.approx(answer.score, rel=1e-4)
+    setup = open_setup(run)
+    original = deliver.compared_with(setup, load_saved(run.model, setup.form, setup.facts, setup.tokenizer))
+    texts = setup.tokenizer([example.text for example in setup.split.test], padding=True, return_tensors="pt")
+    [padded] = onnx.Graph(folder / "model.onnx").run(texts).values()
+    alone = torch.cat([original.logits[f"{row}.logits"] for row in range(len(original.items))])
+    assert torch.allclose(padded[: len(alone)], alone, atol=1e-5)
+    library = importlib.import_module("onnx")
+    graph = library.load(folder / "model.onnx")
+    [pooler] = [one for one in graph.graph.initializer if one.name == "bert.pooler.dense.weight"]
+    pooler.CopyFrom(library.numpy_helper.from_array(np.eye(32, dtype=np.float32), pooler.name))
+    library.save(graph, folder / "model.onnx")
+    with pytest.raises(Unusable, match="logits differ"):
+        onnx.Onnx().prove(original, folder)
+
+
+# ── refusals ──────────────────────────────────────────────────────────────────────────────────
 
 REFUSED = {
     ("lora", "gguf"): "use --to onnx or --to merged",
@@ -347,35 +415,3 @@ def test_a_setting_that_a_format_does_not_have_is_a_users_mistake(place, tmp_pat
     ended = place.call("export", "answers", "--to", "gguf", "--set", "precision=q3", "--out", tmp_path / "out")
     assert ended.status == MISTAKE
     assert "one of 'f32', 'f16' or 'q8_0' is wanted" in ended.err
-
-
-def in_this_process(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Export here, where the libraries are loaded already."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        importlib.import_module("kamerton.plugins.exports._to_onnx").main(arguments[-1])
-    return subprocess.CompletedProcess(arguments, 0, "", "")
-
-
-@pytest.mark.skipif(not is_installed("onnxruntime"), reason="onnxruntime is not installed")
-def test_an_onnx_graph_gives_the_runs_logits_and_without_its_pooler_the_fault_is_found(place, tmp_path, monkeypatch):
-    monkeypatch.chdir(place.folder)
-    run = place.run("lora")
-    monkeypatch.setattr(onnx, "run_python", in_this_process)
-    told = export_run(run, "onnx", tmp_path / "out")
-    assert told.proof.engine == "ONNX Runtime" and told.proof.largest_relative_difference <= 1e-4
-    setup = open_setup(run)
-    original = deliver.compared_with(setup, load_saved(run.model, setup.form, setup.facts, setup.tokenizer))
-    texts = setup.tokenizer([example.text for example in setup.split.test], padding=True, return_tensors="pt")
-    [padded] = onnx.Graph(tmp_path / "out" / "model.onnx").run(texts).values()
-    alone = torch.cat([original.logits[f"{row}.logits"] for row in range(len(original.items))])
-    assert torch.allclose(padded[: len(alone)], alone, atol=1e-5)
-    config = json.loads((tmp_path / "out" / "config.json").read_text("utf-8"))
-    assert config["id2label"] == {"0": "bad", "1": "good"}
-    library = importlib.import_module("onnx")
-    graph = library.load(tmp_path / "out" / "model.onnx")
-    [pooler] = [one for one in graph.graph.initializer if one.name == "bert.pooler.dense.weight"]
-    pooler.CopyFrom(library.numpy_helper.from_array(np.eye(len(pooler.dims) * 16, dtype=np.float32), pooler.name))
-    library.save(graph, tmp_path / "out" / "model.onnx")
-    with pytest.raises(Unusable, match="logits differ"):
-        onnx.Onnx().prove(original, tmp_path / "out")

@@ -37,17 +37,19 @@ class TunedRun:
         """Answer texts, or mappings by role, with `kamerton.core.records.Prediction`s. The model is loaded once."""
         return list(self._predictor.predict(rows))
 
-    def export(self, form: str, out: str | Path | None = None) -> Any:
-        """Export the model, proven in a fresh process, and return a `kamerton.deliver.export.Exported`.
+    def export(self, form: str, out: str | Path | None = None, settings: Mapping[str, object] | None = None) -> Any:
+        """Export the model, proven in its engine, and return a `kamerton.deliver.export.Exported`.
 
         Args:
-            form: `merged` or `adapter`.
+            form: a word for `kamerton export --to`.
             out: a new folder; `exported/FORM` in the run's own if not given.
+            settings: of the form: `{"precision": "q8_0"}`.
 
         Raises:
             KamertonError: the model cannot be exported so, or the folder exists.
         """
-        return registry.load("kamerton.deliver.export:export_run")(self._run, form, Path(out) if out else None)
+        target = Path(out) if out else None
+        return registry.load("kamerton.deliver.export:export_run")(self._run, form, target, settings)
 
 
 def tune(

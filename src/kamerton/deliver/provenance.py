@@ -7,7 +7,7 @@ from typing import Any
 
 from kamerton.core.contracts import Task
 from kamerton.core.files import sha256_of
-from kamerton.core.message_json import to_json, without_templates
+from kamerton.core.message_json import without_templates
 from kamerton.core.records import Example, Place
 from kamerton.forms.templates import RefusedError, adapt
 from kamerton.runs.run import MODEL, Run
@@ -29,7 +29,7 @@ def describe(run: Run, setup: Setup, folder: Path, word: str, exported: Mapping[
             "run": run.path.resolve().name,
             "files": sources,
             "base": {"name": state.base.name, "fingerprint": state.base.fingerprint},
-            "data": to_json(state.data),
+            "data": {"name": Path(state.data.path).name, "sha256": state.data.sha256} if state.data else None,
         },
         "task": {"name": exported["task"], "settings": dict(setup.recipe.task.knobs)},
         "labels": list(label_ids) if isinstance(label_ids := setup.form.config.get("label2id"), dict) else [],

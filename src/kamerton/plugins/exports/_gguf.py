@@ -38,7 +38,7 @@ class GgufExport(Exporting):
     def write(self, tuned: Tuned, folder: Path) -> Sequence[str]:
         """Write the merged model with its tokenizer and template. Raises `Unusable` where it cannot be merged."""
         model = merge(tuned)
-        folder.mkdir()
+        folder.mkdir(parents=True)
         write_model(folder / FILE, model, tuned.tokenizer, self.precision, tuned.facts.name)
         if self.precision != "f32" and is_installed(LIBRARY):
             write_model(folder / TWIN, model, tuned.tokenizer, "f32", tuned.facts.name)

@@ -40,7 +40,7 @@ class GgufAdapter(Exporting):
 
     def write(self, tuned: Tuned, folder: Path) -> Sequence[str]:
         """Write the pairs of the adapter, and for its proof the base model."""
-        folder.mkdir()
+        folder.mkdir(parents=True)
         write_adapter(folder / FILE, tuned)
         model: Any = tuned.model
         base = model.unload()

@@ -56,7 +56,7 @@ class Onnx(Exporting):
     def write(self, tuned: Tuned, folder: Path) -> Sequence[str]:
         """Merge, and write graph, configuration with label names, and tokenizer. Raises `Unusable` if it cannot be."""
         model = merge(tuned)
-        folder.mkdir()
+        folder.mkdir(parents=True)
         with tempfile.TemporaryDirectory(prefix=".", dir=folder) as place:
             model.save_pretrained(place)
             names = ["input_ids", "attention_mask"]
