@@ -1,4 +1,4 @@
-"""The story of a run, from a data file to a report: the table of contents of the product."""
+"""The stories of a run, from a data file to a report: the table of contents of the product."""
 
 from collections.abc import Iterator
 
@@ -7,11 +7,13 @@ from kamerton.forgetting.benchmarks import find_tasks
 from kamerton.pipeline.conclusion import conclude
 from kamerton.pipeline.contenders import answer_baselines, ask_untuned
 from kamerton.pipeline.forgetting import check_benchmarks, probe_forgetting
+from kamerton.pipeline.imported import import_model
 from kamerton.pipeline.prepare import freeze
 from kamerton.pipeline.proof import prove, repeat_with_seeds
 from kamerton.pipeline.remedies import apply_remedies
 from kamerton.pipeline.training import fit_task_settings, tuned_engine
 from kamerton.runs.run import Run
+from kamerton.session.engines import saved_engine
 from kamerton.session.setup import Clock, open_setup
 
 
@@ -27,28 +29,55 @@ def story(run: Run) -> Iterator[RunEvent]:
     """
     with run.locked():
         run.check_files()
-        clock = Clock(run)
+        yield from proving(run) if run.recipe.model.tuned else tuning(run)
 
-        # data: read, recognize the task, choose the model, audit, split, augment, choose the method
-        if not run.has_split:
-            find_tasks(run.recipe.benchmarks.tasks)
-            yield from freeze(run, clock)
-        setup = open_setup(run)
-        yield from check_benchmarks(run, setup, clock)
 
-        # contenders: trivial and classic ones, the untuned model asked in several ways, a server
-        yield from answer_baselines(run, setup, clock)
-        yield from ask_untuned(run, setup, clock)
+def tuning(run: Run) -> Iterator[RunEvent]:
+    """Train a model and prove whether that helped: `kamerton tune`."""
+    clock = Clock(run)
 
-        # model: load the base, attach the method, find a learning rate, estimate the cost, train, save
-        engine = yield from tuned_engine(run, setup, clock)
-        setup, engine = yield from apply_remedies(run, setup, engine, clock)
-        setup = yield from fit_task_settings(run, setup, engine, clock)
+    # data: read, recognize the task, choose the model, audit, split, augment, choose the method
+    if not run.has_split:
+        find_tasks(run.recipe.benchmarks.tasks)
+        yield from freeze(run, clock)
+    setup = open_setup(run)
+    yield from check_benchmarks(run, setup, clock)
 
-        # evidence: the test rows, the saved model in a fresh process, forgetting, other seeds
-        yield from prove(run, setup, engine, clock)
-        yield from probe_forgetting(run, setup, engine, clock)
-        yield from repeat_with_seeds(run, setup, clock)
+    # contenders: trivial and classic ones, the untuned model asked in several ways, a server
+    yield from answer_baselines(run, setup, clock)
+    yield from ask_untuned(run, setup, clock)
 
-        # judgement: scores, verdict, diagnosis, calibration, result, model card, report
-        yield from conclude(run, setup, clock)
+    # model: load the base, attach the method, find a learning rate, estimate the cost, train, save
+    engine = yield from tuned_engine(run, setup, clock)
+    setup, engine = yield from apply_remedies(run, setup, engine, clock)
+    setup = yield from fit_task_settings(run, setup, engine, clock)
+
+    # evidence: the test rows, the saved model in a fresh process, forgetting, other seeds
+    yield from prove(run, setup, engine, clock)
+    yield from probe_forgetting(run, setup, engine, clock)
+    yield from repeat_with_seeds(run, setup, clock)
+
+    # judgement: scores, verdict, diagnosis, calibration, result, model card, report
+    yield from conclude(run, setup, clock)
+
+
+def proving(run: Run) -> Iterator[RunEvent]:
+    """Prove whether a model helps that was tuned elsewhere, and train nothing: `kamerton prove`."""
+    clock = Clock(run)
+
+    # data and model: read, inspect the model, match its labels, compare its tokenizer and template, audit, split, copy
+    if not run.has_split:
+        find_tasks(run.recipe.benchmarks.tasks)
+        yield from freeze(run, clock)
+    yield from import_model(run, clock)
+    setup = open_setup(run)
+    yield from check_benchmarks(run, setup, clock)
+
+    # contenders, evidence and judgement: as of a model that was tuned here
+    yield from answer_baselines(run, setup, clock)
+    yield from ask_untuned(run, setup, clock)
+    engine = saved_engine(run, setup)
+    setup = yield from fit_task_settings(run, setup, engine, clock)
+    yield from prove(run, setup, engine, clock)
+    yield from probe_forgetting(run, setup, engine, clock)
+    yield from conclude(run, setup, clock)

@@ -66,6 +66,7 @@ TooLong = Annotated[
     Option(metavar="cut|drop|window|refuse", help="What to do with rows that are longer than the model takes."),
 ]
 Assignments = Annotated[list[str] | None, Option("--set", metavar="GROUP.FIELD=VALUE", help="Any other setting.")]
+Against = Annotated[str | None, Option(metavar="URL", help="An OpenAI-compatible server as one more contender.")]
 Benchmarks = Annotated[
     str | None,
     Option(

@@ -102,7 +102,7 @@ class Prompting:
         if own:
             asked = partial(own.predict_untuned, self.engine, shots=())
             found.append(PromptStrategy(msg("base model with your prompt"), "prompt", asked))
-        if self.shots:
+        if self.shots and self.split.train:
             found += yield from self._few_shot()
         if self.settings.search and self._takes_prompts and self._choosing:
             found.append((yield from self._instructed()))
@@ -143,7 +143,7 @@ class Prompting:
         return strategies
 
     def _instructed(self) -> Generator[Progress, None, PromptStrategy]:
-        languages = Counter(language_of(example.text) for example in self.split.train[:200])
+        languages = Counter(language_of(example.text) for example in self.split.typical[:200])
         texts = INSTRUCTIONS["ru" if languages["Russian"] > languages["English"] else "en"]
         forms = [self.form.with_instruction(text) for text in texts]
         ways = [partial(form.predict_untuned, shots=()) for form in forms if form is not None]

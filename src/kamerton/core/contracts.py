@@ -130,6 +130,9 @@ class ModelHead(Protocol):
     def config(self) -> Mapping[str, object]:
         """What the tuned model's configuration must carry: `num_labels`, `id2label`, `label2id`."""
 
+    def with_outputs(self, labels: Sequence[str]) -> Self:
+        """Return the form whose outputs stand for these labels, in this order; itself if outputs have no labels."""
+
     def start(self, model: PreTrainedModel, fresh: Sequence[str]) -> None:
         """Prepare a loaded model for training; the modules in `fresh` have no pretrained weights."""
 

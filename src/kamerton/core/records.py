@@ -110,6 +110,11 @@ class Split:
     added: tuple[Example, ...] = ()
     """Further training rows: general data, variants of training rows."""
 
+    @property
+    def typical(self) -> tuple[Example, ...]:
+        """The rows that say what answers look like: those of training, or the test rows where there are none."""
+        return self.train or self.test
+
 
 # ── what the model gets, and gives ────────────────────────────────────────────────────────────
 

@@ -54,9 +54,20 @@ def find_sides(table: Table, settings: SplitSettings) -> Sides:
         remedy = msg("write ISO dates (2026-03-01), Russian ones (01.03.2026), or numbers")
         times = _parsed(table, column, moment_of, lambda value: msg("'{value}' is not a time", value=value), remedy)
         return Sides("time", AS_SAID, {}, times)
+    if settings.train_path or settings.by == "test":
+        return _all_tested(table, settings)
     if settings.by == "random" or settings.folds:
         return Sides("random", msg("folds are drawn at random"), {}, {})
     return _given(table, settings)
+
+
+def _all_tested(table: Table, settings: SplitSettings) -> Sides:
+    """Test on all rows but those of the file that a model was trained on, which are named."""
+    if not settings.train_path:
+        return Sides("test", AS_SAID, {}, {})
+    path = settings.train_path
+    names = {row.id: "train" for row in table.rows if PurePath(row.place.file).is_relative_to(path)}
+    return Sides("test", msg("the rows of {path} were trained on", path=path), names, {})
 
 
 def part_named(text: str) -> Part | None:

@@ -93,6 +93,8 @@ def split_examples(
         alike=[number for _, number in ordered] if alike is not None else None,
         most=settings.tested * len(rows),
     )
+    if sides.by == "test":
+        return _all_tested(rows, groups, sides.names, settings, seed, place)
     if sides.by == "given":
         return _parted(rows, _as_given(groups, sides.names, settings, seed), place, settings)
     if sides.by == "time":
@@ -202,6 +204,27 @@ def _as_given(
         rest: Part = drawn if drawn not in given else "train"
         parts |= held or {e.id: rest for e in group.examples}
     return parts
+
+
+def _all_tested(
+    rows: Sequence[Example],
+    groups: Sequence[ExampleGroup],
+    trained: Mapping[int, str],
+    settings: SplitSettings,
+    seed: int,
+    place: str,
+) -> Parted:
+    """Test on every row but those that a model was trained on, which train and validate other contenders."""
+    parts: dict[int, Part] = {}
+    for group in groups:
+        validates = _draw(f"{seed} {group.name}") >= 1 - settings.validation
+        own: Part = "validation" if validates else "train"
+        parts |= {e.id: own if e.id in trained else "test" for e in group.examples}
+    split = Split(*(tuple(e for e in rows if parts[e.id] == part) for part in ("train", "validation", "test")))
+    if not split.test or (trained and not split.train):
+        remedy = msg("give rows that the model was not trained on")
+        raise DataError(Fault(msg("no row is left to test on"), place, remedy))
+    return Parted(split, ())
 
 
 # ── what stays together ───────────────────────────────────────────────────────────────────────

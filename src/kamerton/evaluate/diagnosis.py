@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from kamerton.core.figures import Figure, number
 from kamerton.core.messages import Joined, msg
@@ -36,6 +37,8 @@ EXPLODED = 100.0
 GREW, ALL_CLIPPED = 10.0, 0.95
 """Growth that counts as an explosion where nearly all updates were clipped."""
 NAMED_CLASSES = 8
+MISREAD_ROWS, MISREAD_SHARE = 5, 0.3
+"""Rows, and share of them, that another order of the labels must have right besides: no chance finds so many."""
 SUPPORT = 3
 """Rows of a class from which on never predicting it is not chance."""
 
@@ -121,6 +124,35 @@ def diagnose_answers(examples: Sequence[Example], answers: Answers) -> list[Diag
     evidence = msg("never predicted: {named}", named=Joined(named, ", "))
     remedy = msg("add training rows of these classes, or weigh all classes the same: --set evaluate.metric=macro-f1")
     return [Diagnosis("a class is never predicted", evidence, remedy)]
+
+
+def diagnose_order(examples: Sequence[Example], answers: Answers) -> list[Diagnosis]:
+    """Find a head whose outputs stand for other classes than they are read as: another order is right far more often.
+
+    Args:
+        examples: the test rows, whose gold answers are classes.
+        answers: one contender's predictions for them, in their order.
+    """
+    names = sorted({example.gold for example in examples} | {one.text for one in answers.predictions})
+    at = {name: i for i, name in enumerate(names)}
+    counts = np.zeros((len(names), len(names)), dtype=int)
+    for example, one in zip(examples, answers.predictions, strict=True):
+        counts[at[one.text], at[example.gold]] += 1
+    meant = linear_sum_assignment(-counts)[1]
+    as_read, best = int(np.trace(counts)), int(counts[np.arange(len(names)), meant].sum())
+    moved = [i for i in range(len(names)) if meant[i] != i and counts[i].any()]
+    if not moved or best - as_read < max(MISREAD_ROWS, MISREAD_SHARE * len(examples)):
+        return []
+    pairs = [msg("'{answer}' as '{label}'", answer=names[i], label=names[meant[i]]) for i in moved[:NAMED_CLASSES]]
+    evidence = msg(
+        "{right} of {rows} test rows are answered correctly; {best} would be if answers were read otherwise: {pairs}",
+        right=as_read,
+        rows=len(examples),
+        best=best,
+        pairs=Joined(pairs, ", "),
+    )
+    remedy = msg("check which label each output of the model stands for, and give the order with --labels")
+    return [Diagnosis("labels in another order", evidence, remedy)]
 
 
 class _Course:

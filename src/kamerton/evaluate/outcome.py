@@ -15,6 +15,9 @@ from kamerton.runs.price import price
 from kamerton.runs.run import PARTS, Run
 from kamerton.runs.state import State
 
+ELSEWHERE = "elsewhere"
+"""In place of a method's name, for a model that was not tuned by this run."""
+
 
 def result_of(
     run: Run,
@@ -28,7 +31,7 @@ def result_of(
     """Return the result as `result.json` holds it."""
     recipe, state = run.recipe, run.state
     chosen: dict[str, type[Metric]] = {name: registry.choose("metrics", name) for name in metrics}
-    started = next(event for event in reversed(run.events()) if isinstance(event, Started))
+    started = next((event for event in reversed(run.events()) if isinstance(event, Started)), None)
     tuned = next(one for one in contenders if one.kind == "tuned")
     cost = price(run, tuned.seconds / max(1, _counts(run)["test"]), sum(state.seconds.values()))
     warnings = [
@@ -38,10 +41,9 @@ def result_of(
     return {
         "schema": 1,
         "task": recipe.data.task,
-        "model": {"name": recipe.model.name, "parameters": state.base.parameters},
-        "method": {"name": recipe.method.name, **recipe.method.knobs},
-        "trainable_parameters": started.trainable_parameters,
-        "layout": to_json(started.layout),
+        "model": {"name": recipe.model.name, "parameters": state.base.parameters, **_tuned(state)},
+        "method": {"name": recipe.method.name or ELSEWHERE, **recipe.method.knobs},
+        **_training(started),
         "data": _counts(run),
         "primary_metric": metrics[0],
         "metrics": list(metrics),
@@ -61,6 +63,18 @@ def result_of(
         "seconds": state.seconds,
         "peak_memory_bytes": state.peak_bytes,
     }
+
+
+def _tuned(state: State) -> Mapping[str, Any]:
+    """Name the model that was tuned elsewhere; nothing where the run trained one."""
+    return {"tuned": state.tuned.name} if state.tuned else {}
+
+
+def _training(started: Started | None) -> Mapping[str, Any]:
+    """Return what is known of the training; nothing where there was none."""
+    if started is None:
+        return {}
+    return {"trainable_parameters": started.trainable_parameters, "layout": to_json(started.layout)}
 
 
 def _forecast(state: State) -> Mapping[str, Any] | None:

@@ -44,6 +44,10 @@ class Labels(SequenceHead):
     def _index(self) -> dict[str, int]:
         return {label: i for i, label in enumerate(self.labels)}
 
+    def with_outputs(self, labels: Sequence[str]) -> Self:
+        """Return the form of a head with these classes."""
+        return replace(self, labels=tuple(labels))
+
     def target(self, example: Example) -> int:
         """Return the class's number."""
         return self._index.get(example.gold, IGNORED)
@@ -141,6 +145,10 @@ class LabelSets(SequenceHead):
     @cached_property
     def _index(self) -> dict[str, int]:
         return {label: i for i, label in enumerate(self.labels)}
+
+    def with_outputs(self, labels: Sequence[str]) -> Self:
+        """Return the form of a head with these labels."""
+        return replace(self, labels=tuple(labels))
 
     def target(self, example: Example) -> int:
         """Return the labels' bit mask; it is unknown if one of them is."""

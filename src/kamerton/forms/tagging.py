@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -37,6 +37,10 @@ class Tagging(Windowed):
     def config(self) -> dict[str, object]:
         """Number and names of the tags."""
         return named_classes(self.tags)
+
+    def with_outputs(self, labels: Sequence[str]) -> Self:
+        """Return the form of a head with these tags."""
+        return replace(self, tags=tuple(labels))
 
     def words_of(self, example: Example) -> list[str]:
         """Return the words that tags belong to."""

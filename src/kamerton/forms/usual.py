@@ -33,6 +33,10 @@ class Usual(ABC):
         """No keys of the model's configuration."""
         return {}
 
+    def with_outputs(self, labels: Sequence[str]) -> Self:
+        """Return this form: its outputs have no labels."""
+        return self
+
     @property
     def ends(self) -> bool:
         """Whether the model writes: a head has no answers to end."""

@@ -167,19 +167,19 @@ def _purpose(names: Sequence[str]) -> str:
 def _meaning(config: Mapping[str, Any], purpose: str) -> object:
     if purpose == "ForQuestionAnswering":
         return purpose  # a start and an end
-    labels = _labels(config)
+    labels = output_names(config)
     return (labels, config.get("problem_type") if len(labels) == 1 else None)  # a number, or the score of one label
 
 
-def _labels(config: Mapping[str, Any]) -> list[str]:
+def output_names(config: Mapping[str, Any]) -> tuple[str, ...]:
     """Return a configuration's labels in order; unnamed ones have the library's default names."""
     named = config.get("id2label") or {i: UNNAMED.format(i) for i in range(int(config.get("num_labels", 2)))}
-    return [str(label) for _, label in sorted(named.items(), key=lambda item: int(item[0]))]
+    return tuple(str(label) for _, label in sorted(named.items(), key=lambda item: int(item[0])))
 
 
 def _described(config: Mapping[str, Any], purpose: str) -> Message:
-    labels = _labels(config)
-    if purpose != "ForQuestionAnswering" and labels == [UNNAMED.format(0)]:
+    labels = output_names(config)
+    if purpose != "ForQuestionAnswering" and labels == (UNNAMED.format(0),):
         return msg("one number")
     names = ", ".join([*labels[:SHOWN], *(["…"] if len(labels) > SHOWN else [])])
     return replace(PURPOSES[purpose], values={"count": len(labels), "labels": names})

@@ -52,16 +52,25 @@ def locate(name: str, revision: str | None = None, above: frozenset[Path] = froz
     Raises:
         ModelError: the model is not here, and cannot be downloaded.
     """
-    if name in names():
-        return get(name)
-    if fault := unknown_model(name):
-        raise ModelError(fault)
-    folder = model_folder(Path(name)) if Path(name).exists() else _from_hub(name, revision)
+    folder = named_folder(name, revision)
     if not (folder / ADAPTER).is_file():
         return folder
     if (adapter := folder.resolve()) in above:
         raise ModelError(Fault(msg("this adapter names itself as its base model"), str(folder), ORIGINAL))
     return registry.load("kamerton.models.merge:merged_folder")(folder, partial(locate, above=above | {adapter}))
+
+
+def named_folder(name: str, revision: str | None = None) -> Path:
+    """Return the folder of a base model, or of an adapter, as `locate` does, and merge nothing.
+
+    Raises:
+        ModelError: it is not here, and cannot be downloaded.
+    """
+    if name in names():
+        return get(name)
+    if fault := unknown_model(name):
+        raise ModelError(fault)
+    return model_folder(Path(name)) if Path(name).exists() else _from_hub(name, revision)
 
 
 def unknown_model(name: str) -> Fault | None:

@@ -16,12 +16,14 @@ from kamerton.kernels.device import AUTO
 from kamerton.kernels.trial import is_out_of_memory
 from kamerton.models.first_use import trust
 from kamerton.models.heads import REFUSALS, building
-from kamerton.models.inspect import require_safe
+from kamerton.models.inspect import require_safe, tensors_of, weight_files
 from kamerton.models.load import load_model
 from kamerton.models.naming import ADAPTER
 from kamerton.models.quantize import read_quantization, write_quantization
 from kamerton.models.vocabulary import make_room
 
+PREFIX = "base_model.model."
+"""Before the names of what an adapter changes."""
 ONE_BY_ONE = msg("use each run separately")
 
 
@@ -54,6 +56,20 @@ def save_model(folder: Path, model: nn.Module, tokenizer: PreTrainedTokenizerBas
 def is_adapter(folder: Path) -> bool:
     """Return whether a saved model is an adapter, which needs its base."""
     return (folder / ADAPTER).exists()
+
+
+def unplaced(model: nn.Module, folder: Path) -> list[str]:
+    """Return the tensors that a loaded adapter has and its file lacks, or the other way round.
+
+    PEFT loads what fits and warns of the rest: an adapter over another base is then no change at all. Tables of
+    embeddings that were saved whole beside an adapter are no part of it.
+    """
+    if not is_adapter(folder):
+        return []
+    wanted = set(registry.load("peft:get_peft_model_state_dict")(model, save_embedding_layers=False))
+    saved = {name for path in weight_files(folder) for name in tensors_of(path)}
+    known = {name.removeprefix(PREFIX) for name, _ in model.named_parameters()}
+    return sorted((wanted - saved) | {name for name in saved - wanted if name.removeprefix(PREFIX) not in known})
 
 
 def add_adapter(model: nn.Module, folder: Path, name: str) -> None:

@@ -8,7 +8,14 @@ from kamerton.core.outcomes import Diagnosis
 from kamerton.core.records import Stage
 from kamerton.evaluate.calibration import calibrate, calibration_message
 from kamerton.evaluate.compare import tuned_answers
-from kamerton.evaluate.diagnosis import HEALTHY, diagnose, diagnose_answers, diagnose_classes, diagnose_rate
+from kamerton.evaluate.diagnosis import (
+    HEALTHY,
+    diagnose,
+    diagnose_answers,
+    diagnose_classes,
+    diagnose_order,
+    diagnose_rate,
+)
 from kamerton.evaluate.label_noise import diagnose_rows
 from kamerton.evaluate.outcome import result_of
 from kamerton.evaluate.score import class_results, score
@@ -60,4 +67,6 @@ def diagnose_run(run: Run, setup: Setup) -> list[Diagnosis]:
     if classes:
         found += diagnose_rows(run.read_dynamics(), setup.split.train)
         found += diagnose_answers(setup.split.test, tuned_answers(run))
+        if run.recipe.model.tuned:
+            found += diagnose_order(setup.split.test, tuned_answers(run))
     return [one for one in found if one.name != HEALTHY] or found

@@ -27,12 +27,13 @@ def answer_baselines(run: Run, setup: Setup, clock: Clock) -> Iterator[RunEvent]
         return
     split = setup.split
     known = (*split.train, *split.validation)  # the tuned model uses both: its weights are selected on the latter
-    simple = baselines(known, split.test, answers=setup.task.answers, seed=setup.recipe.seed)
+    simple = baselines(known, split.test, answers=setup.task.answers, seed=setup.recipe.seed) if known else []
     titles = Joined([answers.title for answers in simple], ", ")
     with run.changing():
         run.write_answers(split.test, simple)
         run.write_state(replace(run.state, classic_rows=len(known)))
-        stage = clock.stage("baselines", titles if simple else msg("none for this task"))
+        none = msg("none for this task") if known else msg("none: there are no training rows to learn from")
+        stage = clock.stage("baselines", titles if simple else none)
     yield stage
 
 
@@ -70,8 +71,8 @@ def _server_strategies(run: Run, setup: Setup) -> list[PromptStrategy]:
     settings, split, server = setup.recipe.prompt, setup.split, setup.recipe.prompt.against
     if not server:
         return []
-    form = make_form(setup.task, setup.recipe, "decoder", split.train) if "decoder" in setup.task.kinds else None
-    if form is None or not form.to_messages(split.train[0], ()):
+    form = make_form(setup.task, setup.recipe, "decoder", split.typical) if "decoder" in setup.task.kinds else None
+    if form is None or not form.to_messages(split.typical[0], ()):
         rule = msg("a server cannot be asked to do {task}", task=setup.recipe.data.task or "")
         raise RecipeError(Fault(rule, "prompt.against", msg("leave it out for this task")))
     most, key = setup.recipe.evaluate.max_new_tokens or 32, key_for(server, settings.key)
@@ -79,9 +80,10 @@ def _server_strategies(run: Run, setup: Setup) -> list[PromptStrategy]:
     shots = form.shots(split.train, setup.recipe.evaluate.shots, setup.recipe.seed)
     bare = msg("{model} at {server}", model=settings.model or "", server=server)
     shown = msg("{name} shown {count} {count:example|examples}", name=bare, count=len(shots))
+    ways = [(bare, ()), *([(shown, shots)] if shots else [])]
     return [
         PromptStrategy(title, "prompt", partial(endpoint.predict, form, some), failures=endpoint.failures)
-        for title, some in ((bare, ()), (shown, shots))
+        for title, some in ways
     ]
 
 

@@ -143,7 +143,7 @@ class SpeechMeter(ForgettingMeter):
         languages = [document.language for document in self.probe.documents]
         circumstances = _circumstances(base, [*dict.fromkeys(languages)], size)
         self.base = remembered(Speech, circumstances, lambda: measure_speech(base, self.probe, halves=self.halves))
-        self.task_rows = setup.encode(setup.split.validation[:TASK_ROWS])
+        self.task_rows = setup.encode((setup.split.validation or setup.split.typical)[:TASK_ROWS])
         self.task = outlooks_on(base, self.task_rows, halves=self.halves)
 
     def measure(self, engine: TorchEngine) -> list[Measured]:
@@ -213,7 +213,7 @@ def speech_probe(setup: Setup, size: Size) -> Probe:
 
 def _tuned_in(setup: Setup) -> list[str]:
     """List the probe's language that most training rows are in, if the tokenizer knows its letters."""
-    spoken = [language_of(f"{example.text} {example.gold}") for example in setup.split.train[:LOOKED_AT]]
+    spoken = [language_of(f"{example.text} {example.gold}") for example in setup.split.typical[:LOOKED_AT]]
     return [code for code in readable_languages(setup.tokenizer) if spoken.count(LANGUAGES[code]) > len(spoken) / 2]
 
 

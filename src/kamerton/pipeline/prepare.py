@@ -13,13 +13,13 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from kamerton.core import registry
-from kamerton.core.contracts import AuditContext, Form, ModelFacts, Task
+from kamerton.core.contracts import AuditContext, Form, Method, ModelFacts, Task
 from kamerton.core.errors import DataError, Fault, ModelError
 from kamerton.core.figures import Figure
 from kamerton.core.files import nearby, sha256_of
 from kamerton.core.messages import Joined, Message, Wording, msg
 from kamerton.core.records import Encoded, Example, Finding, LedgerEntry, Split, Stage
-from kamerton.data.audit import other_columns, run_audit
+from kamerton.data.audit import ORDER, other_columns, run_audit
 from kamerton.data.augment import Augmentation, add_rows, refuse_unfit
 from kamerton.data.cells import labels_with_columns
 from kamerton.data.fates import (
@@ -46,6 +46,7 @@ from kamerton.forms.continuation import trial_of
 from kamerton.forms.sandbox import isolation
 from kamerton.kernels.device import choose_device
 from kamerton.models.catalog import known
+from kamerton.models.elsewhere import inspect_tuned
 from kamerton.models.heads import new_head
 from kamerton.models.inspect import fingerprints, inspect_folder
 from kamerton.models.load import load_tokenizer, require_end
@@ -53,6 +54,7 @@ from kamerton.models.locate import commit_of, locate, to_fetch
 from kamerton.models.naming import origin
 from kamerton.models.published import KINDS
 from kamerton.models.vocabulary import add_words, read_words
+from kamerton.pipeline.imported import Imported, base_of, fit, imported, trained_finding, without_trained
 from kamerton.runs.recipe import Decision, Recipe
 from kamerton.runs.run import Run
 from kamerton.runs.state import BaseModel, DataSource, State
@@ -66,8 +68,10 @@ from kamerton.session.setup import Clock, _max_tokens, make_form, make_method, m
 from kamerton.text.cells import filled
 from kamerton.text.near_duplicates import near_duplicate_groups
 
-SPLITS = {"random": msg("random"), "given": msg("given")}
-ENCODED_AT_ONCE = 2000
+SPLITS = {"random": msg("random"), "given": msg("given"), "test": msg("every row is tested on")}
+ENCODED_AT_ONCE, SHOWN_LABELS = 2000, 12
+FEW = 200
+"""Rows whose texts are tokenized as a tuned model and as its base do it."""
 MANY_TESTED = 2000
 """Test rows from which on their exact number does not matter."""
 
@@ -85,6 +89,8 @@ class ParsedData:
     """Rows that were read but make no example, or were not drawn."""
     sides: Sides
     """How the rows are to be split, and the parts that they name."""
+    leaks: Sequence[LedgerEntry] = ()
+    """Rows that a model was trained on elsewhere; they are among those left out."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,8 @@ class BoundData:
     tokenizer: PreTrainedTokenizerBase
     form: Form
     max_tokens: int
+    tuned: Imported | None = None
+    """The model that was tuned elsewhere; `tokenizer` is its own."""
 
     def encode(self, examples: Sequence[Example]) -> Iterator[Encoded]:
         """Encode examples, some at a time: a tokenizer takes kilobytes for each in a batch."""
@@ -116,6 +124,10 @@ def parse_data(recipe: Recipe) -> ParsedData:
         table = joined([table, read_table(tested, options)])
         split = split.model_copy(update={"test_path": str(tested)})  # as the rows' places name it
     table = unified(table, recipe.data.task, recipe.data.columns or {})
+    if split.train_path:
+        trained = nearby(split.train_path)
+        table = joined([table, read_table(trained, options)])
+        split = split.model_copy(update={"train_path": str(trained)})
     sides = find_sides(table, split)
     recognition = recognize(table, recipe.data.task, recipe.data.columns or {})
     decisions = {
@@ -133,7 +145,12 @@ def parse_data(recipe: Recipe) -> ParsedData:
         drawn = {example.id for example in examples}
         reason = msg("not drawn: max_rows is {rows}", rows=recipe.data.max_rows or 0)
         undrawn = [LedgerEntry(e.id, e.place, "dropped", reason) for e in made.examples if e.id not in drawn]
-    return ParsedData(recipe, table, task, recognition.reason, examples, (*made.rejected, *undrawn), sides)
+    leaks = list[LedgerEntry]()
+    if sides.by == "test" and sides.names:
+        examples, leaks = without_trained(examples, sides)
+    return ParsedData(
+        recipe, table, task, recognition.reason, examples, (*made.rejected, *undrawn, *leaks), sides, leaks
+    )
 
 
 def choose_base(parsed: ParsedData, machine: Machine | None = None) -> ParsedData:
@@ -141,6 +158,8 @@ def choose_base(parsed: ParsedData, machine: Machine | None = None) -> ParsedDat
     recipe = parsed.recipe
     if recipe.model.name:
         return parsed
+    if recipe.model.tuned:
+        return replace(parsed, recipe=recipe.decide({"model.name": base_of(recipe.model.tuned)}))
     place = planned_machine(machine, recipe.model)
     decisions = {"model.name": choose_model(recipe.data.task or "", parsed.examples, place)}
     return replace(parsed, recipe=recipe.decide(decisions))
@@ -169,6 +188,9 @@ def bind(parsed: ParsedData) -> BoundData:
         column = (recipe.data.columns or {}).get(parsed.task.roles[-1].name, "")
         rule = msg("column '{column}' is empty in every row", column=column)
         raise DataError(Fault(rule, recipe.data.path, msg("fill in the answers")))
+    tuned = inspect_tuned(recipe.model.tuned) if recipe.model.tuned else None
+    if tuned:
+        recipe = fit(recipe, tuned, facts, parsed.task, answered)
     form = make_form(parsed.task, recipe, facts.kind, answered)
     recipe = recipe.decide({"data.too_long": Decision(form.too_long[0], msg("the default of this task"))})
     refuse_unfit(recipe, parsed.task, form)
@@ -176,12 +198,15 @@ def bind(parsed: ParsedData) -> BoundData:
     if words != recipe.model.new_tokens:
         reason = msg("the lines of {file}", file=str(recipe.model.new_tokens))
         recipe = recipe.settle({"model.new_tokens": Decision(words, reason)})
-    tokenizer = add_words(load_tokenizer(facts), words)
+    both = imported(tuned, facts) if tuned else None
+    tokenizer = both.tokenizer if both else add_words(load_tokenizer(facts), words)
     if form.ends:
-        require_end(tokenizer, facts.folder)
+        require_end(tokenizer, str(tuned.folder) if tuned and tuned.has_tokenizer else facts.folder)
     max_tokens = _max_tokens(recipe, facts)
+    if tuned and tuned.facts:
+        max_tokens = min(max_tokens, tuned.facts.context)
     most = Decision(max_tokens, msg("the most that {model} takes", model=facts.name))
-    return BoundData(recipe.decide({"model.max_tokens": most}), facts, tokenizer, form, max_tokens)
+    return BoundData(recipe.decide({"model.max_tokens": most}), facts, tokenizer, form, max_tokens, both)
 
 
 def audit(
@@ -213,6 +238,11 @@ def audit(
         parts=[sides.names.get(e.id, "train") for e in parsed.examples] if sides.by == "given" else None,
     )
     findings = run_audit(parsed.examples, context)
+    if parsed.leaks:
+        findings.append(trained_finding(parsed.leaks, parsed.table.rows_read - len(sides.names)))
+    if bound and bound.tuned:
+        findings += bound.tuned.findings(bound.facts, [example.text for example in parsed.examples[:FEW]])
+    findings.sort(key=lambda finding: ORDER.index(finding.severity))
     if bound and (more := new_tokens_of(recipe, parsed.examples, bound.facts, bound.tokenizer)):
         findings.append(new_tokens_finding(more, str(nearby(recipe.data.path)), bound.facts.name))
     return findings
@@ -296,7 +326,7 @@ def freeze(run: Run, clock: Clock, machine: Machine | None = None) -> Iterator[S
     used = used_line(first_id, after, cut, first_id - len(read))
     with run.changing():
         run.write_recipe(recipe)
-        run.write_state(_state(run.state, recipe, bound.facts))
+        run.write_state(_state(run.state, recipe, bound))
         run.write_data(split, findings, ledger)
         stage = clock.stage("split", _lines(_split_message(recipe, split), used, *_found(seen)))
     yield stage
@@ -319,18 +349,19 @@ def _parted(parsed: ParsedData, recipe: Recipe, examples: Sequence[Example]) -> 
 def _resolve(
     parsed: ParsedData, bound: BoundData, split: Split, empty: PreTrainedModel, machine: Machine, longest: int
 ) -> Recipe:
-    recipe = bound.recipe.decide({"method.name": choose_method(bound.facts, len(split.train), machine, empty)})
-    form = make_form(parsed.task, recipe, bound.facts.kind, split.train)
+    recipe = bound.recipe
+    if not bound.tuned:
+        recipe = recipe.decide({"method.name": choose_method(bound.facts, len(split.train), machine, empty)})
+    form = make_form(parsed.task, recipe, bound.facts.kind, split.typical)
     method = make_method(recipe)
     if recipe.evaluate.metric:
         registry.choose("metrics", recipe.evaluate.metric)  # an unknown one is reported before the training
-    recipe = recipe.decide(settings(method, bound.facts, parsed.task, form, split.train, bound.tokenizer, machine))
-    given = recipe.train.gradient_checkpointing
-    # transformers drops a cache, which may hold what a method adds, where layers are recomputed
-    possible = EITHER if empty.supports_gradient_checkpointing and not method.added_tokens else EITHER[:1]
-    ways = possible if given is None else (given,)
-    recipe = recipe.decide(choose_pass(method, bound.facts, machine, longest, ways))
-    names = (recipe.evaluate.metric or "", *parsed.task.metrics(split.train))
+    decided = settings(method, bound.facts, parsed.task, form, split.typical, bound.tokenizer, machine)
+    if bound.tuned:  # nothing is trained
+        recipe = recipe.decide({name: one for name, one in decided.items() if name.startswith("evaluate.")})
+    else:
+        recipe = _with_pass(recipe.decide(decided), bound, method, empty, machine, longest)
+    names = (recipe.evaluate.metric or "", *parsed.task.metrics(split.typical))
     without = undefined(split.test, names)
     if reason := without.get(names[0]):
         rule = msg("{metric} is undefined on the test rows: {reason}", metric=names[0], reason=reason)
@@ -341,9 +372,20 @@ def _resolve(
     return recipe
 
 
-def _state(state: State, recipe: Recipe, facts: ModelFacts) -> State:
+def _with_pass(
+    recipe: Recipe, bound: BoundData, method: Method, empty: PreTrainedModel, machine: Machine, longest: int
+) -> Recipe:
+    """Decide the tokens of a training pass, and whether layers are recomputed."""
+    given = recipe.train.gradient_checkpointing
+    # transformers drops a cache, which may hold what a method adds, where layers are recomputed
+    possible = EITHER if empty.supports_gradient_checkpointing and not method.added_tokens else EITHER[:1]
+    return recipe.decide(choose_pass(method, bound.facts, machine, longest, possible if given is None else (given,)))
+
+
+def _state(state: State, recipe: Recipe, bound: BoundData) -> State:
     hashes = [sha256_of(file) for file in data_files(Path(recipe.data.path))]
     data = hashes[0] if len(hashes) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
+    facts, tuned = bound.facts, bound.tuned.model if bound.tuned else None
     required = [re.split(r"[^\w.-]", one, maxsplit=1)[0] for one in requires("kamerton") or [] if "extra ==" not in one]
     return replace(
         state,
@@ -355,6 +397,9 @@ def _state(state: State, recipe: Recipe, facts: ModelFacts) -> State:
         libraries={name: version(name) for name in required},
         data=DataSource(recipe.data.path, data),
         model=BaseModel(facts.name, facts.fingerprint, fingerprints(Path(facts.folder)), facts.parameters),
+        tuned=BaseModel(tuned.name, tuned.fingerprint, tuned.parts, tuned.facts.parameters if tuned.facts else 0)
+        if tuned
+        else None,
         seed=recipe.seed,
     )
 
@@ -376,12 +421,22 @@ def _model_message(bound: BoundData) -> Joined:
     kind, size = KINDS[facts.kind], Figure(facts.parameters, "parameters")
     rule = "{name}: {kind} ({family}), {size} parameters, {limit} tokens at most"
     model = msg(rule, name=facts.name, kind=kind, family=facts.family, size=size, limit=bound.max_tokens)
-    head = new_head(facts.folder, bound.form.model_class, bound.form.config)
+    head = None if bound.tuned else new_head(facts.folder, bound.form.model_class, bound.form.config)
     trial = trial_of(bound.form)
     isolated = isolation(trial.limits.unsafe).message if trial else ""
     chosen = bound.recipe.reasons.get("model.name")
     why = chosen.reason if chosen and chosen.origin == "decided" else ""
-    return _lines(model, why, origin(facts.name, Path(facts.folder)), head.message if head else "", isolated)
+    tuned = [bound.tuned.message, _outputs(bound.recipe)] if bound.tuned else []
+    return _lines(model, why, origin(facts.name, Path(facts.folder)), head.message if head else "", isolated, *tuned)
+
+
+def _outputs(recipe: Recipe) -> Wording:
+    """Return which labels the outputs of a tuned model stand for; empty if they have none."""
+    labels, why = recipe.model.labels, recipe.reasons.get("model.labels")
+    if not labels:
+        return ""
+    how = why.reason if why and why.reason else msg("as you said")
+    return msg("its outputs are {labels} ({how})", labels=", ".join(labels[:SHOWN_LABELS]), how=how)
 
 
 def _split_message(recipe: Recipe, split: Split) -> Message:

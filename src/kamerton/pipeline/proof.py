@@ -27,7 +27,7 @@ def prove(run: Run, setup: Setup, engine: TorchEngine, clock: Clock) -> Iterator
     yield clock.stage("test", msg("{rows} test {rows:row|rows} answered by the tuned model", rows=len(test)))
     with off_device(engine.model):  # the fresh process needs room for the model
         proof = prove_artefact(run, form.validation_subset(test), tuned.predictions)
-    rows = calibration_rows(tuned.predictions, setup.split.validation)
+    rows = calibration_rows(tuned.predictions, setup.unseen)
     known = Answers(tuned.name, "tuned", tuple(form.predict(engine, rows)), 0.0)
     text = setup.recipe.prompt.text
     if text and (own := form.with_instruction(text)):

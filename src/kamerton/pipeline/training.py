@@ -124,7 +124,7 @@ def score_validation(setup: Setup, engine: TorchEngine) -> float:
 
 def fit_task_settings(run: Run, setup: Setup, engine: TorchEngine, clock: Clock) -> Generator[RunEvent, None, Setup]:
     """Fit settings of the task on validation rows, and keep them in the recipe: predictions use them from now on."""
-    fitted = fit_threshold(setup.form, engine, setup.split.validation)
+    fitted = fit_threshold(setup.form, engine, setup.unseen)
     if not fitted:
         return setup
     decisions = {f"task.{name}": Decision(one.value, one.reason) for name, one in fitted.items()}

@@ -69,7 +69,7 @@ def front_matter(run: Run, outcome: Outcome, rows: Sequence[Example], used: Usag
         "pipeline_tag": pipeline,
         "language": [CODES[name] for name, count in languages if name in CODES and count >= 0.1 * len(rows)],
         "license": next(iter(licences), ""),
-        "tags": ["kamerton", outcome.method.name],
+        "tags": ["kamerton"] if outcome.model.tuned else ["kamerton", outcome.method.name],
         "metrics": [metric["type"] for metric in metrics],
         "model-index": [{"name": name, "results": [{**result, "metrics": metrics}]}],
     }

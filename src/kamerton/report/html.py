@@ -25,6 +25,7 @@ from kamerton.report.charts import SHARES, forest, learning, pareto
 from kamerton.report.outcome import Outcome, named, read_outcome, title_of
 from kamerton.report.usage import usage
 from kamerton.runs.price import price
+from kamerton.runs.recipe import of_training
 from kamerton.runs.run import PARTS, Run
 from kamerton.runs.state import as_json
 from kamerton.text import safe as text
@@ -86,13 +87,14 @@ def read_page(run: Run) -> Mapping[str, object]:
         "class_counts": {part: Counter(example.gold for example in getattr(split, part)) for part in PARTS},
         "losses": content.losses(run.read_ledger()),
         "findings": run.read_findings(),
-        "settings": content.explained(recipe),
+        "settings": [pair for pair in content.explained(recipe) if not (outcome.model.tuned and of_training(pair[0]))],
+        "trained_on": bool(recipe.split.train_path),
         "environment": [*content.facts(state)],
         "classic_rows": run.state.classic_rows,
         "usage": usage(run, sorted({example.gold for example in split.train}) if labels else ()),
         "terrain": content.terrain(run.read_dynamics(), split.train),
         "price": price(run, content.per_thousand(outcome.tuned, outcome) / 1000, sum(outcome.seconds.values())),
-        "regained": content.regained(outcome),
+        "regained": None if outcome.model.tuned else content.regained(outcome),
     }
 
 

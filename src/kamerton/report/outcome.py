@@ -24,6 +24,8 @@ class Pretrained:
 
     name: str
     parameters: int
+    tuned: str = ""
+    """The model that was tuned from it elsewhere; empty where the run trained one."""
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,8 @@ class Usage:
 def usage(run: Run, labels: Sequence[str]) -> Usage:
     """Return how this run's model is loaded."""
     adapter = _settings(run, "adapter_config.json")
-    method = registry.choose("methods", run.recipe.method.name or "") if adapter else None
+    word = run.recipe.method.name
+    method = registry.choose("methods", word) if adapter and word else None
     base = Path(str(adapter.get("base_model_name_or_path") or "")) / "config.json"
     saved = architecture(read_settings(base) if adapter and base.exists() else _settings(run, "config.json"))
     plain = next((head for head in TASK_TYPES.values() if saved.endswith(f"For{head}")), "")

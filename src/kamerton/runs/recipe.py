@@ -42,6 +42,7 @@ from kamerton.runs.settings import (
     Group,
     Misfit,
     MixSettings,
+    Names,
     Share,
     SplitSettings,
     misfit,
@@ -51,6 +52,8 @@ from kamerton.runs.yaml_text import inline
 Settings = TypeVar("Settings", bound=BaseModel)
 AUTO = "auto"
 """Instead of remedies' names: those for what training showed. Instead of a rate: the result of the range test."""
+TRAINING_GROUPS, TRAINING = ("train.", "augment.", "mix.", "remedy.", "method."), ("seeds", "model.new_tokens")
+"""Settings of a training."""
 MOST_TOKENS_PER_PASS = 8192
 """Larger passes take more memory and are not faster."""
 
@@ -79,6 +82,16 @@ class ModelSettings(Group):
     name: str | None = Field(None, description="A known name, a folder, or a Hugging Face id.")
     revision: str | None = Field(
         None, pattern="^[0-9a-f]{40}$", description="Commit of the Hugging Face id: 40 hexadecimal digits."
+    )
+    tuned: str | None = Field(
+        None,
+        description="A model that was tuned elsewhere, to be judged instead of training one (`kamerton prove`): a "
+        "folder or a Hugging Face id of plain weights or of a PEFT adapter over `name`.",
+    )
+    labels: Names | None = Field(
+        None,
+        description="The labels of the data in the order of the outputs of the model that was tuned elsewhere; found "
+        "by the names of its outputs if not given.",
     )
     device: str = Field(
         "auto",
@@ -296,6 +309,11 @@ class Setting:
     path: str
     value: object
     reason: Reason
+
+
+def of_training(setting: Setting) -> bool:
+    """Return whether a setting is of a training: it means nothing where a model was tuned elsewhere."""
+    return setting.path.startswith(TRAINING_GROUPS) or setting.path in TRAINING
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from kamerton.core.readers import RESTORE, Kind
 Held = TypeVar("Held")
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
-SplitBy = Literal["random", "group", "time", "given"]
+SplitBy = Literal["random", "group", "time", "given", "test"]
 
 Names = Annotated[
     tuple[str, ...],
@@ -136,12 +136,18 @@ class SplitSettings(Group):
     by: SplitBy | None = Field(
         None,
         description="`random`; `group`: rows of one value in `column` stay together; `time`: the last rows by `column` "
-        "are tested on; `given`: by `column`, or by files named train, validation, test.",
+        "are tested on; `given`: by `column`, or by files named train, validation, test; `test`: every row is tested "
+        "on, for a model that was tuned elsewhere.",
     )
     column: str | None = Field(None, description="The column for `by`.")
     validation: Share = Field(0.1, description="Share of the rows that selects the checkpoint.")
     test: Share = Field(0.1, description="Share of the rows for the verdict, which uses them once.")
     test_path: str | None = Field(None, description="A separate file with the test rows, with the same columns.")
+    train_path: str | None = Field(
+        None,
+        description="A file with the rows that a model was trained on elsewhere: all other rows are tested on, but for "
+        "those that say the same.",
+    )
     folds: Annotated[int, Field(ge=2)] | None = Field(
         None, description="Number of folds: one is tested on, and runs over all of them are a cross-validation."
     )
@@ -157,6 +163,10 @@ class SplitSettings(Group):
             raise Misfit(msg("column and test_path exclude each other"))
         if self.test_path and self.by not in (None, "given"):
             raise Misfit(msg("the test rows are either those of test_path, or chosen by {by}", by=str(self.by)))
+        if self.by == "test" and (self.column or self.test_path):
+            raise Misfit(msg("every row is tested on, or those of a column or a file"))
+        if self.train_path and (self.test_path or self.folds or self.by not in (None, "given", "test")):
+            raise Misfit(msg("with train_path, every other row is tested on"))
         if self.folds and (self.by in ("time", "given") or self.test_path):
             raise Misfit(msg("folds are drawn at random or by group, not by time and not as given"))
         if self.folds and self.fold >= self.folds:

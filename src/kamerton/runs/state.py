@@ -20,7 +20,7 @@ class DataSource:
 
 @dataclass(frozen=True)
 class BaseModel:
-    """The pretrained model that the run began with."""
+    """A model that the run was given: the pretrained one, or one that was tuned elsewhere."""
 
     name: str
     fingerprint: str
@@ -42,6 +42,8 @@ class State:
     """Name to version."""
     data: DataSource | None = None
     model: BaseModel | None = None
+    tuned: BaseModel | None = None
+    """The model that was tuned elsewhere; None where the run trains one."""
     seed: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Stage to seconds, over all sessions of the run."""

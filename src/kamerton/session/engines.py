@@ -6,7 +6,6 @@ from dataclasses import replace
 from torch import nn
 from transformers import PreTrainedModel
 
-from kamerton.core import registry
 from kamerton.core.contracts import Quantization
 from kamerton.core.errors import Fault, RunError
 from kamerton.core.messages import msg
@@ -46,7 +45,7 @@ def engine_of(setup: Setup, model: nn.Module, rows: Sequence[Encoded] = ()) -> T
 
 def saved_engine(run: Run, setup: Setup) -> TorchEngine:
     """Load the tuned model of a run; its method is imported first, since it may register a type with PEFT."""
-    registry.choose("methods", setup.recipe.method.name or "")
+    make_method(setup.recipe)
     engine = engine_of(setup, load_saved(run.checked_model(), setup.form, setup.facts, setup.tokenizer, setup.device))
     return replace(engine, adapter=FIRST) if is_adapter(run.model) else engine
 
@@ -59,7 +58,7 @@ def adapter_engine(run: Run, setup: Setup, other: TorchEngine) -> TorchEngine:
     """
     if not (other.adapter and is_adapter(run.model)):
         raise RunError(Fault(msg("only adapters can share one base"), str(run.path), ONE_BY_ONE))
-    registry.choose("methods", setup.recipe.method.name or "")
+    make_method(setup.recipe)
     name = str(run.path).replace(".", "_")  # PEFT allows no dots in names
     add_adapter(other.model, run.checked_model(), name)
     return replace(engine_of(setup, other.model), adapter=name)

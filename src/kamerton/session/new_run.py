@@ -9,10 +9,11 @@ from typing import TypeVar
 
 from kamerton.core import registry
 from kamerton.core.errors import Fault, RecipeError
+from kamerton.core.messages import msg
 from kamerton.data.named import is_pattern
 from kamerton.models.catalog import names
 from kamerton.models.locate import unknown_model
-from kamerton.runs.recipe import AUTO, PromptSettings, Recipe, resolve
+from kamerton.runs.recipe import AUTO, PromptSettings, Recipe, of_training, resolve
 from kamerton.runs.run import Run
 from kamerton.runs.servers import allow_key
 from kamerton.runs.settings import SELF
@@ -23,6 +24,8 @@ RECIPES = (".yaml", ".yml")
 RUNS = Path("runs")
 WORDS = ("data.task", "model.name", "train.optimizer", "evaluate.metric", "remedy.names")
 """Settings that name plug-ins or a model."""
+EVERY = "test"
+"""The split in which every row is tested on."""
 
 
 def new_run(data: Path, out: Path | None, settings: Mapping[str, object]) -> Run:
@@ -62,14 +65,25 @@ def _unknown(recipe: Recipe) -> list[Fault]:
         *(("remedies", word) for word in recipe.remedy.names if word != AUTO),
     ]
     faults = [fault for folder, word in words if word and (fault := registry.unknown(folder, word))]
-    if recipe.model.name and (fault := unknown_model(recipe.model.name)):
-        faults.append(fault)
+    faults += [fault for name in (recipe.model.name, recipe.model.tuned) if name and (fault := unknown_model(name))]
+    if recipe.model.tuned:
+        faults += _not_trained(recipe)
+    elif recipe.split.train_path or recipe.split.by == EVERY:
+        rule = msg("without training rows there is nothing to train on: these settings are for a finished model")
+        faults.append(Fault(rule, "split.by", msg("`kamerton prove DATA --tuned MODEL` judges one")))
     task, method = recipe.data.task or "", recipe.method.name or ""
     if task in registry.names("tasks"):
         faults += _tried(partial(make_task, recipe, task))[1]
     if method in registry.names("methods"):
         faults += _tried(partial(make_method, recipe))[1]
     return faults
+
+
+def _not_trained(recipe: Recipe) -> list[Fault]:
+    """Return the faults of settings of a training, in a run whose model was tuned elsewhere."""
+    given = [one for one in recipe.settings() if one.reason.origin in ("flag", "recipe") and of_training(one)]
+    rule, remedy = msg("nothing is trained in this run: its model was tuned elsewhere"), msg("leave it out")
+    return [Fault(rule, one.path, remedy) for one in given]
 
 
 def _tried(make: Callable[[], T]) -> tuple[T | None, Sequence[Fault]]:
@@ -88,10 +102,11 @@ def anchored(recipe: Recipe) -> Recipe:
     words = model.new_tokens
     changes: dict[str, dict[str, object]] = {
         "data": {"path": _anchored(data.path)},
-        "split": {"test_path": _anchored(split.test_path)},
+        "split": {"test_path": _anchored(split.test_path), "train_path": _anchored(split.train_path)},
         "mix": {"source": mix.source if mix.source == SELF else _anchored(mix.source)},
         "model": {
             "name": model.name if model.name in names() else _anchored(model.name),
+            "tuned": _anchored(model.tuned),
             "new_tokens": _anchored(words) if isinstance(words, str) else words,
         },
         "benchmarks": {"tasks": tuple(_anchored(t) if t.endswith(RECIPES) else t for t in benchmarks.tasks)},

@@ -16,12 +16,14 @@ from kamerton.core.files import nearby, sha256_of
 from kamerton.core.messages import Joined, Wording, msg
 from kamerton.core.records import Encoded, Example, Split, Stage
 from kamerton.data.encoded_cache import kept_rows
+from kamerton.models.elsewhere import has_tokenizer
 from kamerton.models.inspect import fingerprints, inspect_folder
 from kamerton.models.load import load_tokenizer
 from kamerton.models.locate import locate
 from kamerton.models.vocabulary import add_words
 from kamerton.runs.recipe import Recipe, checked
 from kamerton.runs.run import PARTS, Run
+from kamerton.session.elsewhere import TunedElsewhere
 
 SAMPLED = (12, 18, 24)
 """Most tokens of each row for testing layouts: the model runs them a dozen times."""
@@ -59,13 +61,19 @@ class Setup:
     cache: Path | None = None
     """The folder of cached results; None caches nothing."""
 
+    @property
+    def unseen(self) -> Sequence[Example]:
+        """The validation rows that the tuned model was not trained on: what is fitted for it is fitted on these."""
+        return () if self.recipe.split.train_path else self.split.validation
+
     def encode(self, examples: Sequence[Example]) -> list[Encoded]:
         """Encode examples for the tuned model, or load them from the cache."""
         encode = partial(self.form.encode, examples, self.tokenizer, self.max_tokens)
         # what a form takes from the training rows is fixed by the run's split
         recipe = self.recipe.model_dump_json(include={"model", "data", "task"}, exclude={"model": {"device"}})
         added = sorted(self.tokenizer.get_added_vocab().items())
-        circumstances = (version("kamerton"), recipe, self.facts.fingerprint, added, self.max_tokens)
+        template = (self.tokenizer.name_or_path, self.tokenizer.chat_template)
+        circumstances = (version("kamerton"), recipe, self.facts.fingerprint, added, template, self.max_tokens)
         return kept_rows(self.cache, repr(circumstances), examples, encode)
 
     @property
@@ -82,7 +90,7 @@ class Setup:
     @property
     def samples(self) -> list[Encoded]:
         """Parts of a few encoded training rows, of different lengths, for testing layouts."""
-        some = sorted(self.encode(self.split.train[:32]), key=lambda item: len(item.tokens))
+        some = sorted(self.encode(self.split.typical[:32]), key=lambda item: len(item.tokens))
         chosen = some[0], some[len(some) // 8], some[len(some) // 4]
         return [item.excerpt(longest) for item, longest in zip(chosen, SAMPLED, strict=True)]
 
@@ -102,14 +110,16 @@ def open_setup(run: Run) -> Setup:
         remedy = msg("restore the model, or start a new run with `kamerton tune`")
         raise RunError(Fault(rule, facts.folder, remedy))
     task = make_task(recipe, recipe.data.task or "")
-    form = make_form(task, recipe, facts.kind, split.train)
-    tokenizer = add_words(load_tokenizer(facts), recipe.model.new_tokens)
+    form = make_form(task, recipe, facts.kind, split.typical)
+    own = run.model if recipe.model.tuned and has_tokenizer(run.model) else None
+    tokenizer = add_words(load_tokenizer(facts, own), recipe.model.new_tokens)
     return Setup(recipe, task, form, facts, tokenizer, split, _max_tokens(recipe, facts), run.cache)
 
 
 def bare(setup: Setup) -> Setup:
-    """Return the setup without new tokens, for the untuned base model."""
-    return replace(setup, tokenizer=load_tokenizer(setup.facts)) if setup.recipe.model.new_tokens else setup
+    """Return the setup of the untuned base model: without new tokens, with its own tokenizer and template."""
+    other = setup.recipe.model.new_tokens or setup.recipe.model.tuned
+    return replace(setup, tokenizer=load_tokenizer(setup.facts)) if other else setup
 
 
 PART_NAMES = {
@@ -127,7 +137,7 @@ def differing_parts(one: Mapping[str, str], other: Mapping[str, str]) -> Joined:
 def metric_names(setup: Setup) -> tuple[str, ...]:
     """Return the task's metrics, the deciding one first."""
     first = setup.recipe.evaluate.metric or ""
-    return (first, *(name for name in setup.task.metrics(setup.split.train) if name != first))
+    return (first, *(name for name in setup.task.metrics(setup.split.typical) if name != first))
 
 
 def data_fingerprint(run: Run) -> str:
@@ -137,7 +147,8 @@ def data_fingerprint(run: Run) -> str:
 
 def _max_tokens(recipe: Recipe, facts: ModelFacts) -> int:
     """Return the longest sequence that leaves room for the tokens that the method adds."""
-    room = facts.context - (make_method(recipe).added_tokens if recipe.method.name else 0)
+    known = recipe.method.name or recipe.model.tuned
+    room = facts.context - (make_method(recipe).added_tokens if known else 0)
     return min(room, recipe.model.max_tokens or room)
 
 
@@ -154,6 +165,8 @@ def make_form(task: Task, recipe: Recipe, kind: ModelKind, examples: Sequence[Ex
         RecipeError: the form does not support this way.
     """
     form = task.form(kind, examples)
+    if recipe.model.labels:
+        form = form.with_outputs(recipe.model.labels)
     wanted = recipe.data.too_long or form.too_long[0]
     if wanted not in form.too_long:
         names = {"task": recipe.data.task or "", "kind": kind, "way": wanted}
@@ -165,6 +178,8 @@ def make_form(task: Task, recipe: Recipe, kind: ModelKind, examples: Sequence[Ex
 
 def make_method(recipe: Recipe) -> Method:
     """Build the recipe's method. Raises `RecipeError` with every setting that is unknown or wrong."""
+    if recipe.model.tuned:
+        return checked(TunedElsewhere, recipe.method.knobs, place="method:")
     word = recipe.method.name or ""
     method: Method = checked(registry.choose("methods", word), recipe.method.knobs, place=f"method {word}:")
     return method
