@@ -54,7 +54,8 @@ def score_on(run: Run, path: Path) -> Rescored:
     taken = predictor.take(path)
     setup, settings = predictor.setup, predictor.setup.recipe.evaluate
     answers = setup.task.answers
-    known = {label for example in setup.split.train for label in _labels(example, answers)}
+    known = {label for example in setup.split.typical for label in _labels(example, answers)}
+    known |= set(setup.recipe.model.labels or ())
     golds = [_labels(example, answers) for example in taken.examples]
     none = bare_golds(golds, known) if setup.recipe.data.placeholders == "drop" and answers != "tags" else set()
     bare = [e for e, labels in zip(taken.examples, golds, strict=True) if not filled(e.gold) or tuple(labels) in none]
@@ -71,7 +72,7 @@ def score_on(run: Run, path: Path) -> Rescored:
     [contender] = score(examples, [tuned], names, confidence=confidence, resamples=resamples, seed=seed)
     unknown = Counter(label for example in examples for label in _labels(example, answers) if label not in known)
     answered = zip(examples, tuned.predictions, strict=True)
-    trained = {example.key for example in (*setup.split.train, *setup.split.added)}
+    trained = {example.key for example in setup.trained_on}
     return Rescored(
         replace(contender, per_class=class_results(examples, tuned.predictions, setup.task.answers)),
         len(examples),

@@ -442,6 +442,8 @@ def _outputs(recipe: Recipe) -> Wording:
 def _split_message(recipe: Recipe, split: Split) -> Message:
     by = recipe.split
     how = msg("by the column {column}", column=by.column) if by.column else SPLITS[str(by.by)]
+    if by.train_path:
+        how = msg("the rows of {path} were trained on", path=by.train_path)
     if by.folds:
         how = msg("{how}, fold {fold} of {folds}", how=how, fold=by.fold, folds=by.folds)
     train, validation, test = len(split.train), len(split.validation), len(split.test)

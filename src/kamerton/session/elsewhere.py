@@ -123,9 +123,8 @@ def check_labels(given: Sequence[str], outputs: Sequence[str], labels: Sequence[
 
 
 def _in_order(outputs: Sequence[str]) -> Message:
-    example = ",".join(f"LABEL{at}" for at in range(min(3, len(outputs))))
-    rule = "give the data's label for each of the {count} outputs, in their order: --labels {example}"
-    return msg(rule, count=len(outputs), example=example)
+    rule = "give the data's label for each of the {count} outputs, in their order: --labels FIRST,SECOND,…"
+    return msg(rule, count=len(outputs))
 
 
 def _listed(names: Sequence[str]) -> Message:

@@ -62,6 +62,14 @@ class Setup:
     """The folder of cached results; None caches nothing."""
 
     @property
+    def trained_on(self) -> Sequence[Example]:
+        """The rows that the tuned model is known to be trained on: of one tuned elsewhere, those that were named."""
+        model, split = self.recipe.model, self.recipe.split
+        if not model.tuned:
+            return (*self.split.train, *self.split.added)
+        return (*self.split.train, *self.split.validation) if split.train_path else ()
+
+    @property
     def unseen(self) -> Sequence[Example]:
         """The validation rows that the tuned model was not trained on: what is fitted for it is fitted on these."""
         return () if self.recipe.split.train_path else self.split.validation

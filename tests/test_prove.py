@@ -1,0 +1,433 @@
+"""`kamerton prove`: what Trainer and PEFT alone tuned gets the scores of a plain script, and its faults are told."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sacrebleu
+from peft import AutoPeftModelForCausalLM, LoraConfig, get_peft_model
+from sklearn.metrics import accuracy_score, f1_score
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+
+import tuned_elsewhere
+from kamerton.core.errors import KamertonError
+from kamerton.core.outcomes import Answers
+from kamerton.core.records import Example, Prediction
+from kamerton.core.records import Place as At
+from kamerton.evaluate.diagnosis import diagnose_order
+from kamerton.models.elsewhere import inspect_tuned
+from kamerton.models.inspect import inspect_folder
+from kamerton.models.load import PLAIN_TEMPLATE, load_tokenizer
+from kamerton.pipeline.prepare import bind, choose_base, parse_data
+from kamerton.runs.recipe import resolve
+from kamerton.runs.run import Run
+from kamerton.session.differences import differences
+from kamerton.session.elsewhere import check_labels, match_labels
+from stories import DONE, MISTAKE, Place, reviews, wait_for
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning", "ignore::UserWarning:torch"
+)
+QUICK = ("--set", "evaluate.resamples=200", "--set", "evaluate.forgetting=off")
+OTHER_TEMPLATE = (
+    "{% for message in messages %}{{ '[' + message['role'] + '] ' + message['content'] + '\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}[assistant] {% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def shop(place: Place, encoder_folder: Path, decoder_folder: Path, seq2seq_folder: Path) -> Place:
+    """The folder of runs, with models that were tuned elsewhere and data that some of them were trained on."""
+    rows = tuned_elsewhere.questions(96)
+    tuned_elsewhere.classifier(encoder_folder, place.folder / "bert", reviews(60), ("Good", "BAD"))
+    tuned_elsewhere.adapter(decoder_folder, place.folder / "lora", rows[:64])
+    tuned_elsewhere.writer(seq2seq_folder, place.folder / "t5", rows[:64])
+    written = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (place.folder / "colors.jsonl").write_text(written, encoding="utf-8")
+    _write(place.folder / "seen.csv", reviews(60))
+    (first, label), *_ = reviews(60)
+    _write(place.folder / "mixed.csv", [*reviews(90)[50:], (f"{first}!", label)])
+    return place
+
+
+def _write(path: Path, rows: list[tuple[str, str]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *rows])
+
+
+def _proven(shop: Place, name: str, *words: str) -> tuple[Run, str]:
+    """Run the command once for all tests that look at the run."""
+    if name not in shop.told:
+        shop.told[name] = shop.call("prove", *words, "--out", name, *QUICK)
+    assert shop.told[name].status == DONE, shop.told[name].said
+    return Run(shop.folder / name), shop.told[name].out
+
+
+@pytest.fixture
+def classified(shop: Place) -> tuple[Run, str]:
+    return _proven(shop, "prove-bert", "reviews.csv", "--base", "encoder", "--tuned", "bert")
+
+
+@pytest.fixture
+def chatted(shop: Place) -> tuple[Run, str]:
+    return _proven(shop, "prove-lora", "colors.jsonl", "--tuned", "lora", "--all-test", "--set", "evaluate.shots=0")
+
+
+def _scores(run: Run) -> dict[str, float]:
+    tuned = next(one for one in run.result["contenders"] if one["kind"] == "tuned")
+    return {name: measure["value"] for name, measure in tuned["metrics"].items()}
+
+
+def _tuned(run: Run) -> list[str]:
+    answers = next(one for one in run.read_answers() if one.kind == "tuned")
+    return [prediction.text for prediction in answers.predictions]
+
+
+# ── the same scores as a plain script ─────────────────────────────────────────────────────────
+
+
+def test_a_classifier_of_trainer_gets_the_scores_of_a_plain_script(classified):
+    run, _ = classified
+    test = run.read_split().test
+    answers = [
+        name.casefold() for name in tuned_elsewhere.classes_of(run.path.parent / "bert", [row.text for row in test])
+    ]
+    golds = [row.gold for row in test]
+    assert _tuned(run) == answers
+    assert _scores(run)["accuracy"] == pytest.approx(accuracy_score(golds, answers))
+    assert _scores(run)["macro-f1"] == pytest.approx(f1_score(golds, answers, average="macro"))
+
+
+def test_an_adapter_of_peft_gets_the_scores_of_a_plain_script(chatted):
+    run, _ = chatted
+    folder, test, most = run.path.parent / "lora", run.read_split().test[:24], run.recipe.evaluate.max_new_tokens
+    model, tokenizer = AutoPeftModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    answers = []
+    for row in test:
+        turns = [{"role": "user", "content": row.fields["instruction"]}]
+        prompt = tokenizer.apply_chat_template(
+            turns, add_generation_prompt=True, return_tensors="pt", return_dict=True
+        )["input_ids"]
+        answers.append(tuned_elsewhere.said(model, tokenizer, prompt, most))
+    assert _tuned(run)[:24] == answers
+    assert len(set(answers)) > 2
+
+
+def test_an_encoder_decoder_gets_the_scores_of_a_plain_script(shop):
+    more = ("--set", "split.test=0.3", "--set", "evaluate.shots=0")
+    run, _ = _proven(shop, "prove-t5", "colors.jsonl", "--base", "seq2seq", "--tuned", "t5", *more)
+    test, most = run.read_split().test, run.recipe.evaluate.max_new_tokens
+    model, tokenizer = (kind.from_pretrained(shop.folder / "t5") for kind in (AutoModelForSeq2SeqLM, AutoTokenizer))
+    prompts = [tokenizer(row.fields["instruction"], return_tensors="pt")["input_ids"] for row in test]
+    answers = [tuned_elsewhere.said(model, tokenizer, prompt, most) for prompt in prompts]
+    assert _tuned(run) == answers
+    right = sum(answer == row.gold for answer, row in zip(answers, test, strict=True)) / len(test)
+    chrf = sacrebleu.corpus_chrf(answers, [[row.gold for row in test]]).score
+    assert _scores(run)["exact-match"] == pytest.approx(right)
+    assert _scores(run)["chrf"] == pytest.approx(chrf / 100)
+
+
+# ── a run like any other ──────────────────────────────────────────────────────────────────────
+
+
+def test_the_model_is_copied_as_it_was_and_no_more(chatted):
+    run, _ = chatted
+    source = run.path.parent / "lora"
+    for name in ("adapter_model.safetensors", "adapter_config.json", "tokenizer.json", "chat_template.jinja"):
+        assert (run.model / name).read_bytes() == (source / name).read_bytes()
+    assert (source / "training_args.bin").exists() and not (run.model / "training_args.bin").exists()
+
+
+COMMANDS = (
+    ("verify", "{}"), ("predict", "{}", "a warm film"), ("evaluate", "{}", "reviews.csv"), ("report", "{}"),
+    ("compare", "{}", "{}-again"), ("resume", "{}"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
+def test_every_command_on_runs_works_on_it(shop, classified, words):
+    run, _ = classified
+    shutil.copytree(run.path, run.path.with_name(f"{run.path.name}-again"), dirs_exist_ok=True)
+    ended = shop.call(*(word.format(run.path.name) for word in words))
+    assert ended.status == DONE, ended.said
+    assert "trained on" not in ended.said  # of these rows nothing is known
+
+
+def test_its_answers_can_be_judged_blindly(shop, chatted):
+    ended = shop.call("judge", chatted[0].path.name)
+    assert ended.status == DONE and "pairs to judge" in ended.out, ended.said
+
+
+def test_the_dial_needs_a_training(shop, classified):
+    ended = shop.call("dial", classified[0].path.name)
+    assert ended.status == MISTAKE and "tuned elsewhere" in ended.err
+
+
+def test_nothing_is_claimed_about_a_training(classified):
+    run, _ = classified
+    result = run.result
+    assert "trainable_parameters" not in result and result["forecast"] is None
+    assert result["model"]["tuned"].endswith("bert") and result["method"]["name"] == "elsewhere"
+    card = (run.model / "README.md").read_text("utf-8")
+    assert "tuned elsewhere" in card and "Kamerton only judged it" in card and "learning rate" not in card
+    page = (run.path / "report.html").read_text("utf-8")
+    assert "nothing is known here about its training" in page and "train.learning_rate" not in page
+    assert "which none of them had seen" not in page
+
+
+def test_settings_of_a_training_are_refused(shop):
+    ended = shop.call("prove", "reviews.csv", "--base", "encoder", "--tuned", "bert", "--set", "train.epochs=2",
+                      "--set", "seeds=3", "--out", "refused")  # fmt: skip
+    assert ended.status == MISTAKE
+    assert "train.epochs: nothing is trained in this run" in ended.err and "seeds: nothing is trained" in ended.err
+
+
+def test_a_killed_run_goes_on(shop):
+    words = ("reviews.csv", "--base", "encoder", "--tuned", "bert", "--out", "killed", *QUICK)
+    child = shop.start("prove", *words)
+    wait_for(child, lambda: (shop.folder / "killed" / "model" / "config.json").exists() or child.has_ended)
+    child.kill()
+    child.wait()
+    ended = shop.call("resume", "killed")
+    assert ended.status == DONE, ended.said
+    run, whole = Run(shop.folder / "killed"), _proven(shop, "prove-bert")[0]
+    assert _scores(run) == _scores(whole)
+
+
+# ── rows that the model was trained on ────────────────────────────────────────────────────────
+
+
+def test_rows_that_the_model_was_trained_on_are_not_tested_on(shop):
+    words = ("mixed.csv", "--base", "encoder", "--tuned", "bert", "--trained-on", "seen.csv")
+    run, out = _proven(shop, "prove-seen", *words)
+    split, seen = run.read_split(), {text for text, _ in reviews(60)}
+    assert split.test and not seen & {row.text for row in split.test}
+    assert {row.text for row in (*split.train, *split.validation)} <= seen
+    assert {row.place.file.rpartition("/")[2] for row in split.test} == {"mixed.csv"}
+    reasons = [str(entry.reason) for entry in run.read_ledger() if entry.fate == "dropped"]
+    assert reasons.count("the model was trained on the same row") == 10
+    assert "the model was trained on a row nearly like it" in reasons
+    assert "rows are among those that the model was trained on" in out
+    kinds = {one["kind"] for one in run.result["contenders"]}
+    assert {"classic", "trivial", "prompt", "tuned"} <= kinds
+    assert "calibration" not in run.result  # validation rows were trained on: nothing is fitted on them
+
+
+def test_every_row_can_be_tested_on(chatted):
+    run, out = chatted
+    split = run.read_split()
+    assert len(split.test) == 96 and not split.train and not split.validation
+    assert {one["kind"] for one in run.result["contenders"]} == {"tuned", "base"}
+    assert "none: there are no training rows to learn from" in out
+
+
+# ── what does not fit is refused ──────────────────────────────────────────────────────────────
+
+
+def _refusal(**settings: object) -> str:
+    """Return what is said of a model before anything is run."""
+    with pytest.raises(KamertonError) as caught:
+        bind(choose_base(parse_data(resolve(None, {name.replace("__", "."): v for name, v in settings.items()}))))
+    return f"{caught.value}"
+
+
+def test_plain_weights_need_a_base(shop):
+    said = _refusal(data__path=str(shop.folder / "reviews.csv"), model__tuned=str(shop.folder / "bert"))
+    assert "does not say from which base model it was tuned" in said and "--base" in said
+
+
+def test_an_adapter_whose_base_is_elsewhere_needs_one(shop, tmp_path):
+    shutil.copytree(shop.folder / "lora", tmp_path / "lora")
+    path = tmp_path / "lora" / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | {"base_model_name_or_path": "/root/models/x"}))
+    said = _refusal(data__path=str(shop.folder / "colors.jsonl"), model__tuned=str(tmp_path / "lora"))
+    assert "'/root/models/x'" in said and "--base" in said
+
+
+def test_a_base_of_another_family_is_refused(shop):
+    data, tuned = str(shop.folder / "reviews.csv"), str(shop.folder / "bert")
+    said = _refusal(data__path=data, model__tuned=tuned, model__name=str(shop.folder / "decoder"))
+    assert "cannot be the base of this model: family llama there, bert here" in said
+
+
+def test_a_model_without_the_head_of_the_task_is_refused(shop):
+    data, base = str(shop.folder / "reviews.csv"), str(shop.folder / "decoder")
+    said = _refusal(data__path=data, model__tuned=str(shop.folder / "lora"), model__name=base,
+                    task__decoder="classifier")  # fmt: skip
+    assert "has no head for the task, which reads AutoModelForSequenceClassification" in said
+
+
+def test_weights_that_were_not_tuned_are_refused(shop):
+    ended = shop.call("prove", "colors.jsonl", "--base", "decoder", "--tuned", "decoder", "--out", "same", *QUICK)
+    assert ended.status == MISTAKE and "nothing was tuned" in ended.err
+
+
+def test_an_adapter_that_changes_nothing_is_refused(shop, decoder_folder):
+    config = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(decoder_folder), config)
+    model.save_pretrained(shop.folder / "fresh")
+    ended = shop.call("prove", "colors.jsonl", "--tuned", "fresh", "--out", "unchanged", *QUICK)
+    assert ended.status == MISTAKE and "the adapter changes nothing" in ended.err
+
+
+def test_an_adapter_over_other_layers_is_refused(shop, tmp_path):
+    model = AutoModelForCausalLM.from_pretrained(shop.folder / "decoder", num_hidden_layers=1)
+    model.save_pretrained(shop.folder / "shallow")
+    AutoTokenizer.from_pretrained(shop.folder / "decoder").save_pretrained(shop.folder / "shallow")
+    ended = shop.call("prove", "colors.jsonl", "--base", "shallow", "--tuned", "lora", "--out", "misfit", *QUICK)
+    assert ended.status == MISTAKE and "--base" in ended.err, ended.said
+
+
+# ── labels ────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("outputs", "labels", "wanted"),
+    [
+        (("b", "a"), ("a", "b"), ("b", "a")),
+        (("NEGATIVE", "Positive"), ("negative", "positive"), ("negative", "positive")),
+        (("LABEL_0", "LABEL_1", "LABEL_2"), ("0", "2"), ("0", "LABEL_1", "2")),
+        (("not_spam", "spam"), ("not spam", "spam"), ("not spam", "spam")),
+        (("1", "0"), ("LABEL_0", "LABEL_1"), ("LABEL_1", "LABEL_0")),
+    ],
+)
+def test_labels_are_matched_by_name(outputs, labels, wanted):
+    assert match_labels(outputs, labels, "model")[0] == wanted
+
+
+@pytest.mark.parametrize("outputs", [("LABEL_0", "LABEL_1"), ("good", "GOOD"), ("good",)])
+def test_labels_that_do_not_fit_are_refused_with_both_lists(outputs):
+    with pytest.raises(KamertonError) as caught:
+        match_labels(outputs, ("bad", "good"), "model")
+    shown = f"{len(outputs)}: {', '.join(map(repr, outputs))}"
+    assert f"the data have 2: 'bad', 'good'; the model has {shown}" in str(caught.value)
+    assert "--labels FIRST,SECOND" in str(caught.value)
+
+
+@pytest.mark.parametrize("given", [("bad",), ("bad", "bad"), ("bad", "fine")])
+def test_a_given_order_must_hold_every_label(given):
+    with pytest.raises(KamertonError, match="--labels"):
+        check_labels(given, ("LABEL_0", "LABEL_1"), ("bad", "good"))
+
+
+def test_labels_in_another_order_are_told():
+    golds = ["a", "b", "c"] * 10
+    examples = [Example(i, At("x", i), str(i), gold) for i, gold in enumerate(golds)]
+    turned = [Prediction(i, {"a": "b", "b": "c", "c": "a"}[gold]) for i, gold in enumerate(golds)]
+    [found] = diagnose_order(examples, Answers("tuned model", "tuned", tuple(turned), 0.0))
+    assert found.name == "labels in another order"
+    assert "0 of 30 test rows are answered correctly; 30 would be" in str(found.evidence) and "'b' as 'a'" in str(
+        found.evidence
+    )
+    right = [Prediction(i, gold if i % 4 else "a") for i, gold in enumerate(golds)]
+    assert diagnose_order(examples, Answers("tuned model", "tuned", tuple(right), 0.0)) == []
+
+
+def test_the_wrong_order_of_a_user_is_told_in_the_verdict(shop, tmp_path):
+    run, out = _proven(shop, "prove-turned", "mixed.csv", "--base", "encoder", "--tuned", "bert", "--all-test",
+                       "--labels", "bad,good")  # fmt: skip
+    assert run.recipe.model.labels == ("bad", "good")
+    assert "labels in another order: " in out and "--labels" in out
+
+
+# ── tokenizer and template ────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def planted(shop: Place, tmp_path: Path) -> Iterator[Path]:
+    """A copy of the adapter, to plant a fault in its tokenizer."""
+    shutil.copytree(shop.folder / "lora", tmp_path / "planted")
+    yield tmp_path / "planted"
+
+
+def _told(folder: Path, base: Path) -> dict[str, str]:
+    """Return what is told of a model beside its base: severity by sentence."""
+    facts, tuned = inspect_folder(base, "base"), inspect_tuned(str(folder))
+    own = load_tokenizer(facts, folder)
+    found = differences(tuned, own, load_tokenizer(facts), facts, ["The plot is thin", "Тёплый фильм", "a  b"])
+    return {str(one.title): one.severity for one in found}
+
+
+def _change(folder: Path, **settings: object) -> None:
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | settings), encoding="utf-8")
+
+
+def test_a_tokenizer_like_the_bases_is_no_finding(planted, decoder_folder):
+    assert set(_told(planted, decoder_folder).values()) == {"note"}  # both double the beginning token
+
+
+def test_a_swapped_template_is_told(planted, decoder_folder):
+    (planted / "chat_template.jinja").write_text(OTHER_TEMPLATE, encoding="utf-8")
+    told = _told(planted, decoder_folder)
+    assert told["the tuned model's chat template writes requests otherwise than its base's"] == "warning"
+    assert any("does not write the end token '<|im_end|>'" in title for title in told)
+
+
+def test_a_lost_template_is_told(planted, decoder_folder):
+    (planted / "chat_template.jinja").unlink()
+    told = _told(planted, decoder_folder)
+    assert told["the tuned model has no chat template, and its base has one: requests are written plainly"] == "severe"
+    assert load_tokenizer(inspect_folder(decoder_folder, ""), planted).chat_template == PLAIN_TEMPLATE
+
+
+def test_another_end_token_is_told(planted, decoder_folder):
+    _change(planted, eos_token="<|pad|>")
+    told = _told(planted, decoder_folder)
+    assert told["the tuned model ends answers with '<|pad|>', its base with '<|im_end|>'"] == "warning"
+    assert any("padding is the end token '<|pad|>'" in title for title in told)
+
+
+def test_a_lost_end_token_is_refused(shop, planted):
+    _change(planted, eos_token=None)
+    said = _refusal(data__path=str(shop.folder / "colors.jsonl"), model__tuned=str(planted))
+    assert "no end token" in said and "planted/tokenizer_config.json" in said
+
+
+def test_a_generation_config_with_another_end_is_told(planted, decoder_folder):
+    (planted / "generation_config.json").write_text('{"eos_token_id": [0]}', encoding="utf-8")
+    assert any(
+        "generation_config.json ends answers with '<|pad|>'" in title for title in _told(planted, decoder_folder)
+    )
+
+
+def test_a_doubled_beginning_token_is_told(planted, decoder_folder):
+    template = (planted / "chat_template.jinja").read_text("utf-8")
+    (planted / "chat_template.jinja").write_text("{{ bos_token }}" + template, encoding="utf-8")
+    told = _told(planted, decoder_folder)
+    rule = "the chat template writes '<|begin|>' and the tokenizer adds it: 3 stand at the start of a prompt that is"
+    assert next(severity for title, severity in told.items() if title.startswith(rule)) == "warning"
+
+
+def test_added_and_lost_tokens_are_told(planted, decoder_folder):
+    tokenizer = AutoTokenizer.from_pretrained(planted)
+    tokenizer.add_tokens(["<tool>"])
+    tokenizer.save_pretrained(planted)
+    assert _told(planted, decoder_folder)["1 token is new in the tuned model: '<tool>'"] == "note"
+
+
+def test_lost_tokens_are_told(planted, decoder_folder):
+    path = planted / "tokenizer.json"
+    settings = json.loads(path.read_text("utf-8"))
+    last = max(settings["model"]["vocab"], key=settings["model"]["vocab"].get)
+    del settings["model"]["vocab"][last]
+    settings["model"]["merges"] = [pair for pair in settings["model"]["merges"] if "".join(pair) != last]
+    path.write_text(json.dumps(settings, ensure_ascii=False), encoding="utf-8")
+    told = _told(planted, decoder_folder)
+    assert told[f"1 token of the base is missing in the tuned model: '{last}'"] == "severe"
+
+
+def test_other_tokens_for_the_same_text_are_told(planted, decoder_folder):
+    path = planted / "tokenizer.json"
+    settings = json.loads(path.read_text("utf-8"))
+    settings["normalizer"] = {"type": "Lowercase"}
+    path.write_text(json.dumps(settings, ensure_ascii=False), encoding="utf-8")
+    assert (
+        _told(planted, decoder_folder)["2 of 3 texts have other tokens in the tuned model than in its base"]
+        == "warning"
+    )
