@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 import tuned_elsewhere
+from children import Nursery
 from kamerton.core.errors import KamertonError
 from kamerton.core.outcomes import Answers
 from kamerton.core.records import Example, Prediction
@@ -28,12 +31,16 @@ from kamerton.runs.recipe import resolve
 from kamerton.runs.run import Run
 from kamerton.session.differences import differences
 from kamerton.session.elsewhere import check_labels, match_labels
-from stories import DONE, MISTAKE, Place, reviews, wait_for
+from stories import DONE, MISTAKE, Place, reviews, wait_for, write_reviews
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning", "ignore::UserWarning:torch"
 )
 QUICK = ("--set", "evaluate.resamples=200", "--set", "evaluate.forgetting=off")
+ROOT = Path(__file__).parent.parent
+LINES = re.findall("^kamerton prove (.*)$", (ROOT / "docs" / "prove.md").read_text("utf-8"), re.MULTILINE)
+PAGE = [shlex.split(line) for line in LINES]
+"""The commands of the page on this: all of them are run here."""
 OTHER_TEMPLATE = (
     "{% for message in messages %}{{ '[' + message['role'] + '] ' + message['content'] + '\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}[assistant] {% endif %}"
@@ -41,18 +48,28 @@ OTHER_TEMPLATE = (
 
 
 @pytest.fixture(scope="module")
-def shop(place: Place, encoder_folder: Path, decoder_folder: Path, seq2seq_folder: Path) -> Place:
-    """The folder of runs, with models that were tuned elsewhere and data that some of them were trained on."""
-    rows = tuned_elsewhere.questions(96)
-    tuned_elsewhere.classifier(encoder_folder, place.folder / "bert", reviews(60), ("Good", "BAD"))
-    tuned_elsewhere.adapter(decoder_folder, place.folder / "lora", rows[:64])
-    tuned_elsewhere.writer(seq2seq_folder, place.folder / "t5", rows[:64])
+def shop(
+    tmp_path_factory: pytest.TempPathFactory,
+    nursery: Nursery,
+    encoder_folder: Path,
+    decoder_folder: Path,
+    seq2seq_folder: Path,
+) -> Place:
+    """A folder with models that were tuned elsewhere, their bases, and data that some of them were trained on."""
+    folder, rows = tmp_path_factory.mktemp("elsewhere"), tuned_elsewhere.questions(96)
+    bases = {"base-encoder": encoder_folder, "decoder": decoder_folder, "seq2seq": seq2seq_folder}
+    for name, base in bases.items():
+        (folder / name).symlink_to(base)
+    tuned_elsewhere.classifier(encoder_folder, folder / "my-classifier", reviews(60), ("Good", "BAD"))
+    tuned_elsewhere.adapter(decoder_folder, folder / "my-adapter", rows[:64])
+    tuned_elsewhere.writer(seq2seq_folder, folder / "t5", rows[:64])
     written = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    (place.folder / "colors.jsonl").write_text(written, encoding="utf-8")
-    _write(place.folder / "seen.csv", reviews(60))
+    (folder / "chats.jsonl").write_text(written, encoding="utf-8")
+    write_reviews(folder / "reviews.csv")
+    _write(folder / "train.csv", reviews(60))
     (first, label), *_ = reviews(60)
-    _write(place.folder / "mixed.csv", [*reviews(90)[50:], (f"{first}!", label)])
-    return place
+    _write(folder / "mixed.csv", [*reviews(90)[50:], (f"{first}!", label)])
+    return Place(folder, nursery)
 
 
 def _write(path: Path, rows: list[tuple[str, str]]) -> None:
@@ -70,12 +87,18 @@ def _proven(shop: Place, name: str, *words: str) -> tuple[Run, str]:
 
 @pytest.fixture
 def classified(shop: Place) -> tuple[Run, str]:
-    return _proven(shop, "prove-bert", "reviews.csv", "--base", "encoder", "--tuned", "bert")
+    """The page's first command."""
+    return _of_page(shop, 0)
 
 
 @pytest.fixture
 def chatted(shop: Place) -> tuple[Run, str]:
-    return _proven(shop, "prove-lora", "colors.jsonl", "--tuned", "lora", "--all-test", "--set", "evaluate.shots=0")
+    """The page's second command."""
+    return _of_page(shop, 1)
+
+
+def _of_page(shop: Place, number: int) -> tuple[Run, str]:
+    return _proven(shop, f"page-{number}", *PAGE[number])
 
 
 def _scores(run: Run) -> dict[str, float]:
@@ -95,7 +118,8 @@ def test_a_classifier_of_trainer_gets_the_scores_of_a_plain_script(classified):
     run, _ = classified
     test = run.read_split().test
     answers = [
-        name.casefold() for name in tuned_elsewhere.classes_of(run.path.parent / "bert", [row.text for row in test])
+        name.casefold()
+        for name in tuned_elsewhere.classes_of(run.path.parent / "my-classifier", [row.text for row in test])
     ]
     golds = [row.gold for row in test]
     assert _tuned(run) == answers
@@ -105,7 +129,7 @@ def test_a_classifier_of_trainer_gets_the_scores_of_a_plain_script(classified):
 
 def test_an_adapter_of_peft_gets_the_scores_of_a_plain_script(chatted):
     run, _ = chatted
-    folder, test, most = run.path.parent / "lora", run.read_split().test[:24], run.recipe.evaluate.max_new_tokens
+    folder, test, most = run.path.parent / "my-adapter", run.read_split().test[:24], run.recipe.evaluate.max_new_tokens
     model, tokenizer = AutoPeftModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     answers = []
     for row in test:
@@ -120,7 +144,7 @@ def test_an_adapter_of_peft_gets_the_scores_of_a_plain_script(chatted):
 
 def test_an_encoder_decoder_gets_the_scores_of_a_plain_script(shop):
     more = ("--set", "split.test=0.3", "--set", "evaluate.shots=0")
-    run, _ = _proven(shop, "prove-t5", "colors.jsonl", "--base", "seq2seq", "--tuned", "t5", *more)
+    run, _ = _proven(shop, "prove-t5", "chats.jsonl", "--base", "seq2seq", "--tuned", "t5", *more)
     test, most = run.read_split().test, run.recipe.evaluate.max_new_tokens
     model, tokenizer = (kind.from_pretrained(shop.folder / "t5") for kind in (AutoModelForSeq2SeqLM, AutoTokenizer))
     prompts = [tokenizer(row.fields["instruction"], return_tensors="pt")["input_ids"] for row in test]
@@ -137,7 +161,7 @@ def test_an_encoder_decoder_gets_the_scores_of_a_plain_script(shop):
 
 def test_the_model_is_copied_as_it_was_and_no_more(chatted):
     run, _ = chatted
-    source = run.path.parent / "lora"
+    source = run.path.parent / "my-adapter"
     for name in ("adapter_model.safetensors", "adapter_config.json", "tokenizer.json", "chat_template.jinja"):
         assert (run.model / name).read_bytes() == (source / name).read_bytes()
     assert (source / "training_args.bin").exists() and not (run.model / "training_args.bin").exists()
@@ -172,7 +196,7 @@ def test_nothing_is_claimed_about_a_training(classified):
     run, _ = classified
     result = run.result
     assert "trainable_parameters" not in result and result["forecast"] is None
-    assert result["model"]["tuned"].endswith("bert") and result["method"]["name"] == "elsewhere"
+    assert result["model"]["tuned"].endswith("my-classifier") and result["method"]["name"] == "elsewhere"
     card = (run.model / "README.md").read_text("utf-8")
     assert "tuned elsewhere" in card and "Kamerton only judged it" in card and "learning rate" not in card
     page = (run.path / "report.html").read_text("utf-8")
@@ -181,21 +205,25 @@ def test_nothing_is_claimed_about_a_training(classified):
 
 
 def test_settings_of_a_training_are_refused(shop):
-    ended = shop.call("prove", "reviews.csv", "--base", "encoder", "--tuned", "bert", "--set", "train.epochs=2",
-                      "--set", "seeds=3", "--out", "refused")  # fmt: skip
+    settings = ("--set", "train.epochs=2", "--set", "seeds=3")
+    ended = shop.call("prove", *PAGE[0], *settings, "--out", "refused")
     assert ended.status == MISTAKE
     assert "train.epochs: nothing is trained in this run" in ended.err and "seeds: nothing is trained" in ended.err
 
 
+def test_every_command_of_the_page_is_run_here(shop):
+    assert [_of_page(shop, number)[0].finished for number in range(len(PAGE))] == [True, True, True]
+
+
 def test_a_killed_run_goes_on(shop):
-    words = ("reviews.csv", "--base", "encoder", "--tuned", "bert", "--out", "killed", *QUICK)
+    words = ("reviews.csv", "--base", "base-encoder", "--tuned", "my-classifier", "--out", "killed", *QUICK)
     child = shop.start("prove", *words)
     wait_for(child, lambda: (shop.folder / "killed" / "model" / "config.json").exists() or child.has_ended)
     child.kill()
     child.wait()
     ended = shop.call("resume", "killed")
     assert ended.status == DONE, ended.said
-    run, whole = Run(shop.folder / "killed"), _proven(shop, "prove-bert")[0]
+    run, whole = Run(shop.folder / "killed"), _of_page(shop, 0)[0]
     assert _scores(run) == _scores(whole)
 
 
@@ -203,8 +231,7 @@ def test_a_killed_run_goes_on(shop):
 
 
 def test_rows_that_the_model_was_trained_on_are_not_tested_on(shop):
-    words = ("mixed.csv", "--base", "encoder", "--tuned", "bert", "--trained-on", "seen.csv")
-    run, out = _proven(shop, "prove-seen", *words)
+    run, out = _of_page(shop, 2)
     split, seen = run.read_split(), {text for text, _ in reviews(60)}
     assert split.test and not seen & {row.text for row in split.test}
     assert {row.text for row in (*split.train, *split.validation)} <= seen
@@ -237,33 +264,33 @@ def _refusal(**settings: object) -> str:
 
 
 def test_plain_weights_need_a_base(shop):
-    said = _refusal(data__path=str(shop.folder / "reviews.csv"), model__tuned=str(shop.folder / "bert"))
+    said = _refusal(data__path=str(shop.folder / "reviews.csv"), model__tuned=str(shop.folder / "my-classifier"))
     assert "does not say from which base model it was tuned" in said and "--base" in said
 
 
 def test_an_adapter_whose_base_is_elsewhere_needs_one(shop, tmp_path):
-    shutil.copytree(shop.folder / "lora", tmp_path / "lora")
-    path = tmp_path / "lora" / "adapter_config.json"
+    shutil.copytree(shop.folder / "my-adapter", tmp_path / "my-adapter")
+    path = tmp_path / "my-adapter" / "adapter_config.json"
     path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | {"base_model_name_or_path": "/root/models/x"}))
-    said = _refusal(data__path=str(shop.folder / "colors.jsonl"), model__tuned=str(tmp_path / "lora"))
+    said = _refusal(data__path=str(shop.folder / "chats.jsonl"), model__tuned=str(tmp_path / "my-adapter"))
     assert "'/root/models/x'" in said and "--base" in said
 
 
 def test_a_base_of_another_family_is_refused(shop):
-    data, tuned = str(shop.folder / "reviews.csv"), str(shop.folder / "bert")
+    data, tuned = str(shop.folder / "reviews.csv"), str(shop.folder / "my-classifier")
     said = _refusal(data__path=data, model__tuned=tuned, model__name=str(shop.folder / "decoder"))
     assert "cannot be the base of this model: family llama there, bert here" in said
 
 
 def test_a_model_without_the_head_of_the_task_is_refused(shop):
     data, base = str(shop.folder / "reviews.csv"), str(shop.folder / "decoder")
-    said = _refusal(data__path=data, model__tuned=str(shop.folder / "lora"), model__name=base,
+    said = _refusal(data__path=data, model__tuned=str(shop.folder / "my-adapter"), model__name=base,
                     task__decoder="classifier")  # fmt: skip
     assert "has no head for the task, which reads AutoModelForSequenceClassification" in said
 
 
 def test_weights_that_were_not_tuned_are_refused(shop):
-    ended = shop.call("prove", "colors.jsonl", "--base", "decoder", "--tuned", "decoder", "--out", "same", *QUICK)
+    ended = shop.call("prove", "chats.jsonl", "--base", "decoder", "--tuned", "decoder", "--out", "same", *QUICK)
     assert ended.status == MISTAKE and "nothing was tuned" in ended.err
 
 
@@ -271,7 +298,7 @@ def test_an_adapter_that_changes_nothing_is_refused(shop, decoder_folder):
     config = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
     model = get_peft_model(AutoModelForCausalLM.from_pretrained(decoder_folder), config)
     model.save_pretrained(shop.folder / "fresh")
-    ended = shop.call("prove", "colors.jsonl", "--tuned", "fresh", "--out", "unchanged", *QUICK)
+    ended = shop.call("prove", "chats.jsonl", "--tuned", "fresh", "--out", "unchanged", *QUICK)
     assert ended.status == MISTAKE and "the adapter changes nothing" in ended.err
 
 
@@ -279,7 +306,7 @@ def test_an_adapter_over_other_layers_is_refused(shop, tmp_path):
     model = AutoModelForCausalLM.from_pretrained(shop.folder / "decoder", num_hidden_layers=1)
     model.save_pretrained(shop.folder / "shallow")
     AutoTokenizer.from_pretrained(shop.folder / "decoder").save_pretrained(shop.folder / "shallow")
-    ended = shop.call("prove", "colors.jsonl", "--base", "shallow", "--tuned", "lora", "--out", "misfit", *QUICK)
+    ended = shop.call("prove", "chats.jsonl", "--base", "shallow", "--tuned", "my-adapter", "--out", "misfit", *QUICK)
     assert ended.status == MISTAKE and "--base" in ended.err, ended.said
 
 
@@ -329,8 +356,8 @@ def test_labels_in_another_order_are_told():
 
 
 def test_the_wrong_order_of_a_user_is_told_in_the_verdict(shop, tmp_path):
-    run, out = _proven(shop, "prove-turned", "mixed.csv", "--base", "encoder", "--tuned", "bert", "--all-test",
-                       "--labels", "bad,good")  # fmt: skip
+    words = ("mixed.csv", *PAGE[0][1:], "--all-test", "--labels", "bad,good")
+    run, out = _proven(shop, "prove-turned", *words)
     assert run.recipe.model.labels == ("bad", "good")
     assert "labels in another order: " in out and "--labels" in out
 
@@ -341,7 +368,7 @@ def test_the_wrong_order_of_a_user_is_told_in_the_verdict(shop, tmp_path):
 @pytest.fixture
 def planted(shop: Place, tmp_path: Path) -> Iterator[Path]:
     """A copy of the adapter, to plant a fault in its tokenizer."""
-    shutil.copytree(shop.folder / "lora", tmp_path / "planted")
+    shutil.copytree(shop.folder / "my-adapter", tmp_path / "planted")
     yield tmp_path / "planted"
 
 
@@ -385,7 +412,7 @@ def test_another_end_token_is_told(planted, decoder_folder):
 
 def test_a_lost_end_token_is_refused(shop, planted):
     _change(planted, eos_token=None)
-    said = _refusal(data__path=str(shop.folder / "colors.jsonl"), model__tuned=str(planted))
+    said = _refusal(data__path=str(shop.folder / "chats.jsonl"), model__tuned=str(planted))
     assert "no end token" in said and "planted/tokenizer_config.json" in said
 
 

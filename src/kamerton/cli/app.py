@@ -13,7 +13,7 @@ from typer import Argument, Context, Exit, Option
 from typer.main import get_command
 from typer.models import CommandFunctionType
 
-from kamerton.cli import options
+from kamerton.cli import options, proving
 from kamerton.cli.border import MISTAKE, OK, UNMET
 from kamerton.cli.help import Command, CommandGroup, bad_value, misuse
 from kamerton.cli.options import AsJson, Language, RunPath, call
@@ -341,59 +341,11 @@ def predict(
     call("predict:run", run, input, adapter or [], device, json, language=language, needs=needs)
 
 
-@_command(
+_command(
     "kamerton prove reviews.csv --base minilm --tuned path/to/model",
     "kamerton prove chats.jsonl --tuned path/to/adapter --trained-on train.jsonl",
     "kamerton prove new.csv --base org/base --tuned org/model --all-test --labels bad,good",
-)
-def prove(
-    data: options.Data,
-    tuned: Annotated[
-        str, Option(metavar="MODEL", help="The tuned model: a folder or a Hugging Face id, weights or an adapter.")
-    ],
-    base: Annotated[
-        str | None, Option(help="The model that it was tuned from; an adapter's own files name it, too.")
-    ] = None,
-    trained_on: Annotated[
-        Path | None,
-        Option(metavar="FILE", help="Rows that it was trained on: no row that says the same is tested on."),
-    ] = None,
-    all_test: Annotated[bool, Option("--all-test", help="Test on every row; no contender learns from any.")] = False,
-    labels: Annotated[
-        str | None, Option(metavar="A,B,…", help="The data's labels in the order of the model's outputs.")
-    ] = None,
-    task: options.Task = None,
-    columns: options.Columns = None,
-    device: options.Device = None,
-    out: Annotated[Path | None, Option(help="The run's folder; a new one under runs/ if not given.")] = None,
-    seed: Annotated[int | None, Option(help="Seed of everything random.")] = None,
-    max_rows: options.MaxRows = None,
-    too_long: options.TooLong = None,
-    against: options.Against = None,
-    require: options.Require = None,
-    benchmarks: options.Benchmarks = None,
-    assignments: options.Assignments = None,
-    language: Language = None,
-    json: AsJson = False,
-) -> None:
-    """Judge a model that was tuned elsewhere: read, audit, split, contenders, test, verdict, report; train nothing.
-
-    Its tokenizer and its chat template are used as they are, and how they differ from the base's is told.
-    """
-    others = {
-        "model.tuned": tuned,
-        "model.labels": labels,
-        "model.device": device,
-        "split.train_path": str(trained_on) if trained_on else None,
-        "split.by": "test" if all_test else None,
-        "seed": seed,
-        "prompt.against": against,
-        "data.too_long": too_long,
-        "benchmarks.tasks": benchmarks.split(",") if benchmarks else None,
-    }
-    flags, needs = options.data_flags(task, columns, base, max_rows, others), partial(require_data, data)
-    met = call("tune:run", data, out, flags, assignments or [], require, json, language=language, needs=needs)
-    raise Exit(OK if met else UNMET)
+)(proving.prove)
 
 
 @_command("kamerton report runs/reviews --language ru", "kamerton report runs/lora runs/full")

@@ -13,6 +13,7 @@ from kamerton.core.contracts import Advice, ModelFacts, Quantization
 from kamerton.core.errors import Fault, ModelError
 from kamerton.core.figures import Figure
 from kamerton.core.messages import Message, Wording, msg
+from kamerton.core.records import WeightCounts
 from kamerton.runs.settings import Group
 
 NOT_TRAINED = msg("the model was tuned elsewhere, and nothing is trained in this run")
@@ -33,10 +34,9 @@ class TunedElsewhere(Group):
         """Suit no model: it cannot be chosen for training."""
         return Advice(0.0, NOT_TRAINED)
 
-    @classmethod
-    def least_memory(cls, facts: ModelFacts) -> int:
-        """Return 0: there is no training."""
-        return 0
+    def count_weights(self, facts: ModelFacts) -> WeightCounts:
+        """Count the model's own weights; none of them trains."""
+        return WeightCounts(trained=0, frozen=facts.parameters)
 
     def advise(self, facts: ModelFacts, rows: int) -> Mapping[str, Advice]:
         """Return no training settings."""
