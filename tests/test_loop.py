@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TypeVar
 
 import pytest
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from kamerton.core import registry
 from kamerton.core.errors import ModelError, TrainingError
 from kamerton.core.messages import msg
-from kamerton.core.records import Encoded, Event, Halved, Saved, Started, Stepped, Stopped, Validated
+from kamerton.core.records import Encoded, Event, Halved, Overflowed, Saved, Started, Stepped, Stopped, Validated
 from kamerton.engine.engine import make_engine
 from kamerton.engine.layout import Layout
 from kamerton.forms.dialogue import Dialogue
@@ -27,9 +28,11 @@ from kamerton.forms.labels import Labels
 from kamerton.kernels.device import choose_device
 from kamerton.kernels.dropout import set_dropout, use_fast_dropout
 from kamerton.models.load import load_model, load_tokenizer
+from kamerton.pipeline.cost import estimate_cost
 from kamerton.runs.recipe import TrainSettings
 from kamerton.train import loop as loop_module
-from kamerton.train.checkpoint import folder_of, latest_checkpoint
+from kamerton.train import scaling
+from kamerton.train.checkpoint import TrainState, folder_of, latest_checkpoint
 from kamerton.train.dynamics import Dynamics
 from kamerton.train.loop import Job, Validation, train
 from tiny_engines import HEAD, TEXT, facts_of
@@ -428,12 +431,12 @@ def test_settings_of_accelerate_change_nothing(make_job, monkeypatch):
 
 
 class Small(Layout):
-    """A layout in a memory of so many tokens."""
+    """A layout in a memory of so many tokens, which the forward pass needs, or only the backward pass."""
 
     name = msg("small")
 
-    def __init__(self, inner: Layout, room: int) -> None:
-        self.inner, self.room, self.passes = inner, room, list[int]()
+    def __init__(self, inner: Layout, room: int, *, backward: bool = False) -> None:
+        self.inner, self.room, self.backward, self.passes = inner, room, backward, list[int]()
 
     def run(self, model, items):
         raise NotImplementedError
@@ -442,16 +445,22 @@ class Small(Layout):
         tokens = sum(len(item.tokens) for item in items)
         logits = self.inner.logits(model, items)  # gradients of earlier passes are there when memory runs out
         self.passes.append(tokens)
-        if tokens > self.room:
-            raise torch.OutOfMemoryError("out of memory: tried to allocate 2.00 GiB")
+        if tokens > self.room and not self.backward:
+            self.run_out()
+        if tokens > self.room and logits.requires_grad:
+            logits.register_hook(self.run_out)
         return logits
 
+    def run_out(self, _gradient=None):
+        raise torch.OutOfMemoryError("out of memory: tried to allocate 2.00 GiB")
 
-def test_an_update_that_runs_out_of_memory_is_made_again_in_passes_of_half_the_size(make_job):
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_an_update_that_runs_out_of_memory_is_made_again_in_passes_of_half_the_size(make_job, backward):
     whole, small = make_job("full", "a", batch_size=22), make_job("full", "b", batch_size=22)
     list(train(whole))
     tokens = sum(len(row.tokens) for row in small.rows)
-    layout = Small(small.layout, tokens - 1)
+    layout = Small(small.layout, tokens - 1, backward=backward)
     events = list(train(replace(small, layout=layout)))
     assert of_kind(events, Halved) == [Halved(0, tokens // 2)]
     assert layout.passes.count(tokens) == 1
@@ -465,3 +474,85 @@ def test_memory_that_runs_out_again_is_an_error_with_remedies(make_job):
     job = make_job("full", batch_size=22)
     with pytest.raises(TrainingError, match=r"does not suffice for update 1\n.*gradient_checkpointing.*lora.*qlora"):
         list(train(replace(job, layout=Small(job.layout, 100))))
+
+
+def test_memory_that_runs_out_in_the_optimizer_is_an_error_with_remedies(make_job, monkeypatch):
+    def step(_self, _closure=None):
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    with pytest.raises(TrainingError, match=r"does not suffice for update 1\n.*gradient_checkpointing"):
+        list(train(make_job("full", optimizer="adamw")))
+
+
+def test_memory_that_runs_out_in_the_estimate_is_an_error_with_remedies(make_job):
+    job = make_job("full")
+    trainable = SimpleNamespace(model=job.model, engine=SimpleNamespace(layout=Small(job.layout, 1)), rows=job.rows)
+    recipe = SimpleNamespace(train=job.settings, seed=1)
+    setup = SimpleNamespace(
+        recipe=recipe,
+        form=job.form,
+        split=SimpleNamespace(validation=()),
+        encode=lambda _rows: job.rows,
+    )
+    with pytest.raises(TrainingError, match=r"does not suffice to try usual passes\n.*tokens_per_pass"):
+        estimate_cost(setup, trainable)
+
+
+class Overflowing(Layout):
+    """A layout whose first passes have infinite gradients, as those of products in fp16 that overflow."""
+
+    name = msg("overflowing")
+
+    def __init__(self, inner: Layout, times: int) -> None:
+        self.inner, self.left = inner, times
+
+    def run(self, model, items):
+        raise NotImplementedError
+
+    def logits(self, model, items):
+        logits = self.inner.logits(model, items)
+        if logits.requires_grad and self.left:
+            self.left -= 1
+            logits.register_hook(lambda gradient: gradient * float("inf"))
+        return logits
+
+
+def test_scaled_losses_give_the_same_weights(make_job):
+    plain, scaled = make_job("lora", "a"), make_job("lora", "b")
+    list(train(plain))
+    list(train(replace(scaled, scaled=True)))
+    for name, weight in plain.model.named_parameters():
+        torch.testing.assert_close(scaled.model.get_parameter(name), weight, rtol=1e-4, atol=1e-6)
+
+
+def test_an_update_whose_gradients_overflow_is_skipped_and_told(make_job, saving_always):
+    job = make_job("lora", batch_size=22, epochs=4, optimizer="adamw")
+    before = copies(job.model.named_parameters())
+    layout, events = Overflowing(job.layout, 2), []
+    for event in train(replace(job, layout=layout, scaled=True)):
+        events.append(event)
+        if isinstance(event, Saved) and event.step == 2:
+            break
+    assert of_kind(events, Overflowed) == [Overflowed(1, 2.0**15), Overflowed(2, 2.0**14)]
+    assert not of_kind(events, Stepped)
+    assert not differing(before, copies(job.model.named_parameters()))
+    assert latest_checkpoint(job.checkpoints, IDENTITY).state.scale == 2.0**14
+    rest = list(train(replace(job, scaled=True)))
+    assert [event.step for event in of_kind(rest, Stepped)] == [3, 4]
+    assert latest_checkpoint(job.checkpoints, IDENTITY).state.calm == 2
+
+
+def test_a_scale_grows_after_many_updates_and_shrinks_no_further_than_one():
+    state = TrainState(scale=2.0, calm=scaling.CALM - 1)
+    scaling.grow(state)
+    assert (state.scale, state.calm) == (4.0, 0)
+    assert [scaling.shrink(state) for _ in range(3)] == [True, True, False]
+
+
+def test_a_loss_that_is_not_finite_ends_training_however_it_is_scaled(make_job):
+    job = make_job("lora")
+    with torch.no_grad():
+        next(weight for weight in job.model.parameters() if weight.requires_grad).fill_(float("nan"))
+    with pytest.raises(TrainingError, match="the loss is not finite at update 1"):
+        list(train(replace(job, scaled=True)))

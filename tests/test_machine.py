@@ -29,7 +29,7 @@ TINY = ModelFacts("TinyLlama", "", "decoder", "llama", 1_100_048_384, 22, 2048, 
     ("word", "kind", "memory", "precision"),
     [
         ("24GB", "cuda", 24, "bf16"),
-        ("t4", "cuda", 16, "fp32"),
+        ("t4", "cuda", 16, "fp16"),
         ("a100", "cuda", 40, "bf16"),
         ("A100 80GB", "cuda", 80, "bf16"),
         ("NVIDIA GeForce RTX 4090", "cuda", 24, "bf16"),

@@ -79,7 +79,7 @@ def test_strength_1_is_the_trained_model_and_0_the_one_that_training_began_with(
     dial.turn(1)
     assert all(torch.equal(p, trained[key]) for key, p in engine.model.named_parameters())
     dial.turn(0)
-    loaded = load_base(setup, make_method(setup.recipe).quantization)
+    loaded = load_base(setup, make_method(setup.recipe))
     base = dict(loaded.model.named_parameters())
     heads = [key for key in trained if any(f".{head}." in f".{key}" for head in loaded.fresh)]
     now = dict(engine.model.named_parameters())

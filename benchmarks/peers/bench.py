@@ -123,6 +123,7 @@ def compare(
     """Run a workload's rounds as far as they are missing."""
     path = BENCH / f"{workload.name}.json"
     rows = rows or workload.data.rows
+    made = updates or workload.updates
     record = None if updates else read_record(path)
     rounds = list(record.rounds) if record and record.rows == rows else []
     budget.renew()
@@ -130,10 +131,10 @@ def compare(
         if not budget.allows(workload.name):
             return
         print(f"{workload.name} round {number + 1}: {workload.title}", flush=True)
-        rounds.append(one_round(workload, number, rows, updates, canary, retries))
+        rounds.append(one_round(workload, number, rows, made, canary, retries))
         show(workload, rounds[-1])
         if not updates:
-            work = Work(**json.loads((prepared(workload, 0, rows) / "work.json").read_text(encoding="utf-8")))
+            work = Work(**json.loads((prepared(workload, 0, rows, made) / "work.json").read_text(encoding="utf-8")))
             write_record(path, Record(rows, work, tuple(rounds)))
 
 

@@ -34,7 +34,7 @@ def main() -> None:
     torch.set_num_threads(job.threads)
     run = Run(job.run)
     setup = open_setup(run)
-    loaded = load_base(setup, make_method(setup.recipe).quantization)
+    loaded = load_base(setup, make_method(setup.recipe))
     watch.begin()
     trainable = attach(setup, loaded)
 

@@ -11,21 +11,24 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import torch
 from protocol import Job, Row, Work, write
 from torch import nn
-from workloads import WORKLOADS, Workload
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from workloads import RANDOM, WORKLOADS, Workload
 
 from kamerton.core.files import write_json
 from kamerton.core.records import Encoded, Example
 from kamerton.engine.prefix_tree import join
 from kamerton.forms.turns import tokenize, write_prompt
 from kamerton.models.load import load_model
+from kamerton.models.locate import locate
 from kamerton.models.saved import is_adapter, save_model
 from kamerton.pipeline.prepare import freeze
 from kamerton.runs.run import Run
 from kamerton.session.engines import attach_method, load_base
 from kamerton.session.new_run import new_run
-from kamerton.session.setup import Clock, Setup, open_setup
+from kamerton.session.setup import Clock, Setup, make_method, open_setup
 from kamerton.train.batches import UpdatePlan
 from kamerton.train.optimizer import learning_rate
 
@@ -43,11 +46,25 @@ def frozen_run(workload: Workload, seed: int, rows: int, folder: Path) -> Run:
         DATA.mkdir(parents=True, exist_ok=True)
         script, *arguments = workload.data.make
         subprocess.run([sys.executable, ROOT / script, *arguments, "--out", path], check=True)
-    settings = {"model.name": workload.model, "data.max_rows": rows, "seed": seed, **workload.settings}
+    settings = {"model.name": model_of(workload), "data.max_rows": rows, "seed": seed, **workload.settings}
     run = new_run(path, folder, settings)
     for stage in freeze(run, Clock(run)):
         print(f"  {stage.name}: {stage.message}", flush=True)
     return run
+
+
+def model_of(workload: Workload) -> str:
+    """Give the model's name, or the folder of one of random weights, which is made where it is missing."""
+    folder = DATA.parent / "models" / workload.model
+    if workload.model not in RANDOM:
+        return workload.model
+    if not (folder / "config.json").exists():
+        tokenizer = AutoTokenizer.from_pretrained(locate("smollm2"))
+        tokenizer.save_pretrained(folder)
+        config = LlamaConfig(vocab_size=len(tokenizer), **RANDOM[workload.model])
+        torch.manual_seed(0)
+        LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    return str(folder)
 
 
 def encoded(setup: Setup, examples: Sequence[Example]) -> list[Row]:
@@ -58,7 +75,7 @@ def encoded(setup: Setup, examples: Sequence[Example]) -> list[Row]:
 def draw_up(run: Run, setup: Setup, folder: Path, updates: int) -> Job:
     """Save the initial weights, and fix rows, order and rates."""
     recipe = setup.recipe
-    model = attach_method(setup, load_base(setup, None))
+    model = attach_method(setup, load_base(setup, make_method(setup.recipe)))
     save_model(folder / "initial", model, setup.tokenizer)
     plan = UpdatePlan(len(setup.split.train), recipe.train.batch_size or 1, recipe.train.epochs or 1, recipe.seed)
     count = min(plan.updates, updates or plan.updates)

@@ -61,6 +61,8 @@ class Workload:
     """Whether the loss of the true answers is measured, where answers are written."""
     flops: bool = False
     """Whether the arithmetic of its updates is counted."""
+    updates: int = 0
+    """How many updates are made, where not all are."""
 
 
 REVIEWS = Data("movie-reviews.csv", ("examples/get_data.py", "movie-reviews"), 2000)
@@ -72,6 +74,18 @@ CLASSES = {**SAME, "data.task": "text-classification", "data.columns": {"text": 
 FULL = {**CLASSES, "method.name": "full", "train.epochs": 1, "train.batch_size": 32, "train.learning_rate": 3e-5}
 ANSWERS = {**SAME, "data.task": "instruction", "method.name": "lora", "method.rank": 16, "train.batch_size": 8}
 LORA = {**ANSWERS, "train.epochs": 1, "train.learning_rate": 2e-4}
+RANDOM = {
+    "llama-1b": {
+        "hidden_size": 2048,
+        "intermediate_size": 5632,
+        "num_hidden_layers": 21,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 4,
+        "max_position_embeddings": 2048,
+        "tie_word_embeddings": False,
+    }
+}
+"""Models of random weights, published in bf16, by their names: sizes of Llama, as TinyLlama's; SmolLM2's tokenizer."""
 
 WORKLOADS = {
     workload.name: workload
@@ -152,6 +166,21 @@ WORKLOADS = {
             touch=8.0,
             reference="ours_exact",
             flops=True,
+        ),
+        Workload(
+            "W8",
+            "a Llama of 1.1 billion random weights in bf16, LoRA r=16 on all linear layers, three updates of 4 rows",
+            (Peer("trl_sft", "TRL SFTTrainer in bf16", 2.5), Peer("ours_exact", "Kamerton in fp32")),
+            replace(FUNCTIONS, rows=40),
+            "llama-1b",
+            {**LORA, "model.precision": "bf16", "train.batch_size": 4},
+            rule="within noise",
+            seeds=3,
+            touch=8.0,
+            memory=0.5,
+            reference="ours_exact",
+            flops=True,
+            updates=3,
         ),
         Workload(
             "W4",

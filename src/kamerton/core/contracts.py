@@ -312,6 +312,10 @@ class Method(MethodAdvice, Protocol):
     def quantization(self) -> Quantization | None:
         """How the base model's matrices are loaded; in full precision if None."""
 
+    @property
+    def keeps_matrices(self) -> bool:
+        """Whether the pretrained matrices stay as they are, so that they may be held in 16 bits."""
+
     def refuses(self, model: PreTrainedModel) -> Wording:
         """Return why it cannot be put on a model, an empty string if it can, from the structure alone.
 

@@ -320,6 +320,14 @@ class Halved:
 
 
 @dataclass(frozen=True)
+class Overflowed:
+    """Gradients in fp16 overflowed: the update was skipped, and losses are multiplied by `scale` from now on."""
+
+    step: int
+    scale: float
+
+
+@dataclass(frozen=True)
 class Stopped:
     """Training ended. `best_step` is the step whose weights are kept."""
 
@@ -349,7 +357,7 @@ class RowDynamics:
         return "easy" if self.correctness == 1 else "hard" if self.correctness == 0 else "ambiguous"
 
 
-Event = Started | Stepped | Validated | Saved | Halved | Stopped
+Event = Started | Stepped | Validated | Saved | Halved | Overflowed | Stopped
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kamerton.core.errors import Fault, ModelError
-from kamerton.core.messages import Joined, msg
+from kamerton.core.errors import Fault, ModelError, TrainingError
+from kamerton.core.messages import Joined, Message, msg
 from kamerton.core.system import free_memory, give_back_freed_memory, peak_memory, resident_memory
+from kamerton.kernels.trial import is_out_of_memory
 
+LESS_MEMORY = msg(
+    "take smaller passes (--set train.tokens_per_pass=512), recompute activations (--set "
+    "train.gradient_checkpointing=true), or choose a method that needs less memory: --method lora, or --method qlora"
+)
 AUTO, CPU = "auto", torch.device("cpu")
 VARIABLE = "KAMERTON_DEVICE"
 """The environment variable that says what `auto` is on this machine."""
 BF16_FROM = (8, 0)
 """The compute capability whose tensor cores multiply bf16 (NVIDIA, Ampere tuning guide, section 1.4.3)."""
+FP16_FROM = (7, 0)
+"""The one whose tensor cores multiply fp16 (NVIDIA, Volta tuning guide, Tensor Core Operations)."""
+NUMBERLESS = ("cpu", "mps", "xpu")
+"""Devices that have no number of this kind."""
 
 
 def devices_here() -> list[str]:
@@ -93,6 +102,21 @@ def release(device: torch.device) -> None:
 
 
 @contextmanager
+def within_memory(rule: Message) -> Iterator[None]:
+    """Tell by a rule, with remedies, that memory ran out in a block.
+
+    Raises:
+        TrainingError: it did.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainingError(Fault(rule, remedy=LESS_MEMORY)) from error
+
+
+@contextmanager
 def off_device(model: nn.Module) -> Iterator[None]:
     """Leave a model's device to other processes: while active, the model is in the host's memory."""
     device = next(model.parameters()).device
@@ -111,11 +135,12 @@ def synchronize(device: torch.device) -> None:
         _module(device).synchronize()
 
 
-def multiplies_bf16(device: torch.device) -> bool | None:
-    """Return whether a device has units for products in bf16; None where only a measurement tells."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= BF16_FROM
-    return None if device.type == "cpu" else False
+def capability_of(device: torch.device) -> tuple[int, int]:
+    """Return the compute capability of a card, as CUDA and ROCm number them; zeros for other devices."""
+    if device.type in NUMBERLESS:
+        return 0, 0
+    major, minor = _module(device).get_device_capability(device)
+    return major, minor
 
 
 def random_states(device: torch.device) -> dict[str, Tensor]:

@@ -195,6 +195,12 @@ def tensors_of(path: Path) -> dict[str, Any]:
         raise ModelError(damage_of(path)) from error
 
 
+def types_of(folder: str | Path) -> dict[str, str]:
+    """Read the types of a folder's weights from the files' headers, as `BF16`."""
+    files = map(tensors_of, weight_files(Path(folder)))
+    return {name: tensor["dtype"] for tensors in files for name, tensor in tensors.items()}
+
+
 def not_finite(path: Path) -> dict[str, int]:
     """Count the values whose square is NaN or infinite in float32, in each tensor of a safetensors file with some."""
     size, header = _header(path)

@@ -15,8 +15,10 @@ from kamerton.core.contracts import ModelFacts
 from kamerton.core.errors import Fault, ModelError
 from kamerton.core.messages import Joined, Wording, msg
 from kamerton.core.system import keep_freed_memory
-from kamerton.kernels.device import AUTO, choose_device
-from kamerton.models.heads import REFUSALS, building, new_head, whole_heads
+from kamerton.kernels.device import AUTO, CPU, choose_device
+from kamerton.models.heads import REFUSALS, building, empty_model, new_head, whole_heads
+from kamerton.models.inspect import types_of
+from kamerton.models.precision import loading_in_half, matrices_in_half, read_from_half
 from kamerton.models.quantize import keep_exact
 
 PLAIN_TEMPLATE = (
@@ -120,11 +122,14 @@ def load_model(
     seed: int,
     quantization: BitsAndBytesConfig | None = None,
     device: str = AUTO,
+    half: torch.dtype | None = None,
 ) -> Loaded:
     """Load a model in fp32 from an inspected folder onto a device.
 
     Settings of `config`, such as `num_labels`, are overridden; missing weights are initialized from `seed`;
     `quantization` names the matrices that are loaded in four bits, and how; `device` is a setting (`auto`, `cuda:1`).
+    If nobody will change the pretrained matrices, they may be held in the type `half`: on a CPU those that were
+    published in it, so that no number changes, elsewhere all of them.
 
     Raises:
         ModelError: transformers cannot build this class of model from the folder, or there is no such device.
@@ -132,8 +137,13 @@ def load_model(
     keep_freed_memory()
     torch.manual_seed(seed)
     place, head = choose_device(device), new_head(folder, model_class, config)
+    kind = getattr(transformers, model_class)
+    if half:
+        empty = empty_model(folder, model_class, config)
+        names = matrices_in_half(empty, types_of(folder), half, rounded=place != CPU)
+        kind = loading_in_half(type(empty), names, half)
     with building(folder, model_class):
-        model, info = getattr(transformers, model_class).from_pretrained(
+        model, info = kind.from_pretrained(
             folder,
             dtype=torch.float32,
             use_safetensors=True,
@@ -144,6 +154,9 @@ def load_model(
             **({"quantization_config": quantization, "device_map": {"": place}} if quantization else {}),
             **config,
         )
+    if half:
+        model.__class__ = type(empty)
+        read_from_half(model.get_submodule(name.removesuffix(".weight")) for name in names)
     drawn = head.weights if head else ()
     _refuse_other_sizes(folder, [one for one in info["mismatched_keys"] if one[0] not in drawn])
     if head:

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -97,8 +98,11 @@ def load_saved(
     facts: ModelFacts,
     tokenizer: PreTrainedTokenizerBase | None = None,
     device: str = AUTO,
+    half: torch.dtype | None = None,
 ) -> nn.Module:
     """Load a tuned model; an adapter over its base, with the `tokenizer` that was saved where it has new tokens.
+
+    The base's matrices may be held in the type `half`, as `load_model` says.
 
     Raises:
         ModelError: the folder is unsafe or damaged, or does not fit its base.
@@ -107,7 +111,7 @@ def load_saved(
     if not is_adapter(folder):
         return load_model(folder, form.model_class, {}, seed=0, device=device).model
     quantization = read_quantization(folder)
-    loaded = load_model(facts.folder, form.model_class, form.config, 0, quantization, device)
+    loaded = load_model(facts.folder, form.model_class, form.config, 0, quantization, device, half)
     base = loaded.model
     if tokenizer:
         make_room(base, tokenizer)

@@ -18,7 +18,16 @@ from kamerton.core.records import Encoded, Stepped
 from kamerton.engine.engine import LOGITS_PER_PASS, classes_of
 from kamerton.engine.passes import passes_of
 from kamerton.engine.profile import FlopProfile, MemoryProfile, profile_flops, profile_memory
-from kamerton.kernels.device import CPU, held_bytes, own_random_states, peak_bytes, release, synchronize
+from kamerton.kernels.device import (
+    CPU,
+    held_bytes,
+    name_of,
+    own_random_states,
+    peak_bytes,
+    release,
+    synchronize,
+    within_memory,
+)
 from kamerton.models.structure import device_of
 from kamerton.runs.run import Run
 from kamerton.session.setup import Setup
@@ -67,12 +76,18 @@ def measured_message(estimate: Resources, measured: Resources) -> Message:
 
 
 def estimate_cost(setup: Setup, trainable: TrainableModel) -> Resources:
-    """Estimate the cost from counted FLOPs, and from what passes over usual rows take on this machine now."""
+    """Estimate the cost from counted FLOPs, and from what passes over usual rows take on this machine now.
+
+    Raises:
+        TrainingError: the memory does not suffice for them.
+    """
     work = _Work.of(setup, trainable)
     device = device_of(trainable.model)
     release(device)
     held = held_bytes(device)
-    with only_used_rows(trainable.model, trainable.engine.layout, trainable.rows, setup.recipe.train):
+    rule = msg("the memory of {device} does not suffice to try usual passes", device=name_of(device))
+    used_rows = only_used_rows(trainable.model, trainable.engine.layout, trainable.rows, setup.recipe.train)
+    with within_memory(rule), used_rows:
         tried = _try(trainable, setup.form, work)
     release(device)
     peak = held + (ROOM if device == CPU else 0.0) + _memory(setup, work, tried)

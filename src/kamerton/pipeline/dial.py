@@ -32,7 +32,7 @@ class Dial:
     """
 
     def __init__(self, setup: Setup, model: nn.Module) -> None:
-        loaded = load_base(setup, make_method(setup.recipe).quantization)
+        loaded = load_base(setup, make_method(setup.recipe))
         began = attach_method(setup, loaded)
         trained = {name: p.detach() for name, p in began.named_parameters() if p.requires_grad}
         now = dict(model.named_parameters())

@@ -146,6 +146,7 @@ def _tried(run: Run, setup: Setup, trainable: TrainableModel, rate: float) -> Pr
         checkpoints=folder,
         identity={"probe": f"{rate:g}"},
         dynamics=Dynamics.of(len(rows)),
+        scaled=setup.recipe.model.precision == "fp16",
     )
     shutil.rmtree(folder, ignore_errors=True)  # of a stop in the middle of another rate
     try:

@@ -38,7 +38,7 @@ def tuned_engine(run: Run, setup: Setup, clock: Clock) -> Generator[RunEvent, No
 def tune_model(run: Run, setup: Setup, clock: Clock) -> Generator[RunEvent, None, TorchEngine]:
     """Attach the method, train, and save the best weights in transformers' or PEFT's own format."""
     method = make_method(setup.recipe)
-    loaded = load_base(setup, method.quantization)
+    loaded = load_base(setup, method)
     if method.quantization:
         yield clock.stage("base", cost(loaded.model, setup.facts))
     trainable = attach(setup, loaded)
@@ -96,6 +96,7 @@ def job_of(run: Run, setup: Setup, trainable: TrainableModel) -> Job:
         },
         dynamics=Dynamics.of(len(trainable.rows)),
         last_step=recipe.remedy.last_step,
+        scaled=recipe.model.precision == "fp16",
     )
 
 

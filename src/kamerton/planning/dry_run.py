@@ -74,7 +74,7 @@ def dry_run(data: Path, settings: Mapping[str, object], described: Machine | Non
         yield from freeze(run, clock, described)
         setup = open_setup(run)
         if machine.here:
-            trainable = attach(setup, load_base(setup, make_method(setup.recipe).quantization))
+            trainable = attach(setup, load_base(setup, make_method(setup.recipe)))
             estimate = estimate_cost(setup, trainable)
             yield clock.stage("forecast", cost_message(estimate))
             cost = Needs(estimate.seconds, estimate.peak_bytes, estimate.updates)

@@ -96,6 +96,10 @@ class Screen:
             case records.Halved():
                 rule = "memory ran out: passes have at most {tokens} tokens from now on"
                 self._row(Text(" "), self._training, Text(self._safe(msg(rule, tokens=event.tokens_per_pass))))
+            case records.Overflowed():
+                rule = "update {step} was skipped, since gradients overflowed fp16; losses are scaled by {scale} now"
+                message = msg(rule, step=event.step, scale=f"{event.scale:g}")
+                self._row(Text(" "), self._training, Text(self._safe(message)))
             case records.Stopped():
                 self._meter.finish(self._training)
                 message = msg(

@@ -100,8 +100,10 @@ class ModelSettings(Group):
         "`cpu`, `cuda`, `cuda:1`, `mps`.",
     )
     max_tokens: Count | None = Field(None, description="Longest sequence in tokens.")
-    precision: Literal["fp32", "bf16"] | None = Field(
-        None, description="Compute dtype of the pretrained matrix products in training; weights and sums are fp32."
+    precision: Literal["fp32", "bf16", "fp16"] | None = Field(
+        None,
+        description="Compute dtype of the pretrained matrix products in training; what trains, and sums, are fp32. "
+        "In fp16 losses are scaled.",
     )
     new_tokens: tuple[str, ...] | str = Field(
         (), description="Words that become one token each: a list, or a file with one a line. Their embeddings train."

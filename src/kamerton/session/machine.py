@@ -13,8 +13,8 @@ from kamerton.core.errors import Fault, ModelError, nearest
 from kamerton.core.figures import Figure
 from kamerton.core.messages import Joined, Wording, msg
 from kamerton.core.readers import parse_yaml, read_bytes
-from kamerton.kernels.device import BF16_FROM, choose_device, free_bytes, name_of
-from kamerton.models.precision import by_units, choose_precision
+from kamerton.kernels.device import choose_device, free_bytes, name_of
+from kamerton.models.precision import by_capability, choose_precision
 from kamerton.runs.recipe import Decision, ModelSettings
 
 FILE = Path(__file__).with_name("machines.yaml")
@@ -89,7 +89,7 @@ def described_machine(word: str) -> Machine:
     plain = UNTOLD.sub("", word.lower())
     for name, card in cards().items():
         if plain == UNTOLD.sub("", name):
-            return _card(word, card.memory << 30, by_units(word, card.capability >= BF16_FROM))
+            return _card(word, card.memory << 30, by_capability(word, card.capability))
     found = SIZE.fullmatch(plain)
     if not found:
         rule = msg("no machine is known as '{name}'", name=word)
@@ -107,7 +107,7 @@ def _of_size(kind: str, memory: int) -> Machine:
         case "mac":
             share = LARGE_SHARE if memory > LARGE_MAC else METAL_SHARE
             name = msg("a Mac with {memory}", memory=size)
-            return Machine(name, "mps", int(memory * share), by_units(name, False), here=False)
+            return Machine(name, "mps", int(memory * share), by_capability(name, (0, 0)), here=False)
     name = msg("a card with {memory}", memory=size)
     return _card(name, memory, Decision("bf16", msg("a card of compute capability 8.0 or more is assumed")))
 

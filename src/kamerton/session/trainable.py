@@ -4,14 +4,16 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from kamerton.core.messages import Wording
+from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Encoded, Example
 from kamerton.data.balance import class_weights, oversampled
 from kamerton.engine.checkpointing import recompute_layers
 from kamerton.engine.engine import TorchEngine
 from kamerton.engine.verify import prove_fused
 from kamerton.forgetting.probe import known_languages
+from kamerton.kernels.device import name_of, within_memory
 from kamerton.models.load import Loaded
+from kamerton.models.structure import device_of
 from kamerton.runs.settings import SELF
 from kamerton.session.engines import attach_method, engine_of, untuned_engine
 from kamerton.session.setup import Setup
@@ -37,14 +39,20 @@ class TrainableModel:
 
 
 def attach(setup: Setup, loaded: Loaded) -> TrainableModel:
-    """Attach the recipe's method to a loaded base model, and encode the training rows for it."""
-    model = attach_method(setup, loaded)
-    own = _balanced(setup)
-    rows = [*(row for _, row in own), *replayed(setup)]
-    engine = engine_of(setup, model, rows)
-    note = prove_fused(model, engine.layout, setup.samples[:1]) or ""
-    if setup.recipe.train.gradient_checkpointing:
-        recompute_layers(model, engine.layout, setup.samples)
+    """Attach the recipe's method to a loaded base model, and encode the training rows for it.
+
+    Raises:
+        TrainingError: the memory does not suffice.
+    """
+    device = name_of(device_of(loaded.model))
+    with within_memory(msg("the memory of {device} does not suffice to try a few rows", device=device)):
+        model = attach_method(setup, loaded)
+        own = _balanced(setup)
+        rows = [*(row for _, row in own), *replayed(setup)]
+        engine = engine_of(setup, model, rows)
+        note = prove_fused(model, engine.layout, setup.samples[:1]) or ""
+        if setup.recipe.train.gradient_checkpointing:
+            recompute_layers(model, engine.layout, setup.samples)
     ids = [example.id for example, _ in own]
     ids += [NOT_OURS] * (len(rows) - len(ids))
     return TrainableModel(model, engine, setup.form.with_reference(engine, rows), ids, note)

@@ -39,6 +39,10 @@ class TrainState:
     best_loss: float | None = None
     stale: int = 0
     """Validations since the best one."""
+    scale: float = 1.0
+    """What losses are multiplied by (`kamerton.train.scaling`)."""
+    calm: int = 0
+    """Updates since the scale has changed."""
 
 
 @dataclass(frozen=True)

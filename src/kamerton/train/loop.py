@@ -17,11 +17,19 @@ from torch.nn.utils import clip_grad_norm_
 from kamerton.core.contracts import Objective
 from kamerton.core.errors import Fault, RunError, TrainingError
 from kamerton.core.messages import Message, msg
-from kamerton.core.records import Encoded, Event, Halved, Saved, Started, Stepped, Stopped, Validated
+from kamerton.core.records import Encoded, Event, Halved, Overflowed, Saved, Started, Stepped, Stopped, Validated
 from kamerton.engine.engine import LOGITS_PER_PASS, classes_of
 from kamerton.engine.layout import Layout
 from kamerton.engine.passes import passes_of
-from kamerton.kernels.device import name_of, random_states, release, set_random_states, synchronize
+from kamerton.kernels.device import (
+    LESS_MEMORY,
+    name_of,
+    random_states,
+    release,
+    set_random_states,
+    synchronize,
+    within_memory,
+)
 from kamerton.kernels.trial import is_out_of_memory
 from kamerton.models.load import count_parameters
 from kamerton.models.structure import device_of
@@ -30,16 +38,13 @@ from kamerton.train.batches import UpdatePlan
 from kamerton.train.checkpoint import Checkpoint, TrainState, best_checkpoint, latest_checkpoint, save_checkpoint
 from kamerton.train.dynamics import Dynamics
 from kamerton.train.optimizer import learning_rate, make_optimizer, optimizer_tensors, restore_optimizer
+from kamerton.train.scaling import FIRST, grow, shrink, unscale
 from kamerton.train.used_rows import only_used_rows
 
 SAVE_SECONDS = 60.0
 """A checkpoint is due after this long, best or not."""
 SAMPLED = 4096
 """Entries of each weight whose change is measured."""
-LESS_MEMORY = msg(
-    "take smaller passes (--set train.tokens_per_pass=512), recompute activations (--set "
-    "train.gradient_checkpointing=true), or choose a method that needs less memory: --method lora, or --method qlora"
-)
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -72,6 +77,8 @@ class Job:
     """The dynamics of each row, which training fills and checkpoints keep."""
     last_step: int | None = None
     """The update to end after; None for the last one."""
+    scaled: bool = False
+    """Whether losses are scaled, as products in fp16 need it."""
 
 
 def train(job: Job) -> Iterator[Event]:
@@ -114,13 +121,16 @@ def _train(job: Job, counts: tuple[int, int]) -> Generator[Event, None, tuple[Tr
     saved_at = time.monotonic()
     with _deferred_interrupts() as stop_requested:
         while state.step < last and state.stale < job.settings.patience:
-            job, stepped = yield from _update(job, plan, optimizer, state.step)
-            if not math.isfinite(stepped.loss + stepped.gradient_norm):
-                yield stepped
+            job, stepped = yield from _update(job, plan, optimizer, state)
+            finite = math.isfinite(stepped.loss + stepped.gradient_norm)
+            overflowed = not finite and math.isfinite(stepped.loss) and shrink(state)
+            yield Overflowed(stepped.step, state.scale) if overflowed else stepped
+            if not (finite or overflowed):
                 reason = msg("the loss is not finite at update {step}", step=stepped.step)
                 break
+            if finite:
+                grow(state)
             state.step += 1
-            yield stepped
             if state.step == last or plan.validates_after(state.step, job.validations_per_epoch):
                 yield _validate(job, plan, state)
             best = state.best_step == state.step
@@ -136,26 +146,31 @@ def _train(job: Job, counts: tuple[int, int]) -> Generator[Event, None, tuple[Tr
 
 
 def _update(
-    job: Job, plan: UpdatePlan, optimizer: torch.optim.Optimizer, step: int
+    job: Job, plan: UpdatePlan, optimizer: torch.optim.Optimizer, state: TrainState
 ) -> Generator[Event, None, tuple[Job, Stepped]]:
     """Do one update; return it, and the job with the size of passes that fits into memory."""
-    began = time.perf_counter()
+    began, device, step = time.perf_counter(), device_of(job.model), state.step
     job.model.train()
     numbers = plan.rows_of(step)
-    job, total = yield from _gradients_in_memory(job, numbers, step)
-    norm = float(clip_grad_norm_(_trainable(job.model).values(), job.settings.clip_norm))
+    job, total = yield from _gradients_in_memory(job, numbers, state)
+    weights = list(_trainable(job.model).values())
+    unscale(weights, state.scale)
+    norm = float(clip_grad_norm_(weights, job.settings.clip_norm))
     rate = learning_rate(step, plan.updates, job.settings)
     for group in optimizer.param_groups:
         group["lr"] = rate
     if math.isfinite(total + norm):
-        optimizer.step()
+        with within_memory(_too_little(device, step)):  # the first one allocates its state
+            optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    synchronize(device_of(job.model))
+    synchronize(device)
     tokens, seconds = sum(len(job.rows[i].tokens) for i in numbers), time.perf_counter() - began
     return job, Stepped(step + 1, plan.epoch_after(step + 1), total, rate, norm, tokens, seconds)
 
 
-def _gradients_in_memory(job: Job, numbers: Sequence[int], step: int) -> Generator[Event, None, tuple[Job, float]]:
+def _gradients_in_memory(
+    job: Job, numbers: Sequence[int], state: TrainState
+) -> Generator[Event, None, tuple[Job, float]]:
     """Compute the gradients of an update; if memory runs out, once more in passes of half the size.
 
     Raises:
@@ -164,7 +179,7 @@ def _gradients_in_memory(job: Job, numbers: Sequence[int], step: int) -> Generat
     device = device_of(job.model)
     for again in (True, False):
         try:
-            return job, _gradients(job, numbers)
+            return job, _gradients(job, numbers, state.scale)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -173,10 +188,13 @@ def _gradients_in_memory(job: Job, numbers: Sequence[int], step: int) -> Generat
         tokens = _half_pass(job, numbers)
         if not (again and tokens):
             break
-        yield Halved(step, tokens)
+        yield Halved(state.step, tokens)
         job = replace(job, settings=job.settings.model_copy(update={"tokens_per_pass": tokens}))
-    rule = msg("the memory of {device} does not suffice for update {step}", device=name_of(device), step=step + 1)
-    raise TrainingError(Fault(rule, remedy=LESS_MEMORY))
+    raise TrainingError(Fault(_too_little(device, state.step), remedy=LESS_MEMORY))
+
+
+def _too_little(device: torch.device, step: int) -> Message:
+    return msg("the memory of {device} does not suffice for update {step}", device=name_of(device), step=step + 1)
 
 
 def _half_pass(job: Job, numbers: Sequence[int]) -> int:
@@ -192,8 +210,8 @@ def _passes(job: Job, numbers: Sequence[int]) -> list[list[int]]:
     return [[numbers[i] for i in chosen] for chosen in passes]
 
 
-def _gradients(job: Job, numbers: Sequence[int]) -> float:
-    """Add the gradients of an update's rows; return its loss, normalized over all supervised positions."""
+def _gradients(job: Job, numbers: Sequence[int], scale: float = 1.0) -> float:
+    """Add the scaled gradients of an update's rows; return its loss, normalized over all supervised positions."""
     supervised = max(1, sum(job.rows[i].weight * job.form.supervised(job.rows[i]) for i in numbers))
     total, visits = 0.0, []
     for chosen in _passes(job, numbers):
@@ -201,7 +219,7 @@ def _gradients(job: Job, numbers: Sequence[int]) -> float:
         logits = job.layout.logits(job.model, [sequence for item in items for sequence in item.sequences])
         losses = job.form.losses(logits.float(), items).cpu()  # what follows is done on the host: one copy a pass
         loss = (losses * losses.new_tensor([item.weight for item in items])).sum() / supervised
-        loss.backward()
+        (loss * scale).backward()
         total += loss.item()
         visits.append((chosen, losses.detach(), [job.form.supervised(item) for item in items]))
     for visit in visits:
@@ -235,7 +253,7 @@ def _resume(job: Job, optimizer: torch.optim.Optimizer) -> TrainState:
     """Restore weights, optimizer, random state and dynamics from the latest checkpoint."""
     checkpoint = latest_checkpoint(job.checkpoints, job.identity)
     if checkpoint is None:
-        return TrainState()
+        return TrainState(scale=FIRST if job.scaled else 1.0)
     _load_weights(job.model, checkpoint)
     restore_optimizer(job.model, optimizer, checkpoint.tensors("optimizer"))
     set_random_states(device_of(job.model), checkpoint.tensors("random"))

@@ -56,10 +56,9 @@ class PairedLinear(Linear, Fused):  # type: ignore[misc]  # PEFT has no types
         tuned: Any = self
         base, [name] = tuned.base_layer, tuned.active_adapters
         a, b = tuned.lora_A[name].weight, tuned.lora_B[name].weight
-        weight = base.weight
-        if isinstance(base, HalfLinear):
-            weight = base.half_weight() if base.training else base.full_weight()
-        return Pair(weight, base.bias, a, b, float(tuned.scaling[name]))
+        half = isinstance(base, HalfLinear) and base.training
+        weight, kind = (base.half_weight(), base.product_type) if half else (base.weight, a.dtype)
+        return Pair(weight, base.bias, a, b, float(tuned.scaling[name]), kind)
 
 
 class SharedInputs:

@@ -39,6 +39,11 @@ class PeftMethod(Knobs):
 
     configuration: ClassVar[type[PeftConfig]]
 
+    @property
+    def keeps_matrices(self) -> bool:
+        """Return True: all that trains is added to them."""
+        return True
+
     @abstractmethod
     def settings(self, model: PreTrainedModel) -> Mapping[str, Any]:
         """Return the configuration's settings for a model, beside its task and the new modules."""

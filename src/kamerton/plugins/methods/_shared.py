@@ -105,6 +105,11 @@ class Knobs(BaseModel):
         """Return None: the base is loaded in full precision."""
         return None
 
+    @property
+    def keeps_matrices(self) -> bool:
+        """Return False: some of the pretrained matrices train."""
+        return False
+
     def refuses(self, model: PreTrainedModel) -> Wording:
         """Return an empty text: every model is accepted."""
         return ""

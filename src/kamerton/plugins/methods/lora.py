@@ -56,6 +56,11 @@ class Lora(PeftMethod):
         layers = min(self.layers or facts.layers, facts.layers)
         return WeightCounts(self.rank * SIDES * facts.hidden * layers, facts.parameters)
 
+    @property
+    def keeps_matrices(self) -> bool:
+        """Return whether the pairs begin as no change: the other kinds take their first values out of the matrices."""
+        return self.init in ("default", "gaussian")
+
     def refuses(self, model: PreTrainedModel) -> Wording:
         """Refuse a model without a linear layer, or without one of a name in `targets`."""
         if not linear_layers(model, self.layers):
