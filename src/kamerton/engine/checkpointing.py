@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from kamerton.core.errors import Fault, ModelError
 from kamerton.core.messages import msg
 from kamerton.core.records import Encoded
+from kamerton.engine.device_attention import fused_kernels
 from kamerton.engine.last_layer import reselecting
 from kamerton.engine.layout import Layout, attending, in_mode
 from kamerton.engine.packed import passed, passing
@@ -52,7 +53,7 @@ def _same_attention(model: PreTrainedModel) -> tuple[AbstractContextManager[None
 
     @contextmanager
     def second_pass() -> Iterator[None]:
-        with attending(model, implementation), passing(inputs), selecting():
+        with attending(model, implementation), passing(inputs), selecting(), fused_kernels(model):
             yield
 
     return nullcontext(), second_pass()

@@ -23,6 +23,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from kamerton.core.messages import Message, msg
 from kamerton.core.records import Encoded
+from kamerton.engine.device_attention import run_fused
 from kamerton.engine.last_layer import LastLayerSelection
 from kamerton.engine.packed import NAME as PACKED
 from kamerton.engine.packed import Context, Witness, passing
@@ -75,6 +76,8 @@ class Packed(Layout):
     """The model's first position (2 in RoBERTa)."""
     last_layer: LastLayerSelection | None = None
     """How the last layer is run at the output positions only, if it can be."""
+    half: torch.dtype | None = None
+    """The type in which attention is computed in training; that of the states if None."""
     witness: Witness | None = None
     context: Context | None = None
     """What the sequences attend to, if not just themselves."""
@@ -108,6 +111,8 @@ class Packed(Layout):
             inputs["token_type_ids"] = torch.tensor([types], device=device)
         if self.context is not None:
             inputs |= {"kamerton_context": self.context, "kamerton_reach": max(positions) + 1}
+        if self.half is not None and model.training:
+            inputs["kamerton_half"] = self.half
         if self.witness is not None:
             inputs["kamerton_witness"] = self.witness
         selecting: AbstractContextManager[None] = nullcontext()
@@ -233,7 +238,7 @@ class Plain(Layout):
 
     def run(self, model: nn.Module, items: Sequence[Encoded]) -> Any:
         """Run a model on padded rows, at all positions."""
-        return model(**padded_inputs(model, items), **uncached(model))
+        return run_fused(model, **padded_inputs(model, items), **uncached(model))
 
     def logits(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
         """Return the head's output at every output position: `[outputs, classes]`."""
@@ -265,7 +270,8 @@ class EncoderDecoder(Layout):
 
     def run(self, model: nn.Module, items: Sequence[Encoded], source: Mapping[str, Any] | None = None) -> Any:
         """Run both sides; `source` replaces the items' tokens."""
-        return model(**(source or padded_inputs(model, items)), **decoder_inputs(model, items), use_cache=False)
+        inputs = {**(source or padded_inputs(model, items)), **decoder_inputs(model, items)}
+        return run_fused(model, **inputs, use_cache=False)
 
     def logits(self, model: nn.Module, items: Sequence[Encoded], source: Mapping[str, Any] | None = None) -> Tensor:
         """Return the head's output at every output position: `[outputs, classes]`."""
@@ -413,7 +419,7 @@ def _forward(model: nn.Module, inputs: Mapping[str, Any], pick: Callable[[Tensor
     ids = torch.full((outputs, 1), token, device=device_of(model))
     exchanged = backbone.register_forward_pre_hook(exchange, with_kwargs=True)
     with exchanged, backbone.register_forward_hook(select, with_kwargs=True):
-        return model(input_ids=ids, attention_mask=torch.ones_like(ids))
+        return run_fused(model, input_ids=ids, attention_mask=torch.ones_like(ids))
 
 
 def padded_inputs(model: nn.Module, items: Sequence[Encoded]) -> dict[str, Tensor]:

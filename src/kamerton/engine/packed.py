@@ -1,8 +1,8 @@
 """Padding-free attention: many sequences in one packed row, each attending to itself.
 
 Models that use transformers' attention interface pass `kamerton_lengths` on to it untouched, so that a row of
-concatenated sequences needs no mask. They also get the boundaries as variable-length kernels of flash attention take
-them, which are not called here yet.
+concatenated sequences needs no mask. They also get the boundaries as the kernels of devices take them
+(`kamerton.engine.device_attention`).
 
 A `Context`, passed the same way, adds what else sequences attend to: a shared prefix, their parent in a tree, or
 what has been decoded so far.
@@ -27,6 +27,7 @@ from torch.nn.functional import dropout as dropped
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from kamerton.engine.device_attention import attend_on_device
 from kamerton.kernels.attention import attend
 from kamerton.kernels.buckets import PackedRow
 from kamerton.kernels.product import fast_products_pay, product
@@ -81,9 +82,11 @@ def packed_attention(
     softcap: float | None = None,
     sliding_window: int | None = None,
     s_aux: Tensor | None = None,
+    cu_seq_lens_q: Tensor | None = None,
     kamerton_lengths: Sequence[int] | None = None,
     kamerton_context: Context | None = None,
     kamerton_reach: int = 0,
+    kamerton_half: torch.dtype | None = None,
     kamerton_witness: Witness | None = None,
     **_: object,  # the interface passes every model's own extras; what would change the result is named above
 ) -> tuple[Tensor, None]:
@@ -93,7 +96,7 @@ def packed_attention(
     sequences, on the host: boundaries on a device would be copied back in every layer. A token attends to those nearer
     than a sliding window; scores have a soft cap, and each head a sink, `s_aux`, where the model has them. A context
     attends instead, in causal models; it knows no window, so its last position, `kamerton_reach`, must lie within; a
-    witness gets the result.
+    witness gets the result. On a device, attention is computed in the type `kamerton_half` if it is given.
 
     Returns:
         `[1, tokens, heads, width]`, and no weights.
@@ -104,6 +107,7 @@ def packed_attention(
     if kamerton_lengths is None and (inputs := passed.get()):
         kamerton_lengths, kamerton_context = inputs["kamerton_lengths"], inputs.get("kamerton_context")
         kamerton_reach, kamerton_witness = inputs.get("kamerton_reach", 0), inputs.get("kamerton_witness")
+        cu_seq_lens_q, kamerton_half = inputs["cu_seq_lens_q"], inputs.get("kamerton_half")
     if kamerton_lengths is None or attention_mask is not None:
         raise UnsupportedError("packed attention takes boundaries instead of a mask")
     causal = bool(module.is_causal) if is_causal is None else is_causal
@@ -115,7 +119,21 @@ def packed_attention(
         return kamerton_context.attend(module, query, key, value, scaling).unsqueeze(0), None
     lengths = kamerton_lengths
     window = sliding_window if sliding_window is not None and sliding_window < max(lengths) else None
-    if window is None and softcap is None and s_aux is None:
+    plain = softcap is None and s_aux is None
+    if plain and query.device.type != "cpu":
+        attended = attend_on_device(
+            query,
+            key,
+            value,
+            lengths,
+            cu_seq_lens_q,
+            scaling or query.shape[3] ** -0.5,
+            causal=causal,
+            window=window,
+            dropout=dropout,
+            half=kamerton_half,
+        )
+    elif plain and window is None:
         attended = attend_within(query, key, value, lengths, scaling, dropout=dropout, causal=causal)
     else:
         scores = AttentionScores(scaling or query.shape[3] ** -0.5, causal, window, softcap, s_aux, dropout)
