@@ -31,7 +31,7 @@ loading, proof of the layout, frozen work), without validations and checkpoints.
 the first update: how fast training goes once it goes. **Whole** is the whole process, with
 imports, loading, validations, checkpoints and test. A ratio is the peer's seconds divided by Kamerton's in the same
 round: above 1 Kamerton is faster, below 1 it is slower. The table gives the median and the range over the rounds;
-targets are compared with the median ratio of training. A round is marked disturbed if a matrix product timed
+targets are compared with the median ratio of training, or of updates where only a few are made. A round is marked disturbed if a matrix product timed
 between the processes ran at less than 85% of the best speed ever seen here.
 """
 LLAMA_FACTORY = """LLaMA-Factory is not among the peers: its release 0.9.5 asks for transformers up to 5.6, TRL up to
@@ -161,7 +161,7 @@ def outcome(workload: Workload, peer: Peer, rounds: Sequence[Round]) -> str:
     agreed = agreement(workload, rounds, peer)
     if not agreed.reached:
         return f"FAILED: {agreed.words}"
-    ratio = statistics.median(ratios(rounds, peer.script, "training"))
+    ratio = statistics.median(ratios(rounds, peer.script, workload.pace))
     faults = []
     if ratio < peer.must:
         faults.append("not reached" if ratio >= 1 else "not reached: Kamerton is slower")
