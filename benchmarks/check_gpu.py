@@ -18,7 +18,9 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import metadata
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import torch
 from torch import Tensor
+from torch.nn.attention import sdpa_kernel
 from transformers import LlamaConfig, LlamaForCausalLM
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
@@ -35,13 +38,25 @@ from crossing import Models
 from kamerton.core import registry
 from kamerton.core.errors import KamertonError
 from kamerton.core.records import Halved
+from kamerton.engine.device_attention import FUSED, attend_on_device
 from kamerton.engine.engine import make_engine
 from kamerton.engine.layout import Padded
+from kamerton.engine.packed import AttentionScores, attend_apart
 from kamerton.engine.profile import profile_flops
 from kamerton.forms.dialogue import Dialogue
-from kamerton.kernels.device import CPU, choose_device, free_bytes, name_of, peak_bytes, synchronize
+from kamerton.kernels.device import (
+    BF16_FROM,
+    CPU,
+    FP16_FROM,
+    capability_of,
+    choose_device,
+    free_bytes,
+    name_of,
+    peak_bytes,
+    synchronize,
+)
 from kamerton.models.load import load_model, load_tokenizer
-from kamerton.models.precision import choose_precision, set_precision
+from kamerton.models.precision import HALVES, choose_precision, hold_in_half, set_precision
 from kamerton.train import loop
 from on_a_card import job_of, resumed, rows_of
 from stories import QUICK, write_answers
@@ -156,6 +171,38 @@ def timed(device: torch.device, work: Callable[[], object]) -> float:
     return min(seconds[1:])
 
 
+def attention(site: Site) -> dict[str, Any]:
+    """Compare attention in 16 bits with each sequence alone in fp32: by the kernel of lengths, and padded."""
+    if (capability := capability_of(site.device)) < FP16_FROM:
+        raise Skipped("this device has no units for products in 16 bits")
+    lengths = tuple(len(row.tokens) for row in rows_of(16, 500))
+    draw = torch.Generator().manual_seed(0)
+    states = [torch.randn(1, heads, sum(lengths), 64, generator=draw).to(site.device) for heads in (32, 4, 4)]
+    boundaries = torch.tensor(list(accumulate(lengths, initial=0)), dtype=torch.int32, device=site.device)
+    half = torch.bfloat16 if capability >= BF16_FROM else torch.float16
+    found: dict[str, Any] = {"type": str(half)}
+    for causal, window in ((True, None), (True, 128), (False, None)):
+        alone = partial(attend_apart, lengths=lengths, scores=AttentionScores(0.125, causal, window, None, None, 0.0))
+        wanted = with_gradients(states, alone)
+        for name, ends in (("by lengths", boundaries), ("padded", None)):
+            rules = {"causal": causal, "window": window, "dropout": 0.0, "half": half}
+            with sdpa_kernel(FUSED):
+                way = partial(attend_on_device, lengths=lengths, boundaries=ends, scale=0.125, **rules)
+                pairs = zip(with_gradients(states, way), wanted, strict=True)
+                found[f"{name}, causal {causal}, window {window}"] = {
+                    "differs": bound(max(distance(one.cpu(), other.cpu()) for one, other in pairs), 2e-2),
+                    "seconds": timed(site.device, lambda way=way: with_gradients(states, way)),
+                }
+    return found
+
+
+def with_gradients(states: Sequence[Tensor], way: Callable[..., Tensor]) -> list[Tensor]:
+    """Return a result, and the gradients of its squares."""
+    given = [one.clone().requires_grad_() for one in states]
+    result = way(*given)
+    return [result.detach(), *torch.autograd.grad(result.square().mean(), given)]
+
+
 def training(site: Site) -> dict[str, Any]:
     """Train LoRA on a Llama-like model of 1.1B random weights, 16 rows of 50 to 500 tokens: packed, padded, in bf16."""
     sizes = {"hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 22, "num_attention_heads": 32}
@@ -168,6 +215,8 @@ def training(site: Site) -> dict[str, Any]:
     precision = str(choose_precision(site.device).value)
     set_precision(loaded, precision)
     model = registry.choose("methods", "lora")().attach(loaded, ())
+    if half := HALVES.get(precision):
+        hold_in_half(model, half, rounded=True)
     facts = facts_of(site.models["decoder"])
     limits = {"max_tokens": longest, "max_new_tokens": 4, "tokens_per_pass": 1 << 14}
     packed = make_engine(model, load_tokenizer(facts), facts, rows[:3], **limits).layout
@@ -241,7 +290,7 @@ def commands(site: Site, method: str, after: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-STEPS = (machine, methods, stop_and_resume, writing, training, little_memory, four_bits, whole)
+STEPS = (machine, methods, stop_and_resume, writing, attention, training, little_memory, four_bits, whole)
 
 
 def kept(values: Any) -> bool:

@@ -15,18 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.attention import varlen
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from children import Nursery
 from crossing import Cell, Models, cross
 from kamerton.core import registry
 from kamerton.core.errors import KamertonError, TrainingError
-from kamerton.core.records import Encoded, Halved, Saved, Stepped
+from kamerton.core.records import Encoded, Halved, Overflowed, Saved, Stepped
+from kamerton.engine import device_attention
 from kamerton.engine.engine import TorchEngine, make_engine
 from kamerton.forms.dialogue import Dialogue
 from kamerton.kernels.device import choose_device, name_of, peak_bytes
 from kamerton.kernels.dropout import set_dropout
 from kamerton.models.load import load_model, load_tokenizer
+from kamerton.models.precision import HALVES, choose_precision, set_precision
 from kamerton.runs.recipe import TrainSettings
 from kamerton.runs.run import Run
 from kamerton.train import loop
@@ -34,6 +37,7 @@ from kamerton.train.dynamics import Dynamics
 from kamerton.train.loop import Job, Validation, train
 from pretend_gpu import CARD, DEVICE, TOTAL, counted, pretend
 from tiny_engines import TEXT, facts_of
+from varlen_kernel import Kernel
 
 
 def main(place: str, asked: str) -> None:
@@ -72,7 +76,7 @@ def checked(mode: Any, cells: Sequence[str], folder: Path, models: Models, nurse
     base = models["decoder"]
     found |= resumed(base, folder)
     if mode == "cuda":  # what does not depend on the types of a card is looked at once
-        found |= copies(base, folder) | decoding(base) | out_of_memory(base, folder) | named()
+        found |= copies(base, folder) | decoding(base) | out_of_memory(base, folder) | in_half(base, folder) | named()
         sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
         status = importlib.import_module("check_gpu").main(["--small", "--out", str(folder / "check.json")])
         found |= {"check": json.loads((folder / "check.json").read_text()), "check status": status}
@@ -86,10 +90,13 @@ def rows_of(count: int, longest: int = 24) -> list[Encoded]:
     return [Encoded(own, tuple(range(len(own) - 1)), own[1:]) for own in tokens]
 
 
-def job_of(base: Path, folder: Path, rows: Sequence[Encoded], **settings: Any) -> tuple[Job, TorchEngine]:
+def job_of(
+    base: Path, folder: Path, rows: Sequence[Encoded], precision: str = "fp32", **settings: Any
+) -> tuple[Job, TorchEngine]:
     """Make a job of LoRA with dropout on a decoder, as a run makes it."""
-    facts = facts_of(base)
-    loaded = load_model(base, TEXT, {}, seed=0)
+    facts, half = facts_of(base), HALVES.get(precision)
+    loaded = load_model(base, TEXT, {}, seed=0, half=half)
+    set_precision(loaded.model, precision)
     method = registry.choose("methods", "lora")(dropout=settings.get("dropout", 0.0))
     model = method.attach(loaded.model, loaded.fresh)
     set_dropout(model, settings.get("dropout", 0.0))
@@ -108,6 +115,7 @@ def job_of(base: Path, folder: Path, rows: Sequence[Encoded], **settings: Any) -
         checkpoints=folder,
         identity={"data": "d"},
         dynamics=Dynamics.of(len(rows)),
+        scaled=precision == "fp16",
     )
     return job, engine
 
@@ -188,6 +196,34 @@ def _until_first_step(job: Job) -> Iterator[Any]:
         yield event
         if isinstance(event, Stepped):
             return
+
+
+def in_half(base: Path, folder: Path) -> dict[str, Any]:
+    """Train on cards of two generations: in fp16 with scaled losses, and in bf16, where the kernel of lengths runs."""
+    found, rows = {}, rows_of(16)
+    loop.FIRST, varlen.varlen_attn, before = 2.0**30, (kernel := Kernel()), loop.FIRST
+    for capability in ((0, 0), (7, 5), (8, 0)):
+        CARD.capability = capability
+        device_attention._capability.cache_clear()
+        precision = str(choose_precision(DEVICE).value)
+        job, _ = job_of(base, folder / precision, rows, precision, epochs=20, patience=20)
+        with counted() as seen:
+            loop._gradients(job, range(len(rows)))
+        job.model.zero_grad()
+        events = list(train(job))
+        steps = [event for event in events if isinstance(event, Stepped)]
+        weights = list(job.model.parameters())
+        frozen = {str(one.dtype) for one in weights if not one.requires_grad and one.dim() == 2}
+        found[precision] = {
+            "losses": [event.loss for event in steps],
+            "overflowed": sum(isinstance(event, Overflowed) for event in events),
+            "frozen": sorted(frozen),
+            "trained": sorted({str(one.dtype) for one in weights if one.requires_grad}),
+            "kernel": len(kernel.calls),
+            "copies": seen.total(),
+        }
+    CARD.capability, loop.FIRST = (0, 0), before
+    return {"in half": found}
 
 
 def named() -> dict[str, Any]:

@@ -57,6 +57,7 @@ class Card(_DummyBackendModule):  # type: ignore[misc]  # torch has no types for
     def __init__(self) -> None:
         self.random = torch.Generator().manual_seed(1234).get_state()
         self.capacity, self.held, self.peak = TOTAL, 0, 0
+        self.capability = (0, 0)
         self.copies: Counter[str] = Counter()
         """Copies to the host, by the place in the code."""
 
@@ -77,6 +78,9 @@ class Card(_DummyBackendModule):  # type: ignore[misc]  # torch has no types for
 
     def get_device_name(self, *_: object) -> str:
         return "Pretend GPU"
+
+    def get_device_capability(self, *_: object) -> tuple[int, int]:
+        return self.capability
 
     def mem_get_info(self, *_: object) -> tuple[int, int]:
         return self.capacity - self.held, TOTAL

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from itertools import accumulate, pairwise
+from itertools import accumulate
 
 import pytest
 import torch
@@ -13,33 +12,9 @@ from torch.nn.attention import varlen
 from kamerton.engine import device_attention
 from kamerton.engine.device_attention import SlowAttention, attend_on_device, run_fused
 from kamerton.engine.packed import AttentionScores, attend_apart
+from varlen_kernel import Kernel
 
 LENGTHS = (5, 1, 9, 3)
-KERNEL = inspect.signature(varlen.varlen_attn)
-
-
-def kernel(calls: list[dict]):
-    """Return a stand-in for torch's kernel, with its signature and the meaning of its documentation."""
-
-    def attend(*args: object, **kwargs: object) -> Tensor:
-        given = KERNEL.bind(*args, **kwargs)
-        given.apply_defaults()
-        call = given.arguments
-        calls.append(call)
-        assert torch.equal(call["cu_seq_q"], call["cu_seq_k"])
-        assert call["enable_gqa"] or call["query"].shape[1] == call["key"].shape[1]
-        return torch.cat([_one(call, start, end) for start, end in pairwise(call["cu_seq_q"].tolist())])
-
-    return attend
-
-
-def _one(call: dict, start: int, end: int) -> Tensor:
-    query, key, value = (call[name][start:end].transpose(0, 1).float() for name in ("query", "key", "value"))
-    key, value = (states.repeat_interleave(len(query) // len(states), dim=0) for states in (key, value))
-    ahead = torch.arange(end - start) - torch.arange(end - start)[:, None]
-    left, right = (reach if reach >= 0 else end for reach in call["window_size"])
-    scores = (query @ key.transpose(1, 2) * call["scale"]).masked_fill((ahead < -left) | (ahead > right), float("-inf"))
-    return (scores.softmax(dim=-1) @ value).transpose(0, 1).to(call["query"].dtype)
 
 
 @pytest.fixture
@@ -53,8 +28,8 @@ def states() -> list[Tensor]:
 @pytest.mark.parametrize("window", [None, 3])
 @pytest.mark.parametrize("half", [None, torch.float16, torch.bfloat16])
 def test_each_sequence_attends_to_itself(states, causal, window, half, monkeypatch):
-    calls = list[dict]()
-    monkeypatch.setattr(varlen, "varlen_attn", kernel(calls))
+    kernel = Kernel()
+    monkeypatch.setattr(varlen, "varlen_attn", kernel)
     monkeypatch.setattr(device_attention, "_capability", lambda _device: (8, 0))
     wanted = attend_apart(*states, LENGTHS, AttentionScores(0.3, causal, window, None, None, 0.0))
     boundaries = torch.tensor(list(accumulate(LENGTHS, initial=0)), dtype=torch.int32)
@@ -62,10 +37,9 @@ def test_each_sequence_attends_to_itself(states, causal, window, half, monkeypat
     found = attend_on_device(*states, LENGTHS, boundaries, 0.3, **rules)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5 if half is None else 2e-2)
-    assert len(calls) == (half is not None)
-    for call in calls:
+    assert len(kernel.calls) == (half is not None)
+    for call in kernel.calls:
         assert call["cu_seq_q"].dtype == torch.int32
-        assert call["max_q"] == call["max_k"] == max(LENGTHS)
         assert call["window_size"] == (-1 if window is None else 2, 0 if causal else -1 if window is None else 2)
         assert call["query"].dtype == half
     padded = attend_on_device(*states, LENGTHS, None, 0.3, **rules)
@@ -116,8 +90,8 @@ def test_a_model_that_no_fused_kernel_takes_is_told_once(monkeypatch):
     monkeypatch.setattr(device_attention, "NUMBERLESS", ())
     model = Picky()
     with pytest.warns(SlowAttention, match=r"cpu: .* grow with the square"):
-        run_fused(model)
+        run_fused(model, {})
     assert model.calls == 2
-    run_fused(model)
+    run_fused(model, {})
     assert model.calls == 3
     assert torch.backends.cuda.math_sdp_enabled()

@@ -67,11 +67,29 @@ def test_memory_that_runs_out_halves_the_passes_once_and_is_then_told(found):
     assert "Traceback" not in found["cuda"]["out of memory"]["told"]
 
 
+def test_an_old_card_trains_in_fp16_and_skips_what_overflows(found):
+    """The frozen matrices are held in fp16; the first losses are scaled by far too much."""
+    whole, half = (found["cuda"]["in half"][name] for name in ("fp32", "fp16"))
+    assert half["frozen"] == ["torch.float16"]
+    assert half["trained"] == ["torch.float32"]
+    assert half["overflowed"] > 0
+    assert half["losses"][0] == pytest.approx(whole["losses"][0], rel=1e-3)
+    assert half["losses"][-1] < half["losses"][0]
+    assert half["copies"] == whole["copies"] <= 3
+
+
+def test_a_new_card_trains_in_bf16_by_the_kernel_of_lengths(found):
+    whole, half = (found["cuda"]["in half"][name] for name in ("fp32", "bf16"))
+    assert half["frozen"] == ["torch.bfloat16"]
+    assert half["kernel"] > len(half["losses"]) == len(whole["losses"])
+    assert half["losses"] == pytest.approx(whole["losses"], rel=1e-3)
+
+
 def test_the_check_of_a_real_gpu_runs(found):
     """`make check-gpu`, in small sizes, so that it works on the day there is one."""
     steps = found["cuda"]["check"]
     assert [one for one in steps if "failed" in one] == []
-    assert [one["step"] for one in steps if "skipped" in one] == ["four_bits", "whole"]
+    assert [one["step"] for one in steps if "skipped" in one] == ["attention", "four_bits", "whole"]
     assert found["cuda"]["check status"] == 0
 
 

@@ -31,8 +31,8 @@ loading, proof of the layout, frozen work), without validations and checkpoints.
 the first update: how fast training goes once it goes. **Whole** is the whole process, with
 imports, loading, validations, checkpoints and test. A ratio is the peer's seconds divided by Kamerton's in the same
 round: above 1 Kamerton is faster, below 1 it is slower. The table gives the median and the range over the rounds;
-targets are compared with the median ratio of training, or of updates where only a few are made. A round is marked disturbed if a matrix product timed
-between the processes ran at less than 85% of the best speed ever seen here.
+targets are compared with the median ratio of training, or of updates where only a few are made. A round is marked
+disturbed if a matrix product timed between the processes ran at less than 85% of the best speed ever seen here.
 """
 LLAMA_FACTORY = """LLaMA-Factory is not among the peers: its release 0.9.5 asks for transformers up to 5.6, TRL up to
 0.24 and torchaudio, and does not install beside the versions measured here without replacing torch. It stands on the

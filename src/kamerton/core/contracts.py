@@ -286,10 +286,7 @@ class MethodAdvice(Protocol):
 
     @classmethod
     def suitability(cls, facts: ModelFacts, rows: int) -> Advice:
-        """Return how well this method suits a model and a number of training rows, 0 to 1, and why.
-
-        The planner takes the most suitable one where the user names none.
-        """
+        """Return how well it suits a model and a number of rows, 0 to 1, and why; the planner takes the best one."""
 
     def count_weights(self, facts: ModelFacts) -> WeightCounts:
         """Return what it holds of a model and of its own, about: what follows is an estimate of memory."""

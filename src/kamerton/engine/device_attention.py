@@ -6,7 +6,7 @@ are padded for attention alone, and share one call of `scaled_dot_product_attent
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import accumulate
@@ -38,7 +38,7 @@ _slow: WeakSet[nn.Module] = WeakSet()
 """Models whose attention no fused kernel takes."""
 
 
-def run_fused(model: nn.Module, **inputs: Any) -> Any:
+def run_fused(model: nn.Module, inputs: Mapping[str, Any]) -> Any:
     """Run a model; on a device its attention takes fused kernels, and where none does, that is told once."""
     if model not in _slow:
         try:
@@ -104,8 +104,9 @@ def attend_on_device(
     if boundaries is not None and not dropout and takes_lengths(query, value):
         attended = attend_by_lengths(query, key, value, boundaries, max(lengths), scale, causal=causal, window=window)
     else:
-        padded = (_padded(states, tuple(lengths)) for states in (query, key, value))
-        attended = _attend_padded(*padded, tuple(lengths), scale, causal=causal, window=window, dropout=dropout)
+        known = tuple(lengths)
+        query, key, value = (_padded(states, known) for states in (query, key, value))
+        attended = _attend_padded(query, key, value, known, scale, causal=causal, window=window, dropout=dropout)
     return attended.to(kind)
 
 

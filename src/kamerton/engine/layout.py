@@ -238,7 +238,7 @@ class Plain(Layout):
 
     def run(self, model: nn.Module, items: Sequence[Encoded]) -> Any:
         """Run a model on padded rows, at all positions."""
-        return run_fused(model, **padded_inputs(model, items), **uncached(model))
+        return run_fused(model, padded_inputs(model, items) | uncached(model))
 
     def logits(self, model: nn.Module, items: Sequence[Encoded]) -> Tensor:
         """Return the head's output at every output position: `[outputs, classes]`."""
@@ -271,7 +271,7 @@ class EncoderDecoder(Layout):
     def run(self, model: nn.Module, items: Sequence[Encoded], source: Mapping[str, Any] | None = None) -> Any:
         """Run both sides; `source` replaces the items' tokens."""
         inputs = {**(source or padded_inputs(model, items)), **decoder_inputs(model, items)}
-        return run_fused(model, **inputs, use_cache=False)
+        return run_fused(model, inputs | {"use_cache": False})
 
     def logits(self, model: nn.Module, items: Sequence[Encoded], source: Mapping[str, Any] | None = None) -> Tensor:
         """Return the head's output at every output position: `[outputs, classes]`."""
@@ -419,7 +419,7 @@ def _forward(model: nn.Module, inputs: Mapping[str, Any], pick: Callable[[Tensor
     ids = torch.full((outputs, 1), token, device=device_of(model))
     exchanged = backbone.register_forward_pre_hook(exchange, with_kwargs=True)
     with exchanged, backbone.register_forward_hook(select, with_kwargs=True):
-        return run_fused(model, input_ids=ids, attention_mask=torch.ones_like(ids))
+        return run_fused(model, {"input_ids": ids, "attention_mask": torch.ones_like(ids)})
 
 
 def padded_inputs(model: nn.Module, items: Sequence[Encoded]) -> dict[str, Tensor]:

@@ -47,6 +47,11 @@ class TunedElsewhere(Group):
         """Return None: the base is loaded in full precision."""
         return None
 
+    @property
+    def keeps_matrices(self) -> bool:
+        """Return False: what an adapter does to its base when it is loaded is not known."""
+        return False
+
     def refuses(self, model: PreTrainedModel) -> Wording:
         """Return an empty text: whether it fits its base is found out when it is loaded."""
         return ""
