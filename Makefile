@@ -59,6 +59,19 @@ bench: install $(PEERS)/.installed  ## Do the same work as HF Trainer, TRL and o
 	$(BIN)/kamerton models get smollm2
 	$(BIN)/python benchmarks/peers/bench.py
 
+.PHONY: bench-serve
+bench-serve: install $(PEERS)/.installed  ## Serve beside other servers, and under 20,000 broken requests
+	$(BIN)/kamerton models get smollm2
+	$(BIN)/kamerton models get minilm
+	$(BIN)/python examples/make_docstrings.py --out $(DEMO_DATA)/docstrings.jsonl
+	$(BIN)/python examples/get_data.py movie-reviews --out $(DEMO_DATA)/movie-reviews.csv
+	test -d runs/serve-writer || $(BIN)/kamerton tune $(DEMO_DATA)/docstrings.jsonl --model smollm2 --method lora \
+	    --max-rows 60 --epochs 1 --out runs/serve-writer
+	test -d runs/serve-classifier || $(BIN)/kamerton tune $(DEMO_DATA)/movie-reviews.csv --model minilm --method full \
+	    --max-rows 200 --epochs 1 --out runs/serve-classifier
+	$(BIN)/python benchmarks/serving.py speed runs/serve-writer runs/serve-classifier $(if $(GGUF),--gguf $(GGUF))
+	$(BIN)/python benchmarks/serving.py attack runs/serve-writer runs/serve-classifier
+
 .PHONY: bench-growth
 bench-growth: install  ## Train on 1 to 32 times the data: time and memory, written into docs/speed.md
 	$(BIN)/kamerton models get minilm

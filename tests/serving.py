@@ -19,7 +19,7 @@ from kamerton.serve import library
 from stories import ASKED, DONE, Place
 
 SAID = ("A warm film.", "Тёплый фильм.")
-WRITES = ("echo.jsonl", "--task", "instruction", "--set", "evaluate.shots=0")
+WRITES = ("echo.jsonl", "--task", "instruction", "--max-rows", "40", "--set", "evaluate.shots=0")
 TUNED: Mapping[str, tuple[str, ...]] = {
     "writer": (*WRITES, "--model", "decoder", "--method", "full", "--epochs", "6", "--learning-rate", "1e-2"),
     "first": (*WRITES, "--model", "trained", "--method", "lora", "--epochs", "2", "--learning-rate", "1e-2",

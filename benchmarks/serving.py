@@ -1,0 +1,275 @@
+"""Serve beside other servers, and under attack: speed, seconds to the first token, memory after 20,000 attacks.
+
+    python benchmarks/serving.py speed WRITER CLASSIFIER [--gguf FILE] [--rounds 3]
+    python benchmarks/serving.py attack WRITER CLASSIFIER [--attacks 20000]
+
+WRITER is a run of smollm2, CLASSIFIER one of minilm. All servers run at the same time and are asked in turn, round by
+round, so that a busy machine is busy for each: only the ratios count. transformers' server and a FastAPI script around
+its pipeline run in the peers' environment, on the exported, merged models; llama.cpp's server (xllamacpp) on a GGUF
+file of the same merged model in f32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx2
+from openai import OpenAI
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+from hostile_requests import Attacker, carry_out  # noqa: E402
+
+PEERS = ROOT / ".venv-peers" / "bin" / "python"
+CLIENTS, TOKENS, PROMPT_TOKENS = 8, 64, 200
+RULE = "Answer as a patient teacher who explains each step, gives an example, and repeats the main point at the end. "
+QUESTIONS = [f"Explain in detail how one counts from {n} to {n + 50}." for n in range(CLIENTS)]
+TEXTS = [f"The film number {n} is warm, funny and a little too long for my taste." for n in range(256)]
+LLAMA = """
+import sys, time, xllamacpp
+params = xllamacpp.CommonParams()
+params.model.path, params.port = sys.argv[1], int(sys.argv[2])
+params.n_parallel, params.n_ctx, params.verbosity, params.n_gpu_layers = 8, 8 * 1024, -1, 0
+params.cpuparams.n_threads = params.cpuparams_batch.n_threads = int(sys.argv[3])
+server = xllamacpp.Server(params)
+time.sleep(10**6)
+"""
+PIPELINE = """
+import sys, torch, uvicorn
+from fastapi import FastAPI
+from transformers import pipeline
+torch.set_num_threads(int(sys.argv[3]))
+classify = pipeline("text-classification", model=sys.argv[1], device="cpu")
+app = FastAPI()
+@app.post("/classify")
+def answer(body: dict):
+    return classify(body["input"])
+@app.get("/health")
+def health():
+    return {}
+uvicorn.run(app, port=int(sys.argv[2]), log_level="error")
+"""
+
+
+@dataclass
+class Peer:
+    """A server that is asked."""
+
+    name: str
+    command: Sequence[str]
+    port: int
+    model: str
+    process: subprocess.Popen[bytes] | None = None
+    speeds: list[float] = field(default_factory=list)
+    firsts: list[float] = field(default_factory=list)
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self, threads: int) -> None:
+        variables = {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
+        self.process = subprocess.Popen(
+            self.command, env={**os.environ, **variables}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        end = time.monotonic() + 900
+        while time.monotonic() < end:
+            assert self.process.poll() is None, f"{self.name} ended with {self.process.returncode}"
+            try:
+                if httpx2.get(f"{self.address}/health", timeout=5).status_code < 500:
+                    return
+            except httpx2.TransportError:
+                time.sleep(0.5)
+        raise TimeoutError(self.name)
+
+    def stop(self) -> None:
+        if self.process:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def kamerton(*arguments: object) -> list[str]:
+    return [sys.executable, "-P", "-m", "kamerton", *map(str, arguments)]
+
+
+def exported(run: Path, folder: Path) -> Path:
+    target = folder / run.name
+    subprocess.run(kamerton("export", run, "--to", "merged", "--out", target), check=True, stdout=subprocess.DEVNULL)
+    return target
+
+
+def system_prompt() -> str:
+    """Return a system prompt of about 200 tokens, which all clients share."""
+    return RULE * (PROMPT_TOKENS // 20)
+
+
+def write_one(peer: Peer, question: str) -> tuple[int, float]:
+    """Stream one answer; return its tokens and the seconds to the first."""
+    client = OpenAI(base_url=f"{peer.address}/v1", api_key="none", max_retries=0, timeout=600)
+    messages = [{"role": "system", "content": system_prompt()}, {"role": "user", "content": question}]
+    began, first, tokens = time.perf_counter(), 0.0, 0
+    for chunk in client.chat.completions.create(
+        model=peer.model, messages=messages, max_tokens=TOKENS, temperature=0, stream=True,
+        stream_options={"include_usage": True},
+    ):  # fmt: skip
+        if chunk.choices and chunk.choices[0].delta.content:
+            first = first or time.perf_counter() - began
+        tokens = chunk.usage.completion_tokens if chunk.usage else tokens
+    return tokens, first
+
+
+def write_round(peer: Peer) -> None:
+    began = time.perf_counter()
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        done = list(pool.map(lambda question: write_one(peer, question), QUESTIONS))
+    peer.speeds.append(sum(tokens for tokens, _ in done) / (time.perf_counter() - began))
+    peer.firsts += [first for _, first in done]
+
+
+def classify_round(peer: Peer) -> None:
+    path, model = ("/v1/classify", {"model": peer.model}) if peer.model else ("/classify", {})
+
+    def ask(text: str) -> float:
+        began = time.perf_counter()
+        httpx2.post(peer.address + path, json={**model, "input": text}, timeout=600).raise_for_status()
+        return time.perf_counter() - began
+
+    began = time.perf_counter()
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        peer.firsts += pool.map(ask, TEXTS)
+    peer.speeds.append(len(TEXTS) / (time.perf_counter() - began))
+
+
+def compete(peers: Sequence[Peer], once: Callable[[Peer], None], rounds: int, threads: int, unit: str) -> None:
+    """Ask all servers round by round, and print speeds and ratios; the first round only warms up."""
+    try:
+        for peer in peers:
+            peer.start(threads)
+        for number in range(rounds + 1):
+            for peer in peers:
+                once(peer)
+                if not number:
+                    peer.speeds, peer.firsts = [], []
+    finally:
+        for peer in peers:
+            peer.stop()
+    ours = peers[0]
+    for peer in peers:
+        ratios = [mine / theirs for mine, theirs in zip(ours.speeds, peer.speeds, strict=True)]
+        p95 = sorted(peer.firsts)[int(0.95 * (len(peer.firsts) - 1))]
+        about = {"server": peer.name, unit: round(statistics.median(peer.speeds), 2), "p95_seconds": round(p95, 3)}
+        print(json.dumps({**about, "ours_to_it": [round(ratio, 2) for ratio in ratios]}), flush=True)
+
+
+def speed(writer: Path, classifier: Path, gguf: Path | None, rounds: int, threads: int) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        ports = [free_port() for _ in range(5)]
+        merged = exported(writer, Path(temporary))
+        python, wide = str(PEERS), str(threads)
+        peers = [Peer("kamerton", kamerton("serve", writer, "--port", ports[0]), ports[0], writer.name)]
+        serve = [
+            "-m",
+            "transformers.cli.transformers",
+            "serve",
+            str(merged),
+            "--port",
+            str(ports[1]),
+            "--dtype",
+            "float32",
+        ]
+        peers.append(Peer("transformers serve", [python, *serve], ports[1], str(merged)))
+        batching = [*serve[:4], "--port", str(ports[2]), "--dtype", "float32", "--continuous-batching"]
+        peers.append(Peer("transformers serve --continuous-batching", [python, *batching], ports[2], str(merged)))
+        if gguf:
+            command = [python, "-c", LLAMA, str(gguf), str(ports[3]), wide]
+            peers.append(Peer("llama.cpp", command, ports[3], "default"))
+        compete(peers, write_round, rounds, threads, "tokens_a_second")
+        merged, ports = exported(classifier, Path(temporary)), [free_port() for _ in range(2)]
+        peers = [
+            Peer("kamerton", kamerton("serve", classifier, "--port", ports[0]), ports[0], classifier.name),
+            Peer("pipeline", [python, "-c", PIPELINE, str(merged), str(ports[1]), wide], ports[1], ""),
+        ]
+        compete(peers, classify_round, rounds, threads, "rows_a_second")
+
+
+def attack(writer: Path, classifier: Path, attacks: int) -> None:
+    """Attack a server, and print what it answered and how much memory it has gained."""
+    port = free_port()
+    peer = Peer("kamerton", kamerton("serve", writer, classifier, "--port", port), port, writer.name)
+    right = {"model": classifier.name, "input": "a warm film"}
+    attacker, answered = Attacker(0, writer.name, classifier.name), Counter[int]()
+
+    def one(number: int) -> int:
+        if number % 50 == 0:
+            answered[httpx2.post(f"{peer.address}/v1/classify", json=right, timeout=60).status_code] += 1
+        return carry_out(attacker.draw(), port)
+
+    def memory() -> float:
+        text = httpx2.get(f"{peer.address}/metrics", timeout=60).text
+        found = re.search(r"^process_resident_memory_bytes (\S+)", text, re.MULTILINE)
+        assert found
+        return float(found[1]) / 2**20
+
+    try:
+        peer.start(2)
+        with ThreadPoolExecutor(16) as pool:
+            list(pool.map(one, range(attacks // 10)))  # warm: caches and the allocator's arenas are filled
+            before = memory()
+            statuses = Counter(pool.map(one, range(attacks)))
+        crowd = [socket.create_connection(("127.0.0.1", port)) for _ in range(200)]
+        answered[httpx2.post(f"{peer.address}/v1/classify", json=right, timeout=60).status_code] += 1
+        for connection in crowd:
+            connection.close()
+        time.sleep(15)
+        gained = memory() - before
+    finally:
+        peer.stop()
+    status = peer.process.returncode if peer.process else None
+    print(json.dumps({"attacks": attacks, "statuses": dict(sorted(statuses.items())), "well_formed": dict(answered),
+                      "memory_gained_mb": round(gained, 1), "ended_with": status}))  # fmt: skip
+    assert status == 0 and not any(one >= 500 for one in statuses), "the server failed"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("speed", "attack"))
+    parser.add_argument("writer", type=Path)
+    parser.add_argument("classifier", type=Path)
+    parser.add_argument("--gguf", type=Path)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--attacks", type=int, default=20_000)
+    given = parser.parse_args()
+    if given.what == "speed":
+        speed(given.writer, given.classifier, given.gguf, given.rounds, given.threads)
+    else:
+        attack(given.writer, given.classifier, given.attacks)
+
+
+if __name__ == "__main__":
+    main()
