@@ -23,7 +23,6 @@ WORDS = {
     "stop": msg("Stop"),
     "clear": msg("Begin anew"),
     "failed": msg("The server does not answer."),
-    "tokens": msg("tokens"),
 }
 """The page's own texts; those that only its script shows are in attributes of the body."""
 
