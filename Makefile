@@ -90,6 +90,12 @@ bench-methods: install  ## Tune two small models by every method on real data, a
 	$(BIN)/kamerton models get smollm2
 	$(BIN)/python benchmarks/methods.py --beside
 
+.PHONY: bench-memory
+bench-memory: install  ## Hold the estimate of memory against what one epoch takes, by every method, in docs/methods.md
+	$(BIN)/kamerton models get minilm
+	$(BIN)/kamerton models get smollm2
+	$(BIN)/python benchmarks/methods.py --memory
+
 .PHONY: bench-cross
 bench-cross: install  ## Put every task, method and classification head together, and write docs/cross.md
 	$(BIN)/python benchmarks/cross.py
