@@ -9,12 +9,14 @@ import pytest
 
 from kamerton.core.contracts import ModelFacts
 from kamerton.core.errors import ModelError
-from kamerton.core.records import WeightCounts
+from kamerton.core.weights import WeightCounts
 from kamerton.models.published import by_name
+from kamerton.plugins.methods.last_layers import LastLayers
 from kamerton.plugins.methods.lora import Lora
 from kamerton.plugins.methods.qlora import Qlora
+from kamerton.runs.recipe import Decision
 from kamerton.session.machine import Machine, cards, described_machine
-from kamerton.session.memory import LOGIT, STEP, Footprint, PassSize
+from kamerton.session.memory import LIBRARIES, LOGIT, STEP, TRAINED, Footprint, PassSize
 from kamerton.session.planner import choose_method
 from stories import DONE, MISTAKE
 
@@ -90,7 +92,7 @@ TORCHTUNE = [
 
 @pytest.mark.parametrize("one", [*LITGPT, *TORCHTUNE])
 def test_the_memory_that_follows_from_a_configuration_is_what_others_measured(one: Published) -> None:
-    footprint = Footprint(one.facts, one.weights, described_machine("80gb"))
+    footprint = Footprint(one.facts, one.weights, described_machine("80gb"), activation_bytes=2)  # they are in bf16
     ours = footprint.peak_bytes(one.size, outputs=0) + LOGIT * one.logits * one.facts.vocabulary
     # torchtune compiles: what is elementwise is recomputed, which saves where activations are kept
     compiled = one in TORCHTUNE and not one.size.recomputed
@@ -100,18 +102,32 @@ def test_the_memory_that_follows_from_a_configuration_is_what_others_measured(on
 def chosen(facts: ModelFacts, word: str) -> tuple[str, PassSize]:
     machine = described_machine(word)
     method = str(choose_method(facts, 1000, machine).value)
-    counts = {"lora": Lora, "qlora": Qlora}[method]().count_weights(facts)
-    return method, Footprint(facts, counts, machine).choose_pass()
+    return method, Footprint.of({"lora": Lora, "qlora": Qlora}[method](), facts, machine).choose_pass()
 
 
 def test_the_memory_of_a_card_decides_method_and_pass() -> None:
-    assert chosen(EIGHT, "80gb") == ("lora", PassSize(4096))
+    assert chosen(EIGHT, "80gb") == ("lora", PassSize(2048))
     assert chosen(EIGHT, "24gb")[0] == "lora"  # as torchtune does it on an RTX 4090, faster than with QLoRA
     assert chosen(EIGHT, "16gb")[0] == "qlora"
-    assert chosen(EIGHT, "t4")[0] == "qlora"
+    assert chosen(EIGHT, "t4")[0] == chosen(EIGHT, "p100")[0] == "qlora"
     assert chosen(ONE, "16gb")[0] == chosen(ONE, "t4")[0] == "lora"
     sizes = [chosen(EIGHT, word)[1].tokens for word in ("24gb", "48gb", "80gb")]
     assert sizes == sorted(sizes)
+
+
+def test_a_frozen_weight_has_two_bytes_only_where_rounding_it_is_allowed_or_changes_nothing() -> None:
+    def bytes_of(method: Lora | LastLayers, facts: ModelFacts, machine: Machine) -> float:
+        one, counts = Footprint.of(method, facts, machine), method.count_weights(facts)
+        process = LIBRARIES if machine.kind == "cpu" else 0
+        return (one.held_bytes - TRAINED * counts.trained - process) / counts.frozen
+
+    card, here = described_machine("24gb"), replace(described_machine("cpu-24gb"), precision=Decision("bf16", ""))
+    assert bytes_of(Lora(), ONE, card) == pytest.approx(2)
+    assert bytes_of(Lora(init="pissa"), ONE, card) == pytest.approx(4)  # it takes its first values out of them
+    assert bytes_of(LastLayers(), ONE, card) == pytest.approx(4)
+    assert bytes_of(Lora(), ONE, here) == pytest.approx(4)  # in what type it was published is not known
+    assert bytes_of(Lora(), replace(ONE, published="BF16"), here) == pytest.approx(2)
+    assert bytes_of(Lora(), replace(ONE, published="BF16"), described_machine("cpu-24gb")) == pytest.approx(4)
 
 
 def cpu(memory: float) -> Machine:

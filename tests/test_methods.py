@@ -22,9 +22,10 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoTokenizer, EncoderDecoderModel
 
 from kamerton.core import registry
-from kamerton.core.contracts import Method, ModelFacts, Quantization
+from kamerton.core.contracts import Method, ModelFacts
 from kamerton.core.errors import ModelError, RecipeError
 from kamerton.core.records import Encoded, Saved, Stepped
+from kamerton.core.weights import Quantization
 from kamerton.engine.engine import make_engine
 from kamerton.engine.layout import Unpadded
 from kamerton.forms.dialogue import Dialogue

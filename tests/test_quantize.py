@@ -11,9 +11,9 @@ from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 from torch import nn
 from transformers import BertConfig, BertForSequenceClassification
 
-from kamerton.core.contracts import Quantization
 from kamerton.core.errors import ModelError
 from kamerton.core.figures import memory
+from kamerton.core.weights import Quantization
 from kamerton.forms.labels import Labels
 from kamerton.models.load import Loaded, load_model, load_tokenizer
 from kamerton.models.quantize import cost, quantized

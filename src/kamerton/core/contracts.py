@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeAlias
 
 from kamerton.core.messages import Wording
-from kamerton.core.records import Encoded, Example, Finding, Place, Prediction, Taught, Turn, Validated, WeightCounts
+from kamerton.core.records import Encoded, Example, Finding, Place, Prediction, Taught, Turn, Validated
+from kamerton.core.weights import Quantization, WeightCounts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,6 +48,8 @@ class ModelFacts:
     """sha256 over the configuration, the tokenizer and the weight files."""
     tables: int = 1
     """Matrices of vocabulary times hidden numbers: two where the output head is not tied to the embeddings."""
+    published: str = ""
+    """The type of most weights in its files, in safetensors' word (BF16); empty if not known."""
 
 
 @dataclass(frozen=True)
@@ -269,16 +272,6 @@ class Task(Protocol):
 
     def example_rows(self) -> list[dict[str, object]]:
         """Return a few valid source rows, for documentation and the contract tests."""
-
-
-@dataclass(frozen=True)
-class Quantization:
-    """The base model's matrices in four bits: blocks of indices into a table of 16 values, and a scale for each."""
-
-    type: Literal["nf4", "fp4"]
-    """The table: normally distributed values, or those of a float of four bits."""
-    double: bool
-    """Whether the scales are quantized too, to 8 bits."""
 
 
 class MethodAdvice(Protocol):

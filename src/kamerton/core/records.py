@@ -382,15 +382,3 @@ class Progress:
 
 RunEvent: TypeAlias = Stage | Progress | Event
 """What a run yields: the caller renders or ignores it."""
-
-
-@dataclass(frozen=True)
-class WeightCounts:
-    """How many numbers a method holds in which way while it trains."""
-
-    trained: int
-    """In fp32, each with its gradient and the optimizer's two averages."""
-    frozen: int
-    """In the working type: two bytes each where it has 16 bits, else four."""
-    four_bit: int = 0
-    """As indices of four bits, with their scales."""

@@ -5,7 +5,8 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -103,8 +104,17 @@ def inspect_folder(folder: Path, name: str) -> ModelFacts:
         parameters=sum(math.prod(one["shape"]) for one in tensors.values() if "F" in one["dtype"]),
         fingerprint=fingerprint(folder),
         tables=max(1, sum(one["shape"] == table for one in tensors.values())),
+        published=_usual_type(tensors.values()),
         **sizes,
     )
+
+
+def _usual_type(tensors: Iterable[Mapping[str, Any]]) -> str:
+    """Return the type that most of the numbers have."""
+    sizes = Counter[str]()
+    for one in tensors:
+        sizes[one["dtype"]] += math.prod(one["shape"])
+    return max(sizes, key=sizes.__getitem__, default="")
 
 
 def require_safe(folder: Path) -> dict[str, Any]:

@@ -79,7 +79,9 @@ class PublishedModel(_Frozen):
         sizes = stated_sizes(self.config, str(FILE))
         family = str(self.config["model_type"])
         tables = 2 if self.config.get("tie_word_embeddings") is False else 1
-        return ModelFacts(self.name, "", self.kind, family, self.parameters, fingerprint="", tables=tables, **sizes)
+        given = self.name, "", self.kind, family, self.parameters
+        layers, hidden, vocabulary, context = (sizes[one] for one in ("layers", "hidden", "vocabulary", "context"))
+        return ModelFacts(*given, layers, hidden, vocabulary, context, "", tables)
 
     @property
     def body(self) -> int:

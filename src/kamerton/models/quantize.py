@@ -8,11 +8,12 @@ from torch import nn
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
 from kamerton.core import registry
-from kamerton.core.contracts import ModelFacts, Quantization
+from kamerton.core.contracts import ModelFacts
 from kamerton.core.errors import Fault, ModelError
 from kamerton.core.figures import Figure
 from kamerton.core.files import write_json
 from kamerton.core.messages import Message, msg
+from kamerton.core.weights import Quantization
 from kamerton.models.heads import REFUSALS, empty_model
 from kamerton.models.naming import DOWNLOAD_AGAIN, read_settings
 from kamerton.models.structure import linear_layers, outer_model

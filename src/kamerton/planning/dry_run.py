@@ -94,7 +94,7 @@ def _predicted(setup: Setup, machine: Machine) -> Needs:
     updates = [plan.rows_of(number) for number in range(plan.updates_per_epoch)]
     most, logits = (max(sum(each[i] for i in update) for update in updates) for each in (tokens, outputs))
     size = PassSize(max(max(tokens), min(most, train.pass_tokens)), bool(train.gradient_checkpointing))
-    footprint = Footprint(setup.facts, make_method(setup.recipe).count_weights(setup.facts), machine)
+    footprint = Footprint.of(make_method(setup.recipe), setup.facts, machine)
     return Needs(None, footprint.peak_bytes(size, min(size.tokens, logits)), plan.updates)
 
 

@@ -9,11 +9,11 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from kamerton.core import registry
-from kamerton.core.contracts import Advice, ModelFacts, Quantization
+from kamerton.core.contracts import Advice, ModelFacts
 from kamerton.core.errors import Fault, ModelError
 from kamerton.core.figures import Figure
 from kamerton.core.messages import Message, Wording, msg
-from kamerton.core.records import WeightCounts
+from kamerton.core.weights import Quantization, WeightCounts
 from kamerton.runs.settings import Group
 
 NOT_TRAINED = msg("the model was tuned elsewhere, and nothing is trained in this run")

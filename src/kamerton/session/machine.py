@@ -45,11 +45,6 @@ class Machine:
         """Return it with another working type, unless that is left open."""
         return replace(self, precision=Decision(precision, "")) if precision else self
 
-    @property
-    def weight_bytes(self) -> int:
-        """Bytes of a frozen weight."""
-        return 4 if self.precision.value == FULL else 2
-
 
 class _Card(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")

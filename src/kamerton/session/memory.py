@@ -6,16 +6,19 @@ against published measurements.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
-from kamerton.core.contracts import ModelFacts
-from kamerton.core.records import WeightCounts
+from kamerton.core.contracts import Method, ModelFacts
+from kamerton.core.weights import WeightCounts
 from kamerton.engine.engine import LOGITS_PER_PASS
 from kamerton.kernels.device import CPU
+from kamerton.models.precision import HALVES, WORDS
 from kamerton.runs.recipe import MOST_TOKENS_PER_PASS
 from kamerton.session.machine import Machine
 
 ROOM = 0.9
 """Share of the free memory that a run may fill; the rest is for fragmentation and, on a card, the driver's context."""
+FULL_BYTES = 4
 TRAINED, FOUR_BIT = 16, 4.127 / 8
 """Bytes of a number that trains: in fp32, its gradient, and AdamW's two averages; of one in four bits with doubly
 quantized scales (Dettmers et al. 2023, section 3)."""
@@ -23,8 +26,9 @@ LIBRARIES = 5e8
 """Bytes that a process on a CPU takes with all libraries loaded, as measured on Linux. With full passes, the estimate
 is within 6% of the forecast before training for minilm, e5-small (in full) and smollm2 (LoRA) on rows of 400 words."""
 KEPT = 20
-"""Numbers kept for a token, for each layer and each hidden number: 74 bytes in a Llama with LoRA, 85 in a BERT, in
-fp32, measured. Korthikanti et al. 2022 count 34 bytes in 16 bits where attention is not kept (section 4)."""
+"""Numbers kept for a token, for each layer and each hidden number: 74 bytes in SmolLM2 with LoRA, 83 with the wider
+layers of Llama 3, 85 in a BERT, in fp32, measured. Korthikanti et al. 2022 count 34 bytes in 16 bits where attention
+is not kept (section 4)."""
 LOGIT = 12
 """Bytes of a logit: in fp32, its logarithm, and the gradient."""
 PASS_BYTES, PASS_SHARE = 2e9, 0.25
@@ -51,6 +55,15 @@ class Footprint:
     facts: ModelFacts
     weights: WeightCounts
     machine: Machine
+    rounds: bool = True
+    """Whether the frozen weights may be held in the working type."""
+    activation_bytes: int = FULL_BYTES
+    """Of an activation: only products are rounded to 16 bits here, other programs keep what they need in them."""
+
+    @classmethod
+    def of(cls, method: Method, facts: ModelFacts, machine: Machine) -> Self:
+        """Return what a method would hold."""
+        return cls(facts, method.count_weights(facts), machine, method.keeps_matrices)
 
     @property
     def room(self) -> float:
@@ -61,17 +74,24 @@ class Footprint:
     def held_bytes(self) -> int:
         """Bytes that are held whatever the pass: weights, gradients, averages, and on a CPU the process itself."""
         counts, process = self.weights, LIBRARIES if self.machine.kind == CPU.type else 0
-        frozen = self.machine.weight_bytes * counts.frozen
+        frozen = self._weight_bytes * counts.frozen
         return int(TRAINED * counts.trained + frozen + FOUR_BIT * counts.four_bit + process)
+
+    @property
+    def _weight_bytes(self) -> int:
+        """Bytes of a frozen weight: on a CPU, none is rounded that was published in another type."""
+        half = HALVES.get(str(self.machine.precision.value))
+        if half is None or not self.rounds or (self.machine.kind == CPU.type and self.facts.published != WORDS[half]):
+            return FULL_BYTES
+        return half.itemsize
 
     def kept_bytes(self, size: PassSize) -> int:
         """Return the bytes of activations that a pass keeps for its backward pass.
 
         Where they are recomputed, each layer keeps its input, and one layer at a time all of it.
         """
-        number = 4 if self.machine.kind == CPU.type else self.machine.weight_bytes  # a CPU rounds products alone
         layers = self.facts.layers + KEPT if size.recomputed else KEPT * self.facts.layers
-        return number * layers * self.facts.hidden * size.tokens
+        return self.activation_bytes * layers * self.facts.hidden * size.tokens
 
     def peak_bytes(self, size: PassSize, outputs: int | None = None) -> int:
         """Return the most bytes that are held at once; `outputs` are positions with logits, all tokens if not given."""

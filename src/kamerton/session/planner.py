@@ -58,7 +58,7 @@ def candidates(facts: ModelFacts, rows: int, machine: Machine, model: PreTrained
     every = []
     for word in registry.names("methods"):
         method: Method = registry.choose("methods", word)()
-        footprint = Footprint(facts, method.count_weights(facts), machine)
+        footprint = Footprint.of(method, facts, machine)
         refusal = method.refuses(model) if model else ""
         every.append(Candidate(word, method.suitability(facts, rows), footprint, refusal))
     return sorted(every, key=lambda one: (not one.fits, -one.advice.value))
@@ -80,7 +80,7 @@ def choose_pass(
 
     `longest` are the tokens of the longest row, which no pass divides; `recomputes` are the ways that are possible.
     """
-    footprint = Footprint(facts, method.count_weights(facts), machine)
+    footprint = Footprint.of(method, facts, machine)
     size = footprint.choose_pass(longest, recomputes)
     kept = msg(
         "a pass then keeps about {bytes} for its backward pass", bytes=Figure(footprint.kept_bytes(size), "memory")

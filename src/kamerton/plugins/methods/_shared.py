@@ -8,9 +8,9 @@ from typing import ClassVar
 from pydantic import BaseModel, ConfigDict
 from transformers import PreTrainedModel
 
-from kamerton.core.contracts import Advice, ModelFacts, Quantization
+from kamerton.core.contracts import Advice, ModelFacts
 from kamerton.core.messages import Joined, Wording, msg
-from kamerton.core.records import WeightCounts
+from kamerton.core.weights import Quantization, WeightCounts
 
 SMALL = 800
 """Rows below which encoders get the updates that small data needs."""

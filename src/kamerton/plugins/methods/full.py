@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from kamerton.core.contracts import Advice, ModelFacts
 from kamerton.core.messages import msg
-from kamerton.core.records import WeightCounts
+from kamerton.core.weights import WeightCounts
 from kamerton.plugins.methods._shared import DEVLIN, FEW, FULL, Knobs, body_parameters, encoder_epochs, writer_epochs
 
 

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from kamerton.core.contracts import Advice, ModelFacts
 from kamerton.core.errors import Fault, ModelError
 from kamerton.core.messages import Message, Wording, msg
-from kamerton.core.records import WeightCounts
+from kamerton.core.weights import WeightCounts
 from kamerton.models.structure import TOKENS_BELOW, train_above
 from kamerton.plugins.methods._mean import NOT_FIRST, read_mean
 from kamerton.plugins.methods._shared import FEW, Knobs, Rates, epochs_for, head_parameters

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from kamerton.core.contracts import Advice, ModelFacts
 from kamerton.core.errors import Fault, ModelError
 from kamerton.core.messages import Wording, msg
-from kamerton.core.records import WeightCounts
+from kamerton.core.weights import WeightCounts
 from kamerton.models.structure import TOKENS_BELOW, layer_stack, train_above
 from kamerton.plugins.methods._shared import (
     DEVLIN,

@@ -10,7 +10,7 @@ from transformers.pytorch_utils import Conv1D
 
 from kamerton.core.contracts import Advice, ModelFacts
 from kamerton.core.messages import Joined, Wording, msg
-from kamerton.core.records import WeightCounts
+from kamerton.core.weights import WeightCounts
 from kamerton.models.structure import NO_LINEAR_LAYER, ending, linear_layers
 from kamerton.plugins.methods._peft import PeftMethod, allowed
 from kamerton.plugins.methods._shared import LOW_RANK

@@ -7,9 +7,9 @@ from pydantic import Field
 from torch import nn
 from transformers import PreTrainedModel
 
-from kamerton.core.contracts import Advice, ModelFacts, Quantization
+from kamerton.core.contracts import Advice, ModelFacts
 from kamerton.core.messages import msg
-from kamerton.core.records import WeightCounts
+from kamerton.core.weights import Quantization, WeightCounts
 from kamerton.models.adapters import merged
 from kamerton.plugins.methods.lora import Lora
 
