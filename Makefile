@@ -104,6 +104,10 @@ bench-cross: install  ## Put every task, method and classification head together
 bench-families: install  ## Tune a tiny model of every family of transformers, and write docs/models.md (half an hour)
 	$(BIN)/python benchmarks/families.py
 
+.PHONY: bench-devices
+bench-devices: install  ## Tune by every method on a pretend GPU, and write docs/devices.md (a quarter of an hour)
+	$(BIN)/python benchmarks/on_devices.py
+
 .PHONY: bench-probe
 bench-probe: install  ## Hold the rate that `--learning-rate auto` finds against a sweep, on two data sets
 	$(BIN)/kamerton models get minilm

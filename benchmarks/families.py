@@ -27,8 +27,7 @@ import peft
 import transformers
 
 from children import Nursery
-from family_trials import METHODS, TEXT_FAMILIES, WORKS, Trial, try_family
-from kamerton.core import registry
+from family_trials import EXPORTS, METHODS, TEXT_FAMILIES, WORKS, Trial, try_family
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "runs" / "bench-families" / "trials.jsonl"
@@ -75,11 +74,10 @@ def page(trials: Sequence[Trial]) -> Iterator[str]:
 def table(title: str, trials: Sequence[Trial]) -> Iterator[str]:
     """Draw the families of a kind, and the reasons below them."""
     said: dict[str, int] = {}
-    exports = registry.names("exports")
-    words = [*(f"`{word}`" for word in METHODS), *(f"export `{word}`" for word in exports)]
+    words = [*(f"`{word}`" for word in METHODS), *(f"export `{word}`" for word in EXPORTS)]
     yield from (f"## {title}", "", f"| | layout | {' | '.join(words)} |", "|" + "---|" * (len(words) + 2))
     for one in trials:
-        outcomes = [one.methods.get(word, "") for word in METHODS] + [one.exports.get(word, "") for word in exports]
+        outcomes = [one.methods.get(word, "") for word in METHODS] + [one.exports.get(word, "") for word in EXPORTS]
         marks = ["✓" if said_ == WORKS else str(said.setdefault(said_, len(said) + 1)) for said_ in outcomes]
         why = f" ({said.setdefault(f'not packed: {_unpacked(one)}', len(said) + 1)})" if one.unpacked else ""
         yield f"| {one.family} | {one.layout}{why} | {' | '.join(marks)} |"

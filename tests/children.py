@@ -1,8 +1,9 @@
 """Real processes that start in milliseconds: one has imported everything, and forks each of the others.
 
 A forked child has its own streams, its own folder and its own process group, so that it can be killed
-together with whatever it started. Where a child starts `python -m kamerton` itself, `warm_python` stands in for
-Python: the command runs in a process that is forked from a second server, which never trained anything.
+together with whatever it started. Where a child starts `python -m kamerton` itself, or the program that loads an
+export, `warm_python` stands in for Python: it runs in a process that is forked from a second server, which never
+trained anything.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import runpy
 import signal
 import socket
 import subprocess
@@ -182,14 +184,18 @@ def _serve_commands(server: socket.socket) -> None:
 
 
 def _be_command(request: dict[str, Any], streams: Sequence[int]) -> None:
-    """Become `python -m kamerton`, and never come back."""
+    """Become `python -m kamerton` or another program, and never come back."""
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["environment"])
     sys.stdin, sys.stdout, sys.stderr = (os.fdopen(n, "w" if n else "r", encoding="utf-8") for n in range(3))
-    _end_with(lambda: kamerton(request["arguments"]))
+    first, *others = request["arguments"]
+    if first == "-m":
+        _end_with(lambda: kamerton(others[1:]))
+    sys.argv = [first, *others]
+    _end_with(lambda: runpy.run_path(first, run_name="__main__"))
 
 
 def _be(request: dict[str, Any]) -> None:

@@ -41,12 +41,14 @@ from tiny_families import ENCODER_DECODER, HEADS, HIDING, WRITERS, kind_of, tiny
 TEXT_FAMILIES = tuple(sorted({*HEADS, *WRITERS, *ENCODER_DECODER, *HIDING}))
 """All that transformers has with a head for texts or for labels of texts."""
 METHODS = ("lora", "full", "prompt-tuning")
+EXPORTS = ("adapter", "merged")
+"""What transformers and PEFT load."""
 TASKS = {"encoder": "text-classification", "decoder": "instruction", "seq2seq": "instruction"}
 AUTO: dict[str, Any] = {"encoder": AutoModel, "decoder": AutoModelForCausalLM, "seq2seq": AutoModelForSeq2SeqLM}
 QUICK = {**SETTINGS, "train.epochs": 1}
 WORKS, FAILED = "works", "failed: "
 SECONDS, MEMORY = 120, 10 << 30
-"""What a trial may take, in seconds and bytes of addresses."""
+"""What a trial may take, in seconds of a processor and bytes of addresses."""
 LARGEST = 30_000_000
 """Weights of a model that is still tiny."""
 
@@ -93,7 +95,7 @@ def try_family(family: str, nursery: Nursery, folder: Path, methods: Sequence[st
 def main(family: str, methods: Sequence[str]) -> None:
     """Try a family in the current folder, and write what became of it after each step."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    signal.alarm(SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)  # of work: however busy the machine is
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     trial = Trial(family)
@@ -160,9 +162,7 @@ def _tune(trial: Trial, method: str) -> None:
         trial.layout = str(engine.layout.name).partition(":")[0]
         if trial.kind != "seq2seq" and not trial.layout.startswith(("packed", "several")):
             trial.unpacked = _unpacked(engine.model, setup)
-        trial.exports = {
-            word: _outcome(lambda word=word: _export(run, setup, word)) for word in registry.names("exports")
-        }
+        trial.exports = {word: _outcome(lambda word=word: _export(run, setup, word)) for word in EXPORTS}
 
 
 def _begin(kind: str, method: str) -> tuple[Run, Setup]:

@@ -121,6 +121,7 @@ class Card(_DummyBackendModule):  # type: ignore[misc]  # torch has no types for
 CARD = Card()
 _KNOWN: dict[int, Any] = {}
 _MODE: list[Mode] = []
+_MAKE_SUBCLASS: Any = torch.Tensor._make_subclass
 _KEPT: list[Any] = []  # what must live as long as the process
 
 
@@ -280,6 +281,8 @@ class _Moves(TorchFunctionMode):
             return _made(func, args, kwargs)
         if isinstance(first, Tensor) and name in ("to", "cpu", NAME):
             return _moved(first, name, args[1:], kwargs, func)
+        if name == "detach" and torch.nn.Parameter in type(first).__mro__[1:]:
+            return first  # real devices move weights of a library's own kind in place; a new one must be of that kind
         if isinstance(first, Held):
             match name:
                 case "numpy":
@@ -291,7 +294,22 @@ class _Moves(TorchFunctionMode):
                     return Held(torch.tensor(args[1], dtype=kwargs.get("dtype", first.dtype)))
                 case "untyped_storage" | "storage" | "data_ptr":
                     return getattr(first.inner, name)()
+                case "__set__" if func.__self__ is torch.Tensor.data:
+                    func(*args)
+                    first.inner = args[1].inner
+                    return None
         return func(*args, **kwargs)
+
+
+def _subclassed(kind: Any, data: Tensor, trains: bool = False) -> Tensor:
+    """Make a tensor of a library's own kind on the card (bitsandbytes' four bits): it is one of both kinds."""
+    if not isinstance(data, Held):
+        made: Tensor = _MAKE_SUBCLASS(kind, data, trains)
+        return made
+    both = type(kind.__name__, (kind, Held), {"__init__": lambda *_, **__: None})
+    held = Held.__new__(both, data.inner)
+    held.inner = data.inner
+    return held.requires_grad_(trains)
 
 
 def _is_card(device: Any) -> bool:
@@ -332,6 +350,7 @@ def pretend(mode: Mode) -> None:
         return
     _MODE.append(mode)
     _setup_privateuseone_for_python_backend(NAME, backend_module=CARD)
+    torch.Tensor._make_subclass = staticmethod(_subclassed)  # type: ignore[assignment]
     operators = torch.library.Library("_", "IMPL")
     operators.fallback(lambda op, *args, **kwargs: dispatched(op, args, kwargs), "PrivateUse1")
     _KEPT.extend((operators, _Moves()))

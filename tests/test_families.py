@@ -6,7 +6,11 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from family_trials import WORKS, Trial, try_family
+from kamerton.core import registry
+from kamerton.core.records import Encoded
 from kamerton.engine.hf_generate import can_cache
+from kamerton.engine.layout import Plain, candidate_layouts
+from kamerton.engine.verify import reads_ahead
 from kamerton.models.structure import backbone_of, linear_layers
 from tiny_families import tiny_family
 
@@ -42,6 +46,19 @@ def test_linear_attention_alone_is_answered_without_a_cache(tmp_path):
     folder = tiny_family("qwen3_next", tmp_path / "model", layer_types=["linear_attention"] * 2)
     assert not can_cache(AutoModelForCausalLM.from_pretrained(folder), 0)
     assert can_cache(AutoModelForCausalLM.from_pretrained(tiny_family("llama", tmp_path / "llama")), 0)
+
+
+def test_what_reads_ahead_is_not_taught_to_write(tmp_path):
+    row = Encoded(tuple(range(10, 20)), (), ())
+    for family, ahead in (("llama", False), ("xlnet", True), ("cpmant", True)):
+        model = AutoModelForCausalLM.from_pretrained(tiny_family(family, tmp_path / family))
+        assert reads_ahead(model, row) == ahead
+
+
+def test_a_model_with_prompt_tokens_is_run_by_its_own_forward_pass(tmp_path):
+    model = AutoModelForCausalLM.from_pretrained(tiny_family("zamba", tmp_path / "model"))
+    prompted = registry.choose("methods", "prompt-tuning")().attach(model, ())
+    assert [type(way) for way in candidate_layouts(prompted)] == [Plain]  # the others would leave the prompt tokens out
 
 
 def test_routers_are_no_linear_layers(tmp_path):

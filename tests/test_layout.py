@@ -15,7 +15,8 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from kamerton.core.records import Encoded
-from kamerton.engine.layout import Layout, Packed, Padded, Plain, Unpadded, attending
+from kamerton.engine.halves import attending
+from kamerton.engine.layout import Layout, Packed, Padded, Plain, SharedRows, Unpadded
 from kamerton.engine.packed import packed_attention
 from kamerton.engine.verify import prove_equal, prove_layout
 
@@ -34,6 +35,7 @@ GROUPED = {**BASE, "num_key_value_heads": 2, "head_dim": 8}
 MARKS = {"bos_token_id": 0, "eos_token_id": 2}
 DISTIL = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}
 GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
+XLM = {"emb_dim": 32, "n_layers": 2, "n_heads": 4, "max_position_embeddings": 64}
 SHARED = {"vocab_size": VOCABULARY, "num_labels": 3, "pad_token_id": PAD}
 DISENTANGLED = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 8}
 
@@ -83,9 +85,18 @@ FAMILIES = (
     Family("gemma3", "Gemma3TextConfig", {**GROUPED, "sliding_window": WINDOW}, (HEAD, TEXT), Packed, reads_last=True),
     Family("mistral", "MistralConfig", {**GROUPED, "sliding_window": WINDOW}, (HEAD, TEXT), Packed, reads_last=True),
     Family("phi3", "Phi3Config", {**BASE, **MARKS, "sliding_window": WINDOW}, (TEXT,), Packed, reads_last=True),
-    Family("deberta", "DebertaV2Config", {**BASE, **DISENTANGLED}, BOTH, Padded),
-    Family("albert", "AlbertConfig", {**BASE, "embedding_size": 16}, (HEAD,), Plain),
+    Family("albert", "AlbertConfig", {**BASE, "embedding_size": 16}, (HEAD,), Packed),
+    Family("eurobert", "EuroBertConfig", {**GROUPED, **MARKS}, (HEAD,), Packed),
+    Family(
+        "modernbert-mean", "ModernBertConfig", {**BASE, **ENCODER_MARKS, "classifier_pooling": "mean"}, (HEAD,), Packed
+    ),
+    Family("deberta", "DebertaV2Config", {**BASE, **DISENTANGLED}, BOTH, SharedRows),
+    Family("mpt", "MptConfig", {**SHARED, "d_model": 32, "n_heads": 4, "n_layers": 2}, (TEXT,), SharedRows),
+    Family("xlm", "XLMConfig", {**XLM, "n_words": VOCABULARY, "num_labels": 3, "pad_index": PAD}, BOTH, Padded),
+    Family("longformer", "LongformerConfig", {**BASE, "attention_window": [8, 8]}, (HEAD,), Plain),
 )
+POOLING = ("eurobert", "modernbert-mean")
+"""Families whose heads pool over all tokens, so that they get whole sequences."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +159,7 @@ def test_gradients_equal_those_of_the_models_own_padded_forward_pass(case):
 
 def test_each_family_gets_the_best_layout_that_it_can_take(case):
     assert type(case.proven) is case.family.layout
+    assert getattr(case.proven, "whole", False) == (case.family.name in POOLING)
 
 
 def test_a_row_alone_gives_what_it_gives_among_others(case):
@@ -175,7 +187,8 @@ def test_a_model_keeps_whether_it_trains_through_the_proof():
     assert case.model.training
 
 
-SELECTIVE = [family for family in FAMILIES if family.layout is Packed and family.name != "gpt2"]
+ELSEWISE = ("gpt2", "albert", *POOLING)
+SELECTIVE = [family for family in FAMILIES if family.layout is Packed and family.name not in ELSEWISE]
 
 
 @pytest.mark.parametrize("family", SELECTIVE, ids=lambda family: family.name)

@@ -8,12 +8,13 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
 from kamerton.core import registry
 from kamerton.core.contracts import Situation
 from kamerton.core.outcomes import Attempt, Forgotten
 from kamerton.core.records import Encoded, Prediction, Validated
-from kamerton.pipeline.dial import Dial
+from kamerton.pipeline.dial import Dial, _saved_of
 from kamerton.pipeline.remedies import (
     Plan,
     answer_symptoms,
@@ -100,6 +101,14 @@ def test_between_them_weights_are_mixed_in_proportion(place):
     dial.turn(0.25)
     for one in dial.turned:
         assert torch.allclose(one.weight, 0.75 * one.start + 0.25 * one.end, atol=1e-6)
+
+
+def test_the_dial_of_p_tuning_starts_from_the_vectors_that_its_network_makes(decoder_folder):
+    began = registry.choose("methods", "p-tuning")().attach(AutoModelForCausalLM.from_pretrained(decoder_folder), ())
+    [table] = [name for name, _ in began.named_parameters() if name.endswith("embedding.weight") and "prompt" in name]
+    found = _saved_of(began, {table})
+    assert torch.equal(found[table], began.get_prompt_embedding_to_save("default"))
+    assert not torch.equal(found[table], began.get_parameter(table))
 
 
 def test_turning_the_dial_measures_each_strength_and_chooses_by_the_rule(place):

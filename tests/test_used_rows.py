@@ -167,6 +167,12 @@ def test_validation_reads_any_tokens_as_the_whole_table_has_them(make_case, tmp_
         torch.testing.assert_close(case.read(plain), logits, rtol=0, atol=0)
 
 
+def test_a_table_that_is_asked_for_other_tokens_than_the_rows_hold_stays_whole():
+    table, known = nn.Embedding(10, 2), torch.tensor([1, 2])
+    assert used_rows._looks_up(table, known, lambda: table(torch.tensor([[2, 1, 1]])))
+    assert not used_rows._looks_up(table, known, lambda: table(torch.tensor([[7, 1, 2]])))  # CPM-Ant's own are ahead
+
+
 def test_a_token_that_no_row_holds_is_never_trained_on(make_case):
     case = make_case("classes")
     strange = replace(case.rows[0], tokens=(*case.rows[0].tokens, case.unused[0]))

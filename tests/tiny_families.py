@@ -42,8 +42,10 @@ SIZES: dict[str, object] = {
     **dict.fromkeys(
         ("linear_key_head_dim", "linear_value_head_dim", "mamba_n_heads", "mamba_num_heads", "mamba_head_dim"), 8
     ),
-    **dict.fromkeys(("index_head_dim", "head_size", "mamba_d_state", "ssm_state_size", "state_size"), 8),
-    **dict.fromkeys(("linear_num_key_heads", "linear_num_value_heads", "index_n_heads"), 4),
+    **dict.fromkeys(
+        ("index_head_dim", "linear_head_dim", "head_size", "mamba_d_state", "ssm_state_size", "state_size"), 8
+    ),
+    **dict.fromkeys(("linear_num_key_heads", "linear_num_value_heads", "linear_num_heads", "index_n_heads"), 4),
     **dict.fromkeys(("shared_expert_intermediate_size", "moe_shared_expert_intermediate_size"), 64),
     **dict.fromkeys(("expert_ffn_hidden_size", "expert_ffn_size", "intermediate_size_mlp", "lru_width"), 64),
     **dict.fromkeys(("encoder_expert_count", "decoder_expert_count"), 2),

@@ -13,8 +13,9 @@ from kamerton.core.errors import Fault, ModelError
 from kamerton.core.messages import msg
 from kamerton.core.records import Encoded
 from kamerton.engine.device_attention import fused_kernels
+from kamerton.engine.halves import attending
 from kamerton.engine.last_layer import reselecting
-from kamerton.engine.layout import Layout, attending, in_mode
+from kamerton.engine.layout import Layout, in_mode
 from kamerton.engine.packed import passed, passing
 from kamerton.kernels.device import own_random_states
 from kamerton.kernels.trial import is_out_of_memory

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from kamerton.core.files import read_sealed, replacing, sha256_of, write_sealed
 from kamerton.core.messages import Message, msg
 from kamerton.core.records import Encoded
-from kamerton.engine.layout import Layout, head_logits, in_mode
+from kamerton.engine.halves import head_logits
+from kamerton.engine.layout import Layout, in_mode
 from kamerton.engine.verify import prove_equal
 from kamerton.models.structure import device_of, is_encoder_decoder, layer_stack, outer_model
 

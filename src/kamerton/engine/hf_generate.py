@@ -19,12 +19,11 @@ from transformers.modeling_outputs import BaseModelOutput
 from kamerton.core.records import Encoded
 from kamerton.engine.layout import EncoderDecoder, pad_rows, padded_inputs
 from kamerton.engine.passes import split_passes, token_batches
-from kamerton.engine.prompt_tokens import has_prompt_tokens
 from kamerton.engine.verify import TOLERANCE, prove_equal
 from kamerton.forms.supervision import target_losses
 from kamerton.kernels.prepacked import prepacked
 from kamerton.kernels.trial import attempt
-from kamerton.models.structure import device_of, is_encoder_decoder, outer_model
+from kamerton.models.structure import device_of, has_prompt_tokens, is_encoder_decoder, outer_model
 
 TRIED = 256
 """Most tokens of a prompt on which padding is tried: whole prompts, which may be long, would be run twice more."""

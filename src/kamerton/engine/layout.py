@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from inspect import signature
 from itertools import accumulate, chain, pairwise
 from typing import Any, Literal
@@ -24,11 +24,19 @@ from torch.nn.utils.rnn import pad_sequence
 from kamerton.core.messages import Message, msg
 from kamerton.core.records import Encoded
 from kamerton.engine.device_attention import run_fused
+from kamerton.engine.halves import attending, head_output, run_apart, tokens_unmasked
 from kamerton.engine.last_layer import LastLayerSelection
 from kamerton.engine.packed import NAME as PACKED
 from kamerton.engine.packed import Context, Witness, passing
 from kamerton.kernels.trial import UnsupportedError
-from kamerton.models.structure import backbone_of, device_of, is_encoder_decoder, outer_model, uncached
+from kamerton.models.structure import (
+    backbone_of,
+    device_of,
+    has_prompt_tokens,
+    is_encoder_decoder,
+    outer_model,
+    uncached,
+)
 
 MASKS: tuple[Literal["pairs", "scores", "causal scores"], ...] = ("causal scores", "scores", "pairs")
 
@@ -67,6 +75,18 @@ class Layout(ABC):
         """Return how many tokens that all items begin with are computed once in a pass."""
         return 0
 
+    def _headed(self, model: nn.Module, inputs: Mapping[str, Any], items: Sequence[Encoded], *, whole: bool) -> Any:
+        """Run the backbone on inputs in this layout, and the head at the output positions or on whole sequences."""
+        if not whole:
+            return run_apart(model, inputs, lambda states: self.pick(states, items).unsqueeze(1), count_outputs(items))
+        every = [replace(item, output_positions=tuple(range(len(item.tokens)))) for item in items]
+        lengths = [len(item.tokens) for item in items]
+
+        def unpack(states: Tensor) -> Tensor:
+            return pad_sequence(list(self.pick(states, every).split(lengths)), batch_first=True)
+
+        return run_apart(model, inputs, unpack, padded_inputs(model, items))
+
 
 @dataclass(frozen=True)
 class Packed(Layout):
@@ -83,12 +103,16 @@ class Packed(Layout):
     """What the sequences attend to, if not just themselves."""
     positions: Sequence[int] = ()
     """Of each token of the row; from 0 in each sequence if not given."""
+    whole: bool = False
+    """Whether the head gets whole sequences, because it pools over their tokens itself."""
 
     @property
     def name(self) -> Message:
         """The layout, and whether the last layer is selective."""
         if self.last_layer:
             return msg("packed: no padding; the last layer only at output positions")
+        if self.whole:
+            return msg("packed: no padding; the head on whole sequences")
         return msg("packed: no padding")
 
     def run(self, model: nn.Module, items: Sequence[Encoded]) -> Any:
@@ -120,7 +144,7 @@ class Packed(Layout):
             selecting = self.last_layer.at(torch.tensor(self._outputs(items), device=device))
         with attending(model, PACKED), passing(inputs), selecting:
             try:
-                return _forward(model, inputs, lambda states: self.pick(states, items), count_outputs(items))
+                return self._headed(model, inputs, items, whole=self.whole)
             except (TypeError, AttributeError) as error:
                 if outer_model(model)._supports_attention_backend:
                     raise
@@ -159,8 +183,7 @@ class Padded(Layout):
 
     def run(self, model: nn.Module, items: Sequence[Encoded]) -> Any:
         """Run a model on padded rows."""
-        inputs = padded_inputs(model, items)
-        return _forward(model, inputs, lambda states: self.pick(states, items), count_outputs(items))
+        return self._headed(model, padded_inputs(model, items), items, whole=False)
 
 
 @dataclass(frozen=True)
@@ -172,9 +195,12 @@ class SharedRows(Layout):
 
     mask: Literal["pairs", "scores", "causal scores"]
     """Which pairs see each other, `[rows, width, width]`; or what is added to the scores, `[rows, 1, width, width]`."""
-    offset: int = 0
+    offset: int | None = 0
+    """The model's first position; None if it counts positions itself, which is right where only distances matter."""
     together: bool = False
     """Whether all sequences share one row, whatever its width: so they do in the proof."""
+    whole: bool = False
+    """Whether the head gets whole sequences."""
 
     name = msg("several sequences in a row: little padding")
 
@@ -186,11 +212,17 @@ class SharedRows(Layout):
         places, _ = pad_rows([[at for i in row for at in range(len(items[i].tokens))] for row in rows], 0, device)
         owners, _ = pad_rows([[i for i in row for _ in items[i].tokens] for row in rows], -1, device)
         seen = owners[:, :, None] == owners[:, None, :]  # padding sees padding, for no row of scores may be empty
-        inputs = {"input_ids": ids, "position_ids": places + self.offset, "attention_mask": self._mask(model, seen)}
+        inputs = {"input_ids": ids, "attention_mask": self._mask(model, seen)}
+        if self.offset is not None:
+            inputs["position_ids"] = places + self.offset
         if any(item.segments for item in items):
             types = [[kind for i in row for kind in _types_of(items[i])] for row in rows]
             inputs["token_type_ids"], _ = pad_rows(types, 0, device)
-        return _forward(model, inputs, lambda states: self.pick(states, items), count_outputs(items))
+        with tokens_unmasked(model):
+            try:
+                return self._headed(model, inputs, items, whole=self.whole)
+            except (AssertionError, ValueError) as error:
+                raise UnsupportedError("the model's own attention wants a mask of tokens") from error
 
     def _mask(self, model: nn.Module, seen: Tensor) -> Tensor:
         if self.mask == "pairs":
@@ -337,17 +369,27 @@ def candidate_layouts(model: nn.Module) -> Iterator[Layout]:
         yield EncoderDecoder()
         yield EncoderDecoder(all_positions=True)
         return
+    if has_prompt_tokens(model):  # what exchanges the backbone's inputs would lose them
+        yield Plain()
+        return
     if outer_model(model)._is_stateful:  # short rows may leak less than a proof notices
         yield Padded(msg("the model carries a state from token to token"))
     else:
-        pad = outer_model(model).config.get_text_config().pad_token_id
-        offsets = (0,) if pad is None else (0, pad + 1)
-        yield from (Packed(offset) for offset in offsets)
-        if "position_ids" in signature(type(backbone_of(model)).forward).parameters:
-            for mask in MASKS:
-                yield from (SharedRows(mask, offset, together=True) for offset in offsets)
+        ways = [*_without_padding(model)]
+        yield from ways
+        if backbone_of(model) is not outer_model(model) and outer_model(model).get_output_embeddings() is None:
+            yield from (replace(way, whole=True) for way in ways)  # EuroBERT's and some ModernBERT's heads pool
         yield Padded()
     yield Plain()
+
+
+def _without_padding(model: nn.Module) -> Iterator[Packed | SharedRows]:
+    pad = outer_model(model).config.get_text_config().pad_token_id
+    offsets = (0,) if pad is None else (0, pad + 1)
+    yield from (Packed(offset) for offset in offsets)
+    takes_positions = "position_ids" in signature(type(backbone_of(model)).forward).parameters
+    places = offsets if takes_positions else (None,)
+    yield from (SharedRows(mask, offset, together=True) for mask in MASKS for offset in places)
 
 
 @contextmanager
@@ -359,31 +401,6 @@ def in_mode(model: nn.Module, *, training: bool) -> Iterator[None]:
         yield
     finally:
         model.train(before)
-
-
-@contextmanager
-def attending(model: nn.Module, implementation: str) -> Iterator[None]:
-    """While active, a model has another attention function."""
-    config = outer_model(model).config
-    before = config._attn_implementation
-    config._attn_implementation = implementation
-    try:
-        yield
-    finally:
-        config._attn_implementation = before
-
-
-def head_logits(model: nn.Module, outputs: int) -> Tensor:
-    """Run one token through a backbone whose last layer's output is exchanged; return the head's output."""
-    ids = torch.zeros((1, 1), dtype=torch.long, device=device_of(model))
-    return head_output(_forward(model, {"input_ids": ids}, lambda states: states.squeeze(1), outputs))
-
-
-def head_output(output: Any) -> Tensor:
-    """Return the output of a head's last layer: its logits, or a span head's start and end logits side by side."""
-    if "start_logits" in output:
-        return torch.stack([output.start_logits, output.end_logits], dim=-1)
-    return output.logits
 
 
 def count_outputs(items: Sequence[Encoded]) -> int:
@@ -399,27 +416,6 @@ def in_order(states: Tensor, items: Sequence[Encoded], indices: Sequence[int]) -
 
 def _types_of(item: Encoded) -> tuple[int, ...]:
     return item.segments or (0,) * len(item.tokens)
-
-
-def _forward(model: nn.Module, inputs: Mapping[str, Any], pick: Callable[[Tensor], Tensor], outputs: int) -> Any:
-    """Run the outer model on so many one-token rows, its backbone on `inputs`."""
-    outer, backbone = outer_model(model), backbone_of(model)
-
-    def exchange(_module: nn.Module, _args: Any, _kwargs: Any) -> tuple[tuple[()], dict[str, Any]]:
-        return (), {**inputs, "use_cache": False, "return_dict": True}
-
-    def select(module: Any, _args: Any, _kwargs: Any, output: Any) -> Any:
-        output.last_hidden_state = pick(output.last_hidden_state).unsqueeze(1)
-        if output.get("pooler_output") is not None:
-            output.pooler_output = module.pooler(output.last_hidden_state)
-        return output
-
-    # any token but padding: a head that looks for the last real token then finds this one
-    token = 1 if outer.config.get_text_config().pad_token_id == 0 else 0
-    ids = torch.full((outputs, 1), token, device=device_of(model))
-    exchanged = backbone.register_forward_pre_hook(exchange, with_kwargs=True)
-    with exchanged, backbone.register_forward_hook(select, with_kwargs=True):
-        return run_fused(model, {"input_ids": ids, "attention_mask": torch.ones_like(ids)})
 
 
 def padded_inputs(model: nn.Module, items: Sequence[Encoded]) -> dict[str, Tensor]:

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import Cache
 
-from kamerton.core import registry
 from kamerton.core.messages import Message, msg
 from kamerton.core.records import Encoded
 from kamerton.engine.decode import Decoder, Decoding, answer_all
@@ -24,7 +23,7 @@ from kamerton.engine.prefill import Budget
 from kamerton.engine.prefix_tree import KeyValues, join, separate
 from kamerton.engine.shared_prefix import PackedTree, SharedPrefix, can_join, join_rows, run_tree
 from kamerton.engine.verify import prove_equal, prove_layout
-from kamerton.models.structure import is_encoder_decoder, outer_model
+from kamerton.models.structure import adapted_model, has_prompt_tokens, is_encoder_decoder, outer_model
 
 PLACEHOLDER = 0
 """The token at a prompt token's position: its own embedding is never used."""
@@ -51,7 +50,7 @@ class PackedPrompts(Layout):
         """Run the base model on rows with placeholders, whose embeddings are the trained vectors."""
         placed = _placed(items, self.count)
         row_places = {place: at for own in self.inner.places(placed) for at, place in enumerate(own[: self.count])}
-        vectors = _adapted(model).get_prompt(batch_size=1)
+        vectors = adapted_model(model).get_prompt(batch_size=1)
         at, which = (torch.tensor([*part], device=vectors.device) for part in (row_places.keys(), row_places.values()))
         with _embedding(model, lambda looked_up: looked_up.index_copy(1, at, vectors.index_select(1, which))):
             return self.inner.run(outer_model(model), placed)
@@ -78,7 +77,7 @@ class TreeBehindPrefix(PackedTree):
     def run(self, model: nn.Module, items: Sequence[Encoded]) -> Any:
         """Run the base model on the tree, whose prefix is trained."""
         prefix = KeyValues(self.count)
-        _set(prefix, self.layers, _adapted(model).get_prompt(batch_size=1))
+        _set(prefix, self.layers, adapted_model(model).get_prompt(batch_size=1))
         placed = _placed(items, self.count)
         return run_tree(self.packed, outer_model(model), join(placed, prefix) or separate(placed, prefix))
 
@@ -102,19 +101,13 @@ class PromptDecoder:
     def prefix(self, model: nn.Module) -> KeyValues:
         """Compute the keys and values of the prompt tokens as they are now."""
         base = outer_model(model)
-        prompt = _adapted(model).get_prompt(batch_size=1)
+        prompt = adapted_model(model).get_prompt(batch_size=1)
         if isinstance(prompt, Cache):
             prefix = self.shared.run_prefix(base, (PLACEHOLDER,) * self.count)
             _set(prefix, list(prefix.keys), prompt)
             return prefix
         with _embedding(base, lambda _: prompt):
             return self.shared.run_prefix(base, (PLACEHOLDER,) * self.count)
-
-
-def has_prompt_tokens(model: nn.Module) -> bool:
-    """Return whether PEFT puts vectors of its own before each row of a model."""
-    adapted = None if outer_model(model) is model else _adapted(model)
-    return adapted is not None and bool(adapted.active_peft_config.is_prompt_learning)
 
 
 def prove_prompt_tokens(
@@ -135,7 +128,7 @@ def prove_prompt_tokens(
     packed = prove_layout(base, lambda way: way.logits(base, samples))
     if not isinstance(packed, Packed):
         return layout, None
-    decoder = PromptDecoder(SharedPrefix(packed), _adapted(model).active_peft_config.num_virtual_tokens)
+    decoder = PromptDecoder(SharedPrefix(packed), adapted_model(model).active_peft_config.num_virtual_tokens)
     wanted, candidates = partial(layout.logits, model, samples), _candidates(decoder, model, endings, rows)
     best = next((way for way in candidates if prove_equal(model, partial(way.logits, model, samples), wanted)), layout)
     asked = [replace(one, output_positions=(len(one.tokens) - 1,), targets=()) for one in endings]
@@ -148,7 +141,7 @@ def _candidates(
 ) -> Iterator[Layout]:
     """Yield the layouts that may fit a model with prompt tokens, the best first."""
     base, packed, count = outer_model(model), decoder.shared.packed, decoder.count
-    if isinstance(_adapted(model).get_prompt(batch_size=1), Cache):
+    if isinstance(adapted_model(model).get_prompt(batch_size=1), Cache):
         if can_join(base):
             yield TreeBehindPrefix(packed, count, tuple(decoder.prefix(model).keys))
         return
@@ -156,12 +149,6 @@ def _candidates(
     if isinstance(tree, PackedTree):
         yield PackedPrompts(tree, count)
     yield PackedPrompts(packed, count)
-
-
-def _adapted(model: nn.Module) -> Any:
-    """Find PEFT's model inside whatever wraps it; None if there is none."""
-    kind = registry.load("peft:PeftModel")  # where a model is not transformers' own, PEFT is imported already
-    return next((module for module in model.modules() if isinstance(module, kind)), None)
 
 
 def _last_decoded(decoder: PromptDecoder, model: nn.Module, rows: Sequence[Encoded]) -> Tensor:

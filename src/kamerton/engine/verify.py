@@ -50,7 +50,7 @@ def prove_layout(model: nn.Module, output: Callable[[Layout], Tensor]) -> Layout
     packed = next(proven, reference)
     if isinstance(packed, SharedRows):
         return replace(packed, together=False)
-    if not isinstance(packed, Packed):
+    if not isinstance(packed, Packed) or packed.whole:
         return packed
     with in_mode(model, training=False):
         found = list(selections(outer_model(model), lambda witness: output(replace(packed, witness=witness))))
@@ -83,6 +83,16 @@ def with_long_row(model: nn.Module, samples: Sequence[Encoded], most: int) -> li
     tokens = (one.tokens * (length // len(one.tokens) + 1))[:length]
     at = (0,) if one.output_positions == (0,) else (length - 1,)
     return [*samples, replace(one, tokens=tokens, segments=(), output_positions=at, targets=one.targets[:1])]
+
+
+def reads_ahead(model: nn.Module, row: Encoded) -> bool:
+    """Return whether a row's last token changes the logits before it: a model that writes would see the answers."""
+    *tokens, last = row.tokens
+    some = replace(row, segments=(), output_positions=tuple(range(len(tokens))), targets=tuple(tokens))
+    other = replace(some, tokens=(*tokens, tokens[0] if tokens[0] != last else last - 1))
+    with in_mode(model, training=False), torch.no_grad():
+        one, two = Plain().logits(model, [some, other]).chunk(2)
+    return (one - two).abs().max().item() > TOLERANCE * one.abs().max().item()
 
 
 def prove_equal(model: nn.Module, way: Callable[[], Tensor], reference: Callable[[], Tensor]) -> bool:

@@ -22,9 +22,12 @@ def logits_of(model: nn.Module, rows: Sequence[Mapping[str, Tensor]]) -> dict[st
     """Run rows one by one through a model's forward pass; return all logits at the last positions."""
     found, device = {}, next(model.parameters()).device  # of four bits, it is loaded onto an accelerator
     model.eval()
+    known: Any = model
+    # what has only linear attention cannot count its cache
+    uncached = {"use_cache": False} if "use_cache" in known.config.get_text_config().to_dict() else {}
     with torch.no_grad():
         for number, row in enumerate(rows):
-            for name, values in model(**{key: values.to(device) for key, values in row.items()}).items():
+            for name, values in model(**{key: values.to(device) for key, values in row.items()}, **uncached).items():
                 if name.endswith("logits"):
                     kept = values[:, -LAST:] if values.dim() > 2 else values
                     found[f"{number}.{name}"] = kept.float().cpu().contiguous()

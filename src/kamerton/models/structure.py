@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from kamerton.core import registry
 from kamerton.core.errors import Fault, ModelError
 from kamerton.core.messages import msg
 from kamerton.kernels.trial import attempt
@@ -175,6 +176,18 @@ def _detached(value: Any) -> Any:
 def outer_model(model: nn.Module) -> PreTrainedModel:
     """Return the transformers model inside a wrapper (PEFT, DDP)."""
     return next(module for module in model.modules() if isinstance(module, PreTrainedModel))
+
+
+def adapted_model(model: nn.Module) -> Any:
+    """Find PEFT's model inside whatever wraps it; None if there is none."""
+    kind = registry.load("peft:PeftModel")  # where a model is not transformers' own, PEFT is imported already
+    return next((module for module in model.modules() if isinstance(module, kind)), None)
+
+
+def has_prompt_tokens(model: nn.Module) -> bool:
+    """Return whether PEFT puts vectors of its own before each row of a model."""
+    adapted = None if outer_model(model) is model else adapted_model(model)
+    return adapted is not None and bool(adapted.active_peft_config.is_prompt_learning)
 
 
 def backbone_of(model: nn.Module) -> PreTrainedModel:

@@ -1,5 +1,6 @@
 """The forgetting dial: interpolate the weights of a tuned model between the start and the end of training."""
 
+from collections.abc import Set
 from dataclasses import dataclass
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor, nn
 
 from kamerton.core.errors import Fault, ModelError
 from kamerton.core.messages import msg
+from kamerton.models.structure import adapted_model, has_prompt_tokens
 from kamerton.session.engines import attach_method, load_base
 from kamerton.session.setup import Setup, make_method
 
@@ -36,6 +38,8 @@ class Dial:
         began = attach_method(setup, loaded)
         trained = {name: p.detach() for name, p in began.named_parameters() if p.requires_grad}
         now = dict(model.named_parameters())
+        if has_prompt_tokens(model) and trained.keys() - now.keys():
+            trained = _saved_of(began, trained.keys() & now.keys())
         if missing := sorted(trained.keys() - now.keys()):
             rule = msg("the tuned model has no weight '{name}' that its method trains", name=missing[0])
             raise ModelError(Fault(rule, setup.facts.folder, msg("tune it again with this version")))
@@ -50,3 +54,15 @@ class Dial:
         with torch.no_grad():
             for one in self.turned:
                 one.weight.copy_(torch.lerp(one.start, one.end, strength))
+
+
+def _saved_of(began: nn.Module, names: Set[str]) -> dict[str, Tensor]:
+    """Return the weights of `names`, with the vectors that are saved in place of the network that makes them.
+
+    A network that makes prompt tokens (p-tuning) is left behind when they are trained: PEFT loads them into its table.
+    """
+    weights, adapted = dict(began.named_parameters()), adapted_model(began)
+    [table] = [name for name in names if name.startswith("prompt_encoder.")]
+    with torch.no_grad():
+        vectors = adapted.get_prompt_embedding_to_save(adapted.active_adapter)
+    return {name: weights[name].detach() for name in names} | {table: vectors.to(weights[table].device)}

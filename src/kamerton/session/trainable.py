@@ -3,13 +3,15 @@
 from dataclasses import dataclass, replace
 
 from torch import nn
+from transformers import PreTrainedModel
 
+from kamerton.core.errors import Fault, ModelError
 from kamerton.core.messages import Wording, msg
 from kamerton.core.records import Encoded, Example
 from kamerton.data.balance import class_weights, oversampled
 from kamerton.engine.checkpointing import recompute_layers
 from kamerton.engine.engine import TorchEngine
-from kamerton.engine.verify import prove_fused
+from kamerton.engine.verify import prove_fused, reads_ahead
 from kamerton.forgetting.probe import known_languages
 from kamerton.kernels.device import name_of, within_memory
 from kamerton.models.load import Loaded
@@ -22,6 +24,8 @@ from kamerton.train.replay import replay_rows
 NOT_OURS = -1
 """The id of rows without a source."""
 REPLAYED_TOKENS = 48
+LOOKED_AT = 16
+"""Last tokens of a sample that tell whether a model reads ahead."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,13 @@ def attach(setup: Setup, loaded: Loaded) -> TrainableModel:
     """Attach the recipe's method to a loaded base model, and encode the training rows for it.
 
     Raises:
+        ModelError: the model is to write, but reads the tokens that follow.
         TrainingError: the memory does not suffice.
     """
     device = name_of(device_of(loaded.model))
     with within_memory(msg("the memory of {device} does not suffice to try a few rows", device=device)):
+        if setup.facts.kind == "decoder" and loaded.model.get_output_embeddings() is not None:
+            _require_causal(loaded.model, setup)
         model = attach_method(setup, loaded)
         own = _balanced(setup)
         rows = [*(row for _, row in own), *replayed(setup)]
@@ -56,6 +63,13 @@ def attach(setup: Setup, loaded: Loaded) -> TrainableModel:
     ids = [example.id for example, _ in own]
     ids += [NOT_OURS] * (len(rows) - len(ids))
     return TrainableModel(model, engine, setup.form.with_reference(engine, rows), ids, note)
+
+
+def _require_causal(model: PreTrainedModel, setup: Setup) -> None:
+    sample = setup.samples[0]
+    if reads_ahead(model, replace(sample, tokens=sample.tokens[-LOOKED_AT:])):
+        rule = msg("{kind} models read the tokens that follow: they would see the answers", kind=type(model).__name__)
+        raise ModelError(Fault(rule, setup.facts.folder, msg("choose another model, or another task for this one")))
 
 
 def _balanced(setup: Setup) -> list[tuple[Example, Encoded]]:

@@ -7,7 +7,7 @@ in checkpoints; then they are copied back.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from typing import cast
@@ -114,18 +114,28 @@ def _table(model: nn.Module) -> nn.Embedding | None:
 def _is_only_looked_up(
     table: nn.Embedding, tokens: Tensor, model: nn.Module, layout: Layout, rows: Sequence[Encoded]
 ) -> bool:
-    """Return whether a table is only looked up (DeBERTa's masked-language head multiplies by it).
+    """Return whether a table is only looked up, and only for the tokens of the rows.
 
-    If so, no gradient reaches it once its rows in use are split off.
+    DeBERTa's masked-language head multiplies by it: a gradient reaches it even when its rows in use are split off.
+    CPM-Ant puts tokens of its own before each row.
     """
     some = [sequence for row in rows for sequence in row.sequences if sequence.output_positions][:1]
-    if not some:
-        return False
+    with in_mode(model, training=False):
+        if not some or not _looks_up(table, tokens, lambda: layout.logits(model, some)):
+            return False
     with in_mode(model, training=True), _split(table, tokens), own_random_states(device_of(model)):
         table.weight.requires_grad_(True)
         logits = layout.logits(model, some)
         [gradient] = torch.autograd.grad(logits.sum(), [table.weight], allow_unused=True)
     return gradient is None
+
+
+def _looks_up(table: nn.Embedding, tokens: Tensor, run: Callable[[], Tensor]) -> bool:
+    """Return whether a table is asked for these tokens only while something runs."""
+    asked: list[Tensor] = []
+    with table.register_forward_pre_hook(lambda _module, args: asked.append(args[0].flatten())), torch.no_grad():
+        run()
+    return bool(torch.isin(torch.cat(asked).cpu(), tokens).all()) if asked else False
 
 
 @contextmanager
