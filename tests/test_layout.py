@@ -16,7 +16,7 @@ from transformers.pytorch_utils import Conv1D
 
 from kamerton.core.records import Encoded
 from kamerton.engine.halves import attending
-from kamerton.engine.layout import Layout, Packed, Padded, Plain, SharedRows, Unpadded
+from kamerton.engine.layout import Layout, Packed, Padded, SharedRows, Unpadded
 from kamerton.engine.packed import packed_attention
 from kamerton.engine.verify import prove_equal, prove_layout
 
@@ -35,7 +35,6 @@ GROUPED = {**BASE, "num_key_value_heads": 2, "head_dim": 8}
 MARKS = {"bos_token_id": 0, "eos_token_id": 2}
 DISTIL = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}
 GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
-XLM = {"emb_dim": 32, "n_layers": 2, "n_heads": 4, "max_position_embeddings": 64}
 SHARED = {"vocab_size": VOCABULARY, "num_labels": 3, "pad_token_id": PAD}
 DISENTANGLED = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 8}
 
@@ -92,8 +91,7 @@ FAMILIES = (
     ),
     Family("deberta", "DebertaV2Config", {**BASE, **DISENTANGLED}, BOTH, SharedRows),
     Family("mpt", "MptConfig", {**SHARED, "d_model": 32, "n_heads": 4, "n_layers": 2}, (TEXT,), SharedRows),
-    Family("xlm", "XLMConfig", {**XLM, "n_words": VOCABULARY, "num_labels": 3, "pad_index": PAD}, BOTH, Padded),
-    Family("longformer", "LongformerConfig", {**BASE, "attention_window": [8, 8]}, (HEAD,), Plain),
+    Family("bloom", "BloomConfig", {**SHARED, **MARKS, "hidden_size": 32, "n_layer": 2, "n_head": 4}, (TEXT,), Padded),
 )
 POOLING = ("eurobert", "modernbert-mean")
 """Families whose heads pool over all tokens, so that they get whole sequences."""
