@@ -148,7 +148,7 @@ def predict(run: Run) -> None:
 
 
 def export(run: Run) -> None:
-    """Export as an adapter and merged, where that fits; transformers and PEFT load it in another process, on the CPU."""
+    """Export as an adapter and merged, where that fits; transformers and PEFT load it in another process on the CPU."""
     made = 0
     for word in EXPORTS:
         try:

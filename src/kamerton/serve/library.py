@@ -16,7 +16,7 @@ from kamerton.core.messages import msg
 from kamerton.deliver.export import inputs_of
 from kamerton.deliver.predictor import Predictor
 from kamerton.engine.engine import TorchEngine
-from kamerton.engine.layout import head_output
+from kamerton.engine.halves import head_output
 from kamerton.runs.run import Run
 from kamerton.serve.lane import Lane
 
