@@ -100,6 +100,10 @@ bench-memory: install  ## Hold the estimate of memory against what one epoch tak
 bench-cross: install  ## Put every task, method and classification head together, and write docs/cross.md
 	$(BIN)/python benchmarks/cross.py
 
+.PHONY: bench-exports
+bench-exports: install  ## Export a tiny tuned model of every task to every format, each proven in its engine or refused
+	$(BIN)/python benchmarks/exports.py
+
 .PHONY: bench-families
 bench-families: install  ## Tune a tiny model of every family of transformers, and write docs/models.md (half an hour)
 	$(BIN)/python benchmarks/families.py

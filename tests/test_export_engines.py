@@ -368,9 +368,9 @@ def test_an_onnx_graph_answers_without_torch_and_without_its_pooler_the_fault_is
 # ── refusals ──────────────────────────────────────────────────────────────────────────────────
 
 REFUSED = {
-    ("lora", "gguf"): "use --to onnx or --to merged",
-    ("lora", "gguf-adapter"): "use --to onnx or --to merged",
-    ("lora", "ollama"): "use --to onnx or --to merged",
+    ("lora", "gguf"): "use --to onnx",
+    ("lora", "gguf-adapter"): "use --to onnx",
+    ("lora", "ollama"): "use --to onnx",
     ("answers-full", "gguf-adapter"): "this run has none; use --to gguf",
 }
 

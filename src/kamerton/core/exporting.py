@@ -53,6 +53,8 @@ class Tuned:
     form: Form
     facts: ModelFacts
     """Of its base."""
+    inputs: Sequence[str] = ("input_ids", "attention_mask")
+    """Of its forward pass, on the run's rows."""
 
 
 @dataclass(frozen=True)

@@ -172,11 +172,12 @@ def _write(export: Export, run: Run, setup: Setup, folder: Path) -> tuple[Origin
     """
     saved, method = run.checked_model(), make_method(setup.recipe)
     model = load_saved(saved, setup.form, setup.facts, setup.tokenizer, setup.device)
-    tuned = Tuned(saved, model, setup.tokenizer, method, setup.form, setup.facts)
+    original = compared_with(setup, model)
+    inputs = tuple(original.inputs[0])
+    tuned = Tuned(saved, model, setup.tokenizer, method, setup.form, setup.facts, inputs)
     if reason := export.refuses(tuned):
         raise RunError(Fault(reason, str(saved), OTHER_FORMAT))
     require_room(folder.parent, export.room(tuned))
-    original = compared_with(setup, model)
     with _refusing(saved, AS_IT_IS):
         return original, export.write(tuned, folder)
 

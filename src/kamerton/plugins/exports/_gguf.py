@@ -12,7 +12,7 @@ from kamerton.core.messages import Wording, msg
 from kamerton.plugins.exports._gguf_tokenizer import vocabulary_of
 from kamerton.plugins.exports._gguf_weights import Precision, family_of, write_model
 from kamerton.plugins.exports._llama_cpp import LIBRARY, Files, prove_served, served_engine
-from kamerton.plugins.exports._shared import SPARE, WEIGHT, Exporting, copy_cards, is_installed, merge
+from kamerton.plugins.exports._shared import SPARE, WEIGHT, Exporting, another, copy_cards, is_installed, merge
 
 FILE, TWIN = "model.gguf", ".twin.gguf"
 """The exported file, and the same in full precision, which is removed once it is proven."""
@@ -39,9 +39,9 @@ class GgufExport(Exporting):
         """Write the merged model with its tokenizer and template. Raises `Unusable` where it cannot be merged."""
         model = merge(tuned)
         folder.mkdir(parents=True)
-        write_model(folder / FILE, model, tuned.tokenizer, self.precision, tuned.facts.name)
+        write_model(folder / FILE, model, tuned.tokenizer, self.precision, Path(tuned.facts.name).name)
         if self.precision != "f32" and is_installed(LIBRARY):
-            write_model(folder / TWIN, model, tuned.tokenizer, "f32", tuned.facts.name)
+            write_model(folder / TWIN, model, tuned.tokenizer, "f32", Path(tuned.facts.name).name)
         copy_cards(tuned, folder)
         return [f"llama-server --model {FILE} --jinja"]
 
@@ -61,8 +61,8 @@ class GgufExport(Exporting):
 def refusal(tuned: Tuned) -> Wording:
     """Return why llama.cpp cannot take a model as transformers does, and what can; an empty string if it can."""
     if tuned.form.model_class != WRITER:
-        return msg("llama.cpp serves models that write, and this one has a head ({head}); use --to onnx or --to merged",
-                   head=tuned.form.model_class)  # fmt: skip
+        head, other = tuned.form.model_class, another(tuned)
+        return msg("llama.cpp serves decoders that write, and this is a {head}; use {format}", head=head, format=other)
     config = tuned.model.config
     try:
         family_of(config)

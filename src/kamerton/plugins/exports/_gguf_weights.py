@@ -35,6 +35,10 @@ class Family:
     """Whether rotary pairs are neighbors there: rows of queries and keys are permuted then."""
     norm_offset: float = 0.0
     """What is added to the weights of norms: Gemma's count from one."""
+    windows: bool = True
+    """Whether llama.cpp computes sliding windows; else the context ends with the window."""
+    full_every: int = 0
+    """Of how many layers one has no sliding window, in the architectures that have such a pattern."""
     refuses: tuple[tuple[str, object], ...] = ()
     """Settings that llama.cpp takes for granted, and the one value of each."""
     keys: Writing = lambda writer, config: None
@@ -52,15 +56,17 @@ def _gemma2(writer: gguf.GGUFWriter, config: Any) -> None:
 
 
 GEMMA_ACT = ("hidden_activation", "gelu_pytorch_tanh")
+LOCAL_BASE = 10000.0
+"""Base of the rotary positions within sliding windows, which llama.cpp has no key for."""
 FAMILIES: Mapping[str, Family] = {
-    "llama": Family(gguf.MODEL_ARCH.LLAMA, interleaved=True, refuses=(("hidden_act", "silu"),)),
-    "mistral": Family(gguf.MODEL_ARCH.LLAMA, interleaved=True, refuses=(("hidden_act", "silu"),)),
+    "llama": Family(gguf.MODEL_ARCH.LLAMA, interleaved=True, windows=False, refuses=(("hidden_act", "silu"),)),
+    "mistral": Family(gguf.MODEL_ARCH.LLAMA, interleaved=True, windows=False, refuses=(("hidden_act", "silu"),)),
     "qwen2": Family(gguf.MODEL_ARCH.QWEN2, refuses=(("hidden_act", "silu"), ("use_sliding_window", False))),
     "qwen3": Family(gguf.MODEL_ARCH.QWEN3, refuses=(("hidden_act", "silu"), ("use_sliding_window", False))),
     "gemma": Family(gguf.MODEL_ARCH.GEMMA, norm_offset=1.0),
-    "gemma2": Family(gguf.MODEL_ARCH.GEMMA2, norm_offset=1.0, refuses=(GEMMA_ACT,), keys=_gemma2),
-    "gemma3_text": Family(gguf.MODEL_ARCH.GEMMA3, norm_offset=1.0, refuses=(GEMMA_ACT,), keys=_sliding),
-    "phi3": Family(gguf.MODEL_ARCH.PHI3, refuses=(("hidden_act", "silu"),), keys=_sliding),
+    "gemma2": Family(gguf.MODEL_ARCH.GEMMA2, norm_offset=1.0, full_every=2, refuses=(GEMMA_ACT,), keys=_gemma2),
+    "gemma3_text": Family(gguf.MODEL_ARCH.GEMMA3, norm_offset=1.0, full_every=6, refuses=(GEMMA_ACT,), keys=_sliding),
+    "phi3": Family(gguf.MODEL_ARCH.PHI3, windows=False, refuses=(("hidden_act", "silu"),), keys=_sliding),
 }
 """By transformers' `model_type`. SmolLM 1 and 2 are llama."""
 
@@ -73,12 +79,25 @@ def family_of(config: Any) -> Family:
                            family=config.model_type, known=known))  # fmt: skip
     family = FAMILIES[config.model_type]
     for name, value in family.refuses:
-        if getattr(config, name) != value:
-            rule = msg("llama.cpp computes {family} with {setting}={value} only", family=config.model_type,
-                       setting=name, value=str(value))  # fmt: skip
-            raise Unusable(rule)
+        _require(config, name, value)
+    if family.full_every:
+        kinds = ["full_attention" if (i + 1) % family.full_every == 0 else "sliding_attention"
+                 for i in range(config.num_hidden_layers)]  # fmt: skip
+        _require(config, "layer_types", kinds)
+        _require(config, "query_pre_attn_scalar", config.head_dim)
+        sliding = config.rope_parameters.get("sliding_attention", {})
+        if sliding.get("rope_theta", LOCAL_BASE) != LOCAL_BASE:
+            raise Unusable(msg("rotary positions scaled by '{kind}' are not written as GGUF", kind="sliding_attention"))
     _rotation(config)
     return family
+
+
+def _require(config: Any, name: str, value: object) -> None:
+    """Raise `Unusable` if a setting is not the one that llama.cpp takes for granted."""
+    if getattr(config, name) != value:
+        rule = msg("llama.cpp computes {family} with {setting}={value} only", family=config.model_type, setting=name,
+                   value=str(value))  # fmt: skip
+        raise Unusable(rule)
 
 
 def _rotation(config: Any) -> Mapping[str, Any]:
@@ -106,7 +125,7 @@ def write_model(path: Path, model: PreTrainedModel, tokenizer: Tokenizer, precis
     writer.add_name(name)
     writer.add_file_type(FILE_TYPES[precision])
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-    _write_sizes(writer, config, len(vocabulary.tokens))
+    _write_sizes(writer, config, len(vocabulary.tokens), family)
     family.keys(writer, config)
     vocabulary.write(writer)
     tensors = [(name, tensor, _type(tensor, precision)) for name, tensor in _tensors(model, family)]
@@ -123,12 +142,13 @@ def write_model(path: Path, model: PreTrainedModel, tokenizer: Tokenizer, precis
     writer.close()
 
 
-def _write_sizes(writer: gguf.GGUFWriter, config: Any, tokens: int) -> None:
+def _write_sizes(writer: gguf.GGUFWriter, config: Any, tokens: int, family: Family) -> None:
     """Write the hyperparameters that all families have."""
     heads, rotation = config.num_attention_heads, _rotation(config)
     width = config.to_dict().get("head_dim") or config.hidden_size // heads
     writer.add_vocab_size(tokens)
-    writer.add_context_length(config.max_position_embeddings)
+    window = None if family.windows else config.to_dict().get("sliding_window")
+    writer.add_context_length(min(config.max_position_embeddings, window or config.max_position_embeddings))
     writer.add_embedding_length(config.hidden_size)
     writer.add_block_count(config.num_hidden_layers)
     writer.add_feed_forward_length(config.intermediate_size)

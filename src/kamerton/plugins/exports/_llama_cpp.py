@@ -83,7 +83,7 @@ def prove_served(original: Original, files: Files) -> ExportProof:
     places = [(row, at) for row, item in enumerate(original.items) for at in _positions(original, row, item)]
     prefixes = [original.items[row].tokens[: at + 1] for row, at in places]
     asked = Questions(prefixes, texts, [messages for messages, _ in chats])
-    reply = ask(files, asked, original.tokenizer, original.max_tokens)
+    reply = ask(files, asked, original.tokenizer, max((len(ids) for _, ids in chats), default=0))
     _require_tokens(original.tokenizer, texts, reply, [ids for _, ids in chats])
     ours = [_row(original.logits, original, row, at) for row, at in places]
     divergences = [divergence(mine, theirs) for mine, theirs in zip(ours, reply.distributions, strict=True)]
@@ -161,16 +161,21 @@ def divergence(ours: Tensor, theirs: Tensor) -> float:
 
 
 def ask(files: Files, asked: Questions, tokenizer: Tokenizer, context: int = 0) -> Replies:
-    """Start a server in a process of its own, and ask it. Raises `Unusable` if it cannot load the files, or crashes."""
+    """Start a server in a process of its own, and ask it.
+
+    Its context, for which it takes memory at once, has room for the longest of the questions, or of `context` tokens.
+
+    Raises:
+        Unusable: it cannot load the files, or crashes.
+    """
     longest = max(map(len, (*asked.prefixes, *asked.prompts)), default=0) + asked.most
-    texts = max((len(text.encode()) for text in asked.texts), default=0)
     with tempfile.TemporaryDirectory(prefix=".", dir=files.model.parent) as place:
         names = {"answers": f"{place}/answers.json", "distributions": f"{place}/distributions.safetensors"}
         job = {
             **names,
             "model": str(files.model.absolute()),
             "beside": str(files.adapter.absolute()) if files.adapter else None,
-            "context": max(longest, texts, context) + MARGIN,
+            "context": max(longest, context) + MARGIN,
             "plain": _plain_token(tokenizer),
             "prefixes": [list(tokens) for tokens in asked.prefixes],
             "texts": list(asked.texts),
@@ -218,7 +223,7 @@ class LlamaEngine:
     def generate(self, prompts: Sequence[Encoded]) -> list[str]:
         """Continue each prompt until an end token."""
         asked = Questions(prompts=[prompt.tokens for prompt in prompts], most=self.max_new_tokens)
-        reply = ask(self.files, asked, self.tokenizer, self.max_tokens)
+        reply = ask(self.files, asked, self.tokenizer)
         return [self.tokenizer.decode(ids, skip_special_tokens=True) for ids in reply.continuations]
 
     def answer(self, items: Sequence[Encoded], prompts: Sequence[Encoded]) -> tuple[np.ndarray, list[str]]:

@@ -36,6 +36,11 @@ class Exporting(BaseModel):
         return None
 
 
+def another(tuned: Tuned) -> str:
+    """Return the flag of a format that takes every head: of an encoder-decoder, only plain weights do."""
+    return "--to merged" if tuned.facts.kind == "seq2seq" else "--to onnx"
+
+
 def merge(tuned: Tuned) -> PreTrainedModel:
     """Merge as the method does. Raises `Unusable` with the method's reason."""
     return tuned.method.merge(tuned.model)

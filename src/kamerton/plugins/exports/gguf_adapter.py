@@ -28,7 +28,9 @@ class GgufAdapter(Exporting):
 
     def refuses(self, tuned: Tuned) -> Wording:
         """Refuse what is no plain low-rank adapter over a base model that llama.cpp has as it is."""
-        if reason := not_plain(tuned) or refusal(tuned):
+        if reason := refusal(tuned):
+            return reason
+        if reason := not_plain(tuned):
             return msg("{reason}; use --to gguf", reason=reason)
         if tuned.method.quantization:
             return msg("the adapter was trained over rounded matrices, which llama.cpp does not have; use --to gguf")
@@ -45,9 +47,9 @@ class GgufAdapter(Exporting):
         model: Any = tuned.model
         base = model.unload()
         if is_installed(LIBRARY):
-            write_model(folder / TWIN, base, tuned.tokenizer, "f32", tuned.facts.name)
+            write_model(folder / TWIN, base, tuned.tokenizer, "f32", Path(tuned.facts.name).name)
         if self.base:
-            write_model(folder / BASE, base, tuned.tokenizer, self.base, tuned.facts.name)
+            write_model(folder / BASE, base, tuned.tokenizer, self.base, Path(tuned.facts.name).name)
         copy_cards(tuned, folder)
         return [f"llama-server --model {BASE} --lora {FILE} --jinja"]
 

@@ -59,10 +59,7 @@ class Onnx(Exporting):
         folder.mkdir(parents=True)
         with tempfile.TemporaryDirectory(prefix=".", dir=folder) as place:
             model.save_pretrained(place)
-            names = ["input_ids", "attention_mask"]
-            if "token_type_ids" in tuned.tokenizer.model_input_names and "bert" in tuned.facts.family:
-                names.append("token_type_ids")
-            job = {"folder": place, "auto": tuned.form.model_class, "inputs": names, "int8": self.int8,
+            job = {"folder": place, "auto": tuned.form.model_class, "inputs": list(tuned.inputs), "int8": self.int8,
                    "context": tuned.facts.context, "out": str((folder / FILE).absolute())}  # fmt: skip
             program = Path(place) / "job.json"
             program.write_text(json.dumps(job), encoding="utf-8")

@@ -16,7 +16,7 @@ from kamerton.core.messages import Wording, msg
 from kamerton.core.readers import read_object
 from kamerton.models.naming import ADAPTER
 from kamerton.plugins.exports._low_rank import PREFIX, low_rank, not_plain
-from kamerton.plugins.exports._shared import Exporting, copy_cards, merge
+from kamerton.plugins.exports._shared import Exporting, another, copy_cards, merge
 from kamerton.plugins.exports._transformers import prove_loaded
 
 RANKS = 1, 8, 16, 32, 64, 128, 256, 320, 512
@@ -41,7 +41,7 @@ class Vllm(Exporting):
         """Refuse heads that vLLM does not serve, and adapters that it does not take where one is wanted."""
         if tuned.form.model_class not in HEADS:
             head = tuned.form.model_class
-            return msg("vLLM serves no model with such a head ({head}); use --to onnx or --to merged", head=head)
+            return msg("vLLM serves no model with such a head ({head}); use {format}", head=head, format=another(tuned))
         reason = self._no_adapter(tuned)
         if self.merge is False and reason:
             return msg("{reason}; leave out --set merge=false", reason=reason)
