@@ -37,8 +37,9 @@ from kamerton.core.records import (
 from kamerton.runs.changes import RunFiles
 from kamerton.runs.logs import append_line
 from kamerton.runs.recipe import Recipe, resolve
-from kamerton.runs.run import Run, read_examples, write_examples
+from kamerton.runs.run import Run
 from kamerton.runs.state import State
+from kamerton.runs.tables import read_examples, write_examples
 
 EVENTS = (
     Started(0, 40, 128, 1024, "flat: rows are laid end to end"),

@@ -19,7 +19,7 @@ from kamerton.core.records import Example, Place
 from kamerton.data.named import ARCHIVES, ENDINGS, PACKED, SHEETS, require_data, require_text_or_file
 from kamerton.data.read import TABLE_READERS, TEXT_READERS
 from kamerton.data.unpack import PACKERS
-from kamerton.runs.run import write_examples
+from kamerton.runs.tables import write_examples
 
 SPY = """
 import pathlib
@@ -58,7 +58,7 @@ def test_reading_a_run_imports_no_pandas_either(tmp_path):
     write_examples(tmp_path / "part.parquet", examples)
     code = f"""
 import pathlib, sys
-from kamerton.runs.run import read_examples
+from kamerton.runs.tables import read_examples
 print(read_examples(pathlib.Path({str(tmp_path)!r}, "part.parquet").read_bytes(), "part"), "pandas" in sys.modules)
 """
     assert run(code).strip() == f"{tuple(examples)} False"

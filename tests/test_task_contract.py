@@ -17,7 +17,7 @@ from kamerton.core.records import Encoded, Example, Place
 from kamerton.forms.dialogue import Dialogue
 from kamerton.forms.labels import Labels
 from kamerton.forms.writing import Rewriting
-from kamerton.runs.run import read_examples, write_examples
+from kamerton.runs.tables import read_examples, write_examples
 
 ROOM = 256
 """Tokens that every example row fits in."""

@@ -17,23 +17,20 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
 from kamerton.core.errors import Fault, RunError
-from kamerton.core.files import BAD_JSON, json_text, mode_of, shell_word
+from kamerton.core.files import json_text, mode_of, shell_word
 from kamerton.core.message_json import message_from_json, message_to_json, numbers, to_json
 from kamerton.core.messages import Joined, Message, Value, Wording, msg
 from kamerton.core.outcomes import Answers, Attempt, Forgetting
-from kamerton.core.readers import RESTORE, parse_json, parse_object
+from kamerton.core.readers import parse_json, parse_object
 from kamerton.core.records import (
     Event,
     Example,
     Finding,
     LedgerEntry,
     Place,
-    Prediction,
     RowDynamics,
     Saved,
     Split,
@@ -42,10 +39,19 @@ from kamerton.core.records import (
 )
 from kamerton.runs.changes import LOCK, MANIFEST, RunChange, RunFiles, is_made_anew
 from kamerton.runs.logs import append_line, read_lines, write_lines
-from kamerton.runs.parquet import parse_parquet
 from kamerton.runs.recipe import Recipe, resolve, to_yaml
 from kamerton.runs.settings import validated
 from kamerton.runs.state import State, as_json
+from kamerton.runs.tables import (
+    ANSWERS,
+    DYNAMICS,
+    MEASURED,
+    read_examples,
+    read_prediction,
+    read_table,
+    write_examples,
+    write_table,
+)
 
 Held = TypeVar("Held")
 EVENTS: dict[object, TypeAdapter[Any]] = {cls.__name__.lower(): TypeAdapter(cls) for cls in get_args(Event)}
@@ -61,17 +67,6 @@ PREDICTIONS, VALIDATION = "predictions.parquet", "validation.parquet"
 """Files of answers to test rows, and of the tuned model's to validation rows."""
 LEDGER_COLUMNS = ("id", "file", "line", "fate", "reason", "message")
 """Columns of the ledger; `message` is the reason as JSON with its template."""
-EXAMPLES = ("id", "file", "line", "text", "gold", "fields", "group")
-DYNAMICS = ("id", "visits", "confidence", "variability", "correctness")
-MEASURED = ("score", "loss", "tokens", "passed", "probabilities")
-ANSWERS = ("id", "contender", "kind", "gold", "prediction", *MEASURED, "seconds", "wanted", "title")
-TYPES = {
-    **dict.fromkeys(("id", "line", "tokens", "visits"), pa.int64()),
-    **dict.fromkeys(("score", "loss", "passed", "seconds", *DYNAMICS[2:]), pa.float64()),
-    "wanted": pa.bool_(),
-    "probabilities": pa.list_(pa.float64()),
-}
-"""Types of columns; all others are texts."""
 
 
 class Run:
@@ -224,7 +219,7 @@ class Run:
             for part in ALL_PARTS:
                 write_examples(change.path(f"data/{part}.parquet"), getattr(split, part))
             self._write_json(AUDIT, to_json(list(findings)))
-            _write_table(change.path(LEDGER), LEDGER_COLUMNS, rows)
+            write_table(change.path(LEDGER), LEDGER_COLUMNS, rows)
 
     def read_split(self) -> Split:
         """Read the frozen split."""
@@ -278,7 +273,7 @@ class Run:
     def write_dynamics(self, rows: Sequence[RowDynamics]) -> None:
         """Write each row's training dynamics."""
         with self.changing() as change:
-            _write_table(change.path(CARTOGRAPHY), DYNAMICS, list(map(attrgetter(*DYNAMICS), rows)))
+            write_table(change.path(CARTOGRAPHY), DYNAMICS, list(map(attrgetter(*DYNAMICS), rows)))
 
     def read_dynamics(self) -> list[RowDynamics]:
         """Read each row's training dynamics; empty before training has ended."""
@@ -330,7 +325,7 @@ class Run:
             for e, p in zip(examples, one.predictions, strict=True)
         ]
         with self.changing() as change:
-            _write_table(change.path(file), ANSWERS, rows)
+            write_table(change.path(file), ANSWERS, rows)
 
     def read_answers(self, file: str = PREDICTIONS) -> list[Answers]:
         """Read every contender's predictions, in the order in which they were made; none if there is no such file."""
@@ -338,7 +333,9 @@ class Run:
         for row in self._rows(file, ANSWERS[:7]):
             grouped.setdefault(row["contender"], []).append(row)
         return [
-            Answers(name, rows[0]["kind"], (*map(_prediction, rows),), rows[0]["seconds"], _loaded(rows[0], "title"))
+            Answers(
+                name, rows[0]["kind"], (*map(read_prediction, rows),), rows[0]["seconds"], _loaded(rows[0], "title")
+            )
             for name, rows in grouped.items()
         ]
 
@@ -450,56 +447,3 @@ def _event(record: dict[str, Any], place: str) -> Event:
         rule = msg("this Kamerton knows no event {name}", name=repr(name))
         raise RunError(Fault(rule, place, msg("use the version of Kamerton that made the run")))
     return validated(EVENTS[name], record, place)
-
-
-def write_examples(path: Path, examples: Sequence[Example]) -> None:
-    """Write examples as Parquet, their roles as JSON."""
-    rows = [
-        (e.id, e.place.file, e.place.line, e.text, e.gold, json.dumps(dict(e.fields), ensure_ascii=False), e.group)
-        for e in examples
-    ]
-    _write_table(path, EXAMPLES, rows)
-
-
-def read_examples(data: bytes, place: Path | str) -> tuple[Example, ...]:
-    """Read examples that `write_examples` wrote; older runs have no groups.
-
-    Raises:
-        RunError: the file is damaged, or another table.
-    """
-    rows = read_table(data, place, EXAMPLES[:-1])
-    try:
-        return tuple(
-            Example(
-                e["id"], Place(e["file"], e["line"]), e["text"], e["gold"], json.loads(e["fields"]), e.get("group", "")
-            )
-            for e in rows
-        )
-    except BAD_JSON:
-        raise RunError(Fault(msg("the column {name} holds no JSON", name="fields"), str(place), RESTORE)) from None
-
-
-def _prediction(row: dict[str, Any]) -> Prediction:
-    """Build a prediction from a row; older runs lack the last columns."""
-    known: dict[str, Any] = {name: row.get(name) for name in (*MEASURED, "wanted")}
-    chances = known.pop("probabilities")
-    return Prediction(row["id"], row["prediction"], **known, probabilities=None if chances is None else tuple(chances))
-
-
-def read_table(data: bytes, place: Path | str, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Parse the rows of a table that has these columns.
-
-    Raises:
-        RunError: the file is damaged, or lacks columns.
-    """
-    rows = parse_parquet(data, place)
-    if lacking := [name for name in columns if rows and name not in rows[0]]:
-        rule = msg("the table lacks {columns}", columns=", ".join(lacking))
-        raise RunError(Fault(rule, str(place), msg("use the version of Kamerton that made the run")))
-    return rows
-
-
-def _write_table(path: Path, names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
-    columns = zip(*rows, strict=True) if rows else [()] * len(names)
-    schema = pa.schema([(name, TYPES.get(name, pa.string())) for name in names])
-    pq.write_table(pa.Table.from_pydict(dict(zip(names, columns, strict=True)), schema), path)

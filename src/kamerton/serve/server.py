@@ -169,7 +169,7 @@ class _Sweep:
     async def __call__(self) -> None:
         """Look at all connections; close those that have waited for too long."""
         now, waiting = time.monotonic(), dict[int, tuple[object, float]]()
-        connections = cast(list[H11Protocol], list(self.server.server_state.connections))
+        connections = cast("list[H11Protocol]", self.server.server_state.connections)
         for connection in connections:
             cycle = connection.cycle
             if cycle is not None and not cycle.response_complete:

@@ -64,12 +64,12 @@ def _print(compared: ComparedRuns, detect: float | None, voice: Voice) -> None:
 
 
 def _scores(compared: ComparedRuns, voice: Voice) -> Table:
-    columns = (msg("run"), "left"), (msg("score"), "right"), (_interval(compared), "left")
-    table = _table(voice, (msg("no."), "left"), *columns)
+    interval = _interval(compared)
+    table = _table(voice, (msg("no."), "left"), (msg("run"), "left"), (msg("score"), "right"), (interval, "left"))
     for number, one in enumerate(compared.scores, 1):
         measure = one.measure
-        interval = voice.interval(measure.low, measure.high)
-        table.add_row(str(number), safe_text(one.run), voice.write(Figure(measure.value)), interval)
+        value, whisker = voice.write(Figure(measure.value)), voice.interval(measure.low, measure.high)
+        table.add_row(str(number), safe_text(one.run), value, whisker)
     return table
 
 
