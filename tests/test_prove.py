@@ -8,7 +8,10 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import ClassVar
 
 import pytest
 import sacrebleu
@@ -41,6 +44,8 @@ ROOT = Path(__file__).parent.parent
 LINES = re.findall("^kamerton prove (.*)$", (ROOT / "docs" / "prove.md").read_text("utf-8"), re.MULTILINE)
 PAGE = [shlex.split(line) for line in LINES]
 """The commands of the page on this: all of them are run here."""
+HERE = "http://127.0.0.1:8000"
+"""Where the page's server is."""
 OTHER_TEMPLATE = (
     "{% for message in messages %}{{ '[' + message['role'] + '] ' + message['content'] + '\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}[assistant] {% endif %}"
@@ -212,7 +217,9 @@ def test_settings_of_a_training_are_refused(shop):
 
 
 def test_every_command_of_the_page_is_run_here(shop):
-    assert [_of_page(shop, number)[0].finished for number in range(len(PAGE))] == [True, True, True]
+    on_servers = [line for line in PAGE if any(word.startswith(HERE) for word in line)]
+    assert len(on_servers) == 1 and PAGE[-1] in on_servers  # see `asked`
+    assert all(_of_page(shop, number)[0].finished for number in range(len(PAGE) - 1))
 
 
 def test_a_killed_run_goes_on(shop):
@@ -251,6 +258,79 @@ def test_every_row_can_be_tested_on(chatted):
     assert len(split.test) == 96 and not split.train and not split.validation
     assert {one["kind"] for one in run.result["contenders"]} == {"tuned", "base"}
     assert "none: there are no training rows to learn from" in out
+
+
+# ── a model on a server ───────────────────────────────────────────────────────────────────────
+
+
+class Colors(BaseHTTPRequestHandler):
+    """Knows the color of everything as `my-model`, and of nothing under other names."""
+
+    asked: ClassVar[list[dict[str, object]]] = []
+
+    def do_POST(self) -> None:
+        question = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.asked.append(question)
+        text = question["messages"][-1]["content"]
+        known = next((color for thing, color in tuned_elsewhere.COLORS.items() if thing in text), "")
+        said = known if question["model"] == "my-model" else "I cannot say."
+        data = json.dumps({"choices": [{"message": {"role": "assistant", "content": said}}]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def asked(shop: Place) -> Iterator[tuple[Run, str]]:
+    """The page's command on a server, which is asked while it runs."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Colors) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        words = [word.replace(HERE, f"http://127.0.0.1:{server.server_port}") for word in PAGE[-1]]
+        yield _proven(shop, "served", *words)
+        server.shutdown()
+
+
+def test_a_model_on_a_server_is_judged_by_its_answers(asked):
+    run, out = asked
+    test = run.read_split().test
+    assert _tuned(run) == [row.gold for row in test] and _scores(run)["exact-match"] == 1.0
+    others = {one["name"].partition(" at ")[0]: one for one in run.result["contenders"] if one["kind"] == "prompt"}
+    assert others["untuned"]["metrics"]["exact-match"]["value"] == 0.0
+    sent = [question["messages"] for question in Colors.asked if question["model"] == "my-model"]
+    assert sent == [[{"role": "user", "content": row.fields["instruction"]}] for row in test]
+    assert "of which only answers are known" in out
+
+
+def test_nothing_is_said_of_weights_that_are_not_here(shop, asked):
+    run, _ = asked
+    assert not run.model.exists() and "kamerton predict" not in (run.path / "report.html").read_text("utf-8")
+    assert run.result["forgetting"]["decision"] == "not measured" and run.result["artefact"] is None
+    assert "calibration" not in run.result and "perplexity" not in _scores(run)
+    ended = shop.call("predict", run.path.name, "What color is snow?")
+    assert ended.status == MISTAKE and "it answers at an address" in ended.err
+
+
+def test_what_a_server_answered_is_not_asked_again(shop, asked):
+    run, _ = asked
+    (run.path / "result.json").unlink()
+    before = len(Colors.asked)
+    ended = shop.call("resume", run.path.name)
+    assert ended.status == DONE, ended.said
+    assert len(Colors.asked) == before and shop.call("verify", run.path.name).status == DONE
+
+
+def test_a_server_without_a_base_is_refused(shop):
+    said = _refusal(data__path=str(shop.folder / "chats.jsonl"), model__tuned_at=f"{HERE}/v1")
+    assert "does not say from which base model" in said and "--base" in said
+
+
+def test_a_model_is_either_here_or_at_an_address():
+    with pytest.raises(KamertonError, match="either in a folder or at an address"):
+        resolve(None, {"model.tuned": "x", "model.tuned_at": f"{HERE}/v1"})
 
 
 # ── what does not fit is refused ──────────────────────────────────────────────────────────────

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from kamerton.core.records import RunEvent
 from kamerton.forgetting.benchmarks import find_tasks
 from kamerton.pipeline.conclusion import conclude
-from kamerton.pipeline.contenders import answer_baselines, ask_untuned
+from kamerton.pipeline.contenders import answer_baselines, ask_tuned, ask_untuned
 from kamerton.pipeline.forgetting import check_benchmarks, probe_forgetting
 from kamerton.pipeline.imported import import_model
 from kamerton.pipeline.prepare import freeze
@@ -29,7 +29,7 @@ def story(run: Run) -> Iterator[RunEvent]:
     """
     with run.locked():
         run.check_files()
-        yield from proving(run) if run.recipe.model.tuned else tuning(run)
+        yield from proving(run) if run.recipe.model.is_finished else tuning(run)
 
 
 def tuning(run: Run) -> Iterator[RunEvent]:
@@ -73,9 +73,13 @@ def proving(run: Run) -> Iterator[RunEvent]:
     setup = open_setup(run)
     yield from check_benchmarks(run, setup, clock)
 
-    # contenders, evidence and judgement: as of a model that was tuned here
+    # contenders, evidence and judgement: as of a model that was tuned here; of one at an address, by its answers
     yield from answer_baselines(run, setup, clock)
     yield from ask_untuned(run, setup, clock)
+    if setup.recipe.model.tuned_at:
+        yield from ask_tuned(run, setup, clock)
+        yield from conclude(run, setup, clock)
+        return
     engine = saved_engine(run, setup)
     setup = yield from fit_task_settings(run, setup, engine, clock)
     yield from prove(run, setup, engine, clock)

@@ -1,5 +1,6 @@
 """The command that judges a model that was tuned elsewhere: its flags."""
 
+import re
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -11,14 +12,23 @@ from kamerton.cli.border import OK, UNMET
 from kamerton.cli.options import AsJson, Language, call
 from kamerton.data.named import require_data
 
+ADDRESS = re.compile("https?://", re.IGNORECASE)
+
 
 def prove(
     data: options.Data,
     tuned: Annotated[
-        str, Option(metavar="MODEL", help="The tuned model: a folder or a Hugging Face id, weights or an adapter.")
+        str,
+        Option(
+            metavar="MODEL|URL",
+            help="The tuned model: a folder or a Hugging Face id, weights or an adapter; or a server's address.",
+        ),
     ],
     base: Annotated[
         str | None, Option(help="The model that it was tuned from; an adapter's own files name it, too.")
+    ] = None,
+    base_model: Annotated[
+        str | None, Option(metavar="NAME", help="The untuned model's name, where --base is a server's address.")
     ] = None,
     trained_on: Annotated[
         Path | None,
@@ -27,6 +37,10 @@ def prove(
     all_test: Annotated[bool, Option("--all-test", help="Test on every row; no contender learns from any.")] = False,
     labels: Annotated[
         str | None, Option(metavar="A,B,…", help="The data's labels in the order of the model's outputs.")
+    ] = None,
+    tuned_model: Annotated[str | None, Option(metavar="NAME", help="The model's name on the server.")] = None,
+    key_env: Annotated[
+        str | None, Option(metavar="VARIABLE", help="The environment variable with the server's key.")
     ] = None,
     task: options.Task = None,
     columns: options.Columns = None,
@@ -47,7 +61,9 @@ def prove(
     Its tokenizer and its chat template are used as they are, and how they differ from the base's is told.
     """
     others = {
-        "model.tuned": tuned,
+        "model.tuned_at" if ADDRESS.match(tuned) else "model.tuned": tuned,
+        "model.tuned_name": tuned_model,
+        "model.tuned_key": key_env,
         "model.labels": labels,
         "model.device": device,
         "split.train_path": str(trained_on) if trained_on else None,
@@ -57,6 +73,8 @@ def prove(
         "data.too_long": too_long,
         "benchmarks.tasks": benchmarks.split(",") if benchmarks else None,
     }
+    if base and ADDRESS.match(base):
+        others, base = {**others, "prompt.against": base, "prompt.model": base_model, "prompt.key": key_env}, None
     flags, needs = options.data_flags(task, columns, base, max_rows, others), partial(require_data, data)
     met = call("tune:run", data, out, flags, assignments or [], require, json, language=language, needs=needs)
     raise Exit(OK if met else UNMET)

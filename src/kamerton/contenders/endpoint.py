@@ -44,8 +44,8 @@ SECRET = 8
 REFUSALS, BUSY = {401, 402, 403, 404, 405, 407}, {408, 425, 429, *range(500, 600)}
 ABSENT = (ConnectError, ConnectTimeout, InvalidURL, ProxyError)
 KEPT = msg(
-    "start the server, or correct --against (up to and including /v1) and prompt.model; `kamerton resume` continues, "
-    "answers so far are kept"
+    "start the server, or correct its address (up to and including /v1) and the name of its model; `kamerton resume` "
+    "continues, answers so far are kept"
 )
 
 
@@ -181,12 +181,12 @@ class Endpoint:
         if head.has_redirect_location:
             host = head.next_request.url.host if head.next_request else head.headers["Location"]
             rule = msg("the server sends to {host}, and redirects are not followed", host=self._shown(host))
-            return Failure(rule, remedy=msg("give the new address with --against if you trust it"))
+            return Failure(rule, remedy=msg("give the new address if you trust it"))
         rule = msg("the server refused with status {status}: {reply}", status=str(head.status_code), reply=said)
         if head.status_code in BUSY:
             after = head.headers.get("Retry-After", "")
             return Failure(rule, absent=True, again=float(after) if re.fullmatch("[0-9]{1,9}", after) else 0)
-        sent = msg("check prompt.model, and the key in the environment variable {key}", key=self.settings.key)
+        sent = msg("check the model's name, and the key in the environment variable {key}", key=self.settings.key)
         unsent = msg(
             "no key was sent: set the environment variable {key}, and name it or the server on the command line, since "
             "a recipe cannot send keys; or add the line `{server} {key}` to {file}",

@@ -65,6 +65,9 @@ class Predictor:
 
     def __init__(self, run: Run, beside: Predictor | None = None) -> None:
         if not run.model.exists():
+            if place := run.recipe.model.tuned_at:
+                rule = msg("the tuned model of '{run}' is not here: it answers at an address", run=str(run.path))
+                raise RunError(Fault(rule, place, msg("ask it there")))
             rule = msg("'{run}' has no tuned model yet", run=str(run.path))
             raise RunError(Fault(rule, remedy=resume_remedy(run.path)))
         self.run = run

@@ -7,7 +7,7 @@ from functools import partial
 from kamerton.core.errors import Fault, KamertonError
 from kamerton.core.messages import Message
 from kamerton.models.inspect import require_safe
-from kamerton.runs.changes import REPLIES
+from kamerton.runs.changes import REPLIES, TUNED_REPLIES
 from kamerton.runs.run import MODEL, Run
 from kamerton.runs.servers import read_replies
 from kamerton.runs.state import other_versions
@@ -38,7 +38,8 @@ def verify_run(run: Run) -> Verified:
 
 def _faults(run: Run) -> list[Fault]:
     damaged = run.files.damaged(("", MODEL, "data"))
-    logs = _raised(run.events, lambda: read_replies(run.files.log(REPLIES)))
+    replies = [partial(read_replies, run.files.log(name)) for name in (REPLIES, TUNED_REPLIES)]
+    logs = _raised(run.events, *replies)
     return [*damaged, *logs, *damaged_checkpoints(run.checkpoints)]
 
 

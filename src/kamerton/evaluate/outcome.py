@@ -41,7 +41,7 @@ def result_of(
     return {
         "schema": 1,
         "task": recipe.data.task,
-        "model": {"name": recipe.model.name, "parameters": state.base.parameters, **_tuned(state)},
+        "model": {"name": recipe.model.name or state.base.name, "parameters": state.base.parameters, **_tuned(state)},
         "method": {"name": recipe.method.name or ELSEWHERE, **recipe.method.knobs},
         **_training(started),
         "data": _counts(run),

@@ -67,6 +67,6 @@ def diagnose_run(run: Run, setup: Setup) -> list[Diagnosis]:
     if classes:
         found += diagnose_rows(run.read_dynamics(), setup.split.train)
         found += diagnose_answers(setup.split.test, tuned_answers(run))
-        if run.recipe.model.tuned:
+        if run.recipe.model.is_finished:
             found += diagnose_order(setup.split.test, tuned_answers(run))
     return [one for one in found if one.name != HEALTHY] or found

@@ -10,11 +10,14 @@ from kamerton.contenders.contend import answer
 from kamerton.contenders.endpoint import Endpoint
 from kamerton.contenders.prompting import Prompting, PromptStrategy, selection_message
 from kamerton.core import registry
+from kamerton.core.contracts import Form
 from kamerton.core.errors import Fault, RecipeError
 from kamerton.core.messages import Joined, msg
-from kamerton.core.outcomes import Answers
+from kamerton.core.outcomes import Answers, Forgetting
 from kamerton.core.records import Example, Prediction, RunEvent
 from kamerton.evaluate.score import measure
+from kamerton.runs.changes import REPLIES, TUNED_REPLIES
+from kamerton.runs.recipe import PromptSettings
 from kamerton.runs.run import Run
 from kamerton.runs.servers import key_for
 from kamerton.session.engines import untuned_engine
@@ -48,8 +51,11 @@ def ask_untuned(run: Run, setup: Setup, clock: Clock) -> Iterator[RunEvent]:
     done = {answers.name for answers in run.read_answers()}
     server = _server_strategies(run, setup)  # what is wrong with it is reported before anything slow
     settings, shots, score = setup.recipe.prompt, setup.recipe.evaluate.shots, partial(_score, setup)
-    prompting = Prompting(setup.form, untuned_engine(setup), setup.split, settings, shots, score, setup.recipe.seed)
-    strategies = [*(yield from prompting.strategies()), *server]
+    strategies = server
+    if setup.facts.folder:  # else only a server has the base model
+        given = setup.split, settings, shots, score, setup.recipe.seed
+        prompting = Prompting(setup.form, untuned_engine(setup), *given)
+        strategies = [*(yield from prompting.strategies()), *server]
     selections = {one.name: one.selection for one in strategies if one.selection.ways}
     run.write_state(replace(run.state, selections=selections))
     for one in strategies:
@@ -67,16 +73,51 @@ def record_answers(run: Run, setup: Setup, answers: Answers) -> None:
     run.write_answers(setup.split.test, [*others, answers])
 
 
+def ask_tuned(run: Run, setup: Setup, clock: Clock) -> Iterator[RunEvent]:
+    """Answer the test rows by a tuned model that is reached only through a server: nothing but its answers is known.
+
+    Raises:
+        RecipeError: the task cannot be put to a server in words.
+        RunError: the server cannot be reached, or refuses.
+    """
+    if any(answers.kind == "tuned" for answers in run.read_answers()):
+        return
+    model, test = setup.recipe.model, setup.split.test
+    form = _server_form(setup, "model.tuned_at")
+    settings = PromptSettings(against=model.tuned_at, model=model.tuned_name, key=model.tuned_key)
+    endpoint = _open_endpoint(run, setup, settings, TUNED_REPLIES)
+    predict = partial(endpoint.predict, form, ())
+    tuned = yield from answer(msg("tuned model"), "tuned", predict, test, setup.at_once)
+    done = msg("{rows} test {rows:row|rows} answered by the tuned model", rows=len(test))
+    unknown = msg("forgetting is not measured: the model answers at an address, and its weights are not here")
+    with run.changing():
+        record_answers(run, setup, tuned)
+        run.write_forgetting(Forgetting(reason=unknown))
+        stage = clock.stage("test", Joined([done, *endpoint.failures(len(test)), unknown]))
+    yield stage
+
+
+def _server_form(setup: Setup, place: str) -> Form:
+    """Return how a server is asked. Raises `RecipeError` if the task cannot be put in words."""
+    typical = setup.split.typical
+    form = make_form(setup.task, setup.recipe, "decoder", typical) if "decoder" in setup.task.kinds else None
+    if form is None or not form.to_messages(typical[0], ()):
+        rule = msg("a server cannot be asked to do {task}", task=setup.recipe.data.task or "")
+        raise RecipeError(Fault(rule, place, msg("leave it out for this task")))
+    return form
+
+
+def _open_endpoint(run: Run, setup: Setup, settings: PromptSettings, log: str) -> Endpoint:
+    most, key = setup.recipe.evaluate.max_new_tokens or 32, key_for(settings.against or "", settings.key)
+    return Endpoint(settings, run.path / log, most, key, run.files.mode)
+
+
 def _server_strategies(run: Run, setup: Setup) -> list[PromptStrategy]:
     settings, split, server = setup.recipe.prompt, setup.split, setup.recipe.prompt.against
     if not server:
         return []
-    form = make_form(setup.task, setup.recipe, "decoder", split.typical) if "decoder" in setup.task.kinds else None
-    if form is None or not form.to_messages(split.typical[0], ()):
-        rule = msg("a server cannot be asked to do {task}", task=setup.recipe.data.task or "")
-        raise RecipeError(Fault(rule, "prompt.against", msg("leave it out for this task")))
-    most, key = setup.recipe.evaluate.max_new_tokens or 32, key_for(server, settings.key)
-    endpoint = Endpoint(settings, run.path / "endpoint.jsonl", most, key, run.files.mode)
+    form = _server_form(setup, "prompt.against")
+    endpoint = _open_endpoint(run, setup, settings, REPLIES)
     shots = form.shots(split.train, setup.recipe.evaluate.shots, setup.recipe.seed)
     bare = msg("{model} at {server}", model=settings.model or "", server=server)
     shown = msg("{name} shown {count} {count:example|examples}", name=bare, count=len(shots))

@@ -164,9 +164,9 @@ def import_model(run: Run, clock: Clock) -> Iterator[Stage]:
         ModelError: it does not load over its base, or changes nothing.
         RunError: it has changed since the run began.
     """
-    if run.model.exists():
+    if run.model.exists() or not run.recipe.model.tuned:
         return
-    tuned, known = inspect_tuned(run.recipe.model.tuned or ""), run.state.tuned
+    tuned, known = inspect_tuned(run.recipe.model.tuned), run.state.tuned
     if known is not None and known.fingerprint != tuned.fingerprint:
         parts = differing_parts(known.parts, tuned.parts)
         rule = msg("the tuned model '{model}' has changed since this run began: {parts}", model=tuned.name, parts=parts)

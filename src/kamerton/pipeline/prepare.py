@@ -46,11 +46,11 @@ from kamerton.forms.continuation import trial_of
 from kamerton.forms.sandbox import isolation
 from kamerton.kernels.device import choose_device
 from kamerton.models.catalog import known
-from kamerton.models.elsewhere import inspect_tuned
+from kamerton.models.elsewhere import GIVE_BASE, TunedModel, inspect_tuned
 from kamerton.models.heads import new_head
-from kamerton.models.inspect import fingerprints, inspect_folder
-from kamerton.models.load import load_tokenizer, require_end
-from kamerton.models.locate import commit_of, locate, to_fetch
+from kamerton.models.inspect import fingerprints
+from kamerton.models.load import require_end
+from kamerton.models.locate import commit_of, to_fetch
 from kamerton.models.naming import origin
 from kamerton.models.published import KINDS
 from kamerton.models.vocabulary import add_words, read_words
@@ -64,7 +64,7 @@ from kamerton.session.machine import Machine, planned_machine
 from kamerton.session.memory import EITHER
 from kamerton.session.new_tokens import new_tokens_finding, new_tokens_of
 from kamerton.session.planner import choose_method, choose_pass, settings
-from kamerton.session.setup import Clock, _max_tokens, make_form, make_method, make_task
+from kamerton.session.setup import Clock, _max_tokens, base_facts, base_tokenizer, make_form, make_method, make_task
 from kamerton.text.cells import filled
 from kamerton.text.near_duplicates import near_duplicate_groups
 
@@ -160,6 +160,11 @@ def choose_base(parsed: ParsedData, machine: Machine | None = None) -> ParsedDat
         return parsed
     if recipe.model.tuned:
         return replace(parsed, recipe=recipe.decide({"model.name": base_of(recipe.model.tuned)}))
+    if recipe.model.tuned_at and recipe.prompt.against:
+        return parsed  # the untuned model answers on a server, too
+    if recipe.model.tuned_at:
+        rule = msg("a server does not say from which base model its model was tuned")
+        raise ModelError(Fault(rule, recipe.model.tuned_at, GIVE_BASE))
     place = planned_machine(machine, recipe.model)
     decisions = {"model.name": choose_model(recipe.data.task or "", parsed.examples, place)}
     return replace(parsed, recipe=recipe.decide(decisions))
@@ -173,8 +178,7 @@ def bind(parsed: ParsedData) -> BoundData:
         DataError: no row has an answer.
     """
     recipe = parsed.recipe
-    name = recipe.model.name or ""
-    facts = inspect_folder(locate(name, recipe.model.revision), str(nearby(name)))
+    facts = base_facts(recipe)
     if commit := commit_of(Path(facts.folder)):
         recipe = recipe.decide({"model.revision": Decision(commit, msg("the commit on this machine"))})
     if facts.kind not in parsed.task.kinds:
@@ -199,14 +203,16 @@ def bind(parsed: ParsedData) -> BoundData:
         reason = msg("the lines of {file}", file=str(recipe.model.new_tokens))
         recipe = recipe.settle({"model.new_tokens": Decision(words, reason)})
     both = imported(tuned, facts) if tuned else None
-    tokenizer = both.tokenizer if both else add_words(load_tokenizer(facts), words)
+    tokenizer = both.tokenizer if both else add_words(base_tokenizer(facts), words)
     if form.ends:
         require_end(tokenizer, str(tuned.folder) if tuned and tuned.has_tokenizer else facts.folder)
     max_tokens = _max_tokens(recipe, facts)
     if tuned and tuned.facts:
         max_tokens = min(max_tokens, tuned.facts.context)
-    most = Decision(max_tokens, msg("the most that {model} takes", model=facts.name))
-    return BoundData(recipe.decide({"model.max_tokens": most}), facts, tokenizer, form, max_tokens, both)
+    if facts.folder:
+        most = Decision(max_tokens, msg("the most that {model} takes", model=facts.name))
+        recipe = recipe.decide({"model.max_tokens": most})
+    return BoundData(recipe, facts, tokenizer, form, max_tokens, both)
 
 
 def audit(
@@ -296,10 +302,11 @@ def freeze(run: Run, clock: Clock, machine: Machine | None = None) -> Iterator[S
         yield clock.stage("fetch", notice)
     bound = bind(parsed)
     place = planned_machine(machine, bound.recipe.model)
-    empty = check_fit(bound.recipe, bound.form, bound.facts, len(parsed.examples), place)
+    here = bound if bound.facts.folder else None  # else the base model is only on a server
+    empty = check_fit(bound.recipe, bound.form, bound.facts, len(parsed.examples), place) if here else None
     yield clock.stage("model", _model_message(bound))
     everything = list(bound.encode(parsed.examples))
-    findings = audit(parsed, bound, everything)
+    findings = audit(parsed, here, everything if here else None)
     yield clock.stage("audit", _lines(*_found(findings)) if findings else msg("nothing found"))
     passed = _gated(parsed, bound, everything, findings)
     parted = _parted(parsed, bound.recipe, passed.examples)
@@ -347,20 +354,20 @@ def _parted(parsed: ParsedData, recipe: Recipe, examples: Sequence[Example]) -> 
 
 
 def _resolve(
-    parsed: ParsedData, bound: BoundData, split: Split, empty: PreTrainedModel, machine: Machine, longest: int
+    parsed: ParsedData, bound: BoundData, split: Split, empty: PreTrainedModel | None, machine: Machine, longest: int
 ) -> Recipe:
     recipe = bound.recipe
-    if not bound.tuned:
+    if empty and not recipe.model.is_finished:
         recipe = recipe.decide({"method.name": choose_method(bound.facts, len(split.train), machine, empty)})
     form = make_form(parsed.task, recipe, bound.facts.kind, split.typical)
     method = make_method(recipe)
     if recipe.evaluate.metric:
         registry.choose("metrics", recipe.evaluate.metric)  # an unknown one is reported before the training
     decided = settings(method, bound.facts, parsed.task, form, split.typical, bound.tokenizer, machine)
-    if bound.tuned:  # nothing is trained
-        recipe = recipe.decide({name: one for name, one in decided.items() if name.startswith("evaluate.")})
-    else:
+    if empty and not recipe.model.is_finished:
         recipe = _with_pass(recipe.decide(decided), bound, method, empty, machine, longest)
+    else:  # nothing is trained
+        recipe = recipe.decide({name: one for name, one in decided.items() if name.startswith("evaluate.")})
     names = (recipe.evaluate.metric or "", *parsed.task.metrics(split.typical))
     without = undefined(split.test, names)
     if reason := without.get(names[0]):
@@ -386,6 +393,7 @@ def _state(state: State, recipe: Recipe, bound: BoundData) -> State:
     hashes = [sha256_of(file) for file in data_files(Path(recipe.data.path))]
     data = hashes[0] if len(hashes) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
     facts, tuned = bound.facts, bound.tuned.model if bound.tuned else None
+    parts = fingerprints(Path(facts.folder)) if facts.folder else {}
     required = [re.split(r"[^\w.-]", one, maxsplit=1)[0] for one in requires("kamerton") or [] if "extra ==" not in one]
     return replace(
         state,
@@ -396,12 +404,19 @@ def _state(state: State, recipe: Recipe, bound: BoundData) -> State:
         device=str(choose_device(recipe.model.device)),
         libraries={name: version(name) for name in required},
         data=DataSource(recipe.data.path, data),
-        model=BaseModel(facts.name, facts.fingerprint, fingerprints(Path(facts.folder)), facts.parameters),
-        tuned=BaseModel(tuned.name, tuned.fingerprint, tuned.parts, tuned.facts.parameters if tuned.facts else 0)
-        if tuned
-        else None,
+        model=BaseModel(facts.name, facts.fingerprint, parts, facts.parameters),
+        tuned=_given_model(recipe, tuned),
         seed=recipe.seed,
     )
+
+
+def _given_model(recipe: Recipe, tuned: TunedModel | None) -> BaseModel | None:
+    """Record the model that was tuned elsewhere; None where the run trains one."""
+    if recipe.model.tuned_at:
+        return BaseModel(f"{recipe.model.tuned_name} at {recipe.model.tuned_at}", "", {}, 0)
+    if tuned is None:
+        return None
+    return BaseModel(tuned.name, tuned.fingerprint, tuned.parts, tuned.facts.parameters if tuned.facts else 0)
 
 
 def _lines(*parts: Wording) -> Joined:
@@ -421,13 +436,19 @@ def _model_message(bound: BoundData) -> Joined:
     kind, size = KINDS[facts.kind], Figure(facts.parameters, "parameters")
     rule = "{name}: {kind} ({family}), {size} parameters, {limit} tokens at most"
     model = msg(rule, name=facts.name, kind=kind, family=facts.family, size=size, limit=bound.max_tokens)
-    head = None if bound.tuned else new_head(facts.folder, bound.form.model_class, bound.form.config)
+    if not facts.folder:
+        model = msg("base model: {model}, of which only answers are known", model=facts.name)
+    head = None if bound.recipe.model.is_finished else new_head(facts.folder, bound.form.model_class, bound.form.config)
     trial = trial_of(bound.form)
     isolated = isolation(trial.limits.unsafe).message if trial else ""
     chosen = bound.recipe.reasons.get("model.name")
     why = chosen.reason if chosen and chosen.origin == "decided" else ""
-    tuned = [bound.tuned.message, _outputs(bound.recipe)] if bound.tuned else []
-    return _lines(model, why, origin(facts.name, Path(facts.folder)), head.message if head else "", isolated, *tuned)
+    tuned: list[Wording] = [bound.tuned.message, _outputs(bound.recipe)] if bound.tuned else []
+    if server := bound.recipe.model.tuned_at:
+        rule = "tuned elsewhere: {model} at {server}, of which only answers are known"
+        tuned = [msg(rule, model=bound.recipe.model.tuned_name, server=server)]
+    named = origin(facts.name, Path(facts.folder)) if facts.folder else ""
+    return _lines(model, why, named, head.message if head else "", isolated, *tuned)
 
 
 def _outputs(recipe: Recipe) -> Wording:

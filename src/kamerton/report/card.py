@@ -31,12 +31,16 @@ LOOKED_AT = 200
 """Rows whose language is identified; one in ten of a language makes it the model's."""
 
 
-def write_card(run: Run, language: Language = "en") -> Path:
+def write_card(run: Run, language: Language = "en") -> Path | None:
     """Write the card of a finished run's model, in Russian `README.ru.md`, and return its path.
+
+    None is returned, and nothing is written, where the model is not here but answers at an address.
 
     Raises:
         RunError: the run is not finished, or its result cannot be read.
     """
+    if not run.model.exists():
+        return None
     outcome, split = read_outcome(run), run.read_split()
     used = usage(run, sorted({e.gold for e in split.train}) if classes([e.gold for e in split.test]) else ())
     front = front_matter(run, outcome, split.test[:LOOKED_AT], used)

@@ -89,6 +89,7 @@ def read_page(run: Run) -> Mapping[str, object]:
         "findings": run.read_findings(),
         "settings": [pair for pair in content.explained(recipe) if not (outcome.model.tuned and of_training(pair[0]))],
         "trained_on": bool(recipe.split.train_path),
+        "is_here": run.model.exists(),
         "environment": [*content.facts(state)],
         "classic_rows": run.state.classic_rows,
         "usage": usage(run, sorted({example.gold for example in split.train}) if labels else ()),

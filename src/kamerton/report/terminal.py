@@ -270,6 +270,8 @@ def _next_steps(run: Run, voice: Voice) -> Iterator[Text]:
     width = max(map(len, names)) + 2
     if report.exists():
         yield Text.assemble((f"{names[0]:{width}}", "dim"), safe_text(str(report)))
+    if not run.model.exists():  # it answers at an address
+        return
     command = f'kamerton predict {safe_text(folder)} "{voice.translate("your text")}"'
     yield Text.assemble((f"{names[1]:{width}}", "dim"), command)
 

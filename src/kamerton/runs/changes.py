@@ -31,8 +31,8 @@ LOCK = ".lock"
 COMMITTED, PREPARED = ".change", ".change.tmp"
 REPLACED = ".replaced"
 """Inside a committed change: a folder that was replaced, until it is removed."""
-REPLIES = "endpoint.jsonl"
-LOGS = ("events.jsonl", REPLIES)
+REPLIES, TUNED_REPLIES = "endpoint.jsonl", "tuned.jsonl"
+LOGS = ("events.jsonl", REPLIES, TUNED_REPLIES)
 """Files that grow; each of their lines has a checksum of its own, and the manifest how long they were."""
 UNLISTED = {*LOGS, "cache", "checkpoints", "exported", "remedies", "seeds"}
 """Files and folders of a run with checksums of their own."""

@@ -26,6 +26,7 @@ from pydantic import (
     PlainSerializer,
     PlainValidator,
     ValidationError,
+    model_validator,
 )
 from pydantic_core import ErrorDetails
 
@@ -71,6 +72,9 @@ def _rate(value: float | str) -> float | str:
 Rate = Annotated[Annotated[float, Field(allow_inf_nan=True)] | str, AfterValidator(_rate)]
 UNION = re.compile(r"^(str|float)$|\[")
 """What pydantic adds to a setting's path where a value fits none of several types."""
+ADDRESS = r"^(?i:https?)://([\w.-]+|\[[0-9a-fA-F:.]+\])(:[1-6]?\d{1,4})?(/[^\s?#@\\]*)?$"
+"""A server's address, up to and including /v1."""
+VARIABLE = r"^([A-Za-z_][A-Za-z_0-9]*)?$"
 NotNegative = Annotated[float, Field(ge=0)]
 Portion = Annotated[float, Field(ge=0, lt=1)]
 NewTokenStart = Literal["pieces", "mean"]
@@ -87,6 +91,18 @@ class ModelSettings(Group):
         None,
         description="A model that was tuned elsewhere, to be judged instead of training one (`kamerton prove`): a "
         "folder or a Hugging Face id of plain weights or of a PEFT adapter over `name`.",
+    )
+    tuned_at: str | None = Field(
+        None,
+        description="Address of an OpenAI-compatible server where such a model answers, `http://host:8000/v1`: its "
+        "answers are judged, and nothing else.",
+        pattern=ADDRESS,
+    )
+    tuned_name: str = Field("default", description="The name of the model on that server.")
+    tuned_key: str = Field(
+        "OPENAI_API_KEY",
+        description="The environment variable with the key for that server; it is sent on the terms of `prompt.key`.",
+        pattern=VARIABLE,
     )
     labels: Names | None = Field(
         None,
@@ -113,6 +129,17 @@ class ModelSettings(Group):
         description="What their embeddings begin as: the mean over a word's tokens so far (Gee et al. 2022), or over "
         "the whole vocabulary (Hewitt 2021).",
     )
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether a model that was tuned elsewhere is judged, and none is trained."""
+        return bool(self.tuned or self.tuned_at)
+
+    @model_validator(mode="after")
+    def _agree(self) -> ModelSettings:
+        if self.tuned and self.tuned_at:
+            raise Misfit(msg("a tuned model is either in a folder or at an address"))
+        return self
 
 
 class OpenGroup(BaseModel):
@@ -206,14 +233,14 @@ class PromptSettings(Group):
     against: str | None = Field(
         None,
         description="Address of an OpenAI-compatible server, `http://host:8000/v1`: a contender, too.",
-        pattern=r"^(?i:https?)://([\w.-]+|\[[0-9a-fA-F:.]+\])(:[1-6]?\d{1,4})?(/[^\s?#@\\]*)?$",
+        pattern=ADDRESS,
     )
     model: str = Field("default", description="The name of the model on that server.")
     key: str = Field(
         "OPENAI_API_KEY",
         description="The environment variable with its API key, if it needs one. A key is sent only if the command "
         "line names the server (--against) or this variable; `~/.config/kamerton/keys` remembers both.",
-        pattern=r"^([A-Za-z_][A-Za-z_0-9]*)?$",
+        pattern=VARIABLE,
     )
     price_in: NotNegative = Field(0.0, description="Its price of a million prompt tokens.")
     price_out: NotNegative = Field(0.0, description="Its price of a million answer tokens.")

@@ -46,6 +46,8 @@ WANTED = {
 UNSHOWN = {
     "against": msg("an address like `http://host:8000/v1`, without a password, `?` or `#`"),
     "key": msg("the name of the environment variable with the key, never the key itself"),
+    "tuned_at": msg("an address like `http://host:8000/v1`, without a password, `?` or `#`"),
+    "tuned_key": msg("the name of the environment variable with the key, never the key itself"),
     "revision": msg("a commit of 40 hexadecimal digits"),
 }
 """What is expected, by settings with a pattern: what does not match may hold a key, and is not shown."""

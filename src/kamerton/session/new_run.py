@@ -13,7 +13,7 @@ from kamerton.core.messages import msg
 from kamerton.data.named import is_pattern
 from kamerton.models.catalog import names
 from kamerton.models.locate import unknown_model
-from kamerton.runs.recipe import AUTO, PromptSettings, Recipe, of_training, resolve
+from kamerton.runs.recipe import AUTO, ModelSettings, PromptSettings, Recipe, of_training, resolve
 from kamerton.runs.run import Run
 from kamerton.runs.servers import allow_key
 from kamerton.runs.settings import SELF
@@ -52,6 +52,11 @@ def new_run(data: Path, out: Path | None, settings: Mapping[str, object]) -> Run
     prompt, unnamed = recipe.prompt, PromptSettings()
     if prompt.against and ("prompt.key" in given or ("prompt.against" in given and prompt.key == unnamed.key)):
         allow_key(prompt.against, prompt.key)
+    model, none = recipe.model, ModelSettings()
+    if model.tuned_at and (
+        "model.tuned_key" in given or ("model.tuned_at" in given and model.tuned_key == none.tuned_key)
+    ):
+        allow_key(model.tuned_at, model.tuned_key)
     return Run.create(out or _free_folder(recipe), anchored(recipe))
 
 
@@ -66,7 +71,10 @@ def _unknown(recipe: Recipe) -> list[Fault]:
     ]
     faults = [fault for folder, word in words if word and (fault := registry.unknown(folder, word))]
     faults += [fault for name in (recipe.model.name, recipe.model.tuned) if name and (fault := unknown_model(name))]
-    if recipe.model.tuned:
+    if recipe.model.tuned_at and recipe.benchmarks.tasks:
+        rule = msg("benchmarks need the weights of the tuned model, and only its answers are known")
+        faults.append(Fault(rule, "benchmarks.tasks", msg("leave it out")))
+    if recipe.model.is_finished:
         faults += _not_trained(recipe)
     elif recipe.split.train_path or recipe.split.by == EVERY:
         rule = msg("without training rows there is nothing to train on: these settings are for a finished model")

@@ -20,6 +20,7 @@ from kamerton.models.elsewhere import has_tokenizer
 from kamerton.models.inspect import fingerprints, inspect_folder
 from kamerton.models.load import load_tokenizer
 from kamerton.models.locate import locate
+from kamerton.models.served import byte_tokenizer, served_facts
 from kamerton.models.vocabulary import add_words
 from kamerton.runs.recipe import Recipe, checked
 from kamerton.runs.run import PARTS, Run
@@ -65,7 +66,7 @@ class Setup:
     def trained_on(self) -> Sequence[Example]:
         """The rows that the tuned model is known to be trained on: of one tuned elsewhere, those that were named."""
         model, split = self.recipe.model, self.recipe.split
-        if not model.tuned:
+        if not model.is_finished:
             return (*self.split.train, *self.split.added)
         return (*self.split.train, *self.split.validation) if split.train_path else ()
 
@@ -109,8 +110,8 @@ def open_setup(run: Run) -> Setup:
     Raises:
         RunError: the base model has changed since.
     """
-    recipe, split, name = run.recipe, run.read_split(), run.recipe.model.name or ""
-    facts = inspect_folder(locate(name, recipe.model.revision), str(nearby(name)))
+    recipe, split = run.recipe, run.read_split()
+    facts = base_facts(recipe)
     base = run.state.base
     if facts.fingerprint != base.fingerprint:
         parts = differing_parts(base.parts, fingerprints(Path(facts.folder)))
@@ -120,8 +121,25 @@ def open_setup(run: Run) -> Setup:
     task = make_task(recipe, recipe.data.task or "")
     form = make_form(task, recipe, facts.kind, split.typical)
     own = run.model if recipe.model.tuned and has_tokenizer(run.model) else None
-    tokenizer = add_words(load_tokenizer(facts, own), recipe.model.new_tokens)
+    tokenizer = add_words(base_tokenizer(facts, own), recipe.model.new_tokens)
     return Setup(recipe, task, form, facts, tokenizer, split, _max_tokens(recipe, facts), run.cache)
+
+
+def base_facts(recipe: Recipe) -> ModelFacts:
+    """Inspect the base model of a recipe; of one that only a server has, no more than its name is known.
+
+    Raises:
+        ModelError: it is not here, or unsafe.
+    """
+    name = recipe.model.name or ""
+    if not name and recipe.model.tuned_at:
+        return served_facts(f"{recipe.prompt.model} at {recipe.prompt.against}")
+    return inspect_folder(locate(name, recipe.model.revision), str(nearby(name)))
+
+
+def base_tokenizer(facts: ModelFacts, folder: Path | None = None) -> PreTrainedTokenizerBase:
+    """Load a tokenizer as `load_tokenizer` does; that of a model on a server counts bytes."""
+    return load_tokenizer(facts, folder) if facts.folder else byte_tokenizer()
 
 
 def bare(setup: Setup) -> Setup:
@@ -155,7 +173,7 @@ def data_fingerprint(run: Run) -> str:
 
 def _max_tokens(recipe: Recipe, facts: ModelFacts) -> int:
     """Return the longest sequence that leaves room for the tokens that the method adds."""
-    known = recipe.method.name or recipe.model.tuned
+    known = recipe.method.name or recipe.model.is_finished
     room = facts.context - (make_method(recipe).added_tokens if known else 0)
     return min(room, recipe.model.max_tokens or room)
 
@@ -186,7 +204,7 @@ def make_form(task: Task, recipe: Recipe, kind: ModelKind, examples: Sequence[Ex
 
 def make_method(recipe: Recipe) -> Method:
     """Build the recipe's method. Raises `RecipeError` with every setting that is unknown or wrong."""
-    if recipe.model.tuned:
+    if recipe.model.is_finished:
         return checked(TunedElsewhere, recipe.method.knobs, place="method:")
     word = recipe.method.name or ""
     method: Method = checked(registry.choose("methods", word), recipe.method.knobs, place=f"method {word}:")
