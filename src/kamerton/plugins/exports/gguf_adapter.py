@@ -8,6 +8,7 @@ import gguf
 from pydantic import Field
 
 from kamerton.core.exporting import ExportProof, Original, Tuned
+from kamerton.core.files import shell_word
 from kamerton.core.messages import Wording, msg
 from kamerton.plugins.exports._gguf import TWIN, refusal
 from kamerton.plugins.exports._gguf_weights import Precision, family_of, permuted, tensor_name, write_model
@@ -51,7 +52,8 @@ class GgufAdapter(Exporting):
         if self.base:
             write_model(folder / BASE, base, tuned.tokenizer, self.base, Path(tuned.facts.name).name)
         copy_cards(tuned, folder)
-        return [f"llama-server --model {BASE} --lora {FILE} --jinja"]
+        under = BASE if self.base else f"{Path(tuned.facts.name).name}.gguf"
+        return [f"llama-server --model {shell_word(under)} --lora {FILE} --jinja"]
 
     def prove(self, original: Original, folder: Path) -> ExportProof:
         """Require the run's own tokens and distributions of the adapter over the base in full precision."""
