@@ -261,7 +261,14 @@ def _answer_again(
     standing = stand(comparison, settings.margin * (1.0 if measure.unit_interval else abs(score)))
     standing = standing if changed else "equivalent"  # intervals of shares have a width even then
     if standing == "worse":
-        by = Figure(-comparison.difference)
-        rule = msg("rounded so, it is worse than the run's model: by {by} of {metric}", metric=name, by=by)
+        rule = msg(
+            "rounded so, it is worse than the run's model: by {by} of {metric} "
+            "({low} to {high}) on {rows} test {rows:row|rows}",
+            by=Figure(-comparison.difference),
+            metric=name,
+            low=Figure(-comparison.high),
+            high=Figure(-comparison.low),
+            rows=len(examples),
+        )
         raise RunError(Fault(rule, str(run.model), LESS_ROUNDED))
     return Rescoring(name, comparison, standing), changed

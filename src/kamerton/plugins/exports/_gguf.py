@@ -62,7 +62,9 @@ def refusal(tuned: Tuned) -> Wording:
     """Return why llama.cpp cannot take a model as transformers does, and what can; an empty string if it can."""
     if tuned.form.model_class != WRITER:
         head, other = tuned.form.model_class, another(tuned)
-        return msg("llama.cpp serves decoders that write, and this is a {head}; use {format}", head=head, format=other)
+        return msg(
+            "llama.cpp serves decoders that write, but the run's head is {head}: use {format}", head=head, format=other
+        )
     config = tuned.model.config
     try:
         family_of(config)
